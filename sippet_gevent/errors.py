@@ -1,0 +1,99 @@
+"""Every exception of the library, each with the status code it amounts to. RFC 3261 §21, §8.1.3.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EXCERPT = 80
+"""Characters of offending text quoted in an error: enough to find it, too few to flood a log."""
+
+
+def excerpt(text: object) -> str:
+    """Return `repr(text)`, cut to EXCERPT characters, for errors and log lines."""
+    shown = repr(text if not isinstance(text, (str, bytes)) else text[: EXCERPT + 1])
+    return shown if len(shown) <= EXCERPT + 2 else shown[:EXCERPT] + "…"
+
+
+class SIPError(Exception):
+    """The root: anything that goes wrong in here. A core that lets one out answers its `status`."""
+
+    status = 500
+    reason: str | None = None
+
+
+class ParseError(SIPError, ValueError):
+    """The peer's bytes break the grammar or a limit (RFC 3261 §25).
+
+    `header` names the field or part, `offset` is the octet in the message (or character in the value) where known,
+    `value` the offending text, `status` what to answer: 400, or 413, 414, 416, 501, 505, 513.
+    """
+
+    status = 400
+
+    def __init__(
+        self, problem: str, *, header: str | None = None, value: object = None, offset: int | None = None, status: int = 400
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.header = header
+        self.value = value
+        self.offset = offset
+        self.status = status
+        self.request: Any = None
+        """As much of the request as could be read, when that is enough to answer it."""
+
+    def __str__(self) -> str:
+        text = f"{self.header}: {self.problem}" if self.header else self.problem
+        if self.offset is not None:
+            text += f" at octet {self.offset}"
+        return text if self.value is None else f"{text}: {excerpt(self.value)}"
+
+
+class InvalidValue(SIPError, ValueError):
+    """You passed something that must not go on the wire: CR, LF, NUL, or text its header cannot hold (RFC 3261 §25)."""
+
+
+class Reject(SIPError):
+    """A refusal: raised by a core to refuse a request, raised to you when the peer refused yours.
+
+    `status` and `reason` are the status line's. `response` is the peer's whole Response, or None when it is your own
+    refusal; further keyword arguments become header fields of the answer: `Reject(405, allow=("INVITE", "ACK"))`.
+    """
+
+    def __init__(self, status: int, reason: str | None = None, *, response: Any = None, **headers: Any) -> None:
+        if not 300 <= status <= 699:
+            raise InvalidValue(f"a Reject has a status of 300 to 699, not {status!r}")
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.response = response
+        self.headers = headers
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.reason}" if self.reason else str(self.status)
+
+
+class Cancelled(SIPError):
+    """The caller gave up (RFC 3261 §9.2). Raised in a core at its next call into the library; leaving it answers 487."""
+
+    status = 487
+
+
+class TransactionTimeout(SIPError):
+    """No final answer in time: timers B, F, H or C, or your own deadline (RFC 3261 §8.1.3.1 counts it as a 408)."""
+
+    status = 408
+
+
+class TransportError(SIPError, OSError):
+    """Sending failed, or there is no way to the peer (RFC 3261 §8.1.3.1 counts it as a 503)."""
+
+    status = 503
+
+    def __init__(self, problem: str, flow: Any = None) -> None:
+        super().__init__(problem)
+        self.flow = flow
+
+
+class TransactionStateError(SIPError):
+    """Your own request of the library came in the wrong state: a second final response, a response after the end."""

@@ -1,0 +1,135 @@
+"""Essentials: what every element needs to know of a message, checked and found in one pass, RFC 3261 §8.1.1. Pure.
+
+Via, From, To, Call-ID and CSeq must stand there and be readable before anything else happens. Nearly all messages
+spell them plainly; `plain` reads those quickly and says None to all others, which `thorough` reads by their types.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ..errors import ParseError
+from .grammar import PLAIN_NAME_ADDR, PLAIN_VIA
+from .headers import Headers
+from .message import Message
+from .scan import Fields
+from .uri import URI
+
+METHODS = frozenset(
+    "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()
+)
+"""The methods that have an RFC: for these a wrong CSeq method is a mistake, for others the method is what is unknown."""
+
+NEEDED = ("From", "To", "Call-ID", "CSeq")
+"""What must stand exactly once. Two lines are refused, even equal ones: which of them did the last hop believe?"""
+
+
+class Essentials(NamedTuple):
+    """The top Via's parts, the tags, the CSeq. `has_rport` and `has_received` tell whether these parameters stand there."""
+
+    transport: str
+    host: str
+    port: int | None
+    branch: str | None
+    has_rport: bool
+    has_received: bool
+    from_tag: str | None
+    to_tag: str | None
+    cseq: int
+    method: str
+
+
+# callid = word [ "@" word ]
+_PLAIN_CALL_ID = re.compile(r"[!-?A-~][!-~]*").fullmatch
+_PLAIN_CSEQ = re.compile(r"([0-9]{1,9}) ([A-Z]+)").fullmatch
+
+
+def plain(fields: Fields) -> Essentials | None:
+    """Read the usual spellings; None when anything is not one of them, broken or only rare."""
+    try:
+        via = PLAIN_VIA(fields["Via"] if type(fields["Via"]) is str else fields["Via"][0])
+        from_ = PLAIN_NAME_ADDR(fields["From"])  # type: ignore[arg-type]
+        to = PLAIN_NAME_ADDR(fields["To"])  # type: ignore[arg-type]
+        cseq = _PLAIN_CSEQ(fields["CSeq"])  # type: ignore[arg-type]
+        call_id = _PLAIN_CALL_ID(fields["Call-ID"])  # type: ignore[arg-type]
+    except (KeyError, TypeError):
+        return None
+    if not (via and from_ and to and cseq and call_id):
+        return None
+    URI.parse(from_[1]), URI.parse(to[1])
+    transport, host, digits, tail = via.groups()
+    port = None if digits is None else int(digits)
+    if port is not None and not 0 < port < 65536:
+        return None
+    return Essentials(
+        transport,
+        host,
+        port,
+        _parameter(tail, ";branch"),
+        _parameter(tail, ";rport") is not None,
+        _parameter(tail, ";received") is not None,
+        _parameter(from_[2], ";tag"),
+        _parameter(to[2], ";tag"),
+        int(cseq[1]),
+        cseq[2],
+    )
+
+
+def _parameter(tail: str, name: str) -> str | None:
+    """Return a parameter of a tail without quotes; "" for one without value."""
+    if not tail:
+        return None
+    lowered = tail.lower()
+    at = lowered.find(name)
+    while at >= 0:
+        after = at + len(name)
+        following = tail[after : after + 1]
+        if following == "=":
+            end = tail.find(";", after)
+            return tail[after + 1 : end if end >= 0 else len(tail)]
+        if following in ("", ";"):
+            return ""
+        at = lowered.find(name, after)
+    return None
+
+
+def thorough(headers: Headers) -> Essentials:
+    """Read any spelling by the header types. Raises ParseError that names what is missing, double or broken."""
+    fields = headers.fields
+    if "Via" not in fields:
+        raise ParseError("missing", header="Via")
+    for name in NEEDED:
+        value = fields.get(name)
+        if value is None:
+            raise ParseError("missing", header=name)
+        if type(value) is not str:
+            raise ParseError("stands twice", header=name, value=value)
+    vias: Any = headers.typed(Message.via)
+    if not vias:
+        raise ParseError("empty", header="Via")
+    via = vias[0]
+    cseq: Any = headers.typed(Message.cseq)
+    from_: Any = headers.typed(Message.from_)
+    to: Any = headers.typed(Message.to)
+    headers.typed(Message.call_id)
+    return Essentials(
+        via.transport,
+        via.host,
+        via.port,
+        via.branch,
+        "rport" in via.parameters,
+        "received" in via.parameters,
+        from_.tag,
+        to.tag,
+        cseq.number,
+        cseq.method,
+    )
+
+
+def essentials_of(message: Any) -> Essentials:
+    """Return the essentials of a message, found once. Raises ParseError."""
+    found = message.essentials
+    if found is None:
+        found = message.essentials = thorough(message.headers)
+    return found  # type: ignore[no-any-return]

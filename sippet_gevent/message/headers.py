@@ -1,0 +1,443 @@
+"""Headers: the ordered lines of a message; Header: one row of the table of known fields. RFC 3261 §7.3, §20. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import Any
+
+from ..errors import InvalidValue, ParseError, excerpt
+from . import scan as scanning
+from .grammar import split
+from .scan import Fields, Line, canonical
+from .values import NameAddr, Via, Warning
+
+VALUES = 100
+"""Values of one header, at most: more hops than Max-Forwards allows, more contacts than anybody has."""
+
+_UNSAFE = re.compile("[\r\n\0]").search
+
+
+class Kind(Enum):
+    """How often a header may stand in a message."""
+
+    ONE = "one value, one line"
+    LIST = "values separated by commas, on any number of lines"
+    LINES = "one value to a line, any number of lines: credentials have commas of their own"
+
+
+ONE, LIST, LINES = Kind
+
+_MISSING: Any = object()
+
+# Written one value to a line: every element on the way puts its own in front, or reads the first.
+_A_LINE_EACH = (NameAddr, Via, Warning)
+
+
+def safe(text: str, name: str) -> str:
+    """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line."""
+    if _UNSAFE(text):
+        raise InvalidValue(f"{name}: CR, LF or NUL in {excerpt(text)}")
+    return text
+
+
+class Header:
+    """One known header: its name, compact form, kind and type. As an attribute of Message it reads and writes it.
+
+    `type` needs `parse(text)` and `str()`; `str` and `int` serve as they are. Reading parses on first use and raises
+    ParseError for what does not fit; a missing ONE is None, a missing LIST or LINES is (). To change a header, assign it.
+    """
+
+    __slots__ = ("compact", "format", "kind", "name", "one_line", "parse", "type")
+
+    def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
+        self.name = name
+        self.compact = compact
+        self.kind = kind
+        self.type = type
+        self.parse: Callable[[str], Any] = getattr(type, "parse", type)
+        self.format: Callable[[Any], str] = getattr(type, "format", str) if not issubclass(type, str) else str
+        self.one_line = not issubclass(type, _A_LINE_EACH)
+        scanning.register_name(name, compact)
+        for forget in _forgetters:
+            forget()
+        ROWS[name] = self
+
+    def __get__(self, message: Any, owner: Any = None) -> Any:
+        if message is None:
+            return self
+        return message.headers.typed(self)
+
+    def __set__(self, message: Any, value: Any) -> None:
+        message.headers.assign(self, value)
+
+    def __delete__(self, message: Any) -> None:
+        message.headers.delete_header(self.name)
+
+    def read(self, texts: list[str]) -> Any:
+        """Return the value that these lines' texts spell."""
+        text = ""
+        try:
+            if self.kind is ONE:
+                if len(texts) > 1 and any(text != texts[0] for text in texts):
+                    raise ParseError("stands twice", value=texts)
+                text = texts[0]
+                return self.parse(text)
+            if self.kind is LINES:
+                values = [self.parse(text := line) for line in texts]
+            else:
+                pieces = [piece for line in texts if line for piece in split(line, ",")]
+                if len(pieces) > VALUES:
+                    raise ParseError(f"over {VALUES} values", status=513)
+                values = [self.parse(text := piece) for piece in pieces]
+            return tuple(values)
+        except ParseError as error:
+            if error.header is None:
+                error.header = self.name
+            raise
+        except ValueError as error:
+            raise ParseError(str(error), header=self.name, value=text) from error
+
+    def write(self, value: Any) -> list[str]:
+        """Return the texts of the lines that spell `value`."""
+        if self.kind is ONE:
+            return [self.write_one(value)]
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or hasattr(value, "_fields"):
+            value = (value,)
+        texts = [self.write_one(item) for item in value]
+        return [", ".join(texts)] if self.kind is LIST and self.one_line and texts else texts
+
+    def write_one(self, value: Any) -> str:
+        """Return one value as safe text; text is parsed first, so what we send always parses."""
+        try:
+            if isinstance(value, self.type):
+                return safe(self.format(value), self.name)
+            text = safe(self.format(value) if not isinstance(value, str) else value, self.name)
+            if self.kind is LIST and isinstance(value, str):
+                for piece in split(text, ","):
+                    self.parse(piece)
+            else:
+                self.parse(text)
+            return text
+        except ParseError as error:
+            raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {error.problem}") from error
+        except (InvalidValue, TypeError, AttributeError, ValueError) as error:
+            if str(error).startswith(self.name):
+                raise
+            raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"Header({self.name!r}, {self.compact!r}, {self.kind.name}, {self.type.__name__})"
+
+
+ROWS: dict[str, Header] = {}
+"""Canonical name of each known header to its row."""
+
+_forgetters: list[Callable[[], None]] = []
+
+
+class Headers:
+    """The header lines of a message: ordered, blind to case and compact form, unchanged until assigned.
+
+    `headers["m"]`, `headers["contact"]` and `headers["Contact"]` are the text of the first Contact line, as it came.
+    The methods with Elixir Sippet's names take and give typed values where the header is a known one.
+    """
+
+    __slots__ = ("_fields", "_lines", "_typed")
+
+    def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
+        self._lines: list[Line] = lines if type(lines) is list else list(lines)
+        self._fields: Fields | None = fields
+        self._typed: dict[str, Any] | None = None
+
+    # ---- text
+
+    @property
+    def lines(self) -> list[Line]:
+        """Each line as (canonical name, value, text as it came or None). Not for changing."""
+        return self._lines
+
+    @property
+    def fields(self) -> Fields:
+        """Canonical name to text of its only line, or list of texts. Not for changing."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = {}
+            for name, value, _ in self._lines:
+                there = fields.get(name)
+                if there is None:
+                    fields[name] = value
+                elif type(there) is list:
+                    there.append(value)
+                else:
+                    fields[name] = [there, value]  # type: ignore[list-item]
+        return fields
+
+    def all(self, name: str) -> list[str]:
+        """Return the texts of all lines of this header, in order."""
+        there = self.fields.get(canonical(name))
+        return [] if there is None else [there] if isinstance(there, str) else list(there)
+
+    def __getitem__(self, name: str) -> str:
+        there = self.fields[canonical(name)]
+        return there if isinstance(there, str) else there[0]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the text of the first line of this header, or `default`."""
+        there = self.fields.get(canonical(name), default)
+        return there[0] if type(there) is list else there
+
+    def __setitem__(self, name: str, value: str | Iterable[str]) -> None:
+        texts = [value] if isinstance(value, str) else [str(item) for item in value]
+        self.replace(canonical(_named(name)), [safe(text, name) for text in texts])
+
+    def __delitem__(self, name: str) -> None:
+        if canonical(name) not in self.fields:
+            raise KeyError(name)
+        self.replace(canonical(name), [])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and canonical(name) in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(line[0] for line in self._lines))
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return (canonical name, text) of each line, in order."""
+        return [(name, value) for name, value, _ in self._lines]
+
+    def add(self, name: str, value: str, *, first: bool = False) -> None:
+        """Add one line: before the header's other lines (at the very top when there are none), or after the last line."""
+        known = canonical(_named(name))
+        line: Line = (known, safe(value, name), None)
+        at = len(self._lines)
+        if first:
+            at = next((index for index, other in enumerate(self._lines) if other[0] == known), 0)
+        self._lines.insert(at, line)
+        self._changed(known)
+
+    def replace(self, known: str, texts: list[str], keep: dict[str, Line] | None = None) -> None:
+        """Put these texts where the header's first line stood, or at the end; its other lines go."""
+        at = None
+        others: list[Line] = []
+        for line in self._lines:
+            if line[0] == known:
+                at = len(others) if at is None else at
+            else:
+                others.append(line)
+        at = len(others) if at is None else at
+        kept = keep or {}
+        others[at:at] = [kept.get(text) or (known, text, None) for text in texts]
+        self._lines = others
+        self._changed(known)
+
+    def _changed(self, known: str) -> None:
+        self._fields = None
+        if self._typed is not None:
+            self._typed.pop(known, None)
+
+    def copy(self) -> Headers:
+        """Return a copy that can be changed alone."""
+        return Headers(list(self._lines), self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self.items() == other.items()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def text(self) -> str:
+        """Return all lines as they go on the wire."""
+        return "".join([f"{name}: {value}\r\n" if raw is None else f"{raw}\r\n" for name, value, raw in self._lines])
+
+    def __repr__(self) -> str:
+        return f"<Headers {', '.join(self)}>"
+
+    # ---- values
+
+    def typed(self, row: Header) -> Any:
+        """Return the typed value of a known header, parsed on first use."""
+        typed = self._typed
+        if typed is None:
+            typed = self._typed = {}
+        value = typed.get(row.name, _MISSING)
+        if value is _MISSING:
+            there = self.fields.get(row.name)
+            if there is None:
+                return None if row.kind is ONE else ()
+            value = typed[row.name] = row.read([there] if type(there) is str else there)  # type: ignore[list-item]
+        return value
+
+    def assign(self, row: Header, value: Any) -> None:
+        """Set a known header; None removes it. Lines whose value stays are left as they came, octet for octet."""
+        if value is None:
+            self.replace(row.name, [])
+            return
+        texts = row.write(value)
+        self.replace(row.name, texts, self._reusable(row, value, texts))
+
+    def _reusable(self, row: Header, value: Any, texts: list[str]) -> dict[str, Line] | None:
+        old = self._typed.get(row.name) if self._typed else None
+        if row.kind is ONE or not old or not isinstance(value, (tuple, list)) or len(texts) != len(value):
+            return None
+        lines = [line for line in self._lines if line[0] == row.name]
+        if len(lines) != len(old):
+            return None
+        by_identity = {id(item): line for item, line in zip(old, lines)}
+        return {text: by_identity[id(item)] for text, item in zip(texts, value) if id(item) in by_identity}
+
+    # ---- the ancestor's helpers
+
+    def put_header(self, name: str, value: Any) -> None:
+        """Set the header, replacing what is there."""
+        row = ROWS.get(canonical(name))
+        if row is None:
+            self[name] = value
+        elif row.kind is ONE and type(value) is tuple:  # from the front and back helpers
+            self.assign(row, value[0] if value else None)
+        else:
+            self.assign(row, value)
+
+    def put_new_header(self, name: str, value: Any) -> None:
+        """Set the header unless it is there."""
+        if name not in self:
+            self.put_header(name, value)
+
+    def put_new_lazy_header(self, name: str, make: Callable[[], Any]) -> None:
+        """Set the header to what `make()` returns unless it is there."""
+        if name not in self:
+            self.put_header(name, make())
+
+    def put_header_front(self, name: str, value: Any) -> None:
+        """Add one value before the others."""
+        self.put_header(name, (value, *self._values(name)))
+
+    def put_header_back(self, name: str, value: Any) -> None:
+        """Add one value after the others."""
+        self.put_header(name, (*self._values(name), value))
+
+    def delete_header(self, name: str) -> None:
+        """Remove the header; nothing happens when it is missing."""
+        self.replace(canonical(name), [])
+
+    def delete_header_front(self, name: str) -> None:
+        """Remove the first value; with the last one the header goes."""
+        self.put_header(name, self._values(name)[1:])
+
+    def delete_header_back(self, name: str) -> None:
+        """Remove the last value; with it, when it was the only one, the header."""
+        self.put_header(name, self._values(name)[:-1])
+
+    def drop_headers(self, names: Iterable[str]) -> None:
+        """Remove all these headers."""
+        for name in names:
+            self.delete_header(name)
+
+    def has_header(self, name: str) -> bool:
+        """True when the header is there."""
+        return name in self
+
+    def fetch_header(self, name: str) -> Any:
+        """Return the header's value. Raises KeyError when it is missing."""
+        if name not in self:
+            raise KeyError(name)
+        return self.get_header(name)
+
+    def fetch_header_front(self, name: str) -> Any:
+        """Return the first value. Raises KeyError when there is none."""
+        return self._end(name, 0)
+
+    def fetch_header_back(self, name: str) -> Any:
+        """Return the last value. Raises KeyError when there is none."""
+        return self._end(name, -1)
+
+    def get_header(self, name: str, default: Any = None) -> Any:
+        """Return the header's value, or `default`."""
+        if name not in self:
+            return default
+        row = ROWS.get(canonical(name))
+        return self.typed(row) if row is not None else tuple(self.all(name))
+
+    def get_header_front(self, name: str, default: Any = None) -> Any:
+        """Return the first value, or `default`."""
+        return next(iter(self._values(name)), default)
+
+    def get_header_back(self, name: str, default: Any = None) -> Any:
+        """Return the last value, or `default`."""
+        return next(reversed(self._values(name)), default)
+
+    def update_header(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
+        """Set the header to `change(its value)`, or to `initial` when it is missing."""
+        self.put_header(name, change(self.get_header(name)) if name in self else initial)
+
+    def update_header_front(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
+        """Set the first value to `change(it)`, or the header to `initial` when there is none."""
+        values = self._values(name)
+        self.put_header(name, (change(values[0]), *values[1:]) if values else (initial,))
+
+    def update_header_back(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
+        """Set the last value to `change(it)`, or the header to `initial` when there is none."""
+        values = self._values(name)
+        self.put_header(name, (*values[:-1], change(values[-1])) if values else (initial,))
+
+    def pop_header(self, name: str, default: Any = None) -> Any:
+        """Remove the header and return its value, or `default`."""
+        value = self.get_header(name, default)
+        self.delete_header(name)
+        return value
+
+    def pop_header_front(self, name: str, default: Any = None) -> Any:
+        """Remove and return the first value, or return `default`."""
+        value = self.get_header_front(name, default)
+        self.delete_header_front(name)
+        return value
+
+    def pop_header_back(self, name: str, default: Any = None) -> Any:
+        """Remove and return the last value, or return `default`."""
+        value = self.get_header_back(name, default)
+        self.delete_header_back(name)
+        return value
+
+    def get_and_update_header(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
+        """Call `change(value or None)`, which returns (what to return, the new value; None removes the header)."""
+        result, value = change(self.get_header(name))
+        self.put_header(name, value)
+        return result
+
+    def get_and_update_header_front(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
+        """The same for the first value only; a new value of None removes it."""
+        values = self._values(name)
+        result, value = change(values[0] if values else None)
+        self.put_header(name, (*(() if value is None else (value,)), *values[1:]))
+        return result
+
+    def get_and_update_header_back(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
+        """The same for the last value only; a new value of None removes it."""
+        values = self._values(name)
+        result, value = change(values[-1] if values else None)
+        self.put_header(name, (*values[:-1], *(() if value is None else (value,))))
+        return result
+
+    def _values(self, name: str) -> tuple[Any, ...]:
+        row = ROWS.get(canonical(name))
+        if row is None:
+            return tuple(self.all(name))
+        value = self.typed(row)
+        if row.kind is ONE:
+            return () if value is None else (value,)
+        return tuple(value)
+
+    def _end(self, name: str, index: int) -> Any:
+        values = self._values(name)
+        if not values:
+            raise KeyError(name)
+        return values[index]
+
+
+def _named(name: str) -> str:
+    if not scanning.is_token(name):
+        raise InvalidValue(f"{excerpt(name)} is not a header name")
+    return name

@@ -1,0 +1,377 @@
+"""Message, Request, Response: what RFC 3261 §7 calls by these names, and the table of header fields of §20. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InvalidValue, excerpt
+from .grammar import is_token
+from .headers import LINES, LIST, ONE, Header, Headers, safe
+from .identifiers import create_tag
+from .scan import Line
+from .status import reason_phrase
+from .uri import URI
+from .values import (
+    AuthParameters,
+    CallID,
+    Challenge,
+    Contact,
+    Credentials,
+    CSeq,
+    Date,
+    DeltaSeconds,
+    MaxForwards,
+    MediaType,
+    MimeVersion,
+    NameAddr,
+    Number,
+    RAck,
+    RetryAfter,
+    SessionExpires,
+    Text,
+    Timestamp,
+    Token,
+    Valued,
+    Via,
+    Warning,
+)
+
+# What a response takes from its request (§8.2.6.2), and what a dialog-forming one takes too (§12.1.1).
+_ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
+_ECHOED_IN_DIALOG = _ECHOED | {"Record-Route"}
+_DIALOG_FORMING = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
+# What an ACK (§17.1.1.3) and a CANCEL (§9.1) take from their INVITE.
+_COPIED = frozenset(("Route", "From", "To", "Call-ID"))
+
+_CONTENT_LENGTH = "Content-Length"
+
+
+class Message:
+    """What requests and responses share: header fields as attributes, `headers` for all of them as text, `body` in bytes.
+
+    `flow` is the way it came by (None for one made here). Assigning an unknown header name as a keyword is a TypeError.
+    """
+
+    __slots__ = ("_body", "essentials", "flow", "headers")
+
+    #                             name                   compact kind  type            RFC 3261 §20 unless said
+    accept = Header("Accept", None, LIST, MediaType)
+    accept_contact = Header("Accept-Contact", "a", LIST, Valued)  # RFC 3841
+    accept_encoding = Header("Accept-Encoding", None, LIST, Valued)
+    accept_language = Header("Accept-Language", None, LIST, Valued)
+    alert_info = Header("Alert-Info", None, LIST, Valued)
+    allow = Header("Allow", None, LIST, Token)
+    allow_events = Header("Allow-Events", "u", LIST, Token)  # RFC 6665
+    authentication_info = Header("Authentication-Info", None, ONE, AuthParameters)
+    authorization = Header("Authorization", None, LINES, Credentials)
+    call_id = Header("Call-ID", "i", ONE, CallID)
+    call_info = Header("Call-Info", None, LIST, Valued)
+    contact = Header("Contact", "m", LIST, Contact)
+    content_disposition = Header("Content-Disposition", None, ONE, Valued)
+    content_encoding = Header("Content-Encoding", "e", LIST, Token)
+    content_language = Header("Content-Language", None, LIST, Token)
+    content_length = Header(_CONTENT_LENGTH, "l", ONE, Number)
+    content_type = Header("Content-Type", "c", ONE, MediaType)
+    cseq = Header("CSeq", None, ONE, CSeq)
+    date = Header("Date", None, ONE, Date)
+    error_info = Header("Error-Info", None, LIST, Valued)
+    event = Header("Event", "o", ONE, Valued)  # RFC 6665
+    expires = Header("Expires", None, ONE, DeltaSeconds)
+    from_ = Header("From", "f", ONE, NameAddr)
+    history_info = Header("History-Info", None, LIST, NameAddr)  # RFC 7044
+    identity = Header("Identity", "y", LIST, Text)  # RFC 8224
+    in_reply_to = Header("In-Reply-To", None, LIST, CallID)
+    max_breadth = Header("Max-Breadth", None, ONE, Number)  # RFC 5393
+    max_forwards = Header("Max-Forwards", None, ONE, MaxForwards)
+    mime_version = Header("MIME-Version", None, ONE, MimeVersion)
+    min_expires = Header("Min-Expires", None, ONE, DeltaSeconds)
+    min_se = Header("Min-SE", None, ONE, SessionExpires)  # RFC 4028
+    organization = Header("Organization", None, ONE, Text)
+    p_asserted_identity = Header("P-Asserted-Identity", None, LIST, NameAddr)  # RFC 3325
+    p_preferred_identity = Header("P-Preferred-Identity", None, LIST, NameAddr)  # RFC 3325
+    path = Header("Path", None, LIST, NameAddr)  # RFC 3327
+    priority = Header("Priority", None, ONE, Token)
+    privacy = Header("Privacy", None, ONE, Text)  # RFC 3323
+    proxy_authenticate = Header("Proxy-Authenticate", None, LINES, Challenge)
+    proxy_authorization = Header("Proxy-Authorization", None, LINES, Credentials)
+    proxy_require = Header("Proxy-Require", None, LIST, Token)
+    rack = Header("RAck", None, ONE, RAck)  # RFC 3262
+    reason_header = Header("Reason", None, LIST, Valued)  # RFC 3326; Response.reason is the phrase
+    record_route = Header("Record-Route", None, LIST, NameAddr)
+    refer_to = Header("Refer-To", "r", ONE, NameAddr)  # RFC 3515
+    referred_by = Header("Referred-By", "b", ONE, NameAddr)  # RFC 3892
+    reject_contact = Header("Reject-Contact", "j", LIST, Valued)  # RFC 3841
+    replaces = Header("Replaces", None, ONE, Valued)  # RFC 3891
+    reply_to = Header("Reply-To", None, ONE, NameAddr)
+    request_disposition = Header("Request-Disposition", "d", LIST, Token)  # RFC 3841
+    require = Header("Require", None, LIST, Token)
+    retry_after = Header("Retry-After", None, ONE, RetryAfter)
+    route = Header("Route", None, LIST, NameAddr)
+    rseq = Header("RSeq", None, ONE, Number)  # RFC 3262
+    server = Header("Server", None, ONE, Text)
+    service_route = Header("Service-Route", None, LIST, NameAddr)  # RFC 3608
+    session_expires = Header("Session-Expires", "x", ONE, SessionExpires)  # RFC 4028
+    sip_etag = Header("SIP-ETag", None, ONE, Token)  # RFC 3903
+    sip_if_match = Header("SIP-If-Match", None, ONE, Token)  # RFC 3903
+    subject = Header("Subject", "s", ONE, Text)
+    subscription_state = Header("Subscription-State", None, ONE, Valued)  # RFC 6665
+    supported = Header("Supported", "k", LIST, Token)
+    timestamp = Header("Timestamp", None, ONE, Timestamp)
+    to = Header("To", "t", ONE, NameAddr)
+    unsupported = Header("Unsupported", None, LIST, Token)
+    user_agent = Header("User-Agent", None, ONE, Text)
+    via = Header("Via", "v", LIST, Via)
+    warning = Header("Warning", None, LIST, Warning)
+    www_authenticate = Header("WWW-Authenticate", None, LINES, Challenge)
+
+    headers: Headers
+    flow: Any
+    essentials: Any
+
+    @property
+    def body(self) -> bytes:
+        """The body, opaque bytes. Assigning one lets Content-Length follow."""
+        return self._body
+
+    @body.setter
+    def body(self, value: bytes | str) -> None:
+        self._body = value.encode() if isinstance(value, str) else bytes(value)
+        if _CONTENT_LENGTH in self.headers.fields:
+            self.headers.replace(_CONTENT_LENGTH, [])
+
+    @property
+    def start_line(self) -> str:
+        """The first line, without CRLF (§7.1, §7.2)."""
+        raise TypeError("a Message is a Request or a Response")
+
+    def _set(self, headers: dict[str, Any]) -> None:
+        for name, value in headers.items():
+            row = getattr(type(self), name, None)
+            if not isinstance(row, Header):
+                raise TypeError(f"{name} is no header of {type(self).__name__}; for others use .headers[{name!r}]")
+            self.headers.assign(row, value)
+
+    def __bytes__(self) -> bytes:
+        """The message as it goes on the wire; Content-Length is added where it is missing."""
+        parts = [self.start_line, "\r\n"]
+        counted = False
+        for name, value, raw in self.headers.lines:
+            if raw is None:
+                parts += (name, ": ", value, "\r\n")
+            else:
+                parts += (raw, "\r\n")
+            if name == _CONTENT_LENGTH:
+                counted = True
+        parts.append("\r\n" if counted else f"Content-Length: {len(self._body)}\r\n\r\n")
+        return "".join(parts).encode("utf-8", "surrogateescape") + self._body
+
+    def __str__(self) -> str:
+        """The message as text for people; a body that is not text is named by its length."""
+        head = f"{self.start_line}\n" + "".join(f"{name}: {value}\n" for name, value in self.headers.items())
+        try:
+            body = self._body.decode()
+        except UnicodeDecodeError:
+            body = f"({len(self._body)} octets)"
+        return f"{head}\n{body}" if body else head
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and bytes(self) == bytes(other)  # type: ignore[call-overload]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Request(Message):
+    """A request: `Request("OPTIONS", "sip:bob@example.com", contact="<sip:me@192.0.2.1>")`.
+
+    `method` is a token in upper case as known methods are; `uri` reads as a URI, may be assigned as URI or text.
+    Raises InvalidValue for what could not be sent, TypeError for an unknown header name.
+    """
+
+    __slots__ = ("_to_tag", "_uri", "method")
+
+    def __init__(self, method: str, uri: URI | str, *, body: bytes | str = b"", **headers: Any) -> None:
+        if not is_token(method):
+            raise InvalidValue(f"{excerpt(method)} is not a method")
+        self.method = method
+        self.headers = Headers()
+        self.flow = self.essentials = None
+        self._to_tag: str | None = None
+        self._body = body.encode() if isinstance(body, str) else bytes(body)
+        self.uri = uri  # type: ignore[assignment]
+        self._set(headers)
+
+    @classmethod
+    def read(cls, method: str, uri: str, headers: Headers, body: bytes) -> Request:
+        """Make one of parts that a parser has found; nothing is checked."""
+        request = cls.__new__(cls)
+        request.method = method
+        request._uri = uri
+        request.headers = headers
+        request._body = body
+        request.flow = request.essentials = request._to_tag = None
+        return request
+
+    @property
+    def uri(self) -> URI:
+        """The Request-URI (§8.1.1.1). Raises ParseError when it cannot be read."""
+        return URI.parse(self._uri)
+
+    @uri.setter
+    def uri(self, value: URI | str) -> None:
+        text = safe(str(value), "Request-URI")
+        try:
+            URI.parse(text)
+        except ValueError as error:
+            raise InvalidValue(f"Request-URI: {error}") from error
+        self._uri = text
+
+    @property
+    def uri_text(self) -> str:
+        """The Request-URI as it stands in the start line."""
+        return self._uri
+
+    @property
+    def start_line(self) -> str:
+        return f"{self.method} {self._uri} SIP/2.0"
+
+    @property
+    def to_tag(self) -> str:
+        """The To tag of every response to this request: its own, or one made once (§8.2.6.2)."""
+        tag = self._to_tag
+        if tag is None:
+            try:
+                to = self.to
+                tag = to.tag if to is not None else None
+            except ValueError:
+                tag = None
+            self._to_tag = tag = tag or create_tag()
+        return tag
+
+    def response(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> Response:
+        """Build the response (§8.2.6): Via, From, To with its tag, Call-ID and CSeq are copied, as far as they are there.
+
+        A 100 gets no To tag, and the Timestamp (§8.2.6.1). 101 to 299 to a dialog-forming request copy Record-Route.
+        """
+        echoed = _ECHOED_IN_DIALOG if 100 < status < 300 and self.method in _DIALOG_FORMING else _ECHOED
+        lines = [line for line in self.headers.lines if line[0] in echoed]
+        if status > 100:
+            for index, line in enumerate(lines):
+                if line[0] == "To":
+                    text = line[1]
+                    if ";tag=" not in text or not _has_tag(text):
+                        lines[index] = ("To", f"{text};tag={self.to_tag}", None)
+                    break
+        elif "Timestamp" in self.headers:
+            lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
+        response = Response.read(status, reason_phrase(status) if reason is None else safe(reason, "reason"), Headers(lines), b"")
+        if not 100 <= status <= 699:
+            raise InvalidValue(f"a status is 100 to 699, not {status!r}")
+        if body:
+            response._body = body.encode() if isinstance(body, str) else bytes(body)
+        if headers:
+            response._set(headers)
+        return response
+
+    def ack(self, response: Response) -> Request:
+        """Build the ACK to a response of 300 to 699 to this INVITE (§17.1.1.3): same branch, To of the response."""
+        return self._same_transaction("ACK", next((line for line in response.headers.lines if line[0] == "To"), None))
+
+    def cancel(self) -> Request:
+        """Build the CANCEL of this request (§9.1): same branch, Request-URI, Route, From, To, Call-ID and CSeq number."""
+        return self._same_transaction("CANCEL", None)
+
+    def _same_transaction(self, method: str, to: Line | None) -> Request:
+        lines: list[Line] = []
+        for line in self.headers.lines:
+            if line[0] == "Via" and not (lines and lines[0][0] == "Via"):
+                lines.insert(0, ("Via", str(self.via[0]) if "," in line[1] else line[1], None))
+            elif line[0] == "To" and to is not None:
+                lines.append(to)
+            elif line[0] in _COPIED:
+                lines.append(line)
+        lines.append(("CSeq", f"{self.cseq.number} {method}", None))
+        lines.append(("Max-Forwards", "70", None))
+        return Request.read(method, self._uri, Headers(lines), b"")
+
+    def copy(self) -> Request:
+        """Return a copy that can be changed alone, as a proxy forwards it (§16.6 step 1)."""
+        request = Request.read(self.method, self._uri, self.headers.copy(), self._body)
+        request.flow = self.flow
+        return request
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {excerpt(self._uri)[1:-1]}>"
+
+
+def _has_tag(to: str) -> bool:
+    try:
+        return NameAddr.parse(to).tag is not None
+    except ValueError:
+        return ";tag=" in to
+
+
+class Response(Message):
+    """A response. Make one with `request.response(200)`, which copies what must be copied.
+
+    `status` is 100 to 699, `reason` the phrase. Raises InvalidValue for another status.
+    """
+
+    __slots__ = ("reason", "status")
+
+    def __init__(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> None:
+        if not isinstance(status, int) or not 100 <= status <= 699:
+            raise InvalidValue(f"a status is 100 to 699, not {status!r}")
+        self.status = int(status)
+        self.reason = reason_phrase(status) if reason is None else safe(reason, "reason")
+        self.headers = Headers()
+        self.flow = self.essentials = None
+        self._body = body.encode() if isinstance(body, str) else bytes(body)
+        self._set(headers)
+
+    @classmethod
+    def read(cls, status: int, reason: str, headers: Headers, body: bytes) -> Response:
+        """Make one of parts that a parser has found; nothing is checked."""
+        response = cls.__new__(cls)
+        response.status = status
+        response.reason = reason
+        response.headers = headers
+        response._body = body
+        response.flow = response.essentials = None
+        return response
+
+    @property
+    def start_line(self) -> str:
+        return f"SIP/2.0 {self.status} {self.reason}"
+
+    @property
+    def is_provisional(self) -> bool:
+        """True for 100 to 199."""
+        return self.status < 200
+
+    @property
+    def is_success(self) -> bool:
+        """True for 200 to 299."""
+        return 200 <= self.status < 300
+
+    def copy(self) -> Response:
+        """Return a copy that can be changed alone."""
+        response = Response.read(self.status, self.reason, self.headers.copy(), self._body)
+        response.flow = self.flow
+        return response
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.reason}>"
+
+
+def register_header(attribute: str, name: str, *, compact: str | None = None, kind: Any = ONE, type: Any = str) -> Header:
+    """Give every message a further header: `register_header("x_tenant", "X-Tenant", type=int)`, then `request.x_tenant`.
+
+    `type` needs `parse(text)` and `str()`. Raises InvalidValue when the name is no token or the attribute is taken.
+    """
+    if not is_token(name) or not attribute.isidentifier():
+        raise InvalidValue(f"cannot register {attribute!r} for {name!r}")
+    if hasattr(Request, attribute) or hasattr(Response, attribute):
+        raise InvalidValue(f"messages have an attribute {attribute} already")
+    row = Header(name, compact, kind, type)
+    setattr(Message, attribute, row)
+    return row

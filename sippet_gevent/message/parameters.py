@@ -1,0 +1,198 @@
+"""Parameters: the `;name=value` tail of header values and URIs, RFC 3261 §7.3.1 and §19.1.1. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from ..errors import InvalidValue, ParseError
+from .grammar import BLANKS, is_gen_value, is_quoted, is_token, quote, split, unquote
+
+PARAMETERS = 64
+"""Parameters of one value or URI, at most: real ones have under ten; more is an attempt to make us build objects."""
+
+
+class Parameters(Mapping[str, "str | None"]):
+    """An immutable mapping of header parameters, in order, blind to the case of names.
+
+    A value is the text it means, without quotes and escapes, or None for a parameter without value (`;lr`). As
+    written, quotes included, it is kept for `str()`, so what was parsed formats to the same bytes.
+    """
+
+    __slots__ = ("_items",)
+    _items: tuple[tuple[str, str | None], ...]
+    separator = ";"
+    opener = ";"
+
+    def __init__(self, values: Mapping[str, object] | Iterable[tuple[str, object]] = (), **named: object) -> None:
+        pairs = list(values.items() if isinstance(values, Mapping) else values) + list(named.items())
+        object.__setattr__(self, "_items", tuple((name, self._written(name, value)) for name, value in pairs))
+
+    @classmethod
+    def parse(cls, text: str) -> Parameters:
+        """Read `a=1;b;c="d e"`, with or without the first separator. Raises ParseError."""
+        if not text:
+            return cls._empty()
+        body = text[1:] if text[0] == cls.opener else text
+        pieces = cls._cut(body)
+        if len(pieces) > PARAMETERS:
+            raise ParseError(f"over {PARAMETERS} parameters", value=text)
+        items: list[tuple[str, str | None]] = []
+        for piece in pieces:
+            name, equals, value = piece.partition("=")
+            items.append(cls._checked(name.rstrip(BLANKS), value.lstrip(BLANKS) if equals else None, text))
+        return cls._made(tuple(items))
+
+    @classmethod
+    def _made(cls, items: tuple[tuple[str, str | None], ...]) -> Parameters:
+        made = cls.__new__(cls)
+        object.__setattr__(made, "_items", items)
+        return made
+
+    @classmethod
+    def _empty(cls) -> Parameters:
+        return EMPTY if cls is Parameters else cls._made(())
+
+    @classmethod
+    def _cut(cls, text: str) -> list[str]:
+        return split(text, cls.separator)
+
+    @classmethod
+    def _checked(cls, name: str, value: str | None, text: str) -> tuple[str, str | None]:
+        # generic-param = token [ EQUAL gen-value ]
+        if not is_token(name):
+            raise ParseError("parameter name is not a token", value=text)
+        if value is not None and not (is_gen_value(value) or is_quoted(value)):
+            raise ParseError(f"value of parameter {name} is neither a token nor quoted", value=text)
+        return name, value
+
+    @staticmethod
+    def _read(value: str) -> str:
+        return unquote(value)
+
+    @classmethod
+    def _written(cls, name: str, value: object) -> str | None:
+        if not is_token(name):
+            raise InvalidValue(f"parameter name {name!r} is not a token")
+        if value is None or value is True:
+            return None
+        text = str(value)
+        if is_quoted(text) or (text and is_gen_value(text)):
+            return text
+        return quote(text)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("Parameters are immutable: use .replace(name=value)")
+
+    def __getitem__(self, name: str) -> str | None:
+        for key, value in self._items:
+            if key == name or key.lower() == name.lower():
+                return value if value is None else self._read(value)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name, _ in self._items])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and any(key == name or key.lower() == name.lower() for key, _ in self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset((name.lower(), value) for name, value in self._items))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        mine = {name.lower(): self[name] for name in self}
+        return mine == {str(name).lower(): value for name, value in other.items()}
+
+    def replace(self, values: Mapping[str, object] | None = None, **named: object) -> Parameters:
+        """Return a copy with these parameters set: in their old place where they were, else at the end."""
+        wanted = {**(values or {}), **named}
+        items: list[tuple[str, str | None]] = []
+        left = {name.lower(): (name, value) for name, value in wanted.items()}
+        for name, value in self._items:
+            new = left.pop(name.lower(), None)
+            items.append((name, value) if new is None else (name, self._written(name, new[1])))
+        items += [(name, self._written(name, value)) for name, value in left.values()]
+        return self._made(tuple(items))
+
+    def without(self, *names: str) -> Parameters:
+        """Return a copy that lacks these parameters."""
+        gone = {name.lower() for name in names}
+        return self._made(tuple(item for item in self._items if item[0].lower() not in gone))
+
+    def __str__(self) -> str:
+        if not self._items:
+            return ""
+        return self.opener + self.separator.join(n if v is None else f"{n}={v}" for n, v in self._items)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self)!r})"
+
+
+EMPTY = Parameters()
+
+# unreserved = alphanum / "-" / "_" / "." / "!" / "~" / "*" / "'" / "(" / ")"
+UNRESERVED = "-_.!~*'()"
+
+
+def unescape(text: str) -> str:
+    """Undo %-escapes once (RFC 3261 §19.1.2); octets that are not UTF-8 survive as surrogates."""
+    return text if "%" not in text else unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def escape(text: str, allowed: str) -> str:
+    """%-escape what is neither unreserved nor in `allowed`."""
+    return quote_from_bytes(text.encode("utf-8", "surrogateescape"), safe=UNRESERVED + allowed)
+
+
+class URIParameters(Parameters):
+    """The `;name=value` parameters of a URI: %-escaped instead of quoted.
+
+    other-param = pname [ "=" pvalue ], paramchar = param-unreserved / unreserved / escaped,
+    param-unreserved = "[" / "]" / "/" / ":" / "&" / "+" / "$"
+    """
+
+    __slots__ = ()
+    allowed = "[]/:&+$"
+    _characters = re.compile(r"[A-Za-z0-9\-_.!~*'()%\[\]/:&+$@,?|^`{}\x80-\U0010ffff]+").fullmatch
+
+    @classmethod
+    def _cut(cls, text: str) -> list[str]:
+        return text.split(cls.separator)
+
+    @classmethod
+    def _checked(cls, name: str, value: str | None, text: str) -> tuple[str, str | None]:
+        if not cls._characters(name):
+            raise ParseError("URI parameter without a proper name", value=text)
+        if value and not cls._characters(value.replace("=", "")) and value.strip("="):
+            raise ParseError(f"URI parameter {name} has a character that must be escaped", value=text)
+        return name, value
+
+    @staticmethod
+    def _read(value: str) -> str:
+        return unescape(value)
+
+    @classmethod
+    def _written(cls, name: str, value: object) -> str | None:
+        if not name:
+            raise InvalidValue("a URI parameter needs a name")
+        return None if value is None or value is True else escape(str(value), cls.allowed)
+
+
+class URIHeaders(URIParameters):
+    """The `?name=value&name=value` headers of a URI. header = hname "=" hvalue, hnv-unreserved = "[" / "]" / "/" / "?" / ":" / "+" / "$" """
+
+    __slots__ = ()
+    allowed = "[]/?:+$"
+    separator = "&"
+    opener = "?"
+    _characters = re.compile(r"[A-Za-z0-9\-_.!~*'()%\[\]/?:+$@,;|^`{}\x80-\U0010ffff]+").fullmatch
+
+
+NO_URI_PARAMETERS = URIParameters()
+NO_URI_HEADERS = URIHeaders()

@@ -1,0 +1,172 @@
+"""parse(): one whole message, RFC 3261 §7, §18.3 and §25: checks what every element needs, leaves the rest as text. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, NamedTuple
+
+from ..errors import ParseError
+from . import headers as headers_module
+from . import scan as scanning
+from .essentials import METHODS, NEEDED, plain, thorough
+from .grammar import is_token, number
+from .headers import Headers
+from .message import Request, Response
+from .uri import URI
+
+try:
+    if os.environ.get("SIPPET_PUREPYTHON"):
+        raise ImportError("pure Python was asked for")
+    from . import _scan  # type: ignore[attr-defined]
+except ImportError:
+    implementation, scan = "python", scanning.scan
+else:
+    implementation, scan = "c", _scan.scan
+    _scan.setup(scanning.canonical, scanning.fail)
+    headers_module._forgetters.append(_scan.forget)
+
+
+class ParserLimits(NamedTuple):
+    """What a message may measure, at most. Over a limit is a ParseError with status 513 (413 for the body)."""
+
+    message: int = 65536
+    """Octets in all: more does not fit into a datagram, and no call needs it."""
+    headers: int = 256
+    """Header lines: real messages have under 50."""
+    line: int = 8192
+    """Octets in one header line, folds included: an Identity or a long Route fits."""
+
+
+DEFAULT_LIMITS = ParserLimits()
+
+_STATUS = re.compile(r"[1-6][0-9]{2}").fullmatch
+_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII).fullmatch
+_LEADING = b"\r\n"
+
+
+def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Response:
+    """Read one whole message, a datagram's content. Raises ParseError, its `request` set when it can be answered.
+
+    Via, From, To, Call-ID, CSeq, Content-Length, Max-Forwards and the start line are checked, other headers on first
+    use. The body is cut to Content-Length (§18.3); a shorter body is refused. Line breaks before the start line are
+    skipped (§7.5).
+    """
+    if len(data) > limits.message:
+        raise _answerable(ParseError(f"over {limits.message} octets", status=513), data, limits)
+    if data[:1] in (b"\r", b"\n"):
+        data = data.lstrip(_LEADING)
+    try:
+        start_line, lines, fields, at = scan(data, limits.headers, limits.line)
+    except ParseError as error:
+        raise _answerable(error, data, limits) from None
+    headers = Headers(lines, fields)
+    if start_line[:4] == "SIP/":
+        return _response(start_line, headers, data, at)
+    return _request(start_line, headers, data, at, limits)
+
+
+def _request(start_line: str, headers: Headers, data: bytes, at: int, limits: ParserLimits) -> Request:
+    # Request-Line = Method SP Request-URI SP SIP-Version CRLF
+    parts = start_line.split(" ")
+    if len(parts) != 3:
+        raise _bad_start(start_line, headers)
+    method, uri, version = parts
+    request = Request.read(method, uri, headers, b"")
+    try:
+        if version != "SIP/2.0":
+            raise _bad_version(version, start_line)
+        if method not in METHODS and not is_token(method):
+            raise ParseError("method is not a token", header="Request-Line", value=start_line)
+        try:
+            URI.parse(uri)
+        except ParseError as error:
+            error.header = "Request-URI"
+            raise
+        fields = headers.fields
+        essentials = request.essentials = plain(fields) or thorough(headers)
+        if essentials.method != method:
+            status = 400 if method in METHODS else 501  # RFC 4475 §3.1.2.18
+            raise ParseError("method is not the request's", header="CSeq", value=fields["CSeq"], status=status)
+        forwards = fields.get("Max-Forwards")
+        if forwards is not None and forwards != "70":
+            number(_once("Max-Forwards", forwards), 255, "Max-Forwards")
+        request._body = _body(fields, data, at)
+    except ParseError as error:
+        error.request = request
+        raise
+    return request
+
+
+def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Response:
+    # Status-Line = SIP-Version SP Status-Code SP Reason-Phrase CRLF
+    version, _, rest = start_line.partition(" ")
+    status, _, reason = rest.partition(" ")
+    if version != "SIP/2.0":
+        raise _bad_version(version, start_line)
+    if not _STATUS(status):
+        raise ParseError("status is not 100 to 699", header="Status-Line", value=start_line)
+    response = Response.read(int(status), reason, headers, _body(headers.fields, data, at))
+    response.essentials = plain(headers.fields) or thorough(headers)
+    return response
+
+
+def _once(name: str, value: Any) -> str:
+    if type(value) is not str:
+        raise ParseError("stands twice", header=name, value=value)
+    return value
+
+
+def _body(fields: Any, data: bytes, at: int) -> bytes:
+    """Return the body, cut to Content-Length when there is one (§18.3)."""
+    length = fields.get("Content-Length")
+    if length is None:
+        return data[at:]
+    if length == "0":
+        return b""
+    if type(length) is not str:
+        raise ParseError("stands twice", header="Content-Length", value=length)
+    wanted = number(length, 2**32 - 1, "Content-Length")
+    body = data[at : at + wanted]
+    if len(body) < wanted:
+        raise ParseError(f"says {wanted}, but {len(body)} octets are here", header="Content-Length")
+    return body
+
+
+def _bad_start(start_line: str, headers: Headers) -> ParseError:
+    error = ParseError("start line is not METHOD URI SIP/2.0 with single blanks", value=start_line)
+    method = start_line.split(" ", 1)[0]
+    version = start_line.rsplit(" ", 1)[-1]
+    if is_token(method) and "Via" in headers and (_VERSION(version) or _VERSION(start_line.split()[-1] if start_line.split() else "")):
+        error.request = Request.read(method, "", headers, b"")
+    return error
+
+
+def _bad_version(version: str, start_line: str) -> ParseError:
+    if _VERSION(version):
+        return ParseError("only SIP/2.0 is spoken here", header="SIP-Version", value=version, status=505)
+    return ParseError("not a SIP version", header="SIP-Version", value=start_line)
+
+
+def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseError:
+    """Find what an answer to a message with broken lines needs: its first lines of Via, From, To, Call-ID and CSeq."""
+    head, _, rest = data[: limits.message].partition(b"\n")
+    parts = head.rstrip(b"\r").decode("utf-8", "surrogateescape").split(" ")
+    if len(parts) != 3 or not is_token(parts[0]) or not _VERSION(parts[2]):
+        return error
+    found: dict[str, str] = {}
+    for line in rest.split(b"\n", limits.headers)[: limits.headers]:
+        if not line.strip(b"\r"):
+            break
+        name, colon, value = line[: limits.line].rstrip(b"\r").decode("utf-8", "surrogateescape").partition(":")
+        name = name.rstrip(" \t")
+        if colon and is_token(name):
+            text = value.strip(" \t")
+            if "\r" not in text and "\0" not in text:
+                found.setdefault(scanning.canonical(name), text)
+    if "Via" in found:
+        wanted = ("Via", *NEEDED)
+        error.request = Request.read(parts[0], parts[1], Headers([(n, found[n], None) for n in wanted if n in found]), b"")
+    return error
+
+

@@ -1,0 +1,176 @@
+"""scan(): the bytes of a message to its start line and header lines, RFC 3261 §7 and §25. Pure.
+
+The twin of `_scan.c`: same arguments, same result, same ParseError, letter for letter. Only lines are found here;
+what they mean is said once, in Python, in the files beside this one.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from ..errors import ParseError
+from .grammar import is_token
+
+Line = tuple[str, str, "str | None"]
+"""Canonical name; value, unfolded and stripped; the line as it came, or None when it came as `Name: value`."""
+
+Fields = dict[str, "str | list[str]"]
+"""Canonical name to the value of its only line, or to the list of the values of its lines."""
+
+Scanned = tuple[str, list[Line], Fields, int]
+"""Start line, lines, fields, offset of the body."""
+
+NAMES: dict[str, str] = {}
+"""Lower-case spelling or compact form of each known header, to its canonical name. `register_name` fills it."""
+
+CACHED_NAMES = 1024
+"""Spellings remembered, at most; a peer that invents names for each message gains nothing."""
+
+_spelled: dict[str, str] = {}
+
+PROBLEMS = (
+    "header section has no end",
+    "line break that is not CRLF",
+    "header line without a colon",
+    "header name is not a token",
+    "too many header lines",
+    "header line too long",
+)
+NO_END, BAD_BREAK, NO_COLON, BAD_NAME, MANY_LINES, LONG_LINE = range(len(PROBLEMS))
+
+
+def fail(problem: int, data: bytes, offset: int) -> NoReturn:
+    """Raise the ParseError number `problem`; both twins end here."""
+    status = 513 if problem == MANY_LINES else 400
+    raise ParseError(PROBLEMS[problem], value=data[offset : offset + 81], offset=offset, status=status)
+
+
+def canonical(name: str) -> str:
+    """Return the one name of a header: `m`, `contact` and `CONTACT` are `Contact`; unknown ones become `Like-This`."""
+    found = _spelled.get(name)
+    if found is None:
+        found = NAMES.get(name.lower()) or "-".join([part[:1].upper() + part[1:].lower() for part in name.split("-")])
+        if len(_spelled) < CACHED_NAMES:
+            _spelled[name] = found
+    return found
+
+
+def register_name(name: str, compact: str | None = None) -> None:
+    """Make `name` the canonical spelling of its header, and `compact` its short form."""
+    NAMES[name.lower()] = name
+    if compact:
+        NAMES[compact.lower()] = name
+    _spelled.clear()
+
+
+def scan(data: bytes, max_lines: int, max_line: int) -> Scanned:
+    """Cut a message into lines. `data` starts with the start line. Raises ParseError.
+
+    Lines end with CRLF, folded ones (§7.3.1) go on after CRLF and a blank. A sender that ends its start line with a
+    bare LF does so everywhere, or is refused: a bare CR or LF inside a line could become a header in the next hop.
+    Octets that are not UTF-8 survive as surrogates.
+    """
+    return _scan_usual(data, max_lines, max_line) or _scan_any(data, max_lines, max_line)
+
+
+def _scan_usual(data: bytes, max_lines: int, max_line: int) -> Scanned | None:
+    """scan() for a message without folds and faults, in a few whole-text operations; None for any other."""
+    at = data.find(b"\r\n\r\n")
+    head = data[:at].decode("utf-8", "surrogateescape")
+    breaks = head.count("\r\n")
+    if at <= 0 or breaks > max_lines or "\r\n " in head or "\r\n\t" in head:
+        return None
+    if breaks != head.count("\n") or breaks != head.count("\r"):
+        return None
+    start_line, *texts = head.split("\r\n")
+    lines: list[Line] = []
+    fields: Fields = {}
+    for text in texts:
+        name, colon, value = text.partition(": ")
+        if not colon or _spelled.get(name) != name or value.strip(" \t") != value:
+            if not _add_line(text, False, "", lines, fields):
+                return None
+            continue
+        lines.append((name, value, None))
+        if name not in fields:
+            fields[name] = value
+        else:
+            _add_field(fields, name, value)
+    if at > max_line and any(len(text.encode("utf-8", "surrogateescape")) > max_line for text in (start_line, *texts)):
+        return None
+    return start_line, lines, fields, at + 4
+
+
+def _scan_any(data: bytes, max_lines: int, max_line: int) -> Scanned:
+    first = data.find(b"\n")
+    if first < 0:
+        fail(NO_END, data, 0)
+    crlf = data[first - 1 : first] == b"\r"
+    line_break = b"\r\n" if crlf else b"\n"
+    width = len(line_break)
+    lines: list[Line] = []
+    fields: Fields = {}
+    end = _line_end(data, 0, line_break, max_line)
+    start_line = data[:end].decode("utf-8", "surrogateescape")
+    at = end + width
+    while True:
+        end = _line_end(data, at, line_break, max_line)
+        if end == at:
+            return start_line, lines, fields, at + width
+        begin = at
+        at = end + width
+        folded = False
+        while data[at : at + 1] in (b" ", b"\t"):
+            folded = True
+            end = _line_end(data, at, line_break, max_line)
+            at = end + width
+            if end - begin > max_line:
+                fail(LONG_LINE, data, begin)
+        if len(lines) >= max_lines:
+            fail(MANY_LINES, data, begin)
+        line = data[begin:end].decode("utf-8", "surrogateescape")
+        if not _add_line(line, folded, line_break.decode(), lines, fields):
+            fail(BAD_NAME if ":" in line else NO_COLON, data, begin)
+
+
+def _add_line(line: str, folded: bool, line_break: str, lines: list[Line], fields: Fields) -> bool:
+    """Add one line to both; False when it has no proper name."""
+    name, colon, value = line.partition(":")
+    spelled = name.rstrip(" \t")
+    if not colon or not is_token(spelled):
+        return False
+    if folded:
+        value = " ".join([piece.strip(" \t") for piece in value.split(line_break)]).strip(" ")
+    known = canonical(spelled)
+    stripped = value.strip(" \t")
+    as_usual = not folded and name == known and value == " " + stripped
+    lines.append((known, stripped, None if as_usual else line))
+    _add_field(fields, known, stripped)
+    return True
+
+
+def _add_field(fields: Fields, name: str, value: str) -> None:
+    there = fields.get(name)
+    if there is None:
+        fields[name] = value
+    elif type(there) is list:
+        there.append(value)
+    else:
+        fields[name] = [there, value]  # type: ignore[list-item]
+
+
+def _line_end(data: bytes, at: int, line_break: bytes, max_line: int) -> int:
+    end = data.find(b"\n", at)
+    if end < 0:
+        if len(data) - at > max_line:
+            fail(LONG_LINE, data, at)
+        fail(NO_END, data, at)
+    if len(line_break) == 2:
+        end -= 1
+        if end < at or data[end] != 13:
+            fail(BAD_BREAK, data, end + 1)
+    if data.find(b"\r", at, end) >= 0:
+        fail(BAD_BREAK, data, data.find(b"\r", at, end))
+    if end - at > max_line:
+        fail(LONG_LINE, data, at)
+    return end

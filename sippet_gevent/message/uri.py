@@ -1,0 +1,210 @@
+"""URIs: parse, format and compare, RFC 3261 §19.1; tel, RFC 3966. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..errors import InvalidValue, ParseError
+from .grammar import HOST, is_host, number
+from .parameters import (
+    NO_URI_HEADERS,
+    NO_URI_PARAMETERS,
+    Parameters,
+    URIHeaders,
+    URIParameters,
+    escape,
+    unescape,
+)
+
+URI_LENGTH = 4096
+"""Characters in a URI, at most. Longer is 414: no phone number or flow token comes near it."""
+
+CACHED_URIS = 2048
+"""Parsed URIs remembered: those of a server's own domain come again and again. Bounded; the oldest go first."""
+
+# scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*):").match
+# hostport = host [ ":" port ]
+_HOSTPORT = re.compile(rf"({HOST})(?::([0-9]+))?").fullmatch
+# userinfo = ( user / telephone-subscriber ) [ ":" password ] "@": what is neither blank, control, quote nor bracket
+_USER = re.compile(r'[^\x00-\x20<>"\x7f@]+').fullmatch
+_OPAQUE = re.compile(r'[^\x00-\x20<>"\x7f]+').fullmatch
+# telephone-subscriber digits: phonedigit / visual-separator, and the local ones (RFC 3966 §3)
+_TELEPHONE = re.compile(r"\+?[0-9A-Fa-f*#\-.()]+").fullmatch
+_VISUAL_SEPARATORS = str.maketrans("", "", "-.()")
+
+_USER_ALLOWED = "&=+$,;?/"  # user-unreserved
+_PASSWORD_ALLOWED = "&=+$,"
+
+DEFAULT_PORTS = {"sip": 5060, "sips": 5061}
+
+# §19.1.4: a URI with one of these does not equal a URI without it, whatever the default.
+_DISTINGUISHING = frozenset(("user", "ttl", "method", "maddr", "transport"))
+
+
+class URI(NamedTuple):
+    """A URI, immutable; change one with `uri._replace(host="…")`.
+
+    `user` and `password` are unescaped text or None. `port` is None when not given. `parameters` and `headers` are
+    mappings. For tel (RFC 3966) the number is `user`. Any other scheme has what follows the colon in `opaque`.
+    `str(uri)` escapes what must be; `uri.equivalent(other)` compares by the rules of RFC 3261 §19.1.4.
+    """
+
+    scheme: str = "sip"
+    user: str | None = None
+    host: str = ""
+    port: int | None = None
+    parameters: Parameters = NO_URI_PARAMETERS
+    headers: Parameters = NO_URI_HEADERS
+    password: str | None = None
+    opaque: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> URI:
+        """Read a URI without angle brackets. Raises ParseError (414 when over URI_LENGTH characters)."""
+        return _parse(text)
+
+    @property
+    def is_sip(self) -> bool:
+        """True for sip and sips."""
+        return self.scheme in DEFAULT_PORTS
+
+    @property
+    def is_secure(self) -> bool:
+        """True for sips: every hop must be TLS (RFC 3261 §26.2.2)."""
+        return self.scheme == "sips"
+
+    @property
+    def transport(self) -> str | None:
+        """The transport parameter in upper case (`"TCP"`), or None."""
+        value = self.parameters.get("transport")
+        return value.upper() if value else None
+
+    @property
+    def is_loose_router(self) -> bool:
+        """True with an lr parameter, whatever its value: some write `lr=on` or `lr=true` (RFC 3261 §19.1.1)."""
+        return "lr" in self.parameters
+
+    @property
+    def aor(self) -> str:
+        """The address-of-record this URI names, one text for all spellings (RFC 3261 §10.3 step 5)."""
+        if self.scheme == "tel":
+            return f"tel:{(self.user or '').translate(_VISUAL_SEPARATORS)}"
+        if not self.is_sip:
+            return f"{self.scheme}:{self.opaque}"
+        user = "" if self.user is None else escape(self.user, _USER_ALLOWED) + "@"
+        port = "" if self.port in (None, DEFAULT_PORTS[self.scheme]) else f":{self.port}"
+        return f"{self.scheme}:{user}{normal_host(self.host)}{port}"
+
+    def equivalent(self, other: URI | str) -> bool:
+        """Compare by RFC 3261 §19.1.4, tel by RFC 3966 §4. Not transitive, so it is not `==`."""
+        return _equivalent(self, URI.parse(other) if isinstance(other, str) else other)
+
+    def __str__(self) -> str:
+        if self.scheme == "tel":
+            return f"tel:{self.user}{self.parameters}"
+        if self.scheme not in DEFAULT_PORTS:
+            return f"{self.scheme}:{self.opaque}"
+        if not is_host(self.host):
+            raise InvalidValue(f"{self.host!r} is not a host: a name, an IPv4 address, or an IPv6 address in brackets")
+        user = ""
+        if self.user is not None:
+            password = "" if self.password is None else ":" + escape(self.password, _PASSWORD_ALLOWED)
+            user = escape(self.user, _USER_ALLOWED) + password + "@"
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.scheme}:{user}{self.host}{port}{self.parameters}{self.headers}"
+
+
+@lru_cache(CACHED_URIS)
+def _parse(text: str) -> URI:
+    if len(text) > URI_LENGTH:
+        raise ParseError(f"URI over {URI_LENGTH} characters", value=text, status=414)
+    match = _SCHEME(text)
+    if not match:
+        raise ParseError("URI without a scheme", value=text)
+    scheme = match[1].lower()
+    rest = text[match.end() :]
+    if not _OPAQUE(rest):
+        raise ParseError("URI is empty, or has a blank, quote, bracket or control character in it", value=text)
+    if scheme in DEFAULT_PORTS:
+        return _parse_sip(scheme, rest, text)
+    if scheme == "tel":
+        subscriber, _, parameters = rest.partition(";")
+        if not _TELEPHONE(subscriber):
+            raise ParseError("not a telephone number", value=text)
+        return URI("tel", subscriber, parameters=URIParameters.parse(parameters))
+    return URI(scheme, opaque=rest)
+
+
+def _parse_sip(scheme: str, rest: str, text: str) -> URI:
+    # SIP-URI = "sip:" [ userinfo ] hostport uri-parameters [ headers ]
+    # The user part may hold ";" and "?", a raw "@" only ends it.
+    user: str | None = None
+    password: str | None = None
+    userinfo, at, hostpart = rest.partition("@")
+    if at:
+        user, colon, secret = userinfo.partition(":")
+        if not user or not _USER(userinfo):
+            raise ParseError("URI with an empty or broken user part", value=text)
+        user, password = unescape(user), unescape(secret) if colon else None
+    else:
+        hostpart = rest
+    hostpart, question, headers = hostpart.partition("?")
+    hostport, semicolon, parameters = hostpart.partition(";")
+    match = _HOSTPORT(hostport)
+    if not match:
+        raise ParseError("URI without a proper host and port", value=text)
+    port = None
+    if match[2] is not None:
+        port = number(match[2], 65535)
+        if not port:
+            raise ParseError("URI with port 0", value=text)
+    return URI(
+        scheme,
+        user,
+        match[1],
+        port,
+        URIParameters.parse(parameters) if semicolon and parameters else NO_URI_PARAMETERS,
+        URIHeaders.parse(headers) if question and headers else NO_URI_HEADERS,
+        password,
+    )
+
+
+def normal_host(host: str) -> str:
+    """Return one spelling for all of the same host: lower case, IPv6 shortest and in brackets, mapped IPv4 as IPv4.
+
+    `127.1`, hexadecimal and octal forms are names, not addresses, and come back as they are.
+    """
+    inner = host[1:-1] if host.startswith("[") else host
+    if ":" in inner:
+        try:
+            address = ipaddress.IPv6Address(inner.partition("%")[0])
+        except ValueError:
+            return host.lower()
+        return str(address.ipv4_mapped) if address.ipv4_mapped else f"[{address}]"
+    return host.lower().rstrip(".")
+
+
+def _equivalent(a: URI, b: URI) -> bool:
+    if a.scheme != b.scheme:
+        return False
+    if a.scheme == "tel":
+        numbers = [(uri.user or "").translate(_VISUAL_SEPARATORS).lower() for uri in (a, b)]
+        return numbers[0] == numbers[1] and _lowered(a.parameters) == _lowered(b.parameters)
+    if not a.is_sip:
+        return a.opaque == b.opaque
+    if (a.user, a.password, a.port) != (b.user, b.password, b.port) or normal_host(a.host) != normal_host(b.host):
+        return False
+    mine, theirs = _lowered(a.parameters), _lowered(b.parameters)
+    if any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys()):
+        return False
+    if (mine.keys() ^ theirs.keys()) & _DISTINGUISHING:
+        return False
+    return {n.lower(): v for n, v in a.headers.items()} == {n.lower(): v for n, v in b.headers.items()}
+
+
+def _lowered(parameters: Parameters) -> dict[str, str]:
+    return {name.lower(): (value or "").lower() for name, value in parameters.items()}

@@ -1,0 +1,491 @@
+"""Header values, RFC 3261 §20: immutable types that know their text, each with parse() and str(). Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import NamedTuple, Union
+
+from ..errors import InvalidValue, ParseError
+from .grammar import (
+    BLANKS,
+    PLAIN_NAME_ADDR,
+    PLAIN_VIA,
+    QUOTED,
+    TOKEN_CHARACTERS,
+    VIA,
+    is_host,
+    is_token,
+    number,
+    quote,
+    split,
+    unquote,
+)
+from .parameters import EMPTY, Parameters
+from .uri import URI
+
+MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5: less than 2**31
+MAX_DELTA_SECONDS = 2**32 - 1  # RFC 3261 §20.19
+
+# SIP-date weekday and month names are English whatever the locale (RFC 3261 §25.1), which strptime would not keep to.
+_DATE = re.compile(r"[A-Za-z]{3}, ?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT", re.ASCII).fullmatch
+_MONTHS = {name: index for index, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_QUOTED_START = re.compile(QUOTED, re.DOTALL).match
+_DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
+
+
+class NameAddr(NamedTuple):
+    """An address with its header parameters: From, To, Contact, Route … (RFC 3261 §20.10).
+
+    name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters are the header's, not the URI's.
+    """
+
+    uri: URI
+    display: str = ""
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        match = PLAIN_NAME_ADDR(text)
+        if match:
+            uri, tail = match.groups()
+            display = unquote(text[: match.start(1) - 1].strip(BLANKS)) if match.start(1) > 1 else ""
+            return cls(URI.parse(uri), display, Parameters.parse(tail) if tail else EMPTY)
+        return cls._parse_any(text)
+
+    @classmethod
+    def _parse_any(cls, text: str) -> NameAddr:
+        display = ""
+        rest = text
+        if text.startswith('"'):
+            quoted = _QUOTED_START(text)
+            if not quoted:
+                raise ParseError("quoted string without end", value=text)
+            display, rest = unquote(quoted[0]), text[quoted.end() :].lstrip(BLANKS)
+            if not rest.startswith("<"):
+                raise ParseError("display name without <URI>", value=text)
+        before, bracket, after = rest.partition("<")
+        if not bracket:
+            uri, semicolon, parameters = rest.partition(";")
+            if "?" in uri or "," in uri:
+                # §20.10: with a comma, question mark or semicolon the URI must stand in brackets
+                raise ParseError("URI with ? or , must stand in angle brackets", value=text)
+            return cls(URI.parse(uri.rstrip(BLANKS)), "", cls._parameters(semicolon + parameters))
+        if before.strip(BLANKS):
+            display = before.strip(BLANKS)
+            if not _DISPLAY(display):
+                raise ParseError("display name must be quoted", value=text)
+        uri, bracket, tail = after.partition(">")
+        if not bracket:
+            raise ParseError("angle bracket without its partner", value=text)
+        return cls(URI.parse(uri), display, cls._parameters(tail.lstrip(BLANKS), text))
+
+    @staticmethod
+    def _parameters(tail: str, text: str = "") -> Parameters:
+        if tail and not tail.startswith(";"):
+            raise ParseError("text after the address", value=text or tail)
+        return Parameters.parse(tail) if tail else EMPTY
+
+    @property
+    def tag(self) -> str | None:
+        """The tag parameter (RFC 3261 §19.3), or None."""
+        return self.parameters.get("tag")
+
+    @property
+    def q(self) -> float:
+        """The q parameter of a Contact, 1.0 when absent (RFC 3261 §20.10)."""
+        value = self.parameters.get("q")
+        if value is None:
+            return 1.0
+        # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ): more decimals are in the field (RFC 4475 §3.1.1.1)
+        if not _QVALUE(value):
+            raise ParseError("not a q value", value=value)
+        return float(value)
+
+    def __str__(self) -> str:
+        display = quote(self.display) + " " if self.display else ""
+        return f"{display}<{self.uri}>{self.parameters}"
+
+
+_QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
+
+STAR = "*"
+
+
+class Contact(NameAddr):
+    """A Contact value: a NameAddr, or the text `"*"` of a REGISTER that removes all bindings (RFC 3261 §10.2.2)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr | str:  # type: ignore[override]
+        return STAR if text == STAR else NameAddr.parse(text)
+
+
+class Via(NamedTuple):
+    """One hop of a request's way, and of the answer's way back (RFC 3261 §20.42). `port` is None when not given."""
+
+    transport: str
+    host: str
+    port: int | None = None
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        match = PLAIN_VIA(text) or VIA.fullmatch(text)
+        if not match:
+            raise ParseError("not SIP/2.0/TRANSPORT host[:port][;parameters]", value=text)
+        transport, host, port, tail = match.groups()
+        value = None
+        if port is not None:
+            value = number(port, 65535)
+            if not value:
+                raise ParseError("sent-by port 0", value=text)
+        return cls(transport.upper(), host, value, Parameters.parse(tail) if tail else EMPTY)
+
+    @property
+    def branch(self) -> str | None:
+        """The branch parameter: the transaction's name (RFC 3261 §8.1.1.7), or None (RFC 2543)."""
+        return self.parameters.get("branch")
+
+    @property
+    def received(self) -> str | None:
+        """Where the request came from, when that is not the sent-by host (RFC 3261 §18.2.1)."""
+        return self.parameters.get("received")
+
+    @property
+    def rport(self) -> int | None:
+        """The source port, when the sender asked for it (RFC 3581); None when absent or not yet filled in."""
+        value = self.parameters.get("rport")
+        return number(value, 65535) if value else None
+
+    @property
+    def sent_by(self) -> str:
+        """The sent-by host and port as text, `host` or `host:port`."""
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        if not is_token(self.transport) or not is_host(self.host):
+            raise InvalidValue(f"not a Via sent-by: {self.transport!r} {self.host!r}")
+        return f"SIP/2.0/{self.transport} {self.sent_by}{self.parameters}"
+
+
+class CSeq(NamedTuple):
+    """Sequence number and method (RFC 3261 §20.16)."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> CSeq:
+        digits, blank, method = text.partition(" ")
+        if not blank:
+            digits, blank, method = text.partition("\t")
+        method = method.strip(BLANKS)
+        if not is_token(method):
+            raise ParseError("not a number and a method", value=text)
+        return cls(number(digits, MAX_CSEQ), method)
+
+    def __str__(self) -> str:
+        if not 0 <= self.number <= MAX_CSEQ or not is_token(self.method):
+            raise InvalidValue(f"not a CSeq: {self.number!r} {self.method!r}")
+        return f"{self.number} {self.method}"
+
+
+class Number(int):
+    """A number up to 2**32 - 1: Content-Length, RSeq, Min-SE …"""
+
+    @classmethod
+    def parse(cls, text: str) -> Number:
+        return cls(number(text))
+
+
+class MaxForwards(int):
+    """0 to 255 (RFC 3261 §20.22)."""
+
+    @classmethod
+    def parse(cls, text: str) -> MaxForwards:
+        return cls(number(text, 255))
+
+    def __str__(self) -> str:
+        if not 0 <= self <= 255:
+            raise InvalidValue(f"Max-Forwards is 0 to 255, not {int(self)}")
+        return int.__repr__(self)
+
+
+class DeltaSeconds(int):
+    """Seconds: Expires, Min-Expires. What is beyond 2**32 - 1 is refused (RFC 3261 §20.19, RFC 4475 §3.1.2.4)."""
+
+    @classmethod
+    def parse(cls, text: str) -> DeltaSeconds:
+        return cls(number(text, MAX_DELTA_SECONDS))
+
+
+class Token(str):
+    """One token, a method or option tag."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Token:
+        if not is_token(text):
+            raise ParseError("not a token", value=text)
+        return cls(text)
+
+
+class CallID(str):
+    """callid = word [ "@" word ]: text without blanks, compared octet by octet (RFC 3261 §20.8)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> CallID:
+        if not text or not _CALL_ID(text):
+            raise ParseError("empty, or blanks in it", value=text)
+        return cls(text)
+
+
+_CALL_ID = re.compile(r"[^@\x00-\x20\x7f][^\x00-\x20\x7f]*").fullmatch
+
+
+class Text(str):
+    """Free text, as it stands (TEXT-UTF8-TRIM)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Text:
+        return cls(text)
+
+
+class Valued(NamedTuple):
+    """A token, a quoted text or a <URI> with parameters: Accept-Language, Event, Reason, Alert-Info, Call-Info …"""
+
+    value: str
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> Valued:
+        if text.startswith("<"):
+            value, bracket, tail = text.partition(">")
+            if not bracket:
+                raise ParseError("angle bracket without its partner", value=text)
+            return cls(value + bracket, Parameters.parse(tail.lstrip(BLANKS)))
+        value, semicolon, tail = text.partition(";")
+        value = value.strip(BLANKS)
+        if not value:
+            raise ParseError("empty value", value=text)
+        return cls(value, Parameters.parse(semicolon + tail))
+
+    def __str__(self) -> str:
+        return f"{self.value}{self.parameters}"
+
+
+class MediaType(NamedTuple):
+    """type/subtype and parameters, in lower case: Content-Type, Accept (RFC 3261 §20.15)."""
+
+    type: str
+    subtype: str
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> MediaType:
+        return _media_type(text)
+
+    @property
+    def name(self) -> str:
+        """`type/subtype`."""
+        return f"{self.type}/{self.subtype}"
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.subtype}{self.parameters}"
+
+
+@lru_cache(256)
+def _media_type(text: str) -> MediaType:
+    value, semicolon, tail = text.partition(";")
+    major, slash, minor = value.partition("/")
+    major, minor = major.strip(BLANKS).lower(), minor.strip(BLANKS).lower()
+    if not (is_token(major) and is_token(minor)):
+        raise ParseError("not type/subtype", value=text)
+    return MediaType(major, minor, Parameters.parse(semicolon + tail))
+
+
+class Challenge(NamedTuple):
+    """A challenge or credentials: scheme and parameters, one to a header line (RFC 3261 §20.44, §22)."""
+
+    scheme: str
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> Challenge:
+        scheme, _, tail = text.partition(" ")
+        if not is_token(scheme):
+            raise ParseError("credentials without a scheme", value=text)
+        return cls(scheme, AuthParameters.parse(tail.strip(BLANKS)))
+
+    def __str__(self) -> str:
+        return f"{self.scheme} {self.parameters}"
+
+
+class AuthParameters(Parameters):
+    """`name=value, name="value"`, as challenges, credentials and Authentication-Info have them."""
+
+    __slots__ = ()
+    separator = ","
+    opener = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Parameters:
+        if not text:
+            return cls._made(())
+        items = []
+        pieces = split(text, ",")
+        for piece in pieces:
+            name, equals, value = piece.partition("=")
+            items.append(cls._checked(name.rstrip(BLANKS), value.lstrip(BLANKS) if equals else None, text))
+        return cls._made(tuple(items))
+
+    def __str__(self) -> str:
+        return ", ".join(name if value is None else f"{name}={value}" for name, value in self._items)
+
+
+Credentials = Challenge
+
+
+class RetryAfter(NamedTuple):
+    """Seconds, with a comment and parameters (RFC 3261 §20.33)."""
+
+    seconds: int
+    comment: str = ""
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> RetryAfter:
+        # Retry-After = delta-seconds [ comment ] *( SEMI retry-param ); comments nest
+        head, opening, rest = text.partition("(")
+        if not opening:
+            seconds, semicolon, tail = text.partition(";")
+            return cls(number(seconds.strip(BLANKS)), "", Parameters.parse(semicolon + tail))
+        comment, closing, tail = rest.rpartition(")")
+        if not closing:
+            raise ParseError("comment without end", value=text)
+        return cls(number(head.strip(BLANKS)), comment, Parameters.parse(tail.strip(BLANKS)))
+
+    def __str__(self) -> str:
+        comment = f" ({self.comment})" if self.comment else ""
+        return f"{self.seconds}{comment}{self.parameters}"
+
+
+class Timestamp(NamedTuple):
+    """When the client sent it, in its own seconds, and the server's delay; texts, so that they echo exactly (§20.38)."""
+
+    value: str
+    delay: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Timestamp:
+        parts = text.split()
+        if not 1 <= len(parts) <= 2 or not all(_DECIMAL(part) for part in parts):
+            raise ParseError("not a timestamp", value=text)
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        return self.value if self.delay is None else f"{self.value} {self.delay}"
+
+
+_DECIMAL = re.compile(r"[0-9]*(?:\.[0-9]*)?").fullmatch
+
+
+class Warning(NamedTuple):
+    """warn-code, warn-agent and text (RFC 3261 §20.43)."""
+
+    code: int
+    agent: str
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Warning:
+        code, _, rest = text.partition(" ")
+        agent, _, quoted = rest.strip(BLANKS).partition(" ")
+        quoted = quoted.strip(BLANKS)
+        if not agent or not quoted.startswith('"'):
+            raise ParseError("not code, agent and quoted text", value=text)
+        return cls(number(code, 999), agent, unquote(quoted))
+
+    def __str__(self) -> str:
+        return f"{self.code:03d} {self.agent} {quote(self.text)}"
+
+
+class MimeVersion(NamedTuple):
+    """major.minor (RFC 3261 §20.24)."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> MimeVersion:
+        major, _, minor = text.partition(".")
+        return cls(number(major), number(minor))
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+class Date:
+    """SIP-date as an aware datetime in GMT (RFC 3261 §20.17): Date.parse gives and `format_date` writes it."""
+
+    @staticmethod
+    def parse(text: str) -> datetime:
+        match = _DATE(text)
+        month = _MONTHS.get(match[2].title()) if match else None
+        if match is None or month is None:
+            raise ParseError("not a SIP date in GMT", value=text)
+        try:
+            return datetime(
+                int(match[3]), month, int(match[1]), int(match[4]), int(match[5]), int(match[6]), tzinfo=timezone.utc
+            )
+        except ValueError as error:
+            raise ParseError(str(error), value=text) from error
+
+    @staticmethod
+    def format(value: datetime) -> str:
+        return format_datetime(value.astimezone(timezone.utc), usegmt=True)
+
+
+class RAck(NamedTuple):
+    """Response number, CSeq number and method of what a PRACK acknowledges (RFC 3262 §7.2)."""
+
+    response: int
+    cseq: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> RAck:
+        parts = text.split()
+        if len(parts) != 3 or not is_token(parts[2]):
+            raise ParseError("not two numbers and a method", value=text)
+        return cls(number(parts[0]), number(parts[1]), parts[2])
+
+    def __str__(self) -> str:
+        return f"{self.response} {self.cseq} {self.method}"
+
+
+class SessionExpires(NamedTuple):
+    """Seconds and parameters, refresher among them (RFC 4028 §4)."""
+
+    seconds: int
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> SessionExpires:
+        seconds, semicolon, tail = text.partition(";")
+        return cls(number(seconds.strip(BLANKS)), Parameters.parse(semicolon + tail))
+
+    def __str__(self) -> str:
+        return f"{self.seconds}{self.parameters}"
+
+
+Value = Union[NameAddr, Via, CSeq, Valued, MediaType, Challenge, RetryAfter, Timestamp, Warning, MimeVersion, str, int]

@@ -1,0 +1,105 @@
+"""T1, T2, T4 and the timers A to M: names and lengths, RFC 3261 table 4, RFC 6026 §8.11. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timers:
+    """The lengths of all timers, in seconds, for a stack or one transaction.
+
+    T1 estimates the round trip, T2 caps the interval of retransmissions, T4 is how long a message may stay in the
+    network. A timer that is None has the length RFC 3261 derives from these.
+    """
+
+    t1: float = 0.5
+    t2: float = 4.0
+    t4: float = 5.0
+    a: float | None = None
+    b: float | None = None
+    c: float = 181.0
+    """How long an INVITE may ring without a new provisional response: over three minutes (§16.6 step 11)."""
+    d: float | None = None
+    e: float | None = None
+    f: float | None = None
+    g: float | None = None
+    h: float | None = None
+    i: float | None = None
+    j: float | None = None
+    k: float | None = None
+    l: float | None = None  # noqa: E741 the RFC's letter
+    m: float | None = None
+    trying: float = 0.2
+    """When an unanswered INVITE gets its 100 (§17.2.1)."""
+    core_invite: float = 185.0
+    """How long a core may be silent on an INVITE before the stack answers 408: just over timer C, so that a proxy's own comes first."""
+    core_non_invite: float = 30.0
+    """The same for other requests, with 500: two seconds before the client's timer F, which makes it useless."""
+
+
+class Timer:
+    """One timer: how long it runs first, how long again, and what a reliable transport changes.
+
+    `first(timers)` is its length. `again(timers, last, proceeding)` is the next interval of a timer that repeats.
+    `reliable` says what it is over TCP and its kin: the same, "none" (never started) or "zero" (fires at once).
+    """
+
+    __slots__ = ("again", "first", "letter", "reliable")
+
+    def __init__(
+        self,
+        letter: str,
+        first: Callable[[Timers], float],
+        *,
+        again: Callable[[Timers, float, bool], float] | None = None,
+        reliable: str = "same",
+    ) -> None:
+        self.letter = letter
+        self.first = first
+        self.again = again
+        self.reliable = reliable
+
+    def __repr__(self) -> str:
+        return f"timer {self.letter}"
+
+
+def _given(length: float | None, derived: float) -> float:
+    return derived if length is None else length
+
+
+def _until_t2(timers: Timers) -> float:
+    """When a client's timer E is first reset to T2 (RFC 4320 §4.1): 0.5 + 1 + 2 seconds by default."""
+    total, interval = 0.0, timers.t1
+    while interval < timers.t2:
+        total += interval
+        interval *= 2
+    return total
+
+
+# INVITE client (§17.1.1.2)
+A = Timer("A", lambda t: _given(t.a, t.t1), again=lambda t, last, _: last * 2, reliable="none")
+B = Timer("B", lambda t: _given(t.b, 64 * t.t1))
+D = Timer("D", lambda t: _given(t.d, max(32.0, 64 * t.t1)), reliable="zero")
+M = Timer("M", lambda t: _given(t.m, 64 * t.t1))
+# non-INVITE client (§17.1.2.2)
+E = Timer(
+    "E",
+    lambda t: _given(t.e, t.t1),
+    again=lambda t, last, proceeding: t.t2 if proceeding else min(last * 2, t.t2),
+    reliable="none",
+)
+F = Timer("F", lambda t: _given(t.f, 64 * t.t1))
+K = Timer("K", lambda t: _given(t.k, t.t4), reliable="zero")
+# INVITE server (§17.2.1)
+TRYING_100 = Timer("100", lambda t: t.trying)
+CORE_INVITE = Timer("core", lambda t: t.core_invite)
+G = Timer("G", lambda t: _given(t.g, t.t1), again=lambda t, last, _: min(last * 2, t.t2), reliable="none")
+H = Timer("H", lambda t: _given(t.h, 64 * t.t1))
+I = Timer("I", lambda t: _given(t.i, t.t4), reliable="zero")  # noqa: E741 the RFC's letter
+L = Timer("L", lambda t: _given(t.l, 64 * t.t1))
+# non-INVITE server (§17.2.2, RFC 4320 §4.1)
+DELAYED_100 = Timer("delayed 100", _until_t2)
+CORE_NON_INVITE = Timer("core", lambda t: t.core_non_invite)
+J = Timer("J", lambda t: _given(t.j, 64 * t.t1), reliable="zero")

@@ -1,0 +1,173 @@
+"""Transaction: walks one table, gives back effects, RFC 3261 §17. Pure: no clock, no socket, no greenlet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import TransactionStateError
+from .machines import (
+    INVITE_CLIENT,
+    INVITE_SERVER,
+    LOCAL,
+    NON_INVITE_CLIENT,
+    NON_INVITE_SERVER,
+    NOTHING,
+    PROCEEDING,
+    RECV_1XX,
+    RECV_2XX,
+    RECV_300_UP,
+    SEND_1XX,
+    SEND_2XX,
+    SEND_300_UP,
+    TERMINATED,
+    Effects,
+    Machine,
+)
+from .timers import Timer, Timers
+
+NEVER = float("inf")
+
+# Event names by the class of a status code: the one place that compares it.
+RECEIVED = (None, RECV_1XX, RECV_2XX, *[RECV_300_UP] * 4)
+SENT = (None, SEND_1XX, SEND_2XX, *[SEND_300_UP] * 4)
+
+DEFAULT_TIMERS = Timers()
+
+
+class Transaction:
+    """One transaction's record. It stays for up to 64*T1 after its end, by the hundred thousand: every slot counts.
+
+    `deadline` is when `expire(now)` wants to be called next. `user`, `flow` and `merge` belong to those above;
+    `wake` is when the engine has promised to look at it. `request` is dropped when nothing will need it again.
+    """
+
+    __slots__ = (
+        "_running",
+        "deadline",
+        "flow",
+        "key",
+        "last",
+        "machine",
+        "merge",
+        "method",
+        "quiet_until",
+        "reliable",
+        "request",
+        "state",
+        "timers",
+        "user",
+        "wake",
+    )
+
+    def __init__(self, machine: Machine, key: str, request: Any, *, reliable: bool = False, timers: Timers = DEFAULT_TIMERS) -> None:
+        self.machine = machine
+        self.key = key
+        self.request = request
+        self.method: str = request.method
+        self.reliable = reliable
+        self.timers = timers
+        self.state = TERMINATED
+        self.last: bytes | None = None
+        self.quiet_until = 0.0
+        self.deadline = NEVER
+        self.wake = NEVER
+        self._running: tuple[tuple[float, Timer, float], ...] = ()
+        self.user: Any = None
+        self.flow: Any = None
+        self.merge: Any = None
+
+    def start(self, now: float) -> Effects:
+        """Enter the first state: a client sends its request, a server delivers it."""
+        action, state = self.machine.start
+        if self.machine.is_client:
+            self.last = bytes(self.request)
+        self._enter(state, now)
+        return action(self, self.request, now)
+
+    def handle(self, event: str | Timer, now: float, message: Any = None) -> Effects:
+        """Walk one row and return its effects. A stray from the wire is absorbed.
+
+        Raises TransactionStateError for an event of our own that the state has no row for.
+        """
+        row = self.machine.table[self.state].get(event)
+        if row is None:
+            if event in LOCAL:
+                raise TransactionStateError(f"cannot {event} when {self.state}: {self!r}")
+            return NOTHING
+        action, state = row
+        if state is not self.state:
+            self._enter(state, now)
+        effects = action(self, message, now)
+        if self.deadline <= now:  # a timer of length zero: reliable transports linger for nobody
+            effects += self.expire(now)
+        return effects
+
+    def expire(self, now: float) -> Effects:
+        """Fire the timers that are due and return their effects."""
+        effects: Effects = NOTHING
+        while self.deadline <= now:
+            due, timer, interval = min(self._running, key=_deadline)
+            rest = tuple(entry for entry in self._running if entry[1] is not timer)
+            if timer.again is not None:
+                interval = timer.again(self.timers, interval, self.state is PROCEEDING)
+                rest = ((due + interval, timer, interval), *rest)
+            self._running = rest
+            self.deadline = min(map(_deadline, rest), default=NEVER)
+            effects += self.handle(timer, now)
+        return effects
+
+    def restart(self, timer: Timer, now: float) -> None:
+        """Let a running timer run its first length again."""
+        length = timer.first(self.timers)
+        self._running = tuple((now + length, timer, length) if entry[1] is timer else entry for entry in self._running)
+        self.deadline = min(map(_deadline, self._running), default=NEVER)
+
+    def _enter(self, state: str, now: float) -> None:
+        """Timers the new state lacks stop, timers it adds start (the rule of the tables)."""
+        self.state = state
+        wanted = self.machine.timers.get(state)
+        if not wanted:
+            self._running = ()
+            self.deadline = NEVER
+            return
+        running = {entry[1]: entry for entry in self._running} if self._running else None
+        entries = []
+        for timer in wanted:
+            if running and timer in running:
+                entries.append(running[timer])
+                continue
+            length = timer.first(self.timers)
+            if self.reliable and timer.reliable != "same":
+                if timer.reliable == "none":
+                    continue
+                length = 0.0
+            entries.append((now + length, timer, length))
+        self._running = tuple(entries)
+        self.deadline = min(map(_deadline, entries), default=NEVER)
+
+    @property
+    def is_terminated(self) -> bool:
+        """True when the record is to be thrown away."""
+        return self.state is TERMINATED
+
+    @property
+    def running(self) -> dict[str, float]:
+        """The letter of each running timer and when it fires."""
+        return {timer.letter: due for due, timer, _ in self._running}
+
+    def __repr__(self) -> str:
+        return f"<Transaction {self.machine.name} {self.key} {self.state}>"
+
+
+def _deadline(entry: tuple[float, Timer, float]) -> float:
+    return entry[0]
+
+
+def client_machine(method: str) -> Machine:
+    """Return the client table for a method."""
+    return INVITE_CLIENT if method == "INVITE" else NON_INVITE_CLIENT
+
+
+def server_machine(method: str) -> Machine:
+    """Return the server table for a method."""
+    return INVITE_SERVER if method == "INVITE" else NON_INVITE_SERVER

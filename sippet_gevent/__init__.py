@@ -1,0 +1,82 @@
+"""SIP middleware for gevent programs, RFC 3261: message, transport, transaction and core layers, nothing hidden.
+
+The floors, from the ground up; a module imports its own folder and what is below it:
+
+    errors       every exception, with the status it amounts to
+    message/     bytes to objects and back (pure)
+    transaction/ the four state machines (pure)
+    transport/   sockets and flows; clock, workers: deadlines and greenlets
+    engine       wires transports to transactions
+    core/        user agents, calls, proxies, registrars
+    stack        what you hold; testing: the `sip` fixture; __main__: the `sippet` command
+"""
+
+from .clock import Clock, VirtualClock
+from .core.call import Call
+from .core.proxy import ResponseContext, forward
+from .core.registrar import Location, Registrar
+from .core.server import RegistrarProxy
+from .core.uac import ClientTransaction
+from .core.uas import Core, ServerTransaction
+from .errors import (
+    Cancelled,
+    InvalidValue,
+    ParseError,
+    Reject,
+    SIPError,
+    TransactionStateError,
+    TransactionTimeout,
+    TransportError,
+)
+from .limits import Limits
+from .message.headers import Header
+from .message.message import Request, Response, register_header
+from .message.parser import implementation
+from .message.uri import URI
+from .message.values import NameAddr, Via
+from .stack import Stack
+from .transaction.timers import Timers
+from .transport.base import Flow, Transport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # errors
+    "SIPError",
+    "ParseError",
+    "InvalidValue",
+    "Reject",
+    "Cancelled",
+    "TransactionTimeout",
+    "TransportError",
+    "TransactionStateError",
+    # message
+    "Request",
+    "Response",
+    "URI",
+    "NameAddr",
+    "Via",
+    "Header",
+    "register_header",
+    "implementation",
+    # transaction
+    "Timers",
+    # transport
+    "Transport",
+    "Flow",
+    "Clock",
+    "VirtualClock",
+    "Limits",
+    # core
+    "Core",
+    "ServerTransaction",
+    "ClientTransaction",
+    "Call",
+    "ResponseContext",
+    "forward",
+    "Registrar",
+    "Location",
+    "RegistrarProxy",
+    # stack
+    "Stack",
+]

@@ -30,6 +30,9 @@ is_host = re.compile(HOST).fullmatch
 GEN_VALUE = re.compile(rf"[{TOKEN_CHARACTERS}:/@#$&?\[\]|^{{}}()]*")
 is_gen_value = GEN_VALUE.fullmatch
 
+# What is written without quotes: gen-value again, and the bare IPv6address of via-received.
+is_unquoted = re.compile(rf"[{TOKEN_CHARACTERS}]+|\[?[0-9A-Fa-f:.]+\]?").fullmatch
+
 # Via = sent-protocol LWS sent-by *( SEMI via-params ), sent-protocol = protocol-name SLASH protocol-version SLASH transport
 VIA = re.compile(
     rf"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([{TOKEN_CHARACTERS}]+)[ \t]+({HOST})(?:[ \t]*:[ \t]*([0-9]+))?[ \t]*(?:(;.*))?",
@@ -39,7 +42,8 @@ VIA = re.compile(
 # The commonest spellings, taken whole by one match; whatever it does not take goes the long way in values.py.
 # Groups: Via transport, host, port, parameters without quotes or blanks.
 PLAIN_VIA = re.compile(
-    rf"SIP/2\.0/([A-Z]+) ([A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?((?:;[{TOKEN_CHARACTERS}]+(?:=[{TOKEN_CHARACTERS}:\[\]]+)?)*)"
+    rf"SIP/2\.0/([A-Z]+) ([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?"
+    rf"((?:;[{TOKEN_CHARACTERS}]+(?:=[{TOKEN_CHARACTERS}:\[\]]+)?)*)"
 ).fullmatch
 # Groups: URI, parameters. The display name is a quoted string without escapes, or tokens.
 PLAIN_NAME_ADDR = re.compile(

@@ -9,14 +9,15 @@ from typing import Any
 
 from ..errors import InvalidValue, ParseError, excerpt
 from . import scan as scanning
-from .grammar import split
+from .grammar import is_token, number, split
 from .scan import Fields, Line, canonical
 from .values import NameAddr, Via, Warning
 
 VALUES = 100
 """Values of one header, at most: more hops than Max-Forwards allows, more contacts than anybody has."""
 
-_UNSAFE = re.compile("[\r\n\0]").search
+# Octets that are not UTF-8 are U+DC80 to U+DCFF in here; no other surrogate can be written as octets.
+_UNSAFE = re.compile(r"[\r\n\0\ud800-\udc7f\udd00-\udfff]").search
 
 
 class Kind(Enum):
@@ -36,17 +37,18 @@ _A_LINE_EACH = (NameAddr, Via, Warning)
 
 
 def safe(text: str, name: str) -> str:
-    """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line."""
+    """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line, or it is no Unicode."""
     if _UNSAFE(text):
-        raise InvalidValue(f"{name}: CR, LF or NUL in {excerpt(text)}")
+        raise InvalidValue(f"{name}: CR, LF, NUL or a lone surrogate in {excerpt(text)}")
     return text
 
 
 class Header:
     """One known header: its name, compact form, kind and type. As an attribute of Message it reads and writes it.
 
-    `type` needs `parse(text)` and `str()`; `str` and `int` serve as they are. Reading parses on first use and raises
-    ParseError for what does not fit; a missing ONE is None, a missing LIST or LINES is (). To change a header, assign it.
+    `type` needs `parse(text)` and `str()`; `str` serves as it is, `int` is read by number(). Reading parses on first use
+    and raises ParseError for what does not fit; a missing ONE is None, a missing LIST or LINES is (). To change a header,
+    assign it.
     """
 
     __slots__ = ("compact", "format", "kind", "name", "one_line", "parse", "type")
@@ -56,7 +58,7 @@ class Header:
         self.compact = compact
         self.kind = kind
         self.type = type
-        self.parse: Callable[[str], Any] = getattr(type, "parse", type)
+        self.parse: Callable[[str], Any] = number if type is int else getattr(type, "parse", type)
         self.format: Callable[[Any], str] = getattr(type, "format", str) if not issubclass(type, str) else str
         self.one_line = not issubclass(type, _A_LINE_EACH)
         scanning.register_name(name, compact)
@@ -111,9 +113,11 @@ class Header:
     def write_one(self, value: Any) -> str:
         """Return one value as safe text; text is parsed first, so what we send always parses."""
         try:
-            if isinstance(value, self.type):
-                return safe(self.format(value), self.name)
-            text = safe(self.format(value) if not isinstance(value, str) else value, self.name)
+            if value is None or isinstance(value, (bytes, bytearray, memoryview)):
+                raise TypeError("a value is text or typed")
+            text = safe(str(value) if isinstance(value, str) else self.format(value), self.name)  # str() drops a subclass
+            if isinstance(value, self.type) and not isinstance(value, (str, int)):
+                return text  # its str() has looked at the parts; CallID("a b") and Number(-1) have not been looked at
             if self.kind is LIST and isinstance(value, str):
                 for piece in split(text, ","):
                     self.parse(piece)
@@ -122,7 +126,7 @@ class Header:
             return text
         except ParseError as error:
             raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {error.problem}") from error
-        except (InvalidValue, TypeError, AttributeError, ValueError) as error:
+        except (InvalidValue, TypeError, AttributeError, ValueError, OverflowError) as error:
             if str(error).startswith(self.name):
                 raise
             raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {error}") from error
@@ -189,6 +193,8 @@ class Headers:
         return there[0] if type(there) is list else there
 
     def __setitem__(self, name: str, value: str | Iterable[str]) -> None:
+        if isinstance(value, bytes):
+            raise InvalidValue(f"{name}: a value is text, not {excerpt(value)}")
         texts = [value] if isinstance(value, str) else [str(item) for item in value]
         self.replace(canonical(_named(name)), [safe(text, name) for text in texts])
 
@@ -220,8 +226,17 @@ class Headers:
         self._lines.insert(at, line)
         self._changed(known)
 
-    def replace(self, known: str, texts: list[str], keep: dict[str, Line] | None = None) -> None:
+    def set_line(self, index: int, text: str) -> None:
+        """Give the line at `index` another text."""
+        name = self._lines[index][0]
+        self._lines[index] = (name, safe(text, name), None)
+        self._changed(name)
+
+    def replace(self, known: str, texts: list[str]) -> None:
         """Put these texts where the header's first line stood, or at the end; its other lines go."""
+        self._replace(known, [(known, text, None) for text in texts])
+
+    def _replace(self, known: str, lines: list[Line]) -> None:
         at = None
         others: list[Line] = []
         for line in self._lines:
@@ -230,8 +245,7 @@ class Headers:
             else:
                 others.append(line)
         at = len(others) if at is None else at
-        kept = keep or {}
-        others[at:at] = [kept.get(text) or (known, text, None) for text in texts]
+        others[at:at] = lines
         self._lines = others
         self._changed(known)
 
@@ -268,35 +282,40 @@ class Headers:
             there = self.fields.get(row.name)
             if there is None:
                 return None if row.kind is ONE else ()
-            value = typed[row.name] = row.read([there] if type(there) is str else there)  # type: ignore[list-item]
+            value = typed[row.name] = row.read([there] if isinstance(there, str) else there)
         return value
 
     def assign(self, row: Header, value: Any) -> None:
         """Set a known header; None removes it. Lines whose value stays are left as they came, octet for octet."""
         if value is None:
             self.replace(row.name, [])
-            return
-        texts = row.write(value)
-        self.replace(row.name, texts, self._reusable(row, value, texts))
+        elif type(value) in (tuple, list) and (kept := self._lines_by_value(row)):
+            self._replace(row.name, [kept.get(id(item)) or (row.name, row.write_one(item), None) for item in value])
+        else:
+            self.replace(row.name, row.write(value))
 
-    def _reusable(self, row: Header, value: Any, texts: list[str]) -> dict[str, Line] | None:
+    def _lines_by_value(self, row: Header) -> dict[int, Line]:
+        """The line each typed value came in, by identity; values that shared a line get one each (§7.3.1: no difference)."""
         old = self._typed.get(row.name) if self._typed else None
-        if row.kind is ONE or not old or not isinstance(value, (tuple, list)) or len(texts) != len(value):
-            return None
-        lines = [line for line in self._lines if line[0] == row.name]
-        if len(lines) != len(old):
-            return None
-        by_identity = {id(item): line for item, line in zip(old, lines)}
-        return {text: by_identity[id(item)] for text, item in zip(texts, value) if id(item) in by_identity}
+        if not old or row.kind is ONE or (row.kind is LIST and row.one_line):
+            return {}
+        lines: list[Line] = []
+        for line in self._lines:
+            if line[0] == row.name and line[1]:
+                pieces = split(line[1], ",") if row.kind is LIST else [line[1]]
+                lines += [line] if len(pieces) == 1 else [(row.name, piece, None) for piece in pieces]
+        return {id(item): line for item, line in zip(old, lines)}
 
     # ---- the ancestor's helpers
 
     def put_header(self, name: str, value: Any) -> None:
-        """Set the header, replacing what is there."""
+        """Set the header, replacing what is there; None removes it."""
         row = ROWS.get(canonical(name))
         if row is None:
-            self[name] = value
+            self[name] = () if value is None else value
         elif row.kind is ONE and type(value) is tuple:  # from the front and back helpers
+            if len(value) > 1:
+                raise InvalidValue(f"{row.name}: holds one value, and has it")
             self.assign(row, value[0] if value else None)
         else:
             self.assign(row, value)
@@ -312,12 +331,14 @@ class Headers:
             self.put_header(name, make())
 
     def put_header_front(self, name: str, value: Any) -> None:
-        """Add one value before the others."""
-        self.put_header(name, (value, *self._values(name)))
+        """Add one value before the others; None adds nothing."""
+        if value is not None:
+            self.put_header(name, (value, *self._values(name)))
 
     def put_header_back(self, name: str, value: Any) -> None:
-        """Add one value after the others."""
-        self.put_header(name, (*self._values(name), value))
+        """Add one value after the others; None adds nothing."""
+        if value is not None:
+            self.put_header(name, (*self._values(name), value))
 
     def delete_header(self, name: str) -> None:
         """Remove the header; nothing happens when it is missing."""
@@ -438,6 +459,6 @@ class Headers:
 
 
 def _named(name: str) -> str:
-    if not scanning.is_token(name):
+    if not is_token(name):
         raise InvalidValue(f"{excerpt(name)} is not a header name")
     return name

@@ -8,7 +8,7 @@ from ..errors import InvalidValue, excerpt
 from .grammar import is_token
 from .headers import LINES, LIST, ONE, Header, Headers, safe
 from .identifiers import create_tag
-from .scan import Line
+from .scan import NAMES, Line
 from .status import reason_phrase
 from .uri import URI
 from .values import (
@@ -175,7 +175,7 @@ class Message:
         return f"{head}\n{body}" if body else head
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and bytes(self) == bytes(other)  # type: ignore[call-overload]
+        return type(other) is type(self) and bytes(self) == bytes(other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -187,29 +187,38 @@ class Request(Message):
     Raises InvalidValue for what could not be sent, TypeError for an unknown header name.
     """
 
-    __slots__ = ("_to_tag", "_uri", "method")
+    __slots__ = ("_method", "_to_tag", "_uri")
 
     def __init__(self, method: str, uri: URI | str, *, body: bytes | str = b"", **headers: Any) -> None:
-        if not is_token(method):
-            raise InvalidValue(f"{excerpt(method)} is not a method")
         self.method = method
         self.headers = Headers()
         self.flow = self.essentials = None
         self._to_tag: str | None = None
         self._body = body.encode() if isinstance(body, str) else bytes(body)
-        self.uri = uri  # type: ignore[assignment]
+        self.uri = uri
         self._set(headers)
 
     @classmethod
     def read(cls, method: str, uri: str, headers: Headers, body: bytes) -> Request:
         """Make one of parts that a parser has found; nothing is checked."""
         request = cls.__new__(cls)
-        request.method = method
+        request._method = method
         request._uri = uri
         request.headers = headers
         request._body = body
         request.flow = request.essentials = request._to_tag = None
         return request
+
+    @property
+    def method(self) -> str:
+        """The method (§7.1). Assigning what is no token raises InvalidValue."""
+        return self._method
+
+    @method.setter
+    def method(self, value: str) -> None:
+        if not is_token(value):
+            raise InvalidValue(f"{excerpt(value)} is not a method")
+        self._method = value
 
     @property
     def uri(self) -> URI:
@@ -218,9 +227,11 @@ class Request(Message):
 
     @uri.setter
     def uri(self, value: URI | str) -> None:
-        text = safe(str(value), "Request-URI")
         try:
+            text = safe(str(value), "Request-URI")
             URI.parse(text)
+        except InvalidValue:
+            raise
         except ValueError as error:
             raise InvalidValue(f"Request-URI: {error}") from error
         self._uri = text
@@ -258,7 +269,7 @@ class Request(Message):
             for index, line in enumerate(lines):
                 if line[0] == "To":
                     text = line[1]
-                    if ";tag=" not in text or not _has_tag(text):
+                    if "tag" not in text.lower() or not _has_tag(text):
                         lines[index] = ("To", f"{text};tag={self.to_tag}", None)
                     break
         elif "Timestamp" in self.headers:
@@ -316,13 +327,13 @@ class Response(Message):
     `status` is 100 to 699, `reason` the phrase. Raises InvalidValue for another status.
     """
 
-    __slots__ = ("reason", "status")
+    __slots__ = ("_reason", "status")
 
     def __init__(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> None:
         if not isinstance(status, int) or not 100 <= status <= 699:
             raise InvalidValue(f"a status is 100 to 699, not {status!r}")
         self.status = int(status)
-        self.reason = reason_phrase(status) if reason is None else safe(reason, "reason")
+        self.reason = reason_phrase(status) if reason is None else reason
         self.headers = Headers()
         self.flow = self.essentials = None
         self._body = body.encode() if isinstance(body, str) else bytes(body)
@@ -333,15 +344,24 @@ class Response(Message):
         """Make one of parts that a parser has found; nothing is checked."""
         response = cls.__new__(cls)
         response.status = status
-        response.reason = reason
+        response._reason = reason
         response.headers = headers
         response._body = body
         response.flow = response.essentials = None
         return response
 
     @property
+    def reason(self) -> str:
+        """The reason phrase (§7.2). Assigning one with CR, LF or NUL raises InvalidValue."""
+        return self._reason
+
+    @reason.setter
+    def reason(self, value: str) -> None:
+        self._reason = safe(value, "reason")
+
+    @property
     def start_line(self) -> str:
-        return f"SIP/2.0 {self.status} {self.reason}"
+        return f"SIP/2.0 {self.status:d} {self._reason}"
 
     @property
     def is_provisional(self) -> bool:
@@ -366,10 +386,12 @@ class Response(Message):
 def register_header(attribute: str, name: str, *, compact: str | None = None, kind: Any = ONE, type: Any = str) -> Header:
     """Give every message a further header: `register_header("x_tenant", "X-Tenant", type=int)`, then `request.x_tenant`.
 
-    `type` needs `parse(text)` and `str()`. Raises InvalidValue when the name is no token or the attribute is taken.
+    `type` needs `parse(text)` and `str()`. Raises InvalidValue when a name is no token, or taken by another header.
     """
-    if not is_token(name) or not attribute.isidentifier():
+    if not is_token(name) or not attribute.isidentifier() or not (compact is None or is_token(compact)):
         raise InvalidValue(f"cannot register {attribute!r} for {name!r}")
+    if name.lower() in NAMES or (compact and compact.lower() in NAMES):
+        raise InvalidValue(f"{name} or {compact} is the name of a header already")
     if hasattr(Request, attribute) or hasattr(Response, attribute):
         raise InvalidValue(f"messages have an attribute {attribute} already")
     row = Header(name, compact, kind, type)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..errors import InvalidValue, ParseError
-from .grammar import BLANKS, is_gen_value, is_quoted, is_token, quote, split, unquote
+from .grammar import BLANKS, is_gen_value, is_quoted, is_token, is_unquoted, quote, split, unquote
 
 PARAMETERS = 64
 """Parameters of one value or URI, at most: real ones have under ten; more is an attempt to make us build objects."""
@@ -78,7 +78,7 @@ class Parameters(Mapping[str, "str | None"]):
         if value is None or value is True:
             return None
         text = str(value)
-        if is_quoted(text) or (text and is_gen_value(text)):
+        if is_quoted(text) or is_unquoted(text):
             return text
         return quote(text)
 
@@ -101,7 +101,7 @@ class Parameters(Mapping[str, "str | None"]):
         return isinstance(name, str) and any(key == name or key.lower() == name.lower() for key, _ in self._items)
 
     def __hash__(self) -> int:
-        return hash(frozenset((name.lower(), value) for name, value in self._items))
+        return hash(frozenset((name.lower(), self[name]) for name in self))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
@@ -142,7 +142,9 @@ UNRESERVED = "-_.!~*'()"
 
 def unescape(text: str) -> str:
     """Undo %-escapes once (RFC 3261 §19.1.2); octets that are not UTF-8 survive as surrogates."""
-    return text if "%" not in text else unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+    if "%" not in text:
+        return text
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def escape(text: str, allowed: str) -> str:
@@ -179,13 +181,16 @@ class URIParameters(Parameters):
 
     @classmethod
     def _written(cls, name: str, value: object) -> str | None:
-        if not name:
-            raise InvalidValue("a URI parameter needs a name")
+        if not cls._characters(name):
+            raise InvalidValue(f"{name!r} cannot be the name of a URI parameter")
         return None if value is None or value is True else escape(str(value), cls.allowed)
 
 
 class URIHeaders(URIParameters):
-    """The `?name=value&name=value` headers of a URI. header = hname "=" hvalue, hnv-unreserved = "[" / "]" / "/" / "?" / ":" / "+" / "$" """
+    """The `?name=value&name=value` headers of a URI.
+
+    header = hname "=" hvalue, hnv-unreserved = "[" / "]" / "/" / "?" / ":" / "+" / "$"
+    """
 
     __slots__ = ()
     allowed = "[]/?:+$"

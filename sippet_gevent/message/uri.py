@@ -92,7 +92,9 @@ class URI(NamedTuple):
     def aor(self) -> str:
         """The address-of-record this URI names, one text for all spellings (RFC 3261 §10.3 step 5)."""
         if self.scheme == "tel":
-            return f"tel:{(self.user or '').translate(_VISUAL_SEPARATORS)}"
+            context = _tel_parameters(self).get("phone-context")  # a local number means nothing without it (RFC 3966 §5.1.5)
+            number = (self.user or "").translate(_VISUAL_SEPARATORS).lower()
+            return f"tel:{number}" if context is None else f"tel:{number};phone-context={context}"
         if not self.is_sip:
             return f"{self.scheme}:{self.opaque}"
         user = "" if self.user is None else escape(self.user, _USER_ALLOWED) + "@"
@@ -105,13 +107,19 @@ class URI(NamedTuple):
 
     def __str__(self) -> str:
         if self.scheme == "tel":
+            if not _TELEPHONE(self.user or ""):
+                raise InvalidValue(f"{self.user!r} is not a telephone number")
             return f"tel:{self.user}{self.parameters}"
         if self.scheme not in DEFAULT_PORTS:
+            if not (_SCHEME(f"{self.scheme}:") and _OPAQUE(self.opaque)):
+                raise InvalidValue(f"{self.scheme!r} and {self.opaque!r} are no URI")
             return f"{self.scheme}:{self.opaque}"
         if not is_host(self.host):
             raise InvalidValue(f"{self.host!r} is not a host: a name, an IPv4 address, or an IPv6 address in brackets")
+        if self.port is not None and not 0 < self.port < 65536:
+            raise InvalidValue(f"a port is 1 to 65535, not {self.port!r}")
         user = ""
-        if self.user is not None:
+        if self.user:
             password = "" if self.password is None else ":" + escape(self.password, _PASSWORD_ALLOWED)
             user = escape(self.user, _USER_ALLOWED) + password + "@"
         port = "" if self.port is None else f":{self.port}"
@@ -193,7 +201,7 @@ def _equivalent(a: URI, b: URI) -> bool:
         return False
     if a.scheme == "tel":
         numbers = [(uri.user or "").translate(_VISUAL_SEPARATORS).lower() for uri in (a, b)]
-        return numbers[0] == numbers[1] and _lowered(a.parameters) == _lowered(b.parameters)
+        return numbers[0] == numbers[1] and _tel_parameters(a) == _tel_parameters(b)
     if not a.is_sip:
         return a.opaque == b.opaque
     if (a.user, a.password, a.port) != (b.user, b.password, b.port) or normal_host(a.host) != normal_host(b.host):
@@ -208,3 +216,12 @@ def _equivalent(a: URI, b: URI) -> bool:
 
 def _lowered(parameters: Parameters) -> dict[str, str]:
     return {name.lower(): (value or "").lower() for name, value in parameters.items()}
+
+
+def _tel_parameters(uri: URI) -> dict[str, str]:
+    """Lower-cased, and without visual separators where the value is a number: ext and a global phone-context (RFC 3966 §4)."""
+    parameters = _lowered(uri.parameters)
+    for name, value in parameters.items():
+        if name == "ext" or (name == "phone-context" and value.startswith("+")):
+            parameters[name] = value.translate(_VISUAL_SEPARATORS)
+    return parameters

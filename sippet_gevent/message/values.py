@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
 from .grammar import (
@@ -17,10 +17,10 @@ from .grammar import (
     TOKEN_CHARACTERS,
     VIA,
     is_host,
+    is_quoted,
     is_token,
     number,
     quote,
-    split,
     unquote,
 )
 from .parameters import EMPTY, Parameters
@@ -30,7 +30,7 @@ MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5: less than 2**31
 MAX_DELTA_SECONDS = 2**32 - 1  # RFC 3261 §20.19
 
 # SIP-date weekday and month names are English whatever the locale (RFC 3261 §25.1), which strptime would not keep to.
-_DATE = re.compile(r"[A-Za-z]{3}, ?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT", re.ASCII).fullmatch
+_DATE = re.compile(r"[A-Za-z]{3}, ?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT").fullmatch
 _MONTHS = {name: index for index, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
 _QUOTED_START = re.compile(QUOTED, re.DOTALL).match
 _DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
@@ -105,8 +105,9 @@ class NameAddr(NamedTuple):
         return float(value)
 
     def __str__(self) -> str:
+        uri = self.uri if isinstance(self.uri, URI) else URI.parse(self.uri)
         display = quote(self.display) + " " if self.display else ""
-        return f"{display}<{self.uri}>{self.parameters}"
+        return f"{display}<{uri}>{self.parameters}"
 
 
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
@@ -167,8 +168,8 @@ class Via(NamedTuple):
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        if not is_token(self.transport) or not is_host(self.host):
-            raise InvalidValue(f"not a Via sent-by: {self.transport!r} {self.host!r}")
+        if not is_token(self.transport) or not is_host(self.host) or not (self.port is None or 0 < self.port < 65536):
+            raise InvalidValue(f"not a Via sent-by: {self.transport!r} {self.host!r} {self.port!r}")
         return f"SIP/2.0/{self.transport} {self.sent_by}{self.parameters}"
 
 
@@ -180,18 +181,19 @@ class CSeq(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> CSeq:
-        digits, blank, method = text.partition(" ")
-        if not blank:
-            digits, blank, method = text.partition("\t")
-        method = method.strip(BLANKS)
-        if not is_token(method):
+        # CSeq = 1*DIGIT LWS Method
+        match = _CSEQ(text)
+        if not match:
             raise ParseError("not a number and a method", value=text)
-        return cls(number(digits, MAX_CSEQ), method)
+        return cls(number(match[1], MAX_CSEQ), match[2])
 
     def __str__(self) -> str:
         if not 0 <= self.number <= MAX_CSEQ or not is_token(self.method):
             raise InvalidValue(f"not a CSeq: {self.number!r} {self.method!r}")
         return f"{self.number} {self.method}"
+
+
+_CSEQ = re.compile(rf"([0-9]+)[ \t]+([{TOKEN_CHARACTERS}]+)").fullmatch
 
 
 class Number(int):
@@ -272,7 +274,7 @@ class Valued(NamedTuple):
             value, bracket, tail = text.partition(">")
             if not bracket:
                 raise ParseError("angle bracket without its partner", value=text)
-            return cls(value + bracket, Parameters.parse(tail.lstrip(BLANKS)))
+            return cls(value + bracket, _tail(tail))
         value, semicolon, tail = text.partition(";")
         value = value.strip(BLANKS)
         if not value:
@@ -280,7 +282,21 @@ class Valued(NamedTuple):
         return cls(value, Parameters.parse(semicolon + tail))
 
     def __str__(self) -> str:
+        if not _VALUED(self.value):
+            raise InvalidValue(f"not a token, a quoted text or a <URI>: {self.value!r}")
         return f"{self.value}{self.parameters}"
+
+
+# A URI in brackets, a quoted text, a token, or what the field has in its place: anything without separators.
+_VALUED = re.compile(rf"<[^<>]*>|{QUOTED}|[^\s,;<](?:[^,;]*[^\s,;])?", re.DOTALL).fullmatch
+
+
+def _tail(text: str) -> Parameters:
+    """Read the parameters that stand after a bracket: nothing else may."""
+    text = text.lstrip(BLANKS)
+    if text and text[0] != ";":
+        raise ParseError("text after the value", value=text)
+    return Parameters.parse(text)
 
 
 class MediaType(NamedTuple):
@@ -300,6 +316,8 @@ class MediaType(NamedTuple):
         return f"{self.type}/{self.subtype}"
 
     def __str__(self) -> str:
+        if not (is_token(self.type) and is_token(self.subtype)):
+            raise InvalidValue(f"not a media type: {self.name!r}")
         return f"{self.type}/{self.subtype}{self.parameters}"
 
 
@@ -321,13 +339,22 @@ class Challenge(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Challenge:
-        scheme, _, tail = text.partition(" ")
-        if not is_token(scheme):
+        # credentials = auth-scheme LWS auth-param *(COMMA auth-param)
+        match = _CHALLENGE(text)
+        if not match:
             raise ParseError("credentials without a scheme", value=text)
-        return cls(scheme, AuthParameters.parse(tail.strip(BLANKS)))
+        return cls(match[1], AuthParameters.parse((match[2] or "").strip(BLANKS)))
 
     def __str__(self) -> str:
+        if not is_token(self.scheme):
+            raise InvalidValue(f"not an authentication scheme: {self.scheme!r}")
         return f"{self.scheme} {self.parameters}"
+
+
+_CHALLENGE = re.compile(rf"([{TOKEN_CHARACTERS}]+)(?:[ \t](.*))?", re.DOTALL).fullmatch
+
+# Always quoted, token or not (RFC 3261 §25.1, RFC 8760 §2.6); qop is so in a challenge and is not in credentials.
+_QUOTED_NAMES = frozenset("cnonce domain nextnonce nonce opaque realm response rspauth uri username".split())
 
 
 class AuthParameters(Parameters):
@@ -338,15 +365,9 @@ class AuthParameters(Parameters):
     opener = ""
 
     @classmethod
-    def parse(cls, text: str) -> Parameters:
-        if not text:
-            return cls._made(())
-        items = []
-        pieces = split(text, ",")
-        for piece in pieces:
-            name, equals, value = piece.partition("=")
-            items.append(cls._checked(name.rstrip(BLANKS), value.lstrip(BLANKS) if equals else None, text))
-        return cls._made(tuple(items))
+    def _written(cls, name: str, value: object) -> str | None:
+        written = super()._written(name, value)
+        return quote(written) if written and written[0] != '"' and name.lower() in _QUOTED_NAMES else written
 
     def __str__(self) -> str:
         return ", ".join(name if value is None else f"{name}={value}" for name, value in self._items)
@@ -372,7 +393,7 @@ class RetryAfter(NamedTuple):
         comment, closing, tail = rest.rpartition(")")
         if not closing:
             raise ParseError("comment without end", value=text)
-        return cls(number(head.strip(BLANKS)), comment, Parameters.parse(tail.strip(BLANKS)))
+        return cls(number(head.strip(BLANKS)), comment, _tail(tail))
 
     def __str__(self) -> str:
         comment = f" ({self.comment})" if self.comment else ""
@@ -387,16 +408,20 @@ class Timestamp(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Timestamp:
-        parts = text.split()
-        if not 1 <= len(parts) <= 2 or not all(_DECIMAL(part) for part in parts):
+        match = _TIMESTAMP(text)
+        if not match:
             raise ParseError("not a timestamp", value=text)
-        return cls(*parts)
+        return cls(*match.groups())
 
     def __str__(self) -> str:
-        return self.value if self.delay is None else f"{self.value} {self.delay}"
+        text = self.value if self.delay is None else f"{self.value} {self.delay}"
+        if not _TIMESTAMP(text):
+            raise InvalidValue(f"not a timestamp: {text!r}")
+        return text
 
 
-_DECIMAL = re.compile(r"[0-9]*(?:\.[0-9]*)?").fullmatch
+# 1*(DIGIT) [ "." *(DIGIT) ] [ LWS delay ], delay = *(DIGIT) [ "." *(DIGIT) ]
+_TIMESTAMP = re.compile(r"([0-9]+(?:\.[0-9]*)?)(?:[ \t]+([0-9]*(?:\.[0-9]*)?))?").fullmatch
 
 
 class Warning(NamedTuple):
@@ -408,15 +433,20 @@ class Warning(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Warning:
-        code, _, rest = text.partition(" ")
-        agent, _, quoted = rest.strip(BLANKS).partition(" ")
-        quoted = quoted.strip(BLANKS)
-        if not agent or not quoted.startswith('"'):
+        match = _WARNING(text)
+        if not match or not is_quoted(match[3]):
             raise ParseError("not code, agent and quoted text", value=text)
-        return cls(number(code, 999), agent, unquote(quoted))
+        return cls(number(match[1], 999), match[2], unquote(match[3]))
 
     def __str__(self) -> str:
-        return f"{self.code:03d} {self.agent} {quote(self.text)}"
+        text = f"{self.code:03d} {self.agent} {quote(self.text)}"
+        if not _WARNING(text):
+            raise InvalidValue(f"not a warning: {text!r}")
+        return text
+
+
+# warn-code SP warn-agent SP warn-text; the agent is a hostport or a pseudonym
+_WARNING = re.compile(r'([0-9]{3})[ \t]+([^\s",;<>]+)[ \t]+(".*)', re.DOTALL).fullmatch
 
 
 class MimeVersion(NamedTuple):
@@ -464,13 +494,20 @@ class RAck(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> RAck:
-        parts = text.split()
-        if len(parts) != 3 or not is_token(parts[2]):
+        match = _RACK(text)
+        if not match:
             raise ParseError("not two numbers and a method", value=text)
-        return cls(number(parts[0]), number(parts[1]), parts[2])
+        return cls(number(match[1]), number(match[2], MAX_CSEQ), match[3])
 
     def __str__(self) -> str:
-        return f"{self.response} {self.cseq} {self.method}"
+        text = f"{self.response} {self.cseq} {self.method}"
+        if not _RACK(text):
+            raise InvalidValue(f"not a RAck: {text!r}")
+        return text
+
+
+# RAck = response-num LWS CSeq-num LWS Method
+_RACK = re.compile(rf"([0-9]+)[ \t]+([0-9]+)[ \t]+([{TOKEN_CHARACTERS}]+)").fullmatch
 
 
 class SessionExpires(NamedTuple):
@@ -488,4 +525,4 @@ class SessionExpires(NamedTuple):
         return f"{self.seconds}{self.parameters}"
 
 
-Value = Union[NameAddr, Via, CSeq, Valued, MediaType, Challenge, RetryAfter, Timestamp, Warning, MimeVersion, str, int]
+Value = NameAddr | Via | CSeq | Valued | MediaType | Challenge | RetryAfter | Timestamp | Warning | MimeVersion | str | int

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..message.essentials import essentials_of
+from ..message.essentials import essentials_of, thorough
+from ..message.grammar import split
+from ..message.headers import Headers
 from ..message.identifiers import MAGIC_COOKIE
+from ..message.parser import scan
 from ..message.uri import normal_host
+from ..message.values import Via
 
-_COOKIE_LENGTH = len(MAGIC_COOKIE)
+# The port of a sent-by that names none (§18.1.1, RFC 7118 §5.5); other transports have 5060.
+_DEFAULT_PORTS = {"TLS": 5061, "WS": 80, "WSS": 443}
 
 
-def client_key(branch: str, method: str) -> str:
-    """Return the key a response finds its client transaction by: our branch and the CSeq method (§17.1.3)."""
-    return f"{branch} {method}"
+def client_key(branch: str, host: str, port: int | None, method: str) -> str:
+    """Return the key a response finds its client transaction by: our branch, our sent-by, the CSeq method.
+
+    §17.1.3 wants branch and method; with the sent-by in it, a response whose top Via is not ours finds nothing (§18.1.2).
+    """
+    return f"{branch} {_normal(host)}:{port or 5060} {method}"
 
 
 def server_key(request: Any, method: str | None = None) -> str:
@@ -28,10 +36,19 @@ def server_key(request: Any, method: str | None = None) -> str:
     branch = e.branch
     if method is None:
         method = "INVITE" if e.method == "ACK" else e.method
-    if branch is None or not branch.startswith(MAGIC_COOKIE) or len(branch) == _COOKIE_LENGTH:
+    if not _is_unique(branch):
         return _rfc2543_key(request, method)
-    host = e.host if e.host.islower() or e.host[-1:].isdigit() and "[" not in e.host else normal_host(e.host)
-    return f"{branch} {host}:{e.port or 5060} {method}"
+    return f"{branch} {_normal(e.host)}:{e.port or _DEFAULT_PORTS.get(e.transport, 5060)} {method}"
+
+
+def _is_unique(branch: str | None) -> bool:
+    """True for a branch of RFC 3261: the cookie and something after it (§8.1.1.7)."""
+    return branch is not None and branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE
+
+
+def _normal(host: str) -> str:
+    """Return one spelling of a sent-by host (§18.1.2 compares them)."""
+    return normal_host(host) if host[0] == "[" else host.lower()
 
 
 def _rfc2543_key(request: Any, method: str) -> str:
@@ -40,18 +57,21 @@ def _rfc2543_key(request: Any, method: str) -> str:
     The To tag is left out, for an ACK has the one our response gave; `acknowledges` checks it.
     """
     e = essentials_of(request)
-    via = request.headers["Via"]
-    if e.has_received:  # filled in by us on arrival; the sender's own text is what repeats
-        via = str(request.via[0]._replace(parameters=request.via[0].parameters.without("received", "rport")))
+    # The first value only, for it is all an ACK repeats; received and rport we have filled in ourselves.
+    top = Via.parse(split(request.headers["Via"], ",")[0])
+    via = top._replace(parameters=top.parameters.without("received", "rport"))
     return f"{request.uri_text} {e.from_tag} {request.headers['Call-ID']} {e.cseq} {via} {method}"
 
 
 def acknowledges(ack: Any, last: bytes | None) -> bool:
     """True when an ACK without the magic cookie carries the To tag of our last response (§17.2.3)."""
     e = essentials_of(ack)
-    if e.branch and e.branch.startswith(MAGIC_COOKIE):
+    if _is_unique(e.branch):
         return True
-    return last is not None and (e.to_tag is None or f";tag={e.to_tag}".encode() in last)
+    if last is None or e.to_tag is None:
+        return last is not None
+    _, lines, fields, _ = scan(last, len(last), len(last))
+    return thorough(Headers(lines, fields)).to_tag == e.to_tag
 
 
 def merge_key(request: Any) -> int | None:

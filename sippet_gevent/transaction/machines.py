@@ -108,8 +108,8 @@ class do:
 
     @staticmethod
     def send_provisional(tx: Any, message: Any, now: float) -> Effects:
-        tx.restart(CORE_INVITE, now)
         tx.last = data = bytes(message)
+        tx.restart(CORE_INVITE, now)
         return ((SEND, data),)
 
     @staticmethod

@@ -34,9 +34,15 @@ class Timers:
     trying: float = 0.2
     """When an unanswered INVITE gets its 100 (§17.2.1)."""
     core_invite: float = 185.0
-    """How long a core may be silent on an INVITE before the stack answers 408: just over timer C, so that a proxy's own comes first."""
+    """How long a core may be silent on an INVITE before the stack answers 408: over timer C, so that a proxy's own is first."""
     core_non_invite: float = 30.0
     """The same for other requests, with 500: two seconds before the client's timer F, which makes it useless."""
+
+    def __post_init__(self) -> None:
+        for name in ("t1", "t2", "t4", "a", "e", "g"):  # zero would make a timer that repeats repeat for ever at one moment
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be over 0 seconds, not {value!r}")
 
 
 class Timer:
@@ -71,7 +77,7 @@ def _given(length: float | None, derived: float) -> float:
 
 def _until_t2(timers: Timers) -> float:
     """When a client's timer E is first reset to T2 (RFC 4320 §4.1): 0.5 + 1 + 2 seconds by default."""
-    total, interval = 0.0, timers.t1
+    total, interval = timers.t1, timers.t1 * 2
     while interval < timers.t2:
         total += interval
         interval *= 2

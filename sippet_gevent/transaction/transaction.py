@@ -59,7 +59,9 @@ class Transaction:
         "wake",
     )
 
-    def __init__(self, machine: Machine, key: str, request: Any, *, reliable: bool = False, timers: Timers = DEFAULT_TIMERS) -> None:
+    def __init__(
+        self, machine: Machine, key: str, request: Any, *, reliable: bool = False, timers: Timers = DEFAULT_TIMERS
+    ) -> None:
         self.machine = machine
         self.key = key
         self.request = request
@@ -95,9 +97,9 @@ class Transaction:
                 raise TransactionStateError(f"cannot {event} when {self.state}: {self!r}")
             return NOTHING
         action, state = row
+        effects = action(self, message, now)  # first: a response that cannot be formatted raises, and changes nothing
         if state is not self.state:
             self._enter(state, now)
-        effects = action(self, message, now)
         if self.deadline <= now:  # a timer of length zero: reliable transports linger for nobody
             effects += self.expire(now)
         return effects
@@ -110,7 +112,10 @@ class Transaction:
             rest = tuple(entry for entry in self._running if entry[1] is not timer)
             if timer.again is not None:
                 interval = timer.again(self.timers, interval, self.state is PROCEEDING)
-                rest = ((due + interval, timer, interval), *rest)
+                following = due + interval
+                if following <= now:  # we are late: what was missed must not go out as a burst (§17.1.1.2 backs off)
+                    following = now + interval
+                rest = ((following, timer, interval), *rest)
             self._running = rest
             self.deadline = min(map(_deadline, rest), default=NEVER)
             effects += self.handle(timer, now)

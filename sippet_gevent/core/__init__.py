@@ -1,0 +1,1 @@
+"""Transaction users, RFC 3261 §5: user agents, dialogs and calls, proxies, registrars."""

@@ -1,0 +1,123 @@
+"""Dialog: Call-ID and two tags, route set, remote target, sequence numbers, RFC 3261 §12. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ParseError
+from ..message.message import Request, Response
+from ..message.uri import URI
+from ..message.values import CSeq, NameAddr
+from .routing import apply_route_set
+
+DialogID = tuple[str, str, str]
+"""Call-ID, our tag, the peer's tag (§12)."""
+
+
+def dialog_id(request: Request) -> DialogID | None:
+    """Return the dialog a received request says it belongs to, or None outside one (§12.2.2)."""
+    e = request.essentials
+    if e is None or e.to_tag is None:
+        return None
+    return request.headers["Call-ID"], e.to_tag, e.from_tag or ""
+
+
+class Dialog:
+    """One peer-to-peer relation. `local` and `remote` are the From and To of our requests, tags included.
+
+    `route_set` is in the order our requests use it, `remote_target` the Request-URI they get. Made by `of_uas` or `of_uac`.
+    """
+
+    __slots__ = ("call_id", "local", "local_cseq", "remote", "remote_cseq", "remote_target", "route_set", "secure")
+
+    def __init__(
+        self, call_id: str, local: NameAddr, remote: NameAddr, *, remote_target: URI, route_set: tuple[NameAddr, ...] = ()
+    ) -> None:
+        self.call_id = call_id
+        self.local = local
+        self.remote = remote
+        self.remote_target = remote_target
+        self.route_set = route_set
+        self.local_cseq = 0
+        self.remote_cseq = 0
+        self.secure = remote_target.is_secure
+
+    @classmethod
+    def of_uas(cls, request: Request, response: Response) -> Dialog:
+        """The dialog that our response creates (§12.1.1): route set in the order of Record-Route. Raises ParseError."""
+        dialog = cls(
+            request.call_id,
+            response.to,
+            request.from_,
+            remote_target=contact_uri(request),
+            route_set=request.record_route,
+        )
+        dialog.remote_cseq = request.cseq.number
+        return dialog
+
+    @classmethod
+    def of_uac(cls, request: Request, response: Response) -> Dialog:
+        """The dialog that the peer's response creates (§12.1.2): Record-Route reversed. Raises ParseError."""
+        dialog = cls(
+            request.call_id,
+            request.from_,
+            response.to,
+            remote_target=contact_uri(response),
+            route_set=tuple(reversed(response.record_route)),
+        )
+        dialog.local_cseq = request.cseq.number
+        return dialog
+
+    @property
+    def id(self) -> DialogID:
+        """Call-ID, our tag, the peer's tag."""
+        return self.call_id, self.local.tag or "", self.remote.tag or ""
+
+    def request(self, method: str, *, body: bytes | str = b"", **headers: Any) -> Request:
+        """Build a request within the dialog (§12.2.1.1), with the next sequence number and along the route set."""
+        self.local_cseq += 1
+        return self._build(method, self.local_cseq, body, headers)
+
+    def ack(self, number: int, *, body: bytes | str = b"", **headers: Any) -> Request:
+        """Build the ACK to a 2xx (§13.2.2.4): the INVITE's number, the route set, a transaction of its own."""
+        return self._build("ACK", number, body, headers)
+
+    def _build(self, method: str, number: int, body: bytes | str, headers: dict[str, Any]) -> Request:
+        request = Request(
+            method,
+            self.remote_target,
+            body=body,
+            max_forwards=70,
+            from_=self.local,
+            to=self.remote,
+            call_id=self.call_id,
+            cseq=CSeq(number, method),
+            **headers,
+        )
+        apply_route_set(request, self.route_set)
+        return request
+
+    def receives(self, request: Request) -> bool:
+        """Note the sequence number of a request from the peer; False when it is older than one before (§12.2.2)."""
+        number = request.cseq.number
+        if request.method not in ("ACK", "CANCEL"):
+            if number <= self.remote_cseq and self.remote_cseq:
+                return False
+            self.remote_cseq = number
+        return True
+
+    def refresh(self, message: Request | Response) -> None:
+        """Take a new remote target from a target refresh that was accepted (§12.2)."""
+        if message.contact:
+            self.remote_target = contact_uri(message)
+
+    def __repr__(self) -> str:
+        return f"<Dialog {self.call_id} {self.local.tag} {self.remote.tag}>"
+
+
+def contact_uri(message: Request | Response) -> URI:
+    """Return the one URI of a message's Contact. Raises ParseError when there is none (§8.1.1.8, §12.1)."""
+    contacts = message.contact
+    if not contacts or isinstance(contacts[0], str):
+        raise ParseError("missing or *", header="Contact")
+    return contacts[0].uri

@@ -1,0 +1,152 @@
+"""Registrar: a core for REGISTER, RFC 3261 §10.3; Location: where its bindings live."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..errors import ParseError, Reject
+from ..message.message import Request, Response
+from ..message.uri import URI
+from ..message.values import STAR, NameAddr, RetryAfter
+from .uas import ServerTransaction
+
+DEFAULT_EXPIRES = 3600  # §10.2.1.1 leaves it to the registrar
+MIN_EXPIRES = 60  # §10.3 step 7: less is 423; a minute is what NATed phones ask for
+MAX_EXPIRES = 86400
+CONTACTS = 10
+"""Bindings of one address-of-record, at most: nobody has more phones, and each is a branch of every call."""
+ADDRESSES = 100_000
+"""Addresses-of-record in memory, at most."""
+
+
+class Binding(NamedTuple):
+    """One contact of an address-of-record: its URI, when it ends (clock seconds), and what ordered it (§10.3 step 7)."""
+
+    uri: URI
+    expires_at: float
+    call_id: str
+    cseq: int
+    contact: NameAddr
+    path: tuple[NameAddr, ...] = ()
+    flow: Any = None
+
+
+class Location:
+    """Bindings in memory, by address-of-record. A store of your own has the same three methods.
+
+    `now` is the stack's clock, so that bindings end by its time.
+    """
+
+    def __init__(self, now: Any) -> None:
+        self._now = now
+        self._bindings: dict[str, tuple[Binding, ...]] = {}
+
+    def get(self, aor: str) -> tuple[Binding, ...]:
+        """Return the live bindings of an address-of-record, the best first (q, then the newest)."""
+        bindings = self._bindings.get(aor)
+        if not bindings:
+            return ()
+        now = self._now()
+        live = tuple(binding for binding in bindings if binding.expires_at > now)
+        if len(live) != len(bindings):
+            self.put(aor, live)
+        return live
+
+    def put(self, aor: str, bindings: tuple[Binding, ...]) -> None:
+        """Replace all bindings of an address-of-record at once. Raises Reject(503) when the store is full."""
+        if not bindings:
+            self._bindings.pop(aor, None)
+            return
+        if aor not in self._bindings and len(self._bindings) >= ADDRESSES:
+            self.expire()
+            if len(self._bindings) >= ADDRESSES:
+                raise Reject(503, retry_after=RetryAfter(60))
+        self._bindings[aor] = bindings
+
+    def lookup(self, uri: URI) -> tuple[URI, ...]:
+        """Return the contacts a request for this URI goes to, best first."""
+        return tuple(binding.uri for binding in self.get(uri.aor))
+
+    def expire(self) -> None:
+        """Drop the addresses that have no live binding left."""
+        for aor in list(self._bindings):
+            self.get(aor)
+
+    def __len__(self) -> int:
+        return len(self._bindings)
+
+
+class Registrar:
+    """A core that serves REGISTER with a Location: `stack.on("REGISTER")(Registrar(location))`."""
+
+    def __init__(
+        self,
+        location: Location,
+        *,
+        default_expires: int = DEFAULT_EXPIRES,
+        min_expires: int = MIN_EXPIRES,
+        max_expires: int = MAX_EXPIRES,
+    ) -> None:
+        self.location = location
+        self.default_expires = default_expires
+        self.min_expires = min_expires
+        self.max_expires = max_expires
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> Response:
+        if request.method != "REGISTER":
+            raise Reject(405, allow=("REGISTER",))
+        to = request.to.uri
+        if not to.is_sip:
+            raise Reject(404)
+        aor = to.aor
+        now = tx.stack.clock.now()
+        contacts = request.contact
+        bindings = self.location.get(aor)
+        if contacts:
+            bindings = self._changed(request, tx, bindings, now)
+            self.location.put(aor, bindings)
+        return request.response(
+            200,
+            contact=tuple(
+                b.contact._replace(parameters=b.contact.parameters.replace(expires=max(1, round(b.expires_at - now))))
+                for b in bindings
+            ),
+        )
+
+    def _changed(self, request: Request, tx: ServerTransaction, bindings: tuple[Binding, ...], now: float) -> tuple[Binding, ...]:
+        contacts = request.contact
+        call_id, cseq = request.call_id, request.cseq.number
+        if STAR in contacts:
+            if len(contacts) > 1 or request.expires != 0:  # §10.3 step 6
+                raise ParseError("* stands alone, with Expires: 0", header="Contact")
+            self._check_order(bindings, call_id, cseq)
+            return ()
+        wanted: list[Binding] = []
+        for contact in contacts:
+            seconds = self._seconds(request, contact)
+            old = next((b for b in bindings if b.uri.equivalent(contact.uri)), None)
+            if old is not None:
+                self._check_order((old,), call_id, cseq)
+            wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, tx.flow))
+        kept = [b for b in bindings if not any(b.uri.equivalent(new.uri) for new in wanted)]
+        result = [*(b for b in wanted if b.expires_at > now), *kept]
+        if len(result) > CONTACTS:
+            raise Reject(403, f"Over {CONTACTS} Contacts")
+        result.sort(key=lambda b: b.contact.q, reverse=True)
+        return tuple(result)
+
+    def _seconds(self, request: Request, contact: NameAddr) -> int:
+        # §10.2.1.1: the contact's own parameter, the Expires header, our default; what cannot be read is the default
+        text = contact.parameters.get("expires")
+        if text is not None:
+            seconds = min(int(text), self.max_expires) if text.isascii() and text.isdigit() and len(text) < 11 else self.default_expires
+        else:
+            seconds = self.default_expires if request.expires is None else int(request.expires)
+        if 0 < seconds < self.min_expires:
+            raise Reject(423, min_expires=self.min_expires)
+        return min(seconds, self.max_expires)
+
+    @staticmethod
+    def _check_order(bindings: tuple[Binding, ...], call_id: str, cseq: int) -> None:
+        if any(b.call_id == call_id and cseq <= b.cseq for b in bindings):
+            raise Reject(500, "Out of Order")  # §10.3 step 7: the whole request fails

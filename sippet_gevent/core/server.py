@@ -1,0 +1,47 @@
+"""RegistrarProxy: the default server. Phones register at it and call each other, RFC 3261 §10 and §16."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..message.essentials import METHODS
+from ..message.message import Request
+from .proxy import forward
+from .registrar import Location, Registrar
+from .uas import Core, ServerTransaction
+
+
+class RegistrarProxy(Core):
+    """Registrar and stateful proxy in one. Requests go to registered phones and along routes of ours, nowhere else.
+
+    That makes it no open relay: who is not registered here gets 404. Calls stay on our route (Record-Route), so their
+    BYE passes here too.
+    """
+
+    def __init__(self, location: Location | None = None) -> None:
+        self._location = location
+
+    @property
+    def location(self) -> Location:
+        """The bindings; in memory, on the stack's clock, unless one was given."""
+        if self._location is None:
+            self._location = Location(self.stack.clock.now)
+        return self._location
+
+    def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
+        stack = self.stack
+        if request.method == "REGISTER":
+            return Registrar(self.location)(request, tx)
+        routed = bool(request.route) and stack.is_local(request.route[0].uri)
+        if routed and request.essentials.to_tag is not None:
+            return forward(request, tx)
+        if request.method == "ACK":
+            return None
+        if request.method == "OPTIONS" and request.uri.user is None and stack.is_local(request.uri):
+            return request.response(200, allow=tuple(sorted(METHODS)))
+        if request.essentials.to_tag is not None:
+            return 481
+        targets = self.location.lookup(request.uri)
+        if not targets:
+            return 404
+        return forward(request, tx, *targets, record_route=request.method in ("INVITE", "SUBSCRIBE", "REFER"))

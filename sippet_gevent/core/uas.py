@@ -1,0 +1,261 @@
+"""ServerTransaction: what a core answers a request with, RFC 3261 §8.2, §9.2 and §13.3; Core: three callbacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from ..errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout
+from ..message.message import Request, Response
+from ..transaction.machines import SEND_NOTHING
+from .inbox import Inbox
+
+if TYPE_CHECKING:
+    from .call import Call
+
+log = logging.getLogger("sippet_gevent.core")
+
+CoreFunction = Callable[[Request, Any], Any]
+"""core(request, tx) -> status, Response, or None when it has answered itself."""
+
+
+class Core:
+    """The ancestor's behaviour, blocking style: subclass it and pass it to `Stack(core=MyCore())`.
+
+    `stack` is set when the stack takes it. An instance is a core like any function: `core(request, tx)`.
+    """
+
+    stack: Any = None
+
+    def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
+        """Serve a request; return a status, a Response, or None when it is answered. An ACK is never answered."""
+        return 501
+
+    def receive_response(self, response: Response, tx: Any) -> None:
+        """Take a response that no transaction of ours waits for; `tx` is None."""
+
+    def receive_error(self, error: Exception, tx: Any) -> None:
+        """Take the failure of a transaction that nobody waits on."""
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> Any:
+        return self.receive_request(request, tx)
+
+
+class ServerTransaction:
+    """A request being served. `request` and `flow` are what came, `answered` the final status sent (0 before).
+
+    `cancelled` tells that the caller gave up. Its To tag is the request's: one for all responses.
+    """
+
+    __slots__ = (
+        "_cancel_raised", "_failure", "_inbox", "answered", "call", "cancelled", "context", "parked",
+        "provisional", "request", "stack", "transaction",
+    )  # fmt: skip
+
+    def __init__(self, stack: Any, request: Request, transaction: Any) -> None:
+        self.stack = stack
+        self.request = request
+        self.transaction = transaction
+        if transaction is not None:  # None for an ACK, which has none (§17)
+            transaction.user = self
+        self.answered = self.provisional = 0
+        self.cancelled = self._cancel_raised = False
+        self._failure: Exception | None = None
+        self._inbox: Inbox | None = None
+        self.parked: Any = None
+        self.context: Any = None
+        self.call: Any = None
+
+    @property
+    def flow(self) -> Any:
+        """The way the answers take (§18.2.2)."""
+        return self.request.flow if self.transaction is None else self.transaction.flow
+
+    # ---- for cores
+
+    def respond(self, status: int | Response, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> None:
+        """Send a response: a status, or a whole Response made with `request.response()`.
+
+        Raises Cancelled when the caller has given up, TransactionStateError for a second final response or one that
+        comes too late, Reject(420) when the request requires an extension the stack does not have (§8.2.2.3).
+        """
+        self.check()
+        response = status if isinstance(status, Response) else self.request.response(status, reason, body=body, **headers)
+        if 100 < response.status < 300 and "Require" in self.request.headers:
+            self._check_required()
+        self.send(response)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, ringing for example. Raises Cancelled when the caller gives up meanwhile."""
+        inbox = self._inbox = self._inbox or Inbox(self.stack.clock)
+        try:
+            inbox.wait(_never, seconds)
+        except TransactionTimeout:
+            return
+
+    def accept(self, *, body: bytes | str = b"", **headers: Any) -> Call:
+        """Answer an INVITE with 200 and return the Call once the ACK is here (§13.3.1.4).
+
+        The 200 is repeated until then. Raises TransactionTimeout when no ACK comes in 64*T1; the call is then hung up.
+        """
+        if self.request.method != "INVITE":
+            raise TransactionStateError(f"only an INVITE is accepted, not {self.request.method}")
+        self.respond(200, body=body, **headers)
+        self.call.wait_for_ack()
+        return self.call  # type: ignore[no-any-return]
+
+    # ---- for the stack
+
+    def send(self, response: Response) -> None:
+        """Send a response of our own making; see respond()."""
+        status = response.status
+        is_invite = self.request.method == "INVITE"
+        if self.transaction is None:
+            raise TransactionStateError("an ACK is never answered (§17)")
+        if status >= 200:
+            if self.answered:
+                raise TransactionStateError(f"answered already with {self.answered}, so not with {status}")
+            if status < 300 and is_invite:
+                self.call = self.stack.calls.answer(self, response)
+            self.finish(status, response)
+            if self.call is not None:
+                self.call.answered()
+        elif not is_invite and status != 100:
+            raise TransactionStateError(f"{status} to {self.request.method}: provisional responses are for INVITE (RFC 4320)")
+        else:
+            self.provisional = status
+            self.stack.engine.respond(self.transaction, response)
+
+    def finish(self, status: int, response: Response) -> None:
+        """Send the final response; only the transaction's record stays."""
+        self.answered = status
+        transaction = self.transaction
+        if status == 408 and self.request.method != "INVITE":  # RFC 4320 §4.2: such an answer comes too late anyway
+            self.stack.engine.handle(transaction, SEND_NOTHING)
+        else:
+            self.stack.engine.respond(transaction, response)
+        transaction.user = transaction.request = None
+
+    def serve_ack(self, core: CoreFunction) -> None:
+        """Show the core an ACK that belongs to no transaction; what it returns goes nowhere."""
+        worker = gevent.getcurrent()
+        worker.serving = self
+        try:
+            core(self.request, self)
+        except SIPError as error:
+            log.warning("core gave up on %r: %s", self.request, error)
+        worker.serving = None
+
+    def serve(self, core: CoreFunction) -> None:
+        """Run the core in this greenlet and answer with what it returns or raises."""
+        worker = gevent.getcurrent()
+        worker.serving = self
+        try:
+            result = core(self.request, self)
+            if result is None:
+                if not self.answered:
+                    self._unanswered()
+            elif self.answered or self.cancelled:
+                self._late(result)
+            elif isinstance(result, int):
+                if 100 < result < 300 and "Require" in self.request.headers:
+                    self._check_required()
+                self.send(self.request.response(result))
+            elif isinstance(result, Response):
+                self.send(result)
+            else:
+                raise TypeError(f"a core returns a status, a Response or None, not {result!r}")
+        except Cancelled:
+            self.refuse(487)
+        except Reject as refusal:
+            self.refuse(refusal.status, refusal.reason, **refusal.headers)
+        except SIPError as error:
+            if error.status == 500:
+                raise
+            log.warning("core gave up on %r: %s", self.request, error)
+            self.refuse(error.status)
+        except gevent.Timeout as timeout:
+            log.error("gevent.Timeout(%s) has left the core that served %r", timeout.seconds, self.request)
+            self.refuse(500)
+        worker.serving = None
+
+    def refuse(self, status: int, reason: str | None = None, **headers: Any) -> None:
+        """Send a final response unless one was sent."""
+        if not self.answered and self.transaction is not None:
+            self.finish(status, self.request.response(status, reason, **headers))
+
+    def crashed(self, error: Exception) -> None:
+        """The core has raised: 500, and one log line with the traceback (threat T34)."""
+        gevent.getcurrent().serving = None
+        if self.stack.engine.counters.loud("core raised", self.stack.clock.now()):
+            log.error("core raised at %r", self.request, exc_info=error)
+        else:
+            log.error("core raised at %r: %r", self.request, error)
+        if self.call is not None:
+            self.call.hangup()
+        self.refuse(500)
+
+    def cancel(self) -> None:
+        """The caller has given up (§9.2). Raised where the core waits in a call of ours; else told at its next one."""
+        if self.answered or self.cancelled:
+            return
+        self.cancelled = True
+        if self.parked is not None:
+            self.parked.wake()
+        elif self.context is None:  # blocked in somebody else's call with nothing forwarded: the caller need not wait
+            self.refuse(487)
+
+    def check(self) -> None:
+        """Raise what happened to this request while the core was elsewhere: Cancelled, or that its time is over."""
+        if self.cancelled and not self._cancel_raised:
+            self._cancel_raised = True
+            raise Cancelled("the caller has given up")
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def receive(self, message: Request) -> None:
+        """An ACK that came by the INVITE's own branch."""
+        self.stack.engine.acknowledge(message)
+
+    def fail(self, error: Exception) -> None:
+        """The transaction failed: its time is over, or a response could not be sent."""
+        if isinstance(error, TransactionTimeout):
+            self.answered = 408 if self.request.method == "INVITE" else 500
+            self.transaction.user = self.transaction.request = None
+        self._failure = error
+        if self.parked is not None:
+            self.parked.wake()
+
+    def ended(self) -> None:
+        """The transaction's record is gone."""
+
+    def _check_required(self) -> None:
+        missing = tuple(tag for tag in self.request.require if tag.lower() not in self.stack.supported)
+        if missing:
+            raise Reject(420, unsupported=missing)
+
+    def _unanswered(self) -> None:
+        if self.cancelled:
+            self.refuse(487)
+            return
+        log.error("core returned None at %r without having answered: return a status, or call tx.respond()", self.request)
+        self.stack.engine.counters.core_errors += 1
+        self.refuse(500)
+
+    def _late(self, result: Any) -> None:
+        if isinstance(result, (int, Response)) and self.cancelled and not self.answered:
+            self.refuse(487)
+            return
+        self.stack.engine.counters.late_answers += 1
+        log.warning("core returned %r at %r, which was answered with %d already", result, self.request, self.answered)
+
+    def __repr__(self) -> str:
+        return f"<ServerTransaction {self.request!r} {self.transaction.state}>"
+
+
+def _never() -> bool:
+    return False

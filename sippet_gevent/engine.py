@@ -1,0 +1,381 @@
+"""Engine: wires transports to transactions, RFC 3261 §17 and §18; carries out effects. Decides nothing a table says."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from .clock import Clock
+from .counters import Counters
+from .errors import ParseError, TransactionTimeout, TransportError
+from .limits import Limits, TokenBuckets
+from .message.essentials import Essentials, essentials_of
+from .message.message import Request, Response
+from .message.parser import parse
+from .message.uri import normal_host
+from .transaction.keys import acknowledges, client_key, merge_key, server_key
+from .transaction.machines import (
+    DELIVER,
+    FAIL,
+    PROCEEDING,
+    RECV_ACK,
+    RECV_REQUEST,
+    SEND,
+    TERMINATED,
+    TRANSPORT_ERROR,
+    Effects,
+)
+from .transaction.timers import Timers
+from .transaction.transaction import RECEIVED, SENT, Transaction, client_machine, server_machine
+from .transport.base import Flow, Transport
+from .workers import Workers
+
+log = logging.getLogger("sippet_gevent.transport")
+
+CRASHES_KEPT = 16
+"""Messages that broke us, kept for a look at them in `engine.crashes`."""
+
+
+class Engine:
+    """The floor below the cores: one table of transactions each way, and the way of a message through them.
+
+    `serve(request, tx)` runs the core for a new server transaction; `cancel(request, tx)` tells that an INVITE was
+    cancelled; `acknowledge(request)` and `stray(response)` take what belongs to no transaction; `fail(error, tx)` takes
+    the end of a transaction that nobody waits on. The stack sets them.
+    """
+
+    serve: Callable[[Request, Transaction], None]
+    acknowledge: Callable[[Request], bool]
+    stray: Callable[[Response], bool]
+    fail: Callable[[Exception, Transaction], None]
+
+    def __init__(self, *, clock: Clock | None = None, timers: Timers | None = None, limits: Limits | None = None) -> None:
+        self.clock = clock or Clock()
+        self.timers = timers or Timers()
+        self.limits = limits or Limits()
+        self.counters = Counters(log)
+        self.transports: list[Transport] = []
+        self.servers: dict[str, Transaction] = {}
+        self.clients: dict[str, Transaction] = {}
+        self.merged: dict[int, str] = {}
+        self.workers = Workers(self.receive, self._crashed)
+        self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
+        self.draining = False
+        self.detect_merged = True
+        self._now = self.clock.now
+        self._deadlines = self.clock.deadlines(self._due)
+        self._errors = TokenBuckets(self.limits.errors_per_second, self.limits.errors_burst, self.limits.sources)
+
+    # ---- from the wire
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """Carry one whole message to where it belongs. Runs in a greenlet of the message's own."""
+        self.counters.received += 1
+        try:
+            message = parse(data, self.limits.parser)
+        except ParseError as error:
+            self._refuse(error, data, flow)
+            return
+        message.flow = flow
+        if type(message) is Request:
+            self._receive_request(message, flow)
+        else:
+            self._receive_response(message, flow)  # type: ignore[arg-type]
+
+    def _receive_request(self, request: Request, flow: Flow) -> None:
+        essentials = request.essentials
+        reply = self._note_source(request, essentials, flow)
+        key = server_key(request)
+        tx = self.servers.get(key)
+        now = self._now()
+        if tx is not None and (request.method != "ACK" or acknowledges(request, tx.last)):
+            effects = tx.handle(RECV_ACK if request.method == "ACK" else RECV_REQUEST, now, request)
+            if effects and effects[0][0] is DELIVER:
+                self.counters.delivered += 1
+            else:
+                self.counters.absorbed += 1
+            self.drive(tx, effects)
+        elif request.method == "ACK":
+            if self.acknowledge(request):
+                self.counters.delivered += 1
+            else:
+                self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), now)
+        elif request.method == "CANCEL":
+            self._receive_cancel(request, key, reply, now)
+        elif refusal := self._refusal(request, essentials):
+            self.answer(request, reply, refusal)
+        else:
+            self.counters.delivered += 1
+            merge = None
+            if self.detect_merged:
+                merge = merge_key(request)
+                if merge is not None:
+                    self.merged[merge] = key
+            tx = self._new_server(request, key, reply)
+            tx.merge = merge
+            tx.start(now)
+            self._plan(tx)
+            self.serve(request, tx)
+
+    def _new_server(self, request: Request, key: str, flow: Flow) -> Transaction:
+        tx = Transaction(
+            server_machine(request.method), key, request, reliable=flow.transport.reliable, timers=self.timers
+        )
+        tx.flow = flow
+        self.servers[key] = tx
+        return tx
+
+    def _refusal(self, request: Request, essentials: Essentials) -> Response | None:
+        """Return the answer that makes a transaction needless: too busy, leaving, or a copy of a request being served."""
+        limits = self.limits
+        if (
+            self.workers.busy >= limits.handlers
+            or len(self.servers) + len(self.clients) >= limits.transactions
+            or (self.draining and essentials.to_tag is None)
+        ):
+            return request.response(503, retry_after=random.randint(*limits.retry_after))
+        if self.detect_merged and self.merged:
+            merge = merge_key(request)
+            if merge is not None and merge in self.merged:
+                return request.response(482, "Request Merged")  # §8.2.2.2
+        return None
+
+    def _receive_cancel(self, cancel: Request, key: str, flow: Flow, now: float) -> None:
+        """A CANCEL belongs to the INVITE with its branch and sent-by, come from the same address (§9.2)."""
+        invite = self.servers.get(server_key(cancel, "INVITE"))
+        self.counters.answered += 1
+        tx = self._new_server(cancel, key, flow)
+        tx.start(now)
+        if invite is None or invite.flow.transport is not flow.transport or invite.flow.remote[0] != flow.remote[0]:
+            self.respond(tx, cancel.response(481))
+            return
+        response = cancel.response(200)
+        user = invite.user
+        if user is not None:
+            to = user.request.response(200).headers["To"]  # the tag of the INVITE's own responses (§9.2)
+            response.headers["To"] = to
+        self.respond(tx, response)
+        if user is not None and invite.state is PROCEEDING:
+            user.cancel()
+
+    def _receive_response(self, response: Response, flow: Flow) -> None:
+        e = response.essentials
+        tx = self.clients.get(client_key(e.branch or "", e.host, e.port, e.method))
+        now = self._now()
+        if tx is None:
+            if self.stray(response):
+                self.counters.delivered += 1
+            else:
+                self.counters.drop("stray response", flow, response.headers.get("Call-ID"), now)
+            return
+        if tx.flow.remote[0] != flow.remote[0] and not tx.reliable and not self.limits.any_response_source:
+            self.counters.drop("response from another address", flow, response.headers.get("Call-ID"), now)
+            return
+        effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
+        if any(kind is DELIVER for kind, _ in effects):
+            self.counters.delivered += 1
+        else:
+            self.counters.absorbed += 1
+        self.drive(tx, effects)
+
+    def _note_source(self, request: Request, essentials: Essentials, flow: Flow) -> Flow:
+        """Write received and rport into the top Via (§18.2.1, RFC 3581 §4); return the flow the answers take (§18.2.2)."""
+        host, port = flow.remote
+        sent_by = essentials.host
+        if sent_by == host and not essentials.has_rport and not essentials.has_received:
+            pass  # the sender knows its address: nothing to tell it
+        else:
+            same = sent_by == host or normal_host(sent_by).strip("[]") == normal_host(host).strip("[]")
+            if not same or essentials.has_rport or essentials.has_received:
+                self._rewrite_via(request, essentials, flow)
+        if essentials.has_rport or flow.transport.reliable:
+            return flow
+        answer_port = essentials.port or flow.transport.default_port
+        return flow if answer_port == port else flow.transport.connect((host, answer_port))
+
+    def _rewrite_via(self, request: Request, essentials: Essentials, flow: Flow) -> None:
+        host, port = flow.remote
+        lines = request.headers.lines
+        at = next(index for index, line in enumerate(lines) if line[0] == "Via")
+        text = lines[at][1]
+        if "," in text or '"' in text or essentials.has_received or " ;" in text or "; " in text:
+            vias = request.via
+            parameters = vias[0].parameters.without("received")
+            if essentials.has_rport:
+                parameters = parameters.replace(rport=port)
+            request.via = (vias[0]._replace(parameters=parameters.replace(received=host)), *vias[1:])
+            return
+        if essentials.has_rport:
+            head, _, tail = text.partition(";rport")
+            tail = tail[tail.find(";") :] if ";" in tail else ""
+            text = f"{head};rport={port};received={host}{tail}"
+        else:
+            text = f"{text};received={host}"
+        request.headers.set_line(at, text)
+
+    # ---- refusals without a transaction
+
+    def _refuse(self, error: ParseError, data: bytes, flow: Flow) -> None:
+        """Answer a broken request by its first lines, where they allow that; drop all else. Both are counted."""
+        request = error.request
+        now = self._now()
+        if not data.strip(b"\r\n\0 "):
+            self.counters.drop("keepalive", flow, "", now)
+        elif request is None or request.method == "ACK" or "Via" not in request.headers:
+            self.counters.drop("bad response" if data[:4] == b"SIP/" else "bad message", flow, error, now)
+        elif not self._errors.take(flow.remote[0], now):
+            self.counters.drop("too many errors", flow, error, now)
+        else:
+            self.counters.warn("refused", now, "refused request from %s: %s", flow, str(error))
+            try:
+                self._note_source(request, essentials_of(request), flow)
+            except ParseError:
+                pass  # a Via that cannot be read goes back as it came, to where it came from
+            self.answer(request, flow, request.response(error.status, _phrase(error)))
+
+    def answer(self, request: Request, flow: Flow, response: Response) -> None:
+        """Send a response that no transaction will repeat, and count its request as answered by the stack."""
+        self.counters.answered += 1
+        try:
+            flow.send(bytes(response))
+        except TransportError as error:
+            self.counters.send_errors += 1
+            self.counters.warn("send", self._now(), "cannot answer %s: %s", flow, str(error))
+
+    def _crashed(self, error: Exception, data: bytes, flow: Flow) -> None:
+        """An exception has left a message's greenlet: a core's, which is answered 500, or a fault of ours, which is kept."""
+        serving = getattr(gevent.getcurrent(), "serving", None)
+        if serving is not None:
+            self.counters.core_errors += 1
+            serving.crashed(error)
+            return
+        self.crashes.append((data, repr(error)))
+        if self.counters.balance > 0:
+            self.counters.drop("internal error", flow, repr(error), self._now())
+        log.error("internal error at a message from %s", flow, exc_info=error)
+
+    # ---- effects
+
+    def drive(self, tx: Transaction, effects: Effects) -> None:
+        """Carry out effects in order; a failed send feeds its error back into the transaction."""
+        if effects:
+            pending = list(effects)
+            for kind, payload in pending:
+                if kind is SEND:
+                    try:
+                        tx.flow.send(payload)
+                    except TransportError as error:
+                        self.counters.send_errors += 1
+                        error.flow = tx.flow
+                        pending.extend(tx.handle(TRANSPORT_ERROR, self._now(), error))
+                elif kind is DELIVER:
+                    if tx.user is not None:
+                        tx.user.receive(payload)
+                    else:  # an ACK to a 2xx, whose INVITE is answered long since
+                        self.acknowledge(payload)
+                elif kind is FAIL:
+                    if isinstance(payload, TransactionTimeout):
+                        self.counters.timeouts += 1
+                    if tx.user is not None:
+                        tx.user.fail(payload)
+                    else:
+                        self.fail(payload, tx)
+        self._plan(tx)
+
+    def _plan(self, tx: Transaction) -> None:
+        """Throw an ended transaction away, or see that its next deadline is kept."""
+        if tx.state is TERMINATED:
+            table = self.clients if tx.machine.is_client else self.servers
+            if table.get(tx.key) is tx:
+                del table[tx.key]
+            merge = tx.merge
+            if merge is not None:
+                tx.merge = None
+                if self.merged.get(merge) == tx.key:
+                    del self.merged[merge]
+            if tx.user is not None:
+                tx.user.ended()
+                tx.user = None
+            tx.request = None
+        elif tx.deadline < tx.wake:
+            tx.wake = tx.deadline
+            self._deadlines.add(tx.deadline, tx)
+
+    def _due(self, now: float, transactions: list[Transaction]) -> None:
+        for tx in transactions:
+            if tx.state is TERMINATED:
+                continue
+            if tx.deadline <= now:
+                tx.wake = now
+                effects = tx.expire(now)
+                tx.wake = float("inf")
+                self.drive(tx, effects)
+            elif tx.wake <= now:
+                tx.wake = tx.deadline
+                self._deadlines.add(tx.deadline, tx)
+
+    # ---- from the cores
+
+    def respond(self, tx: Transaction, response: Response) -> None:
+        """Send a response through its server transaction. Raises TransactionStateError when it may not be sent now."""
+        self.handle(tx, SENT[response.status // 100], response)  # type: ignore[arg-type]
+
+    def handle(self, tx: Transaction, event: str, message: Any = None) -> None:
+        """Feed an event of our own to a transaction and carry out what follows."""
+        self.drive(tx, tx.handle(event, self._now(), message))
+
+    def request(self, request: Request, flow: Flow, user: Any, timers: Timers | None = None) -> Transaction:
+        """Send a request through a new client transaction; `user` takes its responses and its end."""
+        e = essentials_of(request)
+        key = client_key(e.branch or "", e.host, e.port, e.method)
+        tx = Transaction(
+            client_machine(request.method), key, request, reliable=flow.transport.reliable, timers=timers or self.timers
+        )
+        tx.flow = flow
+        tx.user = user
+        user.transaction = tx
+        self.clients[key] = tx
+        self.drive(tx, tx.start(self._now()))
+        return tx
+
+    def forget(self, tx: Transaction) -> None:
+        """End a transaction at once, without a word to anybody."""
+        tx.state = TERMINATED
+        tx.deadline = float("inf")
+        self._plan(tx)
+
+    # ---- transports
+
+    def listen(self, transport: Transport, address: tuple[str, int]) -> None:
+        """Open a transport on an address. Raises TransportError."""
+        transport.start(address, self.workers.run)
+        self.transports.append(transport)
+        host, port = transport.local
+        log.info("started plug %s:%d/%s", f"[{host}]" if ":" in host else host, port, transport.name.lower())
+
+    def stop(self) -> None:
+        """Close transports, forget transactions and deadlines, end parked greenlets."""
+        for transport in self.transports:
+            transport.stop()
+            host, port = transport.local
+            log.info("stopped plug %s:%d/%s", f"[{host}]" if ":" in host else host, port, transport.name.lower())
+        self.transports.clear()
+        for tx in [*self.clients.values(), *self.servers.values()]:
+            if tx.user is not None and tx.machine.is_client:
+                tx.user.fail(TransportError("the stack has stopped"))
+            self.forget(tx)
+        self._deadlines.stop()
+        self.workers.stop()
+
+
+def _phrase(error: ParseError) -> str:
+    """Return a reason phrase that names the fault: 'Missing From', 'Duplicate To', 'CSeq: not a number'."""
+    words = {"missing": "Missing", "stands twice": "Duplicate"}.get(error.problem)
+    if words and error.header:
+        return f"{words} {error.header}"
+    return f"{error.header}: {error.problem}" if error.header else error.problem.capitalize()

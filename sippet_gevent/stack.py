@@ -1,0 +1,395 @@
+"""Stack: what users hold, RFC 3261 §5: transports, transactions and a core, wired together."""
+
+from __future__ import annotations
+
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+from gevent.event import Event
+
+from .clock import Clock
+from .core.call import Call, Calls
+from .core.methods import Methods
+from .core.routing import MAX_FORWARDS, next_hop_of, postpone_strict_route
+from .core.uac import ClientTransaction, OnProvisional
+from .core.uas import Core, CoreFunction, ServerTransaction
+from .engine import Engine
+from .errors import InvalidValue, Reject, SIPError, TransactionTimeout, TransportError
+from .limits import Limits
+from .message.identifiers import create_branch, create_call_id, create_tag
+from .message.message import Request, Response
+from .message.uri import URI, normal_host
+from .message.values import CSeq, NameAddr, Via
+from .transaction.timers import Timers
+from .transaction.transaction import Transaction
+from .transport.base import Flow, Transport
+from .transport.resolver import resolve
+from .transport.udp import UDP
+
+log = logging.getLogger("sippet_gevent.core")
+
+TRANSPORTS: dict[str, Callable[[], Transport]] = {"udp": UDP}
+"""What `udp:` and its kin in an address stand for."""
+
+DRAIN_SECONDS = 32.0
+"""How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
+
+_ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
+_TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
+
+
+def parse_address(text: str) -> tuple[str, tuple[str, int | None]]:
+    """Split `udp:host:port`, IPv6 in brackets, into transport and address. Raises InvalidValue."""
+    match = _ADDRESS(text)
+    if not match or not match[2] or match[1] not in (*TRANSPORTS, None):
+        known = ", ".join(TRANSPORTS)
+        raise InvalidValue(f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are {known}")
+    port = None if match[3] is None else int(match[3])
+    if port is not None and port > 65535:
+        raise InvalidValue(f"{text!r}: port {port} is over 65535")
+    return match[1] or "udp", (match[2].strip("[]"), port)
+
+
+class Stack:
+    """A SIP element: listens on addresses, gives requests to its core, sends requests of its own.
+
+    `Stack("udp:0.0.0.0:5060", core=my_core)`. Without a core, `@stack.on("INVITE")` registers functions by method.
+    `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3), `domains` the
+    names this element answers to besides its addresses. Nothing is opened before start(), `with` or serve_forever().
+    Raises InvalidValue for a bad address; start() raises TransportError when one is taken.
+    """
+
+    def __init__(
+        self,
+        *addresses: str,
+        core: CoreFunction | type[Core] | None = None,
+        clock: Clock | None = None,
+        timers: Timers | None = None,
+        limits: Limits | None = None,
+        supported: tuple[str, ...] = (),
+        domains: tuple[str, ...] = (),
+    ) -> None:
+        self.engine = Engine(clock=clock, timers=timers, limits=limits)
+        self.clock = self.engine.clock
+        self.deadlines = self.clock.deadlines(_expire)
+        self.calls = Calls(self)
+        self.supported = frozenset(tag.lower() for tag in supported)
+        self.methods = Methods()
+        self._domains = {domain.lower() for domain in domains}
+        self._own: set[tuple[str, int]] = set()
+        self.planned: list[tuple[Transport, tuple[str, int]]] = []
+        self._running = False
+        self._stopped = Event()
+        self._core: CoreFunction = self.methods
+        if core is not None:
+            self.core = core  # type: ignore[assignment]
+        engine = self.engine
+        engine.serve, engine.acknowledge, engine.stray, engine.fail = self._serve, self._acknowledge, self._stray, self._fail
+        for address in addresses:
+            self.listen(address)
+
+    # ---- life
+
+    def listen(self, address: str, transport: Transport | None = None) -> None:
+        """Listen on a further address, `udp:host:port`; port 0 takes a free one. `transport` is one of your own.
+
+        Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the stack is not running).
+        """
+        name, (host, port) = parse_address(address)
+        plug = transport or TRANSPORTS[name]()
+        planned = (plug, (host, plug.default_port if port is None else port))
+        self.planned.append(planned)
+        if self._running:
+            self._open(*planned)
+
+    def _open(self, transport: Transport, address: tuple[str, int]) -> None:
+        self.engine.listen(transport, address)
+        self._own.add((normal_host(transport.local[0]), transport.local[1]))
+
+    def start(self) -> Stack:
+        """Open all addresses. Raises TransportError, with none left open, when one is taken."""
+        if not self._running:
+            self._running = True
+            self._stopped.clear()
+            self.engine.draining = False
+            try:
+                for transport, address in self.planned:
+                    self._open(transport, address)
+            except TransportError:
+                self.stop()
+                raise
+        return self
+
+    def drain(self) -> None:
+        """Refuse new requests with 503 from now on; what is under way goes on."""
+        self.engine.draining = True
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Close everything; with `timeout`, first drain: wait this many seconds at most for what is under way."""
+        if timeout is not None and self._running:
+            self.drain()
+            deadline = self.clock.now() + timeout
+            while self.active and self.clock.now() < deadline:
+                _sleep(self.clock, 0.05)
+        self.calls.stop()
+        self.engine.stop()
+        self.deadlines.stop()
+        self._own.clear()
+        self._running = False
+        self._stopped.set()
+
+    def serve_forever(self) -> None:
+        """Start, and return when stop() was called from elsewhere."""
+        self.start()
+        try:
+            self._stopped.wait()
+        finally:
+            self.stop()
+
+    def __enter__(self) -> Stack:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, `udp:host:port`, real ports in place of 0."""
+        return [
+            f"{t.name.lower()}:{'[' + t.local[0] + ']' if ':' in t.local[0] else t.local[0]}:{t.local[1]}"
+            for t in self.engine.transports
+        ]
+
+    @property
+    def active(self) -> int:
+        """What a drain waits for: transactions without final response, cores that run, calls."""
+        engine = self.engine
+        open_ = sum(tx.state in ("calling", "trying", "proceeding") for table in (engine.clients, engine.servers) for tx in table.values())
+        return open_ + engine.workers.busy + len(self.calls)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters and gauges as one dict: what became of the messages received, and what is alive now."""
+        engine = self.engine
+        return engine.counters.as_dict() | {
+            "server_transactions": len(engine.servers),
+            "client_transactions": len(engine.clients),
+            "calls": len(self.calls),
+            "handlers": engine.workers.busy,
+            "greenlets": engine.workers.alive,
+            "transports": len(engine.transports),
+        }
+
+    # ---- cores
+
+    @property
+    def core(self) -> CoreFunction:
+        """The core; assign a callable, a Core or a Core class. To wrap it: `stack.core = middleware(stack.core)`."""
+        return self._core
+
+    @core.setter
+    def core(self, core: CoreFunction | type[Core]) -> None:
+        if isinstance(core, type) and issubclass(core, Core):
+            core = core()
+        if isinstance(core, Core):
+            core.stack = self
+        if not callable(core):
+            raise InvalidValue(f"{core!r} is not a core: a callable of (request, tx), or a Core")
+        self._core = core  # type: ignore[assignment]
+
+    def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
+        """Register a function for these methods, or for all others when none is named: `@stack.on("INVITE", "BYE")`."""
+
+        def register(function: CoreFunction) -> CoreFunction:
+            self.methods.add(methods, function)
+            return function
+
+        return register
+
+    def _serve(self, request: Request, transaction: Transaction) -> None:
+        tx = ServerTransaction(self, request, transaction)
+        call = self.calls.find(request) if request.essentials.to_tag is not None and len(self.calls) else None
+        if call is not None:
+            tx.serve(_InCall(call, self._core))
+        elif not (uri := request.uri).is_sip and uri.scheme != "tel":
+            tx.refuse(416)  # §8.2.2.1
+        else:
+            tx.serve(self._core)
+
+    def _acknowledge(self, ack: Request) -> bool:
+        call = self.calls.find(ack)
+        if call is not None:
+            call.receive_ack(ack)
+            return True
+        core = self._core
+        if isinstance(core, Methods) and not core.handles("ACK"):
+            return False
+        ServerTransaction(self, ack, None).serve_ack(core)
+        return True
+
+    def _stray(self, response: Response) -> bool:
+        core = self._core
+        if isinstance(core, Core) and type(core).receive_response is not Core.receive_response:
+            core.receive_response(response, None)
+            return True
+        return False
+
+    def _fail(self, error: Exception, transaction: Transaction) -> None:
+        log.info("%r ended: %s", transaction, error)
+        if isinstance(self._core, Core):
+            self._core.receive_error(error, transaction)
+
+    # ---- requests of our own
+
+    def send(self, request: Request, next_hop: URI | str | None = None, *, user: Any = None) -> ClientTransaction:
+        """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
+
+        `next_hop` is where it goes instead of its Route or Request-URI. Raises TransportError when there is no way.
+        """
+        self._complete(request)
+        postpone_strict_route(request)
+        uri = next_hop_of(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
+        flow = self.flow_to(uri)
+        host, port = flow.local
+        self._own.add((normal_host(host), port))
+        via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()};rport"
+        request.headers.add("Via", via, first=True)
+        request.essentials = None
+        if request.contact == () and request.method in _TARGET_REFRESH and len(request.via) == 1:
+            request.contact = self.contact(flow)
+        if request.method == "ACK":
+            flow.send(bytes(request))
+            return None  # type: ignore[return-value]
+        tx = user or ClientTransaction(self, request)
+        self.engine.request(request, flow, tx)
+        return tx  # type: ignore[no-any-return]
+
+    def request(
+        self,
+        method: str,
+        uri: URI | str,
+        *,
+        next_hop: URI | str | None = None,
+        timeout: float | None = None,
+        on_provisional: OnProvisional | None = None,
+        body: bytes | str = b"",
+        **headers: Any,
+    ) -> Response:
+        """Send a request and return its final response, whatever its status.
+
+        Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a cancelled core.
+        """
+        tx = self.send(Request(method, uri, body=body, **headers), next_hop)
+        return tx.final(on_provisional, timeout)
+
+    def invite(
+        self,
+        uri: URI | str,
+        *,
+        next_hop: URI | str | None = None,
+        timeout: float | None = None,
+        on_provisional: OnProvisional | None = None,
+        body: bytes | str = b"",
+        **headers: Any,
+    ) -> Call:
+        """Call somebody and return the Call once it is answered; the ACK is sent (§13.2).
+
+        Raises Reject with the peer's refusal, TransactionTimeout, TransportError, and Cancelled in a cancelled core.
+        However it is left before the answer, the INVITE is cancelled.
+        """
+        if body and "content_type" not in headers:
+            headers["content_type"] = "application/sdp"
+        request = Request("INVITE", uri, body=body, **headers)
+        response = self.send(request, next_hop).final(on_provisional, timeout)
+        if not response.is_success:
+            raise Reject(response.status, response.reason, response=response)
+        return self.calls.accepted(request, response)
+
+    def _complete(self, request: Request) -> None:
+        """Add what §8.1.1 wants and the request lacks."""
+        fields = request.headers.fields
+        if "From" not in fields:
+            request.from_ = NameAddr(URI("sip", "anonymous", "anonymous.invalid"))  # §8.1.1.3
+        if "Via" not in fields and request.from_.tag is None:
+            request.from_ = request.from_._replace(parameters=request.from_.parameters.replace(tag=create_tag()))
+        if "To" not in fields:
+            request.to = NameAddr(request.uri._replace(headers=URI().headers))
+        if "Call-ID" not in fields:
+            request.call_id = create_call_id()
+        if "CSeq" not in fields:
+            request.cseq = CSeq(1, request.method)
+        if "Max-Forwards" not in fields:
+            request.max_forwards = MAX_FORWARDS
+
+    def flow_to(self, uri: URI) -> Flow:
+        """Return a flow to where a URI leads, from the first of our transports that can. Raises TransportError."""
+        if not self._running:
+            raise TransportError("the stack is not running: start() it first")
+        problem: TransportError | None = None
+        for candidate in resolve(uri):
+            for transport in self.engine.transports:
+                if transport.name == candidate.transport:
+                    try:
+                        return transport.connect((candidate.host, candidate.port))
+                    except TransportError as error:
+                        problem = error
+        raise problem or TransportError(f"no transport of ours leads to {uri}: listen on one of its kind")
+
+    # ---- who we are
+
+    def contact(self, flow: Flow) -> NameAddr:
+        """Return the Contact that reaches this stack by the flow's way."""
+        host, port = flow.local
+        self._own.add((normal_host(host), port))
+        return NameAddr(URI("sip", None, _bracketed(host), port))
+
+    def route_uri(self, flow: Flow) -> NameAddr:
+        """Return the Record-Route value that keeps us on the route (§16.6 step 4)."""
+        contact = self.contact(flow)
+        return contact._replace(uri=contact.uri._replace(parameters=contact.uri.parameters.replace(lr=None)))
+
+    def is_local(self, uri: URI) -> bool:
+        """True when a URI names this stack: an address it listens on or has told, or one of its domains."""
+        if not uri.is_sip:
+            return False
+        host = normal_host(uri.host)
+        return host in self._domains or (host, uri.port or (5061 if uri.is_secure else 5060)) in self._own
+
+    def __repr__(self) -> str:
+        return f"<Stack {' '.join(self.addresses) or 'stopped'}>"
+
+
+class _InCall:
+    """The core for a request within a call: the call first, then the stack's core."""
+
+    __slots__ = ("call", "core")
+
+    def __init__(self, call: Call, core: CoreFunction) -> None:
+        self.call = call
+        self.core = core
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> Any:
+        tx.call = self.call
+        result = self.call.receive_request(request, tx)
+        if result is NotImplemented:
+            result = self.core(request, tx)
+        return result
+
+
+def _expire(now: float, items: list[Any]) -> None:
+    for item in items:
+        item.expire(now)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _sleep(clock: Clock, seconds: float) -> None:
+    event = Event()
+    clock.alarm(seconds, event.set)
+    event.wait()
+
+

@@ -1,0 +1,245 @@
+"""The `sip` fixture, a pytest plugin: the real stack on a network inside the process, with a clock that moves when told.
+
+    def test_caller_gives_up(sip):
+        asked = sip.ask(core, "INVITE sip:bob@example.com")
+        asked.cancel()
+        assert asked.statuses == [180, 487]
+
+When such a test fails, its report shows the messages as a ladder diagram. After each, nothing may be left alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from .clock import VirtualClock
+from .core.call import Call
+from .core.uac import ClientTransaction
+from .core.uas import CoreFunction
+from .message.message import Request, Response
+from .stack import Stack
+from .transport.memory import Carried, MemoryTransport, Network
+
+CLIENT = "10.0.0.100"
+SERVER = "10.0.0.1"
+LADDER_LINES = 200
+"""Messages shown of a failed test, the last ones: what went wrong is at the end."""
+
+OUTLIVES = 200.0
+"""Seconds of virtual time after a test in which every transaction must end: a ringing INVITE may take timer C."""
+
+
+class Asked(ClientTransaction):
+    """A request that a test has sent: its responses as they come, recorded whether anybody looks or not."""
+
+    __slots__ = ("_sip", "call", "error", "responses")
+
+    def __init__(self, sip: Sip, request: Request) -> None:
+        super().__init__(sip.client, request)
+        self._sip = sip
+        self.responses: list[Response] = []
+        self.error: Exception | None = None
+        self.call: Call | None = None
+
+    def deliver(self, event: Response | Exception) -> None:
+        super().deliver(event)
+        if isinstance(event, Exception):
+            self.error = event
+            return
+        self.responses.append(event)
+        if self.request.method == "INVITE" and event.is_success and not self.abandoned:
+            self.call = self.stack.calls.accepted(self.request, event)
+
+    def cancel(self) -> None:
+        """Cancel the INVITE, and let everything happen that follows at once."""
+        super().cancel()
+        self._sip.settle()
+
+    @property
+    def statuses(self) -> list[int]:
+        """Status codes of the responses so far, in order."""
+        self._sip.settle()
+        return [response.status for response in self.responses]
+
+    @property
+    def response(self) -> Response | None:
+        """The final response, or None so far."""
+        self._sip.settle()
+        return self.final_response
+
+
+class Sip:
+    """What the `sip` fixture gives: a clock, a network, and stacks on it.
+
+    `client` sends what ask() asks. `network` takes loss, delay and partitions: `sip.lossy(loss=0.3, seed=7)`.
+    """
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.network = Network(self.clock)
+        self.stacks: list[Stack] = []
+        self._next_host = 2
+        self._client: Stack | None = None
+
+    def lossy(self, **behaviour: Any) -> Network:
+        """Set how the network behaves: loss, duplicate, reorder, delay, jitter, and the seed."""
+        seed = behaviour.pop("seed", None)
+        if seed is not None:
+            self.network.seed = seed
+            self.network.random.seed(seed)
+        for name, value in behaviour.items():
+            if not hasattr(self.network, name):
+                raise TypeError(f"a network has no {name}")
+            setattr(self.network, name, value)
+        return self.network
+
+    def stack(self, core: CoreFunction | None = None, host: str | None = None, port: int = 5060, **options: Any) -> Stack:
+        """Return a running stack on the network, at a host of its own."""
+        if host is None:
+            host = f"10.0.0.{self._next_host}"
+            self._next_host += 1
+        stack = Stack(core=core, clock=self.clock, **options)
+        stack.listen(f"udp:{host}:{port}", MemoryTransport(self.network))
+        stack.start()
+        self.stacks.append(stack)
+        return stack
+
+    @property
+    def client(self) -> Stack:
+        """The stack that asks."""
+        if self._client is None:
+            self._client = self.stack(host=CLIENT)
+        return self._client
+
+    def serve(self, core: CoreFunction | Stack, **options: Any) -> Stack:
+        """Return the stack that runs this core, made once."""
+        if isinstance(core, Stack):
+            return core
+        for stack in self.stacks:
+            if stack.core is core:
+                return stack
+        hosts = {stack.engine.transports[0].local[0] for stack in self.stacks if stack.engine.transports}
+        return self.stack(core, host=None if SERVER in hosts else SERVER, **options)
+
+    def ask(self, core: CoreFunction | Stack, what: str | Request, *, body: bytes | str = b"", **headers: Any) -> Asked:
+        """Send a request, `"INVITE sip:bob@example.com"`, to a core or stack, and let happen what follows at once."""
+        server = self.serve(core)
+        if isinstance(what, str):
+            method, _, uri = what.partition(" ")
+            what = Request(method, uri, body=body, **headers)
+        host, port = server.engine.transports[0].local
+        asked = Asked(self, what)
+        self.client.send(what, next_hop=f"sip:{host}:{port}", user=asked)
+        self.settle()
+        return asked
+
+    def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        """Run blocking code in a greenlet while virtual time passes for it; return its result or raise its error."""
+        greenlet = gevent.spawn(function, *arguments, **options)
+        for _ in range(100_000):
+            self.settle()
+            if greenlet.ready():
+                break
+            if not self.clock.advance_to_next():
+                raise AssertionError(f"{function!r} waits for what will never come\n{self.ladder()}")
+        return greenlet.get()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.advance(seconds)
+
+    def settle(self) -> None:
+        """Let happen what can happen without time passing; the network's deliveries are such when it has no delay."""
+        self.clock.advance(0.00001)
+
+    def ladder(self) -> str:
+        """Return the messages so far as a diagram."""
+        return ladder(self.network.trace)
+
+    def close(self) -> None:
+        """End the test: let every transaction end by its timers, and see that nothing is left."""
+        self.network.loss = 0.0
+        self.network.heal()
+        self.advance(OUTLIVES)
+        left = [text for stack in self.stacks for text in leftovers(stack)]
+        for stack in self.stacks:
+            stack.stop()
+        self.network.stop()
+        self.settle()
+        if left:
+            raise AssertionError("left over after the test: " + "; ".join(left) + "\n" + self.ladder())
+
+
+def leftovers(stack: Stack) -> list[str]:
+    """Return what a stack still holds that should have ended, in words; also messages that ended in no counter."""
+    engine = stack.engine
+    found = [f"{tx!r}" for table in (engine.servers, engine.clients) for tx in list(table.values())[:5]]
+    if engine.merged:
+        found.append(f"{len(engine.merged)} merge keys")
+    if engine.workers.busy:
+        found.append(f"{engine.workers.busy} cores still running")
+    if engine.counters.balance:
+        found.append(f"{engine.counters.balance} messages in no counter: {engine.counters.as_dict()}")
+    if engine.crashes:
+        found.append(f"internal errors: {[crash[1] for crash in engine.crashes]}")
+    return found
+
+
+def ladder(trace: list[Carried]) -> str:
+    """Draw datagrams as arrows between hosts."""
+    if not trace:
+        return "(no messages)"
+    shown = trace[-LADDER_LINES:]
+    hosts = sorted({address[0] for carried in shown for address in (carried.source, carried.destination)})
+    width = 30
+    start = trace[0].time
+    lines = [" " * 10 + "".join(host.center(width) for host in hosts)]
+    for carried in shown:
+        left, right = hosts.index(carried.source[0]), hosts.index(carried.destination[0])
+        label = _label(carried.data)
+        if carried.fate != "carried":
+            label += f" ({carried.fate})"
+        low, high = min(left, right), max(left, right)
+        span = max((high - low) * width, 8)
+        label = label[: span - 5]
+        arrow = f"{label:-^{span - 2}}"
+        if carried.fate != "carried":
+            arrow = arrow[:-1] + "x" if right >= left else "x" + arrow[1:]
+        elif right >= left:
+            arrow = arrow[:-1] + ">"
+        else:
+            arrow = "<" + arrow[1:]
+        lines.append(f"{carried.time - start:9.3f} " + " " * (low * width + width // 2) + "|" + arrow + "|")
+    if len(trace) > len(shown):
+        lines.insert(1, f"          ({len(trace) - len(shown)} earlier messages)")
+    return "\n".join(lines)
+
+
+def _label(data: bytes) -> str:
+    first = data.split(b"\r\n", 1)[0].decode("utf-8", "replace")
+    if first.startswith("SIP/2.0 "):
+        return first[8:]
+    return first.rsplit(" ", 1)[0]
+
+
+@pytest.fixture
+def sip(request: pytest.FixtureRequest) -> Iterator[Sip]:
+    """The real stack on virtual time and a network inside the process; see sippet_gevent.testing."""
+    sip = Sip()
+    request.node._sip = sip
+    yield sip
+    sip.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Add the ladder diagram to the report of a failed test."""
+    outcome = yield
+    report = outcome.get_result()
+    sip = getattr(item, "_sip", None)
+    if sip is not None and report.failed:
+        report.sections.append(("SIP messages", f"seed {sip.network.seed}\n{sip.ladder()}"))

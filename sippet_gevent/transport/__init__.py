@@ -1,0 +1,1 @@
+"""Transports, RFC 3261 §18: sockets, flows, next hops."""

@@ -1,0 +1,69 @@
+"""Transport and Flow: the plug, RFC 3261 §18. Write a transport of your own with three methods and three attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+Address = tuple[str, int]
+"""A numeric host, IPv6 without brackets, and a port."""
+
+Receive = Callable[[bytes, "Flow"], None]
+"""What a transport calls with each whole message and the flow it came by."""
+
+
+class Flow:
+    """A way to one peer, RFC 5626 §3: for UDP a pair of addresses, for a stream its connection.
+
+    `transport`, `local` and `remote` are attributes. `send(data)` sends one whole message and never blocks; it raises
+    TransportError when that cannot be done.
+    """
+
+    __slots__ = ("__weakref__", "remote", "transport")
+
+    transport: Transport
+    remote: Address
+
+    @property
+    def local(self) -> Address:
+        """Our own address as this peer sees it: what Via and Contact name."""
+        raise TypeError(f"{type(self).__name__} lacks .local")
+
+    def send(self, data: bytes) -> None:
+        """Send one whole message. Raises TransportError."""
+        raise TypeError(f"{type(self).__name__} lacks .send()")
+
+    def __repr__(self) -> str:
+        host, port = self.remote
+        return f"<Flow {self.transport.name} {'[' + host + ']' if ':' in host else host}:{port}>"
+
+
+class Transport:
+    """One listening point. `name` is the Via transport, `reliable` tells the timers, `secure` says TLS is beneath.
+
+    `start(address, receive)` opens it and calls `receive(data, flow)` for each whole message from then on, in the hub:
+    `receive` returns at once. `connect(address)` returns the Flow to a peer. `stop()` closes everything.
+    """
+
+    name: ClassVar[str] = ""
+    reliable: ClassVar[bool] = False
+    secure: ClassVar[bool] = False
+    default_port: ClassVar[int] = 5060
+
+    local: Address = ("", 0)
+    """What it is bound to, after start()."""
+
+    def start(self, address: Address, receive: Receive) -> None:
+        """Open the listening point. Raises TransportError when the address is taken or not ours."""
+        raise TypeError(f"{type(self).__name__} lacks .start()")
+
+    def connect(self, address: Address) -> Flow:
+        """Return the flow to this numeric address. Raises TransportError."""
+        raise TypeError(f"{type(self).__name__} lacks .connect()")
+
+    def stop(self) -> None:
+        """Close all."""
+        raise TypeError(f"{type(self).__name__} lacks .stop()")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.local[0]}:{self.local[1]}>"

@@ -1,0 +1,167 @@
+"""A network inside the process: loss, delay, duplication, reordering and partitions, each by a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..clock import Clock
+from ..errors import TransportError
+from .base import Address, Flow, Receive, Transport
+
+FIRST_PORT = 40000
+
+
+class Carried(NamedTuple):
+    """One datagram as the network saw it. `fate` is "carried", "lost", "cut" or "nobody there"."""
+
+    time: float
+    source: Address
+    destination: Address
+    data: bytes
+    fate: str
+
+
+class Network:
+    """Carries datagrams between MemoryTransports. Probabilities are 0 to 1, times in seconds of the clock.
+
+    `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds a datagram back for
+    another `delay + jitter`. The same seed does the same things. `trace` is all that was sent; `on_send` sees it too.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        seed: int = 0,
+        loss: float = 0.0,
+        duplicate: float = 0.0,
+        reorder: float = 0.0,
+        delay: float = 0.0,
+        jitter: float = 0.0,
+    ) -> None:
+        self.clock = clock
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.loss = loss
+        self.duplicate = duplicate
+        self.reorder = reorder
+        self.delay = delay
+        self.jitter = jitter
+        self.trace: list[Carried] = []
+        self.on_send: Callable[[Carried], None] | None = None
+        self.under_way = 0
+        self._points: dict[Address, MemoryTransport] = {}
+        self._cuts: set[frozenset[str]] = set()
+        self._ports = FIRST_PORT
+        self._deadlines = clock.deadlines(self._arrive)
+
+    def transport(self) -> MemoryTransport:
+        """Return a new transport on this network."""
+        return MemoryTransport(self)
+
+    def partition(self, one: str, other: str) -> None:
+        """Let nothing pass between two hosts."""
+        self._cuts.add(frozenset((one, other)))
+
+    def heal(self) -> None:
+        """End all partitions."""
+        self._cuts.clear()
+
+    def attach(self, transport: MemoryTransport, address: Address) -> Address:
+        """Give a transport its address; port 0 is any free one. Raises TransportError when it is taken."""
+        host, port = address
+        if port == 0:
+            self._ports += 1
+            port = self._ports
+        if (host, port) in self._points:
+            raise TransportError(f"cannot listen on memory:{host}:{port}: address already in use")
+        self._points[host, port] = transport
+        return host, port
+
+    def detach(self, address: Address) -> None:
+        """Take an address off the network."""
+        self._points.pop(address, None)
+
+    def carry(self, source: Address, destination: Address, data: bytes) -> None:
+        """Take a datagram; what becomes of it, the seed says."""
+        fate = "carried"
+        if frozenset((source[0], destination[0])) in self._cuts:
+            fate = "cut"
+        elif destination not in self._points:
+            fate = "nobody there"
+        elif self.loss and self.random.random() < self.loss:
+            fate = "lost"
+        carried = Carried(self.clock.now(), source, destination, data, fate)
+        self.trace.append(carried)
+        if self.on_send is not None:
+            self.on_send(carried)
+        if fate != "carried":
+            return
+        copies = 2 if self.duplicate and self.random.random() < self.duplicate else 1
+        for _ in range(copies):
+            wait = self.delay + (self.random.random() * self.jitter if self.jitter else 0.0)
+            if self.reorder and self.random.random() < self.reorder:
+                wait += self.delay + self.jitter
+            self.under_way += 1
+            self._deadlines.add(self.clock.now() + wait, carried)
+
+    def _arrive(self, now: float, batch: list[Any]) -> None:
+        for carried in batch:
+            self.under_way -= 1
+            transport = self._points.get(carried.destination)
+            if transport is not None:
+                transport.arrive(carried.data, carried.source)
+
+    def stop(self) -> None:
+        """Forget what is under way."""
+        self._deadlines.stop()
+        self.under_way = 0
+
+
+class MemoryFlow(Flow):
+    """A pair of addresses on a Network."""
+
+    __slots__ = ()
+    transport: MemoryTransport
+
+    def __init__(self, transport: MemoryTransport, remote: Address) -> None:
+        self.transport = transport
+        self.remote = remote
+
+    @property
+    def local(self) -> Address:
+        return self.transport.local
+
+    def send(self, data: bytes) -> None:
+        if self.transport.failure is not None:
+            raise TransportError(self.transport.failure, self)
+        self.transport.network.carry(self.transport.local, self.remote, data)
+
+
+class MemoryTransport(Transport):
+    """UDP without sockets. Set `failure` to a text and every send raises TransportError with it."""
+
+    name, reliable, default_port = "UDP", False, 5060
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.failure: str | None = None
+        self._receive: Receive | None = None
+
+    def start(self, address: Address, receive: Receive) -> None:
+        self.local = self.network.attach(self, address)
+        self._receive = receive
+
+    def connect(self, address: Address) -> MemoryFlow:
+        return MemoryFlow(self, address)
+
+    def arrive(self, data: bytes, source: Address) -> None:
+        """Hand a datagram to the engine."""
+        if self._receive is not None:
+            self._receive(data, MemoryFlow(self, source))
+
+    def stop(self) -> None:
+        self._receive = None
+        self.network.detach(self.local)

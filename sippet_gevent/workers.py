@@ -1,0 +1,100 @@
+"""Workers: the recycled greenlets. Each message is carried by one, from the socket to the end of its core.
+
+A new greenlet costs about 10 us on CPython 3.11 and later, a parked one 0.6 us. So a worker that has run its job
+straight through parks itself, and the next message wakes it. One whose job has yielded retires when the job ends:
+whatever the job tied to its greenlet, a forgotten Timeout or greenlet-locals, goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+import gevent
+from greenlet import greenlet
+
+PARKED = 256
+"""Workers kept parked, at most: as many as messages are ever carried at one time without yielding, and then some."""
+
+
+class Worker(greenlet):
+    """One greenlet. `serving` is the ServerTransaction whose core it runs, or None."""
+
+    __slots__ = ()
+
+
+class Workers:
+    """Gives `job(data, flow)` greenlets. `busy` is how many jobs have yielded and not ended: what limits count.
+
+    `crashed(error, data, flow)` is called for an exception that leaves a job.
+    """
+
+    def __init__(self, job: Callable[[Any, Any], None], crashed: Callable[[Exception, Any, Any], None]) -> None:
+        self._job = job
+        self._crashed = crashed
+        self._parked: list[Worker] = []
+        self._running: Any = None
+        self._alive: set[Worker] = set()
+        self.busy = 0
+
+    def run(self, data: Any, flow: Any) -> None:
+        """Run the job for this message in a greenlet of its own, until it ends or yields. Call it in the hub."""
+        worker = self._parked.pop() if self._parked else self._new()
+        self._running = worker
+        worker.switch(data, flow)
+        if self._running is worker:  # back without having parked: the job has yielded, or its worker has died
+            self._running = None
+            if not worker.dead:
+                self.busy += 1
+
+    def _new(self) -> Worker:
+        worker = Worker(self._work, gevent.get_hub())
+        worker.serving = None
+        self._alive.add(worker)
+        return worker
+
+    def _work(self, data: Any, flow: Any) -> None:
+        me = gevent.getcurrent()
+        hub = me.parent
+        parked = self._parked
+        try:
+            while True:
+                try:
+                    Context().run(self._job, data, flow)
+                except Exception as error:
+                    self._crashed(error, data, flow)
+                data = flow = None
+                if self._running is not me or len(parked) >= PARKED:
+                    return
+                self._running = None
+                parked.append(me)
+                try:
+                    data, flow = hub.switch()
+                except (gevent.Timeout, gevent.GreenletExit):  # a job's forgotten Timeout, or our own stop()
+                    if me in parked:
+                        parked.remove(me)
+                    self._running = me
+                    return
+        finally:
+            self._alive.discard(me)
+            if self._running is me:
+                self._running = None
+            else:
+                self.busy -= 1
+
+    def stop(self) -> None:
+        """End the parked workers. Those in a core are left alone: their jobs are the user's."""
+        while self._parked:
+            worker = self._parked.pop()
+            self._alive.discard(worker)
+            self._retire(worker)
+
+    def _retire(self, worker: Worker) -> None:
+        worker.parent = gevent.getcurrent()
+        worker.throw()
+
+    @property
+    def alive(self) -> int:
+        """Greenlets there are, parked ones included."""
+        return len(self._alive)

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 
-EPILOG = """examples:
+DESCRIPTION = "SIP for gevent programs: run a core, or ask who answers."
+
+EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
-  sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, with a log of what happens
+  sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, showing every message
   sippet serve myapp:core --monkey                your own core, with blocking libraries made cooperative
   sippet serve examples/hello.py:stack            a Stack made in a file
-  sippet ping sip:127.0.0.1                       send OPTIONS, show who answers and how fast
+  sippet ping sip:192.0.2.10                      send OPTIONS, show who answers and how fast
+"""
+
+SERVE = """Run a core until SIGTERM or Ctrl-C: a function core(request, tx), a Core (class or instance) or a Stack.
+Without one, the default server runs: registrar and proxy, in memory."""
+
+SERVE_NOTES = """signals:
+  SIGTERM, SIGINT   refuse new requests with 503, finish what is under way, leave; a second one leaves at once
+  SIGUSR1           log counters and gauges
+
+exit codes: 0 asked to stop, 2 a mistake in the arguments or in the core's module
+
+"""
+
+PING = "Send OPTIONS to a SIP URI; print the status, the round-trip time, and who answered."
+
+PING_NOTES = """exit codes: 0 a 2xx came, 1 another answer or none, 2 a mistake in the arguments
+
+examples:
+  sippet ping 192.0.2.10                          the same as sip:192.0.2.10
+  sippet ping 'sip:bob@example.com' --timeout 2   quote it: parameters come after a semicolon
+  sippet ping 'sip:[2001:db8::10]:5070'
 """
 
 
@@ -18,40 +42,63 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 for no good answer, 2 for a mistake of the caller's."""
     options = _parser().parse_args(arguments)
     if getattr(options, "monkey", False):
-        # Before anything else is imported: whoever holds an unpatched socket would block us all.
+        # Before the core's module is imported: whoever takes a socket or a lock unpatched would block us all. What this
+        # package has imported so far is gevent itself and modules that patching changes in place.
         from gevent import monkey
 
         monkey.patch_all()
     from . import command
 
-    return int(getattr(command, options.command)(options))
+    try:
+        return int(getattr(command, options.command)(options))
+    except KeyboardInterrupt:  # before the signal handlers stood
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sippet", description="SIP for gevent programs.", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _with_notes(argparse.ArgumentParser(prog="sippet"), DESCRIPTION, EXAMPLES)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and whether the part in C is used")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve = commands.add_parser(
-        "serve",
-        help="run a core, or the default registrar and proxy",
-        description="Run a core: a callable, a Core (class or instance) or a Stack. Without one: registrar and proxy in memory.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+
+    serve = _with_notes(commands.add_parser("serve", help="run a core, or the default server"), SERVE, SERVE_NOTES + EXAMPLES)
     serve.add_argument("core", nargs="?", metavar="MODULE_OR_FILE:CORE", help="what to run, such as myapp:core or ./app.py:core")
     serve.add_argument(
         "--listen", action="append", default=[], metavar="udp:HOST:PORT", help="where to listen; may be given several times"
     )
-    serve.add_argument("--monkey", action="store_true", help="let blocking libraries yield (gevent.monkey.patch_all)")
-    serve.add_argument("--drain", type=float, default=32.0, metavar="SECONDS", help="how long to finish what is under way (32)")
-    serve.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
-    ping = commands.add_parser("ping", help="send OPTIONS and print the answer", description="Send OPTIONS to a SIP URI.")
+    serve.add_argument("--monkey", action="store_true", help="let blocking libraries yield: gevent.monkey.patch_all() first")
+    serve.add_argument("--drain", type=_seconds, default=32.0, metavar="SECONDS", help="how long to finish what is under way, 32")
+    serve.add_argument("-v", "--verbose", action="store_true", help="show every message, and the traceback of a bad core")
+
+    ping = _with_notes(commands.add_parser("ping", help="send OPTIONS and print the answer"), PING, PING_NOTES)
     ping.add_argument("uri", help="whom to ask, such as sip:127.0.0.1:5060")
-    ping.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="how long to wait for the answer (5)")
+    ping.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long to wait for the answer (5)")
     ping.add_argument("--listen", default=None, metavar="udp:HOST:PORT", help="the address to ask from")
-    ping.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    ping.add_argument("-v", "--verbose", action="store_true", help="show the messages")
     return parser
+
+
+def _with_notes(parser: argparse.ArgumentParser, description: str, notes: str) -> argparse.ArgumentParser:
+    parser.description, parser.epilog = description, notes
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"  # argparse puts it into its error line
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from . import __version__, implementation
+
+        print(f"sippet_gevent {__version__} (scanner: {implementation})")
+        parser.exit()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import gevent
 
 from .clock import Clock
 from .counters import Counters
-from .errors import ParseError, TransactionTimeout, TransportError
+from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
 from .limits import Limits, TokenBuckets
 from .message.essentials import Essentials, essentials_of
 from .message.message import Request, Response
@@ -20,6 +20,8 @@ from .message.parser import parse
 from .message.uri import normal_host
 from .transaction.keys import acknowledges, client_key, merge_key, server_key
 from .transaction.machines import (
+    INVITE_SERVER,
+    NON_INVITE_SERVER,
     DELIVER,
     FAIL,
     PROCEEDING,
@@ -31,11 +33,13 @@ from .transaction.machines import (
     Effects,
 )
 from .transaction.timers import Timers
-from .transaction.transaction import RECEIVED, SENT, Transaction, client_machine, server_machine
+from .transaction.transaction import RECEIVED, SENT, Transaction, client_machine
 from .transport.base import Flow, Transport
 from .workers import Workers
 
 log = logging.getLogger("sippet_gevent.transport")
+
+_PLAIN_END = frozenset(("", ";"))  # what follows an rport without value
 
 CRASHES_KEPT = 16
 """Messages that broke us, kept for a look at them in `engine.crashes`."""
@@ -63,7 +67,7 @@ class Engine:
         self.servers: dict[str, Transaction] = {}
         self.clients: dict[str, Transaction] = {}
         self.merged: dict[int, str] = {}
-        self.workers = Workers(self.receive, self._crashed)
+        self.workers = Workers(self.receive, crashed=self._crashed, yielded=self._yielded)
         self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
         self.draining = False
         self.detect_merged = True
@@ -90,67 +94,70 @@ class Engine:
     def _receive_request(self, request: Request, flow: Flow) -> None:
         essentials = request.essentials
         reply = self._note_source(request, essentials, flow)
-        key = server_key(request)
+        method = request.method
+        key = essentials.key or server_key(request)
         tx = self.servers.get(key)
-        now = self._now()
-        if tx is not None and (request.method != "ACK" or acknowledges(request, tx.last)):
-            effects = tx.handle(RECV_ACK if request.method == "ACK" else RECV_REQUEST, now, request)
+        if tx is not None and (method != "ACK" or acknowledges(request, tx.last)):
+            effects = tx.handle(RECV_ACK if method == "ACK" else RECV_REQUEST, self._now(), request)
             if effects and effects[0][0] is DELIVER:
                 self.counters.delivered += 1
             else:
                 self.counters.absorbed += 1
             self.drive(tx, effects)
-        elif request.method == "ACK":
+        elif method == "ACK":
             if self.acknowledge(request):
                 self.counters.delivered += 1
             else:
-                self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), now)
-        elif request.method == "CANCEL":
-            self._receive_cancel(request, key, reply, now)
-        elif refusal := self._refusal(request, essentials):
-            self.answer(request, reply, refusal)
+                self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), self._now())
+        elif method == "CANCEL":
+            self._receive_cancel(request, key, reply)
         else:
+            merge = merge_key(request) if essentials.to_tag is None and self.detect_merged else None
+            if (
+                merge in self.merged
+                or self.draining
+                or self.workers.busy >= self.limits.handlers
+                or len(self.servers) + len(self.clients) >= self.limits.transactions
+            ):
+                refusal = self._refusal(request, essentials, merge)
+                if refusal is not None:
+                    self.answer(request, reply, refusal)
+                    return
             self.counters.delivered += 1
-            merge = None
-            if self.detect_merged:
-                merge = merge_key(request)
-                if merge is not None:
-                    self.merged[merge] = key
             tx = self._new_server(request, key, reply)
-            tx.merge = merge
-            tx.start(now)
-            self._plan(tx)
+            if merge is not None:
+                tx.merge = merge
+                self.merged[merge] = key
             self.serve(request, tx)
 
     def _new_server(self, request: Request, key: str, flow: Flow) -> Transaction:
-        tx = Transaction(
-            server_machine(request.method), key, request, reliable=flow.transport.reliable, timers=self.timers
-        )
+        """Start a server transaction. Its first deadline is kept from when its greenlet yields, or it is driven."""
+        machine = INVITE_SERVER if request.method == "INVITE" else NON_INVITE_SERVER
+        tx = Transaction(machine, key, request, reliable=flow.transport.reliable, timers=self.timers)
         tx.flow = flow
         self.servers[key] = tx
+        tx.start(self._now())
         return tx
 
-    def _refusal(self, request: Request, essentials: Essentials) -> Response | None:
-        """Return the answer that makes a transaction needless: too busy, leaving, or a copy of a request being served."""
-        limits = self.limits
-        if (
-            self.workers.busy >= limits.handlers
-            or len(self.servers) + len(self.clients) >= limits.transactions
-            or (self.draining and essentials.to_tag is None)
-        ):
-            return request.response(503, retry_after=random.randint(*limits.retry_after))
-        if self.detect_merged and self.merged:
-            merge = merge_key(request)
-            if merge is not None and merge in self.merged:
-                return request.response(482, "Request Merged")  # §8.2.2.2
-        return None
+    def _yielded(self, worker: Any) -> None:
+        """A core waits: from now on its transaction's timers count, the 100 of an INVITE first."""
+        serving = worker.serving
+        if serving is not None and serving.transaction is not None:
+            self._plan(serving.transaction)
 
-    def _receive_cancel(self, cancel: Request, key: str, flow: Flow, now: float) -> None:
+    def _refusal(self, request: Request, essentials: Essentials, merge: int | None) -> Response | None:
+        """Return the answer that makes a transaction needless: a copy of a request being served, leaving, too busy."""
+        if merge in self.merged:
+            return request.response(482, "Request Merged")  # §8.2.2.2
+        if self.draining and essentials.to_tag is not None:
+            return None
+        return request.response(503, retry_after=random.randint(*self.limits.retry_after))
+
+    def _receive_cancel(self, cancel: Request, key: str, flow: Flow) -> None:
         """A CANCEL belongs to the INVITE with its branch and sent-by, come from the same address (§9.2)."""
         invite = self.servers.get(server_key(cancel, "INVITE"))
         self.counters.answered += 1
         tx = self._new_server(cancel, key, flow)
-        tx.start(now)
         if invite is None or invite.flow.transport is not flow.transport or invite.flow.remote[0] != flow.remote[0]:
             self.respond(tx, cancel.response(481))
             return
@@ -164,8 +171,7 @@ class Engine:
             user.cancel()
 
     def _receive_response(self, response: Response, flow: Flow) -> None:
-        e = response.essentials
-        tx = self.clients.get(client_key(e.branch or "", e.host, e.port, e.method))
+        tx = self.clients.get(client_key(response) or "")
         now = self._now()
         if tx is None:
             if self.stray(response):
@@ -186,37 +192,28 @@ class Engine:
     def _note_source(self, request: Request, essentials: Essentials, flow: Flow) -> Flow:
         """Write received and rport into the top Via (§18.2.1, RFC 3581 §4); return the flow the answers take (§18.2.2)."""
         host, port = flow.remote
-        sent_by = essentials.host
-        if sent_by == host and not essentials.has_rport and not essentials.has_received:
-            pass  # the sender knows its address: nothing to tell it
-        else:
-            same = sent_by == host or normal_host(sent_by).strip("[]") == normal_host(host).strip("[]")
-            if not same or essentials.has_rport or essentials.has_received:
-                self._rewrite_via(request, essentials, flow)
-        if essentials.has_rport or flow.transport.reliable:
-            return flow
-        answer_port = essentials.port or flow.transport.default_port
-        return flow if answer_port == port else flow.transport.connect((host, answer_port))
-
-    def _rewrite_via(self, request: Request, essentials: Essentials, flow: Flow) -> None:
-        host, port = flow.remote
-        lines = request.headers.lines
-        at = next(index for index, line in enumerate(lines) if line[0] == "Via")
-        text = lines[at][1]
-        if "," in text or '"' in text or essentials.has_received or " ;" in text or "; " in text:
-            vias = request.via
-            parameters = vias[0].parameters.without("received")
-            if essentials.has_rport:
-                parameters = parameters.replace(rport=port)
-            request.via = (vias[0]._replace(parameters=parameters.replace(received=host)), *vias[1:])
-            return
         if essentials.has_rport:
-            head, _, tail = text.partition(";rport")
-            tail = tail[tail.find(";") :] if ";" in tail else ""
-            text = f"{head};rport={port};received={host}{tail}"
-        else:
-            text = f"{text};received={host}"
-        request.headers.set_line(at, text)
+            headers = request.headers
+            for at, line in enumerate(headers.lines):
+                if line[0] == "Via":
+                    break
+            head, found, tail = line[1].partition(";rport")
+            if found and tail[:1] in _PLAIN_END and not essentials.has_received and "," not in head and '"' not in head:
+                headers.set_line(at, f"{head};rport={port};received={host}{tail}")
+            else:
+                self._rewrite_via(request, received=host, rport=port)
+            return flow
+        sent_by = essentials.host
+        if essentials.has_received or (sent_by != host and normal_host(sent_by).strip("[]") != normal_host(host).strip("[]")):
+            self._rewrite_via(request, received=host)
+        transport = flow.transport
+        answer_port = essentials.port or transport.default_port
+        return flow if transport.reliable or answer_port == port else transport.connect((host, answer_port))
+
+    def _rewrite_via(self, request: Request, **parameters: object) -> None:
+        vias = request.via
+        top = vias[0]._replace(parameters=vias[0].parameters.without("received").replace(parameters))
+        request.via = (top, *vias[1:])
 
     # ---- refusals without a transaction
 
@@ -263,16 +260,17 @@ class Engine:
 
     def drive(self, tx: Transaction, effects: Effects) -> None:
         """Carry out effects in order; a failed send feeds its error back into the transaction."""
-        if effects:
-            pending = list(effects)
-            for kind, payload in pending:
+        pending = effects
+        while pending:
+            effects, pending = pending, ()
+            for kind, payload in effects:
                 if kind is SEND:
                     try:
                         tx.flow.send(payload)
                     except TransportError as error:
                         self.counters.send_errors += 1
                         error.flow = tx.flow
-                        pending.extend(tx.handle(TRANSPORT_ERROR, self._now(), error))
+                        pending += tx.handle(TRANSPORT_ERROR, self._now(), error)
                 elif kind is DELIVER:
                     if tx.user is not None:
                         tx.user.receive(payload)
@@ -331,8 +329,9 @@ class Engine:
 
     def request(self, request: Request, flow: Flow, user: Any, timers: Timers | None = None) -> Transaction:
         """Send a request through a new client transaction; `user` takes its responses and its end."""
-        e = essentials_of(request)
-        key = client_key(e.branch or "", e.host, e.port, e.method)
+        key = client_key(request)
+        if key is None:
+            raise InvalidValue("a request needs a Via with a branch of its own before it can be sent (§8.1.1.7)")
         tx = Transaction(
             client_machine(request.method), key, request, reliable=flow.transport.reliable, timers=timers or self.timers
         )

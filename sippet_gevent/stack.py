@@ -38,6 +38,7 @@ DRAIN_SECONDS = 32.0
 """How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
 
 _ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
+_KNOWN_SCHEMES = ("sip:", "sips", "tel:")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
@@ -213,7 +214,7 @@ class Stack:
         call = self.calls.find(request) if request.essentials.to_tag is not None and len(self.calls) else None
         if call is not None:
             tx.serve(_InCall(call, self._core))
-        elif not (uri := request.uri).is_sip and uri.scheme != "tel":
+        elif request.uri_text[:4] not in _KNOWN_SCHEMES and request.uri.scheme not in ("sip", "sips", "tel"):
             tx.refuse(416)  # §8.2.2.1
         else:
             tx.serve(self._core)

@@ -27,12 +27,20 @@ class Worker(greenlet):
 class Workers:
     """Gives `job(data, flow)` greenlets. `busy` is how many jobs have yielded and not ended: what limits count.
 
-    `crashed(error, data, flow)` is called for an exception that leaves a job.
+    `crashed(error, data, flow)` is called for an exception that leaves a job, `yielded(worker)` when a job yields for
+    the first time.
     """
 
-    def __init__(self, job: Callable[[Any, Any], None], crashed: Callable[[Exception, Any, Any], None]) -> None:
+    def __init__(
+        self,
+        job: Callable[[Any, Any], None],
+        *,
+        crashed: Callable[[Exception, Any, Any], None],
+        yielded: Callable[[Worker], None],
+    ) -> None:
         self._job = job
         self._crashed = crashed
+        self._yielded = yielded
         self._parked: list[Worker] = []
         self._running: Any = None
         self._alive: set[Worker] = set()
@@ -47,6 +55,7 @@ class Workers:
             self._running = None
             if not worker.dead:
                 self.busy += 1
+                self._yielded(worker)
 
     def _new(self) -> Worker:
         worker = Worker(self._work, gevent.get_hub())

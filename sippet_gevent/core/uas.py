@@ -11,6 +11,7 @@ import gevent
 from ..errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout
 from ..message.message import Request, Response
 from ..transaction.machines import SEND_NOTHING
+from ..transaction.transaction import SENT
 from .inbox import Inbox
 
 if TYPE_CHECKING:
@@ -50,10 +51,14 @@ class ServerTransaction:
     `cancelled` tells that the caller gave up. Its To tag is the request's: one for all responses.
     """
 
-    __slots__ = (
-        "_cancel_raised", "_failure", "_inbox", "answered", "call", "cancelled", "context", "parked",
-        "provisional", "request", "stack", "transaction",
-    )  # fmt: skip
+    # What most requests never need stands in the class: one is made for each request.
+    answered = provisional = 0
+    cancelled = _cancel_raised = False
+    parked: Any = None
+    context: Any = None
+    call: Any = None
+    _failure: Exception | None = None
+    _inbox: Inbox | None = None
 
     def __init__(self, stack: Any, request: Request, transaction: Any) -> None:
         self.stack = stack
@@ -61,13 +66,6 @@ class ServerTransaction:
         self.transaction = transaction
         if transaction is not None:  # None for an ACK, which has none (§17)
             transaction.user = self
-        self.answered = self.provisional = 0
-        self.cancelled = self._cancel_raised = False
-        self._failure: Exception | None = None
-        self._inbox: Inbox | None = None
-        self.parked: Any = None
-        self.context: Any = None
-        self.call: Any = None
 
     @property
     def flow(self) -> Any:
@@ -129,14 +127,14 @@ class ServerTransaction:
             self.provisional = status
             self.stack.engine.respond(self.transaction, response)
 
-    def finish(self, status: int, response: Response) -> None:
-        """Send the final response; only the transaction's record stays."""
+    def finish(self, status: int, response: Response | bytes) -> None:
+        """Send the final response, whole or formatted; only the transaction's record stays."""
         self.answered = status
         transaction = self.transaction
         if status == 408 and self.request.method != "INVITE":  # RFC 4320 §4.2: such an answer comes too late anyway
             self.stack.engine.handle(transaction, SEND_NOTHING)
         else:
-            self.stack.engine.respond(transaction, response)
+            self.stack.engine.handle(transaction, SENT[status // 100], response)
         transaction.user = transaction.request = None
 
     def serve_ack(self, core: CoreFunction) -> None:
@@ -161,9 +159,10 @@ class ServerTransaction:
             elif self.answered or self.cancelled:
                 self._late(result)
             elif isinstance(result, int):
-                if 100 < result < 300 and "Require" in self.request.headers:
-                    self._check_required()
-                self.send(self.request.response(result))
+                if result < 200 or (result < 300 and (self.request.method == "INVITE" or "Require" in self.request.headers.fields)):
+                    self.respond(result)
+                else:
+                    self.finish(result, self.request.answer(result))
             elif isinstance(result, Response):
                 self.send(result)
             else:

@@ -1,8 +1,10 @@
 /* scan(): the bytes of a message to its start line and header lines, RFC 3261 §7 and §25.
  *
- * The twin of scan.py: same arguments, same result, same ParseError, letter for letter. Stable ABI, one function;
- * setup(canonical, fail) hands it the two Python functions that both twins share. Names are looked up by their exact
- * spelling in a small table that canonical() fills; no case folding happens here.
+ * The twin of scan.py: same arguments, same result, same ParseError, letter for letter. Stable ABI;
+ * setup(canonical, fail, Essentials) hands it what both twins share. Names are looked up by their exact spelling in a
+ * small table that canonical() fills; no case folding happens here.
+ *
+ * plain(fields): the twin of plain() in essentials.py. It reads the usual spellings and says None to all others.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
@@ -24,7 +26,7 @@ typedef struct {
 
 static Spelling table[SLOTS];
 static int spellings;
-static PyObject *canonical, *fail;
+static PyObject *canonical, *fail, *essentials, *tuple_new;
 
 /* token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" ) */
 static const unsigned char is_token[256] = {
@@ -224,12 +226,16 @@ static int add_line(PyObject *data, const char *begin, const char *at, const cha
     return result;
 }
 
-static PyObject *scan(PyObject *module, PyObject *args)
+static PyObject *scan(PyObject *module, PyObject *const *args, Py_ssize_t count_of_args)
 {
-    PyObject *data;
-    Py_ssize_t max_lines, max_line;
     (void)module;
-    if (!PyArg_ParseTuple(args, "Snn", &data, &max_lines, &max_line))
+    if (count_of_args != 3) {
+        PyErr_SetString(PyExc_TypeError, "scan(data, max_lines, max_line)");
+        return NULL;
+    }
+    PyObject *data = args[0];
+    Py_ssize_t max_lines = PyLong_AsSsize_t(args[1]), max_line = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred())
         return NULL;
     char *begin;
     Py_ssize_t size;
@@ -279,7 +285,13 @@ static PyObject *scan(PyObject *module, PyObject *args)
         if (add_line(data, begin, line, end, folded, lines, fields))
             goto done;
     }
-    result = Py_BuildValue("OOOn", start_line, lines, fields, (Py_ssize_t)(at + width - begin));
+    result = PyTuple_New(4);
+    if (result) {
+        PyTuple_SetItem(result, 0, Py_NewRef(start_line));
+        PyTuple_SetItem(result, 1, Py_NewRef(lines));
+        PyTuple_SetItem(result, 2, Py_NewRef(fields));
+        PyTuple_SetItem(result, 3, PyLong_FromSsize_t(at + width - begin));
+    }
 done:
     Py_XDECREF(start_line);
     Py_XDECREF(lines);
@@ -287,17 +299,288 @@ done:
     return result;
 }
 
+/* ---- plain(): the essentials of a message in its usual spellings */
+
+#define MOST_PARAMETERS 64 /* PARAMETERS of parameters.py */
+#define LONGEST_URI 512    /* longer ones are for URI.parse, which counts */
+#define LONGEST_KEY 512
+
+typedef struct {
+    const char *at;
+    Py_ssize_t length; /* -1: not there, or without a value */
+    int there;
+} Parameter;
+
+static int is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+static int is_called(const char *name, Py_ssize_t length, const char *wanted)
+{
+    if (length != (Py_ssize_t)strlen(wanted))
+        return 0;
+    for (Py_ssize_t i = 0; i < length; i++)
+        if ((name[i] | 0x20) != wanted[i])
+            return 0;
+    return 1;
+}
+
+/* Read *( SEMI token [ EQUAL token ] ) up to stop; note the first parameter of each wanted name. 0 when anything else is there. */
+static int read_parameters(const char *at, const char *stop, const char *const *wanted, Parameter *found, int count)
+{
+    for (int i = 0; i < count; i++)
+        found[i] = (Parameter){NULL, -1, 0};
+    for (int n = 0; at < stop; n++) {
+        if (*at++ != ';' || n == MOST_PARAMETERS)
+            return 0;
+        const char *name = at;
+        while (at < stop && is_token[(unsigned char)*at])
+            at++;
+        Py_ssize_t name_length = at - name, value_length = -1;
+        if (!name_length)
+            return 0;
+        const char *value = NULL;
+        if (at < stop && *at == '=') {
+            value = ++at;
+            while (at < stop && (is_token[(unsigned char)*at] || *at == ':' || *at == '[' || *at == ']'))
+                at++;
+            value_length = at - value;
+            if (!value_length)
+                return 0;
+        }
+        for (int i = 0; i < count; i++)
+            if (!found[i].there && is_called(name, name_length, wanted[i]))
+                found[i] = (Parameter){value, value_length, 1};
+    }
+    return 1;
+}
+
+/* Read [ ":" port ] at *at; -1 without one, 0 when it is no port. */
+static int read_port(const char **at, const char *stop)
+{
+    if (*at == stop || **at != ':')
+        return -1;
+    int port = 0, digits = 0;
+    for ((*at)++; *at < stop && **at >= '0' && **at <= '9' && digits < 6; (*at)++, digits++)
+        port = port * 10 + (**at - '0');
+    return digits && digits < 6 && port < 65536 ? port : 0;
+}
+
+static const char *read_host(const char *at, const char *stop)
+{
+    if (at == stop || !is_alnum(*at))
+        return NULL;
+    while (at < stop && (is_alnum(*at) || *at == '.' || *at == '-'))
+        at++;
+    return at;
+}
+
+/* True for sip:user@host:port;name=value in characters that need no second look. */
+static int is_plain_uri(const char *at, const char *stop)
+{
+    if (stop - at > LONGEST_URI || stop - at < 5 || memcmp(at, "sip", 3))
+        return 0;
+    at += at[3] == 's' ? 4 : 3;
+    if (*at++ != ':')
+        return 0;
+    const char *host = at;
+    while (at < stop && (is_alnum(*at) || *at == '.' || *at == '-' || *at == '_' || *at == '+'))
+        at++;
+    if (at < stop && *at == '@') {
+        if (at == host)
+            return 0;
+        host = at + 1;
+    }
+    at = read_host(host, stop);
+    if (!at || !read_port(&at, stop))
+        return 0;
+    while (at < stop) {
+        if (*at++ != ';')
+            return 0;
+        const char *name = at;
+        while (at < stop && (is_alnum(*at) || *at == '-' || *at == '.'))
+            at++;
+        if (at == name)
+            return 0;
+        if (at < stop && *at == '=') {
+            const char *value = ++at;
+            while (at < stop && (is_alnum(*at) || *at == '-' || *at == '.' || *at == '_'))
+                at++;
+            if (at == value)
+                return 0;
+        }
+    }
+    return 1;
+}
+
+/* Read [ display-name ] <URI> *( SEMI parameter ); note the tag. 0 for any other text. */
+static int read_name_addr(const char *at, const char *stop, Parameter *tag)
+{
+    static const char *const wanted[] = {"tag"};
+    if (at < stop && *at == '"') {
+        for (at++; at < stop && *at != '"' && *at != '\\'; at++)
+            ;
+        if (at == stop || *at++ != '"')
+            return 0;
+        while (at < stop && (*at == ' ' || *at == '\t'))
+            at++;
+    } else {
+        while (at < stop && (is_token[(unsigned char)*at] || *at == ' ' || *at == '\t'))
+            at++;
+    }
+    if (at == stop || *at++ != '<')
+        return 0;
+    const char *close = memchr(at, '>', stop - at);
+    return close && is_plain_uri(at, close) && read_parameters(close + 1, stop, wanted, tag, 1);
+}
+
+static const char *text_of(PyObject *fields, const char *name, const char **stop)
+{
+    PyObject *value = PyDict_GetItemString(fields, name);
+    if (value && PyList_Check(value) && name[0] == 'V' && PyList_Size(value))
+        value = PyList_GetItem(value, 0);
+    if (!value || !PyUnicode_Check(value))
+        return NULL;
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(value, &length);
+    if (!text) { /* surrogates: octets that are not UTF-8 */
+        PyErr_Clear();
+        return NULL;
+    }
+    *stop = text + length;
+    return text;
+}
+
+static PyObject *text_or_none(const Parameter *parameter)
+{
+    if (parameter->length < 0)
+        return Py_NewRef(Py_None);
+    return PyUnicode_FromStringAndSize(parameter->at, parameter->length);
+}
+
+static PyObject *plain(PyObject *module, PyObject *fields)
+{
+    static const char *const in_via[] = {"branch", "rport", "received"};
+    Parameter via[3], from_tag, to_tag;
+    const char *stop, *at;
+    (void)module;
+
+    at = text_of(fields, "Via", &stop);
+    if (!at || stop - at < 10 || memcmp(at, "SIP/2.0/", 8))
+        Py_RETURN_NONE;
+    const char *transport = at += 8;
+    while (at < stop && *at >= 'A' && *at <= 'Z')
+        at++;
+    const char *transport_end = at;
+    if (at == transport || at == stop || *at++ != ' ')
+        Py_RETURN_NONE;
+    const char *host = at;
+    at = read_host(at, stop);
+    if (!at || transport_end - transport != 3 || (memcmp(transport, "UDP", 3) && memcmp(transport, "TCP", 3)))
+        Py_RETURN_NONE; /* others have other default ports in their keys */
+    const char *host_end = at;
+    for (const char *c = host; c < host_end; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            Py_RETURN_NONE; /* the key wants lower case */
+    int port = read_port(&at, stop);
+    if (!port || !read_parameters(at, stop, in_via, via, 3))
+        Py_RETURN_NONE;
+
+    at = text_of(fields, "From", &stop);
+    if (!at || !read_name_addr(at, stop, &from_tag))
+        Py_RETURN_NONE;
+    at = text_of(fields, "To", &stop);
+    if (!at || !read_name_addr(at, stop, &to_tag))
+        Py_RETURN_NONE;
+    at = text_of(fields, "Call-ID", &stop);
+    if (!at || at == stop || *at == '@')
+        Py_RETURN_NONE;
+    while (at < stop)
+        if (*at < '!' || *at++ > '~')
+            Py_RETURN_NONE;
+
+    at = text_of(fields, "CSeq", &stop);
+    if (!at)
+        Py_RETURN_NONE;
+    long cseq = 0;
+    int digits = 0;
+    for (; at < stop && *at >= '0' && *at <= '9' && digits < 10; at++, digits++)
+        cseq = cseq * 10 + (*at - '0');
+    if (!digits || digits > 9 || at == stop || *at++ != ' ' || at == stop)
+        Py_RETURN_NONE;
+    const char *method = at;
+    while (at < stop && *at >= 'A' && *at <= 'Z')
+        at++;
+    if (at < stop)
+        Py_RETURN_NONE;
+
+    /* the transaction key: branch host:port method, see essentials.py */
+    PyObject *key = NULL;
+    Py_ssize_t branch_length = via[0].length, host_length = host_end - host, method_length = stop - method;
+    if (branch_length > 7 && !memcmp(via[0].at, "z9hG4bK", 7) && branch_length + host_length + method_length < LONGEST_KEY - 16) {
+        char text[LONGEST_KEY], number[8], *out = text;
+        int is_ack = method_length == 3 && !memcmp(method, "ACK", 3);
+        memcpy(out, via[0].at, branch_length);
+        out += branch_length;
+        *out++ = ' ';
+        memcpy(out, host, host_length);
+        out += host_length;
+        *out++ = ':';
+        int n = 0, value = port > 0 ? port : 5060;
+        for (; value; value /= 10)
+            number[n++] = '0' + value % 10;
+        while (n)
+            *out++ = number[--n];
+        *out++ = ' ';
+        memcpy(out, is_ack ? "INVITE" : method, is_ack ? 6 : method_length);
+        out += is_ack ? 6 : method_length;
+        key = PyUnicode_FromStringAndSize(text, out - text);
+    } else {
+        key = Py_NewRef(Py_None);
+    }
+
+    PyObject *values = PyTuple_New(11), *result = NULL;
+    if (!values || !key) {
+        Py_XDECREF(values);
+        Py_XDECREF(key);
+        return NULL;
+    }
+    PyTuple_SetItem(values, 0, PyUnicode_FromStringAndSize(transport, transport_end - transport));
+    PyTuple_SetItem(values, 1, PyUnicode_FromStringAndSize(host, host_length));
+    PyTuple_SetItem(values, 2, port > 0 ? PyLong_FromLong(port) : Py_NewRef(Py_None));
+    PyTuple_SetItem(values, 3, text_or_none(&via[0]));
+    PyTuple_SetItem(values, 4, PyBool_FromLong(via[1].there));
+    PyTuple_SetItem(values, 5, PyBool_FromLong(via[2].there));
+    PyTuple_SetItem(values, 6, text_or_none(&from_tag));
+    PyTuple_SetItem(values, 7, text_or_none(&to_tag));
+    PyTuple_SetItem(values, 8, PyLong_FromLong(cseq));
+    PyTuple_SetItem(values, 9, PyUnicode_FromStringAndSize(method, method_length));
+    PyTuple_SetItem(values, 10, key);
+    if (!PyErr_Occurred())
+        result = PyObject_CallFunctionObjArgs(tuple_new, essentials, values, NULL);
+    Py_DECREF(values);
+    return result;
+}
+
 static PyObject *setup(PyObject *module, PyObject *args)
 {
-    PyObject *names, *raises;
+    PyObject *names, *raises, *type;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OO", &names, &raises))
+    if (!PyArg_ParseTuple(args, "OOO", &names, &raises, &type))
+        return NULL;
+    PyObject *new = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__new__");
+    if (!new)
         return NULL;
     forget_all();
     Py_XDECREF(canonical);
     Py_XDECREF(fail);
+    Py_XDECREF(essentials);
+    Py_XDECREF(tuple_new);
     canonical = Py_NewRef(names);
     fail = Py_NewRef(raises);
+    essentials = Py_NewRef(type);
+    tuple_new = new;
     Py_RETURN_NONE;
 }
 
@@ -310,8 +593,9 @@ static PyObject *forget(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"scan", scan, METH_VARARGS, "scan(data, max_lines, max_line): see scan.py"},
-    {"setup", setup, METH_VARARGS, "setup(canonical, fail): the functions shared with scan.py"},
+    {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "scan(data, max_lines, max_line): see scan.py"},
+    {"plain", plain, METH_O, "plain(fields): see essentials.py"},
+    {"setup", setup, METH_VARARGS, "setup(canonical, fail, Essentials): what is shared with the Python twins"},
     {"forget", forget, METH_NOARGS, "forget(): drop the remembered spellings, after a name was registered"},
     {NULL, NULL, 0, NULL},
 };

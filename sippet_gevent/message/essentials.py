@@ -14,7 +14,8 @@ from .grammar import PLAIN_NAME_ADDR, PLAIN_VIA
 from .headers import Headers
 from .message import Message
 from .scan import Fields
-from .uri import URI
+from .identifiers import MAGIC_COOKIE
+from .uri import normal_host, parse_uri
 
 METHODS = frozenset(
     "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()
@@ -26,7 +27,11 @@ NEEDED = ("From", "To", "Call-ID", "CSeq")
 
 
 class Essentials(NamedTuple):
-    """The top Via's parts, the tags, the CSeq. `has_rport` and `has_received` tell whether these parameters stand there."""
+    """The top Via's parts, the tags, the CSeq, and the transaction key they make.
+
+    `has_rport` and `has_received` tell whether these parameters stand there. `key` is `branch host:port method`, the
+    sent-by in normal form, INVITE for an ACK (§17.1.3, §17.2.3); None without the magic cookie.
+    """
 
     transport: str
     host: str
@@ -38,6 +43,19 @@ class Essentials(NamedTuple):
     to_tag: str | None
     cseq: int
     method: str
+    key: str | None
+
+
+# The port of a sent-by that names none (§18.1.1, RFC 7118 §5.5); other transports have 5060.
+_DEFAULT_PORTS = {"TLS": 5061, "WS": 80, "WSS": 443}
+
+
+def transaction_key(transport: str, host: str, port: int | None, branch: str | None, method: str) -> str | None:
+    """Return the key, or None for a branch that is not unique by itself (§8.1.1.7)."""
+    if branch is None or not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
+        return None
+    host = normal_host(host) if host[0] == "[" else host.lower()
+    return f"{branch} {host}:{port or _DEFAULT_PORTS.get(transport, 5060)} {'INVITE' if method == 'ACK' else method}"
 
 
 # callid = word [ "@" word ]
@@ -57,22 +75,24 @@ def plain(fields: Fields) -> Essentials | None:
         return None
     if not (via and from_ and to and cseq and call_id):
         return None
-    URI.parse(from_[1]), URI.parse(to[1])
+    parse_uri(from_[1]), parse_uri(to[1])
     transport, host, digits, tail = via.groups()
     port = None if digits is None else int(digits)
     if port is not None and not 0 < port < 65536:
         return None
+    branch = _parameter(tail, ";branch") or None
     return Essentials(
         transport,
         host,
         port,
-        _parameter(tail, ";branch"),
+        branch,
         _parameter(tail, ";rport") is not None,
         _parameter(tail, ";received") is not None,
-        _parameter(from_[2], ";tag"),
-        _parameter(to[2], ";tag"),
+        _parameter(from_[2], ";tag") or None,
+        _parameter(to[2], ";tag") or None,
         int(cseq[1]),
         cseq[2],
+        transaction_key(transport, host, port, branch, cseq[2]),
     )
 
 
@@ -124,6 +144,7 @@ def thorough(headers: Headers) -> Essentials:
         to.tag,
         cseq.number,
         cseq.method,
+        transaction_key(via.transport, via.host, via.port, via.branch, cseq.method),
     )
 
 

@@ -227,10 +227,18 @@ class Headers:
         self._changed(known)
 
     def set_line(self, index: int, text: str) -> None:
-        """Give the line at `index` another text."""
+        """Give the line at `index`, the first of its name, another text, which is safe: made of what scan() found."""
         name = self._lines[index][0]
-        self._lines[index] = (name, safe(text, name), None)
-        self._changed(name)
+        self._lines[index] = (name, text, None)
+        fields = self._fields
+        if fields is not None:
+            there = fields[name]
+            if type(there) is list:
+                there[0] = text
+            else:
+                fields[name] = text
+        if self._typed is not None:
+            self._typed.pop(name, None)
 
     def replace(self, known: str, texts: list[str]) -> None:
         """Put these texts where the header's first line stood, or at the end; its other lines go."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import InvalidValue, excerpt
-from .grammar import is_token
+from .grammar import TOKEN_CHARACTERS, is_token
 from .headers import LINES, LIST, ONE, Header, Headers, safe
 from .identifiers import create_tag
 from .scan import NAMES, Line
-from .status import reason_phrase
+from .status import REASONS, reason_phrase
 from .uri import URI
 from .values import (
     AuthParameters,
@@ -44,6 +45,10 @@ _DIALOG_FORMING = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 _COPIED = frozenset(("Route", "From", "To", "Call-ID"))
 
 _CONTENT_LENGTH = "Content-Length"
+_BREAK = "\r\n"
+
+# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is recognised.
+_ANY_TAG = re.compile(rf";[ \t]*tag=([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
 
 
 class Message:
@@ -153,17 +158,13 @@ class Message:
 
     def __bytes__(self) -> bytes:
         """The message as it goes on the wire; Content-Length is added where it is missing."""
-        parts = [self.start_line, "\r\n"]
-        counted = False
-        for name, value, raw in self.headers.lines:
-            if raw is None:
-                parts += (name, ": ", value, "\r\n")
-            else:
-                parts += (raw, "\r\n")
-            if name == _CONTENT_LENGTH:
-                counted = True
-        parts.append("\r\n" if counted else f"Content-Length: {len(self._body)}\r\n\r\n")
-        return "".join(parts).encode("utf-8", "surrogateescape") + self._body
+        lines = self.headers.lines
+        text = "\r\n".join([f"{name}: {value}" if raw is None else raw for name, value, raw in lines])
+        if [None for line in lines if line[0] == _CONTENT_LENGTH]:
+            head = f"{self.start_line}\r\n{text}\r\n\r\n"
+        else:
+            head = f"{self.start_line}\r\n{text}{_BREAK if text else ''}Content-Length: {len(self._body)}\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape") + self._body
 
     def __str__(self) -> str:
         """The message as text for people; a body that is not text is named by its length."""
@@ -250,12 +251,8 @@ class Request(Message):
         """The To tag of every response to this request: its own, or one made once (§8.2.6.2)."""
         tag = self._to_tag
         if tag is None:
-            try:
-                to = self.to
-                tag = to.tag if to is not None else None
-            except ValueError:
-                tag = None
-            self._to_tag = tag = tag or create_tag()
+            text = self.headers.get("To", "")
+            self._to_tag = tag = ("tag" in text.lower() and _tag_of(text)) or create_tag()
         return tag
 
     def response(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> Response:
@@ -266,15 +263,18 @@ class Request(Message):
         echoed = _ECHOED_IN_DIALOG if 100 < status < 300 and self.method in _DIALOG_FORMING else _ECHOED
         lines = [line for line in self.headers.lines if line[0] in echoed]
         if status > 100:
-            for index, line in enumerate(lines):
-                if line[0] == "To":
-                    text = line[1]
-                    if "tag" not in text.lower() or not _has_tag(text):
-                        lines[index] = ("To", f"{text};tag={self.to_tag}", None)
+            for at, (name, text, _) in enumerate(lines):
+                if name == "To":
+                    if "tag" not in text.lower() or not _tag_of(text):
+                        tag = self._to_tag
+                        if tag is None:
+                            tag = self._to_tag = create_tag()
+                        lines[at] = ("To", f"{text};tag={tag}", None)
                     break
-        elif "Timestamp" in self.headers:
+        elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
-        response = Response.read(status, reason_phrase(status) if reason is None else safe(reason, "reason"), Headers(lines), b"")
+        phrase = REASONS.get(status) or reason_phrase(status) if reason is None else safe(reason, "reason")
+        response = Response.read(status, phrase, Headers(lines), b"")
         if not 100 <= status <= 699:
             raise InvalidValue(f"a status is 100 to 699, not {status!r}")
         if body:
@@ -282,6 +282,24 @@ class Request(Message):
         if headers:
             response._set(headers)
         return response
+
+    def answer(self, status: int) -> bytes:
+        """Return `bytes(self.response(status))` without making the Response: most answers are nothing but a status."""
+        if not 200 <= status <= 699:
+            return bytes(self.response(status))
+        echoed = _ECHOED_IN_DIALOG if status < 300 and self.method in _DIALOG_FORMING else _ECHOED
+        parts = [f"SIP/2.0 {status} {REASONS.get(status) or reason_phrase(status)}"]
+        for name, value, raw in self.headers.lines:
+            if name in echoed:
+                if name == "To" and ("tag" not in value.lower() or not _tag_of(value)):
+                    tag = self._to_tag
+                    if tag is None:
+                        tag = self._to_tag = create_tag()
+                    parts.append(f"To: {value};tag={tag}")
+                else:
+                    parts.append(f"{name}: {value}" if raw is None else raw)
+        parts.append("Content-Length: 0\r\n\r\n")
+        return "\r\n".join(parts).encode("utf-8", "surrogateescape")
 
     def ack(self, response: Response) -> Request:
         """Build the ACK to a response of 300 to 699 to this INVITE (§17.1.1.3): same branch, To of the response."""
@@ -314,11 +332,12 @@ class Request(Message):
         return f"<Request {self.method} {excerpt(self._uri)[1:-1]}>"
 
 
-def _has_tag(to: str) -> bool:
+def _tag_of(to: str) -> str | None:
     try:
-        return NameAddr.parse(to).tag is not None
+        return NameAddr.parse(to).tag
     except ValueError:
-        return ";tag=" in to
+        match = _ANY_TAG(to)
+        return match[1] if match else None
 
 
 class Response(Message):

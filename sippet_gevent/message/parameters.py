@@ -173,6 +173,8 @@ class URIParameters(Parameters):
             raise ParseError("URI parameter without a proper name", value=text)
         if value and not cls._characters(value.replace("=", "")) and value.strip("="):
             raise ParseError(f"URI parameter {name} has a character that must be escaped", value=text)
+        if "%" in name and cls._characters(plain := unescape(name)) and "%" not in plain:
+            name = plain  # %6C%72 is lr (§19.1.4, RFC 4475 §3.1.1.3)
         return name, value
 
     @staticmethod

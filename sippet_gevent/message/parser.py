@@ -7,23 +7,24 @@ import re
 from typing import Any, NamedTuple
 
 from ..errors import ParseError
+from . import essentials
 from . import headers as headers_module
 from . import scan as scanning
-from .essentials import METHODS, NEEDED, plain, thorough
+from .essentials import METHODS, NEEDED, thorough
 from .grammar import is_token, number
 from .headers import Headers
 from .message import Request, Response
-from .uri import URI
+from .uri import parse_uri
 
 try:
     if os.environ.get("SIPPET_PUREPYTHON"):
         raise ImportError("pure Python was asked for")
     from . import _scan  # type: ignore[attr-defined]
 except ImportError:
-    implementation, scan = "python", scanning.scan
+    implementation, scan, plain = "python", scanning.scan, essentials.plain
 else:
-    implementation, scan = "c", _scan.scan
-    _scan.setup(scanning.canonical, scanning.fail)
+    implementation, scan, plain = "c", _scan.scan, _scan.plain
+    _scan.setup(scanning.canonical, scanning.fail, essentials.Essentials)
     headers_module._forgetters.append(_scan.forget)
 
 
@@ -79,13 +80,13 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int, limits: Pa
         if method not in METHODS and not is_token(method):
             raise ParseError("method is not a token", header="Request-Line", value=start_line)
         try:
-            URI.parse(uri)
+            parse_uri(uri)
         except ParseError as error:
             error.header = "Request-URI"
             raise
         fields = headers.fields
-        essentials = request.essentials = plain(fields) or thorough(headers)
-        if essentials.method != method:
+        found = request.essentials = plain(fields) or thorough(headers)
+        if found.method != method:
             status = 400 if method in METHODS else 501  # RFC 4475 §3.1.2.18
             raise ParseError("method is not the request's", header="CSeq", value=fields["CSeq"], status=status)
         forwards = fields.get("Max-Forwards")

@@ -65,7 +65,7 @@ class URI(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> URI:
         """Read a URI without angle brackets. Raises ParseError (414 when over URI_LENGTH characters)."""
-        return _parse(text)
+        return parse_uri(text)
 
     @property
     def is_sip(self) -> bool:
@@ -127,7 +127,8 @@ class URI(NamedTuple):
 
 
 @lru_cache(CACHED_URIS)
-def _parse(text: str) -> URI:
+def parse_uri(text: str) -> URI:
+    """URI.parse, remembering what it has read."""
     if len(text) > URI_LENGTH:
         raise ParseError(f"URI over {URI_LENGTH} characters", value=text, status=414)
     match = _SCHEME(text)

@@ -385,19 +385,35 @@ class RetryAfter(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> RetryAfter:
-        # Retry-After = delta-seconds [ comment ] *( SEMI retry-param ); comments nest
+        # Retry-After = delta-seconds [ comment ] *( SEMI retry-param )
         head, opening, rest = text.partition("(")
-        if not opening:
+        if not opening or ";" in head:
             seconds, semicolon, tail = text.partition(";")
             return cls(number(seconds.strip(BLANKS)), "", Parameters.parse(semicolon + tail))
-        comment, closing, tail = rest.rpartition(")")
-        if not closing:
+        end = _comment_end(rest)
+        if end < 0:
             raise ParseError("comment without end", value=text)
-        return cls(number(head.strip(BLANKS)), comment, _tail(tail))
+        return cls(number(head.strip(BLANKS)), rest[:end], _tail(rest[end + 1 :]))
 
     def __str__(self) -> str:
-        comment = f" ({self.comment})" if self.comment else ""
-        return f"{self.seconds}{comment}{self.parameters}"
+        if not self.comment:
+            return f"{self.seconds}{self.parameters}"
+        if _comment_end(f"{self.comment})") != len(self.comment):
+            raise InvalidValue(f"not a comment: {self.comment!r}")
+        return f"{self.seconds} ({self.comment}){self.parameters}"
+
+
+_PARENTHESES = re.compile(r"\\.|[()]", re.DOTALL).finditer
+
+
+def _comment_end(text: str) -> int:
+    """Return where the comment ends whose text begins here, -1 for nowhere. comment = LPAREN *(ctext / quoted-pair / comment) RPAREN"""
+    depth = 1
+    for match in _PARENTHESES(text):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if not depth:
+            return match.start()
+    return -1
 
 
 class Timestamp(NamedTuple):

@@ -10,45 +10,27 @@ from typing import Any
 from ..message.essentials import essentials_of, thorough
 from ..message.grammar import split
 from ..message.headers import Headers
-from ..message.identifiers import MAGIC_COOKIE
 from ..message.parser import scan
-from ..message.uri import normal_host
 from ..message.values import Via
-
-# The port of a sent-by that names none (§18.1.1, RFC 7118 §5.5); other transports have 5060.
-_DEFAULT_PORTS = {"TLS": 5061, "WS": 80, "WSS": 443}
-
-
-def client_key(branch: str, host: str, port: int | None, method: str) -> str:
-    """Return the key a response finds its client transaction by: our branch, our sent-by, the CSeq method.
-
-    §17.1.3 wants branch and method; with the sent-by in it, a response whose top Via is not ours finds nothing (§18.1.2).
-    """
-    return f"{branch} {_normal(host)}:{port or 5060} {method}"
 
 
 def server_key(request: Any, method: str | None = None) -> str:
     """Return the key of the server transaction a request belongs to (§17.2.3).
 
-    `method` stands in for the request's own: an ACK belongs to its INVITE, and a CANCEL looks for one.
+    `method` stands in for the request's own: a CANCEL looks for its INVITE.
     """
     e = essentials_of(request)
-    branch = e.branch
-    if method is None:
-        method = "INVITE" if e.method == "ACK" else e.method
-    if not _is_unique(branch):
-        return _rfc2543_key(request, method)
-    return f"{branch} {_normal(e.host)}:{e.port or _DEFAULT_PORTS.get(e.transport, 5060)} {method}"
+    if e.key is None:
+        return _rfc2543_key(request, method or ("INVITE" if e.method == "ACK" else e.method))
+    return e.key if method is None else f"{e.key.rpartition(' ')[0]} {method}"
 
 
-def _is_unique(branch: str | None) -> bool:
-    """True for a branch of RFC 3261: the cookie and something after it (§8.1.1.7)."""
-    return branch is not None and branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE
+def client_key(message: Any) -> str | None:
+    """Return the key of the client transaction that a response, or our request, belongs to; None without our branch.
 
-
-def _normal(host: str) -> str:
-    """Return one spelling of a sent-by host (§18.1.2 compares them)."""
-    return normal_host(host) if host[0] == "[" else host.lower()
+    §17.1.3 wants branch and method; with the sent-by in it, a response whose top Via is not ours finds nothing (§18.1.2).
+    """
+    return essentials_of(message).key
 
 
 def _rfc2543_key(request: Any, method: str) -> str:
@@ -66,7 +48,7 @@ def _rfc2543_key(request: Any, method: str) -> str:
 def acknowledges(ack: Any, last: bytes | None) -> bool:
     """True when an ACK without the magic cookie carries the To tag of our last response (§17.2.3)."""
     e = essentials_of(ack)
-    if _is_unique(e.branch):
+    if e.key is not None:
         return True
     if last is None or e.to_tag is None:
         return last is not None
@@ -79,7 +61,7 @@ def merge_key(request: Any) -> int | None:
 
     The Request-URI belongs to it, so that a request which spirals through a proxy with a new one is no copy.
     """
-    e = essentials_of(request)
+    e = request.essentials or essentials_of(request)
     if e.to_tag is not None:
         return None
     return hash((e.from_tag, request.headers.fields["Call-ID"], e.cseq, e.method, request.uri_text))

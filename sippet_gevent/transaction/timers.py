@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Timers:
     """How long a core may be silent on an INVITE before the stack answers 408: over timer C, so that a proxy's own is first."""
     core_non_invite: float = 30.0
     """The same for other requests, with 500: two seconds before the client's timer F, which makes it useless."""
+    plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What these lengths come to for each machine; kept by `plan_of`."""
+
 
     def __post_init__(self) -> None:
         for name in ("t1", "t2", "t4", "a", "e", "g"):  # zero would make a timer that repeats repeat for ever at one moment

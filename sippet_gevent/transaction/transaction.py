@@ -34,6 +34,32 @@ SENT = (None, SEND_1XX, SEND_2XX, *[SEND_300_UP] * 4)
 DEFAULT_TIMERS = Timers()
 
 
+class Plan:
+    """What entering each state of a machine means with these timers: which start, how long, and the shortest of them."""
+
+    __slots__ = ("starts", "timers")
+
+    def __init__(self, machine: Machine, timers: Timers, reliable: bool) -> None:
+        self.timers = timers
+        self.starts: dict[str, tuple[tuple[tuple[float, Timer], ...], float, bool]] = {}
+        for state, wanted in machine.timers.items():
+            starts = []
+            for timer in wanted:
+                if reliable and timer.reliable == "none":
+                    continue
+                starts.append((0.0 if reliable and timer.reliable == "zero" else timer.first(timers), timer))
+            shared = any(set(wanted) & set(other) for name, other in machine.timers.items() if name != state)
+            self.starts[state] = tuple(starts), min((length for length, _ in starts), default=NEVER), shared
+
+
+def plan_of(machine: Machine, timers: Timers, reliable: bool) -> Plan:
+    """Return the plan, made once for each set of timers."""
+    plan: Plan | None = timers.plans.get((machine.name, reliable))
+    if plan is None:
+        plan = timers.plans[machine.name, reliable] = Plan(machine, timers, reliable)
+    return plan
+
+
 class Transaction:
     """One transaction's record. It stays for up to 64*T1 after its end, by the hundred thousand: every slot counts.
 
@@ -42,6 +68,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "_plan",
         "_running",
         "deadline",
         "flow",
@@ -54,7 +81,6 @@ class Transaction:
         "reliable",
         "request",
         "state",
-        "timers",
         "user",
         "wake",
     )
@@ -67,13 +93,14 @@ class Transaction:
         self.request = request
         self.method: str = request.method
         self.reliable = reliable
-        self.timers = timers
+        self._plan = plan_of(machine, timers, reliable)
         self.state = TERMINATED
         self.last: bytes | None = None
         self.quiet_until = 0.0
         self.deadline = NEVER
         self.wake = NEVER
-        self._running: tuple[tuple[float, Timer, float], ...] = ()
+        # The running timers; or when the state was entered, as long as nobody has asked for more than the first of them
+        self._running: float | tuple[tuple[float, Timer, float], ...] = ()
         self.user: Any = None
         self.flow: Any = None
         self.merge: Any = None
@@ -83,7 +110,7 @@ class Transaction:
         action, state = self.machine.start
         if self.machine.is_client:
             self.last = bytes(self.request)
-        self._enter(state, now)
+        self._enter(state, float(now))
         return action(self, self.request, now)
 
     def handle(self, event: str | Timer, now: float, message: Any = None) -> Effects:
@@ -99,7 +126,7 @@ class Transaction:
         action, state = row
         effects = action(self, message, now)  # first: a response that cannot be formatted raises, and changes nothing
         if state is not self.state:
-            self._enter(state, now)
+            self._enter(state, float(now))
         if self.deadline <= now:  # a timer of length zero: reliable transports linger for nobody
             effects += self.expire(now)
         return effects
@@ -108,47 +135,57 @@ class Transaction:
         """Fire the timers that are due and return their effects."""
         effects: Effects = NOTHING
         while self.deadline <= now:
-            due, timer, interval = min(self._running, key=_deadline)
-            rest = tuple(entry for entry in self._running if entry[1] is not timer)
+            running = self._entries()
+            due, timer, interval = min(running, key=_deadline)
+            rest = tuple(entry for entry in running if entry[1] is not timer)
             if timer.again is not None:
                 interval = timer.again(self.timers, interval, self.state is PROCEEDING)
                 following = due + interval
                 if following <= now:  # we are late: what was missed must not go out as a burst (§17.1.1.2 backs off)
                     following = now + interval
                 rest = ((following, timer, interval), *rest)
-            self._running = rest
-            self.deadline = min(map(_deadline, rest), default=NEVER)
+            self._set(rest)
             effects += self.handle(timer, now)
         return effects
 
     def restart(self, timer: Timer, now: float) -> None:
         """Let a running timer run its first length again."""
         length = timer.first(self.timers)
-        self._running = tuple((now + length, timer, length) if entry[1] is timer else entry for entry in self._running)
-        self.deadline = min(map(_deadline, self._running), default=NEVER)
+        self._set(tuple((now + length, timer, length) if entry[1] is timer else entry for entry in self._entries()))
 
     def _enter(self, state: str, now: float) -> None:
         """Timers the new state lacks stop, timers it adds start (the rule of the tables)."""
-        self.state = state
-        wanted = self.machine.timers.get(state)
-        if not wanted:
+        planned = self._plan.starts.get(state)
+        if planned is None:
+            self.state = state
             self._running = ()
             self.deadline = NEVER
             return
-        running = {entry[1]: entry for entry in self._running} if self._running else None
-        entries = []
-        for timer in wanted:
-            if running and timer in running:
-                entries.append(running[timer])
-                continue
-            length = timer.first(self.timers)
-            if self.reliable and timer.reliable != "same":
-                if timer.reliable == "none":
-                    continue
-                length = 0.0
-            entries.append((now + length, timer, length))
-        self._running = tuple(entries)
-        self.deadline = min(map(_deadline, entries), default=NEVER)
+        starts, shortest, shared = planned
+        if not shared or self._running == ():
+            self.state = state
+            self._running = now
+            self.deadline = now + shortest
+            return
+        running = {entry[1]: entry for entry in self._entries()}
+        self.state = state
+        self._set(tuple(running.get(timer) or (now + length, timer, length) for length, timer in starts))
+
+    def _entries(self) -> tuple[tuple[float, Timer, float], ...]:
+        running = self._running
+        if type(running) is float:
+            starts = self._plan.starts[self.state][0]
+            running = self._running = tuple((running + length, timer, length) for length, timer in starts)
+        return running  # type: ignore[return-value]
+
+    def _set(self, running: tuple[tuple[float, Timer, float], ...]) -> None:
+        self._running = running
+        self.deadline = min(map(_deadline, running), default=NEVER)
+
+    @property
+    def timers(self) -> Timers:
+        """The lengths of its timers."""
+        return self._plan.timers
 
     @property
     def is_terminated(self) -> bool:
@@ -158,7 +195,7 @@ class Transaction:
     @property
     def running(self) -> dict[str, float]:
         """The letter of each running timer and when it fires."""
-        return {timer.letter: due for due, timer, _ in self._running}
+        return {timer.letter: due for due, timer, _ in self._entries()}
 
     def __repr__(self) -> str:
         return f"<Transaction {self.machine.name} {self.key} {self.state}>"

@@ -47,7 +47,17 @@ class UDPFlow(Flow):
         return self.transport.source_for(self.address)
 
     def send(self, data: bytes) -> None:
-        self.transport.send(data, self.address)
+        transport = self.transport
+        if transport.must_wait:
+            transport.send_later(data, self.address)
+            return
+        try:
+            transport.sendto(data, self.address)
+        except OSError as error:
+            if error.errno not in _RETRY:
+                host, port = self.remote
+                raise TransportError(f"cannot send {len(data)} octets to {host}:{port}: {error.strerror}", self) from error
+            transport.send_later(data, self.address)
 
 
 class UDP(Transport):
@@ -60,6 +70,9 @@ class UDP(Transport):
         self._reader: Any = None
         self._writer: Any = None
         self._unsent: deque[tuple[bytes, Any]] = deque()
+        self.must_wait = True
+        """True while datagrams must not overtake those that wait for the kernel, and when it is not open."""
+        self.sendto: Any = None
         self._flows: dict[Any, UDPFlow] = {}
         self._sources: dict[str, Address] = {}
         self.read_errors = 0
@@ -85,7 +98,8 @@ class UDP(Transport):
         self._socket = raw
         self.local = raw.getsockname()[:2]
         self._recvfrom = raw.recvfrom
-        self._sendto = raw.sendto
+        self.sendto = raw.sendto
+        self.must_wait = False
         self._receive = receive
         loop = gevent.get_hub().loop
         self._writer = loop.io(raw.fileno(), 2)
@@ -100,6 +114,7 @@ class UDP(Transport):
             watcher.close()
         self._socket.close()
         self._socket = self._reader = self._writer = None
+        self.must_wait = True
         self._unsent.clear()
         self._flows.clear()
 
@@ -136,35 +151,28 @@ class UDP(Transport):
             return self._flows.get(full) or self._flow(full)
         return self._flows.get(address) or self._flow((host, port))
 
-    def send(self, data: bytes, address: Any) -> None:
-        """Send one datagram, now or when the kernel has room. Raises TransportError."""
-        try:
-            if not self._unsent:
-                self._sendto(data, address)
-                return
-        except OSError as error:
-            if error.errno not in _RETRY:
-                raise TransportError(f"cannot send {len(data)} octets to {address[0]}:{address[1]}: {error.strerror}") from error
-        except AttributeError:
-            raise TransportError("the transport was never started") from None
+    def send_later(self, data: bytes, address: Any) -> None:
+        """Send a datagram when the kernel has room. Raises TransportError when too many wait, or it is not open."""
         if self._socket is None:
-            raise TransportError("the transport has stopped")
+            raise TransportError("the transport is not open")
         if len(self._unsent) >= UNSENT:
             raise TransportError(f"{UNSENT} datagrams wait to be sent already")
         self.queued += 1
         self._unsent.append((data, address))
-        if not self._writer.active:
+        if not self.must_wait:
+            self.must_wait = True
             self._writer.start(self._writable)
 
     def _writable(self) -> None:
         while self._unsent:
             data, address = self._unsent[0]
             try:
-                self._sendto(data, address)
+                self.sendto(data, address)
             except OSError as error:
                 if error.errno in _RETRY:
                     return
             self._unsent.popleft()
+        self.must_wait = False
         self._writer.stop()
 
     def source_for(self, address: Any) -> Address:

@@ -1,0 +1,67 @@
+"""How sippet-gevent is built: metadata, and one optional function in C.
+
+SIPPET_BUILD_C=yes makes a failing compiler fail the build (CI); SIPPET_PUREPYTHON=1 builds without the C function.
+"""
+
+import os
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+
+here = Path(__file__).parent
+readme = here / "README.md"
+
+must_build = os.environ.get("SIPPET_BUILD_C") == "yes"
+# The stable ABI has no free-threaded build yet (PEP 703): pure Python there.
+skip = os.environ.get("SIPPET_PUREPYTHON") or (sysconfig.get_config_var("Py_GIL_DISABLED") and not must_build)
+
+scan = Extension(
+    "sippet_gevent.message._scan",
+    sources=["sippet_gevent/message/_scan.c"],
+    define_macros=[("Py_LIMITED_API", "0x030A0000")],
+    py_limited_api=True,
+    optional=not must_build,
+)
+
+test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "requests>=2.31", "redis>=5"]
+lint = ["ruff>=0.6", "mypy>=1.11"]
+bench = ["matplotlib>=3.8"]
+
+setup(
+    name="sippet-gevent",
+    version="0.1.0",
+    description="SIP middleware for gevent programs: message, transport, transaction and core layers",
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    author="the sippet_gevent authors",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    keywords="SIP VoIP telephony gevent RFC3261 proxy B2BUA registrar",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: Pytest",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Telecommunications Industry",
+        "Operating System :: POSIX",
+        "Programming Language :: C",
+        "Programming Language :: Python :: 3 :: Only",
+        *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)],
+        "Programming Language :: Python :: Implementation :: CPython",
+        "Topic :: Communications :: Internet Phone",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.10",
+    install_requires=["gevent>=24.11", "greenlet>=3.1"],
+    extras_require={"test": test, "lint": lint, "bench": bench, "dev": [*test, *lint, *bench]},
+    entry_points={
+        "console_scripts": ["sippet = sippet_gevent.__main__:main"],
+        "pytest11": ["sippet_gevent = sippet_gevent.testing"],
+    },
+    packages=find_packages(include=["sippet_gevent", "sippet_gevent.*"]),
+    package_data={"sippet_gevent": ["py.typed"]},
+    include_package_data=False,
+    ext_modules=[] if skip else [scan],
+    options={} if skip else {"bdist_wheel": {"py_limited_api": "cp310"}},
+    zip_safe=False,
+)

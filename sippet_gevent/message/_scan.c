@@ -208,7 +208,7 @@ static int add_line(PyObject *data, const char *begin, const char *at, const cha
         return -1;
     }
     int as_usual = exact && !folded && name_end == colon && value_at == colon + 2 && colon[1] == ' ' && value_end == end;
-    PyObject *line = as_usual ? Py_NewRef(Py_None) : PyUnicode_DecodeUTF8(at, end - at, "surrogateescape");
+    PyObject *line = PyUnicode_DecodeUTF8(at, as_usual ? 0 : end - at, "surrogateescape"); /* "" is a constant */
     PyObject *entry = line ? PyTuple_New(3) : NULL;
     int result = -1;
     if (entry) {

@@ -75,7 +75,7 @@ def plain(fields: Fields) -> Essentials | None:
         return None
     if not (via and from_ and to and cseq and call_id):
         return None
-    parse_uri(from_[1]), parse_uri(to[1])
+    parse_uri(from_[3]), parse_uri(to[3])
     transport, host, digits, tail = via.groups()
     port = None if digits is None else int(digits)
     if port is not None and not 0 < port < 65536:
@@ -88,8 +88,8 @@ def plain(fields: Fields) -> Essentials | None:
         branch,
         _parameter(tail, ";rport") is not None,
         _parameter(tail, ";received") is not None,
-        _parameter(from_[2], ";tag") or None,
-        _parameter(to[2], ";tag") or None,
+        _parameter(from_[4], ";tag") or None,
+        _parameter(to[4], ";tag") or None,
         int(cseq[1]),
         cseq[2],
         transaction_key(transport, host, port, branch, cseq[2]),

@@ -17,7 +17,7 @@ is_token = TOKEN.fullmatch
 
 # quoted-string = SWS DQUOTE *(qdtext / quoted-pair ) DQUOTE
 # quoted-pair   = "\" (%x00-09 / %x0B-0C / %x0E-7F)
-QUOTED = r'"(?:[^"\\]|\\.)*"'
+QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 is_quoted = re.compile(QUOTED, re.DOTALL).fullmatch
 
 # host     = hostname / IPv4address / IPv6reference
@@ -31,7 +31,7 @@ GEN_VALUE = re.compile(rf"[{TOKEN_CHARACTERS}:/@#$&?\[\]|^{{}}()]*")
 is_gen_value = GEN_VALUE.fullmatch
 
 # What is written without quotes: gen-value again, and the bare IPv6address of via-received.
-is_unquoted = re.compile(rf"[{TOKEN_CHARACTERS}]+|\[?[0-9A-Fa-f:.]+\]?").fullmatch
+is_unquoted = re.compile(rf"[{TOKEN_CHARACTERS}]+|\[?[0-9A-Fa-f]{{0,4}}(?::[0-9A-Fa-f.]{{0,15}}){{2,8}}\]?").fullmatch
 
 # Via = sent-protocol LWS sent-by *( SEMI via-params ), sent-protocol = protocol-name SLASH protocol-version SLASH transport
 VIA = re.compile(
@@ -45,9 +45,9 @@ PLAIN_VIA = re.compile(
     rf"SIP/2\.0/([A-Z]+) ([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?"
     rf"((?:;[{TOKEN_CHARACTERS}]+(?:=[{TOKEN_CHARACTERS}:\[\]]+)?)*)"
 ).fullmatch
-# Groups: URI, parameters. The display name is a quoted string without escapes, or tokens.
+# Groups: display name, a quoted string without escapes, or tokens; URI; parameters.
 PLAIN_NAME_ADDR = re.compile(
-    rf'(?:"[^"\\]*"[ \t]*|[{TOKEN_CHARACTERS} \t]*)'
+    rf'(?:"([^"\\]*)"[ \t]*|([{TOKEN_CHARACTERS} \t]*))'
     rf"<([^<>\"\s]+)>((?:;[{TOKEN_CHARACTERS}]+(?:=[{TOKEN_CHARACTERS}]+)?)*)"
 ).fullmatch
 
@@ -69,7 +69,7 @@ def number(text: str, limit: int = 2**32 - 1, header: str | None = None) -> int:
 
 
 # A run of text without the separators, a whole quoted string, or a whole <...>: what split() steps over.
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[^"<>,;]+|[,;<>"]', re.DOTALL)
+_PIECE = re.compile(QUOTED + r'|<[^<>]*>|[^"<>,;]+|[,;<>"]', re.DOTALL)
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -77,6 +77,8 @@ def split(text: str, separator: str) -> list[str]:
 
     Raises ParseError for an unclosed quote or bracket.
     """
+    if separator not in text:
+        return [text.strip(BLANKS)]  # whether quotes and brackets in it are in order, its own parser finds out
     if '"' not in text and "<" not in text and ">" not in text:
         return [piece.strip(BLANKS) for piece in text.split(separator)]
     pieces: list[str] = []

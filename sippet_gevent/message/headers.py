@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidValue, ParseError, excerpt
 from . import scan as scanning
-from .grammar import is_token, number, split
+from .grammar import BLANKS, is_token, number, split
 from .scan import Fields, Line, canonical
 from .values import NameAddr, Via, Warning
 
@@ -69,7 +69,11 @@ class Header:
     def __get__(self, message: Any, owner: Any = None) -> Any:
         if message is None:
             return self
-        return message.headers.typed(self)
+        headers = message.headers
+        typed = headers._typed
+        if typed is not None and self.name in typed:
+            return typed[self.name]
+        return headers.typed(self)
 
     def __set__(self, message: Any, value: Any) -> None:
         message.headers.assign(self, value)
@@ -79,21 +83,18 @@ class Header:
 
     def read(self, texts: list[str]) -> Any:
         """Return the value that these lines' texts spell."""
-        text = ""
+        text = texts[0]
         try:
             if self.kind is ONE:
-                if len(texts) > 1 and any(text != texts[0] for text in texts):
+                if len(texts) > 1 and any(other != text for other in texts):
                     raise ParseError("stands twice", value=texts)
-                text = texts[0]
                 return self.parse(text)
-            if self.kind is LINES:
-                values = [self.parse(text := line) for line in texts]
-            else:
-                pieces = [piece for line in texts if line for piece in split(line, ",")]
-                if len(pieces) > VALUES:
+            if self.kind is LIST:
+                if "," in text or not text or len(texts) > 1:
+                    texts = [piece for line in texts if line for piece in split(line, ",")]
+                if len(texts) > VALUES:
                     raise ParseError(f"over {VALUES} values", status=513)
-                values = [self.parse(text := piece) for piece in pieces]
-            return tuple(values)
+            return tuple([self.parse(text := piece) for piece in texts])
         except ParseError as error:
             if error.header is None:
                 error.header = self.name
@@ -115,7 +116,8 @@ class Header:
         try:
             if value is None or isinstance(value, (bytes, bytearray, memoryview)):
                 raise TypeError("a value is text or typed")
-            text = safe(str(value) if isinstance(value, str) else self.format(value), self.name)  # str() drops a subclass
+            text = str(value) if isinstance(value, str) else self.format(value)  # str() drops a subclass
+            text = safe(text, self.name).strip(BLANKS)
             if isinstance(value, self.type) and not isinstance(value, (str, int)):
                 return text  # its str() has looked at the parts; CallID("a b") and Number(-1) have not been looked at
             if self.kind is LIST and isinstance(value, str):
@@ -148,18 +150,20 @@ class Headers:
     The methods with Elixir Sippet's names take and give typed values where the header is a known one.
     """
 
-    __slots__ = ("_fields", "_lines", "_typed")
+    __slots__ = ("_fields", "_lines", "_typed", "wire")
 
     def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
         self._lines: list[Line] = lines if type(lines) is list else list(lines)
         self._fields: Fields | None = fields
         self._typed: dict[str, Any] | None = None
+        self.wire: bytes | None = None
+        """The whole message these lines came in, octet for octet; None from the first change on."""
 
     # ---- text
 
     @property
     def lines(self) -> list[Line]:
-        """Each line as (canonical name, value, text as it came or None). Not for changing."""
+        """Each line as (canonical name, value, text as it came or ""). Not for changing."""
         return self._lines
 
     @property
@@ -196,7 +200,7 @@ class Headers:
         if isinstance(value, bytes):
             raise InvalidValue(f"{name}: a value is text, not {excerpt(value)}")
         texts = [value] if isinstance(value, str) else [str(item) for item in value]
-        self.replace(canonical(_named(name)), [safe(text, name) for text in texts])
+        self.replace(canonical(_named(name)), [safe(text, name).strip(BLANKS) for text in texts])
 
     def __delitem__(self, name: str) -> None:
         if canonical(name) not in self.fields:
@@ -219,7 +223,7 @@ class Headers:
     def add(self, name: str, value: str, *, first: bool = False) -> None:
         """Add one line: before the header's other lines (at the very top when there are none), or after the last line."""
         known = canonical(_named(name))
-        line: Line = (known, safe(value, name), None)
+        line: Line = (known, safe(value, name).strip(BLANKS), "")
         at = len(self._lines)
         if first:
             at = next((index for index, other in enumerate(self._lines) if other[0] == known), 0)
@@ -229,20 +233,18 @@ class Headers:
     def set_line(self, index: int, text: str) -> None:
         """Give the line at `index`, the first of its name, another text, which is safe: made of what scan() found."""
         name = self._lines[index][0]
-        self._lines[index] = (name, text, None)
+        self._lines[index] = (name, text, "")
+        self.wire = None
         fields = self._fields
         if fields is not None:
             there = fields[name]
-            if type(there) is list:
-                there[0] = text
-            else:
-                fields[name] = text
+            fields[name] = [text, *there[1:]] if type(there) is list else text
         if self._typed is not None:
             self._typed.pop(name, None)
 
     def replace(self, known: str, texts: list[str]) -> None:
         """Put these texts where the header's first line stood, or at the end; its other lines go."""
-        self._replace(known, [(known, text, None) for text in texts])
+        self._replace(known, [(known, text, "") for text in texts])
 
     def _replace(self, known: str, lines: list[Line]) -> None:
         at = None
@@ -258,13 +260,13 @@ class Headers:
         self._changed(known)
 
     def _changed(self, known: str) -> None:
-        self._fields = None
+        self._fields = self.wire = None
         if self._typed is not None:
             self._typed.pop(known, None)
 
     def copy(self) -> Headers:
         """Return a copy that can be changed alone."""
-        return Headers(list(self._lines), self._fields)
+        return Headers(list(self._lines), None if self._fields is None else dict(self._fields))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self.items() == other.items()
@@ -273,7 +275,7 @@ class Headers:
 
     def text(self) -> str:
         """Return all lines as they go on the wire."""
-        return "".join([f"{name}: {value}\r\n" if raw is None else f"{raw}\r\n" for name, value, raw in self._lines])
+        return "".join([f"{raw or f'{name}: {value}'}\r\n" for name, value, raw in self._lines])
 
     def __repr__(self) -> str:
         return f"<Headers {', '.join(self)}>"
@@ -298,7 +300,7 @@ class Headers:
         if value is None:
             self.replace(row.name, [])
         elif type(value) in (tuple, list) and (kept := self._lines_by_value(row)):
-            self._replace(row.name, [kept.get(id(item)) or (row.name, row.write_one(item), None) for item in value])
+            self._replace(row.name, [kept.get(id(item)) or (row.name, row.write_one(item), "") for item in value])
         else:
             self.replace(row.name, row.write(value))
 
@@ -311,7 +313,7 @@ class Headers:
         for line in self._lines:
             if line[0] == row.name and line[1]:
                 pieces = split(line[1], ",") if row.kind is LIST else [line[1]]
-                lines += [line] if len(pieces) == 1 else [(row.name, piece, None) for piece in pieces]
+                lines += [line] if len(pieces) == 1 else [(row.name, piece, "") for piece in pieces]
         return {id(item): line for item, line in zip(old, lines)}
 
     # ---- the ancestor's helpers

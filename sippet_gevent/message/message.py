@@ -85,6 +85,7 @@ class Message:
     from_ = Header("From", "f", ONE, NameAddr)
     history_info = Header("History-Info", None, LIST, NameAddr)  # RFC 7044
     identity = Header("Identity", "y", LIST, Text)  # RFC 8224
+    identity_info = Header("Identity-Info", "n", ONE, Valued)  # RFC 4474, historic
     in_reply_to = Header("In-Reply-To", None, LIST, CallID)
     max_breadth = Header("Max-Breadth", None, ONE, Number)  # RFC 5393
     max_forwards = Header("Max-Forwards", None, ONE, MaxForwards)
@@ -141,6 +142,7 @@ class Message:
     @body.setter
     def body(self, value: bytes | str) -> None:
         self._body = value.encode() if isinstance(value, str) else bytes(value)
+        self.headers.wire = None
         if _CONTENT_LENGTH in self.headers.fields:
             self.headers.replace(_CONTENT_LENGTH, [])
 
@@ -157,9 +159,12 @@ class Message:
             self.headers.assign(row, value)
 
     def __bytes__(self) -> bytes:
-        """The message as it goes on the wire; Content-Length is added where it is missing."""
+        """The message as it goes on the wire: as it came where nothing was changed, Content-Length added where it is missing."""
+        wire = self.headers.wire
+        if wire is not None and wire.startswith(f"{self.start_line}\r\n".encode("utf-8", "surrogateescape")):
+            return wire
         lines = self.headers.lines
-        text = "\r\n".join([f"{name}: {value}" if raw is None else raw for name, value, raw in lines])
+        text = "\r\n".join([raw or f"{name}: {value}" for name, value, raw in lines])
         if [None for line in lines if line[0] == _CONTENT_LENGTH]:
             head = f"{self.start_line}\r\n{text}\r\n\r\n"
         else:
@@ -269,7 +274,7 @@ class Request(Message):
                         tag = self._to_tag
                         if tag is None:
                             tag = self._to_tag = create_tag()
-                        lines[at] = ("To", f"{text};tag={tag}", None)
+                        lines[at] = ("To", f"{text};tag={tag}", "")
                     break
         elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
@@ -297,7 +302,7 @@ class Request(Message):
                         tag = self._to_tag = create_tag()
                     parts.append(f"To: {value};tag={tag}")
                 else:
-                    parts.append(f"{name}: {value}" if raw is None else raw)
+                    parts.append(raw or f"{name}: {value}")
         parts.append("Content-Length: 0\r\n\r\n")
         return "\r\n".join(parts).encode("utf-8", "surrogateescape")
 
@@ -313,13 +318,16 @@ class Request(Message):
         lines: list[Line] = []
         for line in self.headers.lines:
             if line[0] == "Via" and not (lines and lines[0][0] == "Via"):
-                lines.insert(0, ("Via", str(self.via[0]) if "," in line[1] else line[1], None))
+                lines.insert(0, ("Via", str(self.via[0]) if "," in line[1] else line[1], ""))
             elif line[0] == "To" and to is not None:
                 lines.append(to)
             elif line[0] in _COPIED:
                 lines.append(line)
-        lines.append(("CSeq", f"{self.cseq.number} {method}", None))
-        lines.append(("Max-Forwards", "70", None))
+        cseq = self.cseq
+        if cseq is None:
+            raise InvalidValue(f"CSeq: missing, so there is nothing to {method}")
+        lines.append(("CSeq", f"{cseq.number} {method}", ""))
+        lines.append(("Max-Forwards", "70", ""))
         return Request.read(method, self._uri, Headers(lines), b"")
 
     def copy(self) -> Request:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from ..errors import InvalidValue, ParseError
+from ..errors import InvalidValue, ParseError, excerpt
 from .grammar import BLANKS, is_gen_value, is_quoted, is_token, is_unquoted, quote, split, unquote
 
 PARAMETERS = 64
@@ -20,14 +20,16 @@ class Parameters(Mapping[str, "str | None"]):
     written, quotes included, it is kept for `str()`, so what was parsed formats to the same bytes.
     """
 
-    __slots__ = ("_items",)
-    _items: tuple[tuple[str, str | None], ...]
+    # Immutable because there is nothing public to assign: a text known to be in order is cut when somebody looks.
+    __slots__ = ("_pairs", "_text")
+    _pairs: tuple[tuple[str, str | None], ...] | None
+    _text: str
     separator = ";"
     opener = ";"
 
     def __init__(self, values: Mapping[str, object] | Iterable[tuple[str, object]] = (), **named: object) -> None:
         pairs = list(values.items() if isinstance(values, Mapping) else values) + list(named.items())
-        object.__setattr__(self, "_items", tuple((name, self._written(name, value)) for name, value in pairs))
+        self._pairs = tuple((name, self._written(name, value)) for name, value in pairs)
 
     @classmethod
     def parse(cls, text: str) -> Parameters:
@@ -45,9 +47,27 @@ class Parameters(Mapping[str, "str | None"]):
         return cls._made(tuple(items))
 
     @classmethod
+    def plain(cls, text: str) -> Parameters:
+        """Take `;a=1;b` that a grammar has found in order: tokens, nothing quoted, no blanks. Raises ParseError for too many."""
+        if text.count(";") > PARAMETERS:
+            raise ParseError(f"over {PARAMETERS} parameters", value=text)
+        made = cls.__new__(cls)
+        made._pairs = None
+        made._text = text
+        return made
+
+    @property
+    def _items(self) -> tuple[tuple[str, str | None], ...]:
+        pairs = self._pairs
+        if pairs is None:
+            cut = [piece.partition("=") for piece in self._text[1:].split(";")]
+            pairs = self._pairs = tuple([(name, value if equals else None) for name, equals, value in cut])
+        return pairs
+
+    @classmethod
     def _made(cls, items: tuple[tuple[str, str | None], ...]) -> Parameters:
         made = cls.__new__(cls)
-        object.__setattr__(made, "_items", items)
+        made._pairs = items
         return made
 
     @classmethod
@@ -81,9 +101,6 @@ class Parameters(Mapping[str, "str | None"]):
         if is_quoted(text) or is_unquoted(text):
             return text
         return quote(text)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("Parameters are immutable: use .replace(name=value)")
 
     def __getitem__(self, name: str) -> str | None:
         for key, value in self._items:
@@ -126,6 +143,8 @@ class Parameters(Mapping[str, "str | None"]):
         return self._made(tuple(item for item in self._items if item[0].lower() not in gone))
 
     def __str__(self) -> str:
+        if self._pairs is None:
+            return self._text
         if not self._items:
             return ""
         return self.opener + self.separator.join(n if v is None else f"{n}={v}" for n, v in self._items)
@@ -148,8 +167,12 @@ def unescape(text: str) -> str:
 
 
 def escape(text: str, allowed: str) -> str:
-    """%-escape what is neither unreserved nor in `allowed`."""
-    return quote_from_bytes(text.encode("utf-8", "surrogateescape"), safe=UNRESERVED + allowed)
+    """%-escape what is neither unreserved nor in `allowed`. Raises InvalidValue for a lone surrogate."""
+    try:
+        octets = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidValue(f"not Unicode: {excerpt(text)}") from error
+    return quote_from_bytes(octets, safe=UNRESERVED + allowed)
 
 
 class URIParameters(Parameters):

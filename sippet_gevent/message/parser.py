@@ -44,6 +44,7 @@ DEFAULT_LIMITS = ParserLimits()
 _STATUS = re.compile(r"[1-6][0-9]{2}").fullmatch
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII).fullmatch
 _LEADING = b"\r\n"
+_LINES_SEARCHED = 2048  # in a message with too many or broken lines, for those that its answer needs
 
 
 def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Response:
@@ -92,9 +93,9 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int, limits: Pa
         forwards = fields.get("Max-Forwards")
         if forwards is not None and forwards != "70":
             number(_once("Max-Forwards", forwards), 255, "Max-Forwards")
-        request._body = _body(fields, data, at)
+        request._body = _body(headers, data, at)
     except ParseError as error:
-        error.request = request
+        error.request = Request.read(method, uri, _one_of_each(headers), b"")
         raise
     return request
 
@@ -107,9 +108,20 @@ def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Respon
         raise _bad_version(version, start_line)
     if not _STATUS(status):
         raise ParseError("status is not 100 to 699", header="Status-Line", value=start_line)
-    response = Response.read(int(status), reason, headers, _body(headers.fields, data, at))
+    response = Response.read(int(status), reason, headers, _body(headers, data, at))
     response.essentials = plain(headers.fields) or thorough(headers)
     return response
+
+
+def _one_of_each(headers: Headers) -> Headers:
+    """Return what an answer copies, each header but Via once: the answer to a broken request must not be broken too."""
+    seen: set[str] = set()
+    lines = []
+    for line in headers.lines:
+        if line[0] == "Via" or line[0] not in seen:
+            lines.append(line)
+        seen.add(line[0])
+    return Headers(lines)
 
 
 def _once(name: str, value: Any) -> str:
@@ -118,19 +130,22 @@ def _once(name: str, value: Any) -> str:
     return value
 
 
-def _body(fields: Any, data: bytes, at: int) -> bytes:
+def _body(headers: Headers, data: bytes, at: int) -> bytes:
     """Return the body, cut to Content-Length when there is one (§18.3)."""
-    length = fields.get("Content-Length")
+    length = headers.fields.get("Content-Length")
     if length is None:
         return data[at:]
     if length == "0":
-        return b""
-    if type(length) is not str:
-        raise ParseError("stands twice", header="Content-Length", value=length)
-    wanted = number(length, 2**32 - 1, "Content-Length")
-    body = data[at : at + wanted]
-    if len(body) < wanted:
-        raise ParseError(f"says {wanted}, but {len(body)} octets are here", header="Content-Length")
+        wanted, body = 0, b""
+    else:
+        if type(length) is not str:
+            raise ParseError("stands twice", header="Content-Length", value=length)
+        wanted = number(length, 2**32 - 1, "Content-Length")
+        body = data[at : at + wanted]
+        if len(body) < wanted:
+            raise ParseError(f"says {wanted}, but {len(body)} octets are here", header="Content-Length")
+    if data[at - 2] == 13:  # the sender's line breaks are CRLF, so what came may go out again as it is
+        headers.wire = data if len(data) == at + wanted else data[: at + wanted]
     return body
 
 
@@ -156,7 +171,7 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
     if len(parts) != 3 or not is_token(parts[0]) or not _VERSION(parts[2]):
         return error
     found: dict[str, str] = {}
-    for line in rest.split(b"\n", limits.headers)[: limits.headers]:
+    for line in rest.split(b"\n", _LINES_SEARCHED)[:_LINES_SEARCHED]:
         if not line.strip(b"\r"):
             break
         name, colon, value = line[: limits.line].rstrip(b"\r").decode("utf-8", "surrogateescape").partition(":")
@@ -167,7 +182,7 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
                 found.setdefault(scanning.canonical(name), text)
     if "Via" in found:
         wanted = ("Via", *NEEDED)
-        error.request = Request.read(parts[0], parts[1], Headers([(n, found[n], None) for n in wanted if n in found]), b"")
+        error.request = Request.read(parts[0], parts[1], Headers([(n, found[n], "") for n in wanted if n in found]), b"")
     return error
 
 

@@ -6,13 +6,14 @@ what they mean is said once, in Python, in the files beside this one.
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from ..errors import ParseError
 from .grammar import is_token
 
-Line = tuple[str, str, "str | None"]
-"""Canonical name; value, unfolded and stripped; the line as it came, or None when it came as `Name: value`."""
+Line = tuple[str, str, str]
+"""Canonical name; value, unfolded and stripped; the line as it came, or "" when it came as `Name: value`."""
 
 Fields = dict[str, "str | list[str]"]
 """Canonical name to the value of its only line, or to the list of the values of its lines."""
@@ -27,6 +28,7 @@ CACHED_NAMES = 1024
 """Spellings remembered, at most; a peer that invents names for each message gains nothing."""
 
 _spelled: dict[str, str] = {}
+_USUAL_NAMES: set[str] = set()  # spellings seen that are canonical
 
 PROBLEMS = (
     "header section has no end",
@@ -52,6 +54,8 @@ def canonical(name: str) -> str:
         found = NAMES.get(name.lower()) or "-".join([part[:1].upper() + part[1:].lower() for part in name.split("-")])
         if len(_spelled) < CACHED_NAMES:
             _spelled[name] = found
+            if name == found:
+                _USUAL_NAMES.add(name)
     return found
 
 
@@ -61,6 +65,7 @@ def register_name(name: str, compact: str | None = None) -> None:
     if compact:
         NAMES[compact.lower()] = name
     _spelled.clear()
+    _USUAL_NAMES.clear()
 
 
 def scan(data: bytes, max_lines: int, max_line: int) -> Scanned:
@@ -73,31 +78,34 @@ def scan(data: bytes, max_lines: int, max_line: int) -> Scanned:
     return _scan_usual(data, max_lines, max_line) or _scan_any(data, max_lines, max_line)
 
 
+# Name: value CRLF; the empty group is Line's third part. That the name is a usual one is looked up, not matched.
+_LINES = re.compile(r"^([^:\n]+): (.*)\r\n()", re.MULTILINE).findall
+
+
 def _scan_usual(data: bytes, max_lines: int, max_line: int) -> Scanned | None:
-    """scan() for a message without folds and faults, in a few whole-text operations; None for any other."""
+    """scan() for a message of usual lines only, in a few whole-text operations; None for any other."""
     at = data.find(b"\r\n\r\n")
-    head = data[:at].decode("utf-8", "surrogateescape")
-    breaks = head.count("\r\n")
-    if at <= 0 or breaks > max_lines or "\r\n " in head or "\r\n\t" in head:
+    if at <= 0:
         return None
-    if breaks != head.count("\n") or breaks != head.count("\r"):
+    start_line, _, head = data[: at + 2].decode("utf-8", "surrogateescape").partition("\r\n")
+    lines: list[Line] = _LINES(head)
+    fields: Fields = {name: value for name, value, _ in lines}
+    if (
+        len(lines) > max_lines
+        or len(lines) != head.count("\n")
+        or len(lines) != head.count("\r")
+        or not _USUAL_NAMES.issuperset(fields)
+        or [value for _, value, _ in lines if value.strip(" \t") != value]
+        or "\n" in start_line
+        or "\r" in start_line
+    ):
         return None
-    start_line, *texts = head.split("\r\n")
-    lines: list[Line] = []
-    fields: Fields = {}
-    for text in texts:
-        name, colon, value = text.partition(": ")
-        if not colon or _spelled.get(name) != name or value.strip(" \t") != value:
-            if not _add_line(text, False, "", lines, fields):
-                return None
-            continue
-        lines.append((name, value, None))
-        if name not in fields:
-            fields[name] = value
-        else:
+    if at > max_line and any(len(line) > max_line for line in data[:at].split(b"\r\n")):
+        return None
+    if len(fields) != len(lines):
+        fields = {}
+        for name, value, _ in lines:
             _add_field(fields, name, value)
-    if at > max_line and any(len(text.encode("utf-8", "surrogateescape")) > max_line for text in (start_line, *texts)):
-        return None
     return start_line, lines, fields, at + 4
 
 
@@ -144,7 +152,7 @@ def _add_line(line: str, folded: bool, line_break: str, lines: list[Line], field
     known = canonical(spelled)
     stripped = value.strip(" \t")
     as_usual = not folded and name == known and value == " " + stripped
-    lines.append((known, stripped, None if as_usual else line))
+    lines.append((known, stripped, "" if as_usual else line))
     _add_field(fields, known, stripped)
     return True
 

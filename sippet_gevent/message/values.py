@@ -24,7 +24,10 @@ from .grammar import (
     unquote,
 )
 from .parameters import EMPTY, Parameters
-from .uri import URI
+from .uri import URI, parse_uri
+
+CACHED_ADDRESSES = 1024
+"""Addresses without a tag that are remembered: a phone's To and Contact come again and again. The oldest go first."""
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5: less than 2**31
 MAX_DELTA_SECONDS = 2**32 - 1  # RFC 3261 §20.19
@@ -48,11 +51,15 @@ class NameAddr(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
+        return cls._parse(text) if "tag=" in text else _parse_known(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> NameAddr:
         match = PLAIN_NAME_ADDR(text)
         if match:
-            uri, tail = match.groups()
-            display = unquote(text[: match.start(1) - 1].strip(BLANKS)) if match.start(1) > 1 else ""
-            return cls(URI.parse(uri), display, Parameters.parse(tail) if tail else EMPTY)
+            quoted, tokens, uri, tail = match.groups()
+            display = tokens.strip(BLANKS) if quoted is None else quoted
+            return tuple.__new__(cls, (parse_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
         return cls._parse_any(text)
 
     @classmethod
@@ -110,6 +117,11 @@ class NameAddr(NamedTuple):
         return f"{display}<{uri}>{self.parameters}"
 
 
+@lru_cache(CACHED_ADDRESSES)
+def _parse_known(text: str) -> NameAddr:
+    return NameAddr._parse(text)
+
+
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
 
 STAR = "*"
@@ -135,7 +147,12 @@ class Via(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Via:
-        match = PLAIN_VIA(text) or VIA.fullmatch(text)
+        match = PLAIN_VIA(text)
+        if match:
+            transport, host, port, tail = match.groups()
+            if port is None or 0 < (port := int(port)) < 65536:
+                return tuple.__new__(cls, (transport, host, port, Parameters.plain(tail) if tail else EMPTY))
+        match = VIA.fullmatch(text)
         if not match:
             raise ParseError("not SIP/2.0/TRANSPORT host[:port][;parameters]", value=text)
         transport, host, port, tail = match.groups()
@@ -210,11 +227,6 @@ class MaxForwards(int):
     @classmethod
     def parse(cls, text: str) -> MaxForwards:
         return cls(number(text, 255))
-
-    def __str__(self) -> str:
-        if not 0 <= self <= 255:
-            raise InvalidValue(f"Max-Forwards is 0 to 255, not {int(self)}")
-        return int.__repr__(self)
 
 
 class DeltaSeconds(int):
@@ -407,7 +419,7 @@ _PARENTHESES = re.compile(r"\\.|[()]", re.DOTALL).finditer
 
 
 def _comment_end(text: str) -> int:
-    """Return where the comment ends whose text begins here, -1 for nowhere. comment = LPAREN *(ctext / quoted-pair / comment) RPAREN"""
+    """Return where the comment ends whose text begins here, or -1: comment = LPAREN *(ctext / quoted-pair / comment) RPAREN."""
     depth = 1
     for match in _PARENTHESES(text):
         depth += {"(": 1, ")": -1}.get(match[0], 0)

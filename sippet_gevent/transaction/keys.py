@@ -29,8 +29,10 @@ def client_key(message: Any) -> str | None:
     """Return the key of the client transaction that a response, or our request, belongs to; None without our branch.
 
     §17.1.3 wants branch and method; with the sent-by in it, a response whose top Via is not ours finds nothing (§18.1.2).
+    A response to an ACK, which there must not be (§17.1), is not one to its INVITE: the ACK would be repeated for it.
     """
-    return essentials_of(message).key
+    e = essentials_of(message)
+    return e.key if e.method != "ACK" else None
 
 
 def _rfc2543_key(request: Any, method: str) -> str:

@@ -148,6 +148,11 @@ class Transaction:
             effects += self.handle(timer, now)
         return effects
 
+    def abandon(self) -> None:
+        """End at once, without effects."""
+        self.state = TERMINATED
+        self._set(())
+
     def restart(self, timer: Timer, now: float) -> None:
         """Let a running timer run its first length again."""
         length = timer.first(self.timers)

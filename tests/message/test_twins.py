@@ -1,0 +1,257 @@
+"""Two ways to one answer: scan() and plain() in C and in Python, and the quick and the thorough way to the essentials."""
+
+import os
+import random
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sippet_gevent.errors import ParseError
+from sippet_gevent.message import essentials
+from sippet_gevent.message import scan as python
+from sippet_gevent.message.headers import Headers
+from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation
+
+from . import corpus
+
+try:
+    from sippet_gevent.message import _scan as c
+except ImportError:
+    c = None
+else:
+    if implementation != "c":  # parser.py does this when it takes the C twin
+        c.setup(python.canonical, python.fail, essentials.Essentials)
+    c.forget()
+
+built = pytest.mark.skipif(c is None, reason="_scan.c is not built here")
+
+LIMITS = [(DEFAULT_LIMITS.headers, DEFAULT_LIMITS.line), (5, 60), (0, 10)]
+"""Lines and octets in a line, at most: the usual limits, and some that are met."""
+
+
+def outcome(scan, data, lines, line):
+    try:
+        return scan(data, lines, line)
+    except ParseError as error:
+        return str(error), error.problem, error.offset, error.status, error.value
+
+
+def differences(messages, limits=LIMITS):
+    """The messages that the twins see with different eyes."""
+    return [
+        (data[:200], lines, line)
+        for data in messages
+        for lines, line in limits
+        if outcome(c.scan, data, lines, line) != outcome(python.scan, data, lines, line)
+    ]
+
+
+def samples() -> list[bytes]:
+    """Messages to break: the small ones of the corpus, or one of our own."""
+    return [row.data for row in corpus.datagrams()[::7] if len(row.data) < 3000] or [corpus.OPTIONS]
+
+
+PIECES = [
+    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\n\n", b" ", b"\t", b"\r\n ", b"\n\t", b":", b" :", b": ", b"::", b"\0", b"\x0b",
+    b"\xff", b"\xc3", b"\xe2\x82", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"V", b"via: x", b"m:",
+    b"X-" + b"y" * 50, b"",
+]  # fmt: skip
+
+
+def mutations(count: int, seed: int) -> list[bytes]:
+    """Messages with pieces cut out, put in, doubled and cut off. The same ones every time."""
+    chance = random.Random(seed)
+    messages = samples()
+    broken = []
+    for _ in range(count):
+        data = chance.choice(messages)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(data) + 1)
+            to = min(len(data), at + chance.choice([0, 0, 1, 2, 5, 40]))
+            data = data[:at] + chance.choice(PIECES) * chance.choice([1, 1, 1, 2, 30]) + data[to:]
+        broken.append(data[: chance.randrange(len(data) + 1)] if chance.random() < 0.1 else data)
+    return broken
+
+
+# ---- C and Python
+
+
+def test_the_c_twin_is_built_where_it_must_be():
+    if c is None and os.environ.get("SIPPET_BUILD_C") != "yes":
+        pytest.skip("_scan.c is not built here, and SIPPET_BUILD_C=yes does not ask for it")
+    assert c is not None, "SIPPET_BUILD_C=yes, and sippet_gevent.message._scan cannot be imported"
+
+
+@built
+@corpus.needed
+def test_the_twins_agree_on_every_message_of_the_corpus():
+    assert not differences([row.data for row in corpus.datagrams()])
+
+
+@built
+def test_the_twins_agree_on_broken_messages():
+    assert not differences(mutations(3000, seed=3261))
+
+
+LINE_BREAKS = st.sampled_from(["\r\n"] * 8 + ["\n", "\r", "\n\r", "\r\n ", "\r\n\t \r\n "])
+NAMES = st.one_of(
+    st.sampled_from(["Via", "v", "VIA", "From", "Call-ID", "call-id", "X-Odd", "x-odd", "", " ", "ſ", "K", "a b", "Via "]),
+    st.text("abVI-._~%:\x7f\x80", max_size=45),
+)
+VALUES = st.text(st.sampled_from('a:;,<>" \t\0\x0b\x85\u2028é漢\udc80\udcff'), max_size=20)
+
+
+@st.composite
+def messages(draw) -> bytes:
+    parts = [draw(st.sampled_from(["", "\r\n", "OPTIONS sip:a SIP/2.0", "SIP/2.0 200 OK", "é\udcff", " "])), draw(LINE_BREAKS)]
+    for name, colon, value, line_break in draw(
+        st.lists(st.tuples(NAMES, st.sampled_from([":", ": ", " : ", ":  ", ""]), VALUES, LINE_BREAKS), max_size=8)
+    ):
+        parts += [name, colon, value, line_break]
+    parts.append(draw(st.sampled_from(["\r\n", "\n", "", "\r\nbody\r\n\r\n"])))
+    return "".join(parts).encode("utf-8", "surrogateescape")
+
+
+@built
+@settings(max_examples=120, deadline=None)
+@given(messages())
+def test_the_twins_agree_on_whatever_hypothesis_makes_up(data):
+    assert not differences([data])
+
+
+@built
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200))
+def test_the_twins_agree_on_noise(data):
+    assert not differences([data])
+
+
+def blocks_left(run) -> int:
+    """Blocks of memory that two hundred runs leave behind, once whatever is kept on purpose is kept."""
+    left = 0
+    for _ in range(2):
+        before = sys.getallocatedblocks()
+        for _ in range(200):
+            run()
+        left = sys.getallocatedblocks() - before
+    return left
+
+
+LEAKY = [
+    corpus.OPTIONS,
+    corpus.OPTIONS[:-4],
+    corpus.message("X: a\r\n b"),
+    corpus.message("a b: c"),
+    corpus.message("X: é\udcff"),
+    corpus.message("From: é <sip:a@b>;tag=1"),
+    corpus.message("Via: SIP/2.0/UDP a:0"),
+]
+
+
+@built
+@pytest.mark.parametrize("data", LEAKY)
+def test_scan_in_c_leaves_nothing_behind(data):
+    assert blocks_left(lambda: outcome(c.scan, data, 256, 8192)) < 50
+
+
+@built
+@pytest.mark.parametrize("data", LEAKY)
+def test_plain_in_c_leaves_nothing_behind(data):
+    try:
+        fields = python.scan(data, 256, 8192)[2]
+    except ParseError:
+        fields = {}
+    assert blocks_left(lambda: c.plain(fields)) < 50
+
+
+@built
+def test_the_c_twin_forgets_a_spelling_when_a_header_gets_that_name():
+    data = b"OPTIONS sip:a SIP/2.0\r\nx-twin-late: 1\r\n\r\n"
+    before = c.scan(data, 9, 99)[1][0][0]
+    python.register_name("x-Twin-LATE")
+    c.forget()
+    assert (before, c.scan(data, 9, 99)[1][0][0]) == ("X-Twin-Late", "x-Twin-LATE")
+
+
+# ---- plain and thorough
+
+PLAINS = [essentials.plain] if c is None else [essentials.plain, c.plain]
+
+
+def disagreement(data: bytes, vias: int = 256):
+    """What a plain() and thorough() say of a message, when it is not the same; thorough is shown so many Via lines."""
+    try:
+        _, lines, fields, _ = python.scan(data, 256, 8192)
+    except ParseError:
+        return None
+    others = [line for line in lines if line[0] != "Via"]
+    try:
+        slow = essentials.thorough(Headers([line for line in lines if line[0] == "Via"][:vias] + others))
+    except ParseError as error:
+        slow = error.problem
+    for plain in PLAINS:
+        try:
+            quick = plain(fields)
+        except ParseError as error:
+            quick = error.problem
+        if quick is not None and quick != slow:
+            return quick, slow
+    return None
+
+
+@corpus.needed
+def test_plain_and_thorough_agree_on_every_message_of_the_corpus():
+    found = [pair for row in corpus.datagrams() if (pair := disagreement(row.data))]
+    assert not [(quick, slow) for quick, slow in found if quick._replace(key=slow.key) != slow]  # the key: see REPORTED
+
+
+SPELLINGS = {
+    "Via": [
+        "SIP/2.0/UDP 192.0.2.1", "SIP/2.0/TCP a.example.com:5060;branch=z9hG4bK1",
+        "SIP/2.0/UDP [2001:db8::1]:5060;rport;branch=z9hG4bK2",
+        "SIP/2.0/UDP a;rport=1;received=2001:db8::1", "SIP/2.0/UDP a:0", "SIP/2.0/UDP a:65536", "SIP/2.0/UDP a:00080",
+        "SIP/2.0/UDP -",
+        "SIP/2.0/UDP .a", "SIP/2.0/UDP a..b", "SIP/2.0/UDP [::1", "SIP/2.0/udp a", "SIP/2.0/UDP a;branch=1;branch=2",
+        "SIP/2.0/UDP a;xbranch=1",
+        "SIP/2.0/UDP A.b;branch=z9hG4bK1", "SIP/2.0/UDP a;branch=z9hG4bK", "SIP/2.0/TLS a;branch=z9hG4bK1",
+        "SIP/2.0/UDP a;branch=Z9hG4bK1",
+        "SIP/2.0/UDP [2001:DB8::0:1];branch=z9hG4bK1", "SIP/2.0/UDP a;BRANCH=x;RPORT", "SIP/2.0/UDP a;x=;branch",
+        "SIP/2.0/UDP a;received=[::1]", "SIP/2.0/UDP a;branch=x:y", "SIP/2.0/UDP a;",
+    ],
+    "From": [
+        "<sip:a@b>;tag=1", "sip:a@b;tag=1", '"A \\" B" <sip:a@b>;tag=1', '"A" <sip:a@b>;TAG=1', "A B <sip:a@b>;xtag=2;tag=1",
+        "<sip:a@b>",
+        "<sip:a@b>;tag", "<sip:b:0>;tag=1", "<sips:a@b:5061;lr>;tag=1", "<sip:a:c@b>;tag=1", "<sip:a_b>;tag=1",
+        "<SIP:a@b>;tag=1", "<sip:@b>;tag=1",
+        "<sip:a@b;;x>;tag=1", "<sip:a@b;x=>;tag=1", "<sip:a@b;tag=3>;tag=1", "<tel:+1>;tag=1", "<urn:x>;tag=1",
+        "<sip:a@b>;tag=1;tag=2", "<sip:a@b>;tag=a%3Bb", "é <sip:a@b>;tag=1",
+    ],
+    "CSeq": ["1 ACK", "1 OPTIONS", "0000000001 OPTIONS", "2147483648 OPTIONS", "999999999 OPTIONS", "1  OPTIONS",
+    "1\tOPTIONS", "1 opt!ions"],
+    "Call-ID": ["a@b", "a", "@b", "a@b@c", "é", "a b", "a<b>"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, text", [(name, text) for name, texts in SPELLINGS.items() for text in texts])
+def test_plain_and_thorough_agree_on_a_spelling(name, text):
+    assert disagreement(corpus.message(f"{name}: {text}")) is None
+
+
+REPORTED = {
+    "plain takes 65 parameters, thorough 64": ["Via: SIP/2.0/UDP a" + ";x" * 65],
+    "plain takes 65 URI parameters, thorough 64": ["From: <sip:a@b" + ";x" * 65 + ">;tag=1"],
+    "plain has no key for a long branch, thorough has": ["Via: SIP/2.0/UDP a;branch=z9hG4bK" + "x" * 600],
+    "plain looks at the top Via only, thorough at all": ["Via: SIP/2.0/UDP a\r\nVia: broken"],
+}
+
+
+@pytest.mark.parametrize("lines", REPORTED.values(), ids=REPORTED)
+@pytest.mark.xfail(strict=True, reason="reported to the lead: essentials.py, _scan.c")
+def test_plain_and_thorough_agree_on_a_rare_spelling(lines):
+    assert disagreement(corpus.message(*lines)) is None
+
+
+def test_plain_and_thorough_agree_on_broken_messages():
+    assert not [found for data in mutations(1500, seed=4475) if (found := disagreement(data, vias=1))]

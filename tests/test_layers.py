@@ -1,0 +1,154 @@
+"""The layers, held by the imports of every file: a module knows its own folder and the floors below (design §2)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "sippet_gevent"
+ROOT = Path(__file__).parent.parent / PACKAGE
+
+# The floors from the ground up. A unit is a folder, or a file at the top of the package. It may import itself and
+# every unit further down; those in one line are neighbours and do not know each other.
+FLOORS = (
+    ("errors",),  # floor 0
+    ("message",),  # floor 1
+    ("limits",),  #          numbers that the floors above share
+    ("transaction", "transport", "clock", "workers", "counters", "watchdog"),  # floor 2
+    ("engine",),  # floor 3
+    ("core", "location"),  # floor 4
+    ("stack",),  # floor 5
+    ("__init__", "testing", "cluster", "observe"),  # floor 6
+    ("command",),  # floor 7
+    ("__main__",),
+)
+FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
+
+# No I/O, no clock, no greenlet: these take `now` and return values.
+PURE = ("errors", "message", "transaction", "core/dialog", "core/routing", "core/digest")
+IMPURE = frozenset(("gevent", "greenlet", "socket", "ssl", "select", "selectors", "time", "threading", "asyncio", "subprocess"))
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def unit_of(path: Path) -> str:
+    """Return the floor table's name for a file: its folder, or its own name at the top."""
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def module_of(path: Path) -> str:
+    """Return a file's dotted name; a folder's __init__ has the folder's."""
+    parts = [PACKAGE, *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_pure(path: Path) -> bool:
+    name = path.relative_to(ROOT).with_suffix("").as_posix()
+    return any(name == pure or name.startswith(f"{pure}/") for pure in PURE)
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and dotted name of everything a file imports, wherever in it: in functions, for type checkers too."""
+    inside = module_of(path).split(".")
+    if path.name != "__init__.py":
+        inside = inside[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = [*inside[: len(inside) - node.level + 1], *filter(None, [node.module])] if node.level else [node.module or ""]
+            for alias in node.names:
+                yield node.lineno, ".".join([*base, alias.name])
+
+
+def unit_imported(name: str) -> str | None:
+    """Return the unit of ours that an imported name lies in, None for what is not ours."""
+    first, _, rest = name.partition(".")
+    if first != PACKAGE:
+        return None
+    unit = rest.partition(".")[0]
+    return unit if unit in FLOOR or (ROOT / unit).is_dir() or (ROOT / f"{unit}.py").exists() else "__init__"
+
+
+def file_imported(name: str) -> Path | None:
+    """Return the file of ours that an imported name lies in, None for what is not ours."""
+    parts = name.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    path = ROOT
+    for part in parts[1:]:
+        if (path / part).is_dir():
+            path /= part
+        elif (path / f"{part}.py").exists():
+            return path / f"{part}.py"
+        else:
+            break
+    return path / "__init__.py"
+
+
+@each_file
+def test_file_has_a_floor(path):
+    assert unit_of(path) in FLOOR, f"give {unit_of(path)} a floor in the table above, and a place in the README's map"
+
+
+@each_file
+def test_file_imports_only_its_own_folder_and_lower_floors(path):
+    unit = unit_of(path)
+    for line, name in imports(path):
+        other = unit_imported(name)
+        if other is not None and other != unit:
+            assert FLOOR.get(other, 99) < FLOOR.get(unit, 99), f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+@each_file
+def test_pure_file_imports_neither_io_nor_clock_nor_greenlet(path):
+    if not is_pure(path):
+        return
+    for line, name in imports(path):
+        assert name.partition(".")[0] not in IMPURE, f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+@each_file
+def test_pure_file_imports_only_pure_files_of_ours(path):
+    if not is_pure(path):
+        return
+    for line, name in imports(path):
+        other = file_imported(name)
+        if other is not None and other != ROOT / "core" / "__init__.py":
+            assert is_pure(other) or other == ROOT / "message" / "_scan.py", f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+@each_file
+def test_file_says_in_its_first_line_what_it_is(path):
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert text, f"{path.relative_to(ROOT)} has no docstring"
+    if is_pure(path) and path.name != "errors.py":
+        assert "Pure" in text.splitlines()[0], f"{path.relative_to(ROOT)}: a pure module says so in its first line"
+
+
+@pytest.mark.parametrize(
+    ("where", "line", "name"),
+    [
+        ("message/uri.py", "from ..errors import ParseError", "sippet_gevent.errors.ParseError"),
+        ("message/uri.py", "from . import grammar", "sippet_gevent.message.grammar"),
+        ("message/__init__.py", "from .uri import URI", "sippet_gevent.message.uri.URI"),
+        ("engine.py", "from .clock import Clock", "sippet_gevent.clock.Clock"),
+        ("engine.py", "from . import clock", "sippet_gevent.clock"),
+        ("__init__.py", "from .stack import Stack", "sippet_gevent.stack.Stack"),
+        ("engine.py", "import gevent.socket", "gevent.socket"),
+        ("engine.py", "def f():\n    from time import monotonic", "time.monotonic"),
+        ("engine.py", "from sippet_gevent.stack import Stack", "sippet_gevent.stack.Stack"),
+    ],
+)
+def test_imports_are_read_right(tmp_path, monkeypatch, where, line, name):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    path = tmp_path / where
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(line)
+    assert [found for _, found in imports(path)] == [name]

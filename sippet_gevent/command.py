@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -218,27 +217,47 @@ _CONTROL = re.compile(r"[^\n\x20-\x7e\xa0-\uffff]")
 def _show_messages(stack: Stack) -> None:
     """Log each message of the stack's transports, at DEBUG, without credentials; escapes cannot reach the terminal."""
     for transport, _ in stack.planned:
-        _show(transport)
+        _show_transport(transport)
 
 
-def _show(transport: Any) -> None:
-    start: Any = transport.start
-    send: Any = getattr(transport, "send", None)
+def _show_transport(transport: Any) -> None:
+    start, connect = transport.start, transport.connect
 
-    def show(what: str, peer: tuple[Any, ...], data: bytes) -> None:
-        text = _CREDENTIALS.sub(rb"\1 ...", data).replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
-        text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-        lines = "\n".join(f"    {line}" for line in text.rstrip("\n").split("\n"))
-        log.debug("%s %s:%d, %d octets\n%s", what, _host(peer), peer[1], len(data), lines)
+    def shown_start(address: Any, receive: Receive) -> None:
+        def shown_receive(data: bytes, flow: Flow) -> None:
+            _show_flows(type(flow))
+            _show("received from", flow, data)
+            receive(data, flow)
 
-    def shown_receive(receive: Receive, data: bytes, flow: Flow) -> None:
-        show("received from", flow.remote, data)
-        receive(data, flow)
+        start(address, shown_receive)
 
-    def shown_send(data: bytes, address: Any) -> None:
-        show("sent to", address, data)
-        send(data, address)
+    def shown_connect(address: Any) -> Flow:
+        flow: Flow = connect(address)
+        _show_flows(type(flow))
+        return flow
 
-    transport.start = lambda address, receive: start(address, functools.partial(shown_receive, receive))
-    if send is not None:
-        transport.send = shown_send
+    transport.start, transport.connect = shown_start, shown_connect
+
+
+_shown: set[type] = set()
+
+
+def _show_flows(kind: Any) -> None:
+    """Let flows of this class log what they send."""
+    owner: Any = next(base for base in kind.__mro__ if "send" in vars(base))
+    if owner not in _shown:
+        _shown.add(owner)
+        send = owner.send
+
+        def shown_send(flow: Flow, data: bytes) -> None:
+            _show("sent to", flow, data)
+            send(flow, data)
+
+        owner.send = shown_send
+
+
+def _show(what: str, flow: Flow, data: bytes) -> None:
+    text = _CREDENTIALS.sub(rb"\1 ...", data).replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    lines = "\n".join(f"    {line}" for line in text.rstrip("\n").split("\n"))
+    log.debug("%s %s:%d, %d octets\n%s", what, _host(flow.remote), flow.remote[1], len(data), lines)

@@ -34,10 +34,11 @@ class Counters:
         self.dropped: dict[str, int] = {}
         self.core_errors = self.late_answers = self.send_errors = self.timeouts = self.unlogged = 0
 
-    def drop(self, reason: str, flow: Any, detail: object, now: float) -> None:
-        """Count a message dropped for `reason`, and log it unless the reason has used up its lines."""
+    def drop(self, reason: str, flow: Any = None, detail: object = None, now: float | None = None) -> None:
+        """Count a message dropped for `reason`; with the time, log it unless the reason has used up its lines."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        self.warn(reason, now, "dropped message from %s: %s: %s", flow, reason, detail)
+        if now is not None:
+            self.warn(reason, now, f"dropped message from %s: {reason}: %s", flow, detail)
 
     def warn(self, reason: str, now: float, text: str, *arguments: object) -> None:
         """Log a warning, at most LINES_PER_SECOND for each reason; wire text comes out escaped and cut."""

@@ -15,9 +15,12 @@ from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
 from .limits import Limits, TokenBuckets
 from .message.essentials import Essentials, essentials_of
+from .message.grammar import split
+from .message.headers import Headers
 from .message.message import Request, Response
 from .message.parser import parse
 from .message.uri import normal_host
+from .message.values import Via
 from .transaction.keys import acknowledges, client_key, merge_key, server_key
 from .transaction.machines import (
     INVITE_SERVER,
@@ -201,19 +204,14 @@ class Engine:
             if found and tail[:1] in _PLAIN_END and not essentials.has_received and "," not in head and '"' not in head:
                 headers.set_line(at, f"{head};rport={port};received={host}{tail}")
             else:
-                self._rewrite_via(request, received=host, rport=port)
+                _rewrite_via(headers, received=host, rport=port)
             return flow
         sent_by = essentials.host
         if essentials.has_received or (sent_by != host and normal_host(sent_by).strip("[]") != normal_host(host).strip("[]")):
-            self._rewrite_via(request, received=host)
+            _rewrite_via(request.headers, received=host)
         transport = flow.transport
         answer_port = essentials.port or transport.default_port
         return flow if transport.reliable or answer_port == port else transport.connect((host, answer_port))
-
-    def _rewrite_via(self, request: Request, **parameters: object) -> None:
-        vias = request.via
-        top = vias[0]._replace(parameters=vias[0].parameters.without("received").replace(parameters))
-        request.via = (top, *vias[1:])
 
     # ---- refusals without a transaction
 
@@ -222,7 +220,7 @@ class Engine:
         request = error.request
         now = self._now()
         if not data.strip(b"\r\n\0 "):
-            self.counters.drop("keepalive", flow, "", now)
+            self.counters.drop("keepalive")  # RFC 5626 §3.5.1, and the zero octets of some phones: no line for each
         elif request is None or request.method == "ACK" or "Via" not in request.headers:
             self.counters.drop("bad response" if data[:4] == b"SIP/" else "bad message", flow, error, now)
         elif not self._errors.take(flow.remote[0], now):
@@ -344,8 +342,7 @@ class Engine:
 
     def forget(self, tx: Transaction) -> None:
         """End a transaction at once, without a word to anybody."""
-        tx.state = TERMINATED
-        tx.deadline = float("inf")
+        tx.abandon()
         self._plan(tx)
 
     # ---- transports
@@ -370,6 +367,15 @@ class Engine:
             self.forget(tx)
         self._deadlines.stop()
         self.workers.stop()
+
+
+def _rewrite_via(headers: Headers, **parameters: object) -> None:
+    """Set parameters of the top Via; those below it stay as they came, readable or not."""
+    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
+    top, *below = split(headers.lines[at][1], ",")
+    via = Via.parse(top)
+    via = via._replace(parameters=via.parameters.without("received").replace(parameters))
+    headers.set_line(at, ", ".join((str(via), *below)))
 
 
 def _phrase(error: ParseError) -> str:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from gevent.event import Event
+from gevent.pool import Group
 
 from .clock import Clock
-from .core.call import Call, Calls
+from .core.call import SESSION_TYPE, Call, Calls
 from .core.methods import Methods
-from .core.routing import MAX_FORWARDS, next_hop_of, postpone_strict_route
+from .core.routing import MAX_FORWARDS, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
-from .core.uas import Core, CoreFunction, ServerTransaction
+from .core.uas import Core, CoreFunction, ServerTransaction, call_back
 from .engine import Engine
 from .errors import InvalidValue, Reject, SIPError, TransactionTimeout, TransportError
 from .limits import Limits
@@ -84,6 +85,7 @@ class Stack:
         self.planned: list[tuple[Transport, tuple[str, int]]] = []
         self._running = False
         self._stopped = Event()
+        self._callbacks = Group()
         self._core: CoreFunction = self.methods
         if core is not None:
             self.core = core  # type: ignore[assignment]
@@ -138,6 +140,7 @@ class Stack:
         self.calls.stop()
         self.engine.stop()
         self.deadlines.stop()
+        self._callbacks.kill(block=False)
         self._own.clear()
         self._running = False
         self._stopped.set()
@@ -233,14 +236,15 @@ class Stack:
     def _stray(self, response: Response) -> bool:
         core = self._core
         if isinstance(core, Core) and type(core).receive_response is not Core.receive_response:
-            core.receive_response(response, None)
+            call_back(self, core.receive_response, response, None)
             return True
         return False
 
     def _fail(self, error: Exception, transaction: Transaction) -> None:
         log.info("%r ended: %s", transaction, error)
-        if isinstance(self._core, Core):
-            self._core.receive_error(error, transaction)
+        core = self._core
+        if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:
+            self._callbacks.spawn(call_back, self, core.receive_error, error, transaction)  # in the hub it could not wait
 
     # ---- requests of our own
 
@@ -249,16 +253,16 @@ class Stack:
 
         `next_hop` is where it goes instead of its Route or Request-URI. Raises TransportError when there is no way.
         """
+        ours = "Via" not in request.headers.fields
         self._complete(request)
-        postpone_strict_route(request)
-        uri = next_hop_of(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-        flow = self.flow_to(uri)
+        uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
+        flow = request.flow = self.flow_to(uri)
         host, port = flow.local
         self._own.add((normal_host(host), port))
         via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()};rport"
         request.headers.add("Via", via, first=True)
         request.essentials = None
-        if request.contact == () and request.method in _TARGET_REFRESH and len(request.via) == 1:
+        if ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields:
             request.contact = self.contact(flow)
         if request.method == "ACK":
             flow.send(bytes(request))
@@ -300,13 +304,13 @@ class Stack:
         Raises Reject with the peer's refusal, TransactionTimeout, TransportError, and Cancelled in a cancelled core.
         However it is left before the answer, the INVITE is cancelled.
         """
-        if body and "content_type" not in headers:
-            headers["content_type"] = "application/sdp"
-        request = Request("INVITE", uri, body=body, **headers)
-        response = self.send(request, next_hop).final(on_provisional, timeout)
+        if body:
+            headers.setdefault("content_type", SESSION_TYPE)
+        tx = self.send(Request("INVITE", uri, body=body, **headers), next_hop)
+        response = tx.final(on_provisional, timeout)
         if not response.is_success:
             raise Reject(response.status, response.reason, response=response)
-        return self.calls.accepted(request, response)
+        return tx.call  # type: ignore[return-value]
 
     def _complete(self, request: Request) -> None:
         """Add what §8.1.1 wants and the request lacks."""

@@ -17,7 +17,6 @@ import gevent
 import pytest
 
 from .clock import VirtualClock
-from .core.call import Call
 from .core.uac import ClientTransaction
 from .core.uas import CoreFunction
 from .message.message import Request, Response
@@ -36,23 +35,20 @@ OUTLIVES = 200.0
 class Asked(ClientTransaction):
     """A request that a test has sent: its responses as they come, recorded whether anybody looks or not."""
 
-    __slots__ = ("_sip", "call", "error", "responses")
+    __slots__ = ("_sip", "error", "responses")
 
     def __init__(self, sip: Sip, request: Request) -> None:
         super().__init__(sip.client, request)
         self._sip = sip
         self.responses: list[Response] = []
         self.error: Exception | None = None
-        self.call: Call | None = None
 
     def deliver(self, event: Response | Exception) -> None:
         super().deliver(event)
         if isinstance(event, Exception):
             self.error = event
-            return
-        self.responses.append(event)
-        if self.request.method == "INVITE" and event.is_success and not self.abandoned:
-            self.call = self.stack.calls.accepted(self.request, event)
+        else:
+            self.responses.append(event)
 
     def cancel(self) -> None:
         """Cancel the INVITE, and let everything happen that follows at once."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent.event import Event
 
-from ..errors import ParseError, SIPError, TransactionTimeout, TransportError
+from ..errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout
 from ..message.message import Request, Response
 from .dialog import Dialog, DialogID, dialog_id
 from .inbox import Inbox
-from .uac import NOBODY, OnProvisional
+from .uac import ClientTransaction, Nobody, OnProvisional
 
 if TYPE_CHECKING:
     from .uas import ServerTransaction
 
 CALLS = 100_000
 """Calls at one time; an INVITE answered beyond them gets 503: each holds two dialog ends and their texts."""
+
+SESSION_TYPE = "application/sdp"
+"""Content-Type of a session description that comes without one (§13.2.1)."""
 
 
 class Call:
@@ -28,31 +33,27 @@ class Call:
     a core, `on_reinvite(request, tx)`. Other requests within the call go to the stack's core, with `tx.call` set.
     """
 
-    def __init__(self, stack: Any, dialog: Dialog, *, local_body: bytes, local_type: str | None, remote_body: bytes) -> None:
+    def __init__(self, stack: Any, dialog: Dialog) -> None:
         self.stack = stack
         self.dialog = dialog
-        self.remote_body = remote_body
-        self.local_body = local_body
-        self.local_type = local_type
+        self.local_body = self.remote_body = b""
+        self.local_type = SESSION_TYPE
         self.ended = Event()
         self.on_reinvite: Callable[[Request, Any], Any] | None = None
         self.acknowledged = False
-        self._failure: SIPError | None = None
         self._inbox = Inbox(stack.clock)
-        self._tx: Any = None
-        self._response: Response | None = None
-        self._interval = self._repeat_at = self._give_up_at = 0.0
+        self._serving: list[ServerTransaction] = []
+        self._reinvite: ClientTransaction | None = None
+        self._answer: Answer | None = None
         self._ack: Request | None = None
+        self._bye: Request | None = None
+        self._failure: SIPError | None = None
 
     # ---- for users
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the call has ended, at most this long; True when it has. Raises Cancelled like any wait."""
-        try:
-            self._inbox.wait(self.ended.is_set, seconds)
-        except TransactionTimeout:
-            return False
-        return True
+        return self._inbox.wait(self.ended.is_set, seconds)
 
     def request(
         self,
@@ -65,37 +66,47 @@ class Call:
     ) -> Response:
         """Send a request within the call and return its final response; a re-INVITE is acknowledged (§12.2.1, §14.1).
 
-        Raises TransactionTimeout and TransportError. 408 and 481, and no answer at all, end the call (§12.2.1.2).
+        Raises TransactionTimeout and TransportError, TransactionStateError for a re-INVITE while another is under way.
+        408 and 481, and no answer at all, end the call (§12.2.1.2).
         """
+        is_invite = method == "INVITE"
+        if is_invite:
+            if self._inviting():
+                raise TransactionStateError("another INVITE is under way in this call (§14.1)")
+            if body:
+                headers.setdefault("content_type", self.local_type)
         request = self.dialog.request(method, body=body, **headers)
-        try:
-            tx = self.stack.send(request)
-            response: Response = tx.final(on_provisional, timeout)
-        except TransactionTimeout:
-            if timeout is None:
-                self._end()
-            raise
-        if method == "INVITE" and response.is_success:
-            self.dialog.refresh(response)
-            self.remote_body = response.body or self.remote_body
-            self.local_body = request.body or self.local_body
-            self._send_ack(self.dialog.ack(request.cseq.number))
-        elif method == "UPDATE" and response.is_success:
-            self.dialog.refresh(response)
-        elif response.status in (408, 481):
+        if method == "BYE":
             self._end()
+        tx: ClientTransaction
+        if is_invite:
+            tx = self._reinvite = Reinvite(self, request)
+        else:
+            tx = ClientTransaction(self.stack, request)
+        self.stack.send(request, user=tx)
+        try:
+            response = tx.final(on_provisional, timeout)
+        except TransactionTimeout:
+            if tx.failure is not None:  # not only the user's own patience
+                self.hangup()
+            raise
+        if response.status in (408, 481):
+            self.hangup()
+        elif response.is_success and method == "UPDATE":
+            self._refresh(response)
         return response
 
     def hangup(self, **headers: Any) -> None:
-        """End the call: a BYE is sent and not waited for (§15.1.1). Nothing happens when it has ended."""
+        """End the call: a BYE is sent and not waited for (§15.1.1). Nothing happens when it has ended.
+
+        On the wire the BYE follows the ACK, whichever side sends that (§15): when it is there, or overdue.
+        """
         if self.ended.is_set():
             return
+        self._bye = self.dialog.request("BYE", **headers)
         self._end()
-        try:
-            bye = self.dialog.request("BYE", **headers)
-            self.stack.send(bye, user=NOBODY())
-        except TransportError as error:
-            self.stack.engine.counters.warn("BYE", self.stack.clock.now(), "cannot send BYE: %s", str(error))
+        if self.acknowledged:
+            self._send_bye()
 
     def __enter__(self) -> Call:
         return self
@@ -103,30 +114,13 @@ class Call:
     def __exit__(self, *exception: object) -> None:
         self.hangup()
 
-    # ---- our side answered
+    # ---- we answered
 
-    def answered(self) -> None:
-        """The 2xx is out: it is repeated until the ACK comes, over any transport (§13.3.1.4)."""
-        timers = self.stack.engine.timers
-        now = self.stack.clock.now()
-        self._interval = timers.t1
-        self._repeat_at = now + timers.t1
-        self._give_up_at = now + 64 * timers.t1
-        self.stack.deadlines.add(self._repeat_at, self)
-
-    def expire(self, now: float) -> None:
-        """Repeat the 2xx, or give the call up when no ACK has come in 64*T1."""
-        if self.acknowledged or self.ended.is_set():
-            return
-        if now >= self._give_up_at:
-            self._failure = TransactionTimeout("no ACK to the 200 in time")
-            self.hangup()
-            return
-        if now >= self._repeat_at:
-            self.stack.engine.respond(self._tx, self._response)
-            self._interval = min(self._interval * 2, self.stack.engine.timers.t2)
-            self._repeat_at = now + self._interval
-        self.stack.deadlines.add(min(self._repeat_at, self._give_up_at), self)
+    def answered(self, tx: ServerTransaction, response: Response) -> None:
+        """Our 2xx is out: it is repeated until its ACK comes, and what its INVITE asked for is agreed."""
+        self.agree(response, tx.request)
+        self.acknowledged = False
+        self._answer = Answer(self, tx, response)
 
     def wait_for_ack(self) -> None:
         """Wait until the ACK is here. Raises TransactionTimeout when none comes."""
@@ -138,62 +132,166 @@ class Call:
         if self._failure is not None:
             raise self._failure
 
+    def give_up(self) -> None:
+        """No ACK has come in 64*T1: the call is there, and ended by a BYE (§13.3.1.4)."""
+        self._failure = TransactionTimeout("no ACK to the 200 in time")
+        self.hangup()
+        self.confirm()
+
+    def confirm(self) -> None:
+        """The ACK is there, or not waited for any more: a BYE that waited for it goes."""
+        self.acknowledged = True
+        self._answer = None
+        self._inbox.wake()
+        if self._bye is not None:
+            self._send_bye()
+
     # ---- from the wire
 
     def receive_ack(self, ack: Request) -> None:
-        """Take the ACK to our 2xx."""
-        if not self.acknowledged:
-            self.acknowledged = True
-            self._tx = self._response = None
+        """Take the ACK to our 2xx; one to an earlier 2xx says nothing about it."""
+        if self._answer is not None and self._answer.number == ack.essentials.cseq:
             self.remote_body = ack.body or self.remote_body
-            self._inbox.wake()
+            self.confirm()
 
     def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
         """Serve a request within the call; NotImplemented leaves it to the core."""
+        if self.ended.is_set() and request.method != "BYE":
+            return 481
         if not self.dialog.receives(request):
             return 500  # §12.2.2: out of order
         if request.method == "BYE":
+            self._bye = None
             self._end()
+            for pending in self._serving:
+                pending.cancel()  # 487 to what is still unanswered (§15.1.2)
             return 200
+        self._serving = [other for other in self._serving if not other.answered]
         if request.method == "INVITE":
             return self._receive_reinvite(request, tx)
+        self._serving.append(tx)
         return NotImplemented
 
     def _receive_reinvite(self, request: Request, tx: ServerTransaction) -> Any:
+        if self._reinvite is not None and self._reinvite.is_pending:
+            return 491  # §14.2: both sides at once
+        if any(other.request.method == "INVITE" for other in self._serving):
+            raise Reject(500, retry_after=random.randint(0, 10))  # §14.2
+        self._serving.append(tx)
         if self.on_reinvite is not None:
-            result = self.on_reinvite(request, tx)
-            if tx.answered and tx.answered < 300:
-                self.dialog.refresh(request)
-            return result
+            return self.on_reinvite(request, tx)
         if request.body and request.body != self.remote_body:
             return 488
-        self.dialog.refresh(request)
-        tx.respond(200, body=self.local_body, content_type=self.local_type if self.local_body else None)
-        return None
-
-    def _end(self) -> None:
-        if not self.ended.is_set():
-            self.ended.set()
-            self._inbox.wake()
-            self.stack.calls.remove(self)
+        return request.response(200, body=self.local_body, content_type=self.local_type if self.local_body else None)
 
     # ---- the peer answered
 
-    def acknowledge(self, number: int) -> None:
-        """Send the ACK to a 2xx, made once and repeated for each repetition of it (§13.2.2.4)."""
-        if self._ack is None or self._ack.cseq.number != number:
-            self._ack = self.dialog.ack(number)
-        self._send_ack(self._ack)
+    def agree(self, ours: Request | Response, theirs: Request | Response) -> None:
+        """Note what an INVITE and its 2xx have settled: session descriptions and the peer's target (§13.2.1, §12.2)."""
+        if ours.body:
+            self.local_body, self.local_type = ours.body, str(ours.content_type or SESSION_TYPE)
+        self.remote_body = theirs.body or self.remote_body
+        self._refresh(theirs)
 
-    def _send_ack(self, ack: Request) -> None:
-        self._ack = ack
+    def acknowledge(self, invite: Request) -> None:
+        """Send the ACK to a 2xx, made once and repeated for each repetition of it (§13.2.2.4)."""
+        number = invite.cseq.number
         try:
-            self.stack.send(ack)
+            if self._ack is not None and self._ack.cseq.number == number:
+                self._ack.flow.send(bytes(self._ack))
+            else:
+                ack = self.dialog.ack(
+                    number, authorization=invite.authorization, proxy_authorization=invite.proxy_authorization
+                )
+                self.stack.send(ack)
+                self._ack = ack
         except SIPError as error:
-            self.stack.engine.counters.warn("ACK", self.stack.clock.now(), "cannot send ACK: %s", str(error))
+            self._warn("ACK", error)
+        if not self.acknowledged and self._answer is None:
+            self.confirm()
+
+    # ---- inside
+
+    def _inviting(self) -> bool:
+        ours = self._reinvite is not None and self._reinvite.is_pending
+        theirs = any(other.request.method == "INVITE" and not other.answered for other in self._serving)
+        return ours or theirs or not self.acknowledged
+
+    def _refresh(self, message: Request | Response) -> None:
+        try:
+            self.dialog.refresh(message)
+        except ParseError as error:  # agreed all the same: the old target stays
+            self._warn("Contact", error)
+
+    def _end(self) -> None:
+        self.ended.set()
+        self._inbox.wake()
+        if self._bye is None:
+            self._answer = None
+            self.stack.calls.remove(self)
+
+    def _send_bye(self) -> None:
+        bye, self._bye = self._bye, None
+        self.stack.calls.remove(self)
+        try:
+            self.stack.send(bye, user=Nobody())
+        except SIPError as error:
+            self._warn("BYE", error)
+
+    def _warn(self, what: str, error: SIPError) -> None:
+        self.stack.engine.counters.warn(what, self.stack.clock.now(), f"{what} in %r: %s", self, str(error))
 
     def __repr__(self) -> str:
         return f"<Call {self.dialog!r}{' ended' if self.ended.is_set() else ''}>"
+
+
+class Answer:
+    """Our 2xx to an INVITE, repeated until its ACK comes, over any transport (§13.3.1.4)."""
+
+    __slots__ = ("_call", "_give_up_at", "_interval", "_repeat_at", "_response", "_transaction", "number")
+
+    def __init__(self, call: Call, tx: ServerTransaction, response: Response) -> None:
+        self._call = call
+        self._transaction = tx.transaction
+        self._response = response
+        self.number = tx.request.essentials.cseq
+        self._interval = t1 = tx.transaction.timers.t1
+        now = call.stack.clock.now()
+        self._repeat_at = now + t1
+        self._give_up_at = now + 64 * t1
+        call.stack.deadlines.add(self._repeat_at, self)
+
+    def expire(self, now: float) -> None:
+        """Repeat the 2xx, or give the call up."""
+        call = self._call
+        if call._answer is not self:
+            return
+        if now >= self._give_up_at:
+            gevent.spawn(call.give_up)  # its BYE may have a name to resolve, and this is the hub
+            return
+        if now >= self._repeat_at:
+            call.stack.engine.respond(self._transaction, self._response)
+            self._interval = min(self._interval * 2, self._transaction.timers.t2)
+            self._repeat_at = now + self._interval
+        call.stack.deadlines.add(min(self._repeat_at, self._give_up_at), self)
+
+
+class Reinvite(ClientTransaction):
+    """Our INVITE within a call: its 2xx changes the call there is, also when nobody waits for it any more (§14.1)."""
+
+    __slots__ = ("_within",)
+
+    def __init__(self, call: Call, request: Request) -> None:
+        super().__init__(call.stack, request)
+        self._within = call
+
+    def accepted(self, response: Response) -> None:
+        self._within.agree(self.request, response)
+        self.deliver(response)
+        self._within.acknowledge(self.request)
+
+    def again(self, response: Response) -> None:
+        self._within.acknowledge(self.request)
 
 
 class Calls:
@@ -204,64 +302,31 @@ class Calls:
         self._calls: dict[DialogID, Call] = {}
 
     def answer(self, tx: ServerTransaction, response: Response) -> Call:
-        """Make the call that this 2xx to an INVITE creates; a re-INVITE's is the one it has (§12.1.1)."""
-        request = tx.request
-        if not response.contact:
-            response.contact = self.stack.contact(tx.flow)
+        """Send a 2xx to an INVITE and return the call it creates; a re-INVITE's is the one it has (§12.1.1).
+
+        Raises ParseError for an INVITE without Contact, Reject(481) for one in a dialog we do not know (§12.2.2).
+        """
         if response.body and response.content_type is None:
-            response.content_type = "application/sdp"
-        existing = self.find(request)
-        if existing is not None:
-            existing.local_body = response.body
-            existing.remote_body = request.body or existing.remote_body
-            existing.acknowledged = False
-            call = existing
-        else:
+            response.content_type = SESSION_TYPE
+        call: Call | None = tx.call
+        if call is None:
+            if tx.request.essentials.to_tag is not None:
+                raise Reject(481)
             if len(self._calls) >= CALLS:
-                raise SIPError("too many calls")
-            kind = response.content_type
-            call = Call(
-                self.stack,
-                Dialog.of_uas(request, response),
-                local_body=response.body,
-                local_type=str(kind) if kind else None,
-                remote_body=request.body,
-            )
-            self._calls[call.dialog.id] = call
-        call._tx, call._response = tx.transaction, response
+                raise Reject(503, retry_after=random.randint(*self.stack.engine.limits.retry_after))
+            call = Call(self.stack, Dialog.of_uas(tx.request, response))
+        tx.finish(response.status, response)
+        if tx.call is None:
+            tx.call = self._calls[call.dialog.id] = call
+        call.answered(tx, response)
         return call
 
     def accepted(self, request: Request, response: Response) -> Call:
-        """Make the call that the peer's 2xx creates, and acknowledge it (§13.2.2.4). Raises ParseError without Contact."""
-        kind = request.content_type
-        call = Call(
-            self.stack,
-            Dialog.of_uac(request, response),
-            local_body=request.body,
-            local_type=str(kind) if kind else None,
-            remote_body=response.body,
-        )
-        call.acknowledged = True
+        """Return the call that the peer's 2xx creates; it is still to be acknowledged. Raises ParseError."""
+        call = Call(self.stack, Dialog.of_uac(request, response))
+        call.agree(request, response)
         self._calls[call.dialog.id] = call
-        call.acknowledge(request.cseq.number)
         return call
-
-    def acknowledge_again(self, request: Request, response: Response) -> None:
-        """Repeat the ACK to a repeated 2xx; a 2xx of another branch gets ACK and BYE, in this order (§13.2.2.4)."""
-        e = response.essentials
-        call = self._calls.get((response.headers["Call-ID"], e.from_tag or "", e.to_tag or ""))
-        if call is not None:
-            call.acknowledge(e.cseq)
-        else:
-            self.hang_up(request, response)
-
-    def hang_up(self, request: Request, response: Response) -> None:
-        """Acknowledge and end a call that nobody wants any more."""
-        try:
-            self.accepted(request, response).hangup()
-        except ParseError as error:
-            now = self.stack.clock.now()
-            self.stack.engine.counters.warn("2xx", now, "cannot hang up a call without Contact: %s", str(error))
 
     def find(self, request: Request) -> Call | None:
         """Return the call a received request belongs to."""
@@ -273,9 +338,10 @@ class Calls:
         self._calls.pop(call.dialog.id, None)
 
     def stop(self) -> None:
-        """Hang up all."""
+        """Hang up all, without waiting for ACKs any more."""
         for call in list(self._calls.values()):
             call.hangup()
+            call.confirm()
 
     def __len__(self) -> int:
         return len(self._calls)

@@ -8,7 +8,7 @@ from ..errors import ParseError
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import CSeq, NameAddr
-from .routing import apply_route_set
+from .routing import MAX_FORWARDS
 
 DialogID = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag (§12)."""
@@ -58,11 +58,15 @@ class Dialog:
     @classmethod
     def of_uac(cls, request: Request, response: Response) -> Dialog:
         """The dialog that the peer's response creates (§12.1.2): Record-Route reversed. Raises ParseError."""
+        try:
+            target = contact_uri(response)
+        except ParseError:  # a response cannot be refused, and must be acknowledged: to where we have asked
+            target = request.uri
         dialog = cls(
             request.call_id,
             request.from_,
             response.to,
-            remote_target=contact_uri(response),
+            remote_target=target,
             route_set=tuple(reversed(response.record_route)),
         )
         dialog.local_cseq = request.cseq.number
@@ -74,7 +78,10 @@ class Dialog:
         return self.call_id, self.local.tag or "", self.remote.tag or ""
 
     def request(self, method: str, *, body: bytes | str = b"", **headers: Any) -> Request:
-        """Build a request within the dialog (§12.2.1.1), with the next sequence number and along the route set."""
+        """Build a request within the dialog (§12.2.1.1), with the next sequence number and along the route set.
+
+        The stack that sends it does what strict routers need.
+        """
         self.local_cseq += 1
         return self._build(method, self.local_cseq, body, headers)
 
@@ -87,14 +94,15 @@ class Dialog:
             method,
             self.remote_target,
             body=body,
-            max_forwards=70,
+            max_forwards=MAX_FORWARDS,
             from_=self.local,
             to=self.remote,
             call_id=self.call_id,
             cseq=CSeq(number, method),
             **headers,
         )
-        apply_route_set(request, self.route_set)
+        if self.route_set:
+            request.route = self.route_set
         return request
 
     def receives(self, request: Request) -> bool:
@@ -107,7 +115,7 @@ class Dialog:
         return True
 
     def refresh(self, message: Request | Response) -> None:
-        """Take a new remote target from a target refresh that was accepted (§12.2)."""
+        """Take a new remote target from a target refresh that was accepted (§12.2). Raises ParseError."""
         if message.contact:
             self.remote_target = contact_uri(message)
 

@@ -36,10 +36,10 @@ class Methods:
         handler = self.handlers.get(request.method) or self.handlers.get(ANY)
         if handler is not None:
             return handler(request, tx)
-        if request.essentials.to_tag is not None:
-            return 481
-        if request.method == "OPTIONS":  # §11: every element answers it
-            return request.response(200, allow=self.allowed)
+        if tx.call is None and (request.essentials.to_tag is not None or request.method == "BYE"):
+            return 481  # §12.2.2, §15.1.2: no call of ours
+        if request.method == "OPTIONS":  # §11.2: every element answers it
+            return request.response(200, allow=self.allowed, supported=tuple(sorted(tx.stack.supported)))
         if request.method in METHODS:
             return request.response(405, allow=self.allowed)
         return 501

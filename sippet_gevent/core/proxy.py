@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import Cancelled, Reject, SIPError
+from ..errors import Cancelled, ParseError, Reject, SIPError
 from ..message.message import Request, Response
 from ..message.uri import URI
 from .inbox import Inbox
-from .routing import best_response, check_request, forwarded, take_own_route
+from .registrar import Binding
+from .routing import best_response, check_request, forwarded
 from .uac import ClientTransaction
 from .uas import ServerTransaction
 
 BRANCHES = 32
 """Branches of one request, at most: what multiplies a request must be bounded (RFC 5393)."""
 
+Target = URI | str | Binding
+"""Where a branch goes: a Request-URI, or a registered contact with its Path."""
+
 
 class Branch(ClientTransaction):
-    """One client transaction of a response context; it tells the context, and passes late 2xx on by itself (§16.7)."""
+    """One client transaction of a response context, which gets its responses; late 2xx it passes on by itself (§16.7)."""
 
     __slots__ = ("context",)
 
@@ -26,32 +30,34 @@ class Branch(ClientTransaction):
         super().__init__(context.tx.stack, request)
         self.context = context
 
+    def receive(self, response: Response) -> None:
+        try:
+            response.via = response.via[1:]  # §16.7 step 3
+        except ParseError as error:  # it finds no way back
+            if response.status >= 200:
+                self.fail(Reject(502, f"Bad Response: {error.problem}"))
+            return
+        super().receive(response)
+
     def deliver(self, event: Response | Exception) -> None:
         self.context.inbox.put((self, event))
 
-    def again(self, response: Response) -> None:
-        self.context.forward(_without_top_via(response))  # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
-
-    def receive(self, response: Response) -> None:
-        if self.context.closed and response.is_success and self.final_response is None:
-            self.final_response = response
-            self.context.forward(_without_top_via(response))
+    def accepted(self, response: Response) -> None:
+        if self.context.closed:
+            self.context.forward(response)
         else:
-            super().receive(response)
+            self.deliver(response)
 
-    def abandon(self) -> None:
-        """Cancel; a 2xx that crosses with it belongs upstream, so nothing is hung up here."""
-        if self.request.method == "INVITE":
-            self.cancel()
-        elif not self._gone and self.final_response is None and self.transaction is not None:
-            self.stack.engine.forget(self.transaction)
+    def again(self, response: Response) -> None:
+        self.context.forward(response)  # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
 
 
 class ResponseContext:
     """The branches of one request and their responses (§16): fork, iterate, forward.
 
     Iterating yields each response but 100 until every branch has a final one; a branch that times out comes out as 408,
-    one that cannot be reached as 503. Leaving the `with` block cancels branches that are still pending.
+    one that cannot be reached as 503. Leaving the `with` block cancels branches that are still pending; when Cancelled
+    leaves it, what they answer to that is awaited and goes upstream (§16.10).
     """
 
     def __init__(self, tx: ServerTransaction, *, record_route: bool = False) -> None:
@@ -60,58 +66,52 @@ class ResponseContext:
         self.record_route = record_route
         self.inbox = Inbox(tx.stack.clock)
         self.closed = False
-        self._branches: list[Branch] = []
+        self._branches = 0
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
 
-    def fork(self, target: URI | str | None = None, *, next_hop: URI | str | None = None, **headers: Any) -> None:
+    def fork(self, target: Target | None = None, *, next_hop: URI | str | None = None, **headers: Any) -> None:
         """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject for one too many."""
-        if len(self._branches) >= BRANCHES:
+        if self._branches >= BRANCHES:
             raise Reject(440)
-        copy = prepare(self.stack, self.tx.request, target, headers)
+        copy = prepare(self.stack, self.tx.request, target, next_hop, headers)
         if self.record_route:
             copy.record_route = (self.stack.route_uri(self.tx.flow), *copy.record_route)
         branch = Branch(self, copy)
-        self._branches.append(branch)
+        self._branches += 1
         self._pending.add(branch)
         try:
             self.stack.send(copy, next_hop=next_hop, user=branch)
         except SIPError as error:
-            branch._gone = True
-            self.inbox.put((branch, error))
+            branch.fail(error)  # §16.9: as if it had been answered
 
     def __iter__(self) -> Iterator[Response]:
-        while self._pending:
+        while self._pending or self.inbox:
             branch, event = self.inbox.get()
-            if isinstance(event, Exception):
-                if branch not in self._pending:
-                    continue
-                self._pending.discard(branch)
-                response = self.tx.request.response(getattr(event, "status", 500))
-                self._finals.append((response, False))
-                yield response
+            received = isinstance(event, Response)
+            response = event if received else self.tx.request.response(event.status)
+            if response.status == 100 or (branch not in self._pending and not response.is_success):
                 continue
-            response = _without_top_via(event)
-            if event.status >= 200:
+            if response.status >= 200:
                 self._pending.discard(branch)
-                self._finals.append((response, True))
-            if event.status > 100:
-                yield response
+                self._finals.append((response, received))
+            yield response
 
     def forward(self, response: Response) -> None:
-        """Send a response upstream (§16.7 steps 8 and 9). After the final one only further 2xx go."""
+        """Send a response upstream (§16.7 step 9). After the final one only further 2xx to an INVITE go."""
         tx = self.tx
-        transaction = tx.transaction
-        if response.status >= 200 and tx.answered:
-            if response.is_success and tx.answered < 300 and not transaction.is_terminated:
-                self.stack.engine.respond(transaction, response)
+        is_invite = tx.request.method == "INVITE"
+        if tx.transaction.is_terminated:  # then it is discarded (RFC 6026 §8.3)
             return
-        if response.status >= 200:
+        if tx.answered:
+            if is_invite and response.is_success and tx.answered < 300:
+                self.stack.engine.respond(tx.transaction, response)
+        elif response.status >= 200:
             tx.finish(response.status, response)
-        elif tx.request.method == "INVITE":
+        elif is_invite:
             tx.provisional = response.status
-            self.stack.engine.respond(transaction, response)
+            self.stack.engine.respond(tx.transaction, response)
 
     def best(self) -> Response:
         """Choose the final response to send upstream from those that came (§16.7 step 6)."""
@@ -120,11 +120,12 @@ class ResponseContext:
             return self.tx.request.response(408)
         if best.status == 503:  # it would tell the caller that we are overloaded (§16.7 step 6)
             return self.tx.request.response(500)
-        if best.status in (401, 407):  # every challenge goes up, so that the caller can answer all (§16.7 step 7)
-            for row in ("www_authenticate", "proxy_authenticate"):
-                values = [v for r, received in self._finals if received and r.status in (401, 407) for v in getattr(r, row)]
-                if values:
-                    setattr(best, row, tuple(values))
+        if best.status in (401, 407):  # every challenge goes up as it came, so that the caller can answer all (§16.7 step 7)
+            challenging = [response for response, _ in self._finals if response.status in (401, 407)]
+            for name in ("WWW-Authenticate", "Proxy-Authenticate"):
+                challenges = dict.fromkeys(text for response in challenging for text in response.headers.all(name))
+                if challenges:
+                    best.headers[name] = challenges
         return best
 
     def cancel(self) -> None:
@@ -140,27 +141,45 @@ class ResponseContext:
     def __enter__(self) -> ResponseContext:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.closed = True
-        for branch in list(self._pending):
-            branch.abandon()
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            if isinstance(error, Cancelled):
+                self._wind_up()
+        finally:
+            self.closed = True
+            self.tx.context = None
+            for branch in list(self._pending):
+                branch.abandon()
+
+    def _wind_up(self) -> None:
+        self.cancel()
+        for response in self:
+            if response.is_success:
+                self.forward(response)
+        if any(received for _, received in self._finals):  # if not, the 487 to come is the better answer
+            self.forward(self.best())
 
 
-def prepare(stack: Any, request: Request, target: URI | str | None, headers: dict[str, Any]) -> Request:
-    """Return the copy to send on: own Route taken off, one hop less, `headers` set (§16.4, §16.6)."""
-    copy = forwarded(request, None)
-    take_own_route(copy, stack.is_local)
-    if target is not None:
-        text = str(URI.parse(target) if isinstance(target, str) else target)
-        copy.uri = URI.parse(text)._replace(headers=type(copy.uri.headers)())
+def prepare(
+    stack: Any, request: Request, target: Target | None, next_hop: URI | str | None, headers: dict[str, Any]
+) -> Request:
+    """Return the copy to send on: own Route taken off, one hop less, a binding's Path on its way, `headers` set (§16.6)."""
+    path = ()
+    if isinstance(target, Binding):
+        target, path = target.uri, target.path
+    copy = forwarded(request, target, stack.is_local)
+    if path:
+        copy.route = (*path, *copy.route)  # RFC 3327 §5.4
     copy._set(headers)
+    if target is None and next_hop is None and not copy.route and stack.is_local(copy.uri):
+        raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
     return copy
 
 
 def forward(
     request: Request,
     tx: ServerTransaction,
-    *targets: URI | str,
+    *targets: Target,
     next_hop: URI | str | None = None,
     record_route: bool = False,
     **headers: Any,
@@ -168,37 +187,25 @@ def forward(
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
 
     Answers with the best response. CANCEL cancels every branch. An ACK is sent on without waiting for anything.
-    `headers` are set in the copies. Raises Reject(483) at Max-Forwards 0 and Reject(420) for a Proxy-Require.
+    `headers` are set in the copies. Raises Reject(483) at Max-Forwards 0, Reject(420) for an unknown Proxy-Require and
+    Reject(404) for a Request-URI of this stack without targets; Cancelled once the caller's CANCEL is dealt with.
     """
-    check_request(request)
+    check_request(request, tx.stack.supported)
+    wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)  # a target once only (§16.5)
     if request.method == "ACK":
-        for target in targets or (None,):
-            tx.stack.send(prepare(tx.stack, request, target, headers), next_hop=next_hop)
+        for target in wanted:
+            tx.stack.send(prepare(tx.stack, request, target, next_hop, headers), next_hop=next_hop)
         return
     with ResponseContext(tx, record_route=record_route) as context:
-        for target in targets or (None,):
+        for target in wanted:
             context.fork(target, next_hop=next_hop, **headers)
-        while context.pending:
-            try:
-                _pass_on(context)
-            except Cancelled:
-                context.cancel()  # the branches answer 487, and the best of them goes up (§16.10)
+        for response in context:
+            if response.is_success:
+                context.forward(response)
+                context.cancel()
+            elif response.is_provisional:
+                context.forward(response)
+            elif response.status >= 600:
+                context.cancel()  # §16.7 step 5
         if not tx.answered:
             context.forward(context.best())
-
-
-def _pass_on(context: ResponseContext) -> None:
-    for response in context:
-        if response.is_success:
-            context.forward(response)
-            context.cancel()
-        elif response.is_provisional:
-            context.forward(response)
-        elif response.status >= 600:
-            context.cancel()  # §16.7 step 5
-
-
-def _without_top_via(response: Response) -> Response:
-    """Take our Via off (§16.7 step 3)."""
-    response.via = response.via[1:] or None
-    return response

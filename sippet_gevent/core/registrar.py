@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from ..errors import ParseError, Reject
@@ -13,6 +15,7 @@ from .uas import ServerTransaction
 DEFAULT_EXPIRES = 3600  # §10.2.1.1 leaves it to the registrar
 MIN_EXPIRES = 60  # §10.3 step 7: less is 423; a minute is what NATed phones ask for
 MAX_EXPIRES = 86400
+MALFORMED_EXPIRES = 3600  # what an expiration counts as that nobody can read (§10.2, §20.10)
 CONTACTS = 10
 """Bindings of one address-of-record, at most: nobody has more phones, and each is a branch of every call."""
 ADDRESSES = 100_000
@@ -32,14 +35,15 @@ class Binding(NamedTuple):
 
 
 class Location:
-    """Bindings in memory, by address-of-record. A store of your own has the same three methods.
+    """Bindings in memory, by address-of-record. A store of your own has the same three methods: get, put, lookup.
 
     `now` is the stack's clock, so that bindings end by its time.
     """
 
-    def __init__(self, now: Any) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._bindings: dict[str, tuple[Binding, ...]] = {}
+        self._swept = 0.0
 
     def get(self, aor: str) -> tuple[Binding, ...]:
         """Return the live bindings of an address-of-record, the best first (q, then the newest)."""
@@ -58,14 +62,16 @@ class Location:
             self._bindings.pop(aor, None)
             return
         if aor not in self._bindings and len(self._bindings) >= ADDRESSES:
-            self.expire()
+            if self._now() >= self._swept + MIN_EXPIRES:  # no oftener: it looks at all of them
+                self._swept = self._now()
+                self.expire()
             if len(self._bindings) >= ADDRESSES:
-                raise Reject(503, retry_after=RetryAfter(60))
+                raise Reject(503, retry_after=RetryAfter(MIN_EXPIRES))
         self._bindings[aor] = bindings
 
-    def lookup(self, uri: URI) -> tuple[URI, ...]:
-        """Return the contacts a request for this URI goes to, best first."""
-        return tuple(binding.uri for binding in self.get(uri.aor))
+    def lookup(self, uri: URI) -> tuple[Binding, ...]:
+        """Return the bindings a request for this URI goes to, best first: what forward() and fork() take as targets."""
+        return self.get(uri.aor)
 
     def expire(self) -> None:
         """Drop the addresses that have no live binding left."""
@@ -98,55 +104,64 @@ class Registrar:
         to = request.to.uri
         if not to.is_sip:
             raise Reject(404)
-        aor = to.aor
         now = tx.stack.clock.now()
-        contacts = request.contact
-        bindings = self.location.get(aor)
-        if contacts:
+        bindings = self.location.get(to.aor)
+        if request.contact:
             bindings = self._changed(request, tx, bindings, now)
-            self.location.put(aor, bindings)
+            self.location.put(to.aor, bindings)
         return request.response(
             200,
             contact=tuple(
                 b.contact._replace(parameters=b.contact.parameters.replace(expires=max(1, round(b.expires_at - now))))
                 for b in bindings
             ),
+            path=request.path,  # RFC 3327 §5.3
+            date=datetime.now(timezone.utc),
         )
 
     def _changed(self, request: Request, tx: ServerTransaction, bindings: tuple[Binding, ...], now: float) -> tuple[Binding, ...]:
-        contacts = request.contact
+        """Return the bindings as the request wants them (§10.3 steps 6 and 7). Raises for all of it when any part is wrong."""
         call_id, cseq = request.call_id, request.cseq.number
-        if STAR in contacts:
-            if len(contacts) > 1 or request.expires != 0:  # §10.3 step 6
+        if STAR in request.contact:
+            if len(request.contact) > 1 or self._expires(request) != 0:
                 raise ParseError("* stands alone, with Expires: 0", header="Contact")
             self._check_order(bindings, call_id, cseq)
             return ()
         wanted: list[Binding] = []
-        for contact in contacts:
+        for contact in request.contact:
             seconds = self._seconds(request, contact)
-            old = next((b for b in bindings if b.uri.equivalent(contact.uri)), None)
-            if old is not None:
-                self._check_order((old,), call_id, cseq)
+            self._check_order((b for b in bindings if b.uri.equivalent(contact.uri)), call_id, cseq)
+            wanted = [b for b in wanted if not b.uri.equivalent(contact.uri)]
             wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, tx.flow))
         kept = [b for b in bindings if not any(b.uri.equivalent(new.uri) for new in wanted)]
         result = [*(b for b in wanted if b.expires_at > now), *kept]
         if len(result) > CONTACTS:
             raise Reject(403, f"Over {CONTACTS} Contacts")
-        result.sort(key=lambda b: b.contact.q, reverse=True)
-        return tuple(result)
+        return tuple(sorted(result, key=lambda b: b.contact.q, reverse=True))
 
     def _seconds(self, request: Request, contact: NameAddr) -> int:
-        # §10.2.1.1: the contact's own parameter, the Expires header, our default; what cannot be read is the default
+        """Return how long a contact is to be bound (§10.3 step 7). Raises Reject(423)."""
         text = contact.parameters.get("expires")
         if text is not None:
-            seconds = min(int(text), self.max_expires) if text.isascii() and text.isdigit() and len(text) < 11 else self.default_expires
+            if not (text.isascii() and text.isdigit()):
+                wanted = MALFORMED_EXPIRES
+            else:
+                wanted = int(text) if len(text) <= 10 else self.max_expires
         else:
-            seconds = self.default_expires if request.expires is None else int(request.expires)
-        if 0 < seconds < self.min_expires:
+            expires = self._expires(request)
+            wanted = self.default_expires if expires is None else expires
+        if 0 < wanted < min(self.min_expires, 3600):  # over an hour is never too brief
             raise Reject(423, min_expires=self.min_expires)
-        return min(seconds, self.max_expires)
+        return min(wanted, self.max_expires)
 
     @staticmethod
-    def _check_order(bindings: tuple[Binding, ...], call_id: str, cseq: int) -> None:
+    def _expires(request: Request) -> int | None:
+        try:
+            return request.expires
+        except ParseError:
+            return MALFORMED_EXPIRES
+
+    @staticmethod
+    def _check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:
         if any(b.call_id == call_id and cseq <= b.cseq for b in bindings):
-            raise Reject(500, "Out of Order")  # §10.3 step 7: the whole request fails
+            raise Reject(500, "Out of Order")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..message.essentials import METHODS
 from ..message.message import Request
 from .proxy import forward
 from .registrar import Location, Registrar
+from .routing import take_own_route
 from .uas import Core, ServerTransaction
 
 
@@ -32,16 +32,13 @@ class RegistrarProxy(Core):
         stack = self.stack
         if request.method == "REGISTER":
             return Registrar(self.location)(request, tx)
-        routed = bool(request.route) and stack.is_local(request.route[0].uri)
-        if routed and request.essentials.to_tag is not None:
+        routed = take_own_route(request, stack.is_local)
+        in_dialog = request.essentials.to_tag is not None
+        if in_dialog and routed and not stack.is_local(request.uri):
             return forward(request, tx)
-        if request.method == "ACK":
-            return None
         if request.method == "OPTIONS" and request.uri.user is None and stack.is_local(request.uri):
-            return request.response(200, allow=tuple(sorted(METHODS)))
-        if request.essentials.to_tag is not None:
-            return 481
-        targets = self.location.lookup(request.uri)
-        if not targets:
-            return 404
-        return forward(request, tx, *targets, record_route=request.method in ("INVITE", "SUBSCRIBE", "REFER"))
+            return 200  # without Allow: a proxy has no methods of its own (§11.2)
+        targets = self.location.lookup(request.uri) if routed or not in_dialog else ()
+        if targets:
+            return forward(request, tx, *targets, record_route=request.method in ("INVITE", "SUBSCRIBE", "REFER"))
+        return 481 if in_dialog else 404

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout
+from ..errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from ..transaction.machines import SEND_NOTHING
-from ..transaction.transaction import SENT
 from .inbox import Inbox
+from .routing import unsupported
 
 if TYPE_CHECKING:
     from .call import Call
@@ -51,14 +51,10 @@ class ServerTransaction:
     `cancelled` tells that the caller gave up. Its To tag is the request's: one for all responses.
     """
 
-    # What most requests never need stands in the class: one is made for each request.
-    answered = provisional = 0
-    cancelled = _cancel_raised = False
-    parked: Any = None
-    context: Any = None
-    call: Any = None
-    _failure: Exception | None = None
-    _inbox: Inbox | None = None
+    __slots__ = (
+        "_cancel_raised", "_failure", "_inbox", "answered", "call", "cancelled", "context", "parked",
+        "provisional", "request", "stack", "transaction",
+    )  # fmt: skip
 
     def __init__(self, stack: Any, request: Request, transaction: Any) -> None:
         self.stack = stack
@@ -66,6 +62,13 @@ class ServerTransaction:
         self.transaction = transaction
         if transaction is not None:  # None for an ACK, which has none (§17)
             transaction.user = self
+        self.answered = self.provisional = 0
+        self.cancelled = self._cancel_raised = False
+        self._failure: Exception | None = None
+        self._inbox: Inbox | None = None
+        self.parked: Any = None
+        self.context: Any = None
+        self.call: Any = None
 
     @property
     def flow(self) -> Any:
@@ -81,18 +84,12 @@ class ServerTransaction:
         comes too late, Reject(420) when the request requires an extension the stack does not have (§8.2.2.3).
         """
         self.check()
-        response = status if isinstance(status, Response) else self.request.response(status, reason, body=body, **headers)
-        if 100 < response.status < 300 and "Require" in self.request.headers:
-            self._check_required()
-        self.send(response)
+        self.send(status if isinstance(status, Response) else self.request.response(status, reason, body=body, **headers))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, ringing for example. Raises Cancelled when the caller gives up meanwhile."""
-        inbox = self._inbox = self._inbox or Inbox(self.stack.clock)
-        try:
-            inbox.wait(_never, seconds)
-        except TransactionTimeout:
-            return
+        self._inbox = self._inbox or Inbox(self.stack.clock)
+        self._inbox.wait(_never, seconds)
 
     def accept(self, *, body: bytes | str = b"", **headers: Any) -> Call:
         """Answer an INVITE with 200 and return the Call once the ACK is here (§13.3.1.4).
@@ -110,41 +107,44 @@ class ServerTransaction:
     def send(self, response: Response) -> None:
         """Send a response of our own making; see respond()."""
         status = response.status
-        is_invite = self.request.method == "INVITE"
+        request = self.request
+        is_invite = request.method == "INVITE"
         if self.transaction is None:
             raise TransactionStateError("an ACK is never answered (§17)")
-        if status >= 200:
-            if self.answered:
-                raise TransactionStateError(f"answered already with {self.answered}, so not with {status}")
-            if status < 300 and is_invite:
-                self.call = self.stack.calls.answer(self, response)
-            self.finish(status, response)
-            if self.call is not None:
-                self.call.answered()
-        elif not is_invite and status != 100:
-            raise TransactionStateError(f"{status} to {self.request.method}: provisional responses are for INVITE (RFC 4320)")
-        else:
+        if self.answered:
+            raise TransactionStateError(f"answered already with {self.answered}, so not with {status}")
+        if status < 200 and not is_invite:
+            raise TransactionStateError(f"{status} to {request.method}: provisional responses are for INVITE (RFC 4320 §4.1)")
+        if 100 < status < 300:
+            if "Require" in request.headers.fields:
+                self._check_required()
+            if is_invite and "Contact" not in response.headers.fields:  # each makes a dialog (§12.1.1)
+                response.contact = self.stack.contact(self.flow)
+        if status < 200:
             self.provisional = status
             self.stack.engine.respond(self.transaction, response)
+        elif status < 300 and is_invite:
+            self.stack.calls.answer(self, response)
+        else:
+            self.finish(status, response)
+            if self.call is not None and status < 300 and request.method == "UPDATE":
+                self.call.dialog.refresh(request)
 
-    def finish(self, status: int, response: Response | bytes) -> None:
-        """Send the final response, whole or formatted; only the transaction's record stays."""
-        self.answered = status
+    def finish(self, status: int, response: Response) -> None:
+        """Send the final response; only the transaction's record stays."""
         transaction = self.transaction
         if status == 408 and self.request.method != "INVITE":  # RFC 4320 §4.2: such an answer comes too late anyway
             self.stack.engine.handle(transaction, SEND_NOTHING)
         else:
-            self.stack.engine.handle(transaction, SENT[status // 100], response)
+            self.stack.engine.respond(transaction, response)
+        self.answered = status
         transaction.user = transaction.request = None
 
     def serve_ack(self, core: CoreFunction) -> None:
         """Show the core an ACK that belongs to no transaction; what it returns goes nowhere."""
         worker = gevent.getcurrent()
         worker.serving = self
-        try:
-            core(self.request, self)
-        except SIPError as error:
-            log.warning("core gave up on %r: %s", self.request, error)
+        call_back(self.stack, core, self.request, self)
         worker.serving = None
 
     def serve(self, core: CoreFunction) -> None:
@@ -158,15 +158,11 @@ class ServerTransaction:
                     self._unanswered()
             elif self.answered or self.cancelled:
                 self._late(result)
-            elif isinstance(result, int):
-                if result < 200 or (result < 300 and (self.request.method == "INVITE" or "Require" in self.request.headers.fields)):
-                    self.respond(result)
-                else:
-                    self.finish(result, self.request.answer(result))
-            elif isinstance(result, Response):
-                self.send(result)
             else:
-                raise TypeError(f"a core returns a status, a Response or None, not {result!r}")
+                response = self.request.response(result) if isinstance(result, int) else result
+                if not isinstance(response, Response) or response.status < 200:
+                    raise TypeError(f"a core returns a final status, a final Response or None, not {result!r}")
+                self.send(response)
         except Cancelled:
             self.refuse(487)
         except Reject as refusal:
@@ -179,11 +175,18 @@ class ServerTransaction:
         except gevent.Timeout as timeout:
             log.error("gevent.Timeout(%s) has left the core that served %r", timeout.seconds, self.request)
             self.refuse(500)
+        except gevent.GreenletExit:
+            log.error("the core that served %r was killed", self.request)
+            self.refuse(500)
+            raise
         worker.serving = None
 
     def refuse(self, status: int, reason: str | None = None, **headers: Any) -> None:
-        """Send a final response unless one was sent."""
-        if not self.answered and self.transaction is not None:
+        """Send a final response unless one was sent; a call that was answered before is hung up, for its core is gone."""
+        if self.answered:
+            if self.call is not None and self.request.essentials.to_tag is None:
+                self.call.hangup()
+        elif self.transaction is not None and not self.transaction.is_terminated:
             self.finish(status, self.request.response(status, reason, **headers))
 
     def crashed(self, error: Exception) -> None:
@@ -193,8 +196,6 @@ class ServerTransaction:
             log.error("core raised at %r", self.request, exc_info=error)
         else:
             log.error("core raised at %r: %r", self.request, error)
-        if self.call is not None:
-            self.call.hangup()
         self.refuse(500)
 
     def cancel(self) -> None:
@@ -202,6 +203,8 @@ class ServerTransaction:
         if self.answered or self.cancelled:
             return
         self.cancelled = True
+        if self.context is not None:
+            self.context.cancel()  # at once, wherever the core is (§16.10)
         if self.parked is not None:
             self.parked.wake()
         elif self.context is None:  # blocked in somebody else's call with nothing forwarded: the caller need not wait
@@ -216,10 +219,6 @@ class ServerTransaction:
             failure, self._failure = self._failure, None
             raise failure
 
-    def receive(self, message: Request) -> None:
-        """An ACK that came by the INVITE's own branch."""
-        self.stack.engine.acknowledge(message)
-
     def fail(self, error: Exception) -> None:
         """The transaction failed: its time is over, or a response could not be sent."""
         if isinstance(error, TransactionTimeout):
@@ -230,10 +229,11 @@ class ServerTransaction:
             self.parked.wake()
 
     def ended(self) -> None:
-        """The transaction's record is gone."""
+        """The transaction's record is gone before the core has answered: the stack has stopped."""
+        self.fail(TransportError("the stack has stopped"))
 
     def _check_required(self) -> None:
-        missing = tuple(tag for tag in self.request.require if tag.lower() not in self.stack.supported)
+        missing = unsupported(self.request.require, self.stack.supported)
         if missing:
             raise Reject(420, unsupported=missing)
 
@@ -246,14 +246,26 @@ class ServerTransaction:
         self.refuse(500)
 
     def _late(self, result: Any) -> None:
-        if isinstance(result, (int, Response)) and self.cancelled and not self.answered:
+        if self.cancelled and not self.answered:
             self.refuse(487)
             return
         self.stack.engine.counters.late_answers += 1
         log.warning("core returned %r at %r, which was answered with %d already", result, self.request, self.answered)
 
     def __repr__(self) -> str:
-        return f"<ServerTransaction {self.request!r} {self.transaction.state}>"
+        state = "" if self.transaction is None else f" {self.transaction.state}"
+        return f"<ServerTransaction {self.request!r}{state}>"
+
+
+def call_back(stack: Any, function: Callable[..., Any], *arguments: Any) -> None:
+    """Run what a core does where nothing can be answered; what it raises is counted and logged (threat T34)."""
+    try:
+        function(*arguments)
+    except (SIPError, gevent.Timeout) as error:
+        log.warning("%r gave up on %r: %r", function, arguments[0], error)
+    except Exception as error:
+        stack.engine.counters.core_errors += 1
+        log.error("%r raised at %r", function, arguments[0], exc_info=error)
 
 
 def _never() -> bool:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..clock import Clock
 from ..errors import TransportError
 from .base import Address, Flow, Receive, Transport
 
@@ -24,7 +23,7 @@ class Carried(NamedTuple):
 
 
 class Network:
-    """Carries datagrams between MemoryTransports. Probabilities are 0 to 1, times in seconds of the clock.
+    """Carries datagrams between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to 1, times in seconds of the clock.
 
     `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds a datagram back for
     another `delay + jitter`. The same seed does the same things. `trace` is all that was sent; `on_send` sees it too.
@@ -32,7 +31,7 @@ class Network:
 
     def __init__(
         self,
-        clock: Clock,
+        clock: Any,
         *,
         seed: int = 0,
         loss: float = 0.0,

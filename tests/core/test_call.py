@@ -1,0 +1,554 @@
+"""Call: requests within it, re-INVITE, BYE, and who may do what when, RFC 3261 §12.2, §14 and §15."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from sippet_gevent import Request, TransactionStateError, TransactionTimeout
+
+from .wire import Peer, messages, sent, start, times
+
+CALLEE = "10.0.0.60"
+CALLER = "10.0.0.50"
+BOB = f"sip:bob@{CALLEE}"
+SERVED = "10.0.0.1"
+
+
+class Placed:
+    """A call that our stack has placed to a peer."""
+
+    def __init__(self, sip, **options):
+        self.sip = sip
+        self.peer = Peer(sip, CALLEE)
+        greenlet = start(sip, sip.client.invite, BOB, body="offer", **options)
+        self.invite = self.peer.last("INVITE")
+        self.response = self.peer.reply(self.invite, 200, contact=f"<{self.peer.uri}>", body="answer", content_type="application/sdp")
+        self.call = greenlet.get()
+        self.number = 0
+
+    def ask(self, method, **headers):
+        """The peer sends a request within the call."""
+        self.number = headers.pop("number", self.number + 1)
+        request = self.peer.back(self.invite, self.response, method, number=self.number, **headers)
+        self.peer.send(request, self.sip.client.engine.transports[0].local[0])
+        return request
+
+
+class Taken:
+    """A call that our stack has taken from a peer."""
+
+    def __init__(self, sip, core=None):
+        self.sip = sip
+        self.calls = []
+
+        def accepting(request, tx):
+            if tx.call is not None:
+                return core(request, tx) if core is not None else 501
+            if request.method != "INVITE":
+                return 481
+            tx.respond(200, body="answer")
+            self.calls.append(tx.call)
+            return None
+
+        self.stack = sip.serve(accepting)
+        self.peer = Peer(sip, CALLER)
+        self.invite = self.peer.ask("INVITE", body="offer", content_type="application/sdp")
+        self.response = self.peer.responses[-1]
+        self.peer.send(self.peer.within(self.invite, self.response, "ACK"))
+        self.call = self.calls[0]
+        self.number = self.invite.cseq.number
+
+    def ask(self, method, **headers):
+        """The peer sends a request within the call."""
+        self.number = headers.pop("number", self.number + (method != "ACK"))
+        request = self.peer.within(self.invite, self.response, method, number=self.number, **headers)
+        self.peer.send(request)
+        return request
+
+    def acknowledge(self):
+        """The peer acknowledges the last 200."""
+        self.ask("ACK", number=self.number)
+
+
+@pytest.fixture(params=[Placed, Taken])
+def two(request, sip):
+    """A call between our stack and a peer: each test runs with the peer as callee and as caller."""
+    two = request.param(sip)
+    yield two
+    if not two.call.ended.is_set():
+        two.call.hangup()
+
+
+@pytest.fixture
+def taken(sip):
+    """A call that our stack has taken."""
+    return Taken(sip)
+
+
+@pytest.fixture
+def placed(sip):
+    """A call that our stack has placed."""
+    return Placed(sip)
+
+
+# ---- BYE
+
+
+@pytest.mark.rfc("3261 15.1.1")
+def test_hangup_sends_bye_and_the_call_has_ended_at_once(two):
+    two.call.hangup()
+    assert two.call.ended.is_set()
+    two.sip.settle()
+    assert two.peer.methods[-1] == "BYE"
+
+
+def test_hanging_up_twice_sends_one_bye(two):
+    two.call.hangup()
+    two.call.hangup()
+    two.sip.settle()
+    assert two.peer.methods.count("BYE") == 1
+
+
+def test_leaving_the_block_hangs_up(two):
+    with two.call:
+        pass
+    two.sip.settle()
+    assert two.peer.methods[-1] == "BYE"
+
+
+@pytest.mark.rfc("3261 15.1.1")
+def test_bye_of_the_user_s_own_ends_the_call(two):
+    greenlet = start(two.sip, two.call.request, "BYE")
+    assert two.call.ended.is_set()
+    two.peer.reply(two.peer.last("BYE"), 200)
+    assert greenlet.get().status == 200
+    two.call.hangup()
+    assert two.peer.methods.count("BYE") == 1
+
+
+@pytest.mark.rfc("3261 15.1.2")
+def test_bye_of_the_peer_is_answered_and_ends_the_call(two):
+    two.ask("BYE")
+    assert two.peer.statuses[-1] == 200
+    assert two.call.ended.is_set()
+
+
+def test_wait_returns_when_the_peer_hangs_up(two):
+    greenlet = start(two.sip, two.call.wait, 60)
+    assert not greenlet.ready()
+    two.ask("BYE")
+    assert greenlet.get() is True
+
+
+def test_wait_returns_false_when_time_is_up(two):
+    assert two.sip.run(two.call.wait, 5) is False
+
+
+@pytest.mark.rfc("3261 15.1.2")
+def test_second_bye_belongs_to_no_call(taken):
+    taken.ask("BYE")
+    taken.ask("BYE")
+    assert taken.peer.statuses[-2:] == [200, 481]
+
+
+@pytest.mark.rfc("3261 15.1.2")
+def test_requests_pending_when_bye_comes_are_answered_with_487(sip):
+    taken = Taken(sip, core=lambda request, tx: tx.wait(20) or 200)
+    taken.ask("INFO")
+    taken.ask("BYE")
+    assert sorted(taken.peer.statuses[-2:]) == [200, 487]
+
+
+def test_byes_that_cross_end_the_call_on_both_sides(two):
+    two.call.hangup()
+    two.ask("BYE")
+    assert two.call.ended.is_set()
+    two.peer.reply(two.peer.last("BYE"), 481)
+
+
+def test_bye_that_nobody_answers_leaves_nothing_behind(two):
+    two.call.hangup()
+    two.sip.advance(40)
+    assert two.call.stack.stats()["client_transactions"] == 0
+
+
+def test_bye_that_cannot_be_sent_ends_the_call_all_the_same(two):
+    two.call.stack.engine.transports[0].failure = "network is unreachable"
+    two.call.hangup()
+    assert two.call.ended.is_set()
+    two.call.stack.engine.transports[0].failure = None
+
+
+@pytest.mark.rfc("3261 15")
+def test_peer_that_hangs_up_before_the_ack_spares_us_our_bye(sip):
+    peer = Peer(sip, CALLER)
+    sip.serve(lambda request, tx: tx.respond(200) or tx.call.hangup())
+    invite = peer.ask("INVITE")
+    peer.send(peer.within(invite, peer.responses[0], "BYE"))
+    sip.advance(40)
+    assert peer.methods == []
+
+
+# ---- other requests within the call
+
+
+@pytest.mark.rfc("3261 12.2.1.1")
+def test_request_within_the_call_has_its_tags_call_id_and_the_next_number(placed):
+    greenlet = start(placed.sip, placed.call.request, "INFO")
+    info = placed.peer.last("INFO")
+    placed.peer.reply(info, 200)
+    assert greenlet.get().status == 200
+    assert (info.call_id, info.from_.tag, info.to.tag) == (placed.invite.call_id, placed.invite.from_.tag, placed.response.to.tag)
+    assert info.cseq.number == placed.invite.cseq.number + 1
+    assert info.uri == placed.response.contact[0].uri
+
+
+@pytest.mark.rfc("3261 12.2.1.1")
+def test_request_of_the_callee_has_the_tags_the_other_way_round(taken):
+    start(taken.sip, taken.call.request, "INFO")
+    info = taken.peer.last("INFO")
+    taken.peer.reply(info, 200)
+    assert (info.from_.tag, info.to.tag) == (taken.response.to.tag, taken.invite.from_.tag)
+    assert info.uri == taken.invite.contact[0].uri
+
+
+@pytest.mark.rfc("3261 12.2.1.2")
+@pytest.mark.parametrize("status", [408, 481])
+def test_request_answered_with_408_or_481_ends_the_call_with_bye(two, status):
+    greenlet = start(two.sip, two.call.request, "INFO")
+    two.peer.reply(two.peer.last("INFO"), status)
+    assert greenlet.get().status == status
+    assert two.peer.methods[-1] == "BYE"
+
+
+@pytest.mark.rfc("3261 12.2.1.2")
+def test_request_answered_with_another_error_leaves_the_call_up(two):
+    greenlet = start(two.sip, two.call.request, "INFO")
+    two.peer.reply(two.peer.last("INFO"), 500)
+    assert greenlet.get().status == 500
+    assert not two.call.ended.is_set()
+
+
+@pytest.mark.rfc("3261 12.2.1.2")
+def test_request_that_nobody_answers_ends_the_call_with_bye(two):
+    greenlet = start(two.sip, two.call.request, "INFO")
+    two.sip.advance(33)
+    assert isinstance(greenlet.exception, TransactionTimeout)
+    assert two.peer.methods[-1] == "BYE"
+
+
+def test_request_the_user_does_not_wait_for_leaves_the_call_up(two):
+    greenlet = start(two.sip, two.call.request, "INFO", timeout=2)
+    two.sip.advance(2.1)
+    assert isinstance(greenlet.exception, TransactionTimeout)
+    assert not two.call.ended.is_set()
+
+
+def test_request_of_the_peer_goes_to_the_core_with_its_call(sip):
+    seen = []
+    taken = Taken(sip, core=lambda request, tx: seen.append((request.method, tx.call)) or 200)
+    taken.ask("INFO")
+    assert (seen, taken.peer.statuses[-1]) == ([("INFO", taken.call)], 200)
+
+
+def test_core_that_crashes_at_a_request_within_the_call_leaves_the_call_up(sip):
+    taken = Taken(sip, core=lambda request, tx: 1 / 0)
+    taken.ask("INFO")
+    assert taken.peer.statuses[-1] == 500
+    assert not taken.call.ended.is_set()
+    taken.call.hangup()
+
+
+@pytest.mark.rfc("3261 12.2.2")
+def test_request_with_an_older_number_is_refused_with_500(sip):
+    taken = Taken(sip, core=lambda request, tx: 200)
+    taken.ask("INFO", number=9)
+    taken.ask("INFO", number=8)
+    assert taken.peer.statuses[-2:] == [200, 500]
+
+
+@pytest.mark.rfc("3261 12.2.2")
+def test_request_may_skip_numbers(sip):
+    taken = Taken(sip, core=lambda request, tx: 200)
+    taken.ask("INFO", number=900)
+    assert taken.peer.statuses[-1] == 200
+
+
+@pytest.mark.rfc("3261 12.2.2")
+def test_first_request_of_the_callee_may_have_any_number(placed):
+    placed.ask("BYE", number=1)
+    assert placed.peer.statuses[-1] == 200
+
+
+def test_update_that_is_accepted_moves_the_remote_target(sip):
+    taken = Taken(sip, core=lambda request, tx: 200)
+    taken.ask("UPDATE", contact="<sip:moved@10.0.0.50:5070>")
+    assert str(taken.call.dialog.remote_target) == "sip:moved@10.0.0.50:5070"
+
+
+def test_update_that_is_refused_does_not_move_the_remote_target(sip):
+    taken = Taken(sip, core=lambda request, tx: 488)
+    taken.ask("UPDATE", contact="<sip:moved@10.0.0.50:5070>")
+    assert str(taken.call.dialog.remote_target) == "sip:10.0.0.50:5060"
+
+
+@pytest.mark.rfc("3261 12.2")
+def test_request_that_refreshes_no_target_does_not_move_it(sip):
+    taken = Taken(sip, core=lambda request, tx: 200)
+    taken.ask("INFO", contact="<sip:moved@10.0.0.50:5070>")
+    assert str(taken.call.dialog.remote_target) == "sip:10.0.0.50:5060"
+
+
+# ---- re-INVITE from the peer
+
+
+def test_reinvite_that_changes_nothing_is_answered_with_what_we_said_before(taken):
+    taken.ask("INVITE", body="offer", content_type="application/sdp")
+    assert (taken.peer.statuses[-1], taken.peer.responses[-1].body) == (200, b"answer")
+    taken.acknowledge()
+
+
+def test_reinvite_without_a_body_is_answered_with_what_we_said_before(two):
+    two.ask("INVITE")
+    assert (two.peer.statuses[-1], two.peer.responses[-1].body) == (200, two.call.local_body)
+    two.ask("ACK", number=two.number)
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_reinvite_that_changes_the_session_is_refused_with_488(two):
+    two.ask("INVITE", body="other", content_type="application/sdp")
+    assert two.peer.statuses[-1] == 488
+    assert not two.call.ended.is_set()
+    two.ask("BYE")
+
+
+@pytest.mark.parametrize("answering", [lambda r, tx: 200, lambda r, tx: tx.respond(200, body="new"), lambda r, tx: tx.accept() and None])
+@pytest.mark.rfc("3261 12.2.2")
+def test_reinvite_that_is_accepted_moves_the_remote_target(taken, answering):
+    taken.call.on_reinvite = answering
+    taken.ask("INVITE", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.50:5070>")
+    taken.acknowledge()
+    assert str(taken.call.dialog.remote_target) == "sip:moved@10.0.0.50:5070"
+    assert taken.call.remote_body == b"other"
+
+
+@pytest.mark.rfc("3261 12.2.2")
+def test_reinvite_that_is_refused_changes_nothing(taken):
+    taken.call.on_reinvite = lambda request, tx: 603
+    taken.ask("INVITE", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.50:5070>")
+    assert str(taken.call.dialog.remote_target) == "sip:10.0.0.50:5060"
+    assert taken.call.remote_body == b"offer"
+
+
+@pytest.mark.rfc("3261 13.3.1.4")
+def test_200_to_a_reinvite_is_repeated_until_its_ack(taken):
+    before = len(taken.peer.responses)
+    taken.ask("INVITE")
+    taken.sip.advance(1.6)
+    assert taken.peer.statuses[before:] == [200, 200, 200]
+    taken.acknowledge()
+    taken.sip.advance(10)
+    assert taken.peer.statuses[before:] == [200, 200, 200]
+
+
+def test_late_ack_to_the_first_200_does_not_stop_the_second(taken):
+    first = taken.number
+    before = len(taken.peer.responses)
+    taken.ask("INVITE")
+    taken.peer.send(taken.peer.within(taken.invite, taken.response, "ACK", number=first))
+    taken.sip.advance(0.6)
+    assert taken.peer.statuses[before:] == [200, 200]
+    taken.acknowledge()
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_reinvite_without_ack_ends_the_call_with_bye(taken):
+    taken.peer.answer = lambda request: 200
+    taken.ask("INVITE")
+    taken.sip.advance(33)
+    assert taken.peer.methods == ["BYE"]
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_second_reinvite_before_the_first_is_answered_gets_500_with_retry_after(taken):
+    taken.call.on_reinvite = lambda request, tx: tx.wait(1) or 488
+    taken.ask("INVITE")
+    taken.ask("INVITE")
+    assert taken.peer.statuses[-1] == 500
+    assert 0 <= taken.peer.responses[-1].retry_after.seconds <= 10
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_reinvites_that_cross_are_refused_with_491(two):
+    greenlet = start(two.sip, two.call.request, "INVITE")
+    two.ask("INVITE")
+    assert two.peer.statuses[-1] == 491
+    two.peer.reply(two.peer.last("INVITE"), 491)
+    assert greenlet.get().status == 491
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_reinvite_after_one_that_was_refused_with_491_is_served(two):
+    start(two.sip, two.call.request, "INVITE")
+    two.ask("INVITE")
+    two.peer.reply(two.peer.last("INVITE"), 491)
+    two.ask("INVITE")
+    assert two.peer.statuses[-1] == 200
+    two.ask("ACK", number=two.number)
+
+
+@pytest.mark.rfc("3261 15.1.2")
+def test_bye_during_a_reinvite_of_the_peer_ends_both(taken):
+    taken.call.on_reinvite = lambda request, tx: tx.wait(20) or 200
+    taken.ask("INVITE")
+    taken.ask("BYE")
+    assert sorted(taken.peer.statuses[-2:]) == [200, 487]
+    assert taken.stack.stats()["calls"] == 0
+
+
+def test_cancel_of_a_reinvite_leaves_the_call_up(taken):
+    taken.call.on_reinvite = lambda request, tx: tx.wait(20) or 200
+    reinvite = taken.ask("INVITE")
+    taken.peer.send(reinvite.cancel())
+    assert taken.peer.statuses[-2:] == [200, 487]
+    assert not taken.call.ended.is_set()
+    taken.call.hangup()
+
+
+# ---- re-INVITE of ours
+
+
+def reinvite(two, **options):
+    greenlet = start(two.sip, two.call.request, "INVITE", **options)
+    return greenlet, two.peer.last("INVITE")
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_reinvite_of_ours_is_acknowledged_and_changes_the_session(two):
+    greenlet, invite = reinvite(two, body="new offer")
+    two.peer.reply(invite, 200, contact=f"<sip:moved@{two.peer.host}>", body="new answer")
+    assert greenlet.get().status == 200
+    assert two.peer.methods[-1] == "ACK"
+    assert two.peer.last("ACK").cseq.number == invite.cseq.number
+    assert (two.call.local_body, two.call.remote_body) == (b"new offer", b"new answer")
+    assert str(two.call.dialog.remote_target) == f"sip:moved@{two.peer.host}"
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_reinvite_of_ours_that_is_refused_changes_nothing(two):
+    before = (two.call.local_body, two.call.remote_body, two.call.dialog.remote_target)
+    greenlet, invite = reinvite(two, body="new offer")
+    two.peer.reply(invite, 488, contact="<sip:moved@10.0.0.99>", body="no")
+    assert greenlet.get().status == 488
+    assert (two.call.local_body, two.call.remote_body, two.call.dialog.remote_target) == before
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_repeated_200_to_a_reinvite_gets_the_same_ack_again(two):
+    greenlet, invite = reinvite(two)
+    response = two.peer.reply(invite, 200, contact=f"<{two.peer.uri}>")
+    two.peer.reply(invite, response)
+    acks = [bytes(request) for request in two.peer.requests if request.method == "ACK" and request.cseq.number == invite.cseq.number]
+    assert len(acks) == 2
+    assert acks[0] == acks[1]
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_reinvite_while_one_is_under_way_is_refused_here(two):
+    _, invite = reinvite(two)
+    with pytest.raises(TransactionStateError):
+        two.call.request("INVITE")
+    two.peer.reply(invite, 488)
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_reinvite_while_the_peer_s_is_under_way_is_refused_here(taken):
+    taken.call.on_reinvite = lambda request, tx: tx.wait(1) or 488
+    taken.ask("INVITE")
+    with pytest.raises(TransactionStateError):
+        taken.call.request("INVITE")
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_reinvite_before_the_ack_is_refused_here(sip):
+    calls = []
+    peer = Peer(sip, CALLER)
+    sip.serve(lambda request, tx: tx.respond(200) or calls.append(tx.call))
+    peer.ask("INVITE")
+    with pytest.raises(TransactionStateError):
+        calls[0].request("INVITE")
+
+
+def test_reinvite_nobody_waits_for_any_more_is_cancelled_and_leaves_the_call_up(two):
+    greenlet, invite = reinvite(two, timeout=2)
+    two.peer.reply(invite, 180)
+    two.sip.advance(2.1)
+    assert two.peer.methods[-1] == "CANCEL"
+    two.peer.reply(two.peer.last("CANCEL"), 200)
+    two.peer.reply(invite, 487)
+    assert not two.call.ended.is_set()
+    assert isinstance(greenlet.exception, TransactionTimeout)
+
+
+def test_reinvite_answered_although_nobody_waits_for_it_is_acknowledged_and_counts(two):
+    _, invite = reinvite(two, timeout=2, body="new offer")
+    two.peer.reply(invite, 180)
+    two.sip.advance(2.1)
+    two.peer.reply(invite, 200, contact=f"<{two.peer.uri}>", body="new answer")
+    assert two.peer.methods[-1] == "ACK"
+    assert (two.call.local_body, two.call.remote_body) == (b"new offer", b"new answer")
+    assert not two.call.ended.is_set()
+
+
+@pytest.mark.rfc("3261 12.2.1.2")
+def test_reinvite_that_nobody_answers_ends_the_call_with_bye(two):
+    greenlet, _ = reinvite(two)
+    two.sip.advance(33)
+    assert isinstance(greenlet.exception, TransactionTimeout)
+    assert two.peer.methods[-1] == "BYE"
+
+
+def test_reinvite_with_a_body_says_what_it_is(two):
+    _, invite = reinvite(two, body="new offer")
+    assert str(invite.content_type) == "application/sdp"
+    two.peer.reply(invite, 488)
+
+
+def test_bye_of_the_peer_during_our_reinvite_ends_the_call(two):
+    greenlet, invite = reinvite(two)
+    two.ask("BYE")
+    two.peer.reply(invite, 487)
+    assert greenlet.get().status == 487
+    assert two.call.ended.is_set()
+
+
+# ---- two stacks of ours
+
+
+def test_call_between_two_stacks_ends_where_either_side_hangs_up(sip):
+    ends = []
+    bob = sip.stack(lambda request, tx: ends.append(tx.accept(body="b").wait(100)))
+    host = bob.engine.transports[0].local[0]
+    call = sip.run(sip.client.invite, f"sip:bob@{host}", body="a")
+    call.hangup()
+    sip.settle()
+    assert ends == [True]
+    assert bob.stats()["calls"] == sip.client.stats()["calls"] == 0
+
+
+def test_call_is_acknowledged_over_a_network_with_delay(sip):
+    sip.lossy(delay=0.1)
+    bob = sip.stack(lambda request, tx: tx.accept().wait(5) and None)
+    call = sip.run(sip.client.invite, f"sip:bob@{bob.engine.transports[0].local[0]}")
+    assert not call.ended.is_set()
+    sip.advance(1)
+    assert sent(sip).count("ACK") == 1
+    call.hangup()
+
+
+def test_calls_are_bounded(sip, monkeypatch):
+    monkeypatch.setattr("sippet_gevent.core.call.CALLS", 0)
+    asked = sip.ask(lambda request, tx: 200, "INVITE sip:bob@example.com")
+    assert asked.statuses == [503]
+    assert asked.response.retry_after is not None

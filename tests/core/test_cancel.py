@@ -1,0 +1,380 @@
+"""CANCEL: what a core is told and when, what a caller sends and when, and every race between them, RFC 3261 §9 and §15."""
+
+from __future__ import annotations
+
+import pytest
+from gevent.event import Event
+
+from sippet_gevent import Cancelled, Request, TransactionStateError, TransactionTimeout
+
+from .wire import Peer, label, messages, sent, start
+
+CALLEE = "10.0.0.60"
+BOB = f"sip:bob@{CALLEE}"
+
+
+def ringing(request, tx):
+    """A core that rings and waits."""
+    tx.respond(180)
+    tx.wait(30)
+    return 486
+
+
+# ---- the side that is called
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_ends_a_ringing_invite_with_487(sip):
+    asked = sip.ask(ringing, "INVITE sip:bob@example.com")
+    asked.cancel()
+    assert asked.statuses == [180, 487]
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_is_answered_before_its_invite(sip):
+    sip.ask(ringing, "INVITE sip:bob@example.com").cancel()
+    assert sent(sip, "10.0.0.1") == ["180", "200", "487"]
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_and_invite_are_answered_with_one_to_tag(sip):
+    asked = sip.ask(ringing, "INVITE sip:bob@example.com")
+    asked.cancel()
+    assert messages(sip, "200")[0].to.tag == asked.response.to.tag
+
+
+def core_that_notes(errors, *, catch=None, then=487):
+    """A core that notes each Cancelled it meets."""
+
+    def core(request, tx):
+        tx.respond(180)
+        for _ in range(3):
+            try:
+                tx.wait(1)
+            except Cancelled as error:
+                errors.append(error)
+        return then
+
+    return core
+
+
+def test_cancelled_is_raised_once(sip):
+    errors = []
+    asked = sip.ask(core_that_notes(errors), "INVITE sip:bob@example.com")
+    asked.cancel()
+    sip.advance(5)
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("then", [486, 200, None, 603])
+def test_whatever_a_core_returns_after_cancelled_is_487(sip, then):
+    asked = sip.ask(core_that_notes([], then=then), "INVITE sip:bob@example.com")
+    asked.cancel()
+    sip.advance(5)
+    assert asked.statuses == [180, 487]
+
+
+def test_core_may_answer_otherwise_when_it_has_caught_cancelled(sip):
+    def core(request, tx):
+        try:
+            ringing(request, tx)
+        except Cancelled:
+            tx.respond(486)
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    asked.cancel()
+    assert asked.statuses == [180, 486]
+
+
+def test_core_in_somebody_else_s_call_is_not_disturbed_and_its_caller_gets_487_at_once(sip):
+    database = Event()
+    met = []
+
+    def core(request, tx):
+        tx.respond(180)
+        database.wait()  # as a query of some database
+        met.append("answer of the database")
+        tx.respond(200)
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    asked.cancel()
+    assert (asked.statuses, met) == ([180, 487], [])
+    database.set()
+    sip.settle()
+    assert met == ["answer of the database"]
+
+
+def test_core_in_somebody_else_s_call_is_told_at_its_next_call_of_ours(sip):
+    database = Event()
+    errors = []
+
+    def core(request, tx):
+        tx.respond(180)
+        database.wait()
+        for call in (tx.respond, tx.respond):
+            try:
+                call(200)
+            except (Cancelled, TransactionStateError) as error:
+                errors.append(type(error))
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    asked.cancel()
+    database.set()
+    assert asked.statuses == [180, 487]
+    assert errors == [Cancelled, TransactionStateError]
+
+
+@pytest.mark.parametrize("result", [200, 486])
+def test_core_that_answers_after_487_has_gone_out_is_counted(sip, result):
+    database = Event()
+    stack = sip.serve(lambda request, tx: database.wait() and result)
+    asked = sip.ask(stack, "INVITE sip:bob@example.com")
+    sip.advance(0.3)
+    asked.cancel()
+    database.set()
+    assert asked.statuses == [100, 487]
+    assert stack.stats()["late_answers"] == 1
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_after_the_final_response_changes_nothing(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(lambda request, tx: 486)
+    invite = peer.ask("INVITE")
+    peer.send(invite.cancel())
+    assert peer.statuses == [486, 200]
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_of_an_accepted_invite_leaves_the_call_up(sip):
+    peer = Peer(sip, "10.0.0.50")
+    stack = sip.serve(lambda request, tx: 200)
+    invite = peer.ask("INVITE")
+    peer.send(peer.within(invite, peer.responses[0], "ACK"))
+    peer.send(invite.cancel())
+    assert peer.statuses == [200, 200]
+    assert stack.stats()["calls"] == 1
+    peer.send(peer.within(invite, peer.responses[0], "BYE"))
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_of_nothing_gets_481(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(ringing)
+    peer.send(peer.request("INVITE").cancel())
+    assert peer.statuses == [481]
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_does_not_end_another_method(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(lambda request, tx: tx.wait(1) or 200)
+    peer.send(peer.ask("OPTIONS").cancel())
+    sip.advance(1.1)
+    assert peer.responses[-1].status == 200
+    assert peer.responses[-1].cseq.method == "OPTIONS"
+
+
+@pytest.mark.rfc("3261 17.2.2")
+def test_repeated_cancel_gets_its_200_again_and_the_core_is_not_told_again(sip):
+    errors = []
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(core_that_notes(errors))
+    cancel = peer.ask("INVITE").cancel()
+    for _ in range(3):
+        peer.send(cancel)
+        sip.advance(0.1)
+    assert [r.status for r in peer.responses if r.cseq.method == "CANCEL"] == [200, 200, 200]
+    assert len(errors) == 1
+
+
+@pytest.mark.rfc("3261 8.2.2.3")
+def test_require_in_a_cancel_is_ignored(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(ringing)
+    cancel = peer.ask("INVITE").cancel()
+    cancel.require = ("100rel",)
+    peer.send(cancel)
+    assert peer.statuses == [180, 200, 487]
+
+
+def test_cancel_that_arrives_with_its_invite_is_told_at_the_first_wait(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(ringing)
+    invite = peer.request("INVITE")
+    peer.send(bytes(invite), "10.0.0.1") if False else None
+    flow = peer._transport.connect(("10.0.0.1", 5060))
+    flow.send(bytes(invite))
+    flow.send(bytes(invite.cancel()))
+    sip.settle()
+    assert peer.statuses == [180, 200, 487]
+
+
+def test_cancel_that_overtakes_its_invite_ends_nothing(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(lambda request, tx: 486)
+    invite = peer.request("INVITE")
+    peer.send(invite.cancel())
+    peer.send(invite)
+    assert peer.statuses == [481, 486]
+
+
+# ---- the side that calls
+
+
+@pytest.fixture
+def peer(sip):
+    """A callee that does what the test says."""
+    return Peer(sip, CALLEE)
+
+
+@pytest.fixture
+def tx(sip, peer):
+    """An INVITE to it, with all that a CANCEL must and must not copy."""
+    tx = sip.client.send(
+        Request("INVITE", BOB, route=(f"<sip:{CALLEE};lr>", "<sip:10.0.0.61;lr>"), require="timer", proxy_require="x", body="offer")
+    )
+    sip.settle()
+    return tx
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_waits_for_a_provisional_response(sip, peer, tx):
+    tx.cancel()
+    sip.advance(0.3)
+    assert peer.methods == ["INVITE"]
+    peer.reply(peer.requests[0], 100)
+    assert peer.methods == ["INVITE", "CANCEL"]
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_is_sent_at_once_after_a_provisional_response(sip, peer, tx):
+    peer.reply(peer.requests[0], 180)
+    tx.cancel()
+    sip.settle()
+    assert peer.methods == ["INVITE", "CANCEL"]
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_is_sent_once(sip, peer, tx):
+    peer.reply(peer.requests[0], 100)
+    tx.cancel()
+    tx.cancel()
+    peer.reply(peer.requests[0], 180)
+    peer.reply(peer.requests[0], 183)
+    assert peer.methods == ["INVITE", "CANCEL"]
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_is_made_of_its_invite(sip, peer, tx):
+    peer.reply(peer.requests[0], 180)
+    tx.cancel()
+    sip.settle()
+    invite, cancel = peer.requests
+    for name in ("from_", "to", "call_id", "route"):
+        assert getattr(cancel, name) == getattr(invite, name), name
+    assert (cancel.uri, cancel.via, cancel.cseq.number) == (invite.uri, invite.via, invite.cseq.number)
+    assert (cancel.require, cancel.proxy_require, cancel.body) == ((), (), b"")
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_after_the_final_response_is_not_sent(sip, peer, tx):
+    peer.reply(peer.requests[0], 486)
+    tx.cancel()
+    sip.settle()
+    assert "CANCEL" not in peer.methods
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_of_another_method_is_not_sent(sip, peer):
+    tx = sip.client.send(Request("OPTIONS", BOB))
+    sip.settle()
+    peer.reply(peer.requests[0], 100)
+    tx.cancel()
+    sip.settle()
+    assert "CANCEL" not in peer.methods
+    peer.reply(peer.requests[0], 200)
+
+
+def test_response_to_a_cancelled_invite_is_still_shown(sip, peer, tx):
+    peer.reply(peer.requests[0], 180)
+    tx.cancel()
+    peer.reply(peer.requests[0], 487)
+    assert [response.status for response in tx] == [180, 487]
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancelled_invite_without_final_response_ends_after_64_t1(sip, peer, tx):
+    greenlet = start(sip, tx.final)
+    peer.reply(peer.requests[0], 180)
+    tx.cancel()
+    sip.advance(31.9)
+    assert not greenlet.ready()
+    sip.advance(0.2)
+    assert isinstance(greenlet.exception, TransactionTimeout)
+    assert sip.client.stats()["client_transactions"] == 0
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancelled_invite_without_any_response_ends_by_timer_b(sip, peer, tx):
+    greenlet = start(sip, tx.final)
+    tx.cancel()
+    sip.advance(33)
+    assert isinstance(greenlet.exception, TransactionTimeout)
+    assert "CANCEL" not in peer.methods
+
+
+# ---- a 200 that crosses with the CANCEL
+
+
+def give_up(sip, peer):
+    """Call the peer, let it ring, give up, and return the INVITE."""
+    greenlet = start(sip, sip.client.invite, BOB, timeout=2)
+    invite = peer.last("INVITE")
+    peer.reply(invite, 180)
+    sip.advance(2.1)
+    assert isinstance(greenlet.exception, TransactionTimeout)
+    return invite
+
+
+@pytest.mark.rfc("3261 15")
+def test_200_that_crosses_with_cancel_gets_ack_and_bye_in_this_order(sip, peer):
+    invite = give_up(sip, peer)
+    peer.reply(invite, 200, contact=f"<{peer.uri}>")
+    assert peer.methods == ["INVITE", "CANCEL", "ACK", "BYE"]
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_200_that_crosses_and_is_repeated_gets_the_same_ack_again_and_no_second_bye(sip, peer):
+    peer.answer = lambda request: 200 if request.method == "BYE" else None
+    invite = give_up(sip, peer)
+    response = peer.reply(invite, 200, contact=f"<{peer.uri}>")
+    peer.reply(invite, response)
+    peer.reply(invite, response)
+    assert peer.methods.count("BYE") == 1
+    assert len({bytes(request) for request in peer.requests if request.method == "ACK"}) == 1
+    assert peer.methods.count("ACK") == 3
+
+
+def test_200_that_crosses_leaves_no_call_behind(sip, peer):
+    invite = give_up(sip, peer)
+    peer.reply(invite, 200, contact=f"<{peer.uri}>")
+    assert sip.client.stats()["calls"] == 0
+
+
+@pytest.mark.rfc("3261 15")
+def test_200_to_an_invite_that_waited_to_be_cancelled_gets_ack_and_bye(sip, peer):
+    greenlet = start(sip, sip.client.invite, BOB, timeout=2)
+    sip.advance(2.1)
+    peer.reply(peer.last("INVITE"), 200, contact=f"<{peer.uri}>")
+    assert [method for method in peer.methods if method != "INVITE"] == ["ACK", "BYE"]
+    assert isinstance(greenlet.exception, TransactionTimeout)
+
+
+@pytest.mark.rfc("3261 15")
+def test_ack_and_bye_follow_the_record_route(sip, peer):
+    invite = give_up(sip, peer)
+    invite.record_route = (f"<sip:{CALLEE};lr>",)
+    peer.reply(invite, 200, contact="<sip:bob@10.0.0.99>")
+    assert [str(request.uri) for request in peer.requests[-2:]] == ["sip:bob@10.0.0.99"] * 2
+    assert peer.methods[-2:] == ["ACK", "BYE"]

@@ -1,0 +1,178 @@
+"""Fixtures that run real programs: `serve` is `sippet serve` in a process of its own, `run` any other.
+
+A test module takes them with `pytest_plugins = ["tests.programs"]`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sippet_gevent
+
+PATIENCE = 20
+"""Seconds within which a program must do what is expected of it; most take milliseconds, a busy machine a few."""
+
+HERE = {"PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent), "PYTHONUNBUFFERED": "1"}
+"""Environment in which a program finds the package that the tests have found, wherever it runs."""
+
+SIPPET = [sys.executable, "-m", "sippet_gevent"]
+
+GAUGES = ("server_transactions", "client_transactions", "calls", "handlers")
+"""What must be back at 0 when traffic has ended and the timers have run."""
+
+
+def _heed_sigint():
+    """What a shell starts with & inherits that SIGINT is ignored, and so would all programs of a suite that runs there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Program:
+    """A running program. What it prints goes to a file, so that a test can wait for a line of it."""
+
+    def __init__(self, arguments, output, **environment):
+        self.arguments = [str(argument) for argument in arguments]
+        self.output = output
+        with output.open("wb") as file:
+            self.process = subprocess.Popen(
+                self.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=output.parent,
+                env={**os.environ, **HERE, **environment},
+                preexec_fn=_heed_sigint,
+            )
+
+    @property
+    def text(self):
+        """All it has printed so far."""
+        return self.output.read_text("utf-8", "replace")
+
+    def wait_for(self, pattern, seconds=PATIENCE):
+        """Return the first match of a regular expression in what it prints, waiting for it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            ended = self.process.poll()
+            found = re.search(pattern, self.text)
+            if found:
+                return found
+            assert ended is None, f"{self} ended with {ended} and never printed {pattern!r}:\n{self.text}"
+            assert time.monotonic() < deadline, f"{self} has not printed {pattern!r} in {seconds} s:\n{self.text}"
+            time.sleep(0.01)
+
+    def wait(self, seconds=PATIENCE):
+        """Return its exit code once it has ended."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self} has not ended in {seconds} s:\n{self.text}") from None
+
+    def signal(self, number):
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def stop(self):
+        """End it, by force if need be."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(2)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def __repr__(self):
+        return " ".join(self.arguments[:6])
+
+
+class Server(Program):
+    """A running `sippet serve`. `port` is that of its first address, `uri` where it listens."""
+
+    def __init__(self, arguments, output, **environment):
+        super().__init__([*SIPPET, "serve", *arguments], output, **environment)
+        try:
+            self.port = int(self.wait_for(r"started plug \S+:(\d+)/udp")[1])
+        except BaseException:
+            self.stop()
+            raise
+        self.uri = f"sip:127.0.0.1:{self.port}"
+
+    def stats(self):
+        """Return the counters and gauges that are not 0, as the command logs them when it gets SIGUSR1."""
+        before = self.text.count(" stats: ")
+        self.signal(signal.SIGUSR1)
+        deadline = time.monotonic() + PATIENCE
+        while (text := self.text).count(" stats: ") == before or not text.endswith("\n"):
+            assert time.monotonic() < deadline, f"{self} does not tell its stats:\n{text}"
+            time.sleep(0.01)
+        items = (item.partition("=") for item in text.rpartition(" stats: ")[2].split("\n")[0].split() if "=" in item)
+        return {name: int(value) if value.isdigit() else value for name, _, value in items}
+
+    def wait_until_empty(self, seconds=PATIENCE):
+        """Wait until no transaction, call or core is left; return the counters."""
+        deadline = time.monotonic() + seconds
+        while True:
+            stats = self.stats()
+            left = {name: stats[name] for name in GAUGES if name in stats}
+            if not left:
+                return stats
+            assert time.monotonic() < deadline, f"still there after {seconds} s: {left}\n{self.text}"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def need():
+    """Skip the test unless these programs are installed: `need("sipp")`; with CI=true in the environment, fail."""
+
+    def need(*programs):
+        for program in programs:
+            if shutil.which(program) is None:
+                (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
+
+    return need
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Start a program: `run("sipp", ...)` returns a Program, which is ended after the test."""
+    programs = []
+
+    def start(*arguments, kind=Program, **environment):
+        program = kind(arguments, tmp_path / f"{len(programs)}.log", **environment)
+        programs.append(program)
+        return program
+
+    yield start
+    for program in reversed(programs):
+        program.stop()
+
+
+@pytest.fixture
+def serve(run):
+    """Start `sippet serve` on a free port: `serve("core.py:core", "--monkey")` returns a Server."""
+
+    def start(*arguments, listen="udp:127.0.0.1:0", **environment):
+        return run(*arguments, "--listen", listen, kind=Server, **environment)
+
+    return start
+
+
+@pytest.fixture
+def sippet(tmp_path):
+    """Run the `sippet` command to its end; returns its CompletedProcess, texts in `stdout` and `stderr`."""
+
+    def run(*arguments, **environment):
+        command = [*SIPPET, *map(str, arguments)]
+        environment = {**os.environ, **HERE, **environment}
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, env=environment)
+
+    return run

@@ -1,0 +1,188 @@
+"""Bad input to a running stack, threats table 4b: the answer or the silence, the counter, the log line."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from sippet_gevent import Limits
+from sippet_gevent.message.parser import ParserLimits, parse
+from sippet_gevent.transport.memory import MemoryTransport
+
+GOOD = (
+    b"OPTIONS sip:x@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK%d;rport\r\nMax-Forwards: 70\r\n"
+    b"From: <sip:a@b.example>;tag=1\r\nTo: <sip:x@b.example>\r\nCall-ID: %d\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+@pytest.fixture
+def wire(sip):
+    """Raw octets to a stack that answers OPTIONS, and what comes back."""
+
+    class Wire:
+        def __init__(self):
+            self.answers = []
+            self.stack = sip.stack(host="10.0.0.1")
+            self.stack.on("OPTIONS")(lambda request, tx: 200)
+            point = MemoryTransport(sip.network)
+            point.start(("10.0.0.9", 5060), lambda data, flow: self.answers.append(data))
+            self.flow = point.connect(("10.0.0.1", 5060))
+            self.sent = 0
+
+        def send(self, data):
+            """Send, and return the answers that come at once as (status, reason)."""
+            self.answers.clear()
+            self.flow.send(data)
+            sip.settle()
+            lines = [answer.partition(b"\r\n")[0].decode() for answer in self.answers]
+            return [(int(line[8:11]), line[12:]) for line in lines]
+
+        def good(self):
+            self.sent += 1
+            return GOOD % (self.sent, self.sent)
+
+        def counters(self):
+            stats = self.stack.stats()
+            return {name: stats[name] for name in ("delivered", "answered", "absorbed")} | stats["dropped"]
+
+        def still_answers(self):
+            return self.send(self.good()) == [(200, "OK")]
+
+    return Wire()
+
+
+def without(data, name):
+    lines = data.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if not line.startswith(name))
+
+
+@pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq"])
+def test_missing_header_is_400_that_names_it(wire, name):
+    assert wire.send(without(wire.good(), name.encode())) == [(400, f"Missing {name}")]
+    assert wire.counters() == {"delivered": 0, "answered": 1, "absorbed": 0}
+    assert wire.still_answers()
+
+
+@pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq", "Max-Forwards"])
+def test_header_that_stands_twice_is_400_that_names_it(wire, name):
+    data = wire.good()
+    line = next(line for line in data.split(b"\r\n") if line.startswith(name.encode()))
+    assert wire.send(data.replace(line, line + b"\r\n" + line)) == [(400, f"Duplicate {name}")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "answer"),
+    [
+        (b"SIP/2.0\r\nVia", b"SIP/7.0\r\nVia", 505),
+        (b"CSeq: 1 OPTIONS", b"CSeq: 1 INVITE", 400),
+        (b"OPTIONS sip:x@10.0.0.1", b"NEWMETHOD sip:x@10.0.0.1", 501),
+        (b"Content-Length: 0", b"Content-Length: 9", 400),
+        (b"Content-Length: 0", b"Content-Length: -1", 400),
+        (b"Max-Forwards: 70", b"Max-Forwards: 256", 400),
+        (b"sip:x@10.0.0.1 ", b"http://10.0.0.1/ ", 416),
+        (b"sip:x@10.0.0.1 ", b"sip:@ ", 400),
+        (b"Max-Forwards: 70", b"X: a\rRoute: <sip:evil>", 400),
+        (b"Max-Forwards: 70", b"X: a\nRoute: <sip:evil>", 400),
+    ],
+)
+def test_fault_is_answered_with_its_status(wire, old, new, answer):
+    assert [status for status, _ in wire.send(wire.good().replace(old, new))] == [answer]
+    assert wire.still_answers()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\0\1\2 nothing like SIP", "bad message"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "bad message"),
+        (b"\r\n\r\n", "keepalive"),
+        (b"\0\0\0\0", "keepalive"),
+        (b"SIP/2.0 999 Odd\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\n\r\n", "bad response"),
+    ],
+)
+def test_what_is_no_request_is_dropped_in_silence_and_counted(wire, data, reason):
+    assert wire.send(data) == []
+    assert wire.counters() == {"delivered": 0, "answered": 0, "absorbed": 0, reason: 1}
+    assert wire.still_answers()
+
+
+def test_missing_via_is_dropped(wire):
+    assert wire.send(without(wire.good(), b"Via")) == []
+    assert wire.counters()["bad message"] == 1
+
+
+def test_response_nobody_waits_for_is_dropped(wire):
+    response = bytes(parse(wire.good()).response(200))
+    assert wire.send(response) == []
+    assert wire.counters()["stray response"] == 1
+
+
+@pytest.mark.rfc("3261 17.1.1.3")
+def test_stray_ack_is_never_answered(wire):
+    assert wire.send(wire.good().replace(b"OPTIONS", b"ACK")) == []
+    assert wire.counters()["stray ACK"] == 1
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_of_nothing_is_481(wire):
+    assert [status for status, _ in wire.send(wire.good().replace(b"OPTIONS", b"CANCEL"))] == [481]
+
+
+def test_broken_ack_is_never_answered(wire):
+    assert wire.send(without(wire.good().replace(b"OPTIONS", b"ACK"), b"Call-ID")) == []
+
+
+def test_errors_to_one_source_are_limited(wire):
+    broken = without(wire.good(), b"From")
+    answers = sum(len(wire.send(broken)) for _ in range(100))
+    assert 20 <= answers <= 22
+    assert wire.counters()["too many errors"] == 100 - answers
+
+
+def test_too_many_header_lines_are_513(wire):
+    more = b"".join(b"X-%d: y\r\n" % n for n in range(300))
+    assert [s for s, _ in wire.send(wire.good().replace(b"Max-Forwards", more + b"Max-Forwards"))] == [513]
+
+
+def test_limits_of_the_parser_are_the_stack_s(sip):
+    stack = sip.stack(host="10.0.0.1", limits=Limits(parser=ParserLimits(message=300)))
+    stack.on("OPTIONS")(lambda request, tx: 200)
+    assert sip.ask(stack, "OPTIONS sip:x@10.0.0.1", body="x" * 300).statuses == [513]
+
+
+def test_retransmission_storm_reaches_the_core_once(sip):
+    served = []
+    stack = sip.stack(host="10.0.0.1")
+    stack.on("OPTIONS")(lambda request, tx: served.append(1) or 200)
+    point, answers = MemoryTransport(sip.network), []
+    point.start(("10.0.0.9", 5060), lambda data, flow: answers.append(data))
+    for _ in range(10_000):
+        point.connect(("10.0.0.1", 5060)).send(GOOD % (1, 1))
+    sip.settle()
+    assert len(served) == 1
+    assert len(answers) <= 3  # the first, and repetitions at 20 a second
+    assert stack.stats()["absorbed"] == 9_999
+
+
+def test_log_shows_wire_text_escaped_and_few_lines_of_it(wire, caplog):
+    with caplog.at_level(logging.WARNING):
+        for _ in range(1000):
+            wire.send(b"\x1b[2J evil \x07" + b"y" * 5000)
+    lines = [record.getMessage() for record in caplog.records]
+    assert 1 <= len(lines) <= 15
+    assert all("\x1b" not in line and len(line) < 500 for line in lines)
+    assert wire.stack.stats()["unlogged"] >= 985
+
+
+def test_fault_of_our_own_is_counted_kept_and_survived(wire, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("our fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wire.stack.engine, "_note_source", broken)
+        wire.send(wire.good())
+    assert wire.counters()["internal error"] == 1
+    assert "our fault" in caplog.text
+    assert wire.stack.engine.crashes.pop()[1] == "RuntimeError('our fault')"
+    assert wire.still_answers()

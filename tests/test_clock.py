@@ -1,0 +1,114 @@
+"""Clock, Deadlines and VirtualClock: never early, hardly late, nothing left."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from sippet_gevent.clock import TICK, Clock, VirtualClock
+
+
+def test_deadline_is_never_early_and_hardly_late():
+    clock, fired, done = Clock(), [], Event()
+
+    def fire(now, items):
+        fired.extend((now, item) for item in items)
+        if len(fired) == 20:
+            done.set()
+
+    deadlines = clock.deadlines(fire)
+    for index in range(20):
+        deadlines.add(clock.now() + 0.003 * index, clock.now() + 0.003 * index)
+    assert done.wait(5)
+    late = sorted(now - due for now, due in fired)
+    assert late[0] >= 0
+    assert late[len(late) // 2] < TICK + 0.02  # the machine may be busy; half of them are not held up by that
+
+
+def test_deadline_after_a_busy_callback_is_not_early():
+    clock, fired, done = Clock(), [], Event()
+    deadlines = clock.deadlines(lambda now, items: (fired.append(now), done.set()))
+    until = clock.now() + 0.05
+    while clock.now() < until:  # the loop's own idea of now is stale meanwhile
+        pass
+    due = clock.now() + 0.03
+    deadlines.add(due, "x")
+    assert done.wait(5)
+    assert fired[0] >= due
+
+
+def test_deadlines_of_one_tick_share_one_alarm():
+    clock = Clock()
+    deadlines = clock.deadlines(lambda now, items: None)
+    due = clock.now() + 100
+    for _ in range(1000):
+        deadlines.add(due, "x")
+    assert len(deadlines._alarms) == 1 and len(deadlines) == 1000
+    deadlines.stop()
+    assert len(deadlines) == 0
+
+
+def test_stopped_deadlines_do_not_fire():
+    clock, fired = VirtualClock(), []
+    deadlines = clock.deadlines(lambda now, items: fired.append(items))
+    deadlines.add(clock.now() + 1, "x")
+    deadlines.stop()
+    clock.advance(10)
+    assert fired == []
+
+
+def test_timeout_is_a_gevent_timeout_for_the_current_greenlet():
+    timeout = Clock().timeout(0.01)
+    with pytest.raises(gevent.Timeout) as caught:
+        gevent.sleep(5)
+    assert caught.value is timeout
+
+
+def test_virtual_time_stands_still_until_told():
+    clock = VirtualClock()
+    before = clock.now()
+    gevent.sleep(0.01)
+    assert clock.now() == before
+
+
+def test_virtual_alarms_ring_in_order_at_their_time():
+    clock, rung = VirtualClock(), []
+    start = clock.now()
+    for seconds in (3.0, 1.0, 2.0):
+        clock.alarm(seconds, lambda seconds=seconds: rung.append((seconds, clock.now() - start)))
+    clock.advance(2.5)
+    assert rung == [(1.0, 1.0), (2.0, 2.0)]
+
+
+def test_alarm_set_by_an_alarm_rings_in_the_same_advance():
+    clock, rung = VirtualClock(), []
+    clock.alarm(1, lambda: clock.alarm(1, lambda: rung.append(clock.now())))
+    start = clock.now()
+    clock.advance(5)
+    assert rung == [start + 2]
+
+
+def test_closed_virtual_alarm_stays_silent():
+    clock, rung = VirtualClock(), []
+    clock.alarm(1, lambda: rung.append(1)).close()
+    clock.advance(5)
+    assert rung == [] and clock.pending == 0
+
+
+def test_virtual_timeout_is_thrown_into_its_greenlet():
+    clock, result = VirtualClock(), []
+
+    def waits():
+        timeout = clock.timeout(30)
+        try:
+            gevent.sleep(1000)
+        except gevent.Timeout as caught:
+            result.append(caught is timeout)
+
+    greenlet = gevent.spawn(waits)
+    clock.advance(29)
+    assert result == []
+    clock.advance(2)
+    greenlet.join(1)
+    assert result == [True]

@@ -1,0 +1,310 @@
+"""The examples do what their docstrings say: each is run, as a program where sockets matter, on virtual time where waits do."""
+
+from __future__ import annotations
+
+import runpy
+import socket
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import gevent
+import pytest
+
+from sippet_gevent import Cancelled, Request, Stack
+
+pytest_plugins = ["tests.programs"]
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FILES = sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def example(name):
+    """Return what an example defines."""
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLES / name)))
+
+
+@pytest.fixture
+def phone():
+    """Make phones: stacks on free ports."""
+    phones = []
+
+    def make(core=None):
+        stack = Stack("udp:127.0.0.1:0", core=core).start()
+        phones.append(stack)
+        return stack
+
+    yield make
+    for stack in phones:
+        stack.stop()
+
+
+def contact(stack, user):
+    return f"<sip:{user}@{stack.addresses[0].removeprefix('udp:')}>"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_example_says_how_to_run_it(name):
+    text = (EXAMPLES / name).read_text()
+    assert text.startswith('"""')
+    assert f"sippet serve examples/{name}:" in text.split('"""')[1]
+
+
+# ---- hello
+
+
+def test_hello_rings_and_is_busy(sip):
+    asked = sip.ask(example("hello.py").hello, "INVITE sip:anything@example.com")
+    assert asked.statuses == [180]
+    sip.advance(3)
+    assert asked.statuses == [180, 486]
+
+
+def test_hello_takes_giving_up_for_an_answer(sip):
+    asked = sip.ask(example("hello.py").hello, "INVITE sip:anything@example.com")
+    asked.cancel()
+    assert asked.statuses == [180, 487]
+
+
+def test_hello_runs(serve, phone):
+    server = serve(f"{EXAMPLES / 'hello.py'}:stack")
+    alice = phone()
+    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+    call = alice.send(Request("INVITE", server.uri))
+    assert any(response.status == 180 for response in call)
+    call.cancel()
+    assert call.final(timeout=5).status == 487
+
+
+# ---- registrar and proxy
+
+
+def test_registrar_proxy_rings_all_phones_of_the_callee(serve, phone):
+    server = serve(f"{EXAMPLES / 'registrar_proxy.py'}:stack")
+    bob = f"sip:bob@127.0.0.1:{server.port}"
+    fates = []
+
+    def desk(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(20)
+        except Cancelled:
+            fates.append("the other phone was faster")
+            raise
+        return 486
+
+    def mobile(request, tx):
+        tx.respond(180)
+        tx.wait(0.1)
+        with tx.accept(body="v=0 mobile", content_type="application/sdp") as call:
+            fates.append("hung up" if call.wait(10) else "forgotten")
+
+    alice = phone()
+    for core in (desk, mobile):
+        one = phone(core)
+        answer = one.request("REGISTER", server.uri, to=f"<{bob}>", contact=contact(one, "bob"), timeout=5)
+        assert answer.status == 200
+    assert len(answer.contact) == 2
+
+    with alice.invite(bob, next_hop=server.uri, timeout=10) as call:
+        assert call.remote_body == b"v=0 mobile"
+        assert server.port in [route.uri.port for route in call.dialog.route_set]
+    with gevent.Timeout(5):
+        while len(fates) < 2:
+            gevent.sleep(0.01)
+    assert set(fates) == {"the other phone was faster", "hung up"}
+
+
+def test_registrar_proxy_is_no_open_relay(serve, phone):
+    server = serve(f"{EXAMPLES / 'registrar_proxy.py'}:stack")
+    bystander = phone(lambda request, tx: pytest.fail("relayed"))
+    alice = phone()
+    uri = contact(bystander, "bob").strip("<>")
+    assert alice.request("MESSAGE", uri, next_hop=server.uri, timeout=5).status == 404
+    assert alice.request("MESSAGE", uri, next_hop=server.uri, route=(f"<{uri};lr>",), timeout=5).status == 403
+    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+
+
+# ---- interactive voice response
+
+
+def test_ivr_answers_and_hangs_up(sip):
+    asked = sip.ask(example("ivr.py").answer, "INVITE sip:ivr@example.com")
+    assert asked.statuses == [180]
+    sip.advance(2)
+    assert asked.statuses == [180, 200]
+    assert b"a=inactive\r\n" in asked.response.body
+    sip.advance(9)
+    assert not asked.call.ended.is_set()
+    sip.advance(2)
+    assert asked.call.ended.is_set()
+
+
+def test_ivr_caller_may_hang_up_first(sip, caplog):
+    caplog.set_level("INFO")
+    asked = sip.ask(example("ivr.py").answer, "INVITE sip:ivr@example.com", from_="<sip:alice@example.com>;tag=1")
+    sip.advance(5)
+    asked.call.hangup()
+    sip.settle()
+    assert "sip:alice@example.com has hung up" in caplog.text
+
+
+def test_ivr_caller_may_give_up_while_it_rings(sip):
+    asked = sip.ask(example("ivr.py").answer, "INVITE sip:ivr@example.com")
+    asked.cancel()
+    assert asked.statuses == [180, 487]
+
+
+def test_ivr_runs(serve, phone):
+    server = serve(f"{EXAMPLES / 'ivr.py'}:stack")
+    with phone().invite(server.uri, timeout=10) as call:
+        assert call.remote_body.startswith(b"v=0\r\no=ivr 1 1 IN IP4 127.0.0.1\r\n")
+    server.wait_for("INFO +ivr: sip:anonymous@anonymous.invalid has hung up")
+
+
+# ---- a core that blocks
+
+HTTP = """
+import gevent
+from gevent.pywsgi import WSGIServer
+
+def answer(environ, start_response):  # http://HOST:PORT/SECONDS answers after so many seconds
+    gevent.sleep(float(environ["PATH_INFO"].strip("/")))
+    known = "bob" in environ["QUERY_STRING"]
+    start_response("200 OK" if known else "404 Not Found", [("Content-Type", "text/plain")])
+    return [b"sip:bob@192.0.2.4" if known else b""]
+
+server = WSGIServer(("127.0.0.1", 0), answer, log=None, error_log=None, backlog=4096)
+server.start()
+print("answers on port", server.server_port, "of HTTP")
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def backends(need, run, tmp_path):
+    """Start what blocking_core.py asks; returns the environment that tells it where: `backends(seconds)`."""
+    need("redis-server")
+
+    def start(seconds):
+        (tmp_path / "backend.py").write_text(HTTP)
+        port = run(sys.executable, "backend.py").wait_for(r"port (\d+) of HTTP")[1]
+        redis = run("redis-server", "--port", 0, "--unixsocket", tmp_path / "redis.sock", "--save", "")
+        redis.wait_for("eady to accept connections")
+        return {
+            "ROUTES": f"http://127.0.0.1:{port}/{seconds}",
+            "REDIS": f"unix://{tmp_path / 'redis.sock'}",
+            "CALLS": str(tmp_path / "calls.sqlite"),
+        }
+
+    return start
+
+
+def test_blocking_core_redirects_counts_and_writes_down(backends, serve, phone, tmp_path):
+    server = serve(f"{EXAMPLES / 'blocking_core.py'}:core", "--monkey", **backends(0))
+    alice = phone()
+    calls = [alice.request("INVITE", f"sip:{user}@127.0.0.1:{server.port}", timeout=9) for user in ("bob", "carol")]
+    assert [call.status for call in calls] == [302, 404]
+    assert str(calls[0].contact[0].uri) == "sip:bob@192.0.2.4"
+    more = [alice.request("INVITE", f"sip:bob@127.0.0.1:{server.port}", timeout=9).status for _ in range(9)]
+    assert more == [302] * 8 + [480]
+    with closing(sqlite3.connect(tmp_path / "calls.sqlite")) as database:
+        [(caller, target)] = database.execute("SELECT DISTINCT caller, target FROM calls")
+    assert (caller, target) == ("sip:anonymous@anonymous.invalid", "sip:bob@192.0.2.4")
+    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+
+
+def test_blocking_core_answers_500_while_redis_is_away(backends, serve, phone):
+    server = serve(f"{EXAMPLES / 'blocking_core.py'}:core", "--monkey", **{**backends(0), "REDIS": "unix:///nowhere.sock"})
+    alice = phone()
+    assert alice.request("INVITE", server.uri, timeout=9).status == 500
+    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+    server.wait_for("redis.exceptions.ConnectionError")
+
+
+BLOCKED = 1000
+BLOCKED_CORE = """
+import os
+import requests
+from sippet_gevent import Limits, Stack
+
+stack = Stack(limits=Limits(handlers=2000))
+
+@stack.on("MESSAGE")
+def ask(request, tx):
+    return requests.get(os.environ["ROUTES"], params={"callee": "bob"}, timeout=60).status_code
+"""
+
+
+class Wire:
+    """A bare UDP socket that sends requests to a port of this host."""
+
+    def __init__(self, port):
+        self.port = port
+        self.count = 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.settimeout(30)
+        self.here = f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def send(self, method):
+        self.count += 1
+        self.socket.send(
+            f"{method} sip:127.0.0.1:{self.port} SIP/2.0\r\nVia: SIP/2.0/UDP {self.here};branch=z9hG4bK{self.count}\r\n"
+            f"From: <sip:{self.here}>;tag=1\r\nTo: <sip:127.0.0.1>\r\nCall-ID: {self.count}@{self.here}\r\n"
+            f"CSeq: 1 {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+
+    def receive(self):
+        """Return the status of the next final response."""
+        while (status := int(self.socket.recv(4096)[8:11])) < 200:
+            pass  # 100 says after 3.5 s that somebody is at work (RFC 4320)
+        return status
+
+    def ask(self, method):
+        """Send a request; return the seconds until its 200."""
+        started = time.perf_counter()
+        self.send(method)
+        assert self.receive() == 200
+        return time.perf_counter() - started
+
+
+def resident(process):
+    """Memory of a process, in KB."""
+    text = Path(f"/proc/{process.pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(backends, serve, tmp_path):
+    (tmp_path / "blocked.py").write_text(BLOCKED_CORE)
+    server = serve("blocked.py:stack", "--monkey", **backends(5))
+    load, other = Wire(server.port), Wire(server.port)
+
+    def p99_of_options(count=400):
+        times = []
+        for _ in range(count):
+            times.append(other.ask("OPTIONS") * 1000)
+            time.sleep(0.002)
+        return sorted(times)[count * 99 // 100]
+
+    idle, empty = p99_of_options(), resident(server.process)
+    for _ in range(BLOCKED):
+        load.send("MESSAGE")
+        if load.count % 5 == 0:  # as fast as it takes them: the kernel's buffers are small on some machines
+            other.ask("OPTIONS")
+    assert server.stats()["handlers"] == BLOCKED
+    busy, full = p99_of_options(), resident(server.process)
+    assert server.stats()["handlers"] == BLOCKED, "they did not block long enough to measure"
+
+    assert {load.receive() for _ in range(BLOCKED)} == {200}
+    each = (full - empty) / BLOCKED
+    print(f"p99 of OPTIONS: {idle:.1f} ms idle, {busy:.1f} ms with {BLOCKED} blocked cores of {each:.1f} KB each")
+    assert busy < idle + 20
+    assert each < 64

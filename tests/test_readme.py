@@ -1,0 +1,231 @@
+"""README.md tells the truth: its Python runs, its map names every file, its links lead somewhere.
+
+Each Python block has a name in its opening line, ```python NAME, and is run by the tests below under this name.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import sippet_gevent
+from sippet_gevent import Cancelled, Stack
+from sippet_gevent.__main__ import EXAMPLES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+PACKAGE = ROOT / "sippet_gevent"
+BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```$", README, re.M | re.S))
+OFFER = b"v=0\r\n"
+
+
+def block(name, **names):
+    """Run a block in a module of its own that has these names already; return the module."""
+    module = {"__name__": f"readme_{name}", "offer": OFFER, **names}
+    exec(compile(BLOCKS[name], f"README.md, {name}", "exec"), module)
+    return SimpleNamespace(**module)
+
+
+def run_script(name):
+    """Run a block as a program; return what it prints. A warning of gevent's is an error."""
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", BLOCKS[name]]
+    path = {"PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=path).stdout
+
+
+# ---- the Python in it
+
+
+def test_every_python_block_is_run_by_a_test_here():
+    assert len(re.findall(r"^```py", README, re.M)) == len(BLOCKS)
+    source = Path(__file__).read_text("utf-8")
+    untested = [name for name in BLOCKS if f'block("{name}"' not in source and f'run_script("{name}"' not in source]
+    assert not untested
+
+
+TESTING = re.findall(r"^def (test_\w+)", BLOCKS["testing"], re.M)
+
+
+@pytest.mark.parametrize("name", TESTING)
+def test_testing_block_passes(sip, name):
+    getattr(block("testing", hello=block("hello").hello), name)(sip)
+
+
+def test_answering_block_answers_and_hangs_up(sip):
+    asked = sip.ask(block("answering").core, "INVITE sip:bob@example.com")
+    sip.advance(2)
+    assert asked.statuses == [180, 200]
+    assert asked.response.body == OFFER
+    sip.advance(61)
+    assert asked.call.ended.is_set()
+
+
+def test_answering_block_refuses_and_is_given_up_on(sip, capsys):
+    core = block("answering").core
+    assert sip.ask(core, "MESSAGE sip:bob@example.com").statuses == [405]
+    refused = sip.ask(core, "INVITE sip:bob@example.com", from_="<sip:spammer@example.com>;tag=1")
+    assert (refused.response.status, refused.response.reason) == (403, "Not You")
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    asked.cancel()
+    assert asked.statuses == [180, 487]
+    assert capsys.readouterr().out == "gave up\n"
+
+
+def test_calling_block_wakes_who_answers(sip, capsys):
+    heard = []
+    bob = sip.stack()
+
+    @bob.on("INVITE")
+    def answer(request, tx):
+        with tx.accept(body=OFFER) as call:
+            call.wait()
+
+    @bob.on("INFO")
+    def info(request, tx):
+        heard.append(request.body)
+        return 200
+
+    carol = sip.stack(lambda request, tx: 486)
+    uris = [f"sip:{stack.addresses[0].removeprefix('udp:')}" for stack in (bob, carol)]
+    sip.run(block("calling").wake_all, sip.client, [*uris, "sip:10.9.9.9"])
+    assert heard == [b"good morning"]
+    assert capsys.readouterr().out == "refused: 486 Busy Here\nnobody there\n"
+
+
+def bridged(sip, core):
+    sip.stack(core, host="192.0.2.20")
+    return sip.ask(block("bridging").bridge, "INVITE sip:bob@example.com", body=OFFER, content_type="application/sdp")
+
+
+def test_bridging_block_connects_and_disconnects(sip):
+    calls = []
+
+    def callee(request, tx):
+        tx.respond(183, body=b"v=0 early", content_type="application/sdp")
+        with tx.accept(body=b"v=0 callee") as call:
+            calls.append(call)
+            call.wait()
+
+    asked = bridged(sip, callee)
+    assert asked.statuses == [183, 200]
+    assert [(response.body, str(response.content_type)) for response in asked.responses] == [
+        (b"v=0 early", "application/sdp"),
+        (b"v=0 callee", "application/sdp"),
+    ]
+    assert calls[0].remote_body == OFFER
+    asked.call.hangup()
+    sip.settle()
+    assert calls[0].ended.is_set()
+
+
+def test_bridging_block_passes_a_refusal_on(sip):
+    assert bridged(sip, lambda request, tx: 486).statuses == [486]
+
+
+def test_bridging_block_passes_giving_up_on(sip):
+    fates = []
+
+    def callee(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(60)
+        except Cancelled:
+            fates.append("cancelled")
+            raise
+
+    asked = bridged(sip, callee)
+    asked.cancel()
+    assert asked.statuses == [180, 487]
+    assert fates == ["cancelled"]
+
+
+def test_forwarding_block_registers_and_forwards():
+    server = block("forwarding").stack
+    server.planned[0] = (server.planned[0][0], ("127.0.0.1", 0))  # a port that is free, not 5060
+    with server, Stack("udp:127.0.0.1:0", core=lambda request, tx: 299) as phone:
+        uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
+        here = f"<sip:bob@{phone.addresses[0].removeprefix('udp:')}>"
+        assert phone.request("MESSAGE", uri, timeout=5).status == 404
+        assert phone.request("REGISTER", uri, to=f"<{uri}>", contact=here, timeout=5).status == 200
+        assert phone.request("MESSAGE", uri, timeout=5).status == 299
+
+
+def test_patching_block_runs_without_a_warning():
+    assert run_script("patching") == ""
+
+
+def test_limits_block_prints_counters_that_the_readme_explains(capsys):
+    stats = block("limits").stack.stats()
+    assert capsys.readouterr().out == f"{stats}\n"
+    assert [name for name in stats if f"`{name}`" not in README] == []
+
+
+def test_header_block_prints_8():
+    assert run_script("header") == "8\n"
+
+
+def test_transport_block_talks_to_itself():
+    with block("transport").stack as stack:
+        assert stack.request("OPTIONS", "sip:127.0.0.1;transport=echo", timeout=5).status == 200
+
+
+def test_machines_block_draws_the_figures(capsys):
+    block("machines")
+    assert capsys.readouterr().out.count("starts ") == 4
+
+
+# ---- the rest of it
+
+
+def test_ladder_is_what_a_failed_test_shows(sip):
+    sip.ask(block("hello").hello, "INVITE sip:bob@example.com").cancel()
+    drawn = [line.rstrip() for line in sip.ladder().splitlines()]
+    assert "\n".join(drawn) in README
+
+
+def test_map_names_every_file_of_the_package_where_it_is():
+    lines = README.split("```\nsippet_gevent/\n")[1].split("```")[0].splitlines()
+    named, folder = set(), ""
+    for line in lines:
+        branch, name = re.match(r"([│├└─ ]*)(\S+)", line).groups()
+        if name.endswith("/"):
+            folder = name
+            continue
+        named.add((folder if branch.startswith("│") else "") + name)
+        assert len(line.split(name, 1)[1]) > 12 or name == "__init__.py", f"{line}: says nothing"
+    there = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.suffix in (".py", ".c", ".typed")}
+    assert named == there
+
+
+def test_links_lead_somewhere():
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", README, re.M)}
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    lost = [
+        link
+        for link in links
+        if not link.startswith("https://") and not (link[1:] in anchors if link.startswith("#") else (ROOT / link).exists())
+    ]
+    assert not lost
+
+
+def test_commands_are_those_of_the_help():
+    examples = [line.strip() for line in EXAMPLES.splitlines()[1:]]
+    assert [line for line in examples if f"\n    {line}\n" not in README] == []
+
+
+def test_it_opens_with_two_commands_that_set_themselves_up():
+    commands = re.findall(r"^    (python3 -m venv .*)$", README.split("\n## ")[0], re.M)
+    assert commands == [
+        "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/sippet serve",
+        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/python -m pytest",
+    ]
+
+
+def test_it_has_a_licence_and_a_changelog_of_this_version():
+    assert f"## [{sippet_gevent.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert "BSD 3-Clause" in (ROOT / "LICENSE").read_text("utf-8")

@@ -1,0 +1,191 @@
+"""Stack: addresses, start and stop, drain, what send() adds, who we are, statistics."""
+
+from __future__ import annotations
+
+import logging
+
+import gevent
+import pytest
+
+from sippet_gevent import URI, Core, InvalidValue, Request, Stack, Timers, TransportError
+from sippet_gevent.limits import Limits
+
+
+def ok(request, tx):
+    return 200
+
+
+@pytest.mark.parametrize("text", ["udp:127.0.0.1:5060", "127.0.0.1:5060", "udp:[::1]:5060", "udp:127.0.0.1", "udp:localhost:0"])
+def test_address_is_accepted(text):
+    Stack(text)
+
+
+@pytest.mark.parametrize("text", ["", "udp:", "carrier-pigeon:1.2.3.4:5060", "udp:1.2.3.4:99999", "udp:1.2.3.4:x", "udp:::1:5060"])
+def test_bad_address_is_an_invalid_value_that_quotes_it(text):
+    with pytest.raises(InvalidValue, match="address|65535"):
+        Stack(text)
+
+
+def test_started_plug_is_logged_in_the_ancestor_s_words(caplog):
+    with caplog.at_level(logging.INFO, "sippet_gevent.transport"), Stack("udp:127.0.0.1:0") as stack:
+        port = stack.engine.transports[0].local[1]
+    assert caplog.messages == [f"started plug 127.0.0.1:{port}/udp", f"stopped plug 127.0.0.1:{port}/udp"]
+
+
+def test_taken_port_is_a_transport_error_and_leaves_nothing_open():
+    with Stack("udp:127.0.0.1:0") as first:
+        second = Stack("udp:127.0.0.1:0", first.addresses[0])
+        with pytest.raises(TransportError, match="in use"):
+            second.start()
+        assert second.addresses == []
+
+
+def test_stack_can_be_started_again():
+    stack = Stack("udp:127.0.0.1:0")
+    for _ in range(2):
+        with stack:
+            assert len(stack.addresses) == 1
+
+
+def test_two_stacks_in_one_process_do_not_know_each_other():
+    with Stack("udp:127.0.0.1:0", core=ok) as one, Stack("udp:127.0.0.1:0", core=lambda r, t: 404) as other:
+        uris = [f"sip:{stack.addresses[0][4:]}" for stack in (one, other)]
+        assert other.request("OPTIONS", uris[0], timeout=5).status == 200
+        assert one.request("OPTIONS", uris[1], timeout=5).status == 404
+
+
+def test_listening_on_two_addresses_answers_from_each(sip):
+    with Stack("udp:127.0.0.1:0", "udp:127.0.0.1:0", core=ok) as stack, Stack("udp:127.0.0.1:0") as client:
+        for address in stack.addresses:
+            response = client.request("OPTIONS", f"sip:{address[4:]}", timeout=5)
+            assert response.flow.remote[1] == int(address.rpartition(":")[2])
+
+
+def test_serve_forever_returns_when_stopped_from_elsewhere():
+    stack = Stack("udp:127.0.0.1:0")
+    greenlet = gevent.spawn(stack.serve_forever)
+    gevent.sleep(0.01)
+    stack.stop()
+    greenlet.join(5)
+    assert greenlet.successful()
+
+
+def test_sending_before_start_is_a_transport_error():
+    with pytest.raises(TransportError, match="start"):
+        Stack("udp:127.0.0.1:0").request("OPTIONS", "sip:127.0.0.1")
+
+
+@pytest.mark.rfc("3261 8.1.1")
+def test_send_adds_what_a_request_must_have(sip):
+    seen = []
+    sip.ask(lambda request, tx: seen.append(request) or 200, "OPTIONS sip:bob@example.com")
+    request = seen[0]
+    assert request.max_forwards == 70
+    assert request.via[0].branch.startswith("z9hG4bK") and len(request.via[0].branch) == 7 + 32
+    assert request.from_.tag and request.to.tag is None
+    assert str(request.to.uri) == "sip:bob@example.com"
+    assert request.cseq.method == "OPTIONS" and request.call_id
+
+
+def test_send_leaves_what_the_request_has(sip):
+    seen = []
+    sip.ask(
+        lambda request, tx: seen.append(request) or 200,
+        "MESSAGE sip:bob@example.com",
+        from_="<sip:me@example.com>;tag=mine",
+        call_id="my-call",
+        max_forwards=5,
+        body="hi",
+    )
+    assert (seen[0].from_.tag, seen[0].call_id, seen[0].max_forwards, seen[0].body) == ("mine", "my-call", 5, b"hi")
+
+
+@pytest.mark.rfc("3261 8.1.1.8")
+def test_invite_gets_a_contact_that_reaches_us(sip):
+    seen = []
+    sip.ask(lambda request, tx: seen.append(request) or 486, "INVITE sip:bob@example.com")
+    assert str(seen[0].contact[0].uri) == "sip:10.0.0.100:5060"
+
+
+def test_core_may_be_a_class_an_instance_or_a_function(sip):
+    class Mine(Core):
+        def receive_request(self, request, tx):
+            return 299 if self.stack is not None else 500
+
+    for core in (Mine, Mine(), lambda request, tx: 299):
+        assert sip.ask(sip.stack(core), "OPTIONS sip:x@example.com").statuses == [299]
+
+
+def test_what_is_no_core_is_refused():
+    with pytest.raises(InvalidValue, match="is not a core"):
+        Stack(core=42)
+
+
+def test_own_addresses_and_domains_are_local(sip):
+    stack = sip.stack(host="10.0.0.1", domains=("example.com",))
+    assert stack.is_local(URI.parse("sip:10.0.0.1"))
+    assert stack.is_local(URI.parse("sip:bob@EXAMPLE.com"))
+    assert not stack.is_local(URI.parse("sip:10.0.0.1:5070"))
+    assert not stack.is_local(URI.parse("tel:+1"))
+
+
+def test_draining_stack_refuses_new_requests_with_503_and_retry_after(sip):
+    stack = sip.stack(ok)
+    stack.drain()
+    asked = sip.ask(stack, "OPTIONS sip:x@example.com")
+    assert asked.statuses == [503]
+    assert 1 <= asked.responses[0].retry_after.seconds <= 10
+
+
+def test_stop_with_a_timeout_lets_running_cores_finish(sip):
+    def slow(request, tx):
+        tx.wait(2)
+        return 200
+
+    stack = sip.stack(slow)
+    asked = sip.ask(stack, "OPTIONS sip:x@example.com")
+    stopping = gevent.spawn(stack.stop, 30)
+    sip.advance(1)
+    assert not stopping.ready()
+    sip.advance(2)
+    assert stopping.ready() and asked.statuses == [200]
+
+
+def test_stop_does_not_wait_for_ever(sip):
+    stack = sip.stack(lambda request, tx: tx.wait(20) or 200)
+    sip.ask(stack, "OPTIONS sip:x@example.com")
+    stopping = gevent.spawn(stack.stop, 3)
+    sip.advance(4)
+    assert stopping.ready()
+
+
+def test_stack_beyond_its_transactions_answers_503(sip):
+    stack = sip.stack(ok, limits=Limits(transactions=3))
+    assert [sip.ask(stack, "OPTIONS sip:x@example.com").statuses for _ in range(4)] == [[200]] * 3 + [[503]]
+
+
+def test_stats_count_what_became_of_each_message(sip):
+    stack = sip.stack(ok)
+    sip.ask(stack, "OPTIONS sip:x@example.com")
+    stats = stack.stats()
+    assert (stats["received"], stats["delivered"], stats["server_transactions"]) == (1, 1, 1)
+    sip.advance(40)
+    assert stack.stats()["server_transactions"] == 0
+
+
+def test_timers_are_the_stack_s_own(sip):
+    stack = sip.stack(ok, timers=Timers(t1=0.1))
+    sip.ask(stack, "OPTIONS sip:x@example.com")
+    sip.advance(6.5)
+    assert stack.stats()["server_transactions"] == 0
+
+
+def test_request_object_of_yours_is_sent_as_it_is(sip):
+    seen = []
+    server = sip.stack(lambda request, tx: seen.append(request) or 200)
+    request = Request("NOTIFY", "sip:x@10.0.0.2", subject="hello")
+    request.headers["X-Odd"] = "kept"
+    tx = sip.client.send(request, next_hop="sip:10.0.0.2")
+    assert sip.run(tx.final).status == 200
+    assert (seen[0].subject, seen[0].headers["x-odd"]) == ("hello", "kept")
+    assert server.stats()["delivered"] == 1

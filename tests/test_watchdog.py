@@ -1,0 +1,37 @@
+"""Watchdog: code that blocks the loop is counted and named."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import gevent
+
+from sippet_gevent.watchdog import Watchdog
+
+
+def block_the_loop(seconds):
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+def test_blocked_loop_is_counted_once_and_its_line_is_logged(caplog):
+    watchdog = Watchdog(lag=0.05)
+    watchdog.start()
+    with caplog.at_level(logging.WARNING, "sippet_gevent.core"):
+        gevent.sleep(0.12)
+        block_the_loop(0.4)
+        gevent.sleep(0.12)
+    watchdog.stop()
+    assert watchdog.blocked == 1
+    assert "block_the_loop" in watchdog.last_stack
+    assert "block_the_loop" in caplog.text
+
+
+def test_waiting_greenlets_do_not_block_the_loop():
+    watchdog = Watchdog(lag=0.25)
+    watchdog.start()
+    gevent.sleep(0.6)
+    watchdog.stop()
+    assert watchdog.blocked == 0

@@ -1,0 +1,104 @@
+"""One server under test: a child process in a session of its own, pinned to a core, with its CPU time and memory."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+CPU_CLOCK = 2               # CPUCLOCK_SCHED, see clock_getcpuclockid(3)
+
+
+class ServerError(Exception):
+    """The server did not start, or died."""
+
+
+class Server:
+    def __init__(self, name, command, *, environment=None, core=None, pipes=False):
+        self.name = name
+        self.command = [*pinned_to(core), *(str(word) for word in command)]
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+        self.pipes = pipes
+        self.process = None
+        self.log = tempfile.TemporaryFile()     # noqa: SIM115  it lives as long as the server
+
+    def start(self):
+        pipe = subprocess.PIPE if self.pipes else None
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, start_new_session=True,
+            stdin=pipe or subprocess.DEVNULL, stdout=pipe or self.log, stderr=self.log,
+        )
+
+    def wait_ready(self, probe, timeout=30.0):
+        """Call `probe()` until it is true; raise ServerError when the process ends or the time is up."""
+        end = time.monotonic() + timeout
+        while not probe():
+            if self.process.poll() is not None:
+                raise ServerError(f"{self.name} ended with status {self.process.returncode}: {self.last_words()}")
+            if time.monotonic() > end:
+                raise ServerError(f"{self.name} does not answer after {timeout:.0f} s: {self.last_words()}")
+            time.sleep(0.2)
+
+    def last_words(self):
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def pids(self):
+        """Every living process of the server: those of its session."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if int(fields[3]) == self.process.pid:
+                    found.append(int(entry))
+        return found
+
+    def cpu(self):
+        """User and system CPU seconds of all processes and all their threads, to the nanosecond."""
+        return sum(time.clock_gettime((~pid << 3) | CPU_CLOCK) for pid in self.pids())
+
+    def rss(self):
+        """Resident bytes of the main process."""
+        pages = int(Path("/proc", str(self.process.pid), "statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self):
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            for pid in self.pids():
+                os.kill(pid, 9)
+            self.process.wait()
+        self.log.close()
+
+
+def stop_on_sigterm():
+    """Let SIGTERM unwind this process like an exception, so that no server outlives it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def cores():
+    """One core for the server and one for the load, or (None, None) where there is but one or no taskset."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return (allowed[0], allowed[1]) if len(allowed) > 1 and shutil.which("taskset") else (None, None)
+
+
+def pinned_to(core):
+    """The words before a command that keep it on one core."""
+    return [] if core is None else ["taskset", "-c", str(core)]
+
+
+def python(*words):
+    return [sys.executable, *words]

@@ -1,0 +1,42 @@
+"""The stateful OPTIONS server of ours: a transaction for each request, a core that answers 200.
+
+With --stats it prints `stack.stats()` as one line of JSON for each line on its standard input, and ends with it.
+"""
+
+import argparse
+import json
+import sys
+
+import gevent
+from gevent.fileobject import FileObjectPosix
+
+from sippet_gevent import Stack, Timers, implementation
+
+
+def print_stats(stack):
+    for _ in FileObjectPosix(sys.stdin.fileno(), "rb", close=False):
+        print(json.dumps(stack.stats()), flush=True)
+    stack.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("port", type=int, help="UDP port on 127.0.0.1")
+    parser.add_argument("--stats", action="store_true", help="answer each line of standard input with the statistics")
+    parser.add_argument("--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)")
+    options = parser.parse_args()
+
+    stack = Stack(f"udp:127.0.0.1:{options.port}", timers=Timers(j=options.linger))
+
+    @stack.on("OPTIONS")
+    def answer(request, tx):
+        return 200
+
+    if options.stats:
+        gevent.spawn(print_stats, stack)
+    print(f"uas ready, {implementation}", file=sys.stderr, flush=True)
+    stack.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

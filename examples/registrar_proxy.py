@@ -1,0 +1,27 @@
+"""A registrar and proxy: phones register, and call each other by name; all of a user's phones ring at once.
+
+    sippet serve examples/registrar_proxy.py:stack --listen udp:192.0.2.10:5060
+
+Instead of 192.0.2.10 write an address of yours; it is the registrar, the domain and the proxy in your phones' settings.
+`sippet serve` without a core runs much the same.
+"""
+
+from sippet_gevent import Location, Registrar, Stack, forward
+
+stack = Stack()
+location = Location(stack.clock.now)
+
+stack.on("REGISTER")(Registrar(location))
+
+
+@stack.on()
+def route(request, tx):
+    """Serve all other methods."""
+    if request.route:  # within a call: along the way we put into its Record-Route, but never to somewhere else
+        return forward(request, tx) if stack.is_local(request.route[0].uri) else 403
+    if request.method == "OPTIONS" and stack.is_local(request.uri) and not request.uri.user:
+        return 200
+    targets = location.lookup(request.uri)
+    if not targets:
+        return 404
+    return forward(request, tx, *targets, record_route=request.method == "INVITE")

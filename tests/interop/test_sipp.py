@@ -1,0 +1,199 @@
+"""SIPp calls a core of ours, and calls itself through our proxy; SIPp judges. Loads are short; LOAD=20 runs the goals."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.programs"]
+
+HERE = Path(__file__).parent
+
+GOAL = float(os.environ.get("LOAD", "0"))
+"""Seconds for which the loads run at the rates that are the goal; 0 is a suite's short run."""
+
+
+def free_port():
+    """Return a UDP port that nobody uses. SIPp cannot tell which one it took."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_taken(port):
+    """Wait until somebody listens on a UDP port of this host."""
+    deadline = time.monotonic() + 20
+    while f"0100007F:{port:04X} " not in Path("/proc/net/udp").read_text():
+        assert time.monotonic() < deadline, f"nobody listens on {port}"
+        time.sleep(0.01)
+
+
+BAD = ("FailedCall", "OutOfCallMsgs", "DeadCallMsgs", "FatalErrors")
+"""SIPp's counters that must be 0: calls that went wrong, and messages that belong to none or to one that has ended."""
+
+SHOWN = ("SuccessfulCall", "FailedCall", "FailedUnexpectedMessage", "OutOfCallMsgs", "DeadCallMsgs", "Retransmissions")
+
+
+class SIPp:
+    """A running SIPp."""
+
+    def __init__(self, run, folder, arguments, port):
+        self.statistics = folder / f"{port}.{time.monotonic_ns()}.csv"
+        self.errors = self.statistics.with_suffix(".err")
+        traces = ("-trace_stat", "-fd", "1", "-stf", self.statistics, "-trace_err", "-error_file", self.errors)
+        self.program = run("sipp", *arguments, "-i", "127.0.0.1", "-bind_local", "-p", port, "-nostdin", *traces)
+
+    @property
+    def counts(self):
+        """The last line of its statistics."""
+        with self.statistics.open(newline="") as file:
+            *_, last = csv.DictReader(file, delimiter=";")
+        return {name.removesuffix("(C)"): value for name, value in last.items() if name and name.endswith("(C)")}
+
+    def wait_for_success(self, calls, seconds=20.0):
+        """Wait for its end; every call must have gone as its scenario says."""
+        code = self.program.wait(seconds)
+        errors = self.errors.read_text("utf-8", "replace") if self.errors.exists() else ""
+        counts = self.counts
+        print(self.program, {name: counts[name] for name in SHOWN})
+        assert code == 0, errors
+        assert int(counts["SuccessfulCall"]) == calls
+        assert {name: counts[name] for name in BAD} == dict.fromkeys(BAD, "0"), errors
+
+
+@pytest.fixture
+def sipp(need, run, tmp_path):
+    """Start SIPp: `sipp("caller", to=server.uri)`. The scenario is one of ours, or one of its own."""
+    need("sipp")
+
+    def start(scenario, *arguments, to=None, port=None, calls=1):
+        file = scenario if isinstance(scenario, Path) else HERE / f"{scenario}.xml"
+        which = ["-sf", file] if file.exists() else ["-sn", scenario]
+        where = [to.removeprefix("sip:")] if to else []
+        program = SIPp(run, tmp_path, [*which, *where, "-m", calls, *arguments], port or free_port())
+        if not to:
+            wait_until_taken(port)
+        return program
+
+    return start
+
+
+@pytest.fixture
+def register(sipp):
+    """Register a user at a server: `register("bob", server)` returns the port of the phone."""
+
+    def register(user, server):
+        port = free_port()
+        sipp("register", "-s", user, to=server.uri, port=port).wait_for_success(1)
+        return port
+
+    return register
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Make the scenario of a caller that is refused with this status."""
+
+    def make(status):
+        path = tmp_path / f"caller_gets_{status}.xml"
+        path.write_text((HERE / "caller_is_refused.xml").read_text().replace('"486"', f'"{status}"'))
+        return path
+
+    return make
+
+
+# ---- a core that answers
+
+
+def test_sipp_calls_a_core_that_answers(sipp, serve):
+    rate, seconds = (500, GOAL) if GOAL else (100, 3)
+    server = serve(f"{HERE / 'cores.py'}:answering")
+    calls = int(rate * seconds)
+    sipp("uac", "-r", rate, to=server.uri, calls=calls).wait_for_success(calls, 20 + seconds)
+    stats = server.wait_until_empty(60)
+    assert stats["delivered"] + stats.get("absorbed", 0) == stats["received"]
+    assert stats["delivered"] == 3 * calls
+
+
+# ---- two phones and the proxy between them
+
+
+def test_sipp_users_call_each_other_through_the_default_server(sipp, serve, register):
+    rate, seconds = (100, GOAL) if GOAL else (50, 3)
+    server = serve()
+    register("alice", server)
+    bob = register("bob", server)
+    calls = int(rate * seconds)
+    callee = sipp("callee", port=bob, calls=calls)
+    sipp("caller", "-s", "bob", "-d", 200, "-r", rate, to=server.uri, calls=calls).wait_for_success(calls, 20 + seconds)
+    callee.wait_for_success(calls)
+
+
+def test_no_transaction_is_left_when_calls_have_gone_through_the_proxy(sipp, serve, register):
+    server = serve(f"{HERE / 'cores.py'}:proxy")
+    callee = sipp("callee", port=register("bob", server), calls=20)
+    sipp("caller", "-s", "bob", "-d", 10, "-r", 20, to=server.uri, calls=20).wait_for_success(20)
+    callee.wait_for_success(20)
+    server.wait_until_empty()
+
+
+def test_caller_hears_that_the_callee_is_busy(sipp, serve, register, refused):
+    server = serve(f"{HERE / 'cores.py'}:proxy")
+    callee = sipp("callee_refuses", port=register("bob", server))
+    sipp(refused(486), "-s", "bob", to=server.uri).wait_for_success(1)
+    callee.wait_for_success(1)
+    server.wait_until_empty()
+
+
+def test_caller_cancels_while_it_rings(sipp, serve, register):
+    server = serve(f"{HERE / 'cores.py'}:proxy")
+    callee = sipp("callee_is_cancelled", port=register("bob", server))
+    sipp("caller_cancels", "-s", "bob", to=server.uri).wait_for_success(1)
+    callee.wait_for_success(1)
+    server.wait_until_empty()
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_caller_gets_408_when_the_callee_is_silent(sipp, serve, register, refused):
+    server = serve(f"{HERE / 'cores.py'}:proxy")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", register("bob", server)))
+        sipp(refused(408), "-s", "bob", to=server.uri).wait_for_success(1)
+    server.wait_until_empty()
+
+
+@pytest.mark.rfc("3261 16.8")
+def test_callee_who_rings_for_ever_is_cancelled_and_the_caller_gets_408(sipp, serve, register, refused):
+    server = serve(f"{HERE / 'cores.py'}:proxy")
+    callee = sipp("callee_is_cancelled", port=register("bob", server))
+    sipp(refused(408), "-s", "bob", to=server.uri).wait_for_success(1)
+    callee.wait_for_success(1)
+    server.wait_until_empty()
+
+
+def test_caller_of_somebody_unknown_gets_404(sipp, serve, refused):
+    server = serve(f"{HERE / 'cores.py'}:proxy")
+    sipp(refused(404), "-s", "nobody", to=server.uri).wait_for_success(1)
+    server.wait_until_empty()
+
+
+# ---- sippet ping
+
+
+def test_ping_is_answered_by_sipp(sipp, sippet):
+    port = free_port()
+    sipp("uas", "-aa", port=port)
+    ended = sippet("ping", f"sip:127.0.0.1:{port}")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("200 OK  ")
+    assert f"from 127.0.0.1:{port}" in ended.stdout
+
+
+def test_ping_is_answered_by_sippet(serve, sippet):
+    ended = sippet("ping", serve().uri)
+    assert (ended.returncode, ended.stdout[:6]) == (0, "200 OK")

@@ -23,10 +23,10 @@ from .message.uri import normal_host
 from .message.values import Via
 from .transaction.keys import acknowledges, client_key, merge_key, server_key
 from .transaction.machines import (
-    INVITE_SERVER,
-    NON_INVITE_SERVER,
     DELIVER,
     FAIL,
+    INVITE_SERVER,
+    NON_INVITE_SERVER,
     PROCEEDING,
     RECV_ACK,
     RECV_REQUEST,
@@ -197,10 +197,10 @@ class Engine:
         host, port = flow.remote
         if essentials.has_rport:
             headers = request.headers
-            for at, line in enumerate(headers.lines):
-                if line[0] == "Via":
-                    break
-            head, found, tail = line[1].partition(";rport")
+            at = 0
+            while headers.lines[at][0] != "Via":
+                at += 1
+            head, found, tail = headers.lines[at][1].partition(";rport")
             if found and tail[:1] in _PLAIN_END and not essentials.has_received and "," not in head and '"' not in head:
                 headers.set_line(at, f"{head};rport={port};received={host}{tail}")
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import logging
 import re
 from collections.abc import Callable
@@ -18,12 +17,13 @@ from .core.routing import MAX_FORWARDS, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back
 from .engine import Engine
-from .errors import InvalidValue, Reject, SIPError, TransactionTimeout, TransportError
+from .errors import InvalidValue, Reject, TransportError
 from .limits import Limits
 from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response
 from .message.uri import URI, normal_host
-from .message.values import CSeq, NameAddr, Via
+from .message.values import CSeq, NameAddr
+from .transaction.machines import CALLING, PROCEEDING, TRYING
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
@@ -171,8 +171,9 @@ class Stack:
     def active(self) -> int:
         """What a drain waits for: transactions without final response, cores that run, calls."""
         engine = self.engine
-        open_ = sum(tx.state in ("calling", "trying", "proceeding") for table in (engine.clients, engine.servers) for tx in table.values())
-        return open_ + engine.workers.busy + len(self.calls)
+        transactions = [*engine.clients.values(), *engine.servers.values()]
+        unanswered = sum(tx.state in (CALLING, TRYING, PROCEEDING) for tx in transactions)
+        return unanswered + engine.workers.busy + len(self.calls)
 
     def stats(self) -> dict[str, Any]:
         """Return counters and gauges as one dict: what became of the messages received, and what is alive now."""

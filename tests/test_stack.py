@@ -20,7 +20,7 @@ def test_address_is_accepted(text):
     Stack(text)
 
 
-@pytest.mark.parametrize("text", ["", "udp:", "carrier-pigeon:1.2.3.4:5060", "udp:1.2.3.4:99999", "udp:1.2.3.4:x", "udp:::1:5060"])
+@pytest.mark.parametrize("text", ["", "udp:", "pigeon:1.2.3.4:5060", "udp:1.2.3.4:99999", "udp:1.2.3.4:x", "udp:::1:5060"])
 def test_bad_address_is_an_invalid_value_that_quotes_it(text):
     with pytest.raises(InvalidValue, match="address|65535"):
         Stack(text)

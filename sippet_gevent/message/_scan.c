@@ -176,7 +176,8 @@ static int add_field(PyObject *fields, PyObject *name, PyObject *value)
 }
 
 /* Add one header line, from `at` to `end`, to lines and fields. */
-static int add_line(PyObject *data, const char *begin, const char *at, const char *end, int folded, PyObject *lines, PyObject *fields)
+static int add_line(PyObject *data, const char *begin, const char *at, const char *end, int folded, int crlf,
+                    PyObject *lines, PyObject *fields)
 {
     const char *colon = at;
     while (colon < end && is_token[(unsigned char)*colon])
@@ -209,6 +210,11 @@ static int add_line(PyObject *data, const char *begin, const char *at, const cha
     }
     int as_usual = exact && !folded && name_end == colon && value_at == colon + 2 && colon[1] == ' ' && value_end == end;
     PyObject *line = PyUnicode_DecodeUTF8(at, as_usual ? 0 : end - at, "surrogateescape"); /* "" is a constant */
+    if (line && folded && !crlf) { /* so that it goes out as a fold, not as a bare LF */
+        PyObject *broken = line;
+        line = PyObject_CallMethod(broken, "replace", "ss", "\n", "\r\n");
+        Py_DECREF(broken);
+    }
     PyObject *entry = line ? PyTuple_New(3) : NULL;
     int result = -1;
     if (entry) {
@@ -282,7 +288,7 @@ static PyObject *scan(PyObject *module, PyObject *const *args, Py_ssize_t count_
             failed(MANY_LINES, data, line - begin);
             goto done;
         }
-        if (add_line(data, begin, line, end, folded, lines, fields))
+        if (add_line(data, begin, line, end, folded, crlf, lines, fields))
             goto done;
     }
     result = PyTuple_New(4);
@@ -395,8 +401,8 @@ static int is_plain_uri(const char *at, const char *stop)
     at = read_host(host, stop);
     if (!at || !read_port(&at, stop))
         return 0;
-    while (at < stop) {
-        if (*at++ != ';')
+    for (int n = 0; at < stop; n++) {
+        if (*at++ != ';' || n == MOST_PARAMETERS)
             return 0;
         const char *name = at;
         while (at < stop && (is_alnum(*at) || *at == '-' || *at == '.'))
@@ -518,7 +524,9 @@ static PyObject *plain(PyObject *module, PyObject *fields)
     /* the transaction key: branch host:port method, see essentials.py */
     PyObject *key = NULL;
     Py_ssize_t branch_length = via[0].length, host_length = host_end - host, method_length = stop - method;
-    if (branch_length > 7 && !memcmp(via[0].at, "z9hG4bK", 7) && branch_length + host_length + method_length < LONGEST_KEY - 16) {
+    if (branch_length + host_length + method_length >= LONGEST_KEY - 16)
+        Py_RETURN_NONE;
+    if (branch_length > 7 && !memcmp(via[0].at, "z9hG4bK", 7)) {
         char text[LONGEST_KEY], number[8], *out = text;
         int is_ack = method_length == 3 && !memcmp(method, "ACK", 3);
         memcpy(out, via[0].at, branch_length);

@@ -10,12 +10,14 @@ import re
 from typing import Any, NamedTuple
 
 from ..errors import ParseError
-from .grammar import PLAIN_NAME_ADDR, PLAIN_VIA
+from .grammar import PLAIN_NAME_ADDR, PLAIN_VIA, split
 from .headers import Headers
-from .message import Message
-from .scan import Fields
 from .identifiers import MAGIC_COOKIE
+from .message import Message
+from .parameters import PARAMETERS
+from .scan import Fields
 from .uri import normal_host, parse_uri
+from .values import Via
 
 METHODS = frozenset(
     "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()
@@ -75,8 +77,13 @@ def plain(fields: Fields) -> Essentials | None:
         return None
     if not (via and from_ and to and cseq and call_id):
         return None
-    parse_uri(from_[3]), parse_uri(to[3])
     transport, host, digits, tail = via.groups()
+    if max(tail.count(";"), from_[4].count(";"), to[4].count(";")) > PARAMETERS:
+        return None
+    try:
+        parse_uri(from_[3]), parse_uri(to[3])
+    except ParseError:
+        return None
     port = None if digits is None else int(digits)
     if port is not None and not 0 < port < 65536:
         return None
@@ -125,10 +132,7 @@ def thorough(headers: Headers) -> Essentials:
             raise ParseError("missing", header=name)
         if type(value) is not str:
             raise ParseError("stands twice", header=name, value=value)
-    vias: Any = headers.typed(Message.via)
-    if not vias:
-        raise ParseError("empty", header="Via")
-    via = vias[0]
+    via = _top_via(headers)
     cseq: Any = headers.typed(Message.cseq)
     from_: Any = headers.typed(Message.from_)
     to: Any = headers.typed(Message.to)
@@ -146,6 +150,16 @@ def thorough(headers: Headers) -> Essentials:
         cseq.method,
         transaction_key(via.transport, via.host, via.port, via.branch, cseq.method),
     )
+
+
+def _top_via(headers: Headers) -> Via:
+    """Read the first Via line alone: those below it are for the hops that wrote them."""
+    try:
+        top, *_ = [Via.parse(text) for text in split(headers["Via"], ",")]
+        return top
+    except ParseError as error:
+        error.header = "Via"
+        raise
 
 
 def essentials_of(message: Any) -> Essentials:

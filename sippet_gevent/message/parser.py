@@ -63,7 +63,7 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
     except ParseError as error:
         raise _answerable(error, data, limits) from None
     headers = Headers(lines, fields)
-    if start_line[:4] == "SIP/":
+    if start_line[:4].upper() == "SIP/":
         return _response(start_line, headers, data, at)
     return _request(start_line, headers, data, at, limits)
 
@@ -152,8 +152,8 @@ def _body(headers: Headers, data: bytes, at: int) -> bytes:
 def _bad_start(start_line: str, headers: Headers) -> ParseError:
     error = ParseError("start line is not METHOD URI SIP/2.0 with single blanks", value=start_line)
     method = start_line.split(" ", 1)[0]
-    version = start_line.rsplit(" ", 1)[-1]
-    if is_token(method) and "Via" in headers and (_VERSION(version) or _VERSION(start_line.split()[-1] if start_line.split() else "")):
+    version = start_line.rstrip().rsplit(" ", 1)[-1]
+    if is_token(method) and "Via" in headers and _VERSION(version.strip()):
         error.request = Request.read(method, "", headers, b"")
     return error
 

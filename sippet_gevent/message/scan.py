@@ -152,6 +152,8 @@ def _add_line(line: str, folded: bool, line_break: str, lines: list[Line], field
     known = canonical(spelled)
     stripped = value.strip(" \t")
     as_usual = not folded and name == known and value == " " + stripped
+    if folded and line_break == "\n":
+        line = line.replace("\n", "\r\n")  # so that it goes out as a fold, not as a bare LF
     lines.append((known, stripped, "" if as_usual else line))
     _add_field(fields, known, stripped)
     return True

@@ -289,8 +289,8 @@ class Valued(NamedTuple):
             return cls(value + bracket, _tail(tail))
         value, semicolon, tail = text.partition(";")
         value = value.strip(BLANKS)
-        if not value:
-            raise ParseError("empty value", value=text)
+        if not _VALUED(value) or (value[0] == '"' and not is_quoted(value)):
+            raise ParseError("not a token, a quoted text or a <URI>", value=text)
         return cls(value, Parameters.parse(semicolon + tail))
 
     def __str__(self) -> str:

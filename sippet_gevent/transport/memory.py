@@ -23,7 +23,7 @@ class Carried(NamedTuple):
 
 
 class Network:
-    """Carries datagrams between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to 1, times in seconds of the clock.
+    """Carries datagrams between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to 1, times in seconds.
 
     `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds a datagram back for
     another `delay + jitter`. The same seed does the same things. `trace` is all that was sent; `on_send` sees it too.

@@ -103,13 +103,7 @@ def test_a_refused_request_with_a_via_can_be_answered(name):
     assert not unanswered
 
 
-# Reported to the lead: the raw text of a folded line of a message with bare LFs keeps its LF (scan.py and _scan.c).
-LF_FOLD = pytest.mark.xfail(
-    strict=True, reason="kamailio-misc/raw/bad_via1.sip: a folded Via of a bare-LF message is echoed with its LF"
-)
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=LF_FOLD) if name == "kamailio-misc" else name for name in SETS])
+@pytest.mark.parametrize("name", SETS)
 def test_every_answer_to_a_broken_request_is_well_framed(name):
     broken = []
     for row in corpus.rows_of(name):

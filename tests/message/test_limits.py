@@ -301,9 +301,6 @@ def test_a_status_line_that_is_none_has_nobody_to_answer(start):
     assert error_of(corpus.message(start=start)).request is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reported: parser.py takes 'sip/2.0 200 OK' for a request, so the engine would answer a response"
-)
 def test_a_status_line_in_lower_case_has_nobody_to_answer():
     assert error_of(corpus.message(start="sip/2.0 200 OK")).request is None
 

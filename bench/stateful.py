@@ -55,12 +55,16 @@ def search_path():
     return os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
-def kamailio(port):
+def kamailio(port, *more):
     # -DD: fork the worker and the timers, but stay in the foreground
     return [
         shutil.which("kamailio", path=search_path()), "-f", BENCH / "kamailio.cfg", "-l", f"udp:127.0.0.1:{port}",
-        "-m", "2048", "-x", "tlsf", "-DD", "-E",
+        "-m", "2048", "-DD", "-E", *more,
     ]
+
+
+def tuned_kamailio(port):
+    return kamailio(port, "-x", "tlsf", "-A", "TUNED")
 
 
 #            command, environment, why it cannot run
@@ -69,6 +73,7 @@ SERVERS = {
     "ours":     (lambda port: python(BENCH / "uas.py", port), COMPILED, lambda: missing_ours(COMPILED, "c")),
     "pure":     (lambda port: python(BENCH / "uas.py", port), PURE, lambda: missing_ours(PURE, "python")),
     "kamailio": (kamailio, {}, missing_kamailio),
+    "tuned":    (tuned_kamailio, {}, missing_kamailio),
 }
 
 

@@ -127,16 +127,15 @@ class Engine:
                     self.answer(request, reply, refusal)
                     return
             self.counters.delivered += 1
-            tx = self._new_server(request, key, reply)
+            tx = self._new_server(request, key, reply, method == "INVITE")
             if merge is not None:
                 tx.merge = merge
                 self.merged[merge] = key
             self.serve(request, tx)
 
-    def _new_server(self, request: Request, key: str, flow: Flow) -> Transaction:
+    def _new_server(self, request: Request, key: str, flow: Flow, is_invite: bool) -> Transaction:
         """Start a server transaction. Its first deadline is kept from when its greenlet yields, or it is driven."""
-        machine = INVITE_SERVER if request.method == "INVITE" else NON_INVITE_SERVER
-        tx = Transaction(machine, key, request, reliable=flow.transport.reliable, timers=self.timers)
+        tx = Transaction(INVITE_SERVER if is_invite else NON_INVITE_SERVER, key, request, reliable=flow.transport.reliable, timers=self.timers)
         tx.flow = flow
         self.servers[key] = tx
         tx.start(self._now())
@@ -160,7 +159,7 @@ class Engine:
         """A CANCEL belongs to the INVITE with its branch and sent-by, come from the same address (§9.2)."""
         invite = self.servers.get(server_key(cancel, "INVITE"))
         self.counters.answered += 1
-        tx = self._new_server(cancel, key, flow)
+        tx = self._new_server(cancel, key, flow, False)
         if invite is None or invite.flow.transport is not flow.transport or invite.flow.remote[0] != flow.remote[0]:
             self.respond(tx, cancel.response(481))
             return

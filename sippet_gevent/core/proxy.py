@@ -164,12 +164,9 @@ def prepare(
     stack: Any, request: Request, target: Target | None, next_hop: URI | str | None, headers: dict[str, Any]
 ) -> Request:
     """Return the copy to send on: own Route taken off, one hop less, a binding's Path on its way, `headers` set (§16.6)."""
-    path = ()
-    if isinstance(target, Binding):
-        target, path = target.uri, target.path
-    copy = forwarded(request, target, stack.is_local)
-    if path:
-        copy.route = (*path, *copy.route)  # RFC 3327 §5.4
+    copy = forwarded(request, target.uri if isinstance(target, Binding) else target, stack.is_local)
+    if isinstance(target, Binding) and target.path:
+        copy.route = (*target.path, *copy.route)  # RFC 3327 §5.4
     copy._set(headers)
     if target is None and next_hop is None and not copy.route and stack.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ParseError, SIPError, TransactionTimeout
+from ..errors import ParseError, TransactionTimeout
 from ..message.message import Request, Response
 from .inbox import Inbox
 

@@ -11,6 +11,7 @@ import gevent
 from ..errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from ..transaction.machines import SEND_NOTHING
+from ..transaction.transaction import SENT
 from .inbox import Inbox
 from .routing import unsupported
 
@@ -51,10 +52,14 @@ class ServerTransaction:
     `cancelled` tells that the caller gave up. Its To tag is the request's: one for all responses.
     """
 
-    __slots__ = (
-        "_cancel_raised", "_failure", "_inbox", "answered", "call", "cancelled", "context", "parked",
-        "provisional", "request", "stack", "transaction",
-    )  # fmt: skip
+    # What most requests never need stands in the class: one of these is made for each request.
+    answered = provisional = 0
+    cancelled = _cancel_raised = False
+    parked: Any = None
+    context: Any = None
+    call: Any = None
+    _failure: Exception | None = None
+    _inbox: Inbox | None = None
 
     def __init__(self, stack: Any, request: Request, transaction: Any) -> None:
         self.stack = stack
@@ -62,13 +67,6 @@ class ServerTransaction:
         self.transaction = transaction
         if transaction is not None:  # None for an ACK, which has none (§17)
             transaction.user = self
-        self.answered = self.provisional = 0
-        self.cancelled = self._cancel_raised = False
-        self._failure: Exception | None = None
-        self._inbox: Inbox | None = None
-        self.parked: Any = None
-        self.context: Any = None
-        self.call: Any = None
 
     @property
     def flow(self) -> Any:
@@ -130,13 +128,13 @@ class ServerTransaction:
             if self.call is not None and status < 300 and request.method == "UPDATE":
                 self.call.dialog.refresh(request)
 
-    def finish(self, status: int, response: Response) -> None:
-        """Send the final response; only the transaction's record stays."""
+    def finish(self, status: int, response: Response | bytes) -> None:
+        """Send the final response, whole or formatted; only the transaction's record stays."""
         transaction = self.transaction
         if status == 408 and self.request.method != "INVITE":  # RFC 4320 §4.2: such an answer comes too late anyway
             self.stack.engine.handle(transaction, SEND_NOTHING)
         else:
-            self.stack.engine.respond(transaction, response)
+            self.stack.engine.handle(transaction, SENT[status // 100], response)
         self.answered = status
         transaction.user = transaction.request = None
 
@@ -158,6 +156,8 @@ class ServerTransaction:
                     self._unanswered()
             elif self.answered or self.cancelled:
                 self._late(result)
+            elif isinstance(result, int) and self._is_plain(result):
+                self.finish(result, self.request.answer(result))
             else:
                 response = self.request.response(result) if isinstance(result, int) else result
                 if not isinstance(response, Response) or response.status < 200:
@@ -231,6 +231,13 @@ class ServerTransaction:
     def ended(self) -> None:
         """The transaction's record is gone before the core has answered: the stack has stopped."""
         self.fail(TransportError("the stack has stopped"))
+
+    def _is_plain(self, status: int) -> bool:
+        """True for a final status with which send() would do nothing but send it."""
+        if 200 <= status < 300:
+            request = self.request
+            return self.call is None and request.method != "INVITE" and "Require" not in request.headers.fields
+        return 300 <= status <= 699
 
     def _check_required(self) -> None:
         missing = unsupported(self.request.require, self.stack.supported)

@@ -150,10 +150,11 @@ class Headers:
     The methods with Elixir Sippet's names take and give typed values where the header is a known one.
     """
 
-    __slots__ = ("_fields", "_lines", "_typed", "wire")
+    __slots__ = ("_fields", "_typed", "lines", "wire")
 
     def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
-        self._lines: list[Line] = lines if type(lines) is list else list(lines)
+        self.lines: list[Line] = lines if type(lines) is list else list(lines)
+        """Each line as (canonical name, value, text as it came or ""). Not for changing."""
         self._fields: Fields | None = fields
         self._typed: dict[str, Any] | None = None
         self.wire: bytes | None = None
@@ -162,17 +163,12 @@ class Headers:
     # ---- text
 
     @property
-    def lines(self) -> list[Line]:
-        """Each line as (canonical name, value, text as it came or ""). Not for changing."""
-        return self._lines
-
-    @property
     def fields(self) -> Fields:
         """Canonical name to text of its only line, or list of texts. Not for changing."""
         fields = self._fields
         if fields is None:
             fields = self._fields = {}
-            for name, value, _ in self._lines:
+            for name, value, _ in self.lines:
                 there = fields.get(name)
                 if there is None:
                     fields[name] = value
@@ -211,29 +207,29 @@ class Headers:
         return isinstance(name, str) and canonical(name) in self.fields
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(line[0] for line in self._lines))
+        return iter(dict.fromkeys(line[0] for line in self.lines))
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     def items(self) -> list[tuple[str, str]]:
         """Return (canonical name, text) of each line, in order."""
-        return [(name, value) for name, value, _ in self._lines]
+        return [(name, value) for name, value, _ in self.lines]
 
     def add(self, name: str, value: str, *, first: bool = False) -> None:
         """Add one line: before the header's other lines (at the very top when there are none), or after the last line."""
         known = canonical(_named(name))
         line: Line = (known, safe(value, name).strip(BLANKS), "")
-        at = len(self._lines)
+        at = len(self.lines)
         if first:
-            at = next((index for index, other in enumerate(self._lines) if other[0] == known), 0)
-        self._lines.insert(at, line)
+            at = next((index for index, other in enumerate(self.lines) if other[0] == known), 0)
+        self.lines.insert(at, line)
         self._changed(known)
 
     def set_line(self, index: int, text: str) -> None:
         """Give the line at `index`, the first of its name, another text, which is safe: made of what scan() found."""
-        name = self._lines[index][0]
-        self._lines[index] = (name, text, "")
+        name = self.lines[index][0]
+        self.lines[index] = (name, text, "")
         self.wire = None
         fields = self._fields
         if fields is not None:
@@ -249,14 +245,14 @@ class Headers:
     def _replace(self, known: str, lines: list[Line]) -> None:
         at = None
         others: list[Line] = []
-        for line in self._lines:
+        for line in self.lines:
             if line[0] == known:
                 at = len(others) if at is None else at
             else:
                 others.append(line)
         at = len(others) if at is None else at
         others[at:at] = lines
-        self._lines = others
+        self.lines = others
         self._changed(known)
 
     def _changed(self, known: str) -> None:
@@ -266,7 +262,7 @@ class Headers:
 
     def copy(self) -> Headers:
         """Return a copy that can be changed alone."""
-        return Headers(list(self._lines), None if self._fields is None else dict(self._fields))
+        return Headers(list(self.lines), None if self._fields is None else dict(self._fields))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self.items() == other.items()
@@ -275,7 +271,7 @@ class Headers:
 
     def text(self) -> str:
         """Return all lines as they go on the wire."""
-        return "".join([f"{raw or f'{name}: {value}'}\r\n" for name, value, raw in self._lines])
+        return "".join([f"{raw or f'{name}: {value}'}\r\n" for name, value, raw in self.lines])
 
     def __repr__(self) -> str:
         return f"<Headers {', '.join(self)}>"
@@ -310,7 +306,7 @@ class Headers:
         if not old or row.kind is ONE or (row.kind is LIST and row.one_line):
             return {}
         lines: list[Line] = []
-        for line in self._lines:
+        for line in self.lines:
             if line[0] == row.name and line[1]:
                 pieces = split(line[1], ",") if row.kind is LIST else [line[1]]
                 lines += [line] if len(pieces) == 1 else [(row.name, piece, "") for piece in pieces]

@@ -249,7 +249,7 @@ class Request(Message):
 
     @property
     def start_line(self) -> str:
-        return f"{self.method} {self._uri} SIP/2.0"
+        return f"{self._method} {self._uri} SIP/2.0"
 
     @property
     def to_tag(self) -> str:
@@ -265,7 +265,7 @@ class Request(Message):
 
         A 100 gets no To tag, and the Timestamp (§8.2.6.1). 101 to 299 to a dialog-forming request copy Record-Route.
         """
-        echoed = _ECHOED_IN_DIALOG if 100 < status < 300 and self.method in _DIALOG_FORMING else _ECHOED
+        echoed = _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in _DIALOG_FORMING else _ECHOED
         lines = [line for line in self.headers.lines if line[0] in echoed]
         if status > 100:
             for at, (name, text, _) in enumerate(lines):
@@ -292,7 +292,7 @@ class Request(Message):
         """Return `bytes(self.response(status))` without making the Response: most answers are nothing but a status."""
         if not 200 <= status <= 699:
             return bytes(self.response(status))
-        echoed = _ECHOED_IN_DIALOG if status < 300 and self.method in _DIALOG_FORMING else _ECHOED
+        echoed = _ECHOED_IN_DIALOG if status < 300 and self._method in _DIALOG_FORMING else _ECHOED
         parts = [f"SIP/2.0 {status} {REASONS.get(status) or reason_phrase(status)}"]
         for name, value, raw in self.headers.lines:
             if name in echoed:

@@ -135,7 +135,8 @@ class Engine:
 
     def _new_server(self, request: Request, key: str, flow: Flow, is_invite: bool) -> Transaction:
         """Start a server transaction. Its first deadline is kept from when its greenlet yields, or it is driven."""
-        tx = Transaction(INVITE_SERVER if is_invite else NON_INVITE_SERVER, key, request, reliable=flow.transport.reliable, timers=self.timers)
+        machine = INVITE_SERVER if is_invite else NON_INVITE_SERVER
+        tx = Transaction(machine, key, request, reliable=flow.transport.reliable, timers=self.timers)
         tx.flow = flow
         self.servers[key] = tx
         tx.start(self._now())

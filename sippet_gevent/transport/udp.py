@@ -94,7 +94,8 @@ class UDP(Transport):
         except (OSError, OverflowError) as error:
             raw.close()
             reason = getattr(error, "strerror", None) or error
-            raise TransportError(f"cannot listen on udp:{host}:{port}: {reason}") from error
+            shown = f"[{host}]" if ":" in host else host
+            raise TransportError(f"cannot listen on udp:{shown}:{port}: {reason}") from error
         self._socket = raw
         self.local = raw.getsockname()[:2]
         self._recvfrom = raw.recvfrom

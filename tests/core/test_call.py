@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gevent
 import pytest
 
-from sippet_gevent import Request, TransactionStateError, TransactionTimeout
+from sippet_gevent import TransactionStateError, TransactionTimeout
 
-from .wire import Peer, messages, sent, start, times
+from .wire import Peer, sent, start
 
 CALLEE = "10.0.0.60"
 CALLER = "10.0.0.50"

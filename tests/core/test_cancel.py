@@ -7,7 +7,7 @@ from gevent.event import Event
 
 from sippet_gevent import Cancelled, Request, TransactionStateError, TransactionTimeout
 
-from .wire import Peer, label, messages, sent, start
+from .wire import Peer, messages, sent, start
 
 CALLEE = "10.0.0.60"
 BOB = f"sip:bob@{CALLEE}"

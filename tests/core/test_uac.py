@@ -7,16 +7,14 @@ import pytest
 
 from sippet_gevent import (
     Cancelled,
-    InvalidValue,
     Reject,
     Request,
     Timers,
     TransactionTimeout,
     TransportError,
-    URI,
 )
 
-from .wire import Peer, label, messages, sent, start, times
+from .wire import Peer, start
 
 CALLEE = "10.0.0.60"
 BOB = f"sip:bob@{CALLEE}"

@@ -1,0 +1,177 @@
+"""Networks that lose, repeat, delay and reorder: what must hold for every seed, whatever has become of the datagrams.
+
+`SIPPET_SEEDS=1000` runs so many networks of each kind; a failure names the seed and shows its messages.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from sippet_gevent import ClientTransaction, Reject, Request, TransactionTimeout
+from sippet_gevent.message.parser import parse
+from sippet_gevent.testing import SERVER, Sip, leftovers
+from sippet_gevent.transaction.keys import server_key
+from sippet_gevent.transaction.machines import TERMINATED
+
+SEEDS = int(os.environ.get("SIPPET_SEEDS", "60"))
+LINGER = 150.0
+"""Seconds after which nothing of a finished call may be left: 64*T1 for the INVITE, its ACK, the BYE and its answer."""
+
+NETWORKS = {
+    "5 % lost": {"loss": 0.05},
+    "30 % lost": {"loss": 0.3},
+    "lost, repeated, late and out of order": {"loss": 0.05, "duplicate": 0.2, "reorder": 0.3, "delay": 0.1, "jitter": 0.3},
+}
+
+
+class Witness:
+    """What a transaction's user hears, noted on its way there: `ends` has the final statuses and errors."""
+
+    def __init__(self, user: Any, ends: list[Any]) -> None:
+        self.user, self.ends = user, ends
+
+    def receive(self, response):
+        if response.status >= 200:
+            self.ends.append(response.status)
+        self.user.receive(response)
+
+    def fail(self, error):
+        self.ends.append(error)
+        self.user.fail(error)
+
+    def ended(self):
+        self.user.ended()
+
+    @property
+    def transaction(self):
+        return self.user.transaction
+
+    @transaction.setter
+    def transaction(self, tx):
+        self.user.transaction = tx
+
+
+class Watched:
+    """Two stacks on a network with a seed, and watchers at every transaction's end and every datagram."""
+
+    def __init__(self, core: Any, seed: int, **behaviour: Any) -> None:
+        self.sip = sip = Sip()
+        sip.lossy(seed=seed, **behaviour)
+        self.stacks = {SERVER: sip.serve(core), "10.0.0.100": sip.client}
+        self.ends: dict[str, list[Any]] = {}
+        for stack in self.stacks.values():
+            self._witness(stack.engine)
+        self.too_late: list[str] = []
+        sip.network.on_send = self._sent
+
+    def _witness(self, engine: Any) -> None:
+        request = engine.request
+
+        def witnessed(message, flow, user, timers=None):
+            ends = self.ends[server_key(message)] = []
+            return request(message, flow, Witness(user, ends), timers)
+
+        engine.request = witnessed
+
+    def _sent(self, carried: Any) -> None:
+        """See that the transaction a datagram belongs to is there, and has not ended."""
+        message = parse(carried.data)
+        engine = self.stacks[carried.source[0]].engine
+        is_request = isinstance(message, Request)
+        key = server_key(message)
+        tx = (engine.clients if is_request else engine.servers).get(key)
+        if tx is None and is_request and message.method == "ACK" and key not in self.ends:
+            return  # to a 2xx: that belongs to none (§13.2.2.4)
+        if tx is None or tx.state is TERMINATED:
+            self.too_late.append(f"{carried.time:.3f} {message!r}")
+
+    def finish(self) -> None:
+        """Let everything end, on the network as bad as it is, and hold it to the invariants."""
+        sip = self.sip
+        sip.advance(LINGER)
+        left = {host: found for host, stack in self.stacks.items() if (found := leftovers(stack) or len(stack.calls))}
+        sip.close()
+        assert not left, f"left over: {left}"
+        assert not self.too_late, f"sent after the end of the transaction: {self.too_late}"
+        for key, ends in self.ends.items():
+            # Each 2xx to an INVITE goes to the user, who acknowledges it (RFC 6026 §7.2); all else is told once.
+            told = ends[:1] if key.endswith("INVITE") and set(ends) == {200} else ends
+            assert len(told) == 1, f"{key} ended with {ends}"
+        got = [c for c in sip.network.trace if c.fate == "carried" and c.data.startswith(b"SIP/2.0 200") and b" INVITE\r\n" in c.data]
+        acks = [c for c in sip.network.trace if c.data.startswith(b"ACK ")]
+        assert len(acks) >= len(got), f"{len(got)} 2xx to an INVITE have arrived, {len(acks)} ACKs were sent"
+
+
+def answers(request, tx):
+    """Rings for a second, takes the call, and hangs up after a minute if the caller has not."""
+    tx.respond(180)
+    tx.wait(1)
+    with tx.accept() as call:
+        call.wait(60)
+
+
+def calls(sip):
+    """One whole call; how it has ended."""
+    request = Request("INVITE", "sip:bob@example.com")
+    tx = sip.client.send(request, f"sip:{SERVER}")
+    response = tx.final()
+    assert response.is_success
+    tx.call.wait(3)
+    return tx.call.request("BYE").status
+
+
+def refuses(request, tx):
+    tx.respond(180)
+    tx.wait(1)
+    return 486
+
+
+def is_refused(sip):
+    return sip.client.send(Request("INVITE", "sip:bob@example.com"), f"sip:{SERVER}").final().status
+
+
+def gives_up(sip):
+    """Cancel a call that rings; 487, or a 2xx that has crossed, or nobody who answers."""
+    tx = sip.client.send(Request("INVITE", "sip:bob@example.com"), f"sip:{SERVER}")
+    responses = iter(tx)
+    next(responses)
+    tx.cancel()
+    return [response.status for response in responses][-1:]
+
+
+def thinks(request, tx):
+    tx.wait(0.7)
+    return 200
+
+
+def asks(sip):
+    return sip.client.request("MESSAGE", "sip:bob@example.com", next_hop=f"sip:{SERVER}", body=b"hello").status
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("behaviour", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(
+    ("caller", "core"),
+    [
+        pytest.param(calls, answers, marks=[pytest.mark.rfc("3261 13.2.2.4"), pytest.mark.rfc("3261 13.3.1.4")]),
+        pytest.param(is_refused, refuses, marks=pytest.mark.rfc("3261 17.1.1.2")),
+        pytest.param(gives_up, answers, marks=pytest.mark.rfc("3261 9.1")),
+        pytest.param(asks, thinks, marks=pytest.mark.rfc("3261 17.1.2.2")),
+    ],
+    ids=["call", "refused call", "cancelled call", "MESSAGE"],
+)
+def test_whatever_the_network_does_each_transaction_ends_once_and_leaves_nothing(caller, core, behaviour):
+    for seed in range(SEEDS):
+        watched = Watched(core, seed, **behaviour)
+        try:
+            try:
+                watched.sip.run(caller, watched.sip)
+            except (TransactionTimeout, Reject):
+                pass  # too much was lost: an end like another
+            watched.finish()
+        except BaseException as error:
+            error.add_note(f"seed {seed}\n{watched.sip.ladder()}") if hasattr(error, "add_note") else print(watched.sip.ladder())
+            raise

@@ -5,6 +5,7 @@
  * small table that canonical() fills; no case folding happens here.
  *
  * plain(fields): the twin of plain() in essentials.py. It reads the usual spellings and says None to all others.
+ * echo(lines, echoed, start_line, tag): the twin of echo() in echo.py, which it calls for text that is not UTF-8.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
@@ -26,7 +27,7 @@ typedef struct {
 
 static Spelling table[SLOTS];
 static int spellings;
-static PyObject *canonical, *fail, *essentials, *tuple_new;
+static PyObject *canonical, *fail, *essentials, *tuple_new, *python_echo;
 
 /* token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" ) */
 static const unsigned char is_token[256] = {
@@ -571,11 +572,106 @@ static PyObject *plain(PyObject *module, PyObject *fields)
     return result;
 }
 
+/* ---- echo(): an answer that is nothing but a status */
+
+#define MOST_ECHOED 64 /* lines; the Python twin takes longer answers */
+
+typedef struct {
+    const char *name, *value;
+    Py_ssize_t name_length, value_length;
+    int is_to;
+} Echoed;
+
+/* Note name and value of one line. -1 when they are not UTF-8. */
+static int note_line(PyObject *line, Echoed *noted)
+{
+    noted->name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(line, 0), &noted->name_length);
+    if (!noted->name)
+        return -1;
+    noted->is_to = noted->name_length == 2 && !memcmp(noted->name, "To", 2);
+    noted->value = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(line, 1), &noted->value_length);
+    return noted->value ? 0 : -1;
+}
+
+static PyObject *echo(PyObject *module, PyObject *const *args, Py_ssize_t count_of_args)
+{
+    static const char end[] = "Content-Length: 0\r\n\r\n";
+    Echoed noted[MOST_ECHOED];
+    (void)module;
+    if (count_of_args != 4 || !PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "echo(lines, echoed, start_line, tag)");
+        return NULL;
+    }
+    PyObject *lines = args[0];
+    Py_ssize_t head_length, tag_length, count = 0;
+    const char *head = PyUnicode_AsUTF8AndSize(args[2], &head_length);
+    const char *tag = head ? PyUnicode_AsUTF8AndSize(args[3], &tag_length) : NULL;
+    if (!tag)
+        return NULL;
+    Py_ssize_t size = head_length + 2 + sizeof end - 1, all = PyList_Size(lines);
+    for (Py_ssize_t i = 0; i < all; i++) {
+        PyObject *line = PyList_GetItem(lines, i);
+        int wanted = line && PyTuple_Check(line) && PyTuple_Size(line) == 3 ? PySet_Contains(args[1], PyTuple_GetItem(line, 0)) : -1;
+        if (wanted < 0) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_TypeError, "a line is (name, value, raw)");
+            return NULL;
+        }
+        if (!wanted)
+            continue;
+        if (count == MOST_ECHOED || note_line(line, &noted[count])) {
+            PyErr_Clear();
+            return PyObject_CallFunctionObjArgs(python_echo, lines, args[1], args[2], args[3], NULL);
+        }
+        PyObject *raw = PyTuple_GetItem(line, 2);
+        Py_ssize_t raw_length;
+        const char *raw_text = PyUnicode_AsUTF8AndSize(raw, &raw_length);
+        if (!raw_text) {
+            PyErr_Clear();
+            return PyObject_CallFunctionObjArgs(python_echo, lines, args[1], args[2], args[3], NULL);
+        }
+        Echoed *one = &noted[count++];
+        if (one->is_to && tag_length) {
+            size += one->name_length + 2 + one->value_length + 5 + tag_length + 2;
+        } else {
+            one->is_to = 0;
+            if (raw_length) {
+                one->name_length = 0;
+                one->value = raw_text;
+                one->value_length = raw_length;
+            }
+            size += (one->name_length ? one->name_length + 2 : 0) + one->value_length + 2;
+        }
+    }
+    PyObject *answer = PyBytes_FromStringAndSize(NULL, size);
+    char *out = answer ? PyBytes_AsString(answer) : NULL;
+    if (!out)
+        return NULL;
+#define PUT(text, length) (memcpy(out, text, length), out += (length))
+    PUT(head, head_length);
+    PUT("\r\n", 2);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (noted[i].name_length) {
+            PUT(noted[i].name, noted[i].name_length);
+            PUT(": ", 2);
+        }
+        PUT(noted[i].value, noted[i].value_length);
+        if (noted[i].is_to) {
+            PUT(";tag=", 5);
+            PUT(tag, tag_length);
+        }
+        PUT("\r\n", 2);
+    }
+    PUT(end, sizeof end - 1);
+#undef PUT
+    return answer;
+}
+
 static PyObject *setup(PyObject *module, PyObject *args)
 {
-    PyObject *names, *raises, *type;
+    PyObject *names, *raises, *type, *echoes;
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOO", &names, &raises, &type))
+    if (!PyArg_ParseTuple(args, "OOOO", &names, &raises, &type, &echoes))
         return NULL;
     PyObject *new = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__new__");
     if (!new)
@@ -585,6 +681,8 @@ static PyObject *setup(PyObject *module, PyObject *args)
     Py_XDECREF(fail);
     Py_XDECREF(essentials);
     Py_XDECREF(tuple_new);
+    Py_XDECREF(python_echo);
+    python_echo = Py_NewRef(echoes);
     canonical = Py_NewRef(names);
     fail = Py_NewRef(raises);
     essentials = Py_NewRef(type);
@@ -603,7 +701,8 @@ static PyObject *forget(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "scan(data, max_lines, max_line): see scan.py"},
     {"plain", plain, METH_O, "plain(fields): see essentials.py"},
-    {"setup", setup, METH_VARARGS, "setup(canonical, fail, Essentials): what is shared with the Python twins"},
+    {"echo", (PyCFunction)(void (*)(void))echo, METH_FASTCALL, "echo(lines, echoed, start_line, tag): see echo.py"},
+    {"setup", setup, METH_VARARGS, "setup(canonical, fail, Essentials, echo): what is shared with the Python twins"},
     {"forget", forget, METH_NOARGS, "forget(): drop the remembered spellings, after a name was registered"},
     {NULL, NULL, 0, NULL},
 };

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ..errors import InvalidValue, excerpt
+from . import echo as echoing
 from .grammar import TOKEN_CHARACTERS, is_token
 from .headers import LINES, LIST, ONE, Header, Headers, safe
 from .identifiers import create_tag
@@ -293,18 +294,13 @@ class Request(Message):
         if not 200 <= status <= 699:
             return bytes(self.response(status))
         echoed = _ECHOED_IN_DIALOG if status < 300 and self._method in _DIALOG_FORMING else _ECHOED
-        parts = [f"SIP/2.0 {status} {REASONS.get(status) or reason_phrase(status)}"]
-        for name, value, raw in self.headers.lines:
-            if name in echoed:
-                if name == "To" and ("tag" not in value.lower() or not _tag_of(value)):
-                    tag = self._to_tag
-                    if tag is None:
-                        tag = self._to_tag = create_tag()
-                    parts.append(f"To: {value};tag={tag}")
-                else:
-                    parts.append(raw or f"{name}: {value}")
-        parts.append("Content-Length: 0\r\n\r\n")
-        return "\r\n".join(parts).encode("utf-8", "surrogateescape")
+        to = self.headers.get("To", "")
+        if "tag" in to.lower() and _tag_of(to):
+            tag = ""
+        else:
+            tag = self._to_tag = self._to_tag or create_tag()
+        start_line = f"SIP/2.0 {status} {REASONS.get(status) or reason_phrase(status)}"
+        return echoing.fastest(self.headers.lines, echoed, start_line, tag)
 
     def ack(self, response: Response) -> Request:
         """Build the ACK to a response of 300 to 699 to this INVITE (§17.1.1.3): same branch, To of the response."""

@@ -7,6 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from ..errors import ParseError
+from . import echo as echoing
 from . import essentials
 from . import headers as headers_module
 from . import scan as scanning
@@ -24,7 +25,8 @@ except ImportError:
     implementation, scan, plain = "python", scanning.scan, essentials.plain
 else:
     implementation, scan, plain = "c", _scan.scan, _scan.plain
-    _scan.setup(scanning.canonical, scanning.fail, essentials.Essentials)
+    _scan.setup(scanning.canonical, scanning.fail, essentials.Essentials, echoing.echo)
+    echoing.fastest = _scan.echo
     headers_module._forgetters.append(_scan.forget)
 
 

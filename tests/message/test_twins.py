@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sippet_gevent.errors import ParseError
 from sippet_gevent.message import essentials
 from sippet_gevent.message import scan as python
+from sippet_gevent.message.echo import echo
 from sippet_gevent.message.headers import Headers
-from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation
+from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation, parse
 
 from . import corpus
 
@@ -22,7 +23,7 @@ except ImportError:
     c = None
 else:
     if implementation != "c":  # parser.py does this when it takes the C twin
-        c.setup(python.canonical, python.fail, essentials.Essentials)
+        c.setup(python.canonical, python.fail, essentials.Essentials, echo)
     c.forget()
 
 built = pytest.mark.skipif(c is None, reason="_scan.c is not built here")
@@ -254,3 +255,43 @@ def test_plain_and_thorough_agree_on_a_rare_spelling(lines):
 
 def test_plain_and_thorough_agree_on_broken_messages():
     assert not [found for data in mutations(1500, seed=4475) if (found := disagreement(data, vias=1))]
+
+
+# ---- echo(): the answer that is nothing but a status
+
+ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq", "Record-Route"))
+
+
+@built
+@pytest.mark.parametrize("tag", ["", "abc"])
+def test_both_echo_the_same_of_every_message_of_the_corpus(tag):
+    different = []
+    for row in corpus.datagrams():
+        try:
+            lines = python.scan(row.data, 256, 8192)[1]
+        except ParseError:
+            continue
+        arguments = (lines, ECHOED, "SIP/2.0 200 OK", tag)
+        if echo(*arguments) != c.echo(*arguments):
+            different.append(row.file)
+    assert not different
+
+
+@built
+@pytest.mark.parametrize("lines", [[("To", "x")], [None], [("To", "x", "", "")]])
+def test_echo_in_c_refuses_what_is_no_line(lines):
+    with pytest.raises(TypeError):
+        c.echo(lines, ECHOED, "SIP/2.0 200 OK", "")
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+@pytest.mark.parametrize("to", ["<sip:b@c>", "<sip:b@c>;tag=x", "<sip:b@c>; TAG = x", "<sip:montag@c>", "\"\udcff\" <sip:b@c>"])
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+@pytest.mark.parametrize("status", [180, 200, 404, 699])
+def test_bare_answer_is_the_response_without_the_detour(to, method, status):
+    data = (
+        f"{method} sip:b@c SIP/2.0\r\nv : SIP/2.0/UDP a;branch=z9hG4bK1\r\nRecord-Route: <sip:r;lr>\r\nTo: {to}\r\n"
+        f"From: <sip:a@c>;tag=1\r\nCall-ID: 1\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+    )
+    request = parse(data.encode("utf-8", "surrogateescape"))
+    assert request.answer(status) == bytes(request.response(status))

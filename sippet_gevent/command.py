@@ -210,7 +210,7 @@ def _log_to_stderr(verbose: bool, level: int) -> None:
         log.setLevel(logging.DEBUG)
 
 
-_CREDENTIALS = re.compile(rb"^((?:Proxy-)?Authorization[ \t]*:[ \t]*\w*).*$", re.I | re.M)
+_CREDENTIALS = re.compile(rb"^((?:Proxy-)?Authorization[ \t]*:[ \t]*\w*).*$(?:\r?\n[ \t].*$)*", re.I | re.M)
 _CONTROL = re.compile(r"[^\n\x20-\x7e\xa0-\uffff]")
 
 

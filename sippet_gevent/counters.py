@@ -49,7 +49,10 @@ class Counters:
 
     def loud(self, reason: str, now: float) -> bool:
         """True while this reason may still log at length."""
-        return self._rates.take(reason, now)
+        if self._rates.take(reason, now):
+            return True
+        self.unlogged += 1
+        return False
 
     @property
     def balance(self) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections import deque
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 import gevent
@@ -36,7 +38,7 @@ from .transaction.machines import (
     Effects,
 )
 from .transaction.timers import Timers
-from .transaction.transaction import RECEIVED, SENT, Transaction, client_machine
+from .transaction.transaction import NEVER, RECEIVED, SENT, Transaction, client_machine
 from .transport.base import Flow, Transport
 from .workers import Workers
 
@@ -74,6 +76,7 @@ class Engine:
         self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
         self.draining = False
         self.detect_merged = True
+        self._secret = os.urandom(16)
         self._now = self.clock.now
         self._deadlines = self.clock.deadlines(self._due)
         self._errors = TokenBuckets(self.limits.errors_per_second, self.limits.errors_burst, self.limits.sources)
@@ -108,7 +111,9 @@ class Engine:
                 self.counters.absorbed += 1
             self.drive(tx, effects)
         elif method == "ACK":
-            if self.acknowledge(request):
+            if essentials.to_tag is not None and essentials.to_tag == self._stateless_tag(request):
+                self.counters.absorbed += 1  # to an answer of ours that left no transaction
+            elif self.acknowledge(request):
                 self.counters.delivered += 1
             else:
                 self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), self._now())
@@ -122,9 +127,10 @@ class Engine:
                 or self.workers.busy >= self.limits.handlers
                 or len(self.servers) + len(self.clients) >= self.limits.transactions
             ):
+                request.use_to_tag(self._stateless_tag(request))
                 refusal = self._refusal(request, essentials, merge)
                 if refusal is not None:
-                    self.answer(request, reply, refusal)
+                    self.answer(reply, refusal)
                     return
             self.counters.delivered += 1
             tx = self._new_server(request, key, reply, method == "INVITE")
@@ -159,17 +165,18 @@ class Engine:
     def _receive_cancel(self, cancel: Request, key: str, flow: Flow) -> None:
         """A CANCEL belongs to the INVITE with its branch and sent-by, come from the same address (§9.2)."""
         invite = self.servers.get(server_key(cancel, "INVITE"))
-        self.counters.answered += 1
-        tx = self._new_server(cancel, key, flow, False)
         if invite is None or invite.flow.transport is not flow.transport or invite.flow.remote[0] != flow.remote[0]:
-            self.respond(tx, cancel.response(481))
+            cancel.use_to_tag(self._stateless_tag(cancel))
+            self.answer(flow, cancel.response(481))
             return
-        response = cancel.response(200)
         user = invite.user
         if user is not None:
-            to = user.request.response(200).headers["To"]  # the tag of the INVITE's own responses (§9.2)
-            response.headers["To"] = to
-        self.respond(tx, response)
+            cancel.use_to_tag(user.request.to_tag)  # that of the INVITE's own responses (§9.2)
+        if len(self.servers) + len(self.clients) < self.limits.transactions:
+            self.counters.answered += 1
+            self.respond(self._new_server(cancel, key, flow, False), cancel.response(200))
+        else:
+            self.answer(flow, cancel.response(200))
         if user is not None and invite.state is PROCEEDING:
             user.cancel()
 
@@ -228,12 +235,20 @@ class Engine:
         else:
             self.counters.warn("refused", now, "refused request from %s: %s", flow, str(error))
             try:
-                self._note_source(request, essentials_of(request), flow)
+                flow = self._note_source(request, essentials_of(request), flow)
             except ParseError:
                 pass  # a Via that cannot be read goes back as it came, to where it came from
-            self.answer(request, flow, request.response(error.status, _phrase(error)))
+            request.use_to_tag(self._stateless_tag(request))
+            self.answer(flow, request.response(error.status, _phrase(error)))
 
-    def answer(self, request: Request, flow: Flow, response: Response) -> None:
+    def _stateless_tag(self, request: Request) -> str:
+        """Return the To tag of answers without a transaction: the same for each repetition of the request (§8.2.7)."""
+        headers = request.headers
+        number = headers.get("CSeq", "").partition(" ")[0]
+        text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode("utf-8", "surrogateescape")
+        return blake2b(text, digest_size=8, key=self._secret).hexdigest()
+
+    def answer(self, flow: Flow, response: Response) -> None:
         """Send a response that no transaction will repeat, and count its request as answered by the stack."""
         self.counters.answered += 1
         try:
@@ -242,7 +257,7 @@ class Engine:
             self.counters.send_errors += 1
             self.counters.warn("send", self._now(), "cannot answer %s: %s", flow, str(error))
 
-    def _crashed(self, error: Exception, data: bytes, flow: Flow) -> None:
+    def _crashed(self, error: BaseException, data: bytes, flow: Flow) -> None:
         """An exception has left a message's greenlet: a core's, which is answered 500, or a fault of ours, which is kept."""
         serving = getattr(gevent.getcurrent(), "serving", None)
         if serving is not None:
@@ -302,18 +317,17 @@ class Engine:
             tx.wake = tx.deadline
             self._deadlines.add(tx.deadline, tx)
 
-    def _due(self, now: float, transactions: list[Transaction]) -> None:
-        for tx in transactions:
-            if tx.state is TERMINATED:
-                continue
-            if tx.deadline <= now:
-                tx.wake = now
-                effects = tx.expire(now)
-                tx.wake = float("inf")
-                self.drive(tx, effects)
-            elif tx.wake <= now:
-                tx.wake = tx.deadline
-                self._deadlines.add(tx.deadline, tx)
+    def _due(self, now: float, tx: Transaction) -> None:
+        if tx.state is TERMINATED:
+            return
+        if tx.deadline <= now:
+            tx.wake = now
+            effects = tx.expire(now)
+            tx.wake = NEVER
+            self.drive(tx, effects)
+        elif tx.wake <= now:
+            tx.wake = NEVER
+            self._plan(tx)  # which it may not have: an INVITE that rings waits for nothing (RFC 6026 figure 5)
 
     # ---- from the cores
 

@@ -8,6 +8,10 @@ EXCERPT = 80
 """Characters of offending text quoted in an error: enough to find it, too few to flood a log."""
 
 
+CREDENTIALS = frozenset(("Authorization", "Proxy-Authorization"))
+"""Headers whose text goes into no error message and no log."""
+
+
 def excerpt(text: object) -> str:
     """Return `repr(text)`, cut to EXCERPT characters, for errors and log lines."""
     shown = repr(text if not isinstance(text, (str, bytes)) else text[: EXCERPT + 1])
@@ -46,7 +50,7 @@ class ParseError(SIPError, ValueError):
         text = f"{self.header}: {self.problem}" if self.header else self.problem
         if self.offset is not None:
             text += f" at octet {self.offset}"
-        return text if self.value is None else f"{text}: {excerpt(self.value)}"
+        return text if self.value is None or self.header in CREDENTIALS else f"{text}: {excerpt(self.value)}"
 
 
 class InvalidValue(SIPError, ValueError):

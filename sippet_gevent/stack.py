@@ -15,9 +15,9 @@ from .core.call import SESSION_TYPE, Call, Calls
 from .core.methods import Methods
 from .core.routing import MAX_FORWARDS, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
-from .core.uas import Core, CoreFunction, ServerTransaction, call_back
+from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
 from .engine import Engine
-from .errors import InvalidValue, Reject, TransportError
+from .errors import InvalidValue, Reject, TransactionStateError, TransportError
 from .limits import Limits
 from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response
@@ -39,6 +39,7 @@ DRAIN_SECONDS = 32.0
 """How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
 
 _ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
+_WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 _KNOWN_SCHEMES = ("sip:", "sips", "tel:")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
@@ -59,9 +60,10 @@ class Stack:
     """A SIP element: listens on addresses, gives requests to its core, sends requests of its own.
 
     `Stack("udp:0.0.0.0:5060", core=my_core)`. Without a core, `@stack.on("INVITE")` registers functions by method.
-    `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3), `domains` the
-    names this element answers to besides its addresses. Nothing is opened before start(), `with` or serve_forever().
-    Raises InvalidValue for a bad address; start() raises TransportError when one is taken.
+    `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3). `domains` are the
+    names this element answers to besides its addresses; with any given, a Registrar serves these alone. Nothing is opened
+    before start(), `with` or serve_forever(). Raises InvalidValue for a bad address; start() raises TransportError when
+    one is taken.
     """
 
     def __init__(
@@ -80,12 +82,12 @@ class Stack:
         self.calls = Calls(self)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
-        self._domains = {domain.lower() for domain in domains}
+        self.domains = frozenset(domain.lower() for domain in domains)
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, tuple[str, int]]] = []
         self._running = False
         self._stopped = Event()
-        self._callbacks = Group()
+        self.callbacks = Group()
         self._core: CoreFunction = self.methods
         if core is not None:
             self.core = core  # type: ignore[assignment]
@@ -104,9 +106,9 @@ class Stack:
         name, (host, port) = parse_address(address)
         plug = transport or TRANSPORTS[name]()
         planned = (plug, (host, plug.default_port if port is None else port))
-        self.planned.append(planned)
         if self._running:
             self._open(*planned)
+        self.planned.append(planned)
 
     def _open(self, transport: Transport, address: tuple[str, int]) -> None:
         self.engine.listen(transport, address)
@@ -137,13 +139,15 @@ class Stack:
             deadline = self.clock.now() + timeout
             while self.active and self.clock.now() < deadline:
                 _sleep(self.clock, 0.05)
-        self.calls.stop()
-        self.engine.stop()
-        self.deadlines.stop()
-        self._callbacks.kill(block=False)
-        self._own.clear()
-        self._running = False
-        self._stopped.set()
+        try:
+            self.calls.stop()
+        finally:
+            self.engine.stop()
+            self.deadlines.stop()
+            self.callbacks.kill(block=False)
+            self._own.clear()
+            self._running = False
+            self._stopped.set()
 
     def serve_forever(self) -> None:
         """Start, and return when stop() was called from elsewhere."""
@@ -185,6 +189,7 @@ class Stack:
             "handlers": engine.workers.busy,
             "greenlets": engine.workers.alive,
             "transports": len(engine.transports),
+            "send_errors": engine.counters.send_errors + sum(getattr(t, "lost", 0) for t in engine.transports),
         }
 
     # ---- cores
@@ -245,7 +250,7 @@ class Stack:
         log.info("%r ended: %s", transaction, error)
         core = self._core
         if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:
-            self._callbacks.spawn(call_back, self, core.receive_error, error, transaction)  # in the hub it could not wait
+            self.callbacks.spawn(call_back, self, core.receive_error, error, transaction)  # in the hub it could not wait
 
     # ---- requests of our own
 
@@ -254,14 +259,21 @@ class Stack:
 
         `next_hop` is where it goes instead of its Route or Request-URI. Raises TransportError when there is no way.
         """
+        if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
+            request.via = request.via[1:] or None  # it is sent once more, as a new request
         ours = "Via" not in request.headers.fields
         self._complete(request)
+        if ours and self.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
+            raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
         uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
         flow = request.flow = self.flow_to(uri)
+        if user is None and request.method not in _WHEN_LEAVING:
+            check_serving()  # the caller may have given up while the name was resolved
         host, port = flow.local
         self._own.add((normal_host(host), port))
         via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()};rport"
         request.headers.add("Via", via, first=True)
+        request.sent_via = via
         request.essentials = None
         if ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields:
             request.contact = self.contact(flow)
@@ -361,7 +373,12 @@ class Stack:
         if not uri.is_sip:
             return False
         host = normal_host(uri.host)
-        return host in self._domains or (host, uri.port or (5061 if uri.is_secure else 5060)) in self._own
+        port = uri.port or (5061 if uri.is_secure else 5060)
+        if host in self.domains or (host, port) in self._own:
+            return True
+        if not host.startswith("[") and host.strip("0123456789."):
+            return False  # a name of others
+        return any(transport.local[1] == port and transport.is_ours(host.strip("[]")) for transport in self.engine.transports)
 
     def __repr__(self) -> str:
         return f"<Stack {' '.join(self.addresses) or 'stopped'}>"
@@ -384,9 +401,8 @@ class _InCall:
         return result
 
 
-def _expire(now: float, items: list[Any]) -> None:
-    for item in items:
-        item.expire(now)
+def _expire(now: float, item: Any) -> None:
+    item.expire(now)
 
 
 def _bracketed(host: str) -> str:

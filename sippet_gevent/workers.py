@@ -7,12 +7,15 @@ whatever the job tied to its greenlet, a forgotten Timeout or greenlet-locals, g
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
 import gevent
 from greenlet import greenlet
+
+log = logging.getLogger("sippet_gevent.core")
 
 PARKED = 256
 """Workers kept parked, at most: as many as messages are ever carried at one time without yielding, and then some."""
@@ -35,7 +38,7 @@ class Workers:
         self,
         job: Callable[[Any, Any], None],
         *,
-        crashed: Callable[[Exception, Any, Any], None],
+        crashed: Callable[[BaseException, Any, Any], None],
         yielded: Callable[[Worker], None],
     ) -> None:
         self._job = job
@@ -71,8 +74,14 @@ class Workers:
             while True:
                 try:
                     Context().run(self._job, data, flow)
-                except Exception as error:
+                except gevent.GreenletExit:  # killed: whoever did it, it serves nothing more
+                    return
+                except BaseException as error:
                     self._crashed(error, data, flow)
+                    if not isinstance(error, Exception):
+                        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                            raise
+                        return
                 data = flow = None
                 if self._running is not me or len(parked) >= PARKED:
                     return
@@ -80,10 +89,12 @@ class Workers:
                 parked.append(me)
                 try:
                     data, flow = hub.switch()
-                except (gevent.Timeout, gevent.GreenletExit):  # a job's forgotten Timeout, or our own stop()
+                except BaseException as error:  # a job's forgotten Timeout, or our own stop()
                     if me in parked:
                         parked.remove(me)
                     self._running = me
+                    if not isinstance(error, (gevent.Timeout, gevent.GreenletExit)):
+                        log.warning("a greenlet at rest was thrown into: %r; is a Timeout of a core still running?", error)
                     return
         finally:
             self._alive.discard(me)

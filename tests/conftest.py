@@ -27,11 +27,21 @@ def nothing_leaks(monkeypatch):
         engines.append(self)
 
     monkeypatch.setattr(Engine, "__init__", made)
-    gevent.get_hub()  # the loop's own descriptors are there before we count
+    hub = gevent.get_hub()  # the loop's own descriptors are there before we count
+    failures = []
+    handle_error = hub.handle_error
+
+    def failed(context, kind, error, traceback):
+        if type(context).__name__ in ("callback", "timer"):  # our own; what a greenlet raises is its maker's concern
+            failures.append(repr(error))
+        handle_error(context, kind, error, traceback)
+
+    monkeypatch.setattr(hub, "handle_error", failed)
     gevent.sleep(0)
     before = descriptors()
     yield
     monkeypatch.undo()
+    assert not failures, f"errors in the hub: {failures}"
     for engine in engines:
         gevent.idle()
         left = {
@@ -49,3 +59,32 @@ def nothing_leaks(monkeypatch):
         assert not left, f"left over after the test: {left}"
     if engines:
         assert descriptors() <= before, "file descriptors were left open"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rfc", action="store_true", help="run nothing; list the sections that tests prove")
+
+
+def pytest_configure(config):
+    if config.getoption("--rfc"):
+        config.option.collectonly = True
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the conformance table: each RFC, its sections, and how many tests prove each."""
+    if not config.getoption("--rfc"):
+        return
+    table = {}
+    for item in config._rfc_items:
+        for mark in item.iter_markers("rfc"):
+            for rule in mark.args:
+                table.setdefault(rule, []).append(item.nodeid.partition("[")[0])
+    terminalreporter.section("RFC sections proved by tests")
+    for rule in sorted(table, key=lambda rule: [int(part) if part.isdigit() else 0 for part in rule.replace(".", " ").split()]):
+        rfc, _, section = rule.partition(" ")
+        files = sorted({name.partition("::")[0] for name in table[rule]})
+        terminalreporter.write_line(f"RFC {rfc:<5} §{section or '-':<12} {len(table[rule]):4} tests  {', '.join(files)}")
+
+
+def pytest_collection_finish(session):
+    session.config._rfc_items = session.items

@@ -12,8 +12,8 @@ from sippet_gevent.clock import TICK, Clock, VirtualClock
 def test_deadline_is_never_early_and_hardly_late():
     clock, fired, done = Clock(), [], Event()
 
-    def fire(now, items):
-        fired.extend((now, item) for item in items)
+    def fire(now, item):
+        fired.append((now, item))
         if len(fired) == 20:
             done.set()
 
@@ -28,7 +28,7 @@ def test_deadline_is_never_early_and_hardly_late():
 
 def test_deadline_after_a_busy_callback_is_not_early():
     clock, fired, done = Clock(), [], Event()
-    deadlines = clock.deadlines(lambda now, items: (fired.append(now), done.set()))
+    deadlines = clock.deadlines(lambda now, item: (fired.append(now), done.set()))
     until = clock.now() + 0.05
     while clock.now() < until:  # the loop's own idea of now is stale meanwhile
         pass
@@ -40,7 +40,7 @@ def test_deadline_after_a_busy_callback_is_not_early():
 
 def test_deadlines_of_one_tick_share_one_alarm():
     clock = Clock()
-    deadlines = clock.deadlines(lambda now, items: None)
+    deadlines = clock.deadlines(lambda now, item: None)
     due = clock.now() + 100
     for _ in range(1000):
         deadlines.add(due, "x")
@@ -51,7 +51,7 @@ def test_deadlines_of_one_tick_share_one_alarm():
 
 def test_stopped_deadlines_do_not_fire():
     clock, fired = VirtualClock(), []
-    deadlines = clock.deadlines(lambda now, items: fired.append(items))
+    deadlines = clock.deadlines(lambda now, item: fired.append(item))
     deadlines.add(clock.now() + 1, "x")
     deadlines.stop()
     clock.advance(10)
@@ -112,3 +112,19 @@ def test_virtual_timeout_is_thrown_into_its_greenlet():
     clock.advance(2)
     greenlet.join(1)
     assert result == [True]
+
+
+def test_deadline_that_fails_costs_no_other_its_turn(caplog):
+    clock, fired = VirtualClock(), []
+
+    def fire(now, item):
+        if item == "bad":
+            raise ValueError("broken")
+        fired.append(item)
+
+    deadlines = clock.deadlines(fire)
+    for item in ("a", "bad", "b"):
+        deadlines.add(clock.now() + 1, item)
+    clock.advance(2)
+    assert fired == ["a", "b"]
+    assert "broken" in caplog.text

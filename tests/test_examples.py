@@ -284,7 +284,7 @@ def resident(process):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(backends, serve, tmp_path):
     (tmp_path / "blocked.py").write_text(BLOCKED_CORE)
-    server = serve("blocked.py:stack", "--monkey", **backends(5))
+    server = serve("blocked.py:stack", "--monkey", **backends(8))
     load, other = Wire(server.port), Wire(server.port)
 
     def p99_of_options(count=400):

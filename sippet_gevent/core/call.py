@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CALLS = 100_000
 """Calls at one time; an INVITE answered beyond them gets 503: each holds two dialog ends and their texts."""
 
+LEAVE_SECONDS = 5.0
+"""How long a stack that stops resolves names to send its last BYEs."""
+
 SESSION_TYPE = "application/sdp"
 """Content-Type of a session description that comes without one (§13.2.1)."""
 
@@ -46,7 +49,7 @@ class Call:
         self._reinvite: ClientTransaction | None = None
         self._answer: Answer | None = None
         self._ack: Request | None = None
-        self._bye: Request | None = None
+        self._bye: dict[str, Any] | None = None  # the headers of a BYE that waits for the ACK
         self._failure: SIPError | None = None
 
     # ---- for users
@@ -70,11 +73,15 @@ class Call:
         408 and 481, and no answer at all, end the call (§12.2.1.2).
         """
         is_invite = method == "INVITE"
+        if self.ended.is_set():
+            raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
         if is_invite:
             if self._inviting():
                 raise TransactionStateError("another INVITE is under way in this call (§14.1)")
             if body:
                 headers.setdefault("content_type", self.local_type)
+        if method == "BYE":
+            self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())  # it follows the ACK (§15)
         request = self.dialog.request(method, body=body, **headers)
         if method == "BYE":
             self._end()
@@ -83,7 +90,11 @@ class Call:
             tx = self._reinvite = Reinvite(self, request)
         else:
             tx = ClientTransaction(self.stack, request)
-        self.stack.send(request, user=tx)
+        try:
+            self.stack.send(request, user=tx)
+        except SIPError as error:
+            tx.fail(error)  # so that it is no longer under way
+            raise
         try:
             response = tx.final(on_provisional, timeout)
         except TransactionTimeout:
@@ -103,7 +114,9 @@ class Call:
         """
         if self.ended.is_set():
             return
-        self._bye = self.dialog.request("BYE", **headers)
+        if headers:
+            Request("BYE", self.dialog.remote_target, **headers)  # raises now for what could not be sent then
+        self._bye = headers
         self._end()
         if self.acknowledged:
             self._send_bye()
@@ -135,6 +148,11 @@ class Call:
     def give_up(self) -> None:
         """No ACK has come in 64*T1: the call is there, and ended by a BYE (§13.3.1.4)."""
         self._failure = TransactionTimeout("no ACK to the 200 in time")
+        self.hangup()
+        self.confirm()
+
+    def leave(self) -> None:
+        """Hang up without waiting for the ACK."""
         self.hangup()
         self.confirm()
 
@@ -179,6 +197,7 @@ class Call:
             raise Reject(500, retry_after=random.randint(0, 10))  # §14.2
         self._serving.append(tx)
         if self.on_reinvite is not None:
+            tx.check_required()
             return self.on_reinvite(request, tx)
         if request.body and request.body != self.remote_body:
             return 488
@@ -231,10 +250,10 @@ class Call:
             self.stack.calls.remove(self)
 
     def _send_bye(self) -> None:
-        bye, self._bye = self._bye, None
+        headers, self._bye = self._bye, None
         self.stack.calls.remove(self)
         try:
-            self.stack.send(bye, user=Nobody())
+            self.stack.send(self.dialog.request("BYE", **headers or {}), user=Nobody())
         except SIPError as error:
             self._warn("BYE", error)
 
@@ -267,10 +286,11 @@ class Answer:
         if call._answer is not self:
             return
         if now >= self._give_up_at:
-            gevent.spawn(call.give_up)  # its BYE may have a name to resolve, and this is the hub
+            call.stack.callbacks.spawn(call.give_up)  # its BYE may have a name to resolve, and this is the hub
             return
         if now >= self._repeat_at:
-            call.stack.engine.respond(self._transaction, self._response)
+            if not self._transaction.is_terminated:
+                call.stack.engine.respond(self._transaction, self._response)
             self._interval = min(self._interval * 2, self._transaction.timers.t2)
             self._repeat_at = now + self._interval
         call.stack.deadlines.add(min(self._repeat_at, self._give_up_at), self)
@@ -338,10 +358,11 @@ class Calls:
         self._calls.pop(call.dialog.id, None)
 
     def stop(self) -> None:
-        """Hang up all, without waiting for ACKs any more."""
-        for call in list(self._calls.values()):
-            call.hangup()
-            call.confirm()
+        """Hang up all, without waiting for ACKs any more, nor longer than LEAVE_SECONDS for the names in their targets."""
+        leaving = [gevent.spawn(call.leave) for call in list(self._calls.values())]
+        gevent.joinall(leaving, timeout=LEAVE_SECONDS)
+        gevent.killall(leaving)
+        self._calls.clear()
 
     def __len__(self) -> int:
         return len(self._calls)

@@ -39,7 +39,7 @@ class Dialog:
         self.remote_target = remote_target
         self.route_set = route_set
         self.local_cseq = 0
-        self.remote_cseq = 0
+        self.remote_cseq: int | None = None
         self.secure = remote_target.is_secure
 
     @classmethod
@@ -109,7 +109,7 @@ class Dialog:
         """Note the sequence number of a request from the peer; False when it is older than one before (§12.2.2)."""
         number = request.cseq.number
         if request.method not in ("ACK", "CANCEL"):
-            if number <= self.remote_cseq and self.remote_cseq:
+            if self.remote_cseq is not None and number <= self.remote_cseq:
                 return False
             self.remote_cseq = number
         return True

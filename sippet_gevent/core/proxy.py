@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import Cancelled, ParseError, Reject, SIPError
+from ..errors import Cancelled, InvalidValue, ParseError, Reject, SIPError, TransportError
 from ..message.message import Request, Response
 from ..message.uri import URI
 from .inbox import Inbox
@@ -32,7 +32,9 @@ class Branch(ClientTransaction):
 
     def receive(self, response: Response) -> None:
         try:
-            response.via = response.via[1:]  # §16.7 step 3
+            response.via = below = response.via[1:]  # §16.7 step 3
+            if not below:
+                raise ParseError("none but our own", header="Via")
         except ParseError as error:  # it finds no way back
             if response.status >= 200:
                 self.fail(Reject(502, f"Bad Response: {error.problem}"))
@@ -75,11 +77,17 @@ class ResponseContext:
         """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject for one too many."""
         if self._branches >= BRANCHES:
             raise Reject(440)
-        copy = prepare(self.stack, self.tx.request, target, next_hop, headers)
-        if self.record_route:
-            copy.record_route = (self.stack.route_uri(self.tx.flow), *copy.record_route)
-        branch = Branch(self, copy)
         self._branches += 1
+        try:
+            copy = prepare(self.stack, self.tx.request, target, next_hop, headers)
+            if self.record_route:
+                copy.record_route = (self.stack.route_uri(self.tx.flow), *copy.record_route)
+        except InvalidValue as error:  # a target that cannot be written costs its branch, not the others
+            branch = Branch(self, self.tx.request)
+            self._pending.add(branch)
+            branch.fail(error)
+            return
+        branch = Branch(self, copy)
         self._pending.add(branch)
         try:
             self.stack.send(copy, next_hop=next_hop, user=branch)
@@ -105,13 +113,23 @@ class ResponseContext:
         if tx.transaction.is_terminated:  # then it is discarded (RFC 6026 §8.3)
             return
         if tx.answered:
-            if is_invite and response.is_success and tx.answered < 300:
-                self.stack.engine.respond(tx.transaction, response)
+            if is_invite and response.is_success:
+                if tx.answered < 300:
+                    self.stack.engine.respond(tx.transaction, response)
+                else:
+                    self._forward_late(response)
         elif response.status >= 200:
             tx.finish(response.status, response)
         elif is_invite:
             tx.provisional = response.status
             self.stack.engine.respond(tx.transaction, response)
+
+    def _forward_late(self, response: Response) -> None:
+        """Send a 2xx that crossed with our refusal past the transaction, which has no row for it (§16.7 step 5)."""
+        try:
+            self.tx.flow.send(bytes(response))
+        except TransportError as error:
+            self.stack.engine.counters.warn("2xx", self.stack.clock.now(), "cannot forward %r: %s", response, str(error))
 
     def best(self) -> Response:
         """Choose the final response to send upstream from those that came (§16.7 step 6)."""
@@ -156,7 +174,7 @@ class ResponseContext:
         for response in self:
             if response.is_success:
                 self.forward(response)
-        if any(received for _, received in self._finals):  # if not, the 487 to come is the better answer
+        if not self.tx.answered and any(received for _, received in self._finals):  # else the 487 to come is the better answer
             self.forward(self.best())
 
 

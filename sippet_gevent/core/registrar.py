@@ -101,9 +101,10 @@ class Registrar:
     def __call__(self, request: Request, tx: ServerTransaction) -> Response:
         if request.method != "REGISTER":
             raise Reject(405, allow=("REGISTER",))
+        tx.check_required()  # before anything is stored (§10.3 step 2)
         to = request.to.uri
-        if not to.is_sip:
-            raise Reject(404)
+        if not to.is_sip or (tx.stack.domains and not tx.stack.is_local(to)):
+            raise Reject(404)  # §10.3 step 5
         now = tx.stack.clock.now()
         bindings = self.location.get(to.aor)
         if request.contact:

@@ -28,8 +28,8 @@ class ClientTransaction:
     """
 
     __slots__ = (
-        "_calls", "_cancel_wanted", "_ended", "_inbox", "_silence", "_wake", "abandoned", "call", "failure", "final_response",
-        "provisional", "request", "stack", "transaction",
+        "_calls", "_cancel_wanted", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "call", "failure",
+        "final_response", "provisional", "request", "stack", "transaction",
     )  # fmt: skip
 
     def __init__(self, stack: Any, request: Request) -> None:
@@ -44,6 +44,7 @@ class ClientTransaction:
         self._calls: dict[str | None, Call] = {}
         self.abandoned = self._cancel_wanted = self._ended = False
         self._silence = self._wake = NEVER
+        self._watches: list[Watch] = []
 
     # ---- for users
 
@@ -155,7 +156,10 @@ class ClientTransaction:
         tag = response.essentials.to_tag
         call = self._calls.get(tag)
         if call is None and 0 < len(self._calls) < FORKS:
-            call = self._calls[tag] = self.stack.calls.accepted(self.request, response)
+            try:
+                call = self._calls[tag] = self.stack.calls.accepted(self.request, response)
+            except ParseError:  # its Record-Route leads nowhere, and so would an ACK
+                return
             call.hangup()
         if call is not None:
             call.acknowledge(self.request)
@@ -170,6 +174,9 @@ class ClientTransaction:
     def ended(self) -> None:
         """The transaction's record is gone."""
         self._ended = True
+        for watch in self._watches:
+            watch.owner = None  # a deadline cannot be taken back, but it need not hold all this till then
+        self._watches.clear()
 
     def expire(self, now: float) -> None:
         """Timer C, or 64*T1 after a CANCEL (§9.1): nobody will answer this any more."""
@@ -194,11 +201,25 @@ class ClientTransaction:
         self._silence = self.stack.clock.now() + seconds
         if self._silence < self._wake:
             self._wake = self._silence
-            self.stack.deadlines.add(self._silence, self)
+            self._watches.append(watch := Watch(self))
+            self.stack.deadlines.add(self._silence, watch)
 
     def __repr__(self) -> str:
         state = self.transaction.state if self.transaction is not None else "not sent"
         return f"<ClientTransaction {self.request!r} {state}>"
+
+
+class Watch:
+    """What a deadline holds of a transaction: enough to find it, as long as it is there."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: ClientTransaction) -> None:
+        self.owner: ClientTransaction | None = owner
+
+    def expire(self, now: float) -> None:
+        if self.owner is not None:
+            self.owner.expire(now)
 
 
 class Nobody:

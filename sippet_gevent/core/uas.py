@@ -115,7 +115,7 @@ class ServerTransaction:
             raise TransactionStateError(f"{status} to {request.method}: provisional responses are for INVITE (RFC 4320 §4.1)")
         if 100 < status < 300:
             if "Require" in request.headers.fields:
-                self._check_required()
+                self.check_required()
             if is_invite and "Contact" not in response.headers.fields:  # each makes a dialog (§12.1.1)
                 response.contact = self.stack.contact(self.flow)
         if status < 200:
@@ -131,12 +131,20 @@ class ServerTransaction:
     def finish(self, status: int, response: Response | bytes) -> None:
         """Send the final response, whole or formatted; only the transaction's record stays."""
         transaction = self.transaction
+        before, self.answered = self.answered, status
+        try:
+            self._hand_over(status, response)
+        except BaseException:
+            self.answered = before
+            raise
+        transaction.user = transaction.request = None
+
+    def _hand_over(self, status: int, response: Response | bytes) -> None:
+        transaction = self.transaction
         if status == 408 and self.request.method != "INVITE":  # RFC 4320 §4.2: such an answer comes too late anyway
             self.stack.engine.handle(transaction, SEND_NOTHING)
         else:
             self.stack.engine.handle(transaction, SENT[status // 100], response)
-        self.answered = status
-        transaction.user = transaction.request = None
 
     def serve_ack(self, core: CoreFunction) -> None:
         """Show the core an ACK that belongs to no transaction; what it returns goes nowhere."""
@@ -151,7 +159,9 @@ class ServerTransaction:
         worker.serving = self
         try:
             result = core(self.request, self)
-            if result is None:
+            if self.transaction.is_terminated:
+                pass  # the stack has stopped meanwhile: nobody is there to be answered
+            elif result is None:
                 if not self.answered:
                     self._unanswered()
             elif self.answered or self.cancelled:
@@ -170,7 +180,8 @@ class ServerTransaction:
         except SIPError as error:
             if error.status == 500:
                 raise
-            log.warning("core gave up on %r: %s", self.request, error)
+            counters = self.stack.engine.counters
+            counters.warn("core gave up", self.stack.clock.now(), "core gave up on %r: %s", self.request, str(error))
             self.refuse(error.status)
         except gevent.Timeout as timeout:
             log.error("gevent.Timeout(%s) has left the core that served %r", timeout.seconds, self.request)
@@ -189,13 +200,11 @@ class ServerTransaction:
         elif self.transaction is not None and not self.transaction.is_terminated:
             self.finish(status, self.request.response(status, reason, **headers))
 
-    def crashed(self, error: Exception) -> None:
+    def crashed(self, error: BaseException) -> None:
         """The core has raised: 500, and one log line with the traceback (threat T34)."""
         gevent.getcurrent().serving = None
         if self.stack.engine.counters.loud("core raised", self.stack.clock.now()):
             log.error("core raised at %r", self.request, exc_info=error)
-        else:
-            log.error("core raised at %r: %r", self.request, error)
         self.refuse(500)
 
     def cancel(self) -> None:
@@ -230,7 +239,8 @@ class ServerTransaction:
 
     def ended(self) -> None:
         """The transaction's record is gone before the core has answered: the stack has stopped."""
-        self.fail(TransportError("the stack has stopped"))
+        if not self.answered:
+            self.fail(TransportError("the stack has stopped"))
 
     def _is_plain(self, status: int) -> bool:
         """True for a final status with which send() would do nothing but send it."""
@@ -239,7 +249,8 @@ class ServerTransaction:
             return self.call is None and request.method != "INVITE" and "Require" not in request.headers.fields
         return 300 <= status <= 699
 
-    def _check_required(self) -> None:
+    def check_required(self) -> None:
+        """Raise Reject(420) when the request requires an extension that the stack does not have (§8.2.2.3)."""
         missing = unsupported(self.request.require, self.stack.supported)
         if missing:
             raise Reject(420, unsupported=missing)
@@ -264,15 +275,23 @@ class ServerTransaction:
         return f"<ServerTransaction {self.request!r}{state}>"
 
 
+def check_serving() -> None:
+    """Raise Cancelled when the request that this greenlet serves was given up by its caller."""
+    serving = getattr(gevent.getcurrent(), "serving", None)
+    if serving is not None:
+        serving.check()
+
+
 def call_back(stack: Any, function: Callable[..., Any], *arguments: Any) -> None:
     """Run what a core does where nothing can be answered; what it raises is counted and logged (threat T34)."""
     try:
         function(*arguments)
     except (SIPError, gevent.Timeout) as error:
-        log.warning("%r gave up on %r: %r", function, arguments[0], error)
+        stack.engine.counters.warn("core gave up", stack.clock.now(), "core gave up on %r: %s", arguments[0], str(error))
     except Exception as error:
         stack.engine.counters.core_errors += 1
-        log.error("%r raised at %r", function, arguments[0], exc_info=error)
+        if stack.engine.counters.loud("core raised", stack.clock.now()):
+            log.error("core raised at %r", arguments[0], exc_info=error)
 
 
 def _never() -> bool:

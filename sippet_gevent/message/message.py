@@ -48,6 +48,9 @@ _COPIED = frozenset(("Route", "From", "To", "Call-ID"))
 _CONTENT_LENGTH = "Content-Length"
 _BREAK = "\r\n"
 
+# The password of a URI, which is shown to nobody (§19.1.1 calls it NOT RECOMMENDED).
+_PASSWORD = re.compile(r"^(sips?:[^:@]*):[^@]*@", re.IGNORECASE).sub
+
 # In a To that cannot be read: the tag it probably has, so that the answer to a broken request is recognised.
 _ANY_TAG = re.compile(rf";[ \t]*tag=([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
 
@@ -194,13 +197,15 @@ class Request(Message):
     Raises InvalidValue for what could not be sent, TypeError for an unknown header name.
     """
 
-    __slots__ = ("_method", "_to_tag", "_uri")
+    __slots__ = ("_method", "_to_tag", "_uri", "sent_via")
 
     def __init__(self, method: str, uri: URI | str, *, body: bytes | str = b"", **headers: Any) -> None:
         self.method = method
         self.headers = Headers()
         self.flow = self.essentials = None
         self._to_tag: str | None = None
+        self.sent_via: str | None = None
+        """The Via that the stack put in front when it was sent."""
         self._body = body.encode() if isinstance(body, str) else bytes(body)
         self.uri = uri
         self._set(headers)
@@ -213,7 +218,7 @@ class Request(Message):
         request._uri = uri
         request.headers = headers
         request._body = body
-        request.flow = request.essentials = request._to_tag = None
+        request.flow = request.essentials = request._to_tag = request.sent_via = None
         return request
 
     @property
@@ -260,6 +265,10 @@ class Request(Message):
             text = self.headers.get("To", "")
             self._to_tag = tag = ("tag" in text.lower() and _tag_of(text)) or create_tag()
         return tag
+
+    def use_to_tag(self, tag: str) -> None:
+        """Let responses to this request have this To tag, unless its To has one (§8.2.6.2)."""
+        self._to_tag = tag
 
     def response(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> Response:
         """Build the response (§8.2.6): Via, From, To with its tag, Call-ID and CSeq are copied, as far as they are there.
@@ -333,7 +342,8 @@ class Request(Message):
         return request
 
     def __repr__(self) -> str:
-        return f"<Request {self.method} {excerpt(self._uri)[1:-1]}>"
+        uri = _PASSWORD(r"\1@", self._uri)
+        return f"<Request {self.method} {excerpt(uri)[1:-1]}>"
 
 
 def _tag_of(to: str) -> str | None:

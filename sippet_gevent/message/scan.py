@@ -44,7 +44,9 @@ NO_END, BAD_BREAK, NO_COLON, BAD_NAME, MANY_LINES, LONG_LINE = range(len(PROBLEM
 def fail(problem: int, data: bytes, offset: int) -> NoReturn:
     """Raise the ParseError number `problem`; both twins end here."""
     status = 513 if problem == MANY_LINES else 400
-    raise ParseError(PROBLEMS[problem], value=data[offset : offset + 81], offset=offset, status=status)
+    value = data[offset : offset + 81]
+    secret = value.lower().startswith((b"authorization", b"proxy-authorization"))
+    raise ParseError(PROBLEMS[problem], value=None if secret else value, offset=offset, status=status)
 
 
 def canonical(name: str) -> str:

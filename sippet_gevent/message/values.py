@@ -289,18 +289,22 @@ class Valued(NamedTuple):
             return cls(value + bracket, _tail(tail))
         value, semicolon, tail = text.partition(";")
         value = value.strip(BLANKS)
-        if not _VALUED(value) or (value[0] == '"' and not is_quoted(value)):
+        if not _is_valued(value):
             raise ParseError("not a token, a quoted text or a <URI>", value=text)
         return cls(value, Parameters.parse(semicolon + tail))
 
     def __str__(self) -> str:
-        if not _VALUED(self.value):
+        if not _is_valued(self.value):
             raise InvalidValue(f"not a token, a quoted text or a <URI>: {self.value!r}")
         return f"{self.value}{self.parameters}"
 
 
 # A URI in brackets, a quoted text, a token, or what the field has in its place: anything without separators.
 _VALUED = re.compile(rf"<[^<>]*>|{QUOTED}|[^\s,;<](?:[^,;]*[^\s,;])?", re.DOTALL).fullmatch
+
+
+def _is_valued(text: str) -> bool:
+    return bool(_VALUED(text)) and (text[0] != '"' or bool(is_quoted(text)))
 
 
 def _tail(text: str) -> Parameters:

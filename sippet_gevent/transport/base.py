@@ -61,6 +61,10 @@ class Transport:
         """Return the flow to this numeric address. Raises TransportError."""
         raise TypeError(f"{type(self).__name__} lacks .connect()")
 
+    def is_ours(self, host: str) -> bool:
+        """True when this numeric host, IPv6 without brackets, is one we listen on."""
+        return host == self.local[0]
+
     def stop(self) -> None:
         """Close all."""
         raise TypeError(f"{type(self).__name__} lacks .stop()")

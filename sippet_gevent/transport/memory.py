@@ -106,12 +106,11 @@ class Network:
             self.under_way += 1
             self._deadlines.add(self.clock.now() + wait, carried)
 
-    def _arrive(self, now: float, batch: list[Any]) -> None:
-        for carried in batch:
-            self.under_way -= 1
-            transport = self._points.get(carried.destination)
-            if transport is not None:
-                transport.arrive(carried.data, carried.source)
+    def _arrive(self, now: float, carried: Carried) -> None:
+        self.under_way -= 1
+        transport = self._points.get(carried.destination)
+        if transport is not None:
+            transport.arrive(carried.data, carried.source)
 
     def stop(self) -> None:
         """Forget what is under way."""

@@ -40,8 +40,8 @@ def resolve(uri: URI) -> list[Candidate]:
     try:
         with gevent.Timeout(RESOLVE_SECONDS, TransportError(f"{host}: no answer from DNS in {RESOLVE_SECONDS:g} s")):
             found = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)
-    except OSError as error:
-        if isinstance(error, TransportError):
-            raise
-        raise TransportError(f"{host}: {error.strerror or error}") from error
+    except TransportError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: empty or overlong labels, which the IDNA codec refuses
+        raise TransportError(f"{host}: {getattr(error, 'strerror', None) or error}") from error
     return [Candidate(transport, address[0], port) for _, _, _, _, address in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections import deque
 from typing import Any
 
@@ -24,8 +25,13 @@ RECEIVE_BUFFER = 4 << 20
 UNSENT = 1024
 """Datagrams kept while the kernel's send buffer is full; the next one is a TransportError."""
 
+PAUSE = 0.01
+"""Seconds until another try when the network device's queue is full, which no watcher reports."""
+
 FLOWS = 16384
 """Flows remembered by address, so that those of one peer are one object; forgotten all at once when there are more."""
+
+log = logging.getLogger("sippet_gevent.transport")
 
 _RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
@@ -53,10 +59,11 @@ class UDPFlow(Flow):
             return
         try:
             transport.sendto(data, self.address)
-        except OSError as error:
-            if error.errno not in _RETRY:
+        except (OSError, OverflowError) as error:
+            if getattr(error, "errno", None) not in _RETRY:
                 host, port = self.remote
-                raise TransportError(f"cannot send {len(data)} octets to {host}:{port}: {error.strerror}", self) from error
+                problem = getattr(error, "strerror", None) or error
+                raise TransportError(f"cannot send {len(data)} octets to {host}:{port}: {problem}", self) from error
             transport.send_later(data, self.address)
 
 
@@ -69,16 +76,20 @@ class UDP(Transport):
         self._socket: Any = None
         self._reader: Any = None
         self._writer: Any = None
+        self._pause: Any = None
         self._unsent: deque[tuple[bytes, Any]] = deque()
         self.must_wait = True
         """True while datagrams must not overtake those that wait for the kernel, and when it is not open."""
         self.sendto: Any = None
         self._flows: dict[Any, UDPFlow] = {}
         self._sources: dict[str, Address] = {}
+        self._hosts: dict[str, bool] = {}
         self.read_errors = 0
         """Reads that failed: ICMP errors of earlier sends, mostly."""
         self.queued = 0
         """Datagrams that had to wait for the kernel's send buffer."""
+        self.lost = 0
+        """Datagrams that had waited, and then could not be sent."""
 
     def start(self, address: Address, receive: Receive) -> None:
         host, port = address
@@ -104,17 +115,18 @@ class UDP(Transport):
         self._receive = receive
         loop = gevent.get_hub().loop
         self._writer = loop.io(raw.fileno(), 2)
+        self._pause = loop.timer(PAUSE)
         self._reader = loop.io(raw.fileno(), 1)
         self._reader.start(self._readable)
 
     def stop(self) -> None:
         if self._socket is None:
             return
-        for watcher in (self._reader, self._writer):
+        for watcher in (self._reader, self._writer, self._pause):
             watcher.stop()
             watcher.close()
         self._socket.close()
-        self._socket = self._reader = self._writer = None
+        self._socket = self._reader = self._writer = self._pause = None
         self.must_wait = True
         self._unsent.clear()
         self._flows.clear()
@@ -170,11 +182,40 @@ class UDP(Transport):
             try:
                 self.sendto(data, address)
             except OSError as error:
+                if error.errno == errno.ENOBUFS:  # the socket says it is writable all the same: look again a little later
+                    self._writer.stop()
+                    self._pause.start(self._resume)
+                    return
                 if error.errno in _RETRY:
                     return
+                self.lost += 1
+                log.warning("cannot send %d octets to %s: %s", len(data), address[0], error.strerror)
             self._unsent.popleft()
         self.must_wait = False
         self._writer.stop()
+
+    def _resume(self) -> None:
+        if self._unsent:
+            self._writer.start(self._writable)
+
+    def is_ours(self, host: str) -> bool:
+        """True when this numeric host is one we listen on: on a wildcard socket, any that the system lets us bind."""
+        if self.local[0] not in ("0.0.0.0", "::"):
+            return host == self.local[0]
+        known = self._hosts.get(host)
+        if known is None:
+            probe = socket._socket.socket(socket.AF_INET6 if ":" in self.local[0] else socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                probe.bind((host, 0))
+                known = True
+            except OSError:
+                known = False
+            finally:
+                probe.close()
+            if len(self._hosts) >= FLOWS:
+                self._hosts.clear()
+            self._hosts[host] = known
+        return known
 
     def source_for(self, address: Any) -> Address:
         """Return our address as the peer sees it: on a wildcard socket, what the kernel's routes choose."""

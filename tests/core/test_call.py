@@ -30,7 +30,7 @@ class Placed:
         """The peer sends a request within the call."""
         self.number = headers.pop("number", self.number + 1)
         request = self.peer.back(self.invite, self.response, method, number=self.number, **headers)
-        self.peer.send(request, self.sip.client.engine.transports[0].local[0])
+        self.peer.send(request, to=self.sip.client.engine.transports[0].local[0])
         return request
 
 

@@ -56,15 +56,16 @@ class Peer:
             headers.setdefault("contact", f"<{self.uri}>")
         return Request(method, uri, **headers)
 
-    def send(self, message: Message | bytes, to: str = SERVER) -> None:
-        """Send a message to a host, and let happen what follows at once."""
-        self._transport.connect((to, 5060)).send(bytes(message))
+    def send(self, *messages: Message | bytes, to: str = SERVER) -> None:
+        """Send messages to a host at one moment, and let happen what follows at once."""
+        for message in messages:
+            self._transport.connect((to, 5060)).send(bytes(message))
         self.sip.settle()
 
     def ask(self, method: str, uri: str = AT_SERVER, *, at: str = SERVER, **headers: Any) -> Request:
         """Make a request and send it to a host."""
         request = self.request(method, uri, **headers)
-        self.send(request, at)
+        self.send(request, to=at)
         return request
 
     def reply(self, request: Request, status: int | Response, **headers: Any) -> Response:

@@ -1,0 +1,250 @@
+"""Core: the ancestor's three callbacks, and cores that wrap cores."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import Core, Request, TransactionTimeout, TransportError
+from sippet_gevent.core.uac import Nobody
+
+from .wire import Peer
+
+CALLER = "10.0.0.50"
+
+
+class Notes(Core):
+    """Notes what each callback gets."""
+
+    def __init__(self):
+        self.requests, self.responses, self.errors = [], [], []
+
+    def receive_request(self, request, tx):
+        self.requests.append((request.method, tx))
+        return 200
+
+    def receive_response(self, response, tx):
+        self.responses.append((response.status, tx))
+
+    def receive_error(self, error, tx):
+        self.errors.append((type(error), tx.method))
+
+
+@pytest.fixture
+def peer(sip):
+    return Peer(sip, CALLER)
+
+
+@pytest.fixture
+def core():
+    return Notes()
+
+
+@pytest.fixture
+def stack(sip, core):
+    return sip.serve(core)
+
+
+def response_of_nothing(peer, status=200, via="SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKnobody"):
+    """A response to a request that was never sent."""
+    request = peer.request("OPTIONS")
+    request.headers["Via"] = [via]
+    return request.response(status)
+
+
+# ---- receive_request
+
+
+def test_core_is_given_its_stack(stack, core):
+    assert core.stack is stack
+
+
+def test_request_is_received_with_its_transaction(stack, core, peer):
+    peer.ask("MESSAGE")
+    ((method, tx),) = core.requests
+    assert (method, tx.request.method, tx.answered) == ("MESSAGE", "MESSAGE", 200)
+
+
+def test_what_receive_request_returns_is_the_answer(stack, peer):
+    peer.ask("MESSAGE")
+    assert peer.statuses == [200]
+
+
+def test_core_that_overrides_nothing_answers_501(sip, peer):
+    sip.serve(Core())
+    peer.ask("MESSAGE")
+    assert peer.statuses == [501]
+
+
+def test_class_is_as_good_as_an_instance(sip, peer):
+    sip.stack(Notes, "10.0.0.1")
+    peer.ask("MESSAGE")
+    assert peer.statuses == [200]
+
+
+def test_ack_that_belongs_to_nothing_is_received_without_a_transaction_to_answer(stack, core, peer):
+    peer.ask("ACK", to="<sip:bob@10.0.0.1>;tag=gone")
+    ((method, tx),) = core.requests
+    assert (method, tx.transaction, peer.statuses) == ("ACK", None, [])
+
+
+# ---- receive_response
+
+
+@pytest.mark.rfc("3261 17.1.3")
+def test_response_that_nobody_waits_for_is_received_without_transaction(stack, core, peer):
+    peer.send(response_of_nothing(peer))
+    assert core.responses == [(200, None)]
+
+
+def test_response_of_a_request_is_not_received_by_the_core(sip, stack, core, peer):
+    peer.answer = lambda request: 200
+    sip.run(stack.request, "OPTIONS", peer.uri)
+    assert core.responses == []
+
+
+def test_response_that_the_core_takes_counts_as_delivered(stack, peer):
+    peer.send(response_of_nothing(peer))
+    assert (stack.stats()["delivered"], stack.stats()["dropped"]) == (1, {})
+
+
+def test_response_is_dropped_and_counted_where_no_core_wants_it(sip, peer):
+    stack = sip.serve(lambda request, tx: 200)
+    peer.send(response_of_nothing(peer))
+    assert stack.stats()["dropped"] == {"stray response": 1}
+
+
+def test_response_is_dropped_and_counted_when_the_core_has_no_callback_for_it(sip, peer):
+    stack = sip.serve(Core())
+    peer.send(response_of_nothing(peer))
+    assert stack.stats()["dropped"] == {"stray response": 1}
+
+
+def test_error_of_receive_response_is_counted_and_the_next_request_served(sip, peer):
+    class Fails(Notes):
+        def receive_response(self, response, tx):
+            raise LookupError("a bug of the core's")
+
+    stack = sip.serve(Fails())
+    peer.send(response_of_nothing(peer))
+    peer.ask("MESSAGE")
+    assert (stack.stats()["core_errors"], peer.statuses) == (1, [200])
+
+
+# ---- receive_error
+
+
+@pytest.mark.rfc("3261 17.2.1")
+def test_error_of_a_transaction_nobody_waits_on_is_received(sip, core, stack, peer):
+    core.receive_request = lambda request, tx: 486
+    peer.ask("INVITE")  # and no ACK ever comes
+    sip.advance(33)
+    assert core.errors == [(TransactionTimeout, "INVITE")]
+
+
+def test_error_that_somebody_waits_for_is_not_the_core_s(sip, core, stack):
+    with pytest.raises(TransactionTimeout):
+        sip.run(stack.request, "OPTIONS", "sip:10.0.0.99")
+    assert core.errors == []
+
+
+@pytest.mark.rfc("3261 17.2.4")
+def test_response_that_cannot_be_sent_again_is_an_error(sip, core, stack, peer):
+    core.receive_request = lambda request, tx: 486
+    peer.ask("INVITE")
+    stack.engine.transports[0].failure = "no route to host"
+    sip.advance(0.6)
+    assert core.errors == [(TransportError, "INVITE")]
+
+
+def test_receive_error_may_block(sip, peer):
+    done = []
+
+    class Slow(Notes):
+        def receive_request(self, request, tx):
+            return 486
+
+        def receive_error(self, error, tx):
+            self.stack.request("MESSAGE", peer.uri)
+            done.append(error)
+
+    peer.answer = lambda request: 200
+    sip.serve(Slow())
+    peer.ask("INVITE")
+    sip.advance(33)
+    assert len(done) == 1
+
+
+def test_error_of_receive_error_is_counted(sip, peer):
+    class Fails(Notes):
+        def receive_request(self, request, tx):
+            return 486
+
+        def receive_error(self, error, tx):
+            raise LookupError("a bug of the core's")
+
+    stack = sip.serve(Fails())
+    peer.ask("INVITE")
+    sip.advance(33)
+    assert stack.stats()["core_errors"] == 1
+
+
+def test_who_sends_and_does_not_wait_hears_nothing(sip, core, stack):
+    stack.send(Request("OPTIONS", "sip:10.0.0.99"), user=Nobody())
+    sip.advance(33)
+    assert core.errors == []
+
+
+# ---- cores that wrap cores
+
+
+def test_core_may_be_wrapped_while_the_stack_runs(sip, core, stack, peer):
+    inner = stack.core
+
+    def guard(request, tx):
+        return 403 if request.method == "MESSAGE" else inner(request, tx)
+
+    stack.core = guard
+    peer.ask("MESSAGE")
+    peer.ask("OPTIONS")
+    assert peer.statuses == [403, 200]
+
+
+def test_wrapper_may_change_the_answer(sip, stack, peer):
+    inner = stack.core
+
+    def branded(request, tx):
+        response = request.response(inner(request, tx))
+        response.headers["Server"] = ["tests"]
+        return response
+
+    stack.core = branded
+    peer.ask("MESSAGE")
+    assert peer.responses[0].headers["Server"] == "tests"
+
+
+def test_wrapper_may_catch_what_the_core_raises(sip, peer):
+    def core(request, tx):
+        raise LookupError("no such user")
+
+    stack = sip.serve(core)
+
+    def forgiving(request, tx):
+        try:
+            return core(request, tx)
+        except LookupError:
+            return 404
+
+    stack.core = forgiving
+    peer.ask("MESSAGE")
+    assert (peer.statuses, stack.stats()["core_errors"]) == ([404], 0)
+
+
+def test_core_that_is_an_instance_may_wrap_one(sip, peer, core):
+    class Prefix(Core):
+        def receive_request(self, request, tx):
+            return core(request, tx) if request.method == "MESSAGE" else 403
+
+    sip.serve(Prefix())
+    peer.ask("OPTIONS")
+    peer.ask("MESSAGE")
+    assert peer.statuses == [403, 200]

@@ -1,0 +1,242 @@
+"""Methods: what is answered to requests that nobody has registered for, and checks before all cores, RFC 3261 §8.2."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import Reject, forward
+from sippet_gevent.message.essentials import METHODS
+
+from .wire import AT_SERVER, Peer, start
+
+CALLER = "10.0.0.50"
+
+
+@pytest.fixture
+def peer(sip):
+    return Peer(sip, CALLER)
+
+
+@pytest.fixture
+def stack(sip):
+    """A stack that serves MESSAGE."""
+    stack = sip.stack(host="10.0.0.1")
+    stack.on("MESSAGE")(lambda request, tx: 202)
+    return stack
+
+
+# ---- by method
+
+
+def test_request_goes_to_the_function_of_its_method(stack, peer):
+    stack.on("INFO", "PUBLISH")(lambda request, tx: 204)
+    peer.ask("PUBLISH")
+    peer.ask("MESSAGE")
+    assert peer.statuses == [204, 202]
+
+
+def test_function_without_methods_gets_all_others(stack, peer):
+    stack.on()(lambda request, tx: 606)
+    peer.ask("MESSAGE")
+    peer.ask("FROBNICATE")
+    assert peer.statuses == [202, 606]
+
+
+def test_function_stays_what_it_was(stack):
+    def function(request, tx):
+        return 200
+
+    assert stack.on("INFO")(function) is function
+
+
+@pytest.mark.rfc("3261 8.2.1")
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"ACK", "BYE", "CANCEL", "MESSAGE", "OPTIONS"}))
+def test_known_method_that_is_not_served_is_405_with_allow(stack, peer, method):
+    peer.ask(method)
+    (response,) = {r.status: r for r in peer.responses}.values()
+    assert response.status == 405
+    assert set(response.allow) == {"ACK", "BYE", "CANCEL", "MESSAGE", "OPTIONS"}
+
+
+@pytest.mark.rfc("3261 8.2.1")
+def test_unknown_method_is_501(stack, peer):
+    peer.ask("FROBNICATE")
+    assert peer.statuses == [501]
+
+
+@pytest.mark.rfc("3261 8.2.1")
+def test_methods_are_told_apart_by_case(stack, peer):
+    peer.ask("message")
+    assert peer.statuses == [501]
+
+
+@pytest.mark.rfc("3261 12.2.2")
+@pytest.mark.parametrize("method", ["INVITE", "INFO", "UPDATE", "NOTIFY", "BYE", "OPTIONS"])
+def test_request_in_a_dialog_nobody_knows_is_481(stack, peer, method):
+    peer.ask(method, to=f"<{AT_SERVER}>;tag=gone")
+    assert set(peer.statuses) == {481}
+
+
+@pytest.mark.rfc("3261 15.1.2")
+def test_bye_outside_any_dialog_is_481(stack, peer):
+    peer.ask("BYE")
+    assert peer.statuses == [481]
+
+
+@pytest.mark.rfc("3261 11.2")
+def test_options_is_answered_with_what_the_stack_can(sip, peer):
+    stack = sip.stack(host="10.0.0.1", supported=("timer", "100rel"))
+    stack.on("INVITE")(lambda request, tx: 486)
+    peer.ask("OPTIONS")
+    (response,) = peer.responses
+    assert response.status == 200
+    assert list(response.allow) == ["ACK", "BYE", "CANCEL", "INVITE", "OPTIONS"]
+    assert list(response.supported) == ["100rel", "timer"]
+
+
+@pytest.mark.rfc("3261 11.2")
+def test_options_may_be_the_core_s_own(stack, peer):
+    stack.on("OPTIONS")(lambda request, tx: 486)
+    peer.ask("OPTIONS")
+    assert peer.statuses == [486]
+
+
+@pytest.mark.rfc("3261 17")
+def test_ack_of_nothing_is_not_answered(stack, peer):
+    peer.ask("ACK", to=f"<{AT_SERVER}>;tag=gone")
+    assert (peer.responses, stack.stats()["dropped"]) == ([], {"stray ACK": 1})
+
+
+def test_ack_of_nothing_goes_to_who_has_registered_for_it(stack, peer):
+    seen = []
+    stack.on("ACK")(lambda request, tx: seen.append(request.method))
+    peer.ask("ACK", to=f"<{AT_SERVER}>;tag=gone")
+    assert seen == ["ACK"]
+
+
+# ---- the checks before all cores
+
+
+@pytest.mark.rfc("3261 8.2.2.1")
+@pytest.mark.parametrize("uri", ["mailto:bob@example.com", "http://example.com/", "urn:service:sos", "im:bob@example.com"])
+def test_request_uri_of_a_scheme_nobody_serves_is_416(stack, peer, uri):
+    peer.ask("MESSAGE", uri, to="<sip:bob@example.com>")
+    assert peer.statuses == [416]
+
+
+@pytest.mark.rfc("3261 8.2.2.1")
+@pytest.mark.parametrize("uri", ["sip:bob@example.com", "SIP:bob@example.com", "sips:bob@example.com", "tel:+12125551212"])
+def test_request_uri_of_a_known_scheme_is_the_core_s(stack, peer, uri):
+    peer.ask("MESSAGE", uri, to="<sip:bob@example.com>")
+    assert peer.statuses == [202]
+
+
+@pytest.mark.rfc("3261 8.2.2.3")
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_required_extension_that_is_missing_is_420_with_unsupported(sip, peer, method):
+    sip.serve(lambda request, tx: 200)
+    peer.ask(method, require=("100rel", "timer"))
+    assert {r.status for r in peer.responses} == {420}
+    assert list(peer.responses[0].unsupported) == ["100rel", "timer"]
+
+
+@pytest.mark.rfc("3261 8.2.2.3")
+def test_required_extension_is_compared_without_case(sip, peer):
+    sip.serve(lambda request, tx: 200, supported=("100rel",))
+    peer.ask("MESSAGE", require=("100REL",))
+    assert peer.statuses == [200]
+
+
+# ---- one request by two ways
+
+
+def copy_of(peer, request, uri=None):
+    """The same request, come by another way: another branch."""
+    again = peer.request(request.method, uri or request.uri_text, from_=request.from_, to=request.to, call_id=request.call_id)
+    again.cseq = request.cseq
+    return again
+
+
+@pytest.mark.rfc("3261 8.2.2.2")
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_second_copy_of_a_request_is_482(sip, peer, method):
+    served = []
+    sip.serve(lambda request, tx: served.append(request) or tx.wait(1) or 486)
+    request = peer.ask(method)
+    peer.send(copy_of(peer, request))
+    assert (peer.statuses, len(served)) == ([482], 1)
+
+
+@pytest.mark.rfc("3261 8.2.2.2")
+def test_second_copy_is_482_while_the_first_one_s_transaction_lasts(sip, peer, stack):
+    request = peer.ask("MESSAGE")
+    sip.advance(31)
+    peer.send(copy_of(peer, request))
+    sip.advance(2)
+    peer.send(copy_of(peer, request))
+    assert peer.statuses == [202, 482, 202]
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_request_that_spirals_with_another_request_uri_is_no_copy(peer, stack):
+    request = peer.ask("MESSAGE")
+    peer.send(copy_of(peer, request, "sip:carol@10.0.0.1"))
+    assert peer.statuses == [202, 202]
+
+
+@pytest.mark.rfc("3261 8.2.2.2")
+def test_next_request_of_the_same_call_id_is_no_copy(peer, stack):
+    request = peer.ask("MESSAGE")
+    peer.ask("MESSAGE", from_=request.from_, call_id=request.call_id, number=2)
+    assert peer.statuses == [202, 202]
+
+
+@pytest.mark.rfc("3261 8.2.2.2")
+def test_phone_that_a_fork_reaches_by_two_ways_rings_once(sip):
+    rings = []
+
+    def phone(request, tx):
+        if request.method == "INVITE":
+            rings.append(request)
+            tx.wait(1)
+            return 486
+
+    sip.serve(phone)
+    for relay in ("10.0.0.3", "10.0.0.4"):
+        sip.stack(lambda request, tx: forward(request, tx, AT_SERVER), relay)
+    edge = sip.stack(lambda request, tx: forward(request, tx, "sip:bob@10.0.0.3", "sip:bob@10.0.0.4"), "10.0.0.5")
+    asked = sip.ask(edge, "INVITE sip:bob@example.com")
+    sip.advance(2)
+    assert (len(rings), asked.statuses[-1]) == (1, 482)
+
+
+# ---- refusals of a core
+
+
+def test_core_that_refuses_says_so_in_headers(sip):
+    def core(request, tx):
+        raise Reject(405, "Not Here", allow=("ACK",))
+
+    response = sip.ask(core, "INFO sip:bob@example.com").response
+    assert (response.reason, list(response.allow)) == ("Not Here", ["ACK"])
+
+
+def test_methods_may_be_called_from_a_core_of_your_own(sip, peer, stack):
+    seen = []
+    methods = stack.core
+
+    def logging_core(request, tx):
+        seen.append(request.method)
+        return methods(request, tx)
+
+    stack.core = logging_core
+    peer.ask("MESSAGE")
+    peer.ask("FROBNICATE")
+    assert (seen, peer.statuses) == (["MESSAGE", "FROBNICATE"], [202, 501])
+
+
+def test_function_for_a_method_may_block_without_holding_up_others(sip, peer, stack):
+    stack.on("INFO")(lambda request, tx: tx.wait(5) or 200)
+    start(sip, peer.ask, "INFO")
+    peer.ask("MESSAGE")
+    assert peer.statuses == [202]

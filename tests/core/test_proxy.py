@@ -1,0 +1,743 @@
+"""Proxies: forward(), ResponseContext and RegistrarProxy, as callers, callees and the wire see them, RFC 3261 §16."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import Cancelled, RegistrarProxy, Reject, ResponseContext, forward
+from sippet_gevent.core.proxy import BRANCHES
+from sippet_gevent.testing import SERVER
+
+from .wire import Peer, sent
+
+CALLER = "10.0.0.50"
+PHONES = ["10.0.0.61", "10.0.0.62", "10.0.0.63"]
+TARGETS = [f"sip:bob@{phone}" for phone in PHONES]
+
+
+def to_all(request, tx):
+    """A core that forks to three phones; an ACK or what is within a dialog goes along its route."""
+    if request.essentials.to_tag is not None:
+        return forward(request, tx)
+    return forward(request, tx, *TARGETS, record_route=True)
+
+
+def to_first(request, tx):
+    if request.essentials.to_tag is not None:
+        return forward(request, tx)
+    return forward(request, tx, *TARGETS[:1], record_route=True)
+
+
+@pytest.fixture
+def caller(sip):
+    return Peer(sip, CALLER)
+
+
+@pytest.fixture
+def phones(sip):
+    """Three phones that say nothing by themselves."""
+    return [Peer(sip, phone) for phone in PHONES]
+
+
+def once(seen):
+    """Leave out what was sent again because nobody has acknowledged or answered it."""
+    return list(dict.fromkeys(seen))
+
+
+class Fork:
+    """An INVITE at a proxy, forked to phones that note it."""
+
+    def __init__(self, sip, caller, phones, core=to_all, **headers):
+        self.sip, self.caller, self.phones = sip, caller, phones
+        self.stack = sip.serve(core)
+        self.invite = caller.ask("INVITE", **headers)
+
+    def reply(self, phone, status, **headers):
+        """One phone answers the INVITE."""
+        return self.phones[phone].reply(self.phones[phone].last("INVITE"), status, **headers)
+
+    def accept(self, phone, status=200, **headers):
+        """One phone takes the call."""
+        return self.reply(phone, status, contact=f"<{self.phones[phone].uri}>", **headers)
+
+    @property
+    def finals(self):
+        """The final statuses that the caller has got to its INVITE, each 2xx and each other one once."""
+        responses = [r for r in self.caller.responses if r.status >= 200 and r.cseq.method == "INVITE"]
+        return [r.status for r in responses if r.is_success] + once(r.status for r in responses if not r.is_success)
+
+    @property
+    def got(self):
+        """What each phone has got."""
+        return [once(phone.methods) for phone in self.phones]
+
+
+@pytest.fixture
+def fork(sip, caller, phones):
+    return Fork(sip, caller, phones)
+
+
+@pytest.fixture
+def one(sip, caller, phones):
+    """An INVITE at a proxy that sends it to one phone."""
+    return Fork(sip, caller, phones[:1], to_first)
+
+
+# ---- forking
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_request_is_forked_to_all_targets_at_once(fork):
+    assert fork.got == [["INVITE"]] * 3
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_each_branch_has_a_branch_parameter_of_its_own(fork):
+    assert len({phone.last("INVITE").via[0].branch for phone in fork.phones}) == 3
+
+
+@pytest.mark.rfc("3261 16.5")
+def test_target_that_stands_twice_gets_one_branch(sip, caller, phones):
+    Fork(sip, caller, phones, lambda request, tx: forward(request, tx, TARGETS[0], TARGETS[0]))
+    assert phones[0].methods == ["INVITE"]
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_copy_has_one_hop_less_and_our_via_on_top_of_the_caller_s(fork):
+    copy = fork.phones[0].last("INVITE")
+    assert copy.max_forwards == 69
+    assert [via.host for via in copy.via] == [SERVER, CALLER]
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_request_without_max_forwards_gets_70(sip, caller, phones):
+    Fork(sip, caller, phones, max_forwards=None)
+    assert phones[0].last("INVITE").max_forwards == 70
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_provisional_responses_of_all_branches_go_to_the_caller_but_100(fork):
+    fork.reply(0, 180)
+    fork.reply(1, 183)
+    fork.reply(2, 100)
+    assert fork.caller.statuses[-2:] == [180, 183]
+    fork.reply(0, 603)
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_our_via_is_taken_off_the_response(fork):
+    fork.reply(0, 180)
+    assert [via.host for via in fork.caller.responses[-1].via] == [CALLER]
+    fork.reply(0, 603)
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_first_2xx_wins_and_the_others_are_cancelled(fork):
+    for phone in range(3):
+        fork.reply(phone, 180)
+    fork.accept(1)
+    assert fork.finals == [200]
+    assert fork.got == [["INVITE", "CANCEL"], ["INVITE"], ["INVITE", "CANCEL"]]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_487_of_the_losers_is_acknowledged_and_goes_nowhere(fork):
+    for phone in range(3):
+        fork.reply(phone, 180)
+    fork.accept(1)
+    fork.reply(0, 487)
+    assert fork.finals == [200]
+    assert fork.got[0] == ["INVITE", "CANCEL", "ACK"]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_second_2xx_of_another_branch_goes_to_the_caller_too(fork):
+    fork.accept(0)
+    fork.accept(1)
+    assert fork.finals == [200, 200]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_repeated_2xx_goes_to_the_caller_each_time(one):
+    response = one.accept(0)
+    one.sip.advance(0.5)
+    one.phones[0].reply(one.phones[0].last("INVITE"), response)
+    assert one.finals == [200, 200]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_2xx_that_crosses_with_our_cancel_goes_to_the_caller_after_the_487_was_due(one):
+    one.reply(0, 180)
+    one.caller.send(one.invite.cancel())
+    one.accept(0)
+    assert one.finals == [200]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_6xx_cancels_the_others_and_is_the_answer_once_they_have_answered(fork):
+    for phone in range(3):
+        fork.reply(phone, 180)
+    fork.reply(0, 603)
+    assert (fork.finals, fork.got[1]) == ([], ["INVITE", "CANCEL"])
+    fork.reply(1, 487)
+    fork.reply(2, 487)
+    assert fork.finals == [603]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_2xx_after_a_6xx_goes_to_the_caller_all_the_same(fork):
+    fork.reply(0, 603)
+    fork.accept(1)
+    assert fork.finals == [200]
+
+
+@pytest.mark.rfc("3261 16.7")
+@pytest.mark.parametrize(
+    ("answers", "best"),
+    [
+        ((486, 404, 480), 486),  # the first of what is alike
+        ((500, 404, 302), 302),  # the lowest class
+        ((404, 604, 302), 604),  # 6xx before all
+        ((404, 407, 486), 407),  # what helps the caller to try again
+        ((404, 420, 486), 420),
+        ((503, 500, 502), 500),  # 503 last of its class
+        ((503, 503, 503), 500),  # and never passed on
+    ],
+)
+def test_best_of_the_final_responses_goes_to_the_caller(fork, answers, best):
+    for phone, status in enumerate(answers):
+        fork.reply(phone, status)
+    assert fork.finals == [best]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_nothing_final_is_sent_before_every_branch_has_answered(fork):
+    fork.reply(0, 404)
+    fork.reply(1, 486)
+    assert fork.finals == []
+    fork.reply(2, 486)
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_final_response_keeps_the_callee_s_to_tag(one):
+    assert one.reply(0, 486).to.tag == one.caller.responses[-1].to.tag
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_challenges_of_all_branches_are_in_the_answer(fork):
+    fork.reply(0, 401, www_authenticate='Digest realm="a", nonce="1"')
+    fork.reply(1, 407, proxy_authenticate='Digest realm="b", nonce="2"')
+    fork.reply(2, 401, www_authenticate='Digest realm="c", nonce="3"')
+    answer = fork.caller.responses[-1]
+    assert answer.status == 401
+    assert answer.headers.all("WWW-Authenticate") == ['Digest realm="a", nonce="1"', 'Digest realm="c", nonce="3"']
+    assert answer.headers.all("Proxy-Authenticate") == ['Digest realm="b", nonce="2"']
+
+
+# ---- branches that do not answer
+
+
+@pytest.mark.rfc("3261 16.8")
+def test_branch_that_says_nothing_never_outranks_a_real_answer(fork):
+    fork.reply(0, 500)
+    fork.reply(1, 486)
+    fork.sip.advance(33)
+    assert fork.finals == [486]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_real_5xx_goes_before_the_408_of_a_silent_branch(fork):
+    fork.reply(0, 500)
+    fork.reply(1, 580)
+    fork.sip.advance(33)
+    assert fork.finals == [500]
+
+
+@pytest.mark.rfc("3261 16.8")
+def test_silence_of_all_branches_is_408(fork):
+    fork.sip.advance(33)
+    assert fork.finals == [408]
+
+
+@pytest.mark.rfc("3261 16.9")
+def test_branch_that_cannot_be_sent_is_a_503_that_the_caller_sees_as_500(sip, caller):
+    def core(request, tx):
+        forward(request, tx, "sip:bob@10.0.0.61;transport=tcp")
+
+    sip.serve(core)
+    caller.ask("INVITE")
+    assert caller.statuses == [500]
+
+
+@pytest.mark.rfc("3261 16.9")
+def test_branch_that_cannot_be_sent_does_not_hold_up_the_others(sip, caller, phones):
+    fork = Fork(sip, caller, phones, lambda request, tx: forward(request, tx, "sip:x@10.0.0.9;transport=tcp", TARGETS[0]))
+    fork.reply(0, 486)
+    assert fork.finals == [486]
+
+
+@pytest.mark.rfc("3261 16.8")
+def test_ringing_that_never_ends_is_cancelled_by_timer_c_and_answered_with_408(one):
+    one.reply(0, 180)
+    one.sip.advance(180)
+    assert one.got == [["INVITE"]]
+    one.sip.advance(2)
+    assert one.got == [["INVITE", "CANCEL"]]
+    one.reply(0, 487)
+    assert one.finals == [408]
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_timer_c_starts_anew_with_each_provisional_response(one):
+    one.reply(0, 180)
+    one.sip.advance(170)
+    one.reply(0, 183)
+    one.sip.advance(170)
+    assert one.got == [["INVITE"]]
+    one.reply(0, 486)
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_response_that_has_no_via_below_ours_goes_nowhere(one):
+    phone = one.phones[0]
+    response = phone.last("INVITE").response(180)
+    response.via = response.via[:1]
+    phone.reply(phone.last("INVITE"), response)
+    assert 180 not in one.caller.statuses
+    one.reply(0, 486)
+    assert one.finals == [486]
+
+
+@pytest.mark.rfc("4320 4.2")
+def test_silence_is_no_408_for_another_method(sip, caller, phones):
+    sip.serve(to_all)
+    caller.ask("MESSAGE")
+    sip.advance(40)
+    assert 408 not in caller.statuses
+
+
+def test_branches_are_bounded(sip, caller):
+    targets = [f"sip:bob@10.0.1.{n}" for n in range(BRANCHES + 1)]
+    sip.serve(lambda request, tx: forward(request, tx, *targets))
+    caller.ask("OPTIONS")
+    assert caller.statuses == [440]
+
+
+# ---- CANCEL
+
+
+@pytest.mark.rfc("3261 16.10")
+def test_cancel_goes_to_every_branch_and_is_answered_hop_by_hop(fork):
+    for phone in range(3):
+        fork.reply(phone, 180)
+    fork.caller.send(fork.invite.cancel())
+    assert fork.got == [["INVITE", "CANCEL"]] * 3
+    assert fork.caller.responses[-1].cseq.method == "CANCEL"
+
+
+@pytest.mark.rfc("3261 16.10")
+def test_487_of_the_callees_goes_to_the_caller_once(fork):
+    for phone in range(3):
+        fork.reply(phone, 180)
+    fork.caller.send(fork.invite.cancel())
+    for phone in range(3):
+        fork.reply(phone, 487)
+    assert fork.finals == [487]
+    assert fork.got == [["INVITE", "CANCEL", "ACK"]] * 3
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_of_a_branch_that_has_said_nothing_waits_for_its_first_response(fork):
+    fork.caller.send(fork.invite.cancel())
+    assert fork.got == [["INVITE"]] * 3
+    fork.reply(1, 180)
+    assert fork.got == [["INVITE"], ["INVITE", "CANCEL"], ["INVITE"]]
+
+
+@pytest.mark.rfc("3261 16.10")
+def test_cancelled_branches_that_never_answer_are_487_in_the_end(fork):
+    fork.reply(0, 180)
+    fork.caller.send(fork.invite.cancel())
+    fork.sip.advance(40)
+    assert fork.finals == [487]
+
+
+@pytest.mark.rfc("3261 16.10")
+def test_cancel_after_the_final_response_reaches_no_phone(one):
+    one.reply(0, 180)
+    one.reply(0, 486)
+    one.caller.send(one.invite.cancel())
+    assert "CANCEL" not in one.got[0]
+
+
+# ---- what is refused
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({"max_forwards": 0}, 483, id="Max-Forwards 0"),
+        pytest.param({"proxy_require": ("magic",)}, 420, id="Proxy-Require"),
+    ],
+)
+def test_request_that_must_not_go_on_is_refused(sip, caller, phones, headers, status):
+    fork = Fork(sip, caller, phones, **headers)
+    assert (fork.finals, fork.got) == ([status], [[]] * 3)
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_proxy_require_is_refused_with_what_is_not_supported(sip, caller, phones):
+    Fork(sip, caller, phones, proxy_require=("magic", "more"))
+    assert list(caller.responses[0].unsupported) == ["magic", "more"]
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_require_is_the_callee_s_and_passes(sip, caller, phones):
+    Fork(sip, caller, phones, require=("100rel",))
+    assert list(phones[0].last("INVITE").require) == ["100rel"]
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_max_forwards_of_one_goes_on_as_zero(sip, caller, phones):
+    Fork(sip, caller, phones, max_forwards=1)
+    assert phones[0].last("INVITE").max_forwards == 0
+
+
+@pytest.mark.rfc("3261 16.5")
+def test_request_for_the_proxy_itself_without_targets_is_404(sip, caller):
+    sip.serve(lambda request, tx: forward(request, tx))
+    caller.ask("OPTIONS")
+    assert caller.statuses == [404]
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_headers_nobody_knows_and_the_body_pass_unchanged(sip, caller, phones):
+    sip.serve(to_first)
+    request = caller.request("MESSAGE", body=b"hello", content_type="text/plain")
+    request.headers.add("X-Odd", "just  so;;")
+    caller.send(request)
+    copy = phones[0].last("MESSAGE")
+    assert (copy.headers["X-Odd"], copy.body) == ("just  so;;", b"hello")
+
+
+# ---- routes
+
+
+@pytest.fixture
+def talking(one):
+    """A call through the proxy that is answered; the ACK is still to come."""
+    one.answer = one.accept(0)
+    one.answer = one.caller.responses[-1]
+    return one
+
+
+def within(talking, method, **headers):
+    """Make the caller's request within the dialog."""
+    route = tuple(reversed(talking.answer.record_route))
+    return talking.caller.within(talking.invite, talking.answer, method, route=route, **headers)
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_record_route_names_the_proxy_as_a_loose_router(talking):
+    (route,) = talking.answer.record_route
+    assert (route.uri.host, route.uri.is_loose_router) == (SERVER, True)
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_ack_to_the_2xx_passes_the_proxy(talking):
+    talking.caller.send(within(talking, "ACK"))
+    assert talking.phones[0].methods == ["INVITE", "ACK"]
+
+
+@pytest.mark.rfc("3261 16.4")
+def test_own_route_is_taken_off_and_the_request_uri_stays(talking):
+    talking.caller.send(within(talking, "BYE"))
+    bye = talking.phones[0].last("BYE")
+    assert (bye.uri_text, len(bye.route)) == (talking.phones[0].uri, 0)
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_response_within_the_dialog_finds_back(talking):
+    talking.caller.send(within(talking, "BYE"))
+    talking.phones[0].reply(talking.phones[0].last("BYE"), 200)
+    assert talking.caller.responses[-1].cseq.method == "BYE"
+
+
+@pytest.mark.rfc("3261 16.4")
+def test_request_of_the_callee_passes_the_proxy(talking):
+    phone = talking.phones[0]
+    invite = phone.last("INVITE")
+    phone.send(phone.back(invite, talking.answer, "BYE", route=invite.record_route))
+    assert talking.caller.methods == ["BYE"]
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_other_routes_stay_and_say_where_it_goes(talking, sip):
+    other = Peer(sip, "10.0.0.80")
+    bye = within(talking, "BYE")
+    bye.route = (*bye.route, "<sip:10.0.0.80;lr>")
+    talking.caller.send(bye)
+    assert other.last("BYE").route[0].uri.host == "10.0.0.80"
+
+
+@pytest.mark.rfc("3261 16.4")
+def test_strict_router_before_us_is_understood(talking):
+    """It has put our URI into the Request-URI, and the phone's at the end of the Route."""
+    bye = within(talking, "BYE")
+    bye.uri, bye.route = bye.route[0].uri, (f"<{talking.phones[0].uri}>",)
+    talking.caller.send(bye)
+    copy = talking.phones[0].last("BYE")
+    assert (copy.uri_text, len(copy.route)) == (talking.phones[0].uri, 0)
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_strict_router_behind_us_gets_its_uri_in_the_request_uri(talking, sip):
+    strict = Peer(sip, "10.0.0.80")
+    bye = within(talking, "BYE")
+    bye.route = (*bye.route, "<sip:10.0.0.80>")
+    talking.caller.send(bye)
+    copy = strict.last("BYE")
+    assert copy.uri_text == "sip:10.0.0.80"
+    assert [str(route.uri) for route in copy.route] == [talking.phones[0].uri]
+
+
+@pytest.mark.rfc("3261 16.4")
+def test_maddr_that_is_ours_is_taken_off_the_request_uri(sip, caller, phones):
+    sip.serve(lambda request, tx: forward(request, tx))
+    caller.ask("OPTIONS", f"sip:bob@10.0.0.61:5060;maddr={SERVER}")
+    assert phones[0].last("OPTIONS").uri_text == "sip:bob@10.0.0.61"
+
+
+def test_next_hop_leads_elsewhere_and_changes_nothing_in_the_request(sip, caller, phones):
+    sip.serve(lambda request, tx: forward(request, tx, next_hop="sip:10.0.0.61"))
+    caller.ask("OPTIONS", "sip:bob@example.com")
+    copy = phones[0].last("OPTIONS")
+    assert (copy.uri_text, "Route" in copy.headers) == ("sip:bob@example.com", False)
+
+
+# ---- ResponseContext by hand
+
+
+def test_targets_may_be_tried_one_after_the_other(sip, caller, phones):
+    def core(request, tx):
+        with ResponseContext(tx) as context:
+            for target in TARGETS:
+                context.fork(target)
+                for response in context:
+                    if response.is_success:
+                        return context.forward(response)
+            context.forward(context.best())
+
+    fork = Fork(sip, caller, phones, core)
+    fork.reply(0, 486)
+    assert fork.got == [["INVITE", "ACK"], ["INVITE"], []]
+    fork.accept(1)
+    assert fork.finals == [200]
+
+
+def test_leaving_the_block_cancels_what_is_pending(sip, caller, phones):
+    def core(request, tx):
+        with ResponseContext(tx) as context:
+            context.fork(TARGETS[0])
+            next(iter(context))
+        return 480
+
+    fork = Fork(sip, caller, phones, core)
+    fork.reply(0, 180)
+    assert (fork.finals, fork.got[0]) == ([480], ["INVITE", "CANCEL"])
+
+
+def test_cancelled_reaches_the_core_after_the_branches_have_answered(sip, caller, phones):
+    met = []
+
+    def core(request, tx):
+        try:
+            forward(request, tx, TARGETS[0])
+        except Cancelled as error:
+            met.append(type(error))
+            raise
+
+    fork = Fork(sip, caller, phones, core)
+    fork.reply(0, 180)
+    caller.send(fork.invite.cancel())
+    assert met == []
+    fork.reply(0, 487)
+    assert met == [Cancelled]
+
+
+def test_context_of_a_core_that_crashes_cancels_its_branches(sip, caller, phones):
+    def core(request, tx):
+        with ResponseContext(tx) as context:
+            context.fork(TARGETS[0])
+            next(iter(context))
+            raise LookupError("a bug of the core's")
+
+    fork = Fork(sip, caller, phones, core)
+    fork.reply(0, 180)
+    assert (fork.finals, fork.got[0]) == ([500], ["INVITE", "CANCEL"])
+
+
+def test_core_may_refuse_before_it_forwards(sip, caller, phones):
+    def core(request, tx):
+        with ResponseContext(tx):
+            raise Reject(403)
+
+    assert Fork(sip, caller, phones, core).finals == [403]
+
+
+# ---- RegistrarProxy
+
+
+DOMAIN = "example.com"
+
+
+class Office:
+    """A RegistrarProxy, alice and bob registered at it."""
+
+    def __init__(self, sip):
+        self.sip = sip
+        self.stack = sip.stack(RegistrarProxy(), SERVER, domains=(DOMAIN,))
+        self.alice = Peer(sip, "10.0.0.71")
+        self.bob = Peer(sip, "10.0.0.72")
+        for name, phone in (("alice", self.alice), ("bob", self.bob)):
+            aor = f"<sip:{name}@{DOMAIN}>"
+            phone.ask("REGISTER", f"sip:{DOMAIN}", to=aor, from_=aor + ";tag=1", contact=f"<sip:{name}@{phone.host}:5060>")
+            assert phone.statuses == [200]
+            phone.received.clear()
+
+    def call(self):
+        return self.alice.ask("INVITE", f"sip:bob@{DOMAIN}", from_=f"<sip:alice@{DOMAIN}>;tag=1")
+
+    def answer(self, status, **headers):
+        return self.bob.reply(self.bob.last("INVITE"), status, **headers)
+
+    @property
+    def finals(self):
+        return once(r.status for r in self.alice.responses if r.status >= 200 and r.cseq.method == "INVITE")
+
+
+@pytest.fixture
+def office(sip):
+    return Office(sip)
+
+
+def test_registered_phone_gets_the_call_at_its_contact(office):
+    office.call()
+    assert office.bob.last("INVITE").uri_text == "sip:bob@10.0.0.72:5060"
+    office.answer(486)
+
+
+def test_two_phones_call_each_other_and_either_may_hang_up(office):
+    invite = office.call()
+    office.answer(180)
+    office.answer(200, contact="<sip:bob@10.0.0.72:5060>")
+    answer = office.alice.responses[-1]
+    route = tuple(reversed(answer.record_route))
+    office.alice.send(office.alice.within(invite, answer, "ACK", route=route))
+    theirs = office.bob.last("INVITE")
+    office.bob.send(office.bob.back(theirs, answer, "BYE", route=theirs.record_route))
+    office.alice.reply(office.alice.last("BYE"), 200)
+    assert office.bob.methods == ["INVITE", "ACK"]
+    assert office.bob.statuses == [200]
+    assert office.finals == [200]
+
+
+def test_busy_callee_is_told_to_the_caller(office):
+    office.call()
+    office.answer(486)
+    assert office.finals == [486]
+
+
+def test_caller_who_cancels_while_it_rings_ends_it_on_both_sides(office):
+    invite = office.call()
+    office.answer(180)
+    office.alice.send(invite.cancel())
+    office.answer(487)
+    assert office.finals == [487]
+    assert office.bob.methods == ["INVITE", "CANCEL", "ACK"]
+
+
+def test_callee_who_is_gone_is_408(office):
+    office.call()
+    office.sip.advance(33)
+    assert office.finals == [408]
+
+
+def test_callee_who_never_answers_is_cancelled_by_timer_c(office):
+    office.call()
+    office.answer(180)
+    office.sip.advance(182)
+    assert once(office.bob.methods) == ["INVITE", "CANCEL"]
+    office.answer(487)
+    assert office.finals == [408]
+
+
+@pytest.mark.rfc("3261 16.5")
+def test_user_who_is_not_registered_is_404(office):
+    office.alice.ask("INVITE", f"sip:carol@{DOMAIN}")
+    assert office.finals == [404]
+
+
+def test_user_whose_registration_is_over_is_404(office):
+    office.sip.advance(3601)
+    office.call()
+    assert office.finals == [404]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE"])
+def test_request_for_another_domain_goes_nowhere(office, method):
+    stranger = Peer(office.sip, "10.0.0.99")
+    office.alice.ask(method, "sip:victim@10.0.0.99")
+    assert (stranger.received, office.alice.statuses) == ([], [404])
+
+
+def test_route_to_a_stranger_is_not_followed(office):
+    stranger = Peer(office.sip, "10.0.0.99")
+    office.alice.ask("INVITE", "sip:victim@10.0.0.99", route="<sip:10.0.0.99;lr>")
+    assert stranger.received == []
+
+
+def test_own_route_outside_a_dialog_opens_no_relay(office):
+    stranger = Peer(office.sip, "10.0.0.99")
+    office.alice.ask("INVITE", "sip:victim@10.0.0.99", route=f"<sip:{SERVER};lr>")
+    assert (stranger.received, office.alice.statuses) == ([], [404])
+
+
+def test_request_in_a_dialog_without_our_route_goes_nowhere(office):
+    stranger = Peer(office.sip, "10.0.0.99")
+    office.alice.ask("BYE", "sip:victim@10.0.0.99", to="<sip:victim@10.0.0.99>;tag=9")
+    assert (stranger.received, office.alice.statuses) == ([], [481])
+
+
+@pytest.mark.rfc("3261 11.2")
+def test_options_for_the_proxy_itself_is_answered(office):
+    office.alice.ask("OPTIONS", f"sip:{DOMAIN}")
+    assert office.alice.statuses == [200]
+
+
+def test_message_to_a_registered_phone_passes_without_record_route(office):
+    office.alice.ask("MESSAGE", f"sip:bob@{DOMAIN}", body=b"hello", content_type="text/plain")
+    message = office.bob.last("MESSAGE")
+    assert (message.body, "Record-Route" in message.headers) == (b"hello", False)
+    office.bob.reply(message, 200)
+
+
+def test_proxy_sends_100_itself_and_the_callee_s_180(office):
+    office.call()
+    office.sip.advance(0.3)
+    office.answer(180)
+    assert sent(office.sip, SERVER, office.alice.host)[-2:] == ["100", "180"]
+    office.answer(486)
+
+
+@pytest.mark.rfc("5393 4.2")
+@pytest.mark.parametrize("contacts", [1, 10])
+def test_contacts_that_lead_back_to_the_proxy_end_soon(office, contacts):
+    loops = ", ".join(f"<sip:loop@{SERVER};n={n}>" for n in range(contacts))
+    office.alice.ask("REGISTER", f"sip:{SERVER}", to=f"<sip:loop@{SERVER}>", contact=loops)
+    office.alice.received.clear()
+    office.alice.ask("MESSAGE", f"sip:loop@{SERVER}")
+    office.sip.advance(40)
+    assert office.alice.statuses == [482]
+    assert len(sent(office.sip, SERVER, SERVER)) <= 2 * contacts * (contacts + 1)  # requests and their answers

@@ -1,0 +1,187 @@
+"""Routing: next hops, our own Route, what is checked and changed in a forwarded request, the best response, RFC 3261 §16."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import Reject, Request, Response, URI
+from sippet_gevent.core.routing import as_request_uri, best_response, check_request, forwarded, take_next_hop, take_own_route
+
+US = ("10.0.0.1", 5060)
+"""Where this proxy is."""
+
+
+def is_local(uri):
+    return (uri.host, uri.port or 5060) == US
+
+
+def request(uri="sip:bob@example.com", *routes, **headers):
+    return Request("INVITE", uri, route=routes, **headers)
+
+
+def routes(message):
+    return tuple(map(str, message.route))
+
+
+# ---- where a request goes
+
+
+@pytest.mark.rfc("3261 16.6")
+@pytest.mark.parametrize(("uri", "given", "hop", "then"), [
+    ("sip:bob@b", (), "sip:bob@b", ("sip:bob@b", ())),
+    ("sip:bob@b", ("<sip:p;lr>",), "sip:p;lr", ("sip:bob@b", ("<sip:p;lr>",))),
+    ("sip:bob@b", ("<sip:p;lr=on>",), "sip:p;lr=on", ("sip:bob@b", ("<sip:p;lr=on>",))),
+    ("sip:bob@b", ("<sip:p;lr>", "<sip:s>"), "sip:p;lr", ("sip:bob@b", ("<sip:p;lr>", "<sip:s>"))),
+    ("sip:bob@b", ("<sip:s>",), "sip:s", ("sip:s", ("<sip:bob@b>",))),
+    ("sip:bob@b", ("<sip:s>", "<sip:p;lr>"), "sip:s", ("sip:s", ("<sip:p;lr>", "<sip:bob@b>"))),
+    ("sip:bob@b;x=1", ("<sip:s;method=BYE;y=2?Subject=a>",), "sip:s;method=BYE;y=2?Subject=a", ("sip:s;y=2", ("<sip:bob@b;x=1>",))),
+])  # fmt: skip
+def test_next_hop_is_the_topmost_route_and_a_strict_one_becomes_the_request_uri(uri, given, hop, then):
+    message = request(uri, *given)
+    assert str(take_next_hop(message)) == hop
+    assert (str(message.uri), routes(message)) == then
+
+
+@pytest.mark.rfc("3261 19.1.1")
+def test_request_uri_has_neither_method_nor_headers():
+    assert str(as_request_uri(URI.parse("sip:a@b;method=INVITE;transport=udp?Subject=x"))) == "sip:a@b;transport=udp"
+
+
+# ---- our own Route
+
+
+@pytest.mark.rfc("3261 16.4")
+@pytest.mark.parametrize(("uri", "given", "taken", "then"), [
+    # none of it is ours
+    ("sip:bob@b", (), False, ("sip:bob@b", ())),
+    ("sip:bob@b", ("<sip:p;lr>",), False, ("sip:bob@b", ("<sip:p;lr>",))),
+    ("sip:10.0.0.1", (), False, ("sip:10.0.0.1", ())),
+    ("sip:bob@b", ("<sip:10.0.0.1:5070;lr>",), False, ("sip:bob@b", ("<sip:10.0.0.1:5070;lr>",))),
+    # we are the topmost
+    ("sip:bob@b", ("<sip:10.0.0.1;lr>",), True, ("sip:bob@b", ())),
+    ("sip:bob@b", ("<sip:10.0.0.1:5060;lr>", "<sip:p;lr>"), True, ("sip:bob@b", ("<sip:p;lr>",))),
+    # twice, as a proxy with two sides has it; and once more later, which stays
+    ("sip:bob@b", ("<sip:10.0.0.1;lr>", "<sip:10.0.0.1:5060;lr>"), True, ("sip:bob@b", ())),
+    ("sip:bob@b", ("<sip:10.0.0.1;lr>", "<sip:p;lr>", "<sip:10.0.0.1;lr>"), True, ("sip:bob@b", ("<sip:p;lr>", "<sip:10.0.0.1;lr>"))),
+    # a strict router before us has put our URI into the Request-URI
+    ("sip:10.0.0.1;lr", ("<sip:bob@b>",), True, ("sip:bob@b", ())),
+    ("sip:10.0.0.1;lr", ("<sip:p;lr>", "<sip:bob@b>"), True, ("sip:bob@b", ("<sip:p;lr>",))),
+    ("sip:10.0.0.1;lr", ("<sip:10.0.0.1;lr>", "<sip:bob@b>"), True, ("sip:bob@b", ())),
+    # our URI without lr is no Record-Route of ours
+    ("sip:10.0.0.1", ("<sip:p;lr>",), False, ("sip:10.0.0.1", ("<sip:p;lr>",))),
+    # maddr
+    ("sip:bob@b;maddr=10.0.0.1", (), False, ("sip:bob@b", ())),
+    ("sip:bob@b:5060;maddr=10.0.0.1;transport=udp;x=1", (), False, ("sip:bob@b;x=1", ())),
+    ("sip:bob@b:5070;maddr=10.0.0.1", (), False, ("sip:bob@b:5070;maddr=10.0.0.1", ())),
+    ("sip:bob@b;maddr=10.0.0.2", (), False, ("sip:bob@b;maddr=10.0.0.2", ())),
+    # other schemes
+    ("tel:+15551234", ("<sip:10.0.0.1;lr>",), True, ("tel:+15551234", ())),
+])  # fmt: skip
+def test_own_route_is_taken_off(uri, given, taken, then):
+    message = request(uri, *given)
+    assert take_own_route(message, is_local) is taken
+    assert (str(message.uri), routes(message)) == then
+
+
+# ---- what a proxy refuses
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_request_without_a_hop_left_is_refused_with_483():
+    with pytest.raises(Reject) as raised:
+        check_request(request(max_forwards=0), ())
+    assert raised.value.status == 483
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize("hops", [1, 70, 255, None])
+def test_request_with_hops_left_is_passed(hops):
+    check_request(request(max_forwards=hops), ())
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_proxy_require_that_is_not_understood_is_refused_with_420_and_named():
+    with pytest.raises(Reject) as raised:
+        check_request(request(proxy_require=("privacy", "Foo")), ("privacy",))
+    assert (raised.value.status, raised.value.headers) == (420, {"unsupported": ("Foo",)})
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_require_is_for_the_far_end_only():
+    check_request(request(require="100rel"), ())
+
+
+# ---- what a proxy changes
+
+
+@pytest.mark.rfc("3261 16.6")
+@pytest.mark.parametrize(("before", "after"), [(70, 69), (1, 0), (None, 70)])
+def test_forwarded_request_has_one_hop_less(before, after):
+    assert forwarded(request(max_forwards=before), None, is_local).max_forwards == after
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_forwarded_request_has_its_target_as_request_uri():
+    assert str(forwarded(request(), "sip:bob@10.0.0.60;method=BYE;ob?Subject=x", is_local).uri) == "sip:bob@10.0.0.60;ob"
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_target_counts_even_when_a_strict_router_was_before_us():
+    message = forwarded(request("sip:10.0.0.1;lr", "<sip:bob@b>"), "sip:bob@10.0.0.60", is_local)
+    assert (str(message.uri), routes(message)) == ("sip:bob@10.0.0.60", ())
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_forwarding_does_not_change_the_request_itself():
+    message = request("sip:bob@b", "<sip:10.0.0.1;lr>", max_forwards=70)
+    before = bytes(message)
+    forwarded(message, "sip:bob@10.0.0.60", is_local)
+    assert bytes(message) == before
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_all_other_header_fields_stay_as_and_where_they_were():
+    message = request(max_forwards=70, contact="<sip:alice@10.0.0.50>", subject="x", user_agent="y", body="z")
+    message.headers["X-Odd"] = "  kept"
+    before = message.headers.items()
+    after = forwarded(message, "sip:bob@10.0.0.60", is_local).headers.items()
+    assert [line for line in after if line[0] != "Max-Forwards"] == [line for line in before if line[0] != "Max-Forwards"]
+    assert [name for name, _ in after] == [name for name, _ in before]
+
+
+# ---- the best response
+
+
+def best(*statuses):
+    """Choose from statuses; a negative one is a response of our own making."""
+    chosen = best_response((Response(abs(status)), status > 0) for status in statuses)
+    return None if chosen is None else chosen.status
+
+
+@pytest.mark.rfc("3261 16.7")
+@pytest.mark.parametrize(("statuses", "chosen"), [
+    ((486,), 486),
+    ((404, 486), 404),
+    ((486, 404), 486),  # any of the class: the first
+    ((500, 404), 404),  # the lowest class
+    ((404, 302), 302),
+    ((302, 603), 603),  # 6xx before all
+    ((404, 600, 603), 600),
+    ((503, 500), 500),  # a 503 last
+    ((503, 404), 404),
+    ((503,), 503),
+    ((404, 401), 401),  # what helps the caller to try again
+    ((486, 407), 407),
+    ((404, 415), 415),
+    ((404, 420), 420),
+    ((404, 484), 484),
+    ((503, 407, 501, 404), 407),  # the example of §16.7
+    ((-408, 486), 486),  # a real answer before our guess
+    ((-408, 500), 500),
+    ((-503, 404), 404),
+    ((-503, -408), 408),
+    ((-408,), 408),
+    ((), None),
+])  # fmt: skip
+def test_best_response(statuses, chosen):
+    assert best(*statuses) == chosen

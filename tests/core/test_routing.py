@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Reject, Request, Response, URI
+from sippet_gevent import URI, Reject, Request, Response
 from sippet_gevent.core.routing import as_request_uri, best_response, check_request, forwarded, take_next_hop, take_own_route
 
 US = ("10.0.0.1", 5060)

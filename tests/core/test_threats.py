@@ -61,7 +61,7 @@ def pending(sip):
 
 @pytest.mark.rfc("3261 18.1.2")
 def test_response_from_another_address_is_dropped(pending, stranger):
-    stranger.send(pending.request.response(200), CLIENT)
+    stranger.send(pending.request.response(200), to=CLIENT)
     assert pending.outcome == (True, {"response from another address": 1})
 
 
@@ -70,7 +70,7 @@ def test_response_from_another_address_is_taken_where_the_stack_is_told_to(sip, 
     stack = sip.stack(host="10.0.0.70", limits=Limits(any_response_source=True))
     tx = stack.send(Request("OPTIONS", callee.uri))
     sip.settle()
-    stranger.send(callee.last("OPTIONS").response(200), "10.0.0.70")
+    stranger.send(callee.last("OPTIONS").response(200), to="10.0.0.70")
     assert tx.final_response.status == 200
 
 
@@ -84,14 +84,14 @@ def test_response_from_another_port_of_the_callee_is_taken(sip, pending):
 
 @pytest.mark.rfc("3261 17.1.3")
 def test_response_with_another_branch_is_dropped(pending):
-    pending.callee.send(pending.forged(f"SIP/2.0/UDP {CLIENT}:5060;branch=z9hG4bKguessed"), CLIENT)
+    pending.callee.send(pending.forged(f"SIP/2.0/UDP {CLIENT}:5060;branch=z9hG4bKguessed"), to=CLIENT)
     assert pending.outcome == (True, {"stray response": 1})
 
 
 @pytest.mark.rfc("3261 18.1.2")
 @pytest.mark.parametrize("sent_by", [f"{CLIENT}:5061", f"{STRANGER}:5060", "example.com"])
 def test_response_with_a_sent_by_that_is_not_ours_is_dropped(pending, sent_by):
-    pending.callee.send(pending.forged(f"SIP/2.0/UDP {sent_by};branch={pending.request.via[0].branch}"), CLIENT)
+    pending.callee.send(pending.forged(f"SIP/2.0/UDP {sent_by};branch={pending.request.via[0].branch}"), to=CLIENT)
     assert pending.outcome == (True, {"stray response": 1})
 
 
@@ -99,7 +99,7 @@ def test_response_with_a_sent_by_that_is_not_ours_is_dropped(pending, sent_by):
 def test_response_with_another_method_in_cseq_is_dropped(pending):
     response = pending.request.response(200)
     response.headers["CSeq"] = [f"{pending.request.cseq.number} MESSAGE"]
-    pending.callee.send(response, CLIENT)
+    pending.callee.send(response, to=CLIENT)
     assert pending.outcome == (True, {"stray response": 1})
 
 

@@ -16,7 +16,7 @@ from .clock import Clock
 from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
 from .limits import Limits, TokenBuckets
-from .message.essentials import Essentials, essentials_of
+from .message.essentials import Essentials, essentials_of_via
 from .message.grammar import split
 from .message.headers import Headers
 from .message.message import Request, Response
@@ -235,7 +235,7 @@ class Engine:
         else:
             self.counters.warn("refused", now, "refused request from %s: %s", flow, str(error))
             try:
-                flow = self._note_source(request, essentials_of(request), flow)
+                flow = self._note_source(request, essentials_of_via(request.headers), flow)
             except ParseError:
                 pass  # a Via that cannot be read goes back as it came, to where it came from
             request.use_to_tag(self._stateless_tag(request))

@@ -186,3 +186,50 @@ def test_fault_of_our_own_is_counted_kept_and_survived(wire, monkeypatch, caplog
     assert "our fault" in caplog.text
     assert wire.stack.engine.crashes.pop()[1] == "RuntimeError('our fault')"
     assert wire.still_answers()
+
+
+@pytest.mark.rfc("3261 8.2.7")
+def test_answer_without_a_transaction_has_the_same_to_tag_each_time(sip):
+    stack = sip.stack(host="10.0.0.1")
+    stack.on("OPTIONS")(lambda request, tx: 200)
+    stack.drain()
+    point, answers = MemoryTransport(sip.network), []
+    point.start(("10.0.0.9", 5060), lambda data, flow: answers.append(parse(data)))
+    for _ in range(2):
+        point.connect(("10.0.0.1", 5060)).send(GOOD % (1, 1))
+        sip.settle()
+    assert [answer.status for answer in answers] == [503, 503]
+    assert answers[0].to.tag == answers[1].to.tag
+
+
+@pytest.mark.rfc("3261 17.1.1.3")
+def test_ack_to_a_refusal_of_the_stack_s_own_is_absorbed(sip):
+    shown = []
+    stack = sip.stack(lambda request, tx: shown.append(request.method))
+    stack.drain()
+    assert sip.ask(stack, "INVITE sip:x@example.com").statuses == [503]
+    assert shown == []
+    assert stack.stats()["absorbed"] == 1
+
+
+def test_cancels_of_nothing_make_no_transactions(wire):
+    for number in range(50):
+        wire.send((GOOD % (number, number)).replace(b"OPTIONS", b"CANCEL"))
+    assert wire.stack.stats()["server_transactions"] == 0
+
+
+@pytest.mark.rfc("3261 18.2.2")
+def test_refusal_goes_to_the_sent_by_port_when_no_rport_is_asked_for(sip, wire):
+    other, answers = MemoryTransport(sip.network), []
+    other.start(("10.0.0.9", 5070), lambda data, flow: answers.append(data))
+    data = without(wire.good(), b"From").replace(b"10.0.0.9:5060", b"10.0.0.9:5070").replace(b";rport", b"")
+    assert wire.send(data) == []
+    assert answers[0].startswith(b"SIP/2.0 400 ")
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"Proxy-Authorization"])
+def test_broken_credentials_are_in_no_log(wire, caplog, name):
+    with caplog.at_level(logging.DEBUG):
+        wire.send(wire.good().replace(b"Max-Forwards", name + b"  x: Digest response=SECRET\r\nMax-Forwards"))
+        wire.send(wire.good().replace(b"Max-Forwards", name + b": " + b"SECRET" * 2000 + b"\r\nMax-Forwards"))
+    assert caplog.records and "SECRET" not in caplog.text

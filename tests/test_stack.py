@@ -7,7 +7,7 @@ import logging
 import gevent
 import pytest
 
-from sippet_gevent import URI, Core, InvalidValue, Request, Stack, Timers, TransportError
+from sippet_gevent import URI, Core, InvalidValue, Request, Stack, Timers, TransactionStateError, TransportError
 from sippet_gevent.limits import Limits
 
 
@@ -189,3 +189,59 @@ def test_request_object_of_yours_is_sent_as_it_is(sip):
     assert sip.run(tx.final).status == 200
     assert (seen[0].subject, seen[0].headers["x-odd"]) == ("hello", "kept")
     assert server.stats()["delivered"] == 1
+
+
+def test_core_that_raises_what_is_no_exception_answers_500(sip):
+    class Odd(BaseException):
+        pass
+
+    def core(request, tx):
+        raise Odd
+
+    assert sip.ask(core, "OPTIONS sip:x@example.com").statuses == [500]
+
+
+def test_wildcard_stack_knows_its_own_addresses_before_it_has_said_anything():
+    with Stack("udp:0.0.0.0:0") as stack:
+        port = stack.engine.transports[0].local[1]
+        assert stack.is_local(URI.parse(f"sip:127.0.0.1:{port}"))
+        assert not stack.is_local(URI.parse(f"sip:192.0.2.1:{port}"))
+        assert not stack.is_local(URI.parse(f"sip:example.com:{port}"))
+
+
+def test_address_that_could_not_be_opened_is_not_tried_again():
+    with Stack("udp:127.0.0.1:0") as other, Stack("udp:127.0.0.1:0") as stack:
+        with pytest.raises(TransportError):
+            stack.listen(other.addresses[0])
+        stack.stop()
+        assert len(stack.start().addresses) == 1
+
+
+def test_request_that_is_sent_twice_has_one_via_each_time(sip):
+    seen = []
+    sip.stack(lambda request, tx: seen.append(request.via) or 200)
+    request = Request("OPTIONS", "sip:x@10.0.0.2")
+    for number in (1, 2):
+        request.cseq = f"{number} OPTIONS"
+        sip.run(sip.client.send(request).final)
+    assert [len(vias) for vias in seen] == [1, 1]
+    assert seen[0][0].branch != seen[1][0].branch
+
+
+def test_draining_stack_begins_nothing_new_of_its_own(sip):
+    sip.client.drain()
+    with pytest.raises(TransactionStateError, match="draining"):
+        sip.client.request("OPTIONS", "sip:x@10.0.0.2")
+
+
+def test_name_that_no_codec_takes_is_a_transport_error(sip):
+    with pytest.raises(TransportError, match=r"a\.\.b"):
+        sip.client.request("OPTIONS", "sip:x@a..b")
+
+
+def test_port_beyond_all_ports_is_a_transport_error_and_leaves_no_transaction():
+    with Stack("udp:127.0.0.1:0") as stack:
+        tx = stack.send(Request("OPTIONS", "sip:x@127.0.0.1"), next_hop=URI("sip", None, "127.0.0.1", 70000))
+        with pytest.raises(TransportError):
+            tx.final(timeout=5)
+        assert stack.stats()["client_transactions"] == 0

@@ -126,3 +126,23 @@ def test_stop_ends_parked_greenlets(pool):
     pool.do(lambda: None)
     pool.stop()
     assert pool.alive == 0
+
+
+def test_forgotten_timeout_with_an_exception_of_its_own_ends_the_parked_greenlet_too(pool):
+    pool.do(lambda: gevent.Timeout(0.01, ValueError("forgotten")).start())
+    gevent.sleep(0.05)
+    assert pool.alive == 0 and pool.busy == 0
+    seen = []
+    pool.do(lambda: seen.append(1))
+    assert seen == [1]
+
+
+def test_exception_that_is_no_exception_is_reported_too(pool):
+    class Odd(BaseException):
+        pass
+
+    def fails():
+        raise Odd("odd")
+
+    pool.do(fails, lambda: None)
+    assert [str(error) for error in pool.errors] == ["odd"]

@@ -152,6 +152,15 @@ def thorough(headers: Headers) -> Essentials:
     )
 
 
+def essentials_of_via(headers: Headers) -> Essentials:
+    """Return what the top Via says, the rest empty: enough to answer a request that is broken elsewhere. Raises ParseError."""
+    via = _top_via(headers)
+    parameters = via.parameters
+    return Essentials(
+        via.transport, via.host, via.port, via.branch, "rport" in parameters, "received" in parameters, None, None, 0, "", None
+    )
+
+
 def _top_via(headers: Headers) -> Via:
     """Read the first Via line alone: those below it are for the hops that wrote them."""
     try:

@@ -1,4 +1,4 @@
-"""Core: the ancestor's three callbacks, and cores that wrap cores."""
+"""Core: the ancestor's three callbacks."""
 
 from __future__ import annotations
 
@@ -192,59 +192,3 @@ def test_who_sends_and_does_not_wait_hears_nothing(sip, core, stack):
     stack.send(Request("OPTIONS", "sip:10.0.0.99"), user=Nobody())
     sip.advance(33)
     assert core.errors == []
-
-
-# ---- cores that wrap cores
-
-
-def test_core_may_be_wrapped_while_the_stack_runs(sip, core, stack, peer):
-    inner = stack.core
-
-    def guard(request, tx):
-        return 403 if request.method == "MESSAGE" else inner(request, tx)
-
-    stack.core = guard
-    peer.ask("MESSAGE")
-    peer.ask("OPTIONS")
-    assert peer.statuses == [403, 200]
-
-
-def test_wrapper_may_change_the_answer(sip, stack, peer):
-    inner = stack.core
-
-    def branded(request, tx):
-        response = request.response(inner(request, tx))
-        response.headers["Server"] = ["tests"]
-        return response
-
-    stack.core = branded
-    peer.ask("MESSAGE")
-    assert peer.responses[0].headers["Server"] == "tests"
-
-
-def test_wrapper_may_catch_what_the_core_raises(sip, peer):
-    def core(request, tx):
-        raise LookupError("no such user")
-
-    stack = sip.serve(core)
-
-    def forgiving(request, tx):
-        try:
-            return core(request, tx)
-        except LookupError:
-            return 404
-
-    stack.core = forgiving
-    peer.ask("MESSAGE")
-    assert (peer.statuses, stack.stats()["core_errors"]) == ([404], 0)
-
-
-def test_core_that_is_an_instance_may_wrap_one(sip, peer, core):
-    class Prefix(Core):
-        def receive_request(self, request, tx):
-            return core(request, tx) if request.method == "MESSAGE" else 403
-
-    sip.serve(Prefix())
-    peer.ask("OPTIONS")
-    peer.ask("MESSAGE")
-    assert peer.statuses == [403, 200]

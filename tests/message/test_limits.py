@@ -371,7 +371,7 @@ def grows_too_fast(make) -> tuple[float, float] | None:
     eighth = make(8192)
     if (first := min(took(eighth) for _ in range(3))) > 0.1:
         return first, 0.1  # no need to wait for what eight times the text takes
-    for _ in range(10):
+    for _ in range(30):
         best_long = min(best_long, took(long))
         if best_long < 0.01:  # ten milliseconds for 64 KB: nothing here that grows with the square
             return None

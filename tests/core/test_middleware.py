@@ -1,0 +1,181 @@
+"""Middleware: a callable round a core, which sees the request before it and the result after it."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from sippet_gevent import Cancelled, Core, Reject
+
+from .wire import Peer, sent
+
+
+@pytest.fixture
+def peer(sip):
+    return Peer(sip, "10.0.0.50")
+
+
+def noting(notes):
+    """Middleware that notes what passes through it."""
+
+    def middleware(core):
+        @functools.wraps(core)
+        def wrapped(request, tx):
+            notes.append(request.method)
+            try:
+                result = core(request, tx)
+            except Exception as error:
+                notes.append(error)
+                raise
+            notes.append(result)
+            return result
+
+        return wrapped
+
+    return middleware
+
+
+def guard(core):
+    """Middleware that refuses MESSAGE."""
+
+    def guarded(request, tx):
+        return 403 if request.method == "MESSAGE" else core(request, tx)
+
+    return guarded
+
+
+def test_middleware_sees_the_request_and_the_result(sip):
+    notes = []
+    sip.ask(noting(notes)(lambda request, tx: 200), "OPTIONS sip:bob@example.com")
+    assert notes == ["OPTIONS", 200]
+
+
+def test_middleware_may_answer_without_the_core(sip):
+    served = []
+    asked = sip.ask(guard(lambda request, tx: served.append(request) or 200), "MESSAGE sip:bob@example.com")
+    assert (asked.statuses, served) == ([403], [])
+
+
+def test_core_may_be_wrapped_while_the_stack_runs(sip, peer):
+    stack = sip.serve(lambda request, tx: 200)
+    stack.core = guard(stack.core)
+    peer.ask("MESSAGE")
+    peer.ask("OPTIONS")
+    assert peer.statuses == [403, 200]
+
+
+def test_functions_registered_later_are_wrapped_too(sip, peer):
+    stack = sip.stack(host="10.0.0.1")
+    stack.core = guard(stack.core)
+    stack.on("MESSAGE", "INFO")(lambda request, tx: 200)
+    peer.ask("MESSAGE")
+    peer.ask("INFO")
+    assert peer.statuses == [403, 200]
+
+
+def test_middleware_may_change_the_answer(sip):
+    def branded(core):
+        def wrapped(request, tx):
+            response = request.response(core(request, tx))
+            response.server = "tests"
+            return response
+
+        return wrapped
+
+    assert sip.ask(branded(lambda request, tx: 404), "OPTIONS sip:bob@example.com").response.server == "tests"
+
+
+def test_middleware_may_change_the_request(sip):
+    def numbered(core):
+        def wrapped(request, tx):
+            request.headers["X-Number"] = "7"
+            return core(request, tx)
+
+        return wrapped
+
+    seen = []
+    sip.ask(numbered(lambda request, tx: seen.append(request.headers["X-Number"]) or 200), "OPTIONS sip:bob@example.com")
+    assert seen == ["7"]
+
+
+def test_middleware_may_catch_what_the_core_raises(sip, peer):
+    def missing_is_404(core):
+        def wrapped(request, tx):
+            try:
+                return core(request, tx)
+            except LookupError:
+                return 404
+
+        return wrapped
+
+    stack = sip.serve(missing_is_404(lambda request, tx: {}["bob"]))
+    peer.ask("MESSAGE")
+    assert (peer.statuses, stack.stats()["core_errors"]) == ([404], 0)
+
+
+def test_middleware_that_lets_a_refusal_through_sees_it(sip):
+    def core(request, tx):
+        raise Reject(486)
+
+    notes = []
+    asked = sip.ask(noting(notes)(core), "INVITE sip:bob@example.com")
+    assert asked.statuses == [486]
+    assert [type(note) for note in notes] == [str, Reject]
+
+
+def test_cancelled_passes_through_middleware(sip):
+    notes = []
+    asked = sip.ask(noting(notes)(lambda request, tx: tx.wait(30)), "INVITE sip:bob@example.com")
+    sip.advance(0.3)
+    asked.cancel()
+    assert asked.statuses == [100, 487]
+    assert [type(note) for note in notes] == [str, Cancelled]
+
+
+def test_innermost_core_is_asked_last(sip):
+    order = []
+
+    def named(name):
+        def middleware(core):
+            def wrapped(request, tx):
+                order.append(name)
+                return core(request, tx)
+
+            return wrapped
+
+        return middleware
+
+    sip.ask(named("outer")(named("inner")(lambda request, tx: order.append("core") or 200)), "OPTIONS sip:bob@example.com")
+    assert order == ["outer", "inner", "core"]
+
+
+def test_bye_of_a_call_does_not_need_the_middleware(sip, peer):
+    notes = []
+    sip.serve(noting(notes)(lambda request, tx: tx.accept(body="b").wait(60) and None))
+    invite = peer.ask("INVITE")
+    peer.send(peer.within(invite, peer.responses[0], "ACK"))
+    peer.send(peer.within(invite, peer.responses[0], "BYE"))
+    assert peer.statuses == [200, 200]
+    assert notes == ["INVITE", None]
+
+
+def test_ack_of_nothing_passes_through_middleware_and_is_not_answered(sip, peer):
+    notes = []
+    sip.serve(noting(notes)(lambda request, tx: 200))
+    peer.ask("ACK", to="<sip:bob@10.0.0.1>;tag=1")
+    assert (notes, sent(sip)) == (["ACK", 200], ["ACK"])
+
+
+def test_core_that_is_an_instance_may_wrap_one(sip, peer):
+    class Guard(Core):
+        def __init__(self, inner):
+            self.inner = inner
+
+        def receive_request(self, request, tx):
+            return 403 if request.method == "OPTIONS" else self.inner(request, tx)
+
+    sip.serve(Guard(lambda request, tx: 200))
+    peer.ask("OPTIONS")
+    peer.ask("MESSAGE")
+    assert peer.statuses == [403, 200]

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import Cancelled, InvalidValue, ParseError, Reject, SIPError, TransportError
 from ..message.message import Request, Response
 from ..message.uri import URI
+from ..transaction.timers import CORE_NON_INVITE, F
 from .inbox import Inbox
 from .registrar import Binding
 from .routing import best_response, check_request, forwarded
@@ -16,6 +17,9 @@ from .uas import ServerTransaction
 
 BRANCHES = 32
 """Branches of one request, at most: what multiplies a request must be bounded (RFC 5393)."""
+
+BRANCH_SECONDS = 2.0
+"""How long it may take to send the branches of a request: their names are resolved first."""
 
 Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a registered contact with its Path."""
@@ -72,6 +76,10 @@ class ResponseContext:
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
+        if tx.request.method != "INVITE":
+            # The branches have their timer F, all of it: an answer of ours before that would be none of theirs (RFC 4320)
+            patience = F.first(tx.transaction.timers) + BRANCH_SECONDS
+            tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
 
     def fork(self, target: Target | None = None, *, next_hop: URI | str | None = None, **headers: Any) -> None:
         """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject for one too many."""

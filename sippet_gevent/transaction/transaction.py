@@ -153,9 +153,10 @@ class Transaction:
         self.state = TERMINATED
         self._set(())
 
-    def restart(self, timer: Timer, now: float) -> None:
-        """Let a running timer run its first length again."""
-        length = timer.first(self.timers)
+    def restart(self, timer: Timer, now: float, length: float | None = None) -> None:
+        """Let a running timer run its first length again, or another."""
+        if length is None:
+            length = timer.first(self.timers)
         self._set(tuple((now + length, timer, length) if entry[1] is timer else entry for entry in self._entries()))
 
     def _enter(self, state: str, now: float) -> None:

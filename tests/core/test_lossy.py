@@ -25,7 +25,7 @@ LINGER = 150.0
 NETWORKS = {
     "5 % lost": ({"loss": 0.05}, 1000),
     "30 % lost": ({"loss": 0.3}, 1000),
-    "lost, repeated, late and out of order": ({"loss": 0.05, "duplicate": 0.2, "reorder": 0.3, "delay": 0.1, "jitter": 0.3}, 200),
+    "lost, repeated, late and out of order": ({"loss": 0.05, "duplicate": 0.2, "reorder": 0.3, "delay": 0.1, "jitter": 0.3}, 100),
 }
 
 

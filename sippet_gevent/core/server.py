@@ -12,10 +12,11 @@ from .uas import Core, ServerTransaction
 
 
 class RegistrarProxy(Core):
-    """Registrar and stateful proxy in one. Requests go to registered phones and along routes of ours, nowhere else.
+    """Registrar and stateful proxy in one. Requests go to registered phones, and along routes that name us.
 
-    That makes it no open relay: who is not registered here gets 404. Calls stay on our route (Record-Route), so their
-    BYE passes here too.
+    A request outside a dialog to somebody who is not registered here gets 404. Calls stay on our route (Record-Route), so
+    their BYE passes here too. Within a dialog the Route and the To tag are believed: who forges both is sent on wherever
+    the Request-URI says, so keep it in your own network.
     """
 
     def __init__(self, location: Location | None = None) -> None:

@@ -29,11 +29,12 @@ from .errors import (
     TransportError,
 )
 from .limits import Limits
+from .message.address import NameAddr
 from .message.headers import Header
 from .message.message import Request, Response, register_header
 from .message.parser import implementation
 from .message.uri import URI
-from .message.values import NameAddr, Via
+from .message.via import Via
 from .stack import Stack
 from .transaction.timers import Timers
 from .transport.base import Flow, Transport

@@ -22,7 +22,7 @@ from .message.headers import Headers
 from .message.message import Request, Response
 from .message.parser import parse
 from .message.uri import normal_host
-from .message.values import Via
+from .message.via import Via
 from .transaction.keys import acknowledges, client_key, merge_key, server_key
 from .transaction.machines import (
     DELIVER,

@@ -19,10 +19,11 @@ from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_se
 from .engine import Engine
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError
 from .limits import Limits
+from .message.address import NameAddr
 from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response
 from .message.uri import URI, normal_host
-from .message.values import CSeq, NameAddr
+from .message.values import CSeq
 from .transaction.machines import CALLING, PROCEEDING, TRYING
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ParseError
+from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
-from ..message.values import CSeq, NameAddr
+from ..message.values import CSeq
 from .routing import MAX_FORWARDS
 
 DialogID = tuple[str, str, str]

@@ -7,9 +7,10 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from ..errors import ParseError, Reject
+from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
-from ..message.values import STAR, NameAddr, RetryAfter
+from ..message.values import RetryAfter
 from .uas import ServerTransaction
 
 DEFAULT_EXPIRES = 3600  # §10.2.1.1 leaves it to the registrar

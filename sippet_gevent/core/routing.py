@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 
 from ..errors import Reject
+from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.parameters import NO_URI_HEADERS
 from ..message.uri import URI
-from ..message.values import NameAddr
 
 MAX_FORWARDS = 70  # §8.1.1.6
 

@@ -17,7 +17,7 @@ from .message import Message
 from .parameters import PARAMETERS
 from .scan import Fields
 from .uri import normal_host, parse_uri
-from .values import Via
+from .via import Via
 
 METHODS = frozenset(
     "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()

@@ -11,7 +11,6 @@ from ..errors import InvalidValue, ParseError, excerpt
 from . import scan as scanning
 from .grammar import BLANKS, is_token, number, split
 from .scan import Fields, Line, canonical
-from .values import NameAddr, Via, Warning
 
 VALUES = 100
 """Values of one header, at most: more hops than Max-Forwards allows, more contacts than anybody has."""
@@ -24,16 +23,14 @@ class Kind(Enum):
     """How often a header may stand in a message."""
 
     ONE = "one value, one line"
-    LIST = "values separated by commas, on any number of lines"
+    LIST = "values separated by commas, on any number of lines; written on one"
+    EACH = "the same, but written one value to a line: every element on the way puts its own in front, or reads the first"
     LINES = "one value to a line, any number of lines: credentials have commas of their own"
 
 
-ONE, LIST, LINES = Kind
+ONE, LIST, EACH, LINES = Kind
 
 _MISSING: Any = object()
-
-# Written one value to a line: every element on the way puts its own in front, or reads the first.
-_A_LINE_EACH = (NameAddr, Via, Warning)
 
 
 def safe(text: str, name: str) -> str:
@@ -51,7 +48,7 @@ class Header:
     assign it.
     """
 
-    __slots__ = ("compact", "format", "kind", "name", "one_line", "parse", "type")
+    __slots__ = ("commas", "compact", "format", "kind", "name", "parse", "type")
 
     def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
         self.name = name
@@ -60,7 +57,7 @@ class Header:
         self.type = type
         self.parse: Callable[[str], Any] = number if type is int else getattr(type, "parse", type)
         self.format: Callable[[Any], str] = getattr(type, "format", str) if not issubclass(type, str) else str
-        self.one_line = not issubclass(type, _A_LINE_EACH)
+        self.commas = kind is LIST or kind is EACH
         scanning.register_name(name, compact)
         for forget in _forgetters:
             forget()
@@ -89,7 +86,7 @@ class Header:
                 if len(texts) > 1 and any(other != text for other in texts):
                     raise ParseError("stands twice", value=texts)
                 return self.parse(text)
-            if self.kind is LIST:
+            if self.commas:
                 if "," in text or not text or len(texts) > 1:
                     texts = [piece for line in texts if line for piece in split(line, ",")]
                 if len(texts) > VALUES:
@@ -109,7 +106,7 @@ class Header:
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or hasattr(value, "_fields"):
             value = (value,)
         texts = [self.write_one(item) for item in value]
-        return [", ".join(texts)] if self.kind is LIST and self.one_line and texts else texts
+        return [", ".join(texts)] if self.kind is LIST and texts else texts
 
     def write_one(self, value: Any) -> str:
         """Return one value as safe text; text is parsed first, so what we send always parses."""
@@ -120,7 +117,7 @@ class Header:
             text = safe(text, self.name).strip(BLANKS)
             if isinstance(value, self.type) and not isinstance(value, (str, int)):
                 return text  # its str() has looked at the parts; CallID("a b") and Number(-1) have not been looked at
-            if self.kind is LIST and isinstance(value, str):
+            if self.commas and isinstance(value, str):
                 for piece in split(text, ","):
                     self.parse(piece)
             else:
@@ -303,12 +300,12 @@ class Headers:
     def _lines_by_value(self, row: Header) -> dict[int, Line]:
         """The line each typed value came in, by identity; values that shared a line get one each (§7.3.1: no difference)."""
         old = self._typed.get(row.name) if self._typed else None
-        if not old or row.kind is ONE or (row.kind is LIST and row.one_line):
+        if not old or row.kind is ONE or row.kind is LIST:
             return {}
         lines: list[Line] = []
         for line in self.lines:
             if line[0] == row.name and line[1]:
-                pieces = split(line[1], ",") if row.kind is LIST else [line[1]]
+                pieces = split(line[1], ",") if row.commas else [line[1]]
                 lines += [line] if len(pieces) == 1 else [(row.name, piece, "") for piece in pieces]
         return {id(item): line for item, line in zip(old, lines)}
 

@@ -9,25 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
-from .grammar import (
-    BLANKS,
-    PLAIN_NAME_ADDR,
-    PLAIN_VIA,
-    QUOTED,
-    TOKEN_CHARACTERS,
-    VIA,
-    is_host,
-    is_quoted,
-    is_token,
-    number,
-    quote,
-    unquote,
-)
+from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS, is_quoted, is_token, number, quote, unquote
 from .parameters import EMPTY, Parameters
-from .uri import URI, parse_uri
-
-CACHED_ADDRESSES = 1024
-"""Addresses without a tag that are remembered: a phone's To and Contact come again and again. The oldest go first."""
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5: less than 2**31
 MAX_DELTA_SECONDS = 2**32 - 1  # RFC 3261 §20.19
@@ -35,159 +18,6 @@ MAX_DELTA_SECONDS = 2**32 - 1  # RFC 3261 §20.19
 # SIP-date weekday and month names are English whatever the locale (RFC 3261 §25.1), which strptime would not keep to.
 _DATE = re.compile(r"[A-Za-z]{3}, ?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT").fullmatch
 _MONTHS = {name: index for index, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
-_QUOTED_START = re.compile(QUOTED, re.DOTALL).match
-_DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
-
-
-class NameAddr(NamedTuple):
-    """An address with its header parameters: From, To, Contact, Route … (RFC 3261 §20.10).
-
-    name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters are the header's, not the URI's.
-    """
-
-    uri: URI
-    display: str = ""
-    parameters: Parameters = EMPTY
-
-    @classmethod
-    def parse(cls, text: str) -> NameAddr:
-        return cls._parse(text) if "tag=" in text else _parse_known(text)
-
-    @classmethod
-    def _parse(cls, text: str) -> NameAddr:
-        match = PLAIN_NAME_ADDR(text)
-        if match:
-            quoted, tokens, uri, tail = match.groups()
-            display = tokens.strip(BLANKS) if quoted is None else quoted
-            return tuple.__new__(cls, (parse_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
-        return cls._parse_any(text)
-
-    @classmethod
-    def _parse_any(cls, text: str) -> NameAddr:
-        display = ""
-        rest = text
-        if text.startswith('"'):
-            quoted = _QUOTED_START(text)
-            if not quoted:
-                raise ParseError("quoted string without end", value=text)
-            display, rest = unquote(quoted[0]), text[quoted.end() :].lstrip(BLANKS)
-            if not rest.startswith("<"):
-                raise ParseError("display name without <URI>", value=text)
-        before, bracket, after = rest.partition("<")
-        if not bracket:
-            uri, semicolon, parameters = rest.partition(";")
-            if "?" in uri or "," in uri:
-                # §20.10: with a comma, question mark or semicolon the URI must stand in brackets
-                raise ParseError("URI with ? or , must stand in angle brackets", value=text)
-            return cls(URI.parse(uri.rstrip(BLANKS)), "", cls._parameters(semicolon + parameters))
-        if before.strip(BLANKS):
-            display = before.strip(BLANKS)
-            if not _DISPLAY(display):
-                raise ParseError("display name must be quoted", value=text)
-        uri, bracket, tail = after.partition(">")
-        if not bracket:
-            raise ParseError("angle bracket without its partner", value=text)
-        return cls(URI.parse(uri), display, cls._parameters(tail.lstrip(BLANKS), text))
-
-    @staticmethod
-    def _parameters(tail: str, text: str = "") -> Parameters:
-        if tail and not tail.startswith(";"):
-            raise ParseError("text after the address", value=text or tail)
-        return Parameters.parse(tail) if tail else EMPTY
-
-    @property
-    def tag(self) -> str | None:
-        """The tag parameter (RFC 3261 §19.3), or None."""
-        return self.parameters.get("tag")
-
-    @property
-    def q(self) -> float:
-        """The q parameter of a Contact, 1.0 when absent (RFC 3261 §20.10)."""
-        value = self.parameters.get("q")
-        if value is None:
-            return 1.0
-        # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ): more decimals are in the field (RFC 4475 §3.1.1.1)
-        if not _QVALUE(value):
-            raise ParseError("not a q value", value=value)
-        return float(value)
-
-    def __str__(self) -> str:
-        uri = self.uri if isinstance(self.uri, URI) else URI.parse(self.uri)
-        display = quote(self.display) + " " if self.display else ""
-        return f"{display}<{uri}>{self.parameters}"
-
-
-@lru_cache(CACHED_ADDRESSES)
-def _parse_known(text: str) -> NameAddr:
-    return NameAddr._parse(text)
-
-
-_QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
-
-STAR = "*"
-
-
-class Contact(NameAddr):
-    """A Contact value: a NameAddr, or the text `"*"` of a REGISTER that removes all bindings (RFC 3261 §10.2.2)."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, text: str) -> NameAddr | str:  # type: ignore[override]
-        return STAR if text == STAR else NameAddr.parse(text)
-
-
-class Via(NamedTuple):
-    """One hop of a request's way, and of the answer's way back (RFC 3261 §20.42). `port` is None when not given."""
-
-    transport: str
-    host: str
-    port: int | None = None
-    parameters: Parameters = EMPTY
-
-    @classmethod
-    def parse(cls, text: str) -> Via:
-        match = PLAIN_VIA(text)
-        if match:
-            transport, host, port, tail = match.groups()
-            if port is None or 0 < (port := int(port)) < 65536:
-                return tuple.__new__(cls, (transport, host, port, Parameters.plain(tail) if tail else EMPTY))
-        match = VIA.fullmatch(text)
-        if not match:
-            raise ParseError("not SIP/2.0/TRANSPORT host[:port][;parameters]", value=text)
-        transport, host, port, tail = match.groups()
-        value = None
-        if port is not None:
-            value = number(port, 65535)
-            if not value:
-                raise ParseError("sent-by port 0", value=text)
-        return cls(transport.upper(), host, value, Parameters.parse(tail) if tail else EMPTY)
-
-    @property
-    def branch(self) -> str | None:
-        """The branch parameter: the transaction's name (RFC 3261 §8.1.1.7), or None (RFC 2543)."""
-        return self.parameters.get("branch")
-
-    @property
-    def received(self) -> str | None:
-        """Where the request came from, when that is not the sent-by host (RFC 3261 §18.2.1)."""
-        return self.parameters.get("received")
-
-    @property
-    def rport(self) -> int | None:
-        """The source port, when the sender asked for it (RFC 3581); None when absent or not yet filled in."""
-        value = self.parameters.get("rport")
-        return number(value, 65535) if value else None
-
-    @property
-    def sent_by(self) -> str:
-        """The sent-by host and port as text, `host` or `host:port`."""
-        return self.host if self.port is None else f"{self.host}:{self.port}"
-
-    def __str__(self) -> str:
-        if not is_token(self.transport) or not is_host(self.host) or not (self.port is None or 0 < self.port < 65536):
-            raise InvalidValue(f"not a Via sent-by: {self.transport!r} {self.host!r} {self.port!r}")
-        return f"SIP/2.0/{self.transport} {self.sent_by}{self.parameters}"
 
 
 class CSeq(NamedTuple):
@@ -345,51 +175,6 @@ def _media_type(text: str) -> MediaType:
     if not (is_token(major) and is_token(minor)):
         raise ParseError("not type/subtype", value=text)
     return MediaType(major, minor, Parameters.parse(semicolon + tail))
-
-
-class Challenge(NamedTuple):
-    """A challenge or credentials: scheme and parameters, one to a header line (RFC 3261 §20.44, §22)."""
-
-    scheme: str
-    parameters: Parameters = EMPTY
-
-    @classmethod
-    def parse(cls, text: str) -> Challenge:
-        # credentials = auth-scheme LWS auth-param *(COMMA auth-param)
-        match = _CHALLENGE(text)
-        if not match:
-            raise ParseError("credentials without a scheme", value=text)
-        return cls(match[1], AuthParameters.parse((match[2] or "").strip(BLANKS)))
-
-    def __str__(self) -> str:
-        if not is_token(self.scheme):
-            raise InvalidValue(f"not an authentication scheme: {self.scheme!r}")
-        return f"{self.scheme} {self.parameters}"
-
-
-_CHALLENGE = re.compile(rf"([{TOKEN_CHARACTERS}]+)(?:[ \t](.*))?", re.DOTALL).fullmatch
-
-# Always quoted, token or not (RFC 3261 §25.1, RFC 8760 §2.6); qop is so in a challenge and is not in credentials.
-_QUOTED_NAMES = frozenset("cnonce domain nextnonce nonce opaque realm response rspauth uri username".split())
-
-
-class AuthParameters(Parameters):
-    """`name=value, name="value"`, as challenges, credentials and Authentication-Info have them."""
-
-    __slots__ = ()
-    separator = ","
-    opener = ""
-
-    @classmethod
-    def _written(cls, name: str, value: object) -> str | None:
-        written = super()._written(name, value)
-        return quote(written) if written and written[0] != '"' and name.lower() in _QUOTED_NAMES else written
-
-    def __str__(self) -> str:
-        return ", ".join(name if value is None else f"{name}={value}" for name, value in self._items)
-
-
-Credentials = Challenge
 
 
 class RetryAfter(NamedTuple):
@@ -556,5 +341,3 @@ class SessionExpires(NamedTuple):
     def __str__(self) -> str:
         return f"{self.seconds}{self.parameters}"
 
-
-Value = NameAddr | Via | CSeq | Valued | MediaType | Challenge | RetryAfter | Timestamp | Warning | MimeVersion | str | int

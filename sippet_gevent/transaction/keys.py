@@ -11,7 +11,7 @@ from ..message.essentials import essentials_of, thorough
 from ..message.grammar import split
 from ..message.headers import Headers
 from ..message.parser import scan
-from ..message.values import Via
+from ..message.via import Via
 
 
 def server_key(request: Any, method: str | None = None) -> str:

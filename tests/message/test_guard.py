@@ -7,18 +7,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError, Reject
+from sippet_gevent.message.address import NameAddr
+from sippet_gevent.message.authentication import AuthParameters, Challenge
 from sippet_gevent.message.headers import ONE, ROWS, Header
 from sippet_gevent.message.message import Message, Request, Response
 from sippet_gevent.message.parameters import Parameters, URIHeaders, URIParameters
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.uri import URI
 from sippet_gevent.message.values import (
-    AuthParameters,
     CallID,
-    Challenge,
     CSeq,
     MediaType,
-    NameAddr,
     RAck,
     RetryAfter,
     SessionExpires,
@@ -26,9 +25,9 @@ from sippet_gevent.message.values import (
     Timestamp,
     Token,
     Valued,
-    Via,
     Warning,
 )
+from sippet_gevent.message.via import Via
 
 from . import corpus
 

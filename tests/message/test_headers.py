@@ -5,12 +5,14 @@ from datetime import datetime, timezone
 import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError
+from sippet_gevent.message.address import NameAddr
+from sippet_gevent.message.authentication import Challenge
 from sippet_gevent.message.headers import LINES, LIST, ONE, ROWS, Header, Headers
 from sippet_gevent.message.message import Message, Request, register_header
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.scan import NAMES
 from sippet_gevent.message.uri import URI
-from sippet_gevent.message.values import Challenge, NameAddr, Via
+from sippet_gevent.message.via import Via
 
 from . import corpus
 

@@ -8,22 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError
+from sippet_gevent.message.address import STAR, Contact, NameAddr
+from sippet_gevent.message.authentication import AuthParameters, Challenge
 from sippet_gevent.message.grammar import number, quote, split, unquote
 from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.uri import URI
 from sippet_gevent.message.values import (
-    STAR,
-    AuthParameters,
     CallID,
-    Challenge,
-    Contact,
     CSeq,
     Date,
     DeltaSeconds,
     MaxForwards,
     MediaType,
     MimeVersion,
-    NameAddr,
     Number,
     RAck,
     RetryAfter,
@@ -31,9 +28,9 @@ from sippet_gevent.message.values import (
     Timestamp,
     Token,
     Valued,
-    Via,
     Warning,
 )
+from sippet_gevent.message.via import Via
 
 BOB = URI("sip", "bob", "biloxi.com")
 

@@ -1,0 +1,116 @@
+"""Addresses, RFC 3261 §20.10: name-addr and addr-spec with the header's parameters. Pure."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..errors import ParseError
+from .grammar import BLANKS, PLAIN_NAME_ADDR, QUOTED, TOKEN_CHARACTERS, quote, unquote
+from .parameters import EMPTY, Parameters
+from .uri import URI, parse_uri
+
+CACHED_ADDRESSES = 1024
+"""Addresses without a tag that are remembered: a phone's To and Contact come again and again. The oldest go first."""
+
+_QUOTED_START = re.compile(QUOTED, re.DOTALL).match
+_DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
+
+
+class NameAddr(NamedTuple):
+    """An address with its header parameters: From, To, Contact, Route … (RFC 3261 §20.10).
+
+    name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters are the header's, not the URI's.
+    """
+
+    uri: URI
+    display: str = ""
+    parameters: Parameters = EMPTY
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        return cls._parse(text) if "tag=" in text else _parse_known(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> NameAddr:
+        match = PLAIN_NAME_ADDR(text)
+        if match:
+            quoted, tokens, uri, tail = match.groups()
+            display = tokens.strip(BLANKS) if quoted is None else quoted
+            return tuple.__new__(cls, (parse_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
+        return cls._parse_any(text)
+
+    @classmethod
+    def _parse_any(cls, text: str) -> NameAddr:
+        display = ""
+        rest = text
+        if text.startswith('"'):
+            quoted = _QUOTED_START(text)
+            if not quoted:
+                raise ParseError("quoted string without end", value=text)
+            display, rest = unquote(quoted[0]), text[quoted.end() :].lstrip(BLANKS)
+            if not rest.startswith("<"):
+                raise ParseError("display name without <URI>", value=text)
+        before, bracket, after = rest.partition("<")
+        if not bracket:
+            uri, semicolon, parameters = rest.partition(";")
+            if "?" in uri or "," in uri:
+                # §20.10: with a comma, question mark or semicolon the URI must stand in brackets
+                raise ParseError("URI with ? or , must stand in angle brackets", value=text)
+            return cls(URI.parse(uri.rstrip(BLANKS)), "", cls._parameters(semicolon + parameters))
+        if before.strip(BLANKS):
+            display = before.strip(BLANKS)
+            if not _DISPLAY(display):
+                raise ParseError("display name must be quoted", value=text)
+        uri, bracket, tail = after.partition(">")
+        if not bracket:
+            raise ParseError("angle bracket without its partner", value=text)
+        return cls(URI.parse(uri), display, cls._parameters(tail.lstrip(BLANKS), text))
+
+    @staticmethod
+    def _parameters(tail: str, text: str = "") -> Parameters:
+        if tail and not tail.startswith(";"):
+            raise ParseError("text after the address", value=text or tail)
+        return Parameters.parse(tail) if tail else EMPTY
+
+    @property
+    def tag(self) -> str | None:
+        """The tag parameter (RFC 3261 §19.3), or None."""
+        return self.parameters.get("tag")
+
+    @property
+    def q(self) -> float:
+        """The q parameter of a Contact, 1.0 when absent (RFC 3261 §20.10)."""
+        value = self.parameters.get("q")
+        if value is None:
+            return 1.0
+        # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ): more decimals are in the field (RFC 4475 §3.1.1.1)
+        if not _QVALUE(value):
+            raise ParseError("not a q value", value=value)
+        return float(value)
+
+    def __str__(self) -> str:
+        uri = self.uri if isinstance(self.uri, URI) else URI.parse(self.uri)
+        display = quote(self.display) + " " if self.display else ""
+        return f"{display}<{uri}>{self.parameters}"
+
+
+@lru_cache(CACHED_ADDRESSES)
+def _parse_known(text: str) -> NameAddr:
+    return NameAddr._parse(text)
+
+
+_QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
+
+STAR = "*"
+
+
+class Contact(NameAddr):
+    """A Contact value: a NameAddr, or the text `"*"` of a REGISTER that removes all bindings (RFC 3261 §10.2.2)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr | str:  # type: ignore[override]
+        return STAR if text == STAR else NameAddr.parse(text)

@@ -207,7 +207,7 @@ class Engine:
             at = 0
             while headers.lines[at][0] != "Via":
                 at += 1
-            head, found, tail = headers.lines[at][1].partition(";rport")
+            head, found, tail = headers.lines[at][2].partition(";rport")
             if found and tail[:1] in _PLAIN_END and not essentials.has_received and "," not in head and '"' not in head:
                 headers.set_line(at, f"{head};rport={port};received={host}{tail}")
             else:
@@ -386,7 +386,7 @@ class Engine:
 def _rewrite_via(headers: Headers, **parameters: object) -> None:
     """Set parameters of the top Via; those below it stay as they came, readable or not."""
     at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
-    top, *below = split(headers.lines[at][1], ",")
+    top, *below = split(headers.lines[at][2], ",")
     via = Via.parse(top)
     via = via._replace(parameters=via.parameters.without("received").replace(parameters))
     headers.set_line(at, ", ".join((str(via), *below)))

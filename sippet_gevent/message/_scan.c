@@ -1,11 +1,13 @@
-/* scan(): the bytes of a message to its start line and header lines, RFC 3261 §7 and §25.
+/* The accelerator: what is done for each message, in C. Stable ABI. Each function has a twin in Python, same arguments,
+ * same result, same errors, and gets from it, by its setup_*(), what both share.
  *
- * The twin of scan.py: same arguments, same result, same ParseError, letter for letter. Stable ABI;
- * setup(canonical, fail, Essentials) hands it what both twins share. Names are looked up by their exact spelling in a
- * small table that canonical() fills; no case folding happens here.
- *
- * plain(fields): the twin of plain() in essentials.py. It reads the usual spellings and says None to all others.
- * echo(lines, echoed, start_line, tag): the twin of echo() in echo.py, which it calls for text that is not UTF-8.
+ * scan(data, max_lines, max_line): the bytes of a message to its start line and header lines, RFC 3261 §7 and §25, as
+ *     scan.py does. Names are looked up by their exact spelling in a small table that canonical() fills.
+ * plain(fields): essentials.py's thorough() for the usual spellings; it says None to all others.
+ * plain_uri(text): plain() of uri.py, a SIP URI in its usual spelling; None for any other.
+ * name_addr(text), via(text), cseq(text): NameAddr.parse, Via.parse and CSeq.parse. The first two put a tag or a branch to
+ *     what is remembered.
+ * echo(lines, echoed, start_line, tag): echo() of echo.py, which it calls for text that is not UTF-8.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
@@ -28,6 +30,9 @@ typedef struct {
 static Spelling table[SLOTS];
 static int spellings;
 static PyObject *canonical, *fail, *essentials, *tuple_new, *python_echo;
+static PyObject *parse_error, *no_parameters;            /* ParseError; EMPTY of parameters.py */
+static PyObject *pairs_name, *text_name, *tag_name, *branch_name; /* "_pairs", "_text", "tag", "branch" */
+static PyObject *usual; /* ": ", what stands in the middle of a line that came as `Name: value` */
 
 /* token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" ) */
 static const unsigned char is_token[256] = {
@@ -210,7 +215,7 @@ static int add_line(PyObject *data, const char *begin, const char *at, const cha
         return -1;
     }
     int as_usual = exact && !folded && name_end == colon && value_at == colon + 2 && colon[1] == ' ' && value_end == end;
-    PyObject *line = PyUnicode_DecodeUTF8(at, as_usual ? 0 : end - at, "surrogateescape"); /* "" is a constant */
+    PyObject *line = as_usual ? Py_NewRef(usual) : PyUnicode_DecodeUTF8(at, end - at, "surrogateescape");
     if (line && folded && !crlf) { /* so that it goes out as a fold, not as a bare LF */
         PyObject *broken = line;
         line = PyObject_CallMethod(broken, "replace", "ss", "\n", "\r\n");
@@ -220,8 +225,8 @@ static int add_line(PyObject *data, const char *begin, const char *at, const cha
     int result = -1;
     if (entry) {
         PyTuple_SetItem(entry, 0, Py_NewRef(name));
-        PyTuple_SetItem(entry, 1, Py_NewRef(value));
-        PyTuple_SetItem(entry, 2, Py_NewRef(line));
+        PyTuple_SetItem(entry, 1, Py_NewRef(line));
+        PyTuple_SetItem(entry, 2, Py_NewRef(value));
         result = PyList_Append(lines, entry);
         Py_DECREF(entry);
         if (!result)
@@ -589,7 +594,7 @@ static int note_line(PyObject *line, Echoed *noted)
     if (!noted->name)
         return -1;
     noted->is_to = noted->name_length == 2 && !memcmp(noted->name, "To", 2);
-    noted->value = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(line, 1), &noted->value_length);
+    noted->value = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(line, 2), &noted->value_length);
     return noted->value ? 0 : -1;
 }
 
@@ -614,7 +619,7 @@ static PyObject *echo(PyObject *module, PyObject *const *args, Py_ssize_t count_
         int wanted = line && PyTuple_Check(line) && PyTuple_Size(line) == 3 ? PySet_Contains(args[1], PyTuple_GetItem(line, 0)) : -1;
         if (wanted < 0) {
             if (!PyErr_Occurred())
-                PyErr_SetString(PyExc_TypeError, "a line is (name, value, raw)");
+                PyErr_SetString(PyExc_TypeError, "a line is (name, how it came, value)");
             return NULL;
         }
         if (!wanted)
@@ -623,7 +628,7 @@ static PyObject *echo(PyObject *module, PyObject *const *args, Py_ssize_t count_
             PyErr_Clear();
             return PyObject_CallFunctionObjArgs(python_echo, lines, args[1], args[2], args[3], NULL);
         }
-        PyObject *raw = PyTuple_GetItem(line, 2);
+        PyObject *raw = PyTuple_GetItem(line, 1);
         Py_ssize_t raw_length;
         const char *raw_text = PyUnicode_AsUTF8AndSize(raw, &raw_length);
         if (!raw_text) {
@@ -635,7 +640,7 @@ static PyObject *echo(PyObject *module, PyObject *const *args, Py_ssize_t count_
             size += one->name_length + 2 + one->value_length + 5 + tag_length + 2;
         } else {
             one->is_to = 0;
-            if (raw_length) {
+            if (raw != usual && !(raw_length == 2 && !memcmp(raw_text, ": ", 2))) {
                 one->name_length = 0;
                 one->value = raw_text;
                 one->value_length = raw_length;
@@ -667,26 +672,391 @@ static PyObject *echo(PyObject *module, PyObject *const *args, Py_ssize_t count_
     return answer;
 }
 
-static PyObject *setup(PyObject *module, PyObject *args)
+/* ---- name_addr() and via(): what is remembered, and a new tag or branch */
+
+typedef struct {
+    PyObject *type, *parameters, *known, *slow; /* the class; Parameters; what remembers; what reads any spelling */
+} Values;
+
+static Values address_values, via_values, cseq_values;
+
+/* Return a new reference to type(items): a NamedTuple of these values. Takes over the reference to items. */
+static PyObject *named_tuple(PyObject *type, PyObject *items)
 {
-    PyObject *names, *raises, *type, *echoes;
-    (void)module;
-    if (!PyArg_ParseTuple(args, "OOOO", &names, &raises, &type, &echoes))
+    if (!items)
         return NULL;
-    PyObject *new = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__new__");
-    if (!new)
+    PyObject *made = PyObject_CallFunctionObjArgs(tuple_new, type, items, NULL);
+    Py_DECREF(items);
+    return made;
+}
+
+/* Return Parameters.of(pairs). Takes over the reference to pairs. */
+static PyObject *parameters_of(PyObject *type, PyObject *pairs)
+{
+    if (!pairs)
+        return NULL;
+    PyObject *made = PyType_GenericAlloc((PyTypeObject *)type, 0);
+    if (made && PyObject_SetAttr(made, pairs_name, pairs))
+        Py_CLEAR(made);
+    Py_DECREF(pairs);
+    return made;
+}
+
+/* Return the pair (name, text[0:length]). */
+static PyObject *pair_of(PyObject *name, const char *text, Py_ssize_t length)
+{
+    PyObject *value = PyUnicode_FromStringAndSize(text, length);
+    PyObject *pair = value ? PyTuple_New(2) : NULL;
+    if (!pair) {
+        Py_XDECREF(value);
+        return NULL;
+    }
+    PyTuple_SetItem(pair, 0, Py_NewRef(name));
+    PyTuple_SetItem(pair, 1, value);
+    return pair;
+}
+
+static Py_ssize_t token_length(const char *at, const char *stop)
+{
+    const char *from = at;
+    while (at < stop && is_token[(unsigned char)*at])
+        at++;
+    return at - from;
+}
+
+static const char *find(const char *at, const char *stop, const char *wanted, Py_ssize_t length)
+{
+    for (; stop - at >= length; at++) {
+        at = memchr(at, *wanted, stop - at - length + 1);
+        if (!at)
+            return NULL;
+        if (!memcmp(at, wanted, length))
+            return at;
+    }
+    return NULL;
+}
+
+/* Return the text's octets, or NULL without an exception when there are surrogates in it. */
+static const char *octets_of(PyObject *text, const char **stop)
+{
+    Py_ssize_t length;
+    const char *at = PyUnicode_AsUTF8AndSize(text, &length);
+    if (at)
+        *stop = at + length;
+    else if (PyUnicode_Check(text))
+        PyErr_Clear();
+    return at;
+}
+
+static PyObject *name_addr(PyObject *module, PyObject *text)
+{
+    static const char mark[] = ";tag=";
+    const Py_ssize_t width = sizeof mark - 1;
+    const Values *values = &address_values;
+    const char *stop, *begin = octets_of(text, &stop), *tag = NULL;
+    (void)module;
+    if (!begin)
+        return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+    for (const char *at = begin; (at = find(at, stop, mark, width)); at++)
+        tag = at; /* the last one */
+    if (!tag || tag == begin)
+        return PyObject_CallFunctionObjArgs(values->known, text, NULL);
+    Py_ssize_t length = stop - tag - width;
+    if (!length || token_length(tag + width, stop) != length)
+        return PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+    PyObject *before = PyUnicode_FromStringAndSize(begin, tag - begin);
+    PyObject *known = before ? PyObject_CallFunctionObjArgs(values->known, before, NULL) : NULL;
+    Py_XDECREF(before);
+    if (!known) {
+        if (!before || !PyErr_ExceptionMatches(parse_error))
+            return NULL;
+        PyErr_Clear(); /* the tag was somewhere else */
+        return PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+    }
+    PyObject *result = NULL, *uri = PyTuple_GetItem(known, 0), *display = PyTuple_GetItem(known, 1);
+    PyObject *others = PyTuple_GetItem(known, 2);
+    if (others && others != no_parameters) {
+        result = PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+    } else if (others) {
+        PyObject *pair = pair_of(tag_name, tag + width, length), *pairs = pair ? PyTuple_New(1) : NULL;
+        if (pairs)
+            PyTuple_SetItem(pairs, 0, pair);
+        else
+            Py_XDECREF(pair);
+        PyObject *parameters = parameters_of(values->parameters, pairs);
+        PyObject *items = parameters ? PyTuple_New(3) : NULL;
+        if (items) {
+            PyTuple_SetItem(items, 0, Py_NewRef(uri));
+            PyTuple_SetItem(items, 1, Py_NewRef(display));
+            PyTuple_SetItem(items, 2, parameters);
+            result = named_tuple(values->type, items);
+        } else {
+            Py_XDECREF(parameters);
+        }
+    }
+    Py_DECREF(known);
+    return result;
+}
+
+static PyObject *cseq(PyObject *module, PyObject *text)
+{
+    const char *stop, *at = octets_of(text, &stop), *method;
+    long number = 0;
+    int digits = 0;
+    (void)module;
+    if (!at && PyErr_Occurred())
+        return NULL;
+    for (; at && at < stop && *at >= '0' && *at <= '9' && digits < 10; at++, digits++)
+        number = number * 10 + (*at - '0');
+    method = at ? at + 1 : NULL;
+    for (at = method; at && at < stop && *at >= 'A' && *at <= 'Z'; at++)
+        ;
+    if (!digits || digits > 9 || at != stop || at == method || method[-1] != ' ')
+        return PyObject_CallFunctionObjArgs(cseq_values.slow, text, NULL);
+    PyObject *items = PyTuple_New(2);
+    if (!items)
+        return NULL;
+    PyTuple_SetItem(items, 0, PyLong_FromLong(number));
+    PyTuple_SetItem(items, 1, PyUnicode_FromStringAndSize(method, stop - method));
+    if (PyErr_Occurred()) {
+        Py_DECREF(items);
+        return NULL;
+    }
+    return named_tuple(cseq_values.type, items);
+}
+
+static PyObject *via(PyObject *module, PyObject *text)
+{
+    static const char mark[] = ";branch=";
+    const Py_ssize_t width = sizeof mark - 1;
+    const Values *values = &via_values;
+    const char *stop, *begin = octets_of(text, &stop);
+    (void)module;
+    if (!begin)
+        return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+    const char *found = find(begin, stop, mark, width), *branch = found ? found + width : NULL;
+    const char *after = branch ? memchr(branch, ';', stop - branch) : NULL;
+    if (branch && !after)
+        after = stop;
+    if (!branch || branch == after || token_length(branch, after) != after - branch)
+        return PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+    PyObject *before = PyUnicode_FromStringAndSize(begin, found - begin);
+    PyObject *rest = before ? PyUnicode_FromStringAndSize(after, stop - after) : NULL;
+    PyObject *known = rest ? PyObject_CallFunctionObjArgs(values->known, before, rest, NULL) : NULL;
+    Py_XDECREF(before);
+    Py_XDECREF(rest);
+    if (!known)
+        return NULL;
+    PyObject *result = NULL, *pairs = NULL;
+    if (known == Py_None) {
+        result = PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+        goto done;
+    }
+    PyObject *first = PyTuple_GetItem(known, 3), *last = first ? PyTuple_GetItem(known, 4) : NULL;
+    if (!last)
+        goto done;
+    Py_ssize_t before_it = PyTuple_Size(first), after_it = PyTuple_Size(last);
+    if (before_it < 0 || after_it < 0)
+        goto done;
+    pairs = PyTuple_New(before_it + 1 + after_it);
+    PyObject *pair = pairs ? pair_of(branch_name, branch, after - branch) : NULL;
+    if (!pair) {
+        Py_XDECREF(pairs);
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < before_it; i++)
+        PyTuple_SetItem(pairs, i, Py_NewRef(PyTuple_GetItem(first, i)));
+    PyTuple_SetItem(pairs, before_it, pair);
+    for (Py_ssize_t i = 0; i < after_it; i++)
+        PyTuple_SetItem(pairs, before_it + 1 + i, Py_NewRef(PyTuple_GetItem(last, i)));
+    PyObject *parameters = parameters_of(values->parameters, pairs);
+    PyObject *items = parameters ? PyTuple_New(4) : NULL;
+    if (!items) {
+        Py_XDECREF(parameters);
+        goto done;
+    }
+    for (int i = 0; i < 3; i++)
+        PyTuple_SetItem(items, i, Py_NewRef(PyTuple_GetItem(known, i)));
+    PyTuple_SetItem(items, 3, parameters);
+    result = named_tuple(values->type, items);
+done:
+    Py_DECREF(known);
+    return result;
+}
+
+/* ---- plain_uri(): a SIP URI in its usual spelling */
+
+#define LONGEST_PLAIN_URI 256 /* PLAIN_LENGTH of uri.py */
+
+static PyObject *uri_type, *uri_parameters, *no_uri_parameters, *no_uri_headers;
+
+/* unreserved = alphanum / mark, mark = "-" / "_" / "." / "!" / "~" / "*" / "'" / "(" / ")" */
+static int is_unreserved(char c)
+{
+    return is_alnum(c) || (c && strchr("-_.!~*'()", c));
+}
+
+static PyObject *plain_uri(PyObject *module, PyObject *text)
+{
+    const char *stop, *at = octets_of(text, &stop);
+    (void)module;
+    if (!at && PyErr_Occurred())
+        return NULL;
+    if (!at || stop - at > LONGEST_PLAIN_URI || stop - at < 5 || memcmp(at, "sip", 3))
+        Py_RETURN_NONE;
+    const char *scheme = at;
+    at += at[3] == 's' ? 4 : 3;
+    const char *scheme_end = at;
+    if (*at++ != ':')
+        Py_RETURN_NONE;
+    const char *user = at;
+    while (at < stop && (is_unreserved(*at) || *at == '+'))
+        at++;
+    const char *user_end = at, *host = user;
+    if (at < stop && *at == '@') {
+        if (at == user)
+            Py_RETURN_NONE;
+        host = at + 1;
+    } else {
+        user = NULL;
+    }
+    const char *host_end = at = read_host(host, stop);
+    if (!at)
+        Py_RETURN_NONE;
+    int port = read_port(&at, stop);
+    if (!port)
+        Py_RETURN_NONE;
+    const char *tail = at;
+    for (int n = 0; at < stop; n++) {
+        if (*at++ != ';' || n == MOST_PARAMETERS)
+            Py_RETURN_NONE;
+        const char *name = at;
+        while (at < stop && is_unreserved(*at))
+            at++;
+        if (at == name)
+            Py_RETURN_NONE;
+        if (at < stop && *at == '=') {
+            const char *value = ++at;
+            while (at < stop && (is_unreserved(*at) || (*at && strchr("[]/:&+$", *at))))
+                at++;
+            if (at == value)
+                Py_RETURN_NONE;
+        }
+    }
+    PyObject *parameters = no_uri_parameters;
+    if (tail == stop) {
+        Py_INCREF(parameters);
+    } else {
+        PyObject *written = PyUnicode_FromStringAndSize(tail, stop - tail);
+        parameters = written ? PyType_GenericAlloc((PyTypeObject *)uri_parameters, 0) : NULL;
+        if (parameters && (PyObject_SetAttr(parameters, pairs_name, Py_None) || PyObject_SetAttr(parameters, text_name, written)))
+            Py_CLEAR(parameters);
+        Py_XDECREF(written);
+    }
+    PyObject *items = parameters ? PyTuple_New(8) : NULL;
+    if (!items) {
+        Py_XDECREF(parameters);
+        return NULL;
+    }
+    PyTuple_SetItem(items, 0, PyUnicode_FromStringAndSize(scheme, scheme_end - scheme));
+    PyTuple_SetItem(items, 1, user ? PyUnicode_FromStringAndSize(user, user_end - user) : Py_NewRef(Py_None));
+    PyTuple_SetItem(items, 2, PyUnicode_FromStringAndSize(host, host_end - host));
+    PyTuple_SetItem(items, 3, port > 0 ? PyLong_FromLong(port) : Py_NewRef(Py_None));
+    PyTuple_SetItem(items, 4, parameters);
+    PyTuple_SetItem(items, 5, Py_NewRef(no_uri_headers));
+    PyTuple_SetItem(items, 6, Py_NewRef(Py_None));
+    PyTuple_SetItem(items, 7, PyUnicode_FromStringAndSize(NULL, 0));
+    if (PyErr_Occurred()) {
+        Py_DECREF(items);
+        return NULL;
+    }
+    return named_tuple(uri_type, items);
+}
+
+/* ---- setup: what is shared with the Python twins */
+
+static void keep(PyObject **where, PyObject *what)
+{
+    PyObject *old = *where;
+    *where = Py_NewRef(what);
+    Py_XDECREF(old);
+}
+
+static PyObject *setup_scan(PyObject *module, PyObject *args)
+{
+    PyObject *names, *raises;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO", &names, &raises))
         return NULL;
     forget_all();
-    Py_XDECREF(canonical);
-    Py_XDECREF(fail);
-    Py_XDECREF(essentials);
-    Py_XDECREF(tuple_new);
-    Py_XDECREF(python_echo);
-    python_echo = Py_NewRef(echoes);
-    canonical = Py_NewRef(names);
-    fail = Py_NewRef(raises);
-    essentials = Py_NewRef(type);
-    tuple_new = new;
+    keep(&canonical, names);
+    keep(&fail, raises);
+    Py_RETURN_NONE;
+}
+
+static PyObject *setup_plain(PyObject *module, PyObject *type)
+{
+    (void)module;
+    keep(&essentials, type);
+    Py_RETURN_NONE;
+}
+
+static PyObject *setup_echo(PyObject *module, PyObject *function)
+{
+    (void)module;
+    keep(&python_echo, function);
+    Py_RETURN_NONE;
+}
+
+static PyObject *setup_name_addr(PyObject *module, PyObject *args)
+{
+    PyObject *type, *parameters, *known, *slow, *empty, *error;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOOO", &type, &parameters, &empty, &error, &known, &slow))
+        return NULL;
+    keep(&address_values.type, type);
+    keep(&address_values.parameters, parameters);
+    keep(&address_values.known, known);
+    keep(&address_values.slow, slow);
+    keep(&no_parameters, empty);
+    keep(&parse_error, error);
+    Py_RETURN_NONE;
+}
+
+static PyObject *setup_uri(PyObject *module, PyObject *args)
+{
+    PyObject *type, *parameters, *none, *no_headers;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOO", &type, &parameters, &none, &no_headers))
+        return NULL;
+    keep(&uri_type, type);
+    keep(&uri_parameters, parameters);
+    keep(&no_uri_parameters, none);
+    keep(&no_uri_headers, no_headers);
+    Py_RETURN_NONE;
+}
+
+static PyObject *setup_cseq(PyObject *module, PyObject *args)
+{
+    PyObject *type, *slow;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OO", &type, &slow))
+        return NULL;
+    keep(&cseq_values.type, type);
+    keep(&cseq_values.slow, slow);
+    Py_RETURN_NONE;
+}
+
+static PyObject *setup_via(PyObject *module, PyObject *args)
+{
+    PyObject *type, *parameters, *known, *slow;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOO", &type, &parameters, &known, &slow))
+        return NULL;
+    keep(&via_values.type, type);
+    keep(&via_values.parameters, parameters);
+    keep(&via_values.known, known);
+    keep(&via_values.slow, slow);
     Py_RETURN_NONE;
 }
 
@@ -702,7 +1072,17 @@ static PyMethodDef methods[] = {
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "scan(data, max_lines, max_line): see scan.py"},
     {"plain", plain, METH_O, "plain(fields): see essentials.py"},
     {"echo", (PyCFunction)(void (*)(void))echo, METH_FASTCALL, "echo(lines, echoed, start_line, tag): see echo.py"},
-    {"setup", setup, METH_VARARGS, "setup(canonical, fail, Essentials, echo): what is shared with the Python twins"},
+    {"name_addr", name_addr, METH_O, "name_addr(text): NameAddr.parse, see address.py"},
+    {"via", via, METH_O, "via(text): Via.parse, see via.py"},
+    {"setup_scan", setup_scan, METH_VARARGS, "setup_scan(canonical, fail)"},
+    {"setup_plain", setup_plain, METH_O, "setup_plain(Essentials)"},
+    {"setup_echo", setup_echo, METH_O, "setup_echo(echo)"},
+    {"setup_name_addr", setup_name_addr, METH_VARARGS, "setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, known, slow)"},
+    {"plain_uri", plain_uri, METH_O, "plain_uri(text): see plain() in uri.py"},
+    {"cseq", cseq, METH_O, "cseq(text): CSeq.parse, see values.py"},
+    {"setup_cseq", setup_cseq, METH_VARARGS, "setup_cseq(CSeq, slow)"},
+    {"setup_uri", setup_uri, METH_VARARGS, "setup_uri(URI, URIParameters, NO_URI_PARAMETERS, NO_URI_HEADERS)"},
+    {"setup_via", setup_via, METH_VARARGS, "setup_via(Via, Parameters, known, slow)"},
     {"forget", forget, METH_NOARGS, "forget(): drop the remembered spellings, after a name was registered"},
     {NULL, NULL, 0, NULL},
 };
@@ -711,5 +1091,13 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_scan", NULL, -1
 
 PyMODINIT_FUNC PyInit__scan(void)
 {
+    usual = PyUnicode_InternFromString(": ");
+    pairs_name = PyUnicode_InternFromString("_pairs");
+    text_name = PyUnicode_InternFromString("_text");
+    tag_name = PyUnicode_InternFromString("tag");
+    branch_name = PyUnicode_InternFromString("branch");
+    tuple_new = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__new__");
+    if (!usual || !pairs_name || !text_name || !tag_name || !branch_name || !tuple_new)
+        return NULL;
     return PyModule_Create(&definition);
 }

@@ -49,7 +49,7 @@ class AuthParameters(Parameters):
         return quote(written) if written and written[0] != '"' and name.lower() in _QUOTED_NAMES else written
 
     def __str__(self) -> str:
-        return ", ".join(name if value is None else f"{name}={value}" for name, value in self._items)
+        return ", ".join(name if value is None else f"{name}={value}" for name, value in self.pairs)
 
 
 Credentials = Challenge

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .scan import Line
+from .accelerator import c
+from .scan import Line, as_it_came
 
 
 def echo(lines: list[Line], echoed: frozenset[str], start_line: str, tag: str) -> bytes:
@@ -16,12 +17,15 @@ def echo(lines: list[Line], echoed: frozenset[str], start_line: str, tag: str) -
     `tag` is the To tag to add; "" adds none.
     """
     parts = [start_line]
-    for name, value, raw in lines:
-        if name in echoed:
-            parts.append(f"To: {value};tag={tag}" if tag and name == "To" else raw or f"{name}: {value}")
+    for line in lines:
+        if line[0] in echoed:
+            parts.append(f"To: {line[2]};tag={tag}" if tag and line[0] == "To" else as_it_came(line))
     parts.append("Content-Length: 0\r\n\r\n")
     return "\r\n".join(parts).encode("utf-8", "surrogateescape")
 
 
 fastest: Callable[[list[Line], frozenset[str], str, str], bytes] = echo
-"""The one of the twins to call; parser.py sets it."""
+"""The one of the twins to call."""
+if c is not None:
+    c.setup_echo(echo)
+    fastest = c.echo

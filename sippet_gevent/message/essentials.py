@@ -1,22 +1,24 @@
 """Essentials: what every element needs to know of a message, checked and found in one pass, RFC 3261 §8.1.1. Pure.
 
-Via, From, To, Call-ID and CSeq must stand there and be readable before anything else happens. Nearly all messages
-spell them plainly; `plain` reads those quickly and says None to all others, which `thorough` reads by their types.
+Via, From, To, Call-ID and CSeq must stand there and be readable before anything else happens. `thorough` reads them by
+their types. Nearly all messages spell them plainly: plain() in `_scan.c` reads those without making the values.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import ParseError
-from .grammar import PLAIN_NAME_ADDR, PLAIN_VIA, split
+from .accelerator import c
+from .address import NameAddr
+from .grammar import split, unquote
 from .headers import Headers
 from .identifiers import MAGIC_COOKIE
-from .message import Message
-from .parameters import PARAMETERS
+from .parameters import EMPTY
 from .scan import Fields
-from .uri import normal_host, parse_uri
+from .uri import normal_host
+from .values import CallID, CSeq
 from .via import Via
 
 METHODS = frozenset(
@@ -60,96 +62,58 @@ def transaction_key(transport: str, host: str, port: int | None, branch: str | N
     return f"{branch} {host}:{port or _DEFAULT_PORTS.get(transport, 5060)} {'INVITE' if method == 'ACK' else method}"
 
 
-# callid = word [ "@" word ]
-_PLAIN_CALL_ID = re.compile(r"[!-?A-~][!-~]*").fullmatch
-_PLAIN_CSEQ = re.compile(r"([0-9]{1,9}) ([A-Z]+)").fullmatch
-
-
-def plain(fields: Fields) -> Essentials | None:
-    """Read the usual spellings; None when anything is not one of them, broken or only rare."""
-    try:
-        via = PLAIN_VIA(fields["Via"] if type(fields["Via"]) is str else fields["Via"][0])
-        from_ = PLAIN_NAME_ADDR(fields["From"])  # type: ignore[arg-type]
-        to = PLAIN_NAME_ADDR(fields["To"])  # type: ignore[arg-type]
-        cseq = _PLAIN_CSEQ(fields["CSeq"])  # type: ignore[arg-type]
-        call_id = _PLAIN_CALL_ID(fields["Call-ID"])  # type: ignore[arg-type]
-    except (KeyError, TypeError):
-        return None
-    if not (via and from_ and to and cseq and call_id):
-        return None
-    transport, host, digits, tail = via.groups()
-    if max(tail.count(";"), from_[4].count(";"), to[4].count(";")) > PARAMETERS:
-        return None
-    try:
-        parse_uri(from_[3]), parse_uri(to[3])
-    except ParseError:
-        return None
-    port = None if digits is None else int(digits)
-    if port is not None and not 0 < port < 65536:
-        return None
-    branch = _parameter(tail, ";branch") or None
-    return Essentials(
-        transport,
-        host,
-        port,
-        branch,
-        _parameter(tail, ";rport") is not None,
-        _parameter(tail, ";received") is not None,
-        _parameter(from_[4], ";tag") or None,
-        _parameter(to[4], ";tag") or None,
-        int(cseq[1]),
-        cseq[2],
-        transaction_key(transport, host, port, branch, cseq[2]),
-    )
-
-
-def _parameter(tail: str, name: str) -> str | None:
-    """Return a parameter of a tail without quotes; "" for one without value."""
-    if not tail:
-        return None
-    lowered = tail.lower()
-    at = lowered.find(name)
-    while at >= 0:
-        after = at + len(name)
-        following = tail[after : after + 1]
-        if following == "=":
-            end = tail.find(";", after)
-            return tail[after + 1 : end if end >= 0 else len(tail)]
-        if following in ("", ";"):
-            return ""
-        at = lowered.find(name, after)
-    return None
-
-
 def thorough(headers: Headers) -> Essentials:
     """Read any spelling by the header types. Raises ParseError that names what is missing, double or broken."""
     fields = headers.fields
-    if "Via" not in fields:
-        raise ParseError("missing", header="Via")
-    for name in NEEDED:
-        value = fields.get(name)
-        if value is None:
-            raise ParseError("missing", header=name)
-        if type(value) is not str:
-            raise ParseError("stands twice", header=name, value=value)
-    via = _top_via(headers)
-    cseq: Any = headers.typed(Message.cseq)
-    from_: Any = headers.typed(Message.from_)
-    to: Any = headers.typed(Message.to)
-    headers.typed(Message.call_id)
-    return Essentials(
-        via.transport,
-        via.host,
-        via.port,
-        via.branch,
-        "rport" in via.parameters,
-        "received" in via.parameters,
-        from_.tag,
-        to.tag,
-        cseq.number,
-        cseq.method,
-        transaction_key(via.transport, via.host, via.port, via.branch, cseq.method),
+    looked_at = headers.looked_at
+    name = "Via"
+    try:
+        via = _top_via(headers)
+        name = "From"
+        from_ = looked_at[name] = NameAddr.parse(_only(fields[name]))
+        name = "To"
+        to = looked_at[name] = NameAddr.parse(_only(fields[name]))
+        name = "Call-ID"
+        CallID.check(_only(fields[name]))
+        name = "CSeq"
+        number, method = looked_at[name] = CSeq.parse(_only(fields[name]))
+    except KeyError:
+        raise ParseError("missing", header=name) from None
+    except ParseError as error:
+        error.header = name
+        raise
+    transport, host, port, parameters = via
+    branch: str | None = None
+    names = set()
+    for parameter, text in parameters.pairs:
+        parameter = parameter.lower()
+        if parameter == "branch" and parameter not in names:  # of several the first counts
+            branch = text
+        names.add(parameter)
+    if branch is not None and branch[:1] == '"':
+        branch = unquote(branch)
+    return tuple.__new__(
+        Essentials,
+        (
+            transport,
+            host,
+            port,
+            branch,
+            "rport" in names,
+            "received" in names,
+            None if from_[2] is EMPTY else from_.tag,
+            None if to[2] is EMPTY else to.tag,
+            number,
+            method,
+            transaction_key(transport, host, port, branch, method),
+        ),
     )
+
+
+def _only(value: str | list[str]) -> str:
+    if type(value) is not str:
+        raise ParseError("stands twice", value=value)
+    return value
 
 
 def essentials_of_via(headers: Headers) -> Essentials:
@@ -163,12 +127,22 @@ def essentials_of_via(headers: Headers) -> Essentials:
 
 def _top_via(headers: Headers) -> Via:
     """Read the first Via line alone: those below it are for the hops that wrote them."""
+    text = headers["Via"]
     try:
-        top, *_ = [Via.parse(text) for text in split(headers["Via"], ",")]
+        if "," not in text:
+            return Via.parse(text)
+        top, *_ = [Via.parse(text) for text in split(text, ",")]
         return top
     except ParseError as error:
         error.header = "Via"
         raise
+
+
+plain: Callable[[Fields], Essentials | None] | None = None
+"""The essentials of what is spelled plainly, None of any other; None where there is no C."""
+if c is not None:
+    c.setup_plain(Essentials)
+    plain = c.plain
 
 
 def essentials_of(message: Any) -> Essentials:

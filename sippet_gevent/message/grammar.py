@@ -37,14 +37,9 @@ is_unquoted = re.compile(rf"[{TOKEN_CHARACTERS}]+|\[?[0-9A-Fa-f]{{0,4}}(?::[0-9A
 VIA = re.compile(
     rf"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([{TOKEN_CHARACTERS}]+)[ \t]+({HOST})(?:[ \t]*:[ \t]*([0-9]+))?[ \t]*(?:(;.*))?",
     re.DOTALL | re.IGNORECASE,
-)
-
-# The commonest spellings, taken whole by one match; whatever it does not take goes the long way in values.py.
-# Groups: Via transport, host, port, parameters without quotes or blanks.
-PLAIN_VIA = re.compile(
-    rf"SIP/2\.0/([A-Z]+) ([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?"
-    rf"((?:;[{TOKEN_CHARACTERS}]+(?:=[{TOKEN_CHARACTERS}:\[\]]+)?)*)"
 ).fullmatch
+
+# The commonest spelling, taken whole by one match; whatever it does not take goes the long way in address.py.
 # Groups: display name, a quoted string without escapes, or tokens; URI; parameters.
 PLAIN_NAME_ADDR = re.compile(
     rf'(?:"([^"\\]*)"[ \t]*|([{TOKEN_CHARACTERS} \t]*))'

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InvalidValue, ParseError, excerpt
 from . import scan as scanning
 from .grammar import BLANKS, is_token, number, split
-from .scan import Fields, Line, canonical
+from .scan import USUAL, Fields, Line, as_it_came, canonical
 
 VALUES = 100
 """Values of one header, at most: more hops than Max-Forwards allows, more contacts than anybody has."""
@@ -30,8 +30,6 @@ class Kind(Enum):
 
 ONE, LIST, EACH, LINES = Kind
 
-_MISSING: Any = object()
-
 
 def safe(text: str, name: str) -> str:
     """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line, or it is no Unicode."""
@@ -48,7 +46,7 @@ class Header:
     assign it.
     """
 
-    __slots__ = ("commas", "compact", "format", "kind", "name", "parse", "type")
+    __slots__ = ("commas", "compact", "format", "is_one", "kind", "name", "parse", "type")
 
     def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
         self.name = name
@@ -57,19 +55,33 @@ class Header:
         self.type = type
         self.parse: Callable[[str], Any] = number if type is int else getattr(type, "parse", type)
         self.format: Callable[[Any], str] = getattr(type, "format", str) if not issubclass(type, str) else str
+        self.is_one = kind is ONE
         self.commas = kind is LIST or kind is EACH
         scanning.register_name(name, compact)
-        for forget in _forgetters:
-            forget()
         ROWS[name] = self
 
     def __get__(self, message: Any, owner: Any = None) -> Any:
         if message is None:
             return self
         headers = message.headers
-        typed = headers._typed
-        if typed is not None and self.name in typed:
-            return typed[self.name]
+        looked_at = headers.looked_at
+        value = looked_at.get(self.name)
+        if value is not None:
+            return value
+        there = (headers._fields or headers.fields).get(self.name)
+        try:  # as nearly always: one line, or several without commas
+            if type(there) is str:
+                if self.is_one:
+                    value = looked_at[self.name] = self.parse(there)
+                    return value
+                if there and "," not in there:
+                    value = looked_at[self.name] = (self.parse(there),)
+                    return value
+            elif there and self.commas and "" not in there and "," not in "".join(there) and len(there) <= VALUES:
+                value = looked_at[self.name] = tuple(map(self.parse, there))
+                return value
+        except ValueError:
+            pass  # typed() says what is wrong
         return headers.typed(self)
 
     def __set__(self, message: Any, value: Any) -> None:
@@ -78,20 +90,32 @@ class Header:
     def __delete__(self, message: Any) -> None:
         message.headers.delete_header(self.name)
 
-    def read(self, texts: list[str]) -> Any:
-        """Return the value that these lines' texts spell."""
-        text = texts[0]
+    def read(self, there: str | list[str]) -> Any:
+        """Return the value that the text of the only line, or the texts of all lines, spell."""
+        text = ""
         try:
+            texts = [there] if isinstance(there, str) else there
             if self.kind is ONE:
-                if len(texts) > 1 and any(other != text for other in texts):
+                text = texts[0]
+                if any(other != text for other in texts):
                     raise ParseError("stands twice", value=texts)
                 return self.parse(text)
-            if self.commas:
-                if "," in text or not text or len(texts) > 1:
-                    texts = [piece for line in texts if line for piece in split(line, ",")]
-                if len(texts) > VALUES:
-                    raise ParseError(f"over {VALUES} values", status=513)
-            return tuple([self.parse(text := piece) for piece in texts])
+            parse = self.parse
+            values = []
+            for text in texts:
+                if not self.commas:
+                    values.append(parse(text))
+                elif "," in text:
+                    pieces = split(text, ",")
+                    if len(pieces) > VALUES:
+                        raise ParseError(f"over {VALUES} values", status=513)
+                    for text in pieces:
+                        values.append(parse(text))
+                elif text:
+                    values.append(parse(text))
+            if len(values) > VALUES and self.commas:
+                raise ParseError(f"over {VALUES} values", status=513)
+            return tuple(values)
         except ParseError as error:
             if error.header is None:
                 error.header = self.name
@@ -137,8 +161,6 @@ class Header:
 ROWS: dict[str, Header] = {}
 """Canonical name of each known header to its row."""
 
-_forgetters: list[Callable[[], None]] = []
-
 
 class Headers:
     """The header lines of a message: ordered, blind to case and compact form, unchanged until assigned.
@@ -147,13 +169,14 @@ class Headers:
     The methods with Elixir Sippet's names take and give typed values where the header is a known one.
     """
 
-    __slots__ = ("_fields", "_typed", "lines", "wire")
+    __slots__ = ("_fields", "lines", "looked_at", "wire")
 
     def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
         self.lines: list[Line] = lines if type(lines) is list else list(lines)
-        """Each line as (canonical name, value, text as it came or ""). Not for changing."""
+        """Each line as (canonical name, how it came, value). Not for changing."""
         self._fields: Fields | None = fields
-        self._typed: dict[str, Any] | None = None
+        self.looked_at: dict[str, Any] = {}
+        """Canonical name to typed value of the known headers that somebody has looked at. Not for changing."""
         self.wire: bytes | None = None
         """The whole message these lines came in, octet for octet; None from the first change on."""
 
@@ -165,7 +188,7 @@ class Headers:
         fields = self._fields
         if fields is None:
             fields = self._fields = {}
-            for name, value, _ in self.lines:
+            for name, _, value in self.lines:
                 there = fields.get(name)
                 if there is None:
                     fields[name] = value
@@ -211,12 +234,12 @@ class Headers:
 
     def items(self) -> list[tuple[str, str]]:
         """Return (canonical name, text) of each line, in order."""
-        return [(name, value) for name, value, _ in self.lines]
+        return [(name, value) for name, _, value in self.lines]
 
     def add(self, name: str, value: str, *, first: bool = False) -> None:
         """Add one line: before the header's other lines (at the very top when there are none), or after the last line."""
         known = canonical(_named(name))
-        line: Line = (known, safe(value, name).strip(BLANKS), "")
+        line: Line = (known, USUAL, safe(value, name).strip(BLANKS))
         at = len(self.lines)
         if first:
             at = next((index for index, other in enumerate(self.lines) if other[0] == known), 0)
@@ -226,18 +249,17 @@ class Headers:
     def set_line(self, index: int, text: str) -> None:
         """Give the line at `index`, the first of its name, another text, which is safe: made of what scan() found."""
         name = self.lines[index][0]
-        self.lines[index] = (name, text, "")
+        self.lines[index] = (name, USUAL, text)
         self.wire = None
         fields = self._fields
         if fields is not None:
             there = fields[name]
             fields[name] = [text, *there[1:]] if type(there) is list else text
-        if self._typed is not None:
-            self._typed.pop(name, None)
+        self.looked_at.pop(name, None)
 
     def replace(self, known: str, texts: list[str]) -> None:
         """Put these texts where the header's first line stood, or at the end; its other lines go."""
-        self._replace(known, [(known, text, "") for text in texts])
+        self._replace(known, [(known, USUAL, text) for text in texts])
 
     def _replace(self, known: str, lines: list[Line]) -> None:
         at = None
@@ -254,8 +276,7 @@ class Headers:
 
     def _changed(self, known: str) -> None:
         self._fields = self.wire = None
-        if self._typed is not None:
-            self._typed.pop(known, None)
+        self.looked_at.pop(known, None)
 
     def copy(self) -> Headers:
         """Return a copy that can be changed alone."""
@@ -268,7 +289,7 @@ class Headers:
 
     def text(self) -> str:
         """Return all lines as they go on the wire."""
-        return "".join([f"{raw or f'{name}: {value}'}\r\n" for name, value, raw in self.lines])
+        return "".join([f"{as_it_came(line)}\r\n" for line in self.lines])
 
     def __repr__(self) -> str:
         return f"<Headers {', '.join(self)}>"
@@ -277,15 +298,12 @@ class Headers:
 
     def typed(self, row: Header) -> Any:
         """Return the typed value of a known header, parsed on first use."""
-        typed = self._typed
-        if typed is None:
-            typed = self._typed = {}
-        value = typed.get(row.name, _MISSING)
-        if value is _MISSING:
-            there = self.fields.get(row.name)
+        value = self.looked_at.get(row.name)
+        if value is None:
+            there = (self._fields or self.fields).get(row.name)
             if there is None:
                 return None if row.kind is ONE else ()
-            value = typed[row.name] = row.read([there] if isinstance(there, str) else there)
+            value = self.looked_at[row.name] = row.read(there)
         return value
 
     def assign(self, row: Header, value: Any) -> None:
@@ -293,20 +311,20 @@ class Headers:
         if value is None:
             self.replace(row.name, [])
         elif type(value) in (tuple, list) and (kept := self._lines_by_value(row)):
-            self._replace(row.name, [kept.get(id(item)) or (row.name, row.write_one(item), "") for item in value])
+            self._replace(row.name, [kept.get(id(item)) or (row.name, USUAL, row.write_one(item)) for item in value])
         else:
             self.replace(row.name, row.write(value))
 
     def _lines_by_value(self, row: Header) -> dict[int, Line]:
         """The line each typed value came in, by identity; values that shared a line get one each (§7.3.1: no difference)."""
-        old = self._typed.get(row.name) if self._typed else None
+        old = self.looked_at.get(row.name)
         if not old or row.kind is ONE or row.kind is LIST:
             return {}
         lines: list[Line] = []
         for line in self.lines:
-            if line[0] == row.name and line[1]:
-                pieces = split(line[1], ",") if row.commas else [line[1]]
-                lines += [line] if len(pieces) == 1 else [(row.name, piece, "") for piece in pieces]
+            if line[0] == row.name and line[2]:
+                pieces = split(line[2], ",") if row.commas else [line[2]]
+                lines += [line] if len(pieces) == 1 else [(row.name, USUAL, piece) for piece in pieces]
         return {id(item): line for item, line in zip(old, lines)}
 
     # ---- the ancestor's helpers

@@ -12,7 +12,7 @@ from .fields import HeaderFields
 from .grammar import TOKEN_CHARACTERS, is_token
 from .headers import ONE, Header, Headers, safe
 from .identifiers import create_tag
-from .scan import NAMES, Line
+from .scan import NAMES, USUAL, Line
 from .status import REASONS, reason_phrase
 from .uri import URI
 
@@ -75,7 +75,7 @@ class Message(HeaderFields):
         if wire is not None and wire.startswith(f"{self.start_line}\r\n".encode("utf-8", "surrogateescape")):
             return wire
         lines = self.headers.lines
-        text = "\r\n".join([raw or f"{name}: {value}" for name, value, raw in lines])
+        text = "\r\n".join([name + came + value if came == USUAL else came for name, came, value in lines])
         if [None for line in lines if line[0] == _CONTENT_LENGTH]:
             head = f"{self.start_line}\r\n{text}\r\n\r\n"
         else:
@@ -185,13 +185,13 @@ class Request(Message):
         echoed = _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in _DIALOG_FORMING else _ECHOED
         lines = [line for line in self.headers.lines if line[0] in echoed]
         if status > 100:
-            for at, (name, text, _) in enumerate(lines):
+            for at, (name, _, text) in enumerate(lines):
                 if name == "To":
                     if "tag" not in text.lower() or not _tag_of(text):
                         tag = self._to_tag
                         if tag is None:
                             tag = self._to_tag = create_tag()
-                        lines[at] = ("To", f"{text};tag={tag}", "")
+                        lines[at] = ("To", USUAL, f"{text};tag={tag}")
                     break
         elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
@@ -230,7 +230,7 @@ class Request(Message):
         lines: list[Line] = []
         for line in self.headers.lines:
             if line[0] == "Via" and not (lines and lines[0][0] == "Via"):
-                lines.insert(0, ("Via", str(self.via[0]) if "," in line[1] else line[1], ""))
+                lines.insert(0, ("Via", USUAL, str(self.via[0]) if "," in line[2] else line[2]))
             elif line[0] == "To" and to is not None:
                 lines.append(to)
             elif line[0] in _COPIED:
@@ -238,8 +238,8 @@ class Request(Message):
         cseq = self.cseq
         if cseq is None:
             raise InvalidValue(f"CSeq: missing, so there is nothing to {method}")
-        lines.append(("CSeq", f"{cseq.number} {method}", ""))
-        lines.append(("Max-Forwards", "70", ""))
+        lines.append(("CSeq", USUAL, f"{cseq.number} {method}"))
+        lines.append(("Max-Forwards", USUAL, "70"))
         return Request.read(method, self._uri, Headers(lines), b"")
 
     def copy(self) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..errors import InvalidValue, ParseError, excerpt
@@ -44,7 +45,7 @@ class Parameters(Mapping[str, "str | None"]):
         for piece in pieces:
             name, equals, value = piece.partition("=")
             items.append(cls._checked(name.rstrip(BLANKS), value.lstrip(BLANKS) if equals else None, text))
-        return cls._made(tuple(items))
+        return cls.of(tuple(items))
 
     @classmethod
     def plain(cls, text: str) -> Parameters:
@@ -56,8 +57,16 @@ class Parameters(Mapping[str, "str | None"]):
         made._text = text
         return made
 
+    @classmethod
+    def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:
+        """Make one of (name, value as written) that are known to be in order."""
+        made = cls.__new__(cls)
+        made._pairs = pairs
+        return made
+
     @property
-    def _items(self) -> tuple[tuple[str, str | None], ...]:
+    def pairs(self) -> tuple[tuple[str, str | None], ...]:
+        """Name and value of each, as written: values in their quotes and escapes."""
         pairs = self._pairs
         if pairs is None:
             cut = [piece.partition("=") for piece in self._text[1:].split(";")]
@@ -65,14 +74,8 @@ class Parameters(Mapping[str, "str | None"]):
         return pairs
 
     @classmethod
-    def _made(cls, items: tuple[tuple[str, str | None], ...]) -> Parameters:
-        made = cls.__new__(cls)
-        made._pairs = items
-        return made
-
-    @classmethod
     def _empty(cls) -> Parameters:
-        return EMPTY if cls is Parameters else cls._made(())
+        return EMPTY if cls is Parameters else cls.of(())
 
     @classmethod
     def _cut(cls, text: str) -> list[str]:
@@ -103,19 +106,26 @@ class Parameters(Mapping[str, "str | None"]):
         return quote(text)
 
     def __getitem__(self, name: str) -> str | None:
-        for key, value in self._items:
+        for key, value in self.pairs:
             if key == name or key.lower() == name.lower():
                 return value if value is None else self._read(value)
         raise KeyError(name)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the parameter's value, None for one without value, `default` for a missing one."""
+        for key, value in self._pairs or self.pairs:
+            if key == name or key.lower() == name.lower():
+                return value if value is None else self._read(value)
+        return default
+
     def __iter__(self) -> Iterator[str]:
-        return iter([name for name, _ in self._items])
+        return iter([name for name, _ in self.pairs])
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.pairs)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and any(key == name or key.lower() == name.lower() for key, _ in self._items)
+        return isinstance(name, str) and any(key == name or key.lower() == name.lower() for key, _ in self.pairs)
 
     def __hash__(self) -> int:
         return hash(frozenset((name.lower(), self[name]) for name in self))
@@ -131,23 +141,23 @@ class Parameters(Mapping[str, "str | None"]):
         wanted = {**(values or {}), **named}
         items: list[tuple[str, str | None]] = []
         left = {name.lower(): (name, value) for name, value in wanted.items()}
-        for name, value in self._items:
+        for name, value in self.pairs:
             new = left.pop(name.lower(), None)
             items.append((name, value) if new is None else (name, self._written(name, new[1])))
         items += [(name, self._written(name, value)) for name, value in left.values()]
-        return self._made(tuple(items))
+        return self.of(tuple(items))
 
     def without(self, *names: str) -> Parameters:
         """Return a copy that lacks these parameters."""
         gone = {name.lower() for name in names}
-        return self._made(tuple(item for item in self._items if item[0].lower() not in gone))
+        return self.of(tuple(item for item in self.pairs if item[0].lower() not in gone))
 
     def __str__(self) -> str:
         if self._pairs is None:
             return self._text
-        if not self._items:
+        if not self.pairs:
             return ""
-        return self.opener + self.separator.join(n if v is None else f"{n}={v}" for n, v in self._items)
+        return self.opener + self.separator.join(n if v is None else f"{n}={v}" for n, v in self.pairs)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({dict(self)!r})"

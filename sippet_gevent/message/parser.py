@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any, NamedTuple
 
 from ..errors import ParseError
-from . import echo as echoing
-from . import essentials
-from . import headers as headers_module
-from . import scan as scanning
-from .essentials import METHODS, NEEDED, thorough
+from .accelerator import implementation as implementation
+from .essentials import METHODS, NEEDED, plain, thorough
 from .grammar import is_token, number
 from .headers import Headers
 from .message import Request, Response
+from .scan import USUAL, Fields, canonical
+from .scan import fastest as scan
 from .uri import parse_uri
-
-try:
-    if os.environ.get("SIPPET_PUREPYTHON"):
-        raise ImportError("pure Python was asked for")
-    from . import _scan  # type: ignore[attr-defined]
-except ImportError:
-    implementation, scan, plain = "python", scanning.scan, essentials.plain
-else:
-    implementation, scan, plain = "c", _scan.scan, _scan.plain
-    _scan.setup(scanning.canonical, scanning.fail, essentials.Essentials, echoing.echo)
-    echoing.fastest = _scan.echo
-    headers_module._forgetters.append(_scan.forget)
 
 
 class ParserLimits(NamedTuple):
@@ -46,6 +32,7 @@ DEFAULT_LIMITS = ParserLimits()
 _STATUS = re.compile(r"[1-6][0-9]{2}").fullmatch
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII).fullmatch
 _LEADING = b"\r\n"
+_MAX_FORWARDS = frozenset(map(str, range(256)))  # the usual spellings of 0 to 255
 _LINES_SEARCHED = 2048  # in a message with too many or broken lines, for those that its answer needs
 
 
@@ -67,15 +54,16 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
     headers = Headers(lines, fields)
     if start_line[:4].upper() == "SIP/":
         return _response(start_line, headers, data, at)
-    return _request(start_line, headers, data, at, limits)
+    return _request(start_line, headers, data, at)
 
 
-def _request(start_line: str, headers: Headers, data: bytes, at: int, limits: ParserLimits) -> Request:
+def _request(start_line: str, headers: Headers, data: bytes, at: int) -> Request:
     # Request-Line = Method SP Request-URI SP SIP-Version CRLF
     parts = start_line.split(" ")
     if len(parts) != 3:
         raise _bad_start(start_line, headers)
     method, uri, version = parts
+    fields = headers.fields
     request = Request.read(method, uri, headers, b"")
     try:
         if version != "SIP/2.0":
@@ -87,15 +75,14 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int, limits: Pa
         except ParseError as error:
             error.header = "Request-URI"
             raise
-        fields = headers.fields
-        found = request.essentials = plain(fields) or thorough(headers)
+        found = request.essentials = (plain and plain(fields)) or thorough(headers)
         if found.method != method:
             status = 400 if method in METHODS else 501  # RFC 4475 §3.1.2.18
             raise ParseError("method is not the request's", header="CSeq", value=fields["CSeq"], status=status)
         forwards = fields.get("Max-Forwards")
-        if forwards is not None and forwards != "70":
+        if forwards is not None and (type(forwards) is not str or forwards not in _MAX_FORWARDS):
             number(_once("Max-Forwards", forwards), 255, "Max-Forwards")
-        request._body = _body(headers, data, at)
+        request._body = _body(headers, fields, data, at)
     except ParseError as error:
         error.request = Request.read(method, uri, _one_of_each(headers), b"")
         raise
@@ -110,8 +97,9 @@ def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Respon
         raise _bad_version(version, start_line)
     if not _STATUS(status):
         raise ParseError("status is not 100 to 699", header="Status-Line", value=start_line)
-    response = Response.read(int(status), reason, headers, _body(headers, data, at))
-    response.essentials = plain(headers.fields) or thorough(headers)
+    fields = headers.fields
+    response = Response.read(int(status), reason, headers, _body(headers, fields, data, at))
+    response.essentials = (plain and plain(fields)) or thorough(headers)
     return response
 
 
@@ -132,14 +120,14 @@ def _once(name: str, value: Any) -> str:
     return value
 
 
-def _body(headers: Headers, data: bytes, at: int) -> bytes:
+def _body(headers: Headers, fields: Fields, data: bytes, at: int) -> bytes:
     """Return the body, cut to Content-Length when there is one (§18.3)."""
-    length = headers.fields.get("Content-Length")
+    length = fields.get("Content-Length")
+    body = data[at:]
     if length is None:
-        return data[at:]
-    if length == "0":
-        wanted, body = 0, b""
-    else:
+        return body
+    wanted = len(body)
+    if length != str(wanted):
         if type(length) is not str:
             raise ParseError("stands twice", header="Content-Length", value=length)
         wanted = number(length, 2**32 - 1, "Content-Length")
@@ -181,10 +169,10 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
         if colon and is_token(name):
             text = value.strip(" \t")
             if "\r" not in text and "\0" not in text:
-                found.setdefault(scanning.canonical(name), text)
+                found.setdefault(canonical(name), text)
     if "Via" in found:
         wanted = ("Via", *NEEDED)
-        error.request = Request.read(parts[0], parts[1], Headers([(n, found[n], "") for n in wanted if n in found]), b"")
+        error.request = Request.read(parts[0], parts[1], Headers([(n, USUAL, found[n]) for n in wanted if n in found]), b"")
     return error
 
 

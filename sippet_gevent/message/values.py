@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
-from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS, is_quoted, is_token, number, quote, unquote
+from .accelerator import c
+from .grammar import BLANKS, NUMBER_DIGITS, QUOTED, TOKEN_CHARACTERS, is_quoted, is_token, number, quote, unquote
 from .parameters import EMPTY, Parameters
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5: less than 2**31
@@ -29,6 +30,9 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> CSeq:
         # CSeq = 1*DIGIT LWS Method
+        digits, _, method = text.partition(" ")
+        if text.isascii() and digits.isdigit() and method.isalpha() and len(digits) < NUMBER_DIGITS:
+            return tuple.__new__(cls, (int(digits), method))
         match = _CSEQ(text)
         if not match:
             raise ParseError("not a number and a method", value=text)
@@ -41,6 +45,11 @@ class CSeq(NamedTuple):
 
 
 _CSEQ = re.compile(rf"([0-9]+)[ \t]+([{TOKEN_CHARACTERS}]+)").fullmatch
+
+parse_cseq_in_python = CSeq.parse
+if c is not None:
+    c.setup_cseq(CSeq, CSeq.parse)
+    CSeq.parse = c.cseq  # type: ignore[method-assign]
 
 
 class Number(int):
@@ -86,11 +95,19 @@ class CallID(str):
 
     @classmethod
     def parse(cls, text: str) -> CallID:
-        if not text or not _CALL_ID(text):
-            raise ParseError("empty, or blanks in it", value=text)
+        cls.check(text)
         return cls(text)
 
+    @staticmethod
+    def check(text: str) -> None:
+        """Raise ParseError when `text` is no Call-ID."""
+        if text.isascii() and text.isprintable() and " " not in text and text[:1] not in _NO_START:
+            return
+        if not _CALL_ID(text):
+            raise ParseError("empty, or blanks in it", value=text)
 
+
+_NO_START = frozenset(("", "@"))
 _CALL_ID = re.compile(r"[^@\x00-\x20\x7f][^\x00-\x20\x7f]*").fullmatch
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
-from .grammar import PLAIN_VIA, VIA, is_host, is_token, number
-from .parameters import EMPTY, Parameters
+from .accelerator import c
+from .grammar import VIA, is_host, is_token, number
+from .parameters import EMPTY, PARAMETERS, Parameters
+
+CACHED_VIAS = 4096
+"""Vias that are remembered, less their branches: those of the same hops come again and again. The oldest go first."""
 
 
 class Via(NamedTuple):
@@ -19,12 +24,21 @@ class Via(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Via:
-        match = PLAIN_VIA(text)
-        if match:
-            transport, host, port, tail = match.groups()
-            if port is None or 0 < (port := int(port)) < 65536:
-                return tuple.__new__(cls, (transport, host, port, Parameters.plain(tail) if tail else EMPTY))
-        match = VIA.fullmatch(text)
+        """Read one hop. Raises ParseError."""
+        # What is new in a hop's Via is its branch; the rest is remembered.
+        before, branched, after = text.partition(";branch=")
+        branch, semicolon, after = after.partition(";")
+        if branched and is_token(branch):
+            known = _known(before, semicolon + after)
+            if known is not None:
+                transport, host, port, first, last = known
+                pairs = (*first, ("branch", branch), *last)
+                return tuple.__new__(cls, (transport, host, port, Parameters.of(pairs)))
+        return cls._parse(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> Via:
+        match = VIA(text)
         if not match:
             raise ParseError("not SIP/2.0/TRANSPORT host[:port][;parameters]", value=text)
         transport, host, port, tail = match.groups()
@@ -38,12 +52,14 @@ class Via(NamedTuple):
     @property
     def branch(self) -> str | None:
         """The branch parameter: the transaction's name (RFC 3261 §8.1.1.7), or None (RFC 2543)."""
-        return self.parameters.get("branch")
+        value: str | None = self.parameters.get("branch")
+        return value
 
     @property
     def received(self) -> str | None:
         """Where the request came from, when that is not the sent-by host (RFC 3261 §18.2.1)."""
-        return self.parameters.get("received")
+        value: str | None = self.parameters.get("received")
+        return value
 
     @property
     def rport(self) -> int | None:
@@ -60,3 +76,23 @@ class Via(NamedTuple):
         if not is_token(self.transport) or not is_host(self.host) or not (self.port is None or 0 < self.port < 65536):
             raise InvalidValue(f"not a Via sent-by: {self.transport!r} {self.host!r} {self.port!r}")
         return f"SIP/2.0/{self.transport} {self.sent_by}{self.parameters}"
+
+
+Pairs = tuple[tuple[str, "str | None"], ...]
+
+
+@lru_cache(CACHED_VIAS)
+def _known(before: str, after: str) -> tuple[str, str, int | None, Pairs, Pairs] | None:
+    """Read what stands before and after the branch: transport, host, port and parameters; None when it is none of that alone."""
+    try:
+        via = Via._parse(before)
+        first, last = via.parameters.pairs, Parameters.parse(after).pairs
+    except ParseError:
+        return None
+    return (via.transport, via.host, via.port, first, last) if len(first) + len(last) < PARAMETERS else None
+
+
+parse_in_python = Via.parse
+if c is not None:
+    c.setup_via(Via, Parameters, _known, Via._parse)
+    Via.parse = c.via  # type: ignore[method-assign]

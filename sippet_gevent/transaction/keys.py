@@ -10,7 +10,7 @@ from typing import Any
 from ..message.essentials import essentials_of, thorough
 from ..message.grammar import split
 from ..message.headers import Headers
-from ..message.parser import scan
+from ..message.scan import fastest as scan
 from ..message.via import Via
 
 

@@ -1,4 +1,4 @@
-"""Two ways to one answer: scan() and plain() in C and in Python, and the quick and the thorough way to the essentials."""
+"""Two ways to one answer: each function of `_scan.c` and its twin in Python."""
 
 import os
 import random
@@ -9,11 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import ParseError
-from sippet_gevent.message import essentials
+from sippet_gevent.message import address, essentials, uri, values, via
 from sippet_gevent.message import scan as python
+from sippet_gevent.message.address import NameAddr
 from sippet_gevent.message.echo import echo
 from sippet_gevent.message.headers import Headers
+from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation, parse
+from sippet_gevent.message.values import CSeq
+from sippet_gevent.message.via import Via
 
 from . import corpus
 
@@ -22,8 +26,14 @@ try:
 except ImportError:
     c = None
 else:
-    if implementation != "c":  # parser.py does this when it takes the C twin
-        c.setup(python.canonical, python.fail, essentials.Essentials, echo)
+    if implementation != "c":  # the modules do this when they take their C twins
+        c.setup_scan(python.canonical, python.fail)
+        c.setup_plain(essentials.Essentials)
+        c.setup_echo(echo)
+        c.setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, address._known, NameAddr._parse)
+        c.setup_via(Via, Parameters, via._known, Via._parse)
+        c.setup_cseq(CSeq, CSeq.parse)
+        c.setup_uri(uri.URI, uri.URIParameters, uri.NO_URI_PARAMETERS, uri.NO_URI_HEADERS)
     c.forget()
 
 built = pytest.mark.skipif(c is None, reason="_scan.c is not built here")
@@ -178,9 +188,6 @@ def test_the_c_twin_forgets_a_spelling_when_a_header_gets_that_name():
 
 # ---- plain and thorough
 
-PLAINS = [essentials.plain] if c is None else [essentials.plain, c.plain]
-
-
 def disagreement(data: bytes, vias: int = 256):
     """What a plain() and thorough() say of a message, when it is not the same; thorough is shown so many Via lines."""
     try:
@@ -192,16 +199,14 @@ def disagreement(data: bytes, vias: int = 256):
         slow = essentials.thorough(Headers([line for line in lines if line[0] == "Via"][:vias] + others))
     except ParseError as error:
         slow = error.problem
-    for plain in PLAINS:
-        try:
-            quick = plain(fields)
-        except ParseError as error:
-            quick = error.problem
-        if quick is not None and quick != slow:
-            return quick, slow
-    return None
+    try:
+        quick = c.plain(fields)
+    except ParseError as error:
+        quick = error.problem
+    return None if quick is None or quick == slow else (quick, slow)
 
 
+@built
 @corpus.needed
 def test_plain_and_thorough_agree_on_every_message_of_the_corpus():
     found = [pair for row in corpus.datagrams() if (pair := disagreement(row.data))]
@@ -235,6 +240,7 @@ SPELLINGS = {
 }  # fmt: skip
 
 
+@built
 @pytest.mark.parametrize("name, text", [(name, text) for name, texts in SPELLINGS.items() for text in texts])
 def test_plain_and_thorough_agree_on_a_spelling(name, text):
     assert disagreement(corpus.message(f"{name}: {text}")) is None
@@ -248,13 +254,112 @@ RARE = {
 }
 
 
+@built
 @pytest.mark.parametrize("lines", RARE.values(), ids=RARE)
 def test_plain_and_thorough_agree_on_a_rare_spelling(lines):
     assert disagreement(corpus.message(*lines)) is None
 
 
+@built
 def test_plain_and_thorough_agree_on_broken_messages():
     assert not [found for data in mutations(1500, seed=4475) if (found := disagreement(data, vias=1))]
+
+
+# ---- name_addr(), via(), cseq() and plain_uri()
+
+VALUE_TWINS = {
+    "NameAddr": (c and c.name_addr, address.parse_in_python),
+    "Via": (c and c.via, via.parse_in_python),
+    "CSeq": (c and c.cseq, values.parse_cseq_in_python),
+    "URI": (c and c.plain_uri, uri.plain_in_python),
+}
+TEXTS = {
+    "NameAddr": SPELLINGS["From"] + [
+        '"a;tag=b" <sip:a@b>', '"a;tag=b" <sip:a@b>;tag=c', "<sip:a@b;tag=c>", "sip:a@b;tag=c;x", "<sip:a@b>;x=1;tag=2",
+        "<sip:a@b>;tag=", "<sip:a@b>;tag=a;tag=b", ";tag=a", "", "*", "<sip:a@b>;tag=\"a\"", "<sip:a@b> ;tag=a",
+        "\udcff <sip:a@b>;tag=1", '"\udcff" <sip:a@b>;tag=1', "<sip:é@b>;tag=1", "<sip:a@b>;tag=é", "x" * 5000 + ";tag=1",
+    ],
+    "Via": SPELLINGS["Via"] + [
+        "SIP/2.0/UDP a;branch=z9hG4bK1;rport=5060;received=192.0.2.1", "SIP/2.0/UDP a;rport;branch=z9hG4bK1;alias",
+        "SIP/2.0/UDP a;branch=", "SIP/2.0/UDP a;branch=;x", "SIP/2.0/UDP a;x=\";branch=1\"", "SIP/2.0/UDP a;x=\"a;branch=1;b\"",
+        "SIP/2.0/UDP a;branch=\"1\"", "SIP / 2.0 / UDP a : 5 ;branch=1", "SIP/2.0/UDP a ;branch=1 ;x",
+        "SIP/2.0/UDP a;branch=1;branch=2", ";branch=1", "", "SIP/2.0/UDP a;branch=é", "SIP/2.0/UDP \udcff;branch=1",
+        "SIP/2.0/UDP a" + ";x" * 63 + ";branch=1", "SIP/2.0/UDP a" + ";x" * 64 + ";branch=1", "SIP/2.0/UDP a;branch=1" + ";x" * 64,
+    ],
+    "CSeq": SPELLINGS["CSeq"] + [
+        "", " ", "1", "1 ", " INVITE", "1 INVITE ", "1234567890 INVITE", "١ INVITE", "1 é", "1 \udcff", "+1 INVITE", "1 Invite",
+    ],
+    "URI": [
+        "sip:a", "sips:a", "sip:", "sip", "", "SIP:a", "sip:a@b", "sip:@b", "sip:a:b@c", "sip:a@b:5060", "sip:a@b:0",
+        "sip:a@b:65535", "sip:a@b:65536", "sip:a@b:", "sip:a@b:123456", "sip:a@b:00080", "sip:a@b;lr", "sip:a@b;lr=", "sip:a@b;=x",
+        "sip:a@b;;x", "sip:a@b;", "sip:a@b;x=a:b/[c]&d+e$f", "sip:a@b?x=y", "sip:%61@b", "sip:+1-(2)@b", "sip:a@b_c", "sip:a_b",
+        "sip:a@[::1]", "sip:a@.b", "sip:a@b..c", "sip:é@b", "sip:a@b;x=\udcff", "sip:a\0@b", "sip:a@b;\0", "sip:a@b;x=\0", "tel:+1",
+        "sip:" + "a" * 252, "sip:" + "a" * 253, "sip:a" + ";x" * 64, "sip:a" + ";x" * 65, "sipx:a", "sip:a@b@c",
+    ],
+}  # fmt: skip
+
+
+def value_outcome(parse, text):
+    try:
+        value = parse(text)
+    except ParseError as error:
+        return str(error), error.problem, error.offset, error.status, error.value
+    return value, str(value) if isinstance(value, (Via, CSeq)) else repr(value)
+
+
+@built
+@pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in TEXTS.items() for text in texts])
+def test_the_twins_read_the_same_value(kind, text):
+    in_c, in_python = VALUE_TWINS[kind]
+    assert value_outcome(in_c, text) == value_outcome(in_python, text)
+
+
+PIECES_OF_VALUES = [
+    "SIP/2.0/UDP ", "sip:", "sips:", "a", "b.c", "@", ":", "5060", ";", ";tag=", ";branch=", "z9hG4bK", "<", ">", '"', "\\", "=",
+    ";lr", "rport", " ", ",", "é", "\udcff", "\0", "%41", "+", "1", "INVITE", "*", "\t",
+]  # fmt: skip
+
+
+@built
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(list(VALUE_TWINS)), st.lists(st.sampled_from(PIECES_OF_VALUES), max_size=12).map("".join))
+def test_the_twins_read_the_same_value_of_whatever_hypothesis_makes_up(kind, text):
+    in_c, in_python = VALUE_TWINS[kind]
+    assert value_outcome(in_c, text) == value_outcome(in_python, text)
+
+
+@built
+@corpus.needed
+def test_the_twins_read_the_same_values_in_the_corpus():
+    kinds = {"From": "NameAddr", "To": "NameAddr", "Contact": "NameAddr", "Route": "NameAddr", "Via": "Via", "CSeq": "CSeq"}
+    different = []
+    for row in corpus.datagrams():
+        try:
+            lines = python.scan(row.data, 256, 8192)[1]
+        except ParseError:
+            continue
+        for name, _, text in lines:
+            if name in kinds:
+                in_c, in_python = VALUE_TWINS[kinds[name]]
+                if value_outcome(in_c, text) != value_outcome(in_python, text):
+                    different.append((row.file, text))
+    assert not different
+
+
+@built
+@pytest.mark.parametrize("kind", VALUE_TWINS)
+def test_a_value_in_c_leaves_nothing_behind(kind):
+    in_c, _ = VALUE_TWINS[kind]
+    left = {text: blocks for text in TEXTS[kind] if (blocks := blocks_left(lambda text=text: value_outcome(in_c, text))) > 50}
+    assert not left
+
+
+@built
+@pytest.mark.parametrize("kind", VALUE_TWINS)
+@pytest.mark.parametrize("text", [None, b"sip:a", 1])
+def test_a_value_in_c_refuses_what_is_no_text(kind, text):
+    with pytest.raises(TypeError):
+        VALUE_TWINS[kind][0](text)
 
 
 # ---- echo(): the answer that is nothing but a status

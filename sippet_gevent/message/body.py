@@ -28,6 +28,7 @@ taken is kept as it came; what is written here is by the grammar always.
 | a boundary that another one begins with | taken: only the whole line counts |
 | two delimiter lines in a row | taken: no part between them |
 | line ends of LF only | taken |
+| a delimiter after a bare LF, other line ends being CRLF | taken |
 | line ends of both kinds within one header section | 400 |
 | a delimiter of the outer one inside the inner one | taken: it ends the inner one (§5.1.2) |
 | the inner boundary equal to the outer one | 400 |
@@ -370,13 +371,14 @@ class Part:
         return text is not None and _bare(text) == content_id
 
     def not_understood(
-        self, types: Collection[str], *, dispositions: Collection[str] | None = None, encodings: Collection[str] = ()
+        self, *types: str, dispositions: Collection[str] | None = None, encodings: Collection[str] = ()
     ) -> list[Part]:
         """Return the parts for which a request is to be refused with a 415: required, and not understood (RFC 5621 §8.4).
 
         Understood is a part whose media type is one of `types` and disposition one of `dispositions` (None takes all),
         with no Content-Encoding but `encodings` (RFC 3261 §8.2.3). What stands in an optional multipart is optional
-        with it; an alternative is understood when one of its parts is, whatever they say themselves (§8.2, §8.3).
+        with it; an alternative is understood when one of its parts is, whatever they say themselves (§8.2, §8.3). No
+        body and no Content-Type are nothing to understand. A by-reference part (§9.4) needs its disposition named.
         """
         known = {name.lower() for name in types}
         uses = None if dispositions is None else {name.lower() for name in dispositions}
@@ -389,6 +391,8 @@ class Part:
         if self.is_multipart:
             required = [part for part in self.parts if not part.is_optional]
             return [found for part in required for found in part._not_understood(types, uses, encodings)]
+        if not self.body and "Content-Type" not in self.headers:
+            return []
         understood = (
             self._is_one_of(types)
             and (uses is None or self.disposition in uses)

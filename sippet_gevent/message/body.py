@@ -1,0 +1,717 @@
+"""Bodies as trees of parts, RFC 5621, RFC 2046 §5.1, RFC 2387; fragments of messages, RFC 3420. Pure.
+
+`Part.of(message)` reads, `multipart("mixed", [part, part])` makes, and nothing is looked into before it is asked for:
+a body is bytes until somebody wants its parts, an encoding is undone when somebody reads `content`.
+
+What peers send instead of RFC 2046 §5.1.1, and what becomes of it. A number is the status of the ParseError. What is
+taken is kept as it came; what is written here is by the grammar always.
+
+| a multipart with | is |
+|---|---|
+| no boundary parameter | 400 |
+| two boundary parameters | 400 |
+| an empty boundary | 400 |
+| a boundary over 70 characters | 400 |
+| a boundary with control characters or beyond US-ASCII | 400 |
+| a boundary with other printable characters | taken |
+| an unquoted boundary that should be quoted | taken |
+| a boundary that ends with blanks | taken without them |
+| a body without a delimiter line | 400 |
+| an empty body | 400 |
+| a close delimiter and no part | taken: no parts |
+| no close delimiter | taken: the last part goes on to the end, `is_closed` is False |
+| no close delimiter and nothing after the last delimiter line | taken: that line begins no part |
+| blanks after a delimiter | taken |
+| text after a delimiter | taken as content: no delimiter |
+| a delimiter that does not begin a line | taken as content |
+| a delimiter that begins after a bare CR | taken as content |
+| a boundary that another one begins with | taken: only the whole line counts |
+| two delimiter lines in a row | taken: no part between them |
+| line ends of LF only | taken |
+| a delimiter after a bare LF, other line ends being CRLF | taken |
+| line ends of both kinds within one header section | 400 |
+| a delimiter of the outer one inside the inner one | taken: it ends the inner one (§5.1.2) |
+| the inner boundary equal to the outer one | 400 |
+| text before the first and after the last delimiter | taken as preamble and epilogue |
+| delimiter lines after the close delimiter | taken as epilogue |
+| a part without header fields | taken as text/plain |
+| a part without the empty line | taken: header fields, no body |
+| a part with a line that is no header field | 400 |
+| a part with a broken Content-Type | 400 |
+| a part with two Content-Types that differ | 400 |
+| a part with a broken Content-Disposition | 400 |
+| a part with header names in compact form | taken |
+| an encoding other than 7bit, 8bit and binary | 400 |
+| a Content-Encoding | taken as one part: nothing is inflated |
+| more levels than DEPTH | 413 |
+| more delimiter lines than PARTS | 413 |
+| a part with more header lines than PART_LINES | 413 |
+| a part with a header section over PART_HEADER | 413 |
+
+`multipart/related` whose start names none of its parts has its first part as root. A fragment may lack its last line
+break; a Content-Length in it is a header field like others and cuts nothing.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import InvalidValue, ParseError, excerpt
+from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS, is_token, quote
+from .headers import ONE, Header, Headers
+from .identifiers import create_call_id, create_tag
+from .message import Message, Request, Response
+from .parameters import Parameters, escape, unescape
+from .parser import DEFAULT_LIMITS, parse, scan
+from .scan import Line, canonical
+from .uri import URI
+from .values import MediaType, Text, Token, Valued
+
+DEPTH = 8
+"""Levels of multiparts inside each other, at most: signed, mixed and alternative are three; each level is one more reading."""
+
+PARTS = 64
+"""Delimiter lines in a whole body, close delimiters too, at most: real bodies have under ten; each part is an object."""
+
+PART_LINES = 32
+"""Header lines of a part, at most: there are eight fields that mean anything in one."""
+
+PART_HEADER = 8192
+"""Octets in the header section of a part, at most: as long as one header line of a message may be."""
+
+BOUNDARY = 70
+"""Characters in a boundary, at most (RFC 2046 §5.1.1)."""
+
+SIPFRAG = "message/sipfrag;version=2.0"
+"""The media type of a Fragment (RFC 3420 §5)."""
+
+# boundary := 0*69<bchars> bcharsnospace: what we write. What is read may have any printable character.
+_is_boundary = re.compile(r"[A-Za-z0-9'()+_,\-./:=? ]{0,69}[A-Za-z0-9'()+_,\-./:=?]").fullmatch
+_is_readable_boundary = re.compile(rf"[ -~]{{0,{BOUNDARY - 1}}}[!-~]").fullmatch
+
+# What stands between a delimiter and its line's end: the hyphens of the close delimiter, and transport-padding.
+_TAIL = re.compile(rb"(--)?[ \t]*(?=(\r?\n|\r?\Z))").match
+
+# media-type = m-type SLASH m-subtype *(SEMI m-parameter), m-parameter = m-attribute EQUAL (token / quoted-string)
+# Content-Disposition = disp-type *( SEMI disp-param ), disp-param = handling-param / generic-param
+_TOKEN = rf"[{TOKEN_CHARACTERS}]+"
+_is_media_type = re.compile(rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|{QUOTED}))*").fullmatch
+_is_disposition = re.compile(rf"{_TOKEN}(?:[ \t]*;[ \t]*{_TOKEN}(?:=(?:{_TOKEN}|{QUOTED}))?)*").fullmatch
+_STRICTLY = {"Content-Type": _is_media_type, "Content-Disposition": _is_disposition}
+
+_TEXT_PLAIN = MediaType("text", "plain")
+_RFC822 = MediaType("message", "rfc822")
+
+# What a part is when its Content-Type is missing (RFC 2045 §5.2), by the subtype it stands in (RFC 2046 §5.1.5).
+_DEFAULT_TYPES = {"digest": _RFC822}
+
+# What a part is for when its Content-Disposition is missing: RFC 3261 §20.11, RFC 3204 §3.1 and §3.2; else "render".
+_DEFAULT_DISPOSITIONS = {"application/sdp": "session", "application/isup": "signal", "application/qsig": "signal"}
+
+# Dispositions of which an alternative has each content type once only (RFC 5621 §6.2).
+_ONE_OF_A_TYPE = ("session", "early-session")
+
+_UNDONE = ("identity",)  # the Content-Encoding that is none
+
+
+def _base64(data: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(data)
+    except binascii.Error as error:
+        raise ParseError(f"not base64: {error}", header="Content-Transfer-Encoding") from error
+
+
+def _quoted_printable(data: bytes) -> bytes:
+    # RFC 2045 §6.7 rule 3: blanks at the end of a line were added on the way
+    lines = [line.rstrip(b" \t\r") + line[len(line.rstrip(b"\r")) :] for line in data.split(b"\n")]
+    return binascii.a2b_qp(b"\n".join(lines))
+
+
+_DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "7bit": bytes,
+    "8bit": bytes,
+    "binary": bytes,
+    "base64": _base64,
+    "quoted-printable": _quoted_printable,
+}
+_AS_IT_IS = ("7bit", "8bit", "binary")
+
+
+class ContentID(NamedTuple):
+    """The name of a part, unique within its message: `id-left@id-right`, without brackets (RFC 8262 §3.2)."""
+
+    id: str
+
+    @classmethod
+    def parse(cls, text: str) -> ContentID:
+        # msg-id = "<" id-left "@" id-right ">"
+        match = _CONTENT_ID(text)
+        if not match:
+            raise ParseError("not <left@right>", value=text)
+        return cls(match[1])
+
+    @classmethod
+    def create(cls, host: str = "content.invalid") -> ContentID:
+        """Return a new one: 128 random bits at `host`. Raises InvalidValue for a host that is none."""
+        made = cls(f"{create_call_id()}@{host}")
+        str(made)
+        return made
+
+    @property
+    def url(self) -> str:
+        """The `cid:` URL that points to the part (RFC 2392 §2), for a Refer-To or Geolocation."""
+        return "cid:" + escape(self.id, "@+$&=")
+
+    def __str__(self) -> str:
+        text = f"<{self.id}>"
+        if not _CONTENT_ID(text):
+            raise InvalidValue(f"not a Content-ID: {excerpt(self.id)}")
+        return text
+
+
+# id-left = dot-atom-text, id-right = dot-atom-text / no-fold-literal (RFC 5322 §3.6.4)
+_ATOMS = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*"
+_CONTENT_ID = re.compile(rf"<({_ATOMS}@(?:{_ATOMS}|\[[!-Z^-~]*\]))>").fullmatch
+
+
+def _bare(text: str) -> str:
+    """Return a Content-ID without its brackets, whatever else it is: peers forget the brackets and the "@"."""
+    text = text.strip(BLANKS)
+    return text[1:-1] if text[:1] == "<" and text[-1:] == ">" else text
+
+
+class Part:
+    """A body or a body part: its header fields, its octets and, for a multipart, the parts in it.
+
+    `Part(sdp, "application/sdp", content_disposition="session")` makes one; keywords are the header fields below. Raises
+    InvalidValue for what the grammar does not have, TypeError for an unknown keyword. A part is a value: `replace()` and
+    `multipart()` make others.
+    """
+
+    __slots__ = ("_default", "_spans", "body", "epilogue", "headers", "is_closed", "is_multipart", "parts", "preamble")
+
+    #                                     name                 compact kind type
+    content_description = Header("Content-Description", None, ONE, Text)  # RFC 2045 §8
+    content_disposition = Message.content_disposition
+    content_encoding = Message.content_encoding
+    content_id = Header("Content-ID", None, ONE, ContentID)  # RFC 8262
+    content_language = Message.content_language
+    content_transfer_encoding = Header("Content-Transfer-Encoding", None, ONE, Token)  # RFC 2045 §6
+    content_type = Message.content_type
+    mime_version = Message.mime_version
+
+    def __init__(self, body: bytes | str, content_type: MediaType | str, **headers: Any) -> None:
+        self._set(Headers(), body.encode() if isinstance(body, str) else bytes(body))
+        for name, value in {"content_type": content_type, **headers}.items():
+            row = getattr(Part, name, None)
+            if not isinstance(row, Header):
+                raise TypeError(f"{name} is no header of a part")
+            self.headers.assign(row, value)
+        for name, text in self.headers.items():
+            strictly = _STRICTLY.get(name)
+            if not text.isascii() or (strictly and not strictly(text)):
+                raise InvalidValue(f"{name}: not by the grammar (RFC 2046 §5.1, RFC 3261 §25.1): {excerpt(text)}")
+        try:
+            _divide(self, 1, PARTS)
+        except ParseError as error:
+            raise InvalidValue(f"body of a part: {error}") from error
+
+    def _set(self, headers: Headers, body: bytes, default: MediaType = _TEXT_PLAIN) -> Part:
+        self.headers = headers
+        """Its header lines; in `headers.wire` the octets they came in, with the empty line."""
+        self.body = body
+        """Its octets, still encoded; of a multipart all of them, delimiters included."""
+        self.parts: tuple[Part, ...] = ()
+        """The parts of a multipart, in order."""
+        self.preamble = self.epilogue = b""
+        self.is_multipart = False
+        self.is_closed = True
+        """False for a multipart without close delimiter: something is missing."""
+        self._default = default
+        self._spans: list[tuple[int, int]] = []  # where each of the parts stands in the body
+        return self
+
+    @classmethod
+    def of(cls, message: Message) -> Part:
+        """Read the body of a message, with the header fields that describe it (RFC 8262 §3.3). Raises ParseError.
+
+        A body that is no multipart is one part, an empty one too. All levels of multiparts are read at once, so
+        nothing that is asked of the parts later raises, but `content`, `fragment` and `message`.
+        """
+        lines: list[Line] = [(name, text, "") for name, text in message.headers.items() if _describes(name)]
+        part = cls.__new__(cls)._set(Headers(lines), message.body)
+        _divide(part, 1, PARTS)
+        return part
+
+    def put_in(self, message: Message) -> None:
+        """Make this the body of `message`: its header fields replace all that described the old one (RFC 8262 §3.3)."""
+        message.body = self.body
+        for name in list(message.headers):
+            if _describes(name):
+                del message.headers[name]
+        for name, text in self.headers.items():
+            message.headers.add(name, text)
+
+    # ---- what it is
+
+    @property
+    def media_type(self) -> MediaType:
+        """Its Content-Type, or the default: text/plain, in a digest message/rfc822 (RFC 2045 §5.2, RFC 2046 §5.1.5)."""
+        given = self.content_type
+        return self._default if given is None else given
+
+    @property
+    def disposition(self) -> str:
+        """What it is for, in lower case: its disposition type, or the default (RFC 3261 §20.11, RFC 3204 §3)."""
+        given: Valued | None = self.content_disposition
+        return _DEFAULT_DISPOSITIONS.get(self.media_type.name, "render") if given is None else given.value.lower()
+
+    @property
+    def is_optional(self) -> bool:
+        """True with `handling=optional`: who does not understand it ignores it (RFC 3204 §3.1). Anything else is required."""
+        given: Valued | None = self.content_disposition
+        return given is not None and (given.parameters.get("handling") or "").lower() == "optional"
+
+    @property
+    def content(self) -> bytes:
+        """Its octets with the Content-Transfer-Encoding undone; in SIP that is mostly none (RFC 5621 §3.2).
+
+        Raises ParseError: 415 for an encoding that nobody knows, 400 for broken base64.
+        """
+        decoder = _DECODERS.get(self._encoding)
+        if decoder is None:
+            raise ParseError("unknown", header="Content-Transfer-Encoding", value=self._encoding, status=415)
+        return decoder(self.body)
+
+    @property
+    def _encoding(self) -> str:
+        return (self.content_transfer_encoding or "binary").lower()
+
+    @property
+    def fragment(self) -> Fragment | None:
+        """The message/sipfrag, or message/sip, in it; None for other types. Raises ParseError."""
+        return Fragment.parse(self.content) if self.media_type.name in ("message/sipfrag", "message/sip") else None
+
+    @property
+    def message(self) -> Request | Response | None:
+        """The whole message of a message/sip (RFC 3261 §23.4); None for other types. Raises ParseError.
+
+        One that lacks what every message must have can be read as `fragment`.
+        """
+        if self.media_type.name != "message/sip":
+            return None
+        try:
+            return parse(self.content)
+        except ParseError as error:
+            error.request = None  # it is nobody's request: the one to answer is the message that carries it
+            raise
+
+    # ---- what is in it
+
+    def walk(self) -> Iterator[Part]:
+        """Yield this part and all below it, in the order they stand."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+    def find(self, *types: str) -> Part | None:
+        """Return the part to use of these media types, or None: the first of `find_all`."""
+        return next(iter(self.find_all(*types)), None)
+
+    def find_all(self, *types: str) -> list[Part]:
+        """Return the parts of these media types, `type/subtype` or `type/*`.
+
+        Of a multipart/alternative only the last one that has any is looked at (RFC 2046 §5.1.4), so name all types that
+        you understand; a multipart/related is looked through from its root on. What is found is not looked into.
+        """
+        return self._find({name.lower() for name in types})
+
+    def _find(self, wanted: set[str]) -> list[Part]:
+        if self._is_one_of(wanted):
+            return [self]
+        found: list[Part] = []
+        alternative = self._is_alternative
+        for part in reversed(self.parts) if alternative else self._from_root():
+            found += part._find(wanted)
+            if found and alternative:
+                break
+        return found
+
+    def _is_one_of(self, types: Collection[str]) -> bool:
+        media_type = self.media_type
+        return any(name in types for name in (media_type.name, f"{media_type.type}/*", "*/*"))
+
+    @property
+    def _is_alternative(self) -> bool:
+        return self.is_multipart and self.media_type.subtype == "alternative"
+
+    @property
+    def root(self) -> Part | None:
+        """The part of a multipart/related to begin with: what `start` names, or the first (RFC 2387 §3.2); else None."""
+        if not self.parts or self.media_type.subtype != "related":
+            return None
+        start = _bare(self.media_type.parameters.get("start") or "")
+        return next((part for part in self.parts if start and part._is_named(start)), self.parts[0])
+
+    def _from_root(self) -> list[Part]:
+        root = self.root
+        return list(self.parts) if root is None else [root, *[part for part in self.parts if part is not root]]
+
+    def by_id(self, content_id: ContentID | URI | str) -> Part | None:
+        """Return the part, this one included, that a Content-ID or `cid:` URL names, or None (RFC 2392, RFC 8262 §5)."""
+        wanted = content_id.id if isinstance(content_id, ContentID) else str(content_id)
+        wanted = unescape(wanted[4:]) if wanted[:4].lower() == "cid:" else _bare(wanted)
+        return next((part for part in self.walk() if part._is_named(wanted)), None)
+
+    def _is_named(self, content_id: str) -> bool:
+        text = self.headers.get("Content-ID")
+        return text is not None and _bare(text) == content_id
+
+    def not_understood(
+        self, *types: str, dispositions: Collection[str] | None = None, encodings: Collection[str] = ()
+    ) -> list[Part]:
+        """Return the parts for which a request is to be refused with a 415: required, and not understood (RFC 5621 §8.4).
+
+        Understood is a part whose media type is one of `types` and disposition one of `dispositions` (None takes all),
+        with no Content-Encoding but `encodings` (RFC 3261 §8.2.3). What stands in an optional multipart is optional
+        with it; an alternative is understood when one of its parts is, whatever they say themselves (§8.2, §8.3). No
+        body and no Content-Type are nothing to understand. A by-reference part (§9.4) needs its disposition named.
+        """
+        known = {name.lower() for name in types}
+        uses = None if dispositions is None else {name.lower() for name in dispositions}
+        return [] if self.is_optional else self._not_understood(known, uses, {*_UNDONE, *map(str.lower, encodings)})
+
+    def _not_understood(self, types: set[str], uses: set[str] | None, encodings: set[str]) -> list[Part]:
+        if self._is_alternative:
+            ok = any(not part._not_understood(types, uses, encodings) for part in self.parts)
+            return [] if ok else [self]
+        if self.is_multipart:
+            required = [part for part in self.parts if not part.is_optional]
+            return [found for part in required for found in part._not_understood(types, uses, encodings)]
+        if not self.body and "Content-Type" not in self.headers:
+            return []
+        understood = (
+            self._is_one_of(types)
+            and (uses is None or self.disposition in uses)
+            and self._encoding in _DECODERS
+            and encodings.issuperset(self._encodings())
+        )
+        return [] if understood else [self]
+
+    def _encodings(self) -> set[str]:
+        return {name.lower() for name in self.content_encoding}
+
+    # ---- as octets
+
+    def replace(self, old: Part, new: Part) -> Part:
+        """Return this tree with `new` in the place of `old`, one of its parts; every other octet stays.
+
+        Raises InvalidValue when `old` is not in it, or when a boundary around it occurs in `new`.
+        """
+        changed = self._replace(old, new)
+        if changed is None:
+            raise InvalidValue(f"{old!r} is not a part of {self!r}")
+        return changed
+
+    def _replace(self, old: Part, new: Part) -> Part | None:
+        if self is old:
+            return new
+        for (begin, end), part in zip(self._spans, self.parts):
+            changed = part._replace(old, new)
+            if changed is not None:
+                octets = bytes(changed)
+                if b"--" + _boundary(self.media_type) in octets:
+                    raise InvalidValue(f"{new!r} has the boundary of {self!r} in it")
+                headers = self.headers.copy()
+                headers.wire = self.headers.wire
+                whole = Part.__new__(Part)._set(headers, self.body[:begin] + octets + self.body[end:], self._default)
+                _divide(whole, 1, PARTS)
+                return whole
+        return None
+
+    def __bytes__(self) -> bytes:
+        """Header fields, empty line and body, as they stand between two delimiters (RFC 2046 §5.1.1)."""
+        head = self.headers.wire
+        return (f"{self.headers.text()}\r\n".encode("utf-8", "surrogateescape") if head is None else head) + self.body
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and self.headers == other.headers and self.body == other.body
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        within = f", parts {len(self.parts)}" if self.is_multipart else ""
+        return f"<Part {self.media_type.name}{within}, {len(self.body)} octets>"
+
+
+def multipart(
+    subtype: str,
+    parts: Iterable[Part],
+    *,
+    root: Part | None = None,
+    boundary: str | None = None,
+    parameters: Mapping[str, str] | None = None,
+    **headers: Any,
+) -> Part:
+    """Make a multipart of `parts`; its `body` and `content_type`, or `put_in()`, go into a message.
+
+    The boundary is a fresh one that occurs in none of the parts, or your own. `root` is the part of a related to begin
+    with, with a Content-ID if it is not the first (RFC 2387 §3); `parameters` are further ones of the media type,
+    `headers` its header fields. An alternative has the disposition of its parts (RFC 5621 §8.2). Raises InvalidValue.
+    """
+    parts = list(parts)
+    if not parts:
+        raise InvalidValue("a multipart has one part at least (RFC 2046 §5.1.1)")
+    subtype = subtype.lower()
+    given: dict[str, object] = dict(parameters or {})
+    if subtype == "related":
+        given = {**_related(parts, parts[0] if root is None else root), **given}
+    elif root is not None:
+        raise InvalidValue(f"a multipart/{subtype} has no root")
+    if subtype == "alternative":
+        headers = _alternative(parts, headers)
+    octets = [bytes(part) for part in parts]
+    boundary = _fresh_boundary(octets) if boundary is None else _own_boundary(boundary, octets)
+    given["boundary"] = boundary if is_token(boundary) else quote(boundary)
+    delimiter = b"--" + boundary.encode()
+    body = b"".join([b"%s\r\n%s\r\n" % (delimiter, piece) for piece in octets]) + delimiter + b"--\r\n"
+    return Part(body, MediaType("multipart", subtype, Parameters(given)), **headers)
+
+
+def _related(parts: list[Part], root: Part) -> dict[str, object]:
+    # type is required (RFC 2387 §3.1), start is when the root is not the first (§3.2)
+    if not any(part is root for part in parts):
+        raise InvalidValue("the root is not one of the parts")
+    name = root.content_id
+    if name is None and root is not parts[0]:
+        raise InvalidValue("a root that is not the first part needs a Content-ID (RFC 2387 §3.2)")
+    return {"type": root.media_type.name} if name is None else {"type": root.media_type.name, "start": str(name)}
+
+
+def _alternative(parts: list[Part], headers: dict[str, Any]) -> dict[str, Any]:
+    # RFC 5621 §8.2: one disposition type for the alternative and all its top-level parts
+    given = headers.get("content_disposition")
+    dispositions = {part.disposition for part in parts}
+    if given is not None:
+        dispositions.add(str(given).partition(";")[0].strip(BLANKS).lower())
+    if len(dispositions) > 1:
+        raise InvalidValue(f"an alternative has one disposition type, not {', '.join(sorted(dispositions))} (RFC 5621 §8.2)")
+    disposition = dispositions.pop()
+    if disposition in _ONE_OF_A_TYPE and len({part.media_type.name for part in parts}) < len(parts):
+        raise InvalidValue(f"a {disposition} has each content type once in an alternative (RFC 5621 §6.2)")
+    return headers if given is not None or disposition == "render" else {**headers, "content_disposition": disposition}
+
+
+def _fresh_boundary(octets: list[bytes]) -> str:
+    while True:
+        boundary = create_tag()
+        if not any(boundary.encode() in piece for piece in octets):
+            return boundary
+
+
+def _own_boundary(boundary: str, octets: list[bytes]) -> str:
+    if not _is_boundary(boundary):
+        raise InvalidValue(f"not a boundary (RFC 2046 §5.1.1): {excerpt(boundary)}")
+    if any(b"--" + boundary.encode() in piece for piece in octets):
+        raise InvalidValue(f"boundary {boundary!r} occurs in a part")
+    return boundary
+
+
+def _describes(name: str) -> bool:
+    """True for a header field of a message that describes its body (RFC 8262 §3.3); its length it needs no telling."""
+    return (name.startswith("Content-") and name != "Content-Length") or name == "MIME-Version"
+
+
+# ---- reading
+
+# Read at once, so that a part that is there can be asked what it is.
+_USED = (Part.content_type, Part.content_disposition, Part.content_encoding, Part.content_transfer_encoding)
+
+
+def _divide(part: Part, depth: int, left: int) -> int:
+    """Find the parts of a multipart, and theirs; `left` delimiter lines may be met, how many remain is returned."""
+    for row in _USED:
+        part.headers.typed(row)
+    media_type = part.media_type
+    if media_type.type != "multipart" or not part._encodings().issubset(_UNDONE):
+        return left
+    if depth > DEPTH:
+        raise ParseError(f"multiparts over {DEPTH} levels deep", header="body", status=413)
+    if part._encoding not in _AS_IT_IS:  # RFC 2046 §5.1
+        raise ParseError("not for a multipart", header="Content-Transfer-Encoding", value=part._encoding)
+    part.is_multipart = True
+    left = _cut(part, _boundary(media_type), left)
+    default = _DEFAULT_TYPES.get(media_type.subtype, _TEXT_PLAIN)
+    parts = []
+    for begin, end in part._spans:
+        inner = _read(part.body[begin:end], default)
+        left = _divide(inner, depth + 1, left)
+        parts.append(inner)
+    part.parts = tuple(parts)
+    return left
+
+
+def _boundary(media_type: MediaType) -> bytes:
+    """Return the boundary without the blanks at its end: those were added on the way (RFC 2046 §5.1.1)."""
+    given = [name for name in media_type.parameters if name.lower() == "boundary"]
+    if len(given) != 1:
+        raise ParseError("one boundary is needed" if not given else "boundary stands twice", header="Content-Type")
+    boundary = (media_type.parameters["boundary"] or "").rstrip(BLANKS)
+    if not _is_readable_boundary(boundary):
+        raise ParseError(f"boundary is not 1 to {BOUNDARY} printable characters", header="Content-Type", value=boundary)
+    return boundary.encode()
+
+
+def _cut(part: Part, boundary: bytes, left: int) -> int:
+    """Find preamble, spans and epilogue. One pass of find(): what only looks like a delimiter costs one match of its tail."""
+    # delimiter := CRLF dash-boundary; the break in front of the body is for the first one, which may do without
+    delimiter = b"\n--" + boundary
+    data = b"\n" + part.body
+    begin: int | None = None  # of the part that the last delimiter line has opened
+    at = data.find(delimiter)
+    while at >= 0:
+        tail = _TAIL(data, at + len(delimiter))
+        if tail is not None:
+            left -= 1
+            if left < 0:
+                raise ParseError(f"over {PARTS} delimiter lines", header="body", status=413)
+            end = at - 1 if data[at - 1 : at] == b"\r" else at
+            if begin is None:
+                part.preamble = data[1:end]
+            elif end >= begin:
+                part._spans.append((begin - 1, end - 1))
+            begin = tail.end(2)
+            if tail[1]:
+                part.epilogue = data[begin:]
+                return left
+        at = data.find(delimiter, at + len(delimiter))
+    if begin is None:
+        raise ParseError("no delimiter line", header="body", value=part.body)
+    part.is_closed = False
+    if begin < len(data):
+        part._spans.append((begin - 1, len(data) - 1))
+    return left
+
+
+def _read(data: bytes, default: MediaType) -> Part:
+    # body-part := MIME-part-headers [CRLF *OCTET]
+    head, line_break, body = _cut_head(data)
+    if len(head) > PART_HEADER:
+        raise ParseError(f"header section over {PART_HEADER} octets", header="body part", status=413)
+    headers = _headers(b"x" + line_break + head, line_break, PART_LINES, PART_HEADER, "body part") if head else Headers()
+    section = data[: len(data) - len(body)]
+    if section in (head + b"\r\n\r\n", b"\r\n"):  # others are written anew: what goes out has CRLFs and the empty line
+        headers.wire = section
+    return Part.__new__(Part)._set(headers, body, default)
+
+
+def _cut_head(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the header lines without their last break, the break they have, and what follows the empty line."""
+    first = data.find(b"\n")
+    line_break = b"\n" if first == 0 or (first > 0 and data[first - 1] != 13) else b"\r\n"
+    if data.startswith(line_break):
+        return b"", line_break, data[len(line_break) :]
+    head, _, body = data.partition(line_break * 2)
+    return head.removesuffix(line_break) if len(head) == len(data) else head, line_break, body
+
+
+def _headers(data: bytes, line_break: bytes, most_lines: int, longest: int, where: str) -> Headers:
+    """Read header lines that have a first line, real or made up, in front."""
+    try:
+        _, lines, fields, _ = scan(data + line_break * 2, most_lines, longest)
+    except ParseError as error:
+        status = 413 if error.status == 513 else error.status
+        raise ParseError(error.problem, header=where, value=error.value, status=status) from None
+    return Headers(lines, fields)
+
+
+# ---- message/sipfrag
+
+
+class Fragment(Message):
+    """Some lines of a message: a start line or none, header fields, a body or none (RFC 3420 §2).
+
+    Header fields are attributes, as on messages: `fragment.warning`, `fragment.from_`. A REFER's NOTIFY brings
+    `Fragment.parse(notify.body).status`.
+    """
+
+    __slots__ = ("_start_line", "method", "reason", "status", "uri")
+
+    @classmethod
+    def parse(cls, data: bytes) -> Fragment:
+        """Read a fragment. Raises ParseError; header fields are checked on first use, as those of messages are."""
+        head, line_break, body = _cut_head(data)
+        first = head.partition(line_break)[0].decode("utf-8", "surrogateescape")
+        fragment = cls.__new__(cls)
+        fragment._start("" if _HEADER_LINE(first) else first)
+        headers = Headers()
+        if head:
+            with_start = head if fragment._start_line else b"x" + line_break + head
+            headers = _headers(with_start, line_break, DEFAULT_LIMITS.headers, DEFAULT_LIMITS.line, "sipfrag")
+        headers.wire = bytes(data)
+        fragment._fill(headers, body)
+        return fragment
+
+    @classmethod
+    def of(cls, message: Message, *names: str, start_line: bool = True, body: bool = False) -> Fragment:
+        """Make one of a message: its start line, its header fields of these `names`, its body and what describes that.
+
+        Nothing that is not asked for gets in: who reads a fragment need not be who may read the message (RFC 3420 §6).
+        """
+        fragment = cls.__new__(cls)
+        fragment._start(message.start_line if start_line else "")
+        wanted = {canonical(name) for name in names}
+        lines = [line for line in message.headers.lines if line[0] in wanted or (body and _describes(line[0]))]
+        fragment._fill(Headers(lines), message.body if body else b"")
+        return fragment
+
+    def _fill(self, headers: Headers, body: bytes) -> None:
+        self.headers = headers
+        self._body = body
+        self.flow = self.essentials = None
+
+    def _start(self, line: str) -> None:
+        self._start_line = line
+        self.method: str | None = None
+        """The method of a Request-Line."""
+        self.uri: URI | None = None
+        """Its Request-URI."""
+        self.status: int | None = None
+        """The status of a Status-Line."""
+        self.reason: str | None = None
+        """Its phrase."""
+        if not line:
+            return
+        if match := _STATUS_LINE(line):
+            self.status, self.reason = int(match[1]), match[2] or ""
+        elif match := _REQUEST_LINE(line):
+            self.method, self.uri = match[1], URI.parse(match[2])
+        else:
+            raise ParseError("start line is neither a request's nor a status of SIP/2.0", header="sipfrag", value=line)
+
+    @property
+    def start_line(self) -> str:
+        """The start line, "" when there is none."""
+        return self._start_line
+
+    def __bytes__(self) -> bytes:
+        """The fragment as it came; where something was changed, with a Content-Length if there is a body (RFC 3420 §2)."""
+        if self.headers.wire is not None:
+            return self.headers.wire
+        text = f"{self._start_line}\r\n" if self._start_line else ""
+        text += self.headers.text()
+        if self._body:
+            text += "\r\n" if "Content-Length" in self.headers else f"Content-Length: {len(self._body)}\r\n\r\n"
+        return text.encode("utf-8", "surrogateescape") + self._body
+
+    def __repr__(self) -> str:
+        return f"<Fragment {excerpt(self._start_line)}, {len(self.headers)} header lines, {len(self._body)} octets>"
+
+
+# Status-Line = SIP-Version SP Status-Code SP Reason-Phrase, Request-Line = Method SP Request-URI SP SIP-Version
+_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n\0]*))?").fullmatch
+_REQUEST_LINE = re.compile(rf"({_TOKEN}) (\S+) SIP/2\.0").fullmatch
+_HEADER_LINE = re.compile(rf"{_TOKEN}[ \t]*:").match

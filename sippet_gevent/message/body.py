@@ -1,4 +1,4 @@
-"""Bodies as trees of parts, RFC 5621, RFC 2046 §5.1, RFC 2387; fragments of messages, RFC 3420. Pure.
+"""Bodies as trees of parts, RFC 5621, RFC 2046 §5.1, RFC 2387. Pure.
 
 `Part.of(message)` reads, `multipart("mixed", [part, part])` makes, and nothing is looked into before it is asked for:
 a body is bytes until somebody wants its parts, an encoding is undone when somebody reads `content`.
@@ -48,8 +48,7 @@ taken is kept as it came; what is written here is by the grammar always.
 | a part with more header lines than PART_LINES | 413 |
 | a part with a header section over PART_HEADER | 413 |
 
-`multipart/related` whose start names none of its parts has its first part as root. A fragment may lack its last line
-break; a Content-Length in it is a header field like others and cuts nothing.
+`multipart/related` whose start names none of its parts has its first part as root.
 """
 
 from __future__ import annotations
@@ -65,8 +64,9 @@ from .headers import ONE, Header, Headers
 from .identifiers import create_call_id, create_tag
 from .message import Message, Request, Response
 from .parameters import Parameters, escape, unescape
-from .parser import DEFAULT_LIMITS, parse, scan
-from .scan import Line, canonical
+from .parser import parse
+from .scan import USUAL, Line
+from .sipfrag import Fragment, cut_head, describes, read_headers
 from .uri import URI
 from .values import MediaType, Text, Token, Valued
 
@@ -84,9 +84,6 @@ PART_HEADER = 8192
 
 BOUNDARY = 70
 """Characters in a boundary, at most (RFC 2046 §5.1.1)."""
-
-SIPFRAG = "message/sipfrag;version=2.0"
-"""The media type of a Fragment (RFC 3420 §5)."""
 
 # boundary := 0*69<bchars> bcharsnospace: what we write. What is read may have any printable character.
 _is_boundary = re.compile(r"[A-Za-z0-9'()+_,\-./:=? ]{0,69}[A-Za-z0-9'()+_,\-./:=?]").fullmatch
@@ -241,7 +238,7 @@ class Part:
         A body that is no multipart is one part, an empty one too. All levels of multiparts are read at once, so
         nothing that is asked of the parts later raises, but `content`, `fragment` and `message`.
         """
-        lines: list[Line] = [(name, text, "") for name, text in message.headers.items() if _describes(name)]
+        lines: list[Line] = [(name, USUAL, text) for name, text in message.headers.items() if describes(name)]
         part = cls.__new__(cls)._set(Headers(lines), message.body)
         _divide(part, 1, PARTS)
         return part
@@ -250,7 +247,7 @@ class Part:
         """Make this the body of `message`: its header fields replace all that described the old one (RFC 8262 §3.3)."""
         message.body = self.body
         for name in list(message.headers):
-            if _describes(name):
+            if describes(name):
                 del message.headers[name]
         for name, text in self.headers.items():
             message.headers.add(name, text)
@@ -520,11 +517,6 @@ def _own_boundary(boundary: str, octets: list[bytes]) -> str:
     return boundary
 
 
-def _describes(name: str) -> bool:
-    """True for a header field of a message that describes its body (RFC 8262 §3.3); its length it needs no telling."""
-    return (name.startswith("Content-") and name != "Content-Length") or name == "MIME-Version"
-
-
 # ---- reading
 
 # Read at once, so that a part that is there can be asked what it is.
@@ -598,120 +590,11 @@ def _cut(part: Part, boundary: bytes, left: int) -> int:
 
 def _read(data: bytes, default: MediaType) -> Part:
     # body-part := MIME-part-headers [CRLF *OCTET]
-    head, line_break, body = _cut_head(data)
+    head, line_break, body = cut_head(data)
     if len(head) > PART_HEADER:
         raise ParseError(f"header section over {PART_HEADER} octets", header="body part", status=413)
-    headers = _headers(b"x" + line_break + head, line_break, PART_LINES, PART_HEADER, "body part") if head else Headers()
+    headers = read_headers(b"x" + line_break + head, line_break, PART_LINES, PART_HEADER, "body part") if head else Headers()
     section = data[: len(data) - len(body)]
     if section in (head + b"\r\n\r\n", b"\r\n"):  # others are written anew: what goes out has CRLFs and the empty line
         headers.wire = section
     return Part.__new__(Part)._set(headers, body, default)
-
-
-def _cut_head(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the header lines without their last break, the break they have, and what follows the empty line."""
-    first = data.find(b"\n")
-    line_break = b"\n" if first == 0 or (first > 0 and data[first - 1] != 13) else b"\r\n"
-    if data.startswith(line_break):
-        return b"", line_break, data[len(line_break) :]
-    head, _, body = data.partition(line_break * 2)
-    return head.removesuffix(line_break) if len(head) == len(data) else head, line_break, body
-
-
-def _headers(data: bytes, line_break: bytes, most_lines: int, longest: int, where: str) -> Headers:
-    """Read header lines that have a first line, real or made up, in front."""
-    try:
-        _, lines, fields, _ = scan(data + line_break * 2, most_lines, longest)
-    except ParseError as error:
-        status = 413 if error.status == 513 else error.status
-        raise ParseError(error.problem, header=where, value=error.value, status=status) from None
-    return Headers(lines, fields)
-
-
-# ---- message/sipfrag
-
-
-class Fragment(Message):
-    """Some lines of a message: a start line or none, header fields, a body or none (RFC 3420 §2).
-
-    Header fields are attributes, as on messages: `fragment.warning`, `fragment.from_`. A REFER's NOTIFY brings
-    `Fragment.parse(notify.body).status`.
-    """
-
-    __slots__ = ("_start_line", "method", "reason", "status", "uri")
-
-    @classmethod
-    def parse(cls, data: bytes) -> Fragment:
-        """Read a fragment. Raises ParseError; header fields are checked on first use, as those of messages are."""
-        head, line_break, body = _cut_head(data)
-        first = head.partition(line_break)[0].decode("utf-8", "surrogateescape")
-        fragment = cls.__new__(cls)
-        fragment._start("" if _HEADER_LINE(first) else first)
-        headers = Headers()
-        if head:
-            with_start = head if fragment._start_line else b"x" + line_break + head
-            headers = _headers(with_start, line_break, DEFAULT_LIMITS.headers, DEFAULT_LIMITS.line, "sipfrag")
-        headers.wire = bytes(data)
-        fragment._fill(headers, body)
-        return fragment
-
-    @classmethod
-    def of(cls, message: Message, *names: str, start_line: bool = True, body: bool = False) -> Fragment:
-        """Make one of a message: its start line, its header fields of these `names`, its body and what describes that.
-
-        Nothing that is not asked for gets in: who reads a fragment need not be who may read the message (RFC 3420 §6).
-        """
-        fragment = cls.__new__(cls)
-        fragment._start(message.start_line if start_line else "")
-        wanted = {canonical(name) for name in names}
-        lines = [line for line in message.headers.lines if line[0] in wanted or (body and _describes(line[0]))]
-        fragment._fill(Headers(lines), message.body if body else b"")
-        return fragment
-
-    def _fill(self, headers: Headers, body: bytes) -> None:
-        self.headers = headers
-        self._body = body
-        self.flow = self.essentials = None
-
-    def _start(self, line: str) -> None:
-        self._start_line = line
-        self.method: str | None = None
-        """The method of a Request-Line."""
-        self.uri: URI | None = None
-        """Its Request-URI."""
-        self.status: int | None = None
-        """The status of a Status-Line."""
-        self.reason: str | None = None
-        """Its phrase."""
-        if not line:
-            return
-        if match := _STATUS_LINE(line):
-            self.status, self.reason = int(match[1]), match[2] or ""
-        elif match := _REQUEST_LINE(line):
-            self.method, self.uri = match[1], URI.parse(match[2])
-        else:
-            raise ParseError("start line is neither a request's nor a status of SIP/2.0", header="sipfrag", value=line)
-
-    @property
-    def start_line(self) -> str:
-        """The start line, "" when there is none."""
-        return self._start_line
-
-    def __bytes__(self) -> bytes:
-        """The fragment as it came; where something was changed, with a Content-Length if there is a body (RFC 3420 §2)."""
-        if self.headers.wire is not None:
-            return self.headers.wire
-        text = f"{self._start_line}\r\n" if self._start_line else ""
-        text += self.headers.text()
-        if self._body:
-            text += "\r\n" if "Content-Length" in self.headers else f"Content-Length: {len(self._body)}\r\n\r\n"
-        return text.encode("utf-8", "surrogateescape") + self._body
-
-    def __repr__(self) -> str:
-        return f"<Fragment {excerpt(self._start_line)}, {len(self.headers)} header lines, {len(self._body)} octets>"
-
-
-# Status-Line = SIP-Version SP Status-Code SP Reason-Phrase, Request-Line = Method SP Request-URI SP SIP-Version
-_STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n\0]*))?").fullmatch
-_REQUEST_LINE = re.compile(rf"({_TOKEN}) (\S+) SIP/2\.0").fullmatch
-_HEADER_LINE = re.compile(rf"{_TOKEN}[ \t]*:").match

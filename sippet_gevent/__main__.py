@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import sys
 
@@ -47,10 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         from gevent import monkey
 
         monkey.patch_all()
-    from . import command
-
+    verb = importlib.import_module(f"{__package__}.command.{options.command}")
     try:
-        return int(getattr(command, options.command)(options))
+        return int(getattr(verb, options.command)(options))
     except KeyboardInterrupt:  # before the signal handlers stood
         return 130
 

@@ -24,7 +24,8 @@ scan = Extension(
     optional=not must_build,
 )
 
-test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "requests>=2.31", "redis>=5"]
+capture = ["dpkt>=1.9.8"]
+test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "requests>=2.31", "redis>=5", *capture]
 lint = ["ruff>=0.6", "mypy>=1.11"]
 bench = ["matplotlib>=3.8"]
 
@@ -53,7 +54,7 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=["gevent>=24.11", "greenlet>=3.1"],
-    extras_require={"test": test, "lint": lint, "bench": bench, "dev": [*test, *lint, *bench]},
+    extras_require={"capture": capture, "test": test, "lint": lint, "bench": bench, "dev": [*test, *lint, *bench]},
     entry_points={
         "console_scripts": ["sippet = sippet_gevent.__main__:main"],
         "pytest11": ["sippet_gevent = sippet_gevent.testing"],

@@ -1,12 +1,13 @@
-"""The `sippet` command: `sippet serve` runs a core, `sippet ping` asks a peer whether it is there."""
+"""The `sippet` command's arguments: `serve` runs a core, `ping` asks who is there, `parse` explains messages."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import sys
 
-DESCRIPTION = "SIP for gevent programs: run a core, or ask who answers."
+DESCRIPTION = "SIP for gevent programs: run a core, ask who answers, look into messages."
 
 EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
@@ -14,6 +15,7 @@ EXAMPLES = """examples:
   sippet serve myapp:core --monkey                your own core, with blocking libraries made cooperative
   sippet serve examples/hello.py:stack            a Stack made in a file
   sippet ping sip:192.0.2.10                      send OPTIONS, show who answers and how fast
+  sippet parse call.pcap                          show what the messages of a capture say, and what is wrong with them
 """
 
 SERVE = """Run a core until SIGTERM or Ctrl-C: a function core(request, tx), a Core (class or instance) or a Stack.
@@ -37,9 +39,34 @@ examples:
   sippet ping 'sip:[2001:db8::10]:5070'
 """
 
+PARSE = """Say what SIP messages are, what each of their headers holds, and what is wrong with them. Every header is read,
+the optional ones too; after a broken message comes the next one."""
+
+PARSE_NOTES = """files:
+  a file        one message, or several one after another: told apart by Content-Length and start lines
+  a capture     pcap or pcapng: UDP and TCP, fragments and segments put together;
+                needs dpkt: pip install 'sippet-gevent[capture]'
+  -             standard input, either of these; the same without a file
+
+--json prints one object to a line, always with the keys
+  file, number, offset (octets, in a file), time, transport, source, destination (in a capture), octets, kind
+  (request, response, or null for neither), start_line, method, uri, status, reason,
+  headers (name, text of each line, values by their parts: null when they cannot be read),
+  body (octets, type, media lines), problems (header, problem, offset and line in the message, text), ok
+
+exit codes: 0 every message is whole, 1 one is broken or there is none, 2 a file cannot be read
+colours are for terminals, and not used when NO_COLOR is set; passwords and credentials are never shown
+
+examples:
+  sippet parse invite.txt                         one message, as it stands in a file
+  sippet parse call.pcap                          those of a capture, with addresses and times
+  tcpdump -w - -U port 5060 | sippet parse -      as they come
+  sippet parse --json *.pcap | jq 'select(.ok == false) | .problems'
+"""
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 for no good answer, 2 for a mistake of the caller's."""
+    """Run the command; returns its exit code: 0, 1 for no good answer or message, 2 for a mistake of the caller's."""
     options = _parser().parse_args(arguments)
     if getattr(options, "monkey", False):
         # Before the core's module is imported: whoever takes a socket or a lock unpatched would block us all. What this
@@ -47,10 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
         from gevent import monkey
 
         monkey.patch_all()
-    from . import command
-
+    verb = importlib.import_module(f"{__package__}.command.{options.command}")
     try:
-        return int(getattr(command, options.command)(options))
+        return int(getattr(verb, options.command)(options))
     except KeyboardInterrupt:  # before the signal handlers stood
         return 130
 
@@ -74,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     ping.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long to wait for the answer (5)")
     ping.add_argument("--listen", default=None, metavar="udp:HOST:PORT", help="the address to ask from")
     ping.add_argument("-v", "--verbose", action="store_true", help="show the messages")
+
+    parse = _with_notes(commands.add_parser("parse", help="show what messages say, and what is wrong"), PARSE, PARSE_NOTES)
+    parse.add_argument("files", nargs="*", metavar="FILE", help="what to read; - is standard input")
+    parse.add_argument("--json", action="store_true", help="one JSON object to a line")
     return parser
 
 

@@ -176,3 +176,14 @@ def sippet(tmp_path):
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, env=environment)
 
     return run
+
+
+@pytest.fixture
+def popen(tmp_path):
+    """Start the `sippet` command with pipes and terminals of the test's own: `popen("parse", stdin=PIPE)` returns its Popen."""
+
+    def start(*arguments, environment=(), **files):
+        command = [*SIPPET, *map(str, arguments)]
+        return subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **HERE, **dict(environment)}, **files)
+
+    return start

@@ -356,7 +356,7 @@ def test_ping_of_what_is_no_sip_uri_is_exit_code_2(sippet, uri):
 # ---- help
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["ping"]])
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["ping"], ["parse"]])
 def test_help_has_examples(sippet, arguments):
     ended = sippet(*arguments, "--help")
     assert ended.returncode == 0
@@ -368,7 +368,7 @@ def test_version_tells_which_scanner_is_used(sippet):
     assert re.fullmatch(rf"sippet_gevent {re.escape(__version__)} \(scanner: (c|python)\)\n", ended.stdout)
 
 
-@pytest.mark.parametrize("arguments", [["serve", "--drain", "nan"], ["ping", "x", "--timeout", "-1"], ["dance"], []])
+@pytest.mark.parametrize("arguments", [["serve", "--drain", "nan"], ["ping", "x", "--timeout", "-1"], ["parse", "--xml"], ["dance"], []])
 def test_wrong_arguments_are_exit_code_2(sippet, arguments):
     ended = sippet(*arguments)
     assert ended.returncode == 2

@@ -1,4 +1,4 @@
-"""What `sippet serve` and `sippet ping` do; __main__.py reads their arguments, and patches, before this is imported."""
+"""What `sippet serve` does: run a core until it is asked to stop. `--monkey` has patched before this is imported."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import logging
-import re
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -17,43 +15,32 @@ from typing import Any
 
 import gevent
 
-from .core.server import RegistrarProxy
-from .core.uas import Core
-from .errors import InvalidValue, SIPError
-from .message.uri import URI
-from .stack import Stack
-from .transport.base import Flow, Receive
-from .watchdog import Watchdog
+from ..core.server import RegistrarProxy
+from ..core.uas import Core
+from ..errors import SIPError
+from ..stack import Stack
+from ..watchdog import Watchdog
+from .terminal import Mistake, tell
+from .trace import log_to_stderr, show_messages
 
 log = logging.getLogger("sippet_gevent")
 
 DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
 
-SCHEMES = ("sip:", "sips:", "tel:")
-"""What `sippet ping` takes for a URI; before anything else it puts `sip:`."""
-
-
 _NOT_THEIRS = (__file__, importlib.__file__, "<frozen ")
 """Source files that say nothing about where a core's module is wrong."""
 
 
-class Mistake(SIPError):
-    """Something the caller of the command can mend: told in one line, exit code 2."""
-
-
-# ---- sippet serve
-
-
 def serve(options: Any) -> int:
     """Run a core until SIGTERM or SIGINT; then drain and return 0. A mistake is one line on stderr and 2."""
-    _log_to_stderr(options.verbose, logging.INFO)
+    log_to_stderr(options.verbose, logging.INFO)
     try:
         stack = _stack(options)
         if options.verbose:
-            _show_messages(stack)
+            show_messages(stack)
         stack.start()
     except SIPError as error:
-        return _tell(error)
+        return tell(error)
     signals = 0
 
     def leave() -> None:
@@ -157,107 +144,6 @@ def _theirs(where: str, function: Any, *arguments: Any) -> Any:
         raise Mistake(f"cannot load {where}: {message}{at}") from error
 
 
-# ---- sippet ping
-
-
-def ping(options: Any) -> int:
-    """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2 for a mistake."""
-    _log_to_stderr(options.verbose, logging.WARNING)
-    try:
-        uri = URI.parse(options.uri if options.uri.lower().startswith(SCHEMES) else f"sip:{options.uri}")
-        if not uri.is_sip:
-            raise InvalidValue(f"{options.uri!r} is not a SIP URI")
-        stack = Stack(options.listen or ("udp:[::]:0" if ":" in uri.host else "udp:0.0.0.0:0"))
-        if options.verbose:
-            _show_messages(stack)
-        stack.start()
-    except SIPError as error:
-        return _tell(error)
-    with stack:
-        try:
-            peer = stack.flow_to(uri).remote  # asks DNS, which is no part of the round trip
-            started = time.perf_counter()
-            response = stack.request("OPTIONS", uri, next_hop=URI("sip", None, _host(peer), peer[1]), timeout=options.timeout)
-        except SIPError as error:
-            return _tell(f"{uri}: {error}", 1)
-        elapsed = (time.perf_counter() - started) * 1000
-    peer = response.flow.remote
-    who = response.server or response.user_agent
-    print(f"{response.status} {response.reason}  {elapsed:.1f} ms  from {_host(peer)}:{peer[1]}" + (f"  {who}" if who else ""))
-    return 0 if response.is_success else 1
-
-
-# ---- what both say
-
-
-def _tell(problem: object, code: int = 2) -> int:
-    print(f"sippet: {problem}", file=sys.stderr)
-    return code
-
-
-def _host(address: tuple[Any, ...]) -> str:
-    return f"[{address[0]}]" if ":" in address[0] else str(address[0])
-
-
 def _line(stats: dict[str, Any]) -> str:
     """Return the counters and gauges that are not 0 as one line."""
     return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in stats.items() if value) or "nothing"
-
-
-def _log_to_stderr(verbose: bool, level: int) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
-    if verbose:
-        log.setLevel(logging.DEBUG)
-
-
-_CREDENTIALS = re.compile(rb"^((?:Proxy-)?Authorization[ \t]*:[ \t]*\w*).*$(?:\r?\n[ \t].*$)*", re.I | re.M)
-_CONTROL = re.compile(r"[^\n\x20-\x7e\xa0-\uffff]")
-
-
-def _show_messages(stack: Stack) -> None:
-    """Log each message of the stack's transports, at DEBUG, without credentials; escapes cannot reach the terminal."""
-    for transport, _ in stack.planned:
-        _show_transport(transport)
-
-
-def _show_transport(transport: Any) -> None:
-    start, connect = transport.start, transport.connect
-
-    def shown_start(address: Any, receive: Receive) -> None:
-        def shown_receive(data: bytes, flow: Flow) -> None:
-            _show_flows(type(flow))
-            _show("received from", flow, data)
-            receive(data, flow)
-
-        start(address, shown_receive)
-
-    def shown_connect(address: Any) -> Flow:
-        flow: Flow = connect(address)
-        _show_flows(type(flow))
-        return flow
-
-    transport.start, transport.connect = shown_start, shown_connect
-
-
-_shown: set[type] = set()
-
-
-def _show_flows(kind: Any) -> None:
-    """Let flows of this class log what they send."""
-    owner: Any = next(base for base in kind.__mro__ if "send" in vars(base))
-    if owner not in _shown:
-        _shown.add(owner)
-        send = owner.send
-
-        def shown_send(flow: Flow, data: bytes) -> None:
-            _show("sent to", flow, data)
-            send(flow, data)
-
-        owner.send = shown_send
-
-
-def _show(what: str, flow: Flow, data: bytes) -> None:
-    text = _CREDENTIALS.sub(rb"\1 ...", data).replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
-    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-    lines = "\n".join(f"    {line}" for line in text.rstrip("\n").split("\n"))
-    log.debug("%s %s:%d, %d octets\n%s", what, _host(flow.remote), flow.remote[1], len(data), lines)

@@ -1,0 +1,43 @@
+"""What `sippet ping` does: ask a peer whether it is there. RFC 3261 §11."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from ..errors import InvalidValue, SIPError
+from ..message.uri import URI
+from ..stack import Stack
+from .terminal import tell
+from .trace import host_of, log_to_stderr, show_messages
+
+SCHEMES = ("sip:", "sips:", "tel:")
+"""What is taken for a URI; before anything else `sip:` is put."""
+
+
+def ping(options: Any) -> int:
+    """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2 for a mistake."""
+    log_to_stderr(options.verbose, logging.WARNING)
+    try:
+        uri = URI.parse(options.uri if options.uri.lower().startswith(SCHEMES) else f"sip:{options.uri}")
+        if not uri.is_sip:
+            raise InvalidValue(f"{options.uri!r} is not a SIP URI")
+        stack = Stack(options.listen or ("udp:[::]:0" if ":" in uri.host else "udp:0.0.0.0:0"))
+        if options.verbose:
+            show_messages(stack)
+        stack.start()
+    except SIPError as error:
+        return tell(error)
+    with stack:
+        try:
+            peer = stack.flow_to(uri).remote  # asks DNS, which is no part of the round trip
+            started = time.perf_counter()
+            response = stack.request("OPTIONS", uri, next_hop=URI("sip", None, host_of(peer), peer[1]), timeout=options.timeout)
+        except SIPError as error:
+            return tell(f"{uri}: {error}", 1)
+        elapsed = (time.perf_counter() - started) * 1000
+    peer = response.flow.remote
+    who = response.server or response.user_agent
+    print(f"{response.status} {response.reason}  {elapsed:.1f} ms  from {host_of(peer)}:{peer[1]}" + (f"  {who}" if who else ""))
+    return 0 if response.is_success else 1

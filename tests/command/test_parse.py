@@ -1,0 +1,328 @@
+"""`sippet parse`, as a user runs it: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+
+import pytest
+
+from tests.message.corpus import OPTIONS, message
+
+pytest_plugins = ["tests.programs"]
+
+PATIENCE = 20
+"""Seconds within which the command must do what is expected of it; most take a tenth of one."""
+
+BROKEN = message("CSeq: tea OPTIONS")
+KEYS = """file number offset time transport source destination octets kind start_line method uri status reason headers body
+    problems ok""".split()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file where the command is run: `write("one.sip", data)`."""
+
+    def write(name, *data):
+        (tmp_path / name).write_bytes(b"".join(data))
+        return name
+
+    return write
+
+
+@pytest.fixture
+def objects(sippet, write):
+    """Let `sippet parse --json` read a text; returns its objects."""
+
+    def objects(*data):
+        return [json.loads(line) for line in sippet("parse", "--json", write("text.sip", *data)).stdout.splitlines()]
+
+    return objects
+
+
+@pytest.fixture
+def on_terminal(popen):
+    """Run `sippet parse` with stdout and stderr on a terminal; returns what the terminal got.
+
+    `feed(input, shown)` is called with the command's standard input and what is shown so far, until it returns False.
+    """
+
+    def run(*arguments, feed=lambda input, shown: False, **environment):
+        ours, theirs = pty.openpty()
+        environment = {"TERM": "xterm", **environment}
+        with popen("parse", *arguments, stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, environment=environment) as process:
+            os.close(theirs)
+            shown = b""
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                assert time.monotonic() < deadline, shown
+                if process.stdin and not process.stdin.closed and not feed(process.stdin, shown):
+                    process.stdin.close()
+                if select.select([ours], [], [], 0.05)[0]:
+                    try:
+                        data = os.read(ours, 65536)
+                    except OSError:  # nobody has the other end any more
+                        data = b""
+                    if not data:
+                        break
+                    shown += data
+        os.close(ours)
+        return shown.decode()
+
+    return run
+
+
+# ---- exit codes
+
+
+def test_whole_message_is_exit_code_0(sippet, write):
+    ended = sippet("parse", write("one.sip", OPTIONS))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("line", ["CSeq: tea OPTIONS", "Expires: tea", "Contact: <sip:x", "Contact: <sip:x>;q=2", "Date: today"])
+def test_header_that_cannot_be_read_is_exit_code_1_be_it_optional_or_not(sippet, write, line):
+    assert sippet("parse", write("one.sip", message(line))).returncode == 1
+
+
+def test_one_broken_message_among_others_is_exit_code_1(sippet, write):
+    ended = sippet("parse", write("three.sip", OPTIONS, BROKEN, OPTIONS))
+    assert ended.returncode == 1
+    assert ended.stdout.count("OPTIONS sip:bob@example.com SIP/2.0") == 3
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\n\r\n"])
+def test_file_without_a_message_is_told_and_exit_code_1(sippet, write, data):
+    ended = sippet("parse", write("empty.sip", data))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "sippet: empty.sip: there is no message in it\n"
+
+
+def test_file_that_cannot_be_read_is_one_line_and_exit_code_2_and_the_others_are_read(sippet, write, tmp_path):
+    (tmp_path / "folder").mkdir()
+    ended = sippet("parse", "nowhere.sip", "folder", write("one.sip", OPTIONS))
+    assert ended.returncode == 2
+    assert ended.stderr == "sippet: nowhere.sip: No such file or directory\nsippet: folder: Is a directory\n"
+    assert "one.sip #1" in ended.stdout
+
+
+def test_compressed_file_is_one_line_and_exit_code_2(sippet, write):
+    ended = sippet("parse", write("call.pcap.gz", b"\x1f\x8b\x08\0"))
+    assert ended.returncode == 2
+    assert "gunzip" in ended.stderr
+
+
+def test_when_nobody_reads_on_it_ends_without_a_traceback(popen, write):
+    name = write("many.sip", OPTIONS * 5000)
+    with popen("parse", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(100)
+        process.stdout.close()
+        assert (process.wait(PATIENCE), process.stderr.read()) == (141, b"")
+
+
+# ---- what is read
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_it_reads_standard_input(popen, arguments):
+    with popen("parse", *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        shown, _ = process.communicate(OPTIONS, PATIENCE)
+    assert (process.returncode, shown[:5]) == (0, b"- #1\n")
+
+
+def test_messages_of_all_files_are_numbered_through_and_placed(sippet, write):
+    ended = sippet("parse", "--json", write("a.sip", OPTIONS, BROKEN), write("b.sip", OPTIONS))
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(one["file"], one["number"], one["offset"], one["ok"]) for one in found] == [
+        ("a.sip", 1, 0, True),
+        ("a.sip", 2, len(OPTIONS), False),
+        ("b.sip", 3, 0, True),
+    ]
+
+
+def test_long_file_without_messages_is_one_broken_message(sippet, tmp_path):
+    with (tmp_path / "long.sip").open("wb") as file:
+        file.truncate(100_000_000)
+    ended = sippet("parse", "--json", "long.sip")
+    assert ended.returncode == 1
+    (found,) = map(json.loads, ended.stdout.splitlines())
+    assert [problem["problem"] for problem in found["problems"]] == ["over 65536 octets"]
+
+
+# ---- what is said
+
+
+def test_json_has_always_the_same_keys(objects):
+    found = objects(OPTIONS, b"tea\r\n", OPTIONS, BROKEN, b"SIP/2.0 200 OK" + OPTIONS[35:])
+    assert [one["kind"] for one in found] == ["request", None, "request", "request", "response"]
+    for one in found:
+        assert list(one) == KEYS
+
+
+def test_json_tells_the_parts_of_a_request(objects):
+    data = message("Contact: <sip:a@[2001:db8::1]:5070;lr>;expires=60, sip:b@c", "X-Tea: green")
+    (found,) = objects(data)
+    assert (found["method"], found["uri"]["host"], found["octets"], found["problems"]) == ("OPTIONS", "example.com", len(data), [])
+    headers = {header["name"]: header for header in found["headers"]}
+    assert headers["From"]["values"][0]["display"] == "Alice"
+    assert headers["From"]["values"][0]["uri"]["text"] == "sip:alice@example.org"
+    assert headers["From"]["values"][0]["tag"] == "1928301774"
+    assert headers["Via"]["values"] == [
+        {"transport": "UDP", "host": "192.0.2.1", "port": 5060, "parameters": {"branch": "z9hG4bKnashds8"}}
+    ]
+    assert headers["CSeq"]["values"] == [{"number": 63104, "method": "OPTIONS"}]
+    assert [contact["uri"]["port"] for contact in headers["Contact"]["values"]] == [5070, None]
+    assert headers["X-Tea"] == {"name": "X-Tea", "text": ["green"], "values": ["green"]}
+
+
+def test_json_tells_the_parts_of_a_response(objects):
+    (found,) = objects(message(start="SIP/2.0 486 Busy Here"))
+    assert (found["kind"], found["status"], found["reason"], found["method"]) == ("response", 486, "Busy Here", None)
+
+
+def test_body_is_told_briefly(objects):
+    session = b"v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\na=crypto:1 secret\r\n"
+    (found,) = objects(message("Content-Type: application/sdp", body=session))
+    media = ["c=IN IP4 192.0.2.1", "m=audio 4000 RTP/AVP 0"]
+    assert found["body"] == {"octets": len(session), "type": "application/sdp", "media": media}
+
+
+def test_problem_has_header_offset_line_and_text(objects):
+    data = message("Expires: a while")
+    (found,) = objects(data)
+    (problem,) = found["problems"]
+    assert (problem["header"], problem["problem"], problem["text"]) == ("Expires", "not a number", "a while")
+    assert data[problem["offset"] :].startswith(b"a while")
+    assert problem["line"] == 9
+
+
+def test_problem_within_a_list_has_its_own_offset(objects):
+    data = message("Contact: <sip:ä@b>, <sip:c, <sip:d>")
+    (problem,) = objects(data)[0]["problems"]
+    assert data[problem["offset"] :].startswith(b"<sip:c, ")
+
+
+def test_all_problems_of_a_message_are_told(objects):
+    (found,) = objects(message("CSeq: tea", "Expires: tea", "Date: tea", start="OPTIONS  sip:x SIP/2.0"))
+    assert [problem["header"] for problem in found["problems"]] == [None, "CSeq", "Expires", "Date"]
+
+
+def test_what_is_missing_is_told(objects):
+    lines = [line for line in OPTIONS.split(b"\r\n") if not line.startswith((b"From", b"Call-ID"))]
+    (found,) = objects(b"\r\n".join(lines))
+    assert [(problem["header"], problem["problem"]) for problem in found["problems"]] == [
+        ("From", "missing"),
+        ("Call-ID", "missing"),
+    ]
+
+
+def test_other_headers_of_a_message_with_a_broken_line_are_told(objects):
+    (found,) = objects(message("Expires: tea").replace(b"Max-Forwards: 70", b"Max-Forwards 70"))
+    assert [problem["problem"] for problem in found["problems"]] == ["header line without a colon", "not a number"]
+    assert [header["name"] for header in found["headers"]][-2:] == ["Content-Length", "Expires"]
+
+
+def test_text_names_each_header_with_its_parts_and_the_problems(sippet, write):
+    ended = sippet("parse", write("one.sip", message("Expires: tea")))
+    assert ended.stdout.splitlines() == [
+        "one.sip #1",
+        "OPTIONS sip:bob@example.com SIP/2.0",
+        "  Request-URI          scheme=sip  user=bob  host=example.com",
+        "  Via                  transport=UDP  host=192.0.2.1  port=5060  ;branch=z9hG4bKnashds8",
+        "  Max-Forwards         70",
+        "  From                 display=Alice  uri=sip:alice@example.org  ;tag=1928301774",
+        "  To                   display=Bob  uri=sip:bob@example.com",
+        "  Call-ID              a84b4c76e66710",
+        "  CSeq                 number=63104  method=OPTIONS",
+        "  Content-Length       0",
+        "  Expires              tea",
+        "  problem: Expires: not a number (octet 267, line 9): 'tea'",
+        "",
+    ]
+
+
+# ---- what is not said
+
+
+SECRETS = [
+    ["Authorization: Digest username=bob, realm=r, nonce=hush1, response=hush2, uri=hush3", "Proxy-Authorization: Basic aHVzaA=="],
+    ["Authorization: hush=,;;,", "Proxy-Authorization: \"hush"],
+    ["Authorization: hush", "Proxy-Authorization : Digest x=\r\n \"hush, hush=hush"],
+    ["Authorization: Digest hush", "Proxy-Authorization:\r\n Digest hush=\"hush"],
+    ["Max-Forwards 70", "X: y", "Authorization: Digest a=\rhush"],
+    ["Authorization Digest a=hush"],
+    ["Max-Forwards 70 sip:" + "x" * 60 + ":hush@example.com"],
+    ["Contact: <sip:bob:hush@example.com>", "Reply-To: <sip:bob:hush@>"],
+    ["Contact: <sips:bob:hush@example.com", "Subject: sip:bob:hush@example.com"],
+]
+
+
+@pytest.mark.parametrize("lines", SECRETS)
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_credentials_and_passwords_are_never_shown(sippet, write, arguments, lines):
+    data = message(start="OPTIONS sip:bob:hush@example.com SIP/2.0")
+    data = data.replace(b"Max-Forwards: 70", "\r\n".join(lines).encode())
+    ended = sippet("parse", *arguments, write("one.sip", data))
+    assert "OPTIONS sip:bob:...@example.com SIP/2.0" in ended.stdout
+    assert "hush" not in ended.stdout + ended.stderr
+    assert "aHVz" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("rest", ["Authorization: Digest a=hush\r\n", "zation: Digest a=hush\r\n", "Proxy-Authorization hush"])
+def test_credentials_that_a_wrong_content_length_lays_bare_are_not_shown(sippet, write, rest):
+    ended = sippet("parse", write("one.sip", OPTIONS, rest.encode()))
+    assert "no message begins so" in ended.stdout
+    assert "hush" not in ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_escapes_of_a_peer_cannot_reach_the_terminal(sippet, write, arguments):
+    evil = "\x1b[2J\x07\x9b\u202e\u2028\udcff"
+    lines = [f"Subject: {evil}", f"Contact: {evil}", f"X{evil}: y", f"From: \"{evil}\" <sip:a@b>;tag=\x1b", f"Content-Type: {evil}"]
+    data = message(*lines, start=f"OPTIONS sip:b@c{evil} SIP/2.0")
+    for text in (data, data.replace(f"X{evil}: y\r\n".encode("utf-8", "surrogateescape"), b"")):
+        ended = sippet("parse", *arguments, write("one.sip", text), "no\x1b[2Jfile")
+        shown = ended.stdout + ended.stderr
+        assert [char for char in shown if not char.isprintable() and char != "\n"] == []
+
+
+# ---- the terminal
+
+
+def test_colours_are_for_terminals(on_terminal, sippet, write, tmp_path):
+    name = write("one.sip", BROKEN)
+    assert "\x1b[1;31m" in on_terminal(tmp_path / name)
+    assert "\x1b" not in sippet("parse", name).stdout
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_are_not_forced_on_anybody(on_terminal, write, tmp_path, environment):
+    assert "\x1b" not in on_terminal(tmp_path / write("one.sip", BROKEN), **environment)
+
+
+def test_json_has_no_colours(on_terminal, write, tmp_path):
+    assert "\x1b" not in on_terminal("--json", tmp_path / write("one.sip", BROKEN))
+
+
+def test_progress_is_shown_after_two_seconds_and_taken_away(on_terminal):
+    def feed(input, shown):
+        with contextlib.suppress(BrokenPipeError):
+            input.write(OPTIONS)
+            input.flush()
+        return b"MB read" not in shown
+
+    started = time.monotonic()
+    shown = on_terminal("--json", feed=feed)
+    assert time.monotonic() - started > 2
+    assert re.search(r"\r\d+\.\d MB read, \d+ messages", shown)
+    assert "\r\x1b[K" in shown
+
+
+def test_no_progress_is_shown_to_who_waits_less(on_terminal, write, tmp_path):
+    assert "read" not in on_terminal(tmp_path / write("one.sip", OPTIONS))

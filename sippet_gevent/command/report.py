@@ -13,14 +13,17 @@ from typing import Any, NamedTuple
 
 from ..errors import CREDENTIALS, EXCERPT, ParseError
 from ..message import parser
+from ..message.address import NameAddr
+from ..message.authentication import Challenge
 from ..message.essentials import NEEDED
 from ..message.grammar import BLANKS, is_token
 from ..message.headers import Headers
 from ..message.message import Message, Request, Response
 from ..message.parameters import Parameters
-from ..message.scan import canonical
+from ..message.scan import USUAL, canonical
+from ..message.scan import fastest as scan
 from ..message.uri import URI
-from ..message.values import Challenge, NameAddr, Via
+from ..message.via import Via
 from .terminal import visible, without_password
 
 MEDIA_LINES = 16
@@ -122,12 +125,12 @@ def _read(data: bytes, fields: list[_Field], problems: list[ParseError]) -> tupl
         problems.append(error)
     limits = parser.DEFAULT_LIMITS
     try:
-        _, lines, found, at = parser.scan(data, limits.headers, limits.line)
+        _, lines, found, at = scan(data, limits.headers, limits.line)
         headers, body = Headers(lines, found), data[at:]
     except ParseError:
         # Some line is broken: the others are looked at nevertheless.
         texts = [(field.name, _value(data, field)) for field in fields[: limits.headers]]
-        headers, body = Headers([(name, text, "") for name, text in texts if len(text) <= limits.line]), b""
+        headers, body = Headers([(name, USUAL, text) for name, text in texts if len(text) <= limits.line]), b""
     return problems[0].request, headers, body
 
 

@@ -27,7 +27,8 @@ read is what the field sends, and that is a little more than the grammar:
 
 All else raises ParseError: a line that is not `type=value`, NUL or CR in a line, no v= or o=, two of v=, o= or s= (which
 is two descriptions in one, RFC 3264 §5), r= before any t=, numbers that are none, ports over 65535, too many lines,
-media descriptions or formats. The values of attributes are read when asked for, and only then found broken.
+media descriptions, formats or times. The values of attributes are read when asked for, and only then found broken:
+`rtpmap(31)` of RFC 4475's `a=rtpmap:31 LPC` raises ParseError, `rtpmaps`, for who looks for what is known, goes on.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ MEDIA_DESCRIPTIONS = 256
 
 FORMATS = 256
 """Formats of one m= line, at most: there are 128 payload types (RFC 3550 §5.1)."""
+
+TIMES = 128
+"""t=, r= and z= lines in all, at most: a call has one, a lecture with repeats a few."""
+
+TIME_FIELDS = 256
+"""Numbers in one r= or z= line, at most: a lecture on every day of a week has seven."""
 
 DIGITS = 20
 """Digits of a number, at most: what fits into 64 bits (RFC 3264 §5) has no more. int() never sees a longer one."""
@@ -267,6 +274,13 @@ def _seconds(text: str) -> int:
     return -value if match[1] else value
 
 
+def _time_fields(text: str) -> list[str]:
+    fields = _fields(text)
+    if len(fields) > TIME_FIELDS:
+        raise ParseError(f"over {TIME_FIELDS} numbers", value=text)
+    return fields
+
+
 class Repeat(NamedTuple):
     """An r= line (§5.10), all in seconds: `7d 1h 0 25h` is Repeat(604800, 3600, (0, 90000))."""
 
@@ -276,7 +290,7 @@ class Repeat(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Repeat:
-        times = [_seconds(field) for field in _fields(text)]
+        times = [_seconds(field) for field in _time_fields(text)]
         if len(times) < 3 or min(times) < 0 or not times[0]:
             raise ParseError("r= is an interval, a duration and offsets", value=text)
         return cls(times[0], times[1], tuple(times[2:]))
@@ -296,7 +310,7 @@ class Adjustment(NamedTuple):
     @classmethod
     def parse_all(cls, text: str) -> tuple[Adjustment, ...]:
         """Read all pairs of a z= line."""
-        fields = _fields(text)
+        fields = _time_fields(text)
         if not fields or len(fields) % 2:
             raise ParseError("z= is pairs of a time and an offset", value=text)
         return tuple(cls(_integer(time), _seconds(offset)) for time, offset in zip(fields[::2], fields[1::2]))
@@ -982,6 +996,8 @@ class SDP(Section):
         if len(starts) > MEDIA_DESCRIPTIONS:
             raise ParseError(f"over {MEDIA_DESCRIPTIONS} media descriptions", header="SDP")
         session = lines[: starts[0]] if starts else lines
+        if sum(1 for line in session if line.type and line.type in "trz") > TIMES:
+            raise ParseError(f"over {TIMES} lines of times", header="SDP")
         seen = ""
         for line in session:
             kind = line.type
@@ -1044,6 +1060,8 @@ class SDP(Section):
         for attribute in attributes:
             made.attributes.add(*attribute)
         made.media = tuple(media)
+        if connection is None and not all(section.connections for section in made.media):
+            raise InvalidValue("c= stands in the session's part or in every media description (RFC 8866 §5.7)")
         return made
 
     def copy(self) -> SDP:
@@ -1149,6 +1167,12 @@ class SDP(Section):
         if not lines:
             raise InvalidValue("a description has one t= line at least")
         self._put("trz", lines)
+
+    def _copy_times(self, other: SDP) -> None:
+        """Take the t=, r= and z= lines of another description as they are written (RFC 3264 §6)."""
+        if self.times != other.times:
+            lines = [Line(line.type, line.value) for _, group in other._time_groups() for line in group]
+            self._put("trz", lines or [Line("t", "0 0")])
 
     @property
     def direction(self) -> str:

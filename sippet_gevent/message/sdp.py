@@ -390,6 +390,8 @@ STATIC_PAYLOAD_TYPES = {
 }  # fmt: skip
 """Payload types that mean something without a=rtpmap (RFC 3551 §6, tables 4 and 5)."""
 
+_STATIC_FORMATS = {str(number): rtpmap for number, rtpmap in STATIC_PAYLOAD_TYPES.items()}
+
 
 class RTCP(NamedTuple):
     """Where RTCP goes, when that is not the port above: a=rtcp (RFC 3605 §2.1). `connection` is None with a port alone."""
@@ -438,7 +440,7 @@ class MediaField(NamedTuple):
             raise ParseError("m= is media, port, proto and formats", value=text)
         media, ports, proto, *formats = fields
         port, slash, count = ports.partition("/")
-        if not (_is_token(media) and _is_proto(proto) and all(map(_is_token, formats))):
+        if not (_is_token(media) and _is_proto(proto) and (not formats or _is_token("".join(formats)))):
             raise ParseError("m= is media, port, proto and formats", value=text)
         if len(formats) > FORMATS:
             raise ParseError(f"m= with over {FORMATS} formats", value=text)
@@ -837,20 +839,23 @@ class MediaDescription(Section):
             value = (Attribute.parse(line.value).value or "").strip(BLANKS)
             if value.replace("\t", " ").partition(" ")[0] == wanted:
                 return line.read(RTPMap.parse, value)
-        return STATIC_PAYLOAD_TYPES.get(int(wanted)) if self.is_rtp and _digits(wanted) and len(wanted) < 4 else None
+        return _STATIC_FORMATS.get(wanted) if self.is_rtp else None
 
     @property
     def rtpmaps(self) -> dict[str, RTPMap]:
         """What each format of the m= line means, in its order; without those nobody can tell, broken a=rtpmap included."""
-        written: dict[str, RTPMap] = {}
+        static = _STATIC_FORMATS if self.is_rtp else {}
+        known = {fmt: static.get(fmt) for fmt in self.formats}
+        written: set[str] = set()
         for value in self.attributes.all("rtpmap"):
-            try:
-                rtpmap = RTPMap.parse(value or "")
-            except ParseError:
-                continue
-            written.setdefault(str(rtpmap.payload_type), rtpmap)
-        static = {str(number): rtpmap for number, rtpmap in STATIC_PAYLOAD_TYPES.items()} if self.is_rtp else {}
-        known = {fmt: written.get(fmt) or static.get(fmt) for fmt in self.formats}
+            text = (value or "").strip(BLANKS)
+            fmt = text.replace("\t", " ").partition(" ")[0]
+            if fmt in known and fmt not in written:
+                try:
+                    known[fmt] = RTPMap.parse(text)
+                except ParseError:
+                    continue
+                written.add(fmt)
         return {fmt: rtpmap for fmt, rtpmap in known.items() if rtpmap is not None}
 
     @property

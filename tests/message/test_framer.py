@@ -215,7 +215,7 @@ LENGTH_LINES = st.lists(
 @given(LENGTH_LINES, st.binary(max_size=12))
 def test_framer_and_parser_see_one_length_however_it_is_spelled(lines, body):
     text = "".join("".join(parts) for parts in lines)
-    head = corpus.without("Content-Length")[:-2] + text.encode()
+    head = corpus.without("Content-Length")[:-2] + b"X: what a fold goes on with\r\n" + text.encode()
     messages, _ = fed(head + b"\r\n" + body + OPTIONS)
     if messages:
         assert bytes(parse(messages[0])) == messages[0]
@@ -312,6 +312,13 @@ def test_next_message_waits_with_its_own_state():
     framer = Framer()
     assert framer.feed(MESSAGE + OPTIONS[:10]) == [MESSAGE]
     assert (framer.in_message, framer.in_body, framer.pending) == (True, False, 10)
+
+
+def test_start_line_of_each_message_is_looked_at():
+    framer = Framer()
+    framer.feed(OPTIONS[:50])
+    assert framer.feed(OPTIONS[50:] + OPTIONS[:35] + b"\nVia") == [OPTIONS]
+    assert framer.dead
 
 
 def test_half_a_line_break_is_no_message():

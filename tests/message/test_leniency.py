@@ -180,7 +180,6 @@ EXAMPLES: dict[str, list[Example]] = {
             "OPTIONS  sip:a@b SIP/2.0",
             "OPTIONS sip:a@b SIP/2.0 ",
             "OPTIONS sip:a @b SIP/2.0",
-            " OPTIONS sip:a@b SIP/2.0",
         )
     ],
     "a broken Request-URI": [

@@ -1,4 +1,61 @@
-"""parse(): one whole message, RFC 3261 §7, §18.3 and §25: checks what every element needs, leaves the rest as text. Pure."""
+"""parse(): one whole message, RFC 3261 §7, §18.3 and §25: checks what every element needs, leaves the rest as text. Pure.
+
+What becomes of what is not as the RFC has it, or seldom seen. *Taken* goes on octet for octet, *mended* goes on as the RFC
+has it, a status refuses (*late*: when the header is looked at; *closed*: and the stream it came by ends), *dropped* is counted
+and not answered.
+
+| on the wire | becomes | how it is understood |
+|---|---|---|
+| a folded line | taken | its pieces, with one blank between them (§7.3.1) |
+| blanks before the colon | taken | as if they were not there (§7.3.1) |
+| compact names, names in any case | taken | the header's one name (§7.3.3) |
+| no value, no blank before it, blanks round it | taken | the text without them, which may be "" |
+| octets that are not UTF-8 | taken | surrogates, which go out as the same octets |
+| control characters but CR and LF in a value | taken | text: neither VT nor U+0085 ends a line |
+| headers, methods, parameters, transports nobody knows | taken | text, for a core to look at |
+| `_` in a host | taken | networks have such names |
+| IPv6 without brackets in `received` | taken | RFC 5118 §4.5 |
+| `lr=on` | taken | `lr`: the value is nothing |
+| a display name of UTF-8 without quotes | taken | the name |
+| characters in a URI that should be escaped | taken | themselves |
+| leading zeros, more than three decimals of `q` | taken | the number |
+| no tags, no branch, no Max-Forwards | taken | RFC 2543 had them not |
+| blanks inside a Via | taken | as if they were not there (§7.3.1, RFC 4475 §3.1.1.1) |
+| a broken Via line below the top one | taken | not looked at: it is for the hop that wrote it |
+| a parameter that stands twice | taken | the first |
+| line breaks before the start line | mended | skipped (§7.5) |
+| bare LFs at the end of every line | mended | CRLFs |
+| octets behind the body | mended | cut off (§18.3) |
+| no Content-Length | mended | the body ends with the datagram (§18.3) |
+| a status line without a reason and its blank | mended | the empty reason |
+| another header, broken | 400 late | text in `headers` all the same |
+| another header, of one value, that stands twice | 400 late | taken when both are alike |
+| over 100 values of one header | 513 late | |
+| a bare CR or LF in a message of CRLFs | 400 | it could be a header to the next hop |
+| a line without a colon, or whose name is no token | 400 | |
+| a line over 8192 octets, folds included | 400 | |
+| no blank line behind the headers | 400 | |
+| a Content-Length that is not 0 to 2**32 - 1, or stands twice | 400 | plus, list, `_` and alike ones, too: see RFC 4475 §3.3.9 |
+| a body shorter than its Content-Length | 400 | §18.3 |
+| From, To, Call-ID or CSeq missing, twice or broken | 400 | §8.1.1 |
+| a broken top Via line, or port 0 in it | 400 | to where the request came from |
+| CSeq with another known method, or of 2**31 and more | 400 | §8.1.1.5 |
+| CSeq with another method than an unknown one | 501 | RFC 4475 §3.1.2.18 |
+| Max-Forwards over 255, twice or no number | 400 | §20.22 |
+| over 64 parameters of one value or URI | 400 | From, To and top Via; late in others |
+| more blanks in the request line than two | 400 | RFC 4475 §3.1.2.8 to §3.1.2.10 |
+| a broken Request-URI | 400 | no scheme, no host, port 0, in brackets … |
+| a Request-URI over 4096 characters | 414 | a From or To, too |
+| a Request-URI with a scheme that is not served | 416 | not here: by the stack (§8.2.2.1) |
+| a version but SIP/2.0 | 505 | 400 when it is no version of SIP |
+| over 256 header lines, over 65536 octets | 513 | |
+| no Via, no request line | dropped | there is nobody to answer |
+| a broken response, a broken ACK | dropped | neither is ever answered (§18.3, §17.1.1.3) |
+| CRLFs, blanks, NULs and nothing else | dropped | keep-alives; see framer.py for streams |
+| on a stream: no Content-Length, a bare LF, a line that cannot be read | 400 closed | the next message starts nowhere (§18.3) |
+| on a stream: a message made over 65536 octets by its body | 413 closed | before the body is here |
+| on a stream: a header section over 32768 octets | 513 closed | before its end is here |
+"""
 
 from __future__ import annotations
 

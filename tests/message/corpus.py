@@ -50,13 +50,22 @@ class Row(NamedTuple):
 
 
 @lru_cache(1)
-def datagrams() -> list[Row]:
-    """The rows of whole messages; none where the corpus is missing."""
+def _rows() -> list[Row]:
     if not PRESENT:
         return []
     lines = (FOLDER / "verdicts.tsv").read_text(encoding="utf-8").split("\n")
-    rows = [Row(*line.split("\t")) for line in lines[1:] if line]
-    return [row for row in rows if not row.set.startswith(_NO_DATAGRAMS)]
+    return [Row(*line.split("\t")) for line in lines[1:] if line]
+
+
+@lru_cache(1)
+def datagrams() -> list[Row]:
+    """The rows of whole messages; none where the corpus is missing."""
+    return [row for row in _rows() if not row.set.startswith(_NO_DATAGRAMS)]
+
+
+def streams() -> list[Row]:
+    """The rows of octet streams, one direction of a connection each; none where the corpus is missing."""
+    return [row for row in _rows() if row.set in ("own-streams", "realworld-tcp")]
 
 
 def rows_of(*sets: str, expected: str | None = None) -> list[Row]:

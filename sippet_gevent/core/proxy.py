@@ -69,7 +69,7 @@ class ResponseContext:
     def __init__(self, tx: ServerTransaction, *, record_route: bool = False) -> None:
         self.tx = tx
         self.stack = tx.stack
-        self.record_route = record_route
+        self._own_route = (self.stack.route_uri(tx.request, tx.flow),) if record_route else ()
         self.inbox = Inbox(tx.stack.clock)
         self.closed = False
         self._branches = 0
@@ -82,14 +82,18 @@ class ResponseContext:
             tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
 
     def fork(self, target: Target | None = None, *, next_hop: URI | str | None = None, **headers: Any) -> None:
-        """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject for one too many."""
+        """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject for one too many.
+
+        Also Reject(403) for a request to `target` whose Route leads on from here, unless it is that of a dialog on whose
+        route we are; `route=` or `next_hop` say otherwise.
+        """
         if self._branches >= BRANCHES:
             raise Reject(440)
         self._branches += 1
         try:
-            copy = prepare(self.stack, self.tx.request, target, next_hop, headers)
-            if self.record_route:
-                copy.record_route = (self.stack.route_uri(self.tx.flow), *copy.record_route)
+            copy = prepare(self.tx, target, next_hop, headers)
+            if self._own_route:
+                copy.record_route = self._own_route + copy.record_route
         except InvalidValue as error:  # a target that cannot be written costs its branch, not the others
             branch = Branch(self, self.tx.request)
             self._pending.add(branch)
@@ -186,11 +190,12 @@ class ResponseContext:
             self.forward(self.best())
 
 
-def prepare(
-    stack: Any, request: Request, target: Target | None, next_hop: URI | str | None, headers: dict[str, Any]
-) -> Request:
+def prepare(tx: ServerTransaction, target: Target | None, next_hop: URI | str | None, headers: dict[str, Any]) -> Request:
     """Return the copy to send on: own Route taken off, one hop less, a binding's Path on its way, `headers` set (§16.6)."""
-    copy = forwarded(request, target.uri if isinstance(target, Binding) else target, stack.is_local)
+    stack = tx.stack
+    copy = forwarded(tx.request, target.uri if isinstance(target, Binding) else target, stack.is_local)
+    if copy.route and target is not None and next_hop is None and "route" not in headers and not tx.take_route():
+        raise Reject(403)  # it would not reach the target, but whatever address a stranger has written there
     if isinstance(target, Binding) and target.path:
         copy.route = (*target.path, *copy.route)  # RFC 3327 §5.4
     copy._set(headers)
@@ -210,14 +215,15 @@ def forward(
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
 
     Answers with the best response. CANCEL cancels every branch. An ACK is sent on without waiting for anything.
-    `headers` are set in the copies. Raises Reject(483) at Max-Forwards 0, Reject(420) for an unknown Proxy-Require and
-    Reject(404) for a Request-URI of this stack without targets; Cancelled once the caller's CANCEL is dealt with.
+    `headers` are set in the copies. Without targets it goes wherever the request says, so ask `tx.take_route()` first.
+    Raises Reject(483) at Max-Forwards 0, Reject(420) for an unknown Proxy-Require, Reject(404) for a Request-URI of this
+    stack without targets, Reject(403) for targets and a Route of strangers; Cancelled once the caller's CANCEL is dealt with.
     """
     check_request(request, tx.stack.supported)
     wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)  # a target once only (§16.5)
     if request.method == "ACK":
         for target in wanted:
-            tx.stack.send(prepare(tx.stack, request, target, next_hop, headers), next_hop=next_hop)
+            tx.stack.send(prepare(tx, target, next_hop, headers), next_hop=next_hop)
         return
     with ResponseContext(tx, record_route=record_route) as context:
         for target in wanted:

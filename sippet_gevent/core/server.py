@@ -37,7 +37,7 @@ class RegistrarProxy(Core):
             return Registrar(self.location)(request, tx)
         ours = tx.take_route()
         if ours and not stack.is_local(request.uri):
-            return forward(request, tx)
+            return forward(request, tx, record_route=request.method == "NOTIFY")  # which begins dialogs, too (RFC 6665 §4.3)
         in_dialog = request.essentials.to_tag is not None or request.method == "ACK"
         if request.method == "OPTIONS" and request.uri.user is None and stack.is_local(request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)

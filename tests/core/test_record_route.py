@@ -215,6 +215,18 @@ def test_dialog_of_another_method_has_the_token_too(office, method):
     office.bob.reply(office.bob.last("SUBSCRIBE"), 200)
 
 
+@pytest.mark.rfc("6665 4.3")
+def test_subscriber_takes_the_route_of_the_notify(office):
+    """Of a SUBSCRIBE that was forked, only one 200 comes back; the other notifiers' dialogs begin with their NOTIFY."""
+    office.call("SUBSCRIBE")
+    office.bob.send(office.from_callee("NOTIFY", contact=f"<{office.bob.uri}>"))
+    notify = office.alice.last("NOTIFY")
+    office.alice.reply(notify, 200)
+    office.alice.send(office.from_caller("SUBSCRIBE", route=notify.record_route))
+    assert office.bob.methods == ["SUBSCRIBE"]
+    office.bob.reply(office.bob.last("SUBSCRIBE"), 200)
+
+
 @pytest.mark.rfc("3261 12.2.1.1")
 def test_callee_of_somebody_without_a_tag_may_hang_up(office):
     office.call(from_="<sip:old@10.0.0.71>")

@@ -79,7 +79,7 @@ class Engine:
         self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
         self.draining = False
         self.detect_merged = True
-        self._secret = os.urandom(16)
+        self.secret = os.urandom(16)
         self._now = self.clock.now
         self._deadlines = self.clock.deadlines(self._due)
         self._errors = TokenBuckets(self.limits.errors_per_second, self.limits.errors_burst, self.limits.sources)
@@ -250,7 +250,7 @@ class Engine:
         headers = request.headers
         number = headers.get("CSeq", "").partition(" ")[0]
         text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode("utf-8", "surrogateescape")
-        return blake2b(text, digest_size=8, key=self._secret).hexdigest()
+        return blake2b(text, digest_size=8, key=self.secret).hexdigest()
 
     def answer(self, flow: Flow, response: Response) -> None:
         """Send a response that no transaction will repeat, and count its request as answered by the stack."""

@@ -261,10 +261,13 @@ class Stack:
 
     # ---- requests of our own
 
-    def send(self, request: Request, next_hop: URI | str | None = None, *, user: Any = None) -> ClientTransaction:
+    def send(
+        self, request: Request, next_hop: URI | str | None = None, *, user: Any = None, mark: str = ""
+    ) -> ClientTransaction:
         """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
 
-        `next_hop` is where it goes instead of its Route or Request-URI. Raises TransportError when there is no way.
+        `next_hop` is where it goes instead of its Route or Request-URI; `mark` ends its branch, a proxy's to find loops.
+        Raises TransportError when there is no way.
         """
         if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
             request.via = request.via[1:] or None  # it is sent once more, as a new request
@@ -278,7 +281,7 @@ class Stack:
             check_serving()  # the caller may have given up while the name was resolved
         host, port = flow.local
         self._own.add((normal_host(host), port))
-        via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()};rport"
+        via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport"
         request.headers.add("Via", via, first=True)
         request.sent_via = via
         request.essentials = None

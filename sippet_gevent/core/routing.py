@@ -42,6 +42,13 @@ def as_request_uri(uri: URI) -> URI:
     return uri._replace(parameters=uri.parameters.without("method"), headers=NO_URI_HEADERS)
 
 
+LOOP_MARK = 8
+"""Octets of the hash in our branches: two requests of 70 hops each that share it do not occur (RFC 5393 §4.2.4)."""
+
+MAX_BREADTH = 60
+"""Branches at one time that a request may have from here on, all proxies together (RFC 5393 §5.3.3)."""
+
+
 class RouteTokens:
     """Makes the tokens that our Record-Route URIs carry as user part, and knows them again (§16.4, §16.6 step 4).
 
@@ -94,6 +101,23 @@ def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[U
     return taken
 
 
+def loop_mark(request: Request, secret: bytes) -> str:
+    """Return what tells a request that comes back as it was from one that spirals (§16.6 step 8, RFC 5393 §4.2.1).
+
+    It stands in the branches we make for it. The secret makes it ours, so no Via of others must be read to find it, but
+    it is nothing to be shared: the next proxy may get the very same request. Raises Reject(482) when it stands there (§16.3).
+    """
+    e, headers = request.essentials, request.headers
+    parts = [request.uri_text, headers["Call-ID"], f"{e.cseq} {e.from_tag} {e.to_tag}"]  # never the method
+    for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
+        if name in headers.fields:
+            parts += (name, *headers.all(name))
+    mark = blake2s("\n".join(parts).encode("utf-8", "surrogateescape"), key=secret, digest_size=LOOP_MARK).hexdigest()
+    if any(mark in via for via in headers.all("Via")):
+        raise Reject(482, "Loop Detected")
+    return mark
+
+
 def unsupported(tags: Iterable[str], supported: Container[str]) -> tuple[str, ...]:
     """Return the option tags of a Require or Proxy-Require that are not supported (§8.2.2.3, §16.3 step 5)."""
     return tuple(tag for tag in tags if tag.lower() not in supported)
@@ -106,6 +130,12 @@ def check_request(request: Request, supported: Container[str]) -> None:
     missing = unsupported(request.proxy_require, supported)
     if missing:
         raise Reject(420, unsupported=missing)
+
+
+def breadth_of(request: Request) -> int:
+    """Return how many branches at one time a request may have from here on (RFC 5393 §5.3.3). Raises ParseError."""
+    given = request.max_breadth
+    return MAX_BREADTH if given is None else min(given, MAX_BREADTH)
 
 
 def forwarded(request: Request, target: URI | str | None, is_local: Callable[[URI], bool]) -> Request:

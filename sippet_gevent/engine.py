@@ -196,6 +196,9 @@ class Engine:
         if tx.flow.remote[0] != flow.remote[0] and not tx.reliable and not self.limits.any_response_source:
             self.counters.drop("response from another address", flow, response.headers.get("Call-ID"), now)
             return
+        if not _has_one_via(response) and tx.request is not None and _has_one_via(tx.request):
+            self.counters.drop("response with a strange Via", flow, response.headers.get("Call-ID"), now)  # §8.1.3.3
+            return
         effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
         if any(kind is DELIVER for kind, _ in effects):
             self.counters.delivered += 1
@@ -385,6 +388,11 @@ class Engine:
             self.forget(tx)
         self._deadlines.stop()
         self.workers.stop()
+
+
+def _has_one_via(message: Request | Response) -> bool:
+    text = message.headers.fields["Via"]
+    return type(text) is str and ("," not in text or len(split(text, ",")) == 1)
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:

@@ -17,8 +17,10 @@ stack.on("REGISTER")(Registrar(location))
 @stack.on()
 def route(request, tx):
     """Serve all other methods."""
-    if request.route:  # within a call: along the way we put into its Record-Route, but never to somewhere else
-        return forward(request, tx) if stack.is_local(request.route[0].uri) else 403
+    if tx.take_route() and not stack.is_local(request.uri):  # within a call: along the way we put into its Record-Route
+        return forward(request, tx)
+    if request.to.tag is not None or request.method == "ACK":  # within another
+        return 481
     if request.method == "OPTIONS" and stack.is_local(request.uri) and not request.uri.user:
         return 200
     targets = location.lookup(request.uri)

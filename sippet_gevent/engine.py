@@ -16,7 +16,7 @@ from .clock import Clock
 from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
 from .limits import Limits, TokenBuckets
-from .message.essentials import Essentials, essentials_of_via
+from .message.essentials import METHODS, Essentials, essentials_of_via
 from .message.grammar import split
 from .message.headers import Headers
 from .message.message import Request, Response
@@ -43,6 +43,9 @@ from .transport.base import Flow, Transport
 from .workers import Workers
 
 log = logging.getLogger("sippet_gevent.transport")
+
+# Whose transaction a CANCEL may find (§9.2). One of a method without an RFC is not looked for, and its CANCEL gets 481.
+_CANCELLED = ("INVITE", *sorted(METHODS - {"ACK", "CANCEL", "INVITE"}))
 
 _PLAIN_END = frozenset(("", ";"))  # what follows an rport without value
 
@@ -76,7 +79,7 @@ class Engine:
         self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
         self.draining = False
         self.detect_merged = True
-        self._secret = os.urandom(16)
+        self.secret = os.urandom(16)
         self._now = self.clock.now
         self._deadlines = self.clock.deadlines(self._due)
         self._errors = TokenBuckets(self.limits.errors_per_second, self.limits.errors_burst, self.limits.sources)
@@ -163,21 +166,22 @@ class Engine:
         return request.response(503, retry_after=random.randint(*self.limits.retry_after))
 
     def _receive_cancel(self, cancel: Request, key: str, flow: Flow) -> None:
-        """A CANCEL belongs to the INVITE with its branch and sent-by, come from the same address (§9.2)."""
-        invite = self.servers.get(server_key(cancel, "INVITE"))
-        if invite is None or invite.flow.transport is not flow.transport or invite.flow.remote[0] != flow.remote[0]:
+        """A CANCEL belongs to the request with its branch and sent-by, come from the same address. It ends an INVITE (§9.2)."""
+        found = (self.servers.get(server_key(cancel, method)) for method in _CANCELLED)
+        tx = next(filter(None, found), None)
+        if tx is None or tx.flow.transport is not flow.transport or tx.flow.remote[0] != flow.remote[0]:
             cancel.use_to_tag(self._stateless_tag(cancel))
             self.answer(flow, cancel.response(481))
             return
-        user = invite.user
+        user = tx.user
         if user is not None:
-            cancel.use_to_tag(user.request.to_tag)  # that of the INVITE's own responses (§9.2)
+            cancel.use_to_tag(user.request.to_tag)  # that of the request's own responses (§9.2)
         if len(self.servers) + len(self.clients) < self.limits.transactions:
             self.counters.answered += 1
             self.respond(self._new_server(cancel, key, flow, False), cancel.response(200))
         else:
             self.answer(flow, cancel.response(200))
-        if user is not None and invite.state is PROCEEDING:
+        if user is not None and tx.machine is INVITE_SERVER and tx.state is PROCEEDING:
             user.cancel()
 
     def _receive_response(self, response: Response, flow: Flow) -> None:
@@ -191,6 +195,9 @@ class Engine:
             return
         if tx.flow.remote[0] != flow.remote[0] and not tx.reliable and not self.limits.any_response_source:
             self.counters.drop("response from another address", flow, response.headers.get("Call-ID"), now)
+            return
+        if not _has_one_via(response) and tx.request is not None and _has_one_via(tx.request):
+            self.counters.drop("response with a strange Via", flow, response.headers.get("Call-ID"), now)  # §8.1.3.3
             return
         effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
         if any(kind is DELIVER for kind, _ in effects):
@@ -246,7 +253,7 @@ class Engine:
         headers = request.headers
         number = headers.get("CSeq", "").partition(" ")[0]
         text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode("utf-8", "surrogateescape")
-        return blake2b(text, digest_size=8, key=self._secret).hexdigest()
+        return blake2b(text, digest_size=8, key=self.secret).hexdigest()
 
     def answer(self, flow: Flow, response: Response) -> None:
         """Send a response that no transaction will repeat, and count its request as answered by the stack."""
@@ -381,6 +388,11 @@ class Engine:
             self.forget(tx)
         self._deadlines.stop()
         self.workers.stop()
+
+
+def _has_one_via(message: Request | Response) -> bool:
+    text = message.headers.fields["Via"]
+    return type(text) is str and ("," not in text or len(split(text, ",")) == 1)
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from gevent.pool import Group
 from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
 from .core.methods import Methods
-from .core.routing import MAX_FORWARDS, take_next_hop
+from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
 from .engine import Engine
@@ -22,6 +23,7 @@ from .limits import Limits
 from .message.address import NameAddr
 from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response
+from .message.parameters import URIParameters
 from .message.uri import URI, normal_host
 from .message.values import CSeq
 from .transaction.machines import CALLING, PROCEEDING, TRYING
@@ -42,6 +44,7 @@ DRAIN_SECONDS = 32.0
 _ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 _KNOWN_SCHEMES = ("sip:", "sips", "tel:")
+_LOOSE = URIParameters.parse("lr")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
@@ -62,9 +65,10 @@ class Stack:
 
     `Stack("udp:0.0.0.0:5060", core=my_core)`. Without a core, `@stack.on("INVITE")` registers functions by method.
     `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3). `domains` are the
-    names this element answers to besides its addresses; with any given, a Registrar serves these alone. Nothing is opened
-    before start(), `with` or serve_forever(). Raises InvalidValue for a bad address; start() raises TransportError when
-    one is taken.
+    names this element answers to besides its addresses; with any given, a Registrar serves these alone. `route_secret`,
+    16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
+    after the other too, the same, or each has a random one. Nothing is opened before start(), `with` or serve_forever().
+    Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Stack:
         limits: Limits | None = None,
         supported: tuple[str, ...] = (),
         domains: tuple[str, ...] = (),
+        route_secret: bytes | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.clock = self.engine.clock
@@ -84,6 +89,7 @@ class Stack:
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
         self.domains = frozenset(domain.lower() for domain in domains)
+        self.route_tokens = RouteTokens(os.urandom(ROUTE_SECRET) if route_secret is None else route_secret)
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, tuple[str, int]]] = []
         self._running = False
@@ -255,10 +261,13 @@ class Stack:
 
     # ---- requests of our own
 
-    def send(self, request: Request, next_hop: URI | str | None = None, *, user: Any = None) -> ClientTransaction:
+    def send(
+        self, request: Request, next_hop: URI | str | None = None, *, user: Any = None, mark: str = ""
+    ) -> ClientTransaction:
         """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
 
-        `next_hop` is where it goes instead of its Route or Request-URI. Raises TransportError when there is no way.
+        `next_hop` is where it goes instead of its Route or Request-URI; `mark` ends its branch, a proxy's to find loops.
+        Raises TransportError when there is no way.
         """
         if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
             request.via = request.via[1:] or None  # it is sent once more, as a new request
@@ -272,7 +281,7 @@ class Stack:
             check_serving()  # the caller may have given up while the name was resolved
         host, port = flow.local
         self._own.add((normal_host(host), port))
-        via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()};rport"
+        via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport"
         request.headers.add("Via", via, first=True)
         request.sent_via = via
         request.essentials = None
@@ -364,10 +373,10 @@ class Stack:
         self._own.add((normal_host(host), port))
         return NameAddr(URI("sip", None, _bracketed(host), port))
 
-    def route_uri(self, flow: Flow) -> NameAddr:
-        """Return the Record-Route value that keeps us on the route (§16.6 step 4)."""
-        contact = self.contact(flow)
-        return contact._replace(uri=contact.uri._replace(parameters=contact.uri.parameters.replace(lr=None)))
+    def route_uri(self, request: Request, flow: Flow) -> NameAddr:
+        """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4)."""
+        uri = self.contact(flow).uri
+        return NameAddr(uri._replace(user=self.route_tokens.make(request), parameters=_LOOSE))
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI names this stack: an address it listens on or has told, or one of its domains."""

@@ -123,8 +123,15 @@ def test_registrar_proxy_is_no_open_relay(serve, phone):
     bystander = phone(lambda request, tx: pytest.fail("relayed"))
     alice = phone()
     uri = contact(bystander, "bob").strip("<>")
-    assert alice.request("MESSAGE", uri, next_hop=server.uri, timeout=5).status == 404
-    assert alice.request("MESSAGE", uri, next_hop=server.uri, route=(f"<{uri};lr>",), timeout=5).status == 403
+    us = f"sip:alice@127.0.0.1:{server.port}"
+    assert alice.request("REGISTER", server.uri, to=f"<{us}>", contact=contact(alice, "alice"), timeout=5).status == 200
+
+    def status(uri, **headers):
+        return alice.request("MESSAGE", uri, next_hop=server.uri, timeout=5, **headers).status
+
+    assert status(uri) == 404
+    assert status(us, route=(f"<{uri};lr>",)) == 403
+    assert status(uri, route=(f"<{server.uri};lr>",), to=f"<{uri}>;tag=forged") == 481
     assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
 
 

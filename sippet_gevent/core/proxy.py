@@ -11,12 +11,15 @@ from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
 from .inbox import Inbox
 from .registrar import Binding
-from .routing import best_response, check_request, forwarded
+from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
 from .uac import ClientTransaction
 from .uas import ServerTransaction
 
 BRANCHES = 32
 """Branches of one request, at most: what multiplies a request must be bounded (RFC 5393)."""
+
+SHARE = 4
+"""What part of the breadth that is left a branch gets when nobody says: enough to fork again, and 15 fit beside each other."""
 
 BRANCH_SECONDS = 2.0
 """How long it may take to send the branches of a request: their names are resolved first."""
@@ -28,11 +31,12 @@ Target = URI | str | Binding
 class Branch(ClientTransaction):
     """One client transaction of a response context, which gets its responses; late 2xx it passes on by itself (§16.7)."""
 
-    __slots__ = ("context",)
+    __slots__ = ("breadth", "context")
 
-    def __init__(self, context: ResponseContext, request: Request) -> None:
+    def __init__(self, context: ResponseContext, request: Request, breadth: int) -> None:
         super().__init__(context.tx.stack, request)
         self.context = context
+        self.breadth = breadth
 
     def receive(self, response: Response) -> None:
         try:
@@ -63,13 +67,16 @@ class ResponseContext:
 
     Iterating yields each response but 100 until every branch has a final one; a branch that times out comes out as 408,
     one that cannot be reached as 503. Leaving the `with` block cancels branches that are still pending; when Cancelled
-    leaves it, what they answer to that is awaited and goes upstream (§16.10).
+    leaves it, what they answer to that is awaited and goes upstream (§16.10). Raises Reject(482) for a request that has
+    been here before, unchanged in what §16.6 step 8 names.
     """
 
     def __init__(self, tx: ServerTransaction, *, record_route: bool = False) -> None:
         self.tx = tx
         self.stack = tx.stack
-        self.record_route = record_route
+        self._mark = loop_mark(tx.request, self.stack.engine.secret)
+        self._breadth = breadth_of(tx.request)
+        self._own_route = (self.stack.route_uri(tx.request, tx.flow),) if record_route else ()
         self.inbox = Inbox(tx.stack.clock)
         self.closed = False
         self._branches = 0
@@ -81,24 +88,34 @@ class ResponseContext:
             patience = F.first(tx.transaction.timers) + BRANCH_SECONDS
             tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
 
-    def fork(self, target: Target | None = None, *, next_hop: URI | str | None = None, **headers: Any) -> None:
-        """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject for one too many."""
-        if self._branches >= BRANCHES:
+    def fork(
+        self, target: Target | None = None, *, next_hop: URI | str | None = None, share: int = SHARE, **headers: Any
+    ) -> None:
+        """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject(440) for one too many.
+
+        Of the branches that the request may still have at one time, this one gets one part of `share` (RFC 5393 §5.3.3).
+        Raises Reject(403) for a request to `target` whose Route leads on from here, unless it is that of a dialog on whose
+        route we are; `route=` or `next_hop` say otherwise.
+        """
+        free = self._breadth - sum(branch.breadth for branch in self._pending)
+        if free < 1 or self._branches >= BRANCHES:
             raise Reject(440)
         self._branches += 1
+        breadth = max(1, free // share)
         try:
-            copy = prepare(self.stack, self.tx.request, target, next_hop, headers)
-            if self.record_route:
-                copy.record_route = (self.stack.route_uri(self.tx.flow), *copy.record_route)
+            copy = prepare(self.tx, target, next_hop, headers)
+            copy.max_breadth = breadth
+            if self._own_route:
+                copy.record_route = self._own_route + copy.record_route
         except InvalidValue as error:  # a target that cannot be written costs its branch, not the others
-            branch = Branch(self, self.tx.request)
+            branch = Branch(self, self.tx.request, breadth)
             self._pending.add(branch)
             branch.fail(error)
             return
-        branch = Branch(self, copy)
+        branch = Branch(self, copy, breadth)
         self._pending.add(branch)
         try:
-            self.stack.send(copy, next_hop=next_hop, user=branch)
+            self.stack.send(copy, next_hop=next_hop, user=branch, mark=self._mark)
         except SIPError as error:
             branch.fail(error)  # §16.9: as if it had been answered
 
@@ -186,11 +203,12 @@ class ResponseContext:
             self.forward(self.best())
 
 
-def prepare(
-    stack: Any, request: Request, target: Target | None, next_hop: URI | str | None, headers: dict[str, Any]
-) -> Request:
+def prepare(tx: ServerTransaction, target: Target | None, next_hop: URI | str | None, headers: dict[str, Any]) -> Request:
     """Return the copy to send on: own Route taken off, one hop less, a binding's Path on its way, `headers` set (§16.6)."""
-    copy = forwarded(request, target.uri if isinstance(target, Binding) else target, stack.is_local)
+    stack = tx.stack
+    copy = forwarded(tx.request, target.uri if isinstance(target, Binding) else target, stack.is_local)
+    if copy.route and target is not None and next_hop is None and "route" not in headers and not tx.take_route():
+        raise Reject(403)  # it would not reach the target, but whatever address a stranger has written there
     if isinstance(target, Binding) and target.path:
         copy.route = (*target.path, *copy.route)  # RFC 3327 §5.4
     copy._set(headers)
@@ -210,18 +228,26 @@ def forward(
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
 
     Answers with the best response. CANCEL cancels every branch. An ACK is sent on without waiting for anything.
-    `headers` are set in the copies. Raises Reject(483) at Max-Forwards 0, Reject(420) for an unknown Proxy-Require and
-    Reject(404) for a Request-URI of this stack without targets; Cancelled once the caller's CANCEL is dealt with.
+    `headers` are set in the copies. Without targets it goes wherever the request says, so ask `tx.take_route()` first.
+    Raises Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than Max-Breadth, Reject(420)
+    for an unknown Proxy-Require, Reject(404) for a Request-URI of this stack without targets, Reject(403) for targets and a
+    Route of strangers; Cancelled once the caller's CANCEL is dealt with.
     """
     check_request(request, tx.stack.supported)
     wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)  # a target once only (§16.5)
+    breadth = breadth_of(request)
+    if len(wanted) > breadth:
+        raise Reject(440)
     if request.method == "ACK":
+        mark = loop_mark(request, tx.stack.engine.secret)
         for target in wanted:
-            tx.stack.send(prepare(tx.stack, request, target, next_hop, headers), next_hop=next_hop)
+            copy = prepare(tx, target, next_hop, headers)
+            copy.max_breadth = breadth // len(wanted)
+            tx.stack.send(copy, next_hop=next_hop, mark=mark)
         return
     with ResponseContext(tx, record_route=record_route) as context:
-        for target in wanted:
-            context.fork(target, next_hop=next_hop, **headers)
+        for left, target in zip(range(len(wanted), 0, -1), wanted):
+            context.fork(target, next_hop=next_hop, share=left, **headers)
         for response in context:
             if response.is_success:
                 context.forward(response)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from hashlib import blake2s
+from hmac import compare_digest
 
-from ..errors import Reject
+from ..errors import InvalidValue, Reject
 from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.parameters import NO_URI_HEADERS
 from ..message.uri import URI
 
 MAX_FORWARDS = 70  # §8.1.1.6
+
+ROUTE_SECRET = 16
+"""Octets in the secret behind our Record-Route tokens, at least: who guesses it has us relay to anywhere."""
+
+ROUTE_TOKEN = 10
+"""Octets in a token: it is guessed over the network only, one request each, and stands in every request of a call."""
 
 
 def take_next_hop(request: Request) -> URI:
@@ -34,23 +42,80 @@ def as_request_uri(uri: URI) -> URI:
     return uri._replace(parameters=uri.parameters.without("method"), headers=NO_URI_HEADERS)
 
 
-def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> bool:
-    """Undo what strict routers did and take ourselves off the route (§16.4). True when we were on it."""
+LOOP_MARK = 8
+"""Octets of the hash in our branches: two requests of 70 hops each that share it do not occur (RFC 5393 §4.2.4)."""
+
+MAX_BREADTH = 60
+"""Branches at one time that a request may have from here on, all proxies together (RFC 5393 §5.3.3)."""
+
+
+class RouteTokens:
+    """Makes the tokens that our Record-Route URIs carry as user part, and knows them again (§16.4, §16.6 step 4).
+
+    Anybody can write a Route that names us, and a To tag. A token is a MAC of the dialog's Call-ID and the tag of who
+    began it, all there is of a dialog when Record-Route is written. The requests of both sides have that tag, in From or
+    in To. The idea is that of the flow token (RFC 5626 §5.1). Raises InvalidValue for a secret under ROUTE_SECRET octets.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if not isinstance(secret, bytes) or len(secret) < ROUTE_SECRET:
+            raise InvalidValue(f"a secret for routes is bytes, at least {ROUTE_SECRET} of them, from os.urandom() say")
+        self._keyed = blake2s(key=blake2s(secret).digest(), digest_size=ROUTE_TOKEN, person=b"route")
+
+    def make(self, request: Request) -> str:
+        """Return the token for the dialog that a received request begins, or is in."""
+        return self._token(request, request.essentials.from_tag)
+
+    def match(self, request: Request, uri: URI) -> bool:
+        """True when a URI of ours that a request came along was made for the dialog it is in.
+
+        A request without To tag begins a dialog, unless its caller had no tag (RFC 2543; §12.2.1.1).
+        """
+        given = (uri.user or "").encode("utf-8", "surrogateescape")
+        e = request.essentials
+        tags = (e.to_tag,) if e.to_tag is None else (e.to_tag, e.from_tag)
+        return any(compare_digest(given, self._token(request, tag).encode()) for tag in tags)
+
+    def _token(self, request: Request, tag: str | None) -> str:
+        mac = self._keyed.copy()
+        mac.update(f"{request.headers['Call-ID']}\n{tag or ''}".encode("utf-8", "surrogateescape"))  # no field has a LF
+        return mac.hexdigest()
+
+
+def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[URI, ...]:
+    """Undo what strict routers did and take ourselves off the route (§16.4). Returns our URIs that stood there."""
     uri = request.uri
-    taken = False
+    taken: tuple[URI, ...] = ()
     if request.route and uri.is_loose_router and is_local(uri):
         # A strict router before us put our Record-Route URI into the Request-URI; the target waits as the last Route.
         *routes, last = request.route
+        taken = (uri,)
         request.uri = uri = last.uri
         request.route = routes
-        taken = True
     maddr = uri.parameters.get("maddr")
     if maddr is not None and is_local(uri._replace(host=maddr)):
         request.uri = uri._replace(port=None, parameters=uri.parameters.without("maddr", "transport"))
     while request.route and is_local(request.route[0].uri):
+        taken += (request.route[0].uri,)
         request.route = request.route[1:]
-        taken = True
     return taken
+
+
+def loop_mark(request: Request, secret: bytes) -> str:
+    """Return what tells a request that comes back as it was from one that spirals (§16.6 step 8, RFC 5393 §4.2.1).
+
+    It stands in the branches we make for it. The secret makes it ours, so no Via of others must be read to find it, but
+    it is nothing to be shared: the next proxy may get the very same request. Raises Reject(482) when it stands there (§16.3).
+    """
+    e, headers = request.essentials, request.headers
+    parts = [request.uri_text, headers["Call-ID"], f"{e.cseq} {e.from_tag} {e.to_tag}"]  # never the method
+    for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
+        if name in headers.fields:
+            parts += (name, *headers.all(name))
+    mark = blake2s("\n".join(parts).encode("utf-8", "surrogateescape"), key=secret, digest_size=LOOP_MARK).hexdigest()
+    if any(mark in via for via in headers.all("Via")):
+        raise Reject(482, "Loop Detected")
+    return mark
 
 
 def unsupported(tags: Iterable[str], supported: Container[str]) -> tuple[str, ...]:
@@ -65,6 +130,12 @@ def check_request(request: Request, supported: Container[str]) -> None:
     missing = unsupported(request.proxy_require, supported)
     if missing:
         raise Reject(420, unsupported=missing)
+
+
+def breadth_of(request: Request) -> int:
+    """Return how many branches at one time a request may have from here on (RFC 5393 §5.3.3). Raises ParseError."""
+    given = request.max_breadth
+    return MAX_BREADTH if given is None else min(given, MAX_BREADTH)
 
 
 def forwarded(request: Request, target: URI | str | None, is_local: Callable[[URI], bool]) -> Request:

@@ -7,16 +7,18 @@ from typing import Any
 from ..message.message import Request
 from .proxy import forward
 from .registrar import Location, Registrar
-from .routing import take_own_route
 from .uas import Core, ServerTransaction
 
 
 class RegistrarProxy(Core):
     """Registrar and stateful proxy in one. Requests go to registered phones, and along routes that name us.
 
-    A request outside a dialog to somebody who is not registered here gets 404. Calls stay on our route (Record-Route), so
-    their BYE passes here too. Within a dialog the Route and the To tag are believed: who forges both is sent on wherever
-    the Request-URI says, so keep it in your own network.
+    Calls stay on our route (Record-Route), so their BYE passes here too. A request within a dialog goes on to wherever it
+    says when its Route has the token we made for that dialog; else it gets 481. One outside goes to who is registered here,
+    without a Route that would lead it elsewhere (403), and to nobody else (404).
+
+    Nobody has to prove who he is: whoever may register may name any address as his Contact, and a party to a call any
+    target in it. So keep it in your own network.
     """
 
     def __init__(self, location: Location | None = None) -> None:
@@ -33,13 +35,13 @@ class RegistrarProxy(Core):
         stack = self.stack
         if request.method == "REGISTER":
             return Registrar(self.location)(request, tx)
-        routed = take_own_route(request, stack.is_local)
-        in_dialog = request.essentials.to_tag is not None
-        if in_dialog and routed and not stack.is_local(request.uri):
-            return forward(request, tx)
+        ours = tx.take_route()
+        if ours and not stack.is_local(request.uri):
+            return forward(request, tx, record_route=request.method == "NOTIFY")  # which begins dialogs, too (RFC 6665 §4.3)
+        in_dialog = request.essentials.to_tag is not None or request.method == "ACK"
         if request.method == "OPTIONS" and request.uri.user is None and stack.is_local(request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
-        targets = self.location.lookup(request.uri) if routed or not in_dialog else ()
+        targets = self.location.lookup(request.uri) if ours or not in_dialog else ()
         if targets:
             return forward(request, tx, *targets, record_route=request.method in ("INVITE", "SUBSCRIBE", "REFER"))
         return 481 if in_dialog else 404

@@ -13,7 +13,7 @@ from ..message.message import Request, Response
 from ..transaction.machines import SEND_NOTHING
 from ..transaction.transaction import SENT
 from .inbox import Inbox
-from .routing import unsupported
+from .routing import take_own_route, unsupported
 
 if TYPE_CHECKING:
     from .call import Call
@@ -58,6 +58,7 @@ class ServerTransaction:
     parked: Any = None
     context: Any = None
     call: Any = None
+    _along_our_route: bool | None = None
     _failure: Exception | None = None
     _inbox: Inbox | None = None
 
@@ -83,6 +84,17 @@ class ServerTransaction:
         """
         self.check()
         self.send(status if isinstance(status, Response) else self.request.response(status, reason, body=body, **headers))
+
+    def take_route(self) -> bool:
+        """Take this stack off the request's Route (§16.4). True when the Route is one that we made for this very dialog.
+
+        What a proxy sends on within a dialog it sends wherever the request says. Ask this first: a To tag and a Route that
+        names us can be written by anybody, the token in our Record-Route cannot.
+        """
+        if self._along_our_route is None:
+            taken = take_own_route(self.request, self.stack.is_local)
+            self._along_our_route = any(self.stack.route_tokens.match(self.request, uri) for uri in taken)
+        return self._along_our_route
 
     def wait(self, seconds: float) -> None:
         """Let time pass, ringing for example. Raises Cancelled when the caller gives up meanwhile."""

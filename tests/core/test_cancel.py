@@ -166,13 +166,32 @@ def test_cancel_of_nothing_gets_481(sip):
 
 
 @pytest.mark.rfc("3261 9.2")
-def test_cancel_does_not_end_another_method(sip):
+@pytest.mark.parametrize("method", ["OPTIONS", "MESSAGE", "REGISTER"])
+def test_cancel_of_another_method_is_answered_200_and_does_not_end_it(sip, method):
     peer = Peer(sip, "10.0.0.50")
-    sip.serve(lambda request, tx: tx.wait(1) or 200)
-    peer.send(peer.ask("OPTIONS").cancel())
+    sip.serve(lambda request, tx: tx.wait(1) or 202)
+    peer.send(peer.ask(method).cancel())
+    assert peer.statuses == [200]
     sip.advance(1.1)
-    assert peer.responses[-1].status == 200
-    assert peer.responses[-1].cseq.method == "OPTIONS"
+    assert peer.statuses == [200, 202]
+    assert peer.responses[0].to.tag == peer.responses[1].to.tag
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_of_another_method_that_is_answered_is_200_too(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(lambda request, tx: 404)
+    peer.send(peer.ask("OPTIONS").cancel())
+    assert peer.statuses == [404, 200]
+
+
+@pytest.mark.rfc("3261 17.2.3")
+def test_cancel_of_another_method_finds_it_without_magic_cookie(sip):
+    peer = Peer(sip, "10.0.0.50")
+    sip.serve(lambda request, tx: tx.wait(1) or 202)
+    peer.send(peer.ask("OPTIONS", via="SIP/2.0/UDP 10.0.0.50:5060;branch=1").cancel())
+    sip.advance(1.1)
+    assert peer.statuses == [200, 202]
 
 
 @pytest.mark.rfc("3261 17.2.2")

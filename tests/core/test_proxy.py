@@ -741,12 +741,12 @@ def test_proxy_sends_100_itself_and_the_callee_s_180(office):
 
 
 @pytest.mark.rfc("5393 4.2")
-@pytest.mark.parametrize("contacts", [1, 10])
-def test_contacts_that_lead_back_to_the_proxy_end_soon(office, contacts):
+@pytest.mark.parametrize(("contacts", "status"), [(1, 482), (10, 440)])
+def test_contacts_that_lead_back_to_the_proxy_end_soon(office, contacts, status):
     loops = ", ".join(f"<sip:loop@{SERVER};n={n}>" for n in range(contacts))
     office.alice.ask("REGISTER", f"sip:{SERVER}", to=f"<sip:loop@{SERVER}>", contact=loops)
     office.alice.received.clear()
     office.alice.ask("MESSAGE", f"sip:loop@{SERVER}")
     office.sip.advance(40)
-    assert office.alice.statuses == [482]
+    assert office.alice.statuses == [status]
     assert len(sent(office.sip, SERVER, SERVER)) <= 2 * contacts * (contacts + 1)  # requests and their answers

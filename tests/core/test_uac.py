@@ -442,3 +442,37 @@ def test_branches_are_never_used_twice(sip, peer):
     for _ in range(20):
         sip.run(sip.client.request, "OPTIONS", BOB)
     assert len({request.via[0].branch for request in peer.requests}) == 20
+
+
+# ---- misrouted responses
+
+
+@pytest.mark.rfc("3261 8.1.3.3")
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_response_with_a_second_via_is_dropped_and_the_right_one_still_counts(sip, peer, method, joined):
+    asking = start(sip, sip.client.request, method, BOB)
+    request = peer.last(method)
+    misrouted = request.response(404)
+    further = "SIP/2.0/UDP 10.0.0.99:5060;branch=z9hG4bKfurther"
+    if joined:
+        misrouted.headers["Via"] = f"{misrouted.headers['Via']}, {further}"
+    else:
+        misrouted.headers.add("Via", further)
+    peer.reply(request, misrouted)
+    assert (asking.ready(), sip.client.stats()["dropped"]) == (False, {"response with a strange Via": 1})
+    peer.reply(request, 486)
+    assert asking.get().status == 486
+
+
+@pytest.mark.rfc("3261 8.1.3.3")
+def test_comma_in_quotes_makes_no_second_via(sip, peer):
+    peer.answer = lambda request: request.response(200, via=f'{request.headers["Via"]};x="a, b"')
+    assert sip.run(sip.client.request, "OPTIONS", BOB).status == 200
+
+
+def test_request_that_had_a_second_via_may_have_it_in_its_response(sip, peer):
+    peer.answer = lambda request: 200
+    via = "SIP/2.0/UDP 10.0.0.99:5060;branch=z9hG4bKbelow"
+    headers = {"from_": "<sip:a@b>;tag=1", "to": "<sip:b@b>", "call_id": "1", "cseq": "1 OPTIONS"}
+    assert len(sip.run(sip.client.request, "OPTIONS", BOB, via=via, **headers).via) == 2

@@ -14,8 +14,9 @@ from typing import Any
 from ..errors import ParseError
 from .grammar import TOKEN_CHARACTERS, number
 from .message import Request
-from .parser import DEFAULT_LIMITS, ParserLimits, parse, scan
+from .parser import DEFAULT_LIMITS, ParserLimits, parse
 from .scan import BAD_BREAK, LONG_LINE, Fields, fail
+from .scan import fastest as scan
 
 HEADER_SECTION = 32768
 """Octets from the start line to the blank line, at most (513): half a message; what has no end is kept so far only."""

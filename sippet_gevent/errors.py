@@ -29,7 +29,7 @@ class ParseError(SIPError, ValueError):
     """The peer's bytes break the grammar or a limit (RFC 3261 §25).
 
     `header` names the field or part, `offset` is the octet in the message (or character in the value) where known,
-    `value` the offending text, `status` what to answer: 400, or 413, 414, 416, 501, 505, 513.
+    `value` the offending text, which `problem` never quotes; `status` what to answer: 400, or 413, 414, 416, 501, 505, 513.
     """
 
     status = 400

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any
 
-from ..errors import InvalidValue, ParseError, excerpt
+from ..errors import CREDENTIALS, InvalidValue, ParseError, excerpt
 from . import scan as scanning
 from .grammar import BLANKS, is_token, number, split
 from .scan import USUAL, Fields, Line, as_it_came, canonical
@@ -147,12 +147,13 @@ class Header:
             else:
                 self.parse(text)
             return text
-        except ParseError as error:
-            raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {error.problem}") from error
-        except (InvalidValue, TypeError, AttributeError, ValueError, OverflowError) as error:
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+            if self.name in CREDENTIALS:  # what is wrong might quote them
+                raise InvalidValue(f"{self.name}: cannot hold these credentials") from None
             if str(error).startswith(self.name):
                 raise
-            raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {error}") from error
+            problem = getattr(error, "problem", error)
+            raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {problem}") from error
 
     def __repr__(self) -> str:
         return f"Header({self.name!r}, {self.compact!r}, {self.kind.name}, {self.type.__name__})"

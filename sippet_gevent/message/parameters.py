@@ -87,7 +87,7 @@ class Parameters(Mapping[str, "str | None"]):
         if not is_token(name):
             raise ParseError("parameter name is not a token", value=text)
         if value is not None and not (is_gen_value(value) or is_quoted(value)):
-            raise ParseError(f"value of parameter {name} is neither a token nor quoted", value=text)
+            raise ParseError("value of a parameter is neither a token nor quoted", value=text)
         return name, value
 
     @staticmethod
@@ -205,7 +205,7 @@ class URIParameters(Parameters):
         if not cls._characters(name):
             raise ParseError("URI parameter without a proper name", value=text)
         if value and not cls._characters(value.replace("=", "")) and value.strip("="):
-            raise ParseError(f"URI parameter {name} has a character that must be escaped", value=text)
+            raise ParseError("URI parameter with a character that must be escaped", value=text)
         if "%" in name and cls._characters(plain := unescape(name)) and "%" not in plain:
             name = plain  # %6C%72 is lr (§19.1.4, RFC 4475 §3.1.1.3)
         return name, value

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
-from ..errors import ParseError
+from ..errors import EXCERPT, ParseError
 from .accelerator import c
 from .grammar import is_token
 
@@ -54,9 +54,12 @@ NO_END, BAD_BREAK, NO_COLON, BAD_NAME, MANY_LINES, LONG_LINE = range(len(PROBLEM
 def fail(problem: int, data: bytes, offset: int) -> NoReturn:
     """Raise the ParseError number `problem`; both twins end here."""
     status = 513 if problem == MANY_LINES else 400
-    value = data[offset : offset + 81]
-    secret = value.lower().startswith((b"authorization", b"proxy-authorization"))
-    raise ParseError(PROBLEMS[problem], value=None if secret else value, offset=offset, status=status)
+    begin = data.rfind(b"\n", 0, offset) + 1
+    while data[begin : begin + 1] in (b" ", b"\t") and begin > 0:  # a fold: the line began further up
+        begin = data.rfind(b"\n", 0, begin - 1) + 1
+    end = min(end for end in (data.find(b"\n", offset + 1), offset + EXCERPT + 1) if end > 0)
+    secret = b"authorization" in data[begin:end].lower()  # credentials go into no error message
+    raise ParseError(PROBLEMS[problem], value=None if secret else data[offset:end], offset=offset, status=status)
 
 
 def canonical(name: str) -> str:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sippet_gevent.errors import ParseError
+from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message.headers import ROWS, VALUES
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parameters import PARAMETERS
@@ -417,3 +417,36 @@ WHOLE = {
 @pytest.mark.parametrize("shape", WHOLE)
 def test_time_grows_as_the_message_does_with(shape):
     assert grows_too_fast(WHOLE[shape]) is None
+
+
+# ---- credentials are quoted by no error
+
+SECRET = "c2VjcmV0"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"Authorization: Basic {SECRET}==",
+        f"Proxy-Authorization: Digest {SECRET}==",
+        f"a b: c\r\nAuthorization: Basic {SECRET}",
+        f"Authorization: Basic\r {SECRET}",
+        f"X: a\rAuthorization: Basic {SECRET}",
+        f"Authorization: Digest a=b,\r\n {SECRET}\rx",
+        f"Authorization: Digest a=b,\r\n c=d,\r\n\t{SECRET}\n x",
+        f"Authorization {SECRET}",
+        f"Authorization: {SECRET}" + "x" * 9000,
+    ],
+)
+def test_no_error_quotes_credentials(lines):
+    with pytest.raises(ParseError) as raised:
+        request = parse(corpus.message(lines))
+        request.authorization, request.proxy_authorization  # noqa: B018
+    assert SECRET not in f"{raised.value} {raised.value!r}"
+
+
+@pytest.mark.parametrize("text", [f"Basic {SECRET}==", f"Basic {SECRET}\r\nX: y", f"{SECRET}\0"])
+def test_no_refused_value_quotes_credentials(text):
+    with pytest.raises(InvalidValue) as raised:
+        Request("OPTIONS", "sip:a@b", authorization=text)
+    assert SECRET not in f"{raised.value} {raised.value.__cause__!r}"

@@ -27,7 +27,7 @@ PING = PONG + PONG
 """What a client sends to keep its flow alive (RFC 5626 §4.4.1)."""
 
 _END = b"\r\n\r\n"
-_MANY = PONG * 512
+_MANY = PONG * 512  # skipped at once; a regular expression would remember each of them
 # Method and SIP-Version start with a token's character: TLS, STUN and other strangers are known by their first octet.
 _STARTS = frozenset(b"".join(re.findall(rf"[{TOKEN_CHARACTERS}]".encode(), bytes(range(128)))))
 
@@ -91,8 +91,6 @@ class Framer:
         source: bytes | bytearray = data
         if self._kept:
             self._kept += data
-            if len(self._kept) < self._needed:
-                return messages
             source = self._kept
         at, size = 0, len(source)
         try:

@@ -82,8 +82,8 @@ class Framer:
         """Take octets and return the messages they complete, each for parse(). Then look at `error` and at `pings`.
 
         The messages before a fault are returned, and the fault is `error`: 400, 413 or 513. Raises it again when the
-        stream was dead before. A message that parse() refuses leaves the stream in order; close when the refusal has no
-        `request`, for that is no peer that speaks SIP.
+        stream was dead before. A message that parse() refuses leaves the stream in order: a broken response is dropped,
+        a broken request answered. What is neither comes from somebody who does not speak SIP: close.
         """
         if self.error is not None:
             raise self.error

@@ -28,7 +28,7 @@ PING = PONG + PONG
 """What a client sends to keep its flow alive (RFC 5626 §4.4.1)."""
 
 _END = b"\r\n\r\n"
-_MANY = PONG * 512
+_MANY = PONG * 512  # skipped at once; a regular expression would remember each of them
 # Method and SIP-Version start with a token's character: TLS, STUN and other strangers are known by their first octet.
 _STARTS = frozenset(b"".join(re.findall(rf"[{TOKEN_CHARACTERS}]".encode(), bytes(range(128)))))
 
@@ -83,8 +83,8 @@ class Framer:
         """Take octets and return the messages they complete, each for parse(). Then look at `error` and at `pings`.
 
         The messages before a fault are returned, and the fault is `error`: 400, 413 or 513. Raises it again when the
-        stream was dead before. A message that parse() refuses leaves the stream in order; close when the refusal has no
-        `request`, for that is no peer that speaks SIP.
+        stream was dead before. A message that parse() refuses leaves the stream in order: a broken response is dropped,
+        a broken request answered. What is neither comes from somebody who does not speak SIP: close.
         """
         if self.error is not None:
             raise self.error
@@ -92,8 +92,6 @@ class Framer:
         source: bytes | bytearray = data
         if self._kept:
             self._kept += data
-            if len(self._kept) < self._needed:
-                return messages
             source = self._kept
         at, size = 0, len(source)
         try:

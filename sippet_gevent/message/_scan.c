@@ -338,7 +338,8 @@ static int is_called(const char *name, Py_ssize_t length, const char *wanted)
     return 1;
 }
 
-/* Read *( SEMI token [ EQUAL token ] ) up to stop; note the first parameter of each wanted name. 0 when anything else is there. */
+/* Read *( SEMI token [ EQUAL token ] ) up to stop; note the parameter of each wanted name. 0 when one stands twice, or
+ * anything else is there. */
 static int read_parameters(const char *at, const char *stop, const char *const *wanted, Parameter *found, int count)
 {
     for (int i = 0; i < count; i++)
@@ -361,9 +362,13 @@ static int read_parameters(const char *at, const char *stop, const char *const *
             if (!value_length)
                 return 0;
         }
-        for (int i = 0; i < count; i++)
-            if (!found[i].there && is_called(name, name_length, wanted[i]))
-                found[i] = (Parameter){value, value_length, 1};
+        for (int i = 0; i < count; i++) {
+            if (!is_called(name, name_length, wanted[i]))
+                continue;
+            if (found[i].there)
+                return 0;
+            found[i] = (Parameter){value, value_length, 1};
+        }
     }
     return 1;
 }

@@ -15,7 +15,6 @@ from .address import NameAddr
 from .grammar import split, unquote
 from .headers import Headers
 from .identifiers import MAGIC_COOKIE
-from .parameters import EMPTY
 from .scan import Fields
 from .uri import normal_host
 from .values import CallID, CSeq
@@ -81,13 +80,16 @@ def thorough(headers: Headers) -> Essentials:
         raise ParseError("missing", header=name) from None
     except ParseError as error:
         error.header = name
+        error.status = 400  # too long a URI is 414 in the Request-URI only
         raise
     transport, host, port, parameters = via
     branch: str | None = None
     names = set()
     for parameter, text in parameters.pairs:
         parameter = parameter.lower()
-        if parameter == "branch" and parameter not in names:  # of several the first counts
+        if parameter == "branch":
+            if "branch" in names:
+                raise ParseError("branch stands twice", header="Via", value=headers["Via"])
             branch = text
         names.add(parameter)
     if branch is not None and branch[:1] == '"':
@@ -101,13 +103,20 @@ def thorough(headers: Headers) -> Essentials:
             branch,
             "rport" in names,
             "received" in names,
-            None if from_[2] is EMPTY else from_.tag,
-            None if to[2] is EMPTY else to.tag,
+            _tag("From", from_),
+            _tag("To", to),
             number,
             method,
             transaction_key(transport, host, port, branch, method),
         ),
     )
+
+
+def _tag(name: str, address: NameAddr) -> str | None:
+    pairs = address.parameters.pairs
+    if len(pairs) > 1 and sum(parameter.lower() == "tag" for parameter, _ in pairs) > 1:
+        raise ParseError("tag stands twice", header=name, value=str(address))
+    return address.tag if pairs else None
 
 
 def _only(value: str | list[str]) -> str:

@@ -12,10 +12,10 @@ import re
 from typing import Any
 
 from ..errors import ParseError
-from .grammar import TOKEN_CHARACTERS, number
+from .grammar import TOKEN_CHARACTERS
 from .message import Request
-from .parser import DEFAULT_LIMITS, ParserLimits, parse
-from .scan import BAD_BREAK, LONG_LINE, Fields, fail
+from .parser import DEFAULT_LIMITS, ParserLimits, content_length, parse
+from .scan import BAD_BREAK, LONG_LINE, fail
 from .scan import fastest as scan
 
 HEADER_SECTION = 32768
@@ -190,15 +190,3 @@ class Framer:
         if isinstance(message, Request) and "Via" in message.headers:
             error.request = message
         return error
-
-
-def content_length(fields: Fields) -> int:
-    """Return the octets of the body of a message on a stream, where Content-Length must stand (§18.3, §20.14)."""
-    text = fields.get("Content-Length")
-    if text == "0":
-        return 0
-    if text is None:
-        raise ParseError("missing", header="Content-Length")
-    if not isinstance(text, str):
-        raise ParseError("stands twice", header="Content-Length", value=text)
-    return number(text, header="Content-Length")

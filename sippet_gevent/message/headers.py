@@ -117,8 +117,8 @@ class Header:
                 raise ParseError(f"over {VALUES} values", status=513)
             return tuple(values)
         except ParseError as error:
-            if error.header is None:
-                error.header = self.name
+            error.header = error.header or self.name
+            error.status = 400 if error.status == 414 else error.status  # which is for the Request-URI (§21.4.15)
             raise
         except ValueError as error:
             raise ParseError(str(error), header=self.name, value=text) from error

@@ -29,6 +29,9 @@ _BREAK = "\r\n"
 # The password of a URI, which is shown to nobody (§19.1.1 calls it NOT RECOMMENDED).
 _PASSWORD = re.compile(r"^(sips?:[^:@]*):[^@]*@", re.IGNORECASE).sub
 
+# A tag without value, which some phones send in a request: it goes when the response's is put there.
+_EMPTY_TAG = re.compile(r";[ \t]*tag[ \t]*(?:=[ \t]*)?(?=;|$)", re.IGNORECASE).sub
+
 # In a To that cannot be read: the tag it probably has, so that the answer to a broken request is recognised.
 _ANY_TAG = re.compile(rf";[ \t]*tag=([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
 
@@ -191,7 +194,7 @@ class Request(Message):
                         tag = self._to_tag
                         if tag is None:
                             tag = self._to_tag = create_tag()
-                        lines[at] = ("To", USUAL, f"{text};tag={tag}")
+                        lines[at] = ("To", USUAL, _tagged(text, tag))
                     break
         elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
@@ -211,10 +214,11 @@ class Request(Message):
             return bytes(self.response(status))
         echoed = _ECHOED_IN_DIALOG if status < 300 and self._method in _DIALOG_FORMING else _ECHOED
         to = self.headers.get("To", "")
-        if "tag" in to.lower() and _tag_of(to):
-            tag = ""
-        else:
+        tag = ""
+        if "tag" not in to.lower():
             tag = self._to_tag = self._to_tag or create_tag()
+        elif not _tag_of(to):
+            return bytes(self.response(status))
         start_line = f"SIP/2.0 {status} {REASONS.get(status) or reason_phrase(status)}"
         return echoing.fastest(self.headers.lines, echoed, start_line, tag)
 
@@ -251,6 +255,11 @@ class Request(Message):
     def __repr__(self) -> str:
         uri = _PASSWORD(r"\1@", self._uri)
         return f"<Request {self.method} {excerpt(uri)[1:-1]}>"
+
+
+def _tagged(to: str, tag: str) -> str:
+    before, bracket, parameters = to.rpartition(">")
+    return f"{before}{bracket}{_EMPTY_TAG('', parameters)};tag={tag}"
 
 
 def _tag_of(to: str) -> str | None:

@@ -22,7 +22,8 @@ and not answered.
 | no tags, no branch, no Max-Forwards | taken | RFC 2543 had them not |
 | blanks inside a Via | taken | as if they were not there (§7.3.1, RFC 4475 §3.1.1.1) |
 | a broken Via line below the top one | taken | not looked at: it is for the hop that wrote it |
-| a parameter that stands twice | taken | the first |
+| a parameter that stands twice | taken | the first; not a tag or branch |
+| `sip/2.0` in any case | mended | SIP/2.0 (§7.1) |
 | line breaks before the start line | mended | skipped (§7.5) |
 | bare LFs at the end of every line | mended | CRLFs |
 | octets behind the body | mended | cut off (§18.3) |
@@ -39,13 +40,14 @@ and not answered.
 | a body shorter than its Content-Length | 400 | §18.3 |
 | From, To, Call-ID or CSeq missing, twice or broken | 400 | §8.1.1 |
 | a broken top Via line, or port 0 in it | 400 | to where the request came from |
+| a tag or a top branch that stands twice | 400 | the next hop might take the other one (§7.3.1) |
 | CSeq with another known method, or of 2**31 and more | 400 | §8.1.1.5 |
 | CSeq with another method than an unknown one | 501 | RFC 4475 §3.1.2.18 |
 | Max-Forwards over 255, twice or no number | 400 | §20.22 |
 | over 64 parameters of one value or URI | 400 | From, To and top Via; late in others |
 | more blanks in the request line than two | 400 | RFC 4475 §3.1.2.8 to §3.1.2.10 |
 | a broken Request-URI | 400 | no scheme, no host, port 0, in brackets … |
-| a Request-URI over 4096 characters | 414 | a From or To, too |
+| a Request-URI over 4096 characters | 414 | in From, To and others it is 400 |
 | a Request-URI with a scheme that is not served | 416 | not here: by the stack (§8.2.2.1) |
 | a version but SIP/2.0 | 505 | 400 when it is no version of SIP |
 | over 256 header lines, over 65536 octets | 513 | |
@@ -74,7 +76,7 @@ from .uri import parse_uri
 
 
 class ParserLimits(NamedTuple):
-    """What a message may measure, at most. Over a limit is a ParseError with status 513 (413 for the body)."""
+    """What a message may measure, at most. Over one is a ParseError: 513, for a line 400."""
 
     message: int = 65536
     """Octets in all: more does not fit into a datagram, and no call needs it."""
@@ -123,7 +125,7 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int) -> Request
     fields = headers.fields
     request = Request.read(method, uri, headers, b"")
     try:
-        if version != "SIP/2.0":
+        if version != "SIP/2.0" and version.upper() != "SIP/2.0":
             raise _bad_version(version, start_line)
         if method not in METHODS and not is_token(method):
             raise ParseError("method is not a token", header="Request-Line", value=start_line)
@@ -141,7 +143,8 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int) -> Request
             number(_once("Max-Forwards", forwards), 255, "Max-Forwards")
         request._body = _body(headers, fields, data, at)
     except ParseError as error:
-        error.request = Request.read(method, uri, _one_of_each(headers), b"")
+        if "Via" in fields:
+            error.request = Request.read(method, uri, _one_of_each(headers), b"")
         raise
     return request
 
@@ -150,7 +153,7 @@ def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Respon
     # Status-Line = SIP-Version SP Status-Code SP Reason-Phrase CRLF
     version, _, rest = start_line.partition(" ")
     status, _, reason = rest.partition(" ")
-    if version != "SIP/2.0":
+    if version.upper() != "SIP/2.0":
         raise _bad_version(version, start_line)
     if not _STATUS(status):
         raise ParseError("status is not 100 to 699", header="Status-Line", value=start_line)
@@ -185,15 +188,23 @@ def _body(headers: Headers, fields: Fields, data: bytes, at: int) -> bytes:
         return body
     wanted = len(body)
     if length != str(wanted):
-        if type(length) is not str:
-            raise ParseError("stands twice", header="Content-Length", value=length)
-        wanted = number(length, 2**32 - 1, "Content-Length")
+        wanted = content_length(fields)
         body = data[at : at + wanted]
         if len(body) < wanted:
             raise ParseError(f"says {wanted}, but {len(body)} octets are here", header="Content-Length")
     if data[at - 2] == 13:  # the sender's line breaks are CRLF, so what came may go out again as it is
         headers.wire = data if len(data) == at + wanted else data[: at + wanted]
     return body
+
+
+def content_length(fields: Fields) -> int:
+    """Return the Content-Length, which must stand there and once (§18.3, §20.14). Raises ParseError."""
+    text = fields.get("Content-Length")
+    if text is None:
+        raise ParseError("missing", header="Content-Length")
+    if type(text) is not str:
+        raise ParseError("stands twice", header="Content-Length", value=text)
+    return number(text, header="Content-Length")
 
 
 def _bad_start(start_line: str, headers: Headers) -> ParseError:

@@ -6,6 +6,7 @@ skip with one line where it is missing.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -82,13 +83,14 @@ def read(file: str) -> bytes:
 def forwarded(data: bytes) -> bytes:
     """What an element that changes nothing sends on: the octets as they came, up to the end of the body.
 
-    Line breaks before the start line go (§7.5), bare LFs become CRLF, a missing Content-Length is added at the end.
+    Line breaks before the start line go (§7.5), its version is in upper case (§7.1), bare LFs become CRLF, a missing Content-Length is added at the end.
     """
     data = data.lstrip(b"\r\n")
     first = data.index(b"\n")
     line_break = b"\r\n" if data[first - 1 : first] == b"\r" else b"\n"
     head, _, body = data.partition(line_break * 2)
     lines = head.split(line_break)
+    lines[0] = re.sub(rb"\bsip/2\.0(?= |$)", b"SIP/2.0", lines[0])
     for index, line in enumerate(lines):
         name, _, value = line.partition(b":")
         if name.strip().lower() in (b"content-length", b"l"):

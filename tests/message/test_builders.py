@@ -414,3 +414,21 @@ def test_branches_begin_with_the_cookie_and_differ():
 @pytest.mark.rfc("3261 8.1.1.4")
 def test_call_ids_differ():
     assert len({create_call_id() for _ in range(1000)}) == 1000
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+@pytest.mark.parametrize(
+    "to, answered",
+    [
+        ("<sip:b@c>;tag=", "<sip:b@c>;tag=x"),
+        ("<sip:b@c>;tag", "<sip:b@c>;tag=x"),
+        ("<sip:b@c>; Tag = ;a=1", "<sip:b@c>;a=1;tag=x"),
+        ("sip:b@c;tag=", "sip:b@c;tag=x"),
+        ("<sip:b@c;tag;lr>", "<sip:b@c;tag;lr>;tag=x"),
+        ("<sip:montag@c>", "<sip:montag@c>;tag=x"),
+    ],
+)
+def test_an_empty_to_tag_gives_way_to_ours(to, answered):
+    request = parse(corpus.message(f"To: {to}"))
+    request.use_to_tag("x")
+    assert [request.response(200).headers["To"], parse(request.answer(200)).headers["To"]] == [answered] * 2

@@ -301,8 +301,10 @@ def test_a_status_line_that_is_none_has_nobody_to_answer(start):
     assert error_of(corpus.message(start=start)).request is None
 
 
-def test_a_status_line_in_lower_case_has_nobody_to_answer():
-    assert error_of(corpus.message(start="sip/2.0 200 OK")).request is None
+@pytest.mark.rfc("3261 7.1")
+@pytest.mark.parametrize("start", ["sip/2.0 200 OK", "OPTIONS sip:a Sip/2.0"])
+def test_the_version_is_read_in_any_case_and_sent_in_upper_case(start):
+    assert bytes(parse(corpus.message(start=start))) == corpus.message(start=start.replace("sip/2", "SIP/2").replace("Sip/2", "SIP/2"))
 
 
 # ---- linear time

@@ -10,7 +10,7 @@ from ..errors import ParseError
 from .accelerator import c
 from .grammar import BLANKS, PLAIN_NAME_ADDR, QUOTED, TOKEN_CHARACTERS, is_token, quote, unquote
 from .parameters import EMPTY, Parameters
-from .uri import URI, parse_uri
+from .uri import URI, read_uri
 
 CACHED_ADDRESSES = 4096
 """Addresses that are remembered, less their tags: those of the same phones come again and again. The oldest go first."""
@@ -52,7 +52,7 @@ class NameAddr(NamedTuple):
             return cls._parse_any(text)
         quoted, tokens, uri, tail = match.groups()
         display = tokens.strip(BLANKS) if quoted is None else quoted
-        return tuple.__new__(cls, (parse_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
+        return tuple.__new__(cls, (read_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
 
     @classmethod
     def _parse_any(cls, text: str) -> NameAddr:

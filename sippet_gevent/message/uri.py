@@ -138,10 +138,13 @@ class URI(NamedTuple):
         return f"{self.scheme}:{user}{self.host}{port}{self.parameters}{self.headers}"
 
 
-@lru_cache(CACHED_URIS)
-def parse_uri(text: str) -> URI:
-    """URI.parse, remembering what it has read."""
+def read_uri(text: str) -> URI:
+    """Read a URI and remember nothing. Raises ParseError."""
     return plain(text) or _parse_any(text)
+
+
+parse_uri = lru_cache(CACHED_URIS)(read_uri)
+"""URI.parse, remembering what it has read."""
 
 
 def plain_in_python(text: str) -> URI | None:

@@ -25,15 +25,16 @@ _NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}").fullmatch
 
 
 def _extended(text: str) -> str:
+    # no error quotes the name: it is a part of credentials
     # ext-value = charset "'" [ language ] "'" value-chars (RFC 5987 §3.2.1)
     charset, _, rest = text.partition("'")
-    _, quote, octets = rest.partition("'")
-    if not quote or charset.upper() != "UTF-8":
-        raise ParseError("username* is not UTF-8''…", value=text)
+    _, apostrophe, octets = rest.partition("'")
+    if not apostrophe or charset.upper() != "UTF-8":
+        raise ParseError("username* is not UTF-8''…")
     try:
         return unquote_to_bytes(octets).decode()
     except UnicodeDecodeError as error:
-        raise ParseError("username* is not UTF-8", value=text) from error
+        raise ParseError("username* is not UTF-8") from error
 
 
 class _Scheme(NamedTuple):
@@ -83,9 +84,14 @@ class Challenge(_Scheme):
         return lowered(self.parameters.get("userhash") or "") == "true"
 
     def __str__(self) -> str:
+        # qop-options = "qop" EQUAL LDQUOT qop-value *("," qop-value) RDQUOT: in quotes even when it is one
+        qop = self.parameters.get("qop")
+        return self._written(self.parameters if qop is None else self.parameters.replace(qop=quote(qop)))
+
+    def _written(self, parameters: Parameters) -> str:
         if not is_token(self.scheme):
             raise InvalidValue(f"not an authentication scheme: {self.scheme!r}")
-        return f"{self.scheme} {self.parameters}"
+        return f"{self.scheme} {parameters}"
 
 
 class Credentials(Challenge):
@@ -102,7 +108,7 @@ class Credentials(Challenge):
         """The name, also when it came in another charset: `username*` (RFC 7616 §3.4). Raises ParseError."""
         plain, extended = self.parameters.get("username"), self.parameters.get("username*")
         if plain is not None and extended is not None:
-            raise ParseError("both username and username*", value=plain)
+            raise ParseError("both username and username*")
         return _extended(extended) if extended is not None else plain
 
     @property
@@ -110,6 +116,9 @@ class Credentials(Challenge):
         """The quality of protection chosen, `auth` or `auth-int`, or None (RFC 7616 §3.4)."""
         value: str | None = self.parameters.get("qop")
         return value
+
+    def __str__(self) -> str:
+        return self._written(self.parameters)
 
 
 _CHALLENGE = re.compile(rf"([{TOKEN_CHARACTERS}]+)(?:[ \t](.*))?", re.DOTALL).fullmatch

@@ -8,6 +8,7 @@ import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message.address import NameAddr
+from sippet_gevent.message.authentication import AuthParameters, Challenge
 from sippet_gevent.message.fields import HeaderFields
 from sippet_gevent.message.headers import Header
 from sippet_gevent.message.message import Request
@@ -676,6 +677,12 @@ def test_parameters_of_a_via_are_set_and_taken_away():
 def test_a_contact_has_the_gruus_that_a_registrar_gave_it():
     contact = read("Contact", '<sip:a@b>;pub-gruu="sip:c@d;gr=x";temp-gruu="sip:e@d;gr"')[0]
     assert (contact.pub_gruu, contact.temp_gruu) == ("sip:c@d;gr=x", "sip:e@d;gr")
+
+
+@pytest.mark.rfc("7616 3.3")
+def test_one_qop_of_a_challenge_is_quoted_as_several_are():
+    made = Challenge("Digest", AuthParameters(realm="a", qop="auth"))
+    assert str(made) == 'Digest realm="a", qop="auth"'
 
 
 @pytest.mark.rfc("5626 4.1")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import ParseError
 from .accelerator import c
-from .grammar import BLANKS, PLAIN_NAME_ADDR, QUOTED, TOKEN_CHARACTERS, is_token, quote, unquote
+from .grammar import BLANKS, PLAIN_NAME_ADDR, QUOTED, TOKEN_CHARACTERS, is_token, number, quote, unquote
 from .parameters import EMPTY, Parameters
 from .uri import URI, read_uri
+
+AnyNameAddr = TypeVar("AnyNameAddr", bound="NameAddr")
 
 CACHED_ADDRESSES = 4096
 """Addresses that are remembered, less their tags: those of the same phones come again and again. The oldest go first."""
@@ -108,6 +111,57 @@ class NameAddr(NamedTuple):
         uri = self.uri if isinstance(self.uri, URI) else URI.parse(self.uri)
         display = quote(self.display) + " " if self.display else ""
         return f"{display}<{uri}>{self.parameters}"
+
+    def with_params(self: AnyNameAddr, values: Mapping[str, object] | None = None, **named: object) -> AnyNameAddr:
+        """Return a copy with these header parameters set; None is a parameter without value."""
+        return self._replace(parameters=self.parameters.replace(values, **named))
+
+    def without_params(self: AnyNameAddr, *names: str) -> AnyNameAddr:
+        """Return a copy that lacks these header parameters."""
+        return self._replace(parameters=self.parameters.without(*names))
+
+    # What parameters of a Contact mean.
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds that the binding of a Contact lasts, or None (RFC 3261 §20.10). Raises ParseError."""
+        value = self.parameters.get("expires")
+        return None if value is None else number(value)
+
+    @property
+    def instance(self) -> str | None:
+        """The URN of a Contact's user agent, `urn:uuid:…` without brackets, or None (RFC 5626 §4.1)."""
+        value = self.parameters.get("+sip.instance")
+        return None if value is None else value.removeprefix("<").removesuffix(">")
+
+    @property
+    def reg_id(self) -> int | None:
+        """Which of its flows a user agent registers by a Contact, 1 to 2**31 - 1, or None (RFC 5626 §4.2). Raises ParseError."""
+        value = self.parameters.get("reg-id")
+        if value is None:
+            return None
+        found = number(value, 2**31 - 1)
+        if not found:
+            raise ParseError("reg-id is 0", value=value)
+        return found
+
+    @property
+    def methods(self) -> tuple[str, ...] | None:
+        """The methods that a Contact's user agent supports, or None when it does not say (RFC 3840 §10)."""
+        value = self.parameters.get("methods")
+        return None if value is None else tuple([method.strip(BLANKS) for method in value.split(",")])
+
+    @property
+    def pub_gruu(self) -> str | None:
+        """The public GRUU that a registrar gave to a Contact, or None (RFC 5627 §5.3)."""
+        value: str | None = self.parameters.get("pub-gruu")
+        return value
+
+    @property
+    def temp_gruu(self) -> str | None:
+        """The temporary GRUU that a registrar gave to a Contact, or None (RFC 5627 §5.3)."""
+        value: str | None = self.parameters.get("temp-gruu")
+        return value
 
 
 @lru_cache(CACHED_ADDRESSES)

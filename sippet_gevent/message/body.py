@@ -56,14 +56,15 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import InvalidValue, ParseError, excerpt
+from .extensions import ContentID as ContentID
 from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS, is_token, quote
 from .headers import ONE, Header, Headers
-from .identifiers import create_call_id, create_tag
+from .identifiers import create_tag
 from .message import Message, Request, Response
-from .parameters import Parameters, escape, unescape
+from .parameters import Parameters, unescape
 from .parser import parse
 from .scan import USUAL, Line
 from .sipfrag import Fragment, cut_head, describes, read_headers
@@ -137,43 +138,6 @@ _DECODERS: dict[str, Callable[[bytes], bytes]] = {
 _AS_IT_IS = ("7bit", "8bit", "binary")
 
 
-class ContentID(NamedTuple):
-    """The name of a part, unique within its message: `id-left@id-right`, without brackets (RFC 8262 §3.2)."""
-
-    id: str
-
-    @classmethod
-    def parse(cls, text: str) -> ContentID:
-        # msg-id = "<" id-left "@" id-right ">"
-        match = _CONTENT_ID(text)
-        if not match:
-            raise ParseError("not <left@right>", value=text)
-        return cls(match[1])
-
-    @classmethod
-    def create(cls, host: str = "content.invalid") -> ContentID:
-        """Return a new one: 128 random bits at `host`. Raises InvalidValue for a host that is none."""
-        made = cls(f"{create_call_id()}@{host}")
-        str(made)
-        return made
-
-    @property
-    def url(self) -> str:
-        """The `cid:` URL that points to the part (RFC 2392 §2), for a Refer-To or Geolocation."""
-        return "cid:" + escape(self.id, "@+$&=")
-
-    def __str__(self) -> str:
-        text = f"<{self.id}>"
-        if not _CONTENT_ID(text):
-            raise InvalidValue(f"not a Content-ID: {excerpt(self.id)}")
-        return text
-
-
-# id-left = dot-atom-text, id-right = dot-atom-text / no-fold-literal (RFC 5322 §3.6.4)
-_ATOMS = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*"
-_CONTENT_ID = re.compile(rf"<({_ATOMS}@(?:{_ATOMS}|\[[!-Z^-~]*\]))>").fullmatch
-
-
 def _bare(text: str) -> str:
     """Return a Content-ID without its brackets, whatever else it is: peers forget the brackets and the "@"."""
     text = text.strip(BLANKS)
@@ -194,7 +158,7 @@ class Part:
     content_description = Header("Content-Description", None, ONE, Text)  # RFC 2045 §8
     content_disposition = Message.content_disposition
     content_encoding = Message.content_encoding
-    content_id = Header("Content-ID", None, ONE, ContentID)  # RFC 8262
+    content_id = Message.content_id
     content_language = Message.content_language
     content_transfer_encoding = Header("Content-Transfer-Encoding", None, ONE, Token)  # RFC 2045 §6
     content_type = Message.content_type

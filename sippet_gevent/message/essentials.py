@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import ParseError
+from . import registry
 from .accelerator import c
 from .address import NameAddr
 from .grammar import split, unquote
@@ -20,9 +21,7 @@ from .uri import normal_host
 from .values import CallID, CSeq
 from .via import Via
 
-METHODS = frozenset(
-    "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()
-)
+METHODS = frozenset(registry.METHODS)
 """The methods that have an RFC: for these a wrong CSeq method is a mistake, for others the method is what is unknown."""
 
 NEEDED = ("From", "To", "Call-ID", "CSeq")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -136,6 +136,19 @@ class URI(NamedTuple):
             user = escape(self.user, _USER_ALLOWED) + password + "@"
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}:{user}{self.host}{port}{self.parameters}{self.headers}"
+
+    def with_params(self, values: Mapping[str, object] | None = None, **named: object) -> URI:
+        """Return a copy with these URI parameters set; None is a parameter without value.
+
+        Raises InvalidValue for a URI that is neither sip, sips nor tel: it has none.
+        """
+        if not self.is_sip and self.scheme != "tel":
+            raise InvalidValue(f"a {self.scheme} URI has no parameters")
+        return self._replace(parameters=self.parameters.replace(values, **named))
+
+    def without_params(self, *names: str) -> URI:
+        """Return a copy that lacks these URI parameters."""
+        return self._replace(parameters=self.parameters.without(*names))
 
 
 def read_uri(text: str) -> URI:

@@ -1,4 +1,8 @@
-"""Header values, RFC 3261 §20: immutable types that know their text, each with parse() and str(). Pure."""
+"""Header values, RFC 3261 §20: immutable types that know their text, each with parse() and str(). Pure.
+
+RAck (RFC 3262) and SessionExpires (RFC 4028) are here too; what the fields of other RFCs hold is in dialog_id.py,
+extensions.py, history.py, identity.py, private.py and referral.py.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,11 @@ from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
 from .accelerator import c
-from .grammar import BLANKS, NUMBER_DIGITS, QUOTED, TOKEN_CHARACTERS, is_quoted, is_token, number, quote, unquote
+from .grammar import BLANKS, NUMBER_DIGITS, TOKEN_CHARACTERS, is_quoted, is_token, number, quote, unquote
 from .parameters import EMPTY, Parameters
+from .uri import URI
+from .valued import Parameter, Reference, Word, lowered, qvalue, uri_in_brackets
+from .valued import Valued as Valued
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5: less than 2**31
 MAX_DELTA_SECONDS = 2**32 - 1  # RFC 3261 §20.19
@@ -121,37 +128,37 @@ class Text(str):
         return cls(text)
 
 
-class Valued(NamedTuple):
-    """A token, a quoted text or a <URI> with parameters: Accept-Language, Event, Reason, Alert-Info, Call-Info …"""
+class AlertInfo(Valued):
+    """A URI in brackets with parameters: what to ring with (RFC 3261 §20.4).
 
-    value: str
-    parameters: Parameters = EMPTY
+    alert-param = LAQUOT absoluteURI RAQUOT *( SEMI generic-param ), and what phones really send to choose a ring:
+    `Bellcore-dr3`, `<Bellcore-dr3>`, `info=alert-internal`. These can be read; `uri` raises ParseError for them.
+    """
 
-    @classmethod
-    def parse(cls, text: str) -> Valued:
-        if text.startswith("<"):
-            value, bracket, tail = text.partition(">")
-            if not bracket:
-                raise ParseError("angle bracket without its partner", value=text)
-            return cls(value + bracket, _tail(tail))
-        value, semicolon, tail = text.partition(";")
-        value = value.strip(BLANKS)
-        if not _is_valued(value):
-            raise ParseError("not a token, a quoted text or a <URI>", value=text)
-        return cls(value, Parameters.parse(semicolon + tail))
+    __slots__ = ()
 
-    def __str__(self) -> str:
-        if not _is_valued(self.value):
-            raise InvalidValue(f"not a token, a quoted text or a <URI>: {self.value!r}")
-        return f"{self.value}{self.parameters}"
+    @property
+    def uri(self) -> URI:
+        """The URI between the brackets. Raises ParseError when there is none."""
+        return uri_in_brackets(self.value)
 
 
-# A URI in brackets, a quoted text, a token, or what the field has in its place: anything without separators.
-_VALUED = re.compile(rf"<[^<>]*>|{QUOTED}|[^\s,;<](?:[^,;]*[^\s,;])?", re.DOTALL).fullmatch
+class CallInfo(Reference):
+    """A URI in brackets about the caller or callee, and what it is for (RFC 3261 §20.9)."""
+
+    __slots__ = ()
+    purpose = Parameter("purpose", lowered, "`icon`, `info`, `card` or another word, in lower case.")
 
 
-def _is_valued(text: str) -> bool:
-    return bool(_VALUED(text)) and (text[0] != '"' or bool(is_quoted(text)))
+class ContentDisposition(Word):
+    """What the body is for, `session` or `render` or another word, and what to do when it is not understood (§20.11)."""
+
+    __slots__ = ()
+
+    @property
+    def handling(self) -> str:
+        """`optional` or `required`, which it is when nothing is said; in lower case."""
+        return lowered(self.parameters.get("handling") or "required")
 
 
 def _tail(text: str) -> Parameters:
@@ -178,6 +185,17 @@ class MediaType(NamedTuple):
         """`type/subtype`."""
         return f"{self.type}/{self.subtype}"
 
+    @property
+    def charset(self) -> str | None:
+        """The charset parameter in lower case, or None (RFC 3261 §7.4.1 takes UTF-8 then)."""
+        return lowered(self.parameters.get("charset") or "") or None
+
+    @property
+    def boundary(self) -> str | None:
+        """The boundary of a multipart, or None (RFC 2046 §5.1.1)."""
+        value: str | None = self.parameters.get("boundary")
+        return value
+
     def __str__(self) -> str:
         if not (is_token(self.type) and is_token(self.subtype)):
             raise InvalidValue(f"not a media type: {self.name!r}")
@@ -194,12 +212,42 @@ def _media_type(text: str) -> MediaType:
     return MediaType(major, minor, Parameters.parse(semicolon + tail))
 
 
+class MediaRange(MediaType):
+    """A media type that may be `*/*` or `text/*`, with a q: Accept (RFC 3261 §20.1)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> MediaRange:
+        # media-range = ( "*/*" / ( m-type SLASH "*" ) / ( m-type SLASH m-subtype ) ) *( SEMI m-parameter )
+        found = cls._make(_media_type(text))
+        if found.type == "*" != found.subtype:
+            raise ParseError("not a media range", value=text)
+        return found
+
+    @property
+    def q(self) -> float:
+        """How much it is wanted, 0.0 to 1.0, which it is when nothing is said. Raises ParseError."""
+        text = self.parameters.get("q")
+        return 1.0 if text is None else qvalue(text)
+
+    def includes(self, media: MediaType) -> bool:
+        """True when this range has `media` in it; parameters are not compared."""
+        return self.type in ("*", media.type) and self.subtype in ("*", media.subtype)
+
+
 class RetryAfter(NamedTuple):
     """Seconds, with a comment and parameters (RFC 3261 §20.33)."""
 
     seconds: int
     comment: str = ""
     parameters: Parameters = EMPTY
+
+    @property
+    def duration(self) -> int | None:
+        """For how many seconds the peer can be reached then, or None. Raises ParseError."""
+        text = self.parameters.get("duration")
+        return None if text is None else number(text)
 
     @classmethod
     def parse(cls, text: str) -> RetryAfter:
@@ -345,10 +393,19 @@ _RACK = re.compile(rf"([0-9]+)[ \t]+([0-9]+)[ \t]+([{TOKEN_CHARACTERS}]+)").full
 
 
 class SessionExpires(NamedTuple):
-    """Seconds and parameters, refresher among them (RFC 4028 §4)."""
+    """Seconds and parameters: Session-Expires, Min-SE (RFC 4028 §4, §5)."""
 
     seconds: int
     parameters: Parameters = EMPTY
+
+    @property
+    def refresher(self) -> str | None:
+        """`uac` or `uas`, in lower case, or None while nobody is chosen. Raises ParseError."""
+        # refresher-param = "refresher" EQUAL ("uas" / "uac")
+        text: str | None = self.parameters.get("refresher")
+        if text is not None and text.lower() not in ("uac", "uas"):
+            raise ParseError("refresher is neither uac nor uas", value=text)
+        return text and text.lower()
 
     @classmethod
     def parse(cls, text: str) -> SessionExpires:

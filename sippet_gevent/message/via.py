@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -77,6 +78,25 @@ class Via(NamedTuple):
             raise InvalidValue(f"not a Via sent-by: {self.transport!r} {self.host!r} {self.port!r}")
         return f"SIP/2.0/{self.transport} {self.sent_by}{self.parameters}"
 
+    @property
+    def ttl(self) -> int | None:
+        """Hops that a multicast request may go, 0 to 255, or None (RFC 3261 §20.42). Raises ParseError."""
+        value = self.parameters.get("ttl")
+        return None if value is None else number(value, 255)
+
+    @property
+    def maddr(self) -> str | None:
+        """The host to answer to in place of the sender, or None (RFC 3261 §18.2.2)."""
+        value: str | None = self.parameters.get("maddr")
+        return value
+
+    def with_params(self, values: Mapping[str, object] | None = None, **named: object) -> Via:
+        """Return a copy with these parameters set; None is a parameter without value."""
+        return self._replace(parameters=self.parameters.replace(values, **named))
+
+    def without_params(self, *names: str) -> Via:
+        """Return a copy that lacks these parameters."""
+        return self._replace(parameters=self.parameters.without(*names))
 
 Pairs = tuple[tuple[str, "str | None"], ...]
 

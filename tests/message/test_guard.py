@@ -9,14 +9,22 @@ from hypothesis import strategies as st
 from sippet_gevent.errors import InvalidValue, ParseError, Reject
 from sippet_gevent.message.address import NameAddr
 from sippet_gevent.message.authentication import AuthParameters, Challenge
+from sippet_gevent.message.dialog_id import Replaces, SessionID
+from sippet_gevent.message.extensions import AlertMsgError, ContentID, PolicyID, ResourcePriority, UserToUser
 from sippet_gevent.message.headers import ONE, ROWS, Header
+from sippet_gevent.message.history import HistoryInfo
+from sippet_gevent.message.identity import Identity, Privacy
 from sippet_gevent.message.message import Message, Request, Response
 from sippet_gevent.message.parameters import Parameters, URIHeaders, URIParameters
 from sippet_gevent.message.parser import parse
+from sippet_gevent.message.private import LAES, ChargingVector, LAESParameters, ResponseSource
 from sippet_gevent.message.uri import URI
+from sippet_gevent.message.valued import LinkParameters
 from sippet_gevent.message.values import (
     CallID,
+    CallInfo,
     CSeq,
+    MediaRange,
     MediaType,
     RAck,
     RetryAfter,
@@ -50,6 +58,16 @@ LIKELY = {
     "retry_after": "1 (x);y=1",
     "route": "<sip:a@b;lr>", "rseq": "1", "session_expires": "1", "timestamp": "1", "to": "sip:a@b",
     "via": "SIP/2.0/UDP a;branch=1", "warning": '301 a "b"',
+    "accept_contact": '*;x="y"', "alert_info": "<http://a>;x=y", "alertmsg_error": '100;message="x"', "content_id": "<a@b>",
+    "event": "a.b;id=1", "feature_caps": '*;+x="y"', "geolocation": "<cid:a@b>", "geolocation_error": '100;code="x"',
+    "identity": "..a;info=<http://a>", "identity_info": "<http://a>", "join": "a;to-tag=1;from-tag=2",
+    "p_asserted_service": "urn:urn-7:a", "p_charging_function_addresses": 'ccf="a"', "p_charging_vector": 'icid-value="a"',
+    "p_dcs_billing_info": "1/1@a;charge=\"sip:a\"", "p_dcs_laes": "a:1;content=b:2", "p_dcs_redirect": '"sip:a";count=1',
+    "p_refused_uri_list": "<sip:a>;members=<cid:a@b>", "p_user_database": "<aaa://a>", "p_visited_network_id": '"a b";x=y',
+    "policy_contact": "<sip:a>;alt-uri=b", "policy_id": "sip:a;token=b", "privacy": "id;user", "refer_events_at": "<sip:a>",
+    "refer_sub": "true;x=y", "replaces": "a;to-tag=1;from-tag=2", "resource_priority": "a.b", "response_source": "fe=<urn:a>",
+    "session_id": f"{'0' * 32};remote={'1' * 32}", "target_dialog": "a;local-tag=1;remote-tag=2",
+    "trigger_consent": 'sip:a;target-uri="sip:b"', "user_to_user": '"a";encoding=x',
 }  # fmt: skip
 
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -279,6 +297,21 @@ TYPED = {
     "warning": made(Warning, st.integers(-1, 1000), ANY_TEXT, ANY_TEXT),
     "rack": made(RAck, st.integers(-1, 2**32), st.integers(-1, 2**31), ANY_TEXT),
     "session_expires": made(SessionExpires, st.just(90), PARAMETERS),
+    "accept": made(MediaRange, ANY_TEXT, ANY_TEXT, PARAMETERS),
+    "alertmsg_error": made(AlertMsgError, st.one_of(st.integers(-1, 1000), ANY_TEXT), PARAMETERS),
+    "call_info": made(CallInfo, URIS, PARAMETERS),
+    "content_id": made(ContentID, ANY_TEXT),
+    "history_info": made(HistoryInfo, URIS, ANY_TEXT, PARAMETERS),
+    "identity": made(Identity, ANY_TEXT, made(LinkParameters, PAIRS)),
+    "p_charging_vector": made(ChargingVector, made(Parameters, PAIRS.map(lambda pairs: [("icid-value", "1"), *pairs]))),
+    "p_dcs_laes": made(LAES, HOSTS, made(LAESParameters, PAIRS.map(lambda pairs: [*pairs, ("content", "a:1")]))),
+    "policy_id": made(PolicyID, URIS, PARAMETERS),
+    "privacy": st.lists(ANY_TEXT, max_size=3).map(Privacy),
+    "replaces": made(Replaces, ANY_TEXT, made(Parameters, PAIRS.map(lambda pairs: [("to-tag", "1"), ("from-tag", "2"), *pairs]))),
+    "resource_priority": made(ResourcePriority, ANY_TEXT, ANY_TEXT),
+    "response_source": made(ResponseSource, made(LinkParameters, PAIRS.map(lambda pairs: [*pairs, ("fe", "<urn:a>")]))),
+    "session_id": made(SessionID, st.one_of(st.just("0" * 32), ANY_TEXT), PARAMETERS),
+    "user_to_user": made(UserToUser, ANY_TEXT, PARAMETERS),
     "call_id": ANY_TEXT.map(CallID),
     "priority": ANY_TEXT.map(Token),
     "subject": ANY_TEXT.map(Text),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message.address import STAR, Contact, NameAddr
-from sippet_gevent.message.authentication import AuthParameters, Challenge
+from sippet_gevent.message.authentication import AuthParameters, Challenge, Credentials
 from sippet_gevent.message.grammar import number, quote, split, unquote
 from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.uri import URI
@@ -220,7 +220,7 @@ def test_a_challenge_quotes_what_the_grammar_quotes():
 
 @pytest.mark.rfc("3261 25.1")
 def test_credentials_quote_what_the_grammar_quotes():
-    credentials = Challenge(
+    credentials = Credentials(
         "Digest",
         AuthParameters(username="bob", uri="sip:a@b", response="0" * 32, cnonce="0a", nc="00000001", qop="auth", algorithm="MD5"),
     )

@@ -61,7 +61,14 @@ class Challenge(_Scheme):
         match = _CHALLENGE(text)
         if not match:
             raise ParseError("credentials without a scheme", value=text)
-        return cls(match[1], AuthParameters.parse((match[2] or "").strip(BLANKS)))
+        rest = (match[2] or "").strip(BLANKS)
+        return cls(match[1], AuthParameters.of(((rest, None),)) if _TOKEN68(rest) else AuthParameters.parse(rest))
+
+    @property
+    def token68(self) -> str | None:
+        """What stands in place of parameters with schemes like Bearer and Basic, or None (RFC 7235 §2.1, RFC 8898 §4)."""
+        pairs = self.parameters.pairs
+        return pairs[0][0] if len(pairs) == 1 and pairs[0][1] is None else None
 
     @property
     def qop(self) -> Any:
@@ -121,6 +128,8 @@ class Credentials(Challenge):
         return self._written(self.parameters)
 
 
+# token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*").fullmatch
 _CHALLENGE = re.compile(rf"([{TOKEN_CHARACTERS}]+)(?:[ \t](.*))?", re.DOTALL).fullmatch
 
 # Always quoted, token or not (RFC 3261 §25.1, RFC 8760 §2.6); qop is so in a challenge and is not in credentials.

@@ -709,3 +709,14 @@ def test_64_kib_of_a_field_are_read_or_refused_in_linear_time(name):
             else:
                 slow.append((text[:20], took))
     assert not slow
+
+
+@pytest.mark.rfc("8898 4")
+@pytest.mark.parametrize("text", ["Bearer eyJhbGciOiJSUzI1NiJ9.e30.ab-_/+==", "Basic dXNlcjpwdw==", "Bearer abc"])
+def test_credentials_of_one_token_are_read_and_written(text):
+    request = Request("REGISTER", "sip:example.com", authorization=text)
+    assert (request.authorization[0].token68, str(request.authorization[0])) == (text.split()[1], text)
+
+
+def test_credentials_with_parameters_are_no_token():
+    assert Request("REGISTER", "sip:a", authorization='Digest realm="a"').authorization[0].token68 is None

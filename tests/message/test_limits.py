@@ -429,8 +429,8 @@ SECRET = "c2VjcmV0"
 @pytest.mark.parametrize(
     "lines",
     [
-        f"Authorization: Basic {SECRET}==",
-        f"Proxy-Authorization: Digest {SECRET}==",
+        f"Authorization: Basic {SECRET}==?",
+        f"Proxy-Authorization: Digest {SECRET}==?",
         f"a b: c\r\nAuthorization: Basic {SECRET}",
         f"Authorization: Basic\r {SECRET}",
         f"X: a\rAuthorization: Basic {SECRET}",
@@ -447,7 +447,7 @@ def test_no_error_quotes_credentials(lines):
     assert SECRET not in f"{raised.value} {raised.value!r}"
 
 
-@pytest.mark.parametrize("text", [f"Basic {SECRET}==", f"Basic {SECRET}\r\nX: y", f"{SECRET}\0"])
+@pytest.mark.parametrize("text", [f"Basic {SECRET}==?", f"Basic {SECRET}\r\nX: y", f"{SECRET}\0"])
 def test_no_refused_value_quotes_credentials(text):
     with pytest.raises(InvalidValue) as raised:
         Request("OPTIONS", "sip:a@b", authorization=text)

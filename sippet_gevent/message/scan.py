@@ -69,7 +69,7 @@ def canonical(name: str) -> str:
         found = NAMES.get(name.lower()) or "-".join([part[:1].upper() + part[1:].lower() for part in name.split("-")])
         if len(_spelled) < CACHED_NAMES:
             _spelled[name] = found
-            if name == found:
+            if name == found and is_token(name):  # whoever looks up a name may ask for any text
                 _USUAL_NAMES.add(name)
     return found
 

@@ -231,7 +231,7 @@ def _parse_sip(scheme: str, rest: str, text: str) -> URI:
         match[1],
         port,
         URIParameters.parse(parameters) if semicolon and parameters else NO_URI_PARAMETERS,
-        URIHeaders.parse(headers) if question and headers else NO_URI_HEADERS,
+        URIHeaders.parse(question + headers) if headers else NO_URI_HEADERS,
         password,
     )
 

@@ -6,7 +6,7 @@ skip with one line where it is missing.
 
 from __future__ import annotations
 
-import re
+import itertools
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -83,18 +83,22 @@ def read(file: str) -> bytes:
 def forwarded(data: bytes) -> bytes:
     """What an element that changes nothing sends on: the octets as they came, up to the end of the body.
 
-    Line breaks before the start line go (§7.5), its version is in upper case (§7.1), bare LFs become CRLF, a missing Content-Length is added at the end.
+    Line breaks before the start line go (§7.5), its version is in upper case (§7.1), bare LFs become CRLF, a missing
+    Content-Length is added at the end.
     """
     data = data.lstrip(b"\r\n")
     first = data.index(b"\n")
     line_break = b"\r\n" if data[first - 1 : first] == b"\r" else b"\n"
     head, _, body = data.partition(line_break * 2)
     lines = head.split(line_break)
-    lines[0] = re.sub(rb"\bsip/2\.0(?= |$)", b"SIP/2.0", lines[0])
+    words = lines[0].split(b" ")
+    version = 0 if words[0].upper() == b"SIP/2.0" else -1
+    words[version] = words[version].upper()
+    lines[0] = b" ".join(words)
     for index, line in enumerate(lines):
         name, _, value = line.partition(b":")
-        if name.strip().lower() in (b"content-length", b"l"):
-            folds = [part for part in lines[index + 1 : index + 2] if part[:1] in (b" ", b"\t")]
+        if name.rstrip(b" \t").lower() in (b"content-length", b"l"):
+            folds = itertools.takewhile(lambda part: part[:1] in (b" ", b"\t"), lines[index + 1 :])
             body = body[: int(b"".join([value, *folds]))]
             break
     else:

@@ -400,3 +400,10 @@ def test_bare_answer_is_the_response_without_the_detour(to, method, status):
     )
     request = parse(data.encode("utf-8", "surrogateescape"))
     assert request.answer(status) == bytes(request.response(status))
+
+
+def test_looking_up_a_name_that_is_none_lets_no_line_of_that_name_in():
+    data = corpus.message("X y: 1")
+    assert "X y" not in parse(corpus.OPTIONS).headers
+    with pytest.raises(ParseError, match="header name is not a token"):
+        python.scan(data, 256, 8192)

@@ -343,3 +343,10 @@ def test_any_text_is_a_uri_or_a_parse_error(text):
 
 def test_the_cache_of_uris_is_bounded():
     assert parse_uri.cache_info().maxsize == CACHED_URIS
+
+
+@pytest.mark.rfc("3261 25.1")
+@pytest.mark.parametrize("text", ["sip:a@b??x=1", "sip:a@b???x", "sip:a@b?/?=1&?y=2"])
+def test_question_mark_may_stand_in_the_name_of_a_header(text):
+    uri = URI.parse(text)
+    assert (str(uri), URI.parse(str(uri)), text.partition("?")[2][0] in next(iter(uri.headers))) == (text, uri, True)

@@ -16,12 +16,12 @@ from typing import Any
 import gevent
 import pytest
 
-from .clock import VirtualClock
-from .core.uac import ClientTransaction
-from .core.uas import CoreFunction
-from .message.message import Request, Response
-from .stack import Stack
-from .transport.memory import Carried, MemoryTransport, Network
+from ..clock import VirtualClock
+from ..core.uac import ClientTransaction
+from ..core.uas import CoreFunction
+from ..message.message import Request, Response
+from ..stack import Stack
+from ..transport.memory import Carried, MemoryTransport, Network
 
 CLIENT = "10.0.0.100"
 SERVER = "10.0.0.1"

@@ -54,6 +54,7 @@ except ImportError as error:
     raise ImportError("these strategies need Hypothesis: pip install 'sippet-gevent[test]'") from error
 
 from .damage import DAMAGES
+from .samples import SAMPLES
 
 METHODS = "INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK SUBSCRIBE NOTIFY PUBLISH INFO REFER MESSAGE UPDATE".split()
 NEEDED = ("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length")
@@ -258,6 +259,15 @@ VALUES: dict[Any, SearchStrategy[Any]] = {
     Date: _DATES,
 }
 """The type in a header's row to the strategy of one value. For a type of yours that draws badly by its shape, add one."""
+
+
+def _sampled(kind: Any, texts: Iterable[str]) -> SearchStrategy[Any]:
+    """Draw one of these values, as it is or with further parameters, where its type takes them."""
+    spelled = st.builds("{0}{1}".format, st.sampled_from(list(texts)), st.just("") | parameters().map(str))
+    return spelled.filter(lambda drawn: _is_read(kind.parse, drawn)).map(kind.parse)
+
+
+VALUES.update({ROWS[name].type: _sampled(ROWS[name].type, texts) for name, texts in SAMPLES.items()})
 
 
 def value_of(kind: Any) -> SearchStrategy[Any]:

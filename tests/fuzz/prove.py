@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SECONDS = 40
+SECONDS = 90
 """Time in which a mistake must be found."""
 
 

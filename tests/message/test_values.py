@@ -155,6 +155,7 @@ BROKEN = [
     (Valued, ["", ";x", "<http://a", "<http://a> x", "<a>b;c", "a;", "a;b c"]),
     (MediaType, ["", "text", "text/", "/html", "te xt/html", "text/html/x", "text/html;", "text/html;q"[:-1]]),
     (Challenge,
+    ["", "=", 'Digest realm="', "Digest a b=c", 'Digest realm="x" nonce="y"', "Digest ,"]),
     (RetryAfter, ["", "soon", "5 (", "5 (a", "5 (a) b", "5 (a\\)", "-5", "5;"]),
     (Timestamp, ["", ".", "-1", "1e5", "1 2 3", "1\xa02", "١"]),
     (Warning, ["", "301", "301 a", "301 a b", '301 a "b', '301 a "b" c', '30 a "b"', '3010 a "b"', '301 "b"', '301 a "b\\"']),

@@ -29,10 +29,14 @@ from .errors import (
     TransportError,
 )
 from .limits import Limits
+from .message import sdp
 from .message.address import NameAddr
+from .message.body import Part, multipart
+from .message.framer import Framer
 from .message.headers import Header
 from .message.message import Request, Response, register_header
 from .message.parser import implementation
+from .message.sipfrag import Fragment
 from .message.uri import URI
 from .message.via import Via
 from .stack import Stack
@@ -59,6 +63,11 @@ __all__ = [
     "Via",
     "Header",
     "register_header",
+    "Part",
+    "multipart",
+    "Fragment",
+    "sdp",
+    "Framer",
     "implementation",
     # transaction
     "Timers",

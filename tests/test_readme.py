@@ -190,13 +190,14 @@ def test_ladder_is_what_a_failed_test_shows(sip):
 
 def test_map_names_every_file_of_the_package_where_it_is():
     lines = README.split("```\nsippet_gevent/\n")[1].split("```")[0].splitlines()
-    named, folder = set(), ""
+    named, folders = set(), []
     for line in lines:
         branch, name = re.match(r"([│├└─ ]*)(\S+)", line).groups()
+        folders = folders[: len(branch) // 4 - 1]
         if name.endswith("/"):
-            folder = name
+            folders.append(name)
             continue
-        named.add((folder if branch.startswith("│") else "") + name)
+        named.add("".join(folders) + name)
         assert len(line.split(name, 1)[1]) > 12 or name == "__init__.py", f"{line}: says nothing"
     there = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.suffix in (".py", ".c", ".typed")}
     assert named == there

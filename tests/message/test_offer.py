@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError
-from sippet_gevent.message.offer import (
+from sippet_gevent.message.sdp import (
+    DIRECTIONS,
+    SDP,
+    Attribute,
+    Bandwidth,
+    Connection,
+    MediaDescription,
+    Origin,
+)
+from sippet_gevent.message.sdp.offer import (
     G722,
     G729,
     OPUS,
@@ -29,15 +38,6 @@ from sippet_gevent.message.offer import (
     modify,
     remove_stream,
     resume,
-)
-from sippet_gevent.message.sdp import (
-    DIRECTIONS,
-    SDP,
-    Attribute,
-    Bandwidth,
-    Connection,
-    MediaDescription,
-    Origin,
 )
 
 

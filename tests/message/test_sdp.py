@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import sdp as module
-from sippet_gevent.message.offer import G722, OPUS, PCMA, PCMU, TELEPHONE_EVENT, MediaStream, answer, check_answer
 from sippet_gevent.message.sdp import (
     FORMATS,
     LINES,
@@ -32,6 +31,7 @@ from sippet_gevent.message.sdp import (
     RTPMap,
     Time,
 )
+from sippet_gevent.message.sdp.offer import G722, OPUS, PCMA, PCMU, TELEPHONE_EVENT, MediaStream, answer, check_answer
 
 from . import corpus
 

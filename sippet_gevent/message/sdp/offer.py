@@ -13,22 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from ..errors import InvalidValue, ParseError
-from .sdp import (
-    DIRECTIONS,
-    INACTIVE,
-    RECVONLY,
-    SDP,
-    SENDONLY,
-    SENDRECV,
-    STATIC_PAYLOAD_TYPES,
-    Attribute,
-    Bandwidth,
-    Connection,
-    MediaDescription,
-    Origin,
-    RTPMap,
-)
+from ...errors import InvalidValue, ParseError
+from .description import SDP
+from .grammar import DIRECTIONS, INACTIVE, RECVONLY, SENDONLY, SENDRECV
+from .media import MediaDescription
+from .values import STATIC_PAYLOAD_TYPES, Attribute, Bandwidth, Connection, Origin, RTPMap
 
 DYNAMIC_PAYLOAD_TYPES = range(96, 128)
 """Payload types that mean what a=rtpmap says (RFC 3551 §3)."""

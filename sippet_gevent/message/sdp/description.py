@@ -1,0 +1,312 @@
+"""SDP: a whole session description, RFC 8866 §5. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ...errors import InvalidValue, ParseError, excerpt
+from ..grammar import BLANKS
+from .grammar import CRLF, DIRECTIONS, LINES, MEDIA_DESCRIPTIONS, SENDRECV, TIMES, T, integer
+from .media import MediaDescription, checked_direction
+from .section import FREE_TEXT, Section, bandwidth_of, connection_of
+from .values import Adjustment, Attribute, Bandwidth, Connection, Line, Origin, Repeat, Time
+
+# What stands in a line when it is looked at first.
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "v": lambda text: integer(text.strip(BLANKS), 0),  # §5.1: version 0 is all there is
+    "o": Origin.parse,
+    "c": Connection.parse,
+    "b": bandwidth_of,
+    "t": Time.parse,
+    "r": Repeat.parse,
+    "z": Adjustment.parse_all,
+}
+_ONCE = "vos"  # a second one begins another description
+_MEDIA_CHECKS = "cb"
+
+
+class SDP(Section):
+    """A session description (§5): the session's lines, and `media`, the media descriptions.
+
+    Mutable: to change a field, assign it. `str(sdp)` and `bytes(sdp)` are what goes on the wire.
+    """
+
+    __slots__ = ("_end", "_media")
+    _order = "vosiuepcbtrzka"
+
+    def __init__(self, lines: Iterable[Line], media: Iterable[MediaDescription] = (), end: str = CRLF) -> None:
+        super().__init__(lines)
+        self._end = end
+        self._media: tuple[MediaDescription, ...] = ()
+        self._adopt(media)
+
+    @classmethod
+    def parse(cls, text: bytes | str) -> SDP:
+        """Read a description. Raises ParseError, which names the line by number and type."""
+        lines = _cut(text)
+        starts = [index for index, line in enumerate(lines) if line.type == "m"]
+        if len(starts) > MEDIA_DESCRIPTIONS:
+            raise ParseError(f"over {MEDIA_DESCRIPTIONS} media descriptions", header="SDP")
+        session = lines[: starts[0]] if starts else lines
+        if sum(1 for line in session if line.type and line.type in "trz") > TIMES:
+            raise ParseError(f"over {TIMES} lines of times", header="SDP")
+        seen = ""
+        for line in session:
+            kind = line.type
+            if not kind:
+                continue
+            if not seen and kind != "v":
+                raise line.error("a description begins with v=")
+            if kind in seen and kind in _ONCE:
+                raise line.error(f"{kind}= stands twice")
+            if kind == "r" and "t" not in seen:
+                raise line.error("r= before t=")
+            if kind in _CHECKS:
+                line.read(_CHECKS[kind])
+            if kind not in seen:
+                seen += kind
+        for kind in "vo":
+            if kind not in seen:
+                raise ParseError(f"{kind}= is missing", header="SDP")
+        end = next((line.end for line in lines if line.end), CRLF)
+        media = []
+        for start, stop in zip(starts, [*starts[1:], len(lines)]):
+            for line in lines[start + 1 : stop]:
+                if line.type and line.type in _ONCE:
+                    raise line.error(f"{line.type}= behind m=: two descriptions in one")
+                if line.type and line.type in _MEDIA_CHECKS:
+                    line.read(_CHECKS[line.type])
+            media.append(MediaDescription(lines[start:stop]))
+        return cls(session, media, end)
+
+    @classmethod
+    def make(
+        cls,
+        address: Connection | str | None = None,
+        media: Iterable[MediaDescription] = (),
+        *,
+        origin: Origin | None = None,
+        name: str = "-",
+        information: str | None = None,
+        uri: str | None = None,
+        emails: Iterable[str] = (),
+        phones: Iterable[str] = (),
+        bandwidths: Iterable[Bandwidth] = (),
+        times: Iterable[Time] = (Time(),),
+        attributes: Iterable[Attribute] = (),
+    ) -> SDP:
+        """Make a description. `address` is the session's c= line, and without an `origin` the o= line's. Raises InvalidValue."""
+        connection = connection_of(address)
+        if origin is None:
+            if connection is None:
+                raise InvalidValue("a description wants an origin, or an address to make one of")
+            origin = Origin.make(connection.address)
+        made = cls([Line("v", "0"), Line("o", str(origin)), Line("s", FREE_TEXT["s"](name)), Line("t", "0 0")])
+        made.times = tuple(times)
+        made.information = information
+        made.uri = uri
+        made.emails = tuple(emails)
+        made.phones = tuple(phones)
+        made.connection = connection
+        made.bandwidths = tuple(bandwidths)
+        for attribute in attributes:
+            made.attributes.add(*attribute)
+        made.media = tuple(media)
+        if connection is None and not all(section.connections for section in made.media):
+            raise InvalidValue("c= stands in the session's part or in every media description (RFC 8866 §5.7)")
+        return made
+
+    def copy(self) -> SDP:
+        """Return an equal description that can be changed without changing this one."""
+        return SDP(self._lines, self._media, self._end)
+
+    def _adopt(self, media: Iterable[MediaDescription]) -> None:
+        own: list[MediaDescription] = []
+        taken: set[int] = set()
+        for section in media:
+            if (section._session is not None and section._session is not self) or id(section) in taken:
+                section = section.copy()  # what stands in two places must not change in both
+            section._session = self
+            taken.add(id(section))
+            own.append(section)
+        self._media = tuple(own)
+
+    @property
+    def version(self) -> int:
+        """The protocol version, 0 (§5.1)."""
+        return 0
+
+    @property
+    def origin(self) -> Origin:
+        """The o= line (§5.2)."""
+        return self._get("o")[0].read(Origin.parse)
+
+    @origin.setter
+    def origin(self, value: Origin) -> None:
+        self._put_one("o", _present(value, "o="), Origin.parse)
+
+    @property
+    def name(self) -> str:
+        """The s= line (§5.3); "" where it is empty or missing. Assigned, it may be " " or "-", not ""."""
+        lines = self._get("s")
+        return lines[0].value if lines else ""
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._put_one("s", FREE_TEXT["s"](value), str)
+
+    @property
+    def uri(self) -> str | None:
+        """The u= line (§5.5), or None."""
+        lines = self._get("u")
+        return lines[0].value if lines else None
+
+    @uri.setter
+    def uri(self, value: str | None) -> None:
+        self._put_one("u", None if value is None else FREE_TEXT["u"](value), str)
+
+    @property
+    def emails(self) -> tuple[str, ...]:
+        """The e= lines (§5.6)."""
+        return tuple(line.value for line in self._get("e"))
+
+    @emails.setter
+    def emails(self, values: Iterable[str]) -> None:
+        self._put_all("e", [FREE_TEXT["e"](value) for value in values], str)
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        """The p= lines (§5.6)."""
+        return tuple(line.value for line in self._get("p"))
+
+    @phones.setter
+    def phones(self, values: Iterable[str]) -> None:
+        self._put_all("p", [FREE_TEXT["p"](value) for value in values], str)
+
+    @property
+    def connection(self) -> Connection | None:
+        """The session's c= line (§5.7), or None. An address as text may be assigned."""
+        lines = self._get("c")
+        return lines[0].read(Connection.parse) if lines else None
+
+    @connection.setter
+    def connection(self, value: Connection | str | None) -> None:
+        self._put_one("c", connection_of(value), Connection.parse)
+
+    def _time_groups(self) -> list[tuple[Time, list[Line]]]:
+        groups: list[tuple[Time, list[Line]]] = []
+        for line in self._lines:
+            if line.type == "t":
+                groups.append((line.read(Time.parse), [line]))
+            elif line.type and line.type in "rz" and groups:
+                time, lines = groups[-1]
+                if line.type == "r":
+                    time = time._replace(repeats=(*time.repeats, line.read(Repeat.parse)))
+                else:
+                    time = time._replace(adjustments=(*time.adjustments, *line.read(Adjustment.parse_all)))
+                groups[-1] = (time, [*lines, line])
+        return groups
+
+    @property
+    def times(self) -> tuple[Time, ...]:
+        """The time descriptions (§5.9); one of `0 0` where there is none."""
+        return tuple(time for time, _ in self._time_groups()) or (Time(),)
+
+    @times.setter
+    def times(self, values: Iterable[Time]) -> None:
+        known = dict(reversed(self._time_groups()))
+        lines = [line for time in values for line in known.get(time) or time._lines()]
+        if not lines:
+            raise InvalidValue("a description has one t= line at least")
+        self._put("trz", lines)
+
+    def _copy_times(self, other: SDP) -> None:
+        """Take the t=, r= and z= lines of another description as they are written (RFC 3264 §6)."""
+        if self.times != other.times:
+            lines = [Line(line.type, line.value) for _, group in other._time_groups() for line in group]
+            self._put("trz", lines or [Line("t", "0 0")])
+
+    @property
+    def direction(self) -> str:
+        """The direction attribute of the session, which holds for streams without one; "sendrecv" by default (§6.7)."""
+        lines = self._get("direction")
+        return Attribute.parse(lines[0].value).name if lines else SENDRECV
+
+    @direction.setter
+    def direction(self, value: str) -> None:
+        if checked_direction(value) != self.direction:
+            self._put_attribute(DIRECTIONS, Attribute(value))
+
+    @property
+    def media(self) -> tuple[MediaDescription, ...]:
+        """The media descriptions. To add one assign `(*sdp.media, new)`; one that belongs to another description is copied."""
+        return self._media
+
+    @media.setter
+    def media(self, values: Iterable[MediaDescription]) -> None:
+        values = tuple(values)
+        if len(values) > MEDIA_DESCRIPTIONS:
+            raise InvalidValue(f"a description has {MEDIA_DESCRIPTIONS} media descriptions at most")
+        self._adopt(values)
+
+    @property
+    def is_hold(self) -> bool:
+        """True when all streams that are not disabled are on hold: "held SDP" (RFC 3264 §8.4)."""
+        live = [section for section in self._media if not section.is_disabled]
+        return bool(live) and all(section.is_hold for section in live)
+
+    def __str__(self) -> str:
+        whole = Section([*self._lines, *[line for section in self._media for line in section._lines]])
+        return whole._written(self._end)
+
+    def __bytes__(self) -> bytes:
+        return str(self).encode("utf-8", "surrogateescape")
+
+    def __eq__(self, other: object) -> bool:
+        return bytes(self) == bytes(other) if isinstance(other, SDP) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        streams = ", ".join(f"{section.media} {section.port} {section.direction}" for section in self._media[:8])
+        return f"<SDP {excerpt(self._get('o')[0].value)[1:-1]}: {streams or 'no streams'}>"
+
+
+def _present(value: T | None, what: str) -> T:
+    if value is None:
+        raise InvalidValue(f"{what} cannot be left out")
+    return value
+
+
+def _cut(text: bytes | str) -> list[Line]:
+    """Cut into lines; each is checked for its form only."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    else:
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise ParseError("text that cannot be encoded", header="SDP", value=text) from None
+    if text.count("\n") > LINES:
+        raise ParseError(f"over {LINES} lines", header="SDP")
+    pieces = text.split("\n")
+    unfinished = pieces.pop()
+    lines = []
+    for number, piece in enumerate(pieces, 1):
+        if piece.endswith("\r"):
+            lines.append(_line(piece[:-1], CRLF, number))
+        else:
+            lines.append(_line(piece, "\n", number))
+    if unfinished:
+        lines.append(_line(unfinished, "", len(pieces) + 1))
+    return lines
+
+
+def _line(text: str, end: str, number: int) -> Line:
+    if "\0" in text or "\r" in text:
+        raise Line("", text, end, number).error("NUL or CR in a line")
+    if text[1:2] == "=" and "!" <= text[0] <= "~":
+        return Line(text[0], text[2:], end, number)
+    if text.strip(BLANKS):
+        raise Line("", text, end, number).error("not type=value")
+    return Line("", text, end, number)

@@ -1,0 +1,208 @@
+"""Section: the lines of a session or of a media description, and its attributes, RFC 8866 §5. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
+
+from ...errors import InvalidValue, ParseError
+from ..grammar import BLANKS
+from .grammar import BANDWIDTH_TYPES, DIRECTIONS, T, is_email, is_phone, is_uri, matching, text_line
+from .values import Attribute, Bandwidth, Connection, Line
+
+
+def _free_text(what: str) -> Callable[[str], str]:
+    return lambda value: text_line(value, what)
+
+
+def _grammatical(check: Callable[[str], object], what: str) -> Callable[[str], str]:
+    return lambda value: matching(check, text_line(value, what), what)
+
+
+FREE_TEXT: dict[str, Callable[[str], str]] = {
+    "s": _free_text("a session name"),
+    "i": _free_text("session information"),
+    "u": _grammatical(is_uri, "a URI"),
+    "e": _grammatical(is_email, "an email address"),
+    "p": _grammatical(is_phone, "a phone number"),
+}
+
+
+class Attributes:
+    """The a= lines of a section: an ordered multi-map; changes go into the section at once (§5.13).
+
+    Iterates over Attribute values. Names are case-sensitive (§5.13). A property attribute has the value None:
+    `"rtcp-mux" in attributes` asks for it.
+    """
+
+    __slots__ = ("_section",)
+
+    def __init__(self, section: Section) -> None:
+        self._section = section
+
+    def __iter__(self) -> Iterator[Attribute]:
+        return iter([Attribute.parse(line.value) for line in self._section._get("a")])
+
+    def __len__(self) -> int:
+        return len(self._section._get("a"))
+
+    def __contains__(self, name: object) -> bool:
+        return bool(self._section._get(f"a={name}"))
+
+    def first(self, name: str, default: str | None = None) -> str | None:
+        """Return the value of the first attribute of this name, `default` when there is none."""
+        lines = self._section._get(f"a={name}")
+        return Attribute.parse(lines[0].value).value if lines else default
+
+    def all(self, name: str) -> tuple[str | None, ...]:
+        """Return the values of all attributes of this name."""
+        return tuple(Attribute.parse(line.value).value for line in self._section._get(f"a={name}"))
+
+    def add(self, name: str, value: str | None = None) -> None:
+        """Put an attribute behind those there are. Raises InvalidValue."""
+        self._section._insert(Line("a", str(Attribute(name, value))))
+
+    def set(self, name: str, value: str | None = None) -> None:
+        """Put an attribute in the place of the first of its name, without the others; else behind all. Raises InvalidValue."""
+        self._section._put_attribute((name,), Attribute(name, value))
+
+    def remove(self, name: str) -> None:
+        """Take out all attributes of this name, if there are any."""
+        self._section._put_attribute((name,), None)
+
+    def __repr__(self) -> str:
+        return f"<Attributes {', '.join(line.value for line in self._section._get('a'))}>"
+
+
+class Section:
+    """A run of lines: what the session's part and a media description have in common."""
+
+    __slots__ = ("_found", "_lines")
+    _order: ClassVar[str]
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._lines = list(lines)
+        self._found: dict[str, list[Line]] | None = None
+
+    # ---- lines
+
+    def _get(self, key: str) -> list[Line]:
+        """The lines of a type, "c", of an attribute, "a=ptime", or of any "direction": from an index, for many ask."""
+        if self._found is None:
+            self._found = {}
+            for line in self._lines:
+                self._found.setdefault(line.type, []).append(line)
+                if line.type == "a":
+                    name = Attribute.parse(line.value).name
+                    self._found.setdefault(f"a={name}", []).append(line)
+                    if name in DIRECTIONS:
+                        self._found.setdefault("direction", []).append(line)
+        return self._found.get(key, [])
+
+    def _set(self, lines: list[Line]) -> None:
+        self._lines = lines
+        self._found = None
+
+    def _place(self, kind: str) -> int:
+        rank = self._order.index(kind)
+        for index in range(len(self._lines) - 1, -1, -1):
+            if 0 <= self._order.find(self._lines[index].type or "?") <= rank:
+                return index + 1
+        return 0
+
+    def _insert(self, line: Line) -> None:
+        at = self._place(line.type)
+        self._set([*self._lines[:at], line, *self._lines[at:]])
+
+    def _put(self, kinds: str, new: list[Line]) -> None:
+        """Put lines in the place of all of these types, where the first of them stood or where §5 wants them."""
+        old = [index for index, line in enumerate(self._lines) if line.type and line.type in kinds]
+        at = old[0] if old else self._place(kinds[0])
+        self._set([*self._lines[:at], *new, *[line for line in self._lines[at:] if not line.type or line.type not in kinds]])
+
+    def _put_one(self, kind: str, value: T | None, read: Callable[[str], T]) -> None:
+        """Put one line, in whose place an equal one stays as it is, or none."""
+        old = self._get(kind)
+        if value is None:
+            self._put(kind, [])
+        elif not old or read(old[0].value) != value:
+            self._put(kind, [Line(kind, str(value))])
+
+    def _put_all(self, kind: str, values: Iterable[T], read: Callable[[str], T | None]) -> None:
+        known = {read(line.value): line for line in reversed(self._get(kind))}
+        self._put(kind, [known.get(value) or Line(kind, str(value)) for value in values])
+
+    def _put_attribute(self, names: tuple[str, ...], attribute: Attribute | None) -> None:
+        text = None if attribute is None else str(attribute)
+        lines: list[Line] = []
+        done = attribute is None
+        for line in self._lines:
+            if line.type == "a" and Attribute.parse(line.value).name in names:
+                if done:
+                    continue
+                line, done = line if Attribute.parse(line.value) == attribute else Line("a", text or ""), True
+            lines.append(line)
+        self._set(lines)
+        if not done:
+            self._insert(Line("a", text or ""))
+
+    def _written(self, end: str) -> str:
+        parts: list[str] = []
+        last = len(self._lines) - 1
+        for index, line in enumerate(self._lines):
+            parts.append(f"{line.type}={line.value}" if line.type else line.value)
+            parts.append(line.end if line.end or (line.end is not None and index == last) else end)
+        return "".join(parts)
+
+    # ---- what both have
+
+    @property
+    def attributes(self) -> Attributes:
+        """The a= lines, to read and to change."""
+        return Attributes(self)
+
+    @property
+    def information(self) -> str | None:
+        """The i= line: free text, or None (§5.4)."""
+        lines = self._get("i")
+        return lines[0].value if lines else None
+
+    @information.setter
+    def information(self, value: str | None) -> None:
+        self._put_one("i", None if value is None else FREE_TEXT["i"](value), str)
+
+    @property
+    def bandwidths(self) -> tuple[Bandwidth, ...]:
+        """The b= lines that are understood (§5.8)."""
+        read = [bandwidth_of(line.value) for line in self._get("b")]
+        return tuple(bandwidth for bandwidth in read if bandwidth is not None)
+
+    @bandwidths.setter
+    def bandwidths(self, values: Iterable[Bandwidth]) -> None:
+        self._put_all("b", values, bandwidth_of)
+
+    @property
+    def key(self) -> str | None:
+        """The k= line, or None: obsolete, to be discarded and never sent (§5.12). None is all that may be assigned."""
+        lines = self._get("k")
+        return lines[0].value if lines else None
+
+    @key.setter
+    def key(self, value: None) -> None:
+        if value is not None:
+            raise InvalidValue("k= is obsolete and must not be sent (RFC 8866 §5.12)")
+        self._put("k", [])
+
+
+def bandwidth_of(text: str) -> Bandwidth | None:
+    """None for an unknown type whose value is no number: §5.8 has it ignored."""
+    try:
+        return Bandwidth.parse(text)
+    except ParseError:
+        if text.partition(":")[0].strip(BLANKS) in BANDWIDTH_TYPES:
+            raise
+        return None
+
+
+def connection_of(value: Connection | str | None) -> Connection | None:
+    return Connection.make(value) if isinstance(value, str) else value

@@ -35,7 +35,7 @@ from .message.body import Part, multipart
 from .message.framer import Framer
 from .message.headers import Header
 from .message.message import Request, Response, register_header
-from .message.parser import implementation
+from .message.parser import implementation, parse
 from .message.sipfrag import Fragment
 from .message.uri import URI
 from .message.via import Via
@@ -63,6 +63,7 @@ __all__ = [
     "Via",
     "Header",
     "register_header",
+    "parse",
     "Part",
     "multipart",
     "Fragment",

@@ -169,6 +169,26 @@ def test_header_block_prints_8():
     assert run_script("header") == "8\n"
 
 
+def test_messages_block_prints_what_it_says():
+    said = re.findall(r"# (.*?)(?:: the text.*)?$", re.sub(r"#.*as a peer might.*", "", BLOCKS["messages"]), re.M)
+    assert run_script("messages").splitlines() == said
+
+
+AUDIO = b"v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\nm=audio 4000 RTP/AVP %d\r\n"
+
+
+def test_bodies_block_answers_an_offer(sip):
+    asked = sip.ask(block("bodies").core, "INVITE sip:bob@example.com", body=AUDIO % 0, content_type="application/sdp")
+    assert asked.statuses == [200]
+    assert sippet_gevent.sdp.SDP.parse(asked.response.body).media[0].formats == ("0",)
+
+
+@pytest.mark.parametrize("body, status", [(AUDIO % 8, 488), (b"", 488), (b"v=0", 400)])
+def test_bodies_block_refuses(sip, body, status):
+    headers = {"content_type": "application/sdp"} if body else {}
+    assert sip.ask(block("bodies").core, "INVITE sip:bob@example.com", body=body, **headers).statuses == [status]
+
+
 def test_transport_block_talks_to_itself():
     with block("transport").stack as stack:
         assert stack.request("OPTIONS", "sip:127.0.0.1;transport=echo", timeout=5).status == 200

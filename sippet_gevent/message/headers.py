@@ -38,15 +38,20 @@ def safe(text: str, name: str) -> str:
     return text
 
 
+def _cut(text: str) -> list[str]:
+    return split(text, ",")
+
+
 class Header:
     """One known header: its name, compact form, kind and type. As an attribute of Message it reads and writes it.
 
-    `type` needs `parse(text)` and `str()`; `str` serves as it is, `int` is read by number(). Reading parses on first use
+    `type` needs `parse(text)` and `str()`; `str` serves as it is, `int` is read by number(). A type whose lists are not cut
+    at commas outside quotes and brackets has `cut(text)`. Reading parses on first use
     and raises ParseError for what does not fit; a missing ONE is None, a missing LIST or LINES is (). To change a header,
     assign it.
     """
 
-    __slots__ = ("commas", "compact", "format", "is_one", "kind", "name", "parse", "type")
+    __slots__ = ("commas", "compact", "cut", "format", "is_one", "kind", "name", "parse", "type")
 
     def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
         self.name = name
@@ -56,6 +61,7 @@ class Header:
         self.parse: Callable[[str], Any] = number if type is int else getattr(type, "parse", type)
         self.format: Callable[[Any], str] = getattr(type, "format", str) if not issubclass(type, str) else str
         self.is_one = kind is ONE
+        self.cut: Callable[[str], list[str]] = getattr(type, "cut", _cut)
         self.commas = kind is LIST or kind is EACH
         scanning.register_name(name, compact)
         ROWS[name] = self
@@ -106,7 +112,7 @@ class Header:
                 if not self.commas:
                     values.append(parse(text))
                 elif "," in text:
-                    pieces = split(text, ",")
+                    pieces = self.cut(text)
                     if len(pieces) > VALUES:
                         raise ParseError(f"over {VALUES} values", status=513)
                     for text in pieces:
@@ -142,7 +148,10 @@ class Header:
             if isinstance(value, self.type) and not isinstance(value, (str, int)):
                 return text  # its str() has looked at the parts; CallID("a b") and Number(-1) have not been looked at
             if self.commas and isinstance(value, str):
-                for piece in split(text, ","):
+                pieces = self.cut(text)
+                if len(pieces) > 1 and type(value) is not str:
+                    raise InvalidValue("a comma within one of several values")
+                for piece in pieces:
                     self.parse(piece)
             else:
                 self.parse(text)
@@ -324,7 +333,7 @@ class Headers:
         lines: list[Line] = []
         for line in self.lines:
             if line[0] == row.name and line[2]:
-                pieces = split(line[2], ",") if row.commas else [line[2]]
+                pieces = row.cut(line[2]) if row.commas else [line[2]]
                 lines += [line] if len(pieces) == 1 else [(row.name, USUAL, piece) for piece in pieces]
         return {id(item): line for item, line in zip(old, lines)}
 

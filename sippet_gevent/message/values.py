@@ -106,6 +106,11 @@ class CallID(str):
         return cls(text)
 
     @staticmethod
+    def cut(text: str) -> list[str]:
+        """Cut a list at its commas: a quote or bracket is a character like others in a word (§25.1)."""
+        return [piece.strip(BLANKS) for piece in text.split(",")]
+
+    @staticmethod
     def check(text: str) -> None:
         """Raise ParseError when `text` is no Call-ID."""
         if text.isascii() and text.isprintable() and " " not in text and text[:1] not in _NO_START:

@@ -320,8 +320,9 @@ def _values_of(one: SearchStrategy[Any], row: Header, max_size: int) -> SearchSt
     if row.kind is ONE:
         return one
     if row.commas and isinstance(row.type, type) and issubclass(row.type, str):
-        # Text that is cut at commas can hold none, nor what makes a comma part of a quoted text or a URI.
-        one = one.filter(lambda drawn: drawn and not set(drawn) & set(',"<>'))
+        # Text that is cut at commas can hold none, nor, for most, what makes a comma part of a quoted text or a URI.
+        kept_out = set("," if hasattr(row.type, "cut") else ',"<>')
+        one = one.filter(lambda drawn: drawn and not set(drawn) & kept_out)
     several = st.lists(one, min_size=1, max_size=max_size).map(tuple)
     return several | st.just((STAR,)) if row.type is Contact else several
 

@@ -432,3 +432,9 @@ def test_an_empty_to_tag_gives_way_to_ours(to, answered):
     request = parse(corpus.message(f"To: {to}"))
     request.use_to_tag("x")
     assert [request.response(200).headers["To"], parse(request.answer(200)).headers["To"]] == [answered] * 2
+
+
+@pytest.mark.parametrize("build", [lambda invite: invite.cancel(), lambda invite: invite.ack(invite.response(486))])
+def test_a_broken_via_below_the_top_one_hinders_neither_cancel_nor_ack(build):
+    invite = parse(corpus.message("Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nVia: broken, too", "CSeq: 1 INVITE", start="INVITE sip:a@b SIP/2.0"))
+    assert build(invite).headers.all("Via") == ["SIP/2.0/UDP a;branch=z9hG4bK1"]

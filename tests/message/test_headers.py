@@ -12,6 +12,7 @@ from sippet_gevent.message.message import Message, Request, register_header
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.scan import NAMES
 from sippet_gevent.message.uri import URI
+from sippet_gevent.message.values import CallID
 from sippet_gevent.message.via import Via
 
 from . import corpus
@@ -643,3 +644,15 @@ def test_every_row_is_an_attribute_that_can_be_told_from_its_name():
     attributes = {name: row.name for name, row in vars(Message).items() if isinstance(row, Header)}
     told = {name: odd.get(name) or name.replace("_", "-") for name in attributes}
     assert {k: v.lower() for k, v in told.items()} == {k: v.lower() for k, v in attributes.items()}
+
+
+@pytest.mark.rfc("3261 20.21")
+def test_brackets_and_quotes_in_call_ids_are_characters_like_others():
+    request = Request("OPTIONS", "sip:a@b", in_reply_to=(CallID("a<"), CallID('b>"'), CallID("c")))
+    read = parse(corpus.message(f"In-Reply-To: {request.headers['In-Reply-To']}"))
+    assert read.in_reply_to == ("a<", 'b>"', "c")
+
+
+def test_a_call_id_with_a_comma_is_no_value_of_a_list():
+    with pytest.raises(InvalidValue, match="comma"):
+        Request("OPTIONS", "sip:a@b", in_reply_to=(CallID("a,b"),))

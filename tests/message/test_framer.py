@@ -118,7 +118,7 @@ def test_stream_is_the_same_in_any_two_pieces_and_octet_by_octet(row):
 # ---- every message of the corpus, in pieces
 
 SETS = list(dict.fromkeys(row.set for row in corpus.datagrams()))
-SMALL = 500
+SMALL = 2000
 """Octets up to which a message is cut at every place."""
 CUTS = 40
 """Places in a larger one, besides those round its first line ends."""

@@ -679,6 +679,8 @@ static PyObject *echo(PyObject *module, PyObject *const *args, Py_ssize_t count_
 
 /* ---- name_addr() and via(): what is remembered, and a new tag or branch */
 
+#define LONGEST_REMEMBERED 256 /* REMEMBERED of grammar.py */
+
 typedef struct {
     PyObject *type, *parameters, *known, *slow; /* the class; Parameters; what remembers; what reads any spelling */
 } Values;
@@ -762,6 +764,8 @@ static PyObject *name_addr(PyObject *module, PyObject *text)
     (void)module;
     if (!begin)
         return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(values->slow, text, NULL);
+    if (PyUnicode_GetLength(text) > LONGEST_REMEMBERED)
+        return PyObject_CallFunctionObjArgs(values->slow, text, NULL);
     for (const char *at = begin; (at = find(at, stop, mark, width)); at++)
         tag = at; /* the last one */
     if (!tag || tag == begin)
@@ -843,7 +847,7 @@ static PyObject *via(PyObject *module, PyObject *text)
     const char *after = branch ? memchr(branch, ';', stop - branch) : NULL;
     if (branch && !after)
         after = stop;
-    if (!branch || branch == after || token_length(branch, after) != after - branch)
+    if (!branch || branch == after || PyUnicode_GetLength(text) > LONGEST_REMEMBERED || token_length(branch, after) != after - branch)
         return PyObject_CallFunctionObjArgs(values->slow, text, NULL);
     PyObject *before = PyUnicode_FromStringAndSize(begin, found - begin);
     PyObject *rest = before ? PyUnicode_FromStringAndSize(after, stop - after) : NULL;

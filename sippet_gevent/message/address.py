@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from ..errors import ParseError
 from .accelerator import c
-from .grammar import BLANKS, PLAIN_NAME_ADDR, QUOTED, TOKEN_CHARACTERS, is_token, number, quote, unquote
+from .grammar import BLANKS, PLAIN_NAME_ADDR, QUOTED, REMEMBERED, TOKEN_CHARACTERS, is_token, number, quote, unquote
 from .parameters import EMPTY, Parameters
 from .uri import URI, read_uri
 
@@ -36,6 +36,8 @@ class NameAddr(NamedTuple):
     def parse(cls, text: str) -> NameAddr:
         """Read an address. Raises ParseError."""
         # What is new in an address is its tag, which nearly everybody writes last; the rest is remembered.
+        if len(text) > REMEMBERED:
+            return cls._parse(text)
         before, _, tag = text.rpartition(";tag=")
         if not before:
             return _known(text)

@@ -49,6 +49,9 @@ PLAIN_NAME_ADDR = re.compile(
 NUMBER_DIGITS = 10
 """Digits in a number, at most: 2**32 has ten (RFC 3261 §20); more is refused before int() sees it."""
 
+REMEMBERED = 256
+"""Characters of an address or a Via that is remembered, at most: peers choose them, and thousands are kept."""
+
 BLANKS = " \t"
 _DIGITS = re.compile(r"[0-9]+").fullmatch
 

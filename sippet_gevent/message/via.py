@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
 from .accelerator import c
-from .grammar import VIA, is_host, is_token, number
+from .grammar import REMEMBERED, VIA, is_host, is_token, number
 from .parameters import EMPTY, PARAMETERS, Parameters
 
 CACHED_VIAS = 4096
@@ -29,7 +29,7 @@ class Via(NamedTuple):
         # What is new in a hop's Via is its branch; the rest is remembered.
         before, branched, after = text.partition(";branch=")
         branch, semicolon, after = after.partition(";")
-        if branched and is_token(branch):
+        if branched and len(text) <= REMEMBERED and is_token(branch):
             known = _known(before, semicolon + after)
             if known is not None:
                 transport, host, port, first, last = known

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError
+from sippet_gevent.message import address, via
 from sippet_gevent.message.headers import ROWS, VALUES
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parameters import PARAMETERS
@@ -452,3 +453,12 @@ def test_no_refused_value_quotes_credentials(text):
     with pytest.raises(InvalidValue) as raised:
         Request("OPTIONS", "sip:a@b", authorization=text)
     assert SECRET not in f"{raised.value} {raised.value.__cause__!r}"
+
+
+def test_long_addresses_and_vias_are_not_remembered():
+    before = address._known.cache_info().currsize, via._known.cache_info().currsize
+    for number in range(50):
+        long = f"{number:050}" + "x" * 300
+        parse(corpus.message(f"From: <sip:{long}@b>;tag=1", f"To: {long} <sip:a@b>", f"Via: SIP/2.0/UDP a;x={long};branch=z9hG4bK1"))
+    after = address._known.cache_info().currsize, via._known.cache_info().currsize
+    assert after <= (before[0] + 1, before[1] + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 EXCERPT = 80
@@ -13,9 +14,16 @@ CREDENTIALS = frozenset(("Authorization", "Proxy-Authorization"))
 
 
 def excerpt(text: object) -> str:
-    """Return `repr(text)`, cut to EXCERPT characters, for errors and log lines."""
-    shown = repr(text if not isinstance(text, (str, bytes)) else text[: EXCERPT + 1])
+    """Return `repr(text)`, cut to EXCERPT characters and without the passwords of URIs, for errors and log lines."""
+    shown = repr(text if not isinstance(text, (str, bytes)) else text[: EXCERPT * 4])
+    if "@" in shown or "uthorization" in shown:
+        shown = _CREDENTIALS(r"\1...", _PASSWORD(r"\1:...@", shown))
     return shown if len(shown) <= EXCERPT + 2 else shown[:EXCERPT] + "…"
+
+
+# A password (RFC 3261 §19.1.1), up to the last "@" of the word; credentials in the headers of a URI (§19.1.5).
+_PASSWORD = re.compile(r"(sips?:[^:@\s<>]*):[^\s<>]*@", re.IGNORECASE).sub
+_CREDENTIALS = re.compile(r"(authorization(?:=|%3D))[^&>\s]*", re.IGNORECASE).sub
 
 
 class SIPError(Exception):

@@ -50,13 +50,23 @@ class Cutter:
         self._skip = skip
         self._is_begun = False
         self._wanted = 0  # octets that the first message has, once its Content-Length is known
+        self._searched = 0  # octets that were searched in vain; again only when there are twice as many
 
     def feed(self, data: bytes) -> list[Piece]:
         """Return the messages that this text completes."""
         self._text += data
-        if len(self._text) < self._wanted or (not self._wanted and b"\n" not in data and len(self._text) <= LIMIT):
+        size = len(self._text)
+        if size < self._wanted or (not self._wanted and size <= LIMIT and not self._is_worth_a_look(data, size)):
             return []  # so that octets that come one by one are not searched again for each
-        return self._pieces(False)
+        pieces = self._pieces(False)
+        self._searched = 0 if pieces else len(self._text)
+        return pieces
+
+    def _is_worth_a_look(self, data: bytes, size: int) -> bool:
+        """True when a line has ended that may be a blank one or a start line's, or much has come since the last look."""
+        if b"\n" not in data:
+            return False
+        return size >= 2 * self._searched or b"\n\r\n" in self._text[-len(data) - 3 :] or b"\n\n" in self._text[-len(data) - 1 :]
 
     def finish(self) -> list[Piece]:
         """Return what is left: complete now that nothing follows, or broken off."""

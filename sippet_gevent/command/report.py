@@ -209,7 +209,7 @@ def parts(value: Any, is_secret: bool = False) -> Any:
     if isinstance(value, Via):
         value.rport  # noqa: B018 raises for what is none
     if isinstance(value, Parameters):
-        return {_clean(name): parts(item) for name, item in value.items()}
+        return {_clean(name): HIDDEN if name.title() in CREDENTIALS else parts(item) for name, item in value.items()}
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "_asdict"):
@@ -298,8 +298,10 @@ def _is_secret(offset: int, data: bytes, fields: list[_Field]) -> bool:
     at = bisect.bisect_right(fields, offset, key=lambda field: field.start) - 1
     if at >= 0 and offset <= fields[at].end:
         return fields[at].name in CREDENTIALS
-    line = data[data.rfind(b"\n", 0, offset) + 1 :][:80].lower()
-    return line.startswith(tuple(name.lower().encode() for name in CREDENTIALS))
+    begin = data.rfind(b"\n", 0, offset) + 1
+    if at >= 0 and b":" not in data[fields[at].end : begin] and fields[at].name in CREDENTIALS:
+        return True  # the rest of credentials, whose fold was lost
+    return data[begin:][:80].lower().startswith(tuple(name.lower().encode() for name in CREDENTIALS))
 
 
 # ---- for people

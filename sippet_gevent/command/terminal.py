@@ -34,18 +34,21 @@ def tell(problem: object, code: int = 2) -> int:
 _CREDENTIALS = re.compile(
     rb"^((?:Proxy-)?Authorization[ \t]*:(?:[ \t]*(?:Digest|Basic|Bearer)\b)?).*$(?:\r?\n[ \t].*$)*", re.I | re.M
 )
-_ADDRESSES = re.compile(r'[^\s@<>"]+@?').sub
-_SCHEME = re.compile(r"sips?:", re.I).search
+_PASSWORD = re.compile(r"(sips?:[^:@\s<>\"]*):[^\s<>\"]*@", re.I).sub
+_IN_URI_BYTES = re.compile(rb"((?:\?|&)(?:proxy-)?authorization=)[^&>\s]*", re.I).sub
+_IN_URI = re.compile(r"(authorization(?:=|%3D))[^&>\s\"]*", re.I).sub
 
 
 def without_credentials(data: bytes) -> bytes:
     """Return a message with `...` in place of what its Authorization and Proxy-Authorization hold (RFC 3261 §22)."""
-    return _CREDENTIALS.sub(rb"\1 ...", data)
+    return _IN_URI_BYTES(rb"\1...", _CREDENTIALS.sub(rb"\1 ...", data))
 
 
 def without_password(text: str) -> str:
-    """Return text with `...` in place of the passwords of SIP URIs in it (RFC 3261 §19.1.1)."""
-    return _ADDRESSES(_hide, text) if ":" in text and "@" in text else text
+    """Return text with `...` in place of the passwords of SIP URIs, and of credentials in their headers (RFC 3261 §19.1)."""
+    if ":" in text and "@" in text:
+        text = _PASSWORD(r"\1:...@", text)
+    return _IN_URI(r"\1...", text) if "uthorization" in text.lower() else text
 
 
 def visible(text: str) -> str:
@@ -55,13 +58,6 @@ def visible(text: str) -> str:
     """
     text = without_password(text)
     return text if text.isprintable() else "".join([char if char.isprintable() else _escape(char) for char in text])
-
-
-def _hide(found: re.Match[str]) -> str:
-    text = found[0]
-    scheme = _SCHEME(text) if text[-1] == "@" else None
-    colon = text.find(":", scheme.end()) if scheme else -1
-    return text if colon < 0 else f"{text[:colon]}:...@"
 
 
 def _escape(char: str) -> str:

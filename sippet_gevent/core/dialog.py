@@ -9,7 +9,7 @@ from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import CSeq
-from .routing import MAX_FORWARDS
+from .routing import MAX_FORWARDS, as_request_uri
 
 DialogID = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag (§12)."""
@@ -125,8 +125,11 @@ class Dialog:
 
 
 def contact_uri(message: Request | Response) -> URI:
-    """Return the one URI of a message's Contact. Raises ParseError when there is none (§8.1.1.8, §12.1)."""
+    """Return the one URI of a message's Contact, as it may stand in a Request-URI (§8.1.1.8, §12.1).
+
+    Raises ParseError when there is none.
+    """
     contacts = message.contact
     if not contacts or isinstance(contacts[0], str):
         raise ParseError("missing or *", header="Contact")
-    return contacts[0].uri
+    return as_request_uri(contacts[0].uri)

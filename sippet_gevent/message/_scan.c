@@ -303,6 +303,8 @@ static PyObject *scan(PyObject *module, PyObject *const *args, Py_ssize_t count_
         PyTuple_SetItem(result, 1, Py_NewRef(lines));
         PyTuple_SetItem(result, 2, Py_NewRef(fields));
         PyTuple_SetItem(result, 3, PyLong_FromSsize_t(at + width - begin));
+        if (PyErr_Occurred())
+            Py_CLEAR(result);
     }
 done:
     Py_XDECREF(start_line);

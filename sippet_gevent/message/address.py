@@ -182,6 +182,16 @@ _QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
 STAR = "*"
 
 
+class BracketedAddr(NameAddr):
+    """A name-addr, which has brackets always: Route, Path … (§20.34). A URI assigned as text gets them, with its parameters."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def written(text: str) -> str:
+        return text if "<" in text or not text else f"<{text}>"
+
+
 class Contact(NameAddr):
     """A Contact value: a NameAddr, or the text `"*"` of a REGISTER that removes all bindings (RFC 3261 §10.2.2)."""
 

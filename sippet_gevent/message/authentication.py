@@ -49,6 +49,7 @@ class Challenge(_Scheme):
     """
 
     __slots__ = ()
+    is_secret = True
     realm = Parameter("realm", str, "Whose passwords are asked for.")
     nonce = Parameter("nonce", str, "What the answer must be made with.")
     opaque = Parameter("opaque", str, "What must come back as it is.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .address import Contact, NameAddr
+from .address import BracketedAddr, Contact, NameAddr
 from .authentication import AuthenticationInfo, Challenge, Credentials
 from .dialog_id import Join, Replaces, SessionID, TargetDialog
 from .extensions import (
@@ -135,8 +135,8 @@ class HeaderFields:
     p_answer_state = Header("P-Answer-State", None, ONE, Word)  # RFC 4964
     p_asserted_identity = Header("P-Asserted-Identity", None, EACH, NameAddr)  # RFC 3325
     p_asserted_service = Header("P-Asserted-Service", None, LIST, ServiceID)  # RFC 6050
-    p_associated_uri = Header("P-Associated-URI", None, LIST, NameAddr)  # RFC 7315
-    p_called_party_id = Header("P-Called-Party-ID", None, ONE, NameAddr)  # RFC 7315
+    p_associated_uri = Header("P-Associated-URI", None, LIST, BracketedAddr)  # RFC 7315
+    p_called_party_id = Header("P-Called-Party-ID", None, ONE, BracketedAddr)  # RFC 7315
     p_charge_info = Header("P-Charge-Info", None, ONE, NameAddr)  # RFC 8496
     p_charging_function_addresses = Header("P-Charging-Function-Addresses", None, LIST, ChargingAddresses)  # RFC 7315
     p_charging_vector = Header("P-Charging-Vector", None, ONE, ChargingVector)  # RFC 7315
@@ -155,7 +155,7 @@ class HeaderFields:
     p_served_user = Header("P-Served-User", None, ONE, ServedUser)  # RFC 5502, RFC 8498
     p_user_database = Header("P-User-Database", None, ONE, Reference)  # RFC 4457
     p_visited_network_id = Header("P-Visited-Network-ID", None, EACH, QuotedOrToken)  # RFC 7315
-    path = Header("Path", None, EACH, NameAddr)  # RFC 3327
+    path = Header("Path", None, EACH, BracketedAddr)  # RFC 3327
     permission_missing = Header("Permission-Missing", None, LIST, NameAddr)  # RFC 5360
     policy_contact = Header("Policy-Contact", None, LIST, PolicyContact)  # RFC 6794
     policy_id = Header("Policy-ID", None, LIST, PolicyID)  # RFC 6794
@@ -167,7 +167,7 @@ class HeaderFields:
     proxy_require = Header("Proxy-Require", None, LIST, Token)
     rack = Header("RAck", None, ONE, RAck)  # RFC 3262
     reason_header = Header("Reason", None, LIST, Reason)  # RFC 3326; Response.reason is the phrase
-    record_route = Header("Record-Route", None, EACH, NameAddr)
+    record_route = Header("Record-Route", None, EACH, BracketedAddr)
     recv_info = Header("Recv-Info", None, LIST, InfoPackage)  # RFC 6086
     refer_events_at = Header("Refer-Events-At", None, ONE, ReferEventsAt)  # RFC 7614
     refer_sub = Header("Refer-Sub", None, ONE, ReferSub)  # RFC 4488
@@ -182,13 +182,13 @@ class HeaderFields:
     resource_share = Header("Resource-Share", None, ONE, ResourceShare)  # 3GPP TS 24.229
     response_source = Header("Response-Source", None, ONE, ResponseSource)  # 3GPP TS 24.229
     retry_after = Header("Retry-After", None, ONE, RetryAfter)
-    route = Header("Route", None, EACH, NameAddr)
+    route = Header("Route", None, EACH, BracketedAddr)
     rseq = Header("RSeq", None, ONE, Number)  # RFC 3262
     security_client = Header("Security-Client", None, LIST, SecurityMechanism)  # RFC 3329
     security_server = Header("Security-Server", None, LIST, SecurityMechanism)  # RFC 3329
     security_verify = Header("Security-Verify", None, LIST, SecurityMechanism)  # RFC 3329
     server = Header("Server", None, ONE, Text)
-    service_route = Header("Service-Route", None, EACH, NameAddr)  # RFC 3608
+    service_route = Header("Service-Route", None, EACH, BracketedAddr)  # RFC 3608
     session_expires = Header("Session-Expires", "x", ONE, SessionExpires)  # RFC 4028
     session_id = Header("Session-ID", None, ONE, SessionID)  # RFC 7989
     sip_etag = Header("SIP-ETag", None, ONE, Token)  # RFC 3903

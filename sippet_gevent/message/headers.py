@@ -34,7 +34,8 @@ ONE, LIST, EACH, LINES = Kind
 def safe(text: str, name: str) -> str:
     """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line, or it is no Unicode."""
     if _UNSAFE(text):
-        raise InvalidValue(f"{name}: CR, LF, NUL or a lone surrogate in {excerpt(text)}")
+        shown = "these credentials" if canonical(name) in CREDENTIALS else excerpt(text)
+        raise InvalidValue(f"{name}: CR, LF, NUL or a lone surrogate in {shown}")
     return text
 
 
@@ -46,12 +47,12 @@ class Header:
     """One known header: its name, compact form, kind and type. As an attribute of Message it reads and writes it.
 
     `type` needs `parse(text)` and `str()`; `str` serves as it is, `int` is read by number(). A type whose lists are not cut
-    at commas outside quotes and brackets has `cut(text)`. Reading parses on first use
-    and raises ParseError for what does not fit; a missing ONE is None, a missing LIST or LINES is (). To change a header,
-    assign it.
+    at commas outside quotes and brackets has `cut(text)`; one whose text is not taken as you wrote it has `written(text)`.
+    Reading parses on first use and raises ParseError for what does not fit; a missing ONE is None, a missing LIST or LINES
+    is (). To change a header, assign it.
     """
 
-    __slots__ = ("commas", "compact", "cut", "format", "is_one", "kind", "name", "parse", "type")
+    __slots__ = ("commas", "compact", "cut", "format", "is_one", "kind", "name", "parse", "type", "written")
 
     def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
         self.name = name
@@ -61,6 +62,7 @@ class Header:
         self.parse: Callable[[str], Any] = number if type is int else getattr(type, "parse", type)
         self.format: Callable[[Any], str] = getattr(type, "format", str) if not issubclass(type, str) else str
         self.is_one = kind is ONE
+        self.written: Callable[[str], str] | None = getattr(type, "written", None)
         self.cut: Callable[[str], list[str]] = getattr(type, "cut", _cut)
         self.commas = kind is LIST or kind is EACH
         scanning.register_name(name, compact)
@@ -145,8 +147,8 @@ class Header:
                 raise TypeError("a value is text or typed")
             text = str(value) if isinstance(value, str) else self.format(value)  # str() drops a subclass
             text = safe(text, self.name).strip(BLANKS)
-            if isinstance(value, self.type) and not isinstance(value, (str, int)):
-                return text  # its str() has looked at the parts; CallID("a b") and Number(-1) have not been looked at
+            if type(value) is str and self.written is not None:
+                text = ", ".join([self.written(piece) for piece in (self.cut(text) if self.commas else [text])])
             if self.commas and isinstance(value, str):
                 pieces = self.cut(text)
                 if len(pieces) > 1 and type(value) is not str:

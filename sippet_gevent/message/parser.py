@@ -102,6 +102,8 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
     use. The body is cut to Content-Length (§18.3); a shorter body is refused. Line breaks before the start line are
     skipped (§7.5).
     """
+    if type(data) is not bytes:
+        data = bytes(data)
     if len(data) > limits.message:
         raise _answerable(ParseError(f"over {limits.message} octets", status=513), data, limits)
     if data[:1] in (b"\r", b"\n"):

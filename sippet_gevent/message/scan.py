@@ -51,14 +51,14 @@ PROBLEMS = (
 NO_END, BAD_BREAK, NO_COLON, BAD_NAME, MANY_LINES, LONG_LINE = range(len(PROBLEMS))
 
 
+_NEAR = 2048  # octets: credentials whose lines are broken are shorter
+
+
 def fail(problem: int, data: bytes, offset: int) -> NoReturn:
     """Raise the ParseError number `problem`; both twins end here."""
     status = 513 if problem == MANY_LINES else 400
-    begin = data.rfind(b"\n", 0, offset) + 1
-    while data[begin : begin + 1] in (b" ", b"\t") and begin > 0:  # a fold: the line began further up
-        begin = data.rfind(b"\n", 0, begin - 1) + 1
     end = min(end for end in (data.find(b"\n", offset + 1), offset + EXCERPT + 1) if end > 0)
-    secret = b"authorization" in data[begin:end].lower()  # credentials go into no error message
+    secret = b"authorization" in data[max(0, offset - _NEAR) : end].lower()  # no error quotes what is near credentials
     raise ParseError(PROBLEMS[problem], value=None if secret else data[offset:end], offset=offset, status=status)
 
 

@@ -57,6 +57,14 @@ DEFAULT_PORTS = {"sip": 5060, "sips": 5061}
 _DISTINGUISHING = frozenset(("user", "ttl", "method", "maddr", "transport"))
 
 
+class Escaped(str):
+    """A user part that came with escapes: the text it means, and `escapes`, as it came. A reserved character and its escape
+    are not the same (§19.1.4), so it goes out as it came."""
+
+    __slots__ = ("escapes",)
+    escapes: str
+
+
 class URI(NamedTuple):
     """A URI, immutable; change one with `uri._replace(host="…")`.
 
@@ -132,8 +140,9 @@ class URI(NamedTuple):
             raise InvalidValue(f"a port is 1 to 65535, not {self.port!r}")
         user = ""
         if self.user:
+            userinfo = self.user.escapes if isinstance(self.user, Escaped) else escape(self.user, _USER_ALLOWED)
             password = "" if self.password is None else ":" + escape(self.password, _PASSWORD_ALLOWED)
-            user = escape(self.user, _USER_ALLOWED) + password + "@"
+            user = userinfo + password + "@"
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}:{user}{self.host}{port}{self.parameters}{self.headers}"
 
@@ -156,8 +165,12 @@ def read_uri(text: str) -> URI:
     return plain(text) or _parse_any(text)
 
 
-parse_uri = lru_cache(CACHED_URIS)(read_uri)
-"""URI.parse, remembering what it has read."""
+_remembered = lru_cache(CACHED_URIS)(read_uri)
+
+
+def parse_uri(text: str) -> URI:
+    """URI.parse, remembering what it has read; not what is long, since peers choose it. Raises ParseError."""
+    return _remembered(text) if len(text) <= PLAIN_LENGTH else read_uri(text)
 
 
 def plain_in_python(text: str) -> URI | None:
@@ -212,7 +225,11 @@ def _parse_sip(scheme: str, rest: str, text: str) -> URI:
         user, colon, secret = userinfo.partition(":")
         if not user or not _USER(userinfo):
             raise ParseError("URI with an empty or broken user part", value=text)
-        user, password = unescape(user), unescape(secret) if colon else None
+        if "%" in user:
+            escapes = user
+            user = Escaped(unescape(escapes))
+            user.escapes = escapes
+        password = unescape(secret) if colon else None
     else:
         hostpart = rest
     hostpart, question, headers = hostpart.partition("?")
@@ -259,7 +276,7 @@ def _equivalent(a: URI, b: URI) -> bool:
         return numbers[0] == numbers[1] and _tel_parameters(a) == _tel_parameters(b)
     if not a.is_sip:
         return a.opaque == b.opaque
-    if (a.user, a.password, a.port) != (b.user, b.password, b.port) or normal_host(a.host) != normal_host(b.host):
+    if (_user(a), a.password, a.port) != (_user(b), b.password, b.port) or normal_host(a.host) != normal_host(b.host):
         return False
     mine, theirs = _lowered(a.parameters), _lowered(b.parameters)
     if any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys()):
@@ -267,6 +284,25 @@ def _equivalent(a: URI, b: URI) -> bool:
     if (mine.keys() ^ theirs.keys()) & _DISTINGUISHING:
         return False
     return {n.lower(): v for n, v in a.headers.items()} == {n.lower(): v for n, v in b.headers.items()}
+
+
+def _user(uri: URI) -> str | None:
+    """Return the user part with the escapes that mean something: those of reserved characters (§19.1.4)."""
+    user = uri.user
+    if user is None:
+        return None
+    escapes = user.escapes if isinstance(user, Escaped) else escape(user, _USER_ALLOWED)
+    return _ESCAPE(_meant, escapes) if "%" in escapes else escapes
+
+
+# reserved = ";" / "/" / "?" / ":" / "@" / "&" / "=" / "+" / "$" / ","
+_RESERVED = frozenset(";/?:@&=+$,")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}").sub
+
+
+def _meant(found: re.Match[str]) -> str:
+    character = chr(int(found[0][1:], 16))
+    return found[0].upper() if character in _RESERVED or not (character.isascii() and character.isprintable()) else character
 
 
 def _lowered(parameters: Parameters) -> dict[str, str]:

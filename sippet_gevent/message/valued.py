@@ -42,7 +42,8 @@ class Parameter(Generic[T]):
         try:
             return self.read(text)
         except ParseError as error:
-            raise ParseError(f"parameter {self.name}: {error.problem}", value=text) from error
+            shown = None if getattr(value, "is_secret", False) else text
+            raise ParseError(f"parameter {self.name}: {error.problem}", value=shown) from None
 
 
 class Flag:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
 from .accelerator import c
-from .grammar import BLANKS, NUMBER_DIGITS, TOKEN_CHARACTERS, is_quoted, is_token, number, quote, unquote
+from .grammar import BLANKS, NUMBER_DIGITS, REMEMBERED, TOKEN_CHARACTERS, is_quoted, is_token, number, quote, unquote
 from .parameters import EMPTY, Parameters
 from .uri import URI
 from .valued import Parameter, Reference, Word, lowered, qvalue, uri_in_brackets
@@ -183,7 +183,7 @@ class MediaType(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> MediaType:
-        return _media_type(text)
+        return _media_type(text) if len(text) <= REMEMBERED else _media_type.__wrapped__(text)
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, get_type_hints
 
 from ..errors import InvalidValue
-from ..message.address import STAR, Contact, NameAddr
+from ..message.address import STAR, BracketedAddr, Contact, NameAddr
 from ..message.authentication import AuthParameters, Challenge
 from ..message.headers import LINES, ONE, ROWS, Header
 from ..message.message import Request, Response
@@ -228,6 +228,7 @@ VALUES: dict[Any, SearchStrategy[Any]] = {
     Parameters: parameters(),
     URI: uri(),
     NameAddr: name_addr(),
+    BracketedAddr: name_addr(),
     Contact: name_addr(usual={"q": st.sampled_from(["0", "0.5", "1.000"]), "expires": st.integers(0, 2**32 - 1)}),
     Via: via(),
     CSeq: st.builds(CSeq, _CSEQS, _METHODS),

@@ -6,13 +6,14 @@ import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message.address import NameAddr
-from sippet_gevent.message.authentication import Challenge
+from sippet_gevent.message.authentication import Challenge, Credentials
 from sippet_gevent.message.headers import LINES, LIST, ONE, ROWS, Header, Headers
 from sippet_gevent.message.message import Message, Request, register_header
+from sippet_gevent.message.parameters import Parameters
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.scan import NAMES
 from sippet_gevent.message.uri import URI
-from sippet_gevent.message.values import CallID
+from sippet_gevent.message.values import CallID, CSeq, MimeVersion, RetryAfter, SessionExpires
 from sippet_gevent.message.via import Via
 
 from . import corpus
@@ -656,3 +657,36 @@ def test_brackets_and_quotes_in_call_ids_are_characters_like_others():
 def test_a_call_id_with_a_comma_is_no_value_of_a_list():
     with pytest.raises(InvalidValue, match="comma"):
         Request("OPTIONS", "sip:a@b", in_reply_to=(CallID("a,b"),))
+
+
+@pytest.mark.rfc("3261 20.34")
+@pytest.mark.parametrize("row", ["route", "record_route", "path", "service_route"])
+def test_a_uri_assigned_to_a_route_gets_brackets_round_its_parameters(row):
+    request = Request("INVITE", "sip:bob@b", **{row: "sip:proxy.example;lr, <sip:other;lr>"})
+    assert [str(value) for value in getattr(request, row)] == ["<sip:proxy.example;lr>", "<sip:other;lr>"]
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("authorization", Credentials("Digest", Parameters(username="bob", realm="r"))),
+        ("to", NameAddr(URI(host="h", parameters=Parameters(x="a b")))),
+        ("to", NameAddr(URI(host="h", parameters=Parameters(x="a>b,<sip:evil@x>")))),
+        ("to", NameAddr(URI.parse("sip:a@b"), "", {"tag": "x"})),
+        ("via", Via("UDP", "h", 5060, {"branch": "x"})),
+        ("retry_after", RetryAfter(-5, "a")),
+        ("session_expires", SessionExpires(-5)),
+        ("cseq", CSeq(1.5, "INVITE")),
+        ("cseq", CSeq(True, "INVITE")),
+        ("mime_version", MimeVersion("a", "b")),
+    ],
+)
+def test_a_typed_value_with_wrong_parts_is_refused(name, value):
+    with pytest.raises(InvalidValue):
+        Request("INVITE", "sip:a@b", **{name: value})
+
+
+@pytest.mark.rfc("3261 20.14")
+def test_a_content_length_of_yours_that_is_false_goes_nowhere():
+    with pytest.raises(InvalidValue, match="3 octets"):
+        bytes(Request("INVITE", "sip:x@y", content_length=5, body=b"abc"))

@@ -462,3 +462,21 @@ def test_long_addresses_and_vias_are_not_remembered():
         parse(corpus.message(f"From: <sip:{long}@b>;tag=1", f"To: {long} <sip:a@b>", f"Via: SIP/2.0/UDP a;x={long};branch=z9hG4bK1"))
     after = address._known.cache_info().currsize, via._known.cache_info().currsize
     assert after <= (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.rfc("3261 19.1.1")
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"From: <sip:a:{SECRET}@b:0>",
+        f"From: <sip:a:x@{SECRET}@b>",
+        f"Refer-To: <sip:x@y?Authorization=Digest%20response%3D%22{SECRET}%22",
+        f'Authorization: Digest username="a",\r\nresponse="{SECRET}"',
+        f'Authorization: Digest nc={SECRET}',
+    ],
+)
+def test_no_error_quotes_passwords_or_what_is_left_of_credentials(lines):
+    with pytest.raises(ParseError) as raised:
+        request = parse(corpus.message(lines))
+        request.refer_to, request.authorization[0].nc
+    assert SECRET not in f"{raised.value} {raised.value!r}"

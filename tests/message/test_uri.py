@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError
+from sippet_gevent.message import uri as uri_module
 from sippet_gevent.message.parameters import URIHeaders, URIParameters
-from sippet_gevent.message.uri import CACHED_URIS, URI, URI_LENGTH, normal_host, parse_uri
+from sippet_gevent.message.uri import CACHED_URIS, URI, URI_LENGTH, normal_host
 
 # ---- comparing
 
@@ -181,7 +182,8 @@ def test_a_question_mark_and_a_slash_are_escaped_in_a_password():
 
 
 def test_octets_that_are_no_utf_8_survive():
-    assert str(URI.parse("sip:%FF%fe@b")) == "sip:%FF%FE@b"
+    assert str(URI.parse("sip:%FF%fe@b")) == "sip:%FF%fe@b"
+    assert str(URI("sip", URI.parse("sip:%FF%fe@b").user[:], "b")) == "sip:%FF%FE@b"
 
 
 def test_a_user_of_no_text_is_no_user():
@@ -342,7 +344,7 @@ def test_any_text_is_a_uri_or_a_parse_error(text):
 
 
 def test_the_cache_of_uris_is_bounded():
-    assert parse_uri.cache_info().maxsize == CACHED_URIS
+    assert uri_module._remembered.cache_info().maxsize == CACHED_URIS
 
 
 @pytest.mark.rfc("3261 25.1")
@@ -350,3 +352,13 @@ def test_the_cache_of_uris_is_bounded():
 def test_question_mark_may_stand_in_the_name_of_a_header(text):
     uri = URI.parse(text)
     assert (str(uri), URI.parse(str(uri)), text.partition("?")[2][0] in next(iter(uri.headers))) == (text, uri, True)
+
+
+@pytest.mark.rfc("3261 19.1.4")
+def test_escapes_of_reserved_characters_are_kept_and_tell_uris_apart():
+    uri = URI.parse("sip:tok%2Fen%3B%2b%61@h")
+    assert (uri.user, str(uri), str(uri._replace(port=5070))) == ("tok/en;+a", "sip:tok%2Fen%3B%2b%61@h", "sip:tok%2Fen%3B%2b%61@h:5070")
+    assert not URI.parse("sip:a%3Bb@h").equivalent("sip:a;b@h")
+    assert URI.parse("sip:a%3bb@h").equivalent("sip:a%3Bb@h")
+    assert URI.parse("sip:%61b@h").equivalent("sip:ab@h")
+    assert URI.parse("sip:a%40b@h").equivalent(URI("sip", "a@b", "h"))

@@ -219,6 +219,8 @@ class ClientTransaction:
         transaction, stack = self.transaction, self.stack
         if transaction is None or not isinstance(failure, (Response, TransportError, TransactionTimeout)):
             return False
+        if not stack.engine.transports:  # it is we who have stopped
+            return False
         target = target_of(transaction)
         if self.provisional is None or isinstance(failure, Response):
             stack.grey.add(target, stack.clock.now(), patience_of(failure))
@@ -228,7 +230,8 @@ class ClientTransaction:
         if following is None:
             return False
         self.request, flow = following
-        log.info("%s: %r: %s; trying %r", self.request.method, transaction.flow, failure, flow)
+        why = failure.status if isinstance(failure, Response) else failure
+        log.info("%s: %r failed: %s; trying %r", self.request.method, transaction.flow, why, flow)
         transaction.user = Nobody()  # it may linger, and repeat an ACK to that 503
         self.provisional = None
         self._unwatch()

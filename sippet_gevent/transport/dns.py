@@ -47,8 +47,8 @@ CHAIN = 8
 CACHE = 10_000
 """Answers remembered, the longest unused forgotten: a flood of names must not fill the memory."""
 
-IN_FLIGHT = 200
-"""Questions under way at one time: each has a greenlet or two, and sockets. Beyond them the answer is no, at once."""
+IN_FLIGHT = 128
+"""Questions under way at one time: each has up to TRIES sockets, which must fit. Beyond them the answer is no, at once."""
 
 MIN_TTL, MAX_TTL = 1.0, 86_400.0
 """Seconds an answer is remembered, whatever its TTL: 0 would ask again for every message, and a day is enough (RFC 8767 §4)."""

@@ -21,7 +21,7 @@ RESOLVE_SECONDS = 3.0
 
 
 class Resolver:
-    """The plug: `Stack(resolver=...)` takes any object with these methods. Derive, and give `ask()` or all of `resolve()`.
+    """The plug: what `Stack(resolver=...)` takes, one for each stack. Derive, and give `ask()` or all of `resolve()`.
 
     `random` is where the choice among SRV records of one priority comes from: a function like random.random.
     """

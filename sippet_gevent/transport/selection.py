@@ -90,7 +90,8 @@ class Answer(NamedTuple):
     problem: str = ""
 
     def __str__(self) -> str:
-        return ", ".join(" ".join(map(str, r)) if isinstance(r, tuple) else r for r in self.records) or self.problem or "none"
+        text = ", ".join(" ".join(map(str, r)) if isinstance(r, tuple) else r for r in self.records) or self.problem or "none"
+        return text if text.isprintable() else ascii(text)  # it goes to logs, and what it says is a stranger's
 
 
 class Candidate(NamedTuple):

@@ -333,6 +333,10 @@ def test_static_resolver_takes_addresses_and_records_only(records):
         StaticResolver(records)
 
 
+def test_what_dns_says_reaches_logs_without_control_characters():
+    assert str(Answer((NAPTR(1, 1, "\x1b[31m", "", "", "x"),))).isprintable()
+
+
 # ---- responses
 
 

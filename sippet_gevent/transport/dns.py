@@ -69,6 +69,9 @@ STALE_TTL = 30.0
 PAYLOAD = 1232
 """Octets of UDP we tell servers to send at most: what passes without fragments (RFC 9715 §3)."""
 
+ANSWER_OCTETS = 8192
+"""Octets of an answer that are read: some 500 addresses, which takes 15 ms. 64 KiB of them would stop everybody for 0.1 s."""
+
 BAD_SERVER_SECONDS = 30.0
 """How long a name server that was silent, or failed, comes last."""
 
@@ -361,7 +364,8 @@ def read_answer(data: bytes, query: Any) -> Any:
     if len(data) < 12 or data[:2] != struct.pack("!H", query.id):
         return None
     try:
-        message = dns.message.from_wire(data, ignore_trailing=True, continue_on_error=bool(data[2] & 0x02))
+        is_cut = len(data) > ANSWER_OCTETS or bool(data[2] & 0x02)  # by us, or by the server: TC
+        message = dns.message.from_wire(data[:ANSWER_OCTETS], ignore_trailing=True, continue_on_error=is_cut)
     except (dns.exception.DNSException, ValueError, struct.error):
         return None
     return message if query.is_response(message) else None

@@ -118,10 +118,26 @@ def test_truncated_answer_is_asked_for_by_tcp(server, make):
 
 
 def test_flood_of_records_is_cut_with_the_preferred_ones_kept(server, make):
-    server.zone["x.example"] = [f"60 SRV {1000 - n} 0 5060 h{n}.example." for n in range(1000)]
+    server.zone["x.example"] = [f"60 SRV {200 - n} 0 5060 h{n}.example." for n in range(200)]
     server.truncate = True
     records = ask(make(server), Question("x.example", "SRV")).records
     assert [record.priority for record in records] == list(range(1, 33))
+
+
+def test_answer_of_64_kib_is_read_in_part_and_in_no_time(server, make):
+    server.zone["x.example"] = [f"60 A 10.0.{n // 250}.{n % 250}" for n in range(4000)]
+    server.truncate = True
+    query = dns.message.make_query("x.example", "A", id=7)
+    response = dns.message.make_response(query)
+    server._fill(response, query.question[0])
+    wire = response.to_wire(max_size=65535)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        read_answer(wire, query)
+        times.append(time.perf_counter() - started)
+    assert len(wire) > 64_000 and min(times) < 0.05
+    assert len(ask(make(server), Question("x.example", "A")).records) == 32
 
 
 @pytest.mark.parametrize("name", ["a..example", "x" * 64 + ".example", "a." * 130 + "example"])

@@ -300,7 +300,7 @@ class Stack:
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self, request)
         if candidates and isinstance(tx, ClientTransaction):
-            tx.ways = Ways(candidates, mark, has_own_contact)
+            tx.ways = Ways(candidates, mark, has_own_contact=has_own_contact, now=self.clock.now())
         self.engine.request(request, flow, tx)
         return tx  # type: ignore[no-any-return]
 

@@ -51,11 +51,15 @@ class GreyList:
 
 
 class Ways:
-    """What is left of one request's candidates. `mark` ends its branch; the Contact may be ours, and changes with the way."""
+    """What is left of one request's candidates. `mark` ends its branch; the Contact may be ours, and changes with the way.
 
-    __slots__ = ("has_own_contact", "left", "mark")
+    `since` is when the latest try began.
+    """
 
-    def __init__(self, left: list[Candidate], mark: str, has_own_contact: bool) -> None:
+    __slots__ = ("has_own_contact", "left", "mark", "since")
+
+    def __init__(self, left: list[Candidate], mark: str, *, has_own_contact: bool, now: float) -> None:
+        self.since = now
         self.left = left[: TRIES - 1]
         self.mark = mark
         self.has_own_contact = has_own_contact

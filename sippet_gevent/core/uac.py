@@ -221,17 +221,18 @@ class ClientTransaction:
             return False
         if not stack.engine.transports:  # it is we who have stopped
             return False
-        target = target_of(transaction)
+        ways, now = self.ways, stack.clock.now()
         if self.provisional is None or isinstance(failure, Response):
-            stack.grey.add(target, stack.clock.now(), patience_of(failure))
-        if self.ways is None or not self.may_go_on(failure):
+            stack.grey.add(target_of(transaction), now, patience_of(failure))
+        if ways is None or not self.may_go_on(failure):
             return False
-        following = stack.send_next(self.request, self.ways)
+        following = stack.send_next(self.request, ways)
         if following is None:
             return False
         self.request, flow = following
         why = failure.status if isinstance(failure, Response) else failure
-        log.info("%s: %r failed: %s; trying %r", self.request.method, transaction.flow, why, flow)
+        log.info("%s: %r failed in %.1f s: %s; trying %r", self.request.method, transaction.flow, now - ways.since, why, flow)
+        ways.since = now
         transaction.user = Nobody()  # it may linger, and repeat an ACK to that 503
         self.provisional = None
         self._unwatch()

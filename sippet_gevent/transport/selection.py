@@ -242,7 +242,7 @@ class _Search:
         refused = 0
         for (transport, _), answer in zip(names, answers):
             records = [r for r in answer.records if isinstance(r, SRV)]
-            offered = [r for r in records if r.target != "."]
+            offered = [r for r in records if r.target != "." and r.port]  # nobody listens on port 0
             refused += bool(records and not offered)
             services += [(transport, record) for record in order_srv(offered, self.random)[:RECORDS]]
         if refused and not services:

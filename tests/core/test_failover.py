@@ -6,6 +6,7 @@ import pytest
 
 from sippet_gevent import Request, TransactionTimeout, TransportError, forward
 from sippet_gevent.core.failover import GREY_SECONDS, GREY_TARGETS, TRIES, GreyList
+from sippet_gevent.transaction.machines import TRANSPORT_ERROR
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
 from sippet_gevent.transport.resolver import SRV, StaticResolver
 from sippet_gevent.transport.selection import Candidate
@@ -159,6 +160,27 @@ class OtherWay(StaticResolver):
 
     def resolve(self, uri, transports):
         return [Candidate("UDP", FIRST, 5060), Candidate("TCP", SECOND, 5060)]
+
+
+@pytest.mark.parametrize(("status", "sent_on"), [(None, True), (100, True), (182, False)])
+def test_connection_that_dies_sends_the_request_on_unless_somebody_works_on_it(sip, client, first, second, status, sent_on):
+    tx = client.send(Request("OPTIONS", BOB))
+    sip.settle()
+    if status is not None:
+        first.reply(first.last("OPTIONS"), status)
+    client.engine.handle(tx.transaction, TRANSPORT_ERROR, TransportError("connection reset"))
+    sip.settle()
+    assert bool(second.requests) is sent_on
+    assert (tx.final_response is not None) is sent_on
+
+
+def test_log_says_which_target_failed_why_and_how_long_it_took(sip, client, first, second, caplog):
+    caplog.set_level("INFO", "sippet_gevent.core")
+    sip.run(client.request, "OPTIONS", BOB)
+    assert caplog.messages == [
+        f"OPTIONS: <Flow UDP {FIRST}:5060> failed in 32.0 s: no final response to OPTIONS in time; "
+        f"trying <Flow UDP {SECOND}:5060>"
+    ]
 
 
 # ---- when all fail

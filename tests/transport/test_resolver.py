@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sippet_gevent import URI, InvalidValue, TransportError, Via
 from sippet_gevent.transport.resolver import NAPTR, SRV, Answer, Candidate, Resolver, StaticResolver
 from sippet_gevent.transport.selection import (
     CANDIDATES,
     RULES,
+    SERVICES,
     SRV_TARGETS,
     Question,
     interleave,
@@ -325,6 +328,39 @@ def test_flood_of_records_is_cut_and_not_refused():
     assert len(found) == CANDIDATES
     assert sum(question.kind == "SRV" for question in asked) == RULES
     assert sum(question.kind == "A" for question in asked) == SRV_TARGETS
+
+
+NAMES = st.sampled_from(["example.com", "a.example.com", "b.example.com", "_sip._udp.example.com", ".", "", "192.0.2.5"])
+NUMBERS = st.integers(0, 65535)
+RECORDS_OF = {
+    "NAPTR": st.builds(
+        NAPTR, NUMBERS, NUMBERS, st.sampled_from(["s", "S", "a", "u", "", "x"]),
+        st.sampled_from([*SERVICES, "sip+d2u", "E2U+sip", "SIP+D2S", ""]), st.sampled_from(["", "!a!b!"]), NAMES,
+    ),
+    "SRV": st.builds(SRV, NUMBERS, NUMBERS, NUMBERS, NAMES),
+    "A": st.ip_addresses(v=4).map(str),
+    "AAAA": st.ip_addresses(v=6).map(str),
+}  # fmt: skip
+
+
+@pytest.mark.rfc("3263 4.1")
+@given(
+    uri=st.sampled_from(["sip:example.com", "sips:example.com", "sip:example.com:5070", "sips:example.com;transport=tcp"]),
+    ours=st.sets(st.sampled_from(sorted(SERVICES.values()))),
+    data=st.data(),
+)
+def test_whatever_dns_says_ways_are_ours_bounded_and_secure_where_they_must_be(uri, ours, data):
+    def answer(question):
+        return Answer(tuple(data.draw(st.lists(RECORDS_OF[question.kind], max_size=4))))
+
+    try:
+        found, asked = walk(select(URI.parse(uri), ours, random.Random(1).random), answer)
+    except TransportError:
+        return
+    allowed = {"TLS", "WSS"} if uri.startswith("sips") else ours
+    assert {way.transport for way in found} <= ours & allowed
+    assert all(way.port for way in found)
+    assert 0 < len(found) <= CANDIDATES and len(set(found)) == len(found) and len(asked) < 64
 
 
 @pytest.mark.parametrize("records", [{"a": ["nonsense"]}, {"a": ["a.example.com"]}])

@@ -156,12 +156,12 @@ class Stack:
         try:
             self.calls.stop()
         finally:
+            self._running = False  # before connections end, so that nothing goes on to its next target
             self.engine.stop()
             self.resolver.stop()
             self.deadlines.stop()
             self.callbacks.kill(block=False)
             self._own.clear()
-            self._running = False
             self._stopped.set()
 
     def serve_forever(self) -> None:
@@ -171,6 +171,11 @@ class Stack:
             self._stopped.wait()
         finally:
             self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """True from start() until stop()."""
+        return self._running
 
     def __enter__(self) -> Stack:
         return self.start()
@@ -406,7 +411,11 @@ class Stack:
             for transport in self.engine.transports:
                 if transport.name == candidate.transport:
                     try:
-                        flow = transport.connect((candidate.host, candidate.port))
+                        address = candidate.host, candidate.port
+                        if transport.secure:  # whose certificate must be that of the URI's domain (RFC 5922 §4)
+                            flow = transport.connect(address, name=candidate.name)  # type: ignore[call-arg]
+                        else:
+                            flow = transport.connect(address)
                         flow.local  # noqa: B018 raises where the system has no route
                         return flow
                     except TransportError as error:

@@ -219,7 +219,7 @@ class ClientTransaction:
         transaction, stack = self.transaction, self.stack
         if transaction is None or not isinstance(failure, (Response, TransportError, TransactionTimeout)):
             return False
-        if not stack.engine.transports:  # it is we who have stopped
+        if not stack.is_running:  # then it is we who have failed
             return False
         ways, now = self.ways, stack.clock.now()
         if self.provisional is None or isinstance(failure, Response):

@@ -183,6 +183,36 @@ def test_log_says_which_target_failed_why_and_how_long_it_took(sip, client, firs
     ]
 
 
+class Secure(MemoryTransport):
+    """Stands for TLS: notes the names it is to find in certificates."""
+
+    name, secure, default_port = "TLS", True, 5061
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.names = []
+
+    def connect(self, address, *, name=None):
+        self.names.append(name)
+        return super().connect(address)
+
+
+@pytest.mark.rfc("5922 4")
+def test_secure_transport_is_told_the_domain_of_the_uri_at_each_try(sip, client, first, second):
+    transport = Secure(sip.network)
+    client.listen("udp:10.9.9.9:5061", transport)
+    client.resolver = StaticResolver(
+        {
+            "_sips._tcp.example.com": [SRV(1, 0, 5060, "a.example.net"), SRV(2, 0, 5060, "b.example.net")],
+            "a.example.net": [FIRST],
+            "b.example.net": [SECOND],
+        }
+    )
+    first.answer = lambda request: 503
+    assert sip.run(client.request, "OPTIONS", "sips:bob@example.com").status == 200
+    assert transport.names == ["example.com", "example.com"]
+
+
 # ---- when all fail
 
 

@@ -280,6 +280,7 @@ class Stack:
         """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
 
         `next_hop` is where it goes instead of its Route or Request-URI; `mark` ends its branch, a proxy's to find loops.
+        When its target fails and the name has led to others, it goes on to the next one (RFC 3263 §4.3).
         Raises TransportError when there is no way.
         """
         if request.sent_via is not None and request.headers.get("Via") == request.sent_via:

@@ -390,6 +390,49 @@ def test_grey_list_is_bounded():
     assert len(grey) == GREY_TARGETS
 
 
+# ---- the plug
+
+
+class Noting(StaticResolver):
+    """Notes what the stack does with it."""
+
+    def __init__(self):
+        super().__init__({"example.com": [SECOND]})
+        self.noted = []
+
+    def start(self, clock):
+        self.noted.append(clock)
+
+    def resolve(self, uri, transports):
+        self.noted.append((str(uri), tuple(transports)))
+        return super().resolve(uri, transports)
+
+    def stop(self):
+        self.noted.append("stop")
+
+
+def test_resolver_of_the_user_is_started_asked_and_stopped(sip, second):
+    resolver = Noting()
+    stack = sip.stack(resolver=resolver)
+    assert sip.run(stack.request, "OPTIONS", BOB).status == 200
+    stack.stop()
+    assert resolver.noted == [sip.clock, (BOB, ("UDP",)), "stop"]
+
+
+def test_way_that_no_transport_opens_is_passed_over(sip, client, second, monkeypatch):
+    connect = MemoryTransport.connect
+
+    def by_four_only(self, address):
+        if ":" in address[0]:
+            raise TransportError("the other IP version", None)
+        return connect(self, address)
+
+    monkeypatch.setattr(MemoryTransport, "connect", by_four_only)
+    client.resolver = StaticResolver({"example.com": ["2001:db8::1", SECOND]})
+    assert sip.run(client.request, "OPTIONS", BOB).status == 200
+    assert len(client.grey) == 0
+
+
 # ---- proxies
 
 

@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   sippet serve myapp:core --monkey                your own core, with blocking libraries made cooperative
   sippet serve examples/hello.py:stack            a Stack made in a file
   sippet ping sip:192.0.2.10                      send OPTIONS, show who answers and how fast
+  sippet ping -v example.com                      the same, with what DNS says and which target is tried when
   sippet parse call.pcap                          show what the messages of a capture say, and what is wrong with them
 """
 
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     ping.add_argument("uri", help="whom to ask, such as sip:127.0.0.1:5060")
     ping.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long to wait for the answer (5)")
     ping.add_argument("--listen", default=None, metavar="udp:HOST:PORT", help="the address to ask from")
-    ping.add_argument("-v", "--verbose", action="store_true", help="show the messages")
+    ping.add_argument("-v", "--verbose", action="store_true", help="show how the name is resolved, and the messages")
 
     parse = _with_notes(commands.add_parser("parse", help="show what messages say, and what is wrong"), PARSE, PARSE_NOTES)
     parse.add_argument("files", nargs="*", metavar="FILE", help="what to read; - is standard input")

@@ -13,6 +13,7 @@ from gevent.pool import Group
 
 from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
+from .core.failover import GreyList, Ways
 from .core.methods import Methods
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
@@ -30,7 +31,8 @@ from .transaction.machines import CALLING, PROCEEDING, TRYING
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
-from .transport.resolver import resolve
+from .transport.resolver import DNSResolver, Resolver
+from .transport.selection import Candidate
 from .transport.udp import UDP
 
 log = logging.getLogger("sippet_gevent.core")
@@ -67,7 +69,8 @@ class Stack:
     `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3). `domains` are the
     names this element answers to besides its addresses; with any given, a Registrar serves these alone. `route_secret`,
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
-    after the other too, the same, or each has a random one. Nothing is opened before start(), `with` or serve_forever().
+    after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default.
+    Nothing is opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -81,6 +84,7 @@ class Stack:
         supported: tuple[str, ...] = (),
         domains: tuple[str, ...] = (),
         route_secret: bytes | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.clock = self.engine.clock
@@ -90,6 +94,8 @@ class Stack:
         self.methods = Methods()
         self.domains = frozenset(domain.lower() for domain in domains)
         self.route_tokens = RouteTokens(os.urandom(ROUTE_SECRET) if route_secret is None else route_secret)
+        self.resolver = DNSResolver() if resolver is None else resolver
+        self.grey = GreyList()
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, tuple[str, int]]] = []
         self._running = False
@@ -127,6 +133,7 @@ class Stack:
             self._running = True
             self._stopped.clear()
             self.engine.draining = False
+            self.resolver.start(self.clock)
             try:
                 for transport, address in self.planned:
                     self._open(transport, address)
@@ -149,11 +156,12 @@ class Stack:
         try:
             self.calls.stop()
         finally:
+            self._running = False  # before connections end, so that nothing goes on to its next target
             self.engine.stop()
+            self.resolver.stop()
             self.deadlines.stop()
             self.callbacks.kill(block=False)
             self._own.clear()
-            self._running = False
             self._stopped.set()
 
     def serve_forever(self) -> None:
@@ -163,6 +171,11 @@ class Stack:
             self._stopped.wait()
         finally:
             self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """True from start() until stop()."""
+        return self._running
 
     def __enter__(self) -> Stack:
         return self.start()
@@ -267,6 +280,7 @@ class Stack:
         """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
 
         `next_hop` is where it goes instead of its Route or Request-URI; `mark` ends its branch, a proxy's to find loops.
+        When its target fails and the name has led to others, it goes on to the next one (RFC 3263 §4.3).
         Raises TransportError when there is no way.
         """
         if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
@@ -276,23 +290,49 @@ class Stack:
         if ours and self.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
             raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
         uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-        flow = request.flow = self.flow_to(uri)
+        candidates = self.resolve(uri)
         if user is None and request.method not in _WHEN_LEAVING:
             check_serving()  # the caller may have given up while the name was resolved
-        host, port = flow.local
-        self._own.add((normal_host(host), port))
-        via = f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport"
-        request.headers.add("Via", via, first=True)
-        request.sent_via = via
+        flow = self._connect(candidates)
+        has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
+        request.flow = flow
+        request.sent_via = self._via(flow, mark)
+        request.headers.add("Via", request.sent_via, first=True)
         request.essentials = None
-        if ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields:
+        if has_own_contact:
             request.contact = self.contact(flow)
         if request.method == "ACK":
             flow.send(bytes(request))
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self, request)
+        if candidates and isinstance(tx, ClientTransaction):
+            tx.ways = Ways(candidates, mark, has_own_contact=has_own_contact, now=self.clock.now())
         self.engine.request(request, flow, tx)
         return tx  # type: ignore[no-any-return]
+
+    def _via(self, flow: Flow, mark: str) -> str:
+        """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
+        host, port = flow.local
+        self._own.add((normal_host(host), port))
+        return f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport"
+
+    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow] | None:
+        """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).
+
+        None when there is no candidate left.
+        """
+        try:
+            flow = self._connect(ways.left)
+        except TransportError:
+            return None
+        again = request.copy()
+        again.flow = flow
+        again.sent_via = self._via(flow, ways.mark)
+        ours = next(at for at, line in enumerate(again.headers.lines) if line[0] == "Via")
+        again.headers.set_line(ours, again.sent_via)  # those below stay as they came, readable or not
+        if ways.has_own_contact:
+            again.contact = self.contact(flow)
+        return again, flow
 
     def request(
         self,
@@ -351,19 +391,37 @@ class Stack:
         if "Max-Forwards" not in fields:
             request.max_forwards = MAX_FORWARDS
 
-    def flow_to(self, uri: URI) -> Flow:
-        """Return a flow to where a URI leads, from the first of our transports that can. Raises TransportError."""
+    def resolve(self, uri: URI) -> list[Candidate]:
+        """Return the ways to where a URI leads, best first, those that failed lately last. Raises TransportError (RFC 3263)."""
         if not self._running:
             raise TransportError("the stack is not running: start() it first")
+        candidates = [*self.resolver.resolve(uri, [transport.name for transport in self.engine.transports])]
+        if len(candidates) > 1 and self.grey:
+            self.grey.sort(candidates, self.clock.now())
+        return candidates
+
+    def flow_to(self, uri: URI) -> Flow:
+        """Return a flow to where a URI leads, by the first of our transports that can. Raises TransportError."""
+        return self._connect(self.resolve(uri))
+
+    def _connect(self, candidates: list[Candidate]) -> Flow:
+        """Take candidates off the list until one has a flow, and return that. Raises TransportError when none has."""
         problem: TransportError | None = None
-        for candidate in resolve(uri):
+        while candidates:
+            candidate = candidates.pop(0)
             for transport in self.engine.transports:
                 if transport.name == candidate.transport:
                     try:
-                        return transport.connect((candidate.host, candidate.port))
+                        address = candidate.host, candidate.port
+                        if transport.secure:  # whose certificate must be that of the URI's domain (RFC 5922 §4)
+                            flow = transport.connect(address, name=candidate.name)  # type: ignore[call-arg]
+                        else:
+                            flow = transport.connect(address)
+                        flow.local  # noqa: B018 raises where the system has no route
+                        return flow
                     except TransportError as error:
                         problem = error
-        raise problem or TransportError(f"no transport of ours leads to {uri}: listen on one of its kind")
+        raise problem or TransportError("no transport of ours leads there")
 
     # ---- who we are
 

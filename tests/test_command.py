@@ -323,6 +323,15 @@ def test_ping_takes_a_host_for_a_uri(sippet, serve):
     assert (ended.returncode, ended.stdout[:6]) == (0, "200 OK")
 
 
+@pytest.mark.rfc("3263 4.2")
+def test_ping_shows_how_the_name_is_resolved_when_verbose(sippet, serve):
+    port = serve().port
+    told = sippet("ping", "-v", f"localhost:{port}").stderr
+    steps = [line.partition(f"resolve sip:localhost:{port}: ")[2] for line in told.splitlines() if ": resolve " in line]
+    assert "A localhost: 127.0.0.1" in steps
+    assert steps[-1].startswith("leads to ") and f"udp:127.0.0.1:{port}" in steps[-1]
+
+
 def test_ping_answered_with_a_refusal_is_exit_code_1(sippet, serve):
     ended = sippet("ping", f"sip:nobody@127.0.0.1:{serve().port}")
     assert (ended.returncode, ended.stdout[:13]) == (1, "404 Not Found")

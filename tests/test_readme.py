@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import sippet_gevent
-from sippet_gevent import Cancelled, Stack
+from sippet_gevent import URI, Cancelled, Stack
 from sippet_gevent.__main__ import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +95,16 @@ def test_calling_block_wakes_who_answers(sip, capsys):
     sip.run(block("calling").wake_all, sip.client, [*uris, "sip:10.9.9.9"])
     assert heard == [b"good morning"]
     assert capsys.readouterr().out == "refused: 486 Busy Here\nnobody there\n"
+
+
+def test_resolving_block_leads_to_its_targets_by_priority():
+    made = block("resolving")
+    with made.without_dns as stack:
+        assert [str(way) for way in stack.resolve(URI.parse("sip:bob@example.com"))] == [
+            "udp:192.0.2.1:5060",
+            "udp:192.0.2.2:5080",
+            "udp:192.0.2.3:5080",
+        ]
 
 
 def bridged(sip, core):

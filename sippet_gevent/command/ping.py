@@ -1,4 +1,4 @@
-"""What `sippet ping` does: ask a peer whether it is there. RFC 3261 §11."""
+"""What `sippet ping` does: find a peer, RFC 3263, and ask whether it is there. RFC 3261 §11."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from ..errors import InvalidValue, SIPError
+from ..message.message import Request
 from ..message.uri import URI
 from ..stack import Stack
 from .terminal import tell
@@ -17,7 +18,10 @@ SCHEMES = ("sip:", "sips:", "tel:")
 
 
 def ping(options: Any) -> int:
-    """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2 for a mistake."""
+    """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2 for a mistake.
+
+    When verbose, what DNS said and what is tried in which order are log lines of the resolver and of the request.
+    """
     log_to_stderr(options.verbose, logging.WARNING)
     try:
         uri = URI.parse(options.uri if options.uri.lower().startswith(SCHEMES) else f"sip:{options.uri}")
@@ -31,9 +35,9 @@ def ping(options: Any) -> int:
         return tell(error)
     with stack:
         try:
-            peer = stack.flow_to(uri).remote  # asks DNS, which is no part of the round trip
+            asked = stack.send(Request("OPTIONS", uri))  # asks DNS before it sends, which is no part of the round trip
             started = time.perf_counter()
-            response = stack.request("OPTIONS", uri, next_hop=URI("sip", None, host_of(peer), peer[1]), timeout=options.timeout)
+            response = asked.final(timeout=options.timeout)
         except SIPError as error:
             return tell(f"{uri}: {error}", 1)
         elapsed = (time.perf_counter() - started) * 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import Cancelled, InvalidValue, ParseError, Reject, SIPError, TransportError
+from ..errors import Cancelled, InvalidValue, ParseError, Reject, SIPError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
@@ -48,6 +48,11 @@ class Branch(ClientTransaction):
                 self.fail(Reject(502, f"Bad Response: {error.problem}"))
             return
         super().receive(response)
+
+    def may_go_on(self, failure: Response | Exception) -> bool:
+        # After timer F nobody upstream waits for the answer any more: their own began before ours (RFC 4320 §3)
+        too_late = isinstance(failure, TransactionTimeout) and self.request.method != "INVITE"
+        return not too_late and super().may_go_on(failure)
 
     def deliver(self, event: Response | Exception) -> None:
         self.context.inbox.put((self, event))

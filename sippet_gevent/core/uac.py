@@ -1,16 +1,20 @@
-"""ClientTransaction: the answers to a request of ours, RFC 3261 §8.1.3, §9.1 and §13.2."""
+"""ClientTransaction: the answers to a request of ours, RFC 3261 §8.1.3, §9.1 and §13.2; fail-over, RFC 3263 §4.3."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ParseError, TransactionTimeout
+from ..errors import ParseError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from .inbox import Inbox
 
 if TYPE_CHECKING:
     from .call import Call
+    from .failover import Ways
+
+log = logging.getLogger("sippet_gevent.core")
 
 OnProvisional = Callable[[Response], Any]
 
@@ -24,18 +28,21 @@ class ClientTransaction:
     """A request that was sent. Iterate over its responses, or ask for the `final` one; `cancel()` an INVITE.
 
     Iterating ends with the final response; TransactionTimeout or TransportError is raised where one takes its place.
-    An INVITE that is answered is acknowledged, and has its `call` from then on.
+    An INVITE that is answered is acknowledged, and has its `call` from then on. When a target fails and its name has led
+    to others, the request goes on to the next one, with a new branch, in this same object (RFC 3263 §4.3): `request` and
+    `transaction` are those of the latest try, and what the last one comes to is what comes out.
     """
 
     __slots__ = (
         "_calls", "_cancel_wanted", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "call", "failure",
-        "final_response", "provisional", "request", "stack", "transaction",
+        "final_response", "provisional", "request", "stack", "transaction", "ways",
     )  # fmt: skip
 
     def __init__(self, stack: Any, request: Request) -> None:
         self.stack = stack
         self.request = request
         self.transaction: Any = None
+        self.ways: Ways | None = None
         self._inbox = Inbox(stack.clock)
         self.provisional: Response | None = None
         self.final_response: Response | None = None
@@ -114,6 +121,8 @@ class ClientTransaction:
     def receive(self, response: Response) -> None:
         """Take a response, in the greenlet that carries it."""
         is_invite = self.request.method == "INVITE"
+        if self.stack.grey and response.status != 503:
+            self.stack.grey.discard(target_of(self.transaction))
         if response.status < 200:
             first = self.provisional is None
             self.provisional = response
@@ -124,6 +133,8 @@ class ClientTransaction:
                 self._watch(self.transaction.timers.c)  # §16.6 step 11, §16.7 step 2
             self.deliver(response)
         elif self.final_response is None:
+            if response.status == 503 and self._fail_over(response):
+                return
             self.final_response = response
             if is_invite and response.is_success:
                 self.accepted(response)
@@ -166,7 +177,7 @@ class ClientTransaction:
 
     def fail(self, error: Exception) -> None:
         """The transaction ended without a final response."""
-        if self.is_pending:
+        if self.is_pending and not self._fail_over(error):
             self._ended = True
             self.failure = error
             self.deliver(error)
@@ -174,9 +185,7 @@ class ClientTransaction:
     def ended(self) -> None:
         """The transaction's record is gone."""
         self._ended = True
-        for watch in self._watches:
-            watch.owner = None  # a deadline cannot be taken back, but it need not hold all this till then
-        self._watches.clear()
+        self._unwatch()
 
     def expire(self, now: float) -> None:
         """Timer C, or 64*T1 after a CANCEL (§9.1): nobody will answer this any more."""
@@ -192,6 +201,44 @@ class ClientTransaction:
             self.deliver(TransactionTimeout("timer C: no final response to INVITE in time"))
             self.abandon()
 
+    def may_go_on(self, failure: Response | Exception) -> bool:
+        """True when a target's failure sends the request on to the next one (RFC 3263 §4.3).
+
+        That is a 503, a transport error, or timer B or F without any response. Whoever has said that it works on the
+        request is not replaced: it would be done twice. Nobody else is asked for a request that was cancelled.
+        """
+        if self._cancel_wanted or self.abandoned:
+            return False
+        first = self.provisional
+        if isinstance(failure, TransactionTimeout):
+            return first is None
+        return not isinstance(failure, TransportError) or first is None or first.status == 100
+
+    def _fail_over(self, failure: Response | Exception) -> bool:
+        """Remember that the target has failed; send the request to the next one, if it may be, and there is one."""
+        transaction, stack = self.transaction, self.stack
+        if transaction is None or not isinstance(failure, (Response, TransportError, TransactionTimeout)):
+            return False
+        if not stack.is_running:  # then it is we who have failed
+            return False
+        ways, now = self.ways, stack.clock.now()
+        if self.provisional is None or isinstance(failure, Response):
+            stack.grey.add(target_of(transaction), now, patience_of(failure))
+        if ways is None or not self.may_go_on(failure):
+            return False
+        following = stack.send_next(self.request, ways)
+        if following is None:
+            return False
+        self.request, flow = following
+        why = failure.status if isinstance(failure, Response) else failure
+        log.info("%s: %r failed in %.1f s: %s; trying %r", self.request.method, transaction.flow, now - ways.since, why, flow)
+        ways.since = now
+        transaction.user = Nobody()  # it may linger, and repeat an ACK to that 503
+        self.provisional = None
+        self._unwatch()
+        stack.engine.request(self.request, flow, self, transaction.timers)
+        return True
+
     def _send_cancel(self) -> None:
         self.stack.engine.request(self.request.cancel(), self.transaction.flow, Nobody(), self.transaction.timers)
         self._watch(64 * self.transaction.timers.t1)
@@ -204,9 +251,30 @@ class ClientTransaction:
             self._watches.append(watch := Watch(self))
             self.stack.deadlines.add(self._silence, watch)
 
+    def _unwatch(self) -> None:
+        for watch in self._watches:
+            watch.owner = None  # a deadline cannot be taken back, but it need not hold all this till then
+        self._watches.clear()
+        self._silence = self._wake = NEVER
+
     def __repr__(self) -> str:
         state = self.transaction.state if self.transaction is not None else "not sent"
         return f"<ClientTransaction {self.request!r} {state}>"
+
+
+def target_of(transaction: Any) -> tuple[str, str, int]:
+    """Return where a transaction's request went, as the grey list has it."""
+    flow = transaction.flow
+    return flow.transport.name, flow.remote[0], flow.remote[1]
+
+
+def patience_of(failure: Response | Exception) -> float | None:
+    """Return the seconds a 503 asks for by its Retry-After (RFC 3261 §21.5.4), None when it does not say, or not well."""
+    try:
+        wanted = failure.retry_after if isinstance(failure, Response) else None
+    except ParseError:
+        return None
+    return None if wanted is None else float(wanted.seconds)
 
 
 class Watch:

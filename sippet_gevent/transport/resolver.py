@@ -2,46 +2,150 @@
 
 from __future__ import annotations
 
-import ipaddress
-from typing import NamedTuple
+import logging
+import random
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-import gevent
-from gevent import socket
-
-from ..errors import TransportError
+from ..errors import InvalidValue
 from ..message.uri import URI
+from ..message.via import Via
+from .selection import ALL, NAPTR, SRV, Answer, Candidate, Question, Record, Steps, literal, select, select_for_response
 
-RESOLVE_SECONDS = 5.0
-"""How long one name may take in all: longer than that, the caller's own patience is at stake."""
+__all__ = ["NAPTR", "SRV", "Answer", "Candidate", "DNSResolver", "Question", "Resolver", "StaticResolver"]
 
-DEFAULT_PORTS = {"TLS": 5061, "WSS": 443, "WS": 80}
+log = logging.getLogger("sippet_gevent.transport")
 
-
-class Candidate(NamedTuple):
-    """One way to try: transport name, numeric host, port."""
-
-    transport: str
-    host: str
-    port: int
+RESOLVE_SECONDS = 3.0
+"""How long one URI may take in all, every step of it: longer than that, the caller's own patience is at stake."""
 
 
-def resolve(uri: URI) -> list[Candidate]:
-    """Return where a SIP URI leads. Numeric hosts ask nobody (§4.1, §4.2). Raises TransportError."""
-    if not uri.is_sip:
-        raise TransportError(f"there is no way to a {uri.scheme} URI: translate it into a sip URI first")
-    transport = uri.transport or ("TLS" if uri.is_secure else "UDP")
-    host = uri.parameters.get("maddr") or uri.host
-    port = uri.port or DEFAULT_PORTS.get(transport, 5061 if uri.is_secure else 5060)
-    literal = host.strip("[]")
-    try:
-        return [Candidate(transport, str(ipaddress.ip_address(literal)), port)]
-    except ValueError:
-        pass
-    try:
-        with gevent.Timeout(RESOLVE_SECONDS, TransportError(f"{host}: no answer from DNS in {RESOLVE_SECONDS:g} s")):
-            found = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)
-    except TransportError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: empty or overlong labels, which the IDNA codec refuses
-        raise TransportError(f"{host}: {getattr(error, 'strerror', None) or error}") from error
-    return [Candidate(transport, address[0], port) for _, _, _, _, address in found]
+class Resolver:
+    """The plug: what `Stack(resolver=...)` takes, one for each stack. Derive, and give `ask()` or all of `resolve()`.
+
+    `random` is where the choice among SRV records of one priority comes from: a function like random.random.
+    """
+
+    def __init__(self, *, random: Any = random.random) -> None:
+        self.random = random
+
+    def resolve(self, uri: URI, transports: Collection[str] = ALL) -> list[Candidate]:
+        """Return where a SIP URI leads by these transports, best first (§4). Raises TransportError, never an empty list.
+
+        Numeric hosts ask nobody.
+        """
+        return self._walk(select(uri, transports, self.random), uri)
+
+    def resolve_response(self, via: Via) -> list[Candidate]:
+        """Return where a response goes whose way back is gone: to the sent-by of the top Via (§5). Raises TransportError."""
+        return self._walk(select_for_response(via, self.random), via)
+
+    def _walk(self, steps: Steps, what: object) -> list[Candidate]:
+        try:
+            questions = next(steps)
+        except StopIteration as at_once:
+            return at_once.value  # type: ignore[no-any-return]
+        budget = self.begin()
+        try:
+            while True:
+                answers = self.ask(questions, budget)
+                for question, answer in zip(questions, answers):
+                    log.debug("resolve %s: %s: %s", what, question, answer)
+                questions = steps.send(answers)
+        except StopIteration as done:
+            found: list[Candidate] = done.value
+        log.debug("resolve %s: leads to %s", what, ", then ".join(map(str, found)))
+        return found
+
+    def begin(self) -> Any:
+        """Return what `ask` gets to know of one resolution: when it must be over, say."""
+        return None
+
+    def ask(self, questions: tuple[Question, ...], budget: Any) -> tuple[Answer, ...]:
+        """Return the answers to these questions, in their order. May wait; must not raise for what is not found."""
+        raise TypeError(f"{type(self).__name__} lacks .ask()")
+
+    def start(self, clock: Any) -> None:
+        """The stack starts, and this is its clock."""
+
+    def stop(self) -> None:
+        """The stack stops."""
+
+
+class StaticResolver(Resolver):
+    """Records from a table, for tests and for networks without DNS: a name to its records.
+
+    `StaticResolver({"example.com": ["192.0.2.1", "2001:db8::1"], "_sip._udp.example.org": [SRV(10, 0, 5060, "a.example.org")]})`
+    Texts are addresses. Raises InvalidValue for what is none.
+    """
+
+    def __init__(self, records: Mapping[str, Iterable[Record]], *, random: Any = random.random) -> None:
+        super().__init__(random=random)
+        self.records = {_plain(name): tuple(values) for name, values in records.items()}
+        for name, values in self.records.items():
+            for value in values:
+                if not isinstance(value, (NAPTR, SRV)) and literal(str(value)) is None:
+                    raise InvalidValue(f"{name}: {value!r} is no address, SRV or NAPTR record")
+
+    def ask(self, questions: tuple[Question, ...], budget: Any) -> tuple[Answer, ...]:
+        return tuple(self._answer(question) for question in questions)
+
+    def _answer(self, question: Question) -> Answer:
+        records = self.records.get(_plain(question.name))
+        if records is None:
+            return Answer((), "no such name")
+        return Answer(tuple(record for record in records if _kind(record) == question.kind))
+
+
+def _plain(name: str) -> str:
+    return name.lower().rstrip(".")
+
+
+def _kind(record: Record) -> str:
+    if isinstance(record, str):
+        return "AAAA" if ":" in record else "A"
+    return type(record).__name__
+
+
+class DNSResolver(Resolver):
+    """The resolver of a stack that is given none: /etc/hosts and DNS, by name servers of its own or those of resolv.conf.
+
+    `seconds` is what one URI may take in all; `servers` are numeric addresses, `"192.0.2.53"` or `("192.0.2.53", 5353)`.
+    """
+
+    def __init__(
+        self, *, servers: Iterable[str | tuple[str, int]] = (), seconds: float = RESOLVE_SECONDS, random: Any = random.random
+    ) -> None:
+        super().__init__(random=random)
+        self.seconds = seconds
+        self.servers = [(server, 53) if isinstance(server, str) else server for server in servers]
+        self._clock: Any = None
+        self._client: Any = None
+
+    def start(self, clock: Any) -> None:
+        self._clock = clock
+
+    def stop(self) -> None:
+        if self._client is not None:
+            self._client.stop()
+
+    @property
+    def client(self) -> Any:
+        """The DNS client; made when it is first needed."""
+        if self._client is None:
+            from .dns import DNS  # dnspython takes longer to import than all the rest: not where nobody asks for a name
+
+            self._client = DNS(self._clock, servers=self.servers)
+        return self._client
+
+    def begin(self) -> float:
+        return self._clock.now() + self.seconds  # type: ignore[no-any-return]
+
+    def ask(self, questions: tuple[Question, ...], budget: float) -> tuple[Answer, ...]:
+        left = max(budget - self._clock.now(), 0.0)
+        return self.client.ask(questions, left * PATIENCE.get(questions[0].kind, 1.0))  # type: ignore[no-any-return]
+
+
+PATIENCE = {"NAPTR": 1 / 3, "SRV": 1 / 2}
+"""How much of the time that is left a step may take: some servers never answer what they do not know (RFC 4074), and
+those that come after it need time, too."""

@@ -1,0 +1,65 @@
+"""Fail-over: what is left to try for one request, and which targets failed lately, RFC 3263 §4.3. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from ..transport.selection import Candidate
+
+TRIES = 8
+"""Candidates tried for one request, at most: who has waited for as many 503s, or timers B, is gone."""
+
+GREY_SECONDS = 60.0
+"""How long a target that failed comes last: about two timers B. It is not left out, for all may be grey."""
+
+MOST_GREY_SECONDS = 300.0
+"""The same for one that asks for more by its Retry-After (RFC 3261 §21.5.4): it must not be able to end our use of it."""
+
+GREY_TARGETS = 1000
+"""Targets remembered, the oldest forgotten: there is one for each address that does not answer, whoever names it."""
+
+Target = tuple[str, str, int]
+
+
+class GreyList:
+    """Targets that failed lately. `seconds` is how long they come last; `len()` counts those that are remembered."""
+
+    __slots__ = ("_until", "seconds")
+
+    def __init__(self, seconds: float = GREY_SECONDS) -> None:
+        self.seconds = seconds
+        self._until: OrderedDict[Target, float] = OrderedDict()
+
+    def add(self, target: Target, now: float, seconds: float | None = None) -> None:
+        """Remember that a target, (transport, host, port), has failed."""
+        self._until.pop(target, None)
+        self._until[target] = now + (self.seconds if seconds is None else min(seconds, MOST_GREY_SECONDS))
+        if len(self._until) > GREY_TARGETS:
+            self._until.popitem(last=False)
+
+    def discard(self, target: Target) -> None:
+        """Forget a target: it has answered."""
+        self._until.pop(target, None)
+
+    def sort(self, candidates: list[Candidate], now: float) -> None:
+        """Put grey candidates last, the rest stays as it is; of the grey ones, who failed first is tried first."""
+        self._until = OrderedDict((target, until) for target, until in self._until.items() if until > now)
+        candidates.sort(key=lambda candidate: self._until.get(candidate[:3], 0.0))
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+
+class Ways:
+    """What is left of one request's candidates. `mark` ends its branch; the Contact may be ours, and changes with the way.
+
+    `since` is when the latest try began.
+    """
+
+    __slots__ = ("has_own_contact", "left", "mark", "since")
+
+    def __init__(self, left: list[Candidate], mark: str, *, has_own_contact: bool, now: float) -> None:
+        self.since = now
+        self.left = left[: TRIES - 1]
+        self.mark = mark
+        self.has_own_contact = has_own_contact

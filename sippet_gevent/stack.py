@@ -26,7 +26,6 @@ from .message.message import Request, Response
 from .message.parameters import NO_URI_PARAMETERS, URIParameters
 from .message.uri import URI, normal_host
 from .message.values import CSeq
-from .transaction.machines import CALLING, PROCEEDING, TRYING
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
@@ -202,7 +201,7 @@ class Stack:
         """What a drain waits for: transactions without final response, cores that run, calls."""
         engine = self.engine
         transactions = [*engine.clients.values(), *engine.servers.values()]
-        unanswered = sum(tx.state in (CALLING, TRYING, PROCEEDING) for tx in transactions)
+        unanswered = sum(tx.is_unanswered for tx in transactions)
         return unanswered + engine.workers.busy + len(self.calls)
 
     def stats(self) -> dict[str, Any]:

@@ -228,7 +228,7 @@ class StreamFlow(Flow):
             return
         if self.dialled is None:
             self._deadline = None
-        self._pinged = False
+        pinged, self._pinged = self._pinged, False
         pings = framer.pings
         messages = framer.feed(data)
         for message in messages:
@@ -240,7 +240,7 @@ class StreamFlow(Flow):
             transport.refuse(framer.error, self)
             self._finish()
             return
-        if framer.pings != pings:
+        if framer.pings != pings and not pinged:  # pongs with nothing between them look like one
             try:
                 self.send(PONG)  # one is enough for however many came at once (RFC 5626 §4.4.1)
             except TransportError:
@@ -256,13 +256,17 @@ class StreamFlow(Flow):
             self.transport.count("cut off")
         self._forget_dialled()
         self._reader.stop()
-        transactions = self.transactions
-        if not any(not tx.machine.is_client for tx in transactions) and not self._queue:  # type: ignore[union-attr]
+        if not self._owes_answers():
             self.close(None, "the peer has closed the connection")
             return
         self.transport.count("half closed")
         self.state = HALF_CLOSED
         self._tell("the peer sends no more")
+
+    def _owes_answers(self) -> bool:
+        """True while answers to what the peer has sent are still to be made, or wait to be written."""
+        waiting = (tx.is_unanswered and not tx.machine.is_client for tx in self.transactions or ())
+        return bool(self._queue) or any(waiting)
 
     # ---- writing
 
@@ -441,12 +445,12 @@ class StreamFlow(Flow):
         silent = now - self._heard
         if self._deadline is not None and now >= self._deadline:
             late = {CONNECTING: "connect timeout", SHAKING_HANDS: "handshake timeout", OPEN: "never spoke"}.get(state)
-            self.close(late, f"{late or state} too long")
+            self.close(late, late or f"{state} too long")
         elif self._started is not None and (
             now - self._started >= limits.message or (not self._framer.in_body and now - self._started >= limits.header)
         ):
             self.close("slow message", "a message took too long to come whole")
-        elif state is HALF_CLOSED and not self._queue and not self.transactions:
+        elif state is HALF_CLOSED and not self._owes_answers():
             self.close()
         elif state is OPEN and self._pinged and silent >= limits.ping + limits.pong:
             self.close("no pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")

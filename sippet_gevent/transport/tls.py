@@ -58,7 +58,8 @@ class TLS:
             for name, pair in self.names.items():
                 by_name[name] = self._server(*pair)
             server = self._server(self.cert, self.key) if self.cert is not None else next(iter(by_name.values()))
-            server.sni_callback = self._choose
+            # gevent's own property wants an SSLSocket to call with; ours are SSLObjects, which the one beneath it knows
+            super(ssl.SSLContext, ssl.SSLContext).sni_callback.__set__(server, self._choose)  # type: ignore[misc]
         if client is None:
             client = self._client()
         self._by_name = by_name

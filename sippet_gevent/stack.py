@@ -125,8 +125,8 @@ class Stack:
         self.planned.append(planned)
 
     def _tls_for(self, name: str) -> TLS:
-        """Return what TLS we have. Raises InvalidValue when there is to be a TLS listener and no certificate for it."""
-        if name == "tls" and (self.tls is None or self.tls.server_context is None):
+        """Return what TLS we have. Raises InvalidValue when an address wants it and there is none."""
+        if name == "tls" and self.tls is None:
             raise InvalidValue("tls: needs a certificate: Stack(..., tls=TLS(cert=..., key=...))")
         return self.tls  # type: ignore[return-value]
 

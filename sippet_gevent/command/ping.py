@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InvalidValue, SIPError
 from ..message.uri import URI
 from ..stack import Stack
+from ..transport.tls import TLS
 from .terminal import tell
 from .trace import host_of, log_to_stderr, show_messages
 
@@ -23,7 +24,8 @@ def ping(options: Any) -> int:
         uri = URI.parse(options.uri if options.uri.lower().startswith(SCHEMES) else f"sip:{options.uri}")
         if not uri.is_sip:
             raise InvalidValue(f"{options.uri!r} is not a SIP URI")
-        stack = Stack(options.listen or ("udp:[::]:0" if ":" in uri.host else "udp:0.0.0.0:0"))
+        kind = (uri.transport or ("tls" if uri.is_secure else "udp")).lower()
+        stack = Stack(options.listen or f"{kind}:{'[::]' if ':' in uri.host else '0.0.0.0'}:0", tls=TLS(ca=options.ca))
         if options.verbose:
             show_messages(stack)
         stack.start()
@@ -33,7 +35,9 @@ def ping(options: Any) -> int:
         try:
             peer = stack.flow_to(uri).remote  # asks DNS, which is no part of the round trip
             started = time.perf_counter()
-            response = stack.request("OPTIONS", uri, next_hop=URI("sip", None, host_of(peer), peer[1]), timeout=options.timeout)
+            # A connection is found again by the URI; a datagram goes to the address that was asked for just now
+            next_hop = URI("sip", None, host_of(peer), peer[1]) if kind == "udp" else uri
+            response = stack.request("OPTIONS", uri, next_hop=next_hop, timeout=options.timeout)
         except SIPError as error:
             return tell(f"{uri}: {error}", 1)
         elapsed = (time.perf_counter() - started) * 1000

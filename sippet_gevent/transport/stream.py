@@ -588,6 +588,8 @@ class TCP(Transport):
             refusal = "too many connections"
         elif here >= limits.connections_per_source:
             refusal = "too many connections of one source"
+        elif self.secure and self.context(True) is None:
+            refusal = "no certificate"
         elif self.handshakes >= limits.handshakes:
             refusal = "too many handshakes"
         if refusal is not None:
@@ -677,7 +679,10 @@ class TCP(Transport):
 
 
 class TLSTransport(TCP):
-    """TCP with TLS upon it (RFC 3261 §26.2.1, RFC 5922): `tls` says who we are and whom we trust."""
+    """TCP with TLS upon it (RFC 3261 §26.2.1, RFC 5922): `tls` says who we are and whom we trust.
+
+    Without a certificate it connects, and accepts nobody.
+    """
 
     name, secure, default_port = "TLS", True, 5061
 

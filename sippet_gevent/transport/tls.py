@@ -18,11 +18,12 @@ class TLS:
     """Certificates and trust of a stack: `Stack("tls:0.0.0.0:5061", tls=TLS(cert="chain.pem", key="key.pem"))`.
 
     `cert` and `key` are PEM files, the certificate with its chain; the key may stand in the same file. Peers see it when
-    they connect to us, and servers that ask for one when we connect to them. `names` holds certificates for further
-    domains, by the name a client asks for (SNI): `{"example.org": ("org.pem", "org.key")}`. `ca` is a file with the
-    authorities that may vouch for servers, those of the system when None; `client_ca` those for clients, who then must
-    show a certificate (mutual TLS): `flow.peer_identity` is what it says. `verify=False` connects to anybody: for tests.
-    `server_context` and `client_context` may be SSL contexts of your own. Nothing below TLS 1.2 is spoken. Raises
+    they connect to us, and servers that ask for one when we connect to them; without one, nobody can connect to us.
+    `names` holds certificates for further domains, by the name a client asks for (SNI):
+    `{"example.org": ("org.pem", "org.key")}`. `ca` is a file with the authorities that may vouch for servers, those of
+    the system when None; `client_ca` those for clients, who then must show a certificate (mutual TLS):
+    `flow.peer_identity` is what it says. `verify=False` connects to anybody: for tests. `server_context` and
+    `client_context` may be SSL contexts of your own. Nothing below TLS 1.2 is spoken. Raises
     InvalidValue for files that cannot be read; so does reload(), and then all stays as it was.
     """
 

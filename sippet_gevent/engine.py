@@ -321,8 +321,9 @@ class Engine:
         if tx.machine.is_client or flow.transactions is None:
             return False
         try:
-            port = essentials_of_via(parse(response).headers).port or flow.transport.default_port
-            fresh = flow.transport.connect((flow.remote[0], port))
+            via = essentials_of_via(parse(response).headers)
+            name = {"name": via.host} if flow.transport.secure else {}
+            fresh = flow.transport.connect((flow.remote[0], via.port or flow.transport.default_port), **name)
             fresh.send(response)
         except (ParseError, TransportError):
             return False

@@ -19,7 +19,7 @@ class StreamLimits:
     connections_per_source: int = 1_000
     """Connections accepted from one address at one time: phones behind one NAT, not a flood from one host."""
     handshakes: int = 64
-    """TLS handshakes of peers at one time: each costs us a millisecond or more, and a stranger nothing."""
+    """TLS handshakes of peers at one time; one more ends the oldest. A good peer's takes two round trips, a stalled one waits."""
     connect: float = 5.0
     """Until a connection of ours stands: two lost SYNs; who needs longer cannot answer within a transaction's life."""
     handshake: float = 5.0

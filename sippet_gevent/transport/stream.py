@@ -119,14 +119,15 @@ class StreamFlow(Flow):
             return
         self.state = SHAKING_HANDS
         self._deadline = time.monotonic() + transport.limits.handshake
-        transport.handshakes += is_server
-        if not is_server:
+        if is_server:
+            transport.handshakes[self] = None
+        else:
             self._shake_hands()
 
     @property
     def _asked(self) -> str:
         """The name that the peer of a connection of ours must prove."""
-        return self.name or self.remote[0]
+        return (self.name or self.remote[0]).strip("[]")
 
     def _opened(self) -> None:
         self.state = OPEN
@@ -169,7 +170,7 @@ class StreamFlow(Flow):
             self.close("handshake failed", f"TLS peer is not {self._asked}: its certificate is for {known} (RFC 5922 §7.2)")
             return
         if self.dialled is None:
-            self.transport.handshakes -= 1
+            self.transport.handshakes.pop(self, None)
             self._deadline = time.monotonic() + self.transport.limits.first
         self._flush_tls()
         if self.state is SHAKING_HANDS:
@@ -407,9 +408,8 @@ class StreamFlow(Flow):
         if self.state is CLOSED:
             return
         transport = self.transport
-        if self.state is SHAKING_HANDS and self.dialled is None:
-            transport.handshakes -= 1
-        elif self.state is OPEN and self._tls is not None and not self._queue:
+        transport.handshakes.pop(self, None)
+        if self.state is OPEN and self._tls is not None and not self._queue:
             try:
                 self._say_goodbye()
             except OSError:
@@ -486,8 +486,8 @@ class TCP(Transport):
         """Those we have opened, by host, port and name."""
         self.counts: dict[str, int] = {}
         """Reasons connections ended or were refused for, other than a peer's orderly close, and how many were accepted."""
-        self.handshakes = 0
-        """Peers in the middle of a TLS handshake."""
+        self.handshakes: dict[StreamFlow, None] = {}
+        """Peers in the middle of a TLS handshake, the oldest first."""
         self.stopping = True
         self._sources: dict[str, int] = {}
         self._socket: Any = None
@@ -590,13 +590,13 @@ class TCP(Transport):
             refusal = "too many connections of one source"
         elif self.secure and self.context(True) is None:
             refusal = "no certificate"
-        elif self.handshakes >= limits.handshakes:
-            refusal = "too many handshakes"
         if refusal is not None:
             self.count(refusal)
             raw.close()
             return
-        self._sources[host] = here + 1
+        if len(self.handshakes) >= limits.handshakes:  # the oldest is the likeliest to stall, and makes room
+            next(iter(self.handshakes)).close("too many handshakes", "too many TLS handshakes are under way")
+        self._sources[host] = self._sources.get(host, 0) + 1
         try:
             self._prepare(raw)
             self._note(StreamFlow(self, raw, (host, address[1])))

@@ -26,6 +26,7 @@ scan = Extension(
 
 capture = ["dpkt>=1.9.8"]
 test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "requests>=2.31", "redis>=5", "sdp-transform>=1.1", *capture]
+test += ["trustme>=1.1"]
 lint = ["ruff>=0.6", "mypy>=1.11"]
 bench = ["matplotlib>=3.8"]
 

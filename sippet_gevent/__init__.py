@@ -28,7 +28,7 @@ from .errors import (
     TransactionTimeout,
     TransportError,
 )
-from .limits import Limits
+from .limits import Limits, StreamLimits
 from .message import sdp
 from .message.address import NameAddr
 from .message.body import Part, multipart
@@ -42,6 +42,7 @@ from .message.via import Via
 from .stack import Stack
 from .transaction.timers import Timers
 from .transport.base import Flow, Transport
+from .transport.tls import TLS
 
 __version__ = "0.1.0"
 
@@ -77,7 +78,9 @@ __all__ = [
     "Flow",
     "Clock",
     "VirtualClock",
+    "TLS",
     "Limits",
+    "StreamLimits",
     # core
     "Core",
     "ServerTransaction",

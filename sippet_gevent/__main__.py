@@ -12,6 +12,7 @@ DESCRIPTION = "SIP for gevent programs: run a core, ask who answers, look into m
 EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
   sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, showing every message
+  sippet serve --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
   sippet serve myapp:core --monkey                your own core, with blocking libraries made cooperative
   sippet serve examples/hello.py:stack            a Stack made in a file
   sippet ping sip:192.0.2.10                      send OPTIONS, show who answers and how fast
@@ -24,6 +25,7 @@ Without one, the default server runs: registrar and proxy, in memory."""
 
 SERVE_NOTES = """signals:
   SIGTERM, SIGINT   refuse new requests with 503, finish what is under way, leave; a second one leaves at once
+  SIGHUP            read the certificates again, for new connections
   SIGUSR1           log counters and gauges
 
 exit codes: 0 asked to stop, 2 a mistake in the arguments or in the core's module
@@ -38,6 +40,8 @@ examples:
   sippet ping 192.0.2.10                          the same as sip:192.0.2.10
   sippet ping 'sip:bob@example.com' --timeout 2   quote it: parameters come after a semicolon
   sippet ping 'sip:[2001:db8::10]:5070'
+  sippet ping 'sip:192.0.2.10;transport=tcp'
+  sippet ping sips:example.com                    over TLS
 """
 
 PARSE = """Say what SIP messages are, what each of their headers holds, and what is wrong with them. Every header is read,
@@ -90,8 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     serve = _with_notes(commands.add_parser("serve", help="run a core, or the default server"), SERVE, SERVE_NOTES + EXAMPLES)
     serve.add_argument("core", nargs="?", metavar="MODULE_OR_FILE:CORE", help="what to run, such as myapp:core or ./app.py:core")
     serve.add_argument(
-        "--listen", action="append", default=[], metavar="udp:HOST:PORT", help="where to listen; may be given several times"
+        "--listen",
+        action="append",
+        default=[],
+        metavar="udp:HOST:PORT",
+        help="where to listen, udp:, tcp: or tls:; may be given several times",
     )
+    serve.add_argument("--cert", metavar="FILE", help="certificate and its chain for tls:, in PEM")
+    serve.add_argument("--key", metavar="FILE", help="its private key, when it is in a file of its own")
+    serve.add_argument("--client-ca", metavar="FILE", help="who may vouch for clients, who must show a certificate then")
     serve.add_argument("--monkey", action="store_true", help="let blocking libraries yield: gevent.monkey.patch_all() first")
     serve.add_argument("--drain", type=_seconds, default=32.0, metavar="SECONDS", help="how long to finish what is under way, 32")
     serve.add_argument("-v", "--verbose", action="store_true", help="show every message, and the traceback of a bad core")
@@ -100,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     ping.add_argument("uri", help="whom to ask, such as sip:127.0.0.1:5060")
     ping.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long to wait for the answer (5)")
     ping.add_argument("--listen", default=None, metavar="udp:HOST:PORT", help="the address to ask from")
+    ping.add_argument("--ca", metavar="FILE", help="who may vouch for a TLS server; the system's authorities when not given")
     ping.add_argument("-v", "--verbose", action="store_true", help="show how the name is resolved, and the messages")
 
     parse = _with_notes(commands.add_parser("parse", help="show what messages say, and what is wrong"), PARSE, PARSE_NOTES)

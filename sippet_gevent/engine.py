@@ -148,6 +148,8 @@ class Engine:
         tx = Transaction(machine, key, request, reliable=flow.transport.reliable, timers=self.timers)
         tx.flow = flow
         self.servers[key] = tx
+        if flow.transactions is not None:
+            flow.transactions.add(tx)
         tx.start(self._now())
         return tx
 
@@ -248,6 +250,12 @@ class Engine:
             request.use_to_tag(self._stateless_tag(request))
             self.answer(flow, request.response(error.status, _phrase(error)))
 
+    def refuse(self, error: ParseError, flow: Flow) -> None:
+        """Answer the message that has broken a stream, where its header section allows that; count it."""
+        self.counters.received += 1
+        value = error.value if isinstance(error.value, bytes) else b""
+        self._refuse(error, value or b"?", flow)
+
     def _stateless_tag(self, request: Request) -> str:
         """Return the To tag of answers without a transaction: the same for each repetition of the request (§8.2.7)."""
         headers = request.headers
@@ -288,6 +296,8 @@ class Engine:
                     try:
                         tx.flow.send(payload)
                     except TransportError as error:
+                        if self._send_anew(tx, payload):
+                            continue
                         self.counters.send_errors += 1
                         error.flow = tx.flow
                         pending += tx.handle(TRANSPORT_ERROR, self._now(), error)
@@ -305,6 +315,23 @@ class Engine:
                         self.fail(payload, tx)
         self._plan(tx)
 
+    def _send_anew(self, tx: Transaction, response: bytes) -> bool:
+        """Send a response whose connection is gone by a new one, to where it came from and its Via's port (§18.2.2)."""
+        flow = tx.flow
+        if tx.machine.is_client or flow.transactions is None:
+            return False
+        try:
+            via = essentials_of_via(parse(response).headers)
+            name = {"name": via.host} if flow.transport.secure else {}
+            fresh = flow.transport.connect((flow.remote[0], via.port or flow.transport.default_port), **name)
+            fresh.send(response)
+        except (ParseError, TransportError):
+            return False
+        flow.transactions.discard(tx)
+        tx.flow = fresh
+        fresh.transactions.add(tx)
+        return True
+
     def _plan(self, tx: Transaction) -> None:
         """Throw an ended transaction away, or see that its next deadline is kept."""
         if tx.state is TERMINATED:
@@ -316,6 +343,8 @@ class Engine:
                 tx.merge = None
                 if self.merged.get(merge) == tx.key:
                     del self.merged[merge]
+            if tx.flow.transactions is not None:
+                tx.flow.transactions.discard(tx)
             if tx.user is not None:
                 tx.user.ended()
                 tx.user = None
@@ -335,6 +364,12 @@ class Engine:
         elif tx.wake <= now:
             tx.wake = NEVER
             self._plan(tx)  # which it may not have: an INVITE that rings waits for nothing (RFC 6026 figure 5)
+
+    def flow_ended(self, flow: Flow, error: TransportError) -> None:
+        """End the client transactions of a flow that has ended. Responses find another way (§18.2.2)."""
+        for tx in [*(flow.transactions or ())]:
+            if tx.machine.is_client and self.limits.flow_ends_transactions and tx.state is not TERMINATED:
+                self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 
     # ---- from the cores
 
@@ -358,6 +393,8 @@ class Engine:
         tx.user = user
         user.transaction = tx
         self.clients[key] = tx
+        if flow.transactions is not None:
+            flow.transactions.add(tx)
         self.drive(tx, tx.start(self._now()))
         return tx
 
@@ -370,6 +407,7 @@ class Engine:
 
     def listen(self, transport: Transport, address: tuple[str, int]) -> None:
         """Open a transport on an address. Raises TransportError."""
+        transport.refuse, transport.flow_ended = self.refuse, self.flow_ended  # type: ignore[method-assign]
         transport.start(address, self.workers.run)
         self.transports.append(transport)
         host, port = transport.local

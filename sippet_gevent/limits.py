@@ -8,6 +8,41 @@ from .message.parser import DEFAULT_LIMITS, ParserLimits
 
 
 @dataclass(frozen=True)
+class StreamLimits:
+    """The limits of each listening point for streams: `Limits(streams=StreamLimits(idle=600.0))`. Times are seconds.
+
+    Header section and body are bounded by `Limits.parser`, as everywhere.
+    """
+
+    connections: int = 10_000
+    """Connections at one time, both ways; more are closed at once. Each holds a descriptor and some 4 KB, 40 KB with TLS."""
+    connections_per_source: int = 1_000
+    """Connections accepted from one address at one time: phones behind one NAT, not a flood from one host."""
+    handshakes: int = 64
+    """TLS handshakes of peers at one time; one more ends the oldest. A good peer's takes two round trips, a stalled one waits."""
+    connect: float = 5.0
+    """Until a connection of ours stands: two lost SYNs; who needs longer cannot answer within a transaction's life."""
+    handshake: float = 5.0
+    """For a TLS handshake: a few round trips, and a slow phone's arithmetic."""
+    first: float = 20.0
+    """Until a peer who has connected has sent its first octet: silent connections are cheap to make by the thousand."""
+    header: float = 10.0
+    """From a message's first octet to the end of its header section; who is slower keeps us waiting on purpose."""
+    message: float = 20.0
+    """From a message's first octet to its last."""
+    idle: float = 180.0
+    """Without an octet from the peer and without transactions. Who keeps a flow alive pings each 120 s (RFC 5626 §4.4.1)."""
+    ping: float = 0.0
+    """Silence after which we ping on connections of our own (RFC 5626 §4.4.1), instead of closing them when idle; 0 never."""
+    pong: float = 10.0
+    """How long a peer may take to answer a ping; then the connection is dead (RFC 5626 §4.4.1)."""
+    queue_octets: int = 256 * 1024
+    """What may wait for a peer that reads slowly; then its connection is closed. Four of the longest messages."""
+    queue_messages: int = 512
+    """Messages that may wait for it: small ones weigh more than their octets."""
+
+
+@dataclass(frozen=True)
 class Limits:
     """The limits of one stack: `Stack(..., limits=Limits(handlers=200))`."""
 
@@ -25,6 +60,10 @@ class Limits:
     """How many of them at once."""
     sources: int = 10_000
     """Sources whose error rate is remembered; forgotten all at once when there are more."""
+    streams: StreamLimits = field(default_factory=StreamLimits)
+    """What connections may cost."""
+    flow_ends_transactions: bool = True
+    """A connection that ends takes the client transactions that wait on it with it; False lets them wait for their timers."""
     any_response_source: bool = False
     """True takes responses from an address the request was not sent to, as some multi-homed servers send them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gevent.event import Event
@@ -24,20 +24,25 @@ from .limits import Limits
 from .message.address import NameAddr
 from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response
-from .message.parameters import URIParameters
+from .message.parameters import NO_URI_PARAMETERS, URIParameters
 from .message.uri import URI, normal_host
 from .message.values import CSeq
-from .transaction.machines import CALLING, PROCEEDING, TRYING
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
 from .transport.resolver import DNSResolver, Resolver
 from .transport.selection import Candidate
+from .transport.stream import TCP, TLSTransport
+from .transport.tls import TLS
 from .transport.udp import UDP
 
 log = logging.getLogger("sippet_gevent.core")
 
-TRANSPORTS: dict[str, Callable[[], Transport]] = {"udp": UDP}
+TRANSPORTS: dict[str, Callable[[Limits, TLS], Transport]] = {
+    "udp": lambda limits, tls: UDP(),
+    "tcp": lambda limits, tls: TCP(limits.streams, limits.parser),
+    "tls": lambda limits, tls: TLSTransport(tls, limits.streams, limits.parser),
+}
 """What `udp:` and its kin in an address stand for."""
 
 DRAIN_SECONDS = 32.0
@@ -46,7 +51,6 @@ DRAIN_SECONDS = 32.0
 _ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 _KNOWN_SCHEMES = ("sip:", "sips", "tel:")
-_LOOSE = URIParameters.parse("lr")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
@@ -69,8 +73,8 @@ class Stack:
     `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3). `domains` are the
     names this element answers to besides its addresses; with any given, a Registrar serves these alone. `route_secret`,
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
-    after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default.
-    Nothing is opened before start(), `with` or serve_forever().
+    after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
+    holds the certificates of `tls:` addresses and whom to trust. Nothing is opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -85,8 +89,10 @@ class Stack:
         domains: tuple[str, ...] = (),
         route_secret: bytes | None = None,
         resolver: Resolver | None = None,
+        tls: TLS | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
+        self.tls = tls
         self.clock = self.engine.clock
         self.deadlines = self.clock.deadlines(_expire)
         self.calls = Calls(self)
@@ -117,11 +123,22 @@ class Stack:
         Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the stack is not running).
         """
         name, (host, port) = parse_address(address)
-        plug = transport or TRANSPORTS[name]()
+        plug = transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name))
         planned = (plug, (host, plug.default_port if port is None else port))
         if self._running:
             self._open(*planned)
         self.planned.append(planned)
+
+    def _tls_for(self, name: str) -> TLS:
+        """Return what TLS we have. Raises InvalidValue when an address wants it and there is none."""
+        if name == "tls" and self.tls is None:
+            raise InvalidValue("tls: needs a certificate: Stack(..., tls=TLS(cert=..., key=...))")
+        return self.tls  # type: ignore[return-value]
+
+    def reload_tls(self) -> None:
+        """Read the certificates again, for new connections; those that stand stay. Raises InvalidValue, changing nothing."""
+        if self.tls is not None:
+            self.tls.reload()
 
     def _open(self, transport: Transport, address: tuple[str, int]) -> None:
         self.engine.listen(transport, address)
@@ -196,7 +213,7 @@ class Stack:
         """What a drain waits for: transactions without final response, cores that run, calls."""
         engine = self.engine
         transactions = [*engine.clients.values(), *engine.servers.values()]
-        unanswered = sum(tx.state in (CALLING, TRYING, PROCEEDING) for tx in transactions)
+        unanswered = sum(tx.is_unanswered for tx in transactions)
         return unanswered + engine.workers.busy + len(self.calls)
 
     def stats(self) -> dict[str, Any]:
@@ -209,6 +226,8 @@ class Stack:
             "handlers": engine.workers.busy,
             "greenlets": engine.workers.alive,
             "transports": len(engine.transports),
+            "connections": sum(len(getattr(t, "flows", ())) for t in engine.transports),
+            "streams": _summed(getattr(t, "counts", {}) for t in engine.transports),
             "send_errors": engine.counters.send_errors + sum(getattr(t, "lost", 0) for t in engine.transports),
         }
 
@@ -300,7 +319,7 @@ class Stack:
         request.headers.add("Via", request.sent_via, first=True)
         request.essentials = None
         if has_own_contact:
-            request.contact = self.contact(flow)
+            request.contact = self.contact(flow, secure=uri.is_secure)
         if request.method == "ACK":
             flow.send(bytes(request))
             return None  # type: ignore[return-value]
@@ -331,7 +350,7 @@ class Stack:
         ours = next(at for at, line in enumerate(again.headers.lines) if line[0] == "Via")
         again.headers.set_line(ours, again.sent_via)  # those below stay as they came, readable or not
         if ways.has_own_contact:
-            again.contact = self.contact(flow)
+            again.contact = self.contact(flow, secure=request.contact[0].uri.is_secure)
         return again, flow
 
     def request(
@@ -425,16 +444,23 @@ class Stack:
 
     # ---- who we are
 
-    def contact(self, flow: Flow) -> NameAddr:
-        """Return the Contact that reaches this stack by the flow's way."""
+    def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
+        """Return the Contact that reaches this stack by the flow's way.
+
+        `secure` is for what was asked for with a sips URI: the Contact is one too (RFC 3261 §12.1.1, RFC 5630 §5.1.1.1).
+        """
         host, port = flow.local
         self._own.add((normal_host(host), port))
-        return NameAddr(URI("sip", None, _bracketed(host), port))
+        if secure and flow.transport.secure:
+            return NameAddr(URI("sips", None, _bracketed(host), port))
+        name = flow.transport.name
+        parameters = NO_URI_PARAMETERS if name == "UDP" else URIParameters.parse(f"transport={name.lower()}")
+        return NameAddr(URI("sip", None, _bracketed(host), port, parameters))
 
     def route_uri(self, request: Request, flow: Flow) -> NameAddr:
         """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4)."""
-        uri = self.contact(flow).uri
-        return NameAddr(uri._replace(user=self.route_tokens.make(request), parameters=_LOOSE))
+        uri = self.contact(flow, secure=request.uri_text[:5].lower() == "sips:").uri
+        return NameAddr(uri._replace(user=self.route_tokens.make(request), parameters=uri.parameters.replace(lr=None)))
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI names this stack: an address it listens on or has told, or one of its domains."""
@@ -467,6 +493,14 @@ class _InCall:
         if result is NotImplemented:
             result = self.core(request, tx)
         return result
+
+
+def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in counts:
+        for reason, number in part.items():
+            total[reason] = total.get(reason, 0) + number
+    return total
 
 
 def _expire(now: float, item: Any) -> None:

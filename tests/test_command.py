@@ -284,7 +284,7 @@ def test_verbose_shows_the_traceback_of_a_core_that_cannot_be_loaded(sippet, wri
     ("address", "problem"),
     [
         ("udp:127.0.0.1:99999", "'udp:127.0.0.1:99999': port 99999 is over 65535"),
-        ("tcp:127.0.0.1:0", "'tcp:127.0.0.1:0' is not an address: write udp:192.0.2.1:5060"),
+        ("sctp:127.0.0.1:0", "'sctp:127.0.0.1:0' is not an address: write udp:192.0.2.1:5060"),
         ("udp:127.0.0.1:sip", "'udp:127.0.0.1:sip' is not an address"),
         ("udp:198.51.100.1:0", "cannot listen on udp:198.51.100.1:0: "),
         ("udp:no.such.host.invalid:0", "cannot listen on udp:no.such.host.invalid:0: "),

@@ -175,6 +175,16 @@ def test_limits_block_prints_counters_that_the_readme_explains(capsys):
     assert [name for name in stats if f"`{name}`" not in README] == []
 
 
+def test_transports_block_plans_each_address(tmp_path, monkeypatch):
+    trustme = pytest.importorskip("trustme")
+    certificate = trustme.CA().issue_cert("sip.example")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "chain.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    monkeypatch.chdir(tmp_path)
+    planned = block("transports").stack.planned
+    assert [(transport.name, address[1]) for transport, address in planned] == [("UDP", 5060), ("TCP", 5060), ("TLS", 5061)]
+
+
 def test_header_block_prints_8():
     assert run_script("header") == "8\n"
 

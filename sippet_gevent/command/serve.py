@@ -19,6 +19,7 @@ from ..core.server import RegistrarProxy
 from ..core.uas import Core
 from ..errors import SIPError
 from ..stack import Stack
+from ..transport.tls import TLS
 from ..watchdog import Watchdog
 from .terminal import Mistake, tell
 from .trace import log_to_stderr, show_messages
@@ -56,6 +57,7 @@ def serve(options: Any) -> int:
     handlers: dict[int, Callable[[], None]] = {
         signal.SIGTERM: leave,
         signal.SIGINT: leave,
+        signal.SIGHUP: lambda: _reload(stack),
         signal.SIGUSR1: lambda: log.info("stats: %s", _line(stack.stats())),
     }
     watchers = [gevent.signal_handler(number, handler) for number, handler in handlers.items()]
@@ -71,12 +73,32 @@ def serve(options: Any) -> int:
     return 0
 
 
+def _reload(stack: Stack) -> None:
+    """Read the certificates again; when they cannot be read, all stays as it was."""
+    try:
+        stack.reload_tls()
+        log.info("certificates are read again" if stack.tls else "there are no certificates to read again")
+    except SIPError as error:
+        log.error("certificates stay as they were: %s", error)
+
+
+def _tls(options: Any) -> TLS | None:
+    """Return the TLS that the options ask for, None for none. Raises Mistake, InvalidValue."""
+    if options.cert is not None:
+        return TLS(options.cert, options.key, client_ca=options.client_ca)
+    if options.key is not None or options.client_ca is not None:
+        raise Mistake("--key and --client-ca go with a --cert")
+    return None
+
+
 def _stack(options: Any) -> Stack:
     """Return the stack to run, not started. Raises Mistake, InvalidValue."""
+    tls = _tls(options)
     if options.core is None:
-        return Stack(*(options.listen or [DEFAULT_ADDRESS]), core=RegistrarProxy(), domains=("localhost",))
+        return Stack(*(options.listen or [DEFAULT_ADDRESS]), core=RegistrarProxy(), domains=("localhost",), tls=tls)
     found = _load(options.core)
     if isinstance(found, Stack):
+        found.tls = tls or found.tls
         for address in options.listen:
             found.listen(address)
         if not found.planned:
@@ -92,7 +114,7 @@ def _stack(options: Any) -> Stack:
         raise Mistake(f"{options.core} is not a core: it cannot be called with (request, tx)") from None
     except ValueError:
         pass  # a callable that does not tell
-    return Stack(*(options.listen or [DEFAULT_ADDRESS]), core=found)
+    return Stack(*(options.listen or [DEFAULT_ADDRESS]), core=found, tls=tls)
 
 
 def _load(text: str) -> Any:

@@ -42,8 +42,8 @@ def _show_transport(transport: Any) -> None:
 
         start(address, shown_receive)
 
-    def shown_connect(address: Any) -> Flow:
-        flow: Flow = connect(address)
+    def shown_connect(address: Any, **named: Any) -> Flow:
+        flow: Flow = connect(address, **named)
         _show_flows(type(flow))
         return flow
 

@@ -129,7 +129,7 @@ class ServerTransaction:
             if "Require" in request.headers.fields:
                 self.check_required()
             if is_invite and "Contact" not in response.headers.fields:  # each makes a dialog (§12.1.1)
-                response.contact = self.stack.contact(self.flow)
+                response.contact = self.stack.contact(self.flow, secure=request.uri_text[:5].lower() == "sips:")
         if status < 200:
             self.provisional = status
             self.stack.engine.respond(self.transaction, response)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import TransactionStateError
 from .machines import (
+    CALLING,
     INVITE_CLIENT,
     INVITE_SERVER,
     LOCAL,
@@ -20,6 +21,7 @@ from .machines import (
     SEND_2XX,
     SEND_300_UP,
     TERMINATED,
+    TRYING,
     Effects,
     Machine,
 )
@@ -32,6 +34,8 @@ RECEIVED = (None, RECV_1XX, RECV_2XX, *[RECV_300_UP] * 4)
 SENT = (None, SEND_1XX, SEND_2XX, *[SEND_300_UP] * 4)
 
 DEFAULT_TIMERS = Timers()
+
+_UNANSWERED = frozenset((CALLING, TRYING, PROCEEDING))
 
 
 class Plan:
@@ -197,6 +201,11 @@ class Transaction:
     def is_terminated(self) -> bool:
         """True when the record is to be thrown away."""
         return self.state is TERMINATED
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True while its final response has not come, or not been sent."""
+        return self.state in _UNANSWERED
 
     @property
     def running(self) -> dict[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from ..errors import ParseError, TransportError
 
 Address = tuple[str, int]
 """A numeric host, IPv6 without brackets, and a port."""
@@ -24,6 +26,11 @@ class Flow:
     transport: Transport
     remote: Address
 
+    transactions: set[Any] | None = None
+    """What the engine notes of the transactions that use this flow, where it can end before they do: streams."""
+    peer_identity: tuple[str, ...] = ()
+    """The domains that the peer has proved to be, by a certificate that was verified (RFC 5922 §7.1)."""
+
     @property
     def local(self) -> Address:
         """Our own address as this peer sees it: what Via and Contact name."""
@@ -43,6 +50,9 @@ class Transport:
 
     `start(address, receive)` opens it and calls `receive(data, flow)` for each whole message from then on, in the hub:
     `receive` returns at once. `connect(address)` returns the Flow to a peer. `stop()` closes everything.
+
+    A transport of streams also calls `refuse(error, flow)` before it closes a flow whose octets make no sense, and
+    `flow_ended(flow, error)`, in the hub, when a flow has ended: the engine sets both.
     """
 
     name: ClassVar[str] = ""
@@ -57,9 +67,18 @@ class Transport:
         """Open the listening point. Raises TransportError when the address is taken or not ours."""
         raise TypeError(f"{type(self).__name__} lacks .start()")
 
-    def connect(self, address: Address) -> Flow:
-        """Return the flow to this numeric address. Raises TransportError."""
+    def connect(self, address: Address, *, name: str | None = None) -> Flow:
+        """Return the flow to this numeric address. Raises TransportError.
+
+        `name` is the URI's domain, which the peer must prove to be; secure transports alone are given it (RFC 5922 §4).
+        """
         raise TypeError(f"{type(self).__name__} lacks .connect()")
+
+    def refuse(self, error: ParseError, flow: Flow) -> None:
+        """Take what is wrong with a flow's octets; the answer, if there can be one, is sent before this returns."""
+
+    def flow_ended(self, flow: Flow, error: TransportError) -> None:
+        """Take the end of a flow that transactions are using."""
 
     def is_ours(self, host: str) -> bool:
         """True when this numeric host, IPv6 without brackets, is one we listen on."""

@@ -152,7 +152,7 @@ class MemoryTransport(Transport):
         self.local = self.network.attach(self, address)
         self._receive = receive
 
-    def connect(self, address: Address) -> MemoryFlow:
+    def connect(self, address: Address, *, name: str | None = None) -> MemoryFlow:
         return MemoryFlow(self, address)
 
     def arrive(self, data: bytes, source: Address) -> None:

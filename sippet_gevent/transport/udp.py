@@ -12,6 +12,7 @@ from gevent import socket
 
 from ..errors import TransportError
 from .base import Address, Flow, Receive, Transport
+from .interfaces import WILDCARDS, Interfaces
 
 DATAGRAM = 65535
 """Octets asked of each read: no UDP payload is longer, so none is ever cut."""
@@ -83,7 +84,7 @@ class UDP(Transport):
         self.sendto: Any = None
         self._flows: dict[Any, UDPFlow] = {}
         self._sources: dict[str, Address] = {}
-        self._hosts: dict[str, bool] = {}
+        self._interfaces = Interfaces("")
         self.read_errors = 0
         """Reads that failed: ICMP errors of earlier sends, mostly."""
         self.queued = 0
@@ -109,6 +110,7 @@ class UDP(Transport):
             raise TransportError(f"cannot listen on udp:{shown}:{port}: {reason}") from error
         self._socket = raw
         self.local = raw.getsockname()[:2]
+        self._interfaces = Interfaces(self.local[0])
         self._recvfrom = raw.recvfrom
         self.sendto = raw.sendto
         self.must_wait = False
@@ -152,7 +154,7 @@ class UDP(Transport):
         flow = flows[address] = UDPFlow(self, address)
         return flow
 
-    def connect(self, address: Address) -> UDPFlow:
+    def connect(self, address: Address, *, name: str | None = None) -> UDPFlow:
         host, port = address
         if (":" in host) != (":" in self.local[0]):
             raise TransportError(f"{self!r} has no way to {host}: the other IP version")
@@ -200,27 +202,12 @@ class UDP(Transport):
 
     def is_ours(self, host: str) -> bool:
         """True when this numeric host is one we listen on: on a wildcard socket, any that the system lets us bind."""
-        if self.local[0] not in ("0.0.0.0", "::"):
-            return host == self.local[0]
-        known = self._hosts.get(host)
-        if known is None:
-            probe = socket._socket.socket(socket.AF_INET6 if ":" in self.local[0] else socket.AF_INET, socket.SOCK_DGRAM)
-            try:
-                probe.bind((host, 0))
-                known = True
-            except OSError:
-                known = False
-            finally:
-                probe.close()
-            if len(self._hosts) >= FLOWS:
-                self._hosts.clear()
-            self._hosts[host] = known
-        return known
+        return self._interfaces.is_ours(host)
 
     def source_for(self, address: Any) -> Address:
         """Return our address as the peer sees it: on a wildcard socket, what the kernel's routes choose."""
         host, port = self.local
-        if host not in ("0.0.0.0", "::"):
+        if host not in WILDCARDS:
             return host, port
         source = self._sources.get(address[0])
         if source is None:

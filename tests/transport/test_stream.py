@@ -1,0 +1,567 @@
+"""TCP over real sockets on loopback: framing, keep-alives, limits, slow and dying peers, connections used again."""
+
+from __future__ import annotations
+
+import os
+import socket as plain_socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.event import Event
+
+from sippet_gevent import Limits, Request, Stack, TransportError
+from sippet_gevent.limits import StreamLimits
+from sippet_gevent.message.framer import Framer
+from sippet_gevent.message.parser import parse
+from sippet_gevent.transport import stream as stream_module
+from sippet_gevent.transport.stream import TCP
+from tests.message import corpus
+
+PATIENCE = 10
+"""Seconds for what takes milliseconds."""
+
+OPTIONS = (
+    "OPTIONS sip:x.example SIP/2.0\r\nVia: SIP/2.0/TCP {via};branch=z9hG4bK{number}\r\nMax-Forwards: 70\r\n"
+    "From: <sip:a@b.example>;tag=1\r\nTo: <sip:b@b.example>\r\nCall-ID: {number}\r\nCSeq: {number} OPTIONS\r\n"
+    "Content-Length: 0\r\n\r\n"
+)
+
+
+def options(number=1, via="127.0.0.1:5060"):
+    return OPTIONS.format(number=number, via=via).encode()
+
+
+class Peer:
+    """The other end of a connection."""
+
+    def __init__(self, where, sock=None):
+        self.sock = sock or socket.create_connection(where)
+        self.sock.settimeout(PATIENCE)
+        self.framer = Framer()
+        self.ready = []
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def message(self):
+        """The next message, parsed."""
+        while not self.ready:
+            data = self.sock.recv(65536)
+            if not data:
+                raise EOFError
+            self.ready += self.framer.feed(data)
+        return parse(self.ready.pop(0))
+
+    def rest(self):
+        """All octets up to the end."""
+        parts = []
+        while True:
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return b"".join(parts)
+            parts.append(data)
+
+    def reset(self):
+        """Break the connection: a RST, and no orderly end."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+def until(condition):
+    """Run the loop until something is so."""
+    with gevent.Timeout(PATIENCE):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+@pytest.fixture
+def stacks():
+    """Make started stacks: `stacks(idle=0.1)` has these limits for its streams."""
+    made = []
+
+    def make(address="tcp:127.0.0.1:0", limits=None, **streams):
+        stack = Stack(address, limits=limits or Limits(streams=StreamLimits(**streams)))
+        stack.on("OPTIONS")(lambda request, tx: 200)
+        made.append(stack)
+        stack.start()
+        stack.tcp = stack.engine.transports[0]
+        stack.uri = f"sip:127.0.0.1:{stack.tcp.local[1]};transport=tcp"
+        return stack
+
+    yield make
+    for stack in made:
+        stack.stop()
+
+
+@pytest.fixture
+def connect():
+    """Connect to a stack, or take the peer of a socket."""
+    peers = []
+
+    def make(stack=None, sock=None):
+        peer = Peer(stack and stack.tcp.local, sock)
+        peers.append(peer)
+        return peer
+
+    yield make
+    for peer in peers:
+        peer.sock.close()
+
+
+@pytest.fixture
+def listener():
+    """A plain listening socket: a peer that does what the test says."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(8)
+    sock.settimeout(PATIENCE)
+    yield sock
+    sock.close()
+
+
+def uri_of(listener):
+    return f"sip:127.0.0.1:{listener.getsockname()[1]};transport=tcp"
+
+
+# ---- requests and responses
+
+
+def test_request_is_answered_on_its_own_connection(stacks, connect):
+    peer = connect(stacks())
+    peer.send(options())
+    assert peer.message().status == 200
+
+
+def test_message_octet_by_octet_is_answered(stacks, connect):
+    peer = connect(stacks())
+    for at in range(len(options())):
+        peer.send(options()[at : at + 1])
+    assert peer.message().status == 200
+
+
+def test_pipelined_requests_are_answered_in_order(stacks, connect):
+    peer = connect(stacks())
+    peer.send(b"".join(options(number) for number in range(1, 301)))
+    assert [peer.message().cseq.number for _ in range(300)] == list(range(1, 301))
+
+
+def test_two_stacks_use_one_connection_for_many_requests(stacks):
+    server, client = stacks(), stacks()
+    for _ in range(10):
+        assert client.request("OPTIONS", server.uri).status == 200
+    assert server.tcp.counts == {"accepted": 1}
+    assert len(client.tcp.pool) == 1
+
+
+def test_via_and_contact_name_tcp(stacks):
+    server, client = stacks(), stacks()
+    seen = []
+    server.on("SUBSCRIBE")(lambda request, tx: seen.append(request) or 200)
+    client.request("SUBSCRIBE", server.uri, event="presence")
+    assert seen[0].via[0].transport == "TCP"
+    assert seen[0].contact[0].uri.transport == "TCP"
+    assert seen[0].contact[0].uri.port == client.tcp.local[1]
+
+
+def test_call_over_tcp(stacks):
+    server, client = stacks(), stacks()
+    ended = Event()
+
+    @server.on("INVITE")
+    def answer(request, tx):
+        with tx.accept() as call:
+            call.wait(PATIENCE)
+            ended.set()
+
+    with client.invite(server.uri):
+        pass
+    assert ended.wait(PATIENCE)
+
+
+def test_ipv6_works(stacks):
+    server, client = stacks("tcp:[::1]:0"), stacks("tcp:[::1]:0")
+    assert client.request("OPTIONS", f"sip:[::1]:{server.tcp.local[1]};transport=tcp").status == 200
+
+
+def test_address_that_is_taken_is_refused(stacks):
+    with pytest.raises(TransportError, match="cannot listen on tcp:127.0.0.1:"):
+        TCP().start(stacks().tcp.local, lambda data, flow: None)
+
+
+@pytest.mark.rfc("5626 4.4.1")
+def test_ping_is_answered_with_a_pong(stacks, connect):
+    peer = connect(stacks())
+    peer.send(b"\r\n\r\n")
+    assert peer.sock.recv(10) == b"\r\n"
+
+
+@pytest.mark.rfc("5626 4.4.1")
+def test_connection_that_does_not_answer_pings_is_closed(stacks, connect, listener):
+    client = stacks(ping=0.02, pong=0.05)
+    asked = gevent.spawn(pytest.raises, TransportError, client.request, "OPTIONS", uri_of(listener))
+    peer = connect(sock=listener.accept()[0])
+    peer.message()
+    assert peer.rest() == b"\r\n\r\n"
+    asked.get(timeout=PATIENCE)
+    assert client.tcp.counts == {"no pong": 1}
+
+
+@pytest.mark.rfc("5626 4.4.1")
+def test_connection_that_answers_pings_stays(stacks):
+    server, client = stacks(), stacks(ping=0.02, pong=0.5, idle=0.1)
+    client.request("OPTIONS", server.uri)
+    flow = next(iter(server.tcp.flows))
+    until(lambda: flow._framer.pings >= 10)
+    assert flow.state == "open"
+    assert not client.tcp.counts
+
+
+# ---- what makes no sense
+
+
+@pytest.mark.parametrize("row", corpus.streams(), ids=lambda row: row.file)
+def test_stream_of_the_corpus_gets_its_verdict_over_a_connection(stacks, connect, row):
+    stack = stacks()
+    peer = connect(stack)
+    try:
+        peer.send(row.data)
+        peer.sock.shutdown(socket.SHUT_WR)
+    except OSError:  # it has been closed upon what makes no sense
+        pass
+    peer.rest()
+    until(lambda: not stack.tcp.flows)
+    framer = Framer()
+    assert stack.engine.counters.received == len(framer.feed(row.data)) + framer.dead
+    assert bool(stack.tcp.counts.get("broken")) == framer.dead
+    again = connect(stack)
+    again.send(options())
+    assert again.message().status == 200
+
+
+def test_broken_request_is_answered_and_the_connection_closed(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(options().replace(b"Content-Length: 0", b"Content-Length: 1x"))
+    assert peer.message().status == 400
+    assert peer.rest() == b""
+    assert stack.tcp.counts["broken"] == 1
+
+
+def test_message_over_the_limit_is_413_before_its_body_comes(stacks, connect):
+    peer = connect(stacks())
+    peer.send(options().replace(b"Content-Length: 0", b"Content-Length: 99999999"))
+    assert peer.message().status == 413
+
+
+def test_what_came_before_the_fault_is_answered_first(stacks, connect):
+    peer = connect(stacks())
+    peer.send(options(1) + options(2).replace(b"Content-Length: 0", b"Content-Length: -1"))
+    assert [peer.message().status, peer.message().status] == [200, 400]
+
+
+def test_http_is_closed_without_an_answer(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(b"\x16\x03\x01\x02\x00\x01")
+    assert peer.rest() == b""
+
+
+# ---- limits
+
+
+@pytest.mark.parametrize(
+    ("limits", "data", "reason"),
+    [
+        ({"first": 0.04}, b"", "never spoke"),
+        ({"header": 0.04}, options()[:60], "slow message"),
+        ({"message": 0.04}, options().replace(b"Length: 0", b"Length: 9") + b"12", "slow message"),
+        ({"idle": 0.04}, b"\r\n", "idle"),
+    ],
+)
+def test_peer_that_keeps_us_waiting_is_closed(stacks, connect, limits, data, reason):
+    stack = stacks(**limits)
+    peer = connect(stack)
+    peer.send(data)
+    assert peer.rest() == b""
+    assert stack.tcp.counts == {"accepted": 1, reason: 1}
+
+
+def test_slow_loris_is_closed_though_it_never_pauses(stacks, connect):
+    stack = stacks(header=0.1)
+    peer = connect(stack)
+    try:
+        for octet in options()[:-2] * 1000:
+            peer.send(bytes((octet,)))
+            gevent.sleep(0.001)
+    except OSError:
+        pass
+    assert stack.tcp.counts["slow message"] == 1
+
+
+@pytest.mark.parametrize("limit", ["connections", "connections_per_source"])
+def test_connections_are_bounded(stacks, connect, limit):
+    stack = stacks(**{limit: 3})
+    good = [connect(stack) for _ in range(3)]
+    for peer in good:
+        peer.send(options())
+        assert peer.message().status == 200
+    assert connect(stack).rest() == b""
+    good[0].sock.close()
+    until(lambda: len(stack.tcp.flows) == 2)
+    fresh = connect(stack)
+    fresh.send(options())
+    assert fresh.message().status == 200
+
+
+def test_hundreds_of_idle_connections_hinder_nobody(stacks, connect):
+    stack = stacks()
+    for _ in range(300):
+        connect(stack)
+    peer = connect(stack)
+    peer.send(options())
+    assert peer.message().status == 200
+    assert stack.stats()["connections"] == 301
+    assert stack.stats()["greenlets"] <= 2
+
+
+def test_peer_that_does_not_read_is_closed_and_others_are_served(stacks, connect):
+    stack = stacks(queue_octets=10_000)
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.connect(stack.tcp.local)
+    deaf, good = connect(sock=small), connect(stack)
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        while True:
+            deaf.send(b"".join(map(options, range(100))))
+    assert stack.tcp.counts["queue full"] == 1
+    good.send(options())
+    assert good.message().status == 200
+
+
+def test_peer_that_reads_late_gets_everything_in_order(stacks, connect, listener):
+    stack = stacks(queue_octets=1 << 24, queue_messages=1 << 20)
+    flow = stack.tcp.connect(listener.getsockname())
+    size = 20_000
+    for number in range(size):
+        flow.send(options(number) + b"\r\n" * 10)
+    peer = connect(sock=listener.accept()[0])
+    assert [peer.message().cseq.number for _ in range(size)] == list(range(size))
+
+
+EMFILE = """
+import resource, sys, socket, gevent
+from gevent import socket as cooperative
+from sippet_gevent import Stack
+sys.path.insert(0, {root!r})
+from tests.transport.test_stream import options
+stack = Stack("tcp:127.0.0.1:0")
+stack.on("OPTIONS")(lambda request, tx: 200)
+with stack:
+    tcp = stack.engine.transports[0]
+    peers = [cooperative.create_connection(tcp.local) for _ in range(20)]
+    gevent.sleep(0.05)
+    late = [socket.socket() for _ in range(20)]
+    used = max(sock.fileno() for sock in late) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))
+    for sock in late:
+        sock.connect(tcp.local)
+    while not tcp.counts.get("no descriptor"):
+        gevent.sleep(0.01)
+    for sock in peers:
+        sock.close()
+    data = b""
+    late = [cooperative.socket(fileno=sock.detach()) for sock in late]
+    for sock in late:
+        sock.settimeout(5)
+        sock.sendall(options())
+        assert sock.recv(100).startswith(b"SIP/2.0 200"), "not answered"
+    print("all answered")
+"""
+
+
+def test_accepting_goes_on_after_descriptors_ran_out():
+    root = str(Path(__file__).parents[2])
+    ran = subprocess.run(
+        [sys.executable, "-c", EMFILE.format(root=root)],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout == "all answered\n", ran.stderr
+
+
+# ---- the end of a connection
+
+
+def test_reset_in_the_middle_of_a_message_is_survived_and_counted(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(options()[:50])
+    until(lambda: any(flow._framer.in_message for flow in stack.tcp.flows))
+    peer.reset()
+    until(lambda: not stack.tcp.flows)
+    assert stack.tcp.counts == {"accepted": 1, "reset": 1}
+
+
+def test_end_in_the_middle_of_a_message_is_counted(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(options()[:50])
+    peer.sock.close()
+    until(lambda: stack.tcp.counts.get("cut off"))
+    until(lambda: not stack.tcp.flows)
+
+
+def test_peer_that_has_closed_its_half_still_gets_its_answer(stacks, connect):
+    stack = stacks()
+    go = Event()
+    stack.on("MESSAGE")(lambda request, tx: go.wait(PATIENCE) and 200)
+    peer = connect(stack)
+    peer.send(options().replace(b"OPTIONS", b"MESSAGE"))
+    peer.sock.shutdown(socket.SHUT_WR)
+    until(lambda: stack.tcp.counts.get("half closed"))
+    go.set()
+    assert peer.message().status == 200
+    assert peer.rest() == b""
+
+
+@pytest.mark.rfc("3261 18.2.2")
+def test_response_whose_connection_is_gone_goes_by_a_new_one_to_the_sent_by(stacks, connect, listener):
+    stack = stacks()
+    go = Event()
+    stack.on("MESSAGE")(lambda request, tx: go.wait(PATIENCE) and 200)
+    peer = connect(stack)
+    via = f"127.0.0.1:{listener.getsockname()[1]}"
+    peer.send(options(via=via).replace(b"OPTIONS", b"MESSAGE"))
+    until(lambda: stack.engine.servers)
+    peer.reset()
+    until(lambda: not stack.tcp.flows)
+    go.set()
+    assert connect(sock=listener.accept()[0]).message().status == 200
+
+
+@pytest.mark.rfc("3261 18.4")
+def test_connection_that_dies_ends_its_transactions_at_once(stacks, connect, listener):
+    client = stacks()
+    asked = gevent.spawn(pytest.raises, TransportError, client.request, "OPTIONS", uri_of(listener))
+    peer = connect(sock=listener.accept()[0])
+    peer.message()
+    peer.reset()
+    assert "has ended" in str(asked.get(timeout=PATIENCE).value)
+    assert not client.engine.clients
+
+
+def test_transactions_may_outlive_their_connection(stacks, connect, listener):
+    client = stacks(limits=Limits(flow_ends_transactions=False))
+    asked = gevent.spawn(client.request, "OPTIONS", uri_of(listener))
+    peer = connect(sock=listener.accept()[0])
+    request = peer.message()
+    peer.reset()
+    until(lambda: not client.tcp.flows)
+    other = connect(client)  # the response finds its transaction by its branch (§17.1.3)
+    other.send(bytes(request.response(200)))
+    assert asked.get(timeout=PATIENCE).status == 200
+
+
+def test_refused_connection_is_a_transport_error_at_once(stacks, listener):
+    uri = uri_of(listener)
+    listener.close()
+    client = stacks()
+    with pytest.raises(TransportError, match="refused"):
+        client.request("OPTIONS", uri)
+    assert client.tcp.counts == {"connect failed": 1}
+
+
+def test_connection_that_does_not_come_to_stand_is_given_up(stacks):
+    full = plain_socket.socket()
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    fillers = []
+    for _ in range(4):  # the kernel's queue of who may connect is full: SYNs get no answer
+        filler = plain_socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(full.getsockname())
+        fillers.append(filler)
+    client = stacks(connect=0.1)
+    with pytest.raises(TransportError, match="connect timeout"):
+        client.request("OPTIONS", uri_of(full))
+    assert client.tcp.counts == {"connect timeout": 1}
+    for sock in (full, *fillers):
+        sock.close()
+
+
+def test_dead_pooled_connection_is_replaced_before_it_is_used(stacks, connect, listener):
+    client = stacks()
+
+    def ask():
+        asked = gevent.spawn(client.request, "OPTIONS", uri_of(listener))
+        peer = connect(sock=listener.accept()[0])
+        peer.send(bytes(peer.message().response(200)))
+        assert asked.get(timeout=PATIENCE).status == 200
+        return peer
+
+    plain = ask().sock._sock  # closed without letting the loop see it
+    plain.shutdown(socket.SHUT_RDWR)
+    plain.close()
+    ask()
+    assert client.tcp.counts == {"found dead": 1}
+
+
+@pytest.mark.rfc("5923 9.1")
+def test_connection_of_a_peer_is_no_way_to_the_address_it_claims(stacks, connect, listener):
+    stack = stacks()
+    thief = connect(stack)
+    port = listener.getsockname()[1]
+    thief.send(options(via=f"127.0.0.1:{port};alias"))
+    assert thief.message().status == 200
+    gevent.spawn(stack.send, Request("OPTIONS", uri_of(listener)))
+    assert connect(sock=listener.accept()[0]).message().method == "OPTIONS"
+
+
+def test_flow_of_a_peer_carries_requests_to_it(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(b"\r\n")
+    until(lambda: stack.tcp.flows)
+    next(iter(stack.tcp.flows)).send(options(7))
+    assert peer.message().cseq.number == 7
+
+
+def test_stop_closes_every_connection(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(options())
+    assert peer.message().status == 200
+    stack.stop()
+    assert peer.rest() == b""
+    assert not stack.tcp.flows
+
+
+def test_sending_on_a_closed_flow_is_a_transport_error(stacks, connect):
+    stack = stacks()
+    flow = stack.tcp.connect(stack.tcp.local)
+    stack.stop()
+    with pytest.raises(TransportError, match="is closed"):
+        flow.send(options())
+    with pytest.raises(TransportError, match="not open"):
+        stack.tcp.connect(("127.0.0.1", 9))
+
+
+def test_messages_wait_for_the_connection_in_bounded_number(stacks, listener):
+    stack = stacks(queue_messages=3)
+    flow = stack.tcp.connect(listener.getsockname())
+    for number in range(3):
+        flow.send(options(number))
+    with pytest.raises(TransportError, match="3 messages wait"):
+        flow.send(options(4))
+    assert flow.state == stream_module.CLOSED

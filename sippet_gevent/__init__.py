@@ -42,6 +42,7 @@ from .message.via import Via
 from .stack import Stack
 from .transaction.timers import Timers
 from .transport.base import Flow, Transport
+from .transport.resolver import DNSResolver, Resolver, StaticResolver
 from .transport.tls import TLS
 
 __version__ = "0.1.0"
@@ -76,6 +77,9 @@ __all__ = [
     # transport
     "Transport",
     "Flow",
+    "Resolver",
+    "DNSResolver",
+    "StaticResolver",
     "Clock",
     "VirtualClock",
     "TLS",

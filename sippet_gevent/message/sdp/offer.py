@@ -126,8 +126,9 @@ def modify(
     """Make a later offer (§8): the i-th stream in the place of the i-th m= line, further ones below.
 
     None, and nothing where there was a stream, removes it: it stays with port 0 (§8.2). A MediaDescription is taken as it
-    is, such as `previous.media[0]`. Dynamic payload types keep their meaning (§8.3.2); the version goes up by one if
-    anything has changed. Raises InvalidValue.
+    is, such as `previous.media[0]`. Dynamic payload types keep the meaning they have in `previous`; of those before it,
+    which must not mean anything else in the same session either (§8.3.2), you know: give such a codec a `payload_type` of its
+    own. The version goes up by one if anything has changed. Raises InvalidValue.
     """
     offer = previous.copy()
     if address is not None:

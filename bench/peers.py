@@ -605,6 +605,10 @@ def main():
     stop_on_sigterm()
     sys.path.insert(0, str(ROOT))
     try:
+        ours()
+    except ImportError as error:
+        raise SystemExit(f"bench: {error}: run it with the Python that has the package: pip install -e .") from error
+    try:
         absent = install(options.venv, [name for name in names if CONTESTANTS[name].package])
         results = measure(options, [name for name in names if name not in absent], absent)
     except (ServerError, subprocess.CalledProcessError) as error:

@@ -23,6 +23,7 @@ from ..message.parameters import Parameters
 from ..message.scan import USUAL, canonical
 from ..message.scan import fastest as scan
 from ..message.uri import URI
+from ..message.valued import Parameter
 from ..message.via import Via
 from .terminal import visible, without_password
 
@@ -208,6 +209,9 @@ def parts(value: Any, is_secret: bool = False) -> Any:
         return {name: parts(getattr(value, name)) for name in ("display", "uri", "tag", "parameters")}
     if isinstance(value, Via):
         value.rport  # noqa: B018 raises for what is none
+    for name, attribute in vars(type(value)).items():
+        if isinstance(attribute, Parameter):
+            getattr(value, name)  # raises for what its RFC does not have
     if isinstance(value, Parameters):
         return {_clean(name): HIDDEN if name.title() in CREDENTIALS else parts(item) for name, item in value.items()}
     if isinstance(value, datetime):

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from sippet_gevent.command.report import Place, report
 from tests.message.corpus import OPTIONS, message
 
 pytest_plugins = ["tests.programs"]
@@ -326,3 +327,9 @@ def test_progress_is_shown_after_two_seconds_and_taken_away(on_terminal):
 
 def test_no_progress_is_shown_to_who_waits_less(on_terminal, write, tmp_path):
     assert "read" not in on_terminal(tmp_path / write("one.sip", OPTIONS))
+
+
+@pytest.mark.parametrize("line", ["Subscription-State: active;expires=soon", "Session-Expires: x"])
+def test_parameters_are_looked_at_too(line):
+    found = report(message(line), Place("a", 1))
+    assert [problem["header"] for problem in found["problems"]] == [line.partition(":")[0]]

@@ -14,6 +14,10 @@ PARAMETERS = 64
 """Parameters of one value or URI, at most: real ones have under ten; more is an attempt to make us build objects."""
 
 
+# Quoted also where a token would do: feature tags (RFC 3840 §9), as all with a plus sign are; a Reason's text (RFC 3326 §2).
+_ALWAYS_QUOTED = frozenset("description events extensions methods schemes text".split())
+
+
 class Parameters(Mapping[str, "str | None"]):
     """An immutable mapping of header parameters, in order, blind to the case of names.
 
@@ -31,6 +35,8 @@ class Parameters(Mapping[str, "str | None"]):
     def __init__(self, values: Mapping[str, object] | Iterable[tuple[str, object]] = (), **named: object) -> None:
         pairs = list(values.items() if isinstance(values, Mapping) else values) + list(named.items())
         self._pairs = tuple((name, self._written(name, value)) for name, value in pairs)
+        if len(pairs) > 1 and len({name.lower() for name, _ in pairs}) < len(pairs):
+            raise InvalidValue(f"a parameter stands once (RFC 3261 §7.3.1): {', '.join(name for name, _ in pairs)}")
 
     @classmethod
     def parse(cls, text: str) -> Parameters:
@@ -101,9 +107,9 @@ class Parameters(Mapping[str, "str | None"]):
         if value is None or value is True:
             return None
         text = str(value)
-        if is_quoted(text) or is_unquoted(text):
+        if is_quoted(text):
             return text
-        return quote(text)
+        return text if is_unquoted(text) and name[0] != "+" and name.lower() not in _ALWAYS_QUOTED else quote(text)
 
     def __getitem__(self, name: str) -> str | None:
         for key, value in self.pairs:

@@ -690,3 +690,15 @@ def test_a_typed_value_with_wrong_parts_is_refused(name, value):
 def test_a_content_length_of_yours_that_is_false_goes_nowhere():
     with pytest.raises(InvalidValue, match="3 octets"):
         bytes(Request("INVITE", "sip:x@y", content_length=5, body=b"abc"))
+
+
+@pytest.mark.rfc("3840 9")
+@pytest.mark.parametrize("name, text", [("+g.3gpp.x", "foo"), ("methods", "INVITE"), ("text", "Busy")])
+def test_feature_tags_and_texts_are_written_in_quotes(name, text):
+    assert str(Parameters({name: text})) == f';{name}="{text}"'
+
+
+@pytest.mark.rfc("3261 7.3.1")
+def test_a_parameter_is_written_once():
+    with pytest.raises(InvalidValue, match="once"):
+        Parameters([("tag", "1"), ("TAG", "2")])

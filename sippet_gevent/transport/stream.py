@@ -1,8 +1,6 @@
-"""TCP and TLS, RFC 3261 §18 and §26.2.1: connections driven by the loop's watchers. No greenlet waits for a peer.
+"""TCP and TLS, RFC 3261 §18 and §26.2.1: listening points, and connections cut into messages.
 
-A connection reads, shakes hands and writes in callbacks of the loop, each of which does what can be done at once and
-returns; one sweep keeps every deadline. So a peer that stalls costs its descriptor and its buffers, and a message goes
-from the socket to its worker as a datagram does.
+A message goes from the socket to its worker as a datagram does: read, cut and handed on in one callback of the loop.
 """
 
 from __future__ import annotations
@@ -11,22 +9,19 @@ import errno
 import logging
 import os
 import time
-from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
-from gevent import socket, ssl
+from gevent import socket
 
 from ..errors import TransportError
 from ..limits import StreamLimits
 from ..message.framer import PING, PONG, Framer
 from ..message.parser import DEFAULT_LIMITS, ParserLimits
-from .base import Address, Flow, Receive, Transport
+from .base import Address, Receive, Transport
+from .connection import CLOSED, SENDS, Connection
 from .interfaces import WILDCARDS, Interfaces
-from .tls import TLS, identities, names_peer
-
-READ = 16384
-"""Octets asked of each read, a TLS record's worth: 40 messages may pass before the loop looks at other connections."""
+from .tls import TLS
 
 ACCEPTS = 64
 """Connections taken before the loop looks at other things."""
@@ -40,190 +35,21 @@ PAUSE = 0.1
 SWEEP = 0.5
 """Seconds between two looks at the deadlines of all connections, at most: their limits are whole seconds."""
 
-LINGER = 2.0
-"""Seconds a refused peer has to take the answer: closing with its octets unread would reset it away."""
-
-GATHER = 65536
-"""Octets of waiting messages put into one write."""
-
 log = logging.getLogger("sippet_gevent.transport")
 
-_RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-CONNECTING, SHAKING_HANDS, OPEN, HALF_CLOSED, LINGERING, CLOSED = (
-    "connecting", "shaking hands", "open", "half closed", "lingering", "closed",
-)  # fmt: skip
 
-_SENDS = frozenset((OPEN, HALF_CLOSED))
+class StreamFlow(Connection):
+    """A connection whose octets are messages, one after the other, cut by their Content-Length (§18.3)."""
 
-
-class StreamFlow(Flow):
-    """One connection. `state` says how far it is; `dialled` is the key of one we have opened, None of a peer's."""
-
-    __slots__ = (
-        "_deadline", "_framer", "_heard", "_incoming", "_outgoing", "_pinged", "_queue", "_queued", "_reader", "_socket",
-        "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "state", "transactions",
-    )  # fmt: skip
-
-    transport: TCP
-    local: Address
+    __slots__ = ("_framer",)
 
     def __init__(self, transport: TCP, raw: Any, remote: Address, *, dialled: Any = None, name: str | None = None) -> None:
-        limits = transport.limits
-        self.transport = transport
-        self.remote = remote
-        self.dialled = dialled
-        self.name = name
-        self.peer_identity = ()
-        self.transactions = set()
-        self._socket = raw
-        host = raw.getsockname()[0].partition("%")[0]
-        self.local = (host, transport.local[1])
         self._framer = Framer(transport.parser_limits)
-        self._queue: deque[Any] = deque()  # messages while shaking hands; then what the kernel has not taken
-        self._queued = 0
-        self._tls: Any = None
-        self._pinged = False
-        self._started: float | None = None  # when the message under way began
-        self._heard = time.monotonic()
-        self._deadline: float | None = None
-        loop = transport.loop
-        self._reader = loop.io(raw.fileno(), 1)
-        self._writer = loop.io(raw.fileno(), 2)
-        self._writing = False
-        if dialled is not None:
-            self.state = CONNECTING
-            self._deadline = self._heard + limits.connect
-            self._want_write(True)
-        else:
-            self._deadline = self._heard + limits.first
-            self._stands()
+        super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
-    # ---- from its birth to the first message
-
-    def _stands(self) -> None:
-        """The connection stands: shake hands, or begin."""
-        transport = self.transport
-        is_server = self.dialled is None
-        context = transport.context(is_server)
-        self._reader.start(self._readable)
-        if context is None:
-            self._opened()
-            return
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        try:
-            self._tls = context.wrap_bio(self._incoming, self._outgoing, is_server, None if is_server else self._asked)
-        except ValueError as error:  # a name that no certificate could hold
-            self.close("handshake failed", f"cannot ask for {self._asked!r}: {error}", error)
-            return
-        self.state = SHAKING_HANDS
-        self._deadline = time.monotonic() + transport.limits.handshake
-        if is_server:
-            transport.handshakes[self] = None
-        else:
-            self._shake_hands()
-
-    @property
-    def _asked(self) -> str:
-        """The name that the peer of a connection of ours must prove."""
-        return (self.name or self.remote[0]).strip("[]")
-
-    def _opened(self) -> None:
-        self.state = OPEN
-        waiting, self._queue = self._queue, deque()
-        self._queued = 0
-        if self.dialled is not None:
-            self._deadline = None
-        for data in waiting:
-            if self.state is not OPEN:
-                return
-            try:
-                self.send(data)
-            except TransportError:
-                return
-
-    def _connected(self) -> None:
-        """The kernel says how connecting went."""
-        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self.close("connect failed", f"cannot connect: {os.strerror(code)}")
-            return
-        self._want_write(False)
-        self._heard = time.monotonic()
-        self._stands()
-
-    def _shake_hands(self) -> None:
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush_tls()
-            return
-        except (ssl.SSLError, ValueError) as error:
-            self._flush_tls()  # the alert that tells the peer why
-            self.close("handshake failed", f"TLS handshake failed: {getattr(error, 'reason', None) or error}", error)
-            return
-        peer = self._tls.getpeercert() or {}
-        self.peer_identity = identities(peer)
-        if self.dialled is not None and self.transport.checks_names and not names_peer(peer, self._asked):
-            known = ", ".join(self.peer_identity) or "nobody by name"
-            self.close("handshake failed", f"TLS peer is not {self._asked}: its certificate is for {known} (RFC 5922 §7.2)")
-            return
-        if self.dialled is None:
-            self.transport.handshakes.pop(self, None)
-            self._deadline = time.monotonic() + self.transport.limits.first
-        self._flush_tls()
-        if self.state is SHAKING_HANDS:
-            self._opened()
-
-    # ---- reading
-
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(READ)
-        except OSError as error:
-            if error.errno not in _RETRY:
-                self.close("reset", f"the connection broke: {error.strerror or error}", error)
-            return
-        if self.state is LINGERING:
-            if not data:
-                self.close()
-            return
-        self._heard = time.monotonic()
-        if self._tls is None:
-            if data:
-                self._feed(data)
-            else:
-                self._ended()
-        elif data:
-            self._decipher(data)
-        elif self.state is SHAKING_HANDS:
-            self.close("handshake failed", "the peer closed the connection in the TLS handshake")
-        else:
-            self._ended()
-
-    def _decipher(self, data: bytes) -> None:
-        self._incoming.write(data)
-        if self.state is SHAKING_HANDS:
-            self._shake_hands()
-        while self.state in _SENDS:
-            try:
-                text = self._tls.read(READ)
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLZeroReturnError:
-                text = b""
-            except ssl.SSLError as error:
-                self.close("reset", f"TLS broke: {error.reason or error}", error)
-                return
-            if not text:
-                self._ended()
-                return
-            self._feed(text)
-        if self.state in _SENDS:
-            self._flush_tls()  # session tickets, key updates
-
-    def _feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         framer, transport = self._framer, self.transport
         if framer.dead:
             return
@@ -234,12 +60,12 @@ class StreamFlow(Flow):
         messages = framer.feed(data)
         for message in messages:
             transport.receive(message, self)
-            if self.state not in _SENDS:  # what was received has closed us
+            if self.state not in SENDS:  # what was received has closed us
                 return
         if framer.error is not None:
             transport.count("broken")
             transport.refuse(framer.error, self)
-            self._finish()
+            self.finish()
             return
         if framer.pings != pings and not pinged:  # pongs with nothing between them look like one
             try:
@@ -251,218 +77,16 @@ class StreamFlow(Flow):
         elif messages or self._started is None:
             self._started = self._heard
 
-    def _ended(self) -> None:
-        """The peer will send no more. It may still want the answers to what it sent."""
-        if self._framer.pending:
-            self.transport.count("cut off")
-        self._forget_dialled()
-        self._reader.stop()
-        if not self._owes_answers():
-            self.close(None, "the peer has closed the connection")
-            return
-        self.transport.count("half closed")
-        self.state = HALF_CLOSED
-        self._tell("the peer sends no more")
+    def ping(self) -> None:
+        self.write(PING)  # RFC 5626 §4.4.1
 
-    def _owes_answers(self) -> bool:
-        """True while answers to what the peer has sent are still to be made, or wait to be written."""
-        waiting = (tx.is_unanswered and not tx.machine.is_client for tx in self.transactions or ())
-        return bool(self._queue) or any(waiting)
+    @property
+    def is_idle(self) -> bool:
+        return not self._framer.pending
 
-    # ---- writing
-
-    def send(self, data: bytes) -> None:
-        if self.state in _SENDS:
-            if self._tls is not None:
-                try:
-                    view = memoryview(data)
-                    while view:
-                        view = view[self._tls.write(view) :]
-                except ssl.SSLError as error:
-                    self.close("reset", f"TLS broke: {error.reason or error}", error)
-                    raise TransportError(f"cannot send to {self!r}: TLS broke", self) from error
-                data = self._outgoing.read()
-            if not self._queue:
-                try:
-                    sent = self._socket.send(data)
-                except OSError as error:
-                    if error.errno not in _RETRY:
-                        self.close("reset", f"the connection broke: {error.strerror or error}", error)
-                        raise TransportError(f"cannot send to {self!r}: {error.strerror or error}", self) from error
-                    sent = 0
-                if sent == len(data):
-                    return
-                data = data[sent:]
-                self._want_write(True)
-        elif self.state is CLOSED or self.state is LINGERING:
-            raise TransportError(f"{self!r} is closed", self)
-        limits = self.transport.limits
-        if self._queued + len(data) > limits.queue_octets or len(self._queue) >= limits.queue_messages:
-            problem = f"{self._queued} octets, {len(self._queue)} messages wait for the peer already"
-            self.close("queue full", problem)
-            raise TransportError(f"cannot send to {self!r}: {problem}", self)
-        self._queue.append(data)
-        self._queued += len(data)
-
-    def _flush_tls(self) -> None:
-        """Send what TLS itself has to say. It goes before messages, which wait for the handshake's end."""
-        data = self._outgoing.read()
-        if not data or self._socket is None:
-            return
-        try:
-            sent = 0 if self._writing else self._socket.send(data)
-        except OSError as error:
-            if error.errno not in _RETRY:
-                self.close("reset", f"the connection broke: {error.strerror or error}", error)
-                return
-            sent = 0
-        if sent == len(data):
-            return
-        if self.state is SHAKING_HANDS:  # a few KB, which an empty send buffer holds: who has no room for them is no peer
-            self.close("handshake failed", "the kernel has no room for a TLS handshake")
-            return
-        self._queue.append(data[sent:])
-        self._queued += len(data) - sent
-        self._want_write(True)
-
-    def _writable(self) -> None:
-        if self.state is CONNECTING:
-            self._connected()
-            return
-        queue = self._queue
-        while queue:
-            data = queue.popleft()
-            if queue and len(data) < GATHER:
-                parts, size = [data], len(data)
-                while queue and size < GATHER:
-                    parts.append(queue.popleft())
-                    size += len(parts[-1])
-                data = b"".join(parts)
-            try:
-                sent = self._socket.send(data)
-            except OSError as error:
-                if error.errno not in _RETRY:
-                    self.close("reset", f"the connection broke: {error.strerror or error}", error)
-                    return
-                sent = 0
-            self._queued -= sent
-            if sent < len(data):
-                queue.appendleft(data[sent:])
-                return
-        self._want_write(False)
-        if self.state is LINGERING:
-            self._shut()
-
-    def _want_write(self, wanted: bool) -> None:
-        if wanted and not self._writing:
-            self._writer.start(self._writable)
-        elif not wanted and self._writing:
-            self._writer.stop()
-        self._writing = wanted
-
-    # ---- the end
-
-    def _finish(self) -> None:
-        """Send what waits, read no more, close: after an answer to what made no sense."""
-        if self.state not in _SENDS:
-            return
-        self._forget_dialled()
-        self.state = LINGERING
-        self._deadline = time.monotonic() + LINGER
-        self._tell("what the peer sent made no sense")
-        if not self._queue:
-            self._shut()
-
-    def _shut(self) -> None:
-        """Say that no more will come; the peer's end, or LINGER, closes."""
-        try:
-            if self._tls is not None:
-                self._say_goodbye()
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
-
-    def _say_goodbye(self) -> None:
-        try:
-            self._tls.unwrap()
-        except (ssl.SSLError, ValueError):
-            pass  # it wants the peer's close_notify too, and nobody waits for that
-        farewell = self._outgoing.read()
-        if farewell:
-            self._socket.send(farewell)
-
-    def _forget_dialled(self) -> None:
-        pool = self.transport.pool
-        if self.dialled is not None and pool.get(self.dialled) is self:
-            del pool[self.dialled]
-
-    def _tell(self, problem: str, error: BaseException | None = None) -> None:
-        """Tell the engine that no response will come by this flow, once nobody is in the middle of using it."""
-        if self.transactions and not self.transport.stopping:
-            failure = TransportError(f"{self!r} has ended: {problem}", self)
-            failure.__cause__ = error
-            self.transport.loop.run_callback(self.transport.flow_ended, self, failure)
-
-    def close(self, reason: str | None = None, problem: str = "closed", error: BaseException | None = None) -> None:
-        """Close at once, counted under `reason`. Its client transactions end. Does nothing when closed already."""
-        if self.state is CLOSED:
-            return
-        transport = self.transport
-        transport.handshakes.pop(self, None)
-        if self.state is OPEN and self._tls is not None and not self._queue:
-            try:
-                self._say_goodbye()
-            except OSError:
-                pass
-        if reason is not None:
-            transport.count(reason)
-            log.debug("%r: %s: %s", self, reason, problem)
-        self._forget_dialled()
-        self.state = CLOSED
-        for watcher in (self._reader, self._writer):
-            watcher.stop()
-            watcher.close()
-        self._socket.close()
-        self._socket = self._tls = self._incoming = self._outgoing = None
-        self._queue.clear()
-        self._queued = 0
-        transport.forget(self)
-        self._tell(problem, error)
-
-    def is_alive(self) -> bool:
-        """True unless the peer has closed or reset the connection, seen or not: asked before it is used once more."""
-        if self.state is not OPEN:
-            return self.state in (CONNECTING, SHAKING_HANDS)
-        try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK))
-        except OSError as error:
-            return error.errno in _RETRY
-
-    def sweep(self, now: float) -> None:
-        """Keep the deadlines: what is too late is closed and counted."""
-        limits = self.transport.limits
-        state = self.state
-        silent = now - self._heard
-        if self._deadline is not None and now >= self._deadline:
-            late = {CONNECTING: "connect timeout", SHAKING_HANDS: "handshake timeout", OPEN: "never spoke"}.get(state)
-            self.close(late, late or f"{state} too long")
-        elif self._started is not None and (
-            now - self._started >= limits.message or (not self._framer.in_body and now - self._started >= limits.header)
-        ):
-            self.close("slow message", "a message took too long to come whole")
-        elif state is HALF_CLOSED and not self._owes_answers():
-            self.close()
-        elif state is OPEN and self._pinged and silent >= limits.ping + limits.pong:
-            self.close("no pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")
-        elif state is OPEN and limits.ping and self.dialled is not None:
-            if silent >= limits.ping and not self._pinged and not self._queue:
-                self._pinged = True
-                try:
-                    self.send(PING)
-                except TransportError:
-                    pass
-        elif silent >= limits.idle and (not self.transactions or self._queue):
-            self.close("idle", "idle too long")
+    @property
+    def in_header(self) -> bool:
+        return not self._framer.in_body
 
 
 class TCP(Transport):
@@ -475,18 +99,21 @@ class TCP(Transport):
 
     name, reliable, default_port = "TCP", True, 5060
 
+    flow_class: ClassVar[type[Connection]] = StreamFlow
+    """What its connections are."""
+
     checks_names = False
 
     def __init__(self, limits: StreamLimits | None = None, parser_limits: ParserLimits = DEFAULT_LIMITS) -> None:
         self.limits = limits or StreamLimits()
         self.parser_limits = parser_limits
-        self.flows: set[StreamFlow] = set()
+        self.flows: set[Connection] = set()
         """All connections there are."""
-        self.pool: dict[Any, StreamFlow] = {}
+        self.pool: dict[Any, Connection] = {}
         """Those we have opened, by host, port and name."""
         self.counts: dict[str, int] = {}
         """Reasons connections ended or were refused for, other than a peer's orderly close, and how many were accepted."""
-        self.handshakes: dict[StreamFlow, None] = {}
+        self.handshakes: dict[Connection, None] = {}
         """Peers in the middle of a TLS handshake, the oldest first."""
         self.stopping = True
         self._sources: dict[str, int] = {}
@@ -599,7 +226,7 @@ class TCP(Transport):
         self._sources[host] = self._sources.get(host, 0) + 1
         try:
             self._prepare(raw)
-            self._note(StreamFlow(self, raw, (host, address[1])))
+            self._note(self.flow_class(self, raw, (host, address[1])))
         except OSError:  # it is gone already
             self.count("accept failed")
             raw.close()
@@ -611,7 +238,7 @@ class TCP(Transport):
         raw.setblocking(False)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a message is a whole: there is nothing to wait for
 
-    def _note(self, flow: StreamFlow) -> None:
+    def _note(self, flow: Connection) -> None:
         if flow.state is CLOSED:
             return
         self.flows.add(flow)
@@ -625,7 +252,7 @@ class TCP(Transport):
         else:
             self._sources.pop(host, None)
 
-    def forget(self, flow: StreamFlow) -> None:
+    def forget(self, flow: Connection) -> None:
         """Take a closed flow out of all books."""
         self.flows.discard(flow)
         if flow.dialled is None:
@@ -641,7 +268,7 @@ class TCP(Transport):
 
     # ---- connections of ours
 
-    def connect(self, address: Address, *, name: str | None = None) -> StreamFlow:
+    def connect(self, address: Address, *, name: str | None = None) -> Connection:
         """Return the flow to an address: one of ours that is alive, or a new one, whose messages wait until it stands."""
         if self._socket is None:
             raise TransportError("the transport is not open")
@@ -666,7 +293,7 @@ class TCP(Transport):
             code = raw.connect_ex((host, port))
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))
-            flow = StreamFlow(self, raw, address, dialled=key, name=name)
+            flow = self.flow_class(self, raw, address, dialled=key, name=name)
         except (OSError, OverflowError) as error:
             if raw is not None:
                 raw.close()

@@ -54,7 +54,7 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    install_requires=["dnspython>=2.6", "gevent>=24.11", "greenlet>=3.1"],
+    install_requires=["dnspython>=2.6", "gevent>=24.11", "greenlet>=3.1", "h11>=0.14", "wsproto>=1.2"],
     extras_require={"capture": capture, "test": test, "lint": lint, "bench": bench, "dev": [*test, *lint, *bench]},
     entry_points={
         "console_scripts": ["sippet = sippet_gevent.__main__:main"],

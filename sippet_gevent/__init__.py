@@ -44,6 +44,7 @@ from .transaction.timers import Timers
 from .transport.base import Flow, Transport
 from .transport.resolver import DNSResolver, Resolver, StaticResolver
 from .transport.tls import TLS
+from .transport.web import Web
 
 __version__ = "0.1.0"
 
@@ -83,6 +84,7 @@ __all__ = [
     "Clock",
     "VirtualClock",
     "TLS",
+    "Web",
     "Limits",
     "StreamLimits",
     # core

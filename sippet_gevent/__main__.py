@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
   sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, showing every message
   sippet serve --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
+  sippet serve --listen wss:192.0.2.10:443 --cert chain.pem --key key.pem --origin https://phone.example.com
   sippet serve myapp:core --monkey                your own core, with blocking libraries made cooperative
   sippet serve examples/hello.py:stack            a Stack made in a file
   sippet ping sip:192.0.2.10                      send OPTIONS, show who answers and how fast
@@ -98,11 +99,14 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="udp:HOST:PORT",
-        help="where to listen, udp:, tcp: or tls:; may be given several times",
+        help="where to listen, udp:, tcp:, tls:, ws: or wss:; may be given several times",
     )
-    serve.add_argument("--cert", metavar="FILE", help="certificate and its chain for tls:, in PEM")
+    serve.add_argument("--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM")
     serve.add_argument("--key", metavar="FILE", help="its private key, when it is in a file of its own")
     serve.add_argument("--client-ca", metavar="FILE", help="who may vouch for clients, who must show a certificate then")
+    serve.add_argument(
+        "--origin", action="append", metavar="URL", help="a page whose scripts may open a WebSocket (all may); may be given again"
+    )
     serve.add_argument("--monkey", action="store_true", help="let blocking libraries yield: gevent.monkey.patch_all() first")
     serve.add_argument("--drain", type=_seconds, default=32.0, metavar="SECONDS", help="how long to finish what is under way, 32")
     serve.add_argument("-v", "--verbose", action="store_true", help="show every message, and the traceback of a bad core")

@@ -34,6 +34,8 @@ class StreamLimits:
     """Without an octet from the peer and without transactions. Who keeps a flow alive pings each 120 s (RFC 5626 §4.4.1)."""
     ping: float = 0.0
     """Silence after which we ping on connections of our own (RFC 5626 §4.4.1), instead of closing them when idle; 0 never."""
+    websocket_ping: float = 50.0
+    """The same for WebSockets, those of peers too: no script can ping, and web proxies end what is silent for a minute."""
     pong: float = 10.0
     """How long a peer may take to answer a ping; then the connection is dead (RFC 5626 §4.4.1)."""
     queue_octets: int = 256 * 1024

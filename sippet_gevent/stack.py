@@ -35,13 +35,30 @@ from .transport.selection import Candidate
 from .transport.stream import TCP, TLSTransport
 from .transport.tls import TLS
 from .transport.udp import UDP
+from .transport.web import Web
 
 log = logging.getLogger("sippet_gevent.core")
 
-TRANSPORTS: dict[str, Callable[[Limits, TLS], Transport]] = {
-    "udp": lambda limits, tls: UDP(),
-    "tcp": lambda limits, tls: TCP(limits.streams, limits.parser),
-    "tls": lambda limits, tls: TLSTransport(tls, limits.streams, limits.parser),
+
+
+def _ws(limits: Limits, tls: TLS, web: Web | None) -> Transport:
+    from .transport.websocket import WS  # h11 and wsproto take a while to import: not where nobody wants them
+
+    return WS(limits.streams, limits.parser, web=web)
+
+
+def _wss(limits: Limits, tls: TLS, web: Web | None) -> Transport:
+    from .transport.websocket import WSS
+
+    return WSS(tls, limits.streams, limits.parser, web=web)
+
+
+TRANSPORTS: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
+    "udp": lambda limits, tls, web: UDP(),
+    "tcp": lambda limits, tls, web: TCP(limits.streams, limits.parser),
+    "tls": lambda limits, tls, web: TLSTransport(tls, limits.streams, limits.parser),
+    "ws": _ws,
+    "wss": _wss,
 }
 """What `udp:` and its kin in an address stand for."""
 
@@ -74,7 +91,8 @@ class Stack:
     names this element answers to besides its addresses; with any given, a Registrar serves these alone. `route_secret`,
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
-    holds the certificates of `tls:` addresses and whom to trust. Nothing is opened before start(), `with` or serve_forever().
+    holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
+    their ports serve. Nothing is opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -90,9 +108,11 @@ class Stack:
         route_secret: bytes | None = None,
         resolver: Resolver | None = None,
         tls: TLS | None = None,
+        web: Web | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.tls = tls
+        self.web = web
         self.clock = self.engine.clock
         self.deadlines = self.clock.deadlines(_expire)
         self.calls = Calls(self)
@@ -123,7 +143,7 @@ class Stack:
         Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the stack is not running).
         """
         name, (host, port) = parse_address(address)
-        plug = transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name))
+        plug = transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web)
         planned = (plug, (host, plug.default_port if port is None else port))
         if self._running:
             self._open(*planned)
@@ -131,8 +151,8 @@ class Stack:
 
     def _tls_for(self, name: str) -> TLS:
         """Return what TLS we have. Raises InvalidValue when an address wants it and there is none."""
-        if name == "tls" and self.tls is None:
-            raise InvalidValue("tls: needs a certificate: Stack(..., tls=TLS(cert=..., key=...))")
+        if name in ("tls", "wss") and self.tls is None:
+            raise InvalidValue(f"{name}: needs a certificate: Stack(..., tls=TLS(cert=..., key=...))")
         return self.tls  # type: ignore[return-value]
 
     def reload_tls(self) -> None:
@@ -432,7 +452,7 @@ class Stack:
                 if transport.name == candidate.transport:
                     try:
                         address = candidate.host, candidate.port
-                        if transport.secure:  # whose certificate must be that of the URI's domain (RFC 5922 §4)
+                        if transport.secure or transport.named:  # it must prove to be the URI's domain (RFC 5922 §4)
                             flow = transport.connect(address, name=candidate.name)  # type: ignore[call-arg]
                         else:
                             flow = transport.connect(address)
@@ -453,8 +473,9 @@ class Stack:
         self._own.add((normal_host(host), port))
         if secure and flow.transport.secure:
             return NameAddr(URI("sips", None, _bracketed(host), port))
-        name = flow.transport.name
-        parameters = NO_URI_PARAMETERS if name == "UDP" else URIParameters.parse(f"transport={name.lower()}")
+        name = flow.transport.name.lower()
+        name = "ws" if name == "wss" else name  # "wss" is no transport of URIs (RFC 7118 §5.2)
+        parameters = NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
         return NameAddr(URI("sip", None, _bracketed(host), port, parameters))
 
     def route_uri(self, request: Request, flow: Flow) -> NameAddr:

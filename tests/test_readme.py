@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from gevent import socket
 
 import sippet_gevent
 from sippet_gevent import URI, Cancelled, Stack
@@ -183,6 +184,19 @@ def test_transports_block_plans_each_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     planned = block("transports").stack.planned
     assert [(transport.name, address[1]) for transport, address in planned] == [("UDP", 5060), ("TCP", 5060), ("TLS", 5061)]
+
+
+def test_websockets_block_serves_a_page_and_asks_for_a_session():
+    with block("websockets").edge as edge:
+        with socket.create_connection(edge.engine.transports[0].local, timeout=10) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert sock.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        with socket.create_connection(edge.engine.transports[0].local, timeout=10) as sock:
+            sock.sendall(
+                b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: https://phone.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+            )
+            assert sock.recv(4096).startswith(b"HTTP/1.1 401 ")
 
 
 def test_header_block_prints_8():

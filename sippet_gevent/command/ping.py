@@ -10,6 +10,7 @@ from ..errors import InvalidValue, SIPError
 from ..message.message import Request
 from ..message.uri import URI
 from ..stack import Stack
+from ..transport.selection import SECURE
 from ..transport.tls import TLS
 from .terminal import tell
 from .trace import host_of, log_to_stderr, show_messages
@@ -28,7 +29,8 @@ def ping(options: Any) -> int:
         uri = URI.parse(options.uri if options.uri.lower().startswith(SCHEMES) else f"sip:{options.uri}")
         if not uri.is_sip:
             raise InvalidValue(f"{options.uri!r} is not a SIP URI")
-        kind = (uri.transport or ("tls" if uri.is_secure else "udp")).lower()
+        kind = uri.transport or "UDP"
+        kind = (SECURE.get(kind, "TLS") if uri.is_secure else kind).lower()
         stack = Stack(options.listen or f"{kind}:{'[::]' if ':' in uri.host else '0.0.0.0'}:0", tls=TLS(ca=options.ca))
         if options.verbose:
             show_messages(stack)

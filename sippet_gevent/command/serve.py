@@ -20,6 +20,7 @@ from ..core.uas import Core
 from ..errors import SIPError
 from ..stack import Stack
 from ..transport.tls import TLS
+from ..transport.web import Web
 from ..watchdog import Watchdog
 from .terminal import Mistake, tell
 from .trace import log_to_stderr, show_messages
@@ -94,11 +95,14 @@ def _tls(options: Any) -> TLS | None:
 def _stack(options: Any) -> Stack:
     """Return the stack to run, not started. Raises Mistake, InvalidValue."""
     tls = _tls(options)
+    web = None if options.origin is None else Web(origins=options.origin)
+    addresses = options.listen or [DEFAULT_ADDRESS]
     if options.core is None:
-        return Stack(*(options.listen or [DEFAULT_ADDRESS]), core=RegistrarProxy(), domains=("localhost",), tls=tls)
+        return Stack(*addresses, core=RegistrarProxy(), domains=("localhost",), tls=tls, web=web)
     found = _load(options.core)
     if isinstance(found, Stack):
         found.tls = tls or found.tls
+        found.web = web or found.web
         for address in options.listen:
             found.listen(address)
         if not found.planned:
@@ -114,7 +118,7 @@ def _stack(options: Any) -> Stack:
         raise Mistake(f"{options.core} is not a core: it cannot be called with (request, tx)") from None
     except ValueError:
         pass  # a callable that does not tell
-    return Stack(*(options.listen or [DEFAULT_ADDRESS]), core=found, tls=tls)
+    return Stack(*addresses, core=found, tls=tls, web=web)
 
 
 def _load(text: str) -> Any:

@@ -30,6 +30,8 @@ class Flow:
     """What the engine notes of the transactions that use this flow, where it can end before they do: streams."""
     peer_identity: tuple[str, ...] = ()
     """The domains that the peer has proved to be, by a certificate that was verified (RFC 5922 §7.1)."""
+    handshake: Any = None
+    """What the client of a WebSocket has asked for: path, query, cookies, Origin (RFC 6455 §4.1)."""
 
     @property
     def local(self) -> Address:
@@ -58,6 +60,8 @@ class Transport:
     name: ClassVar[str] = ""
     reliable: ClassVar[bool] = False
     secure: ClassVar[bool] = False
+    named: ClassVar[bool] = False
+    """True when connect() wants to know the URI's domain; secure ones do in any case."""
     default_port: ClassVar[int] = 5060
 
     local: Address = ("", 0)
@@ -70,7 +74,7 @@ class Transport:
     def connect(self, address: Address, *, name: str | None = None) -> Flow:
         """Return the flow to this numeric address. Raises TransportError.
 
-        `name` is the URI's domain, which the peer must prove to be; secure transports alone are given it (RFC 5922 §4).
+        `name` is the URI's domain, which the peer must prove to be (RFC 5922 §4); those that are `secure` or `named` get it.
         """
         raise TypeError(f"{type(self).__name__} lacks .connect()")
 

@@ -18,7 +18,7 @@ from gevent import socket, ssl
 
 from ..errors import TransportError
 from .base import Address, Flow
-from .tls import identities, names_peer
+from .tls import identities
 
 READ = 16384
 """Octets asked of each read, a TLS record's worth: 40 messages may pass before the loop looks at other connections."""
@@ -62,8 +62,8 @@ class Connection(Flow):
     """The listening point it belongs to: TCP or what derives from it."""
     local: Address
 
-    pings_peers = False
-    """True where we ping on connections of peers, too."""
+    half_closes = True
+    """True where a peer that sends no more may still want answers."""
 
     def __init__(self, transport: Any, raw: Any, remote: Address, *, dialled: Any = None, name: str | None = None) -> None:
         limits = transport.limits
@@ -112,6 +112,11 @@ class Connection(Flow):
 
     def farewell(self) -> None:
         """Say what is to be said before an orderly end. Raises TransportError."""
+
+    @property
+    def waiting(self) -> int:
+        """Octets that wait to be written."""
+        return self._queued
 
     @property
     def is_idle(self) -> bool:
@@ -189,7 +194,7 @@ class Connection(Flow):
             return
         peer = self._tls.getpeercert() or {}
         self.peer_identity = identities(peer)
-        if self.dialled is not None and self.transport.checks_names and not names_peer(peer, self._asked):
+        if self.dialled is not None and self.transport.checks_names and not self.transport.names_peer(peer, self._asked):
             known = ", ".join(self.peer_identity) or "nobody by name"
             self.close("handshake failed", f"TLS peer is not {self._asked}: its certificate is for {known} (RFC 5922 §7.2)")
             return
@@ -256,7 +261,7 @@ class Connection(Flow):
             self.transport.count("cut off")
         self._forget_dialled()
         self._reader.stop()
-        if self.state is UPGRADING or not self._owes_answers():
+        if self.state is UPGRADING or not self.half_closes or not self._owes_answers():
             self.close(None, "the peer has closed the connection")
             return
         self.transport.count("half closed")
@@ -281,6 +286,8 @@ class Connection(Flow):
 
     def write(self, data: bytes) -> None:
         """Send octets, ciphered where there is TLS; what the kernel does not take waits. Raises TransportError."""
+        if self._socket is None:
+            raise TransportError(f"{self!r} is closed", self)
         if self._tls is not None:
             try:
                 view = memoryview(data)

@@ -21,7 +21,7 @@ from ..message.parser import DEFAULT_LIMITS, ParserLimits
 from .base import Address, Receive, Transport
 from .connection import CLOSED, SENDS, Connection
 from .interfaces import WILDCARDS, Interfaces
-from .tls import TLS
+from .tls import TLS, names_peer
 
 ACCEPTS = 64
 """Connections taken before the loop looks at other things."""
@@ -103,6 +103,8 @@ class TCP(Transport):
     """What its connections are."""
 
     checks_names = False
+    names_peer = staticmethod(names_peer)
+    """Whether a certificate speaks for a domain."""
 
     def __init__(self, limits: StreamLimits | None = None, parser_limits: ParserLimits = DEFAULT_LIMITS) -> None:
         self.limits = limits or StreamLimits()

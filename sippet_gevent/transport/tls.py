@@ -138,3 +138,12 @@ def names_peer(peer: Mapping[str, Any], asked: str) -> bool:
         return asked.lower().rstrip(".") in identities(peer)
     found = [value for kind, value in peer.get("subjectAltName", ()) if kind == "IP Address"]
     return any(ipaddress.ip_address(value) == address for value in found)
+
+
+def names_web_server(peer: Mapping[str, Any], asked: str) -> bool:
+    """The same by the rules of HTTPS, which WebSockets have: a `*.` stands for one label (RFC 6455 §4.1, RFC 9525 §6.3)."""
+    if names_peer(peer, asked):
+        return True
+    _, dot, parent = asked.lower().rstrip(".").partition(".")
+    wildcards = [value.lower() for kind, value in peer.get("subjectAltName", ()) if kind == "DNS" and value.startswith("*.")]
+    return bool(dot) and "." in parent and f"*.{parent}" in wildcards

@@ -366,10 +366,15 @@ class Engine:
             self._plan(tx)  # which it may not have: an INVITE that rings waits for nothing (RFC 6026 figure 5)
 
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
-        """End the client transactions of a flow that has ended. Responses find another way (§18.2.2)."""
+        """End the client transactions of a flow that has ended. Responses find another way (§18.2.2).
+
+        So may those to an INVITE of ours that rings, which no table ends; who knows that there is no other way ends it.
+        """
         for tx in [*(flow.transactions or ())]:
             if tx.machine.is_client and self.limits.flow_ends_transactions and tx.state is not TERMINATED:
                 self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
+                if tx.state is PROCEEDING and tx.user is not None:
+                    tx.user.flow_ended(error)
 
     # ---- from the cores
 

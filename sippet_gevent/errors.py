@@ -107,5 +107,11 @@ class TransportError(SIPError, OSError):
         self.flow = flow
 
 
+class FlowFailed(TransportError):
+    """The flow that alone leads to the peer has ended (RFC 5626 §5.3.1)."""
+
+    status = 430
+
+
 class TransactionStateError(SIPError):
     """Your own request of the library came in the wrong state: a second final response, a response after the end."""

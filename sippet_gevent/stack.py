@@ -15,11 +15,12 @@ from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
 from .core.failover import GreyList, Ways
 from .core.methods import Methods
+from .core.record_route import RecordRoute
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
 from .engine import Engine
-from .errors import InvalidValue, Reject, TransactionStateError, TransportError
+from .errors import FlowFailed, InvalidValue, Reject, TransactionStateError, TransportError
 from .limits import Limits
 from .message.address import NameAddr
 from .message.identifiers import create_branch, create_call_id, create_tag
@@ -64,6 +65,9 @@ TRANSPORTS: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
 
 DRAIN_SECONDS = 32.0
 """How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
+
+NextHop = URI | str | Flow
+"""Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a flow (RFC 5626 §5.3)."""
 
 _ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
@@ -314,13 +318,20 @@ class Stack:
     # ---- requests of our own
 
     def send(
-        self, request: Request, next_hop: URI | str | None = None, *, user: Any = None, mark: str = ""
+        self,
+        request: Request,
+        next_hop: NextHop | None = None,
+        *,
+        user: Any = None,
+        mark: str = "",
+        record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
         """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
 
-        `next_hop` is where it goes instead of its Route or Request-URI; `mark` ends its branch, a proxy's to find loops.
-        When its target fails and the name has led to others, it goes on to the next one (RFC 3263 §4.3).
-        Raises TransportError when there is no way.
+        `next_hop` is where it goes instead of its Route or Request-URI: a URI, or a Flow that a peer has opened, whose
+        Via and Contact are then ours (RFC 5626 §5.3). `mark` ends its branch, a proxy's to find loops, `record_route`
+        writes its Record-Route. When its target fails and the name has led to others, it goes on to the next one (RFC
+        3263 §4.3). Raises TransportError when there is no way, or the flow has ended.
         """
         if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
             request.via = request.via[1:] or None  # it is sent once more, as a new request
@@ -328,11 +339,16 @@ class Stack:
         self._complete(request)
         if ours and self.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
             raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
-        uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-        candidates = self.resolve(uri)
+        candidates: list[Candidate] = []
+        if isinstance(next_hop, Flow):
+            uri = request.uri
+            self._check_flow(next_hop, secure=uri.is_secure)
+        else:
+            uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
+            candidates = self.resolve(uri)
         if user is None and request.method not in _WHEN_LEAVING:
             check_serving()  # the caller may have given up while the name was resolved
-        flow = self._connect(candidates)
+        flow = next_hop if isinstance(next_hop, Flow) else self._connect(candidates)
         has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
         request.flow = flow
         request.sent_via = self._via(flow, mark)
@@ -340,12 +356,18 @@ class Stack:
         request.essentials = None
         if has_own_contact:
             request.contact = self.contact(flow, secure=uri.is_secure)
+        if record_route is not None:
+            record_route.write(request, flow, by_flow=flow is next_hop)
         if request.method == "ACK":
             flow.send(bytes(request))
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self, request)
-        if candidates and isinstance(tx, ClientTransaction):
-            tx.ways = Ways(candidates, mark, has_own_contact=has_own_contact, now=self.clock.now())
+        if isinstance(tx, ClientTransaction):
+            tx.by_flow = flow is next_hop
+            if candidates:
+                tx.ways = Ways(
+                    candidates, mark, has_own_contact=has_own_contact, now=self.clock.now(), record_route=record_route
+                )
         self.engine.request(request, flow, tx)
         return tx  # type: ignore[no-any-return]
 
@@ -371,6 +393,8 @@ class Stack:
         again.headers.set_line(ours, again.sent_via)  # those below stay as they came, readable or not
         if ways.has_own_contact:
             again.contact = self.contact(flow, secure=request.contact[0].uri.is_secure)
+        if ways.record_route is not None:
+            ways.record_route.rewrite(again, request.flow, flow)
         return again, flow
 
     def request(
@@ -378,7 +402,7 @@ class Stack:
         method: str,
         uri: URI | str,
         *,
-        next_hop: URI | str | None = None,
+        next_hop: NextHop | None = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
         body: bytes | str = b"",
@@ -395,7 +419,7 @@ class Stack:
         self,
         uri: URI | str,
         *,
-        next_hop: URI | str | None = None,
+        next_hop: NextHop | None = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
         body: bytes | str = b"",
@@ -462,6 +486,44 @@ class Stack:
                         problem = error
         raise problem or TransportError("no transport of ours leads there")
 
+    # ---- flows that peers have opened
+
+    def is_usable(self, flow: Flow | None) -> bool:
+        """True for a flow of this stack that has not ended: it may be a next hop."""
+        return flow is not None and flow.transport in self.engine.transports and flow.is_alive()
+
+    def _check_flow(self, flow: Flow, *, secure: bool) -> None:
+        """Raise TransportError for a flow that has ended or is none of ours, or is not what a sips URI wants (§26.2.2)."""
+        if not self._running:
+            raise TransportError("the stack is not running: start() it first")
+        if not self.is_usable(flow):
+            raise FlowFailed(f"{flow!r} has ended", flow)
+        if secure and not flow.transport.secure:
+            raise TransportError(f"{flow!r} is not secure, as a sips URI wants it", flow)
+
+    def flow_name(self, flow: Flow) -> str:
+        """Return the name of a flow among all of this stack: what find_flow() finds again."""
+        return f"{self.engine.transports.index(flow.transport)}-{flow.id}" if flow.transport in self.engine.transports else ""
+
+    def find_flow(self, name: str) -> Flow | None:
+        """Return the flow of this name, None when it has ended. Believe no name that a peer could have made up."""
+        number, _, id = name.partition("-")
+        transports = self.engine.transports
+        if not (number.isdecimal() and len(number) < 4 and int(number) < len(transports)):
+            return None
+        flow = transports[int(number)].find(id)
+        return flow if self.is_usable(flow) else None
+
+    def flow_uri(self, flow: Flow) -> URI:
+        """Return a URI of ours for Path: requests that have it as topmost Route go by this flow (RFC 3327 §5, RFC 5626 §5).
+
+        For who came straight to us: the URI has "ob". `forward()` follows it; `tx.take_route()`, which it calls, refuses a
+        forged one with 403 and one whose flow has ended with 430.
+        """
+        uri = self.contact(flow).uri
+        parameters = uri.parameters.replace(lr=None, ob=None)
+        return uri._replace(user=self.route_tokens.make_for_flow(self.flow_name(flow)), parameters=parameters)
+
     # ---- who we are
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
@@ -478,10 +540,14 @@ class Stack:
         parameters = NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
         return NameAddr(URI("sip", None, _bracketed(host), port, parameters))
 
-    def route_uri(self, request: Request, flow: Flow) -> NameAddr:
-        """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4)."""
+    def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
+        """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4).
+
+        It faces the peer at the other end of `flow`; with `by_flow` the requests of the dialog to him go by it.
+        """
         uri = self.contact(flow, secure=request.uri_text[:5].lower() == "sips:").uri
-        return NameAddr(uri._replace(user=self.route_tokens.make(request), parameters=uri.parameters.replace(lr=None)))
+        token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else "")
+        return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI names this stack: an address it listens on or has told, or one of its domains."""

@@ -11,8 +11,10 @@ from gevent.event import Event
 
 from ..errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout
 from ..message.message import Request, Response
+from ..transport.base import Flow
 from .dialog import Dialog, DialogID, dialog_id
 from .inbox import Inbox
+from .outbound import Reach, can_be_dialled, reach_of_sender
 from .uac import ClientTransaction, Nobody, OnProvisional
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class Call:
         self.local_body = self.remote_body = b""
         self.local_type = SESSION_TYPE
         self.ended = Event()
+        self.flow: Flow | None = None
+        """By what the peer is reached who cannot be dialled: the flow he has called or was called by (RFC 5626 §5.3)."""
         self.on_reinvite: Callable[[Request, Any], Any] | None = None
         self.acknowledged = False
         self._inbox = Inbox(stack.clock)
@@ -91,7 +95,7 @@ class Call:
         else:
             tx = ClientTransaction(self.stack, request)
         try:
-            self.stack.send(request, user=tx)
+            self.stack.send(request, self._next_hop, user=tx)
         except SIPError as error:
             tx.fail(error)  # so that it is no longer under way
             raise
@@ -132,6 +136,7 @@ class Call:
     def answered(self, tx: ServerTransaction, response: Response) -> None:
         """Our 2xx is out: it is repeated until its ACK comes, and what its INVITE asked for is agreed."""
         self.agree(response, tx.request)
+        self.flow = None if reach_of_sender(tx.request) is Reach.AT_CONTACT else tx.request.flow
         self.acknowledged = False
         self._answer = Answer(self, tx, response)
 
@@ -222,7 +227,7 @@ class Call:
                 ack = self.dialog.ack(
                     number, authorization=invite.authorization, proxy_authorization=invite.proxy_authorization
                 )
-                self.stack.send(ack)
+                self.stack.send(ack, self._next_hop)
                 self._ack = ack
         except SIPError as error:
             self._warn("ACK", error)
@@ -230,6 +235,14 @@ class Call:
             self.confirm()
 
     # ---- inside
+
+    @property
+    def _next_hop(self) -> Flow | None:
+        """The peer's flow; None where the route set and the remote target lead to him, or may when it has ended."""
+        flow, dialog = self.flow, self.dialog
+        if flow is None or dialog.route_set:
+            return None
+        return flow if self.stack.is_usable(flow) or not can_be_dialled(dialog.remote_target) else None
 
     def _inviting(self) -> bool:
         ours = self._reinvite is not None and self._reinvite.is_pending
@@ -253,7 +266,7 @@ class Call:
         headers, self._bye = self._bye, None
         self.stack.calls.remove(self)
         try:
-            self.stack.send(self.dialog.request("BYE", **headers or {}), user=Nobody())
+            self.stack.send(self.dialog.request("BYE", **headers or {}), self._next_hop, user=Nobody())
         except SIPError as error:
             self._warn("BYE", error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from ..transport.selection import Candidate
 
@@ -53,12 +54,15 @@ class GreyList:
 class Ways:
     """What is left of one request's candidates. `mark` ends its branch; the Contact may be ours, and changes with the way.
 
-    `since` is when the latest try began.
+    So does a proxy's Record-Route, with `record_route`. `since` is when the latest try began.
     """
 
-    __slots__ = ("has_own_contact", "left", "mark", "since")
+    __slots__ = ("has_own_contact", "left", "mark", "record_route", "since")
 
-    def __init__(self, left: list[Candidate], mark: str, *, has_own_contact: bool, now: float) -> None:
+    def __init__(
+        self, left: list[Candidate], mark: str, *, has_own_contact: bool, now: float, record_route: Any = None
+    ) -> None:
+        self.record_route = record_route
         self.since = now
         self.left = left[: TRIES - 1]
         self.mark = mark

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import Cancelled, InvalidValue, ParseError, Reject, SIPError, TransactionTimeout, TransportError
+from ..errors import Cancelled, FlowFailed, InvalidValue, ParseError, Reject, SIPError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
+from ..transport.base import Flow
 from .inbox import Inbox
+from .record_route import RecordRoute
 from .registrar import Binding
 from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
 from .uac import ClientTransaction
@@ -25,7 +27,10 @@ BRANCH_SECONDS = 2.0
 """How long it may take to send the branches of a request: their names are resolved first."""
 
 Target = URI | str | Binding
-"""Where a branch goes: a Request-URI, or a registered contact with its Path."""
+"""Where a branch goes: a Request-URI, or a registered contact with its Path or its flow."""
+
+NextHop = URI | str | Flow
+"""Where a branch goes instead of its Route or Request-URI."""
 
 
 class Branch(ClientTransaction):
@@ -54,6 +59,11 @@ class Branch(ClientTransaction):
         too_late = isinstance(failure, TransactionTimeout) and self.request.method != "INVITE"
         return not too_late and super().may_go_on(failure)
 
+    def fail(self, error: Exception) -> None:
+        if self.by_flow and isinstance(error, TransportError) and not isinstance(error, FlowFailed):
+            error = FlowFailed(str(error), error.flow)  # nothing else leads there (RFC 5626 §5.3.1)
+        super().fail(error)
+
     def deliver(self, event: Response | Exception) -> None:
         self.context.inbox.put((self, event))
 
@@ -71,9 +81,9 @@ class ResponseContext:
     """The branches of one request and their responses (§16): fork, iterate, forward.
 
     Iterating yields each response but 100 until every branch has a final one; a branch that times out comes out as 408,
-    one that cannot be reached as 503. Leaving the `with` block cancels branches that are still pending; when Cancelled
-    leaves it, what they answer to that is awaited and goes upstream (§16.10). Raises Reject(482) for a request that has
-    been here before, unchanged in what §16.6 step 8 names.
+    one that cannot be reached as 503, one whose flow has ended as 430. Leaving the `with` block cancels branches that are
+    still pending; when Cancelled leaves it, what they answer to that is awaited and goes upstream (§16.10). Raises
+    Reject(482) for a request that has been here before, unchanged in what §16.6 step 8 names.
     """
 
     def __init__(self, tx: ServerTransaction, *, record_route: bool = False) -> None:
@@ -81,7 +91,8 @@ class ResponseContext:
         self.stack = tx.stack
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
         self._breadth = breadth_of(tx.request)
-        self._own_route = (self.stack.route_uri(tx.request, tx.flow),) if record_route else ()
+        self._record_route = RecordRoute(self.stack, tx.request) if record_route else None
+        self._at_home = False
         self.inbox = Inbox(tx.stack.clock)
         self.closed = False
         self._branches = 0
@@ -94,7 +105,7 @@ class ResponseContext:
             tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
 
     def fork(
-        self, target: Target | None = None, *, next_hop: URI | str | None = None, share: int = SHARE, **headers: Any
+        self, target: Target | None = None, *, next_hop: NextHop | None = None, share: int = SHARE, **headers: Any
     ) -> None:
         """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject(440) for one too many.
 
@@ -107,12 +118,11 @@ class ResponseContext:
             raise Reject(440)
         self._branches += 1
         breadth = max(1, free // share)
+        self._at_home = self._at_home or isinstance(target, Binding)
         try:
-            copy = prepare(self.tx, target, next_hop, headers)
+            copy, next_hop = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
-            if self._own_route:
-                copy.record_route = self._own_route + copy.record_route
-        except InvalidValue as error:  # a target that cannot be written costs its branch, not the others
+        except (InvalidValue, FlowFailed) as error:  # a target that cannot be written or reached costs its branch alone
             branch = Branch(self, self.tx.request, breadth)
             self._pending.add(branch)
             branch.fail(error)
@@ -120,7 +130,7 @@ class ResponseContext:
         branch = Branch(self, copy, breadth)
         self._pending.add(branch)
         try:
-            self.stack.send(copy, next_hop=next_hop, user=branch, mark=self._mark)
+            self.stack.send(copy, next_hop=next_hop, user=branch, mark=self._mark, record_route=self._record_route)
         except SIPError as error:
             branch.fail(error)  # §16.9: as if it had been answered
 
@@ -168,6 +178,8 @@ class ResponseContext:
             return self.tx.request.response(408)
         if best.status == 503:  # it would tell the caller that we are overloaded (§16.7 step 6)
             return self.tx.request.response(500)
+        if best.status == 430 and self._at_home:  # it is for us, who know the bindings, and no phone (RFC 5626 §11.5)
+            return self.tx.request.response(480)
         if best.status in (401, 407):  # every challenge goes up as it came, so that the caller can answer all (§16.7 step 7)
             challenging = [response for response, _ in self._finals if response.status in (401, 407)]
             for name in ("WWW-Authenticate", "Proxy-Authenticate"):
@@ -208,32 +220,46 @@ class ResponseContext:
             self.forward(self.best())
 
 
-def prepare(tx: ServerTransaction, target: Target | None, next_hop: URI | str | None, headers: dict[str, Any]) -> Request:
-    """Return the copy to send on: own Route taken off, one hop less, a binding's Path on its way, `headers` set (§16.6)."""
+def prepare(
+    tx: ServerTransaction, target: Target | None, next_hop: NextHop | None, headers: dict[str, Any]
+) -> tuple[Request, NextHop | None]:
+    """Return the copy to send on and its next hop, None for what it says itself (§16.6).
+
+    Own Route is taken off, a hop counted, a binding's Path set on its way, `headers` set. The next hop is a binding's flow,
+    or that which the Route names, where nothing that was given says otherwise. Raises FlowFailed when that has ended.
+    """
     stack = tx.stack
+    if target is None and next_hop is None and "route" not in headers:
+        next_hop = tx.route_flow()
     copy = forwarded(tx.request, target.uri if isinstance(target, Binding) else target, stack.is_local)
     if copy.route and target is not None and next_hop is None and "route" not in headers and not tx.take_route():
         raise Reject(403)  # it would not reach the target, but whatever address a stranger has written there
     if isinstance(target, Binding) and target.path:
         copy.route = (*target.path, *copy.route)  # RFC 3327 §5.4
     copy._set(headers)
+    if isinstance(target, Binding) and next_hop is None and not copy.route:
+        next_hop = target.flow if stack.is_usable(target.flow) else None
+        if next_hop is None and target.by_flow_only:
+            raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
     if target is None and next_hop is None and not copy.route and stack.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
-    return copy
+    return copy, next_hop
 
 
 def forward(
     request: Request,
     tx: ServerTransaction,
     *targets: Target,
-    next_hop: URI | str | None = None,
+    next_hop: NextHop | None = None,
     record_route: bool = False,
     **headers: Any,
 ) -> None:
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
 
     Answers with the best response. CANCEL cancels every branch. An ACK is sent on without waiting for anything.
-    `headers` are set in the copies. Without targets it goes wherever the request says, so ask `tx.take_route()` first.
+    `headers` are set in the copies. A `next_hop` may be a Flow; who is registered by a flow alone, and who is in a dialog
+    that was begun with `record_route=True`, is reached by his (RFC 5626 §5.3). Without targets it goes wherever the request
+    says, so ask `tx.take_route()` first.
     Raises Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than Max-Breadth, Reject(420)
     for an unknown Proxy-Require, Reject(404) for a Request-URI of this stack without targets, Reject(403) for targets and a
     Route of strangers; Cancelled once the caller's CANCEL is dealt with.
@@ -246,9 +272,9 @@ def forward(
     if request.method == "ACK":
         mark = loop_mark(request, tx.stack.engine.secret)
         for target in wanted:
-            copy = prepare(tx, target, next_hop, headers)
+            copy, hop = prepare(tx, target, next_hop, headers)
             copy.max_breadth = breadth // len(wanted)
-            tx.stack.send(copy, next_hop=next_hop, mark=mark)
+            tx.stack.send(copy, next_hop=hop, mark=mark)
         return
     with ResponseContext(tx, record_route=record_route) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):

@@ -11,6 +11,7 @@ from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import RetryAfter
+from .outbound import Reach, flow_registered, reach_of
 from .uas import ServerTransaction
 
 DEFAULT_EXPIRES = 3600  # §10.2.1.1 leaves it to the registrar
@@ -24,7 +25,10 @@ ADDRESSES = 100_000
 
 
 class Binding(NamedTuple):
-    """One contact of an address-of-record: its URI, when it ends (clock seconds), and what ordered it (§10.3 step 7)."""
+    """One contact of an address-of-record: its URI, when it ends (clock seconds), and what ordered it (§10.3 step 7).
+
+    `flow` is the way that a user agent has opened whose Contact leads nowhere; with `by_flow_only` the binding ends with it.
+    """
 
     uri: URI
     expires_at: float
@@ -33,6 +37,20 @@ class Binding(NamedTuple):
     contact: NameAddr
     path: tuple[NameAddr, ...] = ()
     flow: Any = None
+    by_flow_only: bool = False
+
+    def is_of(self, contact: NameAddr) -> bool:
+        """True when a registration of this Contact replaces the binding: the same URI, or the same flow of the same phone.
+
+        A browser makes up a new host for each connection; +sip.instance and reg-id are what stays (RFC 5626 §6).
+        """
+        mine = flow_registered(self.contact) if self.flow is not None else None
+        return self.uri.equivalent(contact.uri) or (mine is not None and mine == flow_registered(contact))
+
+    @property
+    def has_ended(self) -> bool:
+        """True when what alone led to this contact is gone (RFC 5626 §7)."""
+        return self.by_flow_only and self.flow is not None and not self.flow.is_alive()
 
 
 class Location:
@@ -47,12 +65,15 @@ class Location:
         self._swept = 0.0
 
     def get(self, aor: str) -> tuple[Binding, ...]:
-        """Return the live bindings of an address-of-record, the best first (q, then the newest)."""
+        """Return the live bindings of an address-of-record, the best first (q, then the newest).
+
+        One whose flow has ended is not among them, unless its Contact may be tried.
+        """
         bindings = self._bindings.get(aor)
         if not bindings:
             return ()
         now = self._now()
-        live = tuple(binding for binding in bindings if binding.expires_at > now)
+        live = tuple(binding for binding in bindings if binding.expires_at > now and not binding.has_ended)
         if len(live) != len(bindings):
             self.put(aor, live)
         return live
@@ -129,13 +150,17 @@ class Registrar:
                 raise ParseError("* stands alone, with Expires: 0", header="Contact")
             self._check_order(bindings, call_id, cseq)
             return ()
+        is_straight = len(request.via) == 1 and not request.path  # from the user agent, by no proxy (RFC 5626 §6)
         wanted: list[Binding] = []
         for contact in request.contact:
             seconds = self._seconds(request, contact)
-            self._check_order((b for b in bindings if b.uri.equivalent(contact.uri)), call_id, cseq)
-            wanted = [b for b in wanted if not b.uri.equivalent(contact.uri)]
-            wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, tx.flow))
-        kept = [b for b in bindings if not any(b.uri.equivalent(new.uri) for new in wanted)]
+            self._check_order((b for b in bindings if b.is_of(contact)), call_id, cseq)
+            wanted = [b for b in wanted if not b.is_of(contact)]
+            reach = reach_of(contact, request.via[0], request.flow) if is_straight else Reach.AT_CONTACT
+            flow = None if reach is Reach.AT_CONTACT else request.flow
+            only = reach is Reach.BY_FLOW_ONLY
+            wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, flow, only))
+        kept = [b for b in bindings if not any(b.is_of(new.contact) for new in wanted)]
         result = [*(b for b in wanted if b.expires_at > now), *kept]
         if len(result) > CONTACTS:
             raise Reject(403, f"Over {CONTACTS} Contacts")

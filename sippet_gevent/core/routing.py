@@ -54,7 +54,10 @@ class RouteTokens:
 
     Anybody can write a Route that names us, and a To tag. A token is a MAC of the dialog's Call-ID and the tag of who
     began it, all there is of a dialog when Record-Route is written. The requests of both sides have that tag, in From or
-    in To. The idea is that of the flow token (RFC 5626 §5.1). Raises InvalidValue for a secret under ROUTE_SECRET octets.
+    in To. Raises InvalidValue for a secret under ROUTE_SECRET octets.
+
+    Where a peer is reached by its flow alone, the flow's name follows the MAC, which then is one of the name, too. A token
+    for a Path, which outlives dialogs, is of the name alone (RFC 5626 §5.2).
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -62,24 +65,45 @@ class RouteTokens:
             raise InvalidValue(f"a secret for routes is bytes, at least {ROUTE_SECRET} of them, from os.urandom() say")
         self._keyed = blake2s(key=blake2s(secret).digest(), digest_size=ROUTE_TOKEN, person=b"route")
 
-    def make(self, request: Request) -> str:
-        """Return the token for the dialog that a received request begins, or is in."""
-        return self._token(request, request.essentials.from_tag)
+    def make(self, request: Request, flow: str = "") -> str:
+        """Return the token for the dialog that a received request begins, or is in, and for the flow of this name."""
+        return self._token(request, request.essentials.from_tag, flow)
 
     def match(self, request: Request, uri: URI) -> bool:
         """True when a URI of ours that a request came along was made for the dialog it is in.
 
         A request without To tag begins a dialog, unless its caller had no tag (RFC 2543; §12.2.1.1).
         """
-        given = (uri.user or "").encode("utf-8", "surrogateescape")
         e = request.essentials
         tags = (e.to_tag,) if e.to_tag is None else (e.to_tag, e.from_tag)
-        return any(compare_digest(given, self._token(request, tag).encode()) for tag in tags)
+        flow = self.flow_name(uri)
+        return any(_same(uri.user, self._token(request, tag, flow)) for tag in tags)
 
-    def _token(self, request: Request, tag: str | None) -> str:
+    def make_for_flow(self, flow: str) -> str:
+        """Return the token for the flow of this name, whatever goes by it."""
+        return self._signed(f"\n\n\n{flow}", flow)
+
+    def match_flow(self, uri: URI) -> bool:
+        """True when a URI of ours was made for the flow that it names, and for no dialog."""
+        return _same(uri.user, self.make_for_flow(self.flow_name(uri)))
+
+    @staticmethod
+    def flow_name(uri: URI) -> str:
+        """Return the name of the flow in a URI of ours, "" for none; whether it is to be believed, the MAC says."""
+        return (uri.user or "").partition("-")[2]
+
+    def _token(self, request: Request, tag: str | None, flow: str) -> str:
+        text = f"{request.headers['Call-ID']}\n{tag or ''}"  # no field has a LF
+        return self._signed(f"{text}\n{flow}" if flow else text, flow)
+
+    def _signed(self, text: str, flow: str) -> str:
         mac = self._keyed.copy()
-        mac.update(f"{request.headers['Call-ID']}\n{tag or ''}".encode("utf-8", "surrogateescape"))  # no field has a LF
-        return mac.hexdigest()
+        mac.update(text.encode("utf-8", "surrogateescape"))
+        return f"{mac.hexdigest()}-{flow}" if flow else mac.hexdigest()
+
+
+def _same(given: str | None, token: str) -> bool:
+    return compare_digest((given or "").encode("utf-8", "surrogateescape"), token.encode("utf-8", "surrogateescape"))
 
 
 def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[URI, ...]:

@@ -9,11 +9,15 @@ from .proxy import forward
 from .registrar import Location, Registrar
 from .uas import Core, ServerTransaction
 
+_BEGINNERS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
+"""Methods that begin a dialog."""
+
 
 class RegistrarProxy(Core):
     """Registrar and stateful proxy in one. Requests go to registered phones, and along routes that name us.
 
-    Calls stay on our route (Record-Route), so their BYE passes here too. A request within a dialog goes on to wherever it
+    Calls stay on our route (Record-Route), so their BYE passes here too. Phones behind NAT and browsers are reached by the
+    flow they have registered or called by (RFC 5626 §5, RFC 7118). A request within a dialog goes on to wherever it
     says when its Route has the token we made for that dialog; else it gets 481. One outside goes to who is registered here,
     without a Route that would lead it elsewhere (403), and to nobody else (404).
 
@@ -36,12 +40,14 @@ class RegistrarProxy(Core):
         if request.method == "REGISTER":
             return Registrar(self.location)(request, tx)
         ours = tx.take_route()
-        if ours and not stack.is_local(request.uri):
+        if ours and (tx.leads_to_flow or not stack.is_local(request.uri)):
             return forward(request, tx, record_route=request.method == "NOTIFY")  # which begins dialogs, too (RFC 6665 §4.3)
+        if tx.leads_to_flow:
+            return forward(request, tx, record_route=request.method in _BEGINNERS)
         in_dialog = request.essentials.to_tag is not None or request.method == "ACK"
         if request.method == "OPTIONS" and request.uri.user is None and stack.is_local(request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
         targets = self.location.lookup(request.uri) if ours or not in_dialog else ()
         if targets:
-            return forward(request, tx, *targets, record_route=request.method in ("INVITE", "SUBSCRIBE", "REFER"))
+            return forward(request, tx, *targets, record_route=request.method in _BEGINNERS)
         return 481 if in_dialog else 404

@@ -34,8 +34,8 @@ class ClientTransaction:
     """
 
     __slots__ = (
-        "_calls", "_cancel_wanted", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "call", "failure",
-        "final_response", "provisional", "request", "stack", "transaction", "ways",
+        "_calls", "_cancel_wanted", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "by_flow", "call",
+        "failure", "final_response", "provisional", "request", "stack", "transaction", "ways",
     )  # fmt: skip
 
     def __init__(self, stack: Any, request: Request) -> None:
@@ -49,7 +49,7 @@ class ClientTransaction:
         self.failure: Exception | None = None
         self.call: Call | None = None
         self._calls: dict[str | None, Call] = {}
-        self.abandoned = self._cancel_wanted = self._ended = False
+        self.abandoned = self.by_flow = self._cancel_wanted = self._ended = False
         self._silence = self._wake = NEVER
         self._watches: list[Watch] = []
 
@@ -153,7 +153,7 @@ class ClientTransaction:
         So a BYE that follows at once finds the call, and nobody waits for the ACK's name resolution.
         """
         try:
-            call = self.call = self._calls[response.essentials.to_tag] = self.stack.calls.accepted(self.request, response)
+            call = self.call = self._calls[response.essentials.to_tag] = self._accepted(response)
         except ParseError as error:  # its Record-Route leads nowhere
             self.deliver(error)
             return
@@ -162,13 +162,19 @@ class ClientTransaction:
         self.deliver(response)
         call.acknowledge(self.request)
 
+    def _accepted(self, response: Response) -> Call:
+        call: Call = self.stack.calls.accepted(self.request, response)
+        if self.by_flow:
+            call.flow = self.request.flow
+        return call
+
     def again(self, response: Response) -> None:
         """A further 2xx to our INVITE: repeated, since our ACK was lost, or from another branch of a fork (§13.2.2.4)."""
         tag = response.essentials.to_tag
         call = self._calls.get(tag)
         if call is None and 0 < len(self._calls) < FORKS:
             try:
-                call = self._calls[tag] = self.stack.calls.accepted(self.request, response)
+                call = self._calls[tag] = self._accepted(response)
             except ParseError:  # its Record-Route leads nowhere, and so would an ACK
                 return
             call.hangup()
@@ -181,6 +187,12 @@ class ClientTransaction:
             self._ended = True
             self.failure = error
             self.deliver(error)
+
+    def flow_ended(self, error: TransportError) -> None:
+        """The flow by which an INVITE went is gone while it rings: a peer that is reached by it alone cannot answer any more."""
+        if self.by_flow and self.is_pending:
+            self.fail(error)
+            self.stack.engine.forget(self.transaction)
 
     def ended(self) -> None:
         """The transaction's record is gone."""
@@ -299,6 +311,9 @@ class Nobody:
         pass
 
     def fail(self, error: Exception) -> None:
+        pass
+
+    def flow_ended(self, error: TransportError) -> None:
         pass
 
     def ended(self) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
+from ..errors import Cancelled, FlowFailed, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
+from ..message.uri import URI
 from ..transaction.machines import SEND_NOTHING
 from ..transaction.transaction import SENT
 from .inbox import Inbox
+from .outbound import can_be_dialled
 from .routing import take_own_route, unsupported
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class ServerTransaction:
     context: Any = None
     call: Any = None
     _along_our_route: bool | None = None
+    _route_names_flow = False
+    _route_flow: Any = None
     _failure: Exception | None = None
     _inbox: Inbox | None = None
 
@@ -89,12 +93,48 @@ class ServerTransaction:
         """Take this stack off the request's Route (§16.4). True when the Route is one that we made for this very dialog.
 
         What a proxy sends on within a dialog it sends wherever the request says. Ask this first: a To tag and a Route that
-        names us can be written by anybody, the token in our Record-Route cannot.
+        names us can be written by anybody, the token in our Record-Route cannot. Raises Reject(403) for a `flow_uri()`
+        that was forged, Reject(430) for one whose flow has ended (RFC 5626 §5.3.1).
         """
         if self._along_our_route is None:
             taken = take_own_route(self.request, self.stack.is_local)
-            self._along_our_route = any(self.stack.route_tokens.match(self.request, uri) for uri in taken)
+            tokens = self.stack.route_tokens
+            self._along_our_route = any(tokens.match(self.request, uri) for uri in taken)
+            if taken:
+                self._take_flow(taken[-1])
         return self._along_our_route
+
+    def _take_flow(self, uri: URI) -> None:
+        """Remember which flow the last URI of ours on the Route names: that of the side the request is to leave by."""
+        stack, tokens = self.stack, self.stack.route_tokens
+        name = tokens.flow_name(uri)
+        if name and tokens.match(self.request, uri):
+            self._route_names_flow, self._route_flow = True, stack.find_flow(name)
+        elif name and tokens.match_flow(uri):
+            flow, source = stack.find_flow(name), self.request.flow
+            if flow is None:
+                raise Reject(430)
+            # Who comes by that very flow is on his way out, and goes where his request says (RFC 5626 §5.3)
+            if flow.transport is not source.transport or flow.remote != source.remote:
+                self._route_names_flow, self._route_flow = True, flow
+        elif uri.user is not None and "ob" in uri.parameters:
+            raise Reject(403)
+
+    @property
+    def leads_to_flow(self) -> bool:
+        """True when the Route names a flow that lives: forward() goes by it."""
+        self.take_route()
+        return self._route_flow is not None
+
+    def route_flow(self) -> Any:
+        """Return the flow that the Route names; None when it names none, or one that has ended while others ways are left.
+
+        Raises FlowFailed, a 430, when it has ended and the Request-URI leads nowhere (RFC 5626 §5.3.1).
+        """
+        self.take_route()
+        if self._route_names_flow and self._route_flow is None and not can_be_dialled(self.request.uri):
+            raise FlowFailed("the flow that the Route names has ended")
+        return self._route_flow
 
     def wait(self, seconds: float) -> None:
         """Let time pass, ringing for example. Raises Cancelled when the caller gives up meanwhile."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 from ..errors import ParseError, TransportError
 
@@ -13,18 +16,22 @@ Address = tuple[str, int]
 Receive = Callable[[bytes, "Flow"], None]
 """What a transport calls with each whole message and the flow it came by."""
 
+FLOW_ID = 6
+"""Random octets in the id of a connection: another process with the same secrets has none of that name."""
+
 
 class Flow:
     """A way to one peer, RFC 5626 §3: for UDP a pair of addresses, for a stream its connection.
 
     `transport`, `local` and `remote` are attributes. `send(data)` sends one whole message and never blocks; it raises
-    TransportError when that cannot be done.
+    TransportError when that cannot be done. A flow is a next hop, too: `stack.send(request, next_hop=flow)`.
     """
 
-    __slots__ = ("__weakref__", "remote", "transport")
+    __slots__ = ("__weakref__", "_id", "remote", "transport")
 
     transport: Transport
     remote: Address
+    _id: str
 
     transactions: set[Any] | None = None
     """What the engine notes of the transactions that use this flow, where it can end before they do: streams."""
@@ -42,6 +49,20 @@ class Flow:
         """Send one whole message. Raises TransportError."""
         raise TypeError(f"{type(self).__name__} lacks .send()")
 
+    def is_alive(self) -> bool:
+        """False once nothing more can be sent: a connection that has ended. Datagrams have no end."""
+        return True
+
+    @property
+    def id(self) -> str:
+        """A short text of lower-case letters and digits by which `transport.find(id)` returns this flow, while it lives.
+
+        That of a datagram's flow is its remote address, which finds it in a later process too; of a connection, random.
+        """
+        if not hasattr(self, "_id"):
+            self._id = self.transport.name_flow(self)
+        return self._id
+
     def __repr__(self) -> str:
         host, port = self.remote
         return f"<Flow {self.transport.name} {'[' + host + ']' if ':' in host else host}:{port}>"
@@ -54,7 +75,8 @@ class Transport:
     `receive` returns at once. `connect(address)` returns the Flow to a peer. `stop()` closes everything.
 
     A transport of streams also calls `refuse(error, flow)` before it closes a flow whose octets make no sense, and
-    `flow_ended(flow, error)`, in the hub, when a flow has ended: the engine sets both.
+    `flow_ended(flow, error)`, in the hub, when a flow has ended: the engine sets both. Its flows say when they have ended,
+    too, by `is_alive()`, and each is one object for as long as it lives.
     """
 
     name: ClassVar[str] = ""
@@ -77,6 +99,25 @@ class Transport:
         `name` is the URI's domain, which the peer must prove to be (RFC 5922 §4); those that are `secure` or `named` get it.
         """
         raise TypeError(f"{type(self).__name__} lacks .connect()")
+
+    def name_flow(self, flow: Flow) -> str:
+        """Return the id for a flow: its remote address, or, of a reliable transport, a random one that is remembered."""
+        if not self.reliable:
+            host, port = flow.remote
+            return f"{ipaddress.ip_address(host).packed.hex()}{port:04x}"
+        text = os.urandom(FLOW_ID).hex()
+        self.__dict__.setdefault("_named", WeakValueDictionary())[text] = flow
+        return text
+
+    def find(self, id: str) -> Flow | None:
+        """Return the flow of this id, None when there is none any more, or never was."""
+        if self.reliable:
+            named: WeakValueDictionary[str, Flow] | None = self.__dict__.get("_named")
+            return None if named is None else named.get(id)
+        try:
+            return self.connect((str(ipaddress.ip_address(bytes.fromhex(id[:-4]))), int(id[-4:], 16)))
+        except (ValueError, TransportError):
+            return None
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
         """Take what is wrong with a flow's octets; the answer, if there can be one, is sent before this returns."""

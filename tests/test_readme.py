@@ -17,6 +17,7 @@ from gevent import socket
 import sippet_gevent
 from sippet_gevent import URI, Cancelled, Stack
 from sippet_gevent.__main__ import EXAMPLES
+from sippet_gevent.transport.resolver import SRV, StaticResolver
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -164,6 +165,27 @@ def test_forwarding_block_registers_and_forwards():
         assert phone.request("MESSAGE", uri, timeout=5).status == 404
         assert phone.request("REGISTER", uri, to=f"<{uri}>", contact=here, timeout=5).status == 200
         assert phone.request("MESSAGE", uri, timeout=5).status == 299
+
+
+def test_path_block_leads_to_who_registered_by_his_connection():
+    made = block("path")
+    edge = made.edge
+    edge.planned[:] = [(transport, ("127.0.0.1", 0)) for transport, _ in edge.planned]
+    seen = []
+
+    def registrar(request, tx):
+        seen.append(request.path[0])
+        return 200
+
+    with edge, Stack("udp:127.0.0.1:0", core=registrar) as home, Stack("tcp:127.0.0.1:0", core=lambda *_: 299) as phone:
+        at = SRV(1, 0, home.engine.transports[0].local[1], "r.example.com")
+        edge.resolver = StaticResolver({"_sip._udp.registrar.example.com": [at], "r.example.com": ["127.0.0.1"]})
+        uri = f"sip:{edge.addresses[0].removeprefix('tcp:')};transport=tcp"
+        contact = "<sip:bob@bob.invalid;transport=tcp>"
+        assert phone.request("REGISTER", uri, to=f"<{uri}>", contact=contact, timeout=5).status == 200
+        message = {"timeout": 5, "next_hop": f"sip:{edge.addresses[1].removeprefix('udp:')}"}
+        assert home.request("MESSAGE", "sip:bob@bob.invalid", route=seen[0], **message).status == 299
+        assert home.request("MESSAGE", "sip:bob@bob.invalid", **message).status == 403
 
 
 def test_patching_block_runs_without_a_warning():

@@ -157,7 +157,10 @@ class Registrar:
             self._check_order((b for b in bindings if b.is_of(contact)), call_id, cseq)
             wanted = [b for b in wanted if not b.is_of(contact)]
             reach = reach_of(contact, request.via[0], request.flow) if is_straight else Reach.AT_CONTACT
-            flow = None if reach is Reach.AT_CONTACT else request.flow
+            flow = None
+            if reach is not Reach.AT_CONTACT:
+                flow = request.flow
+                flow.keep(seconds)
             only = reach is Reach.BY_FLOW_ONLY
             wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, flow, only))
         kept = [b for b in bindings if not any(b.is_of(new.contact) for new in wanted)]

@@ -53,6 +53,9 @@ class Flow:
         """False once nothing more can be sent: a connection that has ended. Datagrams have no end."""
         return True
 
+    def keep(self, seconds: float) -> None:
+        """Do not end the flow for being idle within these seconds: somebody is reached by it alone. Datagrams need nothing."""
+
     @property
     def id(self) -> str:
         """A short text of lower-case letters and digits by which `transport.find(id)` returns this flow, while it lives.

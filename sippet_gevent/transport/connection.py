@@ -29,6 +29,10 @@ LINGER = 2.0
 GATHER = 65536
 """Octets of waiting messages put into one write."""
 
+PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""When the kernel asks a silent peer that is to be kept whether it is there: within what NATs remember of a connection, and
+it is found dead two minutes after it was unplugged (RFC 1122 §4.2.3.6)."""
+
 log = logging.getLogger("sippet_gevent.transport")
 
 _RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
@@ -54,8 +58,9 @@ class Connection(Flow):
     """
 
     __slots__ = (
-        "_deadline", "_heard", "_held", "_incoming", "_outgoing", "_pinged", "_queue", "_queued", "_reader", "_socket",
-        "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "state", "transactions",
+        "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader",
+        "_socket", "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "state",
+        "transactions",
     )  # fmt: skip
 
     transport: Any
@@ -84,6 +89,7 @@ class Connection(Flow):
         self._started: float | None = None  # when the message under way began
         self._heard = time.monotonic()
         self._deadline: float | None = None
+        self._kept_until = 0.0
         loop = transport.loop
         self._reader = loop.io(raw.fileno(), 1)
         self._writer = loop.io(raw.fileno(), 2)
@@ -486,8 +492,19 @@ class Connection(Flow):
                     self.ping()
                 except TransportError:
                     pass
-        elif silent >= limits.idle and (not self.transactions or self._queue):
+        elif silent >= limits.idle and now >= self._kept_until and (not self.transactions or self._queue):
             self.close("idle", "idle too long")
+
+    def keep(self, seconds: float) -> None:
+        """Be silent within these seconds without being closed for it; the kernel asks whether the peer is there."""
+        if self._socket is None:
+            return
+        if not self._kept_until:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in PROBES.items():
+                if hasattr(socket, name):  # not all systems let us say when
+                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self._kept_until = max(self._kept_until, time.monotonic() + seconds)
 
     @property
     def ping_after(self) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from gevent import socket
 
-from sippet_gevent import RegistrarProxy, Request, Response, Stack, TransportError, Via
+from sippet_gevent import Limits, RegistrarProxy, Request, Response, Stack, TransportError, Via
+from sippet_gevent.limits import StreamLimits
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.identifiers import create_branch
 from sippet_gevent.message.parser import parse
@@ -67,7 +68,8 @@ class Phone:
 @pytest.fixture
 def office():
     """A server for TCP and UDP, and a maker of phones."""
-    stack = Stack("tcp:127.0.0.1:0", "udp:127.0.0.1:0", core=RegistrarProxy(), domains=(DOMAIN,))
+    limits = Limits(streams=StreamLimits(idle=0.3))
+    stack = Stack("tcp:127.0.0.1:0", "udp:127.0.0.1:0", core=RegistrarProxy(), domains=(DOMAIN,), limits=limits)
     phones = []
 
     def make(*arguments, **options):
@@ -162,6 +164,16 @@ def test_request_within_a_dialog_to_who_is_gone_is_430(office):
     bob.sock.close()
     alice.request("INFO", bob.uri, **alices)
     assert alice.message().status == 430
+
+
+@pytest.mark.rfc("5626 7")
+def test_connection_of_who_is_registered_is_kept_though_he_is_silent(office):
+    alice, other, bob = office.phone("alice"), Phone(office, "eve"), office.phone("bob")
+    other.request("OPTIONS", f"sip:{DOMAIN}")
+    assert other.message().status == 200
+    assert other.sock.recv(1) == b""  # closed for being idle
+    other.sock.close()
+    talk(alice, bob)
 
 
 def test_phone_that_connects_anew_is_reached_by_its_new_connection(office):

@@ -92,8 +92,15 @@ class Location:
         self._bindings[aor] = bindings
 
     def lookup(self, uri: URI) -> tuple[Binding, ...]:
-        """Return the bindings a request for this URI goes to, best first: what forward() and fork() take as targets."""
-        return self.get(uri.aor)
+        """Return the bindings a request for this URI goes to, best first: what forward() and fork() take as targets.
+
+        Of several flows of one phone only the first: it would get the request as often (RFC 5626 §7).
+        """
+        found: dict[Any, Binding] = {}
+        for binding in self.get(uri.aor):
+            phone = flow_registered(binding.contact)
+            found.setdefault(binding.uri if phone is None else phone[0], binding)
+        return tuple(found.values())
 
     def expire(self) -> None:
         """Drop the addresses that have no live binding left."""

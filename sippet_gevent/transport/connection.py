@@ -497,13 +497,14 @@ class Connection(Flow):
 
     def keep(self, seconds: float) -> None:
         """Be silent within these seconds without being closed for it; the kernel asks whether the peer is there."""
-        if self._socket is None:
-            return
-        if not self._kept_until:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in PROBES.items():
-                if hasattr(socket, name):  # not all systems let us say when
-                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        if not self._kept_until and self._socket is not None:
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for name, value in PROBES.items():
+                    if hasattr(socket, name):  # not all systems let us say when
+                        self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            except OSError:
+                return  # it is broken, as reading will find
         self._kept_until = max(self._kept_until, time.monotonic() + seconds)
 
     @property

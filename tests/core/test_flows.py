@@ -332,6 +332,21 @@ def test_browser_that_is_loaded_anew_has_one_binding(office):
     assert [str(b.uri) for b in office.stack.core.location.get(new.aor)] == [new.uri]
 
 
+@pytest.mark.rfc("5626 7")
+def test_phone_with_two_flows_is_called_once(office):
+    alice, phones = office.phone("plain", "alice"), [office.phone(kind, "bob") for kind in ("browser", "TCP")]
+    for number, phone in enumerate(phones, 1):
+        phone.register(call_id=str(number), contact=f'<{phone.uri}>;reg-id={number};+sip.instance="<urn:uuid:0>"')
+    assert len(office.stack.core.location.get(phones[0].aor)) == 2
+    alice.ask("MESSAGE", phones[0].aor)
+    assert [phone.methods for phone in phones] == [[], ["MESSAGE"]]
+    phones[1].reply(phones[1].last("MESSAGE"), 200)
+    office.flow(phones[1]).end()
+    alice.ask("MESSAGE", phones[0].aor)
+    assert phones[0].methods == ["MESSAGE"]
+    phones[0].reply(phones[0].last("MESSAGE"), 200)
+
+
 @pytest.mark.rfc("5626 6")
 @pytest.mark.parametrize("headers", [{"path": "<sip:edge.example.com;lr>"}, {"behind": True}])
 def test_flow_of_a_proxy_is_not_its_user_s(office, headers):

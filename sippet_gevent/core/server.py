@@ -11,6 +11,8 @@ from .uas import Core, ServerTransaction
 
 _BEGINNERS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
 """Methods that begin a dialog."""
+_WITHIN = frozenset(("NOTIFY",))
+"""Those that may begin another one from within a dialog (RFC 6665 §4.3)."""
 
 
 class RegistrarProxy(Core):
@@ -40,10 +42,9 @@ class RegistrarProxy(Core):
         if request.method == "REGISTER":
             return Registrar(self.location)(request, tx)
         ours = tx.take_route()
-        if ours and (tx.leads_to_flow or not stack.is_local(request.uri)):
-            return forward(request, tx, record_route=request.method == "NOTIFY")  # which begins dialogs, too (RFC 6665 §4.3)
-        if tx.leads_to_flow:
-            return forward(request, tx, record_route=request.method in _BEGINNERS)
+        if tx.leads_to_flow or (ours and not stack.is_local(request.uri)):
+            begins = request.method in (_WITHIN if ours else _BEGINNERS)
+            return forward(request, tx, record_route=begins)
         in_dialog = request.essentials.to_tag is not None or request.method == "ACK"
         if request.method == "OPTIONS" and request.uri.user is None and stack.is_local(request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)

@@ -211,6 +211,29 @@ def test_reinvite_makes_no_further_record_route_but_passes(office):
     assert talk.alice.methods == ["INVITE", "ACK"]
 
 
+@pytest.mark.rfc("7118 8.2")
+def test_contact_at_our_own_domain_is_reached_by_the_flow_of_who_said_so(office):
+    """As in the example of the RFC: <sip:alice@example.com;gr=urn:uuid:...;ob>."""
+    alice, bob = office.phone("browser", "alice"), office.phone("plain", "bob").register()
+    alice.uri = f"sip:alice@{DOMAIN};gr=urn:uuid:f81;ob"
+    alice.ask("INVITE", bob.aor)
+    theirs = bob.last("INVITE")
+    ok = bob.reply(theirs, 200, contact=f"<{bob.uri}>")
+    bob.send(bob.back(theirs, ok, "BYE", route=theirs.record_route))
+    assert alice.last("BYE").uri_text == alice.uri
+    alice.reply(alice.last("BYE"), 200)
+
+
+@pytest.mark.rfc("5626 5.3.2")
+def test_flow_of_the_proxy_before_us_is_not_the_caller_s(office):
+    proxy, bob = office.phone("TCP", "alice"), office.phone("plain", "bob").register()
+    via = (proxy.via.with_params(branch=create_branch()), Via("UDP", "192.0.2.7"))
+    proxy.ask("INVITE", bob.aor, via=via, record_route=f"<{proxy.uri};lr>", contact=f"<{BROWSER}>")
+    theirs = bob.last("INVITE")
+    assert ["-" in route.uri.user for route in theirs.record_route[:2]] == [False, False]
+    bob.reply(theirs, 486)
+
+
 @pytest.mark.rfc("3261 9.1")
 def test_cancel_follows_the_invite_to_a_browser(office):
     alice, bob = office.phone("plain", "alice"), office.phone("browser", "bob").register()
@@ -546,6 +569,34 @@ def test_browser_that_has_called_us_is_hung_up_on_by_its_flow(known):
     bob.send(bob.within(invite, bob.responses[-1], "ACK"))
     assert bob.methods == ["BYE"]
     bob.reply(bob.last("BYE"), 200)
+
+
+def test_call_by_a_flow_to_a_proxy_follows_the_route_it_has_recorded(known):
+    office, bob, flow = known
+    proxy = Peer(office.sip, "192.0.2.70", lambda request: 200)
+    answer = {"contact": f"<{bob.uri}>", "record_route": f"<{proxy.uri};lr>"}
+    bob.answer = lambda request: request.response(200, **answer)
+    office.sip.run(lambda: office.stack.invite(bob.uri, next_hop=flow).hangup())
+    office.sip.settle()
+    assert (bob.methods, proxy.methods) == (["INVITE"], ["ACK", "BYE"])
+
+
+def test_who_has_called_us_is_dialled_when_his_connection_has_ended_and_his_contact_allows(known):
+    office, _, _ = known
+    alice = office.phone("TCP", "alice")
+    listening = Phone(office.sip, "alice", alice.host, transport="TCP", at=5060)
+
+    def core(request, tx):
+        with tx.accept() as call:
+            call.wait(10)
+
+    office.stack.core = core
+    invite = alice.ask("INVITE", f"sip:{DOMAIN}")
+    alice.send(alice.within(invite, alice.responses[-1], "ACK"))
+    office.flow(alice).end()
+    office.sip.advance(11)
+    assert listening.methods == ["BYE"]
+    listening.reply(listening.last("BYE"), 200)
 
 
 def test_flow_that_has_ended_is_a_transport_error_at_once(known):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 from gevent import socket
+from wsproto.connection import Connection as WebSocket
+from wsproto.connection import ConnectionType
+from wsproto.events import TextMessage
 
 from sippet_gevent import Limits, RegistrarProxy, Request, Response, Stack, TransportError, Via
 from sippet_gevent.limits import StreamLimits
@@ -12,8 +15,34 @@ from sippet_gevent.message.identifiers import create_branch
 from sippet_gevent.message.parser import parse
 
 from .test_stream import PATIENCE, until
+from .test_websocket import HELLO
 
 DOMAIN = "example.com"
+
+
+class Frames:
+    """A browser's WebSocket, each frame a message."""
+
+    def __init__(self, sock):
+        self.sock, self.frames = sock, WebSocket(ConnectionType.CLIENT)
+        sock.sendall(HELLO + b"\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += sock.recv(1)
+        assert b" 101 " in head
+
+    def sendall(self, data):
+        self.sock.sendall(self.frames.send(TextMessage(data=data.decode())))
+
+    def recv(self, size):
+        while True:
+            for event in self.frames.events():
+                if isinstance(event, TextMessage):
+                    return event.data.encode()
+            self.frames.receive_data(self.sock.recv(size))
+
+    def close(self):
+        self.sock.close()
 
 
 class Phone:
@@ -22,16 +51,18 @@ class Phone:
     def __init__(self, stack, name, transport="TCP", contact=None):
         self.name, self.transport = name, transport
         where = next(t.local for t in stack.engine.transports if t.name == transport)
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM if transport == "TCP" else socket.SOCK_DGRAM)
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM)
         self.sock.connect(where)
         self.sock.settimeout(PATIENCE)
         port = self.sock.getsockname()[1]
         self.host = f"{name}.invalid" if contact is None else "127.0.0.1"
         self.port = None if contact is None else port
-        self.uri = contact or f"sip:{name}@{name}.invalid;transport=tcp"
+        self.uri = contact or f"sip:{name}@{name}.invalid;transport={transport.lower()}"
         self.uri = self.uri.replace("PORT", str(port))
         self.aor = f"sip:{name}@{DOMAIN}"
         self.framer, self.ready, self.number = Framer(), [], 0
+        if transport == "WS":
+            self.sock = Frames(self.sock)
 
     def request(self, method, uri, **headers):
         self.number += 1
@@ -67,9 +98,10 @@ class Phone:
 
 @pytest.fixture
 def office():
-    """A server for TCP and UDP, and a maker of phones."""
+    """A server for TCP, UDP and WebSockets, and a maker of phones."""
     limits = Limits(streams=StreamLimits(idle=0.3))
-    stack = Stack("tcp:127.0.0.1:0", "udp:127.0.0.1:0", core=RegistrarProxy(), domains=(DOMAIN,), limits=limits)
+    addresses = [f"{transport}:127.0.0.1:0" for transport in ("tcp", "udp", "ws")]
+    stack = Stack(*addresses, core=RegistrarProxy(), domains=(DOMAIN,), limits=limits)
     phones = []
 
     def make(*arguments, **options):
@@ -102,8 +134,9 @@ def talk(alice, bob):
 
 @pytest.mark.rfc("5626 5.3", "5626 7")
 @pytest.mark.parametrize("who", ["caller", "callee"])
-def test_phones_with_contacts_that_do_not_exist_talk_over_their_connections(office, who):
-    alice, bob = office.phone("alice"), office.phone("bob")
+@pytest.mark.parametrize("transports", [("TCP", "TCP"), ("WS", "WS"), ("WS", "TCP"), ("TCP", "WS")])
+def test_phones_with_contacts_that_do_not_exist_talk_over_their_connections(office, who, transports):
+    alice, bob = (office.phone(name, transport) for name, transport in zip(("alice", "bob"), transports))
     alices, bobs = talk(alice, bob)
     if who == "caller":
         alice.request("BYE", bob.uri, **alices)
@@ -133,10 +166,10 @@ def test_tcp_and_udp_phones_talk_with_two_record_routes(office):
 
 
 @pytest.mark.rfc("5626 7")
-@pytest.mark.parametrize("end", ["close", "reset"])
-def test_who_is_gone_is_not_found(office, end):
+@pytest.mark.parametrize(("end", "transport"), [("close", "TCP"), ("reset", "TCP"), ("close", "WS")])
+def test_who_is_gone_is_not_found(office, end, transport):
     """404, as for everybody who is not registered: his binding was the connection, and went with it."""
-    alice, bob = office.phone("alice"), office.phone("bob")
+    alice, bob = office.phone("alice"), office.phone("bob", transport)
     if end == "reset":
         bob.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     bob.sock.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from ..errors import Cancelled, FlowFailed, InvalidValue, ParseError, Reject, SIPError, TransactionTimeout, TransportError
@@ -36,12 +37,13 @@ NextHop = URI | str | Flow
 class Branch(ClientTransaction):
     """One client transaction of a response context, which gets its responses; late 2xx it passes on by itself (§16.7)."""
 
-    __slots__ = ("breadth", "context")
+    __slots__ = ("breadth", "context", "instead")
 
     def __init__(self, context: ResponseContext, request: Request, breadth: int) -> None:
         super().__init__(context.tx.stack, request)
         self.context = context
         self.breadth = breadth
+        self.instead: Callable[[], None] | None = None
 
     def receive(self, response: Response) -> None:
         try:
@@ -81,9 +83,9 @@ class ResponseContext:
     """The branches of one request and their responses (§16): fork, iterate, forward.
 
     Iterating yields each response but 100 until every branch has a final one; a branch that times out comes out as 408,
-    one that cannot be reached as 503, one whose flow has ended as 430. Leaving the `with` block cancels branches that are
-    still pending; when Cancelled leaves it, what they answer to that is awaited and goes upstream (§16.10). Raises
-    Reject(482) for a request that has been here before, unchanged in what §16.6 step 8 names.
+    one that cannot be reached as 503, one whose flow has ended, of a phone that has no other, as 430. Leaving the `with`
+    block cancels branches that are still pending; when Cancelled leaves it, what they answer to that is awaited and goes
+    upstream (§16.10). Raises Reject(482) for a request that has been here before, unchanged in what §16.6 step 8 names.
     """
 
     def __init__(self, tx: ServerTransaction, *, record_route: bool = False) -> None:
@@ -92,7 +94,7 @@ class ResponseContext:
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
         self._breadth = breadth_of(tx.request)
         self._record_route = RecordRoute(self.stack, tx.request) if record_route else None
-        self._at_home = False
+        self._at_home = self._cancelled = False
         self.inbox = Inbox(tx.stack.clock)
         self.closed = False
         self._branches = 0
@@ -123,16 +125,34 @@ class ResponseContext:
             copy, next_hop = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
         except (InvalidValue, FlowFailed) as error:  # a target that cannot be written or reached costs its branch alone
-            branch = Branch(self, self.tx.request, breadth)
-            self._pending.add(branch)
+            branch = self._begin(self.tx.request, breadth, target, share, headers)
             branch.fail(error)
             return
-        branch = Branch(self, copy, breadth)
-        self._pending.add(branch)
+        branch = self._begin(copy, breadth, target, share, headers)
         try:
             self.stack.send(copy, next_hop=next_hop, user=branch, mark=self._mark, record_route=self._record_route)
         except SIPError as error:
             branch.fail(error)  # §16.9: as if it had been answered
+
+    def _begin(self, request: Request, breadth: int, target: Target | None, share: int, headers: dict[str, Any]) -> Branch:
+        branch = Branch(self, request, breadth)
+        if isinstance(target, Binding) and target.others:
+            following, *others = target.others
+            branch.instead = partial(self.fork, following._replace(others=tuple(others)), share=share, **headers)
+        self._pending.add(branch)
+        return branch
+
+    def _fork_instead(self, branch: Branch) -> bool:
+        """Replace a branch whose flow has failed by another flow of the same phone, if there is one (RFC 5626 §7)."""
+        if branch.instead is None or self._cancelled or self.tx.answered:
+            return False
+        self._pending.discard(branch)
+        try:
+            branch.instead()
+        except Reject:  # one too many
+            self._pending.add(branch)
+            return False
+        return True
 
     def __iter__(self) -> Iterator[Response]:
         while self._pending or self.inbox:
@@ -140,6 +160,8 @@ class ResponseContext:
             received = isinstance(event, Response)
             response = event if received else self.tx.request.response(event.status)
             if response.status == 100 or (branch not in self._pending and not response.is_success):
+                continue
+            if response.status == 430 and self._fork_instead(branch):
                 continue
             if response.status >= 200:
                 self._pending.discard(branch)
@@ -190,6 +212,7 @@ class ResponseContext:
 
     def cancel(self) -> None:
         """Cancel the branches that are still pending (§16.10)."""
+        self._cancelled = True
         for branch in list(self._pending):
             branch.cancel()
 

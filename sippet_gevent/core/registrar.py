@@ -28,6 +28,7 @@ class Binding(NamedTuple):
     """One contact of an address-of-record: its URI, when it ends (clock seconds), and what ordered it (§10.3 step 7).
 
     `flow` is the way that a user agent has opened whose Contact leads nowhere; with `by_flow_only` the binding ends with it.
+    `others` are further flows of the same one, for when this one fails.
     """
 
     uri: URI
@@ -38,6 +39,7 @@ class Binding(NamedTuple):
     path: tuple[NameAddr, ...] = ()
     flow: Any = None
     by_flow_only: bool = False
+    others: tuple[Binding, ...] = ()
 
     def is_of(self, contact: NameAddr) -> bool:
         """True when a registration of this Contact replaces the binding: the same URI, or the same flow of the same phone.
@@ -94,13 +96,13 @@ class Location:
     def lookup(self, uri: URI) -> tuple[Binding, ...]:
         """Return the bindings a request for this URI goes to, best first: what forward() and fork() take as targets.
 
-        Of several flows of one phone only the first: it would get the request as often (RFC 5626 §7).
+        Of several flows of one phone the first, which has the others: they would all get the request (RFC 5626 §7).
         """
-        found: dict[Any, Binding] = {}
+        found: dict[Any, list[Binding]] = {}
         for binding in self.get(uri.aor):
             phone = flow_registered(binding.contact)
-            found.setdefault(binding.uri if phone is None else phone[0], binding)
-        return tuple(found.values())
+            found.setdefault(binding.uri if phone is None else phone[0], []).append(binding)
+        return tuple(first._replace(others=tuple(others)) for first, *others in found.values())
 
     def expire(self) -> None:
         """Drop the addresses that have no live binding left."""

@@ -370,6 +370,68 @@ def test_phone_with_two_flows_is_called_once(office):
     phones[0].reply(phones[0].last("MESSAGE"), 200)
 
 
+class TwoFlows:
+    """A phone that has registered two flows, each of its own kind: one Path each, or one connection each."""
+
+    def __init__(self, office, kinds=("browser", "TCP"), **headers):
+        self.alice, self.phones = office.phone("plain", "alice"), [office.phone(kind, "bob") for kind in kinds]
+        for number, phone in enumerate(self.phones, 1):
+            flow = f';q=0.{number};reg-id={number};+sip.instance="<urn:uuid:0>"'
+            phone.register(call_id=str(number), contact=f"<{phone.uri}>{flow}", **{k: v(number) for k, v in headers.items()})
+        self.second, self.first = self.phones  # that with the higher q is tried first
+
+
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("ringing", [True, False])
+def test_other_flow_of_the_same_phone_takes_the_place_of_one_that_ends(office, ringing):
+    two = TwoFlows(office)
+    two.alice.ask("INVITE", two.first.aor)
+    if ringing:
+        two.first.reply(two.first.last("INVITE"), 180)
+    office.flow(two.first).end()
+    office.sip.settle()
+    two.second.reply(two.second.last("INVITE"), 486)
+    assert two.alice.statuses[-1] == 486
+
+
+@pytest.mark.rfc("5626 7", "5626 9")
+def test_other_flow_takes_the_place_of_one_that_its_edge_proxy_has_lost(office):
+    edges = [Peer(office.sip, f"192.0.2.{number}") for number in (1, 2)]
+    two = TwoFlows(office, ("plain", "plain"), path=lambda number: f"<sip:192.0.2.{number};lr;ob>")
+    two.alice.ask("MESSAGE", two.first.aor)
+    edges[1].reply(edges[1].last("MESSAGE"), 430)
+    edges[0].reply(edges[0].last("MESSAGE"), 200)
+    assert two.alice.statuses == [200]
+
+
+@pytest.mark.rfc("5626 7")
+def test_phone_that_has_answered_is_not_asked_by_its_other_flow(office):
+    two = TwoFlows(office)
+    two.alice.ask("MESSAGE", two.first.aor)
+    two.first.reply(two.first.last("MESSAGE"), 486)
+    assert (two.second.received, two.alice.statuses) == ([], [486])
+
+
+@pytest.mark.rfc("5626 7")
+def test_when_all_flows_of_a_phone_have_failed_it_is_480(office):
+    two = TwoFlows(office)
+    two.alice.ask("INVITE", two.first.aor)
+    for phone in (two.first, two.second):
+        office.flow(phone).end()
+        office.sip.settle()
+    assert two.alice.statuses[-1] == 480
+
+
+def test_cancelled_request_goes_by_no_other_flow(office):
+    two = TwoFlows(office)
+    invite = two.alice.ask("INVITE", two.first.aor)
+    two.first.reply(two.first.last("INVITE"), 180)
+    two.alice.send(invite.cancel())
+    office.flow(two.first).end()
+    office.sip.settle()
+    assert (two.second.received, two.alice.statuses[-1]) == ([], 487)
+
+
 @pytest.mark.rfc("5626 6")
 @pytest.mark.parametrize("headers", [{"path": "<sip:edge.example.com;lr>"}, {"behind": True}])
 def test_flow_of_a_proxy_is_not_its_user_s(office, headers):

@@ -72,6 +72,12 @@ def test_ping_goes_over_tcp(serve, sippet):
     assert (ended.returncode, ended.stdout[:6]) == (0, "200 OK")
 
 
+def test_verbose_shows_a_message_once_that_has_waited_for_its_connection(serve, sippet):
+    server = serve(listen=BOTH)
+    told = sippet("ping", "-v", f"sip:127.0.0.1:{server.port_of('tcp')};transport=tcp").stderr
+    assert (told.count(" sent to "), told.count("    OPTIONS sip:")) == (1, 1)
+
+
 def test_ping_goes_over_tls_and_checks_who_answers(serve, sippet, pem):
     server = serve("--cert", pem("127.0.0.1", "a.example"), listen=SECURE)
     uri = f"sips:127.0.0.1:{server.port_of('tls')}"

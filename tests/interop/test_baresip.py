@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ ANYWHERE = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "tls:127.0.0.1:0")
 CONFIG = """\
 sip_listen 127.0.0.1:0
 sip_cafile {ca}
-sip_certificate {certificate}
 sip_verify_server yes
 net_interface 127.0.0.1
 audio_player aubridge,{user}
@@ -32,6 +32,7 @@ module aubridge.so
 module_app account.so
 module_app menu.so
 module_app ctrl_tcp.so
+{more}
 """
 """Debian 12 has baresip 1.0.0, which does not know sip_verify_server yet."""
 
@@ -40,16 +41,16 @@ class Phone:
     """A running baresip, registered. Commands go over its control port, what happens comes out as text.
 
     It reaches the server by its transport, and its Contact names it, with the phone's own listening port. The domain is the
-    same for all: host and port of the server's first address.
+    same for all: host and port of the server's first address. `more` goes into its configuration, `extra` to its account.
     """
 
-    def __init__(self, run, folder, user, server, transport, answers, **files):
+    def __init__(self, run, folder, user, server, transport, *, ca, more, extra):
         with socket.create_server(("127.0.0.1", 0)) as probe:
             control = probe.getsockname()[1]
         folder.mkdir()
-        (folder / "config").write_text(CONFIG.format(user=user, control=control, modules=MODULES, **files))
+        (folder / "config").write_text(CONFIG.format(user=user, control=control, modules=MODULES, ca=ca, more=more))
         self.uri = f"sip:{user}@127.0.0.1:{server.port}"
-        account = f"<{self.uri}>;auth_pass=none;regint=600;answermode={'auto' if answers else 'manual'}"
+        account = f"<{self.uri}>;auth_pass=none;regint=600{extra}"
         way = f"sip:127.0.0.1:{server.port_of(transport)};transport={transport}"
         (folder / "accounts").write_text(f'{account};outbound="{way}"\n')
         (folder / "contacts").touch()
@@ -74,14 +75,17 @@ class Phone:
 def phone(need, run, tmp_path, pem):
     """Start a phone: `phone("bob", server, "tcp")`; with `answers` it takes every call.
 
-    Over TLS it also takes connections, with a certificate of its own, as RFC 3261 has it.
+    Over TLS it also takes connections, with a certificate of its own, as RFC 3261 has it, unless `certified` is False.
+    With `outbound` it wants to be called by the connection that it has registered by, as RFC 5626 has it.
     """
     need("baresip")
     phones = []
 
-    def start(user, server, transport="udp", answers=False):
-        files = {"ca": pem.ca, "certificate": pem("127.0.0.1", file=f"{user}.pem")}
-        phones.append(Phone(run, tmp_path / user, user, server, transport, answers, **files))
+    def start(user, server, transport="udp", answers=False, certified=True, outbound=False):
+        more = f"sip_certificate {pem('127.0.0.1', file=f'{user}.pem')}\n" if certified else ""
+        more += "module_tmp uuid.so" if outbound else ""
+        extra = f";answermode={'auto' if answers else 'manual'}{';sipnat=outbound' if outbound else ''}"
+        phones.append(Phone(run, tmp_path / user, user, server, transport, ca=pem.ca, more=more, extra=extra))
         return phones[-1]
 
     yield start
@@ -171,3 +175,72 @@ def test_baresip_of_debian_registers_at_a_server_whose_certificate_names_another
     # `sippet ping` and openssl, in test_streams.py. When this fails, baresip has learnt it: then it must refuse.
     server = serve_all(names=("other.example",))
     phone("bob", server, "tls")
+
+
+# ---- phones that are reached by their own connection only, as most are
+
+
+@pytest.fixture
+def behind(phone):
+    """Start a phone as `phone` does, to whom nobody connects over TLS: it has no certificate. It asks for RFC 5626."""
+    return partial(phone, certified=False, outbound=True)
+
+
+ways_behind = pytest.mark.parametrize(
+    ("caller", "callee"),
+    [("tcp", "tcp"), ("tls", "tls"), ("udp", "tls"), ("tls", "udp")],
+    ids=["tcp", "tls", "udp to tls", "tls to udp"],
+)
+
+
+@pytest.mark.rfc("5626 5.3.2", "5626 7")
+@ways_behind
+def test_baresip_callee_hangs_up_with_outbound(behind, serve_all, caller, callee):
+    server = serve_all(f"{HERE / 'cores.py'}:proxy")
+    alice, bob = behind("alice", server, caller), behind("bob", server, callee, answers=True)
+    alice.command("dial", bob.uri)
+    bob.wait_for("Call established")
+    alice.wait_for("Call established")
+    bob.command("hangup")
+    alice.wait_for("session closed: Connection reset by peer")
+    server.wait_until_empty()
+
+
+@pytest.mark.rfc("5626 7")
+@ways_behind
+def test_baresip_caller_hangs_up_with_outbound(behind, serve_all, caller, callee):
+    server = serve_all(f"{HERE / 'cores.py'}:proxy")
+    alice, bob = behind("alice", server, caller), behind("bob", server, callee, answers=True)
+    alice.command("dial", bob.uri)
+    bob.wait_for("Call established")
+    alice.wait_for("Call established")
+    alice.command("hangup")
+    bob.wait_for("session closed: Connection reset by peer")
+    connections = 2 - (caller, callee).count("udp")
+    assert server.wait_until_empty()["connections"] == connections  # none but those of the phones
+
+
+@pytest.mark.rfc("5626 7")
+@ways_behind
+def test_baresip_caller_with_outbound_gives_up_while_it_rings(behind, serve_all, caller, callee):
+    server = serve_all(f"{HERE / 'cores.py'}:proxy")
+    alice, bob = behind("alice", server, caller), behind("bob", server, callee)
+    alice.command("dial", bob.uri)
+    bob.wait_for("ncoming call")
+    alice.wait_for("180 Ringing")
+    alice.command("hangup")
+    bob.wait_for("session closed")
+    server.wait_until_empty()
+
+
+@pytest.mark.parametrize(("caller", "callee"), [("udp", "tls"), ("tls", "udp")], ids=["udp to tls", "tls to udp"])
+def test_baresip_talks_over_tls_with_neither_certificate_nor_outbound(phone, serve_all, caller, callee):
+    server = serve_all(f"{HERE / 'cores.py'}:proxy")
+    alice = phone("alice", server, caller, certified=False)
+    bob = phone("bob", server, callee, answers=True, certified=False)
+    alice.command("dial", bob.uri)
+    bob.wait_for("Call established")
+    alice.wait_for("Call established")
+    bob.command("hangup")
+    alice.wait_for("session closed: Connection reset by peer")
+    server.wait_until_empty()

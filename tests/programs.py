@@ -38,13 +38,13 @@ def _heed_sigint():
 class Program:
     """A running program. What it prints goes to a file, so that a test can wait for a line of it."""
 
-    def __init__(self, arguments, output, **environment):
+    def __init__(self, arguments, output, stdin=subprocess.DEVNULL, **environment):
         self.arguments = [str(argument) for argument in arguments]
         self.output = output
         with output.open("wb") as file:
             self.process = subprocess.Popen(
                 self.arguments,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 cwd=output.parent,
@@ -95,16 +95,20 @@ class Program:
 
 
 class Server(Program):
-    """A running `sippet serve`. `port` is that of its first address, `uri` where it listens."""
+    """A running `sippet serve`. `port` is that of its first address, `uri` a SIP URI with it."""
 
     def __init__(self, arguments, output, **environment):
         super().__init__([*SIPPET, "serve", *arguments], output, **environment)
         try:
-            self.port = int(self.wait_for(r"started plug \S+:(\d+)/udp")[1])
+            self.port = self.port_of(r"\w+")
         except BaseException:
             self.stop()
             raise
         self.uri = f"sip:127.0.0.1:{self.port}"
+
+    def port_of(self, transport):
+        """Return the port of its first address of a transport: "udp", "tcp", "tls", "wss" …"""
+        return int(self.wait_for(rf"started plug \S+:(\d+)/{transport}\n")[1])
 
     def stats(self):
         """Return the counters and gauges that are not 0, as the command logs them when it gets SIGUSR1."""
@@ -143,7 +147,7 @@ def need():
 
 @pytest.fixture
 def run(tmp_path):
-    """Start a program: `run("sipp", ...)` returns a Program, which is ended after the test."""
+    """Start a program: `run("sipp", ...)` returns a Program, which is ended after the test. `stdin` may be a file."""
     programs = []
 
     def start(*arguments, kind=Program, **environment):
@@ -158,12 +162,35 @@ def run(tmp_path):
 
 @pytest.fixture
 def serve(run):
-    """Start `sippet serve` on a free port: `serve("core.py:core", "--monkey")` returns a Server."""
+    """Start `sippet serve` on a free port: `serve("core.py:core", "--monkey")` returns a Server.
+
+    `listen` is its address, or a tuple of several.
+    """
 
     def start(*arguments, listen="udp:127.0.0.1:0", **environment):
-        return run(*arguments, "--listen", listen, kind=Server, **environment)
+        addresses = [word for address in ((listen,) if isinstance(listen, str) else listen) for word in ("--listen", address)]
+        return run(*arguments, *addresses, kind=Server, **environment)
 
     return start
+
+
+@pytest.fixture
+def pem(tmp_path):
+    """Write a certificate for these names with its key: `pem("127.0.0.1", "a.example")` returns the file.
+
+    `pem.ca` is the file of the authority that has signed all of a test.
+    """
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+
+    def issue(*names, file="cert.pem"):
+        path = tmp_path / file
+        authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
+        return path
+
+    issue.ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(issue.ca)
+    return issue
 
 
 @pytest.fixture

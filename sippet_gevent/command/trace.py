@@ -8,6 +8,7 @@ from typing import Any
 
 from ..stack import Stack
 from ..transport.base import Flow, Receive
+from ..transport.connection import BEFORE
 from .terminal import visible, without_credentials
 
 log = logging.getLogger("sippet_gevent")
@@ -61,7 +62,8 @@ def _show_flows(kind: Any) -> None:
         send = owner.send
 
         def shown_send(flow: Flow, data: bytes) -> None:
-            _show("sent to", flow, data)
+            if getattr(flow, "state", None) not in BEFORE:  # what waits for its connection comes by here once more
+                _show("sent to", flow, data)
             send(flow, data)
 
         owner.send = shown_send

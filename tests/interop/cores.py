@@ -12,9 +12,15 @@ SHORT = Timers() if os.environ.get("LOAD") else Timers(b=2.0, c=1.5, d=1.0, i=0.
 
 proxy = Stack(core=RegistrarProxy(), timers=SHORT)
 answering = Stack(timers=SHORT)
+identifying = Stack(timers=SHORT)
 
 
 @answering.on("INVITE")
 def answer(request, tx):
     with tx.accept(body=SDP) as call:
         call.wait()
+
+
+@identifying.on("OPTIONS")
+def identify(request, tx):
+    return request.response(200, " ".join(request.flow.peer_identity) or "Nobody")

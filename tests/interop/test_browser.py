@@ -16,7 +16,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from .test_sipp import HERE, refused, register, sipp  # noqa: F401  the fixtures
-from .test_streams import pem  # noqa: F401
 
 pytest_plugins = ["tests.programs"]
 
@@ -143,13 +142,12 @@ def site(need, script):
 
 
 @pytest.fixture
-def server(serve, pem, site):  # noqa: F811
+def server(serve, pem, site):
     """`sippet serve` with a port for phones and one for browsers, whose pages must be the site's."""
-    certificate = pem("edge.example")
-    listen = ("--listen", "wss:127.0.0.1:0", "--cert", certificate, "--origin", site.origin)
-    server = serve(f"{HERE / 'cores.py'}:proxy", *listen)
-    port = server.wait_for(r"started plug \S+:(\d+)/wss")[1]
-    server.wss, server.pin = f"wss://127.0.0.1:{port}", pin_of(certificate)
+    certificate = pem("127.0.0.1", "edge.example")
+    listen = ("udp:127.0.0.1:0", "wss:127.0.0.1:0")
+    server = serve(f"{HERE / 'cores.py'}:proxy", "--cert", certificate, "--origin", site.origin, listen=listen)
+    server.wss, server.pin = f"wss://127.0.0.1:{server.port_of('wss')}", pin_of(certificate)
     return server
 
 

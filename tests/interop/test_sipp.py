@@ -18,17 +18,20 @@ GOAL = float(os.environ.get("LOAD", "0"))
 """Seconds for which the loads run at the rates that are the goal; 0 is a suite's short run."""
 
 
-def free_port():
-    """Return a UDP port that nobody uses. SIPp cannot tell which one it took."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+
+
+def free_port(transport="udp"):
+    """Return a port that nobody uses. SIPp cannot tell which one it took."""
+    with socket.socket(socket.AF_INET, KINDS[transport]) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def wait_until_taken(port):
-    """Wait until somebody listens on a UDP port of this host."""
+def wait_until_taken(port, transport="udp"):
+    """Wait until somebody listens on a port of this host."""
     deadline = time.monotonic() + 20
-    while f"0100007F:{port:04X} " not in Path("/proc/net/udp").read_text():
+    while f"0100007F:{port:04X} 00000000:0000 " not in Path(f"/proc/net/{transport}").read_text():
         assert time.monotonic() < deadline, f"nobody listens on {port}"
         time.sleep(0.01)
 
@@ -68,16 +71,20 @@ class SIPp:
 
 @pytest.fixture
 def sipp(need, run, tmp_path):
-    """Start SIPp: `sipp("caller", to=server.uri)`. The scenario is one of ours, or one of its own."""
+    """Start SIPp: `sipp("caller", to=server.uri)`. The scenario is one of ours, or one of its own.
+
+    Over "tcp" it has one connection, or takes them all.
+    """
     need("sipp")
 
-    def start(scenario, *arguments, to=None, port=None, calls=1):
+    def start(scenario, *arguments, to=None, port=None, calls=1, transport="udp"):
         file = scenario if isinstance(scenario, Path) else HERE / f"{scenario}.xml"
         which = ["-sf", file] if file.exists() else ["-sn", scenario]
         where = [to.removeprefix("sip:")] if to else []
-        program = SIPp(run, tmp_path, [*which, *where, "-m", calls, *arguments], port or free_port())
+        how = ["-t", "t1"] if transport == "tcp" else []
+        program = SIPp(run, tmp_path, [*which, *where, *how, "-m", calls, *arguments], port or free_port(transport))
         if not to:
-            wait_until_taken(port)
+            wait_until_taken(port, transport)
         return program
 
     return start
@@ -85,11 +92,16 @@ def sipp(need, run, tmp_path):
 
 @pytest.fixture
 def register(sipp):
-    """Register a user at a server: `register("bob", server)` returns the port of the phone."""
+    """Register a user at a server: `register("bob", server)` returns the port of the phone, where it takes calls.
 
-    def register(user, server):
-        port = free_port()
-        sipp("register", "-s", user, to=server.uri, port=port).wait_for_success(1)
+    It registers over UDP also when its Contact says that calls are to come over TCP.
+    """
+
+    def register(user, server, transport="udp"):
+        port = free_port(transport)
+        contact = f"{port};transport={transport}"
+        source = port if transport == "udp" else None
+        sipp("register", "-s", user, "-key", "contact", contact, to=server.uri, port=source).wait_for_success(1)
         return port
 
     return register

@@ -1,4 +1,8 @@
-"""TCP and TLS between processes: SIPp calls over TCP, `sippet ping` over both, openssl looks at certificates."""
+"""TCP and TLS between processes: SIPp calls and is called over TCP, `sippet ping` goes over both, openssl over TLS.
+
+Debian's SIPp is built without TLS: it has no transport l1. Over TLS, baresip calls and is called (test_baresip.py), and
+openssl s_client says SIP to us here.
+"""
 
 from __future__ import annotations
 
@@ -8,52 +12,75 @@ from pathlib import Path
 
 import pytest
 
-from .test_sipp import HERE, sipp  # noqa: F401
+from sippet_gevent import Stack
+
+from .cores import SDP
+from .test_sipp import HERE, free_port, refused, register, sipp  # noqa: F401
 
 pytest_plugins = ["tests.programs"]
 
+BOTH = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0")
 
-@pytest.fixture
-def pem(tmp_path):
-    """Write a certificate for 127.0.0.1 and a name: `pem("a.example")` returns its file; `pem.ca` is the authority's."""
-    trustme = pytest.importorskip("trustme")
-    authority = trustme.CA()
-
-    def issue(name):
-        path = tmp_path / "cert.pem"
-        authority.issue_cert("127.0.0.1", name).private_key_and_cert_chain_pem.write_to_path(path)
-        return path
-
-    issue.ca = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(issue.ca)
-    return issue
-
-
-def port_of(server, transport):
-    return int(server.wait_for(rf"started plug \S+:(\d+)/{transport}")[1])
-
-
-BOTH = ("--listen", "udp:127.0.0.1:0", "--listen", "tcp:127.0.0.1:0")
+SECURE = ("udp:127.0.0.1:0", "tls:127.0.0.1:0")
 
 
 @pytest.mark.parametrize("mode", [("t1",), ("tn", "-max_socket", 1000)], ids=["one connection", "one for each call"])
 def test_sipp_calls_a_core_over_tcp(sipp, serve, mode):  # noqa: F811
-    server = serve(f"{HERE / 'cores.py'}:answering", *BOTH)
-    to = f"sip:127.0.0.1:{port_of(server, 'tcp')}"
+    server = serve(f"{HERE / 'cores.py'}:answering", listen=BOTH)
+    to = f"sip:127.0.0.1:{server.port_of('tcp')}"
     sipp("uac", "-t", *mode, "-r", 100, to=to, calls=300).wait_for_success(300)
     stats = server.wait_until_empty(60)
     assert stats["delivered"] == 900
 
 
+def test_stack_calls_sipp_over_tcp(sipp):  # noqa: F811
+    port = free_port("tcp")
+    callee = sipp("callee", port=port, transport="tcp")
+    with Stack("tcp:127.0.0.1:0") as stack:
+        stack.invite(f"sip:bob@127.0.0.1:{port};transport=tcp", body=SDP, timeout=20).hangup()
+        stack.stop(timeout=20)  # a BYE is not waited for, and SIPp calls a connection that ends before its answer an error
+    callee.wait_for_success(1)
+
+
+def test_sipp_is_called_over_tcp_through_the_proxy(sipp, serve, register):  # noqa: F811
+    server = serve(f"{HERE / 'cores.py'}:proxy", listen=BOTH)
+    callee = sipp("callee", port=register("bob", server, "tcp"), transport="tcp", calls=20)
+    sipp("caller", "-s", "bob", "-d", 10, "-r", 20, to=server.uri, calls=20).wait_for_success(20)
+    callee.wait_for_success(20)
+    server.wait_until_empty()
+
+
+def test_sipp_refuses_over_tcp_through_the_proxy(sipp, serve, register, refused):  # noqa: F811
+    server = serve(f"{HERE / 'cores.py'}:proxy", listen=BOTH)
+    callee = sipp("callee_refuses", port=register("bob", server, "tcp"), transport="tcp")
+    sipp(refused(486), "-s", "bob", to=server.uri).wait_for_success(1)
+    callee.wait_for_success(1)
+    server.wait_until_empty()
+
+
+def test_sipp_is_cancelled_over_tcp_through_the_proxy(sipp, serve, register):  # noqa: F811
+    server = serve(f"{HERE / 'cores.py'}:proxy", listen=BOTH)
+    callee = sipp("callee_is_cancelled", port=register("bob", server, "tcp"), transport="tcp")
+    sipp("caller_cancels", "-s", "bob", to=server.uri).wait_for_success(1)
+    callee.wait_for_success(1)
+    server.wait_until_empty()
+
+
 def test_ping_goes_over_tcp(serve, sippet):
-    server = serve(*BOTH)
-    ended = sippet("ping", f"sip:127.0.0.1:{port_of(server, 'tcp')};transport=tcp")
+    server = serve(listen=BOTH)
+    ended = sippet("ping", f"sip:127.0.0.1:{server.port_of('tcp')};transport=tcp")
     assert (ended.returncode, ended.stdout[:6]) == (0, "200 OK")
 
 
+def test_verbose_shows_a_message_once_that_has_waited_for_its_connection(serve, sippet):
+    server = serve(listen=BOTH)
+    told = sippet("ping", "-v", f"sip:127.0.0.1:{server.port_of('tcp')};transport=tcp").stderr
+    assert (told.count(" sent to "), told.count("    OPTIONS sip:")) == (1, 1)
+
+
 def test_ping_goes_over_tls_and_checks_who_answers(serve, sippet, pem):
-    server = serve("--listen", "udp:127.0.0.1:0", "--listen", "tls:127.0.0.1:0", "--cert", pem("a.example"))
-    uri = f"sips:127.0.0.1:{port_of(server, 'tls')}"
+    server = serve("--cert", pem("127.0.0.1", "a.example"), listen=SECURE)
+    uri = f"sips:127.0.0.1:{server.port_of('tls')}"
     good, bad = sippet("ping", uri, "--ca", pem.ca), sippet("ping", uri)
     assert (good.returncode, good.stdout[:6]) == (0, "200 OK")
     assert bad.returncode == 1
@@ -70,8 +97,8 @@ def shown_by(openssl, port):
 
 def test_sighup_reads_the_certificate_again(need, serve, pem):
     need("openssl")
-    server = serve("--listen", "udp:127.0.0.1:0", "--listen", "tls:127.0.0.1:0", "--cert", pem("old.example"))
-    port = port_of(server, "tls")
+    server = serve("--cert", pem("old.example"), listen=SECURE)
+    port = server.port_of("tls")
     assert "old.example" in shown_by("openssl", port)
     pem("new.example")
     server.signal(signal.SIGHUP)
@@ -82,14 +109,74 @@ def test_sighup_reads_the_certificate_again(need, serve, pem):
 def test_sighup_with_a_broken_certificate_changes_nothing(need, serve, pem):
     need("openssl")
     path = pem("old.example")
-    server = serve("--listen", "udp:127.0.0.1:0", "--listen", "tls:127.0.0.1:0", "--cert", path)
+    server = serve("--cert", path, listen=SECURE)
     Path(path).write_text("broken")
     server.signal(signal.SIGHUP)
     server.wait_for("certificates stay as they were: cannot load")
-    assert "old.example" in shown_by("openssl", port_of(server, "tls"))
+    assert "old.example" in shown_by("openssl", server.port_of("tls"))
 
 
 def test_tls_address_without_certificate_is_a_mistake(sippet):
     ended = sippet("serve", "--listen", "tls:127.0.0.1:0")
     assert (ended.returncode, len(ended.stderr.strip().split("\n"))) == (2, 1)
     assert "needs a certificate" in ended.stderr
+
+
+# ---- openssl says SIP
+
+
+OPTIONS = """\
+OPTIONS sip:127.0.0.1:{port};transport=tls SIP/2.0\r
+Via: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bKopenssl;rport\r
+Max-Forwards: 70\r
+From: <sip:phone.example>;tag=1\r
+To: <sip:127.0.0.1:{port}>\r
+Call-ID: openssl\r
+CSeq: 1 OPTIONS\r
+Content-Length: 0\r
+\r
+"""
+
+
+@pytest.fixture
+def ask(need, run, tmp_path):
+    """Send an OPTIONS with openssl: `ask(port, "-CAfile", ca)` returns a Program that prints what comes back."""
+    need("openssl")
+
+    def ask(port, *arguments):
+        request = tmp_path / "options"
+        request.write_text(OPTIONS.format(port=port))
+        with request.open("rb") as file:
+            command = ("openssl", "s_client", "-quiet", "-verify_return_error", "-connect", f"127.0.0.1:{port}")
+            return run(*command, *arguments, stdin=file)
+
+    return ask
+
+
+def test_openssl_asks_over_tls_and_verifies_who_answers(serve, pem, ask):
+    server = serve("--cert", pem("a.example"), listen=SECURE)
+    ask(server.port_of("tls"), "-CAfile", pem.ca, "-verify_hostname", "a.example").wait_for("SIP/2.0 200 OK\n")
+
+
+def test_openssl_refuses_a_server_whose_certificate_names_another(serve, pem, ask):
+    server = serve("--cert", pem("other.example"), listen=SECURE)
+    asked = ask(server.port_of("tls"), "-CAfile", pem.ca, "-verify_hostname", "a.example")
+    assert asked.wait() == 1
+    assert "hostname mismatch" in asked.text.lower()
+    assert "SIP/2.0" not in asked.text
+
+
+@pytest.mark.rfc("5922 7.1")
+def test_core_is_told_who_openssl_is_by_mutual_tls(serve, pem, ask):
+    files = ("--cert", pem("127.0.0.1"), "--client-ca", pem.ca)
+    server = serve(f"{HERE / 'cores.py'}:identifying", *files, listen=SECURE)
+    phone = pem("phone.example", file="phone.pem")
+    ask(server.port_of("tls"), "-CAfile", pem.ca, "-cert", phone, "-key", phone).wait_for("SIP/2.0 200 phone.example\n")
+
+
+def test_openssl_without_a_certificate_gets_no_answer_by_mutual_tls(serve, pem, ask):
+    server = serve("--cert", pem("127.0.0.1"), "--client-ca", pem.ca, listen=SECURE)
+    asked = ask(server.port_of("tls"), "-CAfile", pem.ca)
+    assert asked.wait() == 1
+    assert "alert certificate required" in asked.text
+    assert "SIP/2.0" not in asked.text

@@ -21,7 +21,7 @@ from .message.grammar import split
 from .message.headers import Headers
 from .message.message import Request, Response
 from .message.parser import parse
-from .message.uri import normal_host
+from .message.uri import bracketed, normal_host
 from .message.via import Via
 from .transaction.keys import acknowledges, client_key, merge_key, server_key
 from .transaction.machines import (
@@ -227,7 +227,7 @@ class Engine:
             _rewrite_via(request.headers, received=host)
         transport = flow.transport
         answer_port = essentials.port or transport.default_port
-        return flow if transport.reliable or answer_port == port else transport.connect((host, answer_port))
+        return flow if transport.reliable or answer_port == port else transport.connect(flow.at_port(answer_port))
 
     # ---- refusals without a transaction
 
@@ -323,7 +323,7 @@ class Engine:
         try:
             via = essentials_of_via(parse(response).headers)
             name = {"name": via.host} if flow.transport.secure else {}
-            fresh = flow.transport.connect((flow.remote[0], via.port or flow.transport.default_port), **name)
+            fresh = flow.transport.connect(flow.at_port(via.port or flow.transport.default_port), **name)
             fresh.send(response)
         except (ParseError, TransportError):
             return False
@@ -416,14 +416,14 @@ class Engine:
         transport.start(address, self.workers.run)
         self.transports.append(transport)
         host, port = transport.local
-        log.info("started plug %s:%d/%s", f"[{host}]" if ":" in host else host, port, transport.name.lower())
+        log.info("started plug %s:%d/%s", bracketed(host), port, transport.name.lower())
 
     def stop(self) -> None:
         """Close transports, forget transactions and deadlines, end parked greenlets."""
         for transport in self.transports:
             transport.stop()
             host, port = transport.local
-            log.info("stopped plug %s:%d/%s", f"[{host}]" if ":" in host else host, port, transport.name.lower())
+            log.info("stopped plug %s:%d/%s", bracketed(host), port, transport.name.lower())
         self.transports.clear()
         for tx in [*self.clients.values(), *self.servers.values()]:
             if tx.user is not None and tx.machine.is_client:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,11 +26,13 @@ from .message.address import NameAddr
 from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response
 from .message.parameters import NO_URI_PARAMETERS, URIParameters
-from .message.uri import URI, normal_host
+from .message.uri import URI, bracketed, normal_host
 from .message.values import CSeq
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
+from .transport.egress import Egress, Wanted
+from .transport.listener import BOTH, Listener
 from .transport.resolver import DNSResolver, Resolver
 from .transport.selection import Candidate
 from .transport.stream import TCP, TLSTransport
@@ -69,28 +71,17 @@ DRAIN_SECONDS = 32.0
 NextHop = URI | str | Flow
 """Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a flow (RFC 5626 §5.3)."""
 
-_ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
+_NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 _KNOWN_SCHEMES = ("sip:", "sips", "tel:")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
-def parse_address(text: str) -> tuple[str, tuple[str, int | None]]:
-    """Split `udp:host:port`, IPv6 in brackets, into transport and address. Raises InvalidValue."""
-    match = _ADDRESS(text)
-    if not match or not match[2] or match[1] not in (*TRANSPORTS, None):
-        known = ", ".join(TRANSPORTS)
-        raise InvalidValue(f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are {known}")
-    port = None if match[3] is None else int(match[3])
-    if port is not None and port > 65535:
-        raise InvalidValue(f"{text!r}: port {port} is over 65535")
-    return match[1] or "udp", (match[2].strip("[]"), port)
-
-
 class Stack:
     """A SIP element: listens on addresses, gives requests to its core, sends requests of its own.
 
-    `Stack("udp:0.0.0.0:5060", core=my_core)`. Without a core, `@stack.on("INVITE")` registers functions by method.
+    `Stack("udp:0.0.0.0:5060", core=my_core)`; what else an address may say is in Listener. Without a core,
+    `@stack.on("INVITE")` registers functions by method.
     `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3). `domains` are the
     names this element answers to besides its addresses; with any given, a Registrar serves these alone. `route_secret`,
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
@@ -127,7 +118,7 @@ class Stack:
         self.resolver = DNSResolver() if resolver is None else resolver
         self.grey = GreyList()
         self._own: set[tuple[str, int]] = set()
-        self.planned: list[tuple[Transport, tuple[str, int]]] = []
+        self.planned: list[tuple[Transport, Listener]] = []
         self._running = False
         self._stopped = Event()
         self.callbacks = Group()
@@ -135,6 +126,7 @@ class Stack:
         if core is not None:
             self.core = core  # type: ignore[assignment]
         engine = self.engine
+        self.egress = Egress(engine.transports)
         engine.serve, engine.acknowledge, engine.stray, engine.fail = self._serve, self._acknowledge, self._stray, self._fail
         for address in addresses:
             self.listen(address)
@@ -142,16 +134,22 @@ class Stack:
     # ---- life
 
     def listen(self, address: str, transport: Transport | None = None) -> None:
-        """Listen on a further address, `udp:host:port`; port 0 takes a free one. `transport` is one of your own.
+        """Listen on a further address, `udp:host:port`, with parameters or without; port 0 takes a free one.
 
-        Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the stack is not running).
+        `transport` is one of your own. Raises InvalidValue for a bad address, TransportError when it is taken (at start()
+        if the stack is not running).
         """
-        name, (host, port) = parse_address(address)
-        plug = transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web)
-        planned = (plug, (host, plug.default_port if port is None else port))
-        if self._running:
-            self._open(*planned)
-        self.planned.append(planned)
+        listener = Listener.parse(address, TRANSPORTS)
+        if listener.name and any((listener.transport, listener.name) == (old.transport, old.name) for _, old in self.planned):
+            raise InvalidValue(f"{address!r}: another {listener.transport} listener is named {listener.name!r} already")
+        if transport is not None and listener.host == BOTH:
+            raise InvalidValue(f"{address!r}: * is two sockets, and this is one transport: give it a host")
+        name = listener.transport
+        for half in listener.halves():
+            plug = transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web)
+            if self._running:
+                self._open(plug, half)
+            self.planned.append((plug, half))
 
     def _tls_for(self, name: str) -> TLS:
         """Return what TLS we have. Raises InvalidValue when an address wants it and there is none."""
@@ -164,9 +162,21 @@ class Stack:
         if self.tls is not None:
             self.tls.reload()
 
-    def _open(self, transport: Transport, address: tuple[str, int]) -> None:
-        self.engine.listen(transport, address)
-        self._own.add((normal_host(transport.local[0]), transport.local[1]))
+    def _open(self, transport: Transport, listener: Listener) -> None:
+        transport.listener = listener
+        port = transport.default_port if listener.port is None else listener.port
+        try:
+            self.engine.listen(transport, (listener.host, port))
+        except TransportError as error:
+            if listener.is_half and getattr(error.__cause__, "errno", None) in _NO_SUCH_VERSION:
+                log.warning("%s; going on with the other IP version", error)
+                return
+            raise
+        host, port = transport.local
+        transport.listener = listener.bound(transport.name.lower(), port)
+        self._own.add((normal_host(host), port))
+        if listener.advertise is not None:
+            self._own.add((normal_host(listener.advertise.host), listener.advertise.port or port))
 
     def start(self) -> Stack:
         """Open all addresses. Raises TransportError, with none left open, when one is taken."""
@@ -176,8 +186,8 @@ class Stack:
             self.engine.draining = False
             self.resolver.start(self.clock)
             try:
-                for transport, address in self.planned:
-                    self._open(transport, address)
+                for transport, listener in self.planned:
+                    self._open(transport, listener)
             except TransportError:
                 self.stop()
                 raise
@@ -227,10 +237,7 @@ class Stack:
     @property
     def addresses(self) -> list[str]:
         """Where it listens, `udp:host:port`, real ports in place of 0."""
-        return [
-            f"{t.name.lower()}:{'[' + t.local[0] + ']' if ':' in t.local[0] else t.local[0]}:{t.local[1]}"
-            for t in self.engine.transports
-        ]
+        return [transport.listener.address for transport in self.engine.transports]
 
     @property
     def active(self) -> int:
@@ -324,6 +331,7 @@ class Stack:
         *,
         user: Any = None,
         mark: str = "",
+        listener: Wanted = None,
         record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
         """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
@@ -331,7 +339,9 @@ class Stack:
         `next_hop` is where it goes instead of its Route or Request-URI: a URI, or a Flow that a peer has opened, whose
         Via and Contact are then ours (RFC 5626 §5.3). `mark` ends its branch, a proxy's to find loops, `record_route`
         writes its Record-Route. When its target fails and the name has led to others, it goes on to the next one (RFC
-        3263 §4.3). Raises TransportError when there is no way, or the flow has ended.
+        3263 §4.3). `listener` names the one by which it leaves; a flow's `origin` in its place is preferred where it leads
+        there; else the kernel's routes choose. Raises TransportError when there is no way, or the flow has ended, and
+        InvalidValue for the name of no listener.
         """
         if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
             request.via = request.via[1:] or None  # it is sent once more, as a new request
@@ -345,10 +355,10 @@ class Stack:
             self._check_flow(next_hop, secure=uri.is_secure)
         else:
             uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-            candidates = self.resolve(uri)
+            candidates = self.resolve(uri, listener)
         if user is None and request.method not in _WHEN_LEAVING:
             check_serving()  # the caller may have given up while the name was resolved
-        flow = next_hop if isinstance(next_hop, Flow) else self._connect(candidates)
+        flow = next_hop if isinstance(next_hop, Flow) else self._connect(candidates, listener)
         has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
         request.flow = flow
         request.sent_via = self._via(flow, mark)
@@ -365,17 +375,17 @@ class Stack:
         if isinstance(tx, ClientTransaction):
             tx.by_flow = flow is next_hop
             if candidates:
+                now = self.clock.now()
                 tx.ways = Ways(
-                    candidates, mark, has_own_contact=has_own_contact, now=self.clock.now(), record_route=record_route
+                    candidates, mark, has_own_contact=has_own_contact, now=now, listener=listener, record_route=record_route
                 )
         self.engine.request(request, flow, tx)
         return tx  # type: ignore[no-any-return]
 
     def _via(self, flow: Flow, mark: str) -> str:
         """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
-        host, port = flow.local
-        self._own.add((normal_host(host), port))
-        return f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport"
+        host, port = self._told(flow)
+        return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={create_branch()}{mark};rport"
 
     def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow] | None:
         """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).
@@ -383,7 +393,7 @@ class Stack:
         None when there is no candidate left.
         """
         try:
-            flow = self._connect(ways.left)
+            flow = self._connect(ways.left, ways.listener)
         except TransportError:
             return None
         again = request.copy()
@@ -403,6 +413,7 @@ class Stack:
         uri: URI | str,
         *,
         next_hop: NextHop | None = None,
+        listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
         body: bytes | str = b"",
@@ -412,7 +423,7 @@ class Stack:
 
         Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a cancelled core.
         """
-        tx = self.send(Request(method, uri, body=body, **headers), next_hop)
+        tx = self.send(Request(method, uri, body=body, **headers), next_hop, listener=listener)
         return tx.final(on_provisional, timeout)
 
     def invite(
@@ -420,6 +431,7 @@ class Stack:
         uri: URI | str,
         *,
         next_hop: NextHop | None = None,
+        listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
         body: bytes | str = b"",
@@ -432,7 +444,7 @@ class Stack:
         """
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
-        tx = self.send(Request("INVITE", uri, body=body, **headers), next_hop)
+        tx = self.send(Request("INVITE", uri, body=body, **headers), next_hop, listener=listener)
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             raise Reject(response.status, response.reason, response=response)
@@ -454,36 +466,34 @@ class Stack:
         if "Max-Forwards" not in fields:
             request.max_forwards = MAX_FORWARDS
 
-    def resolve(self, uri: URI) -> list[Candidate]:
+    def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
         """Return the ways to where a URI leads, best first, those that failed lately last. Raises TransportError (RFC 3263)."""
         if not self._running:
             raise TransportError("the stack is not running: start() it first")
-        candidates = [*self.resolver.resolve(uri, [transport.name for transport in self.engine.transports])]
+        candidates = [*self.resolver.resolve(uri, self.egress.kinds(listener))]
         if len(candidates) > 1 and self.grey:
             self.grey.sort(candidates, self.clock.now())
         return candidates
 
-    def flow_to(self, uri: URI) -> Flow:
-        """Return a flow to where a URI leads, by the first of our transports that can. Raises TransportError."""
-        return self._connect(self.resolve(uri))
+    def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
+        """Return a flow to where a URI leads, by the best of our listeners that can. Raises TransportError."""
+        return self._connect(self.resolve(uri, listener), listener)
 
-    def _connect(self, candidates: list[Candidate]) -> Flow:
+    def _connect(self, candidates: list[Candidate], listener: Wanted = None) -> Flow:
         """Take candidates off the list until one has a flow, and return that. Raises TransportError when none has."""
         problem: TransportError | None = None
         while candidates:
             candidate = candidates.pop(0)
-            for transport in self.engine.transports:
-                if transport.name == candidate.transport:
-                    try:
-                        address = candidate.host, candidate.port
-                        if transport.secure or transport.named:  # it must prove to be the URI's domain (RFC 5922 §4)
-                            flow = transport.connect(address, name=candidate.name)  # type: ignore[call-arg]
-                        else:
-                            flow = transport.connect(address)
-                        flow.local  # noqa: B018 raises where the system has no route
-                        return flow
-                    except TransportError as error:
-                        problem = error
+            for transport, address in self.egress.ways(candidate, listener):
+                try:
+                    if transport.secure or transport.named:  # it must prove to be the URI's domain (RFC 5922 §4)
+                        flow = transport.connect(address, name=candidate.name)
+                    else:
+                        flow = transport.connect(address)
+                    flow.local  # noqa: B018 raises where the system has no route
+                    return flow
+                except TransportError as error:
+                    problem = error
         raise problem or TransportError("no transport of ours leads there")
 
     # ---- flows that peers have opened
@@ -527,18 +537,23 @@ class Stack:
     # ---- who we are
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
-        """Return the Contact that reaches this stack by the flow's way.
+        """Return the Contact that reaches this stack by the flow's way, or as its listener advertises.
 
         `secure` is for what was asked for with a sips URI: the Contact is one too (RFC 3261 §12.1.1, RFC 5630 §5.1.1.1).
         """
-        host, port = flow.local
-        self._own.add((normal_host(host), port))
+        host, port = self._told(flow)
         if secure and flow.transport.secure:
-            return NameAddr(URI("sips", None, _bracketed(host), port))
+            return NameAddr(URI("sips", None, host, port))
         name = flow.transport.name.lower()
         name = "ws" if name == "wss" else name  # "wss" is no transport of URIs (RFC 7118 §5.2)
         parameters = NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
-        return NameAddr(URI("sip", None, _bracketed(host), port, parameters))
+        return NameAddr(URI("sip", None, host, port, parameters))
+
+    def _told(self, flow: Flow) -> tuple[str, int]:
+        """Return host, IPv6 in brackets, and port that we name to a flow's peer, and know as ours from now on."""
+        host, port = flow.sent_by
+        self._own.add((normal_host(host), port))
+        return bracketed(host), port
 
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
         """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4).
@@ -592,10 +607,6 @@ def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _expire(now: float, item: Any) -> None:
     item.expire(now)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _sleep(clock: Clock, seconds: float) -> None:

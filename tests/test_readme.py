@@ -17,6 +17,8 @@ from gevent import socket
 import sippet_gevent
 from sippet_gevent import URI, Cancelled, Stack
 from sippet_gevent.__main__ import EXAMPLES
+from sippet_gevent.transport.listener import Listener
+from sippet_gevent.transport.memory import MemoryTransport
 from sippet_gevent.transport.resolver import SRV, StaticResolver
 
 ROOT = Path(__file__).parent.parent
@@ -158,7 +160,7 @@ def test_bridging_block_passes_giving_up_on(sip):
 
 def test_forwarding_block_registers_and_forwards():
     server = block("forwarding").stack
-    server.planned[0] = (server.planned[0][0], ("127.0.0.1", 0))  # a port that is free, not 5060
+    server.planned[0] = (server.planned[0][0], Listener("udp", "127.0.0.1", 0))  # a port that is free, not 5060
     with server, Stack("udp:127.0.0.1:0", core=lambda request, tx: 299) as phone:
         uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
         here = f"<sip:bob@{phone.addresses[0].removeprefix('udp:')}>"
@@ -170,7 +172,7 @@ def test_forwarding_block_registers_and_forwards():
 def test_path_block_leads_to_who_registered_by_his_connection():
     made = block("path")
     edge = made.edge
-    edge.planned[:] = [(transport, ("127.0.0.1", 0)) for transport, _ in edge.planned]
+    edge.planned[:] = [(transport, listener._replace(host="127.0.0.1", port=0)) for transport, listener in edge.planned]
     seen = []
 
     def registrar(request, tx):
@@ -205,7 +207,21 @@ def test_transports_block_plans_each_address(tmp_path, monkeypatch):
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     monkeypatch.chdir(tmp_path)
     planned = block("transports").stack.planned
-    assert [(transport.name, address[1]) for transport, address in planned] == [("UDP", 5060), ("TCP", 5060), ("TLS", 5061)]
+    assert [(transport.name, listener.port) for transport, listener in planned] == [("UDP", 5060), ("TCP", 5060), ("TLS", 5061)]
+
+
+def test_listeners_block_sends_on_by_the_other_side(sip):
+    stack = block("listeners").stack
+    names = {listener.name: str(listener.advertise or "") for _, listener in stack.planned}
+    assert names == {"inside": "", "outside": "203.0.113.7"}
+    proxy = Stack(core=stack.core, clock=sip.clock)
+    for host, (_, listener) in zip(("10.0.0.5", "10.0.0.6"), stack.planned):
+        proxy.listen(f"udp:{host}:5060;name={listener.name}", MemoryTransport(sip.network))
+    sip.stacks.append(proxy.start())
+    seen = []
+    sip.stack(lambda request, tx: seen.append(request) or 486, host="10.0.0.50")
+    assert sip.ask(proxy, "INVITE sip:bob@10.0.0.50").statuses == [486]
+    assert seen[0].via[0].host == "10.0.0.6"
 
 
 def test_websockets_block_serves_a_page_and_asks_for_a_session():

@@ -38,9 +38,11 @@ class Call:
     a core, `on_reinvite(request, tx)`. Other requests within the call go to the stack's core, with `tx.call` set.
     """
 
-    def __init__(self, stack: Any, dialog: Dialog) -> None:
+    def __init__(self, stack: Any, dialog: Dialog, origin: Any = None) -> None:
         self.stack = stack
         self.dialog = dialog
+        self.origin = origin
+        """Where the dialog came in; our requests leave there, where that leads to their target."""
         self.local_body = self.remote_body = b""
         self.local_type = SESSION_TYPE
         self.ended = Event()
@@ -95,7 +97,7 @@ class Call:
         else:
             tx = ClientTransaction(self.stack, request)
         try:
-            self.stack.send(request, self._next_hop, user=tx)
+            self.stack.send(request, self._next_hop, user=tx, listener=self.origin)
         except SIPError as error:
             tx.fail(error)  # so that it is no longer under way
             raise
@@ -227,7 +229,7 @@ class Call:
                 ack = self.dialog.ack(
                     number, authorization=invite.authorization, proxy_authorization=invite.proxy_authorization
                 )
-                self.stack.send(ack, self._next_hop)
+                self.stack.send(ack, self._next_hop, listener=self.origin)
                 self._ack = ack
         except SIPError as error:
             self._warn("ACK", error)
@@ -266,7 +268,8 @@ class Call:
         headers, self._bye = self._bye, None
         self.stack.calls.remove(self)
         try:
-            self.stack.send(self.dialog.request("BYE", **headers or {}), self._next_hop, user=Nobody())
+            bye = self.dialog.request("BYE", **headers or {})
+            self.stack.send(bye, self._next_hop, user=Nobody(), listener=self.origin)
         except SIPError as error:
             self._warn("BYE", error)
 
@@ -347,7 +350,7 @@ class Calls:
                 raise Reject(481)
             if len(self._calls) >= CALLS:
                 raise Reject(503, retry_after=random.randint(*self.stack.engine.limits.retry_after))
-            call = Call(self.stack, Dialog.of_uas(tx.request, response))
+            call = Call(self.stack, Dialog.of_uas(tx.request, response), tx.request.flow.origin)
         tx.finish(response.status, response)
         if tx.call is None:
             tx.call = self._calls[call.dialog.id] = call
@@ -356,7 +359,7 @@ class Calls:
 
     def accepted(self, request: Request, response: Response) -> Call:
         """Return the call that the peer's 2xx creates; it is still to be acknowledged. Raises ParseError."""
-        call = Call(self.stack, Dialog.of_uac(request, response))
+        call = Call(self.stack, Dialog.of_uac(request, response), response.flow.origin)
         call.agree(request, response)
         self._calls[call.dialog.id] = call
         return call

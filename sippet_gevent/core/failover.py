@@ -54,14 +54,23 @@ class GreyList:
 class Ways:
     """What is left of one request's candidates. `mark` ends its branch; the Contact may be ours, and changes with the way.
 
-    So does a proxy's Record-Route, with `record_route`. `since` is when the latest try began.
+    So does a proxy's Record-Route, with `record_route`. `since` is when the latest try began, `listener` what send() was
+    told of how it is to leave.
     """
 
-    __slots__ = ("has_own_contact", "left", "mark", "record_route", "since")
+    __slots__ = ("has_own_contact", "left", "listener", "mark", "record_route", "since")
 
     def __init__(
-        self, left: list[Candidate], mark: str, *, has_own_contact: bool, now: float, record_route: Any = None
+        self,
+        left: list[Candidate],
+        mark: str,
+        *,
+        has_own_contact: bool,
+        now: float,
+        listener: Any = None,
+        record_route: Any = None,
     ) -> None:
+        self.listener = listener
         self.record_route = record_route
         self.since = now
         self.left = left[: TRIES - 1]

@@ -107,11 +107,18 @@ class ResponseContext:
             tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
 
     def fork(
-        self, target: Target | None = None, *, next_hop: NextHop | None = None, share: int = SHARE, **headers: Any
+        self,
+        target: Target | None = None,
+        *,
+        next_hop: NextHop | None = None,
+        listener: Any = None,
+        share: int = SHARE,
+        **headers: Any,
     ) -> None:
         """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject(440) for one too many.
 
         Of the branches that the request may still have at one time, this one gets one part of `share` (RFC 5393 §5.3.3).
+        `listener` says by which one it leaves, as in Stack.send().
         Raises Reject(403) for a request to `target` whose Route leads on from here, unless it is that of a dialog on whose
         route we are; `route=` or `next_hop` say otherwise.
         """
@@ -130,7 +137,9 @@ class ResponseContext:
             return
         branch = self._begin(copy, breadth, target, share, headers)
         try:
-            self.stack.send(copy, next_hop=next_hop, user=branch, mark=self._mark, record_route=self._record_route)
+            self.stack.send(
+                copy, next_hop, user=branch, mark=self._mark, listener=listener, record_route=self._record_route
+            )
         except SIPError as error:
             branch.fail(error)  # §16.9: as if it had been answered
 
@@ -274,15 +283,16 @@ def forward(
     tx: ServerTransaction,
     *targets: Target,
     next_hop: NextHop | None = None,
+    listener: Any = None,
     record_route: bool = False,
     **headers: Any,
 ) -> None:
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
 
     Answers with the best response. CANCEL cancels every branch. An ACK is sent on without waiting for anything.
-    `headers` are set in the copies. A `next_hop` may be a Flow; who is registered by a flow alone, and who is in a dialog
-    that was begun with `record_route=True`, is reached by his (RFC 5626 §5.3). Without targets it goes wherever the request
-    says, so ask `tx.take_route()` first.
+    `headers` are set in the copies; `listener` says by which they leave, as in Stack.send(). A `next_hop` may be a Flow; who
+    is registered by a flow alone, and who is in a dialog that was begun with `record_route=True`, is reached by his (RFC 5626
+    §5.3). Without targets it goes wherever the request says, so ask `tx.take_route()` first.
     Raises Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than Max-Breadth, Reject(420)
     for an unknown Proxy-Require, Reject(404) for a Request-URI of this stack without targets, Reject(403) for targets and a
     Route of strangers; Cancelled once the caller's CANCEL is dealt with.
@@ -297,11 +307,11 @@ def forward(
         for target in wanted:
             copy, hop = prepare(tx, target, next_hop, headers)
             copy.max_breadth = breadth // len(wanted)
-            tx.stack.send(copy, next_hop=hop, mark=mark)
+            tx.stack.send(copy, next_hop=hop, mark=mark, listener=listener)
         return
     with ResponseContext(tx, record_route=record_route) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):
-            context.fork(target, next_hop=next_hop, share=left, **headers)
+            context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)
         for response in context:
             if response.is_success:
                 context.forward(response)

@@ -268,6 +268,11 @@ def normal_host(host: str) -> str:
     return host.lower().rstrip(".")
 
 
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a colon and port: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _equivalent(a: URI, b: URI) -> bool:
     if a.scheme != b.scheme:
         return False

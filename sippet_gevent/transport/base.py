@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakValueDictionary
 
 from ..errors import ParseError, TransportError
+from ..message.uri import bracketed
+from .listener import Listener
 
 Address = tuple[str, int]
 """A numeric host, IPv6 without brackets, and a port."""
@@ -18,6 +20,13 @@ Receive = Callable[[bytes, "Flow"], None]
 
 FLOW_ID = 6
 """Random octets in the id of a connection: another process with the same secrets has none of that name."""
+
+
+class Origin(NamedTuple):
+    """Where something came in: what has later requests of the same dialog leave there. `scope` is a link-local peer's link."""
+
+    transport: Transport
+    scope: int = 0
 
 
 class Flow:
@@ -39,11 +48,31 @@ class Flow:
     """The domains that the peer has proved to be, by a certificate that was verified (RFC 5922 §7.1)."""
     handshake: Any = None
     """What the client of a WebSocket has asked for: path, query, cookies, Origin (RFC 6455 §4.1)."""
+    scope: int = 0
+    """The number of the interface a link-local peer is on: the kernel wants it, others must not see it (RFC 4007 §11)."""
 
     @property
     def local(self) -> Address:
-        """Our own address as this peer sees it: what Via and Contact name."""
+        """Our own address as this peer sees it."""
         raise TypeError(f"{type(self).__name__} lacks .local")
+
+    @property
+    def sent_by(self) -> Address:
+        """What Via and Contact name: `local`, or what the listener advertises; a host or a name, and a port."""
+        advertised = self.transport.listener.advertise
+        if advertised is None:
+            return self.local
+        return advertised.host, advertised.port or self.transport.local[1]
+
+    @property
+    def origin(self) -> Origin:
+        """Its listener, for `listener=`: what is sent later is to leave where this came in, where that leads there."""
+        return Origin(self.transport, self.scope)
+
+    def at_port(self, port: int) -> Address:
+        """Return the peer's host with this port, as the transport's connect() takes it."""
+        host = self.remote[0]
+        return f"{host}%{self.scope}" if self.scope else host, port
 
     def send(self, data: bytes) -> None:
         """Send one whole message. Raises TransportError."""
@@ -68,7 +97,7 @@ class Flow:
 
     def __repr__(self) -> str:
         host, port = self.remote
-        return f"<Flow {self.transport.name} {'[' + host + ']' if ':' in host else host}:{port}>"
+        return f"<Flow {self.transport.name} {bracketed(host)}:{port}>"
 
 
 class Transport:
@@ -92,8 +121,14 @@ class Transport:
     local: Address = ("", 0)
     """What it is bound to, after start()."""
 
+    listener: Listener = Listener()
+    """What it was opened for: its name, by which `listener=` finds it, and what it advertises. The stack sets it."""
+
     def start(self, address: Address, receive: Receive) -> None:
-        """Open the listening point. Raises TransportError when the address is taken or not ours."""
+        """Open the listening point. Raises TransportError when the address is taken or not ours.
+
+        The host of a link-local address has its interface, `fe80::1%eth0`, also in connect().
+        """
         raise TypeError(f"{type(self).__name__} lacks .start()")
 
     def connect(self, address: Address, *, name: str | None = None) -> Flow:
@@ -137,4 +172,4 @@ class Transport:
         raise TypeError(f"{type(self).__name__} lacks .stop()")
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.local[0]}:{self.local[1]}>"
+        return f"<{type(self).__name__} {bracketed(self.local[0])}:{self.local[1]}>"

@@ -59,7 +59,7 @@ class Connection(Flow):
 
     __slots__ = (
         "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader",
-        "_socket", "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "state",
+        "_socket", "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "scope", "state",
         "transactions",
     )  # fmt: skip
 
@@ -79,8 +79,9 @@ class Connection(Flow):
         self.peer_identity = ()
         self.transactions = set()
         self._socket = raw
-        host = raw.getsockname()[0].partition("%")[0]
-        self.local = (host, transport.local[1])
+        bound = raw.getsockname()
+        self.local = (bound[0], transport.local[1])
+        self.scope = bound[3] if len(bound) > 2 else 0
         self._held: list[bytes] | None = []  # messages that wait for the connection to be open
         self._queue: deque[Any] = deque()  # what the kernel has not taken
         self._queued = 0

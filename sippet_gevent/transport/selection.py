@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ..errors import TransportError
-from ..message.uri import URI
+from ..message.uri import URI, bracketed
 from ..message.via import Via
 
 RECORDS = 32
@@ -106,7 +106,7 @@ class Candidate(NamedTuple):
     name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.transport.lower()}:{'[' + self.host + ']' if ':' in self.host else self.host}:{self.port}"
+        return f"{self.transport.lower()}:{bracketed(self.host)}:{self.port}"
 
 
 Random = Callable[[], float]
@@ -127,7 +127,7 @@ def literal(host: str) -> str | None:
 
 
 def is_usable(address: str) -> bool:
-    """True for an address that a name may lead to: neither multicast, broadcast nor unspecified, whatever DNS says."""
+    """True for an address that a URI may lead to: neither multicast, broadcast nor unspecified, whatever DNS says."""
     parsed = ipaddress.ip_address(address)
     return not (parsed.is_multicast or parsed.is_unspecified or address == "255.255.255.255")
 
@@ -164,6 +164,10 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
     target = uri.parameters.get("maddr") or uri.host
     numeric = literal(target)
     if numeric is not None:
+        if "%" in numeric:  # which of our links it is on is not for others to say (RFC 4007 §11)
+            raise TransportError(f"{target}: an interface means nothing in a URI")
+        if not is_usable(numeric):
+            raise TransportError(f"{target} is not the address of one host")
         transport = transport_for(uri, transports)
         return [Candidate(transport, numeric, uri.port or DEFAULT_PORTS.get(transport, 5060), uri.host)]
     search = _Search(target.rstrip("."), uri.host, random)

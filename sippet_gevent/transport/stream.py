@@ -18,9 +18,10 @@ from ..errors import TransportError
 from ..limits import StreamLimits
 from ..message.framer import PING, PONG, Framer
 from ..message.parser import DEFAULT_LIMITS, ParserLimits
+from ..message.uri import bracketed
 from .base import Address, Receive, Transport
 from .connection import CLOSED, SENDS, Connection
-from .interfaces import WILDCARDS, Interfaces
+from .interfaces import WILDCARDS, Interfaces, is_link_local, sockaddr
 from .tls import TLS, names_peer
 
 ACCEPTS = 64
@@ -112,7 +113,7 @@ class TCP(Transport):
         self.flows: set[Connection] = set()
         """All connections there are."""
         self.pool: dict[Any, Connection] = {}
-        """Those we have opened, by host, port and name."""
+        """Those we have opened, by socket address and name."""
         self.counts: dict[str, int] = {}
         """Reasons connections ended or were refused for, other than a peer's orderly close, and how many were accepted."""
         self.handshakes: dict[Connection, None] = {}
@@ -124,6 +125,7 @@ class TCP(Transport):
         self._pause: Any = None
         self._sweeper: Any = None
         self._interfaces = Interfaces("")
+        self._scope = 0
 
     # ---- life
 
@@ -137,15 +139,16 @@ class TCP(Transport):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            raw.bind((host, port))
+            raw.bind(sockaddr(host, port))
             raw.listen(BACKLOG)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, TransportError) as error:
             raw.close()
             reason = getattr(error, "strerror", None) or error
-            shown = f"[{host}]" if ":" in host else host
-            raise TransportError(f"cannot listen on {self.name.lower()}:{shown}:{port}: {reason}") from error
+            raise TransportError(f"cannot listen on {self.name.lower()}:{bracketed(host)}:{port}: {reason}") from error
         self._socket = raw
-        self.local = raw.getsockname()[:2]
+        bound = raw.getsockname()
+        self.local = bound[:2]
+        self._scope = bound[3] if len(bound) > 2 else 0
         self._interfaces = Interfaces(self.local[0])
         self.receive = receive
         self.stopping = False
@@ -209,7 +212,7 @@ class TCP(Transport):
         self._acceptor.start(self._acceptable)
 
     def _accept(self, raw: Any, address: Any) -> None:
-        host = address[0].partition("%")[0]
+        host = address[0]
         limits = self.limits
         here = self._sources.get(host, 0)
         refusal = None
@@ -274,10 +277,13 @@ class TCP(Transport):
         """Return the flow to an address: one of ours that is alive, or a new one, whose messages wait until it stands."""
         if self._socket is None:
             raise TransportError("the transport is not open")
-        host, port = address
+        full = sockaddr(*address, self._scope)
+        host, port = full[:2]
         if (":" in host) != (":" in self.local[0]):
             raise TransportError(f"{self!r} has no way to {host}: the other IP version")
-        key = (host, port, name.lower() if name and self.secure else None)
+        if is_link_local(host) and not full[3]:
+            raise TransportError(f"{host} is on every link: say by which listener it is reached")
+        key = (full, name.lower() if name and self.secure else None)
         flow = self.pool.get(key)
         if flow is not None:
             if flow.is_alive():
@@ -291,17 +297,17 @@ class TCP(Transport):
             raw = socket._socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
             self._prepare(raw)
             if self.local[0] not in WILDCARDS:
-                raw.bind((self.local[0], 0))
-            code = raw.connect_ex((host, port))
+                raw.bind(sockaddr(self.local[0], 0, self._scope))
+            code = raw.connect_ex(full)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))
-            flow = self.flow_class(self, raw, address, dialled=key, name=name)
+            flow = self.flow_class(self, raw, (host, port), dialled=key, name=name)
         except (OSError, OverflowError) as error:
             if raw is not None:
                 raw.close()
             self.count("connect failed")
             reason = getattr(error, "strerror", None) or error
-            raise TransportError(f"cannot connect to {self.name.lower()}:{host}:{port}: {reason}") from error
+            raise TransportError(f"cannot connect to {self.name.lower()}:{bracketed(host)}:{port}: {reason}") from error
         self.pool[key] = flow
         self._note(flow)
         return flow

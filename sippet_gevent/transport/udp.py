@@ -11,8 +11,9 @@ import gevent
 from gevent import socket
 
 from ..errors import TransportError
+from ..message.uri import bracketed
 from .base import Address, Flow, Receive, Transport
-from .interfaces import WILDCARDS, Interfaces
+from .interfaces import WILDCARDS, Interfaces, Routes, is_link_local, sockaddr
 
 DATAGRAM = 65535
 """Octets asked of each read: no UDP payload is longer, so none is ever cut."""
@@ -47,7 +48,12 @@ class UDPFlow(Flow):
     def __init__(self, transport: UDP, address: Any) -> None:
         self.transport = transport
         self.address = address
-        self.remote = address if len(address) == 2 else (address[0].partition("%")[0], address[1])
+        self.remote = address[:2]
+
+    @property
+    def scope(self) -> int:  # type: ignore[override]
+        """The number of the interface a link-local peer is on."""
+        return self.address[3] if len(self.address) > 2 else 0
 
     @property
     def local(self) -> Address:
@@ -83,7 +89,8 @@ class UDP(Transport):
         """True while datagrams must not overtake those that wait for the kernel, and when it is not open."""
         self.sendto: Any = None
         self._flows: dict[Any, UDPFlow] = {}
-        self._sources: dict[str, Address] = {}
+        self._routes = Routes()
+        self._scope = 0
         self._interfaces = Interfaces("")
         self.read_errors = 0
         """Reads that failed: ICMP errors of earlier sends, mostly."""
@@ -102,14 +109,15 @@ class UDP(Transport):
                 # IPv4 peers would come as ::ffff:192.0.2.1 and match nothing; listen on both instead.
                 raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            raw.bind((host, port))
-        except (OSError, OverflowError) as error:
+            raw.bind(sockaddr(host, port))
+        except (OSError, OverflowError, TransportError) as error:
             raw.close()
             reason = getattr(error, "strerror", None) or error
-            shown = f"[{host}]" if ":" in host else host
-            raise TransportError(f"cannot listen on udp:{shown}:{port}: {reason}") from error
+            raise TransportError(f"cannot listen on udp:{bracketed(host)}:{port}: {reason}") from error
         self._socket = raw
-        self.local = raw.getsockname()[:2]
+        bound = raw.getsockname()
+        self.local = bound[:2]
+        self._scope = bound[3] if len(bound) > 2 else 0
         self._interfaces = Interfaces(self.local[0])
         self._recvfrom = raw.recvfrom
         self.sendto = raw.sendto
@@ -155,16 +163,12 @@ class UDP(Transport):
         return flow
 
     def connect(self, address: Address, *, name: str | None = None) -> UDPFlow:
-        host, port = address
-        if (":" in host) != (":" in self.local[0]):
-            raise TransportError(f"{self!r} has no way to {host}: the other IP version")
-        if ":" in host:
-            try:
-                full = socket._socket.getaddrinfo(host, port, socket.AF_INET6, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)[0][4]
-            except OSError as error:
-                raise TransportError(f"{host} is not an IPv6 address") from error
-            return self._flows.get(full) or self._flow(full)
-        return self._flows.get(address) or self._flow((host, port))
+        full: Any = sockaddr(*address, self._scope) if ":" in address[0] else address
+        if (":" in full[0]) != (":" in self.local[0]):
+            raise TransportError(f"{self!r} has no way to {full[0]}: the other IP version")
+        if is_link_local(full[0]) and not full[3]:
+            raise TransportError(f"{full[0]} is on every link: say by which listener it is reached")
+        return self._flows.get(full) or self._flow(full)
 
     def send_later(self, data: bytes, address: Any) -> None:
         """Send a datagram when the kernel has room. Raises TransportError when too many wait, or it is not open."""
@@ -209,17 +213,4 @@ class UDP(Transport):
         host, port = self.local
         if host not in WILDCARDS:
             return host, port
-        source = self._sources.get(address[0])
-        if source is None:
-            probe = socket._socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-            try:
-                probe.connect(address)  # sends nothing: it asks for a route
-                source = (probe.getsockname()[0], port)
-            except OSError as error:
-                raise TransportError(f"no route to {address[0]}: {error.strerror}") from error
-            finally:
-                probe.close()
-            if len(self._sources) >= FLOWS:
-                self._sources.clear()
-            self._sources[address[0]] = source
-        return source
+        return self._routes.source(address), port

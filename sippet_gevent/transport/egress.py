@@ -1,0 +1,72 @@
+"""Egress: by which listener a request leaves, where several could take it, RFC 3261 §18.1.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..errors import InvalidValue, TransportError
+from .base import Address, Origin, Transport
+from .interfaces import WILDCARDS, Routes, is_link_local, sockaddr
+from .selection import Candidate
+
+Wanted = str | Origin | None
+"""The name of a listener, by which a request must leave; or where its dialog came in, by which it leaves if that leads there."""
+
+DIALOG, BESIDE, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(6)
+"""How well a listener suits: that of the dialog; of its name or host, over another transport; bound to the address that
+the kernel sends from; to all addresses; to any; to one of the other IP version, which will say so."""
+
+
+class Egress:
+    """Chooses among a stack's open transports; `transports` is the list the engine keeps."""
+
+    def __init__(self, transports: list[Transport]) -> None:
+        self._transports = transports
+        self._routes = Routes()
+
+    def kinds(self, wanted: Wanted = None) -> list[str]:
+        """Return the Via transports a request may go by. Raises InvalidValue for a name that no listener has."""
+        if not isinstance(wanted, str):
+            return [transport.name for transport in self._transports]
+        found = [transport.name for transport in self._transports if transport.listener.name == wanted]
+        if not found:
+            known = ", ".join(dict.fromkeys(transport.listener.name for transport in self._transports))
+            raise InvalidValue(f"no listener is named {wanted!r}: there are {known}")
+        return found
+
+    def ways(self, candidate: Candidate, wanted: Wanted = None) -> Iterable[tuple[Transport, Address]]:
+        """Return transports for a candidate, the best first, each with the address for its connect()."""
+        name, host, port = candidate[:3]
+        if isinstance(wanted, Origin) and wanted.scope and is_link_local(host) and "%" not in host:
+            host = f"{host}%{wanted.scope}"
+        fitting = [
+            transport
+            for transport in self._transports
+            if transport.name == name and (not isinstance(wanted, str) or transport.listener.name == wanted)
+        ]
+        if len(fitting) > 1:
+            rank = self._ranks((host, port), wanted)
+            fitting.sort(key=rank)
+        return [(transport, (host, port)) for transport in fitting]
+
+    def _ranks(self, address: Address, wanted: Wanted) -> Callable[[Transport], int]:
+        full, source = None, ""
+        try:
+            full = sockaddr(*address)
+            source = self._routes.source(full)
+        except TransportError:
+            pass  # an address without a way, or of a network that is not the kernel's
+
+        def rank(transport: Transport) -> int:
+            local = transport.local[0]
+            if (":" in local) != (":" in address[0]):
+                return OTHER_VERSION
+            if isinstance(wanted, Origin):
+                near = wanted.transport
+                kind = DIALOG if transport is near else BESIDE
+                kin = kind == DIALOG or transport.listener.name == near.listener.name or local == near.local[0]
+                if kin and (full is None or local in WILDCARDS or self._routes.lead_from(local, full)):
+                    return kind
+            return ROUTED if local == source else WILDCARD if local in WILDCARDS else ANY
+
+        return rank

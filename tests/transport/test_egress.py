@@ -1,0 +1,141 @@
+"""By which of several listeners a request leaves: the one named, the dialog's, the one the kernel's routes choose."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import InvalidValue, TransportError, forward
+from sippet_gevent.transport.base import Origin
+from sippet_gevent.transport.egress import Egress
+from sippet_gevent.transport.selection import Candidate
+
+from .conftest import port_of
+
+HOSTS = ("127.0.0.2", "127.0.0.1", "127.0.0.3")
+"""The kernel sends to all of 127.0.0.0/8 from the second one."""
+
+
+@pytest.fixture
+def server(listen):
+    """A stack that notes what it gets, and where it is reached."""
+    seen = []
+    stack = listen("udp:127.0.0.1:0", "tcp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200)
+    stack.seen = seen
+    stack.uri = f"sip:{stack.addresses[0][4:]}"
+    stack.tcp = f"sip:{stack.addresses[1][4:]};transport=tcp"
+    return stack
+
+
+def listeners(*kinds):
+    return [f"{kind}:{host}:0;name={name}" for kind in kinds for host, name in zip(HOSTS, ("two", "one", "three"))]
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+@pytest.mark.parametrize(("name", "host"), [("one", "127.0.0.1"), ("two", "127.0.0.2"), ("three", "127.0.0.3")])
+def test_request_leaves_by_the_listener_that_is_named(listen, server, kind, name, host):
+    client = listen(*listeners("udp", "tcp"))
+    uri = {"udp": server.uri, "tcp": server.tcp}[kind]
+    response = client.request("OPTIONS", uri, listener=name, timeout=5)
+    assert response.flow.transport.listener.name == name
+    request = server.seen[0]
+    assert (request.flow.remote[0], request.via[0].host, request.via[0].transport) == (host, host, kind.upper())
+
+
+def test_request_leaves_by_the_listener_on_the_address_that_the_kernel_sends_from(listen, server):
+    client = listen(*listeners("udp"))
+    client.request("OPTIONS", server.uri, timeout=5)
+    assert server.seen[0].flow.remote == ("127.0.0.1", port_of(client, 1))
+
+
+def test_request_leaves_by_a_wildcard_where_no_listener_has_that_address(listen, server):
+    client = listen("udp:127.0.0.2:0", "udp:0.0.0.0:0")
+    client.request("OPTIONS", server.uri, timeout=5)
+    assert server.seen[0].flow.remote == ("127.0.0.1", port_of(client, 1))
+
+
+def test_request_leaves_by_the_first_listener_of_the_version_where_there_is_nothing_better(listen, server):
+    client = listen("udp:[::1]:0", "udp:127.0.0.3:0", "udp:127.0.0.2:0")
+    client.request("OPTIONS", server.uri, timeout=5)
+    assert server.seen[0].flow.remote == ("127.0.0.3", port_of(client, 1))
+
+
+def test_listener_of_no_such_name_is_told_with_those_there_are(listen, server):
+    client = listen("udp:127.0.0.2:0;name=inside")
+    with pytest.raises(InvalidValue, match="no listener is named 'outside': there are inside"):
+        client.request("OPTIONS", server.uri, listener="outside")
+
+
+def test_named_listener_that_does_not_lead_there_is_a_transport_error(listen, server):
+    client = listen("udp:127.0.0.2:0;name=inside", "tcp:127.0.0.1:0", "udp:[::1]:0;name=six")
+    with pytest.raises(TransportError, match="listen on one of its kind, tcp"):
+        client.request("OPTIONS", server.tcp, listener="inside")
+    with pytest.raises(TransportError, match="other IP version"):
+        client.request("OPTIONS", server.uri, listener="six")
+
+
+@pytest.mark.rfc("3261 12.2.1.1")
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_requests_in_a_call_leave_where_the_call_came_in(listen, kind):
+    def answer(request, tx):
+        if request.method == "INVITE":
+            with tx.accept() as call:
+                call.request("INFO")
+        return 200
+
+    callee = listen(*listeners("udp", "tcp"), core=answer)
+    seen = []
+    caller = listen("udp:127.0.0.1:0", "tcp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200)
+    index = 2 if kind == "udp" else 5
+    host, port = callee.engine.transports[index].local
+    call = caller.invite(f"sip:{host}:{port};transport={kind}", timeout=5)
+    assert call.wait(5)
+    info = seen[0]
+    assert (info.method, info.flow.remote[0], info.via[0].host) == ("INFO", "127.0.0.3", "127.0.0.3")
+
+
+@pytest.mark.rfc("3261 12.2.1.1")
+def test_caller_s_requests_leave_by_the_listener_it_has_called_from(listen):
+    seen = []
+
+    def answer(request, tx):
+        seen.append(request)
+        if request.method == "INVITE":
+            tx.accept().wait(5)
+        return 200
+
+    callee = listen("udp:127.0.0.1:0", core=answer)
+    caller = listen(*listeners("udp"))
+    with caller.invite(f"sip:{callee.addresses[0][4:]}", listener="two", timeout=5) as call:
+        assert call.request("INFO", timeout=5).status == 200
+    assert {request.flow.remote[0] for request in seen} == {"127.0.0.2"}
+    assert seen[0].contact[0].uri.host == "127.0.0.2"
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_proxy_sends_on_by_the_listener_that_is_named(listen, server):
+    def core(request, tx):
+        name = {"inside": "outside", "outside": "inside"}[tx.flow.transport.listener.name]
+        forward(request, tx, server.uri, listener=name)
+
+    proxy = listen("udp:127.0.0.2:0;name=inside", "udp:127.0.0.3:0;name=outside", core=core)
+    client = listen("udp:127.0.0.1:0")
+    for address in proxy.addresses:
+        assert client.request("OPTIONS", f"sip:bob@{address[4:]}", timeout=5).status == 200
+    assert [request.via[0].host for request in server.seen] == ["127.0.0.3", "127.0.0.2"]
+
+
+def test_dialog_s_listener_is_not_taken_where_the_kernel_has_no_way_from_it(listen):
+    stack = listen("udp:127.0.0.1:0", "udp:0.0.0.0:0")
+    loopback, anywhere = stack.engine.transports
+    egress = Egress(stack.engine.transports)
+    origin = Origin(loopback)
+    far, near = Candidate("UDP", "192.0.2.77", 5060), Candidate("UDP", "127.0.0.9", 5060)
+    assert [transport for transport, _ in egress.ways(far, origin)] == [anywhere, loopback]
+    assert [transport for transport, _ in egress.ways(near, origin)] == [loopback, anywhere]
+
+
+def test_dialog_that_goes_on_over_another_transport_keeps_to_the_host(listen):
+    stack = listen("udp:127.0.0.2:0", "tcp:127.0.0.1:0", "tcp:127.0.0.2:0", "tcp:127.0.0.3:0")
+    udp, _, beside, _ = stack.engine.transports
+    ways = Egress(stack.engine.transports).ways(Candidate("TCP", "127.0.0.9", 5060), Origin(udp))
+    assert next(iter(ways))[0] is beside

@@ -171,7 +171,7 @@ class Engine:
         """A CANCEL belongs to the request with its branch and sent-by, come from the same address. It ends an INVITE (§9.2)."""
         found = (self.servers.get(server_key(cancel, method)) for method in _CANCELLED)
         tx = next(filter(None, found), None)
-        if tx is None or tx.flow.transport is not flow.transport or tx.flow.remote[0] != flow.remote[0]:
+        if tx is None or tx.flow.origin != flow.origin or tx.flow.remote[0] != flow.remote[0]:
             cancel.use_to_tag(self._stateless_tag(cancel))
             self.answer(flow, cancel.response(481))
             return

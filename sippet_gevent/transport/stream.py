@@ -132,8 +132,9 @@ class TCP(Transport):
     def start(self, address: Address, receive: Receive) -> None:
         host, port = address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        raw = socket._socket.socket(family, socket.SOCK_STREAM)
+        raw: Any = None
         try:
+            raw = socket._socket.socket(family, socket.SOCK_STREAM)
             raw.setblocking(False)
             # Connections of an earlier process in TIME_WAIT must not keep us out; a listening one still does.
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -142,7 +143,8 @@ class TCP(Transport):
             raw.bind(sockaddr(host, port))
             raw.listen(BACKLOG)
         except (OSError, OverflowError, TransportError) as error:
-            raw.close()
+            if raw is not None:
+                raw.close()
             reason = getattr(error, "strerror", None) or error
             raise TransportError(f"cannot listen on {self.name.lower()}:{bracketed(host)}:{port}: {reason}") from error
         self._socket = raw

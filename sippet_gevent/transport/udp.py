@@ -102,8 +102,9 @@ class UDP(Transport):
     def start(self, address: Address, receive: Receive) -> None:
         host, port = address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        raw = socket._socket.socket(family, socket.SOCK_DGRAM)  # the plain one: nothing here may yield
+        raw: Any = None
         try:
+            raw = socket._socket.socket(family, socket.SOCK_DGRAM)  # the plain one: nothing here may yield
             raw.setblocking(False)
             if family == socket.AF_INET6:
                 # IPv4 peers would come as ::ffff:192.0.2.1 and match nothing; listen on both instead.
@@ -111,7 +112,8 @@ class UDP(Transport):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             raw.bind(sockaddr(host, port))
         except (OSError, OverflowError, TransportError) as error:
-            raw.close()
+            if raw is not None:
+                raw.close()
             reason = getattr(error, "strerror", None) or error
             raise TransportError(f"cannot listen on udp:{bracketed(host)}:{port}: {reason}") from error
         self._socket = raw

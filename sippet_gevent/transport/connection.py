@@ -16,8 +16,9 @@ from typing import Any
 
 from gevent import socket, ssl
 
-from ..errors import TransportError
+from ..errors import ParseError, TransportError
 from .base import Address, Flow
+from .proxy_protocol import read as read_proxy_header
 from .tls import identities
 
 READ = 16384
@@ -37,11 +38,11 @@ log = logging.getLogger("sippet_gevent.transport")
 
 _RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
-CONNECTING, SHAKING_HANDS, UPGRADING, OPEN, HALF_CLOSED, LINGERING, CLOSED = (
-    "connecting", "shaking hands", "upgrading", "open", "half closed", "lingering", "closed",
+CONNECTING, INTRODUCED, SHAKING_HANDS, UPGRADING, OPEN, HALF_CLOSED, LINGERING, CLOSED = (
+    "connecting", "being introduced", "shaking hands", "upgrading", "open", "half closed", "lingering", "closed",
 )  # fmt: skip
 
-BEFORE = frozenset((CONNECTING, SHAKING_HANDS, UPGRADING))
+BEFORE = frozenset((CONNECTING, INTRODUCED, SHAKING_HANDS, UPGRADING))
 """States in which messages wait."""
 
 SENDS = frozenset((OPEN, HALF_CLOSED))
@@ -58,9 +59,9 @@ class Connection(Flow):
     """
 
     __slots__ = (
-        "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader",
-        "_socket", "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "scope", "state",
-        "transactions",
+        "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_prefix", "_queue", "_queued",
+        "_reader", "_socket", "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "scope",
+        "source", "state", "transactions",
     )  # fmt: skip
 
     transport: Any
@@ -87,6 +88,9 @@ class Connection(Flow):
         self._queued = 0
         self._tls: Any = None
         self._pinged = False
+        self._prefix = b""  # what has come of a PROXY header
+        self.source: str | None = None
+        """The host that an accepted connection is counted for."""
         self._started: float | None = None  # when the message under way began
         self._heard = time.monotonic()
         self._deadline: float | None = None
@@ -99,7 +103,12 @@ class Connection(Flow):
             self.state = CONNECTING
             self._deadline = self._heard + limits.connect
             self._want_write(True)
+        elif transport.listener.proxy is not None:
+            self.state = INTRODUCED
+            self._deadline = self._heard + limits.handshake
+            self._reader.start(self._readable)
         else:
+            self.source = remote[0]
             self._deadline = self._heard + limits.first
             self._stands()
 
@@ -155,7 +164,7 @@ class Connection(Flow):
         self.state = SHAKING_HANDS
         self._deadline = time.monotonic() + transport.limits.handshake
         if is_server:
-            transport.handshakes[self] = None
+            transport.handshake_begins(self)
         else:
             self._shake_hands()
 
@@ -226,6 +235,38 @@ class Connection(Flow):
                 self.close()
             return
         self._heard = time.monotonic()
+        if self.state is INTRODUCED:
+            self._introduce(data)
+        else:
+            self._received(data)
+
+    def _introduce(self, data: bytes) -> None:
+        """Take octets of the header in which a load balancer says whose connection this is."""
+        self._prefix += data
+        try:
+            found = read_proxy_header(self._prefix)
+            if found is None and not data:
+                raise ParseError("the peer closed the connection in its PROXY header")
+        except ParseError as error:
+            self.close("bad PROXY header", str(error), error)
+            return
+        if found is None:
+            return
+        header, length = found
+        rest, self._prefix = self._prefix[length:], b""
+        if header.source is not None:
+            self.remote = header.source
+            self.scope = 0
+            if not self.transport.counts_in(header.source[0]):
+                self.close("too many connections of one source", f"{header.source[0]} has too many connections")
+                return
+            self.source = header.source[0]
+        self._deadline = self._heard + self.transport.limits.first
+        self._stands()
+        if rest and self.state is not CLOSED:
+            self._received(rest)
+
+    def _received(self, data: bytes) -> None:
         if self._tls is None:
             if data:
                 self.feed(data)
@@ -516,6 +557,7 @@ class Connection(Flow):
 
 _LATE = {
     CONNECTING: "connect timeout",
+    INTRODUCED: "bad PROXY header",
     SHAKING_HANDS: "handshake timeout",
     UPGRADING: "handshake timeout",
     OPEN: "never spoke",

@@ -6,6 +6,7 @@ A message goes from the socket to its worker as a datagram does: read, cut and h
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import os
 import time
@@ -215,31 +216,44 @@ class TCP(Transport):
 
     def _accept(self, raw: Any, address: Any) -> None:
         host = address[0]
-        limits = self.limits
-        here = self._sources.get(host, 0)
+        networks = self.listener.proxy
         refusal = None
-        if len(self.flows) >= limits.connections:
+        if networks and not any(ipaddress.ip_address(host) in network for network in networks):
+            refusal = "no load balancer of ours"
+        elif len(self.flows) >= self.limits.connections:
             refusal = "too many connections"
-        elif here >= limits.connections_per_source:
-            refusal = "too many connections of one source"
         elif self.secure and self.context(True) is None:
             refusal = "no certificate"
+        elif networks is None and not self.counts_in(host):  # else its clients are counted, when it has told who they are
+            refusal = "too many connections of one source"
         if refusal is not None:
             self.count(refusal)
             raw.close()
             return
-        if len(self.handshakes) >= limits.handshakes:  # the oldest is the likeliest to stall, and makes room
-            next(iter(self.handshakes)).close("too many handshakes", "too many TLS handshakes are under way")
-        self._sources[host] = self._sources.get(host, 0) + 1
         try:
             self._prepare(raw)
             self._note(self.flow_class(self, raw, (host, address[1])))
         except OSError:  # it is gone already
             self.count("accept failed")
             raw.close()
-            self._release(host)
+            if networks is None:
+                self._release(host)
             return
         self.count("accepted")
+
+    def counts_in(self, host: str) -> bool:
+        """Count one more connection of a host; False when it has all it may have."""
+        here = self._sources.get(host, 0)
+        if here >= self.limits.connections_per_source:
+            return False
+        self._sources[host] = here + 1
+        return True
+
+    def handshake_begins(self, flow: Connection) -> None:
+        """Note that a peer's TLS handshake is under way."""
+        if len(self.handshakes) >= self.limits.handshakes:  # the oldest is the likeliest to stall, and makes room
+            next(iter(self.handshakes)).close("too many handshakes", "too many TLS handshakes are under way")
+        self.handshakes[flow] = None
 
     def _prepare(self, raw: Any) -> None:
         raw.setblocking(False)
@@ -262,8 +276,8 @@ class TCP(Transport):
     def forget(self, flow: Connection) -> None:
         """Take a closed flow out of all books."""
         self.flows.discard(flow)
-        if flow.dialled is None:
-            self._release(flow.remote[0])
+        if flow.source is not None:
+            self._release(flow.source)
 
     def _sweep(self) -> None:
         now = time.monotonic()

@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="udp:HOST:PORT",
-        help="where to listen, udp:, tcp:, tls:, ws: or wss:; may be given several times",
+        help="where to listen, udp:, tcp:, tls:, ws: or wss:, with the README's parameters; may be given several times",
     )
     serve.add_argument("--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM")
     serve.add_argument("--key", metavar="FILE", help="its private key, when it is in a file of its own")

@@ -227,7 +227,7 @@ class Engine:
             _rewrite_via(request.headers, received=host)
         transport = flow.transport
         answer_port = essentials.port or transport.default_port
-        return flow if transport.reliable or answer_port == port else transport.connect(flow.at_port(answer_port))
+        return flow if transport.reliable or answer_port == port else flow.to_port(answer_port)
 
     # ---- refusals without a transaction
 
@@ -323,7 +323,7 @@ class Engine:
         try:
             via = essentials_of_via(parse(response).headers)
             name = {"name": via.host} if flow.transport.secure else {}
-            fresh = flow.transport.connect(flow.at_port(via.port or flow.transport.default_port), **name)
+            fresh = flow.to_port(via.port or flow.transport.default_port, **name)
             fresh.send(response)
         except (ParseError, TransportError):
             return False

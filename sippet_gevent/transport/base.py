@@ -69,10 +69,10 @@ class Flow:
         """Its listener, for `listener=`: what is sent later is to leave where this came in, where that leads there."""
         return Origin(self.transport, self.scope)
 
-    def at_port(self, port: int) -> Address:
-        """Return the peer's host with this port, as the transport's connect() takes it."""
+    def to_port(self, port: int, **named: Any) -> Flow:
+        """Return the flow to another port of this peer. Raises TransportError. `named` are arguments of connect()."""
         host = self.remote[0]
-        return f"{host}%{self.scope}" if self.scope else host, port
+        return self.transport.connect((f"{host}%{self.scope}" if self.scope else host, port), **named)
 
     def send(self, data: bytes) -> None:
         """Send one whole message. Raises TransportError."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import struct
+import sys
 from collections import deque
 from typing import Any
 
@@ -37,6 +39,11 @@ log = logging.getLogger("sippet_gevent.transport")
 
 _RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
+ANCILLARY = 64
+"""Octets for what the kernel says of a datagram: to which address of ours it came."""
+
+_IP_PKTINFO: Any = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
+
 
 class UDPFlow(Flow):
     """A peer's address and the socket that talks to it: answers leave by the socket the request came to."""
@@ -62,16 +69,68 @@ class UDPFlow(Flow):
     def send(self, data: bytes) -> None:
         transport = self.transport
         if transport.must_wait:
-            transport.send_later(data, self.address)
+            transport.send_later(data, self)
             return
         try:
             transport.sendto(data, self.address)
         except (OSError, OverflowError) as error:
-            if getattr(error, "errno", None) not in _RETRY:
-                host, port = self.remote
-                problem = getattr(error, "strerror", None) or error
-                raise TransportError(f"cannot send {len(data)} octets to {host}:{port}: {problem}", self) from error
-            transport.send_later(data, self.address)
+            self._not_sent(data, error)
+
+    def emit(self, data: bytes) -> None:
+        """Give the kernel a datagram. Raises OSError."""
+        self.transport.sendto(data, self.address)
+
+    def _not_sent(self, data: bytes, error: OSError | OverflowError) -> None:
+        if getattr(error, "errno", None) not in _RETRY:
+            host, port = self.remote
+            problem = getattr(error, "strerror", None) or error
+            raise TransportError(f"cannot send {len(data)} octets to {host}:{port}: {problem}", self) from error
+        self.transport.send_later(data, self)
+
+
+class PinnedFlow(UDPFlow):
+    """A flow of a socket on all addresses, by one that the kernel would not send from by itself (RFC 3581 §4)."""
+
+    __slots__ = ("ancillary", "host")
+
+    def __init__(self, transport: UDP, address: Any, host: str) -> None:
+        super().__init__(transport, address)
+        self.host = host
+        self.ancillary = _from_host(host)
+
+    @property
+    def local(self) -> Address:
+        return self.host, self.transport.local[1]
+
+    def send(self, data: bytes) -> None:
+        if self.transport.must_wait:
+            self.transport.send_later(data, self)
+            return
+        try:
+            self.emit(data)
+        except (OSError, OverflowError) as error:
+            self._not_sent(data, error)
+
+    def emit(self, data: bytes) -> None:
+        self.transport.sendmsg((data,), self.ancillary, 0, self.address)
+
+    def to_port(self, port: int, **named: Any) -> Flow:
+        return PinnedFlow(self.transport, (self.address[0], port, *self.address[2:]), self.host)
+
+
+def _from_host(host: str) -> list[tuple[int, int, bytes]]:
+    """Return what tells the kernel from which address to send: in_pktinfo and in6_pktinfo, of any interface."""
+    if ":" in host:
+        info = socket.inet_pton(socket.AF_INET6, host) + bytes(4)
+        return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
+    return [(socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i4s4x", 0, socket.inet_pton(socket.AF_INET, host)))]
+
+
+def _host_of(info: bytes) -> str:
+    """Return the address of ours that a datagram came to, of what the kernel says."""
+    if len(info) == 20:
+        return socket.inet_ntop(socket.AF_INET6, info[:16])
+    return socket.inet_ntop(socket.AF_INET, info[4:8])
 
 
 class UDP(Transport):
@@ -84,10 +143,11 @@ class UDP(Transport):
         self._reader: Any = None
         self._writer: Any = None
         self._pause: Any = None
-        self._unsent: deque[tuple[bytes, Any]] = deque()
+        self._unsent: deque[tuple[bytes, UDPFlow]] = deque()
         self.must_wait = True
         """True while datagrams must not overtake those that wait for the kernel, and when it is not open."""
         self.sendto: Any = None
+        self.sendmsg: Any = None
         self._flows: dict[Any, UDPFlow] = {}
         self._routes = Routes()
         self._scope = 0
@@ -110,6 +170,7 @@ class UDP(Transport):
                 # IPv4 peers would come as ::ffff:192.0.2.1 and match nothing; listen on both instead.
                 raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            tells = host in WILDCARDS and self._ask_for_hosts(raw, family)
             raw.bind(sockaddr(host, port))
         except (OSError, OverflowError, TransportError) as error:
             if raw is not None:
@@ -121,15 +182,24 @@ class UDP(Transport):
         self.local = bound[:2]
         self._scope = bound[3] if len(bound) > 2 else 0
         self._interfaces = Interfaces(self.local[0])
-        self._recvfrom = raw.recvfrom
-        self.sendto = raw.sendto
+        self._recvfrom, self._recvmsg = raw.recvfrom, raw.recvmsg
+        self.sendto, self.sendmsg = raw.sendto, raw.sendmsg
         self.must_wait = False
         self._receive = receive
         loop = gevent.get_hub().loop
         self._writer = loop.io(raw.fileno(), 2)
         self._pause = loop.timer(PAUSE)
         self._reader = loop.io(raw.fileno(), 1)
-        self._reader.start(self._readable)
+        self._reader.start(self._readable_anywhere if tells else self._readable)
+
+    @staticmethod
+    def _ask_for_hosts(raw: Any, family: int) -> bool:
+        """Have the kernel say to which address of ours each datagram came. False where it cannot."""
+        if family == socket.AF_INET6:
+            raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        elif _IP_PKTINFO is not None:
+            raw.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        return family == socket.AF_INET6 or _IP_PKTINFO is not None
 
     def stop(self) -> None:
         if self._socket is None:
@@ -157,6 +227,37 @@ class UDP(Transport):
             if self._socket is None:  # what was received has stopped us
                 return
 
+    def _readable_anywhere(self) -> None:
+        recvmsg, flows, receive = self._recvmsg, self._flows, self._receive
+        for _ in range(BURST):
+            try:
+                data, ancillary, _, address = recvmsg(DATAGRAM, ANCILLARY)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.read_errors += 1
+                return
+            key = (address, ancillary[0][2]) if ancillary else address
+            receive(data, flows.get(key) or self._flow_here(address, key))
+            if self._socket is None:  # what was received has stopped us
+                return
+
+    def _flow_here(self, address: Any, key: Any) -> UDPFlow:
+        """Return the flow of a datagram that came to one of all addresses: answers come from that one."""
+        flow = self._flows.get(address) or self._flow(address)
+        if key is not address:
+            host = _host_of(key[1])
+            try:
+                usual = self._routes.source(address)
+            except TransportError:
+                usual = ""
+            if host != usual:
+                flow = PinnedFlow(self, address, host)
+            if len(self._flows) >= FLOWS:
+                self._flows.clear()
+            self._flows[key] = flow
+        return flow
+
     def _flow(self, address: Any) -> UDPFlow:
         flows = self._flows
         if len(flows) >= FLOWS:
@@ -172,23 +273,23 @@ class UDP(Transport):
             raise TransportError(f"{full[0]} is on every link: say by which listener it is reached")
         return self._flows.get(full) or self._flow(full)
 
-    def send_later(self, data: bytes, address: Any) -> None:
+    def send_later(self, data: bytes, flow: UDPFlow) -> None:
         """Send a datagram when the kernel has room. Raises TransportError when too many wait, or it is not open."""
         if self._socket is None:
             raise TransportError("the transport is not open")
         if len(self._unsent) >= UNSENT:
             raise TransportError(f"{UNSENT} datagrams wait to be sent already")
         self.queued += 1
-        self._unsent.append((data, address))
+        self._unsent.append((data, flow))
         if not self.must_wait:
             self.must_wait = True
             self._writer.start(self._writable)
 
     def _writable(self) -> None:
         while self._unsent:
-            data, address = self._unsent[0]
+            data, flow = self._unsent[0]
             try:
-                self.sendto(data, address)
+                flow.emit(data)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:  # the socket says it is writable all the same: look again a little later
                     self._writer.stop()
@@ -197,7 +298,7 @@ class UDP(Transport):
                 if error.errno in _RETRY:
                     return
                 self.lost += 1
-                log.warning("cannot send %d octets to %s: %s", len(data), address[0], error.strerror)
+                log.warning("cannot send %d octets to %s: %s", len(data), flow.remote[0], error.strerror)
             self._unsent.popleft()
         self.must_wait = False
         self._writer.stop()

@@ -1,15 +1,22 @@
-"""By which of several listeners a request leaves: the one named, the dialog's, the one the kernel's routes choose."""
+"""By which of several listeners a request leaves: the one named, the dialog's, the one the kernel's routes choose.
+
+And from which address a response leaves where one listener has several.
+"""
 
 from __future__ import annotations
 
 import pytest
+from gevent import socket
 
 from sippet_gevent import InvalidValue, TransportError, forward
+from sippet_gevent.message.parser import parse
+from sippet_gevent.transport import udp as udp_module
 from sippet_gevent.transport.base import Origin
 from sippet_gevent.transport.egress import Egress
 from sippet_gevent.transport.selection import Candidate
 
 from .conftest import port_of
+from .test_udp import options
 
 HOSTS = ("127.0.0.2", "127.0.0.1", "127.0.0.3")
 """The kernel sends to all of 127.0.0.0/8 from the second one."""
@@ -139,3 +146,66 @@ def test_dialog_that_goes_on_over_another_transport_keeps_to_the_host(listen):
     udp, _, beside, _ = stack.engine.transports
     ways = Egress(stack.engine.transports).ways(Candidate("TCP", "127.0.0.9", 5060), Origin(udp))
     assert next(iter(ways))[0] is beside
+
+
+# ---- one listener on several addresses
+
+
+@pytest.fixture
+def peer():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.settimeout(5)
+    yield sock
+    sock.close()
+
+
+@pytest.mark.rfc("3581 4")
+@pytest.mark.parametrize("rport", [";rport", ""])
+@pytest.mark.parametrize("host", HOSTS)
+def test_wildcard_answers_from_the_address_that_was_asked(listen, peer, host, rport):
+    stack = listen("udp:0.0.0.0:0")
+    other = peer
+    if not rport:
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        other.bind(("127.0.0.1", 0))
+        other.settimeout(5)
+    via = f"127.0.0.1:{other.getsockname()[1]};branch=z9hG4bK1{rport}"
+    peer.sendto(options(via), (host, port_of(stack)))
+    data, source = other.recvfrom(65535)
+    assert (parse(data).status, source) == (200, (host, port_of(stack)))
+    if other is not peer:
+        other.close()
+
+
+def test_contact_of_a_wildcard_names_the_address_that_was_asked(listen):
+    server, client = listen("udp:0.0.0.0:0"), listen("udp:0.0.0.0:0")
+    server.core = lambda request, tx: request.response(200)
+    with client.invite(f"sip:127.0.0.3:{port_of(server)}", timeout=5) as call:
+        assert call.dialog.remote_target.host == "127.0.0.3"
+        assert call.request("INFO", timeout=5).status == 200
+
+
+def test_flows_of_a_wildcard_are_few_and_forgotten_when_there_are_too_many(listen, peer, monkeypatch):
+    monkeypatch.setattr(udp_module, "FLOWS", 10)
+    stack = listen("udp:0.0.0.0:0")
+    for number in range(1, 40):
+        peer.sendto(options(f"127.0.0.1;branch=z9hG4bK{number};rport", call_id=str(number)), (f"127.0.0.{number}", port_of(stack)))
+        assert parse(peer.recv(65535)).status == 200
+    assert len(stack.engine.transports[0]._flows) <= 11
+
+
+def test_answer_from_the_address_that_was_asked_waits_for_room(listen, peer):
+    stack = listen("udp:0.0.0.0:0")
+    transport = stack.engine.transports[0]
+    real, refusals = transport.sendmsg, [BlockingIOError(11, "full")] * 3
+
+    def sendmsg(*arguments):
+        if refusals:
+            raise refusals.pop()
+        return real(*arguments)
+
+    transport.sendmsg = sendmsg
+    peer.sendto(options("127.0.0.1;branch=z9hG4bK1;rport"), ("127.0.0.2", port_of(stack)))
+    data, source = peer.recvfrom(65535)
+    assert (parse(data).status, source[0], transport.queued) == (200, "127.0.0.2", 1)

@@ -43,6 +43,8 @@ def reach_of(contact: NameAddr, via: Via, flow: Any) -> Reach:
         return Reach.AT_CONTACT
     host, source = normal_host(uri.host), normal_host(flow.remote[0])
     if host == source:
+        if flow.scope:  # a link-local host, which the flow alone has a link for (RFC 4007 §11)
+            return Reach.BY_FLOW
         if uri.transport not in (None, transport.name):
             return Reach.AT_CONTACT
         port = uri.port or DEFAULT_PORTS[uri.scheme]

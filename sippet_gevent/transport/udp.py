@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import struct
 import sys
@@ -41,6 +42,8 @@ _RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
 ANCILLARY = 64
 """Octets for what the kernel says of a datagram: to which address of ours it came."""
+
+_ZONE, _PINNED = "z", "p"  # in the id of a flow; the rest is hexadecimal
 
 _IP_PKTINFO: Any = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" else None)
 
@@ -272,6 +275,24 @@ class UDP(Transport):
         if is_link_local(full[0]) and not full[3]:
             raise TransportError(f"{full[0]} is on every link: say by which listener it is reached")
         return self._flows.get(full) or self._flow(full)
+
+    def name_flow(self, flow: Flow) -> str:
+        """Return the id of a flow: its remote address, then the interface of a link-local one, and our own if it is pinned."""
+        name = super().name_flow(flow)
+        if flow.scope:
+            name += f"{_ZONE}{flow.scope:x}"
+        return name + _PINNED + ipaddress.ip_address(flow.host).packed.hex() if isinstance(flow, PinnedFlow) else name
+
+    def find(self, id: str) -> Flow | None:
+        """Return the flow of this id, None for what is none."""
+        name, _, ours = id.partition(_PINNED)
+        name, _, scope = name.partition(_ZONE)
+        try:
+            host, port = str(ipaddress.ip_address(bytes.fromhex(name[:-4]))), int(name[-4:], 16)
+            flow = self.connect((f"{host}%{int(scope, 16)}" if scope else host, port))
+            return PinnedFlow(self, flow.address, str(ipaddress.ip_address(bytes.fromhex(ours)))) if ours else flow
+        except (ValueError, TransportError):
+            return None
 
     def send_later(self, data: bytes, flow: UDPFlow) -> None:
         """Send a datagram when the kernel has room. Raises TransportError when too many wait, or it is not open."""

@@ -716,8 +716,9 @@ def test_record_route_is_that_of_the_target_that_was_tried_last(sip):
 class Wire:
     """What reach_of() asks of a flow."""
 
-    def __init__(self, host, port, name="UDP"):
+    def __init__(self, host, port, name="UDP", scope=0):
         self.remote = host, port
+        self.scope = scope
         self.transport = self
         self.name, self.reliable, self.secure = name, name != "UDP", name in ("TLS", "WSS")
 
@@ -740,6 +741,8 @@ SOURCE = "203.0.113.9"
     ("<sip:a@10.1.2.3>", "UDP 1.1.1.1;rport", Wire("8.8.8.8", 5060), Reach.BY_FLOW),  # an ALG has seen to the Via alone
     ("<sip:a@[fd00::1]>", "UDP [fd00::1];rport", Wire("2001:db8::1", 5060), Reach.BY_FLOW),
     ("<sip:a@[2001:DB8::1]>", "UDP x", Wire("2001:db8::1", 5060), Reach.AT_CONTACT),
+    # on one link
+    ("<sip:a@[fe80::1]>", "UDP [fe80::1]", Wire("fe80::1", 5060, scope=2), Reach.BY_FLOW),
     # somebody else's Contact
     ("<sip:gateway.example.com>", f"UDP {SOURCE};rport", Wire(SOURCE, 5060), Reach.AT_CONTACT),
     ("<sip:192.0.2.77>", f"TCP {SOURCE}", Wire(SOURCE, 40000, "TCP"), Reach.AT_CONTACT),

@@ -186,6 +186,22 @@ def test_contact_of_a_wildcard_names_the_address_that_was_asked(listen):
         assert call.request("INFO", timeout=5).status == 200
 
 
+def test_flow_from_the_address_that_was_asked_is_found_by_its_name(listen, peer):
+    flows = []
+    stack = listen("udp:0.0.0.0:0", core=lambda request, tx: flows.append(request.flow) or 200)
+    for host in HOSTS:
+        peer.sendto(options(call_id=host).replace(b"z9hG4bK1", b"z9hG4bK" + host.encode()), (host, port_of(stack)))
+        peer.recv(65535)
+    found = [stack.find_flow(stack.flow_name(flow)) for flow in flows]
+    assert [flow.local[0] for flow in found] == list(HOSTS)
+    for flow, host in zip(found, HOSTS):
+        assert flow.remote == peer.getsockname()
+        flow.send(b"x")
+        assert peer.recvfrom(9) == (b"x", (host, port_of(stack)))
+    for name in ("z", "p", "7f000001", "7f00000113c4zx", "7f00000113c4pz", "7f00000113c4p7f"):
+        assert stack.engine.transports[0].find(name) is None
+
+
 def test_flows_of_a_wildcard_are_few_and_forgotten_when_there_are_too_many(listen, peer, monkeypatch):
     monkeypatch.setattr(udp_module, "FLOWS", 10)
     stack = listen("udp:0.0.0.0:0")

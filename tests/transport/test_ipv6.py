@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gevent import socket
 
-from sippet_gevent import URI, Request, StaticResolver, TransportError
+from sippet_gevent import URI, RegistrarProxy, Request, StaticResolver, TransportError
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.interfaces import Interfaces, sockaddr
 from sippet_gevent.transport.selection import Candidate
@@ -229,13 +229,17 @@ def test_link_local_addresses_are_listened_on_and_reached(listen, kind):
 @pytest.mark.parametrize("rport", [";rport", ""])
 def test_request_from_a_link_local_address_is_answered_by_a_wildcard(listen, rport):
     host, name = LINK
-    stack = listen("udp:[::]:0")
+    flows = []
+    stack = listen("udp:[::]:0", core=lambda request, tx: flows.append(request.flow) or 200)
     sock = peer_on(f"{host}%{name}")
     other = sock if rport else peer_on(f"{host}%{name}")
     via = f"[{host}]:{other.getsockname()[1]};branch=z9hG4bK1{rport}"
     sock.sendto(options(via), sockaddr(f"{host}%{name}", port_of(stack)))
     data, source = other.recvfrom(65535)
     assert (parse(data).status, source[:2]) == (200, (host, port_of(stack)))
+    flow = stack.find_flow(stack.flow_name(flows[0]))
+    flow.send(b"x")
+    assert sock.recvfrom(9)[0] == b"x"
     sock.close()
     other.close()
 
@@ -257,6 +261,20 @@ def test_link_local_contact_is_dialled_on_the_link_its_dialog_came_by(listen, ki
     assert call.wait(5)
     assert results == [200]
     assert isinstance(seen[0], Request) and seen[0].via[0].host == f"[{host}]"
+
+
+@on_a_link
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_phone_registered_at_a_link_local_contact_is_called_on_its_link(listen, kind):
+    host, name = LINK
+    server = listen(f"{kind}:[::]:0", core=RegistrarProxy())
+    phone = listen(f"{kind}:[{host}%{name}]:0", core=lambda request, tx: 299)
+    caller = listen("udp:[::1]:0", "tcp:[::1]:0")
+    aor, by = f"sip:bob@[::1]:{port_of(server)}", f";transport={kind}"
+    contact = f"<sip:bob@[{host}]:{port_of(phone)}{by}>"
+    registrar = f"sip:[{host}]:{port_of(server)}{by}"
+    assert phone.request("REGISTER", registrar, to=f"<{aor}>", contact=contact, timeout=5).status == 200
+    assert caller.request("MESSAGE", f"{aor}{by}", timeout=5).status == 299
 
 
 @on_a_link

@@ -215,6 +215,21 @@ def test_header_stands_before_tls(balanced, connect, tmp_path, at_once):
     assert stack.served == [CLIENT6]
 
 
+def test_header_stands_before_a_websocket_s_handshake(balanced, connect):
+    pytest.importorskip("wsproto")
+    stack = balanced("ws:127.0.0.1:0;proxy")
+    peer = connect(stack, line())
+    peer.send(
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+    )
+    assert peer.sock.recv(4096).startswith(b"HTTP/1.1 101")
+    data = options()
+    peer.send(b"\x82\xfe" + len(data).to_bytes(2, "big") + bytes(4) + data)
+    assert b"SIP/2.0 200 OK" in peer.sock.recv(4096)
+    assert stack.served == [CLIENT]
+
+
 class Ciphered:
     """The client's side of TLS, whose first octets go out in one piece with what is `before` them."""
 

@@ -418,13 +418,18 @@ class Engine:
         host, port = transport.local
         log.info("started plug %s:%d/%s", bracketed(host), port, transport.name.lower())
 
-    def stop(self) -> None:
-        """Close transports, forget transactions and deadlines, end parked greenlets."""
-        for transport in self.transports:
+    def close(self, transport: Transport) -> None:
+        """Close one transport; nothing happens when it is not open."""
+        if transport in self.transports:
+            self.transports.remove(transport)
             transport.stop()
             host, port = transport.local
             log.info("stopped plug %s:%d/%s", bracketed(host), port, transport.name.lower())
-        self.transports.clear()
+
+    def stop(self) -> None:
+        """Close transports, forget transactions and deadlines, end parked greenlets."""
+        for transport in [*self.transports]:
+            self.close(transport)
         for tx in [*self.clients.values(), *self.servers.values()]:
             if tx.user is not None and tx.machine.is_client:
                 tx.user.fail(TransportError("the stack has stopped"))

@@ -145,11 +145,17 @@ class Stack:
         if transport is not None and listener.host == BOTH:
             raise InvalidValue(f"{address!r}: * is two sockets, and this is one transport: give it a host")
         name = listener.transport
-        for half in listener.halves():
-            plug = transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web)
-            if self._running:
-                self._open(plug, half)
-            self.planned.append((plug, half))
+        halves = listener.halves()
+        planned = [(transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web), half) for half in halves]
+        if self._running:
+            try:
+                for plug, half in planned:
+                    self._open(plug, half)
+            except TransportError:
+                for plug, _ in planned:  # the other half
+                    self.engine.close(plug)
+                raise
+        self.planned += planned
 
     def _tls_for(self, name: str) -> TLS:
         """Return what TLS we have. Raises InvalidValue when an address wants it and there is none."""

@@ -210,18 +210,27 @@ def test_transports_block_plans_each_address(tmp_path, monkeypatch):
     assert [(transport.name, listener.port) for transport, listener in planned] == [("UDP", 5060), ("TCP", 5060), ("TLS", 5061)]
 
 
-def test_listeners_block_sends_on_by_the_other_side(sip):
+def test_listeners_block_lets_calls_through_each_way(sip):
     stack = block("listeners").stack
     names = {listener.name: str(listener.advertise or "") for _, listener in stack.planned}
     assert names == {"inside": "", "outside": "203.0.113.7"}
-    proxy = Stack(core=stack.core, clock=sip.clock)
-    for host, (_, listener) in zip(("10.0.0.5", "10.0.0.6"), stack.planned):
-        proxy.listen(f"udp:{host}:5060;name={listener.name}", MemoryTransport(sip.network))
-    sip.stacks.append(proxy.start())
+    border = Stack(core=stack.core, clock=sip.clock)
+    for _, listener in stack.planned:
+        border.listen(f"udp:{listener.host}:5060;name={listener.name}", MemoryTransport(sip.network))
+    sip.stacks.append(border.start())
     seen = []
-    sip.stack(lambda request, tx: seen.append(request) or 486, host="10.0.0.50")
-    assert sip.ask(proxy, "INVITE sip:bob@10.0.0.50").statuses == [486]
-    assert seen[0].via[0].host == "10.0.0.6"
+
+    def answer(request, tx):
+        seen.append(request)
+        tx.accept().hangup()
+
+    phones = [sip.stack(answer, host=host) for host in ("198.51.100.50", "10.0.0.20")]
+    sip.run(phones[1].invite, "sip:bob@198.51.100.50", next_hop="sip:10.0.0.5")
+    sip.run(phones[0].invite, "sip:bob@203.0.113.7", next_hop="sip:192.168.7.5")
+    assert [str(request.uri) for request in seen] == ["sip:bob@198.51.100.50", "sip:10.0.0.20"]
+    assert [request.via[0].host for request in seen] == ["192.168.7.5", "10.0.0.5"]
+    sip.advance(1)
+    assert [len(phone.calls) for phone in phones] == [0, 0]  # the BYEs have passed, too
 
 
 def test_websockets_block_serves_a_page_and_asks_for_a_session():

@@ -162,6 +162,14 @@ def test_star_listens_on_both_versions(listen, kind):
     assert [transport.listener.name for transport in server.engine.transports] == ["all", "all"]
 
 
+def test_star_on_a_port_that_one_version_has_taken_leaves_nothing_open(listen, peer):
+    stack = listen("udp:127.0.0.1:0")
+    before = stack.addresses
+    with pytest.raises(TransportError, match="in use"):
+        stack.listen(f"udp:*:{peer.getsockname()[1]}")
+    assert (stack.addresses, len(stack.planned)) == (before, 1)
+
+
 def test_named_listener_on_both_versions_is_reached_by_either(listen):
     server, client = listen("udp:*:0"), listen("udp:127.0.0.1:0", "udp:[::1]:0", "udp:*:0;name=all")
     for index, host in enumerate(("127.0.0.1", "[::1]")):

@@ -11,6 +11,7 @@ import gevent
 from gevent import socket
 
 from ..errors import TransportError
+from . import stun
 from .base import Address, Flow, Receive, Transport
 from .interfaces import WILDCARDS, Interfaces
 
@@ -91,6 +92,8 @@ class UDP(Transport):
         """Datagrams that had to wait for the kernel's send buffer."""
         self.lost = 0
         """Datagrams that had waited, and then could not be sent."""
+        self.stun: dict[str, int] = {}
+        """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped"."""
 
     def start(self, address: Address, receive: Receive) -> None:
         host, port = address
@@ -134,7 +137,7 @@ class UDP(Transport):
         self._flows.clear()
 
     def _readable(self) -> None:
-        recvfrom, flows, receive = self._recvfrom, self._flows, self._receive
+        recvfrom, flows, receive, below_text = self._recvfrom, self._flows, self._receive, stun.BELOW_TEXT
         for _ in range(BURST):
             try:
                 data, address = recvfrom(DATAGRAM)
@@ -143,9 +146,29 @@ class UDP(Transport):
             except OSError:
                 self.read_errors += 1
                 return
+            if data < below_text and self._take_stun(data, flows.get(address) or self._flow(address)):
+                continue
             receive(data, flows.get(address) or self._flow(address))
             if self._socket is None:  # what was received has stopped us
                 return
+
+    def _take_stun(self, data: bytes, flow: UDPFlow) -> bool:
+        """Answer a Binding request at once, if that is what it is (RFC 5626 §8); True for STUN of any kind.
+
+        While messages wait to be sent, answers are dropped: who asks repeats the question (RFC 5389 §7.2.1).
+        """
+        if data[4:8] != stun.COOKIE:
+            return False
+        reply = stun.answer(data, *flow.remote)
+        fate = "dropped"
+        if reply is not None and not self.must_wait:
+            try:
+                flow.send(reply)
+                fate = "refused" if stun.is_error(reply) else "answered"
+            except TransportError:
+                pass
+        self.stun[fate] = self.stun.get(fate, 0) + 1
+        return True
 
     def _flow(self, address: Any) -> UDPFlow:
         flows = self._flows

@@ -19,8 +19,9 @@ from .core.record_route import RecordRoute
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
-from .engine import Engine
+from .engine import Accept, Engine
 from .errors import FlowFailed, InvalidValue, Reject, TransactionStateError, TransportError
+from .filters import Filter
 from .limits import Limits
 from .message.address import NameAddr
 from .message.identifiers import create_branch, create_call_id, create_tag
@@ -96,7 +97,8 @@ class Stack:
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
     holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
-    their ports serve. Nothing is opened before start(), `with` or serve_forever().
+    their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all. Nothing is
+    opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -113,6 +115,7 @@ class Stack:
         resolver: Resolver | None = None,
         tls: TLS | None = None,
         web: Web | None = None,
+        accept: Accept | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.tls = tls
@@ -129,6 +132,7 @@ class Stack:
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, tuple[str, int]]] = []
         self._running = False
+        self.accept = accept
         self._stopped = Event()
         self.callbacks = Group()
         self._core: CoreFunction = self.methods
@@ -257,6 +261,25 @@ class Stack:
         }
 
     # ---- cores
+
+    @property
+    def accept(self) -> Accept | None:
+        """What is asked about each message before it is parsed: a callable of (data, flow), or None. Assign before start().
+
+        It returns True, or False, or the reason why not, by which the message is counted among those `dropped`. It runs in
+        the hub: it must not wait. When it raises, the message is taken.
+        """
+        return self.engine.accept
+
+    @accept.setter
+    def accept(self, accept: Accept | None) -> None:
+        if isinstance(accept, Filter):
+            accept.clock = self.clock
+        if accept is not None and not callable(accept):
+            raise InvalidValue(f"{accept!r} is not a filter: a callable of (data, flow)")
+        if self._running:
+            raise TransactionStateError("the stack is running: a filter is set before start()")
+        self.engine.accept = accept
 
     @property
     def core(self) -> CoreFunction:

@@ -76,11 +76,11 @@ _KNOWN_SCHEMES = ("sip:", "sips", "tel:")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
-def parse_address(text: str) -> tuple[str, tuple[str, int | None]]:
+def parse_address(text: str, transports: Iterable[str] = TRANSPORTS) -> tuple[str, tuple[str, int | None]]:
     """Split `udp:host:port`, IPv6 in brackets, into transport and address. Raises InvalidValue."""
     match = _ADDRESS(text)
-    if not match or not match[2] or match[1] not in (*TRANSPORTS, None):
-        known = ", ".join(TRANSPORTS)
+    if not match or not match[2] or match[1] not in (*transports, None):
+        known = ", ".join(transports)
         raise InvalidValue(f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are {known}")
     port = None if match[3] is None else int(match[3])
     if port is not None and port > 65535:
@@ -148,9 +148,12 @@ class Stack:
     def listen(self, address: str, transport: Transport | None = None) -> None:
         """Listen on a further address, `udp:host:port`; port 0 takes a free one. `transport` is one of your own.
 
+        With one, the address may begin with its name in lower case; what counts is host and port.
+
         Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the stack is not running).
         """
-        name, (host, port) = parse_address(address)
+        ours = (*TRANSPORTS, transport.name.lower()) if transport is not None else TRANSPORTS
+        name, (host, port) = parse_address(address, ours)
         plug = transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web)
         planned = (plug, (host, plug.default_port if port is None else port))
         if self._running:
@@ -482,10 +485,22 @@ class Stack:
         """Return the ways to where a URI leads, best first, those that failed lately last. Raises TransportError (RFC 3263)."""
         if not self._running:
             raise TransportError("the stack is not running: start() it first")
-        candidates = [*self.resolver.resolve(uri, [transport.name for transport in self.engine.transports])]
+        candidates = self._by_name(uri)
+        if not candidates:
+            ports = {transport.name: transport.default_port for transport in self.engine.transports}
+            candidates = [*self.resolver.resolve(uri, ports)]
         if len(candidates) > 1 and self.grey:
             self.grey.sort(candidates, self.clock.now())
         return candidates
+
+    def _by_name(self, uri: URI) -> list[Candidate]:
+        """Return the way by a transport of the user's that resolves the URI's host by itself; none where there is no such."""
+        if uri.scheme == "sip":
+            host = uri.parameters.get("maddr") or uri.host
+            for transport in self.engine.transports:
+                if transport.resolves and transport.name == uri.transport:
+                    return [Candidate(transport.name, host.strip("[]").lower(), uri.port or transport.default_port, uri.host)]
+        return []
 
     def flow_to(self, uri: URI) -> Flow:
         """Return a flow to where a URI leads, by the first of our transports that can. Raises TransportError."""

@@ -28,6 +28,7 @@ from .errors import (
     TransactionTimeout,
     TransportError,
 )
+from .filters import Filter
 from .limits import Limits, StreamLimits
 from .message import sdp
 from .message.address import NameAddr
@@ -87,6 +88,7 @@ __all__ = [
     "Web",
     "Limits",
     "StreamLimits",
+    "Filter",
     # core
     "Core",
     "ServerTransaction",

@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, showing every message
   sippet serve --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
   sippet serve --listen wss:192.0.2.10:443 --cert chain.pem --key key.pem --origin https://phone.example.com
+  sippet serve --filter-scanners --rate 50        where strangers can reach it
   sippet serve myapp:core --monkey                your own core, with blocking libraries made cooperative
   sippet serve examples/hello.py:stack            a Stack made in a file
   sippet ping sip:192.0.2.10                      send OPTIONS, show who answers and how fast
@@ -107,6 +108,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--origin", action="append", metavar="URL", help="a page whose scripts may open a WebSocket (all may); may be given again"
     )
+    serve.add_argument("--filter-scanners", action="store_true", help="drop what calls itself friendly-scanner, sipvicious …")
+    serve.add_argument("--rate", type=_rate, metavar="N", help="drop what one source sends over N messages a second")
+    serve.add_argument(
+        "--exempt",
+        action="append",
+        metavar="NETWORK",
+        help="who has no rate, such as 192.0.2.0/24; may be given several times, and is the loopback otherwise",
+    )
     serve.add_argument("--monkey", action="store_true", help="let blocking libraries yield: gevent.monkey.patch_all() first")
     serve.add_argument("--drain", type=_seconds, default=32.0, metavar="SECONDS", help="how long to finish what is under way, 32")
     serve.add_argument("-v", "--verbose", action="store_true", help="show every message, and the traceback of a bad core")
@@ -138,6 +147,16 @@ def _seconds(text: str) -> float:
 
 
 _seconds.__name__ = "number of seconds"  # argparse puts it into its error line
+
+
+def _rate(text: str) -> float:
+    rate = _seconds(text)
+    if not rate:
+        raise ValueError
+    return rate
+
+
+_rate.__name__ = "number of messages a second"
 
 
 class _Version(argparse.Action):

@@ -49,6 +49,9 @@ _CANCELLED = ("INVITE", *sorted(METHODS - {"ACK", "CANCEL", "INVITE"}))
 
 _PLAIN_END = frozenset(("", ";"))  # what follows an rport without value
 
+Accept = Callable[[bytes, Flow], "bool | str"]
+"""Says whether a message is taken: True, or False, or the reason why not."""
+
 CRASHES_KEPT = 16
 """Messages that broke us, kept for a look at them in `engine.crashes`."""
 
@@ -71,6 +74,7 @@ class Engine:
         self.timers = timers or Timers()
         self.limits = limits or Limits()
         self.counters = Counters(log)
+        self.accept: Accept | None = None
         self.transports: list[Transport] = []
         self.servers: dict[str, Transaction] = {}
         self.clients: dict[str, Transaction] = {}
@@ -85,6 +89,25 @@ class Engine:
         self._errors = TokenBuckets(self.limits.errors_per_second, self.limits.errors_burst, self.limits.sources)
 
     # ---- from the wire
+
+    def _receive_accepted(self, data: bytes, flow: Flow) -> None:
+        """Ask the filter, in the hub, and give the message to a worker, or drop and count it.
+
+        A filter that raises has its message taken, as if there were no filter: what stands behind it holds against any
+        octets, and who finds those that break it must not be able to close the server for others.
+        """
+        verdict: bool | str = True
+        try:
+            verdict = self.accept(data, flow)  # type: ignore[misc]
+        except Exception as error:  # it is the user's, and the reader goes on whatever it does
+            self.counters.filter_errors += 1
+            if self.counters.loud("filter", self._now()):
+                log.error("the filter failed at a message from %s, which is taken", flow, exc_info=error)
+        if verdict and not isinstance(verdict, str):
+            self.workers.run(data, flow)
+        else:
+            self.counters.received += 1
+            self.counters.filter(verdict if isinstance(verdict, str) else "")
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """Carry one whole message to where it belongs. Runs in a greenlet of the message's own."""
@@ -413,7 +436,7 @@ class Engine:
     def listen(self, transport: Transport, address: tuple[str, int]) -> None:
         """Open a transport on an address. Raises TransportError."""
         transport.refuse, transport.flow_ended = self.refuse, self.flow_ended  # type: ignore[method-assign]
-        transport.start(address, self.workers.run)
+        transport.start(address, self.workers.run if self.accept is None else self._receive_accepted)
         self.transports.append(transport)
         host, port = transport.local
         log.info("started plug %s:%d/%s", bracketed(host), port, transport.name.lower())

@@ -19,8 +19,9 @@ from .core.record_route import RecordRoute
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
-from .engine import Engine
+from .engine import Accept, Engine
 from .errors import FlowFailed, InvalidValue, Reject, TransactionStateError, TransportError
+from .filters import Filter
 from .limits import Limits
 from .message.address import NameAddr
 from .message.identifiers import create_branch, create_call_id, create_tag
@@ -87,7 +88,8 @@ class Stack:
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
     holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
-    their ports serve. Nothing is opened before start(), `with` or serve_forever().
+    their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all. Nothing is
+    opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -104,6 +106,7 @@ class Stack:
         resolver: Resolver | None = None,
         tls: TLS | None = None,
         web: Web | None = None,
+        accept: Accept | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.tls = tls
@@ -120,6 +123,7 @@ class Stack:
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, Listener]] = []
         self._running = False
+        self.accept = accept
         self._stopped = Event()
         self.callbacks = Group()
         self._core: CoreFunction = self.methods
@@ -136,10 +140,12 @@ class Stack:
     def listen(self, address: str, transport: Transport | None = None) -> None:
         """Listen on a further address, `udp:host:port`, with parameters or without; port 0 takes a free one.
 
-        `transport` is one of your own. Raises InvalidValue for a bad address, TransportError when it is taken (at start()
+        `transport` is one of your own; the address may begin with its name in lower case then, and what counts is host and
+        port. Raises InvalidValue for a bad address, TransportError when it is taken (at start()
         if the stack is not running).
         """
-        listener = Listener.parse(address, TRANSPORTS)
+        known = (*TRANSPORTS, transport.name.lower()) if transport is not None else TRANSPORTS
+        listener = Listener.parse(address, known)
         if listener.name and any((listener.transport, listener.name) == (old.transport, old.name) for _, old in self.planned):
             raise InvalidValue(f"{address!r}: another {listener.transport} listener is named {listener.name!r} already")
         if transport is not None and listener.host == BOTH:
@@ -265,10 +271,30 @@ class Stack:
             "transports": len(engine.transports),
             "connections": sum(len(getattr(t, "flows", ())) for t in engine.transports),
             "streams": _summed(getattr(t, "counts", {}) for t in engine.transports),
+            "stun": _summed(getattr(t, "stun", {}) for t in engine.transports),
             "send_errors": engine.counters.send_errors + sum(getattr(t, "lost", 0) for t in engine.transports),
         }
 
     # ---- cores
+
+    @property
+    def accept(self) -> Accept | None:
+        """What is asked about each message before it is parsed: a callable of (data, flow), or None. Assign before start().
+
+        It returns True, or False, or the reason why not, by which the message is counted among those `dropped`. It runs in
+        the hub: it must not wait. When it raises, the message is taken.
+        """
+        return self.engine.accept
+
+    @accept.setter
+    def accept(self, accept: Accept | None) -> None:
+        if isinstance(accept, Filter):
+            accept.clock = self.clock
+        if accept is not None and not callable(accept):
+            raise InvalidValue(f"{accept!r} is not a filter: a callable of (data, flow)")
+        if self._running:
+            raise TransactionStateError("the stack is running: a filter is set before start()")
+        self.engine.accept = accept
 
     @property
     def core(self) -> CoreFunction:
@@ -476,10 +502,21 @@ class Stack:
         """Return the ways to where a URI leads, best first, those that failed lately last. Raises TransportError (RFC 3263)."""
         if not self._running:
             raise TransportError("the stack is not running: start() it first")
-        candidates = [*self.resolver.resolve(uri, self.egress.kinds(listener))]
+        ports = self.egress.kinds(listener)
+        candidates = self._by_name(uri, listener) or [*self.resolver.resolve(uri, ports)]
         if len(candidates) > 1 and self.grey:
             self.grey.sort(candidates, self.clock.now())
         return candidates
+
+    def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
+        """Return the way by a transport of the user's that resolves the URI's host by itself; none where there is no such."""
+        if uri.scheme == "sip":
+            host = uri.parameters.get("maddr") or uri.host
+            for transport in self.engine.transports:
+                fits = not isinstance(listener, str) or transport.listener.name == listener
+                if fits and transport.resolves and transport.name == uri.transport:
+                    return [Candidate(transport.name, host.strip("[]").lower(), uri.port or transport.default_port, uri.host)]
+        return []
 
     def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
         """Return a flow to where a URI leads, by the best of our listeners that can. Raises TransportError."""

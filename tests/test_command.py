@@ -12,7 +12,9 @@ import time
 import gevent
 import pytest
 
-from sippet_gevent import Request, Stack, __version__
+from sippet_gevent import Request, Stack, TransactionTimeout, __version__
+
+from .programs import SIPPET
 
 pytest_plugins = ["tests.programs"]
 
@@ -237,6 +239,48 @@ def test_without_monkey_a_blocking_line_is_named(serve, write, client):
     client.request("MESSAGE", server.uri, timeout=5)
     server.wait_for(r"the loop has stood still for over 0\.25 s")
     server.wait_for(r'app\.py", line 3, in core')
+
+
+# ---- sippet serve --filter-scanners --rate
+
+
+def test_scanners_are_dropped_and_others_answered(serve, write, client):
+    write("app", ANSWER_200)
+    server = serve("app:core", "--filter-scanners")
+    with pytest.raises(TransactionTimeout):
+        client.request("MESSAGE", server.uri, user_agent="friendly-scanner", timeout=0.3)
+    assert client.request("MESSAGE", server.uri, timeout=5).status == 200
+    server.wait_for("filter dropped a message of 127.0.0.1: scanner: it calls itself b'friendly-scanner'")
+
+
+def test_source_over_its_rate_is_dropped_and_named(serve, write, client):
+    write("app", ANSWER_200)
+    server = serve("app:core", "--rate", "5", "--exempt", "192.0.2.0/24")
+    asked = [client.send(Request("MESSAGE", server.uri)) for _ in range(25)]
+    server.wait_for("filter dropped a message of 127.0.0.1: over its rate: more than rate=5 a second, burst=20 at once")
+    assert {tx.final(timeout=25).status for tx in asked} == {200}  # the last ones when they are sent again
+
+
+def test_this_machine_has_no_rate_unless_others_are_named(serve, write, client):
+    write("app", ANSWER_200)
+    server = serve("app:core", "--rate", "0.1")
+    assert [client.request("MESSAGE", server.uri, timeout=5).status for _ in range(25)] == [200] * 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--rate", "0"], "argument --rate: invalid number of messages a second value: '0'"),
+        (["--exempt", "192.0.2.0/24"], "--exempt goes with a --rate"),
+        (["--rate", "1", "--exempt", "nowhere"], "exempt: 'nowhere' does not appear to be an IPv4 or IPv6 network"),
+        (["app.py:stack", "--rate", "1"], "app.py:stack has a filter of its own"),
+    ],
+)
+def test_filter_that_cannot_be_is_told_in_one_line(run, write, arguments, line):
+    write("app", "from sippet_gevent import Filter, Stack\nstack = Stack(accept=Filter())\n")
+    program = run(*SIPPET, "serve", *arguments)
+    assert program.wait() == 2
+    assert line in program.text.splitlines()[-1]
 
 
 # ---- sippet serve: mistakes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import signal
 import socket
 import sqlite3
 import sys
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import gevent
 import pytest
 
-from sippet_gevent import Cancelled, Request, Stack
+from sippet_gevent import Cancelled, Framer, Request, Stack, TransportError
 
 pytest_plugins = ["tests.programs"]
 
@@ -170,6 +171,107 @@ def test_ivr_runs(serve, phone):
     with phone().invite(server.uri, timeout=10) as call:
         assert call.remote_body.startswith(b"v=0\r\no=ivr 1 1 IN IP4 127.0.0.1\r\n")
     server.wait_for("INFO +ivr: sip:anonymous@anonymous.invalid has hung up")
+
+
+# ---- a transport of one's own
+
+
+@pytest.fixture
+def unix(tmp_path):
+    """Make stacks on socket files of one folder: `unix(name, core)`."""
+    module, stacks = example("unix_transport.py"), []
+
+    def make(name, core=None, port=5060):
+        stacks.append(Stack(core=core))
+        stacks[-1].listen(f"unix:{name}:{port}", module.Unix(tmp_path / "s"))
+        return stacks[-1].start()
+
+    yield make
+    for stack in stacks:
+        stack.stop()
+
+
+def test_unix_transport_runs_and_is_called(serve_unix, unix):
+    program = serve_unix()
+    alice = unix("alice")
+    with alice.invite("sip:hello;transport=unix", timeout=5) as call:
+        assert str(call.dialog.remote_target) == "sip:hello:5060;transport=unix"
+    with gevent.Timeout(5):
+        while alice.active:
+            gevent.sleep(0.01)
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0
+    assert "stopped plug hello:5060/unix" in program.text
+
+
+def test_unix_transport_calls_by_itself(serve_unix, run, tmp_path):
+    serve_unix()
+    caller = run(sys.executable, EXAMPLES / "unix_transport.py", SIP_SOCKETS=str(tmp_path / "s"))
+    assert caller.wait() == 0
+    assert caller.text == "hello has answered: sip:hello:5060;transport=unix\n"
+
+
+def test_unix_peer_that_dies_ends_the_transaction(serve_unix, unix):
+    program = serve_unix()
+    alice = unix("alice")
+    assert alice.request("OPTIONS", "sip:hello;transport=unix", timeout=5).status == 200
+    program.signal(signal.SIGSTOP)  # it will not answer
+    tx = alice.send(Request("OPTIONS", "sip:hello;transport=unix"))
+    program.signal(signal.SIGKILL)
+    with pytest.raises(TransportError, match="<Flow UNIX hello:5060> has ended: "):
+        tx.final(timeout=5)
+    program.wait()
+    with pytest.raises(TransportError, match="cannot connect to unix:hello:5060: Connection refused"):
+        alice.request("OPTIONS", "sip:hello;transport=unix")
+    assert not alice.engine.transports[0].flows
+
+
+def test_unix_socket_file_of_a_dead_process_is_taken_over_and_of_a_living_one_not(serve_unix, unix):
+    program = serve_unix()
+    with pytest.raises(TransportError, match="cannot listen on unix:hello:5060: Address already in use"):
+        unix("hello")
+    program.signal(signal.SIGKILL)
+    program.wait()
+    hello = unix("hello", lambda request, tx: 299)
+    assert unix("alice").request("MESSAGE", "sip:HELLO;transport=unix", timeout=5).status == 299
+    assert hello.addresses == ["unix:hello:5060"]
+
+
+def test_unix_transport_answers_what_is_broken_and_hangs_up_on_what_makes_no_sense(unix, tmp_path):
+    unix("hello", lambda request, tx: 299)
+    text = (
+        "MESSAGE sip:hello SIP/2.0\r\nVia: SIP/2.0/UNIX x;branch=z9hG4bK{0};rport\r\nFrom: <sip:x@x>;tag=1\r\nTo: <sip:hello>\r\n"
+        "Call-ID: {0}\r\nCSeq: {1} MESSAGE\r\nMax-Forwards: 70\r\nContent-Length: {2}\r\n\r\n"
+    )
+    with gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(5)
+        peer.connect(str(tmp_path / "s" / "hello:5060"))
+        peer.sendall(b"\r\n\r\n")
+        assert peer.recv(99) == b"\r\n"
+        framer, answers = Framer(), []
+        for number, (cseq, length) in enumerate([("one", 0), ("2", 0), ("3", "nought"), ("4", 0)]):
+            peer.sendall(text.format(number, cseq, length).encode())
+        while data := peer.recv(9999):
+            answers += framer.feed(data)
+        assert [answer[:11] for answer in answers] == [b"SIP/2.0 400", b"SIP/2.0 299", b"SIP/2.0 400"]
+
+
+def test_unix_folder_lets_its_owner_in_only(unix, tmp_path):
+    unix("hello")
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture
+def serve_unix(run, tmp_path):
+    """Start the example's server: on hello:5060 of the folder that `unix` uses."""
+
+    def start():
+        arguments = [sys.executable, "-m", "sippet_gevent", "serve", f"{EXAMPLES / 'unix_transport.py'}:stack"]
+        program = run(*arguments, SIP_SOCKETS=str(tmp_path / "s"))
+        program.wait_for("started plug hello:5060/unix")
+        return program
+
+    return start
 
 
 # ---- a core that blocks

@@ -18,7 +18,7 @@ FLOORS = (
     ("message",),  # floor 1
     ("limits",),  #          numbers that the floors above share
     ("transaction", "transport", "clock", "workers", "counters", "watchdog"),  # floor 2
-    ("engine",),  # floor 3
+    ("engine", "filters"),  # floor 3
     ("core", "location"),  # floor 4
     ("stack",),  # floor 5
     ("__init__", "testing", "cluster", "observe"),  # floor 6
@@ -30,7 +30,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/digest",
-    "transport/selection", "transport/listener", "transport/proxy_protocol",
+    "transport/selection", "transport/listener", "transport/proxy_protocol", "transport/stun",
 )  # fmt: skip
 IMPURE = frozenset(("gevent", "greenlet", "socket", "ssl", "select", "selectors", "time", "threading", "asyncio", "subprocess"))
 

@@ -200,6 +200,17 @@ def test_limits_block_prints_counters_that_the_readme_explains(capsys):
     assert [name for name in stats if f"`{name}`" not in README] == []
 
 
+def test_filters_block_filters(capsys):
+    made = block("filters")
+    assert capsys.readouterr().out == "{} {}\n"
+    flow = SimpleNamespace(remote=("127.0.0.1", 5060))
+    assert made.ours_only(b"x" * 8001, flow) == "too long for us"
+    assert made.ours_only(b"x", flow) is True
+    flow.remote = ("192.0.2.1", 5060)
+    assert made.ours_only(b"x", flow) is False
+    assert made.stack.accept(b"INVITE sip:x SIP/2.0\r\nUser-Agent: sipcli\r\n\r\n", flow) == "scanner"
+
+
 def test_transports_block_plans_each_address(tmp_path, monkeypatch):
     trustme = pytest.importorskip("trustme")
     certificate = trustme.CA().issue_cert("sip.example")

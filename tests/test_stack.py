@@ -7,7 +7,18 @@ import logging
 import gevent
 import pytest
 
-from sippet_gevent import URI, Core, InvalidValue, Request, Stack, Timers, TransactionStateError, TransportError
+from sippet_gevent import (
+    URI,
+    Core,
+    InvalidValue,
+    Request,
+    Stack,
+    StaticResolver,
+    Timers,
+    TransactionStateError,
+    Transport,
+    TransportError,
+)
 from sippet_gevent.limits import Limits
 
 
@@ -245,3 +256,60 @@ def test_port_beyond_all_ports_is_a_transport_error_and_leaves_no_transaction():
         with pytest.raises(TransportError):
             tx.final(timeout=5)
         assert stack.stats()["client_transactions"] == 0
+
+
+class Named(Transport):
+    """A transport that resolves hosts by itself, and notes to whom it connects."""
+
+    name, reliable, default_port, resolves = "XYZ", False, 7000, True
+
+    def __init__(self):
+        self.asked = []
+
+    def start(self, address, receive):
+        self.local = address
+
+    def connect(self, address):
+        self.asked.append(address)
+        raise TransportError("nobody is there")
+
+    def stop(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("sip:bob@PBX;transport=xyz", ("pbx", 7000)),
+        ("sip:bob@pbx.example:5070;transport=XYZ", ("pbx.example", 5070)),
+        ("sip:[2001:db8::1];transport=xyz", ("2001:db8::1", 7000)),
+        ("sip:bob@elsewhere;maddr=pbx;transport=xyz", ("pbx", 7000)),
+    ],
+)
+def test_transport_that_resolves_is_given_them_and_nobody_is_asked(uri, address):
+    transport = Named()
+    stack = Stack(resolver=StaticResolver({}))
+    stack.listen("xyz:here", transport)
+    with stack:
+        assert stack.addresses == ["xyz:here:7000"]
+        with pytest.raises(TransportError, match="nobody is there"):
+            stack.request("OPTIONS", uri)
+        assert transport.asked == [address]
+        assert stack.is_local(URI.parse("sip:here:7000;transport=xyz"))
+
+
+@pytest.mark.parametrize("uri", ["sip:bob@pbx", "sip:bob@pbx;transport=tcp", "sips:bob@pbx;transport=xyz"])
+def test_transport_that_resolves_is_given_no_others(uri):
+    transport = Named()
+    stack = Stack(resolver=StaticResolver({}))
+    stack.listen("xyz:here", transport)
+    with stack, pytest.raises(TransportError):
+        stack.request("OPTIONS", uri)
+    assert not transport.asked
+
+
+def test_name_of_a_transport_counts_with_that_transport_only():
+    with pytest.raises(InvalidValue, match="transports are udp"):
+        Stack("xyz:here")
+    with pytest.raises(InvalidValue, match="transports are udp, tcp, tls.*, xyz"):
+        Stack().listen("abc:here", Named())

@@ -18,6 +18,7 @@ import gevent
 from ..core.server import RegistrarProxy
 from ..core.uas import Core
 from ..errors import SIPError
+from ..filters import LOOPBACK, SCANNERS, Filter
 from ..stack import Stack
 from ..transport.tls import TLS
 from ..transport.web import Web
@@ -92,8 +93,28 @@ def _tls(options: Any) -> TLS | None:
     return None
 
 
+def _filter(options: Any) -> Filter | None:
+    """Return the filter that the options ask for, None for none. Raises Mistake, InvalidValue."""
+    if options.exempt is not None and options.rate is None:
+        raise Mistake("--exempt goes with a --rate")
+    if options.rate is None and not options.filter_scanners:
+        return None
+    scanners = SCANNERS if options.filter_scanners else ()
+    return Filter(scanners=scanners, rate=options.rate, exempt=options.exempt or LOOPBACK)
+
+
 def _stack(options: Any) -> Stack:
-    """Return the stack to run, not started. Raises Mistake, InvalidValue."""
+    """Return the stack to run, filter and all, not started. Raises Mistake, InvalidValue."""
+    accept = _filter(options)
+    stack = _stack_of_core(options)
+    if accept is not None:
+        if stack.accept is not None:
+            raise Mistake(f"{options.core} has a filter of its own: --filter-scanners and --rate would replace it")
+        stack.accept = accept
+    return stack
+
+
+def _stack_of_core(options: Any) -> Stack:
     tls = _tls(options)
     web = None if options.origin is None else Web(origins=options.origin)
     addresses = options.listen or [DEFAULT_ADDRESS]

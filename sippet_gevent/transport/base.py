@@ -13,7 +13,7 @@ from ..message.uri import bracketed
 from .listener import Listener
 
 Address = tuple[str, int]
-"""A numeric host, IPv6 without brackets, and a port."""
+"""A numeric host, IPv6 without brackets, and a port. Of a transport that resolves by itself, a host may be a name."""
 
 Receive = Callable[[bytes, "Flow"], None]
 """What a transport calls with each whole message and the flow it came by."""
@@ -33,7 +33,8 @@ class Flow:
     """A way to one peer, RFC 5626 §3: for UDP a pair of addresses, for a stream its connection.
 
     `transport`, `local` and `remote` are attributes. `send(data)` sends one whole message and never blocks; it raises
-    TransportError when that cannot be done. A flow is a next hop, too: `stack.send(request, next_hop=flow)`.
+    TransportError when that cannot be done. What waits for a slow peer is bounded: who does not read loses the flow. A flow is
+    a next hop, too: `stack.send(request, next_hop=flow)`.
     """
 
     __slots__ = ("__weakref__", "_id", "remote", "transport")
@@ -106,9 +107,20 @@ class Transport:
     `start(address, receive)` opens it and calls `receive(data, flow)` for each whole message from then on, in the hub:
     `receive` returns at once. `connect(address)` returns the Flow to a peer. `stop()` closes everything.
 
-    A transport of streams also calls `refuse(error, flow)` before it closes a flow whose octets make no sense, and
-    `flow_ended(flow, error)`, in the hub, when a flow has ended: the engine sets both. Its flows say when they have ended,
-    too, by `is_alive()`, and each is one object for as long as it lives.
+    A transport of streams cuts them with a Framer, and calls what the engine sets before start():
+
+    | when | what, in the hub |
+    |---|---|
+    | octets make no sense: `framer.error` | `refuse(error, flow)`; then it sends what waits, and closes the flow |
+    | a flow has ended that has `transactions` | `flow_ended(flow, error)`, not from within `send()` |
+
+    Such a flow has `transactions`, a set, empty at first; it is one object for as long as it lives, and `is_alive()` says so.
+    The hub is where callbacks of the loop run; a greenlet that reads gets there by
+    `gevent.get_hub().loop.run_callback(receive, data, flow)`, and gives way now and then.
+
+    A URI leads here by its transport parameter: `sip:bob@192.0.2.1;transport=xyz` to the transport whose `name` is XYZ. Its
+    host is resolved first (RFC 3263), to addresses and `default_port`, unless the transport `resolves` by itself. A `sips`
+    URI leads to TLS and WSS only.
     """
 
     name: ClassVar[str] = ""
@@ -117,6 +129,8 @@ class Transport:
     named: ClassVar[bool] = False
     """True when connect() wants to know the URI's domain; secure ones do in any case."""
     default_port: ClassVar[int] = 5060
+    resolves: ClassVar[bool] = False
+    """True when connect() finds a URI's host by itself, and gets it as it stands, in lower case, names too: DNS is not asked."""
 
     local: Address = ("", 0)
     """What it is bound to, after start()."""
@@ -132,15 +146,15 @@ class Transport:
         raise TypeError(f"{type(self).__name__} lacks .start()")
 
     def connect(self, address: Address, *, name: str | None = None) -> Flow:
-        """Return the flow to this numeric address. Raises TransportError.
+        """Return the flow to this numeric address, or to a name where it resolves; never wait. Raises TransportError.
 
         `name` is the URI's domain, which the peer must prove to be (RFC 5922 §4); those that are `secure` or `named` get it.
         """
         raise TypeError(f"{type(self).__name__} lacks .connect()")
 
     def name_flow(self, flow: Flow) -> str:
-        """Return the id for a flow: its remote address, or, of a reliable transport, a random one that is remembered."""
-        if not self.reliable:
+        """Return the id for a flow: its remote address, or, where that finds nobody, a random one that is remembered."""
+        if not self.reliable and not self.resolves:
             host, port = flow.remote
             return f"{ipaddress.ip_address(host).packed.hex()}{port:04x}"
         text = os.urandom(FLOW_ID).hex()
@@ -149,7 +163,7 @@ class Transport:
 
     def find(self, id: str) -> Flow | None:
         """Return the flow of this id, None when there is none any more, or never was."""
-        if self.reliable:
+        if self.reliable or self.resolves:
             named: WeakValueDictionary[str, Flow] | None = self.__dict__.get("_named")
             return None if named is None else named.get(id)
         try:

@@ -24,12 +24,11 @@ class Egress:
         self._transports = transports
         self._routes = Routes()
 
-    def kinds(self, wanted: Wanted = None) -> list[str]:
-        """Return the Via transports a request may go by. Raises InvalidValue for a name that no listener has."""
-        if not isinstance(wanted, str):
-            return [transport.name for transport in self._transports]
-        found = [transport.name for transport in self._transports if transport.listener.name == wanted]
-        if not found:
+    def kinds(self, wanted: Wanted = None) -> dict[str, int]:
+        """Return the Via transports a request may go by, each with its default port. Raises InvalidValue for a name that no listener has."""
+        named = isinstance(wanted, str)
+        found = {t.name: t.default_port for t in self._transports if not named or t.listener.name == wanted}
+        if named and not found:
             known = ", ".join(dict.fromkeys(transport.listener.name for transport in self._transports))
             raise InvalidValue(f"no listener is named {wanted!r}: there are {known}")
         return found

@@ -135,6 +135,8 @@ class MemoryFlow(Flow):
     def send(self, data: bytes) -> None:
         if self.transport.failure is not None:
             raise TransportError(self.transport.failure, self)
+        if not self.transport.is_open:
+            raise TransportError("the transport is not open", self)
         self.transport.network.carry(self.transport.local, self.remote, data)
 
 
@@ -152,6 +154,11 @@ class MemoryTransport(Transport):
         self.local = self.network.attach(self, address)
         self._receive = receive
 
+    @property
+    def is_open(self) -> bool:
+        """True from start() until stop()."""
+        return self._receive is not None
+
     def connect(self, address: Address, *, name: str | None = None) -> MemoryFlow:
         return MemoryFlow(self, address)
 
@@ -161,5 +168,6 @@ class MemoryTransport(Transport):
             self._receive(data, MemoryFlow(self, source))
 
     def stop(self) -> None:
-        self._receive = None
-        self.network.detach(self.local)
+        if self.is_open:
+            self._receive = None
+            self.network.detach(self.local)

@@ -7,7 +7,7 @@ candidates. So the rules know neither sockets nor time, and a table of records i
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
@@ -149,8 +149,17 @@ def transport_for(uri: URI, transports: Collection[str]) -> str:
     return wanted
 
 
+def default_port(transport: str, transports: Collection[str] = ALL) -> int:
+    """Return the port of a URI or Via without one: of a transport of the user's, what a mapping of transports says."""
+    if isinstance(transports, Mapping) and transport not in ALL:
+        return transports[transport]  # type: ignore[no-any-return]
+    return DEFAULT_PORTS.get(transport, 5060)
+
+
 def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda: 0.0) -> Steps:
     """Find the candidates of a URI, by the transports we have (§4.1, §4.2). Raises TransportError when there are none.
+
+    `transports` may map them to their default ports, which counts for those that RFC 3263 does not know.
 
     | the URI has | transport | host and port |
     |---|---|---|
@@ -169,8 +178,8 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
         if not is_usable(numeric):
             raise TransportError(f"{target} is not the address of one host")
         transport = transport_for(uri, transports)
-        return [Candidate(transport, numeric, uri.port or DEFAULT_PORTS.get(transport, 5060), uri.host)]
-    search = _Search(target.rstrip("."), uri.host, random)
+        return [Candidate(transport, numeric, uri.port or default_port(transport, transports), uri.host)]
+    search = _Search(target.rstrip("."), uri.host, random, transports)
     if uri.port is not None or uri.transport is not None:
         found = yield from search.with_transport(transport_for(uri, transports), uri.port)
     else:
@@ -194,7 +203,8 @@ Found = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
 class _Search:
     """One selection: the name that is looked for, and what the steps have come to."""
 
-    def __init__(self, target: str, domain: str, random: Random) -> None:
+    def __init__(self, target: str, domain: str, random: Random, transports: Collection[str] = ALL) -> None:
+        self.transports = transports
         self.target = target
         self.domain = domain
         self.random = random
@@ -263,7 +273,7 @@ class _Search:
     def by_address(self, transport: str, port: int | None, name: str | None = None) -> Found:
         host = name or self.target
         addresses = yield from self.addresses([host])
-        port = port or DEFAULT_PORTS.get(transport, 5060)
+        port = port or default_port(transport, self.transports)
         return [Candidate(transport, address, port, self.domain) for address in addresses[host]]
 
     def addresses(

@@ -15,6 +15,7 @@ from gevent import socket
 
 from ..errors import TransportError
 from ..message.uri import bracketed
+from . import stun
 from .base import Address, Flow, Receive, Transport
 from .interfaces import WILDCARDS, Interfaces, Routes, is_link_local, sockaddr
 
@@ -161,6 +162,8 @@ class UDP(Transport):
         """Datagrams that had to wait for the kernel's send buffer."""
         self.lost = 0
         """Datagrams that had waited, and then could not be sent."""
+        self.stun: dict[str, int] = {}
+        """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped"."""
 
     def start(self, address: Address, receive: Receive) -> None:
         host, port = address
@@ -217,7 +220,7 @@ class UDP(Transport):
         self._flows.clear()
 
     def _readable(self) -> None:
-        recvfrom, flows, receive = self._recvfrom, self._flows, self._receive
+        recvfrom, flows, receive, below_text = self._recvfrom, self._flows, self._receive, stun.BELOW_TEXT
         for _ in range(BURST):
             try:
                 data, address = recvfrom(DATAGRAM)
@@ -226,12 +229,14 @@ class UDP(Transport):
             except OSError:
                 self.read_errors += 1
                 return
+            if data < below_text and self._take_stun(data, flows.get(address) or self._flow(address)):
+                continue
             receive(data, flows.get(address) or self._flow(address))
             if self._socket is None:  # what was received has stopped us
                 return
 
     def _readable_anywhere(self) -> None:
-        recvmsg, flows, receive = self._recvmsg, self._flows, self._receive
+        recvmsg, flows, receive, below_text = self._recvmsg, self._flows, self._receive, stun.BELOW_TEXT
         for _ in range(BURST):
             try:
                 data, ancillary, _, address = recvmsg(DATAGRAM, ANCILLARY)
@@ -241,7 +246,10 @@ class UDP(Transport):
                 self.read_errors += 1
                 return
             key = (address, ancillary[0][2]) if ancillary else address
-            receive(data, flows.get(key) or self._flow_here(address, key))
+            flow = flows.get(key) or self._flow_here(address, key)
+            if data < below_text and self._take_stun(data, flow):
+                continue
+            receive(data, flow)
             if self._socket is None:  # what was received has stopped us
                 return
 
@@ -260,6 +268,24 @@ class UDP(Transport):
                 self._flows.clear()
             self._flows[key] = flow
         return flow
+
+    def _take_stun(self, data: bytes, flow: UDPFlow) -> bool:
+        """Answer a Binding request at once, if that is what it is (RFC 5626 §8); True for STUN of any kind.
+
+        While messages wait to be sent, answers are dropped: who asks repeats the question (RFC 5389 §7.2.1).
+        """
+        if data[4:8] != stun.COOKIE:
+            return False
+        reply = stun.answer(data, *flow.remote)
+        fate = "dropped"
+        if reply is not None and not self.must_wait:
+            try:
+                flow.send(reply)
+                fate = "refused" if stun.is_error(reply) else "answered"
+            except TransportError:
+                pass
+        self.stun[fate] = self.stun.get(fate, 0) + 1
+        return True
 
     def _flow(self, address: Any) -> UDPFlow:
         flows = self._flows

@@ -49,6 +49,26 @@ def ways(resolver, uri, *transports):
     return [str(found) for found in resolver.resolve(URI.parse(uri), *([transports] if transports else []))]
 
 
+# ---- transports of the user's
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("sip:bob@192.0.2.1;transport=xyz", "xyz:192.0.2.1:7000"),
+        ("sip:bob@192.0.2.1:5070;transport=XYZ", "xyz:192.0.2.1:5070"),
+        ("sip:bob@a.example;transport=xyz", "xyz:192.0.2.1:7000"),
+        ("sip:bob@192.0.2.1;transport=tcp", "tcp:192.0.2.1:5060"),
+        ("sip:bob@192.0.2.1", "udp:192.0.2.1:5060"),
+    ],
+)
+def test_uri_leads_to_a_transport_of_any_name_and_its_default_port(text, found):
+    resolver = StaticResolver({"a.example": [ONE]})
+    assert [str(way) for way in resolver.resolve(URI.parse(text), {"UDP": 1, "TCP": 2, "XYZ": 7000})] == [found]
+    if ":5070" not in text:
+        assert str(resolver.resolve(URI.parse(text), ["UDP", "TCP", "XYZ"])[0]) == found.replace("7000", "5060")
+
+
 # ---- nobody is asked
 
 

@@ -386,14 +386,20 @@ class Engine:
         """Feed an event of our own to a transaction and carry out what follows."""
         self.drive(tx, tx.handle(event, self._now(), message))
 
-    def request(self, request: Request, flow: Flow, user: Any, timers: Timers | None = None) -> Transaction:
-        """Send a request through a new client transaction; `user` takes its responses and its end."""
+    def request(
+        self, request: Request, flow: Flow, user: Any, timers: Timers | None = None, *, data: bytes | None = None
+    ) -> Transaction:
+        """Send a request through a new client transaction; `user` takes its responses and its end.
+
+        `data` are its octets, where they are known.
+        """
         key = client_key(request)
         if key is None:
             raise InvalidValue("a request needs a Via with a branch of its own before it can be sent (§8.1.1.7)")
         tx = Transaction(
             client_machine(request.method), key, request, reliable=flow.transport.reliable, timers=timers or self.timers
         )
+        tx.last = data
         tx.flow = flow
         tx.user = user
         user.transaction = tx

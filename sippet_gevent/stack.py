@@ -13,7 +13,8 @@ from gevent.pool import Group
 
 from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
-from .core.failover import GreyList, Ways
+from .core.detours import DETOUR_SECONDS, Detours
+from .core.failover import TRIES, GreyList, Ways
 from .core.methods import Methods
 from .core.record_route import RecordRoute
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
@@ -126,6 +127,7 @@ class Stack:
         self.route_tokens = RouteTokens(os.urandom(ROUTE_SECRET) if route_secret is None else route_secret)
         self.resolver = DNSResolver() if resolver is None else resolver
         self.grey = GreyList()
+        self.detours = Detours(self.engine.limits.datagram)
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, tuple[str, int]]] = []
         self._running = False
@@ -348,28 +350,73 @@ class Stack:
             candidates = self.resolve(uri)
         if user is None and request.method not in _WHEN_LEAVING:
             check_serving()  # the caller may have given up while the name was resolved
-        flow = next_hop if isinstance(next_hop, Flow) else self._connect(candidates)
-        has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
-        request.flow = flow
-        request.sent_via = self._via(flow, mark)
-        request.headers.add("Via", request.sent_via, first=True)
-        request.essentials = None
-        if has_own_contact:
-            request.contact = self.contact(flow, secure=uri.is_secure)
-        if record_route is not None:
-            record_route.write(request, flow, by_flow=flow is next_hop)
+        ways = Ways(
+            candidates,
+            mark,
+            has_own_contact=ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields,
+            now=self.clock.now(),
+            record_route=record_route,
+        )
+        if isinstance(next_hop, Flow):
+            flow, data = next_hop, self._write(request, next_hop, ways, secure=uri.is_secure, by_flow=True)
+        else:
+            flow, data = self._depart(request, ways, secure=uri.is_secure)
+            del ways.left[TRIES - 1 :]
         if request.method == "ACK":
-            flow.send(bytes(request))
+            flow.send(data)
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self, request)
         if isinstance(tx, ClientTransaction):
             tx.by_flow = flow is next_hop
-            if candidates:
-                tx.ways = Ways(
-                    candidates, mark, has_own_contact=has_own_contact, now=self.clock.now(), record_route=record_route
-                )
-        self.engine.request(request, flow, tx)
+            tx.ways = None if tx.by_flow else ways
+        self.engine.request(request, flow, tx, data=data)
         return tx  # type: ignore[no-any-return]
+
+    def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
+        """Write a request for the next of its ways that opens; return the flow and the octets to send by it.
+
+        One that is too long for a datagram takes the detour by TCP, with the datagram behind it (§18.1.1). Raises
+        TransportError when no way is left.
+        """
+        flow = self._connect(ways.left)
+        ways.detour = None
+        data = self._write(request, flow, ways, secure=secure)
+        if len(data) > self.detours.octets and not flow.transport.reliable and flow.remote not in ways.detoured:
+            now = self.clock.now()
+            detour = self.detours.around(flow, len(data), self.engine.transports, now)
+            if detour is not None:
+                ways.insert_detour(detour, Candidate(flow.transport.name, *flow.remote))
+                refused, flow = flow, self._connect(ways.left)
+                if flow.transport.reliable:
+                    flow.hurry(DETOUR_SECONDS)
+                else:
+                    self.detours.refused(refused, now)  # at once, as hosts without such a port do nearby
+                data = self._write(request, flow, ways, secure=secure)
+        return flow, data
+
+    def _write(self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False) -> bytes:
+        """Write into a request what its way decides, Via, a Contact of ours, our Record-Route; return its octets.
+
+        A detour changes the Via alone: the length of one request says nothing of how we want to be reached.
+        """
+        request.flow = flow
+        request.essentials = None
+        request.sent_via = self._via(flow, ways.mark)
+        before = ways.written
+        if before is None:
+            request.headers.add("Via", request.sent_via, first=True)
+        else:
+            ours = next(at for at, line in enumerate(request.headers.lines) if line[0] == "Via")
+            request.headers.set_line(ours, request.sent_via)  # those below stay as they came, readable or not
+        if ways.detour is None:
+            ways.written = flow
+            if ways.has_own_contact:
+                request.contact = self.contact(flow, secure=secure)
+            if ways.record_route is not None and before is None:
+                ways.record_route.write(request, flow, by_flow=by_flow)
+            elif ways.record_route is not None:
+                ways.record_route.rewrite(request, before, flow)
+        return bytes(request)
 
     def _via(self, flow: Flow, mark: str) -> str:
         """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
@@ -377,25 +424,17 @@ class Stack:
         self._own.add((normal_host(host), port))
         return f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport"
 
-    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow] | None:
+    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
         """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).
 
-        None when there is no candidate left.
+        With it its flow, and its octets. None when there is no candidate left.
         """
+        again = request.copy()
         try:
-            flow = self._connect(ways.left)
+            flow, data = self._depart(again, ways, secure=ways.has_own_contact and request.contact[0].uri.is_secure)
         except TransportError:
             return None
-        again = request.copy()
-        again.flow = flow
-        again.sent_via = self._via(flow, ways.mark)
-        ours = next(at for at, line in enumerate(again.headers.lines) if line[0] == "Via")
-        again.headers.set_line(ours, again.sent_via)  # those below stay as they came, readable or not
-        if ways.has_own_contact:
-            again.contact = self.contact(flow, secure=request.contact[0].uri.is_secure)
-        if ways.record_route is not None:
-            ways.record_route.rewrite(again, request.flow, flow)
-        return again, flow
+        return again, flow, data
 
     def request(
         self,

@@ -42,6 +42,10 @@ class GreyList:
         """Forget a target: it has answered."""
         self._until.pop(target, None)
 
+    def holds(self, target: Target, now: float) -> bool:
+        """True while a target is remembered as failing."""
+        return self._until.get(target, 0.0) > now
+
     def sort(self, candidates: list[Candidate], now: float) -> None:
         """Put grey candidates last, the rest stays as it is; of the grey ones, who failed first is tried first."""
         self._until = OrderedDict((target, until) for target, until in self._until.items() if until > now)
@@ -52,18 +56,33 @@ class GreyList:
 
 
 class Ways:
-    """What is left of one request's candidates. `mark` ends its branch; the Contact may be ours, and changes with the way.
+    """What is left of one request's candidates, and how the request is written for each.
 
-    So does a proxy's Record-Route, with `record_route`. `since` is when the latest try began.
+    `mark` ends its branch; the Contact may be ours, and changes with the way. So does a proxy's Record-Route, with
+    `record_route`. `since` is when the latest try began; `written` is the flow that the request was written for last. `detour` is
+    where it is tried over TCP because of its length, and `detoured` all such places so far: each has one such try.
     """
 
-    __slots__ = ("has_own_contact", "left", "mark", "record_route", "since")
+    __slots__ = ("detour", "detoured", "has_own_contact", "left", "mark", "record_route", "since", "written")
 
     def __init__(
         self, left: list[Candidate], mark: str, *, has_own_contact: bool, now: float, record_route: Any = None
     ) -> None:
         self.record_route = record_route
         self.since = now
-        self.left = left[: TRIES - 1]
+        self.left = left
         self.mark = mark
         self.has_own_contact = has_own_contact
+        self.written: Any = None
+        self.detour: tuple[str, int] | None = None
+        self.detoured: tuple[tuple[str, int], ...] = ()
+
+    def insert_detour(self, detour: Candidate, *others: Candidate) -> None:
+        """Try this first, then what else may do: UDP at the same place."""
+        self.left[:0] = (detour, *others)
+        self.detour = detour[1:3]
+        self.detoured += (self.detour,)
+
+    def leave_detour(self) -> None:
+        """Pass the place over: it was reached, and what it says over TCP it would say by UDP, too."""
+        self.left = [candidate for candidate in self.left if candidate[1:3] != self.detour]

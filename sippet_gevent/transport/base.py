@@ -40,6 +40,9 @@ class Flow:
     handshake: Any = None
     """What the client of a WebSocket has asked for: path, query, cookies, Origin (RFC 6455 §4.1)."""
 
+    is_open: bool = True
+    """False while it does not stand yet, and once it has ended: streams."""
+
     @property
     def local(self) -> Address:
         """Our own address as this peer sees it: what Via and Contact name."""
@@ -65,6 +68,9 @@ class Flow:
         if not hasattr(self, "_id"):
             self._id = self.transport.name_flow(self)
         return self._id
+
+    def hurry(self, seconds: float) -> None:
+        """Give up what does not stand after this many seconds. For datagrams there is nothing to wait for."""
 
     def __repr__(self) -> str:
         host, port = self.remote

@@ -460,6 +460,15 @@ class Connection(Flow):
         transport.forget(self)
         self._tell(problem, error)
 
+    @property
+    def is_open(self) -> bool:  # type: ignore[override]
+        """True while messages go out at once: neither before it stands nor after its end."""
+        return self.state in SENDS
+
+    def hurry(self, seconds: float) -> None:
+        if self.state in BEFORE and self._deadline is not None:
+            self._deadline = min(self._deadline, time.monotonic() + seconds)
+
     def is_alive(self) -> bool:
         """True unless the peer has closed or reset the connection, seen or not: asked before it is used once more."""
         if self.state is not OPEN:

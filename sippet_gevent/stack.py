@@ -392,6 +392,7 @@ class Stack:
                 else:
                     self.detours.refused(refused, now)  # at once, as hosts without such a port do nearby
                 data = self._write(request, flow, ways, secure=secure)
+        ways.found_open = (flow, flow.heard) if flow.transport.reliable and flow.is_open else None
         return flow, data
 
     def _write(self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False) -> bytes:

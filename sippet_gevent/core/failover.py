@@ -59,11 +59,14 @@ class Ways:
     """What is left of one request's candidates, and how the request is written for each.
 
     `mark` ends its branch; the Contact may be ours, and changes with the way. So does a proxy's Record-Route, with
-    `record_route`. `since` is when the latest try began; `written` is the flow that the request was written for last. `detour` is
-    where it is tried over TCP because of its length, and `detoured` all such places so far: each has one such try.
+    `record_route`. `since` is when the latest try began; `written` is the flow that the request was written for last.
+    `detour` is where it is tried over TCP because of its length, and `detoured` all such places so far: each has one such
+    try. `found_open` is a connection that stood already when the request was sent by it, with when it was heard last.
     """
 
-    __slots__ = ("detour", "detoured", "has_own_contact", "left", "mark", "record_route", "since", "written")
+    __slots__ = (
+        "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "left", "mark", "record_route", "since", "written",
+    )  # fmt: skip
 
     def __init__(
         self, left: list[Candidate], mark: str, *, has_own_contact: bool, now: float, record_route: Any = None
@@ -74,6 +77,8 @@ class Ways:
         self.mark = mark
         self.has_own_contact = has_own_contact
         self.written: Any = None
+        self.is_renewed = False
+        self.found_open: tuple[Any, float] | None = None
         self.detour: tuple[str, int] | None = None
         self.detoured: tuple[tuple[str, int], ...] = ()
 
@@ -86,3 +91,17 @@ class Ways:
     def leave_detour(self) -> None:
         """Pass the place over: it was reached, and what it says over TCP it would say by UDP, too."""
         self.left = [candidate for candidate in self.left if candidate[1:3] != self.detour]
+
+    def renew(self, flow: Any) -> bool:
+        """Try the same place once more, by a new connection, when the old one was dead before it could be used; never twice.
+
+        It stood when the request was sent, and nothing has come by it since until it was found reset or closed: the peer
+        had gone before, and had only not been heard of. A server that closes idle connections does so any time. That it
+        has read the request before it went cannot be excluded, nor can it where fail-over goes elsewhere; what comes
+        twice then is a new transaction with the same Call-ID, CSeq and tags, which a UAS takes for merged (§8.2.2.2).
+        """
+        if self.is_renewed or not flow.is_lost or self.found_open != (flow, flow.heard):
+            return False
+        self.is_renewed = True
+        self.left.insert(0, Candidate(flow.transport.name, *flow.remote, flow.name or ""))
+        return True

@@ -269,6 +269,8 @@ class ClientTransaction:
             if detour is not None:
                 ways.insert_detour(detour)
                 return
+        elif isinstance(failure, TransportError) and self.provisional is None and ways.renew(flow):
+            return
         if self.provisional is None or isinstance(failure, Response):
             stack.grey.add(target, now, patience_of(failure))
 

@@ -42,6 +42,12 @@ class Flow:
 
     is_open: bool = True
     """False while it does not stand yet, and once it has ended: streams."""
+    is_lost: bool = False
+    """True when it has ended by itself, and not by us: streams."""
+    heard: float = 0.0
+    """When octets have last come by it, in seconds of some clock: streams."""
+    name: str | None = None
+    """The domain that its peer had to prove to be, where we have opened it."""
 
     @property
     def local(self) -> Address:

@@ -58,8 +58,8 @@ class Connection(Flow):
     """
 
     __slots__ = (
-        "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader",
-        "_socket", "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "state",
+        "_deadline", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader", "_socket",
+        "_started", "_tls", "_writer", "_writing", "dialled", "heard", "is_lost", "local", "name", "peer_identity", "state",
         "transactions",
     )  # fmt: skip
 
@@ -85,9 +85,9 @@ class Connection(Flow):
         self._queue: deque[Any] = deque()  # what the kernel has not taken
         self._queued = 0
         self._tls: Any = None
-        self._pinged = False
+        self._pinged = self.is_lost = False
         self._started: float | None = None  # when the message under way began
-        self._heard = time.monotonic()
+        self.heard = time.monotonic()
         self._deadline: float | None = None
         self._kept_until = 0.0
         loop = transport.loop
@@ -96,10 +96,10 @@ class Connection(Flow):
         self._writing = False
         if dialled is not None:
             self.state = CONNECTING
-            self._deadline = self._heard + limits.connect
+            self._deadline = self.heard + limits.connect
             self._want_write(True)
         else:
-            self._deadline = self._heard + limits.first
+            self._deadline = self.heard + limits.first
             self._stands()
 
     # ---- what a subclass says
@@ -185,7 +185,7 @@ class Connection(Flow):
             self.close("connect failed", f"cannot connect: {os.strerror(code)}")
             return
         self._want_write(False)
-        self._heard = time.monotonic()
+        self.heard = time.monotonic()
         self._stands()
 
     def _shake_hands(self) -> None:
@@ -224,7 +224,8 @@ class Connection(Flow):
             if not data:
                 self.close()
             return
-        self._heard = time.monotonic()
+        if data:
+            self.heard = time.monotonic()
         if self._tls is None:
             if data:
                 self.feed(data)
@@ -259,12 +260,14 @@ class Connection(Flow):
             self._flush_tls()  # session tickets, key updates
 
     def _broke(self, error: OSError) -> None:
+        self.is_lost = True
         self.close("reset", f"the connection broke: {error.strerror or error}", error)
 
     def _ended(self) -> None:
         """The peer will send no more. It may still want the answers to what it sent."""
         if not self.is_idle:
             self.transport.count("cut off")
+        self.is_lost = True
         self._forget_dialled()
         self._reader.stop()
         if self.state is UPGRADING or not self.half_closes or not self._owes_answers():
@@ -482,7 +485,7 @@ class Connection(Flow):
         """Keep the deadlines: what is too late is closed and counted."""
         limits = self.transport.limits
         state = self.state
-        silent = now - self._heard
+        silent = now - self.heard
         if self._deadline is not None and now >= self._deadline:
             late = _LATE.get(state)
             self.close(late, late or f"{state} too long")
@@ -493,6 +496,7 @@ class Connection(Flow):
         elif state is HALF_CLOSED and not self._owes_answers():
             self.close()
         elif state is OPEN and self._pinged and silent >= self.ping_after + limits.pong:
+            self.is_lost = True
             self.close("no pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")
         elif state is OPEN and self.ping_after:
             if silent >= self.ping_after and not self._pinged and not self._queue:

@@ -75,7 +75,7 @@ class StreamFlow(Connection):
         if not framer.in_message:
             self._started = None
         elif messages or self._started is None:
-            self._started = self._heard
+            self._started = self.heard
 
     def ping(self) -> None:
         self.write(PING)  # RFC 5626 §4.4.1

@@ -58,13 +58,15 @@ class Engine:
 
     `serve(request, tx)` runs the core for a new server transaction; `cancel(request, tx)` tells that an INVITE was
     cancelled; `acknowledge(request)` and `stray(response)` take what belongs to no transaction; `fail(error, tx)` takes
-    the end of a transaction that nobody waits on. The stack sets them.
+    the end of a transaction that nobody waits on; `way_back(tx, response)` takes the octets of a response whose flow is
+    gone, and is False when it knows no other. The stack sets them.
     """
 
     serve: Callable[[Request, Transaction], None]
     acknowledge: Callable[[Request], bool]
     stray: Callable[[Response], bool]
     fail: Callable[[Exception, Transaction], None]
+    way_back: Callable[[Transaction, bytes], bool]
 
     def __init__(self, *, clock: Clock | None = None, timers: Timers | None = None, limits: Limits | None = None) -> None:
         self.clock = clock or Clock()
@@ -296,7 +298,7 @@ class Engine:
                     try:
                         tx.flow.send(payload)
                     except TransportError as error:
-                        if self._send_anew(tx, payload):
+                        if not tx.machine.is_client and self.way_back(tx, payload):
                             continue
                         self.counters.send_errors += 1
                         error.flow = tx.flow
@@ -315,22 +317,21 @@ class Engine:
                         self.fail(payload, tx)
         self._plan(tx)
 
-    def _send_anew(self, tx: Transaction, response: bytes) -> bool:
-        """Send a response whose connection is gone by a new one, to where it came from and its Via's port (§18.2.2)."""
-        flow = tx.flow
-        if tx.machine.is_client or flow.transactions is None:
-            return False
-        try:
-            via = essentials_of_via(parse(response).headers)
-            name = {"name": via.host} if flow.transport.secure else {}
-            fresh = flow.transport.connect((flow.remote[0], via.port or flow.transport.default_port), **name)
-            fresh.send(response)
-        except (ParseError, TransportError):
-            return False
-        flow.transactions.discard(tx)
-        tx.flow = fresh
-        fresh.transactions.add(tx)
-        return True
+    def move(self, tx: Transaction, flow: Flow) -> None:
+        """Give a server transaction another flow: what it sends from now on takes that."""
+        if tx.state is TERMINATED:
+            return
+        if tx.flow.transactions is not None:
+            tx.flow.transactions.discard(tx)
+        tx.flow = flow
+        if flow.transactions is not None:
+            flow.transactions.add(tx)
+
+    def undelivered(self, tx: Transaction, error: TransportError) -> None:
+        """A response has found no way after all; who looked for it has counted that."""
+        self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, str(error))
+        if tx.state is not TERMINATED:
+            self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 
     def _plan(self, tx: Transaction) -> None:
         """Throw an ended transaction away, or see that its next deadline is kept."""

@@ -17,6 +17,7 @@ from .core.detours import DETOUR_SECONDS, Detours
 from .core.failover import TRIES, GreyList, Ways
 from .core.methods import Methods
 from .core.record_route import RecordRoute
+from .core.returns import Returns
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
@@ -121,6 +122,7 @@ class Stack:
         self.clock = self.engine.clock
         self.deadlines = self.clock.deadlines(_expire)
         self.calls = Calls(self)
+        self.returns = Returns(self)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
         self.domains = frozenset(domain.lower() for domain in domains)
@@ -138,6 +140,7 @@ class Stack:
             self.core = core  # type: ignore[assignment]
         engine = self.engine
         engine.serve, engine.acknowledge, engine.stray, engine.fail = self._serve, self._acknowledge, self._stray, self._fail
+        engine.way_back = self.returns.send
         for address in addresses:
             self.listen(address)
 
@@ -200,6 +203,7 @@ class Stack:
             self.calls.stop()
         finally:
             self._running = False  # before connections end, so that nothing goes on to its next target
+            self.returns.stop()
             self.engine.stop()
             self.resolver.stop()
             self.deadlines.stop()
@@ -236,11 +240,11 @@ class Stack:
 
     @property
     def active(self) -> int:
-        """What a drain waits for: transactions without final response, cores that run, calls."""
+        """What a drain waits for: transactions without final response, cores that run, calls, responses under way."""
         engine = self.engine
         transactions = [*engine.clients.values(), *engine.servers.values()]
         unanswered = sum(tx.is_unanswered for tx in transactions)
-        return unanswered + engine.workers.busy + len(self.calls)
+        return unanswered + engine.workers.busy + len(self.calls) + len(self.returns)
 
     def stats(self) -> dict[str, Any]:
         """Return counters and gauges as one dict: what became of the messages received, and what is alive now."""

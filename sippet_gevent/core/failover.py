@@ -103,5 +103,6 @@ class Ways:
         if self.is_renewed or not flow.is_lost or self.found_open != (flow, flow.heard):
             return False
         self.is_renewed = True
-        self.left.insert(0, Candidate(flow.transport.name, *flow.remote, flow.name or ""))
+        host, port = flow.remote
+        self.left.insert(0, Candidate(flow.transport.name, host, port, flow.name or ""))
         return True

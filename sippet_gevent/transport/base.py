@@ -75,6 +75,10 @@ class Flow:
             self._id = self.transport.name_flow(self)
         return self._id
 
+    def wait_open(self) -> bool:
+        """Wait until it stands; False when it has ended before that."""
+        return self.is_open
+
     def hurry(self, seconds: float) -> None:
         """Give up what does not stand after this many seconds. For datagrams there is nothing to wait for."""
 

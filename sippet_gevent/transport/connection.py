@@ -15,6 +15,7 @@ from collections import deque
 from typing import Any
 
 from gevent import socket, ssl
+from gevent.event import Event
 
 from ..errors import TransportError
 from .base import Address, Flow
@@ -59,8 +60,8 @@ class Connection(Flow):
 
     __slots__ = (
         "_deadline", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader", "_socket",
-        "_started", "_tls", "_writer", "_writing", "dialled", "heard", "is_lost", "local", "name", "peer_identity", "state",
-        "transactions",
+        "_standing", "_started", "_tls", "_writer", "_writing", "dialled", "heard", "is_lost", "local", "name",
+        "peer_identity", "state", "transactions",
     )  # fmt: skip
 
     transport: Any
@@ -85,6 +86,7 @@ class Connection(Flow):
         self._queue: deque[Any] = deque()  # what the kernel has not taken
         self._queued = 0
         self._tls: Any = None
+        self._standing: Event | None = None  # who waits until it stands
         self._pinged = self.is_lost = False
         self._started: float | None = None  # when the message under way began
         self.heard = time.monotonic()
@@ -177,6 +179,8 @@ class Connection(Flow):
                 self.send(data)
             except TransportError:
                 return
+        if self._standing is not None:
+            self._standing.set()
 
     def _connected(self) -> None:
         """The kernel says how connecting went."""
@@ -461,12 +465,21 @@ class Connection(Flow):
         self._queue.clear()
         self._queued = 0
         transport.forget(self)
+        if self._standing is not None:
+            self._standing.set()
         self._tell(problem, error)
 
     @property
     def is_open(self) -> bool:  # type: ignore[override]
         """True while messages go out at once: neither before it stands nor after its end."""
         return self.state in SENDS
+
+    def wait_open(self) -> bool:
+        if self.state in BEFORE:
+            if self._standing is None:
+                self._standing = Event()
+            self._standing.wait()
+        return self.is_open
 
     def hurry(self, seconds: float) -> None:
         if self.state in BEFORE and self._deadline is not None:

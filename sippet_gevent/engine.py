@@ -213,6 +213,8 @@ class Engine:
     def _note_source(self, request: Request, essentials: Essentials, flow: Flow) -> Flow:
         """Write received and rport into the top Via (§18.2.1, RFC 3581 §4); return the flow the answers take (§18.2.2)."""
         host, port = flow.remote
+        if flow.peer_identity:
+            _take_alias(request, flow)
         if essentials.has_rport:
             headers = request.headers
             at = 0
@@ -443,6 +445,16 @@ class Engine:
 def _has_one_via(message: Request | Response) -> bool:
     text = message.headers.fields["Via"]
     return type(text) is str and ("," not in text or len(split(text, ",")) == 1)
+
+
+def _take_alias(request: Request, flow: Flow) -> None:
+    """Tell the transport of a proven peer that offers its connection for requests to it (RFC 5923 §8.2)."""
+    try:
+        via = Via.parse(split(request.headers.all("Via")[0], ",")[0])
+    except ParseError:
+        return
+    if "alias" in via.parameters:
+        flow.transport.take_alias(flow, via.port)
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:

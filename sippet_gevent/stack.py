@@ -382,7 +382,7 @@ class Stack:
         One that is too long for a datagram takes the detour by TCP, with the datagram behind it (§18.1.1). Raises
         TransportError when no way is left.
         """
-        flow = self._connect(ways.left)
+        flow = self._take(ways)
         ways.detour = None
         data = self._write(request, flow, ways, secure=secure)
         if len(data) > self.detours.octets and not flow.transport.reliable and flow.remote not in ways.detoured:
@@ -390,14 +390,21 @@ class Stack:
             detour = self.detours.around(flow, len(data), self.engine.transports, now)
             if detour is not None:
                 ways.insert_detour(detour, Candidate(flow.transport.name, *flow.remote))
-                refused, flow = flow, self._connect(ways.left)
+                refused, flow = flow, self._take(ways)
                 if flow.transport.reliable:
                     flow.hurry(DETOUR_SECONDS)
                 else:
                     self.detours.refused(refused, now)  # at once, as hosts without such a port do nearby
                 data = self._write(request, flow, ways, secure=secure)
-        ways.found_open = (flow, flow.heard) if flow.transport.reliable and flow.is_open else None
+        ways.found_open = (flow, flow.octets) if flow.transport.reliable and flow.is_open else None
         return flow, data
+
+    def _take(self, ways: Ways) -> Flow:
+        """Return the flow of the next candidate that opens. Raises TransportError when none does."""
+        before = ways.left.copy()
+        flow = self._connect(ways.left)
+        ways.taken = before[len(before) - len(ways.left) - 1]
+        return flow
 
     def _write(self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False) -> bytes:
         """Write into a request what its way decides, Via, a Contact of ours, our Record-Route; return its octets.
@@ -427,7 +434,8 @@ class Stack:
         """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
         host, port = flow.local
         self._own.add((normal_host(host), port))
-        return f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport"
+        offered = ";alias" if flow.transport.offers_alias else ""  # our connection, for requests to us (RFC 5923 §8.1)
+        return f"SIP/2.0/{flow.transport.name} {_bracketed(host)}:{port};branch={create_branch()}{mark};rport{offered}"
 
     def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
         """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).

@@ -61,11 +61,13 @@ class Ways:
     `mark` ends its branch; the Contact may be ours, and changes with the way. So does a proxy's Record-Route, with
     `record_route`. `since` is when the latest try began; `written` is the flow that the request was written for last.
     `detour` is where it is tried over TCP because of its length, and `detoured` all such places so far: each has one such
-    try. `found_open` is a connection that stood already when the request was sent by it, with when it was heard last.
+    try. `taken` is the candidate under way; `found_open` its connection, with the octets that had come by it, where that
+    stood already when the request was sent.
     """
 
     __slots__ = (
-        "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "left", "mark", "record_route", "since", "written",
+        "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "left", "mark", "record_route", "since", "taken",
+        "written",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +80,8 @@ class Ways:
         self.has_own_contact = has_own_contact
         self.written: Any = None
         self.is_renewed = False
-        self.found_open: tuple[Any, float] | None = None
+        self.taken: Candidate | None = None
+        self.found_open: tuple[Any, int] | None = None
         self.detour: tuple[str, int] | None = None
         self.detoured: tuple[tuple[str, int], ...] = ()
 
@@ -100,9 +103,8 @@ class Ways:
         has read the request before it went cannot be excluded, nor can it where fail-over goes elsewhere; what comes
         twice then is a new transaction with the same Call-ID, CSeq and tags, which a UAS takes for merged (§8.2.2.2).
         """
-        if self.is_renewed or not flow.is_lost or self.found_open != (flow, flow.heard):
+        if self.taken is None or self.is_renewed or not flow.is_lost or self.found_open != (flow, flow.octets):
             return False
         self.is_renewed = True
-        host, port = flow.remote
-        self.left.insert(0, Candidate(flow.transport.name, host, port, flow.name or ""))
+        self.left.insert(0, self.taken)
         return True

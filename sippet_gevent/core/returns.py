@@ -94,7 +94,7 @@ class Returns:
             if stack.clock.now() >= end or not stack.is_running:
                 break
             try:
-                name = {"name": via.host} if transport.secure else {}
+                name = {"name": via.host} if transport.secure or transport.named else {}
                 fresh: Flow = transport.connect((host, port), **name)
                 fresh.send(self._waiting[tx][0])
             except TransportError as error:

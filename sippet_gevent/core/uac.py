@@ -13,7 +13,7 @@ from .inbox import Inbox
 
 if TYPE_CHECKING:
     from .call import Call
-    from .failover import Ways
+    from .failover import Target, Ways
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -123,7 +123,7 @@ class ClientTransaction:
         """Take a response, in the greenlet that carries it."""
         is_invite = self.request.method == "INVITE"
         if self.stack.grey and response.status != 503:
-            self.stack.grey.discard(target_of(self.transaction))
+            self.stack.grey.discard(self._target)
         if response.status < 200:
             first = self.provisional is None
             self.provisional = response
@@ -253,10 +253,18 @@ class ClientTransaction:
         stack.engine.request(self.request, flow, self, transaction.timers, data=data)
         return True
 
+    @property
+    def _target(self) -> Target:
+        """Where the request went, as the grey list has it."""
+        if self.ways is not None and self.ways.taken is not None:
+            return self.ways.taken[:3]
+        flow = self.transaction.flow
+        return flow.transport.name, flow.remote[0], flow.remote[1]
+
     def _blame(self, failure: Response | Exception, ways: Ways, now: float) -> None:
         """Remember what has failed: the target, or the detour to it that a long request took (§18.1.1)."""
         stack, flow = self.stack, self.transaction.flow
-        target = target_of(self.transaction)
+        target = self._target
         if ways.detour == flow.remote and flow.transport.reliable:
             if isinstance(failure, TransportError):  # refused, reset, or no connection in time: the datagram comes next
                 if self.provisional is None:
@@ -295,12 +303,6 @@ class ClientTransaction:
     def __repr__(self) -> str:
         state = self.transaction.state if self.transaction is not None else "not sent"
         return f"<ClientTransaction {self.request!r} {state}>"
-
-
-def target_of(transaction: Any) -> tuple[str, str, int]:
-    """Return where a transaction's request went, as the grey list has it."""
-    flow = transaction.flow
-    return flow.transport.name, flow.remote[0], flow.remote[1]
 
 
 def patience_of(failure: Response | Exception) -> float | None:

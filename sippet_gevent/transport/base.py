@@ -44,8 +44,8 @@ class Flow:
     """False while it does not stand yet, and once it has ended: streams."""
     is_lost: bool = False
     """True when it has ended by itself, and not by us: streams."""
-    heard: float = 0.0
-    """When octets have last come by it, in seconds of some clock: streams."""
+    octets: int = 0
+    """How many have come by it so far, those of TLS itself aside: streams."""
     name: str | None = None
     """The domain that its peer had to prove to be, where we have opened it."""
 
@@ -105,6 +105,9 @@ class Transport:
     """True when connect() wants to know the URI's domain; secure ones do in any case."""
     default_port: ClassVar[int] = 5060
 
+    offers_alias: bool = False
+    """True when peers may use our connections for requests of theirs, since a certificate tells them who we are (RFC 5923)."""
+
     local: Address = ("", 0)
     """What it is bound to, after start()."""
 
@@ -143,6 +146,9 @@ class Transport:
 
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
         """Take the end of a flow that transactions are using."""
+
+    def take_alias(self, flow: Flow, port: int | None) -> None:
+        """Take a peer's offer to send what is for this port of its by its own connection (RFC 5923); or leave it."""
 
     def is_ours(self, host: str) -> bool:
         """True when this numeric host, IPv6 without brackets, is one we listen on."""

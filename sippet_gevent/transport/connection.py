@@ -59,8 +59,8 @@ class Connection(Flow):
     """
 
     __slots__ = (
-        "_deadline", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader", "_socket",
-        "_standing", "_started", "_tls", "_writer", "_writing", "dialled", "heard", "is_lost", "local", "name",
+        "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_queue", "_queued", "_reader",
+        "_socket", "_standing", "_started", "_tls", "_writer", "_writing", "dialled", "is_lost", "local", "name", "octets",
         "peer_identity", "state", "transactions",
     )  # fmt: skip
 
@@ -88,8 +88,9 @@ class Connection(Flow):
         self._tls: Any = None
         self._standing: Event | None = None  # who waits until it stands
         self._pinged = self.is_lost = False
+        self.octets = 0
         self._started: float | None = None  # when the message under way began
-        self.heard = time.monotonic()
+        self._heard = time.monotonic()
         self._deadline: float | None = None
         self._kept_until = 0.0
         loop = transport.loop
@@ -98,10 +99,10 @@ class Connection(Flow):
         self._writing = False
         if dialled is not None:
             self.state = CONNECTING
-            self._deadline = self.heard + limits.connect
+            self._deadline = self._heard + limits.connect
             self._want_write(True)
         else:
-            self._deadline = self.heard + limits.first
+            self._deadline = self._heard + limits.first
             self._stands()
 
     # ---- what a subclass says
@@ -189,7 +190,7 @@ class Connection(Flow):
             self.close("connect failed", f"cannot connect: {os.strerror(code)}")
             return
         self._want_write(False)
-        self.heard = time.monotonic()
+        self._heard = time.monotonic()
         self._stands()
 
     def _shake_hands(self) -> None:
@@ -228,10 +229,10 @@ class Connection(Flow):
             if not data:
                 self.close()
             return
-        if data:
-            self.heard = time.monotonic()
+        self._heard = time.monotonic()
         if self._tls is None:
             if data:
+                self.octets += len(data)
                 self.feed(data)
             else:
                 self._ended()
@@ -259,6 +260,7 @@ class Connection(Flow):
             if not text:
                 self._ended()
                 return
+            self.octets += len(text)
             self.feed(text)
         if self.state in _READS:
             self._flush_tls()  # session tickets, key updates
@@ -498,7 +500,7 @@ class Connection(Flow):
         """Keep the deadlines: what is too late is closed and counted."""
         limits = self.transport.limits
         state = self.state
-        silent = now - self.heard
+        silent = now - self._heard
         if self._deadline is not None and now >= self._deadline:
             late = _LATE.get(state)
             self.close(late, late or f"{state} too long")

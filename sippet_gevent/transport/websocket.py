@@ -276,7 +276,7 @@ class WebSocketFlow(Connection):
         if is_whole:
             self._started = None
         elif self._started is None:
-            self._started = self.heard
+            self._started = self._heard
 
     def _take(self, data: bytes, ends_frame: bool, ends_message: bool) -> None:
         """Take a part of a message, all of it mostly."""

@@ -36,8 +36,14 @@ class Phone:
         self.stack.start()
         self.port = self.stack.engine.transports[0].local[1]
         self.uri = f"sip:127.0.0.1:{self.port}"
-        for name in transports:
-            self.stack.listen(f"{name}:127.0.0.1:{self.port}")
+        try:
+            with plain_socket.socket() as probe:
+                probe.bind(("127.0.0.1", self.port))
+            for name in transports:
+                self.stack.listen(f"{name}:127.0.0.1:{self.port}")
+        except OSError:  # a TransportError is one
+            self.stack.stop()
+            raise
 
     def serve(self, request, tx):
         self.seen.append(request)
@@ -51,7 +57,7 @@ class Phone:
 
 @pytest.fixture
 def phones():
-    """Make phones: `phones("tcp")` is at a port that is free for TCP, too."""
+    """Make phones, at ports that are free for TCP, too: `phones("tcp")` listens there."""
     made = []
 
     def make(*transports, limits=None):
@@ -59,7 +65,7 @@ def phones():
             try:
                 made.append(Phone(*transports, limits=limits))
                 return made[-1]
-            except TransportError:  # the port of UDP is taken for TCP by somebody else
+            except OSError:  # the port of UDP is taken for TCP by somebody else
                 continue
         raise AssertionError("no port is free both ways")
 

@@ -640,9 +640,10 @@ def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener
     client, peer, ask = pooled
     asked = ask()
     request = peer.message()
-    heard = next(iter(client.tcp.flows)).heard
+    flow = next(iter(client.tcp.flows))
+    octets = flow.octets
     peer.send(bytes(request.response(int(answer))) if answer.isdigit() else answer)
-    until(lambda: next(iter(client.tcp.flows)).heard != heard)
+    until(lambda: flow.octets != octets)
     peer.reset()
     with pytest.raises(TransportError):
         asked.get()

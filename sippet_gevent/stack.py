@@ -19,6 +19,7 @@ from .core.methods import Methods
 from .core.record_route import RecordRoute
 from .core.returns import Returns
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
+from .core.sips import check_received, has_sip_contact, is_secure, secure_route, secured, wants_sips
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
 from .engine import Engine
@@ -73,7 +74,6 @@ NextHop = URI | str | Flow
 
 _ADDRESS = re.compile(r"(?:([a-z]+):)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?").fullmatch
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
-_KNOWN_SCHEMES = ("sip:", "sips", "tel:")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
@@ -98,7 +98,8 @@ class Stack:
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
     holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
-    their ports serve. Nothing is opened before start(), `with` or serve_forever().
+    their ports serve. `sips_in_clear` serves requests to sips URIs that come without TLS, for who has it ended before him
+    (RFC 5630). Nothing is opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -114,11 +115,13 @@ class Stack:
         route_secret: bytes | None = None,
         resolver: Resolver | None = None,
         tls: TLS | None = None,
+        sips_in_clear: bool = False,
         web: Web | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.tls = tls
         self.web = web
+        self.sips_in_clear = sips_in_clear
         self.clock = self.engine.clock
         self.deadlines = self.clock.deadlines(_expire)
         self.calls = Calls(self)
@@ -289,13 +292,26 @@ class Stack:
 
     def _serve(self, request: Request, transaction: Transaction) -> None:
         tx = ServerTransaction(self, request, transaction)
+        if request.uri_text[:4] != "sip:":
+            try:
+                self._check_scheme(request)
+            except Reject as refusal:
+                tx.refuse(refusal.status, refusal.reason, **refusal.headers)
+                return
         call = self.calls.find(request) if request.essentials.to_tag is not None and len(self.calls) else None
         if call is not None:
             tx.serve(_InCall(call, self._core))
-        elif request.uri_text[:4] not in _KNOWN_SCHEMES and request.uri.scheme not in ("sip", "sips", "tel"):
-            tx.refuse(416)  # §8.2.2.1
         else:
             tx.serve(self._core)
+
+    def _check_scheme(self, request: Request) -> None:
+        """Refuse a Request-URI that nobody here knows, or a sips one that has come in clear. Raises Reject."""
+        scheme = request.uri.scheme
+        if scheme not in ("sip", "sips", "tel"):
+            raise Reject(416)  # §8.2.2.1
+        if scheme == "sips":
+            secure = self.sips_in_clear or request.flow.transport.secure
+            check_received(request, secure=secure, can_be=any(transport.secure for transport in self.engine.transports))
 
     def _acknowledge(self, ack: Request) -> bool:
         call = self.calls.find(ack)
@@ -345,26 +361,32 @@ class Stack:
         self._complete(request)
         if ours and self.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
             raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
+        secure = is_secure(request)
+        if secure and ours:
+            secure_route(request)
+        sips_contact = secure or wants_sips(request)
+        has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
+        if sips_contact and ours and request.method in _TARGET_REFRESH and has_sip_contact(request):
+            raise InvalidValue(f"Contact: a sip URI in a {request.method} that a sips URI is asked for with (§8.1.1.8)")
         candidates: list[Candidate] = []
         if isinstance(next_hop, Flow):
-            uri = request.uri
-            self._check_flow(next_hop, secure=uri.is_secure)
+            self._check_flow(next_hop, secure=secure)
         else:
             uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-            candidates = self.resolve(uri)
+            candidates = self.resolve(secured(uri) if secure else uri)  # §8.1.2, §16.6 step 7
         if user is None and request.method not in _WHEN_LEAVING:
             check_serving()  # the caller may have given up while the name was resolved
         ways = Ways(
             candidates,
             mark,
-            has_own_contact=ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields,
+            has_own_contact=has_own_contact,
             now=self.clock.now(),
             record_route=record_route,
         )
         if isinstance(next_hop, Flow):
-            flow, data = next_hop, self._write(request, next_hop, ways, secure=uri.is_secure, by_flow=True)
+            flow, data = next_hop, self._write(request, next_hop, ways, secure=sips_contact, by_flow=True)
         else:
-            flow, data = self._depart(request, ways, secure=uri.is_secure)
+            flow, data = self._depart(request, ways, secure=sips_contact)
             del ways.left[TRIES - 1 :]
         if request.method == "ACK":
             flow.send(data)
@@ -597,7 +619,7 @@ class Stack:
 
         It faces the peer at the other end of `flow`; with `by_flow` the requests of the dialog to him go by it.
         """
-        uri = self.contact(flow, secure=request.uri_text[:5].lower() == "sips:").uri
+        uri = self.contact(flow, secure=wants_sips(request)).uri
         token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else "")
         return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
 

@@ -28,7 +28,10 @@ FLOORS = (
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 # No I/O, no clock, no greenlet: these take `now` and return values.
-PURE = ("errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/digest", "transport/selection")
+PURE = (
+    "errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/sips",
+    "core/digest", "transport/alias", "transport/selection",
+)  # fmt: skip
 IMPURE = frozenset(("gevent", "greenlet", "socket", "ssl", "select", "selectors", "time", "threading", "asyncio", "subprocess"))
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)

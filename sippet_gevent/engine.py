@@ -61,13 +61,15 @@ class Engine:
 
     `serve(request, tx)` runs the core for a new server transaction; `cancel(request, tx)` tells that an INVITE was
     cancelled; `acknowledge(request)` and `stray(response)` take what belongs to no transaction; `fail(error, tx)` takes
-    the end of a transaction that nobody waits on. The stack sets them.
+    the end of a transaction that nobody waits on; `way_back(tx, response)` takes the octets of a response whose flow is
+    gone, and is False when it knows no other. The stack sets them.
     """
 
     serve: Callable[[Request, Transaction], None]
     acknowledge: Callable[[Request], bool]
     stray: Callable[[Response], bool]
     fail: Callable[[Exception, Transaction], None]
+    way_back: Callable[[Transaction, bytes], bool]
 
     def __init__(self, *, clock: Clock | None = None, timers: Timers | None = None, limits: Limits | None = None) -> None:
         self.clock = clock or Clock()
@@ -234,6 +236,8 @@ class Engine:
     def _note_source(self, request: Request, essentials: Essentials, flow: Flow) -> Flow:
         """Write received and rport into the top Via (§18.2.1, RFC 3581 §4); return the flow the answers take (§18.2.2)."""
         host, port = flow.remote
+        if flow.peer_identity:
+            _take_alias(request, flow)
         if essentials.has_rport:
             headers = request.headers
             at = 0
@@ -319,7 +323,7 @@ class Engine:
                     try:
                         tx.flow.send(payload)
                     except TransportError as error:
-                        if self._send_anew(tx, payload):
+                        if not tx.machine.is_client and self.way_back(tx, payload):
                             continue
                         self.counters.send_errors += 1
                         error.flow = tx.flow
@@ -338,22 +342,21 @@ class Engine:
                         self.fail(payload, tx)
         self._plan(tx)
 
-    def _send_anew(self, tx: Transaction, response: bytes) -> bool:
-        """Send a response whose connection is gone by a new one, to where it came from and its Via's port (§18.2.2)."""
-        flow = tx.flow
-        if tx.machine.is_client or flow.transactions is None:
-            return False
-        try:
-            via = essentials_of_via(parse(response).headers)
-            name = {"name": via.host} if flow.transport.secure else {}
-            fresh = flow.to_port(via.port or flow.transport.default_port, **name)
-            fresh.send(response)
-        except (ParseError, TransportError):
-            return False
-        flow.transactions.discard(tx)
-        tx.flow = fresh
-        fresh.transactions.add(tx)
-        return True
+    def move(self, tx: Transaction, flow: Flow) -> None:
+        """Give a server transaction another flow: what it sends from now on takes that."""
+        if tx.state is TERMINATED:
+            return
+        if tx.flow.transactions is not None:
+            tx.flow.transactions.discard(tx)
+        tx.flow = flow
+        if flow.transactions is not None:
+            flow.transactions.add(tx)
+
+    def undelivered(self, tx: Transaction, error: TransportError) -> None:
+        """A response has found no way after all; who looked for it has counted that."""
+        self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, str(error))
+        if tx.state is not TERMINATED:
+            self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 
     def _plan(self, tx: Transaction) -> None:
         """Throw an ended transaction away, or see that its next deadline is kept."""
@@ -409,14 +412,20 @@ class Engine:
         """Feed an event of our own to a transaction and carry out what follows."""
         self.drive(tx, tx.handle(event, self._now(), message))
 
-    def request(self, request: Request, flow: Flow, user: Any, timers: Timers | None = None) -> Transaction:
-        """Send a request through a new client transaction; `user` takes its responses and its end."""
+    def request(
+        self, request: Request, flow: Flow, user: Any, timers: Timers | None = None, *, data: bytes | None = None
+    ) -> Transaction:
+        """Send a request through a new client transaction; `user` takes its responses and its end.
+
+        `data` are its octets, where they are known.
+        """
         key = client_key(request)
         if key is None:
             raise InvalidValue("a request needs a Via with a branch of its own before it can be sent (§8.1.1.7)")
         tx = Transaction(
             client_machine(request.method), key, request, reliable=flow.transport.reliable, timers=timers or self.timers
         )
+        tx.last = data
         tx.flow = flow
         tx.user = user
         user.transaction = tx
@@ -464,6 +473,16 @@ class Engine:
 def _has_one_via(message: Request | Response) -> bool:
     text = message.headers.fields["Via"]
     return type(text) is str and ("," not in text or len(split(text, ",")) == 1)
+
+
+def _take_alias(request: Request, flow: Flow) -> None:
+    """Tell the transport of a proven peer that offers its connection for requests to it (RFC 5923 §8.2)."""
+    try:
+        via = Via.parse(split(request.headers.all("Via")[0], ",")[0])
+    except ParseError:
+        return
+    if "alias" in via.parameters:
+        flow.transport.take_alias(flow, via.port)
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:

@@ -85,6 +85,13 @@ class Reject(SIPError):
         return f"{self.status} {self.reason}" if self.reason else str(self.status)
 
 
+class WrongScheme(Reject):
+    """A sips URI where a sip one is wanted, or the other way round: a 480 whose Warning says which (RFC 5630 §5.3)."""
+
+    def __init__(self, *, warning: Any) -> None:
+        super().__init__(480, warning=warning)
+
+
 class Cancelled(SIPError):
     """The caller gave up (RFC 3261 §9.2). Raised in a core at its next call into the library; leaving it answers 487."""
 

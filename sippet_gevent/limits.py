@@ -62,6 +62,9 @@ class Limits:
     """How many of them at once."""
     sources: int = 10_000
     """Sources whose error rate is remembered; forgotten all at once when there are more."""
+    datagram: int = 1300
+    """Octets of the longest request that goes by UDP; a longer one goes by TCP where there is a way (RFC 3261 §18.1.1).
+    1300 is the RFC's number for paths of unknown MTU; 0 sends them all by UDP."""
     streams: StreamLimits = field(default_factory=StreamLimits)
     """What connections may cost."""
     flow_ends_transactions: bool = True

@@ -13,10 +13,13 @@ from gevent.pool import Group
 
 from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
-from .core.failover import GreyList, Ways
+from .core.detours import DETOUR_SECONDS, Detours
+from .core.failover import TRIES, GreyList, Ways
 from .core.methods import Methods
 from .core.record_route import RecordRoute
+from .core.returns import Returns
 from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
+from .core.sips import check_received, has_sip_contact, is_secure, secure_route, secured, wants_sips
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
 from .engine import Accept, Engine
@@ -74,7 +77,6 @@ NextHop = URI | str | Flow
 
 _NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
-_KNOWN_SCHEMES = ("sip:", "sips", "tel:")
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
@@ -88,8 +90,9 @@ class Stack:
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
     holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
-    their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all. Nothing is
-    opened before start(), `with` or serve_forever().
+    their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all.
+    `sips_in_clear` serves requests to sips URIs that come without TLS, for who has it ended before him (RFC 5630). Nothing
+    is opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -105,21 +108,25 @@ class Stack:
         route_secret: bytes | None = None,
         resolver: Resolver | None = None,
         tls: TLS | None = None,
+        sips_in_clear: bool = False,
         web: Web | None = None,
         accept: Accept | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.tls = tls
         self.web = web
+        self.sips_in_clear = sips_in_clear
         self.clock = self.engine.clock
         self.deadlines = self.clock.deadlines(_expire)
         self.calls = Calls(self)
+        self.returns = Returns(self)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
         self.domains = frozenset(domain.lower() for domain in domains)
         self.route_tokens = RouteTokens(os.urandom(ROUTE_SECRET) if route_secret is None else route_secret)
         self.resolver = DNSResolver() if resolver is None else resolver
         self.grey = GreyList()
+        self.detours = Detours(self.engine.limits.datagram)
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, Listener]] = []
         self._running = False
@@ -132,6 +139,7 @@ class Stack:
         engine = self.engine
         self.egress = Egress(engine.transports)
         engine.serve, engine.acknowledge, engine.stray, engine.fail = self._serve, self._acknowledge, self._stray, self._fail
+        engine.way_back = self.returns.send
         for address in addresses:
             self.listen(address)
 
@@ -220,6 +228,7 @@ class Stack:
             self.calls.stop()
         finally:
             self._running = False  # before connections end, so that nothing goes on to its next target
+            self.returns.stop()
             self.engine.stop()
             self.resolver.stop()
             self.deadlines.stop()
@@ -253,11 +262,11 @@ class Stack:
 
     @property
     def active(self) -> int:
-        """What a drain waits for: transactions without final response, cores that run, calls."""
+        """What a drain waits for: transactions without final response, cores that run, calls, responses under way."""
         engine = self.engine
         transactions = [*engine.clients.values(), *engine.servers.values()]
         unanswered = sum(tx.is_unanswered for tx in transactions)
-        return unanswered + engine.workers.busy + len(self.calls)
+        return unanswered + engine.workers.busy + len(self.calls) + len(self.returns)
 
     def stats(self) -> dict[str, Any]:
         """Return counters and gauges as one dict: what became of the messages received, and what is alive now."""
@@ -322,13 +331,26 @@ class Stack:
 
     def _serve(self, request: Request, transaction: Transaction) -> None:
         tx = ServerTransaction(self, request, transaction)
+        if request.uri_text[:4] != "sip:":
+            try:
+                self._check_scheme(request)
+            except Reject as refusal:
+                tx.refuse(refusal.status, refusal.reason, **refusal.headers)
+                return
         call = self.calls.find(request) if request.essentials.to_tag is not None and len(self.calls) else None
         if call is not None:
             tx.serve(_InCall(call, self._core))
-        elif request.uri_text[:4] not in _KNOWN_SCHEMES and request.uri.scheme not in ("sip", "sips", "tel"):
-            tx.refuse(416)  # §8.2.2.1
         else:
             tx.serve(self._core)
+
+    def _check_scheme(self, request: Request) -> None:
+        """Refuse a Request-URI that nobody here knows, or a sips one that has come in clear. Raises Reject."""
+        scheme = request.uri.scheme
+        if scheme not in ("sip", "sips", "tel"):
+            raise Reject(416)  # §8.2.2.1
+        if scheme == "sips":
+            secure = self.sips_in_clear or request.flow.transport.secure
+            check_received(request, secure=secure, can_be=any(transport.secure for transport in self.engine.transports))
 
     def _acknowledge(self, ack: Request) -> bool:
         call = self.calls.find(ack)
@@ -381,63 +403,115 @@ class Stack:
         self._complete(request)
         if ours and self.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
             raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
+        secure = is_secure(request)
+        if secure and ours:
+            secure_route(request)
+        sips_contact = secure or wants_sips(request)
+        has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
+        if sips_contact and ours and request.method in _TARGET_REFRESH and has_sip_contact(request):
+            raise InvalidValue(f"Contact: a sip URI in a {request.method} that a sips URI is asked for with (§8.1.1.8)")
         candidates: list[Candidate] = []
         if isinstance(next_hop, Flow):
-            uri = request.uri
-            self._check_flow(next_hop, secure=uri.is_secure)
+            self._check_flow(next_hop, secure=secure)
         else:
             uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-            candidates = self.resolve(uri, listener)
+            candidates = self.resolve(secured(uri) if secure else uri, listener)  # §8.1.2, §16.6 step 7
         if user is None and request.method not in _WHEN_LEAVING:
             check_serving()  # the caller may have given up while the name was resolved
-        flow = next_hop if isinstance(next_hop, Flow) else self._connect(candidates, listener)
-        has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
-        request.flow = flow
-        request.sent_via = self._via(flow, mark)
-        request.headers.add("Via", request.sent_via, first=True)
-        request.essentials = None
-        if has_own_contact:
-            request.contact = self.contact(flow, secure=uri.is_secure)
-        if record_route is not None:
-            record_route.write(request, flow, by_flow=flow is next_hop)
+        ways = Ways(
+            candidates,
+            mark,
+            has_own_contact=has_own_contact,
+            now=self.clock.now(),
+            listener=listener,
+            record_route=record_route,
+        )
+        if isinstance(next_hop, Flow):
+            flow, data = next_hop, self._write(request, next_hop, ways, secure=sips_contact, by_flow=True)
+        else:
+            flow, data = self._depart(request, ways, secure=sips_contact)
+            del ways.left[TRIES - 1 :]
         if request.method == "ACK":
-            flow.send(bytes(request))
+            flow.send(data)
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self, request)
         if isinstance(tx, ClientTransaction):
             tx.by_flow = flow is next_hop
-            if candidates:
-                now = self.clock.now()
-                tx.ways = Ways(
-                    candidates, mark, has_own_contact=has_own_contact, now=now, listener=listener, record_route=record_route
-                )
-        self.engine.request(request, flow, tx)
+            tx.ways = None if tx.by_flow else ways
+        self.engine.request(request, flow, tx, data=data)
         return tx  # type: ignore[no-any-return]
+
+    def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
+        """Write a request for the next of its ways that opens; return the flow and the octets to send by it.
+
+        One that is too long for a datagram takes the detour by TCP, with the datagram behind it (§18.1.1). Raises
+        TransportError when no way is left.
+        """
+        flow = self._take(ways)
+        ways.detour = None
+        data = self._write(request, flow, ways, secure=secure)
+        if len(data) > self.detours.octets and not flow.transport.reliable and flow.remote not in ways.detoured:
+            now = self.clock.now()
+            detour = self.detours.around(flow, len(data), self.engine.transports, now)
+            if detour is not None:
+                ways.insert_detour(detour, Candidate(flow.transport.name, *flow.remote))
+                refused, flow = flow, self._take(ways)
+                if flow.transport.reliable:
+                    flow.hurry(DETOUR_SECONDS)
+                else:
+                    self.detours.refused(refused, now)  # at once, as hosts without such a port do nearby
+                data = self._write(request, flow, ways, secure=secure)
+        ways.found_open = (flow, flow.octets) if flow.transport.reliable and flow.is_open else None
+        return flow, data
+
+    def _take(self, ways: Ways) -> Flow:
+        """Return the flow of the next candidate that opens. Raises TransportError when none does."""
+        before = ways.left.copy()
+        flow = self._connect(ways.left, ways.listener)
+        ways.taken = before[len(before) - len(ways.left) - 1]
+        return flow
+
+    def _write(self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False) -> bytes:
+        """Write into a request what its way decides, Via, a Contact of ours, our Record-Route; return its octets.
+
+        A detour changes the Via alone: the length of one request says nothing of how we want to be reached.
+        """
+        request.flow = flow
+        request.essentials = None
+        request.sent_via = self._via(flow, ways.mark)
+        before = ways.written
+        if before is None:
+            request.headers.add("Via", request.sent_via, first=True)
+        else:
+            ours = next(at for at, line in enumerate(request.headers.lines) if line[0] == "Via")
+            request.headers.set_line(ours, request.sent_via)  # those below stay as they came, readable or not
+        if ways.detour is None:
+            ways.written = flow
+            if ways.has_own_contact:
+                request.contact = self.contact(flow, secure=secure)
+            if ways.record_route is not None and before is None:
+                ways.record_route.write(request, flow, by_flow=by_flow)
+            elif ways.record_route is not None:
+                ways.record_route.rewrite(request, before, flow)
+        return bytes(request)
 
     def _via(self, flow: Flow, mark: str) -> str:
         """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
         host, port = self._told(flow)
-        return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={create_branch()}{mark};rport"
+        offered = ";alias" if flow.transport.offers_alias else ""  # our connection, for requests to us (RFC 5923 §8.1)
+        return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={create_branch()}{mark};rport{offered}"
 
-    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow] | None:
+    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
         """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).
 
-        None when there is no candidate left.
+        With it its flow, and its octets. None when there is no candidate left.
         """
+        again = request.copy()
         try:
-            flow = self._connect(ways.left, ways.listener)
+            flow, data = self._depart(again, ways, secure=ways.has_own_contact and request.contact[0].uri.is_secure)
         except TransportError:
             return None
-        again = request.copy()
-        again.flow = flow
-        again.sent_via = self._via(flow, ways.mark)
-        ours = next(at for at, line in enumerate(again.headers.lines) if line[0] == "Via")
-        again.headers.set_line(ours, again.sent_via)  # those below stay as they came, readable or not
-        if ways.has_own_contact:
-            again.contact = self.contact(flow, secure=request.contact[0].uri.is_secure)
-        if ways.record_route is not None:
-            ways.record_route.rewrite(again, request.flow, flow)
-        return again, flow
+        return again, flow, data
 
     def request(
         self,
@@ -603,7 +677,7 @@ class Stack:
 
         It faces the peer at the other end of `flow`; with `by_flow` the requests of the dialog to him go by it.
         """
-        uri = self.contact(flow, secure=request.uri_text[:5].lower() == "sips:").uri
+        uri = self.contact(flow, secure=wants_sips(request)).uri
         token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else "")
         return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
 

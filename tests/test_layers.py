@@ -29,8 +29,8 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
-    "errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/digest",
-    "transport/selection", "transport/listener", "transport/proxy_protocol", "transport/stun",
+    "errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/sips",
+    "core/digest", "transport/alias", "transport/selection", "transport/listener", "transport/proxy_protocol", "transport/stun",
 )  # fmt: skip
 IMPURE = frozenset(("gevent", "greenlet", "socket", "ssl", "select", "selectors", "time", "threading", "asyncio", "subprocess"))
 

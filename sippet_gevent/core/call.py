@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from ..errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout
+from ..errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from ..transport.base import Flow
 from .dialog import Dialog, DialogID, dialog_id
 from .inbox import Inbox
 from .outbound import Reach, can_be_dialled, reach_of_sender
-from .uac import ClientTransaction, Nobody, OnProvisional
+from .uac import ClientTransaction, OnProvisional
 
 if TYPE_CHECKING:
     from .uas import ServerTransaction
@@ -223,9 +223,7 @@ class Call:
         """Send the ACK to a 2xx, made once and repeated for each repetition of it (§13.2.2.4)."""
         number = invite.cseq.number
         try:
-            if self._ack is not None and self._ack.cseq.number == number:
-                self._ack.flow.send(bytes(self._ack))
-            else:
+            if self._ack is None or self._ack.cseq.number != number or not self._repeat(self._ack):
                 ack = self.dialog.ack(
                     number, authorization=invite.authorization, proxy_authorization=invite.proxy_authorization
                 )
@@ -245,6 +243,17 @@ class Call:
         if flow is None or dialog.route_set:
             return None
         return flow if self.stack.is_usable(flow) or not can_be_dialled(dialog.remote_target) else None
+
+    def _repeat(self, ack: Request) -> bool:
+        """Send an ACK once more by the way it took; False when that is gone, and another is to be found."""
+        data = bytes(ack)
+        try:
+            ack.flow.send(data)
+        except TransportError:
+            if len(data) > self.stack.detours.octets:  # nobody has told us that its detour was refused: it has no transaction
+                self.stack.detours.refused(ack.flow, self.stack.clock.now())
+            return False
+        return True
 
     def _inviting(self) -> bool:
         ours = self._reinvite is not None and self._reinvite.is_pending
@@ -268,8 +277,7 @@ class Call:
         headers, self._bye = self._bye, None
         self.stack.calls.remove(self)
         try:
-            bye = self.dialog.request("BYE", **headers or {})
-            self.stack.send(bye, self._next_hop, user=Nobody(), listener=self.origin)
+            self.stack.send(self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin)
         except SIPError as error:
             self._warn("BYE", error)
 

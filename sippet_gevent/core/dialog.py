@@ -10,6 +10,7 @@ from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import CSeq
 from .routing import MAX_FORWARDS, as_request_uri
+from .sips import is_secure, secured
 
 DialogID = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag (§12)."""
@@ -26,22 +27,30 @@ def dialog_id(request: Request) -> DialogID | None:
 class Dialog:
     """One peer-to-peer relation. `local` and `remote` are the From and To of our requests, tags included.
 
-    `route_set` is in the order our requests use it, `remote_target` the Request-URI they get. Made by `of_uas` or `of_uac`.
+    `route_set` is in the order our requests use it, `remote_target` the Request-URI they get. `secure` is that it was begun
+    by a request to a sips URI: then each target of the peer's is taken as one (§12.1.1). Made by `of_uas` or `of_uac`.
     """
 
     __slots__ = ("call_id", "local", "local_cseq", "remote", "remote_cseq", "remote_target", "route_set", "secure")
 
     def __init__(
-        self, call_id: str, local: NameAddr, remote: NameAddr, *, remote_target: URI, route_set: tuple[NameAddr, ...] = ()
+        self,
+        call_id: str,
+        local: NameAddr,
+        remote: NameAddr,
+        *,
+        remote_target: URI,
+        route_set: tuple[NameAddr, ...] = (),
+        secure: bool = False,
     ) -> None:
         self.call_id = call_id
         self.local = local
         self.remote = remote
-        self.remote_target = remote_target
+        self.remote_target = secured(remote_target) if secure else remote_target
         self.route_set = route_set
         self.local_cseq = 0
         self.remote_cseq: int | None = None
-        self.secure = remote_target.is_secure
+        self.secure = secure
 
     @classmethod
     def of_uas(cls, request: Request, response: Response) -> Dialog:
@@ -52,6 +61,7 @@ class Dialog:
             request.from_,
             remote_target=contact_uri(request),
             route_set=request.record_route,
+            secure=is_secure(request),
         )
         dialog.remote_cseq = request.cseq.number
         return dialog
@@ -69,6 +79,7 @@ class Dialog:
             response.to,
             remote_target=target,
             route_set=tuple(reversed(response.record_route)),
+            secure=is_secure(request),
         )
         dialog.local_cseq = request.cseq.number
         return dialog
@@ -118,7 +129,8 @@ class Dialog:
     def refresh(self, message: Request | Response) -> None:
         """Take a new remote target from a target refresh that was accepted (§12.2). Raises ParseError."""
         if message.contact:
-            self.remote_target = contact_uri(message)
+            target = contact_uri(message)
+            self.remote_target = secured(target) if self.secure else target
 
     def __repr__(self) -> str:
         return f"<Dialog {self.call_id} {self.local.tag} {self.remote.tag}>"

@@ -42,6 +42,10 @@ class GreyList:
         """Forget a target: it has answered."""
         self._until.pop(target, None)
 
+    def holds(self, target: Target, now: float) -> bool:
+        """True while a target is remembered as failing."""
+        return self._until.get(target, 0.0) > now
+
     def sort(self, candidates: list[Candidate], now: float) -> None:
         """Put grey candidates last, the rest stays as it is; of the grey ones, who failed first is tried first."""
         self._until = OrderedDict((target, until) for target, until in self._until.items() if until > now)
@@ -52,13 +56,20 @@ class GreyList:
 
 
 class Ways:
-    """What is left of one request's candidates. `mark` ends its branch; the Contact may be ours, and changes with the way.
+    """What is left of one request's candidates, and how the request is written for each.
 
-    So does a proxy's Record-Route, with `record_route`. `since` is when the latest try began, `listener` what send() was
-    told of how it is to leave.
+    `mark` ends its branch; the Contact may be ours, and changes with the way. So does a proxy's Record-Route, with
+    `record_route`. `listener` is what send() was told of how it is to leave. `since` is when the latest try began;
+    `written` is the flow that the request was written for last.
+    `detour` is where it is tried over TCP because of its length, and `detoured` all such places so far: each has one such
+    try. `taken` is the candidate under way; `found_open` its connection, with the octets that had come by it, where that
+    stood already when the request was sent.
     """
 
-    __slots__ = ("has_own_contact", "left", "listener", "mark", "record_route", "since")
+    __slots__ = (
+        "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "left", "listener", "mark", "record_route", "since",
+        "taken", "written",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -73,6 +84,36 @@ class Ways:
         self.listener = listener
         self.record_route = record_route
         self.since = now
-        self.left = left[: TRIES - 1]
+        self.left = left
         self.mark = mark
         self.has_own_contact = has_own_contact
+        self.written: Any = None
+        self.is_renewed = False
+        self.taken: Candidate | None = None
+        self.found_open: tuple[Any, int] | None = None
+        self.detour: tuple[str, int] | None = None
+        self.detoured: tuple[tuple[str, int], ...] = ()
+
+    def insert_detour(self, detour: Candidate, *others: Candidate) -> None:
+        """Try this first, then what else may do: UDP at the same place."""
+        self.left[:0] = (detour, *others)
+        self.detour = detour[1:3]
+        self.detoured += (self.detour,)
+
+    def leave_detour(self) -> None:
+        """Pass the place over: it was reached, and what it says over TCP it would say by UDP, too."""
+        self.left = [candidate for candidate in self.left if candidate[1:3] != self.detour]
+
+    def renew(self, flow: Any) -> bool:
+        """Try the same place once more, by a new connection, when the old one was dead before it could be used; never twice.
+
+        It stood when the request was sent, and nothing has come by it since until it was found reset or closed: the peer
+        had gone before, and had only not been heard of. A server that closes idle connections does so any time. That it
+        has read the request before it went cannot be excluded, nor can it where fail-over goes elsewhere; what comes
+        twice then is a new transaction with the same Call-ID, CSeq and tags, which a UAS takes for merged (§8.2.2.2).
+        """
+        if self.taken is None or self.is_renewed or not flow.is_lost or self.found_open != (flow, flow.octets):
+            return False
+        self.is_renewed = True
+        self.left.insert(0, self.taken)
+        return True

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from ..errors import Cancelled, FlowFailed, InvalidValue, ParseError, Reject, SIPError, TransactionTimeout, TransportError
+from ..errors import (
+    Cancelled,
+    FlowFailed,
+    InvalidValue,
+    ParseError,
+    Reject,
+    SIPError,
+    TransactionTimeout,
+    TransportError,
+    WrongScheme,
+)
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
@@ -15,6 +25,7 @@ from .inbox import Inbox
 from .record_route import RecordRoute
 from .registrar import Binding
 from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
+from .sips import REQUIRED, retarget
 from .uac import ClientTransaction
 from .uas import ServerTransaction
 
@@ -131,7 +142,7 @@ class ResponseContext:
         try:
             copy, next_hop = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
-        except (InvalidValue, FlowFailed) as error:  # a target that cannot be written or reached costs its branch alone
+        except (InvalidValue, FlowFailed, WrongScheme) as error:  # what cannot be written or reached costs its branch alone
             branch = self._begin(self.tx.request, breadth, target, share, headers)
             branch.fail(error)
             return
@@ -167,7 +178,7 @@ class ResponseContext:
         while self._pending or self.inbox:
             branch, event = self.inbox.get()
             received = isinstance(event, Response)
-            response = event if received else self.tx.request.response(event.status)
+            response = event if received else self._in_place_of(event)
             if response.status == 100 or (branch not in self._pending and not response.is_success):
                 continue
             if response.status == 430 and self._fork_instead(branch):
@@ -176,6 +187,12 @@ class ResponseContext:
                 self._pending.discard(branch)
                 self._finals.append((response, received))
             yield response
+
+    def _in_place_of(self, error: SIPError) -> Response:
+        """Return the response that a branch without one comes out as."""
+        if isinstance(error, WrongScheme):
+            return self.tx.request.response(error.status, **error.headers)
+        return self.tx.request.response(error.status)
 
     def forward(self, response: Response) -> None:
         """Send a response upstream (§16.7 step 9). After the final one only further 2xx to an INVITE go."""
@@ -258,12 +275,17 @@ def prepare(
     """Return the copy to send on and its next hop, None for what it says itself (§16.6).
 
     Own Route is taken off, a hop counted, a binding's Path set on its way, `headers` set. The next hop is a binding's flow,
-    or that which the Route names, where nothing that was given says otherwise. Raises FlowFailed when that has ended.
+    or that which the Route names, where nothing that was given says otherwise. Raises FlowFailed when that has ended,
+    WrongScheme where sips would become sip, or what is registered as sips cannot be reached by TLS (RFC 5630 §5.3).
     """
     stack = tx.stack
+    uri = target.uri if isinstance(target, Binding) else URI.parse(target) if isinstance(target, str) else target
+    secure_hop = None
+    if uri is not None:
+        uri, secure_hop = retarget(tx.request, uri)
     if target is None and next_hop is None and "route" not in headers:
         next_hop = tx.route_flow()
-    copy = forwarded(tx.request, target.uri if isinstance(target, Binding) else target, stack.is_local)
+    copy = forwarded(tx.request, uri, stack.is_local)
     if copy.route and target is not None and next_hop is None and "route" not in headers and not tx.take_route():
         raise Reject(403)  # it would not reach the target, but whatever address a stranger has written there
     if isinstance(target, Binding) and target.path:
@@ -273,6 +295,11 @@ def prepare(
         next_hop = target.flow if stack.is_usable(target.flow) else None
         if next_hop is None and target.by_flow_only:
             raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
+    if secure_hop is not None and not copy.route:
+        next_hop = next_hop or secure_hop
+        ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
+        if not any(transport.secure for transport in ways):
+            raise WrongScheme(warning=(REQUIRED,))
     if target is None and next_hop is None and not copy.route and stack.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
     return copy, next_hop

@@ -12,6 +12,7 @@ from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import RetryAfter
 from .outbound import Reach, flow_registered, reach_of
+from .sips import aor, check_registration, same_resource
 from .uas import ServerTransaction
 
 DEFAULT_EXPIRES = 3600  # §10.2.1.1 leaves it to the registrar
@@ -47,7 +48,7 @@ class Binding(NamedTuple):
         A browser makes up a new host for each connection; +sip.instance and reg-id are what stays (RFC 5626 §6).
         """
         mine = flow_registered(self.contact) if self.flow is not None else None
-        return self.uri.equivalent(contact.uri) or (mine is not None and mine == flow_registered(contact))
+        return same_resource(self.uri, contact.uri) or (mine is not None and mine == flow_registered(contact))
 
     @property
     def has_ended(self) -> bool:
@@ -99,15 +100,15 @@ class Location:
         Of several flows of one phone the first, which has the others: they would all get the request (RFC 5626 §7).
         """
         found: dict[Any, list[Binding]] = {}
-        for binding in self.get(uri.aor):
+        for binding in self.get(aor(uri)):
             phone = flow_registered(binding.contact)
             found.setdefault(binding.uri if phone is None else phone[0], []).append(binding)
         return tuple(first._replace(others=tuple(others)) for first, *others in found.values())
 
     def expire(self) -> None:
         """Drop the addresses that have no live binding left."""
-        for aor in list(self._bindings):
-            self.get(aor)
+        for name in list(self._bindings):
+            self.get(name)
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -137,10 +138,11 @@ class Registrar:
         if not to.is_sip or (tx.stack.domains and not tx.stack.is_local(to)):
             raise Reject(404)  # §10.3 step 5
         now = tx.stack.clock.now()
-        bindings = self.location.get(to.aor)
+        bindings = self.location.get(aor(to))
         if request.contact:
+            check_registration(request)
             bindings = self._changed(request, tx, bindings, now)
-            self.location.put(to.aor, bindings)
+            self.location.put(aor(to), bindings)
         return request.response(
             200,
             contact=tuple(

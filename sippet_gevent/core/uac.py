@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ParseError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
+from .detours import is_too_long
 from .inbox import Inbox
 
 if TYPE_CHECKING:
     from .call import Call
-    from .failover import Ways
+    from .failover import Target, Ways
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -122,7 +123,7 @@ class ClientTransaction:
         """Take a response, in the greenlet that carries it."""
         is_invite = self.request.method == "INVITE"
         if self.stack.grey and response.status != 503:
-            self.stack.grey.discard(target_of(self.transaction))
+            self.stack.grey.discard(self._target)
         if response.status < 200:
             first = self.provisional is None
             self.provisional = response
@@ -234,22 +235,52 @@ class ClientTransaction:
         if not stack.is_running:  # then it is we who have failed
             return False
         ways, now = self.ways, stack.clock.now()
-        if self.provisional is None or isinstance(failure, Response):
-            stack.grey.add(target_of(transaction), now, patience_of(failure))
-        if ways is None or not self.may_go_on(failure):
+        if ways is None:
+            return False
+        self._blame(failure, ways, now)
+        if not self.may_go_on(failure):
             return False
         following = stack.send_next(self.request, ways)
         if following is None:
             return False
-        self.request, flow = following
+        self.request, flow, data = following
         why = failure.status if isinstance(failure, Response) else failure
         log.info("%s: %r failed in %.1f s: %s; trying %r", self.request.method, transaction.flow, now - ways.since, why, flow)
         ways.since = now
         transaction.user = Nobody()  # it may linger, and repeat an ACK to that 503
         self.provisional = None
         self._unwatch()
-        stack.engine.request(self.request, flow, self, transaction.timers)
+        stack.engine.request(self.request, flow, self, transaction.timers, data=data)
         return True
+
+    @property
+    def _target(self) -> Target:
+        """Where the request went, as the grey list has it."""
+        if self.ways is not None and self.ways.taken is not None:
+            return self.ways.taken[:3]
+        flow = self.transaction.flow
+        return flow.transport.name, flow.remote[0], flow.remote[1]
+
+    def _blame(self, failure: Response | Exception, ways: Ways, now: float) -> None:
+        """Remember what has failed: the target, or the detour to it that a long request took (§18.1.1)."""
+        stack, flow = self.stack, self.transaction.flow
+        target = self._target
+        if ways.detour == flow.remote and flow.transport.reliable:
+            if isinstance(failure, TransportError):  # refused, reset, or no connection in time: the datagram comes next
+                if self.provisional is None:
+                    stack.detours.refused(flow, now)
+                return
+            target = ("UDP", *flow.remote)
+            ways.leave_detour()
+        elif is_too_long(failure) and flow.remote not in ways.detoured:
+            detour = stack.detours.around(flow, len(self.transaction.last or b""), stack.engine.transports, now)
+            if detour is not None:
+                ways.insert_detour(detour)
+                return
+        elif isinstance(failure, TransportError) and self.provisional is None and ways.renew(flow):
+            return
+        if self.provisional is None or isinstance(failure, Response):
+            stack.grey.add(target, now, patience_of(failure))
 
     def _send_cancel(self) -> None:
         self.stack.engine.request(self.request.cancel(), self.transaction.flow, Nobody(), self.transaction.timers)
@@ -272,12 +303,6 @@ class ClientTransaction:
     def __repr__(self) -> str:
         state = self.transaction.state if self.transaction is not None else "not sent"
         return f"<ClientTransaction {self.request!r} {state}>"
-
-
-def target_of(transaction: Any) -> tuple[str, str, int]:
-    """Return where a transaction's request went, as the grey list has it."""
-    flow = transaction.flow
-    return flow.transport.name, flow.remote[0], flow.remote[1]
 
 
 def patience_of(failure: Response | Exception) -> float | None:

@@ -16,6 +16,7 @@ from ..transaction.transaction import SENT
 from .inbox import Inbox
 from .outbound import can_be_dialled
 from .routing import take_own_route, unsupported
+from .sips import answer_wants_sips
 
 if TYPE_CHECKING:
     from .call import Call
@@ -169,7 +170,7 @@ class ServerTransaction:
             if "Require" in request.headers.fields:
                 self.check_required()
             if is_invite and "Contact" not in response.headers.fields:  # each makes a dialog (§12.1.1)
-                response.contact = self.stack.contact(self.flow, secure=request.uri_text[:5].lower() == "sips:")
+                response.contact = self.stack.contact(self.flow, secure=answer_wants_sips(request))
         if status < 200:
             self.provisional = status
             self.stack.engine.respond(self.transaction, response)

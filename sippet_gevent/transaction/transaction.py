@@ -112,7 +112,7 @@ class Transaction:
     def start(self, now: float) -> Effects:
         """Enter the first state: a client sends its request, a server delivers it."""
         action, state = self.machine.start
-        if self.machine.is_client:
+        if self.machine.is_client and self.last is None:  # else who has made it knows its octets already
             self.last = bytes(self.request)
         self._enter(state, float(now))
         return action(self, self.request, now)

@@ -52,6 +52,15 @@ class Flow:
     scope: int = 0
     """The number of the interface a link-local peer is on: the kernel wants it, others must not see it (RFC 4007 §11)."""
 
+    is_open: bool = True
+    """False while it does not stand yet, and once it has ended: streams."""
+    is_lost: bool = False
+    """True when it has ended by itself, and not by us: streams."""
+    octets: int = 0
+    """How many have come by it so far, those of TLS itself aside: streams."""
+    name: str | None = None
+    """The domain that its peer had to prove to be, where we have opened it."""
+
     @property
     def local(self) -> Address:
         """Our own address as this peer sees it."""
@@ -96,6 +105,13 @@ class Flow:
             self._id = self.transport.name_flow(self)
         return self._id
 
+    def wait_open(self) -> bool:
+        """Wait until it stands; False when it has ended before that."""
+        return self.is_open
+
+    def hurry(self, seconds: float) -> None:
+        """Give up what does not stand after this many seconds. For datagrams there is nothing to wait for."""
+
     def __repr__(self) -> str:
         host, port = self.remote
         return f"<Flow {self.transport.name} {bracketed(host)}:{port}>"
@@ -131,6 +147,9 @@ class Transport:
     default_port: ClassVar[int] = 5060
     resolves: ClassVar[bool] = False
     """True when connect() finds a URI's host by itself, and gets it as it stands, in lower case, names too: DNS is not asked."""
+
+    offers_alias: bool = False
+    """True when peers may use our connections for requests of theirs, since a certificate tells them who we are (RFC 5923)."""
 
     local: Address = ("", 0)
     """What it is bound to, after start()."""
@@ -176,6 +195,9 @@ class Transport:
 
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
         """Take the end of a flow that transactions are using."""
+
+    def take_alias(self, flow: Flow, port: int | None) -> None:
+        """Take a peer's offer to send what is for this port of its by its own connection (RFC 5923); or leave it."""
 
     def is_ours(self, host: str) -> bool:
         """True when this numeric host, IPv6 without brackets, is one we listen on."""

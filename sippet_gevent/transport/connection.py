@@ -15,6 +15,7 @@ from collections import deque
 from typing import Any
 
 from gevent import socket, ssl
+from gevent.event import Event
 
 from ..errors import ParseError, TransportError
 from .base import Address, Flow
@@ -60,8 +61,8 @@ class Connection(Flow):
 
     __slots__ = (
         "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_prefix", "_queue", "_queued",
-        "_reader", "_socket", "_started", "_tls", "_writer", "_writing", "dialled", "local", "name", "peer_identity", "scope",
-        "source", "state", "transactions",
+        "_reader", "_socket", "_standing", "_started", "_tls", "_writer", "_writing", "dialled", "is_lost", "local", "name",
+        "octets", "peer_identity", "scope", "source", "state", "transactions",
     )  # fmt: skip
 
     transport: Any
@@ -87,7 +88,9 @@ class Connection(Flow):
         self._queue: deque[Any] = deque()  # what the kernel has not taken
         self._queued = 0
         self._tls: Any = None
-        self._pinged = False
+        self._standing: Event | None = None  # who waits until it stands
+        self._pinged = self.is_lost = False
+        self.octets = 0
         self._prefix = b""  # what has come of a PROXY header
         self.source: str | None = None
         """The host that an accepted connection is counted for."""
@@ -187,6 +190,8 @@ class Connection(Flow):
                 self.send(data)
             except TransportError:
                 return
+        if self._standing is not None:
+            self._standing.set()
 
     def _connected(self) -> None:
         """The kernel says how connecting went."""
@@ -269,6 +274,7 @@ class Connection(Flow):
     def _received(self, data: bytes) -> None:
         if self._tls is None:
             if data:
+                self.octets += len(data)
                 self.feed(data)
             else:
                 self._ended()
@@ -296,17 +302,20 @@ class Connection(Flow):
             if not text:
                 self._ended()
                 return
+            self.octets += len(text)
             self.feed(text)
         if self.state in _READS:
             self._flush_tls()  # session tickets, key updates
 
     def _broke(self, error: OSError) -> None:
+        self.is_lost = True
         self.close("reset", f"the connection broke: {error.strerror or error}", error)
 
     def _ended(self) -> None:
         """The peer will send no more. It may still want the answers to what it sent."""
         if not self.is_idle:
             self.transport.count("cut off")
+        self.is_lost = True
         self._forget_dialled()
         self._reader.stop()
         if self.state is UPGRADING or not self.half_closes or not self._owes_answers():
@@ -500,7 +509,25 @@ class Connection(Flow):
         self._queue.clear()
         self._queued = 0
         transport.forget(self)
+        if self._standing is not None:
+            self._standing.set()
         self._tell(problem, error)
+
+    @property
+    def is_open(self) -> bool:  # type: ignore[override]
+        """True while messages go out at once: neither before it stands nor after its end."""
+        return self.state in SENDS
+
+    def wait_open(self) -> bool:
+        if self.state in BEFORE:
+            if self._standing is None:
+                self._standing = Event()
+            self._standing.wait()
+        return self.is_open
+
+    def hurry(self, seconds: float) -> None:
+        if self.state in BEFORE and self._deadline is not None:
+            self._deadline = min(self._deadline, time.monotonic() + seconds)
 
     def is_alive(self) -> bool:
         """True unless the peer has closed or reset the connection, seen or not: asked before it is used once more."""
@@ -526,6 +553,7 @@ class Connection(Flow):
         elif state is HALF_CLOSED and not self._owes_answers():
             self.close()
         elif state is OPEN and self._pinged and silent >= self.ping_after + limits.pong:
+            self.is_lost = True
             self.close("no pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")
         elif state is OPEN and self.ping_after:
             if silent >= self.ping_after and not self._pinged and not self._queue:

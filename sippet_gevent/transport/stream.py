@@ -20,6 +20,7 @@ from ..limits import StreamLimits
 from ..message.framer import PING, PONG, Framer
 from ..message.parser import DEFAULT_LIMITS, ParserLimits
 from ..message.uri import bracketed
+from .alias import Aliases
 from .base import Address, Receive, Transport
 from .connection import CLOSED, SENDS, Connection
 from .interfaces import WILDCARDS, Interfaces, is_link_local, sockaddr
@@ -340,6 +341,24 @@ class TLSTransport(TCP):
     def __init__(self, tls: TLS, limits: StreamLimits | None = None, parser_limits: ParserLimits = DEFAULT_LIMITS) -> None:
         super().__init__(limits, parser_limits)
         self.tls = tls
+        self.aliases = Aliases()
+        """Connections of peers that may be used for requests to them (RFC 5923)."""
+
+    @property
+    def offers_alias(self) -> bool:  # type: ignore[override]
+        """True when servers that ask for it are shown a certificate of ours."""
+        return self.name == "TLS" and self.tls.shows_certificate  # not WebSockets: they have a server and a client
+
+    def take_alias(self, flow: Any, port: int | None) -> None:
+        if self.name == "TLS" and flow.dialled is None and flow.peer_identity and flow in self.flows:
+            self.aliases.add(flow, port or self.default_port)
+
+    def forget(self, flow: Connection) -> None:
+        super().forget(flow)
+        self.aliases.remove(flow)
+
+    def connect(self, address: Address, *, name: str | None = None) -> Connection:
+        return self.aliases.find(*address, name) or super().connect(address, name=name)
 
     @property
     def checks_names(self) -> bool:  # type: ignore[override]

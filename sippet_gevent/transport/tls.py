@@ -66,6 +66,11 @@ class TLS:
         self._by_name = by_name
         self.server_context, self.client_context = server, client
 
+    @property
+    def shows_certificate(self) -> bool:
+        """True when we prove who we are to servers that ask for it."""
+        return self.cert is not None and self._given[1] is None
+
     def _server(self, cert: Path | None, key: Path | None) -> Any:
         context = _context(ssl.PROTOCOL_TLS_SERVER)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE

@@ -81,9 +81,9 @@ class Watched:
     def _witness(self, engine: Any) -> None:
         request = engine.request
 
-        def witnessed(message, flow, user, timers=None):
+        def witnessed(message, flow, user, timers=None, **options):
             ends = self.ends[server_key(message)] = []
-            return request(message, flow, Witness(user, ends), timers)
+            return request(message, flow, Witness(user, ends), timers, **options)
 
         engine.request = witnessed
 

@@ -565,3 +565,101 @@ def test_messages_wait_for_the_connection_in_bounded_number(stacks, listener):
     with pytest.raises(TransportError, match="3 messages wait"):
         flow.send(options(4))
     assert flow.state == stream_module.CLOSED
+
+
+# ---- a pooled connection that turns out dead while it is used
+
+
+@pytest.fixture
+def pooled(stacks, connect, listener):
+    """A client that holds a connection to the listener, the peer at its other end, and what asks by it."""
+    client = stacks()
+
+    def ask(method="MESSAGE"):
+        asked = gevent.spawn(client.send(Request(method, uri_of(listener))).final, timeout=PATIENCE)
+        gevent.sleep(0)
+        return asked
+
+    first = ask()
+    peer = connect(sock=listener.accept()[0])
+    peer.send(bytes(peer.message().response(200)))
+    assert first.get().status == 200
+    return client, peer, ask
+
+
+@pytest.mark.rfc("5923 8.1", "3261 8.1.1.7")
+@pytest.mark.parametrize("end", ["reset", "orderly", "unread"])
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
+def test_request_goes_once_more_by_a_fresh_connection_when_the_pooled_one_was_dead(pooled, connect, listener, end, method):
+    client, peer, ask = pooled
+    asked = ask(method)
+    first = None if end == "unread" else peer.message()
+    peer.sock.close() if end == "orderly" else peer.reset()
+    fresh = connect(sock=listener.accept()[0])
+    again = fresh.message()
+    fresh.send(bytes(again.response(486)))
+    assert asked.get().status == 486
+    if first is not None:
+        assert first.via[0].branch != again.via[0].branch
+        assert (first.call_id, first.cseq, first.from_) == (again.call_id, again.cseq, again.from_)
+    assert len(client.grey) == 0
+
+
+def test_request_that_waits_to_be_written_goes_once_more_by_a_fresh_connection(stacks, connect, listener):
+    client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
+    flow = client.tcp.connect(listener.getsockname())
+    peer = connect(sock=listener.accept()[0])
+    until(lambda: flow.is_open)
+    while not flow._queue:
+        flow.send(options() * 100)
+    asked = gevent.spawn(client.send(Request("MESSAGE", uri_of(listener))).final, timeout=PATIENCE)
+    gevent.sleep(0)
+    peer.reset()
+    fresh = connect(sock=listener.accept()[0])
+    fresh.send(bytes(fresh.message().response(200)))
+    assert asked.get().status == 200
+
+
+def test_request_is_never_sent_by_a_second_fresh_connection(pooled, connect, listener):
+    client, peer, ask = pooled
+    asked = ask()
+    peer.reset()
+    fresh = connect(sock=listener.accept()[0])
+    fresh.message()
+    fresh.reset()
+    with pytest.raises(TransportError):
+        asked.get()
+    assert len(client.grey) == 1
+    listener.settimeout(0.05)
+    with pytest.raises(socket.timeout):
+        listener.accept()
+
+
+@pytest.mark.parametrize("answer", [b"100", b"180", b"\r\n"])
+def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener, answer):
+    client, peer, ask = pooled
+    asked = ask()
+    request = peer.message()
+    flow = next(iter(client.tcp.flows))
+    octets = flow.octets
+    peer.send(bytes(request.response(int(answer))) if answer.isdigit() else answer)
+    until(lambda: flow.octets != octets)
+    peer.reset()
+    with pytest.raises(TransportError):
+        asked.get()
+    listener.settimeout(0.05)
+    with pytest.raises(socket.timeout):
+        listener.accept()
+
+
+def test_request_is_not_sent_again_when_it_is_we_who_close_the_connection(stacks, connect, listener):
+    client = stacks(queue_messages=3)
+    flow = client.tcp.connect(listener.getsockname())
+    peer = connect(sock=listener.accept()[0])
+    until(lambda: flow.is_open)
+    while flow.is_open:
+        tx = client.send(Request("MESSAGE", uri_of(listener), body=b"x" * 60_000, content_type="text/plain"))
+    with pytest.raises(TransportError, match="wait for the peer"):
+        tx.final(timeout=PATIENCE)
+    assert not client.tcp.flows
+    peer.sock.close()

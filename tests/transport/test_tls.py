@@ -8,6 +8,7 @@ from gevent import socket, ssl
 from gevent.event import Event
 
 from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError
+from sippet_gevent.transport.resolver import StaticResolver
 from sippet_gevent.transport.tls import identities, names_peer
 
 from .test_stream import PATIENCE, Peer, options, until
@@ -46,14 +47,14 @@ def stacks(authority):
     """Make started stacks over TLS, for 127.0.0.1 and sip.example unless `tls` says otherwise."""
     made = []
 
-    def make(tls=None, **streams):
+    def make(tls=None, host="127.0.0.1", port=0, **streams):
         tls = tls or TLS(authority.issue("127.0.0.1", "sip.example"), ca=authority.file)
-        stack = Stack("tls:127.0.0.1:0", tls=tls, limits=Limits(streams=StreamLimits(**streams)))
+        stack = Stack(f"tls:{host}:{port}", tls=tls, limits=Limits(streams=StreamLimits(**streams)))
         stack.on("OPTIONS")(lambda request, tx: 200)
         made.append(stack)
         stack.start()
         stack.tcp = stack.engine.transports[0]
-        stack.uri = f"sips:127.0.0.1:{stack.tcp.local[1]}"
+        stack.uri = f"sips:{host}:{stack.tcp.local[1]}"
         return stack
 
     yield make
@@ -398,3 +399,26 @@ def test_tls_address_without_certificate_is_refused():
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(InvalidValue, match=r"cannot load .*nobody\.pem: No such file"):
         TLS(tmp_path / "nobody.pem")
+
+
+@pytest.mark.rfc("3263 5", "5922 4")
+def test_response_that_looks_for_its_way_passes_over_who_cannot_prove_the_name(stacks, connect, authority):
+    """On three addresses of loopback, one port: nobody, somebody else, and the sent-by."""
+    right = TLS(authority.issue("sip.example"), ca=authority.file)
+    phone = stacks(right, host="127.0.0.3")
+    port = phone.tcp.local[1]
+    thief = stacks(TLS(authority.issue("other.example"), ca=authority.file), host="127.0.0.2", port=port)
+    server = stacks()
+    server.resolver = StaticResolver({"sip.example": ["127.0.0.2", "127.0.0.3"]})
+    go = Event()
+    server.on("MESSAGE")(lambda request, tx: go.wait(PATIENCE) and 200)
+    peer = connect(server)
+    peer.send(options(via=f"sip.example:{port}").replace(b"OPTIONS", b"MESSAGE"))
+    until(lambda: server.engine.servers)
+    peer.reset()
+    until(lambda: not server.tcp.flows)
+    go.set()
+    until(lambda: phone.engine.counters.dropped)
+    assert phone.engine.counters.dropped == {"stray response": 1}
+    assert thief.engine.counters.received == 0
+    assert server.stats()["send_errors"] == 2

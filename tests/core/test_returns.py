@@ -1,0 +1,286 @@
+"""Responses whose flow is gone, RFC 3261 §18.2.2 and RFC 3263 §5: over real connections, and on the virtual network."""
+
+from __future__ import annotations
+
+import socket as plain_socket
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.event import Event
+
+from sippet_gevent import Stack, TransportError
+from sippet_gevent.core import returns as returns_module
+from sippet_gevent.transport.memory import MemoryFlow
+from sippet_gevent.transport.resolver import SRV, StaticResolver
+from tests.transport.test_stream import PATIENCE, options, until
+from tests.transport.test_stream import Peer as Connected
+
+from .wire import Peer
+
+REQUEST = options(via="{via}").decode()
+
+
+class Host:
+    """Listens on an address of loopback, at a port that is free on all that the test uses."""
+
+    def __init__(self, host, port=0):
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind((host, port))
+        self.sock.listen(8)
+        self.sock.settimeout(PATIENCE)
+        self.port = self.sock.getsockname()[1]
+        self.peers = []
+
+    def accept(self):
+        self.peers.append(Connected(None, self.sock.accept()[0]))
+        return self.peers[-1]
+
+    def close(self):
+        for sock in (self.sock, *(peer.sock for peer in self.peers)):
+            sock.close()
+
+
+@pytest.fixture
+def hosts():
+    made = []
+
+    def make(*arguments):
+        made.append(Host(*arguments))
+        return made[-1]
+
+    yield make
+    for host in made:
+        host.close()
+
+
+@pytest.fixture
+def server():
+    """A stack over TCP that answers when `go` is set; `records` is its DNS."""
+    records = {}
+    stack = Stack("tcp:127.0.0.1:0", resolver=StaticResolver({}))
+    stack.resolver.records = records
+    stack.go = Event()
+    stack.records = records
+    stack.seen = []
+
+    def core(request, tx):
+        stack.seen.append(tx)
+        assert stack.go.wait(PATIENCE)
+        return 200
+
+    stack.on()(core)
+    with stack:
+        stack.tcp = stack.engine.transports[0]
+        yield stack
+
+
+def ask(server, via, method="MESSAGE"):
+    """Send a request with this sent-by, and break its connection when the core has it."""
+    peer = Connected(server.tcp.local)
+    text = REQUEST.replace("{via}", via).replace("OPTIONS", method)
+    if method == "INVITE":
+        text = text.replace("Max-Forwards", f"Contact: <sip:a@127.0.0.1:{via.rpartition(':')[2]};transport=tcp>\r\nMax-Forwards")
+    peer.send(text.encode())
+    until(lambda: server.seen)
+    peer.reset()
+    until(lambda: not server.tcp.flows)
+
+
+@pytest.mark.rfc("3261 18.2.2", "3263 5")
+def test_response_goes_to_the_name_in_its_via_when_nobody_listens_where_it_came_from(server, hosts):
+    other = hosts("127.0.0.2")
+    server.records["phone.example"] = ("127.0.0.3", "127.0.0.2")
+    ask(server, f"phone.example:{other.port}")
+    server.go.set()
+    assert other.accept().message().status == 200
+    assert server.stats()["send_errors"] == 2
+    assert server.tcp.counts == {"accepted": 1, "reset": 1, "connect failed": 2}
+
+
+@pytest.mark.rfc("3261 18.2.2")
+def test_where_it_came_from_is_tried_first(server, hosts):
+    near = hosts("127.0.0.1")
+    far = hosts("127.0.0.2", near.port)
+    server.records["phone.example"] = ("127.0.0.2",)
+    ask(server, f"phone.example:{near.port}")
+    server.go.set()
+    assert near.accept().message().status == 200
+    far.sock.settimeout(0.05)
+    with pytest.raises(socket.timeout):
+        far.sock.accept()
+
+
+@pytest.mark.rfc("3263 5")
+def test_name_without_port_is_looked_up_as_a_service(server, hosts, monkeypatch):
+    other = hosts("127.0.0.2")
+    monkeypatch.setitem(returns_module.DEFAULT_PORTS, "TCP", unused())
+    server.records["_sip._tcp.phone.example"] = (SRV(10, 0, other.port, "b.example"),)
+    server.records["b.example"] = ("127.0.0.2",)
+    ask(server, "phone.example")
+    server.go.set()
+    assert other.accept().message().status == 200
+
+
+def unused():
+    """A port where nobody listens."""
+    with plain_socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.mark.rfc("3263 5")
+def test_numeric_sent_by_that_is_not_where_it_came_from_is_tried(server, hosts):
+    other = hosts("127.0.0.2")
+    ask(server, f"127.0.0.2:{other.port}")
+    server.go.set()
+    assert other.accept().message().status == 200
+
+
+@pytest.mark.rfc("3261 13.3.1.4")
+def test_repeated_200_takes_the_way_that_was_found_and_its_ack_ends_it(server, hosts):
+    other = hosts("127.0.0.2")
+    server.records["phone.example"] = ("127.0.0.2",)
+    calls = []
+
+    @server.on("INVITE")
+    def answer(request, tx):
+        server.seen.append(tx)
+        assert server.go.wait(PATIENCE)
+        with tx.accept() as call:
+            calls.append(call)
+
+    ask(server, f"phone.example:{other.port}", "INVITE")
+    server.go.set()
+    peer = other.accept()
+    first, second = peer.message(), peer.message()
+    assert [first.status, second.status] == [200, 200]
+    assert bytes(first) == bytes(second)
+    until(lambda: [tx.flow.remote for tx in server.engine.servers.values()] == [("127.0.0.2", other.port)])
+    ack = REQUEST.replace("{via}", "x").replace("OPTIONS", "ACK").replace("To: <sip:b@b.example>", f"To: {first.to}")
+    peer.send(ack.encode())
+    until(lambda: calls)
+
+
+def test_responses_come_in_their_order(server, hosts):
+    other = hosts("127.0.0.2")
+    waited = Event()
+    server.resolver = Slow(waited, {"phone.example": ["127.0.0.2"]})
+
+    @server.on("INVITE")
+    def answer(request, tx):
+        server.seen.append(tx)
+        assert server.go.wait(PATIENCE)
+        tx.respond(180)
+        tx.respond(183)
+        return 486
+
+    ask(server, f"phone.example:{other.port}", "INVITE")
+    server.go.set()
+    gevent.sleep(0.01)
+    waited.set()
+    peer = other.accept()
+    assert [peer.message().status for _ in range(3)] == [180, 183, 486]
+
+
+class Slow(StaticResolver):
+    """Answers when it is let."""
+
+    def __init__(self, go, records):
+        super().__init__(records)
+        self.go = go
+
+    def ask(self, questions, budget):
+        assert self.go.wait(PATIENCE)
+        return super().ask(questions, budget)
+
+
+def test_slow_name_server_holds_up_nobody_else(server, hosts):
+    server.resolver = Slow(go := Event(), {})
+    ask(server, f"phone.example:{unused()}")
+    server.go.set()
+    gevent.sleep(0.01)
+    assert len(server.returns) == server.active == 1
+    other = Connected(server.tcp.local)
+    other.send(options(7))
+    assert other.message().status == 200
+    other.sock.close()
+    go.set()
+    until(lambda: not len(server.returns))
+
+
+def test_response_that_finds_no_way_is_counted_and_its_core_is_told(server):
+    told = []
+
+    @server.on("INVITE")
+    def answer(request, tx):
+        server.seen.append(tx)
+        assert server.go.wait(PATIENCE)
+        tx.respond(180)
+        try:
+            tx.wait(PATIENCE)
+        except TransportError as error:
+            told.append(str(error))
+            raise
+
+    ask(server, f"phone.example:{unused()}", "INVITE")
+    server.go.set()
+    until(lambda: told)
+    assert "no way back to phone.example" in told[0]
+    assert server.stats()["send_errors"] >= 2
+
+
+def test_responses_that_look_for_their_way_are_bounded(server, monkeypatch):
+    monkeypatch.setattr(returns_module, "RETURNS", 0)
+    ask(server, f"phone.example:{unused()}")
+    server.go.set()
+    until(lambda: server.stats()["send_errors"] == 1)
+    assert not server.tcp.counts.get("connect failed")
+
+
+def test_stopping_ends_the_search(server):
+    server.resolver = Slow(Event(), {})
+    ask(server, f"phone.example:{unused()}")
+    server.go.set()
+    until(lambda: len(server.returns))
+    server.stop()
+    assert len(server.returns) == 0
+
+
+# ---- datagrams
+
+
+@pytest.fixture
+def deaf(monkeypatch):
+    """Let sending to these hosts fail."""
+    hosts = set()
+    send = MemoryFlow.send
+
+    def sent(self, data):
+        if self.remote[0] in hosts:
+            raise TransportError(f"no route to {self.remote[0]}", self)
+        send(self, data)
+
+    monkeypatch.setattr(MemoryFlow, "send", sent)
+    return hosts
+
+
+@pytest.mark.rfc("3261 18.2.2", "3263 5")
+@pytest.mark.parametrize("maddr", ["", ";maddr=10.0.0.78", ";maddr=other.example"])
+def test_datagram_that_cannot_be_sent_goes_to_maddr_or_to_the_name_in_its_via(sip, deaf, maddr):
+    deaf.add("10.0.0.77")
+    records = {name: ["10.0.0.78"] for name in ("phone.example", "other.example")}
+    server = sip.serve(lambda request, tx: 200, resolver=StaticResolver(records))
+    caller, other = Peer(sip, "10.0.0.77"), Peer(sip, "10.0.0.78")
+    name = "gone.example" if maddr else "phone.example"
+    caller.ask("OPTIONS", via=f"SIP/2.0/UDP {name}{maddr};branch=z9hG4bK1")
+    assert (caller.statuses, other.statuses) == ([], [200])
+    assert server.engine.counters.send_errors == 0
+
+
+def test_datagram_that_cannot_be_sent_to_where_its_via_says_is_given_up(sip, deaf):
+    deaf.add("10.0.0.77")
+    server = sip.serve(lambda request, tx: 200)
+    Peer(sip, "10.0.0.77").ask("OPTIONS")
+    assert server.engine.counters.send_errors == 1

@@ -25,7 +25,10 @@ class Egress:
         self._routes = Routes()
 
     def kinds(self, wanted: Wanted = None) -> dict[str, int]:
-        """Return the Via transports a request may go by, each with its default port. Raises InvalidValue for a name that no listener has."""
+        """Return the Via transports a request may go by, each with its default port.
+
+        Raises InvalidValue for a name that no listener has.
+        """
         named = isinstance(wanted, str)
         found = {t.name: t.default_port for t in self._transports if not named or t.listener.name == wanted}
         if named and not found:

@@ -148,9 +148,8 @@ class Stack:
     def listen(self, address: str, transport: Transport | None = None) -> None:
         """Listen on a further address, `udp:host:port`, with parameters or without; port 0 takes a free one.
 
-        `transport` is one of your own; the address may begin with its name in lower case then, and what counts is host and
-        port. Raises InvalidValue for a bad address, TransportError when it is taken (at start()
-        if the stack is not running).
+        `transport` is one of your own, by whose name in lower case the address may begin, too. Raises InvalidValue for a bad
+        address, TransportError when it is taken (at start() if the stack is not running).
         """
         known = (*TRANSPORTS, transport.name.lower()) if transport is not None else TRANSPORTS
         listener = Listener.parse(address, known)

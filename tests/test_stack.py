@@ -308,6 +308,18 @@ def test_transport_that_resolves_is_given_no_others(uri):
     assert not transport.asked
 
 
+def test_transport_that_resolves_is_one_of_several_by_the_name_of_its_listener():
+    one, other = Named(), Named()
+    stack = Stack(resolver=StaticResolver({}))
+    stack.listen("xyz:here;name=one", one)
+    stack.listen("xyz:there;name=other", other)
+    with stack:
+        for listener in ("other", "one"):
+            with pytest.raises(TransportError, match="nobody is there"):
+                stack.request("OPTIONS", "sip:bob@pbx;transport=xyz", listener=listener)
+        assert one.asked == other.asked == [("pbx", 7000)]
+
+
 def test_name_of_a_transport_counts_with_that_transport_only():
     with pytest.raises(InvalidValue, match="transports are udp"):
         Stack("xyz:here")

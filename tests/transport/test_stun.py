@@ -251,3 +251,14 @@ def test_answers_that_cannot_be_sent_are_dropped_once_one_is_waiting(sendto, fat
             gevent.sleep(0.001)
     assert transport.stun == fates and len(transport._unsent) == waiting
     transport.stop()
+
+
+@pytest.mark.rfc("5389 7.3.1.2")
+def test_answer_leaves_by_the_address_that_was_asked_where_all_are_listened_on():
+    with Stack("udp:0.0.0.0:0") as stack, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.bind(("127.0.0.1", 0))
+        where = ("127.0.0.77", stack.engine.transports[0].local[1])
+        sock.sendto(message(), where)
+        reply, source = sock.recvfrom(2000)
+        assert mapped(reply) == sock.getsockname() and source == where

@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM")
     serve.add_argument("--key", metavar="FILE", help="its private key, when it is in a file of its own")
+    serve.add_argument("--ca", metavar="FILE", help="who may vouch for TLS servers; the system's authorities when not given")
     serve.add_argument("--client-ca", metavar="FILE", help="who may vouch for clients, who must show a certificate then")
     serve.add_argument(
         "--origin", action="append", metavar="URL", help="a page whose scripts may open a WebSocket (all may); may be given again"

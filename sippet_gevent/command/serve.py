@@ -86,11 +86,11 @@ def _reload(stack: Stack) -> None:
 
 def _tls(options: Any) -> TLS | None:
     """Return the TLS that the options ask for, None for none. Raises Mistake, InvalidValue."""
-    if options.cert is not None:
-        return TLS(options.cert, options.key, client_ca=options.client_ca)
-    if options.key is not None or options.client_ca is not None:
+    if options.cert is None and (options.key is not None or options.client_ca is not None):
         raise Mistake("--key and --client-ca go with a --cert")
-    return None
+    if options.cert is None and options.ca is None:
+        return None
+    return TLS(options.cert, options.key, ca=options.ca, client_ca=options.client_ca)
 
 
 def _filter(options: Any) -> Filter | None:

@@ -98,7 +98,7 @@ def serve_all(serve, pem):
     """Start `sippet serve` over UDP, TCP and TLS; it trusts the phones' certificates."""
 
     def start(*arguments, names=("127.0.0.1",)):
-        return serve(*arguments, "--cert", pem(*names), listen=ANYWHERE, SSL_CERT_FILE=str(pem.ca))
+        return serve(*arguments, "--cert", pem(*names), "--ca", pem.ca, listen=ANYWHERE)
 
     return start
 

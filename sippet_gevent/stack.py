@@ -451,7 +451,7 @@ class Stack:
         data = self._write(request, flow, ways, secure=secure)
         if len(data) > self.detours.octets and not flow.transport.reliable and flow.remote not in ways.detoured:
             now = self.clock.now()
-            detour = self.detours.around(flow, len(data), self.engine.transports, now)
+            detour = self.detours.around(flow, len(data), self.egress.open(ways.listener), now)
             if detour is not None:
                 ways.insert_detour(detour, Candidate(flow.transport.name, *flow.remote))
                 refused, flow = flow, self._take(ways)
@@ -575,7 +575,7 @@ class Stack:
         """Return the ways to where a URI leads, best first, those that failed lately last. Raises TransportError (RFC 3263)."""
         if not self._running:
             raise TransportError("the stack is not running: start() it first")
-        ports = self.egress.kinds(listener)
+        ports = {transport.name: transport.default_port for transport in self.egress.open(listener)}
         candidates = self._by_name(uri, listener) or [*self.resolver.resolve(uri, ports)]
         if len(candidates) > 1 and self.grey:
             self.grey.sort(candidates, self.clock.now())

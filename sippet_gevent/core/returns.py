@@ -117,7 +117,7 @@ class Returns:
         tried = [] if gone.transactions is not None else [gone.remote]
         if gone.transactions is not None:
             tried.append((gone.remote[0], port))
-            yield transport, f"{gone.remote[0]}%{gone.scope}" if gone.scope else gone.remote[0], port
+            yield transport, gone.host, port
         elif via.maddr is not None:
             via = via._replace(host=via.maddr)
         try:

@@ -79,10 +79,14 @@ class Flow:
         """Its listener, for `listener=`: what is sent later is to leave where this came in, where that leads there."""
         return Origin(self.transport, self.scope)
 
-    def to_port(self, port: int, **named: Any) -> Flow:
-        """Return the flow to another port of this peer. Raises TransportError. `named` are arguments of connect()."""
-        host = self.remote[0]
-        return self.transport.connect((f"{host}%{self.scope}" if self.scope else host, port), **named)
+    @property
+    def host(self) -> str:
+        """The peer's host as the transport's connect() takes it: that of a link-local peer with its interface."""
+        return f"{self.remote[0]}%{self.scope}" if self.scope else self.remote[0]
+
+    def to_port(self, port: int) -> Flow:
+        """Return the flow to another port of this peer. Raises TransportError."""
+        return self.transport.connect((self.host, port))
 
     def send(self, data: bytes) -> None:
         """Send one whole message. Raises TransportError."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from ..errors import InvalidValue, TransportError
 from .base import Address, Origin, Transport
 from .interfaces import WILDCARDS, Routes, is_link_local, sockaddr
-from .selection import Candidate
+from .selection import Candidate, literal
 
 Wanted = str | Origin | None
 """The name of a listener, by which a request must leave; or where its dialog came in, by which it leaves if that leads there."""
@@ -24,14 +24,12 @@ class Egress:
         self._transports = transports
         self._routes = Routes()
 
-    def kinds(self, wanted: Wanted = None) -> dict[str, int]:
-        """Return the Via transports a request may go by, each with its default port.
-
-        Raises InvalidValue for a name that no listener has.
-        """
-        named = isinstance(wanted, str)
-        found = {t.name: t.default_port for t in self._transports if not named or t.listener.name == wanted}
-        if named and not found:
+    def open(self, wanted: Wanted = None) -> list[Transport]:
+        """Return the transports a request may go by. Raises InvalidValue for a name that no listener has."""
+        if not isinstance(wanted, str):
+            return self._transports
+        found = [transport for transport in self._transports if transport.listener.name == wanted]
+        if not found:
             known = ", ".join(dict.fromkeys(transport.listener.name for transport in self._transports))
             raise InvalidValue(f"no listener is named {wanted!r}: there are {known}")
         return found
@@ -41,11 +39,7 @@ class Egress:
         name, host, port = candidate[:3]
         if isinstance(wanted, Origin) and wanted.scope and is_link_local(host) and "%" not in host:
             host = f"{host}%{wanted.scope}"
-        fitting = [
-            transport
-            for transport in self._transports
-            if transport.name == name and (not isinstance(wanted, str) or transport.listener.name == wanted)
-        ]
+        fitting = [transport for transport in self.open(wanted) if transport.name == name]
         if len(fitting) > 1:
             rank = self._ranks((host, port), wanted)
             fitting.sort(key=rank)
@@ -53,11 +47,12 @@ class Egress:
 
     def _ranks(self, address: Address, wanted: Wanted) -> Callable[[Transport], int]:
         full, source = None, ""
-        try:
-            full = sockaddr(*address)
-            source = self._routes.source(full)
-        except TransportError:
-            pass  # an address without a way, or of a network that is not the kernel's
+        if literal(address[0]) is not None:  # a name is for a transport that knows what it means
+            try:
+                full = sockaddr(*address)
+                source = self._routes.source(full)
+            except TransportError:
+                pass  # there is no way, or none that the kernel knows
 
         def rank(transport: Transport) -> int:
             local = transport.local[0]

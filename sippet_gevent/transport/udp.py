@@ -95,16 +95,16 @@ class UDPFlow(Flow):
 class PinnedFlow(UDPFlow):
     """A flow of a socket on all addresses, by one that the kernel would not send from by itself (RFC 3581 §4)."""
 
-    __slots__ = ("ancillary", "host")
+    __slots__ = ("ancillary", "ours")
 
-    def __init__(self, transport: UDP, address: Any, host: str) -> None:
+    def __init__(self, transport: UDP, address: Any, ours: str) -> None:
         super().__init__(transport, address)
-        self.host = host
-        self.ancillary = _from_host(host)
+        self.ours = ours
+        self.ancillary = _from_host(ours)
 
     @property
     def local(self) -> Address:
-        return self.host, self.transport.local[1]
+        return self.ours, self.transport.local[1]
 
     def send(self, data: bytes) -> None:
         if self.transport.must_wait:
@@ -118,8 +118,8 @@ class PinnedFlow(UDPFlow):
     def emit(self, data: bytes) -> None:
         self.transport.sendmsg((data,), self.ancillary, 0, self.address)
 
-    def to_port(self, port: int, **named: Any) -> Flow:
-        return PinnedFlow(self.transport, (self.address[0], port, *self.address[2:]), self.host)
+    def to_port(self, port: int) -> Flow:
+        return PinnedFlow(self.transport, (self.address[0], port, *self.address[2:]), self.ours)
 
 
 def _from_host(host: str) -> list[tuple[int, int, bytes]]:
@@ -307,7 +307,7 @@ class UDP(Transport):
         name = super().name_flow(flow)
         if flow.scope:
             name += f"{_ZONE}{flow.scope:x}"
-        return name + _PINNED + ipaddress.ip_address(flow.host).packed.hex() if isinstance(flow, PinnedFlow) else name
+        return name + _PINNED + ipaddress.ip_address(flow.ours).packed.hex() if isinstance(flow, PinnedFlow) else name
 
     def find(self, id: str) -> Flow | None:
         """Return the flow of this id, None for what is none."""

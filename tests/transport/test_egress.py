@@ -148,6 +148,13 @@ def test_dialog_that_goes_on_over_another_transport_keeps_to_the_host(listen):
     assert next(iter(ways))[0] is beside
 
 
+def test_kernel_is_not_asked_about_a_name(listen):
+    stack = listen("udp:127.0.0.2:0", "udp:127.0.0.1:0")
+    egress = Egress(stack.engine.transports)
+    egress._routes = None  # it would ask the resolver, and block the loop
+    assert [transport for transport, _ in egress.ways(Candidate("UDP", "a.example", 5060))] == stack.engine.transports
+
+
 # ---- one listener on several addresses
 
 
@@ -225,3 +232,20 @@ def test_answer_from_the_address_that_was_asked_waits_for_room(listen, peer):
     peer.sendto(options("127.0.0.1;branch=z9hG4bK1;rport"), ("127.0.0.2", port_of(stack)))
     data, source = peer.recvfrom(65535)
     assert (parse(data).status, source[0], transport.queued) == (200, "127.0.0.2", 1)
+
+
+# ---- detours
+
+
+@pytest.mark.rfc("3261 18.1.1")
+@pytest.mark.parametrize(("kinds", "transport"), [(("udp", "tcp"), "TCP"), (("udp",), "UDP")])
+def test_request_too_long_for_a_datagram_keeps_to_the_listener_that_is_named(listen, kinds, transport):
+    seen = []
+    server = listen("udp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200)
+    server.listen(f"tcp:127.0.0.1:{port_of(server)}")
+    client = listen(*listeners(*kinds), "tcp:127.0.0.1:0")
+    uri = f"sip:127.0.0.1:{port_of(server)}"
+    assert client.request("MESSAGE", uri, listener="two", body="x" * 1400, timeout=5).status == 200
+    assert (seen[0].flow.transport.name, seen[0].flow.remote[0]) == (transport, "127.0.0.2")
+    assert client.request("MESSAGE", uri, body="x" * 1400, timeout=5).status == 200  # nothing is held against TCP there
+    assert seen[1].flow.transport.name == "TCP"

@@ -959,6 +959,8 @@ def test_any_octets_are_read_or_refused_and_the_body_stays(data):
 
 # ---- an independent judge: the email package of the standard library
 
+# It takes what has two apostrophes for RFC 2231's charset'language'text, though no "*" says so.
+JUDGED_BOUNDARIES = BOUNDARIES.filter(lambda boundary: boundary is None or boundary.count("'") != 2)
 LINES = st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20), min_size=1, max_size=4)
 TEXTS = LINES.map(lambda lines: "\r\n".join(lines).encode())
 
@@ -981,7 +983,7 @@ def judge(content_type: str, data: bytes) -> object:
 @given(
     st.recursive(
         st.builds(Part, TEXTS, TYPES),
-        lambda inner: st.builds(put_together, st.just("mixed"), st.lists(inner, min_size=1, max_size=4), BOUNDARIES),
+        lambda inner: st.builds(put_together, st.just("mixed"), st.lists(inner, min_size=1, max_size=4), JUDGED_BOUNDARIES),
         max_leaves=8,
     ).filter(lambda tree: tree.is_multipart)
 )

@@ -47,6 +47,9 @@ log = logging.getLogger("sippet_gevent.transport")
 # Whose transaction a CANCEL may find (§9.2). One of a method without an RFC is not looked for, and its CANCEL gets 481.
 _CANCELLED = ("INVITE", *sorted(METHODS - {"ACK", "CANCEL", "INVITE"}))
 
+_KEPT_FOR = frozenset(("REGISTER", "INVITE", "SUBSCRIBE", "NOTIFY", "REFER"))
+"""What begins a registration or a dialog, with which keep-alives are agreed on (RFC 6223 §4.2)."""
+
 _PLAIN_END = frozenset(("", ";"))  # what follows an rport without value
 
 Accept = Callable[[bytes, Flow], "bool | str"]
@@ -161,6 +164,8 @@ class Engine:
                     self.answer(reply, refusal)
                     return
             self.counters.delivered += 1
+            if method in _KEPT_FOR:
+                _grant_keep(request, flow)
             tx = self._new_server(request, key, reply, method == "INVITE")
             if merge is not None:
                 tx.merge = merge
@@ -483,6 +488,24 @@ def _take_alias(request: Request, flow: Flow) -> None:
         return
     if "alias" in via.parameters:
         flow.transport.take_alias(flow, via.port)
+
+
+def _grant_keep(request: Request, flow: Flow) -> None:
+    """Ask a peer that offers it for keep-alives: in the Via that all responses have (RFC 6223 §4.4)."""
+    seconds = flow.transport.keep_alive_seconds
+    if not seconds or (request.essentials.to_tag is not None and request.method != "REGISTER"):
+        return
+    headers = request.headers
+    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
+    if "keep" not in headers.lines[at][2]:
+        return
+    try:
+        top, *below = split(headers.lines[at][2], ",")
+        via = Via.parse(top)
+    except ParseError:
+        return
+    if "keep" in via.parameters and via.parameters["keep"] is None:
+        headers.set_line(at, ", ".join((str(via.with_params(keep=seconds)), *below)))
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:

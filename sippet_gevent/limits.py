@@ -32,6 +32,9 @@ class StreamLimits:
     """From a message's first octet to its last."""
     idle: float = 180.0
     """Without an octet from the peer and without transactions. Who keeps a flow alive pings each 120 s (RFC 5626 §4.4.1)."""
+    keep: int = 120
+    """Seconds in which peers that offer to ping are asked to (RFC 6223): within `idle`, and within what RFC 5626 §4.4.1 has
+    them do by themselves; 0 never."""
     ping: float = 0.0
     """Silence after which we ping on connections of our own (RFC 5626 §4.4.1), instead of closing them when idle; 0 never."""
     websocket_ping: float = 50.0

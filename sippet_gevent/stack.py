@@ -15,6 +15,7 @@ from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
 from .core.detours import DETOUR_SECONDS, Detours
 from .core.failover import TRIES, GreyList, Ways
+from .core.keepalive import KeepAlives
 from .core.methods import Methods
 from .core.record_route import RecordRoute
 from .core.returns import Returns
@@ -91,8 +92,9 @@ class Stack:
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
     holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
     their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all.
-    `sips_in_clear` serves requests to sips URIs that come without TLS, for who has it ended before him (RFC 5630). Nothing
-    is opened before start(), `with` or serve_forever().
+    `sips_in_clear` serves requests to sips URIs that come without TLS, for who has it ended before him (RFC 5630). `keep`
+    offers keep-alives to whom we register with or call, and sends them where they are wanted (RFC 6223). Nothing is opened
+    before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -109,6 +111,7 @@ class Stack:
         resolver: Resolver | None = None,
         tls: TLS | None = None,
         sips_in_clear: bool = False,
+        keep: bool = False,
         web: Web | None = None,
         accept: Accept | None = None,
     ) -> None:
@@ -116,10 +119,12 @@ class Stack:
         self.tls = tls
         self.web = web
         self.sips_in_clear = sips_in_clear
+        self.keep = keep
         self.clock = self.engine.clock
         self.deadlines = self.clock.deadlines(_expire)
         self.calls = Calls(self)
         self.returns = Returns(self)
+        self.keepalives = KeepAlives(self)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
         self.domains = frozenset(domain.lower() for domain in domains)
@@ -228,6 +233,7 @@ class Stack:
         finally:
             self._running = False  # before connections end, so that nothing goes on to its next target
             self.returns.stop()
+            self.keepalives.stop()
             self.engine.stop()
             self.resolver.stop()
             self.deadlines.stop()
@@ -425,6 +431,7 @@ class Stack:
             listener=listener,
             record_route=record_route,
         )
+        ways.keep = self.keep and ours and self.keepalives.asks(request)
         if isinstance(next_hop, Flow):
             flow, data = next_hop, self._write(request, next_hop, ways, secure=sips_contact, by_flow=True)
         else:
@@ -477,7 +484,7 @@ class Stack:
         """
         request.flow = flow
         request.essentials = None
-        request.sent_via = self._via(flow, ways.mark)
+        request.sent_via = self._via(flow, ways.mark) + (";keep" if ways.keep and flow.probes else "")
         before = ways.written
         if before is None:
             request.headers.add("Via", request.sent_via, first=True)

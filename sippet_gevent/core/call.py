@@ -379,6 +379,7 @@ class Calls:
 
     def remove(self, call: Call) -> None:
         """Forget a call."""
+        self.stack.keepalives.drop(call.dialog.call_id)
         self._calls.pop(call.dialog.id, None)
 
     def stop(self) -> None:

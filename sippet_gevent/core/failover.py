@@ -63,12 +63,12 @@ class Ways:
     `written` is the flow that the request was written for last.
     `detour` is where it is tried over TCP because of its length, and `detoured` all such places so far: each has one such
     try. `taken` is the candidate under way; `found_open` its connection, with the octets that had come by it, where that
-    stood already when the request was sent.
+    stood already when the request was sent. With `keep` it asks for keep-alives.
     """
 
     __slots__ = (
-        "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "left", "listener", "mark", "record_route", "since",
-        "taken", "written",
+        "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "keep", "left", "listener", "mark", "record_route",
+        "since", "taken", "written",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +89,7 @@ class Ways:
         self.has_own_contact = has_own_contact
         self.written: Any = None
         self.is_renewed = False
+        self.keep = False
         self.taken: Candidate | None = None
         self.found_open: tuple[Any, int] | None = None
         self.detour: tuple[str, int] | None = None

@@ -22,6 +22,7 @@ from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
 from ..transport.base import Flow
 from .inbox import Inbox
+from .keepalive import REGISTRATION, withdraw
 from .record_route import RecordRoute
 from .registrar import Binding
 from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
@@ -103,6 +104,8 @@ class ResponseContext:
         self.tx = tx
         self.stack = tx.stack
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
+        if not record_route and tx.request.method != REGISTRATION:
+            withdraw(tx.request)
         self._breadth = breadth_of(tx.request)
         self._record_route = RecordRoute(self.stack, tx.request) if record_route else None
         self._at_home = self._cancelled = False

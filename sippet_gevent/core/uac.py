@@ -124,6 +124,8 @@ class ClientTransaction:
         is_invite = self.request.method == "INVITE"
         if self.stack.grey and response.status != 503:
             self.stack.grey.discard(self._target)
+        if self.ways is not None and self.ways.keep:
+            self.stack.keepalives.take(self.request, response, self.transaction.flow)
         if response.status < 200:
             first = self.provisional is None
             self.provisional = response

@@ -113,6 +113,12 @@ class Flow:
         """Wait until it stands; False when it has ended before that."""
         return self.is_open
 
+    probes: bool = False
+    """True when probe() does something."""
+
+    def probe(self) -> None:
+        """Ask the peer whether it is there, to keep the flow alive; end it when there is no answer (RFC 5626 §4.4)."""
+
     def hurry(self, seconds: float) -> None:
         """Give up what does not stand after this many seconds. For datagrams there is nothing to wait for."""
 
@@ -152,6 +158,8 @@ class Transport:
     resolves: ClassVar[bool] = False
     """True when connect() finds a URI's host by itself, and gets it as it stands, in lower case, names too: DNS is not asked."""
 
+    keep_alive_seconds: int = 0
+    """How often peers that offer it are asked to ping (RFC 6223 §4.4); 0 for never."""
     offers_alias: bool = False
     """True when peers may use our connections for requests of theirs, since a certificate tells them who we are (RFC 5923)."""
 

@@ -60,14 +60,15 @@ class Connection(Flow):
     """
 
     __slots__ = (
-        "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_prefix", "_queue", "_queued",
-        "_reader", "_socket", "_standing", "_started", "_tls", "_writer", "_writing", "dialled", "is_lost", "local", "name",
-        "octets", "peer_identity", "scope", "source", "state", "transactions",
+        "_deadline", "_heard", "_held", "_incoming", "_kept_until", "_outgoing", "_pinged", "_prefix", "_probed", "_queue",
+        "_queued", "_reader", "_socket", "_standing", "_started", "_tls", "_writer", "_writing", "dialled", "is_lost", "local",
+        "name", "octets", "peer_identity", "scope", "source", "state", "transactions",
     )  # fmt: skip
 
     transport: Any
     """The listening point it belongs to: TCP or what derives from it."""
     local: Address
+    probes = True
 
     half_closes = True
     """True where a peer that sends no more may still want answers."""
@@ -91,6 +92,7 @@ class Connection(Flow):
         self._standing: Event | None = None  # who waits until it stands
         self._pinged = self.is_lost = False
         self.octets = 0
+        self._probed = 0.0  # when we have pinged last
         self._prefix = b""  # what has come of a PROXY header
         self.source: str | None = None
         """The host that an accepted connection is counted for."""
@@ -525,6 +527,12 @@ class Connection(Flow):
             self._standing.wait()
         return self.is_open
 
+    def probe(self) -> None:
+        if self.state is OPEN and not self._pinged and not self._queue:
+            self._pinged = True
+            self._probed = time.monotonic()
+            self.ping()
+
     def hurry(self, seconds: float) -> None:
         if self.state in BEFORE and self._deadline is not None:
             self._deadline = min(self._deadline, time.monotonic() + seconds)
@@ -552,14 +560,13 @@ class Connection(Flow):
             self.close("slow message", "a message took too long to come whole")
         elif state is HALF_CLOSED and not self._owes_answers():
             self.close()
-        elif state is OPEN and self._pinged and silent >= self.ping_after + limits.pong:
+        elif state is OPEN and self._pinged and now - self._probed >= limits.pong:
             self.is_lost = True
             self.close("no pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")
         elif state is OPEN and self.ping_after:
-            if silent >= self.ping_after and not self._pinged and not self._queue:
-                self._pinged = True
+            if silent >= self.ping_after:
                 try:
-                    self.ping()
+                    self.probe()
                 except TransportError:
                     pass
         elif silent >= limits.idle and now >= self._kept_until and (not self.transactions or self._queue):

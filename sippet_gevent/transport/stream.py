@@ -102,6 +102,11 @@ class TCP(Transport):
 
     name, reliable, default_port = "TCP", True, 5060
 
+    @property
+    def keep_alive_seconds(self) -> int:  # type: ignore[override]
+        """How often peers that offer it are asked to ping."""
+        return self.limits.keep
+
     flow_class: ClassVar[type[Connection]] = StreamFlow
     """What its connections are."""
 

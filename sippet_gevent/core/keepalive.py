@@ -1,0 +1,176 @@
+"""Keep-alives as peers agree on them, RFC 6223: who is asked for them, who sends them, how often and how long.
+
+A `keep` in the Via of a request says that its sender would ping; a `keep=30` in the Via of the response that it should, every
+30 seconds (§4.3, §4.4). The peer is answered when the request is received, by the engine: all its responses then say
+the same. We ask where `Stack(keep=True)`, for a registration and for a call, and ping from the answer on, at moments drawn
+between 80 and 100 % of that time (§5, RFC 5626 §4.4): until the registration ends, or the next one is answered without
+`keep`, or until the call ends (§4.2). An ACK asks for nothing, nor does what is sent within a dialog (§4.3).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from ..errors import ParseError, TransportError
+from ..message.grammar import split
+from ..message.message import Request, Response
+from ..message.via import Via
+from ..transport.base import Flow
+
+REGISTRATION, CALL = "REGISTER", "INVITE"
+
+AT_LEAST = 1
+"""Seconds between pings, at least, whatever a peer wants."""
+
+AT_MOST = 86400
+"""The same, at most: more digits are no number of seconds."""
+
+ON_STREAMS, ON_DATAGRAMS = 120, 29
+"""Seconds where the peer leaves it to us, keep=0: the longest of RFC 5626 §4.4.1 and §4.4.2."""
+
+NEVER = float("inf")
+
+
+class KeepAlives:
+    """The flows of a stack that are kept alive, and for what: each owner is the Call-ID of a registration or call."""
+
+    def __init__(self, stack: Any) -> None:
+        self.stack = stack
+        self._flows: dict[Flow, Kept] = {}
+        self._owners: dict[str, Kept] = {}
+
+    @staticmethod
+    def asks(request: Request) -> bool:
+        """True for a request of ours that asks the peer whether it wants keep-alives."""
+        return request.method == REGISTRATION or (request.method == CALL and request.to.tag is None)
+
+    def take(self, request: Request, response: Response, flow: Flow) -> None:
+        """Take what a response to such a request says of it."""
+        seconds = wanted_interval(response, flow)
+        owner = request.headers["Call-ID"]
+        now = self.stack.clock.now()
+        if response.status >= 300:
+            if request.method == CALL:
+                self.drop(owner)  # a REGISTER is challenged, and goes again
+        elif request.method == CALL:
+            until = NEVER if response.is_success else now + self.stack.engine.timers.c
+            known = self._owners.get(owner)
+            if seconds is not None:
+                self._add(owner, flow, seconds, until)
+            elif known is not None:  # one of the responses need say it (§4.3)
+                known.owners[owner] = (known.owners[owner][0], until)
+        elif response.is_success and seconds is not None:
+            self._add(owner, flow, seconds, now + lifetime(request, response))
+        elif response.is_success:
+            self.drop(owner)  # it was not agreed on again (§4.2.2)
+
+    def _add(self, owner: str, flow: Flow, seconds: int, until: float) -> None:
+        known = self._owners.get(owner)
+        if known is not None and known.flow is not flow:
+            self.drop(owner)
+        kept = self._owners[owner] = self._flows.get(flow) or Kept(self, flow)
+        self._flows[flow] = kept
+        kept.owners[owner] = (seconds, until)
+        kept.plan(self.stack.clock.now())
+
+    def drop(self, owner: str) -> None:
+        """End what a registration or call has wanted."""
+        kept = self._owners.pop(owner, None)
+        if kept is not None:
+            del kept.owners[owner]
+            if not kept.owners:
+                self._flows.pop(kept.flow, None)
+
+    def forget(self, kept: Kept) -> None:
+        """End all that a flow is kept alive for."""
+        for owner in [*kept.owners]:
+            self.drop(owner)
+
+    def stop(self) -> None:
+        """End all of them."""
+        self._flows.clear()
+        self._owners.clear()
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+
+class Kept:
+    """One flow that is kept alive: for each owner how often, and until when."""
+
+    __slots__ = ("_due", "_keepalives", "flow", "owners")
+
+    def __init__(self, keepalives: KeepAlives, flow: Flow) -> None:
+        self._keepalives = keepalives
+        self.flow = flow
+        self.owners: dict[str, tuple[int, float]] = {}
+        self._due = NEVER
+
+    def plan(self, now: float) -> None:
+        """See to the next ping, as early as anybody wants it."""
+        seconds = min(seconds for seconds, _ in self.owners.values())
+        due = now + seconds * random.uniform(0.8, 1.0)  # together they would come as a flood (RFC 5626 §4.4)
+        if due < self._due:
+            self._due = due
+            self._keepalives.stack.deadlines.add(due, self)
+
+    def expire(self, now: float) -> None:
+        """Ping, and plan the next one, for as long as somebody wants it and the flow lives."""
+        if now < self._due or self._keepalives._flows.get(self.flow) is not self:
+            return
+        self._due = NEVER
+        for owner, (_, until) in [*self.owners.items()]:
+            if until <= now:
+                self._keepalives.drop(owner)
+        if not self.owners:
+            return
+        try:
+            if self.flow.is_alive():
+                self.flow.probe()
+                self.plan(now)
+                return
+        except TransportError:
+            pass
+        self._keepalives.forget(self)
+
+
+def wanted_interval(response: Response, flow: Flow) -> int | None:
+    """Return the seconds that the peer wants keep-alives in, None when it wants none."""
+    try:
+        value = response.via[0].parameters.get("keep")
+    except ParseError:
+        return None
+    if not value or not (value.isascii() and value.isdigit()) or len(value) > 10:
+        return None
+    seconds = int(value) or (ON_STREAMS if flow.transport.reliable else ON_DATAGRAMS)
+    return min(max(seconds, AT_LEAST), AT_MOST)
+
+
+def lifetime(request: Request, response: Response) -> float:
+    """Return how long the registration of a 2xx lasts: of several bindings the longest."""
+    found = [0.0]
+    try:
+        for contact in response.contact:
+            text = contact.parameters.get("expires") if not isinstance(contact, str) else None
+            if text and text.isascii() and text.isdigit() and len(text) <= 10:
+                found.append(float(text))
+        if len(found) == 1 and response.contact:
+            found.append(float(response.expires or request.expires or 0))
+    except ParseError:
+        pass
+    return max(found)
+
+
+def withdraw(request: Request) -> None:
+    """Take back that a received request's sender may ping: who leaves a dialog's route wants no keep-alives for it (§4.4)."""
+    headers = request.headers
+    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
+    if "keep=" not in headers.lines[at][2]:
+        return
+    top, *below = split(headers.lines[at][2], ",")
+    try:
+        via = Via.parse(top)
+    except ParseError:
+        return
+    headers.set_line(at, ", ".join((str(via.with_params(keep=None)), *below)))

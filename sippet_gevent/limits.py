@@ -68,6 +68,9 @@ class Limits:
     datagram: int = 1300
     """Octets of the longest request that goes by UDP; a longer one goes by TCP where there is a way (RFC 3261 §18.1.1).
     1300 is the RFC's number for paths of unknown MTU; 0 sends them all by UDP."""
+    keep: int = 29
+    """Seconds in which peers that offer to ping over UDP are asked to (RFC 6223): many NATs forget a flow after 30, and RFC
+    5626 §4.4.2 has phones ask within 29; 0 never."""
     streams: StreamLimits = field(default_factory=StreamLimits)
     """What connections may cost."""
     flow_ends_transactions: bool = True

@@ -62,7 +62,7 @@ def _wss(limits: Limits, tls: TLS, web: Web | None) -> Transport:
 
 
 TRANSPORTS: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
-    "udp": lambda limits, tls, web: UDP(),
+    "udp": lambda limits, tls, web: UDP(limits.keep),
     "tcp": lambda limits, tls, web: TCP(limits.streams, limits.parser),
     "tls": lambda limits, tls, web: TLSTransport(tls, limits.streams, limits.parser),
     "ws": _ws,

@@ -1,4 +1,4 @@
-"""STUN as SIP's UDP port speaks it: answers to Binding requests, RFC 5626 §8 and RFC 5389. Pure: octets in, octets out.
+"""STUN as SIP's UDP port speaks it: Binding requests and answers, RFC 5626 §8 and RFC 5389. Pure: octets in, octets out.
 
 Phones behind NAT ask to keep their flow alive and to learn whether it has changed (RFC 5626 §4.4.2). Answering needs no
 state: the request says all there is, and a repetition gets the same answer (RFC 5389 §7.3.1). There is no SOFTWARE in it:
@@ -70,6 +70,32 @@ def answer(request: bytes, host: str, port: int) -> bytes | None:
         attributes = _attribute(_ERROR_CODE, _UNKNOWN) + _attribute(_UNKNOWN_ATTRIBUTES, kinds)
         return _message(_ERROR, request[4:_HEADER], attributes, fingerprinted)
     return _message(_SUCCESS, request[4:_HEADER], _xor_mapped_address(request, host, port), fingerprinted)
+
+
+def ask(identity: bytes) -> bytes:
+    """Return a Binding request with this transaction, 12 octets: a keep-alive, which needs no more (RFC 5626 §4.4.2)."""
+    return _message(_BINDING, COOKIE + identity, b"", False)
+
+
+def heard(reply: bytes) -> tuple[bytes, tuple[str, int]] | None:
+    """Return the transaction of an answer to a request of ours, and where that came from as its peer saw it.
+
+    None for what is no sound answer that says so.
+    """
+    size = len(reply)
+    if reply[:2] != _SUCCESS or reply[4:8] != COOKIE or not _HEADER <= size <= LONGEST or size % 4:
+        return None
+    at = _HEADER
+    while at + 4 <= size:
+        kind = int.from_bytes(reply[at : at + 2], "big")
+        length = int.from_bytes(reply[at + 2 : at + 4], "big")
+        value = reply[at + 4 : at + 4 + length]
+        if kind == _XOR_MAPPED_ADDRESS and (value[1:2], length) in ((b"\x01", 8), (b"\x02", 20)) and len(value) == length:
+            mask = reply[4:_HEADER]
+            port, host = (bytes(a ^ b for a, b in zip(part, mask)) for part in (value[2:4], value[4:]))
+            return reply[8:_HEADER], (str(ipaddress.ip_address(host)), int.from_bytes(port, "big"))
+        at += 4 + length + -length % 4
+    return None
 
 
 def is_error(reply: bytes) -> bool:

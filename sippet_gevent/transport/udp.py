@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import os
 import struct
 import sys
 from collections import deque
@@ -52,14 +53,18 @@ _IP_PKTINFO: Any = getattr(socket, "IP_PKTINFO", 8 if sys.platform == "linux" el
 class UDPFlow(Flow):
     """A peer's address and the socket that talks to it: answers leave by the socket the request came to."""
 
-    __slots__ = ("address",)
+    __slots__ = ("address", "asked", "mapped")
 
     transport: UDP
+    probes = True
 
     def __init__(self, transport: UDP, address: Any) -> None:
         self.transport = transport
         self.address = address
         self.remote = address[:2]
+        self.asked: bytes | None = None  # the transaction of a Binding request that waits for its answer
+        self.mapped: Address | None = None
+        """Where the peer sees us, as it has told last (RFC 5626 §4.4.2)."""
 
     @property
     def scope(self) -> int:  # type: ignore[override]
@@ -79,6 +84,13 @@ class UDPFlow(Flow):
             transport.sendto(data, self.address)
         except (OSError, OverflowError) as error:
             self._not_sent(data, error)
+
+    def probe(self) -> None:
+        if self.asked is not None:
+            self.transport.count_stun("unanswered")
+            log.info("%r has not answered a keep-alive", self)
+        self.asked = os.urandom(12)
+        self.send(stun.ask(self.asked))
 
     def emit(self, data: bytes) -> None:
         """Give the kernel a datagram. Raises OSError."""
@@ -142,7 +154,8 @@ class UDP(Transport):
 
     name, reliable, default_port = "UDP", False, 5060
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int = 0) -> None:
+        self.keep_alive_seconds = keep
         self._socket: Any = None
         self._reader: Any = None
         self._writer: Any = None
@@ -163,7 +176,8 @@ class UDP(Transport):
         self.lost = 0
         """Datagrams that had waited, and then could not be sent."""
         self.stun: dict[str, int] = {}
-        """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped"."""
+        """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped"; and of our own
+        Binding requests: "heard" when they were answered, "unanswered", "moved" when a NAT has given us another address."""
 
     def start(self, address: Address, receive: Receive) -> None:
         host, port = address
@@ -277,15 +291,31 @@ class UDP(Transport):
         if data[4:8] != stun.COOKIE:
             return False
         reply = stun.answer(data, *flow.remote)
-        fate = "dropped"
+        fate = self._hear(data, flow) if reply is None else "dropped"
         if reply is not None and not self.must_wait:
             try:
                 flow.send(reply)
                 fate = "refused" if stun.is_error(reply) else "answered"
             except TransportError:
                 pass
-        self.stun[fate] = self.stun.get(fate, 0) + 1
+        self.count_stun(fate)
         return True
+
+    def _hear(self, data: bytes, flow: UDPFlow) -> str:
+        """Take the answer to a Binding request of ours, from whom it was sent to (RFC 5389 §7.3.3); say what became of it."""
+        found = stun.heard(data)
+        if found is None or found[0] != flow.asked:
+            return "dropped"
+        flow.asked = None
+        before, flow.mapped = flow.mapped, found[1]
+        if before not in (None, flow.mapped):
+            log.warning("%r sees us at another address now: what is registered there leads nowhere", flow)
+            return "moved"
+        return "heard"
+
+    def count_stun(self, fate: str) -> None:
+        """Count what became of a STUN message."""
+        self.stun[fate] = self.stun.get(fate, 0) + 1
 
     def _flow(self, address: Any) -> UDPFlow:
         flows = self._flows

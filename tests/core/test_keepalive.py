@@ -7,10 +7,15 @@ from itertools import pairwise
 
 import gevent
 import pytest
+from gevent import socket
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sippet_gevent import Limits, Location, Registrar, Request, ResponseContext, Stack, StreamLimits, forward
+from sippet_gevent.transport import stun
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
 from tests.transport.test_stream import PATIENCE, until
+from tests.transport.test_stream import Peer as Connected
 
 from .wire import Peer
 
@@ -315,10 +320,6 @@ def test_server_that_does_not_answer_a_wanted_ping_is_given_up(connect_only):
 @pytest.fixture
 def connect_only():
     """A phone registered at a server that wants pings and never answers one."""
-    from gevent import socket
-
-    from tests.transport.test_stream import Peer as Connected
-
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
@@ -334,3 +335,58 @@ def connect_only():
         yield phone, peer
         peer.sock.close()
     listener.close()
+
+
+# ---- over UDP
+
+
+@pytest.mark.rfc("6223 4.3", "6223 4.4", "5626 4.4.2")
+def test_registered_phone_asks_its_server_by_stun_over_udp():
+    with (
+        Stack("udp:127.0.0.1:0", limits=Limits(keep=1)) as server,
+        Stack("udp:127.0.0.1:0", keep=True) as phone,
+    ):
+        server.on("REGISTER")(Registrar(Location(server.clock.now)))
+        here = server.engine.transports[0].local
+        with gevent.Timeout(PATIENCE):
+            assert phone.request("REGISTER", f"sip:127.0.0.1:{here[1]}", contact="<sip:me@127.0.0.1>").status == 200
+        until(lambda: phone.stats()["stun"] == {"heard": 1})
+        assert server.stats()["stun"] == {"answered": 1}
+        assert phone.engine.transports[0].connect(here).mapped == phone.engine.transports[0].local
+
+
+def test_keep_alives_that_are_not_answered_or_show_another_address_are_counted(caplog):
+    with Stack("udp:127.0.0.1:0") as phone, socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(PATIENCE)
+        point = phone.engine.transports[0]
+        flow = point.connect(server.getsockname())
+
+        def ask(host, identity=None):
+            flow.probe()
+            asked, source = server.recvfrom(100)
+            if identity is not None:
+                asked = asked[:8] + identity + asked[20:]
+            server.sendto(stun.answer(asked, host, 5060), source)
+            before = dict(point.stun)
+            until(lambda: point.stun != before)
+
+        ask("192.0.2.1")
+        ask("192.0.2.1")
+        ask("192.0.2.2")
+        ask("192.0.2.2", b"somebody's..")
+        ask("192.0.2.2")
+        assert point.stun == {"heard": 3, "moved": 1, "dropped": 1, "unanswered": 1}
+        assert flow.mapped == ("192.0.2.2", 5060)
+        assert [record.levelname for record in caplog.records if "another address" in record.message] == ["WARNING"]
+
+
+@given(st.binary(max_size=100))
+def test_no_octets_in_an_answer_raise(data):
+    stun.heard(b"\x01\x01" + data)
+    stun.heard(b"\x01\x01\x00\x08" + stun.COOKIE + bytes(12) + data)
+
+
+@given(st.binary(min_size=12, max_size=12), st.ip_addresses().map(str), st.integers(0, 65535))
+def test_answer_says_where_the_request_came_from(identity, host, port):
+    assert stun.heard(stun.answer(stun.ask(identity), host, port)) == (identity, (host, port))

@@ -409,12 +409,14 @@ class Stack:
         if ours and self.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
             raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
         secure = is_secure(request)
-        if secure and ours:
+        sips_contact = has_own_contact = False
+        if ours and secure:
             secure_route(request)
-        sips_contact = secure or wants_sips(request)
-        has_own_contact = ours and request.method in _TARGET_REFRESH and "Contact" not in request.headers.fields
-        if sips_contact and ours and request.method in _TARGET_REFRESH and has_sip_contact(request):
-            raise InvalidValue(f"Contact: a sip URI in a {request.method} that a sips URI is asked for with (§8.1.1.8)")
+        if ours and request.method in _TARGET_REFRESH:
+            sips_contact = wants_sips(request)
+            has_own_contact = "Contact" not in request.headers.fields
+            if sips_contact and has_sip_contact(request):
+                raise InvalidValue(f"Contact: a sip URI in a {request.method} that a sips URI is asked for with (§8.1.1.8)")
         candidates: list[Candidate] = []
         if isinstance(next_hop, Flow):
             self._check_flow(next_hop, secure=secure)

@@ -126,6 +126,7 @@ def literal(host: str) -> str | None:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
+@lru_cache(maxsize=4096)
 def is_usable(address: str) -> bool:
     """True for an address that a URI may lead to: neither multicast, broadcast nor unspecified, whatever DNS says."""
     parsed = ipaddress.ip_address(address)

@@ -456,13 +456,12 @@ class Stack:
         TransportError when no way is left.
         """
         flow = self._take(ways)
-        ways.detour = None
+        ways.detour = flow.remote if flow.transport.reliable and flow.remote in ways.detoured else None
         data = self._write(request, flow, ways, secure=secure)
         if len(data) > self.detours.octets and not flow.transport.reliable and flow.remote not in ways.detoured:
             now = self.clock.now()
-            detour = self.detours.around(flow, len(data), self.egress.open(ways.listener), now)
-            if detour is not None:
-                ways.insert_detour(detour, Candidate(flow.transport.name, *flow.remote))
+            if self.detours.lead_around(flow, len(data), self.egress.open(ways.listener), now):
+                ways.insert_detour(flow.remote, or_else=True)
                 refused, flow = flow, self._take(ways)
                 if flow.transport.reliable:
                     flow.hurry(DETOUR_SECONDS)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 
 from ..errors import SIPError
 from ..transport.base import Flow, Transport
-from ..transport.selection import Candidate
 from .failover import GreyList
 
 DETOUR_SECONDS = 2.0
@@ -39,20 +38,19 @@ class Detours:
         self._refused = GreyList(REFUSED_SECONDS)
         self._told: dict[tuple[object, ...], None] = {}
 
-    def around(self, flow: Flow, size: int, transports: Iterable[Transport], now: float) -> Candidate | None:
-        """Return the way by TCP in place of a flow of datagrams; None where the flow is all there is, and the log says why."""
+    def lead_around(self, flow: Flow, size: int, transports: Iterable[Transport], now: float) -> bool:
+        """True when TCP is to be tried in place of a flow of datagrams; False where that is all there is. The log says why."""
         host, port = flow.remote
-        detour = Candidate("TCP", host, port)
         if flow.transport.reliable:
-            return None
+            return False
         if not any(t.name == "TCP" and (":" in t.local[0]) == (":" in host) for t in transports):
             self._tell(flow, size, "there is no TCP transport of ours, so it goes by UDP all the same")
-        elif self._refused.holds(detour[:3], now):
+        elif self._refused.holds(("TCP", host, port), now):
             self._tell(flow, size, "TCP was refused there, so it goes by UDP all the same")
         else:
             self._tell(flow, size, "it goes by TCP (RFC 3261 §18.1.1)")
-            return detour
-        return None
+            return True
+        return False
 
     def refused(self, flow: Flow, now: float) -> None:
         """Remember that a detour has led nowhere: TCP is not spoken there."""

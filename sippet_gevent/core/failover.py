@@ -95,15 +95,17 @@ class Ways:
         self.detour: tuple[str, int] | None = None
         self.detoured: tuple[tuple[str, int], ...] = ()
 
-    def insert_detour(self, detour: Candidate, *others: Candidate) -> None:
-        """Try this first, then what else may do: UDP at the same place."""
-        self.left[:0] = (detour, *others)
-        self.detour = detour[1:3]
-        self.detoured += (self.detour,)
+    def insert_detour(self, remote: tuple[str, int], *, or_else: bool) -> None:
+        """Try the candidate under way by TCP first, and then, `or_else`, as it is."""
+        taken = self.taken
+        if taken is not None:
+            self.left[:0] = (taken._replace(transport="TCP"), taken) if or_else else (taken._replace(transport="TCP"),)
+            self.detour = remote
+            self.detoured += (remote,)
 
     def leave_detour(self) -> None:
         """Pass the place over: it was reached, and what it says over TCP it would say by UDP, too."""
-        self.left = [candidate for candidate in self.left if candidate[1:3] != self.detour]
+        self.left = [way for way in self.left if (way.host.partition("%")[0], way.port) != self.detour]
 
     def renew(self, flow: Any) -> bool:
         """Try the same place once more, by a new connection, when the old one was dead before it could be used; never twice.

@@ -269,15 +269,14 @@ class ClientTransaction:
         target = self._target
         if ways.detour == flow.remote and flow.transport.reliable:
             if isinstance(failure, TransportError):  # refused, reset, or no connection in time: the datagram comes next
-                if self.provisional is None:
+                if self.provisional is None and not ways.renew(flow):
                     stack.detours.refused(flow, now)
                 return
             target = ("UDP", *flow.remote)
             ways.leave_detour()
         elif is_too_long(failure) and flow.remote not in ways.detoured:
-            detour = stack.detours.around(flow, len(self.transaction.last or b""), stack.engine.transports, now)
-            if detour is not None:
-                ways.insert_detour(detour)
+            if stack.detours.lead_around(flow, len(self.transaction.last or b""), stack.egress.open(ways.listener), now):
+                ways.insert_detour(flow.remote, or_else=False)
                 return
         elif isinstance(failure, TransportError) and self.provisional is None and ways.renew(flow):
             return

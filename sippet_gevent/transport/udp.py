@@ -35,6 +35,9 @@ UNSENT = 1024
 PAUSE = 0.01
 """Seconds until another try when the network device's queue is full, which no watcher reports."""
 
+ASKED = 4096
+"""Binding requests that wait for their answer, the oldest forgotten: there is one for each flow that we keep alive."""
+
 FLOWS = 16384
 """Flows remembered by address, so that those of one peer are one object; forgotten all at once when there are more."""
 
@@ -62,7 +65,7 @@ class UDPFlow(Flow):
         self.transport = transport
         self.address = address
         self.remote = address[:2]
-        self.asked: bytes | None = None  # the transaction of a Binding request that waits for its answer
+        self.asked: bytes | None = None  # the transaction of our last Binding request
         self.mapped: Address | None = None
         """Where the peer sees us, as it has told last (RFC 5626 §4.4.2)."""
 
@@ -86,10 +89,14 @@ class UDPFlow(Flow):
             self._not_sent(data, error)
 
     def probe(self) -> None:
-        if self.asked is not None:
+        asked = self.transport.asked
+        if asked.pop(self.asked or b"", None) is not None:
             self.transport.count_stun("unanswered")
             log.info("%r has not answered a keep-alive", self)
+        if len(asked) >= ASKED:
+            del asked[next(iter(asked))]
         self.asked = os.urandom(12)
+        asked[self.asked] = self
         self.send(stun.ask(self.asked))
 
     def emit(self, data: bytes) -> None:
@@ -175,6 +182,8 @@ class UDP(Transport):
         """Datagrams that had to wait for the kernel's send buffer."""
         self.lost = 0
         """Datagrams that had waited, and then could not be sent."""
+        self.asked: dict[bytes, UDPFlow] = {}
+        """Who has not answered a Binding request of ours yet, by its transaction."""
         self.stun: dict[str, int] = {}
         """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped"; and of our own
         Binding requests: "heard" when they were answered, "unanswered", "moved" when a NAT has given us another address."""
@@ -232,6 +241,7 @@ class UDP(Transport):
         self.must_wait = True
         self._unsent.clear()
         self._flows.clear()
+        self.asked.clear()
 
     def _readable(self) -> None:
         recvfrom, flows, receive, below_text = self._recvfrom, self._flows, self._receive, stun.BELOW_TEXT
@@ -304,12 +314,13 @@ class UDP(Transport):
     def _hear(self, data: bytes, flow: UDPFlow) -> str:
         """Take the answer to a Binding request of ours, from whom it was sent to (RFC 5389 §7.3.3); say what became of it."""
         found = stun.heard(data)
-        if found is None or found[0] != flow.asked:
+        asked = None if found is None else self.asked.get(found[0])
+        if found is None or asked is None or asked.remote != flow.remote:
             return "dropped"
-        flow.asked = None
-        before, flow.mapped = flow.mapped, found[1]
-        if before not in (None, flow.mapped):
-            log.warning("%r sees us at another address now: what is registered there leads nowhere", flow)
+        del self.asked[found[0]]
+        before, asked.mapped = asked.mapped, found[1]
+        if before not in (None, asked.mapped):
+            log.warning("%r sees us at another address now: what is registered there leads nowhere", asked)
             return "moved"
         return "heard"
 

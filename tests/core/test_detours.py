@@ -255,8 +255,8 @@ def test_refusal_is_forgotten():
     detours, flow = Detours(1300), UDP().connect(("192.0.2.1", 5060))
     tcp = [type("TCP", (UDP,), {"name": "TCP"})()]
     detours.refused(flow, 100.0)
-    assert detours.around(flow, 2000, tcp, 100.0 + REFUSED_SECONDS - 1) is None
-    assert detours.around(flow, 2000, tcp, 100.0 + REFUSED_SECONDS) == Candidate("TCP", "192.0.2.1", 5060)
+    assert not detours.lead_around(flow, 2000, tcp, 100.0 + REFUSED_SECONDS - 1)
+    assert detours.lead_around(flow, 2000, tcp, 100.0 + REFUSED_SECONDS)
 
 
 @pytest.mark.parametrize("addresses", [("udp:127.0.0.1:0",), ("udp:127.0.0.1:0", "tcp:[::1]:0")])
@@ -287,10 +287,23 @@ def test_what_is_remembered_is_bounded():
     udp.local = ("0.0.0.0", 5060)
     for number in range(3 * DESTINATIONS):
         flow = udp.connect(("192.0.2.1", number + 1))
-        detours.around(flow, 2000, [], 0.0)
+        detours.lead_around(flow, 2000, [], 0.0)
         detours.refused(flow, 0.0)
     assert len(detours._told) == DESTINATIONS
     assert len(detours._refused) == GREY_TARGETS
+
+
+@pytest.mark.rfc("5923 8.1")
+def test_kept_connection_that_was_dead_is_no_refusal_of_tcp(phones, clients):
+    phone, client = phones("tcp"), clients()
+    ask(client, phone.uri)
+    tx = client.send(Request("MESSAGE", phone.uri, body=LONG, content_type="text/plain"))
+    for flow in [*phone.stack.engine.transports[1].flows]:
+        flow.close()
+    assert tx.final(timeout=PATIENCE).status == 200
+    ask(client, phone.uri)
+    assert phone.ways == [BY_TCP] * 3
+    assert client.stats()["streams"].get("connect failed") is None
 
 
 # ---- among other targets

@@ -158,6 +158,7 @@ def run(tmp_path):
     yield start
     for program in reversed(programs):
         program.stop()
+        print(program, program.text, sep="\n")  # shown when the test fails
 
 
 @pytest.fixture

@@ -80,8 +80,9 @@ class Message(HeaderFields):
         lines = self.headers.lines
         text = "\r\n".join([name + came + value if came == USUAL else came for name, came, value in lines])
         given = [line[2] for line in lines if line[0] == _CONTENT_LENGTH]
-        if given and int(given[0]) != len(self._body):  # yours, and false: the next message would begin in this one
-            raise InvalidValue(f"{_CONTENT_LENGTH}: {given[0]}, but the body has {len(self._body)} octets")
+        if given and (given[0] == "" or given[0].lstrip("0") != str(len(self._body) or "")):
+            # yours, and false: the next message would begin in this one
+            raise InvalidValue(f"{_CONTENT_LENGTH}: {given[0]!r}, but the body has {len(self._body)} octets")
         if given:
             head = f"{self.start_line}\r\n{text}\r\n\r\n"
         else:

@@ -3,7 +3,7 @@
 from datetime import datetime, timezone
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError, Reject
@@ -164,8 +164,25 @@ def test_raw_access_takes_text_whole_or_not_at_all(name, value):
 @given(name=st.one_of(st.sampled_from(["Subject", "X-Odd", "via"]), ANY_TEXT), value=ANY_TEXT, first=st.booleans())
 @example(name="X-Odd", value="a\n", first=True)
 def test_added_lines_are_whole_or_refused(name, value, first):
+    assume(name.lower() not in ("l", "content-length"))  # which says something of the whole: see below
     message = request()
     assert refused_or_whole(message, message.headers.add, name, value, first=first)
+
+
+@pytest.mark.parametrize("length", ["", "x", "1", "-0", "٣", "9" * 5000])
+def test_false_length_is_refused_when_the_message_is_written(length):
+    message = request()
+    message.headers["l"] = length
+    with pytest.raises(InvalidValue, match="Content-Length"):
+        bytes(message)
+
+
+@pytest.mark.parametrize(("length", "body"), [("0", b""), ("000", b""), ("003", b"abc"), ("3", b"abc")])
+def test_true_length_may_be_written_by_hand(length, body):
+    message = request()
+    message.body = body
+    message.headers["Content-Length"] = length
+    assert bytes(message).endswith(b"\r\n\r\n" + body)
 
 
 @some

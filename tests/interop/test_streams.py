@@ -87,6 +87,13 @@ def test_ping_goes_over_tls_and_checks_who_answers(serve, sippet, pem):
     assert "CERTIFICATE_VERIFY_FAILED" in bad.stderr
 
 
+def test_ping_goes_over_websockets_plain_and_secure(serve, sippet, pem):
+    server = serve("--cert", pem("127.0.0.1"), listen=("ws:127.0.0.1:0", "wss:127.0.0.1:0"))
+    plain = sippet("ping", f"sip:127.0.0.1:{server.port_of('ws')};transport=ws")
+    secure = sippet("ping", f"sips:127.0.0.1:{server.port_of('wss')};transport=ws", "--ca", pem.ca)
+    assert [(ended.returncode, ended.stdout[:6]) for ended in (plain, secure)] == [(0, "200 OK")] * 2
+
+
 def shown_by(openssl, port):
     """The text of the certificate that a server shows."""
     arguments = ("s_client", "-connect", f"127.0.0.1:{port}", "-showcerts")

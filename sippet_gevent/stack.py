@@ -13,30 +13,27 @@ from gevent.pool import Group
 
 from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
-from .core.detours import DETOUR_SECONDS, Detours
-from .core.failover import TRIES, GreyList, Ways
 from .core.keepalive import KeepAlives
 from .core.methods import Methods
 from .core.record_route import RecordRoute
 from .core.returns import Returns
-from .core.routing import MAX_FORWARDS, ROUTE_SECRET, RouteTokens, take_next_hop
-from .core.sips import check_received, has_sip_contact, is_secure, secure_route, secured, wants_sips
+from .core.routing import ROUTE_SECRET, RouteTokens
+from .core.sender import NextHop, Sender
+from .core.sips import check_received, wants_sips
 from .core.uac import ClientTransaction, OnProvisional
-from .core.uas import Core, CoreFunction, ServerTransaction, call_back, check_serving
+from .core.uas import Core, CoreFunction, ServerTransaction, call_back
 from .engine import Accept, Engine
-from .errors import FlowFailed, InvalidValue, Reject, TransactionStateError, TransportError
+from .errors import InvalidValue, Reject, TransactionStateError, TransportError
 from .filters import Filter
 from .limits import Limits
 from .message.address import NameAddr
-from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response
 from .message.parameters import NO_URI_PARAMETERS, URIParameters
 from .message.uri import URI, bracketed, normal_host
-from .message.values import CSeq
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
-from .transport.egress import Egress, Wanted
+from .transport.egress import Wanted
 from .transport.listener import BOTH, Listener
 from .transport.resolver import DNSResolver, Resolver
 from .transport.selection import Candidate
@@ -73,12 +70,7 @@ TRANSPORTS: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
 DRAIN_SECONDS = 32.0
 """How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
 
-NextHop = URI | str | Flow
-"""Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a flow (RFC 5626 §5.3)."""
-
 _NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
-_WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
-_TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
 
 
 class Stack:
@@ -125,13 +117,12 @@ class Stack:
         self.calls = Calls(self)
         self.returns = Returns(self)
         self.keepalives = KeepAlives(self)
+        self.sender = Sender(self)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
         self.domains = frozenset(domain.lower() for domain in domains)
         self.route_tokens = RouteTokens(os.urandom(ROUTE_SECRET) if route_secret is None else route_secret)
         self.resolver = DNSResolver() if resolver is None else resolver
-        self.grey = GreyList()
-        self.detours = Detours(self.engine.limits.datagram)
         self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, Listener]] = []
         self._running = False
@@ -142,7 +133,6 @@ class Stack:
         if core is not None:
             self.core = core  # type: ignore[assignment]
         engine = self.engine
-        self.egress = Egress(engine.transports)
         engine.serve, engine.acknowledge, engine.stray, engine.fail = self._serve, self._acknowledge, self._stray, self._fail
         engine.way_back = self.returns.send
         for address in addresses:
@@ -402,123 +392,9 @@ class Stack:
         there; else the kernel's routes choose. Raises TransportError when there is no way, or the flow has ended, and
         InvalidValue for the name of no listener.
         """
-        if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
-            request.via = request.via[1:] or None  # it is sent once more, as a new request
-        ours = "Via" not in request.headers.fields
-        self._complete(request)
-        if ours and self.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
-            raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
-        secure = is_secure(request)
-        sips_contact = has_own_contact = False
-        if ours and secure:
-            secure_route(request)
-        if ours and request.method in _TARGET_REFRESH:
-            sips_contact = wants_sips(request)
-            has_own_contact = "Contact" not in request.headers.fields
-            if sips_contact and has_sip_contact(request):
-                raise InvalidValue(f"Contact: a sip URI in a {request.method} that a sips URI is asked for with (§8.1.1.8)")
-        candidates: list[Candidate] = []
-        if isinstance(next_hop, Flow):
-            self._check_flow(next_hop, secure=secure)
-        else:
-            uri = take_next_hop(request) if next_hop is None else URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-            candidates = self.resolve(secured(uri) if secure else uri, listener)  # §8.1.2, §16.6 step 7
-        if user is None and request.method not in _WHEN_LEAVING:
-            check_serving()  # the caller may have given up while the name was resolved
-        ways = Ways(
-            candidates,
-            mark,
-            has_own_contact=has_own_contact,
-            now=self.clock.now(),
-            listener=listener,
-            record_route=record_route,
+        return self.sender.send(
+            request, next_hop, user=user, mark=mark, listener=listener, record_route=record_route
         )
-        ways.keep = self.keep and ours and self.keepalives.asks(request)
-        if isinstance(next_hop, Flow):
-            flow, data = next_hop, self._write(request, next_hop, ways, secure=sips_contact, by_flow=True)
-        else:
-            flow, data = self._depart(request, ways, secure=sips_contact)
-            del ways.left[TRIES - 1 :]
-        if request.method == "ACK":
-            flow.send(data)
-            return None  # type: ignore[return-value]
-        tx = user or ClientTransaction(self, request)
-        if isinstance(tx, ClientTransaction):
-            tx.by_flow = flow is next_hop
-            tx.ways = None if tx.by_flow else ways
-        self.engine.request(request, flow, tx, data=data)
-        return tx  # type: ignore[no-any-return]
-
-    def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
-        """Write a request for the next of its ways that opens; return the flow and the octets to send by it.
-
-        One that is too long for a datagram takes the detour by TCP, with the datagram behind it (§18.1.1). Raises
-        TransportError when no way is left.
-        """
-        flow = self._take(ways)
-        ways.detour = flow.remote if flow.transport.reliable and flow.remote in ways.detoured else None
-        data = self._write(request, flow, ways, secure=secure)
-        if len(data) > self.detours.octets and not flow.transport.reliable and flow.remote not in ways.detoured:
-            now = self.clock.now()
-            if self.detours.lead_around(flow, len(data), self.egress.open(ways.listener), now):
-                ways.insert_detour(flow.remote, or_else=True)
-                refused, flow = flow, self._take(ways)
-                if flow.transport.reliable:
-                    flow.hurry(DETOUR_SECONDS)
-                else:
-                    self.detours.refused(refused, now)  # at once, as hosts without such a port do nearby
-                data = self._write(request, flow, ways, secure=secure)
-        ways.found_open = (flow, flow.octets) if flow.transport.reliable and flow.is_open else None
-        return flow, data
-
-    def _take(self, ways: Ways) -> Flow:
-        """Return the flow of the next candidate that opens. Raises TransportError when none does."""
-        before = ways.left.copy()
-        flow = self._connect(ways.left, ways.listener)
-        ways.taken = before[len(before) - len(ways.left) - 1]
-        return flow
-
-    def _write(self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False) -> bytes:
-        """Write into a request what its way decides, Via, a Contact of ours, our Record-Route; return its octets.
-
-        A detour changes the Via alone: the length of one request says nothing of how we want to be reached.
-        """
-        request.flow = flow
-        request.essentials = None
-        request.sent_via = self._via(flow, ways.mark) + (";keep" if ways.keep and flow.probes else "")
-        before = ways.written
-        if before is None:
-            request.headers.add("Via", request.sent_via, first=True)
-        else:
-            ours = next(at for at, line in enumerate(request.headers.lines) if line[0] == "Via")
-            request.headers.set_line(ours, request.sent_via)  # those below stay as they came, readable or not
-        if ways.detour is None:
-            ways.written = flow
-            if ways.has_own_contact:
-                request.contact = self.contact(flow, secure=secure)
-            if ways.record_route is not None and before is None:
-                ways.record_route.write(request, flow, by_flow=by_flow)
-            elif ways.record_route is not None:
-                ways.record_route.rewrite(request, before, flow)
-        return bytes(request)
-
-    def _via(self, flow: Flow, mark: str) -> str:
-        """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
-        host, port = self._told(flow)
-        offered = ";alias" if flow.transport.offers_alias else ""  # our connection, for requests to us (RFC 5923 §8.1)
-        return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={create_branch()}{mark};rport{offered}"
-
-    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
-        """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).
-
-        With it its flow, and its octets. None when there is no candidate left.
-        """
-        again = request.copy()
-        try:
-            flow, data = self._depart(again, ways, secure=ways.has_own_contact and request.contact[0].uri.is_secure)
-        except TransportError:
-            return None
-        return again, flow, data
 
     def request(
         self,
@@ -563,77 +439,19 @@ class Stack:
             raise Reject(response.status, response.reason, response=response)
         return tx.call  # type: ignore[return-value]
 
-    def _complete(self, request: Request) -> None:
-        """Add what §8.1.1 wants and the request lacks."""
-        fields = request.headers.fields
-        if "From" not in fields:
-            request.from_ = NameAddr(URI("sip", "anonymous", "anonymous.invalid"))  # §8.1.1.3
-        if "Via" not in fields and request.from_.tag is None:
-            request.from_ = request.from_._replace(parameters=request.from_.parameters.replace(tag=create_tag()))
-        if "To" not in fields:
-            request.to = NameAddr(request.uri._replace(headers=URI().headers))
-        if "Call-ID" not in fields:
-            request.call_id = create_call_id()
-        if "CSeq" not in fields:
-            request.cseq = CSeq(1, request.method)
-        if "Max-Forwards" not in fields:
-            request.max_forwards = MAX_FORWARDS
-
     def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
         """Return the ways to where a URI leads, best first, those that failed lately last. Raises TransportError (RFC 3263)."""
-        if not self._running:
-            raise TransportError("the stack is not running: start() it first")
-        ports = {transport.name: transport.default_port for transport in self.egress.open(listener)}
-        candidates = self._by_name(uri, listener) or [*self.resolver.resolve(uri, ports)]
-        if len(candidates) > 1 and self.grey:
-            self.grey.sort(candidates, self.clock.now())
-        return candidates
-
-    def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
-        """Return the way by a transport of the user's that resolves the URI's host by itself; none where there is no such."""
-        if uri.scheme == "sip":
-            host = uri.parameters.get("maddr") or uri.host
-            for transport in self.engine.transports:
-                fits = not isinstance(listener, str) or transport.listener.name == listener
-                if fits and transport.resolves and transport.name == uri.transport:
-                    return [Candidate(transport.name, host.strip("[]").lower(), uri.port or transport.default_port, uri.host)]
-        return []
+        return self.sender.resolve(uri, listener)
 
     def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
         """Return a flow to where a URI leads, by the best of our listeners that can. Raises TransportError."""
-        return self._connect(self.resolve(uri, listener), listener)
-
-    def _connect(self, candidates: list[Candidate], listener: Wanted = None) -> Flow:
-        """Take candidates off the list until one has a flow, and return that. Raises TransportError when none has."""
-        problem: TransportError | None = None
-        while candidates:
-            candidate = candidates.pop(0)
-            for transport, address in self.egress.ways(candidate, listener):
-                try:
-                    if transport.secure or transport.named:  # it must prove to be the URI's domain (RFC 5922 §4)
-                        flow = transport.connect(address, name=candidate.name)
-                    else:
-                        flow = transport.connect(address)
-                    flow.local  # noqa: B018 raises where the system has no route
-                    return flow
-                except TransportError as error:
-                    problem = error
-        raise problem or TransportError("no transport of ours leads there")
+        return self.sender.flow_to(uri, listener)
 
     # ---- flows that peers have opened
 
     def is_usable(self, flow: Flow | None) -> bool:
         """True for a flow of this stack that has not ended: it may be a next hop."""
         return flow is not None and flow.transport in self.engine.transports and flow.is_alive()
-
-    def _check_flow(self, flow: Flow, *, secure: bool) -> None:
-        """Raise TransportError for a flow that has ended or is none of ours, or is not what a sips URI wants (§26.2.2)."""
-        if not self._running:
-            raise TransportError("the stack is not running: start() it first")
-        if not self.is_usable(flow):
-            raise FlowFailed(f"{flow!r} has ended", flow)
-        if secure and not flow.transport.secure:
-            raise TransportError(f"{flow!r} is not secure, as a sips URI wants it", flow)
 
     def flow_name(self, flow: Flow) -> str:
         """Return the name of a flow among all of this stack: what find_flow() finds again."""
@@ -665,7 +483,7 @@ class Stack:
 
         `secure` is for what was asked for with a sips URI: the Contact is one too (RFC 3261 §12.1.1, RFC 5630 §5.1.1.1).
         """
-        host, port = self._told(flow)
+        host, port = self.sent_by(flow)
         if secure and flow.transport.secure:
             return NameAddr(URI("sips", None, host, port))
         name = flow.transport.name.lower()
@@ -673,7 +491,7 @@ class Stack:
         parameters = NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
         return NameAddr(URI("sip", None, host, port, parameters))
 
-    def _told(self, flow: Flow) -> tuple[str, int]:
+    def sent_by(self, flow: Flow) -> tuple[str, int]:
         """Return host, IPv6 in brackets, and port that we name to a flow's peer, and know as ours from now on."""
         host, port = flow.sent_by
         self._own.add((normal_host(host), port))

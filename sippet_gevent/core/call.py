@@ -250,8 +250,9 @@ class Call:
         try:
             ack.flow.send(data)
         except TransportError:
-            if len(data) > self.stack.detours.octets:  # nobody has told us that its detour was refused: it has no transaction
-                self.stack.detours.refused(ack.flow, self.stack.clock.now())
+            detours = self.stack.sender.detours
+            if len(data) > detours.octets:  # nobody has told us that its detour was refused: it has no transaction
+                detours.refused(ack.flow, self.stack.clock.now())
             return False
         return True
 

@@ -26,6 +26,7 @@ from .keepalive import REGISTRATION, withdraw
 from .record_route import RecordRoute
 from .registrar import Binding
 from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
+from .sender import NextHop
 from .sips import REQUIRED, retarget
 from .uac import ClientTransaction
 from .uas import ServerTransaction
@@ -41,9 +42,6 @@ BRANCH_SECONDS = 2.0
 
 Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a registered contact with its Path or its flow."""
-
-NextHop = URI | str | Flow
-"""Where a branch goes instead of its Route or Request-URI."""
 
 
 class Branch(ClientTransaction):

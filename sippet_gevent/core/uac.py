@@ -122,8 +122,8 @@ class ClientTransaction:
     def receive(self, response: Response) -> None:
         """Take a response, in the greenlet that carries it."""
         is_invite = self.request.method == "INVITE"
-        if self.stack.grey and response.status != 503:
-            self.stack.grey.discard(self._target)
+        if self.stack.sender.grey and response.status != 503:
+            self.stack.sender.grey.discard(self._target)
         if self.ways is not None and self.ways.keep:
             self.stack.keepalives.take(self.request, response, self.transaction.flow)
         if response.status < 200:
@@ -242,7 +242,7 @@ class ClientTransaction:
         self._blame(failure, ways, now)
         if not self.may_go_on(failure):
             return False
-        following = stack.send_next(self.request, ways)
+        following = stack.sender.send_next(self.request, ways)
         if following is None:
             return False
         self.request, flow, data = following
@@ -265,23 +265,23 @@ class ClientTransaction:
 
     def _blame(self, failure: Response | Exception, ways: Ways, now: float) -> None:
         """Remember what has failed: the target, or the detour to it that a long request took (§18.1.1)."""
-        stack, flow = self.stack, self.transaction.flow
+        sender, flow = self.stack.sender, self.transaction.flow
         target = self._target
         if ways.detour == flow.remote and flow.transport.reliable:
             if isinstance(failure, TransportError):  # refused, reset, or no connection in time: the datagram comes next
                 if self.provisional is None and not ways.renew(flow):
-                    stack.detours.refused(flow, now)
+                    sender.detours.refused(flow, now)
                 return
             target = ("UDP", *flow.remote)
             ways.leave_detour()
         elif is_too_long(failure) and flow.remote not in ways.detoured:
-            if stack.detours.lead_around(flow, len(self.transaction.last or b""), stack.egress.open(ways.listener), now):
+            if sender.detours.lead_around(flow, len(self.transaction.last or b""), sender.egress.open(ways.listener), now):
                 ways.insert_detour(flow.remote, or_else=False)
                 return
         elif isinstance(failure, TransportError) and self.provisional is None and ways.renew(flow):
             return
         if self.provisional is None or isinstance(failure, Response):
-            stack.grey.add(target, now, patience_of(failure))
+            sender.grey.add(target, now, patience_of(failure))
 
     def _send_cancel(self) -> None:
         self.stack.engine.request(self.request.cancel(), self.transaction.flow, Nobody(), self.transaction.timers)

@@ -230,7 +230,7 @@ def test_tcp_that_is_reset_at_once_is_followed_by_udp_with_a_new_branch(phones, 
 
 
 def test_tcp_that_does_not_answer_is_given_up_in_time_for_udp(phones, clients, blackhole, monkeypatch):
-    monkeypatch.setattr("sippet_gevent.stack.DETOUR_SECONDS", 0.05)
+    monkeypatch.setattr("sippet_gevent.core.sender.DETOUR_SECONDS", 0.05)
     phone, client = phones(), clients(limits=Limits(streams=StreamLimits(connect=60.0, pong=0.1)))
     blackhole(phone.port)
     assert ask(client, phone.uri) == 200
@@ -248,7 +248,7 @@ def test_who_has_refused_tcp_is_not_asked_again_for_a_while(phones, clients):
         ask(client, phone.uri)
     assert phone.ways == [BY_UDP] * 3
     assert client.stats()["streams"] == {"connect failed": 1}
-    assert len(client.grey) == 0
+    assert len(client.sender.grey) == 0
 
 
 def test_refusal_is_forgotten():
@@ -354,7 +354,7 @@ def test_datagram_that_the_system_will_not_send_goes_by_tcp(phones, clients):
     phone, client = phones("tcp", limits=wide), clients(limits=wide)
     assert ask(client, phone.uri, b"x" * 70_000) == 200
     assert phone.ways == [BY_TCP]
-    assert len(client.grey) == 0
+    assert len(client.sender.grey) == 0
 
 
 def test_datagram_that_the_system_will_not_send_is_a_transport_error_where_there_is_no_tcp(phones, clients):

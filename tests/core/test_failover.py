@@ -265,7 +265,7 @@ def test_stack_that_stops_tries_nobody_else(sip, client, first, second):
     sip.settle()
     with pytest.raises(TransportError, match="stopped"):
         asked.get()
-    assert second.requests == [] and len(client.grey) == 0
+    assert second.requests == [] and len(client.sender.grey) == 0
 
 
 # ---- who works on it already
@@ -380,7 +380,7 @@ def test_target_that_answers_is_grey_no_more(sip, client, first, second):
     sip.run(client.request, "OPTIONS", BOB)
     first.answer = lambda request: 200
     sip.run(client.request, "OPTIONS", BOB)
-    assert len(client.grey) == 1
+    assert len(client.sender.grey) == 1
 
 
 def test_grey_list_is_bounded():
@@ -430,7 +430,7 @@ def test_way_that_no_transport_opens_is_passed_over(sip, client, second, monkeyp
     monkeypatch.setattr(MemoryTransport, "connect", by_four_only)
     client.resolver = StaticResolver({"example.com": ["2001:db8::1", SECOND]})
     assert sip.run(client.request, "OPTIONS", BOB).status == 200
-    assert len(client.grey) == 0
+    assert len(client.sender.grey) == 0
 
 
 # ---- proxies

@@ -602,7 +602,7 @@ def test_request_goes_once_more_by_a_fresh_connection_when_the_pooled_one_was_de
     if first is not None:
         assert first.via[0].branch != again.via[0].branch
         assert (first.call_id, first.cseq, first.from_) == (again.call_id, again.cseq, again.from_)
-    assert len(client.grey) == 0
+    assert len(client.sender.grey) == 0
 
 
 def test_request_that_waits_to_be_written_goes_once_more_by_a_fresh_connection(stacks, connect, listener):
@@ -629,7 +629,7 @@ def test_request_is_never_sent_by_a_second_fresh_connection(pooled, connect, lis
     fresh.reset()
     with pytest.raises(TransportError):
         asked.get()
-    assert len(client.grey) == 1
+    assert len(client.sender.grey) == 1
     listener.settimeout(0.05)
     with pytest.raises(socket.timeout):
         listener.accept()

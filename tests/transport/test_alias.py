@@ -96,8 +96,8 @@ def test_we_offer_nothing_over_tcp():
 @pytest.mark.rfc("5923 9.2")
 def test_offer_of_a_peer_without_certificate_is_ignored(domain):
     a, b = domain(A, shown=False), domain(B, client_ca=False)
-    a._via_of_flow = a._via
-    a._via = lambda flow, mark: a._via_of_flow(flow, mark) + ";alias"  # it claims all the same
+    a._via_of_flow = a.sender._via
+    a.sender._via = lambda flow, mark: a._via_of_flow(flow, mark) + ";alias"  # it claims all the same
     assert ask(a, B, b) == 200
     assert "alias" in b.seen[0].via[0].parameters
     assert ask(b, A, a) == 200
@@ -116,8 +116,8 @@ def test_connection_without_an_offer_is_not_used(domain, monkeypatch):
 def test_peer_proven_for_another_domain_takes_nothing_over(domain):
     """It comes from the address of the victim, names the victim's port, and has a certificate: of its own domain."""
     victim, b, thief = domain(A), domain(B), domain("thief.example")
-    via = thief._via
-    thief._via = lambda flow, mark: via(flow, mark).replace(f":{thief.port}", f":{victim.port}")
+    via = thief.sender._via
+    thief.sender._via = lambda flow, mark: via(flow, mark).replace(f":{thief.port}", f":{victim.port}")
     assert ask(thief, B, b) == 200
     assert b.seen[0].via[0].port == victim.port and "alias" in b.seen[0].via[0].parameters
     assert ask(b, A, victim) == 200

@@ -85,7 +85,7 @@ class WebSocketFlow(Connection):
         self.on_drained: Any = None
         self._frames: Any = None
         self._http: Any = None
-        self._last = b""  # the head of an answer that has not come whole; of a request its last octet
+        self._last = b""  # the head of an answer that has not come whole
         self._request: Any = None
         self._body = b""
         self._parts: list[bytes] = []
@@ -145,19 +145,16 @@ class WebSocketFlow(Connection):
 
     def _feed_request(self, data: bytes) -> None:
         """Take HTTP from a client: a request for a WebSocket, or any other."""
-        http = self._http
-        if http.their_state is h11.IDLE:
-            head, whole, _ = data.partition(_HEAD_END)
-            head, self._last = self._last + head, b"" if whole else data[-1:]
-            if _BARE_LF(head):  # h11 takes them for line ends; who else reads the request may not (RFC 9112 §2.2)
-                self._refuse(Refusal(400, "a line ends in a bare LF"))
-                return
-        http.receive_data(data)
+        self._http.receive_data(data)
         self._next_request()
 
     def _next_request(self) -> None:
         http = self._http
         while self.state is UPGRADING:
+            if http.their_state is h11.IDLE and _BARE_LF(http.trailing_data[0].partition(_HEAD_END)[0]):
+                # h11 takes them for line ends; who else reads the request may not (RFC 9112 §2.2)
+                self._refuse(Refusal(400, "a line ends in a bare LF"))
+                return
             try:
                 event = http.next_event()
             except h11.RemoteProtocolError as error:

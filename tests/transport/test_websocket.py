@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket as plain_socket
 
 import gevent
 import pytest
@@ -16,6 +17,7 @@ from sippet_gevent import TLS, Limits, Stack, StreamLimits, TransportError, Web
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.handshake import Handshake
 from sippet_gevent.transport.tls import names_web_server
+from sippet_gevent.transport.websocket import WS, WebSocketFlow
 from tests.message import corpus
 
 from .test_stream import PATIENCE, until
@@ -402,6 +404,46 @@ def test_hook_that_raises_refuses_with_500_and_harms_nobody(stacks, browse):
     stack = stacks(web=Web(accept=lambda handshake: 1 / 0))
     assert browse(stack).status == 500
     assert browse(stack).status == 500
+
+
+def read_in_parts(parts):
+    """The state of a flow that has read these parts, each by itself, and what it has answered."""
+    with plain_socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = plain_socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    with ours, theirs:
+        ours.setblocking(False)
+        flow = WebSocketFlow(_Port(), ours, ("127.0.0.1", 1))
+        for part in parts:
+            flow.feed(part)
+        answer = theirs.recv(65536)
+        state = flow.state
+        flow.close()
+    return state, answer
+
+
+class _Port(WS):
+    """A listening point that is not open, for flows whose octets the test feeds."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop, self.stopping = gevent.get_hub().loop, False
+
+
+def test_handshake_may_be_cut_anywhere():
+    whole = HELLO + b"\r\n" + b"\x82\x80\n\n\n\n"  # with a frame that has LFs in it
+    for at in range(1, len(whole)):
+        state, answer = read_in_parts([whole[:at], whole[at:]])
+        assert (state, answer[:13]) == ("open", b"HTTP/1.1 101 "), whole[:at]
+    assert read_in_parts(whole[at : at + 1] for at in range(len(whole)))[0] == "open"
+
+
+@pytest.mark.rfc("9112 2.2")
+def test_bare_line_feed_is_refused_wherever_it_is_cut():
+    whole = HELLO.replace(b"\r\nUpgrade", b"\nUpgrade") + b"\r\n"
+    for at in range(1, len(whole)):
+        state, answer = read_in_parts([whole[:at], whole[at:]] if at < whole.index(b"\nUpgrade") else [whole])
+        assert (state, answer[:13]) == ("lingering", b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHos"])

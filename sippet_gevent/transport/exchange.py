@@ -62,30 +62,35 @@ class Exchange:
 
     def run(self, app: WSGIApp) -> bool:
         """Have the application answer. Returns True when the connection may carry another request."""
-        result: Any = ()
         try:
-            result = app(self.environ, self._start_response)
-            for part in result:
-                if part:
-                    self._write(part)
-            self._head()
-            self._send(h11.EndOfMessage())
-            return self._http.our_state is h11.DONE
+            self._answer(app)
+            if self._http.our_state is h11.DONE:
+                return True
+            self._wait(0)  # the end of the connection leaves what waits little time
         except TransportError as error:  # the peer is gone
             log.info("HTTP request of %r: %s", self._flow, error)
         except Exception as error:
             log.error("the WSGI application failed at a request of %r", self._flow, exc_info=error)
             if not self._sent:
                 self._refuse()
+        return False
+
+    def _answer(self, app: WSGIApp) -> None:
+        result = app(self.environ, self._start_response)
+        try:
+            for part in result:
+                if part:
+                    self._write(part)
+            self._head()
+            self._send(h11.EndOfMessage())
         finally:
             if hasattr(result, "close"):
                 result.close()
-        return False
 
     def _refuse(self) -> None:
         try:
             self._flow.write(answer(self._http, 500, "the application has failed"))
-        except TransportError as error:
+        except (TransportError, h11.LocalProtocolError) as error:
             log.info("HTTP request of %r: %s", self._flow, error)
 
     @property
@@ -141,13 +146,17 @@ class Exchange:
             self._send(h11.Data(data=data[at : at + WAITING]))
 
     def _send(self, event: Any) -> None:
-        flow = self._flow
         data = self._http.send(event)
         if data:
-            while flow.waiting > WAITING:
-                self._drained.clear()
-                flow.on_drained = self._drained.set
-                if not self._drained.wait(PATIENCE):
-                    flow.close("slow reader", "the peer takes nothing of an HTTP answer")
-            flow.on_drained = None
-            flow.write(data)
+            self._wait(WAITING)
+            self._flow.write(data)
+
+    def _wait(self, octets: int) -> None:
+        """Wait while more than so many octets wait for the reader."""
+        flow = self._flow
+        while flow.waiting > octets:
+            self._drained.clear()
+            flow.on_drained = self._drained.set
+            if not self._drained.wait(PATIENCE):
+                flow.close("slow reader", "the peer takes nothing of an HTTP answer")
+        flow.on_drained = None

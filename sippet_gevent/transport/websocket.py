@@ -74,7 +74,7 @@ _NO_RSV = RsvBits(False, False, False)
 class WebSocketFlow(Connection):
     """A connection whose octets are HTTP until it is upgraded, and then frames. `handshake` is what the client asked for."""
 
-    __slots__ = ("_body", "_fragments", "_frames", "_http", "_last", "_octets", "_parts", "_request", "handshake", "on_drained")
+    __slots__ = ("_body", "_exchanging", "_fragments", "_frames", "_http", "_last", "_octets", "_parts", "_request", "handshake", "on_drained")
 
     transport: WS
 
@@ -88,6 +88,7 @@ class WebSocketFlow(Connection):
         self._last = b""  # the head of an answer that has not come whole
         self._request: Any = None
         self._body = b""
+        self._exchanging = False  # the application is answering
         self._parts: list[bytes] = []
         self._octets = self._fragments = 0
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
@@ -147,6 +148,8 @@ class WebSocketFlow(Connection):
         """Take HTTP from a client: a request for a WebSocket, or any other."""
         self._http.receive_data(data)
         self._next_request()
+        if self._exchanging and self.state is UPGRADING and len(self._http.trailing_data[0]) > HANDSHAKE_OCTETS:
+            self._reader.stop()  # who does not wait for our answers waits to be read
 
     def _next_request(self) -> None:
         http = self._http
@@ -187,15 +190,26 @@ class WebSocketFlow(Connection):
             self._refuse(Refusal(503, "too many requests at one time", (("Retry-After", "5"),)), "too many HTTP requests")
         else:
             self._deadline = None
+            self._exchanging = True
             exchange = Exchange(self, self._http, request, self._body)
             self.transport.exchanges.spawn(self._exchange, exchange, web.app)
 
     def _exchange(self, exchange: Exchange, app: Any) -> None:
-        goes_on = exchange.run(app)
+        goes_on = False
+        try:
+            goes_on = exchange.run(app)
+        finally:  # back to the hub: the next request may open the WebSocket, and messages are received nowhere else
+            self.transport.loop.run_callback(self._answered, goes_on)
+
+    def _answered(self, goes_on: bool) -> None:
+        """The application has answered a request: go on with the next one, or end."""
+        self._exchanging = False
         if self.state is not UPGRADING:
             return
+        self._reader.start(self._readable)
         if goes_on and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
+            self._request = None
             self._deadline = time.monotonic() + self.transport.limits.first
             self._next_request()
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket as plain_socket
+import time
 
 import gevent
 import pytest
@@ -643,6 +644,8 @@ def application(environ, start_response):
     body = environ["wsgi.input"].read() or f"{path} {environ['QUERY_STRING']} {environ['HTTP_HOST']}".encode()
     if path == "/big":
         body = b"x" * 3_000_000
+    if path == "/most":
+        body = b"x" * 65_000
     start_response("200 Fine", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
@@ -668,6 +671,64 @@ def test_one_connection_carries_several_requests_and_then_a_websocket(site):
         assert sock.recv(65536).startswith(b"HTTP/1.1 101")
 
 
+def test_websocket_that_is_asked_for_before_the_page_is_here_is_opened_after_it(site):
+    with socket.create_connection(site.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        sock.sendall(GET + HELLO + b"\r\n" + Frames(ConnectionType.CLIENT).send(TextMessage(data=options().decode())))
+        data = b""
+        while b"SIP/2.0 200" not in data:
+            data += sock.recv(65536)
+        assert data.index(b"HTTP/1.1 200") < data.index(b"HTTP/1.1 101") < data.index(b"SIP/2.0 200")
+        until(lambda: not site.ws.exchanges)
+        assert site.engine.workers.busy == 0
+
+
+@pytest.mark.rfc("9112 2.2")
+def test_bare_line_feed_is_refused_in_a_request_that_came_early(site, get):
+    answer = get(site, GET + GET.replace(b"\r\nHost", b"\nHost"))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 " in answer
+
+
+def test_who_asks_on_and_on_is_read_no_further_than_he_is_answered(stacks):
+    going = Event()
+
+    def waits(environ, start_response):
+        going.wait(PATIENCE)
+        start_response("204 Here", [])
+        return []
+
+    stack = stacks(web=Web(app=waits))
+    with socket.create_connection(stack.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        sock.sendall(GET * 4000)
+        until(lambda: stack.ws.flows and stack.ws.exchanges)
+        (flow,) = stack.ws.flows
+        until(lambda: not flow._reader.active or flow.octets == len(GET * 4000))
+        assert len(flow._http.trailing_data[0]) < 65536
+        going.set()
+        answers = b""
+        while answers.count(b"204 Here") < 4000:
+            answers += sock.recv(65536)
+
+
+def test_slow_reader_gets_the_whole_of_a_last_answer(site):
+    site.ws._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(PATIENCE)
+        sock.connect(site.ws.local)
+        sock.sendall(GET.replace(b"/page", b"/most").replace(b"\r\n\r\n", b"\r\n") + LAST)
+        until(lambda: site.ws.flows and [*site.ws.flows][0].waiting)
+        gevent.idle()
+        (flow,) = site.ws.flows
+        flow.sweep(time.monotonic() + 15)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    assert answer.endswith(b"\r\n\r\n" + b"x" * 65_000)
+
+
 def test_body_of_a_request_reaches_the_application(site, get):
     request = b"POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 5\r\n" + LAST + b"ab\ncd"
     assert get(site, request).endswith(b"ab\ncd")
@@ -688,6 +749,20 @@ def test_reader_of_megabytes_that_goes_ends_the_application(site):
 @pytest.mark.parametrize("path", [b"/bad", b"/mute"])
 def test_application_that_fails_is_a_500(site, get, path):
     assert get(site, GET.replace(b"/page", path)).startswith(b"HTTP/1.1 500 ")
+
+
+def test_application_that_fails_at_its_end_ends_the_connection(stacks, get):
+    class Answer(list):
+        def close(self):
+            raise RuntimeError("as the test wants it")
+
+    def app(environ, start_response):
+        start_response("200 Fine", [])
+        return Answer([b"page"])
+
+    stack = stacks(web=Web(app=app))
+    assert b"page" in get(stack, GET)
+    until(lambda: not stack.ws.flows)
 
 
 @pytest.mark.parametrize(

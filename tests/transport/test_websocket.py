@@ -362,6 +362,21 @@ class _Said:
         return getattr(self.sock, name)
 
 
+@pytest.mark.rfc("9110 7.8")
+@pytest.mark.parametrize("host", [b"", b"Host: edge.example\r\n"])
+def test_http_1_0_opens_no_websocket(stacks, get, host):
+    stack = stacks()
+    asked = HELLO.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: edge.example\r\n", host) + b"\r\n"
+    assert get(stack, asked).startswith(b"HTTP/1.1 426 ")
+
+
+@pytest.mark.rfc("6455 4.2.1")
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.2"])
+def test_handshake_without_a_host_is_refused(stacks, get, version):
+    asked = HELLO.replace(b"HTTP/1.1", version).replace(b"Host: edge.example\r\n", b"") + b"\r\n"
+    assert get(stacks(), asked).startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.rfc("7118 7")
 def test_core_sees_what_the_handshake_said(stacks, browse):
     stack = stacks()

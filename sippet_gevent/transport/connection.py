@@ -555,8 +555,8 @@ class Connection(Flow):
         elif state is OPEN and self._pinged and silent >= self.ping_after + limits.pong:
             self.is_lost = True
             self.close("no pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")
-        elif state is OPEN and self.ping_after:
-            if silent >= self.ping_after and not self._pinged and not self._queue:
+        elif state is OPEN and self.ping_after and not self._queue:
+            if silent >= self.ping_after and not self._pinged:
                 self._pinged = True
                 try:
                     self.ping()

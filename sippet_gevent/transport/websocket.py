@@ -74,7 +74,7 @@ _NO_RSV = RsvBits(False, False, False)
 class WebSocketFlow(Connection):
     """A connection whose octets are HTTP until it is upgraded, and then frames. `handshake` is what the client asked for."""
 
-    __slots__ = ("_body", "_exchanging", "_fragments", "_frames", "_http", "_last", "_octets", "_parts", "_request", "handshake", "on_drained")
+    __slots__ = ("_body", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "handshake", "on_drained")
 
     transport: WS
 
@@ -89,8 +89,8 @@ class WebSocketFlow(Connection):
         self._request: Any = None
         self._body = b""
         self._exchanging = False  # the application is answering
-        self._parts: list[bytes] = []
-        self._octets = self._fragments = 0
+        self._parts: bytearray | None = None  # what has come of a message
+        self._fragments = 0
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
     # ---- before it is open: HTTP
@@ -264,15 +264,15 @@ class WebSocketFlow(Connection):
             self._deadline = None
         self._pinged = False
         ping = None
-        is_whole = False
+        ends, is_header = False, True  # no event at all: it is a part of a frame's header, or of a ping
         frames.receive_data(octets)
         for event in frames.events():
-            is_whole = True
+            is_header = False
             kind = type(event)
             if kind is TextMessage or kind is BytesMessage:
-                is_whole = event.message_finished
                 data = event.data.encode("utf-8") if kind is TextMessage else event.data
-                self._take(data, event.frame_finished, is_whole)
+                ends = ends or event.message_finished
+                self._take(data, event.frame_finished, event.message_finished)
             elif kind is Ping:
                 ping = event
             elif kind is CloseConnection:
@@ -284,27 +284,26 @@ class WebSocketFlow(Connection):
                 self.write(frames.send(ping.response()))
             except TransportError:
                 return
-        if is_whole:
+        if self._parts is None and not is_header:
             self._started = None
-        elif self._started is None:
+        elif ends or self._started is None:
             self._started = self._heard
 
     def _take(self, data: bytes, ends_frame: bool, ends_message: bool) -> None:
         """Take a part of a message, all of it mostly."""
-        parts = self._parts
-        if parts or not ends_message:
-            self._octets += len(data)
-            parts.append(data)
+        if self._parts is not None or not ends_message:
+            parts = self._parts = bytearray() if self._parts is None else self._parts
+            parts += data
             self._fragments += ends_frame
-            if self._octets > self.transport.parser_limits.message:
+            if len(parts) > self.transport.parser_limits.message:
                 self._fail(CloseReason.MESSAGE_TOO_BIG, "the message is too long")
                 return
             if not ends_message:
                 if self._fragments > FRAGMENTS:
                     self._fail(CloseReason.POLICY_VIOLATION, f"a message of over {FRAGMENTS} fragments")
                 return
-            data = b"".join(parts)
-            self._parts, self._octets, self._fragments = [], 0, 0
+            data = bytes(parts)
+            self._parts, self._fragments = None, 0
         if data == PING:  # RFC 7118 §6 has the CRLF keep-alive of RFC 5626 §3.5.1, too
             try:
                 self.send(PONG)
@@ -357,7 +356,7 @@ class WebSocketFlow(Connection):
 
     @property
     def is_idle(self) -> bool:
-        return not self._parts and self._started is None
+        return self._parts is None and self._started is None
 
     @property
     def in_header(self) -> bool:

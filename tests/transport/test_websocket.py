@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket as plain_socket
 import time
+import tracemalloc
 
 import gevent
 import pytest
@@ -511,6 +512,57 @@ def test_message_that_never_ends_is_given_up(stacks, browse):
     browser.send(options()[:20], finished=False)
     assert browser.event(CloseConnection)
     assert stack.ws.counts["slow message"] == 1
+
+
+def test_pings_give_no_more_time_to_a_message_that_never_ends(stacks, browse):
+    stack = stacks(message=0.2)
+    browser = browse(stack)
+    browser.send(options()[:20], finished=False)
+    with gevent.Timeout(PATIENCE), pytest.raises(OSError):
+        while True:
+            browser.sock.sendall(browser.frames.send(Ping()))
+            gevent.sleep(0.01)
+    assert stack.ws.counts["slow message"] == 1
+
+
+def test_messages_that_follow_each_other_without_a_gap_are_not_one_slow_message(stacks, browse):
+    stack = stacks()
+    browser = browse(stack)
+    octets = browser.frames.send(TextMessage(data=options().decode()))
+    flow = [*stack.ws.flows][0]
+    browser.sock.sendall(octets[:50])
+    until(lambda: flow._started)
+    first = flow._started
+    browser.sock.sendall(octets[50:] + octets[:50])
+    browser.message()
+    assert flow._started > first
+
+
+def test_parts_of_a_message_weigh_no_more_than_their_octets():
+    whole = Frames(ConnectionType.CLIENT).send(BytesMessage(data=b"x" * 65_000))
+    parts = [bytes(whole[at : at + 2]) for at in range(0, len(whole) - 2, 2)]
+
+    def read():
+        yield HELLO + b"\r\n"
+        tracemalloc.start()
+        yield from parts
+        weights.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+
+    weights = []
+    assert read_in_parts(read())[0] == "open"
+    assert weights[0] < 4 * 65_000
+
+
+def test_browser_that_neither_reads_nor_speaks_is_closed(stacks, browse):
+    stack = stacks(idle=0.2, websocket_ping=0.05, pong=0.1)
+    browser = browse(stack)
+    flow = [*stack.ws.flows][0]
+    while not flow.waiting:
+        flow.send(options() + b"x" * 60_000)
+    until(lambda: flow.state == "closed")
+    assert stack.ws.counts == {"accepted": 1, "idle": 1}
+    browser.sock.close()
 
 
 def test_what_is_not_sip_closes_the_websocket(stacks, browse):

@@ -42,6 +42,9 @@ HANDSHAKE_OCTETS = 8192
 FRAGMENTS = 100
 """Frames of one message, at most: senders split by size, and a message of 64 KB is small."""
 
+EMPTY_FRAMES = 200
+"""Pings, pongs and keep-alives between two looks at the deadlines, half a second: each costs us many times its six octets."""
+
 _ONLY_WEBSOCKETS = Refusal(426, "here is SIP over WebSocket", (("Upgrade", "websocket"), ("Connection", "Upgrade, close")))
 _ONLY_GET = Refusal(405, "only GET is known here", (("Allow", "GET, HEAD"),))
 _BARE_LF = re.compile(rb"(?<!\r)\n").search
@@ -74,7 +77,7 @@ _NO_RSV = RsvBits(False, False, False)
 class WebSocketFlow(Connection):
     """A connection whose octets are HTTP until it is upgraded, and then frames. `handshake` is what the client asked for."""
 
-    __slots__ = ("_body", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "handshake", "on_drained")
+    __slots__ = ("_body", "_empty", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "handshake", "on_drained")
 
     transport: WS
 
@@ -90,7 +93,7 @@ class WebSocketFlow(Connection):
         self._body = b""
         self._exchanging = False  # the application is answering
         self._parts: bytearray | None = None  # what has come of a message
-        self._fragments = 0
+        self._fragments = self._empty = 0
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
     # ---- before it is open: HTTP
@@ -273,18 +276,23 @@ class WebSocketFlow(Connection):
                 data = event.data.encode("utf-8") if kind is TextMessage else event.data
                 ends = ends or event.message_finished
                 self._take(data, event.frame_finished, event.message_finished)
-            elif kind is Ping:
-                ping = event
             elif kind is CloseConnection:
                 self._closed(event)
+            else:
+                ping = event if kind is Ping else ping
+                self._empty += 1
             if self.state is not OPEN:
                 return
+            if self._empty > EMPTY_FRAMES:
+                break
         if ping is not None:  # the last one stands for those before it (RFC 6455 §5.5.3)
             try:
                 self.write(frames.send(ping.response()))
             except TransportError:
                 return
-        if self._parts is None and not is_header:
+        if self._empty > EMPTY_FRAMES:
+            self._fail(CloseReason.POLICY_VIOLATION, "too many frames without a message")
+        elif self._parts is None and not is_header:
             self._started = None
         elif ends or self._started is None:
             self._started = self._heard
@@ -305,12 +313,13 @@ class WebSocketFlow(Connection):
             data = bytes(parts)
             self._parts, self._fragments = None, 0
         if data == PING:  # RFC 7118 §6 has the CRLF keep-alive of RFC 5626 §3.5.1, too
+            self._empty += 1
             try:
                 self.send(PONG)
             except TransportError:
                 pass
         elif data == PONG or not data:
-            pass
+            self._empty += 1
         elif b"SIP/" in data[: data.find(b"\r\n")].upper():
             self.transport.receive(data, self)
         else:
@@ -361,6 +370,10 @@ class WebSocketFlow(Connection):
     @property
     def in_header(self) -> bool:
         return False
+
+    def sweep(self, now: float) -> None:
+        self._empty = 0
+        super().sweep(now)
 
     def farewell(self) -> None:
         if self._frames is not None and self._frames.state is ConnectionState.OPEN:

@@ -486,6 +486,27 @@ def test_pings_are_answered_the_last_of_many_alone(stacks, browse):
     assert browser.event(Pong).payload == b"2"
 
 
+@pytest.mark.parametrize("event", [Ping(), Pong(), TextMessage(data=""), TextMessage(data="\r\n\r\n")], ids=lambda e: type(e).__name__)
+def test_flood_of_frames_without_a_message_closes_the_websocket(stacks, browse, event):
+    stack = stacks()
+    browser = browse(stack)
+    browser.sock.sendall(b"".join(browser.frames.send(event) for _ in range(1000)))
+    assert browser.event(CloseConnection).code == 1008
+    browser.rest()
+    assert stack.ws.counts == {"accepted": 1, "broken": 1}
+
+
+def test_pings_now_and_then_are_no_flood(stacks, browse):
+    stack = stacks()
+    browser = browse(stack)
+    flow = [*stack.ws.flows][0]
+    for _ in range(3):
+        browser.sock.sendall(browser.frames.send(Ping()) * 150)
+        browser.event(Pong)
+        until(lambda: not flow._empty)
+    assert flow.state == "open"
+
+
 @pytest.mark.rfc("7118 6")
 def test_line_breaks_are_a_keepalive(stacks, browse):
     stack = stacks()

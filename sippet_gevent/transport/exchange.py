@@ -31,12 +31,16 @@ PATIENCE = 20.0
 """Seconds a reader may take none of an answer; then the connection is closed."""
 
 
-def answer(http: h11.Connection, status: int, text: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Return the octets of a whole answer, after which the connection is closed."""
+def answer(
+    http: h11.Connection, request: h11.Request | None, status: int, text: str, headers: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """Return the octets of a whole answer, after which the connection is closed. That to HEAD has no body (RFC 9110 §9.3.2)."""
     body = f"{status} {text}\n".encode()
     fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), ("Connection", "close")]
     kept = [field for field in fields if field[0].lower() not in {name.lower() for name, _ in headers}]
     response = h11.Response(status_code=status, headers=[*kept, *headers], reason=phrase_of(status).encode())
+    if request is not None and request.method == b"HEAD":
+        body = b""
     return b"".join(http.send(event) or b"" for event in (response, h11.Data(data=body), h11.EndOfMessage()))
 
 
@@ -89,7 +93,7 @@ class Exchange:
 
     def _refuse(self) -> None:
         try:
-            self._flow.write(answer(self._http, 500, "the application has failed"))
+            self._flow.write(answer(self._http, self._request, 500, "the application has failed"))
         except (TransportError, h11.LocalProtocolError) as error:
             log.info("HTTP request of %r: %s", self._flow, error)
 
@@ -118,6 +122,8 @@ class Exchange:
             "wsgi.run_once": False,
         }
         for raw, value in request.headers:
+            if b"_" in raw:  # it would pass for the one with hyphens, which somebody before us may vouch for
+                continue
             name = raw.decode("latin-1").upper().replace("-", "_")
             key = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
             text = value.decode("latin-1")
@@ -142,6 +148,8 @@ class Exchange:
 
     def _write(self, data: bytes) -> None:
         self._head()
+        if self._request.method == b"HEAD":
+            return
         for at in range(0, len(data), WAITING):  # in pieces that the connection's queue can hold
             self._send(h11.Data(data=data[at : at + WAITING]))
 

@@ -166,6 +166,11 @@ class WebSocketFlow(Connection):
             except h11.RemoteProtocolError as error:
                 self._refuse(Refusal(error.error_status_hint or 400, str(error)))
                 return
+            if event is h11.NEED_DATA and http.they_are_waiting_for_100_continue:  # RFC 9110 §10.1.1
+                try:
+                    self.write(http.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")))
+                except TransportError:
+                    pass
             if event is h11.NEED_DATA or event is h11.PAUSED:
                 return
             kind = type(event)
@@ -246,7 +251,7 @@ class WebSocketFlow(Connection):
         self.transport.count(reason)
         try:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                self.write(answer(self._http, refusal.status, refusal.problem, refusal.headers))
+                self.write(answer(self._http, self._request, refusal.status, refusal.problem, refusal.headers))
             self.finish(refusal.problem)
         except (TransportError, h11.LocalProtocolError):
             self.close()

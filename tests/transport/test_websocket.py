@@ -15,7 +15,7 @@ from wsproto.connection import Connection as Frames
 from wsproto.connection import ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from sippet_gevent import TLS, Limits, Stack, StreamLimits, TransportError, Web
+from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError, Web
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.handshake import Handshake
 from sippet_gevent.transport.tls import names_web_server
@@ -410,11 +410,17 @@ def test_pages_of_other_origins_are_refused(stacks, browse, origin, status):
     assert bool(stack.ws.counts.get("handshake refused")) == (status == 403)
 
 
-@pytest.mark.parametrize(("answer", "status"), [(True, 101), (False, 403), (401, 401)])
+@pytest.mark.parametrize(("answer", "status"), [(True, 101), (False, 403), (401, 401), (0, 403)])
 def test_hook_says_who_may_come(stacks, browse, answer, status):
     asked = []
     browser = browse(stacks(web=Web(accept=lambda handshake: asked.append(handshake.query) or answer)))
     assert (browser.status, asked) == (status, [{"token": "a b"}])
+
+
+@pytest.mark.parametrize("path", ["", "sip", "/a b", "/a\r\nX: y", "/\u00e4"])
+def test_path_that_no_request_can_ask_for_is_refused(path):
+    with pytest.raises(InvalidValue, match="a path is an absolute one"):
+        Web(path=path)
 
 
 def test_hook_that_raises_refuses_with_500_and_harms_nobody(stacks, browse):
@@ -723,6 +729,13 @@ def test_plain_get_is_told_what_is_here(stacks, get):
     assert b"Upgrade: websocket\r\n" in answer
 
 
+@pytest.mark.rfc("9110 9.3.2")
+def test_head_is_told_the_same_without_a_body(stacks, get):
+    answer = get(stacks(), GET.replace(b"GET", b"HEAD"))
+    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+
+
 def application(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/bad":
@@ -815,6 +828,38 @@ def test_slow_reader_gets_the_whole_of_a_last_answer(site):
         while data := sock.recv(65536):
             answer += data
     assert answer.endswith(b"\r\n\r\n" + b"x" * 65_000)
+
+
+@pytest.mark.rfc("9110 9.3.2")
+@pytest.mark.parametrize(("path", "status"), [(b"/page", b"200"), (b"/bad", b"500")])
+def test_head_gets_no_body_of_the_application(site, get, caplog, path, status):
+    answer = get(site, GET.replace(b"GET /page", b"HEAD " + path).replace(b"\r\n\r\n", b"\r\n") + LAST)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.endswith(b"\r\n\r\n")
+    assert bool(caplog.records) == (status == b"500")
+
+
+@pytest.mark.rfc("9110 10.1.1")
+def test_who_asks_whether_to_send_its_body_is_told_to(site):
+    with socket.create_connection(site.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b"hello")
+        assert b"hello" in sock.recv(65536)
+
+
+def test_header_with_underscores_does_not_pass_for_one_with_hyphens(stacks, get):
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ)
+        start_response("204 Here", [])
+        return []
+
+    get(stacks(web=Web(app=app)), GET.replace(b"\r\n\r\n", b"\r\nX_User: root\r\nContent_Length: 9\r\nX-User: bob\r\n") + LAST)
+    assert seen[0]["HTTP_X_USER"] == "bob"
+    assert "CONTENT_LENGTH" not in seen[0]
 
 
 def test_body_of_a_request_reaches_the_application(site, get):

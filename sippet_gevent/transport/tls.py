@@ -142,7 +142,15 @@ def names_peer(peer: Mapping[str, Any], asked: str) -> bool:
     except ValueError:
         return asked.lower().rstrip(".") in identities(peer)
     found = [value for kind, value in peer.get("subjectAltName", ()) if kind == "IP Address"]
-    return any(ipaddress.ip_address(value) == address for value in found)
+    return address.packed in map(_packed, found)
+
+
+def _packed(text: str) -> bytes | None:
+    """Return the octets of an iPAddress, None for one of no length that addresses have: ssl writes "<invalid>" for it."""
+    try:
+        return ipaddress.ip_address(text).packed
+    except ValueError:
+        return None
 
 
 def names_web_server(peer: Mapping[str, Any], asked: str) -> bool:

@@ -296,6 +296,12 @@ def test_name_is_compared_whole_and_without_wildcards(asked, is_named):
     assert names_peer({"subjectAltName": (DNS, ("DNS", "*.wild.example"), IP)}, asked) is is_named
 
 
+def test_broken_address_in_a_certificate_names_nobody():
+    broken = ("IP Address", "<invalid>")  # as ssl shows what is neither 4 nor 16 octets long
+    assert not names_peer({"subjectAltName": (broken,)}, "192.0.2.1")
+    assert names_peer({"subjectAltName": (broken, IP)}, "192.0.2.1")
+
+
 # ---- handshakes that go wrong
 
 

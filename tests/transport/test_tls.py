@@ -271,7 +271,9 @@ COMMON = ((("commonName", "cn.example"),),)
         ((USER, DNS), ("dns.example",)),
         ((USER,), ()),
         ((DNS,), ("dns.example",)),
-        ((IP,), ("cn.example",)),
+        ((IP,), ()),
+        ((("email", "bob@one.example"),), ()),
+        ((("URI", "sip:One.example:5061;transport=tls"),), ("one.example",)),
         ((), ("cn.example",)),
     ],
 )

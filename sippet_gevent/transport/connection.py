@@ -395,8 +395,11 @@ class Connection(Flow):
         if self.state is SHAKING_HANDS:  # a few KB, which an empty send buffer holds: who has no room for them is no peer
             self.close("handshake failed", "the kernel has no room for a TLS handshake")
             return
+        try:  # a peer may ask for new keys as often as it likes, and never read (RFC 8446 §4.6.3)
+            self._make_room(len(data) - sent, len(self._queue))
+        except TransportError:
+            return
         self._queue.append(data[sent:])
-        self._queued += len(data) - sent
         self._want_write(True)
 
     def _writable(self) -> None:

@@ -345,6 +345,19 @@ def test_stalled_handshakes_are_bounded_and_hinder_nobody(stacks, plain, connect
     assert stack.tcp.counts == {"accepted": 9, "too many handshakes": 1}
 
 
+def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
+    stack = stacks(queue_octets=20_000)
+    connect(stack)
+    until(lambda: [*stack.tcp.flows][0].state == "open")
+    (flow,) = stack.tcp.flows
+    with gevent.Timeout(PATIENCE):
+        while flow.state == "open":  # as if the peer, which does not read, asked for new keys
+            flow._outgoing.write(b"x" * 5_000)
+            flow._flush_tls()
+            assert flow.waiting <= 20_000
+    assert stack.tcp.counts == {"accepted": 1, "queue full": 1}
+
+
 def test_peer_that_goes_in_the_handshake_is_counted(stacks, plain):
     stack = stacks()
     plain(stack).sock.close()

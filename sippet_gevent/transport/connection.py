@@ -397,8 +397,11 @@ class Connection(Flow):
         if self.state is SHAKING_HANDS:  # a few KB, which an empty send buffer holds: who has no room for them is no peer
             self.close("handshake failed", "the kernel has no room for a TLS handshake")
             return
+        try:  # a peer may ask for new keys as often as it likes, and never read (RFC 8446 §4.6.3)
+            self._make_room(len(data) - sent, len(self._queue))
+        except TransportError:
+            return
         self._queue.append(data[sent:])
-        self._queued += len(data) - sent
         self._want_write(True)
 
     def _writable(self) -> None:
@@ -563,7 +566,7 @@ class Connection(Flow):
         elif state is OPEN and self._pinged and now - self._probed >= limits.pong:
             self.is_lost = True
             self.close("no pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")
-        elif state is OPEN and self.ping_after:
+        elif state is OPEN and self.ping_after and not self._queue:
             if silent >= self.ping_after:
                 try:
                     self.probe()

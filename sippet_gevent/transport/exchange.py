@@ -31,12 +31,16 @@ PATIENCE = 20.0
 """Seconds a reader may take none of an answer; then the connection is closed."""
 
 
-def answer(http: h11.Connection, status: int, text: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Return the octets of a whole answer, after which the connection is closed."""
+def answer(
+    http: h11.Connection, request: h11.Request | None, status: int, text: str, headers: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """Return the octets of a whole answer, after which the connection is closed. That to HEAD has no body (RFC 9110 §9.3.2)."""
     body = f"{status} {text}\n".encode()
     fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), ("Connection", "close")]
     kept = [field for field in fields if field[0].lower() not in {name.lower() for name, _ in headers}]
     response = h11.Response(status_code=status, headers=[*kept, *headers], reason=phrase_of(status).encode())
+    if request is not None and request.method == b"HEAD":
+        body = b""
     return b"".join(http.send(event) or b"" for event in (response, h11.Data(data=body), h11.EndOfMessage()))
 
 
@@ -62,30 +66,35 @@ class Exchange:
 
     def run(self, app: WSGIApp) -> bool:
         """Have the application answer. Returns True when the connection may carry another request."""
-        result: Any = ()
         try:
-            result = app(self.environ, self._start_response)
-            for part in result:
-                if part:
-                    self._write(part)
-            self._head()
-            self._send(h11.EndOfMessage())
-            return self._http.our_state is h11.DONE
+            self._answer(app)
+            if self._http.our_state is h11.DONE:
+                return True
+            self._wait(0)  # the end of the connection leaves what waits little time
         except TransportError as error:  # the peer is gone
             log.info("HTTP request of %r: %s", self._flow, error)
         except Exception as error:
             log.error("the WSGI application failed at a request of %r", self._flow, exc_info=error)
             if not self._sent:
                 self._refuse()
+        return False
+
+    def _answer(self, app: WSGIApp) -> None:
+        result = app(self.environ, self._start_response)
+        try:
+            for part in result:
+                if part:
+                    self._write(part)
+            self._head()
+            self._send(h11.EndOfMessage())
         finally:
             if hasattr(result, "close"):
                 result.close()
-        return False
 
     def _refuse(self) -> None:
         try:
-            self._flow.write(answer(self._http, 500, "the application has failed"))
-        except TransportError as error:
+            self._flow.write(answer(self._http, self._request, 500, "the application has failed"))
+        except (TransportError, h11.LocalProtocolError) as error:
             log.info("HTTP request of %r: %s", self._flow, error)
 
     @property
@@ -113,6 +122,8 @@ class Exchange:
             "wsgi.run_once": False,
         }
         for raw, value in request.headers:
+            if b"_" in raw:  # it would pass for the one with hyphens, which somebody before us may vouch for
+                continue
             name = raw.decode("latin-1").upper().replace("-", "_")
             key = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
             text = value.decode("latin-1")
@@ -137,17 +148,23 @@ class Exchange:
 
     def _write(self, data: bytes) -> None:
         self._head()
+        if self._request.method == b"HEAD":
+            return
         for at in range(0, len(data), WAITING):  # in pieces that the connection's queue can hold
             self._send(h11.Data(data=data[at : at + WAITING]))
 
     def _send(self, event: Any) -> None:
-        flow = self._flow
         data = self._http.send(event)
         if data:
-            while flow.waiting > WAITING:
-                self._drained.clear()
-                flow.on_drained = self._drained.set
-                if not self._drained.wait(PATIENCE):
-                    flow.close("slow reader", "the peer takes nothing of an HTTP answer")
-            flow.on_drained = None
-            flow.write(data)
+            self._wait(WAITING)
+            self._flow.write(data)
+
+    def _wait(self, octets: int) -> None:
+        """Wait while more than so many octets wait for the reader."""
+        flow = self._flow
+        while flow.waiting > octets:
+            self._drained.clear()
+            flow.on_drained = self._drained.set
+            if not self._drained.wait(PATIENCE):
+                flow.close("slow reader", "the peer takes nothing of an HTTP answer")
+        flow.on_drained = None

@@ -83,8 +83,8 @@ class Handshake:
 
 
 def wants_websocket(request: h11.Request) -> bool:
-    """True for a request that asks for a WebSocket, well or not."""
-    return request.method == b"GET" and any(
+    """True for a request that asks for a WebSocket, well or not. In HTTP/1.0 nobody can (RFC 9110 §7.8, RFC 6455 §4.1)."""
+    return request.method == b"GET" and request.http_version != b"1.0" and any(
         name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers
     )
 
@@ -107,7 +107,7 @@ def open_websocket(request: h11.Request) -> tuple[Handshake, bytes] | Refusal:
         hint = error.event_hint
         more = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in getattr(hint, "headers", ())]
         return Refusal(getattr(hint, "status_code", 400), str(error), tuple(more))
-    except ValueError as error:  # a Host that is no name, say
+    except (ValueError, h11.LocalProtocolError) as error:  # a Host that is no name, or none in what is no HTTP/1.1
         return Refusal(400, str(error))
     if SUBPROTOCOL not in asked.subprotocols:
         return Refusal(400, "the subprotocol sip is not offered (RFC 7118 §4.1)")

@@ -50,7 +50,7 @@ class Interfaces:
         self._known: dict[str, bool] = {}
 
     def is_ours(self, host: str) -> bool:
-        """True when this numeric host, IPv6 without brackets, is one of ours."""
+        """True when this numeric host, IPv6 without brackets, is one of ours. Raises TransportError without a descriptor to ask."""
         if host == self._bound:
             return True
         if self._bound not in WILDCARDS:
@@ -64,7 +64,10 @@ class Interfaces:
         return known
 
     def _binds(self, host: str, scope: int) -> bool:
-        probe = socket._socket.socket(socket.AF_INET6 if ":" in self._bound else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            probe = socket._socket.socket(socket.AF_INET6 if ":" in self._bound else socket.AF_INET, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise TransportError(f"cannot tell whether {host} is ours: {error.strerror}") from error
         try:
             probe.bind((host, 0, 0, scope) if scope else (host, 0))
             return True

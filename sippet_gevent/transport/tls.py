@@ -119,7 +119,7 @@ def identities(peer: Mapping[str, Any]) -> tuple[str, ...]:
     found = [domain for kind, value in alternatives if kind == "URI" and (domain := _domain_of(value))]
     if not found:
         found = [value.lower() for kind, value in alternatives if kind == "DNS"]
-    if not found and not any(kind in ("URI", "DNS") for kind, _ in alternatives):
+    if not alternatives:  # what has one without a domain is somebody's who is none, whatever he calls himself
         found = [value.lower() for part in peer.get("subject", ()) for kind, value in part if kind == "commonName"]
     return tuple(dict.fromkeys(found))
 
@@ -129,7 +129,8 @@ def _domain_of(uri: str) -> str:
     scheme, found, rest = uri.partition(":")
     if not found or scheme.lower() != "sip" or "@" in rest:
         return ""
-    return rest.partition(";")[0].partition("?")[0].lower()
+    host = rest.partition(";")[0].partition("?")[0].lower()
+    return host if host.startswith("[") else host.partition(":")[0]
 
 
 def names_peer(peer: Mapping[str, Any], asked: str) -> bool:
@@ -142,7 +143,15 @@ def names_peer(peer: Mapping[str, Any], asked: str) -> bool:
     except ValueError:
         return asked.lower().rstrip(".") in identities(peer)
     found = [value for kind, value in peer.get("subjectAltName", ()) if kind == "IP Address"]
-    return any(ipaddress.ip_address(value) == address for value in found)
+    return address.packed in map(_packed, found)
+
+
+def _packed(text: str) -> bytes | None:
+    """Return the octets of an iPAddress, None for one of no length that addresses have: ssl writes "<invalid>" for it."""
+    try:
+        return ipaddress.ip_address(text).packed
+    except ValueError:
+        return None
 
 
 def names_web_server(peer: Mapping[str, Any], asked: str) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InvalidValue, excerpt
+
 if TYPE_CHECKING:
     from .handshake import Handshake
+
+_PATH = re.compile(r"/[!-~]*").fullmatch  # what a request line can hold (RFC 9112 §3.2.1)
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -17,7 +22,8 @@ class Web:
     `origins` are the pages whose scripts may come, as browsers tell it (RFC 6454); None for all. Programs that tell no
     Origin may always: it protects the users of browsers, and nobody else. `accept(handshake)` is asked then: True, or the
     status to refuse with, such as 401; it must not block. `app` is a WSGI application for all other requests, which get
-    426 without one (RFC 9110 §15.5.22). `path` is what connections of ours ask for.
+    426 without one (RFC 9110 §15.5.22). `path` is what connections of ours ask for, with a query if you like. Raises
+    InvalidValue.
     """
 
     def __init__(
@@ -31,6 +37,8 @@ class Web:
         self.origins = None if origins is None else frozenset(origin.lower().rstrip("/") for origin in origins)
         self.accept = accept
         self.app = app
+        if not _PATH(path):
+            raise InvalidValue(f"a path is an absolute one of visible ASCII, as in path='/sip', and not {excerpt(path)}")
         self.path = path
 
     def refuses(self, handshake: Handshake) -> int:
@@ -42,4 +50,4 @@ class Web:
         answer = self.accept(handshake)
         if answer is True:
             return 0
-        return 403 if answer is False else int(answer)
+        return int(answer) or 403  # False is 0, and 0 is no status: it lets nobody in

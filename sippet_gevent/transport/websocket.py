@@ -42,6 +42,9 @@ HANDSHAKE_OCTETS = 8192
 FRAGMENTS = 100
 """Frames of one message, at most: senders split by size, and a message of 64 KB is small."""
 
+EMPTY_FRAMES = 200
+"""Pings, pongs and keep-alives between two looks at the deadlines, half a second: each costs us many times its six octets."""
+
 _ONLY_WEBSOCKETS = Refusal(426, "here is SIP over WebSocket", (("Upgrade", "websocket"), ("Connection", "Upgrade, close")))
 _ONLY_GET = Refusal(405, "only GET is known here", (("Allow", "GET, HEAD"),))
 _BARE_LF = re.compile(rb"(?<!\r)\n").search
@@ -74,7 +77,7 @@ _NO_RSV = RsvBits(False, False, False)
 class WebSocketFlow(Connection):
     """A connection whose octets are HTTP until it is upgraded, and then frames. `handshake` is what the client asked for."""
 
-    __slots__ = ("_body", "_fragments", "_frames", "_http", "_last", "_octets", "_parts", "_request", "handshake", "on_drained")
+    __slots__ = ("_body", "_empty", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "handshake", "on_drained")
 
     transport: WS
 
@@ -85,11 +88,12 @@ class WebSocketFlow(Connection):
         self.on_drained: Any = None
         self._frames: Any = None
         self._http: Any = None
-        self._last = b""  # the head of an answer that has not come whole; of a request its last octet
+        self._last = b""  # the head of an answer that has not come whole
         self._request: Any = None
         self._body = b""
-        self._parts: list[bytes] = []
-        self._octets = self._fragments = 0
+        self._exchanging = False  # the application is answering
+        self._parts: bytearray | None = None  # what has come of a message
+        self._fragments = self._empty = 0
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
     # ---- before it is open: HTTP
@@ -145,24 +149,28 @@ class WebSocketFlow(Connection):
 
     def _feed_request(self, data: bytes) -> None:
         """Take HTTP from a client: a request for a WebSocket, or any other."""
-        http = self._http
-        if http.their_state is h11.IDLE:
-            head, whole, _ = data.partition(_HEAD_END)
-            head, self._last = self._last + head, b"" if whole else data[-1:]
-            if _BARE_LF(head):  # h11 takes them for line ends; who else reads the request may not (RFC 9112 §2.2)
-                self._refuse(Refusal(400, "a line ends in a bare LF"))
-                return
-        http.receive_data(data)
+        self._http.receive_data(data)
         self._next_request()
+        if self._exchanging and self.state is UPGRADING and len(self._http.trailing_data[0]) > HANDSHAKE_OCTETS:
+            self._reader.stop()  # who does not wait for our answers waits to be read
 
     def _next_request(self) -> None:
         http = self._http
         while self.state is UPGRADING:
+            if http.their_state is h11.IDLE and _BARE_LF(http.trailing_data[0].partition(_HEAD_END)[0]):
+                # h11 takes them for line ends; who else reads the request may not (RFC 9112 §2.2)
+                self._refuse(Refusal(400, "a line ends in a bare LF"))
+                return
             try:
                 event = http.next_event()
             except h11.RemoteProtocolError as error:
                 self._refuse(Refusal(error.error_status_hint or 400, str(error)))
                 return
+            if event is h11.NEED_DATA and http.they_are_waiting_for_100_continue:  # RFC 9110 §10.1.1
+                try:
+                    self.write(http.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")))
+                except TransportError:
+                    pass
             if event is h11.NEED_DATA or event is h11.PAUSED:
                 return
             kind = type(event)
@@ -190,15 +198,26 @@ class WebSocketFlow(Connection):
             self._refuse(Refusal(503, "too many requests at one time", (("Retry-After", "5"),)), "too many HTTP requests")
         else:
             self._deadline = None
+            self._exchanging = True
             exchange = Exchange(self, self._http, request, self._body)
             self.transport.exchanges.spawn(self._exchange, exchange, web.app)
 
     def _exchange(self, exchange: Exchange, app: Any) -> None:
-        goes_on = exchange.run(app)
+        goes_on = False
+        try:
+            goes_on = exchange.run(app)
+        finally:  # back to the hub: the next request may open the WebSocket, and messages are received nowhere else
+            self.transport.loop.run_callback(self._answered, goes_on)
+
+    def _answered(self, goes_on: bool) -> None:
+        """The application has answered a request: go on with the next one, or end."""
+        self._exchanging = False
         if self.state is not UPGRADING:
             return
+        self._reader.start(self._readable)
         if goes_on and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
+            self._request = None
             self._deadline = time.monotonic() + self.transport.limits.first
             self._next_request()
         else:
@@ -232,7 +251,7 @@ class WebSocketFlow(Connection):
         self.transport.count(reason)
         try:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                self.write(answer(self._http, refusal.status, refusal.problem, refusal.headers))
+                self.write(answer(self._http, self._request, refusal.status, refusal.problem, refusal.headers))
             self.finish(refusal.problem)
         except (TransportError, h11.LocalProtocolError):
             self.close()
@@ -253,54 +272,59 @@ class WebSocketFlow(Connection):
             self._deadline = None
         self._pinged = False
         ping = None
-        is_whole = False
+        ends, is_header = False, True  # no event at all: it is a part of a frame's header, or of a ping
         frames.receive_data(octets)
         for event in frames.events():
-            is_whole = True
+            is_header = False
             kind = type(event)
             if kind is TextMessage or kind is BytesMessage:
-                is_whole = event.message_finished
                 data = event.data.encode("utf-8") if kind is TextMessage else event.data
-                self._take(data, event.frame_finished, is_whole)
-            elif kind is Ping:
-                ping = event
+                ends = ends or event.message_finished
+                self._take(data, event.frame_finished, event.message_finished)
             elif kind is CloseConnection:
                 self._closed(event)
+            else:
+                ping = event if kind is Ping else ping
+                self._empty += 1
             if self.state is not OPEN:
                 return
+            if self._empty > EMPTY_FRAMES:
+                break
         if ping is not None:  # the last one stands for those before it (RFC 6455 §5.5.3)
             try:
                 self.write(frames.send(ping.response()))
             except TransportError:
                 return
-        if is_whole:
+        if self._empty > EMPTY_FRAMES:
+            self._fail(CloseReason.POLICY_VIOLATION, "too many frames without a message")
+        elif self._parts is None and not is_header:
             self._started = None
-        elif self._started is None:
+        elif ends or self._started is None:
             self._started = self._heard
 
     def _take(self, data: bytes, ends_frame: bool, ends_message: bool) -> None:
         """Take a part of a message, all of it mostly."""
-        parts = self._parts
-        if parts or not ends_message:
-            self._octets += len(data)
-            parts.append(data)
+        if self._parts is not None or not ends_message:
+            parts = self._parts = bytearray() if self._parts is None else self._parts
+            parts += data
             self._fragments += ends_frame
-            if self._octets > self.transport.parser_limits.message:
+            if len(parts) > self.transport.parser_limits.message:
                 self._fail(CloseReason.MESSAGE_TOO_BIG, "the message is too long")
                 return
             if not ends_message:
                 if self._fragments > FRAGMENTS:
                     self._fail(CloseReason.POLICY_VIOLATION, f"a message of over {FRAGMENTS} fragments")
                 return
-            data = b"".join(parts)
-            self._parts, self._octets, self._fragments = [], 0, 0
+            data = bytes(parts)
+            self._parts, self._fragments = None, 0
         if data == PING:  # RFC 7118 §6 has the CRLF keep-alive of RFC 5626 §3.5.1, too
+            self._empty += 1
             try:
                 self.send(PONG)
             except TransportError:
                 pass
         elif data == PONG or not data:
-            pass
+            self._empty += 1
         elif b"SIP/" in data[: data.find(b"\r\n")].upper():
             self.transport.receive(data, self)
         else:
@@ -346,11 +370,15 @@ class WebSocketFlow(Connection):
 
     @property
     def is_idle(self) -> bool:
-        return not self._parts and self._started is None
+        return self._parts is None and self._started is None
 
     @property
     def in_header(self) -> bool:
         return False
+
+    def sweep(self, now: float) -> None:
+        self._empty = 0
+        super().sweep(now)
 
     def farewell(self) -> None:
         if self._frames is not None and self._frames.state is ConnectionState.OPEN:

@@ -271,7 +271,9 @@ COMMON = ((("commonName", "cn.example"),),)
         ((USER, DNS), ("dns.example",)),
         ((USER,), ()),
         ((DNS,), ("dns.example",)),
-        ((IP,), ("cn.example",)),
+        ((IP,), ()),
+        ((("email", "bob@one.example"),), ()),
+        ((("URI", "sip:One.example:5061;transport=tls"),), ("one.example",)),
         ((), ("cn.example",)),
     ],
 )
@@ -294,6 +296,12 @@ def test_identities_of_a_certificate(alternatives, found):
 )
 def test_name_is_compared_whole_and_without_wildcards(asked, is_named):
     assert names_peer({"subjectAltName": (DNS, ("DNS", "*.wild.example"), IP)}, asked) is is_named
+
+
+def test_broken_address_in_a_certificate_names_nobody():
+    broken = ("IP Address", "<invalid>")  # as ssl shows what is neither 4 nor 16 octets long
+    assert not names_peer({"subjectAltName": (broken,)}, "192.0.2.1")
+    assert names_peer({"subjectAltName": (broken, IP)}, "192.0.2.1")
 
 
 # ---- handshakes that go wrong
@@ -335,6 +343,19 @@ def test_stalled_handshakes_are_bounded_and_hinder_nobody(stacks, plain, connect
     assert peer.message().status == 200
     assert oldest.rest() == b""
     assert stack.tcp.counts == {"accepted": 9, "too many handshakes": 1}
+
+
+def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
+    stack = stacks(queue_octets=20_000)
+    connect(stack)
+    until(lambda: [*stack.tcp.flows][0].state == "open")
+    (flow,) = stack.tcp.flows
+    with gevent.Timeout(PATIENCE):
+        while flow.state == "open":  # as if the peer, which does not read, asked for new keys
+            flow._outgoing.write(b"x" * 5_000)
+            flow._flush_tls()
+            assert flow.waiting <= 20_000
+    assert stack.tcp.counts == {"accepted": 1, "queue full": 1}
 
 
 def test_peer_that_goes_in_the_handshake_is_counted(stacks, plain):

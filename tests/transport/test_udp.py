@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket as plain_socket
 
 import gevent
@@ -240,3 +241,15 @@ def test_refused_datagram_does_not_stop_the_reader(server, peer):
     gevent.sleep(0)
     peer.sendto(options("127.0.0.1;branch=z9hG4bK8;rport", call_id="8"), server.where)
     assert parse(peer.recv(65535)).status == 200
+
+
+def test_question_whose_host_it_is_is_a_503_while_there_is_no_descriptor():
+    with Stack("udp:0.0.0.0:0") as stack:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            with pytest.raises(TransportError, match="cannot tell whether 127.0.0.77 is ours"):
+                stack.engine.transports[0].is_ours("127.0.0.77")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert stack.engine.transports[0].is_ours("127.0.0.77")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket as plain_socket
+import time
+import tracemalloc
 
 import gevent
 import pytest
@@ -12,10 +15,11 @@ from wsproto.connection import Connection as Frames
 from wsproto.connection import ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from sippet_gevent import TLS, Limits, Stack, StreamLimits, TransportError, Web
+from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError, Web
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.handshake import Handshake
 from sippet_gevent.transport.tls import names_web_server
+from sippet_gevent.transport.websocket import WS, WebSocketFlow
 from tests.message import corpus
 
 from .test_stream import PATIENCE, until
@@ -359,6 +363,21 @@ class _Said:
         return getattr(self.sock, name)
 
 
+@pytest.mark.rfc("9110 7.8")
+@pytest.mark.parametrize("host", [b"", b"Host: edge.example\r\n"])
+def test_http_1_0_opens_no_websocket(stacks, get, host):
+    stack = stacks()
+    asked = HELLO.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: edge.example\r\n", host) + b"\r\n"
+    assert get(stack, asked).startswith(b"HTTP/1.1 426 ")
+
+
+@pytest.mark.rfc("6455 4.2.1")
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.2"])
+def test_handshake_without_a_host_is_refused(stacks, get, version):
+    asked = HELLO.replace(b"HTTP/1.1", version).replace(b"Host: edge.example\r\n", b"") + b"\r\n"
+    assert get(stacks(), asked).startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.rfc("7118 7")
 def test_core_sees_what_the_handshake_said(stacks, browse):
     stack = stacks()
@@ -391,17 +410,63 @@ def test_pages_of_other_origins_are_refused(stacks, browse, origin, status):
     assert bool(stack.ws.counts.get("handshake refused")) == (status == 403)
 
 
-@pytest.mark.parametrize(("answer", "status"), [(True, 101), (False, 403), (401, 401)])
+@pytest.mark.parametrize(("answer", "status"), [(True, 101), (False, 403), (401, 401), (0, 403)])
 def test_hook_says_who_may_come(stacks, browse, answer, status):
     asked = []
     browser = browse(stacks(web=Web(accept=lambda handshake: asked.append(handshake.query) or answer)))
     assert (browser.status, asked) == (status, [{"token": "a b"}])
 
 
+@pytest.mark.parametrize("path", ["", "sip", "/a b", "/a\r\nX: y", "/\u00e4"])
+def test_path_that_no_request_can_ask_for_is_refused(path):
+    with pytest.raises(InvalidValue, match="a path is an absolute one"):
+        Web(path=path)
+
+
 def test_hook_that_raises_refuses_with_500_and_harms_nobody(stacks, browse):
     stack = stacks(web=Web(accept=lambda handshake: 1 / 0))
     assert browse(stack).status == 500
     assert browse(stack).status == 500
+
+
+def read_in_parts(parts):
+    """The state of a flow that has read these parts, each by itself, and what it has answered."""
+    with plain_socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = plain_socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    with ours, theirs:
+        ours.setblocking(False)
+        flow = WebSocketFlow(_Port(), ours, ("127.0.0.1", 1))
+        for part in parts:
+            flow.feed(part)
+        answer = theirs.recv(65536)
+        state = flow.state
+        flow.close()
+    return state, answer
+
+
+class _Port(WS):
+    """A listening point that is not open, for flows whose octets the test feeds."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop, self.stopping = gevent.get_hub().loop, False
+
+
+def test_handshake_may_be_cut_anywhere():
+    whole = HELLO + b"\r\n" + b"\x82\x80\n\n\n\n"  # with a frame that has LFs in it
+    for at in range(1, len(whole)):
+        state, answer = read_in_parts([whole[:at], whole[at:]])
+        assert (state, answer[:13]) == ("open", b"HTTP/1.1 101 "), whole[:at]
+    assert read_in_parts(whole[at : at + 1] for at in range(len(whole)))[0] == "open"
+
+
+@pytest.mark.rfc("9112 2.2")
+def test_bare_line_feed_is_refused_wherever_it_is_cut():
+    whole = HELLO.replace(b"\r\nUpgrade", b"\nUpgrade") + b"\r\n"
+    for at in range(1, len(whole)):
+        state, answer = read_in_parts([whole[:at], whole[at:]] if at < whole.index(b"\nUpgrade") else [whole])
+        assert (state, answer[:13]) == ("lingering", b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHos"])
@@ -425,6 +490,27 @@ def test_pings_are_answered_the_last_of_many_alone(stacks, browse):
     browser = browse(stacks())
     browser.sock.sendall(browser.frames.send(Ping(payload=b"1")) + browser.frames.send(Ping(payload=b"2")))
     assert browser.event(Pong).payload == b"2"
+
+
+@pytest.mark.parametrize("event", [Ping(), Pong(), TextMessage(data=""), TextMessage(data="\r\n\r\n")], ids=lambda e: type(e).__name__)
+def test_flood_of_frames_without_a_message_closes_the_websocket(stacks, browse, event):
+    stack = stacks()
+    browser = browse(stack)
+    browser.sock.sendall(b"".join(browser.frames.send(event) for _ in range(1000)))
+    assert browser.event(CloseConnection).code == 1008
+    browser.rest()
+    assert stack.ws.counts == {"accepted": 1, "broken": 1}
+
+
+def test_pings_now_and_then_are_no_flood(stacks, browse):
+    stack = stacks()
+    browser = browse(stack)
+    flow = [*stack.ws.flows][0]
+    for _ in range(3):
+        browser.sock.sendall(browser.frames.send(Ping()) * 150)
+        browser.event(Pong)
+        until(lambda: not flow._empty)
+    assert flow.state == "open"
 
 
 @pytest.mark.rfc("7118 6")
@@ -453,6 +539,57 @@ def test_message_that_never_ends_is_given_up(stacks, browse):
     browser.send(options()[:20], finished=False)
     assert browser.event(CloseConnection)
     assert stack.ws.counts["slow message"] == 1
+
+
+def test_pings_give_no_more_time_to_a_message_that_never_ends(stacks, browse):
+    stack = stacks(message=0.2)
+    browser = browse(stack)
+    browser.send(options()[:20], finished=False)
+    with gevent.Timeout(PATIENCE), pytest.raises(OSError):
+        while True:
+            browser.sock.sendall(browser.frames.send(Ping()))
+            gevent.sleep(0.01)
+    assert stack.ws.counts["slow message"] == 1
+
+
+def test_messages_that_follow_each_other_without_a_gap_are_not_one_slow_message(stacks, browse):
+    stack = stacks()
+    browser = browse(stack)
+    octets = browser.frames.send(TextMessage(data=options().decode()))
+    flow = [*stack.ws.flows][0]
+    browser.sock.sendall(octets[:50])
+    until(lambda: flow._started)
+    first = flow._started
+    browser.sock.sendall(octets[50:] + octets[:50])
+    browser.message()
+    assert flow._started > first
+
+
+def test_parts_of_a_message_weigh_no_more_than_their_octets():
+    whole = Frames(ConnectionType.CLIENT).send(BytesMessage(data=b"x" * 65_000))
+    parts = [bytes(whole[at : at + 2]) for at in range(0, len(whole) - 2, 2)]
+
+    def read():
+        yield HELLO + b"\r\n"
+        tracemalloc.start()
+        yield from parts
+        weights.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+
+    weights = []
+    assert read_in_parts(read())[0] == "open"
+    assert weights[0] < 4 * 65_000
+
+
+def test_browser_that_neither_reads_nor_speaks_is_closed(stacks, browse):
+    stack = stacks(idle=0.2, websocket_ping=0.05, pong=0.1)
+    browser = browse(stack)
+    flow = [*stack.ws.flows][0]
+    while not flow.waiting:
+        flow.send(options() + b"x" * 60_000)
+    until(lambda: flow.state == "closed")
+    assert stack.ws.counts == {"accepted": 1, "idle": 1}
+    browser.sock.close()
 
 
 def test_what_is_not_sip_closes_the_websocket(stacks, browse):
@@ -592,6 +729,13 @@ def test_plain_get_is_told_what_is_here(stacks, get):
     assert b"Upgrade: websocket\r\n" in answer
 
 
+@pytest.mark.rfc("9110 9.3.2")
+def test_head_is_told_the_same_without_a_body(stacks, get):
+    answer = get(stacks(), GET.replace(b"GET", b"HEAD"))
+    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+
+
 def application(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/bad":
@@ -601,6 +745,8 @@ def application(environ, start_response):
     body = environ["wsgi.input"].read() or f"{path} {environ['QUERY_STRING']} {environ['HTTP_HOST']}".encode()
     if path == "/big":
         body = b"x" * 3_000_000
+    if path == "/most":
+        body = b"x" * 65_000
     start_response("200 Fine", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
@@ -626,6 +772,96 @@ def test_one_connection_carries_several_requests_and_then_a_websocket(site):
         assert sock.recv(65536).startswith(b"HTTP/1.1 101")
 
 
+def test_websocket_that_is_asked_for_before_the_page_is_here_is_opened_after_it(site):
+    with socket.create_connection(site.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        sock.sendall(GET + HELLO + b"\r\n" + Frames(ConnectionType.CLIENT).send(TextMessage(data=options().decode())))
+        data = b""
+        while b"SIP/2.0 200" not in data:
+            data += sock.recv(65536)
+        assert data.index(b"HTTP/1.1 200") < data.index(b"HTTP/1.1 101") < data.index(b"SIP/2.0 200")
+        until(lambda: not site.ws.exchanges)
+        assert site.engine.workers.busy == 0
+
+
+@pytest.mark.rfc("9112 2.2")
+def test_bare_line_feed_is_refused_in_a_request_that_came_early(site, get):
+    answer = get(site, GET + GET.replace(b"\r\nHost", b"\nHost"))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 " in answer
+
+
+def test_who_asks_on_and_on_is_read_no_further_than_he_is_answered(stacks):
+    going = Event()
+
+    def waits(environ, start_response):
+        going.wait(PATIENCE)
+        start_response("204 Here", [])
+        return []
+
+    stack = stacks(web=Web(app=waits))
+    with socket.create_connection(stack.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        sock.sendall(GET * 4000)
+        until(lambda: stack.ws.flows and stack.ws.exchanges)
+        (flow,) = stack.ws.flows
+        until(lambda: not flow._reader.active or flow.octets == len(GET * 4000))
+        assert len(flow._http.trailing_data[0]) < 65536
+        going.set()
+        answers = b""
+        while answers.count(b"204 Here") < 4000:
+            answers += sock.recv(65536)
+
+
+def test_slow_reader_gets_the_whole_of_a_last_answer(site):
+    site.ws._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(PATIENCE)
+        sock.connect(site.ws.local)
+        sock.sendall(GET.replace(b"/page", b"/most").replace(b"\r\n\r\n", b"\r\n") + LAST)
+        until(lambda: site.ws.flows and [*site.ws.flows][0].waiting)
+        gevent.idle()
+        (flow,) = site.ws.flows
+        flow.sweep(time.monotonic() + 15)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    assert answer.endswith(b"\r\n\r\n" + b"x" * 65_000)
+
+
+@pytest.mark.rfc("9110 9.3.2")
+@pytest.mark.parametrize(("path", "status"), [(b"/page", b"200"), (b"/bad", b"500")])
+def test_head_gets_no_body_of_the_application(site, get, caplog, path, status):
+    answer = get(site, GET.replace(b"GET /page", b"HEAD " + path).replace(b"\r\n\r\n", b"\r\n") + LAST)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.endswith(b"\r\n\r\n")
+    assert bool(caplog.records) == (status == b"500")
+
+
+@pytest.mark.rfc("9110 10.1.1")
+def test_who_asks_whether_to_send_its_body_is_told_to(site):
+    with socket.create_connection(site.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b"hello")
+        assert b"hello" in sock.recv(65536)
+
+
+def test_header_with_underscores_does_not_pass_for_one_with_hyphens(stacks, get):
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ)
+        start_response("204 Here", [])
+        return []
+
+    get(stacks(web=Web(app=app)), GET.replace(b"\r\n\r\n", b"\r\nX_User: root\r\nContent_Length: 9\r\nX-User: bob\r\n") + LAST)
+    assert seen[0]["HTTP_X_USER"] == "bob"
+    assert "CONTENT_LENGTH" not in seen[0]
+
+
 def test_body_of_a_request_reaches_the_application(site, get):
     request = b"POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 5\r\n" + LAST + b"ab\ncd"
     assert get(site, request).endswith(b"ab\ncd")
@@ -646,6 +882,20 @@ def test_reader_of_megabytes_that_goes_ends_the_application(site):
 @pytest.mark.parametrize("path", [b"/bad", b"/mute"])
 def test_application_that_fails_is_a_500(site, get, path):
     assert get(site, GET.replace(b"/page", path)).startswith(b"HTTP/1.1 500 ")
+
+
+def test_application_that_fails_at_its_end_ends_the_connection(stacks, get):
+    class Answer(list):
+        def close(self):
+            raise RuntimeError("as the test wants it")
+
+    def app(environ, start_response):
+        start_response("200 Fine", [])
+        return Answer([b"page"])
+
+    stack = stacks(web=Web(app=app))
+    assert b"page" in get(stack, GET)
+    until(lambda: not stack.ws.flows)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,9 @@ class Sender:
             flow, data = self._depart(request, ways, secure=sips_contact)
             del ways.left[TRIES - 1 :]
         if request.method == "ACK":
+            if ways.detour is not None and not flow.wait_open():  # no transaction hears of it, nor goes on to the datagram
+                self.detours.refused(flow, self.stack.clock.now())
+                flow, data = self._depart(request, ways, secure=sips_contact)
             flow.send(data)
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self.stack, request)

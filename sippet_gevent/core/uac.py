@@ -124,7 +124,7 @@ class ClientTransaction:
         is_invite = self.request.method == "INVITE"
         if self.stack.sender.grey and response.status != 503:
             self.stack.sender.grey.discard(self._target)
-        if self.ways is not None and self.ways.keep:
+        if self.final_response is None and self._offers_keep:  # what comes later may belong to a call that has ended
             self.stack.keepalives.take(self.request, response, self.transaction.flow)
         if response.status < 200:
             first = self.provisional is None
@@ -158,8 +158,10 @@ class ClientTransaction:
         try:
             call = self.call = self._calls[response.essentials.to_tag] = self._accepted(response)
         except ParseError as error:  # its Record-Route leads nowhere
+            self.stack.keepalives.drop(self.request.headers["Call-ID"])
             self.deliver(error)
             return
+        call.keeps_alive = self._offers_keep
         if self.abandoned:  # crossed with our CANCEL; the BYE waits for the ACK
             call.hangup()
         self.deliver(response)
@@ -254,6 +256,11 @@ class ClientTransaction:
         self._unwatch()
         stack.engine.request(self.request, flow, self, transaction.timers, data=data)
         return True
+
+    @property
+    def _offers_keep(self) -> bool:
+        """True when the request says that we would ping (RFC 6223 §4.3)."""
+        return (self.request.sent_via or "").endswith(";keep")
 
     @property
     def _target(self) -> Target:

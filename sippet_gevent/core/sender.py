@@ -130,6 +130,10 @@ class Sender:
         ways.taken = before[len(before) - len(ways.left) - 1]
         return flow
 
+    def flow_again(self, ways: Ways) -> Flow:
+        """Return a flow to where a request is under way, when that by which it went has ended. Raises TransportError."""
+        return self._connect([ways.taken] if ways.taken is not None else [], ways.listener)
+
     def _write(self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False) -> bytes:
         """Write into a request what its way decides, Via, a Contact of ours, our Record-Route; return its octets.
 

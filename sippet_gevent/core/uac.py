@@ -291,7 +291,13 @@ class ClientTransaction:
             sender.grey.add(target, now, patience_of(failure))
 
     def _send_cancel(self) -> None:
-        self.stack.engine.request(self.request.cancel(), self.transaction.flow, Nobody(), self.transaction.timers)
+        flow = self.transaction.flow
+        if self.ways is not None and not flow.is_alive():  # it goes to the same place all the same (§9.1)
+            try:
+                flow = self.stack.sender.flow_again(self.ways)
+            except TransportError as error:
+                log.info("%r cannot be cancelled: %s", self, error)
+        self.stack.engine.request(self.request.cancel(), flow, Nobody(), self.transaction.timers)
         self._watch(64 * self.transaction.timers.t1)
 
     def _watch(self, seconds: float) -> None:

@@ -48,6 +48,8 @@ class Call:
         self.ended = Event()
         self.flow: Flow | None = None
         """By what the peer is reached who cannot be dialled: the flow he has called or was called by (RFC 5626 §5.3)."""
+        self.keeps_alive = False
+        """True when a flow is pinged for as long as it lasts (RFC 6223 §4.2.3); other calls may have the same Call-ID."""
         self.on_reinvite: Callable[[Request, Any], Any] | None = None
         self.acknowledged = False
         self._inbox = Inbox(stack.clock)
@@ -380,7 +382,8 @@ class Calls:
 
     def remove(self, call: Call) -> None:
         """Forget a call."""
-        self.stack.keepalives.drop(call.dialog.call_id)
+        if call.keeps_alive:
+            self.stack.keepalives.drop(call.dialog.call_id)
         self._calls.pop(call.dialog.id, None)
 
     def stop(self) -> None:

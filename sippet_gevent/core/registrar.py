@@ -43,12 +43,18 @@ class Binding(NamedTuple):
     others: tuple[Binding, ...] = ()
 
     def is_of(self, contact: NameAddr) -> bool:
-        """True when a registration of this Contact replaces the binding: the same URI, or the same flow of the same phone.
+        """True when a registration of this Contact replaces the binding: the same flow of the same phone, or else the same URI.
 
-        A browser makes up a new host for each connection; +sip.instance and reg-id are what stays (RFC 5626 §6).
+        A browser makes up a new host for each connection, and a phone with two flows may give one Contact for both;
+        +sip.instance and reg-id are what tells (RFC 5626 §6), if the first hop is we or has said that it knows flows.
         """
-        mine = flow_registered(self.contact) if self.flow is not None else None
-        return same_resource(self.uri, contact.uri) or (mine is not None and mine == flow_registered(contact))
+        mine = flow_registered(self.contact) if self.flow is not None or self._came_by_edge else None
+        theirs = flow_registered(contact) if mine is not None else None
+        return same_resource(self.uri, contact.uri) if theirs is None else mine == theirs
+
+    @property
+    def _came_by_edge(self) -> bool:
+        return bool(self.path) and "ob" in self.path[-1].uri.parameters
 
     @property
     def has_ended(self) -> bool:

@@ -73,7 +73,9 @@ class Returns:
         """Try one way after the other; what has waited goes by the first that stands, and what is to come, too."""
         try:
             fresh = self._first_open(tx, gone, via)
-            waiting = self._waiting.pop(tx)
+            waiting = self._waiting.pop(tx, None)
+            if waiting is None:  # the stack has stopped meanwhile
+                return
             if fresh is None:
                 self.stack.engine.undelivered(tx, TransportError(f"no way back to {via.sent_by}, and {gone!r} is gone", gone))
                 return

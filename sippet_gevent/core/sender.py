@@ -89,6 +89,9 @@ class Sender:
             flow, data = self._depart(request, ways, secure=sips_contact)
             del ways.left[TRIES - 1 :]
         if request.method == "ACK":
+            if ways.detour is not None and not flow.wait_open():  # no transaction hears of it, nor goes on to the datagram
+                self.detours.refused(flow, self.stack.clock.now())
+                flow, data = self._depart(request, ways, secure=sips_contact)
             flow.send(data)
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self.stack, request)
@@ -126,6 +129,10 @@ class Sender:
         flow = self._connect(ways.left, ways.listener)
         ways.taken = before[len(before) - len(ways.left) - 1]
         return flow
+
+    def flow_again(self, ways: Ways) -> Flow:
+        """Return a flow to where a request is under way, when that by which it went has ended. Raises TransportError."""
+        return self._connect([ways.taken] if ways.taken is not None else [], ways.listener)
 
     def _write(self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False) -> bytes:
         """Write into a request what its way decides, Via, a Contact of ours, our Record-Route; return its octets.

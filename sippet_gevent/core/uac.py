@@ -124,7 +124,7 @@ class ClientTransaction:
         is_invite = self.request.method == "INVITE"
         if self.stack.sender.grey and response.status != 503:
             self.stack.sender.grey.discard(self._target)
-        if self.ways is not None and self.ways.keep:
+        if self.final_response is None and self._offers_keep:  # what comes later may belong to a call that has ended
             self.stack.keepalives.take(self.request, response, self.transaction.flow)
         if response.status < 200:
             first = self.provisional is None
@@ -158,8 +158,10 @@ class ClientTransaction:
         try:
             call = self.call = self._calls[response.essentials.to_tag] = self._accepted(response)
         except ParseError as error:  # its Record-Route leads nowhere
+            self.stack.keepalives.drop(self.request.headers["Call-ID"])
             self.deliver(error)
             return
+        call.keeps_alive = self._offers_keep
         if self.abandoned:  # crossed with our CANCEL; the BYE waits for the ACK
             call.hangup()
         self.deliver(response)
@@ -256,6 +258,11 @@ class ClientTransaction:
         return True
 
     @property
+    def _offers_keep(self) -> bool:
+        """True when the request says that we would ping (RFC 6223 §4.3)."""
+        return (self.request.sent_via or "").endswith(";keep")
+
+    @property
     def _target(self) -> Target:
         """Where the request went, as the grey list has it."""
         if self.ways is not None and self.ways.taken is not None:
@@ -284,7 +291,13 @@ class ClientTransaction:
             sender.grey.add(target, now, patience_of(failure))
 
     def _send_cancel(self) -> None:
-        self.stack.engine.request(self.request.cancel(), self.transaction.flow, Nobody(), self.transaction.timers)
+        flow = self.transaction.flow
+        if self.ways is not None and not flow.is_alive():  # it goes to the same place all the same (§9.1)
+            try:
+                flow = self.stack.sender.flow_again(self.ways)
+            except TransportError as error:
+                log.info("%r cannot be cancelled: %s", self, error)
+        self.stack.engine.request(self.request.cancel(), flow, Nobody(), self.transaction.timers)
         self._watch(64 * self.transaction.timers.t1)
 
     def _watch(self, seconds: float) -> None:

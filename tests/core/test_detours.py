@@ -206,6 +206,33 @@ def test_proxy_sends_on_by_tcp_what_is_too_long_with_its_own_via(phones, clients
 
 
 @pytest.mark.rfc("3261 18.1.1")
+@pytest.mark.parametrize("drops", [False, True])
+def test_long_ack_goes_by_udp_where_tcp_is_refused(phones, clients, blackhole, monkeypatch, drops):
+    monkeypatch.setattr("sippet_gevent.core.sender.DETOUR_SECONDS", 0.05)
+    phone, client = phones(), clients(limits=Limits(streams=StreamLimits(pong=0.1)))
+    if drops:
+        blackhole(phone.port)
+    for number in (1, 2):
+        client.send(Request("ACK", phone.uri, cseq=f"{number} ACK", body=LONG))
+    with gevent.Timeout(PATIENCE):
+        while len(phone.seen) < 2:
+            gevent.sleep(0.001)
+    assert phone.ways == [BY_UDP] * 2
+    assert sum(client.stats()["streams"].values()) == 1
+
+
+@pytest.mark.rfc("3261 18.1.1")
+def test_proxy_passes_on_a_long_ack_by_udp_where_tcp_is_refused(phones, clients):
+    phone, client, proxy = phones(), clients(), clients()
+    proxy.on()(lambda request, tx: forward(request, tx, phone.uri))
+    client.send(Request("ACK", proxy.addresses[0].replace("udp", "sip"), body=LONG))
+    with gevent.Timeout(PATIENCE):
+        while not phone.seen:
+            gevent.sleep(0.001)
+    assert phone.ways == [BY_UDP]
+
+
+@pytest.mark.rfc("3261 18.1.1")
 def test_refused_tcp_is_followed_by_udp_with_a_new_branch(phones, clients):
     phone, client = phones(), clients()
     tx = client.send(Request("MESSAGE", phone.uri, body=LONG, content_type="text/plain"))

@@ -355,6 +355,26 @@ def test_browser_that_is_loaded_anew_has_one_binding(office):
     assert [str(b.uri) for b in office.stack.core.location.get(new.aor)] == [new.uri]
 
 
+@pytest.mark.rfc("5626 6")
+@pytest.mark.parametrize(("path", "bound"), [("<sip:edge.example.com;lr;ob>", 1), ("<sip:edge.example.com;lr>", 2)])
+def test_browser_behind_an_edge_that_knows_flows_has_one_binding(office, path, bound):
+    phones = [office.phone("browser", "bob") for _ in range(2)]
+    for number, phone in enumerate(phones):
+        phone.number = number
+        phone.register(contact=f'<{phone.uri}>;reg-id=1;+sip.instance="<urn:uuid:0>"', path=path)
+    assert len(office.stack.core.location.get(phones[0].aor)) == bound
+
+
+@pytest.mark.rfc("5626 6")
+@pytest.mark.parametrize("path", [None, "<sip:edge.example.com;lr;ob>"])
+def test_two_flows_with_one_contact_are_two_bindings(office, path):
+    headers = {} if path is None else {"path": path}
+    phone = office.phone("TCP", "bob")
+    for number in (1, 2, 1):
+        phone.register(contact=f'<{phone.uri}>;reg-id={number};+sip.instance="<urn:uuid:0>"', **headers)
+    assert len(office.stack.core.location.get(phone.aor)) == 2
+
+
 @pytest.mark.rfc("5626 7")
 def test_phone_with_two_flows_is_called_once(office):
     alice, phones = office.phone("plain", "alice"), [office.phone(kind, "bob") for kind in ("browser", "TCP")]

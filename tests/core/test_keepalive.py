@@ -11,7 +11,7 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sippet_gevent import Limits, Location, Registrar, Request, ResponseContext, Stack, StreamLimits, forward
+from sippet_gevent import URI, Limits, Location, Registrar, Request, ResponseContext, Stack, StreamLimits, forward
 from sippet_gevent.transport import stun
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
 from tests.transport.test_stream import PATIENCE, until
@@ -201,6 +201,56 @@ def test_call_that_is_refused_ends_them(sip, client, server, pings):
     server.reply(invite, 486)
     sip.advance(200)
     assert pings == []
+
+
+@pytest.mark.rfc("6223 4.2.3")
+def test_200_that_is_repeated_after_the_call_has_ended_does_not_begin_them_again(sip, client, server, pings):
+    server.answer = None
+    tx = client.send(Request("INVITE", server.uri))
+    sip.settle()
+    invite = server.last("INVITE")
+    answer = server.reply(invite, wanting(30)(invite))
+    tx.call.hangup()
+    sip.settle()
+    server.reply(server.last("BYE"), 200)
+    server.reply(invite, answer)
+    assert len(client.keepalives) == 0
+
+
+@pytest.mark.rfc("6223 4.2.3")
+def test_answer_of_another_branch_that_is_hung_up_does_not_end_them(sip, client, server, pings):
+    server.answer = None
+    tx = client.send(Request("INVITE", server.uri))
+    sip.settle()
+    invite = server.last("INVITE")
+    server.reply(invite, wanting(30)(invite))
+    invite.use_to_tag("other")
+    server.reply(invite, wanting(30)(invite))
+    server.reply(server.last("BYE"), 200)
+    sip.advance(31)
+    assert len(pings) == 1
+    tx.call.hangup()
+    sip.settle()
+    server.reply(server.last("BYE"), 200)
+    assert len(client.keepalives) == 0
+
+
+def test_answer_that_makes_no_call_ends_them(sip, client, server):
+    server.answer = None
+    client.send(Request("INVITE", server.uri))
+    sip.settle()
+    invite = server.last("INVITE")
+    answer = wanting(30)(invite)
+    answer.headers["Record-Route"] = "<<<"
+    server.reply(invite, answer)
+    assert len(client.keepalives) == 0
+
+
+@pytest.mark.rfc("6223 4.3")
+def test_pings_that_were_offered_go_by_a_flow_that_is_the_next_hop(sip, client, server, pings):
+    register(sip, client, server, next_hop=client.flow_to(URI.parse(server.uri)))
+    sip.advance(31)
+    assert len(pings) == 1
 
 
 def test_flow_of_several_registrations_is_pinged_once_and_as_often_as_the_most_eager_wants(sip, client, server, pings):

@@ -248,6 +248,20 @@ def test_stopping_ends_the_search(server):
     assert len(server.returns) == 0
 
 
+def test_search_that_ends_as_the_stack_stops_ends_quietly(server, monkeypatch):
+    raised = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *error: raised.append(error))
+    server.resolver = Slow(go := Event(), {"phone.example": ["127.0.0.2"]})
+    ask(server, f"phone.example:{unused()}")
+    server.go.set()
+    until(lambda: len(server.returns))
+    (search,) = server.returns._greenlets
+    go.set()
+    server.stop()
+    search.join(PATIENCE)
+    assert search.dead and not raised
+
+
 # ---- datagrams
 
 

@@ -652,6 +652,24 @@ def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener
         listener.accept()
 
 
+@pytest.mark.rfc("3261 9.1")
+def test_cancel_goes_to_the_same_place_when_the_connection_of_its_invite_has_ended(stacks, connect, listener):
+    client = stacks()
+    tx = client.send(Request("INVITE", uri_of(listener)))
+    peer = connect(sock=listener.accept()[0])
+    invite = peer.message()
+    peer.send(bytes(invite.response(180)))
+    until(lambda: tx.provisional)
+    peer.reset()
+    until(lambda: not client.tcp.flows)
+    tx.cancel()
+    fresh = connect(sock=listener.accept()[0])
+    cancel = fresh.message()
+    assert (cancel.method, cancel.via) == ("CANCEL", invite.via)
+    fresh.send(bytes(cancel.response(200)) + bytes(invite.response(487)))
+    assert tx.final(timeout=PATIENCE).status == 487
+
+
 def test_request_is_not_sent_again_when_it_is_we_who_close_the_connection(stacks, connect, listener):
     client = stacks(queue_messages=3)
     flow = client.tcp.connect(listener.getsockname())

@@ -10,7 +10,10 @@ import sys
 import gevent
 from gevent.fileobject import FileObjectPosix
 
-from sippet_gevent import Stack, Timers, implementation
+from sippet_gevent import TLS, Limits, Stack, StreamLimits, Timers, implementation
+
+SPARE = 100
+"""Connections over --flows: those that measure while the others idle."""
 
 
 def print_stats(stack):
@@ -21,12 +24,20 @@ def print_stats(stack):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("port", type=int, help="UDP port on 127.0.0.1")
+    parser.add_argument("port", type=int, help="port on 127.0.0.1")
+    parser.add_argument("--transport", metavar="NAMES", default="udp",
+                        help="udp, tcp, tls, ws or wss; several, separated by commas, take the ports behind it (default udp)")
+    parser.add_argument("--cert", metavar="FILE", help="certificate and key in one PEM file, for tls and wss")
+    parser.add_argument("--flows", type=int, metavar="N", default=StreamLimits().connections,
+                        help="connections at one time (default: what the library allows)")
     parser.add_argument("--stats", action="store_true", help="answer each line of standard input with the statistics")
     parser.add_argument("--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)")
     options = parser.parse_args()
 
-    stack = Stack(f"udp:127.0.0.1:{options.port}", timers=Timers(j=options.linger))
+    addresses = [f"{name}:127.0.0.1:{options.port + place}" for place, name in enumerate(options.transport.split(","))]
+    streams = StreamLimits(connections=options.flows + SPARE)
+    stack = Stack(*addresses, timers=Timers(j=options.linger), limits=Limits(streams=streams),
+                  tls=TLS(options.cert) if options.cert else None)
 
     @stack.on("OPTIONS")
     def answer(request, tx):

@@ -12,6 +12,7 @@ from server import ROOT, pinned_to, python
 
 SOURCE = Path(__file__).resolve().with_name("load.c")
 SECURE = ("tls", "wss")
+HUMBLE = ("nice", "-n", "19")
 WITH_TLS = ("-DWITH_TLS", "-lssl", "-lcrypto")
 
 
@@ -67,14 +68,14 @@ class Generator:
         return result["ok"] == 1
 
     def hold(self, port, *, transport, connections, window, rate=None, addresses=None, parallel=16, echo=False, busy=True,
-             limit=120, resends=3):
-        """Connect, and stay connected: a Held."""
+             limit=120, resends=3, humble=False):
+        """Connect, and stay connected: a Held. A humble one leaves its core to others that run there."""
         options = ["-k", "-T", transport, "-c", connections, "-w", window, "-p", parallel, "-t", limit, "-m", resends]
         if rate:
             options += ["-r", rate]
         if addresses:
             options += ["-a", addresses]
-        return Held(self.command(port, *options, echo=echo, busy=busy))
+        return Held([*HUMBLE[: 3 * humble], *self.command(port, *options, echo=echo, busy=busy)])
 
 
 class Held:

@@ -65,8 +65,8 @@ static const char HELP[] =
 "  -t T   end after T seconds whatever happens (default 120, at most 3600)\n"
 "  -m M   send an unanswered request M more times, 500 ms apart, before it counts as lost (default 3);\n"
 "         on a connection, where nothing is sent again, wait as long\n"
-"  -k     keep: when all are connected say so, and then send for each line on stdin, which may hold another N;\n"
-"         the connections end with stdin\n"
+"  -k     keep: when all are connected say so, and then send for each line on stdin, which may hold another N, or 0\n"
+"         to send until the next line; the connections end with stdin\n"
 "  -b     busy: never sleep while waiting, so that the server has nobody to wake\n"
 "  -e     echo mode: any message that carries the branch of a request answers it\n"
 "  -v     show the first request and the first answer on stderr\n"
@@ -116,7 +116,7 @@ struct slot {
 
 struct run {
     const struct transport *transport;
-    int window, busy, echo, verbose, max_resends, keep, parallel, addresses, epoll;
+    int window, busy, echo, verbose, max_resends, keep, until_line, parallel, addresses, epoll;
     long requests;
     double seconds, rate, limit;
     char host[64];
@@ -568,13 +568,22 @@ static void sweep(struct run *run, double time)
     }
 }
 
+/* True while there is more to send, as far as counting and clock tell. */
+static int has_more(const struct run *run, double elapsed)
+{
+    struct pollfd line = { .fd = 0, .events = POLLIN };
+    if (run->until_line)
+        return poll(&line, 1, 0) == 0;
+    return run->requests ? run->sent < run->requests : elapsed < run->seconds;
+}
+
 static double drive(struct run *run)
 {
     struct pollfd poll_fd = { .fd = run->epoll, .events = POLLIN };
     double started = now(), time = started, last_answer = started, last_sweep = started, due = started;
 
     for (;;) {
-        int more = run->requests ? run->sent < run->requests : time - started < run->seconds;
+        int more = has_more(run, time - started);
         if (!more && run->free_count + run->retired == run->window)
             break;
         if (time - started > run->limit || time - last_answer > GIVE_UP || run->retired == run->window) {
@@ -593,7 +602,7 @@ static double drive(struct run *run)
                 if (run->free_count + run->retired == run->window - 1)
                     last_answer = time;     /* nothing was outstanding, so silence begins only now */
             }
-            more = run->requests ? run->sent < run->requests : 1;
+            more = run->requests == 0 || run->sent < run->requests;
         }
 
         if (!run->busy) {
@@ -821,6 +830,7 @@ static int wait_for_line(struct run *run)
                 return 0;
             if (line[0] != '\n')
                 run->requests = atol(line);
+            run->until_line = line[0] == '0';
             return 1;
         }
     }
@@ -906,6 +916,8 @@ int main(int argc, char **argv)
     while (!run.keep || wait_for_line(&run)) {
         start_anew(&run);
         print_result(&run, drive(&run));
+        if (run.until_line)
+            getchar();                          /* the line that ended it */
         failed |= run.ok != run.sent || run.gave_up;
         if (!run.keep)
             break;

@@ -272,6 +272,8 @@ class DNS:
             outcome = self._exchange(server, question)
         except (OSError, EOFError) as error:
             outcome = f"name server {server[0]}: {getattr(error, 'strerror', None) or error}"
+        except gevent.GreenletExit:
+            return  # kept as the greenlet's value it would hold its frames, and they it, until the collector comes
         answers.put((gevent.getcurrent(), outcome))
 
     def _exchange(self, server: Server, question: Question) -> Any:
@@ -326,6 +328,7 @@ class DNS:
             return None
         finally:
             timeout.close()
+            del timeout  # whose traceback holds this frame
 
     def stop(self) -> None:
         """End all questions under way; what is known stays."""

@@ -1,5 +1,6 @@
 """The stateful OPTIONS server of ours: a transaction for each request, a core that answers 200.
 
+INFO is answered with a large body; MESSAGE with what its Request-URI answers to an OPTIONS, a name to be resolved first.
 With --stats it prints `stack.stats()` as one line of JSON for each line on its standard input, and ends with it.
 """
 
@@ -10,10 +11,13 @@ import sys
 import gevent
 from gevent.fileobject import FileObjectPosix
 
-from sippet_gevent import TLS, Limits, Stack, StreamLimits, Timers, implementation
+from sippet_gevent import TLS, DNSResolver, Limits, Stack, StreamLimits, Timers, implementation
 
 SPARE = 100
 """Connections over --flows: those that measure while the others idle."""
+
+LARGE = b"x" * 8192
+"""The body of an answer to INFO."""
 
 
 def print_stats(stack):
@@ -30,6 +34,7 @@ def main():
     parser.add_argument("--cert", metavar="FILE", help="certificate and key in one PEM file, for tls and wss")
     parser.add_argument("--flows", type=int, metavar="N", default=StreamLimits().connections,
                         help="connections at one time (default: what the library allows)")
+    parser.add_argument("--dns", type=int, metavar="PORT", help="of the name server on 127.0.0.1 (default: the system's)")
     parser.add_argument("--stats", action="store_true", help="answer each line of standard input with the statistics")
     parser.add_argument("--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)")
     options = parser.parse_args()
@@ -37,11 +42,20 @@ def main():
     addresses = [f"{name}:127.0.0.1:{options.port + place}" for place, name in enumerate(options.transport.split(","))]
     streams = StreamLimits(connections=options.flows + SPARE)
     stack = Stack(*addresses, timers=Timers(j=options.linger), limits=Limits(streams=streams),
-                  tls=TLS(options.cert) if options.cert else None)
+                  tls=TLS(options.cert) if options.cert else None,
+                  resolver=DNSResolver(servers=[("127.0.0.1", options.dns)]) if options.dns else None)
 
     @stack.on("OPTIONS")
     def answer(request, tx):
         return 200
+
+    @stack.on("INFO")
+    def tell_all(request, tx):
+        return request.response(200, body=LARGE, content_type="text/plain")
+
+    @stack.on("MESSAGE")
+    def relay(request, tx):
+        return stack.request("OPTIONS", request.uri).status
 
     if options.stats:
         gevent.spawn(print_stats, stack)

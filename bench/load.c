@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -900,6 +901,7 @@ int main(int argc, char **argv)
         usage("HOST must be an IPv4 address");
     run.port = (int)number(argv[optind + 1], 1, 65535);
 
+    signal(SIGPIPE, SIG_IGN);                   /* OpenSSL writes without MSG_NOSIGNAL */
     clock_gettime(CLOCK_REALTIME, &time);
     run.id = (uint32_t)time.tv_nsec ^ (uint32_t)time.tv_sec << 12 ^ (uint32_t)getpid();
     run.epoll = epoll_create1(0);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+
 import gevent
 import pytest
 from gevent import socket, ssl
@@ -335,6 +337,46 @@ def test_stalled_handshakes_are_bounded_and_hinder_nobody(stacks, plain, connect
     assert peer.message().status == 200
     assert oldest.rest() == b""
     assert stack.tcp.counts == {"accepted": 9, "too many handshakes": 1}
+
+
+def test_storm_of_clients_pushes_none_of_them_out(stacks, connect):
+    stack = stacks(handshakes=4)
+
+    def ask(number):
+        peer = connect(stack)
+        peer.send(options(number))
+        return peer.message().status
+
+    asking = [gevent.spawn(ask, number) for number in range(50)]
+    gevent.joinall(asking, timeout=PATIENCE, raise_error=True)
+    assert [one.value for one in asking] == [200] * 50
+    assert stack.tcp.counts == {"accepted": 50}
+
+
+def hello():
+    """The first octets of a client in a TLS handshake."""
+    outgoing = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="sip.example").do_handshake()
+    return outgoing.read()
+
+
+def test_others_are_served_between_the_steps_of_handshakes(stacks, plain):
+    stack = stacks()
+    stack.listen("udp:127.0.0.1:0")
+    peers = [plain(stack) for _ in range(30)]
+    until(lambda: len(stack.tcp.handshakes) == 30)
+    with socket.socket(type=socket.SOCK_DGRAM) as other:
+        other.connect(stack.engine.transports[1].local)
+        for peer in peers:
+            peer.sock.send(hello())  # goes at once, and the stack does not run meanwhile
+        other.send(options(via="127.0.0.1;rport").replace(b"/TCP", b"/UDP"))
+        assert other.recv(4096).startswith(b"SIP/2.0 200")
+        answered, _, _ = select.select([peer.sock.fileno() for peer in peers], [], [], 0)
+        assert len(answered) < 10
+    for peer in peers:
+        assert peer.sock.recv(1)
 
 
 def test_peer_that_goes_in_the_handshake_is_counted(stacks, plain):

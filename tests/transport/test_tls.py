@@ -433,6 +433,37 @@ def test_reload_between_calls_fails_none(stacks, authority):
     assert server.tcp.counts["accepted"] > 1
 
 
+def test_no_call_fails_while_certificates_are_read_again(stacks, authority):
+    first, second = [authority.issue("127.0.0.1", file=name) for name in ("first.pem", "second.pem")]
+    path = authority.folder / "turns.pem"
+    path.write_bytes(first.read_bytes())
+    server, client = stacks(TLS(path, ca=authority.file)), stacks()
+
+    @server.on("INVITE")
+    def answer(request, tx):
+        with tx.accept() as call:
+            call.wait(PATIENCE)
+
+    def talk():
+        with client.invite(server.uri):
+            pass
+
+    calls, reloads = [], 0
+    for number in range(400):  # two seconds of 200 calls a second
+        calls.append(gevent.spawn(talk))
+        if number % 40 == 0:
+            path.write_bytes((second, first)[reloads % 2].read_bytes())
+            server.reload_tls()
+            reloads += 1
+        if number % 4 == 0:
+            client.tcp.pool.clear()  # the next call has a new connection
+        gevent.sleep(0.005)
+    gevent.joinall(calls, timeout=PATIENCE, raise_error=True)
+    assert all(call.successful() for call in calls)
+    assert server.tcp.counts == {"accepted": 100}
+    assert reloads == 10
+
+
 def test_tls_address_without_certificate_is_refused():
     with pytest.raises(InvalidValue, match="needs a certificate"):
         Stack("tls:127.0.0.1:0")

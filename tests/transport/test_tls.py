@@ -460,7 +460,7 @@ def test_no_call_fails_while_certificates_are_read_again(stacks, authority):
         gevent.sleep(0.005)
     gevent.joinall(calls, timeout=PATIENCE, raise_error=True)
     assert all(call.successful() for call in calls)
-    assert server.tcp.counts == {"accepted": 100}
+    assert server.tcp.counts.keys() == {"accepted"} and server.tcp.counts["accepted"] >= 100
     assert reloads == 10
 
 

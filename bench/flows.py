@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from generator import SECURE, Generator, certificate, failures, free_port, missing_transports
+from generator import HUMBLE, SECURE, Generator, certificate, failures, free_port, missing_transports
 from server import ServerError, Uas, cores, descriptors_for, stop_on_sigterm
 from stateful import machine, progress
 
@@ -87,7 +87,7 @@ def fill(title, port, name, options, generator, server, probe):
     probe.begin()
     held = generator.hold(
         port, transport=name, connections=options.count, window=options.count, addresses=ADDRESSES, parallel=AT_ONCE,
-        rate=options.register_rate, busy=False, limit=300, humble=True,
+        rate=options.register_rate, busy=False, limit=300, before=HUMBLE,
     )
     try:
         connected = held.connected()

@@ -68,14 +68,14 @@ class Generator:
         return result["ok"] == 1
 
     def hold(self, port, *, transport, connections, window, rate=None, addresses=None, parallel=16, echo=False, busy=True,
-             limit=120, resends=3, humble=False):
-        """Connect, and stay connected: a Held. A humble one leaves its core to others that run there."""
+             limit=120, resends=3, before=()):
+        """Connect, and stay connected: a Held. `before` are words before the command: HUMBLE leaves its core to others."""
         options = ["-k", "-T", transport, "-c", connections, "-w", window, "-p", parallel, "-t", limit, "-m", resends]
         if rate:
             options += ["-r", rate]
         if addresses:
             options += ["-a", addresses]
-        return Held([*HUMBLE[: 3 * humble], *self.command(port, *options, echo=echo, busy=busy)])
+        return Held([*before, *self.command(port, *options, echo=echo, busy=busy)])
 
 
 class Held:

@@ -93,8 +93,8 @@ class Server:
 class Uas(Server):
     """Our server, and its statistics through a pipe."""
 
-    def __init__(self, port, *words, core=None):
-        super().__init__("uas", python(BENCH / "uas.py", port, "--stats", *words), core=core, pipes=True)
+    def __init__(self, port, *words, core=None, before=()):
+        super().__init__("uas", [*before, *python(BENCH / "uas.py", port, "--stats", *words)], core=core, pipes=True)
 
     def stats(self):
         """What `stack.stats()` says now."""
@@ -113,6 +113,15 @@ def descriptors_for(wanted):
     allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     return allowed
+
+
+def ahead_of_others():
+    """The words before a command that let it run as soon as it wants to, whatever else goes on; none where we may not."""
+    words = ["chrt", "-r", "1"]
+    try:
+        return words if subprocess.run([*words, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0 else []
+    except OSError:
+        return []
 
 
 def stop_on_sigterm():

@@ -318,6 +318,8 @@ class Connection(Flow):
                 return
             self.octets += len(text)
             self.feed(text)
+            if self.state in _READS and not self._incoming.pending and not self._tls.pending():
+                break  # all is read; asking once more to be told so by an exception would cost 4 us
         if self.state in _READS:
             self._flush_tls()  # session tickets, key updates
 

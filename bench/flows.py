@@ -20,6 +20,7 @@ from stateful import machine, progress
 EXAMPLES = """examples:
   python bench/flows.py                                10000 flows of each transport, twice: three minutes
   python bench/flows.py --only tls --count 1000        a quick look at one
+  python bench/flows.py --collect-seldom               as `sippet serve` runs
   python bench/flows.py --plot flows.png --json flows.json
 """
 TRANSPORTS = ("tcp", "tls", "ws", "wss")
@@ -62,6 +63,8 @@ def measure(name, options, generator, core, cert):
     words = ["--transport", name, "--flows", options.count]
     if name in SECURE:
         words += ["--cert", cert]
+    if options.collect_seldom:
+        words.append("--collect-seldom")
     server = Uas(port, *words, core=core, before=ahead_of_others())
     server.start()
     probe = None
@@ -197,6 +200,8 @@ def main():
     parser.add_argument("--register-rate", type=float, default=3000, metavar="RATE",
                         help="first requests per second, all idle flows together (default 3000)")
     parser.add_argument("--seconds", type=float, default=5, help="of measuring before, and when all are there (default 5)")
+    parser.add_argument("--collect-seldom", action="store_true",
+                        help="let Python's collector look through everything as seldom as `sippet serve` does")
     parser.add_argument("--only", metavar="NAMES", default=",".join(TRANSPORTS),
                         help="transports, separated by commas (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")

@@ -6,6 +6,7 @@ With --stats it prints `stack.stats()` as one line of JSON for each line on its 
 """
 
 import argparse
+import gc
 import json
 import sys
 
@@ -13,6 +14,7 @@ import gevent
 from gevent.fileobject import FileObjectPosix
 
 from sippet_gevent import TLS, DNSResolver, Limits, SIPError, Stack, StreamLimits, Timers, implementation
+from sippet_gevent.command.serve import FULL_COLLECTIONS
 
 SPARE = 100
 """Connections over --flows: those that measure while the others idle."""
@@ -60,10 +62,14 @@ def main():
     parser.add_argument("--flows", type=int, metavar="N", default=StreamLimits().connections,
                         help="connections at one time (default: what the library allows)")
     parser.add_argument("--dns", type=int, metavar="PORT", help="of the name server on 127.0.0.1 (default: the system's)")
+    parser.add_argument("--collect-seldom", action="store_true",
+                        help="let Python's collector look through everything as seldom as `sippet serve` does")
     parser.add_argument("--stats", action="store_true", help="answer each line of standard input with the statistics")
     parser.add_argument("--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)")
     options = parser.parse_args()
 
+    if options.collect_seldom:
+        gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
     addresses = [f"{name}:127.0.0.1:{options.port + place}" for place, name in enumerate(options.transport.split(","))]
     streams = StreamLimits(connections=options.flows + SPARE)
     stack = Stack(*addresses, timers=Timers(j=options.linger), limits=Limits(streams=streams),

@@ -1,7 +1,7 @@
-"""Handshakes: those of TLS under way at one port, bounded in number, and taken on one step at each turn of the loop.
+"""Handshakes: those under way at one port, of TLS bounded in number, and taken on one step at each turn of the loop.
 
-A step is half a millisecond of arithmetic. A thousand phones that come back at one time must not keep everybody else
-waiting for all of them, nor push one another out.
+A step is half a millisecond of arithmetic, or of HTTP where WebSockets are opened. A thousand phones that come back at one
+time must not keep everybody else waiting for all of them, nor push one another out.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .connection import SHAKING_HANDS, Connection
+from .connection import SHAKING_HANDS, UPGRADING, Connection
 
 STALLED = 0.5
 """Seconds after which a peer in a handshake makes room for another: two round trips round the world."""
 
 
 class Handshakes:
-    """Handshakes in no order but that of their beginning; `len()` counts those of peers, `limit` of them at most."""
+    """Handshakes in the order they began in; `len()` counts those of peers in TLS, `limit` of them at most."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -67,7 +67,7 @@ class Handshakes:
         while waiting:
             flow = next(iter(waiting))
             del waiting[flow]
-            if flow.state is SHAKING_HANDS:
+            if flow.state is SHAKING_HANDS or flow.state is UPGRADING:
                 self._turn.start(self._next)
                 flow.take_step()
                 return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import select
 
 import gevent
 import pytest
@@ -163,6 +165,24 @@ def test_request_is_answered_on_its_own_websocket(stacks, browse):
     browser.send(options())
     response = browser.message()
     assert (response.status, response.via[0].transport) == (200, "WS")
+
+
+def test_others_are_served_between_the_opening_of_websockets(stacks):
+    stack = stacks()
+    stack.listen("udp:127.0.0.1:0")
+    with contextlib.ExitStack() as opened:
+        peers = [opened.enter_context(socket.create_connection(stack.ws.local)) for _ in range(30)]
+        until(lambda: len(stack.ws.flows) == 30)
+        other = opened.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        other.connect(stack.engine.transports[1].local)
+        for peer in peers:
+            peer.send(HELLO + b"\r\n")  # goes at once, and the stack does not run meanwhile
+        other.send(tcp_options(1, "127.0.0.1;rport").replace(b"/TCP", b"/UDP"))
+        assert other.recv(4096).startswith(b"SIP/2.0 200")
+        answered, _, _ = select.select([peer.fileno() for peer in peers], [], [], 0)
+        assert len(answered) < 10
+        for peer in peers:
+            assert peer.recv(12) == b"HTTP/1.1 101"
 
 
 def test_binary_frames_are_taken_too(stacks, browse):

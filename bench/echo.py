@@ -1,4 +1,4 @@
-"""The bare recycled-greenlet UDP echo: what one datagram in and one out cost before any SIP is done.
+"""The bare recycled-greenlet echo, UDP or TCP: what one message in and one out cost before any SIP is done.
 
 The watcher, the burst and the parked greenlets are those of the library; nothing is parsed, no timer is set. This is
 the physical limit of the design, and the unit in which `stateful.py` reports the rest.
@@ -13,6 +13,7 @@ from gevent.event import Event
 
 BURST = 64                  # datagrams read per wake-up, so that one flood cannot starve the rest of the loop
 MAX_DATAGRAM = 65535
+STREAM_READ = 16384
 
 
 class Echo:
@@ -49,10 +50,54 @@ class Echo:
             data, address = switch_to_hub()
 
 
+class StreamEcho:
+    """The same for connections: a watcher for each, and whatever one read brings goes to a parked greenlet and back."""
+
+    def __init__(self, port):
+        self.hub = gevent.get_hub()
+        self.socket = socket.create_server(("127.0.0.1", port), backlog=1024)
+        self.socket.setblocking(False)
+        self.parked = []
+        self.connections = {}
+        self.watcher = self.hub.loop.io(self.socket.fileno(), 1)
+        self.watcher.start(self.acceptable)
+
+    def acceptable(self):
+        connection, _ = self.socket.accept()
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        watcher = self.connections[connection] = self.hub.loop.io(connection.fileno(), 1)
+        watcher.start(self.readable, connection)
+
+    def readable(self, connection):
+        try:
+            data = connection.recv(STREAM_READ)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self.connections.pop(connection).close()
+            connection.close()
+            return
+        worker = self.parked.pop() if self.parked else greenlet.greenlet(self.work, self.hub)
+        worker.switch(data, connection)
+
+    def work(self, data, connection):
+        park, switch_to_hub = self.parked.append, self.hub.switch
+        me = greenlet.getcurrent()
+        while True:
+            connection.send(data)       # the kernel holds more than the load leaves unread
+            park(me)
+            data, connection = switch_to_hub()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("port", type=int, help="UDP port on 127.0.0.1")
-    echo = Echo(parser.parse_args().port)
+    parser.add_argument("port", type=int, help="port on 127.0.0.1")
+    parser.add_argument("--tcp", action="store_true", help="TCP in place of UDP")
+    options = parser.parse_args()
+    echo = (StreamEcho if options.tcp else Echo)(options.port)
     print("echo ready", flush=True)
     Event().wait()
     echo.watcher.stop()

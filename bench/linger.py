@@ -12,7 +12,7 @@ import sys
 import time
 
 from generator import Generator, failures, free_port
-from server import BENCH, Server, ServerError, cores, python, stop_on_sigterm
+from server import ServerError, Uas, cores, stop_on_sigterm
 
 EXAMPLES = """examples:
   python bench/linger.py                            five times 200000 transactions, about five minutes
@@ -25,35 +25,16 @@ GRACE = 8.0         # seconds more until the last transaction must have ended
 MEGABYTE = 1e6
 
 
-class Uas:
-    """Our server, and its statistics through a pipe."""
-
-    def __init__(self, linger, core):
-        self.port = free_port()
-        command = python(BENCH / "uas.py", self.port, "--stats", "--linger", linger)
-        self.server = Server("uas", command, core=core, pipes=True)
-
-    def live(self):
-        """Server transactions that have not ended."""
-        pipes = self.server.process
-        pipes.stdin.write(b"\n")
-        pipes.stdin.flush()
-        line = pipes.stdout.readline()
-        if not line:
-            raise ServerError(f"the server ended: {self.server.last_words()}")
-        return json.loads(line)["server_transactions"]
-
-
-def repetition(uas, generator, options):
+def repetition(uas, port, generator, options):
     """One load and one wait; give back what was seen."""
     began = time.monotonic()
-    result = generator.run(uas.port, requests=options.count, window=options.window, limit=600)
+    result = generator.run(port, requests=options.count, window=options.window, limit=600)
     took = time.monotonic() - began
-    peak, live = uas.server.rss(), uas.live()
+    peak, live = uas.rss(), uas.stats()["server_transactions"]
     progress_wait(options.linger + GRACE)
     return {
         "seconds": took, "failures": failures(result), "live": live, "peak": peak,
-        "left": uas.live(), "after": uas.server.rss(),
+        "left": uas.stats()["server_transactions"], "after": uas.rss(),
     }
 
 
@@ -85,25 +66,26 @@ def verdict(seen, options):
 
 def measure(options):
     server_core, load_core = cores()
-    uas = Uas(options.linger, server_core)
+    port = free_port()
+    uas = Uas(port, "--linger", options.linger, core=server_core)
     repetitions = []
     with Generator(load_core) as generator:
-        uas.server.start()
+        uas.start()
         try:
-            uas.server.wait_ready(lambda: generator.answers(uas.port))
-            base = uas.server.rss()
+            uas.wait_ready(lambda: generator.answers(port))
+            base = uas.rss()
             print(f"before any load: {base / MEGABYTE:.1f} MB\n")
             print("      load s     alive   peak MB   bytes each   after MB   left")
             for number in range(options.repeat):
                 progress(f"load {number + 1} of {options.repeat}")
-                seen = repetition(uas, generator, options)
+                seen = repetition(uas, port, generator, options)
                 seen["bytes_each"] = (seen["peak"] - base) / seen["live"]
                 repetitions.append(seen)
                 print(f"{number + 1:3d}  {seen['seconds']:7.1f}  {seen['live']:8d}  {seen['peak'] / MEGABYTE:8.1f}  "
                       f"{seen['bytes_each']:11.0f}  {seen['after'] / MEGABYTE:9.1f}  {seen['left']:5d}  "
                       f"{verdict(seen, options)}".rstrip(), flush=True)
         finally:
-            uas.server.stop()
+            uas.stop()
     return {"base": base, "count": options.count, "repetitions": repetitions}
 
 

@@ -1,6 +1,8 @@
 """One server under test: a child process in a session of its own, pinned to a core, with its CPU time and memory."""
 
+import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -71,6 +73,10 @@ class Server:
         pages = int(Path("/proc", str(self.process.pid), "statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def descriptors(self):
+        """File descriptors the main process holds."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def stop(self):
         if self.process is None:
             return
@@ -82,6 +88,40 @@ class Server:
                 os.kill(pid, 9)
             self.process.wait()
         self.log.close()
+
+
+class Uas(Server):
+    """Our server, and its statistics through a pipe."""
+
+    def __init__(self, port, *words, core=None, before=()):
+        super().__init__("uas", [*before, *python(BENCH / "uas.py", port, "--stats", *words)], core=core, pipes=True)
+
+    def stats(self):
+        """What `stack.stats()` says now."""
+        pipes = self.process
+        pipes.stdin.write(b"\n")
+        pipes.stdin.flush()
+        line = pipes.stdout.readline()
+        if not line:
+            raise ServerError(f"the server ended: {self.last_words()}")
+        return json.loads(line)
+
+
+def descriptors_for(wanted):
+    """Let this process and its children have so many descriptors; return how many they may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return allowed
+
+
+def ahead_of_others():
+    """The words before a command that let it run as soon as it wants to, whatever else goes on; none where we may not."""
+    words = ["chrt", "-r", "1"]
+    try:
+        return words if subprocess.run([*words, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0 else []
+    except OSError:
+        return []
 
 
 def stop_on_sigterm():

@@ -1,39 +1,100 @@
 """The stateful OPTIONS server of ours: a transaction for each request, a core that answers 200.
 
+INFO is answered with a large body; MESSAGE with what its Request-URI answers to an OPTIONS, a name to be resolved first;
+INVITE with 200, and the call lasts until the caller hangs up.
 With --stats it prints `stack.stats()` as one line of JSON for each line on its standard input, and ends with it.
 """
 
 import argparse
+import gc
 import json
 import sys
 
 import gevent
 from gevent.fileobject import FileObjectPosix
 
-from sippet_gevent import Stack, Timers, implementation
+from sippet_gevent import TLS, DNSResolver, Limits, SIPError, Stack, StreamLimits, Timers, implementation
+from sippet_gevent.command.serve import FULL_COLLECTIONS
+
+SPARE = 100
+"""Connections over --flows: those that measure while the others idle."""
+
+LARGE = b"x" * 8192
+"""The body of an answer to INFO."""
 
 
-def print_stats(stack):
+CALL = 30
+"""Seconds a call lasts at most."""
+
+
+class Reloads:
+    """Has the certificates read again every so often, and counts."""
+
+    def __init__(self, stack, seconds):
+        self.count = self.failed = 0
+        self._stack = stack
+        if seconds:
+            gevent.spawn(self._run, seconds)
+
+    def _run(self, seconds):
+        while True:
+            gevent.sleep(seconds)
+            try:
+                self._stack.reload_tls()
+                self.count += 1
+            except SIPError:
+                self.failed += 1
+
+
+def print_stats(stack, reloads):
     for _ in FileObjectPosix(sys.stdin.fileno(), "rb", close=False):
-        print(json.dumps(stack.stats()), flush=True)
+        print(json.dumps({**stack.stats(), "reloads": reloads.count, "failed_reloads": reloads.failed}), flush=True)
     stack.stop()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("port", type=int, help="UDP port on 127.0.0.1")
+    parser.add_argument("port", type=int, help="port on 127.0.0.1")
+    parser.add_argument("--transport", metavar="NAMES", default="udp",
+                        help="udp, tcp, tls, ws or wss; several, separated by commas, take the ports behind it (default udp)")
+    parser.add_argument("--cert", metavar="FILE", help="certificate and key in one PEM file, for tls and wss")
+    parser.add_argument("--reload", type=float, metavar="SECONDS", help="read it again so often")
+    parser.add_argument("--flows", type=int, metavar="N", default=StreamLimits().connections,
+                        help="connections at one time (default: what the library allows)")
+    parser.add_argument("--dns", type=int, metavar="PORT", help="of the name server on 127.0.0.1 (default: the system's)")
+    parser.add_argument("--collect-seldom", action="store_true",
+                        help="let Python's collector look through everything as seldom as `sippet serve` does")
     parser.add_argument("--stats", action="store_true", help="answer each line of standard input with the statistics")
     parser.add_argument("--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)")
     options = parser.parse_args()
 
-    stack = Stack(f"udp:127.0.0.1:{options.port}", timers=Timers(j=options.linger))
+    if options.collect_seldom:
+        gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
+    addresses = [f"{name}:127.0.0.1:{options.port + place}" for place, name in enumerate(options.transport.split(","))]
+    streams = StreamLimits(connections=options.flows + SPARE)
+    stack = Stack(*addresses, timers=Timers(j=options.linger), limits=Limits(streams=streams),
+                  tls=TLS(options.cert) if options.cert else None,
+                  resolver=DNSResolver(servers=[("127.0.0.1", options.dns)]) if options.dns else None)
 
     @stack.on("OPTIONS")
     def answer(request, tx):
         return 200
 
+    @stack.on("INFO")
+    def tell_all(request, tx):
+        return request.response(200, body=LARGE, content_type="text/plain")
+
+    @stack.on("MESSAGE")
+    def relay(request, tx):
+        return stack.request("OPTIONS", request.uri).status
+
+    @stack.on("INVITE")
+    def take_call(request, tx):
+        with tx.accept() as call:
+            call.wait(CALL)
+
     if options.stats:
-        gevent.spawn(print_stats, stack)
+        gevent.spawn(print_stats, stack, Reloads(stack, options.reload))
     print(f"uas ready, {implementation}", file=sys.stderr, flush=True)
     stack.serve_forever()
 

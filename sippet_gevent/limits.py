@@ -15,11 +15,13 @@ class StreamLimits:
     """
 
     connections: int = 10_000
-    """Connections at one time, both ways; more are closed at once. Each holds a descriptor and some 4 KB, 40 KB with TLS."""
+    """Connections at one time, both ways; more are closed at once. Each holds a descriptor and 2 KB, 20 KB with TLS, and
+    4 KB more with a WebSocket, as bench/flows.py measures."""
     connections_per_source: int = 1_000
     """Connections accepted from one address at one time: phones behind one NAT, not a flood from one host."""
     handshakes: int = 64
-    """TLS handshakes of peers at one time; one more ends the oldest. A good peer's takes two round trips, a stalled one waits."""
+    """TLS handshakes of peers at one time; who comes then waits in the system's backlog, until one ends or the oldest has had
+    half a second: that one makes room. A good peer's takes two round trips, a stalled one waits."""
     connect: float = 5.0
     """Until a connection of ours stands: two lost SYNs; who needs longer cannot answer within a transaction's life."""
     handshake: float = 5.0

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
@@ -172,9 +173,12 @@ class Stack:
         return self.tls  # type: ignore[return-value]
 
     def reload_tls(self) -> None:
-        """Read the certificates again, for new connections; those that stand stay. Raises InvalidValue, changing nothing."""
+        """Read the certificates again, for new connections; those that stand stay. Raises InvalidValue, changing nothing.
+
+        In a thread, for which the greenlet waits: the authorities a system trusts take 30 ms to read.
+        """
         if self.tls is not None:
-            self.tls.reload()
+            gevent.get_hub().threadpool.apply(self.tls.reload)
 
     def _open(self, transport: Transport, listener: Listener) -> None:
         transport.listener = listener

@@ -106,7 +106,7 @@ class Call:
         try:
             response = tx.final(on_provisional, timeout)
         except TransactionTimeout:
-            if tx.failure is not None:  # not only the user's own patience
+            if tx.failed:  # not only the user's own patience
                 self.hangup()
             raise
         if response.status in (408, 481):

@@ -73,6 +73,7 @@ class Inbox:
                 serving.parked = None
             if timer is not None:
                 timer.close()
+                del timer  # whose traceback, if it went off, holds this frame
         return True
 
     def __len__(self) -> int:

@@ -36,7 +36,7 @@ class ClientTransaction:
 
     __slots__ = (
         "_calls", "_cancel_wanted", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "by_flow", "call",
-        "failure", "final_response", "provisional", "request", "stack", "transaction", "ways",
+        "failed", "final_response", "provisional", "request", "stack", "transaction", "ways",
     )  # fmt: skip
 
     def __init__(self, stack: Any, request: Request) -> None:
@@ -47,7 +47,7 @@ class ClientTransaction:
         self._inbox = Inbox(stack.clock)
         self.provisional: Response | None = None
         self.final_response: Response | None = None
-        self.failure: Exception | None = None
+        self.failed = False
         self.call: Call | None = None
         self._calls: dict[str | None, Call] = {}
         self.abandoned = self.by_flow = self._cancel_wanted = self._ended = False
@@ -88,6 +88,8 @@ class ClientTransaction:
         except BaseException:
             self.abandon()
             raise
+        finally:
+            event = None  # the traceback of one that was raised holds this frame
 
     def cancel(self) -> None:
         """Cancel an INVITE (§9.1): at once when it has a provisional response, else as soon as one comes.
@@ -190,7 +192,7 @@ class ClientTransaction:
         """The transaction ended without a final response."""
         if self.is_pending and not self._fail_over(error):
             self._ended = True
-            self.failure = error
+            self.failed = True
             self.deliver(error)
 
     def flow_ended(self, error: TransportError) -> None:

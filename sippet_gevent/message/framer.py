@@ -15,7 +15,7 @@ from ..errors import ParseError
 from .grammar import TOKEN_CHARACTERS
 from .message import Request
 from .parser import DEFAULT_LIMITS, ParserLimits, content_length, parse
-from .scan import BAD_BREAK, LONG_LINE, fail
+from .scan import BAD_BREAK, LONG_LINE, Framed, Scanned, fail
 from .scan import fastest as scan
 
 HEADER_SECTION = 32768
@@ -96,14 +96,20 @@ class Framer:
         at, size = 0, len(source)
         try:
             while at < size:
-                if not self._searched:
+                if not self._searched and source[at] not in _STARTS:
                     at = self._start(source, at)
                     if at == size or source[at] == _CR:
                         break
-                needed = self._needed = self._needed or self._measure(source, at, size)
+                needed, scanned = self._needed, None
+                if not needed:
+                    needed, scanned = self._measure(source, at, size)
                 if not needed or needed > size - at:
+                    self._needed = needed
                     break
-                messages.append(bytes(source[at : at + needed]))
+                message = Framed(source[at : at + needed])
+                if scanned is not None:
+                    message.scanned, message.limits = scanned, self._limits
+                messages.append(message)
                 at += needed
                 self._needed = self._searched = self._breaks = 0
                 self._lined = False
@@ -136,8 +142,11 @@ class Framer:
             raise ParseError("not the start of a message", value=bytes(source[at : at + 81]), offset=0)
         return at
 
-    def _measure(self, source: bytes | bytearray, at: int, size: int) -> int:
-        """Return the octets of the message that starts here, 0 while its header section has no end. Raises ParseError."""
+    def _measure(self, source: bytes | bytearray, at: int, size: int) -> tuple[int, Scanned | None]:
+        """Return the octets of the message that starts here, 0 while its header section has no end, and what scan() found.
+
+        Raises ParseError.
+        """
         last = at + self._section
         searched = self._searched
         end = source.find(_END, at + searched - 3 if searched > 3 else at, last)
@@ -147,14 +156,16 @@ class Framer:
                 error = ParseError(f"header section over {self._section} octets", status=513)
                 raise self._answerable(error, bytes(source[at:last]))
             self._searched = size - at
-            return 0
+            return 0, None
         head = bytes(source[at : end + 4])
         limits = self._limits
         try:
-            _, _, fields, length = scan(head, limits.headers, limits.line)
+            scanned = scan(head, limits.headers, limits.line)
+            fields, length = scanned[2:]
             if length != len(head):
                 fail(BAD_BREAK, head, head.index(b"\n"))  # bare LFs have ended it before
-            length += content_length(fields)
+            if fields.get("Content-Length") != "0":
+                length += content_length(fields)
             if length > limits.message:
                 raise ParseError(
                     f"makes the message one of over {limits.message} octets",
@@ -166,7 +177,7 @@ class Framer:
             self._look_at_start_line(source, at, size)
             raise self._answerable(error, head) from None
         self._searched = size - at
-        return length
+        return length, scanned
 
     def _look_at_start_line(self, source: bytes | bytearray, at: int, size: int) -> None:
         """Refuse at once what is no text, and who ends lines with bare LFs: his blank line would be waited for in vain."""

@@ -70,7 +70,7 @@ from .essentials import METHODS, NEEDED, plain, thorough
 from .grammar import is_token, number
 from .headers import Headers
 from .message import Request, Response
-from .scan import USUAL, Fields, canonical
+from .scan import USUAL, Fields, Framed, canonical
 from .scan import fastest as scan
 from .uri import parse_uri
 
@@ -102,6 +102,10 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
     use. The body is cut to Content-Length (§18.3); a shorter body is refused. Line breaks before the start line are
     skipped (§7.5).
     """
+    if type(data) is Framed and data.scanned is not None and data.limits is limits:
+        start_line, lines, fields, at = data.scanned
+        data.scanned = None  # lines and fields are the message's from now on
+        return _read(start_line, Headers(lines, fields), data, at)
     if type(data) is not bytes:
         data = bytes(data)
     if len(data) > limits.message:
@@ -112,7 +116,10 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
         start_line, lines, fields, at = scan(data, limits.headers, limits.line)
     except ParseError as error:
         raise _answerable(error, data, limits) from None
-    headers = Headers(lines, fields)
+    return _read(start_line, Headers(lines, fields), data, at)
+
+
+def _read(start_line: str, headers: Headers, data: bytes, at: int) -> Request | Response:
     if start_line[:4].upper() == "SIP/":
         return _response(start_line, headers, data, at)
     return _request(start_line, headers, data, at)

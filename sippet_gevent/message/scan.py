@@ -7,7 +7,7 @@ what they mean is said once, in Python, in the files beside this one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import EXCERPT, ParseError
 from .accelerator import c
@@ -30,6 +30,17 @@ Fields = dict[str, "str | list[str]"]
 
 Scanned = tuple[str, list[Line], Fields, int]
 """Start line, lines, fields, offset of the body."""
+
+
+class Framed(bytes):
+    """A whole message cut from a stream, and what scan() found in it when its end was looked for: once is enough.
+
+    `scanned` goes to the first parse() that has the `limits` it was scanned with; it is None before and after.
+    """
+
+    scanned: Scanned | None = None
+    limits: Any = None
+
 
 NAMES: dict[str, str] = {}
 """Lower-case spelling or compact form of each known header, to its canonical name. `register_name` fills it."""

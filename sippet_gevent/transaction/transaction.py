@@ -24,6 +24,7 @@ from .machines import (
     TRYING,
     Effects,
     Machine,
+    do,
 )
 from .timers import Timer, Timers
 
@@ -35,17 +36,21 @@ SENT = (None, SEND_1XX, SEND_2XX, *[SEND_300_UP] * 4)
 
 DEFAULT_TIMERS = Timers()
 
+_END = (do.nothing, TERMINATED)
 _UNANSWERED = frozenset((CALLING, TRYING, PROCEEDING))
 
 
 class Plan:
-    """What entering each state of a machine means with these timers: which start, how long, and the shortest of them."""
+    """What entering each state of a machine means with these timers: where that leads, which start, how long, the shortest.
+
+    A state whose end is a timer of length zero leads to where that timer does: reliable transports linger for nobody.
+    """
 
     __slots__ = ("starts", "timers")
 
     def __init__(self, machine: Machine, timers: Timers, reliable: bool) -> None:
         self.timers = timers
-        self.starts: dict[str, tuple[tuple[tuple[float, Timer], ...], float, bool]] = {}
+        self.starts: dict[str, tuple[str, tuple[tuple[float, Timer], ...], float, bool]] = {}
         for state, wanted in machine.timers.items():
             starts = []
             for timer in wanted:
@@ -53,7 +58,10 @@ class Plan:
                     continue
                 starts.append((0.0 if reliable and timer.reliable == "zero" else timer.first(timers), timer))
             shared = any(set(wanted) & set(other) for name, other in machine.timers.items() if name != state)
-            self.starts[state] = tuple(starts), min((length for length, _ in starts), default=NEVER), shared
+            if any(length == 0 and machine.table[state][timer] == _END for length, timer in starts):
+                self.starts[state] = TERMINATED, (), NEVER, False
+            else:
+                self.starts[state] = state, tuple(starts), min((length for length, _ in starts), default=NEVER), shared
 
 
 def plan_of(machine: Machine, timers: Timers, reliable: bool) -> Plan:
@@ -131,7 +139,7 @@ class Transaction:
         effects = action(self, message, now)  # first: a response that cannot be formatted raises, and changes nothing
         if state is not self.state:
             self._enter(state, float(now))
-        if self.deadline <= now:  # a timer of length zero: reliable transports linger for nobody
+        if self.deadline <= now:  # a timer of length zero
             effects += self.expire(now)
         return effects
 
@@ -171,10 +179,10 @@ class Transaction:
             self._running = ()
             self.deadline = NEVER
             return
-        starts, shortest, shared = planned
+        state, starts, shortest, shared = planned
         if not shared or self._running == ():
             self.state = state
-            self._running = now
+            self._running = now if starts else ()
             self.deadline = now + shortest
             return
         running = {entry[1]: entry for entry in self._entries()}
@@ -184,7 +192,7 @@ class Transaction:
     def _entries(self) -> tuple[tuple[float, Timer, float], ...]:
         running = self._running
         if type(running) is float:
-            starts = self._plan.starts[self.state][0]
+            starts = self._plan.starts[self.state][1]
             running = self._running = tuple((running + length, timer, length) for length, timer in starts)
         return running  # type: ignore[return-value]
 

@@ -169,7 +169,7 @@ class Connection(Flow):
         self.state = SHAKING_HANDS
         self._deadline = time.monotonic() + transport.limits.handshake
         if is_server:
-            transport.handshake_begins(self)
+            transport.handshakes.begin(self)
         else:
             self._shake_hands()
 
@@ -222,7 +222,7 @@ class Connection(Flow):
             self.close("handshake failed", f"TLS peer is not {self._asked}: its certificate is for {known} (RFC 5922 §7.2)")
             return
         if self.dialled is None:
-            self.transport.handshakes.pop(self, None)
+            self.transport.handshake_ended(self)
             self._deadline = time.monotonic() + self.transport.limits.first
         self._flush_tls()
         if self.state is SHAKING_HANDS:
@@ -290,7 +290,19 @@ class Connection(Flow):
     def _decipher(self, data: bytes) -> None:
         self._incoming.write(data)
         if self.state is SHAKING_HANDS:
+            if not self.transport.handshakes.may_step(self):
+                self._reader.stop()  # no more is taken before its turn has come
+                return
             self._shake_hands()
+        self._read_ciphered()
+
+    def take_step(self) -> None:
+        """It is this connection's turn to go on with its handshake."""
+        self._reader.start(self._readable)
+        self._shake_hands()
+        self._read_ciphered()
+
+    def _read_ciphered(self) -> None:
         while self.state in _READS:
             try:
                 text = self._tls.read(READ)
@@ -306,6 +318,8 @@ class Connection(Flow):
                 return
             self.octets += len(text)
             self.feed(text)
+            if self.state in _READS and not self._incoming.pending and not self._tls.pending():
+                break  # all is read; asking once more to be told so by an exception would cost 4 us
         if self.state in _READS:
             self._flush_tls()  # session tickets, key updates
 
@@ -491,7 +505,7 @@ class Connection(Flow):
         if self.state is CLOSED:
             return
         transport = self.transport
-        transport.handshakes.pop(self, None)
+        transport.handshake_ended(self)
         if self.state is OPEN and not self._queue:
             try:
                 self.farewell()

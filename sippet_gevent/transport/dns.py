@@ -15,6 +15,7 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 import gevent
 from gevent import socket
@@ -272,6 +273,8 @@ class DNS:
             outcome = self._exchange(server, question)
         except (OSError, EOFError) as error:
             outcome = f"name server {server[0]}: {getattr(error, 'strerror', None) or error}"
+        except gevent.GreenletExit:
+            return  # kept as the greenlet's value it would hold its frames, and they it, until the collector comes
         answers.put((gevent.getcurrent(), outcome))
 
     def _exchange(self, server: Server, question: Question) -> Any:
@@ -279,12 +282,10 @@ class DNS:
 
         A socket of its own with a port of the kernel's choice, and a random id: 31 bits or so to be guessed (RFC 5452 §9.2).
         """
-        query = dns.message.make_query(
-            question.name, question.kind, id=secrets.randbelow(65536), use_edns=0, payload=PAYLOAD
-        )
+        query = Query(question, secrets.randbelow(65536))
         message = self._by_udp(server, query)
         if message is not None and message.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
-            query.use_edns(-1)  # it knows no EDNS (RFC 6891 §6.2.2)
+            query.edns = False  # it knows none (RFC 6891 §6.2.2)
             message = self._by_udp(server, query)
         if message is None or message.flags & dns.flags.TC:
             message = self._by_tcp(server, query)
@@ -294,7 +295,7 @@ class DNS:
             return f"name server {server[0]}: {dns.rcode.to_text(message.rcode())}"
         return message
 
-    def _by_udp(self, server: Server, query: Any) -> Any:
+    def _by_udp(self, server: Server, query: Query) -> Any:
         """Return the answer, or None when there are too many that are none. A connected socket hears its server only."""
         with socket.socket(_family(server), socket.SOCK_DGRAM) as udp:
             udp.connect(server)
@@ -306,7 +307,7 @@ class DNS:
                     return message
         return None
 
-    def _by_tcp(self, server: Server, query: Any) -> Any:
+    def _by_tcp(self, server: Server, query: Query) -> Any:
         with socket.socket(_family(server), socket.SOCK_STREAM) as tcp:
             tcp.connect(server)
             self.sent += 1
@@ -326,6 +327,7 @@ class DNS:
             return None
         finally:
             timeout.close()
+            del timeout  # whose traceback holds this frame
 
     def stop(self) -> None:
         """End all questions under way; what is known stays."""
@@ -333,6 +335,29 @@ class DNS:
         for lookup in self._lookups.values():  # one that had not begun will never know
             lookup.finish(Answer((), "the resolver was stopped"))
         self._lookups.clear()
+
+
+class Query:
+    """One question as it is sent. dnspython's own takes seven times as long to make, and is for when an answer has come."""
+
+    __slots__ = ("edns", "id", "question")
+
+    def __init__(self, question: Question, id: int) -> None:
+        self.question = question
+        self.id = id
+        self.edns = True
+
+    def to_wire(self) -> bytes:
+        """Return its octets: RFC 1035 §4.1, recursion desired, with an OPT record (RFC 6891 §6.1) unless it is to have none."""
+        name = dns.name.from_text(self.question.name).to_wire() or b""
+        header = struct.pack("!HHHHHH", self.id, dns.flags.RD, 1, 0, 0, self.edns)
+        opt = struct.pack("!BHHIH", 0, dns.rdatatype.OPT, PAYLOAD, 0, 0) if self.edns else b""
+        return header + name + struct.pack("!HH", dns.rdatatype.from_text(self.question.kind), dns.rdataclass.IN) + opt
+
+    def is_response(self, message: Any) -> bool:
+        """True when a message answers this."""
+        asked = dns.message.make_query(self.question.name, self.question.kind, id=self.id, use_edns=0 if self.edns else -1)
+        return bool(asked.is_response(message))
 
 
 class _Lookup:

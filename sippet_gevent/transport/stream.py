@@ -25,18 +25,26 @@ from .base import Address, Receive, Transport
 from .connection import CLOSED, SENDS, Connection
 from .interfaces import WILDCARDS, Interfaces, is_link_local, sockaddr
 from .tls import TLS, names_peer
+from .turns import Handshakes
 
-ACCEPTS = 64
-"""Connections taken before the loop looks at other things."""
+ACCEPTS = 16
+"""Connections taken before the loop looks at other things: some 60 us each."""
 
 BACKLOG = 1024
 """Connections the kernel completes for us while we are busy. The system may grant less."""
 
 PAUSE = 0.1
-"""Seconds without accepting when the system has no descriptor or memory for one more: an accept at once would spin."""
+"""Seconds without accepting when the system has no descriptor or memory for one more, or too many shake hands: an accept at
+once would spin."""
 
 SWEEP = 0.5
 """Seconds between two looks at the deadlines of all connections, at most: their limits are whole seconds."""
+
+SWEPT = 100
+"""Connections looked at before the loop looks at other things: thousands would take milliseconds."""
+
+BREATH = 0.002
+"""Seconds until the next of them are looked at."""
 
 log = logging.getLogger("sippet_gevent.transport")
 
@@ -123,14 +131,16 @@ class TCP(Transport):
         """Those we have opened, by socket address and name."""
         self.counts: dict[str, int] = {}
         """Reasons connections ended or were refused for, other than a peer's orderly close, and how many were accepted."""
-        self.handshakes: dict[Connection, None] = {}
-        """Peers in the middle of a TLS handshake, the oldest first."""
+        self.handshakes = Handshakes(self.limits.handshakes)
+        """Connections in the middle of a TLS handshake."""
         self.stopping = True
         self._sources: dict[str, int] = {}
         self._socket: Any = None
         self._acceptor: Any = None
         self._pause: Any = None
         self._sweeper: Any = None
+        self._breath: Any = None
+        self._unswept: list[Connection] = []
         self._interfaces = Interfaces("")
         self._scope = 0
 
@@ -167,6 +177,8 @@ class TCP(Transport):
         every = min(SWEEP, min(times) / 4)
         self._pause = self.loop.timer(PAUSE)
         self._sweeper = self.loop.timer(every, every)
+        self._breath = self.loop.timer(BREATH)
+        self.handshakes.start(self.loop)
         self._acceptor = self.loop.io(raw.fileno(), 1)
         self._acceptor.start(self._acceptable)
 
@@ -174,13 +186,15 @@ class TCP(Transport):
         if self._socket is None:
             return
         self.stopping = True
-        for watcher in (self._acceptor, self._pause, self._sweeper):
+        for watcher in (self._acceptor, self._pause, self._sweeper, self._breath):
             watcher.stop()
             watcher.close()
         self._socket.close()
         for flow in [*self.flows]:
             flow.close()
-        self._socket = self._acceptor = self._pause = self._sweeper = None
+        self.handshakes.stop()
+        self._socket = self._acceptor = self._pause = self._sweeper = self._breath = None
+        self._unswept.clear()
         self.pool.clear()
         self._sources.clear()
 
@@ -200,6 +214,10 @@ class TCP(Transport):
 
     def _acceptable(self) -> None:
         for _ in range(ACCEPTS):
+            if self.handshakes.is_full:
+                self._acceptor.stop()
+                self._pause.start(self._resume)
+                return
             try:
                 number, address = self._socket._accept()
             except OSError as error:
@@ -218,6 +236,7 @@ class TCP(Transport):
                 return
 
     def _resume(self) -> None:
+        self._pause.stop()
         self._acceptor.start(self._acceptable)
 
     def _accept(self, raw: Any, address: Any) -> None:
@@ -255,11 +274,10 @@ class TCP(Transport):
         self._sources[host] = here + 1
         return True
 
-    def handshake_begins(self, flow: Connection) -> None:
-        """Note that a peer's TLS handshake is under way."""
-        if len(self.handshakes) >= self.limits.handshakes:  # the oldest is the likeliest to stall, and makes room
-            next(iter(self.handshakes)).close("too many handshakes", "too many TLS handshakes are under way")
-        self.handshakes[flow] = None
+    def handshake_ended(self, flow: Connection) -> None:
+        """Forget a handshake, if there is one: there is room for who waits for it."""
+        if self.handshakes.end(flow) and not self.stopping and not self._acceptor.active:
+            self._resume()
 
     def _prepare(self, raw: Any) -> None:
         raw.setblocking(False)
@@ -286,12 +304,22 @@ class TCP(Transport):
             self._release(flow.source)
 
     def _sweep(self) -> None:
-        now = time.monotonic()
-        for flow in [*self.flows]:
-            if flow.state is not CLOSED:
-                flow.sweep(now)
+        """Begin to look at all deadlines, if that is not under way."""
+        if not self._unswept:
+            self._unswept = [*self.flows]
+            self._sweep_some()
         if not self.flows and self._sweeper is not None:
             self._sweeper.stop()
+
+    def _sweep_some(self) -> None:
+        now = time.monotonic()
+        some = self._unswept[-SWEPT:]
+        del self._unswept[-SWEPT:]
+        for flow in some:
+            if flow.state is not CLOSED:
+                flow.sweep(now)
+        if self._unswept:
+            self._breath.start(self._sweep_some)
 
     # ---- connections of ours
 

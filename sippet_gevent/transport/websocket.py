@@ -77,7 +77,10 @@ _NO_RSV = RsvBits(False, False, False)
 class WebSocketFlow(Connection):
     """A connection whose octets are HTTP until it is upgraded, and then frames. `handshake` is what the client asked for."""
 
-    __slots__ = ("_body", "_empty", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "handshake", "on_drained")
+    __slots__ = (
+        "_body", "_empty", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "_unread",
+        "handshake", "on_drained",
+    )  # fmt: skip
 
     transport: WS
 
@@ -90,7 +93,7 @@ class WebSocketFlow(Connection):
         self._http: Any = None
         self._last = b""  # the head of an answer that has not come whole
         self._request: Any = None
-        self._body = b""
+        self._body = self._unread = b""
         self._exchanging = False  # the application is answering
         self._parts: bytearray | None = None  # what has come of a message
         self._fragments = self._empty = 0
@@ -120,10 +123,21 @@ class WebSocketFlow(Connection):
     def feed(self, data: bytes) -> None:
         if self._frames is not None:
             self._feed_frames(data)
-        elif self.dialled is None:
+        elif self.dialled is not None:
+            self._feed_answer(data)
+        elif self.transport.handshakes.may_step(self):
             self._feed_request(data)
         else:
-            self._feed_answer(data)
+            self._unread += data
+            self._reader.stop()  # no more is taken before its turn has come
+
+    def take_step(self) -> None:
+        if self.state is not UPGRADING:
+            super().take_step()
+            return
+        self._reader.start(self._readable)
+        data, self._unread = self._unread, b""
+        self._feed_request(data)
 
     def _feed_answer(self, data: bytes) -> None:
         """Take the server's answer to our request for a WebSocket."""

@@ -19,6 +19,7 @@ from . import corpus
 
 OPTIONS = corpus.OPTIONS
 MESSAGE = corpus.message("Content-Type: text/plain", start="MESSAGE sip:bob@example.com SIP/2.0", body=b"hello world")
+SPOKEN = MESSAGE.replace(b" OPTIONS\r\n", b" MESSAGE\r\n")
 RESPONSE = b"SIP/2.0 200 OK\r\nl:0\r\n\r\n"
 
 
@@ -284,8 +285,28 @@ def test_body_may_hold_what_looks_like_messages():
     assert fed(data + OPTIONS)[0] == [data, OPTIONS]
 
 
-def test_whole_message_in_one_piece_is_not_copied():
-    assert Framer().feed(OPTIONS)[0] is OPTIONS
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_what_is_framed_is_read_as_the_same_octets_are(pieces):
+    framer = Framer()
+    at = len(SPOKEN) // 2 if pieces == 2 else 0
+    (framed,) = framer.feed(SPOKEN[:at]) + framer.feed(SPOKEN[at:])
+    assert framed.scanned is not None  # else this proves nothing
+    found, plain = parse(framed), parse(SPOKEN)
+    assert (found.headers.lines, found.headers.fields, found.body) == (plain.headers.lines, plain.headers.fields, plain.body)
+    assert bytes(found) == SPOKEN
+
+
+def test_what_is_framed_may_be_read_twice_and_is_two_messages():
+    (framed,) = Framer().feed(SPOKEN)
+    first, second = parse(framed), parse(framed)
+    first.headers["Subject"] = "changed"
+    assert bytes(second) == SPOKEN == framed
+
+
+def test_limits_of_the_reader_count_whatever_those_of_the_stream_were():
+    (framed,) = Framer().feed(SPOKEN)
+    with pytest.raises(ParseError, match="too many header lines"):
+        parse(framed, ParserLimits(headers=2))
 
 
 # ---- what a connection's timers look at

@@ -111,6 +111,17 @@ def test_cnames_in_a_circle_are_given_up(server, make, follow):
     assert len(server.seen) <= 10
 
 
+@pytest.mark.rfc("1035 4.1")
+@pytest.mark.rfc("6891 6.1")
+@pytest.mark.parametrize("edns", [True, False])
+@pytest.mark.parametrize("name, kind", [("x.example", "A"), ("_sip._udp.b\u00fccher.example.", "SRV"), ("EXAMPLE", "NAPTR")])
+def test_question_is_written_as_dnspython_writes_it(name, kind, edns):
+    query = client.Query(Question(name, kind), 4711)
+    query.edns = edns
+    wire = dns.message.make_query(name, kind, id=4711, use_edns=0 if edns else -1, payload=client.PAYLOAD).to_wire()
+    assert query.to_wire() == wire
+
+
 def test_truncated_answer_is_asked_for_by_tcp(server, make):
     server.truncate = True
     assert ask(make(server)) == Answer((ONE,))

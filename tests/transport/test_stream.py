@@ -332,6 +332,15 @@ def test_hundreds_of_idle_connections_hinder_nobody(stacks, connect):
     assert stack.stats()["greenlets"] <= 2
 
 
+def test_deadlines_of_many_connections_are_looked_at_some_at_a_time(stacks, connect, monkeypatch):
+    monkeypatch.setattr(stream_module, "SWEPT", 4)
+    stack = stacks(idle=0.05)
+    for number in range(50):
+        connect(stack).send(options(number))
+    until(lambda: stack.tcp.counts.get("idle") == 50)
+    assert not stack.tcp.flows
+
+
 def test_peer_that_does_not_read_is_closed_and_others_are_served(stacks, connect):
     stack = stacks(queue_octets=10_000)
     small = socket.socket()

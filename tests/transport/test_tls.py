@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+
 import gevent
 import pytest
 from gevent import socket, ssl
@@ -348,7 +350,7 @@ def test_stalled_handshakes_are_bounded_and_hinder_nobody(stacks, plain, connect
 def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
     stack = stacks(queue_octets=20_000)
     connect(stack)
-    until(lambda: [*stack.tcp.flows][0].state == "open")
+    until(lambda: next(iter(stack.tcp.flows)).state == "open")
     (flow,) = stack.tcp.flows
     with gevent.Timeout(PATIENCE):
         while flow.state == "open":  # as if the peer, which does not read, asked for new keys
@@ -356,6 +358,46 @@ def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
             flow._flush_tls()
             assert flow.waiting <= 20_000
     assert stack.tcp.counts == {"accepted": 1, "queue full": 1}
+
+
+def test_storm_of_clients_pushes_none_of_them_out(stacks, connect):
+    stack = stacks(handshakes=4)
+
+    def ask(number):
+        peer = connect(stack)
+        peer.send(options(number))
+        return peer.message().status
+
+    asking = [gevent.spawn(ask, number) for number in range(50)]
+    gevent.joinall(asking, timeout=PATIENCE, raise_error=True)
+    assert [one.value for one in asking] == [200] * 50
+    assert stack.tcp.counts == {"accepted": 50}
+
+
+def hello():
+    """The first octets of a client in a TLS handshake."""
+    outgoing = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="sip.example").do_handshake()
+    return outgoing.read()
+
+
+def test_others_are_served_between_the_steps_of_handshakes(stacks, plain):
+    stack = stacks()
+    stack.listen("udp:127.0.0.1:0")
+    peers = [plain(stack) for _ in range(30)]
+    until(lambda: len(stack.tcp.handshakes) == 30)
+    with socket.socket(type=socket.SOCK_DGRAM) as other:
+        other.connect(stack.engine.transports[1].local)
+        for peer in peers:
+            peer.sock.send(hello())  # goes at once, and the stack does not run meanwhile
+        other.send(options(via="127.0.0.1;rport").replace(b"/TCP", b"/UDP"))
+        assert other.recv(4096).startswith(b"SIP/2.0 200")
+        answered, _, _ = select.select([peer.sock.fileno() for peer in peers], [], [], 0)
+        assert len(answered) < 10
+    for peer in peers:
+        assert peer.sock.recv(1)
 
 
 def test_peer_that_goes_in_the_handshake_is_counted(stacks, plain):
@@ -410,6 +452,37 @@ def test_reload_between_calls_fails_none(stacks, authority):
         gevent.sleep(0)
     assert {job.get(timeout=PATIENCE).status for job in asked} == {200}
     assert server.tcp.counts["accepted"] > 1
+
+
+def test_no_call_fails_while_certificates_are_read_again(stacks, authority):
+    first, second = [authority.issue("127.0.0.1", file=name) for name in ("first.pem", "second.pem")]
+    path = authority.folder / "turns.pem"
+    path.write_bytes(first.read_bytes())
+    server, client = stacks(TLS(path, ca=authority.file)), stacks()
+
+    @server.on("INVITE")
+    def answer(request, tx):
+        with tx.accept() as call:
+            call.wait(PATIENCE)
+
+    def talk():
+        with client.invite(server.uri):
+            pass
+
+    calls, reloads = [], 0
+    for number in range(400):  # two seconds of 200 calls a second
+        calls.append(gevent.spawn(talk))
+        if number % 40 == 0:
+            path.write_bytes((second, first)[reloads % 2].read_bytes())
+            server.reload_tls()
+            reloads += 1
+        if number % 4 == 0:
+            client.tcp.pool.clear()  # the next call has a new connection
+        gevent.sleep(0.005)
+    gevent.joinall(calls, timeout=PATIENCE, raise_error=True)
+    assert all(call.successful() for call in calls)
+    assert server.tcp.counts.keys() == {"accepted"} and server.tcp.counts["accepted"] >= 100
+    assert reloads == 10
 
 
 def test_tls_address_without_certificate_is_refused():

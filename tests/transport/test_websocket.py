@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import select
 import socket as plain_socket
 import time
 import tracemalloc
@@ -167,6 +169,24 @@ def test_request_is_answered_on_its_own_websocket(stacks, browse):
     browser.send(options())
     response = browser.message()
     assert (response.status, response.via[0].transport) == (200, "WS")
+
+
+def test_others_are_served_between_the_opening_of_websockets(stacks):
+    stack = stacks()
+    stack.listen("udp:127.0.0.1:0")
+    with contextlib.ExitStack() as opened:
+        peers = [opened.enter_context(socket.create_connection(stack.ws.local)) for _ in range(30)]
+        until(lambda: len(stack.ws.flows) == 30)
+        other = opened.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        other.connect(stack.engine.transports[1].local)
+        for peer in peers:
+            peer.send(HELLO + b"\r\n")  # goes at once, and the stack does not run meanwhile
+        other.send(tcp_options(1, "127.0.0.1;rport").replace(b"/TCP", b"/UDP"))
+        assert other.recv(4096).startswith(b"SIP/2.0 200")
+        answered, _, _ = select.select([peer.fileno() for peer in peers], [], [], 0)
+        assert len(answered) < 10
+        for peer in peers:
+            assert peer.recv(12) == b"HTTP/1.1 101"
 
 
 def test_binary_frames_are_taken_too(stacks, browse):
@@ -505,7 +525,7 @@ def test_flood_of_frames_without_a_message_closes_the_websocket(stacks, browse, 
 def test_pings_now_and_then_are_no_flood(stacks, browse):
     stack = stacks()
     browser = browse(stack)
-    flow = [*stack.ws.flows][0]
+    flow = next(iter(stack.ws.flows))
     for _ in range(3):
         browser.sock.sendall(browser.frames.send(Ping()) * 150)
         browser.event(Pong)
@@ -556,7 +576,7 @@ def test_messages_that_follow_each_other_without_a_gap_are_not_one_slow_message(
     stack = stacks()
     browser = browse(stack)
     octets = browser.frames.send(TextMessage(data=options().decode()))
-    flow = [*stack.ws.flows][0]
+    flow = next(iter(stack.ws.flows))
     browser.sock.sendall(octets[:50])
     until(lambda: flow._started)
     first = flow._started
@@ -584,7 +604,7 @@ def test_parts_of_a_message_weigh_no_more_than_their_octets():
 def test_browser_that_neither_reads_nor_speaks_is_closed(stacks, browse):
     stack = stacks(idle=0.2, websocket_ping=0.05, pong=0.1)
     browser = browse(stack)
-    flow = [*stack.ws.flows][0]
+    flow = next(iter(stack.ws.flows))
     while not flow.waiting:
         flow.send(options() + b"x" * 60_000)
     until(lambda: flow.state == "closed")
@@ -820,7 +840,7 @@ def test_slow_reader_gets_the_whole_of_a_last_answer(site):
         sock.settimeout(PATIENCE)
         sock.connect(site.ws.local)
         sock.sendall(GET.replace(b"/page", b"/most").replace(b"\r\n\r\n", b"\r\n") + LAST)
-        until(lambda: site.ws.flows and [*site.ws.flows][0].waiting)
+        until(lambda: site.ws.flows and next(iter(site.ws.flows)).waiting)
         gevent.idle()
         (flow,) = site.ws.flows
         flow.sweep(time.monotonic() + 15)

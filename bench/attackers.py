@@ -1,0 +1,102 @@
+"""Peers that mean no good, for isolation.py: each holds something of the server and gives nothing back.
+
+    python bench/attackers.py stalled 1 5060        one peer that asks for large answers over TCP and reads none
+
+They are few and slow on purpose: what they are to hold up is the loop, not the machine. Who is closed comes again.
+"""
+
+import argparse
+import itertools
+import random
+import sys
+
+import gevent
+from gevent import socket, ssl
+
+PACE = 0.1          # seconds between two octets of a slow header, and before coming again
+STALLED_RATE = 100  # requests per second of one that does not read: 800 KB of answers
+NAMES_RATE = 40     # names per second: 120 lookups are waited for at any time, and as many requests hang
+REQUEST = (
+    "{method} sip:bench@{host} SIP/2.0\r\nVia: SIP/2.0/{via} 127.0.0.1:{port};branch=z9hG4bK{number};rport\r\n"
+    "Max-Forwards: 70\r\n"
+    "From: <sip:mallory@127.0.0.1>;tag={number}\r\nTo: <sip:bench@{host}>\r\nCall-ID: {number}@attack\r\n"
+    "CSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+numbers = itertools.count(random.getrandbits(40) << 20)
+
+
+def request(method, sock, via, host="127.0.0.1"):
+    port = sock.getsockname()[1]
+    return REQUEST.format(method=method, host=host, via=via, port=port, number=next(numbers)).encode()
+
+
+def stalled(port):
+    """Ask for large answers and read none of them, until closed."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", port))
+        while True:
+            sock.sendall(request("INFO", sock, "TCP"))
+            gevent.sleep(1 / STALLED_RATE)
+
+
+def half_shaken(port):
+    """Begin a TLS handshake and say no more, until closed."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        context.wrap_bio(incoming, outgoing).do_handshake()
+    except ssl.SSLWantReadError:
+        hello = outgoing.read()
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(hello[: len(hello) // 2])
+        sock.recv(1)
+
+
+def slow_header(port):
+    """Send a header section octet by octet, and never its end."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for octet in request("OPTIONS", sock, "TCP")[:-2] * 100:
+            sock.sendall(bytes((octet,)))
+            gevent.sleep(PACE)
+
+
+def unresolved(port):
+    """Have names resolved that no server answers for."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", port))
+        while True:
+            sock.send(request("MESSAGE", sock, "UDP", host=f"n{next(numbers)}.example"))
+            gevent.sleep(1 / NAMES_RATE)
+
+
+ATTACKS = {"stalled": stalled, "half-shaken": half_shaken, "slow-header": slow_header, "unresolved": unresolved}
+
+
+def again_and_again(attack, port):
+    while True:
+        try:
+            attack(port)
+        except OSError:
+            pass
+        gevent.sleep(PACE)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("attack", choices=ATTACKS, help="what they do")
+    parser.add_argument("count", type=int, help="how many of them")
+    parser.add_argument("port", type=int, help="of the server on 127.0.0.1")
+    options = parser.parse_args()
+    greenlets = [gevent.spawn(again_and_again, ATTACKS[options.attack], options.port) for _ in range(options.count)]
+    print("attacking", file=sys.stderr, flush=True)
+    gevent.joinall(greenlets)
+
+
+if __name__ == "__main__":
+    main()

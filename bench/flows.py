@@ -1,0 +1,246 @@
+"""Ten thousand idle connections in one server process: are they held, what does each cost, and what do others feel of them?
+
+For each transport a server is started, and `--count` clients connect from several addresses of 127.0.0.0/8, send one
+OPTIONS each and say nothing more. Another connection sends OPTIONS at a steady rate all the while: before, while the
+others are set up, and when all are there. Then they close, and all of it happens once more: memory that comes back to the
+allocator but not to the kernel is no leak, as long as the second time takes no more than the first. Where we may (root),
+server and measuring connection run ahead of all else on the machine.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+
+from generator import HUMBLE, SECURE, Generator, certificate, failures, free_port, missing_transports
+from server import ServerError, Uas, ahead_of_others, cores, descriptors_for, stop_on_sigterm
+from stateful import machine, progress
+
+EXAMPLES = """examples:
+  python bench/flows.py                                10000 flows of each transport, twice: three minutes
+  python bench/flows.py --only tls --count 1000        a quick look at one
+  python bench/flows.py --collect-seldom               as `sippet serve` runs
+  python bench/flows.py --plot flows.png --json flows.json
+"""
+TRANSPORTS = ("tcp", "tls", "ws", "wss")
+GOALS = {"tcp": 12_000, "tls": 40_000}
+"""Octets of memory for each flow, at most."""
+ADDRESSES = 20                  # so that each is one of a thousand at most, which is what the library takes from one
+AT_ONCE = 32                    # connections that are being set up at one time
+SPARE = 200                     # descriptors for all else
+SETTLE = 2.0                    # seconds for what is done after the last octet
+GONE = 30.0                     # seconds until flows that were closed must be forgotten
+KILOBYTE = 1e3
+
+
+class Probe:
+    """One more flow, whose requests tell what others feel."""
+
+    def __init__(self, generator, port, transport, rate):
+        self.held = generator.hold(
+            port, transport=transport, connections=1, window=64, rate=rate, busy=False, limit=600, before=ahead_of_others(),
+        )
+        if self.held.connected()["open"] != 1:
+            raise ServerError("the measuring connection does not stand")
+
+    def for_seconds(self, seconds):
+        self.begin()
+        time.sleep(seconds)
+        return self.end()
+
+    def begin(self):
+        self.held.send(0)
+
+    def end(self):
+        self.held.send("")
+        return self.held.result()
+
+
+def measure(name, options, generator, core, cert):
+    """One transport: what was seen, as a dict."""
+    port = free_port()
+    words = ["--transport", name, "--flows", options.count]
+    if name in SECURE:
+        words += ["--cert", cert]
+    if options.collect_seldom:
+        words.append("--collect-seldom")
+    server = Uas(port, *words, core=core, before=ahead_of_others())
+    server.start()
+    probe = None
+    try:
+        server.wait_ready(lambda: generator.answers(port, transport=name))
+        generator.run(port, transport=name, connections=10, window=10, requests=5000)
+        probe = Probe(generator, port, name, options.rate)
+        progress(f"{name}: before")
+        seen = {"before": probe.for_seconds(options.seconds), "times": []}
+        for number in range(options.repeat):
+            title = f"{name}, time {number + 1} of {options.repeat}"
+            seen["times"].append(fill(title, port, name, options, generator, server, probe))
+        return seen
+    finally:
+        if probe is not None:
+            probe.held.close()
+        server.stop()
+        progress("")
+
+
+def fill(title, port, name, options, generator, server, probe):
+    """Set the flows up, look, and let them go."""
+    base = {"rss": server.rss(), "fds": server.descriptors(), "flows": server.stats()["connections"], "cpu": server.cpu()}
+    progress(f"{title}: connecting")
+    began = time.monotonic()
+    probe.begin()
+    held = generator.hold(
+        port, transport=name, connections=options.count, window=options.count, addresses=ADDRESSES, parallel=AT_ONCE,
+        rate=options.register_rate, busy=False, limit=300, before=HUMBLE,
+    )
+    try:
+        connected = held.connected()
+        answered = held.run(options.count)
+        setting_up = probe.end()
+        took = time.monotonic() - began
+        cpu = server.cpu() - base["cpu"]
+        time.sleep(SETTLE)
+        full = {"rss": server.rss(), "fds": server.descriptors(), "flows": server.stats()["connections"]}
+        progress(f"{title}: idle")
+        idle = probe.for_seconds(options.seconds)
+        alive = server.stats()["connections"]
+    finally:
+        progress(f"{title}: closing")
+        held.close()
+    closed = time.monotonic()
+    while (left := server.stats()["connections"] - base["flows"]) > 0 and time.monotonic() - closed < GONE:
+        time.sleep(0.1)
+    gone = time.monotonic() - closed
+    time.sleep(SETTLE)
+    return {
+        "base": base, "full": full, "connected": connected, "answered": answered, "setting_up": setting_up, "idle": idle,
+        "held": alive - base["flows"], "setup_seconds": took, "setup_cpu_us": cpu / options.count * 1e6,
+        "bytes_each": (full["rss"] - base["rss"]) / options.count,
+        "after": {"rss": server.rss(), "fds": server.descriptors(), "flows": left, "seconds": gone},
+        "streams": server.stats()["streams"],
+    }
+
+
+def verdict(seen, count):
+    """What makes a time worthless, or an empty string."""
+    if seen["connected"]["open"] < count:
+        return f"only {seen['connected']['open']} connected"
+    if failures(seen["answered"]):
+        return f"{failures(seen['answered'])} first requests failed"
+    if seen["held"] < count:
+        return f"only {seen['held']} were held"
+    lost = failures(seen["setting_up"]) + failures(seen["idle"])
+    if lost:
+        return f"{lost} requests beside them failed"
+    if seen["after"]["flows"] or seen["after"]["fds"] > seen["base"]["fds"]:
+        return f"{seen['after']['flows']} flows and {seen['after']['fds'] - seen['base']['fds']} descriptors never came back"
+    return ""
+
+
+def milliseconds(result):
+    return f"{result['median_us'] / 1000:5.2f} {result['p99_us'] / 1000:6.2f}"
+
+
+def table(results, absent, count):
+    lines = [
+        "                 KB      setup        OPTIONS of another flow, p50 and p99 in ms    after closing",
+        "          held   each    s  CPU us     before       setting up     all there     RSS KB each  fds",
+    ]
+    for name, seen in results.items():
+        for time_, each in enumerate(seen["times"], 1):
+            before = milliseconds(seen["before"]) if time_ == 1 else " " * 12
+            after = each["after"]
+            lines.append(
+                f"{name if time_ == 1 else '':5}  {each['held']:7d}  {each['bytes_each'] / KILOBYTE:5.1f}  "
+                f"{each['setup_seconds']:4.1f} {each['setup_cpu_us']:6.0f}   {before}  {milliseconds(each['setting_up'])}  "
+                f"{milliseconds(each['idle'])}      {(after['rss'] - each['base']['rss']) / count / KILOBYTE:6.1f}  "
+                f"{after['fds'] - each['base']['fds']:+4d}   {verdict(each, count)}".rstrip()
+            )
+    lines += [f"{name:5}  not measured: {reason}" for name, reason in absent.items()]
+    return "\n".join(lines)
+
+
+def plot(results, path):
+    try:
+        import matplotlib
+    except ImportError:
+        print("no picture: matplotlib is not installed", file=sys.stderr)
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(results)
+    first = [results[name]["times"][0] for name in names]
+    figure, (memory, delay) = pyplot.subplots(1, 2, figsize=(10, 3.5))
+    memory.bar(names, [each["bytes_each"] / KILOBYTE for each in first], color="0.6")
+    memory.set_ylabel("KB of memory for each idle flow")
+    for place, (label, values) in enumerate((
+        ("before", [results[name]["before"] for name in names]),
+        ("while they are set up", [each["setting_up"] for each in first]),
+        ("all there", [each["idle"] for each in first]),
+    )):
+        delay.bar([row + 0.27 * place for row in range(len(names))], [each["p99_us"] / 1000 for each in values], 0.25,
+                  color=str(0.3 + 0.25 * place), label=label)
+    delay.set_xticks([row + 0.27 for row in range(len(names))], names)
+    delay.set_ylabel("p99 of OPTIONS on another flow, ms")
+    delay.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--count", type=int, default=10000, help="idle flows (default 10000)")
+    parser.add_argument("--repeat", type=int, default=2, help="how often they are set up and closed (default 2)")
+    parser.add_argument("--rate", type=float, default=200, help="OPTIONS per second of the flow that measures (default 200)")
+    parser.add_argument("--register-rate", type=float, default=3000, metavar="RATE",
+                        help="first requests per second, all idle flows together (default 3000)")
+    parser.add_argument("--seconds", type=float, default=5, help="of measuring before, and when all are there (default 5)")
+    parser.add_argument("--collect-seldom", action="store_true",
+                        help="let Python's collector look through everything as seldom as `sippet serve` does")
+    parser.add_argument("--only", metavar="NAMES", default=",".join(TRANSPORTS),
+                        help="transports, separated by commas (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw memory and delays with matplotlib")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := [name for name in names if name not in TRANSPORTS]:
+        parser.error(f"no such transport: {', '.join(unknown)}; there are {', '.join(TRANSPORTS)}")
+    allowed = descriptors_for(options.count + SPARE)
+    if allowed < options.count + SPARE:
+        parser.error(f"a process may have {allowed} descriptors here: raise the limit (ulimit -Hn), or take a smaller --count")
+
+    stop_on_sigterm()
+    server_core, load_core = cores()
+    results = {}
+    with Generator(load_core) as generator, tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory:
+        absent = missing_transports(names, tls=generator.tls)
+        present = [name for name in names if name not in absent]
+        cert = certificate(directory) if any(name in SECURE for name in present) else None
+        try:
+            for name in present:
+                results[name] = measure(name, options, generator, server_core, cert)
+        except ServerError as error:
+            raise SystemExit(f"bench: {error}") from error
+
+    print(f"{options.count} flows, {AT_ONCE} set up at a time, one OPTIONS each, then idle; beside them {options.rate:g} "
+          f"OPTIONS/s\n")
+    print(table(results, absent, options.count))
+    if goals := [f"{name} {GOALS[name] / KILOBYTE:g} KB" for name in results if name in GOALS]:
+        print(f"\ngoals for each flow: {', '.join(goals)}")
+    if options.json:
+        with open(options.json, "w") as file:
+            everything = {"machine": machine(), "options": vars(options), "transports": results, "absent": absent}
+            json.dump(everything, file, indent=1)
+    if options.plot:
+        plot(results, options.plot)
+    if any(verdict(each, options.count) for seen in results.values() for each in seen["times"]):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

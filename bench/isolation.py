@@ -1,0 +1,219 @@
+"""What good peers feel of bad ones: p50 and p99 of OPTIONS, beside peers that hold something of the server.
+
+Good peers ask at a steady rate, over TCP on some connections and over UDP. In every round they are measured idle, then
+idle once more, and then beside each attack in turn; each is compared with the idle measurement of its own round, and the
+second idle one shows how much of a difference is nothing but noise. The goal: no p99 more than a tenth over idle. Where we
+may (root), server and load run ahead of all else on the machine: else a p99 is what the scheduler gives to others, 3 ms.
+"""
+
+import argparse
+import json
+import socket
+import sys
+import tempfile
+import time
+from statistics import median
+
+from generator import HUMBLE, Generator, certificate, failures, free_ports, missing_transports
+from server import BENCH, Server, ServerError, Uas, ahead_of_others, cores, python, stop_on_sigterm
+from stateful import machine, progress
+
+EXAMPLES = """examples:
+  python bench/isolation.py                                  seven rounds of every attack, four minutes
+  python bench/isolation.py --only slow-header --rounds 15   one of them, more closely
+  python bench/isolation.py --plot isolation.png --json isolation.json
+"""
+GOAL = 1.10
+"""Times the p99 of the same round without attack, at most."""
+
+#                    what attackers.py is asked for, how many of them, the transport they come by
+ATTACKS = {
+    "nothing":        (None, 0, "tcp"),
+    "stalled":        ("stalled", 1, "tcp"),
+    "half-shaken":    ("half-shaken", 1, "tls"),
+    "half-shaken-64": ("half-shaken", 64, "tls"),
+    "unresolved":     ("unresolved", 1, "udp"),
+    "slow-header":    ("slow-header", 64, "tcp"),
+}
+MEANING = {
+    "nothing": "idle once more: the noise",
+    "stalled": "a peer asks for 800 KB/s and reads nothing",
+    "half-shaken": "a peer never ends its TLS handshake",
+    "half-shaken-64": "64 peers never end theirs",
+    "unresolved": "40 names/s are resolved, DNS never answers",
+    "slow-header": "64 peers send a header octet by octet",
+}
+TRANSPORTS = ("udp", "tcp", "tls")      # in the order of the server's ports
+GOOD = ("tcp", "udp")                   # what good peers use
+WARM = 1.0                              # seconds an attack goes on before it is measured
+
+
+def measure(options, generator, names, core, cert):
+    """Run all rounds; give back {transport: {attack: [result]}}, "idle" among the attacks, and the server's statistics."""
+    first = free_ports(len(TRANSPORTS))
+    ports = {name: first + place for place, name in enumerate(TRANSPORTS)}
+    silent = socket.socket(type=socket.SOCK_DGRAM)      # the name server: it has a port, and that is all
+    silent.bind(("127.0.0.1", 0))
+    words = ("--transport", ",".join(TRANSPORTS), "--cert", cert, "--dns", silent.getsockname()[1])
+    before = ahead_of_others()
+    server = Uas(first, *words, core=core, before=before)
+    results = {name: {"idle": [], **{attack: [] for attack in names}} for name in GOOD}
+    held = {}
+    server.start()
+    try:
+        server.wait_ready(lambda: generator.answers(first))
+        for name in GOOD:
+            connections = options.connections if name == "tcp" else 1
+            held[name] = generator.hold(
+                ports[name], transport=name, connections=connections, window=64 * connections, rate=options.rate, busy=False,
+                limit=600, before=before,
+            )
+            held[name].connected()
+            held[name].run(options.rate)
+        for number in range(options.rounds):
+            turn = number % len(names)
+            for attack in ["idle", *names[turn:], *names[:turn]]:
+                progress(f"round {number + 1} of {options.rounds}: {attack}")
+                for name, result in beside(attack, ports, held, options.seconds, generator.core).items():
+                    results[name][attack].append(result)
+        return results, server.stats()
+    finally:
+        progress("")
+        for each in held.values():
+            each.close()
+        server.stop()
+        silent.close()
+
+
+def beside(attack, ports, held, seconds, core):
+    """Measure good peers beside one attack."""
+    kind, count, transport = ATTACKS.get(attack, ATTACKS["nothing"])
+    attackers = None
+    if kind is not None:
+        attackers = Server(kind, [*HUMBLE, *python(BENCH / "attackers.py", kind, count, ports[transport])], core=core)
+        attackers.start()
+        attackers.wait_ready(lambda: attackers.last_words() == "attacking")
+    try:
+        time.sleep(WARM)
+        for each in held.values():
+            each.send(0)
+        time.sleep(seconds)
+        for each in held.values():
+            each.send("")
+        return {name: each.result() for name, each in held.items()}
+    finally:
+        if attackers is not None:
+            attackers.stop()
+
+
+def compare(results, attack, figure):
+    """How many times idle: median, min and max of the rounds."""
+    times = [mine[figure] / idle[figure] for mine, idle in zip(results[attack], results["idle"], strict=True)]
+    return {"median": median(times), "min": min(times), "max": max(times)}
+
+
+def summary(results):
+    return {
+        name: {
+            attack: {
+                "p50_us": median(each["median_us"] for each in rounds), "p99_us": median(each["p99_us"] for each in rounds),
+                "times_p50": compare(attacks, attack, "median_us"), "times_p99": compare(attacks, attack, "p99_us"),
+                "failures": sum(failures(each) for each in rounds), "requests": sum(each["requests"] for each in rounds),
+                "rounds": rounds,
+            }
+            for attack, rounds in attacks.items()
+        }
+        for name, attacks in results.items()
+    }
+
+
+def table(figures):
+    lines = [
+        "                       p50 and p99, ms   times idle: p50   p99 (min   max)   failures",
+    ]
+    for name, attacks in figures.items():
+        noise = attacks.get("nothing")
+        lines.append(f"{name.upper()}")
+        for attack, each in attacks.items():
+            ratio = each["times_p99"]
+            verdict = ""
+            if attack not in ("idle", "nothing") and ratio["median"] > GOAL:
+                is_noise = noise is not None and ratio["median"] <= noise["times_p99"]["max"]
+                verdict = "over the goal, within the noise" if is_noise else "over the goal"
+            lines.append(
+                f"  {attack:18} {each['p50_us'] / 1000:8.2f} {each['p99_us'] / 1000:6.2f}   "
+                f"{each['times_p50']['median']:15.2f} {ratio['median']:5.2f} {ratio['min']:5.2f} {ratio['max']:5.2f}   "
+                f"{each['failures']:8d}   {verdict or MEANING.get(attack, '')}".rstrip()
+            )
+    return "\n".join(lines)
+
+
+def plot(figures, path):
+    try:
+        import matplotlib
+    except ImportError:
+        print("no picture: matplotlib is not installed", file=sys.stderr)
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(figures), figsize=(11, 3.5), sharey=True)
+    for part, (name, attacks) in zip(axes, figures.items(), strict=True):
+        labels = list(attacks)
+        values = [[each["p99_us"] / 1000 for each in attacks[label]["rounds"]] for label in labels]
+        part.boxplot(values, vert=False)
+        part.set_yticklabels(labels)
+        part.invert_yaxis()
+        part.set_xlabel(f"p99 of OPTIONS over {name.upper()}, ms, each round")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of everything (default 7)")
+    parser.add_argument("--seconds", type=float, default=4, help="of each measurement (default 4)")
+    parser.add_argument("--rate", type=int, default=200, help="OPTIONS per second, over TCP and over UDP (default 200)")
+    parser.add_argument("--connections", type=int, default=20, help="good TCP connections (default 20)")
+    parser.add_argument("--only", metavar="NAMES", default=",".join(ATTACKS),
+                        help="attacks, separated by commas (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the rounds with matplotlib")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := [name for name in names if name not in ATTACKS]:
+        parser.error(f"no such attack: {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
+
+    stop_on_sigterm()
+    server_core, load_core = cores()
+    with Generator(load_core) as generator, tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory:
+        if reasons := missing_transports(("tls",), tls=True):
+            raise SystemExit(f"bench: {reasons['tls']}")
+        try:
+            results, stats = measure(options, generator, names, server_core, certificate(directory))
+        except ServerError as error:
+            raise SystemExit(f"bench: {error}") from error
+
+    figures = summary(results)
+    print(f"{options.rounds} rounds of {options.seconds:g} s, {options.rate} OPTIONS/s over TCP on {options.connections} "
+          f"connections and as many over UDP; goal: p99 at most {GOAL:.2f} times idle\n")
+    print(table(figures))
+    streams = ", ".join(f"{reason} {number}" for reason, number in sorted(stats["streams"].items()))
+    print(f"\nwhat became of connections: {streams}")
+    if not ahead_of_others():
+        print("server and load ran beside whatever else this machine does: chrt -r 1 is not ours to use")
+    if options.json:
+        with open(options.json, "w") as file:
+            everything = {"machine": machine(), "options": vars(options), "transports": figures, "stats": stats,
+                          "ahead": bool(ahead_of_others())}
+            json.dump(everything, file, indent=1)
+    if options.plot:
+        plot(figures, options.plot)
+    if any(each["failures"] for attacks in figures.values() for each in attacks.values()):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

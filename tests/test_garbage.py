@@ -1,0 +1,104 @@
+"""What ends leaves no reference cycles: they would be found by the collector alone, which stops everybody while it looks."""
+
+import gc
+import socket as plain_socket
+
+import gevent
+import pytest
+from gevent import socket
+
+from sippet_gevent import DNSResolver, Stack, TransactionTimeout, TransportError
+
+TIMES = 20
+"""How often each is done: what the interpreter and the test leave behind is less than one object each time."""
+
+
+@pytest.fixture
+def collected():
+    """The number of objects in cycles that a function leaves each time it is called."""
+
+    def count(function):
+        function()
+        gevent.sleep(0.01)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(TIMES):
+                function()
+            gevent.sleep(0.01)
+            return gc.collect() // TIMES
+        finally:
+            gc.enable()
+
+    return count
+
+
+@pytest.fixture(params=["udp", "tcp"])
+def pair(request):
+    """A client stack, and the URI of a server."""
+    with Stack(f"{request.param}:127.0.0.1:0") as server, Stack(f"{request.param}:127.0.0.1:0") as client:
+
+        @server.on("MESSAGE")
+        def wait(request, tx):
+            tx.wait(0.001)
+            return 202
+
+        @server.on("INFO")
+        def be_silent(request, tx):
+            tx.wait(0.003)
+
+        @server.on("INVITE")
+        def answer(request, tx):
+            with tx.accept() as call:
+                call.wait(10)
+
+        yield client, f"sip:127.0.0.1:{server.engine.transports[0].local[1]};transport={request.param}"
+
+
+def test_core_that_waited_leaves_no_cycle(pair, collected):
+    client, uri = pair
+    assert collected(lambda: client.request("MESSAGE", uri)) == 0
+
+
+def test_call_leaves_no_cycle(pair, collected):
+    client, uri = pair
+
+    def call():
+        with client.invite(uri) as call:
+            call.wait(0.001)
+
+    assert collected(call) == 0
+
+
+def test_request_that_was_given_up_leaves_no_cycle(pair, collected):
+    client, uri = pair
+
+    def give_up():
+        with pytest.raises(TransactionTimeout):
+            client.request("INFO", uri, timeout=0.001)
+
+    assert collected(give_up) == 0
+
+
+def test_connection_that_was_refused_leaves_no_cycle(collected):
+    with plain_socket.socket() as bound, Stack("tcp:127.0.0.1:0") as client:
+        bound.bind(("127.0.0.1", 0))
+        uri = f"sip:127.0.0.1:{bound.getsockname()[1]};transport=tcp"
+
+        def be_refused():
+            with pytest.raises(TransportError):
+                client.request("OPTIONS", uri)
+
+        assert collected(be_refused) == 0
+
+
+def test_name_server_that_is_silent_leaves_no_cycle(collected):
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        resolver = DNSResolver(servers=[silent.getsockname()], seconds=0.003)
+
+        def ask_in_vain():
+            with Stack("udp:127.0.0.1:0", resolver=resolver) as client, pytest.raises(TransportError):
+                client.request("OPTIONS", "sip:nobody.example")
+
+        assert collected(ask_in_vain) == 0

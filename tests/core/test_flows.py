@@ -377,6 +377,16 @@ def test_two_flows_with_one_contact_are_two_bindings(office, path):
     assert len(office.stack.core.location.get(phone.aor)) == 2
 
 
+def test_phone_that_connects_from_a_new_port_each_time_is_never_one_contact_too_many(office):
+    for number in range(12):
+        phone = office.phone("TCP", "bob")
+        phone.number = number
+        phone.register()
+        last = office.flow(phone)
+        last.end()
+    assert office.stack.core.location.get(phone.aor)[0].flow is last
+
+
 @pytest.mark.rfc("5626 7")
 def test_phone_with_two_flows_is_called_once(office):
     alice, phones = office.phone("plain", "alice"), [office.phone(kind, "bob") for kind in ("browser", "TCP")]

@@ -77,7 +77,10 @@ _NO_RSV = RsvBits(False, False, False)
 class WebSocketFlow(Connection):
     """A connection whose octets are HTTP until it is upgraded, and then frames. `handshake` is what the client asked for."""
 
-    __slots__ = ("_body", "_empty", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "handshake", "on_drained")
+    __slots__ = (
+        "_body", "_empty", "_exchanging", "_fragments", "_frames", "_http", "_last", "_parts", "_request", "handshake",
+        "on_drained",
+    )  # fmt: skip
 
     transport: WS
 

@@ -348,7 +348,7 @@ def test_stalled_handshakes_are_bounded_and_hinder_nobody(stacks, plain, connect
 def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
     stack = stacks(queue_octets=20_000)
     connect(stack)
-    until(lambda: [*stack.tcp.flows][0].state == "open")
+    until(lambda: next(iter(stack.tcp.flows)).state == "open")
     (flow,) = stack.tcp.flows
     with gevent.Timeout(PATIENCE):
         while flow.state == "open":  # as if the peer, which does not read, asked for new keys

@@ -505,7 +505,7 @@ def test_flood_of_frames_without_a_message_closes_the_websocket(stacks, browse, 
 def test_pings_now_and_then_are_no_flood(stacks, browse):
     stack = stacks()
     browser = browse(stack)
-    flow = [*stack.ws.flows][0]
+    flow = next(iter(stack.ws.flows))
     for _ in range(3):
         browser.sock.sendall(browser.frames.send(Ping()) * 150)
         browser.event(Pong)
@@ -556,7 +556,7 @@ def test_messages_that_follow_each_other_without_a_gap_are_not_one_slow_message(
     stack = stacks()
     browser = browse(stack)
     octets = browser.frames.send(TextMessage(data=options().decode()))
-    flow = [*stack.ws.flows][0]
+    flow = next(iter(stack.ws.flows))
     browser.sock.sendall(octets[:50])
     until(lambda: flow._started)
     first = flow._started
@@ -584,7 +584,7 @@ def test_parts_of_a_message_weigh_no_more_than_their_octets():
 def test_browser_that_neither_reads_nor_speaks_is_closed(stacks, browse):
     stack = stacks(idle=0.2, websocket_ping=0.05, pong=0.1)
     browser = browse(stack)
-    flow = [*stack.ws.flows][0]
+    flow = next(iter(stack.ws.flows))
     while not flow.waiting:
         flow.send(options() + b"x" * 60_000)
     until(lambda: flow.state == "closed")
@@ -826,7 +826,7 @@ def test_reader_that_is_slower_than_the_application_gets_all(stacks, parts):
         sock.settimeout(PATIENCE)
         sock.connect(stack.ws.local)
         sock.sendall(GET.replace(b"\r\n\r\n", b"\r\n") + LAST)
-        until(lambda: stack.ws.flows and [*stack.ws.flows][0].waiting)
+        until(lambda: stack.ws.flows and next(iter(stack.ws.flows)).waiting)
         gevent.idle()
         answer = b""
         while data := sock.recv(65536):
@@ -842,7 +842,7 @@ def test_slow_reader_gets_the_whole_of_a_last_answer(site):
         sock.settimeout(PATIENCE)
         sock.connect(site.ws.local)
         sock.sendall(GET.replace(b"/page", b"/most").replace(b"\r\n\r\n", b"\r\n") + LAST)
-        until(lambda: site.ws.flows and [*site.ws.flows][0].waiting)
+        until(lambda: site.ws.flows and next(iter(site.ws.flows)).waiting)
         gevent.idle()
         (flow,) = site.ws.flows
         flow.sweep(time.monotonic() + 15)

@@ -92,10 +92,10 @@ class Pair(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Pair:
         name, number, note = text.split(" ")
-        return cls(name, int(number), None if note == "-" else note)
+        return cls(name, int(number), None if note == "-" else note[1:])
 
     def __str__(self) -> str:
-        return f"{self.name} {self.number} {self.note or '-'}"
+        return f"{self.name} {self.number} {'-' if self.note is None else '+' + self.note}"
 
 
 class Even(int):

@@ -140,14 +140,15 @@ class ResponseContext:
         self._branches += 1
         breadth = max(1, free // share)
         self._at_home = self._at_home or isinstance(target, Binding)
+        instead = partial(self.fork, next_hop=next_hop, listener=listener, share=share, **headers)
         try:
             copy, next_hop = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
         except (InvalidValue, FlowFailed, WrongScheme) as error:  # what cannot be written or reached costs its branch alone
-            branch = self._begin(self.tx.request, breadth, target, share, headers)
+            branch = self._begin(self.tx.request, breadth, target, instead)
             branch.fail(error)
             return
-        branch = self._begin(copy, breadth, target, share, headers)
+        branch = self._begin(copy, breadth, target, instead)
         try:
             self.stack.send(
                 copy, next_hop, user=branch, mark=self._mark, listener=listener, record_route=self._record_route
@@ -155,11 +156,11 @@ class ResponseContext:
         except SIPError as error:
             branch.fail(error)  # §16.9: as if it had been answered
 
-    def _begin(self, request: Request, breadth: int, target: Target | None, share: int, headers: dict[str, Any]) -> Branch:
+    def _begin(self, request: Request, breadth: int, target: Target | None, instead: Callable[..., None]) -> Branch:
         branch = Branch(self, request, breadth)
         if isinstance(target, Binding) and target.others:
             following, *others = target.others
-            branch.instead = partial(self.fork, following._replace(others=tuple(others)), share=share, **headers)
+            branch.instead = partial(instead, following._replace(others=tuple(others)))
         self._pending.add(branch)
         return branch
 

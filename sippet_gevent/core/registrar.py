@@ -182,6 +182,8 @@ class Registrar:
             wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, flow, only))
         kept = [b for b in bindings if not any(b.is_of(new.contact) for new in wanted)]
         result = [*(b for b in wanted if b.expires_at > now), *kept]
+        if len(result) > CONTACTS:  # a phone that has a new port for each connection leaves what leads nowhere behind
+            result = [b for b in result if b.flow is None or b.flow.is_alive()]
         if len(result) > CONTACTS:
             raise Reject(403, f"Over {CONTACTS} Contacts")
         return tuple(sorted(result, key=lambda b: b.contact.q, reverse=True))

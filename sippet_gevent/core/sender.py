@@ -115,11 +115,11 @@ class Sender:
             if self.detours.lead_around(flow, len(data), self.egress.open(ways.listener), now):
                 ways.insert_detour(flow.remote, or_else=True)
                 refused, flow = flow, self._take(ways)
-                if flow.transport.reliable:
-                    flow.hurry(DETOUR_SECONDS)
-                else:
+                if not flow.transport.reliable:
                     self.detours.refused(refused, now)  # at once, as hosts without such a port do nearby
                 data = self._write(request, flow, ways, secure=secure)
+        if ways.detour is not None:
+            flow.hurry(DETOUR_SECONDS)
         ways.found_open = (flow, flow.octets) if flow.transport.reliable and flow.is_open else None
         return flow, data
 

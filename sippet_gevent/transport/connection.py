@@ -332,6 +332,7 @@ class Connection(Flow):
         if not self.is_idle:
             self.transport.count("cut off")
         self.is_lost = True
+        self._started = None  # nobody waits for what will not come
         self._forget_dialled()
         self._reader.stop()
         if self.state is UPGRADING or not self.half_closes or not self._owes_answers():

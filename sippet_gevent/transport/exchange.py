@@ -25,7 +25,7 @@ REQUESTS = 100
 """Requests that an application works on at one time; one more gets 503."""
 
 WAITING = 65536
-"""Octets of an answer that may wait for its reader before the application is made to wait, too."""
+"""Octets of an answer written at one time, at most: while any of them wait for their reader, the application waits, too."""
 
 PATIENCE = 20.0
 """Seconds a reader may take none of an answer; then the connection is closed."""
@@ -70,7 +70,7 @@ class Exchange:
             self._answer(app)
             if self._http.our_state is h11.DONE:
                 return True
-            self._wait(0)  # the end of the connection leaves what waits little time
+            self._wait()  # the end of the connection leaves what waits little time
         except TransportError as error:  # the peer is gone
             log.info("HTTP request of %r: %s", self._flow, error)
         except Exception as error:
@@ -150,19 +150,20 @@ class Exchange:
         self._head()
         if self._request.method == b"HEAD":
             return
-        for at in range(0, len(data), WAITING):  # in pieces that the connection's queue can hold
-            self._send(h11.Data(data=data[at : at + WAITING]))
+        piece = max(1, min(WAITING, self._flow.transport.limits.queue_octets // 2))  # which the connection's queue can hold
+        for at in range(0, len(data), piece):
+            self._send(h11.Data(data=data[at : at + piece]))
 
     def _send(self, event: Any) -> None:
         data = self._http.send(event)
         if data:
-            self._wait(WAITING)
+            self._wait()
             self._flow.write(data)
 
-    def _wait(self, octets: int) -> None:
-        """Wait while more than so many octets wait for the reader."""
+    def _wait(self) -> None:
+        """Wait until the kernel has all that was written."""
         flow = self._flow
-        while flow.waiting > octets:
+        while flow.waiting:
             self._drained.clear()
             flow.on_drained = self._drained.set
             if not self._drained.wait(PATIENCE):

@@ -50,7 +50,7 @@ class Interfaces:
         self._known: dict[str, bool] = {}
 
     def is_ours(self, host: str) -> bool:
-        """True when this numeric host, IPv6 without brackets, is one of ours. Raises TransportError without a descriptor to ask."""
+        """True when this numeric host, IPv6 without brackets, is one of ours. Raises TransportError where none can be asked."""
         if host == self._bound:
             return True
         if self._bound not in WILDCARDS:

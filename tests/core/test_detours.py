@@ -95,6 +95,7 @@ def blackhole():
 
     def make(port):
         full = plain_socket.socket()
+        full.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_REUSEADDR, 1)
         full.bind(("127.0.0.1", port))
         full.listen(0)
         socks.append(full)
@@ -331,6 +332,19 @@ def test_kept_connection_that_was_dead_is_no_refusal_of_tcp(phones, clients):
     ask(client, phone.uri)
     assert phone.ways == [BY_TCP] * 3
     assert client.stats()["streams"].get("connect failed") is None
+
+
+def test_detour_by_a_new_connection_in_place_of_a_dead_one_is_given_up_in_time_for_udp(phones, clients, blackhole, monkeypatch):
+    monkeypatch.setattr("sippet_gevent.core.sender.DETOUR_SECONDS", 0.05)
+    phone, client = phones("tcp"), clients(limits=Limits(streams=StreamLimits(connect=60.0, pong=0.1)))
+    ask(client, phone.uri)
+    tx = client.send(Request("MESSAGE", phone.uri, body=LONG, content_type="text/plain"))
+    for flow in [*phone.stack.engine.transports[1].flows]:
+        flow.close()
+    phone.stack.engine.close(phone.stack.engine.transports[1])
+    blackhole(phone.port)
+    assert tx.final(timeout=PATIENCE).status == 200
+    assert phone.ways == [BY_TCP, BY_UDP]
 
 
 # ---- among other targets

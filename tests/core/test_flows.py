@@ -6,7 +6,9 @@ import pytest
 
 from sippet_gevent import (
     URI,
+    Location,
     NameAddr,
+    Registrar,
     RegistrarProxy,
     ResponseContext,
     TransportError,
@@ -375,6 +377,16 @@ def test_two_flows_with_one_contact_are_two_bindings(office, path):
     assert len(office.stack.core.location.get(phone.aor)) == 2
 
 
+def test_phone_that_connects_from_a_new_port_each_time_is_never_one_contact_too_many(office):
+    for number in range(12):
+        phone = office.phone("TCP", "bob")
+        phone.number = number
+        phone.register()
+        last = office.flow(phone)
+        last.end()
+    assert office.stack.core.location.get(phone.aor)[0].flow is last
+
+
 @pytest.mark.rfc("5626 7")
 def test_phone_with_two_flows_is_called_once(office):
     alice, phones = office.phone("plain", "alice"), [office.phone(kind, "bob") for kind in ("browser", "TCP")]
@@ -422,6 +434,24 @@ def test_other_flow_takes_the_place_of_one_that_its_edge_proxy_has_lost(office):
     edges[1].reply(edges[1].last("MESSAGE"), 430)
     edges[0].reply(edges[0].last("MESSAGE"), 200)
     assert two.alice.statuses == [200]
+
+
+@pytest.mark.rfc("5626 7")
+def test_other_flow_is_tried_by_the_same_next_hop_and_listener(sip):
+    location = Location(sip.clock.now)
+
+    def core(request, tx):
+        if request.method == "REGISTER":
+            return Registrar(location)(request, tx)
+        return forward(request, tx, *location.lookup(request.uri), next_hop="sip:192.0.2.1", listener="inner")
+
+    office = Office(sip, core)
+    office.stack.listen("udp:192.0.2.80:5060;name=inner", MemoryTransport(sip.network))
+    edge = Peer(sip, "192.0.2.1", lambda request: 430 if len(edge.requests) == 1 else 200)
+    two = TwoFlows(office)
+    two.alice.ask("MESSAGE", two.first.aor)
+    assert two.alice.statuses == [200]
+    assert [request.via[0].host for request in edge.requests] == ["192.0.2.80"] * 2
 
 
 @pytest.mark.rfc("5626 7")

@@ -7,6 +7,7 @@ import socket as plain_socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gevent
@@ -445,6 +446,20 @@ def test_peer_that_has_closed_its_half_still_gets_its_answer(stacks, connect):
 
 
 @pytest.mark.rfc("3261 18.2.2")
+def test_answer_is_not_given_up_for_half_a_message_that_the_peer_has_ended_with(stacks, connect):
+    stack = stacks()
+    going = Event()
+    stack.on("MESSAGE")(lambda request, tx: going.wait(PATIENCE) and 200)
+    peer = connect(stack)
+    peer.send(options().replace(b"OPTIONS", b"MESSAGE") + options(2)[:20])
+    peer.sock.shutdown(socket.SHUT_WR)
+    until(lambda: stack.tcp.counts.get("half closed"))
+    (flow,) = stack.tcp.flows
+    flow.sweep(time.monotonic() + 60)
+    going.set()
+    assert peer.message().status == 200
+
+
 def test_response_whose_connection_is_gone_goes_by_a_new_one_to_the_sent_by(stacks, connect, listener):
     stack = stacks()
     go = Event()

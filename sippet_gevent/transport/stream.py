@@ -175,7 +175,7 @@ class TCP(Transport):
         limits = self.limits
         times = (limits.connect, limits.handshake, limits.first, limits.header, limits.message, limits.idle, limits.pong)
         every = min(SWEEP, min(times) / 4)
-        self._pause = self.loop.timer(PAUSE)
+        self._pause = self.loop.timer(PAUSE, PAUSE)  # one that repeats: libev forgets the length of another when it has fired
         self._sweeper = self.loop.timer(every, every)
         self._breath = self.loop.timer(BREATH)
         self.handshakes.start(self.loop)
@@ -224,7 +224,7 @@ class TCP(Transport):
                 if error.errno in _NO_ROOM:
                     self.count("no descriptor")
                     self._acceptor.stop()
-                    self._pause.start(self._resume)
+                    self._pause.again(self._resume)
                     log.warning("%r accepts nothing for %g s: %s", self, PAUSE, error.strerror)
                     return
                 if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):

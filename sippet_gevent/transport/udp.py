@@ -217,7 +217,7 @@ class UDP(Transport):
         self._receive = receive
         loop = gevent.get_hub().loop
         self._writer = loop.io(raw.fileno(), 2)
-        self._pause = loop.timer(PAUSE)
+        self._pause = loop.timer(PAUSE, PAUSE)  # one that repeats: libev forgets the length of another when it has fired
         self._reader = loop.io(raw.fileno(), 1)
         self._reader.start(self._readable_anywhere if tells else self._readable)
 
@@ -381,7 +381,7 @@ class UDP(Transport):
             except OSError as error:
                 if error.errno == errno.ENOBUFS:  # the socket says it is writable all the same: look again a little later
                     self._writer.stop()
-                    self._pause.start(self._resume)
+                    self._pause.again(self._resume)
                     return
                 if error.errno in _RETRY:
                     return
@@ -392,6 +392,7 @@ class UDP(Transport):
         self._writer.stop()
 
     def _resume(self) -> None:
+        self._pause.stop()
         if self._unsent:
             self._writer.start(self._writable)
 

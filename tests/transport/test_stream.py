@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket as plain_socket
 import struct
 import subprocess
@@ -408,6 +409,21 @@ def test_accepting_goes_on_after_descriptors_ran_out():
         check=False,
     )
     assert ran.stdout == "all answered\n", ran.stderr
+
+
+def test_accepting_pauses_each_time_that_there_is_no_descriptor(stacks, connect):
+    stack = stacks()
+    waiting = plain_socket.socket()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        began = time.monotonic()
+        waiting.connect(stack.tcp.local)
+        until(lambda: stack.tcp.counts.get("no descriptor", 0) >= 3)
+        assert time.monotonic() - began > 1.5 * stream_module.PAUSE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        waiting.close()
 
 
 # ---- the end of a connection

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import socket as plain_socket
+import time
 
 import gevent
 import pytest
@@ -241,6 +243,25 @@ def test_refused_datagram_does_not_stop_the_reader(server, peer):
     gevent.sleep(0)
     peer.sendto(options("127.0.0.1;branch=z9hG4bK8;rport", call_id="8"), server.where)
     assert parse(peer.recv(65535)).status == 200
+
+
+def test_datagrams_wait_again_and_again_while_the_device_s_queue_is_full(udp):
+    transport = udp
+
+    class Full(udp_module.UDPFlow):
+        tries = []
+
+        def emit(self, data):
+            self.tries.append(time.monotonic())
+            if len(self.tries) < 6:
+                raise OSError(errno.ENOBUFS, "no buffer space")
+
+    transport.send_later(b"x", Full(transport, ("127.0.0.1", 9)))
+    with gevent.Timeout(10):
+        while transport.must_wait:
+            gevent.sleep(0.001)
+    assert len(Full.tries) == 6
+    assert Full.tries[-1] - Full.tries[0] > 3 * udp_module.PAUSE
 
 
 def test_question_whose_host_it_is_is_a_503_while_there_is_no_descriptor():

@@ -177,7 +177,7 @@ class TCP(Transport):
         every = min(SWEEP, min(times) / 4)
         self._pause = self.loop.timer(PAUSE, PAUSE)  # one that repeats: libev forgets the length of another when it has fired
         self._sweeper = self.loop.timer(every, every)
-        self._breath = self.loop.timer(BREATH)
+        self._breath = self.loop.timer(BREATH, BREATH)
         self.handshakes.start(self.loop)
         self._acceptor = self.loop.io(raw.fileno(), 1)
         self._acceptor.start(self._acceptable)
@@ -216,7 +216,7 @@ class TCP(Transport):
         for _ in range(ACCEPTS):
             if self.handshakes.is_full:
                 self._acceptor.stop()
-                self._pause.start(self._resume)
+                self._pause.again(self._resume)
                 return
             try:
                 number, address = self._socket._accept()
@@ -312,6 +312,7 @@ class TCP(Transport):
             self._sweeper.stop()
 
     def _sweep_some(self) -> None:
+        self._breath.stop()
         now = time.monotonic()
         some = self._unswept[-SWEPT:]
         del self._unswept[-SWEPT:]
@@ -319,7 +320,7 @@ class TCP(Transport):
             if flow.state is not CLOSED:
                 flow.sweep(now)
         if self._unswept:
-            self._breath.start(self._sweep_some)
+            self._breath.again(self._sweep_some)
 
     # ---- connections of ours
 

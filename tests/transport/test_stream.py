@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import socket as plain_socket
@@ -424,6 +425,23 @@ def test_accepting_pauses_each_time_that_there_is_no_descriptor(stacks, connect)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         waiting.close()
+
+
+def test_looking_at_all_deadlines_gives_way_each_time(stacks, connect, monkeypatch):
+    monkeypatch.setattr(stream_module, "SWEPT", 1)
+    monkeypatch.setattr(stream_module, "BREATH", 0.05)
+    looks = []
+
+    class Watched(stream_module.StreamFlow):
+        def sweep(self, now):
+            looks.append(now)
+
+    monkeypatch.setattr(TCP, "flow_class", Watched)
+    stack = stacks(idle=0.04)
+    peers = [connect(stack) for _ in range(4)]
+    until(lambda: len(stack.tcp.flows) == len(peers) and len(looks) >= 12)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert sum(pause > 0.03 for pause in pauses) >= 6  # three in a round of four, of which the first may be shorter
 
 
 # ---- the end of a connection

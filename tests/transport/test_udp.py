@@ -6,6 +6,7 @@ import errno
 import resource
 import socket as plain_socket
 import time
+from typing import ClassVar
 
 import gevent
 import pytest
@@ -249,7 +250,7 @@ def test_datagrams_wait_again_and_again_while_the_device_s_queue_is_full(udp):
     transport = udp
 
     class Full(udp_module.UDPFlow):
-        tries = []
+        tries: ClassVar[list[float]] = []
 
         def emit(self, data):
             self.tries.append(time.monotonic())

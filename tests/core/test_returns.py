@@ -178,7 +178,7 @@ def test_responses_come_in_their_order(server, hosts):
 
     ask(server, f"phone.example:{other.port}", "INVITE")
     server.go.set()
-    gevent.sleep(0.01)
+    until(lambda: len(server.returns) == 1)
     waited.set()
     peer = other.accept()
     assert [peer.message().status for _ in range(3)] == [180, 183, 486]
@@ -200,7 +200,7 @@ def test_slow_name_server_holds_up_nobody_else(server, hosts):
     server.resolver = Slow(go := Event(), {})
     ask(server, f"phone.example:{unused()}")
     server.go.set()
-    gevent.sleep(0.01)
+    until(lambda: len(server.returns) == 1)
     assert len(server.returns) == server.active == 1
     other = Connected(server.tcp.local)
     other.send(options(7))

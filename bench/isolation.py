@@ -19,21 +19,29 @@ from server import BENCH, Server, ServerError, Uas, ahead_of_others, cores, pyth
 from stateful import machine, progress
 
 EXAMPLES = """examples:
-  python bench/isolation.py                                  seven rounds of every attack, four minutes
+  python bench/isolation.py                                  seven rounds of every attack, seven minutes
   python bench/isolation.py --only slow-header --rounds 15   one of them, more closely
   python bench/isolation.py --plot isolation.png --json isolation.json
 """
 GOAL = 1.10
 """Times the p99 of the same round without attack, at most."""
 
-#                    what attackers.py is asked for, how many of them, the transport they come by
+WARM = 1.0
+"""Seconds an attack goes on before it is measured."""
+KNOWN = 3.0
+"""The same where it takes a while until the server knows what is the matter: two seconds for a dead name server."""
+PEACE = 12.0
+"""Seconds until it has forgotten that."""
+
+#                     what attackers.py is asked for, how many of them, the transport they come by, seconds before
 ATTACKS = {
-    "nothing":        (None, 0, "tcp"),
-    "stalled":        ("stalled", 1, "tcp"),
-    "half-shaken":    ("half-shaken", 1, "tls"),
-    "half-shaken-64": ("half-shaken", 64, "tls"),
-    "unresolved":     ("unresolved", 1, "udp"),
-    "slow-header":    ("slow-header", 64, "tcp"),
+    "nothing":          (None, 0, "tcp", WARM),
+    "stalled":          ("stalled", 1, "tcp", WARM),
+    "half-shaken":      ("half-shaken", 1, "tls", WARM),
+    "half-shaken-64":   ("half-shaken", 64, "tls", WARM),
+    "unresolved":       ("unresolved", 1, "udp", KNOWN),
+    "unresolved-first": ("unresolved", 1, "udp", 0.0),
+    "slow-header":      ("slow-header", 64, "tcp", WARM),
 }
 MEANING = {
     "nothing": "idle once more: the noise",
@@ -41,11 +49,11 @@ MEANING = {
     "half-shaken": "a peer never ends its TLS handshake",
     "half-shaken-64": "64 peers never end theirs",
     "unresolved": "40 names/s are resolved, DNS never answers",
+    "unresolved-first": "the first seconds of that",
     "slow-header": "64 peers send a header octet by octet",
 }
 TRANSPORTS = ("udp", "tcp", "tls")      # in the order of the server's ports
 GOOD = ("tcp", "udp")                   # what good peers use
-WARM = 1.0                              # seconds an attack goes on before it is measured
 
 
 def measure(options, generator, names, core, cert):
@@ -87,14 +95,16 @@ def measure(options, generator, names, core, cert):
 
 def beside(attack, ports, held, seconds, core):
     """Measure good peers beside one attack."""
-    kind, count, transport = ATTACKS.get(attack, ATTACKS["nothing"])
+    kind, count, transport, before = ATTACKS.get(attack, ATTACKS["nothing"])
     attackers = None
+    if attack == "unresolved-first":
+        time.sleep(PEACE)
     if kind is not None:
         attackers = Server(kind, [*HUMBLE, *python(BENCH / "attackers.py", kind, count, ports[transport])], core=core)
         attackers.start()
         attackers.wait_ready(lambda: attackers.last_words() == "attacking")
     try:
-        time.sleep(WARM)
+        time.sleep(before)
         for each in held.values():
             each.send(0)
         time.sleep(seconds)
@@ -132,7 +142,7 @@ def table(figures):
         "                       p50 and p99, ms   times idle: p50   p99 (min   max)   failures",
     ]
     for name, attacks in figures.items():
-        lines.append(f"{name.upper()}")
+        lines.append(name.upper())
         for attack, each in attacks.items():
             ratio = each["times_p99"]
             verdict = ""

@@ -51,6 +51,19 @@ class Clock:
         timeout.start()
         return timeout
 
+    def within(self, seconds: float, wait: Callable[..., Any], *args: Any) -> Any:
+        """Return what a call that waits returns, None when it takes longer than these seconds."""
+        timeout = self.timeout(seconds)
+        try:
+            return wait(*args)
+        except Timeout as expired:
+            if expired is not timeout:
+                raise
+            return None
+        finally:
+            timeout.close()
+            del timeout  # whose traceback holds this frame
+
     def deadlines(self, fire: Fire) -> Deadlines:
         """Return a new collection of deadlines that calls `fire(now, item)` for each that is due."""
         return Deadlines(self, fire)

@@ -14,7 +14,10 @@ import pytest
 from sippet_gevent import URI, Stack, TransportError
 from sippet_gevent.clock import Clock
 from sippet_gevent.transport import dns as client
-from sippet_gevent.transport.dns import DNS, WatchedFile, read_answer, read_hosts, read_resolv_conf
+from sippet_gevent.transport import nameserver
+from sippet_gevent.transport.dns import DNS
+from sippet_gevent.transport.etc import WatchedFile, read_hosts, read_resolv_conf
+from sippet_gevent.transport.nameserver import read_answer
 from sippet_gevent.transport.resolver import Answer, DNSResolver, Question
 
 from .nameserver import NameServer, dead_address
@@ -111,15 +114,21 @@ def test_cnames_in_a_circle_are_given_up(server, make, follow):
     assert len(server.seen) <= 10
 
 
-@pytest.mark.rfc("1035 4.1")
-@pytest.mark.rfc("6891 6.1")
-@pytest.mark.parametrize("edns", [True, False])
-@pytest.mark.parametrize("name, kind", [("x.example", "A"), ("_sip._udp.b\u00fccher.example.", "SRV"), ("EXAMPLE", "NAPTR")])
-def test_question_is_written_as_dnspython_writes_it(name, kind, edns):
-    query = client.Query(Question(name, kind), 4711)
-    query.edns = edns
-    wire = dns.message.make_query(name, kind, id=4711, use_edns=0 if edns else -1, payload=client.PAYLOAD).to_wire()
-    assert query.to_wire() == wire
+@pytest.mark.rfc("6891 6.2.2")
+def test_server_that_knows_no_edns_is_asked_without(server, make):
+    seen = []
+
+    def refuse_edns(wire, query):
+        seen.append(query.edns)
+        if query.edns < 0:
+            return [wire]
+        response = dns.message.make_response(dns.message.make_query("host.example", "A", id=query.id))
+        response.set_rcode(dns.rcode.FORMERR)
+        return [response.to_wire()]
+
+    server.mangle = refuse_edns
+    assert ask(make(server)) == Answer((ONE,))
+    assert seen == [0, -1]
 
 
 def test_truncated_answer_is_asked_for_by_tcp(server, make):
@@ -213,7 +222,175 @@ def test_server_that_drops_aaaa_does_not_hold_up_the_rest(server, make):
 
 def test_failure_says_which_server_and_why(server, make):
     server.rcode = dns.rcode.SERVFAIL
-    assert ask(make(server)).problem == "name server 127.0.0.1: SERVFAIL"
+    assert ask(make(server)).problem == f"name server 127.0.0.1 port {server.address[1]}: SERVFAIL"
+
+
+def test_server_that_fails_is_not_asked_the_same_again_at_once(server, make):
+    server.rcode = dns.rcode.SERVFAIL
+    ask(make(server))
+    assert len(server.seen) == 1
+
+
+def test_question_is_repeated_by_the_same_socket_with_the_same_id(server, make):
+    seen = []
+    handle = server._datagram_came
+    server._datagram._handle = lambda data, address: (seen.append((address, data)), handle(data, address))
+    server.mangle = lambda wire, query: [wire] if len(seen) == 2 else []
+    assert ask(make(server)) == Answer((ONE,))
+    assert len(seen) == 2 and len(set(seen)) == 1
+
+
+# ---- servers that are not there at all
+
+
+def ask_many(asker, number=20, start=0):
+    """Ask for so many names at once that none is waited for, and wait a moment."""
+    for n in range(start, start + number):
+        ask(asker, Question(f"{n}.example", "A"), seconds=0.001)
+
+
+def until(condition, seconds=5.0):
+    """Wait until a condition holds."""
+    with gevent.Timeout(seconds):
+        while not condition():
+            gevent.sleep(0.005)
+
+
+@pytest.fixture
+def brisk(monkeypatch):
+    """Have a server suspected and checked in hundredths of a second."""
+    monkeypatch.setattr(nameserver, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(nameserver, "CHECK_SECONDS", 0.1)
+
+
+@pytest.fixture
+def only(make):
+    """Make a client of one server; give back both it and what it knows of that server."""
+
+    def only(server, clock=None):
+        asker = make(server, clock=clock)
+        return asker, asker._known_servers()[0]
+
+    return only
+
+
+def go_down(asker, known):
+    """Ask a silent server for names until it is known to be down."""
+    ask_many(asker)
+    gevent.sleep(nameserver.SILENT_SECONDS)
+    until(lambda: ask_many(asker, 1) or known.down)
+
+
+def test_silent_server_is_checked_and_then_asked_for_no_names(server, only, brisk):
+    server.silent = True
+    asker, known = only(server)
+    go_down(asker, known)
+    assert ("udp", "NS", "") in [(way, kind, name.strip(".")) for way, kind, name in server.seen]
+    before = [question for question in server.seen if question[1] == "A"]
+    started = time.monotonic()
+    assert ask(asker, Question("new.example", "A")) == Answer((), "no name server answers")
+    assert time.monotonic() - started < 0.05
+    assert [question for question in server.seen if question[1] == "A" and question[2] == "new.example"] == []
+    assert len(before) >= 20
+
+
+def test_server_that_comes_back_is_asked_for_names_at_once(server, only, brisk, caplog):
+    server.silent = True
+    asker, known = only(server)
+    go_down(asker, known)
+    server.silent = False
+    until(lambda: not known.down, seconds=1)
+    assert ask(asker) == Answer((ONE,))
+    told = [record.getMessage() for record in caplog.records if record.name == "sippet_gevent.transport"]
+    assert told == [f"{known} answers nothing: it is asked for no names until it does", f"{known} answers again"]
+
+
+def test_server_that_answers_for_other_names_is_not_down(server, only, brisk):
+    server.silent_kinds = ("A",)
+    asker, known = only(server)
+    for start in range(0, 400, 40):
+        ask_many(asker, 40, start)
+        gevent.sleep(0.03)
+    until(lambda: "NS" in server.kinds)
+    until(lambda: known._checker is None)
+    assert not known.down
+
+
+@pytest.mark.parametrize("rcode", [dns.rcode.REFUSED, dns.rcode.SERVFAIL])
+def test_server_that_refuses_to_tell_of_the_root_is_there(server, only, brisk, rcode):
+    server.silent_kinds = ("A",)
+    server.rcode = rcode
+    asker, known = only(server)
+    ask_many(asker)
+    gevent.sleep(nameserver.SILENT_SECONDS)
+    ask_many(asker, 1)
+    until(lambda: "NS" in server.kinds)
+    until(lambda: known._checker is None)
+    assert not known.down
+
+
+def test_few_questions_that_are_not_answered_prove_nothing(server, only, brisk):
+    server.silent = True
+    asker, known = only(server)
+    ask_many(asker, nameserver.SILENT_QUESTIONS - 2)
+    gevent.sleep(nameserver.SILENT_SECONDS)
+    ask_many(asker, 1)
+    gevent.sleep(2 * nameserver.CHECK_SECONDS)
+    assert "NS" not in server.kinds and not known.down
+
+
+def test_port_that_is_closed_is_down_too_and_asked_no_faster(only, brisk):
+    asker, known = only(dead_address())
+    ask_many(asker)
+    gevent.sleep(nameserver.SILENT_SECONDS)
+    until(lambda: ask_many(asker, 1, 99) or known.down)
+    before = known.sent
+    gevent.sleep(nameserver.CHECK_SECONDS)
+    assert known.sent - before <= nameserver.CHECKS + 1
+
+
+def test_server_that_nobody_wants_is_left_alone_and_then_given_another_chance(server, only, brisk):
+    clock = ShiftedClock()
+    server.silent = True
+    asker, known = only(server, clock)
+    go_down(asker, known)
+    clock.ahead = nameserver.UNWANTED_SECONDS
+    until(lambda: known._checker is None)
+    assert not known.down
+    server.silent = False
+    assert ask(asker) == Answer((ONE,))
+
+
+def test_old_answer_is_used_at_once_while_the_server_is_down(server, only, brisk):
+    clock = ShiftedClock()
+    asker, known = only(server, clock)
+    ask(asker)
+    server.silent = True
+    clock.ahead = 400
+    go_down(asker, known)
+    started = time.monotonic()
+    assert ask(asker) == Answer((ONE,))
+    assert time.monotonic() - started < 0.05
+
+
+def test_names_that_are_not_asked_for_are_not_remembered(server, only, brisk):
+    server.silent = True
+    asker, known = only(server)
+    go_down(asker, known)
+    before = len(asker._cache)
+    ask_many(asker, 100, start=1000)
+    assert len(asker._cache) == before
+
+
+def test_other_servers_are_asked_while_one_is_down(server, make, brisk):
+    silent = NameServer()
+    silent.silent = True
+    asker = make(silent, server)
+    known = asker._known_servers()[0]
+    known.down = True
+    assert ask(asker) == Answer((ONE,))
+    assert silent.seen == []
+    silent.close()
 
 
 # ---- what is not believed
@@ -457,7 +634,8 @@ def test_file_that_has_changed_is_read_again(tmp_path):
         ("nameserver 192.0.2.1\nnameserver 2001:db8::1\n", [("192.0.2.1", 53), ("2001:db8::1", 53)], False),
         ("; x\nnameserver 192.0.2.1 # y\noptions timeout:1 rotate\nsearch example.com\n", [("192.0.2.1", 53)], True),
         ("nameserver nonsense\nnameserver\noptions\n", [("127.0.0.1", 53)], False),
-        ("nameserver 10.0.0.1\n" * 5, [("10.0.0.1", 53)] * 3, False),
+        ("nameserver 10.0.0.1\n" * 5, [("10.0.0.1", 53)], False),
+        ("".join(f"nameserver 10.0.0.{n}\n" for n in range(5)), [(f"10.0.0.{n}", 53) for n in range(3)], False),
     ],
 )
 def test_resolv_conf_is_read(text, servers, rotate):
@@ -467,7 +645,7 @@ def test_resolv_conf_is_read(text, servers, rotate):
 def test_rotation_shares_the_load_among_servers(make, tmp_path):
     (tmp_path / "resolv.conf").write_text("nameserver 10.0.0.1\nnameserver 10.0.0.2\noptions rotate\n")
     asker = make()
-    assert [asker._in_order()[0][0] for _ in range(4)] == ["10.0.0.2", "10.0.0.1"] * 2
+    assert [asker._in_order()[0].address[0] for _ in range(4)] == ["10.0.0.2", "10.0.0.1"] * 2
 
 
 # ---- the whole way

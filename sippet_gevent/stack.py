@@ -19,7 +19,7 @@ from .core.methods import Methods
 from .core.record_route import RecordRoute
 from .core.returns import Returns
 from .core.routing import ROUTE_SECRET, RouteTokens
-from .core.sender import NextHop, Sender
+from .core.sender import AllowTarget, NextHop, Sender
 from .core.sips import check_received, wants_sips
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back
@@ -84,7 +84,8 @@ class Stack:
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
     holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
-    their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all.
+    their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all,
+    `allow_target(candidate)` to which addresses requests and lost responses may go, when DNS has been asked.
     `sips_in_clear` serves requests to sips URIs that come without TLS, for who has it ended before him (RFC 5630). `keep`
     offers keep-alives to whom we register with or call, and sends them where they are wanted (RFC 6223). Nothing is opened
     before start(), `with` or serve_forever().
@@ -107,6 +108,7 @@ class Stack:
         keep: bool = False,
         web: Web | None = None,
         accept: Accept | None = None,
+        allow_target: AllowTarget | None = None,
     ) -> None:
         self.engine = Engine(clock=clock, timers=timers, limits=limits)
         self.tls = tls
@@ -128,6 +130,7 @@ class Stack:
         self.planned: list[tuple[Transport, Listener]] = []
         self._running = False
         self.accept = accept
+        self.allow_target = allow_target
         self._stopped = Event()
         self.callbacks = Group()
         self._core: CoreFunction = self.methods

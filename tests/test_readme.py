@@ -15,7 +15,7 @@ import pytest
 from gevent import socket
 
 import sippet_gevent
-from sippet_gevent import URI, Cancelled, Stack
+from sippet_gevent import URI, Cancelled, Stack, TransportError
 from sippet_gevent.__main__ import EXAMPLES
 from sippet_gevent.transport.listener import Listener
 from sippet_gevent.transport.memory import MemoryTransport
@@ -109,6 +109,13 @@ def test_resolving_block_leads_to_its_targets_by_priority():
             "udp:192.0.2.2:5080",
             "udp:192.0.2.3:5080",
         ]
+
+
+def test_allowing_block_keeps_strangers_out_of_private_networks():
+    with block("allowing").stack as stack:
+        assert [str(way) for way in stack.resolve(URI.parse("sip:bob@8.8.8.8"))] == ["udp:8.8.8.8:5060"]
+        with pytest.raises(TransportError, match="allow_target forbids udp:10.0.0.1:5060"):
+            stack.resolve(URI.parse("sip:bob@10.0.0.1"))
 
 
 def bridged(sip, core):

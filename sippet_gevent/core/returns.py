@@ -24,7 +24,7 @@ from ..message.parser import parse
 from ..message.via import Via
 from ..transaction.transaction import Transaction
 from ..transport.base import Flow, Transport
-from ..transport.selection import DEFAULT_PORTS, literal
+from ..transport.selection import DEFAULT_PORTS, Candidate, literal
 
 RETURNS = 1000
 """Responses that look for their way back at one time, by transaction; more are given up. Each holds a greenlet."""
@@ -119,7 +119,8 @@ class Returns:
         tried = [] if gone.transactions is not None else [gone.remote]
         if gone.transactions is not None:
             tried.append((gone.remote[0], port))
-            yield transport, gone.host, port
+            if self._allowed([Candidate(transport.name, gone.host, port, via.host)]):
+                yield transport, gone.host, port
         elif via.maddr is not None:
             via = via._replace(host=via.maddr)
         try:
@@ -128,10 +129,17 @@ class Returns:
             self.stack.engine.counters.send_errors += 1
             log.debug("no way back to %s: %s", via.sent_by, error)
             return
-        for candidate in candidates[:TRIES]:
+        for candidate in self._allowed(candidates)[:TRIES]:
             address = candidate.host, candidate.port
             if address not in tried:
                 yield self._transport(transport, candidate.host), *address
+
+    def _allowed(self, candidates: list[Candidate]) -> list[Candidate]:
+        try:
+            return self.stack.sender.allowed(candidates)  # type: ignore[no-any-return]
+        except TransportError as error:
+            log.debug("a response goes nowhere: %s", error)
+            return []
 
     def _transport(self, like: Transport, host: str) -> Transport:
         """Return the transport of the same kind that leads to a host: of its IP version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
@@ -23,6 +24,9 @@ from .uas import check_serving
 
 NextHop = URI | str | Flow
 """Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a flow (RFC 5626 §5.3)."""
+
+AllowTarget = Callable[[Candidate], bool]
+"""Says whether something may be sent to a candidate, an address that DNS or a stranger's message has named."""
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 _TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
@@ -198,9 +202,20 @@ class Sender:
             raise TransportError("the stack is not running: start() it first")
         ports = {transport.name: transport.default_port for transport in self.egress.open(listener)}
         candidates = self._by_name(uri, listener) or [*self.stack.resolver.resolve(uri, ports)]
+        candidates = self.allowed(candidates)
         if len(candidates) > 1 and self.grey:
             self.grey.sort(candidates, self.stack.clock.now())
         return candidates
+
+    def allowed(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return those of some candidates that the user lets us go to. Raises TransportError when that is none."""
+        allow = self.stack.allow_target
+        if allow is None:
+            return candidates
+        left = [candidate for candidate in candidates if allow(candidate)]
+        if not left:
+            raise TransportError(f"allow_target forbids {', '.join(map(str, candidates))}")
+        return left
 
     def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
         """Return the way by a transport of the user's that resolves the URI's host by itself; none where there is no such."""

@@ -520,3 +520,32 @@ def test_lossy_network_and_failing_targets_leave_nothing_behind(sip, client, fir
     asked = [start(sip, client.send(Request(method, BOB)).final) for method in ("INVITE", "MESSAGE")]
     sip.advance(150)
     assert [greenlet.get(block=False).status for greenlet in asked] == [486, 486]
+
+
+# ---- where the user lets us go
+
+
+def test_target_that_is_not_allowed_is_passed_over(sip, client, first, second):
+    seen = []
+    client.allow_target = lambda candidate: seen.append(candidate) or candidate.host != FIRST
+    assert sip.run(client.request, "OPTIONS", BOB).status == 200
+    assert first.requests == [] and len(second.requests) == 1
+    assert [(each.transport, each.host, each.port, each.name) for each in seen] == [
+        ("UDP", FIRST, 5060, "example.com"), ("UDP", SECOND, 5060, "example.com"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("uri", [BOB, f"sip:{FIRST}", f"sip:example.org;maddr={FIRST}", f"sip:{FIRST}:7000"])
+def test_request_that_may_go_nowhere_is_an_error_that_says_so(client, first, second, uri):
+    client.allow_target = lambda candidate: False
+    with pytest.raises(TransportError, match=rf"allow_target forbids udp:{FIRST}"):
+        client.request("OPTIONS", uri)
+    assert first.requests == second.requests == []
+
+
+def test_route_of_a_stranger_leads_a_proxy_nowhere_that_is_not_allowed(sip, caller, first):
+    proxy = sip.serve(lambda request, tx: forward(request, tx))
+    proxy.allow_target = lambda candidate: candidate.host != FIRST
+    caller.send(caller.request("MESSAGE", route=f"<sip:{FIRST};lr>"))
+    assert caller.statuses == [500]  # what a proxy makes of its own 503 (§16.7 step 6)
+    assert first.requests == []

@@ -99,6 +99,18 @@ def test_response_goes_to_the_name_in_its_via_when_nobody_listens_where_it_came_
     assert server.tcp.counts == {"accepted": 1, "reset": 1, "connect failed": 2}
 
 
+def test_response_goes_nowhere_that_is_not_allowed(server, hosts):
+    other = hosts("127.0.0.2")
+    server.records["phone.example"] = ("127.0.0.2",)
+    forbidden = []
+    server.allow_target = lambda candidate: forbidden.append((candidate.host, candidate.port, candidate.name))
+    ask(server, f"phone.example:{other.port}")
+    server.go.set()
+    until(lambda: len(forbidden) == 2 and not len(server.returns))
+    assert forbidden == [(host, other.port, "phone.example") for host in ("127.0.0.1", "127.0.0.2")]
+    assert server.tcp.counts == {"accepted": 1, "reset": 1}
+
+
 @pytest.mark.rfc("3261 18.2.2")
 def test_where_it_came_from_is_tried_first(server, hosts):
     near = hosts("127.0.0.1")

@@ -73,7 +73,7 @@ class TLS:
 
     def _server(self, cert: Path | None, key: Path | None) -> Any:
         context = _context(ssl.PROTOCOL_TLS_SERVER)
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
         _load(context.load_cert_chain, cert, key)
         if self.client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -102,6 +102,7 @@ class TLS:
 def _context(protocol: Any) -> Any:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996 has ended what came before
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a handshake costs us more than who asks for it
     return context
 
 

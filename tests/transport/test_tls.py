@@ -321,6 +321,12 @@ def test_each_version_of_tls_works(stacks, connect, version):
     assert peer.message().status == 200
 
 
+@pytest.mark.parametrize("side", ["server_context", "client_context"])
+def test_no_peer_can_have_handshakes_again_and_again(authority, side):
+    options = getattr(TLS(authority.issue("sip.example")), side).options
+    assert options & ssl.OP_NO_RENEGOTIATION and options & ssl.OP_NO_COMPRESSION
+
+
 def test_sip_in_clear_on_a_tls_port_is_closed(stacks, plain):
     stack = stacks()
     peer = plain(stack)

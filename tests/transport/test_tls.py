@@ -360,8 +360,8 @@ def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
     (flow,) = stack.tcp.flows
     with gevent.Timeout(PATIENCE):
         while flow.state == "open":  # as if the peer, which does not read, asked for new keys
-            flow._outgoing.write(b"x" * 5_000)
-            flow._flush_tls()
+            flow._cipher._outgoing.write(b"x" * 5_000)
+            flow._flush()
             assert flow.waiting <= 20_000
     assert stack.tcp.counts == {"accepted": 1, "queue full": 1}
 

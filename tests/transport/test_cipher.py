@@ -1,0 +1,324 @@
+"""Cipher without sockets: two of them tell each other what to send, and this file decides how it arrives."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+
+import pytest
+from gevent import ssl
+
+from sippet_gevent import TLS, TransportError
+from sippet_gevent.transport.cipher import RECORD, Cipher
+from sippet_gevent.transport.tls import names_peer
+
+trustme = pytest.importorskip("trustme")
+
+NAME = "sip.example"
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+each_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def pair(authority, tmp_path):
+    """Make a client's cipher and a server's, whose handshake has not begun."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    def certificate(*names):
+        path = tmp_path / f"{names[0]}.pem"
+        authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
+        return path
+
+    def make(asked=NAME, *, names=(NAME,), version=None, check=names_peer, trusts=True, shows=None, **options):
+        ca = tmp_path / "ca.pem"
+        server = TLS(certificate(*names), client_ca=ca if shows else None).server_context
+        client = TLS(certificate(*shows) if shows else None, ca=ca if trusts else None).client_context
+        for context in (server, client):
+            if version is not None:
+                context.minimum_version = context.maximum_version = version
+            for name, value in options.items():
+                setattr(context, name, value)
+        return Cipher(client, asked, check), Cipher(server)
+
+    return make
+
+
+def meet(client, server):
+    """Shake hands; returns who the client says the server is, and who the server says the client is."""
+    proved = {client: None, server: None}
+    while None in proved.values():
+        sent = b""
+        for one, other in ((client, server), (server, client)):
+            if proved[one] is None:
+                proved[one] = one.shake_hands()
+            data = one.flush()
+            other.take(data)
+            sent += data
+        assert sent or None not in proved.values(), "both wait for the other"
+    return proved[client], proved[server]
+
+
+def all_of(cipher):
+    """What has come, whole, and whether the peer has said that it was all."""
+    text = b""
+    while part := cipher.decipher():
+        text += part
+    return text, part == b""
+
+
+# ---- the handshake
+
+
+@each_version
+def test_client_and_server_agree_and_the_client_knows_whom_it_met(pair, version):
+    client, server = pair(names=(NAME, "other.example"), version=version)
+    assert meet(client, server) == ((NAME, "other.example"), ())
+
+
+def test_server_says_nothing_before_the_client_has(pair):
+    _, server = pair()
+    assert (server.shake_hands(), server.flush()) == (None, b"")
+
+
+@each_version
+def test_server_knows_a_client_that_shows_a_certificate(pair, version):
+    client, server = pair(version=version, shows=("client.example",))
+    assert meet(client, server)[1] == ("client.example",)
+
+
+@each_version
+def test_handshake_that_comes_octet_by_octet_ends_all_the_same(pair, version):
+    client, server = pair(version=version)
+    done = {client: False, server: False}
+    for _ in range(4):
+        for one, other in ((client, server), (server, client)):
+            if not done[one]:
+                done[one] = one.shake_hands() is not None
+            for octet in one.flush():
+                other.take(bytes((octet,)))
+                if not done[other]:
+                    done[other] = other.shake_hands() is not None
+    assert all(done.values())
+    server.take(client.encipher(b"hello"))
+    assert server.decipher() == b"hello"
+
+
+def test_message_behind_the_last_words_of_the_handshake_is_not_lost(pair):
+    client, server = pair(version=ssl.TLSVersion.TLSv1_3)
+    assert client.shake_hands() is None
+    server.take(client.flush())
+    assert server.shake_hands() is None
+    client.take(server.flush())
+    assert client.shake_hands() == (NAME,)
+    server.take(client.encipher(b"at once"))  # one segment: Finished, and a record
+    assert server.shake_hands() == ()
+    assert server.decipher() == b"at once"
+
+
+# ---- who is there
+
+
+@pytest.mark.rfc("5922 7.2")
+@each_version
+def test_peer_of_another_name_is_refused_and_hears_nothing_more(pair, version):
+    client, server = pair(names=("thief.example",), version=version)
+    with pytest.raises(TransportError, match=r"not sip\.example: its certificate is for thief\.example") as caught:
+        meet(client, server)
+    assert caught.value.__cause__ is None
+    assert client.flush() == b""
+
+
+def test_peer_of_another_name_will_do_for_who_does_not_check(pair):
+    client, server = pair(names=("thief.example",), check=None)
+    assert meet(client, server)[0] == ("thief.example",)
+
+
+def test_name_that_no_certificate_could_hold_is_refused_at_once(pair):
+    with pytest.raises(TransportError, match=r"cannot ask for '\.example'"):
+        pair(".example")
+
+
+@pytest.mark.rfc("8446 6.2")
+@each_version
+def test_who_refuses_a_certificate_says_why_in_an_alert(pair, version):
+    client, server = pair(trusts=False, version=version)
+    with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        meet(client, server)
+    assert isinstance(caught.value.__cause__, ssl.SSLError)
+    server.take(client.flush())
+    with pytest.raises(TransportError, match="UNKNOWN_CA"):
+        server.shake_hands()
+
+
+def test_what_is_no_tls_is_refused(pair):
+    _, server = pair()
+    server.take(b"OPTIONS sip:bob@example.com SIP/2.0\r\n")
+    with pytest.raises(TransportError, match="TLS handshake failed"):
+        server.shake_hands()
+
+
+# ---- octets
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda version: version.name)
+def met(pair, request):
+    """A client and a server that have shaken hands; the session tickets are read."""
+    client, server = pair(version=request.param)
+    meet(client, server)
+    assert client.decipher() is server.decipher() is None
+    return client, server
+
+
+def test_nothing_is_in_clear(met):
+    client, _ = met
+    assert b"secret" not in client.encipher(b"secret")
+
+
+def test_octets_pass_both_ways(met):
+    for one, other in (met, met[::-1]):
+        other.take(one.encipher(b"hello"))
+        assert (other.decipher(), other.decipher()) == (b"hello", None)
+
+
+def test_nothing_is_said_for_nothing(met):
+    client, _ = met
+    assert client.encipher(b"") == client.flush() == b""
+
+
+def test_what_is_longer_than_a_record_is_several_of_them(met):
+    client, server = met
+    text = bytes(range(256)) * 200
+    server.take(client.encipher(text))
+    parts = [server.decipher() for _ in range(-(-len(text) // RECORD))]
+    assert (b"".join(parts), server.decipher()) == (text, None)
+    assert [len(part) for part in parts[:-1]] == [RECORD] * (len(parts) - 1)
+
+
+def test_record_that_comes_in_pieces_is_read_once_it_is_whole(met):
+    client, server = met
+    data = client.encipher(b"hello")
+    for at in range(len(data) - 1):
+        server.take(data[at : at + 1])
+        assert server.decipher() is None
+    server.take(data[-1:])
+    assert server.decipher() == b"hello"
+
+
+def test_records_that_come_at_one_time_are_read_one_by_one(met):
+    client, server = met
+    server.take(client.encipher(b"one") + client.encipher(b"two"))
+    assert [server.decipher() for _ in range(3)] == [b"one", b"two", None]
+
+
+def test_what_came_before_a_broken_record_is_read(met):
+    client, server = met
+    good, broken = client.encipher(b"good"), bytearray(client.encipher(b"broken"))
+    broken[-1] ^= 1
+    server.take(good + broken)
+    assert server.decipher() == b"good"
+    with pytest.raises(TransportError, match="TLS broke: DECRYPTION_FAILED_OR_BAD_RECORD_MAC"):
+        server.decipher()
+    client.take(server.flush())
+    with pytest.raises(TransportError, match="BAD_RECORD_MAC"):  # as the alert says
+        client.decipher()
+
+
+# ---- the end
+
+
+@pytest.mark.rfc("8446 6.1")
+def test_goodbye_ends_what_the_peer_reads(met):
+    client, server = met
+    server.take(client.encipher(b"last") + client.goodbye())
+    assert all_of(server) == (b"last", True)
+
+
+@pytest.mark.rfc("8446 6.1")
+def test_who_has_read_goodbye_may_still_answer(pair):
+    client, server = pair(version=ssl.TLSVersion.TLSv1_3)
+    meet(client, server)
+    server.take(client.goodbye())
+    assert all_of(server) == (b"", True)
+    assert server.encipher(b"answer")
+
+
+def test_goodbye_is_read_by_who_has_said_it_before(met):
+    client, server = met
+    client.goodbye()
+    client.take(server.goodbye())
+    assert client.decipher() == b""
+
+
+def test_nothing_is_said_after_goodbye(met):
+    client, _ = met
+    client.goodbye()
+    with pytest.raises(TransportError, match="TLS broke"):
+        client.encipher(b"more")
+
+
+def test_goodbye_in_the_middle_of_a_handshake_is_silent(pair):
+    client, _ = pair()
+    client.shake_hands()
+    client.flush()
+    assert client.goodbye() == b""
+
+
+# ---- new keys, which Python's ssl can answer and not ask for: the record is made by hand
+
+
+class Keys:
+    """What a sender's traffic secret comes to, for the first records under it (RFC 8446 §7.1, §7.3)."""
+
+    def __init__(self, secret):
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self.secret = secret
+        self.cipher = AESGCM(self.expand("key", 32))
+        self.iv = int.from_bytes(self.expand("iv", 12), "big")
+        self.sent = 0
+
+    def expand(self, label, length):
+        label = b"tls13 " + label.encode()
+        text = struct.pack("!HB", length, len(label)) + label + b"\0"
+        return hmac.new(self.secret, text + b"\1", hashlib.sha384).digest()[:length]
+
+    def record(self, kind, content):
+        head = struct.pack("!BHH", 23, 0x0303, len(content) + 17)
+        nonce = (self.iv ^ self.sent).to_bytes(12, "big")
+        self.sent += 1
+        return head + self.cipher.encrypt(nonce, content + bytes((kind,)), head)
+
+    def update(self):
+        return Keys(self.expand("traffic upd", 48))
+
+
+HANDSHAKE, APPLICATION_DATA = 22, 23
+ASK_FOR_NEW_KEYS = b"\x18\0\0\1\1"  # KeyUpdate, update_requested
+
+
+@pytest.mark.rfc("8446 4.6.3")
+def test_who_is_asked_for_new_keys_tells_so_and_both_ways_go_on(pair, tmp_path):
+    log = tmp_path / "keys.log"
+    client, server = pair(version=ssl.TLSVersion.TLSv1_3, keylog_filename=str(log))
+    meet(client, server)
+    assert client.decipher() is None
+    secrets = dict(line.split()[::2] for line in log.read_text().splitlines() if not line.startswith("#"))
+    old = Keys(bytes.fromhex(secrets["CLIENT_TRAFFIC_SECRET_0"]))
+    if len(old.secret) != 48:
+        pytest.skip("this OpenSSL prefers another cipher than AES-256-GCM")
+    new = old.update()
+    server.take(old.record(HANDSHAKE, ASK_FOR_NEW_KEYS) + new.record(APPLICATION_DATA, b"under the new ones"))
+    assert (server.decipher(), server.decipher()) == (b"under the new ones", None)
+    told = server.flush() + server.encipher(b"here, too")  # OpenSSL tells with the next record
+    length = 5 + int.from_bytes(told[3:5], "big")
+    client.take(told[:length])
+    assert client.decipher() is None  # KeyUpdate, update_not_requested
+    client.take(told[length:])
+    assert client.decipher() == b"here, too"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,11 +15,11 @@ from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
 from .core.keepalive import KeepAlives
 from .core.methods import Methods
+from .core.names import Names
 from .core.record_route import RecordRoute
 from .core.returns import Returns
-from .core.routing import ROUTE_SECRET, RouteTokens
 from .core.sender import AllowTarget, NextHop, Sender
-from .core.sips import check_received, wants_sips
+from .core.sips import check_received
 from .core.uac import ClientTransaction, OnProvisional
 from .core.uas import Core, CoreFunction, ServerTransaction, call_back
 from .engine import Accept, Engine
@@ -29,8 +28,7 @@ from .filters import Filter
 from .limits import Limits
 from .message.address import NameAddr
 from .message.message import Request, Response
-from .message.parameters import NO_URI_PARAMETERS, URIParameters
-from .message.uri import URI, bracketed, normal_host
+from .message.uri import URI
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
@@ -121,12 +119,10 @@ class Stack:
         self.returns = Returns(self)
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
+        self.names = Names(self.engine.transports, domains, route_secret)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
-        self.domains = frozenset(domain.lower() for domain in domains)
-        self.route_tokens = RouteTokens(os.urandom(ROUTE_SECRET) if route_secret is None else route_secret)
         self.resolver = DNSResolver() if resolver is None else resolver
-        self._own: set[tuple[str, int]] = set()
         self.planned: list[tuple[Transport, Listener]] = []
         self._running = False
         self.accept = accept
@@ -195,9 +191,7 @@ class Stack:
             raise
         host, port = transport.local
         transport.listener = listener.bound(transport.name.lower(), port)
-        self._own.add((normal_host(host), port))
-        if listener.advertise is not None:
-            self._own.add((normal_host(listener.advertise.host), listener.advertise.port or port))
+        self.names.add(transport)
 
     def start(self) -> Stack:
         """Open all addresses. Raises TransportError, with none left open, when one is taken."""
@@ -235,7 +229,7 @@ class Stack:
             self.resolver.stop()
             self.deadlines.stop()
             self.callbacks.kill(block=False)
-            self._own.clear()
+            self.names.forget()
             self._stopped.set()
 
     def serve_forever(self) -> None:
@@ -454,76 +448,36 @@ class Stack:
         """Return a flow to where a URI leads, by the best of our listeners that can. Raises TransportError."""
         return self.sender.flow_to(uri, listener)
 
-    # ---- flows that peers have opened
-
-    def is_usable(self, flow: Flow | None) -> bool:
-        """True for a flow of this stack that has not ended: it may be a next hop."""
-        return flow is not None and flow.transport in self.engine.transports and flow.is_alive()
-
-    def flow_name(self, flow: Flow) -> str:
-        """Return the name of a flow among all of this stack: what find_flow() finds again."""
-        return f"{self.engine.transports.index(flow.transport)}-{flow.id}" if flow.transport in self.engine.transports else ""
-
-    def find_flow(self, name: str) -> Flow | None:
-        """Return the flow of this name, None when it has ended. Believe no name that a peer could have made up."""
-        number, _, id = name.partition("-")
-        transports = self.engine.transports
-        if not (number.isdecimal() and len(number) < 4 and int(number) < len(transports)):
-            return None
-        flow = transports[int(number)].find(id)
-        return flow if self.is_usable(flow) else None
-
-    def flow_uri(self, flow: Flow) -> URI:
-        """Return a URI of ours for Path: requests that have it as topmost Route go by this flow (RFC 3327 §5, RFC 5626 §5).
-
-        For who came straight to us: the URI has "ob". `forward()` follows it; `tx.take_route()`, which it calls, refuses a
-        forged one with 403 and one whose flow has ended with 430.
-        """
-        uri = self.contact(flow).uri
-        parameters = uri.parameters.replace(lr=None, ob=None)
-        return uri._replace(user=self.route_tokens.make_for_flow(self.flow_name(flow)), parameters=parameters)
-
     # ---- who we are
 
-    def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
-        """Return the Contact that reaches this stack by the flow's way, or as its listener advertises.
-
-        `secure` is for what was asked for with a sips URI: the Contact is one too (RFC 3261 §12.1.1, RFC 5630 §5.1.1.1).
-        """
-        host, port = self.sent_by(flow)
-        if secure and flow.transport.secure:
-            return NameAddr(URI("sips", None, host, port))
-        name = flow.transport.name.lower()
-        name = "ws" if name == "wss" else name  # "wss" is no transport of URIs (RFC 7118 §5.2)
-        parameters = NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
-        return NameAddr(URI("sip", None, host, port, parameters))
-
-    def sent_by(self, flow: Flow) -> tuple[str, int]:
-        """Return host, IPv6 in brackets, and port that we name to a flow's peer, and know as ours from now on."""
-        host, port = flow.sent_by
-        self._own.add((normal_host(host), port))
-        return bracketed(host), port
-
-    def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
-        """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4).
-
-        It faces the peer at the other end of `flow`; with `by_flow` the requests of the dialog to him go by it.
-        """
-        uri = self.contact(flow, secure=wants_sips(request)).uri
-        token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else "")
-        return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
+    @property
+    def domains(self) -> frozenset[str]:
+        """The names this element answers to besides its addresses."""
+        return self.names.domains
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI names this stack: an address it listens on or has told, or one of its domains."""
-        if not uri.is_sip:
-            return False
-        host = normal_host(uri.host)
-        port = uri.port or (5061 if uri.is_secure else 5060)
-        if host in self.domains or (host, port) in self._own:
-            return True
-        if not host.startswith("[") and host.strip("0123456789."):
-            return False  # a name of others
-        return any(transport.local[1] == port and transport.is_ours(host.strip("[]")) for transport in self.engine.transports)
+        return self.names.is_local(uri)
+
+    def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
+        """Return the Contact that reaches this stack by the flow's way, a sips URI for `secure`; see Names.contact()."""
+        return self.names.contact(flow, secure=secure)
+
+    def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
+        """Return the Record-Route value that keeps us on the route of a dialog (§16.6 step 4); see Names.route_uri()."""
+        return self.names.route_uri(request, flow, by_flow=by_flow)
+
+    def flow_uri(self, flow: Flow) -> URI:
+        """Return a URI of ours for Path, by which requests find this flow (RFC 3327 §5, RFC 5626 §5); see Names.flow_uri()."""
+        return self.names.flow_uri(flow)
+
+    def flow_name(self, flow: Flow) -> str:
+        """Return the name of a flow among all of this stack: what find_flow() finds again."""
+        return self.names.flow_name(flow)
+
+    def find_flow(self, name: str) -> Flow | None:
+        """Return the flow of this name, None when it has ended. Believe no name that a peer could have made up."""
+        return self.names.find_flow(name)
 
     def __repr__(self) -> str:
         return f"<Stack {' '.join(self.addresses) or 'stopped'}>"

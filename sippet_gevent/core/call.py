@@ -244,7 +244,7 @@ class Call:
         flow, dialog = self.flow, self.dialog
         if flow is None or dialog.route_set:
             return None
-        return flow if self.stack.is_usable(flow) or not can_be_dialled(dialog.remote_target) else None
+        return flow if self.stack.names.is_usable(flow) or not can_be_dialled(dialog.remote_target) else None
 
     def _repeat(self, ack: Request) -> bool:
         """Send an ACK once more by the way it took; False when that is gone, and another is to be found."""

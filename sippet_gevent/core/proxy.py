@@ -287,14 +287,14 @@ def prepare(
         uri, secure_hop = retarget(tx.request, uri)
     if target is None and next_hop is None and "route" not in headers:
         next_hop = tx.route_flow()
-    copy = forwarded(tx.request, uri, stack.is_local)
+    copy = forwarded(tx.request, uri, stack.names.is_local)
     if copy.route and target is not None and next_hop is None and "route" not in headers and not tx.take_route():
         raise Reject(403)  # it would not reach the target, but whatever address a stranger has written there
     if isinstance(target, Binding) and target.path:
         copy.route = (*target.path, *copy.route)  # RFC 3327 §5.4
     copy._set(headers)
     if isinstance(target, Binding) and next_hop is None and not copy.route:
-        next_hop = target.flow if stack.is_usable(target.flow) else None
+        next_hop = target.flow if stack.names.is_usable(target.flow) else None
         if next_hop is None and target.by_flow_only:
             raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
     if secure_hop is not None and not copy.route:
@@ -302,7 +302,7 @@ def prepare(
         ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
         if not any(transport.secure for transport in ways):
             raise WrongScheme(warning=(REQUIRED,))
-    if target is None and next_hop is None and not copy.route and stack.is_local(copy.uri):
+    if target is None and next_hop is None and not copy.route and stack.names.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
     return copy, next_hop
 

@@ -17,10 +17,10 @@ class RecordRoute:
     """
 
     def __init__(self, stack: Any, request: Request) -> None:
-        self._stack = stack
+        self._names = stack.names
         self._request = request
         by_flow = reach_of_sender(request) is not Reach.AT_CONTACT
-        self._facing_caller = str(stack.route_uri(request, request.flow, by_flow=by_flow))
+        self._facing_caller = str(self._names.route_uri(request, request.flow, by_flow=by_flow))
 
     def write(self, copy: Request, flow: Flow, *, by_flow: bool = False) -> None:
         """Put our values before those in a copy that leaves by `flow`, `by_flow` when nothing else leads to its peer."""
@@ -35,5 +35,5 @@ class RecordRoute:
             copy.headers.replace("Record-Route", [*new, *copy.headers.all("Record-Route")[len(old) :]])
 
     def _values(self, flow: Flow, by_flow: bool) -> tuple[str, ...]:
-        facing_callee = str(self._stack.route_uri(self._request, flow, by_flow=by_flow))
+        facing_callee = str(self._names.route_uri(self._request, flow, by_flow=by_flow))
         return tuple(dict.fromkeys((facing_callee, self._facing_caller)))

@@ -155,7 +155,7 @@ class Sender:
         if ways.detour is None:
             ways.written = flow
             if ways.has_own_contact:
-                request.contact = self.stack.contact(flow, secure=secure)
+                request.contact = self.stack.names.contact(flow, secure=secure)
             if ways.record_route is not None and before is None:
                 ways.record_route.write(request, flow, by_flow=by_flow)
             elif ways.record_route is not None:
@@ -164,7 +164,7 @@ class Sender:
 
     def _via(self, flow: Flow, mark: str) -> str:
         """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
-        host, port = self.stack.sent_by(flow)
+        host, port = self.stack.names.sent_by(flow)
         offered = ";alias" if flow.transport.offers_alias else ""  # our connection, for requests to us (RFC 5923 §8.1)
         return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={create_branch()}{mark};rport{offered}"
 
@@ -252,7 +252,7 @@ class Sender:
         """Raise TransportError for a flow that has ended or is none of ours, or is not what a sips URI wants (§26.2.2)."""
         if not self.stack.is_running:
             raise TransportError("the stack is not running: start() it first")
-        if not self.stack.is_usable(flow):
+        if not self.stack.names.is_usable(flow):
             raise FlowFailed(f"{flow!r} has ended", flow)
         if secure and not flow.transport.secure:
             raise TransportError(f"{flow!r} is not secure, as a sips URI wants it", flow)

@@ -98,8 +98,8 @@ class ServerTransaction:
         that was forged, Reject(430) for one whose flow has ended (RFC 5626 §5.3.1).
         """
         if self._along_our_route is None:
-            taken = take_own_route(self.request, self.stack.is_local)
-            tokens = self.stack.route_tokens
+            taken = take_own_route(self.request, self.stack.names.is_local)
+            tokens = self.stack.names.route_tokens
             self._along_our_route = any(tokens.match(self.request, uri) for uri in taken)
             if taken:
                 self._take_flow(taken[-1])
@@ -107,12 +107,13 @@ class ServerTransaction:
 
     def _take_flow(self, uri: URI) -> None:
         """Remember which flow the last URI of ours on the Route names: that of the side the request is to leave by."""
-        stack, tokens = self.stack, self.stack.route_tokens
+        names = self.stack.names
+        tokens = names.route_tokens
         name = tokens.flow_name(uri)
         if name and tokens.match(self.request, uri):
-            self._route_names_flow, self._route_flow = True, stack.find_flow(name)
+            self._route_names_flow, self._route_flow = True, names.find_flow(name)
         elif name and tokens.match_flow(uri):
-            flow, source = stack.find_flow(name), self.request.flow
+            flow, source = names.find_flow(name), self.request.flow
             if flow is None:
                 raise Reject(430)
             # Who comes by that very flow is on his way out, and goes where his request says (RFC 5626 §5.3)
@@ -170,7 +171,7 @@ class ServerTransaction:
             if "Require" in request.headers.fields:
                 self.check_required()
             if is_invite and "Contact" not in response.headers.fields:  # each makes a dialog (§12.1.1)
-                response.contact = self.stack.contact(self.flow, secure=answer_wants_sips(request))
+                response.contact = self.stack.names.contact(self.flow, secure=answer_wants_sips(request))
         if status < 200:
             self.provisional = status
             self.stack.engine.respond(self.transaction, response)

@@ -1,0 +1,111 @@
+"""Names on a network inside the process: which URIs are ours, and what we write that leads back to us."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import URI, InvalidValue, Request, parse
+from sippet_gevent.clock import VirtualClock
+from sippet_gevent.core.names import Names
+from sippet_gevent.transport.listener import Advertised, Listener
+from sippet_gevent.transport.memory import Network
+
+PHONE = ("10.0.0.9", 5060)
+
+
+class Element:
+    """Open transports on one host, and the names of who has them."""
+
+    def __init__(self, *listeners, **options):
+        network = Network(VirtualClock())
+        self.transports = []
+        self.names = Names(self.transports, **options)
+        for listener in listeners:
+            transport = network.transport()
+            transport.listener = Listener.parse(listener, ("udp",))
+            transport.start((transport.listener.host, transport.listener.port), None)
+            self.transports.append(transport)
+            self.names.add(transport)
+
+    def flow(self, index=0):
+        return self.transports[index].connect(PHONE)
+
+    def is_local(self, text):
+        return self.names.is_local(URI.parse(text))
+
+
+@pytest.mark.parametrize(("uri", "is_ours"), [
+    ("sip:10.0.0.1", True),
+    ("sip:bob@10.0.0.1:5060;lr", True),
+    ("sip:10.0.0.1:5070", False),
+    ("sips:10.0.0.1", False),
+    ("sips:10.0.0.1:5060", True),
+    ("sip:10.0.0.2", False),
+    ("sip:edge.example:7000", True),
+    ("sip:EDGE.example.:7000", True),
+    ("sip:edge.example", False),
+    ("sip:bob@Example.COM:1", True),
+    ("sip:sub.example.com", False),
+    ("tel:+15551234", False),
+])  # fmt: skip
+def test_addresses_what_is_advertised_and_domains_are_ours(uri, is_ours):
+    element = Element("udp:10.0.0.1:5060", "udp:10.0.0.1:5080;advertise=edge.example:7000", domains=("Example.com",))
+    assert element.is_local(uri) is is_ours
+
+
+def test_who_is_closed_has_no_address_and_keeps_its_domains():
+    element = Element("udp:10.0.0.1:5060", domains=("example.com",))
+    element.transports.clear()
+    element.names.forget()
+    assert not element.is_local("sip:10.0.0.1")
+    assert element.is_local("sip:example.com")
+
+
+def test_what_we_call_ourselves_is_ours_from_then_on():
+    element = Element("udp:10.0.0.1:5060")
+    flow = element.flow()
+    flow.transport.listener = flow.transport.listener._replace(advertise=Advertised("late.example", 7000))
+    assert not element.is_local("sip:late.example:7000")
+    assert str(element.names.contact(flow)) == "<sip:late.example:7000>"
+    assert element.is_local("sip:late.example:7000")
+
+
+@pytest.mark.rfc("5626 5.2")
+def test_path_leads_back_to_its_flow_and_is_known_as_ours():
+    element = Element("udp:10.0.0.1:5060", "udp:10.0.0.1:5080")
+    names = element.names
+    uri = names.flow_uri(element.flow(1))
+    assert names.is_local(uri) and uri.is_loose_router and "ob" in uri.parameters
+    assert names.route_tokens.match_flow(uri)
+    found = names.find_flow(names.route_tokens.flow_name(uri))
+    assert (found.transport, found.remote) == (element.transports[1], PHONE)
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_record_route_is_known_again_by_the_same_secret_alone():
+    secret = b"sixteen octets, and some more"
+    one, again, other = (Element("udp:10.0.0.1:5060", route_secret=given) for given in (secret, secret, None))
+    alice, bob, via = "<sip:alice@example.com>;tag=1", "<sip:bob@example.com>", "SIP/2.0/UDP 10.0.0.9;branch=z9hG4bK1"
+    invite, bye = (
+        parse(bytes(Request(method, "sip:x@example.com", from_=who, to=whom, call_id="a", cseq=f"1 {method}", via=via)))
+        for method, who, whom in (("INVITE", alice, bob), ("BYE", f"{bob};tag=2", alice))
+    )
+    uri = one.names.route_uri(invite, one.flow()).uri
+    assert [element.names.route_tokens.match(bye, uri) for element in (one, again, other)] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["", "-", "0", "0-", "1-0a00000913c4", "x-0a00000913c4", "0000-0a00000913c4", "0-nobody"])
+def test_name_of_no_flow_finds_none(name):
+    assert Element("udp:10.0.0.1:5060").names.find_flow(name) is None
+
+
+def test_flow_of_another_element_has_no_name_here_and_is_no_next_hop():
+    names, flow = Element("udp:10.0.0.1:5060").names, Element("udp:10.0.0.2:5060").flow()
+    assert names.flow_name(flow) == ""
+    assert not names.is_usable(flow)
+    assert not names.is_usable(None)
+
+
+def test_secret_that_could_be_guessed_is_refused():
+    with pytest.raises(InvalidValue, match="at least 16"):
+        Names([], route_secret=b"short")

@@ -440,13 +440,16 @@ class Stack:
             raise Reject(response.status, response.reason, response=response)
         return tx.call  # type: ignore[return-value]
 
-    def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
-        """Return the ways to where a URI leads, best first, those that failed lately last. Raises TransportError (RFC 3263)."""
-        return self.sender.resolve(uri, listener)
+    def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
+        """Return the ways to where a URI leads, best first, those that failed lately last (RFC 3263).
 
-    def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
-        """Return a flow to where a URI leads, by the best of our listeners that can. Raises TransportError."""
-        return self.sender.flow_to(uri, listener)
+        Raises TransportError where there is none, and ParseError for a text that is no URI.
+        """
+        return self.sender.resolve(URI.parse(uri) if isinstance(uri, str) else uri, listener)
+
+    def flow_to(self, uri: URI | str, listener: Wanted = None) -> Flow:
+        """Return a flow to where a URI leads, by the best of our listeners that can. Raises TransportError and ParseError."""
+        return self.sender.flow_to(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
     # ---- who we are
 

@@ -113,9 +113,9 @@ def test_resolving_block_leads_to_its_targets_by_priority():
 
 def test_allowing_block_keeps_strangers_out_of_private_networks():
     with block("allowing").stack as stack:
-        assert [str(way) for way in stack.resolve(URI.parse("sip:bob@8.8.8.8"))] == ["udp:8.8.8.8:5060"]
+        assert [str(way) for way in stack.resolve("sip:bob@8.8.8.8")] == ["udp:8.8.8.8:5060"]
         with pytest.raises(TransportError, match="allow_target forbids udp:10.0.0.1:5060"):
-            stack.resolve(URI.parse("sip:bob@10.0.0.1"))
+            stack.resolve("sip:bob@10.0.0.1")
 
 
 def bridged(sip, core):

@@ -83,7 +83,7 @@ ROWS = (
     ("udp drops", "udp", "OPTIONS", silent_datagrams, BY_HAND),
     ("udp drops", "udp", "OPTIONS", silent_datagrams, SHORT),
     ("udp drops an INVITE", "udp", "INVITE", silent_datagrams, BY_HAND),
-    ("udp refuses (ICMP)", "udp", "OPTIONS", lambda: nobody(socket.SOCK_DGRAM), BY_HAND),
+    ("udp refuses (ICMP)", "udp", "OPTIONS", lambda: nobody(socket.SOCK_DGRAM), REAL),
     ("tcp answers 503", "tcp", "OPTIONS", lambda: unavailable("tcp"), REAL),
     ("tcp refuses", "tcp", "OPTIONS", lambda: nobody(socket.SOCK_STREAM), REAL),
     ("tcp drops SYNs", "tcp", "OPTIONS", full_listener, REAL),

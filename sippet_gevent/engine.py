@@ -23,7 +23,7 @@ from .message.message import Request, Response
 from .message.parser import parse
 from .message.uri import bracketed, normal_host
 from .message.via import Via
-from .transaction.keys import acknowledges, client_key, merge_key, server_key
+from .transaction.keys import acknowledges, client_key, merge_key, quoted_key, server_key
 from .transaction.machines import (
     DELIVER,
     FAIL,
@@ -407,6 +407,28 @@ class Engine:
                 if tx.state is PROCEEDING and tx.user is not None:
                     tx.user.flow_ended(error)
 
+    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
+        """Tell a client transaction, a little later, that its request has not reached this flow's peer (§18.4, §17.1.4).
+
+        Anybody can write an ICMP message: this one must quote the branch of a transaction that waits, and have been sent
+        where that has sent its request. Which states wait, the tables say: an INVITE that rings does not (RFC 6026 figure 5),
+        for it is not sent any more, and a copy refused before says nothing. Other methods go on being sent and do, after
+        a 100, too (RFC 3261 figure 6): who has said that is gone. What was refused after the final response, nobody waits
+        for. This may be called from within send(), in the midst of other effects: hence later.
+        """
+        key = quoted_key(quote)
+        if key is None:
+            return "cut"
+        tx = self.clients.get(key)
+        if tx is None or not _waits(tx) or tx.flow.transport is not flow.transport or tx.flow.remote != flow.remote:
+            return "unmatched"
+        gevent.get_hub().loop.run_callback(self._not_delivered, tx, error)
+        return "told"
+
+    def _not_delivered(self, tx: Transaction, error: TransportError) -> None:
+        if _waits(tx):
+            self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
+
     # ---- from the cores
 
     def respond(self, tx: Transaction, response: Response) -> None:
@@ -450,6 +472,7 @@ class Engine:
     def listen(self, transport: Transport, address: tuple[str, int]) -> None:
         """Open a transport on an address. Raises TransportError."""
         transport.refuse, transport.flow_ended = self.refuse, self.flow_ended  # type: ignore[method-assign]
+        transport.unreachable = self.unreachable  # type: ignore[method-assign]
         transport.start(address, self.workers.run if self.accept is None else self._receive_accepted)
         self.transports.append(transport)
         host, port = transport.local
@@ -473,6 +496,11 @@ class Engine:
             self.forget(tx)
         self._deadlines.stop()
         self.workers.stop()
+
+
+def _waits(tx: Transaction) -> bool:
+    """True for a client transaction that has sent its request and has no final response."""
+    return tx.is_unanswered and TRANSPORT_ERROR in tx.machine.table[tx.state]
 
 
 def _has_one_via(message: Request | Response) -> bool:

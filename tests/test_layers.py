@@ -31,6 +31,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 PURE = (
     "errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/sips",
     "core/digest", "transport/alias", "transport/selection", "transport/listener", "transport/proxy_protocol", "transport/stun",
+    "transport/icmp",
 )  # fmt: skip
 IMPURE = frozenset(("gevent", "greenlet", "socket", "ssl", "select", "selectors", "time", "threading", "asyncio", "subprocess"))
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..message.essentials import essentials_of, thorough
+from ..errors import ParseError
+from ..message.essentials import essentials_of, thorough, transaction_key
 from ..message.grammar import split
 from ..message.headers import Headers
 from ..message.scan import fastest as scan
 from ..message.via import Via
+
+_VIA = frozenset(("via", "v"))
 
 
 def server_key(request: Any, method: str | None = None) -> str:
@@ -33,6 +36,28 @@ def client_key(message: Any) -> str | None:
     """
     e = essentials_of(message)
     return e.key if e.method != "ACK" else None
+
+
+def quoted_key(quote: bytes) -> str | None:
+    """Return the key of the client transaction that has sent what begins like this, as an ICMP error quotes it (§18.4).
+
+    None where the quote ends before the top Via does: of half a branch nothing follows. It is empty for what has no client
+    transaction, a response or an ACK. The Via is looked for in whole lines, and read no further than that.
+    """
+    whole, _, _ = quote.rpartition(b"\r\n")
+    start, *lines = whole.decode("utf-8", "surrogateescape").split("\r\n")
+    method = start.partition(" ")[0]
+    if quote[:4] == b"SIP/" or method == "ACK":
+        return ""
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.rstrip().lower() in _VIA:
+            try:
+                via = Via.parse(split(value, ",")[0])
+            except ParseError:
+                return ""
+            return transaction_key(via.transport, via.host, via.port, via.branch, method) or ""
+    return None
 
 
 def _rfc2543_key(request: Any, method: str) -> str:

@@ -144,6 +144,8 @@ class Transport:
     The hub is where callbacks of the loop run; a greenlet that reads gets there by
     `gevent.get_hub().loop.run_callback(receive, data, flow)`, and gives way now and then.
 
+    One of datagrams may learn that one was not delivered. It calls `unreachable(flow, quote, error)` then, from anywhere.
+
     A URI leads here by its transport parameter: `sip:bob@192.0.2.1;transport=xyz` to the transport whose `name` is XYZ. Its
     host is resolved first (RFC 3263), to addresses and `default_port`, unless the transport `resolves` by itself. A `sips`
     URI leads to TLS and WSS only.
@@ -207,6 +209,10 @@ class Transport:
 
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
         """Take the end of a flow that transactions are using."""
+
+    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
+        """Take that a datagram which begins with `quote` cannot reach the flow's peer (§18.4); say what became of this news."""
+        return "unmatched"
 
     def take_alias(self, flow: Flow, port: int | None) -> None:
         """Take a peer's offer to send what is for this port of its by its own connection (RFC 5923); or leave it."""

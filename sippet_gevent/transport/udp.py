@@ -18,6 +18,7 @@ from ..errors import TransportError
 from ..message.uri import bracketed
 from . import stun
 from .base import Address, Flow, Receive, Transport
+from .error_queue import ErrorQueue
 from .interfaces import WILDCARDS, Interfaces, Routes, is_link_local, sockaddr
 
 DATAGRAM = 65535
@@ -37,6 +38,9 @@ PAUSE = 0.01
 
 ASKED = 4096
 """Binding requests that wait for their answer, the oldest forgotten: there is one for each flow that we keep alive."""
+
+SENDS = 4
+"""Further tries to send a datagram while errors of others come in its place; then it waits."""
 
 FLOWS = 16384
 """Flows remembered by address, so that those of one peer are one object; forgotten all at once when there are more."""
@@ -103,11 +107,29 @@ class UDPFlow(Flow):
         """Give the kernel a datagram. Raises OSError."""
         self.transport.sendto(data, self.address)
 
+    def own_error(self, data: bytes, error: OSError) -> OSError | None:
+        """Return the error that is this datagram's own, None when it is sent after all: others' are told in its place, too."""
+        errors = self.transport.errors
+        if not errors.is_open or error.errno in _RETRY:
+            return error
+        for _ in range(SENDS):
+            others = errors.take()
+            try:
+                self.emit(data)
+                return None
+            except OSError as last:
+                if not others or last.errno in _RETRY:
+                    return last
+        return BlockingIOError(errno.EAGAIN, "errors of other datagrams come faster than they are read")
+
     def _not_sent(self, data: bytes, error: OSError | OverflowError) -> None:
-        if getattr(error, "errno", None) not in _RETRY:
+        own = self.own_error(data, error) if isinstance(error, OSError) else error
+        if own is None:
+            return
+        if getattr(own, "errno", None) not in _RETRY:
             host, port = self.remote
-            problem = getattr(error, "strerror", None) or error
-            raise TransportError(f"cannot send {len(data)} octets to {host}:{port}: {problem}", self) from error
+            problem = getattr(own, "strerror", None) or own
+            raise TransportError(f"cannot send {len(data)} octets to {host}:{port}: {problem}", self) from own
         self.transport.send_later(data, self)
 
 
@@ -177,7 +199,12 @@ class UDP(Transport):
         self._scope = 0
         self._interfaces = Interfaces("")
         self.read_errors = 0
-        """Reads that failed: ICMP errors of earlier sends, mostly."""
+        """Reads that failed, for no ICMP error that we know of."""
+        self.errors = ErrorQueue(self._undelivered)
+        """What the kernel knows of datagrams that could not be delivered."""
+        self.icmp = self.errors.counts
+        """What became of ICMP errors: "told" when a transaction ended by it, "unmatched" when what it quotes is no request of
+        ours that waits, "cut" when it quotes too little to tell, "too big", and "ignored" for the kinds that §18.4 ignores."""
         self.queued = 0
         """Datagrams that had to wait for the kernel's send buffer."""
         self.lost = 0
@@ -200,8 +227,10 @@ class UDP(Transport):
                 raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             tells = host in WILDCARDS and self._ask_for_hosts(raw, family)
+            self.errors.open(raw)
             raw.bind(sockaddr(host, port))
         except (OSError, OverflowError, TransportError) as error:
+            self.errors.close()
             if raw is not None:
                 raw.close()
             reason = getattr(error, "strerror", None) or error
@@ -239,19 +268,23 @@ class UDP(Transport):
         self._socket.close()
         self._socket = self._reader = self._writer = self._pause = None
         self.must_wait = True
+        self.errors.close()
         self._unsent.clear()
         self._flows.clear()
         self.asked.clear()
 
     def _readable(self) -> None:
         recvfrom, flows, receive, below_text = self._recvfrom, self._flows, self._receive, stun.BELOW_TEXT
-        for _ in range(BURST):
+        for done in range(BURST):
             try:
                 data, address = recvfrom(DATAGRAM)
             except BlockingIOError:
+                if not done:  # what the loop has found to read are errors
+                    self.errors.take()
                 return
-            except OSError:
-                self.read_errors += 1
+            except OSError:  # told in place of a datagram
+                if not self.errors.take():
+                    self.read_errors += 1
                 return
             if data < below_text and self._take_stun(data, flows.get(address) or self._flow(address)):
                 continue
@@ -261,13 +294,16 @@ class UDP(Transport):
 
     def _readable_anywhere(self) -> None:
         recvmsg, flows, receive, below_text = self._recvmsg, self._flows, self._receive, stun.BELOW_TEXT
-        for _ in range(BURST):
+        for done in range(BURST):
             try:
                 data, ancillary, _, address = recvmsg(DATAGRAM, ANCILLARY)
             except BlockingIOError:
+                if not done:  # what the loop has found to read are errors
+                    self.errors.take()
                 return
-            except OSError:
-                self.read_errors += 1
+            except OSError:  # told in place of a datagram
+                if not self.errors.take():
+                    self.read_errors += 1
                 return
             key = (address, ancillary[0][2]) if ancillary else address
             flow = flows.get(key) or self._flow_here(address, key)
@@ -276,6 +312,24 @@ class UDP(Transport):
             receive(data, flow)
             if self._socket is None:  # what was received has stopped us
                 return
+
+    def _undelivered(self, quote: bytes, address: Any, problem: str) -> str:
+        """Tell whose datagram cannot be delivered; return what became of that."""
+        flow = self._flows.get(address) or self._flow(address)
+        if quote[4:8] == stun.COOKIE and quote < stun.BELOW_TEXT:
+            return self._not_asked(quote, flow)
+        host, port = flow.remote
+        return self.unreachable(flow, quote, TransportError(f"no way to {bracketed(host)}:{port}: {problem}", flow))
+
+    def _not_asked(self, quote: bytes, flow: UDPFlow) -> str:
+        """Take a Binding request of ours as failed (RFC 5389 §7.2.1), if that is what has not reached whom it was sent to."""
+        asked = self.asked.get(quote[8:20])
+        if asked is None or asked.remote != flow.remote:
+            return "unmatched"
+        del self.asked[quote[8:20]]
+        self.count_stun("unanswered")
+        log.info("%r cannot be reached by a keep-alive", asked)
+        return "told"
 
     def _flow_here(self, address: Any, key: Any) -> UDPFlow:
         """Return the flow of a datagram that came to one of all addresses: answers come from that one."""
@@ -376,9 +430,12 @@ class UDP(Transport):
     def _writable(self) -> None:
         while self._unsent:
             data, flow = self._unsent[0]
+            error: OSError | None = None
             try:
                 flow.emit(data)
-            except OSError as error:
+            except OSError as failure:
+                error = flow.own_error(data, failure)
+            if error is not None:
                 if error.errno == errno.ENOBUFS:  # the socket says it is writable all the same: look again a little later
                     self._writer.stop()
                     self._pause.again(self._resume)

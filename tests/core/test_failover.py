@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
 
-from sippet_gevent import Request, TransactionTimeout, TransportError, forward
+import gevent
+import pytest
+from gevent import socket
+
+from sippet_gevent import Request, Stack, TransactionTimeout, TransportError, forward
 from sippet_gevent.core.failover import GREY_SECONDS, GREY_TARGETS, TRIES, GreyList
+from sippet_gevent.message.uri import bracketed
 from sippet_gevent.transaction.machines import TRANSPORT_ERROR
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
 from sippet_gevent.transport.resolver import SRV, StaticResolver
@@ -66,7 +71,58 @@ def took(sip, function, *arguments, **options):
     return result, sip.clock.now() - started
 
 
+@pytest.fixture
+def listen():
+    """Make started stacks on real sockets: `listen("udp:127.0.0.1:0", core=...)`."""
+    with contextlib.ExitStack() as stacks:
+        yield lambda *addresses, **options: stacks.enter_context(Stack(*addresses, **options))
+
+
+@pytest.fixture(params=["127.0.0.1", "::1", "0.0.0.0", "::"])
+def real(request, listen):
+    """A stack on real sockets; who is first where example.com leads to is not there, who is second answers."""
+    host = f"[{request.param}]" if ":" in request.param else request.param
+    loopback = "::1" if ":" in host else "127.0.0.1"
+    server = listen(f"udp:{host}:0", core=lambda request, tx: 486 if request.method == "INVITE" else 200)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((loopback, 0))
+        closed = sock.getsockname()[1]
+    targets = [SRV(10, 0, closed, "a.example.com"), SRV(20, 0, server.engine.transports[0].local[1], "b.example.com")]
+    records = {"_sip._udp.example.com": targets, "a.example.com": [loopback], "b.example.com": [loopback]}
+    stack = listen(f"udp:{host}:0", resolver=StaticResolver(records))
+    stack.closed = ("UDP", loopback, closed)
+    return stack
+
+
 # ---- the three failures
+
+
+@pytest.mark.rfc("3263 4.3", "3261 18.4", "3261 8.1.3.1")
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_target_whose_port_is_closed_is_followed_by_the_next_at_once(real, method):
+    began = real.clock.now()
+    tx = real.send(Request(method, BOB))
+    with gevent.Timeout(5):
+        assert tx.final().status in (200, 486)
+    assert real.clock.now() - began < 1  # a few milliseconds; T1 is half a second
+    assert real.sender.grey.holds(real.closed, real.clock.now())
+    assert real.stats()["icmp"] == {"told": 1}
+
+
+def test_all_targets_of_many_requests_at_one_time_are_found_closed_and_nobody_else_is_blamed(real):
+    with gevent.Timeout(10):
+        asked = [real.send(Request("OPTIONS", BOB)) for _ in range(100)]
+        assert {tx.final().status for tx in asked} == {200}
+    assert real.stats()["icmp"] == {"told": 100} and real.stats()["send_errors"] == 0
+    assert len(real.sender.grey) == 1
+
+
+@pytest.mark.rfc("3261 16.9")
+def test_branch_whose_target_is_closed_is_a_503_to_the_proxy_at_once(real, listen):
+    _, host, port = real.closed
+    proxy = listen(f"udp:{bracketed(host)}:0", core=lambda request, tx: forward(request, tx, f"sip:{bracketed(host)}:{port}"))
+    with gevent.Timeout(5):
+        assert real.request("OPTIONS", f"sip:{bracketed(host)}:{proxy.engine.transports[0].local[1]}").status == 500
 
 
 @pytest.mark.rfc("3263 4.3")

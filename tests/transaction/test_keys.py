@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sippet_gevent.errors import ParseError
 from sippet_gevent.message.message import Request
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transaction.keys import acknowledges, client_key, merge_key, server_key
+from sippet_gevent.transaction.keys import acknowledges, client_key, merge_key, quoted_key, server_key
 
 COMPLIANT = "z9hG4bK776asdhds"
 
@@ -367,3 +369,37 @@ def test_request_made_here_has_the_key_it_has_at_the_peer():
         max_forwards=70,
     )
     assert server_key(made) == server_key(parse(bytes(made)))
+
+
+# ---- what ICMP errors quote
+
+
+@pytest.mark.rfc("3261 18.4")
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "CANCEL", "FOO"])
+def test_request_is_known_by_its_quoted_beginning(method):
+    whole = request(method)
+    data = bytes(whole)
+    end = data.index(b"\r\n", data.index(b"Via: ")) + 2
+    assert quoted_key(data) == quoted_key(data[:end]) == client_key(whole)
+    assert quoted_key(data[: end - 1]) is None
+
+
+@pytest.mark.parametrize("line", ["v: {}", "VIA : {}", "via:{}", "Via: {}, SIP/2.0/UDP b.example;branch=z9hG4bK1", "A: b\r\nVia: {}"])
+def test_quoted_via_may_be_spelled_in_any_way(line):
+    data = f"INVITE sip:b SIP/2.0\r\n{line.format(sent_by('a.example'))}\r\n".encode()
+    assert quoted_key(data) == client_key(request())
+
+
+@pytest.mark.parametrize("method", ["ACK", "SIP/2.0"])
+def test_quoted_ack_and_quoted_response_belong_to_no_client_transaction(method):
+    assert quoted_key(f"{method} sip:b SIP/2.0\r\nVia: {sent_by('a.example')}\r\n".encode()) == ""
+
+
+@pytest.mark.parametrize("via", ["SIP/2.0/UDP a.example", "SIP/2.0/UDP a.example;branch=1", "SIP/2.0/UDP", "", '"', "<"])
+def test_quoted_via_that_is_none_of_ours_belongs_to_nobody(via):
+    assert quoted_key(f"INVITE sip:b SIP/2.0\r\nVia: {via}\r\n".encode()) == ""
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=50).map(lambda data: b"INVITE sip:b SIP/2.0\r\nVia: " + data + b"\r\n"))
+def test_no_quoted_octets_raise(data):
+    assert quoted_key(data) is None or isinstance(quoted_key(data), str)

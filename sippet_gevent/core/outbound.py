@@ -16,6 +16,15 @@ WEB = frozenset(("WS", "WSS"))
 """Transports of those who cannot be called back: a browser accepts no connection (RFC 7118 §1)."""
 
 
+OUTBOUND = "outbound"
+"""The option tag of who knows flows (RFC 5626 §11.4)."""
+
+MOST_REG_ID = 2**31 - 1
+"""The greatest reg-id there is (RFC 5626 §10)."""
+
+_UUID = "<urn:uuid:"
+
+
 class Reach(IntEnum):
     """How a user agent is reached: at its Contact, by its flow while that lives, or by its flow and never otherwise."""
 
@@ -74,12 +83,39 @@ def reach_of_sender(request: Request) -> Reach:
         return Reach.AT_CONTACT
 
 
-def flow_registered(contact: NameAddr) -> tuple[str | None, str | None] | None:
-    """Return +sip.instance and reg-id, which name one flow of one user agent; either alone means nothing (RFC 5626 §6)."""
-    parameters = contact.parameters
-    if "reg-id" not in parameters or "+sip.instance" not in parameters:
+def instance_of(contact: NameAddr) -> str | None:
+    """Return +sip.instance as it is compared: the URN of a UUID in any case is one (RFC 5626 §4.1, RFC 4122 §3)."""
+    instance = contact.parameters.get("+sip.instance")
+    return instance.lower() if instance and instance[: len(_UUID)].lower() == _UUID else instance or None
+
+
+def reg_id_of(contact: NameAddr) -> int | None:
+    """Return reg-id, None when there is none or it is not what RFC 5626 §10 has for one."""
+    text = contact.parameters.get("reg-id")
+    if not (text and text.isascii() and text.isdigit() and len(text) <= 10):
         return None
-    return parameters["+sip.instance"], parameters["reg-id"]
+    return int(text) if 1 <= int(text) <= MOST_REG_ID else None
+
+
+def flow_registered(contact: NameAddr) -> tuple[str, int] | None:
+    """Return +sip.instance and reg-id, which name one flow of one user agent; a reg-id alone means nothing (RFC 5626 §6)."""
+    instance, reg_id = instance_of(contact), reg_id_of(contact)
+    return None if instance is None or reg_id is None else (instance, reg_id)
+
+
+def first_hop_knows_flows(request: Request) -> bool:
+    """True for a REGISTER that came straight to us, or by a first hop that has written "ob" into its Path (RFC 5626 §6).
+
+    The first hop's Path stands last, for each proxy puts its own in front (RFC 3327 §5.2), and "ob" is for the first hop
+    alone (RFC 5626 §5.1). One that writes a Path and hides its Via is believed to be there all the same.
+    """
+    path = request.path
+    return "ob" in path[-1].uri.parameters if path else len(request.via) == 1
+
+
+def says_outbound(request: Request) -> bool:
+    """True when its sender knows RFC 5626: who requires it supports it."""
+    return any(tag.lower() == OUTBOUND for tag in (*request.supported, *request.require))
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -71,6 +71,10 @@ class Branch(ClientTransaction):
         too_late = isinstance(failure, TransactionTimeout) and self.request.method != "INVITE"
         return not too_late and super().may_go_on(failure)
 
+    def is_unheard(self, failure: Exception) -> bool:
+        """True when a branch has failed for want of a way, or of any response."""
+        return isinstance(failure, (TransportError, TransactionTimeout)) and self.may_go_on(failure)
+
     def fail(self, error: Exception) -> None:
         if self.by_flow and isinstance(error, TransportError) and not isinstance(error, FlowFailed):
             error = FlowFailed(str(error), error.flow)  # nothing else leads there (RFC 5626 §5.3.1)
@@ -164,9 +168,18 @@ class ResponseContext:
         self._pending.add(branch)
         return branch
 
-    def _fork_instead(self, branch: Branch) -> bool:
-        """Replace a branch whose flow has failed by another flow of the same phone, if there is one (RFC 5626 §7)."""
+    def _fork_instead(self, branch: Branch, event: Response | Exception) -> bool:
+        """Replace a branch whose flow has failed by another flow of the same phone, if there is one (RFC 5626 §7).
+
+        A flow has failed when somebody says 430, or when nothing is heard by it at all: its edge proxy is gone, say. What
+        the phone has answered by one flow stands, and it is not asked again.
+        """
         if branch.instead is None or self._cancelled or self.tx.answered:
+            return False
+        if isinstance(event, Response):
+            if event.status != 430:
+                return False
+        elif not isinstance(event, FlowFailed) and not branch.is_unheard(event):
             return False
         self._pending.discard(branch)
         try:
@@ -183,7 +196,7 @@ class ResponseContext:
             response = event if received else self._in_place_of(event)
             if response.status == 100 or (branch not in self._pending and not response.is_success):
                 continue
-            if response.status == 430 and self._fork_instead(branch):
+            if response.status >= 300 and self._fork_instead(branch, event):
                 continue
             if response.status >= 200:
                 self._pending.discard(branch)

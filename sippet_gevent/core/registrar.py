@@ -11,7 +11,17 @@ from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import RetryAfter
-from .outbound import Reach, flow_registered, reach_of
+from .outbound import (
+    OUTBOUND,
+    WEB,
+    Reach,
+    first_hop_knows_flows,
+    flow_registered,
+    instance_of,
+    reach_of,
+    reg_id_of,
+    says_outbound,
+)
 from .sips import aor, check_registration, same_resource
 from .uas import ServerTransaction
 
@@ -19,6 +29,8 @@ DEFAULT_EXPIRES = 3600  # §10.2.1.1 leaves it to the registrar
 MIN_EXPIRES = 60  # §10.3 step 7: less is 423; a minute is what NATed phones ask for
 MAX_EXPIRES = 86400
 MALFORMED_EXPIRES = 3600  # what an expiration counts as that nobody can read (§10.2, §20.10)
+EXTENSIONS = frozenset((OUTBOUND, "path"))
+"""What a REGISTER may require of a Registrar, besides what its stack supports (RFC 5626 §4.2.1, RFC 3327 §5.3)."""
 CONTACTS = 10
 """Bindings of one address-of-record, at most: nobody has more phones, and each is a branch of every call."""
 ADDRESSES = 100_000
@@ -42,14 +54,15 @@ class Binding(NamedTuple):
     by_flow_only: bool = False
     others: tuple[Binding, ...] = ()
 
-    def is_of(self, contact: NameAddr) -> bool:
+    def is_of(self, contact: NameAddr, *, knows_flows: bool = True) -> bool:
         """True when a registration of this Contact replaces the binding: the same flow of the same phone, or else the same URI.
 
         A browser makes up a new host for each connection, and a phone with two flows may give one Contact for both;
-        +sip.instance and reg-id are what tells (RFC 5626 §6), if the first hop is we or has said that it knows flows.
+        +sip.instance and reg-id are what tells (RFC 5626 §6), if the first hop is we or has said that it knows flows: of
+        the binding we remember that, of the Contact `knows_flows` says it.
         """
         mine = flow_registered(self.contact) if self.flow is not None or self._came_by_edge else None
-        theirs = flow_registered(contact) if mine is not None else None
+        theirs = flow_registered(contact) if mine is not None and knows_flows else None
         return same_resource(self.uri, contact.uri) if theirs is None else mine == theirs
 
     @property
@@ -103,12 +116,12 @@ class Location:
     def lookup(self, uri: URI) -> tuple[Binding, ...]:
         """Return the bindings a request for this URI goes to, best first: what forward() and fork() take as targets.
 
-        Of several flows of one phone the first, which has the others: they would all get the request (RFC 5626 §7).
+        Of several contacts of one phone, as +sip.instance tells, the first, which has the others: they would all get the
+        request (RFC 5626 §7).
         """
         found: dict[Any, list[Binding]] = {}
         for binding in self.get(aor(uri)):
-            phone = flow_registered(binding.contact)
-            found.setdefault(binding.uri if phone is None else phone[0], []).append(binding)
+            found.setdefault(instance_of(binding.contact) or binding.uri, []).append(binding)
         return tuple(first._replace(others=tuple(others)) for first, *others in found.values())
 
     def expire(self) -> None:
@@ -139,12 +152,13 @@ class Registrar:
     def __call__(self, request: Request, tx: ServerTransaction) -> Response:
         if request.method != "REGISTER":
             raise Reject(405, allow=("REGISTER",))
-        tx.check_required()  # before anything is stored (§10.3 step 2)
+        tx.check_required(EXTENSIONS)  # before anything is stored (§10.3 step 2)
         to = request.to.uri
         if not to.is_sip or (tx.stack.domains and not tx.stack.is_local(to)):
             raise Reject(404)  # §10.3 step 5
         now = tx.stack.clock.now()
         bindings = self.location.get(aor(to))
+        outbound = self._outbound(request)
         if request.contact:
             check_registration(request)
             bindings = self._changed(request, tx, bindings, now)
@@ -157,7 +171,34 @@ class Registrar:
             ),
             path=request.path,  # RFC 3327 §5.3
             date=datetime.now(timezone.utc),
+            **outbound,
         )
+
+    @staticmethod
+    def _outbound(request: Request) -> dict[str, Any]:
+        """Return what a 200 says of flows: that they are kept, and when a phone that came straight is to ping (RFC 5626 §6).
+
+        Flow-Timer has the same seconds as are asked for by `keep` (RFC 6223 §5); a browser cannot ping, and is pinged. Raises
+        Reject(439) to who counts on flows where his first hop does not, and Reject(400) for one flow with several Contacts.
+        """
+        contacts = [contact for contact in request.contact if contact != STAR]
+        if not any(reg_id_of(contact) for contact in contacts):
+            return {}
+        if not first_hop_knows_flows(request):
+            if says_outbound(request):
+                raise Reject(439)
+            return {}
+        if not any(flow_registered(contact) for contact in contacts):
+            return {}
+        expires = request.headers.get("Expires")
+        lasting = [contact for contact in contacts if contact.parameters.get("expires", expires) != "0"]
+        if len(lasting) > 1 and any(map(flow_registered, lasting)):
+            raise ParseError("several, and a reg-id is for one alone", header="Contact")
+        if not says_outbound(request):
+            return {}
+        transport = request.flow.transport
+        seconds = 0 if request.path or transport.name in WEB else transport.keep_alive_seconds
+        return {"require": (OUTBOUND,)} | ({"flow_timer": seconds} if seconds else {})
 
     def _changed(self, request: Request, tx: ServerTransaction, bindings: tuple[Binding, ...], now: float) -> tuple[Binding, ...]:
         """Return the bindings as the request wants them (§10.3 steps 6 and 7). Raises for all of it when any part is wrong."""
@@ -168,11 +209,12 @@ class Registrar:
             self._check_order(bindings, call_id, cseq)
             return ()
         is_straight = len(request.via) == 1 and not request.path  # from the user agent, by no proxy (RFC 5626 §6)
+        knows_flows = first_hop_knows_flows(request)
         wanted: list[Binding] = []
         for contact in request.contact:
             seconds = self._seconds(request, contact)
-            self._check_order((b for b in bindings if b.is_of(contact)), call_id, cseq)
-            wanted = [b for b in wanted if not b.is_of(contact)]
+            self._check_order((b for b in bindings if b.is_of(contact, knows_flows=knows_flows)), call_id, cseq)
+            wanted = [b for b in wanted if not b.is_of(contact, knows_flows=knows_flows)]
             reach = reach_of(contact, request.via[0], request.flow) if is_straight else Reach.AT_CONTACT
             flow = None
             if reach is not Reach.AT_CONTACT:
@@ -180,7 +222,7 @@ class Registrar:
                 flow.keep(seconds)
             only = reach is Reach.BY_FLOW_ONLY
             wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, flow, only))
-        kept = [b for b in bindings if not any(b.is_of(new.contact) for new in wanted)]
+        kept = [b for b in bindings if not any(b.is_of(new.contact, knows_flows=knows_flows) for new in wanted)]
         result = [*(b for b in wanted if b.expires_at > now), *kept]
         if len(result) > CONTACTS:  # a phone that has a new port for each connection leaves what leads nowhere behind
             result = [b for b in result if b.flow is None or b.flow.is_alive()]

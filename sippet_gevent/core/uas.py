@@ -61,6 +61,7 @@ class ServerTransaction:
     parked: Any = None
     context: Any = None
     call: Any = None
+    _known: frozenset[str] = frozenset()
     _along_our_route: bool | None = None
     _route_names_flow = False
     _route_flow: Any = None
@@ -303,9 +304,10 @@ class ServerTransaction:
             return self.call is None and request.method != "INVITE" and "Require" not in request.headers.fields
         return 300 <= status <= 699
 
-    def check_required(self) -> None:
-        """Raise Reject(420) when the request requires an extension that the stack does not have (§8.2.2.3)."""
-        missing = unsupported(self.request.require, self.stack.supported)
+    def check_required(self, known: frozenset[str] = frozenset()) -> None:
+        """Raise Reject(420) when the request requires what neither the stack has nor is `known` to its core (§8.2.2.3)."""
+        self._known |= known
+        missing = unsupported(self.request.require, self.stack.supported | self._known)
         if missing:
             raise Reject(420, unsupported=missing)
 

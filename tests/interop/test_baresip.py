@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from functools import partial
 from pathlib import Path
 
@@ -231,6 +232,16 @@ def test_baresip_caller_with_outbound_gives_up_while_it_rings(behind, serve_all,
     alice.command("hangup")
     bob.wait_for("session closed")
     server.wait_until_empty()
+
+
+@pytest.mark.rfc("5626 6", "5626 4.4.2")
+def test_baresip_with_outbound_pings_as_often_as_its_registrar_says(behind, serve_all):
+    server = serve_all(f"{HERE / 'cores.py'}:asking_to_ping")  # within a second; by itself it would within 29
+    behind("alice", server, "udp")
+    deadline = time.monotonic() + 10
+    while "answered':3" not in str(server.stats().get("stun")):
+        assert time.monotonic() < deadline, server.text
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(("caller", "callee"), [("udp", "tls"), ("tls", "udp")], ids=["udp to tls", "tls to udp"])

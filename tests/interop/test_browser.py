@@ -158,7 +158,7 @@ def browse(run, site, server, tmp_path):
     def start(user):
         browser = Browser(run, site, tmp_path, server, user)
         browser.command("register", server=server.wss, uri=browser.uri)
-        browser.wait_for("registered")
+        browser.wait_for("registered", require="outbound")  # its flow is kept (RFC 5626 §6)
         return browser
 
     return start

@@ -15,7 +15,7 @@ const commands = {
   register({server, uri}) {
     phone = new JsSIP.UA({sockets: [new JsSIP.WebSocketInterface(server)], uri, register: true, register_expires: 600});
     for (const event of ["connected", "disconnected", "registered", "unregistered", "registrationFailed"])
-      phone.on(event, ({cause}) => tell(event, {cause}));
+      phone.on(event, ({cause, response}) => tell(event, {cause, require: response?.getHeader?.("Require")}));
     phone.on("newRTCSession", ({originator, session}) => {
       listen(session);
       if (originator === "remote") session.answer({mediaConstraints: {audio: true, video: false}});

@@ -12,11 +12,11 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
 from .clock import Clock
 from .errors import InvalidValue, excerpt
-from .limits import TokenBuckets
+from .limits import TokenBuckets, source_of
 from .transport.base import Flow
 
 SCANNERS = ("friendly-scanner", "sipvicious", "sipcli", "sundayddr", "sip-scan", "pplsip", "VaxSIPUserAgent", "iWar")
@@ -27,9 +27,6 @@ LOOPBACK = ("127.0.0.0/8", "::1")
 
 LEAST_BURST = 20.0
 """Messages that any source may send at once, unless you say otherwise: a phone that starts, registers and calls sends ten."""
-
-NETWORK_BITS = 64
-"""Of an IPv6 address, those that name a source: the rest of them is one customer's to choose (RFC 4291 §2.5.4)."""
 
 SOURCES = 10_000
 """Sources remembered; forgotten all at once when there are more: a flood from forged addresses has no rate, and no memory."""
@@ -121,9 +118,7 @@ class Filter:
         address = getattr(address, "ipv4_mapped", None) or address
         if any(address in network for network in self._exempt):
             return None
-        if isinstance(address, IPv6Address):
-            return str(ip_network((int(address), NETWORK_BITS), strict=False))
-        return str(address)
+        return source_of(host)
 
     def _refuse(self, reason: str, source: str, agent: bytes) -> str:
         """Count a message, and tell whose it is and why, unless that was just told."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from .message.parser import DEFAULT_LIMITS, ParserLimits
 
@@ -79,6 +81,23 @@ class Limits:
     """A connection that ends takes the client transactions that wait on it with it; False lets them wait for their timers."""
     any_response_source: bool = False
     """True takes responses from an address the request was not sent to, as some multi-homed servers send them."""
+
+
+NETWORK_BITS = 64
+"""Of an IPv6 address, those that name a source: the rest of them is one customer's to choose (RFC 4291 §2.5.4)."""
+
+
+@lru_cache(10_000)
+def source_of(host: str) -> str:
+    """Return what a host is known by where shares are by source: an IPv4 address, an IPv6 /64, or what is no address, itself."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    address = getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), NETWORK_BITS), strict=False))
+    return str(address)
 
 
 class TokenBuckets:

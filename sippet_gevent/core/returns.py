@@ -16,9 +16,11 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from gevent import Greenlet, getcurrent
 from gevent.pool import Group
 
 from ..errors import ParseError, TransportError
+from ..limits import source_of
 from ..message.grammar import split
 from ..message.parser import parse
 from ..message.via import Via
@@ -28,6 +30,10 @@ from ..transport.selection import DEFAULT_PORTS, Candidate, literal
 
 RETURNS = 1000
 """Responses that look for their way back at one time, by transaction; more are given up. Each holds a greenlet."""
+
+RETURNS_OF_SOURCE = 250
+"""The same of one source, the oldest given up for a new one: a quarter, so that who makes and breaks connections all the time
+leaves room for others, and a proxy that starts anew has most of what it waits for."""
 
 RESPONSES = 8
 """Responses of one transaction that wait for the way meanwhile: provisional ones, and a final one. More are lost."""
@@ -47,6 +53,7 @@ class Returns:
     def __init__(self, stack: Any) -> None:
         self.stack = stack
         self._waiting: dict[Transaction, list[bytes]] = {}
+        self._searches: dict[str, dict[Transaction, Greenlet]] = {}
         self._greenlets = Group()
 
     def send(self, tx: Transaction, response: bytes) -> bool:
@@ -57,7 +64,9 @@ class Returns:
                 waiting.append(response)
             return True
         flow = tx.flow
-        if len(self._waiting) >= RETURNS or flow.transport.name in NOBODY_LISTENS:
+        source = source_of(flow.remote[0])
+        mine = self._searches.get(source, {})
+        if (len(self._waiting) >= RETURNS and len(mine) < RETURNS_OF_SOURCE) or flow.transport.name in NOBODY_LISTENS:
             return False
         try:
             via = Via.parse(split(parse(response).headers.all("Via")[0], ",")[0])
@@ -65,15 +74,32 @@ class Returns:
             return False
         if not self._leads_anywhere(flow, via):
             return False
+        oldest = next(iter(mine)) if len(mine) >= RETURNS_OF_SOURCE else None
+        if oldest is not None:
+            mine[oldest].kill(block=False)
+            self._forget(oldest)
         self._waiting[tx] = [response]
-        self._greenlets.spawn(self._find, tx, flow, via)
+        self._searches.setdefault(source, {})[tx] = self._greenlets.spawn(self._find, tx, flow, via)
+        if oldest is not None:
+            self.stack.engine.counters.send_errors += 1
+            error = TransportError(f"{RETURNS_OF_SOURCE} later responses to {source} look for a way", oldest.flow)
+            self.stack.engine.undelivered(oldest, error)
         return True
+
+    def _forget(self, tx: Transaction) -> list[bytes] | None:
+        """Take a transaction off those that wait; return its responses, None when it was forgotten before."""
+        source = source_of(tx.flow.remote[0])
+        mine = self._searches.get(source, {})
+        mine.pop(tx, None)
+        if not mine:
+            self._searches.pop(source, None)
+        return self._waiting.pop(tx, None)
 
     def _find(self, tx: Transaction, gone: Flow, via: Via) -> None:
         """Try one way after the other; what has waited goes by the first that stands, and what is to come, too."""
         try:
             fresh = self._first_open(tx, gone, via)
-            waiting = self._waiting.pop(tx, None)
+            waiting = self._forget(tx)
             if waiting is None:  # the stack has stopped meanwhile
                 return
             if fresh is None:
@@ -86,7 +112,8 @@ class Returns:
         except TransportError as error:  # it has ended again
             self.stack.engine.undelivered(tx, error)
         finally:
-            self._waiting.pop(tx, None)
+            if self._searches.get(source_of(gone.remote[0]), {}).get(tx) is getcurrent():
+                self._forget(tx)
 
     def _first_open(self, tx: Transaction, gone: Flow, via: Via) -> Flow | None:
         """Send the first of what waits by the first way that stands; return that."""
@@ -157,6 +184,7 @@ class Returns:
         """Give up all of them."""
         self._greenlets.kill(block=False)
         self._waiting.clear()
+        self._searches.clear()
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -251,6 +251,29 @@ def test_responses_that_look_for_their_way_are_bounded(server, monkeypatch):
     assert not server.tcp.counts.get("connect failed")
 
 
+def test_one_source_gives_up_its_own_oldest_response_and_nobody_else_s(sip, deaf, monkeypatch):
+    monkeypatch.setattr(returns_module, "RETURNS", 4)
+    monkeypatch.setattr(returns_module, "RETURNS_OF_SOURCE", 2)
+    go, hosts = Event(), ("10.0.0.76", "10.0.0.77")
+    deaf.update(hosts)
+    records = {f"p{number}.example": ["10.0.0.78"] for number in range(6)}
+    server = sip.serve(lambda request, tx: 200, resolver=Slow(go, records))
+    other, greedy, home = Peer(sip, hosts[0]), Peer(sip, hosts[1]), Peer(sip, "10.0.0.78")
+
+    def ask(peer, number):
+        via = f"SIP/2.0/UDP p{number}.example;branch=z9hG4bK{number}"
+        peer.send(peer.request("OPTIONS", via=via, call_id=str(number)))
+
+    ask(other, 0)
+    for number in range(1, 6):
+        ask(greedy, number)
+    assert (len(server.returns), server.stats()["send_errors"]) == (3, 3)
+    go.set()
+    sip.settle()
+    assert [response.call_id for response in home.responses] == ["0", "4", "5"]
+    assert not server.returns._searches and not len(server.returns)
+
+
 def test_stopping_ends_the_search(server):
     server.resolver = Slow(Event(), {})
     ask(server, f"phone.example:{unused()}")

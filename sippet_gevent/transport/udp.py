@@ -8,6 +8,7 @@ import logging
 import os
 import struct
 import sys
+import time
 from collections import deque
 from typing import Any
 
@@ -15,6 +16,7 @@ import gevent
 from gevent import socket
 
 from ..errors import TransportError
+from ..limits import TokenBuckets, source_of
 from ..message.uri import bracketed
 from . import stun
 from .base import Address, Flow, Receive, Transport
@@ -41,6 +43,11 @@ ASKED = 4096
 
 SENDS = 4
 """Further tries to send a datagram while errors of others come in its place; then it waits."""
+
+STUN_RATE, STUN_BURST, STUN_SOURCES = 500.0, 1000.0, 10_000
+"""Answers to Binding requests a second of one source, how many at once, and sources remembered: ten thousand phones behind
+one NAT, each of which asks every 20 seconds (RFC 5626 §4.4.2). Whoever is flooded by way of us, by requests that forge his
+address, gets no more than these; to plain requests they are a quarter of a megabit."""
 
 FLOWS = 16384
 """Flows remembered by address, so that those of one peer are one object; forgotten all at once when there are more."""
@@ -211,8 +218,10 @@ class UDP(Transport):
         """Datagrams that had waited, and then could not be sent."""
         self.asked: dict[bytes, UDPFlow] = {}
         """Who has not answered a Binding request of ours yet, by its transaction."""
+        self._stun_rates = TokenBuckets(STUN_RATE, STUN_BURST, STUN_SOURCES)
         self.stun: dict[str, int] = {}
-        """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped"; and of our own
+        """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped", "over rate" of
+        their source; and of our own
         Binding requests: "heard" when they were answered, "unanswered", "moved" when a NAT has given us another address."""
 
     def start(self, address: Address, receive: Receive) -> None:
@@ -350,13 +359,16 @@ class UDP(Transport):
     def _take_stun(self, data: bytes, flow: UDPFlow) -> bool:
         """Answer a Binding request at once, if that is what it is (RFC 5626 §8); True for STUN of any kind.
 
-        While messages wait to be sent, answers are dropped: who asks repeats the question (RFC 5389 §7.2.1).
+        While messages wait to be sent, answers are dropped, and so are those over a source's rate: who asks repeats the
+        question (RFC 5389 §7.2.1).
         """
         if data[4:8] != stun.COOKIE:
             return False
         reply = stun.answer(data, *flow.remote)
         fate = self._hear(data, flow) if reply is None else "dropped"
-        if reply is not None and not self.must_wait:
+        if reply is not None and not self._stun_rates.take(source_of(flow.remote[0]), time.monotonic()):
+            fate = "over rate"
+        elif reply is not None and not self.must_wait:
             try:
                 flow.send(reply)
                 fate = "refused" if stun.is_error(reply) else "answered"

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sippet_gevent import Stack
+from sippet_gevent.limits import TokenBuckets
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport import stun
 from sippet_gevent.transport.udp import UDP
@@ -229,6 +230,30 @@ def test_what_lacks_the_cookie_is_dropped_as_before(asked):
     assert parse(sock.recv(2000)).status == 200
     assert stack.stats()["dropped"] == {"bad message": 1, "keepalive": 2}
     assert stack.stats()["stun"] == {}
+
+
+def test_source_over_its_rate_has_no_answer_and_others_have(asked):
+    stack, sock = asked
+    (transport,) = stack.engine.transports
+    transport._stun_rates = TokenBuckets(0.001, 2, 10)
+    for _ in range(5):
+        sock.send(message())
+    sock.send(options("192.0.2.9:5060;branch=z9hG4bK1;rport"))  # SIP is no part of it
+    mapped(sock.recv(2000)), mapped(sock.recv(2000))
+    assert parse(sock.recv(2000)).status == 200
+    assert stack.stats()["stun"] == {"answered": 2, "over rate": 3}
+    if sock.family == socket.AF_INET:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.2", 0))
+            other.settimeout(5)
+            other.sendto(message(), transport.local)
+            assert mapped(other.recv(2000)) == other.getsockname()
+
+
+def test_ten_thousand_phones_behind_one_nat_keep_their_flows(asked):
+    stack, _ = asked
+    (transport,) = stack.engine.transports
+    assert all(transport._stun_rates.take("192.0.2.1", index * 20 / 10_000) for index in range(10_000))
 
 
 def full(data, address):

@@ -4,7 +4,11 @@ A `keep` in the Via of a request says that its sender would ping; a `keep=30` in
 30 seconds (§4.3, §4.4). The peer is answered when the request is received, by the engine: all its responses then say
 the same. We ask where `Stack(keep=True)`, for a registration and for a call, and ping from the answer on, at moments drawn
 between 80 and 100 % of that time (§5, RFC 5626 §4.4): until the registration ends, or the next one is answered without
-`keep`, or until the call ends (§4.2). An ACK asks for nothing, nor does what is sent within a dialog (§4.3).
+`keep`, or until the call ends (§4.2). An ACK asks for nothing (§4.3).
+
+A target refresh within a dialog may ask, too (§4.2.3). We do not, and grant nothing to who does, as §4.4 leaves to us: one
+that was granted keep-alives before must be ignored (§4.3), so whoever grants them has to remember that for each dialog, and a
+proxy remembers none.
 """
 
 from __future__ import annotations

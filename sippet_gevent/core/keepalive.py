@@ -3,8 +3,8 @@
 A `keep` in the Via of a request says that its sender would ping; a `keep=30` in the Via of the response that it should, every
 30 seconds (§4.3, §4.4). The peer is answered when the request is received, by the engine: all its responses then say
 the same. We ask where `Stack(keep=True)`, for a registration and for a call, and ping from the answer on, at moments drawn
-between 80 and 100 % of that time (§5, RFC 5626 §4.4): until the registration ends, or the next one is answered without
-`keep`, or until the call ends (§4.2). An ACK asks for nothing (§4.3).
+between 80 and 100 % of that time (§5, RFC 5626 §4.4), also where a registrar says `Require: outbound` (§4.2.1 there): until
+the registration ends, or the next one is answered without either, or until the call ends (§4.2). An ACK asks for nothing (§4.3).
 
 A target refresh within a dialog may ask, too (§4.2.3). We do not, and grant nothing to who does, as §4.4 leaves to us: one
 that was granted keep-alives before must be ignored (§4.3), so whoever grants them has to remember that for each dialog, and a
@@ -21,6 +21,7 @@ from ..message.grammar import split
 from ..message.message import Request, Response
 from ..message.via import Via
 from ..transport.base import Flow
+from .outbound import OUTBOUND
 
 REGISTRATION, CALL = "REGISTER", "INVITE"
 
@@ -140,9 +141,15 @@ class Kept:
 
 
 def wanted_interval(response: Response, flow: Flow) -> int | None:
-    """Return the seconds that the peer wants keep-alives in, None when it wants none."""
+    """Return the seconds that the peer wants keep-alives in, None when it wants none.
+
+    A registrar that keeps the flow wants them, too, as often as its Flow-Timer says (RFC 5626 §4.2.1, §4.4).
+    """
     try:
         value = response.via[0].parameters.get("keep")
+        is_bound = response.is_success and response.cseq.method == REGISTRATION
+        if value is None and is_bound and any(tag.lower() == OUTBOUND for tag in response.require):
+            value = str(response.flow_timer or 0)
     except ParseError:
         return None
     if not value or not (value.isascii() and value.isdigit()) or len(value) > 10:

@@ -129,6 +129,33 @@ def test_time_between_pings_has_bounds(sip, client, server, pings, value, least,
     assert between(pings) and all(least <= seconds <= most for seconds in between(pings))
 
 
+@pytest.mark.rfc("5626 4.2.1", "5626 4.4")
+@pytest.mark.parametrize(("said", "keep", "least", "most"), [
+    ({"require": "outbound", "flow_timer": 10}, None, 8, 10),
+    ({"require": "outbound"}, None, 23.2, 29),
+    ({"require": "outbound", "flow_timer": 10}, "30", 24, 30),
+    ({"flow_timer": 10}, None, None, None),
+    ({"require": "outbound", "headers": "soon"}, None, None, None),
+])  # fmt: skip
+def test_registrar_that_keeps_the_flow_is_pinged(sip, client, server, pings, said, keep, least, most):
+    headers = dict(said)
+    broken = headers.pop("headers", None)
+
+    def answer(request):
+        response = wanting(keep)(request)
+        for name, value in headers.items():
+            setattr(response, name, value)
+        if broken:
+            response.headers["Flow-Timer"] = broken
+        return response
+
+    server.answer = answer
+    register(sip, client, server)
+    sip.advance(300)
+    assert bool(pings) is (least is not None)
+    assert all(least <= seconds <= most for seconds in between(pings))
+
+
 @pytest.mark.parametrize("value", [None, "", "x", "-1", "1.5", "9" * 11])
 def test_no_pings_go_where_none_are_wanted(sip, client, server, pings, value):
     server.answer = wanting(value)
@@ -363,6 +390,7 @@ def test_server_that_does_not_answer_a_wanted_ping_is_given_up(connect_only):
     flow = next(iter(phone.engine.transports[0].flows))
     until(lambda: flow.state == "closed")
     assert phone.engine.transports[0].counts == {"no pong": 1}
+    assert not phone.registered.flow.is_alive()  # so who has registered may see it
     assert peer.rest().count(b"\r\n\r\n") == 1
     until(lambda: len(phone.keepalives) == 0)
 
@@ -381,7 +409,8 @@ def connect_only():
         answer = request.response(200, contact=request.contact)
         answer.headers["Via"] = answer.headers["Via"].replace(";keep", ";keep=1")
         peer.send(bytes(answer))
-        assert asked.get(timeout=PATIENCE).status == 200
+        phone.registered = asked.get(timeout=PATIENCE)
+        assert phone.registered.status == 200
         yield phone, peer
         peer.sock.close()
     listener.close()

@@ -60,6 +60,10 @@ class Channel(Flow):
     def drained(self) -> None:
         """All that had waited is written."""
 
+    def gone(self, error: OSError | None) -> None:
+        """Reading has found that the peer sends no more or, with an error, that the connection is broken."""
+        raise TypeError(f"{type(self).__name__} lacks .gone()")
+
     def broke(self, error: OSError) -> None:
         """The connection is reset, or whatever the system says: close."""
         raise TypeError(f"{type(self).__name__} lacks .broke()")
@@ -80,9 +84,12 @@ class Channel(Flow):
             data = self._socket.recv(READ)
         except OSError as error:
             if error.errno not in _RETRY:
-                self.broke(error)
+                self.gone(error)
             return
-        self.received(data)
+        if data:
+            self.received(data)
+        else:
+            self.gone(None)
 
     def _has_more(self) -> bool:
         """True unless the peer has closed or reset the connection, seen or not."""

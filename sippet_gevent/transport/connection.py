@@ -270,10 +270,24 @@ class Connection(Channel):
                 self._flush()
                 return
             if not text:
-                self._ended()
+                self.gone(None)
                 return
             self.octets += len(text)
             self.feed(text)
+
+    def gone(self, error: OSError | None) -> None:
+        if self.transport.endings.may_end(self, error):
+            self.end(error)
+        else:
+            self.is_lost = True
+            self._reader.stop()  # it would say so again at every turn until it is this one's
+
+    def end(self, error: OSError | None) -> None:
+        """It is this connection's turn to end, as its peer did."""
+        if error is None:
+            self.received(b"")
+        else:
+            self.broke(error)
 
     def broke(self, error: OSError) -> None:
         self.is_lost = True

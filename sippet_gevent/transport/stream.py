@@ -23,6 +23,7 @@ from ..message.uri import bracketed
 from .alias import Aliases
 from .base import Address, Receive, Transport
 from .connection import CLOSED, SENDS, Connection
+from .endings import ENDS, Endings
 from .interfaces import WILDCARDS, Interfaces, is_link_local, sockaddr
 from .tls import TLS, names_peer
 from .turns import Handshakes
@@ -133,6 +134,8 @@ class TCP(Transport):
         """Reasons connections ended or were refused for, other than a peer's orderly close, and how many were accepted."""
         self.handshakes = Handshakes(self.limits.handshakes)
         """Connections in the middle of a TLS handshake."""
+        self.endings = Endings()
+        """Connections whose peers have gone, and that are yet to be closed."""
         self.stopping = True
         self._sources: dict[str, int] = {}
         self._socket: Any = None
@@ -179,6 +182,7 @@ class TCP(Transport):
         self._sweeper = self.loop.timer(every, every)
         self._breath = self.loop.timer(BREATH, BREATH)
         self.handshakes.start(self.loop)
+        self.endings.start(self.loop)
         self._acceptor = self.loop.io(raw.fileno(), 1)
         self._acceptor.start(self._acceptable)
 
@@ -193,6 +197,7 @@ class TCP(Transport):
         for flow in [*self.flows]:
             flow.close()
         self.handshakes.stop()
+        self.endings.stop()
         self._socket = self._acceptor = self._pause = self._sweeper = self._breath = None
         self._unswept.clear()
         self.pool.clear()
@@ -314,12 +319,15 @@ class TCP(Transport):
     def _sweep_some(self) -> None:
         self._breath.stop()
         now = time.monotonic()
-        some = self._unswept[-SWEPT:]
-        del self._unswept[-SWEPT:]
-        for flow in some:
+        unswept = self._unswept
+        looked = ended = 0
+        while unswept and looked < SWEPT and ended < ENDS:  # those who came in one moment are late in one moment, too
+            flow = unswept.pop()
+            looked += 1
             if flow.state is not CLOSED:
                 flow.sweep(now)
-        if self._unswept:
+                ended += flow.state is CLOSED
+        if unswept:
             self._breath.again(self._sweep_some)
 
     # ---- connections of ours

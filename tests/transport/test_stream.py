@@ -22,6 +22,7 @@ from sippet_gevent.limits import StreamLimits
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport import stream as stream_module
+from sippet_gevent.transport.endings import ENDS
 from sippet_gevent.transport.stream import TCP
 from tests.message import corpus
 
@@ -464,6 +465,71 @@ def test_end_in_the_middle_of_a_message_is_counted(stacks, connect):
     peer.sock.close()
     until(lambda: stack.tcp.counts.get("cut off"))
     until(lambda: not stack.tcp.flows)
+
+
+def most_closed_in_a_turn(tcp):
+    """Run the loop until no flow is left; return how many one turn of it has closed at most."""
+    left = [len(tcp.flows)]
+    watcher = tcp.loop.prepare()
+    watcher.start(lambda: left.append(len(tcp.flows)))
+    try:
+        until(lambda: not tcp.flows)
+        gevent.idle()
+    finally:
+        watcher.stop()
+        watcher.close()
+    return max(before - after for before, after in itertools.pairwise(left))
+
+
+def end(peer):
+    peer.sock.shutdown(socket.SHUT_WR)  # at once, without a turn of the loop
+
+
+@pytest.mark.parametrize(("go", "counts"), [(end, {}), (Peer.reset, {"reset": 5 * ENDS})], ids=["end", "reset"])
+def test_connections_that_go_in_one_moment_are_closed_some_at_each_turn(stacks, connect, go, counts):
+    stack = stacks()
+    peers = [connect(stack) for _ in range(5 * ENDS)]
+    until(lambda: len(stack.tcp.flows) == 5 * ENDS)
+    for peer in peers:
+        go(peer)
+    assert most_closed_in_a_turn(stack.tcp) == ENDS
+    assert stack.tcp.counts == {"accepted": 5 * ENDS, **counts}
+
+
+def test_connections_that_are_late_in_one_moment_are_closed_some_at_each_turn(stacks, connect):
+    stack = stacks(idle=0.1)
+    for _ in range(5 * ENDS):
+        connect(stack)
+    until(lambda: len(stack.tcp.flows) == 5 * ENDS)
+    time.sleep(0.1)
+    assert most_closed_in_a_turn(stack.tcp) == ENDS
+    assert stack.tcp.counts == {"accepted": 5 * ENDS, "idle": 5 * ENDS}
+
+
+def test_others_are_served_before_all_who_have_gone_are_closed(stacks, connect):
+    stack = stacks()
+    asking, *peers = [connect(stack) for _ in range(1 + 20 * ENDS)]
+    until(lambda: len(stack.tcp.flows) == 1 + 20 * ENDS)
+    for peer in peers:
+        end(peer)
+    asking.send(options())
+    assert asking.message().status == 200
+    assert len(stack.tcp.flows) > 10 * ENDS
+
+
+def test_who_has_gone_counts_as_lost_while_it_waits_to_be_closed(stacks, connect):
+    stack = stacks()
+    peers = [connect(stack) for _ in range(20 * ENDS)]
+    until(lambda: len(stack.tcp.flows) == 20 * ENDS)
+    for peer in peers:
+        end(peer)
+    until(lambda: stack.tcp.endings)
+    lost = [flow for flow in stack.tcp.flows if flow.is_lost]
+    assert len(lost) == len(stack.tcp.endings)
+    assert not any(flow.is_alive() for flow in lost)
+    stack.stop()  # meanwhile
+    assert not stack.tcp.flows
+    assert not stack.tcp.endings
 
 
 def test_peer_that_has_closed_its_half_still_gets_its_answer(stacks, connect):

@@ -10,10 +10,11 @@ from gevent import socket, ssl
 from gevent.event import Event
 
 from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError
+from sippet_gevent.transport.endings import ENDS
 from sippet_gevent.transport.resolver import StaticResolver
 from sippet_gevent.transport.tls import identities, names_peer
 
-from .test_stream import PATIENCE, Peer, options, until
+from .test_stream import PATIENCE, Peer, most_closed_in_a_turn, options, until
 
 trustme = pytest.importorskip("trustme")
 
@@ -404,6 +405,17 @@ def test_others_are_served_between_the_steps_of_handshakes(stacks, plain):
         assert len(answered) < 10
     for peer in peers:
         assert peer.sock.recv(1)
+
+
+def test_peers_that_say_goodbye_in_one_moment_are_closed_some_at_each_turn(stacks, connect):
+    stack = stacks()
+    peers = [connect(stack) for _ in range(3 * ENDS)]
+    until(lambda: [flow.state for flow in stack.tcp.flows] == ["open"] * 3 * ENDS)
+    for peer in peers:
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.sock._sslobj.shutdown()  # close_notify goes at once, and no turn of the loop waits for the answer
+    assert most_closed_in_a_turn(stack.tcp) == ENDS
+    assert stack.tcp.counts == {"accepted": 3 * ENDS}
 
 
 def test_peer_that_goes_in_the_handshake_is_counted(stacks, plain):

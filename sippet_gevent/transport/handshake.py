@@ -100,18 +100,24 @@ def open_websocket(request: h11.Request) -> tuple[Handshake, bytes] | Refusal:
         return Refusal(400, "Sec-WebSocket-Key is not 16 octets in base64 (RFC 6455 §4.1)")
     server = H11Handshake(ConnectionType.SERVER)
     try:
-        server.initiate_upgrade_connection(list(request.headers), request.target)
+        server.receive_data(_head(request))  # initiate_upgrade_connection() has an h11 client of its own write the same: 20 us
         (asked,) = server.events()
         assert isinstance(asked, Request)
     except RemoteProtocolError as error:
         hint = error.event_hint
         more = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in getattr(hint, "headers", ())]
         return Refusal(getattr(hint, "status_code", 400), str(error), tuple(more))
-    except (ValueError, h11.LocalProtocolError) as error:  # a Host that is no name, or none in what is no HTTP/1.1
+    except ValueError as error:  # a Host that is no name
         return Refusal(400, str(error))
     if SUBPROTOCOL not in asked.subprotocols:
         return Refusal(400, "the subprotocol sip is not offered (RFC 7118 §4.1)")
     return handshake, server.send(AcceptConnection(subprotocol=SUBPROTOCOL))
+
+
+def _head(request: h11.Request) -> bytes:
+    """The octets of a GET in HTTP/1.1 with these fields, which h11 has read, and found to have no line end in them."""
+    fields = [b"%b: %b\r\n" % field for field in request.headers]
+    return b"GET %b HTTP/1.1\r\n%b\r\n" % (request.target, b"".join(fields))
 
 
 def _is_key(text: str) -> bool:

@@ -2,7 +2,8 @@
 
     python bench/attackers.py stalled 1 5060        one peer that asks for large answers over TCP and reads none
 
-They are few and slow on purpose: what they are to hold up is the loop, not the machine. Who is closed comes again.
+They are few and slow on purpose: what they are to hold up is the loop, not the machine. Who is closed comes again. Those that
+open connections and close them are as fast as one at a time can be.
 """
 
 import argparse
@@ -22,7 +23,13 @@ REQUEST = (
     "From: <sip:mallory@127.0.0.1>;tag={number}\r\nTo: <sip:bench@{host}>\r\nCall-ID: {number}@attack\r\n"
     "CSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
 )
-
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+)
+ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)       # who verifies no certificate
+ANYBODY.check_hostname = False
+ANYBODY.verify_mode = ssl.CERT_NONE
 
 numbers = itertools.count(random.getrandbits(40) << 20)
 
@@ -45,16 +52,28 @@ def stalled(port):
 def half_shaken(port):
     """Begin a TLS handshake and say no more, until closed."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     try:
-        context.wrap_bio(incoming, outgoing).do_handshake()
+        ANYBODY.wrap_bio(incoming, outgoing).do_handshake()
     except ssl.SSLWantReadError:
         hello = outgoing.read()
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(hello[: len(hello) // 2])
         sock.recv(1)
+
+
+def handshakes(port):
+    """Complete TLS handshakes and close, one after the other."""
+    while True:
+        with socket.create_connection(("127.0.0.1", port)) as sock, ANYBODY.wrap_socket(sock):
+            pass
+
+
+def upgrades(port):
+    """Open WebSockets and close, one after the other."""
+    while True:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.sendall(UPGRADE)
+            sock.recv(1024)
 
 
 def slow_header(port):
@@ -75,7 +94,10 @@ def unresolved(port):
             gevent.sleep(1 / NAMES_RATE)
 
 
-ATTACKS = {"stalled": stalled, "half-shaken": half_shaken, "slow-header": slow_header, "unresolved": unresolved}
+ATTACKS = {
+    "stalled": stalled, "half-shaken": half_shaken, "handshakes": handshakes, "upgrades": upgrades, "slow-header": slow_header,
+    "unresolved": unresolved,
+}
 
 
 def again_and_again(attack, port):

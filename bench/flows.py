@@ -2,9 +2,9 @@
 
 For each transport a server is started, and `--count` clients connect from several addresses of 127.0.0.0/8, send one
 OPTIONS each and say nothing more. Another connection sends OPTIONS at a steady rate all the while: before, while the
-others are set up, and when all are there. Then they close, and all of it happens once more: memory that comes back to the
-allocator but not to the kernel is no leak, as long as the second time takes no more than the first. Where we may (root),
-server and measuring connection run ahead of all else on the machine.
+others are set up, when all are there, and while they close, all in one moment. Then all of it happens once more: memory that
+comes back to the allocator but not to the kernel is no leak, as long as the second time takes no more than the first. Where
+we may (root), server and measuring connection run ahead of all else on the machine.
 """
 
 import argparse
@@ -27,10 +27,12 @@ TRANSPORTS = ("tcp", "tls", "ws", "wss")
 GOALS = {"tcp": 12_000, "tls": 40_000}
 """Octets of memory for each flow, at most."""
 ADDRESSES = 20                  # so that each is one of a thousand at most, which is what the library takes from one
-AT_ONCE = 32                    # connections that are being set up at one time
+AT_ONCE = 32                    # connections that are being set up at one time, at most
+CONNECT_RATE = 1000             # new ones per second: the server can keep up with as many over each transport
 SPARE = 200                     # descriptors for all else
 SETTLE = 2.0                    # seconds for what is done after the last octet
 GONE = 30.0                     # seconds until flows that were closed must be forgotten
+HELD_UP = 0.04                  # seconds that the system lets the server wait, of those in which flows are set up, to tell of it
 KILOBYTE = 1e3
 
 
@@ -60,7 +62,7 @@ class Probe:
 def measure(name, options, generator, core, cert):
     """One transport: what was seen, as a dict."""
     port = free_port()
-    words = ["--transport", name, "--flows", options.count]
+    words = ["--transport", name, "--flows", options.count, "--turns"]
     if name in SECURE:
         words += ["--cert", cert]
     if options.collect_seldom:
@@ -89,11 +91,13 @@ def fill(title, port, name, options, generator, server, probe):
     """Set the flows up, look, and let them go."""
     base = {"rss": server.rss(), "fds": server.descriptors(), "flows": server.stats()["connections"], "cpu": server.cpu()}
     progress(f"{title}: connecting")
+    server.stats()              # of turns it tells the longest since it was asked last
+    held_up = server.held_up()
     began = time.monotonic()
     probe.begin()
     held = generator.hold(
         port, transport=name, connections=options.count, window=options.count, addresses=ADDRESSES, parallel=AT_ONCE,
-        rate=options.register_rate, busy=False, limit=300, before=HUMBLE,
+        connect_rate=options.connect_rate, rate=options.register_rate, busy=False, limit=300, before=HUMBLE,
     )
     try:
         connected = held.connected()
@@ -101,21 +105,32 @@ def fill(title, port, name, options, generator, server, probe):
         setting_up = probe.end()
         took = time.monotonic() - began
         cpu = server.cpu() - base["cpu"]
+        turns = {"setting_up": server.stats()["longest_turn_ms"]}
+        held_up = server.held_up() - held_up
         time.sleep(SETTLE)
         full = {"rss": server.rss(), "fds": server.descriptors(), "flows": server.stats()["connections"]}
         progress(f"{title}: idle")
         idle = probe.for_seconds(options.seconds)
         alive = server.stats()["connections"]
+        probe.begin()
     finally:
         progress(f"{title}: closing")
         held.close()
     closed = time.monotonic()
-    while (left := server.stats()["connections"] - base["flows"]) > 0 and time.monotonic() - closed < GONE:
+    turns["closing"] = 0.0
+    while True:
+        stats = server.stats()
+        left = stats["connections"] - base["flows"]
+        turns["closing"] = max(turns["closing"], stats["longest_turn_ms"])
+        if left <= 0 or time.monotonic() - closed >= GONE:
+            break
         time.sleep(0.1)
     gone = time.monotonic() - closed
     time.sleep(SETTLE)
+    closing = probe.end()
     return {
         "base": base, "full": full, "connected": connected, "answered": answered, "setting_up": setting_up, "idle": idle,
+        "closing": closing, "longest_turn_ms": turns, "held_up_seconds": held_up,
         "held": alive - base["flows"], "setup_seconds": took, "setup_cpu_us": cpu / options.count * 1e6,
         "bytes_each": (full["rss"] - base["rss"]) / options.count,
         "after": {"rss": server.rss(), "fds": server.descriptors(), "flows": left, "seconds": gone},
@@ -131,7 +146,7 @@ def verdict(seen, count):
         return f"{failures(seen['answered'])} first requests failed"
     if seen["held"] < count:
         return f"only {seen['held']} were held"
-    lost = failures(seen["setting_up"]) + failures(seen["idle"])
+    lost = sum(failures(seen[phase]) for phase in ("setting_up", "idle", "closing"))
     if lost:
         return f"{lost} requests beside them failed"
     if seen["after"]["flows"] or seen["after"]["fds"] > seen["base"]["fds"]:
@@ -145,17 +160,21 @@ def milliseconds(result):
 
 def table(results, absent, count):
     lines = [
-        "                 KB      setup        OPTIONS of another flow, p50 and p99 in ms    after closing",
-        "          held   each    s  CPU us     before       setting up     all there     RSS KB each  fds",
+        "                 KB      setup        OPTIONS of another flow, p50 and p99 in ms                "
+        "longest turn, ms     after closing",
+        "          held   each    s  CPU us     before       setting up     all there       closing      "
+        "setting up closing   RSS KB each  fds",
     ]
     for name, seen in results.items():
         for time_, each in enumerate(seen["times"], 1):
             before = milliseconds(seen["before"]) if time_ == 1 else " " * 12
-            after = each["after"]
+            after, turns = each["after"], each["longest_turn_ms"]
+            kept = (after["rss"] - each["base"]["rss"]) / count / KILOBYTE
             lines.append(
                 f"{name if time_ == 1 else '':5}  {each['held']:7d}  {each['bytes_each'] / KILOBYTE:5.1f}  "
                 f"{each['setup_seconds']:4.1f} {each['setup_cpu_us']:6.0f}   {before}  {milliseconds(each['setting_up'])}  "
-                f"{milliseconds(each['idle'])}      {(after['rss'] - each['base']['rss']) / count / KILOBYTE:6.1f}  "
+                f"{milliseconds(each['idle'])}  {milliseconds(each['closing'])}  "
+                f"{turns['setting_up']:10.1f} {turns['closing']:7.1f}        {kept:6.1f}  "
                 f"{after['fds'] - each['base']['fds']:+4d}   {verdict(each, count)}".rstrip()
             )
     lines += [f"{name:5}  not measured: {reason}" for name, reason in absent.items()]
@@ -199,6 +218,8 @@ def main():
     parser.add_argument("--rate", type=float, default=200, help="OPTIONS per second of the flow that measures (default 200)")
     parser.add_argument("--register-rate", type=float, default=3000, metavar="RATE",
                         help="first requests per second, all idle flows together (default 3000)")
+    parser.add_argument("--connect-rate", type=float, default=CONNECT_RATE, metavar="RATE",
+                        help="connections per second (default %(default)s; 0: as fast as the server takes them)")
     parser.add_argument("--seconds", type=float, default=5, help="of measuring before, and when all are there (default 5)")
     parser.add_argument("--collect-seldom", action="store_true",
                         help="let Python's collector look through everything as seldom as `sippet serve` does")
@@ -227,9 +248,13 @@ def main():
         except ServerError as error:
             raise SystemExit(f"bench: {error}") from error
 
-    print(f"{options.count} flows, {AT_ONCE} set up at a time, one OPTIONS each, then idle; beside them {options.rate:g} "
-          f"OPTIONS/s\n")
+    pace = f"{options.connect_rate:g} a second" if options.connect_rate else f"{AT_ONCE} at a time"
+    print(f"{options.count} flows, set up {pace}, one OPTIONS each, then idle; beside them {options.rate:g} OPTIONS/s\n")
     print(table(results, absent, options.count))
+    held_up = [each["held_up_seconds"] for seen in results.values() for each in seen["times"]]
+    if held_up and max(held_up) >= HELD_UP:
+        print(f"\nthe system let the server wait for up to {max(held_up) * 1e3:.0f} ms in all while flows were set up: the p99 "
+              "beside it is not the server's alone")
     if goals := [f"{name} {GOALS[name] / KILOBYTE:g} KB" for name in results if name in GOALS]:
         print(f"\ngoals for each flow: {', '.join(goals)}")
     if options.json:

@@ -67,12 +67,14 @@ class Generator:
                           errors=subprocess.DEVNULL)
         return result["ok"] == 1
 
-    def hold(self, port, *, transport, connections, window, rate=None, addresses=None, parallel=16, echo=False, busy=True,
-             limit=120, resends=3, before=()):
+    def hold(self, port, *, transport, connections, window, rate=None, addresses=None, parallel=16, connect_rate=None, echo=False,
+             busy=True, limit=120, resends=3, before=()):
         """Connect, and stay connected: a Held. `before` are words before the command: HUMBLE leaves its core to others."""
         options = ["-k", "-T", transport, "-c", connections, "-w", window, "-p", parallel, "-t", limit, "-m", resends]
         if rate:
             options += ["-r", rate]
+        if connect_rate:
+            options += ["-l", connect_rate]
         if addresses:
             options += ["-a", addresses]
         return Held([*before, *self.command(port, *options, echo=echo, busy=busy)])

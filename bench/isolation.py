@@ -39,6 +39,8 @@ ATTACKS = {
     "stalled":          ("stalled", 1, "tcp", WARM),
     "half-shaken":      ("half-shaken", 1, "tls", WARM),
     "half-shaken-64":   ("half-shaken", 64, "tls", WARM),
+    "handshakes":       ("handshakes", 1, "tls", WARM),
+    "upgrades":         ("upgrades", 1, "ws", WARM),
     "unresolved":       ("unresolved", 1, "udp", KNOWN),
     "unresolved-first": ("unresolved", 1, "udp", 0.0),
     "slow-header":      ("slow-header", 64, "tcp", WARM),
@@ -48,11 +50,13 @@ MEANING = {
     "stalled": "a peer asks for 800 KB/s and reads nothing",
     "half-shaken": "a peer never ends its TLS handshake",
     "half-shaken-64": "64 peers never end theirs",
+    "handshakes": "a peer ends TLS handshakes and closes",
+    "upgrades": "a peer opens WebSockets and closes",
     "unresolved": "40 names/s are resolved, DNS never answers",
     "unresolved-first": "the first seconds of that",
     "slow-header": "64 peers send a header octet by octet",
 }
-TRANSPORTS = ("udp", "tcp", "tls")      # in the order of the server's ports
+TRANSPORTS = ("udp", "tcp", "tls", "ws")      # in the order of the server's ports
 GOOD = ("tcp", "udp")                   # what good peers use
 
 
@@ -62,7 +66,7 @@ def measure(options, generator, names, core, cert):
     ports = {name: first + place for place, name in enumerate(TRANSPORTS)}
     silent = socket.socket(type=socket.SOCK_DGRAM)      # the name server: it has a port, and that is all
     silent.bind(("127.0.0.1", 0))
-    words = ("--transport", ",".join(TRANSPORTS), "--cert", cert, "--dns", silent.getsockname()[1])
+    words = ("--transport", ",".join(TRANSPORTS), "--cert", cert, "--dns", silent.getsockname()[1], "--collect-seldom")
     before = ahead_of_others()
     server = Uas(first, *words, core=core, before=before)
     results = {name: {"idle": [], **{attack: [] for attack in names}} for name in GOOD}
@@ -197,8 +201,8 @@ def main():
     stop_on_sigterm()
     server_core, load_core = cores()
     with Generator(load_core) as generator, tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory:
-        if reasons := missing_transports(("tls",), tls=True):
-            raise SystemExit(f"bench: {reasons['tls']}")
+        for reason in missing_transports(("tls", "ws"), tls=True).values():
+            raise SystemExit(f"bench: {reason}")
         try:
             results, stats = measure(options, generator, names, server_core, certificate(directory))
         except ServerError as error:

@@ -57,6 +57,7 @@ static const char HELP[] =
 "  -T T   transport: udp (the default), tcp, tls, ws or wss; certificates are not verified\n"
 "  -c C   from C sockets or connections (default 1, at most 16384), all there before the first request\n"
 "  -p P   connect P of them at a time (default 16)\n"
+"  -l L   begin at most L connections per second (default: as fast as -p allows)\n"
 "  -a A   from A addresses by turns, 127.0.0.2 and those behind it (default: the one the system chooses)\n"
 "  -n N   send N requests (default 20000, unless -s is given)\n"
 "  -s S   send for S seconds\n"
@@ -119,7 +120,7 @@ struct run {
     const struct transport *transport;
     int window, busy, echo, verbose, max_resends, keep, until_line, parallel, addresses, epoll;
     long requests;
-    double seconds, rate, limit;
+    double seconds, rate, connect_rate, limit;
     char host[64];
     int port;
     uint32_t id, next_sequence;
@@ -800,9 +801,10 @@ static double connect_all(struct run *run)
     double started = now();
     int next = 0;
     while (run->open + run->closed < run->connection_count && now() - started < run->limit) {
-        while (next < run->connection_count && next - run->open - run->closed < run->parallel)
+        while (next < run->connection_count && next - run->open - run->closed < run->parallel
+                && (run->connect_rate == 0 || next <= (now() - started) * run->connect_rate))
             start_connection(run, &run->connections[next++]);
-        poll(&poll_fd, 1, 50);
+        poll(&poll_fd, 1, run->connect_rate == 0 ? 50 : 1);
         int ready = epoll_wait(run->epoll, events, BURST, 0);
         for (int index = 0; index < ready; index++) {
             struct connection *connection = &run->connections[events[index].data.u32];
@@ -859,7 +861,7 @@ int main(int argc, char **argv)
         fputs(HELP, stdout);
         return 0;
     }
-    while ((option = getopt(argc, argv, "T:c:p:a:n:s:w:r:t:m:kbevh")) != -1) {
+    while ((option = getopt(argc, argv, "T:c:p:l:a:n:s:w:r:t:m:kbevh")) != -1) {
         switch (option) {
         case 'T':
             run.transport = NULL;
@@ -871,6 +873,7 @@ int main(int argc, char **argv)
             break;
         case 'c': run.connection_count = (int)number(optarg, 1, MAX_CONNECTIONS); break;
         case 'p': run.parallel = (int)number(optarg, 1, MAX_CONNECTIONS); break;
+        case 'l': run.connect_rate = number(optarg, 0.1, 10e6); break;
         case 'a': run.addresses = (int)number(optarg, 1, MAX_ADDRESSES); break;
         case 'n': run.requests = (long)number(optarg, 1, MAX_REQUESTS); break;
         case 's': run.seconds = number(optarg, 0.001, MAX_SECONDS); break;

@@ -68,6 +68,10 @@ class Server:
         """User and system CPU seconds of all processes and all their threads, to the nanosecond."""
         return sum(time.clock_gettime((~pid << 3) | CPU_CLOCK) for pid in self.pids())
 
+    def held_up(self):
+        """Seconds that the main process has been ready to run while the system let others, or nobody."""
+        return int(Path("/proc", str(self.process.pid), "schedstat").read_text().split()[1]) / 1e9
+
     def rss(self):
         """Resident bytes of the main process."""
         pages = int(Path("/proc", str(self.process.pid), "statm").read_text().split()[1])

@@ -9,6 +9,7 @@ import argparse
 import gc
 import json
 import sys
+import time
 
 import gevent
 from gevent.fileobject import FileObjectPosix
@@ -46,9 +47,34 @@ class Reloads:
                 self.failed += 1
 
 
-def print_stats(stack, reloads):
+class Turns:
+    """Times the turns of the loop, by CPU: from its being told what is ready to its waiting once more."""
+
+    def __init__(self):
+        self._began = self._longest = 0.0
+        loop = gevent.get_hub().loop
+        self._watchers = loop.check(ref=False), loop.prepare(ref=False)
+        for watcher, callback in zip(self._watchers, (self._begin, self._end), strict=True):
+            watcher.start(callback)
+
+    def take_longest(self):
+        """Milliseconds of the longest since this was asked last."""
+        longest, self._longest = self._longest, 0.0
+        return longest * 1e3
+
+    def _begin(self):
+        self._began = time.thread_time()
+
+    def _end(self):
+        self._longest = max(self._longest, time.thread_time() - self._began)
+
+
+def print_stats(stack, reloads, turns):
     for _ in FileObjectPosix(sys.stdin.fileno(), "rb", close=False):
-        print(json.dumps({**stack.stats(), "reloads": reloads.count, "failed_reloads": reloads.failed}), flush=True)
+        more = {"reloads": reloads.count, "failed_reloads": reloads.failed}
+        if turns is not None:
+            more["longest_turn_ms"] = turns.take_longest()
+        print(json.dumps({**stack.stats(), **more}), flush=True)
     stack.stop()
 
 
@@ -65,6 +91,7 @@ def main():
     parser.add_argument("--collect-seldom", action="store_true",
                         help="let Python's collector look through everything as seldom as `sippet serve` does")
     parser.add_argument("--stats", action="store_true", help="answer each line of standard input with the statistics")
+    parser.add_argument("--turns", action="store_true", help="have them tell the loop's longest turn since the time before")
     parser.add_argument("--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)")
     options = parser.parse_args()
 
@@ -94,7 +121,7 @@ def main():
             call.wait(CALL)
 
     if options.stats:
-        gevent.spawn(print_stats, stack, Reloads(stack, options.reload))
+        gevent.spawn(print_stats, stack, Reloads(stack, options.reload), Turns() if options.turns else None)
     print(f"uas ready, {implementation}", file=sys.stderr, flush=True)
     stack.serve_forever()
 

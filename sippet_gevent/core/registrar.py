@@ -134,7 +134,11 @@ class Location:
 
 
 class Registrar:
-    """A core that serves REGISTER with a Location: `stack.on("REGISTER")(Registrar(location))`."""
+    """A core that serves REGISTER with a Location: `stack.on("REGISTER")(Registrar(location))`.
+
+    Expirations are in seconds. Who counts on flows behind a first hop that knows none gets 439 (RFC 5626 §6), unless
+    `strict_outbound` is False: then he is registered as if he did not. JsSIP always does, and gives up at 439.
+    """
 
     def __init__(
         self,
@@ -143,11 +147,13 @@ class Registrar:
         default_expires: int = DEFAULT_EXPIRES,
         min_expires: int = MIN_EXPIRES,
         max_expires: int = MAX_EXPIRES,
+        strict_outbound: bool = True,
     ) -> None:
         self.location = location
         self.default_expires = default_expires
         self.min_expires = min_expires
         self.max_expires = max_expires
+        self.strict_outbound = strict_outbound
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Response:
         if request.method != "REGISTER":
@@ -174,8 +180,7 @@ class Registrar:
             **outbound,
         )
 
-    @staticmethod
-    def _outbound(request: Request) -> dict[str, Any]:
+    def _outbound(self, request: Request) -> dict[str, Any]:
         """Return what a 200 says of flows: that they are kept, and when a phone that came straight is to ping (RFC 5626 §6).
 
         Flow-Timer has the same seconds as are asked for by `keep` (RFC 6223 §5); a browser cannot ping, and is pinged. Raises
@@ -185,7 +190,7 @@ class Registrar:
         if not any(reg_id_of(contact) for contact in contacts):
             return {}
         if not first_hop_knows_flows(request):
-            if says_outbound(request):
+            if says_outbound(request) and self.strict_outbound:
                 raise Reject(439)
             return {}
         if not any(flow_registered(contact) for contact in contacts):

@@ -77,6 +77,16 @@ def test_registrar_says_whether_it_keeps_the_flow(phone, contact, proxied, path,
     assert (response.status, "outbound" in response.require) == (status, required)
 
 
+@pytest.mark.parametrize("path", [None, OTHER])
+def test_who_counts_on_flows_is_registered_without_where_the_user_wants_that(sip, path):
+    phone = Phone(sip, strict_outbound=False)
+    headers = {} if path is None else {"path": path}
+    for port in (71, 79):
+        response = phone.register(FLOW.replace("71", str(port)), supported="outbound", via=via_proxy(phone), **headers)
+        assert (response.status, response.require, response.flow_timer) == (200, (), None)
+    assert len(phone.bound) == 2
+
+
 @pytest.mark.rfc("5626 6")
 def test_refused_flow_leaves_the_bindings_as_they_were(phone):
     phone.register(FLOW, supported="outbound")

@@ -119,24 +119,19 @@ class DNSResolver(Resolver):
         super().__init__(random=random)
         self.seconds = seconds
         self.servers = [(server, 53) if isinstance(server, str) else server for server in servers]
-        self._clock: Any = None
-        self._client: Any = None
+        self.client: Any = None
+        """The DNS client; there is one when the stack has started."""
 
     def start(self, clock: Any) -> None:
+        if self.client is None:
+            from .dns import DNS  # dnspython takes 40 ms to import: not for who has no resolver, and not while others wait
+
+            self.client = DNS(clock, servers=self.servers)
         self._clock = clock
 
     def stop(self) -> None:
-        if self._client is not None:
-            self._client.stop()
-
-    @property
-    def client(self) -> Any:
-        """The DNS client; made when it is first needed."""
-        if self._client is None:
-            from .dns import DNS  # dnspython takes longer to import than all the rest: not where nobody asks for a name
-
-            self._client = DNS(self._clock, servers=self.servers)
-        return self._client
+        if self.client is not None:
+            self.client.stop()
 
     def begin(self) -> float:
         return self._clock.now() + self.seconds  # type: ignore[no-any-return]

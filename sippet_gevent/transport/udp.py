@@ -221,8 +221,8 @@ class UDP(Transport):
         self._stun_rates = TokenBuckets(STUN_RATE, STUN_BURST, STUN_SOURCES)
         self.stun: dict[str, int] = {}
         """What became of STUN messages, which are none of SIP: "answered", "refused" with a 420, "dropped", "over rate" of
-        their source; and of our own
-        Binding requests: "heard" when they were answered, "unanswered", "moved" when a NAT has given us another address."""
+        their source; and of our own Binding requests: "heard" when they were answered, "unanswered", "moved" when a NAT has
+        given us another address."""
 
     def start(self, address: Address, receive: Receive) -> None:
         host, port = address

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from gevent import socket
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sippet_gevent.transport import icmp
@@ -87,5 +87,6 @@ def test_what_no_icmp_message_has_caused_says_nothing(ancillary):
 
 
 @given(st.sampled_from([(0, 11), (41, 25)]), st.binary(max_size=60))
+@example((0, 11), struct.pack("=IBBBxII", 2**31, V4, 3, 3, 0, 0))
 def test_no_octets_raise(kind, data):
     icmp.read([(*kind, data)])

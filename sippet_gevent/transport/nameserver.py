@@ -33,7 +33,7 @@ SILENT_SECONDS = 1.0
 """How long there must have been no answer, too: sixteen questions at one time prove nothing."""
 
 CHECK_SECONDS = 1.0
-"""How long a suspected server has to say what every server knows. If it does not, it is asked for no names until it does."""
+"""How long a suspected server has to say what every server knows, or what it has told before. If it does not, it is asked for no names until it does."""
 
 CHECKS = 4
 """Questions within that time: a server that comes back is asked for names again a quarter of a second later."""
@@ -47,9 +47,10 @@ log = logging.getLogger("sippet_gevent.transport")
 class NameServer:
     """One server at a numeric address.
 
-    It is `down` when it has been silent to everybody for a while and does not even tell who serves the root, which any
-    server answers, be it with a refusal. Who asks for a name then need not wait: 40 names a second that wait for 3 seconds
-    each are 120 requests that hang, and a tenth of a processor.
+    It is `down` when it has been silent to everybody for a while and tells neither who serves the root, which most servers
+    answer, be it with a refusal, nor what it has told before: one that forwards to nobody knows its own zones only, and is
+    silent about all else that strangers have us ask for. Who asks for a name then need not wait: 40 names a second that wait
+    for 3 seconds each are 120 requests that hang, and a tenth of a processor.
     """
 
     def __init__(self, address: Address, clock: Any, spawn: Callable[..., Any]) -> None:
@@ -67,6 +68,7 @@ class NameServer:
         self._suspected = False
         self._checker: Any = None
         self._wanted = 0.0
+        self._told: tuple[dns.name.Name, str] | None = None  # what it has had records for, lately
 
     def __repr__(self) -> str:
         host, port = self.address
@@ -94,6 +96,8 @@ class NameServer:
             return f"{self}: not an answer to the question"
         if message.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             return f"{self}: {dns.rcode.to_text(message.rcode())}"
+        if message.answer and name != dns.name.root:
+            self._told = name, kind
         return message
 
     def _by_udp(self, query: dns.message.Message, times: int, every: float) -> Any:
@@ -139,7 +143,7 @@ class NameServer:
         is_silent = self._unanswered >= SILENT_QUESTIONS and now - self._silent_since >= SILENT_SECONDS
         if is_silent:
             self._suspected = True
-            if self._checker is None:
+            if not self._checker:  # one that was killed before it began has cleared nothing
                 self._checker = self._spawn(self._check)
         return not self.down
 
@@ -157,11 +161,16 @@ class NameServer:
             log.warning("%s answers again", self)
 
     def _check(self) -> None:
-        """Ask who serves the root until that is answered, or nobody wants to know."""
+        """Ask who serves the root, and what it has told before, until either is answered, or nobody wants to know."""
         every = CHECK_SECONDS / CHECKS
         try:
             while self._suspected and self._clock.now() - self._wanted < UNWANTED_SECONDS:
-                problem = self._clock.within(CHECK_SECONDS, self.ask, dns.name.root, "NS", CHECKS, every)
+                aside = self._spawn(self._ask_aside, *self._told, CHECKS, every) if self._told is not None else None
+                try:
+                    problem = self._clock.within(CHECK_SECONDS, self.ask, dns.name.root, "NS", CHECKS, every)
+                finally:
+                    if aside is not None:
+                        aside.kill(block=False)
                 if self._suspected:
                     if not self.down:
                         self.down = True
@@ -172,6 +181,12 @@ class NameServer:
             self._checker = None
             self._unanswered = 0
             self._suspected = self.down = False
+
+    def _ask_aside(self, *question: Any) -> None:
+        try:
+            self.ask(*question)
+        except gevent.GreenletExit:
+            pass  # kept as the greenlet's value it would hold its frames, and they it
 
 
 def read_answer(data: bytes, query: dns.message.Message) -> Any:

@@ -26,6 +26,7 @@ class NameServer:
         self.delay = 0.0
         self.silent = False
         self.silent_kinds = ()
+        self.silent_names = lambda name: False
         self.rcode = None
         self.truncate = False
         self.soa_minimum = 30
@@ -63,7 +64,7 @@ class NameServer:
         question = query.question[0]
         kind = dns.rdatatype.to_text(question.rdtype)
         self.seen.append((transport, kind, question.name.to_text(omit_final_dot=True)))
-        if self.silent or kind in self.silent_kinds:
+        if self.silent or kind in self.silent_kinds or self.silent_names(question.name.to_text(omit_final_dot=True)):
             return []
         if self.delay:
             gevent.sleep(self.delay)

@@ -316,6 +316,31 @@ def test_server_that_answers_for_other_names_is_not_down(server, only, brisk):
     assert not known.down
 
 
+def test_server_that_knows_its_own_zone_only_is_not_down_for_what_strangers_ask_for(server, only, brisk, caplog):
+    server.zone["other.example"] = ["300 A 192.0.2.1"]
+    server.silent_names = lambda name: name not in server.zone  # it forwards all else, the root too, to nobody
+    asker, known = only(server)
+    assert ask(asker) == Answer((ONE,))
+    ask_many(asker)
+    gevent.sleep(nameserver.SILENT_SECONDS)
+    ask_many(asker, 1)
+    until(lambda: "NS" in server.kinds)
+    until(lambda: not known._checker)
+    assert not known.down
+    assert ask(asker, Question("other.example", "A")) == Answer((ONE,))
+    assert "answers nothing" not in caplog.text
+
+
+def test_server_is_checked_again_after_a_check_that_was_stopped_before_it_began(server, only, brisk):
+    server.silent = True
+    asker, known = only(server)
+    ask_many(asker)
+    gevent.sleep(nameserver.SILENT_SECONDS)
+    known.wanted()
+    asker.stop()
+    go_down(asker, known)
+
+
 @pytest.mark.parametrize("rcode", [dns.rcode.REFUSED, dns.rcode.SERVFAIL])
 def test_server_that_refuses_to_tell_of_the_root_is_there(server, only, brisk, rcode):
     server.silent_kinds = ("A",)

@@ -166,7 +166,10 @@ class Returns:
             return self.stack.sender.allowed(candidates)  # type: ignore[no-any-return]
         except TransportError as error:
             log.debug("a response goes nowhere: %s", error)
-            return []
+        except Exception as error:  # it is the user's, and whoever waits for the response hears of its end all the same
+            log.error("allow_target failed, and a response goes nowhere", exc_info=error)
+        self.stack.engine.counters.send_errors += 1
+        return []
 
     def _transport(self, like: Transport, host: str) -> Transport:
         """Return the transport of the same kind that leads to a host: of its IP version."""

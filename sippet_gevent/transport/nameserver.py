@@ -33,7 +33,8 @@ SILENT_SECONDS = 1.0
 """How long there must have been no answer, too: sixteen questions at one time prove nothing."""
 
 CHECK_SECONDS = 1.0
-"""How long a suspected server has to say what every server knows, or what it has told before. If it does not, it is asked for no names until it does."""
+"""How long a suspected server has to say what every server knows, or what it has told before. If it does not, it is asked
+for no names until it does."""
 
 CHECKS = 4
 """Questions within that time: a server that comes back is asked for names again a quarter of a second later."""

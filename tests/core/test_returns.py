@@ -109,6 +109,18 @@ def test_response_goes_nowhere_that_is_not_allowed(server, hosts):
     until(lambda: len(forbidden) == 2 and not len(server.returns))
     assert forbidden == [(host, other.port, "phone.example") for host in ("127.0.0.1", "127.0.0.2")]
     assert server.tcp.counts == {"accepted": 1, "reset": 1}
+    assert server.stats()["send_errors"] == 2  # as any way that leads nowhere
+
+
+def test_response_goes_nowhere_when_allow_target_fails_and_the_log_says_why(server, hosts, caplog):
+    other = hosts("127.0.0.1")
+    server.allow_target = lambda candidate: candidate.nonsense
+    ask(server, f"127.0.0.1:{other.port}")
+    server.go.set()
+    until(lambda: "allow_target" in caplog.text and not len(server.returns))
+    assert "allow_target failed" in caplog.text and "nonsense" in caplog.text
+    assert server.tcp.counts == {"accepted": 1, "reset": 1}
+    assert server.stats()["send_errors"] == 2
 
 
 @pytest.mark.rfc("3261 18.2.2")

@@ -153,9 +153,9 @@ def test_answer_of_64_kib_is_read_in_part_and_in_no_time(server, make):
     wire = response.to_wire(max_size=65535)
     times = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         read_answer(wire, query)
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     assert len(wire) > 64_000 and min(times) < 0.05
     assert len(ask(make(server), Question("x.example", "A")).records) == 32
 
@@ -354,7 +354,8 @@ def test_server_that_refuses_to_tell_of_the_root_is_there(server, only, brisk, r
     assert not known.down
 
 
-def test_few_questions_that_are_not_answered_prove_nothing(server, only, brisk):
+def test_few_questions_that_are_not_answered_prove_nothing(server, only, brisk, monkeypatch):
+    monkeypatch.setattr(client, "HEDGE_SECONDS", 60.0)  # a busy machine sends none twice
     server.silent = True
     asker, known = only(server)
     ask_many(asker, nameserver.SILENT_QUESTIONS - 2)

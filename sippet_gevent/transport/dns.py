@@ -41,7 +41,8 @@ CACHE = 10_000
 """Answers remembered, the longest unused forgotten: a flood of names must not fill the memory."""
 
 IN_FLIGHT = 128
-"""Questions under way at one time: each has a socket for each server, which must fit. Beyond them the answer is no, at once."""
+"""Questions under way at one time: each has a socket for each server, which must fit. One more takes
+the place of one that nobody waits for any more; where there is none the answer is no, at once."""
 
 MIN_TTL, MAX_TTL = 1.0, 86_400.0
 """Seconds an answer is remembered, whatever its TTL: 0 would ask again for every message, and a day is enough (RFC 8767 §4)."""
@@ -93,13 +94,11 @@ class DNS:
     def ask(self, questions: tuple[Question, ...], seconds: float) -> tuple[Answer, ...]:
         """Return the answers, waiting for them for so long; what has not come by then has that as its problem."""
         now = self._clock.now
-        asked = [self._begin(question) for question in questions]
+        bell = Event()
+        asked = [self._begin(question, bell) for question in questions]
         lookups = [lookup for lookup in asked if isinstance(lookup, _Lookup)]
         if lookups:
             deadline = now() + seconds
-            bell = Event()
-            for lookup in lookups:
-                lookup.bells.append(bell)
             try:
                 in_haste = False
                 while any(lookup.answer is None for lookup in lookups):
@@ -116,7 +115,7 @@ class DNS:
         late = Answer((), "no answer from DNS in time")
         return tuple((one.answer or late) if isinstance(one, _Lookup) else one for one in asked)
 
-    def _begin(self, question: Question) -> Answer | _Lookup:
+    def _begin(self, question: Question, bell: Event) -> Answer | _Lookup:
         question = Question(question.name.lower().rstrip("."), question.kind)
         local = self._in_hosts(question)
         if local is not None:
@@ -131,11 +130,21 @@ class DNS:
             return self._make_do(question, NOBODY) or Answer((), NOBODY)  # not remembered: a flood would push out all else
         lookup = self._lookups.get(question)
         if lookup is None:
-            if len(self._lookups) >= IN_FLIGHT:
+            if len(self._lookups) >= IN_FLIGHT and not self._make_room():
                 return Answer((), "too many names are being asked for")
             lookup = self._lookups[question] = _Lookup(question)
-            self._greenlets.spawn(self._look_up, lookup)
+            lookup.greenlet = self._greenlets.spawn(self._look_up, lookup)
+        lookup.bells.append(bell)
         return lookup
+
+    def _make_room(self) -> bool:
+        """Give up the oldest question that nobody waits for any more; False where all are waited for."""
+        for question, lookup in self._lookups.items():
+            if not lookup.bells:
+                del self._lookups[question]
+                lookup.greenlet.kill(block=False)
+                return True
+        return False
 
     def _in_hosts(self, question: Question) -> Answer | None:
         """Answer for a name that /etc/hosts has, or that is this machine's (RFC 6761 §6.3): such a name has no SRV records."""
@@ -165,8 +174,11 @@ class DNS:
                 self._remember(question, answer, FAILURE_TTL)
             else:
                 answer = made_do
+        except gevent.GreenletExit:
+            pass  # kept as the greenlet's value it would hold its frames, and they it, until the collector comes
         finally:
-            self._lookups.pop(question, None)
+            if self._lookups.get(question) is lookup:  # not one that is asked anew
+                del self._lookups[question]
             lookup.finish(answer)
 
     def _make_do(self, question: Question, problem: str) -> Answer | None:
@@ -249,7 +261,7 @@ class DNS:
         try:
             outcome = server.ask(*question)
         except gevent.GreenletExit:
-            return  # kept as the greenlet's value it would hold its frames, and they it, until the collector comes
+            return  # as in _look_up()
         outcomes.put((gevent.getcurrent(), outcome))
 
     def _known_servers(self) -> list[NameServer]:
@@ -279,10 +291,11 @@ class DNS:
 class _Lookup:
     """One question under way, and the bells of those who wait for it."""
 
-    __slots__ = ("answer", "bells", "question")
+    __slots__ = ("answer", "bells", "greenlet", "question")
 
     def __init__(self, question: Question) -> None:
         self.question = question
+        self.greenlet: Any = None
         self.answer: Answer | None = None
         self.bells: list[Event] = []
 

@@ -40,7 +40,7 @@ _KINDS = {  # origin and type; whatever else there is, source quench (4) and tim
 _FRAGMENTATION_NEEDED = (_ICMP, 3, 4)
 """No way that is closed: Linux has noted the path's MTU already, and what is sent again goes in fragments."""
 
-_EXTENDED_ERROR = struct.Struct("=iBBBxII")  # errno, as a C int, which os.strerror() takes, origin, type, code, padding, info, data
+_EXTENDED_ERROR = struct.Struct("=iBBBxII")  # errno as os.strerror() takes it, origin, type, code, padding, info, data
 _FAMILY = struct.Struct("=H")
 _ADDRESSES = {2: slice(4, 8), 10: slice(8, 24)}  # AF_INET and AF_INET6 of Linux: which octets are the address
 

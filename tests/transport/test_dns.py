@@ -616,6 +616,38 @@ def test_questions_under_way_are_bounded(server, make, monkeypatch):
     assert sum(greenlet.value.problem == "too many names are being asked for" for greenlet in asking) == 2
 
 
+def test_question_that_nobody_waits_for_any_more_makes_room(server, make, monkeypatch):
+    monkeypatch.setattr(client, "IN_FLIGHT", 3)
+    server.silent_names = lambda name: name != A.name
+    asker = make(server)
+    for n in range(3):
+        assert not ask(asker, Question(f"{n}.example", "A"), 0.01).records
+    assert ask(asker) == Answer((ONE,))
+    waiting = [gevent.spawn(ask, asker, Question(f"{n}.example", "A"), 0.3) for n in range(1, 4)]
+    gevent.sleep(0.05)
+    assert [question.name for question in asker._lookups] == ["1.example", "2.example", "3.example"]
+    assert ask(asker, Question("late.example", "A")).problem == "too many names are being asked for"
+    gevent.joinall(waiting, raise_error=True)
+
+
+def test_questions_of_one_step_do_not_push_one_another_out(server, make, monkeypatch):
+    monkeypatch.setattr(client, "IN_FLIGHT", 1)
+    asker = make(server)
+    answers = asker.ask((A, Question("host.example", "AAAA")), 3)
+    assert [answer.records or answer.problem for answer in answers] == [(ONE,), "too many names are being asked for"]
+
+
+def test_question_that_was_given_up_may_be_asked_anew(server, make, monkeypatch):
+    monkeypatch.setattr(client, "IN_FLIGHT", 1)
+    server.silent_names = lambda name: True
+    asker = make(server)
+    ask(asker, seconds=0.01)
+    ask(asker, Question("other.example", "A"), seconds=0.01)
+    server.silent_names = lambda name: False
+    assert ask(asker) == Answer((ONE,))
+    assert not asker._lookups
+
+
 def test_stopping_ends_what_waits(server, make):
     server.silent = True
     asker = make(server)

@@ -87,16 +87,25 @@ def slow_header(port):
 
 def unresolved(port):
     """Have names resolved that no server answers for."""
+    relayed(port, "n{}.example")
+
+
+def refused(port):
+    """The same requests to where nothing is sent: no name is asked for."""
+    relayed(port, "0.0.0.0")
+
+
+def relayed(port, host):
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", port))
         while True:
-            sock.send(request("MESSAGE", sock, "UDP", host=f"n{next(numbers)}.example"))
+            sock.send(request("MESSAGE", sock, "UDP", host=host.format(next(numbers))))
             gevent.sleep(1 / NAMES_RATE)
 
 
 ATTACKS = {
     "stalled": stalled, "half-shaken": half_shaken, "handshakes": handshakes, "upgrades": upgrades, "slow-header": slow_header,
-    "unresolved": unresolved,
+    "unresolved": unresolved, "refused": refused,
 }
 
 

@@ -206,8 +206,9 @@ class Engine:
             self.answer(flow, cancel.response(481))
             return
         user = tx.user
-        if user is not None:
-            cancel.use_to_tag(user.request.to_tag)  # that of the request's own responses (§9.2)
+        tag = _tag_sent(tx) or (user.request.to_tag if user is not None else None)
+        if tag is not None:
+            cancel.use_to_tag(tag)  # that of the request's own responses (§9.2)
         if len(self.servers) + len(self.clients) < self.limits.transactions:
             self.counters.answered += 1
             self.respond(self._new_server(cancel, key, flow, False), cancel.response(200))
@@ -501,6 +502,17 @@ class Engine:
 def _waits(tx: Transaction) -> bool:
     """True for a client transaction that has sent its request and has no final response."""
     return tx.is_unanswered and TRANSPORT_ERROR in tx.machine.table[tx.state]
+
+
+def _tag_sent(tx: Transaction) -> str | None:
+    """Return the To tag of the last response of a server transaction; None before the first one that has a tag.
+
+    A response that a proxy forwarded has the tag of the callee. The final response outlives the request, and its user.
+    """
+    try:
+        return None if tx.last is None else parse(tx.last).to.tag
+    except ParseError:
+        return None
 
 
 def _has_one_via(message: Request | Response) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Cancelled, Request, TransactionStateError, TransactionTimeout
+from sippet_gevent import Cancelled, Request, TransactionStateError, TransactionTimeout, forward
 
 from .wire import Peer, messages, sent, start
 
@@ -143,6 +143,31 @@ def test_cancel_after_the_final_response_changes_nothing(sip):
     invite = peer.ask("INVITE")
     peer.send(invite.cancel())
     assert peer.statuses == [486, 200]
+
+
+@pytest.mark.rfc("3261 9.2")
+@pytest.mark.parametrize("status", [200, 302, 486, 603])
+def test_200_to_cancel_has_the_to_tag_of_the_final_response_before_it(sip, status):
+    peer = Peer(sip, "10.0.0.50", answer=lambda request: 200)
+    sip.serve(lambda request, tx: status)
+    invite = peer.ask("INVITE")
+    peer.send(invite.cancel())
+    assert [response.cseq.method for response in peer.responses] == ["INVITE", "CANCEL"]
+    assert peer.responses[0].to.tag == peer.responses[1].to.tag
+
+
+@pytest.mark.rfc("3261 9.2")
+@pytest.mark.parametrize("status", [180, 486])
+def test_200_of_a_proxy_to_cancel_has_the_to_tag_of_the_callee(sip, status):
+    peer = Peer(sip, "10.0.0.50")
+    callee = Peer(sip, "10.0.0.60", answer=lambda request: status if request.method == "INVITE" else 200)
+    sip.serve(lambda request, tx: forward(request, tx, BOB))
+    invite = peer.ask("INVITE")
+    peer.send(invite.cancel())
+    answered = {response.status: response.to.tag for response in peer.responses}
+    assert answered[200] == answered[status]
+    if status == 180:
+        callee.reply(callee.last("INVITE"), 487)
 
 
 @pytest.mark.rfc("3261 9.2")

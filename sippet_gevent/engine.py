@@ -329,8 +329,10 @@ class Engine:
                     try:
                         tx.flow.send(payload)
                     except TransportError as error:
-                        if not tx.machine.is_client and self.way_back(tx, payload):
-                            continue
+                        if not tx.machine.is_client:
+                            if self.way_back(tx, payload):
+                                continue
+                            self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, str(error))
                         self.counters.send_errors += 1
                         error.flow = tx.flow
                         pending += tx.handle(TRANSPORT_ERROR, self._now(), error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..errors import Cancelled, FlowFailed, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
+from ..errors import Cancelled, FlowFailed, Reject, SIPError, TransactionStateError, TransportError
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.machines import SEND_NOTHING
@@ -284,10 +284,20 @@ class ServerTransaction:
             raise failure
 
     def fail(self, error: Exception) -> None:
-        """The transaction failed: its time is over, or a response could not be sent."""
-        if isinstance(error, TransactionTimeout):
-            self.answered = 408 if self.request.method == "INVITE" else 500
-            self.transaction.user = self.transaction.request = None
+        """Take the failure of the transaction: its time is over, or a provisional response could not be sent.
+
+        A provisional response that is lost ends nothing: the transaction remains in its state (RFC 3261 §17.2.4 as
+        amended by RFC 6026 §8.8), and the final response may find another way (§18.2.2). The engine has logged and
+        counted the loss, so the core is not told.
+        """
+        if isinstance(error, TransportError):
+            return
+        self.answered = 408 if self.request.method == "INVITE" else 500
+        self.transaction.user = self.transaction.request = None
+        self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        """Raise this error at the core's next call of ours."""
         self._failure = error
         if self.parked is not None:
             self.parked.wake()
@@ -295,7 +305,7 @@ class ServerTransaction:
     def ended(self) -> None:
         """The transaction's record is gone before the core has answered: the stack has stopped."""
         if not self.answered:
-            self.fail(TransportError("the stack has stopped"))
+            self._end(TransportError("the stack has stopped"))
 
     def _is_plain(self, status: int) -> bool:
         """True for a final status with which send() would do nothing but send it."""

@@ -136,6 +136,20 @@ def test_where_it_came_from_is_tried_first(server, hosts):
         far.sock.accept()
 
 
+@pytest.mark.rfc("6026 8.8", "3261 13.3.1.4", "3261 18.2.2")
+def test_200_finds_the_caller_that_came_back_after_its_180_was_lost(server, hosts):
+    port = unused()
+    ask(server, f"127.0.0.1:{port}", "INVITE")
+    tx = server.seen[0]
+    tx.respond(180)  # nobody listens there
+    until(lambda: server.stats()["send_errors"] and not len(server.returns))
+    assert tx.provisional == 180
+    near = hosts("127.0.0.1", port)
+    server.go.set()
+    assert near.accept().message().status == 200
+    tx.call.leave()
+
+
 @pytest.mark.rfc("3263 5")
 def test_name_without_port_is_looked_up_as_a_service(server, hosts, monkeypatch):
     other = hosts("127.0.0.2")
@@ -234,25 +248,25 @@ def test_slow_name_server_holds_up_nobody_else(server, hosts):
     until(lambda: not len(server.returns))
 
 
-def test_response_that_finds_no_way_is_counted_and_its_core_is_told(server):
-    told = []
+@pytest.mark.rfc("6026 8.8")
+def test_provisional_response_that_finds_no_way_is_counted_and_its_core_goes_on(server, caplog):
+    after = []
 
     @server.on("INVITE")
     def answer(request, tx):
         server.seen.append(tx)
         assert server.go.wait(PATIENCE)
         tx.respond(180)
-        try:
-            tx.wait(PATIENCE)
-        except TransportError as error:
-            told.append(str(error))
-            raise
+        until(lambda: server.stats()["send_errors"] >= 2 and not len(server.returns))
+        tx.wait(0.001)
+        after.append(tx.transaction.state)
+        return 486
 
     ask(server, f"phone.example:{unused()}", "INVITE")
     server.go.set()
-    until(lambda: told)
-    assert "no way back to phone.example" in told[0]
-    assert server.stats()["send_errors"] >= 2
+    until(lambda: after)
+    assert after == ["proceeding"]  # the transaction remains in its state
+    assert "no way back to phone.example" in caplog.text
 
 
 def test_responses_that_look_for_their_way_are_bounded(server, monkeypatch):

@@ -13,6 +13,7 @@ from sippet_gevent import (
     TransactionStateError,
     TransactionTimeout,
     TransportError,
+    forward,
 )
 
 from .wire import Peer, sent, times
@@ -309,22 +310,51 @@ def test_core_that_waits_when_the_stack_stops_is_told(sip):
     assert stack.stats()["handlers"] == 0
 
 
-def test_provisional_response_that_could_not_be_sent_is_told_at_the_next_call(sip):
-    told = []
-
+@pytest.mark.rfc("6026 8.8")
+@pytest.mark.parametrize("then", [lambda tx: tx.accept(), lambda tx: tx.respond(486), lambda tx: tx.wait(1) or tx.respond(486)])
+def test_provisional_response_that_is_lost_is_counted_and_the_final_one_is_sent(sip, caplog, then):
     def core(request, tx):
         stack.engine.transports[0].failure = "no buffer space"
         tx.respond(180)
         stack.engine.transports[0].failure = None
-        try:
-            tx.wait(1)
-        except TransportError as error:
-            told.append(error)
-        return 486
+        then(tx)
 
     stack = sip.serve(core)
-    assert sip.ask(stack, "INVITE sip:bob@example.com").statuses == [486]
-    assert len(told) == 1
+    asked = sip.ask(stack, "INVITE sip:bob@example.com")
+    sip.advance(2)
+    assert asked.response.status in (200, 486)
+    assert stack.stats()["send_errors"] == 1
+    assert "no buffer space" in caplog.text
+    if asked.call is not None:
+        asked.call.hangup()
+
+
+@pytest.mark.rfc("6026 8.8")
+def test_100_that_is_lost_does_not_keep_a_slow_core_from_answering(sip):
+    def core(request, tx):
+        stack.engine.transports[0].failure = "connection reset"
+        tx.wait(1)
+        stack.engine.transports[0].failure = None
+        tx.accept()
+
+    stack = sip.serve(core)
+    asked = sip.ask(stack, "INVITE sip:bob@example.com")
+    sip.advance(1.1)
+    assert asked.statuses == [200]
+    asked.call.hangup()
+
+
+@pytest.mark.rfc("6026 8.8")
+def test_180_that_a_proxy_loses_does_not_end_its_branches(sip):
+    callee = Peer(sip, "10.0.0.60")
+    stack = sip.serve(lambda request, tx: forward(request, tx, "sip:bob@10.0.0.60"))
+    caller = Peer(sip, "10.0.0.50")
+    caller.ask("INVITE")
+    stack.engine.transports[0].failure = "no buffer space"
+    callee.reply(callee.last("INVITE"), 180)
+    stack.engine.transports[0].failure = None
+    callee.reply(callee.last("INVITE"), 486)
+    assert (callee.methods, caller.statuses[-1]) == (["INVITE", "ACK"], 486)
 
 
 # ---- accepting

@@ -37,7 +37,10 @@ from .web import Web
 log = logging.getLogger("sippet_gevent.transport")
 
 HANDSHAKE_OCTETS = 8192
-"""Octets of an HTTP request's head, at most; cookies are the most of it."""
+"""Octets of an HTTP head, at most, and of the lines between and behind the chunks of a body; cookies are the most of it.
+
+h11 counts only what has not come whole: how a head is cut into pieces must make no difference.
+"""
 
 FRAGMENTS = 100
 """Frames of one message, at most: senders split by size, and a message of 64 KB is small."""
@@ -46,6 +49,7 @@ EMPTY_FRAMES = 200
 """Pings, pongs and keep-alives between two looks at the deadlines, half a second: each costs us many times its six octets."""
 
 _ONLY_WEBSOCKETS = Refusal(426, "here is SIP over WebSocket", (("Upgrade", "websocket"), ("Connection", "Upgrade, close")))
+_LONG_HEAD = Refusal(431, f"a head of over {HANDSHAKE_OCTETS} octets")
 _ONLY_GET = Refusal(405, "only GET is known here", (("Allow", "GET, HEAD"),))
 _BARE_LF = re.compile(rb"(?<!\r)\n").search
 _HEAD_END = b"\r\n\r\n"
@@ -143,9 +147,10 @@ class WebSocketFlow(Connection):
         """Take the server's answer to our request for a WebSocket."""
         self._last += data
         head, end, rest = self._last.partition(_HEAD_END)
+        if len(head) + len(end) > HANDSHAKE_OCTETS:
+            self.close("handshake failed", f"the server's answer is over {HANDSHAKE_OCTETS} octets")
+            return
         if not end:
-            if len(self._last) > HANDSHAKE_OCTETS:
-                self.close("handshake failed", f"the server's answer is over {HANDSHAKE_OCTETS} octets")
             return
         self._last = b""
         try:
@@ -171,14 +176,24 @@ class WebSocketFlow(Connection):
     def _next_request(self) -> None:
         http = self._http
         while self.state is UPGRADING:
-            if http.their_state is h11.IDLE and _BARE_LF(http.trailing_data[0].partition(_HEAD_END)[0]):
-                # h11 takes them for line ends; who else reads the request may not (RFC 9112 §2.2)
-                self._refuse(Refusal(400, "a line ends in a bare LF"))
-                return
+            waiting = http.trailing_data[0]
+            if http.their_state is h11.IDLE:
+                head, end, _ = waiting.partition(_HEAD_END)
+                if _BARE_LF(head):
+                    # h11 takes them for line ends; who else reads the request may not (RFC 9112 §2.2)
+                    self._refuse(Refusal(400, "a line ends in a bare LF"))
+                    return
+                if len(head) + len(end) > HANDSHAKE_OCTETS:
+                    self._refuse(_LONG_HEAD)
+                    return
             try:
                 event = http.next_event()
             except h11.RemoteProtocolError as error:
                 self._refuse(Refusal(error.error_status_hint or 400, str(error)))
+                return
+            octets = len(event.data) if type(event) is h11.Data else 0
+            if len(waiting) - len(http.trailing_data[0]) - octets > HANDSHAKE_OCTETS:
+                self._refuse(_LONG_HEAD)
                 return
             if event is h11.NEED_DATA and http.they_are_waiting_for_100_continue:  # RFC 9110 §10.1.1
                 try:

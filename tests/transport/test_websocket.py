@@ -503,6 +503,42 @@ def test_websocket_that_never_speaks_is_closed(stacks, browse):
     assert stack.ws.counts["never spoke"] == 1
 
 
+def long_head(octets):
+    """A request for a WebSocket whose head has this many octets."""
+    return HELLO + b"Cookie: " + b"x" * (octets - len(HELLO) - len(b"Cookie: \r\n\r\n")) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [1, 1000, 8192, 1 << 20])
+@pytest.mark.parametrize(("octets", "status"), [(8192, 101), (8193, 431), (16_000, 431), (19_000, 431)])
+def test_limit_of_a_head_is_the_same_however_it_is_cut(stacks, octets, status, cut):
+    stack = stacks()
+    head = long_head(octets)
+    with socket.create_connection(stack.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        until(lambda: stack.ws.flows)
+        flow = next(iter(stack.ws.flows))
+        for at in range(0, len(head), cut):  # as the reader would, without the system calls
+            if flow._frames is None:
+                flow.feed(head[at : at + cut])
+        assert int(sock.recv(65536).split()[1]) == status
+
+
+@pytest.mark.parametrize("cut", [1, 1 << 20])
+@pytest.mark.parametrize("body", [b"1;" + b"x" * 9000 + b"\r\na\r\n0\r\n\r\n", b"0\r\nX: " + b"x" * 9000 + b"\r\n\r\n"])
+def test_lines_of_a_chunked_body_have_a_limit_however_they_are_cut(stacks, body, cut):
+    stack = stacks()
+    data = b"POST / HTTP/1.1\r\nHost: edge.example\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+    with socket.create_connection(stack.ws.local) as sock:
+        sock.settimeout(PATIENCE)
+        until(lambda: stack.ws.flows)
+        flow = next(iter(stack.ws.flows))
+        for at in range(0, len(data), cut):
+            if flow.state == "upgrading":
+                flow.feed(data[at : at + cut])
+        assert sock.recv(65536).split()[1] == b"431"
+
+
 # ---- frames
 
 
@@ -708,6 +744,7 @@ def server():
         (b"hello\r\n\r\n", "Bad HTTP message"),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "Bad accept token"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9000, "over 8192 octets"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9000 + b"\r\n\r\n", "over 8192 octets"),
     ],
 )
 def test_server_that_opens_no_websocket_is_a_transport_error(stacks, server, answer, problem):

@@ -120,7 +120,10 @@ class Engine:
         try:
             message = parse(data, self.limits.parser)
         except ParseError as error:
-            self._refuse(error, data, flow)
+            if data.strip(b"\r\n\0 "):
+                self._refuse(error, data, flow)
+            else:
+                self.counters.drop("keepalive")  # RFC 5626 §3.5.1, and the zero octets of some phones: no line for each
             return
         message.flow = flow
         if type(message) is Request:
@@ -268,9 +271,7 @@ class Engine:
         """Answer a broken request by its first lines, where they allow that; drop all else. Both are counted."""
         request = error.request
         now = self._now()
-        if not data.strip(b"\r\n\0 "):
-            self.counters.drop("keepalive")  # RFC 5626 §3.5.1, and the zero octets of some phones: no line for each
-        elif request is None or request.method == "ACK" or "Via" not in request.headers:
+        if request is None or request.method == "ACK" or "Via" not in request.headers:
             self.counters.drop("bad response" if data[:4] == b"SIP/" else "bad message", flow, error, now)
         elif not self._errors.take(flow.remote[0], now):
             self.counters.drop("too many errors", flow, error, now)
@@ -286,8 +287,7 @@ class Engine:
     def refuse(self, error: ParseError, flow: Flow) -> None:
         """Answer the message that has broken a stream, where its header section allows that; count it."""
         self.counters.received += 1
-        value = error.value if isinstance(error.value, bytes) else b""
-        self._refuse(error, value or b"?", flow)
+        self._refuse(error, error.value if isinstance(error.value, bytes) else b"", flow)
 
     def _stateless_tag(self, request: Request) -> str:
         """Return the To tag of answers without a transaction: the same for each repetition of the request (§8.2.7)."""

@@ -42,15 +42,19 @@ class Framer:
     octet of a body before its Content-Length was found to fit. `pings` and `pongs` count keep-alives (RFC 5626 §3.5.1).
     """
 
-    __slots__ = ("_breaks", "_kept", "_limits", "_lined", "_needed", "_searched", "_section", "error", "pings", "pongs")
+    __slots__ = (
+        "_breaks", "_kept", "_limits", "_lined", "_needed", "_searched", "_section", "awaits_pong", "error", "pings", "pongs",
+    )  # fmt: skip
 
     def __init__(self, limits: ParserLimits = DEFAULT_LIMITS) -> None:
         self.error: ParseError | None = None
         """Why the stream is dead, or None. Its `request` is set when an answer is possible before closing."""
         self.pings = 0
-        """Double CRLFs so far, each owed a PONG; one is enough for however many came at once (RFC 5626 §4.4.1)."""
+        """Double CRLFs so far, each owed a PONG (RFC 5626 §4.4.1)."""
         self.pongs = 0
         """Single CRLFs so far. One counts at once, and no longer when a second makes a ping of it."""
+        self.awaits_pong = False
+        """Set after a ping of ours: the next CRLF is its pong and no half of a ping, however many come together."""
         self._limits = limits
         self._section = min(HEADER_SECTION, limits.message)
         self._kept = bytearray()  # a message's first octets, or half a CRLF
@@ -133,6 +137,10 @@ class Framer:
             while source.startswith(PONG, at):
                 at += len(PONG)
             breaks = self._breaks + (at - before) // len(PONG)
+            if self.awaits_pong and at > before:
+                self.awaits_pong = False
+                self.pongs += 1
+                breaks -= 1
             self.pings += breaks // 2 - self._breaks // 2
             self.pongs += breaks % 2 - self._breaks % 2
             self._breaks = breaks

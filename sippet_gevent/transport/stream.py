@@ -47,6 +47,9 @@ SWEPT = 100
 BREATH = 0.002
 """Seconds until the next of them are looked at."""
 
+PONGS = 200
+"""Pings of one connection answered between two looks at its deadlines: a peer sends one in half a minute."""
+
 log = logging.getLogger("sippet_gevent.transport")
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -55,10 +58,11 @@ _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class StreamFlow(Connection):
     """A connection whose octets are messages, one after the other, cut by their Content-Length (§18.3)."""
 
-    __slots__ = ("_framer",)
+    __slots__ = ("_framer", "_ponged")
 
     def __init__(self, transport: TCP, raw: Any, remote: Address, *, dialled: Any = None, name: str | None = None) -> None:
         self._framer = Framer(transport.parser_limits)
+        self._ponged = 0  # pings answered since the last sweep
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
     def feed(self, data: bytes) -> None:
@@ -67,7 +71,7 @@ class StreamFlow(Connection):
             return
         if self.dialled is None:
             self._deadline = None
-        pinged, self._pinged = self._pinged, False
+        self._pinged = False
         pings = framer.pings
         messages = framer.feed(data)
         for message in messages:
@@ -79,18 +83,34 @@ class StreamFlow(Connection):
             transport.refuse(framer.error, self)
             self.finish()
             return
-        if framer.pings != pings and not pinged:  # pongs with nothing between them look like one
-            try:
-                self.send(PONG)  # one is enough for however many came at once (RFC 5626 §4.4.1)
-            except TransportError:
-                return
+        if framer.pings != pings and not self._answer_pings(framer.pings - pings):
+            return
         if not framer.in_message:
             self._started = None
         elif messages or self._started is None:
             self._started = self._heard
 
+    def _answer_pings(self, number: int) -> bool:
+        """Answer each ping with a pong (RFC 5626 §4.4.1), PONGS of them between two sweeps. False when that closes us."""
+        owed = min(number, PONGS - self._ponged)
+        if owed < number:
+            self.transport.count("too many pings")
+        if not owed:
+            return True
+        self._ponged += owed
+        try:
+            self.send(PONG * owed)
+        except TransportError:
+            return False
+        return True
+
     def ping(self) -> None:
+        self._framer.awaits_pong = True
         self.write(PING)  # RFC 5626 §4.4.1
+
+    def sweep(self, now: float) -> None:
+        self._ponged = 0
+        super().sweep(now)
 
     @property
     def is_idle(self) -> bool:

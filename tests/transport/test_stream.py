@@ -23,7 +23,7 @@ from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport import stream as stream_module
 from sippet_gevent.transport.endings import ENDS
-from sippet_gevent.transport.stream import TCP
+from sippet_gevent.transport.stream import PONGS, TCP
 from tests.message import corpus
 
 PATIENCE = 10
@@ -208,6 +208,52 @@ def test_ping_is_answered_with_a_pong(stacks, connect):
 
 
 @pytest.mark.rfc("5626 4.4.1")
+def test_each_of_several_pings_in_one_read_gets_its_pong(stacks, connect):
+    peer = connect(stacks())
+    peer.send(b"\r\n\r\n" * 7 + options())
+    assert peer.message().status == 200
+    assert peer.framer.pings * 2 + peer.framer.pongs == 7
+
+
+@pytest.mark.rfc("5626 4.4.1")
+def test_ping_that_crosses_our_own_gets_its_pong(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(options())
+    peer.message()
+    next(iter(stack.tcp.flows)).probe()
+    assert peer.sock.recv(10) == b"\r\n\r\n"
+    peer.send(b"\r\n\r\n" + b"\r\n")  # its ping, and the pong to ours
+    assert peer.sock.recv(10) == b"\r\n"
+
+
+@pytest.mark.rfc("5626 4.4.1")
+def test_pongs_to_two_of_our_pings_are_no_ping(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(options())
+    peer.message()
+    flow = next(iter(stack.tcp.flows))
+    for _ in range(2):
+        flow.probe()
+        assert peer.sock.recv(10) == b"\r\n\r\n"
+        peer.send(b"\r\n")
+        until(lambda: not flow._pinged)
+    peer.send(options(2))
+    assert peer.message().status == 200
+    assert (flow._framer.pings, peer.framer.pongs) == (0, 0)
+
+
+def test_flood_of_pings_is_answered_at_a_bounded_rate(stacks, connect):
+    stack = stacks(idle=100, first=100, header=100, message=100, connect=100, handshake=100, pong=100)
+    peer = connect(stack)
+    peer.send(b"\r\n\r\n" * 100_000 + options())
+    assert peer.message().status == 200
+    assert PONGS <= peer.framer.pings * 2 + peer.framer.pongs < 20 * PONGS  # a sweep or more may come between
+    assert stack.tcp.counts["too many pings"]
+
+
+@pytest.mark.rfc("5626 4.4.1")
 def test_connection_that_does_not_answer_pings_is_closed(stacks, connect, listener):
     client = stacks(ping=0.02, pong=0.05)
     asked = gevent.spawn(pytest.raises, TransportError, client.request, "OPTIONS", uri_of(listener))
@@ -257,6 +303,28 @@ def test_broken_request_is_answered_and_the_connection_closed(stacks, connect):
     assert peer.message().status == 400
     assert peer.rest() == b""
     assert stack.tcp.counts["broken"] == 1
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\r\n", b"\r \r\n", b"\r\0\r\n", b" \r\r\n"])
+def test_stream_that_breaks_at_a_line_end_is_answered_400_and_logged(stacks, connect, caplog, end):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(options().replace(b"Max-Forwards: 70\r\n", b"Max-Forwards: 70" + end))
+    assert peer.message().status == 400
+    assert peer.rest() == b""
+    counters = stack.engine.counters
+    assert (counters.received, counters.answered, counters.dropped) == (1, 1, {})
+    assert "refused request from" in caplog.text
+
+
+@pytest.mark.parametrize("data", [b"\0\0\0\0", b"    ", b"\n\n", b"\r\r\n"])
+def test_stream_of_blanks_is_a_bad_message_and_no_keepalive(stacks, connect, caplog, data):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(data)
+    assert peer.rest() == b""
+    assert stack.engine.counters.dropped == {"bad message": 1}
+    assert "bad message" in caplog.text
 
 
 def test_message_over_the_limit_is_413_before_its_body_comes(stacks, connect):

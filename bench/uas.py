@@ -15,7 +15,7 @@ import gevent
 from gevent.fileobject import FileObjectPosix
 
 from sippet_gevent import TLS, DNSResolver, Limits, SIPError, Stack, StreamLimits, Timers, implementation
-from sippet_gevent.command.serve import FULL_COLLECTIONS
+from sippet_gevent.process import FULL_COLLECTIONS
 
 SPARE = 100
 """Connections over --flows: those that measure while the others idle."""

@@ -1,8 +1,8 @@
 """A redirect server that looks callers up over HTTP, counts them in Redis and writes them down in SQLite.
 
-    sippet serve examples/blocking_core.py:core --monkey
+    python -m gevent.monkey examples/blocking_core.py    or  sippet serve examples/blocking_core.py:core --monkey
 
-All three libraries block, and the code is written as if that were no matter. With --monkey it is none: while one call
+All three libraries block, and the code is written as if that were no matter. Patched by gevent it is none: while one call
 waits for its HTTP answer, the others go on, and OPTIONS are answered at once. Needs `pip install requests redis`;
 ROUTES, REDIS and CALLS in the environment say where the three are.
 """
@@ -14,6 +14,8 @@ from contextlib import closing
 import gevent
 import redis
 import requests
+
+from sippet_gevent import Stack
 
 ROUTES = os.environ.get("ROUTES", "http://127.0.0.1:8000/routes")
 CALLS = os.environ.get("CALLS", "calls.sqlite")
@@ -53,3 +55,7 @@ def write_down(*call):
     with closing(sqlite3.connect(CALLS, timeout=10)) as database, database:
         database.execute("CREATE TABLE IF NOT EXISTS calls (caller, callee, target)")
         database.execute("INSERT INTO calls VALUES (?, ?, ?)", call)
+
+
+if __name__ == "__main__":
+    Stack(core=core).run()

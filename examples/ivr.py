@@ -1,6 +1,6 @@
 """A call from ringing to hanging up, told in the order in which it happens.
 
-    sippet serve examples/ivr.py:stack
+    python examples/ivr.py                        or  sippet serve examples/ivr.py:stack
 
 Call it, let it ring, listen to the silence (there is no media in SIP), and wait to be hung up on. Hang up first, while
 it rings or later: each of the lines below where time passes is a place where the story may end, and none needs an `if`
@@ -36,3 +36,7 @@ def answer(request, tx):
         log.info("%s is here", caller)
         hung_up = call.wait(TALKING)
     log.info("%s %s", caller, "has hung up" if hung_up else "has talked long enough")  # leaving the block sent our BYE
+
+
+if __name__ == "__main__":
+    stack.run()

@@ -1,8 +1,10 @@
 """A registrar and proxy: phones register, and call each other by name; all of a user's phones ring at once.
 
-    sippet serve examples/registrar_proxy.py:stack --listen udp:192.0.2.10:5060
+    python examples/registrar_proxy.py            or  sippet serve examples/registrar_proxy.py:stack
 
-Instead of 192.0.2.10 write an address of yours; it is the registrar, the domain and the proxy in your phones' settings.
+It listens on udp:127.0.0.1:5060, for phones on this machine. For others, add
+`--listen udp:192.0.2.10:5060` with an address of yours to the second command. That address is the
+registrar, the domain and the proxy in your phones' settings.
 `sippet serve` without a core runs much the same.
 """
 
@@ -27,3 +29,7 @@ def route(request, tx):
     if not targets:
         return 404
     return forward(request, tx, *targets, record_route=request.method == "INVITE")
+
+
+if __name__ == "__main__":
+    stack.run()

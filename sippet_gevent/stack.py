@@ -29,6 +29,7 @@ from .limits import Limits
 from .message.address import NameAddr
 from .message.message import Request, Response
 from .message.uri import URI
+from .process import PROCESS
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
@@ -65,6 +66,9 @@ TRANSPORTS: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
     "wss": _wss,
 }
 """What `udp:` and its kin in an address stand for."""
+
+DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
+"""Where run() and `sippet serve` listen when no address is given: other machines cannot reach it."""
 
 DRAIN_SECONDS = 32.0
 """How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
@@ -197,7 +201,7 @@ class Stack:
         """Open all addresses. Raises TransportError, with none left open, when one is taken."""
         if not self._running:
             self._running = True
-            self._stopped.clear()
+            self._stopped = Event()
             self.engine.draining = False
             self.resolver.start(self.clock)
             try:
@@ -217,8 +221,10 @@ class Stack:
         if timeout is not None and self._running:
             self.drain()
             deadline = self.clock.now() + timeout
+            stopped = self._stopped
             while self.active and self.clock.now() < deadline:
-                _sleep(self.clock, 0.05)
+                if self.clock.within(0.05, stopped.wait):
+                    return  # stopped at once meanwhile, and perhaps started again
         try:
             self.calls.stop()
         finally:
@@ -232,8 +238,32 @@ class Stack:
             self.names.forget()
             self._stopped.set()
 
+    def run(self, *addresses: str, drain: float = DRAIN_SECONDS) -> None:
+        """Run the stack as a program: what `sippet serve` does, in one call. Returns when the stack has stopped.
+
+        * Listens on `addresses` too, and on DEFAULT_ADDRESS when there is no other.
+        * Logs to stderr at INFO, unless logging is set up already, and says where it listens.
+        * SIGTERM or Ctrl-C refuses new requests with 503 and finishes what is under way, for
+          `drain` seconds at most. A second one stops at once. SIGHUP reads the certificates again,
+          SIGUSR1 logs the statistics. A signal that the program handles itself stays as it is.
+        * Logs the line of code that blocks the loop, and keeps the garbage collector from
+          stopping all calls for 0.1 s.
+
+        Greenlets of the program go on meanwhile. `gevent.spawn(stack.run)` is possible, and several
+        stacks may run at the same time. Call it in the main thread. Raises TransportError when an
+        address is taken, InvalidValue for a bad one.
+
+            if __name__ == "__main__":
+                stack.run("udp:127.0.0.1:5060")
+        """
+        for address in addresses:
+            self.listen(address)
+        if not self.planned:
+            self.listen(DEFAULT_ADDRESS)
+        PROCESS.run(self, drain)
+
     def serve_forever(self) -> None:
-        """Start, and return when stop() was called from elsewhere."""
+        """Start, and return when stop() was called from elsewhere. Without signals and logs: run() has them."""
         self.start()
         try:
             self._stopped.wait()
@@ -514,11 +544,5 @@ def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _expire(now: float, item: Any) -> None:
     item.expire(now)
-
-
-def _sleep(clock: Clock, seconds: float) -> None:
-    event = Event()
-    clock.alarm(seconds, event.set)
-    event.wait()
 
 

@@ -52,6 +52,8 @@ def test_example_says_how_to_run_it(name):
     text = (EXAMPLES / name).read_text()
     assert text.startswith('"""')
     assert f"sippet serve examples/{name}:" in text.split('"""')[1]
+    assert f"examples/{name} " in text.split("    python ")[1].split("sippet serve")[0]
+    assert 'if __name__ == "__main__":\n' in text
 
 
 # ---- hello

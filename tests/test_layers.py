@@ -18,7 +18,7 @@ FLOORS = (
     ("message",),  # floor 1
     ("limits",),  #          numbers that the floors above share
     ("transaction", "transport", "clock", "workers", "counters", "watchdog"),  # floor 2
-    ("engine", "filters"),  # floor 3
+    ("engine", "filters", "process"),  # floor 3
     ("core", "location"),  # floor 4
     ("stack",),  # floor 5
     ("__init__", "testing", "cluster", "observe"),  # floor 6

@@ -341,7 +341,7 @@ def test_commands_are_those_of_the_help():
 def test_it_opens_with_two_commands_that_set_themselves_up():
     commands = re.findall(r"^    (python3 -m venv .*)$", README.split("\n## ")[0], re.M)
     assert commands == [
-        "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/sippet serve",
+        "python3 -m venv .venv && . .venv/bin/activate && pip install -q . && sippet serve",
         "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/python -m pytest",
     ]
 

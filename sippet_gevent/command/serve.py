@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import importlib.util
 import inspect
 import logging
-import signal
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import gevent
 
 from ..core.server import RegistrarProxy
 from ..core.uas import Core
 from ..errors import SIPError
 from ..filters import LOOPBACK, SCANNERS, Filter
-from ..stack import Stack
+from ..stack import DEFAULT_ADDRESS, Stack
 from ..transport.tls import TLS
 from ..transport.web import Web
-from ..watchdog import Watchdog
 from .terminal import Mistake, tell
 from .trace import log_to_stderr, show_messages
 
 log = logging.getLogger("sippet_gevent")
-
-DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
-
-FULL_COLLECTIONS = 1000
-"""Middle collections of Python's collector between two full ones, at least. With its own 10 it looks through all objects of ten
-thousand connections time and again while they come, 0.1 s each, in which nobody is served. What is ours leaves no cycles."""
 
 _NOT_THEIRS = (__file__, importlib.__file__, "<frozen ")
 """Source files that say nothing about where a core's module is wrong."""
@@ -46,48 +34,10 @@ def serve(options: Any) -> int:
         stack = _stack(options)
         if options.verbose:
             show_messages(stack)
-        stack.start()
+        stack.run(drain=options.drain)
     except SIPError as error:
         return tell(error)
-    signals = 0
-
-    def leave() -> None:
-        nonlocal signals
-        signals += 1
-        if signals == 1:
-            log.info("stopping: new requests get 503, %d under way are finished", stack.active)
-            stack.stop(timeout=options.drain)
-        else:
-            log.info("stopping at once, with %d under way", stack.active)
-            stack.stop()
-
-    handlers: dict[int, Callable[[], None]] = {
-        signal.SIGTERM: leave,
-        signal.SIGINT: leave,
-        signal.SIGHUP: lambda: _reload(stack),
-        signal.SIGUSR1: lambda: log.info("stats: %s", _line(stack.stats())),
-    }
-    watchers = [gevent.signal_handler(number, handler) for number, handler in handlers.items()]
-    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
-    watchdog = Watchdog()
-    watchdog.start()
-    try:
-        stack.serve_forever()
-    finally:
-        watchdog.stop()
-        for watcher in watchers:
-            watcher.cancel()
-    log.info("stopped: %s", _line(stack.stats()))
     return 0
-
-
-def _reload(stack: Stack) -> None:
-    """Read the certificates again; when they cannot be read, all stays as it was."""
-    try:
-        stack.reload_tls()
-        log.info("certificates are read again" if stack.tls else "there are no certificates to read again")
-    except SIPError as error:
-        log.error("certificates stay as they were: %s", error)
 
 
 def _tls(options: Any) -> TLS | None:
@@ -195,8 +145,3 @@ def _theirs(where: str, function: Any, *arguments: Any) -> Any:
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)]
         at = f" ({lines[-1].filename}:{lines[-1].lineno})" if lines and not isinstance(error, SyntaxError) else ""
         raise Mistake(f"cannot load {where}: {message}{at}") from error
-
-
-def _line(stats: dict[str, Any]) -> str:
-    """Return the counters and gauges that are not 0 as one line."""
-    return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in stats.items() if value) or "nothing"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
+from .. import process
 from ..stack import Stack
 from ..transport.base import Flow, Receive
 from ..transport.connection import BEFORE
@@ -16,7 +16,7 @@ log = logging.getLogger("sippet_gevent")
 
 def log_to_stderr(verbose: bool, level: int) -> None:
     """Let log lines of this level and above appear; all of ours when verbose."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
+    process.log_to_stderr(level)
     if verbose:
         log.setLevel(logging.DEBUG)
 

@@ -1,0 +1,226 @@
+"""`stack.run()`: a program of its own is run as `sippet serve` runs a core."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+import textwrap
+import threading
+import time
+
+import gevent
+import pytest
+
+from sippet_gevent import InvalidValue, Request, Stack, TransactionStateError, TransportError
+from sippet_gevent.process import FULL_COLLECTIONS, PROCESS
+
+pytest_plugins = ["tests.programs"]
+
+RINGING = """
+    from sippet_gevent import Stack
+
+    stack = Stack("udp:127.0.0.1:0")
+
+    @stack.on("INVITE")
+    def ring(request, tx):
+        tx.respond(180)
+        tx.wait({seconds})
+        return 603
+
+    if __name__ == "__main__":
+        stack.run({arguments})
+        print("run() has returned")
+"""
+
+
+@pytest.fixture
+def program(run, tmp_path):
+    """Start a program written here: `program(text)`. Its `uri` is where it listens."""
+
+    def start(text):
+        path = tmp_path / "program.py"
+        path.write_text(textwrap.dedent(text))
+        program = run(sys.executable, path)
+        port = program.wait_for(r"listening on udp:127\.0\.0\.1:(\d+)")[1]
+        program.uri = f"sip:127.0.0.1:{port}"
+        return program
+
+    return start
+
+
+@pytest.fixture
+def client():
+    with Stack("udp:127.0.0.1:0") as stack:
+        yield stack
+
+
+def ring(client, uri):
+    """Send an INVITE; return its transaction once it rings."""
+    tx = client.send(Request("INVITE", uri))
+    with gevent.Timeout(5):
+        assert any(response.status == 180 for response in tx)
+    return tx
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_drains_a_program_and_run_returns(program, client, number):
+    program = program(RINGING.format(seconds=1, arguments=""))
+    call = ring(client, program.uri)
+    program.signal(number)
+    program.wait_for("stopping: new requests get 503")
+    assert client.request("MESSAGE", program.uri, timeout=5).status == 503
+    assert call.final(timeout=5).status == 603
+    assert program.wait() == 0
+    assert "run() has returned" in program.text
+    assert "Traceback" not in program.text
+
+
+def test_second_signal_ends_a_program_at_once(program, client):
+    program = program(RINGING.format(seconds=60, arguments=""))
+    ring(client, program.uri)
+    program.signal(signal.SIGTERM)
+    program.wait_for("stopping: ")
+    program.signal(signal.SIGINT)
+    assert program.wait() == 0
+    assert "stopping at once, with 2 under way" in program.text
+
+
+def test_drain_seconds_bound_the_end_of_a_program(program, client):
+    program = program(RINGING.format(seconds=60, arguments="drain=0.3"))
+    ring(client, program.uri)
+    asked = time.monotonic()
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0
+    assert 0.3 <= time.monotonic() - asked < 10
+
+
+def test_program_with_its_own_logging_and_signals_keeps_them(run, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(
+        textwrap.dedent("""
+            import logging, signal
+            import gevent
+            from sippet_gevent import Stack
+
+            logging.basicConfig(level=logging.INFO, format="MINE %(message)s")
+            stack = Stack()
+            signal.signal(signal.SIGTERM, lambda *_: gevent.get_hub().loop.run_callback(gevent.spawn, stack.stop))
+            beats = gevent.spawn(lambda: [gevent.sleep(0.01) for _ in range(9)] and print("greenlets go on", flush=True))
+            stack.run("udp:127.0.0.1:0")
+            assert beats.ready()
+        """)
+    )
+    program = run(sys.executable, path)
+    program.wait_for("MINE listening on udp:127.0.0.1:")
+    program.wait_for("greenlets go on")
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0
+    assert "stopping" not in program.text
+
+
+def test_loop_that_is_blocked_is_named_in_a_program(program, client):
+    program = program("""
+        import time
+        from sippet_gevent import Stack
+
+        def core(request, tx):
+            time.sleep(0.8)
+            return 200
+
+        Stack(core=core).run("udp:127.0.0.1:0")
+    """)
+    client.request("MESSAGE", program.uri, timeout=5)
+    program.wait_for(r'program\.py", line 6, in core')
+
+
+def test_two_stacks_share_the_signals_of_a_process(run, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import gevent\nfrom sippet_gevent import Stack\n"
+        "gevent.joinall([gevent.spawn(Stack('udp:127.0.0.1:0').run) for _ in range(2)], raise_error=True)\n"
+    )
+    program = run(sys.executable, path)
+    program.wait_for(r"(?s)listening on.*listening on")
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 0
+    assert program.text.count("stopped: nothing") == 2
+
+
+def test_run_gives_everything_back_when_the_stack_stops():
+    thresholds, term, interrupt = gc.get_threshold(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    stack = Stack()
+    seen = []
+
+    def look():
+        seen.extend([gc.get_threshold()[2], signal.getsignal(signal.SIGTERM), stack.addresses])
+        stack.stop()
+
+    gevent.spawn(look)
+    stack.run("udp:127.0.0.1:0")
+    assert seen[:2] == [max(thresholds[2], FULL_COLLECTIONS), PROCESS._received]
+    assert len(seen[2]) == 1
+    assert (gc.get_threshold(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (
+        thresholds, term, interrupt
+    )  # fmt: skip
+    assert not PROCESS._stacks
+
+
+def test_run_says_where_it_listens(caplog):
+    caplog.set_level(logging.INFO, "sippet_gevent")
+    stack = Stack("udp:127.0.0.1:0", "tcp:127.0.0.1:0")
+    addresses = []
+    gevent.spawn(lambda: (addresses.extend(stack.addresses), stack.stop()))
+    stack.run()
+    assert f"listening on {addresses[0]}, {addresses[1]}; SIGTERM or Ctrl-C stops" in caplog.messages
+
+
+def test_run_without_an_address_takes_that_of_the_command():
+    stack = Stack()
+    stack.start = lambda: gevent.spawn(stack.stop)  # so that nothing is opened at port 5060 of this machine
+    stack.run()
+    assert [str(listener.address) for _, listener in stack.planned] == ["udp:127.0.0.1:5060"]
+
+
+@pytest.mark.parametrize(
+    ("address", "error"), [("udp:198.51.100.1:0", TransportError), ("sctp:127.0.0.1:0", InvalidValue)]
+)
+def test_run_on_a_bad_address_raises_and_leaves_nothing(address, error):
+    stack = Stack()
+    with pytest.raises(error):
+        stack.run(address)
+    assert not stack.is_running
+    assert signal.getsignal(signal.SIGTERM) is not PROCESS._received
+
+
+def test_run_in_another_thread_says_what_to_call():
+    errors = []
+
+    def other():
+        try:
+            Stack("udp:127.0.0.1:0").run()
+        except TransactionStateError as error:
+            errors.append(str(error))
+        gevent.get_hub().destroy()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    while thread.is_alive():
+        gevent.sleep(0.01)
+    assert errors == ["run() needs the main thread: in another one, call serve_forever()"]
+
+
+def test_stack_stopped_at_once_during_a_drain_may_start_again():
+    stack = Stack("udp:127.0.0.1:0", core=lambda request, tx: tx.wait(60))
+    with stack, Stack("udp:127.0.0.1:0") as client:
+        client.send(Request("MESSAGE", f"sip:{stack.addresses[0].removeprefix('udp:')}"))
+        with gevent.Timeout(5):
+            while not stack.active:
+                gevent.sleep(0.01)
+        draining = gevent.spawn(stack.stop, 0.4)
+        gevent.sleep(0.1)
+        stack.stop()
+        stack.start()
+        draining.join(5)
+        assert stack.is_running

@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 
+from .admission import Admission, RefusedLately
 from .clock import Clock
 from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
@@ -65,7 +66,8 @@ class Engine:
     `serve(request, tx)` runs the core for a new server transaction; `cancel(request, tx)` tells that an INVITE was
     cancelled; `acknowledge(request)` and `stray(response)` take what belongs to no transaction; `fail(error, tx)` takes
     the end of a transaction that nobody waits on; `way_back(tx, response)` takes the octets of a response whose flow is
-    gone, and is False when it knows no other. The stack sets them.
+    gone, and is False when it knows no other; `belongs(request)` is True for one within a call, a dialog or a route of
+    ours, which limits let pass. The stack sets them.
     """
 
     serve: Callable[[Request, Transaction], None]
@@ -73,6 +75,7 @@ class Engine:
     stray: Callable[[Response], bool]
     fail: Callable[[Exception, Transaction], None]
     way_back: Callable[[Transaction, bytes], bool]
+    belongs: Callable[[Request], bool]
 
     def __init__(self, *, clock: Clock | None = None, timers: Timers | None = None, limits: Limits | None = None) -> None:
         self.clock = clock or Clock()
@@ -84,12 +87,14 @@ class Engine:
         self.servers: dict[str, Transaction] = {}
         self.clients: dict[str, Transaction] = {}
         self.merged: dict[int, str] = {}
-        self.workers = Workers(self.receive, crashed=self._crashed, yielded=self._yielded)
+        self.admission = Admission(self.limits, self.timers, self.clock, self.counters)
+        self.workers = Workers(self.receive, crashed=self._crashed, yielded=self._yielded, ended=self.admission.leave)
         self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
         self.draining = False
         self.detect_merged = True
         self.secret = os.urandom(16)
         self._now = self.clock.now
+        self._refused_lately = RefusedLately(64 * self.timers.t1)
         self._deadlines = self.clock.deadlines(self._due)
         self._errors = TokenBuckets(self.limits.errors_per_second, self.limits.errors_burst, self.limits.sources)
 
@@ -147,7 +152,7 @@ class Engine:
         elif method == "ACK":
             if essentials.to_tag is not None and essentials.to_tag == self._stateless_tag(request):
                 self.counters.absorbed += 1  # to an answer of ours that left no transaction
-            elif self.acknowledge(request):
+            elif self.admission.may_acknowledge(lambda: self.belongs(request)) and self.acknowledge(request):
                 self.counters.delivered += 1
             else:
                 self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), self._now())
@@ -158,11 +163,12 @@ class Engine:
             if (
                 merge in self.merged
                 or self.draining
-                or self.workers.busy >= self.limits.handlers
+                or len(self.admission.handlers) >= self.limits.handlers
+                or len(self.admission.overdue) >= self.limits.overdue
                 or len(self.servers) + len(self.clients) >= self.limits.transactions
+                or self._refused_lately
             ):
-                request.use_to_tag(self._stateless_tag(request))
-                refusal = self._refusal(request, essentials, merge)
+                refusal = self._refusal(request, essentials, merge, key)
                 if refusal is not None:
                     self.answer(reply, refusal)
                     return
@@ -189,16 +195,34 @@ class Engine:
     def _yielded(self, worker: Any) -> None:
         """A core waits: from now on its transaction's timers count, the 100 of an INVITE first."""
         serving = worker.serving
-        if serving is not None and serving.transaction is not None:
-            self._plan(serving.transaction)
+        if serving is not None:
+            self.admission.enter(worker, serving)
+            if serving.transaction is not None:
+                self._plan(serving.transaction)
 
-    def _refusal(self, request: Request, essentials: Essentials, merge: int | None) -> Response | None:
-        """Return the answer that makes a transaction needless: a copy of a request being served, leaving, too busy."""
+    def _refusal(self, request: Request, essentials: Essentials, merge: int | None, key: str) -> Response | None:
+        """Return the answer that makes a transaction needless, None when the request is served after all.
+
+        That is 482 to a copy of a request being served (§8.2.2.2), and 503 while the stack leaves or a limit is reached.
+        """
         if merge in self.merged:
-            return request.response(482, "Request Merged")  # §8.2.2.2
-        if self.draining and essentials.to_tag is not None:
-            return None
-        return request.response(503, retry_after=random.randint(*self.limits.retry_after))
+            request.use_to_tag(self._stateless_tag(request))
+            return request.response(482, "Request Merged")
+        now = self._now()
+        retry_after = self._refused_lately.get(key, now)
+        if retry_after is None:
+            if self.draining:
+                limit = None if essentials.to_tag is not None else "draining"
+            else:
+                transactions = len(self.servers) + len(self.clients)
+                limit = self.admission.limit_reached(transactions, lambda: self.belongs(request), request.method)
+            if limit is None:
+                return None
+            self.admission.refuse(limit, request.method)
+            retry_after = random.randint(*self.limits.retry_after)
+            self._refused_lately.add(key, retry_after, now)
+        request.use_to_tag(self._stateless_tag(request))
+        return request.response(503, retry_after=retry_after)
 
     def _receive_cancel(self, cancel: Request, key: str, flow: Flow) -> None:
         """A CANCEL belongs to the request with its branch and sent-by, come from the same address. It ends an INVITE (§9.2)."""
@@ -498,6 +522,7 @@ class Engine:
                 tx.user.fail(TransportError("the stack has stopped"))
             self.forget(tx)
         self._deadlines.stop()
+        self.admission.stop()
         self.workers.stop()
 
 

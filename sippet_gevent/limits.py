@@ -58,9 +58,22 @@ class Limits:
     parser: ParserLimits = field(default=DEFAULT_LIMITS)
     """What one message may measure."""
     handlers: int = 1000
-    """Cores that wait at one time; a new request beyond them gets 503. Each holds a greenlet of some 10 KB."""
+    """Cores that wait at the same time and have not answered yet; a new request beyond them gets 503. Each holds a
+    greenlet of some 10 KB. A core whose request is answered is not among them: it holds a call, or is overdue."""
+    forwarding: int = 10_000
+    """Forwarded INVITEs at the same time without final response, and as many forwarded requests of other methods; one
+    more is refused with 503. Each holds some 19 KB with its greenlet: phones that ring must not use up `handlers`."""
+    calls: int = 100_000
+    """Calls at the same time; an INVITE that a core accepts beyond them gets 503. Each holds two dialog ends and their
+    texts, some 4 KB, and the greenlet of its core, if that waits for it."""
+    overdue: int = 10_000
+    """Cores that still run although their request is answered or timed out; beyond them new requests get 503. A core
+    that never returns holds its greenlet for ever, and a log line tells where it is."""
     transactions: int = 1_000_000
-    """Transactions at one time; a new request beyond them gets 503. 20,000 requests a second linger as 640,000."""
+    """Transactions at the same time; a new request beyond them gets 503. 20,000 requests a second linger as 640,000."""
+    reserve: float = 0.5
+    """Of `handlers`, `forwarding` and `transactions`, the part kept in addition for requests that belong to a call, a
+    dialog or a route of ours. A limit must never refuse what would free it: ACK, CANCEL and BYE are served first."""
     retry_after: tuple[int, int] = (1, 10)
     """Seconds, from and to: Retry-After of a 503 is drawn between them, so that clients do not come back at once."""
     errors_per_second: float = 10.0

@@ -139,6 +139,7 @@ class Stack:
         engine = self.engine
         engine.serve, engine.acknowledge, engine.stray, engine.fail = self._serve, self._acknowledge, self._stray, self._fail
         engine.way_back = self.returns.send
+        engine.belongs = self._belongs
         for address in addresses:
             self.listen(address)
 
@@ -301,7 +302,10 @@ class Stack:
             "server_transactions": len(engine.servers),
             "client_transactions": len(engine.clients),
             "calls": len(self.calls),
-            "handlers": engine.workers.busy,
+            "handlers": len(engine.admission.handlers),
+            "forwarding": len(engine.admission.forwarding_invites) + len(engine.admission.forwarding),
+            "overdue": len(engine.admission.overdue),
+            "refused": dict(engine.admission.refused),
             "greenlets": engine.workers.alive,
             "transports": len(engine.transports),
             "connections": sum(len(getattr(t, "flows", ())) for t in engine.transports),
@@ -378,6 +382,12 @@ class Stack:
         if scheme == "sips":
             secure = self.sips_in_clear or request.flow.transport.secure
             check_received(request, secure=secure, can_be=any(transport.secure for transport in self.engine.transports))
+
+    def _belongs(self, request: Request) -> bool:
+        """True for a request within a call of ours, or along a route that we made for its dialog. A To tag proves nothing."""
+        if request.essentials.to_tag is None:
+            return False
+        return self.calls.find(request) is not None or self.names.made_route_of(request)
 
     def _acknowledge(self, ack: Request) -> bool:
         call = self.calls.find(ack)
@@ -469,7 +479,12 @@ class Stack:
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             raise Reject(response.status, response.reason, response=response)
-        return tx.call  # type: ignore[return-value]
+        call = tx.call
+        assert call is not None  # a 2xx makes one
+        serving = getattr(gevent.getcurrent(), "serving", None)
+        if serving is not None and not call.ended.is_set():
+            serving.hold(call)
+        return call
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
         """Return the ways to where a URI leads, best first, those that failed lately last (RFC 3263).

@@ -22,7 +22,7 @@ PARKED = 256
 
 
 class Worker(greenlet):
-    """One greenlet. `serving` is the ServerTransaction whose core it runs, or None."""
+    """One greenlet. `serving` is the ServerTransaction whose core it runs, or None; `counted` the one counted as waiting."""
 
     __slots__ = ()
 
@@ -31,7 +31,7 @@ class Workers:
     """Gives `job(data, flow)` greenlets. `busy` is how many jobs have yielded and not ended: what limits count.
 
     `crashed(error, data, flow)` is called for an exception that leaves a job, `yielded(worker)` when a job yields for
-    the first time.
+    the first time, `ended(counted)` when a job that has yielded ends, with what yielded() has set as worker.counted.
     """
 
     def __init__(
@@ -40,10 +40,12 @@ class Workers:
         *,
         crashed: Callable[[BaseException, Any, Any], None],
         yielded: Callable[[Worker], None],
+        ended: Callable[[Any], None],
     ) -> None:
         self._job = job
         self._crashed = crashed
         self._yielded = yielded
+        self._ended = ended
         self._parked: list[Worker] = []
         self._running: Any = None
         self._alive: set[Worker] = set()
@@ -62,7 +64,7 @@ class Workers:
 
     def _new(self) -> Worker:
         worker = Worker(self._work, gevent.get_hub())
-        worker.serving = None
+        worker.serving = worker.counted = None
         self._alive.add(worker)
         return worker
 
@@ -102,6 +104,9 @@ class Workers:
                 self._running = None
             else:
                 self.busy -= 1
+                counted, me.counted = me.counted, None
+                if counted is not None:
+                    self._ended(counted)
 
     def stop(self) -> None:
         """End the parked workers. Those in a core are left alone: their jobs are the user's."""

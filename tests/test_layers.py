@@ -18,6 +18,7 @@ FLOORS = (
     ("message",),  # floor 1
     ("limits",),  #          numbers that the floors above share
     ("transaction", "transport", "clock", "workers", "counters", "watchdog"),  # floor 2
+    ("admission",),  #       counts what the neighbours above hold, for the engine
     ("engine", "filters", "process"),  # floor 3
     ("core", "location"),  # floor 4
     ("stack",),  # floor 5

@@ -23,6 +23,7 @@ class Pool(Workers):
             lambda job, flow: job(),
             crashed=lambda error, data, flow: self.errors.append(error),
             yielded=self.told.append,
+            ended=self.told.append,
         )
 
     def do(self, *jobs):

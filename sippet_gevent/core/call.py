@@ -20,9 +20,6 @@ from .uac import ClientTransaction, OnProvisional
 if TYPE_CHECKING:
     from .uas import ServerTransaction
 
-CALLS = 100_000
-"""Calls at one time; an INVITE answered beyond them gets 503: each holds two dialog ends and their texts."""
-
 LEAVE_SECONDS = 5.0
 """How long a stack that stops resolves names to send its last BYEs."""
 
@@ -52,6 +49,8 @@ class Call:
         """True when a flow is pinged for as long as it lasts (RFC 6223 §4.2.3); other calls may have the same Call-ID."""
         self.on_reinvite: Callable[[Request, Any], Any] | None = None
         self.acknowledged = False
+        self.holder: ServerTransaction | None = None
+        """The request whose core has accepted or made this call, until it ends: that core is not counted as a handler."""
         self._inbox = Inbox(stack.clock)
         self._serving: list[ServerTransaction] = []
         self._reinvite: ClientTransaction | None = None
@@ -269,9 +268,16 @@ class Call:
         except ParseError as error:  # agreed all the same: the old target stays
             self._warn("Contact", error)
 
+    def let_go(self) -> None:
+        """Tell its core that it holds this call no longer."""
+        holder, self.holder = self.holder, None
+        if holder is not None:
+            holder.release()
+
     def _end(self) -> None:
         self.ended.set()
         self._inbox.wake()
+        self.let_go()
         if self._bye is None:
             self._answer = None
             self.stack.calls.remove(self)
@@ -359,10 +365,19 @@ class Calls:
         if call is None:
             if tx.request.essentials.to_tag is not None:
                 raise Reject(481)
-            if len(self._calls) >= CALLS:
-                raise Reject(503, retry_after=random.randint(*self.stack.engine.limits.retry_after))
+            limits = self.stack.engine.limits
+            if len(self._calls) >= limits.calls:
+                self.stack.engine.admission.refuse("calls", "INVITE")
+                raise Reject(503, retry_after=random.randint(*limits.retry_after))
             call = Call(self.stack, Dialog.of_uas(tx.request, response), tx.request.flow.origin)
-        tx.finish(response.status, response)
+        if tx.call is None:
+            tx.hold(call)  # before the answer is out, so that its core is not taken for overdue
+        try:
+            tx.finish(response.status, response)
+        except BaseException:
+            if tx.call is None:
+                call.let_go()
+            raise
         if tx.call is None:
             tx.call = self._calls[call.dialog.id] = call
         call.answered(tx, response)

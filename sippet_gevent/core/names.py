@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from ..errors import ParseError
 from ..message.address import NameAddr
+from ..message.grammar import split
 from ..message.message import Request
 from ..message.parameters import NO_URI_PARAMETERS, URIParameters
 from ..message.uri import URI, bracketed, normal_host
@@ -82,6 +84,15 @@ class Names:
         uri = self.contact(flow, secure=wants_sips(request)).uri
         token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else "")
         return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
+
+    def made_route_of(self, request: Request) -> bool:
+        """True when the next hop of a received request is a URI that we have made for the dialog it is in (§16.4)."""
+        try:
+            route = request.headers.get("Route")
+            first = NameAddr.parse(split(route, ",")[0]).uri if route else request.uri
+            return self.route_tokens.match(request, first)
+        except ParseError:
+            return False
 
     def flow_uri(self, flow: Flow) -> URI:
         """Return a URI of ours for Path: requests that have it as topmost Route go by this flow (RFC 3327 §5, RFC 5626 §5).

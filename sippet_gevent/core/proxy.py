@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -105,6 +106,10 @@ class ResponseContext:
     def __init__(self, tx: ServerTransaction, *, record_route: bool = False) -> None:
         self.tx = tx
         self.stack = tx.stack
+        admission, limits = self.stack.engine.admission, self.stack.engine.limits
+        if not admission.may_forward(tx.request.method, tx.belongs):
+            admission.refuse("forwarding", tx.request.method)
+            raise Reject(503, retry_after=random.randint(*limits.retry_after))
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
         if not record_route and tx.request.method != REGISTRATION:
             withdraw(tx.request)
@@ -117,6 +122,7 @@ class ResponseContext:
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
+        tx.recount()
         if tx.request.method != "INVITE":
             # The branches have their timer F, all of it: an answer of ours before that would be none of theirs (RFC 4320)
             patience = F.first(tx.transaction.timers) + BRANCH_SECONDS
@@ -272,6 +278,7 @@ class ResponseContext:
         finally:
             self.closed = True
             self.tx.context = None
+            self.tx.recount()
             for branch in list(self._pending):
                 branch.abandon()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..errors import Cancelled, FlowFailed, Reject, SIPError, TransactionStateError, TransportError
+from ..errors import Cancelled, FlowFailed, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.machines import SEND_NOTHING
@@ -67,6 +67,9 @@ class ServerTransaction:
     _route_flow: Any = None
     _failure: Exception | None = None
     _inbox: Inbox | None = None
+    place: Any = None  # where its core is counted while it waits, and the greenlet in which; see Admission
+    worker: Any = None
+    holds = 0  # calls that the core has accepted or made, and that have not ended
 
     def __init__(self, stack: Any, request: Request, transaction: Any) -> None:
         self.stack = stack
@@ -192,6 +195,8 @@ class ServerTransaction:
         except BaseException:
             self.answered = before
             raise
+        if self.place is not None:
+            self.recount()
         transaction.user = transaction.request = None
 
     def _hand_over(self, status: int, response: Response | bytes) -> None:
@@ -292,8 +297,8 @@ class ServerTransaction:
         """
         if isinstance(error, TransportError):
             return
-        self.answered = 408 if self.request.method == "INVITE" else 500
         self.transaction.user = self.transaction.request = None
+        self._overdue(408 if self.request.method == "INVITE" else 500)
         self._end(error)
 
     def _end(self, error: Exception) -> None:
@@ -301,6 +306,38 @@ class ServerTransaction:
         self._failure = error
         if self.parked is not None:
             self.parked.wake()
+
+    def belongs(self) -> bool:
+        """True when the request belongs to a call, a dialog or a route of ours, so that limits on new work do not apply."""
+        return bool(self._along_our_route) or self.stack.engine.belongs(self.request)
+
+    def _overdue(self, status: int) -> None:
+        """The time of the request is over, and its core still runs."""
+        self.answered = status
+        self.recount()
+        if self.place is not None:
+            self.stack.engine.admission.tell(self)
+
+    def give_up(self) -> None:
+        """The core has served an ACK for as long as a transaction lives: it counts as overdue."""
+        self._overdue(408)
+        self._end(TransactionTimeout("this ACK was served for as long as a transaction lives"))
+
+    def hold(self, call: Call) -> None:
+        """Note that the core holds a call, until release()."""
+        call.holder = self
+        self.holds += 1
+        self.recount()
+
+    def release(self) -> None:
+        """A call that the core has held has ended."""
+        self.holds -= 1
+        self.recount()
+
+    def recount(self) -> None:
+        """Count the core where it belongs now, if it waits."""
+        if self.place is not None:
+            self.stack.engine.admission.move(self)
 
     def ended(self) -> None:
         """The transaction's record is gone before the core has answered: the stack has stopped."""

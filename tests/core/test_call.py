@@ -544,10 +544,3 @@ def test_call_is_acknowledged_over_a_network_with_delay(sip):
     sip.advance(1)
     assert sent(sip).count("ACK") == 1
     call.hangup()
-
-
-def test_calls_are_bounded(sip, monkeypatch):
-    monkeypatch.setattr("sippet_gevent.core.call.CALLS", 0)
-    asked = sip.ask(lambda request, tx: 200, "INVITE sip:bob@example.com")
-    assert asked.statuses == [503]
-    assert asked.response.retry_after is not None

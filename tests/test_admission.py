@@ -1,0 +1,378 @@
+"""Limits: each is tried at the limit and after it, and never refuses what would free it, RFC 3261 §21.5.4."""
+
+from __future__ import annotations
+
+import logging
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from sippet_gevent import Limits, RegistrarProxy, TransactionTimeout, forward
+
+from .core.wire import Peer
+
+CALLER = "10.0.0.50"
+PHONE = "10.0.0.61"
+
+
+@pytest.fixture
+def caller(sip):
+    return Peer(sip, CALLER)
+
+
+@pytest.fixture
+def phone(sip):
+    return Peer(sip, PHONE)
+
+
+def answer(request, tx):
+    """The core of the README: it holds its greenlet for as long as the call exists."""
+    if request.method != "INVITE":
+        return 200
+    with tx.accept() as call:
+        call.wait()
+
+
+class Caller:
+    """Calls of one peer to the server: INVITE, ACK, and BYE when told."""
+
+    def __init__(self, sip, peer):
+        self.sip, self.peer = sip, peer
+        self.calls = []
+
+    def call(self):
+        """Call, acknowledge a 200, and return the final status."""
+        invite = self.peer.ask("INVITE")
+        self.sip.settle()
+        response = self.final(invite)
+        if response.status == 200:
+            self.peer.send(self.peer.within(invite, response, "ACK"))
+            self.calls.append((invite, response))
+        return response.status
+
+    def final(self, request):
+        mine = [r for r in self.peer.responses if r.call_id == request.call_id and r.cseq.method == request.method]
+        return next(r for r in mine if r.status >= 200)
+
+    def hang_up(self):
+        """Send the BYE of the oldest call, and return its status."""
+        invite, response = self.calls.pop(0)
+        bye = self.peer.within(invite, response, "BYE")
+        self.peer.send(bye)
+        self.sip.settle()
+        return self.final(bye).status
+
+
+# ---- calls
+
+
+def test_bye_of_each_call_is_200_when_more_calls_are_held_than_handlers_allowed(sip, caller):
+    stack = sip.serve(answer, limits=Limits(handlers=3))
+    callers = Caller(sip, caller)
+    assert [callers.call() for _ in range(10)] == [200] * 10
+    assert (stack.stats()["handlers"], stack.stats()["calls"], stack.stats()["overdue"]) == (0, 10, 0)
+    assert [callers.hang_up() for _ in range(10)] == [200] * 10
+    assert (stack.stats()["calls"], stack.engine.workers.busy) == (0, 0)
+
+
+def test_invite_beyond_the_limit_of_calls_is_503_and_the_next_after_a_bye_is_200(sip, caller):
+    stack = sip.serve(answer, limits=Limits(calls=2, retry_after=(7, 7)))
+    callers = Caller(sip, caller)
+    assert [callers.call() for _ in range(4)] == [200, 200, 503, 503]
+    assert [r.retry_after.seconds for r in caller.responses if r.status == 503] == [7, 7]
+    assert callers.hang_up() == 200
+    assert callers.call() == 200
+    assert stack.stats()["refused"] == {"calls": 2}
+    assert [callers.hang_up() for _ in range(2)] == [200, 200]
+
+
+def test_bye_is_200_while_cores_that_ring_take_all_handlers(sip, caller):
+    def core(request, tx):
+        if request.method == "INVITE" and request.uri.user == "ring":
+            tx.respond(180)
+            tx.wait(20)
+            return 486
+        return answer(request, tx)
+
+    stack = sip.serve(core, limits=Limits(handlers=2))
+    callers = Caller(sip, caller)
+    assert callers.call() == 200
+    for _ in range(2):
+        caller.ask("INVITE", "sip:ring@10.0.0.1")
+    refused = caller.ask("OPTIONS")
+    assert callers.final(refused).status == 503
+    assert callers.hang_up() == 200
+    assert stack.stats()["refused"] == {"handlers": 1}
+    sip.advance(21)
+    assert callers.final(caller.ask("OPTIONS")).status == 200
+
+
+def test_request_within_a_call_is_served_at_the_limit_of_transactions(sip, caller):
+    sip.serve(answer, limits=Limits(transactions=2, reserve=2.0))
+    callers = Caller(sip, caller)
+    assert callers.call() == 200  # its transaction lingers for timer L
+    assert callers.final(caller.ask("OPTIONS")).status == 200
+    assert callers.final(caller.ask("OPTIONS")).status == 503
+    assert callers.hang_up() == 200
+
+
+def test_bye_with_a_made_up_to_tag_is_503_at_the_limit_of_handlers(sip, caller):
+    sip.serve(lambda request, tx: tx.wait(5) or 200, limits=Limits(handlers=1))
+    caller.ask("OPTIONS")
+    bye = caller.ask("BYE", to="<sip:bob@10.0.0.1>;tag=nobody")
+    assert Caller(sip, caller).final(bye).status == 503
+
+
+def test_cancel_is_200_and_its_invite_487_at_every_limit(sip, caller):
+    def core(request, tx):
+        tx.respond(180)
+        tx.wait(20)
+
+    sip.serve(core, limits=Limits(handlers=1, transactions=1, reserve=0.0))
+    invite = caller.ask("INVITE")
+    caller.send(invite.cancel())
+    sip.settle()
+    assert [(r.status, r.cseq.method) for r in caller.responses if r.status >= 200] == [(200, "CANCEL"), (487, "INVITE")]
+
+
+@pytest.mark.rfc("3261 8.2.7")
+def test_repeated_invite_that_was_refused_is_refused_again_when_there_is_room(sip, caller):
+    stack = sip.serve(lambda request, tx: tx.wait(1) or 486, limits=Limits(handlers=1))
+    caller.ask("INVITE")
+    invite = caller.ask("INVITE")
+    first = Caller(sip, caller).final(invite)
+    sip.advance(2)
+    assert stack.stats()["handlers"] == 0
+    caller.received.clear()
+    caller.send(invite)
+    sip.advance(2)
+    again = Caller(sip, caller).final(invite)
+    assert (again.status, again.to.tag, again.retry_after) == (503, first.to.tag, first.retry_after)
+
+
+def test_another_request_is_served_right_after_one_was_refused(sip, caller):
+    sip.serve(lambda request, tx: tx.wait(1) or 486, limits=Limits(handlers=1))
+    caller.ask("INVITE")
+    caller.ask("INVITE")
+    sip.advance(2)
+    caller.received.clear()
+    invite = caller.ask("INVITE")
+    sip.advance(2)
+    assert Caller(sip, caller).final(invite).status == 486
+
+
+# ---- forwarding
+
+
+def proxy(request, tx):
+    if tx.take_route():
+        return forward(request, tx)
+    if request.method in ("INVITE", "MESSAGE"):
+        return forward(request, tx, f"sip:bob@{PHONE}", record_route=request.method == "INVITE")
+    return 200
+
+
+def test_options_is_served_while_more_invites_ring_through_forward_than_handlers(sip, caller, phone):
+    stack = sip.serve(proxy, limits=Limits(handlers=2))
+    for _ in range(5):
+        caller.ask("INVITE")
+    assert (stack.stats()["forwarding"], stack.stats()["handlers"]) == (5, 0)
+    assert Caller(sip, caller).final(caller.ask("OPTIONS")).status == 200
+    for invite in phone.requests:
+        phone.reply(invite, 486)
+    assert stack.stats()["forwarding"] == 0
+
+
+def test_invite_beyond_the_limit_of_forwarding_is_503_and_message_is_forwarded(sip, caller, phone):
+    stack = sip.serve(proxy, limits=Limits(forwarding=2, retry_after=(7, 7)))
+    callers = Caller(sip, caller)
+    for _ in range(2):
+        caller.ask("INVITE")
+    refused = callers.final(caller.ask("INVITE"))
+    assert (refused.status, refused.retry_after.seconds) == (503, 7)
+    message = caller.ask("MESSAGE")
+    phone.reply(phone.last("MESSAGE"), 200)
+    assert callers.final(message).status == 200
+    for invite in [request for request in phone.requests if request.method == "INVITE"]:
+        phone.reply(invite, 486)
+    caller.ask("INVITE")
+    phone.reply(phone.last("INVITE"), 486)
+    assert stack.stats()["refused"] == {"forwarding": 1}
+
+
+def test_bye_along_our_route_is_forwarded_at_the_limit_of_forwarding_and_handlers(sip, caller, phone):
+    stack = sip.serve(proxy, limits=Limits(forwarding=1, handlers=1))
+    invite = caller.ask("INVITE")
+    accepted = phone.reply(phone.last("INVITE"), 200, contact=f"<sip:bob@{PHONE}>", to=f"{phone.last('INVITE').to};tag=bob")
+    route = phone.last("INVITE").record_route
+    caller.send(caller.within(invite, accepted, "ACK", route=route))
+    caller.ask("INVITE")  # it rings, and takes what may be forwarded
+    message = caller.request("MESSAGE")
+    caller.send(message)  # as many of the other methods
+    refused = caller.ask("MESSAGE")
+    bye = caller.within(invite, accepted, "BYE", route=route)
+    caller.send(bye)
+    assert phone.requests[-1].method == "BYE"
+    phone.reply(phone.last("BYE"), 200)
+    callers = Caller(sip, caller)
+    assert (callers.final(bye).status, callers.final(refused).status) == (200, 503)
+    phone.reply(phone.last("MESSAGE"), 200)
+    phone.reply(phone.last("INVITE"), 486)
+    sip.advance(40)
+    assert stack.stats()["forwarding"] == 0
+
+
+def test_default_server_serves_register_while_invites_ring(sip, caller, phone):
+    stack = sip.serve(RegistrarProxy(), limits=Limits(handlers=2))
+    phone.ask("REGISTER", "sip:10.0.0.1", to="<sip:bob@10.0.0.1>", contact=f"<{phone.uri}>")
+    for _ in range(5):
+        caller.ask("INVITE")
+    registered = caller.ask("REGISTER", "sip:10.0.0.1", to="<sip:alice@10.0.0.1>", contact=f"<{caller.uri}>")
+    assert Caller(sip, caller).final(registered).status == 200
+    for invite in [request for request in phone.requests if request.method == "INVITE"]:
+        phone.reply(invite, 486)
+    assert stack.stats()["forwarding"] == 0
+
+
+# ---- cores that never end
+
+
+def test_core_that_hangs_is_overdue_after_its_500_and_takes_no_handler(sip, caller, caplog):
+    release = Event()
+
+    def core(request, tx):
+        if request.method == "MESSAGE":
+            release.wait()
+        return 200
+
+    stack = sip.serve(core, limits=Limits(handlers=10))
+    hung = [caller.ask("MESSAGE") for _ in range(10)]
+    callers = Caller(sip, caller)
+    assert callers.final(caller.ask("OPTIONS")).status == 503
+    with caplog.at_level(logging.WARNING, "sippet_gevent.core"):
+        sip.advance(31)
+    assert [callers.final(request).status for request in hung] == [500] * 10
+    assert (stack.stats()["handlers"], stack.stats()["overdue"]) == (0, 10)
+    lines = [record.getMessage() for record in caplog.records if "core is overdue" in record.getMessage()]
+    assert len(lines) == 10
+    assert "method=MESSAGE answered=500" in lines[0] and "release.wait()" in lines[0]
+    assert callers.final(caller.ask("OPTIONS")).status == 200
+    release.set()
+    sip.settle()
+    assert (stack.stats()["overdue"], stack.engine.workers.busy) == (0, 0)
+
+
+def test_new_request_beyond_the_limit_of_overdue_cores_is_503(sip, caller):
+    release = Event()
+
+    def core(request, tx):
+        tx.respond(200)
+        release.wait()
+
+    stack = sip.serve(core, limits=Limits(overdue=2))
+    for _ in range(2):
+        caller.ask("MESSAGE")
+    callers = Caller(sip, caller)
+    assert callers.final(caller.ask("OPTIONS")).status == 503
+    release.set()
+    sip.settle()
+    assert callers.final(caller.ask("OPTIONS")).status == 200
+    assert stack.stats()["refused"] == {"overdue": 1}
+
+
+def test_core_that_tidies_up_after_its_answer_is_told_about_once_and_late(sip, caller, caplog):
+    release = Event()
+
+    def core(request, tx):
+        tx.respond(200)
+        release.wait()
+
+    sip.serve(core)
+    caller.ask("MESSAGE")
+    with caplog.at_level(logging.WARNING, "sippet_gevent.core"):
+        sip.advance(31)
+        assert not caplog.records
+        sip.advance(200)
+    assert len([record for record in caplog.records if "answered=200" in record.getMessage()]) == 1
+    release.set()
+
+
+def test_core_that_waits_for_a_call_it_has_made_is_neither_handler_nor_overdue(sip, caller, phone):
+    def core(request, tx):
+        tx.respond(202)
+        with tx.stack.invite(f"sip:bob@{PHONE}") as call:
+            call.wait()
+
+    stack = sip.serve(core)
+    caller.ask("REFER", refer_to=f"<sip:bob@{PHONE}>")
+    assert stack.stats()["overdue"] == 1  # answered, and the call is still to be made
+    invite = phone.last("INVITE")
+    accepted = phone.reply(invite, 200, contact=f"<sip:bob@{PHONE}>", to=f"{invite.to};tag=bob")
+    assert (stack.stats()["overdue"], stack.stats()["handlers"], stack.stats()["calls"]) == (0, 0, 1)
+    phone.send(phone.back(invite, accepted, "BYE"))
+    sip.settle()
+    assert stack.engine.workers.busy == 0
+
+
+def test_core_that_is_stuck_at_an_ack_is_overdue_after_a_transactions_life(sip, caller):
+    release = Event()
+
+    def core(request, tx):
+        if request.method == "ACK":
+            release.wait()
+        return 200
+
+    stack = sip.serve(core)
+    caller.ask("ACK", to="<sip:bob@10.0.0.1>;tag=x")
+    assert stack.stats()["handlers"] == 1
+    sip.advance(70)
+    assert (stack.stats()["handlers"], stack.stats()["overdue"]) == (0, 1)
+    release.set()
+    sip.settle()
+    assert stack.stats()["overdue"] == 0
+
+
+def test_stray_acks_start_no_more_cores_than_handlers(sip, caller):
+    release = Event()
+
+    def core(request, tx):
+        release.wait()
+
+    stack = sip.serve(core, limits=Limits(handlers=2))
+    for _ in range(5):
+        caller.ask("ACK", to="<sip:bob@10.0.0.1>;tag=x")
+    assert (stack.stats()["handlers"], stack.stats()["dropped"]) == (2, {"stray ACK": 3})
+    release.set()
+
+
+def test_core_that_is_killed_is_counted_no_longer(sip, caller):
+    greenlets = []
+
+    def core(request, tx):
+        greenlets.append(gevent.getcurrent())
+        tx.wait(10)
+        return 200
+
+    stack = sip.serve(core)
+    caller.ask("MESSAGE")
+    assert stack.stats()["handlers"] == 1
+    gevent.get_hub().loop.run_callback(greenlets[0].throw, gevent.GreenletExit)
+    sip.settle()
+    assert (stack.stats()["handlers"], stack.stats()["overdue"]) == (0, 0)
+
+
+def test_core_whose_200_was_never_acknowledged_is_counted_no_longer(sip, caller):
+    raised = []
+
+    def core(request, tx):
+        try:
+            tx.accept()
+        except TransactionTimeout as error:
+            raised.append(error)
+
+    stack = sip.serve(core)
+    caller.ask("INVITE")
+    assert stack.stats()["calls"] == 1
+    sip.advance(40)
+    assert raised and (stack.stats()["calls"], stack.stats()["overdue"], stack.engine.workers.busy) == (0, 0, 0)

@@ -70,6 +70,8 @@ class Reject(SIPError):
 
     `status` and `reason` are the status line's. `response` is the peer's whole Response, or None when it is your own
     refusal; further keyword arguments become header fields of the answer: `Reject(405, allow=("INVITE", "ACK"))`.
+    The header fields of `response` that the status needs, a challenge or Retry-After, go into the answer, too; the table
+    is FIELDS in core/refusal.py.
     """
 
     def __init__(self, status: int, reason: str | None = None, *, response: Any = None, **headers: Any) -> None:

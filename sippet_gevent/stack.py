@@ -351,6 +351,18 @@ class Stack:
             raise InvalidValue(f"{core!r} is not a core: a callable of (request, tx), or a Core")
         self._core = core  # type: ignore[assignment]
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The methods that are served here, as Allow names them (§20.5): those of `@stack.on`, or what the core says.
+
+        A function says nothing; of it the methods of every user agent are assumed.
+        """
+        core = self._core
+        if not hasattr(core, "allowed") and self.methods.handlers:  # wrapped in something of the user's
+            core = self.methods
+        allowed: tuple[str, ...] = getattr(core, "allowed", Core.allowed)
+        return allowed
+
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
         """Register a function for these methods, or for all others when none is named: `@stack.on("INVITE", "BYE")`."""
 
@@ -366,7 +378,7 @@ class Stack:
             try:
                 self._check_scheme(request)
             except Reject as refusal:
-                tx.refuse(refusal.status, refusal.reason, **refusal.headers)
+                tx.reject(refusal)
                 return
         call = self.calls.find(request) if request.essentials.to_tag is not None and len(self.calls) else None
         if call is not None:

@@ -25,6 +25,7 @@ from ..transport.base import Flow
 from .inbox import Inbox
 from .keepalive import REGISTRATION, withdraw
 from .record_route import RecordRoute
+from .refusal import refuse
 from .registrar import Binding
 from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
 from .sender import NextHop
@@ -211,8 +212,8 @@ class ResponseContext:
 
     def _in_place_of(self, error: SIPError) -> Response:
         """Return the response that a branch without one comes out as."""
-        if isinstance(error, WrongScheme):
-            return self.tx.request.response(error.status, **error.headers)
+        if isinstance(error, Reject):
+            return refuse(self.tx.request, error)
         return self.tx.request.response(error.status)
 
     def forward(self, response: Response) -> None:

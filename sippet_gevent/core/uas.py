@@ -15,6 +15,7 @@ from ..transaction.machines import SEND_NOTHING
 from ..transaction.transaction import SENT
 from .inbox import Inbox
 from .outbound import can_be_dialled
+from .refusal import NEEDY, complete, refuse
 from .routing import take_own_route, unsupported
 from .sips import answer_wants_sips
 
@@ -30,10 +31,12 @@ CoreFunction = Callable[[Request, Any], Any]
 class Core:
     """The ancestor's behaviour, blocking style: subclass it and pass it to `Stack(core=MyCore())`.
 
-    `stack` is set when the stack takes it. An instance is a core like any function: `core(request, tx)`.
+    `stack` is set when the stack takes it. An instance is a core like any function: `core(request, tx)`. `allowed` are the
+    methods it serves: a 405 names them in Allow (RFC 3261 §8.2.1).
     """
 
     stack: Any = None
+    allowed: tuple[str, ...] = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")
 
     def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
         """Serve a request; return a status, a Response, or None when it is answered. An ACK is never answered."""
@@ -182,6 +185,8 @@ class ServerTransaction:
         elif status < 300 and is_invite:
             self.stack.calls.answer(self, response)
         else:
+            if status in NEEDY:
+                self._complete(response)
             self.finish(status, response)
             if self.call is not None and status < 300 and request.method == "UPDATE":
                 self.call.dialog.refresh(request)
@@ -236,7 +241,7 @@ class ServerTransaction:
         except Cancelled:
             self.refuse(487)
         except Reject as refusal:
-            self.refuse(refusal.status, refusal.reason, **refusal.headers)
+            self.reject(refusal)
         except SIPError as error:
             if error.status == 500:
                 raise
@@ -253,12 +258,32 @@ class ServerTransaction:
         worker.serving = None
 
     def refuse(self, status: int, reason: str | None = None, **headers: Any) -> None:
-        """Send a final response unless one was sent; a call that was answered before is hung up, for its core is gone."""
+        """Refuse the request with a status; see reject()."""
+        self.reject(Reject(status, reason, **headers))
+
+    def reject(self, refusal: Reject) -> None:
+        """Send a refusal unless a final response was sent; a call that was answered before is hung up, for its core is gone.
+
+        The answer has what FIELDS in refusal.py says of its status, from the peer's response if there is one.
+        """
         if self.answered:
             if self.call is not None and self.request.essentials.to_tag is None:
                 self.call.hangup()
         elif self.transaction is not None and not self.transaction.is_terminated:
-            self.finish(status, self.request.response(status, reason, **headers))
+            response = refuse(self.request, refusal)
+            if refusal.status in NEEDY:
+                self._complete(response)
+            self.finish(refusal.status, response)
+
+    def _complete(self, response: Response) -> None:
+        """Add what the status of our refusal needs, as far as the stack knows it; say in the log what it does not."""
+        stack = self.stack
+        missing = complete(self.request, response, stack.supported | self._known, stack.allowed)
+        if missing:
+            stack.engine.counters.warn(
+                "incomplete refusal", stack.clock.now(), "%d to %r without %s, which it must have", response.status,
+                self.request, ", ".join(missing),
+            )  # fmt: skip
 
     def crashed(self, error: BaseException) -> None:
         """The core has raised: 500, and one log line with the traceback (threat T34)."""
@@ -349,7 +374,7 @@ class ServerTransaction:
         if 200 <= status < 300:
             request = self.request
             return self.call is None and request.method != "INVITE" and "Require" not in request.headers.fields
-        return 300 <= status <= 699
+        return 300 <= status <= 699 and status not in NEEDY
 
     def check_required(self, known: frozenset[str] = frozenset()) -> None:
         """Raise Reject(420) when the request requires what neither the stack has nor is `known` to its core (§8.2.2.3)."""

@@ -1,0 +1,145 @@
+"""Refusals: which header fields the status of a refusal needs, and which of them cross a B2BUA, RFC 3261 §20. Pure.
+
+A core that raises Reject(response=...) refuses its own caller because another request of its was refused. The answer is
+a new response of this element: the status says what is wrong, and FIELDS what the caller needs to do something about it.
+Everything else in the peer's response is about the peer's own leg, and stays there:
+
+| not passed on | because |
+|---|---|
+| Via, From, To, Call-ID, CSeq, Timestamp, Record-Route | they are those of the other transaction and dialog (§8.2.6) |
+| Contact, but of 3xx and 485 | it is the target of the other dialog (§12.1.2); in 3xx and 485 it is what to try instead |
+| Allow, Supported, Accept, but where FIELDS has them | they say what the callee can do, not what this element can |
+| Require, but of 421 and 494; RSeq | the extensions that were applied to the other response (§8.2.4, RFC 3262) |
+| Server, Organization, Date, Identity, P-Asserted-Identity | they say who has written the response, and that was not us |
+| session descriptions (488, 606, 580) | their addresses and codecs are those of the other session (§21.4.26) |
+
+A challenge (401, 407) does cross: without one the caller could not try again at all (§22.2). The credentials it sends then
+are for the peer; a B2BUA has to pass Authorization and Proxy-Authorization on, and the Request-URI that they cover.
+A 503 says that *this* element is overloaded for so many seconds (§21.5.4), and callers may take all of their requests
+elsewhere. A proxy makes a 500 of it (§16.7 step 6); a B2BUA that has other ways left raises Reject(500) itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..errors import ParseError, Reject
+from ..message.message import Request, Response
+from .routing import unsupported
+
+
+class Fields(NamedTuple):
+    """Header fields of one status: those it must have, and others that go with it; `body`: what the body says is part of it."""
+
+    needed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    body: bool = False
+
+
+_RETRY = Fields(others=("Retry-After",))  # §20.33, RFC 3261 table 3
+_ELSEWHERE = Fields(others=("Contact",))  # §8.1.3.4
+
+FIELDS: dict[int, Fields] = {
+    300: Fields(others=("Contact",), body=True),  # §21.3.1
+    301: _ELSEWHERE,
+    302: Fields(others=("Contact", "Expires")),  # §21.3.3
+    305: _ELSEWHERE,
+    380: Fields(others=("Contact",), body=True),  # §21.3.5: the alternatives are in the body
+    401: Fields(("WWW-Authenticate",), ("Proxy-Authenticate",)),  # §21.4.2, §22.3: a proxy may have joined both
+    404: _RETRY,
+    405: Fields(("Allow",)),  # §21.4.6
+    407: Fields(("Proxy-Authenticate",), ("WWW-Authenticate",)),  # §21.4.8, §22.3
+    413: _RETRY,  # §21.4.11
+    415: Fields(others=("Accept", "Accept-Encoding", "Accept-Language")),  # §21.4.13: that which it is about
+    417: Fields(others=("Accept-Resource-Priority",)),  # RFC 4412 §4.7.1
+    420: Fields(("Unsupported",)),  # §21.4.15
+    421: Fields(("Require",), ("Security-Server",)),  # §21.4.16, RFC 3329 §2.3.1
+    422: Fields(("Min-SE",)),  # RFC 4028 §6
+    423: Fields(("Min-Expires",)),  # §21.4.17
+    424: Fields(("Geolocation-Error",), ("Geolocation", "Geolocation-Routing"), body=True),  # RFC 6442 §4.3
+    425: Fields(("AlertMsg-Error",)),  # RFC 8876 §5.1
+    469: Fields(("Recv-Info",)),  # RFC 6086 §4.2.2
+    470: Fields(others=("Permission-Missing",)),  # RFC 5360 §5.9.2
+    480: _RETRY,  # §21.4.18
+    485: _ELSEWHERE,  # §21.4.23
+    486: _RETRY,  # §21.4.24
+    489: Fields(others=("Allow-Events",)),  # RFC 6665 §4.4.4, where RFC 3265 §7.2 wanted it
+    493: Fields(body=True),  # §21.4.29: the key to encrypt with
+    494: Fields(("Security-Server",), ("Require",)),  # RFC 3329 §2.3.1
+    500: _RETRY,  # §21.5.1
+    503: _RETRY,  # §21.5.4
+    600: _RETRY,  # §21.6.1
+    603: _RETRY,  # §21.6.2
+    608: Fields(others=("Call-Info",)),  # RFC 8688 §3.1: where to object
+}
+
+ANY = ("Error-Info", "Reason", "Warning")
+"""What any refusal may have: §20.18, RFC 6432 §3, §20.43."""
+
+_OF_BODY = ("Content-Type", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-ID", "MIME-Version")
+
+_NONE = Fields()
+
+
+def fields_of(status: int) -> Fields:
+    """Return the row of a status; an unknown 3xx is treated as 300 (§8.1.3.2)."""
+    return FIELDS.get(status) or (_ELSEWHERE if status // 100 == 3 else _NONE)
+
+
+NEEDY = frozenset(status for status, fields in FIELDS.items() if fields.needed)
+"""Statuses that a response must not have alone."""
+
+
+def refuse(request: Request, refusal: Reject) -> Response:
+    """Return the response that a refusal amounts to: with its own header fields, and those of the peer's that it passes on.
+
+    What the peer has sent goes on as it came. Raises InvalidValue and TypeError for header fields that cannot be written.
+    """
+    response = request.response(refusal.status, refusal.reason, **refusal.headers)
+    peers = refusal.response
+    if isinstance(peers, Response):
+        fields = fields_of(refusal.status)
+        wanted = {*fields.needed, *fields.others, *ANY}
+        if fields.body and peers.body:
+            wanted.update(_OF_BODY)
+            response.body = peers.body
+        there = response.headers.fields
+        for line in peers.headers.lines:
+            if line[0] in wanted and line[0] not in there:
+                response.headers.lines.append(line)
+        response.headers._fields = None
+    return response
+
+
+def complete(request: Request, response: Response, supported: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
+    """Add what a refusal of ours must have and this element knows; return the names of what is missing all the same.
+
+    That is Allow for 405 (§8.2.1) and Unsupported for 420 (§8.2.2.3).
+    """
+    there = response.headers.fields
+    missing = [name for name in fields_of(response.status).needed if name not in there]
+    for name in [*missing]:
+        fill = _KNOWN.get(name)
+        value = fill(request, supported, allowed) if fill is not None else ()
+        if value:
+            response.headers[name] = ", ".join(value)
+            missing.remove(name)
+    return tuple(missing)
+
+
+def _allow(request: Request, supported: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
+    return tuple(method for method in allowed if method != request.method)
+
+
+def _unsupported(request: Request, supported: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
+    try:
+        return unsupported((*request.require, *request.proxy_require), frozenset(supported))
+    except ParseError:  # nobody can tell
+        return ()
+
+
+_KNOWN: dict[str, Callable[[Request, Iterable[str], Iterable[str]], tuple[str, ...]]] = {
+    "Allow": _allow,
+    "Unsupported": _unsupported,
+}

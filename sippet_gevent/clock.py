@@ -12,6 +12,8 @@ from typing import Any
 import gevent
 from gevent import Timeout
 
+from .counters import LimitedLog
+
 TICK = 0.005
 """Seconds: deadlines are rounded up to this, and those of one tick share one Timeout. Never early, 5 ms late at most."""
 
@@ -77,11 +79,12 @@ class Deadlines:
     That makes adding the only cost of a timer: an append. 32 seconds of lingering at 20,000 a second are 6,400 alarms.
     """
 
-    __slots__ = ("_alarms", "_batches", "_clock", "_fire", "_per_second")
+    __slots__ = ("_alarms", "_batches", "_clock", "_fire", "_lines", "_per_second")
 
     def __init__(self, clock: Clock, fire: Fire) -> None:
         self._clock = clock
         self._fire = fire
+        self._lines = LimitedLog(clock)
         self._per_second = 1 / clock.tick
         self._batches: dict[int, list[Any]] = {}
         self._alarms: dict[int, Any] = {}
@@ -103,7 +106,7 @@ class Deadlines:
             try:
                 self._fire(now, item)
             except Exception as error:  # one item's fault must not cost the others their deadline
-                log.error("internal error at a deadline of %r", item, exc_info=error)
+                self._lines.line(log, logging.ERROR, "deadline", "internal error at a deadline of %r", item, exc_info=error)
 
     def stop(self) -> None:
         """Forget all deadlines."""
@@ -111,6 +114,7 @@ class Deadlines:
             alarm.close()
         self._alarms.clear()
         self._batches.clear()
+        self._lines.stop()
 
     def __len__(self) -> int:
         return sum(len(batch) for batch in self._batches.values())

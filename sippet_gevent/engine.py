@@ -81,14 +81,20 @@ class Engine:
         self.clock = clock or Clock()
         self.timers = timers or Timers()
         self.limits = limits or Limits()
-        self.counters = Counters(log)
+        self.counters = Counters(log, self.clock)
         self.accept: Accept | None = None
         self.transports: list[Transport] = []
         self.servers: dict[str, Transaction] = {}
         self.clients: dict[str, Transaction] = {}
         self.merged: dict[int, str] = {}
         self.admission = Admission(self.limits, self.timers, self.clock, self.counters)
-        self.workers = Workers(self.receive, crashed=self._crashed, yielded=self._yielded, ended=self.admission.leave)
+        self.workers = Workers(
+            self.receive,
+            crashed=self._crashed,
+            yielded=self._yielded,
+            ended=self.admission.leave,
+            lines=self.counters.lines,
+        )
         self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
         self.draining = False
         self.detect_merged = True
@@ -111,8 +117,9 @@ class Engine:
             verdict = self.accept(data, flow)  # type: ignore[misc]
         except Exception as error:  # it is the user's, and the reader goes on whatever it does
             self.counters.filter_errors += 1
-            if self.counters.loud("filter", self._now()):
-                log.error("the filter failed at a message from %s, which is taken", flow, exc_info=error)
+            self.counters.error(
+                "filter failed", self._now(), "the filter failed at a message from %s, which is taken", flow, exc_info=error
+            )
         if verdict and not isinstance(verdict, str):
             self.workers.run(data, flow)
         else:
@@ -300,7 +307,7 @@ class Engine:
         elif not self._errors.take(flow.remote[0], now):
             self.counters.drop("too many errors", flow, error, now)
         else:
-            self.counters.warn("refused", now, "refused request from %s: %s", flow, str(error))
+            self.counters.warn("refused", now, "refused request from %s: %s", flow, error)
             try:
                 flow = self._note_source(request, essentials_of_via(request.headers), flow)
             except ParseError:
@@ -327,7 +334,7 @@ class Engine:
             flow.send(bytes(response))
         except TransportError as error:
             self.counters.send_errors += 1
-            self.counters.warn("send", self._now(), "cannot answer %s: %s", flow, str(error))
+            self.counters.warn("send", self._now(), "cannot answer %s: %s", flow, error)
 
     def _crashed(self, error: BaseException, data: bytes, flow: Flow) -> None:
         """An exception has left a message's greenlet: a core's, which is answered 500, or a fault of ours, which is kept."""
@@ -339,7 +346,7 @@ class Engine:
         self.crashes.append((data, repr(error)))
         if self.counters.balance > 0:
             self.counters.drop("internal error", flow, repr(error), self._now())
-        log.error("internal error at a message from %s", flow, exc_info=error)
+        self.counters.error("crashed", self._now(), "internal error at a message from %s", flow, exc_info=error)
 
     # ---- effects
 
@@ -386,7 +393,7 @@ class Engine:
 
     def undelivered(self, tx: Transaction, error: TransportError) -> None:
         """A response has found no way after all; who looked for it has counted that."""
-        self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, str(error))
+        self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, error)
         if tx.state is not TERMINATED:
             self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 
@@ -500,6 +507,7 @@ class Engine:
         """Open a transport on an address. Raises TransportError."""
         transport.refuse, transport.flow_ended = self.refuse, self.flow_ended  # type: ignore[method-assign]
         transport.unreachable = self.unreachable  # type: ignore[method-assign]
+        transport.lines = self.counters.lines
         transport.start(address, self.workers.run if self.accept is None else self._receive_accepted)
         self.transports.append(transport)
         host, port = transport.local
@@ -524,6 +532,7 @@ class Engine:
         self._deadlines.stop()
         self.admission.stop()
         self.workers.stop()
+        self.counters.lines.stop()
 
 
 def _waits(tx: Transaction) -> bool:

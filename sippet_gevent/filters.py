@@ -13,8 +13,10 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
 from .clock import Clock
+from .counters import LimitedLog
 from .errors import InvalidValue, excerpt
 from .limits import TokenBuckets, source_of
 from .transport.base import Flow
@@ -33,9 +35,6 @@ SOURCES = 10_000
 
 LINE_EVERY = 10.0
 """Seconds between two log lines about one source, which say how many messages they stand for."""
-
-LINES_PER_SECOND = 10.0
-"""Log lines for one reason in all, at most."""
 
 SCANNER, OVER_RATE = "scanner", "over its rate"
 
@@ -86,7 +85,8 @@ class Filter:
         self._is_scanner = _words(scanners)
         self._buckets = None if rate is None else TokenBuckets(rate, self.burst, SOURCES)
         self._source = lru_cache(SOURCES)(self._find_source)
-        self._lines = TokenBuckets(LINES_PER_SECOND, LINES_PER_SECOND, 2)
+        self.lines = LimitedLog(self.clock)
+        """The log, where many sources are summarised; a Stack that is given the Filter sets its own."""
         self._untold: dict[tuple[str, str], tuple[float, int]] = {}
 
     def __call__(self, data: bytes, flow: Flow) -> bool | str:
@@ -126,18 +126,31 @@ class Filter:
         now = self.clock.now()
         told, untold = self._untold.get((reason, source), (-math.inf, 0))
         untold += 1
-        if now - told >= LINE_EVERY and self._lines.take(reason, now):
-            messages = "a message" if untold == 1 else f"{untold} messages"
+        if now - told >= LINE_EVERY:
             if reason is OVER_RATE:
                 why = f"more than rate={self.rate:g} a second, burst={self.burst:g} at once"
             else:
                 why = f"it calls itself {excerpt(agent)}"
-            log.warning("filter dropped %s of %s: %s: %s", messages, source, reason, why)
-            told, untold = now, 0
+            line = _Line(untold, source, reason, why)
+            if self.lines.line(log, logging.WARNING, f"filter: {reason}", "filter dropped %s", line):
+                told, untold = now, 0
         if len(self._untold) >= SOURCES and (reason, source) not in self._untold:
             self._untold.clear()
         self._untold[reason, source] = told, untold
         return reason
+
+
+class _Line(NamedTuple):
+    """What the log says of messages that were dropped."""
+
+    number: int
+    source: str
+    reason: str
+    why: str
+
+    def __str__(self) -> str:
+        messages = "a message" if self.number == 1 else f"{self.number} messages"
+        return f"{messages} of {self.source}: {self.reason}: {self.why}"
 
 
 def _words(scanners: Iterable[str]) -> Callable[[bytes], object] | None:

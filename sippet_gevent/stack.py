@@ -329,7 +329,7 @@ class Stack:
     @accept.setter
     def accept(self, accept: Accept | None) -> None:
         if isinstance(accept, Filter):
-            accept.clock = self.clock
+            accept.clock, accept.lines = self.clock, self.engine.counters.lines
         if accept is not None and not callable(accept):
             raise InvalidValue(f"{accept!r} is not a filter: a callable of (data, flow)")
         if self._running:
@@ -420,7 +420,8 @@ class Stack:
         return False
 
     def _fail(self, error: Exception, transaction: Transaction) -> None:
-        log.info("%r ended: %s", transaction, error)
+        text = "transaction failed: %r: %s"
+        self.engine.counters.info("transaction failed", self.clock.now(), text, transaction, error, log=log)
         core = self._core
         if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:
             self.callbacks.spawn(call_back, self, core.receive_error, error, transaction)  # in the hub it could not wait

@@ -15,6 +15,8 @@ from typing import Any
 import gevent
 from greenlet import greenlet
 
+from .counters import LimitedLog
+
 log = logging.getLogger("sippet_gevent.core")
 
 PARKED = 256
@@ -41,11 +43,13 @@ class Workers:
         crashed: Callable[[BaseException, Any, Any], None],
         yielded: Callable[[Worker], None],
         ended: Callable[[Any], None],
+        lines: LimitedLog | None = None,
     ) -> None:
         self._job = job
         self._crashed = crashed
         self._yielded = yielded
         self._ended = ended
+        self._lines = lines or LimitedLog()
         self._parked: list[Worker] = []
         self._running: Any = None
         self._alive: set[Worker] = set()
@@ -96,7 +100,8 @@ class Workers:
                         parked.remove(me)
                     self._running = me
                     if not isinstance(error, (gevent.Timeout, gevent.GreenletExit)):
-                        log.warning("a greenlet at rest was thrown into: %r; is a Timeout of a core still running?", error)
+                        text = "a greenlet at rest was thrown into: %r; is a Timeout of a core still running?"
+                        self._lines.line(log, logging.WARNING, "parked greenlet", text, error)
                     return
         finally:
             self._alive.discard(me)

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 FLOORS = (
     ("errors",),  # floor 0
     ("message",),  # floor 1
-    ("limits",),  #          numbers that the floors above share
-    ("transaction", "transport", "clock", "workers", "counters", "watchdog"),  # floor 2
+    ("limits", "counters"),  # numbers and the log of floods, which the floors above share
+    ("transaction", "transport", "clock", "workers", "watchdog"),  # floor 2
     ("admission",),  #       counts what the neighbours above hold, for the engine
     ("engine", "filters", "process"),  # floor 3
     ("core", "location"),  # floor 4

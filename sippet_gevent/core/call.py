@@ -291,7 +291,7 @@ class Call:
             self._warn("BYE", error)
 
     def _warn(self, what: str, error: SIPError) -> None:
-        self.stack.engine.counters.warn(what, self.stack.clock.now(), f"{what} in %r: %s", self, str(error))
+        self.stack.engine.counters.warn(what, self.stack.clock.now(), f"{what} in %r: %s", self, error)
 
     def __repr__(self) -> str:
         return f"<Call {self.dialog!r}{' ended' if self.ended.is_set() else ''}>"

@@ -11,6 +11,7 @@ import errno
 import logging
 from collections.abc import Iterable
 
+from ..counters import LimitedLog
 from ..errors import SIPError
 from ..transport.base import Flow, Transport
 from .failover import GreyList
@@ -31,9 +32,10 @@ log = logging.getLogger("sippet_gevent.core")
 class Detours:
     """What is known of destinations that long requests go to. `octets` is the longest request that goes by UDP."""
 
-    __slots__ = ("_refused", "_told", "octets")
+    __slots__ = ("_lines", "_refused", "_told", "octets")
 
-    def __init__(self, octets: int) -> None:
+    def __init__(self, octets: int, lines: LimitedLog | None = None) -> None:
+        self._lines = lines or LimitedLog()
         self.octets: float = octets or float("inf")
         self._refused = GreyList(REFUSED_SECONDS)
         self._told: dict[tuple[object, ...], None] = {}
@@ -63,7 +65,8 @@ class Detours:
             if len(self._told) >= DESTINATIONS:
                 del self._told[next(iter(self._told))]
             self._told[key] = None
-            log.info("a request of %d octets to %r is too long for a datagram: %s", size, flow, what)
+            text = f"a request of %d octets to %r is too long for a datagram: {what}"
+            self._lines.line(log, logging.INFO, "too long", text, size, flow)
 
 
 def is_too_long(failure: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ParseError
+from ..errors import ParseError, excerpt
 from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
@@ -133,7 +133,7 @@ class Dialog:
             self.remote_target = secured(target) if self.secure else target
 
     def __repr__(self) -> str:
-        return f"<Dialog {self.call_id} {self.local.tag} {self.remote.tag}>"
+        return f"<Dialog {excerpt(self.call_id)[1:-1]} {self.local.tag} {excerpt(self.remote.tag)[1:-1]}>"
 
 
 def contact_uri(message: Request | Response) -> URI:

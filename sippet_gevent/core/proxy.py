@@ -239,7 +239,7 @@ class ResponseContext:
         try:
             self.tx.flow.send(bytes(response))
         except TransportError as error:
-            self.stack.engine.counters.warn("2xx", self.stack.clock.now(), "cannot forward %r: %s", response, str(error))
+            self.stack.engine.counters.warn("2xx", self.stack.clock.now(), "cannot forward %r: %s", response, error)
 
     def best(self) -> Response:
         """Choose the final response to send upstream from those that came (§16.7 step 6)."""

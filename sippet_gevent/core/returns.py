@@ -105,7 +105,8 @@ class Returns:
             if fresh is None:
                 self.stack.engine.undelivered(tx, TransportError(f"no way back to {via.sent_by}, and {gone!r} is gone", gone))
                 return
-            log.info("the response for %r goes to %r", gone, fresh)
+            engine = self.stack.engine
+            engine.counters.info("another way", engine.clock.now(), "the response for %r goes to %r", gone, fresh, log=log)
             self.stack.engine.move(tx, fresh)
             for response in waiting[1:]:
                 fresh.send(response)
@@ -167,7 +168,8 @@ class Returns:
         except TransportError as error:
             log.debug("a response goes nowhere: %s", error)
         except Exception as error:  # it is the user's, and whoever waits for the response hears of its end all the same
-            log.error("allow_target failed, and a response goes nowhere", exc_info=error)
+            text, now = "allow_target failed, and a response goes nowhere", self.stack.clock.now()
+            self.stack.engine.counters.error("allow_target", now, text, exc_info=error, log=log)
         self.stack.engine.counters.send_errors += 1
         return []
 

@@ -41,7 +41,7 @@ class Sender:
     def __init__(self, stack: Any) -> None:
         self.stack = stack
         self.grey = GreyList()
-        self.detours = Detours(stack.engine.limits.datagram)
+        self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
         self.egress = Egress(stack.engine.transports)
 
     def send(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..counters import Plain
 from ..errors import ParseError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from .detours import is_too_long
@@ -251,7 +252,10 @@ class ClientTransaction:
             return False
         self.request, flow, data = following
         why = failure.status if isinstance(failure, Response) else failure
-        log.info("%s: %r failed in %.1f s: %s; trying %r", self.request.method, transaction.flow, now - ways.since, why, flow)
+        text = 'target failed: method=%s target=%r seconds=%.1f reason="%s" next=%r call_id=%s'
+        method, call_id = Plain(self.request.method), Plain(self.request.headers.get("Call-ID"))
+        seconds = now - ways.since
+        stack.engine.counters.info("fail-over", now, text, method, transaction.flow, seconds, why, flow, call_id, log=log)
         ways.since = now
         transaction.user = Nobody()  # it may linger, and repeat an ACK to that 503
         self.provisional = None
@@ -298,7 +302,8 @@ class ClientTransaction:
             try:
                 flow = self.stack.sender.flow_again(self.ways)
             except TransportError as error:
-                log.info("%r cannot be cancelled: %s", self, error)
+                now = self.stack.clock.now()
+                self.stack.engine.counters.info("CANCEL", now, "%r cannot be cancelled: %s", self, error, log=log)
         self.stack.engine.request(self.request.cancel(), flow, Nobody(), self.transaction.timers)
         self._watch(64 * self.transaction.timers.t1)
 

@@ -246,13 +246,13 @@ class ServerTransaction:
             if error.status == 500:
                 raise
             counters = self.stack.engine.counters
-            counters.warn("core gave up", self.stack.clock.now(), "core gave up on %r: %s", self.request, str(error))
+            counters.warn("core gave up", self.stack.clock.now(), "core gave up on %r: %s", self.request, error)
             self.refuse(error.status)
         except gevent.Timeout as timeout:
-            log.error("gevent.Timeout(%s) has left the core that served %r", timeout.seconds, self.request)
+            self._complain("core timed out", "gevent.Timeout(%s) has left the core that served %r", timeout.seconds, self.request)
             self.refuse(500)
         except gevent.GreenletExit:
-            log.error("the core that served %r was killed", self.request)
+            self._complain("core killed", "the core that served %r was killed", self.request)
             self.refuse(500)
             raise
         worker.serving = None
@@ -288,9 +288,13 @@ class ServerTransaction:
     def crashed(self, error: BaseException) -> None:
         """The core has raised: 500, and one log line with the traceback (threat T34)."""
         gevent.getcurrent().serving = None
-        if self.stack.engine.counters.loud("core raised", self.stack.clock.now()):
-            log.error("core raised at %r", self.request, exc_info=error)
+        self._complain("core raised", "core raised at %r", self.request, exc_info=error)
         self.refuse(500)
+
+    def _complain(self, reason: str, text: str, *arguments: object, exc_info: Any = None) -> None:
+        """Log a mistake of the core's."""
+        now = self.stack.clock.now()
+        self.stack.engine.counters.error(reason, now, text, *arguments, exc_info=exc_info, log=log)
 
     def cancel(self) -> None:
         """The caller has given up (§9.2). Raised where the core waits in a call of ours; else told at its next one."""
@@ -387,7 +391,8 @@ class ServerTransaction:
         if self.cancelled:
             self.refuse(487)
             return
-        log.error("core returned None at %r without having answered: return a status, or call tx.respond()", self.request)
+        text = "core returned None at %r without having answered: return a status, or call tx.respond()"
+        self._complain("core returned None", text, self.request)
         self.stack.engine.counters.core_errors += 1
         self.refuse(500)
 
@@ -395,8 +400,10 @@ class ServerTransaction:
         if self.cancelled and not self.answered:
             self.refuse(487)
             return
-        self.stack.engine.counters.late_answers += 1
-        log.warning("core returned %r at %r, which was answered with %d already", result, self.request, self.answered)
+        counters = self.stack.engine.counters
+        counters.late_answers += 1
+        text = "core returned %r at %r, which was answered with %d already"
+        counters.warn("late answer", self.stack.clock.now(), text, result, self.request, self.answered, log=log)
 
     def __repr__(self) -> str:
         state = "" if self.transaction is None else f" {self.transaction.state}"
@@ -415,11 +422,11 @@ def call_back(stack: Any, function: Callable[..., Any], *arguments: Any) -> None
     try:
         function(*arguments)
     except (SIPError, gevent.Timeout) as error:
-        stack.engine.counters.warn("core gave up", stack.clock.now(), "core gave up on %r: %s", arguments[0], str(error))
+        stack.engine.counters.warn("core gave up", stack.clock.now(), "core gave up on %r: %s", arguments[0], error)
     except Exception as error:
         stack.engine.counters.core_errors += 1
-        if stack.engine.counters.loud("core raised", stack.clock.now()):
-            log.error("core raised at %r", arguments[0], exc_info=error)
+        now = stack.clock.now()
+        stack.engine.counters.error("core raised", now, "core raised at %r", arguments[0], exc_info=error, log=log)
 
 
 def _never() -> bool:

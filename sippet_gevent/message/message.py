@@ -333,7 +333,7 @@ class Response(Message):
         return response
 
     def __repr__(self) -> str:
-        return f"<Response {self.status} {self.reason}>"
+        return f"<Response {self.status} {excerpt(self.reason)[1:-1]}>"
 
 
 def register_header(attribute: str, name: str, *, compact: str | None = None, kind: Any = ONE, type: Any = str) -> Header:

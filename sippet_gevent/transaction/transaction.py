@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import TransactionStateError
+from ..errors import TransactionStateError, excerpt
 from .machines import (
     CALLING,
     INVITE_CLIENT,
@@ -221,7 +221,7 @@ class Transaction:
         return {timer.letter: due for due, timer, _ in self._entries()}
 
     def __repr__(self) -> str:
-        return f"<Transaction {self.machine.name} {self.key} {self.state}>"
+        return f"<Transaction {self.machine.name} {excerpt(self.key)[1:-1]} {self.state}>"
 
 
 def _deadline(entry: tuple[float, Timer, float]) -> float:

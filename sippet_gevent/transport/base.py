@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakValueDictionary
 
+from ..counters import LimitedLog
 from ..errors import ParseError, TransportError
 from ..message.uri import bracketed
 from .listener import Listener
@@ -167,6 +168,9 @@ class Transport:
 
     local: Address = ("", 0)
     """What it is bound to, after start()."""
+
+    lines: LimitedLog = LimitedLog()
+    """The log of what peers cause; the engine sets that of its counters."""
 
     listener: Listener = Listener()
     """What it was opened for: its name, by which `listener=` finds it, and what it advertises. The stack sets it."""

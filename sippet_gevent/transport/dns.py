@@ -16,6 +16,7 @@ from gevent.event import Event
 from gevent.pool import Group
 from gevent.queue import Queue
 
+from ..counters import LimitedLog
 from .etc import Address, WatchedFile, read_hosts, read_resolv_conf
 from .nameserver import NameServer
 from .selection import NAPTR, RECORDS, SRV, Answer, Question, Record, literal
@@ -88,6 +89,7 @@ class DNS:
         self._servers: dict[Address, NameServer] = {}
         self._turn = 0
         self._greenlets = Group()
+        self._lines = LimitedLog(clock)  # strangers choose the names we ask for
 
     # ---- asking
 
@@ -186,7 +188,7 @@ class DNS:
         entry = self._cache.get(question)
         if entry is None or not entry.answer.records or self._clock.now() >= entry.stale_until:
             return None
-        log.warning("%s: %s; an old answer is used", question, problem)
+        self._lines.line(log, logging.WARNING, "old answer", "%s: %s; an old answer is used", question, problem)
         self._remember(question, entry.answer, STALE_TTL, entry.stale_until)
         return entry.answer
 
@@ -286,6 +288,7 @@ class DNS:
         for lookup in self._lookups.values():  # one that had not begun will never know
             lookup.finish(Answer((), "the resolver was stopped"))
         self._lookups.clear()
+        self._lines.stop()
 
 
 class _Lookup:

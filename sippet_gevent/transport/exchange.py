@@ -57,6 +57,7 @@ class Exchange:
 
     def __init__(self, flow: Any, http: h11.Connection, request: h11.Request, body: bytes) -> None:
         self._flow = flow
+        self._lines = flow.transport.lines
         self._http = http
         self._request = request
         self._body = body
@@ -72,9 +73,10 @@ class Exchange:
                 return True
             self._wait()  # the end of the connection leaves what waits little time
         except TransportError as error:  # the peer is gone
-            log.info("HTTP request of %r: %s", self._flow, error)
+            self._lines.line(log, logging.INFO, "HTTP", "HTTP request of %r: %s", self._flow, error)
         except Exception as error:
-            log.error("the WSGI application failed at a request of %r", self._flow, exc_info=error)
+            text = "the WSGI application failed at a request of %r"
+            self._lines.line(log, logging.ERROR, "WSGI", text, self._flow, exc_info=error)
             if not self._sent:
                 self._refuse()
         return False
@@ -95,7 +97,7 @@ class Exchange:
         try:
             self._flow.write(answer(self._http, self._request, 500, "the application has failed"))
         except (TransportError, h11.LocalProtocolError) as error:
-            log.info("HTTP request of %r: %s", self._flow, error)
+            self._lines.line(log, logging.INFO, "HTTP", "HTTP request of %r: %s", self._flow, error)
 
     @property
     def environ(self) -> dict[str, Any]:

@@ -250,7 +250,8 @@ class TCP(Transport):
                     self.count("no descriptor")
                     self._acceptor.stop()
                     self._pause.again(self._resume)
-                    log.warning("%r accepts nothing for %g s: %s", self, PAUSE, error.strerror)
+                    text = "%r accepts nothing for %g s: %s"
+                    self.lines.line(log, logging.WARNING, "accept pause", text, self, PAUSE, error)
                     return
                 if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                     return

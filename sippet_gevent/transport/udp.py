@@ -103,7 +103,7 @@ class UDPFlow(Flow):
         asked = self.transport.asked
         if asked.pop(self.asked or b"", None) is not None:
             self.transport.count_stun("unanswered")
-            log.info("%r has not answered a keep-alive", self)
+            self.transport.lines.line(log, logging.INFO, "keep-alive", "%r has not answered a keep-alive", self)
         if len(asked) >= ASKED:
             del asked[next(iter(asked))]
         self.asked = os.urandom(12)
@@ -337,7 +337,7 @@ class UDP(Transport):
             return "unmatched"
         del self.asked[quote[8:20]]
         self.count_stun("unanswered")
-        log.info("%r cannot be reached by a keep-alive", asked)
+        self.lines.line(log, logging.INFO, "keep-alive", "%r cannot be reached by a keep-alive", asked)
         return "told"
 
     def _flow_here(self, address: Any, key: Any) -> UDPFlow:
@@ -386,7 +386,8 @@ class UDP(Transport):
         del self.asked[found[0]]
         before, asked.mapped = asked.mapped, found[1]
         if before not in (None, asked.mapped):
-            log.warning("%r sees us at another address now: what is registered there leads nowhere", asked)
+            text = "%r sees us at another address now: what is registered there leads nowhere"
+            self.lines.line(log, logging.WARNING, "another address", text, asked)
             return "moved"
         return "heard"
 
@@ -455,7 +456,8 @@ class UDP(Transport):
                 if error.errno in _RETRY:
                     return
                 self.lost += 1
-                log.warning("cannot send %d octets to %s: %s", len(data), flow.remote[0], error.strerror)
+                text = "cannot send %d octets to %r: %s"
+                self.lines.line(log, logging.WARNING, "datagram", text, len(data), flow, error)
             self._unsent.popleft()
         self.must_wait = False
         self._writer.stop()

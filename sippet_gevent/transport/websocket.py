@@ -262,7 +262,8 @@ class WebSocketFlow(Connection):
         try:
             status = web.refuses(handshake)
         except Exception as error:
-            log.error("Web.accept raised at %r of %r", handshake, self, exc_info=error)
+            text = "Web.accept raised at %r of %r"
+            self.transport.lines.line(log, logging.ERROR, "Web.accept", text, handshake, self, exc_info=error)
             status = 500
         if status:
             self._refuse(Refusal(status, "not for you"), "handshake refused")

@@ -232,10 +232,10 @@ def test_connection_that_dies_sends_the_request_on_unless_somebody_works_on_it(s
 
 def test_log_says_which_target_failed_why_and_how_long_it_took(sip, client, first, second, caplog):
     caplog.set_level("INFO", "sippet_gevent.core")
-    sip.run(client.request, "OPTIONS", BOB)
+    sip.run(client.request, "OPTIONS", BOB, call_id="abc@example.com")
     assert caplog.messages == [
-        f"OPTIONS: <Flow UDP {FIRST}:5060> failed in 32.0 s: no final response to OPTIONS in time; "
-        f"trying <Flow UDP {SECOND}:5060>"
+        f"target failed: method=OPTIONS target=<Flow UDP {FIRST}:5060> seconds=32.0 "
+        f'reason="no final response to OPTIONS in time" next=<Flow UDP {SECOND}:5060> call_id=abc@example.com'
     ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .clock import Clock
-from .counters import Counters
+from .counters import Counters, Plain
 from .limits import Limits
 from .transaction.timers import Timers
 
@@ -135,7 +135,8 @@ class Admission:
         if frame is not None and self._counters.loud("overdue", self._clock.now()):
             log.warning(
                 "core is overdue: method=%s answered=%d call_id=%s it is at:\n%s",
-                tx.request.method, tx.answered, tx.request.headers.get("Call-ID"), "".join(traceback.format_stack(frame)),
+                Plain(tx.request.method), tx.answered, Plain(tx.request.headers.get("Call-ID")),
+                "".join(traceback.format_stack(frame)),
             )  # fmt: skip
 
     def _watch(self) -> None:

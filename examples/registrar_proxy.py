@@ -11,7 +11,7 @@ registrar, the domain and the proxy in your phones' settings.
 from sippet_gevent import Location, Registrar, Stack, forward
 
 stack = Stack()
-location = Location(stack.clock.now)
+location = Location()
 
 stack.on("REGISTER")(Registrar(location))
 
@@ -23,7 +23,7 @@ def route(request, tx):
         return forward(request, tx)
     if request.to.tag is not None or request.method == "ACK":  # within another
         return 481
-    if request.method == "OPTIONS" and stack.is_local(request.uri) and not request.uri.user:
+    if request.method == "OPTIONS" and stack.is_responsible_for(request.uri) and not request.uri.user:
         return 200
     targets = location.lookup(request.uri)
     if not targets:

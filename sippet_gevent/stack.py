@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gevent
@@ -82,7 +82,9 @@ class Stack:
     `Stack("udp:0.0.0.0:5060", core=my_core)`; what else an address may say is in Listener. Without a core,
     `@stack.on("INVITE")` registers functions by method.
     `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3). `domains` are the
-    names this element answers to besides its addresses; with any given, a Registrar serves these alone. `route_secret`,
+    names this element answers to besides its addresses; with any given, a Registrar serves these alone. The first one is
+    also the domain of our addresses and of localhost; `aliases={"example.net": "example.com"}` joins further names to a
+    domain, which else are apart. `route_secret`,
     16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
     after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
     holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
@@ -103,6 +105,7 @@ class Stack:
         limits: Limits | None = None,
         supported: tuple[str, ...] = (),
         domains: tuple[str, ...] = (),
+        aliases: Mapping[str, str] | None = None,
         route_secret: bytes | None = None,
         resolver: Resolver | None = None,
         tls: TLS | None = None,
@@ -123,7 +126,7 @@ class Stack:
         self.returns = Returns(self)
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
-        self.names = Names(self.engine.transports, domains, route_secret)
+        self.names = Names(self.engine.transports, domains, route_secret, aliases)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
         self.resolver = DNSResolver() if resolver is None else resolver
@@ -513,13 +516,21 @@ class Stack:
     # ---- who we are
 
     @property
-    def domains(self) -> frozenset[str]:
-        """The names this element answers to besides its addresses."""
+    def domains(self) -> tuple[str, ...]:
+        """The names this element answers to besides its addresses, in the order given."""
         return self.names.domains
 
     def is_local(self, uri: URI) -> bool:
-        """True when a URI names this stack: an address it listens on or has told, or one of its domains."""
+        """True when a URI leads to this stack: host and port it listens on or has told, or one of its domains."""
         return self.names.is_local(uri)
+
+    def is_responsible_for(self, uri: URI) -> bool:
+        """True when a URI is of one of this stack's domains, or of its addresses, whatever its port (§16.5)."""
+        return self.names.is_responsible_for(uri)
+
+    def aor(self, uri: URI) -> str:
+        """Return the address-of-record that a URI names, the key of its bindings (§10.3 step 5); see Names.aor()."""
+        return self.names.aor(uri)
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
         """Return the Contact that reaches this stack by the flow's way, a sips URI for `secure`; see Names.contact()."""

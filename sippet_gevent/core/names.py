@@ -1,65 +1,148 @@
-"""Names: what this element calls itself and knows again, RFC 3261 §8.1.1.8, §16.4 and §16.6 step 4: hosts, domains, flows."""
+"""Names: what this element calls itself and knows again, RFC 3261 §8.1.1.8, §16.4 and §16.6 step 4: hosts, domains, flows.
+
+Two questions are asked about a URI that may be ours, and a port matters for one of them only:
+
+`is_local()`: does it lead to this element? Asked for Route and maddr (§16.4), for the target of a request within a dialog,
+and against loops. Of an address the port counts, because another port of our host is another element: a phone, or a PBX.
+
+`is_responsible_for()` and `aor()`: is it of our domain? Asked for REGISTER (§10.3 step 5), for look-ups (§16.5) and for
+OPTIONS (§11). Port and transport do not count, because an address-of-record has none (§19.1.1 Table 1).
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from ..errors import ParseError
+from ..errors import InvalidValue, ParseError
 from ..message.address import NameAddr
 from ..message.grammar import split
 from ..message.message import Request
 from ..message.parameters import NO_URI_PARAMETERS, URIParameters
 from ..message.uri import URI, bracketed, normal_host
 from ..transport.base import Flow, Transport
+from ..transport.selection import DEFAULT_PORTS, SECURE, literal
 from .routing import ROUTE_SECRET, RouteTokens
-from .sips import wants_sips
+from .sips import aor, wants_sips
+
+LOCALHOST = "localhost"
+"""Always a name of ours, and the domain of our addresses where no domain was given: unlike them it does not change."""
+
+LOOPBACK = ("127.0.0.1", "::1")
+"""What localhost is (RFC 6761 §6.3)."""
+
+ADDRESS_LENGTH = 47
+"""Characters of the longest numeric address, in brackets: a longer host of a peer's is not asked about, nor remembered."""
 
 
 class Names:
     """The sent-by, Contact, Record-Route and Path that we write, the URIs that are ours, and the flows that some of them name.
 
     `domains` are ours besides the addresses; `route_tokens` tell the URIs we have made from those that others write. Raises
-    InvalidValue for a secret that is too short; None makes a random one.
+    InvalidValue for a secret that is too short, and for an alias that leads nowhere; None makes a random secret.
     """
 
-    def __init__(self, transports: list[Transport], domains: Iterable[str] = (), route_secret: bytes | None = None) -> None:
-        self.domains = frozenset(domain.lower() for domain in domains)
+    def __init__(
+        self,
+        transports: list[Transport],
+        domains: Iterable[str] = (),
+        route_secret: bytes | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         self.route_tokens = RouteTokens(os.urandom(ROUTE_SECRET) if route_secret is None else route_secret)
         self._transports = transports
         self._own: set[tuple[str, int]] = set()
+        self._hosts: set[str] = set()
+        self.serve(domains, aliases)
+
+    # ---- domains
+
+    def serve(self, domains: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
+        """Be responsible for these domains, the first of which has our addresses for aliases, too.
+
+        `aliases` maps further names, or addresses, to one of the domains. Raises InvalidValue for one that leads to none.
+        """
+        self.domains = tuple(dict.fromkeys(normal_host(domain) for domain in domains))
+        self._home = self.domains[0] if self.domains else LOCALHOST
+        self._domains = {domain: domain for domain in self.domains}
+        if aliases is not None and not isinstance(aliases, Mapping):
+            raise InvalidValue(f'aliases must map names, got {aliases!r}: write aliases={{"example.net": "example.com"}}')
+        for name, given in (aliases or {}).items():
+            domain = normal_host(given)
+            if domain not in (self.domains or (LOCALHOST,)):
+                known = ", ".join(self.domains) or f"{LOCALHOST}, as there are no domains"
+                raise InvalidValue(f"alias {name!r} leads to {given!r}, which is no domain of ours: write one of {known}")
+            self._domains[normal_host(name)] = domain
+
+    def domain_of(self, host: str) -> str | None:
+        """Return the domain that a host is or stands for, None when it is not ours.
+
+        Our addresses and localhost stand for the first domain unless an alias says otherwise. The names of domains that
+        were given are apart, whatever addresses they have.
+        """
+        host = normal_host(host)
+        domain = self._domains.get(host)
+        return self._home if domain is None and self._is_own(host) else domain
+
+    def is_responsible_for(self, uri: URI) -> bool:
+        """True when a URI is of one of our domains, whatever its port and transport (§10.3 step 5, §16.5)."""
+        return uri.is_sip and self.domain_of(uri.host) is not None
+
+    def aor(self, uri: URI) -> str:
+        """Return the address-of-record that a URI names, one text for all names and ports of a domain (§10.3 step 5)."""
+        domain = self.domain_of(uri.host) if uri.is_sip else None
+        return aor(uri if domain is None else uri._replace(host=domain))
 
     # ---- hosts and ports
 
     def add(self, transport: Transport) -> None:
-        """Know the address of an open transport as ours, and what its listener advertises."""
+        """Know the address of an open transport as ours, and what its listener was given and advertises."""
         host, port = transport.local
-        self._own.add((normal_host(host), port))
+        self._add(host, port)
+        if transport.listener.host:
+            self._add(transport.listener.host, port)
         advertised = transport.listener.advertise
         if advertised is not None:
-            self._own.add((normal_host(advertised.host), advertised.port or port))
+            self._add(advertised.host, advertised.port or port)
+
+    def _add(self, host: str, port: int) -> None:
+        host = normal_host(host)
+        self._own.add((host, port))
+        self._hosts.add(host)
 
     def forget(self) -> None:
         """Know no address any more."""
         self._own.clear()
+        self._hosts.clear()
 
     def sent_by(self, flow: Flow) -> tuple[str, int]:
         """Return host, IPv6 in brackets, and port that we name to a flow's peer, and know as ours from now on."""
         host, port = flow.sent_by
-        self._own.add((normal_host(host), port))
+        self._add(host, port)
         return bracketed(host), port
 
     def is_local(self, uri: URI) -> bool:
-        """True when a URI names this element: an address it listens on or has told, or one of its domains."""
+        """True when a URI leads to this element: host and port it listens on or has told, or one of its domains.
+
+        Of a domain's name every port is ours: SRV records may name any, and so may a NAT before us.
+        """
         if not uri.is_sip:
             return False
         host = normal_host(uri.host)
-        port = uri.port or (5061 if uri.is_secure else 5060)
-        if host in self.domains or (host, port) in self._own:
+        ports = _ports(uri)
+        if any((host, port) in self._own for port in ports):
             return True
-        if not host.startswith("[") and host.strip("0123456789."):
-            return False  # a name of others
-        return any(transport.local[1] == port and transport.is_ours(host.strip("[]")) for transport in self._transports)
+        hosts = LOOPBACK if host == LOCALHOST else _address(host)
+        mine = [transport for transport in self._transports if any(map(transport.is_ours, hosts))]
+        if not mine:  # a name, or an address that was given as a domain: that of the NAT before us
+            return host in self._domains
+        return any(transport.local[1] in ports for transport in mine)
+
+    def _is_own(self, host: str) -> bool:
+        """True for an address of ours, or what others are told it is, in its normal form, whatever the port."""
+        if host in self._hosts or host == LOCALHOST:
+            return True
+        return any(transport.is_ours(address) for address in _address(host) for transport in self._transports)
 
     # ---- URIs of ours
 
@@ -122,3 +205,23 @@ class Names:
             return None
         flow = transports[int(number)].find(id)
         return flow if self.is_usable(flow) else None
+
+
+def _address(host: str) -> tuple[str, ...]:
+    """Return the numeric address that a host in its normal form is, () for a name."""
+    if len(host) > ADDRESS_LENGTH or (host[:1] != "[" and host.strip("0123456789.")):
+        return ()
+    address = literal(host)
+    return () if address is None else (address,)
+
+
+def _ports(uri: URI) -> tuple[int, ...]:
+    """Return the port of a URI, or those that it may mean by default (RFC 3263 §4.2)."""
+    if uri.port is not None:
+        return (uri.port,)
+    name = uri.transport
+    if uri.is_secure:
+        return (DEFAULT_PORTS.get(SECURE.get(name or "TLS", ""), 5061),)
+    if name == "WS":  # of a page at wss: too: there is no other name for it (RFC 7118 §5.2)
+        return DEFAULT_PORTS["WS"], DEFAULT_PORTS["WSS"]
+    return (DEFAULT_PORTS.get(name or "", 5060),)

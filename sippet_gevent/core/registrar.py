@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from ..clock import Clock
 from ..errors import ParseError, Reject
 from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
@@ -78,13 +79,24 @@ class Binding(NamedTuple):
 class Location:
     """Bindings in memory, by address-of-record. A store of your own has the same three methods: get, put, lookup.
 
-    `now` is the stack's clock, so that bindings end by its time.
+    `stack` is the one whose clock ends the bindings and whose domains they are of: that of the first Registrar that uses
+    this Location, unless it is assigned before. Until then `now` tells the time.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    stack: Any = None
+
+    def __init__(self, now: Callable[[], float] = Clock.now) -> None:
+        self._clock = now
         self._bindings: dict[str, tuple[Binding, ...]] = {}
         self._swept = 0.0
+
+    def _now(self) -> float:
+        stack = self.stack
+        return self._clock() if stack is None else stack.clock.now()  # type: ignore[no-any-return]
+
+    def aor(self, uri: URI) -> str:
+        """Return the address-of-record that a URI names: what get() and put() take."""
+        return aor(uri) if self.stack is None else self.stack.aor(uri)
 
     def get(self, aor: str) -> tuple[Binding, ...]:
         """Return the live bindings of an address-of-record, the best first (q, then the newest).
@@ -120,7 +132,7 @@ class Location:
         request (RFC 5626 §7).
         """
         found: dict[Any, list[Binding]] = {}
-        for binding in self.get(aor(uri)):
+        for binding in self.get(self.aor(uri)):
             found.setdefault(instance_of(binding.contact) or binding.uri, []).append(binding)
         return tuple(first._replace(others=tuple(others)) for first, *others in found.values())
 
@@ -131,6 +143,11 @@ class Location:
 
     def __len__(self) -> int:
         return len(self._bindings)
+
+
+def serves(stack: Any, uri: URI) -> bool:
+    """True when bindings may be kept for a URI: it is of a domain of this stack, or of any where none was given."""
+    return uri.is_sip and (not stack.domains or stack.is_responsible_for(uri))
 
 
 class Registrar:
@@ -159,16 +176,16 @@ class Registrar:
         if request.method != "REGISTER":
             raise Reject(405, allow=("REGISTER",))
         tx.check_required(EXTENSIONS)  # before anything is stored (§10.3 step 2)
-        to = request.to.uri
-        if not to.is_sip or (tx.stack.domains and not tx.stack.is_local(to)):
+        if not serves(tx.stack, request.to.uri):
             raise Reject(404)  # §10.3 step 5
         now = tx.stack.clock.now()
-        bindings = self.location.get(aor(to))
+        aor = self._aor(request.to.uri, tx.stack)
+        bindings = self.location.get(aor)
         outbound = self._outbound(request)
         if request.contact:
             check_registration(request)
             bindings = self._changed(request, tx, bindings, now)
-            self.location.put(aor(to), bindings)
+            self.location.put(aor, bindings)
         return request.response(
             200,
             contact=tuple(
@@ -179,6 +196,15 @@ class Registrar:
             date=datetime.now(timezone.utc),
             **outbound,
         )
+
+    def _aor(self, uri: URI, stack: Any) -> str:
+        """Return the key of the bindings that a URI names: one that a look-up of ours finds."""
+        location = self.location
+        if not isinstance(location, Location):
+            return stack.aor(uri)  # type: ignore[no-any-return]
+        if location.stack is None:
+            location.stack = stack
+        return location.aor(uri)
 
     def _outbound(self, request: Request) -> dict[str, Any]:
         """Return what a 200 says of flows: that they are kept, and when a phone that came straight is to ping (RFC 5626 §6).

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..message.message import Request
 from .proxy import forward
-from .registrar import Location, Registrar
+from .registrar import Location, Registrar, serves
 from .uas import Core, ServerTransaction
 
 _BEGINNERS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
@@ -34,7 +34,8 @@ class RegistrarProxy(Core):
     def location(self) -> Location:
         """The bindings; in memory, on the stack's clock, unless one was given."""
         if self._location is None:
-            self._location = Location(self.stack.clock.now)
+            self._location = Location()
+            self._location.stack = self.stack
         return self._location
 
     def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
@@ -42,11 +43,12 @@ class RegistrarProxy(Core):
         if request.method == "REGISTER":
             return Registrar(self.location)(request, tx)
         ours = tx.take_route()
+        # Within a dialog the Request-URI is the Contact of a phone, which may be at another port of our own host
         if tx.leads_to_flow or (ours and not stack.is_local(request.uri)):
             begins = request.method in (_WITHIN if ours else _BEGINNERS)
             return forward(request, tx, record_route=begins)
         in_dialog = request.essentials.to_tag is not None or request.method == "ACK"
-        if request.method == "OPTIONS" and request.uri.user is None and stack.is_local(request.uri):
+        if request.method == "OPTIONS" and request.uri.user is None and serves(stack, request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
         targets = self.location.lookup(request.uri) if ours or not in_dialog else ()
         if targets:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from ..errors import ParseError, Reject, WrongScheme
 from ..message.address import NameAddr
 from ..message.message import Request
-from ..message.uri import DEFAULT_PORTS, URI
+from ..message.uri import URI
 from ..message.values import Warning as SIPWarning
 from ..transport.selection import SECURE
 
@@ -58,9 +58,7 @@ def same_resource(one: URI, other: URI) -> bool:
 
 def aor(uri: URI) -> str:
     """Return the address-of-record that a URI names, one text for both schemes (RFC 5630 §5.2)."""
-    if uri.scheme == "sips":
-        uri = uri._replace(scheme="sip", port=None if uri.port == DEFAULT_PORTS["sips"] else uri.port)
-    return uri.aor
+    return in_clear(uri).aor
 
 
 # ---- who sends

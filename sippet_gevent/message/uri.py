@@ -110,7 +110,10 @@ class URI(NamedTuple):
 
     @property
     def aor(self) -> str:
-        """The address-of-record this URI names, one text for all spellings (RFC 3261 §10.3 step 5)."""
+        """The address-of-record this URI names, one text for all spellings (RFC 3261 §10.3 step 5).
+
+        It has no port: §19.1.1 Table 1 does not allow one in To, and has us ignore it.
+        """
         if self.scheme == "tel":
             context = _tel_parameters(self).get("phone-context")  # a local number means nothing without it (RFC 3966 §5.1.5)
             number = (self.user or "").translate(_VISUAL_SEPARATORS).lower()
@@ -118,8 +121,7 @@ class URI(NamedTuple):
         if not self.is_sip:
             return f"{self.scheme}:{self.opaque}"
         user = "" if self.user is None else escape(self.user, _USER_ALLOWED) + "@"
-        port = "" if self.port in (None, DEFAULT_PORTS[self.scheme]) else f":{self.port}"
-        return f"{self.scheme}:{user}{normal_host(self.host)}{port}"
+        return f"{self.scheme}:{user}{normal_host(self.host)}"
 
     def equivalent(self, other: URI | str) -> bool:
         """Compare by RFC 3261 §19.1.4, tel by RFC 3966 §4. Not transitive, so it is not `==`."""

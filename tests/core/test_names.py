@@ -34,11 +34,23 @@ class Element:
         return self.names.is_local(URI.parse(text))
 
 
+@pytest.mark.rfc("3261 16.4", "3263 4.2", "7118 5.4")
 @pytest.mark.parametrize(("uri", "is_ours"), [
     ("sip:10.0.0.1", True),
     ("sip:bob@10.0.0.1:5060;lr", True),
     ("sip:10.0.0.1:5070", False),
     ("sips:10.0.0.1", False),
+    ("sip:10.0.0.3", False),
+    ("sip:10.0.0.3;transport=tls;lr", True),
+    ("sips:10.0.0.3", True),
+    ("sips:10.0.0.3;transport=ws", False),
+    ("sip:10.0.0.4;transport=ws;lr", True),
+    ("sip:10.0.0.4;transport=wss;lr", True),
+    ("sips:10.0.0.4;transport=ws", True),
+    ("sip:10.0.0.4;transport=tcp", False),
+    ("sip:localhost", False),
+    ("sip:localhost:5090", True),
+    ("sip:192.0.2.7:9", True),
     ("sips:10.0.0.1:5060", True),
     ("sip:10.0.0.2", False),
     ("sip:edge.example:7000", True),
@@ -49,7 +61,9 @@ class Element:
     ("tel:+15551234", False),
 ])  # fmt: skip
 def test_addresses_what_is_advertised_and_domains_are_ours(uri, is_ours):
-    element = Element("udp:10.0.0.1:5060", "udp:10.0.0.1:5080;advertise=edge.example:7000", domains=("Example.com",))
+    others = ("udp:10.0.0.3:5061", "udp:10.0.0.4:443", "udp:127.0.0.1:5090")
+    edge = "udp:10.0.0.1:5080;advertise=edge.example:7000"
+    element = Element("udp:10.0.0.1:5060", edge, *others, domains=("Example.com", "10.0.0.1", "192.0.2.7"))
     assert element.is_local(uri) is is_ours
 
 

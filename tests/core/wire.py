@@ -25,14 +25,14 @@ class Peer:
     `answer`, when set, is called with each request; a status or Response it returns is sent back.
     """
 
-    def __init__(self, sip: Sip, host: str, answer: Callable[[Request], Any] | None = None) -> None:
+    def __init__(self, sip: Sip, host: str, answer: Callable[[Request], Any] | None = None, port: int = 5060) -> None:
         self.sip = sip
         self.host = host
-        self.uri = f"sip:{host}:5060"
+        self.uri = f"sip:{host}:{port}"
         self.answer = answer
         self.received: list[Message] = []
         self._transport = MemoryTransport(sip.network)
-        self._transport.start((host, 5060), self._receive)
+        self._transport.start((host, port), self._receive)
 
     def _receive(self, data: bytes, flow: Any) -> None:
         message = parse(data)

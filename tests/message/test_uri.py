@@ -261,7 +261,7 @@ def test_sip_and_sips_are_told_apart():
     [
         ("sip:bob@Example.COM;transport=tcp?x=1", "sip:bob@example.com"),
         ("sip:%62ob@example.com:5060", "sip:bob@example.com"),
-        ("sip:bob@example.com:5070", "sip:bob@example.com:5070"),
+        ("sip:bob@example.com:5070", "sip:bob@example.com"),  # §19.1.1 Table 1: no port in To
         ("sips:bob:secret@example.com:5061", "sips:bob@example.com"),
         ("sip:example.com", "sip:example.com"),
         ("sip:a%3Bb@c", "sip:a;b@c"),

@@ -54,7 +54,8 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 class Process:
     """The stacks that run in this process, and what they share while at least one runs.
 
-    The first SIGTERM or SIGINT drains all stacks, the next one stops them at once. SIGHUP reads the
+    The first SIGTERM or SIGINT drains all stacks, the next one stops them at once, and the watchdog
+    ends the process then if the loop is blocked and takes no signals. SIGHUP reads the
     certificates again, SIGUSR1 logs the statistics. A signal that the application handles itself,
     or that is ignored, is left alone.
     """
@@ -112,7 +113,7 @@ class Process:
             raise TransactionStateError("run() needs the main thread: in another one, call serve_forever()") from error
         thresholds = self._thresholds = gc.get_threshold()
         gc.set_threshold(*thresholds[:2], max(thresholds[2], FULL_COLLECTIONS))
-        self.watchdog.start()
+        self.watchdog.start([number for number in self._replaced if self._handlers[number] == self._stop])
 
     def _restore(self) -> None:
         self.watchdog.stop()

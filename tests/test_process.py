@@ -135,6 +135,54 @@ def test_loop_that_is_blocked_is_named_in_a_program(program, client):
     program.wait_for(r'program\.py", line 6, in core')
 
 
+ENDLESS = {
+    "in Python": "while True: pass",
+    "in C that takes no signals": "__import__('hashlib').pbkdf2_hmac('sha1', b'', b'', 2**31 - 1)",
+}
+
+
+@pytest.mark.parametrize("loop", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_endless_loop_in_a_core_ends_at_the_second_signal(program, client, loop, number):
+    program = program(f"""
+        from sippet_gevent import Stack
+
+        def core(request, tx):
+            {loop}
+
+        Stack(core=core).run("udp:127.0.0.1:0")
+    """)
+    client.send(Request("MESSAGE", program.uri))
+    program.wait_for("the loop has stood still")
+    program.signal(number)
+    time.sleep(0.3)
+    assert program.process.poll() is None
+    program.signal(number)
+    assert program.wait(5) == 128 + number
+    assert "in core" in program.text[program.text.index("ended by the second") :]
+
+
+def test_endless_loop_outlives_signals_that_the_program_handles_itself(program, client):
+    program = program("""
+        import signal
+        from sippet_gevent import Stack
+
+        signal.signal(signal.SIGTERM, lambda number, frame: print("taken", flush=True))
+
+        def core(request, tx):
+            while True: pass
+
+        Stack(core=core).run("udp:127.0.0.1:0")
+    """)
+    client.send(Request("MESSAGE", program.uri))
+    program.wait_for("the loop has stood still")
+    for _ in range(3):
+        program.signal(signal.SIGTERM)
+        time.sleep(0.6)
+    assert program.process.poll() is None
+    assert "taken" in program.text
+
+
 def test_two_stacks_share_the_signals_of_a_process(run, tmp_path):
     path = tmp_path / "program.py"
     path.write_text(

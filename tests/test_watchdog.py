@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import socket
 import time
 
 import gevent
@@ -35,3 +38,26 @@ def test_waiting_greenlets_do_not_block_the_loop():
     gevent.sleep(0.6)
     watchdog.stop()
     assert watchdog.blocked == 0
+
+
+def test_watchdog_that_stops_gives_its_descriptors_back():
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        watchdog = Watchdog()
+        watchdog.start(ending=(signal.SIGTERM,))
+        watchdog.stop()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_watchdog_leaves_the_wakeup_descriptor_of_an_application_alone():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno())
+        try:
+            watchdog = Watchdog()
+            watchdog.start(ending=(signal.SIGTERM,))
+            watchdog.stop()
+        finally:
+            assert signal.set_wakeup_fd(-1) == theirs.fileno()

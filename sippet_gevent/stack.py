@@ -449,9 +449,17 @@ class Stack:
         3263 §4.3). `listener` names the one by which it leaves; a flow's `origin` in its place is preferred where it leads
         there; else the kernel's routes choose. Raises TransportError when there is no way, or the flow has ended, and
         InvalidValue for the name of no listener.
+
+        A copy of `request` is sent, and is the transaction's `request`. `request` itself stays as it was made, so it
+        may be sent again, anywhere: each time it is a new request, with a Call-ID, a From tag and a CSeq of its own
+        where it names none (§8.1.1.4). To go on in the same sequence, a registration for example, set `call_id`,
+        `from_` and `cseq`. Raises InvalidValue for a request that has left itself, `tx.request`: its Route and Contact
+        belong to the way it took.
         """
+        if request.sent_via is not None:
+            raise InvalidValue(f"{request!r} has left already: send the Request it was made from, or a new one")
         return self.sender.send(
-            request, next_hop, user=user, mark=mark, listener=listener, record_route=record_route
+            request.copy(), next_hop, user=user, mark=mark, listener=listener, record_route=record_route
         )
 
     def request(
@@ -470,7 +478,7 @@ class Stack:
 
         Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a cancelled core.
         """
-        tx = self.send(Request(method, uri, body=body, **headers), next_hop, listener=listener)
+        tx = self.sender.send(Request(method, uri, body=body, **headers), next_hop, listener=listener)
         return tx.final(on_provisional, timeout)
 
     def invite(
@@ -491,7 +499,7 @@ class Stack:
         """
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
-        tx = self.send(Request("INVITE", uri, body=body, **headers), next_hop, listener=listener)
+        tx = self.sender.send(Request("INVITE", uri, body=body, **headers), next_hop, listener=listener)
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             raise Reject(response.status, response.reason, response=response)

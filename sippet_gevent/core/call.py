@@ -98,7 +98,7 @@ class Call:
         else:
             tx = ClientTransaction(self.stack, request)
         try:
-            self.stack.send(request, self._next_hop, user=tx, listener=self.origin)
+            self.stack.sender.send(request, self._next_hop, user=tx, listener=self.origin)
         except SIPError as error:
             tx.fail(error)  # so that it is no longer under way
             raise
@@ -228,7 +228,7 @@ class Call:
                 ack = self.dialog.ack(
                     number, authorization=invite.authorization, proxy_authorization=invite.proxy_authorization
                 )
-                self.stack.send(ack, self._next_hop, listener=self.origin)
+                self.stack.sender.send(ack, self._next_hop, listener=self.origin)
                 self._ack = ack
         except SIPError as error:
             self._warn("ACK", error)
@@ -286,7 +286,7 @@ class Call:
         headers, self._bye = self._bye, None
         self.stack.calls.remove(self)
         try:
-            self.stack.send(self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin)
+            self.stack.sender.send(self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin)
         except SIPError as error:
             self._warn("BYE", error)
 

@@ -161,7 +161,7 @@ class ResponseContext:
             return
         branch = self._begin(copy, breadth, target, instead)
         try:
-            self.stack.send(
+            self.stack.sender.send(
                 copy, next_hop, user=branch, mark=self._mark, listener=listener, record_route=self._record_route
             )
         except SIPError as error:
@@ -357,7 +357,7 @@ def forward(
         for target in wanted:
             copy, hop = prepare(tx, target, next_hop, headers)
             copy.max_breadth = breadth // len(wanted)
-            tx.stack.send(copy, next_hop=hop, mark=mark, listener=listener)
+            tx.stack.sender.send(copy, next_hop=hop, mark=mark, listener=listener)
         return
     with ResponseContext(tx, record_route=record_route) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):

@@ -54,9 +54,7 @@ class Sender:
         listener: Wanted = None,
         record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
-        """Send a request; see Stack.send()."""
-        if request.sent_via is not None and request.headers.get("Via") == request.sent_via:
-            request.via = request.via[1:] or None  # it is sent once more, as a new request
+        """Send a request, writing into it what its way decides; see Stack.send(), which passes a copy."""
         ours = "Via" not in request.headers.fields
         self._complete(request)
         if ours and self.stack.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
@@ -100,6 +98,7 @@ class Sender:
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self.stack, request)
         if isinstance(tx, ClientTransaction):
+            tx.request = request
             tx.by_flow = flow is next_hop
             tx.ways = None if tx.by_flow else ways
         self.stack.engine.request(request, flow, tx, data=data)

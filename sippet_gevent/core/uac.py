@@ -32,7 +32,7 @@ class ClientTransaction:
     Iterating ends with the final response; TransactionTimeout or TransportError is raised where one takes its place.
     An INVITE that is answered is acknowledged, and has its `call` from then on. When a target fails and its name has led
     to others, the request goes on to the next one, with a new branch, in this same object (RFC 3263 §4.3): `request` and
-    `transaction` are those of the latest try, and what the last one comes to is what comes out.
+    `transaction` are those of the latest try, and what the last one comes to is what comes out. `request` is what left.
     """
 
     __slots__ = (

@@ -254,6 +254,7 @@ class Request(Message):
         """Return a copy that can be changed alone, as a proxy forwards it (§16.6 step 1)."""
         request = Request.read(self.method, self._uri, self.headers.copy(), self._body)
         request.flow = self.flow
+        request.sent_via = self.sent_via
         return request
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from sippet_gevent import (
     Cancelled,
+    InvalidValue,
     Reject,
     Request,
     Timers,
@@ -442,6 +443,70 @@ def test_branches_are_never_used_twice(sip, peer):
     for _ in range(20):
         sip.run(sip.client.request, "OPTIONS", BOB)
     assert len({request.via[0].branch for request in peer.requests}) == 20
+
+
+# ---- one Request object sent several times
+
+
+@pytest.mark.rfc("3261 8.1.1")
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE", "REGISTER"])
+def test_request_object_is_as_it_was_made_after_it_was_sent(sip, peer, method):
+    peer.answer = lambda request: 404
+    request = Request(method, BOB, route=f"<sip:{CALLEE}>", subject="hi")
+    before = bytes(request)
+    tx = sip.client.send(request)
+    sip.run(tx.final)
+    assert (bytes(request), request.flow, request.sent_via) == (before, None, None)
+    assert bytes(tx.request) == bytes(peer.last(method))
+
+
+@pytest.mark.rfc("3261 8.1.1.4")
+def test_request_sent_again_is_a_new_request_and_is_no_merged_one(sip):
+    seen = []
+    sip.stack(lambda request, tx: seen.append(request) or 200)
+    request = Request("OPTIONS", "sip:x@10.0.0.2")
+    assert [sip.run(sip.client.send(request).final).status for _ in range(2)] == [200, 200]
+    first, second = seen
+    assert (len(first.via), len(second.via)) == (1, 1)
+    assert first.call_id != second.call_id and first.from_.tag != second.from_.tag
+    assert first.via[0].branch != second.via[0].branch
+
+
+@pytest.mark.rfc("3261 8.1.2", "3261 12.2.1.1")
+def test_register_sent_again_goes_through_its_strict_router_again(sip, peer):
+    peer.answer = lambda request: 200
+    request = Request("REGISTER", "sip:10.0.0.99", to="<sip:bob@10.0.0.99>", route=f"<sip:{CALLEE}>")
+    for number in (1, 2):
+        request.cseq = f"{number} REGISTER"
+        assert sip.run(sip.client.send(request).final, timeout=2).status == 200
+    assert [(r.uri_text, str(r.route[-1].uri)) for r in peer.requests] == [(f"sip:{CALLEE}", "sip:10.0.0.99")] * 2
+
+
+@pytest.mark.rfc("3261 9.1", "3261 17.1.1.3")
+def test_cancel_and_ack_of_an_invite_sent_to_two_have_the_branch_of_each(sip, peer):
+    other = Peer(sip, "10.0.0.61")
+    request = Request("INVITE", BOB)
+    sent = [sip.client.send(request, f"sip:{host}") for host in (CALLEE, "10.0.0.61")]
+    sip.settle()
+    for callee, tx in zip((peer, other), sent):
+        callee.reply(callee.last("INVITE"), 180)
+        tx.cancel()
+        sip.settle()
+        callee.reply(callee.last("CANCEL"), 200)
+        callee.reply(callee.last("INVITE"), 487)
+    for callee in (peer, other):
+        assert callee.methods == ["INVITE", "CANCEL", "ACK"]
+        assert len({r.via[0].branch for r in callee.requests}) == len({r.call_id for r in callee.requests}) == 1
+    assert peer.last("INVITE").via[0].branch != other.last("INVITE").via[0].branch
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_request_that_has_left_is_not_sent_again(sip, peer, copied):
+    peer.answer = lambda request: 200
+    tx = sip.client.send(Request("OPTIONS", BOB))
+    sip.run(tx.final)
+    with pytest.raises(InvalidValue, match="has left already"):
+        sip.client.send(tx.request.copy() if copied else tx.request)
 
 
 # ---- misrouted responses

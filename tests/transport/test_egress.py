@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from gevent import socket
 
-from sippet_gevent import InvalidValue, TransportError, forward
+from sippet_gevent import InvalidValue, Request, TransportError, forward
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport import udp as udp_module
 from sippet_gevent.transport.base import Origin
@@ -116,6 +116,15 @@ def test_caller_s_requests_leave_by_the_listener_it_has_called_from(listen):
         assert call.request("INFO", timeout=5).status == 200
     assert {request.flow.remote[0] for request in seen} == {"127.0.0.2"}
     assert seen[0].contact[0].uri.host == "127.0.0.2"
+
+
+@pytest.mark.rfc("3261 8.1.1.8")
+def test_request_sent_by_two_listeners_has_the_contact_of_each(listen, server):
+    client = listen(*listeners("udp"))
+    request = Request("INVITE", server.uri)
+    for name in ("two", "three"):
+        client.send(request, listener=name).final(timeout=5)
+    assert [seen.contact[0].uri.host for seen in server.seen] == ["127.0.0.2", "127.0.0.3"]
 
 
 @pytest.mark.rfc("3261 16.6")

@@ -60,14 +60,14 @@ class Ways:
 
     `mark` ends its branch; the Contact may be ours, and changes with the way. So does a proxy's Record-Route, with
     `record_route`. `listener` is what send() was told of how it is to leave. `since` is when the latest try began;
-    `written` is the flow that the request was written for last.
+    `written` is the flow that the request was written for last, `branch` what it had in its Via then.
     `detour` is where it is tried over TCP because of its length, and `detoured` all such places so far: each has one such
     try. `taken` is the candidate under way; `found_open` its connection, with the octets that had come by it, where that
     stood already when the request was sent. With `keep` it asks for keep-alives.
     """
 
     __slots__ = (
-        "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "keep", "left", "listener", "mark", "record_route",
+        "_aimed", "branch", "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "keep", "left", "listener", "mark", "record_route",
         "since", "taken", "written",
     )  # fmt: skip
 
@@ -94,6 +94,18 @@ class Ways:
         self.found_open: tuple[Any, int] | None = None
         self.detour: tuple[str, int] | None = None
         self.detoured: tuple[tuple[str, int], ...] = ()
+        self.branch = ""
+        self._aimed: tuple[str, tuple[str, int]] | None = None
+
+    def aim(self, transport: str, remote: tuple[str, int]) -> bool:
+        """Note where the request goes next; True when that is where it went before, so that its branch stays.
+
+        A server that has read the request already takes the same branch for a retransmission (RFC 3261 §17.2.3). Another
+        target gets a new one (RFC 3263 §4.3). A detour and the datagram that takes its place are one target: §18.1.1
+        has the request retried, and does not speak of a next one.
+        """
+        before, self._aimed = self._aimed, (transport, remote)
+        return before is not None and remote == before[1] and (transport == before[0] or remote in self.detoured)
 
     def insert_detour(self, remote: tuple[str, int], *, or_else: bool) -> None:
         """Try the candidate under way by TCP first, and then, `or_else`, as it is."""
@@ -111,9 +123,8 @@ class Ways:
         """Try the same place once more, by a new connection, when the old one was dead before it could be used; never twice.
 
         It stood when the request was sent, and nothing has come by it since until it was found reset or closed: the peer
-        had gone before, and had only not been heard of. A server that closes idle connections does so any time. That it
-        has read the request before it went cannot be excluded, nor can it where fail-over goes elsewhere; what comes
-        twice then is a new transaction with the same Call-ID, CSeq and tags, which a UAS takes for merged (§8.2.2.2).
+        had gone before, and had only not been heard of. A server that closes idle connections does so any time. If it has
+        read the request nevertheless, the same branch tells it that this is a retransmission.
         """
         if self.taken is None or self.is_renewed or not flow.is_lost or self.found_open != (flow, flow.octets):
             return False

@@ -144,7 +144,9 @@ class Sender:
         """
         request.flow = flow
         request.essentials = None
-        request.sent_via = self._via(flow, ways.mark) + (";keep" if ways.keep and flow.probes else "")
+        if not ways.aim(flow.transport.name, flow.remote):
+            ways.branch = create_branch() + ways.mark
+        request.sent_via = self._via(flow, ways.branch) + (";keep" if ways.keep and flow.probes else "")
         before = ways.written
         if before is None:
             request.headers.add("Via", request.sent_via, first=True)
@@ -161,15 +163,16 @@ class Sender:
                 ways.record_route.rewrite(request, before, flow)
         return bytes(request)
 
-    def _via(self, flow: Flow, mark: str) -> str:
-        """Return a Via of our own for this flow, with a new branch (§8.1.1.7, §16.6 step 8)."""
+    def _via(self, flow: Flow, branch: str) -> str:
+        """Return a Via of our own for this flow (§8.1.1.7, §16.6 step 8)."""
         host, port = self.stack.names.sent_by(flow)
         offered = ";alias" if flow.transport.offers_alias else ""  # our connection, for requests to us (RFC 5923 §8.1)
-        return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={create_branch()}{mark};rport{offered}"
+        return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={branch};rport{offered}"
 
     def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
         """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).
 
+        The branch, too, stays the same where the candidate is the one that has failed, by a new connection.
         With it its flow, and its octets. None when there is no candidate left.
         """
         again = request.copy()

@@ -234,7 +234,7 @@ def test_proxy_passes_on_a_long_ack_by_udp_where_tcp_is_refused(phones, clients)
 
 
 @pytest.mark.rfc("3261 18.1.1")
-def test_refused_tcp_is_followed_by_udp_with_a_new_branch(phones, clients):
+def test_refused_tcp_is_followed_by_udp(phones, clients):
     phone, client = phones(), clients()
     tx = client.send(Request("MESSAGE", phone.uri, body=LONG, content_type="text/plain"))
     assert tx.final(timeout=PATIENCE).status == 200
@@ -243,7 +243,7 @@ def test_refused_tcp_is_followed_by_udp_with_a_new_branch(phones, clients):
 
 
 @pytest.mark.rfc("3261 18.1.1")
-def test_tcp_that_is_reset_at_once_is_followed_by_udp_with_a_new_branch(phones, clients):
+def test_tcp_that_is_reset_at_once_is_followed_by_udp_with_the_same_branch(phones, clients):
     phone, client = phones(), clients()
     listener = socket.socket()
     listener.bind(("127.0.0.1", phone.port))
@@ -254,7 +254,7 @@ def test_tcp_that_is_reset_at_once_is_followed_by_udp_with_a_new_branch(phones, 
     listener.close()
     assert tx.final(timeout=PATIENCE).status == 200
     assert (first.transport, phone.ways) == ("TCP", [BY_UDP])
-    assert phone.seen[0].via[0].branch not in (None, first.branch)
+    assert phone.seen[0].via[0].branch == first.branch  # it may have read it: this is the same request, retried
 
 
 def test_tcp_that_does_not_answer_is_given_up_in_time_for_udp(phones, clients, blackhole, monkeypatch):

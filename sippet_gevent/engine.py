@@ -377,6 +377,8 @@ class Engine:
                 elif kind is FAIL:
                     if isinstance(payload, TransactionTimeout):
                         self.counters.timeouts += 1
+                        if tx.machine.is_client:
+                            tx.flow.withdraw(tx.last)
                     if tx.user is not None:
                         tx.user.fail(payload)
                     else:
@@ -499,7 +501,9 @@ class Engine:
         return tx
 
     def forget(self, tx: Transaction) -> None:
-        """End a transaction at once, without a word to anybody."""
+        """End a transaction at once, without a word to anybody. A request that still waits for its connection is not sent."""
+        if tx.machine.is_client and tx.is_unanswered:
+            tx.flow.withdraw(tx.last)
         tx.abandon()
         self._plan(tx)
 

@@ -85,6 +85,9 @@ class Branch(ClientTransaction):
     def deliver(self, event: Response | Exception) -> None:
         self.context.inbox.put((self, event))
 
+    def withdrawn(self) -> None:
+        self.fail(Reject(487))
+
     def accepted(self, response: Response) -> None:
         if self.context.closed:
             self.context.forward(response)

@@ -95,13 +95,17 @@ class ClientTransaction:
     def cancel(self) -> None:
         """Cancel an INVITE (§9.1): at once when it has a provisional response, else as soon as one comes.
 
-        Its final response, 487 usually, is still to come. For other methods, and after the end, nothing happens.
+        Its final response, 487 usually, is still to come. An INVITE that still waits for its connection is not sent,
+        and ends with a 487 of our own. For other methods, and after the end, nothing happens.
         """
         if self.request.method != "INVITE" or self._cancel_wanted or not self.is_pending:
             return
         self._cancel_wanted = True
         if self.provisional is not None:
             self._send_cancel()
+        elif self.transaction is not None and self.transaction.flow.withdraw(self.transaction.last):
+            self.withdrawn()
+            self.stack.engine.forget(self.transaction)
 
     @property
     def is_pending(self) -> bool:
@@ -188,6 +192,12 @@ class ClientTransaction:
             call.hangup()
         if call is not None:
             call.acknowledge(self.request)
+
+    def withdrawn(self) -> None:
+        """The INVITE was cancelled before it left: nobody will answer it, so we do (§8.1.3.1)."""
+        self.final_response = response = self.request.response(487)
+        response.flow = self.transaction.flow
+        self.deliver(response)
 
     def fail(self, error: Exception) -> None:
         """The transaction ended without a final response."""

@@ -93,6 +93,10 @@ class Flow:
         """Send one whole message. Raises TransportError."""
         raise TypeError(f"{type(self).__name__} lacks .send()")
 
+    def withdraw(self, data: bytes | None) -> bool:
+        """Take back a message given to send() that still waits, and return True; False when any of it may have left."""
+        return False
+
     def is_alive(self) -> bool:
         """False once nothing more can be sent: a connection that has ended. Datagrams have no end."""
         return True

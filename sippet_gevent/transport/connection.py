@@ -324,6 +324,18 @@ class Connection(Channel):
         else:
             raise TransportError(f"{self!r} is closed", self)
 
+    def withdraw(self, data: bytes | None) -> bool:
+        """Take back a message that waits for the connection, or for the kernel. One that is partly written stays."""
+        if data is None:
+            return False
+        waiting: Any = self._queue if self._held is None else self._held
+        for at, message in enumerate(waiting):
+            if message is data:  # what is written in part, enciphered or framed is another object
+                del waiting[at]
+                self._queued -= len(data)
+                return True
+        return False
+
     def _flush(self) -> None:
         """Send what TLS itself has to say. It goes before messages, which wait for the handshake's end."""
         data = self._cipher.flush()

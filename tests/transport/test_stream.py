@@ -17,7 +17,7 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
-from sippet_gevent import Limits, Request, Stack, TransportError
+from sippet_gevent import Limits, Request, Stack, TransactionTimeout, TransportError, forward
 from sippet_gevent.limits import StreamLimits
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.parser import parse
@@ -848,7 +848,7 @@ def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
 def test_request_repeated_by_a_new_connection_is_served_once_and_answered_there(stacks, connect, method):
     server, seen, answer = stacks(), [], Event()
-    server.on("MESSAGE", "INVITE")(lambda request, tx: seen.append(request) or answer.wait() and 486)
+    server.on("MESSAGE", "INVITE")(lambda request, tx: seen.append(request) or (answer.wait() and 486))
     request = options().replace(b"OPTIONS", method.encode())
     first = connect(server)
     first.send(request)
@@ -863,6 +863,112 @@ def test_request_repeated_by_a_new_connection_is_served_once_and_answered_there(
     while response.status == 100:
         response = second.message()
     assert (response.status, len(seen)) == (486, 1)
+
+
+# ---- requests that wait for a slow connection
+
+
+@pytest.fixture
+def slow():
+    """A listener whose kernel answers no SYN before let_in() was called: `uri_of(slow)` leads there."""
+    full = plain_socket.socket()
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    fillers = []
+    for _ in range(4):
+        filler = plain_socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(full.getsockname())
+        fillers.append(filler)
+    slow = socket.socket(fileno=full.detach())
+
+    def let_in():
+        for filler in fillers:
+            filler.close()
+        while True:  # the fillers come first, closed
+            peer = slow.accept()[0]
+            if peer.getpeername() not in gone:
+                return peer
+
+    gone = {filler.getsockname() for filler in fillers}
+    yield slow, let_in
+    for sock in (slow, *fillers):
+        sock.close()
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
+def test_request_given_up_before_its_connection_stands_is_not_sent(stacks, slow, connect, method):
+    listener, let_in = slow
+    client = stacks()
+    given_up = client.send(Request(method, uri_of(listener), subject="given up"))
+    with pytest.raises(TransactionTimeout):
+        given_up.final(timeout=0.05)
+    tx = client.send(Request("MESSAGE", uri_of(listener), subject="wanted"))
+    peer = connect(sock=let_in())
+    wanted = peer.message()
+    assert wanted.subject == "wanted"
+    peer.send(bytes(wanted.response(200)))
+    assert tx.final(timeout=PATIENCE).status == 200
+    assert not client.engine.clients
+
+
+@pytest.mark.rfc("3261 9.1", "3261 8.1.3.1")
+def test_invite_cancelled_before_its_connection_stands_is_not_sent_and_is_487(stacks, slow, connect):
+    listener, let_in = slow
+    client = stacks()
+    invite = client.send(Request("INVITE", uri_of(listener)))
+    tx = client.send(Request("MESSAGE", uri_of(listener)))
+    invite.cancel()
+    assert invite.final(timeout=PATIENCE).status == 487
+    peer = connect(sock=let_in())
+    message = peer.message()
+    assert message.method == "MESSAGE"
+    peer.send(bytes(message.response(200)))
+    assert tx.final(timeout=PATIENCE).status == 200
+    assert not client.engine.clients
+
+
+@pytest.mark.rfc("3261 16.10")
+def test_branch_of_a_cancelled_invite_is_not_sent_when_its_connection_stands(stacks, slow, connect):
+    listener, let_in = slow
+    proxy, caller = stacks(), stacks()
+    proxy.on("INVITE")(lambda request, tx: forward(request, tx, uri_of(listener)))
+    invite = caller.send(Request("INVITE", proxy.uri))
+    until(lambda: proxy.engine.clients)
+    until(lambda: invite.provisional)
+    invite.cancel()
+    assert invite.final(timeout=2).status == 487
+    tx = proxy.send(Request("MESSAGE", uri_of(listener)))
+    peer = connect(sock=let_in())
+    message = peer.message()
+    assert message.method == "MESSAGE"
+    peer.send(bytes(message.response(200)))
+    assert tx.final(timeout=PATIENCE).status == 200
+
+
+def test_request_given_up_is_sent_whole_when_it_is_written_in_part_and_else_not(stacks, connect, listener):
+    client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
+    flow = client.tcp.connect(listener.getsockname())
+    peer = connect(sock=listener.accept()[0])
+    until(lambda: flow.is_open)
+
+    def send(subject):
+        return client.send(Request("MESSAGE", uri_of(listener), subject=subject, body=b"x" * 50_000, content_type="text/plain"))
+
+    while not flow._queue:
+        last = send("last")
+    expected = ["last"] * len(client.engine.clients) + ["wanted"]
+    if len(flow._queue[0]) == len(last.transaction.last):  # the kernel has taken nothing of it
+        expected.remove("last")
+    waiting = send("given up")
+    wanted = send("wanted")
+    last.abandon()
+    waiting.abandon()
+    received = [peer.message() for _ in expected]
+    assert [message.subject for message in received] == expected
+    for message in received:
+        peer.send(bytes(message.response(200)))
+    assert wanted.final(timeout=PATIENCE).status == 200
 
 
 @pytest.mark.rfc("3261 9.1")

@@ -162,10 +162,11 @@ class Names:
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
         """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4).
 
-        It faces the peer at the other end of `flow`; with `by_flow` the requests of the dialog to him go by it.
+        It faces the peer at the other end of `flow`; with `by_flow` the requests of the dialog to him go by it. Else they
+        leave by its listener, which the token names where the URI does not: two may advertise the same.
         """
         uri = self.contact(flow, secure=wants_sips(request)).uri
-        token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else "")
+        token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else self._listener_name(uri, flow))
         return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
 
     def made_route_of(self, request: Request) -> bool:
@@ -187,6 +188,37 @@ class Names:
         parameters = uri.parameters.replace(lr=None, ob=None)
         return uri._replace(user=self.route_tokens.make_for_flow(self.flow_name(flow)), parameters=parameters)
 
+    # ---- listeners
+
+    def listener_of(self, uri: URI) -> Transport | None:
+        """Return the listener that a URI of ours names, in its token or by its address; None where there is but one.
+
+        Requests of the dialog leave by it (RFC 5658 §5). Believe no token that was not matched.
+        """
+        if len(self._transports) < 2:
+            return None
+        number = self.route_tokens.flow_name(uri).partition("-")[0]
+        return self._transport(number) if number else self._listener_at(uri)
+
+    def _listener_name(self, uri: URI, flow: Flow) -> str:
+        """Return the number of a flow's listener, or "" where a URI of ours leads to it by itself."""
+        transports = self._transports
+        if len(transports) < 2 or self._listener_at(uri) is flow.transport or flow.transport not in transports:
+            return ""
+        return str(transports.index(flow.transport))
+
+    def _listener_at(self, uri: URI) -> Transport | None:
+        """Return the listener at the host and port of a URI; of several, that of its transport."""
+        host = normal_host(uri.host)
+        there = [transport for transport in self._transports if _is_at(transport, host, uri.port)]
+        name = uri.transport or ("TLS" if uri.is_secure else "UDP")
+        return next((transport for transport in there if transport.name == name), there[0] if there else None)
+
+    def _transport(self, number: str) -> Transport | None:
+        transports = self._transports
+        known = number.isdecimal() and len(number) < 4 and int(number) < len(transports)
+        return transports[int(number)] if known else None
+
     # ---- flows that peers have opened
 
     def is_usable(self, flow: Flow | None) -> bool:
@@ -200,10 +232,8 @@ class Names:
     def find_flow(self, name: str) -> Flow | None:
         """Return the flow of this name, None when it has ended. Believe no name that a peer could have made up."""
         number, _, id = name.partition("-")
-        transports = self._transports
-        if not (number.isdecimal() and len(number) < 4 and int(number) < len(transports)):
-            return None
-        flow = transports[int(number)].find(id)
+        transport = self._transport(number)
+        flow = transport.find(id) if transport is not None else None
         return flow if self.is_usable(flow) else None
 
 
@@ -225,3 +255,14 @@ def _ports(uri: URI) -> tuple[int, ...]:
     if name == "WS":  # of a page at wss: too: there is no other name for it (RFC 7118 §5.2)
         return DEFAULT_PORTS["WS"], DEFAULT_PORTS["WSS"]
     return (DEFAULT_PORTS.get(name or "", 5060),)
+
+
+def _is_at(transport: Transport, host: str, port: int | None) -> bool:
+    """True when a listener is at a host in its normal form and a port, or advertises them."""
+    advertised = transport.listener.advertise
+    if advertised is not None and (normal_host(advertised.host), advertised.port or transport.local[1]) == (host, port):
+        return True
+    if transport.local[1] != port:
+        return False
+    address = _address(host)
+    return any(map(transport.is_ours, address)) if address else host == transport.local[0]

@@ -21,7 +21,7 @@ from ..errors import (
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
-from ..transport.base import Flow
+from ..transport.base import Flow, Origin
 from .inbox import Inbox
 from .keepalive import REGISTRATION, withdraw
 from .record_route import RecordRoute
@@ -156,7 +156,7 @@ class ResponseContext:
         self._at_home = self._at_home or isinstance(target, Binding)
         instead = partial(self.fork, next_hop=next_hop, listener=listener, share=share, **headers)
         try:
-            copy, next_hop = prepare(self.tx, target, next_hop, headers)
+            copy, next_hop, origin = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
         except (InvalidValue, FlowFailed, WrongScheme) as error:  # what cannot be written or reached costs its branch alone
             branch = self._begin(self.tx.request, breadth, target, instead)
@@ -165,7 +165,12 @@ class ResponseContext:
         branch = self._begin(copy, breadth, target, instead)
         try:
             self.stack.sender.send(
-                copy, next_hop, user=branch, mark=self._mark, listener=listener, record_route=self._record_route
+                copy,
+                next_hop,
+                user=branch,
+                mark=self._mark,
+                listener=origin if listener is None else listener,
+                record_route=self._record_route,
             )
         except SIPError as error:
             branch.fail(error)  # §16.9: as if it had been answered
@@ -297,12 +302,14 @@ class ResponseContext:
 
 def prepare(
     tx: ServerTransaction, target: Target | None, next_hop: NextHop | None, headers: dict[str, Any]
-) -> tuple[Request, NextHop | None]:
-    """Return the copy to send on and its next hop, None for what it says itself (§16.6).
+) -> tuple[Request, NextHop | None, Origin | None]:
+    """Return the copy to send on, its next hop, None for what it says itself (§16.6), and the listener it is to leave by.
 
     Own Route is taken off, a hop counted, a binding's Path set on its way, `headers` set. The next hop is a binding's flow,
-    or that which the Route names, where nothing that was given says otherwise. Raises FlowFailed when that has ended,
-    WrongScheme where sips would become sip, or what is registered as sips cannot be reached by TLS (RFC 5630 §5.3).
+    or that which the Route names, where nothing that was given says otherwise. The listener is the one at which a binding
+    was registered, and within a dialog the one our Record-Route named (RFC 5658 §5): a NAT lets nothing else in. Raises
+    FlowFailed when that flow has ended, WrongScheme where sips would become sip, or what is registered as sips cannot be
+    reached by TLS (RFC 5630 §5.3).
     """
     stack = tx.stack
     uri = target.uri if isinstance(target, Binding) else URI.parse(target) if isinstance(target, str) else target
@@ -328,7 +335,7 @@ def prepare(
             raise WrongScheme(warning=(REQUIRED,))
     if target is None and next_hop is None and not copy.route and stack.names.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
-    return copy, next_hop
+    return copy, next_hop, target.origin if isinstance(target, Binding) else tx.route_origin
 
 
 def forward(
@@ -358,9 +365,9 @@ def forward(
     if request.method == "ACK":
         mark = loop_mark(request, tx.stack.engine.secret)
         for target in wanted:
-            copy, hop = prepare(tx, target, next_hop, headers)
+            copy, hop, origin = prepare(tx, target, next_hop, headers)
             copy.max_breadth = breadth // len(wanted)
-            tx.stack.sender.send(copy, next_hop=hop, mark=mark, listener=listener)
+            tx.stack.sender.send(copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener)
         return
     with ResponseContext(tx, record_route=record_route) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):

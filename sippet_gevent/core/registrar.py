@@ -12,6 +12,7 @@ from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import RetryAfter
+from ..transport.base import Origin
 from .outbound import (
     OUTBOUND,
     WEB,
@@ -42,7 +43,7 @@ class Binding(NamedTuple):
     """One contact of an address-of-record: its URI, when it ends (clock seconds), and what ordered it (§10.3 step 7).
 
     `flow` is the way that a user agent has opened whose Contact leads nowhere; with `by_flow_only` the binding ends with it.
-    `others` are further flows of the same one, for when this one fails.
+    `others` are further flows of the same one, for when this one fails. `origin` is the listener it was registered at.
     """
 
     uri: URI
@@ -54,6 +55,7 @@ class Binding(NamedTuple):
     flow: Any = None
     by_flow_only: bool = False
     others: tuple[Binding, ...] = ()
+    origin: Origin | None = None
 
     def is_of(self, contact: NameAddr, *, knows_flows: bool = True) -> bool:
         """True when a registration of this Contact replaces the binding: the same flow of the same phone, or else the same URI.
@@ -252,7 +254,10 @@ class Registrar:
                 flow = request.flow
                 flow.keep(seconds)
             only = reach is Reach.BY_FLOW_ONLY
-            wanted.append(Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, flow, only))
+            origin = request.flow.origin
+            wanted.append(
+                Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, flow, only, origin=origin)
+            )
         kept = [b for b in bindings if not any(b.is_of(new.contact, knows_flows=knows_flows) for new in wanted)]
         result = [*(b for b in wanted if b.expires_at > now), *kept]
         if len(result) > CONTACTS:  # a phone that has a new port for each connection leaves what leads nowhere behind

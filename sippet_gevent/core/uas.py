@@ -13,6 +13,7 @@ from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.machines import SEND_NOTHING
 from ..transaction.transaction import SENT
+from ..transport.base import Origin
 from .inbox import Inbox
 from .outbound import can_be_dialled
 from .refusal import NEEDY, complete, refuse
@@ -66,6 +67,8 @@ class ServerTransaction:
     call: Any = None
     _known: frozenset[str] = frozenset()
     _along_our_route: bool | None = None
+    route_origin: Origin | None = None
+    """By which listener a request within a dialog goes on: the one our Record-Route named (RFC 5658 §5), after take_route()."""
     _route_names_flow = False
     _route_flow: Any = None
     _failure: Exception | None = None
@@ -107,18 +110,22 @@ class ServerTransaction:
         if self._along_our_route is None:
             taken = take_own_route(self.request, self.stack.names.is_local)
             tokens = self.stack.names.route_tokens
-            self._along_our_route = any(tokens.match(self.request, uri) for uri in taken)
+            matched = [tokens.match(self.request, uri) for uri in taken]
+            self._along_our_route = any(matched)
             if taken:
-                self._take_flow(taken[-1])
+                self._take_side(taken[-1], matched[-1])
         return self._along_our_route
 
-    def _take_flow(self, uri: URI) -> None:
-        """Remember which flow the last URI of ours on the Route names: that of the side the request is to leave by."""
+    def _take_side(self, uri: URI, is_of_dialog: bool) -> None:
+        """Remember what the last URI of ours on the Route names: listener or flow of the side the request is to leave by."""
         names = self.stack.names
         tokens = names.route_tokens
         name = tokens.flow_name(uri)
-        if name and tokens.match(self.request, uri):
-            self._route_names_flow, self._route_flow = True, names.find_flow(name)
+        if is_of_dialog:
+            listener = names.listener_of(uri)
+            self.route_origin = None if listener is None else Origin(listener)
+            if "-" in name:
+                self._route_names_flow, self._route_flow = True, names.find_flow(name)
         elif name and tokens.match_flow(uri):
             flow, source = names.find_flow(name), self.request.flow
             if flow is None:

@@ -1,0 +1,148 @@
+"""By which listener a proxy sends on what belongs to a dialog or a binding, RFC 3261 §16.6 and RFC 5658 §5: real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+
+import gevent
+import pytest
+from gevent import socket
+
+from sippet_gevent import RegistrarProxy, Request, Stack, forward
+from sippet_gevent.message.parser import parse
+from sippet_gevent.transport.resolver import StaticResolver
+
+PATIENCE = 5
+SDP = b"v=0\r\n"
+
+
+@pytest.fixture
+def listen():
+    """Make started stacks that note what they receive, `stack.seen`: methods with the sent-by that sent them."""
+    with contextlib.ExitStack() as stacks:
+
+        def make(*addresses, core=lambda request, tx: 200, **options):
+            seen = []
+
+            def note(data, flow):
+                message = parse(data)
+                if isinstance(message, Request):
+                    via = message.via[0]
+                    seen.append((message.method, (via.host, via.port)))
+                    if flow.transport.name == "UDP":
+                        sources.append(flow.remote)
+                return True
+
+            sources = []
+            stack = stacks.enter_context(Stack(*addresses, core=core, accept=note, **options))
+            stack.seen, stack.sources = seen, sources
+            return stack
+
+        yield make
+
+
+def free_port(*hosts):
+    """Return a port that is free on these hosts, for UDP and TCP."""
+    while True:
+        with contextlib.ExitStack() as socks:
+            first = socks.enter_context(socket.socket())
+            first.bind((hosts[0], 0))
+            port = first.getsockname()[1]
+            try:
+                for host in hosts:
+                    socks.enter_context(socket.socket(type=socket.SOCK_DGRAM)).bind((host, port))
+                    if host != hosts[0]:
+                        socks.enter_context(socket.socket()).bind((host, port))
+            except OSError:
+                continue
+            return port
+
+
+def callee_core(request, tx):
+    """Answer; then send requests of one's own, and leave hanging up to the caller."""
+    if request.method != "INVITE":
+        return 200
+    call = tx.accept(body=SDP)
+    call.request("INFO", timeout=PATIENCE)
+    call.request("INVITE", body=SDP, timeout=PATIENCE)
+    call.wait(PATIENCE)
+    return None
+
+
+SIDES = {
+    "one address": ("{kind}:127.0.0.1:0", "{kind}:127.0.0.1:0"),
+    "two addresses": ("{kind}:127.0.0.2:0", "{kind}:127.0.0.3:0"),
+    "two advertised": ("{kind}:127.0.0.2:0;advertise=127.0.0.2", "{kind}:127.0.0.2:0;advertise=proxy.example"),
+    "one advertised": ("{kind}:127.0.0.2:{port};advertise=proxy.example", "{kind}:127.0.0.3:{port};advertise=proxy.example"),
+}
+
+
+@pytest.mark.rfc("5658 5", "3261 16.6")
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("calls", ["inside", "outside"])
+def test_requests_of_a_call_leave_by_the_listener_of_their_side(listen, kind, sides, calls):
+    port = free_port("127.0.0.2", "127.0.0.3")
+    inside, outside = (text.format(kind=kind, port=port) for text in SIDES[sides])
+    other = {"inside": "outside", "outside": "inside"}
+
+    def cross(request, tx):
+        if tx.take_route():
+            forward(request, tx)
+        else:
+            forward(request, tx, uri, listener=other[tx.flow.transport.listener.name], record_route=True)
+
+    proxy = listen(f"{inside};name=inside", f"{outside};name=outside", core=cross)
+    listeners = {transport.listener.name: transport for transport in proxy.engine.transports}
+    near, far = listeners[calls], listeners[other[calls]]
+
+    def phone(side, core):
+        resolver = StaticResolver({"proxy.example": [side.local[0]]})
+        return listen(f"{kind}:127.0.0.1:0", core=core, resolver=resolver)
+
+    caller, callee = phone(near, lambda request, tx: 200), phone(far, callee_core)
+    uri = f"sip:{callee.addresses[0][4:]};transport={kind}"
+    host, port = near.local
+    with caller.invite(f"sip:bob@{host}:{port};transport={kind}", body=SDP, timeout=PATIENCE) as call:
+        with gevent.Timeout(PATIENCE):
+            while ("ACK" not in [method for method, _ in caller.seen]) or not call.acknowledged:
+                gevent.sleep(0.005)
+        assert call.request("INFO", timeout=PATIENCE).status == 200
+        assert call.request("INVITE", body=SDP, timeout=PATIENCE).status == 200
+    with gevent.Timeout(PATIENCE):
+        while "BYE" not in [method for method, _ in callee.seen]:
+            gevent.sleep(0.005)
+
+    def sent_by(transport):
+        advertised = transport.listener.advertise
+        return (advertised.host if advertised else transport.local[0]), transport.local[1]
+
+    assert [method for method, _ in callee.seen] == ["INVITE", "ACK", "INFO", "INVITE", "ACK", "BYE"]
+    assert {by for _, by in callee.seen} == {sent_by(far)}
+    assert [method for method, _ in caller.seen] == ["INFO", "INVITE", "ACK"]
+    assert {by for _, by in caller.seen} == {sent_by(near)}
+    if kind == "udp":
+        assert (set(caller.sources), set(callee.sources)) == ({near.local}, {far.local})
+
+
+@pytest.mark.rfc("5626 5.3", "5658 5")
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_call_to_a_binding_leaves_by_the_port_it_was_registered_at(listen, kind):
+    server = listen(f"{kind}:127.0.0.1:0", f"{kind}:127.0.0.1:0", core=RegistrarProxy())
+    first, second = (transport.local for transport in server.engine.transports)
+    alice = listen(f"{kind}:127.0.0.1:0")
+    bob = listen(f"{kind}:127.0.0.1:0", core=callee_core)
+    aor = f"<sip:bob@127.0.0.1:{second[1]}>"
+    contact = f"<sip:bob@{bob.addresses[0][4:]};transport={kind}>"
+    registrar = f"sip:127.0.0.1:{second[1]};transport={kind}"
+    assert bob.request("REGISTER", registrar, to=aor, from_=aor, contact=contact, timeout=PATIENCE).status == 200
+    route = f"<sip:127.0.0.1:{first[1]};transport={kind};lr>"
+    with alice.invite(f"sip:bob@127.0.0.1:{second[1]}", route=route, body=SDP, timeout=PATIENCE), gevent.Timeout(PATIENCE):
+        while "ACK" not in [method for method, _ in alice.seen]:
+            gevent.sleep(0.005)
+    with gevent.Timeout(PATIENCE):
+        while "BYE" not in [method for method, _ in bob.seen]:
+            gevent.sleep(0.005)
+    assert [method for method, _ in bob.seen] == ["INVITE", "ACK", "BYE"]
+    assert {by for _, by in bob.seen} == {second}
+    assert {by for _, by in alice.seen} == {first}

@@ -158,3 +158,28 @@ def test_each_damage_breaks_some_messages(name):
 @given(strategies.mangled(of=st.just(b""), damages=damage.DAMAGES))
 def test_damage_is_done_to_nothing_too(data):
     assert isinstance(data, bytes)
+
+
+@pytest.mark.rfc("3261 20.10")
+def test_addresses_are_drawn_with_and_without_brackets_and_quoted_parameters():
+    drawn = []
+
+    @settings(few, max_examples=200, phases=[Phase.generate], derandomize=True, database=None)
+    @given(strategies.header_texts("Contact", max_size=1))
+    def draw(text):
+        drawn.append(text)
+
+    draw()
+    bare = [text for text in drawn if "<" not in text.partition(";")[0]]
+    quoted = "".join(text.partition('"')[2].rpartition('"')[0] for text in bare)
+    assert len(bare) > 5 and len(drawn) - len(bare) > 5
+    assert set(quoted) >= set("<>")
+
+
+def test_header_that_must_have_brackets_is_drawn_with_brackets():
+    @few
+    @given(strategies.header_texts("Route"))
+    def holds(text):
+        assert "<" in text
+
+    holds()

@@ -32,12 +32,12 @@ class NameAddr(NamedTuple):
     display: str = ""
     parameters: Parameters = EMPTY
 
-    @classmethod
-    def parse(cls, text: str) -> NameAddr:
+    @staticmethod
+    def parse(text: str) -> NameAddr:
         """Read an address. Raises ParseError."""
         # What is new in an address is its tag, which nearly everybody writes last; the rest is remembered.
         if len(text) > REMEMBERED:
-            return cls._parse(text)
+            return NameAddr._parse(text)
         before, _, tag = text.rpartition(";tag=")
         if not before:
             return _known(text)
@@ -45,22 +45,22 @@ class NameAddr(NamedTuple):
             try:
                 uri, display, parameters = _known(before)
             except ParseError:
-                return cls._parse(text)  # the tag was somewhere else
+                return NameAddr._parse(text)  # the tag was somewhere else
             if parameters is EMPTY:
-                return tuple.__new__(cls, (uri, display, Parameters.of((("tag", tag),))))
-        return cls._parse(text)
+                return tuple.__new__(NameAddr, (uri, display, Parameters.of((("tag", tag),))))
+        return NameAddr._parse(text)
 
-    @classmethod
-    def _parse(cls, text: str) -> NameAddr:
+    @staticmethod
+    def _parse(text: str) -> NameAddr:
         match = PLAIN_NAME_ADDR(text)
         if not match:
-            return cls._parse_any(text)
+            return NameAddr._parse_any(text)
         quoted, tokens, uri, tail = match.groups()
         display = tokens.strip(BLANKS) if quoted is None else quoted
-        return tuple.__new__(cls, (read_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
+        return tuple.__new__(NameAddr, (read_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
 
-    @classmethod
-    def _parse_any(cls, text: str) -> NameAddr:
+    @staticmethod
+    def _parse_any(text: str) -> NameAddr:
         display = ""
         rest = text
         if text.startswith('"'):
@@ -70,13 +70,13 @@ class NameAddr(NamedTuple):
             display, rest = unquote(quoted[0]), text[quoted.end() :].lstrip(BLANKS)
             if not rest.startswith("<"):
                 raise ParseError("display name without <URI>", value=text)
-        before, bracket, after = rest.partition("<")
-        if not bracket:
-            uri, semicolon, parameters = rest.partition(";")
+        uri, semicolon, parameters = rest.partition(";")
+        if "<" not in uri:  # one behind the semicolon is in a quoted parameter: addr-spec has no brackets (§25.1)
             if "?" in uri or "," in uri:
                 # §20.10: with a comma, question mark or semicolon the URI must stand in brackets
                 raise ParseError("URI with ? or , must stand in angle brackets", value=text)
-            return cls(URI.parse(uri.rstrip(BLANKS)), "", cls._parameters(semicolon + parameters))
+            return NameAddr(URI.parse(uri.rstrip(BLANKS)), "", NameAddr._parameters(semicolon + parameters))
+        before, _, after = rest.partition("<")
         if before.strip(BLANKS):
             display = before.strip(BLANKS)
             if not _DISPLAY(display):
@@ -84,7 +84,7 @@ class NameAddr(NamedTuple):
         uri, bracket, tail = after.partition(">")
         if not bracket:
             raise ParseError("angle bracket without its partner", value=text)
-        return cls(URI.parse(uri), display, cls._parameters(tail.lstrip(BLANKS), text))
+        return NameAddr(URI.parse(uri), display, NameAddr._parameters(tail.lstrip(BLANKS), text))
 
     @staticmethod
     def _parameters(tail: str, text: str = "") -> Parameters:
@@ -183,13 +183,23 @@ STAR = "*"
 
 
 class BracketedAddr(NameAddr):
-    """A name-addr, which has brackets always: Route, Path … (§20.34). A URI assigned as text gets them, with its parameters."""
+    """A name-addr, which has brackets always: Route, Path … (§20.34). A URI without them gets them, with its parameters.
+
+    What comes without brackets is no name-addr. Read as an addr-spec, its `lr` would be a parameter of the header field, and
+    the URI that of a strict router; but no header parameter of these fields has a meaning, and `lr` has one in a URI.
+    """
 
     __slots__ = ()
 
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        return NameAddr.parse(cls.written(text))
+
     @staticmethod
     def written(text: str) -> str:
-        return text if "<" in text or not text else f"<{text}>"
+        if text[-1:] == ">" or text[:1] in ("", '"') or "<" in text.partition(";")[0]:
+            return text
+        return f"<{text}>"
 
 
 class Contact(NameAddr):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from ..errors import InvalidValue, ParseError
-from .grammar import BLANKS, TOKEN_CHARACTERS, is_token, quote
+from .grammar import BLANKS, TOKEN_CHARACTERS, is_token, quote, unquote
 from .parameters import EMPTY, Parameters
 from .valued import Parameter, listed, lowered
 
@@ -93,8 +93,9 @@ class Challenge(_Scheme):
 
     def __str__(self) -> str:
         # qop-options = "qop" EQUAL LDQUOT qop-value *("," qop-value) RDQUOT: in quotes even when it is one
-        qop = self.parameters.get("qop")
-        return self._written(self.parameters if qop is None else self.parameters.replace(qop=quote(qop)))
+        pairs = self.parameters.pairs
+        quoted = [(n, quote(unquote(v)) if v is not None and n.lower() == "qop" else v) for n, v in pairs]
+        return self._written(self.parameters.of(tuple(quoted)))
 
     def _written(self, parameters: Parameters) -> str:
         if not is_token(self.scheme):

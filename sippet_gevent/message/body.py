@@ -436,10 +436,11 @@ def multipart(
         headers = _alternative(parts, headers)
     octets = [bytes(part) for part in parts]
     boundary = _fresh_boundary(octets) if boundary is None else _own_boundary(boundary, octets)
-    given["boundary"] = boundary if is_token(boundary) else quote(boundary)
+    given.pop("boundary", None)
+    written = ("boundary", boundary if is_token(boundary) else quote(boundary))  # a host is quoted too (RFC 2045 §5.1)
     delimiter = b"--" + boundary.encode()
     body = b"".join([b"%s\r\n%s\r\n" % (delimiter, piece) for piece in octets]) + delimiter + b"--\r\n"
-    return Part(body, MediaType("multipart", subtype, Parameters(given)), **headers)
+    return Part(body, MediaType("multipart", subtype, Parameters.of((*Parameters(given).pairs, written))), **headers)
 
 
 def _related(parts: list[Part], root: Part) -> dict[str, object]:

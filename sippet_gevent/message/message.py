@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import InvalidValue, excerpt
+from ..errors import InvalidValue, ParseError, excerpt
 from . import echo as echoing
 from .address import NameAddr
 from .fields import HeaderFields
-from .grammar import TOKEN_CHARACTERS, is_token, split
+from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split
 from .headers import ONE, Header, Headers, safe
 from .identifiers import create_tag
 from .scan import NAMES, USUAL, Line
@@ -30,10 +30,12 @@ _BREAK = "\r\n"
 _PASSWORD = re.compile(r"^(sips?:[^:@]*):[^@]*@", re.IGNORECASE).sub
 
 # A tag without value, which some phones send in a request: it goes when the response's is put there.
-_EMPTY_TAG = re.compile(r";[ \t]*tag[ \t]*(?:=[ \t]*)?(?=;|$)", re.IGNORECASE).sub
+_EMPTY_TAG = re.compile(r'tag[ \t]*(?:=[ \t]*(?:"")?)?', re.IGNORECASE).fullmatch
 
-# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is recognised.
-_ANY_TAG = re.compile(rf";[ \t]*tag=([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
+# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is recognised. What stands
+# in quotes or brackets is no parameter of the To.
+_ENCLOSED = re.compile(rf"{QUOTED}|<[^<>]*>", re.DOTALL).sub
+_ANY_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
 
 
 class Message(HeaderFields):
@@ -263,15 +265,20 @@ class Request(Message):
 
 
 def _tagged(to: str, tag: str) -> str:
-    before, bracket, parameters = to.rpartition(">")
-    return f"{before}{bracket}{_EMPTY_TAG('', parameters)};tag={tag}"
+    """Return the text of a To with this tag in place of none, or of one without value; all else as it came (§8.2.6.2)."""
+    try:
+        address, *parameters = split(to, ";")
+    except ParseError:  # whatever is in there, it stays
+        return f"{to};tag={tag}"
+    kept = [parameter for parameter in parameters if not _EMPTY_TAG(parameter)]
+    return f"{to};tag={tag}" if len(kept) == len(parameters) else ";".join([address, *kept, f"tag={tag}"])
 
 
 def _tag_of(to: str) -> str | None:
     try:
         return NameAddr.parse(to).tag
     except ValueError:
-        match = _ANY_TAG(to)
+        match = _ANY_TAG(_ENCLOSED("", to))
         return match[1] if match else None
 
 

@@ -21,8 +21,8 @@ _ALWAYS_QUOTED = frozenset("description events extensions methods schemes text".
 class Parameters(Mapping[str, "str | None"]):
     """An immutable mapping of header parameters, in order, blind to the case of names.
 
-    A value is the text it means, without quotes and escapes, or None for a parameter without value (`;lr`). As
-    written, quotes included, it is kept for `str()`, so what was parsed formats to the same bytes.
+    A value is the text it means, without quotes and escapes, or None for a parameter without value (`;lr`). Where it needs
+    quotes it gets them. As written, quotes included, it is kept for `str()`, so what was parsed formats to the same bytes.
     """
 
     # Immutable because there is nothing public to assign: a text known to be in order is cut when somebody looks.
@@ -106,9 +106,7 @@ class Parameters(Mapping[str, "str | None"]):
             raise InvalidValue(f"parameter name {name!r} is not a token")
         if value is None or value is True:
             return None
-        text = str(value)
-        if is_quoted(text):
-            return text
+        text = str(value)  # what it means: quotes at its ends are two characters of it
         return text if is_unquoted(text) and name[0] != "+" and name.lower() not in _ALWAYS_QUOTED else quote(text)
 
     def __getitem__(self, name: str) -> str | None:

@@ -25,6 +25,8 @@ from ..message.authentication import AuthParameters, Challenge
 from ..message.headers import LINES, ONE, ROWS, Header
 from ..message.message import Request, Response
 from ..message.parameters import Parameters, URIHeaders, URIParameters
+from ..message.private import ServedUser
+from ..message.referral import ReferredBy, ReferTo
 from ..message.scan import canonical
 from ..message.uri import URI
 from ..message.values import (
@@ -95,6 +97,8 @@ _PORTS = st.none() | st.sampled_from([1, 5060, 5061, 65535]) | st.integers(1, 65
 _NUMBERS = st.sampled_from([0, 1, 70, 2**31 - 1, 2**32 - 1]) | st.integers(0, 2**32 - 1)
 _CSEQS = st.sampled_from([0, 1, 2**31 - 1]) | st.integers(0, 2**31 - 1)
 _METHODS = st.sampled_from(METHODS) | token()
+_SEPARATORS = st.sampled_from(["<urn:x:y>", "a;tag=b", "a, b", '"', 'a"<', '>\\', '"a"'])
+"""What is no separator within quotes."""
 
 
 def parameters(**usual: SearchStrategy[Any]) -> SearchStrategy[Parameters]:
@@ -102,7 +106,7 @@ def parameters(**usual: SearchStrategy[Any]) -> SearchStrategy[Parameters]:
 
     A value of None is a parameter without value, text that is no token is written in quotes.
     """
-    return _parameters(Parameters, token(), st.none() | token() | text(), usual)
+    return _parameters(Parameters, token(), st.none() | token() | _SEPARATORS | text(), usual)
 
 
 def _parameters(
@@ -229,7 +233,13 @@ VALUES: dict[Any, SearchStrategy[Any]] = {
     URI: uri(),
     NameAddr: name_addr(),
     BracketedAddr: name_addr(),
-    Contact: name_addr(usual={"q": st.sampled_from(["0", "0.5", "1.000"]), "expires": st.integers(0, 2**32 - 1)}),
+    Contact: name_addr(
+        usual={
+            "q": st.sampled_from(["0", "0.5", "1.000"]),
+            "expires": st.integers(0, 2**32 - 1),
+            "+sip.instance": st.uuids().map("<urn:uuid:{}>".format),
+        }
+    ),
     Via: via(),
     CSeq: st.builds(CSeq, _CSEQS, _METHODS),
     RAck: st.builds(RAck, _NUMBERS, _CSEQS, _METHODS),
@@ -329,11 +339,34 @@ def _values_of(one: SearchStrategy[Any], row: Header, max_size: int) -> SearchSt
 
 
 def header_texts(row: Header | str, *, max_size: int = 3) -> SearchStrategy[str]:
-    """Draw the text of one header line, as a peer may write it: with commas where the header may have several values."""
+    """Draw the text of one header line, as a peer may write it: with commas where the header may have several values.
+
+    Addresses come with and without angle brackets, where the grammar leaves that to the peer.
+    """
     row = _row_of(row)
     if row.kind is LINES:
         max_size = 1
-    return header_values(row, max_size=max_size).map(lambda value: ", ".join(row.write(value)))
+    texts = header_values(row, max_size=max_size).map(lambda value: ", ".join(row.write(value)))
+    return texts.flatmap(lambda text: st.sampled_from([text, *_without_brackets(row, text)]))
+
+
+_ADDR_SPEC = (NameAddr, Contact, ReferTo, ReferredBy, ServedUser)
+"""Types of values that are ( name-addr / addr-spec ) by their grammar."""
+
+
+def _without_brackets(row: Header, text: str) -> list[str]:
+    """Return the text of a line with an addr-spec in place of each name-addr that can be one (§20.10); none if there is none."""
+    if row.type not in _ADDR_SPEC:
+        return []
+    there = row.read([text])
+    written = [_addr_spec(value) for value in (there if isinstance(there, tuple) and row.commas else (there,))]
+    changed = ", ".join(written)
+    return [changed] if changed != text else []
+
+
+def _addr_spec(value: Any) -> str:
+    bare = isinstance(value, NameAddr) and not value.display and not set(str(value.uri)) & set(",?;")
+    return f"{value.uri}{value.parameters}" if bare else str(value)
 
 
 def _row_of(row: Header | str) -> Header:
@@ -430,7 +463,7 @@ def message() -> SearchStrategy[Request | Response]:
 def spelled(draw: DrawFn, of: SearchStrategy[Request | Response] | None = None) -> bytes:
     """Draw the octets of a message that is in order, in spellings that peers choose (§7.3.1).
 
-    Compact forms, any case, blanks round the colon and at the end, lines folded at a blank.
+    Compact forms, any case, blanks round the colon and at the end, lines folded at a blank, addresses without brackets.
     """
     drawn = draw(message() if of is None else of)
     head, _, body = bytes(drawn).partition(b"\r\n\r\n")
@@ -439,6 +472,8 @@ def spelled(draw: DrawFn, of: SearchStrategy[Request | Response] | None = None) 
     for line in lines:
         name, _, value = line.partition(": ")
         row = ROWS.get(name)
+        if row is not None:
+            value = draw(st.sampled_from([value, *_without_brackets(row, value)]))
         names = [name, name.upper(), name.lower(), *([row.compact] if row is not None and row.compact else [])]
         colon = draw(st.sampled_from([": ", ": ", ":", " : ", ":\t", "\t :  "]))
         blanks = [at for at in range(1, len(value) - 1) if value[at] == " " and not {value[at - 1], value[at + 1]} & set(" \t")]

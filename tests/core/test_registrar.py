@@ -55,6 +55,14 @@ def listed(response):
 # ---- step 3 to 5: whose bindings
 
 
+@pytest.mark.rfc("3261 25.1", "5626 4.1")
+def test_register_with_a_quoted_urn_behind_an_unbracketed_contact_is_200(phone):
+    contact = f'{PHONE};+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>"'
+    response = phone.register(contact)
+    assert (response.status, phone.bound) == (200, {PHONE: 3600})
+    assert response.contact[0].instance == "urn:uuid:00000000-0000-4000-8000-000000000001"
+
+
 @pytest.mark.rfc("3261 10.3")
 @pytest.mark.parametrize("to", ["<tel:+12125551212>", "<mailto:alice@example.com>", "<urn:service:sos>"])
 def test_address_of_record_of_another_scheme_is_404(phone, to):

@@ -3,6 +3,7 @@
 import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError, Reject
+from sippet_gevent.message.headers import Headers
 from sippet_gevent.message.identifiers import MAGIC_COOKIE, create_branch, create_call_id, create_tag
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
@@ -185,6 +186,20 @@ def test_a_to_tag_that_is_there_is_kept_and_not_doubled(to):
 def test_a_to_without_a_tag_of_its_own_gets_one(to):
     request = parse(corpus.message(f"To: {to}"))
     assert request.response(200).to.tag == request.to_tag
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+@pytest.mark.parametrize("to", ['"a;tag=x" <sip:b@c', "<sip:b@c;tag=uri>;é=1", '<sip:b@c>;é="a;tag=x"'])
+def test_tag_in_quotes_of_an_unreadable_to_is_not_taken_for_its_tag(to):
+    request = Request.read("OPTIONS", "sip:b@c", Headers([("To", ": ", to)]), b"")
+    request.use_to_tag("mine")
+    assert request.response(400).headers["To"] == f"{to};tag=mine"
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+def test_tag_of_an_unreadable_to_is_kept_and_not_doubled():
+    request = Request.read("OPTIONS", "sip:b@c", Headers([("To", ": ", '"a <sip:b@c>;tag=there')]), b"")
+    assert request.response(400).headers["To"] == '"a <sip:b@c>;tag=there'
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
@@ -426,6 +441,11 @@ def test_call_ids_differ():
         ("sip:b@c;tag=", "sip:b@c;tag=x"),
         ("<sip:b@c;tag;lr>", "<sip:b@c;tag;lr>;tag=x"),
         ("<sip:montag@c>", "<sip:montag@c>;tag=x"),
+        ('<sip:b@c>;note="a;tag=;b"', '<sip:b@c>;note="a;tag=;b";tag=x'),
+        ('<sip:b@c>;tag=;note=">"', '<sip:b@c>;note=">";tag=x'),
+        ('sip:b@c;note="<a;tag=>";tag', 'sip:b@c;note="<a;tag=>";tag=x'),
+        ('"<a>;tag=" <sip:b@c>', '"<a>;tag=" <sip:b@c>;tag=x'),
+        ('<sip:b@c>;tag=""', "<sip:b@c>;tag=x"),
     ],
 )
 def test_an_empty_to_tag_gives_way_to_ours(to, answered):

@@ -666,6 +666,35 @@ def test_a_uri_assigned_to_a_route_gets_brackets_round_its_parameters(row):
     assert [str(value) for value in getattr(request, row)] == ["<sip:proxy.example;lr>", "<sip:other;lr>"]
 
 
+@pytest.mark.rfc("3261 20.30", "3261 20.34", "3327 4")
+@pytest.mark.parametrize("row", ["route", "record_route", "path", "service_route"])
+def test_route_without_brackets_has_its_parameters_in_the_uri(row):
+    name = getattr(Request, row).name
+    request = parse(corpus.message(f"{name}: sip:p1.example;lr, <sip:p2.example;lr>;x=1"))
+    first, second = getattr(request, row)
+    assert (first.uri.is_loose_router, str(first), str(second)) == (True, "<sip:p1.example;lr>", "<sip:p2.example;lr>;x=1")
+
+
+@pytest.mark.rfc("3261 25.1")
+@pytest.mark.parametrize("name", ["From", "To", "Contact", "Refer-To", "Reply-To", "P-Asserted-Identity"])
+def test_address_without_brackets_has_brackets_and_commas_in_its_quotes(name):
+    text = 'sip:bob@192.0.2.7:5094;x="<a>,;\\"";+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>"'
+    row = ROWS[name]
+    value = row.read([text])
+    value = value[0] if isinstance(value, tuple) and not hasattr(value, "_fields") else value
+    assert (value.uri, value.parameters["x"], value.instance) == (
+        URI.parse("sip:bob@192.0.2.7:5094"),
+        '<a>,;"',
+        "urn:uuid:00000000-0000-4000-8000-000000000001",
+    )
+
+
+@pytest.mark.rfc("3261 25.1")
+def test_value_that_begins_and_ends_with_a_quote_is_written_in_quotes_of_its_own():
+    written = str(Parameters(note='"a"', other='"'))
+    assert (written, Parameters.parse(written)["note"]) == (r';note="\"a\"";other="\""', '"a"')
+
+
 @pytest.mark.parametrize(
     "name, value",
     [

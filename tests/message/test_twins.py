@@ -13,7 +13,7 @@ from sippet_gevent.message import address, essentials, uri, values, via
 from sippet_gevent.message import scan as python
 from sippet_gevent.message.address import NameAddr
 from sippet_gevent.message.echo import echo
-from sippet_gevent.message.headers import Headers
+from sippet_gevent.message.headers import ROWS, Headers
 from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation, parse
 from sippet_gevent.message.values import CSeq
@@ -278,6 +278,8 @@ TEXTS = {
         '"a;tag=b" <sip:a@b>', '"a;tag=b" <sip:a@b>;tag=c', "<sip:a@b;tag=c>", "sip:a@b;tag=c;x", "<sip:a@b>;x=1;tag=2",
         "<sip:a@b>;tag=", "<sip:a@b>;tag=a;tag=b", ";tag=a", "", "*", "<sip:a@b>;tag=\"a\"", "<sip:a@b> ;tag=a",
         "\udcff <sip:a@b>;tag=1", '"\udcff" <sip:a@b>;tag=1', "<sip:é@b>;tag=1", "<sip:a@b>;tag=é", "x" * 5000 + ";tag=1",
+        'sip:a@b;x="<y>"', 'sip:a@b;x="<y>";tag=1', 'sip:a@b;tag=1;x="<y>"', 'sip:a@b;x="<y;tag=1"', 'sip:a@b;x="\\"<;tag=1',
+        'sip:a@b;x="\\"<,;>";tag=1', '<sip:a@b>;x=">;tag=1"', '"<" <sip:a@b>;x="<"',
     ],
     "Via": SPELLINGS["Via"] + [
         "SIP/2.0/UDP a;branch=z9hG4bK1;rport=5060;received=192.0.2.1", "SIP/2.0/UDP a;rport;branch=z9hG4bK1;alias",
@@ -304,7 +306,19 @@ def value_outcome(parse, text):
         value = parse(text)
     except ParseError as error:
         return str(error), error.problem, error.offset, error.status, error.value
-    return value, str(value) if isinstance(value, (Via, CSeq)) else repr(value)
+    types = [type(value), *map(type, value or ())]
+    return value, types, str(value) if isinstance(value, (Via, CSeq)) else repr(value)
+
+
+@built
+@pytest.mark.parametrize("text", ["<sip:a;lr>", "<sip:a;lr>;tag=1", "<sip:a;lr>;x;tag=1", "sip:a;lr;tag=1", "<sip:a>;x=" + "y" * 300])
+@pytest.mark.parametrize("name", ["Route", "Record-Route", "Path", "Contact", "From"])
+def test_the_twins_read_an_address_field_as_the_same_type(name, text, monkeypatch):
+    found = []
+    for parse_address in VALUE_TWINS["NameAddr"]:
+        monkeypatch.setattr(NameAddr, "parse", staticmethod(parse_address))
+        found.append(type(ROWS[name].type.parse(text)))
+    assert found == [NameAddr, NameAddr]
 
 
 @built
@@ -315,7 +329,7 @@ def test_the_twins_read_the_same_value(kind, text):
 
 
 PIECES_OF_VALUES = [
-    "SIP/2.0/UDP ", "sip:", "sips:", "a", "b.c", "@", ":", "5060", ";", ";tag=", ";branch=", "z9hG4bK", "<", ">", '"', "\\", "=",
+    "SIP/2.0/UDP ", "sip:a@b", ';x="', "sip:", "sips:", "a", "b.c", "@", ":", "5060", ";", ";tag=", ";branch=", "z9hG4bK", "<", ">", '"', "\\", "=",
     ";lr", "rport", " ", ",", "é", "\udcff", "\0", "%41", "+", "1", "INVITE", "*", "\t",
 ]  # fmt: skip
 

@@ -115,36 +115,55 @@ class Stack:
         accept: Accept | None = None,
         allow_target: AllowTarget | None = None,
     ) -> None:
-        self.engine = Engine(clock=clock, timers=timers, limits=limits)
+        self._wire(Engine(clock=clock, timers=timers, limits=limits))
         self.tls = tls
         self.web = web
         self.sips_in_clear = sips_in_clear
         self.keep = keep
-        self.clock = self.engine.clock
-        self.deadlines = self.clock.deadlines(_expire)
-        self.calls = Calls(self)
-        self.returns = Returns(self)
-        self.keepalives = KeepAlives(self)
-        self.sender = Sender(self)
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
         self.supported = frozenset(tag.lower() for tag in supported)
         self.methods = Methods()
         self.resolver = DNSResolver() if resolver is None else resolver
         self.planned: list[tuple[Transport, Listener]] = []
-        self._running = False
         self.accept = accept
         self.allow_target = allow_target
-        self._stopped = Event()
-        self.callbacks = Group()
         self._core: CoreFunction = self.methods
         if core is not None:
             self.core = core  # type: ignore[assignment]
-        engine = self.engine
-        engine.serve, engine.acknowledge, engine.stray, engine.fail = self._serve, self._acknowledge, self._stray, self._fail
-        engine.way_back = self.returns.send
-        engine.belongs = self._belongs
         for address in addresses:
             self.listen(address)
+
+    def _wire(self, engine: Engine) -> None:
+        """Begin on this engine, and its clock, with nothing under way."""
+        self.engine = engine
+        self.clock = engine.clock
+        self.deadlines = self.clock.deadlines(_expire)
+        self.calls = Calls(self)
+        self.returns = Returns(self)
+        self.keepalives = KeepAlives(self)
+        self.sender = Sender(self)
+        self.callbacks = Group()
+        self._running = False
+        self._stopped = Event()
+        engine.serve, engine.acknowledge = self._serve, self._acknowledge
+        engine.stray, engine.fail = self._stray, self._fail
+        engine.way_back = self.returns.send
+        engine.belongs = self._belongs
+
+    def move(self, clock: Clock, planned: list[tuple[Transport, Listener]]) -> dict[str, Any]:
+        """Put a stack that does not run on another clock and other transports, as tests do.
+
+        Returns the attributes that put it back, with what it had under way and counted.
+        """
+        if self._running:
+            raise TransactionStateError("the stack is running: move it before start()")
+        before = dict(vars(self))
+        engine, accept = self.engine, self.accept
+        self._wire(Engine(clock=clock, timers=engine.timers, limits=engine.limits))
+        self.accept = accept
+        self.names = self.names.of(self.engine.transports)
+        self.planned = planned
+        return {name: value for name, value in before.items() if vars(self)[name] is not value}
 
     # ---- life
 

@@ -125,6 +125,11 @@ class Workers:
         worker.throw()
 
     @property
+    def greenlets(self) -> set[Worker]:
+        """The greenlets there are, parked ones included."""
+        return self._alive
+
+    @property
     def alive(self) -> int:
         """Greenlets there are, parked ones included."""
         return len(self._alive)

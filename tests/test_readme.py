@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,16 +49,17 @@ def run_script(name):
 def test_every_python_block_is_run_by_a_test_here():
     assert len(re.findall(r"^```py", README, re.M)) == len(BLOCKS)
     source = Path(__file__).read_text("utf-8")
-    untested = [name for name in BLOCKS if f'block("{name}"' not in source and f'run_script("{name}"' not in source]
+    uses = ('block("{}"', 'run_script("{}"', 'BLOCKS["{}"]')
+    untested = [name for name in BLOCKS if not any(use.format(name) in source for use in uses)]
     assert not untested
 
 
-TESTING = re.findall(r"^def (test_\w+)", BLOCKS["testing"], re.M)
-
-
-@pytest.mark.parametrize("name", TESTING)
-def test_testing_block_passes(sip, name):
-    getattr(block("testing", hello=block("hello").hello), name)(sip)
+def test_testing_block_passes_as_it_is_pasted(pytester):
+    pytester.makepyfile(hello=BLOCKS["hello"], test_hello=BLOCKS["testing"])
+    installed = any(point.value == "sippet_gevent.testing" for point in entry_points(group="pytest11"))
+    plugin = () if installed else ("-p", "sippet_gevent.testing")
+    result = pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=len(re.findall(r"^def test_", BLOCKS["testing"], re.M)))
 
 
 def test_answering_block_answers_and_hangs_up(sip):
@@ -302,7 +304,7 @@ def test_machines_block_draws_the_figures(capsys):
 
 
 def test_ladder_is_what_a_failed_test_shows(sip):
-    sip.ask(block("hello").hello, "INVITE sip:bob@example.com").cancel()
+    sip.ask(block("hello").stack, "INVITE sip:bob@example.com").cancel()
     drawn = [line.rstrip() for line in sip.ladder().splitlines()]
     assert "\n".join(drawn) in README
 

@@ -11,6 +11,7 @@ OPTIONS (§11). Port and transport do not count, because an address-of-record ha
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping
 
@@ -92,6 +93,13 @@ class Names:
         """Return the address-of-record that a URI names, one text for all names and ports of a domain (§10.3 step 5)."""
         domain = self.domain_of(uri.host) if uri.is_sip else None
         return aor(uri if domain is None else uri._replace(host=domain))
+
+    def of(self, transports: list[Transport]) -> Names:
+        """Return the same domains and secret for other transports, of which none is open yet."""
+        names = copy.copy(self)
+        names._transports = transports
+        names._own, names._hosts = set(), set()
+        return names
 
     # ---- hosts and ports
 

@@ -82,19 +82,29 @@ class Location:
     """Bindings in memory, by address-of-record. A store of your own has the same three methods: get, put, lookup.
 
     `stack` is the one whose clock ends the bindings and whose domains they are of: that of the first Registrar that uses
-    this Location, unless it is assigned before. Until then `now` tells the time.
+    this Location, unless it is assigned before, for as long as it runs. Until then `now` tells the time.
     """
 
     stack: Any = None
 
     def __init__(self, now: Callable[[], float] = Clock.now) -> None:
-        self._clock = now
+        self._clock = self._by = now
         self._bindings: dict[str, tuple[Binding, ...]] = {}
         self._swept = 0.0
 
     def _now(self) -> float:
         stack = self.stack
-        return self._clock() if stack is None else stack.clock.now()  # type: ignore[no-any-return]
+        now: Callable[[], float] = self._clock if stack is None else stack.clock.now
+        if now != self._by:
+            self._go_by(now)
+        return now()
+
+    def _go_by(self, now: Callable[[], float]) -> None:
+        """Go by this clock from now on. Bindings keep the time that they have left."""
+        later = now() - self._by()
+        self._by, self._swept = now, 0.0
+        for name, bindings in self._bindings.items():
+            self._bindings[name] = tuple(b._replace(expires_at=b.expires_at + later) for b in bindings)
 
     def aor(self, uri: URI) -> str:
         """Return the address-of-record that a URI names: what get() and put() take."""
@@ -105,10 +115,10 @@ class Location:
 
         One whose flow has ended is not among them, unless its Contact may be tried.
         """
+        now = self._now()
         bindings = self._bindings.get(aor)
         if not bindings:
             return ()
-        now = self._now()
         live = tuple(binding for binding in bindings if binding.expires_at > now and not binding.has_ended)
         if len(live) != len(bindings):
             self.put(aor, live)
@@ -119,9 +129,10 @@ class Location:
         if not bindings:
             self._bindings.pop(aor, None)
             return
+        now = self._now()
         if aor not in self._bindings and len(self._bindings) >= ADDRESSES:
-            if self._now() >= self._swept + MIN_EXPIRES:  # no oftener: it looks at all of them
-                self._swept = self._now()
+            if now >= self._swept + MIN_EXPIRES:  # no oftener: it looks at all of them
+                self._swept = now
                 self.expire()
             if len(self._bindings) >= ADDRESSES:
                 raise Reject(503, retry_after=RetryAfter(MIN_EXPIRES))
@@ -204,7 +215,7 @@ class Registrar:
         location = self.location
         if not isinstance(location, Location):
             return stack.aor(uri)  # type: ignore[no-any-return]
-        if location.stack is None:
+        if location.stack is None or not location.stack.is_running:
             location.stack = stack
         return location.aor(uri)
 

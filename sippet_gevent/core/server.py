@@ -32,7 +32,7 @@ class RegistrarProxy(Core):
 
     @property
     def location(self) -> Location:
-        """The bindings; in memory, on the stack's clock, unless one was given."""
+        """The bindings; in memory unless one was given."""
         if self._location is None:
             self._location = Location()
             self._location.stack = self.stack

@@ -10,17 +10,23 @@ When such a test fails, its report shows the messages as a ladder diagram. After
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import Any
 
 import gevent
 import pytest
 
-from ..clock import VirtualClock
+from ..clock import Clock, VirtualClock
 from ..core.uac import ClientTransaction
 from ..core.uas import CoreFunction
+from ..errors import TransactionStateError
+from ..filters import Filter
 from ..message.message import Request, Response
+from ..message.uri import bracketed
 from ..stack import Stack
+from ..transport.base import Transport
+from ..transport.listener import Listener
 from ..transport.memory import Carried, MemoryTransport, Network
 
 CLIENT = "10.0.0.100"
@@ -80,6 +86,7 @@ class Sip:
         self.stacks: list[Stack] = []
         self._next_host = 2
         self._client: Stack | None = None
+        self._taken: list[tuple[Stack, Clock, dict[str, Any]]] = []
 
     def lossy(self, **behaviour: Any) -> Network:
         """Set how the network behaves: loss, duplicate, reorder, delay, jitter, and the seed."""
@@ -96,8 +103,7 @@ class Sip:
     def stack(self, core: CoreFunction | None = None, host: str | None = None, port: int = 5060, **options: Any) -> Stack:
         """Return a running stack on the network, at a host of its own."""
         if host is None:
-            host = f"10.0.0.{self._next_host}"
-            self._next_host += 1
+            host = self._new_host()
         stack = Stack(core=core, clock=self.clock, **options)
         stack.listen(f"udp:{host}:{port}", MemoryTransport(self.network))
         stack.start()
@@ -112,14 +118,51 @@ class Sip:
         return self._client
 
     def serve(self, core: CoreFunction | Stack, **options: Any) -> Stack:
-        """Return the stack that runs this core, made once."""
+        """Return the stack that runs this core, made once.
+
+        A Stack of an application, `sip.serve(app.stack)`, is itself put on the network and the
+        clock of the test, at its own addresses, until the test ends. One that listens on all
+        addresses of its machine gets a host of its own.
+        """
         if isinstance(core, Stack):
+            if core not in self.stacks:
+                self._take(core, options)
             return core
         for stack in self.stacks:
             if stack.core is core:
                 return stack
-        hosts = {stack.engine.transports[0].local[0] for stack in self.stacks if stack.engine.transports}
-        return self.stack(core, host=None if SERVER in hosts else SERVER, **options)
+        return self.stack(core, host=self._free_host(), **options)
+
+    def _free_host(self) -> str | None:
+        """Return SERVER for the first stack that serves, None for the others."""
+        taken = {point.local[0] for stack in self.stacks for point in stack.engine.transports}
+        return None if SERVER in taken else SERVER
+
+    def _new_host(self) -> str:
+        host = f"10.0.0.{self._next_host}"
+        self._next_host += 1
+        return host
+
+    def _take(self, stack: Stack, options: dict[str, Any]) -> None:
+        """Put an application's stack on the network and clock, and start it."""
+        if options:
+            raise TypeError(f"a Stack has its options already: make it with {', '.join(options)}")
+        if stack.is_running:
+            raise TransactionStateError(
+                "the stack is running on real addresses: give it to sip.serve() before start(), or "
+                'call stack.run() below `if __name__ == "__main__":`'
+            )
+        clock, host = stack.clock, self._free_host() or self._new_host()
+        planned: list[tuple[Transport, Listener]] = []
+        for transport, listener in stack.planned or [(MemoryTransport(self.network), Listener())]:
+            if listener.is_half and ":" in listener.host:
+                continue  # all addresses of both IP versions: one host has them all here
+            here = listener._replace(host=_host(listener.host, transport) or host, proxy=None, is_half=False)
+            planned.append((MemoryTransport.like(self.network, transport), here))
+        put_back = stack.move(self.clock, planned)
+        self._taken.append((stack, clock, put_back))
+        self.stacks.append(stack)
+        stack.start()
 
     def ask(self, core: CoreFunction | Stack, what: str | Request, *, body: bytes | str = b"", **headers: Any) -> Asked:
         """Send a request, `"INVITE sip:bob@example.com"`, to a core or stack, and let happen what follows at once."""
@@ -127,9 +170,16 @@ class Sip:
         if isinstance(what, str):
             method, _, uri = what.partition(" ")
             what = Request(method, uri, body=body, **headers)
-        host, port = server.engine.transports[0].local
+        points = server.engine.transports
+        point = next((point for point in points if point.name == "UDP"), points[0])
+        if all(mine.name != point.name for mine in self.client.engine.transports):
+            mine = MemoryTransport.like(self.network, point)
+            name = point.name.lower()
+            self.client.listen(f"{name}:{CLIENT}:{point.default_port}", mine)
+        host, port = point.local
+        uri = f"sip:{bracketed(host)}:{port};transport={point.name.lower()}"
         asked = Asked(self, what)
-        self.client.send(what, next_hop=f"sip:{host}:{port}", user=asked)
+        self.client.send(what, next_hop=uri, user=asked)
         self.settle()
         return asked
 
@@ -141,12 +191,16 @@ class Sip:
             if greenlet.ready():
                 break
             if not self.clock.advance_to_next():
-                raise AssertionError(f"{function!r} waits for what will never come\n{self.ladder()}")
+                asleep = " ".join(_asleep([greenlet], "tx.wait({seconds}) in a core")) or "waits for what will never come"
+                raise AssertionError(f"{function!r}: {asleep}\n{self.ladder()}")
         return greenlet.get()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let time pass. Raises AssertionError for a core in gevent.sleep(), for which no time passes."""
         self.clock.advance(seconds)
+        for stack in self.stacks:
+            for problem in sleepers(stack):
+                raise AssertionError(problem)
 
     def settle(self) -> None:
         """Let happen what can happen without time passing; the network's deliveries are such when it has no delay."""
@@ -160,12 +214,17 @@ class Sip:
         """End the test: let every transaction end by its timers, and see that nothing is left."""
         self.network.loss = 0.0
         self.network.heal()
-        self.advance(OUTLIVES)
+        self.clock.advance(OUTLIVES)
         left = [text for stack in self.stacks for text in leftovers(stack)]
         for stack in self.stacks:
             stack.stop()
         self.network.stop()
         self.settle()
+        for stack, clock, put_back in self._taken:
+            vars(stack).update(put_back)
+            if isinstance(stack.accept, Filter):
+                stack.accept.clock = clock
+        self.clock.end()  # what the application remembers of this test must not outlive it
         if left:
             raise AssertionError("left over after the test: " + "; ".join(left) + "\n" + self.ladder())
 
@@ -178,11 +237,47 @@ def leftovers(stack: Stack) -> list[str]:
         found.append(f"{len(engine.merged)} merge keys")
     if engine.workers.busy:
         found.append(f"{engine.workers.busy} cores still running")
+        found += sleepers(stack)
     if engine.counters.balance:
         found.append(f"{engine.counters.balance} messages in no counter: {engine.counters.as_dict()}")
     if engine.crashes:
         found.append(f"internal errors: {[crash[1] for crash in engine.crashes]}")
     return found
+
+
+def sleepers(stack: Stack) -> list[str]:
+    """Return which cores of a stack wait in gevent.sleep(), in words that say what to write."""
+    return _asleep(stack.engine.workers.greenlets, "tx.wait({seconds})")
+
+
+def _asleep(greenlets: Iterable[Any], better: str) -> list[str]:
+    found = []
+    for greenlet in greenlets:
+        frame = greenlet.gr_frame
+        if frame is None or frame.f_code is not gevent.sleep.__code__:
+            continue
+        seconds = frame.f_locals.get("seconds")
+        while frame.f_back is not None and frame.f_code is gevent.sleep.__code__:
+            frame = frame.f_back
+        code = frame.f_code
+        found.append(
+            f"{code.co_name}() waits in gevent.sleep({seconds}) at {code.co_filename}:{frame.f_lineno}, "
+            f"which takes real time, not the time of this test: write {better.format(seconds=seconds)}, "
+            f"or stack.clock.sleep({seconds}) where there is no tx"
+        )
+    return found
+
+
+def _host(host: str, transport: Transport) -> str | None:
+    """Return where an application's listener is on the network; None for a host that stands for any."""
+    if host == "localhost":
+        return "127.0.0.1"
+    if transport.resolves:
+        return host
+    try:
+        return None if ip_address(host.partition("%")[0]).is_unspecified else host
+    except ValueError:
+        return None  # a name: no network inside the process knows it
 
 
 def ladder(trace: list[Carried]) -> str:

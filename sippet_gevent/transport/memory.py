@@ -7,24 +7,29 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import TransportError
+from ..message.uri import bracketed
 from .base import Address, Flow, Receive, Transport
 
 FIRST_PORT = 40000
 
+_PROPERTIES = ("name", "reliable", "secure", "named", "default_port", "resolves")
+
 
 class Carried(NamedTuple):
-    """One datagram as the network saw it. `fate` is "carried", "lost", "cut" or "nobody there"."""
+    """One message as the network saw it. `fate` is "carried", "lost", "cut" or "nobody there"."""
 
     time: float
     source: Address
     destination: Address
     data: bytes
     fate: str
+    transport: str = "UDP"
 
 
 class Network:
-    """Carries datagrams between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to 1, times in seconds.
+    """Carries messages between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to 1, times in seconds.
 
+    Reliable transports lose, double and reorder nothing: they have the delay, and partitions.
     `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds a datagram back for
     another `delay + jitter`. The same seed does the same things. `trace` is all that was sent; `on_send` sees it too.
     """
@@ -51,7 +56,7 @@ class Network:
         self.trace: list[Carried] = []
         self.on_send: Callable[[Carried], None] | None = None
         self.under_way = 0
-        self._points: dict[Address, MemoryTransport] = {}
+        self._points: dict[tuple[str, Address], MemoryTransport] = {}
         self._cuts: set[frozenset[str]] = set()
         self._ports = FIRST_PORT
         self._deadlines = clock.deadlines(self._arrive)
@@ -74,41 +79,45 @@ class Network:
         if port == 0:
             self._ports += 1
             port = self._ports
-        if (host, port) in self._points:
+        if (transport.name, (host, port)) in self._points:
             raise TransportError(f"cannot listen on memory:{host}:{port}: address already in use")
-        self._points[host, port] = transport
+        self._points[transport.name, (host, port)] = transport
         return host, port
 
-    def detach(self, address: Address) -> None:
-        """Take an address off the network."""
-        self._points.pop(address, None)
+    def detach(self, transport: MemoryTransport) -> None:
+        """Take a transport off the network."""
+        self._points.pop((transport.name, transport.local), None)
 
-    def carry(self, source: Address, destination: Address, data: bytes) -> None:
-        """Take a datagram; what becomes of it, the seed says."""
+    def carry(self, transport: MemoryTransport, destination: Address, data: bytes) -> str:
+        """Take a message and return its fate, which the seed decides."""
+        source, reliable = transport.local, transport.reliable
         fate = "carried"
         if frozenset((source[0], destination[0])) in self._cuts:
             fate = "cut"
-        elif destination not in self._points:
+        elif (transport.name, destination) not in self._points:
             fate = "nobody there"
-        elif self.loss and self.random.random() < self.loss:
+        elif not reliable and self.loss and self.random.random() < self.loss:
             fate = "lost"
-        carried = Carried(self.clock.now(), source, destination, data, fate)
+        carried = Carried(self.clock.now(), source, destination, data, fate, transport.name)
         self.trace.append(carried)
         if self.on_send is not None:
             self.on_send(carried)
         if fate != "carried":
-            return
-        copies = 2 if self.duplicate and self.random.random() < self.duplicate else 1
+            return fate
+        copies = 2 if not reliable and self.duplicate and self.random.random() < self.duplicate else 1
         for _ in range(copies):
-            wait = self.delay + (self.random.random() * self.jitter if self.jitter else 0.0)
-            if self.reorder and self.random.random() < self.reorder:
-                wait += self.delay + self.jitter
+            wait = self.delay
+            if not reliable:
+                wait += self.random.random() * self.jitter if self.jitter else 0.0
+                if self.reorder and self.random.random() < self.reorder:
+                    wait += self.delay + self.jitter
             self.under_way += 1
             self._deadlines.add(self.clock.now() + wait, carried)
+        return fate
 
     def _arrive(self, now: float, carried: Carried) -> None:
         self.under_way -= 1
-        transport = self._points.get(carried.destination)
+        transport = self._points.get((carried.transport, carried.destination))
         if transport is not None:
             transport.arrive(carried.data, carried.source)
 
@@ -137,11 +146,16 @@ class MemoryFlow(Flow):
             raise TransportError(self.transport.failure, self)
         if not self.transport.is_open:
             raise TransportError("the transport is not open", self)
-        self.transport.network.carry(self.transport.local, self.remote, data)
+        fate = self.transport.network.carry(self.transport, self.remote, data)
+        if fate == "nobody there" and self.transport.reliable:
+            raise TransportError(f"cannot connect to {bracketed(self.remote[0])}:{self.remote[1]}: nobody listens there", self)
 
 
 class MemoryTransport(Transport):
-    """UDP without sockets. Set `failure` to a text and every send raises TransportError with it."""
+    """UDP without sockets. Set `failure` to a text and every send raises TransportError with it.
+
+    `MemoryTransport.like(tcp)` makes one with the name and the properties of another transport.
+    """
 
     name, reliable, default_port = "UDP", False, 5060
 
@@ -149,6 +163,13 @@ class MemoryTransport(Transport):
         self.network = network
         self.failure: str | None = None
         self._receive: Receive | None = None
+
+    @classmethod
+    def like(cls, network: Network, transport: Transport) -> MemoryTransport:
+        """Return a new transport on this network that stands for another one: TCP, TLS, your own."""
+        properties = {name: getattr(transport, name) for name in _PROPERTIES}
+        made: MemoryTransport = type(f"Memory{transport.name}", (cls,), properties)(network)
+        return made
 
     def start(self, address: Address, receive: Receive) -> None:
         self.local = self.network.attach(self, address)
@@ -170,4 +191,4 @@ class MemoryTransport(Transport):
     def stop(self) -> None:
         if self.is_open:
             self._receive = None
-            self.network.detach(self.local)
+            self.network.detach(self)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Request, TransactionTimeout
+from sippet_gevent import Filter, Location, Registrar, Request, Stack, TransactionStateError, TransactionTimeout, forward
+from sippet_gevent.core.server import RegistrarProxy
 from sippet_gevent.testing import CLIENT, LADDER_LINES, SERVER, Sip, ladder
 from sippet_gevent.transport.memory import Carried
 
@@ -238,3 +240,165 @@ def test_greenlets_of_the_test_see_the_same_time(sip):
     sip.advance(5)
     greenlet.join()
     assert seen[0] - start == pytest.approx(5, abs=0.001)
+
+
+# ---- an application with a Stack at module level
+
+
+def application(*addresses, make_location=lambda stack: Location(), **options):
+    """Make what a module of an application has: a stack on real addresses, and cores that use it."""
+    stack = Stack(*(addresses or ("udp:127.0.0.1:5060",)), **options)
+    location = make_location(stack)
+    stack.on("REGISTER")(Registrar(location))
+
+    @stack.on("INVITE")
+    def ring(request, tx):
+        tx.respond(180)
+        tx.wait(3)
+        return 486
+
+    @stack.on("MESSAGE")
+    def route(request, tx):
+        targets = location.lookup(request.uri)
+        return forward(request, tx, *targets) if targets else 404
+
+    return stack
+
+
+def test_stack_of_an_application_is_put_on_network_and_clock_of_the_test(sip):
+    stack = application()
+    real = stack.clock
+    assert sip.serve(stack) is stack is sip.serve(stack)
+    assert (stack.clock, stack.addresses) == (sip.clock, ["udp:127.0.0.1:5060"])
+    asked = sip.ask(stack, "INVITE sip:bob@example.com")
+    assert asked.statuses == [180]
+    sip.advance(3)
+    assert asked.statuses == [180, 486]
+    assert stack.stats()["received"] == 2
+    sip.close()
+    sip.stacks.clear()
+    sip._taken.clear()
+    assert (stack.clock, stack.is_running, stack.stats()["received"]) == (real, False, 0)
+    assert stack.planned[0][0].name == "UDP" and type(stack.planned[0][0]).__name__ == "UDP"
+
+
+@pytest.mark.parametrize("make", [lambda stack: Location(), lambda stack: Location(stack.clock.now)])
+def test_location_of_an_application_goes_by_the_clock_of_the_test(sip, make):
+    stack = sip.serve(application(make_location=make))
+    phone = sip.stack(lambda request, tx: 299)
+    contact = f"<sip:bob@{host_of(phone)}>"
+    bob = "sip:bob@127.0.0.1"
+    registered = sip.ask(stack, f"REGISTER {bob}", to=f"<{bob}>", contact=contact, expires=600)
+    assert registered.response.contact[0].parameters["expires"] == "600"
+    assert sip.ask(stack, f"MESSAGE {bob}").statuses == [299]
+    sip.advance(599)
+    assert sip.ask(stack, f"MESSAGE {bob}").statuses == [299]
+    sip.advance(2)
+    assert sip.ask(stack, f"MESSAGE {bob}").statuses == [404]
+
+
+def test_what_was_registered_in_one_test_is_gone_in_the_next():
+    stack, bob = application(), "sip:bob@127.0.0.1"
+    for _ in range(2):
+        sip = Sip()
+        assert sip.ask(stack, f"MESSAGE {bob}").statuses == [404]
+        assert sip.ask(stack, f"REGISTER {bob}", to=f"<{bob}>", contact="<sip:bob@10.0.0.9>").statuses == [200]
+        assert len(sip.stacks[0].methods.handlers["REGISTER"].location) == 1
+        sip.close()
+
+
+def test_bindings_keep_the_time_they_have_left_when_their_clock_changes(sip):
+    location = Location(lambda: 50.0)
+    stack = sip.stack(Registrar(location))
+    first = sip.ask(stack, "REGISTER sip:x.example", to="<sip:a@x.example>", contact="<sip:a@10.0.0.9>", expires=600)
+    [binding] = location.get("sip:a@x.example")
+    location.stack = SimpleNamespace(clock=SimpleNamespace(now=lambda: 70.0))
+    [moved] = location.get("sip:a@x.example")
+    assert binding.expires_at - sip.clock.now() == pytest.approx(moved.expires_at - 70.0) == pytest.approx(600)
+    location.stack = stack
+    assert first.statuses == [200]
+
+
+def test_application_that_listens_on_everything_gets_a_host_and_keeps_its_listeners(sip):
+    stack = application("udp:*:5060;name=all", "tcp:0.0.0.0:5070")
+    sip.serve(stack)
+    assert stack.addresses == [f"udp:{SERVER}:5060", f"tcp:{SERVER}:5070"]
+    assert stack.engine.transports[0].listener.name == "all"
+    other = sip.serve(application("udp:localhost:0", "udp:0.0.0.0:5060"))
+    assert re.fullmatch(r"udp:127\.0\.0\.1:4\d+ udp:10\.0\.0\.\d+:5060", " ".join(other.addresses))
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
+def test_application_on_streams_is_asked_by_streams_which_lose_nothing(sip, transport):
+    sip.lossy(loss=1.0)
+    asked = sip.ask(application(f"{transport}:127.0.0.1:5080"), "INVITE sip:bob@example.com")
+    sip.advance(3)
+    assert asked.statuses == [180, 486]
+    assert {carried.transport for carried in sip.network.trace} == {transport.upper()}
+
+
+def test_application_without_addresses_is_served(sip):
+    assert sip.ask(Stack(core=ok), "OPTIONS sip:bob@example.com").statuses == [200]
+
+
+def test_stream_to_nobody_is_a_transport_error(sip):
+    stack = sip.serve(application("tcp:127.0.0.1:5080"))
+    assert sip.run(failure, stack) == "cannot connect to 10.0.0.99:5060: nobody listens there"
+
+
+def failure(stack):
+    try:
+        stack.request("OPTIONS", "sip:10.0.0.99;transport=tcp")
+    except OSError as error:
+        return str(error)
+
+
+def test_default_server_of_an_application_registers_by_the_clock_of_the_test(sip):
+    stack, bob = Stack("udp:127.0.0.1:5060", core=RegistrarProxy()), "sip:bob@127.0.0.1"
+    asked = sip.ask(stack, f"REGISTER {bob}", to=f"<{bob}>", contact="<sip:bob@10.0.0.9>")
+    assert asked.statuses == [200]
+    assert len(stack.core.location.lookup(asked.request.uri)) == 1
+
+
+def test_filter_of_an_application_goes_by_the_clock_of_the_test(sip):
+    stack = Stack("udp:127.0.0.1:5060", core=ok, accept=Filter(rate=1, burst=1))
+    real = stack.clock
+    sip.serve(stack)
+    assert stack.accept.clock is sip.clock
+    sip.close()
+    assert stack.accept.clock is real
+
+
+def test_stack_that_runs_on_real_addresses_is_refused_with_what_to_do(sip):
+    with Stack("udp:127.0.0.1:0", core=ok) as stack, pytest.raises(TransactionStateError, match="before start"):
+        sip.ask(stack, "OPTIONS sip:bob@example.com")
+    with pytest.raises(TypeError, match="a Stack has its options already: make it with domains"):
+        sip.serve(stack, domains=("example.com",))
+
+
+def sleepy(request, tx):
+    tx.respond(180)
+    gevent.sleep(0.3)
+    return 486
+
+
+def test_gevent_sleep_in_a_core_is_told_with_what_to_write(sip):
+    asked = sip.ask(sleepy, "INVITE sip:bob@example.com")
+    with pytest.raises(AssertionError) as told:
+        sip.advance(3)
+    assert "sleepy() waits in gevent.sleep(0.3) at " in str(told.value)
+    assert "write tx.wait(0.3), or stack.clock.sleep(0.3) where there is no tx" in str(told.value)
+    gevent.sleep(0.35)
+    assert asked.statuses == [180, 486]
+
+
+def test_gevent_sleep_in_blocking_code_is_told_with_what_to_write(sip):
+    with pytest.raises(AssertionError, match=r"write .*stack\.clock\.sleep\(0\.2\)"):
+        sip.run(lambda: gevent.sleep(0.2))
+    gevent.sleep(0.25)
+
+
+def test_sleep_by_the_clock_passes_with_the_time_of_the_test(sip):
+    before = sip.clock.now()
+    sip.run(sip.clock.sleep, 60)
+    assert sip.clock.now() - before == pytest.approx(60)

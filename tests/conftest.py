@@ -6,10 +6,17 @@ import os
 
 import gevent
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sippet_gevent.engine import Engine
 
 pytest_plugins = ["pytester"]
+
+# How fast a machine draws examples says nothing of the code: others may want its processor, too.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# In CI the same examples every time, so that a red run is the commit's doing.
+settings.register_profile("steady", settings.get_profile("patient"), derandomize=True)
+settings.load_profile("steady" if os.environ.get("CI") else "patient")
 
 
 def descriptors():

@@ -356,8 +356,44 @@ def test_what_we_cannot_do_is_rejected_by_port_0(lines):
     assert str(section) == f"{offered[0]} 0 {offered[2]} {(offered[3:] or ['0'])[0]}\r\n"
 
 
-def test_a_stream_without_any_address_is_rejected():
-    assert reply(peer("m=audio 1 RTP/AVP 0", session="t=0 0"), AUDIO).media[0].is_disabled
+@pytest.mark.rfc("8866 5.7", "3264 6")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "c=IN XX foo",
+        "c=ATM NSAP 47.0091",
+        "c=IN IP4 300.1.1.1",
+        "c=IN IP4 1.2.3",
+        "c=IN IP6 2001:db8::1::2",
+        "c=IN IP4 a_b.example",
+        "c=IN IP4 224.2.1.1",
+        "c=IN IP4 ff02::1",
+        "c=IN IP6 224.2.1.1",
+        "c=IN IP6 ff02::1%eth0",
+    ],
+)
+def test_stream_that_no_packet_can_reach_has_port_0_and_others_go_on(line):
+    streams = ["m=audio 1 RTP/AVP 0", *([line] if line else []), "m=audio 3 RTP/AVP 0", "c=IN IP4 192.0.2.9"]
+    made = reply(peer(*streams, session="t=0 0"), AUDIO, AUDIO)
+    assert [section.port for section in made.media] == [0, 4000]
+
+
+@pytest.mark.parametrize(
+    "address", ["IN IP4 0.0.0.0", "IN IP6 ::", "IN IP4 x.example", "IN IP4 2001:db8::1", "IN IP6 192.0.2.1", "IN IP4 192.0.2.1/127"]
+)
+def test_stream_at_an_address_of_the_field_is_accepted(address):
+    assert reply(peer("m=audio 1 RTP/AVP 0", f"c={address}", session="t=0 0"), AUDIO).media[0].port == 4000
+
+
+@pytest.mark.rfc("3264 6.2")
+@pytest.mark.parametrize("lines", [("c=IN IP4 192.0.2.1",), ("a=ptime:x",), ("c=IN IP4 2001:db8::1", "c=IN IP4 224.2.1.1")])
+def test_multicast_stream_that_cannot_be_answered_as_offered_has_port_0(lines):
+    assert reply(peer(*GROUP[:3], *lines), AUDIO).media[0].is_disabled
+
+
+def test_ptime_of_nine_digits_in_a_multicast_stream_is_answered():
+    assert reply(peer(*GROUP[:3], "a=ptime:123456789.5", "a=recvonly"), AUDIO).media[0].ptime == 123456789.5
 
 
 @pytest.mark.rfc("4733 2.5.1.1")
@@ -433,14 +469,133 @@ def test_a_multicast_stream_of_a_direction_we_do_not_want_is_rejected():
         (Codec("iLBC", 8000), "mode=20", "mode=20"),
         (Codec("iLBC", 8000), None, None),
         (Codec("opus", 48000, 2, "useinbandfec=1"), "minptime=10", "useinbandfec=1"),
-        (Codec("AMR", 8000, 1, "octet-align=1"), "octet-align=1; mode-set=7", "octet-align=1"),
         (Codec("AMR", 8000, 1, "octet-align=1"), None, False),
-        (Codec("AMR", 8000, 1, "mode-set=7"), "octet-align=0", "mode-set=7"),
         (Codec("H264", 90000, 1, "packetization-mode=1"), "profile-level-id=42e01f", False),
     ],
 )
 def test_format_parameters_are_agreed_on(codec, offered, agreed):
     assert agree_fmtp(codec, offered) == agreed
+
+
+def amr(fmtp=None, encoding="AMR"):
+    return Codec(encoding, 8000, 1, fmtp)
+
+
+@pytest.mark.rfc("4867 8.3.1")
+@pytest.mark.parametrize(
+    "codec, offered, agreed",
+    [
+        # returned unmodified, or refused
+        (amr("octet-align=1"), "octet-align=1; mode-set=7", "octet-align=1; mode-set=7"),
+        (amr("mode-set=7"), "octet-align=0", "octet-align=0; mode-set=7"),
+        (amr("mode-set=7"), "mode-set=7,0", False),
+        (amr("mode-set=0,2,4,7"), "mode-set=7,0", "mode-set=7,0"),
+        (amr("mode-set=0,2"), None, "mode-set=0,2"),
+        (amr(""), "mode-set=8", False),
+        (amr("", "AMR-WB"), "mode-set=8", "mode-set=8"),
+        (amr(""), "mode-set=x", False),
+        (amr("octet-align=1"), "octet-align=1; interleaving=30", False),
+        (amr("octet-align=1; interleaving=30"), "octet-align=1;interleaving=30", "octet-align=1; interleaving=30"),
+        (amr("octet-align=1; interleaving=12"), "octet-align=1; interleaving=30", False),
+        (amr("interleaving=12"), None, False),
+        (amr("octet-align=1"), "octet-align=1; crc=1", False),
+        (amr("octet-align=1; crc=1"), "crc=1", "crc=1"),  # which implies octet-align=1 (§8.1)
+        (amr("robust-sorting=1"), "OCTET-ALIGN=1;Robust-Sorting=1", "OCTET-ALIGN=1; Robust-Sorting=1"),
+        (amr(""), "octet-align=2", False),
+        (amr(), "octet-align=1; interleaving=30; mode-set=0,2", "octet-align=1; interleaving=30; mode-set=0,2"),
+        # unknown ones are removed, declarations are ours
+        (amr(), "octet-align=1; x=y; max-red=0", "octet-align=1"),
+        (amr("max-red=220"), "max-red=0; mode-change-neighbor=1", "max-red=220"),
+        # what one side wants, the other must be able to do
+        (amr("max-red=0"), "mode-change-period=2", False),
+        (amr("mode-change-capability=2"), "mode-change-period=2", "mode-change-capability=2"),
+        (amr("mode-change-period=2"), "mode-change-capability=2", "mode-change-period=2"),
+        (amr("mode-change-period=2"), None, False),
+    ],
+)
+def test_amr_parameters_are_returned_unmodified_or_refused(codec, offered, agreed):
+    assert agree_fmtp(codec, offered) == agreed
+
+
+def h264(fmtp=None):
+    return Codec("H264", 90000, 1, fmtp)
+
+
+@pytest.mark.parametrize(
+    "codec, offered, agreed",
+    [
+        (h264("profile-level-id=42e01f"), "profile-level-id=42e01f", "profile-level-id=42e01f"),
+        (h264("profile-level-id=42e01f"), "profile-level-id=4d801f", "profile-level-id=4d801f"),  # constrained baseline, both
+        (h264("profile-level-id=42e01f"), "profile-level-id=64001f", False),
+        (h264("profile-level-id=42e01f"), "profile-level-id=42001f", False),
+        (h264("profile-level-id=42e01f"), "profile-level-id=42e028", "profile-level-id=42e01f"),
+        (h264("profile-level-id=42e028"), "profile-level-id=42e01f", "profile-level-id=42e01f"),
+        (h264("profile-level-id=42e00b"), "profile-level-id=42f00b", "profile-level-id=42f00b"),  # level 1b
+        (h264("profile-level-id=42e01f"), "profile-level-id=zz", False),
+        (h264("profile-level-id=42e01f"), None, False),  # Baseline, level 1
+        (h264("profile-level-id=42801f"), None, None),  # level 1 is the lower one
+        (h264("packetization-mode=0"), "packetization-mode=1", False),
+        (h264("packetization-mode=1"), "packetization-mode=1; profile-level-id=64001f", "packetization-mode=1; profile-level-id=64001f"),
+        (
+            h264("profile-level-id=42e028; level-asymmetry-allowed=1"),
+            "level-asymmetry-allowed=1; profile-level-id=42e01f",
+            "profile-level-id=42e028; level-asymmetry-allowed=1",
+        ),
+        (h264(), "profile-level-id=42e01f; sprop-parameter-sets=Z0,aM", "profile-level-id=42e01f"),
+        (h264("max-br=2"), "max-br=9", "max-br=2"),
+    ],
+)  # fmt: skip
+def test_h264_profile_and_packetization_are_returned_or_refused(codec, offered, agreed):
+    assert agree_fmtp(codec, offered) == agreed
+
+
+@pytest.mark.parametrize(
+    "codec, offered, agreed",
+    [
+        (G729, "annexb=no", "annexb=no"),
+        (G729, None, None),
+        (G729._replace(fmtp="annexb=yes"), "annexb=no", "annexb=no"),
+        (G729._replace(fmtp="annexb=no"), "annexb=yes", "annexb=no"),
+        (G729._replace(fmtp="annexb=no"), None, "annexb=no"),
+        (Codec("G723", 8000, 1, "annexa=yes;bitrate=6.3"), "annexa=no", "annexa=no; bitrate=6.3"),
+        (Codec("iLBC", 8000, 1, "mode=20"), "mode=20", "mode=20"),
+        (Codec("iLBC", 8000, 1, "mode=20"), None, "mode=30"),
+        (Codec("iLBC", 8000, 1, "mode=30"), "mode=20", "mode=30"),
+        (OPUS, "minptime=10;useinbandfec=1;sprop-stereo=1", None),
+        (OPUS._replace(fmtp="useinbandfec=1"), None, "useinbandfec=1"),
+    ],
+)
+def test_other_audio_parameters_follow_their_payload_format(codec, offered, agreed):
+    assert agree_fmtp(codec, offered) == agreed
+
+
+OPUS_AND_EVENTS = ("m=audio 1 RTP/AVP 96 101 102", "a=rtpmap:96 opus/48000/2", "a=rtpmap:101 telephone-event/8000",
+                   "a=rtpmap:102 telephone-event/48000")  # fmt: skip
+WIDE_EVENTS = TELEPHONE_EVENT._replace(clock_rate=48000)
+
+
+@pytest.mark.rfc("4733 2.1")
+@pytest.mark.parametrize(
+    "codecs, formats",
+    [
+        ((OPUS, TELEPHONE_EVENT), ("96",)),
+        ((OPUS, TELEPHONE_EVENT, WIDE_EVENTS), ("96", "102")),
+        ((OPUS, PCMU, TELEPHONE_EVENT, WIDE_EVENTS), ("96", "101", "102", "0")),
+    ],
+)
+def test_telephone_event_is_answered_at_the_clock_rate_of_the_audio(codecs, formats):
+    offered = peer(OPUS_AND_EVENTS[0] + " 0", *OPUS_AND_EVENTS[1:])
+    assert reply(offered, AUDIO._replace(codecs=codecs)).media[0].formats == formats
+
+
+@pytest.mark.parametrize(
+    "payload_type, name, codec",
+    [(18, "G729a/8000", G729), (18, "G729AB/8000", G729), (18, "g729b/8000/1", G729), (9, "G722/16000", G722)],
+)
+def test_misnamed_static_payload_type_is_answered_as_it_is_spelled(payload_type, name, codec):
+    section = reply(peer(f"m=audio 1 RTP/AVP {payload_type}", f"a=rtpmap:{payload_type} {name}"), AUDIO._replace(codecs=(codec,))).media[0]
+    assert (section.formats, str(section.rtpmap(payload_type))) == ((str(payload_type),), f"{payload_type} {name}")
+    assert reply(peer("m=audio 1 RTP/AVP 97", f"a=rtpmap:97 {name}"), AUDIO._replace(codecs=(codec,))).media[0].is_disabled
 
 
 H264_TWICE = peer(
@@ -605,6 +760,13 @@ def test_to_hold_what_is_on_hold_changes_nothing():
 
 
 @pytest.mark.rfc("3264 8.4")
+@pytest.mark.parametrize("origin", ["A B 7 8 IN IP4 192.0.2.1", "- 7 8 IN IP4 2001:db8::1", "- x  8 IN IP4 233.252.0.1 "])
+def test_description_of_a_peer_with_a_loose_origin_can_be_held(origin):
+    held = hold(SDP.parse(str(peer("m=audio 1 RTP/AVP 0")).replace("- 7 7 IN IP4 192.0.2.1", origin)))
+    assert str(held).split("\r\n")[1] == "o=" + origin.replace("8 IN", "9 IN")
+
+
+@pytest.mark.rfc("3264 8.4")
 def test_a_multicast_stream_is_not_put_on_hold():
     assert hold(peer("m=audio 1 RTP/AVP 0", "c=IN IP4 233.252.0.1/1")).media[0].direction == "sendrecv"
 
@@ -643,6 +805,21 @@ def test_a_hold_by_address_wants_an_address_to_resume(lines):
 # ---- faults
 
 PLAIN = peer("m=audio 1 RTP/AVP 0 97", "a=rtpmap:97 X/8000")
+
+
+def amr_answer(fmtp=None, number=98):
+    lines = [f"m=audio 1 RTP/AVP {number}", f"a=rtpmap:{number} AMR/8000"]
+    return peer(*lines, *([] if fmtp is None else [f"a=fmtp:{number} {fmtp}"]))
+
+
+def h264_of(fmtp=None):
+    return peer("m=video 1 RTP/AVP 96", "a=rtpmap:96 H264/90000", *([] if fmtp is None else [f"a=fmtp:96 {fmtp}"]))
+
+
+AMR_OFFER = amr_answer("octet-align=1; mode-set=0,2")
+AMR_TWICE = peer(
+    "m=audio 1 RTP/AVP 97 98", "a=rtpmap:97 AMR/8000", "a=rtpmap:98 AMR/8000", "a=fmtp:98 octet-align=1; mode-set=0,2"
+)
 FAULTY = {
     "fewer streams": (PLAIN, peer(), "0 m= lines answer 1 (RFC 3264 §6)"),
     "another time": (PLAIN, peer("m=audio 1 RTP/AVP 0", session="c=IN IP4 192.0.2.1\nt=3724394400 0"), "t= is not that of the offer"),
@@ -657,6 +834,15 @@ FAULTY = {
     "both ways to sendonly": (hold(PLAIN), PLAIN, "stream 0: sendrecv answers sendonly (RFC 3264 §6.1)"),
     "nothing in common": (PLAIN, peer("m=audio 1 RTP/AVP 8"), "stream 0: no format of the offer"),
     "the number of another codec": (PLAIN, peer("m=audio 1 RTP/AVP 97", "a=rtpmap:97 Y/8000"), "stream 0: no format of the offer"),
+    "an address no packet can go to": (PLAIN, peer("m=audio 1 RTP/AVP 0", "c=IN IP4 300.1.1.1"), "stream 0: no packet can go to IN IP4 300.1.1.1 (RFC 8866 §5.7)"),
+    "another mode-set": (AMR_OFFER, amr_answer("octet-align=1; mode-set=7"), "stream 0: octet-align=1; mode-set=7 of AMR for octet-align=1; mode-set=0,2 (RFC 4867 §8.3.1)"),
+    "no mode-set": (AMR_OFFER, amr_answer("octet-align=1"), "stream 0: octet-align=1 of AMR for octet-align=1; mode-set=0,2"),
+    "no octet-align": (AMR_OFFER, amr_answer("mode-set=0,2"), "stream 0: mode-set=0,2 of AMR for octet-align=1"),
+    "interleaving": (AMR_OFFER, amr_answer("octet-align=1; mode-set=0,2; interleaving=30"), "stream 0: octet-align=1; mode-set=0,2; inter"),
+    "no parameters": (AMR_OFFER, amr_answer(), "stream 0: no parameters of AMR for octet-align=1"),
+    "the parameters of another number": (AMR_TWICE, amr_answer("octet-align=1; mode-set=0,2", number=97), "stream 0: octet-align=1; mode-set=0,2 of AMR for none"),
+    "another profile": (h264_of("profile-level-id=42e01f"), h264_of("profile-level-id=64001f"), "stream 0: profile-level-id=64001f of H264 for"),
+    "another packetization": (h264_of("packetization-mode=1"), h264_of(), "stream 0: no parameters of H264 for packetization-mode=1 (RFC 6184"),
     "no rtpmap": (PLAIN, peer("m=audio 1 RTP/AVP 0 97"), "stream 0: payload type 97 has no a=rtpmap"),
 }  # fmt: skip
 
@@ -683,6 +869,20 @@ def test_an_answer_may_reject_renumber_and_add(answered):
     assert answer_faults(PLAIN, answered) == []
 
 
+@pytest.mark.parametrize(
+    "offered, answered",
+    [
+        (AMR_OFFER, amr_answer("mode-set=2,0;octet-align=1; max-red=0")),
+        (AMR_TWICE, amr_answer("octet-align=1; mode-set=0,2", number=120)),
+        (amr_answer(), amr_answer("octet-align=0; mode-set=7")),
+        (h264_of("profile-level-id=42e01f"), h264_of("profile-level-id=42e028; max-br=9")),
+        (peer(*OPUS_AND_EVENTS), peer("m=audio 1 RTP/AVP 96 101", *OPUS_AND_EVENTS[1:3])),  # many do so
+    ],
+)
+def test_answer_that_keeps_the_parameters_has_no_faults(offered, answered):
+    assert answer_faults(offered, answered) == []
+
+
 def again(*lines: str, origin: str = "- 7 8 IN IP4 192.0.2.1") -> SDP:
     return SDP.parse(str(peer(*lines)).replace("- 7 7 IN IP4 192.0.2.1", origin))
 
@@ -692,6 +892,7 @@ UNMODIFIED = {
     "a later version": (again("m=audio 2 RTP/AVP 0", origin="- 7 9 IN IP4 192.0.2.1"), "version 9 after 7"),
     "another session": (again("m=audio 2 RTP/AVP 0", origin="- 8 8 IN IP4 192.0.2.1"), "o= has changed in more than its version"),
     "fewer streams": (again(), "0 m= lines after 1"),
+    "an o= that cannot be read": (again("m=audio 2 RTP/AVP 0", origin="- x 8 IN IP4 192.0.2.1"), "o= cannot be read: not a number"),
     "another meaning": (again("m=audio 1 RTP/AVP 97", "a=rtpmap:97 Y/8000"), "stream 0: payload type 97 is Y, and was X (RFC 3264 §8.3.2)"),
 }  # fmt: skip
 
@@ -726,6 +927,30 @@ STREAMS = st.lists(ONE | st.just(FAX), max_size=4)
 def test_our_answer_to_our_offer_has_no_faults(theirs, ours):
     offered = offer_of(*theirs)
     assert answer_faults(offered, SDP.parse(bytes(reply(offered, *ours)))) == []
+
+
+LOOSE = st.lists(
+    st.sampled_from(
+        [
+            "m=audio 1 RTP/AVP 0 9 18 96 101", "m=audio 1/2 RTP/AVP 96", "m=video 1 RTP/AVP 96", "m=image 1 udptl t38", "b=AS:x", "b=",
+            "a=rtpmap:96 AMR/8000", "a=rtpmap:96 H264/90000", "a=rtpmap:18 G729a/8000", "a=rtpmap:101 telephone-event/8000",
+            "a=fmtp:96 mode-set=", "a=fmtp:96 ;;=;x", "a=fmtp:96 octet-align=1", "a=fmtp:101 0-15", "a=ptime:123456789", "a=ptime:x",
+            "c=IN IP4 224.2.1.1/1", "c=IN IP4 224.2.1.1", "c=IN IP4 ff02::1", "c=IN IP6 ff02::1", "c=IN IP6 224.2.1.1", "c=IN XX y",
+            "c=IN IP4 300.1.1.1", "c=IN IP4 192.0.2.1/1/1", "c=IN IP6 ff02::1/3", "c=IN IP4 2001:db8::1", "a=sendonly", "a=inactive",
+        ]
+    ),
+    max_size=10,
+)  # fmt: skip
+
+
+@pytest.mark.rfc("8866 5.7", "3264 6")
+@given(LOOSE, st.booleans())
+def test_whatever_was_read_can_be_answered_held_and_resumed(lines, has_session_address):
+    offered = peer(*lines, session="c=IN IP4 192.0.2.1\nt=0 0" if has_session_address else "t=0 0")
+    local = [AUDIO._replace(codecs=(PCMU, G722, G729, amr(), amr("mode-set=7"), TELEPHONE_EVENT)), VIDEO, FAX]
+    made = SDP.parse(bytes(reply(offered, *local)))
+    assert len(made.media) == len(offered.media)
+    assert made.version == SDP.parse(bytes(resume(hold(offered), address="192.0.2.5"))).version
 
 
 @pytest.mark.rfc("3264 8")

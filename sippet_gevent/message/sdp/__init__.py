@@ -19,19 +19,26 @@ read is what the field sends, and that is a little more than the grammar:
 | an address that is not of its addrtype, `IN IP4 2001:db8::1`    | the address as written                               |
 | t= with a time of less than ten digits                          | that number                                          |
 | z= without r= (RFC 4566 §5.11)                                  | adjustments of the t= line before it                 |
-| b= of an unknown type with a value that is no number (§5.8)     | nothing; kept                                        |
+| b= that cannot be read, of whatever type (§5.8)                 | nothing; kept                                        |
+| o= that cannot be read                                          | nothing, until somebody asks for `origin`; kept      |
+| c= with an address that no packet can go to, `IN IP4 300.1.1.1` | as written; `is_usable` is False, answered by port 0 |
+| c= with a group without TTL, or of the other addrtype (§5.7)    | as written; `is_usable` is False, answered by port 0 |
+| c= with a TTL or a number of addresses behind a unicast address | as written                                           |
+| G729a, G729b, G729ab on 18, G722/16000 on 9                     | G729/8000, G722/8000; answered as it is spelled      |
 | m= with port 0 and no format                                    | formats ()                                           |
 | a= without a name, or with one that is no token                 | an attribute of that name                            |
 | blanks round an attribute's name, or before a value read here   | none                                                 |
 | octets that are not UTF-8 (§6.10 has other character sets)      | surrogates (PEP 383), written as they came           |
 
 All else raises ParseError: a line that is not `type=value`, NUL or CR in a line, no v= or o=, two of v=, o= or s= (which
-is two descriptions in one, RFC 3264 §5), r= before any t=, numbers that are none, ports over 65535, too many lines,
-media descriptions, formats or times. The values of attributes are read when asked for, and only then found broken:
-`rtpmap(31)` of RFC 4475's `a=rtpmap:31 LPC` raises ParseError, `rtpmaps`, for who looks for what is known, goes on.
+is two descriptions in one, RFC 3264 §5), r= before any t=, numbers of v=, c=, t= and m= that are none, ports over 65535, too
+many lines, media descriptions, formats or times. The values of attributes and of o= are read when asked for, and only then
+found broken: `rtpmap(31)` of RFC 4475's `a=rtpmap:31 LPC` raises ParseError, `rtpmaps`, for who looks for what is known, goes
+on.
 """
 
 from .description import SDP
+from .fmtp import agree_fmtp
 from .grammar import DIRECTIONS, FORMATS, INACTIVE, LINES, MEDIA_DESCRIPTIONS, RECVONLY, SENDONLY, SENDRECV, TIME_FIELDS, TIMES
 from .media import MediaDescription
 from .offer import (
@@ -45,7 +52,6 @@ from .offer import (
     Fault,
     MediaStream,
     add_stream,
-    agree_fmtp,
     answer,
     answer_direction,
     answer_faults,

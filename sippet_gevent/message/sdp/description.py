@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from ...errors import InvalidValue, ParseError, excerpt
 from ..grammar import BLANKS
 from .grammar import CRLF, DIRECTIONS, LINES, MEDIA_DESCRIPTIONS, SENDRECV, TIMES, T, integer
 from .media import MediaDescription, checked_direction
-from .section import FREE_TEXT, Section, bandwidth_of, connection_of
+from .section import FREE_TEXT, Section, connection_of
 from .values import Adjustment, Attribute, Bandwidth, Connection, Line, Origin, Repeat, Time
 
 # What stands in a line when it is looked at first.
 _CHECKS: dict[str, Callable[[str], object]] = {
     "v": lambda text: integer(text.strip(BLANKS), 0),  # §5.1: version 0 is all there is
-    "o": Origin.parse,
     "c": Connection.parse,
-    "b": bandwidth_of,
     "t": Time.parse,
     "r": Repeat.parse,
     "z": Adjustment.parse_all,
 }
 _ONCE = "vos"  # a second one begins another description
-_MEDIA_CHECKS = "cb"
+_MEDIA_CHECKS = "c"
+# What stands behind the user name and the session id, which may be anything, and the version.
+_version = re.compile(r"(.*[ \t])([0-9]{1,20})((?:[ \t]+[^ \t]+){3}[ \t]*)").fullmatch
 
 
 class SDP(Section):
@@ -138,12 +139,24 @@ class SDP(Section):
 
     @property
     def origin(self) -> Origin:
-        """The o= line (§5.2)."""
+        """The o= line (§5.2). Raises ParseError for one that cannot be read; nothing else in a description needs it."""
         return self._get("o")[0].read(Origin.parse)
 
     @origin.setter
     def origin(self, value: Origin) -> None:
         self._put_one("o", _present(value, "o="), Origin.parse)
+
+    def _copy_origin(self, other: SDP) -> None:
+        """Take the o= line of another description as it is written."""
+        self._put("o", [line._replace(number=0) for line in other._get("o")])
+
+    def _count_version(self) -> None:
+        """Write the next version into o=, and leave its other fields as they are. Raises ParseError."""
+        (line,) = self._get("o")
+        found = _version(line.value)
+        if found is None:
+            raise line.error("no version to count up")
+        self._put("o", [line._replace(value=f"{found[1]}{int(found[2]) + 1}{found[3]}")])
 
     @property
     def name(self) -> str:

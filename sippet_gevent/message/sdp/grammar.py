@@ -65,9 +65,6 @@ rtpmap = re.compile(rf"([0-9]+)[ \t]+({_TOKEN})[ \t]*/[ \t]*([0-9]+)(?:[ \t]*/[ 
 # non-zero-int-or-real = integer / non-zero-real
 real = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?").fullmatch
 
-# §5.8, RFC 3556, RFC 3890: the bandwidth modifiers whose value must be a number.
-BANDWIDTH_TYPES = frozenset(("CT", "AS", "RS", "RR", "TIAS"))
-
 T = TypeVar("T")
 
 

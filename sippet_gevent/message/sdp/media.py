@@ -210,10 +210,10 @@ class MediaDescription(Section):
     def _put_milliseconds(self, name: str, value: float | None) -> None:
         if value is None:
             self.attributes.remove(name)
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not real(f"{value:g}") or value <= 0:
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not real(text := _decimal(value)) or value <= 0:
             raise InvalidValue(f"{name} is a number of milliseconds over 0, not {value!r}")
         else:
-            self.attributes.set(name, f"{value:g}")
+            self.attributes.set(name, text)
 
     @property
     def ptime(self) -> float | None:
@@ -283,6 +283,11 @@ class MediaDescription(Section):
 
     def __repr__(self) -> str:
         return f"<MediaDescription {excerpt(self._lines[0].value)[1:-1]} {self.direction}>"
+
+
+def _decimal(value: float) -> str:
+    """Return a number without an exponent, as §9 has it: `ptime:123456789` was read, and must be writable."""
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def checked_direction(value: str) -> str:

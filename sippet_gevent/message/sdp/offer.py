@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from ...errors import InvalidValue, ParseError
 from .description import SDP
+from .fmtp import DEFAULT_EVENTS, agree_fmtp, fmtp_fault
 from .grammar import DIRECTIONS, INACTIVE, RECVONLY, SENDONLY, SENDRECV
 from .media import MediaDescription
 from .values import STATIC_PAYLOAD_TYPES, Attribute, Bandwidth, Connection, Origin, RTPMap
@@ -25,23 +26,11 @@ DYNAMIC_PAYLOAD_TYPES = range(96, 128)
 MAX_SESSION_ID = 2**63 - 1  # §5: a 64 bit signed integer
 MAX_INITIAL_VERSION = 2**62 - 2  # §5: less than 2**62 - 1
 
+IN_STEP = frozenset(("telephone-event", "tone", "cn"))
+"""Encodings that share the timestamps of the audio they go with, hence its clock rate (RFC 4733 §2.1, §4.2; RFC 3389 §4)."""
+
 AUXILIARY = frozenset(("telephone-event", "tone", "cn", "red", "rtx", "ulpfec", "flexfec"))
 """Encodings that go with another one and are no media of their own: a stream with these alone in common has nothing in common."""
-
-DEFAULT_EVENTS = "0-15"
-"""The events of a telephone-event without parameters: the keys of a telephone (RFC 4733 §7.1.1)."""
-
-MAX_EVENT = 255  # RFC 4733 §2.3.1: one octet
-
-EVENT_RANGES = 256
-"""Elements of a list of events that are looked at: there are no more events."""
-
-# Parameters that are part of what the format is, and what they are when not given; both sides must mean the same (§6.1).
-_CONFIGURATION: dict[str, dict[str, str]] = {
-    "amr": {"octet-align": "0", "crc": "0", "robust-sorting": "0"},  # RFC 4867 §8.3.1
-    "amr-wb": {"octet-align": "0", "crc": "0", "robust-sorting": "0"},
-    "h264": {"packetization-mode": "0"},  # RFC 6184 §8.2.2
-}
 
 _SENDING = frozenset((SENDRECV, SENDONLY))
 _RECEIVING = frozenset((SENDRECV, RECVONLY))
@@ -225,10 +214,9 @@ def _with_media(sdp: SDP, media: Iterable[MediaDescription]) -> SDP:
 
 def _next_version(previous: SDP, new: SDP) -> SDP:
     """§8: the o= line is that of the previous SDP; its version is one more when anything else differs, else nothing does."""
-    origin = previous.origin
-    new.origin = origin
+    new._copy_origin(previous)
     if new != previous:
-        new.origin = origin._replace(session_version=origin.session_version + 1)
+        new._count_version()
     return new
 
 
@@ -328,55 +316,6 @@ def answer_direction(offered: str, wanted: str = SENDRECV) -> str:
     return _BY_FLOW[wanted in _SENDING and offered in _RECEIVING, wanted in _RECEIVING and offered in _SENDING]
 
 
-def agree_fmtp(codec: Codec, offered: str | None) -> str | Literal[False] | None:
-    """Return the format parameters to answer, None for none, False to refuse the format: what `answer` asks by default.
-
-    Ours if we have some, else those offered, for where they configure the format the answer must have the same (§6.1).
-    Events of a telephone-event are those that both know (RFC 4733 §2.5.1.1). AMR and H.264 that are packed in another way
-    are refused; profiles of video are not looked at: that takes a function of your own.
-    """
-    encoding = codec.encoding.lower()
-    if encoding == "telephone-event":
-        return _common_events(codec.fmtp, offered)
-    if codec.fmtp is None:
-        return offered or None
-    ours, theirs = _parameters(codec.fmtp), _parameters(offered or "")
-    same = all(ours.get(name, default) == theirs.get(name, default) for name, default in _CONFIGURATION.get(encoding, {}).items())
-    return codec.fmtp if same else False
-
-
-def _parameters(text: str) -> dict[str, str]:
-    pairs = [piece.partition("=") for piece in text.split(";")]
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-
-def _events(text: str) -> frozenset[int]:
-    """The events of "0-15,66"; what is no event is left out."""
-    events: set[int] = set()
-    for piece in text.split(",", EVENT_RANGES)[:EVENT_RANGES]:
-        first, dash, last = piece.strip().partition("-")
-        last = last if dash else first
-        if all(number.isascii() and number.isdigit() and len(number) <= 3 for number in (first, last)):
-            events.update(range(int(first), min(int(last), MAX_EVENT) + 1))
-    return frozenset(events)
-
-
-def _common_events(ours: str | None, theirs: str | None) -> str | Literal[False] | None:
-    offered = _events(theirs or DEFAULT_EVENTS)
-    common = sorted(_events(ours or DEFAULT_EVENTS) & offered)
-    if not common:
-        return False
-    if len(common) == len(offered):
-        return theirs or None
-    runs: list[list[int]] = []
-    for event in common:
-        if runs and runs[-1][-1] == event - 1:
-            runs[-1][1:] = [event]
-        else:
-            runs.append([event])
-    return ",".join("-".join(map(str, run)) for run in runs)
-
-
 def answer(
     offer: SDP,
     streams: Sequence[MediaStream] | Mapping[int, MediaStream],
@@ -391,9 +330,10 @@ def answer(
 
     `streams` is what we can do. A sequence: each m= line gets the first stream not yet used that has its media type, its
     transport protocol and a format in common. A mapping: the stream by the index of the m= line. Formats have the payload
-    types and the order of the offer. With `previous`, our last description, its session part is kept, and its version goes
-    up by one if anything changed (§8). Raises InvalidValue; ParseError with status 488 for an offer that cannot be
-    answered, having fewer m= lines than there were.
+    types and the order of the offer. A stream without an address that packets can go to has port 0 (RFC 8866 §5.7). With
+    `previous`, our last description, its session part is kept, and its version goes up by one if anything changed (§8).
+    Raises InvalidValue for what we gave it; ParseError with status 488 for an offer that cannot be answered, having fewer m=
+    lines than there were.
     """
     if previous is None:
         made = SDP.make(address, origin=origin, name=name)
@@ -412,24 +352,41 @@ def answer(
     media: list[MediaDescription] = []
     for index, offered in enumerate(offer.media):
         writes_direction = _writes_direction(made, offered)
-        accepted = None
-        for key in [index] if by_index else list(left):
-            if key in left and (accepted := _accepted(offered, left[key], fmtp, writes_direction)):
-                del left[key]
-                break
+        accepted: MediaDescription | None = None
+        keys = [key for key in ([index] if by_index else left) if key in left]
+        if keys and (connection := _reachable(offered)) is not None:
+            for key in keys:
+                if accepted := _accepted(offered, connection, left[key], fmtp, writes_direction):
+                    del left[key]
+                    break
         media.append(accepted or _disabled(offered))
     _with_media(made, media)
     return made if previous is None else _next_version(previous, made)
 
 
-def _accepted(offered: MediaDescription, stream: MediaStream, fmtp: Fmtp, writes_direction: bool) -> MediaDescription | None:
+def _reachable(offered: MediaDescription) -> Connection | None:
+    """Return where packets for a stream go; None without c=, or with an address that none can go to: it is answered by port 0.
+
+    The other streams of the offer need not suffer for it. The address of o= is not taken instead: §5.2 has it name the
+    session only.
+    """
+    connection = offered.connection
+    if connection is None or not connection.is_usable:
+        return None
+    if connection.is_multicast and not all(layer.is_multicast and layer.is_usable for layer in offered.connections):
+        return None
+    return connection
+
+
+def _accepted(
+    offered: MediaDescription, connection: Connection, stream: MediaStream, fmtp: Fmtp, writes_direction: bool
+) -> MediaDescription | None:
     """The answer for one stream, None where there is none but port 0.
 
     Port 0 with a=bundle-only (RFC 8843 §6) is rejected as any other: a stream of its own has nowhere to go to.
     """
-    connection = offered.connection
     alike = stream.media.lower() == offered.media.lower() and stream.proto.upper() == offered.proto.upper()
-    if not alike or offered.is_disabled or not stream.port or connection is None:
+    if not alike or offered.is_disabled or not stream.port:
         return None
     formats: list[RTPMap | str] = []
     parameters: dict[int, str] = {}
@@ -450,11 +407,15 @@ def _accepted(offered: MediaDescription, stream: MediaStream, fmtp: Fmtp, writes
         # §6.2: one view of the stream for all: address, port, direction, ptime and bandwidth are the offer's
         if stream.direction not in (SENDRECV, offered.direction):
             return None
+        try:
+            ptime = offered.ptime
+        except ParseError:
+            return None
         direction = offered.direction
         stream = stream._replace(
             port=offered.port,
             connection=connection,
-            ptime=offered.ptime or stream.ptime,
+            ptime=ptime or stream.ptime,
             bandwidths=offered.bandwidths,
         )
     section = _described(stream, formats, parameters, direction, writes_direction)
@@ -468,13 +429,18 @@ def _agreed(offered: MediaDescription, codecs: Sequence[Codec], fmtp: Fmtp) -> l
     agreed: list[tuple[RTPMap, str | None]] = []
     parameters = offered.fmtps
     rtpmaps = offered.rtpmaps
+    keys = [(codec, codec.key) for codec in codecs]
     for fmt, rtpmap in rtpmaps.items():
-        for codec in codecs:
-            if codec.key == rtpmap.key and (text := fmtp(codec, parameters.get(fmt))) is not False:
+        wanted = rtpmap.key
+        for codec, key in keys:
+            if key == wanted and (text := fmtp(codec, parameters.get(fmt))) is not False:
                 agreed.append((rtpmap, text or None))
                 break
-    has_media = any(not _is_auxiliary(rtpmap) for rtpmap, _ in agreed)
-    return agreed if has_media or all(map(_is_auxiliary, rtpmaps.values())) else []
+    media = [rtpmap for rtpmap, _ in agreed if not _is_auxiliary(rtpmap)]
+    if not media:
+        return agreed if all(map(_is_auxiliary, rtpmaps.values())) else []
+    rates = {rtpmap.clock_rate for rtpmap in media}
+    return [row for row in agreed if row[0].clock_rate in rates or row[0].encoding.lower() not in IN_STEP]
 
 
 def _is_auxiliary(rtpmap: RTPMap) -> bool:
@@ -519,6 +485,8 @@ def _stream_faults(offered: MediaDescription, answered: MediaDescription) -> Ite
     theirs, ours = answered.connection, offered.connection
     if theirs is None:
         yield "RFC 8866 §5.7", "no c= line"
+    elif not theirs.is_usable:
+        yield "RFC 8866 §5.7", f"no packet can go to {' '.join(theirs[:3])}"
     multicast = ours is not None and ours.is_multicast
     if theirs is not None and ours is not None and theirs.is_multicast != multicast:
         yield "RFC 3264 §6.1", f"{theirs.address} answers {ours.address}: multicast and unicast"
@@ -536,6 +504,25 @@ def _stream_faults(offered: MediaDescription, answered: MediaDescription) -> Ite
     nameless = set(answered.formats) - set(answered.rtpmaps) if answered.is_rtp else ()
     for fmt in sorted(nameless):
         yield "RFC 3264 §6.1", f"payload type {fmt} has no a=rtpmap"
+    if answered.is_rtp:
+        yield from _fmtp_faults(offered, answered)
+
+
+def _fmtp_faults(offered: MediaDescription, answered: MediaDescription) -> Iterable[tuple[str, str]]:
+    """Parameters that an answer must not change. A format counts as that of its number, else as any of its meaning.
+
+    A telephone-event of another clock rate than the audio is no fault here: peers that answer so are many, and who does
+    not send such events loses nothing else.
+    """
+    rtpmaps, parameters, written = offered.rtpmaps, offered.fmtps, answered.fmtps
+    for fmt, rtpmap in answered.rtpmaps.items():
+        alike = [number for number, meant in rtpmaps.items() if meant.key == rtpmap.key]
+        candidates = [fmt] if fmt in alike else alike
+        section = fmtp_fault(rtpmap.encoding, map(parameters.get, candidates), written.get(fmt)) if candidates else None
+        if section is not None:
+            shown = written.get(fmt) or "no parameters"
+            asked = " or ".join(parameters.get(number) or "none" for number in candidates)
+            yield section, f"{shown} of {rtpmap.encoding} for {asked}"
 
 
 def _formats(section: MediaDescription) -> frozenset[object]:
@@ -554,14 +541,7 @@ def modification_faults(previous: SDP, new: SDP) -> list[Fault]:
     """Return what is wrong with a later offer or answer of the party that sent `previous` (§8)."""
     if new == previous:
         return []
-    faults: list[Fault] = []
-    old_version, version = previous.origin.session_version, new.origin.session_version
-    if new.origin._replace(session_version=old_version) != previous.origin:
-        faults.append(Fault("RFC 3264 §8", "o= has changed in more than its version"))
-    if version == old_version:
-        faults.append(Fault("RFC 3264 §8", f"changed, but still version {version}"))
-    elif version != old_version + 1:
-        faults.append(Fault("RFC 3264 §8", f"version {version} after {old_version}"))
+    faults = _origin_faults(previous, new)
     if len(new.media) < len(previous.media):
         faults.append(Fault("RFC 3264 §8", f"{len(new.media)} m= lines after {len(previous.media)}"))
     for index, (before, after) in enumerate(zip(previous.media, new.media)):
@@ -571,6 +551,22 @@ def modification_faults(previous: SDP, new: SDP) -> list[Fault]:
                 if rtpmap.payload_type in DYNAMIC_PAYLOAD_TYPES and fmt in meant and meant[fmt].key != rtpmap.key:
                     problem = f"payload type {fmt} is {rtpmap.encoding}, and was {meant[fmt].encoding}"
                     faults.append(Fault("RFC 3264 §8.3.2", problem, index))
+    return faults
+
+
+def _origin_faults(previous: SDP, new: SDP) -> list[Fault]:
+    try:
+        before, after = previous.origin, new.origin
+    except ParseError as error:  # o= is taken for granted elsewhere, but its version cannot be told
+        return [Fault("RFC 8866 §5.2", f"o= cannot be read: {error.problem}")]
+    faults: list[Fault] = []
+    old_version, version = before.session_version, after.session_version
+    if after._replace(session_version=old_version) != before:
+        faults.append(Fault("RFC 3264 §8", "o= has changed in more than its version"))
+    if version == old_version:
+        faults.append(Fault("RFC 3264 §8", f"changed, but still version {version}"))
+    elif version != old_version + 1:
+        faults.append(Fault("RFC 3264 §8", f"version {version} after {old_version}"))
     return faults
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 from ...errors import InvalidValue, ParseError
-from ..grammar import BLANKS
-from .grammar import BANDWIDTH_TYPES, DIRECTIONS, T, is_email, is_phone, is_uri, matching, text_line
+from .grammar import DIRECTIONS, T, is_email, is_phone, is_uri, matching, text_line
 from .values import Attribute, Bandwidth, Connection, Line
 
 
@@ -195,12 +194,10 @@ class Section:
 
 
 def bandwidth_of(text: str) -> Bandwidth | None:
-    """None for an unknown type whose value is no number: §5.8 has it ignored."""
+    """None for a line that cannot be read: it is a limit on media, and no reason to have none (§5.8 ignores unknown types)."""
     try:
         return Bandwidth.parse(text)
     except ParseError:
-        if text.partition(":")[0].strip(BLANKS) in BANDWIDTH_TYPES:
-            raise
         return None
 
 

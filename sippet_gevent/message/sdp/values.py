@@ -112,6 +112,22 @@ class Connection(NamedTuple):
         """True for 0.0.0.0: nothing is to be sent to the peer (RFC 3264 §8.4)."""
         return self.address == HOLD_ADDRESS
 
+    @property
+    def is_usable(self) -> bool:
+        """True for an Internet address or name that packets can be sent to; for a group only with what §5.7 wants of it.
+
+        Peers write the address of one IP version with the addrtype of the other; it is an address nevertheless.
+        """
+        if self.nettype != "IN" or self.addrtype not in ("IP4", "IP6"):
+            return False
+        ip = ip_of(self.address)
+        if ip is None:
+            return bool(is_fqdn(self.address))
+        try:
+            return not ip.is_multicast or bool(str(self))
+        except InvalidValue:
+            return False
+
     def __str__(self) -> str:
         text = written_address(self.nettype, self.addrtype, self.address)
         multicast, is_name = self.is_multicast, is_fqdn(self.address)  # a name may be that of a group
@@ -244,8 +260,9 @@ class RTPMap(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What is compared: encoding in lower case (RFC 4855 §3), clock rate, channels."""
-        return self.encoding.lower(), self.clock_rate, self.channels or 1
+        """What is compared: encoding in lower case (RFC 4855 §3), clock rate, channels; of MISNAMED the right ones."""
+        key = (self.encoding.lower(), self.clock_rate, self.channels or 1)
+        return MISNAMED.get((self.payload_type, *key), key)
 
     def __str__(self) -> str:
         channels = "" if self.channels is None else "/" + written_number(self.channels, least=1)
@@ -265,6 +282,14 @@ STATIC_PAYLOAD_TYPES = {
     )
 }  # fmt: skip
 """Payload types that mean something without a=rtpmap (RFC 3551 §6, tables 4 and 5)."""
+
+MISNAMED = {
+    (9, "g722", 16000, 1): ("g722", 8000, 1),  # its clock is 8000 by an old mistake (RFC 3551 §4.5.2)
+    (18, "g729a", 8000, 1): ("g729", 8000, 1),  # Annex A is the same bits, and has no name (§4.5.6)
+    (18, "g729b", 8000, 1): ("g729", 8000, 1),  # Annex B is a parameter
+    (18, "g729ab", 8000, 1): ("g729", 8000, 1),
+}
+"""What peers call static payload types by mistake, and what they mean: payload type and key, to the key."""
 
 STATIC_FORMATS = {str(number): rtpmap for number, rtpmap in STATIC_PAYLOAD_TYPES.items()}
 

@@ -195,11 +195,11 @@ class Registrar:
         aor = self._aor(request.to.uri, tx.stack)
         bindings = self.location.get(aor)
         outbound = self._outbound(request)
-        if request.contact:
+        changes = bool(request.contact)
+        if changes:
             check_registration(request)
             bindings = self._changed(request, tx, bindings, now)
-            self.location.put(aor, bindings)
-        return request.response(
+        response = request.response(
             200,
             contact=tuple(
                 b.contact._replace(parameters=b.contact.parameters.replace(expires=max(1, round(b.expires_at - now))))
@@ -209,6 +209,12 @@ class Registrar:
             date=datetime.now(timezone.utc),
             **outbound,
         )
+        if changes:  # after all that may refuse it: a REGISTER is processed completely or not at all (§10.3 step 7)
+            self.location.put(aor, bindings)
+            for binding in bindings:
+                if binding.flow is request.flow:
+                    request.flow.keep(binding.expires_at - now)
+        return response
 
     def _aor(self, uri: URI, stack: Any) -> str:
         """Return the key of the bindings that a URI names: one that a look-up of ours finds."""
@@ -263,7 +269,6 @@ class Registrar:
             flow = None
             if reach is not Reach.AT_CONTACT:
                 flow = request.flow
-                flow.keep(seconds)
             only = reach is Reach.BY_FLOW_ONLY
             origin = request.flow.origin
             wanted.append(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import URI, Location, Registrar
+from sippet_gevent import URI, InvalidValue, Location, Registrar, Request
 from sippet_gevent.core import registrar as limits
+from sippet_gevent.transport.memory import MemoryFlow
 
 from .wire import Peer
 
@@ -356,3 +357,54 @@ def test_location_of_the_core_s_own_serves_as_well(sip):
     peer = Peer(sip, "10.0.0.71")
     peer.ask("REGISTER", "sip:example.com", to=f"<{AOR}>", contact=f"<{PHONE}>")
     assert [str(b.uri) for b in store[AOR]] == [PHONE]
+
+
+# ---- all or nothing
+
+
+@pytest.mark.rfc("3261 10.3", "3261 8.2")
+@pytest.mark.parametrize(
+    ("second", "headers", "status"),
+    [
+        (f"<{DESK}>;expires=5", {}, 423),
+        ("*", {}, 400),
+        (f"<{DESK}>", {"require": "nosuch"}, 420),
+    ],
+)
+def test_register_that_is_refused_binds_nothing_and_keeps_no_flow(phone, monkeypatch, second, headers, status):
+    kept = []
+    monkeypatch.setattr(MemoryFlow, "keep", lambda flow, seconds: kept.append(seconds))
+    response = phone.register(f"<{PHONE};ob>", second, **headers)
+    assert (response.status, phone.bound, kept) == (status, {}, [])
+
+
+@pytest.mark.rfc("3261 10.3")
+def test_register_that_the_store_refuses_keeps_no_flow(phone, monkeypatch):
+    kept = []
+    monkeypatch.setattr(MemoryFlow, "keep", lambda flow, seconds: kept.append(seconds))
+    monkeypatch.setattr(limits, "ADDRESSES", 0)
+    assert phone.register(f"<{PHONE};ob>").status == 503
+    assert (phone.bound, kept) == ({}, [])
+
+
+def test_flow_is_kept_for_as_long_as_the_binding_that_goes_by_it(phone, monkeypatch):
+    kept = []
+    monkeypatch.setattr(MemoryFlow, "keep", lambda flow, seconds: kept.append(seconds))
+    phone.register(f"<{PHONE};ob>;expires=120")
+    assert [round(seconds) for seconds in kept] == [120]
+
+
+@pytest.mark.rfc("3261 10.3")
+def test_register_whose_answer_cannot_be_written_binds_nothing(phone, monkeypatch):
+    respond = Request.response
+
+    def refuse(request, status, *arguments, **headers):
+        if status == 200:
+            raise InvalidValue("cannot be written")
+        return respond(request, status, *arguments, **headers)
+
+    monkeypatch.setattr(Request, "response", refuse)
+    assert phone.register(f"<{PHONE}>").status == 500
+    monkeypatch.undo()
+    assert phone.bound == {}
+    phone.sip.advance(40)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ParseError, excerpt
-from ..message.address import NameAddr
+from ..message.address import BracketedAddr, NameAddr
+from ..message.grammar import split
+from ..message.headers import VALUES
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import CSeq
@@ -28,10 +30,13 @@ class Dialog:
     """One peer-to-peer relation. `local` and `remote` are the From and To of our requests, tags included.
 
     `route_set` is in the order our requests use it, `remote_target` the Request-URI they get. `secure` is that it was begun
-    by a request to a sips URI: then each target of the peer's is taken as one (§12.1.1). Made by `of_uas` or `of_uac`.
+    by a request to a sips URI: then each target of the peer's is taken as one (§12.1.1). `fault` is why the route set is not
+    whole, or None. Made by `of_uas` or `of_uac`.
     """
 
-    __slots__ = ("call_id", "local", "local_cseq", "remote", "remote_cseq", "remote_target", "route_set", "secure")
+    __slots__ = (
+        "call_id", "fault", "local", "local_cseq", "remote", "remote_cseq", "remote_target", "route_set", "secure",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Dialog:
         self.local_cseq = 0
         self.remote_cseq: int | None = None
         self.secure = secure
+        self.fault: ParseError | None = None
 
     @classmethod
     def of_uas(cls, request: Request, response: Response) -> Dialog:
@@ -68,20 +74,31 @@ class Dialog:
 
     @classmethod
     def of_uac(cls, request: Request, response: Response) -> Dialog:
-        """The dialog that the peer's response creates (§12.1.2): Record-Route reversed. Raises ParseError."""
+        """The dialog that the peer's response creates (§12.1.2): Record-Route reversed.
+
+        A response cannot be refused, and a 2xx must be acknowledged (§13.2.2.4). So an unreadable Contact stands for the
+        Request-URI, and of an unreadable Record-Route the values count that can be read; `fault` then says so.
+        """
         try:
             target = contact_uri(response)
-        except ParseError:  # a response cannot be refused, and must be acknowledged: to where we have asked
+        except ParseError:
             target = request.uri
+        fault = None
+        try:
+            route = response.record_route
+        except ParseError as error:
+            fault, route = error, readable_route(response)
+            fault.status = 502  # whoever asked us is not to blame
         dialog = cls(
             request.call_id,
             request.from_,
             response.to,
             remote_target=target,
-            route_set=tuple(reversed(response.record_route)),
+            route_set=tuple(reversed(route)),
             secure=is_secure(request),
         )
         dialog.local_cseq = request.cseq.number
+        dialog.fault = fault
         return dialog
 
     @property
@@ -134,6 +151,22 @@ class Dialog:
 
     def __repr__(self) -> str:
         return f"<Dialog {excerpt(self.call_id)[1:-1]} {self.local.tag} {excerpt(self.remote.tag)[1:-1]}>"
+
+
+def readable_route(response: Response) -> tuple[NameAddr, ...]:
+    """Return the Record-Route values of a response that can be read, in their order."""
+    values: list[NameAddr] = []
+    for line in response.headers.all("Record-Route"):
+        try:
+            pieces = split(line, ",")
+        except ParseError:  # a quote or bracket without its partner: nobody knows where its values end
+            continue
+        for piece in pieces[: VALUES - len(values)]:
+            try:
+                values.append(BracketedAddr.parse(piece))
+            except ParseError:
+                continue
+    return tuple(values)
 
 
 def contact_uri(message: Request | Response) -> URI:

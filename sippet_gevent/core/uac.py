@@ -160,18 +160,15 @@ class ClientTransaction:
     def accepted(self, response: Response) -> None:
         """Our INVITE is answered: the call is made, told and acknowledged, in this order (§13.2.2.4).
 
-        So a BYE that follows at once finds the call, and nobody waits for the ACK's name resolution.
+        So a BYE that follows at once finds the call, and nobody waits for the ACK's name resolution. Where the Record-Route
+        cannot be read, the ACK goes along what can be, then a BYE, and the ParseError is told instead (§13.2.2.4).
         """
-        try:
-            call = self.call = self._calls[response.essentials.to_tag] = self._accepted(response)
-        except ParseError as error:  # its Record-Route leads nowhere
-            self.stack.keepalives.drop(self.request.headers["Call-ID"])
-            self.deliver(error)
-            return
+        call = self.call = self._calls[response.essentials.to_tag] = self._accepted(response)
         call.keeps_alive = self._offers_keep
-        if self.abandoned:  # crossed with our CANCEL; the BYE waits for the ACK
+        fault = call.dialog.fault
+        if self.abandoned or fault is not None:  # crossed with our CANCEL, or of no use; the BYE waits for the ACK
             call.hangup()
-        self.deliver(response)
+        self.deliver(response if fault is None else fault)
         call.acknowledge(self.request)
 
     def _accepted(self, response: Response) -> Call:
@@ -185,10 +182,7 @@ class ClientTransaction:
         tag = response.essentials.to_tag
         call = self._calls.get(tag)
         if call is None and 0 < len(self._calls) < FORKS:
-            try:
-                call = self._calls[tag] = self._accepted(response)
-            except ParseError:  # its Record-Route leads nowhere, and so would an ACK
-                return
+            call = self._calls[tag] = self._accepted(response)
             call.hangup()
         if call is not None:
             call.acknowledge(self.request)

@@ -8,6 +8,7 @@ import pytest
 from sippet_gevent import (
     Cancelled,
     InvalidValue,
+    ParseError,
     Reject,
     Request,
     Timers,
@@ -284,13 +285,71 @@ def test_200_with_a_contact_nobody_can_read_is_acknowledged(sip, peer):
     greenlet.get().hangup()
 
 
-def test_200_with_a_record_route_nobody_can_read_is_an_error(sip, peer):
+def answer_with_route(peer, *routes, contact=None):
+    """Let the peer answer the INVITE with these Record-Route lines, readable or not."""
+    response = peer.last("INVITE").response(200, contact=contact or f"<{peer.uri}>")
+    response.headers["Record-Route"] = routes
+    return peer.reply(peer.last("INVITE"), response)
+
+
+UNREADABLE = ["<<>>", "<sip:@@@>", "<sip:a", '"x <sip:10.0.0.60;lr>', "nonsense"]
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+@pytest.mark.parametrize("route", UNREADABLE)
+def test_200_with_a_record_route_nobody_can_read_gets_ack_and_bye(sip, peer, route):
     greenlet = start(sip, sip.client.invite, BOB)
-    response = peer.last("INVITE").response(200, contact=f"<{peer.uri}>")
-    response.headers["Record-Route"] = "<<>>"
-    peer.reply(peer.last("INVITE"), response)
-    with pytest.raises(ValueError, match="Record-Route"):
+    answer_with_route(peer, route)
+    assert peer.methods == ["INVITE", "ACK", "BYE"]
+    with pytest.raises(ParseError, match="Record-Route") as raised:
         greenlet.get()
+    assert raised.value.status == 502
+    assert sip.client.stats()["calls"] == 0
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+@pytest.mark.parametrize("routes", [("<sip:@@@>", f"<sip:{CALLEE};lr>"), (f"<sip:@@@>, <sip:{CALLEE};lr>",), (f"<sip:{CALLEE};lr>", "<<>>")])
+def test_ack_and_bye_go_along_what_can_be_read_of_a_record_route(sip, peer, routes):
+    greenlet = start(sip, sip.client.invite, BOB)
+    answer_with_route(peer, *routes, contact="<sip:bob@10.0.0.99>")
+    assert [(request.method, str(request.uri)) for request in peer.requests[1:]] == [("ACK", "sip:bob@10.0.0.99"), ("BYE", "sip:bob@10.0.0.99")]
+    assert [str(route) for route in peer.last("BYE").route] == [f"<sip:{CALLEE};lr>"]
+    with pytest.raises(ParseError):
+        greenlet.get()
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_repeated_200_with_an_unreadable_record_route_gets_its_ack_again(sip, peer):
+    peer.answer = lambda request: 200 if request.method == "BYE" else None
+    greenlet = start(sip, sip.client.invite, BOB)
+    response = answer_with_route(peer, "<<>>")
+    peer.reply(peer.last("INVITE"), response)
+    assert peer.methods == ["INVITE", "ACK", "BYE", "ACK"]
+    assert isinstance(greenlet.exception, ParseError)
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_second_branch_of_a_fork_with_an_unreadable_record_route_gets_ack_and_bye(sip, peer):
+    greenlet = start(sip, sip.client.invite, BOB)
+    invite = peer.last("INVITE")
+    peer.reply(invite, 200, contact=f"<{peer.uri}>")
+    other = invite.response(200, contact=f"<{peer.uri}>")
+    other.to = f"{invite.to};tag=other"
+    other.headers["Record-Route"] = "<<>>"
+    peer.reply(invite, other)
+    assert peer.methods == ["INVITE", "ACK", "ACK", "BYE"]
+    assert peer.last("BYE").to.tag == "other"
+    greenlet.get().hangup()
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_caller_of_a_b2bua_gets_502_when_the_callee_s_record_route_is_broken(sip, peer):
+    sip.serve(lambda request, tx: tx.stack.invite(BOB))
+    caller = Peer(sip, "10.0.0.50")
+    caller.ask("INVITE")
+    answer_with_route(peer, "<<>>")
+    assert caller.statuses == [502]
+    assert peer.methods == ["INVITE", "ACK", "BYE"]
 
 
 def test_refusal_is_raised_with_its_response(sip, peer):

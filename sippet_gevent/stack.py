@@ -385,6 +385,11 @@ class Stack:
         allowed: tuple[str, ...] = getattr(core, "allowed", Core.allowed)
         return allowed
 
+    def handles(self, method: str) -> bool:
+        """True when the core serves a method, or when nobody can tell: a function of your own sees all of them."""
+        core = self._core
+        return not isinstance(core, Methods) or core.handles(method)
+
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
         """Register a function for these methods, or for all others when none is named: `@stack.on("INVITE", "BYE")`."""
 
@@ -402,11 +407,7 @@ class Stack:
             except Reject as refusal:
                 tx.reject(refusal)
                 return
-        call = self.calls.find(request) if request.essentials.to_tag is not None and len(self.calls) else None
-        if call is not None:
-            tx.serve(_InCall(call, self._core))
-        else:
-            tx.serve(self._core)
+        tx.serve(self._core if request.essentials.to_tag is None else self.calls.core_for(request, self._core))
 
     def _check_scheme(self, request: Request) -> None:
         """Refuse a Request-URI that nobody here knows, or a sips one that has come in clear. Raises Reject."""
@@ -421,17 +422,16 @@ class Stack:
         """True for a request within a call of ours, or along a route that we made for its dialog. A To tag proves nothing."""
         if request.essentials.to_tag is None:
             return False
-        return self.calls.find(request) is not None or self.names.made_route_of(request)
+        return self.calls.knows(request) or self.names.made_route_of(request)
 
     def _acknowledge(self, ack: Request) -> bool:
         call = self.calls.find(ack)
         if call is not None:
             call.receive_ack(ack)
             return True
-        core = self._core
-        if isinstance(core, Methods) and not core.handles("ACK"):
+        if not self.handles("ACK"):
             return False
-        ServerTransaction(self, ack, None).serve_ack(core)
+        ServerTransaction(self, ack, None).serve_ack(self._core)
         return True
 
     def _stray(self, response: Response) -> bool:
@@ -513,7 +513,8 @@ class Stack:
     ) -> Call:
         """Call somebody and return the Call once it is answered; the ACK is sent (§13.2).
 
-        Raises Reject with the peer's refusal, TransactionTimeout, TransportError, and Cancelled in a cancelled core.
+        Raises Reject with the peer's refusal, TransactionTimeout, TransportError, and Cancelled in a cancelled core;
+        ParseError, a 502, for an answer whose Record-Route cannot be read: it is acknowledged and hung up on.
         However it is left before the answer, the INVITE is cancelled.
         """
         if body:
@@ -581,23 +582,6 @@ class Stack:
 
     def __repr__(self) -> str:
         return f"<Stack {' '.join(self.addresses) or 'stopped'}>"
-
-
-class _InCall:
-    """The core for a request within a call: the call first, then the stack's core."""
-
-    __slots__ = ("call", "core")
-
-    def __init__(self, call: Call, core: CoreFunction) -> None:
-        self.call = call
-        self.core = core
-
-    def __call__(self, request: Request, tx: ServerTransaction) -> Any:
-        tx.call = self.call
-        result = self.call.receive_request(request, tx)
-        if result is NotImplemented:
-            result = self.core(request, tx)
-        return result
 
 
 def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -31,6 +31,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/sips", "core/refusal",
+    "core/glare",
     "core/digest", "transport/alias", "transport/selection", "transport/listener", "transport/proxy_protocol", "transport/stun",
     "transport/icmp",
 )  # fmt: skip

@@ -10,15 +10,21 @@ import gevent
 from gevent.event import Event
 
 from ..errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
+from ..message.body import Part
 from ..message.message import Request, Response
+from ..message.values import Warning as SIPWarning
 from ..transport.base import Flow
 from .dialog import Dialog, DialogID, dialog_id
+from .ended import STATUS as AFTER_THE_END
+from .ended import EndedDialogs, after_the_end
+from .glare import GLARING, Pending, glare
 from .inbox import Inbox
-from .outbound import Reach, can_be_dialled, reach_of_sender
+from .outbound import Reach, can_be_dialled, reach_of_answerer, reach_of_sender
+from .sips import AGENT
 from .uac import ClientTransaction, OnProvisional
 
 if TYPE_CHECKING:
-    from .uas import ServerTransaction
+    from .uas import CoreFunction, ServerTransaction
 
 LEAVE_SECONDS = 5.0
 """How long a stack that stops resolves names to send its last BYEs."""
@@ -26,13 +32,26 @@ LEAVE_SECONDS = 5.0
 SESSION_TYPE = "application/sdp"
 """Content-Type of a session description that comes without one (§13.2.1)."""
 
+CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
+"""What a 488 to a re-INVITE says of its reason (§14.2)."""
+
+_SERVED = frozenset(("BYE", "INVITE"))
+_THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
+
 
 class Call:
     """One call. `dialog` is its state, `remote_body` the peer's last session description, `ended` an Event.
 
     Leaving a `with call:` block hangs up. BYE is answered by itself; a re-INVITE that changes nothing is answered with
     the body we sent, any other refused with 488, which leaves the session as it was (§14.2), unless `on_reinvite` is set:
-    a core, `on_reinvite(request, tx)`. Other requests within the call go to the stack's core, with `tx.call` set.
+    a core, `on_reinvite(request, tx)`. Other requests within the call go to the stack's core, with `tx.call` set. What is
+    refused for its number, for what it requires, or because it crosses another request (glare.py) is seen by no core.
+
+    Our requests go along the route set and to the remote target, the Contact of the peer's last target refresh that was
+    accepted (§12.2.1.1). Without a route set a flow takes the place of that target for a peer that is reached by the flow
+    alone (RFC 5626 §5.3, RFC 7118 §5), and for one whose Contact seems to lead nowhere, from behind NAT say; see reach_of().
+    A target refresh says anew which it is. When it has moved the target, the new Contact counts, whatever rport says:
+    RFC 3581 §4 is about responses alone.
     """
 
     def __init__(self, stack: Any, dialog: Dialog, origin: Any = None) -> None:
@@ -54,6 +73,7 @@ class Call:
         self._inbox = Inbox(stack.clock)
         self._serving: list[ServerTransaction] = []
         self._reinvite: ClientTransaction | None = None
+        self._update: ClientTransaction | None = None
         self._answer: Answer | None = None
         self._ack: Request | None = None
         self._bye: dict[str, Any] | None = None  # the headers of a BYE that waits for the ACK
@@ -79,7 +99,7 @@ class Call:
         Raises TransactionTimeout and TransportError, TransactionStateError for a re-INVITE while another is under way.
         408 and 481, and no answer at all, end the call (§12.2.1.2).
         """
-        is_invite = method == "INVITE"
+        is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
         if is_invite:
@@ -92,11 +112,14 @@ class Call:
         request = self.dialog.request(method, body=body, **headers)
         if method == "BYE":
             self._end()
+            self._forget(by_us=True)
         tx: ClientTransaction
         if is_invite:
             tx = self._reinvite = Reinvite(self, request)
         else:
             tx = ClientTransaction(self.stack, request)
+            if is_update:
+                self._update = tx
         try:
             self.stack.sender.send(request, self._next_hop, user=tx, listener=self.origin)
         except SIPError as error:
@@ -110,7 +133,7 @@ class Call:
             raise
         if response.status in (408, 481):
             self.hangup()
-        elif response.is_success and method == "UPDATE":
+        elif response.is_success and is_update:
             self._refresh(response)
         return response
 
@@ -138,10 +161,22 @@ class Call:
 
     def answered(self, tx: ServerTransaction, response: Response) -> None:
         """Our 2xx is out: it is repeated until its ACK comes, and what its INVITE asked for is agreed."""
-        self.agree(response, tx.request)
-        self.flow = None if reach_of_sender(tx.request) is Reach.AT_CONTACT else tx.request.flow
+        request = tx.request
+        before = self.dialog.remote_target
+        self.agree(response, request)
+        self._follow(request, moved=self.dialog.remote_target != before)
         self.acknowledged = False
         self._answer = Answer(self, tx, response)
+
+    def refreshed(self, request: Request) -> None:
+        """Take the target of an UPDATE of the peer's that was accepted (RFC 3311 §5.2)."""
+        before = self.dialog.remote_target
+        self._take_target(request)
+        self._follow(request, moved=self.dialog.remote_target != before)
+
+    def _follow(self, request: Request, *, moved: bool) -> None:
+        """Remember by which flow the peer is reached from now on, None for its Contact: what its last target refresh says."""
+        self.flow = None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else request.flow
 
     def wait_for_ack(self) -> None:
         """Wait until the ACK is here. Raises TransactionTimeout when none comes."""
@@ -181,35 +216,60 @@ class Call:
             self.confirm()
 
     def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
-        """Serve a request within the call; NotImplemented leaves it to the core."""
-        if self.ended.is_set() and request.method != "BYE":
-            return 481
-        if not self.dialog.receives(request):
-            return 500  # §12.2.2: out of order
+        """Serve a request within the call; NotImplemented leaves it to the core.
+
+        Whatever refuses it has done so before anything is changed (§8.2, §12.2.2). Raises Reject.
+        """
+        self._inspect(request, tx)
         if request.method == "BYE":
             self._bye = None
             self._end()
+            self._forget()
             for pending in self._serving:
                 pending.cancel()  # 487 to what is still unanswered (§15.1.2)
             return 200
-        self._serving = [other for other in self._serving if not other.answered]
-        if request.method == "INVITE":
-            return self._receive_reinvite(request, tx)
         self._serving.append(tx)
-        return NotImplemented
-
-    def _receive_reinvite(self, request: Request, tx: ServerTransaction) -> Any:
-        if self._reinvite is not None and self._reinvite.is_pending:
-            return 491  # §14.2: both sides at once
-        if any(other.request.method == "INVITE" for other in self._serving):
-            raise Reject(500, retry_after=random.randint(0, 10))  # §14.2
-        self._serving.append(tx)
+        if request.method != "INVITE":
+            return NotImplemented
         if self.on_reinvite is not None:
-            tx.check_required()
             return self.on_reinvite(request, tx)
-        if request.body and request.body != self.remote_body:
-            return 488
         return request.response(200, body=self.local_body, content_type=self.local_type if self.local_body else None)
+
+    def _inspect(self, request: Request, tx: ServerTransaction) -> None:
+        """Refuse what cannot be served, in the order of §8.2: method, header fields, Require, content. Raises Reject.
+
+        Nothing is changed but the remote sequence number, which §12.2.2 wants noted of each request that is in order.
+        A method that the core does not serve is left to it: 405 or 501 comes before what else is wrong (§8.2.1).
+        """
+        method = request.method
+        if self.ended.is_set() and method != "BYE":
+            raise Reject(481)  # RFC 5407 §3.2.2
+        if not self.dialog.receives(request):
+            raise Reject(500, "Out of Order")  # §12.2.2
+        if method in _SERVED or self.stack.handles(method):
+            tx.check_required()
+        self._serving = [other for other in self._serving if not other.answered]
+        if method in GLARING:
+            status = glare(method, bool(request.body), self._pending())
+            if status == 500:
+                raise Reject(500, retry_after=random.randint(0, 10))
+            if status is not None:
+                raise Reject(status)
+            if method == "INVITE" and self.on_reinvite is None and request.body and request.body != self.remote_body:
+                if Part.of(request).not_understood(SESSION_TYPE):
+                    raise Reject(415, accept=SESSION_TYPE)  # §8.2.3
+                raise Reject(488, warning=(CANNOT_CHANGE,))  # §14.2
+
+    def _pending(self) -> set[Pending]:
+        """Return the INVITE and UPDATE transactions that others have to wait for."""
+        pending = {_THEIRS[tx.request.method] for tx in self._serving if tx.request.method in _THEIRS}
+        if self._reinvite is not None and self._reinvite.is_pending:
+            pending.add(Pending.OUR_INVITE)
+        if self._update is not None and self._update.is_pending:
+            pending.add(Pending.OUR_UPDATE)
+        if self._answer is not None and self._answer.is_offer:
+            pending.add(Pending.OUR_OFFER)
+        return pending
 
     # ---- the peer answered
 
@@ -218,7 +278,10 @@ class Call:
         if ours.body:
             self.local_body, self.local_type = ours.body, str(ours.content_type or SESSION_TYPE)
         self.remote_body = theirs.body or self.remote_body
-        self._refresh(theirs)
+        if isinstance(theirs, Response):
+            self._refresh(theirs)
+        else:
+            self._take_target(theirs)
 
     def acknowledge(self, invite: Request) -> None:
         """Send the ACK to a 2xx, made once and repeated for each repetition of it (§13.2.2.4)."""
@@ -262,11 +325,25 @@ class Call:
         theirs = any(other.request.method == "INVITE" and not other.answered for other in self._serving)
         return ours or theirs or not self.acknowledged
 
-    def _refresh(self, message: Request | Response) -> None:
+    def _take_target(self, message: Request | Response) -> None:
         try:
             self.dialog.refresh(message)
         except ParseError as error:  # agreed all the same: the old target stays
             self._warn("Contact", error)
+
+    def _refresh(self, response: Response) -> None:
+        """Take the target of the peer's 2xx to a target refresh of ours.
+
+        A flow that led to the old target does not lead to the new one, unless that can only be reached by it.
+        """
+        before = self.dialog.remote_target
+        self._take_target(response)
+        if self.dialog.remote_target != before:
+            reach = reach_of_answerer(response)
+            if reach is Reach.AT_CONTACT:
+                self.flow = None
+            elif self.flow is None and reach is Reach.BY_FLOW_ONLY:
+                self.flow = response.flow
 
     def let_go(self) -> None:
         """Tell its core that it holds this call no longer."""
@@ -278,13 +355,14 @@ class Call:
         self.ended.set()
         self._inbox.wake()
         self.let_go()
-        if self._bye is None:
-            self._answer = None
-            self.stack.calls.remove(self)
+
+    def _forget(self, *, by_us: bool = False) -> None:
+        self._answer = None
+        self.stack.calls.remove(self, by_us=by_us)
 
     def _send_bye(self) -> None:
         headers, self._bye = self._bye, None
-        self.stack.calls.remove(self)
+        self._forget(by_us=True)
         try:
             self.stack.sender.send(self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin)
         except SIPError as error:
@@ -300,13 +378,14 @@ class Call:
 class Answer:
     """Our 2xx to an INVITE, repeated until its ACK comes, over any transport (§13.3.1.4)."""
 
-    __slots__ = ("_call", "_give_up_at", "_interval", "_repeat_at", "_response", "_transaction", "number")
+    __slots__ = ("_call", "_give_up_at", "_interval", "_repeat_at", "_response", "_transaction", "is_offer", "number")
 
     def __init__(self, call: Call, tx: ServerTransaction, response: Response) -> None:
         self._call = call
         self._transaction = tx.transaction
         self._response = response
         self.number = tx.request.essentials.cseq
+        self.is_offer = bool(response.body) and not tx.request.body  # its answer comes in the ACK (§13.2.1)
         self._interval = t1 = tx.transaction.timers.t1
         now = call.stack.clock.now()
         self._repeat_at = now + t1
@@ -352,6 +431,7 @@ class Calls:
 
     def __init__(self, stack: Any) -> None:
         self.stack = stack
+        self.ended = EndedDialogs(stack)
         self._calls: dict[DialogID, Call] = {}
 
     def answer(self, tx: ServerTransaction, response: Response) -> Call:
@@ -384,7 +464,7 @@ class Calls:
         return call
 
     def accepted(self, request: Request, response: Response) -> Call:
-        """Return the call that the peer's 2xx creates; it is still to be acknowledged. Raises ParseError."""
+        """Return the call that the peer's 2xx creates; it is still to be acknowledged."""
         call = Call(self.stack, Dialog.of_uac(request, response), response.flow.origin)
         call.agree(request, response)
         self._calls[call.dialog.id] = call
@@ -395,11 +475,29 @@ class Calls:
         key = dialog_id(request)
         return None if key is None else self._calls.get(key)
 
-    def remove(self, call: Call) -> None:
-        """Forget a call."""
+    def knows(self, request: Request) -> bool:
+        """True for a request within a call, or the BYE within one that has just ended."""
+        key = dialog_id(request)
+        return key is not None and (key in self._calls or (request.method == "BYE" and key in self.ended))
+
+    def core_for(self, request: Request, core: CoreFunction) -> CoreFunction:
+        """Return what serves a request with a To tag: its call, then the core; the memory of a call that has ended; the core."""
+        if not self._calls and not self.ended:
+            return core
+        key = dialog_id(request)
+        if key is None:
+            return core
+        call = self._calls.get(key)
+        if call is not None:
+            return _InCall(call, core)
+        return after_the_end if request.method in AFTER_THE_END and key in self.ended else core
+
+    def remove(self, call: Call, *, by_us: bool = False) -> None:
+        """Forget a call; one that was ended by us is remembered for the BYE that may have crossed ours."""
         if call.keeps_alive:
             self.stack.keepalives.drop(call.dialog.call_id)
-        self._calls.pop(call.dialog.id, None)
+        if self._calls.pop(call.dialog.id, None) is not None and by_us:
+            self.ended.add(call.dialog.id)
 
     def stop(self) -> None:
         """Hang up all, without waiting for ACKs any more, nor longer than LEAVE_SECONDS for the names in their targets."""
@@ -407,6 +505,24 @@ class Calls:
         gevent.joinall(leaving, timeout=LEAVE_SECONDS)
         gevent.killall(leaving)
         self._calls.clear()
+        self.ended.stop()
 
     def __len__(self) -> int:
         return len(self._calls)
+
+
+class _InCall:
+    """The core for a request within a call: the call first, then the stack's core."""
+
+    __slots__ = ("call", "core")
+
+    def __init__(self, call: Call, core: CoreFunction) -> None:
+        self.call = call
+        self.core = core
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> Any:
+        tx.call = self.call
+        result = self.call.receive_request(request, tx)
+        if result is NotImplemented:
+            result = self.core(request, tx)
+        return result

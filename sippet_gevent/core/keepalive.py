@@ -9,6 +9,9 @@ the registration ends, or the next one is answered without either, or until the 
 A target refresh within a dialog may ask, too (§4.2.3). We do not, and grant nothing to who does, as §4.4 leaves to us: one
 that was granted keep-alives before must be ignored (§4.3), so whoever grants them has to remember that for each dialog, and a
 proxy remembers none.
+
+A refusal has the value, too, because all responses to a request have the same (§4.4). It grants nothing: keep-alives belong to
+the registration or the dialog that the request would have made (§4.2), and nothing is remembered of them here.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ParseError
 from ..message.address import NameAddr
-from ..message.message import Request
+from ..message.message import Request, Response
 from ..message.uri import DEFAULT_PORTS, URI, normal_host
 from ..message.via import Via
 
@@ -36,7 +36,7 @@ def can_be_dialled(uri: URI) -> bool:
     return uri.transport not in WEB and not f".{normal_host(uri.host)}".endswith(".invalid")
 
 
-def reach_of(contact: NameAddr, via: Via, flow: Any) -> Reach:
+def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> Reach:
     """Tell how the user agent that sent a request by `flow` is reached, by its Contact and the Via it wrote itself.
 
     RFC 5626 leaves to us who has not said that he wants to be reached by his flow ("ob", or reg-id and +sip.instance). A
@@ -44,6 +44,9 @@ def reach_of(contact: NameAddr, via: Via, flow: Any) -> Reach:
     address they came from is better than a Contact behind NAT, and than another port for who has asked for rport, for he
     receives where he sends (RFC 3581 §3). Nobody's Contact but his own is meant: a gateway that was registered by hand is
     dialled.
+
+    That last one is a guess, for rport is about responses alone (RFC 3581 §4). It ends where the user agent says `moved`:
+    a target refresh that names another Contact than before means what it says (RFC 3261 §12.2).
     """
     uri, transport = contact.uri, flow.transport
     if transport.name in WEB or not can_be_dialled(uri) or "ob" in uri.parameters or flow_registered(contact):
@@ -57,7 +60,7 @@ def reach_of(contact: NameAddr, via: Via, flow: Any) -> Reach:
         if uri.transport not in (None, transport.name):
             return Reach.AT_CONTACT
         port = uri.port or DEFAULT_PORTS[uri.scheme]
-        by_flow = transport.reliable or (port != flow.remote[1] and "rport" in via.parameters)
+        by_flow = transport.reliable or (not moved and port != flow.remote[1] and "rport" in via.parameters)
     else:
         address, at = _address(host), _address(source)
         behind_nat = address is not None and not address.is_global and at is not None and at.is_global
@@ -67,8 +70,8 @@ def reach_of(contact: NameAddr, via: Via, flow: Any) -> Reach:
     return Reach.BY_FLOW if by_flow else Reach.AT_CONTACT
 
 
-def reach_of_sender(request: Request) -> Reach:
-    """Tell how the sender of a received request is reached in the dialog it begins.
+def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
+    """Tell how the sender of a received request is reached in the dialog it begins, or refreshes; see reach_of().
 
     AT_CONTACT as well when it came by a proxy, which has its Record-Route for that, and for what cannot be read.
     """
@@ -78,9 +81,20 @@ def reach_of_sender(request: Request) -> Reach:
         via = request.via[0]
         given = request.contact
         contact = given[0] if given and isinstance(given[0], NameAddr) else NameAddr(URI("sip", None, via.host, via.port))
-        return reach_of(contact, via, request.flow)
+        return reach_of(contact, via, request.flow, moved=moved)
     except ParseError:
         return Reach.AT_CONTACT
+
+
+def reach_of_answerer(response: Response) -> Reach:
+    """Tell how the peer is reached whose response to a target refresh of ours names another Contact than before."""
+    try:
+        contact = response.contact[0]
+    except (ParseError, IndexError):
+        return Reach.AT_CONTACT
+    flow = response.flow
+    via = Via(flow.transport.name, *flow.remote)  # a response does not have its sender's: it sent from there
+    return reach_of(contact, via, flow, moved=True) if isinstance(contact, NameAddr) else Reach.AT_CONTACT
 
 
 def instance_of(contact: NameAddr) -> str | None:

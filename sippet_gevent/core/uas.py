@@ -196,7 +196,7 @@ class ServerTransaction:
                 self._complete(response)
             self.finish(status, response)
             if self.call is not None and status < 300 and request.method == "UPDATE":
-                self.call.dialog.refresh(request)
+                self.call.refreshed(request)
 
     def finish(self, status: int, response: Response | bytes) -> None:
         """Send the final response, whole or formatted; only the transaction's record stays."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import TransactionStateError, TransactionTimeout
+from sippet_gevent.core import ended
+from sippet_gevent.core.glare import Pending, glare
+from sippet_gevent.testing.fixture import _label
 
 from .wire import Peer, sent, start
 
@@ -159,11 +162,68 @@ def test_requests_pending_when_bye_comes_are_answered_with_487(sip):
     assert sorted(taken.peer.statuses[-2:]) == [200, 487]
 
 
-def test_byes_that_cross_end_the_call_on_both_sides(two):
+@pytest.mark.rfc("5407 3.2.1")
+def test_bye_that_crosses_ours_is_answered_200(two):
     two.call.hangup()
     two.ask("BYE")
     assert two.call.ended.is_set()
+    assert two.peer.statuses[-1] == 200
     two.peer.reply(two.peer.last("BYE"), 481)
+
+
+@pytest.mark.rfc("5407 3.2.1")
+def test_bye_that_crosses_a_bye_of_the_user_s_own_is_answered_200(two):
+    greenlet = start(two.sip, two.call.request, "BYE")
+    two.ask("BYE")
+    assert two.peer.statuses[-1] == 200
+    two.peer.reply(two.peer.last("BYE"), 200)
+    assert greenlet.get().status == 200
+
+
+@pytest.mark.rfc("5407 3.2.1")
+def test_bye_long_after_ours_belongs_to_no_call(two):
+    two.call.hangup()
+    two.sip.advance(31)
+    two.ask("BYE")
+    assert two.peer.statuses[-1] == 200
+    two.sip.advance(2)
+    two.ask("BYE")
+    assert two.peer.statuses[-1] == 481
+    assert len(two.call.stack.calls.ended) == 0
+
+
+@pytest.mark.rfc("5407 3.2.2")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "PRACK"])
+def test_request_that_crosses_our_bye_is_481_and_no_core_sees_it(sip, method):
+    seen = []
+    taken = Taken(sip, core=lambda request, tx: seen.append(request.method) or 200)
+    taken.stack.core = lambda request, tx: seen.append(request.method) or 200
+    taken.call.hangup()
+    taken.ask(method)
+    assert (taken.peer.statuses[-1], seen) == (481, [])
+
+
+@pytest.mark.rfc("5407 3.2.1", "3261 8.2.2.3")
+def test_bye_that_crosses_ours_and_requires_what_we_lack_is_420(two):
+    two.call.hangup()
+    two.ask("BYE", require="nosuch")
+    assert two.peer.statuses[-1] == 420
+
+
+def test_dialogs_remembered_after_our_bye_are_bounded(two, monkeypatch):
+    monkeypatch.setattr(ended, "ENDED", 2)
+    dialogs = two.call.stack.calls.ended
+    two.call.hangup()
+    for number in range(5):
+        dialogs.add((str(number), "a", "b"))
+    assert len(dialogs) == 2
+    two.sip.advance(33)
+    assert len(dialogs) == 0
+
+
+def test_call_that_the_peer_has_ended_is_not_remembered(taken):
+    taken.ask("BYE")
+    assert len(taken.stack.calls.ended) == 0
 
 
 def test_bye_that_nobody_answers_leaves_nothing_behind(two):
@@ -299,6 +359,269 @@ def test_request_that_refreshes_no_target_does_not_move_it(sip):
     assert str(taken.call.dialog.remote_target) == "sip:10.0.0.50:5060"
 
 
+# ---- requests that are refused
+
+
+REFUSABLE = ("BYE", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "SUBSCRIBE", "UPDATE", "FROBNICATE")
+
+
+def state_of(call):
+    """Return all that a request may change in a call, but the remote sequence number (§12.2.2)."""
+    dialog = call.dialog
+    return (
+        call.ended.is_set(), call.local_body, call.remote_body, call.flow, call.acknowledged, list(call._serving),
+        dialog.remote_target, dialog.route_set, dialog.local_cseq, len(call.stack.calls), len(call.stack.calls.ended),
+    )  # fmt: skip
+
+
+@pytest.mark.rfc("3261 8.2", "3261 8.2.2.3", "3261 12.2.2")
+@pytest.mark.parametrize("method", REFUSABLE)
+def test_request_that_requires_what_we_lack_is_420_and_changes_nothing(sip, method):
+    seen = []
+    taken = Taken(sip, core=lambda request, tx: seen.append(request) or 200)
+    before = state_of(taken.call)
+    taken.ask(method, require="nosuch", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.99>")
+    assert (taken.peer.statuses[-1], taken.peer.responses[-1].unsupported) == (420, ("nosuch",))
+    assert (seen, state_of(taken.call)) == ([], before)
+    taken.ask("BYE")
+    assert taken.peer.statuses[-1] == 200
+
+
+@pytest.mark.rfc("3261 12.2.2")
+@pytest.mark.parametrize("method", REFUSABLE)
+def test_request_out_of_order_is_500_and_changes_nothing(sip, method):
+    seen = []
+    taken = Taken(sip, core=lambda request, tx: seen.append(request) or 200)
+    taken.ask("INFO", number=9)
+    before = state_of(taken.call)
+    taken.ask(method, number=8, body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.99>")
+    assert (taken.peer.statuses[-1], len(seen), state_of(taken.call)) == (500, 1, before)
+    taken.number = 9
+    taken.ask("BYE")
+    assert taken.peer.statuses[-1] == 200
+
+
+@pytest.mark.rfc("3261 12.2.2")
+def test_refused_request_leaves_its_sequence_number_behind(sip):
+    taken = Taken(sip, core=lambda request, tx: 200)
+    taken.ask("INFO", number=9, require="nosuch")
+    taken.ask("INFO", number=8)
+    taken.ask("INFO", number=10)
+    assert taken.peer.statuses[-3:] == [420, 500, 200]
+
+
+@pytest.mark.rfc("3261 8.2")
+@pytest.mark.parametrize("method", ["INFO", "UPDATE", "NOTIFY", "PRACK", "FROBNICATE"])
+@pytest.mark.parametrize("status", [400, 403, 405, 415, 421, 488, 491, 500, 503])
+def test_request_that_the_core_refuses_changes_nothing(sip, method, status):
+    taken = Taken(sip, core=lambda request, tx: status)
+    before = state_of(taken.call)
+    taken.ask(method, body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.99>")
+    taken.call._serving.clear()
+    assert (taken.peer.statuses[-1], state_of(taken.call)) == (status, before)
+    taken.ask("BYE")
+
+
+@pytest.mark.rfc("3261 8.2.1")
+@pytest.mark.parametrize(("method", "status"), [("INFO", 405), ("FROBNICATE", 501)])
+def test_method_that_nobody_serves_is_refused_for_that_first(placed, method, status):
+    placed.ask(method, require="nosuch")
+    assert placed.peer.statuses[-1] == status
+    placed.ask("BYE")
+
+
+@pytest.mark.rfc("3261 8.2.3")
+def test_reinvite_with_a_body_that_nobody_understands_is_415_with_accept(two):
+    before = state_of(two.call)
+    two.ask("INVITE", body="<x/>", content_type="application/xml", contact="<sip:moved@10.0.0.99>")
+    assert two.peer.statuses[-1] == 415
+    assert two.peer.responses[-1].headers["Accept"] == "application/sdp"
+    assert state_of(two.call) == before
+    two.ask("BYE")
+
+
+@pytest.mark.rfc("3261 8.2.2.3")
+def test_reinvite_that_requires_what_we_lack_is_not_shown_to_its_core(taken):
+    seen = []
+    taken.call.on_reinvite = lambda request, tx: seen.append(request) or 200
+    taken.ask("INVITE", require="nosuch")
+    assert (taken.peer.statuses[-1], seen) == (420, [])
+    taken.ask("BYE")
+
+
+# ---- INVITE and UPDATE that get in each other's way
+
+INVITES = (Pending.OUR_INVITE, Pending.OUR_UPDATE, Pending.OUR_OFFER)
+THEIRS = (Pending.THEIR_INVITE, Pending.THEIR_UPDATE)
+
+
+@pytest.mark.rfc("3261 14.2", "3311 5.2", "6337 4.3")
+@pytest.mark.parametrize(
+    ("method", "has_offer", "pending", "status"),
+    [
+        *(("INVITE", offer, (what,), 491) for what in INVITES for offer in (True, False)),
+        *(("UPDATE", True, (what,), 491) for what in INVITES),
+        *(("UPDATE", False, (what,), None) for what in (*INVITES, Pending.THEIR_INVITE)),
+        *(("INVITE", offer, (what,), 500) for what in THEIRS for offer in (True, False)),
+        *(("UPDATE", True, (what,), 500) for what in THEIRS),
+        ("UPDATE", False, (Pending.THEIR_UPDATE,), 500),
+        ("INVITE", True, (), None),
+        ("UPDATE", True, (), None),
+        ("INVITE", True, (Pending.OUR_INVITE, Pending.THEIR_INVITE), 491),
+    ],
+)
+def test_request_waits_for_what_is_under_way(method, has_offer, pending, status):
+    assert glare(method, has_offer, set(pending)) == status
+
+
+@pytest.fixture
+def offered(sip):
+    """A call in which our 200 had the offer, and whose ACK with the answer has not come."""
+    peer = Peer(sip, CALLER)
+    stack = sip.serve(lambda request, tx: tx.respond(200, body="our offer") if tx.call is None else 200)
+    invite = peer.ask("INVITE")
+    (call,) = stack.calls._calls.values()
+    yield lambda method, **headers: peer.send(peer.within(invite, peer.responses[0], method, **headers)), peer, call
+    call.leave()
+
+
+@pytest.mark.rfc("5407 3.1.5")
+@pytest.mark.parametrize(("method", "body", "status"), [("INVITE", "offer", 491), ("INVITE", "", 491), ("UPDATE", "offer", 491), ("UPDATE", "", 200)])
+def test_offer_before_the_answer_to_ours_is_491(offered, method, body, status):
+    ask, peer, call = offered
+    ask(method, body=body, content_type="application/sdp" if body else None)
+    assert peer.statuses[-1] == status
+    assert (call.local_body, call.remote_body) == (b"our offer", b"")
+
+
+@pytest.mark.rfc("5407 3.1.5")
+def test_offer_after_the_answer_to_ours_is_served(offered):
+    ask, peer, call = offered
+    ask("ACK", number=1, body="answer", content_type="application/sdp")
+    ask("INVITE", body="answer", content_type="application/sdp")
+    assert peer.statuses[-1] == 200
+    ask("ACK", number=2)
+
+
+@pytest.mark.rfc("5407 3.1.4")
+def test_reinvite_before_the_ack_alone_is_missing_is_served(sip):
+    peer = Peer(sip, CALLER)
+    sip.serve(lambda request, tx: tx.respond(200, body="answer"))
+    invite = peer.ask("INVITE", body="offer", content_type="application/sdp")
+    peer.send(peer.within(invite, peer.responses[0], "INVITE", body="offer", content_type="application/sdp"))
+    assert peer.statuses == [200, 200]
+    peer.send(peer.within(invite, peer.responses[0], "ACK", number=2))
+    peer.send(peer.within(invite, peer.responses[0], "BYE", number=3))
+
+
+@pytest.mark.rfc("3311 5.2")
+def test_update_with_an_offer_that_crosses_our_reinvite_is_491(two):
+    _, invite = reinvite(two, body="new offer")
+    two.ask("UPDATE", body="other", content_type="application/sdp")
+    assert two.peer.statuses[-1] == 491
+    two.peer.reply(invite, 488)
+
+
+@pytest.mark.rfc("6337 4.3")
+def test_reinvite_that_crosses_our_update_is_491(two):
+    greenlet = start(two.sip, two.call.request, "UPDATE", body="new", content_type="application/sdp")
+    two.ask("INVITE")
+    assert two.peer.statuses[-1] == 491
+    two.peer.reply(two.peer.last("UPDATE"), 200)
+    assert greenlet.get().status == 200
+    two.ask("INVITE")
+    assert two.peer.statuses[-1] == 200
+    two.ask("ACK", number=two.number)
+
+
+@pytest.mark.rfc("3311 5.2")
+def test_second_update_before_the_first_is_answered_gets_500_with_retry_after(sip):
+    taken = Taken(sip, core=lambda request, tx: tx.wait(1) or 200)
+    taken.ask("UPDATE")
+    taken.ask("UPDATE")
+    assert taken.peer.statuses[-1] == 500
+    assert 0 <= taken.peer.responses[-1].retry_after.seconds <= 10
+    sip.advance(1.1)
+    taken.ask("BYE")
+
+
+# ---- where our requests go after a target refresh
+
+
+def bye_goes_to(two):
+    """Hang up and return the address that the BYE was sent to."""
+    two.call.hangup()
+    two.sip.settle()
+    return next(carried.destination for carried in reversed(two.sip.network.trace) if _label(carried.data).startswith("BYE"))
+
+
+def with_rport(method, port=5060):
+    """A Via of the peer's that asks for rport."""
+    return f"SIP/2.0/UDP {CALLER}:{port};rport;branch=z9hG4bK{method}{port}"
+
+
+class Rport(Taken):
+    """A call of a peer that sends from one port, has another one in its Contact, and asks for rport."""
+
+    def __init__(self, sip):
+        self.sip = sip
+        self.stack = sip.serve(lambda request, tx: tx.respond(200, body="answer") if tx.call is None else 200)
+        self.peer = Peer(sip, CALLER)
+        self.invite = self.peer.ask("INVITE", via=with_rport("a"), contact=f"<sip:peer@{CALLER}:5090>")
+        self.response = self.peer.responses[-1]
+        self.peer.send(self.peer.within(self.invite, self.response, "ACK"))
+        (self.call,) = self.stack.calls._calls.values()
+        self.number = 1
+
+
+def test_peer_with_rport_is_reached_where_it_sends_from_until_it_says_otherwise(sip):
+    assert bye_goes_to(Rport(sip)) == (CALLER, 5060)
+
+
+@pytest.mark.rfc("3261 12.2.1.1", "3581 4")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_target_refresh_with_another_port_counts_more_than_rport(sip, method):
+    two = Rport(sip)
+    two.ask(method, via=with_rport("b"), contact=f"<sip:peer@{CALLER}:5070>")
+    if method == "INVITE":
+        two.ask("ACK", number=two.number)
+    assert bye_goes_to(two) == (CALLER, 5070)
+
+
+@pytest.mark.rfc("3261 12.2")
+def test_target_refresh_with_the_same_contact_leaves_the_way_as_it_was(sip):
+    two = Rport(sip)
+    two.ask("INVITE", via=with_rport("b"), contact=f"<sip:peer@{CALLER}:5090>")
+    two.ask("ACK", number=two.number)
+    assert bye_goes_to(two) == (CALLER, 5060)
+
+
+@pytest.mark.rfc("3261 12.2.2")
+def test_target_refresh_that_is_refused_leaves_the_way_as_it_was(sip):
+    two = Rport(sip)
+    two.ask("INVITE", via=with_rport("b"), contact=f"<sip:peer@{CALLER}:5070>", body="other", content_type="application/sdp")
+    assert two.peer.statuses[-1] == 488
+    assert bye_goes_to(two) == (CALLER, 5060)
+
+
+@pytest.mark.rfc("5626 5.3", "7118 5.2")
+def test_target_refresh_that_cannot_be_dialled_is_reached_by_its_flow(sip):
+    two = Rport(sip)
+    two.ask("INVITE", via=with_rport("b"), contact="<sip:peer@df7jal23ls0d.invalid;transport=ws>")
+    two.ask("ACK", number=two.number)
+    assert bye_goes_to(two) == (CALLER, 5060)
+
+
+@pytest.mark.rfc("3261 12.2.1.2")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_answer_to_our_target_refresh_with_another_contact_is_where_we_go_on(sip, method):
+    two = Rport(sip)
+    greenlet = start(sip, two.call.request, method)
+    two.peer.reply(two.peer.last(method), 200, contact=f"<sip:peer@{CALLER}:5070>")
+    assert greenlet.get().status == 200
+    assert bye_goes_to(two) == (CALLER, 5070)
+
+
 # ---- re-INVITE from the peer
 
 
@@ -318,6 +641,7 @@ def test_reinvite_without_a_body_is_answered_with_what_we_said_before(two):
 def test_reinvite_that_changes_the_session_is_refused_with_488(two):
     two.ask("INVITE", body="other", content_type="application/sdp")
     assert two.peer.statuses[-1] == 488
+    assert two.peer.responses[-1].warning[0].code == 399
     assert not two.call.ended.is_set()
     two.ask("BYE")
 

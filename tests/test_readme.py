@@ -185,7 +185,7 @@ def test_path_block_leads_to_who_registered_by_his_connection():
     seen = []
 
     def registrar(request, tx):
-        seen.append(request.path[0])
+        seen.append(request.path)
         return 200
 
     with edge, Stack("udp:127.0.0.1:0", core=registrar) as home, Stack("tcp:127.0.0.1:0", core=lambda *_: 299) as phone:

@@ -189,12 +189,29 @@ class Names:
     def flow_uri(self, flow: Flow) -> URI:
         """Return a URI of ours for Path: requests that have it as topmost Route go by this flow (RFC 3327 §5, RFC 5626 §5).
 
-        For who came straight to us: the URI has "ob". `forward()` follows it; `tx.take_route()`, which it calls, refuses a
-        forged one with 403 and one whose flow has ended with 430.
+        For a phone that came straight to us: the URI has "ob". `forward()` follows it; `tx.take_route()`, which it calls,
+        refuses a forged one with 403 and one whose flow has ended with 430. It names the listener the phone uses, which a
+        registrar may be unable to reach: `forward(..., add_path=True)` writes a second value for that.
         """
-        uri = self.contact(flow).uri
-        parameters = uri.parameters.replace(lr=None, ob=None)
-        return uri._replace(user=self.route_tokens.make_for_flow(self.flow_name(flow)), parameters=parameters)
+        return self.path_uri(flow, self.flow_name(flow)).uri
+
+    def path_uri(
+        self, flow: Flow, name: str | None = None, *, is_first_hop: bool = True, secure: bool = False
+    ) -> NameAddr:
+        """Return a Path value that leads to us from the peer of a flow, and on by the flow of this name.
+
+        `secure` is for a registration that a sips URI is asked for with: its Path is sips, too (RFC 5630 §6.3).
+        """
+        uri = self.contact(flow, secure=secure).uri
+        parameters = uri.parameters.replace(lr=None)
+        if is_first_hop:
+            parameters = parameters.replace(ob=None)
+        user = None if name is None else self.route_tokens.make_for_flow(name)
+        return NameAddr(uri._replace(user=user, parameters=parameters))
+
+    def is_same_side(self, one: Flow, other: Flow) -> bool:
+        """True when the peers of two flows find us at the same place."""
+        return one.transport is other.transport and self.sent_by(one) == self.sent_by(other)
 
     # ---- listeners
 

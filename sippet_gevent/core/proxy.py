@@ -24,7 +24,7 @@ from ..transaction.timers import CORE_NON_INVITE, F
 from ..transport.base import Flow, Origin
 from .inbox import Inbox
 from .keepalive import REGISTRATION, withdraw
-from .record_route import RecordRoute
+from .record_route import Path, RecordRoute
 from .refusal import refuse
 from .registrar import Binding
 from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
@@ -107,7 +107,9 @@ class ResponseContext:
     upstream (§16.10). Raises Reject(482) for a request that has been here before, unchanged in what §16.6 step 8 names.
     """
 
-    def __init__(self, tx: ServerTransaction, *, record_route: bool = False) -> None:
+    def __init__(self, tx: ServerTransaction, *, record_route: bool = False, add_path: bool = False) -> None:
+        if add_path and tx.request.method != REGISTRATION:
+            raise InvalidValue(f"add_path is for REGISTER, not {tx.request.method}: write record_route=True for a dialog")
         self.tx = tx
         self.stack = tx.stack
         admission, limits = self.stack.engine.admission, self.stack.engine.limits
@@ -118,7 +120,8 @@ class ResponseContext:
         if not record_route and tx.request.method != REGISTRATION:
             withdraw(tx.request)
         self._breadth = breadth_of(tx.request)
-        self._record_route = RecordRoute(self.stack, tx.request) if record_route else None
+        written = Path if add_path else RecordRoute if record_route else None
+        self._record_route = None if written is None else written(self.stack, tx.request)
         self._at_home = self._cancelled = False
         self.inbox = Inbox(tx.stack.clock)
         self.closed = False
@@ -345,6 +348,7 @@ def forward(
     next_hop: NextHop | None = None,
     listener: Any = None,
     record_route: bool = False,
+    add_path: bool = False,
     **headers: Any,
 ) -> None:
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
@@ -352,7 +356,8 @@ def forward(
     Answers with the best response. CANCEL cancels every branch. An ACK is sent on without waiting for anything.
     `headers` are set in the copies; `listener` says by which they leave, as in Stack.send(). A `next_hop` may be a Flow; who
     is registered by a flow alone, and who is in a dialog that was begun with `record_route=True`, is reached by his (RFC 5626
-    §5.3). Without targets it goes wherever the request says, so ask `tx.take_route()` first.
+    §5.3). `add_path=True` puts us on the Path of a REGISTER, so that requests to the phone come by us and go by its flow (RFC
+    3327 §5.2, RFC 5626 §5.1). Without targets it goes wherever the request says, so ask `tx.take_route()` first.
     Raises Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than Max-Breadth, Reject(420)
     for an unknown Proxy-Require, Reject(404) for a Request-URI of this stack without targets, Reject(403) for targets and a
     Route of strangers; Cancelled once the caller's CANCEL is dealt with.
@@ -369,7 +374,7 @@ def forward(
             copy.max_breadth = breadth // len(wanted)
             tx.stack.sender.send(copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener)
         return
-    with ResponseContext(tx, record_route=record_route) as context:
+    with ResponseContext(tx, record_route=record_route, add_path=add_path) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):
             context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)
         for response in context:

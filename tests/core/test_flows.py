@@ -6,6 +6,7 @@ import pytest
 
 from sippet_gevent import (
     URI,
+    InvalidValue,
     Location,
     NameAddr,
     Registrar,
@@ -551,25 +552,25 @@ def test_name_finds_its_flow_again(office, kind):
 
 
 class Edge:
-    """An edge proxy with a flow URI for each phone it knows, as a registrar behind it would store it."""
+    """An edge proxy before a registrar: `paths` are the Path values that it has written, `path` the one with the flow."""
 
     def __init__(self, sip, kind="browser", **forwarding):
         self.flows = {}
 
         def core(request, tx):
             if request.method == "REGISTER":
-                me = NameAddr(tx.stack.flow_uri(request.flow))
-                return forward(request, tx, next_hop="sip:192.0.2.80", path=(me, *request.path))
+                return forward(request, tx, next_hop="sip:192.0.2.80", add_path=True)
             return forward(request, tx, **forwarding)
 
         self.office = Office(sip, core)
         self.home = Peer(sip, "192.0.2.80", lambda request: 200)
         self.bob = self.office.phone(kind, "bob").register()
-        (self.path,) = self.home.last("REGISTER").path
+        self.paths = self.home.last("REGISTER").path
+        self.path = self.paths[-1]
         self.home.received.clear()
 
     def ask(self, method="MESSAGE", **headers):
-        headers.setdefault("route", self.path)
+        headers.setdefault("route", self.paths)
         return self.home.ask(method, self.bob.uri, **headers)
 
 
@@ -588,6 +589,43 @@ def test_request_with_our_path_goes_by_the_flow_of_who_registered(sip, kind):
 def test_path_says_that_the_first_hop_knows_flows(sip):
     uri = Edge(sip).path.uri
     assert ("lr" in uri.parameters, "ob" in uri.parameters, uri.transport) == (True, True, "WS")
+
+
+@pytest.mark.rfc("3327 5.2", "5658 5", "5626 5.1")
+def test_path_names_both_sides_where_they_differ(sip):
+    upper, lower = Edge(sip).paths
+    assert str(upper) == f"<sip:{SERVER}:5060;lr;ob>"
+    assert (lower.uri.port, lower.uri.transport, "ob" in lower.uri.parameters) == (WEB_PORT, "WS", True)
+
+
+def test_path_is_one_value_where_both_sides_are_one(sip):
+    (path,) = Edge(sip, "NAT").paths
+    assert (path.uri.port, path.uri.transport, "ob" in path.uri.parameters) == (5060, None, True)
+
+
+@pytest.mark.rfc("5626 5.1")
+@pytest.mark.parametrize("joined", [True, False])
+def test_path_of_a_second_hop_does_not_say_ob(sip, joined):
+    edge = Edge(sip)
+    register = edge.bob.request("REGISTER", f"sip:{DOMAIN}", to=f"<{edge.bob.aor}>", path="<sip:first.example;lr;ob>")
+    below = "SIP/2.0/UDP first.example;branch=z9hG4bKfirst"
+    if joined:
+        register.headers["Via"] = f"{register.headers['Via']}, {below}"
+    else:
+        register.headers.add("Via", below)
+    edge.bob.send(register)
+    *ours, first = edge.home.last("REGISTER").path
+    assert (len(ours), str(first)) == (2, "<sip:first.example;lr;ob>")
+    assert not any("ob" in value.uri.parameters for value in ours)
+
+
+def test_add_path_is_for_register(sip):
+    def core(request, tx):
+        with pytest.raises(InvalidValue, match="record_route=True"):
+            forward(request, tx, "sip:192.0.2.80", add_path=True)
+        return 200
+
+    assert sip.ask(core, "INVITE sip:bob@example.com").statuses == [200]
 
 
 @pytest.mark.rfc("5626 5.3.1")

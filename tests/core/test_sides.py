@@ -146,3 +146,51 @@ def test_call_to_a_binding_leaves_by_the_port_it_was_registered_at(listen, kind)
     assert [method for method, _ in bob.seen] == ["INVITE", "ACK", "BYE"]
     assert {by for _, by in bob.seen} == {second}
     assert {by for _, by in alice.seen} == {first}
+
+
+# ---- Path: a phone on one side of an edge proxy, its registrar on the other
+
+EDGES = {
+    "phone by WS, registrar by UDP": ("ws:127.0.0.1:0;name=outside", "udp:127.0.0.1:0;name=inside"),
+    "phone by TCP, registrar by UDP": ("tcp:127.0.0.1:0;name=outside", "udp:127.0.0.1:0;name=inside"),
+    "phone outside, registrar inside": ("udp:127.0.0.2:0;name=outside", "udp:127.0.0.3:0;name=inside"),
+    "both on one address": ("udp:127.0.0.1:0;name=outside", "udp:127.0.0.1:0;name=inside"),
+}
+
+
+@pytest.mark.rfc("3327 5.2", "5626 5.3", "5658 5")
+@pytest.mark.parametrize("sides", EDGES)
+def test_calls_reach_a_phone_that_has_registered_through_an_edge_proxy(listen, sides):
+    home = listen("udp:127.0.0.1:0", core=RegistrarProxy())
+    domain = home.addresses[0][4:]
+
+    def core(request, tx):
+        if request.method == "REGISTER":
+            return forward(request, tx, next_hop=f"sip:{domain}", listener="inside", add_path=True)
+        if tx.take_route() or tx.leads_to_flow:
+            return forward(request, tx, record_route=request.method == "INVITE")
+        return 403
+
+    edge = listen(*EDGES[sides], core=core)
+    outside, inside = edge.engine.transports
+    kind = outside.name.lower()
+    bob, alice = listen(f"{kind}:127.0.0.1:0", core=callee_core), listen("udp:127.0.0.1:0")
+    host, port = outside.local
+    contact = '<sip:bob@bob.invalid>;+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>";reg-id=1'
+    aor = f"<sip:bob@{domain}>"
+    response = bob.request(
+        "REGISTER", f"sip:{domain}", next_hop=f"sip:{host}:{port};transport={kind}", to=aor, from_=aor,
+        contact=contact, supported="path, outbound", timeout=PATIENCE,
+    )  # fmt: skip
+    assert (response.status, response.require) == (200, ("outbound",))
+    upper, lower = response.path
+    assert (upper.uri.host, upper.uri.port, "ob" in upper.uri.parameters) == (*inside.local, True)
+    assert (lower.uri.host, lower.uri.port, "ob" in lower.uri.parameters) == (*outside.local, True)
+    with alice.invite(f"sip:bob@{domain}", body=SDP, timeout=PATIENCE), gevent.Timeout(PATIENCE):
+        while "ACK" not in [method for method, _ in alice.seen]:
+            gevent.sleep(0.005)
+    with gevent.Timeout(PATIENCE):
+        while "BYE" not in [method for method, _ in bob.seen]:
+            gevent.sleep(0.005)
+    assert [method for method, _ in bob.seen] == ["INVITE", "ACK", "BYE"]
+    assert {by for _, by in bob.seen} == {outside.local}

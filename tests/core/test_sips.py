@@ -356,3 +356,19 @@ def test_who_has_registered_as_sips_is_called_by_tls_also_with_a_sip_uri(stacks)
     assert ask(phone, "REGISTER", proxy.sips, to=bob, from_=bob, contact=f"<{phone.sips}>").status == 200
     assert ask(stacks(), "MESSAGE", proxy.sip).status == 200
     assert [(seen.flow.transport.name, seen.uri.scheme) for seen in phone.seen] == [("TLS", "sip")]
+
+
+@pytest.mark.rfc("5630 5.2", "5630 6.3")
+def test_sips_registration_through_an_edge_proxy_has_a_sips_path(stacks):
+    phone = stacks()
+    location = []
+
+    def home(request, tx):
+        location[:] = location or [Location(tx.stack.clock.now)]
+        return Registrar(location[0])(request, tx)
+
+    registrar = stacks(core=home)
+    edge = stacks(core=lambda request, tx: forward(request, tx, next_hop=registrar.sips, add_path=True))
+    bob = "<sips:bob@127.0.0.1>"
+    response = ask(phone, "REGISTER", registrar.sips, next_hop=edge.sips, to=bob, from_=bob, contact=f"<{phone.sips}>")
+    assert (response.status, [value.uri.scheme for value in response.path]) == (200, ["sips"])

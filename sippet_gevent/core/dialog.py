@@ -145,7 +145,7 @@ class Dialog:
 
     def refresh(self, message: Request | Response) -> None:
         """Take a new remote target from a target refresh that was accepted (§12.2). Raises ParseError."""
-        if message.contact:
+        if message.headers.get_header_front("Contact") is not None:
             target = contact_uri(message)
             self.remote_target = secured(target) if self.secure else target
 
@@ -174,7 +174,7 @@ def contact_uri(message: Request | Response) -> URI:
 
     Raises ParseError when there is none.
     """
-    contacts = message.contact
-    if not contacts or isinstance(contacts[0], str):
+    contact = message.headers.get_header_front("Contact")
+    if not isinstance(contact, NameAddr):
         raise ParseError("missing or *", header="Contact")
-    return as_request_uri(contacts[0].uri)
+    return as_request_uri(contact.uri)

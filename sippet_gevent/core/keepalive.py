@@ -20,7 +20,7 @@ import random
 from typing import Any
 
 from ..errors import ParseError, TransportError
-from ..message.grammar import split
+from ..message.grammar import split_first
 from ..message.message import Request, Response
 from ..message.via import Via
 from ..transport.base import Flow
@@ -149,7 +149,7 @@ def wanted_interval(response: Response, flow: Flow) -> int | None:
     A registrar that keeps the flow wants them, too, as often as its Flow-Timer says (RFC 5626 §4.2.1, §4.4).
     """
     try:
-        value = response.via[0].parameters.get("keep")
+        value = response.headers.get_header_front("Via").parameters.get("keep")
         is_bound = response.is_success and response.cseq.method == REGISTRATION
         if value is None and is_bound and any(tag.lower() == OUTBOUND for tag in response.require):
             value = str(response.flow_timer or 0)
@@ -182,9 +182,9 @@ def withdraw(request: Request) -> None:
     at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
     if "keep=" not in headers.lines[at][2]:
         return
-    top, *below = split(headers.lines[at][2], ",")
     try:
+        top, below = split_first(headers.lines[at][2], ",")
         via = Via.parse(top)
     except ParseError:
         return
-    headers.set_line(at, ", ".join((str(via.with_params(keep=None)), *below)))
+    headers.set_line(at, ", ".join(filter(None, (str(via.with_params(keep=None)), below))))

@@ -76,11 +76,10 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
     AT_CONTACT as well when it came by a proxy, which has its Record-Route for that, and for what cannot be read.
     """
     try:
-        if len(request.via) != 1:
+        if not request.headers.has_one("Via"):
             return Reach.AT_CONTACT
-        via = request.via[0]
-        given = request.contact
-        contact = given[0] if given and isinstance(given[0], NameAddr) else NameAddr(URI("sip", None, via.host, via.port))
+        (via,), given = request.via, request.headers.get_header_front("Contact")
+        contact = given if isinstance(given, NameAddr) else NameAddr(URI("sip", None, via.host, via.port))
         return reach_of(contact, via, request.flow, moved=moved)
     except ParseError:
         return Reach.AT_CONTACT
@@ -123,8 +122,8 @@ def first_hop_knows_flows(request: Request) -> bool:
     The first hop's Path stands last, for each proxy puts its own in front (RFC 3327 §5.2), and "ob" is for the first hop
     alone (RFC 5626 §5.1). One that writes a Path and hides its Via is believed to be there all the same.
     """
-    path = request.path
-    return "ob" in path[-1].uri.parameters if path else len(request.via) == 1
+    first_hop = request.headers.get_header_back("Path")
+    return request.headers.has_one("Via") if first_hop is None else "ob" in first_hop.uri.parameters
 
 
 def says_outbound(request: Request) -> bool:

@@ -258,7 +258,7 @@ class Registrar:
                 raise ParseError("* stands alone, with Expires: 0", header="Contact")
             self._check_order(bindings, call_id, cseq)
             return ()
-        is_straight = len(request.via) == 1 and not request.path  # from the user agent, by no proxy (RFC 5626 §6)
+        is_straight = request.headers.has_one("Via") and not request.path  # from the user agent, by no proxy (RFC 5626 §6)
         knows_flows = first_hop_knows_flows(request)
         wanted: list[Binding] = []
         for contact in request.contact:

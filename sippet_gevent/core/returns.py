@@ -21,7 +21,7 @@ from gevent.pool import Group
 
 from ..errors import ParseError, TransportError
 from ..limits import source_of
-from ..message.grammar import split
+from ..message.grammar import split_first
 from ..message.parser import parse
 from ..message.via import Via
 from ..transaction.transaction import Transaction
@@ -69,7 +69,7 @@ class Returns:
         if (len(self._waiting) >= RETURNS and len(mine) < RETURNS_OF_SOURCE) or flow.transport.name in NOBODY_LISTENS:
             return False
         try:
-            via = Via.parse(split(parse(response).headers.all("Via")[0], ",")[0])
+            via = Via.parse(split_first(parse(response).headers["Via"], ",")[0])
         except ParseError:
             return False
         if not self._leads_anywhere(flow, via):

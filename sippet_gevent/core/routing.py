@@ -26,15 +26,23 @@ def take_next_hop(request: Request) -> URI:
 
     A strict router wants its own URI in the Request-URI, and what stood there as the last Route (§12.2.1.1, §16.6 step 6).
     """
-    route = request.route
-    if not route:
+    first = top_route(request)
+    if first is None:
         return request.uri
-    first = route[0].uri
     if not first.is_loose_router:
         target = NameAddr(request.uri)
         request.uri = as_request_uri(first)
-        request.route = (*route[1:], target)
+        request.headers.delete_header_front("Route")
+        request.headers.put_header_back("Route", target)
     return first
+
+
+def top_route(request: Request) -> URI | None:
+    """Return the URI of the topmost Route, None when there is none. Those below it are for other hops, and not read."""
+    if "Route" not in request.headers.fields:
+        return None
+    top: NameAddr | None = request.headers.get_header_front("Route")
+    return None if top is None else top.uri
 
 
 def as_request_uri(uri: URI) -> URI:
@@ -108,20 +116,18 @@ def _same(given: str | None, token: str) -> bool:
 
 def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[URI, ...]:
     """Undo what strict routers did and take ourselves off the route (§16.4). Returns our URIs that stood there."""
-    uri = request.uri
+    uri, headers = request.uri, request.headers
     taken: tuple[URI, ...] = ()
-    if request.route and uri.is_loose_router and is_local(uri):
+    if uri.is_loose_router and headers.get_header_back("Route") is not None and is_local(uri):
         # A strict router before us put our Record-Route URI into the Request-URI; the target waits as the last Route.
-        *routes, last = request.route
         taken = (uri,)
-        request.uri = uri = last.uri
-        request.route = routes
+        request.uri = uri = headers.pop_header_back("Route").uri
     maddr = uri.parameters.get("maddr")
     if maddr is not None and is_local(uri._replace(host=maddr)):
         request.uri = uri._replace(port=None, parameters=uri.parameters.without("maddr", "transport"))
-    while request.route and is_local(request.route[0].uri):
-        taken += (request.route[0].uri,)
-        request.route = request.route[1:]
+    while (top := top_route(request)) is not None and is_local(top):
+        taken += (top,)
+        headers.delete_header_front("Route")
     return taken
 
 

@@ -71,7 +71,8 @@ def wants_sips(request: Request) -> bool:
     if "Route" not in request.headers.fields:
         return False
     try:
-        return bool(request.route) and request.route[0].uri.is_secure
+        top = request.headers.get_header_front("Route")
+        return top is not None and bool(top.uri.is_secure)
     except ParseError:
         return False
 
@@ -113,7 +114,8 @@ def answer_wants_sips(request: Request) -> bool:
         return True
     try:
         if "Record-Route" in request.headers.fields:
-            return bool(request.record_route) and request.record_route[0].uri.is_secure
+            top = request.headers.get_header_front("Record-Route")
+            return top is not None and bool(top.uri.is_secure)
         return any(isinstance(value, NameAddr) and value.uri.is_secure for value in request.contact)
     except ParseError:
         return False

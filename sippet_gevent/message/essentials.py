@@ -13,7 +13,7 @@ from ..errors import ParseError
 from . import registry
 from .accelerator import c
 from .address import NameAddr
-from .grammar import split, unquote
+from .grammar import split_first, unquote
 from .headers import Headers
 from .identifiers import MAGIC_COOKIE
 from .scan import Fields
@@ -134,13 +134,10 @@ def essentials_of_via(headers: Headers) -> Essentials:
 
 
 def _top_via(headers: Headers) -> Via:
-    """Read the first Via line alone: those below it are for the hops that wrote them."""
+    """Read the first Via alone: those below it are for the hops that wrote them (§16.3 item 1)."""
     text = headers["Via"]
     try:
-        if "," not in text:
-            return Via.parse(text)
-        top, *_ = [Via.parse(text) for text in split(text, ",")]
-        return top
+        return Via.parse(text if "," not in text else split_first(text, ",")[0])
     except ParseError as error:
         error.header = "Via"
         raise

@@ -94,6 +94,40 @@ def split(text: str, separator: str) -> list[str]:
     return pieces
 
 
+def split_first(text: str, separator: str) -> tuple[str, str]:
+    """Cut `text` at the first `separator` outside quotes and angle brackets; return what stands before it and behind it.
+
+    Both are stripped; the second is "" where there is no separator. What stands behind it is not looked at. Raises
+    ParseError for an unclosed quote or bracket before it.
+    """
+    before, found, after = text.partition(separator)
+    if found and ('"' in before or "<" in before or ">" in before):
+        for match in _PIECE.finditer(text):
+            piece = match[0]
+            if piece == separator:
+                before, after = text[: match.start()], text[match.end() :]
+                break
+            if piece in _UNPAIRED:
+                raise ParseError("quote or angle bracket without its partner", value=text, offset=match.start())
+        else:
+            before, after = text, ""
+    return before.strip(BLANKS), after.strip(BLANKS)
+
+
+_UNPAIRED = frozenset('"<>')
+
+
+def split_last(text: str, separator: str) -> tuple[str, str]:
+    """Cut `text` at the last `separator` outside quotes and angle brackets; return what stands before it and behind it.
+
+    Both are stripped; the first is "" where there is no separator. Raises ParseError for an unclosed quote or bracket.
+    """
+    pieces = split(text, separator)
+    last = pieces[-1]
+    before = text.rstrip(BLANKS)[: -len(last)] if last else text.rstrip(BLANKS)
+    return (before.rstrip(BLANKS)[:-1].rstrip(BLANKS) if len(pieces) > 1 else ""), last
+
+
 def unquote(text: str) -> str:
     """Return what a quoted-string means, without its quotes and backslashes; other text comes back as it is."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CREDENTIALS, InvalidValue, ParseError, excerpt
 from . import scan as scanning
-from .grammar import BLANKS, is_token, number, split
+from .grammar import BLANKS, is_token, number, split, split_first, split_last
 from .scan import USUAL, Fields, Line, as_it_came, canonical
 
 VALUES = 100
@@ -30,6 +30,9 @@ class Kind(Enum):
 
 ONE, LIST, EACH, LINES = Kind
 
+FIRST, LAST = 0, -1
+"""The two ends of a list of values."""
+
 
 def safe(text: str, name: str) -> str:
     """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line, or it is no Unicode."""
@@ -43,6 +46,25 @@ def _cut(text: str) -> list[str]:
     return split(text, ",")
 
 
+Ends = tuple[Callable[[str], tuple[str, str]], Callable[[str], tuple[str, str]]]
+
+
+def _ends_of(cut: Callable[[str], list[str]]) -> Ends:
+    """Return what takes the first, and what the last, of the values in a line, and leaves the others together."""
+    if cut is _cut:
+        return (lambda text: split_first(text, ",")), (lambda text: split_last(text, ",")[::-1])
+
+    def first(text: str) -> tuple[str, str]:
+        value, *others = cut(text)
+        return value, ", ".join(others)
+
+    def last(text: str) -> tuple[str, str]:
+        *others, value = cut(text)
+        return value, ", ".join(others)
+
+    return first, last
+
+
 class Header:
     """One known header: its name, compact form, kind and type. As an attribute of Message it reads and writes it.
 
@@ -52,7 +74,7 @@ class Header:
     is (). To change a header, assign it.
     """
 
-    __slots__ = ("commas", "compact", "cut", "format", "is_one", "kind", "name", "parse", "type", "written")
+    __slots__ = ("commas", "compact", "cut", "ends", "format", "is_one", "kind", "name", "parse", "type", "written")
 
     def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
         self.name = name
@@ -65,6 +87,7 @@ class Header:
         self.written: Callable[[str], str] | None = getattr(type, "written", None)
         self.cut: Callable[[str], list[str]] = getattr(type, "cut", _cut)
         self.commas = kind is LIST or kind is EACH
+        self.ends = _ends_of(self.cut)
         scanning.register_name(name, compact)
         ROWS[name] = self
 
@@ -366,24 +389,24 @@ class Headers:
     def put_header_front(self, name: str, value: Any) -> None:
         """Add one value before the others; None adds nothing."""
         if value is not None:
-            self.put_header(name, (value, *self._values(name)))
+            self._put_at_end(name, value, FIRST)
 
     def put_header_back(self, name: str, value: Any) -> None:
         """Add one value after the others; None adds nothing."""
         if value is not None:
-            self.put_header(name, (*self._values(name), value))
+            self._put_at_end(name, value, LAST)
 
     def delete_header(self, name: str) -> None:
         """Remove the header; nothing happens when it is missing."""
         self.replace(canonical(name), [])
 
     def delete_header_front(self, name: str) -> None:
-        """Remove the first value; with the last one the header goes."""
-        self.put_header(name, self._values(name)[1:])
+        """Remove the first value, whether it can be read or not; with the last one the header goes."""
+        self._replace_at_end(name, FIRST, None)
 
     def delete_header_back(self, name: str) -> None:
-        """Remove the last value; with it, when it was the only one, the header."""
-        self.put_header(name, self._values(name)[:-1])
+        """Remove the last value, whether it can be read or not; with it, when it was the only one, the header."""
+        self._replace_at_end(name, LAST, None)
 
     def drop_headers(self, names: Iterable[str]) -> None:
         """Remove all these headers."""
@@ -402,11 +425,11 @@ class Headers:
 
     def fetch_header_front(self, name: str) -> Any:
         """Return the first value. Raises KeyError when there is none."""
-        return self._end(name, 0)
+        return self._fetch_at_end(name, FIRST)
 
     def fetch_header_back(self, name: str) -> Any:
         """Return the last value. Raises KeyError when there is none."""
-        return self._end(name, -1)
+        return self._fetch_at_end(name, LAST)
 
     def get_header(self, name: str, default: Any = None) -> Any:
         """Return the header's value, or `default`."""
@@ -416,12 +439,12 @@ class Headers:
         return self.typed(row) if row is not None else tuple(self.all(name))
 
     def get_header_front(self, name: str, default: Any = None) -> Any:
-        """Return the first value, or `default`."""
-        return next(iter(self._values(name)), default)
+        """Return the first value, or `default`. The others are not read: they may be what nobody can read."""
+        return self._get_at_end(name, FIRST, default)
 
     def get_header_back(self, name: str, default: Any = None) -> Any:
-        """Return the last value, or `default`."""
-        return next(reversed(self._values(name)), default)
+        """Return the last value, or `default`. The others are not read."""
+        return self._get_at_end(name, LAST, default)
 
     def update_header(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
         """Set the header to `change(its value)`, or to `initial` when it is missing."""
@@ -429,13 +452,11 @@ class Headers:
 
     def update_header_front(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
         """Set the first value to `change(it)`, or the header to `initial` when there is none."""
-        values = self._values(name)
-        self.put_header(name, (change(values[0]), *values[1:]) if values else (initial,))
+        self._update_at_end(name, FIRST, initial, change)
 
     def update_header_back(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
         """Set the last value to `change(it)`, or the header to `initial` when there is none."""
-        values = self._values(name)
-        self.put_header(name, (*values[:-1], change(values[-1])) if values else (initial,))
+        self._update_at_end(name, LAST, initial, change)
 
     def pop_header(self, name: str, default: Any = None) -> Any:
         """Remove the header and return its value, or `default`."""
@@ -463,17 +484,105 @@ class Headers:
 
     def get_and_update_header_front(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
         """The same for the first value only; a new value of None removes it."""
-        values = self._values(name)
-        result, value = change(values[0] if values else None)
-        self.put_header(name, (*(() if value is None else (value,)), *values[1:]))
-        return result
+        return self._get_and_update_at_end(name, FIRST, change)
 
     def get_and_update_header_back(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
         """The same for the last value only; a new value of None removes it."""
-        values = self._values(name)
-        result, value = change(values[-1] if values else None)
-        self.put_header(name, (*values[:-1], *(() if value is None else (value,))))
+        return self._get_and_update_at_end(name, LAST, change)
+
+    def has_one(self, name: str) -> bool:
+        """True when a header has exactly one value, which is not read."""
+        there = self.fields.get(canonical(name))
+        return type(there) is str and ("," not in there or not self._find_at_end(name, FIRST)[2])  # type: ignore[index]
+
+    # ---- one value at an end, the others unread: they are for other hops (§16.3 item 1)
+
+    def _find_at_end(self, name: str, end: int) -> tuple[int, str, str] | None:
+        """Return the index of the line that has the value at an end, its text, and the rest of the line; None for no value."""
+        known = canonical(name)
+        row = ROWS.get(known)
+        lines = self.lines
+        for at in range(len(lines)) if end is FIRST else range(len(lines) - 1, -1, -1):
+            there, _, text = lines[at]
+            if there == known:
+                if row is None or not row.commas:
+                    return at, text, ""
+                if not text:
+                    continue
+                if "," in text:
+                    try:
+                        return at, *row.ends[end](text)
+                    except ParseError:
+                        pass  # what cannot be cut is one value, which nobody can read
+                return at, text, ""
+        return None
+
+    def _get_at_end(self, name: str, end: int, default: Any) -> Any:
+        known = canonical(name)
+        row = ROWS.get(known)
+        if row is not None and row.kind is ONE:
+            value = self.typed(row)
+            return default if value is None else value
+        values = self.looked_at.get(known)
+        if values:
+            return values[end]
+        if known not in self.fields:
+            return default
+        found = self._find_at_end(known, end)
+        if found is None:
+            return default
+        return found[1] if row is None else row.read(found[1])[0]
+
+    def _fetch_at_end(self, name: str, end: int) -> Any:
+        value = self._get_at_end(name, end, None)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def _put_at_end(self, name: str, value: Any, end: int) -> None:
+        known = canonical(_named(name))
+        row = ROWS.get(known)
+        if row is not None and row.kind is not EACH:
+            there = self._values(known)
+            self.put_header(known, (value, *there) if end is FIRST else (*there, value))
+            return
+        text = safe(str(value), known).strip(BLANKS) if row is None else row.write_one(value)
+        same = [at for at, line in enumerate(self.lines) if line[0] == known]
+        at = len(self.lines) if not same else same[0] if end is FIRST else same[-1] + 1
+        self.lines.insert(at, (known, USUAL, text))
+        self._changed(known)
+
+    def _replace_at_end(self, name: str, end: int, text: str | None) -> None:
+        """Put another text in the place of the value at an end, or None: the others stay as they came, octet for octet."""
+        found = self._find_at_end(name, end)
+        if found is None:
+            return
+        at, _, rest = found
+        known = self.lines[at][0]
+        texts = [part for part in ((text, rest) if end is FIRST else (rest, text)) if part]
+        self.lines[at : at + 1] = [(known, USUAL, part) for part in texts]
+        self._changed(known)
+
+    def _update_at_end(self, name: str, end: int, initial: Any, change: Callable[[Any], Any]) -> None:
+        value = self._get_at_end(name, end, None)
+        if value is None:
+            self.put_header(name, initial)
+        else:
+            self._replace_at_end(name, end, self._written(name, change(value)))
+
+    def _get_and_update_at_end(self, name: str, end: int, change: Callable[[Any], tuple[Any, Any]]) -> Any:
+        result, value = change(self._get_at_end(name, end, None))
+        text = None if value is None else self._written(name, value)
+        if self._find_at_end(name, end) is None:
+            if text is not None:
+                self._put_at_end(name, text, end)
+        else:
+            self._replace_at_end(name, end, text)
         return result
+
+    def _written(self, name: str, value: Any) -> str:
+        row = ROWS.get(canonical(name))
+        return safe(str(value), name).strip(BLANKS) if row is None else row.write_one(value)
 
     def _values(self, name: str) -> tuple[Any, ...]:
         row = ROWS.get(canonical(name))
@@ -483,12 +592,6 @@ class Headers:
         if row.kind is ONE:
             return () if value is None else (value,)
         return tuple(value)
-
-    def _end(self, name: str, index: int) -> Any:
-        values = self._values(name)
-        if not values:
-            raise KeyError(name)
-        return values[index]
 
 
 def _named(name: str) -> str:

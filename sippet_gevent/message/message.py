@@ -9,7 +9,7 @@ from ..errors import InvalidValue, ParseError, excerpt
 from . import echo as echoing
 from .address import NameAddr
 from .fields import HeaderFields
-from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split
+from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split, split_first
 from .headers import ONE, Header, Headers, safe
 from .identifiers import create_tag
 from .scan import NAMES, USUAL, Line
@@ -240,7 +240,7 @@ class Request(Message):
         lines: list[Line] = []
         for line in self.headers.lines:
             if line[0] == "Via" and not (lines and lines[0][0] == "Via"):
-                lines.insert(0, ("Via", USUAL, split(line[2], ",")[0]))
+                lines.insert(0, ("Via", USUAL, split_first(line[2], ",")[0]))
             elif line[0] == "To" and to is not None:
                 lines.append(to)
             elif line[0] in _COPIED:

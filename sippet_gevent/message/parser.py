@@ -21,7 +21,7 @@ and not answered.
 | leading zeros, more than three decimals of `q` | taken | the number |
 | no tags, no branch, no Max-Forwards | taken | RFC 2543 had them not |
 | blanks inside a Via | taken | as if they were not there (§7.3.1, RFC 4475 §3.1.1.1) |
-| a broken Via line below the top one | taken | not looked at: it is for the hop that wrote it |
+| a broken Via below the top one | taken | not looked at: it is for the hop that wrote it |
 | a parameter that stands twice | taken | the first; not a tag or branch |
 | `sip/2.0` in any case | mended | SIP/2.0 (§7.1) |
 | line breaks before the start line | mended | skipped (§7.5) |
@@ -39,7 +39,7 @@ and not answered.
 | a Content-Length that is not 0 to 2**32 - 1, or stands twice | 400 | plus, list, `_` and alike ones, too: see RFC 4475 §3.3.9 |
 | a body shorter than its Content-Length | 400 | §18.3 |
 | From, To, Call-ID or CSeq missing, twice or broken | 400 | §8.1.1 |
-| a broken top Via line, or port 0 in it | 400 | to where the request came from |
+| a broken top Via, or port 0 in it | 400 | to where the request came from |
 | a tag or a top branch that stands twice | 400 | the next hop might take the other one (§7.3.1) |
 | CSeq with another known method, or of 2**31 and more | 400 | §8.1.1.5 |
 | CSeq with another method than an unknown one | 501 | RFC 4475 §3.1.2.18 |

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ParseError
 from ..message.essentials import essentials_of, thorough, transaction_key
-from ..message.grammar import split
+from ..message.grammar import split_first
 from ..message.headers import Headers
 from ..message.scan import fastest as scan
 from ..message.via import Via
@@ -53,7 +53,7 @@ def quoted_key(quote: bytes) -> str | None:
         name, _, value = line.partition(":")
         if name.rstrip().lower() in _VIA:
             try:
-                via = Via.parse(split(value, ",")[0])
+                via = Via.parse(split_first(value, ",")[0])
             except ParseError:
                 return ""
             return transaction_key(via.transport, via.host, via.port, via.branch, method) or ""
@@ -67,7 +67,7 @@ def _rfc2543_key(request: Any, method: str) -> str:
     """
     e = essentials_of(request)
     # The first value only, for it is all an ACK repeats; received and rport we have filled in ourselves.
-    top = Via.parse(split(request.headers["Via"], ",")[0])
+    top = Via.parse(split_first(request.headers["Via"], ",")[0])
     via = top._replace(parameters=top.parameters.without("received", "rport"))
     return f"{request.uri_text} {e.from_tag} {request.headers['Call-ID']} {e.cseq} {via} {method}"
 

@@ -561,6 +561,74 @@ def test_a_helper_leaves_the_lines_it_does_not_touch():
     assert vias(request) == ["Via: SIP/2.0/UDP b", "v :SIP/2.0/UDP a"]
 
 
+# ---- one value at an end, the others unread (RFC 3261 §16.3 item 1)
+
+BROKEN = ("Via: broken", "Via: SIP/2.0/UDP h:0", 'Via: "unclosed', "Via: <, SIP/2.0/UDP h")
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize("below", BROKEN)
+def test_first_value_is_read_and_removed_whatever_stands_below(below):
+    request = read(f"Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\n{below}")
+    assert request.headers.get_header_front("Via").host == "a"
+    request.headers.delete_header_front("Via")
+    assert vias(request) == [below]
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize("rest", ["broken", 'SIP/2.0/UDP b;x="," ,broken', '"unclosed', "SIP/2.0/UDP  b ,SIP/2.0/UDP c"])
+def test_first_of_several_values_in_a_line_leaves_the_others_octet_for_octet(rest):
+    request = read(f'Via: SIP/2.0/UDP a;branch=z9hG4bK1;x="a,b" , {rest}')
+    assert request.headers.get_header_front("Via").host == "a"
+    request.headers.delete_header_front("Via")
+    assert vias(request) == [f"Via: {rest}"]
+
+
+def test_last_value_is_read_and_removed_whatever_stands_before():
+    headers = read("Route: broken\r\nRoute: bad,<sip:a>  ;x , <sip:b;lr>").headers
+    assert str(headers.pop_header_back("Route").uri) == "sip:b;lr"
+    assert headers.all("Route") == ["broken", "bad,<sip:a>  ;x"]
+
+
+def test_value_that_cannot_be_cut_off_is_the_whole_line():
+    headers = read('Route: "unclosed, <sip:b>').headers
+    with pytest.raises(ParseError, match="^Route: "):
+        headers.get_header_back("Route")
+    headers.delete_header_back("Route")
+    assert "Route" not in headers
+
+
+def test_value_is_put_before_and_behind_what_cannot_be_read():
+    headers = read("Route: broken").headers
+    headers.put_header_front("Route", "<sip:first;lr>")
+    headers.put_header_back("Route", "<sip:last;lr>")
+    assert headers.all("Route") == ["<sip:first;lr>", "broken", "<sip:last;lr>"]
+
+
+def test_first_value_is_changed_and_the_others_stay_octet_for_octet():
+    headers = read("Via: SIP/2.0/UDP a , SIP / 2.0 / UDP b\r\nVia: broken").headers
+    headers.update_header_front("Via", None, lambda via: via._replace(host="c"))
+    assert headers.all("Via") == ["SIP/2.0/UDP c", "SIP / 2.0 / UDP b", "broken"]
+
+
+def test_first_of_101_values_is_read():
+    assert read("\r\n".join(["Via: SIP/2.0/UDP a"] * 101)).headers.get_header_front("Via").host == "a"
+
+
+@pytest.mark.parametrize(
+    ("lines", "one"),
+    [
+        ("Route: <sip:a>", True),
+        ("Route: <sip:a,b>;x=\"b, c\"", True),
+        ("Route: <sip:a>, broken", False),
+        ("Route: <sip:a>\r\nRoute: <sip:b>", False),
+        ("X: 1", False),
+    ],
+)
+def test_header_tells_whether_it_has_one_value(lines, one):
+    assert read(lines).headers.has_one("Route") is one
+
+
 # ---- rows of one's own
 
 

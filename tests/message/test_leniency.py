@@ -99,8 +99,9 @@ EXAMPLES: dict[str, list[Example]] = {
             ("UDP", "a:5061", "z9hG4bK1"),
         )
     ],
-    "a broken Via line below the top one": [
-        Example(message("Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nVia: broken"), lambda m: m.headers.all("Via")[1], "broken")
+    "a broken Via below the top one": [
+        Example(message("Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nVia: broken"), lambda m: m.headers.all("Via")[1], "broken"),
+        Example(message('Via: SIP/2.0/UDP a;branch=z9hG4bK1;x="," , "x'), lambda m: m.headers.get_header_front("Via").host, "a"),
     ],
     "a parameter that stands twice": [
         Example(message("Contact: <sip:a@b>;q=0.1;q=0.2"), lambda m: m.contact[0].parameters["q"], "0.1")
@@ -161,8 +162,8 @@ EXAMPLES: dict[str, list[Example]] = {
         *[Example(message(line)) for line in ("From: <sip:a@b", 'To: "a <sip:a@b>', "Call-ID: a b", "CSeq: OPTIONS", "CSeq: 1")],
         Example(message(f"From: <sip:{'a' * 4096}>;tag=1")),
     ],
-    "a broken top Via line, or port 0 in it": [
-        Example(message(f"Via: {text}")) for text in ("broken", "SIP/2.0/UDP", "SIP/2.0/UDP a:0", "SIP/2.0/UDP a, broken")
+    "a broken top Via, or port 0 in it": [
+        Example(message(f"Via: {text}")) for text in ("broken", "SIP/2.0/UDP", "SIP/2.0/UDP a:0", "broken, SIP/2.0/UDP a")
     ],
     "a tag or a top branch that stands twice": [
         Example(message("From: <sip:a@b>;tag=1;tag=2")),

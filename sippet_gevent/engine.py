@@ -18,7 +18,7 @@ from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
 from .limits import Limits, TokenBuckets
 from .message.essentials import METHODS, Essentials, essentials_of_via
-from .message.grammar import split
+from .message.grammar import split_first
 from .message.headers import Headers
 from .message.message import Request, Response
 from .message.parser import parse
@@ -265,7 +265,7 @@ class Engine:
         if tx.flow.remote[0] != flow.remote[0] and not tx.reliable and not self.limits.any_response_source:
             self.counters.drop("response from another address", flow, response.headers.get("Call-ID"), now)
             return
-        if not _has_one_via(response) and tx.request is not None and _has_one_via(tx.request):
+        if not response.headers.has_one("Via") and tx.request is not None and tx.request.headers.has_one("Via"):
             self.counters.drop("response with a strange Via", flow, response.headers.get("Call-ID"), now)  # §8.1.3.3
             return
         effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
@@ -557,15 +557,10 @@ def _tag_sent(tx: Transaction) -> str | None:
         return None
 
 
-def _has_one_via(message: Request | Response) -> bool:
-    text = message.headers.fields["Via"]
-    return type(text) is str and ("," not in text or len(split(text, ",")) == 1)
-
-
 def _take_alias(request: Request, flow: Flow) -> None:
     """Tell the transport of a proven peer that offers its connection for requests to it (RFC 5923 §8.2)."""
     try:
-        via = Via.parse(split(request.headers.all("Via")[0], ",")[0])
+        via = Via.parse(split_first(request.headers["Via"], ",")[0])
     except ParseError:
         return
     if "alias" in via.parameters:
@@ -582,21 +577,21 @@ def _grant_keep(request: Request, flow: Flow) -> None:
     if "keep" not in headers.lines[at][2]:
         return
     try:
-        top, *below = split(headers.lines[at][2], ",")
+        top, below = split_first(headers.lines[at][2], ",")
         via = Via.parse(top)
     except ParseError:
         return
     if "keep" in via.parameters and via.parameters["keep"] is None:
-        headers.set_line(at, ", ".join((str(via.with_params(keep=seconds)), *below)))
+        headers.set_line(at, ", ".join(filter(None, (str(via.with_params(keep=seconds)), below))))
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:
     """Set parameters of the top Via; those below it stay as they came, readable or not."""
     at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
-    top, *below = split(headers.lines[at][2], ",")
+    top, below = split_first(headers.lines[at][2], ",")
     via = Via.parse(top)
     via = via._replace(parameters=via.parameters.without("received").replace(parameters))
-    headers.set_line(at, ", ".join((str(via), *below)))
+    headers.set_line(at, ", ".join(filter(None, (str(via), below))))
 
 
 def _phrase(error: ParseError) -> str:

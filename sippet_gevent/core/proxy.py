@@ -27,7 +27,7 @@ from .keepalive import REGISTRATION, withdraw
 from .record_route import Path, RecordRoute
 from .refusal import refuse
 from .registrar import Binding
-from .routing import best_response, breadth_of, check_request, forwarded, loop_mark
+from .routing import best_response, breadth_of, check_request, forwarded, loop_mark, top_route
 from .sender import NextHop
 from .sips import REQUIRED, retarget
 from .uac import ClientTransaction
@@ -322,21 +322,24 @@ def prepare(
     if target is None and next_hop is None and "route" not in headers:
         next_hop = tx.route_flow()
     copy = forwarded(tx.request, uri, stack.names.is_local)
-    if copy.route and target is not None and next_hop is None and "route" not in headers and not tx.take_route():
+    is_led = top_route(copy) is not None
+    if is_led and target is not None and next_hop is None and "route" not in headers and not tx.take_route():
         raise Reject(403)  # it would not reach the target, but whatever address a stranger has written there
-    if isinstance(target, Binding) and target.path:
-        copy.route = (*target.path, *copy.route)  # RFC 3327 §5.4
+    if isinstance(target, Binding):
+        for hop in reversed(target.path):
+            copy.headers.put_header_front("Route", hop)  # RFC 3327 §5.4
     copy._set(headers)
-    if isinstance(target, Binding) and next_hop is None and not copy.route:
+    is_led = top_route(copy) is not None
+    if isinstance(target, Binding) and next_hop is None and not is_led:
         next_hop = target.flow if stack.names.is_usable(target.flow) else None
         if next_hop is None and target.by_flow_only:
             raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
-    if secure_hop is not None and not copy.route:
+    if secure_hop is not None and not is_led:
         next_hop = next_hop or secure_hop
         ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
         if not any(transport.secure for transport in ways):
             raise WrongScheme(warning=(REQUIRED,))
-    if target is None and next_hop is None and not copy.route and stack.names.is_local(copy.uri):
+    if target is None and next_hop is None and not is_led and stack.names.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
     return copy, next_hop, target.origin if isinstance(target, Binding) else tx.route_origin
 

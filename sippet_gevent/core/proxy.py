@@ -68,6 +68,10 @@ class Branch(ClientTransaction):
             return
         super().receive(response)
 
+    def receive_late(self, response: Response) -> None:
+        response.headers.delete_header_front("Via")
+        self.again(response)
+
     def may_go_on(self, failure: Response | Exception) -> bool:
         # After timer F nobody upstream waits for the answer any more: their own began before ours (RFC 4320 §3)
         too_late = isinstance(failure, TransactionTimeout) and self.request.method != "INVITE"

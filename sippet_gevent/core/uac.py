@@ -153,6 +153,10 @@ class ClientTransaction:
         elif response.is_success:
             self.again(response)
 
+    def receive_late(self, response: Response) -> None:
+        """Take a 2xx of a target that has failed before."""
+        self.again(response)
+
     def deliver(self, event: Response | Exception) -> None:
         """Hand an event to who waits."""
         self._inbox.put(event)
@@ -178,10 +182,13 @@ class ClientTransaction:
         return call
 
     def again(self, response: Response) -> None:
-        """A further 2xx to our INVITE: repeated, since our ACK was lost, or from another branch of a fork (§13.2.2.4)."""
+        """Acknowledge a further 2xx to our INVITE; end its call unless it is ours (§13.2.2.4).
+
+        It is repeated since our ACK was lost, or comes from another branch of a fork, also after a refusal from there.
+        """
         tag = response.essentials.to_tag
         call = self._calls.get(tag)
-        if call is None and 0 < len(self._calls) < FORKS:
+        if call is None and len(self._calls) < FORKS:
             call = self._calls[tag] = self._accepted(response)
             call.hangup()
         if call is not None:
@@ -261,7 +268,7 @@ class ClientTransaction:
         seconds = now - ways.since
         stack.engine.counters.info("fail-over", now, text, method, transaction.flow, seconds, why, flow, call_id, log=log)
         ways.since = now
-        transaction.user = Nobody()  # it may linger, and repeat an ACK to that 503
+        transaction.user = Former(self)  # it lingers, and repeats the ACK to that 503
         self.provisional = None
         self._unwatch()
         stack.engine.request(self.request, flow, self, transaction.timers, data=data)
@@ -353,7 +360,7 @@ class Watch:
 
 
 class Nobody:
-    """Who waits for the answer to a CANCEL, or to a BYE."""
+    """The user of a CANCEL's transaction: nothing is done with what it answers."""
 
     __slots__ = ("transaction",)
 
@@ -368,3 +375,16 @@ class Nobody:
 
     def ended(self) -> None:
         pass
+
+
+class Former(Nobody):
+    """The user of a transaction whose request has gone on to another target: a 2xx after its 503 is one more (§13.2.2.4)."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: ClientTransaction) -> None:
+        self.owner = owner
+
+    def receive(self, response: Response) -> None:
+        if response.is_success:
+            self.owner.receive_late(response)

@@ -173,6 +173,10 @@ INVITE_CLIENT = Machine(  # RFC 6026 figure 5, which replaces RFC 3261 figure 5
         },
         COMPLETED: {
             RECV_300_UP: (do.repeat, COMPLETED),
+            # The figure has no such row, but a fork behind us may answer after it has refused, and then a proxy must forward
+            # that (§16.7 step 5) and a UAC acknowledge it (§13.2.2.4). Once this record is gone it is a stray, which RFC 6026
+            # §8.2 forbids to forward; over TCP that is at once.
+            RECV_2XX: (do.deliver, COMPLETED),
             D: (do.nothing, TERMINATED),
             # The figure informs the TU, which has its final response already: each transaction reports one end.
             TRANSPORT_ERROR: (do.nothing, TERMINATED),

@@ -85,6 +85,8 @@ ROWS = {
         (PROCEEDING, RECV_2XX, TO_TU, ACCEPTED),
         (PROCEEDING, RECV_300_UP, ACK_SENT_AND_TO_TU, COMPLETED),
         (COMPLETED, RECV_300_UP, SENT, COMPLETED),
+        # Ours alone: a fork behind us may answer after it has refused (RFC 3261 §16.7 step 5, §13.2.2.4).
+        (COMPLETED, RECV_2XX, TO_TU, COMPLETED),
         (COMPLETED, D, NONE, TERMINATED),
         # Ours alone: the figure informs the TU, which has the final response and could do nothing about a lost ACK.
         (COMPLETED, TRANSPORT_ERROR, NONE, TERMINATED),

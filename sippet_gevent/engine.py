@@ -355,35 +355,37 @@ class Engine:
     def drive(self, tx: Transaction, effects: Effects) -> None:
         """Carry out effects in order; a failed send feeds its error back into the transaction."""
         pending = effects
-        while pending:
-            effects, pending = pending, ()
-            for kind, payload in effects:
-                if kind is SEND:
-                    try:
-                        tx.flow.send(payload)
-                    except TransportError as error:
-                        if not tx.machine.is_client:
-                            if self.way_back(tx, payload):
-                                continue
-                            self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, str(error))
-                        self.counters.send_errors += 1
-                        error.flow = tx.flow
-                        pending += tx.handle(TRANSPORT_ERROR, self._now(), error)
-                elif kind is DELIVER:
-                    if tx.user is not None:
-                        tx.user.receive(payload)
-                    else:  # an ACK to a 2xx, whose INVITE is answered long since
-                        self.acknowledge(payload)
-                elif kind is FAIL:
-                    if isinstance(payload, TransactionTimeout):
-                        self.counters.timeouts += 1
-                        if tx.machine.is_client:
-                            tx.flow.withdraw(tx.last)
-                    if tx.user is not None:
-                        tx.user.fail(payload)
-                    else:
-                        self.fail(payload, tx)
-        self._plan(tx)
+        try:
+            while pending:
+                effects, pending = pending, ()
+                for kind, payload in effects:
+                    if kind is SEND:
+                        try:
+                            tx.flow.send(payload)
+                        except TransportError as error:
+                            if not tx.machine.is_client:
+                                if self.way_back(tx, payload):
+                                    continue
+                                self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, str(error))
+                            self.counters.send_errors += 1
+                            error.flow = tx.flow
+                            pending += tx.handle(TRANSPORT_ERROR, self._now(), error)
+                    elif kind is DELIVER:
+                        if tx.user is not None:
+                            tx.user.receive(payload)
+                        else:  # an ACK to a 2xx, whose INVITE is answered long since
+                            self.acknowledge(payload)
+                    elif kind is FAIL:
+                        if isinstance(payload, TransactionTimeout):
+                            self.counters.timeouts += 1
+                            if tx.machine.is_client:
+                                tx.flow.withdraw(tx.last)
+                        if tx.user is not None:
+                            tx.user.fail(payload)
+                        else:
+                            self.fail(payload, tx)
+        finally:  # what a user raises leaves no transaction without its deadline
+            self._plan(tx)
 
     def move(self, tx: Transaction, flow: Flow) -> None:
         """Give a server transaction another flow: what it sends from now on takes that."""

@@ -11,7 +11,6 @@ from ..errors import (
     Cancelled,
     FlowFailed,
     InvalidValue,
-    ParseError,
     Reject,
     SIPError,
     TransactionTimeout,
@@ -58,14 +57,7 @@ class Branch(ClientTransaction):
         self.instead: Callable[[], None] | None = None
 
     def receive(self, response: Response) -> None:
-        try:
-            response.via = below = response.via[1:]  # §16.7 step 3
-            if not below:
-                raise ParseError("none but our own", header="Via")
-        except ParseError as error:  # it finds no way back
-            if response.status >= 200:
-                self.fail(Reject(502, f"Bad Response: {error.problem}"))
-            return
+        response.headers.delete_header_front("Via")  # §16.7 step 3; those below are for the hops that wrote them
         super().receive(response)
 
     def receive_late(self, response: Response) -> None:
@@ -87,19 +79,37 @@ class Branch(ClientTransaction):
         super().fail(error)
 
     def deliver(self, event: Response | Exception) -> None:
+        if isinstance(event, Response) and not has_way_back(event):
+            if event.status < 200:
+                return
+            event = Reject(502)  # §16.7 step 3: it must not be forwarded
         self.context.inbox.put((self, event))
 
     def withdrawn(self) -> None:
         self.fail(Reject(487))
 
     def accepted(self, response: Response) -> None:
-        if self.context.closed:
-            self.context.forward(response)
-        else:
+        if self.context.closed or not has_way_back(response):
+            self.again(response)
+        if not self.context.closed:
             self.deliver(response)
 
     def again(self, response: Response) -> None:
-        self.context.forward(response)  # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
+        if has_way_back(response):
+            self.context.forward(response)  # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
+            return
+        # It is for us, then, and what a UAC does with it is done (§16.7 step 3, §13.2.2.4). The Record-Route that the request
+        # had when it left is of those before us, and ours.
+        sent = self.request.headers.copy()
+        while "Record-Route" in sent.fields:
+            sent.delete_header_back("Record-Route")
+            response.headers.delete_header_back("Record-Route")
+        super().again(response)
+
+
+def has_way_back(response: Response) -> bool:
+    """True when a response, our own Via taken off, has another: else nobody upstream is meant (§16.7 step 3)."""
+    return "Via" in response.headers.fields
 
 
 class ResponseContext:

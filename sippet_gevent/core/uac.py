@@ -127,13 +127,12 @@ class ClientTransaction:
     # ---- for the engine
 
     def receive(self, response: Response) -> None:
-        """Take a response, in the greenlet that carries it."""
+        """Take a response, in the greenlet that carries it.
+
+        First what will end the transaction: nothing that is raised further down may leave it without a deadline.
+        """
         is_invite = self.request.method == "INVITE"
-        if self.stack.sender.grey and response.status != 503:
-            self.stack.sender.grey.discard(self._target)
-        if self.final_response is None and self._offers_keep:  # what comes later may belong to a call that has ended
-            self.stack.keepalives.take(self.request, response, self.transaction.flow)
-        if response.status < 200:
+        if response.status < 200 and self.final_response is None:
             first = self.provisional is None
             self.provisional = response
             if self._cancel_wanted:
@@ -141,6 +140,11 @@ class ClientTransaction:
                     self._send_cancel()
             elif is_invite and (first or response.status > 100):
                 self._watch(self.transaction.timers.c)  # §16.6 step 11, §16.7 step 2
+        if self.stack.sender.grey and response.status != 503:
+            self.stack.sender.grey.discard(self._target)
+        if self.final_response is None and self._offers_keep:  # what comes later may belong to a call that has ended
+            self.stack.keepalives.take(self.request, response, self.transaction.flow)
+        if response.status < 200:
             self.deliver(response)
         elif self.final_response is None:
             if response.status == 503 and self._fail_over(response):
@@ -214,7 +218,10 @@ class ClientTransaction:
             self.stack.engine.forget(self.transaction)
 
     def ended(self) -> None:
-        """The transaction's record is gone."""
+        """The transaction's record is gone: nobody must wait any longer, whatever has become of its end."""
+        if self.is_pending and not self.abandoned:
+            self._ended = True
+            self.deliver(TransactionTimeout(f"the transaction of {self.request.method} has ended without a final response"))
         self._ended = True
         self._unwatch()
 
@@ -308,6 +315,7 @@ class ClientTransaction:
             sender.grey.add(target, now, patience_of(failure))
 
     def _send_cancel(self) -> None:
+        self._watch(64 * self.transaction.timers.t1)
         flow = self.transaction.flow
         if self.ways is not None and not flow.is_alive():  # it goes to the same place all the same (§9.1)
             try:
@@ -316,7 +324,6 @@ class ClientTransaction:
                 now = self.stack.clock.now()
                 self.stack.engine.counters.info("CANCEL", now, "%r cannot be cancelled: %s", self, error, log=log)
         self.stack.engine.request(self.request.cancel(), flow, Nobody(), self.transaction.timers)
-        self._watch(64 * self.transaction.timers.t1)
 
     def _watch(self, seconds: float) -> None:
         """Have expire() called after so many seconds, or earlier: then it watches on."""

@@ -73,6 +73,9 @@ class Branch(ClientTransaction):
         """True when a branch has failed for want of a way, or of any response."""
         return isinstance(failure, (TransportError, TransactionTimeout)) and self.may_go_on(failure)
 
+    def give_up(self) -> None:
+        self.cancel()  # §16.8; what it answers to that is its response, a 2xx that crosses too, or 408 after 64*T1 (§9.1)
+
     def fail(self, error: Exception) -> None:
         if self.by_flow and isinstance(error, TransportError) and not isinstance(error, FlowFailed):
             error = FlowFailed(str(error), error.flow)  # nothing else leads there (RFC 5626 §5.3.1)

@@ -236,8 +236,12 @@ class ClientTransaction:
             self.fail(TransactionTimeout("no final response to the cancelled INVITE"))
             self.stack.engine.forget(self.transaction)
         else:
-            self.deliver(TransactionTimeout("timer C: no final response to INVITE in time"))
-            self.abandon()
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Timer C has fired: tell that nobody answers, and cancel the INVITE; should it be answered now, it is hung up."""
+        self.deliver(TransactionTimeout("timer C: no final response to INVITE in time"))
+        self.abandon()
 
     def may_go_on(self, failure: Response | Exception) -> bool:
         """True when a target's failure sends the request on to the next one (RFC 3263 §4.3).

@@ -34,8 +34,9 @@ SERVER = "10.0.0.1"
 LADDER_LINES = 200
 """Messages shown of a failed test, the last ones: what went wrong is at the end."""
 
-OUTLIVES = 200.0
-"""Seconds of virtual time after a test in which every transaction must end: a ringing INVITE may take timer C."""
+OUTLIVES = 250.0
+"""Seconds of virtual time after a test in which every transaction must end: a ringing INVITE may take timer C, its CANCEL
+64*T1, and the answer to the caller another 64*T1."""
 
 
 class Asked(ClientTransaction):

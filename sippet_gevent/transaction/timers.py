@@ -34,8 +34,9 @@ class Timers:
     m: float | None = None
     trying: float = 0.2
     """When an unanswered INVITE gets its 100 (§17.2.1)."""
-    core_invite: float = 185.0
-    """How long a core may be silent on an INVITE before the stack answers 408: over timer C, so that a proxy's own is first."""
+    core_invite: float | None = None
+    """How long a core may be silent on an INVITE before the stack answers 408: by default 215 seconds, timer C and the 64*T1
+    that the callee then has for its answer to a proxy's CANCEL (§16.8, §9.1), and two more, so that the proxy's own is first."""
     core_non_invite: float = 30.0
     """The same for other requests, with 500: two seconds before the client's timer F, which makes it useless."""
     plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -104,7 +105,7 @@ F = Timer("F", lambda t: _given(t.f, 64 * t.t1))
 K = Timer("K", lambda t: _given(t.k, t.t4), reliable="zero")
 # INVITE server (§17.2.1)
 TRYING_100 = Timer("100", lambda t: t.trying)
-CORE_INVITE = Timer("core", lambda t: t.core_invite)
+CORE_INVITE = Timer("core", lambda t: _given(t.core_invite, t.c + 64 * t.t1 + 2))
 G = Timer("G", lambda t: _given(t.g, t.t1), again=lambda t, last, _: min(last * 2, t.t2), reliable="none")
 H = Timer("H", lambda t: _given(t.h, 64 * t.t1))
 I = Timer("I", lambda t: _given(t.i, t.t4), reliable="zero")  # noqa: E741 the RFC's letter

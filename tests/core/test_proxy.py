@@ -277,14 +277,48 @@ def test_branch_that_cannot_be_sent_does_not_hold_up_the_others(sip, caller, pho
 
 
 @pytest.mark.rfc("3261 16.8")
-def test_ringing_that_never_ends_is_cancelled_by_timer_c_and_answered_with_408(one):
+def test_ringing_that_never_ends_is_cancelled_by_timer_c_and_its_487_goes_upstream(one):
     one.reply(0, 180)
     one.sip.advance(180)
     assert one.got == [["INVITE"]]
     one.sip.advance(2)
-    assert one.got == [["INVITE", "CANCEL"]]
+    assert (one.got, one.finals) == ([["INVITE", "CANCEL"]], [])
     one.reply(0, 487)
+    assert one.finals == [487]
+
+
+@pytest.mark.rfc("3261 16.8")
+def test_callee_that_picks_up_as_timer_c_fires_is_connected(one):
+    one.reply(0, 180)
+    one.sip.advance(182)
+    assert one.got == [["INVITE", "CANCEL"]]
+    one.accept(0)
+    assert one.finals == [200]
+    one.caller.send(one.caller.within(one.invite, one.caller.responses[-1], "ACK", route=one.caller.responses[-1].record_route))
+    assert one.got == [["INVITE", "CANCEL", "ACK"]]
+
+
+@pytest.mark.rfc("3261 16.8", "3261 9.1")
+def test_callee_that_ignores_the_cancel_of_timer_c_is_408_after_64_t1(one):
+    one.reply(0, 180)
+    one.sip.advance(181 + 31.9)
+    assert one.finals == []
+    one.sip.advance(0.2)
     assert one.finals == [408]
+
+
+@pytest.mark.rfc("3261 16.8")
+def test_timer_c_of_one_branch_leaves_the_others_ringing(fork):
+    fork.reply(0, 180)
+    fork.sip.advance(20)
+    fork.reply(1, 180)
+    fork.sip.advance(30)
+    fork.reply(1, 183)
+    fork.sip.advance(135)
+    assert fork.got[:2] == [["INVITE", "CANCEL"], ["INVITE"]]
+    fork.reply(0, 487)
+    fork.accept(1)
+    assert fork.finals == [200]
 
 
 @pytest.mark.rfc("3261 16.7")
@@ -673,13 +707,14 @@ def test_callee_who_is_gone_is_408(office):
     assert office.finals == [408]
 
 
-def test_callee_who_never_answers_is_cancelled_by_timer_c(office):
+@pytest.mark.rfc("3261 16.8")
+def test_callee_that_never_answers_is_cancelled_by_timer_c(office):
     office.call()
     office.answer(180)
     office.sip.advance(182)
     assert once(office.bob.methods) == ["INVITE", "CANCEL"]
     office.answer(487)
-    assert office.finals == [408]
+    assert office.finals == [487]
 
 
 @pytest.mark.rfc("3261 16.5")

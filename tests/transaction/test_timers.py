@@ -291,18 +291,18 @@ def test_repeated_invite_gets_the_latest_provisional_response():
     assert story.events == [(0, "delivers INVITE"), *at([0.2, 0.5], "sends 100"), *at([1, 1.5], "sends 180")]
 
 
-def test_invite_whose_core_never_answers_gets_408_after_185_seconds():
-    story = Story(INVITE_SERVER, reliable=True).until(190)
-    assert story.events[1:] == [(0.2, "sends 100"), (185, "sends 408"), (185, "fails TransactionTimeout")]
+def test_invite_whose_core_never_answers_gets_408_after_215_seconds():
+    story = Story(INVITE_SERVER, reliable=True).until(220)
+    assert story.events[1:] == [(0.2, "sends 100"), (215, "sends 408"), (215, "fails TransactionTimeout")]
     assert story.tx.state is COMPLETED
     with pytest.raises(TransactionStateError):
-        story.at(191, SEND_2XX)
+        story.at(221, SEND_2XX)
 
 
-def test_each_provisional_response_gives_the_core_another_185_seconds():
-    story = Story(INVITE_SERVER, reliable=True).at(100, SEND_1XX).at(250, SEND_1XX).until(434.9)
+def test_each_provisional_response_gives_the_core_another_215_seconds():
+    story = Story(INVITE_SERVER, reliable=True).at(100, SEND_1XX).at(250, SEND_1XX).until(464.9)
     assert not story.times("sends 408")
-    assert story.until(436).times("sends 408") == [435]
+    assert story.until(466).times("sends 408") == [465]
 
 
 @pytest.mark.rfc("3261 17.2.1")

@@ -251,7 +251,7 @@ class Engine:
         else:
             self.answer(flow, cancel.response(200))
         if user is not None and tx.machine is INVITE_SERVER and tx.state is PROCEEDING:
-            user.cancel()
+            user.cancel(cancel)
 
     def _receive_response(self, response: Response, flow: Flow) -> None:
         tx = self.clients.get(client_key(response) or "")

@@ -95,9 +95,17 @@ class WrongScheme(Reject):
 
 
 class Cancelled(SIPError):
-    """The caller gave up (RFC 3261 §9.2). Raised in a core at its next call into the library; leaving it answers 487."""
+    """The caller gave up (RFC 3261 §9.2). Raised in a core at its next call into the library; leaving it answers 487.
+
+    `cancel` is its CANCEL, whose `reason_header` says why (RFC 3326). It is None where the INVITE's own Expires has passed, or
+    a BYE has come.
+    """
 
     status = 487
+
+    def __init__(self, *arguments: object, cancel: Any = None) -> None:
+        super().__init__(*arguments)
+        self.cancel = cancel
 
 
 class TransactionTimeout(SIPError):

@@ -18,6 +18,7 @@ from ..errors import (
     WrongScheme,
 )
 from ..message.message import Request, Response
+from ..message.status import reason_phrase
 from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
 from ..transport.base import Flow, Origin
@@ -37,6 +38,9 @@ BRANCHES = 32
 
 SHARE = 4
 """What part of the breadth that is left a branch gets when nobody says: enough to fork again, and 15 fit beside each other."""
+
+COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
+"""The Reason of a CANCEL to a phone of which another one has taken the call: it shows no missed call (RFC 3326 §2)."""
 
 BRANCH_SECONDS = 2.0
 """How long it may take to send the branches of a request: their names are resolved first."""
@@ -286,11 +290,23 @@ class ResponseContext:
                     best.headers[name] = challenges
         return best
 
-    def cancel(self) -> None:
-        """Cancel the branches that are still pending (§16.10)."""
+    def cancel(self, **headers: Any) -> None:
+        """Cancel the branches that are still pending (§16.10).
+
+        `headers` are header fields of the CANCELs, as in `ClientTransaction.cancel()`; by default the Reason is the final
+        response that has made the others needless, if there is one (RFC 3326 §2, §3.1).
+        """
         self._cancelled = True
+        headers = headers or self._reason()
         for branch in list(self._pending):
-            branch.cancel()
+            branch.cancel(**headers)
+
+    def _reason(self) -> dict[str, Any]:
+        statuses = [response.status for response, _ in self._finals]
+        if any(200 <= status < 300 for status in statuses):
+            return {"reason_header": COMPLETED_ELSEWHERE}
+        declined = next((status for status in statuses if status >= 600), None)
+        return {} if declined is None else {"reason_header": f'SIP;cause={declined};text="{reason_phrase(declined)}"'}
 
     @property
     def pending(self) -> int:
@@ -308,8 +324,9 @@ class ResponseContext:
             self.closed = True
             self.tx.context = None
             self.tx.recount()
+            reason = self._reason()
             for branch in list(self._pending):
-                branch.abandon()
+                branch.abandon(**reason)
 
     def _wind_up(self) -> None:
         self.cancel()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..counters import Plain
-from ..errors import ParseError, TransactionTimeout, TransportError
+from ..errors import Cancelled, ParseError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from .detours import is_too_long
 from .inbox import Inbox
@@ -36,7 +36,7 @@ class ClientTransaction:
     """
 
     __slots__ = (
-        "_calls", "_cancel_wanted", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "by_flow", "call",
+        "_calls", "_cancelling", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "by_flow", "call",
         "failed", "final_response", "provisional", "request", "stack", "transaction", "ways",
     )  # fmt: skip
 
@@ -51,7 +51,8 @@ class ClientTransaction:
         self.failed = False
         self.call: Call | None = None
         self._calls: dict[str | None, Call] = {}
-        self.abandoned = self.by_flow = self._cancel_wanted = self._ended = False
+        self.abandoned = self.by_flow = self._ended = False
+        self._cancelling: dict[str, Any] | None = None  # the header fields of the CANCEL that is wanted, or sent
         self._silence = self._wake = NEVER
         self._watches: list[Watch] = []
 
@@ -86,21 +87,26 @@ class ClientTransaction:
                     return event  # type: ignore[no-any-return]
                 if on_provisional is not None:
                     on_provisional(event)
-        except BaseException:
-            self.abandon()
+        except BaseException as error:
+            self.abandon(**reason_of(error.cancel if isinstance(error, Cancelled) else None))
             raise
         finally:
             event = None  # the traceback of one that was raised holds this frame
 
-    def cancel(self) -> None:
+    def cancel(self, **headers: Any) -> None:
         """Cancel an INVITE (§9.1): at once when it has a provisional response, else as soon as one comes.
 
         Its final response, 487 usually, is still to come. An INVITE that still waits for its connection is not sent,
         and ends with a 487 of our own. For other methods, and after the end, nothing happens.
+
+        `headers` are header fields of the CANCEL: `cancel(reason_header='SIP;cause=200;text="Call completed elsewhere"')` (RFC
+        3326). Raises InvalidValue for one that cannot be sent.
         """
-        if self.request.method != "INVITE" or self._cancel_wanted or not self.is_pending:
+        if self.request.method != "INVITE" or self._cancelling is not None or not self.is_pending:
             return
-        self._cancel_wanted = True
+        if headers:
+            Request("CANCEL", self.request.uri_text, **headers)  # raises now for what could not be sent then
+        self._cancelling = headers
         if self.provisional is not None:
             self._send_cancel()
         elif self.transaction is not None and self.transaction.flow.withdraw(self.transaction.last):
@@ -112,15 +118,18 @@ class ClientTransaction:
         """True until the final response, or the failure that takes its place."""
         return self.final_response is None and not self._ended
 
-    def abandon(self) -> None:
-        """Want no answer any more: an INVITE is cancelled, or hung up when it is answered; others are forgotten."""
+    def abandon(self, **headers: Any) -> None:
+        """Want no answer any more: an INVITE is cancelled, or hung up when it is answered; others are forgotten.
+
+        `headers` are header fields of the CANCEL or BYE.
+        """
         if self.abandoned:
             return
         self.abandoned = True
         if self.call is not None:
-            self.call.hangup()
+            self.call.hangup(**headers)
         elif self.request.method == "INVITE":
-            self.cancel()
+            self.cancel(**headers)
         elif self.is_pending and self.transaction is not None:
             self.stack.engine.forget(self.transaction)
 
@@ -135,7 +144,7 @@ class ClientTransaction:
         if response.status < 200 and self.final_response is None:
             first = self.provisional is None
             self.provisional = response
-            if self._cancel_wanted:
+            if self._cancelling is not None:
                 if first:
                     self._send_cancel()
             elif is_invite and (first or response.status > 100):
@@ -232,7 +241,7 @@ class ClientTransaction:
             return
         if now < self._silence:
             self._watch(self._silence - now)
-        elif self._cancel_wanted:
+        elif self._cancelling is not None:
             self.fail(TransactionTimeout("no final response to the cancelled INVITE"))
             self.stack.engine.forget(self.transaction)
         else:
@@ -249,7 +258,7 @@ class ClientTransaction:
         That is a 503, a transport error, or timer B or F without any response. Whoever has said that it works on the
         request is not replaced: it would be done twice. Nobody else is asked for a request that was cancelled.
         """
-        if self._cancel_wanted or self.abandoned:
+        if self._cancelling is not None or self.abandoned:
             return False
         first = self.provisional
         if isinstance(failure, TransactionTimeout):
@@ -327,7 +336,9 @@ class ClientTransaction:
             except TransportError as error:
                 now = self.stack.clock.now()
                 self.stack.engine.counters.info("CANCEL", now, "%r cannot be cancelled: %s", self, error, log=log)
-        self.stack.engine.request(self.request.cancel(), flow, Nobody(), self.transaction.timers)
+        cancel = self.request.cancel()
+        cancel._set(self._cancelling or {})
+        self.stack.engine.request(cancel, flow, Nobody(), self.transaction.timers)
 
     def _watch(self, seconds: float) -> None:
         """Have expire() called after so many seconds, or earlier: then it watches on."""
@@ -355,6 +366,14 @@ def patience_of(failure: Response | Exception) -> float | None:
     except ParseError:
         return None
     return None if wanted is None else float(wanted.seconds)
+
+
+def reason_of(cancel: Request | None) -> dict[str, Any]:
+    """Return what a received CANCEL has for those that it brings about: its Reason (RFC 3326 §2), where it can be read."""
+    try:
+        return {"reason_header": cancel.reason_header} if cancel is not None and cancel.reason_header else {}
+    except ParseError:
+        return {}
 
 
 class Watch:

@@ -19,6 +19,7 @@ from .outbound import can_be_dialled
 from .refusal import NEEDY, complete, refuse
 from .routing import take_own_route, unsupported
 from .sips import answer_wants_sips
+from .uac import reason_of
 
 if TYPE_CHECKING:
     from .call import Call
@@ -62,6 +63,7 @@ class ServerTransaction:
     # What most requests never need stands in the class: one of these is made for each request.
     answered = provisional = 0
     cancelled = _cancel_raised = False
+    _cancel: Request | None = None
     parked: Any = None
     context: Any = None
     call: Any = None
@@ -303,13 +305,14 @@ class ServerTransaction:
         now = self.stack.clock.now()
         self.stack.engine.counters.error(reason, now, text, *arguments, exc_info=exc_info, log=log)
 
-    def cancel(self) -> None:
+    def cancel(self, cancel: Request | None = None) -> None:
         """The caller has given up (§9.2). Raised where the core waits in a call of ours; else told at its next one."""
         if self.answered or self.cancelled:
             return
         self.cancelled = True
+        self._cancel = cancel
         if self.context is not None:
-            self.context.cancel()  # at once, wherever the core is (§16.10)
+            self.context.cancel(**reason_of(cancel))  # at once, wherever the core is (§16.10)
         if self.parked is not None:
             self.parked.wake()
         elif self.context is None:  # blocked in somebody else's call with nothing forwarded: the caller need not wait
@@ -319,7 +322,7 @@ class ServerTransaction:
         """Raise what happened to this request while the core was elsewhere: Cancelled, or that its time is over."""
         if self.cancelled and not self._cancel_raised:
             self._cancel_raised = True
-            raise Cancelled("the caller has given up")
+            raise Cancelled("the caller has given up", cancel=self._cancel)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure

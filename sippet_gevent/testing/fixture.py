@@ -57,9 +57,9 @@ class Asked(ClientTransaction):
         else:
             self.responses.append(event)
 
-    def cancel(self) -> None:
+    def cancel(self, **headers: Any) -> None:
         """Cancel the INVITE, and let everything happen that follows at once."""
-        super().cancel()
+        super().cancel(**headers)
         self._sip.settle()
 
     @property

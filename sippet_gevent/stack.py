@@ -30,6 +30,7 @@ from .message.address import NameAddr
 from .message.message import Request, Response
 from .message.uri import URI
 from .process import PROCESS
+from .transaction.machines import INVITE_SERVER
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
 from .transport.base import Flow, Transport
@@ -407,6 +408,8 @@ class Stack:
             except Reject as refusal:
                 tx.reject(refusal)
                 return
+        if transaction.machine is INVITE_SERVER and "Expires" in request.headers.fields:
+            tx.expire_invite()
         tx.serve(self._core if request.essentials.to_tag is None else self.calls.core_for(request, self._core))
 
     def _check_scheme(self, request: Request) -> None:

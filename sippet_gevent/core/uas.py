@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..errors import Cancelled, FlowFailed, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
+from ..errors import (
+    Cancelled,
+    FlowFailed,
+    ParseError,
+    Reject,
+    SIPError,
+    TransactionStateError,
+    TransactionTimeout,
+    TransportError,
+)
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transaction.machines import SEND_NOTHING
+from ..transaction.timers import EXPIRES
 from ..transaction.transaction import SENT
 from ..transport.base import Origin
 from .inbox import Inbox
@@ -336,6 +346,10 @@ class ServerTransaction:
         """
         if isinstance(error, TransportError):
             return
+        if isinstance(error, Cancelled):  # its Expires has passed: for a UAS to see, and for no proxy (§13.3.1, §16.10)
+            if self.context is None:
+                self.cancel()
+            return
         self.transaction.user = self.transaction.request = None
         self._overdue(408 if self.request.method == "INVITE" else 500)
         self._end(error)
@@ -377,6 +391,15 @@ class ServerTransaction:
         """Count the core where it belongs now, if it waits."""
         if self.place is not None:
             self.stack.engine.admission.move(self)
+
+    def expire_invite(self) -> None:
+        """Have an INVITE answered 487 once its Expires has passed, if that says anything (§13.3.1 step 1)."""
+        try:
+            seconds = self.request.expires
+        except ParseError:
+            return
+        if seconds is not None:
+            self.transaction.restart(EXPIRES, self.stack.clock.now(), seconds)
 
     def ended(self) -> None:
         """The transaction's record is gone before the core has answered: the stack has stopped."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..errors import TransactionTimeout, TransportError
+from ..errors import Cancelled, TransactionTimeout, TransportError
 from .timers import (
     CORE_INVITE,
     CORE_NON_INVITE,
     DELAYED_100,
+    EXPIRES,
     TRYING_100,
     A,
     B,
@@ -143,6 +144,10 @@ class do:
         return ((FAIL, TransactionTimeout(f"no final response to {tx.method} in time")),)
 
     @staticmethod
+    def report_expired(tx: Any, message: Any, now: float) -> Effects:
+        return ((FAIL, Cancelled("the INVITE has expired")),)
+
+    @staticmethod
     def report_no_ack(tx: Any, message: Any, now: float) -> Effects:
         return ((FAIL, TransactionTimeout("no ACK to the final response in time")),)
 
@@ -224,12 +229,13 @@ INVITE_SERVER = Machine(  # RFC 6026 figure 7, which replaces RFC 3261 figure 7
     is_client=False,
     is_invite=True,
     start=(do.deliver, PROCEEDING),
-    timers={PROCEEDING: (TRYING_100, CORE_INVITE), COMPLETED: (G, H), CONFIRMED: (I,), ACCEPTED: (L,)},
+    timers={PROCEEDING: (TRYING_100, CORE_INVITE, EXPIRES), COMPLETED: (G, H), CONFIRMED: (I,), ACCEPTED: (L,)},
     table={
         PROCEEDING: {
             RECV_REQUEST: (do.repeat, PROCEEDING),
             TRYING_100: (do.send_trying, PROCEEDING),
             CORE_INVITE: (do.answer_for_core, COMPLETED),
+            EXPIRES: (do.report_expired, PROCEEDING),
             SEND_1XX: (do.send_provisional, PROCEEDING),
             SEND_2XX: (do.send_response, ACCEPTED),
             SEND_300_UP: (do.send_response, COMPLETED),

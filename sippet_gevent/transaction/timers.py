@@ -106,6 +106,7 @@ K = Timer("K", lambda t: _given(t.k, t.t4), reliable="zero")
 # INVITE server (§17.2.1)
 TRYING_100 = Timer("100", lambda t: t.trying)
 CORE_INVITE = Timer("core", lambda t: _given(t.core_invite, t.c + 64 * t.t1 + 2))
+EXPIRES = Timer("Expires", lambda t: float("inf"))  # as long as the INVITE says (§13.3.1 step 1): most do not
 G = Timer("G", lambda t: _given(t.g, t.t1), again=lambda t, last, _: min(last * 2, t.t2), reliable="none")
 H = Timer("H", lambda t: _given(t.h, 64 * t.t1))
 I = Timer("I", lambda t: _given(t.i, t.t4), reliable="zero")  # noqa: E741 the RFC's letter

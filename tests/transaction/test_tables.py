@@ -40,6 +40,7 @@ from sippet_gevent.transaction.timers import (
     CORE_INVITE,
     CORE_NON_INVITE,
     DELAYED_100,
+    EXPIRES,
     TRYING_100,
     A,
     B,
@@ -118,6 +119,7 @@ ROWS = {
         (PROCEEDING, SEND_300_UP, SENT, COMPLETED),
         (PROCEEDING, TRANSPORT_ERROR, INFORM_TU, PROCEEDING),
         (PROCEEDING, CORE_INVITE, SENT_AND_INFORM_TU, COMPLETED),  # ours: a TU that never answers gets a 408 sent for it
+        (PROCEEDING, EXPIRES, INFORM_TU, PROCEEDING),  # ours: RFC 3261 §13.3.1 step 1, the TU answers 487
         (COMPLETED, RECV_REQUEST, SENT, COMPLETED),
         (COMPLETED, G, SENT, COMPLETED),
         (COMPLETED, RECV_ACK, NONE, CONFIRMED),
@@ -157,7 +159,7 @@ ROWS = {
 LIVE = {
     INVITE_CLIENT.name: {CALLING: {A, B}, COMPLETED: {D}, ACCEPTED: {M}},
     NON_INVITE_CLIENT.name: {TRYING: {E, F}, PROCEEDING: {E, F}, COMPLETED: {K}},
-    INVITE_SERVER.name: {PROCEEDING: {TRYING_100, CORE_INVITE}, COMPLETED: {G, H}, CONFIRMED: {I}, ACCEPTED: {L}},
+    INVITE_SERVER.name: {PROCEEDING: {TRYING_100, CORE_INVITE, EXPIRES}, COMPLETED: {G, H}, CONFIRMED: {I}, ACCEPTED: {L}},
     NON_INVITE_SERVER.name: {TRYING: {DELAYED_100, CORE_NON_INVITE}, PROCEEDING: {CORE_NON_INVITE}, COMPLETED: {J}},
 }
 
@@ -301,7 +303,7 @@ def test_every_state_that_is_entered_or_has_timers_has_rows(machine):
 def test_a_row_that_stays_for_a_timer_has_a_timer_that_repeats(machine):
     for state, rows in machine.table.items():
         for event, (_, after) in rows.items():
-            if isinstance(event, Timer) and after is state and event is not TRYING_100:  # 100 is sent once
+            if isinstance(event, Timer) and after is state and event not in (TRYING_100, EXPIRES):  # told once
                 assert event.again is not None, (state, event)
 
 
@@ -324,9 +326,9 @@ def test_every_event_and_every_timer_is_used():
 @pytest.mark.rfc("3261 A")
 @pytest.mark.rfc("6026 8.11")
 def test_timers_are_those_of_the_rfcs():
-    # C is a proxy's (§16.6 step 11); "100" and "core" are those without a letter
+    # C is a proxy's (§16.6 step 11); "100", "core" and "Expires" are those without a letter
     letters = sorted(timer.letter for timer in TIMERS)
-    assert letters == sorted([*"ABDEFGHIJKLM", "100", "delayed 100", "core", "core"])
+    assert letters == sorted([*"ABDEFGHIJKLM", "100", "delayed 100", "core", "core", "Expires"])
 
 
 def test_names_of_events_states_and_machines_are_unique():

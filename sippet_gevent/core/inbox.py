@@ -76,5 +76,10 @@ class Inbox:
                 del timer  # whose traceback, if it went off, holds this frame
         return True
 
+    @property
+    def is_awaited(self) -> bool:
+        """True while somebody waits for what comes next."""
+        return bool(self._waiters)
+
     def __len__(self) -> int:
         return len(self._items)

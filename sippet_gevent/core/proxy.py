@@ -77,6 +77,10 @@ class Branch(ClientTransaction):
         """True when a branch has failed for want of a way, or of any response."""
         return isinstance(failure, (TransportError, TransactionTimeout)) and self.may_go_on(failure)
 
+    @property
+    def is_awaited(self) -> bool:
+        return True
+
     def give_up(self) -> None:
         self.cancel()  # §16.8; what it answers to that is its response, a 2xx that crosses too, or 408 after 64*T1 (§9.1)
 

@@ -114,6 +114,11 @@ class ClientTransaction:
             self.stack.engine.forget(self.transaction)
 
     @property
+    def method(self) -> str:
+        """The request's method."""
+        return self.request.method
+
+    @property
     def is_pending(self) -> bool:
         """True until the final response, or the failure that takes its place."""
         return self.final_response is None and not self._ended
@@ -218,7 +223,15 @@ class ClientTransaction:
         if self.is_pending and not self._fail_over(error):
             self._ended = True
             self.failed = True
+            is_awaited = self.is_awaited
             self.deliver(error)
+            if not is_awaited:
+                self.stack.engine.fail(error, self)
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while somebody waits for what comes, or wants nothing to come any more."""
+        return self._inbox.is_awaited or self.abandoned
 
     def flow_ended(self, error: TransportError) -> None:
         """The flow by which an INVITE went is gone while it rings: a peer that is reached by it alone cannot answer any more."""

@@ -58,7 +58,11 @@ class Core:
         """Take a response that no transaction of ours waits for; `tx` is None."""
 
     def receive_error(self, error: Exception, tx: Any) -> None:
-        """Take the failure of a transaction that nobody waits on."""
+        """Take the failure of a transaction while nobody waits on it.
+
+        `tx` is what send() has returned, or the record of a request that was answered; both have a `method`. Whoever
+        waits gets the error raised in place of this; who looks into what send() has returned later, too.
+        """
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Any:
         return self.receive_request(request, tx)

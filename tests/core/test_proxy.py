@@ -342,6 +342,95 @@ def test_response_that_has_no_via_below_ours_goes_nowhere(one):
     assert one.finals == [486]
 
 
+@pytest.mark.rfc("3261 16.6", "3261 9.1")
+def test_ringing_without_a_way_back_still_lets_the_caller_cancel(one):
+    response = one.phones[0].last("INVITE").response(180)
+    response.headers.delete_header_back("Via")
+    one.phones[0].reply(one.phones[0].last("INVITE"), response)
+    one.caller.send(one.invite.cancel())
+    assert one.got == [["INVITE", "CANCEL"]]
+    one.reply(0, 487)
+    assert one.finals == [487]
+
+
+@pytest.mark.rfc("3261 16.6", "3261 16.8")
+def test_ringing_without_a_way_back_is_cancelled_by_timer_c(one):
+    response = one.phones[0].last("INVITE").response(180)
+    response.headers.delete_header_back("Via")
+    one.phones[0].reply(one.phones[0].last("INVITE"), response)
+    one.sip.advance(182)
+    assert one.got == [["INVITE", "CANCEL"]]
+
+
+@pytest.mark.rfc("3261 16.7", "3261 13.2.2.4")
+@pytest.mark.parametrize("times", [1, 2])
+def test_2xx_without_a_way_back_is_acknowledged_and_hung_up_and_the_caller_gets_502(one, times):
+    phone = one.phones[0]
+    response = phone.last("INVITE").response(200, contact=f"<{phone.uri}>")
+    response.headers.delete_header_back("Via")
+    for _ in range(times):
+        phone.reply(phone.last("INVITE"), response)
+    assert (one.finals, phone.methods) == ([502], ["INVITE", "ACK", "BYE", "ACK"][: times + 2])
+    assert (phone.last("ACK").to.tag, "Route" in phone.last("BYE").headers) == (response.to.tag, False)
+    phone.reply(phone.last("BYE"), 200)
+
+
+@pytest.mark.rfc("3261 16.7", "3261 12.1.2")
+def test_2xx_without_a_way_back_is_acknowledged_by_the_proxies_behind_us(sip, caller, phones):
+    behind = Peer(sip, "10.0.0.80")
+    one = Fork(sip, caller, phones, to_first, record_route=["<sip:10.0.0.90;lr>", "<sip:10.0.0.91;lr>"])
+    response = phones[0].last("INVITE").response(200, contact=f"<{phones[0].uri}>")
+    response.record_route = ("<sip:10.0.0.80;lr>", *response.record_route)
+    response.headers.delete_header_back("Via")
+    phones[0].reply(phones[0].last("INVITE"), response)
+    assert (one.finals, behind.methods) == ([502], ["ACK", "BYE"])
+    behind.reply(behind.last("BYE"), 200)
+
+
+BELOW = {
+    "IPv6 without brackets": ["SIP/2.0/UDP 2001:db8::8:5060;branch=0"],
+    "a semicolon at the end": ["SIP/2.0/UDP 10.0.0.98;branch=z9hG4bK1;"],
+    "a comment": ["SIP/2.0/UDP 10.0.0.98;branch=z9hG4bK1 (first)"],
+    "port 0": ["SIP/2.0/UDP 10.0.0.98:0;branch=z9hG4bK1"],
+    "an unclosed quote": ['SIP/2.0/UDP 10.0.0.98;x=", SIP/2.0/UDP 10.0.0.97'],
+    "100 good ones": [f"SIP/2.0/UDP 10.0.0.98;branch=z9hG4bK{number}" for number in range(100)],
+}
+
+
+@pytest.mark.rfc("3261 16.3", "3261 16.7")
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("below", BELOW.values(), ids=BELOW)
+def test_vias_below_the_top_one_pass_both_ways_unread(sip, caller, phones, below, joined):
+    sip.serve(to_first)
+    invite = caller.request("INVITE")
+    top = invite.headers["Via"]
+    invite.headers["Via"] = [", ".join((top, *below))] if joined else [top, *below]
+    caller.send(invite)
+    phone = phones[0]
+    phone.reply(phone.last("INVITE"), 180)
+    phone.reply(phone.last("INVITE"), 200, contact=f"<{phone.uri}>")
+    came, went = invite.headers.all("Via"), phone.last("INVITE").headers.all("Via")
+    assert (went[1:], caller.statuses) == (came, [180, 200])
+    assert [response.headers.all("Via") for response in caller.responses] == [came, came]
+
+
+ROUTES_BELOW = ["<sip:10.0.0.98:0>", "<sip:10.0.0.98", 'x" <sip:10.0.0.98>', ", ".join(["<sip:10.0.0.98;lr>"] * 100)]
+
+
+@pytest.mark.rfc("3261 16.4", "3261 16.6")
+@pytest.mark.parametrize("below", ROUTES_BELOW)
+@pytest.mark.parametrize("parameter", [";lr", ""])
+def test_routes_below_the_top_one_pass_unread(sip, caller, phones, below, parameter):
+    """The phone's address is our next hop, a loose router or a strict one; ours stands above it."""
+    sip.serve(lambda request, tx: forward(request, tx))
+    bye = caller.request("BYE", "sip:bob@10.0.0.99", to="<sip:bob@10.0.0.99>;tag=1")
+    bye.headers["Route"] = [f"<sip:{SERVER};lr>", f"<sip:10.0.0.61{parameter}>", below]
+    caller.send(bye)
+    left = phones[0].last("BYE").headers.all("Route")
+    assert left == ([f"<sip:10.0.0.61{parameter}>", below] if parameter else [below, "<sip:bob@10.0.0.99>"])
+    phones[0].reply(phones[0].last("BYE"), 200)
+
+
 @pytest.mark.rfc("4320 4.2")
 def test_silence_is_silence_for_another_method(sip, caller, phones):
     sip.serve(to_all)

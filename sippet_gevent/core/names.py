@@ -17,13 +17,12 @@ from collections.abc import Iterable, Mapping
 
 from ..errors import InvalidValue, ParseError
 from ..message.address import NameAddr
-from ..message.grammar import split
 from ..message.message import Request
 from ..message.parameters import NO_URI_PARAMETERS, URIParameters
 from ..message.uri import URI, bracketed, normal_host
 from ..transport.base import Flow, Transport
 from ..transport.selection import DEFAULT_PORTS, SECURE, literal
-from .routing import ROUTE_SECRET, RouteTokens
+from .routing import ROUTE_SECRET, RouteTokens, top_route
 from .sips import aor, wants_sips
 
 LOCALHOST = "localhost"
@@ -180,9 +179,7 @@ class Names:
     def made_route_of(self, request: Request) -> bool:
         """True when the next hop of a received request is a URI that we have made for the dialog it is in (§16.4)."""
         try:
-            route = request.headers.get("Route")
-            first = NameAddr.parse(split(route, ",")[0]).uri if route else request.uri
-            return self.route_tokens.match(request, first)
+            return self.route_tokens.match(request, top_route(request) or request.uri)
         except ParseError:
             return False
 

@@ -1,11 +1,13 @@
 """report(): everything there is to say of one message, RFC 3261 §7 and §20, as plain values; lines(): the same for people.
 
-Every header field is read by its type, the optional ones too, which an element on the way would leave alone.
+Every header field is read by its type, the optional ones too, and so are multiparts, session descriptions and sipfrags in
+the body: an element on the way would leave all of these alone.
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -15,6 +17,7 @@ from ..errors import CREDENTIALS, EXCERPT, ParseError
 from ..message import parser
 from ..message.address import NameAddr
 from ..message.authentication import Challenge
+from ..message.body import Part
 from ..message.essentials import NEEDED
 from ..message.grammar import BLANKS, is_token
 from ..message.headers import Headers
@@ -22,6 +25,7 @@ from ..message.message import Message, Request, Response
 from ..message.parameters import Parameters
 from ..message.scan import USUAL, canonical
 from ..message.scan import fastest as scan
+from ..message.sdp import SDP
 from ..message.uri import URI
 from ..message.valued import Parameter
 from ..message.via import Via
@@ -42,7 +46,12 @@ SCHEMES = frozenset(("basic", "bearer"))
 HIDDEN = "..."
 """What stands in the place of a credential."""
 
+EMPTY = "(empty)"
+"""What is shown for a header field without a value."""
+
 _DESCRIPTION = "application/sdp"
+_PLAIN_LINES = frozenset("vocbtrzma")  # neither k=, which is a key, nor what may be any line
+_PLAIN_ATTRIBUTES = ("rtpmap:", "rtcp:", "ptime:", "maxptime:")
 _FIELD_LINE = re.compile(rb"(?:([^\r\n:]*):)?[^\n]*(?:\n[ \t][^\n]*)*").match
 _PROOF = re.compile(r"\b(Digest|Basic|Bearer)\b.*", re.IGNORECASE).sub
 _EMPTY_LINES = (b"\r\n", b"\n")
@@ -88,6 +97,8 @@ def report(data: bytes, place: Place) -> dict[str, Any]:
         message, headers, body = _read(data, fields, problems)
         problems += _incomplete(headers, place, bool(problems))
     described = [_header(name, headers, problems) for name in headers]
+    root, found = _parts(headers, body)
+    problems += found
     return {
         "file": _clean(place.file),
         "number": place.number,
@@ -104,7 +115,7 @@ def report(data: bytes, place: Place) -> dict[str, Any]:
         "status": message.status if isinstance(message, Response) else None,
         "reason": _clean(message.reason) if isinstance(message, Response) else None,
         "headers": described,
-        "body": _body(body, headers),
+        "body": _body(body, headers, root),
         "problems": [_problem(error, data, fields, place.is_rest) for error in _different(problems)],
         "ok": not problems,
     }
@@ -232,11 +243,48 @@ def _without_proof(credentials: Challenge) -> dict[str, Any]:
     return {"scheme": credentials.scheme, "parameters": shown}
 
 
-def _body(body: bytes, headers: Headers) -> dict[str, Any]:
+def _parts(headers: Headers, body: bytes) -> tuple[Part | None, list[ParseError]]:
+    """Return the body with its parts, if it can be divided, and what is wrong with what we can read of it."""
+    if not body:
+        return None, []
+    try:
+        root = Part.of(Request.read("", "", headers, body))  # be it a response: only these two are looked at
+    except ParseError as error:
+        return None, [_without_text(error, "Content-Type")]
+    problems = []
+    for part in root.walk():
+        if part.is_multipart and not part.is_closed:
+            problems.append(ParseError("multipart without close delimiter: its end may be missing", header="body"))
+        elif not part.is_multipart:
+            problems += _part_problems(part)
+    return root, problems
+
+
+def _part_problems(part: Part) -> list[ParseError]:
+    try:
+        content = part.content
+        part.fragment  # noqa: B018 raises for what is none
+        if part.media_type.name != _DESCRIPTION:
+            return []
+        return [_without_text(error) for error in SDP.parse(content).problems()]
+    except ParseError as error:
+        return [_without_text(error)]
+
+
+def _without_text(error: ParseError, *shown: str) -> ParseError:
+    """Keep the text of a problem in a body only where it cannot be a key: in these headers, in lines of SDP that have none."""
+    line = (error.header or "")[-2:-1] if (error.header or "").endswith("=") else ""
+    is_plain = isinstance(error.value, str) and error.value.startswith(_PLAIN_ATTRIBUTES if line == "a" else "")
+    if error.header not in shown and not (is_plain and line and line in _PLAIN_LINES):
+        error.value = None
+    return error
+
+
+def _body(body: bytes, headers: Headers, root: Part | None) -> dict[str, Any]:
     kind = headers.get("Content-Type")
-    media = []
-    if kind and kind.partition(";")[0].strip().lower() == _DESCRIPTION:
-        media = [_clean(found[0]) for found, _ in zip(_MEDIA(body), range(MEDIA_LINES))]
+    described = [part.body for part in root.walk() if part.media_type.name == _DESCRIPTION] if root else []
+    lines = itertools.chain.from_iterable(map(_MEDIA, described))
+    media = [_clean(found[0]) for found in itertools.islice(lines, MEDIA_LINES)]
     return {"octets": len(body), "type": None if kind is None else _clean(kind), "media": media}
 
 
@@ -327,7 +375,9 @@ def lines(found: dict[str, Any], paint: Callable[[str, str], str]) -> Iterator[s
             for text in header["text"] or [HIDDEN]:
                 yield _line(header["name"], paint(visible(text[:EXCERPT]), "bad"), paint)
         for value in header["values"] or ():
-            yield _line(header["name"], _shown(value), paint)
+            yield _line(header["name"], _shown(value) or EMPTY, paint)
+        if header["values"] == []:
+            yield _line(header["name"], EMPTY, paint)
     body = found["body"]
     if body["octets"]:
         yield _line("body", f"{body['octets']} octets" + (f"  {visible(body['type'])}" if body["type"] else ""), paint)

@@ -194,6 +194,59 @@ def test_body_is_told_briefly(objects):
     assert found["body"] == {"octets": len(session), "type": "application/sdp", "media": media}
 
 
+SESSION = b"v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+MIXED = "Content-Type: multipart/mixed;boundary=b"
+
+
+def parts_of(*bodies):
+    return b"".join(b"--b\r\nContent-Type: " + body + b"\r\n" for body in bodies) + b"--b--\r\n"
+
+
+BROKEN_BODIES = {
+    "no SDP": ("Content-Type: application/sdp", b"hello", "problem: SDP line 1: not type=value"),
+    "a broken m=": ("Content-Type: application/sdp", SESSION.replace(b"AVP 0", b"AVP"), "problem: SDP line 6, m=: m= without a format: 'audio 4000 RTP/AVP'"),
+    "a broken b=": ("Content-Type: application/sdp", SESSION + b"b=AS:x\r\n", "problem: SDP line 7, b=: not a number: 'AS:x'"),
+    "a broken o=": ("Content-Type: application/sdp", SESSION.replace(b"o=- 0 0", b"o=- x 0"), "problem: SDP line 2, o=: not a number: '- x 0 IN IP4 192.0.2.1'"),
+    "a broken rtpmap": ("Content-Type: application/sdp", SESSION + b"a=rtpmap:0 PCMU\r\n", "problem: SDP line 7, a=: rtpmap is payload type, encoding/clock rate[/channels]: 'rtpmap:0 PCMU'"),
+    "a broken ptime": ("Content-Type: application/sdp", SESSION + b"a=ptime:x\r\n", "problem: SDP line 7, a=: ptime is a number over 0: 'ptime:x'"),
+    "an impossible address": ("Content-Type: application/sdp", SESSION.replace(b"c=IN IP4 192.0.2.1", b"c=IN IP4 300.1.1.1"), "problem: SDP line 4, c=: no packet can go to this address: 'IN IP4 300.1.1.1'"),
+    "no c=": ("Content-Type: application/sdp", SESSION.replace(b"c=IN IP4 192.0.2.1\r\n", b""), "problem: SDP line 5, m=: a stream without c= line: 'audio 4000 RTP/AVP 0'"),
+    "SDP in a multipart": (MIXED, parts_of(b"application/sdp\r\n\r\nv=1"), "problem: SDP line 1, v=: number not in 0 to 0: '1'"),
+    "no boundary": ("Content-Type: multipart/mixed", parts_of(b"text/plain\r\n\r\na"), "problem: Content-Type: one boundary is needed"),
+    "no delimiter": (MIXED, b"secret hush", "problem: body: no delimiter line"),
+    "no close delimiter": (MIXED, parts_of(b"text/plain\r\n\r\na")[:-7], "problem: body: multipart without close delimiter: its end may be missing"),
+    "an unknown encoding": (MIXED, parts_of(b"a/b\r\nContent-Transfer-Encoding: hush\r\n\r\na"), "problem: Content-Transfer-Encoding: unknown"),
+    "no sipfrag": ("Content-Type: message/sipfrag", b"hush\r\n", "problem: sipfrag: "),
+    "a key": ("Content-Type: application/sdp", SESSION + b"a=crypto:1 inline:hush\0\r\n", "problem: SDP line 7: NUL or CR in a line"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", BROKEN_BODIES)
+def test_body_that_cannot_be_read_is_a_problem_and_exit_code_1(sippet, write, row):
+    line, body, problem = BROKEN_BODIES[row]
+    ended = sippet("parse", write("one.sip", message(line, body=body)))
+    assert ended.returncode == 1
+    (found,) = [text.strip() for text in ended.stdout.splitlines() if text.startswith("  problem")]
+    assert found.startswith(problem)
+    assert "hush" not in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "line, body", [("Content-Type: application/sdp", SESSION), (MIXED, parts_of(b"application/sdp\r\n\r\n" + SESSION))]
+)
+def test_body_that_can_be_read_has_its_streams_shown(sippet, write, line, body):
+    ended = sippet("parse", write("one.sip", message(line, body=body)))
+    assert ended.returncode == 0
+    assert [text.strip() for text in ended.stdout.splitlines() if " m=" in text] == ["m=audio 4000 RTP/AVP 0"]
+
+
+@pytest.mark.parametrize("line", ["Supported:", "Subject:", "Accept-Language:", "X-Tea:", "Allow: "])
+def test_header_field_without_a_value_is_shown(sippet, write, line):
+    ended = sippet("parse", write("one.sip", message(line)))
+    name = line.partition(":")[0]
+    assert f"  {name:<20} (empty)" in ended.stdout.splitlines()
+
+
 def test_problem_has_header_offset_line_and_text(objects):
     data = message("Expires: a while")
     (found,) = objects(data)

@@ -10,7 +10,7 @@ from ..grammar import BLANKS
 from .grammar import CRLF, DIRECTIONS, LINES, MEDIA_DESCRIPTIONS, SENDRECV, TIMES, T, integer
 from .media import MediaDescription, checked_direction
 from .section import FREE_TEXT, Section, connection_of
-from .values import Adjustment, Attribute, Bandwidth, Connection, Line, Origin, Repeat, Time
+from .values import RTCP, Adjustment, Attribute, Bandwidth, Connection, Line, Origin, Repeat, RTPMap, Time
 
 # What stands in a line when it is looked at first.
 _CHECKS: dict[str, Callable[[str], object]] = {
@@ -22,6 +22,9 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }
 _ONCE = "vos"  # a second one begins another description
 _MEDIA_CHECKS = "c"
+# What is read only when it is asked for: the lines of these types, the attributes of these names.
+_LOOSE: dict[str, Callable[[str], object]] = {"o": Origin.parse, "b": Bandwidth.parse}
+_LOOSE_ATTRIBUTES: dict[str, Callable[[str], object]] = {"rtpmap": RTPMap.parse, "rtcp": RTCP.parse}
 # What stands behind the user name and the session id, which may be anything, and the version.
 _version = re.compile(r"(.*[ \t])([0-9]{1,20})((?:[ \t]+[^ \t]+){3}[ \t]*)").fullmatch
 
@@ -267,6 +270,36 @@ class SDP(Section):
         """True when all streams that are not disabled are on hold: "held SDP" (RFC 3264 §8.4)."""
         live = [section for section in self._media if not section.is_disabled]
         return bool(live) and all(section.is_hold for section in live)
+
+    def problems(self) -> list[ParseError]:
+        """Return what parse() has let pass: lines that cannot be read, addresses that no packet can go to, streams without c=.
+
+        None of it is in the way of an answer. `sippet parse` shows it.
+        """
+        found: list[ParseError] = []
+        for section in (self, *self._media):
+            for line in section._lines:
+                value: str | None = line.value
+                read = _LOOSE.get(line.type)
+                if line.type == "a":
+                    name, value = Attribute.parse(line.value)
+                    read = _LOOSE_ATTRIBUTES.get(name)
+                elif line.type == "c" and not line.read(Connection.parse).is_usable:
+                    found.append(line.error("no packet can go to this address"))
+                if read is not None:
+                    try:
+                        line.read(read, value or "")
+                    except ParseError as error:
+                        found.append(error)
+        for stream in self._media:
+            if stream.connection is None and not stream.is_disabled:
+                found.append(stream._lines[0].error("a stream without c= line"))
+            for name in ("ptime", "maxptime"):
+                try:
+                    getattr(stream, name)
+                except ParseError as error:
+                    found.append(error)
+        return found
 
     def __str__(self) -> str:
         whole = Section([*self._lines, *[line for section in self._media for line in section._lines]])

@@ -233,3 +233,76 @@ def test_broken_credentials_are_in_no_log(wire, caplog, name):
         wire.send(wire.good().replace(b"Max-Forwards", name + b"  x: Digest response=SECRET\r\nMax-Forwards"))
         wire.send(wire.good().replace(b"Max-Forwards", name + b": " + b"SECRET" * 2000 + b"\r\nMax-Forwards"))
     assert caplog.records and "SECRET" not in caplog.text
+
+
+# ---- answers to requests whose lines cannot all be read, RFC 3261 §8.2.6.2
+
+VIAS = [
+    "SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK1;rport=5060;received=10.0.0.9",
+    "SIP/2.0/UDP p2.example.com;branch=z9hG4bK2;received=192.0.2.1, SIP/2.0/TCP p3.example.com;branch=z9hG4bK3",
+    "SIP/2.0/UDP 192.0.2.77;branch=z9hG4bK4",
+]
+TWO_PROXIES = (
+    b"OPTIONS sip:x@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK1;rport\r\nMax-Forwards: 70\r\n"
+    b"v: SIP/2.0/UDP p2.example.com;branch=z9hG4bK2;received=192.0.2.1,\r\n\tSIP/2.0/TCP p3.example.com;branch=z9hG4bK3\r\n"
+    b"From: <sip:a@b.example>;tag=1\r\nt:\r\n <sip:x@b.example>\r\n ;tag=there\r\nCall-ID: 7\r\nCSeq: 1 OPTIONS\r\n"
+    b"VIA : SIP/2.0/UDP 192.0.2.77;branch=z9hG4bK4\r\n%sContent-Length: 0\r\n\r\n"
+)
+UNREADABLE = {
+    "no colon": (b"bad line\r\n", 400),
+    "no token": (b"b d: 1\r\n", 400),
+    "fold of a bad line": (b"b d: 1\r\n Via: SIP/2.0/UDP folded\r\n", 400),
+    "bare CR": (b"X: a\rb\r\n", 400),
+    "bare LF": (b"X: a\nb\r\n", 400),
+    "long line": (b"X: %s\r\n" % (b"x" * 9000), 400),
+    "300 lines": (b"X: 1\r\n" * 300, 513),
+}
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+@pytest.mark.parametrize("line, status", UNREADABLE.values(), ids=UNREADABLE)
+def test_answer_beside_an_unreadable_line_has_all_vias_and_the_to_with_its_tag(wire, line, status):
+    assert [found for found, _ in wire.send(TWO_PROXIES % line)] == [status]
+    answer = parse(wire.answers[0])
+    assert answer.headers.all("Via") == VIAS
+    assert (answer.headers["To"], answer.to.tag) == ("<sip:x@b.example> ;tag=there", "there")
+    assert (answer.from_.tag, answer.call_id, answer.cseq) == ("1", "7", (1, "OPTIONS"))
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+def test_answer_beside_an_unreadable_line_keeps_a_via_of_9000_octets(wire):
+    long = b"Via: SIP/2.0/UDP p4.example.com;branch=z9hG4bK5;x=%s\r\n" % (b"y" * 9000)
+    assert [status for status, _ in wire.send(TWO_PROXIES % long)] == [400]
+    assert parse(wire.answers[0], ParserLimits(line=10000)).headers.all("Via") == [*VIAS, long[5:-2].decode()]
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+def test_answer_beside_an_unreadable_line_adds_a_to_tag_where_there_is_none(wire):
+    wire.send((TWO_PROXIES % b"bad line\r\n").replace(b"\r\n ;tag=there", b"\r\n ;note=\">;tag=\""))
+    answer = parse(wire.answers[0])
+    assert answer.headers["To"] == f'<sip:x@b.example> ;note=">;tag=";tag={answer.to.tag}'
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Via: SIP/2.0/UDP a;branch=z9hG4bK5\rb\r\n",
+        b"Via: SIP/2.0/UDP a;branch=z9hG4bK5\nX: 1\r\n",
+        b"Via: SIP/2.0/UDP a,\n SIP/2.0/UDP b\r\n",
+        b"X: 1\nVia: SIP/2.0/UDP evil.example.com\r\n",
+        b"Via SIP/2.0/UDP a;branch=z9hG4bK5\r\n",
+        b"Via\r\n : SIP/2.0/UDP a;branch=z9hG4bK5\r\n",
+    ],
+)
+def test_request_whose_vias_cannot_be_kept_whole_is_not_answered(wire, line):
+    assert wire.send(TWO_PROXIES % line) == []
+    assert wire.counters()["bad message"] == 1
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+def test_request_that_is_cut_off_is_answered_unless_a_via_is_cut(wire):
+    whole = TWO_PROXIES % b""
+    assert [status for status, _ in wire.send(whole[:-4])] == [400]
+    assert parse(wire.answers[0]).headers.all("Via") == VIAS
+    assert wire.send(whole[: whole.index(b"192.0.2.77") + 5]) == []

@@ -52,6 +52,7 @@ and not answered.
 | a version but SIP/2.0 | 505 | 400 when it is no version of SIP |
 | over 256 header lines, over 65536 octets | 513 | |
 | no Via, no request line | dropped | there is nobody to answer |
+| an unreadable line, and a Via that is cut off, or with or behind a bare CR or LF | dropped | §8.2.6.2: all Vias, or no answer |
 | a broken response, a broken ACK | dropped | neither is ever answered (§18.3, §17.1.1.3) |
 | CRLFs, blanks, NULs and nothing else | dropped | keep-alives; see framer.py for streams |
 | on a stream: no Content-Length, a bare LF, a line that cannot be read | 400 closed | the next message starts nowhere (§18.3) |
@@ -66,11 +67,11 @@ from typing import Any, NamedTuple
 
 from ..errors import ParseError
 from .accelerator import implementation as implementation
-from .essentials import METHODS, NEEDED, plain, thorough
-from .grammar import is_token, number
+from .essentials import METHODS, plain, thorough
+from .grammar import TOKEN_CHARACTERS, is_token, number
 from .headers import Headers
 from .message import Request, Response
-from .scan import USUAL, Fields, Framed, canonical
+from .scan import Fields, Framed, Line, canonical
 from .scan import fastest as scan
 from .uri import parse_uri
 
@@ -92,7 +93,15 @@ _STATUS = re.compile(r"[1-6][0-9]{2}").fullmatch
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII).fullmatch
 _LEADING = b"\r\n"
 _MAX_FORWARDS = frozenset(map(str, range(256)))  # the usual spellings of 0 to 255
-_LINES_SEARCHED = 2048  # in a message with too many or broken lines, for those that its answer needs
+_MOST_ANSWERED = 512  # lines in an answer to a message with too many: no request has more Vias than Max-Forwards allows
+
+# In a message with lines that cannot be read: the end of its header section, whatever its line breaks are, and those lines
+# that its answer needs, with their folds and breaks. Whether one can be read, scan() says.
+_SECTION_END = re.compile(rb"\n\r?\n").search
+_ANSWERED = re.compile(
+    rb"^(v(?:ia)?|f(?:rom)?|to?|i|call-id|cseq)(?![%s]).*(?:\n[ \t].*)*\n?" % TOKEN_CHARACTERS.encode(),
+    re.IGNORECASE | re.MULTILINE,
+).finditer
 
 
 def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Response:
@@ -221,7 +230,7 @@ def _bad_start(start_line: str, headers: Headers) -> ParseError:
     method = start_line.split(" ", 1)[0]
     version = start_line.rstrip().rsplit(" ", 1)[-1]
     if is_token(method) and "Via" in headers and _VERSION(version.strip()):
-        error.request = Request.read(method, "", headers, b"")
+        error.request = Request.read(method, "", _one_of_each(headers), b"")
     return error
 
 
@@ -232,24 +241,31 @@ def _bad_version(version: str, start_line: str) -> ParseError:
 
 
 def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseError:
-    """Find what an answer to a message with broken lines needs: its first lines of Via, From, To, Call-ID and CSeq."""
-    head, _, rest = data[: limits.message].partition(b"\n")
-    parts = head.rstrip(b"\r").decode("utf-8", "surrogateescape").split(" ")
+    """Find what an answer to a message with unreadable lines needs: its lines of Via, From, To, Call-ID and CSeq.
+
+    A response has all Vias of its request, in order (§8.2.6.2): where one of them is not whole, no answer would find its way
+    back, and there is none. Of the other fields the first line that can be read is kept, as it came, folds included.
+    """
+    data = data[: limits.message].lstrip(_LEADING)
+    end = _SECTION_END(data)
+    head = data if end is None else data[: end.start() + 1]
+    start_line, _, _ = head.partition(b"\n")
+    line_break = b"\r\n" if start_line.endswith(b"\r") else b"\n"
+    parts = start_line.rstrip(b"\r").decode("utf-8", "surrogateescape").split(" ")
     if len(parts) != 3 or not is_token(parts[0]) or not _VERSION(parts[2]):
         return error
-    found: dict[str, str] = {}
-    for line in rest.split(b"\n", _LINES_SEARCHED)[:_LINES_SEARCHED]:
-        if not line.strip(b"\r"):
-            break
-        name, colon, value = line[: limits.line].rstrip(b"\r").decode("utf-8", "surrogateescape").partition(":")
-        name = name.rstrip(" \t")
-        if colon and is_token(name):
-            text = value.strip(" \t")
-            if "\r" not in text and "\0" not in text:
-                found.setdefault(canonical(name), text)
-    if "Via" in found:
-        wanted = ("Via", *NEEDED)
-        error.request = Request.read(parts[0], parts[1], Headers([(n, USUAL, found[n]) for n in wanted if n in found]), b"")
+    lines: list[Line] = []
+    for found in _ANSWERED(head):
+        name = canonical(found[1].decode())
+        if name != "Via" and any(line[0] == name for line in lines):
+            continue
+        try:
+            if not head.endswith(line_break, 0, found.start()) or len(lines) == _MOST_ANSWERED:
+                raise error  # it may be a part of the line before it
+            lines += scan(b"x" + line_break + found[0] + line_break, 1, len(head))[1]
+        except ParseError:
+            if name == "Via":
+                return error
+    if any(line[0] == "Via" for line in lines):
+        error.request = Request.read(parts[0], parts[1], Headers(lines), b"")
     return error
-
-

@@ -220,6 +220,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "no Via, no request line": [
         Example(data) for data in (without("Via"), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0\1\2", b"\xff" * 90, b" " + OPTIONS)
     ],
+    "an unreadable line, and a Via that is cut off, or with or behind a bare CR or LF": [
+        Example(message("Via: SIP/2.0/UDP a;branch=z9hG4bK1\rX: 1")),
+        Example(message("Via: SIP/2.0/UDP a;branch=z9hG4bK1\nVia: SIP/2.0/UDP b")),
+        Example(OPTIONS[:80]),
+    ],
     "a broken response, a broken ACK": [
         Example(start("SIP/2.0 99 Odd")),
         Example(start("SIP/3.0 200 OK")),
@@ -284,7 +289,7 @@ def test_every_row_becomes_what_a_test_here_proves():
 
 
 def test_table_can_be_read_in_one_go():
-    assert len(ROWS) <= 52
+    assert len(ROWS) <= 54
 
 
 # ---- the rows

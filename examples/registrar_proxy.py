@@ -25,7 +25,7 @@ def route(request, tx):
         return 481
     if request.method == "OPTIONS" and stack.is_responsible_for(request.uri) and not request.uri.user:
         return 200
-    targets = location.lookup(request.uri)
+    targets = location.lookup(request.uri) or location.lookup_contact(request.uri)  # a user, or one phone of a user
     if not targets:
         return 404
     return forward(request, tx, *targets, record_route=request.method == "INVITE")

@@ -13,6 +13,7 @@ from ..message.message import Request, Response
 from ..message.uri import URI
 from ..message.values import RetryAfter
 from ..transport.base import Origin
+from .contacts import ContactIndex
 from .outbound import (
     OUTBOUND,
     WEB,
@@ -79,7 +80,7 @@ class Binding(NamedTuple):
 
 
 class Location:
-    """Bindings in memory, by address-of-record. A store of your own has the same three methods: get, put, lookup.
+    """Bindings in memory, by address-of-record. A store of your own has the same methods: get, put, lookup, lookup_contact.
 
     `stack` is the one whose clock ends the bindings and whose domains they are of: that of the first Registrar that uses
     this Location, unless it is assigned before, for as long as it runs. Until then `now` tells the time.
@@ -90,6 +91,7 @@ class Location:
     def __init__(self, now: Callable[[], float] = Clock.now) -> None:
         self._clock = self._by = now
         self._bindings: dict[str, tuple[Binding, ...]] = {}
+        self._contacts = ContactIndex()
         self._swept = 0.0
 
     def _now(self) -> float:
@@ -127,7 +129,7 @@ class Location:
     def put(self, aor: str, bindings: tuple[Binding, ...]) -> None:
         """Replace all bindings of an address-of-record at once. Raises Reject(503) when the store is full."""
         if not bindings:
-            self._bindings.pop(aor, None)
+            self._index(aor, self._bindings.pop(aor, ()), ())
             return
         now = self._now()
         if aor not in self._bindings and len(self._bindings) >= ADDRESSES:
@@ -136,7 +138,11 @@ class Location:
                 self.expire()
             if len(self._bindings) >= ADDRESSES:
                 raise Reject(503, retry_after=RetryAfter(MIN_EXPIRES))
+        self._index(aor, self._bindings.get(aor, ()), bindings)
         self._bindings[aor] = bindings
+
+    def _index(self, aor: str, before: tuple[Binding, ...], after: tuple[Binding, ...]) -> None:
+        self._contacts.update(aor, (binding.uri for binding in before), (binding.uri for binding in after))
 
     def lookup(self, uri: URI) -> tuple[Binding, ...]:
         """Return the bindings a request for this URI goes to, best first: what forward() and fork() take as targets.
@@ -147,7 +153,21 @@ class Location:
         found: dict[Any, list[Binding]] = {}
         for binding in self.get(self.aor(uri)):
             found.setdefault(instance_of(binding.contact) or binding.uri, []).append(binding)
-        return tuple(first._replace(others=tuple(others)) for first, *others in found.values())
+        return _with_others(found)
+
+    def lookup_contact(self, uri: URI) -> tuple[Binding, ...]:
+        """Return the bindings whose Contact is this very URI, by the comparison of RFC 3261 §19.1.4.
+
+        A request may be for one phone of a user, as in an attended transfer, whose Refer-To has its Contact (RFC 5589 §7).
+        Several are of different phones: behind two NATs, say, with one private address. Each is to get the request.
+        """
+        found: dict[Any, list[Binding]] = {}
+        for name in self._contacts.find(uri):
+            for binding in self.get(name):
+                if binding.uri.equivalent(uri):  # one phone may have several lines, and flows
+                    way = None if binding.flow is None else (binding.flow.transport, binding.flow.remote)
+                    found.setdefault(instance_of(binding.contact) or (way, binding.path), []).append(binding)
+        return _with_others(found)
 
     def expire(self) -> None:
         """Drop the addresses that have no live binding left."""
@@ -156,6 +176,11 @@ class Location:
 
     def __len__(self) -> int:
         return len(self._bindings)
+
+
+def _with_others(found: dict[Any, list[Binding]]) -> tuple[Binding, ...]:
+    """Return the first binding of each phone, which has the others."""
+    return tuple(first._replace(others=tuple(others)) for first, *others in found.values())
 
 
 def serves(stack: Any, uri: URI) -> bool:

@@ -20,8 +20,9 @@ class RegistrarProxy(Core):
 
     Calls stay on our route (Record-Route), so their BYE passes here too. Phones behind NAT and browsers are reached by the
     flow they have registered or called by (RFC 5626 §5, RFC 7118). A request within a dialog goes on to wherever it
-    says when its Route has the token we made for that dialog; else it gets 481. One outside goes to who is registered here,
-    without a Route that would lead it elsewhere (403), and to nobody else (404).
+    says when its Route has the token we made for that dialog; else it gets 481. One outside goes to the phones of the user it
+    names, or to the one phone whose Contact it names, as in an attended transfer (RFC 5589). It goes by their bindings, so
+    it reaches nothing that is not registered here (404), nor does a Route lead it elsewhere (403).
 
     Nobody has to prove who he is: whoever may register may name any address as his Contact, and a party to a call any
     target in it. So keep it in your own network.
@@ -51,6 +52,9 @@ class RegistrarProxy(Core):
         if request.method == "OPTIONS" and request.uri.user is None and serves(stack, request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
         targets = self.location.lookup(request.uri) if ours or not in_dialog else ()
+        if not targets and not in_dialog:
+            lookup_contact = getattr(self.location, "lookup_contact", None)  # a store of the user's may have none
+            targets = () if lookup_contact is None else lookup_contact(request.uri)
         if targets:
             return forward(request, tx, *targets, record_route=request.method in _BEGINNERS)
         return 481 if in_dialog else 404

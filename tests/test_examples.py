@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import gevent
 import pytest
 
-from sippet_gevent import Cancelled, Framer, Request, Stack, TransportError
+from sippet_gevent import Cancelled, Framer, Request, Stack, TransportError, sdp
 
 pytest_plugins = ["tests.programs"]
 
@@ -153,6 +153,25 @@ def test_ivr_answers_and_hangs_up(sip):
     assert asked.call.ended.is_set()
 
 
+OFFER = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\nm=audio 4000 RTP/AVP %s\r\nm=video 4002 RTP/AVP 99\r\n"
+
+
+@pytest.mark.rfc("3264 6")
+def test_ivr_answers_each_stream_of_an_offer(sip):
+    core = example("ivr.py").answer
+    asked = sip.ask(core, "INVITE sip:ivr@example.com", body=OFFER % "8 0", content_type="application/sdp")
+    sip.advance(2)
+    audio, video = sdp.SDP.parse(asked.response.body).media
+    assert (audio.formats, audio.direction, video.is_disabled) == (("8", "0"), "inactive", True)
+    asked.call.hangup()
+
+
+def test_ivr_refuses_a_caller_without_a_codec_in_common(sip):
+    core = example("ivr.py").answer
+    asked = sip.ask(core, "INVITE sip:ivr@example.com", body=OFFER % "96", content_type="application/sdp")
+    assert asked.statuses == [488]
+
+
 def test_ivr_caller_may_hang_up_first(sip, caplog):
     caplog.set_level("INFO")
     asked = sip.ask(example("ivr.py").answer, "INVITE sip:ivr@example.com", from_="<sip:alice@example.com>;tag=1")
@@ -171,7 +190,7 @@ def test_ivr_caller_may_give_up_while_it_rings(sip):
 def test_ivr_runs(serve, phone):
     server = serve(f"{EXAMPLES / 'ivr.py'}:stack")
     with phone().invite(server.uri, timeout=10) as call:
-        assert call.remote_body.startswith(b"v=0\r\no=ivr 1 1 IN IP4 127.0.0.1\r\n")
+        assert b"\r\nc=IN IP4 127.0.0.1\r\n" in call.remote_body
     server.wait_for("INFO +ivr: sip:anonymous@anonymous.invalid has hung up")
 
 

@@ -1,0 +1,103 @@
+"""README's answering core and B2BUA, and examples/ivr.py, word for word but for addresses, with phones played by SIPp.
+
+The phones hold, send digits, refresh, hang up, and refuse; the text beside the examples says what becomes of that.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+import pytest
+
+from tests.test_readme import BLOCKS, ROOT
+
+from .test_sipp import HERE, free_port, refused, register, sipp  # noqa: F401 fixtures
+
+pytest_plugins = ["tests.programs"]
+
+PROGRAM = """
+from sippet_gevent import Stack, Timers
+
+SHORT = Timers(d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)  # those that only end a transaction, so that a test sees them end
+offer = {offer!r}
+
+{block}
+
+stack = Stack(timers=SHORT{core})
+{more}
+"""
+
+OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\na=inactive\r\n"
+
+
+@pytest.fixture
+def program(tmp_path, serve):
+    """Serve a block of the README."""
+
+    def program(text, core="", more=""):
+        path = tmp_path / "program.py"
+        path.write_text(PROGRAM.format(offer=OFFER, block=text, core=core, more=more), "utf-8")
+        return serve(f"{path}:stack")
+
+    return program
+
+
+@pytest.fixture
+def bridge(program):
+    """Serve README's B2BUA; its callee is at this port."""
+
+    def bridge(port):
+        text = BLOCKS["bridging"].replace("192.0.2.20", f"127.0.0.1:{port}").replace("udp:127.0.0.1:5060", "udp:127.0.0.1:0")
+        return program(text, more='stack.on("INVITE")(bridge)')
+
+    return bridge
+
+
+def test_phone_holds_dials_and_hangs_up_at_the_answering_core(program, sipp):  # noqa: F811
+    server = program(BLOCKS["answering"], ", core=core")
+    sipp("phone_holds", "-s", "bob", to=server.uri).wait_for_success(1)
+    server.wait_until_empty()
+
+
+def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp):  # noqa: F811
+    port = free_port()
+    server = bridge(port)
+    callee = sipp("callee", port=port)
+    sipp("phone_holds", "-s", "bob", to=server.uri).wait_for_success(1)
+    callee.wait_for_success(1)  # it has got its BYE, too
+    server.wait_until_empty()
+
+
+def test_phone_holds_dials_and_hangs_up_at_the_ivr(serve, sipp):  # noqa: F811
+    server = serve(f"{ROOT / 'examples' / 'ivr.py'}:stack")
+    sipp("phone_holds", "-s", "ivr", to=server.uri).wait_for_success(1)
+    server.wait_for("has hung up")
+
+
+REFUSALS = [
+    (401, "WWW-Authenticate", 'Digest realm="example.com", nonce="84f1", algorithm=MD5, qop="auth"'),
+    (407, "Proxy-Authenticate", 'Digest realm="example.com", nonce="84f1", algorithm=MD5, qop="auth"'),
+    (405, "Allow", "OPTIONS, MESSAGE"),
+    (302, "Contact", "<sip:bob@192.0.2.99>"),
+    (503, "Retry-After", "120"),
+    (420, "Unsupported", "100rel"),
+    (415, "Accept", "application/sdp"),
+]
+
+
+@pytest.mark.rfc("3261 20")
+@pytest.mark.parametrize(("status", "name", "value"), REFUSALS, ids=lambda value: str(value)[:20])
+def test_refusal_of_a_phone_reaches_the_caller_of_the_b2bua_whole(bridge, sipp, tmp_path, status, name, value):  # noqa: F811
+    caller, callee = tmp_path / "caller.xml", tmp_path / "callee.xml"
+    text = (HERE / "callee_refuses.xml").read_text()
+    callee.write_text(text.replace("486 Busy Here", f"{status} No").replace("Content-Length", f"{name}: {value}\n      Content-Length"))
+    check = f'<action><ereg regexp="{escape(value[:12])}" search_in="hdr" header="{name}:" check_it="true" assign_to="found"/></action>'
+    text = (HERE / "caller_is_refused.xml").read_text()
+    text = text.replace('<recv response="486"/>', f'<recv response="{status}">{check}</recv>')
+    caller.write_text(text.replace("</scenario>", '<Reference variables="found"/></scenario>'))
+    port = free_port()
+    server = bridge(port)
+    phone = sipp(callee, port=port)
+    sipp(caller, "-s", "bob", to=server.uri).wait_for_success(1)
+    phone.wait_for_success(1)
+    server.wait_until_empty()

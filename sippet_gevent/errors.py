@@ -38,12 +38,21 @@ class ParseError(SIPError, ValueError):
 
     `header` names the field or part, `offset` is the octet in the message (or character in the value) where known,
     `value` the offending text, which `problem` never quotes; `status` what to answer: 400, or 413, 414, 416, 501, 505, 513.
+    `source` is what was being read: the texts of a header field, a value, a message, a body. In a core, an error about the
+    request that it serves is the caller's; one about any other text, such as a URI of the core's own, is a mistake, and a 500.
     """
 
     status = 400
 
     def __init__(
-        self, problem: str, *, header: str | None = None, value: object = None, offset: int | None = None, status: int = 400
+        self,
+        problem: str,
+        *,
+        header: str | None = None,
+        value: object = None,
+        offset: int | None = None,
+        status: int = 400,
+        source: Any = None,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
@@ -51,6 +60,7 @@ class ParseError(SIPError, ValueError):
         self.value = value
         self.offset = offset
         self.status = status
+        self.source = value if source is None else source
         self.request: Any = None
         """As much of the request as could be read, when that is enough to answer it."""
 

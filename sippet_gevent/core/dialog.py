@@ -176,5 +176,5 @@ def contact_uri(message: Request | Response) -> URI:
     """
     contact = message.headers.get_header_front("Contact")
     if not isinstance(contact, NameAddr):
-        raise ParseError("missing or *", header="Contact")
+        raise ParseError("missing or *", header="Contact", source=message)
     return as_request_uri(contact.uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -32,6 +33,8 @@ from .sender import NextHop
 from .sips import REQUIRED, retarget
 from .uac import ClientTransaction
 from .uas import ServerTransaction
+
+log = logging.getLogger("sippet_gevent.core")
 
 BRANCHES = 32
 """Branches of one request, at most: what multiplies a request must be bounded (RFC 5393)."""
@@ -187,6 +190,9 @@ class ResponseContext:
             copy, next_hop, origin = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
         except (InvalidValue, FlowFailed, WrongScheme) as error:  # what cannot be written or reached costs its branch alone
+            if isinstance(error, InvalidValue):
+                counters, now = self.stack.engine.counters, self.stack.clock.now()
+                counters.error("branch", now, "branch of %r cannot be written", self.tx.request, exc_info=error, log=log)
             branch = self._begin(self.tx.request, breadth, target, instead)
             branch.fail(error)
             return
@@ -353,6 +359,7 @@ def prepare(
     reached by TLS (RFC 5630 §5.3).
     """
     stack = tx.stack
+    next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop  # not as a branch's failure: it is the core's text
     uri = target.uri if isinstance(target, Binding) else URI.parse(target) if isinstance(target, str) else target
     secure_hop = None
     if uri is not None:

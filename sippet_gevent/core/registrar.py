@@ -268,7 +268,7 @@ class Registrar:
         expires = request.headers.get("Expires")
         lasting = [contact for contact in contacts if contact.parameters.get("expires", expires) != "0"]
         if len(lasting) > 1 and any(map(flow_registered, lasting)):
-            raise ParseError("several, and a reg-id is for one alone", header="Contact")
+            raise ParseError("several, and a reg-id is for one alone", header="Contact", source=request)
         if not says_outbound(request):
             return {}
         transport = request.flow.transport
@@ -280,7 +280,7 @@ class Registrar:
         call_id, cseq = request.call_id, request.cseq.number
         if STAR in request.contact:
             if len(request.contact) > 1 or self._expires(request) != 0:
-                raise ParseError("* stands alone, with Expires: 0", header="Contact")
+                raise ParseError("* stands alone, with Expires: 0", header="Contact", source=request)
             self._check_order(bindings, call_id, cseq)
             return ()
         is_straight = request.headers.has_one("Via") and not request.path  # from the user agent, by no proxy (RFC 5626 §6)

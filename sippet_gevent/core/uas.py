@@ -18,7 +18,7 @@ from ..errors import (
     TransactionTimeout,
     TransportError,
 )
-from ..message.message import Request, Response
+from ..message.message import Message, Request, Response
 from ..message.uri import URI
 from ..transaction.machines import SEND_NOTHING
 from ..transaction.timers import EXPIRES
@@ -266,10 +266,10 @@ class ServerTransaction:
         except Reject as refusal:
             self.reject(refusal)
         except SIPError as error:
-            if error.status == 500:
+            if is_mistake(error, self.request):
                 raise
             counters = self.stack.engine.counters
-            counters.warn("core gave up", self.stack.clock.now(), "core gave up on %r: %s", self.request, error)
+            counters.warn("core gave up", self.stack.clock.now(), "core gave up on %r: %s", self.request, error, log=log)
             self.refuse(error.status)
         except gevent.Timeout as timeout:
             self._complain("core timed out", "gevent.Timeout(%s) has left the core that served %r", timeout.seconds, self.request)
@@ -456,14 +456,23 @@ def check_serving() -> None:
 
 def call_back(stack: Any, function: Callable[..., Any], *arguments: Any) -> None:
     """Run what a core does where nothing can be answered; what it raises is counted and logged (threat T34)."""
+    counters, now = stack.engine.counters, stack.clock.now()
     try:
         function(*arguments)
-    except (SIPError, gevent.Timeout) as error:
-        stack.engine.counters.warn("core gave up", stack.clock.now(), "core gave up on %r: %s", arguments[0], error)
-    except Exception as error:
-        stack.engine.counters.core_errors += 1
-        now = stack.clock.now()
-        stack.engine.counters.error("core raised", now, "core raised at %r", arguments[0], exc_info=error, log=log)
+    except (Exception, gevent.Timeout) as error:
+        what = arguments[0]
+        if isinstance(error, (SIPError, gevent.Timeout)) and not is_mistake(error, what):
+            counters.warn("core gave up", now, "core gave up on %r: %s", what, error, log=log)
+        else:
+            counters.core_errors += 1
+            counters.error("core raised", now, "core raised at %r", what, exc_info=error, log=log)
+
+
+def is_mistake(error: BaseException, message: Any) -> bool:
+    """True for an error of the core's own making: one of ours that is a 500, or text not of this message that cannot be read."""
+    if isinstance(error, ParseError):
+        return not (isinstance(message, Message) and message.is_source_of(error))
+    return isinstance(error, SIPError) and error.status == 500
 
 
 def _never() -> bool:

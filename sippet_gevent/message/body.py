@@ -204,7 +204,11 @@ class Part:
         """
         lines: list[Line] = [(name, USUAL, text) for name, text in message.headers.items() if describes(name)]
         part = cls.__new__(cls)._set(Headers(lines), message.body)
-        _divide(part, 1, PARTS)
+        try:
+            _divide(part, 1, PARTS)
+        except ParseError as error:
+            error.source = message
+            raise
         return part
 
     def put_in(self, message: Message) -> None:
@@ -244,8 +248,13 @@ class Part:
         """
         decoder = _DECODERS.get(self._encoding)
         if decoder is None:
-            raise ParseError("unknown", header="Content-Transfer-Encoding", value=self._encoding, status=415)
-        return decoder(self.body)
+            encoding = self._encoding
+            raise ParseError("unknown", header="Content-Transfer-Encoding", value=encoding, status=415, source=self.body)
+        try:
+            return decoder(self.body)
+        except ParseError as error:
+            error.source = self.body
+            raise
 
     @property
     def _encoding(self) -> str:
@@ -254,7 +263,13 @@ class Part:
     @property
     def fragment(self) -> Fragment | None:
         """The message/sipfrag, or message/sip, in it; None for other types. Raises ParseError."""
-        return Fragment.parse(self.content) if self.media_type.name in ("message/sipfrag", "message/sip") else None
+        if self.media_type.name not in ("message/sipfrag", "message/sip"):
+            return None
+        try:
+            return Fragment.parse(self.content)
+        except ParseError as error:
+            error.source = self.body
+            raise
 
     @property
     def message(self) -> Request | Response | None:
@@ -268,6 +283,7 @@ class Part:
             return parse(self.content)
         except ParseError as error:
             error.request = None  # it is nobody's request: the one to answer is the message that carries it
+            error.source = self.body
             raise
 
     # ---- what is in it

@@ -338,7 +338,11 @@ class Headers:
             there = (self._fields or self.fields).get(row.name)
             if there is None:
                 return None if row.kind is ONE else ()
-            value = self.looked_at[row.name] = row.read(there)
+            try:
+                value = self.looked_at[row.name] = row.read(there)
+            except ParseError as error:
+                error.source = there
+                raise
         return value
 
     def assign(self, row: Header, value: Any) -> None:
@@ -531,7 +535,13 @@ class Headers:
         found = self._find_at_end(known, end)
         if found is None:
             return default
-        return found[1] if row is None else row.read(found[1])[0]
+        if row is None:
+            return found[1]
+        try:
+            return row.read(found[1])[0]
+        except ParseError as error:
+            error.source = self.lines[found[0]][2]
+            raise
 
     def _fetch_at_end(self, name: str, end: int) -> Any:
         value = self._get_at_end(name, end, None)

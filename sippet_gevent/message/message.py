@@ -12,6 +12,7 @@ from .fields import HeaderFields
 from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split, split_first
 from .headers import ONE, Header, Headers, safe
 from .identifiers import create_tag
+from .parameters import Parameters
 from .scan import NAMES, USUAL, Line
 from .status import REASONS, reason_phrase
 from .uri import URI
@@ -73,6 +74,29 @@ class Message(HeaderFields):
             if not isinstance(row, Header):
                 raise TypeError(f"{name} is no header of {type(self).__name__}; for others use .headers[{name!r}]")
             self.headers.assign(row, value)
+
+    def is_source_of(self, error: ParseError) -> bool:
+        """True when what could not be read is a part of this message, or of a copy: its URI, a header field, its body.
+
+        Texts and values are known by identity: an application's own text is not in here, even if it is equal to one that is.
+        (Python has one object for each single letter.) A body is read in pieces, which must stand in it.
+        """
+        source = error.source
+        if source is self:
+            return True
+        if isinstance(source, bytes):
+            return source in self._body if source else not self._body
+        wanted = [piece for piece in (source if type(source) is list else (source,)) if piece is not None and piece != ""]
+        found = [getattr(self, "_uri", None), *(line[2] for line in self.headers.lines), *self.headers.looked_at.values()]
+        while found and wanted:
+            piece = found.pop()
+            if any(piece is one for one in wanted):
+                return True
+            if isinstance(piece, tuple):
+                found += piece
+            elif isinstance(piece, Parameters):
+                found += piece.pairs
+        return False
 
     def __bytes__(self) -> bytes:
         """The message as it goes on the wire: as it came where nothing was changed, Content-Length added where it is missing."""

@@ -43,7 +43,7 @@ class Parameter(Generic[T]):
             return self.read(text)
         except ParseError as error:
             shown = None if getattr(value, "is_secret", False) else text
-            raise ParseError(f"parameter {self.name}: {error.problem}", value=shown) from None
+            raise ParseError(f"parameter {self.name}: {error.problem}", value=shown, source=value) from None
 
 
 class Flag:

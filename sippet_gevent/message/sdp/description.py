@@ -47,6 +47,14 @@ class SDP(Section):
     @classmethod
     def parse(cls, text: bytes | str) -> SDP:
         """Read a description. Raises ParseError, which names the line by number and type."""
+        try:
+            return cls._parse(text)
+        except ParseError as error:
+            error.source = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
+            raise
+
+    @classmethod
+    def _parse(cls, text: bytes | str) -> SDP:
         lines = _cut(text)
         starts = [index for index, line in enumerate(lines) if line.type == "m"]
         if len(starts) > MEDIA_DESCRIPTIONS:

@@ -339,9 +339,8 @@ def answer(
         made = SDP.make(address, origin=origin, name=name)
     else:
         if len(offer.media) < len(previous.media):
-            raise ParseError(
-                f"offer with {len(offer.media)} m= lines after {len(previous.media)} (RFC 3264 §8)", header="SDP", status=488
-            )
+            problem = f"offer with {len(offer.media)} m= lines after {len(previous.media)} (RFC 3264 §8)"
+            raise ParseError(problem, header="SDP", status=488, source=bytes(offer))
         made = previous.copy()
         made.key = None
         if address is not None:
@@ -534,7 +533,7 @@ def _formats(section: MediaDescription) -> frozenset[object]:
 
 def check_answer(offer: SDP, answer: SDP) -> None:
     """Raise ParseError for the first of `answer_faults`, if there is one."""
-    _raise_first(answer_faults(offer, answer))
+    _raise_first(answer_faults(offer, answer), answer)
 
 
 def modification_faults(previous: SDP, new: SDP) -> list[Fault]:
@@ -572,9 +571,9 @@ def _origin_faults(previous: SDP, new: SDP) -> list[Fault]:
 
 def check_modification(previous: SDP, new: SDP) -> None:
     """Raise ParseError, of status 488, for the first of `modification_faults`, if there is one (RFC 6337 §2.3)."""
-    _raise_first(modification_faults(previous, new))
+    _raise_first(modification_faults(previous, new), new)
 
 
-def _raise_first(faults: Sequence[Fault]) -> None:
+def _raise_first(faults: Sequence[Fault], faulty: SDP) -> None:
     if faults:
-        raise ParseError(str(faults[0]), header="SDP", status=488)
+        raise ParseError(str(faults[0]), header="SDP", status=488, source=bytes(faulty))

@@ -376,4 +376,6 @@ class Line(NamedTuple):
 
     def error(self, problem: str) -> ParseError:
         where = f"SDP line {self.number}" if self.number else "SDP"
-        return ParseError(problem, header=f"{where}, {self.type}=" if self.type else where, value=self.value)
+        text = f"{self.type}={self.value}" if self.type else self.value
+        source = text.encode("utf-8", "surrogateescape")
+        return ParseError(problem, header=f"{where}, {self.type}=" if self.type else where, value=self.value, source=source)

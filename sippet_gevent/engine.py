@@ -63,14 +63,15 @@ CRASHES_KEPT = 16
 class Engine:
     """The floor below the cores: one table of transactions each way, and the way of a message through them.
 
-    `serve(request, tx)` runs the core for a new server transaction; `cancel(request, tx)` tells that an INVITE was
-    cancelled; `acknowledge(request)` and `stray(response)` take what belongs to no transaction; `fail(error, tx)` takes
-    the end of a transaction that nobody waits on; `way_back(tx, response)` takes the octets of a response whose flow is
-    gone, and is False when it knows no other; `belongs(request)` is True for one within a call, a dialog or a route of
-    ours, which limits let pass. The stack sets them.
+    `serve(request, tx)` runs the core for a new server transaction; with a third argument, the request may be a copy of the
+    one that this ServerTransaction serves. `cancel(request, tx)` tells that an INVITE was cancelled; `acknowledge(request)`
+    and `stray(response)` take what belongs to no transaction; `fail(error, tx)` takes the end of a transaction that nobody
+    waits on; `way_back(tx, response)` takes the octets of a response whose flow is gone, and is False when it knows no
+    other; `belongs(request)` is True for one within a call, a dialog or a route of ours, which limits let pass. The stack
+    sets them.
     """
 
-    serve: Callable[[Request, Transaction], None]
+    serve: Callable[..., None]
     acknowledge: Callable[[Request], bool]
     stray: Callable[[Response], bool]
     fail: Callable[[Exception, Transaction], None]
@@ -181,6 +182,11 @@ class Engine:
                 if refusal is not None:
                     self.answer(reply, refusal)
                     return
+                first = self.servers.get(self.merged.get(merge, ""))  # type: ignore[arg-type]
+                if first is not None:
+                    self.counters.delivered += 1
+                    self.serve(request, self._new_server(request, key, reply, method == "INVITE"), first.user)
+                    return
             self.counters.delivered += 1
             if method in _KEPT_FOR:
                 _grant_keep(request, flow)
@@ -213,8 +219,10 @@ class Engine:
         """Return the answer that makes a transaction needless, None when the request is served after all.
 
         That is 482 to a copy of a request being served (§8.2.2.2), and 503 while the stack leaves or a limit is reached.
+        Proxies refuse no copies (§16.3): one of a request whose core may still forward it is served once that is known.
         """
-        if merge in self.merged:
+        first = self.servers.get(self.merged.get(merge, ""))  # type: ignore[arg-type]
+        if first is not None and (first.user is None or first.user.is_decided):
             request.use_to_tag(self._stateless_tag(request))
             return request.response(482, "Request Merged")
         now = self._now()
@@ -409,11 +417,8 @@ class Engine:
             table = self.clients if tx.machine.is_client else self.servers
             if table.get(tx.key) is tx:
                 del table[tx.key]
-            merge = tx.merge
-            if merge is not None:
-                tx.merge = None
-                if self.merged.get(merge) == tx.key:
-                    del self.merged[merge]
+            if tx.merge is not None:
+                self.forwarded(tx)
             if tx.flow.transactions is not None:
                 tx.flow.transactions.discard(tx)
             if tx.user is not None:
@@ -474,6 +479,12 @@ class Engine:
     def respond(self, tx: Transaction, response: Response) -> None:
         """Send a response through its server transaction. Raises TransactionStateError when it may not be sent now."""
         self.handle(tx, SENT[response.status // 100], response)  # type: ignore[arg-type]
+
+    def forwarded(self, tx: Transaction) -> None:
+        """A request goes on to others: copies of it that come by other ways do, too. Only a UAS refuses those (§8.2.2.2)."""
+        merge, tx.merge = tx.merge, None
+        if merge is not None and self.merged.get(merge) == tx.key:
+            del self.merged[merge]
 
     def handle(self, tx: Transaction, event: str, message: Any = None) -> None:
         """Feed an event of our own to a transaction and carry out what follows."""

@@ -21,7 +21,7 @@ from .core.returns import Returns
 from .core.sender import AllowTarget, NextHop, Sender
 from .core.sips import check_received
 from .core.uac import ClientTransaction, OnProvisional
-from .core.uas import Core, CoreFunction, ServerTransaction, call_back
+from .core.uas import Copied, Core, CoreFunction, ServerTransaction, call_back
 from .engine import Accept, Engine
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError
 from .filters import Filter
@@ -400,7 +400,7 @@ class Stack:
 
         return register
 
-    def _serve(self, request: Request, transaction: Transaction) -> None:
+    def _serve(self, request: Request, transaction: Transaction, first: ServerTransaction | None = None) -> None:
         tx = ServerTransaction(self, request, transaction)
         if request.uri_text[:4] != "sip:":
             try:
@@ -410,7 +410,10 @@ class Stack:
                 return
         if transaction.machine is INVITE_SERVER and "Expires" in request.headers.fields:
             tx.expire_invite()
-        tx.serve(self._core if request.essentials.to_tag is None else self.calls.core_for(request, self._core))
+        if first is not None:
+            tx.serve(Copied(first, self._core))
+        else:
+            tx.serve(self._core if request.essentials.to_tag is None else self.calls.core_for(request, self._core))
 
     def _check_scheme(self, request: Request) -> None:
         """Refuse a Request-URI that nobody here knows, or a sips one that has come in clear. Raises Reject."""

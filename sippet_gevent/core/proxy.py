@@ -157,6 +157,8 @@ class ResponseContext:
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
+        tx.forwarded = True
+        self.stack.engine.forwarded(tx.transaction)
         tx.recount()
         if tx.request.method != "INVITE":
             # The branches have their timer F, all of it: an answer of ours before that would be none of theirs (RFC 4320)

@@ -80,6 +80,8 @@ class ServerTransaction:
     _cancel: Request | None = None
     parked: Any = None
     context: Any = None
+    forwarded = False
+    copies: Inbox | None = None  # where copies of the request wait until it is known whether it is forwarded
     call: Any = None
     _known: frozenset[str] = frozenset()
     _along_our_route: bool | None = None
@@ -99,6 +101,11 @@ class ServerTransaction:
         self.transaction = transaction
         if transaction is not None:  # None for an ACK, which has none (§17)
             transaction.user = self
+
+    @property
+    def is_decided(self) -> bool:
+        """True once the request is forwarded, or a UAS has it: its core has answered it, or let the caller hear ringing."""
+        return bool(self.forwarded or self.answered or self.provisional > 100)
 
     @property
     def flow(self) -> Any:
@@ -204,6 +211,8 @@ class ServerTransaction:
                 response.contact = self.stack.names.contact(self.flow, secure=answer_wants_sips(request))
         if status < 200:
             self.provisional = status
+            if self.copies is not None:
+                self.copies.wake()
             self.stack.engine.respond(self.transaction, response)
         elif status < 300 and is_invite:
             self.stack.calls.answer(self, response)
@@ -395,6 +404,8 @@ class ServerTransaction:
         """Count the core where it belongs now, if it waits."""
         if self.place is not None:
             self.stack.engine.admission.move(self)
+        if self.copies is not None:
+            self.copies.wake()
 
     def expire_invite(self) -> None:
         """Have an INVITE answered 487 once its Expires has passed, if that says anything (§13.3.1 step 1)."""
@@ -445,6 +456,27 @@ class ServerTransaction:
     def __repr__(self) -> str:
         state = "" if self.transaction is None else f" {self.transaction.state}"
         return f"<ServerTransaction {self.request!r}{state}>"
+
+
+class Copied:
+    """The core for a copy of a request that has come by another way, while the core of the first one had not decided.
+
+    A UAS refuses it (§8.2.2.2), a proxy forwards it (§16.3 has no such check): so it waits for what the first one is.
+    """
+
+    __slots__ = ("core", "first")
+
+    def __init__(self, first: ServerTransaction, core: CoreFunction) -> None:
+        self.first = first
+        self.core = core
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> Any:
+        first = self.first
+        first.copies = first.copies or Inbox(tx.stack.clock)
+        first.copies.wait(lambda: first.is_decided)
+        if not first.forwarded:
+            raise Reject(482, "Request Merged")
+        return self.core(request, tx)
 
 
 def check_serving() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Core, Request, TransactionTimeout, TransportError
+from sippet_gevent import Core, Request, TransactionTimeout, TransportError, forward
 from sippet_gevent.core.uac import Nobody
 
 from .wire import Peer
@@ -139,6 +139,34 @@ def test_error_of_a_transaction_nobody_waits_on_is_received(sip, core, stack, pe
     peer.ask("INVITE")  # and no ACK ever comes
     sip.advance(33)
     assert core.errors == [(TransactionTimeout, "INVITE")]
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_failure_of_a_request_that_nobody_waits_for_is_received(sip, core, stack, method):
+    sent = stack.send(Request(method, "sip:10.0.0.99"))
+    sip.advance(33)
+    assert core.errors == [(TransactionTimeout, method)]
+    with pytest.raises(TransactionTimeout):
+        sip.run(sent.final)
+
+
+def test_failure_of_a_request_that_was_given_up_is_not_received(sip, core, stack):
+    with pytest.raises(TransactionTimeout):
+        sip.run(stack.request, "INVITE", "sip:10.0.0.99", timeout=1)
+    sip.advance(33)
+    assert core.errors == []
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_failure_of_a_branch_is_not_received(sip, peer, method):
+    class Proxy(Notes):
+        def receive_request(self, request, tx):
+            return forward(request, tx, "sip:10.0.0.99")
+
+    sip.serve(proxy := Proxy())
+    peer.ask(method)
+    sip.advance(35)
+    assert [error for error in proxy.errors if error[0] is not TransactionTimeout or error[1] != "INVITE"] == []
 
 
 def test_error_that_somebody_waits_for_is_not_the_core_s(sip, core, stack):

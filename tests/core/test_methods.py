@@ -161,10 +161,10 @@ def copy_of(peer, request, uri=None):
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
 def test_second_copy_of_a_request_is_482(sip, peer, method):
     served = []
-    sip.serve(lambda request, tx: served.append(request) or tx.wait(1) or 486)
+    sip.serve(lambda request, tx: served.append(request) or 486)
     request = peer.ask(method)
     peer.send(copy_of(peer, request))
-    assert (peer.statuses, len(served)) == ([482], 1)
+    assert (peer.statuses, len(served)) == ([486, 482], 1)
 
 
 @pytest.mark.rfc("3261 8.2.2.2")
@@ -175,6 +175,54 @@ def test_second_copy_is_482_while_the_first_one_s_transaction_lasts(sip, peer, s
     sip.advance(2)
     peer.send(copy_of(peer, request))
     assert peer.statuses == [202, 482, 202]
+
+
+@pytest.mark.rfc("3261 16.3", "3261 8.2.2.2")
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_second_copy_of_a_forwarded_request_is_forwarded(sip, peer, method, seconds):
+    """Also where the core of the first one has looked something up for a second before it forwards."""
+    callee = Peer(sip, "10.0.0.61")
+    sip.serve(lambda request, tx: (seconds and tx.wait(seconds)) or forward(request, tx, callee.uri))
+    request = peer.ask(method)
+    peer.send(copy_of(peer, request))
+    sip.advance(2 * seconds + 0.1)
+    first, second = {request.via[0].branch: request for request in callee.requests}.values()
+    callee.reply(second, 482)
+    callee.reply(first, 486)
+    assert [status for status in peer.statuses if status > 100] == [482, 486]
+
+
+@pytest.mark.rfc("3261 8.2.2.2")
+@pytest.mark.parametrize("status", [486, 180])
+def test_copy_that_comes_before_the_core_has_decided_is_482_once_a_uas_has_it(sip, peer, status):
+    served = []
+
+    def core(request, tx):
+        served.append(request)
+        tx.wait(1)
+        if status == 180:
+            tx.respond(180)
+            tx.wait(1)
+        return 486
+
+    sip.serve(core)
+    peer.send(copy_of(peer, peer.ask("INVITE")))
+    sip.advance(0.9)
+    assert (peer.statuses, len(served)) == ([100, 100], 1)
+    sip.advance(0.2)
+    assert 482 in peer.statuses
+    sip.advance(1)
+    assert len(served) == 1
+
+
+@pytest.mark.rfc("3261 8.2.2.2", "3261 9.2")
+def test_copy_that_waits_for_the_first_one_can_be_cancelled(sip, peer):
+    sip.serve(lambda request, tx: tx.wait(5) or 486)
+    again = copy_of(peer, peer.ask("INVITE"))
+    peer.send(again)
+    peer.send(again.cancel())
+    assert peer.statuses[-2:] == [200, 487]
 
 
 @pytest.mark.rfc("3261 16.3")
@@ -207,7 +255,7 @@ def test_phone_that_a_fork_reaches_by_two_ways_rings_once(sip):
     edge = sip.stack(lambda request, tx: forward(request, tx, "sip:bob@10.0.0.3", "sip:bob@10.0.0.4"), "10.0.0.5")
     asked = sip.ask(edge, "INVITE sip:bob@example.com")
     sip.advance(2)
-    assert (len(rings), asked.statuses[-1]) == (1, 482)
+    assert (len(rings), asked.statuses[-1]) == (1, 486)
 
 
 # ---- refusals of a core

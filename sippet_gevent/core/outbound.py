@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from enum import IntEnum
 from typing import Any
 
 from ..errors import ParseError
 from ..message.address import NameAddr
 from ..message.message import Request, Response
-from ..message.uri import DEFAULT_PORTS, URI, normal_host
+from ..message.uri import DEFAULT_PORTS, URI, address_of, normal_host
 from ..message.via import Via
 
 WEB = frozenset(("WS", "WSS"))
@@ -62,7 +61,7 @@ def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> 
         port = uri.port or DEFAULT_PORTS[uri.scheme]
         by_flow = transport.reliable or (not moved and port != flow.remote[1] and "rport" in via.parameters)
     else:
-        address, at = _address(host), _address(source)
+        address, at = address_of(host), address_of(source)
         behind_nat = address is not None and not address.is_global and at is not None and at.is_global
         if host != normal_host(via.host) and not behind_nat:
             return Reach.AT_CONTACT
@@ -129,10 +128,3 @@ def first_hop_knows_flows(request: Request) -> bool:
 def says_outbound(request: Request) -> bool:
     """True when its sender knows RFC 5626: who requires it supports it."""
     return any(tag.lower() == OUTBOUND for tag in (*request.supported, *request.require))
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return None

@@ -28,7 +28,7 @@ from .keepalive import REGISTRATION, withdraw
 from .record_route import Path, RecordRoute
 from .refusal import refuse
 from .registrar import Binding
-from .routing import best_response, breadth_of, check_request, forwarded, loop_mark, top_route
+from .routing import best_response, breadth_of, check_host, check_request, forwarded, loop_mark, top_route
 from .sender import NextHop
 from .sips import REQUIRED, retarget
 from .uac import ClientTransaction
@@ -386,6 +386,8 @@ def prepare(
         ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
         if not any(transport.secure for transport in ways):
             raise WrongScheme(warning=(REQUIRED,))
+    if next_hop is None and (is_led or target is None):
+        check_host(copy)
     if target is None and next_hop is None and not is_led and stack.names.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
     return copy, next_hop, target.origin if isinstance(target, Binding) else tx.route_origin

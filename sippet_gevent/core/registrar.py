@@ -10,7 +10,7 @@ from ..clock import Clock
 from ..errors import ParseError, Reject
 from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
-from ..message.uri import URI
+from ..message.uri import URI, is_valid_host
 from ..message.values import RetryAfter
 from ..transport.base import Origin
 from .contacts import ContactIndex
@@ -214,6 +214,8 @@ class Registrar:
         if request.method != "REGISTER":
             raise Reject(405, allow=("REGISTER",))
         tx.check_required(EXTENSIONS)  # before anything is stored (§10.3 step 2)
+        if not is_valid_host(request.to.uri.host) and request.to.uri.is_sip:
+            raise Reject(400, "To: host is neither an address nor a name")
         if not serves(tx.stack, request.to.uri):
             raise Reject(404)  # §10.3 step 5
         now = tx.stack.clock.now()
@@ -287,6 +289,8 @@ class Registrar:
         knows_flows = first_hop_knows_flows(request)
         wanted: list[Binding] = []
         for contact in request.contact:
+            if not is_valid_host(contact.uri.host) and contact.uri.is_sip:
+                raise Reject(400, "Contact: host is neither an address nor a name")
             seconds = self._seconds(request, contact)
             self._check_order((b for b in bindings if b.is_of(contact, knows_flows=knows_flows)), call_id, cseq)
             wanted = [b for b in wanted if not b.is_of(contact, knows_flows=knows_flows)]

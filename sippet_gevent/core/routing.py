@@ -10,7 +10,7 @@ from ..errors import InvalidValue, Reject
 from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.parameters import NO_URI_HEADERS
-from ..message.uri import URI
+from ..message.uri import URI, is_valid_host
 
 MAX_FORWARDS = 70  # §8.1.1.6
 
@@ -160,6 +160,17 @@ def check_request(request: Request, supported: Container[str]) -> None:
     missing = unsupported(request.proxy_require, supported)
     if missing:
         raise Reject(420, unsupported=missing)
+
+
+def check_host(request: Request) -> None:
+    """Refuse a request whose own next hop is no host that anybody can have (§16.3 item 1). Raises Reject(400).
+
+    In a Request-URI that another hop is to look at, and in all other fields, it is nothing to us.
+    """
+    first = top_route(request)
+    uri = request.uri if first is None else first
+    if uri.is_sip and not is_valid_host(uri.host):
+        raise Reject(400, f"{'Request-URI' if first is None else 'Route'}: host is neither an address nor a name")
 
 
 def breadth_of(request: Request) -> int:

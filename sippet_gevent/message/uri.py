@@ -255,18 +255,53 @@ def _parse_sip(scheme: str, rest: str, text: str) -> URI:
     )
 
 
+# IPv6address = hexpart [ ":" IPv4address ], hexpart = hexseq "::" …: three colons, to the letter (RFC 5118 §4.10)
+_THREE_COLONS = re.compile(r":::(?=[0-9]+\.[0-9.]+\]?\Z)").sub
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, None for a name: `192.0.2.1`, `[2001:db8::1]`, `[2001:db8:::192.0.2.1]`.
+
+    `127.1`, hexadecimal and octal forms are none.
+    """
+    try:
+        return ipaddress.ip_address(_THREE_COLONS("::", host).strip("[]"))
+    except ValueError:
+        return None
+
+
+LABEL, NAME = 63, 253
+"""Characters of one label of a name, and of a whole name, at most (RFC 1035 §2.3.4)."""
+
+
+def is_valid_host(host: str) -> bool:
+    """False for a host that nobody can have: no address, and no name that DNS could know (RFC 3261 §25.1, RFC 1123 §2.1).
+
+    `a..b`, `[1::2::3]` and `1.2.3` are such. Messages may carry them past elements that need not go there (§16.3).
+    """
+    if address_of(host) is not None:
+        return True
+    labels = host.removesuffix(".").split(".")
+    return (
+        not host.startswith("[")
+        and len(host) <= NAME
+        and not labels[-1].isdigit()
+        and all(0 < len(label) <= LABEL for label in labels)
+    )
+
+
 def normal_host(host: str) -> str:
     """Return one spelling for all of the same host: lower case, IPv6 shortest and in brackets, mapped IPv4 as IPv4.
 
-    `127.1`, hexadecimal and octal forms are names, not addresses, and come back as they are.
+    What is an address, address_of() says; all else comes back as it is.
     """
     inner = host[1:-1] if host.startswith("[") else host
     if ":" in inner:
-        try:
-            address = ipaddress.IPv6Address(inner.partition("%")[0])
-        except ValueError:
+        address = address_of(inner.partition("%")[0])
+        if address is None:
             return host.lower()
-        return str(address.ipv4_mapped) if address.ipv4_mapped else f"[{address}]"
+        mapped = getattr(address, "ipv4_mapped", None)
+        return str(mapped) if mapped else f"[{address}]"
     return host.lower().rstrip(".")
 
 

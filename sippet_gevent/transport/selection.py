@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ..errors import TransportError
-from ..message.uri import URI, bracketed
+from ..message.uri import URI, address_of, bracketed, is_valid_host
 from ..message.via import Via
 
 RECORDS = 32
@@ -119,11 +119,8 @@ Steps = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
 @lru_cache(maxsize=4096)
 def literal(host: str) -> str | None:
     """Return the numeric address that a host is, mapped IPv4 as IPv4, or None for a name."""
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return None
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    address = address_of(host)
+    return None if address is None else str(getattr(address, "ipv4_mapped", None) or address)
 
 
 @lru_cache(maxsize=4096)
@@ -180,7 +177,7 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
             raise TransportError(f"{target} is not the address of one host")
         transport = transport_for(uri, transports)
         return [Candidate(transport, numeric, uri.port or default_port(transport, transports), uri.host)]
-    search = _Search(target.rstrip("."), uri.host, random, transports)
+    search = _Search(_name(target), uri.host, random, transports)
     if uri.port is not None or uri.transport is not None:
         found = yield from search.with_transport(transport_for(uri, transports), uri.port)
     else:
@@ -193,9 +190,16 @@ def select_for_response(via: Via, random: Random = lambda: 0.0) -> Steps:
     numeric = literal(via.host)
     if numeric is not None:
         return [Candidate(via.transport, numeric, via.port or DEFAULT_PORTS.get(via.transport, 5060), via.host)]
-    search = _Search(via.host.rstrip("."), via.host, random)
+    search = _Search(_name(via.host), via.host, random)
     found = yield from search.with_transport(via.transport, via.port)
     return search.result(found)
+
+
+def _name(host: str) -> str:
+    """Return a host as a name to ask DNS for. Raises TransportError for what can be none."""
+    if not is_valid_host(host):
+        raise TransportError(f"{host} is neither an address nor a name: give a host such as sip.example.com or [2001:db8::1]")
+    return host.rstrip(".")
 
 
 Found = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]

@@ -874,3 +874,44 @@ def test_contacts_that_lead_back_to_the_proxy_end_soon(office, contacts, status)
     office.sip.advance(40)
     assert office.alice.statuses == [status]
     assert len(sent(office.sip, SERVER, SERVER)) <= 2 * contacts * (contacts + 1)  # requests and their answers
+
+
+# ---- hosts that nobody has
+
+
+INVALID_HOSTS = ["example..com", "[1::2::3]", "[12345::1]", "[1:2:3]", "1.2.3", "192.0.2.300", "a." + "b" * 64, "a." * 127 + "a"]
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize("host", INVALID_HOSTS)
+def test_request_uri_with_an_invalid_host_gets_400_from_a_proxy(sip, caller, host):
+    stack = sip.serve(lambda request, tx: forward(request, tx))
+    caller.send(bytes(caller.request("OPTIONS")).replace(f"bob@{SERVER} SIP".encode(), f"bob@{host} SIP".encode()))
+    assert caller.statuses == [400]
+    assert stack.stats()["core_errors"] == 0
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize("host", INVALID_HOSTS)
+def test_route_with_an_invalid_host_gets_400_from_a_proxy(sip, caller, host):
+    sip.serve(lambda request, tx: forward(request, tx))
+    caller.ask("OPTIONS", "sip:bob@10.0.0.61", route=f"<sip:{host};lr>")
+    assert caller.statuses == [400]
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize("host", INVALID_HOSTS)
+def test_invalid_hosts_that_are_for_others_pass_a_proxy_untouched(sip, caller, phones, host):
+    sip.serve(lambda request, tx: forward(request, tx))
+    lines = [f"sip:bob@{host}", f"<sip:bob@{host}>;tag=1", f"<sip:carol@{host}>", f"<sip:bob@{host}:5070>"]
+    caller.ask("INVITE", lines[0], from_=lines[1], to=lines[2], contact=lines[3], route=f"<sip:{PHONES[0]};lr>")
+    got = phones[0].last("INVITE")
+    assert [got.uri_text, *(got.headers[name] for name in ("From", "To", "Contact"))] == lines
+
+
+@pytest.mark.rfc("5118 4.10")
+def test_request_uri_with_three_colons_before_an_ipv4_address_is_reached(sip, caller):
+    sip.serve(lambda request, tx: forward(request, tx))
+    phone = Peer(sip, "2001:db8::c000:201")
+    caller.ask("OPTIONS", "sip:bob@[2001:db8:::192.0.2.1]")
+    assert phone.last("OPTIONS").uri_text == "sip:bob@[2001:db8:::192.0.2.1]"

@@ -64,6 +64,21 @@ def test_register_with_a_quoted_urn_behind_an_unbracketed_contact_is_200(phone):
     assert response.contact[0].instance == "urn:uuid:00000000-0000-4000-8000-000000000001"
 
 
+@pytest.mark.rfc("3261 10.3", "3261 25.1")
+@pytest.mark.parametrize("host", ["example..com", "[1::2::3]", "[12345::1]", "1.2.3"])
+def test_contact_with_an_invalid_host_is_400_and_binds_nothing(phone, host):
+    assert phone.register(PHONE, f"<sip:bob@{host}>").status == 400
+    assert phone.register(PHONE, to=f"<sip:alice@{host}>").status == 400
+    assert phone.bound == {}
+
+
+@pytest.mark.rfc("5118 4.10")
+def test_contact_with_three_colons_before_an_ipv4_address_is_bound_once(phone):
+    phone.register("<sip:alice@[2001:db8:::192.0.2.1]>")
+    phone.register("<sip:alice@[2001:db8::192.0.2.1]>")
+    assert phone.bound == {"sip:alice@[2001:db8::192.0.2.1]": 3600}
+
+
 @pytest.mark.rfc("3261 10.3")
 @pytest.mark.parametrize("to", ["<tel:+12125551212>", "<mailto:alice@example.com>", "<urn:service:sos>"])
 def test_address_of_record_of_another_scheme_is_404(phone, to):

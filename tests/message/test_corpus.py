@@ -20,6 +20,7 @@ DISPUTED = {
     "jsip-torture/018.sip": "a line break before the colon: HCOLON = *( SP / HTAB ) ':' SWS (§25.1), no fold there",
     "kamailio-misc/crlf/invite4-cseq.sip": "'CSeq:101' has no method: CSeq = 1*DIGIT LWS Method (§25.1)",
     "protos-regen/SIP-Via-Port-Int/integer-023.dat": "'1;2' is port 1 and a parameter: via-extension = generic-param (§25.1)",
+    "protos-regen/SIP-Via-Port-Int/integer-024.dat": "'1,2' is port 1 and a second Via, which is for the hop that wrote it (§16.3)",
     "protos-regen/SIP-URI-Port-Int/integer-023.dat": "'1;2' is port 1 and a parameter: other-param = pname (§25.1)",
     "protos-regen/SIP-URI-Port-Int/integer-017.dat": "an over-long Request-URI is 414 (§21.4.12), which the row does not list",
     "rfc3261-examples/005-s16.12.1.2-Fx-INVITE.sip": "an excerpt, without even a Via: the row's 200 is for the whole",

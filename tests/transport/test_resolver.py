@@ -93,6 +93,31 @@ def test_numeric_host_asks_nobody(text, candidate):
     assert [found[:3] for found in Silent().resolve(URI.parse(text))] == [candidate]
 
 
+@pytest.mark.parametrize("host", ["a..b", "[1::2::3]", "[12345::1]", "1.2.3", "127.1", "a.192.0.2.300", "x" * 64, "a." * 127 + "a"])
+@pytest.mark.parametrize("text", ["sip:{}", "sip:{};transport=tcp", "sip:{}:5070", "sip:example.com;maddr={}"])
+def test_host_that_nobody_can_have_is_a_transport_error_and_dns_is_not_asked(text, host):
+    with pytest.raises(TransportError, match="neither an address nor a name"):
+        Silent().resolve(URI.parse(text.format(host)))
+
+
+@pytest.mark.parametrize("host", ["a..b", "[1::2::3]", "1.2.3"])
+def test_via_of_a_host_that_nobody_can_have_is_not_asked_of_dns(host):
+    with pytest.raises(TransportError, match="neither an address nor a name"):
+        Silent().resolve_response(Via("UDP", host))
+
+
+@pytest.mark.parametrize("host", ["a-b.example", "my_host", "a-.b-.example", "3f2a9c1b2d4e", "1.example.com.", "x" * 63 + ".example"])
+def test_host_that_networks_have_is_asked_of_dns(host):
+    assert ways(StaticResolver({host: [ONE]}), f"sip:{host};transport=udp", "UDP") == [f"udp:{ONE}:5060"]
+
+
+@pytest.mark.rfc("5118 4.10")
+@pytest.mark.parametrize("host", ["[2001:db8:::192.0.2.1]", "[2001:db8::192.0.2.1]", "[2001:DB8:0::C000:201]"])
+def test_three_colons_before_an_ipv4_address_are_two(host):
+    assert ways(Silent(), f"sip:bob@{host}", "UDP") == ["udp:[2001:db8::c000:201]:5060"]
+    assert URI.parse(f"sip:bob@{host}").equivalent("sip:bob@[2001:db8::192.0.2.1]")
+
+
 def test_tel_has_no_way():
     with pytest.raises(TransportError, match="no way to a tel URI"):
         Silent().resolve(URI.parse("tel:+1-201-555-0123"))
@@ -114,10 +139,13 @@ def test_element_without_udp_takes_tcp():
     assert ways(Silent(), "sip:192.0.2.1", "TCP", "TLS") == ["tcp:192.0.2.1:5060"]
 
 
-def test_short_and_hexadecimal_addresses_are_names_not_addresses():
-    resolver = Recording({"127.1": [ONE]})
-    assert ways(resolver, "sip:127.1:5060") == ["udp:192.0.2.1:5060"]
-    assert resolver.steps == [["AAAA 127.1", "A 127.1"]]
+@pytest.mark.rfc("3261 25.1")
+def test_hexadecimal_address_is_a_name_and_a_short_one_is_nothing():
+    resolver = Recording({"0x7f000001": [ONE]})
+    assert ways(resolver, "sip:0x7f000001:5060") == ["udp:192.0.2.1:5060"]
+    assert resolver.steps == [["AAAA 0x7f000001", "A 0x7f000001"]]
+    with pytest.raises(TransportError):  # toplabel = ALPHA / ALPHA *( alphanum / "-" ) alphanum
+        Silent().resolve(URI.parse("sip:127.1:5060"))
 
 
 # ---- NAPTR, SRV, addresses

@@ -119,10 +119,8 @@ class Admission:
     def refuse(self, limit: str, method: str) -> None:
         """Count and log a request that this limit refuses."""
         self.refused[limit] = self.refused.get(limit, 0) + 1
-        self._counters.warn(
-            f"limit {limit}", self._clock.now(), "request refused: method=%s limit=%s answered=503 see=Limits.%s",
-            method, limit, limit,
-        )  # fmt: skip
+        text = f"request refused at a limit: method=%s limit={limit} answered=503"
+        self._counters.warn(f"limit {limit}", self._clock.now(), text, method)
 
     # ---- cores that never end
 

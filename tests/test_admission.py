@@ -223,6 +223,34 @@ def test_bye_along_our_route_is_forwarded_at_the_limit_of_forwarding_and_handler
     assert stack.stats()["forwarding"] == 0
 
 
+def test_thousand_ringing_invites_refuse_no_bye_options_or_register_at_the_default_limits(sip, caller, phone):
+    stack = sip.serve(RegistrarProxy())
+    callers = Caller(sip, caller)
+    phone.ask("REGISTER", "sip:10.0.0.1", to="<sip:bob@10.0.0.1>", contact=f"<{phone.uri}>")
+    established = []
+    for number in range(10):
+        invite = caller.ask("INVITE")
+        received = phone.last("INVITE")
+        accepted = phone.reply(received, 200, contact=f"<{phone.uri}>", to=f"{received.to};tag=bob{number}")
+        caller.send(caller.within(invite, accepted, "ACK", route=received.record_route))
+        established.append((invite, accepted, received.record_route))
+    before = len(phone.requests)
+    caller.send(*[caller.request("INVITE") for _ in range(1000)])
+    assert stack.stats()["forwarding"] == 1000
+    for number in range(20):
+        registered = caller.ask("REGISTER", "sip:10.0.0.1", to=f"<sip:a{number}@10.0.0.1>", contact=f"<{caller.uri}>")
+        assert callers.final(registered).status == 200
+        assert callers.final(caller.ask("OPTIONS", "sip:10.0.0.1")).status == 200
+    for invite, accepted, route in established:
+        bye = caller.within(invite, accepted, "BYE", route=route)
+        caller.send(bye)
+        phone.reply(phone.last("BYE"), 200)
+        assert callers.final(bye).status == 200
+    for invite in [request for request in phone.requests[before:] if request.method == "INVITE"]:
+        phone.reply(invite, 486)
+    assert (stack.stats()["forwarding"], stack.stats()["refused"]) == (0, {})
+
+
 def test_default_server_serves_register_while_invites_ring(sip, caller, phone):
     stack = sip.serve(RegistrarProxy(), limits=Limits(handlers=2))
     phone.ask("REGISTER", "sip:10.0.0.1", to="<sip:bob@10.0.0.1>", contact=f"<{phone.uri}>")

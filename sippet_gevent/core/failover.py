@@ -101,11 +101,15 @@ class Ways:
         """Note where the request goes next; True when that is where it went before, so that its branch stays.
 
         A server that has read the request already takes the same branch for a retransmission (RFC 3261 §17.2.3). Another
-        target gets a new one (RFC 3263 §4.3). A detour and the datagram that takes its place are one target: §18.1.1
-        has the request retried, and does not speak of a next one.
+        target gets a new one (RFC 3263 §4.3), and so does the same after begin_anew(). A detour and the datagram that
+        takes its place are one target: §18.1.1 has the request retried, and does not speak of a next one.
         """
         before, self._aimed = self._aimed, (transport, remote)
         return before is not None and remote == before[1] and (transport == before[0] or remote in self.detoured)
+
+    def begin_anew(self) -> None:
+        """Have a new branch wherever the request goes next: its transaction has ended by a response, or by a timer."""
+        self._aimed = None
 
     def insert_detour(self, remote: tuple[str, int], *, or_else: bool) -> None:
         """Try the candidate under way by TCP first, and then, `or_else`, as it is."""

@@ -291,6 +291,8 @@ class ClientTransaction:
         self._blame(failure, ways, now)
         if not self.may_go_on(failure):
             return False
+        if not isinstance(failure, TransportError):
+            ways.begin_anew()
         following = stack.sender.send_next(self.request, ways)
         if following is None:
             return False

@@ -605,3 +605,20 @@ def test_route_of_a_stranger_leads_a_proxy_nowhere_that_is_not_allowed(sip, call
     caller.send(caller.request("MESSAGE", route=f"<sip:{FIRST};lr>"))
     assert caller.statuses == [500]  # what a proxy makes of its own 503 (§16.7 step 6)
     assert first.requests == []
+
+
+class Twice(StaticResolver):
+    """Leads to the first, and to the first again."""
+
+    def resolve(self, uri, transports):
+        return [Candidate("UDP", FIRST, 5060)] * 2
+
+
+@pytest.mark.rfc("3263 4.3", "3261 8.1.3.1")
+def test_target_named_twice_gets_a_new_branch_after_its_503(sip, client, first):
+    client.resolver = Twice({})
+    answers = iter((503, 200))
+    first.answer = lambda request: next(answers)
+    assert sip.run(client.send(Request("OPTIONS", BOB)).final).status == 200
+    one, two = first.requests
+    assert one.via[0].branch != two.via[0].branch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Any
 
@@ -124,20 +125,48 @@ class TransactionTimeout(SIPError):
     status = 408
 
 
+_KINDS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+    errno.ETIMEDOUT: "connect_timeout",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.EADDRNOTAVAIL: "unreachable",
+    errno.EINVAL: "unreachable",
+    errno.EACCES: "unreachable",
+    errno.EPERM: "unreachable",
+    errno.EMSGSIZE: "too_long",
+    errno.EMFILE: "no_descriptor",
+    errno.ENFILE: "no_descriptor",
+}
+
+
 class TransportError(SIPError, OSError):
     """Sending failed, or there is no way to the peer (RFC 3261 §8.1.3.1 counts it as a 503)."""
 
     status = 503
 
-    def __init__(self, problem: str, flow: Any = None) -> None:
+    def __init__(self, problem: str, flow: Any = None, *, kind: str = "") -> None:
         super().__init__(problem)
         self.flow = flow
+        self._kind = kind
+
+    @property
+    def kind(self) -> str:
+        """What has failed, in a word that statistics count by: `refused`, `no_address`, `tls_name`, `forbidden`, …"""
+        return self._kind or _KINDS.get(getattr(self.__cause__, "errno", None) or 0, "other")
 
 
 class FlowFailed(TransportError):
     """The flow that alone leads to the peer has ended (RFC 5626 §5.3.1)."""
 
     status = 430
+
+    @property
+    def kind(self) -> str:
+        return self._kind or "flow_ended"
 
 
 class TransactionStateError(SIPError):

@@ -333,6 +333,7 @@ class Stack:
             "transports": len(engine.transports),
             "connections": sum(len(getattr(t, "flows", ())) for t in engine.transports),
             "streams": _summed(getattr(t, "counts", {}) for t in engine.transports),
+            "next_hop_failures": dict(self.sender.failures.counts),
             "icmp": _summed(getattr(t, "icmp", {}) for t in engine.transports),
             "stun": _summed(getattr(t, "stun", {}) for t in engine.transports),
             "send_errors": engine.counters.send_errors + sum(getattr(t, "lost", 0) for t in engine.transports),

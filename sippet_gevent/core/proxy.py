@@ -23,6 +23,7 @@ from ..message.status import reason_phrase
 from ..message.uri import URI
 from ..transaction.timers import CORE_NON_INVITE, F
 from ..transport.base import Flow, Origin
+from .failures import LATER
 from .inbox import Inbox
 from .keepalive import REGISTRATION, withdraw
 from .record_route import Path, RecordRoute
@@ -89,8 +90,11 @@ class Branch(ClientTransaction):
 
     def fail(self, error: Exception) -> None:
         if self.by_flow and isinstance(error, TransportError) and not isinstance(error, FlowFailed):
-            error = FlowFailed(str(error), error.flow)  # nothing else leads there (RFC 5626 §5.3.1)
+            error = FlowFailed(str(error), error.flow, kind=error.kind)  # nothing else leads there (RFC 5626 §5.3.1)
         super().fail(error)
+
+    def answer_to(self, error: SIPError) -> int | str:
+        return self.context.answer_to(self, error)
 
     def deliver(self, event: Response | Exception) -> None:
         if isinstance(event, Response) and not has_way_back(event):
@@ -154,6 +158,8 @@ class ResponseContext:
         self.inbox = Inbox(tx.stack.clock)
         self.closed = False
         self._branches = 0
+        self.coming = 0
+        """Branches that are to come, where that is known."""
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
@@ -285,9 +291,20 @@ class ResponseContext:
         except TransportError as error:
             self.stack.engine.counters.warn("2xx", self.stack.clock.now(), "cannot forward %r: %s", response, error)
 
+    def answer_to(self, branch: Branch, error: SIPError) -> int | str:
+        """Return the status that goes upstream once this branch has failed, as far as that is known, for the log."""
+        if self.tx.answered:
+            return self.tx.answered
+        if self.coming or self._pending - {branch} or branch.instead is not None:
+            return LATER
+        return self._best([*self._finals, (self._in_place_of(error), False)]).status
+
     def best(self) -> Response:
         """Choose the final response to send upstream from those that came (§16.7 step 6)."""
-        best = best_response(self._finals)
+        return self._best(self._finals)
+
+    def _best(self, finals: list[tuple[Response, bool]]) -> Response:
+        best = best_response(finals)
         if best is None:
             return self.tx.request.response(408)
         if best.status == 503:  # it would tell the caller that we are overloaded (§16.7 step 6)
@@ -295,7 +312,7 @@ class ResponseContext:
         if best.status == 430 and self._at_home:  # it is for us, who know the bindings, and no phone (RFC 5626 §11.5)
             return self.tx.request.response(480)
         if best.status in (401, 407):  # every challenge goes up as it came, so that the caller can answer all (§16.7 step 7)
-            challenging = [response for response, _ in self._finals if response.status in (401, 407)]
+            challenging = [response for response, _ in finals if response.status in (401, 407)]
             for name in ("WWW-Authenticate", "Proxy-Authenticate"):
                 challenges = dict.fromkeys(text for response in challenging for text in response.headers.all(name))
                 if challenges:
@@ -428,6 +445,7 @@ def forward(
         return
     with ResponseContext(tx, record_route=record_route, add_path=add_path) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):
+            context.coming = left - 1
             context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)
         for response in context:
             if response.is_success:

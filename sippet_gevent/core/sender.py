@@ -16,6 +16,7 @@ from ..transport.egress import Egress, Wanted
 from ..transport.selection import Candidate
 from .detours import DETOUR_SECONDS, Detours
 from .failover import TRIES, GreyList, Ways
+from .failures import Failures
 from .record_route import RecordRoute
 from .routing import MAX_FORWARDS, take_next_hop
 from .sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
@@ -41,6 +42,7 @@ class Sender:
     def __init__(self, stack: Any) -> None:
         self.stack = stack
         self.grey = GreyList()
+        self.failures = Failures(stack.engine.counters)
         self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
         self.egress = Egress(stack.engine.transports)
 
@@ -54,7 +56,26 @@ class Sender:
         listener: Wanted = None,
         record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
-        """Send a request, writing into it what its way decides; see Stack.send(), which passes a copy."""
+        """Send a request, writing into it what its way decides; see Stack.send(), which passes a copy.
+
+        A next hop that fails before anything has left is counted and logged here; `user.fail()` does it for its own.
+        """
+        try:
+            return self._send(request, next_hop, user, mark, listener, record_route)
+        except TransportError as error:
+            if user is None and self.stack.is_running:
+                self.failures.note(self.stack.clock.now(), request, error, answered=error.status)
+            raise
+
+    def _send(
+        self,
+        request: Request,
+        next_hop: NextHop | None,
+        user: Any,
+        mark: str,
+        listener: Wanted,
+        record_route: RecordRoute | None,
+    ) -> ClientTransaction:
         ours = "Via" not in request.headers.fields
         self._complete(request)
         if ours and self.stack.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
@@ -216,7 +237,7 @@ class Sender:
             return candidates
         left = [candidate for candidate in candidates if allow(candidate)]
         if not left:
-            raise TransportError(f"allow_target forbids {', '.join(map(str, candidates))}")
+            raise TransportError(f"allow_target forbids {', '.join(map(str, candidates))}", kind="forbidden")
         return left
 
     def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
@@ -248,7 +269,7 @@ class Sender:
                     return flow
                 except TransportError as error:
                     problem = error
-        raise problem or TransportError("no transport of ours leads there")
+        raise problem or TransportError("no transport of ours leads there", kind="no_transport")
 
     def _check_flow(self, flow: Flow, *, secure: bool) -> None:
         """Raise TransportError for a flow that has ended or is none of ours, or is not what a sips URI wants (§26.2.2)."""
@@ -257,4 +278,4 @@ class Sender:
         if not self.stack.names.is_usable(flow):
             raise FlowFailed(f"{flow!r} has ended", flow)
         if secure and not flow.transport.secure:
-            raise TransportError(f"{flow!r} is not secure, as a sips URI wants it", flow)
+            raise TransportError(f"{flow!r} is not secure, as a sips URI wants it", flow, kind="not_secure")

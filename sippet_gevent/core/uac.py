@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..counters import Plain
-from ..errors import Cancelled, ParseError, TransactionTimeout, TransportError
+from ..errors import Cancelled, ParseError, SIPError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from .detours import is_too_long
 from .inbox import Inbox
@@ -223,10 +222,23 @@ class ClientTransaction:
         if self.is_pending and not self._fail_over(error):
             self._ended = True
             self.failed = True
+            if isinstance(error, (TransportError, TransactionTimeout)) and self.stack.is_running:
+                self.stack.sender.failures.note(
+                    self.stack.clock.now(),
+                    self.request,
+                    error,
+                    flow=None if self.transaction is None else self.transaction.flow,
+                    since=None if self.ways is None else self.ways.since,
+                    answered=self.answer_to(error),
+                )
             is_awaited = self.is_awaited
             self.deliver(error)
             if not is_awaited:
                 self.stack.engine.fail(error, self)
+
+    def answer_to(self, error: SIPError) -> int | str:
+        """Return the status that a failure of ours counts as (§8.1.3.1), for the log."""
+        return error.status
 
     @property
     def is_awaited(self) -> bool:
@@ -297,11 +309,16 @@ class ClientTransaction:
         if following is None:
             return False
         self.request, flow, data = following
-        why = failure.status if isinstance(failure, Response) else failure
-        text = 'target failed: method=%s target=%r seconds=%.1f reason="%s" next=%r call_id=%s'
-        method, call_id = Plain(self.request.method), Plain(self.request.headers.get("Call-ID"))
-        seconds = now - ways.since
-        stack.engine.counters.info("fail-over", now, text, method, transaction.flow, seconds, why, flow, call_id, log=log)
+        before = transaction.flow
+        stack.sender.failures.note(
+            now,
+            self.request,
+            failure,
+            flow=before,
+            since=ways.since,
+            following=flow,
+            is_same_target=before.remote == flow.remote,
+        )
         ways.since = now
         transaction.user = Former(self)  # it lingers, and repeats the ACK to that 503
         self.provisional = None

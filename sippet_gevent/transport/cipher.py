@@ -60,13 +60,14 @@ class Cipher:
         except ssl.SSLWantReadError:
             return None
         except (ssl.SSLError, ValueError) as error:
-            raise TransportError(f"TLS handshake failed: {getattr(error, 'reason', None) or error}") from error
+            raise TransportError(f"TLS handshake failed: {getattr(error, 'reason', None) or error}", kind="tls") from error
         peer = self._tls.getpeercert() or {}
         proved = identities(peer)
         if self._asked is not None and self._names_peer is not None and not self._names_peer(peer, self._asked):
             self._outgoing.read()  # with our last words it would take the handshake for done
             known = ", ".join(proved) or "nobody by name"
-            raise TransportError(f"TLS peer is not {self._asked}: its certificate is for {known} (RFC 5922 §7.2)")
+            problem = f"TLS peer is not {self._asked}: its certificate is for {known} (RFC 5922 §7.2)"
+            raise TransportError(problem, kind="tls_name")
         return proved
 
     def decipher(self) -> bytes | None:

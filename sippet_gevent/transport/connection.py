@@ -47,8 +47,8 @@ class Connection(Channel):
     """
 
     __slots__ = (
-        "_deadline", "_heard", "_held", "_kept_until", "_pinged", "_prefix", "_probed", "_standing", "_started", "dialled",
-        "is_lost", "local", "name", "octets", "peer_identity", "scope", "source", "state", "transactions",
+        "_deadline", "_heard", "_held", "_kept_until", "_kind", "_pinged", "_prefix", "_probed", "_standing", "_started",
+        "dialled", "is_lost", "local", "name", "octets", "peer_identity", "scope", "source", "state", "transactions",
     )  # fmt: skip
 
     local: Address
@@ -69,6 +69,7 @@ class Connection(Channel):
         self.local = (bound[0], transport.local[1])
         self.scope = bound[3] if len(bound) > 2 else 0
         self._held: list[bytes] | None = []  # messages that wait for the connection to be open
+        self._kind = ""  # of the TransportError that its end is, where that is not the reason it is counted by
         self._standing: Event | None = None  # who waits until it stands
         self._pinged = self.is_lost = False
         self.octets = 0
@@ -135,6 +136,7 @@ class Connection(Channel):
         try:
             self._cipher = Cipher(context) if is_server else Cipher(context, self._asked, names_peer)
         except TransportError as error:
+            self._kind = error.kind
             self.close("handshake failed", str(error), error.__cause__)
             return
         self.state = SHAKING_HANDS
@@ -170,7 +172,7 @@ class Connection(Channel):
         """The kernel says how connecting went."""
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self.close("connect failed", f"cannot connect: {os.strerror(code)}")
+            self.close("connect failed", f"cannot connect: {os.strerror(code)}", OSError(code, os.strerror(code)))
             return
         self._writer.stop()
         self._heard = time.monotonic()
@@ -181,6 +183,7 @@ class Connection(Channel):
             proved = self._cipher.shake_hands()
         except TransportError as error:
             self._flush()  # the alert that tells the peer why
+            self._kind = error.kind
             self.close("handshake failed", str(error), error.__cause__)
             return
         if proved is None:
@@ -384,7 +387,7 @@ class Connection(Channel):
     def _tell(self, problem: str, error: BaseException | None = None) -> None:
         """Tell the engine that no response will come by this flow, once nobody is in the middle of using it."""
         if self.transactions and not self.transport.stopping:
-            failure = TransportError(f"{self!r} has ended: {problem}", self)
+            failure = TransportError(f"{self!r} has ended: {problem}", self, kind=self._kind)
             failure.__cause__ = error
             self.transport.loop.run_callback(self.transport.flow_ended, self, failure)
 
@@ -405,6 +408,8 @@ class Connection(Channel):
         if reason is not None:
             transport.count(reason)
             log.debug("%r: %s: %s", self, reason, problem)
+        if reason is not None and not self._kind and getattr(error, "errno", None) is None:
+            self._kind = reason.replace(" ", "_")
         self._forget_dialled()
         self.state = CLOSED
         self._release()

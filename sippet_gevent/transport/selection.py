@@ -141,9 +141,10 @@ def transport_for(uri: URI, transports: Collection[str]) -> str:
     elif wanted is None:
         wanted = "TCP" if "UDP" not in transports and "TCP" in transports else "UDP"
     if wanted is None:
-        raise TransportError(f"{uri}: nothing is secure over {uri.transport} (RFC 3261 §26.2.2)")
+        raise TransportError(f"{uri}: nothing is secure over {uri.transport} (RFC 3261 §26.2.2)", kind="not_secure")
     if wanted not in transports:
-        raise TransportError(f"no transport of ours leads to {uri}: listen on one of its kind, {wanted.lower()}")
+        problem = f"no transport of ours leads to {uri}: listen on one of its kind, {wanted.lower()}"
+        raise TransportError(problem, kind="no_transport")
     return wanted
 
 
@@ -167,14 +168,15 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
     | neither | NAPTR, else all that have SRV, else the default | SRV, else A and AAAA |
     """
     if not uri.is_sip:
-        raise TransportError(f"there is no way to a {uri.scheme} URI: translate it into a sip URI first")
+        problem = f"there is no way to a {uri.scheme} URI: translate it into a sip URI first"
+        raise TransportError(problem, kind="not_sip")
     target = uri.parameters.get("maddr") or uri.host
     numeric = literal(target)
     if numeric is not None:
         if "%" in numeric:  # which of our links it is on is not for others to say (RFC 4007 §11)
-            raise TransportError(f"{target}: an interface means nothing in a URI")
+            raise TransportError(f"{target}: an interface means nothing in a URI", kind="no_address")
         if not is_usable(numeric):
-            raise TransportError(f"{target} is not the address of one host")
+            raise TransportError(f"{target} is not the address of one host", kind="no_address")
         transport = transport_for(uri, transports)
         return [Candidate(transport, numeric, uri.port or default_port(transport, transports), uri.host)]
     search = _Search(_name(target), uri.host, random, transports)
@@ -224,7 +226,7 @@ class _Search:
     def result(self, found: list[Candidate]) -> list[Candidate]:
         if not found:
             problem = "it offers no such service" if self.refused else "no address found: " + "; ".join(self.notes[-NOTES:])
-            raise TransportError(f"{self.target}: {problem}")
+            raise TransportError(f"{self.target}: {problem}", kind="no_address")
         return list(dict.fromkeys(found))[:CANDIDATES]
 
     def with_transport(self, transport: str, port: int | None) -> Found:

@@ -360,7 +360,7 @@ class TCP(Transport):
         full = sockaddr(*address, self._scope)
         host, port = full[:2]
         if (":" in host) != (":" in self.local[0]):
-            raise TransportError(f"{self!r} has no way to {host}: the other IP version")
+            raise TransportError(f"{self!r} has no way to {host}: the other IP version", kind="no_transport")
         if is_link_local(host) and not full[3]:
             raise TransportError(f"{host} is on every link: say by which listener it is reached")
         key = (full, name.lower() if name and self.secure else None)
@@ -371,7 +371,8 @@ class TCP(Transport):
             flow.close("found dead", "the peer has closed the connection")
         if len(self.flows) >= self.limits.connections:
             self.count("too many connections")
-            raise TransportError(f"{self!r} holds {len(self.flows)} connections, and may hold no more")
+            problem = f"{self!r} holds {len(self.flows)} connections, and may hold no more"
+            raise TransportError(problem, kind="too_many_connections")
         raw: Any = None
         try:
             raw = socket._socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)

@@ -328,7 +328,8 @@ class UDP(Transport):
         if quote[4:8] == stun.COOKIE and quote < stun.BELOW_TEXT:
             return self._not_asked(quote, flow)
         host, port = flow.remote
-        return self.unreachable(flow, quote, TransportError(f"no way to {bracketed(host)}:{port}: {problem}", flow))
+        failure = TransportError(f"no way to {bracketed(host)}:{port}: {problem}", flow, kind="unreachable")
+        return self.unreachable(flow, quote, failure)
 
     def _not_asked(self, quote: bytes, flow: UDPFlow) -> str:
         """Take a Binding request of ours as failed (RFC 5389 §7.2.1), if that is what has not reached whom it was sent to."""
@@ -405,7 +406,7 @@ class UDP(Transport):
     def connect(self, address: Address, *, name: str | None = None) -> UDPFlow:
         full: Any = sockaddr(*address, self._scope) if ":" in address[0] else address
         if (":" in full[0]) != (":" in self.local[0]):
-            raise TransportError(f"{self!r} has no way to {full[0]}: the other IP version")
+            raise TransportError(f"{self!r} has no way to {full[0]}: the other IP version", kind="no_transport")
         if is_link_local(full[0]) and not full[3]:
             raise TransportError(f"{full[0]} is on every link: say by which listener it is reached")
         return self._flows.get(full) or self._flow(full)

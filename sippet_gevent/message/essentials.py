@@ -60,15 +60,18 @@ def transaction_key(transport: str, host: str, port: int | None, branch: str | N
     return f"{branch} {host}:{port or _DEFAULT_PORTS.get(transport, 5060)} {'INVITE' if method == 'ACK' else method}"
 
 
-def thorough(headers: Headers) -> Essentials:
-    """Read any spelling by the header types. Raises ParseError that names what is missing, double or broken."""
+def thorough(headers: Headers, *, is_response: bool = False) -> Essentials:
+    """Read any spelling by the header types. Raises ParseError that names what is missing, double or broken.
+
+    A response may do without a From that can be read: the client that it is for has sent it (§17.1.3, §8.2.6.2).
+    """
     fields = headers.fields
     looked_at = headers.looked_at
     name = "Via"
     try:
         via = _top_via(headers)
         name = "From"
-        from_ = looked_at[name] = NameAddr.parse(_only(fields[name]))
+        from_ = _from(headers, is_response)
         name = "To"
         to = looked_at[name] = NameAddr.parse(_only(fields[name]))
         name = "Call-ID"
@@ -111,7 +114,20 @@ def thorough(headers: Headers) -> Essentials:
     )
 
 
-def _tag(name: str, address: NameAddr) -> str | None:
+def _from(headers: Headers, is_response: bool) -> NameAddr | None:
+    try:
+        found = NameAddr.parse(_only(headers.fields["From"]))
+    except (KeyError, ParseError):
+        if is_response:
+            return None
+        raise
+    headers.looked_at["From"] = found
+    return found
+
+
+def _tag(name: str, address: NameAddr | None) -> str | None:
+    if address is None:
+        return None
     pairs = address.parameters.pairs
     if len(pairs) > 1 and sum(parameter.lower() == "tag" for parameter, _ in pairs) > 1:
         raise ParseError("tag stands twice", header=name, value=str(address))
@@ -154,5 +170,5 @@ def essentials_of(message: Any) -> Essentials:
     """Return the essentials of a message, found once. Raises ParseError."""
     found = message.essentials
     if found is None:
-        found = message.essentials = thorough(message.headers)
+        found = message.essentials = thorough(message.headers, is_response=hasattr(message, "status"))
     return found  # type: ignore[no-any-return]

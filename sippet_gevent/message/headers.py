@@ -30,6 +30,9 @@ class Kind(Enum):
 
 ONE, LIST, EACH, LINES = Kind
 
+_EMPTY = f",{BLANKS}"
+"""What empty elements at the ends of a list are made of."""
+
 FIRST, LAST = 0, -1
 """The two ends of a list of values."""
 
@@ -141,7 +144,8 @@ class Header:
                     if len(pieces) > VALUES:
                         raise ParseError(f"over {VALUES} values", status=513)
                     for text in pieces:
-                        values.append(parse(text))
+                        if text:  # an empty element is none: RFC 2543's #rule had them
+                            values.append(parse(text))
                 elif text:
                     values.append(parse(text))
             if len(values) > VALUES and self.commas:
@@ -362,7 +366,7 @@ class Headers:
         lines: list[Line] = []
         for line in self.lines:
             if line[0] == row.name and line[2]:
-                pieces = row.cut(line[2]) if row.commas else [line[2]]
+                pieces = [piece for piece in row.cut(line[2]) if piece] if row.commas else [line[2]]
                 lines += [line] if len(pieces) == 1 else [(row.name, USUAL, piece) for piece in pieces]
         return {id(item): line for item, line in zip(old, lines)}
 
@@ -497,7 +501,10 @@ class Headers:
     def has_one(self, name: str) -> bool:
         """True when a header has exactly one value, which is not read."""
         there = self.fields.get(canonical(name))
-        return type(there) is str and ("," not in there or not self._find_at_end(name, FIRST)[2])  # type: ignore[index]
+        if type(there) is not str or "," not in there:
+            return type(there) is str
+        found = self._find_at_end(name, FIRST)
+        return found is not None and not found[2]
 
     # ---- one value at an end, the others unread: they are for other hops (§16.3 item 1)
 
@@ -514,8 +521,12 @@ class Headers:
                 if not text:
                     continue
                 if "," in text:
+                    text = text.strip(_EMPTY)
+                    if not text:
+                        continue
                     try:
-                        return at, *row.ends[end](text)
+                        value, rest = row.ends[end](text)
+                        return at, value, rest.strip(_EMPTY)
                     except ParseError:
                         pass  # what cannot be cut is one value, which nobody can read
                 return at, text, ""

@@ -49,8 +49,7 @@ class Parameters(Mapping[str, "str | None"]):
             raise ParseError(f"over {PARAMETERS} parameters", value=text)
         items: list[tuple[str, str | None]] = []
         for piece in pieces:
-            name, equals, value = piece.partition("=")
-            items.append(cls._checked(name.rstrip(BLANKS), value.lstrip(BLANKS) if equals else None, text))
+            items.append(cls._pair(piece, text))
         return cls.of(tuple(items))
 
     @classmethod
@@ -86,6 +85,11 @@ class Parameters(Mapping[str, "str | None"]):
     @classmethod
     def _cut(cls, text: str) -> list[str]:
         return split(text, cls.separator)
+
+    @classmethod
+    def _pair(cls, piece: str, text: str) -> tuple[str, str | None]:
+        name, equals, value = piece.partition("=")
+        return cls._checked(name.rstrip(BLANKS), value.lstrip(BLANKS) if equals else None, text)
 
     @classmethod
     def _checked(cls, name: str, value: str | None, text: str) -> tuple[str, str | None]:
@@ -190,7 +194,7 @@ def escape(text: str, allowed: str) -> str:
 
 
 class URIParameters(Parameters):
-    """The `;name=value` parameters of a URI: %-escaped instead of quoted.
+    """The `;name=value` parameters of a URI: %-escaped instead of quoted. Quotes round a value are read, as a part of it.
 
     other-param = pname [ "=" pvalue ], paramchar = param-unreserved / unreserved / escaped,
     param-unreserved = "[" / "]" / "/" / ":" / "&" / "+" / "$"
@@ -199,16 +203,17 @@ class URIParameters(Parameters):
     __slots__ = ()
     allowed = "[]/:&+$"
     _characters = re.compile(r"[A-Za-z0-9\-_.!~*'()%\[\]/:&+$@,?|^`{}\x80-\U0010ffff]+").fullmatch
+    _is_quoted: Any = staticmethod(is_quoted)
 
     @classmethod
     def _cut(cls, text: str) -> list[str]:
-        return text.split(cls.separator)
+        return split(text, cls.separator) if '"' in text else text.split(cls.separator)
 
     @classmethod
     def _checked(cls, name: str, value: str | None, text: str) -> tuple[str, str | None]:
         if not cls._characters(name):
             raise ParseError("URI parameter without a proper name", value=text)
-        if value and not cls._characters(value.replace("=", "")) and value.strip("="):
+        if value and not cls._characters(value.replace("=", "")) and value.strip("=") and not cls._is_quoted(value):
             raise ParseError("URI parameter with a character that must be escaped", value=text)
         if "%" in name and cls._characters(plain := unescape(name)) and "%" not in plain:
             name = plain  # %6C%72 is lr (§19.1.4, RFC 4475 §3.1.1.3)
@@ -235,6 +240,7 @@ class URIHeaders(URIParameters):
     allowed = "[]/?:+$"
     separator = "&"
     opener = "?"
+    _is_quoted = staticmethod(lambda value: None)
     _characters = re.compile(r"[A-Za-z0-9\-_.!~*'()%\[\]/?:+$@,;|^`{}\x80-\U0010ffff]+").fullmatch
 
 

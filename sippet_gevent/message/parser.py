@@ -25,6 +25,49 @@ and not answered.
 | blanks inside a Via | taken | as if they were not there (§7.3.1, RFC 4475 §3.1.1.1) |
 | a broken Via below the top one | taken | not looked at: it is for the hop that wrote it |
 | a parameter that stands twice | taken | the first; not a tag or branch |
+
+Values that are not spelled as their grammars have it:
+
+| on the wire | becomes | how it is understood |
+|---|---|---|
+| `-` at the end of a label, a digit first in the last one | taken | names that networks have |
+| an IPv4 address in brackets | taken | the address |
+| leading zeros in a port or a length | taken | the number |
+| a parameter with nothing behind its `=` | taken | `""` |
+| a tag with nothing behind its `=` | taken | none, and gives way to the answer's |
+| characters in a parameter that should be in quotes: `:/@#$&?[]{}()` … | taken | themselves |
+| quotes round a tag, a branch, a number or a word | taken | what is in them |
+| control characters in quotes, a backslash before any character | taken | themselves |
+| `received` and `rport` with a value in a request | taken | replaced (§18.2.1, RFC 3581 §4) |
+| quotes round the value of a URI parameter | taken | a part of it |
+| a `%` in a URI that begins no escape | taken | itself |
+| nothing behind the `;` or `?` of a URI | taken | no parameters, no headers |
+| `=` in the value of a URI parameter, a URI header without `=` | taken | itself; a header without value |
+| letters, or no digit, in a telephone number, a local one without a context | taken | as it stands |
+| anything visible behind the scheme of a URI that is neither sip, sips nor tel | taken | as it stands |
+| Route, Record-Route, Path, Service-Route … without brackets | taken | what follows is the URI's: `lr` is nothing elsewhere |
+| Diversion, History-Info and others that need brackets without them | taken | what follows is the field's |
+| no index in a History-Info, no info in an Identity | taken | None (RFC 4244, RFC 4474) |
+| `+sip.instance` without brackets | taken | the URN (RFC 5626 §4.1) |
+| a Call-ID with several `@`, or characters that are in no word | taken | octet for octet (§20.8) |
+| empty elements of a list | taken | none |
+| no value where there must be one: Contact, Route, Require … | taken | no value |
+| an INVITE without Contact | taken | 400 from a UAS that accepts it: a BYE would find no way (§8.1.1.8) |
+| a Content-Type without a body | taken | no part to find; an offerless INVITE (§20.15) |
+| a parameter without value in a Content-Type or Accept | taken | None |
+| a wrong weekday, a month in any case, a day of one digit, no blank behind the comma | taken | the date |
+| a language of any token | taken | itself (RFC 5646) |
+| an Alert-Info without brackets, or that is no URI | taken | the text: phones choose a ring by it |
+| commas in Privacy | taken | semicolons |
+| quotes too many or too few in challenges and credentials, no parameters in them | taken | the values |
+| a Warning with any three digits and any agent | taken | as it stands |
+| User-Agent, Server, Organization, Subject of any text | taken | the text |
+| a response without a From that can be read | taken | its client has sent it (§17.1.3) |
+
+What is mended, refused or dropped:
+
+| on the wire | becomes | how it is understood |
+|---|---|---|
 | `sip/2.0` in any case | mended | SIP/2.0 (§7.1) |
 | line breaks before the start line | mended | skipped (§7.5) |
 | bare LFs at the end of every line | mended | CRLFs |
@@ -179,7 +222,7 @@ def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Respon
         raise ParseError("status is not 100 to 699", header="Status-Line", value=start_line)
     fields = headers.fields
     response = Response.read(int(status), reason, headers, _body(headers, fields, data, at))
-    response.essentials = (plain and plain(fields)) or thorough(headers)
+    response.essentials = (plain and plain(fields)) or thorough(headers, is_response=True)
     return response
 
 

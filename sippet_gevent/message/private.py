@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ..errors import InvalidValue, ParseError
 from .address import NameAddr
-from .grammar import HOST, QUOTED, is_host, is_token, number, split, unquote
+from .grammar import HOST, QUOTED, is_host, is_quoted, is_token, number, split, unquote
 from .parameters import EMPTY, Parameters
 from .uri import URI
 from .valued import Flag, LinkParameters, Parameter, Valued, Word, in_brackets, listed, lowered
@@ -20,10 +20,26 @@ AnyBare = TypeVar("AnyBare", bound="_BareParameters")
 # ---- RFC 7315
 
 
+class AccessInfo(Parameters):
+    """Parameters, and values without a name: extension-access-info = gen-value (RFC 7315 §5.4).
+
+    A quoted-string or an IPv6 reference is the name of a parameter without value, as it was written.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def _pair(cls, piece: str, text: str) -> tuple[str, str | None]:
+        if is_quoted(piece) or (piece[:1] == "[" and is_host(piece)):
+            return piece, None
+        return super()._pair(piece, text)
+
+
 class AccessNetwork(Word):
     """A network a phone is in (RFC 7315 §5.4): access-net-spec = (access-type / access-class) *(SEMI access-info)."""
 
     __slots__ = ()
+    holds = AccessInfo
     network_provided = Flag("network-provided", "True when the network says so, not the phone.")
     cgi_3gpp = Parameter("cgi-3gpp", str, "The GSM cell.")
     utran_cell_id_3gpp = Parameter("utran-cell-id-3gpp", str, "The UMTS, LTE or 5G cell.")

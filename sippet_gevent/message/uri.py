@@ -44,6 +44,8 @@ _PLAIN = re.compile(
 # userinfo = ( user / telephone-subscriber ) [ ":" password ] "@": what is neither blank, control, quote nor bracket
 _USER = re.compile(r'[^\x00-\x20<>"\x7f@]+').fullmatch
 _OPAQUE = re.compile(r'[^\x00-\x20<>"\x7f]+').fullmatch
+# the same with a quote in it, which no rule of a URI has; URIParameters takes it round a value, as peers write it
+_WITH_QUOTES = re.compile(r"[^\x00-\x20<>\x7f]+").fullmatch
 # telephone-subscriber digits: phonedigit / visual-separator, and the local ones (RFC 3966 §3)
 _TELEPHONE = re.compile(r"\+?[0-9A-Fa-f*#\-.()]+").fullmatch
 _VISUAL_SEPARATORS = str.maketrans("", "", "-.()")
@@ -118,13 +120,15 @@ class URI(NamedTuple):
             context = _tel_parameters(self).get("phone-context")  # a local number means nothing without it (RFC 3966 §5.1.5)
             number = (self.user or "").translate(_VISUAL_SEPARATORS).lower()
             return f"tel:{number}" if context is None else f"tel:{number};phone-context={context}"
+        if self.scheme == "urn":
+            return f"urn:{_urn(self.opaque)}"
         if not self.is_sip:
             return f"{self.scheme}:{self.opaque}"
         user = "" if self.user is None else escape(self.user, _USER_ALLOWED) + "@"
         return f"{self.scheme}:{user}{normal_host(self.host)}"
 
     def equivalent(self, other: URI | str) -> bool:
-        """Compare by RFC 3261 §19.1.4, tel by RFC 3966 §4. Not transitive, so it is not `==`."""
+        """Compare by RFC 3261 §19.1.4, tel by RFC 3966 §4, urn by RFC 8141 §3. Not transitive, so it is not `==`."""
         return _equivalent(self, URI.parse(other) if isinstance(other, str) else other)
 
     def __str__(self) -> str:
@@ -205,7 +209,7 @@ def _parse_any(text: str) -> URI:
         raise ParseError("URI without a scheme", value=text)
     scheme = match[1].lower()
     rest = text[match.end() :]
-    if not _OPAQUE(rest):
+    if not _OPAQUE(rest) and not (scheme in DEFAULT_PORTS and _WITH_QUOTES(rest)):
         raise ParseError("URI is empty, or has a blank, quote, bracket or control character in it", value=text)
     if scheme in DEFAULT_PORTS:
         return _parse_sip(scheme, rest, text)
@@ -316,6 +320,8 @@ def _equivalent(a: URI, b: URI) -> bool:
     if a.scheme == "tel":
         numbers = [(uri.user or "").translate(_VISUAL_SEPARATORS).lower() for uri in (a, b)]
         return numbers[0] == numbers[1] and _tel_parameters(a) == _tel_parameters(b)
+    if a.scheme == "urn":
+        return _urn(a.opaque) == _urn(b.opaque)
     if not a.is_sip:
         return a.opaque == b.opaque
     if (_user(a), a.password, a.port) != (_user(b), b.password, b.port) or normal_host(a.host) != normal_host(b.host):
@@ -326,6 +332,22 @@ def _equivalent(a: URI, b: URI) -> bool:
     if (mine.keys() ^ theirs.keys()) & _DISTINGUISHING:
         return False
     return {n.lower(): v for n, v in a.headers.items()} == {n.lower(): v for n, v in b.headers.items()}
+
+
+# r-component = "?+" …, q-component = "?=" …, f-component = "#" …: none of them counts (RFC 8141 §3.1)
+_URN_COMPONENTS = re.compile(r"\?[+=].*|#.*", re.DOTALL).sub
+
+_URN_IN_ANY_CASE = frozenset(("service", "uuid"))
+"""Namespaces whose names are the same in any case (RFC 5031 §4.1, RFC 4122 §3)."""
+
+
+def _urn(opaque: str) -> str:
+    """Return what is compared of a URN: the namespace in any case, its own part octet for octet but escapes (RFC 8141 §3.1)."""
+    namespace, colon, name = _URN_COMPONENTS("", opaque).partition(":")
+    namespace = namespace.lower()
+    if namespace in _URN_IN_ANY_CASE:
+        return f"{namespace}{colon}{name.lower()}"
+    return f"{namespace}{colon}{_ESCAPE(lambda found: found[0].upper(), name)}"
 
 
 def _user(uri: URI) -> str | None:

@@ -80,7 +80,7 @@ def acknowledges(ack: Any, last: bytes | None) -> bool:
     if last is None or e.to_tag is None:
         return last is not None
     _, lines, fields, _ = scan(last, len(last), len(last))
-    return thorough(Headers(lines, fields)).to_tag == e.to_tag
+    return thorough(Headers(lines, fields), is_response=True).to_tag == e.to_tag
 
 
 def merge_key(request: Any) -> int | None:

@@ -276,6 +276,18 @@ def test_200_without_contact_is_acknowledged_to_where_we_have_asked(sip, peer):
     greenlet.get().hangup()
 
 
+@pytest.mark.rfc("3261 17.1.3")
+@pytest.mark.parametrize("line", [b"", b"From: <broken\r\n"])
+def test_200_without_a_readable_from_belongs_to_its_request(sip, peer, line):
+    greenlet = start(sip, sip.client.invite, BOB)
+    invite = peer.last("INVITE")
+    response = bytes(invite.response(200, contact=f"<{peer.uri}>"))
+    invite.flow.send(response.replace(f"From: {invite.headers['From']}\r\n".encode(), line))
+    sip.settle()
+    assert peer.methods == ["INVITE", "ACK"]
+    greenlet.get().hangup()
+
+
 def test_200_with_a_contact_nobody_can_read_is_acknowledged(sip, peer):
     greenlet = start(sip, sip.client.invite, BOB)
     response = peer.last("INVITE").response(200)

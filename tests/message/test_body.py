@@ -645,6 +645,12 @@ def test_a_content_encoding_that_is_understood_is_no_hindrance():
 
 
 @pytest.mark.rfc("3261 20.15")
+def test_content_type_without_a_body_is_no_session_description():
+    assert read("application/sdp", b"").find("application/sdp") is None
+    assert read("application/sdp", b"").find_all("*/*") == []
+
+
+@pytest.mark.rfc("3261 20.15")
 @pytest.mark.parametrize("content_type, missing", [(None, 0), ("audio/basic", 1)])
 def test_no_body_is_nothing_to_understand_but_an_empty_one_of_a_type_is(content_type, missing):
     assert len(read(content_type, b"").not_understood("application/sdp")) == missing

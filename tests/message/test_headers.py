@@ -757,6 +757,37 @@ def test_address_without_brackets_has_brackets_and_commas_in_its_quotes(name):
     )
 
 
+def test_empty_elements_of_a_list_are_no_values():
+    request = parse(corpus.message("Supported: ,outbound, ,path,", "Require: ,", "Route: ,<sip:a;lr>,, <sip:b;lr> ,", "Contact: ,"))
+    assert (request.supported, request.require, request.contact) == (("outbound", "path"), (), ())
+    assert [str(hop) for hop in request.route] == ["<sip:a;lr>", "<sip:b;lr>"]
+
+
+def test_empty_elements_of_a_list_are_no_first_and_no_last_value():
+    headers = parse(corpus.message("Route: ,\r\nRoute: ,<sip:a>,, <sip:b> ,\r\nRoute: , ,")).headers
+    assert (str(headers.get_header_front("Route")), str(headers.get_header_back("Route"))) == ("<sip:a>", "<sip:b>")
+    headers.delete_header_front("Route")
+    assert str(headers.get_header_front("Route")) == "<sip:b>"
+    headers.delete_header_back("Route")
+    assert headers.get_header_front("Route") is None and headers.has_one("Route") is False
+
+
+def test_empty_elements_of_a_list_are_not_written():
+    with pytest.raises(InvalidValue):
+        Request("OPTIONS", "sip:a@b", supported=",outbound")
+    request = parse(corpus.message("Route: <sip:a;lr>, ,<sip:b;lr>"))
+    request.route = (request.route[1],)
+    assert request.headers.all("Route") == ["<sip:b;lr>"]
+
+
+@pytest.mark.rfc("7315 5.4")
+def test_access_info_of_an_extension_is_a_value_without_a_name():
+    text = '3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=1;"a = b;c";[2001:db8::1];network-provided'
+    (found,) = parse(corpus.message(f"P-Access-Network-Info: {text}")).p_access_network_info
+    assert (str(found), found.utran_cell_id_3gpp, found.network_provided) == (text, "1", True)
+    assert [*found.parameters][1:3] == ['"a = b;c"', "[2001:db8::1]"]
+
+
 @pytest.mark.rfc("3261 25.1")
 def test_value_that_begins_and_ends_with_a_quote_is_written_in_quotes_of_its_own():
     written = str(Parameters(note='"a"', other='"'))

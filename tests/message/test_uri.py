@@ -362,3 +362,35 @@ def test_escapes_of_reserved_characters_are_kept_and_tell_uris_apart():
     assert URI.parse("sip:a%3bb@h").equivalent("sip:a%3Bb@h")
     assert URI.parse("sip:%61b@h").equivalent("sip:ab@h")
     assert URI.parse("sip:a%40b@h").equivalent(URI("sip", "a@b", "h"))
+
+
+@pytest.mark.rfc("8141 3", "5031 4.1", "4122 3")
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("urn:service:sos.fire", "URN:Service:SOS.Fire", True),
+        ("urn:uuid:F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6", "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6", True),
+        ("urn:example:a%2fB", "URN:EXAMPLE:a%2FB", True),
+        ("urn:example:a?+r?=q#f", "urn:example:a", True),
+        ("urn:example:a", "urn:example:A", False),
+        ("urn:example:a%62", "urn:example:ab", False),
+        ("urn:service:sos", "urn:service:sos.fire", False),
+    ],
+)
+def test_urns_are_compared_by_their_namespace(one, other, same):
+    assert URI.parse(one).equivalent(other) is same
+    assert (URI.parse(one).aor == URI.parse(other).aor) is same
+
+
+@pytest.mark.parametrize("text", ['sip:bob@h;thinfo="a;b,c=d"', 'sips:h:5061;lr;x="";y'])
+def test_quoted_uri_parameter_is_read_and_written_as_it_came(text):
+    assert str(URI.parse(text)) == text
+
+
+@pytest.mark.rfc("3261 25.1")
+@pytest.mark.parametrize(
+    "text", ['sip:h;x="a', 'sip:h;"x"', 'sip:"h"', 'sip:h?x="a"', 'sip:"a"@h', 'tel:+1;x="a"', 'sip:h;x="a b"', 'sip:h;x=a"b"', 'urn:x:"a"']
+)
+def test_quote_in_a_uri_that_is_not_round_the_value_of_a_parameter_is_refused(text):
+    with pytest.raises(ParseError):
+        URI.parse(text)

@@ -235,7 +235,7 @@ def test_credentials_quote_what_the_grammar_quotes():
     [
         ("token", "token"), ("a.b-c", "a.b-c"), ("a b", '"a b"'), ("a;b", '"a;b"'), ("", '""'), ("a:b", '"a:b"'),
         ("a@b", '"a@b"'), ("<urn:x>", '"<urn:x>"'),
-        ('"quoted"', '"quoted"'), ('half"', '"half\\""'), ("back\\", '"back\\\\"'), ("192.0.2.1", "192.0.2.1"),
+        ('"quoted"', '"\\"quoted\\""'), ('half"', '"half\\""'), ("back\\", '"back\\\\"'), ("192.0.2.1", "192.0.2.1"),
         ("[::1]", "[::1]"), ("2001:db8::1", "2001:db8::1"),
         (7, "7"), ("é", '"é"'),
     ],

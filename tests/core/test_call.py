@@ -387,6 +387,21 @@ def test_request_that_requires_what_we_lack_is_420_and_changes_nothing(sip, meth
     assert taken.peer.statuses[-1] == 200
 
 
+@pytest.mark.rfc("3261 8.2")
+@pytest.mark.parametrize("method", REFUSABLE)
+def test_request_whose_require_cannot_be_read_is_400_and_changes_nothing(sip, method):
+    seen = []
+    taken = Taken(sip, core=lambda request, tx: seen.append(request) or 200)
+    before = state_of(taken.call)
+    taken.number += 1
+    request = taken.peer.within(taken.invite, taken.response, method, number=taken.number)
+    request.headers["Require"] = "no such"
+    taken.peer.send(request)
+    assert (taken.peer.statuses[-1], seen, state_of(taken.call)) == (400, [], before)
+    taken.ask("BYE")
+    assert taken.peer.statuses[-1] == 200
+
+
 @pytest.mark.rfc("3261 12.2.2")
 @pytest.mark.parametrize("method", REFUSABLE)
 def test_request_out_of_order_is_500_and_changes_nothing(sip, method):

@@ -138,16 +138,24 @@ def test_where_it_came_from_is_tried_first(server, hosts):
 
 @pytest.mark.rfc("6026 8.8", "3261 13.3.1.4", "3261 18.2.2")
 def test_200_finds_the_caller_that_came_back_after_its_180_was_lost(server, hosts):
+    lost = Event()
+
+    @server.on("INVITE")
+    def answer(request, tx):
+        server.seen.append(tx)
+        assert server.go.wait(PATIENCE)
+        tx.respond(180)  # nobody listens there
+        assert lost.wait(PATIENCE)
+        tx.respond(200)
+
     port = unused()
     ask(server, f"127.0.0.1:{port}", "INVITE")
-    tx = server.seen[0]
-    tx.respond(180)  # nobody listens there
-    until(lambda: server.stats()["send_errors"] and not len(server.returns))
-    assert tx.provisional == 180
-    near = hosts("127.0.0.1", port)
     server.go.set()
+    until(lambda: server.stats()["send_errors"] and not len(server.returns))
+    near = hosts("127.0.0.1", port)
+    lost.set()
     assert near.accept().message().status == 200
-    tx.call.leave()
+    server.seen[0].call.leave()
 
 
 @pytest.mark.rfc("3263 5")

@@ -96,17 +96,17 @@ class Call:
     ) -> Response:
         """Send a request within the call and return its final response; a re-INVITE is acknowledged (§12.2.1, §14.1).
 
-        Raises TransactionTimeout and TransportError, TransactionStateError for a re-INVITE while another is under way.
+        Raises TransactionTimeout and TransportError, TransactionStateError for a re-INVITE, or an UPDATE with an offer,
+        while another is under way.
         408 and 481, and no answer at all, end the call (§12.2.1.2).
         """
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
-        if is_invite:
-            if self._inviting():
-                raise TransactionStateError("another INVITE is under way in this call (§14.1)")
-            if body:
-                headers.setdefault("content_type", self.local_type)
+        if method in GLARING and self._must_wait(method, bool(body)):
+            raise TransactionStateError(f"another INVITE or UPDATE is under way in this call: {method} has to wait for its end")
+        if is_invite and body:
+            headers.setdefault("content_type", self.local_type)
         if method == "BYE":
             self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())  # it follows the ACK (§15)
         request = self.dialog.request(method, body=body, **headers)
@@ -262,7 +262,8 @@ class Call:
 
     def _pending(self) -> set[Pending]:
         """Return the INVITE and UPDATE transactions that others have to wait for."""
-        pending = {_THEIRS[tx.request.method] for tx in self._serving if tx.request.method in _THEIRS}
+        serving = [tx.request.method for tx in self._serving if not tx.answered]
+        pending = {_THEIRS[method] for method in serving if method in _THEIRS}
         if self._reinvite is not None and self._reinvite.is_pending:
             pending.add(Pending.OUR_INVITE)
         if self._update is not None and self._update.is_pending:
@@ -320,10 +321,12 @@ class Call:
             return False
         return True
 
-    def _inviting(self) -> bool:
-        ours = self._reinvite is not None and self._reinvite.is_pending
-        theirs = any(other.request.method == "INVITE" and not other.answered for other in self._serving)
-        return ours or theirs or not self.acknowledged
+    def _must_wait(self, method: str, has_offer: bool) -> bool:
+        """True when an INVITE or UPDATE of ours would get in the way of another one (§14.1, RFC 6337 §4.3, UAC rules)."""
+        pending = self._pending()
+        if method == "UPDATE" and not has_offer:
+            return Pending.OUR_UPDATE in pending
+        return glare(method, has_offer, pending) is not None or (method == "INVITE" and not self.acknowledged)
 
     def _take_target(self, message: Request | Response) -> None:
         try:

@@ -549,6 +549,33 @@ def test_reinvite_that_crosses_our_update_is_491(two):
     two.ask("ACK", number=two.number)
 
 
+@pytest.mark.rfc("6337 4.3")
+@pytest.mark.parametrize(
+    ("first", "second", "body", "waits"),
+    [
+        ("INVITE", "UPDATE", "offer", True),
+        ("INVITE", "UPDATE", "", False),
+        ("UPDATE", "INVITE", "", True),
+        ("UPDATE", "UPDATE", "", True),
+    ],
+)
+def test_request_of_ours_that_would_cross_another_of_ours_is_refused_here(two, first, second, body, waits):
+    greenlet = start(two.sip, two.call.request, first)
+    other = start(two.sip, two.call.request, second, body=body)
+    assert isinstance(other.exception, TransactionStateError) == waits
+    for method in [first] if waits else [first, second]:
+        two.peer.reply(two.peer.last(method), 488)
+    assert greenlet.get().status == 488
+
+
+@pytest.mark.rfc("3311 5.1", "6337 4.3")
+def test_update_of_ours_with_an_offer_waits_for_the_reinvite_of_the_peer(taken):
+    taken.call.on_reinvite = lambda request, tx: tx.wait(1) or 488
+    taken.ask("INVITE")
+    with pytest.raises(TransactionStateError):
+        taken.call.request("UPDATE", body="offer")
+
+
 @pytest.mark.rfc("3311 5.2")
 def test_second_update_before_the_first_is_answered_gets_500_with_retry_after(sip):
     taken = Taken(sip, core=lambda request, tx: tx.wait(1) or 200)

@@ -12,6 +12,7 @@ DESCRIPTION = "SIP for gevent programs: run a core, ask who answers, look into m
 EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
   sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, showing every message
+  sippet serve --domain office.example --alias sip.office.example
   sippet serve --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
   sippet serve --listen wss:192.0.2.10:443 --cert chain.pem --key key.pem --origin https://phone.example.com
   sippet serve --filter-scanners --rate 50        where strangers can reach it
@@ -101,6 +102,20 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="udp:HOST:PORT",
         help="where to listen, udp:, tcp:, tls:, ws: or wss:, with the README's parameters; may be given several times",
+    )
+    serve.add_argument(
+        "--domain",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a domain to register phones of (each that a phone uses); may be given again. The first has our addresses, too",
+    )
+    serve.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME[=DOMAIN]",
+        help="a further name, or address, of the first or another --domain; may be given again",
     )
     serve.add_argument("--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM")
     serve.add_argument("--key", metavar="FILE", help="its private key, when it is in a file of its own")

@@ -77,6 +77,50 @@ def test_without_a_core_phones_register_and_are_found(serve, client):
     assert bodies == [b"hello"]
 
 
+def bind(client, server, aor):
+    """Register a phone at a running server; return the status."""
+    return client.request("REGISTER", server.uri, to=f"<{aor}>", contact=client.addresses[0].replace("udp", "<sip") + ">").status
+
+
+@pytest.mark.rfc("3261 10.3")
+def test_without_a_domain_every_domain_is_served_and_the_log_says_so(serve, client):
+    server = serve()
+    server.wait_for(r"registrar: domains=any reason=\"no --domain was given")
+    assert bind(client, server, "sip:alice@office.example") == 200
+    server.wait_for(r"registration made: aor=sip:alice@office.example contact=sip:127.0.0.1:\d+ expires=3600 source=UDP:127")
+    assert client.request("OPTIONS", "sip:office.example", next_hop=server.uri).status == 200
+
+
+@pytest.mark.rfc("3261 10.3")
+def test_domains_and_aliases_that_are_given_are_served_alone(serve, client):
+    names = ("--domain", "office.example", "--domain", "home.example", "--alias", "pbx.example", "--alias", "192.0.2.7=home.example")
+    server = serve(*names)
+    server.wait_for("registrar: domains=office.example,home.example")
+    assert [bind(client, server, f"sip:a@{host}") for host in ("pbx.example", "192.0.2.7", "other.example")] == [200, 200, 404]
+    server.wait_for("aor=sip:a@office.example")
+    server.wait_for("aor=sip:a@home.example")
+    server.wait_for(r"registration refused: aor=sip:a@other.example status=404 .* hint=\"serve that domain too: sippet serve --domain")
+
+
+def test_domain_of_a_stack_in_a_file_may_be_given(serve, write, client):
+    write("app", "from sippet_gevent import *\nstack = Stack()\nstack.on('REGISTER')(Registrar(Location()))\n")
+    server = serve("app:stack", "--domain", "office.example")
+    assert [bind(client, server, f"sip:a@{host}") for host in ("office.example", "other.example")] == [200, 404]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--domain", "sip:office.example"), "'sip:office.example' is not a host name: write it without scheme and port"),
+        (("--domain", "office.example", "--alias", "a.example=b.example"), "write one of office.example"),
+        (("--alias", "a.example"), "--alias goes with a --domain"),
+    ],
+)
+def test_domain_that_is_no_host_name_is_one_line_and_exit_code_2(sippet, arguments, problem):
+    ended = sippet("serve", *arguments)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1) and problem in ended.stderr
+
+
 def test_core_is_found_by_module_in_the_current_folder(serve, write, client):
     write("app", ANSWER_200)
     assert client.request("MESSAGE", serve("app:core").uri, timeout=5).status == 200

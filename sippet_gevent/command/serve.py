@@ -34,6 +34,12 @@ def serve(options: Any) -> int:
         stack = _stack(options)
         if options.verbose:
             show_messages(stack)
+        if options.core is None:
+            stack.start()  # what cannot be listened on is one line, without this one before it
+            if stack.domains:
+                log.info("registrar: domains=%s", ",".join(stack.domains))
+            else:
+                log.info('registrar: domains=any reason="no --domain was given, so each one that a phone uses is served"')
         stack.run(drain=options.drain)
     except SIPError as error:
         return tell(error)
@@ -74,10 +80,13 @@ def _stack_of_core(options: Any) -> Stack:
     tls = _tls(options)
     web = None if options.origin is None else Web(origins=options.origin)
     addresses = options.listen or [DEFAULT_ADDRESS]
+    domains, aliases = _domains(options)
     if options.core is None:
-        return Stack(*addresses, core=RegistrarProxy(), domains=("localhost",), tls=tls, web=web)
+        return Stack(*addresses, core=RegistrarProxy(), domains=domains, aliases=aliases, tls=tls, web=web)
     found = _load(options.core)
     if isinstance(found, Stack):
+        if domains:
+            found.names.serve(domains, aliases)
         found.tls = tls or found.tls
         found.web = web or found.web
         for address in options.listen:
@@ -95,7 +104,18 @@ def _stack_of_core(options: Any) -> Stack:
         raise Mistake(f"{options.core} is not a core: it cannot be called with (request, tx)") from None
     except ValueError:
         pass  # a callable that does not tell
-    return Stack(*addresses, core=found, tls=tls, web=web)
+    return Stack(*addresses, core=found, domains=domains, aliases=aliases, tls=tls, web=web)
+
+
+def _domains(options: Any) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the domains that the options name, and the aliases, which lead to the first of them unless they say where."""
+    if options.alias and not options.domain:
+        raise Mistake("--alias goes with a --domain: without one every domain is served")
+    aliases = {}
+    for text in options.alias:
+        name, _, domain = text.partition("=")
+        aliases[name] = domain or options.domain[0]
+    return tuple(options.domain), aliases
 
 
 def _load(text: str) -> Any:

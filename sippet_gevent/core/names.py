@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 
 from ..errors import InvalidValue, ParseError
 from ..message.address import NameAddr
+from ..message.grammar import is_host
 from ..message.message import Request
 from ..message.parameters import NO_URI_PARAMETERS, URIParameters
 from ..message.uri import URI, bracketed, normal_host
@@ -60,9 +61,10 @@ class Names:
     def serve(self, domains: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
         """Be responsible for these domains, the first of which has our addresses for aliases, too.
 
-        `aliases` maps further names, or addresses, to one of the domains. Raises InvalidValue for one that leads to none.
+        `aliases` maps further names, or addresses, to one of the domains. Raises InvalidValue for one that leads to none,
+        and for what is not a name: a URI, or one with a port.
         """
-        self.domains = tuple(dict.fromkeys(normal_host(domain) for domain in domains))
+        self.domains = tuple(dict.fromkeys(_name(domain, "domain") for domain in domains))
         self._home = self.domains[0] if self.domains else LOCALHOST
         self._domains = {domain: domain for domain in self.domains}
         if aliases is not None and not isinstance(aliases, Mapping):
@@ -72,7 +74,7 @@ class Names:
             if domain not in (self.domains or (LOCALHOST,)):
                 known = ", ".join(self.domains) or f"{LOCALHOST}, as there are no domains"
                 raise InvalidValue(f"alias {name!r} leads to {given!r}, which is no domain of ours: write one of {known}")
-            self._domains[normal_host(name)] = domain
+            self._domains[_name(name, "alias")] = domain
 
     def domain_of(self, host: str) -> str | None:
         """Return the domain that a host is or stands for, None when it is not ours.
@@ -265,6 +267,13 @@ def _address(host: str) -> tuple[str, ...]:
         return ()
     address = literal(host)
     return () if address is None else (address,)
+
+
+def _name(text: str, what: str) -> str:
+    """Return a domain or alias in its normal form. Raises InvalidValue."""
+    if not is_host(bracketed(text.strip("[]"))):
+        raise InvalidValue(f"{what} {text!r} is not a host name: write it without scheme and port, like office.example")
+    return normal_host(text)
 
 
 def _ports(uri: URI) -> tuple[int, ...]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ..clock import Clock
-from ..errors import ParseError, Reject
+from ..errors import ParseError, Reject, SIPError
 from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI, is_valid_host
 from ..message.values import RetryAfter
 from ..transport.base import Origin
+from . import registrations
+from .bindings import binding_bytes, compact, entry_bytes
 from .contacts import ContactIndex
 from .outbound import (
     OUTBOUND,
@@ -38,6 +42,16 @@ CONTACTS = 10
 """Bindings of one address-of-record, at most: nobody has more phones, and each is a branch of every call."""
 ADDRESSES = 100_000
 """Addresses-of-record in memory, at most."""
+BINDING_BYTES = 4096
+"""Bytes that a binding may take in memory: a VoLTE phone's, with all its feature tags and a Path of two, takes 3,500."""
+ADDRESS_BYTES = 16 * 1024
+"""The same of an address-of-record, all bindings together: four of the largest, or CONTACTS usual ones."""
+STORE_BYTES = 256 * 1024 * 1024
+"""The same of a Location: ADDRESSES with one usual phone each take 200 MB, and a machine has that to spare."""
+END_SECONDS = 5.0
+"""How much later than it ends a binding is dropped and logged, at most: those of five seconds are dropped together."""
+ENDS_AT_ONCE = 500
+"""Addresses-of-record whose bindings are dropped in one turn of the loop: some milliseconds."""
 
 
 class Binding(NamedTuple):
@@ -74,6 +88,11 @@ class Binding(NamedTuple):
         return bool(self.path) and "ob" in self.path[-1].uri.parameters
 
     @property
+    def bytes(self) -> int:
+        """What it takes in memory, most of which the phone has chosen."""
+        return binding_bytes(self.contact, self.path, self.call_id)
+
+    @property
     def has_ended(self) -> bool:
         """True when what alone led to this contact is gone (RFC 5626 §7)."""
         return self.by_flow_only and self.flow is not None and not self.flow.is_alive()
@@ -90,9 +109,12 @@ class Location:
 
     def __init__(self, now: Callable[[], float] = Clock.now) -> None:
         self._clock = self._by = now
-        self._bindings: dict[str, tuple[Binding, ...]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._ends: dict[int, dict[str, None]] = {}  # by END_SECONDS: the addresses of which a binding ends then
         self._contacts = ContactIndex()
         self._swept = 0.0
+        self.bytes = 0
+        """What all bindings take in memory."""
 
     def _now(self) -> float:
         stack = self.stack
@@ -105,8 +127,10 @@ class Location:
         """Go by this clock from now on. Bindings keep the time that they have left."""
         later = now() - self._by()
         self._by, self._swept = now, 0.0
-        for name, bindings in self._bindings.items():
-            self._bindings[name] = tuple(b._replace(expires_at=b.expires_at + later) for b in bindings)
+        self._ends.clear()
+        for name, entry in self._entries.items():
+            bindings = tuple(b._replace(expires_at=b.expires_at + later) for b in entry.bindings)
+            self._entries[name] = entry._replace(bindings=bindings, slot=self._will_end(name, bindings))
 
     def aor(self, uri: URI) -> str:
         """Return the address-of-record that a URI names: what get() and put() take."""
@@ -118,28 +142,57 @@ class Location:
         One whose flow has ended is not among them, unless its Contact may be tried.
         """
         now = self._now()
-        bindings = self._bindings.get(aor)
-        if not bindings:
+        entry = self._entries.get(aor)
+        if entry is None:
             return ()
-        live = tuple(binding for binding in bindings if binding.expires_at > now and not binding.has_ended)
-        if len(live) != len(bindings):
-            self.put(aor, live)
+        expired = [binding for binding in entry.bindings if binding.expires_at <= now]
+        cut_off = [binding for binding in entry.bindings if binding.expires_at > now and binding.has_ended]
+        if not expired and not cut_off:
+            return entry.bindings
+        live = tuple(binding for binding in entry.bindings if binding.expires_at > now and binding not in cut_off)
+        self.put(aor, live)
+        if self.stack is not None:
+            registrations.ended(self.stack, aor, expired, "expired")
+            registrations.ended(self.stack, aor, cut_off, "connection closed")
         return live
 
     def put(self, aor: str, bindings: tuple[Binding, ...]) -> None:
         """Replace all bindings of an address-of-record at once. Raises Reject(503) when the store is full."""
-        if not bindings:
-            self._index(aor, self._bindings.pop(aor, ()), ())
-            return
-        now = self._now()
-        if aor not in self._bindings and len(self._bindings) >= ADDRESSES:
-            if now >= self._swept + MIN_EXPIRES:  # no oftener: it looks at all of them
-                self._swept = now
-                self.expire()
-            if len(self._bindings) >= ADDRESSES:
-                raise Reject(503, retry_after=RetryAfter(MIN_EXPIRES))
-        self._index(aor, self._bindings.get(aor, ()), bindings)
-        self._bindings[aor] = bindings
+        now, size = self._now(), 0
+        if bindings:
+            size = entry_bytes(aor, (binding.bytes for binding in bindings))
+            if self._is_over(aor, size):
+                if now >= self._swept + MIN_EXPIRES:  # no oftener: it looks at all of them
+                    self._swept = now
+                    self.expire()
+                if self._is_over(aor, size):
+                    raise Reject(503, "Registrar Full", retry_after=RetryAfter(MIN_EXPIRES))
+        old = self._entries.pop(aor, _NONE)
+        self.bytes += size - old.bytes
+        self._ends.get(old.slot, {}).pop(aor, None)
+        self._index(aor, old.bindings, bindings)
+        if bindings:
+            self._entries[aor] = _Entry(bindings, size, self._will_end(aor, bindings))
+
+    def _is_over(self, aor: str, size: int) -> bool:
+        """True when the store has no room for so many bytes; there is always room for what takes no more than before."""
+        old = self._entries.get(aor, _NONE)
+        is_one_too_many = old is _NONE and len(self._entries) >= ADDRESSES
+        return is_one_too_many or (size > old.bytes and self.bytes - old.bytes + size > STORE_BYTES)
+
+    def _will_end(self, aor: str, bindings: tuple[Binding, ...]) -> int:
+        """Note when the first of these bindings ends; return where that is noted."""
+        first = min(binding.expires_at for binding in bindings)
+        if not math.isfinite(first):  # the clock of a test that is over, say
+            return 0
+        slot = int(first / END_SECONDS) + 1
+        if slot not in self._ends:
+            self._ends[slot] = {}
+            deadlines = getattr(self.stack, "deadlines", None)
+            if deadlines is not None:
+                deadlines.add(slot * END_SECONDS, _End(self, slot))
+        self._ends[slot][aor] = None
+        return slot
 
     def _index(self, aor: str, before: tuple[Binding, ...], after: tuple[Binding, ...]) -> None:
         self._contacts.update(aor, (binding.uri for binding in before), (binding.uri for binding in after))
@@ -170,12 +223,50 @@ class Location:
         return _with_others(found)
 
     def expire(self) -> None:
-        """Drop the addresses that have no live binding left."""
-        for name in list(self._bindings):
+        """Drop the bindings that have ended, all of them at once."""
+        for name in list(self._entries):
             self.get(name)
 
+    def _end(self, slot: int) -> bool:
+        """Drop the bindings that end in these END_SECONDS; False when there are more than one turn of the loop may take."""
+        names = self._ends.get(slot, {})
+        if slot * END_SECONDS > self._now():
+            return True  # that was a deadline of another stack's clock
+        for name in list(islice(names, ENDS_AT_ONCE)):
+            self.get(name)
+            names.pop(name, None)
+        if not names:
+            self._ends.pop(slot, None)
+        return not names
+
     def __len__(self) -> int:
-        return len(self._bindings)
+        return len(self._entries)
+
+
+class _Entry(NamedTuple):
+    """The bindings of an address-of-record, what they take in memory, and where it is noted that the first of them ends."""
+
+    bindings: tuple[Binding, ...] = ()
+    bytes: int = 0
+    slot: int = 0
+
+
+_NONE = _Entry()
+
+
+class _End:
+    """A deadline of a stack: bindings of a Location end."""
+
+    __slots__ = ("_location", "_slot")
+
+    def __init__(self, location: Location, slot: int) -> None:
+        self._location = location
+        self._slot = slot
+
+    def expire(self, now: float) -> None:
+        """Take that the time is over; the rest of very many is for the next turn of the loop."""
+        if not self._location._end(self._slot):
+            self._location.stack.deadlines.add(now, self)
 
 
 def _with_others(found: dict[Any, list[Binding]]) -> tuple[Binding, ...]:
@@ -213,6 +304,13 @@ class Registrar:
     def __call__(self, request: Request, tx: ServerTransaction) -> Response:
         if request.method != "REGISTER":
             raise Reject(405, allow=("REGISTER",))
+        try:
+            return self._register(request, tx)
+        except SIPError as error:
+            registrations.refused(tx.stack, request, error)
+            raise
+
+    def _register(self, request: Request, tx: ServerTransaction) -> Response:
         tx.check_required(EXTENSIONS)  # before anything is stored (§10.3 step 2)
         if not is_valid_host(request.to.uri.host) and request.to.uri.is_sip:
             raise Reject(400, "To: host is neither an address nor a name")
@@ -220,12 +318,14 @@ class Registrar:
             raise Reject(404)  # §10.3 step 5
         now = tx.stack.clock.now()
         aor = self._aor(request.to.uri, tx.stack)
-        bindings = self.location.get(aor)
+        before = bindings = self.location.get(aor)
         outbound = self._outbound(request)
         changes = bool(request.contact)
         if changes:
             check_registration(request)
             bindings = self._changed(request, tx, bindings, now)
+            if entry_bytes(aor, (binding.bytes for binding in bindings)) > ADDRESS_BYTES:
+                raise Reject(403, f"Address-of-Record Over {ADDRESS_BYTES} Bytes")
         response = request.response(
             200,
             contact=tuple(
@@ -241,6 +341,7 @@ class Registrar:
             for binding in bindings:
                 if binding.flow is request.flow:
                     request.flow.keep(binding.expires_at - now)
+            registrations.changed(tx.stack, request, aor, before, bindings, first_hop_knows_flows(request))
         return response
 
     def _aor(self, uri: URI, stack: Any) -> str:
@@ -287,6 +388,7 @@ class Registrar:
             return ()
         is_straight = request.headers.has_one("Via") and not request.path  # from the user agent, by no proxy (RFC 5626 §6)
         knows_flows = first_hop_knows_flows(request)
+        path = tuple(map(compact, request.path))
         wanted: list[Binding] = []
         for contact in request.contact:
             if not is_valid_host(contact.uri.host) and contact.uri.is_sip:
@@ -300,9 +402,13 @@ class Registrar:
                 flow = request.flow
             only = reach is Reach.BY_FLOW_ONLY
             origin = request.flow.origin
-            wanted.append(
-                Binding(contact.uri, now + seconds, call_id, cseq, contact, request.path, flow, only, origin=origin)
-            )
+            if seconds:
+                float(contact.q)  # one that cannot be read is refused while it is the request's own text
+            contact = compact(contact)
+            binding = Binding(contact.uri, now + seconds, call_id, cseq, contact, path, flow, only, origin=origin)
+            if seconds and binding.bytes > BINDING_BYTES:
+                raise Reject(403, f"Binding Over {BINDING_BYTES} Bytes")
+            wanted.append(binding)
         kept = [b for b in bindings if not any(b.is_of(new.contact, knows_flows=knows_flows) for new in wanted)]
         result = [*(b for b in wanted if b.expires_at > now), *kept]
         if len(result) > CONTACTS:  # a phone that has a new port for each connection leaves what leads nowhere behind

@@ -12,9 +12,9 @@ from .selection import Candidate, literal
 Wanted = str | Origin | None
 """The name of a listener, by which a request must leave; or where its dialog came in, by which it leaves if that leads there."""
 
-DIALOG, BESIDE, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(6)
-"""How well a listener suits: that of the dialog; of its name or host, over another transport; bound to the address that
-the kernel sends from; to all addresses; to any; to one of the other IP version, which will say so."""
+DIALOG, BESIDE, NEARBY, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(7)
+"""How well a listener suits: that of the dialog; of its name, or its host and port, over another transport; of its host;
+bound to the address that the kernel sends from; to all addresses; to any; to one of the other IP version, which will say so."""
 
 
 class Egress:
@@ -60,8 +60,9 @@ class Egress:
                 return OTHER_VERSION
             if isinstance(wanted, Origin):
                 near = wanted.transport
-                kind = DIALOG if transport is near else BESIDE
-                kin = kind == DIALOG or transport.listener.name == near.listener.name or local == near.local[0]
+                beside = transport.listener.name == near.listener.name or transport.local == near.local
+                kind = DIALOG if transport is near else BESIDE if beside else NEARBY
+                kin = kind < NEARBY or local == near.local[0]
                 if kin and (full is None or local in WILDCARDS or self._routes.lead_from(local, full)):
                     return kind
             return ROUTED if local == source else WILDCARD if local in WILDCARDS else ANY

@@ -69,8 +69,15 @@ def callee_core(request, tx):
     return None
 
 
+def address(transport):
+    """The address at which phones here find a listener."""
+    host, port = transport.local
+    return "127.0.0.1" if host == "0.0.0.0" else host, port
+
+
 SIDES = {
     "one address": ("{kind}:127.0.0.1:0", "{kind}:127.0.0.1:0"),
+    "all addresses": ("{kind}:0.0.0.0:0", "{kind}:0.0.0.0:0"),
     "two addresses": ("{kind}:127.0.0.2:0", "{kind}:127.0.0.3:0"),
     "two advertised": ("{kind}:127.0.0.2:0;advertise=127.0.0.2", "{kind}:127.0.0.2:0;advertise=proxy.example"),
     "one advertised": ("{kind}:127.0.0.2:{port};advertise=proxy.example", "{kind}:127.0.0.3:{port};advertise=proxy.example"),
@@ -97,12 +104,12 @@ def test_requests_of_a_call_leave_by_the_listener_of_their_side(listen, kind, si
     near, far = listeners[calls], listeners[other[calls]]
 
     def phone(side, core):
-        resolver = StaticResolver({"proxy.example": [side.local[0]]})
+        resolver = StaticResolver({"proxy.example": [address(side)[0]]})
         return listen(f"{kind}:127.0.0.1:0", core=core, resolver=resolver)
 
     caller, callee = phone(near, lambda request, tx: 200), phone(far, callee_core)
     uri = f"sip:{callee.addresses[0][4:]};transport={kind}"
-    host, port = near.local
+    host, port = address(near)
     with caller.invite(f"sip:bob@{host}:{port};transport={kind}", body=SDP, timeout=PATIENCE) as call:
         with gevent.Timeout(PATIENCE):
             while ("ACK" not in [method for method, _ in caller.seen]) or not call.acknowledged:
@@ -115,14 +122,14 @@ def test_requests_of_a_call_leave_by_the_listener_of_their_side(listen, kind, si
 
     def sent_by(transport):
         advertised = transport.listener.advertise
-        return (advertised.host if advertised else transport.local[0]), transport.local[1]
+        return (advertised.host if advertised else address(transport)[0]), transport.local[1]
 
     assert [method for method, _ in callee.seen] == ["INVITE", "ACK", "INFO", "INVITE", "ACK", "BYE"]
     assert {by for _, by in callee.seen} == {sent_by(far)}
     assert [method for method, _ in caller.seen] == ["INFO", "INVITE", "ACK"]
     assert {by for _, by in caller.seen} == {sent_by(near)}
     if kind == "udp":
-        assert (set(caller.sources), set(callee.sources)) == ({near.local}, {far.local})
+        assert (set(caller.sources), set(callee.sources)) == ({address(near)}, {address(far)})
 
 
 @pytest.mark.rfc("5626 5.3", "5658 5")

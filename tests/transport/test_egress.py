@@ -150,6 +150,17 @@ def test_dialog_s_listener_is_not_taken_where_the_kernel_has_no_way_from_it(list
     assert [transport for transport, _ in egress.ways(near, origin)] == [loopback, anywhere]
 
 
+def test_dialog_that_goes_on_over_another_transport_keeps_to_the_port(listen):
+    stack = listen("udp:127.0.0.1:0", "udp:127.0.0.1:0")
+    ports = [port_of(stack, index) for index in (0, 1)]
+    for port in ports:
+        stack.listen(f"tcp:127.0.0.1:{port}")
+    egress, far = Egress(stack.engine.transports), Candidate("TCP", "127.0.0.9", 5060)
+    for udp, tcp in ((0, 2), (1, 3)):
+        ways = egress.ways(far, Origin(stack.engine.transports[udp]))
+        assert next(iter(ways))[0] is stack.engine.transports[tcp]
+
+
 def test_dialog_that_goes_on_over_another_transport_keeps_to_the_host(listen):
     stack = listen("udp:127.0.0.2:0", "tcp:127.0.0.1:0", "tcp:127.0.0.2:0", "tcp:127.0.0.3:0")
     udp, _, beside, _ = stack.engine.transports

@@ -151,8 +151,8 @@ class Engine:
         key = essentials.key or server_key(request)
         tx = self.servers.get(key)
         if tx is not None and (method != "ACK" or acknowledges(request, tx.last)):
-            if flow is not tx.flow and not tx.flow.is_alive():  # repeated by a new connection, which takes the answer
-                self.move(tx, reply)
+            if flow is not tx.flow and flow.remote[0] == tx.flow.remote[0] and not tx.flow.is_alive():
+                self.move(tx, reply)  # repeated by a new connection, which takes the answer
             effects = tx.handle(RECV_ACK if method == "ACK" else RECV_REQUEST, self._now(), request)
             if effects and effects[0][0] is DELIVER:
                 self.counters.delivered += 1

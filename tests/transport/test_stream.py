@@ -865,6 +865,25 @@ def test_request_repeated_by_a_new_connection_is_served_once_and_answered_there(
     assert (response.status, len(seen)) == (486, 1)
 
 
+def test_request_repeated_from_another_host_does_not_take_the_answer(stacks, connect, listener):
+    server, seen, answer = stacks(), [], Event()
+    server.on("MESSAGE")(lambda request, tx: seen.append(request) or (answer.wait() and 486))
+    request = options(via=f"127.0.0.1:{listener.getsockname()[1]}").replace(b"OPTIONS", b"MESSAGE")
+    first = connect(server)
+    first.send(request)
+    until(lambda: seen)
+    first.reset()
+    until(lambda: not server.tcp.flows)
+    stranger = connect(sock=socket.create_connection(server.tcp.local, source_address=("127.0.0.9", 0)))
+    stranger.send(request)
+    until(lambda: server.stats()["absorbed"])
+    answer.set()
+    assert connect(sock=listener.accept()[0]).message().status == 486
+    stranger.sock.settimeout(0.05)
+    with pytest.raises(socket.timeout):
+        stranger.message()
+
+
 # ---- requests that wait for a slow connection
 
 

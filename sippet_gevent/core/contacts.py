@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from ..message.uri import URI, normal_host
 
@@ -22,8 +22,10 @@ class ContactIndex:
     def __init__(self) -> None:
         self._names: dict[int, tuple[str, ...]] = {}
 
-    def update(self, name: str, before: Iterable[URI], after: Iterable[URI]) -> None:
+    def update(self, name: str, before: Sequence[URI], after: Sequence[URI]) -> None:
         """Note that an address-of-record has other Contacts than before; the earliest addresses of a Contact stay."""
+        if before == after:  # a refresh, as most are
+            return
         old, new = {_number(uri) for uri in before}, {_number(uri) for uri in after}
         for number in old - new:
             left = tuple(other for other in self._names.get(number, ()) if other != name)
@@ -31,7 +33,7 @@ class ContactIndex:
                 self._names[number] = left
             else:
                 self._names.pop(number, None)
-        for number in new:  # those that stay, too: there may be room by now
+        for number in new - old:
             names = self._names.get(number, ())
             if name not in names and len(names) < SHARED:
                 self._names[number] = (*names, name)

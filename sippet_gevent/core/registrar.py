@@ -195,7 +195,7 @@ class Location:
         return slot
 
     def _index(self, aor: str, before: tuple[Binding, ...], after: tuple[Binding, ...]) -> None:
-        self._contacts.update(aor, (binding.uri for binding in before), (binding.uri for binding in after))
+        self._contacts.update(aor, [binding.uri for binding in before], [binding.uri for binding in after])
 
     def lookup(self, uri: URI) -> tuple[Binding, ...]:
         """Return the bindings a request for this URI goes to, best first: what forward() and fork() take as targets.

@@ -152,7 +152,7 @@ def test_store_of_the_user_s_without_lookup_by_contact_is_served(sip):
 URIS = [URI.parse(f"sip:{user}{host}{rest}") for user in ("", "a@", "b@") for host in ("h", "[::1]") for rest in ("", ":1", ";x=1")]
 
 
-@given(st.lists(st.tuples(st.sampled_from("pqr"), st.sets(st.sampled_from(URIS)))))
+@given(st.lists(st.tuples(st.sampled_from("pqr"), st.lists(st.sampled_from(URIS), unique=True))))
 def test_index_finds_who_has_a_contact_and_is_empty_without_them(changes):
     index, now = ContactIndex(), {}
     for name, uris in changes:
@@ -171,8 +171,8 @@ def test_index_is_bounded_where_very_many_have_one_contact():
         index.update(str(number), (), (uri,))
     assert index.find(uri) == tuple(map(str, range(SHARED)))
     index.update("0", (uri,), ())
-    index.update("25", (uri,), (uri,))  # it is refreshed, and there is room
-    assert index.find(uri) == (*map(str, range(1, SHARED)), "25")
+    index.update("new", (), (uri,))  # there is room again
+    assert index.find(uri) == (*map(str, range(1, SHARED)), "new")
 
 
 def test_location_refuses_beyond_its_size_without_touching_the_index(monkeypatch):

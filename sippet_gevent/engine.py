@@ -273,8 +273,8 @@ class Engine:
         if tx.flow.remote[0] != flow.remote[0] and not tx.reliable and not self.limits.any_response_source:
             self.counters.drop("response from another address", flow, response.headers.get("Call-ID"), now)
             return
-        if not response.headers.has_one("Via") and tx.request is not None and tx.request.headers.has_one("Via"):
-            self.counters.drop("response with a strange Via", flow, response.headers.get("Call-ID"), now)  # §8.1.3.3
+        if not response.headers.has_one("Via") and _is_misrouted(response, tx):
+            self.counters.drop("response with a strange Via", flow, response.headers.get("Call-ID"), now)
             return
         effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
         if any(kind is DELIVER for kind, _ in effects):
@@ -568,6 +568,16 @@ def _tag_sent(tx: Transaction) -> str | None:
         return None if tx.last is None else parse(tx.last).to.tag
     except ParseError:
         return None
+
+
+def _is_misrouted(response: Response, tx: Transaction) -> bool:
+    """True for a response with further Vias to a request of ours that had none below it: it SHOULD be discarded (§8.1.3.3).
+
+    Not a 2xx to an INVITE: it has our branch and comes from our callee, whose call would be dead without an ACK (§13.2.2.4).
+    """
+    if tx.method == "INVITE" and response.is_success:
+        return False
+    return tx.request is not None and tx.request.headers.has_one("Via")
 
 
 def _take_alias(request: Request, flow: Flow) -> None:

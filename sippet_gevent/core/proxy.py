@@ -70,7 +70,8 @@ class Branch(ClientTransaction):
 
     def receive_late(self, response: Response) -> None:
         response.headers.delete_header_front("Via")
-        self.again(response)
+        self.cancel(reason_header=COMPLETED_ELSEWHERE)  # the target that has the request now
+        self.accepted(response)
 
     def may_go_on(self, failure: Response | Exception) -> bool:
         # After timer F nobody upstream waits for the answer any more: their own began before ours (RFC 4320 §3)

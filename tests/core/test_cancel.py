@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Cancelled, Request, TransactionStateError, TransactionTimeout, forward
+from sippet_gevent import Cancelled, InvalidValue, Reject, Request, TransactionStateError, TransactionTimeout, forward
 
 from .wire import Peer, messages, sent, start
 
@@ -418,3 +419,166 @@ def test_ack_and_bye_follow_the_record_route(sip, peer):
     peer.reply(invite, 200, contact="<sip:bob@10.0.0.99>")
     assert [str(request.uri) for request in peer.requests[-2:]] == ["sip:bob@10.0.0.99"] * 2
     assert peer.methods[-2:] == ["ACK", "BYE"]
+
+
+# ---- a 200 after a refusal
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+@pytest.mark.parametrize("times", [1, 2])
+def test_200_after_a_refusal_is_acknowledged_and_hung_up(sip, peer, times):
+    greenlet = start(sip, sip.client.invite, BOB)
+    invite = peer.last("INVITE")
+    peer.reply(invite, 486)
+    response = invite.response(200, contact=f"<{peer.uri}>")
+    for _ in range(times):
+        peer.reply(invite, response)
+    assert isinstance(greenlet.exception, Reject)
+    assert peer.methods == ["INVITE", "ACK", "ACK", "BYE", "ACK"][: 3 + times]
+    peer.reply(peer.last("BYE"), 200)
+    assert len(sip.client.calls) == 0
+
+
+@pytest.mark.rfc("3261 13.2.2.4", "6026 8.2")
+def test_200_after_the_transaction_of_a_refusal_has_ended_is_a_stray(sip, peer):
+    start(sip, sip.client.invite, BOB)
+    peer.reply(peer.last("INVITE"), 486)
+    sip.advance(33)
+    peer.reply(peer.last("INVITE"), 200, contact=f"<{peer.uri}>")
+    assert (peer.methods, sip.client.stats()["dropped"]) == (["INVITE", "ACK"], {"stray response": 1})
+
+
+# ---- Reason (RFC 3326)
+
+REASON = 'SIP;cause=200;text="Call completed elsewhere"'
+
+
+def bridge(request, tx):
+    """A B2BUA that calls the peer for its caller."""
+    with tx.stack.invite(BOB) as callee, tx.accept() as caller:
+        gevent.wait([caller.ended, callee.ended], count=1)
+
+
+@pytest.mark.rfc("3326 2")
+@pytest.mark.parametrize("given", [[REASON], []])
+def test_reason_of_a_cancel_crosses_a_b2bua(sip, peer, given):
+    asked = sip.ask(bridge, "INVITE sip:bob@example.com")
+    peer.reply(peer.last("INVITE"), 180)
+    sip.advance(0.3)
+    asked.cancel(reason_header=given)
+    assert peer.last("CANCEL").headers.all("Reason") == given
+    peer.reply(peer.last("INVITE"), 487)
+    assert asked.statuses[-1] == 487
+
+
+@pytest.mark.rfc("3326 2")
+def test_reason_of_a_cancel_is_in_the_bye_to_a_callee_that_has_just_answered(sip, peer):
+    asked = sip.ask(bridge, "INVITE sip:bob@example.com")
+    sip.advance(0.3)
+    invite = peer.last("INVITE")
+    invite.flow.send(bytes(invite.response(200, contact=f"<{peer.uri}>")))
+    asked.cancel(reason_header=REASON)
+    assert (asked.statuses, peer.last("BYE").headers["Reason"]) == ([100, 487], REASON)
+
+
+@pytest.mark.rfc("3326 2")
+def test_core_is_told_the_reason_of_the_cancel(sip):
+    met = []
+
+    def core(request, tx):
+        try:
+            tx.wait(5)
+        except Cancelled as error:
+            met.append(error.cancel.reason_header[0].cause)
+            raise
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    sip.advance(0.3)
+    asked.cancel(reason_header=REASON)
+    assert (met, asked.statuses) == ([200], [100, 487])
+
+
+@pytest.mark.rfc("3326 2")
+def test_reason_given_before_the_first_response_is_in_the_cancel(sip, peer, tx):
+    tx.cancel(reason_header=REASON)
+    peer.reply(peer.requests[0], 180)
+    assert peer.last("CANCEL").headers["Reason"] == REASON
+    peer.reply(peer.requests[0], 487)
+
+
+def test_reason_that_cannot_be_sent_is_refused_at_once(sip, peer, tx):
+    with pytest.raises(InvalidValue):
+        tx.cancel(reason_header="SIP\r\nX: 1")
+    assert peer.methods == ["INVITE"]
+    tx.cancel()
+    peer.reply(peer.requests[0], 180)
+    assert peer.methods == ["INVITE", "CANCEL"]
+
+
+# ---- Expires (§13.3.1 step 1)
+
+
+@pytest.mark.rfc("3261 13.3.1")
+def test_invite_that_expires_unanswered_gets_487(sip):
+    met = []
+
+    def core(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(60)
+        except Cancelled as error:
+            met.append(error.cancel)
+            raise
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com", expires=5)
+    sip.advance(4.9)
+    assert asked.statuses == [180]
+    sip.advance(0.2)
+    assert (asked.statuses, met) == ([180, 487], [None])
+
+
+@pytest.mark.rfc("3261 13.3.1")
+def test_invite_that_expires_while_its_core_is_in_somebody_else_s_call_gets_487(sip):
+    go = Event()
+    asked = sip.ask(lambda request, tx: go.wait() and None, "INVITE sip:bob@example.com", expires=1)
+    sip.advance(1.1)
+    assert asked.statuses == [100, 487]
+    go.set()
+    sip.settle()
+
+
+@pytest.mark.rfc("3261 13.3.1")
+def test_invite_that_expires_at_a_b2bua_is_cancelled_at_the_callee(sip, peer):
+    asked = sip.ask(bridge, "INVITE sip:bob@example.com", expires=5)
+    peer.reply(peer.last("INVITE"), 180)
+    sip.advance(5.1)
+    assert (peer.methods, asked.statuses[-1]) == (["INVITE", "CANCEL"], 487)
+    peer.reply(peer.last("INVITE"), 487)
+
+
+@pytest.mark.rfc("3261 13.3.1")
+@pytest.mark.parametrize("expires", ["soon", "4294967296", "", "5;x"])
+def test_expires_that_says_nothing_ends_no_invite(sip, expires):
+    request = Request("INVITE", "sip:bob@example.com")
+    request.headers["Expires"] = expires
+    asked = sip.ask(lambda request, tx: tx.wait(60) or 486, request)
+    sip.advance(61)
+    assert asked.statuses == [100, 486]
+
+
+@pytest.mark.rfc("3261 13.3.1")
+def test_invite_that_was_answered_in_time_expires_no_more(sip):
+    def core(request, tx):
+        with tx.accept() as call:
+            call.wait(20)
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com", expires=5)
+    sip.advance(10)
+    assert (asked.statuses, asked.call.ended.is_set()) == ([200], False)
+
+
+@pytest.mark.rfc("3261 13.3.1")
+def test_expires_of_another_method_ends_nothing(sip):
+    asked = sip.ask(lambda request, tx: tx.wait(3) or 200, "SUBSCRIBE sip:bob@example.com", expires=1)
+    sip.advance(4)
+    assert asked.statuses[-1] == 200

@@ -622,3 +622,26 @@ def test_target_named_twice_gets_a_new_branch_after_its_503(sip, client, first):
     assert sip.run(client.send(Request("OPTIONS", BOB)).final).status == 200
     one, two = first.requests
     assert one.via[0].branch != two.via[0].branch
+
+
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_2xx_of_a_target_that_has_answered_503_is_acknowledged_and_hung_up(sip, client, first, second):
+    first.answer = lambda request: 503 if request.method == "INVITE" else 200
+    with sip.run(client.invite, BOB):
+        invite = first.last("INVITE")
+        first.reply(invite, 200, contact=f"<{first.uri}>")
+        assert (first.methods, second.methods) == (["INVITE", "ACK", "ACK", "BYE"], ["INVITE", "ACK"])
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_2xx_of_a_branch_s_target_that_has_answered_503_goes_to_the_caller(sip, first, second):
+    stack = sip.stack(lambda request, tx: forward(request, tx, BOB), "10.0.0.1", resolver=StaticResolver(RECORDS))
+    caller = Peer(sip, "10.0.0.50")
+    second.answer = None
+    first.answer = lambda request: 503 if request.method == "INVITE" else 200
+    caller.ask("INVITE")
+    second.reply(second.last("INVITE"), 180)
+    first.reply(first.last("INVITE"), 200, contact=f"<{first.uri}>")
+    assert (second.methods, caller.statuses) == (["INVITE", "CANCEL"], [180, 200])
+    second.reply(second.last("INVITE"), 487)
+    assert (caller.statuses, stack.stats()["dropped"]) == ([180, 200], {})

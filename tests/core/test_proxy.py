@@ -174,6 +174,108 @@ def test_2xx_that_crosses_with_our_cancel_goes_to_the_caller_after_the_487_was_d
 
 
 @pytest.mark.rfc("3261 16.7")
+def test_2xx_of_a_branch_that_has_refused_goes_to_the_caller(one):
+    """A fork behind us has answered 486 for one of its branches, and another one of them is picked up."""
+    one.reply(0, 486)
+    one.caller.send(one.invite.ack(one.caller.responses[-1]))
+    one.accept(0)
+    assert one.finals == [200, 486]
+
+
+@pytest.mark.rfc("3261 16.7", "6026 8.2")
+def test_2xx_after_the_client_transaction_has_ended_goes_nowhere(one):
+    one.reply(0, 486)
+    one.sip.advance(33)
+    one.accept(0)
+    assert (one.finals, one.stack.stats()["dropped"]) == ([486], {"stray response": 1})
+
+
+@pytest.mark.rfc("3261 16.7", "3261 13.2.2.4")
+def test_late_2xx_crosses_a_chain_of_proxies_and_the_caller_acknowledges_and_hangs_up(sip, phones):
+    near = sip.stack(lambda request, tx: forward(request, tx, next_hop=f"sip:{SERVER}", record_route=True), "10.0.0.2")
+    sip.stack(to_first, SERVER)
+    asked = sip.ask(near, "INVITE sip:bob@example.com")
+    phone = phones[0]
+    phone.reply(phone.last("INVITE"), 486)
+    phone.reply(phone.last("INVITE"), 200, contact=f"<{phone.uri}>")
+    assert (asked.statuses[-1], once(phone.methods)) == (486, ["INVITE", "ACK", "BYE"])
+    phone.reply(phone.last("BYE"), 200)
+
+
+# ---- Reason (RFC 3326)
+
+ELSEWHERE = ['SIP;cause=200;text="Call completed elsewhere"']
+
+
+@pytest.mark.rfc("3326 2", "3326 3.1")
+def test_cancel_tells_phones_that_the_call_was_answered_elsewhere(fork):
+    for phone in range(3):
+        fork.reply(phone, 180)
+    fork.accept(1)
+    assert [fork.phones[n].last("CANCEL").headers.all("Reason") for n in (0, 2)] == [ELSEWHERE] * 2
+
+
+@pytest.mark.rfc("3326 2")
+def test_cancel_that_waits_for_the_first_response_tells_so_too(fork):
+    fork.accept(1)
+    fork.reply(0, 180)
+    assert fork.phones[0].last("CANCEL").headers.all("Reason") == ELSEWHERE
+
+
+@pytest.mark.rfc("3326 2")
+def test_cancel_tells_phones_that_the_call_was_declined_for_all(fork):
+    fork.reply(1, 180)
+    fork.reply(0, 603)
+    assert fork.phones[1].last("CANCEL").headers.all("Reason") == ['SIP;cause=603;text="Decline"']
+
+
+@pytest.mark.rfc("3326 2")
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ([ELSEWHERE[0]], ELSEWHERE),
+        (['SIP;cause=200;text="a, b", Q.850;cause=16'], ['SIP;cause=200;text="a, b", Q.850;cause=16']),
+        (["Q.850;cause=16", "SIP;cause=487"], ["Q.850;cause=16, SIP;cause=487"]),
+        ([], []),
+        ([";;"], []),
+    ],
+)
+def test_reason_of_the_caller_s_cancel_goes_on_with_ours(fork, given, passed):
+    fork.reply(0, 180)
+    cancel = fork.invite.cancel()
+    cancel.headers["Reason"] = given
+    fork.caller.send(cancel)
+    fork.reply(1, 180)
+    assert [phone.last("CANCEL").headers.all("Reason") for phone in fork.phones[:2]] == [passed] * 2
+
+
+@pytest.mark.rfc("3326 2")
+def test_core_may_say_why_it_cancels(sip, caller, phones):
+    def core(request, tx):
+        with ResponseContext(tx) as context:
+            context.fork(TARGETS[0])
+            next(iter(context))
+            context.cancel(reason_header="SIP;cause=408")
+            context.forward(next(iter(context)))
+
+    fork = Fork(sip, caller, phones, core)
+    fork.reply(0, 180)
+    assert phones[0].last("CANCEL").headers["Reason"] == "SIP;cause=408"
+    fork.reply(0, 487)
+    assert fork.finals == [487]
+
+
+@pytest.mark.rfc("3261 16.10")
+def test_expires_is_the_callee_s_and_a_proxy_leaves_it_alone(sip, caller, phones):
+    one = Fork(sip, caller, phones[:1], to_first, expires=5)
+    one.reply(0, 180)
+    sip.advance(60)
+    assert (one.finals, one.got, phones[0].last("INVITE").expires) == ([], [["INVITE"]], 5)
+    one.accept(0)
+    assert one.finals == [200]
+
+
+@pytest.mark.rfc("3261 16.7")
 def test_6xx_cancels_the_others_and_is_the_answer_once_they_have_answered(fork):
     for phone in range(3):
         fork.reply(phone, 180)

@@ -9,7 +9,7 @@ from ..message.address import BracketedAddr, NameAddr
 from ..message.grammar import split
 from ..message.headers import VALUES
 from ..message.message import Request, Response
-from ..message.uri import URI
+from ..message.uri import URI, is_valid_host
 from ..message.values import CSeq
 from .routing import MAX_FORWARDS, as_request_uri
 from .sips import is_secure, secured
@@ -89,6 +89,8 @@ class Dialog:
         except ParseError as error:
             fault, route = error, readable_route(response)
             fault.status = 502  # whoever asked us is not to blame
+        if not (route or _is_reachable(target)):
+            target = request.uri
         dialog = cls(
             request.call_id,
             request.from_,
@@ -147,6 +149,8 @@ class Dialog:
         """Take a new remote target from a target refresh that was accepted (§12.2). Raises ParseError."""
         if message.headers.get_header_front("Contact") is not None:
             target = contact_uri(message)
+            if not (self.route_set or _is_reachable(target)):
+                raise ParseError("host is neither an address nor a name", header="Contact", value=target.host)
             self.remote_target = secured(target) if self.secure else target
 
     def __repr__(self) -> str:
@@ -167,6 +171,11 @@ def readable_route(response: Response) -> tuple[NameAddr, ...]:
             except ParseError:
                 continue
     return tuple(values)
+
+
+def _is_reachable(target: URI) -> bool:
+    """False for a target that nobody can be asked for. With a route set it is for the last hop to look at."""
+    return not target.is_sip or is_valid_host(target.host)
 
 
 def contact_uri(message: Request | Response) -> URI:

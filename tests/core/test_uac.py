@@ -288,10 +288,22 @@ def test_200_without_a_readable_from_belongs_to_its_request(sip, peer, line):
     greenlet.get().hangup()
 
 
-def test_200_with_a_contact_nobody_can_read_is_acknowledged(sip, peer):
+@pytest.mark.rfc("3261 25.1", "3261 13.2.2.4")
+def test_200_with_a_quoted_urn_behind_an_unbracketed_contact_is_acknowledged_there(sip, peer):
+    phone = Peer(sip, "10.0.0.77")
     greenlet = start(sip, sip.client.invite, BOB)
     response = peer.last("INVITE").response(200)
-    response.headers["Contact"] = "<sip:@@@>"
+    response.headers["Contact"] = f'{phone.uri};+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>"'
+    peer.reply(peer.last("INVITE"), response)
+    assert (phone.methods, phone.last("ACK").uri_text) == (["ACK"], phone.uri)
+    greenlet.get().hangup()
+
+
+@pytest.mark.parametrize("contact", ["<sip:@@@>", "<sip:bob@example..com>", "<sip:bob@[1::2::3]>"])
+def test_200_with_a_contact_nobody_can_read_or_have_is_acknowledged(sip, peer, contact):
+    greenlet = start(sip, sip.client.invite, BOB)
+    response = peer.last("INVITE").response(200)
+    response.headers["Contact"] = contact
     peer.reply(peer.last("INVITE"), response)
     assert peer.methods == ["INVITE", "ACK"]
     greenlet.get().hangup()

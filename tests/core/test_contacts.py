@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sippet_gevent import URI, Location, RegistrarProxy
+from sippet_gevent import URI, Location, NameAddr, RegistrarProxy, Reject
 from sippet_gevent.core.contacts import SHARED, ContactIndex
+from sippet_gevent.core.registrar import Binding
 
 from .test_flows import DOMAIN, KINDS, Office
 from .wire import Peer
@@ -177,7 +178,7 @@ def test_index_is_bounded_where_very_many_have_one_contact():
 
 def test_location_refuses_beyond_its_size_without_touching_the_index(monkeypatch):
     monkeypatch.setattr("sippet_gevent.core.registrar.ADDRESSES", 0)
-    location = Location()
-    with pytest.raises(Exception, match="503"):
-        location.put("sip:a@h", (object(),))
+    location, contact = Location(), NameAddr(URIS[0])
+    with pytest.raises(Reject, match="503"):
+        location.put("sip:a@h", (Binding(contact.uri, 60.0, "1", 1, contact),))
     assert len(location._contacts) == 0

@@ -1,17 +1,20 @@
-"""README's answering core and B2BUA, and examples/ivr.py, word for word but for addresses, with phones played by SIPp.
+"""README's answering core and B2BUA, and examples/ivr.py, word for word but for addresses, with SIPp and baresip as phones.
 
 The phones hold, send digits, refresh, hang up, and refuse; the text beside the examples says what becomes of that.
 """
 
 from __future__ import annotations
 
+import time
 from html import escape
 
 import pytest
 
+from tests.programs import PATIENCE
 from tests.test_readme import BLOCKS, ROOT
 
-from .test_sipp import HERE, free_port, refused, register, sipp  # noqa: F401 fixtures
+from .test_baresip import Phone
+from .test_sipp import HERE, free_port, sipp  # noqa: F401 a fixture
 
 pytest_plugins = ["tests.programs"]
 
@@ -101,3 +104,29 @@ def test_refusal_of_a_phone_reaches_the_caller_of_the_b2bua_whole(bridge, sipp, 
     sipp(caller, "-s", "bob", to=server.uri).wait_for_success(1)
     phone.wait_for_success(1)
     server.wait_until_empty()
+
+
+REGISTRAR = """
+from sippet_gevent import Location, Registrar
+
+stack.on("REGISTER")(Registrar(Location(stack.clock.now)))
+stack.on("INVITE")(core)
+"""
+
+
+def test_baresip_holds_and_hangs_up_at_the_answering_core(program, need, run, tmp_path):
+    need("baresip")
+    server = program(BLOCKS["answering"].replace("offer", "offer.replace('inactive', 'sendrecv')"), more=REGISTRAR)
+    phone = Phone(run, tmp_path / "alice", "alice", server, "udp", ca="", more="", extra=";answermode=manual")
+    phone.command("dial", f"sip:bob@127.0.0.1:{server.port}")
+    phone.wait_for("Call established")
+    phone.command("hold")
+    phone.wait_for("call: hold")
+    deadline = time.monotonic() + PATIENCE
+    while "absorbed" not in server.stats():  # the ACK to the 488, of which baresip says nothing
+        assert time.monotonic() < deadline
+    assert server.stats()["calls"] == 1
+    assert "terminated" not in phone.program.text
+    phone.command("hangup")
+    server.wait_until_empty()
+    phone.control.close()

@@ -286,7 +286,7 @@ class ResponseContext:
             self.stack.engine.respond(tx.transaction, response)
 
     def _forward_late(self, response: Response) -> None:
-        """Send a 2xx that crossed with our refusal past the transaction, which has no row for it (§16.7 step 5)."""
+        """Send a 2xx after our refusal past the transaction, which has no row for it (§16.7 step 5)."""
         try:
             self.tx.flow.send(bytes(response))
         except TransportError as error:
@@ -423,7 +423,9 @@ def forward(
 ) -> None:
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
 
-    Answers with the best response. CANCEL cancels every branch. An ACK is sent on without waiting for anything.
+    Answers with the best response. CANCEL cancels every branch, and its Reason goes on (RFC 3326 §2). Expires of an INVITE
+    ends nothing here: that is for the callee to see (§13.3.1), and for the core that wants it (§16.10), around this call or
+    in a ResponseContext. An ACK is sent on without waiting for anything.
     `headers` are set in the copies; `listener` says by which they leave, as in Stack.send(). A `next_hop` may be a Flow; who
     is registered by a flow alone, and who is in a dialog that was begun with `record_route=True`, is reached by his (RFC 5626
     §5.3). `add_path=True` puts us on the Path of a REGISTER, so that requests to the phone come by us and go by its flow (RFC

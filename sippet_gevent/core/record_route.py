@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..message.grammar import split
 from ..message.message import Request
 from ..transport.base import Flow
 from .outbound import Reach, reach_of_sender
@@ -62,8 +61,7 @@ class Path(RecordRoute):
         return self._value(flow, None), self._facing_sender
 
     def _value_of_sender(self) -> str:
-        vias = self._request.headers.all("Via")
-        self._is_first_hop = len(vias) == 1 and len(split(vias[0], ",")) == 1
+        self._is_first_hop = self._request.headers.has_one("Via")
         flow = self._request.flow
         return self._value(flow, self._names.flow_name(flow))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import URI, InvalidValue, Location, Registrar, Request
+from sippet_gevent import URI, InvalidValue, Location, Registrar, Request, forward
 from sippet_gevent.core import registrar as limits
 from sippet_gevent.transport.memory import MemoryFlow
 
@@ -423,3 +423,25 @@ def test_register_whose_answer_cannot_be_written_binds_nothing(phone, monkeypatc
     monkeypatch.undo()
     assert phone.bound == {}
     phone.sip.advance(40)
+
+
+@pytest.mark.rfc("3261 16.3", "3261 18.2.1")
+@pytest.mark.parametrize("below", ["SIP/2.0/UDP 2001:db8::8:5060;branch=0", 'x;"', "SIP/2.0/UDP h:0"])
+@pytest.mark.parametrize("joined", [False, True])
+def test_via_below_the_top_one_that_cannot_be_read_registers_nobody_less(phone, below, joined):
+    request = phone.peer.request("REGISTER", "sip:example.com", to=f"<{AOR}>", contact=f"<{PHONE}>")
+    top = request.headers["Via"]
+    request.headers["Via"] = [f"{top}, {below}"] if joined else [top, below]
+    phone.peer.send(request)
+    answer = phone.peer.responses[-1]
+    assert (answer.status, list(phone.bound), answer.headers.all("Via")) == (200, [PHONE], request.headers.all("Via"))
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_edge_proxy_passes_a_registration_whose_lower_vias_cannot_be_read(sip, phone):
+    """The phone hears what the registrar has done, not 502."""
+    sip.stack(lambda request, tx: forward(request, tx, next_hop="sip:10.0.0.1", add_path=True), "10.0.0.2")
+    request = phone.peer.request("REGISTER", "sip:example.com", to=f"<{AOR}>", contact=f"<{PHONE}>")
+    request.headers["Via"] = [request.headers["Via"], "SIP/2.0/UDP 2001:db8::8:5060;branch=0"]
+    phone.peer.send(request, to="10.0.0.2")
+    assert (phone.peer.responses[-1].status, list(phone.bound)) == (200, [PHONE])

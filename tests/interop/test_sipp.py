@@ -180,10 +180,10 @@ def test_caller_gets_408_when_the_callee_is_silent(sipp, serve, register, refuse
 
 
 @pytest.mark.rfc("3261 16.8")
-def test_callee_who_rings_for_ever_is_cancelled_and_the_caller_gets_408(sipp, serve, register, refused):
+def test_callee_that_rings_for_ever_is_cancelled_and_the_caller_gets_its_487(sipp, serve, register, refused):
     server = serve(f"{HERE / 'cores.py'}:proxy")
     callee = sipp("callee_is_cancelled", port=register("bob", server))
-    sipp(refused(408), "-s", "bob", to=server.uri).wait_for_success(1)
+    sipp(refused(487), "-s", "bob", to=server.uri).wait_for_success(1)
     callee.wait_for_success(1)
     server.wait_until_empty()
 

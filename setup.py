@@ -27,6 +27,8 @@ scan = Extension(
 capture = ["dpkt>=1.9.8"]
 test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "requests>=2.31", "redis>=5", "sdp-transform>=1.1", *capture]
 test += ["trustme>=1.1"]
+# pjsip, a phone of the interop tests. There are wheels for x86-64 Linux and these versions; to build it takes much more.
+test += ["pjsua2-python>=2.15; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.13'"]
 lint = ["ruff>=0.6", "mypy>=1.11"]
 bench = ["matplotlib>=3.8"]
 

@@ -42,15 +42,16 @@ class Phone:
     """A running baresip, registered. Commands go over its control port, what happens comes out as text.
 
     It reaches the server by its transport, and its Contact names it, with the phone's own listening port. The domain is the
-    same for all: host and port of the server's first address. `more` goes into its configuration, `extra` to its account.
+    same for all: host and port of the server's first address, or `domain`. `more` goes into its configuration, `extra` to its
+    account.
     """
 
-    def __init__(self, run, folder, user, server, transport, *, ca, more, extra):
+    def __init__(self, run, folder, user, server, transport, *, ca, more, extra, domain):
         with socket.create_server(("127.0.0.1", 0)) as probe:
             control = probe.getsockname()[1]
         folder.mkdir()
         (folder / "config").write_text(CONFIG.format(user=user, control=control, modules=MODULES, ca=ca, more=more))
-        self.uri = f"sip:{user}@127.0.0.1:{server.port}"
+        self.uri = f"sip:{user}@{domain or f'127.0.0.1:{server.port}'}"
         account = f"<{self.uri}>;auth_pass=none;regint=600{extra}"
         way = f"sip:127.0.0.1:{server.port_of(transport)};transport={transport}"
         (folder / "accounts").write_text(f'{account};outbound="{way}"\n')
@@ -82,11 +83,11 @@ def phone(need, run, tmp_path, pem):
     need("baresip")
     phones = []
 
-    def start(user, server, transport="udp", answers=False, certified=True, outbound=False):
+    def start(user, server, transport="udp", answers=False, certified=True, outbound=False, domain=None):
         more = f"sip_certificate {pem('127.0.0.1', file=f'{user}.pem')}\n" if certified else ""
         more += "module_tmp uuid.so" if outbound else ""
         extra = f";answermode={'auto' if answers else 'manual'}{';sipnat=outbound' if outbound else ''}"
-        phones.append(Phone(run, tmp_path / user, user, server, transport, ca=pem.ca, more=more, extra=extra))
+        phones.append(Phone(run, tmp_path / user, user, server, transport, ca=pem.ca, more=more, extra=extra, domain=domain))
         return phones[-1]
 
     yield start
@@ -124,6 +125,21 @@ def test_baresip_phones_talk_until_the_caller_hangs_up(phone, serve_all, caller,
     bob.wait_for("session closed: Connection reset by peer")
     assert "ERROR" not in server.text
     assert "WARNING" not in server.text
+
+
+@pytest.mark.rfc("3261 19.1.1", "3261 10.3")
+@pytest.mark.parametrize("domains", [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("office.example",) * 2])
+@pytest.mark.parametrize("transport", ["udp", "tls"])
+def test_baresip_phones_without_a_port_in_their_domain_talk(phone, serve, pem, transport, domains):
+    server = serve("--cert", pem("127.0.0.1"), "--ca", pem.ca, listen=f"{transport}:127.0.0.1:0")
+    alice, bob = (
+        phone(user, server, transport, answers=user == "bob", domain=domain) for user, domain in zip(("alice", "bob"), domains)
+    )
+    alice.command("dial", bob.uri)
+    for one in (alice, bob):
+        one.wait_for("Call established")
+    alice.command("hangup")
+    bob.wait_for("session closed: Connection reset by peer")
 
 
 @ways

@@ -202,6 +202,25 @@ def test_browsers_write_to_each_other_and_call_each_other(browse, server):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.rfc("3261 19.1.1", "3261 10.3")
+def test_browsers_without_a_port_call_each_other_through_wss_alone(run, serve, pem, site, tmp_path):
+    certificate = pem("127.0.0.1")
+    server = serve("--cert", certificate, "--origin", site.origin, listen="wss:127.0.0.1:0")
+    server.pin = pin_of(certificate)
+    browsers = {user: Browser(run, site, tmp_path, server, user) for user in ("alice", "bob")}
+    for user, browser in browsers.items():
+        browser.command("register", server=f"wss://127.0.0.1:{server.port}", uri=f"sip:{user}@127.0.0.1")
+        browser.wait_for("registered")
+    for caller, callee in (("alice", "bob"), ("bob", "alice")):
+        browsers[caller].command("dial", uri=f"sip:{callee}@127.0.0.1")
+        for browser in browsers.values():
+            browser.wait_for("confirmed")
+        browsers[callee].command("hangup")
+        browsers[caller].wait_for("ended", originator="remote")
+        browsers[callee].wait_for("ended", originator="local")
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.rfc("6455 10.2")
 def test_page_of_another_origin_is_refused(run, script, server, tmp_path):
     other = Site(script)

@@ -1,0 +1,93 @@
+"""A phone made with pjsua2: `python pjsip_phone.py USER TRANSPORT REGISTRAR`. Commands come on stdin, events go to stdout: `registration 200 300`,
+`call 1 CONFIRMED 200`.
+
+| command | |
+|---|---|
+| `dial URI` | call somebody |
+| `hangup` | end the call |
+| `quit` | unregister and end |
+
+Its address-of-record has no port, as RFC 3261 §19.1.1 Table 1 asks. It answers each call with 180 and 200.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+import pjsua2
+
+user, transport, registrar = sys.argv[1:]
+KINDS = {"udp": pjsua2.PJSIP_TRANSPORT_UDP, "tcp": pjsua2.PJSIP_TRANSPORT_TCP, "tls": pjsua2.PJSIP_TRANSPORT_TLS}
+
+calls = []  # all of its life: one that Python forgets is ended
+
+
+def tell(*words):
+    print(*words, flush=True)
+
+
+class Call(pjsua2.Call):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        calls.append(self)
+        self.number = len(calls)
+
+    def onCallState(self, prm):
+        info = self.getInfo()
+        tell("call", self.number, info.stateText, info.lastStatusCode)
+
+
+class Account(pjsua2.Account):
+    def onRegState(self, prm):
+        tell("registration", prm.code, prm.expiration)
+
+    def onIncomingCall(self, prm):
+        call = Call(self, prm.callId)
+        for status in (180, 200):
+            answer = pjsua2.CallOpParam(True)
+            answer.statusCode = status
+            call.answer(answer)
+
+
+def run():
+    config = pjsua2.EpConfig()
+    config.uaConfig.threadCnt = 0  # all callbacks come in libHandleEvents()
+    config.uaConfig.mainThreadOnly = True
+    config.logConfig.level = config.logConfig.consoleLevel = 1
+    endpoint = pjsua2.Endpoint()
+    endpoint.libCreate()
+    endpoint.libInit(config)
+    endpoint.audDevManager().setNullDev()
+    where = pjsua2.TransportConfig()
+    where.boundAddress = "127.0.0.1"
+    endpoint.transportCreate(KINDS[transport], where)
+    endpoint.libStart()
+    wanted = pjsua2.AccountConfig()
+    wanted.idUri = f"sip:{user}@127.0.0.1"
+    wanted.regConfig.registrarUri = registrar
+    wanted.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
+    account = Account()
+    account.create(wanted)
+    text = b""
+    while True:
+        endpoint.libHandleEvents(10)
+        while select.select([0], [], [], 0)[0]:
+            data = os.read(0, 4096)
+            text += data or b"quit\n"
+            while b"\n" in text:
+                line, _, text = text.partition(b"\n")
+                command, _, value = line.decode().partition(" ")
+                if command == "dial":
+                    Call(account).makeCall(value, pjsua2.CallOpParam(True))
+                elif command == "hangup":
+                    calls[-1].hangup(pjsua2.CallOpParam())
+                elif command == "quit":
+                    account.setRegistration(False)
+                    for _ in range(20):
+                        endpoint.libHandleEvents(10)
+                    os._exit(0)  # pjsua2's objects are destroyed in an order of Python's, which crashes it
+
+
+run()

@@ -69,6 +69,11 @@ def streams() -> list[Row]:
     return [row for row in _rows() if row.set in ("own-streams", "realworld-tcp")]
 
 
+def websockets() -> list[Row]:
+    """The rows of what WebSocket clients send, HTTP and frames; none where the corpus is missing."""
+    return [row for row in _rows() if row.set == "own-websocket"]
+
+
 def rows_of(*sets: str, expected: str | None = None) -> list[Row]:
     """The rows of these sets with this verdict."""
     return [row for row in datagrams() if row.set in sets and expected in (None, row.expected)]

@@ -38,7 +38,8 @@ class ParseError(SIPError, ValueError):
     """The peer's bytes break the grammar or a limit (RFC 3261 §25).
 
     `header` names the field or part, `offset` is the octet in the message (or character in the value) where known,
-    `value` the offending text, which `problem` never quotes; `status` what to answer: 400, or 413, 414, 416, 501, 505, 513.
+    `value` the offending text, which `problem` never quotes; `status` what to answer: 400, or 413, 414, 416, 501, 505, 513;
+    502 where a peer's response breaks it.
     `source` is what was being read: the texts of a header field, a value, a message, a body. In a core, an error about the
     request that it serves is the caller's; one about any other text, such as a URI of the core's own, is a mistake, and a 500.
     """

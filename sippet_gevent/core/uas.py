@@ -501,9 +501,12 @@ def call_back(stack: Any, function: Callable[..., Any], *arguments: Any) -> None
 
 
 def is_mistake(error: BaseException, message: Any) -> bool:
-    """True for an error of the core's own making: one of ours that is a 500, or text not of this message that cannot be read."""
+    """True for an error of the core's own making: one of ours that is a 500, or text not of this message that cannot be read.
+
+    A 502 is about a response to a request of the core's, whose sender alone is to blame; see Dialog.of_uac().
+    """
     if isinstance(error, ParseError):
-        return not (isinstance(message, Message) and message.is_source_of(error))
+        return error.status != 502 and not (isinstance(message, Message) and message.is_source_of(error))
     return isinstance(error, SIPError) and error.status == 500
 
 

@@ -38,6 +38,10 @@ leaves room for others, and a proxy that starts anew has most of what it waits f
 RESPONSES = 8
 """Responses of one transaction that wait for the way meanwhile: provisional ones, and a final one. More are lost."""
 
+RESPONSES_BYTES = 128 * 1024
+"""Bytes that they have together, at most: two of the longest messages. The peer chooses how long its Via and Record-Route are,
+which each response repeats, and RETURNS of RESPONSES of 64 KB would be 512 MB."""
+
 TRIES = 4
 """Addresses tried by name, at most: a sent-by is a stranger's word, and each is a connection somewhere."""
 
@@ -60,7 +64,8 @@ class Returns:
         """Take a response that could not be sent by its transaction's flow; False when there is no other way to try."""
         waiting = self._waiting.get(tx)
         if waiting is not None:
-            if response not in waiting and len(waiting) < RESPONSES:  # a 2xx is repeated until its ACK comes
+            has_room = len(waiting) < RESPONSES and sum(map(len, waiting)) + len(response) <= RESPONSES_BYTES
+            if has_room and response not in waiting:  # a 2xx is repeated until its ACK comes
                 waiting.append(response)
             return True
         flow = tx.flow

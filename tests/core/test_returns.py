@@ -367,3 +367,13 @@ def test_datagram_that_cannot_be_sent_to_where_its_via_says_is_given_up(sip, dea
     server = sip.serve(lambda request, tx: 200)
     Peer(sip, "10.0.0.77").ask("OPTIONS")
     assert server.engine.counters.send_errors == 1
+
+
+@pytest.mark.parametrize(("size", "taken"), [(100, returns_module.RESPONSES), (60_000, 2), (131_000, 1)])
+def test_responses_that_wait_for_a_way_back_are_bounded_in_bytes(size, taken):
+    returns = returns_module.Returns(None)
+    tx = object()
+    returns._waiting[tx] = [b"0" * size]
+    for number in range(1, 20):
+        assert returns.send(tx, b"%02d" % number * (size // 2))
+    assert len(returns._waiting[tx]) == taken

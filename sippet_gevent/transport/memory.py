@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..arguments import number
 from ..errors import TransportError
 from ..message.uri import bracketed
 from .base import Address, Flow, Receive, Transport
@@ -45,6 +46,8 @@ class Network:
         delay: float = 0.0,
         jitter: float = 0.0,
     ) -> None:
+        for name, value in (("loss", loss), ("duplicate", duplicate), ("reorder", reorder), ("delay", delay), ("jitter", jitter)):
+            self.check(name, value)
         self.clock = clock
         self.seed = seed
         self.random = random.Random(seed)
@@ -56,10 +59,18 @@ class Network:
         self.trace: list[Carried] = []
         self.on_send: Callable[[Carried], None] | None = None
         self.under_way = 0
-        self._points: dict[tuple[str, Address], MemoryTransport] = {}
+        self._points: dict[Address, dict[str, MemoryTransport]] = {}
         self._cuts: set[frozenset[str]] = set()
         self._ports = FIRST_PORT
         self._deadlines = clock.deadlines(self._arrive)
+
+    @staticmethod
+    def check(name: str, value: float) -> None:
+        """Check how the network is to behave. Raises TypeError and InvalidValue."""
+        if name in ("delay", "jitter"):
+            number(name, value)
+        elif name in ("loss", "duplicate", "reorder"):
+            number(name, value, 0, 1)
 
     def transport(self) -> MemoryTransport:
         """Return a new transport on this network."""
@@ -79,14 +90,22 @@ class Network:
         if port == 0:
             self._ports += 1
             port = self._ports
-        if (transport.name, (host, port)) in self._points:
+        if transport.name in self._points.setdefault((host, port), {}):
             raise TransportError(f"cannot listen on memory:{host}:{port}: address already in use")
-        self._points[transport.name, (host, port)] = transport
+        self._points[host, port][transport.name] = transport
         return host, port
 
     def detach(self, transport: MemoryTransport) -> None:
         """Take a transport off the network."""
-        self._points.pop((transport.name, transport.local), None)
+        here = self._points.get(transport.local, {})
+        here.pop(transport.name, None)
+        if not here:
+            self._points.pop(transport.local, None)
+
+    def _at(self, name: str, address: Address) -> MemoryTransport | None:
+        """Return the transport of this name at an address, or another one there: it may stand for any in a test."""
+        here = self._points.get(address, {})
+        return here.get(name) or next(iter(here.values()), None)
 
     def carry(self, transport: MemoryTransport, destination: Address, data: bytes) -> str:
         """Take a message and return its fate, which the seed decides."""
@@ -94,7 +113,7 @@ class Network:
         fate = "carried"
         if frozenset((source[0], destination[0])) in self._cuts:
             fate = "cut"
-        elif (transport.name, destination) not in self._points:
+        elif destination not in self._points:
             fate = "nobody there"
         elif not reliable and self.loss and self.random.random() < self.loss:
             fate = "lost"
@@ -117,7 +136,7 @@ class Network:
 
     def _arrive(self, now: float, carried: Carried) -> None:
         self.under_way -= 1
-        transport = self._points.get((carried.transport, carried.destination))
+        transport = self._at(carried.transport, carried.destination)
         if transport is not None:
             transport.arrive(carried.data, carried.source)
 

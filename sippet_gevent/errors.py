@@ -27,6 +27,11 @@ _PASSWORD = re.compile(r"(sips?:[^:@\s<>]*):[^\s<>]*@", re.IGNORECASE).sub
 _CREDENTIALS = re.compile(r"(authorization(?:=|%3D))[^&>\s]*", re.IGNORECASE).sub
 
 
+# The rule for wrong arguments. TypeError: the value is of another type than the argument has, so the
+# program itself is wrong, and `except SIPError` must not hide it; a text where several are wanted is
+# one of these. InvalidValue: the type is right, and this value cannot be, which data may cause.
+
+
 class SIPError(Exception):
     """The root: anything that goes wrong in here. A core that lets one out answers its `status`."""
 
@@ -74,7 +79,10 @@ class ParseError(SIPError, ValueError):
 
 
 class InvalidValue(SIPError, ValueError):
-    """You passed something that must not go on the wire: CR, LF, NUL, or text its header cannot hold (RFC 3261 §25)."""
+    """An argument has the right type and a value that cannot be: out of range, or not by the grammar (RFC 3261 §25).
+
+    What must not go on the wire, CR, LF, NUL or text that its header cannot hold, is one too.
+    """
 
 
 class Reject(SIPError):
@@ -87,8 +95,11 @@ class Reject(SIPError):
     """
 
     def __init__(self, status: int, reason: str | None = None, *, response: Any = None, **headers: Any) -> None:
+        if not isinstance(status, int) or isinstance(status, bool):
+            code = status if isinstance(status, str) and status.isdecimal() else 403
+            raise TypeError(f"status must be a number of 300 to 699, got {excerpt(status)}: write Reject({code})")
         if not 300 <= status <= 699:
-            raise InvalidValue(f"a Reject has a status of 300 to 699, not {status!r}")
+            raise InvalidValue(f"status must be a number of 300 to 699, got {status!r}: a refusal is no other response")
         super().__init__(status, reason)
         self.status = status
         self.reason = reason

@@ -12,9 +12,10 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
+from .arguments import number, texts
 from .clock import Clock
 from .counters import LimitedLog
 from .errors import InvalidValue, excerpt
@@ -66,16 +67,12 @@ class Filter:
         exempt: Iterable[str] = LOOPBACK,
         clock: Clock | None = None,
     ) -> None:
-        if isinstance(scanners, str) or isinstance(exempt, str):
-            raise InvalidValue("scanners and exempt are several texts each: write ('one',) for one of them")
-        if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise InvalidValue(f"a rate is over 0 messages a second, not {rate!r}")
-        if burst is not None and not (math.isfinite(burst) and burst >= 1):
-            raise InvalidValue(f"a burst is 1 message or more, not {burst!r}")
-        try:
-            self._exempt = [ip_network(network) for network in exempt]
-        except ValueError as error:
-            raise InvalidValue(f"exempt: {error}") from error
+        scanners = texts("scanners", scanners, "words")
+        if rate is not None:
+            number("rate", rate, above=True)
+        if burst is not None:
+            number("burst", burst, 1)
+        self._exempt = [_network(network) for network in texts("exempt", exempt, "networks")]
         self.clock = clock or Clock()
         """What the rate is measured by; a Stack that is given the Filter sets its own."""
         self.rate = rate
@@ -151,6 +148,18 @@ class _Line(NamedTuple):
     def __str__(self) -> str:
         messages = "a message" if self.number == 1 else f"{self.number} messages"
         return f"{messages} of {self.source}: {self.reason}: {self.why}"
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = f"{ip_network(text, strict=False)}, or {text.partition('/')[0]} for one address"
+    except ValueError:
+        meant = "192.0.2.0/24"
+    raise InvalidValue(f"{excerpt(text)} is not a network: write {meant}")
 
 
 def _words(scanners: Iterable[str]) -> Callable[[bytes], object] | None:

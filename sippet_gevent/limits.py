@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
 
+from .arguments import flag, instance, number, whole
+from .errors import InvalidValue
 from .message.parser import DEFAULT_LIMITS, ParserLimits
+
+
+def _check(limits: Any) -> None:
+    """Check each limit by its annotation. Raises TypeError and InvalidValue."""
+    for limit in fields(limits):
+        value, kind = getattr(limits, limit.name), _KINDS.get(str(limit.type))
+        if kind is not None:
+            kind(limit.name, value)
+
+
+_KINDS: dict[str, Callable[[str, Any], Any]] = {"int": whole, "float": number, "bool": flag}
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,9 @@ class StreamLimits:
     """What may wait for a peer that reads slowly; then its connection is closed. Four of the longest messages."""
     queue_messages: int = 512
     """Messages that may wait for it: small ones weigh more than their octets."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,18 @@ class Limits:
     """A connection that ends takes the client transactions that wait on it with it; False lets them wait for their timers."""
     any_response_source: bool = False
     """True takes responses from an address the request was not sent to, as some multi-homed servers send them."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+        instance("streams", self.streams, StreamLimits, "streams=StreamLimits(idle=600.0)")
+        for name, value in instance("parser", self.parser, ParserLimits, "parser=ParserLimits(message=65536)")._asdict().items():
+            whole(f"parser.{name}", value, 1)
+        try:
+            least, most = self.retry_after
+        except (TypeError, ValueError):
+            raise TypeError(f"retry_after must be two numbers, got {self.retry_after!r}: write retry_after=(1, 10)") from None
+        if whole("retry_after", least) > whole("retry_after", most):
+            raise InvalidValue(f"retry_after must be the least and the most seconds, got {self.retry_after!r}: write (1, 10)")
 
 
 NETWORK_BITS = 64

@@ -11,19 +11,20 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
+from . import arguments
 from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
 from .core.keepalive import KeepAlives
-from .core.methods import Methods
+from .core.methods import Methods, check_methods, option_tags
 from .core.names import Names
 from .core.record_route import RecordRoute
 from .core.returns import Returns
 from .core.sender import AllowTarget, NextHop, Sender
 from .core.sips import check_received
 from .core.uac import ClientTransaction, OnProvisional
-from .core.uas import Copied, Core, CoreFunction, ServerTransaction, call_back
+from .core.uas import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
 from .engine import Accept, Engine
-from .errors import InvalidValue, Reject, TransactionStateError, TransportError
+from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
 from .filters import Filter
 from .limits import Limits
 from .message.address import NameAddr
@@ -33,7 +34,7 @@ from .process import PROCESS
 from .transaction.machines import INVITE_SERVER
 from .transaction.timers import Timers
 from .transaction.transaction import Transaction
-from .transport.base import Flow, Transport
+from .transport.base import Flow, Origin, Transport
 from .transport.egress import Wanted
 from .transport.listener import BOTH, Listener
 from .transport.resolver import DNSResolver, Resolver
@@ -116,19 +117,24 @@ class Stack:
         accept: Accept | None = None,
         allow_target: AllowTarget | None = None,
     ) -> None:
+        _check_options(
+            clock=clock, timers=timers, limits=limits, resolver=resolver, tls=tls, web=web,
+            sips_in_clear=sips_in_clear, keep=keep, allow_target=allow_target,
+        )  # fmt: skip
         self._wire(Engine(clock=clock, timers=timers, limits=limits))
         self.tls = tls
         self.web = web
         self.sips_in_clear = sips_in_clear
         self.keep = keep
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
-        self.supported = frozenset(tag.lower() for tag in supported)
+        self.supported = frozenset(tag.lower() for tag in option_tags(supported))
         self.methods = Methods()
         self.resolver = DNSResolver() if resolver is None else resolver
         self.planned: list[tuple[Transport, Listener]] = []
         self.accept = accept
         self.allow_target = allow_target
         self._core: CoreFunction = self.methods
+        self._has_own_core = core is not None
         if core is not None:
             self.core = core  # type: ignore[assignment]
         for address in addresses:
@@ -174,6 +180,9 @@ class Stack:
         `transport` is one of your own, by whose name in lower case the address may begin, too. Raises InvalidValue for a bad
         address, TransportError when it is taken (at start() if the stack is not running).
         """
+        if not isinstance(address, str):
+            raise TypeError(f"an address must be a text, got {excerpt(address)}: write {_address_for(address)}")
+        arguments.optional("transport", transport, Transport, "a class derived from Transport, and Class()")
         known = (*TRANSPORTS, transport.name.lower()) if transport is not None else TRANSPORTS
         listener = Listener.parse(address, known)
         if listener.name and any((listener.transport, listener.name) == (old.transport, old.name) for _, old in self.planned):
@@ -196,7 +205,7 @@ class Stack:
     def _tls_for(self, name: str) -> TLS:
         """Return what TLS we have. Raises InvalidValue when an address wants it and there is none."""
         if name in ("tls", "wss") and self.tls is None:
-            raise InvalidValue(f"{name}: needs a certificate: Stack(..., tls=TLS(cert=..., key=...))")
+            raise InvalidValue(f'{name}: needs a certificate: write Stack(…, tls=TLS("chain.pem", "key.pem"))')
         return self.tls  # type: ignore[return-value]
 
     def reload_tls(self) -> None:
@@ -354,8 +363,9 @@ class Stack:
     def accept(self, accept: Accept | None) -> None:
         if isinstance(accept, Filter):
             accept.clock, accept.lines = self.clock, self.engine.counters.lines
-        if accept is not None and not callable(accept):
-            raise InvalidValue(f"{accept!r} is not a filter: a callable of (data, flow)")
+        if accept is not None:
+            arguments.function("accept", accept, "accept=Filter(rate=50), or a function of (data, flow)")
+            arguments.takes(accept, ("data", "flow"), "accept")
         if self._running:
             raise TransactionStateError("the stack is running: a filter is set before start()")
         self.engine.accept = accept
@@ -369,10 +379,9 @@ class Stack:
     def core(self, core: CoreFunction | type[Core]) -> None:
         if isinstance(core, type) and issubclass(core, Core):
             core = core()
+        check_core(core)
         if isinstance(core, Core):
             core.stack = self
-        if not callable(core):
-            raise InvalidValue(f"{core!r} is not a core: a callable of (request, tx), or a Core")
         self._core = core  # type: ignore[assignment]
 
     @property
@@ -393,9 +402,21 @@ class Stack:
         return not isinstance(core, Methods) or core.handles(method)
 
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
-        """Register a function for these methods, or for all others when none is named: `@stack.on("INVITE", "BYE")`."""
+        """Register a function for these methods, or for all others when none is named: `@stack.on("INVITE", "BYE")`.
+
+        Raises InvalidValue for what is no method, or has a function already, TypeError for a function that cannot be
+        called with (request, tx), and TransactionStateError for a stack that was made with a core of its own.
+        """
+        check_methods(methods)
+        if self._has_own_core:
+            raise TransactionStateError(
+                "this stack was made with a core, which gets all requests: leave out core=, or answer in that core"
+            )
 
         def register(function: CoreFunction) -> CoreFunction:
+            check_core(function)
+            if isinstance(function, Core):
+                function.stack = self
             self.methods.add(methods, function)
             return function
 
@@ -482,6 +503,8 @@ class Stack:
         `from_` and `cseq`. Raises InvalidValue for a request that has left itself, `tx.request`: its Route and Contact
         belong to the way it took.
         """
+        arguments.instance("request", request, Request, 'Request("OPTIONS", "sip:bob@example.com")')
+        _check_way(next_hop, listener)
         if request.sent_via is not None:
             raise InvalidValue(f"{request!r} has left already: send the Request it was made from, or a new one")
         return self.sender.send(
@@ -504,6 +527,8 @@ class Stack:
 
         Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a cancelled core.
         """
+        timeout = _check_wait(timeout, on_provisional)
+        _check_way(next_hop, listener)
         tx = self.sender.send(Request(method, uri, body=body, **headers), next_hop, listener=listener)
         return tx.final(on_provisional, timeout)
 
@@ -524,6 +549,8 @@ class Stack:
         ParseError, a 502, for an answer whose Record-Route cannot be read: it is acknowledged and hung up on.
         However it is left before the answer, the INVITE is cancelled.
         """
+        timeout = _check_wait(timeout, on_provisional)
+        _check_way(next_hop, listener)
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
         tx = self.sender.send(Request("INVITE", uri, body=body, **headers), next_hop, listener=listener)
@@ -589,6 +616,53 @@ class Stack:
 
     def __repr__(self) -> str:
         return f"<Stack {' '.join(self.addresses) or 'stopped'}>"
+
+
+_OPTIONS: dict[str, tuple[type, str]] = {
+    "clock": (Clock, "clock=Clock()"),
+    "timers": (Timers, "timers=Timers(t1=0.5)"),
+    "limits": (Limits, "limits=Limits(handlers=1000)"),
+    "resolver": (Resolver, "resolver=StaticResolver({…}), or a class derived from Resolver"),
+    "tls": (TLS, 'tls=TLS("chain.pem", "key.pem")'),
+    "web": (Web, 'web=Web(origins=["https://example.com"])'),
+}
+"""What an option must be, and how it is written."""
+
+
+def _check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options: Any) -> None:
+    """Check the options of a Stack. Raises TypeError, which says what to write."""
+    for name, value in options.items():
+        arguments.optional(name, value, *_OPTIONS[name])
+    arguments.flag("sips_in_clear", sips_in_clear)
+    arguments.flag("keep", keep)
+    if arguments.function("allow_target", allow_target, "allow_target=a function of (candidate)") is not None:
+        arguments.takes(allow_target, ("candidate",), "allow_target")
+
+
+def _address_for(value: Any) -> str:
+    """Return what was probably meant by something that is no address."""
+    if isinstance(value, int):
+        return f'"udp:0.0.0.0:{value}"'
+    if callable(value):
+        return f'Stack("udp:0.0.0.0:5060", core={arguments.name_of(value)})'
+    if isinstance(value, (list, tuple)):
+        return "Stack(*addresses)"
+    return '"udp:0.0.0.0:5060"'
+
+
+def _check_way(next_hop: Any, listener: Any) -> None:
+    """Check where a request is to go. Raises TypeError."""
+    if next_hop is not None and not isinstance(next_hop, (str, URI, Flow)):
+        arguments.instance("next_hop", next_hop, (URI, Flow, str), 'next_hop="sip:192.0.2.1"')
+    if listener is not None and not isinstance(listener, (str, Origin)):
+        arguments.instance("listener", listener, (str, Origin), 'listener="inside", the name of one')
+
+
+def _check_wait(timeout: Any, on_provisional: Any) -> float | None:
+    """Check how a response is waited for, and return the seconds. Raises TypeError and InvalidValue."""
+    if on_provisional is not None:
+        arguments.function("on_provisional", on_provisional, "a function of (response)")
+    return arguments.seconds("timeout", timeout)
 
 
 def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:

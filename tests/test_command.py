@@ -316,7 +316,8 @@ def test_this_machine_has_no_rate_unless_others_are_named(serve, write, client):
     [
         (["--rate", "0"], "argument --rate: invalid number of messages a second value: '0'"),
         (["--exempt", "192.0.2.0/24"], "--exempt goes with a --rate"),
-        (["--rate", "1", "--exempt", "nowhere"], "exempt: 'nowhere' does not appear to be an IPv4 or IPv6 network"),
+        (["--rate", "1", "--exempt", "nowhere"], "sippet: --exempt: 'nowhere' is not a network: write 192.0.2.0/24"),
+        (["--rate", "1", "--exempt", "192.0.2.1/24"], "write 192.0.2.0/24, or 192.0.2.1 for one address"),
         (["app.py:stack", "--rate", "1"], "app.py:stack has a filter of its own"),
     ],
 )
@@ -336,7 +337,7 @@ MISTAKES = {
     "no name": ("app", "'app' does not name a core: write module:name or path/to/file.py:name"),
     "no such name": ("app:cone", "app has no cone"),
     "nothing to call": ("app:number", "app:number is not a core but a int: a core is a callable, a Core or a Stack"),
-    "other arguments": ("app:other", "app:other is not a core: it cannot be called with (request, tx)"),
+    "other arguments": ("app:other", "app:other is not a core: a core must take (request, tx), got other(request): write def other(request, tx)"),
     "a class that wants more": ("app:Wanting", "cannot load app:Wanting: TypeError: Wanting.__init__() missing 1 required"),
     "syntax error": ("broken:core", "cannot load broken: '(' was never closed (broken.py, line 1)"),
     "exception": ("raising.py:core", "cannot load raising.py: RuntimeError: no database ("),
@@ -371,9 +372,9 @@ def test_verbose_shows_the_traceback_of_a_core_that_cannot_be_loaded(sippet, wri
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
-        ("udp:127.0.0.1:99999", "'udp:127.0.0.1:99999': port 99999 is over 65535"),
-        ("sctp:127.0.0.1:0", "'sctp:127.0.0.1:0' is not an address: write udp:192.0.2.1:5060"),
-        ("udp:127.0.0.1:sip", "'udp:127.0.0.1:sip' is not an address"),
+        ("udp:127.0.0.1:99999", "--listen: 'udp:127.0.0.1:99999': port 99999 is over 65535"),
+        ("sctp:127.0.0.1:0", "--listen: 'sctp:127.0.0.1:0' is not an address: write udp:192.0.2.1:5060"),
+        ("udp:127.0.0.1:sip", "--listen: 'udp:127.0.0.1:sip' is not an address"),
         ("udp:198.51.100.1:0", "cannot listen on udp:198.51.100.1:0: "),
         ("udp:no.such.host.invalid:0", "cannot listen on udp:no.such.host.invalid:0: "),
     ],
@@ -382,6 +383,56 @@ def test_bad_address_is_one_line_and_exit_code_2(sippet, address, problem):
     ended = sippet("serve", "--listen", address)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"sippet: {problem}")
+    assert ended.stderr.count("\n") == 1
+
+
+MISFITS = {
+    "no certificate": (["--listen", "tls:127.0.0.1:0"], "--listen tls:127.0.0.1:0 needs a certificate: add --cert FILE, and"),
+    "no TLS address": (["--cert", "cert.pem"], "--cert is for TLS, and no address has it: add --listen tls:HOST:5061"),
+    "no certificate file": (
+        ["--listen", "wss:127.0.0.1:0", "--cert", "nobody.pem"],
+        "--cert, --key, --ca, --client-ca: cannot load nobody.pem: No such file",
+    ),
+    "no key in it": (
+        ["--listen", "tls:127.0.0.1:0", "--cert", "chain.pem"],
+        "--cert, --key, --ca, --client-ca: 'chain.pem' has a certificate and no private key in it: give the file of the key",
+    ),
+    "no authority": (["--ca", "nobody.pem"], "--cert, --key, --ca, --client-ca: cannot load nobody.pem: No such file"),
+    "a host for an origin": (
+        ["--listen", "ws:127.0.0.1:0", "--origin", "phone.example.com"],
+        "--origin: 'phone.example.com' is not an origin, as browsers write it: write https://phone.example.com",
+    ),
+    "any origin": (["--listen", "ws:127.0.0.1:0", "--origin", "*"], "--origin '*' is not an origin: leave --origin out"),
+    "no WebSockets": (["--origin", "https://a.example"], "--origin is for WebSockets, and no address has them: add --listen"),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_option_that_cannot_be_is_named_in_one_line_with_what_to_write(sippet, pem, tmp_path, case):
+    trustme = pytest.importorskip("trustme")
+    trustme.CA().issue_cert("a.example").cert_chain_pems[0].write_to_path(tmp_path / "chain.pem")
+    pem("a.example")
+    options, told = MISFITS[case]
+    ended = sippet("serve", *options)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"sippet: {told}")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("mailto:x@y", "only a SIP URI can be asked: write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST"),
+        ("http://example.com", "only a SIP URI can be asked: write sip:HOST"),
+        ("tel:+15551234", "a tel URI names no host that could be asked: write sip:HOST"),
+        ("sip:exa mple", "this is not a SIP URI: "),
+        ("sip:127.0.0.1;transport=sctp", "'sip:127.0.0.1;transport=sctp': there is no transport 'sctp' here: write one of udp"),
+    ],
+)
+def test_ping_of_what_is_no_sip_uri_says_what_is_one(sippet, uri, told):
+    ended = sippet("ping", uri)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"sippet: {told}")
     assert ended.stderr.count("\n") == 1
 
 

@@ -190,11 +190,24 @@ def test_log_lines_of_many_sources_are_bounded(caplog):
     "arguments",
     [
         {"rate": 0}, {"rate": -1}, {"rate": float("nan")}, {"rate": float("inf")}, {"rate": 1, "burst": 0.5},
-        {"exempt": ("nowhere",)}, {"exempt": ("192.0.2.1/24",)}, {"exempt": "::1"}, {"scanners": "sipsak"}, {"scanners": ("",)},
+        {"exempt": ("nowhere",)}, {"exempt": ("192.0.2.1/24",)}, {"scanners": ("",)},
     ],
 )  # fmt: skip
 def test_filter_that_makes_no_sense_is_refused(arguments):
     with pytest.raises(InvalidValue):
+        Filter(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"exempt": "::1"}, r"exempt must be a tuple of networks, got '::1': write exempt=\('::1',\)"),
+        ({"scanners": "sipsak"}, r"scanners must be a tuple of words, got 'sipsak': write scanners=\('sipsak',\)"),
+        ({"rate": "50"}, "rate must be a number, got '50': write rate=50"),
+    ],
+)
+def test_filter_with_an_argument_of_another_type_says_what_to_write(arguments, told):
+    with pytest.raises(TypeError, match=told):
         Filter(**arguments)
 
 
@@ -333,7 +346,7 @@ def test_stack_gives_its_filter_its_clock():
 
 
 def test_filter_that_cannot_be_called_is_refused():
-    with pytest.raises(InvalidValue, match="is not a filter"):
+    with pytest.raises(TypeError, match="accept must be a function or None, got 'sipvicious': write accept=Filter"):
         Stack(accept="sipvicious")
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 # every unit further down; those in one line are neighbours and do not know each other.
 FLOORS = (
     ("errors",),  # floor 0
+    ("arguments",),  #       what the floors above check
     ("message",),  # floor 1
     ("limits", "counters"),  # numbers and the log of floods, which the floors above share
     ("transaction", "transport", "clock", "workers", "watchdog"),  # floor 2
@@ -30,7 +31,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
-    "errors", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/sips", "core/refusal",
+    "errors", "arguments", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/sips", "core/refusal",
     "core/glare",
     "core/digest", "transport/alias", "transport/selection", "transport/listener", "transport/proxy_protocol", "transport/stun",
     "transport/icmp",

@@ -128,7 +128,7 @@ def test_core_may_be_a_class_an_instance_or_a_function(sip):
 
 
 def test_what_is_no_core_is_refused():
-    with pytest.raises(InvalidValue, match="is not a core"):
+    with pytest.raises(TypeError, match="a core must be a callable of .* got 42: write def core"):
         Stack(core=42)
 
 

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Any
 
-from ..errors import InvalidValue, SIPError
+from ..errors import ParseError, SIPError
 from ..message.message import Request
 from ..message.uri import URI
-from ..stack import Stack
+from ..stack import TRANSPORTS, Stack
 from ..transport.selection import SECURE
 from ..transport.tls import TLS
-from .terminal import tell
+from .terminal import Mistake, naming, tell
 from .trace import host_of, log_to_stderr, show_messages
 
 SCHEMES = ("sip:", "sips:", "tel:")
 """What is taken for a URI; before anything else `sip:` is put."""
+
+
+_FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:;|$))").match
+"""The scheme of another URI: `mailto:`. A host and port, `localhost:5060`, has none."""
+
+
+def _uri(text: str) -> URI:
+    """Return whom to ask. Raises Mistake, which says what a SIP URI is."""
+    write = f"write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST (RFC 3261 §19.1), not {text!r}"
+    is_uri = text.lower().startswith(SCHEMES)
+    if not is_uri and _FOREIGN(text):
+        raise Mistake(f"only a SIP URI can be asked: {write}")
+    try:
+        uri = URI.parse(text if is_uri else f"sip:{text}")
+    except ParseError as error:
+        raise Mistake(f"this is not a SIP URI: {error}: {write}") from error
+    if not uri.is_sip:
+        raise Mistake(f"a {uri.scheme} URI names no host that could be asked: {write}")
+    return uri
 
 
 def ping(options: Any) -> int:
@@ -26,12 +46,15 @@ def ping(options: Any) -> int:
     """
     log_to_stderr(options.verbose, logging.WARNING)
     try:
-        uri = URI.parse(options.uri if options.uri.lower().startswith(SCHEMES) else f"sip:{options.uri}")
-        if not uri.is_sip:
-            raise InvalidValue(f"{options.uri!r} is not a SIP URI")
+        uri = _uri(options.uri)
         kind = uri.transport or "UDP"
         kind = (SECURE.get(kind, "TLS") if uri.is_secure else kind).lower()
-        stack = Stack(options.listen or f"{kind}:{'[::]' if ':' in uri.host else '0.0.0.0'}:0", tls=TLS(ca=options.ca))
+        if kind not in TRANSPORTS:
+            raise Mistake(f"{options.uri!r}: there is no transport {kind!r} here: write one of {', '.join(TRANSPORTS)}")
+        with naming("--ca"):
+            tls = TLS(ca=options.ca)
+        with naming("--listen"):
+            stack = Stack(options.listen or f"{kind}:{'[::]' if ':' in uri.host else '0.0.0.0'}:0", tls=tls)
         if options.verbose:
             show_messages(stack)
         stack.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import logging
 import sys
 import traceback
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.server import RegistrarProxy
-from ..core.uas import Core
+from ..core.uas import Core, check_core
 from ..errors import SIPError
 from ..filters import LOOPBACK, SCANNERS, Filter
 from ..stack import DEFAULT_ADDRESS, Stack
 from ..transport.tls import TLS
 from ..transport.web import Web
-from .terminal import Mistake, tell
+from .terminal import Mistake, naming, tell
 from .trace import log_to_stderr, show_messages
 
 log = logging.getLogger("sippet_gevent")
@@ -52,7 +51,31 @@ def _tls(options: Any) -> TLS | None:
         raise Mistake("--key and --client-ca go with a --cert")
     if options.cert is None and options.ca is None:
         return None
-    return TLS(options.cert, options.key, ca=options.ca, client_ca=options.client_ca)
+    with naming("--cert, --key, --ca, --client-ca"):
+        return TLS(options.cert, options.key, ca=options.ca, client_ca=options.client_ca)
+
+
+def _web(options: Any) -> Web | None:
+    """Return the pages that the options let in, None for all. Raises Mistake."""
+    if options.origin is None:
+        return None
+    if "*" in options.origin:
+        raise Mistake("--origin '*' is not an origin: leave --origin out, and all pages may open a WebSocket")
+    with naming("--origin"):
+        return Web(origins=options.origin)
+
+
+def _check_addresses(options: Any, kinds: set[str], has_certificate: bool) -> None:
+    """Check that each option has an address that it is for, and the other way round. Raises Mistake."""
+    for address in options.listen:
+        if address.startswith(("tls:", "wss:")) and not has_certificate:
+            raise Mistake(
+                f"--listen {address} needs a certificate: add --cert FILE, and --key FILE if the key is in a file of its own"
+            )
+    if options.cert is not None and not kinds & {"tls", "wss"}:
+        raise Mistake("--cert is for TLS, and no address has it: add --listen tls:HOST:5061 or --listen wss:HOST:443")
+    if options.origin is not None and not kinds & {"ws", "wss"}:
+        raise Mistake("--origin is for WebSockets, and no address has them: add --listen wss:HOST:443")
 
 
 def _filter(options: Any) -> Filter | None:
@@ -62,7 +85,8 @@ def _filter(options: Any) -> Filter | None:
     if options.rate is None and not options.filter_scanners:
         return None
     scanners = SCANNERS if options.filter_scanners else ()
-    return Filter(scanners=scanners, rate=options.rate, exempt=options.exempt or LOOPBACK)
+    with naming("--exempt"):
+        return Filter(scanners=scanners, rate=options.rate, exempt=options.exempt or LOOPBACK)
 
 
 def _stack(options: Any) -> Stack:
@@ -78,19 +102,24 @@ def _stack(options: Any) -> Stack:
 
 def _stack_of_core(options: Any) -> Stack:
     tls = _tls(options)
-    web = None if options.origin is None else Web(origins=options.origin)
+    web = _web(options)
     addresses = options.listen or [DEFAULT_ADDRESS]
+    kinds = {address.partition(":")[0] for address in addresses}
     domains, aliases = _domains(options)
     if options.core is None:
-        return Stack(*addresses, core=RegistrarProxy(), domains=domains, aliases=aliases, tls=tls, web=web)
+        _check_addresses(options, kinds, options.cert is not None or options.ca is not None)
+        with naming("--domain, --alias"):
+            stack = Stack(core=RegistrarProxy(), domains=domains, aliases=aliases, tls=tls, web=web)
+        return _listening(stack, addresses)
     found = _load(options.core)
     if isinstance(found, Stack):
         if domains:
-            found.names.serve(domains, aliases)
+            with naming("--domain, --alias"):
+                found.names.serve(domains, aliases)
         found.tls = tls or found.tls
         found.web = web or found.web
-        for address in options.listen:
-            found.listen(address)
+        _check_addresses(options, kinds | {listener.transport for _, listener in found.planned}, found.tls is not None)
+        _listening(found, options.listen)
         if not found.planned:
             found.listen(DEFAULT_ADDRESS)
         return found
@@ -99,12 +128,21 @@ def _stack_of_core(options: Any) -> Stack:
     if not callable(found):
         raise Mistake(f"{options.core} is not a core but a {type(found).__name__}: a core is a callable, a Core or a Stack")
     try:
-        inspect.signature(found).bind("request", "tx")
-    except TypeError:
-        raise Mistake(f"{options.core} is not a core: it cannot be called with (request, tx)") from None
-    except ValueError:
-        pass  # a callable that does not tell
-    return Stack(*addresses, core=found, domains=domains, aliases=aliases, tls=tls, web=web)
+        check_core(found)
+    except TypeError as error:
+        raise Mistake(f"{options.core} is not a core: {error}") from None
+    _check_addresses(options, kinds, options.cert is not None or options.ca is not None)
+    with naming("--domain, --alias"):
+        stack = Stack(core=found, domains=domains, aliases=aliases, tls=tls, web=web)
+    return _listening(stack, addresses)
+
+
+def _listening(stack: Stack, addresses: list[str]) -> Stack:
+    """Return the stack with these addresses of `--listen`. Raises Mistake."""
+    with naming("--listen"):
+        for address in addresses:
+            stack.listen(address)
+    return stack
 
 
 def _domains(options: Any) -> tuple[tuple[str, ...], dict[str, str]]:

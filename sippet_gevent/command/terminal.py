@@ -6,10 +6,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ..errors import SIPError
+from ..errors import InvalidValue, SIPError
 
 PROGRESS_AFTER = 2.0
 """Seconds without an end before a progress line appears: who waits longer wants to know that something happens."""
@@ -23,6 +24,15 @@ COLOURS = {"title": "1", "name": "36", "faint": "2", "bad": "1;31", "good": "32"
 
 class Mistake(SIPError):
     """Something the caller of the command can mend: told in one line, exit code 2."""
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Name the option of the command whose value is wrong, in place of an argument in Python. Raises Mistake."""
+    try:
+        yield
+    except InvalidValue as error:
+        raise Mistake(f"{option}: {error}") from error
 
 
 def tell(problem: object, code: int = 2) -> int:

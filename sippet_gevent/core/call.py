@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
+from ..arguments import seconds as check_seconds
 from ..errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
 from ..message.body import Part
 from ..message.message import Request, Response
@@ -83,7 +84,7 @@ class Call:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the call has ended, at most this long; True when it has. Raises Cancelled like any wait."""
-        return self._inbox.wait(self.ended.is_set, seconds)
+        return self._inbox.wait(self.ended.is_set, check_seconds("seconds", seconds))
 
     def request(
         self,
@@ -100,6 +101,7 @@ class Call:
         while another is under way.
         408 and 481, and no answer at all, end the call (§12.2.1.2).
         """
+        timeout = check_seconds("timeout", timeout)
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")

@@ -4,11 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import name_of, texts
+from ..errors import InvalidValue, excerpt
 from ..message.essentials import METHODS
-from ..message.message import Request
+from ..message.grammar import is_token
+from ..message.message import Request, check_method_case
 from .uas import CoreFunction, ServerTransaction
 
 ANY = "*"
+
+
+def check_methods(methods: tuple[Any, ...]) -> None:
+    """Check what `@stack.on(…)` is given. Raises TypeError and InvalidValue, which say what to write."""
+    for method in methods:
+        if callable(method):
+            raise TypeError(
+                f'stack.on needs parentheses, got the function {name_of(method)}: write @stack.on("INVITE"), '
+                "or @stack.on() for all methods that have no function"
+            )
+        if not isinstance(method, str):
+            raise TypeError(f'on() takes the names of methods, got {excerpt(method)}: write on("INVITE", "BYE")')
+        if not is_token(method):
+            names = ", ".join(f'"{name}"' for name in method.replace(",", " ").split()) or '"INVITE"'
+            raise InvalidValue(f"{excerpt(method)} is not a method: write on({names})")
+        check_method_case(method)
+        if method == "CANCEL":
+            raise InvalidValue("CANCEL never reaches a core, because the stack answers it (RFC 3261 §9.2): catch Cancelled")
+
+
+def option_tags(supported: Any) -> tuple[str, ...]:
+    """Check the option tags that a stack supports (§20.37). Raises TypeError and InvalidValue."""
+    for tag in (tags := texts("supported", supported, "option tags")):
+        if not is_token(tag):
+            raise InvalidValue(f'supported must be option tags, got {excerpt(tag)}: write supported=("timer", "100rel")')
+    return tags
 
 
 class Methods:
@@ -18,7 +47,15 @@ class Methods:
         self.handlers: dict[str, CoreFunction] = {}
 
     def add(self, methods: tuple[str, ...], function: CoreFunction) -> None:
-        """Register a function for these methods; none means all that have no other."""
+        """Register a function for these methods; none means all that have no other.
+
+        Raises InvalidValue when a method has another function already.
+        """
+        for method in methods or (ANY,):
+            other = self.handlers.get(method, function)
+            if other is not function:
+                what = "what no other function serves" if method == ANY else method
+                raise InvalidValue(f"{what} is served by {name_of(other)}() already: register one function for each method")
         for method in methods or (ANY,):
             self.handlers[method] = function
 

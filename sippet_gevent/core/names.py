@@ -15,6 +15,7 @@ import copy
 import os
 from collections.abc import Iterable, Mapping
 
+from ..arguments import texts
 from ..errors import InvalidValue, ParseError
 from ..message.address import NameAddr
 from ..message.grammar import is_host
@@ -64,11 +65,11 @@ class Names:
         `aliases` maps further names, or addresses, to one of the domains. Raises InvalidValue for one that leads to none,
         and for what is not a name: a URI, or one with a port.
         """
-        self.domains = tuple(dict.fromkeys(_name(domain, "domain") for domain in domains))
+        self.domains = tuple(dict.fromkeys(_name(domain, "domain") for domain in texts("domains", domains)))
         self._home = self.domains[0] if self.domains else LOCALHOST
         self._domains = {domain: domain for domain in self.domains}
         if aliases is not None and not isinstance(aliases, Mapping):
-            raise InvalidValue(f'aliases must map names, got {aliases!r}: write aliases={{"example.net": "example.com"}}')
+            raise TypeError(f'aliases must map names, got {aliases!r}: write aliases={{"example.net": "example.com"}}')
         for name, given in (aliases or {}).items():
             domain = normal_host(given)
             if domain not in (self.domains or (LOCALHOST,)):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from ..arguments import instance
 from ..errors import (
     Cancelled,
     FlowFailed,
@@ -17,6 +18,7 @@ from ..errors import (
     TransactionTimeout,
     TransportError,
     WrongScheme,
+    excerpt,
 )
 from ..message.message import Request, Response
 from ..message.status import reason_phrase
@@ -188,6 +190,7 @@ class ResponseContext:
         Raises Reject(403) for a request to `target` whose Route leads on from here, unless it is that of a dialog on whose
         route we are; `route=` or `next_hop` say otherwise.
         """
+        check_target(target)
         free = self._breadth - sum(branch.breadth for branch in self._pending)
         if free < 1 or self._branches >= BRANCHES:
             raise Reject(440)
@@ -367,6 +370,14 @@ class ResponseContext:
             self.forward(self.best())
 
 
+def check_target(target: Any) -> None:
+    """Check where a request is to be forwarded to. Raises TypeError, which says what to write."""
+    if target is None or isinstance(target, (URI, str, Binding)):
+        return
+    how = "forward(request, tx, *targets)" if isinstance(target, (tuple, list)) else '"sip:bob@192.0.2.1"'
+    raise TypeError(f"a target must be a URI, a text or a Binding, got {excerpt(target)}: write {how}")
+
+
 def prepare(
     tx: ServerTransaction, target: Target | None, next_hop: NextHop | None, headers: dict[str, Any]
 ) -> tuple[Request, NextHop | None, Origin | None]:
@@ -434,7 +445,11 @@ def forward(
     for an unknown Proxy-Require, Reject(404) for a Request-URI of this stack without targets, Reject(403) for targets and a
     Route of strangers; Cancelled once the caller's CANCEL is dealt with.
     """
+    instance("request", request, Request, "forward(request, tx, *targets)")
+    instance("tx", tx, ServerTransaction, "forward(request, tx, *targets)")
     check_request(request, tx.stack.supported)
+    for given in targets:
+        check_target(given)
     wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)  # a target once only (§16.5)
     breadth = breadth_of(request)
     if len(wanted) > breadth:

@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, NamedTuple
 
+from ..arguments import flag, whole
 from ..clock import Clock
-from ..errors import ParseError, Reject, SIPError
+from ..errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI, is_valid_host
@@ -108,6 +109,8 @@ class Location:
     stack: Any = None
 
     def __init__(self, now: Callable[[], float] = Clock.now) -> None:
+        if not callable(now):
+            raise TypeError(f"a Location takes its time from the stack it serves, got {excerpt(now)}: write Location()")
         self._clock = self._by = now
         self._entries: dict[str, _Entry] = {}
         self._ends: dict[int, dict[str, None]] = {}  # by END_SECONDS: the addresses of which a binding ends then
@@ -295,10 +298,18 @@ class Registrar:
         max_expires: int = MAX_EXPIRES,
         strict_outbound: bool = True,
     ) -> None:
+        if not (hasattr(location, "get") and hasattr(location, "put")):
+            raise TypeError(f"a Registrar keeps bindings in a Location, got {excerpt(location)}: write Registrar(Location())")
         self.location = location
-        self.default_expires = default_expires
-        self.min_expires = min_expires
-        self.max_expires = max_expires
+        self.default_expires = whole("default_expires", default_expires, 1)
+        self.min_expires = whole("min_expires", min_expires)
+        self.max_expires = whole("max_expires", max_expires, 1)
+        if max_expires < max(min_expires, default_expires):
+            raise InvalidValue(
+                f"max_expires must be {max(min_expires, default_expires)} or more, as min_expires and default_expires "
+                f"are, got {max_expires}: give all three"
+            )
+        flag("strict_outbound", strict_outbound)
         self.strict_outbound = strict_outbound
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Response:

@@ -70,7 +70,9 @@ class RouteTokens:
 
     def __init__(self, secret: bytes) -> None:
         if not isinstance(secret, bytes) or len(secret) < ROUTE_SECRET:
-            raise InvalidValue(f"a secret for routes is bytes, at least {ROUTE_SECRET} of them, from os.urandom() say")
+            kind = InvalidValue if isinstance(secret, bytes) else TypeError
+            got = f"{len(secret)} of them" if isinstance(secret, bytes) else type(secret).__name__
+            raise kind(f"route_secret must be at least {ROUTE_SECRET} bytes, got {got}: write os.urandom({ROUTE_SECRET})")
         self._keyed = blake2s(key=blake2s(secret).digest(), digest_size=ROUTE_TOKEN, person=b"route")
 
     def make(self, request: Request, flow: str = "") -> str:

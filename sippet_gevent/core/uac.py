@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import seconds
 from ..errors import Cancelled, ParseError, SIPError, TransactionTimeout, TransportError
 from ..message.message import Request, Response
 from .detours import is_too_long
@@ -73,6 +74,7 @@ class ClientTransaction:
         sent, Cancelled when the request being served is cancelled. However it is left early, by gevent.Timeout too, an
         INVITE is cancelled, or hung up, and the transaction cleaned up.
         """
+        timeout = seconds("timeout", timeout)
         inbox, now = self._inbox, self.stack.clock.now
         deadline = None if timeout is None else now() + timeout
         try:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from ..arguments import seconds as check_seconds
+from ..arguments import takes
 from ..errors import (
     Cancelled,
     FlowFailed,
@@ -17,6 +19,7 @@ from ..errors import (
     TransactionStateError,
     TransactionTimeout,
     TransportError,
+    excerpt,
 )
 from ..message.message import Message, Request, Response
 from ..message.uri import URI
@@ -66,6 +69,30 @@ class Core:
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Any:
         return self.receive_request(request, tx)
+
+
+_CALLBACKS = (
+    ("receive_request", ("request", "tx")),
+    ("receive_response", ("response", "tx")),
+    ("receive_error", ("error", "tx")),
+)
+"""What a Core may define, and what it is called with."""
+
+
+def check_core(core: Any) -> None:
+    """Check that something can serve requests. Raises TypeError, which says what to write."""
+    if isinstance(core, type):
+        name = core.__name__
+        raise TypeError(f"a core must be a callable of (request, tx) or a Core, got the class {name}: write {name}()")
+    if not callable(core):
+        raise TypeError(
+            f"a core must be a callable of (request, tx), a Core or a Core class, got {excerpt(core)}: "
+            "write def core(request, tx)"
+        )
+    if isinstance(core, Core):
+        for name, parameters in _CALLBACKS:
+            takes(getattr(core, name), parameters, f"{type(core).__name__}.{name}()")
+    takes(core, ("request", "tx"), "a core")
 
 
 class ServerTransaction:
@@ -178,7 +205,7 @@ class ServerTransaction:
     def wait(self, seconds: float) -> None:
         """Let time pass, ringing for example. Raises Cancelled when the caller gives up meanwhile."""
         self._inbox = self._inbox or Inbox(self.stack.clock)
-        self._inbox.wait(_never, seconds)
+        self._inbox.wait(_never, check_seconds("seconds", seconds))
 
     def accept(self, *, body: bytes | str = b"", **headers: Any) -> Call:
         """Answer an INVITE with 200 and return the Call once the ACK is here (§13.3.1.4).

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..arguments import received
 from ..errors import ParseError
 from .grammar import TOKEN_CHARACTERS
 from .message import Request
@@ -92,6 +93,8 @@ class Framer:
         """
         if self.error is not None:
             raise self.error
+        if isinstance(data, str):
+            data = received("data", data, "feed({})")
         messages: list[bytes] = []
         source: bytes | bytearray = data
         if self._kept:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..arguments import octets
+from ..arguments import status as check_status
 from ..errors import InvalidValue, ParseError, excerpt
 from . import echo as echoing
 from .address import NameAddr
@@ -13,6 +15,7 @@ from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split, split_first
 from .headers import ONE, Header, Headers, safe
 from .identifiers import create_tag
 from .parameters import Parameters
+from .registry import METHODS
 from .scan import NAMES, USUAL, Line
 from .status import REASONS, reason_phrase
 from .uri import URI
@@ -39,6 +42,12 @@ _ENCLOSED = re.compile(rf"{QUOTED}|<[^<>]*>", re.DOTALL).sub
 _ANY_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
 
 
+def check_method_case(method: str) -> None:
+    """Refuse a known method that is not in upper case: methods are case-sensitive (§7.1). Raises InvalidValue."""
+    if method not in METHODS and method.upper() in METHODS:
+        raise InvalidValue(f'{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): write "{method.upper()}"')
+
+
 class Message(HeaderFields):
     """What requests and responses share: header fields as attributes, `headers` for all of them as text, `body` in bytes.
 
@@ -58,7 +67,7 @@ class Message(HeaderFields):
 
     @body.setter
     def body(self, value: bytes | str) -> None:
-        self._body = value.encode() if isinstance(value, str) else bytes(value)
+        self._body = octets("body", value)
         self.headers.wire = None
         if _CONTENT_LENGTH in self.headers.fields:
             self.headers.replace(_CONTENT_LENGTH, [])
@@ -146,7 +155,7 @@ class Request(Message):
         self._to_tag: str | None = None
         self.sent_via: str | None = None
         """The Via that the stack put in front when it was sent."""
-        self._body = body.encode() if isinstance(body, str) else bytes(body)
+        self._body = body if type(body) is bytes else octets("body", body)
         self.uri = uri
         self._set(headers)
 
@@ -168,8 +177,12 @@ class Request(Message):
 
     @method.setter
     def method(self, value: str) -> None:
-        if not is_token(value):
-            raise InvalidValue(f"{excerpt(value)} is not a method")
+        if type(value) is not str or value not in METHODS:
+            if not isinstance(value, str):
+                raise TypeError(f'method must be a text, got {excerpt(value)}: write Request("OPTIONS", "sip:…")')
+            if not is_token(value):
+                raise InvalidValue(f"{excerpt(value)} is not a method")
+            check_method_case(value)
         self._method = value
 
     @property
@@ -179,6 +192,8 @@ class Request(Message):
 
     @uri.setter
     def uri(self, value: URI | str) -> None:
+        if not isinstance(value, (str, URI)):
+            raise TypeError(f'uri must be a URI or text, got {excerpt(value)}: write "sip:bob@example.com"')
         try:
             text = safe(str(value), "Request-URI")
             URI.parse(text)
@@ -215,6 +230,8 @@ class Request(Message):
 
         A 100 gets no To tag, and the Timestamp (§8.2.6.1). 101 to 299 to a dialog-forming request copy Record-Route.
         """
+        if type(status) is not int or not 100 <= status <= 699:
+            status = check_status(status)
         echoed = _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in _DIALOG_FORMING else _ECHOED
         lines = [line for line in self.headers.lines if line[0] in echoed]
         if status > 100:
@@ -230,10 +247,10 @@ class Request(Message):
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
         phrase = REASONS.get(status) or reason_phrase(status) if reason is None else safe(reason, "reason")
         response = Response.read(status, phrase, Headers(lines), b"")
-        if not 100 <= status <= 699:
-            raise InvalidValue(f"a status is 100 to 699, not {status!r}")
+        if type(body) is not bytes:
+            body = octets("body", body)
         if body:
-            response._body = body.encode() if isinstance(body, str) else bytes(body)
+            response._body = body
         if headers:
             response._set(headers)
         return response
@@ -315,13 +332,11 @@ class Response(Message):
     __slots__ = ("_reason", "status")
 
     def __init__(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> None:
-        if not isinstance(status, int) or not 100 <= status <= 699:
-            raise InvalidValue(f"a status is 100 to 699, not {status!r}")
-        self.status = int(status)
+        self.status = status = check_status(status, call="Response({})")
         self.reason = reason_phrase(status) if reason is None else reason
         self.headers = Headers()
         self.flow = self.essentials = None
-        self._body = body.encode() if isinstance(body, str) else bytes(body)
+        self._body = body if type(body) is bytes else octets("body", body)
         self._set(headers)
 
     @classmethod

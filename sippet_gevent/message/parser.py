@@ -110,6 +110,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from ..arguments import received
 from ..errors import ParseError
 from .accelerator import implementation as implementation
 from .essentials import METHODS, plain, thorough
@@ -161,7 +162,7 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
         data.scanned = None  # lines and fields are the message's from now on
         return _read(start_line, Headers(lines, fields), data, at)
     if type(data) is not bytes:
-        data = bytes(data)
+        data = received("data", data, "parse({})")
     if len(data) > limits.message:
         raise _answerable(ParseError(f"over {limits.message} octets", status=513), data, limits)
     if data[:1] in (b"\r", b"\n"):

@@ -17,11 +17,10 @@ from typing import Any
 import gevent
 import pytest
 
-from ..clock import Clock, VirtualClock
+from ..clock import VirtualClock
 from ..core.uac import ClientTransaction
 from ..core.uas import CoreFunction
 from ..errors import TransactionStateError
-from ..filters import Filter
 from ..message.message import Request, Response
 from ..message.uri import bracketed
 from ..stack import Stack
@@ -87,7 +86,7 @@ class Sip:
         self.stacks: list[Stack] = []
         self._next_host = 2
         self._client: Stack | None = None
-        self._taken: list[tuple[Stack, Clock, dict[str, Any]]] = []
+        self._taken: list[tuple[Stack, dict[str, Any]]] = []
 
     def lossy(self, **behaviour: Any) -> Network:
         """Set how the network behaves: loss, duplicate, reorder, delay, jitter, and the seed."""
@@ -98,6 +97,7 @@ class Sip:
         for name, value in behaviour.items():
             if not hasattr(self.network, name):
                 raise TypeError(f"a network has no {name}")
+            self.network.check(name, value)
             setattr(self.network, name, value)
         return self.network
 
@@ -153,7 +153,7 @@ class Sip:
                 "the stack is running on real addresses: give it to sip.serve() before start(), or "
                 'call stack.run() below `if __name__ == "__main__":`'
             )
-        clock, host = stack.clock, self._free_host() or self._new_host()
+        host = self._free_host() or self._new_host()
         planned: list[tuple[Transport, Listener]] = []
         for transport, listener in stack.planned or [(MemoryTransport(self.network), Listener())]:
             if listener.is_half and ":" in listener.host:
@@ -161,7 +161,7 @@ class Sip:
             here = listener._replace(host=_host(listener.host, transport) or host, proxy=None, is_half=False)
             planned.append((MemoryTransport.like(self.network, transport), here))
         put_back = stack.move(self.clock, planned)
-        self._taken.append((stack, clock, put_back))
+        self._taken.append((stack, put_back))
         self.stacks.append(stack)
         stack.start()
 
@@ -221,10 +221,9 @@ class Sip:
             stack.stop()
         self.network.stop()
         self.settle()
-        for stack, clock, put_back in self._taken:
+        for stack, put_back in self._taken:
             vars(stack).update(put_back)
-            if isinstance(stack.accept, Filter):
-                stack.accept.clock = clock
+            stack.accept = stack.engine.accept  # a Filter gets its clock and log back
         self.clock.end()  # what the application remembers of this test must not outlive it
         if left:
             raise AssertionError("left over after the test: " + "; ".join(left) + "\n" + self.ladder())

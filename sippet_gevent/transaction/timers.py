@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from ..arguments import number
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,14 @@ class Timers:
 
 
     def __post_init__(self) -> None:
-        for name in ("t1", "t2", "t4", "a", "e", "g"):  # zero would make a timer that repeats repeat for ever at one moment
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be over 0 seconds, not {value!r}")
+        for length in fields(self):
+            value = getattr(self, length.name)
+            if length.init and value is not None:
+                number(length.name, value, above=length.name in _REPEATED)
+
+
+_REPEATED = frozenset(("t1", "t2", "t4", "a", "e", "g"))
+"""Lengths of 0 would make a timer that repeats repeat for ever at one moment."""
 
 
 class Timer:

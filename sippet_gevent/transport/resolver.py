@@ -7,7 +7,8 @@ import random
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ..errors import InvalidValue
+from ..arguments import number, whole
+from ..errors import InvalidValue, excerpt
 from ..message.uri import URI
 from ..message.via import Via
 from .selection import ALL, NAPTR, SRV, Answer, Candidate, Question, Record, Steps, literal, select, select_for_response
@@ -81,7 +82,13 @@ class StaticResolver(Resolver):
 
     def __init__(self, records: Mapping[str, Iterable[Record]], *, random: Any = random.random) -> None:
         super().__init__(random=random)
-        self.records = {_plain(name): tuple(values) for name, values in records.items()}
+        if not isinstance(records, Mapping):
+            raise TypeError(f'records must map names, got {excerpt(records)}: write {{"example.com": ["192.0.2.1"]}}')
+        self.records = {}
+        for name, values in records.items():
+            if isinstance(values, (str, NAPTR, SRV)) or not isinstance(values, Iterable):
+                raise TypeError(f"the records of {name!r} must be a list, got {excerpt(values)}: write [{values!r}]")
+            self.records[_plain(name)] = tuple(values)
         for name, values in self.records.items():
             for value in values:
                 if not isinstance(value, (NAPTR, SRV)) and literal(str(value)) is None:
@@ -117,8 +124,10 @@ class DNSResolver(Resolver):
         self, *, servers: Iterable[str | tuple[str, int]] = (), seconds: float = RESOLVE_SECONDS, random: Any = random.random
     ) -> None:
         super().__init__(random=random)
-        self.seconds = seconds
-        self.servers = [(server, 53) if isinstance(server, str) else server for server in servers]
+        self.seconds = number("seconds", seconds, above=True)
+        if isinstance(servers, str) or not isinstance(servers, Iterable):
+            raise TypeError(f'servers must be a list of addresses, got {excerpt(servers)}: write servers=["192.0.2.53"]')
+        self.servers = [_server(server) for server in servers]
         self.client: Any = None
         """The DNS client; there is one when the stack has started."""
 
@@ -139,6 +148,14 @@ class DNSResolver(Resolver):
     def ask(self, questions: tuple[Question, ...], budget: float) -> tuple[Answer, ...]:
         left = max(budget - self._clock.now(), 0.0)
         return self.client.ask(questions, left * PATIENCE.get(questions[0].kind, 1.0))  # type: ignore[no-any-return]
+
+
+def _server(server: Any) -> tuple[str, int]:
+    """Return a name server's address and port. Raises InvalidValue for a name: nobody can be asked about it."""
+    host, port = (server, 53) if isinstance(server, str) or len(server) != 2 else server
+    if not isinstance(host, str) or literal(host) is None:
+        raise InvalidValue(f'a name server must be a numeric address, got {excerpt(server)}: write "192.0.2.53"')
+    return host, whole("the port of a name server", port, 1, 65535)
 
 
 PATIENCE = {"NAPTR": 1 / 3, "SRV": 1 / 2}

@@ -9,6 +9,7 @@ from typing import Any
 
 from gevent import ssl
 
+from ..arguments import flag, optional
 from ..errors import InvalidValue
 
 Path = str | os.PathLike[str]
@@ -39,11 +40,16 @@ class TLS:
         server_context: Any = None,
         client_context: Any = None,
     ) -> None:
-        self.cert = cert
-        self.key = key
-        self.names = {name.lower().rstrip("."): pair for name, pair in (names or {}).items()}
-        self.ca = ca
-        self.client_ca = client_ca
+        self.cert = _file("cert", cert)
+        self.key = _file("key", key)
+        self.names = _names(names)
+        flag("verify", verify)
+        if key is not None and cert is None:
+            raise InvalidValue(f"key {str(key)!r} belongs to a certificate: give its file as cert")
+        if client_ca is not None and cert is None and not self.names and server_context is None:
+            raise InvalidValue("client_ca is for clients that connect here, and nobody can without a certificate: give cert")
+        self.ca = _file("ca", ca)
+        self.client_ca = _file("client_ca", client_ca)
         self.verify = verify
         self._given = (server_context, client_context)
         self._by_name: dict[str, Any] = {}
@@ -74,7 +80,7 @@ class TLS:
     def _server(self, cert: Path | None, key: Path | None) -> Any:
         context = _context(ssl.PROTOCOL_TLS_SERVER)
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-        _load(context.load_cert_chain, cert, key)
+        _load_certificate(context, cert, key)
         if self.client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
             _load(context.load_verify_locations, self.client_ca)
@@ -89,7 +95,7 @@ class TLS:
         elif self.verify:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         if self.cert is not None:
-            _load(context.load_cert_chain, self.cert, self.key)
+            _load_certificate(context, self.cert, self.key)
         return context
 
     def _choose(self, connection: Any, name: str | None, _: Any) -> None:
@@ -104,6 +110,40 @@ def _context(protocol: Any) -> Any:
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996 has ended what came before
     context.options |= ssl.OP_NO_RENEGOTIATION  # a handshake costs us more than who asks for it
     return context
+
+
+def _file(argument: str, path: Any) -> Path | None:
+    """Return the name of a file. Raises TypeError, and InvalidValue for what the file should hold."""
+    optional(argument, path, (str, os.PathLike), f'{argument}="chain.pem", the name of a file')
+    if isinstance(path, str) and path.lstrip().startswith("-----BEGIN"):
+        raise InvalidValue(f"{argument} is the name of a file, and got what stands in one: write it to a file first")
+    return path  # type: ignore[no-any-return]
+
+
+def _names(names: Any) -> dict[str, tuple[Path, Path | None]]:
+    """Return certificates and keys by the name a client asks for. Raises TypeError and InvalidValue."""
+    found = {}
+    write = 'names={"example.org": ("org.pem", "org.key")}'
+    for name, pair in optional("names", names, Mapping, write).items() if names is not None else ():
+        if not isinstance(name, str) or not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"names must map names to a certificate and a key, got {name!r}: {pair!r}: write {write}")
+        if "*" in name:
+            raise InvalidValue(f"names must be whole names, got {name!r}: write each one, for a client asks for one of them")
+        found[name.lower().rstrip(".")] = (pair[0], _file("names", pair[1]))
+    return found
+
+
+def _load_certificate(context: Any, cert: Path | None, key: Path | None) -> None:
+    """Load a certificate with its key. Raises InvalidValue, which says when there is no key."""
+    if key is None and cert is not None:
+        try:
+            with open(cert, "rb") as file:
+                held = file.read()
+        except OSError:
+            held = b""  # the loading says what is wrong
+        if b"-----BEGIN CERTIFICATE" in held and b"PRIVATE KEY-----" not in held:
+            raise InvalidValue(f"{str(cert)!r} has a certificate and no private key in it: give the file of the key, too")
+    _load(context.load_cert_chain, cert, key)
 
 
 def _load(load: Any, *files: Path | None) -> None:

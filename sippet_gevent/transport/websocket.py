@@ -266,6 +266,10 @@ class WebSocketFlow(Connection):
             self.transport.lines.line(log, logging.ERROR, "Web.accept", text, handshake, self, exc_info=error)
             status = 500
         if status:
+            text = "WebSocket refused: origin=%s path=%s answered=%d source=%s"
+            self.transport.lines.line(
+                log, logging.INFO, "handshake refused", text, handshake.origin, handshake.path, status, self
+            )
             self._refuse(Refusal(status, "not for you"), "handshake refused")
             return
         self.handshake = handshake

@@ -174,5 +174,5 @@ def test_aliases_that_lead_nowhere_are_refused():
         Stack(domains=("example.com",), aliases={"example.org": "example.net"})
     with pytest.raises(InvalidValue, match="write one of localhost"):
         Stack(aliases={"example.org": "example.com"})
-    with pytest.raises(InvalidValue, match="must map"):
+    with pytest.raises(TypeError, match="must map"):
         Stack(domains=("example.com",), aliases=("example.org",))

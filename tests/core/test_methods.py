@@ -7,7 +7,7 @@ import pytest
 from sippet_gevent import Reject, forward
 from sippet_gevent.message.essentials import METHODS
 
-from .wire import AT_SERVER, Peer, start
+from .wire import AT_SERVER, SERVER, Peer, start
 
 CALLER = "10.0.0.50"
 
@@ -66,7 +66,8 @@ def test_unknown_method_is_501(stack, peer):
 
 @pytest.mark.rfc("3261 8.2.1")
 def test_methods_are_told_apart_by_case(stack, peer):
-    peer.ask("message")
+    request = peer.request("MESSAGE")
+    peer.send(bytes(request).replace(b"MESSAGE", b"message"), to=SERVER)
     assert peer.statuses == [501]
 
 

@@ -373,9 +373,12 @@ def test_token_is_of_its_secret_only():
     assert len(tokens) == 3
 
 
-@pytest.mark.parametrize("secret", [b"", b"x" * (ROUTE_SECRET - 1), "x" * 32, 7])
-def test_secret_that_can_be_guessed_is_refused(secret):
-    with pytest.raises(InvalidValue, match="secret"):
+@pytest.mark.parametrize(
+    ("secret", "kind"),
+    [(b"", InvalidValue), (b"x" * (ROUTE_SECRET - 1), InvalidValue), ("x" * 32, TypeError), (7, TypeError)],
+)
+def test_secret_that_can_be_guessed_is_refused(secret, kind):
+    with pytest.raises(kind, match="secret"):
         Stack(route_secret=secret)
 
 

@@ -259,7 +259,7 @@ def test_via_and_contact_name_the_websocket(stacks):
 def test_request_reaches_a_browser_by_its_flow(stacks, browse):
     stack = stacks()
     flows = []
-    stack.on("OPTIONS")(lambda request, tx: flows.append(tx.flow) or 200)
+    stack.methods.handlers["OPTIONS"] = lambda request, tx: flows.append(tx.flow) or 200
     browser = browse(stack)
     browser.send(options())
     browser.message()
@@ -402,7 +402,7 @@ def test_handshake_without_a_host_is_refused(stacks, get, version):
 def test_core_sees_what_the_handshake_said(stacks, browse):
     stack = stacks()
     seen = []
-    stack.on("OPTIONS")(lambda request, tx: seen.append(tx.flow.handshake) or 200)
+    stack.methods.handlers["OPTIONS"] = lambda request, tx: seen.append(tx.flow.handshake) or 200
     browser = browse(stack, b"Origin: https://phone.example", b"Cookie: session=5;  theme=dark", b"Cookie: session=6")
     browser.send(options())
     browser.message()
@@ -677,7 +677,7 @@ def test_stack_that_stops_says_that_it_is_going(stacks, browse):
 def test_browser_that_goes_ends_our_transactions(stacks, browse):
     stack = stacks()
     flows = []
-    stack.on("OPTIONS")(lambda request, tx: flows.append(tx.flow) or 200)
+    stack.methods.handlers["OPTIONS"] = lambda request, tx: flows.append(tx.flow) or 200
     browser = browse(stack)
     browser.send(options())
     browser.message()
@@ -691,7 +691,7 @@ def test_browser_that_goes_ends_our_transactions(stacks, browse):
 def test_browser_that_does_not_read_is_closed_and_others_are_served(stacks, browse):
     stack = stacks(queue_octets=20_000)
     flows = []
-    stack.on("OPTIONS")(lambda request, tx: flows.append(tx.flow) or 200)
+    stack.methods.handlers["OPTIONS"] = lambda request, tx: flows.append(tx.flow) or 200
     lazy = browse(stack)
     lazy.send(options())
     lazy.message()

@@ -1,0 +1,178 @@
+"""Checks of what a program passes to the library: wrong arguments are told at once. Pure.
+
+Each check returns the value as it is used, or raises by the rule in errors.py: TypeError for a value of
+another type than the argument has, InvalidValue for one of this type that cannot be. The text says what
+is wrong with which argument, the value, and what to write instead:
+
+    domains must be a tuple of names, got 'example.com': write domains=("example.com",)
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from .errors import InvalidValue, excerpt
+
+
+def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
+    """Return several texts. One text alone would be taken for its letters."""
+    if isinstance(value, str):
+        raise TypeError(f"{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=({value!r},)")
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f'{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=("…",)')
+    found = tuple(value)
+    for each in found:
+        if not isinstance(each, str):
+            raise TypeError(f"{argument} must be a tuple of {what}, got {excerpt(each)} in it: write texts")
+    return found
+
+
+def whole(argument: str, value: Any, least: int = 0, most: float = math.inf) -> int:
+    """Return a whole number within these bounds."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{argument} must be a whole number, got {excerpt(value)}: write {argument}={max(least, 1)}")
+    return int(_within(argument, value, "a whole number", least, most))
+
+
+def number(argument: str, value: Any, least: float = 0, most: float = math.inf, *, above: bool = False) -> float:
+    """Return a finite number within these bounds; with `above`, it must be greater than `least`."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{argument} must be a number, got {excerpt(value)}: write {_example(argument, value)}")
+    if not math.isfinite(value) or (above and value == least):
+        raise InvalidValue(f"{argument} must be a finite number {_bounds(least, most, above)}, got {value!r}")
+    return _within(argument, value, "a number", least, most, above=above)
+
+
+def _within(argument: str, value: Any, what: str, least: float, most: float, *, above: bool = False) -> Any:
+    if not least <= value <= most:
+        raise InvalidValue(f"{argument} must be {what} {_bounds(least, most, above)}, got {value!r}")
+    return value
+
+
+def _bounds(least: float, most: float, above: bool) -> str:
+    if most < math.inf:
+        return f"from {least} to {most}"
+    return f"greater than {least}" if above else f"of {least} or more"
+
+
+def _example(argument: str, value: Any) -> str:
+    """Return the number that a text probably means, as an argument."""
+    try:
+        return f"{argument}={float(value):g}"
+    except (TypeError, ValueError):
+        return f"{argument}=5.0"
+
+
+def seconds(argument: str, value: Any) -> float | None:
+    """Return how long to wait at most, None for ever. A time that is over already is a time: it may be negative."""
+    if value is None or type(value) is float or type(value) is int:
+        if value != value:
+            raise InvalidValue(f"{argument} must be a number of seconds or None, got nan")
+        return value
+    if not isinstance(value, Real) or isinstance(value, bool):
+        write = _example(argument, value)
+        raise TypeError(f"{argument} must be a number of seconds or None, got {excerpt(value)}: write {write}")
+    return seconds(argument, float(value))
+
+
+def instance(argument: str, value: Any, kind: type | tuple[type, ...], write: str) -> Any:
+    """Return a value of this type. `write` says how one is made."""
+    if not isinstance(value, kind):
+        name = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise TypeError(f"{argument} must be of type {name}, got {excerpt(value)}: write {write}")
+    return value
+
+
+def optional(argument: str, value: Any, kind: type | tuple[type, ...], write: str) -> Any:
+    """Return None or a value of this type."""
+    return None if value is None else instance(argument, value, kind, write)
+
+
+def flag(argument: str, value: Any) -> bool:
+    """Return True or False. A text such as "no" would be true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument} must be True or False, got {excerpt(value)}: write {argument}=True")
+    return value
+
+
+def function(argument: str, value: Any, write: str) -> Any:
+    """Return something that can be called, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{argument} must be a function or None, got {excerpt(value)}: write {write}")
+    return value
+
+
+def octets(argument: str, value: Any) -> bytes:
+    """Return the bytes of a body: text becomes UTF-8, and an object of ours is written."""
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidValue(f"{argument} cannot be written as UTF-8: {error}") from error
+    if isinstance(value, (bytes, bytearray, memoryview)) or hasattr(value, "__bytes__"):
+        return bytes(value)
+    more = ' and content_type="application/json"' if isinstance(value, (dict, list)) else ""
+    how = f"json.dumps(…){more}" if more else "a text or bytes"
+    raise TypeError(f"{argument} must be bytes or text, got {excerpt(value)}: write {argument}={how}")
+
+
+def received(argument: str, value: Any, call: str) -> bytes:
+    """Return octets as they came from a network. Raises TypeError."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    write = call.format("text.encode()" if isinstance(value, str) else "the bytes that came")
+    raise TypeError(f"{argument} must be bytes, got {excerpt(value)}: write {write}")
+
+
+def status(value: Any, least: int = 100, most: int = 699, call: str = "") -> int:
+    """Return a status code. `call` is how to pass one: "Reject({})"."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        text = str(value)
+        code = text if text.isdecimal() and len(text) == 3 else 486
+        write = call.format(code) if call else str(code)
+        raise TypeError(f"status must be a number of {least} to {most}, got {excerpt(value)}: write {write}")
+    if not least <= int(value) <= most:
+        raise InvalidValue(f"status must be a number of {least} to {most}, got {value!r}")
+    return int(value)
+
+
+def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
+    """Check that a callable of the application can be called with these positional arguments, and blocks.
+
+    Raises TypeError. Callables that tell no signature, such as some written in C, are believed.
+    """
+    wanted = f"({', '.join(parameters)})"
+    kinds: tuple[tuple[Callable[[Any], bool], str], ...] = (
+        (inspect.iscoroutinefunction, "async def"),
+        (inspect.isasyncgenfunction, "async def"),
+        (inspect.isgeneratorfunction, "a generator"),
+    )
+    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    for is_kind, kind in kinds:
+        if is_kind(function) or is_kind(called):
+            raise TypeError(
+                f"{what} must be a plain function, got {name_of(function)}{wanted}, which is {kind}: "
+                "write def, and call what blocks as usual"
+            )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*parameters)
+    except TypeError:
+        raise TypeError(
+            f"{what} must take {wanted}, got {name_of(function)}{signature}: write def {name_of(function)}{wanted}"
+        ) from None
+
+
+def name_of(function: Any) -> str:
+    """Return how a callable is called in an error."""
+    name = getattr(function, "__name__", None)
+    if name is None and hasattr(function, "func"):
+        name = name_of(function.func)  # functools.partial
+    return str(name or type(function).__name__)

@@ -1,0 +1,272 @@
+"""Wrong arguments are told at once, with what to write: each public constructor, decorator and call that takes them."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import pytest
+
+from sippet_gevent import (
+    TLS,
+    Core,
+    DNSResolver,
+    Filter,
+    Framer,
+    InvalidValue,
+    Limits,
+    Location,
+    Registrar,
+    Reject,
+    Request,
+    Response,
+    SIPError,
+    Stack,
+    StaticResolver,
+    StreamLimits,
+    Timers,
+    TransactionStateError,
+    Web,
+    forward,
+    parse,
+)
+from sippet_gevent.clock import VirtualClock
+from sippet_gevent.message.parser import ParserLimits
+from sippet_gevent.transport.memory import Network
+from sippet_gevent.transport.resolver import SRV
+from sippet_gevent.transport.web import origin_of
+
+NAN = float("nan")
+
+
+def ok(request, tx):
+    return 200
+
+
+def core_of_one(request):
+    return 200
+
+
+async def core_that_awaits(request, tx):
+    return 200
+
+
+def core_that_yields(request, tx):
+    yield 200
+
+
+class Plain:
+    def __call__(self, request, tx):
+        return 200
+
+
+class Wrong(Core):
+    def receive_request(self, request):
+        return 200
+
+
+def stack_on(*methods, function=ok):
+    return lambda: Stack().on(*methods)(function)
+
+
+TOLD = {
+    # ---- one text where several are wanted
+    "domains": (lambda: Stack(domains="example.com"), TypeError,
+                "domains must be a tuple of names, got 'example.com': write domains=('example.com',)"),
+    "supported": (lambda: Stack(supported="timer"), TypeError, "supported must be a tuple of option tags, got 'timer'"),
+    "origins": (lambda: Web(origins="https://a.example"), TypeError, "write origins=('https://a.example',)"),
+    "scanners": (lambda: Filter(scanners="sipcli"), TypeError, "write scanners=('sipcli',)"),
+    "servers": (lambda: DNSResolver(servers="192.0.2.53"), TypeError, 'write servers=["192.0.2.53"]'),
+    "records": (lambda: StaticResolver({"a.example": "192.0.2.1"}), TypeError, "write ['192.0.2.1']"),
+    "one record": (lambda: StaticResolver({"a.example": SRV(1, 0, 5060, "b")}), TypeError, "the records of 'a.example'"),
+    "no records": (lambda: StaticResolver(["a.example"]), TypeError, "records must map names"),
+    "domains with others in them": (lambda: Stack(domains=(b"example.com",)), TypeError, "got b'example.com' in it"),
+    # ---- options of a Stack
+    "port": (lambda: Stack(5060), TypeError, 'an address must be a text, got 5060: write "udp:0.0.0.0:5060"'),
+    "core as an address": (lambda: Stack(ok), TypeError, 'write Stack("udp:0.0.0.0:5060", core=ok)'),
+    "list of addresses": (lambda: Stack(["udp:127.0.0.1:0"]), TypeError, "write Stack(*addresses)"),
+    "timers": (lambda: Stack(timers={"t1": 1}), TypeError, "timers must be of type Timers, got {'t1': 1}: write timers=Timers("),
+    "limits": (lambda: Stack(limits=100), TypeError, "write limits=Limits(handlers=1000)"),
+    "tls": (lambda: Stack(tls="chain.pem"), TypeError, 'write tls=TLS("chain.pem", "key.pem")'),
+    "web": (lambda: Stack(web=["https://a.example"]), TypeError, "write web=Web(origins="),
+    "resolver": (lambda: Stack(resolver="192.0.2.53"), TypeError, "resolver must be of type Resolver"),
+    "flag": (lambda: Stack(sips_in_clear="no"), TypeError, "sips_in_clear must be True or False, got 'no'"),
+    "allow_target": (lambda: Stack(allow_target=True), TypeError, "allow_target must be a function or None, got True"),
+    "allow_target of none": (lambda: Stack(allow_target=lambda: True), TypeError, "allow_target must take (candidate)"),
+    "accept of one": (lambda: Stack(accept=lambda data: True), TypeError, "accept must take (data, flow)"),
+    "secret": (lambda: Stack(route_secret="0123456789abcdef"), TypeError, "route_secret must be at least 16 bytes, got str"),
+    "short secret": (lambda: Stack(route_secret=b"x"), InvalidValue, "got 1 of them: write os.urandom(16)"),
+    "domain with a port": (lambda: Stack(domains=("example.com:5060",)), InvalidValue, "write it without scheme and port"),
+    "domain with a scheme": (lambda: Stack(domains=("sip:example.com",)), InvalidValue, "domain 'sip:example.com' is not a host name"),
+    "option tag": (lambda: Stack(supported=("100rel, timer",)), InvalidValue, "supported must be option tags"),
+    "no certificate": (lambda: Stack("tls:127.0.0.1:0"), InvalidValue, 'write Stack(…, tls=TLS("chain.pem", "key.pem"))'),
+    # ---- cores
+    "core of one": (lambda: Stack(core=core_of_one), TypeError,
+                    "a core must take (request, tx), got core_of_one(request): write def core_of_one(request, tx)"),
+    "class": (lambda: Stack(core=Plain), TypeError, "got the class Plain: write Plain()"),
+    "async core": (lambda: Stack(core=core_that_awaits), TypeError, "core_that_awaits(request, tx), which is async def"),
+    "generator": (lambda: Stack(core=core_that_yields), TypeError, "which is a generator: write def"),
+    "Core of one": (lambda: Stack(core=Wrong), TypeError, "Wrong.receive_request() must take (request, tx)"),
+    "assigned": (lambda: setattr(Stack(), "core", core_of_one), TypeError, "a core must take (request, tx)"),
+    "partial": (lambda: Stack(core=functools.partial(ok, None, None)), TypeError, "got ok("),
+    "no parentheses": (lambda: Stack().on(ok), TypeError, 'stack.on needs parentheses, got the function ok: write @stack.on("INV'),
+    "lower case": (stack_on("invite"), InvalidValue, "'invite' is not INVITE, methods are case-sensitive (§7.1): write \"INVITE\""),
+    "two in one text": (stack_on("INVITE, BYE"), InvalidValue, 'write on("INVITE", "BYE")'),
+    "list of methods": (stack_on(["INVITE", "BYE"]), TypeError, 'write on("INVITE", "BYE")'),
+    "CANCEL": (stack_on("CANCEL"), InvalidValue, "CANCEL never reaches a core"),
+    "function of one": (stack_on("INVITE", function=core_of_one), TypeError, "write def core_of_one(request, tx)"),
+    "class for a method": (stack_on("INVITE", function=Plain), TypeError, "write Plain()"),
+    # ---- numbers
+    "handlers": (lambda: Limits(handlers=-1), InvalidValue, "handlers must be a whole number of 0 or more, got -1"),
+    "handlers as text": (lambda: Limits(handlers="10"), TypeError, "handlers must be a whole number, got '10'"),
+    "half a handler": (lambda: Limits(handlers=1.5), TypeError, "handlers must be a whole number, got 1.5"),
+    "rate of errors": (lambda: Limits(errors_per_second=NAN), InvalidValue, "errors_per_second must be a finite number"),
+    "retry_after": (lambda: Limits(retry_after=5), TypeError, "write retry_after=(1, 10)"),
+    "retry_after back": (lambda: Limits(retry_after=(9, 2)), InvalidValue, "the least and the most seconds, got (9, 2)"),
+    "streams": (lambda: Limits(streams=10), TypeError, "write streams=StreamLimits("),
+    "parser": (lambda: Limits(parser=ParserLimits(message=0)), InvalidValue, "parser.message must be a whole number of 1 or more"),
+    "idle": (lambda: StreamLimits(idle=-1.0), InvalidValue, "idle must be a number of 0 or more, got -1.0"),
+    "ends": (lambda: Limits(flow_ends_transactions="no"), TypeError, "flow_ends_transactions must be True or False"),
+    "t1": (lambda: Timers(t1=0), InvalidValue, "t1 must be a finite number greater than 0, got 0"),
+    "timer of nan": (lambda: Timers(f=NAN), InvalidValue, "f must be a finite number"),
+    "timer as text": (lambda: Timers(t1="0.5"), TypeError, "t1 must be a number, got '0.5': write t1=0.5"),
+    "min_expires": (lambda: Registrar(Location(), min_expires=-1), InvalidValue, "min_expires must be a whole number"),
+    "max_expires": (lambda: Registrar(Location(), max_expires=60), InvalidValue, "max_expires must be 3600 or more"),
+    "location": (lambda: Registrar(Stack()), TypeError, "write Registrar(Location())"),
+    "stack for a clock": (lambda: Location(Stack()), TypeError, "write Location()"),
+    "seconds": (lambda: DNSResolver(seconds=0), InvalidValue, "seconds must be a finite number greater than 0"),
+    "loss in percent": (lambda: Network(VirtualClock(), loss=30), InvalidValue, "loss must be a number from 0 to 1, got 30"),
+    "delay": (lambda: Network(VirtualClock(), delay=-1), InvalidValue, "delay must be a number of 0 or more"),
+    # ---- files and pages
+    "key alone": (lambda: TLS(key="key.pem"), InvalidValue, "key 'key.pem' belongs to a certificate: give its file as cert"),
+    "client_ca alone": (lambda: TLS(client_ca="ca.pem"), InvalidValue, "nobody can without a certificate: give cert"),
+    "PEM": (lambda: TLS("-----BEGIN CERTIFICATE-----"), InvalidValue, "cert is the name of a file"),
+    "names": (lambda: TLS(names={"a.example": "a.pem"}), TypeError, 'write names={"example.org": ("org.pem", "org.key")}'),
+    "wildcard": (lambda: TLS(names={"*.example": ("a", "b")}), InvalidValue, "names must be whole names, got '*.example'"),
+    "cert": (lambda: TLS(5), TypeError, "cert must be of type str or PathLike, got 5"),
+    "origin": (lambda: Web(origins=["phone.example.com"]), InvalidValue,
+               "'phone.example.com' is not an origin, as browsers write it: write https://phone.example.com"),
+    "origin with a path": (lambda: Web(origins=["http://a.example:81/x"]), InvalidValue, "write http://a.example:81"),
+    "any origin": (lambda: Web(origins=["*"]), InvalidValue, "'*' is not an origin: leave origins out, and all pages may come"),
+    "accept of a Web": (lambda: Web(accept=["https://a.example"]), TypeError, "accept must be a function or None"),
+    "path": (lambda: Web(path=5), TypeError, 'write path="/sip"'),
+    "name server": (lambda: DNSResolver(servers=["dns.example"]), InvalidValue, "must be a numeric address, got 'dns.example'"),
+    # ---- messages
+    "Reject": (lambda: Reject("403"), TypeError, "status must be a number of 300 to 699, got '403': write Reject(403)"),
+    "Reject of 200": (lambda: Reject(200), InvalidValue, "status must be a number of 300 to 699, got 200"),
+    "Response": (lambda: Response("200"), TypeError, "got '200': write Response(200)"),
+    "response": (lambda: Request("OPTIONS", "sip:a").response("200"), TypeError, "status must be a number of 100 to 699, got '200'"),
+    "body": (lambda: Request("MESSAGE", "sip:a", body={"a": 1}), TypeError,
+             "body must be bytes or text, got {'a': 1}: write body=json.dumps(…)"),
+    "body of a number": (lambda: Request("MESSAGE", "sip:a", body=5), TypeError, "body must be bytes or text, got 5"),
+    "body of a response": (lambda: Request("OPTIONS", "sip:a").response(200, body={}), TypeError, "got {}: write body=json"),
+    "body assigned": (lambda: setattr(Request("MESSAGE", "sip:a"), "body", None), TypeError, "body must be bytes or text, got None"),
+    "method": (lambda: Request("invite", "sip:a"), InvalidValue, 'write "INVITE"'),
+    "no method": (lambda: Request(None, "sip:a"), TypeError, "method must be a text, got None"),
+    "uri": (lambda: Request("OPTIONS", None), TypeError, "uri must be a URI or text, got None"),
+    "parse": (lambda: parse("OPTIONS sip:a SIP/2.0"), TypeError, "data must be bytes, got 'OPTIONS sip:a SIP/2.0': write parse(text.en"),
+    "feed": (lambda: Framer().feed("OPTIONS"), TypeError, "write feed(text.encode())"),
+    # ---- requests
+    "timeout": (lambda: Stack().request("OPTIONS", "sip:a", timeout="5"), TypeError,
+                "timeout must be a number of seconds or None, got '5': write timeout=5"),
+    "timeout of nan": (lambda: Stack().invite("sip:a", timeout=NAN), InvalidValue, "timeout must be a number of seconds"),
+    "on_provisional": (lambda: Stack().request("OPTIONS", "sip:a", on_provisional=180), TypeError, "on_provisional must be"),
+    "send": (lambda: Stack().send("OPTIONS"), TypeError, 'request must be of type Request, got \'OPTIONS\': write Request("OPT'),
+    "next_hop": (lambda: Stack().send(Request("OPTIONS", "sip:a"), 5060), TypeError, 'write next_hop="sip:192.0.2.1"'),
+    "listener": (lambda: Stack().request("OPTIONS", "sip:a", listener=1), TypeError, 'write listener="inside"'),
+    "swapped": (lambda: forward(None, Request("OPTIONS", "sip:a")), TypeError, "write forward(request, tx, *targets)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_wrong_argument_is_told_with_what_to_write(case):
+    call, kind, text = TOLD[case]
+    with pytest.raises(kind, match=re.escape(text)) as told:
+        call()
+    assert isinstance(told.value, SIPError) == (kind is InvalidValue)
+
+
+def test_method_with_a_function_already_is_told():
+    stack = Stack()
+    stack.on("INVITE", "BYE")(ok)
+    stack.on("BYE")(ok)
+    with pytest.raises(InvalidValue, match=r"BYE is served by ok\(\) already: register one function for each method"):
+        stack.on("OPTIONS", "BYE")(lambda request, tx: 200)
+    assert set(stack.methods.handlers) == {"INVITE", "BYE"}
+    stack.on()(ok)
+    with pytest.raises(InvalidValue, match="what no other function serves is served by ok"):
+        stack.on()(Plain())
+
+
+def test_function_that_a_core_would_hide_is_told():
+    with pytest.raises(TransactionStateError, match="made with a core, which gets all requests: leave out core="):
+        Stack(core=ok).on("INVITE")(ok)
+
+
+def test_status_that_a_core_responds_with_is_told(sip):
+    told = []
+
+    def core(request, tx):
+        try:
+            tx.respond("180")
+        except TypeError as error:
+            told.append(str(error))
+        try:
+            tx.wait("3")
+        except TypeError as error:
+            told.append(str(error))
+        return 486
+
+    assert sip.ask(core, "INVITE sip:bob@example.com").statuses == [486]
+    assert told == [
+        "status must be a number of 100 to 699, got '180': write 180",
+        "seconds must be a number of seconds or None, got '3': write seconds=3",
+    ]
+
+
+def test_targets_that_are_not_spread_are_told(sip):
+    def core(request, tx):
+        return forward(request, tx, ("sip:a@10.0.0.9", "sip:b@10.0.0.9"))
+
+    assert sip.ask(core, "OPTIONS sip:bob@example.com").statuses == [500]
+
+
+@pytest.mark.parametrize(
+    "core",
+    [ok, Plain(), functools.partial(lambda extra, request, tx: 299, "extra"), lambda *arguments: 299,
+     lambda request, tx, more=None: 299, Wrong.__mro__[1]()],
+)  # fmt: skip
+def test_core_that_can_be_called_is_taken(core):
+    assert Stack(core=core).core is core
+    assert Stack().on("INVITE")(core) is core
+
+
+def test_core_registered_for_a_method_knows_its_stack():
+    stack, core = Stack(), Core()
+    stack.on("INVITE")(core)
+    assert core.stack is stack
+
+
+@pytest.mark.rfc("6454 6.2")
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [("https://Phone.Example.com/", "https://phone.example.com"), ("https://a.example:443", "https://a.example"),
+     ("http://a.example:8080", "http://a.example:8080"), ("http://[2001:db8::1]:80", "http://[2001:db8::1]"), ("null", "null")],
+)  # fmt: skip
+def test_origin_is_taken_as_browsers_write_it(written, sent):
+    assert origin_of(written) == sent
+
+
+def test_body_may_be_text_bytes_or_an_object_that_writes_itself():
+    class Written:
+        def __bytes__(self):
+            return b"v=0"
+
+    assert [Request("MESSAGE", "sip:a", body=body).body for body in ("é", bytearray(b"x"), Written())] == [
+        "é".encode(), b"x", b"v=0",
+    ]  # fmt: skip
+
+
+def test_time_that_is_over_may_be_negative(sip):
+    with pytest.raises(SIPError, match="no final response"):
+        sip.run(lambda: sip.client.request("OPTIONS", "sip:10.0.0.9", timeout=-1))

@@ -588,6 +588,23 @@ def test_telephone_event_is_answered_at_the_clock_rate_of_the_audio(codecs, form
     assert reply(offered, AUDIO._replace(codecs=codecs)).media[0].formats == formats
 
 
+@pytest.mark.rfc("4588 8.1", "2198 5")
+@pytest.mark.parametrize(
+    "codecs, formats",
+    [
+        ((h264("packetization-mode=1"), Codec("rtx", 90000)), ("97", "99")),
+        ((h264("packetization-mode=0"), Codec("rtx", 90000)), ("96", "98")),
+        ((h264("packetization-mode=0"), Codec("red", 90000)), ("96",)),
+        ((h264(), Codec("red", 90000)), ("96", "97", "100")),
+    ],
+)
+def test_payload_type_that_refers_to_a_refused_one_is_refused(codecs, formats):
+    lines = ["96 H264", "97 H264", "98 rtx", "99 rtx", "100 red"]
+    fmtps = ["97 packetization-mode=1", "98 apt=96", "99 apt=97", "100 96/97"]
+    offered = peer("m=video 1 RTP/AVP 96 97 98 99 100", *[f"a=rtpmap:{line}/90000" for line in lines], *[f"a=fmtp:{fmtp}" for fmtp in fmtps])
+    assert reply(offered, VIDEO._replace(codecs=codecs)).media[0].formats == formats
+
+
 @pytest.mark.parametrize(
     "payload_type, name, codec",
     [(18, "G729a/8000", G729), (18, "G729AB/8000", G729), (18, "g729b/8000/1", G729), (9, "G722/16000", G722)],

@@ -8,6 +8,7 @@
 | iLBC            | the longer frame of the two modes (RFC 3952 §5)                                                 |
 | opus            | ours: every parameter tells about the side that writes it (RFC 7587 §7.1)                       |
 | telephone-event | the events that both know (RFC 4733 §2.5.1.1)                                                   |
+| rtx, red        | refused where they name a payload type that is refused (RFC 4588 §8.1, RFC 2198 §5)             |
 | any other       | ours if we have some, else those offered: the same parameters mean the same format (RFC 3264 §6.1) |
 """
 
@@ -264,6 +265,14 @@ def agree_fmtp(codec: Codec, offered: str | None) -> str | Literal[False] | None
     if rule is not None:
         return rule.agree(codec.fmtp, offered)
     return (offered or None) if codec.fmtp is None else codec.fmtp
+
+
+def refers_to(encoding: str, text: str | None) -> list[str]:
+    """Return the payload types that parameters name: `apt` of rtx (RFC 4588 §8.1), the list of red (RFC 2198 §5)."""
+    encoding = encoding.lower()
+    if encoding == "rtx":
+        return [_Parameters(text).get("apt", "")]
+    return [piece.strip() for piece in (text or "").split("/")] if encoding == "red" and text else []
 
 
 def fmtp_fault(encoding: str, offered: Iterable[str | None], answered: str | None) -> str | None:

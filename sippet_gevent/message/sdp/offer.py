@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from ...errors import InvalidValue, ParseError
 from .description import SDP
-from .fmtp import DEFAULT_EVENTS, agree_fmtp, fmtp_fault
+from .fmtp import DEFAULT_EVENTS, agree_fmtp, fmtp_fault, refers_to
 from .grammar import DIRECTIONS, INACTIVE, RECVONLY, SENDONLY, SENDRECV
 from .media import MediaDescription
 from .values import STATIC_PAYLOAD_TYPES, Attribute, Bandwidth, Connection, Origin, RTPMap
@@ -439,7 +439,9 @@ def _agreed(offered: MediaDescription, codecs: Sequence[Codec], fmtp: Fmtp) -> l
     if not media:
         return agreed if all(map(_is_auxiliary, rtpmaps.values())) else []
     rates = {rtpmap.clock_rate for rtpmap in media}
-    return [row for row in agreed if row[0].clock_rate in rates or row[0].encoding.lower() not in IN_STEP]
+    agreed = [row for row in agreed if row[0].clock_rate in rates or row[0].encoding.lower() not in IN_STEP]
+    numbers = {str(rtpmap.payload_type) for rtpmap, _ in agreed}
+    return [row for row in agreed if numbers.issuperset(refers_to(row[0].encoding, row[1]))]
 
 
 def _is_auxiliary(rtpmap: RTPMap) -> bool:

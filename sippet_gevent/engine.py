@@ -194,7 +194,11 @@ class Engine:
             if merge is not None:
                 tx.merge = merge
                 self.merged[merge] = key
-            self.serve(request, tx)
+            try:
+                self.serve(request, tx)
+            except BaseException:
+                self._plan(tx)  # a fault before its core runs leaves no transaction without its deadline
+                raise
 
     def _new_server(self, request: Request, key: str, flow: Flow, is_invite: bool) -> Transaction:
         """Start a server transaction. Its first deadline is kept from when its greenlet yields, or it is driven."""

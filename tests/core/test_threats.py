@@ -488,3 +488,18 @@ def test_message_that_breaks_a_core_is_delivered_once(sip, peer):
     peer.ask("INFO")
     stats = stack.stats()
     assert (stats["received"], stats["delivered"], stats["dropped"]) == (1, 1, {})
+
+
+@pytest.mark.rfc("3261 17.2.1")
+def test_fault_of_ours_before_the_core_runs_leaves_no_transaction(sip, peer, monkeypatch):
+    stack = sip.serve(lambda request, tx: 200)
+
+    def fails(request, core):
+        raise LookupError("a fault of ours")
+
+    monkeypatch.setattr(stack.calls, "core_for", fails)
+    peer.ask("INVITE", to="<sip:bob@10.0.0.1>;tag=1")
+    assert len(stack.engine.crashes) == 1
+    sip.advance(250)
+    assert stack.stats()["server_transactions"] == 0
+    stack.engine.crashes.clear()

@@ -1,4 +1,4 @@
-"""EndedDialogs: the calls that our BYE has ended, while the peer's own BYE may be under way, RFC 5407 §3.2.1."""
+"""EndedDialogs: calls that our BYE has ended while the peer's may be under way, RFC 5407 §3.2.1."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from ..message.message import Request
 from .dialog import DialogID
 
 ENDED = 10_000
-"""Dialogs remembered, at most, the oldest forgotten first: 300 calls a second that end by our BYE."""
+"""Dialogs remembered, at most; the oldest go first. Enough for 300 calls a second ended by us."""
 
 STATUS = {"BYE": 200, "INFO": 481, "INVITE": 481, "PRACK": 481, "UPDATE": 481}
-"""What requests of the ended call get: the BYE that crosses ours 200 (RFC 5407 §3.2.1), others 481 (§3.2.2).
+"""Answers within an ended call: 200 to a BYE that crosses ours (RFC 5407 §3.2.1), or 481 (§3.2.2).
 
 Further methods may be those of a subscription in the same dialog (RFC 5057), and are the core's.
 """
 
 
 class EndedDialogs:
-    """Dialogs by their id, each for 64*T1: as long as a BYE that was sent before ours was received may be sent again."""
+    """Dialogs by their id, each for 64*T1: as long as a BYE that crossed ours may be sent again."""
 
     def __init__(self, stack: Any) -> None:
         self.stack = stack

@@ -1,16 +1,17 @@
-"""Glare: which INVITE or UPDATE within a call is refused because another one is under way, RFC 3261 §14.2. Pure.
+"""Glare: INVITE and UPDATE within a call that have to wait for each other, RFC 3261 §14.2. Pure.
 
 | under way | INVITE | UPDATE with an offer | UPDATE without one | § |
 |---|---|---|---|---|
 | our INVITE | 491 | 491 | served | RFC 3261 14.2, RFC 3311 5.2 |
 | our UPDATE | 491 | 491 | served | RFC 6337 4.3, RFC 3311 5.2 |
-| our offer in a 2xx, whose answer the peer's ACK is to bring | 491 | 491 | served | RFC 5407 3.1.5 |
+| our offer in a 2xx, to be answered in the ACK | 491 | 491 | served | RFC 5407 3.1.5 |
 | an INVITE of the peer | 500 | 500 | served | RFC 3261 14.2, RFC 3311 5.2 |
 | an UPDATE of the peer | 500 | 500 | 500 | RFC 6337 4.3, RFC 3311 5.2 |
 
-A 500 has Retry-After, 0 to 10 seconds. Of an offer whose answer is to come RFC 6337 §4.3 says 500; 491 tells the peer what the
-matter is (RFC 5407 §3.1.5), and an INVITE without an offer is refused there, too: it would ask us for a second offer (RFC 3264
-§4). When the 2xx brought the answer and its ACK alone is missing, nothing is under way (RFC 5407 §3.1.4).
+A 500 has Retry-After, 0 to 10 seconds. While the answer to our offer is to come, RFC 6337 §4.3 has
+500. 491 tells the peer more (RFC 5407 §3.1.5). An INVITE without an offer is refused there, too,
+because it asks us for a second offer (RFC 3264 §4). When the 2xx brought the answer and only its ACK
+is missing, nothing is under way (RFC 5407 §3.1.4).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ GLARING = frozenset(("INVITE", "UPDATE"))
 
 
 def glare(method: str, has_offer: bool, pending: Container[Pending]) -> int | None:
-    """Return the status that refuses an INVITE or UPDATE from the peer; None when it may be served."""
+    """Return the status that refuses an INVITE or UPDATE, None when it may be served."""
     column = 0 if method == "INVITE" else 1 if has_offer else 2
-    return next((row[column] for what, row in _STATUS.items() if what in pending and row[column]), None)
+    found = (row[column] for what, row in _STATUS.items() if what in pending)
+    return next(filter(None, found), None)

@@ -1,22 +1,25 @@
-"""Refusals: which header fields the status of a refusal needs, and which of them cross a B2BUA, RFC 3261 §20. Pure.
+"""Refusals: the header fields a status needs, and those that cross a B2BUA, RFC 3261 §20. Pure.
 
-A core that raises Reject(response=...) refuses its own caller because another request of its was refused. The answer is
-a new response of this element: the status says what is wrong, and FIELDS what the caller needs to do something about it.
-Everything else in the peer's response is about the peer's own leg, and stays there:
+A core that raises Reject(response=...) refuses its caller because a request of its own was refused.
+The answer is a new response of this element. The status says what is wrong, and FIELDS what the
+caller needs to do something about it. All else in the peer's response belongs to the other leg:
 
 | not passed on | because |
 |---|---|
-| Via, From, To, Call-ID, CSeq, Timestamp, Record-Route | they are those of the other transaction and dialog (§8.2.6) |
-| Contact, but of 3xx and 485 | it is the target of the other dialog (§12.1.2); in 3xx and 485 it is what to try instead |
-| Allow, Supported, Accept, but where FIELDS has them | they say what the callee can do, not what this element can |
-| Require, but of 421 and 494; RSeq | the extensions that were applied to the other response (§8.2.4, RFC 3262) |
-| Server, Organization, Date, Identity, P-Asserted-Identity | they say who has written the response, and that was not us |
-| session descriptions (488, 606, 580) | their addresses and codecs are those of the other session (§21.4.26) |
+| Via, From, To, Call-ID, CSeq, Timestamp, Record-Route | of the other transaction (§8.2.6) |
+| Contact, except in 3xx and 485 | it is the target of the other dialog (§12.1.2) |
+| Allow, Supported, Accept, unless in FIELDS | they say what the callee can do, not this element |
+| Require, except in 421 and 494; RSeq | extensions of the other response (§8.2.4, RFC 3262) |
+| Server, Organization, Date, Identity, P-Asserted-Identity | they name the sender of the response |
+| session descriptions (488, 606, 580) | addresses and codecs of the other session (§21.4.26) |
 
-A challenge (401, 407) does cross: without one the caller could not try again at all (§22.2). The credentials it sends then
-are for the peer; a B2BUA has to pass Authorization and Proxy-Authorization on, and the Request-URI that they cover.
-A 503 says that *this* element is overloaded for so many seconds (§21.5.4), and callers may take all of their requests
-elsewhere. A proxy makes a 500 of it (§16.7 step 6); a B2BUA that has other ways left raises Reject(500) itself.
+A challenge (401, 407) does cross: without it the caller could not try again at all (§22.2). The
+credentials that come then are for the peer. A B2BUA has to pass Authorization and
+Proxy-Authorization on, and the Request-URI that they cover.
+
+A 503 says that *this* element is overloaded for so many seconds (§21.5.4), and callers may take all
+of their requests elsewhere. A proxy makes a 500 of it (§16.7 step 6). A B2BUA that has other ways
+left raises Reject(500) itself.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from .routing import unsupported
 
 
 class Fields(NamedTuple):
-    """Header fields of one status: those it must have, and others that go with it; `body`: what the body says is part of it."""
+    """Header fields of one status: what it must have, what goes with it, whether the body does."""
 
     needed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -46,18 +49,20 @@ FIELDS: dict[int, Fields] = {
     302: Fields(others=("Contact", "Expires")),  # §21.3.3
     305: _ELSEWHERE,
     380: Fields(others=("Contact",), body=True),  # §21.3.5: the alternatives are in the body
-    401: Fields(("WWW-Authenticate",), ("Proxy-Authenticate",)),  # §21.4.2, §22.3: a proxy may have joined both
+    401: Fields(("WWW-Authenticate",), ("Proxy-Authenticate",)),  # §21.4.2; §22.3 joins both
     404: _RETRY,
     405: Fields(("Allow",)),  # §21.4.6
     407: Fields(("Proxy-Authenticate",), ("WWW-Authenticate",)),  # §21.4.8, §22.3
     413: _RETRY,  # §21.4.11
-    415: Fields(others=("Accept", "Accept-Encoding", "Accept-Language")),  # §21.4.13: that which it is about
+    415: Fields(others=("Accept", "Accept-Encoding", "Accept-Language")),  # §21.4.13
     417: Fields(others=("Accept-Resource-Priority",)),  # RFC 4412 §4.7.1
     420: Fields(("Unsupported",)),  # §21.4.15
     421: Fields(("Require",), ("Security-Server",)),  # §21.4.16, RFC 3329 §2.3.1
     422: Fields(("Min-SE",)),  # RFC 4028 §6
     423: Fields(("Min-Expires",)),  # §21.4.17
-    424: Fields(("Geolocation-Error",), ("Geolocation", "Geolocation-Routing"), body=True),  # RFC 6442 §4.3
+    424: Fields(  # RFC 6442 §4.3
+        ("Geolocation-Error",), ("Geolocation", "Geolocation-Routing"), body=True
+    ),
     425: Fields(("AlertMsg-Error",)),  # RFC 8876 §5.1
     469: Fields(("Recv-Info",)),  # RFC 6086 §4.2.2
     470: Fields(others=("Permission-Missing",)),  # RFC 5360 §5.9.2
@@ -77,7 +82,10 @@ FIELDS: dict[int, Fields] = {
 ANY = ("Error-Info", "Reason", "Warning")
 """What any refusal may have: §20.18, RFC 6432 §3, §20.43."""
 
-_OF_BODY = ("Content-Type", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-ID", "MIME-Version")
+_OF_BODY = (
+    "Content-Type", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-ID",
+    "MIME-Version",
+)  # fmt: skip
 
 _NONE = Fields()
 
@@ -92,9 +100,10 @@ NEEDY = frozenset(status for status, fields in FIELDS.items() if fields.needed)
 
 
 def refuse(request: Request, refusal: Reject) -> Response:
-    """Return the response that a refusal amounts to: with its own header fields, and those of the peer's that it passes on.
+    """Return the response of a refusal, with the header fields of the peer's that it passes on.
 
-    What the peer has sent goes on as it came. Raises InvalidValue and TypeError for header fields that cannot be written.
+    What the peer has sent goes on as it came. Raises InvalidValue and TypeError for header fields
+    that cannot be written.
     """
     response = request.response(refusal.status, refusal.reason, **refusal.headers)
     peers = refusal.response
@@ -112,8 +121,10 @@ def refuse(request: Request, refusal: Reject) -> Response:
     return response
 
 
-def complete(request: Request, response: Response, supported: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
-    """Add what a refusal of ours must have and this element knows; return the names of what is missing all the same.
+def complete(
+    request: Request, response: Response, supported: Iterable[str], allowed: Iterable[str]
+) -> tuple[str, ...]:
+    """Add what a refusal must have and this element knows; return the names of what is missing.
 
     That is Allow for 405 (§8.2.1) and Unsupported for 420 (§8.2.2.3).
     """
@@ -132,10 +143,12 @@ def _allow(request: Request, supported: Iterable[str], allowed: Iterable[str]) -
     return tuple(method for method in allowed if method != request.method)
 
 
-def _unsupported(request: Request, supported: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
+def _unsupported(
+    request: Request, supported: Iterable[str], allowed: Iterable[str]
+) -> tuple[str, ...]:
     try:
         return unsupported((*request.require, *request.proxy_require), frozenset(supported))
-    except ParseError:  # nobody can tell
+    except ParseError:  # the request does not say which
         return ()
 
 

@@ -42,9 +42,10 @@ def _uri(text: str) -> URI:
 def ping(options: Any) -> int:
     """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2 for a mistake.
 
-    When verbose, what DNS said and what is tried in which order are log lines of the resolver and of the request.
+    When verbose, what DNS said and what is tried in which order are log lines of the resolver and
+    of the request. Else a failure is told once, in place of the answer.
     """
-    log_to_stderr(options.verbose, logging.WARNING)
+    log_to_stderr(options.verbose, logging.ERROR)
     try:
         uri = _uri(options.uri)
         kind = uri.transport or "UDP"

@@ -14,6 +14,7 @@ from gevent.pool import Group
 from . import arguments
 from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
+from .core.capabilities import Capabilities
 from .core.keepalive import KeepAlives
 from .core.methods import Methods, check_methods, option_tags
 from .core.names import Names
@@ -93,8 +94,10 @@ class Stack:
     their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all,
     `allow_target(candidate)` to which addresses requests and lost responses may go, when DNS has been asked.
     `sips_in_clear` serves requests to sips URIs that come without TLS, for who has it ended before him (RFC 5630). `keep`
-    offers keep-alives to whom we register with or call, and sends them where they are wanted (RFC 6223). Nothing is opened
-    before start(), `with` or serve_forever().
+    offers keep-alives to whom we register with or call, and sends them where they are wanted (RFC 6223). `headers` are header
+    fields of all requests and responses of ours, unless a message has its own: `{"User-Agent": "office/1.0", "Server":
+    "office/1.0", "Organization": "Example"}`; User-Agent is for requests, Server for responses, Accept says what bodies are
+    understood. Nothing is opened before start(), `with` or serve_forever().
     Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
     """
 
@@ -116,6 +119,7 @@ class Stack:
         web: Web | None = None,
         accept: Accept | None = None,
         allow_target: AllowTarget | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         _check_options(
             clock=clock, timers=timers, limits=limits, resolver=resolver, tls=tls, web=web,
@@ -128,6 +132,7 @@ class Stack:
         self.keep = keep
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
         self.supported = frozenset(tag.lower() for tag in option_tags(supported))
+        self.capabilities = Capabilities(self, headers)
         self.methods = Methods()
         self.resolver = DNSResolver() if resolver is None else resolver
         self.planned: list[tuple[Transport, Listener]] = []
@@ -383,6 +388,7 @@ class Stack:
         if isinstance(core, Core):
             core.stack = self
         self._core = core  # type: ignore[assignment]
+        self.capabilities.forget()
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -418,6 +424,7 @@ class Stack:
             if isinstance(function, Core):
                 function.stack = self
             self.methods.add(methods, function)
+            self.capabilities.forget()
             return function
 
         return register

@@ -209,6 +209,13 @@ def test_limits_block_prints_counters_that_the_readme_explains(capsys):
     assert [name for name in stats if f"`{name}`" not in README] == []
 
 
+def test_headers_block_says_who_we_are(sip):
+    made = block("headers")
+    (name, _, text), *_ = made.stack.capabilities.in_requests
+    assert (name, text) == ("User-Agent", "office/1.0")
+    assert [line[0] for line in made.stack.capabilities.in_responses] == ["Server", "Organization"]
+
+
 def test_filters_block_filters(capsys):
     made = block("filters")
     assert capsys.readouterr().out == "{} {}\n"

@@ -76,7 +76,7 @@ class Methods:
         if tx.call is None and (request.essentials.to_tag is not None or request.method == "BYE"):
             return 481  # §12.2.2, §15.1.2: no call of ours
         if request.method == "OPTIONS":  # §11.2: every element answers it
-            return request.response(200, allow=self.allowed, supported=tuple(sorted(tx.stack.supported)))
+            return 200  # with what capabilities.py says
         if request.method in METHODS:
             return request.response(405, allow=self.allowed)
         return 501

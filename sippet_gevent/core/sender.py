@@ -14,6 +14,7 @@ from ..message.values import CSeq
 from ..transport.base import Flow
 from ..transport.egress import Egress, Wanted
 from ..transport.selection import Candidate
+from .capabilities import CONTACT_IN_REQUEST
 from .detours import DETOUR_SECONDS, Detours
 from .failover import TRIES, GreyList, Ways
 from .failures import Failures
@@ -30,7 +31,8 @@ AllowTarget = Callable[[Candidate], bool]
 """Says whether something may be sent to a candidate, an address that DNS or a stranger's message has named."""
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
-_TARGET_REFRESH = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
+
+_NOT_IN_TO = ("method", "maddr", "ttl", "transport", "lr")
 
 
 class Sender:
@@ -78,13 +80,15 @@ class Sender:
     ) -> ClientTransaction:
         ours = "Via" not in request.headers.fields
         self._complete(request)
+        if ours:
+            self.stack.capabilities.complete_request(request)
         if ours and self.stack.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
             raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
         secure = is_secure(request)
         sips_contact = has_own_contact = False
         if ours and secure:
             secure_route(request)
-        if ours and request.method in _TARGET_REFRESH:
+        if ours and request.method in CONTACT_IN_REQUEST:
             sips_contact = wants_sips(request)
             has_own_contact = "Contact" not in request.headers.fields
             if sips_contact and has_sip_contact(request):
@@ -211,7 +215,7 @@ class Sender:
         if "Via" not in fields and request.from_.tag is None:
             request.from_ = request.from_._replace(parameters=request.from_.parameters.replace(tag=create_tag()))
         if "To" not in fields:
-            request.to = NameAddr(request.uri._replace(headers=URI().headers))
+            request.to = NameAddr(_for_to(request.uri))
         if "Call-ID" not in fields:
             request.call_id = create_call_id()
         if "CSeq" not in fields:
@@ -279,3 +283,8 @@ class Sender:
             raise FlowFailed(f"{flow!r} has ended", flow)
         if secure and not flow.transport.secure:
             raise TransportError(f"{flow!r} is not secure, as a sips URI wants it", flow, kind="not_secure")
+
+
+def _for_to(uri: URI) -> URI:
+    """Return a URI as To has it: where it leads is for the Request-URI to say (§8.1.1.2, table 1 of §19.1.1)."""
+    return uri._replace(port=None, parameters=uri.parameters.without(*_NOT_IN_TO), headers=URI().headers) if uri.is_sip else uri

@@ -28,6 +28,9 @@ class RegistrarProxy(Core):
     target in it. So keep it in your own network.
     """
 
+    allowed = ()
+    """A proxy has no methods of its own (§11.2)."""
+
     def __init__(self, location: Location | None = None) -> None:
         self._location = location
 

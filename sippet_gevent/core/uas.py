@@ -27,6 +27,7 @@ from ..transaction.machines import SEND_NOTHING
 from ..transaction.timers import EXPIRES
 from ..transaction.transaction import SENT
 from ..transport.base import Origin
+from .capabilities import CONTACT_IN_SUCCESS, END
 from .inbox import Inbox
 from .outbound import can_be_dialled
 from .refusal import NEEDY, complete, refuse
@@ -234,8 +235,11 @@ class ServerTransaction:
         if 100 < status < 300:
             if "Require" in request.headers.fields:
                 self.check_required()
-            if is_invite and "Contact" not in response.headers.fields:  # each makes a dialog (§12.1.1)
+            contacted = request.method in CONTACT_IN_SUCCESS if status >= 200 else is_invite  # each makes a dialog (§12.1.1)
+            if contacted and "Contact" not in response.headers.fields:
                 response.contact = self.stack.names.contact(self.flow, secure=answer_wants_sips(request))
+        if status > 100:
+            self.stack.capabilities.complete_response(request, response)
         if status < 200:
             self.provisional = status
             if self.copies is not None:
@@ -282,7 +286,8 @@ class ServerTransaction:
         worker = gevent.getcurrent()
         worker.serving = self
         try:
-            result = core(self.request, self)
+            request = self.request
+            result = core(request, self)
             if self.transaction.is_terminated:
                 pass  # the stack has stopped meanwhile: nobody is there to be answered
             elif result is None:
@@ -291,7 +296,13 @@ class ServerTransaction:
             elif self.answered or self.cancelled:
                 self._late(result)
             elif isinstance(result, int) and self._is_plain(result):
-                self.finish(result, self.request.answer(result))
+                capabilities = self.stack.capabilities
+                if result < 300:
+                    end = capabilities.ends.get(request.method) or capabilities.success_end(request.method)
+                else:
+                    end = capabilities.refusal_end
+                data = request.answer(result)
+                self.finish(result, data if end is END else data[:-len(END)] + end)
             else:
                 response = self.request.response(result) if isinstance(result, int) else result
                 if not isinstance(response, Response) or response.status < 200:
@@ -332,6 +343,7 @@ class ServerTransaction:
             response = refuse(self.request, refusal)
             if refusal.status in NEEDY:
                 self._complete(response)
+            self.stack.capabilities.complete_response(self.request, response)
             self.finish(refusal.status, response)
 
     def _complete(self, response: Response) -> None:
@@ -452,7 +464,8 @@ class ServerTransaction:
         """True for a final status with which send() would do nothing but send it."""
         if 200 <= status < 300:
             request = self.request
-            return self.call is None and request.method != "INVITE" and "Require" not in request.headers.fields
+            may_be = self.call is None and request.method not in CONTACT_IN_SUCCESS
+            return may_be and "Require" not in request.headers.fields
         return 300 <= status <= 699 and status not in NEEDY
 
     def check_required(self, known: frozenset[str] = frozenset()) -> None:

@@ -285,6 +285,11 @@ class Headers:
         self.lines.insert(at, line)
         self._changed(known)
 
+    def extend(self, lines: Iterable[Line]) -> None:
+        """Add lines that are safe, after the last one."""
+        self.lines += lines
+        self._fields = self.wire = None
+
     def set_line(self, index: int, text: str) -> None:
         """Give the line at `index`, the first of its name, another text, which is safe: made of what scan() found."""
         name = self.lines[index][0]

@@ -27,6 +27,8 @@ _DIALOG_FORMING = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 # What an ACK (§17.1.1.3) and a CANCEL (§9.1) take from their INVITE.
 _COPIED = frozenset(("Route", "From", "To", "Call-ID"))
 
+_START_LINES = {status: f"SIP/2.0 {status} {phrase}" for status, phrase in REASONS.items()}
+
 _CONTENT_LENGTH = "Content-Length"
 _BREAK = "\r\n"
 
@@ -266,7 +268,7 @@ class Request(Message):
             tag = self._to_tag = self._to_tag or create_tag()
         elif not _tag_of(to):
             return bytes(self.response(status))
-        start_line = f"SIP/2.0 {status} {REASONS.get(status) or reason_phrase(status)}"
+        start_line = _START_LINES.get(status) or f"SIP/2.0 {status} {reason_phrase(status)}"
         return echoing.fastest(self.headers.lines, echoed, start_line, tag)
 
     def ack(self, response: Response) -> Request:

@@ -1,0 +1,191 @@
+"""Capabilities: the header fields that requests and responses of ours have beside what the caller has set.
+
+A proxy adds none of them to what it forwards. What must be in which message:
+
+| method | our request | our 2xx | why |
+|---|---|---|---|
+| INVITE, initial or not | Allow, Supported, Contact | Allow, Supported, Contact | RFC 3261 §13.2.1, §13.3.1.4, §14.1, §12.1 |
+| OPTIONS | Accept | Accept, Allow, Supported | §11.1, §11.2 |
+| UPDATE | Contact | Contact | RFC 3311 §5.1, §5.2, table 1 |
+| SUBSCRIBE | Contact | Contact, Expires | RFC 6665 §3.1.1, §4.2.1.1, RFC 3265 table 2 |
+| REFER | Contact | Contact | RFC 3515 §2.2, table 1 |
+| NOTIFY | Contact | | RFC 3265 table 2: its 2xx needs none |
+| others but ACK and CANCEL | | | |
+
+Supported is in each request but ACK and CANCEL if the stack has any extension (§8.1.1.9; tables 2 and 3 of §20, RFC 3262
+table 1). Where the table asks for it, it is there even if it is empty: no extension (§20.37). Contact is written by the sender
+and by ServerTransaction, which know the flow.
+
+The defaults of `Stack(headers=...)` are in all requests and responses of ours: User-Agent in requests only, Server in
+responses only (§20.35, §20.41).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import InvalidValue, ParseError
+from ..message.grammar import BLANKS, is_token
+from ..message.headers import ROWS, Headers, safe
+from ..message.message import Request, Response
+from ..message.scan import USUAL, Line, canonical
+
+IN_REQUEST: dict[str, tuple[str, ...]] = {
+    "INVITE": ("Allow", "Supported"),
+    "OPTIONS": ("Accept",),
+}
+
+IN_SUCCESS: dict[str, tuple[str, ...]] = {
+    "INVITE": ("Allow", "Supported"),
+    "OPTIONS": ("Accept", "Allow", "Supported"),
+    "SUBSCRIBE": ("Expires",),
+}
+
+CONTACT_IN_REQUEST = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
+"""Requests that begin a dialog or refresh its target."""
+
+CONTACT_IN_SUCCESS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "UPDATE"))
+"""Requests whose 2xx does."""
+
+WITHOUT_SUPPORTED = frozenset(("ACK", "CANCEL"))
+
+WITHIN_CALLS = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")
+"""Methods that each call serves, whatever the core does (§13.2.1)."""
+
+ACCEPT = "application/sdp"
+"""Bodies that are understood, unless `headers` says otherwise (§20.1)."""
+
+SUBSCRIPTION_SECONDS = 3600
+"""Expires of a 2xx to a SUBSCRIBE that has none, the default of most event packages (RFC 3856 §6.4, RFC 4235 §3.4)."""
+
+OF_THE_STACK = frozenset(
+    (
+        *("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Contact", "Route", "Record-Route", "Path", "Expires"),
+        *("Require", "Proxy-Require", "Unsupported", "Content-Length", "Content-Type", "Authorization", "Proxy-Authorization"),
+        *("WWW-Authenticate", "Proxy-Authenticate", "Retry-After", "Max-Breadth", "RSeq", "RAck", "Event"),
+    )
+)
+"""Fields that belong to one message: a default for them would be wrong."""
+
+_INSTEAD = {"Allow": "register the methods with @stack.on()", "Supported": "write supported=(...)"}
+
+END = b"Content-Length: 0\r\n\r\n"
+"""How a response ends that is nothing but a status."""
+
+
+class Capabilities:
+    """What the messages of one stack say about it. Lines are made once for each method, and again when a core is set.
+
+    Raises InvalidValue for a default header field that cannot be one.
+    """
+
+    def __init__(self, stack: Any, headers: Mapping[str, Any] | None) -> None:
+        self._stack = stack
+        given = _checked(headers or {})
+        self._accept = given.pop("Accept", ACCEPT)
+        self.in_requests: list[Line] = [(name, USUAL, text) for name, text in given.items() if name != "Server"]
+        self.in_responses: list[Line] = [(name, USUAL, text) for name, text in given.items() if name != "User-Agent"]
+        self._requests: dict[str, list[Line]] = {}
+        self._successes: dict[str, list[Line]] = {}
+        self.ends: dict[str, bytes] = {}
+        """What success_end() has returned, by method."""
+        self.refusal_end = _text(self.in_responses)
+        """How a response of 300 to 699 ends that is nothing but a status; `success_end()` is that of a 2xx."""
+
+    def forget(self) -> None:
+        """Make the lines anew: the methods that are served have changed."""
+        self._requests.clear()
+        self._successes.clear()
+        self.ends.clear()
+
+    def complete_request(self, request: Request) -> None:
+        """Add what a request of ours lacks."""
+        method = request.method
+        lines = self._requests.get(method)
+        if lines is None:
+            names = list(IN_REQUEST.get(method, ()))
+            if self._stack.supported and method not in WITHOUT_SUPPORTED and "Supported" not in names:
+                names.append("Supported")
+            lines = _remember(self._requests, method, self._lines(names, method) + self.in_requests)
+        _add_missing(request.headers, lines)
+
+    def complete_response(self, request: Request, response: Response) -> None:
+        """Add what a response of ours lacks."""
+        if not 200 <= response.status < 300:
+            _add_missing(response.headers, self.in_responses)
+            return
+        _add_missing(response.headers, self._in_success(request.method))
+        if request.method == "SUBSCRIBE" and "Expires" not in response.headers.fields:
+            response.expires = _subscription_seconds(request)
+
+    def success_end(self, method: str) -> bytes:
+        """Return how a 2xx to this method ends that is nothing but a status."""
+        return _remember(self.ends, method, _text(self._in_success(method)))  # type: ignore[no-any-return]
+
+    def _in_success(self, method: str) -> list[Line]:
+        lines = self._successes.get(method)
+        if lines is None:
+            names = [name for name in IN_SUCCESS.get(method, ()) if name != "Expires"]
+            lines = _remember(self._successes, method, self._lines(names, method) + self.in_responses)
+        return lines
+
+    def _lines(self, names: Iterable[str], method: str) -> list[Line]:
+        allowed = self._stack.allowed
+        if method == "INVITE":
+            allowed = sorted({*allowed, *WITHIN_CALLS})
+        texts = {"Accept": self._accept, "Allow": ", ".join(allowed), "Supported": ", ".join(sorted(self._stack.supported))}
+        return [(name, USUAL, texts[name]) for name in names if texts[name] or name == "Supported"]
+
+
+METHODS_REMEMBERED = 64
+"""Methods whose lines are remembered, at most: a peer may make up others."""
+
+
+def _remember(where: dict[str, Any], method: str, what: Any) -> Any:
+    if len(where) < METHODS_REMEMBERED:
+        where[method] = what
+    return what
+
+
+def _add_missing(headers: Headers, lines: list[Line]) -> None:
+    if lines:
+        there = headers.fields
+        missing = [line for line in lines if line[0] not in there]
+        if missing:
+            headers.extend(missing)
+
+
+def _text(lines: list[Line]) -> bytes:
+    head = "".join(f"{name}: {text}\r\n" for name, _, text in lines)
+    return head.encode("utf-8", "surrogateescape") + END
+
+
+def _subscription_seconds(request: Request) -> int:
+    """Return the seconds that were asked for: a 2xx may shorten them, and must not lengthen them (RFC 6665 §4.2.1.1)."""
+    try:
+        asked = request.expires
+    except ParseError:
+        asked = None
+    return SUBSCRIPTION_SECONDS if asked is None else asked
+
+
+def _checked(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Return canonical names and texts of default header fields. Raises InvalidValue."""
+    if not isinstance(headers, Mapping):
+        raise InvalidValue(f"headers must map names to texts, got {headers!r}: write headers={{'User-Agent': 'office/1.0'}}")
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not is_token(name):
+            raise InvalidValue(f"headers: {name!r} is not a header name: write headers={{'User-Agent': 'office/1.0'}}")
+        known = canonical(name)
+        if known in _INSTEAD:
+            raise InvalidValue(f"headers: {known} follows from what the stack serves: {_INSTEAD[known]}")
+        if known in OF_THE_STACK:
+            raise InvalidValue(f"headers: {known} belongs to one message and has no default: set it where you send")
+        row = ROWS.get(known)
+        texts = row.write(value) if row is not None else [value if isinstance(value, str) else ""]
+        if len(texts) != 1 or not texts[0].strip(BLANKS):
+            raise InvalidValue(f"headers: {known} must be one text, got {value!r}")
+        found[known] = safe(texts[0], known).strip(BLANKS)
+    return found

@@ -64,7 +64,7 @@ def test_field_of_the_request_that_cannot_be_read_is_400_without_traceback(sip, 
 
 
 def read_offer(request, tx):
-    offer = Part.of(request).find("application/sdp")
+    offer = Part.of(request).find("application/sdp") or Part.of(request)
     return 488 if sdp.SDP.parse(offer.content).media[0].ptime else 486
 
 

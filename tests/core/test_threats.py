@@ -311,13 +311,13 @@ def test_silent_core_is_told_once_at_its_next_call_and_then_that_it_is_answered(
     assert silent.met == [TransactionTimeout, TransactionStateError]
 
 
-def test_silent_core_is_never_killed_and_its_greenlet_counts_until_it_returns(sip, peer, silent):
+def test_silent_core_is_never_killed_and_counts_as_overdue_until_it_returns(sip, peer, silent):
     peer.ask("MESSAGE")
     sip.advance(100)
-    running = silent.stack.stats()["handlers"]
+    running = silent.stack.stats()["overdue"]
     silent.go.set()
     sip.settle()
-    assert (running, silent.stack.stats()["handlers"]) == (1, 0)
+    assert (running, silent.stack.stats()["overdue"]) == (1, 0)
 
 
 def test_silent_core_holds_no_transaction(sip, peer, silent):

@@ -38,6 +38,9 @@ class Admission:
         self.overdue: Place = {}
         self.refused: dict[str, int] = {}
         """Requests refused with 503, by the limit that was reached."""
+        self.lately = RefusedLately(64 * timers.t1)
+        self.is_open = True
+        """False while a limit on cores is reached or requests were refused lately: then each new request is looked at."""
         self._limits = limits
         self._counters = counters
         self._clock = clock
@@ -56,6 +59,7 @@ class Admission:
         worker.counted = tx
         tx.place = place = self._place(tx)
         place[tx] = self._clock.now()
+        self._settle()
         if place is self.overdue or tx.transaction is None:
             self._watch()
 
@@ -66,6 +70,7 @@ class Admission:
             del before[tx]
             tx.place = place
             place[tx] = self._clock.now()
+            self._settle()
             if place is self.overdue:
                 self._watch()
 
@@ -74,6 +79,12 @@ class Admission:
         place, tx.place, tx.worker = tx.place, None, None
         place.pop(tx, None)
         self._told.discard(tx)
+        self._settle()
+
+    def _settle(self) -> None:
+        limits = self._limits
+        is_full = len(self.handlers) >= limits.handlers or len(self.overdue) >= limits.overdue
+        self.is_open = not (is_full or self.lately.keys)
 
     def _place(self, tx: Any) -> Place:
         context = tx.context
@@ -115,6 +126,17 @@ class Admission:
         if len(place) < self._limits.forwarding:
             return True
         return belongs() and (method == "BYE" or len(place) < self._forwarding_reserve)
+
+    def refused_lately(self, key: str) -> int | None:
+        """Return the Retry-After that this request was told when it came before, None when it was not refused lately."""
+        found = self.lately.get(key, self._clock.now())
+        self._settle()
+        return found
+
+    def remember(self, key: str, retry_after: int) -> None:
+        """Have repetitions of a request refused, too."""
+        self.lately.add(key, retry_after, self._clock.now())
+        self.is_open = False
 
     def refuse(self, limit: str, method: str) -> None:
         """Count and log a request that this limit refuses."""
@@ -171,32 +193,29 @@ class RefusedLately:
     have taken the first (RFC 3261 §8.2.7). They are remembered for `seconds` to twice that, and REFUSED of them at most.
     """
 
-    __slots__ = ("_before", "_keys", "_seconds", "_since")
+    __slots__ = ("_before", "_seconds", "_since", "keys")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since = 0.0
-        self._keys: dict[str, int] = {}
+        self.keys: dict[str, int] = {}
         self._before: dict[str, int] = {}
 
     def add(self, key: str, retry_after: int, now: float) -> None:
         """Remember that a request was refused."""
-        if now >= self._since + self._seconds or len(self._keys) >= REFUSED:
-            self._before = self._keys if now < self._since + 2 * self._seconds else {}
-            self._keys = {}
+        if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
+            self._before = self.keys if now < self._since + 2 * self._seconds else {}
+            self.keys = {}
             self._since = now
-        self._keys[key] = retry_after
+        self.keys[key] = retry_after
 
     def get(self, key: str, now: float) -> int | None:
         """Return the Retry-After that the request was told, None when it was not refused lately."""
         if now >= self._since + 2 * self._seconds:
-            self._keys, self._before = {}, {}
+            self.keys, self._before = {}, {}
             return None
-        found = self._keys.get(key)
+        found = self.keys.get(key)
         return self._before.get(key) if found is None else found
-
-    def __bool__(self) -> bool:
-        return bool(self._keys or self._before)
 
 
 def _with_reserve(limit: int, limits: Limits) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import gevent
 
-from .admission import Admission, RefusedLately
+from .admission import Admission
 from .clock import Clock
 from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
@@ -101,7 +101,6 @@ class Engine:
         self.detect_merged = True
         self.secret = os.urandom(16)
         self._now = self.clock.now
-        self._refused_lately = RefusedLately(64 * self.timers.t1)
         self._deadlines = self.clock.deadlines(self._due)
         self._errors = TokenBuckets(self.limits.errors_per_second, self.limits.errors_burst, self.limits.sources)
 
@@ -173,10 +172,8 @@ class Engine:
             if (
                 merge in self.merged
                 or self.draining
-                or len(self.admission.handlers) >= self.limits.handlers
-                or len(self.admission.overdue) >= self.limits.overdue
+                or not self.admission.is_open
                 or len(self.servers) + len(self.clients) >= self.limits.transactions
-                or self._refused_lately
             ):
                 refusal = self._refusal(request, essentials, merge, key)
                 if refusal is not None:
@@ -229,8 +226,7 @@ class Engine:
         if first is not None and (first.user is None or first.user.is_decided):
             request.use_to_tag(self._stateless_tag(request))
             return request.response(482, "Request Merged")
-        now = self._now()
-        retry_after = self._refused_lately.get(key, now)
+        retry_after = self.admission.refused_lately(key)
         if retry_after is None:
             if self.draining:
                 limit = None if essentials.to_tag is not None else "draining"
@@ -241,7 +237,7 @@ class Engine:
                 return None
             self.admission.refuse(limit, request.method)
             retry_after = random.randint(*self.limits.retry_after)
-            self._refused_lately.add(key, retry_after, now)
+            self.admission.remember(key, retry_after)
         request.use_to_tag(self._stateless_tag(request))
         return request.response(503, retry_after=retry_after)
 

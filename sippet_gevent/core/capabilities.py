@@ -73,6 +73,9 @@ _INSTEAD = {"Allow": "register the methods with @stack.on()", "Supported": "writ
 END = b"Content-Length: 0\r\n\r\n"
 """How a response ends that is nothing but a status."""
 
+BEFORE_END = -len(END)
+"""Where END begins in such a response."""
+
 
 class Capabilities:
     """What the messages of one stack say about it. Lines are made once for each method, and again when a core is set.

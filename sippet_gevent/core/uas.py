@@ -27,7 +27,7 @@ from ..transaction.machines import SEND_NOTHING
 from ..transaction.timers import EXPIRES
 from ..transaction.transaction import SENT
 from ..transport.base import Origin
-from .capabilities import CONTACT_IN_SUCCESS, END
+from .capabilities import BEFORE_END, CONTACT_IN_SUCCESS, END
 from .inbox import Inbox
 from .outbound import can_be_dialled
 from .refusal import NEEDY, complete, refuse
@@ -298,11 +298,12 @@ class ServerTransaction:
             elif isinstance(result, int) and self._is_plain(result):
                 capabilities = self.stack.capabilities
                 if result < 300:
-                    end = capabilities.ends.get(request.method) or capabilities.success_end(request.method)
+                    method = request._method  # not by the property: this runs for each request
+                    end = capabilities.ends.get(method) or capabilities.success_end(method)
                 else:
                     end = capabilities.refusal_end
                 data = request.answer(result)
-                self.finish(result, data if end is END else data[:-len(END)] + end)
+                self.finish(result, data if end is END else data[:BEFORE_END] + end)
             else:
                 response = self.request.response(result) if isinstance(result, int) else result
                 if not isinstance(response, Response) or response.status < 200:
@@ -464,7 +465,7 @@ class ServerTransaction:
         """True for a final status with which send() would do nothing but send it."""
         if 200 <= status < 300:
             request = self.request
-            may_be = self.call is None and request.method not in CONTACT_IN_SUCCESS
+            may_be = self.call is None and request._method not in CONTACT_IN_SUCCESS
             return may_be and "Require" not in request.headers.fields
         return 300 <= status <= 699 and status not in NEEDY
 

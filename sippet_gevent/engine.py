@@ -161,7 +161,7 @@ class Engine:
         elif method == "ACK":
             if essentials.to_tag is not None and essentials.to_tag == self._stateless_tag(request):
                 self.counters.absorbed += 1  # to an answer of ours that left no transaction
-            elif self.admission.may_acknowledge(lambda: self.belongs(request)) and self.acknowledge(request):
+            elif self.acknowledge(request):
                 self.counters.delivered += 1
             else:
                 self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), self._now())

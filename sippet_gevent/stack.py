@@ -464,7 +464,8 @@ class Stack:
         if call is not None:
             call.receive_ack(ack)
             return True
-        if not self.handles("ACK"):
+        admission = self.engine.admission
+        if not self.handles("ACK") or not admission.may_acknowledge(lambda: self._belongs(ack)):
             return False
         ServerTransaction(self, ack, None).serve_ack(self._core)
         return True

@@ -108,6 +108,33 @@ def test_bye_is_200_while_cores_that_ring_take_all_handlers(sip, caller):
     assert callers.final(caller.ask("OPTIONS")).status == 200
 
 
+def test_ack_of_a_call_is_taken_while_the_reserve_of_handlers_is_used_up(sip, caller):
+    def core(request, tx):
+        if request.uri.user == "ring" or request.method == "INFO":
+            tx.wait(20)
+            return 486
+        return answer(request, tx)
+
+    stack = sip.serve(core, limits=Limits(handlers=2, reserve=0.5))
+    callers = Caller(sip, caller)
+    assert callers.call() == 200
+    invite = caller.ask("INVITE")
+    accepted = callers.final(invite)
+    for _ in range(2):
+        caller.ask("INVITE", "sip:ring@10.0.0.1")
+    caller.send(caller.within(*callers.calls[0], "INFO"))
+    sip.settle()
+    assert stack.stats()["handlers"] == 3
+    caller.send(caller.within(invite, accepted, "ACK"))
+    sip.settle()
+    assert (stack.stats()["dropped"], len(stack.calls)) == ({}, 2)
+    assert all(call.acknowledged for call in stack.calls._calls.values())
+    callers.calls.append((invite, accepted))
+    bye = caller.within(*callers.calls.pop(0), "BYE", number=3)  # 2 is the INFO
+    caller.send(bye)
+    assert (callers.final(bye).status, callers.hang_up()) == (200, 200)
+
+
 def test_request_within_a_call_is_served_at_the_limit_of_transactions(sip, caller):
     sip.serve(answer, limits=Limits(transactions=2, reserve=2.0))
     callers = Caller(sip, caller)

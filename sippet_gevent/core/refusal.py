@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from ..errors import ParseError, Reject
 from ..message.message import Request, Response
+from ..message.status import REASONS
 from .routing import unsupported
 
 
@@ -42,6 +43,7 @@ class Fields(NamedTuple):
 
 _RETRY = Fields(others=("Retry-After",))  # §20.33, RFC 3261 table 3
 _ELSEWHERE = Fields(others=("Contact",))  # §8.1.3.4
+_CHALLENGES = ("Proxy-Authenticate", "WWW-Authenticate")
 
 FIELDS: dict[int, Fields] = {
     300: Fields(others=("Contact",), body=True),  # §21.3.1
@@ -57,7 +59,7 @@ FIELDS: dict[int, Fields] = {
     415: Fields(others=("Accept", "Accept-Encoding", "Accept-Language")),  # §21.4.13
     417: Fields(others=("Accept-Resource-Priority",)),  # RFC 4412 §4.7.1
     420: Fields(("Unsupported",)),  # §21.4.15
-    421: Fields(("Require",), ("Security-Server",)),  # §21.4.16, RFC 3329 §2.3.1
+    421: Fields(("Require",), ("Security-Server", *_CHALLENGES)),  # §21.4.16, RFC 3329 §2.3.1
     422: Fields(("Min-SE",)),  # RFC 4028 §6
     423: Fields(("Min-Expires",)),  # §21.4.17
     424: Fields(  # RFC 6442 §4.3
@@ -70,8 +72,9 @@ FIELDS: dict[int, Fields] = {
     485: _ELSEWHERE,  # §21.4.23
     486: _RETRY,  # §21.4.24
     489: Fields(others=("Allow-Events",)),  # RFC 6665 §4.4.4, where RFC 3265 §7.2 wanted it
-    493: Fields(body=True),  # §21.4.29: the key to encrypt with
-    494: Fields(("Security-Server",), ("Require",)),  # RFC 3329 §2.3.1
+    493: Fields(body=True),  # §21.4.28, §23.2: the certificate to encrypt for
+    # RFC 3329 §2.3.1: with what the client needs to begin, the challenge of "digest" for example
+    494: Fields(("Security-Server",), ("Require", *_CHALLENGES)),
     500: _RETRY,  # §21.5.1
     503: _RETRY,  # §21.5.4
     600: _RETRY,  # §21.6.1
@@ -91,8 +94,9 @@ _NONE = Fields()
 
 
 def fields_of(status: int) -> Fields:
-    """Return the row of a status; an unknown 3xx is treated as 300 (§8.1.3.2)."""
-    return FIELDS.get(status) or (_ELSEWHERE if status // 100 == 3 else _NONE)
+    """Return the row of a status; an unknown status is treated as the x00 of its class (§8.1.3.2)."""
+    known = status in FIELDS or status in REASONS
+    return FIELDS.get(status if known else status // 100 * 100, _NONE)
 
 
 NEEDY = frozenset(status for status, fields in FIELDS.items() if fields.needed)

@@ -60,6 +60,8 @@ CROSSING = [
     (417, "Accept-Resource-Priority", ["dsn.flash"]),
     (420, "Unsupported", ["100rel, timer"]),
     (421, "Require", ["timer"]),
+    (421, "Proxy-Authenticate", [CHALLENGE]),
+    (421, "WWW-Authenticate", [CHALLENGE]),
     (422, "Min-SE", ["1800"]),
     (423, "Min-Expires", ["300"]),
     (424, "Geolocation-Error", ['301; code="Unsupported Scheme"']),
@@ -75,12 +77,16 @@ CROSSING = [
     (489, "Allow-Events", ["presence, dialog"]),
     (494, "Security-Server", [SECURITY]),
     (494, "Require", ["sec-agree"]),
+    (494, "Proxy-Authenticate", [CHALLENGE]),
+    (494, "WWW-Authenticate", [CHALLENGE]),
     (500, "Retry-After", ["5"]),
+    (599, "Retry-After", ["5"]),
     (503, "Retry-After", ["120"]),
     (600, "Retry-After", ["60"]),
     (603, "Retry-After", ["60"]),
     (603, "Error-Info", ["<sip:announcement@example.com>"]),
     (606, "Warning", ['399 b "one"', '399 b "two"']),
+    (699, "Retry-After", ["60"]),
     (608, "Call-Info", ["<https://example.com/jws>;purpose=jwscard"]),
     (503, "Reason", ["Q.850;cause=34"]),
 ]
@@ -111,6 +117,19 @@ def test_380_is_passed_on_with_its_body(refused):
     _, answer = refused(380, body=body, Content_Type="application/3gpp-ims+xml", Content_Disposition="render")
     assert (answer.body, str(answer.content_type)) == (body, "application/3gpp-ims+xml")
     assert answer.headers["Content-Disposition"] == "render"
+
+
+@pytest.mark.rfc("3261 8.1.3.2")
+def test_unknown_3xx_is_passed_on_with_its_body_as_300_is(refused):
+    _, answer = refused(399, body=b"<a/>", Content_Type="text/xml")
+    assert (answer.body, str(answer.content_type)) == (b"<a/>", "text/xml")
+
+
+@pytest.mark.rfc("3261 20.33")
+@pytest.mark.parametrize("status", [501, 504, 604])
+def test_known_refusal_that_may_not_have_retry_after_is_passed_on_without(refused, status):
+    _, answer = refused(status, Retry_After=["60"])
+    assert (answer.status, answer.headers.get("Retry-After")) == (status, None)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
     found = tuple(value)
     for each in found:
         if not isinstance(each, str):
-            raise TypeError(f"{argument} must be a tuple of {what}, got {excerpt(each)} in it: write texts")
+            raise TypeError(f"{argument} must be a tuple of {what}, got {excerpt(each)} in it: write each as text")
     return found
 
 

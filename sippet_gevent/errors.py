@@ -99,7 +99,8 @@ class Reject(SIPError):
             code = status if isinstance(status, str) and status.isdecimal() else 403
             raise TypeError(f"status must be a number of 300 to 699, got {excerpt(status)}: write Reject({code})")
         if not 300 <= status <= 699:
-            raise InvalidValue(f"status must be a number of 300 to 699, got {status!r}: a refusal is no other response")
+            write = f"tx.respond({status})" if 100 <= status < 300 else "Reject(603)"
+            raise InvalidValue(f"status must be a number of 300 to 699, got {status!r}: write {write}")
         super().__init__(status, reason)
         self.status = status
         self.reason = reason

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import InvalidValue, ParseError
+from ..errors import InvalidValue, ParseError, excerpt
 from ..message.grammar import BLANKS, is_token
 from ..message.headers import ROWS, Headers, safe
 from ..message.message import Request, Response
@@ -80,12 +80,12 @@ BEFORE_END = -len(END)
 class Capabilities:
     """What the messages of one stack say about it. Lines are made once for each method, and again when a core is set.
 
-    Raises InvalidValue for a default header field that cannot be one.
+    Raises TypeError and InvalidValue for a default header field that cannot be one.
     """
 
     def __init__(self, stack: Any, headers: Mapping[str, Any] | None) -> None:
         self._stack = stack
-        given = _checked(headers or {})
+        given = _checked({} if headers is None else headers)
         self._accept = given.pop("Accept", ACCEPT)
         self.in_requests: list[Line] = [(name, USUAL, text) for name, text in given.items() if name != "Server"]
         self.in_responses: list[Line] = [(name, USUAL, text) for name, text in given.items() if name != "User-Agent"]
@@ -173,22 +173,29 @@ def _subscription_seconds(request: Request) -> int:
     return SUBSCRIPTION_SECONDS if asked is None else asked
 
 
-def _checked(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Return canonical names and texts of default header fields. Raises InvalidValue."""
+_WRITE = """headers={"User-Agent": "office/1.0"}"""
+
+
+def _checked(headers: Any) -> dict[str, str]:
+    """Return canonical names and texts of default header fields. Raises TypeError and InvalidValue."""
     if not isinstance(headers, Mapping):
-        raise InvalidValue(f"headers must map names to texts, got {headers!r}: write headers={{'User-Agent': 'office/1.0'}}")
+        raise TypeError(f"headers must map names to texts, got {excerpt(headers)}: write {_WRITE}")
     found: dict[str, str] = {}
     for name, value in headers.items():
-        if not isinstance(name, str) or not is_token(name):
-            raise InvalidValue(f"headers: {name!r} is not a header name: write headers={{'User-Agent': 'office/1.0'}}")
+        if not isinstance(name, str):
+            raise TypeError(f"headers must map names to texts, got the name {excerpt(name)}: write {_WRITE}")
+        if not is_token(name):
+            raise InvalidValue(f"headers: {excerpt(name)} is not a header name: write {_WRITE}")
         known = canonical(name)
         if known in _INSTEAD:
             raise InvalidValue(f"headers: {known} follows from what the stack serves: {_INSTEAD[known]}")
         if known in OF_THE_STACK:
             raise InvalidValue(f"headers: {known} belongs to one message and has no default: set it where you send")
         row = ROWS.get(known)
-        texts = row.write(value) if row is not None else [value if isinstance(value, str) else ""]
+        if row is None and not isinstance(value, str):
+            raise TypeError(f'headers must map names to texts, got {excerpt(value)} for {known}: write {{"{known}": "{value}"}}')
+        texts = row.write(value) if row is not None else [value]
         if len(texts) != 1 or not texts[0].strip(BLANKS):
-            raise InvalidValue(f"headers: {known} must be one text, got {value!r}")
+            raise InvalidValue(f"headers: {known} must be one text that is not empty, got {excerpt(value)}: write {_WRITE}")
         found[known] = safe(texts[0], known).strip(BLANKS)
     return found

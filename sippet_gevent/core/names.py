@@ -14,9 +14,10 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..arguments import texts
-from ..errors import InvalidValue, ParseError
+from ..errors import InvalidValue, ParseError, excerpt
 from ..message.address import NameAddr
 from ..message.grammar import is_host
 from ..message.message import Request
@@ -41,7 +42,7 @@ class Names:
     """The sent-by, Contact, Record-Route and Path that we write, the URIs that are ours, and the flows that some of them name.
 
     `domains` are ours besides the addresses; `route_tokens` tell the URIs we have made from those that others write. Raises
-    InvalidValue for a secret that is too short, and for an alias that leads nowhere; None makes a random secret.
+    InvalidValue for a secret that is too short, and for an alias that leads to no domain of ours; None makes a random secret.
     """
 
     def __init__(
@@ -68,13 +69,11 @@ class Names:
         self.domains = tuple(dict.fromkeys(_name(domain, "domain") for domain in texts("domains", domains)))
         self._home = self.domains[0] if self.domains else LOCALHOST
         self._domains = {domain: domain for domain in self.domains}
-        if aliases is not None and not isinstance(aliases, Mapping):
-            raise TypeError(f'aliases must map names, got {aliases!r}: write aliases={{"example.net": "example.com"}}')
-        for name, given in (aliases or {}).items():
+        for name, given in _pairs(aliases):
             domain = normal_host(given)
             if domain not in (self.domains or (LOCALHOST,)):
                 known = ", ".join(self.domains) or f"{LOCALHOST}, as there are no domains"
-                raise InvalidValue(f"alias {name!r} leads to {given!r}, which is no domain of ours: write one of {known}")
+                raise InvalidValue(f"alias {name!r} leads to {given!r}, which is none of our domains: write one of {known}")
             self._domains[_name(name, "alias")] = domain
 
     def domain_of(self, host: str) -> str | None:
@@ -268,6 +267,18 @@ def _address(host: str) -> tuple[str, ...]:
         return ()
     address = literal(host)
     return () if address is None else (address,)
+
+
+def _pairs(aliases: Any) -> Iterable[tuple[str, str]]:
+    """Return the aliases and their domains. Raises TypeError."""
+    if aliases is None:
+        return ()
+    is_map = isinstance(aliases, Mapping)
+    wrong = [text for text in (*aliases, *aliases.values()) if not isinstance(text, str)] if is_map else [aliases]
+    if wrong:
+        raise TypeError(f'aliases must map names, got {excerpt(wrong[0])}: write aliases={{"example.net": "example.com"}}')
+    pairs: Iterable[tuple[str, str]] = aliases.items()
+    return pairs
 
 
 def _name(text: str, what: str) -> str:

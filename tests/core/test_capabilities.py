@@ -220,11 +220,9 @@ def test_accept_among_the_defaults_is_what_options_says(sip, peer):
 @pytest.mark.parametrize(
     ("headers", "problem"),
     [
-        ("User-Agent", "must map"),
         ({"User Agent": "x"}, "not a header name"),
         ({"User-Agent": "x\r\ny"}, "CR, LF"),
         ({"Organization": ""}, "must be one text"),
-        ({"X-Site": 5}, "must be one text"),
         ({"Contact": "<sip:x@y>"}, "belongs to one message"),
         ({"v": "SIP/2.0/UDP x"}, "belongs to one message"),
         ({"Allow": "INVITE"}, "@stack.on"),

@@ -28,6 +28,8 @@ FULL_COLLECTIONS = 1000
 default of 10 it searches all objects of thousands of calls or connections again and again, 0.1 s
 each, while the process serves nothing. Our objects form no cycles: a full collection finds little."""
 
+_MAIN_THREAD = "run() needs the main thread: in another one, call serve_forever()"
+
 
 class Runnable(Protocol):
     """What a process needs of a Stack."""
@@ -93,7 +95,11 @@ class Process:
         """Have the stack among those that signals concern."""
         if not self._stacks:
             self._set_up()
+        elif gevent.get_hub() is not self._hub:
+            raise TransactionStateError(_MAIN_THREAD)
         self._stacks[stack] = drain
+        if self.asked:  # while this stack started, or while others drain
+            gevent.spawn(stack.stop, drain)
         try:
             yield
         finally:
@@ -110,7 +116,8 @@ class Process:
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                     self._replaced[number] = signal.signal(number, self._received)
         except ValueError as error:  # Python handles signals in the main thread only
-            raise TransactionStateError("run() needs the main thread: in another one, call serve_forever()") from error
+            raise TransactionStateError(_MAIN_THREAD) from error
+        self._hub = gevent.get_hub()
         thresholds = self._thresholds = gc.get_threshold()
         gc.set_threshold(*thresholds[:2], max(thresholds[2], FULL_COLLECTIONS))
         self.watchdog.start([number for number in self._replaced if self._handlers[number] == self._stop])
@@ -134,7 +141,7 @@ class Process:
         for stack, drain in list(self._stacks.items()):
             if at_once:
                 log.info("stopping at once, with %d under way", stack.active)
-                stack.stop()
+                gevent.spawn(stack.stop)  # one that fails, or says BYE for long, keeps no other from it
             else:
                 log.info("stopping: new requests get 503, %d under way are finished", stack.active)
                 gevent.spawn(stack.stop, drain)

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Collection
+from select import PIPE_BUF
 from typing import Any
 
 import gevent
@@ -96,17 +97,28 @@ class Watchdog:
                 reported = True
                 self.blocked += 1
                 self.last_stack = self._stack()
-                log.warning("the loop has stood still for over %g s in:\n%s", self.lag, self.last_stack)
+                self._start_thread(self._report, (self.last_stack,))
+
+    def _report(self, stack: str) -> None:
+        """Log the stack, in a thread of its own: a log that nobody reads may be what the loop waits for, with its lock."""
+        log.warning("the loop has stood still for over %g s in:\n%s", self.lag, stack)
 
     def _stack(self) -> str:
         frame = sys._current_frames().get(self._watched)
         return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"
 
     def _end(self, number: int) -> None:
-        """End the process without its main thread, which does not listen, and without locks that it may hold."""
-        name = signal.Signals(number).name
-        os.write(2, f"the loop takes no signals: ended by the second {name}, in:\n{self._stack()}".encode())
-        os._exit(128 + number)
+        """End the process without its main thread, which does not listen, and without locks that it may hold.
+
+        Whether or not stderr is open and read: what it takes at once is written.
+        """
+        try:
+            name = signal.Signals(number).name
+            text = f"the loop takes no signals: ended by the second {name}, in:\n{self._stack()}"
+            if sys.__stderr__ is not None and self._select([], [2], [], 0)[1]:  # else 2 is closed, or a socket of ours
+                os.write(2, text.encode("utf-8", "backslashreplace")[:PIPE_BUF])
+        finally:
+            os._exit(128 + number)
 
 
 class _Signals:

@@ -162,6 +162,32 @@ def test_endless_loop_in_a_core_ends_at_the_second_signal(program, client, loop,
     assert "in core" in program.text[program.text.index("ended by the second") :]
 
 
+@pytest.mark.parametrize("close", ["", "os.close(reader)"], ids=["that nobody reads", "whose reader is gone"])
+def test_core_blocked_with_a_stderr_ends_at_the_second_signal(program, client, close):
+    program = program(f"""
+        import logging, os
+        from sippet_gevent import Stack
+
+        def core(request, tx):
+            print("begun", flush=True)
+            reader, writer = os.pipe()
+            os.dup2(writer, 2)
+            os.close(writer)
+            {close}
+            while True: logging.warning("x" * 1000)
+
+        logging.raiseExceptions = False
+        Stack(core=core).run("udp:127.0.0.1:0")
+    """)
+    client.send(Request("MESSAGE", program.uri))
+    program.wait_for("begun")
+    time.sleep(0.6)  # the watchdog has told by now
+    program.signal(signal.SIGTERM)
+    time.sleep(0.3)
+    program.signal(signal.SIGTERM)
+    assert program.wait(5) == 128 + signal.SIGTERM
+
+
 def test_endless_loop_outlives_signals_that_the_program_handles_itself(program, client):
     program = program("""
         import signal
@@ -257,6 +283,44 @@ def test_run_in_another_thread_says_what_to_call():
     while thread.is_alive():
         gevent.sleep(0.01)
     assert errors == ["run() needs the main thread: in another one, call serve_forever()"]
+
+
+def test_run_in_another_thread_beside_one_in_the_main_thread_says_what_to_call():
+    errors = []
+
+    def other():
+        try:
+            Stack("udp:127.0.0.1:0").run()
+        except TransactionStateError as error:
+            errors.append(str(error))
+        gevent.get_hub().destroy()
+
+    def start():
+        thread = threading.Thread(target=other)
+        thread.start()
+        with gevent.Timeout(5, False):
+            while thread.is_alive():
+                gevent.sleep(0.01)
+        stack.stop()
+
+    stack = Stack("udp:127.0.0.1:0")
+    gevent.spawn(start)
+    stack.run()
+    assert errors == ["run() needs the main thread: in another one, call serve_forever()"]
+
+
+def test_stack_that_starts_while_another_drains_drains_too():
+    first, second = Stack("udp:127.0.0.1:0", core=lambda request, tx: tx.wait(60)), Stack("udp:127.0.0.1:0")
+    running = [gevent.spawn(first.run, drain=0.5)]
+    with Stack("udp:127.0.0.1:0") as client:
+        gevent.sleep(0.1)
+        client.send(Request("MESSAGE", f"sip:{first.addresses[0].removeprefix('udp:')}"))
+        gevent.sleep(0.1)
+        signal.raise_signal(signal.SIGTERM)
+        gevent.sleep(0.1)
+        running.append(gevent.spawn(second.run, drain=0.5))
+        assert len(gevent.joinall(running, timeout=5)) == 2
+    gevent.killall(running)
 
 
 def test_stack_stopped_at_once_during_a_drain_may_start_again():

@@ -87,10 +87,9 @@ class Admission:
         self.is_open = not (is_full or self.lately.keys)
 
     def _place(self, tx: Any) -> Place:
-        context = tx.context
-        if context is not None:
-            return self.forwarding_invites if tx.request.method == "INVITE" else self.forwarding
         if not tx.answered:
+            if tx.context is not None:
+                return self.forwarding_invites if tx.request.method == "INVITE" else self.forwarding
             return self.handlers
         return self.holding if tx.holds else self.overdue
 
@@ -180,7 +179,9 @@ class Admission:
             self._watch()
 
     def stop(self) -> None:
-        """Look no longer. Cores that still run stay counted until they end."""
+        """Look no longer. Cores that still run stay counted until they end, as overdue."""
+        for tx in [*self.handlers]:
+            tx.ended()  # those of ACKs, which have no transaction that has ended with the stack
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None

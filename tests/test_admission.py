@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Limits, RegistrarProxy, TransactionTimeout, forward
+from sippet_gevent import Limits, RegistrarProxy, ResponseContext, TransactionTimeout, forward
 
 from .core.wire import Peer
 
@@ -431,3 +431,51 @@ def test_core_whose_200_was_never_acknowledged_is_counted_no_longer(sip, caller)
     assert stack.stats()["calls"] == 1
     sip.advance(40)
     assert raised and (stack.stats()["calls"], stack.stats()["overdue"], stack.engine.workers.busy) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "ACK"])
+def test_core_that_hangs_is_no_handler_when_the_stack_starts_again(sip, caller, method):
+    release = Event()
+
+    def core(request, tx):
+        if request.uri.user == "hang":
+            release.wait()
+        return 200
+
+    stack = sip.serve(core, limits=Limits(handlers=2))
+    for _ in range(2):
+        caller.ask(method, "sip:hang@10.0.0.1", to="<sip:bob@10.0.0.1>;tag=x")
+    stack.stop()
+    stack.start()
+    assert (stack.stats()["handlers"], stack.stats()["overdue"]) == (0, 2)
+    caller.ask("OPTIONS")
+    assert caller.statuses == [200]
+    release.set()
+    sip.settle()
+    assert (stack.stats()["overdue"], stack.engine.workers.busy) == (0, 0)
+
+
+def test_core_that_hangs_with_a_forwarded_request_is_overdue_after_its_500(sip, caller, phone):
+    release = Event()
+
+    def core(request, tx):
+        with ResponseContext(tx) as context:
+            context.fork(phone.uri)
+            if request.uri.user == "hang":
+                release.wait()
+            for response in context:
+                context.forward(response)
+
+    phone.answer = lambda request: 200
+    stack = sip.serve(core, limits=Limits(forwarding=2))
+    for _ in range(2):
+        caller.ask("MESSAGE", "sip:hang@10.0.0.1")
+    assert (stack.stats()["forwarding"], stack.stats()["overdue"]) == (2, 0)
+    sip.advance(40)
+    assert (stack.stats()["forwarding"], stack.stats()["overdue"]) == (0, 2)
+    caller.received.clear()
+    caller.ask("MESSAGE")
+    assert caller.statuses == [200]
+    release.set()
+    sip.settle()
+    assert (stack.stats()["overdue"], stack.engine.workers.busy) == (0, 0)

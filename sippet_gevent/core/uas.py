@@ -459,6 +459,8 @@ class ServerTransaction:
     def ended(self) -> None:
         """The transaction's record is gone before the core has answered: the stack has stopped."""
         if not self.answered:
+            self.answered = 503  # as for a request that comes while it leaves: the core is no handler when it starts again
+            self.recount()
             self._end(TransportError("the stack has stopped"))
 
     def _is_plain(self, status: int) -> bool:

@@ -127,6 +127,10 @@ class Call:
         except SIPError as error:
             tx.fail(error)  # so that it is no longer under way
             raise
+        except BaseException:  # a Timeout of the core's, while a name was resolved: nor is that
+            tx.abandon()
+            tx.ended()
+            raise
         try:
             response = tx.final(on_provisional, timeout)
         except TransactionTimeout:

@@ -220,6 +220,9 @@ class ResponseContext:
             )
         except SIPError as error:
             branch.fail(error)  # §16.9: as if it had been answered
+        except BaseException:  # a Timeout of the core's, while a name was resolved
+            self._pending.discard(branch)
+            raise
 
     def _begin(self, request: Request, breadth: int, target: Target | None, instead: Callable[..., None]) -> Branch:
         branch = Branch(self, request, breadth)

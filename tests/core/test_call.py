@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
 from sippet_gevent import TransactionStateError, TransactionTimeout
@@ -886,6 +887,21 @@ def test_bye_of_the_peer_during_our_reinvite_ends_the_call(two):
     two.peer.reply(invite, 487)
     assert greenlet.get().status == 487
     assert two.call.ended.is_set()
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_request_given_up_while_its_name_is_resolved_is_no_longer_under_way(taken, monkeypatch, method):
+    monkeypatch.setattr(taken.stack.sender, "resolve", lambda uri, listener: gevent.sleep(5))
+    taken.call.flow = None
+
+    def impatient():
+        with gevent.Timeout(0.01, False):
+            taken.call.request(method, body="offer")
+
+    gevent.spawn(impatient).join()
+    assert taken.call._pending() == set()
+    taken.ask("INVITE", body="offer", content_type="application/sdp")
+    assert taken.peer.statuses[-1] == 200
 
 
 # ---- two stacks of ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
 from sippet_gevent import Cancelled, RegistrarProxy, Reject, ResponseContext, forward
@@ -1017,3 +1018,24 @@ def test_request_uri_with_three_colons_before_an_ipv4_address_is_reached(sip, ca
     phone = Peer(sip, "2001:db8::c000:201")
     caller.ask("OPTIONS", "sip:bob@[2001:db8:::192.0.2.1]")
     assert phone.last("OPTIONS").uri_text == "sip:bob@[2001:db8:::192.0.2.1]"
+
+
+def test_branch_given_up_while_its_name_is_resolved_is_not_waited_for(sip, caller, phones, monkeypatch):
+    def impatient(request, tx):
+        with ResponseContext(tx) as context:
+            with gevent.Timeout(0.01, False):
+                context.fork("sip:bob@slow.example")
+            context.fork(TARGETS[0])
+            for response in context:
+                context.forward(response)
+
+    stack = sip.serve(impatient)
+    resolve = stack.sender.resolve
+    slow = lambda uri, *listener: gevent.sleep(5) if uri.host == "slow.example" else resolve(uri, *listener)  # noqa: E731
+    monkeypatch.setattr(stack.sender, "resolve", slow)
+    phones[0].answer = lambda request: 200
+    caller.ask("MESSAGE")
+    gevent.sleep(0.05)
+    sip.settle()
+    assert caller.statuses == [200]
+    assert stack.engine.workers.busy == 0

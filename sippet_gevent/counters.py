@@ -137,9 +137,9 @@ class LimitedLog:
 
     def stop(self) -> None:
         """Write the summaries that are still to come, and forget all reasons."""
-        for reason, flood in self._floods.items():
+        floods, self._floods = self._floods, {}
+        for reason, flood in floods.items():
             self._summarise(flood, reason)
-        self._floods.clear()
 
     def _flood(self, reason: str) -> _Flood:
         """Return what is known of a reason, with lines of its own again when it has been quiet."""
@@ -178,9 +178,8 @@ class LimitedLog:
         if flood.left_out:
             text = 'log lines left out: reason="%s" count=%d seconds=%g%s'
             example = f", the first: {flood.example}" if flood.example else ""
-            flood.log.log(flood.level, text, reason, flood.left_out, SUMMARY_SECONDS, example)
-            flood.left_out = 0
-            flood.example = ""
+            count, flood.left_out, flood.example = flood.left_out, 0, ""  # before a handler of the log lets others run
+            flood.log.log(flood.level, text, reason, count, SUMMARY_SECONDS, example)
 
 
 class Counters:

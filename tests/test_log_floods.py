@@ -122,6 +122,25 @@ def test_summary_has_the_level_of_the_worst_line_left_out(lines, clock, caplog):
     assert [record.levelno for record in caplog.records][10:] == [logging.ERROR]
 
 
+def test_handler_that_lets_others_run_loses_no_line_of_the_count(lines, clock):
+    class Slow(logging.Handler):
+        def emit(self, record):
+            gevent.sleep(0)
+            counted.append(record.args[1] if "left out" in record.msg else 1)
+
+    counted, slow = [], Slow()
+    log.addHandler(slow)
+    try:
+        for _ in range(2):
+            gevent.joinall([gevent.spawn(flood, lines, 20) for _ in range(5)])
+            gevent.spawn(setattr, clock, "_now", clock.now() + SUMMARY_SECONDS).join()
+        gevent.joinall([gevent.spawn(flood, lines, 20) for _ in range(5)])
+        lines.stop()
+    finally:
+        log.removeHandler(slow)
+    assert sum(counted) == 300
+
+
 def test_line_names_the_place_that_wrote_it(lines, caplog):
     Counters(log).warn("here", 0.0, "a line")
     flood(lines, 1)

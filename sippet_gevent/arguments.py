@@ -165,6 +165,9 @@ def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
     try:
         signature.bind(*parameters)
     except TypeError:
+        if inspect.isclass(function):
+            name = name_of(function)
+            raise TypeError(f"{what} must take {wanted}, got the class {name}: write {name}()") from None
         raise TypeError(
             f"{what} must take {wanted}, got {name_of(function)}{signature}: write def {name_of(function)}{wanted}"
         ) from None

@@ -16,7 +16,7 @@ from .clock import Clock
 from .core.call import SESSION_TYPE, Call, Calls
 from .core.capabilities import Capabilities
 from .core.keepalive import KeepAlives
-from .core.methods import Methods, check_methods, option_tags
+from .core.methods import Methods, check_methods, near_method, option_tags
 from .core.names import Names
 from .core.record_route import RecordRoute
 from .core.returns import Returns
@@ -30,7 +30,7 @@ from .filters import Filter
 from .limits import Limits
 from .message.address import NameAddr
 from .message.message import Request, Response
-from .message.uri import URI
+from .message.uri import URI, check_uri
 from .process import PROCESS
 from .transaction.machines import INVITE_SERVER
 from .transaction.timers import Timers
@@ -75,6 +75,12 @@ DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
 
 DRAIN_SECONDS = 32.0
 """How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
+
+_NOT_ALONE = {
+    "ACK": "nothing answers it (RFC 3261 §17), and invite() sends its own",
+    "CANCEL": "it belongs to a request that is pending (RFC 3261 §9.1), so write tx = stack.send(…), and tx.cancel()",
+}
+"""Methods that request() does not send, with the reason and what to do."""
 
 _NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
@@ -256,6 +262,7 @@ class Stack:
 
     def stop(self, timeout: float | None = None) -> None:
         """Close everything; with `timeout`, first drain: wait this many seconds at most for what is under way."""
+        timeout = arguments.seconds("timeout", timeout)
         if timeout is not None and self._running:
             self.drain()
             deadline = self.clock.now() + timeout
@@ -298,7 +305,7 @@ class Stack:
             self.listen(address)
         if not self.planned:
             self.listen(DEFAULT_ADDRESS)
-        PROCESS.run(self, drain)
+        PROCESS.run(self, arguments.number("drain", drain))
 
     def serve_forever(self) -> None:
         """Start, and return when stop() was called from elsewhere. Without signals and logs: run() has them."""
@@ -414,6 +421,9 @@ class Stack:
         called with (request, tx), and TransactionStateError for a stack that was made with a core of its own.
         """
         check_methods(methods)
+        for method in methods:
+            if near := near_method(method):
+                log.warning('unknown method: method=%s hint="write %s, unless you mean a method of your own"', method, near)
         if self._has_own_core:
             raise TransactionStateError(
                 "this stack was made with a core, which gets all requests: leave out core=, or answer in that core"
@@ -537,8 +547,10 @@ class Stack:
         """
         timeout = _check_wait(timeout, on_provisional)
         _check_way(next_hop, listener)
-        tx = self.sender.send(Request(method, uri, body=body, **headers), next_hop, listener=listener)
-        return tx.final(on_provisional, timeout)
+        request = Request(method, uri, body=body, **headers)
+        if request.method in _NOT_ALONE:
+            raise InvalidValue(f"request() cannot send {request.method}: {_NOT_ALONE[request.method]}")
+        return self.sender.send(request, next_hop, listener=listener).final(on_provisional, timeout)
 
     def invite(
         self,
@@ -592,14 +604,17 @@ class Stack:
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI leads to this stack: host and port it listens on or has told, or one of its domains."""
+        check_uri("uri", uri)
         return self.names.is_local(uri)
 
     def is_responsible_for(self, uri: URI) -> bool:
         """True when a URI is of one of this stack's domains, or of its addresses, whatever its port (§16.5)."""
+        check_uri("uri", uri)
         return self.names.is_responsible_for(uri)
 
     def aor(self, uri: URI) -> str:
         """Return the address-of-record that a URI names, the key of its bindings (§10.3 step 5); see Names.aor()."""
+        check_uri("uri", uri)
         return self.names.aor(uri)
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:

@@ -9,6 +9,7 @@ import pytest
 
 from sippet_gevent import (
     TLS,
+    URI,
     Core,
     DNSResolver,
     Filter,
@@ -16,6 +17,8 @@ from sippet_gevent import (
     InvalidValue,
     Limits,
     Location,
+    NameAddr,
+    Part,
     Registrar,
     Reject,
     Request,
@@ -28,7 +31,10 @@ from sippet_gevent import (
     TransactionStateError,
     Web,
     forward,
+    multipart,
     parse,
+    register_header,
+    sdp,
 )
 from sippet_gevent.clock import VirtualClock
 from sippet_gevent.message.parser import ParserLimits
@@ -37,6 +43,8 @@ from sippet_gevent.transport.resolver import SRV
 from sippet_gevent.transport.web import origin_of
 
 NAN = float("nan")
+AUDIO = sdp.MediaStream("audio", 9, (sdp.PCMU,))
+OFFER = sdp.initial_offer([AUDIO], address="192.0.2.1")
 
 
 def ok(request, tx):
@@ -93,6 +101,7 @@ TOLD = {
     "flag": (lambda: Stack(sips_in_clear="no"), TypeError, "sips_in_clear must be True or False, got 'no'"),
     "allow_target": (lambda: Stack(allow_target=True), TypeError, "allow_target must be a function or None, got True"),
     "allow_target of none": (lambda: Stack(allow_target=lambda: True), TypeError, "allow_target must take (candidate)"),
+    "class that accepts": (lambda: Stack(accept=Filter), TypeError, "got the class Filter: write Filter()"),
     "accept of one": (lambda: Stack(accept=lambda data: True), TypeError, "accept must take (data, flow)"),
     "secret": (lambda: Stack(route_secret="0123456789abcdef"), TypeError, "route_secret must be at least 16 bytes, got str"),
     "short secret": (lambda: Stack(route_secret=b"x"), InvalidValue, "got 1 of them: write os.urandom(16)"),
@@ -141,6 +150,15 @@ TOLD = {
     "min_expires": (lambda: Registrar(Location(), min_expires=-1), InvalidValue, "min_expires must be a whole number"),
     "max_expires": (lambda: Registrar(Location(), max_expires=60), InvalidValue, "max_expires must be 3600 or more"),
     "location": (lambda: Registrar(Stack()), TypeError, "write Registrar(Location())"),
+    "class of locations": (lambda: Registrar(Location), TypeError, "write Registrar(Location())"),
+    "text to look up": (lambda: Location().lookup("sip:bob@a"), TypeError,
+                        "uri must be a URI, got 'sip:bob@a': write URI.parse('sip:bob@a')"),
+    "To to look up": (lambda: Location().lookup(NameAddr.parse("<sip:bob@a>")), TypeError, ": write uri.uri"),
+    "contact to look up": (lambda: Location().lookup_contact("sip:bob@a"), TypeError, "write URI.parse('sip:bob@a')"),
+    "URI for bindings": (lambda: Location().get(URI.parse("sip:bob@a")), TypeError, "write lookup(uri)"),
+    "text that is local": (lambda: Stack().is_local("sip:a"), TypeError, "write URI.parse('sip:a')"),
+    "text of a domain": (lambda: Stack().is_responsible_for("sip:a"), TypeError, "write URI.parse('sip:a')"),
+    "text of a user": (lambda: Stack().aor("sip:bob@a"), TypeError, "write URI.parse('sip:bob@a')"),
     "stack for a clock": (lambda: Location(Stack()), TypeError, "write Location()"),
     "seconds": (lambda: DNSResolver(seconds=0), InvalidValue, "seconds must be a finite number greater than 0"),
     "loss in percent": (lambda: Network(VirtualClock(), loss=30), InvalidValue, "loss must be a number from 0 to 1, got 30"),
@@ -173,6 +191,31 @@ TOLD = {
     "method": (lambda: Request("invite", "sip:a"), InvalidValue, 'write "INVITE"'),
     "no method": (lambda: Request(None, "sip:a"), TypeError, "method must be a text, got None"),
     "uri": (lambda: Request("OPTIONS", None), TypeError, "uri must be a URI or text, got None"),
+    "header with a typo": (lambda: Response(200, contct="<sip:a>"), TypeError,
+                           "contct is no header field of Response: write contact="),
+    "header in capitals": (lambda: Request("OPTIONS", "sip:a", User_Agent="a"), TypeError, "write user_agent="),
+    "header with a hyphen": (lambda: Request("OPTIONS", "sip:a", **{"Max-Forwards": 9}), TypeError, "write max_forwards="),
+    "From": (lambda: Request("OPTIONS", "sip:a", **{"from": "sip:b"}), TypeError, "from is no header field of Request: write from_="),
+    "headers in a dict": (lambda: Request("OPTIONS", "sip:a", headers={"Subject": "x"}), TypeError, "write each as an argument"),
+    "header of one's own": (lambda: Request("OPTIONS", "sip:a", x_tenant=7), TypeError,
+                            """register_header('x_tenant', "X-Tenant"), or set message.headers["X-Tenant"]"""),
+    "number as a text": (lambda: Request("OPTIONS", "sip:a").headers.__setitem__("X-Tenant", 7), TypeError,
+                         'X-Tenant: a value must be a text, or several, got 7: write "7"'),
+    "attribute with a hyphen": (lambda: register_header("x-tenant", "X-Tenant"), InvalidValue, 'write register_header("x_tenant"'),
+    "type by its name": (lambda: register_header("x_tenant_2", "X-Tenant-2", type="int"), TypeError, "write type=int"),
+    "bytes as a message": (lambda: Part.of(b"v=0"), TypeError, "write Part.of(request)"),
+    "texts as parts": (lambda: multipart("mixed", ["a"]), TypeError, "write [Part(body, content_type), …]"),
+    "offer in bytes": (lambda: sdp.answer(b"v=0", [AUDIO], address="192.0.2.1"), TypeError, "write sdp.SDP.parse(request.body)"),
+    "offer in a message": (lambda: sdp.SDP.parse(Request("INVITE", "sip:a")), TypeError, "write SDP.parse(request.body)"),
+    "stream alone": (lambda: sdp.initial_offer(AUDIO, address="192.0.2.1"), TypeError, "write [stream]"),
+    "stream alone in an answer": (lambda: sdp.answer(OFFER, AUDIO, address="192.0.2.1"), TypeError, "write [stream]"),
+    "streams as texts": (lambda: sdp.answer(OFFER, ["audio"], address="192.0.2.1"), TypeError, "got 'audio' in it: write sdp.Medi"),
+    "codec alone": (lambda: sdp.initial_offer([sdp.MediaStream("audio", 9, sdp.PCMU)], address="192.0.2.1"), TypeError,
+                    "write codecs=(sdp.PCMU,)"),
+    "codecs as texts": (lambda: sdp.initial_offer([sdp.MediaStream("audio", 9, ("PCMU",))], address="192.0.2.1"), TypeError,
+                        "codecs must be a tuple of Codec, got ('PCMU',)"),
+    "address of a flow": (lambda: sdp.initial_offer([AUDIO], address=("192.0.2.1", 5060)), TypeError, 'write address="192.0.2.1"'),
+    "no address": (lambda: sdp.initial_offer([AUDIO]), InvalidValue, 'write address="192.0.2.1"'),
     "parse": (lambda: parse("OPTIONS sip:a SIP/2.0"), TypeError, "data must be bytes, got 'OPTIONS sip:a SIP/2.0': write parse(text.en"),
     "feed": (lambda: Framer().feed("OPTIONS"), TypeError, "write feed(text.encode())"),
     # ---- requests
@@ -183,6 +226,11 @@ TOLD = {
     "send": (lambda: Stack().send("OPTIONS"), TypeError, 'request must be of type Request, got \'OPTIONS\': write Request("OPT'),
     "next_hop": (lambda: Stack().send(Request("OPTIONS", "sip:a"), 5060), TypeError, 'write next_hop="sip:192.0.2.1"'),
     "listener": (lambda: Stack().request("OPTIONS", "sip:a", listener=1), TypeError, 'write listener="inside"'),
+    "ACK asked for": (lambda: Stack().request("ACK", "sip:a"), InvalidValue, "request() cannot send ACK: nothing answers it"),
+    "CANCEL asked for": (lambda: Stack().request("CANCEL", "sip:a"), InvalidValue, "tx = stack.send(…), and tx.cancel()"),
+    "drain": (lambda: Stack("udp:127.0.0.1:0").run(drain="5"), TypeError, "drain must be a number, got '5': write drain=5"),
+    "stop": (lambda: Stack().stop("5"), TypeError, "timeout must be a number of seconds or None, got '5': write timeout=5"),
+    "uri without a scheme": (lambda: Request("OPTIONS", "bob@a"), InvalidValue, "URI without a scheme (sip, sips or tel): 'bob@a'"),
     "swapped": (lambda: forward(None, Request("OPTIONS", "sip:a")), TypeError, "write forward(request, tx, *targets)"),
 }  # fmt: skip
 
@@ -279,3 +327,60 @@ def test_body_may_be_text_bytes_or_an_object_that_writes_itself():
 def test_time_that_is_over_may_be_negative(sip):
     with pytest.raises(SIPError, match="no final response"):
         sip.run(lambda: sip.client.request("OPTIONS", "sip:10.0.0.9", timeout=-1))
+
+
+RETURNED = {
+    "text": ("486", "got '486': write return 486"),
+    "True": (True, "got True: write 486"),
+    "ringing": (180, "got 180: write tx.respond(180) for a provisional response"),
+    "refusal": (Reject(403), "write raise Reject(403)"),
+    "reason": ((486, "Busy"), "write request.response(486, reason)"),
+    "function": (forward, "write 486, or request.response(486)"),
+}
+
+
+@pytest.mark.parametrize("case", RETURNED)
+def test_wrong_result_of_a_core_is_told_with_what_to_write(sip, caplog, case):
+    result, text = RETURNED[case]
+    assert sip.ask(lambda request, tx: result, "OPTIONS sip:bob@example.com").statuses == [500]
+    assert text in caplog.text
+
+
+@pytest.mark.rfc("3261 8.2.6.2")
+@pytest.mark.parametrize("how", ["returned", "given to respond"])
+@pytest.mark.parametrize("made", ["by itself", "of another request"])
+def test_response_that_is_not_of_the_request_gets_500_and_is_told(sip, caplog, how, made):
+    callee = sip.stack(lambda request, tx: 200, host="192.0.2.20")
+
+    def relay(request, tx):
+        if made == "by itself":
+            response = Response(486)
+        else:
+            response = tx.stack.request("MESSAGE", f"sip:bob@{callee.addresses[0][4:]}", body=request.body)
+        return response if how == "returned" else tx.respond(response)
+
+    assert sip.ask(relay, "MESSAGE sip:bob@example.com").statuses == [500]
+    assert "write request.response(" in caplog.text
+
+
+@pytest.mark.parametrize("core", [200, core_of_one, Plain])
+def test_core_for_reinvites_that_is_none_is_told(sip, core):
+    told = []
+
+    def answer(request, tx):
+        with tx.accept() as call:
+            with pytest.raises(TypeError, match="on_reinvite must"):
+                call.on_reinvite = core
+            call.on_reinvite = ok
+            told.append(call.on_reinvite)
+
+    client = sip.client
+    sip.run(lambda: client.invite(f"sip:{sip.serve(answer).addresses[0][4:]}").wait(9))
+    assert told == [ok]
+
+
+def test_method_with_a_typo_is_told_in_the_log(caplog):
+    Stack().on("INVIT", "PING-PONG")(ok)
+    assert [record.getMessage() for record in caplog.records] == [
+        'unknown method: method=INVIT hint="write INVITE, unless you mean a method of your own"'
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
+from ..arguments import function, takes
 from ..arguments import seconds as check_seconds
 from ..errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout, TransportError
 from ..message.body import Part
@@ -67,7 +68,7 @@ class Call:
         """By what the peer is reached who cannot be dialled: the flow he has called or was called by (RFC 5626 §5.3)."""
         self.keeps_alive = False
         """True when a flow is pinged for as long as it lasts (RFC 6223 §4.2.3); other calls may have the same Call-ID."""
-        self.on_reinvite: Callable[[Request, Any], Any] | None = None
+        self._on_reinvite: Callable[[Request, Any], Any] | None = None
         self.acknowledged = False
         self.holder: ServerTransaction | None = None
         """The request whose core has accepted or made this call, until it ends: that core is not counted as a handler."""
@@ -81,6 +82,17 @@ class Call:
         self._failure: SIPError | None = None
 
     # ---- for users
+
+    @property
+    def on_reinvite(self) -> Callable[[Request, Any], Any] | None:
+        """The core that serves the peer's re-INVITEs, `on_reinvite(request, tx)`. Assigning what is no core is a TypeError."""
+        return self._on_reinvite
+
+    @on_reinvite.setter
+    def on_reinvite(self, core: Callable[[Request, Any], Any] | None) -> None:
+        if function("on_reinvite", core, "call.on_reinvite = core") is not None:
+            takes(core, ("request", "tx"), "on_reinvite")
+        self._on_reinvite = core
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the call has ended, at most this long; True when it has. Raises Cancelled like any wait."""
@@ -237,8 +249,8 @@ class Call:
         self._serving.append(tx)
         if request.method != "INVITE":
             return NotImplemented
-        if self.on_reinvite is not None:
-            return self.on_reinvite(request, tx)
+        if self._on_reinvite is not None:
+            return self._on_reinvite(request, tx)
         return request.response(200, body=self.local_body, content_type=self.local_type if self.local_body else None)
 
     def _inspect(self, request: Request, tx: ServerTransaction) -> None:
@@ -261,7 +273,7 @@ class Call:
                 raise Reject(500, retry_after=random.randint(0, 10))
             if status is not None:
                 raise Reject(status)
-            if method == "INVITE" and self.on_reinvite is None and request.body and request.body != self.remote_body:
+            if method == "INVITE" and self._on_reinvite is None and request.body and request.body != self.remote_body:
                 if Part.of(request).not_understood(SESSION_TYPE):
                     raise Reject(415, accept=SESSION_TYPE)  # §8.2.3
                 raise Reject(488, warning=(CANNOT_CHANGE,))  # §14.2

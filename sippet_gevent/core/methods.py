@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 from ..arguments import name_of, texts
@@ -30,6 +31,12 @@ def check_methods(methods: tuple[Any, ...]) -> None:
         check_method_case(method)
         if method == "CANCEL":
             raise InvalidValue("CANCEL never reaches a core, because the stack answers it (RFC 3261 §9.2): catch Cancelled")
+
+
+def near_method(method: str) -> str | None:
+    """Return the method of an RFC that one of none is probably meant to be, if any. An application may have its own (§7.1)."""
+    near = [] if method in METHODS else get_close_matches(method.upper(), METHODS, 1, 0.75)
+    return near[0] if near else None
 
 
 def option_tags(supported: Any) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ..clock import Clock
 from ..errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
-from ..message.uri import URI, is_valid_host
+from ..message.uri import URI, check_uri, is_valid_host
 from ..message.values import RetryAfter
 from ..transport.base import Origin
 from . import registrations
@@ -147,6 +147,8 @@ class Location:
         now = self._now()
         entry = self._entries.get(aor)
         if entry is None:
+            if not isinstance(aor, str):
+                raise TypeError(f"aor must be a text, got {excerpt(aor)}: write lookup(uri), or get(location.aor(uri))")
             return ()
         expired = [binding for binding in entry.bindings if binding.expires_at <= now]
         cut_off = [binding for binding in entry.bindings if binding.expires_at > now and binding.has_ended]
@@ -206,6 +208,7 @@ class Location:
         Of several contacts of one phone, as +sip.instance tells, the first, which has the others: they would all get the
         request (RFC 5626 §7).
         """
+        check_uri("uri", uri)
         found: dict[Any, list[Binding]] = {}
         for binding in self.get(self.aor(uri)):
             found.setdefault(instance_of(binding.contact) or binding.uri, []).append(binding)
@@ -217,6 +220,7 @@ class Location:
         A request may be for one phone of a user, as in an attended transfer, whose Refer-To has its Contact (RFC 5589 §7).
         Several are of different phones: behind two NATs, say, with one private address. Each is to get the request.
         """
+        check_uri("uri", uri)
         found: dict[Any, list[Binding]] = {}
         for name in self._contacts.find(uri):
             for binding in self.get(name):
@@ -298,7 +302,7 @@ class Registrar:
         max_expires: int = MAX_EXPIRES,
         strict_outbound: bool = True,
     ) -> None:
-        if not (hasattr(location, "get") and hasattr(location, "put")):
+        if isinstance(location, type) or not (hasattr(location, "get") and hasattr(location, "put")):
             raise TypeError(f"a Registrar keeps bindings in a Location, got {excerpt(location)}: write Registrar(Location())")
         self.location = location
         self.default_expires = whole("default_expires", default_expires, 1)

@@ -13,6 +13,7 @@ from ..arguments import takes
 from ..errors import (
     Cancelled,
     FlowFailed,
+    InvalidValue,
     ParseError,
     Reject,
     SIPError,
@@ -146,10 +147,15 @@ class ServerTransaction:
         """Send a response: a status, or a whole Response made with `request.response()`.
 
         Raises Cancelled when the caller has given up, TransactionStateError for a second final response or one that
-        comes too late, Reject(420) when the request requires an extension the stack does not have (§8.2.2.3).
+        comes too late, Reject(420) when the request requires an extension the stack does not have (§8.2.2.3), and
+        InvalidValue for a Response that was not made of this request.
         """
         self.check()
-        self.send(status if isinstance(status, Response) else self.request.response(status, reason, body=body, **headers))
+        if isinstance(status, Response):
+            self._check_is_ours(status)
+            self.send(status)
+        else:
+            self.send(self.request.response(status, reason, body=body, **headers))
 
     def take_route(self) -> bool:
         """Take this stack off the request's Route (§16.4). True when the Route is one that we made for this very dialog.
@@ -254,6 +260,24 @@ class ServerTransaction:
             if self.call is not None and status < 300 and request.method == "UPDATE":
                 self.call.refreshed(request)
 
+    def _check_is_ours(self, response: Response) -> None:
+        """Refuse a response that the caller could not match to its request (§17.1.3), of another transaction for example.
+
+        Raises InvalidValue.
+        """
+        request = self.request
+        if all(response.headers.fields.get(name) == request.headers.fields.get(name) for name in ("Via", "CSeq")):
+            return
+        try:  # an element on the way may write the same values in another spelling
+            if response.via[0].branch == request.via[0].branch and response.cseq == request.cseq:
+                return
+        except (IndexError, ParseError):
+            pass
+        raise InvalidValue(
+            f"{response!r} is no response to {request!r}, because its Via or CSeq is another (RFC 3261 §8.2.6.2): "
+            f"write request.response({response.status}, …)"
+        )
+
     def finish(self, status: int, response: Response | bytes) -> None:
         """Send the final response, whole or formatted; only the transaction's record stays."""
         transaction = self.transaction
@@ -305,9 +329,13 @@ class ServerTransaction:
                 data = request.answer(result)
                 self.finish(result, data if end is END else data[:BEFORE_END] + end)
             else:
-                response = self.request.response(result) if isinstance(result, int) else result
-                if not isinstance(response, Response) or response.status < 200:
-                    raise TypeError(f"a core returns a final status, a final Response or None, not {result!r}")
+                if isinstance(result, Response) and result.status >= 200:
+                    self._check_is_ours(result)
+                    response = result
+                elif isinstance(result, int) and result >= 200:
+                    response = request.response(result)
+                else:
+                    raise TypeError(_what_to_return(result))
                 self.send(response)
         except Cancelled:
             self.refuse(487)
@@ -520,6 +548,21 @@ class Copied:
         if not first.forwarded:
             raise Reject(482, "Request Merged")
         return self.core(request, tx)
+
+
+def _what_to_return(result: Any) -> str:
+    """Return the text of the error for a core that has returned something else."""
+    write = "486, or request.response(486)"
+    if isinstance(result, Reject):
+        write = f"raise Reject({result.status})"
+    elif isinstance(result, str) and result.isdecimal():
+        write = f"return {result}"
+    elif isinstance(result, (int, Response)) and not isinstance(result, bool):
+        status = result if isinstance(result, int) else result.status
+        write = f"tx.respond({status}) for a provisional response" if 100 <= status < 200 else write
+    elif isinstance(result, tuple):
+        write = "request.response(486, reason)"
+    return f"a core must return a final status, a final Response or None, got {excerpt(result)}: write {write}"
 
 
 def check_serving() -> None:

@@ -202,6 +202,8 @@ class Part:
         A body that is no multipart is one part, an empty one too. All levels of multiparts are read at once, so
         nothing that is asked of the parts later raises, but `content`, `fragment` and `message`.
         """
+        if not hasattr(message, "headers"):
+            raise TypeError(f"message must be a Request or a Response, got {excerpt(message)}: write Part.of(request)")
         lines: list[Line] = [(name, USUAL, text) for name, text in message.headers.items() if describes(name)]
         part = cls.__new__(cls)._set(Headers(lines), message.body)
         try:
@@ -441,6 +443,9 @@ def multipart(
     `headers` its header fields. An alternative has the disposition of its parts (RFC 5621 §8.2). Raises InvalidValue.
     """
     parts = list(parts)
+    for part in parts:
+        if not isinstance(part, Part):
+            raise TypeError(f"parts must be a list of Part, got {excerpt(part)} in it: write [Part(body, content_type), …]")
     if not parts:
         raise InvalidValue("a multipart has one part at least (RFC 2046 §5.1.1)")
     subtype = subtype.lower()

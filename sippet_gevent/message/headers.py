@@ -254,6 +254,8 @@ class Headers:
     def __setitem__(self, name: str, value: str | Iterable[str]) -> None:
         if isinstance(value, bytes):
             raise InvalidValue(f"{name}: a value is text, not {excerpt(value)}")
+        if not isinstance(value, Iterable):
+            raise TypeError(f'{name}: a value must be a text, or several, got {excerpt(value)}: write "{value}"')
         texts = [value] if isinstance(value, str) else [str(item) for item in value]
         self.replace(canonical(_named(name)), [safe(text, name).strip(BLANKS) for text in texts])
 

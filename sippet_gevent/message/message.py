@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Any
 
 from ..arguments import octets
@@ -50,6 +51,19 @@ def check_method_case(method: str) -> None:
         raise InvalidValue(f'{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): write "{method.upper()}"')
 
 
+def _instead_of(kind: type, name: str) -> str:
+    """Say what to write for a keyword that names no header field."""
+    if name == "headers":
+        return 'write each as an argument of its own, subject="lunch", or set others by message.headers["X-Tenant"] = "7"'
+    plain = name.lower().replace("-", "_")
+    known = [each for each in dir(kind) if isinstance(getattr(kind, each, None), Header)]
+    for near in (plain, f"{plain}_", *get_close_matches(plain, known, 1)):
+        if near in known:
+            return f"write {near}="
+    shown = "-".join(word.capitalize() for word in plain.split("_"))
+    return f'for one of your own, register_header({plain!r}, "{shown}"), or set message.headers["{shown}"]'
+
+
 class Message(HeaderFields):
     """What requests and responses share: header fields as attributes, `headers` for all of them as text, `body` in bytes.
 
@@ -83,7 +97,7 @@ class Message(HeaderFields):
         for name, value in headers.items():
             row = getattr(type(self), name, None)
             if not isinstance(row, Header):
-                raise TypeError(f"{name} is no header of {type(self).__name__}; for others use .headers[{name!r}]")
+                raise TypeError(f"{name} is no header field of {type(self).__name__}: {_instead_of(type(self), name)}")
             self.headers.assign(row, value)
 
     def is_source_of(self, error: ParseError) -> bool:
@@ -391,7 +405,12 @@ def register_header(attribute: str, name: str, *, compact: str | None = None, ki
     `type` needs `parse(text)` and `str()`. Raises InvalidValue when a name is no token, or taken by another header.
     """
     if not is_token(name) or not attribute.isidentifier() or not (compact is None or is_token(compact)):
-        raise InvalidValue(f"cannot register {attribute!r} for {name!r}")
+        raise InvalidValue(
+            f"cannot register {attribute!r} for {name!r}, which must be an identifier and a header name: "
+            'write register_header("x_tenant", "X-Tenant")'
+        )
+    if not callable(type):
+        raise TypeError(f"type must be a class, got {excerpt(type)}: write type=int, or a class that has parse(text) and str()")
     if name.lower() in NAMES or (compact and compact.lower() in NAMES):
         raise InvalidValue(f"{name} or {compact} is the name of a header already")
     if hasattr(Request, attribute) or hasattr(Response, attribute):

@@ -6,9 +6,9 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..errors import InvalidValue, ParseError
+from ..errors import InvalidValue, ParseError, excerpt
 from .accelerator import c
 from .grammar import HOST, is_host, number
 from .parameters import (
@@ -166,6 +166,16 @@ class URI(NamedTuple):
         return self._replace(parameters=self.parameters.without(*names))
 
 
+def check_uri(argument: str, value: Any) -> None:
+    """Refuse what is no URI: a text, or a header field that has one. Raises TypeError, which says what to write."""
+    if not isinstance(value, URI):
+        if isinstance(getattr(value, "uri", None), URI):
+            write = f"{argument}.uri"  # a NameAddr
+        else:
+            write = f"URI.parse({value!r})" if isinstance(value, str) else 'URI.parse("sip:bob@example.com")'
+        raise TypeError(f"{argument} must be a URI, got {excerpt(value)}: write {write}")
+
+
 def read_uri(text: str) -> URI:
     """Read a URI and remember nothing. Raises ParseError."""
     return plain(text) or _parse_any(text)
@@ -206,7 +216,7 @@ def _parse_any(text: str) -> URI:
         raise ParseError(f"URI over {URI_LENGTH} characters", value=text, status=414)
     match = _SCHEME(text)
     if not match:
-        raise ParseError("URI without a scheme", value=text)
+        raise ParseError("URI without a scheme (sip, sips or tel)", value=text)
     scheme = match[1].lower()
     rest = text[match.end() :]
     if not _OPAQUE(rest) and not (scheme in DEFAULT_PORTS and _WITH_QUOTES(rest)):

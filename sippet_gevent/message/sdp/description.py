@@ -111,7 +111,7 @@ class SDP(Section):
         connection = connection_of(address)
         if origin is None:
             if connection is None:
-                raise InvalidValue("a description wants an origin, or an address to make one of")
+                raise InvalidValue('a description needs an address, or an origin: write address="192.0.2.1"')
             origin = Origin.make(connection.address)
         made = cls([Line("v", "0"), Line("o", str(origin)), Line("s", FREE_TEXT["s"](name)), Line("t", "0 0")])
         made.times = tuple(times)
@@ -336,6 +336,8 @@ def _cut(text: bytes | str) -> list[Line]:
     """Cut into lines; each is checked for its form only."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
+    elif not isinstance(text, str):
+        raise TypeError(f"a session description must be bytes or text, got {excerpt(text)}: write SDP.parse(request.body)")
     else:
         try:
             text.encode("utf-8", "surrogateescape")

@@ -11,13 +11,14 @@ description one sent, in an offer or an answer (§8). What comes of a call:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from ...errors import InvalidValue, ParseError
+from ...errors import InvalidValue, ParseError, excerpt
 from .description import SDP
 from .fmtp import DEFAULT_EVENTS, agree_fmtp, fmtp_fault, refers_to
 from .grammar import DIRECTIONS, INACTIVE, RECVONLY, SENDONLY, SENDRECV
 from .media import MediaDescription
+from .section import connection_of
 from .values import STATIC_PAYLOAD_TYPES, Attribute, Bandwidth, Connection, Origin, RTPMap
 
 DYNAMIC_PAYLOAD_TYPES = range(96, 128)
@@ -103,6 +104,7 @@ def initial_offer(
     attributes: Iterable[Attribute] = (),
 ) -> SDP:
     """Make the first offer of a session (§5). Without an `origin` it is one of `address`. Raises InvalidValue."""
+    streams = _checked(streams)
     offer = SDP.make(address, origin=origin, name=name, bandwidths=bandwidths, attributes=attributes)
     if offer.origin.session_id > MAX_SESSION_ID or offer.origin.session_version > MAX_INITIAL_VERSION:
         raise InvalidValue("session id and version of an offer are below 2**63 and 2**62 - 1 (RFC 3264 §5)")
@@ -121,7 +123,7 @@ def modify(
     """
     offer = previous.copy()
     if address is not None:
-        offer.connection = _connection(address)
+        offer.connection = connection_of(address)
     media: list[MediaDescription] = []
     for index in range(max(len(streams), len(previous.media))):
         stream = streams[index] if index < len(streams) else None
@@ -180,17 +182,28 @@ def resume(
     if by_address and address is None:
         raise InvalidValue("a stream held by 0.0.0.0 wants an address to resume")
     if offer.connection is not None and offer.connection.is_hold and address is not None:
-        offer.connection = _connection(address)
+        offer.connection = connection_of(address)
     for section in by_address:
         if section.connection is not None and section.connection.is_hold:  # it has a c= line of its own
-            section.connection = _connection(address)
+            section.connection = connection_of(address)
     for section in held:
         section.direction = direction
     return _next_version(previous, offer)
 
 
-def _connection(address: Connection | str | None) -> Connection | None:
-    return Connection.make(address) if isinstance(address, str) else address
+def _checked(streams: Any) -> list[MediaStream]:
+    """Return the streams of an offer or answer. One MediaStream alone is a tuple, too. Raises TypeError."""
+    if isinstance(streams, (MediaStream, str)) or not isinstance(streams, Iterable):
+        raise TypeError(f"streams must be a list of MediaStream, got {excerpt(streams)}: write [stream]")
+    checked = list(streams)
+    for stream in checked:
+        if not isinstance(stream, MediaStream):
+            write = 'sdp.MediaStream("audio", 49170, (sdp.PCMU,))'
+            raise TypeError(f"streams must be a list of MediaStream, got {excerpt(stream)} in it: write {write}")
+        codecs = stream.codecs
+        if isinstance(codecs, Codec) or not all(isinstance(codec, Codec) for codec in codecs):
+            raise TypeError(f"codecs must be a tuple of Codec, got {excerpt(codecs)}: write codecs=(sdp.PCMU,)")
+    return checked
 
 
 def _at(sdp: SDP, index: int) -> MediaDescription:
@@ -335,6 +348,10 @@ def answer(
     Raises InvalidValue for what we gave it; ParseError with status 488 for an offer that cannot be answered, having fewer m=
     lines than there were.
     """
+    if not isinstance(offer, SDP):
+        raise TypeError(f"offer must be of type SDP, got {excerpt(offer)}: write sdp.SDP.parse(request.body)")
+    left = {**streams} if isinstance(streams, Mapping) else dict(enumerate(_checked(streams)))
+    _checked(left.values())
     if previous is None:
         made = SDP.make(address, origin=origin, name=name)
     else:
@@ -344,9 +361,8 @@ def answer(
         made = previous.copy()
         made.key = None
         if address is not None:
-            made.connection = _connection(address)
+            made.connection = connection_of(address)
     made._copy_times(offer)
-    left = dict(streams) if isinstance(streams, Mapping) else dict(enumerate(streams))
     by_index = isinstance(streams, Mapping)
     media: list[MediaDescription] = []
     for index, offered in enumerate(offer.media):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
-from ...errors import InvalidValue, ParseError
+from ...errors import InvalidValue, ParseError, excerpt
 from .grammar import DIRECTIONS, T, is_email, is_phone, is_uri, matching, text_line
 from .values import Attribute, Bandwidth, Connection, Line
 
@@ -202,4 +202,10 @@ def bandwidth_of(text: str) -> Bandwidth | None:
 
 
 def connection_of(value: Connection | str | None) -> Connection | None:
-    return Connection.make(value) if isinstance(value, str) else value
+    """Return the c= line of an address. Raises TypeError for another type, such as the (host, port) of a flow."""
+    if isinstance(value, str):
+        return Connection.make(value)
+    if value is not None and not isinstance(value, Connection):
+        host = value[0] if isinstance(value, tuple) and value else "192.0.2.1"
+        raise TypeError(f'address must be a text or a Connection, got {excerpt(value)}: write address="{host}"')
+    return value

@@ -9,7 +9,7 @@ from typing import Any
 
 from .clock import Clock
 from .counters import Counters, Plain
-from .limits import Limits
+from .limits import LARGE, Limits
 from .transaction.timers import Timers
 
 log = logging.getLogger("sippet_gevent.core")
@@ -38,6 +38,9 @@ class Admission:
         self.overdue: Place = {}
         self.refused: dict[str, int] = {}
         """Requests refused with 503, by the limit that was reached."""
+        self.large: dict[Any, int] = {}
+        """Transactions and calls that large requests have made, and the bytes of those requests."""
+        self.large_octets = 0
         self.lately = RefusedLately(64 * timers.t1)
         self.is_open = True
         """False while a limit on cores is reached or requests were refused lately: then each new request is looked at."""
@@ -49,6 +52,7 @@ class Admission:
         self._alarm: Any = None
         self._handlers_reserve = _with_reserve(limits.handlers, limits)
         self._transactions_reserve = _with_reserve(limits.transactions, limits)
+        self._large_reserve = _with_reserve(limits.large_octets, limits)
         self._forwarding_reserve = _with_reserve(limits.forwarding, limits)
 
     # ---- places
@@ -93,10 +97,21 @@ class Admission:
             return self.handlers
         return self.holding if tx.holds else self.overdue
 
+    # ---- large requests
+
+    def weigh(self, holder: Any, octets: int) -> None:
+        """Count the bytes of the large request that has made a transaction or call."""
+        self.large[holder] = octets
+        self.large_octets += octets
+
+    def release(self, holder: Any) -> None:
+        """Count the bytes of a transaction or call no longer: it has ended. Others are ignored."""
+        self.large_octets -= self.large.pop(holder, 0)
+
     # ---- limits
 
-    def limit_reached(self, transactions: int, belongs: Callable[[], bool], method: str) -> str | None:
-        """Return the name of the limit that refuses a request, None when it is served.
+    def limit_reached(self, transactions: int, belongs: Callable[[], bool], method: str, octets: int) -> str | None:
+        """Return the name of the limit that refuses a request of so many bytes, None when it is served.
 
         A request that `belongs` to a call, a dialog or a route of ours has a reserve of its own, and a BYE of those is
         refused by the number of transactions alone: a limit must never refuse what would free it.
@@ -108,10 +123,14 @@ class Admission:
             name = "handlers"
         elif len(self.overdue) >= limits.overdue:
             name = "overdue"
+        elif octets > LARGE and self.large_octets + octets > limits.large_octets:
+            name = "large_octets"
         else:
             return None
         if not belongs() or transactions >= self._transactions_reserve:
             return name
+        if octets > LARGE and self.large_octets + octets > self._large_reserve:
+            return "large_octets"
         return "handlers" if len(self.handlers) >= self._handlers_reserve and method != "BYE" else None
 
     def may_acknowledge(self, belongs: Callable[[], bool]) -> bool:

@@ -16,7 +16,7 @@ from .admission import Admission
 from .clock import Clock
 from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
-from .limits import Limits, TokenBuckets
+from .limits import LARGE, Limits, TokenBuckets
 from .message.essentials import METHODS, Essentials, essentials_of_via
 from .message.grammar import split_first
 from .message.headers import Headers
@@ -139,14 +139,14 @@ class Engine:
             return
         message.flow = flow
         if type(message) is Request:
-            self._receive_request(message, flow)
+            self._receive_request(message, flow, len(data))
         else:
             self._receive_response(message, flow)  # type: ignore[arg-type]
 
-    def _receive_request(self, request: Request, flow: Flow) -> None:
+    def _receive_request(self, request: Request, flow: Flow, octets: int) -> None:
         essentials = request.essentials
         reply = self._note_source(request, essentials, flow)
-        method = request.method
+        method = essentials.method
         key = essentials.key or server_key(request)
         tx = self.servers.get(key)
         if tx is not None and (method != "ACK" or acknowledges(request, tx.last)):
@@ -173,21 +173,27 @@ class Engine:
                 merge in self.merged
                 or self.draining
                 or not self.admission.is_open
+                or octets > LARGE
                 or len(self.servers) + len(self.clients) >= self.limits.transactions
             ):
-                refusal = self._refusal(request, essentials, merge, key)
+                refusal = self._refusal(request, essentials, merge, key, octets)
                 if refusal is not None:
                     self.answer(reply, refusal)
                     return
                 first = self.servers.get(self.merged.get(merge, ""))  # type: ignore[arg-type]
                 if first is not None:
                     self.counters.delivered += 1
-                    self.serve(request, self._new_server(request, key, reply, method == "INVITE"), first.user)
+                    tx = self._new_server(request, key, reply, method == "INVITE")
+                    if octets > LARGE:
+                        self.admission.weigh(tx, octets)
+                    self.serve(request, tx, first.user)
                     return
             self.counters.delivered += 1
             if method in _KEPT_FOR:
                 _grant_keep(request, flow)
             tx = self._new_server(request, key, reply, method == "INVITE")
+            if octets > LARGE:
+                self.admission.weigh(tx, octets)
             if merge is not None:
                 tx.merge = merge
                 self.merged[merge] = key
@@ -216,7 +222,9 @@ class Engine:
             if serving.transaction is not None:
                 self._plan(serving.transaction)
 
-    def _refusal(self, request: Request, essentials: Essentials, merge: int | None, key: str) -> Response | None:
+    def _refusal(
+        self, request: Request, essentials: Essentials, merge: int | None, key: str, octets: int
+    ) -> Response | None:
         """Return the answer that makes a transaction needless, None when the request is served after all.
 
         That is 482 to a copy of a request being served (§8.2.2.2), and 503 while the stack leaves or a limit is reached.
@@ -232,7 +240,7 @@ class Engine:
                 limit = None if essentials.to_tag is not None else "draining"
             else:
                 transactions = len(self.servers) + len(self.clients)
-                limit = self.admission.limit_reached(transactions, lambda: self.belongs(request), request.method)
+                limit = self.admission.limit_reached(transactions, lambda: self.belongs(request), request.method, octets)
             if limit is None:
                 return None
             self.admission.refuse(limit, request.method)
@@ -419,6 +427,8 @@ class Engine:
                 del table[tx.key]
             if tx.merge is not None:
                 self.forwarded(tx)
+            if self.admission.large:
+                self.admission.release(tx)
             if tx.flow.transactions is not None:
                 tx.flow.transactions.discard(tx)
             if tx.user is not None:

@@ -481,6 +481,9 @@ class Calls:
             raise
         if tx.call is None:
             tx.call = self._calls[call.dialog.id] = call
+            admission = self.stack.engine.admission
+            if tx.transaction in admission.large:
+                admission.weigh(call, admission.large[tx.transaction])
         call.answered(tx, response)
         return call
 
@@ -517,6 +520,7 @@ class Calls:
         """Forget a call; one that was ended by us is remembered for the BYE that may have crossed ours."""
         if call.keeps_alive:
             self.stack.keepalives.drop(call.dialog.call_id)
+        self.stack.engine.admission.release(call)
         if self._calls.pop(call.dialog.id, None) is not None and by_us:
             self.ended.add(call.dialog.id)
 

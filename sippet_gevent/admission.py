@@ -1,4 +1,4 @@
-"""Admission: where each waiting core is counted, and which new requests get 503 for it, RFC 3261 §21.5.4."""
+"""Admission: counts the cores that wait, and decides which new requests get 503, RFC 3261 §21.5.4."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from typing import Any
 from .clock import Clock
 from .counters import Counters, Plain
 from .limits import LARGE, Limits
+from .message.message import Request
 from .transaction.timers import Timers
 
 log = logging.getLogger("sippet_gevent.core")
 
 Place = dict[Any, float]
-"""ServerTransactions whose cores are counted in one place, each with the time since when."""
+"""ServerTransactions whose cores are counted together, and the time at which each was added."""
 
 REFUSED = 100_000
-"""Requests refused lately whose repetitions must be refused, too, at most; each costs a key of some 100 bytes, twice."""
+"""Most refused requests that are remembered, because their repetitions must be refused, too: 100 bytes each, twice."""
 
 
 class Admission:
-    """Counts the cores that wait, each in one place, and compares the places with their limits.
+    """Counts each core that waits in one place, and compares the places with their limits.
 
-    `handlers` are cores whose request has no final response yet, `forwarding_invites` and `forwarding` those that wait
-    for the responses to a forwarded request. `holding` are cores that have answered and hold a call, which counts
-    against `Limits.calls` alone. `overdue` are all others that have answered, or whose transaction has timed out, and
-    still run. A core that never waits is never counted: it has ended before the next message is read.
+    * `handlers`: cores whose request has no final response yet.
+    * `forwarding_invites`, `forwarding`: cores that wait for the responses to a forwarded INVITE, or another request.
+    * `holding`: cores that have answered and hold a call. The call counts against `Limits.calls`, the core against nothing.
+    * `overdue`: cores that still run although they have answered, or although their transaction has timed out.
+
+    A core that never waits is not counted, because it has ended before the next message is read.
     """
 
     def __init__(self, limits: Limits, timers: Timers, clock: Clock, counters: Counters) -> None:
@@ -43,7 +46,7 @@ class Admission:
         self.large_octets = 0
         self.lately = RefusedLately(64 * timers.t1)
         self.is_open = True
-        """False while a limit on cores is reached or requests were refused lately: then each new request is looked at."""
+        """False while a limit on cores is reached, or refused requests are remembered: then limit_reached() is to be asked."""
         self._limits = limits
         self._counters = counters
         self._clock = clock
@@ -58,7 +61,7 @@ class Admission:
     # ---- places
 
     def enter(self, worker: Any, tx: Any) -> None:
-        """Count the core that serves `tx`, which waits for the first time, in `worker`."""
+        """Begin to count the core that serves `tx` in `worker`: it waits for the first time."""
         tx.worker = worker
         worker.counted = tx
         tx.place = place = self._place(tx)
@@ -68,7 +71,7 @@ class Admission:
             self._watch()
 
     def move(self, tx: Any) -> None:
-        """Count a core where it belongs now. Called when its request is answered, is forwarded, or its call has ended."""
+        """Count a core in the place where it belongs now: its request was answered or forwarded, or its call has ended."""
         before, place = tx.place, self._place(tx)
         if before is not None and before is not place:
             del before[tx]
@@ -79,7 +82,7 @@ class Admission:
                 self._watch()
 
     def leave(self, tx: Any) -> None:
-        """Count a core no longer: it has ended."""
+        """Stop to count a core that has ended."""
         place, tx.place, tx.worker = tx.place, None, None
         place.pop(tx, None)
         self._told.discard(tx)
@@ -113,8 +116,8 @@ class Admission:
     def limit_reached(self, transactions: int, belongs: Callable[[], bool], method: str, octets: int) -> str | None:
         """Return the name of the limit that refuses a request of so many bytes, None when it is served.
 
-        A request that `belongs` to a call, a dialog or a route of ours has a reserve of its own, and a BYE of those is
-        refused by the number of transactions alone: a limit must never refuse what would free it.
+        A request that `belongs` to a call, a dialog or a route of ours has a reserve of its own. A BYE of those is refused
+        by the number of transactions alone, because a limit must never refuse the request that would free it.
         """
         limits = self._limits
         if transactions >= limits.transactions:
@@ -139,33 +142,34 @@ class Admission:
         return handlers < self._limits.handlers or (handlers < self._handlers_reserve and belongs())
 
     def may_forward(self, method: str, belongs: Callable[[], bool]) -> bool:
-        """True when there is room for one more forwarded request: INVITEs and other methods are counted apart."""
+        """True when there is room for one more forwarded request. INVITEs are counted apart from other methods."""
         place = self.forwarding_invites if method == "INVITE" else self.forwarding
         if len(place) < self._limits.forwarding:
             return True
         return belongs() and (method == "BYE" or len(place) < self._forwarding_reserve)
 
     def refused_lately(self, key: str) -> int | None:
-        """Return the Retry-After that this request was told when it came before, None when it was not refused lately."""
+        """Return the Retry-After of the 503 that this request had lately; None if it had none."""
         found = self.lately.get(key, self._clock.now())
         self._settle()
         return found
 
     def remember(self, key: str, retry_after: int) -> None:
-        """Have repetitions of a request refused, too."""
+        """Remember a refused request, so that its repetitions are refused, too."""
         self.lately.add(key, retry_after, self._clock.now())
         self.is_open = False
 
-    def refuse(self, limit: str, method: str) -> None:
+    def refuse(self, limit: str, request: Request) -> None:
         """Count and log a request that this limit refuses."""
         self.refused[limit] = self.refused.get(limit, 0) + 1
-        text = f"request refused at a limit: method=%s limit={limit} answered=503"
-        self._counters.warn(f"limit {limit}", self._clock.now(), text, method)
+        text = f"request refused at a limit: method=%s limit={limit} answered=503 call_id=%s"
+        call_id = Plain(request.headers.get("Call-ID"))
+        self._counters.warn(f"limit {limit}", self._clock.now(), text, Plain(request.method), call_id)
 
     # ---- cores that never end
 
     def tell(self, tx: Any) -> None:
-        """Log, once, where an overdue core is, unless it waits in a call of this library, which will end."""
+        """Log the stack of an overdue core once, unless it waits in a function of this library, which will return."""
         if tx in self._told or tx.parked is not None or tx.worker is None:
             return
         self._told.add(tx)
@@ -182,7 +186,7 @@ class Admission:
             self._alarm = self._clock.alarm(self._patience, self._look)
 
     def _look(self) -> None:
-        """Look for cores whose request was answered a transaction's life ago, and for ACKs that are served that long."""
+        """Find cores that still run 64*T1 after their answer, and cores that have served an ACK for so long."""
         self._alarm = None
         before = self._clock.now() - self._patience
         waiting = False
@@ -198,7 +202,7 @@ class Admission:
             self._watch()
 
     def stop(self) -> None:
-        """Look no longer. Cores that still run stay counted until they end, as overdue."""
+        """Stop to look for them. Cores that still run are counted as overdue until they end."""
         for tx in [*self.handlers]:
             tx.ended()  # those of ACKs, which have no transaction that has ended with the stack
         if self._alarm is not None:
@@ -207,10 +211,10 @@ class Admission:
 
 
 class RefusedLately:
-    """Keys of requests that were refused without a transaction, with the Retry-After they were told.
+    """Keys of requests that were refused without a transaction, with the Retry-After of their 503.
 
-    A client that repeats such a request must get the same answer, not another one because there is room again: it may
-    have taken the first (RFC 3261 §8.2.7). They are remembered for `seconds` to twice that, and REFUSED of them at most.
+    A client that repeats such a request must get the same answer, even if there is room again, because it may have
+    received the first one (RFC 3261 §8.2.7). A key is kept for `seconds` to twice that; there are at most REFUSED.
     """
 
     __slots__ = ("_before", "_seconds", "_since", "keys")
@@ -230,7 +234,7 @@ class RefusedLately:
         self.keys[key] = retry_after
 
     def get(self, key: str, now: float) -> int | None:
-        """Return the Retry-After that the request was told, None when it was not refused lately."""
+        """Return the Retry-After of a request's 503; None if it was not refused lately."""
         if now >= self._since + 2 * self._seconds:
             self.keys, self._before = {}, {}
             return None

@@ -243,7 +243,7 @@ class Engine:
                 limit = self.admission.limit_reached(transactions, lambda: self.belongs(request), request.method, octets)
             if limit is None:
                 return None
-            self.admission.refuse(limit, request.method)
+            self.admission.refuse(limit, request)
             retry_after = random.randint(*self.limits.retry_after)
             self.admission.remember(key, retry_after)
         request.use_to_tag(self._stateless_tag(request))

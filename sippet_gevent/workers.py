@@ -30,7 +30,7 @@ class Worker(greenlet):
 
 
 class Workers:
-    """Gives `job(data, flow)` greenlets. `busy` is how many jobs have yielded and not ended: what limits count.
+    """Gives `job(data, flow)` greenlets. `busy` is how many jobs have yielded and not ended.
 
     `crashed(error, data, flow)` is called for an exception that leaves a job, `yielded(worker)` when a job yields for
     the first time, `ended(counted)` when a job that has yielded ends, with what yielded() has set as worker.counted.

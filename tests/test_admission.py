@@ -178,6 +178,13 @@ def test_repeated_invite_that_was_refused_is_refused_again_when_there_is_room(si
     assert (again.status, again.to.tag, again.retry_after) == (503, first.to.tag, first.retry_after)
 
 
+def test_request_refused_at_a_limit_is_logged_with_its_call_id(sip, caller, caplog):
+    sip.serve(lambda request, tx: 200, limits=Limits(handlers=0))
+    options = caller.ask("OPTIONS")
+    line = f"request refused at a limit: method=OPTIONS limit=handlers answered=503 call_id={options.call_id}"
+    assert line in caplog.messages
+
+
 def test_another_request_is_served_right_after_one_was_refused(sip, caller):
     sip.serve(lambda request, tx: tx.wait(1) or 486, limits=Limits(handlers=1))
     caller.ask("INVITE")

@@ -1,7 +1,7 @@
-"""How the addresses of a binding are kept in memory, and how many bytes that takes. Pure.
+"""How many bytes a binding takes in memory, and addresses that take few. Pure.
 
-Parsed, 64 parameters of three characters are 9,500 bytes: 36 for each that was sent. Kept as text they are 300, and reading
-them again costs a look-up some microseconds. So what a binding costs is what the phone has sent, and a constant.
+Parsed, 64 parameters of three characters take 9,500 bytes: 36 for each byte that was sent. Kept as text they take 300 bytes,
+and a look-up reads them again in some microseconds. So a binding takes the bytes that the phone has sent, and a constant.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENTRY = 600
 
 
 class _Compact(Parameters):
-    """Parameters that remember their text alone."""
+    """Parameters that keep their text alone, and read it each time."""
 
     __slots__ = ()
     read: type[Parameters] = Parameters
@@ -35,7 +35,7 @@ class _Compact(Parameters):
 
     @classmethod
     def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:
-        return cls.read.of(pairs)  # what is made of them is to be used, not kept
+        return cls.read.of(pairs)  # a changed copy is used at once, and not kept
 
 
 class _CompactURIParameters(_Compact, URIParameters):
@@ -65,7 +65,7 @@ def compact(address: NameAddr) -> NameAddr:
 
 
 def address_bytes(address: NameAddr) -> int:
-    """Return what a compact address takes in memory: its texts as they are, one to four bytes a character."""
+    """Return the bytes that a compact address takes in memory; a character takes one to four."""
     uri = address.uri
     texts = (address.display, uri.user, uri.host, uri.password, uri.opaque)
     size = ADDRESS + sum(getsizeof(text) for text in texts if text)
@@ -75,10 +75,10 @@ def address_bytes(address: NameAddr) -> int:
 
 
 def binding_bytes(contact: NameAddr, path: Iterable[NameAddr], call_id: str) -> int:
-    """Return what a binding takes in memory: its Contact, its Path and its Call-ID, all of which the peer chooses."""
+    """Return the bytes that a binding takes in memory. The peer chooses the length of Contact, Path and Call-ID."""
     return BINDING + getsizeof(call_id) + address_bytes(contact) + sum(map(address_bytes, path))
 
 
 def entry_bytes(aor: str, bindings: Iterable[int]) -> int:
-    """Return what an address-of-record takes in memory whose bindings take so many bytes each."""
+    """Return the bytes that an address-of-record takes in memory, with the bytes of its bindings."""
     return ENTRY + getsizeof(aor) + sum(bindings)

@@ -46,13 +46,13 @@ class Call:
 
     Leaving a `with call:` block hangs up. BYE is answered by itself; a re-INVITE that changes nothing is answered with
     the body we sent, any other refused with 488, which leaves the session as it was (§14.2), unless `on_reinvite` is set:
-    a core, `on_reinvite(request, tx)`. Other requests within the call go to the stack's core, with `tx.call` set. What is
-    refused for its number, for what it requires, or because it crosses another request (glare.py) is seen by no core.
+    a core, `on_reinvite(request, tx)`. Other requests within the call go to the stack's core, with `tx.call` set. No core
+    sees a request that is refused for its CSeq, for an extension that it requires, or because of glare (glare.py).
 
-    Our requests go along the route set and to the remote target, the Contact of the peer's last target refresh that was
-    accepted (§12.2.1.1). Without a route set a flow takes the place of that target for a peer that is reached by the flow
-    alone (RFC 5626 §5.3, RFC 7118 §5), and for one whose Contact seems to lead nowhere, from behind NAT say; see reach_of().
-    A target refresh says anew which it is. When it has moved the target, the new Contact counts, whatever rport says:
+    Our requests go along the route set to the remote target: the Contact of the peer's last target refresh that was
+    accepted (§12.2.1.1). Without a route set they go by a flow instead, if the peer is reached by that flow alone (RFC 5626
+    §5.3, RFC 7118 §5), or if its Contact seems to lead nowhere, as behind NAT; see reach_of(). Each target refresh decides
+    that again. If it names another Contact than before, the new Contact counts, even if the peer uses rport, because
     RFC 3581 §4 is about responses alone.
     """
 
@@ -65,13 +65,13 @@ class Call:
         self.local_type = SESSION_TYPE
         self.ended = Event()
         self.flow: Flow | None = None
-        """By what the peer is reached who cannot be dialled: the flow he has called or was called by (RFC 5626 §5.3)."""
+        """The flow of the call, if it is the only way to the peer (RFC 5626 §5.3); else None."""
         self.keeps_alive = False
         """True when a flow is pinged for as long as it lasts (RFC 6223 §4.2.3); other calls may have the same Call-ID."""
         self._on_reinvite: Callable[[Request, Any], Any] | None = None
         self.acknowledged = False
         self.holder: ServerTransaction | None = None
-        """The request whose core has accepted or made this call, until it ends: that core is not counted as a handler."""
+        """The request whose core has accepted or made this call, until the call ends. That core is not counted as a handler."""
         self._inbox = Inbox(stack.clock)
         self._serving: list[ServerTransaction] = []
         self._reinvite: ClientTransaction | None = None
@@ -109,16 +109,15 @@ class Call:
     ) -> Response:
         """Send a request within the call and return its final response; a re-INVITE is acknowledged (§12.2.1, §14.1).
 
-        Raises TransactionTimeout and TransportError, TransactionStateError for a re-INVITE, or an UPDATE with an offer,
-        while another is under way.
-        408 and 481, and no answer at all, end the call (§12.2.1.2).
+        Raises TransactionTimeout and TransportError; TransactionStateError when the call has ended, and for an INVITE or
+        UPDATE that has to wait for another one. 408 and 481, and no answer at all, end the call (§12.2.1.2).
         """
         timeout = check_seconds("timeout", timeout)
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
         if method in GLARING and self._must_wait(method, bool(body)):
-            raise TransactionStateError(f"another INVITE or UPDATE is under way in this call: {method} has to wait for its end")
+            raise TransactionStateError(f"another INVITE or UPDATE is under way: send the {method} when that has its answer")
         if is_invite and body:
             headers.setdefault("content_type", self.local_type)
         if method == "BYE":
@@ -193,7 +192,7 @@ class Call:
         self._follow(request, moved=self.dialog.remote_target != before)
 
     def _follow(self, request: Request, *, moved: bool) -> None:
-        """Remember by which flow the peer is reached from now on, None for its Contact: what its last target refresh says."""
+        """Set the flow by which the peer is reached from now on, None for its Contact, as its last target refresh says."""
         self.flow = None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else request.flow
 
     def wait_for_ack(self) -> None:
@@ -236,7 +235,7 @@ class Call:
     def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
         """Serve a request within the call; NotImplemented leaves it to the core.
 
-        Whatever refuses it has done so before anything is changed (§8.2, §12.2.2). Raises Reject.
+        A request is refused before it has changed anything (§8.2, §12.2.2). Raises Reject.
         """
         self._inspect(request, tx)
         if request.method == "BYE":
@@ -321,7 +320,7 @@ class Call:
 
     @property
     def _next_hop(self) -> Flow | None:
-        """The peer's flow; None where the route set and the remote target lead to him, or may when it has ended."""
+        """The peer's flow; None if the route set or the remote target leads to the peer, or may do so when the flow has ended."""
         flow, dialog = self.flow, self.dialog
         if flow is None or dialog.route_set:
             return None
@@ -355,7 +354,7 @@ class Call:
     def _refresh(self, response: Response) -> None:
         """Take the target of the peer's 2xx to a target refresh of ours.
 
-        A flow that led to the old target does not lead to the new one, unless that can only be reached by it.
+        A flow that led to the old target is not used for the new one, unless it is the only way to it.
         """
         before = self.dialog.remote_target
         self._take_target(response)
@@ -367,7 +366,7 @@ class Call:
                 self.flow = response.flow
 
     def let_go(self) -> None:
-        """Tell its core that it holds this call no longer."""
+        """Tell the core that it no longer holds this call."""
         holder, self.holder = self.holder, None
         if holder is not None:
             holder.release()
@@ -468,7 +467,7 @@ class Calls:
                 raise Reject(481)
             limits = self.stack.engine.limits
             if len(self._calls) >= limits.calls:
-                self.stack.engine.admission.refuse("calls", "INVITE")
+                self.stack.engine.admission.refuse("calls", tx.request)
                 raise Reject(503, retry_after=random.randint(*limits.retry_after))
             call = Call(self.stack, Dialog.of_uas(tx.request, response), tx.request.flow.origin)
         if tx.call is None:
@@ -505,7 +504,7 @@ class Calls:
         return key is not None and (key in self._calls or (request.method == "BYE" and key in self.ended))
 
     def core_for(self, request: Request, core: CoreFunction) -> CoreFunction:
-        """Return what serves a request with a To tag: its call, then the core; the memory of a call that has ended; the core."""
+        """Return the core for a request with a To tag: its call and then `core`, after_the_end() for an ended call, or `core`."""
         if not self._calls and not self.ended:
             return core
         key = dialog_id(request)

@@ -1,6 +1,6 @@
-"""Capabilities: the header fields that requests and responses of ours have beside what the caller has set.
+"""Capabilities: the header fields that the stack adds to its requests and responses if the application has not set them.
 
-A proxy adds none of them to what it forwards. What must be in which message:
+A proxy adds none of them to what it forwards. This table says which message has which:
 
 | method | our request | our 2xx | why |
 |---|---|---|---|
@@ -12,11 +12,12 @@ A proxy adds none of them to what it forwards. What must be in which message:
 | NOTIFY | Contact | | RFC 3265 table 2: its 2xx needs none |
 | others but ACK and CANCEL | | | |
 
-Supported is in each request but ACK and CANCEL if the stack has any extension (§8.1.1.9; tables 2 and 3 of §20, RFC 3262
-table 1). Where the table asks for it, it is there even if it is empty: no extension (§20.37). Contact is written by the sender
-and by ServerTransaction, which know the flow.
+If the stack supports any extension, Supported is in each request but ACK and CANCEL (§8.1.1.9; tables 2 and 3 of §20, RFC 3262
+table 1). Where the table above asks for Supported, it is there even if it is empty (§20.37). Contact is written by the sender and
+by ServerTransaction, which know the flow. Accept-Encoding and Accept-Language, which §11.2 names too, are left out: without them
+a peer assumes `identity` and any language (§20.2, §20.3), and that is what holds here.
 
-The defaults of `Stack(headers=...)` are in all requests and responses of ours: User-Agent in requests only, Server in
+The defaults of `Stack(headers=...)` are in all requests and responses of the stack: User-Agent in requests only, Server in
 responses only (§20.35, §20.41).
 """
 
@@ -43,21 +44,21 @@ IN_SUCCESS: dict[str, tuple[str, ...]] = {
 }
 
 CONTACT_IN_REQUEST = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
-"""Requests that begin a dialog or refresh its target."""
+"""Methods whose requests begin a dialog or refresh its target."""
 
 CONTACT_IN_SUCCESS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "UPDATE"))
-"""Requests whose 2xx does."""
+"""Methods whose 2xx begins a dialog or refreshes its target."""
 
 WITHOUT_SUPPORTED = frozenset(("ACK", "CANCEL"))
 
 WITHIN_CALLS = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")
-"""Methods that each call serves, whatever the core does (§13.2.1)."""
+"""Methods that a call serves even if the core does not: a core for INVITE alone has them in its Allow (§13.2.1)."""
 
 ACCEPT = "application/sdp"
-"""Bodies that are understood, unless `headers` says otherwise (§20.1)."""
+"""Types of bodies that are understood, unless `Stack(headers={"Accept": ...})` says otherwise (§20.1)."""
 
 SUBSCRIPTION_SECONDS = 3600
-"""Expires of a 2xx to a SUBSCRIBE that has none, the default of most event packages (RFC 3856 §6.4, RFC 4235 §3.4)."""
+"""Expires of the 2xx to a SUBSCRIBE without Expires: the default of most event packages (RFC 3856 §6.4, RFC 4235 §3.4)."""
 
 OF_THE_STACK = frozenset(
     (
@@ -66,19 +67,19 @@ OF_THE_STACK = frozenset(
         *("WWW-Authenticate", "Proxy-Authenticate", "Retry-After", "Max-Breadth", "RSeq", "RAck", "Event"),
     )
 )
-"""Fields that belong to one message: a default for them would be wrong."""
+"""Header fields that differ from message to message, so that they cannot have a default."""
 
 _INSTEAD = {"Allow": "register the methods with @stack.on()", "Supported": "write supported=(...)"}
 
 END = b"Content-Length: 0\r\n\r\n"
-"""How a response ends that is nothing but a status."""
+"""End of a response that has a status and nothing else."""
 
 BEFORE_END = -len(END)
 """Where END begins in such a response."""
 
 
 class Capabilities:
-    """What the messages of one stack say about it. Lines are made once for each method, and again when a core is set.
+    """The header fields that the messages of one stack have in addition. Made once for each method, and anew for another core.
 
     Raises TypeError and InvalidValue for a default header field that cannot be one.
     """
@@ -92,18 +93,18 @@ class Capabilities:
         self._requests: dict[str, list[Line]] = {}
         self._successes: dict[str, list[Line]] = {}
         self.ends: dict[str, bytes] = {}
-        """What success_end() has returned, by method."""
+        """Results of success_end() by method."""
         self.refusal_end = _text(self.in_responses)
-        """How a response of 300 to 699 ends that is nothing but a status; `success_end()` is that of a 2xx."""
+        """End of a response of 300 to 699 that has a status and nothing else; success_end() is that of a 2xx."""
 
     def forget(self) -> None:
-        """Make the lines anew: the methods that are served have changed."""
+        """Forget the lines, because other methods are served from now on."""
         self._requests.clear()
         self._successes.clear()
         self.ends.clear()
 
     def complete_request(self, request: Request) -> None:
-        """Add what a request of ours lacks."""
+        """Add the header fields that a request of ours should have and has not."""
         method = request.method
         lines = self._requests.get(method)
         if lines is None:
@@ -114,7 +115,7 @@ class Capabilities:
         _add_missing(request.headers, lines)
 
     def complete_response(self, request: Request, response: Response) -> None:
-        """Add what a response of ours lacks."""
+        """Add the header fields that a response of ours should have and has not."""
         if not 200 <= response.status < 300:
             _add_missing(response.headers, self.in_responses)
             return
@@ -123,7 +124,7 @@ class Capabilities:
             response.expires = _subscription_seconds(request)
 
     def success_end(self, method: str) -> bytes:
-        """Return how a 2xx to this method ends that is nothing but a status."""
+        """Return the end of a 2xx to this method that has a status and nothing else."""
         return _remember(self.ends, method, _text(self._in_success(method)))  # type: ignore[no-any-return]
 
     def _in_success(self, method: str) -> list[Line]:
@@ -142,7 +143,7 @@ class Capabilities:
 
 
 METHODS_REMEMBERED = 64
-"""Methods whose lines are remembered, at most: a peer may make up others."""
+"""Most methods whose lines are remembered, because a peer may make up any number of methods."""
 
 
 def _remember(where: dict[str, Any], method: str, what: Any) -> Any:

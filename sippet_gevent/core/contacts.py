@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from ..message.uri import URI, normal_host
 
 SHARED = 10
-"""Addresses-of-record remembered for one Contact, at most: phones have few lines, and a gateway's are all the same place."""
+"""Most addresses-of-record remembered for one Contact: a phone has few lines, and all lines of a gateway lead to it."""
 
 
 class ContactIndex:
     """Finds addresses-of-record by the Contact URIs of their bindings.
 
-    It remembers one number for each Contact, made of the parts that §19.1.4 always compares, so what it finds is to be
-    compared as a whole. `len()` is how many numbers there are: no more than there are bindings.
+    It stores one hash for each Contact, of the parts that §19.1.4 always compares. Two URIs may have the same hash, so the
+    caller of find() compares the whole URIs. `len()` is the number of hashes, which is at most the number of bindings.
     """
 
     __slots__ = ("_names",)
@@ -23,7 +23,7 @@ class ContactIndex:
         self._names: dict[int, tuple[str, ...]] = {}
 
     def update(self, name: str, before: Sequence[URI], after: Sequence[URI]) -> None:
-        """Note that an address-of-record has other Contacts than before; the earliest addresses of a Contact stay."""
+        """Replace the Contacts of an address-of-record. Beyond SHARED, the first addresses-of-record of a Contact stay."""
         if before == after:  # a refresh, as most are
             return
         old, new = {_number(uri) for uri in before}, {_number(uri) for uri in after}

@@ -8,7 +8,7 @@ from ..message.message import Request
 from .dialog import DialogID
 
 ENDED = 10_000
-"""Dialogs remembered, at most; the oldest go first. Enough for 300 calls a second ended by us."""
+"""Most dialogs remembered; the oldest are forgotten first. That is enough if we end 300 calls a second."""
 
 STATUS = {"BYE": 200, "INFO": 481, "INVITE": 481, "PRACK": 481, "UPDATE": 481}
 """Answers within an ended call: 200 to a BYE that crosses ours (RFC 5407 §3.2.1), or 481 (§3.2.2).
@@ -18,7 +18,7 @@ Further methods may be those of a subscription in the same dialog (RFC 5057), an
 
 
 class EndedDialogs:
-    """Dialogs by their id, each for 64*T1: as long as a BYE that crossed ours may be sent again."""
+    """Ids of ended dialogs, each kept for 64*T1, because a BYE that crossed ours may be repeated for so long."""
 
     def __init__(self, stack: Any) -> None:
         self.stack = stack
@@ -35,7 +35,7 @@ class EndedDialogs:
         until[dialog] = stack.clock.now() + 64 * stack.engine.timers.t1
 
     def expire(self, now: float) -> None:
-        """Forget those whose time is over, and look again when the next one's is."""
+        """Forget the dialogs that were kept for 64*T1, and set the deadline of the next one."""
         until = self._until
         for dialog, due in [*until.items()]:
             if due > now:
@@ -55,5 +55,5 @@ class EndedDialogs:
 
 
 def after_the_end(request: Request, tx: Any) -> int:
-    """Serve a request within a call that has ended: a core."""
+    """Return the status for a request within a call that has ended. It is used as a core."""
     return STATUS[request.method]

@@ -1,4 +1,4 @@
-"""Failures: next hops that have failed, counted by reason and told in the log, RFC 3261 §8.1.3.1, §16.9, RFC 3263 §4.3."""
+"""Failures: next hops that have failed, counted by reason and logged, RFC 3261 §8.1.3.1, §16.9, RFC 3263 §4.3."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT = "timeout"
 """The reason of a next hop that was silent until timer B or F."""
 
 LATER = "later"
-"""What the caller is answered while other branches of its request are pending."""
+"""Stands for the status that the caller gets, while other branches of its request are pending."""
 
 
 class Failures:
@@ -44,8 +44,8 @@ class Failures:
     ) -> None:
         """Count a failed next hop, and write one limited WARNING about it.
 
-        `since` is when the try began, `answered` the status that its failure comes out as. `following` takes its place;
-        with `is_same_target` that is the same host by another connection, which is an INFO and no failure.
+        `since` is the time at which the try began, `answered` the status that the caller gets. `following` is the flow of
+        the next try. With `is_same_target` it leads to the same host by another connection: an INFO line, and not counted.
         """
         kind = _kind(failure)
         if not is_same_target:
@@ -82,7 +82,7 @@ def _kind(failure: Response | Exception) -> str:
 
 
 def _target(request: Request) -> str:
-    """Return where the request says that it goes, without a password: the topmost Route, or its Request-URI."""
+    """Return the topmost Route of a request, or its Request-URI, without a password."""
     return excerpt(request.headers.get("Route") or request.uri_text)[1:-1]
 
 

@@ -29,20 +29,20 @@ from .routing import ROUTE_SECRET, RouteTokens, top_route
 from .sips import aor, wants_sips
 
 LOCALHOST = "localhost"
-"""Always a name of ours, and the domain of our addresses where no domain was given: unlike them it does not change."""
+"""Always a name of ours. It is also the domain of our addresses if no domain was given, because it does not change."""
 
 LOOPBACK = ("127.0.0.1", "::1")
 """What localhost is (RFC 6761 §6.3)."""
 
 ADDRESS_LENGTH = 47
-"""Characters of the longest numeric address, in brackets: a longer host of a peer's is not asked about, nor remembered."""
+"""Characters of the longest numeric address, in brackets. A longer host is a name, and not looked up in a cache of addresses."""
 
 
 class Names:
     """The sent-by, Contact, Record-Route and Path that we write, the URIs that are ours, and the flows that some of them name.
 
-    `domains` are ours besides the addresses; `route_tokens` tell the URIs we have made from those that others write. Raises
-    InvalidValue for a secret that is too short, and for an alias that leads to no domain of ours; None makes a random secret.
+    `domains` are ours besides the addresses; `route_tokens` prove that a URI was made here. Without a secret a random one is
+    made. Raises InvalidValue for a secret that is too short, and for an alias that leads to no domain of ours.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Names:
     # ---- domains
 
     def serve(self, domains: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
-        """Be responsible for these domains, the first of which has our addresses for aliases, too.
+        """Be responsible for these domains. Our addresses are aliases of the first one.
 
-        `aliases` maps further names, or addresses, to one of the domains. Raises InvalidValue for one that leads to none,
-        and for what is not a name: a URI, or one with a port.
+        `aliases` maps further names, or addresses, to one of the domains. Raises InvalidValue for an alias that leads to
+        none of them, and for a text that is not a name: a URI, or a name with a port.
         """
         self.domains = tuple(dict.fromkeys(_name(domain, "domain") for domain in texts("domains", domains)))
         self._home = self.domains[0] if self.domains else LOCALHOST
@@ -77,10 +77,10 @@ class Names:
             self._domains[_name(name, "alias")] = domain
 
     def domain_of(self, host: str) -> str | None:
-        """Return the domain that a host is or stands for, None when it is not ours.
+        """Return the domain that a host is, or is an alias of; None when it is not ours.
 
-        Our addresses and localhost stand for the first domain unless an alias says otherwise. The names of domains that
-        were given are apart, whatever addresses they have.
+        Our addresses and localhost are aliases of the first domain unless `aliases` says otherwise. The domains that were
+        given stay apart, even if DNS has the same address for them.
         """
         host = normal_host(host)
         domain = self._domains.get(host)
@@ -131,9 +131,9 @@ class Names:
         return bracketed(host), port
 
     def is_local(self, uri: URI) -> bool:
-        """True when a URI leads to this element: host and port it listens on or has told, or one of its domains.
+        """True when a URI leads to this element: by host and port that it listens on or has told to peers, or by a domain.
 
-        Of a domain's name every port is ours: SRV records may name any, and so may a NAT before us.
+        Every port of a domain's name is ours, because SRV records, or a NAT before us, may name any.
         """
         if not uri.is_sip:
             return False
@@ -148,7 +148,7 @@ class Names:
         return any(transport.local[1] in ports for transport in mine)
 
     def _is_own(self, host: str) -> bool:
-        """True for an address of ours, or what others are told it is, in its normal form, whatever the port."""
+        """True for an address that we listen on or have told to peers, in its normal form, whatever the port."""
         if host in self._hosts or host == LOCALHOST:
             return True
         return any(transport.is_ours(address) for address in _address(host) for transport in self._transports)
@@ -171,8 +171,9 @@ class Names:
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
         """Return the Record-Route value that keeps us on the route of the dialog a request begins (§16.6 step 4).
 
-        It faces the peer at the other end of `flow`; with `by_flow` the requests of the dialog to him go by it. Else they
-        leave by its listener, which the token names where the URI does not: two may advertise the same.
+        It faces the peer at the other end of `flow`; with `by_flow` the dialog's requests to that peer go by the
+        flow. Otherwise they leave by its listener, which the token names if the URI does not: two listeners may advertise
+        the same address.
         """
         uri = self.contact(flow, secure=wants_sips(request)).uri
         token = self.route_tokens.make(request, self.flow_name(flow) if by_flow else self._listener_name(uri, flow))
@@ -199,7 +200,7 @@ class Names:
     ) -> NameAddr:
         """Return a Path value that leads to us from the peer of a flow, and on by the flow of this name.
 
-        `secure` is for a registration that a sips URI is asked for with: its Path is sips, too (RFC 5630 §6.3).
+        `secure` is for a REGISTER to a sips URI: its Path is sips, too (RFC 5630 §6.1).
         """
         uri = self.contact(flow, secure=secure).uri
         parameters = uri.parameters.replace(lr=None)

@@ -44,8 +44,8 @@ def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> 
     receives where he sends (RFC 3581 §3). Nobody's Contact but his own is meant: a gateway that was registered by hand is
     dialled.
 
-    That last one is a guess, for rport is about responses alone (RFC 3581 §4). It ends where the user agent says `moved`:
-    a target refresh that names another Contact than before means what it says (RFC 3261 §12.2).
+    The last rule is a guess, because rport is about responses alone (RFC 3581 §4). It does not hold when the Contact has
+    `moved`: a target refresh that names another Contact than before is to be followed (RFC 3261 §12.2).
     """
     uri, transport = contact.uri, flow.transport
     if transport.name in WEB or not can_be_dialled(uri) or "ob" in uri.parameters or flow_registered(contact):
@@ -85,7 +85,7 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
 
 
 def reach_of_answerer(response: Response) -> Reach:
-    """Tell how the peer is reached whose response to a target refresh of ours names another Contact than before."""
+    """Tell how a peer is reached after its response to a target refresh of ours has named another Contact than before."""
     try:
         contact = response.contact[0]
     except (ParseError, IndexError):

@@ -149,7 +149,7 @@ class ResponseContext:
         self.stack = tx.stack
         admission, limits = self.stack.engine.admission, self.stack.engine.limits
         if not admission.may_forward(tx.request.method, tx.belongs):
-            admission.refuse("forwarding", tx.request.method)
+            admission.refuse("forwarding", tx.request)
             raise Reject(503, retry_after=random.randint(*limits.retry_after))
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
         if not record_route and tx.request.method != REGISTRATION:

@@ -46,11 +46,11 @@ class RecordRoute:
 
 
 class Path(RecordRoute):
-    """The same for the Path of a REGISTER, by which requests come to the phone that has sent it (RFC 3327 §5.2).
+    """The Path of a REGISTER: the way of requests to the phone that has sent it (RFC 3327 §5.2). One value, or one for each side.
 
-    The value on the phone's side names its flow, by a token that requests of any dialog may have. The one above it is for
-    the registrar, where that would not find us at the phone's listener. Both have "ob" where the phone came straight to us
-    (RFC 5626 §5.1): registrars look for it in the first URI (§6), which some take for the upper one.
+    The value on the phone's side names its flow, by a token that is good for requests of any dialog. If the registrar cannot
+    reach the phone's listener, the value above it names one that the registrar can reach. Both have "ob" if we are the first
+    hop (RFC 5626 §5.1), because a registrar looks for it in the first URI (§6), and some take the upper one for that.
     """
 
     name = "Path"

@@ -1,4 +1,4 @@
-"""Log lines about registrations: made, refreshed, ended, refused, each with what it is about and what would help."""
+"""Log lines about registrations: made, refreshed, ended, or refused with a hint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HELP = {
     500: "let the phone raise its CSeq with each REGISTER, or begin with a new Call-ID",
     503: "the store is full: let bindings end sooner, or spread the users",
 }
-"""What would help, by the status of a refusal."""
+"""Hints for the administrator, by the status of a refusal."""
 
 
 def _shown(uri: URI) -> Plain:
@@ -45,7 +45,7 @@ def changed(
     after: tuple[Binding, ...],
     knows_flows: bool,
 ) -> None:
-    """Tell what a REGISTER has made of the bindings of an address-of-record, `before`, which are now those of `after`."""
+    """Log each binding that a REGISTER has made, refreshed or removed: those of `before` have become those of `after`."""
     if not log.isEnabledFor(logging.INFO):
         return
     now = stack.clock.now()
@@ -72,7 +72,7 @@ def changed(
 
 
 def ended(stack: Any, aor: str, bindings: Iterable[Binding], reason: str) -> None:
-    """Tell that bindings of an address-of-record have ended: removed by the phone, expired, or their connection is gone."""
+    """Log that bindings of an address-of-record have ended: removed by the phone, expired, or without their connection."""
     for binding in bindings:
         stack.engine.counters.info(
             "registration ended",
@@ -87,7 +87,7 @@ def ended(stack: Any, aor: str, bindings: Iterable[Binding], reason: str) -> Non
 
 
 def refused(stack: Any, request: Request, error: SIPError) -> None:
-    """Tell that a REGISTER is refused, why, and what would help."""
+    """Log that a REGISTER is refused, with the reason and a hint."""
     status = error.status
     try:
         aor = _shown(request.to.uri)

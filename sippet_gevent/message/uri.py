@@ -289,9 +289,9 @@ LABEL, NAME = 63, 253
 
 
 def is_valid_host(host: str) -> bool:
-    """False for a host that nobody can have: no address, and no name that DNS could know (RFC 3261 §25.1, RFC 1123 §2.1).
+    """False for a host that is neither an address nor a name that DNS can have (RFC 3261 §25.1, RFC 1123 §2.1).
 
-    `a..b`, `[1::2::3]` and `1.2.3` are such. Messages may carry them past elements that need not go there (§16.3).
+    Examples are `a..b`, `[1::2::3]` and `1.2.3`. Only the element that has to send there refuses them (§16.3).
     """
     if address_of(host) is not None:
         return True
@@ -307,7 +307,7 @@ def is_valid_host(host: str) -> bool:
 def normal_host(host: str) -> str:
     """Return one spelling for all of the same host: lower case, IPv6 shortest and in brackets, mapped IPv4 as IPv4.
 
-    What is an address, address_of() says; all else comes back as it is.
+    address_of() decides what is an address. A name comes back in lower case and without a dot at its end.
     """
     inner = host[1:-1] if host.startswith("[") else host
     if ":" in inner:
@@ -348,11 +348,11 @@ def _equivalent(a: URI, b: URI) -> bool:
 _URN_COMPONENTS = re.compile(r"\?[+=].*|#.*", re.DOTALL).sub
 
 _URN_IN_ANY_CASE = frozenset(("service", "uuid"))
-"""Namespaces whose names are the same in any case (RFC 5031 §4.1, RFC 4122 §3)."""
+"""Namespaces whose names are the same in any case (RFC 5031 §3, RFC 4122 §3)."""
 
 
 def _urn(opaque: str) -> str:
-    """Return what is compared of a URN: the namespace in any case, its own part octet for octet but escapes (RFC 8141 §3.1)."""
+    """Return the text that URNs are compared by: namespace and escapes in one case, the rest as it is (RFC 8141 §3.1)."""
     namespace, colon, name = _URN_COMPONENTS("", opaque).partition(":")
     namespace = namespace.lower()
     if namespace in _URN_IN_ANY_CASE:

@@ -44,7 +44,6 @@ class Timers:
     plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What these lengths come to for each machine; kept by `plan_of`."""
 
-
     def __post_init__(self) -> None:
         for length in fields(self):
             value = getattr(self, length.name)

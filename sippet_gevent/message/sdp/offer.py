@@ -28,7 +28,7 @@ MAX_SESSION_ID = 2**63 - 1  # §5: a 64 bit signed integer
 MAX_INITIAL_VERSION = 2**62 - 2  # §5: less than 2**62 - 1
 
 IN_STEP = frozenset(("telephone-event", "tone", "cn"))
-"""Encodings that share the timestamps of the audio they go with, hence its clock rate (RFC 4733 §2.1, §4.2; RFC 3389 §4)."""
+"""Encodings that share the timestamps of the audio they go with, hence its clock rate (RFC 4733 §2.1, RFC 3389 §4)."""
 
 AUXILIARY = frozenset(("telephone-event", "tone", "cn", "red", "rtx", "ulpfec", "flexfec"))
 """Encodings that go with another one and are no media of their own: a stream with these alone in common has nothing in common."""
@@ -528,8 +528,8 @@ def _stream_faults(offered: MediaDescription, answered: MediaDescription) -> Ite
 def _fmtp_faults(offered: MediaDescription, answered: MediaDescription) -> Iterable[tuple[str, str]]:
     """Parameters that an answer must not change. A format counts as that of its number, else as any of its meaning.
 
-    A telephone-event of another clock rate than the audio is no fault here: peers that answer so are many, and who does
-    not send such events loses nothing else.
+    A telephone-event of another clock rate than the audio is not reported: many peers answer so, and only those events
+    are lost.
     """
     rtpmaps, parameters, written = offered.rtpmaps, offered.fmtps, answered.fmtps
     for fmt, rtpmap in answered.rtpmaps.items():

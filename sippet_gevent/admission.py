@@ -45,7 +45,7 @@ class Admission:
         """Transactions and calls that large requests have made, and the bytes of those requests."""
         self.large_octets = 0
         self.lately = RefusedLately(64 * timers.t1)
-        self.is_open = True
+        self.is_open = limits.handlers > 0 and limits.overdue > 0
         """False while a limit on cores is reached, or refused requests are remembered: then limit_reached() is to be asked."""
         self._limits = limits
         self._counters = counters

@@ -181,6 +181,8 @@ def test_repeated_invite_that_was_refused_is_refused_again_when_there_is_room(si
 def test_request_refused_at_a_limit_is_logged_with_its_call_id(sip, caller, caplog):
     sip.serve(lambda request, tx: 200, limits=Limits(handlers=0))
     options = caller.ask("OPTIONS")
+    sip.settle()
+    assert caller.responses[-1].status == 503
     line = f"request refused at a limit: method=OPTIONS limit=handlers answered=503 call_id={options.call_id}"
     assert line in caplog.messages
 

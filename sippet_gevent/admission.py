@@ -43,7 +43,7 @@ class Admission:
         """Requests refused with 503, by the limit that was reached."""
         self.large: dict[Any, int] = {}
         """Transactions and calls that large requests have made, and the bytes of those requests."""
-        self.large_octets = 0
+        self.large_bytes = 0
         self.lately = RefusedLately(64 * timers.t1)
         self.is_open = limits.handlers > 0 and limits.overdue > 0
         """False while a limit on cores is reached, or refused requests are remembered: then limit_reached() is to be asked."""
@@ -55,7 +55,7 @@ class Admission:
         self._alarm: Any = None
         self._handlers_reserve = _with_reserve(limits.handlers, limits)
         self._transactions_reserve = _with_reserve(limits.transactions, limits)
-        self._large_reserve = _with_reserve(limits.large_octets, limits)
+        self._large_reserve = _with_reserve(limits.large_bytes, limits)
         self._forwarding_reserve = _with_reserve(limits.forwarding, limits)
 
     # ---- places
@@ -105,11 +105,11 @@ class Admission:
     def weigh(self, holder: Any, octets: int) -> None:
         """Count the bytes of the large request that has made a transaction or call."""
         self.large[holder] = octets
-        self.large_octets += octets
+        self.large_bytes += octets
 
     def release(self, holder: Any) -> None:
         """Count the bytes of a transaction or call no longer: it has ended. Others are ignored."""
-        self.large_octets -= self.large.pop(holder, 0)
+        self.large_bytes -= self.large.pop(holder, 0)
 
     # ---- limits
 
@@ -126,14 +126,14 @@ class Admission:
             name = "handlers"
         elif len(self.overdue) >= limits.overdue:
             name = "overdue"
-        elif octets > LARGE and self.large_octets + octets > limits.large_octets:
-            name = "large_octets"
+        elif octets > LARGE and self.large_bytes + octets > limits.large_bytes:
+            name = "large_bytes"
         else:
             return None
         if not belongs() or transactions >= self._transactions_reserve:
             return name
-        if octets > LARGE and self.large_octets + octets > self._large_reserve:
-            return "large_octets"
+        if octets > LARGE and self.large_bytes + octets > self._large_reserve:
+            return "large_bytes"
         return "handlers" if len(self.handlers) >= self._handlers_reserve and method != "BYE" else None
 
     def may_acknowledge(self, belongs: Callable[[], bool]) -> bool:

@@ -93,11 +93,11 @@ class Limits:
     that never returns holds its greenlet for ever, and a log line tells where it is."""
     transactions: int = 1_000_000
     """Transactions at the same time; a new request beyond them gets 503. 20,000 requests a second linger as 640,000."""
-    large_octets: int = 256 * 1024 * 1024
+    large_bytes: int = 256 * 1024 * 1024
     """Bytes of large requests, those over LARGE, whose transactions or calls exist; a further large one gets 503. A
     transaction keeps what it was asked and what it answers for 32 s, and peers choose how long both are."""
     reserve: float = 0.5
-    """Of `handlers`, `forwarding`, `transactions` and `large_octets`, the part kept in addition for requests that belong
+    """Of `handlers`, `forwarding`, `transactions` and `large_bytes`, the part kept in addition for requests that belong
     to a call, a dialog or a route of ours. A limit must never refuse what would free it: ACK, CANCEL and BYE are served
     first."""
     retry_after: tuple[int, int] = (1, 10)

@@ -349,7 +349,7 @@ class Stack:
             "handlers": len(engine.admission.handlers),
             "forwarding": len(engine.admission.forwarding_invites) + len(engine.admission.forwarding),
             "overdue": len(engine.admission.overdue),
-            "large_octets": engine.admission.large_octets,
+            "large_bytes": engine.admission.large_bytes,
             "refused": dict(engine.admission.refused),
             "greenlets": engine.workers.alive,
             "transports": len(engine.transports),

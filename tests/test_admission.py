@@ -208,30 +208,30 @@ def large(peer, method, octets, **headers):
 
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE", "REGISTER", "OPTIONS"])
 def test_large_requests_beyond_their_bytes_are_503_and_small_ones_are_served(sip, caller, method):
-    stack = sip.serve(lambda request, tx: 486, limits=Limits(large_octets=20_000))
+    stack = sip.serve(lambda request, tx: 486, limits=Limits(large_bytes=20_000))
     callers = Caller(sip, caller)
     requests = [large(caller, method, 8000) for _ in range(4)]
     caller.send(*requests)
     assert [callers.final(request).status for request in requests] == [486, 486, 503, 503]
     assert callers.final(caller.ask("OPTIONS")).status == 486
-    assert stack.stats()["refused"] == {"large_octets": 2}
-    assert 15_000 < stack.stats()["large_octets"] < 17_000
+    assert stack.stats()["refused"] == {"large_bytes": 2}
+    assert 15_000 < stack.stats()["large_bytes"] < 17_000
     sip.advance(40)
-    assert stack.stats()["large_octets"] == 0
+    assert stack.stats()["large_bytes"] == 0
     again = large(caller, method, 8000)
     caller.send(again)
     assert callers.final(again).status == 486
 
 
 def test_call_that_a_large_invite_has_begun_counts_its_bytes_until_its_bye(sip, caller):
-    stack = sip.serve(answer, limits=Limits(large_octets=20_000))
+    stack = sip.serve(answer, limits=Limits(large_bytes=20_000))
     callers = Caller(sip, caller)
     invite = large(caller, "INVITE", 8000)
     caller.send(invite)
     response = callers.final(invite)
     caller.send(caller.within(invite, response, "ACK"))
     sip.advance(40)
-    assert 7500 < stack.stats()["large_octets"] < 8500
+    assert 7500 < stack.stats()["large_bytes"] < 8500
     bye = caller.within(invite, response, "BYE", body="y" * 30_000)
     caller.send(bye)
     assert callers.final(bye).status == 503  # larger than all reserves
@@ -240,7 +240,7 @@ def test_call_that_a_large_invite_has_begun_counts_its_bytes_until_its_bye(sip, 
     caller.send(bye)
     assert callers.final(bye).status == 200
     sip.advance(40)
-    assert stack.stats()["large_octets"] == 0
+    assert stack.stats()["large_bytes"] == 0
 
 
 # ---- forwarding

@@ -93,7 +93,7 @@ class Deadlines:
     That makes adding the only cost of a timer: an append. 32 seconds of lingering at 20,000 a second are 6,400 alarms.
     """
 
-    __slots__ = ("_alarms", "_batches", "_clock", "_fire", "_lines", "_per_second")
+    __slots__ = ("_alarms", "_batches", "_clock", "_fire", "_lines", "_per_second", "stops")
 
     def __init__(self, clock: Clock, fire: Fire) -> None:
         self._clock = clock
@@ -102,6 +102,8 @@ class Deadlines:
         self._per_second = 1 / clock.tick
         self._batches: dict[int, list[Any]] = {}
         self._alarms: dict[int, Any] = {}
+        self.stops = 0
+        """How many times all of them were forgotten: who wants to be asked again after that says so anew."""
 
     def add(self, deadline: float, item: Any) -> None:
         """Have `item` among those fired once `deadline` is past."""
@@ -124,6 +126,7 @@ class Deadlines:
 
     def stop(self) -> None:
         """Forget all deadlines."""
+        self.stops += 1
         for alarm in self._alarms.values():
             alarm.close()
         self._alarms.clear()

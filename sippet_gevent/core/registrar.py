@@ -112,6 +112,7 @@ class Location:
         if not callable(now):
             raise TypeError(f"a Location takes its time from the stack it serves, got {excerpt(now)}: write Location()")
         self._clock = self._by = now
+        self._stops = 0  # of the stack's deadlines: those of before have gone with each
         self._entries: dict[str, _Entry] = {}
         self._ends: dict[int, dict[str, None]] = {}  # by END_SECONDS: the addresses of which a binding ends then
         self._contacts = ContactIndex()
@@ -122,14 +123,15 @@ class Location:
     def _now(self) -> float:
         stack = self.stack
         now: Callable[[], float] = self._clock if stack is None else stack.clock.now
-        if now != self._by:
-            self._go_by(now)
+        stops = stack.deadlines.stops if getattr(stack, "is_running", False) else self._stops
+        if now != self._by or stops != self._stops:
+            self._go_by(now, stops)
         return now()
 
-    def _go_by(self, now: Callable[[], float]) -> None:
-        """Go by this clock from now on. Bindings keep the time that they have left."""
-        later = now() - self._by()
-        self._by, self._swept = now, 0.0
+    def _go_by(self, now: Callable[[], float], stops: int) -> None:
+        """Go by this clock and this run of the stack from now on. Bindings keep the time that they have left."""
+        later = 0.0 if now == self._by else now() - self._by()
+        self._by, self._stops, self._swept = now, stops, 0.0
         self._ends.clear()
         for name, entry in self._entries.items():
             bindings = tuple(b._replace(expires_at=b.expires_at + later) for b in entry.bindings)

@@ -88,6 +88,16 @@ def test_registration_that_expires_is_dropped_and_logged_without_a_request(phone
     assert (len(phone.lines), len(phone.location), phone.location.bytes, phone.location._ends) == (1, 0, 0, {})
 
 
+def test_registration_expires_without_a_request_after_its_stack_has_started_again(phone):
+    phone.register(PHONE)
+    phone.register(DESK, user="bob", expires=60)
+    phone.stack.stop()
+    phone.stack.start()
+    phone.register(DESK, user="bob", expires=120, call_id="again")
+    phone.sip.advance(4000)
+    assert (len(phone.location), phone.location.bytes) == (0, 0)
+
+
 def test_very_many_registrations_that_expire_together_take_several_turns(phone, monkeypatch):
     monkeypatch.setattr(limits, "ENDS_AT_ONCE", 2)
     for n in range(5):

@@ -182,7 +182,12 @@ def breadth_of(request: Request) -> int:
 
 
 def forwarded(request: Request, target: URI | str | None, is_local: Callable[[URI], bool]) -> Request:
-    """Return the copy that a proxy sends on (§16.4, §16.6 steps 1 to 3): own Route off, new Request-URI, one hop less."""
+    """Return the copy that a proxy sends on (§16.4, §16.6 steps 1 to 3): own Route off, new Request-URI, one hop less.
+
+    Raises Reject(483) when there is no hop left (§16.3 item 3).
+    """
+    if request.max_forwards == 0:
+        raise Reject(483)
     copy = request.copy()
     take_own_route(copy, is_local)
     if target is not None:

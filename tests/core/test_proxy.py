@@ -1039,3 +1039,16 @@ def test_branch_given_up_while_its_name_is_resolved_is_not_waited_for(sip, calle
     sip.settle()
     assert caller.statuses == [200]
     assert stack.engine.workers.busy == 0
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_request_at_max_forwards_0_is_483_from_a_response_context(sip, caller, phones, caplog):
+    def core(request, tx):
+        with ResponseContext(tx) as context:
+            context.fork(TARGETS[0])
+            for response in context:
+                context.forward(response)
+
+    sip.serve(core)
+    caller.ask("MESSAGE", max_forwards=0)
+    assert (caller.statuses, phones[0].received, caplog.records) == ([483], [], [])

@@ -161,10 +161,11 @@ class Engine:
         elif method == "ACK":
             if essentials.to_tag is not None and essentials.to_tag == self._stateless_tag(request):
                 self.counters.absorbed += 1  # to an answer of ours that left no transaction
-            elif self.acknowledge(request):
-                self.counters.delivered += 1
             else:
-                self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), self._now())
+                self.counters.delivered += 1  # now: its core may be killed
+                if not self.acknowledge(request):
+                    self.counters.delivered -= 1
+                    self.counters.drop("stray ACK", flow, request.headers.get("Call-ID"), self._now())
         elif method == "CANCEL":
             self._receive_cancel(request, key, reply)
         else:
@@ -273,9 +274,9 @@ class Engine:
         tx = self.clients.get(client_key(response) or "")
         now = self._now()
         if tx is None:
-            if self.stray(response):
-                self.counters.delivered += 1
-            else:
+            self.counters.delivered += 1
+            if not self.stray(response):
+                self.counters.delivered -= 1
                 self.counters.drop("stray response", flow, response.headers.get("Call-ID"), now)
             return
         if tx.flow.remote[0] != flow.remote[0] and not tx.reliable and not self.limits.any_response_source:

@@ -161,6 +161,7 @@ class Stack:
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
         self.callbacks = Group()
+        self._strays = 0
         self._running = False
         self._stopped = Event()
         engine.serve, engine.acknowledge = self._serve, self._acknowledge
@@ -483,10 +484,16 @@ class Stack:
 
     def _stray(self, response: Response) -> bool:
         core = self._core
-        if isinstance(core, Core) and type(core).receive_response is not Core.receive_response:
+        if not isinstance(core, Core) or type(core).receive_response is Core.receive_response:
+            return False
+        if self._strays >= self.engine.limits.handlers:  # they wait, and anybody may send more
+            return False
+        self._strays += 1
+        try:
             call_back(self, core.receive_response, response, None)
-            return True
-        return False
+        finally:
+            self._strays -= 1
+        return True
 
     def _fail(self, error: Exception, transaction: Transaction) -> None:
         text = "transaction failed: %r: %s"

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Limits, RegistrarProxy, ResponseContext, TransactionTimeout, forward
+from sippet_gevent import Core, Limits, RegistrarProxy, ResponseContext, TransactionTimeout, forward
 
 from .core.wire import Peer
 
@@ -533,3 +533,34 @@ def test_core_that_hangs_with_a_forwarded_request_is_overdue_after_its_500(sip, 
     release.set()
     sip.settle()
     assert (stack.stats()["overdue"], stack.engine.workers.busy) == (0, 0)
+
+
+def test_core_that_is_killed_at_an_ack_leaves_the_message_counted(sip, caller):
+    greenlets = []
+
+    def core(request, tx):
+        greenlets.append(gevent.getcurrent())
+        tx.wait(10)
+
+    stack = sip.serve(core)
+    caller.ask("ACK", to="<sip:bob@10.0.0.1>;tag=x")
+    gevent.get_hub().loop.run_callback(greenlets[0].throw, gevent.GreenletExit)
+    sip.settle()
+    assert (stack.engine.counters.balance, stack.stats()["handlers"]) == (0, 0)
+
+
+def test_stray_responses_run_no_more_callbacks_than_handlers(sip, caller):
+    release = Event()
+
+    class Waits(Core):
+        def receive_response(self, response, tx):
+            release.wait()
+
+    stack = sip.serve(Waits(), limits=Limits(handlers=2))
+    for _ in range(5):
+        caller.send(caller.request("OPTIONS").response(200))
+    assert (stack.engine.workers.busy, stack.stats()["dropped"]) == (2, {"stray response": 3})
+    release.set()
+    sip.settle()
+    caller.send(caller.request("OPTIONS").response(200))
+    assert (stack.engine.workers.busy, stack.stats()["dropped"]) == (0, {"stray response": 3})

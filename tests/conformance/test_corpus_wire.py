@@ -114,8 +114,10 @@ def answers_of(messages: Iterable[bytes]) -> tuple[tuple[bytes, ...], bool]:
 
 
 def same(answer: bytes) -> bytes:
-    """An answer without what is drawn anew each time: our tags and the port it came from."""
-    return re.sub(rb";rport=\d+", b";rport", re.sub(rb"(?im)^(To|t)(:.*?);tag=[^;\r\n]*", rb"\1\2", answer))
+    """An answer without what is drawn anew each time: our tags, and the ports."""
+    answer = re.sub(rb"(?im)^(To|t)(:.*?);tag=[^;\r\n]*", rb"\1\2", answer)
+    answer = re.sub(rb"(?im)^(Contact: <sip:127\.0\.0\.1):\d+", rb"\1", answer)
+    return re.sub(rb";rport=\d+", b";rport", answer)
 
 
 # ---- transports

@@ -1,8 +1,8 @@
-"""Checks of what a program passes to the library: wrong arguments are told at once. Pure.
+"""Checks of the arguments that a program passes to the library. Pure.
 
 Each check returns the value as it is used, or raises by the rule in errors.py: TypeError for a value of
-another type than the argument has, InvalidValue for one of this type that cannot be. The text says what
-is wrong with which argument, the value, and what to write instead:
+another type than the argument has, InvalidValue for one of the right type that is out of range or breaks
+the grammar. The text names the argument, what it must be, the value, and what to write instead:
 
     domains must be a tuple of names, got 'example.com': write domains=("example.com",)
 """
@@ -19,7 +19,7 @@ from .errors import InvalidValue, excerpt
 
 
 def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
-    """Return several texts. One text alone would be taken for its letters."""
+    """Return a tuple of texts. One text alone is refused, because it would be taken for its letters."""
     if isinstance(value, str):
         raise TypeError(f"{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=({value!r},)")
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
@@ -60,7 +60,7 @@ def _bounds(least: float, most: float, above: bool) -> str:
 
 
 def _example(argument: str, value: Any) -> str:
-    """Return the number that a text probably means, as an argument."""
+    """Return the argument with the number that a text probably means."""
     try:
         return f"{argument}={float(value):g}"
     except (TypeError, ValueError):
@@ -68,7 +68,7 @@ def _example(argument: str, value: Any) -> str:
 
 
 def seconds(argument: str, value: Any) -> float | None:
-    """Return how long to wait at most, None for ever. A time that is over already is a time: it may be negative."""
+    """Return the most seconds to wait, None for ever. They may be negative: the time is over already."""
     if value is None or type(value) is float or type(value) is int:
         if value != value:
             raise InvalidValue(f"{argument} must be a number of seconds or None, got nan")
@@ -100,14 +100,14 @@ def flag(argument: str, value: Any) -> bool:
 
 
 def function(argument: str, value: Any, write: str) -> Any:
-    """Return something that can be called, or None."""
+    """Return a callable or None."""
     if value is not None and not callable(value):
         raise TypeError(f"{argument} must be a function or None, got {excerpt(value)}: write {write}")
     return value
 
 
 def octets(argument: str, value: Any) -> bytes:
-    """Return the bytes of a body: text becomes UTF-8, and an object of ours is written."""
+    """Return the bytes of a body. Text becomes UTF-8; an object with `__bytes__`, such as an SDP, is formatted."""
     if isinstance(value, str):
         try:
             return value.encode()
@@ -121,7 +121,7 @@ def octets(argument: str, value: Any) -> bytes:
 
 
 def received(argument: str, value: Any, call: str) -> bytes:
-    """Return octets as they came from a network. Raises TypeError."""
+    """Return bytes as they came from a network. `call` shows how to pass them: "parse({})"."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     write = call.format("text.encode()" if isinstance(value, str) else "the bytes that came")
@@ -141,9 +141,9 @@ def status(value: Any, least: int = 100, most: int = 699, call: str = "") -> int
 
 
 def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
-    """Check that a callable of the application can be called with these positional arguments, and blocks.
+    """Check that a callable of the application is a plain function of these positional arguments. Raises TypeError.
 
-    Raises TypeError. Callables that tell no signature, such as some written in C, are believed.
+    Coroutine functions and generators are refused. A callable without a signature, such as some written in C, is accepted.
     """
     wanted = f"({', '.join(parameters)})"
     kinds: tuple[tuple[Callable[[Any], bool], str], ...] = (
@@ -174,7 +174,7 @@ def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
 
 
 def name_of(function: Any) -> str:
-    """Return how a callable is called in an error."""
+    """Return the name of a callable for an error text."""
     name = getattr(function, "__name__", None)
     if name is None and hasattr(function, "func"):
         name = name_of(function.func)  # functools.partial

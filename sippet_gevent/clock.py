@@ -179,7 +179,7 @@ class VirtualClock(Clock):
         return True
 
     def end(self) -> None:
-        """Let no time be left: whatever still reads this clock finds that everything has expired."""
+        """Set the time to infinity, so that everything has expired for code that still reads this clock."""
         self._now = math.inf
 
     def settle(self) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from .errors import excerpt
 
 LINES = 10
-"""Log lines written for one reason before its flood is summarised: enough to see what it is."""
+"""Log lines of one reason before the others are summarised: enough to see what is wrong."""
 
 SUMMARY_SECONDS = 10.0
-"""Between two summaries of a reason that floods: a day of it is 8,640 lines, whatever the rate."""
+"""Seconds between two summaries of a reason: a flood writes 8,640 lines a day, whatever its rate."""
 
 LOG_REASONS = 256
 """Reasons with lines of their own, at most; the rest share those of OTHER. The library has under 50, all constants."""
@@ -34,7 +34,7 @@ LOGGED_EXAMPLE = 500
 
 
 class Plain:
-    """An object, or a text without quotes, as a log line shows it: on one line, and cut, for it may quote a peer."""
+    """Shows an object, or a text without quotes, in a log line: on one line and cut, because it may quote a peer."""
 
     __slots__ = ("_value",)
 
@@ -48,7 +48,7 @@ class Plain:
         return _UNSHOWN(_escaped, repr(self._value)[:LOGGED_TEXT])
 
 
-# What ends a line, moves a cursor or is no character.
+# Characters that end a line or move a cursor, and code points that are no characters.
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
 
 
@@ -70,7 +70,7 @@ def _formatted(text: str, arguments: tuple[object, ...]) -> str:
 
 
 class _Flood:
-    """What is known of one reason's lines: how many may still be written, and what was left out of the log since."""
+    """State of one reason: how many lines it may still write, and how many were left out since the last summary."""
 
     __slots__ = ("alarm", "ends_at", "example", "left_out", "level", "log", "room")
 
@@ -86,8 +86,8 @@ class _Flood:
 class LimitedLog:
     """Writes log lines that a peer can cause: LINES for a reason, then one summary each SUMMARY_SECONDS.
 
-    Each SUMMARY_SECONDS in which nothing of a reason is left out gives it one line back. Reasons are constants of the
-    code, never what a peer has written. Lines of `logging.DEBUG` need no limit: they are written only where asked for.
+    A reason gets one line back for each SUMMARY_SECONDS in which none of its lines was left out. Reasons are constants of
+    the code, never text of a peer. Lines of `logging.DEBUG` need no limit, because they are written only on request.
 
     Args:
         clock: what has `now()` and `alarm(seconds, call)`. Without one, a summary waits for the reason's next line.
@@ -142,7 +142,7 @@ class LimitedLog:
             self._summarise(flood, reason)
 
     def _flood(self, reason: str) -> _Flood:
-        """Return what is known of a reason, with lines of its own again when it has been quiet."""
+        """Return the state of a reason. A reason that has been quiet may write lines again."""
         now = time.monotonic() if self._clock is None else self._clock.now()
         flood = self._floods.get(reason)
         if flood is None:

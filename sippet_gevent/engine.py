@@ -228,8 +228,8 @@ class Engine:
     ) -> Response | None:
         """Return the answer that makes a transaction needless, None when the request is served after all.
 
-        That is 482 to a copy of a request being served (§8.2.2.2), and 503 while the stack leaves or a limit is reached.
-        Proxies refuse no copies (§16.3): one of a request whose core may still forward it is served once that is known.
+        That is 482 to a copy of a request being served (§8.2.2.2), and 503 while the stack drains or a limit is reached. A
+        proxy refuses no copies (§16.3). A copy of a request whose core may still forward it waits until that is known.
         """
         first = self.servers.get(self.merged.get(merge, ""))  # type: ignore[arg-type]
         if first is not None and (first.user is None or first.user.is_decided):
@@ -492,7 +492,7 @@ class Engine:
         self.handle(tx, SENT[response.status // 100], response)  # type: ignore[arg-type]
 
     def forwarded(self, tx: Transaction) -> None:
-        """A request goes on to others: copies of it that come by other ways do, too. Only a UAS refuses those (§8.2.2.2)."""
+        """Note that a request is forwarded, so that its copies are, too: only a UAS refuses copies (§8.2.2.2)."""
         merge, tx.merge = tx.merge, None
         if merge is not None and self.merged.get(merge) == tx.key:
             del self.merged[merge]

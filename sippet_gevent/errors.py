@@ -45,8 +45,8 @@ class ParseError(SIPError, ValueError):
     `header` names the field or part, `offset` is the octet in the message (or character in the value) where known,
     `value` the offending text, which `problem` never quotes; `status` what to answer: 400, or 413, 414, 416, 501, 505, 513;
     502 where a peer's response breaks it.
-    `source` is what was being read: the texts of a header field, a value, a message, a body. In a core, an error about the
-    request that it serves is the caller's; one about any other text, such as a URI of the core's own, is a mistake, and a 500.
+    `source` is the text that was read: of a header field, a value, a message, a body. If it is part of the request that a
+    core serves, the mistake is the caller's. If it is any other text, such as a URI of the core's own, the answer is 500.
     """
 
     status = 400
@@ -79,9 +79,9 @@ class ParseError(SIPError, ValueError):
 
 
 class InvalidValue(SIPError, ValueError):
-    """An argument has the right type and a value that cannot be: out of range, or not by the grammar (RFC 3261 §25).
+    """An argument has the right type and a wrong value: out of range, or not by the grammar (RFC 3261 §25).
 
-    What must not go on the wire, CR, LF, NUL or text that its header cannot hold, is one too.
+    So has text that must not go on the wire: CR, LF, NUL, or text that its header field cannot hold.
     """
 
 
@@ -90,8 +90,8 @@ class Reject(SIPError):
 
     `status` and `reason` are the status line's. `response` is the peer's whole Response, or None when it is your own
     refusal; further keyword arguments become header fields of the answer: `Reject(405, allow=("INVITE", "ACK"))`.
-    The header fields of `response` that the status needs, a challenge or Retry-After, go into the answer, too; the table
-    is FIELDS in core/refusal.py.
+    The answer also gets the header fields of `response` that its status needs, such as a challenge or Retry-After: see the
+    table FIELDS in core/refusal.py.
     """
 
     def __init__(self, status: int, reason: str | None = None, *, response: Any = None, **headers: Any) -> None:
@@ -168,7 +168,7 @@ class TransportError(SIPError, OSError):
 
     @property
     def kind(self) -> str:
-        """What has failed, in a word that statistics count by: `refused`, `no_address`, `tls_name`, `forbidden`, …"""
+        """The kind of failure, as statistics count it: `refused`, `no_address`, `tls_name`, `forbidden`, …"""
         return self._kind or _KINDS.get(getattr(self.__cause__, "errno", None) or 0, "other")
 
 

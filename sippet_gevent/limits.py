@@ -90,7 +90,7 @@ class Limits:
     texts, some 4 KB, and the greenlet of its core, if that waits for it."""
     overdue: int = 10_000
     """Cores that still run although their request is answered or timed out; beyond them new requests get 503. A core
-    that never returns holds its greenlet for ever, and a log line tells where it is."""
+    that never returns holds its greenlet for ever; a log line has its stack."""
     transactions: int = 1_000_000
     """Transactions at the same time; a new request beyond them gets 503. 20,000 requests a second linger as 640,000."""
     large_bytes: int = 256 * 1024 * 1024

@@ -88,23 +88,37 @@ _NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPO
 class Stack:
     """A SIP element: listens on addresses, gives requests to its core, sends requests of its own.
 
-    `Stack("udp:0.0.0.0:5060", core=my_core)`; what else an address may say is in Listener. Without a core,
-    `@stack.on("INVITE")` registers functions by method.
-    `timers` and `limits` are dataclasses, `supported` the option tags your cores implement (§8.2.2.3). `domains` are the
-    names this element answers to besides its addresses; with any given, a Registrar serves these alone. The first one is
-    also the domain of our addresses and of localhost; `aliases={"example.net": "example.com"}` joins further names to a
-    domain, which else are apart. `route_secret`,
-    16 bytes or more, is what the tokens in our Record-Route are made with; give processes that serve the same calls, one
-    after the other too, the same, or each has a random one. `resolver` is a Resolver: /etc/hosts and DNS by default. `tls`
-    holds the certificates of `tls:` and `wss:` addresses and whom to trust, `web` says who may open a WebSocket and what else
-    their ports serve. `accept(data, flow)`, a Filter or a function of yours, says which messages are taken at all,
-    `allow_target(candidate)` to which addresses requests and lost responses may go, when DNS has been asked.
-    `sips_in_clear` serves requests to sips URIs that come without TLS, for who has it ended before him (RFC 5630). `keep`
-    offers keep-alives to whom we register with or call, and sends them where they are wanted (RFC 6223). `headers` are header
-    fields of all requests and responses of ours, unless a message has its own: `{"User-Agent": "office/1.0", "Server":
-    "office/1.0", "Organization": "Example"}`; User-Agent is for requests, Server for responses, Accept says what bodies are
-    understood. Nothing is opened before start(), `with` or serve_forever().
-    Raises InvalidValue for a bad address or secret; start() raises TransportError when an address is taken.
+    `Stack("udp:0.0.0.0:5060", core=my_core)`. Nothing is opened before start(), run(), `with` or serve_forever(),
+    which raise TransportError for an address that is taken.
+
+    Args:
+        addresses: Where to listen; Listener describes their parameters.
+        core: A callable of (request, tx), or a Core. Without one, `@stack.on("INVITE")` registers functions by method.
+        clock: The time; a VirtualClock in tests.
+        timers: The lengths of the RFC's timers.
+        limits: How many of everything may exist.
+        supported: The option tags that your cores implement (§8.2.2.3).
+        domains: The names of this element besides its addresses. If there are any, a Registrar serves these alone. The
+            first one is also the domain of the stack's addresses and of localhost.
+        aliases: Further names of a domain, `{"example.net": "example.com"}`.
+        route_secret: 16 bytes or more, with which the tokens in our Record-Route are made; random by default. Give the same
+            to processes that serve the same calls, and to one that replaces another.
+        resolver: Finds addresses of names; /etc/hosts and DNS by default.
+        tls: The certificates of `tls:` and `wss:` addresses, and the authorities to trust.
+        sips_in_clear: Serve requests to sips URIs that arrive without TLS, for deployments behind a proxy that terminates
+            TLS (RFC 5630).
+        keep: Offer keep-alives to registrars and callees, and send them where they are wanted (RFC 6223).
+        web: Which pages may open a WebSocket, and what else its port serves.
+        accept: `accept(data, flow)`, a Filter or a function of yours: decides which messages are read at all.
+        allow_target: `allow_target(candidate)`: decides to which addresses requests, and responses that have lost their
+            connection, may be sent after DNS was asked.
+        headers: Header fields of all requests and responses of this stack that do not have their own, `{"User-Agent":
+            "office/1.0", "Server": "office/1.0"}`. User-Agent is for requests, Server for responses; Accept names the
+            bodies that are understood.
+
+    Raises:
+        InvalidValue: An address, a domain, a header field or the secret cannot be.
+        TypeError: A value has another type. The text says what to write.
     """
 
     def __init__(
@@ -403,7 +417,7 @@ class Stack:
     def allowed(self) -> tuple[str, ...]:
         """The methods that are served here, as Allow names them (§20.5): those of `@stack.on`, or what the core says.
 
-        A function says nothing; of it the methods of every user agent are assumed.
+        For a function without `allowed` these are the methods of every user agent.
         """
         core = self._core
         if not hasattr(core, "allowed") and self.methods.handlers:  # wrapped in something of the user's
@@ -412,15 +426,15 @@ class Stack:
         return allowed
 
     def handles(self, method: str) -> bool:
-        """True when the core serves a method, or when nobody can tell: a function of your own sees all of them."""
+        """True when the core serves a method. A core that is one function sees all of them."""
         core = self._core
         return not isinstance(core, Methods) or core.handles(method)
 
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
         """Register a function for these methods, or for all others when none is named: `@stack.on("INVITE", "BYE")`.
 
-        Raises InvalidValue for what is no method, or has a function already, TypeError for a function that cannot be
-        called with (request, tx), and TransactionStateError for a stack that was made with a core of its own.
+        Raises InvalidValue for a text that is no method and for a method that has a function already, TypeError for a
+        function that cannot be called with (request, tx), TransactionStateError for a stack that was made with `core=`.
         """
         check_methods(methods)
         for method in methods:
@@ -496,7 +510,7 @@ class Stack:
         return True
 
     def _fail(self, error: Exception, transaction: Transaction) -> None:
-        text = "transaction failed: %r: %s"
+        text = "transaction failed: transaction=%r reason=%s"
         self.engine.counters.info("transaction failed", self.clock.now(), text, transaction, error, log=log)
         core = self._core
         if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:

@@ -25,7 +25,7 @@ _FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:;|$))").match
 
 
 def _uri(text: str) -> URI:
-    """Return whom to ask. Raises Mistake, which says what a SIP URI is."""
+    """Return the URI to ask. Raises Mistake, which says how to write one."""
     write = f"write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST (RFC 3261 §19.1), not {text!r}"
     is_uri = text.lower().startswith(SCHEMES)
     if not is_uri and _FOREIGN(text):
@@ -42,8 +42,8 @@ def _uri(text: str) -> URI:
 def ping(options: Any) -> int:
     """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2 for a mistake.
 
-    When verbose, what DNS said and what is tried in which order are log lines of the resolver and
-    of the request. Else a failure is told once, in place of the answer.
+    When verbose, the resolver and the request log the answers of DNS and each target that is tried.
+    Otherwise a failure is printed once, in place of the answer.
     """
     log_to_stderr(options.verbose, logging.ERROR)
     try:

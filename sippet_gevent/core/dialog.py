@@ -30,8 +30,8 @@ class Dialog:
     """One peer-to-peer relation. `local` and `remote` are the From and To of our requests, tags included.
 
     `route_set` is in the order our requests use it, `remote_target` the Request-URI they get. `secure` is that it was begun
-    by a request to a sips URI: then each target of the peer's is taken as one (§12.1.1). `fault` is why the route set is not
-    whole, or None. Made by `of_uas` or `of_uac`.
+    by a request to a sips URI: then each target of the peer's is taken as one (§12.1.1). `fault` is the error because of
+    which the route set lacks values, or None. Made by `of_uas` or `of_uac`.
     """
 
     __slots__ = (
@@ -76,8 +76,8 @@ class Dialog:
     def of_uac(cls, request: Request, response: Response) -> Dialog:
         """The dialog that the peer's response creates (§12.1.2): Record-Route reversed.
 
-        A response cannot be refused, and a 2xx must be acknowledged (§13.2.2.4). So an unreadable Contact stands for the
-        Request-URI, and of an unreadable Record-Route the values count that can be read; `fault` then says so.
+        A response cannot be refused, and a 2xx must be acknowledged (§13.2.2.4). So the Request-URI takes the place of an
+        unreadable Contact. If Record-Route is unreadable, its readable values are used, and `fault` is the error.
         """
         try:
             target = contact_uri(response)
@@ -88,7 +88,7 @@ class Dialog:
             route = response.record_route
         except ParseError as error:
             fault, route = error, readable_route(response)
-            fault.status = 502  # whoever asked us is not to blame
+            fault.status = 502  # the mistake of this peer, and not of the caller whose request the core serves
         if not (route or _is_reachable(target)):
             target = request.uri
         dialog = cls(
@@ -174,7 +174,7 @@ def readable_route(response: Response) -> tuple[NameAddr, ...]:
 
 
 def _is_reachable(target: URI) -> bool:
-    """False for a target that nobody can be asked for. With a route set it is for the last hop to look at."""
+    """False for a target whose host is neither an address nor a name. With a route set the last hop looks at it."""
     return not target.is_sip or is_valid_host(target.host)
 
 

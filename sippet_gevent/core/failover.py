@@ -108,7 +108,7 @@ class Ways:
         return before is not None and remote == before[1] and (transport == before[0] or remote in self.detoured)
 
     def begin_anew(self) -> None:
-        """Have a new branch wherever the request goes next: its transaction has ended by a response, or by a timer."""
+        """Ask for a new branch at the next try, because the transaction has ended by a response or a timer."""
         self._aimed = None
 
     def insert_detour(self, remote: tuple[str, int], *, or_else: bool) -> None:

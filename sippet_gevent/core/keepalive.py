@@ -10,8 +10,8 @@ A target refresh within a dialog may ask, too (§4.2.3). We do not, and grant no
 that was granted keep-alives before must be ignored (§4.3), so whoever grants them has to remember that for each dialog, and a
 proxy remembers none.
 
-A refusal has the value, too, because all responses to a request have the same (§4.4). It grants nothing: keep-alives belong to
-the registration or the dialog that the request would have made (§4.2), and nothing is remembered of them here.
+A refusal has the value, too, because all responses to a request have the same Via (§4.4). It grants nothing, because keep-alives
+belong to the registration or dialog that the request would have made (§4.2).
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Methods:
         self.handlers: dict[str, CoreFunction] = {}
 
     def add(self, methods: tuple[str, ...], function: CoreFunction) -> None:
-        """Register a function for these methods; none means all that have no other.
+        """Register a function for these methods, or for all that have no other if none is named.
 
         Raises InvalidValue when a method has another function already.
         """

@@ -46,7 +46,7 @@ SHARE = 4
 """What part of the breadth that is left a branch gets when nobody says: enough to fork again, and 15 fit beside each other."""
 
 COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
-"""The Reason of a CANCEL to a phone of which another one has taken the call: it shows no missed call (RFC 3326 §2)."""
+"""The Reason of a CANCEL when another phone has answered: the cancelled phone shows no missed call (RFC 3326 §2)."""
 
 BRANCH_SECONDS = 2.0
 """How long it may take to send the branches of a request: their names are resolved first."""
@@ -119,8 +119,8 @@ class Branch(ClientTransaction):
         if has_way_back(response):
             self.context.forward(response)  # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
             return
-        # It is for us, then, and what a UAC does with it is done (§16.7 step 3, §13.2.2.4). The Record-Route that the request
-        # had when it left is of those before us, and ours.
+        # It is for us, then, so it is acknowledged and hung up as by a UAC (§16.7 step 3, §13.2.2.4). The Record-Route that the
+        # request had when it left belongs to the hops before us, and to us.
         sent = self.request.headers.copy()
         while "Record-Route" in sent.fields:
             sent.delete_header_back("Record-Route")
@@ -129,7 +129,7 @@ class Branch(ClientTransaction):
 
 
 def has_way_back(response: Response) -> bool:
-    """True when a response, our own Via taken off, has another: else nobody upstream is meant (§16.7 step 3)."""
+    """True when a response has a Via after our own was removed. Without one it must not be forwarded (§16.7 step 3)."""
     return "Via" in response.headers.fields
 
 
@@ -162,7 +162,7 @@ class ResponseContext:
         self.closed = False
         self._branches = 0
         self.coming = 0
-        """Branches that are to come, where that is known."""
+        """Number of branches that are still to be forked, if it is known."""
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
@@ -299,7 +299,7 @@ class ResponseContext:
             self.stack.engine.counters.warn("2xx", self.stack.clock.now(), "cannot forward %r: %s", response, error)
 
     def answer_to(self, branch: Branch, error: SIPError) -> int | str:
-        """Return the status that goes upstream once this branch has failed, as far as that is known, for the log."""
+        """Return the status for the log that goes upstream after this branch has failed, LATER while that is open."""
         if self.tx.answered:
             return self.tx.answered
         if self.coming or self._pending - {branch} or branch.instead is not None:
@@ -329,8 +329,8 @@ class ResponseContext:
     def cancel(self, **headers: Any) -> None:
         """Cancel the branches that are still pending (§16.10).
 
-        `headers` are header fields of the CANCELs, as in `ClientTransaction.cancel()`; by default the Reason is the final
-        response that has made the others needless, if there is one (RFC 3326 §2, §3.1).
+        `headers` are header fields of the CANCELs, as in `ClientTransaction.cancel()`. By default they have as Reason the 2xx
+        or 6xx that has decided the request, if there is one (RFC 3326 §2, §3.1).
         """
         self._cancelled = True
         headers = headers or self._reason()
@@ -386,11 +386,11 @@ def prepare(
 ) -> tuple[Request, NextHop | None, Origin | None]:
     """Return the copy to send on, its next hop, None for what it says itself (§16.6), and the listener it is to leave by.
 
-    Own Route is taken off, a hop counted, a binding's Path set on its way, `headers` set. The next hop is a binding's flow,
-    or that which the Route names, where nothing that was given says otherwise. The listener is the one at which a binding
-    was registered, and within a dialog the one our Record-Route named (RFC 5658 §5): a NAT lets nothing else in. Raises
-    FlowFailed when that flow has ended, WrongScheme where sips would become sip, or what is registered as sips cannot be
-    reached by TLS (RFC 5630 §5.3).
+    Removes our own Route, decrements Max-Forwards, adds the Path of a binding as Route, and sets `headers`. Unless
+    `next_hop` or the headers say otherwise, the next hop is the flow of the binding, or the flow that the Route names. The
+    listener is the one at which the binding was registered, or within a dialog the one that our Record-Route named (RFC 5658
+    §5), because a NAT before the peer lets nothing else in. Raises FlowFailed if that flow has ended, WrongScheme if sips
+    would become sip, or if TLS cannot reach a binding that was registered as sips (RFC 5630 §5.3).
     """
     stack = tx.stack
     next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop  # not as a branch's failure: it is the core's text
@@ -437,13 +437,14 @@ def forward(
 ) -> None:
     """Proxy a request: to all targets at once, or without any along its Route and Request-URI (§16).
 
-    Answers with the best response. CANCEL cancels every branch, and its Reason goes on (RFC 3326 §2). Expires of an INVITE
-    ends nothing here: that is for the callee to see (§13.3.1), and for the core that wants it (§16.10), around this call or
-    in a ResponseContext. An ACK is sent on without waiting for anything.
-    `headers` are set in the copies; `listener` says by which they leave, as in Stack.send(). A `next_hop` may be a Flow; who
-    is registered by a flow alone, and who is in a dialog that was begun with `record_route=True`, is reached by his (RFC 5626
-    §5.3). `add_path=True` puts us on the Path of a REGISTER, so that requests to the phone come by us and go by its flow (RFC
-    3327 §5.2, RFC 5626 §5.1). Without targets it goes wherever the request says, so ask `tx.take_route()` first.
+    Answers with the best response. A CANCEL cancels every branch, with its Reason (RFC 3326 §2). The Expires of an INVITE
+    ends nothing here, because the callee looks at it (§13.3.1); a core that wants to end the INVITE itself cancels its
+    ResponseContext (§16.10). An ACK is sent on without waiting for anything.
+    `headers` are set in the copies; `listener` is the one by which they leave, as in Stack.send(). A `next_hop` may be a Flow.
+    A peer that is registered by its flow alone is reached by that flow, and so is one in a dialog that was begun with
+    `record_route=True` (RFC 5626 §5.3). `add_path=True` puts this stack on the Path of a REGISTER, so that requests to the
+    phone come here and go by the phone's flow (RFC 3327 §5.2, RFC 5626 §5.1). Without targets the request goes wherever it
+    says, so ask `tx.take_route()` first.
     Raises Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than Max-Breadth, Reject(420)
     for an unknown Proxy-Require, Reject(404) for a Request-URI of this stack without targets, Reject(403) for targets and a
     Route of strangers; Cancelled once the caller's CANCEL is dealt with.

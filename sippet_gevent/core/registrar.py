@@ -50,9 +50,9 @@ ADDRESS_BYTES = 16 * 1024
 STORE_BYTES = 256 * 1024 * 1024
 """The same of a Location: ADDRESSES with one usual phone each take 200 MB, and a machine has that to spare."""
 END_SECONDS = 5.0
-"""How much later than it ends a binding is dropped and logged, at most: those of five seconds are dropped together."""
+"""Most seconds between the end of a binding and its removal: the bindings that end in five seconds are removed together."""
 ENDS_AT_ONCE = 500
-"""Addresses-of-record whose bindings are dropped in one turn of the loop: some milliseconds."""
+"""Addresses-of-record whose bindings are removed in one turn of the loop, which takes some milliseconds."""
 
 
 class Binding(NamedTuple):
@@ -102,8 +102,8 @@ class Binding(NamedTuple):
 class Location:
     """Bindings in memory, by address-of-record. A store of your own has the same methods: get, put, lookup, lookup_contact.
 
-    `stack` is the one whose clock ends the bindings and whose domains they are of: that of the first Registrar that uses
-    this Location, unless it is assigned before, for as long as it runs. Until then `now` tells the time.
+    `stack` gives the time and the domains. It is the running stack whose Registrar was the first to use this Location, unless
+    it is assigned. Without a stack `now` gives the time.
     """
 
     stack: Any = None
@@ -129,7 +129,7 @@ class Location:
         return now()
 
     def _go_by(self, now: Callable[[], float], stops: int) -> None:
-        """Go by this clock and this run of the stack from now on. Bindings keep the time that they have left."""
+        """Use the clock of this run of the stack from now on. Bindings keep the time that they have left."""
         later = 0.0 if now == self._by else now() - self._by()
         self._by, self._stops, self._swept = now, stops, 0.0
         self._ends.clear()
@@ -188,7 +188,7 @@ class Location:
         return is_one_too_many or (size > old.bytes and self.bytes - old.bytes + size > STORE_BYTES)
 
     def _will_end(self, aor: str, bindings: tuple[Binding, ...]) -> int:
-        """Note when the first of these bindings ends; return where that is noted."""
+        """Schedule the end of the first of these bindings; return the slot of `_ends` that has it."""
         first = min(binding.expires_at for binding in bindings)
         if not math.isfinite(first):  # the clock of a test that is over, say
             return 0
@@ -219,8 +219,8 @@ class Location:
     def lookup_contact(self, uri: URI) -> tuple[Binding, ...]:
         """Return the bindings whose Contact is this very URI, by the comparison of RFC 3261 §19.1.4.
 
-        A request may be for one phone of a user, as in an attended transfer, whose Refer-To has its Contact (RFC 5589 §7).
-        Several are of different phones: behind two NATs, say, with one private address. Each is to get the request.
+        A request may be for one phone of a user: the Refer-To of an attended transfer names a Contact (RFC 5589 §7). If
+        several phones have that Contact, such as one private address behind two NATs, each of them gets the request.
         """
         check_uri("uri", uri)
         found: dict[Any, list[Binding]] = {}
@@ -237,7 +237,7 @@ class Location:
             self.get(name)
 
     def _end(self, slot: int) -> bool:
-        """Drop the bindings that end in these END_SECONDS; False when there are more than one turn of the loop may take."""
+        """Remove ENDS_AT_ONCE of the bindings that end in this slot; False when there are more."""
         names = self._ends.get(slot, {})
         if slot * END_SECONDS > self._now():
             return True  # that was a deadline of another stack's clock
@@ -253,7 +253,7 @@ class Location:
 
 
 class _Entry(NamedTuple):
-    """The bindings of an address-of-record, what they take in memory, and where it is noted that the first of them ends."""
+    """The bindings of an address-of-record, the bytes they take, and the slot of `_ends` for the first that ends."""
 
     bindings: tuple[Binding, ...] = ()
     bytes: int = 0
@@ -273,7 +273,7 @@ class _End:
         self._slot = slot
 
     def expire(self, now: float) -> None:
-        """Take that the time is over; the rest of very many is for the next turn of the loop."""
+        """Remove the bindings that have ended: ENDS_AT_ONCE now, the others in the next turns of the loop."""
         if not self._location._end(self._slot):
             self._location.stack.deadlines.add(now, self)
 
@@ -284,7 +284,7 @@ def _with_others(found: dict[Any, list[Binding]]) -> tuple[Binding, ...]:
 
 
 def serves(stack: Any, uri: URI) -> bool:
-    """True when bindings may be kept for a URI: it is of a domain of this stack, or of any where none was given."""
+    """True when bindings may be kept for a URI: it is of a domain of this stack, or the stack was given no domains."""
     return uri.is_sip and (not stack.domains or stack.is_responsible_for(uri))
 
 

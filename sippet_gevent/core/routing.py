@@ -165,9 +165,9 @@ def check_request(request: Request, supported: Container[str]) -> None:
 
 
 def check_host(request: Request) -> None:
-    """Refuse a request whose own next hop is no host that anybody can have (§16.3 item 1). Raises Reject(400).
+    """Refuse a request whose next hop has a host that is neither an address nor a name (§16.3 item 1). Raises Reject(400).
 
-    In a Request-URI that another hop is to look at, and in all other fields, it is nothing to us.
+    Hosts in other header fields, and in a Request-URI behind a Route, are not checked: other hops use them.
     """
     first = top_route(request)
     uri = request.uri if first is None else first

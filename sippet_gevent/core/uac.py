@@ -125,7 +125,7 @@ class ClientTransaction:
         return self.final_response is None and not self._ended
 
     def abandon(self, **headers: Any) -> None:
-        """Want no answer any more: an INVITE is cancelled, or hung up when it is answered; others are forgotten.
+        """Stop to wait for an answer: an INVITE is cancelled, or hung up when it is answered; others are forgotten.
 
         `headers` are header fields of the CANCEL or BYE.
         """
@@ -144,7 +144,7 @@ class ClientTransaction:
     def receive(self, response: Response) -> None:
         """Take a response, in the greenlet that carries it.
 
-        First what will end the transaction: nothing that is raised further down may leave it without a deadline.
+        The deadline of the transaction is set first, so that no exception further down leaves it without one.
         """
         is_invite = self.request.method == "INVITE"
         if response.status < 200 and self.final_response is None:
@@ -201,9 +201,9 @@ class ClientTransaction:
         return call
 
     def again(self, response: Response) -> None:
-        """Acknowledge a further 2xx to our INVITE; end its call unless it is ours (§13.2.2.4).
+        """Acknowledge a further 2xx to our INVITE, and end its call unless that is our call (§13.2.2.4).
 
-        It is repeated since our ACK was lost, or comes from another branch of a fork, also after a refusal from there.
+        The 2xx is repeated because our ACK was lost, or it comes from another branch of a fork, which may have refused before.
         """
         tag = response.essentials.to_tag
         call = self._calls.get(tag)
@@ -214,7 +214,7 @@ class ClientTransaction:
             call.acknowledge(self.request)
 
     def withdrawn(self) -> None:
-        """The INVITE was cancelled before it left: nobody will answer it, so we do (§8.1.3.1)."""
+        """Answer an INVITE that was cancelled before it left with a 487 of our own, because no peer will (§8.1.3.1)."""
         self.final_response = response = self.request.response(487)
         response.flow = self.transaction.flow
         self.deliver(response)
@@ -239,12 +239,12 @@ class ClientTransaction:
                 self.stack.engine.fail(error, self)
 
     def answer_to(self, error: SIPError) -> int | str:
-        """Return the status that a failure of ours counts as (§8.1.3.1), for the log."""
+        """Return the status that a failure counts as (§8.1.3.1), for the log."""
         return error.status
 
     @property
     def is_awaited(self) -> bool:
-        """True while somebody waits for what comes, or wants nothing to come any more."""
+        """True while a greenlet waits for a response, or after abandon()."""
         return self._inbox.is_awaited or self.abandoned
 
     def flow_ended(self, error: TransportError) -> None:
@@ -254,7 +254,7 @@ class ClientTransaction:
             self.stack.engine.forget(self.transaction)
 
     def ended(self) -> None:
-        """The transaction's record is gone: nobody must wait any longer, whatever has become of its end."""
+        """Note that the transaction's record is gone. A greenlet that still waits gets a TransactionTimeout."""
         if self.is_pending and not self.abandoned:
             self._ended = True
             self.deliver(TransactionTimeout(f"the transaction of {self.request.method} has ended without a final response"))
@@ -275,7 +275,7 @@ class ClientTransaction:
             self.give_up()
 
     def give_up(self) -> None:
-        """Timer C has fired: tell that nobody answers, and cancel the INVITE; should it be answered now, it is hung up."""
+        """Timer C has fired: deliver a timeout and cancel the INVITE. If it is answered at this moment, its call is hung up."""
         self.deliver(TransactionTimeout("timer C: no final response to INVITE in time"))
         self.abandon()
 
@@ -403,7 +403,7 @@ def patience_of(failure: Response | Exception) -> float | None:
 
 
 def reason_of(cancel: Request | None) -> dict[str, Any]:
-    """Return what a received CANCEL has for those that it brings about: its Reason (RFC 3326 §2), where it can be read."""
+    """Return the header fields that a received CANCEL passes on to our CANCELs: its Reason (RFC 3326 §2), if it is readable."""
     try:
         return {"reason_header": cancel.reason_header} if cancel is not None and cancel.reason_header else {}
     except ParseError:
@@ -424,7 +424,7 @@ class Watch:
 
 
 class Nobody:
-    """The user of a CANCEL's transaction: nothing is done with what it answers."""
+    """The user of a CANCEL's transaction, which ignores the response."""
 
     __slots__ = ("transaction",)
 
@@ -442,7 +442,7 @@ class Nobody:
 
 
 class Former(Nobody):
-    """The user of a transaction whose request has gone on to another target: a 2xx after its 503 is one more (§13.2.2.4)."""
+    """The user of a transaction whose request has gone on to another target. A 2xx after the 503 is a further one (§13.2.2.4)."""
 
     __slots__ = ("owner",)
 

@@ -10,6 +10,7 @@ import gevent
 
 from ..arguments import seconds as check_seconds
 from ..arguments import takes
+from ..counters import Plain
 from ..errors import (
     Cancelled,
     FlowFailed,
@@ -65,8 +66,8 @@ class Core:
     def receive_error(self, error: Exception, tx: Any) -> None:
         """Take the failure of a transaction while nobody waits on it.
 
-        `tx` is what send() has returned, or the record of a request that was answered; both have a `method`. Whoever
-        waits gets the error raised in place of this; who looks into what send() has returned later, too.
+        `tx` is the transaction that send() has returned, or the record of a request that was answered; both have a `method`.
+        A greenlet that waits on the transaction gets the error raised instead. One that waits on it later gets it, too.
         """
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Any:
@@ -78,7 +79,7 @@ _CALLBACKS = (
     ("receive_response", ("response", "tx")),
     ("receive_error", ("error", "tx")),
 )
-"""What a Core may define, and what it is called with."""
+"""The methods that a Core may define, and their arguments."""
 
 
 def check_core(core: Any) -> None:
@@ -115,7 +116,7 @@ class ServerTransaction:
     _known: frozenset[str] = frozenset()
     _along_our_route: bool | None = None
     route_origin: Origin | None = None
-    """By which listener a request within a dialog goes on: the one our Record-Route named (RFC 5658 §5), after take_route()."""
+    """The listener by which a request within a dialog goes on: that of our Record-Route (RFC 5658 §5). Set by take_route()."""
     _route_names_flow = False
     _route_flow: Any = None
     _failure: Exception | None = None
@@ -133,7 +134,7 @@ class ServerTransaction:
 
     @property
     def is_decided(self) -> bool:
-        """True once the request is forwarded, or a UAS has it: its core has answered it, or let the caller hear ringing."""
+        """True once it is known whether a proxy or a UAS serves the request: it is forwarded, answered, or has a 101 to 199."""
         return bool(self.forwarded or self.answered or self.provisional > 100)
 
     @property
@@ -174,7 +175,7 @@ class ServerTransaction:
         return self._along_our_route
 
     def _take_side(self, uri: URI, is_of_dialog: bool) -> None:
-        """Remember what the last URI of ours on the Route names: listener or flow of the side the request is to leave by."""
+        """Set the listener or flow by which the request is to leave: the one that the last URI of ours on the Route names."""
         names = self.stack.names
         tokens = names.route_tokens
         name = tokens.flow_name(uri)
@@ -187,7 +188,7 @@ class ServerTransaction:
             flow, source = names.find_flow(name), self.request.flow
             if flow is None:
                 raise Reject(430)
-            # Who comes by that very flow is on his way out, and goes where his request says (RFC 5626 §5.3)
+            # A request that came by this very flow is on its way out, and goes along its Route (RFC 5626 §5.3)
             if flow.transport is not source.transport or flow.remote != source.remote:
                 self._route_names_flow, self._route_flow = True, flow
         elif uri.user is not None and "ob" in uri.parameters:
@@ -376,13 +377,14 @@ class ServerTransaction:
             self.finish(refusal.status, response)
 
     def _complete(self, response: Response) -> None:
-        """Add what the status of our refusal needs, as far as the stack knows it; say in the log what it does not."""
+        """Add the header fields that the status of a refusal needs. Log those that the stack cannot fill in."""
         stack = self.stack
         missing = complete(self.request, response, stack.supported | self._known, stack.allowed)
         if missing:
             stack.engine.counters.warn(
-                "incomplete refusal", stack.clock.now(), "%d to %r without %s, which it must have", response.status,
-                self.request, ", ".join(missing),
+                "incomplete refusal", stack.clock.now(), "refusal incomplete: answered=%d missing=%s method=%s call_id=%s",
+                response.status, Plain(", ".join(missing)), Plain(self.request.method),
+                Plain(self.request.headers.get("Call-ID")),
             )  # fmt: skip
 
     def crashed(self, error: BaseException) -> None:
@@ -392,7 +394,7 @@ class ServerTransaction:
         self.refuse(500)
 
     def _complain(self, reason: str, text: str, *arguments: object, exc_info: Any = None) -> None:
-        """Log a mistake of the core's."""
+        """Log a mistake of the core."""
         now = self.stack.clock.now()
         self.stack.engine.counters.error(reason, now, text, *arguments, exc_info=exc_info, log=log)
 
@@ -446,14 +448,14 @@ class ServerTransaction:
         return bool(self._along_our_route) or self.stack.engine.belongs(self.request)
 
     def _overdue(self, status: int) -> None:
-        """The time of the request is over, and its core still runs."""
+        """Count the core as overdue: the time of its request is over, and it still runs."""
         self.answered = status
         self.recount()
         if self.place is not None:
             self.stack.engine.admission.tell(self)
 
     def give_up(self) -> None:
-        """The core has served an ACK for as long as a transaction lives: it counts as overdue."""
+        """Count the core as overdue, because it has served an ACK for 64*T1."""
         self._overdue(408)
         self._end(TransactionTimeout("this ACK was served for as long as a transaction lives"))
 
@@ -464,7 +466,7 @@ class ServerTransaction:
         self.recount()
 
     def release(self) -> None:
-        """A call that the core has held has ended."""
+        """Note that a call which the core has held has ended."""
         self.holds -= 1
         self.recount()
 
@@ -476,7 +478,7 @@ class ServerTransaction:
             self.copies.wake()
 
     def expire_invite(self) -> None:
-        """Have an INVITE answered 487 once its Expires has passed, if that says anything (§13.3.1 step 1)."""
+        """Start the timer after which an INVITE with a readable Expires is answered 487 (§13.3.1 step 1)."""
         try:
             seconds = self.request.expires
         except ParseError:
@@ -530,9 +532,10 @@ class ServerTransaction:
 
 
 class Copied:
-    """The core for a copy of a request that has come by another way, while the core of the first one had not decided.
+    """The core for a copy of a request, which has come by another way while the core of the first one was undecided.
 
-    A UAS refuses it (§8.2.2.2), a proxy forwards it (§16.3 has no such check): so it waits for what the first one is.
+    A UAS refuses the copy (§8.2.2.2), and a proxy forwards it (§16.3 has no such check). So the copy waits until the first
+    request is answered or forwarded.
     """
 
     __slots__ = ("core", "first")
@@ -587,9 +590,9 @@ def call_back(stack: Any, function: Callable[..., Any], *arguments: Any) -> None
 
 
 def is_mistake(error: BaseException, message: Any) -> bool:
-    """True for an error of the core's own making: one of ours that is a 500, or text not of this message that cannot be read.
+    """True for an error that the core has made: an error of ours that is a 500, or unreadable text from elsewhere than `message`.
 
-    A 502 is about a response to a request of the core's, whose sender alone is to blame; see Dialog.of_uac().
+    A ParseError that is a 502 is about a response to a request of the core, and the mistake of its sender; see Dialog.of_uac().
     """
     if isinstance(error, ParseError):
         return error.status != 502 and not (isinstance(message, Message) and message.is_source_of(error))

@@ -14,7 +14,7 @@ and not answered.
 | control characters but CR and LF in a value | taken | text: neither VT nor U+0085 ends a line |
 | headers, methods, parameters, transports nobody knows | taken | text, for a core to look at |
 | `_` in a host | taken | networks have such names |
-| a host that nobody can have: `a..b`, `[1::2::3]`, `1.2.3` | taken | 400 from who would have to go there (§16.3), or binds it |
+| a host that nobody can have: `a..b`, `[1::2::3]`, `1.2.3` | taken | 400 from a proxy that sends there (§16.3) or a registrar |
 | three colons before the IPv4 part of an IPv6 address | taken | two (RFC 5118 §4.10) |
 | IPv6 without brackets in `received` | taken | RFC 5118 §4.5 |
 | `lr=on` | taken | `lr`: the value is nothing |

@@ -180,7 +180,7 @@ class WebSocketFlow(Connection):
             if http.their_state is h11.IDLE:
                 head, end, _ = waiting.partition(_HEAD_END)
                 if _BARE_LF(head):
-                    # h11 takes them for line ends; who else reads the request may not (RFC 9112 §2.2)
+                    # h11 takes them for line ends; a proxy that reads the request may not (RFC 9112 §2.2)
                     self._refuse(Refusal(400, "a line ends in a bare LF"))
                     return
                 if len(head) + len(end) > HANDSHAKE_OCTETS:

@@ -1,4 +1,4 @@
-"""Format parameters in offers and answers: what an answer returns unmodified, reduces, declares or refuses. Pure.
+"""Format parameters in offers and answers: an answer returns, reduces, declares or refuses them. Pure.
 
 | encoding        | rule                                                                                            |
 |-----------------|-------------------------------------------------------------------------------------------------|
@@ -6,7 +6,7 @@
 | H264            | packetization-mode and profile as offered, or refused; the lower level (RFC 6184 §8.2.2)        |
 | G729*, G723     | `annexb=no` and `annexa=no` of either side hold for both (RFC 7261 §3)                          |
 | iLBC            | the longer frame of the two modes (RFC 3952 §5)                                                 |
-| opus            | ours: every parameter tells about the side that writes it (RFC 7587 §7.1)                       |
+| opus            | ours: every parameter describes the side that writes it (RFC 7587 §7.1)                         |
 | telephone-event | the events that both know (RFC 4733 §2.5.1.1)                                                   |
 | rtx, red        | refused where they name a payload type that is refused (RFC 4588 §8.1, RFC 2198 §5)             |
 | any other       | ours if we have some, else those offered: the same parameters mean the same format (RFC 3264 §6.1) |
@@ -27,10 +27,10 @@ DEFAULT_EVENTS = "0-15"
 MAX_EVENT = 255  # RFC 4733 §2.3.1: one octet
 
 EVENT_RANGES = 256
-"""Elements of a list of events that are looked at: there are no more events."""
+"""Most elements of a list of events that are read: there are no more events."""
 
 PARAMETERS = 256
-"""Parameters of one format that are looked at: real ones have under twenty."""
+"""Most parameters of one format that are read: real formats have under twenty."""
 
 
 class _Parameters(dict[str, str]):
@@ -57,7 +57,7 @@ class Rule(NamedTuple):
     """How an encoding's parameters are agreed on.
 
     `agree(ours, offered)` returns the parameters to answer, None for none, False to refuse the format.
-    `keeps(offered, answered)` is False for an answer that has changed what `section` has it return.
+    `keeps(offered, answered)` is False for an answer that has changed a parameter which it must return by `section`.
     """
 
     agree: Callable[[str | None, str | None], str | Literal[False] | None]
@@ -73,7 +73,7 @@ _is_number = re.compile(r"[0-9]{1,9}").fullmatch
 
 
 def _amr_configuration(parameters: _Parameters) -> tuple[object, ...] | None:
-    """Return what decides how packets look; crc, robust sorting and interleaving imply octet-align (§8.1)."""
+    """Return the parameters that decide the form of packets; crc, robust sorting and interleaving imply octet-align (§8.1)."""
     aligned, crc, is_sorted = (parameters.get(name, "0") for name in _FLAGS)
     interleaving = parameters.get("interleaving")
     if not {aligned, crc, is_sorted} <= {"0", "1"} or (interleaving is not None and not _is_number(interleaving)):
@@ -83,7 +83,7 @@ def _amr_configuration(parameters: _Parameters) -> tuple[object, ...] | None:
 
 
 def _modes(parameters: _Parameters, highest: int) -> frozenset[int] | None:
-    """Return the codec modes of a mode-set, all of them without one; None for what is none."""
+    """Return the codec modes of a mode-set, all modes without one; None for a mode-set that cannot be read."""
     text = parameters.get("mode-set")
     if text is None:
         return frozenset(range(highest + 1))
@@ -146,7 +146,7 @@ _LEVEL_1B = 10.5
 
 
 def _profile(text: str) -> tuple[object, float] | None:
-    """Return a profile and its level, None for what is no profile-level-id. Level 1b stands between 1 and 1.1."""
+    """Return a profile and its level, None for a text that is no profile-level-id. Level 1b is between 1 and 1.1."""
     if not _is_profile(text):
         return None
     idc, iop, level = bytes.fromhex(text)
@@ -189,7 +189,7 @@ def _h264_keeps(offered: str | None, answered: str | None) -> bool:
 
 
 def _annex(name: str) -> Rule:
-    """Comfort noise that one side does not want is not used (RFC 7261 §3): of `yes`, the default, and `no`, the latter."""
+    """Comfort noise is not used if one side does not want it: `no` wins over `yes`, the default (RFC 7261 §3)."""
 
     def agree(ours: str | None, offered: str | None) -> str | Literal[False] | None:
         theirs, mine = _Parameters(offered), _Parameters(ours)
@@ -214,7 +214,7 @@ def _declared(ours: str | None, offered: str | None) -> str | Literal[False] | N
 
 
 def _events(text: str) -> frozenset[int]:
-    """The events of "0-15,66"; what is no event is left out."""
+    """Return the numbers of "0-15,66". Elements that are no events are left out."""
     events: set[int] = set()
     for piece in text.split(",", EVENT_RANGES)[:EVENT_RANGES]:
         first, dash, last = piece.strip().partition("-")

@@ -114,9 +114,9 @@ class Connection(NamedTuple):
 
     @property
     def is_usable(self) -> bool:
-        """True for an Internet address or name that packets can be sent to; for a group only with what §5.7 wants of it.
+        """True for an Internet address or name that packets can be sent to. A group needs the TTL that §5.7 asks for.
 
-        Peers write the address of one IP version with the addrtype of the other; it is an address nevertheless.
+        The address of one IP version with the addrtype of the other is usable, because peers write that.
         """
         if self.nettype != "IN" or self.addrtype not in ("IP4", "IP6"):
             return False
@@ -289,7 +289,7 @@ MISNAMED = {
     (18, "g729b", 8000, 1): ("g729", 8000, 1),  # Annex B is a parameter
     (18, "g729ab", 8000, 1): ("g729", 8000, 1),
 }
-"""What peers call static payload types by mistake, and what they mean: payload type and key, to the key."""
+"""Wrong names that peers give to static payload types: payload type and key, to the right key."""
 
 STATIC_FORMATS = {str(number): rtpmap for number, rtpmap in STATIC_PAYLOAD_TYPES.items()}
 

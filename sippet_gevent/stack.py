@@ -285,6 +285,8 @@ class Stack:
             while self.active and self.clock.now() < deadline:
                 if self.clock.within(0.05, stopped.wait):
                     return  # stopped at once meanwhile, and perhaps started again
+        if self._running:
+            self.drain()  # while the last BYEs leave
         try:
             self.calls.stop()
         finally:

@@ -216,6 +216,11 @@ class Call:
         self.hangup()
         self.confirm()
 
+    def drop(self) -> None:
+        """End the call without a word to the peer: the stack has stopped."""
+        self._end()
+        self._answer = None
+
     def confirm(self) -> None:
         """The ACK is there, or not waited for any more: a BYE that waited for it goes."""
         self.acknowledged = True
@@ -524,10 +529,18 @@ class Calls:
             self.ended.add(call.dialog.id)
 
     def stop(self) -> None:
-        """Hang up all, without waiting for ACKs any more, nor longer than LEAVE_SECONDS for the names in their targets."""
-        leaving = [gevent.spawn(call.leave) for call in list(self._calls.values())]
-        gevent.joinall(leaving, timeout=LEAVE_SECONDS)
-        gevent.killall(leaving)
+        """Hang up all, without waiting for ACKs any more, nor longer than LEAVE_SECONDS for the names in their targets.
+
+        What rings may be answered meanwhile, and its core must not wait for ever in a call that nobody knows.
+        """
+        leaving: dict[Call, Any] = {}
+        with gevent.Timeout(LEAVE_SECONDS, False):
+            while further := [call for call in self._calls.values() if call not in leaving]:
+                leaving.update((call, gevent.spawn(call.leave)) for call in further)
+                gevent.joinall([*leaving.values()])
+        gevent.killall([*leaving.values()])
+        for call in [*self._calls.values()]:
+            call.drop()
         self._calls.clear()
         self.ended.stop()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from sippet_gevent import TransactionStateError, TransactionTimeout
+from sippet_gevent import URI, TransactionStateError, TransactionTimeout
 from sippet_gevent.core import ended
 from sippet_gevent.core.glare import Pending, glare
 from sippet_gevent.testing.fixture import _label
@@ -902,6 +902,39 @@ def test_request_given_up_while_its_name_is_resolved_is_no_longer_under_way(take
     assert taken.call._pending() == set()
     taken.ask("INVITE", body="offer", content_type="application/sdp")
     assert taken.peer.statuses[-1] == 200
+
+
+def test_call_that_begins_while_the_stack_stops_is_ended(sip, monkeypatch):
+    ended = []
+
+    def core(request, tx):
+        if request.uri.user == "ring":
+            tx.respond(180)
+            tx.wait(1)
+        with tx.accept() as call:
+            ended.append(call.wait())
+
+    stack = sip.serve(core)
+    caller = Peer(sip, CALLER)
+    caller.ask("INVITE", contact="<sip:peer@slow.example>")
+    caller.ask("INVITE", "sip:ring@10.0.0.1")
+    resolve = stack.sender.resolve
+
+    def slow(uri, *listener):
+        if uri.host == "slow.example":
+            sip.clock.sleep(2)
+            uri = URI.parse(caller.uri)
+        return resolve(uri, *listener)
+
+    monkeypatch.setattr(stack.sender, "resolve", slow)
+    next(iter(stack.calls._calls.values())).flow = None
+    stopping = start(sip, stack.stop)
+    caller.ask("INVITE")
+    sip.advance(3)
+    stopping.join(5)
+    sip.settle()
+    assert (caller.statuses[:4], caller.methods) == ([200, 180, 503, 200], ["BYE", "BYE"])
+    assert (ended, stack.stats()["calls"], stack.engine.workers.busy) == ([True, True], 0, 0)
 
 
 # ---- two stacks of ours

@@ -162,7 +162,7 @@ class Process:
 
 def _line(stats: dict[str, Any]) -> str:
     """Return the counters and gauges that are not 0 as one line."""
-    return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in stats.items() if value) or "nothing"
+    return " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in stats.items() if value) or "received=0"
 
 
 PROCESS = Process()

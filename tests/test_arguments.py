@@ -384,3 +384,9 @@ def test_method_with_a_typo_is_told_in_the_log(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         'unknown method: method=INVIT hint="write INVITE, unless you mean a method of your own"'
     ]
+
+
+def test_refusal_without_what_it_needs_is_told_by_the_logger_of_cores(sip, caplog):
+    assert sip.ask(lambda request, tx: 401, "OPTIONS sip:bob@example.com").statuses == [401]
+    assert [(record.name, record.levelname) for record in caplog.records] == [("sippet_gevent.core", "WARNING")]
+    assert "refusal incomplete: answered=401 missing=WWW-Authenticate method=OPTIONS" in caplog.text

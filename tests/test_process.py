@@ -219,7 +219,7 @@ def test_two_stacks_share_the_signals_of_a_process(run, tmp_path):
     program.wait_for(r"(?s)listening on.*listening on")
     program.signal(signal.SIGTERM)
     assert program.wait() == 0
-    assert program.text.count("stopped: nothing") == 2
+    assert program.text.count("stopped: received=0") == 2
 
 
 def test_run_gives_everything_back_when_the_stack_stops():

@@ -18,6 +18,7 @@ from gevent import socket
 import sippet_gevent
 from sippet_gevent import URI, Cancelled, Stack, TransportError
 from sippet_gevent.__main__ import EXAMPLES
+from sippet_gevent.message.sdp import SDP
 from sippet_gevent.transport.listener import Listener
 from sippet_gevent.transport.memory import MemoryTransport
 from sippet_gevent.transport.resolver import SRV, StaticResolver
@@ -63,10 +64,12 @@ def test_testing_block_passes_as_it_is_pasted(pytester):
 
 
 def test_answering_block_answers_and_hangs_up(sip):
-    asked = sip.ask(block("answering").core, "INVITE sip:bob@example.com")
+    offer = block("offer").offer
+    asked = sip.ask(block("answering", offer=offer).core, "INVITE sip:bob@example.com")
     sip.advance(2)
     assert asked.statuses == [180, 200]
-    assert asked.response.body == OFFER
+    assert asked.response.body == offer
+    assert SDP.parse(offer).media[0].direction == "inactive"
     sip.advance(61)
     assert asked.call.ended.is_set()
 

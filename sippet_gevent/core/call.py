@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ from .uac import ClientTransaction, OnProvisional
 
 if TYPE_CHECKING:
     from .uas import CoreFunction, ServerTransaction
+
+log = logging.getLogger("sippet_gevent.core")
 
 LEAVE_SECONDS = 5.0
 """How long a stack that stops resolves names to send its last BYEs."""
@@ -394,7 +397,7 @@ class Call:
             self._warn("BYE", error)
 
     def _warn(self, what: str, error: SIPError) -> None:
-        self.stack.engine.counters.warn(what, self.stack.clock.now(), f"{what} in %r: %s", self, error)
+        self.stack.engine.counters.warn(what, self.stack.clock.now(), f"{what} in %r: %s", self, error, log=log)
 
     def __repr__(self) -> str:
         return f"<Call {self.dialog!r}{' ended' if self.ended.is_set() else ''}>"

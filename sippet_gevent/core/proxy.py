@@ -296,7 +296,7 @@ class ResponseContext:
         try:
             self.tx.flow.send(bytes(response))
         except TransportError as error:
-            self.stack.engine.counters.warn("2xx", self.stack.clock.now(), "cannot forward %r: %s", response, error)
+            self.stack.engine.counters.warn("2xx", self.stack.clock.now(), "cannot forward %r: %s", response, error, log=log)
 
     def answer_to(self, branch: Branch, error: SIPError) -> int | str:
         """Return the status for the log that goes upstream after this branch has failed, LATER while that is open."""

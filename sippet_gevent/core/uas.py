@@ -384,7 +384,7 @@ class ServerTransaction:
             stack.engine.counters.warn(
                 "incomplete refusal", stack.clock.now(), "refusal incomplete: answered=%d missing=%s method=%s call_id=%s",
                 response.status, Plain(", ".join(missing)), Plain(self.request.method),
-                Plain(self.request.headers.get("Call-ID")),
+                Plain(self.request.headers.get("Call-ID")), log=log,
             )  # fmt: skip
 
     def crashed(self, error: BaseException) -> None:

@@ -16,26 +16,45 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.exceptions import LoopExit
 
+from ..arguments import number
 from ..clock import VirtualClock
 from ..core.uac import ClientTransaction
 from ..core.uas import CoreFunction
-from ..errors import TransactionStateError
+from ..errors import InvalidValue, TransactionStateError, excerpt
 from ..message.message import Request, Response
 from ..message.uri import bracketed
 from ..stack import Stack
 from ..transport.base import Transport
 from ..transport.listener import Listener
 from ..transport.memory import Carried, MemoryTransport, Network
+from ..transport.resolver import DNSResolver, Resolver
+from ..transport.selection import Answer, Question
 
 CLIENT = "10.0.0.100"
 SERVER = "10.0.0.1"
 LADDER_LINES = 200
 """Messages shown of a failed test, the last ones: what went wrong is at the end."""
 
+_NO_DNS = "a test asks no DNS, write resolver=StaticResolver({…})"
+_BLOCKED = "the test waits itself, and no time passes for it: write sip.run(stack.request, …), or sip.ask(core, …)"
+
 OUTLIVES = 250.0
 """Seconds of virtual time after a test in which every transaction must end: a ringing INVITE may take timer C, its CANCEL
 64*T1, and the answer to the caller another 64*T1."""
+
+
+class NoDNS(Resolver):
+    """Resolver of a test that gives none: names are looked up nowhere, so that a test needs no network and no real time."""
+
+    def ask(self, questions: tuple[Question, ...], budget: Any) -> tuple[Answer, ...]:
+        return tuple(self._answer(question) for question in questions)
+
+    def _answer(self, question: Question) -> Answer:
+        if question.kind == "A" and question.name.lower() == "localhost":
+            return Answer(("127.0.0.1",))
+        return Answer((), _NO_DNS)
 
 
 class Asked(ClientTransaction):
@@ -96,7 +115,7 @@ class Sip:
             self.network.random.seed(seed)
         for name, value in behaviour.items():
             if not hasattr(self.network, name):
-                raise TypeError(f"a network has no {name}")
+                raise TypeError(f"a network has no {name}: write loss, duplicate, reorder, delay, jitter or seed")
             self.network.check(name, value)
             setattr(self.network, name, value)
         return self.network
@@ -105,6 +124,7 @@ class Sip:
         """Return a running stack on the network, at a host of its own."""
         if host is None:
             host = self._new_host()
+        options.setdefault("resolver", NoDNS())
         stack = Stack(core=core, clock=self.clock, **options)
         stack.listen(f"udp:{host}:{port}", MemoryTransport(self.network))
         stack.start()
@@ -162,6 +182,8 @@ class Sip:
             planned.append((MemoryTransport.like(self.network, transport), here))
         put_back = stack.move(self.clock, planned)
         self._taken.append((stack, put_back))
+        if isinstance(stack.resolver, DNSResolver):
+            put_back["resolver"], stack.resolver = stack.resolver, NoDNS()
         self.stacks.append(stack)
         stack.start()
 
@@ -170,6 +192,8 @@ class Sip:
         server = self.serve(core)
         if isinstance(what, str):
             method, _, uri = what.partition(" ")
+            if not uri:
+                raise InvalidValue(f'a request must have a method and a URI, got {what!r}: write "INVITE sip:bob@example.com"')
             what = Request(method, uri, body=body, **headers)
         points = server.engine.transports
         point = next((point for point in points if point.name == "UDP"), points[0])
@@ -186,6 +210,8 @@ class Sip:
 
     def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
         """Run blocking code in a greenlet while virtual time passes for it; return its result or raise its error."""
+        if not callable(function):
+            raise TypeError(f"sip.run() calls a function, got {excerpt(function)}: write sip.run(client.request, method, uri)")
         greenlet = gevent.spawn(function, *arguments, **options)
         for _ in range(100_000):
             self.settle()
@@ -198,7 +224,7 @@ class Sip:
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Raises AssertionError for a core in gevent.sleep(), for which no time passes."""
-        self.clock.advance(seconds)
+        self.clock.advance(number("seconds", seconds))
         for stack in self.stacks:
             for problem in sleepers(stack):
                 raise AssertionError(problem)
@@ -333,4 +359,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()
     sip = getattr(item, "_sip", None)
     if sip is not None and report.failed:
+        if call.excinfo is not None and call.excinfo.errisinstance(LoopExit):
+            report.sections.append(("sip fixture", _BLOCKED))
         report.sections.append(("SIP messages", f"seed {sip.network.seed}\n{sip.ladder()}"))

@@ -10,7 +10,19 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Filter, Location, Registrar, Request, Stack, TransactionStateError, TransactionTimeout, forward
+from sippet_gevent import (
+    DNSResolver,
+    Filter,
+    InvalidValue,
+    Location,
+    Registrar,
+    Request,
+    Stack,
+    StaticResolver,
+    TransactionStateError,
+    TransactionTimeout,
+    forward,
+)
 from sippet_gevent.core.server import RegistrarProxy
 from sippet_gevent.testing import CLIENT, LADDER_LINES, SERVER, Sip, ladder
 from sippet_gevent.transport.memory import Carried
@@ -41,6 +53,10 @@ TESTS = """
 
     def test_nothing_ever_happens(sip):
         sip.run(Event().wait)
+
+    def test_request_without_run(sip):
+        sip.serve(core)
+        sip.client.request("OPTIONS", "sip:10.0.0.1")
 """
 
 
@@ -56,7 +72,7 @@ def report(pytester):
         installed = any(point.value == "sippet_gevent.testing" for point in entry_points(group="pytest11"))
         plugin = () if installed else ("-p", "sippet_gevent.testing")
         result = pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider")
-        result.assert_outcomes(passed=2, failed=3, errors=1)
+        result.assert_outcomes(passed=2, failed=4, errors=1)
         name = ""
         for line in result.outlines:
             found = re.fullmatch("_+ (?:ERROR at teardown of )?(test_[a-z_]+) _+", line)
@@ -74,6 +90,10 @@ def test_report_of_a_failed_test_shows_the_messages_in_order(report):
 @pytest.mark.parametrize("word", ["SIP messages", "seed 42", CLIENT, SERVER])
 def test_report_of_a_failed_test_shows_its_hosts_and_seed(report, word):
     assert word in report["test_call_that_fails"]
+
+
+def test_report_of_a_test_that_waits_itself_says_to_write_run(report):
+    assert "write sip.run(stack.request, …)" in report["test_request_without_run"]
 
 
 def test_report_of_a_test_that_passes_shows_nothing(report):
@@ -402,3 +422,50 @@ def test_sleep_by_the_clock_passes_with_the_time_of_the_test(sip):
     before = sip.clock.now()
     sip.run(sip.clock.sleep, 60)
     assert sip.clock.now() - before == pytest.approx(60)
+
+
+# ---- names and wrong arguments
+
+
+@pytest.mark.parametrize("how", ["application", "core"])
+def test_name_in_a_test_is_looked_up_nowhere_and_the_log_says_what_to_write(sip, caplog, monkeypatch, how):
+    monkeypatch.setattr(DNSResolver, "ask", lambda *arguments: pytest.fail("a test asks DNS"))
+
+    def core(request, tx):
+        return forward(request, tx, "sip:bob@phone.example.com")
+
+    stack = Stack(core=core)
+    before = stack.resolver
+    asked = sip.ask(stack if how == "application" else core, "INVITE sip:bob@example.com")
+    assert asked.statuses[-1] == 500
+    assert "a test asks no DNS, write resolver=StaticResolver({…})" in caplog.text
+    sip.close()
+    assert stack.resolver is before
+
+
+def test_name_in_a_test_is_looked_up_in_the_table_of_the_stack(sip):
+    phone = sip.stack(lambda request, tx: 486, host="192.0.2.20")
+    stack = Stack(resolver=StaticResolver({"phone.example.com": ["192.0.2.20"]}))
+    stack.on()(lambda request, tx: forward(request, tx, "sip:bob@phone.example.com"))
+    assert sip.ask(stack, "INVITE sip:bob@example.com").statuses[-1] == 486
+    assert phone.stats()["received"]
+
+
+def test_localhost_in_a_test_is_the_loopback_address(sip):
+    assert [way.host for way in sip.stack().resolve("sip:localhost")] == ["127.0.0.1"]
+
+
+MISTAKES = {
+    "no uri": (lambda sip: sip.ask(lambda request, tx: 200, "INVITE"), InvalidValue, "got 'INVITE': write \"INVITE sip:bob@"),
+    "seconds as text": (lambda sip: sip.advance("3"), TypeError, "seconds must be a number, got '3': write seconds=3"),
+    "back in time": (lambda sip: sip.advance(-3), InvalidValue, "seconds must be a number of 0 or more, got -3"),
+    "called already": (lambda sip: sip.run(200), TypeError, "got 200: write sip.run(client.request, method, uri)"),
+    "no such loss": (lambda sip: sip.lossy(los=0.3), TypeError, "a network has no los: write loss, duplicate"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_in_a_test_is_told_with_what_to_write(sip, mistake):
+    call, kind, text = MISTAKES[mistake]
+    with pytest.raises(kind, match=re.escape(text)):
+        call(sip)

@@ -117,7 +117,7 @@ stack.on("INVITE")(core)
 def test_baresip_holds_and_hangs_up_at_the_answering_core(program, need, run, tmp_path):
     need("baresip")
     server = program(BLOCKS["answering"].replace("offer", "offer.replace('inactive', 'sendrecv')"), more=REGISTRAR)
-    phone = Phone(run, tmp_path / "alice", "alice", server, "udp", ca="", more="", extra=";answermode=manual")
+    phone = Phone(run, tmp_path / "alice", "alice", server, "udp", ca="", more="", extra=";answermode=manual", domain=None)
     phone.command("dial", f"sip:bob@127.0.0.1:{server.port}")
     phone.wait_for("Call established")
     phone.command("hold")

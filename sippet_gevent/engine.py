@@ -17,7 +17,7 @@ from .clock import Clock
 from .counters import Counters
 from .errors import InvalidValue, ParseError, TransactionTimeout, TransportError
 from .limits import LARGE, Limits, TokenBuckets
-from .message.essentials import METHODS, Essentials, essentials_of_via
+from .message.essentials import METHODS, Essentials, change_top_via, essentials_of_via
 from .message.grammar import split_first
 from .message.headers import Headers
 from .message.message import Request, Response
@@ -606,26 +606,22 @@ def _grant_keep(request: Request, flow: Flow) -> None:
     seconds = flow.transport.keep_alive_seconds
     if not seconds or (request.essentials.to_tag is not None and request.method != "REGISTER"):
         return
-    headers = request.headers
-    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
-    if "keep" not in headers.lines[at][2]:
+    if "keep" not in request.headers["Via"]:
         return
+
+    def grant(via: Via) -> Via:
+        is_offered = "keep" in via.parameters and via.parameters["keep"] is None
+        return via.with_params(keep=seconds) if is_offered else via
+
     try:
-        top, below = split_first(headers.lines[at][2], ",")
-        via = Via.parse(top)
+        change_top_via(request.headers, grant)
     except ParseError:
         return
-    if "keep" in via.parameters and via.parameters["keep"] is None:
-        headers.set_line(at, ", ".join(filter(None, (str(via.with_params(keep=seconds)), below))))
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:
     """Set parameters of the top Via; those below it stay as they came, readable or not."""
-    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
-    top, below = split_first(headers.lines[at][2], ",")
-    via = Via.parse(top)
-    via = via._replace(parameters=via.parameters.without("received").replace(parameters))
-    headers.set_line(at, ", ".join(filter(None, (str(via), below))))
+    change_top_via(headers, lambda via: via._replace(parameters=via.parameters.without("received").replace(parameters)))
 
 
 def _phrase(error: ParseError) -> str:

@@ -9,7 +9,7 @@ from ..message.address import BracketedAddr, NameAddr
 from ..message.grammar import split
 from ..message.headers import VALUES
 from ..message.message import Request, Response
-from ..message.uri import URI, is_valid_host
+from ..message.uri import URI
 from ..message.values import CSeq
 from .routing import MAX_FORWARDS, as_request_uri
 from .sips import is_secure, secured
@@ -89,7 +89,7 @@ class Dialog:
         except ParseError as error:
             fault, route = error, readable_route(response)
             fault.status = 502  # the mistake of this peer, and not of the caller whose request the core serves
-        if not (route or _is_reachable(target)):
+        if not (route or target.has_valid_host):  # with a route the last hop looks at it
             target = request.uri
         dialog = cls(
             request.call_id,
@@ -149,7 +149,7 @@ class Dialog:
         """Take a new remote target from a target refresh that was accepted (§12.2). Raises ParseError."""
         if message.headers.get_header_front("Contact") is not None:
             target = contact_uri(message)
-            if not (self.route_set or _is_reachable(target)):
+            if not (self.route_set or target.has_valid_host):
                 raise ParseError("host is neither an address nor a name", header="Contact", value=target.host)
             self.remote_target = secured(target) if self.secure else target
 
@@ -171,11 +171,6 @@ def readable_route(response: Response) -> tuple[NameAddr, ...]:
             except ParseError:
                 continue
     return tuple(values)
-
-
-def _is_reachable(target: URI) -> bool:
-    """False for a target whose host is neither an address nor a name. With a route set the last hop looks at it."""
-    return not target.is_sip or is_valid_host(target.host)
 
 
 def contact_uri(message: Request | Response) -> URI:

@@ -20,9 +20,8 @@ import random
 from typing import Any
 
 from ..errors import ParseError, TransportError
-from ..message.grammar import split_first
+from ..message.essentials import change_top_via
 from ..message.message import Request, Response
-from ..message.via import Via
 from ..transport.base import Flow
 from .outbound import OUTBOUND
 
@@ -177,14 +176,10 @@ def lifetime(request: Request, response: Response) -> float:
 
 
 def withdraw(request: Request) -> None:
-    """Take back that a received request's sender may ping: who leaves a dialog's route wants no keep-alives for it (§4.4)."""
-    headers = request.headers
-    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
-    if "keep=" not in headers.lines[at][2]:
+    """Take back that a request's sender may ping: a proxy that leaves the dialog's route wants no keep-alives (§4.4)."""
+    if "keep=" not in request.headers["Via"]:
         return
     try:
-        top, below = split_first(headers.lines[at][2], ",")
-        via = Via.parse(top)
+        change_top_via(request.headers, lambda via: via.with_params(keep=None) if via.parameters.get("keep") else via)
     except ParseError:
         return
-    headers.set_line(at, ", ".join(filter(None, (str(via.with_params(keep=None)), below))))

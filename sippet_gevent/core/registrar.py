@@ -13,7 +13,7 @@ from ..clock import Clock
 from ..errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ..message.address import STAR, NameAddr
 from ..message.message import Request, Response
-from ..message.uri import URI, check_uri, is_valid_host
+from ..message.uri import URI, check_uri
 from ..message.values import RetryAfter
 from ..transport.base import Origin
 from . import registrations
@@ -329,7 +329,7 @@ class Registrar:
 
     def _register(self, request: Request, tx: ServerTransaction) -> Response:
         tx.check_required(EXTENSIONS)  # before anything is stored (§10.3 step 2)
-        if not is_valid_host(request.to.uri.host) and request.to.uri.is_sip:
+        if not request.to.uri.has_valid_host:
             raise Reject(400, "To: host is neither an address nor a name")
         if not serves(tx.stack, request.to.uri):
             raise Reject(404)  # §10.3 step 5
@@ -408,7 +408,7 @@ class Registrar:
         path = tuple(map(compact, request.path))
         wanted: list[Binding] = []
         for contact in request.contact:
-            if not is_valid_host(contact.uri.host) and contact.uri.is_sip:
+            if not contact.uri.has_valid_host:
                 raise Reject(400, "Contact: host is neither an address nor a name")
             seconds = self._seconds(request, contact)
             self._check_order((b for b in bindings if b.is_of(contact, knows_flows=knows_flows)), call_id, cseq)

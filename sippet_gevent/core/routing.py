@@ -10,7 +10,7 @@ from ..errors import InvalidValue, Reject
 from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.parameters import NO_URI_HEADERS
-from ..message.uri import URI, is_valid_host
+from ..message.uri import URI
 
 MAX_FORWARDS = 70  # §8.1.1.6
 
@@ -171,7 +171,7 @@ def check_host(request: Request) -> None:
     """
     first = top_route(request)
     uri = request.uri if first is None else first
-    if uri.is_sip and not is_valid_host(uri.host):
+    if not uri.has_valid_host:
         raise Reject(400, f"{'Request-URI' if first is None else 'Route'}: host is neither an address nor a name")
 
 

@@ -134,6 +134,16 @@ def _tag(name: str, address: NameAddr | None) -> str | None:
     return address.tag if pairs else None
 
 
+def change_top_via(headers: Headers, change: Callable[[Via], Via]) -> None:
+    """Put `change(via)` in the place of the top Via. Those below it stay as they came, readable or not. Raises ParseError."""
+    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
+    top, below = split_first(headers.lines[at][2], ",")
+    via = Via.parse(top)
+    changed = change(via)
+    if changed is not via:
+        headers.set_line(at, ", ".join(filter(None, (str(changed), below))))
+
+
 def _only(value: str | list[str]) -> str:
     if type(value) is not str:
         raise ParseError("stands twice", value=value)

@@ -111,6 +111,11 @@ class URI(NamedTuple):
         return "lr" in self.parameters
 
     @property
+    def has_valid_host(self) -> bool:
+        """False for a sip or sips URI whose host is neither an address nor a name; see is_valid_host()."""
+        return not self.is_sip or is_valid_host(self.host)
+
+    @property
     def aor(self) -> str:
         """The address-of-record this URI names, one text for all spellings (RFC 3261 §10.3 step 5).
 

@@ -365,6 +365,15 @@ def test_proxy_asks_for_a_dialog_only_when_it_stays_on_its_route(sip, monkeypatc
     assert "keep" in via.parameters and via.parameters["keep"] == value
 
 
+@pytest.mark.rfc("3261 8.2.6.2")
+def test_proxy_offers_nothing_in_the_top_via_when_one_below_has_an_answer(sip):
+    target = Peer(sip, "10.0.0.78", lambda request: 486)
+    sip.serve(lambda request, tx: forward(request, tx, target.uri))
+    phone = Peer(sip, PHONE)
+    phone.ask("INVITE", via=f"SIP/2.0/UDP {PHONE}:5060;branch=z9hG4bK1, SIP/2.0/UDP a.example;branch=z9hG4bK2;keep=30")
+    assert ["keep" in via.parameters for via in phone.responses[-1].via] == [False, True]
+
+
 # ---- over TCP
 
 

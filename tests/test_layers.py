@@ -32,7 +32,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "arguments", "message", "transaction", "core/dialog", "core/routing", "core/failover", "core/outbound", "core/sips", "core/refusal",
-    "core/glare",
+    "core/glare", "core/bindings", "core/contacts",
     "core/digest", "transport/alias", "transport/selection", "transport/listener", "transport/proxy_protocol", "transport/stun",
     "transport/icmp",
 )  # fmt: skip

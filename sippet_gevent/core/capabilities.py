@@ -17,8 +17,9 @@ table 1). Where the table above asks for Supported, it is there even if it is em
 by ServerTransaction, which know the flow. Accept-Encoding and Accept-Language, which §11.2 names too, are left out: without them
 a peer assumes `identity` and any language (§20.2, §20.3), and that is what holds here.
 
-The defaults of `Stack(headers=...)` are in all requests and responses of the stack: User-Agent in requests only, Server in
-responses only (§20.35, §20.41).
+The defaults of `Stack(headers=...)` are in all requests and responses that a core sends, or the stack for it: User-Agent in
+requests only, Server in responses only (§20.35, §20.41). Messages of the transaction layer have none of this: 100, CANCEL and the
+200 to it, the ACK of a refusal, and the 400, 482 and 503 that are sent without a core.
 """
 
 from __future__ import annotations

@@ -234,6 +234,31 @@ def test_defaults_that_make_no_sense_are_refused(headers, problem):
         Stack(headers=headers)
 
 
+def test_responses_of_the_transaction_layer_have_no_defaults(sip, peer):
+    sip.serve(lambda request, tx: tx.wait(30), headers=HEADERS)
+    invite = peer.ask("INVITE")
+    sip.advance(0.3)
+    peer.send(invite.cancel())
+    sip.settle()
+    found = {(r.status, r.cseq.method): names(r) & {*HEADERS} for r in peer.responses}
+    assert found == {(100, "INVITE"): set(), (200, "CANCEL"): set(), (487, "INVITE"): {"Server", "Organization"}}
+
+
+def test_requests_of_the_transaction_layer_have_no_defaults(sip):
+    def ringing(request):
+        return 180 if request.method == "INVITE" else 200
+
+    phone, stack = Peer(sip, "10.0.0.50", ringing), sip.stack(headers=HEADERS)
+    tx = stack.send(Request("INVITE", "sip:bob@10.0.0.50"))
+    sip.settle()
+    tx.cancel()
+    sip.settle()
+    phone.reply(phone.last("INVITE"), 487)
+    sip.settle()
+    found = {request.method: names(request) & {*HEADERS} for request in phone.requests}
+    assert found == {"INVITE": {"User-Agent", "Organization"}, "CANCEL": set(), "ACK": set()}
+
+
 # ---- proxies
 
 

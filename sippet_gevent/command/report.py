@@ -47,7 +47,7 @@ HIDDEN = "..."
 """What stands in the place of a credential."""
 
 EMPTY = "(empty)"
-"""What is shown for a header field without a value."""
+"""Shown for a header field without a value."""
 
 _DESCRIPTION = "application/sdp"
 _PLAIN_LINES = frozenset("vocbtrzma")  # neither k=, which is a key, nor what may be any line
@@ -244,7 +244,7 @@ def _without_proof(credentials: Challenge) -> dict[str, Any]:
 
 
 def _parts(headers: Headers, body: bytes) -> tuple[Part | None, list[ParseError]]:
-    """Return the body with its parts, if it can be divided, and what is wrong with what we can read of it."""
+    """Return the body with its parts, None if it cannot be divided, and the problems of the parts that are read here."""
     if not body:
         return None, []
     try:
@@ -272,7 +272,7 @@ def _part_problems(part: Part) -> list[ParseError]:
 
 
 def _without_text(error: ParseError, *shown: str) -> ParseError:
-    """Keep the text of a problem in a body only where it cannot be a key: in these headers, in lines of SDP that have none."""
+    """Remove the text of a problem in a body unless it cannot be a key: that of `shown` headers, or of SDP lines without keys."""
     line = (error.header or "")[-2:-1] if (error.header or "").endswith("=") else ""
     is_plain = isinstance(error.value, str) and error.value.startswith(_PLAIN_ATTRIBUTES if line == "a" else "")
     if error.header not in shown and not (is_plain and line and line in _PLAIN_LINES):

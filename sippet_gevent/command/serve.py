@@ -38,7 +38,7 @@ def serve(options: Any) -> int:
             if stack.domains:
                 log.info("registrar: domains=%s", ",".join(stack.domains))
             else:
-                log.info('registrar: domains=any reason="no --domain was given, so each one that a phone uses is served"')
+                log.info('registrar: domains=any reason="without --domain every domain that a phone uses is served"')
         stack.run(drain=options.drain)
     except SIPError as error:
         return tell(error)
@@ -56,7 +56,7 @@ def _tls(options: Any) -> TLS | None:
 
 
 def _web(options: Any) -> Web | None:
-    """Return the pages that the options let in, None for all. Raises Mistake."""
+    """Return the Web that admits the pages of the options, None to admit all. Raises Mistake."""
     if options.origin is None:
         return None
     if "*" in options.origin:
@@ -66,7 +66,7 @@ def _web(options: Any) -> Web | None:
 
 
 def _check_addresses(options: Any, kinds: set[str], has_certificate: bool) -> None:
-    """Check that each option has an address that it is for, and the other way round. Raises Mistake."""
+    """Check that each option has an address that uses it, and each address its options. Raises Mistake."""
     for address in options.listen:
         if address.startswith(("tls:", "wss:")) and not has_certificate:
             raise Mistake(
@@ -146,7 +146,7 @@ def _listening(stack: Stack, addresses: list[str]) -> Stack:
 
 
 def _domains(options: Any) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the domains that the options name, and the aliases, which lead to the first of them unless they say where."""
+    """Return the domains and aliases of the options. An alias without a domain is one of the first domain."""
     if options.alias and not options.domain:
         raise Mistake("--alias goes with a --domain: without one every domain is served")
     aliases = {}

@@ -28,7 +28,7 @@ class Mistake(SIPError):
 
 @contextmanager
 def naming(option: str) -> Iterator[None]:
-    """Name the option of the command whose value is wrong, in place of an argument in Python. Raises Mistake."""
+    """Raise Mistake with the name of the command's option instead of InvalidValue, which names an argument of Python."""
     try:
         yield
     except InvalidValue as error:

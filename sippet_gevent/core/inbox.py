@@ -78,7 +78,7 @@ class Inbox:
 
     @property
     def is_awaited(self) -> bool:
-        """True while somebody waits for what comes next."""
+        """True while a greenlet waits for the next item."""
         return bool(self._waiters)
 
     def __len__(self) -> int:

@@ -58,9 +58,9 @@ class Sender:
         listener: Wanted = None,
         record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
-        """Send a request, writing into it what its way decides; see Stack.send(), which passes a copy.
+        """Send a request, and write Via, Contact and Route into it; see Stack.send(), which passes a copy.
 
-        A next hop that fails before anything has left is counted and logged here; `user.fail()` does it for its own.
+        Counts and logs a next hop that fails before the request has left. With a `user`, its fail() does that.
         """
         try:
             return self._send(request, next_hop, user, mark, listener, record_route)
@@ -197,7 +197,7 @@ class Sender:
     def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
         """Return a request that failed for its next candidate: the same but for branch, Via and Contact (RFC 3263 §4.3).
 
-        The branch, too, stays the same where the candidate is the one that has failed, by a new connection.
+        The branch stays the same, too, if the candidate is the one that has failed, by a new connection.
         With it its flow, and its octets. None when there is no candidate left.
         """
         again = request.copy()
@@ -286,5 +286,5 @@ class Sender:
 
 
 def _for_to(uri: URI) -> URI:
-    """Return a URI as To has it: where it leads is for the Request-URI to say (§8.1.1.2, table 1 of §19.1.1)."""
+    """Return a URI for To: without the port and parameters that are for the Request-URI alone (§8.1.1.2, table 1 of §19.1.1)."""
     return uri._replace(port=None, parameters=uri.parameters.without(*_NOT_IN_TO), headers=URI().headers) if uri.is_sip else uri

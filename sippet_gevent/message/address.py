@@ -185,8 +185,8 @@ STAR = "*"
 class BracketedAddr(NameAddr):
     """A name-addr, which has brackets always: Route, Path … (§20.34). A URI without them gets them, with its parameters.
 
-    What comes without brackets is no name-addr. Read as an addr-spec, its `lr` would be a parameter of the header field, and
-    the URI that of a strict router; but no header parameter of these fields has a meaning, and `lr` has one in a URI.
+    A value without brackets is not a name-addr. Read as an addr-spec, its `lr` would be a parameter of the header field, and
+    the URI that of a strict router. But header parameters of these fields mean nothing, and `lr` means something in a URI.
     """
 
     __slots__ = ()

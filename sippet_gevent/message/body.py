@@ -304,8 +304,8 @@ class Part:
         """Return the parts of these media types, `type/subtype` or `type/*`.
 
         Of a multipart/alternative only the last one that has any is looked at (RFC 2046 §5.1.4), so name all types that
-        you understand; a multipart/related is looked through from its root on. What is found is not looked into. A part of
-        no octets is not found: it is whole (RFC 3261 §20.15), but says nothing, and peers write a Content-Type without a body.
+        you understand; a multipart/related is looked through from its root on. What is found is not looked into. An
+        empty part is not found: it is allowed (RFC 3261 §20.15) but says nothing, and peers write a Content-Type without a body.
         """
         return self._find({name.lower() for name in types})
 

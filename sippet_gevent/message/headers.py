@@ -31,7 +31,7 @@ class Kind(Enum):
 ONE, LIST, EACH, LINES = Kind
 
 _EMPTY = f",{BLANKS}"
-"""What empty elements at the ends of a list are made of."""
+"""Characters of empty elements at the ends of a list."""
 
 FIRST, LAST = 0, -1
 """The two ends of a list of values."""
@@ -53,7 +53,7 @@ Ends = tuple[Callable[[str], tuple[str, str]], Callable[[str], tuple[str, str]]]
 
 
 def _ends_of(cut: Callable[[str], list[str]]) -> Ends:
-    """Return what takes the first, and what the last, of the values in a line, and leaves the others together."""
+    """Return two functions that cut a line into its first value and the rest, and into its last value and the rest."""
     if cut is _cut:
         return (lambda text: split_first(text, ",")), (lambda text: split_last(text, ",")[::-1])
 
@@ -454,7 +454,7 @@ class Headers:
         return self.typed(row) if row is not None else tuple(self.all(name))
 
     def get_header_front(self, name: str, default: Any = None) -> Any:
-        """Return the first value, or `default`. The others are not read: they may be what nobody can read."""
+        """Return the first value, or `default`. The others are not read, and may be unreadable."""
         return self._get_at_end(name, FIRST, default)
 
     def get_header_back(self, name: str, default: Any = None) -> Any:
@@ -581,7 +581,7 @@ class Headers:
         self._changed(known)
 
     def _replace_at_end(self, name: str, end: int, text: str | None) -> None:
-        """Put another text in the place of the value at an end, or None: the others stay as they came, octet for octet."""
+        """Replace the value at an end by another text, or remove it for None. The others stay as they came, byte for byte."""
         found = self._find_at_end(name, end)
         if found is None:
             return

@@ -101,9 +101,9 @@ class Message(HeaderFields):
             self.headers.assign(row, value)
 
     def is_source_of(self, error: ParseError) -> bool:
-        """True when what could not be read is a part of this message, or of a copy: its URI, a header field, its body.
+        """True when the unreadable text is a part of this message, or of a copy: its URI, a header field, its body.
 
-        Texts and values are known by identity: an application's own text is not in here, even if it is equal to one that is.
+        Texts and values are compared by identity: an application's own text is not a part, even if it is equal to one.
         (Python has one object for each single letter.) A body is read in pieces, which must stand in it.
         """
         source = error.source
@@ -322,7 +322,7 @@ class Request(Message):
 
 
 def _tagged(to: str, tag: str) -> str:
-    """Return the text of a To with this tag in place of none, or of one without value; all else as it came (§8.2.6.2)."""
+    """Return the text of a To with this tag added, or in place of one without value; the rest as it came (§8.2.6.2)."""
     try:
         address, *parameters = split(to, ";")
     except ParseError:  # whatever is in there, it stays

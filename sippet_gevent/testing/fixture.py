@@ -223,7 +223,7 @@ class Sip:
         return greenlet.get()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Raises AssertionError for a core in gevent.sleep(), for which no time passes."""
+        """Let time pass. Raises AssertionError for a core in gevent.sleep(), which does not wait by this clock."""
         self.clock.advance(number("seconds", seconds))
         for stack in self.stacks:
             for problem in sleepers(stack):
@@ -272,7 +272,7 @@ def leftovers(stack: Stack) -> list[str]:
 
 
 def sleepers(stack: Stack) -> list[str]:
-    """Return which cores of a stack wait in gevent.sleep(), in words that say what to write."""
+    """Return a text for each core of a stack that waits in gevent.sleep(), which says what to write instead."""
     return _asleep(stack.engine.workers.greenlets, "tx.wait({seconds})")
 
 
@@ -295,7 +295,7 @@ def _asleep(greenlets: Iterable[Any], better: str) -> list[str]:
 
 
 def _host(host: str, transport: Transport) -> str | None:
-    """Return where an application's listener is on the network; None for a host that stands for any."""
+    """Return the host of an application's listener on the network; None if it listens on all addresses."""
     if host == "localhost":
         return "127.0.0.1"
     if transport.resolves:

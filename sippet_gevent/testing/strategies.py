@@ -98,7 +98,7 @@ _NUMBERS = st.sampled_from([0, 1, 70, 2**31 - 1, 2**32 - 1]) | st.integers(0, 2*
 _CSEQS = st.sampled_from([0, 1, 2**31 - 1]) | st.integers(0, 2**31 - 1)
 _METHODS = st.sampled_from(METHODS) | token()
 _SEPARATORS = st.sampled_from(["<urn:x:y>", "a;tag=b", "a, b", '"', 'a"<', '>\\', '"a"'])
-"""What is no separator within quotes."""
+"""Texts with characters that do not separate within quotes."""
 
 
 def parameters(**usual: SearchStrategy[Any]) -> SearchStrategy[Parameters]:

@@ -94,7 +94,7 @@ class Flow:
         raise TypeError(f"{type(self).__name__} lacks .send()")
 
     def withdraw(self, data: bytes | None) -> bool:
-        """Take back a message given to send() that still waits, and return True; False when any of it may have left."""
+        """Take back a message that still waits in send(). True when nothing of it has left, False when it stays."""
         return False
 
     def is_alive(self) -> bool:
@@ -174,7 +174,7 @@ class Transport:
     """What it is bound to, after start()."""
 
     lines: LimitedLog = LimitedLog()
-    """The log of what peers cause; the engine sets that of its counters."""
+    """Writes the log lines that peers can cause. The engine sets that of its counters."""
 
     listener: Listener = Listener()
     """What it was opened for: its name, by which `listener=` finds it, and what it advertises. The stack sets it."""

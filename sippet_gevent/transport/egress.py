@@ -13,8 +13,9 @@ Wanted = str | Origin | None
 """The name of a listener, by which a request must leave; or where its dialog came in, by which it leaves if that leads there."""
 
 DIALOG, BESIDE, NEARBY, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(7)
-"""How well a listener suits: that of the dialog; of its name, or its host and port, over another transport; of its host;
-bound to the address that the kernel sends from; to all addresses; to any; to one of the other IP version, which will say so."""
+"""How well a listener suits, the best first: that of the dialog; one of the same name, or the same host and port, over another
+transport; one of the same host; one bound to the address that the kernel sends from; one bound to all addresses; any other;
+one of the other IP version, which refuses."""
 
 
 class Egress:

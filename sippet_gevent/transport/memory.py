@@ -30,7 +30,7 @@ class Carried(NamedTuple):
 class Network:
     """Carries messages between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to 1, times in seconds.
 
-    Reliable transports lose, double and reorder nothing: they have the delay, and partitions.
+    A reliable transport loses, doubles and reorders nothing: only `delay` and partitions concern it.
     `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds a datagram back for
     another `delay + jitter`. The same seed does the same things. `trace` is all that was sent; `on_send` sees it too.
     """
@@ -103,7 +103,7 @@ class Network:
             self._points.pop(transport.local, None)
 
     def _at(self, name: str, address: Address) -> MemoryTransport | None:
-        """Return the transport of this name at an address, or another one there: it may stand for any in a test."""
+        """Return the transport of this name at an address, or any other one there, because a test may have one for all."""
         here = self._points.get(address, {})
         return here.get(name) or next(iter(here.values()), None)
 
@@ -173,7 +173,7 @@ class MemoryFlow(Flow):
 class MemoryTransport(Transport):
     """UDP without sockets. Set `failure` to a text and every send raises TransportError with it.
 
-    `MemoryTransport.like(tcp)` makes one with the name and the properties of another transport.
+    `MemoryTransport.like(network, tcp)` makes one with the name and the properties of another transport.
     """
 
     name, reliable, default_port = "UDP", False, 5060

@@ -151,7 +151,7 @@ class DNSResolver(Resolver):
 
 
 def _server(server: Any) -> tuple[str, int]:
-    """Return a name server's address and port. Raises InvalidValue for a name: nobody can be asked about it."""
+    """Return a name server's address and port. Raises InvalidValue for a name, which only another name server could resolve."""
     host, port = (server, 53) if isinstance(server, str) or len(server) != 2 else server
     if not isinstance(host, str) or literal(host) is None:
         raise InvalidValue(f'a name server must be a numeric address, got {excerpt(server)}: write "192.0.2.53"')

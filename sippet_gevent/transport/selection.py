@@ -198,7 +198,7 @@ def select_for_response(via: Via, random: Random = lambda: 0.0) -> Steps:
 
 
 def _name(host: str) -> str:
-    """Return a host as a name to ask DNS for. Raises TransportError for what can be none."""
+    """Return a host as a name to ask DNS for. Raises TransportError for a host that cannot be a name."""
     if not is_valid_host(host):
         raise TransportError(f"{host} is neither an address nor a name: give a host such as sip.example.com or [2001:db8::1]")
     return host.rstrip(".")

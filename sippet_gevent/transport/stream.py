@@ -48,7 +48,7 @@ BREATH = 0.002
 """Seconds until the next of them are looked at."""
 
 PONGS = 200
-"""Pings of one connection answered between two looks at its deadlines: a peer sends one in half a minute."""
+"""Most pings of one connection that are answered between two sweeps; a usual peer sends one in half a minute."""
 
 log = logging.getLogger("sippet_gevent.transport")
 
@@ -91,7 +91,7 @@ class StreamFlow(Connection):
             self._started = self._heard
 
     def _answer_pings(self, number: int) -> bool:
-        """Answer each ping with a pong (RFC 5626 §4.4.1), PONGS of them between two sweeps. False when that closes us."""
+        """Answer each ping with a pong (RFC 5626 §4.4.1), up to PONGS between two sweeps. False if the connection has ended."""
         owed = min(number, PONGS - self._ponged)
         if owed < number:
             self.transport.count("too many pings")

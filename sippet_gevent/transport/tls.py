@@ -113,7 +113,7 @@ def _context(protocol: Any) -> Any:
 
 
 def _file(argument: str, path: Any) -> Path | None:
-    """Return the name of a file. Raises TypeError, and InvalidValue for what the file should hold."""
+    """Return the name of a file. Raises TypeError, and InvalidValue for the text of a certificate or key."""
     optional(argument, path, (str, os.PathLike), f'{argument}="chain.pem", the name of a file')
     if isinstance(path, str) and path.lstrip().startswith("-----BEGIN"):
         raise InvalidValue(f"{argument} is the name of a file, and got what stands in one: write it to a file first")

@@ -25,7 +25,7 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def origin_of(text: str) -> str:
     """Return a page's origin as browsers write it (RFC 6454 §6.2): scheme, host, and a port that is not the scheme's own.
 
-    Raises InvalidValue for what no browser writes, since it would refuse every page.
+    Raises InvalidValue for a text that no browser writes, because it would refuse every page.
     """
     if text == "*":
         raise InvalidValue("'*' is not an origin: leave origins out, and all pages may come")

@@ -37,9 +37,9 @@ from .web import Web
 log = logging.getLogger("sippet_gevent.transport")
 
 HANDSHAKE_OCTETS = 8192
-"""Octets of an HTTP head, at most, and of the lines between and behind the chunks of a body; cookies are the most of it.
+"""Most bytes of an HTTP head, and of the lines between and behind the chunks of a body; cookies are the largest part.
 
-h11 counts only what has not come whole: how a head is cut into pieces must make no difference.
+h11 itself counts only a head that has not come whole, so its limit depends on the segments. This one does not.
 """
 
 FRAGMENTS = 100

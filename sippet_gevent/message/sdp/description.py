@@ -150,7 +150,7 @@ class SDP(Section):
 
     @property
     def origin(self) -> Origin:
-        """The o= line (§5.2). Raises ParseError for one that cannot be read; nothing else in a description needs it."""
+        """The o= line (§5.2). Raises ParseError for one that cannot be read; the rest of a description is usable without it."""
         return self._get("o")[0].read(Origin.parse)
 
     @origin.setter
@@ -280,9 +280,9 @@ class SDP(Section):
         return bool(live) and all(section.is_hold for section in live)
 
     def problems(self) -> list[ParseError]:
-        """Return what parse() has let pass: lines that cannot be read, addresses that no packet can go to, streams without c=.
+        """Return the faults that parse() tolerates: unreadable lines, addresses that no packet reaches, streams without c=.
 
-        None of it is in the way of an answer. `sippet parse` shows it.
+        An answer is possible in spite of them. `sippet parse` shows them.
         """
         found: list[ParseError] = []
         for section in (self, *self._media):

@@ -380,7 +380,7 @@ def answer(
 
 
 def _reachable(offered: MediaDescription) -> Connection | None:
-    """Return where packets for a stream go; None without c=, or with an address that none can go to: it is answered by port 0.
+    """Return the address of a stream; None without c=, or if no packet can be sent to it. The stream is then answered by port 0.
 
     The other streams of the offer need not suffer for it. The address of o= is not taken instead: §5.2 has it name the
     session only.

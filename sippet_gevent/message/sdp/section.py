@@ -194,7 +194,7 @@ class Section:
 
 
 def bandwidth_of(text: str) -> Bandwidth | None:
-    """None for a line that cannot be read: it is a limit on media, and no reason to have none (§5.8 ignores unknown types)."""
+    """Return a b= line, None if it cannot be read: it only limits media, so it is ignored like an unknown type (§5.8)."""
     try:
         return Bandwidth.parse(text)
     except ParseError:

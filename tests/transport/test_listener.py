@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 from gevent import socket
 
-from sippet_gevent import URI, InvalidValue, NameAddr, Stack, forward
+from sippet_gevent import URI, InvalidValue, NameAddr, Request, Stack, forward
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.listener import Advertised, Listener
 from sippet_gevent.transport.memory import MemoryTransport
@@ -205,12 +205,10 @@ def test_record_route_names_what_is_advertised_and_is_known_again(sip):
     route = asked.response.record_route[0]
     assert (route.uri.host, route.uri.port) == ("203.0.113.7", 5070)
     assert asked.statuses == [200]
-    within = asked.request.copy()
-    within.to = asked.response.to
-    within.via = None
-    within.cseq = within.cseq._replace(number=2)
+    first = asked.request
+    within = Request("SUBSCRIBE", f"sip:bob@{phone}", from_=first.from_, to=asked.response.to, call_id=first.call_id, event="x")
+    within.cseq = first.cseq._replace(number=2)
     within.route = (NameAddr(route.uri),)
-    within.uri = f"sip:bob@{phone}"
     assert sip.ask(proxy, within).statuses == [200]
     assert routes == [False, True]
     assert [str(via.host) for via in seen[1].via] == ["203.0.113.7", "10.0.0.100"]

@@ -29,6 +29,7 @@ from sippet_gevent import (
     StreamLimits,
     Timers,
     TransactionStateError,
+    TransportError,
     Web,
     forward,
     multipart,
@@ -106,6 +107,8 @@ TOLD = {
     "secret": (lambda: Stack(route_secret="0123456789abcdef"), TypeError, "route_secret must be at least 16 bytes, got str"),
     "short secret": (lambda: Stack(route_secret=b"x"), InvalidValue, "got 1 of them: write os.urandom(16)"),
     "domain with a port": (lambda: Stack(domains=("example.com:5060",)), InvalidValue, "write it without scheme and port"),
+    "port alone": (lambda: Stack("5060"), InvalidValue, "'5060' names no host: write udp:0.0.0.0:5060 for all addresses"),
+    "domain of hex digits with a port": (lambda: Stack(domains=("a:5060",)), InvalidValue, "write it without scheme and port"),
     "domain with a scheme": (lambda: Stack(domains=("sip:example.com",)), InvalidValue, "domain 'sip:example.com' is not a host name"),
     "one domain of bytes": (lambda: Stack(domains=("a.example", b"b.example")), TypeError, "got b'b.example' in it: write each as text"),
     "headers as text": (lambda: Stack(headers="User-Agent"), TypeError, "headers must map names to texts, got 'User-Agent': write headers={"),
@@ -116,6 +119,7 @@ TOLD = {
     "alias of a number": (lambda: Stack(aliases={"a.example": 5}), TypeError, 'aliases must map names, got 5: write aliases={"'),
     "number as alias": (lambda: Stack(aliases={5: "localhost"}), TypeError, 'aliases must map names, got 5: write aliases={"'),
     "option tag": (lambda: Stack(supported=("100rel, timer",)), InvalidValue, "supported must be option tags"),
+    "certificate that is none": (lambda: TLS(__file__, __file__).server_context(), InvalidValue, "no PEM file of a certificate and"),
     "no certificate": (lambda: Stack("tls:127.0.0.1:0"), InvalidValue, 'write Stack(…, tls=TLS("chain.pem", "key.pem"))'),
     # ---- cores
     "core of one": (lambda: Stack(core=core_of_one), TypeError,
@@ -215,6 +219,11 @@ TOLD = {
     "codecs as texts": (lambda: sdp.initial_offer([sdp.MediaStream("audio", 9, ("PCMU",))], address="192.0.2.1"), TypeError,
                         "codecs must be a tuple of Codec, got ('PCMU',)"),
     "address of a flow": (lambda: sdp.initial_offer([AUDIO], address=("192.0.2.1", 5060)), TypeError, 'write address="192.0.2.1"'),
+    "bytes to hold": (lambda: sdp.hold(b"v=0"), TypeError, "previous must be of type SDP, got b'v=0': write sdp.SDP.parse("),
+    "bytes to resume": (lambda: sdp.resume(b"v=0"), TypeError, "previous must be of type SDP"),
+    "bytes to modify": (lambda: sdp.modify(b"v=0", [AUDIO]), TypeError, "previous must be of type SDP"),
+    "answer in bytes": (lambda: sdp.check_answer(OFFER, b"v=0"), TypeError, "answer must be of type SDP"),
+    "URI of a text": (lambda: Request("OPTIONS", URI("sip:a")), InvalidValue, "are no URI: write URI.parse('sip:a')"),
     "no address": (lambda: sdp.initial_offer([AUDIO]), InvalidValue, 'write address="192.0.2.1"'),
     "parse": (lambda: parse("OPTIONS sip:a SIP/2.0"), TypeError, "data must be bytes, got 'OPTIONS sip:a SIP/2.0': write parse(text.en"),
     "feed": (lambda: Framer().feed("OPTIONS"), TypeError, "write feed(text.encode())"),
@@ -390,3 +399,8 @@ def test_refusal_without_what_it_needs_is_told_by_the_logger_of_cores(sip, caplo
     assert sip.ask(lambda request, tx: 401, "OPTIONS sip:bob@example.com").statuses == [401]
     assert [(record.name, record.levelname) for record in caplog.records] == [("sippet_gevent.core", "WARNING")]
     assert "refusal incomplete: answered=401 missing=WWW-Authenticate method=OPTIONS" in caplog.text
+
+
+def test_next_hop_that_is_a_text_in_a_uri_is_told():
+    with Stack("udp:127.0.0.1:0") as stack, pytest.raises(TransportError, match=re.escape('write URI.parse("sip:127.0.0.1")')):
+        stack.request("OPTIONS", "sip:bob@a", next_hop=URI("sip:127.0.0.1"))

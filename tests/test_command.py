@@ -336,7 +336,7 @@ MISTAKES = {
     "no such file": ("nowhere.py:core", "there is no file nowhere.py"),
     "no name": ("app", "'app' does not name a core: write module:name or path/to/file.py:name"),
     "no such name": ("app:cone", "app has no cone"),
-    "nothing to call": ("app:number", "app:number is not a core but a int: a core is a callable, a Core or a Stack"),
+    "nothing to call": ("app:number", "app:number is not a core, got 3: a core is a callable, a Core or a Stack"),
     "other arguments": ("app:other", "app:other is not a core: a core must take (request, tx), got other(request): write def other(request, tx)"),
     "a class that wants more": ("app:Wanting", "cannot load app:Wanting: TypeError: Wanting.__init__() missing 1 required"),
     "syntax error": ("broken:core", "cannot load broken: '(' was never closed (broken.py, line 1)"),

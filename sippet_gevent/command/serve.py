@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.server import RegistrarProxy
 from ..core.uas import Core, check_core
-from ..errors import SIPError
+from ..errors import SIPError, excerpt
 from ..filters import LOOPBACK, SCANNERS, Filter
 from ..stack import DEFAULT_ADDRESS, Stack
 from ..transport.tls import TLS
@@ -126,7 +126,7 @@ def _stack_of_core(options: Any) -> Stack:
     if isinstance(found, type) and issubclass(found, Core):
         found = _theirs(options.core, found)
     if not callable(found):
-        raise Mistake(f"{options.core} is not a core but a {type(found).__name__}: a core is a callable, a Core or a Stack")
+        raise Mistake(f"{options.core} is not a core, got {excerpt(found)}: a core is a callable, a Core or a Stack")
     try:
         check_core(found)
     except TypeError as error:

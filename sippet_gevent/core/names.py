@@ -22,7 +22,7 @@ from ..message.address import NameAddr
 from ..message.grammar import is_host
 from ..message.message import Request
 from ..message.parameters import NO_URI_PARAMETERS, URIParameters
-from ..message.uri import URI, bracketed, normal_host
+from ..message.uri import URI, bracketed, is_valid_host, normal_host
 from ..transport.base import Flow, Transport
 from ..transport.selection import DEFAULT_PORTS, SECURE, literal
 from .routing import ROUTE_SECRET, RouteTokens, top_route
@@ -284,7 +284,8 @@ def _pairs(aliases: Any) -> Iterable[tuple[str, str]]:
 
 def _name(text: str, what: str) -> str:
     """Return a domain or alias in its normal form. Raises InvalidValue."""
-    if not is_host(bracketed(text.strip("[]"))):
+    host = bracketed(text.strip("[]"))
+    if not (is_host(host) and is_valid_host(host)):
         raise InvalidValue(f"{what} {text!r} is not a host name: write it without scheme and port, like office.example")
     return normal_host(text)
 

@@ -143,7 +143,8 @@ class URI(NamedTuple):
             return f"tel:{self.user}{self.parameters}"
         if self.scheme not in DEFAULT_PORTS:
             if not (_SCHEME(f"{self.scheme}:") and _OPAQUE(self.opaque)):
-                raise InvalidValue(f"{self.scheme!r} and {self.opaque!r} are no URI")
+                how = f": write URI.parse({self.scheme!r})" if ":" in self.scheme else ""
+                raise InvalidValue(f"{self.scheme!r} and {self.opaque!r} are no URI{how}")
             return f"{self.scheme}:{self.opaque}"
         if not is_host(self.host):
             raise InvalidValue(f"{self.host!r} is not a host: a name, an IPv4 address, or an IPv6 address in brackets")

@@ -64,6 +64,8 @@ class Listener(NamedTuple):
         if not match or match[1] not in (*transports, None):
             known = ", ".join(transports)
             raise InvalidValue(f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are {known}")
+        if match[2].isdecimal():
+            raise InvalidValue(f"{text!r} names no host: write udp:0.0.0.0:{match[2]} for all addresses, or one of your own")
         port = None if match[3] is None else int(match[3])
         if port is not None and port > 65535:
             raise InvalidValue(f"{text!r}: port {port} is over 65535")

@@ -169,6 +169,8 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
     """
     if not uri.is_sip:
         problem = f"there is no way to a {uri.scheme} URI: translate it into a sip URI first"
+        if ":" in uri.scheme:
+            problem = f'{uri.scheme!r} is no scheme: write URI.parse("{uri.scheme}")'
         raise TransportError(problem, kind="not_sip")
     target = uri.parameters.get("maddr") or uri.host
     numeric = literal(target)

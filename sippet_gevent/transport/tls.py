@@ -151,6 +151,8 @@ def _load(load: Any, *files: Path | None) -> None:
         load(*files)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         shown = " and ".join(str(file) for file in files if file is not None)
+        if getattr(error, "reason", None) is None and isinstance(error, ssl.SSLError) and "PEM lib" in str(error):
+            raise InvalidValue(f"cannot load {shown}: no PEM file of a certificate and its private key") from error
         raise InvalidValue(f"cannot load {shown}: {getattr(error, 'strerror', None) or error}") from error
 
 

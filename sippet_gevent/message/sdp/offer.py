@@ -121,6 +121,7 @@ def modify(
     which must not mean anything else in the same session either (§8.3.2), you know: give such a codec a `payload_type` of its
     own. The version goes up by one if anything has changed. Raises InvalidValue.
     """
+    _check_description("previous", previous)
     offer = previous.copy()
     if address is not None:
         offer.connection = connection_of(address)
@@ -161,6 +162,7 @@ def hold(previous: SDP, *, streams: Collection[int] | None = None) -> SDP:
 
     sendrecv becomes sendonly, recvonly becomes inactive.
     """
+    _check_description("previous", previous)
     offer = previous.copy()
     for section in _chosen(offer, streams):
         if section.connection is None or not section.connection.is_multicast:
@@ -176,6 +178,7 @@ def resume(
     Not the direction answered last, which the peer may have forced (RFC 6337 §5.3). `address` goes in the place of a
     0.0.0.0. Raises InvalidValue where one is wanted and not given.
     """
+    _check_description("previous", previous)
     offer = previous.copy()
     held = [section for section in _chosen(offer, streams) if streams is not None or section.is_hold]
     by_address = [section for section in held if section.connection is not None and section.connection.is_hold]
@@ -189,6 +192,12 @@ def resume(
     for section in held:
         section.direction = direction
     return _next_version(previous, offer)
+
+
+def _check_description(argument: str, value: Any) -> None:
+    """Refuse what is no session description, such as the body of a message. Raises TypeError."""
+    if not isinstance(value, SDP):
+        raise TypeError(f"{argument} must be of type SDP, got {excerpt(value)}: write sdp.SDP.parse(request.body)")
 
 
 def _checked(streams: Any) -> list[MediaStream]:
@@ -348,8 +357,7 @@ def answer(
     Raises InvalidValue for what we gave it; ParseError with status 488 for an offer that cannot be answered, having fewer m=
     lines than there were.
     """
-    if not isinstance(offer, SDP):
-        raise TypeError(f"offer must be of type SDP, got {excerpt(offer)}: write sdp.SDP.parse(request.body)")
+    _check_description("offer", offer)
     left = {**streams} if isinstance(streams, Mapping) else dict(enumerate(_checked(streams)))
     _checked(left.values())
     if previous is None:
@@ -551,6 +559,8 @@ def _formats(section: MediaDescription) -> frozenset[object]:
 
 def check_answer(offer: SDP, answer: SDP) -> None:
     """Raise ParseError for the first of `answer_faults`, if there is one."""
+    _check_description("offer", offer)
+    _check_description("answer", answer)
     _raise_first(answer_faults(offer, answer), answer)
 
 

@@ -103,7 +103,7 @@ class Deadlines:
         self._batches: dict[int, list[Any]] = {}
         self._alarms: dict[int, Any] = {}
         self.stops = 0
-        """How many times all of them were forgotten: who wants to be asked again after that says so anew."""
+        """Number of times that stop() has forgotten all deadlines; an item that wants one after that adds it again."""
 
     def add(self, deadline: float, item: Any) -> None:
         """Have `item` among those fired once `deadline` is past."""

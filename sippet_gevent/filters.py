@@ -138,7 +138,7 @@ class Filter:
 
 
 class _Line(NamedTuple):
-    """What the log says of messages that were dropped."""
+    """The part of a log line about the messages of one source that were dropped."""
 
     number: int
     source: str

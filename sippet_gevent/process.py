@@ -32,7 +32,7 @@ _MAIN_THREAD = "run() needs the main thread: in another one, call serve_forever(
 
 
 class Runnable(Protocol):
-    """What a process needs of a Stack."""
+    """The part of a Stack that a process uses."""
 
     tls: Any
 
@@ -65,7 +65,7 @@ class Process:
     def __init__(self) -> None:
         self.watchdog = Watchdog()
         self.asked = 0
-        """How many times SIGTERM or SIGINT has asked the process to stop."""
+        """Number of times that SIGTERM or SIGINT has asked the process to stop."""
         self._stacks: dict[Runnable, float] = {}
         self._replaced: dict[int, Any] = {}
         self._handlers: dict[int, Callable[[], None]] = {

@@ -71,7 +71,7 @@ TRANSPORTS: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
 """What `udp:` and its kin in an address stand for."""
 
 DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
-"""Where run() and `sippet serve` listen when no address is given: other machines cannot reach it."""
+"""The address of run() and `sippet serve` when none is given; other machines cannot reach it."""
 
 DRAIN_SECONDS = 32.0
 """How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
@@ -673,7 +673,7 @@ _OPTIONS: dict[str, tuple[type, str]] = {
     "tls": (TLS, 'tls=TLS("chain.pem", "key.pem")'),
     "web": (Web, 'web=Web(origins=["https://example.com"])'),
 }
-"""What an option must be, and how it is written."""
+"""The type of each option, and an example."""
 
 
 def _check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options: Any) -> None:

@@ -20,7 +20,7 @@ LAG = 0.25
 """Seconds the loop may stand still: more, and peers begin to retransmit (T1 is 0.5 s)."""
 
 END_SECONDS = 1.0
-"""How long the loop may take to see the second signal that asks the process to end; then the watchdog ends the process."""
+"""Seconds in which the loop must take the second signal that asks the process to end; then the watchdog ends the process."""
 
 
 class Watchdog:

@@ -38,7 +38,7 @@ SESSION_TYPE = "application/sdp"
 """Content-Type of a session description that comes without one (§13.2.1)."""
 
 CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
-"""What a 488 to a re-INVITE says of its reason (§14.2)."""
+"""The Warning of a 488 to a re-INVITE (§14.2)."""
 
 _SERVED = frozenset(("BYE", "INVITE"))
 _THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}

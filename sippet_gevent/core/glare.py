@@ -23,7 +23,7 @@ from enum import Enum
 
 
 class Pending(Enum):
-    """What may be under way in a call."""
+    """INVITE and UPDATE transactions, and offers, that may be under way in a call."""
 
     OUR_INVITE = "our INVITE"
     OUR_UPDATE = "our UPDATE"

@@ -32,7 +32,7 @@ LOCALHOST = "localhost"
 """Always a name of ours. It is also the domain of our addresses if no domain was given, because it does not change."""
 
 LOOPBACK = ("127.0.0.1", "::1")
-"""What localhost is (RFC 6761 §6.3)."""
+"""The addresses of localhost (RFC 6761 §6.3)."""
 
 ADDRESS_LENGTH = 47
 """Characters of the longest numeric address, in brackets. A longer host is a name, and not looked up in a cache of addresses."""

@@ -83,7 +83,7 @@ FIELDS: dict[int, Fields] = {
 }
 
 ANY = ("Error-Info", "Reason", "Warning")
-"""What any refusal may have: §20.18, RFC 6432 §3, §20.43."""
+"""Header fields that any refusal may have: §20.18, RFC 6432 §3, §20.43."""
 
 _OF_BODY = (
     "Content-Type", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-ID",

@@ -90,7 +90,7 @@ class Binding(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory, most of which the phone has chosen."""
+        """The bytes that it takes in memory; the phone chooses most of them."""
         return binding_bytes(self.contact, self.path, self.call_id)
 
     @property
@@ -118,7 +118,7 @@ class Location:
         self._contacts = ContactIndex()
         self._swept = 0.0
         self.bytes = 0
-        """What all bindings take in memory."""
+        """The bytes that all bindings take in memory."""
 
     def _now(self) -> float:
         stack = self.stack

@@ -33,8 +33,7 @@ read is what the field sends, and that is a little more than the grammar:
 All else raises ParseError: a line that is not `type=value`, NUL or CR in a line, no v= or o=, two of v=, o= or s= (which
 is two descriptions in one, RFC 3264 §5), r= before any t=, numbers of v=, c=, t= and m= that are none, ports over 65535, too
 many lines, media descriptions, formats or times. The values of attributes and of o= are read when asked for, and only then
-found broken: `rtpmap(31)` of RFC 4475's `a=rtpmap:31 LPC` raises ParseError, `rtpmaps`, for who looks for what is known, goes
-on.
+found broken: `rtpmap(31)` of RFC 4475's `a=rtpmap:31 LPC` raises ParseError, and `rtpmaps` leaves it out.
 """
 
 from .description import SDP

@@ -260,7 +260,7 @@ class RTPMap(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What is compared: encoding in lower case (RFC 4855 §3), clock rate, channels; of MISNAMED the right ones."""
+        """The parts that are compared: encoding in lower case (RFC 4855 §3), clock rate, channels; MISNAMED corrects them."""
         key = (self.encoding.lower(), self.clock_rate, self.channels or 1)
         return MISNAMED.get((self.payload_type, *key), key)
 

@@ -51,6 +51,9 @@ class Path(RecordRoute):
     The value on the phone's side names its flow, by a token that is good for requests of any dialog. If the registrar cannot
     reach the phone's listener, the value above it names one that the registrar can reach. Both have "ob" if we are the first
     hop (RFC 5626 §5.1), because a registrar looks for it in the first URI (§6), and some take the upper one for that.
+
+    It is written even for a phone without `Supported: path`, against the SHOULD NOT of RFC 3327 §5.2, because nothing else
+    leads to a phone behind this proxy. A registrar may answer 420 to that (§5.3); ours takes it.
     """
 
     name = "Path"

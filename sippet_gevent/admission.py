@@ -211,7 +211,7 @@ class Admission:
 
 
 class RefusedLately:
-    """Keys of requests that were refused without a transaction, with the Retry-After of their 503.
+    """Requests that were refused without a transaction, by the hash of their key, with the Retry-After of their 503.
 
     A client that repeats such a request must get the same answer, even if there is room again, because it may have
     received the first one (RFC 3261 §8.2.7). A key is kept for `seconds` to twice that; there are at most REFUSED.
@@ -222,8 +222,8 @@ class RefusedLately:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since = 0.0
-        self.keys: dict[str, int] = {}
-        self._before: dict[str, int] = {}
+        self.keys: dict[int, int] = {}  # of a key the hash: the client chooses its length
+        self._before: dict[int, int] = {}
 
     def add(self, key: str, retry_after: int, now: float) -> None:
         """Remember that a request was refused."""
@@ -231,15 +231,15 @@ class RefusedLately:
             self._before = self.keys if now < self._since + 2 * self._seconds else {}
             self.keys = {}
             self._since = now
-        self.keys[key] = retry_after
+        self.keys[hash(key)] = retry_after
 
     def get(self, key: str, now: float) -> int | None:
         """Return the Retry-After of a request's 503; None if it was not refused lately."""
         if now >= self._since + 2 * self._seconds:
             self.keys, self._before = {}, {}
             return None
-        found = self.keys.get(key)
-        return self._before.get(key) if found is None else found
+        found = self.keys.get(hash(key))
+        return self._before.get(hash(key)) if found is None else found
 
 
 def _with_reserve(limit: int, limits: Limits) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 
 import gevent
 import pytest
 from gevent.event import Event
 
 from sippet_gevent import Core, Limits, RegistrarProxy, ResponseContext, TransactionTimeout, forward
+from sippet_gevent.admission import RefusedLately
 
 from .core.wire import Peer
 
@@ -185,6 +187,17 @@ def test_request_refused_at_a_limit_is_logged_with_its_call_id(sip, caller, capl
     assert caller.responses[-1].status == 503
     line = f"request refused at a limit: method=OPTIONS limit=handlers answered=503 call_id={options.call_id}"
     assert line in caplog.messages
+
+
+def test_refused_requests_with_long_branches_take_no_memory():
+    lately = RefusedLately(32.0)
+    tracemalloc.start()
+    for number in range(100):
+        lately.add(f"z9hG4bK{number}" + "x" * 7000, 5, 0.0)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert [lately.get(f"z9hG4bK{number}" + "x" * 7000, 1.0) for number in (0, 99, 100)] == [5, 5, None]
+    assert taken < 50_000
 
 
 def test_another_request_is_served_right_after_one_was_refused(sip, caller):

@@ -22,33 +22,33 @@ class EndedDialogs:
 
     def __init__(self, stack: Any) -> None:
         self.stack = stack
-        self._until: dict[DialogID, float] = {}  # in the order in which they end
+        self._until: dict[int, float] = {}  # by the hash of the id, whose length the peer chooses; in the order of their end
 
     def add(self, dialog: DialogID) -> None:
         """Remember a dialog from now on."""
-        stack, until = self.stack, self._until
-        until.pop(dialog, None)
+        stack, until, number = self.stack, self._until, hash(dialog)
+        until.pop(number, None)
         if len(until) >= ENDED:
             del until[next(iter(until))]
         if not until:
             stack.deadlines.add(stack.clock.now() + 64 * stack.engine.timers.t1, self)
-        until[dialog] = stack.clock.now() + 64 * stack.engine.timers.t1
+        until[number] = stack.clock.now() + 64 * stack.engine.timers.t1
 
     def expire(self, now: float) -> None:
         """Forget the dialogs that were kept for 64*T1, and set the deadline of the next one."""
         until = self._until
-        for dialog, due in [*until.items()]:
+        for number, due in [*until.items()]:
             if due > now:
                 self.stack.deadlines.add(due, self)
                 break
-            del until[dialog]
+            del until[number]
 
     def stop(self) -> None:
         """Forget all."""
         self._until.clear()
 
     def __contains__(self, dialog: DialogID) -> bool:
-        return dialog in self._until
+        return hash(dialog) in self._until
 
     def __len__(self) -> int:
         return len(self._until)

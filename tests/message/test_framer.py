@@ -140,6 +140,7 @@ def cuts(data: bytes) -> list[int]:
     return sorted({at for at in near | set(range(1, size, max(7, size // CUTS))) if 0 < at < size})
 
 
+@pytest.mark.timeout(300)  # of CPU it takes half a minute without the C functions
 @pytest.mark.parametrize("name", SETS)
 def test_message_of_the_corpus_is_the_same_in_two_pieces(name):
     """Small ones are cut at every place; larger ones round twelve line ends and the blank line, and in forty strides."""

@@ -172,7 +172,7 @@ class MediaDescription(Section):
     def rtpmaps(self) -> dict[str, RTPMap]:
         """What each format of the m= line means, in its order; without those nobody can tell, broken a=rtpmap included."""
         static = STATIC_FORMATS if self.is_rtp else {}
-        known = {fmt: static.get(fmt) for fmt in self.formats}
+        known = {fmt: static.get(fmt) for fmt in dict.fromkeys(self.formats)}  # each once: a peer may repeat one
         written: set[str] = set()
         for value in self.attributes.all("rtpmap"):
             text = (value or "").strip(BLANKS)

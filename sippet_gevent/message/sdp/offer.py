@@ -450,8 +450,10 @@ def _accepted(
 
 def _agreed(offered: MediaDescription, codecs: Sequence[Codec], fmtp: Fmtp) -> list[tuple[RTPMap, str | None]]:
     agreed: list[tuple[RTPMap, str | None]] = []
-    parameters = offered.fmtps
     rtpmaps = offered.rtpmaps
+    if not rtpmaps:
+        return agreed
+    parameters = offered.fmtps
     keys = [(codec, codec.key) for codec in codecs]
     for fmt, rtpmap in rtpmaps.items():
         wanted = rtpmap.key

@@ -78,8 +78,11 @@ class Process:
     def run(self, stack: Runnable, drain: float) -> None:
         """Start the stack and return when it has stopped: `drain` seconds after a signal at most, or by stop().
 
-        Raises TransportError when an address is taken, TransactionStateError outside the main thread.
+        Raises TransportError when an address is taken, TransactionStateError outside the main thread and for a stack
+        that runs already.
         """
+        if stack in self._stacks:
+            raise TransactionStateError("run() was called before for this stack, and has not returned: call it once")
         log_to_stderr()
         stack.start()
         try:

@@ -516,6 +516,9 @@ class Stack:
         self.engine.counters.info("transaction failed", self.clock.now(), text, transaction, error, log=log)
         core = self._core
         if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:
+            if len(self.callbacks) >= self.engine.limits.handlers:  # they wait, and peers may cause more
+                self.engine.counters.warn("callbacks", self.clock.now(), "receive_error not called: limit=handlers", log=log)
+                return
             self.callbacks.spawn(call_back, self, core.receive_error, error, transaction)  # in the hub it could not wait
 
     # ---- requests of our own

@@ -336,3 +336,16 @@ def test_stack_stopped_at_once_during_a_drain_may_start_again():
         stack.start()
         draining.join(5)
         assert stack.is_running
+
+
+def test_run_for_a_stack_that_runs_already_is_an_error_and_changes_nothing():
+    stack = Stack("udp:127.0.0.1:0")
+    first = gevent.spawn(stack.run)
+    with gevent.Timeout(5):
+        while not stack.is_running:
+            gevent.sleep(0.01)
+        with pytest.raises(TransactionStateError, match="call it once"):
+            stack.run()
+        assert stack.is_running
+        stack.stop()
+        first.get()

@@ -245,6 +245,18 @@ def test_draining_stack_begins_nothing_new_of_its_own(sip):
         sip.client.request("OPTIONS", "sip:x@10.0.0.2")
 
 
+def test_core_that_calls_others_while_its_stack_drains_answers_503_without_traceback(sip, caplog):
+    def core(request, tx):
+        tx.wait(1)
+        tx.stack.request("OPTIONS", "sip:x@10.0.0.2")
+
+    asked = sip.ask(core, "MESSAGE sip:bob@example.com")
+    sip.serve(core).drain()
+    sip.advance(2)
+    assert asked.statuses == [503]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_name_that_no_codec_takes_is_a_transport_error(sip):
     with pytest.raises(TransportError, match=r"a\.\.b"):
         sip.client.request("OPTIONS", "sip:x@a..b")

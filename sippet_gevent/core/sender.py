@@ -83,7 +83,9 @@ class Sender:
         if ours:
             self.stack.capabilities.complete_request(request)
         if ours and self.stack.engine.draining and request.method not in _WHEN_LEAVING and request.to.tag is None:
-            raise TransactionStateError(f"the stack is draining: no new {request.method} is begun")
+            error = TransactionStateError(f"the stack is draining: no new {request.method} is begun")
+            error.status = 503  # a core that needs it refuses its own request so (§21.5.4): nobody has made a mistake
+            raise error
         secure = is_secure(request)
         sips_contact = has_own_contact = False
         if ours and secure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Core, Request, TransactionTimeout, TransportError, forward
+from sippet_gevent import Core, Limits, Request, TransactionTimeout, TransportError, forward
 from sippet_gevent.core.uac import Nobody
 
 from .wire import Peer
@@ -200,6 +200,28 @@ def test_receive_error_may_block(sip, peer):
     peer.ask("INVITE")
     sip.advance(33)
     assert len(done) == 1
+
+
+def test_errors_that_are_received_at_the_same_time_are_bounded(sip, peer):
+    started = []
+
+    class Stuck(Notes):
+        def receive_request(self, request, tx):
+            return 486
+
+        def receive_error(self, error, tx):
+            started.append(tx)
+            self.stack.clock.sleep(5)
+
+    stack = sip.serve(Stuck(), limits=Limits(handlers=3))
+    for _ in range(10):
+        peer.ask("INVITE")  # none is acknowledged
+    sip.advance(33)
+    assert (len(started), len(stack.callbacks)) == (3, 3)
+    sip.advance(10)
+    peer.ask("INVITE")
+    sip.advance(33)
+    assert len(started) == 4
 
 
 def test_error_of_receive_error_is_counted(sip, peer):

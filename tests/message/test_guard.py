@@ -156,6 +156,7 @@ def test_every_list_takes_several_texts_whole_or_not_at_all(text):
 @example(name="X-Odd: 1\r\nX-Evil", value="1")
 @example(name="X-Odd", value="\ud800")
 def test_raw_access_takes_text_whole_or_not_at_all(name, value):
+    assume(name.lower() not in ("l", "content-length"))  # which says something of the whole: see below
     message = request()
     assert refused_or_whole(message, message.headers.__setitem__, name, value)
 

@@ -459,7 +459,7 @@ class Stack:
 
     def _serve(self, request: Request, transaction: Transaction, first: ServerTransaction | None = None) -> None:
         tx = ServerTransaction(self, request, transaction)
-        if request.uri_text[:4] != "sip:":
+        if request._uri[:4] != "sip:":
             try:
                 self._check_scheme(request)
             except Reject as refusal:

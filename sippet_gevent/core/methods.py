@@ -77,7 +77,7 @@ class Methods:
         return tuple(sorted(named))
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Any:
-        handler = self.handlers.get(request.method) or self.handlers.get(ANY)
+        handler = self.handlers.get(request._method) or self.handlers.get(ANY)  # no property: for each request
         if handler is not None:
             return handler(request, tx)
         if tx.call is None and (request.essentials.to_tag is not None or request.method == "BYE"):

@@ -91,4 +91,4 @@ def merge_key(request: Any) -> int | None:
     e = request.essentials or essentials_of(request)
     if e.to_tag is not None:
         return None
-    return hash((e.from_tag, request.headers.fields["Call-ID"], e.cseq, e.method, request.uri_text))
+    return hash((e.from_tag, request.headers.fields["Call-ID"], e.cseq, e.method, request._uri))

@@ -70,15 +70,16 @@ def number(text: str, limit: int = 2**32 - 1, header: str | None = None) -> int:
 _PIECE = re.compile(QUOTED + r'|<[^<>]*>|[^"<>,;]+|[,;<>"]', re.DOTALL)
 
 
-def split(text: str, separator: str) -> list[str]:
+def split(text: str, separator: str, most: int = -1) -> list[str]:
     """Cut `text` at each `separator` (',' or ';') outside quotes and angle brackets; pieces are stripped.
 
-    Raises ParseError for an unclosed quote or bracket.
+    It is cut at `most` places, as str.split() does; what is behind the last one is not looked at. Raises ParseError for
+    an unclosed quote or bracket.
     """
     if separator not in text:
         return [text.strip(BLANKS)]  # whether quotes and brackets in it are in order, its own parser finds out
     if '"' not in text and "<" not in text and ">" not in text:
-        return [piece.strip(BLANKS) for piece in text.split(separator)]
+        return [piece.strip(BLANKS) for piece in text.split(separator, most)]
     pieces: list[str] = []
     start = 0
     for match in _PIECE.finditer(text):
@@ -86,6 +87,8 @@ def split(text: str, separator: str) -> list[str]:
         if piece == separator:
             pieces.append(text[start : match.start()].strip(BLANKS))
             start = match.end()
+            if len(pieces) == most:
+                break
         elif piece == '"':
             raise ParseError("quoted string without end", value=text, offset=match.start())
         elif piece in ("<", ">"):

@@ -46,7 +46,7 @@ def safe(text: str, name: str) -> str:
 
 
 def _cut(text: str) -> list[str]:
-    return split(text, ",")
+    return split(text, ",", VALUES)
 
 
 Ends = tuple[Callable[[str], tuple[str, str]], Callable[[str], tuple[str, str]]]

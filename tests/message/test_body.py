@@ -23,6 +23,7 @@ from sippet_gevent.message.body import (
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
 
+from ..pace import slowness
 from . import corpus
 
 MIXED = "multipart/mixed;boundary=b"
@@ -1133,7 +1134,8 @@ def best_time(function) -> float:
 @pytest.mark.parametrize("shape", ADVERSARIAL)
 def test_64_kib_made_to_be_slow_take_less_than_50_ms(shape):
     request = carried(*ADVERSARIAL[shape])
-    assert best_time(lambda: Part.of(request)) < 0.05
+    best = best_time(lambda: Part.of(request))
+    assert best < 0.05 or best < 0.05 * slowness()
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])

@@ -30,9 +30,10 @@ GAUGES = ("server_transactions", "client_transactions", "calls", "handlers")
 """What must be back at 0 when traffic has ended and the timers have run."""
 
 
-def _heed_sigint():
-    """What a shell starts with & inherits that SIGINT is ignored, and so would all programs of a suite that runs there."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _heed_signals():
+    """A suite that a shell starts with & ignores SIGINT, one under nohup SIGHUP, and its programs would inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Program:
@@ -49,7 +50,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 cwd=output.parent,
                 env={**os.environ, **HERE, **environment},
-                preexec_fn=_heed_sigint,
+                preexec_fn=_heed_signals,
             )
 
     @property

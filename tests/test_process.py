@@ -7,11 +7,11 @@ import logging
 import signal
 import sys
 import textwrap
-import threading
 import time
 
 import gevent
 import pytest
+from gevent import monkey
 
 from sippet_gevent import InvalidValue, Request, Stack, TransactionStateError, TransportError
 from sippet_gevent.process import FULL_COLLECTIONS, PROCESS
@@ -33,6 +33,22 @@ RINGING = """
         stack.run({arguments})
         print("run() has returned")
 """
+
+
+def in_a_thread(function):
+    """Run a function in a thread of the system, in a patched process too, and wait for its end, 5 seconds at most."""
+    ended = []
+
+    def run():
+        try:
+            function()
+        finally:
+            ended.append(True)
+
+    monkey.get_original("_thread", "start_new_thread")(run, ())
+    with gevent.Timeout(5, False):
+        while not ended:
+            gevent.sleep(0.01)
 
 
 @pytest.fixture
@@ -278,10 +294,7 @@ def test_run_in_another_thread_says_what_to_call():
             errors.append(str(error))
         gevent.get_hub().destroy()
 
-    thread = threading.Thread(target=other)
-    thread.start()
-    while thread.is_alive():
-        gevent.sleep(0.01)
+    in_a_thread(other)
     assert errors == ["run() needs the main thread: in another one, call serve_forever()"]
 
 
@@ -296,11 +309,7 @@ def test_run_in_another_thread_beside_one_in_the_main_thread_says_what_to_call()
         gevent.get_hub().destroy()
 
     def start():
-        thread = threading.Thread(target=other)
-        thread.start()
-        with gevent.Timeout(5, False):
-            while thread.is_alive():
-                gevent.sleep(0.01)
+        in_a_thread(other)
         stack.stop()
 
     stack = Stack("udp:127.0.0.1:0")

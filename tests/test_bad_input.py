@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
-from sippet_gevent import Limits
+from sippet_gevent import Limits, ParseError
 from sippet_gevent.message.parser import ParserLimits, parse
 from sippet_gevent.transport.memory import MemoryTransport
 
@@ -306,3 +307,17 @@ def test_request_that_is_cut_off_is_answered_unless_a_via_is_cut(wire):
     assert [status for status, _ in wire.send(whole[:-4])] == [400]
     assert parse(wire.answers[0]).headers.all("Via") == VIAS
     assert wire.send(whole[: whole.index(b"192.0.2.77") + 5]) == []
+
+
+@pytest.mark.parametrize("line", ["T", "To: <sip:a@b", "f", "Via", "To: x;tag=\x01"])
+def test_64_kib_of_unreadable_lines_that_an_answer_needs_take_no_time(line):
+    head = "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n"
+    data = (head + f"{line}\r\n" * (60_000 // (len(line) + 2)) + "\r\n").encode()
+
+    def seconds():
+        start = time.process_time()
+        with pytest.raises(ParseError):
+            parse(data)
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(5)) < 0.03

@@ -301,12 +301,14 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
     if len(parts) != 3 or not is_token(parts[0]) or not _VERSION(parts[2]):
         return error
     lines: list[Line] = []
-    for found in _ANSWERED(head):
+    for looked_at, found in enumerate(_ANSWERED(head)):
+        if looked_at == _MOST_ANSWERED:
+            return error  # a Via may follow
         name = canonical(found[1].decode())
         if name != "Via" and any(line[0] == name for line in lines):
             continue
         try:
-            if not head.endswith(line_break, 0, found.start()) or len(lines) == _MOST_ANSWERED:
+            if not head.endswith(line_break, 0, found.start()):
                 raise error  # it may be a part of the line before it
             lines += scan(b"x" + line_break + found[0] + line_break, 1, len(head))[1]
         except ParseError:

@@ -40,7 +40,7 @@ LONGEST_INPUT = 8192
 TIMEOUT = 20
 """Seconds for one input after which it is a finding, whatever else the machine is doing."""
 
-GRACE = 30.0
+GRACE = 180.0
 """Seconds beyond its time after which a target that has not ended is killed."""
 
 # What the log of a target says of its end, the more telling first. The groups make the finding's name.

@@ -205,6 +205,8 @@ class Admission:
         """Stop to look for them. Cores that still run are counted as overdue until they end."""
         for tx in [*self.handlers]:
             tx.ended()  # those of ACKs, which have no transaction that has ended with the stack
+        self.large.clear()  # transactions and calls have ended with the stack, those too whose BYE found no way in time
+        self.large_bytes = 0
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None

@@ -256,6 +256,14 @@ def test_call_that_a_large_invite_has_begun_counts_its_bytes_until_its_bye(sip, 
     assert stack.stats()["large_bytes"] == 0
 
 
+def test_stack_that_stops_counts_no_large_request_any_more(sip, caller):
+    stack = sip.serve(answer, limits=Limits(large_bytes=20_000))
+    caller.send(large(caller, "INVITE", 8000))
+    assert stack.stats()["large_bytes"] > 7500
+    stack.stop()
+    assert stack.stats()["large_bytes"] == 0
+
+
 # ---- forwarding
 
 

@@ -14,21 +14,33 @@ readme = here / "README.md"
 
 must_build = os.environ.get("SIPPET_BUILD_C") == "yes"
 # The stable ABI has no free-threaded build yet (PEP 703): pure Python there.
-skip = os.environ.get("SIPPET_PUREPYTHON") or (sysconfig.get_config_var("Py_GIL_DISABLED") and not must_build)
+skip = os.environ.get("SIPPET_PUREPYTHON") or (
+    sysconfig.get_config_var("Py_GIL_DISABLED") and not must_build
+)
 
 scan = Extension(
-    "sippet_gevent.message._scan",
-    sources=["sippet_gevent/message/_scan.c"],
+    "sippet_gevent.message._speedups",
+    sources=["sippet_gevent/message/_speedups.c"],
     define_macros=[("Py_LIMITED_API", "0x030A0000")],
     py_limited_api=True,
     optional=not must_build,
 )
 
 capture = ["dpkt>=1.9.8"]
-test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "requests>=2.31", "redis>=5", "sdp-transform>=1.1", *capture]
+test = [
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "requests>=2.31",
+    "redis>=5",
+    "sdp-transform>=1.1",
+    *capture,
+]
 test += ["trustme>=1.1"]
 # pjsip, a phone of the interop tests. There are wheels for x86-64 Linux and these versions; to build it takes much more.
-test += ["pjsua2-python>=2.15; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.13'"]
+test += [
+    "pjsua2-python>=2.15; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.13'"
+]
 lint = ["ruff>=0.6", "mypy>=1.11"]
 bench = ["matplotlib>=3.8"]
 
@@ -56,8 +68,20 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    install_requires=["dnspython>=2.6", "gevent>=24.11", "greenlet>=3.1", "h11>=0.14", "wsproto>=1.2"],
-    extras_require={"capture": capture, "test": test, "lint": lint, "bench": bench, "dev": [*test, *lint, *bench]},
+    install_requires=[
+        "dnspython>=2.6",
+        "gevent>=24.11",
+        "greenlet>=3.1",
+        "h11>=0.14",
+        "wsproto>=1.2",
+    ],
+    extras_require={
+        "capture": capture,
+        "test": test,
+        "lint": lint,
+        "bench": bench,
+        "dev": [*test, *lint, *bench],
+    },
     entry_points={
         "console_scripts": ["sippet = sippet_gevent.__main__:main"],
         "pytest11": ["sippet_gevent = sippet_gevent.testing"],

@@ -14,9 +14,10 @@ import sys
 import gevent
 from gevent import socket, ssl
 
-PACE = 0.1          # seconds between two octets of a slow header, and before coming again
+PACE = 0.1  # seconds between two octets of a slow header, and before coming again
 STALLED_RATE = 100  # requests per second of one that does not read: 800 KB of answers
-NAMES_RATE = 40     # names per second: 120 lookups are waited for at any time, and as many requests hang
+# names per second: 120 lookups are waited for at any time, and as many requests hang
+NAMES_RATE = 40
 REQUEST = (
     "{method} sip:bench@{host} SIP/2.0\r\nVia: SIP/2.0/{via} 127.0.0.1:{port};branch=z9hG4bK{number};rport\r\n"
     "Max-Forwards: 70\r\n"
@@ -27,7 +28,7 @@ UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
 )
-ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)       # who verifies no certificate
+ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # who verifies no certificate
 ANYBODY.check_hostname = False
 ANYBODY.verify_mode = ssl.CERT_NONE
 
@@ -36,7 +37,9 @@ numbers = itertools.count(random.getrandbits(40) << 20)
 
 def request(method, sock, via, host="127.0.0.1"):
     port = sock.getsockname()[1]
-    return REQUEST.format(method=method, host=host, via=via, port=port, number=next(numbers)).encode()
+    return REQUEST.format(
+        method=method, host=host, via=via, port=port, number=next(numbers)
+    ).encode()
 
 
 def stalled(port):
@@ -104,8 +107,13 @@ def relayed(port, host):
 
 
 ATTACKS = {
-    "stalled": stalled, "half-shaken": half_shaken, "handshakes": handshakes, "upgrades": upgrades, "slow-header": slow_header,
-    "unresolved": unresolved, "refused": refused,
+    "stalled": stalled,
+    "half-shaken": half_shaken,
+    "handshakes": handshakes,
+    "upgrades": upgrades,
+    "slow-header": slow_header,
+    "unresolved": unresolved,
+    "refused": refused,
 }
 
 
@@ -119,12 +127,17 @@ def again_and_again(attack, port):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("attack", choices=ATTACKS, help="what they do")
     parser.add_argument("count", type=int, help="how many of them")
     parser.add_argument("port", type=int, help="of the server on 127.0.0.1")
     options = parser.parse_args()
-    greenlets = [gevent.spawn(again_and_again, ATTACKS[options.attack], options.port) for _ in range(options.count)]
+    greenlets = [
+        gevent.spawn(again_and_again, ATTACKS[options.attack], options.port)
+        for _ in range(options.count)
+    ]
     print("attacking", file=sys.stderr, flush=True)
     gevent.joinall(greenlets)
 

@@ -1,7 +1,9 @@
-"""The bare recycled-greenlet echo, UDP or TCP: what one message in and one out cost before any SIP is done.
+"""The bare recycled-greenlet echo, UDP or TCP: what one message in and one out cost before any SIP
+is done.
 
-The watcher, the burst and the parked greenlets are those of the library; nothing is parsed, no timer is set. This is
-the physical limit of the design, and the unit in which `stateful.py` reports the rest.
+The watcher, the burst and the parked greenlets are those of the library; nothing is parsed, no
+timer is set. This is the physical limit of the design, and the unit in which `stateful.py` reports
+the rest.
 """
 
 import argparse
@@ -11,7 +13,8 @@ import gevent
 import greenlet
 from gevent.event import Event
 
-BURST = 64                  # datagrams read per wake-up, so that one flood cannot starve the rest of the loop
+# datagrams read per wake-up, so that one flood cannot starve the rest of the loop
+BURST = 64
 MAX_DATAGRAM = 65535
 STREAM_READ = 16384
 
@@ -51,7 +54,8 @@ class Echo:
 
 
 class StreamEcho:
-    """The same for connections: a watcher for each, and whatever one read brings goes to a parked greenlet and back."""
+    """The same for connections: a watcher for each, and whatever one read brings goes to a parked
+    greenlet and back."""
 
     def __init__(self, port):
         self.hub = gevent.get_hub()
@@ -87,7 +91,7 @@ class StreamEcho:
         park, switch_to_hub = self.parked.append, self.hub.switch
         me = greenlet.getcurrent()
         while True:
-            connection.send(data)       # the kernel holds more than the load leaves unread
+            connection.send(data)  # the kernel holds more than the load leaves unread
             park(me)
             data, connection = switch_to_hub()
 

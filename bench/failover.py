@@ -1,8 +1,10 @@
-"""How long a request takes when the first target of its name fails: until the second one has answered (RFC 3263 §4.3).
+"""How long a request takes when the first target of its name fails: until the second one has
+answered (RFC 3263 §4.3).
 
-The name has two SRV records; who stands behind the first refuses, is silent, or answers 503. All timers are those of the
-library unless the row says otherwise. What takes a timer of 32 s is measured on a clock that is moved by hand, over real
-sockets, and once more in real time with a short T1. The second column is the next request to the same name.
+The name has two SRV records; who stands behind the first refuses, is silent, or answers 503. All
+timers are those of the library unless the row says otherwise. What takes a timer of 32 s is
+measured on a clock that is moved by hand, over real sockets, and once more in real time with a
+short T1. The second column is the next request to the same name.
 """
 
 import argparse
@@ -19,14 +21,14 @@ from stateful import machine, progress
 
 sys.path.insert(0, str(ROOT))
 from sippet_gevent import Stack, StaticResolver, Timers, VirtualClock
-from sippet_gevent.transport.resolver import SRV
+from sippet_gevent.transport.locate.resolver import SRV
 
 EXAMPLES = """examples:
   python bench/failover.py                   every failure three times: a minute, most of it waiting for timeouts
   python bench/failover.py --only udp        those whose name has this in it
 """
 SHORT_T1 = 0.05
-PATIENCE = 0.02         # real seconds that the sockets get before the hand moves the clock on
+PATIENCE = 0.02  # real seconds that the sockets get before the hand moves the clock on
 
 
 @contextlib.contextmanager
@@ -101,14 +103,20 @@ def measure(transport, method, target, clock):
 
         records = {
             f"_sip._{transport}.bench.example": [
-                SRV(10, 0, first, "one.example"), SRV(20, 0, second.engine.transports[0].local[1], "two.example"),
+                SRV(10, 0, first, "one.example"),
+                SRV(20, 0, second.engine.transports[0].local[1], "two.example"),
             ],
             "one.example": ["127.0.0.1"],
             "two.example": ["127.0.0.1"],
         }
         virtual = VirtualClock() if clock == BY_HAND else None
         timers = Timers(t1=SHORT_T1) if clock == SHORT else Timers()
-        with Stack(f"{transport}:127.0.0.1:0", resolver=StaticResolver(records), clock=virtual, timers=timers) as client:
+        with Stack(
+            f"{transport}:127.0.0.1:0",
+            resolver=StaticResolver(records),
+            clock=virtual,
+            timers=timers,
+        ) as client:
             return [ask(client, method, virtual) for _ in range(2)]
 
 
@@ -130,10 +138,16 @@ def ask(client, method, virtual):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--repeat", type=int, default=3, help="how often each is measured (default 3)")
-    parser.add_argument("--only", metavar="TEXT", default="", help="rows with this text in their name")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="how often each is measured (default 3)"
+    )
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="rows with this text in their name"
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     options = parser.parse_args()
 
@@ -149,10 +163,26 @@ def main():
         progress("")
         first, following = (median(run[place] for run in runs) for place in (0, 1))
         print(f"{name:26}  {clock:12}  {first:16.3f}  {following:17.3f}", flush=True)
-        results.append({"name": name, "clock": clock, "seconds": [run[0] for run in runs], "next": [run[1] for run in runs]})
+        results.append(
+            {
+                "name": name,
+                "clock": clock,
+                "seconds": [run[0] for run in runs],
+                "next": [run[1] for run in runs],
+            }
+        )
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"machine": machine(), "time": time.time(), "options": vars(options), "rows": results}, file, indent=1)
+            json.dump(
+                {
+                    "machine": machine(),
+                    "time": time.time(),
+                    "options": vars(options),
+                    "rows": results,
+                },
+                file,
+                indent=1,
+            )
 
 
 if __name__ == "__main__":

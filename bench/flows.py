@@ -1,10 +1,12 @@
-"""Ten thousand idle connections in one server process: are they held, what does each cost, and what do others feel of them?
+"""Ten thousand idle connections in one server process: are they held, what does each cost, and what
+do others feel of them?
 
-For each transport a server is started, and `--count` clients connect from several addresses of 127.0.0.0/8, send one
-OPTIONS each and say nothing more. Another connection sends OPTIONS at a steady rate all the while: before, while the
-others are set up, when all are there, and while they close, all in one moment. Then all of it happens once more: memory that
-comes back to the allocator but not to the kernel is no leak, as long as the second time takes no more than the first. Where
-we may (root), server and measuring connection run ahead of all else on the machine.
+For each transport a server is started, and `--count` clients connect from several addresses of
+127.0.0.0/8, send one OPTIONS each and say nothing more. Another connection sends OPTIONS at a
+steady rate all the while: before, while the others are set up, when all are there, and while they
+close, all in one moment. Then all of it happens once more: memory that comes back to the allocator
+but not to the kernel is no leak, as long as the second time takes no more than the first. Where we
+may (root), server and measuring connection run ahead of all else on the machine.
 """
 
 import argparse
@@ -13,7 +15,15 @@ import sys
 import tempfile
 import time
 
-from generator import HUMBLE, SECURE, Generator, certificate, failures, free_port, missing_transports
+from generator import (
+    HUMBLE,
+    SECURE,
+    Generator,
+    certificate,
+    failures,
+    free_port,
+    missing_transports,
+)
 from server import ServerError, Uas, ahead_of_others, cores, descriptors_for, stop_on_sigterm
 from stateful import machine, progress
 
@@ -26,13 +36,16 @@ EXAMPLES = """examples:
 TRANSPORTS = ("tcp", "tls", "ws", "wss")
 GOALS = {"tcp": 12_000, "tls": 40_000}
 """Octets of memory for each flow, at most."""
-ADDRESSES = 20                  # so that each is one of a thousand at most, which is what the library takes from one
-AT_ONCE = 32                    # connections that are being set up at one time, at most
-CONNECT_RATE = 1000             # new ones per second: the server can keep up with as many over each transport
-SPARE = 200                     # descriptors for all else
-SETTLE = 2.0                    # seconds for what is done after the last octet
-GONE = 30.0                     # seconds until flows that were closed must be forgotten
-HELD_UP = 0.04                  # seconds that the system lets the server wait, of those in which flows are set up, to tell of it
+# so that each is one of a thousand at most, which is what the library takes from one
+ADDRESSES = 20
+AT_ONCE = 32  # connections that are being set up at one time, at most
+# new ones per second: the server can keep up with as many over each transport
+CONNECT_RATE = 1000
+SPARE = 200  # descriptors for all else
+SETTLE = 2.0  # seconds for what is done after the last octet
+GONE = 30.0  # seconds until flows that were closed must be forgotten
+# seconds that the system lets the server wait, of those in which flows are set up, to tell of it
+HELD_UP = 0.04
 KILOBYTE = 1e3
 
 
@@ -41,7 +54,14 @@ class Probe:
 
     def __init__(self, generator, port, transport, rate):
         self.held = generator.hold(
-            port, transport=transport, connections=1, window=64, rate=rate, busy=False, limit=600, before=ahead_of_others(),
+            port,
+            transport=transport,
+            connections=1,
+            window=64,
+            rate=rate,
+            busy=False,
+            limit=600,
+            before=ahead_of_others(),
         )
         if self.held.connected()["open"] != 1:
             raise ServerError("the measuring connection does not stand")
@@ -89,15 +109,29 @@ def measure(name, options, generator, core, cert):
 
 def fill(title, port, name, options, generator, server, probe):
     """Set the flows up, look, and let them go."""
-    base = {"rss": server.rss(), "fds": server.descriptors(), "flows": server.stats()["connections"], "cpu": server.cpu()}
+    base = {
+        "rss": server.rss(),
+        "fds": server.descriptors(),
+        "flows": server.stats()["connections"],
+        "cpu": server.cpu(),
+    }
     progress(f"{title}: connecting")
-    server.stats()              # of turns it tells the longest since it was asked last
+    server.stats()  # of turns it tells the longest since it was asked last
     held_up = server.held_up()
     began = time.monotonic()
     probe.begin()
     held = generator.hold(
-        port, transport=name, connections=options.count, window=options.count, addresses=ADDRESSES, parallel=AT_ONCE,
-        connect_rate=options.connect_rate, rate=options.register_rate, busy=False, limit=300, before=HUMBLE,
+        port,
+        transport=name,
+        connections=options.count,
+        window=options.count,
+        addresses=ADDRESSES,
+        parallel=AT_ONCE,
+        connect_rate=options.connect_rate,
+        rate=options.register_rate,
+        busy=False,
+        limit=300,
+        before=HUMBLE,
     )
     try:
         connected = held.connected()
@@ -108,7 +142,11 @@ def fill(title, port, name, options, generator, server, probe):
         turns = {"setting_up": server.stats()["longest_turn_ms"]}
         held_up = server.held_up() - held_up
         time.sleep(SETTLE)
-        full = {"rss": server.rss(), "fds": server.descriptors(), "flows": server.stats()["connections"]}
+        full = {
+            "rss": server.rss(),
+            "fds": server.descriptors(),
+            "flows": server.stats()["connections"],
+        }
         progress(f"{title}: idle")
         idle = probe.for_seconds(options.seconds)
         alive = server.stats()["connections"]
@@ -129,9 +167,18 @@ def fill(title, port, name, options, generator, server, probe):
     time.sleep(SETTLE)
     closing = probe.end()
     return {
-        "base": base, "full": full, "connected": connected, "answered": answered, "setting_up": setting_up, "idle": idle,
-        "closing": closing, "longest_turn_ms": turns, "held_up_seconds": held_up,
-        "held": alive - base["flows"], "setup_seconds": took, "setup_cpu_us": cpu / options.count * 1e6,
+        "base": base,
+        "full": full,
+        "connected": connected,
+        "answered": answered,
+        "setting_up": setting_up,
+        "idle": idle,
+        "closing": closing,
+        "longest_turn_ms": turns,
+        "held_up_seconds": held_up,
+        "held": alive - base["flows"],
+        "setup_seconds": took,
+        "setup_cpu_us": cpu / options.count * 1e6,
         "bytes_each": (full["rss"] - base["rss"]) / options.count,
         "after": {"rss": server.rss(), "fds": server.descriptors(), "flows": left, "seconds": gone},
         "streams": server.stats()["streams"],
@@ -195,13 +242,20 @@ def plot(results, path):
     figure, (memory, delay) = pyplot.subplots(1, 2, figsize=(10, 3.5))
     memory.bar(names, [each["bytes_each"] / KILOBYTE for each in first], color="0.6")
     memory.set_ylabel("KB of memory for each idle flow")
-    for place, (label, values) in enumerate((
-        ("before", [results[name]["before"] for name in names]),
-        ("while they are set up", [each["setting_up"] for each in first]),
-        ("all there", [each["idle"] for each in first]),
-    )):
-        delay.bar([row + 0.27 * place for row in range(len(names))], [each["p99_us"] / 1000 for each in values], 0.25,
-                  color=str(0.3 + 0.25 * place), label=label)
+    for place, (label, values) in enumerate(
+        (
+            ("before", [results[name]["before"] for name in names]),
+            ("while they are set up", [each["setting_up"] for each in first]),
+            ("all there", [each["idle"] for each in first]),
+        )
+    ):
+        delay.bar(
+            [row + 0.27 * place for row in range(len(names))],
+            [each["p99_us"] / 1000 for each in values],
+            0.25,
+            color=str(0.3 + 0.25 * place),
+            label=label,
+        )
     delay.set_xticks([row + 0.27 for row in range(len(names))], names)
     delay.set_ylabel("p99 of OPTIONS on another flow, ms")
     delay.legend()
@@ -211,20 +265,51 @@ def plot(results, path):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--count", type=int, default=10000, help="idle flows (default 10000)")
-    parser.add_argument("--repeat", type=int, default=2, help="how often they are set up and closed (default 2)")
-    parser.add_argument("--rate", type=float, default=200, help="OPTIONS per second of the flow that measures (default 200)")
-    parser.add_argument("--register-rate", type=float, default=3000, metavar="RATE",
-                        help="first requests per second, all idle flows together (default 3000)")
-    parser.add_argument("--connect-rate", type=float, default=CONNECT_RATE, metavar="RATE",
-                        help="connections per second (default %(default)s; 0: as fast as the server takes them)")
-    parser.add_argument("--seconds", type=float, default=5, help="of measuring before, and when all are there (default 5)")
-    parser.add_argument("--collect-seldom", action="store_true",
-                        help="let Python's collector look through everything as seldom as `sippet serve` does")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(TRANSPORTS),
-                        help="transports, separated by commas (default: %(default)s)")
+    parser.add_argument(
+        "--repeat", type=int, default=2, help="how often they are set up and closed (default 2)"
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=200,
+        help="OPTIONS per second of the flow that measures (default 200)",
+    )
+    parser.add_argument(
+        "--register-rate",
+        type=float,
+        default=3000,
+        metavar="RATE",
+        help="first requests per second, all idle flows together (default 3000)",
+    )
+    parser.add_argument(
+        "--connect-rate",
+        type=float,
+        default=CONNECT_RATE,
+        metavar="RATE",
+        help="connections per second (default %(default)s; 0: as fast as the server takes them)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=5,
+        help="of measuring before, and when all are there (default 5)",
+    )
+    parser.add_argument(
+        "--collect-seldom",
+        action="store_true",
+        help="let Python's collector look through everything as seldom as `sippet serve` does",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        default=",".join(TRANSPORTS),
+        help="transports, separated by commas (default: %(default)s)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--plot", metavar="FILE.png", help="draw memory and delays with matplotlib")
     options = parser.parse_args()
@@ -233,12 +318,17 @@ def main():
         parser.error(f"no such transport: {', '.join(unknown)}; there are {', '.join(TRANSPORTS)}")
     allowed = descriptors_for(options.count + SPARE)
     if allowed < options.count + SPARE:
-        parser.error(f"a process may have {allowed} descriptors here: raise the limit (ulimit -Hn), or take a smaller --count")
+        parser.error(
+            f"a process may have {allowed} descriptors here: raise the limit (ulimit -Hn), or take a smaller --count"
+        )
 
     stop_on_sigterm()
     server_core, load_core = cores()
     results = {}
-    with Generator(load_core) as generator, tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory:
+    with (
+        Generator(load_core) as generator,
+        tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory,
+    ):
         absent = missing_transports(names, tls=generator.tls)
         present = [name for name in names if name not in absent]
         cert = certificate(directory) if any(name in SECURE for name in present) else None
@@ -249,17 +339,26 @@ def main():
             raise SystemExit(f"bench: {error}") from error
 
     pace = f"{options.connect_rate:g} a second" if options.connect_rate else f"{AT_ONCE} at a time"
-    print(f"{options.count} flows, set up {pace}, one OPTIONS each, then idle; beside them {options.rate:g} OPTIONS/s\n")
+    print(
+        f"{options.count} flows, set up {pace}, one OPTIONS each, then idle; beside them {options.rate:g} OPTIONS/s\n"
+    )
     print(table(results, absent, options.count))
     held_up = [each["held_up_seconds"] for seen in results.values() for each in seen["times"]]
     if held_up and max(held_up) >= HELD_UP:
-        print(f"\nthe system let the server wait for up to {max(held_up) * 1e3:.0f} ms in all while flows were set up: the p99 "
-              "beside it is not the server's alone")
+        print(
+            f"\nthe system let the server wait for up to {max(held_up) * 1e3:.0f} ms in all while flows were set up: the p99 "
+            "beside it is not the server's alone"
+        )
     if goals := [f"{name} {GOALS[name] / KILOBYTE:g} KB" for name in results if name in GOALS]:
         print(f"\ngoals for each flow: {', '.join(goals)}")
     if options.json:
         with open(options.json, "w") as file:
-            everything = {"machine": machine(), "options": vars(options), "transports": results, "absent": absent}
+            everything = {
+                "machine": machine(),
+                "options": vars(options),
+                "transports": results,
+                "absent": absent,
+            }
             json.dump(everything, file, indent=1)
     if options.plot:
         plot(results, options.plot)

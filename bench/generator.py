@@ -17,7 +17,8 @@ WITH_TLS = ("-DWITH_TLS", "-lssl", "-lcrypto")
 
 
 class Generator:
-    """Use as a context manager; the binary is deleted at the end. `tls` is true when it can speak TLS."""
+    """Use as a context manager; the binary is deleted at the end. `tls` is true when it can speak
+    TLS."""
 
     def __init__(self, core=None):
         self.core = core
@@ -30,7 +31,10 @@ class Generator:
         self.directory = tempfile.TemporaryDirectory(prefix="sippet-bench-")
         self.binary = Path(self.directory.name, "load")
         build = [compiler, "-O2", "-o", self.binary, SOURCE]
-        self.tls = subprocess.run([*build, *WITH_TLS], stderr=subprocess.DEVNULL, check=False).returncode == 0
+        self.tls = (
+            subprocess.run([*build, *WITH_TLS], stderr=subprocess.DEVNULL, check=False).returncode
+            == 0
+        )
         if not self.tls:
             subprocess.run(build, check=True)
         return self
@@ -44,17 +48,47 @@ class Generator:
         if echo:
             words += ["-e"]
         if busy and self.core is not None:
-            words += ["-b"]         # a sleeping load would make the server pay for waking it
+            words += ["-b"]  # a sleeping load would make the server pay for waking it
         return [str(word) for word in [*words, "127.0.0.1", port]]
 
-    def run(self, port, *, requests, window=32, rate=None, echo=False, limit=120, resends=3, transport="udp", connections=1,
-            errors=None):
-        """Send `requests` to 127.0.0.1 and return the counts as a dict; `errors` takes what it has to say."""
-        options = ["-T", transport, "-c", connections, "-n", requests, "-w", window, "-t", limit, "-m", resends]
+    def run(
+        self,
+        port,
+        *,
+        requests,
+        window=32,
+        rate=None,
+        echo=False,
+        limit=120,
+        resends=3,
+        transport="udp",
+        connections=1,
+        errors=None,
+    ):
+        """Send `requests` to 127.0.0.1 and return the counts as a dict; `errors` takes what it has
+        to say."""
+        options = [
+            "-T",
+            transport,
+            "-c",
+            connections,
+            "-n",
+            requests,
+            "-w",
+            window,
+            "-t",
+            limit,
+            "-m",
+            resends,
+        ]
         if rate:
             options += ["-r", rate]
         done = subprocess.run(
-            self.command(port, *options, echo=echo), stdout=subprocess.PIPE, stderr=errors, text=True, timeout=limit + 10,
+            self.command(port, *options, echo=echo),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            timeout=limit + 10,
             check=False,
         )
         if not done.stdout:
@@ -63,14 +97,52 @@ class Generator:
 
     def answers(self, port, echo=False, transport="udp"):
         """True if one request is answered within a second."""
-        result = self.run(port, requests=1, window=1, echo=echo, limit=1, resends=0, transport=transport,
-                          errors=subprocess.DEVNULL)
+        result = self.run(
+            port,
+            requests=1,
+            window=1,
+            echo=echo,
+            limit=1,
+            resends=0,
+            transport=transport,
+            errors=subprocess.DEVNULL,
+        )
         return result["ok"] == 1
 
-    def hold(self, port, *, transport, connections, window, rate=None, addresses=None, parallel=16, connect_rate=None, echo=False,
-             busy=True, limit=120, resends=3, before=()):
-        """Connect, and stay connected: a Held. `before` are words before the command: HUMBLE leaves its core to others."""
-        options = ["-k", "-T", transport, "-c", connections, "-w", window, "-p", parallel, "-t", limit, "-m", resends]
+    def hold(
+        self,
+        port,
+        *,
+        transport,
+        connections,
+        window,
+        rate=None,
+        addresses=None,
+        parallel=16,
+        connect_rate=None,
+        echo=False,
+        busy=True,
+        limit=120,
+        resends=3,
+        before=(),
+    ):
+        """Connect, and stay connected: a Held. `before` are words before the command: HUMBLE leaves
+        its core to others."""
+        options = [
+            "-k",
+            "-T",
+            transport,
+            "-c",
+            connections,
+            "-w",
+            window,
+            "-p",
+            parallel,
+            "-t",
+            limit,
+            "-m",
+            resends,
+        ]
         if rate:
             options += ["-r", rate]
         if connect_rate:
@@ -84,10 +156,13 @@ class Held:
     """Connections that stay. `run(requests)` sends over them, as often as you like."""
 
     def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def connected(self):
-        """Wait until all connections stand; return how many do, how many failed, and the seconds it took."""
+        """Wait until all connections stand; return how many do, how many failed, and the seconds it
+        took."""
         return self._result()
 
     def send(self, requests):
@@ -147,12 +222,32 @@ def free_ports(count):
 
 
 def certificate(directory, name="server"):
-    """Make a certificate for 127.0.0.1, ECDSA on P-256 as most are made today; return its PEM file with the key."""
+    """Make a certificate for 127.0.0.1, ECDSA on P-256 as most are made today; return its PEM file
+    with the key."""
     key, chain, both = (Path(directory, f"{name}.{kind}") for kind in ("key", "crt", "pem"))
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
-         "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", chain],
-        check=True, stderr=subprocess.DEVNULL,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            key,
+            "-out",
+            chain,
+        ],
+        check=True,
+        stderr=subprocess.DEVNULL,
     )
     both.write_text(key.read_text() + chain.read_text())
     return both
@@ -162,14 +257,23 @@ def missing_transports(names, *, tls):
     """Why transports cannot be measured: {name: reason} of those that cannot."""
     known = subprocess.run(
         python("-c", "from sippet_gevent.stack import TRANSPORTS; print(*TRANSPORTS)"),
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     if known.returncode:
         return dict.fromkeys(names, known.stderr.strip().splitlines()[-1])
-    absent = {name: f"the library has no transport {name}" for name in names if name not in known.stdout.split()}
+    absent = {
+        name: f"the library has no transport {name}"
+        for name in names
+        if name not in known.stdout.split()
+    }
     for name in names:
         if name in SECURE and not tls:
-            absent.setdefault(name, "load.c was built without TLS: it needs the headers of OpenSSL (libssl-dev)")
+            absent.setdefault(
+                name, "load.c was built without TLS: it needs the headers of OpenSSL (libssl-dev)"
+            )
         if name in SECURE and shutil.which("openssl") is None:
             absent.setdefault(name, "no program openssl to make a certificate with")
     return absent

@@ -1,4 +1,5 @@
-"""The two INVITEs of the parse bench: 453 bytes as a phone sends it, 1100 bytes as it arrives behind two proxies."""
+"""The two INVITEs of the parse bench: 453 bytes as a phone sends it, 1100 bytes as it arrives
+behind two proxies."""
 
 import re
 
@@ -33,7 +34,8 @@ a=ptime:20
 a=sendrecv
 """.replace(b"\n", b"\r\n")
 
-LARGE = b"""\
+LARGE = (
+    b"""\
 INVITE sip:bob@198.51.100.7:5060;transport=udp SIP/2.0
 Via: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK2d479.1
 Via: SIP/2.0/UDP 192.0.2.20;branch=z9hG4bK77ef4c2312983.1;received=192.0.2.20
@@ -54,14 +56,21 @@ P-Asserted-Identity: <sip:alice@atlanta.example.com>
 Content-Type: application/sdp
 Content-Length: %d
 
-""".replace(b"\n", b"\r\n") % len(BODY) + BODY
+""".replace(b"\n", b"\r\n")
+    % len(BODY)
+    + BODY
+)
 
 # What no two requests have in common: branches, the From tag, the Call-ID up to its host.
-_FRESH = re.compile(rb"(?<=;branch=z9hG4bK)[0-9a-f]+|(?<=;tag=)[0-9a-z]+|(?<=Call-ID: )[0-9A-Za-z]+")
+_FRESH = re.compile(
+    rb"(?<=;branch=z9hG4bK)[0-9a-f]+|(?<=;tag=)[0-9a-z]+|(?<=Call-ID: )[0-9A-Za-z]+"
+)
 
 
 def fresh(data, number):
-    """The same message with identifiers of its own, of the same length, so that no cache knows it already."""
+    """The same message with identifiers of its own, of the same length, so that no cache knows it
+    already."""
+
     def replace(found):
         old = found.group()
         return b"%0*x" % (len(old), number * 0x9E3779B1 % 16 ** min(len(old), 8))

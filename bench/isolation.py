@@ -1,9 +1,11 @@
-"""What good peers feel of bad ones: p50 and p99 of OPTIONS, beside peers that hold something of the server.
+"""What good peers feel of bad ones: p50 and p99 of OPTIONS, beside peers that hold something of the
+server.
 
-Good peers ask at a steady rate, over TCP on some connections and over UDP. In every round they are measured idle, then
-idle once more, and then beside each attack in turn; each is compared with the idle measurement of its own round, and the
-second idle one shows how much of a difference is nothing but noise. The goal: no p99 more than a tenth over idle. Where we
-may (root), server and load run ahead of all else on the machine: else a p99 is what the scheduler gives to others, 3 ms.
+Good peers ask at a steady rate, over TCP on some connections and over UDP. In every round they are
+measured idle, then idle once more, and then beside each attack in turn; each is compared with the
+idle measurement of its own round, and the second idle one shows how much of a difference is nothing
+but noise. The goal: no p99 more than a tenth over idle. Where we may (root), server and load run
+ahead of all else on the machine: else a p99 is what the scheduler gives to others, 3 ms.
 """
 
 import argparse
@@ -29,22 +31,23 @@ GOAL = 1.10
 WARM = 1.0
 """Seconds an attack goes on before it is measured."""
 KNOWN = 3.0
-"""The same where it takes a while until the server knows what is the matter: two seconds for a dead name server."""
+"""The same where it takes a while until the server knows what is the matter: two seconds for a dead
+name server."""
 PEACE = 12.0
 """Seconds until it has forgotten that."""
 
-#                     what attackers.py is asked for, how many of them, the transport they come by, seconds before
+# what attackers.py is asked for, how many of them, the transport they come by, seconds before
 ATTACKS = {
-    "nothing":          (None, 0, "tcp", WARM),
-    "stalled":          ("stalled", 1, "tcp", WARM),
-    "half-shaken":      ("half-shaken", 1, "tls", WARM),
-    "half-shaken-64":   ("half-shaken", 64, "tls", WARM),
-    "handshakes":       ("handshakes", 1, "tls", WARM),
-    "upgrades":         ("upgrades", 1, "ws", WARM),
-    "refused":          ("refused", 1, "udp", WARM),
-    "unresolved":       ("unresolved", 1, "udp", KNOWN),
+    "nothing": (None, 0, "tcp", WARM),
+    "stalled": ("stalled", 1, "tcp", WARM),
+    "half-shaken": ("half-shaken", 1, "tls", WARM),
+    "half-shaken-64": ("half-shaken", 64, "tls", WARM),
+    "handshakes": ("handshakes", 1, "tls", WARM),
+    "upgrades": ("upgrades", 1, "ws", WARM),
+    "refused": ("refused", 1, "udp", WARM),
+    "unresolved": ("unresolved", 1, "udp", KNOWN),
     "unresolved-first": ("unresolved", 1, "udp", 0.0),
-    "slow-header":      ("slow-header", 64, "tcp", WARM),
+    "slow-header": ("slow-header", 64, "tcp", WARM),
 }
 MEANING = {
     "nothing": "idle once more: the noise",
@@ -58,17 +61,27 @@ MEANING = {
     "unresolved-first": "the first seconds of that",
     "slow-header": "64 peers send a header octet by octet",
 }
-TRANSPORTS = ("udp", "tcp", "tls", "ws")      # in the order of the server's ports
-GOOD = ("tcp", "udp")                   # what good peers use
+TRANSPORTS = ("udp", "tcp", "tls", "ws")  # in the order of the server's ports
+GOOD = ("tcp", "udp")  # what good peers use
 
 
 def measure(options, generator, names, core, cert):
-    """Run all rounds; give back {transport: {attack: [result]}}, "idle" among the attacks, and the server's statistics."""
+    """Run all rounds; give back {transport: {attack: [result]}}, "idle" among the attacks, and the
+    server's statistics."""
     first = free_ports(len(TRANSPORTS))
     ports = {name: first + place for place, name in enumerate(TRANSPORTS)}
-    silent = socket.socket(type=socket.SOCK_DGRAM)      # the name server: it has a port, and that is all
+    # the name server: it has a port, and that is all
+    silent = socket.socket(type=socket.SOCK_DGRAM)
     silent.bind(("127.0.0.1", 0))
-    words = ("--transport", ",".join(TRANSPORTS), "--cert", cert, "--dns", silent.getsockname()[1], "--collect-seldom")
+    words = (
+        "--transport",
+        ",".join(TRANSPORTS),
+        "--cert",
+        cert,
+        "--dns",
+        silent.getsockname()[1],
+        "--collect-seldom",
+    )
     before = ahead_of_others()
     server = Uas(first, *words, core=core, before=before)
     results = {name: {"idle": [], **{attack: [] for attack in names}} for name in GOOD}
@@ -79,8 +92,14 @@ def measure(options, generator, names, core, cert):
         for name in GOOD:
             connections = options.connections if name == "tcp" else 1
             held[name] = generator.hold(
-                ports[name], transport=name, connections=connections, window=64 * connections, rate=options.rate, busy=False,
-                limit=600, before=before,
+                ports[name],
+                transport=name,
+                connections=connections,
+                window=64 * connections,
+                rate=options.rate,
+                busy=False,
+                limit=600,
+                before=before,
             )
             held[name].connected()
             held[name].run(options.rate)
@@ -88,7 +107,9 @@ def measure(options, generator, names, core, cert):
             turn = number % len(names)
             for attack in ["idle", *names[turn:], *names[:turn]]:
                 progress(f"round {number + 1} of {options.rounds}: {attack}")
-                for name, result in beside(attack, ports, held, options.seconds, generator.core).items():
+                for name, result in beside(
+                    attack, ports, held, options.seconds, generator.core
+                ).items():
                     results[name][attack].append(result)
         return results, server.stats()
     finally:
@@ -106,7 +127,11 @@ def beside(attack, ports, held, seconds, core):
     if attack == "unresolved-first":
         time.sleep(PEACE)
     if kind is not None:
-        attackers = Server(kind, [*HUMBLE, *python(BENCH / "attackers.py", kind, count, ports[transport])], core=core)
+        attackers = Server(
+            kind,
+            [*HUMBLE, *python(BENCH / "attackers.py", kind, count, ports[transport])],
+            core=core,
+        )
         attackers.start()
         attackers.wait_ready(lambda: attackers.last_words() == "attacking")
     try:
@@ -124,7 +149,10 @@ def beside(attack, ports, held, seconds, core):
 
 def compare(results, attack, figure):
     """How many times idle: median, min and max of the rounds."""
-    times = [mine[figure] / idle[figure] for mine, idle in zip(results[attack], results["idle"], strict=True)]
+    times = [
+        mine[figure] / idle[figure]
+        for mine, idle in zip(results[attack], results["idle"], strict=True)
+    ]
     return {"median": median(times), "min": min(times), "max": max(times)}
 
 
@@ -132,9 +160,12 @@ def summary(results):
     return {
         name: {
             attack: {
-                "p50_us": median(each["median_us"] for each in rounds), "p99_us": median(each["p99_us"] for each in rounds),
-                "times_p50": compare(attacks, attack, "median_us"), "times_p99": compare(attacks, attack, "p99_us"),
-                "failures": sum(failures(each) for each in rounds), "requests": sum(each["requests"] for each in rounds),
+                "p50_us": median(each["median_us"] for each in rounds),
+                "p99_us": median(each["p99_us"] for each in rounds),
+                "times_p50": compare(attacks, attack, "median_us"),
+                "times_p99": compare(attacks, attack, "p99_us"),
+                "failures": sum(failures(each) for each in rounds),
+                "requests": sum(each["requests"] for each in rounds),
                 "rounds": rounds,
             }
             for attack, rounds in attacks.items()
@@ -153,7 +184,11 @@ def table(figures):
             ratio = each["times_p99"]
             verdict = ""
             if attack not in ("idle", "nothing") and ratio["median"] > GOAL:
-                verdict = "over the goal" if ratio["min"] > GOAL else "over the goal, but not in every round"
+                verdict = (
+                    "over the goal"
+                    if ratio["min"] > GOAL
+                    else "over the goal, but not in every round"
+                )
             lines.append(
                 f"  {attack:18} {each['p50_us'] / 1000:8.2f} {each['p99_us'] / 1000:6.2f}   "
                 f"{each['times_p50']['median']:15.2f} {ratio['median']:5.2f} {ratio['min']:5.2f} {ratio['max']:5.2f}   "
@@ -185,14 +220,27 @@ def plot(figures, path):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=7, help="rounds of everything (default 7)")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement (default 4)")
-    parser.add_argument("--rate", type=int, default=200, help="OPTIONS per second, over TCP and over UDP (default 200)")
-    parser.add_argument("--connections", type=int, default=20, help="good TCP connections (default 20)")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(ATTACKS),
-                        help="attacks, separated by commas (default: %(default)s)")
+    parser.add_argument(
+        "--rate",
+        type=int,
+        default=200,
+        help="OPTIONS per second, over TCP and over UDP (default 200)",
+    )
+    parser.add_argument(
+        "--connections", type=int, default=20, help="good TCP connections (default 20)"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        default=",".join(ATTACKS),
+        help="attacks, separated by commas (default: %(default)s)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the rounds with matplotlib")
     options = parser.parse_args()
@@ -202,7 +250,10 @@ def main():
 
     stop_on_sigterm()
     server_core, load_core = cores()
-    with Generator(load_core) as generator, tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory:
+    with (
+        Generator(load_core) as generator,
+        tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory,
+    ):
         for reason in missing_transports(("tls", "ws"), tls=True).values():
             raise SystemExit(f"bench: {reason}")
         try:
@@ -211,17 +262,26 @@ def main():
             raise SystemExit(f"bench: {error}") from error
 
     figures = summary(results)
-    print(f"{options.rounds} rounds of {options.seconds:g} s, {options.rate} OPTIONS/s over TCP on {options.connections} "
-          f"connections and as many over UDP; goal: p99 at most {GOAL:.2f} times idle\n")
+    print(
+        f"{options.rounds} rounds of {options.seconds:g} s, {options.rate} OPTIONS/s over TCP on {options.connections} "
+        f"connections and as many over UDP; goal: p99 at most {GOAL:.2f} times idle\n"
+    )
     print(table(figures))
     streams = ", ".join(f"{reason} {number}" for reason, number in sorted(stats["streams"].items()))
     print(f"\nwhat became of connections: {streams}")
     if not ahead_of_others():
-        print("server and load ran beside whatever else this machine does: chrt -r 1 is not ours to use")
+        print(
+            "server and load ran beside whatever else this machine does: chrt -r 1 is not ours to use"
+        )
     if options.json:
         with open(options.json, "w") as file:
-            everything = {"machine": machine(), "options": vars(options), "transports": figures, "stats": stats,
-                          "ahead": bool(ahead_of_others())}
+            everything = {
+                "machine": machine(),
+                "options": vars(options),
+                "transports": figures,
+                "stats": stats,
+                "ahead": bool(ahead_of_others()),
+            }
             json.dump(everything, file, indent=1)
     if options.plot:
         plot(figures, options.plot)

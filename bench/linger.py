@@ -1,9 +1,10 @@
 """Memory of one lingering transaction, and whether it comes back.
 
-After its final response a transaction stays 32 s (timer J, RFC 3261 §17.2.2) to absorb retransmissions, so a busy
-server holds 32 s times its request rate of them. This starts our OPTIONS server, sends requests as fast as they are
-answered, and divides what its resident memory grew by. Then it waits until all have ended, and does it again: what
-matters there is that the peaks do not climb.
+After its final response a transaction stays 32 s (timer J, RFC 3261 §17.2.2) to absorb
+retransmissions, so a busy server holds 32 s times its request rate of them. This starts our OPTIONS
+server, sends requests as fast as they are answered, and divides what its resident memory grew by.
+Then it waits until all have ended, and does it again: what matters there is that the peaks do not
+climb.
 """
 
 import argparse
@@ -20,8 +21,8 @@ EXAMPLES = """examples:
   python bench/linger.py --linger 120               on a slow machine
   SIPPET_PUREPYTHON=1 python bench/linger.py        the same without the extension
 """
-LINGER = 32.0       # seconds of timer J: 64*T1
-GRACE = 8.0         # seconds more until the last transaction must have ended
+LINGER = 32.0  # seconds of timer J: 64*T1
+GRACE = 8.0  # seconds more until the last transaction must have ended
 MEGABYTE = 1e6
 
 
@@ -33,8 +34,12 @@ def repetition(uas, port, generator, options):
     peak, live = uas.rss(), uas.stats()["server_transactions"]
     progress_wait(options.linger + GRACE)
     return {
-        "seconds": took, "failures": failures(result), "live": live, "peak": peak,
-        "left": uas.stats()["server_transactions"], "after": uas.rss(),
+        "seconds": took,
+        "failures": failures(result),
+        "live": live,
+        "peak": peak,
+        "left": uas.stats()["server_transactions"],
+        "after": uas.rss(),
     }
 
 
@@ -81,9 +86,12 @@ def measure(options):
                 seen = repetition(uas, port, generator, options)
                 seen["bytes_each"] = (seen["peak"] - base) / seen["live"]
                 repetitions.append(seen)
-                print(f"{number + 1:3d}  {seen['seconds']:7.1f}  {seen['live']:8d}  {seen['peak'] / MEGABYTE:8.1f}  "
-                      f"{seen['bytes_each']:11.0f}  {seen['after'] / MEGABYTE:9.1f}  {seen['left']:5d}  "
-                      f"{verdict(seen, options)}".rstrip(), flush=True)
+                print(
+                    f"{number + 1:3d}  {seen['seconds']:7.1f}  {seen['live']:8d}  {seen['peak'] / MEGABYTE:8.1f}  "
+                    f"{seen['bytes_each']:11.0f}  {seen['after'] / MEGABYTE:9.1f}  {seen['left']:5d}  "
+                    f"{verdict(seen, options)}".rstrip(),
+                    flush=True,
+                )
         finally:
             uas.stop()
     return {"base": base, "count": options.count, "repetitions": repetitions}
@@ -91,13 +99,24 @@ def measure(options):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--count", type=int, default=200000, help="transactions per repetition (default 200000)")
+    parser.add_argument(
+        "--count", type=int, default=200000, help="transactions per repetition (default 200000)"
+    )
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (default 5)")
-    parser.add_argument("--window", type=int, default=32, help="requests outstanding at a time (default 32)")
-    parser.add_argument("--linger", type=float, default=LINGER, metavar="SECONDS",
-                        help="let a transaction live longer, where the load takes longer than 32 s (default 32)")
+    parser.add_argument(
+        "--window", type=int, default=32, help="requests outstanding at a time (default 32)"
+    )
+    parser.add_argument(
+        "--linger",
+        type=float,
+        default=LINGER,
+        metavar="SECONDS",
+        help="let a transaction live longer, where the load takes longer than 32 s (default 32)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     options = parser.parse_args()
     stop_on_sigterm()
@@ -109,7 +128,9 @@ def main():
     peaks = [seen["peak"] for seen in results["repetitions"]]
     print(f"\nbytes per transaction, first load: {results['repetitions'][0]['bytes_each']:.0f}")
     if len(peaks) > 1:
-        print(f"growth of the peak from the second load to the last: {(peaks[-1] - peaks[1]) / MEGABYTE:+.1f} MB")
+        print(
+            f"growth of the peak from the second load to the last: {(peaks[-1] - peaks[1]) / MEGABYTE:+.1f} MB"
+        )
     if options.json:
         with open(options.json, "w") as file:
             json.dump(results, file, indent=1)

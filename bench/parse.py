@@ -1,8 +1,9 @@
 """Time to parse an INVITE: alone, with five fields looked at, and with the bytes made again.
 
-No message is parsed twice: each has identifiers of its own, as on the wire. The floor is what Python needs to cut the
-same text into a dict, measured in the same process and round: it keeps neither order nor repeated fields, checks
-nothing, and types nothing. Compiled and pure run in processes of their own.
+No message is parsed twice: each has identifiers of its own, as on the wire. The floor is what
+Python needs to cut the same text into a dict, measured in the same process and round: it keeps
+neither order nor repeated fields, checks nothing, and types nothing. Compiled and pure run in
+processes of their own.
 """
 
 import argparse
@@ -78,8 +79,10 @@ def measure(options):
         for size, data in MESSAGES.items():
             for case, (name, function) in enumerate(functions.items()):
                 first = (number * len(functions) + case) * options.times
-                spent = time_of(function, [fresh(data, first + each) for each in range(options.times)])
-                if number:                          # the first round only warms up
+                spent = time_of(
+                    function, [fresh(data, first + each) for each in range(options.times)]
+                )
+                if number:  # the first round only warms up
                     results[size][name].append(spent)
     return results
 
@@ -90,7 +93,10 @@ def run_child(implementation, options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SIPPET_PUREPYTHON": pure}
     done = subprocess.run(
         python(__file__, "--child", "--rounds", str(options.rounds), "--times", str(options.times)),
-        env=environment, capture_output=True, text=True, check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         return None, (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -120,10 +126,14 @@ def table(implementation, results):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=9, help="rounds (default 9)")
-    parser.add_argument("--times", type=int, default=2000, help="messages per case and round (default 2000)")
+    parser.add_argument(
+        "--times", type=int, default=2000, help="messages per case and round (default 2000)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write every round to FILE")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,8 +1,10 @@
-"""The same INVITE read by us and by other Python libraries: parse, read five fields, make the bytes, change and make them.
+"""The same INVITE read by us and by other Python libraries: parse, read five fields, make the
+bytes, change and make them.
 
-The others are installed into a virtual environment of their own. Each library has a process of its own; the rounds of
-all are interleaved, and each is divided by the floor (the text cut into a dict) of its own process and round. What a
-library does not do is said below the table: fields that stay text, bytes that differ, broken messages it takes.
+The others are installed into a virtual environment of their own. Each library has a process of its
+own; the rounds of all are interleaved, and each is divided by the floor (the text cut into a dict)
+of its own process and round. What a library does not do is said below the table: fields that stay
+text, bytes that differ, broken messages it takes.
 """
 
 import argparse
@@ -39,13 +41,16 @@ STEPS = {
     "changed": "one changed, bytes",
 }
 FIELDS = ("From", "To", "CSeq", "Via", "Contact")
-CHANGED = "67"      # the Max-Forwards of the changed message
+CHANGED = "67"  # the Max-Forwards of the changed message
 
 
-# The libraries. Each function imports one and says how it is used, the way its own server code does.
+# The libraries. Each function imports one and says how it is used, the way its own server code
+# does.
+
 
 class Library(NamedTuple):
-    """`fields` gives what typed access offers; a field that is missing there is read by `text(message, name)`."""
+    """`fields` gives what typed access offers; a field that is missing there is read by
+    `text(message, name)`."""
 
     parse: Callable[[bytes], Any]
     text: Callable[[Any, str], str]
@@ -64,13 +69,19 @@ def ours():
     def change(message):
         message.max_forwards = int(CHANGED)
 
-    return Library(parse, lambda message, name: message.headers[name], {
-        "From": from_,
-        "To": lambda message: message.to.uri.host,
-        "CSeq": lambda message: message.cseq.number,
-        "Via": lambda message: message.via[0].branch,
-        "Contact": lambda message: message.contact[0].uri.host,
-    }, change, bytes)
+    return Library(
+        parse,
+        lambda message, name: message.headers[name],
+        {
+            "From": from_,
+            "To": lambda message: message.to.uri.host,
+            "CSeq": lambda message: message.cseq.number,
+            "Via": lambda message: message.via[0].branch,
+            "Contact": lambda message: message.contact[0].uri.host,
+        },
+        change,
+        bytes,
+    )
 
 
 def aiovoip():
@@ -94,13 +105,19 @@ def aiovoip():
     def change(message):
         message.headers["Max-Forwards"] = CHANGED
 
-    return Library(parse, text, {
-        "From": from_,
-        "To": lambda message: message.to_details["uri"]["host"],
-        "CSeq": lambda message: message.cseq,
-        "Via": lambda message: Via.from_header(text(message, "Via"))["params"]["branch"],
-        "Contact": lambda message: message.contact_details["uri"]["host"],
-    }, change, lambda message: message.encode())
+    return Library(
+        parse,
+        text,
+        {
+            "From": from_,
+            "To": lambda message: message.to_details["uri"]["host"],
+            "CSeq": lambda message: message.cseq,
+            "Via": lambda message: Via.from_header(text(message, "Via"))["params"]["branch"],
+            "Contact": lambda message: message.contact_details["uri"]["host"],
+        },
+        change,
+        lambda message: message.encode(),
+    )
 
 
 def aiosipua():
@@ -110,13 +127,19 @@ def aiosipua():
         address = message.from_addr
         return address.tag, address.uri.user
 
-    return Library(SipMessage.parse, lambda message, name: message.get_header(name), {
-        "From": from_,
-        "To": lambda message: message.to_addr.uri.host,
-        "CSeq": lambda message: message.cseq.seq,
-        "Via": lambda message: message.via[0].branch,
-        "Contact": lambda message: message.contact[0].uri.host,
-    }, lambda message: message.set_header("Max-Forwards", CHANGED), bytes)
+    return Library(
+        SipMessage.parse,
+        lambda message, name: message.get_header(name),
+        {
+            "From": from_,
+            "To": lambda message: message.to_addr.uri.host,
+            "CSeq": lambda message: message.cseq.seq,
+            "Via": lambda message: message.via[0].branch,
+            "Contact": lambda message: message.contact[0].uri.host,
+        },
+        lambda message: message.set_header("Max-Forwards", CHANGED),
+        bytes,
+    )
 
 
 def opensip():
@@ -127,13 +150,19 @@ def opensip():
         address = NameAddr.parse(message.headers["From"])
         return address.params["tag"], address.uri.user
 
-    return Library(parse_message, lambda message, name: message.headers[name], {
-        "From": from_,
-        "To": lambda message: NameAddr.parse(message.headers["To"]).uri.host,
-        "CSeq": lambda message: message.cseq[0],
-        "Via": lambda message: Via.parse(message.headers["Via"]).params["branch"],
-        "Contact": lambda message: NameAddr.parse(message.headers["Contact"]).uri.host,
-    }, lambda message: message.headers.set("Max-Forwards", CHANGED), lambda message: message.encode())
+    return Library(
+        parse_message,
+        lambda message, name: message.headers[name],
+        {
+            "From": from_,
+            "To": lambda message: NameAddr.parse(message.headers["To"]).uri.host,
+            "CSeq": lambda message: message.cseq[0],
+            "Via": lambda message: Via.parse(message.headers["Via"]).params["branch"],
+            "Contact": lambda message: NameAddr.parse(message.headers["Contact"]).uri.host,
+        },
+        lambda message: message.headers.set("Max-Forwards", CHANGED),
+        lambda message: message.encode(),
+    )
 
 
 def sipmessage():
@@ -146,13 +175,19 @@ def sipmessage():
     def change(message):
         message.max_forwards = int(CHANGED)
 
-    return Library(Message.parse, lambda message, name: message.headers[name], {
-        "From": from_,
-        "To": lambda message: message.to_address.uri.host,
-        "CSeq": lambda message: message.cseq.sequence,
-        "Via": lambda message: message.via[0].parameters["branch"],
-        "Contact": lambda message: message.contact[0].uri.host,
-    }, change, bytes)
+    return Library(
+        Message.parse,
+        lambda message, name: message.headers[name],
+        {
+            "From": from_,
+            "To": lambda message: message.to_address.uri.host,
+            "CSeq": lambda message: message.cseq.sequence,
+            "Via": lambda message: message.via[0].parameters["branch"],
+            "Contact": lambda message: message.contact[0].uri.host,
+        },
+        change,
+        bytes,
+    )
 
 
 def sippy():
@@ -166,13 +201,17 @@ def sippy():
         message.getHFBody("max-forwards").number = int(CHANGED)
 
     return Library(
-        lambda data: SipRequest(data.decode()), lambda message, name: message.getHF(name.lower()).body.body, {
+        lambda data: SipRequest(data.decode()),
+        lambda message, name: message.getHF(name.lower()).body.body,
+        {
             "From": from_,
             "To": lambda message: message.getHFBody("to").getUrl().host,
             "CSeq": lambda message: message.getHFBody("cseq").getCSeqNum(),
             "Via": lambda message: message.getHFBody("via").getBranch(),
             "Contact": lambda message: message.getHFBody("contact").getUrl().host,
-        }, change, lambda message: str(message).encode(),
+        },
+        change,
+        lambda message: str(message).encode(),
     )
 
 
@@ -199,12 +238,18 @@ def twisted():
     def change(message):
         message.headers["max-forwards"] = [CHANGED]
 
-    return Library(parse, lambda message, name: message.headers[name.lower()][0], {
-        "From": from_,
-        "To": lambda message: parseAddress(message.headers["to"][0])[1].host,
-        "Via": lambda message: parseViaHeader(message.headers["via"][0]).branch,
-        "Contact": lambda message: parseAddress(message.headers["contact"][0])[1].host,
-    }, change, lambda message: message.toString().encode())
+    return Library(
+        parse,
+        lambda message, name: message.headers[name.lower()][0],
+        {
+            "From": from_,
+            "To": lambda message: parseAddress(message.headers["to"][0])[1].host,
+            "Via": lambda message: parseViaHeader(message.headers["via"][0]).branch,
+            "Contact": lambda message: parseAddress(message.headers["contact"][0])[1].host,
+        },
+        change,
+        lambda message: message.toString().encode(),
+    )
 
 
 class Contestant(NamedTuple):
@@ -213,7 +258,7 @@ class Contestant(NamedTuple):
     library: Callable[[], Library]
     package: str | None = None
     release: str = ""
-    environment: dict[str, str] = {}    # noqa: RUF012  nobody changes it
+    environment: dict[str, str] = {}  # noqa: RUF012  nobody changes it
 
 
 # Other releases may have other interfaces: the functions above are written to these.
@@ -236,11 +281,16 @@ _USERS = re.compile(rb"(?<=sip:)[a-z]+(?=@)")
 
 def invite(options, number):
     data = fresh(SMALL if options.small else LARGE, number)
-    return _USERS.sub(lambda found: found.group() + b"%07d" % number, data) if options.new_uris else data
+    return (
+        _USERS.sub(lambda found: found.group() + b"%07d" % number, data)
+        if options.new_uris
+        else data
+    )
 
 
 def broken(options):
-    """{what is wrong: the message}. Each breaks RFC 3261: §8.1.1 (what must be there), §18.3 (the body) or §25."""
+    """{what is wrong: the message}. Each breaks RFC 3261: §8.1.1 (what must be there), §18.3 (the
+    body) or §25."""
     data = invite(options, 1)
 
     def without(pattern, instead=b""):
@@ -259,6 +309,7 @@ def broken(options):
 
 
 # In the child.
+
 
 def reason(error):
     return f"{type(error).__name__}: {error}".split("\n")[0][:100]
@@ -281,7 +332,8 @@ def read_fields(library, message, refused):
 
 
 def check(library, options):
-    """What the library makes of one INVITE and of the broken ones: {step: result or {"fails": why}}."""
+    """What the library makes of one INVITE and of the broken ones: {step: result or {"fails":
+    why}}."""
     refused, found = {}, {}
     steps = {
         "fields": lambda message: read_fields(library, message, refused),
@@ -297,14 +349,21 @@ def check(library, options):
             found[step] = function(message)
         except Exception as error:
             found[step] = {"fails": reason(error)}
-    taken = [why for why, data in broken(options).items() if takes(library, readers(library, refused), data)]
+    taken = [
+        why
+        for why, data in broken(options).items()
+        if takes(library, readers(library, refused), data)
+    ]
     return {**found, "untyped": refused, "taken": taken}
 
 
 def readers(library, untyped):
-    """The functions that read the five fields in this bench: those that failed, or are not there, take the text."""
+    """The functions that read the five fields in this bench: those that failed, or are not there,
+    take the text."""
     return [
-        library.fields[name] if name not in untyped else lambda message, name=name: library.text(message, name)
+        library.fields[name]
+        if name not in untyped
+        else lambda message, name=name: library.text(message, name)
         for name in FIELDS
     ]
 
@@ -335,7 +394,12 @@ def cases(library, checked):
         change(message)
         return to_bytes(message)
 
-    functions = {"parse": parse, "fields": fields, "bytes": lambda data: to_bytes(fields(data)), "changed": changed}
+    functions = {
+        "parse": parse,
+        "fields": fields,
+        "bytes": lambda data: to_bytes(fields(data)),
+        "changed": changed,
+    }
     return {FLOOR: split_to_dict} | {
         step: function for step, function in functions.items() if not fails(checked, step)
     }
@@ -353,18 +417,23 @@ def fails(checked, step):
 def child(name, options):
     """Answer the parent's lines: first with the check, then with the microseconds of each round."""
     channel = os.fdopen(os.dup(1), "w", buffering=1)
-    sys.stdout = sys.stderr         # some libraries print
+    sys.stdout = sys.stderr  # some libraries print
     contestant = CONTESTANTS[name]
     library = contestant.library()
     checked = check(library, options)
-    answer = {"version": version(contestant.package) if contestant.package else own_version(), "checked": checked}
+    answer = {
+        "version": version(contestant.package) if contestant.package else own_version(),
+        "checked": checked,
+    }
     print(json.dumps(answer), file=channel)
     functions = cases(library, checked)
     for line in sys.stdin:
         first = json.loads(line)["first"]
         spent = {}
         for step, function in functions.items():
-            spent[step] = time_of(function, [invite(options, first + each) for each in range(options.times)])
+            spent[step] = time_of(
+                function, [invite(options, first + each) for each in range(options.times)]
+            )
             first += options.times
         print(json.dumps(spent), file=channel)
 
@@ -377,14 +446,26 @@ def own_version():
 
 # In the parent.
 
+
 def default_venv():
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sippet-gevent-bench-peers"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "sippet-gevent-bench-peers"
+    )
 
 
 def install(venv, names):
     """Make the virtual environment and install into it; give back {name: why it is not there}."""
     absent = {}
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+    pip = [
+        str(venv / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]
     if names and not (venv / "bin" / "python").exists():
         progress(f"making {venv}")
         subprocess.run(python("-m", "venv", str(venv)), check=True)
@@ -392,7 +473,10 @@ def install(venv, names):
         progress(f"installing {name}")
         contestant = CONTESTANTS[name]
         done = subprocess.run(
-            [*pip, f"{contestant.package}=={contestant.release}"], capture_output=True, text=True, check=False,
+            [*pip, f"{contestant.package}=={contestant.release}"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             absent[name] = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
@@ -441,7 +525,7 @@ def measure(options, names, absent):
             for each in children[turn:] + children[:turn]:
                 progress(f"round {number} of {options.rounds}: {each.name}")
                 spent = each.round(1 + number * options.times * (len(STEPS) + 1))
-                if number:                          # the first round only warms up
+                if number:  # the first round only warms up
                     each.rounds.append(spent)
     finally:
         progress("")
@@ -451,12 +535,18 @@ def measure(options, names, absent):
 
 
 def ratios(result):
-    """{step: median of the step by the floor of the same round}, for the steps that were measured."""
+    """{step: median of the step by the floor of the same round}, for the steps that were
+    measured."""
     rounds = result["rounds"]
-    return {step: median(each[step] / each[FLOOR] for each in rounds) for step in STEPS if step in rounds[0]}
+    return {
+        step: median(each[step] / each[FLOOR] for each in rounds)
+        for step in STEPS
+        if step in rounds[0]
+    }
 
 
 # What the libraries made of the message.
+
 
 def differences(options, made, changed):
     """What the bytes say otherwise than the INVITE did; [] when they mean the same."""
@@ -475,7 +565,9 @@ def differences(options, made, changed):
         found.append(f"{wanted.start_line!r} became {got.start_line!r}")
     for name in {*wanted.headers, *got.headers}:
         if not same(wanted.headers, got.headers, name):
-            before, after = (", ".join(each.headers.all(name)) or "nothing" for each in (wanted, got))
+            before, after = (
+                ", ".join(each.headers.all(name)) or "nothing" for each in (wanted, got)
+            )
             found.append(f"{name}: {before} became {after}")
     if got.body != wanted.body:
         found.append(f"{len(wanted.body)} octets of body became {len(got.body)}")
@@ -510,11 +602,14 @@ def remarks(options, result):
             there = differences(options, bytes.fromhex(checked[step]), step == "changed")
             lines += [line for line in (f"bytes: {each}" for each in there) if line not in lines]
     if taken := checked["taken"]:
-        lines.append(f"says nothing to {len(taken)} of {len(broken(options))} broken ones: {', '.join(taken)}")
+        lines.append(
+            f"says nothing to {len(taken)} of {len(broken(options))} broken ones: {', '.join(taken)}"
+        )
     return lines
 
 
 # What is shown.
+
 
 def table(results, absent):
     lines = [
@@ -525,7 +620,9 @@ def table(results, absent):
         floor = median(each[FLOOR] for each in result["rounds"])
         of_step = ratios(result)
         cells = [cell(of_step, step, result["checked"]) for step in STEPS]
-        lines.append(f"{name:11} {result['version']:12}  {floor:8.2f} {''.join(f'{each:>20}' for each in cells)}".rstrip())
+        lines.append(
+            f"{name:11} {result['version']:12}  {floor:8.2f} {''.join(f'{each:>20}' for each in cells)}".rstrip()
+        )
     lines += [f"{name:11} not installed: {why}" for name, why in absent.items()]
     if any(result["checked"].get("untyped") for result in results.values()):
         lines.append("* less work: one of the five fields is only taken as text")
@@ -541,7 +638,10 @@ def cell(of_step, step, checked):
 def notes(options, results):
     lines = []
     for name, result in results.items():
-        lines += [f"{name}:", *(f"  {line}" for line in remarks(options, result) or ["nothing to remark"])]
+        lines += [
+            f"{name}:",
+            *(f"  {line}" for line in remarks(options, result) or ["nothing to remark"]),
+        ]
     return "\n".join(lines)
 
 
@@ -560,11 +660,17 @@ def plot(results, path):
     for place, (step, heading) in enumerate(STEPS.items()):
         at = [row + (place - 1.5) * height for row in range(len(names))]
         axes.barh(at, [ratios(results[name]).get(step, 0) for name in names], height, label=heading)
-    axes.set_yticks(range(len(names)), [
-        f"{name} {results[name]['version']}{'*' if results[name]['checked'].get('untyped') else ''}" for name in names
-    ])
+    axes.set_yticks(
+        range(len(names)),
+        [
+            f"{name} {results[name]['version']}{'*' if results[name]['checked'].get('untyped') else ''}"
+            for name in names
+        ],
+    )
     axes.invert_yaxis()
-    axes.set_xlabel("CPU time of one INVITE, times that of cutting its text into a dict (* a field stays text)")
+    axes.set_xlabel(
+        "CPU time of one INVITE, times that of cutting its text into a dict (* a field stays text)"
+    )
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)
@@ -572,16 +678,37 @@ def plot(results, path):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=9, help="rounds (default 9)")
-    parser.add_argument("--times", type=int, default=1000, help="messages per step and round (default 1000)")
-    parser.add_argument("--small", action="store_true", help=f"the INVITE of {len(SMALL)} bytes, not of {len(LARGE)}")
-    parser.add_argument("--new-uris", action="store_true", help="let the users in the URIs differ from message to message")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(CONTESTANTS),
-                        help="whom to measure, separated by commas (default: %(default)s)")
-    parser.add_argument("--venv", type=Path, default=default_venv(), metavar="FOLDER",
-                        help="where the others are installed, outside this checkout (default %(default)s)")
+    parser.add_argument(
+        "--times", type=int, default=1000, help="messages per step and round (default 1000)"
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help=f"the INVITE of {len(SMALL)} bytes, not of {len(LARGE)}",
+    )
+    parser.add_argument(
+        "--new-uris",
+        action="store_true",
+        help="let the users in the URIs differ from message to message",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        default=",".join(CONTESTANTS),
+        help="whom to measure, separated by commas (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--venv",
+        type=Path,
+        default=default_venv(),
+        metavar="FOLDER",
+        help="where the others are installed, outside this checkout (default %(default)s)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write every round to FILE")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the bars with matplotlib")
     parser.add_argument("--child", metavar="NAME", help=argparse.SUPPRESS)
@@ -607,7 +734,9 @@ def main():
     try:
         ours()
     except ImportError as error:
-        raise SystemExit(f"bench: {error}: run it with the Python that has the package: pip install -e .") from error
+        raise SystemExit(
+            f"bench: {error}: run it with the Python that has the package: pip install -e ."
+        ) from error
     try:
         absent = install(options.venv, [name for name in names if CONTESTANTS[name].package])
         results = measure(options, [name for name in names if name not in absent], absent)
@@ -617,15 +746,24 @@ def main():
     if not results:
         raise SystemExit("\n".join(f"{name}: not installed: {why}" for name, why in absent.items()))
 
-    print(f"{options.rounds} rounds of {options.times} INVITEs of {len(invite(options, 0))} bytes, "
-          f"Python {platform.python_version()}, {'new' if options.new_uris else 'the same'} URIs in each\n")
+    print(
+        f"{options.rounds} rounds of {options.times} INVITEs of {len(invite(options, 0))} bytes, "
+        f"Python {platform.python_version()}, {'new' if options.new_uris else 'the same'} URIs in each\n"
+    )
     print(table(results, absent))
     print()
     print(notes(options, results))
     if options.json:
         with open(options.json, "w") as file:
-            settings = {key: str(value) if key == "venv" else value for key, value in vars(options).items()}
-            everything = {"machine": machine(), "options": settings, "libraries": results, "absent": absent}
+            settings = {
+                key: str(value) if key == "venv" else value for key, value in vars(options).items()
+            }
+            everything = {
+                "machine": machine(),
+                "options": settings,
+                "libraries": results,
+                "absent": absent,
+            }
             json.dump(everything, file, indent=1)
     if options.plot:
         plot(results, options.plot)

@@ -1,8 +1,9 @@
 """Calls over TLS while the certificates are read again every second: does one of them fail?
 
-Calls, INVITE, 200, ACK, BYE and 200, begin at a steady rate: most on connections that stay, every fourth on one of its own.
-Meanwhile the server's certificate file is replaced by another one again and again, and the server reads it. No call may
-fail, and new connections must be shown both certificates.
+Calls, INVITE, 200, ACK, BYE and 200, begin at a steady rate: most on connections that stay, every
+fourth on one of its own. Meanwhile the server's certificate file is replaced by another one again
+and again, and the server reads it. No call may fail, and new connections must be shown both
+certificates.
 """
 
 import argparse
@@ -30,9 +31,9 @@ EXAMPLES = """examples:
   python bench/reload.py                            200 calls/s for 20 s, certificates every second
   python bench/reload.py --seconds 60 --every 0.1   longer, and ten times as often
 """
-STANDING = 20               # connections that stay
-FRESH = 4                   # every so many calls has a connection of its own
-PATIENCE = 10.0             # seconds until what does not come has failed
+STANDING = 20  # connections that stay
+FRESH = 4  # every so many calls has a connection of its own
+PATIENCE = 10.0  # seconds until what does not come has failed
 REQUEST = (
     "{method} sip:bench@127.0.0.1:{remote} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:{local};branch=z9hG4bK{number}{method};rport\r\n"
     "Max-Forwards: 70\r\nFrom: <sip:caller@127.0.0.1>;tag=f{number}\r\nTo: <sip:bench@127.0.0.1>{to_tag}\r\n"
@@ -56,7 +57,8 @@ class Line:
         self.port = port
         self.framer = Framer()
         raw = socket.create_connection(("127.0.0.1", port))
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the BYE must not wait for the ACK's acknowledgement
+        # the BYE must not wait for the ACK's acknowledgement
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = context.wrap_socket(raw)
         self.certificate = self.socket.getpeercert(True)
 
@@ -81,7 +83,9 @@ class Line:
 
     def say(self, method, number, cseq, to_tag):
         local = self.socket.getsockname()[1]
-        text = REQUEST.format(method=method, number=number, cseq=cseq, to_tag=to_tag, local=local, remote=self.port)
+        text = REQUEST.format(
+            method=method, number=number, cseq=cseq, to_tag=to_tag, local=local, remote=self.port
+        )
         self.socket.sendall(text.encode())
 
     def receive(self):
@@ -184,11 +188,19 @@ def measure(options, directory, core):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rate", type=int, default=200, help="calls per second (default 200)")
     parser.add_argument("--seconds", type=float, default=20, help="how long (default 20)")
-    parser.add_argument("--every", type=float, default=1, metavar="SECONDS", help="between two certificates (default 1)")
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=1,
+        metavar="SECONDS",
+        help="between two certificates (default 1)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     options = parser.parse_args()
     if shutil.which("openssl") is None:
@@ -205,20 +217,34 @@ def main():
             raise SystemExit(f"bench: {error}") from error
     failed = sum(callers.failures.values())
     took = sorted(callers.took) or [0.0]
-    print(f"{callers.calls} calls in {options.seconds:g} s, {callers.fresh} of them on connections of their own; "
-          f"{stats['reloads']} times the certificates were read again, and {len(callers.certificates)} were shown")
+    print(
+        f"{callers.calls} calls in {options.seconds:g} s, {callers.fresh} of them on connections of their own; "
+        f"{stats['reloads']} times the certificates were read again, and {len(callers.certificates)} were shown"
+    )
     print(f"failed: {failed}")
     for reason, number in callers.failures.most_common():
         if number:
             print(f"  {number:6d}  {reason}")
-    print(f"a call took {took[len(took) // 2] * 1000:.1f} ms (median), {took[int(len(took) * 0.99)] * 1000:.1f} ms (p99), "
-          f"and {cpu / callers.calls * 1e6:.0f} us of the server's CPU, handshakes included")
+    print(
+        f"a call took {took[len(took) // 2] * 1000:.1f} ms (median), {took[int(len(took) * 0.99)] * 1000:.1f} ms (p99), "
+        f"and {cpu / callers.calls * 1e6:.0f} us of the server's CPU, handshakes included"
+    )
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({
-                "machine": machine(), "options": vars(options), "calls": callers.calls, "fresh": callers.fresh,
-                "failures": callers.failures, "certificates": len(callers.certificates), "stats": stats, "cpu_seconds": cpu,
-            }, file, indent=1)
+            json.dump(
+                {
+                    "machine": machine(),
+                    "options": vars(options),
+                    "calls": callers.calls,
+                    "fresh": callers.fresh,
+                    "failures": callers.failures,
+                    "certificates": len(callers.certificates),
+                    "stats": stats,
+                    "cpu_seconds": cpu,
+                },
+                file,
+                indent=1,
+            )
     if failed or len(callers.certificates) < 2 or stats["failed_reloads"]:
         raise SystemExit(1)
 

@@ -1,4 +1,5 @@
-"""One server under test: a child process in a session of its own, pinned to a core, with its CPU time and memory."""
+"""One server under test: a child process in a session of its own, pinned to a core, with its CPU
+time and memory."""
 
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
-CPU_CLOCK = 2               # CPUCLOCK_SCHED, see clock_getcpuclockid(3)
+CPU_CLOCK = 2  # CPUCLOCK_SCHED, see clock_getcpuclockid(3)
 
 
 class ServerError(Exception):
@@ -27,23 +28,32 @@ class Server:
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         self.pipes = pipes
         self.process = None
-        self.log = tempfile.TemporaryFile()     # noqa: SIM115  it lives as long as the server
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the server
 
     def start(self):
         pipe = subprocess.PIPE if self.pipes else None
         self.process = subprocess.Popen(
-            self.command, env=self.environment, start_new_session=True,
-            stdin=pipe or subprocess.DEVNULL, stdout=pipe or self.log, stderr=self.log,
+            self.command,
+            env=self.environment,
+            start_new_session=True,
+            stdin=pipe or subprocess.DEVNULL,
+            stdout=pipe or self.log,
+            stderr=self.log,
         )
 
     def wait_ready(self, probe, timeout=30.0):
-        """Call `probe()` until it is true; raise ServerError when the process ends or the time is up."""
+        """Call `probe()` until it is true; raise ServerError when the process ends or the time is
+        up."""
         end = time.monotonic() + timeout
         while not probe():
             if self.process.poll() is not None:
-                raise ServerError(f"{self.name} ended with status {self.process.returncode}: {self.last_words()}")
+                raise ServerError(
+                    f"{self.name} ended with status {self.process.returncode}: {self.last_words()}"
+                )
             if time.monotonic() > end:
-                raise ServerError(f"{self.name} does not answer after {timeout:.0f} s: {self.last_words()}")
+                raise ServerError(
+                    f"{self.name} does not answer after {timeout:.0f} s: {self.last_words()}"
+                )
             time.sleep(0.2)
 
     def last_words(self):
@@ -69,7 +79,8 @@ class Server:
         return sum(time.clock_gettime((~pid << 3) | CPU_CLOCK) for pid in self.pids())
 
     def held_up(self):
-        """Seconds that the main process has been ready to run while the system let others, or nobody."""
+        """Seconds that the main process has been ready to run while the system let others, or
+        nobody."""
         return int(Path("/proc", str(self.process.pid), "schedstat").read_text().split()[1]) / 1e9
 
     def rss(self):
@@ -98,7 +109,12 @@ class Uas(Server):
     """Our server, and its statistics through a pipe."""
 
     def __init__(self, port, *words, core=None, before=()):
-        super().__init__("uas", [*before, *python(BENCH / "uas.py", port, "--stats", *words)], core=core, pipes=True)
+        super().__init__(
+            "uas",
+            [*before, *python(BENCH / "uas.py", port, "--stats", *words)],
+            core=core,
+            pipes=True,
+        )
 
     def stats(self):
         """What `stack.stats()` says now."""
@@ -120,10 +136,16 @@ def descriptors_for(wanted):
 
 
 def ahead_of_others():
-    """The words before a command that let it run as soon as it wants to, whatever else goes on; none where we may not."""
+    """The words before a command that let it run as soon as it wants to, whatever else goes on;
+    none where we may not."""
     words = ["chrt", "-r", "1"]
     try:
-        return words if subprocess.run([*words, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0 else []
+        return (
+            words
+            if subprocess.run([*words, "true"], stderr=subprocess.DEVNULL, check=False).returncode
+            == 0
+            else []
+        )
     except OSError:
         return []
 
@@ -134,9 +156,12 @@ def stop_on_sigterm():
 
 
 def cores():
-    """One core for the server and one for the load, or (None, None) where there is but one or no taskset."""
+    """One core for the server and one for the load, or (None, None) where there is but one or no
+    taskset."""
     allowed = sorted(os.sched_getaffinity(0))
-    return (allowed[0], allowed[1]) if len(allowed) > 1 and shutil.which("taskset") else (None, None)
+    return (
+        (allowed[0], allowed[1]) if len(allowed) > 1 and shutil.which("taskset") else (None, None)
+    )
 
 
 def pinned_to(core):

@@ -1,8 +1,10 @@
-"""CPU time of one stateful OPTIONS: the bare echo, ours compiled and pure, and Kamailio, in one run.
+"""CPU time of one stateful OPTIONS: the bare echo, ours compiled and pure, and Kamailio, in one
+run.
 
-Each server is one process (Kamailio: one worker) on one core; the load comes from the other. In every round each
-server gets the same number of requests, one server after the other, and the order turns from round to round. What
-counts is the ratio to the echo in the same round: absolute numbers depend on the machine and on the hour.
+Each server is one process (Kamailio: one worker) on one core; the load comes from the other. In
+every round each server gets the same number of requests, one server after the other, and the order
+turns from round to round. What counts is the ratio to the echo in the same round: absolute numbers
+depend on the machine and on the hour.
 """
 
 import argparse
@@ -28,10 +30,14 @@ PURE = {"SIPPET_PUREPYTHON": "1"}
 COMPILED = {"SIPPET_PUREPYTHON": ""}
 
 
-# What to run, and how to tell whether it is there. Each `missing` gives the reason why a server cannot run, or None.
+# What to run, and how to tell whether it is there. Each `missing` gives the reason why a server
+# cannot run, or None.
+
 
 def missing_gevent():
-    done = subprocess.run(python("-c", "import gevent"), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        python("-c", "import gevent"), capture_output=True, text=True, check=False
+    )
     return done.stderr.strip().splitlines()[-1] if done.returncode else None
 
 
@@ -41,14 +47,23 @@ def missing_kamailio():
 
 def missing_ours(environment, implementation):
     done = subprocess.run(
-        python("-c", "import sippet_gevent; from sippet_gevent import Stack; print(sippet_gevent.implementation)"),
-        capture_output=True, text=True, check=False,
+        python(
+            "-c",
+            "import sippet_gevent; from sippet_gevent import Stack; print(sippet_gevent.implementation)",
+        ),
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
     if done.returncode:
         return done.stderr.strip().splitlines()[-1]
     found = done.stdout.strip()
-    return None if found == implementation else f"the package says it is {found}; build the extension first"
+    return (
+        None
+        if found == implementation
+        else f"the package says it is {found}; build the extension first"
+    )
 
 
 def search_path():
@@ -58,8 +73,16 @@ def search_path():
 def kamailio(port, *more):
     # -DD: fork the worker and the timers, but stay in the foreground
     return [
-        shutil.which("kamailio", path=search_path()), "-f", BENCH / "kamailio.cfg", "-l", f"udp:127.0.0.1:{port}",
-        "-m", "2048", "-DD", "-E", *more,
+        shutil.which("kamailio", path=search_path()),
+        "-f",
+        BENCH / "kamailio.cfg",
+        "-l",
+        f"udp:127.0.0.1:{port}",
+        "-m",
+        "2048",
+        "-DD",
+        "-E",
+        *more,
     ]
 
 
@@ -69,11 +92,19 @@ def tuned_kamailio(port):
 
 #            command, environment, why it cannot run
 SERVERS = {
-    "echo":     (lambda port: python(BENCH / "echo.py", port), {}, missing_gevent),
-    "ours":     (lambda port: python(BENCH / "uas.py", port), COMPILED, lambda: missing_ours(COMPILED, "c")),
-    "pure":     (lambda port: python(BENCH / "uas.py", port), PURE, lambda: missing_ours(PURE, "python")),
+    "echo": (lambda port: python(BENCH / "echo.py", port), {}, missing_gevent),
+    "ours": (
+        lambda port: python(BENCH / "uas.py", port),
+        COMPILED,
+        lambda: missing_ours(COMPILED, "c"),
+    ),
+    "pure": (
+        lambda port: python(BENCH / "uas.py", port),
+        PURE,
+        lambda: missing_ours(PURE, "python"),
+    ),
     "kamailio": (kamailio, {}, missing_kamailio),
-    "tuned":    (tuned_kamailio, {}, missing_kamailio),
+    "tuned": (tuned_kamailio, {}, missing_kamailio),
 }
 
 
@@ -87,8 +118,8 @@ class Contestant:
         self.port = free_port()
         self.server = Server(name, command(self.port), environment=environment, core=core)
         self.rounds = []
-        self.messages = 0           # warm-up included
-        self.counted = 0.0          # CPU seconds in rounds, warm-up included
+        self.messages = 0  # warm-up included
+        self.counted = 0.0  # CPU seconds in rounds, warm-up included
         self.later = None
 
     def start(self, generator):
@@ -108,12 +139,17 @@ class Contestant:
         return {"cpu_us": spent / answered * 1e6, "failures": failures(result), **result}
 
     def settle(self):
-        """What the transactions cost after their answer: timers, removal, and being there at all."""
+        """What the transactions cost after their answer: timers, removal, and being there at
+        all."""
         self.later = (self.server.cpu() - self.base - self.counted) / self.messages * 1e6
 
     def summary(self, echo):
         spent = [each["cpu_us"] for each in self.rounds]
-        ratios = [mine / theirs["cpu_us"] for mine, theirs in zip(spent, echo, strict=True)] if echo else []
+        ratios = (
+            [mine / theirs["cpu_us"] for mine, theirs in zip(spent, echo, strict=True)]
+            if echo
+            else []
+        )
         return {
             "cpu_us": {"median": median(spent), "min": min(spent), "max": max(spent)},
             "later_us": self.later,
@@ -218,22 +254,40 @@ def plot(results, path):
 
 def machine():
     return {
-        "python": platform.python_version(), "kernel": platform.release(), "machine": platform.machine(),
-        "cores": os.cpu_count(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds for each server (default 5)")
-    parser.add_argument("--requests", type=int, default=20000, help="requests per round (default 20000)")
-    parser.add_argument("--window", type=int, default=32, help="requests outstanding at a time (default 32)")
-    parser.add_argument("--settle", type=float, default=36, metavar="SECONDS",
-                        help="then wait, to count what lingering transactions cost (default 36; 0: do not)")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(SERVERS),
-                        help="servers to run, separated by commas (default: %(default)s)")
+    parser.add_argument(
+        "--requests", type=int, default=20000, help="requests per round (default 20000)"
+    )
+    parser.add_argument(
+        "--window", type=int, default=32, help="requests outstanding at a time (default 32)"
+    )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=36,
+        metavar="SECONDS",
+        help="then wait, to count what lingering transactions cost (default 36; 0: do not)",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        default=",".join(SERVERS),
+        help="servers to run, separated by commas (default: %(default)s)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the bars with matplotlib")
     options = parser.parse_args()
@@ -246,21 +300,30 @@ def main():
     absent = {name: reason for name in names if (reason := SERVERS[name][2]())}
     present = [name for name in names if name not in absent]
     if not present:
-        raise SystemExit("\n".join(f"{name}: not installed: {reason}" for name, reason in absent.items()))
+        raise SystemExit(
+            "\n".join(f"{name}: not installed: {reason}" for name, reason in absent.items())
+        )
     stop_on_sigterm()
     try:
         results = measure(options, present)
     except ServerError as error:
         raise SystemExit(f"bench: {error}") from error
 
-    print(f"{options.rounds} rounds of {options.requests} OPTIONS, window {options.window}, "
-          f"Python {platform.python_version()}, Linux {platform.release()}\n")
+    print(
+        f"{options.rounds} rounds of {options.requests} OPTIONS, window {options.window}, "
+        f"Python {platform.python_version()}, Linux {platform.release()}\n"
+    )
     print(table(results, absent))
     print()
     print(bars(results))
     if options.json:
         with open(options.json, "w") as file:
-            everything = {"machine": machine(), "options": vars(options), "servers": results, "absent": absent}
+            everything = {
+                "machine": machine(),
+                "options": vars(options),
+                "servers": results,
+                "absent": absent,
+            }
             json.dump(everything, file, indent=1)
     if options.plot:
         plot(results, options.plot)

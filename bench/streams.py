@@ -1,9 +1,11 @@
-"""CPU time of one stateful OPTIONS over TCP, TLS, WS and WSS, beside UDP and the bare echo, in one run.
+"""CPU time of one stateful OPTIONS over TCP, TLS, WS and WSS, beside UDP and the bare echo, in one
+run.
 
-As in stateful.py each server is a process of its own on one core, the load is on the other, and the rounds of all take
-turns. The load holds its connections from the first round to the last, so handshakes are not counted. Two shapes: one
-request in flight on each connection, so that each segment holds one message, and a window of several, so that some hold
-more than one. The goals, TCP at most 1.3 times UDP and WS at most 3 times, are meant for the first.
+As in stateful.py each server is a process of its own on one core, the load is on the other, and the
+rounds of all take turns. The load holds its connections from the first round to the last, so
+handshakes are not counted. Two shapes: one request in flight on each connection, so that each
+segment holds one message, and a window of several, so that some hold more than one. The goals, TCP
+at most 1.3 times UDP and WS at most 3 times, are meant for the first.
 """
 
 import argparse
@@ -22,20 +24,23 @@ EXAMPLES = """examples:
   python bench/streams.py --only udp,tcp --rounds 15  what TCP costs more than UDP, more closely
   python bench/streams.py --plot streams.png --json streams.json
 """
-SHAPES = {"one": "one request in flight on each connection", "window": "a window of several on each connection"}
+SHAPES = {
+    "one": "one request in flight on each connection",
+    "window": "a window of several on each connection",
+}
 YARDSTICK = "udp"
 GOALS = {"tcp": 1.3, "ws": 3.0}
 """Times UDP, in the shape `one`."""
 
 #                    the script, its words, the transport of the load, whether it is an echo
 SERVERS = {
-    "echo":     ("echo.py", (), "udp", True),
+    "echo": ("echo.py", (), "udp", True),
     "echo-tcp": ("echo.py", ("--tcp",), "tcp", True),
-    "udp":      ("uas.py", ("--transport", "udp"), "udp", False),
-    "tcp":      ("uas.py", ("--transport", "tcp"), "tcp", False),
-    "tls":      ("uas.py", ("--transport", "tls"), "tls", False),
-    "ws":       ("uas.py", ("--transport", "ws"), "ws", False),
-    "wss":      ("uas.py", ("--transport", "wss"), "wss", False),
+    "udp": ("uas.py", ("--transport", "udp"), "udp", False),
+    "tcp": ("uas.py", ("--transport", "tcp"), "tcp", False),
+    "tls": ("uas.py", ("--transport", "tls"), "tls", False),
+    "ws": ("uas.py", ("--transport", "ws"), "ws", False),
+    "wss": ("uas.py", ("--transport", "wss"), "wss", False),
 }
 
 
@@ -58,12 +63,18 @@ class Contestant:
         for shape in shapes:
             depth = 1 if shape == "one" else window
             held = generator.hold(
-                self.port, transport=self.transport, connections=connections, window=connections * depth, echo=self.echo,
+                self.port,
+                transport=self.transport,
+                connections=connections,
+                window=connections * depth,
+                echo=self.echo,
             )
             self.held[shape] = held
             self.rounds[shape] = []
             if held.connected()["open"] != connections:
-                raise ServerError(f"{self.name}: not all {connections} connections stand: {self.server.last_words()}")
+                raise ServerError(
+                    f"{self.name}: not all {connections} connections stand: {self.server.last_words()}"
+                )
 
     def round(self, shape, requests):
         before = self.server.cpu()
@@ -76,10 +87,16 @@ class Contestant:
 
     def summary(self, shape, yardstick):
         spent = [each["cpu_us"] for each in self.rounds[shape]]
-        ratios = [mine / theirs["cpu_us"] for mine, theirs in zip(spent, yardstick, strict=True)] if yardstick else []
+        ratios = (
+            [mine / theirs["cpu_us"] for mine, theirs in zip(spent, yardstick, strict=True)]
+            if yardstick
+            else []
+        )
         return {
             "cpu_us": {"median": median(spent), "min": min(spent), "max": max(spent)},
-            "ratio_to_udp": {"median": median(ratios), "min": min(ratios), "max": max(ratios)} if ratios else None,
+            "ratio_to_udp": {"median": median(ratios), "min": min(ratios), "max": max(ratios)}
+            if ratios
+            else None,
             "per_second": median(each["per_second"] for each in self.rounds[shape]),
             "failures": sum(each["failures"] for each in self.rounds[shape]),
             "rounds": self.rounds[shape],
@@ -107,7 +124,9 @@ def measure(options, generator, names, server_core, cert):
             turn = number % len(contestants)
             for shape in options.shapes:
                 for each in contestants[turn:] + contestants[:turn]:
-                    progress(f"round {number + 1} of {options.rounds}, {SHAPES[shape]}: {each.name}")
+                    progress(
+                        f"round {number + 1} of {options.rounds}, {SHAPES[shape]}: {each.name}"
+                    )
                     each.rounds[shape].append(each.round(shape, options.requests))
     finally:
         progress("stopping the servers")
@@ -116,7 +135,9 @@ def measure(options, generator, names, server_core, cert):
         progress("")
     results = {}
     for shape in options.shapes:
-        yardstick = next((each.rounds[shape] for each in contestants if each.name == YARDSTICK), None)
+        yardstick = next(
+            (each.rounds[shape] for each in contestants if each.name == YARDSTICK), None
+        )
         results[shape] = {each.name: each.summary(shape, yardstick) for each in contestants}
     return results
 
@@ -128,10 +149,14 @@ def table(results, absent):
     ]
     for name, result in results.items():
         cpu, ratio = result["cpu_us"], result["ratio_to_udp"]
-        times = f"{ratio['median']:7.2f} {ratio['min']:5.2f} {ratio['max']:5.2f}" if ratio else " " * 19
+        times = (
+            f"{ratio['median']:7.2f} {ratio['min']:5.2f} {ratio['max']:5.2f}" if ratio else " " * 19
+        )
         goal = f"{GOALS[name]:4.1f}" if name in GOALS else "    "
-        lines.append(f"{name:9} {cpu['median']:6.1f} {cpu['min']:6.1f} {cpu['max']:6.1f}  {times}   {goal}  "
-                     f"{result['per_second']:10.0f}   {result['failures']:8d}")
+        lines.append(
+            f"{name:9} {cpu['median']:6.1f} {cpu['min']:6.1f} {cpu['max']:6.1f}  {times}   {goal}  "
+            f"{result['per_second']:10.0f}   {result['failures']:8d}"
+        )
     lines += [f"{name:9}  not measured: {reason}" for name, reason in absent.items()]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -150,9 +175,19 @@ def plot(results, path):
     for place, (shape, rows) in enumerate(results.items()):
         cpu = [rows[name]["cpu_us"] for name in names]
         middle = [each["median"] for each in cpu]
-        spread = [[each["median"] - each["min"] for each in cpu], [each["max"] - each["median"] for each in cpu]]
-        axes.barh([row + 0.38 * place for row in range(len(names))], middle, 0.36, xerr=spread, capsize=3,
-                  color=str(0.5 + 0.25 * place), label=SHAPES[shape])
+        spread = [
+            [each["median"] - each["min"] for each in cpu],
+            [each["max"] - each["median"] for each in cpu],
+        ]
+        axes.barh(
+            [row + 0.38 * place for row in range(len(names))],
+            middle,
+            0.36,
+            xerr=spread,
+            capsize=3,
+            color=str(0.5 + 0.25 * place),
+            label=SHAPES[shape],
+        )
     axes.set_yticks([row + 0.19 * (len(results) - 1) for row in range(len(names))], names)
     axes.invert_yaxis()
     axes.set_xlabel("CPU microseconds per stateful OPTIONS (median, min and max of the rounds)")
@@ -163,16 +198,41 @@ def plot(results, path):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=7, help="rounds for each server and shape (default 7)")
-    parser.add_argument("--requests", type=int, default=10000, help="requests per round (default 10000)")
-    parser.add_argument("--connections", type=int, default=50, help="connections, for UDP sockets, to each server (default 50)")
-    parser.add_argument("--window", type=int, default=8, metavar="N",
-                        help="requests outstanding on each connection in the second shape (default 8)")
-    parser.add_argument("--shapes", metavar="NAMES", default=",".join(SHAPES), help="which shapes (default: %(default)s)")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(SERVERS),
-                        help="servers to run, separated by commas (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds for each server and shape (default 7)"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=10000, help="requests per round (default 10000)"
+    )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        default=50,
+        help="connections, for UDP sockets, to each server (default 50)",
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        default=8,
+        metavar="N",
+        help="requests outstanding on each connection in the second shape (default 8)",
+    )
+    parser.add_argument(
+        "--shapes",
+        metavar="NAMES",
+        default=",".join(SHAPES),
+        help="which shapes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        default=",".join(SERVERS),
+        help="servers to run, separated by commas (default: %(default)s)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the bars with matplotlib")
     options = parser.parse_args()
@@ -186,25 +246,37 @@ def main():
 
     stop_on_sigterm()
     server_core, load_core = cores()
-    with Generator(load_core) as generator, tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory:
+    with (
+        Generator(load_core) as generator,
+        tempfile.TemporaryDirectory(prefix="sippet-bench-") as directory,
+    ):
         transports = {name: SERVERS[name][2] for name in names}
         reasons = missing_transports(set(transports.values()), tls=generator.tls)
         absent = {name: reasons[transports[name]] for name in names if transports[name] in reasons}
         present = [name for name in names if name not in absent]
-        cert = certificate(directory) if any(transports[name] in SECURE for name in present) else None
+        cert = (
+            certificate(directory) if any(transports[name] in SECURE for name in present) else None
+        )
         try:
             results = measure(options, generator, present, server_core, cert)
         except ServerError as error:
             raise SystemExit(f"bench: {error}") from error
 
-    print(f"{options.rounds} rounds of {options.requests} OPTIONS over {options.connections} connections, "
-          f"Python {platform.python_version()}, Linux {platform.release()}")
+    print(
+        f"{options.rounds} rounds of {options.requests} OPTIONS over {options.connections} connections, "
+        f"Python {platform.python_version()}, Linux {platform.release()}"
+    )
     for shape in options.shapes:
         print(f"\n{SHAPES[shape]}" + (f": {options.window}" if shape == "window" else ""))
         print(table(results[shape], absent))
     if options.json:
         with open(options.json, "w") as file:
-            everything = {"machine": machine(), "options": vars(options), "shapes": results, "absent": absent}
+            everything = {
+                "machine": machine(),
+                "options": vars(options),
+                "shapes": results,
+                "absent": absent,
+            }
             json.dump(everything, file, indent=1)
     if options.plot:
         plot(results, options.plot)

@@ -1,8 +1,8 @@
 """The stateful OPTIONS server of ours: a transaction for each request, a core that answers 200.
 
-INFO is answered with a large body; MESSAGE with what its Request-URI answers to an OPTIONS, a name to be resolved first;
-INVITE with 200, and the call lasts until the caller hangs up.
-With --stats it prints `stack.stats()` as one line of JSON for each line on its standard input, and ends with it.
+INFO is answered with a large body; MESSAGE with what its Request-URI answers to an OPTIONS, a name
+to be resolved first; INVITE with 200, and the call lasts until the caller hangs up. With --stats it
+prints `stack.stats()` as one line of JSON for each line on its standard input, and ends with it.
 """
 
 import argparse
@@ -14,8 +14,17 @@ import time
 import gevent
 from gevent.fileobject import FileObjectPosix
 
-from sippet_gevent import TLS, DNSResolver, Limits, SIPError, Stack, StreamLimits, Timers, implementation
-from sippet_gevent.process import FULL_COLLECTIONS
+from sippet_gevent import (
+    TLS,
+    DNSResolver,
+    Limits,
+    SIPError,
+    Stack,
+    StreamLimits,
+    Timers,
+    implementation,
+)
+from sippet_gevent.runtime.process import FULL_COLLECTIONS
 
 SPARE = 100
 """Connections over --flows: those that measure while the others idle."""
@@ -48,7 +57,8 @@ class Reloads:
 
 
 class Turns:
-    """Times the turns of the loop, by CPU: from its being told what is ready to its waiting once more."""
+    """Times the turns of the loop, by CPU: from its being told what is ready to its waiting once
+    more."""
 
     def __init__(self):
         self._began = self._longest = 0.0
@@ -81,27 +91,63 @@ def print_stats(stack, reloads, turns):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("port", type=int, help="port on 127.0.0.1")
-    parser.add_argument("--transport", metavar="NAMES", default="udp",
-                        help="udp, tcp, tls, ws or wss; several, separated by commas, take the ports behind it (default udp)")
-    parser.add_argument("--cert", metavar="FILE", help="certificate and key in one PEM file, for tls and wss")
+    parser.add_argument(
+        "--transport",
+        metavar="NAMES",
+        default="udp",
+        help="udp, tcp, tls, ws or wss; several, separated by commas, take the ports behind it (default udp)",
+    )
+    parser.add_argument(
+        "--cert", metavar="FILE", help="certificate and key in one PEM file, for tls and wss"
+    )
     parser.add_argument("--reload", type=float, metavar="SECONDS", help="read it again so often")
-    parser.add_argument("--flows", type=int, metavar="N", default=StreamLimits().connections,
-                        help="connections at one time (default: what the library allows)")
-    parser.add_argument("--dns", type=int, metavar="PORT", help="of the name server on 127.0.0.1 (default: the system's)")
-    parser.add_argument("--collect-seldom", action="store_true",
-                        help="let Python's collector look through everything as seldom as `sippet serve` does")
-    parser.add_argument("--stats", action="store_true", help="answer each line of standard input with the statistics")
-    parser.add_argument("--turns", action="store_true", help="have them tell the loop's longest turn since the time before")
-    parser.add_argument("--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)")
+    parser.add_argument(
+        "--flows",
+        type=int,
+        metavar="N",
+        default=StreamLimits().connections,
+        help="connections at one time (default: what the library allows)",
+    )
+    parser.add_argument(
+        "--dns",
+        type=int,
+        metavar="PORT",
+        help="of the name server on 127.0.0.1 (default: the system's)",
+    )
+    parser.add_argument(
+        "--collect-seldom",
+        action="store_true",
+        help="let Python's collector look through everything as seldom as `sippet serve` does",
+    )
+    parser.add_argument(
+        "--stats",
+        action="store_true",
+        help="answer each line of standard input with the statistics",
+    )
+    parser.add_argument(
+        "--turns",
+        action="store_true",
+        help="have them tell the loop's longest turn since the time before",
+    )
+    parser.add_argument(
+        "--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)"
+    )
     options = parser.parse_args()
 
     if options.collect_seldom:
         gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
-    addresses = [f"{name}:127.0.0.1:{options.port + place}" for place, name in enumerate(options.transport.split(","))]
+    addresses = [
+        f"{name}:127.0.0.1:{options.port + place}"
+        for place, name in enumerate(options.transport.split(","))
+    ]
     streams = StreamLimits(connections=options.flows + SPARE)
-    stack = Stack(*addresses, timers=Timers(j=options.linger), limits=Limits(streams=streams),
-                  tls=TLS(options.cert) if options.cert else None,
-                  resolver=DNSResolver(servers=[("127.0.0.1", options.dns)]) if options.dns else None)
+    stack = Stack(
+        *addresses,
+        timers=Timers(j=options.linger),
+        limits=Limits(streams=streams),
+        tls=TLS(options.cert) if options.cert else None,
+        resolver=DNSResolver(servers=[("127.0.0.1", options.dns)]) if options.dns else None,
+    )
 
     @stack.on("OPTIONS")
     def answer(request, tx):
@@ -121,7 +167,9 @@ def main():
             call.wait(CALL)
 
     if options.stats:
-        gevent.spawn(print_stats, stack, Reloads(stack, options.reload), Turns() if options.turns else None)
+        gevent.spawn(
+            print_stats, stack, Reloads(stack, options.reload), Turns() if options.turns else None
+        )
     print(f"uas ready, {implementation}", file=sys.stderr, flush=True)
     stack.serve_forever()
 

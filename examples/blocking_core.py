@@ -37,7 +37,8 @@ def core(request, tx):
     found = requests.get(ROUTES, params={"callee": callee}, timeout=10)
     if found.status_code == 404:
         return 404
-    found.raise_for_status()  # what leaves a core is a 500 to the caller, and a traceback in the log
+    # what leaves a core is a 500 to the caller, and a traceback in the log
+    found.raise_for_status()
 
     # SQLite is C code that no patching makes yield, so it gets a thread of gevent's pool.
     gevent.get_hub().threadpool.apply(write_down, (caller, callee, found.text))

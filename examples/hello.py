@@ -2,8 +2,9 @@
 
     python examples/hello.py                      or  sippet serve examples/hello.py:stack
 
-Then call sip:anything@127.0.0.1 from a phone on this machine, and hang up early for a change: the log stays quiet,
-since giving up is nothing unusual. `sippet ping sip:127.0.0.1` works as well, because a stack answers OPTIONS by itself.
+Then call sip:anything@127.0.0.1 from a phone on this machine, and hang up early for a change: the
+log stays quiet, since giving up is nothing unusual. `sippet ping sip:127.0.0.1` works as well,
+because a stack answers OPTIONS by itself.
 """
 
 from sippet_gevent import Stack
@@ -14,7 +15,8 @@ stack = Stack()
 @stack.on("INVITE")
 def hello(request, tx):
     tx.respond(180)
-    tx.wait(3)  # ringing; if the caller gives up here, Cancelled is raised, and leaving with it answers 487
+    # ringing; if the caller gives up here, Cancelled is raised, and leaving with it answers 487
+    tx.wait(3)
     return 486
 
 

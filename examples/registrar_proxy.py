@@ -1,4 +1,5 @@
-"""A registrar and proxy: phones register, and call each other by name; all of a user's phones ring at once.
+"""A registrar and proxy: phones register, and call each other by name; all of a user's phones ring
+at once.
 
     python examples/registrar_proxy.py            or  sippet serve examples/registrar_proxy.py:stack
 
@@ -19,13 +20,19 @@ stack.on("REGISTER")(Registrar(location))
 @stack.on()
 def route(request, tx):
     """Serve all other methods."""
-    if tx.take_route() and not stack.is_local(request.uri):  # within a call: along the way we put into its Record-Route
+    # within a call: along the way we put into its Record-Route
+    if tx.take_route() and not stack.is_local(request.uri):
         return forward(request, tx)
     if request.to.tag is not None or request.method == "ACK":  # within another
         return 481
-    if request.method == "OPTIONS" and stack.is_responsible_for(request.uri) and not request.uri.user:
+    if (
+        request.method == "OPTIONS"
+        and stack.is_responsible_for(request.uri)
+        and not request.uri.user
+    ):
         return 200
-    targets = location.lookup(request.uri) or location.lookup_contact(request.uri)  # a user, or one phone of a user
+    # a user, or one phone of a user
+    targets = location.lookup(request.uri) or location.lookup_contact(request.uri)
     if not targets:
         return 404
     return forward(request, tx, *targets, record_route=request.method == "INVITE")

@@ -1,10 +1,12 @@
-"""A transport of one's own: SIP over Unix-domain stream sockets, between programs of one machine (Linux).
+"""A transport of one's own: SIP over Unix-domain stream sockets, between programs of one machine
+(Linux).
 
     sippet serve examples/unix_transport.py:stack       answers calls at sip:hello;transport=unix
     python examples/unix_transport.py                   calls there
 
-The address `unix:hello:5060` is the socket file `hello:5060` in a folder, $SIP_SOCKETS or ./sip-sockets, and a URI with
-`;transport=unix` leads there by its host. Who may enter the folder may call, and nobody else: that is all the security.
+The address `unix:hello:5060` is the socket file `hello:5060` in a folder, $SIP_SOCKETS or
+./sip-sockets, and a URI with `;transport=unix` leads there by its host. Who may enter the folder
+may call, and nobody else: that is all the security.
 """
 
 import errno
@@ -35,7 +37,8 @@ log = logging.getLogger("unix_transport")
 
 
 def in_hub(function, *arguments):
-    """Have something called in the hub, where a transport calls the stack, in the order of these calls."""
+    """Have something called in the hub, where a transport calls the stack, in the order of these
+    calls."""
     gevent.get_hub().loop.run_callback(function, *arguments)
 
 
@@ -45,7 +48,8 @@ def pid_of(sock):
 
 
 class UnixFlow(Flow):
-    """One connection: a greenlet that reads, and one that writes what waits in a queue, so that send() need not."""
+    """One connection: a greenlet that reads, and one that writes what waits in a queue, so that
+    send() need not."""
 
     def __init__(self, transport, sock, remote):
         self.transport, self.remote = transport, remote
@@ -123,11 +127,16 @@ class UnixFlow(Flow):
             if greenlet is not gevent.getcurrent():
                 greenlet.kill(block=False)
         if self.transactions:
-            in_hub(self.transport.flow_ended, self, TransportError(f"{self!r} has ended: {problem}", self))
+            in_hub(
+                self.transport.flow_ended,
+                self,
+                TransportError(f"{self!r} has ended: {problem}", self),
+            )
 
 
 class Unix(Transport):
-    """A socket file to listen on, and the connections of both directions. Those of others are called by their process."""
+    """A socket file to listen on, and the connections of both directions. Those of others are
+    called by their process."""
 
     name, reliable, default_port = "UNIX", True, 5060
     resolves = True  # sip:hello;transport=unix: nobody looks `hello` up
@@ -155,7 +164,9 @@ class Unix(Transport):
             except OSError as error:
                 sock.close()
                 if port or error.errno != errno.EADDRINUSE:
-                    raise TransportError(f"cannot listen on unix:{host}:{port}: {error.strerror or error}") from error
+                    raise TransportError(
+                        f"cannot listen on unix:{host}:{port}: {error.strerror or error}"
+                    ) from error
         self._socket, self.local = sock, (host, free)
         self._acceptor = gevent.spawn(self._accept)
 
@@ -198,7 +209,9 @@ class Unix(Transport):
                 sock.settimeout(None)
             except OSError as error:
                 sock.close()
-                raise TransportError(f"cannot connect to unix:{address[0]}:{address[1]}: {error.strerror or error}") from error
+                raise TransportError(
+                    f"cannot connect to unix:{address[0]}:{address[1]}: {error.strerror or error}"
+                ) from error
             flow = self.dialled[address] = UnixFlow(self, sock, address)
         return flow
 

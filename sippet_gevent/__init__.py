@@ -1,4 +1,5 @@
-"""SIP middleware for gevent programs, RFC 3261: message, transport, transaction and core layers, nothing hidden.
+"""SIP middleware for gevent programs, RFC 3261: message, transport, transaction and core layers,
+nothing hidden.
 
 The floors, from the ground up; a module imports its own folder and what is below it:
 
@@ -11,13 +12,13 @@ The floors, from the ground up; a module imports its own folder and what is belo
     stack        what you hold; testing: the `sip` fixture; __main__: the `sippet` command
 """
 
-from .clock import Clock, VirtualClock
-from .core.call import Call
-from .core.proxy import ResponseContext, forward
-from .core.registrar import Location, Registrar
-from .core.server import RegistrarProxy
-from .core.uac import ClientTransaction
-from .core.uas import Core, ServerTransaction
+from .core.client.transaction import ClientTransaction
+from .core.dialog.call import Call
+from .core.proxy.context import ResponseContext, forward
+from .core.registrar.registrar import Location, Registrar
+from .core.registrar_proxy import RegistrarProxy
+from .core.server import Core, ServerTransaction
+from .engine.filters import Filter
 from .errors import (
     Cancelled,
     InvalidValue,
@@ -28,8 +29,6 @@ from .errors import (
     TransactionTimeout,
     TransportError,
 )
-from .filters import Filter
-from .limits import Limits, StreamLimits
 from .message import sdp
 from .message.address import NameAddr
 from .message.body import Part, multipart
@@ -40,12 +39,14 @@ from .message.parser import implementation, parse
 from .message.sipfrag import Fragment
 from .message.uri import URI
 from .message.via import Via
+from .runtime.clock import Clock, VirtualClock
+from .runtime.limits import Limits, StreamLimits
 from .stack import Stack
 from .transaction.timers import Timers
 from .transport.base import Flow, Transport
-from .transport.resolver import DNSResolver, Resolver, StaticResolver
+from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
 from .transport.tls import TLS
-from .transport.web import Web
+from .transport.websocket.settings import Web
 
 __version__ = "0.1.0"
 

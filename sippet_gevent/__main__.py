@@ -1,4 +1,5 @@
-"""The `sippet` command's arguments: `serve` runs a core, `ping` asks who is there, `parse` explains messages."""
+"""The `sippet` command's arguments: `serve` runs a core, `ping` asks who is there, `parse` explains
+messages."""
 
 from __future__ import annotations
 
@@ -74,11 +75,13 @@ examples:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 for no good answer or message, 2 for a mistake of the caller's."""
+    """Run the command; returns its exit code: 0, 1 for no good answer or message, 2 for a mistake
+    of the caller's."""
     options = _parser().parse_args(arguments)
     if getattr(options, "monkey", False):
-        # Before the core's module is imported: whoever takes a socket or a lock unpatched would block us all. What this
-        # package has imported so far is gevent itself and modules that patching changes in place.
+        # Before the core's module is imported: whoever takes a socket or a lock unpatched would
+        # block us all. What this package has imported so far is gevent itself and modules that
+        # patching changes in place.
         from gevent import monkey
 
         monkey.patch_all()
@@ -91,11 +94,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _with_notes(argparse.ArgumentParser(prog="sippet"), DESCRIPTION, EXAMPLES)
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and whether the part in C is used")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        help="show the version, and whether the part in C is used",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    serve = _with_notes(commands.add_parser("serve", help="run a core, or the default server"), SERVE, SERVE_NOTES + EXAMPLES)
-    serve.add_argument("core", nargs="?", metavar="MODULE_OR_FILE:CORE", help="what to run, such as myapp:core or ./app.py:core")
+    serve = _with_notes(
+        commands.add_parser("serve", help="run a core, or the default server"),
+        SERVE,
+        SERVE_NOTES + EXAMPLES,
+    )
+    serve.add_argument(
+        "core",
+        nargs="?",
+        metavar="MODULE_OR_FILE:CORE",
+        help="what to run, such as myapp:core or ./app.py:core",
+    )
     serve.add_argument(
         "--listen",
         action="append",
@@ -117,39 +134,103 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[=DOMAIN]",
         help="a further name, or address, of the first or another --domain; may be given again",
     )
-    serve.add_argument("--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM")
-    serve.add_argument("--key", metavar="FILE", help="its private key, when it is in a file of its own")
-    serve.add_argument("--ca", metavar="FILE", help="who may vouch for TLS servers; the system's authorities when not given")
-    serve.add_argument("--client-ca", metavar="FILE", help="who may vouch for clients, who must show a certificate then")
     serve.add_argument(
-        "--origin", action="append", metavar="URL", help="a page whose scripts may open a WebSocket (all may); may be given again"
+        "--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM"
     )
-    serve.add_argument("--filter-scanners", action="store_true", help="drop what calls itself friendly-scanner, sipvicious …")
-    serve.add_argument("--rate", type=_rate, metavar="N", help="drop what one source sends over N messages a second")
+    serve.add_argument(
+        "--key", metavar="FILE", help="its private key, when it is in a file of its own"
+    )
+    serve.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="who may vouch for TLS servers; the system's authorities when not given",
+    )
+    serve.add_argument(
+        "--client-ca",
+        metavar="FILE",
+        help="who may vouch for clients, who must show a certificate then",
+    )
+    serve.add_argument(
+        "--origin",
+        action="append",
+        metavar="URL",
+        help="a page whose scripts may open a WebSocket (all may); may be given again",
+    )
+    serve.add_argument(
+        "--filter-scanners",
+        action="store_true",
+        help="drop what calls itself friendly-scanner, sipvicious …",
+    )
+    serve.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="N",
+        help="drop what one source sends over N messages a second",
+    )
     serve.add_argument(
         "--exempt",
         action="append",
         metavar="NETWORK",
         help="who has no rate, such as 192.0.2.0/24; may be given several times, and is the loopback otherwise",
     )
-    serve.add_argument("--monkey", action="store_true", help="let blocking libraries yield: gevent.monkey.patch_all() first")
-    serve.add_argument("--drain", type=_seconds, default=32.0, metavar="SECONDS", help="how long to finish what is under way, 32")
-    serve.add_argument("-v", "--verbose", action="store_true", help="show every message, and the traceback of a bad core")
+    serve.add_argument(
+        "--monkey",
+        action="store_true",
+        help="let blocking libraries yield: gevent.monkey.patch_all() first",
+    )
+    serve.add_argument(
+        "--drain",
+        type=_seconds,
+        default=32.0,
+        metavar="SECONDS",
+        help="how long to finish what is under way, 32",
+    )
+    serve.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show every message, and the traceback of a bad core",
+    )
 
-    ping = _with_notes(commands.add_parser("ping", help="send OPTIONS and print the answer"), PING, PING_NOTES)
+    ping = _with_notes(
+        commands.add_parser("ping", help="send OPTIONS and print the answer"), PING, PING_NOTES
+    )
     ping.add_argument("uri", help="whom to ask, such as sip:127.0.0.1:5060")
-    ping.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long to wait for the answer (5)")
-    ping.add_argument("--listen", default=None, metavar="udp:HOST:PORT", help="the address to ask from")
-    ping.add_argument("--ca", metavar="FILE", help="who may vouch for a TLS server; the system's authorities when not given")
-    ping.add_argument("-v", "--verbose", action="store_true", help="show how the name is resolved, and the messages")
+    ping.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long to wait for the answer (5)",
+    )
+    ping.add_argument(
+        "--listen", default=None, metavar="udp:HOST:PORT", help="the address to ask from"
+    )
+    ping.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="who may vouch for a TLS server; the system's authorities when not given",
+    )
+    ping.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show how the name is resolved, and the messages",
+    )
 
-    parse = _with_notes(commands.add_parser("parse", help="show what messages say, and what is wrong"), PARSE, PARSE_NOTES)
+    parse = _with_notes(
+        commands.add_parser("parse", help="show what messages say, and what is wrong"),
+        PARSE,
+        PARSE_NOTES,
+    )
     parse.add_argument("files", nargs="*", metavar="FILE", help="what to read; - is standard input")
     parse.add_argument("--json", action="store_true", help="one JSON object to a line")
     return parser
 
 
-def _with_notes(parser: argparse.ArgumentParser, description: str, notes: str) -> argparse.ArgumentParser:
+def _with_notes(
+    parser: argparse.ArgumentParser, description: str, notes: str
+) -> argparse.ArgumentParser:
     parser.description, parser.epilog = description, notes
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser

@@ -1,8 +1,9 @@
 """Checks of the arguments that a program passes to the library. Pure.
 
-Each check returns the value as it is used, or raises by the rule in errors.py: TypeError for a value of
-another type than the argument has, InvalidValue for one of the right type that is out of range or breaks
-the grammar. The text names the argument, what it must be, the value, and what to write instead:
+Each check returns the value as it is used, or raises by the rule in errors.py: TypeError for a
+value of another type than the argument has, InvalidValue for one of the right type that is out of
+range or breaks the grammar. The text names the argument, what it must be, the value, and what to
+write instead:
 
     domains must be a tuple of names, got 'example.com': write domains=("example.com",)
 """
@@ -19,37 +20,56 @@ from .errors import InvalidValue, excerpt
 
 
 def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
-    """Return a tuple of texts. One text alone is refused, because it would be taken for its letters."""
+    """Return a tuple of texts. One text alone is refused, because it would be taken for its
+    letters."""
     if isinstance(value, str):
-        raise TypeError(f"{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=({value!r},)")
+        raise TypeError(
+            f"{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=({value!r},)"
+        )
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
-        raise TypeError(f'{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=("…",)')
+        raise TypeError(
+            f'{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=("…",)'
+        )
     found = tuple(value)
     for each in found:
         if not isinstance(each, str):
-            raise TypeError(f"{argument} must be a tuple of {what}, got {excerpt(each)} in it: write each as text")
+            raise TypeError(
+                f"{argument} must be a tuple of {what}, got {excerpt(each)} in it: write each as text"
+            )
     return found
 
 
 def whole(argument: str, value: Any, least: int = 0, most: float = math.inf) -> int:
     """Return a whole number within these bounds."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{argument} must be a whole number, got {excerpt(value)}: write {argument}={max(least, 1)}")
+        raise TypeError(
+            f"{argument} must be a whole number, got {excerpt(value)}: write {argument}={max(least, 1)}"
+        )
     return int(_within(argument, value, "a whole number", least, most))
 
 
-def number(argument: str, value: Any, least: float = 0, most: float = math.inf, *, above: bool = False) -> float:
+def number(
+    argument: str, value: Any, least: float = 0, most: float = math.inf, *, above: bool = False
+) -> float:
     """Return a finite number within these bounds; with `above`, it must be greater than `least`."""
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{argument} must be a number, got {excerpt(value)}: write {_example(argument, value)}")
+        raise TypeError(
+            f"{argument} must be a number, got {excerpt(value)}: write {_example(argument, value)}"
+        )
     if not math.isfinite(value) or (above and value == least):
-        raise InvalidValue(f"{argument} must be a finite number {_bounds(least, most, above)}, got {value!r}")
+        raise InvalidValue(
+            f"{argument} must be a finite number {_bounds(least, most, above)}, got {value!r}"
+        )
     return _within(argument, value, "a number", least, most, above=above)
 
 
-def _within(argument: str, value: Any, what: str, least: float, most: float, *, above: bool = False) -> Any:
+def _within(
+    argument: str, value: Any, what: str, least: float, most: float, *, above: bool = False
+) -> Any:
     if not least <= value <= most:
-        raise InvalidValue(f"{argument} must be {what} {_bounds(least, most, above)}, got {value!r}")
+        raise InvalidValue(
+            f"{argument} must be {what} {_bounds(least, most, above)}, got {value!r}"
+        )
     return value
 
 
@@ -68,14 +88,17 @@ def _example(argument: str, value: Any) -> str:
 
 
 def seconds(argument: str, value: Any) -> float | None:
-    """Return the most seconds to wait, None for ever. They may be negative: the time is over already."""
+    """Return the most seconds to wait, None for ever. They may be negative: the time is over
+    already."""
     if value is None or type(value) is float or type(value) is int:
         if value != value:
             raise InvalidValue(f"{argument} must be a number of seconds or None, got nan")
         return value
     if not isinstance(value, Real) or isinstance(value, bool):
         write = _example(argument, value)
-        raise TypeError(f"{argument} must be a number of seconds or None, got {excerpt(value)}: write {write}")
+        raise TypeError(
+            f"{argument} must be a number of seconds or None, got {excerpt(value)}: write {write}"
+        )
     return seconds(argument, float(value))
 
 
@@ -95,19 +118,24 @@ def optional(argument: str, value: Any, kind: type | tuple[type, ...], write: st
 def flag(argument: str, value: Any) -> bool:
     """Return True or False. A text such as "no" would be true."""
     if not isinstance(value, bool):
-        raise TypeError(f"{argument} must be True or False, got {excerpt(value)}: write {argument}=True")
+        raise TypeError(
+            f"{argument} must be True or False, got {excerpt(value)}: write {argument}=True"
+        )
     return value
 
 
 def function(argument: str, value: Any, write: str) -> Any:
     """Return a callable or None."""
     if value is not None and not callable(value):
-        raise TypeError(f"{argument} must be a function or None, got {excerpt(value)}: write {write}")
+        raise TypeError(
+            f"{argument} must be a function or None, got {excerpt(value)}: write {write}"
+        )
     return value
 
 
 def octets(argument: str, value: Any) -> bytes:
-    """Return the bytes of a body. Text becomes UTF-8; an object with `__bytes__`, such as an SDP, is formatted."""
+    """Return the bytes of a body. Text becomes UTF-8; an object with `__bytes__`, such as an SDP,
+    is formatted."""
     if isinstance(value, str):
         try:
             return value.encode()
@@ -117,7 +145,9 @@ def octets(argument: str, value: Any) -> bytes:
         return bytes(value)
     more = ' and content_type="application/json"' if isinstance(value, (dict, list)) else ""
     how = f"json.dumps(…){more}" if more else "a text or bytes"
-    raise TypeError(f"{argument} must be bytes or text, got {excerpt(value)}: write {argument}={how}")
+    raise TypeError(
+        f"{argument} must be bytes or text, got {excerpt(value)}: write {argument}={how}"
+    )
 
 
 def received(argument: str, value: Any, call: str) -> bytes:
@@ -134,16 +164,20 @@ def status(value: Any, least: int = 100, most: int = 699, call: str = "") -> int
         text = str(value)
         code = text if text.isdecimal() and len(text) == 3 else 486
         write = call.format(code) if call else str(code)
-        raise TypeError(f"status must be a number of {least} to {most}, got {excerpt(value)}: write {write}")
+        raise TypeError(
+            f"status must be a number of {least} to {most}, got {excerpt(value)}: write {write}"
+        )
     if not least <= int(value) <= most:
         raise InvalidValue(f"status must be a number of {least} to {most}, got {value!r}")
     return int(value)
 
 
 def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
-    """Check that a callable of the application is a plain function of these positional arguments. Raises TypeError.
+    """Check that a callable of the application is a plain function of these positional arguments.
+    Raises TypeError.
 
-    Coroutine functions and generators are refused. A callable without a signature, such as some written in C, is accepted.
+    Coroutine functions and generators are refused. A callable without a signature, such as some
+    written in C, is accepted.
     """
     wanted = f"({', '.join(parameters)})"
     kinds: tuple[tuple[Callable[[Any], bool], str], ...] = (
@@ -167,7 +201,9 @@ def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
     except TypeError:
         if inspect.isclass(function):
             name = name_of(function)
-            raise TypeError(f"{what} must take {wanted}, got the class {name}: write {name}()") from None
+            raise TypeError(
+                f"{what} must take {wanted}, got the class {name}: write {name}()"
+            ) from None
         raise TypeError(
             f"{what} must take {wanted}, got {name_of(function)}{signature}: write def {name_of(function)}{wanted}"
         ) from None

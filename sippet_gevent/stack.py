@@ -12,51 +12,52 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from . import arguments
-from .clock import Clock
-from .core.call import SESSION_TYPE, Call, Calls
 from .core.capabilities import Capabilities
-from .core.keepalive import KeepAlives
-from .core.methods import Methods, check_methods, near_method, option_tags
-from .core.names import Names
-from .core.record_route import RecordRoute
-from .core.returns import Returns
-from .core.sender import AllowTarget, NextHop, Sender
-from .core.sips import check_received
-from .core.uac import ClientTransaction, OnProvisional
-from .core.uas import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
-from .engine import Accept, Engine
+from .core.client.sender import AllowTarget, NextHop, Sender
+from .core.client.transaction import ClientTransaction, OnProvisional
+from .core.dialog.call import SESSION_TYPE, Call, Calls
+from .core.dispatch import Methods, check_methods, near_method, option_tags
+from .core.routing.keepalive import KeepAlives
+from .core.routing.local import Names
+from .core.routing.record_route import RecordRoute
+from .core.routing.responses import Returns
+from .core.routing.sips import check_received
+from .core.server import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
+from .engine.filters import Filter
+from .engine.layer import Accept, Engine
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
-from .filters import Filter
-from .limits import Limits
 from .message.address import NameAddr
 from .message.message import Request, Response
 from .message.uri import URI, check_uri
-from .process import PROCESS
+from .runtime.clock import Clock
+from .runtime.limits import Limits
+from .runtime.process import PROCESS
+from .transaction.fsm import Transaction
 from .transaction.machines import INVITE_SERVER
 from .transaction.timers import Timers
-from .transaction.transaction import Transaction
 from .transport.base import Flow, Origin, Transport
+from .transport.datagram.udp import UDP
 from .transport.egress import Wanted
 from .transport.listener import BOTH, Listener
-from .transport.resolver import DNSResolver, Resolver
-from .transport.selection import Candidate
-from .transport.stream import TCP, TLSTransport
+from .transport.locate.resolver import DNSResolver, Resolver
+from .transport.locate.rfc3263 import Candidate
+from .transport.stream.tcp import TCP, TLSTransport
 from .transport.tls import TLS
-from .transport.udp import UDP
-from .transport.web import Web
+from .transport.websocket.settings import Web
 
 log = logging.getLogger("sippet_gevent.core")
 
 
-
 def _ws(limits: Limits, tls: TLS, web: Web | None) -> Transport:
-    from .transport.websocket import WS  # h11 and wsproto take a while to import: not where nobody wants them
+    from .transport.websocket.flow import (
+        WS,  # h11 and wsproto take a while to import: not where nobody wants them
+    )
 
     return WS(limits.streams, limits.parser, web=web)
 
 
 def _wss(limits: Limits, tls: TLS, web: Web | None) -> Transport:
-    from .transport.websocket import WSS
+    from .transport.websocket.flow import WSS
 
     return WSS(tls, limits.streams, limits.parser, web=web)
 
@@ -74,7 +75,8 @@ DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
 """The address of run() and `sippet serve` when none is given; other machines cannot reach it."""
 
 DRAIN_SECONDS = 32.0
-"""How long a stack that is leaving waits for what is under way: 64*T1, the life of a transaction."""
+"""How long a stack that is leaving waits for what is under way: 64*T1, the life of a
+transaction."""
 
 _NOT_ALONE = {
     "ACK": "nothing answers it (RFC 3261 §17), and invite() sends its own",
@@ -88,33 +90,38 @@ _NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPO
 class Stack:
     """A SIP element: listens on addresses, gives requests to its core, sends requests of its own.
 
-    `Stack("udp:0.0.0.0:5060", core=my_core)`. Nothing is opened before start(), run(), `with` or serve_forever(),
-    which raise TransportError for an address that is taken.
+    `Stack("udp:0.0.0.0:5060", core=my_core)`. Nothing is opened before start(), run(), `with` or
+    serve_forever(), which raise TransportError for an address that is taken.
 
     Args:
         addresses: Where to listen; Listener describes their parameters.
-        core: A callable of (request, tx), or a Core. Without one, `@stack.on("INVITE")` registers functions by method.
+        core: A callable of (request, tx), or a Core. Without one, `@stack.on("INVITE")` registers
+            functions by method.
         clock: The time; a VirtualClock in tests.
         timers: The lengths of the RFC's timers.
         limits: How many of everything may exist.
         supported: The option tags that your cores implement (§8.2.2.3).
-        domains: The names of this element besides its addresses. If there are any, a Registrar serves these alone. The
-            first one is also the domain of the stack's addresses and of localhost.
+        domains: The names of this element besides its addresses. If there are any, a Registrar
+            serves these alone. The first one is also the domain of the stack's addresses and of
+            localhost.
         aliases: Further names of a domain, `{"example.net": "example.com"}`.
-        route_secret: 16 bytes or more, with which the tokens in our Record-Route are made; random by default. Give the same
-            to processes that serve the same calls, and to one that replaces another.
+        route_secret: 16 bytes or more, with which the tokens in our Record-Route are made; random
+            by default. Give the same to processes that serve the same calls, and to one that
+            replaces another.
         resolver: Finds addresses of names; /etc/hosts and DNS by default.
         tls: The certificates of `tls:` and `wss:` addresses, and the authorities to trust.
-        sips_in_clear: Serve requests to sips URIs that arrive without TLS, for deployments behind a proxy that terminates
-            TLS (RFC 5630).
-        keep: Offer keep-alives to registrars and callees, and send them where they are wanted (RFC 6223).
+        sips_in_clear: Serve requests to sips URIs that arrive without TLS, for deployments behind a
+            proxy that terminates TLS (RFC 5630).
+        keep: Offer keep-alives to registrars and callees, and send them where they are wanted (RFC
+            6223).
         web: Which pages may open a WebSocket, and what else its port serves.
-        accept: `accept(data, flow)`, a Filter or a function of yours: decides which messages are read at all.
-        allow_target: `allow_target(candidate)`: decides to which addresses requests, and responses that have lost their
-            connection, may be sent after DNS was asked.
-        headers: Header fields of all requests and responses of this stack that do not have their own, `{"User-Agent":
-            "office/1.0", "Server": "office/1.0"}`. User-Agent is for requests, Server for responses; Accept names the
-            bodies that are understood.
+        accept: `accept(data, flow)`, a Filter or a function of yours: decides which messages are
+            read at all.
+        allow_target: `allow_target(candidate)`: decides to which addresses requests, and responses
+            that have lost their connection, may be sent after DNS was asked.
+        headers: Header fields of all requests and responses of this stack that do not have their
+            own, `{"User-Agent": "office/1.0", "Server": "office/1.0"}`. User-Agent is for requests,
+            Server for responses; Accept names the bodies that are understood.
 
     Raises:
         InvalidValue: An address, a domain, a header field or the secret cannot be.
@@ -201,23 +208,39 @@ class Stack:
     # ---- life
 
     def listen(self, address: str, transport: Transport | None = None) -> None:
-        """Listen on a further address, `udp:host:port`, with parameters or without; port 0 takes a free one.
+        """Listen on a further address, `udp:host:port`, with parameters or without; port 0 takes a
+        free one.
 
-        `transport` is one of your own, by whose name in lower case the address may begin, too. Raises InvalidValue for a bad
-        address, TransportError when it is taken (at start() if the stack is not running).
+        `transport` is one of your own, by whose name in lower case the address may begin, too.
+        Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the
+        stack is not running).
         """
         if not isinstance(address, str):
-            raise TypeError(f"an address must be a text, got {excerpt(address)}: write {_address_for(address)}")
-        arguments.optional("transport", transport, Transport, "a class derived from Transport, and Class()")
+            raise TypeError(
+                f"an address must be a text, got {excerpt(address)}: write {_address_for(address)}"
+            )
+        arguments.optional(
+            "transport", transport, Transport, "a class derived from Transport, and Class()"
+        )
         known = (*TRANSPORTS, transport.name.lower()) if transport is not None else TRANSPORTS
         listener = Listener.parse(address, known)
-        if listener.name and any((listener.transport, listener.name) == (old.transport, old.name) for _, old in self.planned):
-            raise InvalidValue(f"{address!r}: another {listener.transport} listener is named {listener.name!r} already")
+        if listener.name and any(
+            (listener.transport, listener.name) == (old.transport, old.name)
+            for _, old in self.planned
+        ):
+            raise InvalidValue(
+                f"{address!r}: another {listener.transport} listener is named {listener.name!r} already"
+            )
         if transport is not None and listener.host == BOTH:
-            raise InvalidValue(f"{address!r}: * is two sockets, and this is one transport: give it a host")
+            raise InvalidValue(
+                f"{address!r}: * is two sockets, and this is one transport: give it a host"
+            )
         name = listener.transport
         halves = listener.halves()
-        planned = [(transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web), half) for half in halves]
+        planned = [
+            (transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web), half)
+            for half in halves
+        ]
         if self._running:
             try:
                 for plug, half in planned:
@@ -229,15 +252,20 @@ class Stack:
         self.planned += planned
 
     def _tls_for(self, name: str) -> TLS:
-        """Return what TLS we have. Raises InvalidValue when an address wants it and there is none."""
+        """Return what TLS we have. Raises InvalidValue when an address wants it and there is
+        none."""
         if name in ("tls", "wss") and self.tls is None:
-            raise InvalidValue(f'{name}: needs a certificate: write Stack(…, tls=TLS("chain.pem", "key.pem"))')
+            raise InvalidValue(
+                f'{name}: needs a certificate: write Stack(…, tls=TLS("chain.pem", "key.pem"))'
+            )
         return self.tls  # type: ignore[return-value]
 
     def reload_tls(self) -> None:
-        """Read the certificates again, for new connections; those that stand stay. Raises InvalidValue, changing nothing.
+        """Read the certificates again, for new connections; those that stand stay. Raises
+        InvalidValue, changing nothing.
 
-        In a thread, for which the greenlet waits: the authorities a system trusts take 30 ms to read.
+        In a thread, for which the greenlet waits: the authorities a system trusts take 30 ms to
+        read.
         """
         if self.tls is not None:
             gevent.get_hub().threadpool.apply(self.tls.reload)
@@ -276,7 +304,8 @@ class Stack:
         self.engine.draining = True
 
     def stop(self, timeout: float | None = None) -> None:
-        """Close everything; with `timeout`, first drain: wait this many seconds at most for what is under way."""
+        """Close everything; with `timeout`, first drain: wait this many seconds at most for what is
+        under way."""
         timeout = arguments.seconds("timeout", timeout)
         if timeout is not None and self._running:
             self.drain()
@@ -290,7 +319,8 @@ class Stack:
         try:
             self.calls.stop()
         finally:
-            self._running = False  # before connections end, so that nothing goes on to its next target
+            # before connections end, so that nothing goes on to its next target
+            self._running = False
             self.returns.stop()
             self.keepalives.stop()
             self.engine.stop()
@@ -301,7 +331,8 @@ class Stack:
             self._stopped.set()
 
     def run(self, *addresses: str, drain: float = DRAIN_SECONDS) -> None:
-        """Run the stack as a program: what `sippet serve` does, in one call. Returns when the stack has stopped.
+        """Run the stack as a program: what `sippet serve` does, in one call. Returns when the stack
+        has stopped.
 
         * Listens on `addresses` too, and on DEFAULT_ADDRESS when there is no other.
         * Logs to stderr at INFO, unless logging is set up already, and says where it listens.
@@ -325,7 +356,8 @@ class Stack:
         PROCESS.run(self, arguments.number("drain", drain))
 
     def serve_forever(self) -> None:
-        """Start, and return when stop() was called from elsewhere. Without signals and logs: run() has them."""
+        """Start, and return when stop() was called from elsewhere. Without signals and logs: run()
+        has them."""
         self.start()
         try:
             self._stopped.wait()
@@ -350,21 +382,24 @@ class Stack:
 
     @property
     def active(self) -> int:
-        """What a drain waits for: transactions without final response, cores that run, calls, responses under way."""
+        """What a drain waits for: transactions without final response, cores that run, calls,
+        responses under way."""
         engine = self.engine
         transactions = [*engine.clients.values(), *engine.servers.values()]
         unanswered = sum(tx.is_unanswered for tx in transactions)
         return unanswered + engine.workers.busy + len(self.calls) + len(self.returns)
 
     def stats(self) -> dict[str, Any]:
-        """Return counters and gauges as one dict: what became of the messages received, and what is alive now."""
+        """Return counters and gauges as one dict: what became of the messages received, and what is
+        alive now."""
         engine = self.engine
         return engine.counters.as_dict() | {
             "server_transactions": len(engine.servers),
             "client_transactions": len(engine.clients),
             "calls": len(self.calls),
             "handlers": len(engine.admission.handlers),
-            "forwarding": len(engine.admission.forwarding_invites) + len(engine.admission.forwarding),
+            "forwarding": len(engine.admission.forwarding_invites)
+            + len(engine.admission.forwarding),
             "overdue": len(engine.admission.overdue),
             "large_bytes": engine.admission.large_bytes,
             "refused": dict(engine.admission.refused),
@@ -375,17 +410,19 @@ class Stack:
             "next_hop_failures": dict(self.sender.failures.counts),
             "icmp": _summed(getattr(t, "icmp", {}) for t in engine.transports),
             "stun": _summed(getattr(t, "stun", {}) for t in engine.transports),
-            "send_errors": engine.counters.send_errors + sum(getattr(t, "lost", 0) for t in engine.transports),
+            "send_errors": engine.counters.send_errors
+            + sum(getattr(t, "lost", 0) for t in engine.transports),
         }
 
     # ---- cores
 
     @property
     def accept(self) -> Accept | None:
-        """What is asked about each message before it is parsed: a callable of (data, flow), or None. Assign before start().
+        """What is asked about each message before it is parsed: a callable of (data, flow), or
+        None. Assign before start().
 
-        It returns True, or False, or the reason why not, by which the message is counted among those `dropped`. It runs in
-        the hub: it must not wait. When it raises, the message is taken.
+        It returns True, or False, or the reason why not, by which the message is counted among
+        those `dropped`. It runs in the hub: it must not wait. When it raises, the message is taken.
         """
         return self.engine.accept
 
@@ -394,7 +431,9 @@ class Stack:
         if isinstance(accept, Filter):
             accept.clock, accept.lines = self.clock, self.engine.counters.lines
         if accept is not None:
-            arguments.function("accept", accept, "accept=Filter(rate=50), or a function of (data, flow)")
+            arguments.function(
+                "accept", accept, "accept=Filter(rate=50), or a function of (data, flow)"
+            )
             arguments.takes(accept, ("data", "flow"), "accept")
         if self._running:
             raise TransactionStateError("the stack is running: a filter is set before start()")
@@ -402,7 +441,8 @@ class Stack:
 
     @property
     def core(self) -> CoreFunction:
-        """The core; assign a callable, a Core or a Core class. To wrap it: `stack.core = middleware(stack.core)`."""
+        """The core; assign a callable, a Core or a Core class. To wrap it: `stack.core =
+        middleware(stack.core)`."""
         return self._core
 
     @core.setter
@@ -417,12 +457,14 @@ class Stack:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The methods that are served here, as Allow names them (§20.5): those of `@stack.on`, or what the core says.
+        """The methods that are served here, as Allow names them (§20.5): those of `@stack.on`, or
+        what the core says.
 
         For a function without `allowed` these are the methods of every user agent.
         """
         core = self._core
-        if not hasattr(core, "allowed") and self.methods.handlers:  # wrapped in something of the user's
+        # wrapped in something of the user's
+        if not hasattr(core, "allowed") and self.methods.handlers:
             core = self.methods
         allowed: tuple[str, ...] = getattr(core, "allowed", Core.allowed)
         return allowed
@@ -433,15 +475,21 @@ class Stack:
         return not isinstance(core, Methods) or core.handles(method)
 
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
-        """Register a function for these methods, or for all others when none is named: `@stack.on("INVITE", "BYE")`.
+        """Register a function for these methods, or for all others when none is named:
+        `@stack.on("INVITE", "BYE")`.
 
-        Raises InvalidValue for a text that is no method and for a method that has a function already, TypeError for a
-        function that cannot be called with (request, tx), TransactionStateError for a stack that was made with `core=`.
+        Raises InvalidValue for a text that is no method and for a method that has a function
+        already, TypeError for a function that cannot be called with (request, tx),
+        TransactionStateError for a stack that was made with `core=`.
         """
         check_methods(methods)
         for method in methods:
             if near := near_method(method):
-                log.warning('unknown method: method=%s hint="write %s, unless you mean a method of your own"', method, near)
+                log.warning(
+                    'unknown method: method=%s hint="write %s, unless you mean a method of your own"',
+                    method,
+                    near,
+                )
         if self._has_own_core:
             raise TransactionStateError(
                 "this stack was made with a core, which gets all requests: leave out core=, or answer in that core"
@@ -457,7 +505,9 @@ class Stack:
 
         return register
 
-    def _serve(self, request: Request, transaction: Transaction, first: ServerTransaction | None = None) -> None:
+    def _serve(
+        self, request: Request, transaction: Transaction, first: ServerTransaction | None = None
+    ) -> None:
         tx = ServerTransaction(self, request, transaction)
         if request._uri[:4] != "sip:":
             try:
@@ -470,20 +520,30 @@ class Stack:
         if first is not None:
             tx.serve(Copied(first, self._core))
         else:
-            tx.serve(self._core if request.essentials.to_tag is None else self.calls.core_for(request, self._core))
+            tx.serve(
+                self._core
+                if request.mandatory.to_tag is None
+                else self.calls.core_for(request, self._core)
+            )
 
     def _check_scheme(self, request: Request) -> None:
-        """Refuse a Request-URI that nobody here knows, or a sips one that has come in clear. Raises Reject."""
+        """Refuse a Request-URI that nobody here knows, or a sips one that has come in clear. Raises
+        Reject."""
         scheme = request.uri.scheme
         if scheme not in ("sip", "sips", "tel"):
             raise Reject(416)  # §8.2.2.1
         if scheme == "sips":
             secure = self.sips_in_clear or request.flow.transport.secure
-            check_received(request, secure=secure, can_be=any(transport.secure for transport in self.engine.transports))
+            check_received(
+                request,
+                secure=secure,
+                can_be=any(transport.secure for transport in self.engine.transports),
+            )
 
     def _belongs(self, request: Request) -> bool:
-        """True for a request within a call of ours, or along a route that we made for its dialog. A To tag proves nothing."""
-        if request.essentials.to_tag is None:
+        """True for a request within a call of ours, or along a route that we made for its dialog. A
+        To tag proves nothing."""
+        if request.mandatory.to_tag is None:
             return False
         return self.calls.knows(request) or self.names.made_route_of(request)
 
@@ -513,13 +573,22 @@ class Stack:
 
     def _fail(self, error: Exception, transaction: Transaction) -> None:
         text = "transaction failed: transaction=%r reason=%s"
-        self.engine.counters.info("transaction failed", self.clock.now(), text, transaction, error, log=log)
+        self.engine.counters.info(
+            "transaction failed", self.clock.now(), text, transaction, error, log=log
+        )
         core = self._core
         if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:
-            if len(self.callbacks) >= self.engine.limits.handlers:  # they wait, and peers may cause more
-                self.engine.counters.warn("callbacks", self.clock.now(), "receive_error not called: limit=handlers", log=log)
+            # they wait, and peers may cause more
+            if len(self.callbacks) >= self.engine.limits.handlers:
+                self.engine.counters.warn(
+                    "callbacks",
+                    self.clock.now(),
+                    "receive_error not called: limit=handlers",
+                    log=log,
+                )
                 return
-            self.callbacks.spawn(call_back, self, core.receive_error, error, transaction)  # in the hub it could not wait
+            # in the hub it could not wait
+            self.callbacks.spawn(call_back, self, core.receive_error, error, transaction)
 
     # ---- requests of our own
 
@@ -533,27 +602,37 @@ class Stack:
         listener: Wanted = None,
         record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
-        """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its ClientTransaction, None for ACK.
+        """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its
+        ClientTransaction, None for ACK.
 
-        `next_hop` is where it goes instead of its Route or Request-URI: a URI, or a Flow that a peer has opened, whose
-        Via and Contact are then ours (RFC 5626 §5.3). `mark` ends its branch, a proxy's to find loops, `record_route`
-        writes its Record-Route. When its target fails and the name has led to others, it goes on to the next one (RFC
-        3263 §4.3). `listener` names the one by which it leaves; a flow's `origin` in its place is preferred where it leads
-        there; else the kernel's routes choose. Raises TransportError when there is no way, or the flow has ended, and
-        InvalidValue for the name of no listener.
+        `next_hop` is where it goes instead of its Route or Request-URI: a URI, or a Flow that a
+        peer has opened, whose Via and Contact are then ours (RFC 5626 §5.3). `mark` ends its
+        branch, a proxy's to find loops, `record_route` writes its Record-Route. When its target
+        fails and the name has led to others, it goes on to the next one (RFC 3263 §4.3). `listener`
+        names the one by which it leaves; a flow's `origin` in its place is preferred where it leads
+        there; else the kernel's routes choose. Raises TransportError when there is no way, or the
+        flow has ended, and InvalidValue for the name of no listener.
 
-        A copy of `request` is sent, and is the transaction's `request`. `request` itself stays as it was made, so it
-        may be sent again, anywhere: each time it is a new request, with a Call-ID, a From tag and a CSeq of its own
-        where it names none (§8.1.1.4). To go on in the same sequence, a registration for example, set `call_id`,
-        `from_` and `cseq`. Raises InvalidValue for a request that has left itself, `tx.request`: its Route and Contact
-        belong to the way it took.
+        A copy of `request` is sent, and is the transaction's `request`. `request` itself stays as
+        it was made, so it may be sent again, anywhere: each time it is a new request, with a
+        Call-ID, a From tag and a CSeq of its own where it names none (§8.1.1.4). To go on in the
+        same sequence, a registration for example, set `call_id`, `from_` and `cseq`. Raises
+        InvalidValue for a request that has left itself, `tx.request`: its Route and Contact belong
+        to the way it took.
         """
         arguments.instance("request", request, Request, 'Request("OPTIONS", "sip:bob@example.com")')
         _check_way(next_hop, listener)
         if request.sent_via is not None:
-            raise InvalidValue(f"{request!r} has left already: send the Request it was made from, or a new one")
+            raise InvalidValue(
+                f"{request!r} has left already: send the Request it was made from, or a new one"
+            )
         return self.sender.send(
-            request.copy(), next_hop, user=user, mark=mark, listener=listener, record_route=record_route
+            request.copy(),
+            next_hop,
+            user=user,
+            mark=mark,
+            listener=listener,
+            record_route=record_route,
         )
 
     def request(
@@ -570,13 +649,16 @@ class Stack:
     ) -> Response:
         """Send a request and return its final response, whatever its status.
 
-        Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a cancelled core.
+        Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a
+        cancelled core.
         """
         timeout = _check_wait(timeout, on_provisional)
         _check_way(next_hop, listener)
         request = Request(method, uri, body=body, **headers)
         if request.method in _NOT_ALONE:
-            raise InvalidValue(f"request() cannot send {request.method}: {_NOT_ALONE[request.method]}")
+            raise InvalidValue(
+                f"request() cannot send {request.method}: {_NOT_ALONE[request.method]}"
+            )
         return self.sender.send(request, next_hop, listener=listener).final(on_provisional, timeout)
 
     def invite(
@@ -592,15 +674,17 @@ class Stack:
     ) -> Call:
         """Call somebody and return the Call once it is answered; the ACK is sent (§13.2).
 
-        Raises Reject with the peer's refusal, TransactionTimeout, TransportError, and Cancelled in a cancelled core;
-        ParseError, a 502, for an answer whose Record-Route cannot be read: it is acknowledged and hung up on.
-        However it is left before the answer, the INVITE is cancelled.
+        Raises Reject with the peer's refusal, TransactionTimeout, TransportError, and Cancelled in
+        a cancelled core; ParseError, a 502, for an answer whose Record-Route cannot be read: it is
+        acknowledged and hung up on. However it is left before the answer, the INVITE is cancelled.
         """
         timeout = _check_wait(timeout, on_provisional)
         _check_way(next_hop, listener)
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
-        tx = self.sender.send(Request("INVITE", uri, body=body, **headers), next_hop, listener=listener)
+        tx = self.sender.send(
+            Request("INVITE", uri, body=body, **headers), next_hop, listener=listener
+        )
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             raise Reject(response.status, response.reason, response=response)
@@ -612,14 +696,16 @@ class Stack:
         return call
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
-        """Return the ways to where a URI leads, best first, those that failed lately last (RFC 3263).
+        """Return the ways to where a URI leads, best first, those that failed lately last (RFC
+        3263).
 
         Raises TransportError where there is none, and ParseError for a text that is no URI.
         """
         return self.sender.resolve(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
     def flow_to(self, uri: URI | str, listener: Wanted = None) -> Flow:
-        """Return a flow to where a URI leads, by the best of our listeners that can. Raises TransportError and ParseError."""
+        """Return a flow to where a URI leads, by the best of our listeners that can. Raises
+        TransportError and ParseError."""
         return self.sender.flow_to(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
     # ---- who we are
@@ -630,30 +716,36 @@ class Stack:
         return self.names.domains
 
     def is_local(self, uri: URI) -> bool:
-        """True when a URI leads to this stack: host and port it listens on or has told, or one of its domains."""
+        """True when a URI leads to this stack: host and port it listens on or has told, or one of
+        its domains."""
         check_uri("uri", uri)
         return self.names.is_local(uri)
 
     def is_responsible_for(self, uri: URI) -> bool:
-        """True when a URI is of one of this stack's domains, or of its addresses, whatever its port (§16.5)."""
+        """True when a URI is of one of this stack's domains, or of its addresses, whatever its port
+        (§16.5)."""
         check_uri("uri", uri)
         return self.names.is_responsible_for(uri)
 
     def aor(self, uri: URI) -> str:
-        """Return the address-of-record that a URI names, the key of its bindings (§10.3 step 5); see Names.aor()."""
+        """Return the address-of-record that a URI names, the key of its bindings (§10.3 step 5);
+        see Names.aor()."""
         check_uri("uri", uri)
         return self.names.aor(uri)
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
-        """Return the Contact that reaches this stack by the flow's way, a sips URI for `secure`; see Names.contact()."""
+        """Return the Contact that reaches this stack by the flow's way, a sips URI for `secure`;
+        see Names.contact()."""
         return self.names.contact(flow, secure=secure)
 
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
-        """Return the Record-Route value that keeps us on the route of a dialog (§16.6 step 4); see Names.route_uri()."""
+        """Return the Record-Route value that keeps us on the route of a dialog (§16.6 step 4); see
+        Names.route_uri()."""
         return self.names.route_uri(request, flow, by_flow=by_flow)
 
     def flow_uri(self, flow: Flow) -> URI:
-        """Return a URI of ours for Path, by which requests find this flow (RFC 3327 §5, RFC 5626 §5); see Names.flow_uri()."""
+        """Return a URI of ours for Path, by which requests find this flow (RFC 3327 §5, RFC 5626
+        §5); see Names.flow_uri()."""
         return self.names.flow_uri(flow)
 
     def flow_name(self, flow: Flow) -> str:
@@ -661,7 +753,8 @@ class Stack:
         return self.names.flow_name(flow)
 
     def find_flow(self, name: str) -> Flow | None:
-        """Return the flow of this name, None when it has ended. Believe no name that a peer could have made up."""
+        """Return the flow of this name, None when it has ended. Believe no name that a peer could
+        have made up."""
         return self.names.find_flow(name)
 
     def __repr__(self) -> str:
@@ -685,7 +778,10 @@ def _check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **option
         arguments.optional(name, value, *_OPTIONS[name])
     arguments.flag("sips_in_clear", sips_in_clear)
     arguments.flag("keep", keep)
-    if arguments.function("allow_target", allow_target, "allow_target=a function of (candidate)") is not None:
+    if (
+        arguments.function("allow_target", allow_target, "allow_target=a function of (candidate)")
+        is not None
+    ):
         arguments.takes(allow_target, ("candidate",), "allow_target")
 
 
@@ -705,11 +801,14 @@ def _check_way(next_hop: Any, listener: Any) -> None:
     if next_hop is not None and not isinstance(next_hop, (str, URI, Flow)):
         arguments.instance("next_hop", next_hop, (URI, Flow, str), 'next_hop="sip:192.0.2.1"')
     if listener is not None and not isinstance(listener, (str, Origin)):
-        arguments.instance("listener", listener, (str, Origin), 'listener="inside", the name of one')
+        arguments.instance(
+            "listener", listener, (str, Origin), 'listener="inside", the name of one'
+        )
 
 
 def _check_wait(timeout: Any, on_provisional: Any) -> float | None:
-    """Check how a response is waited for, and return the seconds. Raises TypeError and InvalidValue."""
+    """Check how a response is waited for, and return the seconds. Raises TypeError and
+    InvalidValue."""
     if on_provisional is not None:
         arguments.function("on_provisional", on_provisional, "a function of (response)")
     return arguments.seconds("timeout", timeout)
@@ -725,5 +824,3 @@ def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _expire(now: float, item: Any) -> None:
     item.expire(now)
-
-

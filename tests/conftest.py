@@ -8,7 +8,7 @@ import gevent
 import pytest
 from hypothesis import HealthCheck, settings
 
-from sippet_gevent.engine import Engine
+from sippet_gevent.engine.layer import Engine
 
 pytest_plugins = ["pytester"]
 
@@ -39,7 +39,10 @@ def nothing_leaks(monkeypatch):
     handle_error = hub.handle_error
 
     def failed(context, kind, error, traceback):
-        if type(context).__name__ in ("callback", "timer"):  # our own; what a greenlet raises is its maker's concern
+        if type(context).__name__ in (
+            "callback",
+            "timer",
+        ):  # our own; what a greenlet raises is its maker's concern
             failures.append(repr(error))
         handle_error(context, kind, error, traceback)
 
@@ -69,7 +72,9 @@ def nothing_leaks(monkeypatch):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--rfc", action="store_true", help="run nothing; list the sections that tests prove")
+    parser.addoption(
+        "--rfc", action="store_true", help="run nothing; list the sections that tests prove"
+    )
 
 
 def pytest_configure(config):
@@ -87,10 +92,17 @@ def pytest_terminal_summary(terminalreporter, config):
             for rule in mark.args:
                 table.setdefault(rule, []).append(item.nodeid.partition("[")[0])
     terminalreporter.section("RFC sections proved by tests")
-    for rule in sorted(table, key=lambda rule: [int(part) if part.isdigit() else 0 for part in rule.replace(".", " ").split()]):
+    for rule in sorted(
+        table,
+        key=lambda rule: [
+            int(part) if part.isdigit() else 0 for part in rule.replace(".", " ").split()
+        ],
+    ):
         rfc, _, section = rule.partition(" ")
         files = sorted({name.partition("::")[0] for name in table[rule]})
-        terminalreporter.write_line(f"RFC {rfc:<5} §{section or '-':<12} {len(table[rule]):4} tests  {', '.join(files)}")
+        terminalreporter.write_line(
+            f"RFC {rfc:<5} §{section or '-':<12} {len(table[rule]):4} tests  {', '.join(files)}"
+        )
 
 
 def pytest_collection_finish(session):

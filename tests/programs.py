@@ -66,8 +66,12 @@ class Program:
             found = re.search(pattern, self.text)
             if found:
                 return found
-            assert ended is None, f"{self} ended with {ended} and never printed {pattern!r}:\n{self.text}"
-            assert time.monotonic() < deadline, f"{self} has not printed {pattern!r} in {seconds} s:\n{self.text}"
+            assert ended is None, (
+                f"{self} ended with {ended} and never printed {pattern!r}:\n{self.text}"
+            )
+            assert time.monotonic() < deadline, (
+                f"{self} has not printed {pattern!r} in {seconds} s:\n{self.text}"
+            )
             time.sleep(0.01)
 
     def wait(self, seconds=PATIENCE):
@@ -119,7 +123,11 @@ class Server(Program):
         while (text := self.text).count(" stats: ") == before or not text.endswith("\n"):
             assert time.monotonic() < deadline, f"{self} does not tell its stats:\n{text}"
             time.sleep(0.01)
-        items = (item.partition("=") for item in text.rpartition(" stats: ")[2].split("\n")[0].split() if "=" in item)
+        items = (
+            item.partition("=")
+            for item in text.rpartition(" stats: ")[2].split("\n")[0].split()
+            if "=" in item
+        )
         return {name: int(value) if value.isdigit() else value for name, _, value in items}
 
     def wait_until_empty(self, seconds=PATIENCE):
@@ -130,7 +138,9 @@ class Server(Program):
             left = {name: stats[name] for name in GAUGES if name in stats}
             if not left:
                 return stats
-            assert time.monotonic() < deadline, f"still there after {seconds} s: {left}\n{self.text}"
+            assert time.monotonic() < deadline, (
+                f"still there after {seconds} s: {left}\n{self.text}"
+            )
             time.sleep(0.1)
 
 
@@ -141,7 +151,9 @@ def need():
     def need(*programs):
         for program in programs:
             if shutil.which(program) is None:
-                (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
+                (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+                    f"{program} is not installed"
+                )
 
     return need
 
@@ -170,7 +182,11 @@ def serve(run):
     """
 
     def start(*arguments, listen="udp:127.0.0.1:0", **environment):
-        addresses = [word for address in ((listen,) if isinstance(listen, str) else listen) for word in ("--listen", address)]
+        addresses = [
+            word
+            for address in ((listen,) if isinstance(listen, str) else listen)
+            for word in ("--listen", address)
+        ]
         return run(*arguments, *addresses, kind=Server, **environment)
 
     return start
@@ -202,7 +218,9 @@ def sippet(tmp_path):
     def run(*arguments, **environment):
         command = [*SIPPET, *map(str, arguments)]
         environment = {**os.environ, **HERE, **environment}
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, env=environment)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, env=environment
+        )
 
     return run
 
@@ -213,6 +231,8 @@ def popen(tmp_path):
 
     def start(*arguments, environment=(), **files):
         command = [*SIPPET, *map(str, arguments)]
-        return subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **HERE, **dict(environment)}, **files)
+        return subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, **HERE, **dict(environment)}, **files
+        )
 
     return start

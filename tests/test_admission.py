@@ -10,7 +10,7 @@ import pytest
 from gevent.event import Event
 
 from sippet_gevent import Core, Limits, RegistrarProxy, ResponseContext, TransactionTimeout, forward
-from sippet_gevent.admission import RefusedLately
+from sippet_gevent.engine.admission import RefusedLately
 
 from .core.wire import Peer
 
@@ -54,7 +54,11 @@ class Caller:
         return response.status
 
     def final(self, request):
-        mine = [r for r in self.peer.responses if r.call_id == request.call_id and r.cseq.method == request.method]
+        mine = [
+            r
+            for r in self.peer.responses
+            if r.call_id == request.call_id and r.cseq.method == request.method
+        ]
         return next(r for r in mine if r.status >= 200)
 
     def hang_up(self):
@@ -73,7 +77,11 @@ def test_bye_of_each_call_is_200_when_more_calls_are_held_than_handlers_allowed(
     stack = sip.serve(answer, limits=Limits(handlers=3))
     callers = Caller(sip, caller)
     assert [callers.call() for _ in range(10)] == [200] * 10
-    assert (stack.stats()["handlers"], stack.stats()["calls"], stack.stats()["overdue"]) == (0, 10, 0)
+    assert (stack.stats()["handlers"], stack.stats()["calls"], stack.stats()["overdue"]) == (
+        0,
+        10,
+        0,
+    )
     assert [callers.hang_up() for _ in range(10)] == [200] * 10
     assert (stack.stats()["calls"], stack.engine.workers.busy) == (0, 0)
 
@@ -162,7 +170,10 @@ def test_cancel_is_200_and_its_invite_487_at_every_limit(sip, caller):
     invite = caller.ask("INVITE")
     caller.send(invite.cancel())
     sip.settle()
-    assert [(r.status, r.cseq.method) for r in caller.responses if r.status >= 200] == [(200, "CANCEL"), (487, "INVITE")]
+    assert [(r.status, r.cseq.method) for r in caller.responses if r.status >= 200] == [
+        (200, "CANCEL"),
+        (487, "INVITE"),
+    ]
 
 
 @pytest.mark.rfc("3261 8.2.7")
@@ -196,7 +207,11 @@ def test_refused_requests_with_long_branches_take_no_memory():
         lately.add(f"z9hG4bK{number}" + "x" * 7000, 5, 0.0)
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert [lately.get(f"z9hG4bK{number}" + "x" * 7000, 1.0) for number in (0, 99, 100)] == [5, 5, None]
+    assert [lately.get(f"z9hG4bK{number}" + "x" * 7000, 1.0) for number in (0, 99, 100)] == [
+        5,
+        5,
+        None,
+    ]
     assert taken < 50_000
 
 
@@ -275,7 +290,9 @@ def proxy(request, tx):
     return 200
 
 
-def test_options_is_served_while_more_invites_ring_through_forward_than_handlers(sip, caller, phone):
+def test_options_is_served_while_more_invites_ring_through_forward_than_handlers(
+    sip, caller, phone
+):
     stack = sip.serve(proxy, limits=Limits(handlers=2))
     for _ in range(5):
         caller.ask("INVITE")
@@ -303,10 +320,17 @@ def test_invite_beyond_the_limit_of_forwarding_is_503_and_message_is_forwarded(s
     assert stack.stats()["refused"] == {"forwarding": 1}
 
 
-def test_bye_along_our_route_is_forwarded_at_the_limit_of_forwarding_and_handlers(sip, caller, phone):
+def test_bye_along_our_route_is_forwarded_at_the_limit_of_forwarding_and_handlers(
+    sip, caller, phone
+):
     stack = sip.serve(proxy, limits=Limits(forwarding=1, handlers=1))
     invite = caller.ask("INVITE")
-    accepted = phone.reply(phone.last("INVITE"), 200, contact=f"<sip:bob@{PHONE}>", to=f"{phone.last('INVITE').to};tag=bob")
+    accepted = phone.reply(
+        phone.last("INVITE"),
+        200,
+        contact=f"<sip:bob@{PHONE}>",
+        to=f"{phone.last('INVITE').to};tag=bob",
+    )
     route = phone.last("INVITE").record_route
     caller.send(caller.within(invite, accepted, "ACK", route=route))
     caller.ask("INVITE")  # it rings, and takes what may be forwarded
@@ -325,7 +349,9 @@ def test_bye_along_our_route_is_forwarded_at_the_limit_of_forwarding_and_handler
     assert stack.stats()["forwarding"] == 0
 
 
-def test_thousand_ringing_invites_refuse_no_bye_options_or_register_at_the_default_limits(sip, caller, phone):
+def test_thousand_ringing_invites_refuse_no_bye_options_or_register_at_the_default_limits(
+    sip, caller, phone
+):
     stack = sip.serve(RegistrarProxy())
     callers = Caller(sip, caller)
     phone.ask("REGISTER", "sip:10.0.0.1", to="<sip:bob@10.0.0.1>", contact=f"<{phone.uri}>")
@@ -333,14 +359,18 @@ def test_thousand_ringing_invites_refuse_no_bye_options_or_register_at_the_defau
     for number in range(10):
         invite = caller.ask("INVITE")
         received = phone.last("INVITE")
-        accepted = phone.reply(received, 200, contact=f"<{phone.uri}>", to=f"{received.to};tag=bob{number}")
+        accepted = phone.reply(
+            received, 200, contact=f"<{phone.uri}>", to=f"{received.to};tag=bob{number}"
+        )
         caller.send(caller.within(invite, accepted, "ACK", route=received.record_route))
         established.append((invite, accepted, received.record_route))
     before = len(phone.requests)
     caller.send(*[caller.request("INVITE") for _ in range(1000)])
     assert stack.stats()["forwarding"] == 1000
     for number in range(20):
-        registered = caller.ask("REGISTER", "sip:10.0.0.1", to=f"<sip:a{number}@10.0.0.1>", contact=f"<{caller.uri}>")
+        registered = caller.ask(
+            "REGISTER", "sip:10.0.0.1", to=f"<sip:a{number}@10.0.0.1>", contact=f"<{caller.uri}>"
+        )
         assert callers.final(registered).status == 200
         assert callers.final(caller.ask("OPTIONS", "sip:10.0.0.1")).status == 200
     for invite, accepted, route in established:
@@ -358,7 +388,9 @@ def test_default_server_serves_register_while_invites_ring(sip, caller, phone):
     phone.ask("REGISTER", "sip:10.0.0.1", to="<sip:bob@10.0.0.1>", contact=f"<{phone.uri}>")
     for _ in range(5):
         caller.ask("INVITE")
-    registered = caller.ask("REGISTER", "sip:10.0.0.1", to="<sip:alice@10.0.0.1>", contact=f"<{caller.uri}>")
+    registered = caller.ask(
+        "REGISTER", "sip:10.0.0.1", to="<sip:alice@10.0.0.1>", contact=f"<{caller.uri}>"
+    )
     assert Caller(sip, caller).final(registered).status == 200
     for invite in [request for request in phone.requests if request.method == "INVITE"]:
         phone.reply(invite, 486)
@@ -384,7 +416,9 @@ def test_core_that_hangs_is_overdue_after_its_500_and_takes_no_handler(sip, call
         sip.advance(31)
     assert [callers.final(request).status for request in hung] == [500] * 10
     assert (stack.stats()["handlers"], stack.stats()["overdue"]) == (0, 10)
-    lines = [record.getMessage() for record in caplog.records if "core is overdue" in record.getMessage()]
+    lines = [
+        record.getMessage() for record in caplog.records if "core is overdue" in record.getMessage()
+    ]
     assert len(lines) == 10
     assert "method=MESSAGE answered=500" in lines[0] and "release.wait()" in lines[0]
     assert callers.final(caller.ask("OPTIONS")).status == 200
@@ -439,7 +473,11 @@ def test_core_that_waits_for_a_call_it_has_made_is_neither_handler_nor_overdue(s
     assert stack.stats()["overdue"] == 1  # answered, and the call is still to be made
     invite = phone.last("INVITE")
     accepted = phone.reply(invite, 200, contact=f"<sip:bob@{PHONE}>", to=f"{invite.to};tag=bob")
-    assert (stack.stats()["overdue"], stack.stats()["handlers"], stack.stats()["calls"]) == (0, 0, 1)
+    assert (stack.stats()["overdue"], stack.stats()["handlers"], stack.stats()["calls"]) == (
+        0,
+        0,
+        1,
+    )
     phone.send(phone.back(invite, accepted, "BYE"))
     sip.settle()
     assert stack.engine.workers.busy == 0
@@ -505,7 +543,11 @@ def test_core_whose_200_was_never_acknowledged_is_counted_no_longer(sip, caller)
     caller.ask("INVITE")
     assert stack.stats()["calls"] == 1
     sip.advance(40)
-    assert raised and (stack.stats()["calls"], stack.stats()["overdue"], stack.engine.workers.busy) == (0, 0, 0)
+    assert raised and (
+        stack.stats()["calls"],
+        stack.stats()["overdue"],
+        stack.engine.workers.busy,
+    ) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "ACK"])

@@ -37,11 +37,11 @@ from sippet_gevent import (
     register_header,
     sdp,
 )
-from sippet_gevent.clock import VirtualClock
 from sippet_gevent.message.parser import ParserLimits
+from sippet_gevent.runtime.clock import VirtualClock
+from sippet_gevent.transport.locate.resolver import SRV
 from sippet_gevent.transport.memory import Network
-from sippet_gevent.transport.resolver import SRV
-from sippet_gevent.transport.web import origin_of
+from sippet_gevent.transport.websocket.settings import origin_of
 
 NAN = float("nan")
 AUDIO = sdp.MediaStream("audio", 9, (sdp.PCMU,))
@@ -256,7 +256,10 @@ def test_method_with_a_function_already_is_told():
     stack = Stack()
     stack.on("INVITE", "BYE")(ok)
     stack.on("BYE")(ok)
-    with pytest.raises(InvalidValue, match=r"BYE is served by ok\(\) already: register one function for each method"):
+    with pytest.raises(
+        InvalidValue,
+        match=r"BYE is served by ok\(\) already: register one function for each method",
+    ):
         stack.on("OPTIONS", "BYE")(lambda request, tx: 200)
     assert set(stack.methods.handlers) == {"INVITE", "BYE"}
     stack.on()(ok)
@@ -265,7 +268,9 @@ def test_method_with_a_function_already_is_told():
 
 
 def test_function_that_a_core_would_hide_is_told():
-    with pytest.raises(TransactionStateError, match="made with a core, which gets all requests: leave out core="):
+    with pytest.raises(
+        TransactionStateError, match="made with a core, which gets all requests: leave out core="
+    ):
         Stack(core=ok).on("INVITE")(ok)
 
 
@@ -365,7 +370,9 @@ def test_response_that_is_not_of_the_request_gets_500_and_is_told(sip, caplog, h
         if made == "by itself":
             response = Response(486)
         else:
-            response = tx.stack.request("MESSAGE", f"sip:bob@{callee.addresses[0][4:]}", body=request.body)
+            response = tx.stack.request(
+                "MESSAGE", f"sip:bob@{callee.addresses[0][4:]}", body=request.body
+            )
         return response if how == "returned" else tx.respond(response)
 
     assert sip.ask(relay, "MESSAGE sip:bob@example.com").statuses == [500]
@@ -397,10 +404,15 @@ def test_method_with_a_typo_is_told_in_the_log(caplog):
 
 def test_refusal_without_what_it_needs_is_told_by_the_logger_of_cores(sip, caplog):
     assert sip.ask(lambda request, tx: 401, "OPTIONS sip:bob@example.com").statuses == [401]
-    assert [(record.name, record.levelname) for record in caplog.records] == [("sippet_gevent.core", "WARNING")]
+    assert [(record.name, record.levelname) for record in caplog.records] == [
+        ("sippet_gevent.core", "WARNING")
+    ]
     assert "refusal incomplete: answered=401 missing=WWW-Authenticate method=OPTIONS" in caplog.text
 
 
 def test_next_hop_that_is_a_text_in_a_uri_is_told():
-    with Stack("udp:127.0.0.1:0") as stack, pytest.raises(TransportError, match=re.escape('write URI.parse("sip:127.0.0.1")')):
+    with (
+        Stack("udp:127.0.0.1:0") as stack,
+        pytest.raises(TransportError, match=re.escape('write URI.parse("sip:127.0.0.1")')),
+    ):
         stack.request("OPTIONS", "sip:bob@a", next_hop=URI("sip:127.0.0.1"))

@@ -45,7 +45,9 @@ def wire(sip):
 
         def counters(self):
             stats = self.stack.stats()
-            return {name: stats[name] for name in ("delivered", "answered", "absorbed")} | stats["dropped"]
+            return {name: stats[name] for name in ("delivered", "answered", "absorbed")} | stats[
+                "dropped"
+            ]
 
         def still_answers(self):
             return self.send(self.good()) == [(200, "OK")]
@@ -143,7 +145,9 @@ def test_errors_to_one_source_are_limited(wire):
 
 def test_too_many_header_lines_are_513(wire):
     more = b"".join(b"X-%d: y\r\n" % n for n in range(300))
-    assert [s for s, _ in wire.send(wire.good().replace(b"Max-Forwards", more + b"Max-Forwards"))] == [513]
+    assert [
+        s for s, _ in wire.send(wire.good().replace(b"Max-Forwards", more + b"Max-Forwards"))
+    ] == [513]
 
 
 def test_limits_of_the_parser_are_the_stack_s(sip):
@@ -223,7 +227,11 @@ def test_cancels_of_nothing_make_no_transactions(wire):
 def test_refusal_goes_to_the_sent_by_port_when_no_rport_is_asked_for(sip, wire):
     other, answers = MemoryTransport(sip.network), []
     other.start(("10.0.0.9", 5070), lambda data, flow: answers.append(data))
-    data = without(wire.good(), b"From").replace(b"10.0.0.9:5060", b"10.0.0.9:5070").replace(b";rport", b"")
+    data = (
+        without(wire.good(), b"From")
+        .replace(b"10.0.0.9:5060", b"10.0.0.9:5070")
+        .replace(b";rport", b"")
+    )
     assert wire.send(data) == []
     assert answers[0].startswith(b"SIP/2.0 400 ")
 
@@ -231,8 +239,16 @@ def test_refusal_goes_to_the_sent_by_port_when_no_rport_is_asked_for(sip, wire):
 @pytest.mark.parametrize("name", [b"Authorization", b"Proxy-Authorization"])
 def test_broken_credentials_are_in_no_log(wire, caplog, name):
     with caplog.at_level(logging.DEBUG):
-        wire.send(wire.good().replace(b"Max-Forwards", name + b"  x: Digest response=SECRET\r\nMax-Forwards"))
-        wire.send(wire.good().replace(b"Max-Forwards", name + b": " + b"SECRET" * 2000 + b"\r\nMax-Forwards"))
+        wire.send(
+            wire.good().replace(
+                b"Max-Forwards", name + b"  x: Digest response=SECRET\r\nMax-Forwards"
+            )
+        )
+        wire.send(
+            wire.good().replace(
+                b"Max-Forwards", name + b": " + b"SECRET" * 2000 + b"\r\nMax-Forwards"
+            )
+        )
     assert caplog.records and "SECRET" not in caplog.text
 
 
@@ -274,12 +290,15 @@ def test_answer_beside_an_unreadable_line_has_all_vias_and_the_to_with_its_tag(w
 def test_answer_beside_an_unreadable_line_keeps_a_via_of_9000_octets(wire):
     long = b"Via: SIP/2.0/UDP p4.example.com;branch=z9hG4bK5;x=%s\r\n" % (b"y" * 9000)
     assert [status for status, _ in wire.send(TWO_PROXIES % long)] == [400]
-    assert parse(wire.answers[0], ParserLimits(line=10000)).headers.all("Via") == [*VIAS, long[5:-2].decode()]
+    assert parse(wire.answers[0], ParserLimits(line=10000)).headers.all("Via") == [
+        *VIAS,
+        long[5:-2].decode(),
+    ]
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
 def test_answer_beside_an_unreadable_line_adds_a_to_tag_where_there_is_none(wire):
-    wire.send((TWO_PROXIES % b"bad line\r\n").replace(b"\r\n ;tag=there", b"\r\n ;note=\">;tag=\""))
+    wire.send((TWO_PROXIES % b"bad line\r\n").replace(b"\r\n ;tag=there", b'\r\n ;note=">;tag="'))
     answer = parse(wire.answers[0])
     assert answer.headers["To"] == f'<sip:x@b.example> ;note=">;tag=";tag={answer.to.tag}'
 

@@ -6,7 +6,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent.clock import TICK, Clock, VirtualClock
+from sippet_gevent.runtime.clock import TICK, Clock, VirtualClock
 
 
 def test_deadline_is_never_early_and_hardly_late():
@@ -23,7 +23,9 @@ def test_deadline_is_never_early_and_hardly_late():
     assert done.wait(5)
     late = sorted(now - due for now, due in fired)
     assert late[0] >= 0
-    assert late[len(late) // 2] < TICK + 0.02  # the machine may be busy; half of them are not held up by that
+    assert (
+        late[len(late) // 2] < TICK + 0.02
+    )  # the machine may be busy; half of them are not held up by that
 
 
 def test_deadline_after_a_busy_callback_is_not_early():

@@ -72,14 +72,25 @@ def test_without_a_core_phones_register_and_are_found(serve, client):
     bob = f"sip:bob@127.0.0.1:{server.port}"
     contact = f"<sip:bob@{client.addresses[0].removeprefix('udp:')}>"
     assert client.request("MESSAGE", bob, timeout=5).status == 404
-    assert client.request("REGISTER", server.uri, to=f"<{bob}>", contact=contact, timeout=5).status == 200
-    assert client.request("MESSAGE", bob, body="hello", content_type="text/plain", timeout=5).status == 200
+    assert (
+        client.request("REGISTER", server.uri, to=f"<{bob}>", contact=contact, timeout=5).status
+        == 200
+    )
+    assert (
+        client.request("MESSAGE", bob, body="hello", content_type="text/plain", timeout=5).status
+        == 200
+    )
     assert bodies == [b"hello"]
 
 
 def bind(client, server, aor):
     """Register a phone at a running server; return the status."""
-    return client.request("REGISTER", server.uri, to=f"<{aor}>", contact=client.addresses[0].replace("udp", "<sip") + ">").status
+    return client.request(
+        "REGISTER",
+        server.uri,
+        to=f"<{aor}>",
+        contact=client.addresses[0].replace("udp", "<sip") + ">",
+    ).status
 
 
 @pytest.mark.rfc("3261 10.3")
@@ -87,32 +98,59 @@ def test_without_a_domain_every_domain_is_served_and_the_log_says_so(serve, clie
     server = serve()
     server.wait_for(r"registrar: domains=any reason=\"without --domain every")
     assert bind(client, server, "sip:alice@office.example") == 200
-    server.wait_for(r"registration made: aor=sip:alice@office.example contact=sip:127.0.0.1:\d+ expires=3600 source=UDP:127")
+    server.wait_for(
+        r"registration made: aor=sip:alice@office.example contact=sip:127.0.0.1:\d+ expires=3600 source=UDP:127"
+    )
     assert client.request("OPTIONS", "sip:office.example", next_hop=server.uri).status == 200
 
 
 @pytest.mark.rfc("3261 10.3")
 def test_domains_and_aliases_that_are_given_are_served_alone(serve, client):
-    names = ("--domain", "office.example", "--domain", "home.example", "--alias", "pbx.example", "--alias", "192.0.2.7=home.example")
+    names = (
+        "--domain",
+        "office.example",
+        "--domain",
+        "home.example",
+        "--alias",
+        "pbx.example",
+        "--alias",
+        "192.0.2.7=home.example",
+    )
     server = serve(*names)
     server.wait_for("registrar: domains=office.example,home.example")
-    assert [bind(client, server, f"sip:a@{host}") for host in ("pbx.example", "192.0.2.7", "other.example")] == [200, 200, 404]
+    assert [
+        bind(client, server, f"sip:a@{host}")
+        for host in ("pbx.example", "192.0.2.7", "other.example")
+    ] == [200, 200, 404]
     server.wait_for("aor=sip:a@office.example")
     server.wait_for("aor=sip:a@home.example")
-    server.wait_for(r"registration refused: aor=sip:a@other.example status=404 .* hint=\"serve that domain too: sippet serve --domain")
+    server.wait_for(
+        r"registration refused: aor=sip:a@other.example status=404 .* hint=\"serve that domain too: sippet serve --domain"
+    )
 
 
 def test_domain_of_a_stack_in_a_file_may_be_given(serve, write, client):
-    write("app", "from sippet_gevent import *\nstack = Stack()\nstack.on('REGISTER')(Registrar(Location()))\n")
+    write(
+        "app",
+        "from sippet_gevent import *\nstack = Stack()\nstack.on('REGISTER')(Registrar(Location()))\n",
+    )
     server = serve("app:stack", "--domain", "office.example")
-    assert [bind(client, server, f"sip:a@{host}") for host in ("office.example", "other.example")] == [200, 404]
+    assert [
+        bind(client, server, f"sip:a@{host}") for host in ("office.example", "other.example")
+    ] == [200, 404]
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--domain", "sip:office.example"), "'sip:office.example' is not a host name: write it without scheme and port"),
-        (("--domain", "office.example", "--alias", "a.example=b.example"), "write one of office.example"),
+        (
+            ("--domain", "sip:office.example"),
+            "'sip:office.example' is not a host name: write it without scheme and port",
+        ),
+        (
+            ("--domain", "office.example", "--alias", "a.example=b.example"),
+            "write one of office.example",
+        ),
         (("--alias", "a.example"), "--alias goes with a --domain"),
     ],
 )
@@ -128,7 +166,9 @@ def test_core_is_found_by_module_in_the_current_folder(serve, write, client):
 
 def test_core_is_found_by_file_with_the_modules_beside_it(serve, write, client):
     write("folder/beside", "STATUS = 299\n")
-    path = write("folder/app", "from beside import STATUS\ndef core(request, tx):\n    return STATUS\n")
+    path = write(
+        "folder/app", "from beside import STATUS\ndef core(request, tx):\n    return STATUS\n"
+    )
     assert client.request("MESSAGE", serve(f"{path}:core").uri, timeout=5).status == 299
 
 
@@ -171,19 +211,30 @@ def test_verbose_shows_each_message_without_credentials(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core", "-v")
     secret = 'Digest username="bob", realm="r", nonce="n", uri="sip:r", response="0123456789abcdef0123456789abcdef"'
-    client.request("MESSAGE", server.uri, authorization=secret, body="tea?\x1b[2J", content_type="text/plain", timeout=5)
+    client.request(
+        "MESSAGE",
+        server.uri,
+        authorization=secret,
+        body="tea?\x1b[2J",
+        content_type="text/plain",
+        timeout=5,
+    )
     server.wait_for(r"sent to 127\.0\.0\.1:\d+, \d+ octets\n    SIP/2.0 200 OK")
     assert f"    MESSAGE {server.uri} SIP/2.0\n" in server.text
     assert "    Authorization: Digest ...\n" in server.text
     assert "0123456789abcdef" not in server.text
-    assert "tea?\\x1b[2J" in server.text  # what a peer sends must not reach the terminal as an escape
+    assert (
+        "tea?\\x1b[2J" in server.text
+    )  # what a peer sends must not reach the terminal as an escape
 
 
 # ---- sippet serve: how it ends
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_refuses_what_is_new_and_finishes_what_is_under_way(serve, write, client, number):
+def test_asked_to_stop_it_refuses_what_is_new_and_finishes_what_is_under_way(
+    serve, write, client, number
+):
     write("app", RINGS.format(seconds=1))
     server = serve("app:core")
     call = ring(client, server.uri)
@@ -263,7 +314,9 @@ PATCHED = """
 
 def test_monkey_patches_before_the_core_imports_anything(serve, write, client):
     write("app", PATCHED)
-    server = serve("app:core", "--monkey", PYTHONWARNINGS="error::RuntimeWarning")  # gevent's warnings of patching too late
+    server = serve(
+        "app:core", "--monkey", PYTHONWARNINGS="error::RuntimeWarning"
+    )  # gevent's warnings of patching too late
     assert client.request("MESSAGE", server.uri, timeout=5).status == 200
     assert "Warning" not in server.text
 
@@ -294,21 +347,29 @@ def test_scanners_are_dropped_and_others_answered(serve, write, client):
     with pytest.raises(TransactionTimeout):
         client.request("MESSAGE", server.uri, user_agent="friendly-scanner", timeout=0.3)
     assert client.request("MESSAGE", server.uri, timeout=5).status == 200
-    server.wait_for("filter dropped a message of 127.0.0.1: scanner: it calls itself b'friendly-scanner'")
+    server.wait_for(
+        "filter dropped a message of 127.0.0.1: scanner: it calls itself b'friendly-scanner'"
+    )
 
 
 def test_source_over_its_rate_is_dropped_and_named(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core", "--rate", "5", "--exempt", "192.0.2.0/24")
     asked = [client.send(Request("MESSAGE", server.uri)) for _ in range(25)]
-    server.wait_for("filter dropped a message of 127.0.0.1: over its rate: more than rate=5 a second, burst=20 at once")
-    assert {tx.final(timeout=25).status for tx in asked} == {200}  # the last ones when they are sent again
+    server.wait_for(
+        "filter dropped a message of 127.0.0.1: over its rate: more than rate=5 a second, burst=20 at once"
+    )
+    assert {tx.final(timeout=25).status for tx in asked} == {
+        200
+    }  # the last ones when they are sent again
 
 
 def test_this_machine_has_no_rate_unless_others_are_named(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core", "--rate", "0.1")
-    assert [client.request("MESSAGE", server.uri, timeout=5).status for _ in range(25)] == [200] * 25
+    assert [client.request("MESSAGE", server.uri, timeout=5).status for _ in range(25)] == [
+        200
+    ] * 25
 
 
 @pytest.mark.parametrize(
@@ -316,8 +377,14 @@ def test_this_machine_has_no_rate_unless_others_are_named(serve, write, client):
     [
         (["--rate", "0"], "argument --rate: invalid number of messages a second value: '0'"),
         (["--exempt", "192.0.2.0/24"], "--exempt goes with a --rate"),
-        (["--rate", "1", "--exempt", "nowhere"], "sippet: --exempt: 'nowhere' is not a network: write 192.0.2.0/24"),
-        (["--rate", "1", "--exempt", "192.0.2.1/24"], "write 192.0.2.0/24, or 192.0.2.1 for one address"),
+        (
+            ["--rate", "1", "--exempt", "nowhere"],
+            "sippet: --exempt: 'nowhere' is not a network: write 192.0.2.0/24",
+        ),
+        (
+            ["--rate", "1", "--exempt", "192.0.2.1/24"],
+            "write 192.0.2.0/24, or 192.0.2.1 for one address",
+        ),
         (["app.py:stack", "--rate", "1"], "app.py:stack has a filter of its own"),
     ],
 )
@@ -336,9 +403,18 @@ MISTAKES = {
     "no such file": ("nowhere.py:core", "there is no file nowhere.py"),
     "no name": ("app", "'app' does not name a core: write module:name or path/to/file.py:name"),
     "no such name": ("app:cone", "app has no cone"),
-    "nothing to call": ("app:number", "app:number is not a core, got 3: a core is a callable, a Core or a Stack"),
-    "other arguments": ("app:other", "app:other is not a core: a core must take (request, tx), got other(request): write def other(request, tx)"),
-    "a class that wants more": ("app:Wanting", "cannot load app:Wanting: TypeError: Wanting.__init__() missing 1 required"),
+    "nothing to call": (
+        "app:number",
+        "app:number is not a core, got 3: a core is a callable, a Core or a Stack",
+    ),
+    "other arguments": (
+        "app:other",
+        "app:other is not a core: a core must take (request, tx), got other(request): write def other(request, tx)",
+    ),
+    "a class that wants more": (
+        "app:Wanting",
+        "cannot load app:Wanting: TypeError: Wanting.__init__() missing 1 required",
+    ),
     "syntax error": ("broken:core", "cannot load broken: '(' was never closed (broken.py, line 1)"),
     "exception": ("raising.py:core", "cannot load raising.py: RuntimeError: no database ("),
     "exit": ("leaving:core", "cannot load leaving: SystemExit: 3 ("),
@@ -366,14 +442,19 @@ def test_verbose_shows_the_traceback_of_a_core_that_cannot_be_loaded(sippet, wri
     ended = sippet("serve", "-v", "raising:core")
     assert ended.returncode == 2
     assert "Traceback" in ended.stderr
-    assert ended.stderr.splitlines()[-1].startswith("sippet: cannot load raising: RuntimeError: no database (")
+    assert ended.stderr.splitlines()[-1].startswith(
+        "sippet: cannot load raising: RuntimeError: no database ("
+    )
 
 
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
         ("udp:127.0.0.1:99999", "--listen: 'udp:127.0.0.1:99999': port 99999 is over 65535"),
-        ("sctp:127.0.0.1:0", "--listen: 'sctp:127.0.0.1:0' is not an address: write udp:192.0.2.1:5060"),
+        (
+            "sctp:127.0.0.1:0",
+            "--listen: 'sctp:127.0.0.1:0' is not an address: write udp:192.0.2.1:5060",
+        ),
         ("udp:127.0.0.1:sip", "--listen: 'udp:127.0.0.1:sip' is not an address"),
         ("udp:198.51.100.1:0", "cannot listen on udp:198.51.100.1:0: "),
         ("udp:no.such.host.invalid:0", "cannot listen on udp:no.such.host.invalid:0: "),
@@ -387,8 +468,14 @@ def test_bad_address_is_one_line_and_exit_code_2(sippet, address, problem):
 
 
 MISFITS = {
-    "no certificate": (["--listen", "tls:127.0.0.1:0"], "--listen tls:127.0.0.1:0 needs a certificate: add --cert FILE, and"),
-    "no TLS address": (["--cert", "cert.pem"], "--cert is for TLS, and no address has it: add --listen tls:HOST:5061"),
+    "no certificate": (
+        ["--listen", "tls:127.0.0.1:0"],
+        "--listen tls:127.0.0.1:0 needs a certificate: add --cert FILE, and",
+    ),
+    "no TLS address": (
+        ["--cert", "cert.pem"],
+        "--cert is for TLS, and no address has it: add --listen tls:HOST:5061",
+    ),
     "no certificate file": (
         ["--listen", "wss:127.0.0.1:0", "--cert", "nobody.pem"],
         "--cert, --key, --ca, --client-ca: cannot load nobody.pem: No such file",
@@ -397,13 +484,22 @@ MISFITS = {
         ["--listen", "tls:127.0.0.1:0", "--cert", "chain.pem"],
         "--cert, --key, --ca, --client-ca: 'chain.pem' has a certificate and no private key in it: give the file of the key",
     ),
-    "no authority": (["--ca", "nobody.pem"], "--cert, --key, --ca, --client-ca: cannot load nobody.pem: No such file"),
+    "no authority": (
+        ["--ca", "nobody.pem"],
+        "--cert, --key, --ca, --client-ca: cannot load nobody.pem: No such file",
+    ),
     "a host for an origin": (
         ["--listen", "ws:127.0.0.1:0", "--origin", "phone.example.com"],
         "--origin: 'phone.example.com' is not an origin, as browsers write it: write https://phone.example.com",
     ),
-    "any origin": (["--listen", "ws:127.0.0.1:0", "--origin", "*"], "--origin '*' is not an origin: leave --origin out"),
-    "no WebSockets": (["--origin", "https://a.example"], "--origin is for WebSockets, and no address has them: add --listen"),
+    "any origin": (
+        ["--listen", "ws:127.0.0.1:0", "--origin", "*"],
+        "--origin '*' is not an origin: leave --origin out",
+    ),
+    "no WebSockets": (
+        ["--origin", "https://a.example"],
+        "--origin is for WebSockets, and no address has them: add --listen",
+    ),
 }
 
 
@@ -422,11 +518,17 @@ def test_option_that_cannot_be_is_named_in_one_line_with_what_to_write(sippet, p
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
-        ("mailto:x@y", "only a SIP URI can be asked: write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST"),
+        (
+            "mailto:x@y",
+            "only a SIP URI can be asked: write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST",
+        ),
         ("http://example.com", "only a SIP URI can be asked: write sip:HOST"),
         ("tel:+15551234", "a tel URI names no host that could be asked: write sip:HOST"),
         ("sip:exa mple", "this is not a SIP URI: "),
-        ("sip:127.0.0.1;transport=sctp", "'sip:127.0.0.1;transport=sctp': there is no transport 'sctp' here: write one of udp"),
+        (
+            "sip:127.0.0.1;transport=sctp",
+            "'sip:127.0.0.1;transport=sctp': there is no transport 'sctp' here: write one of udp",
+        ),
     ],
 )
 def test_ping_of_what_is_no_sip_uri_says_what_is_one(sippet, uri, told):
@@ -453,7 +555,9 @@ def test_ping_prints_status_round_trip_and_who_answered(sippet, serve, write):
     server = serve("app:core")
     ended = sippet("ping", f"sip:bob@127.0.0.1:{server.port}")
     assert ended.returncode == 0
-    assert re.fullmatch(rf"200 OK  \d+\.\d ms  from 127\.0\.0\.1:{server.port}  tea/1\.0\n", ended.stdout)
+    assert re.fullmatch(
+        rf"200 OK  \d+\.\d ms  from 127\.0\.0\.1:{server.port}  tea/1\.0\n", ended.stdout
+    )
     assert ended.stderr == ""
 
 
@@ -466,7 +570,11 @@ def test_ping_takes_a_host_for_a_uri(sippet, serve):
 def test_ping_shows_how_the_name_is_resolved_when_verbose(sippet, serve):
     port = serve().port
     told = sippet("ping", "-v", f"localhost:{port}").stderr
-    steps = [line.partition(f"resolve sip:localhost:{port}: ")[2] for line in told.splitlines() if ": resolve " in line]
+    steps = [
+        line.partition(f"resolve sip:localhost:{port}: ")[2]
+        for line in told.splitlines()
+        if ": resolve " in line
+    ]
     assert "A localhost: 127.0.0.1" in steps
     assert steps[-1].startswith("leads to ") and f"udp:127.0.0.1:{port}" in steps[-1]
 
@@ -513,10 +621,21 @@ def test_help_has_examples(sippet, arguments):
 
 def test_version_tells_which_scanner_is_used(sippet):
     ended = sippet("--version")
-    assert re.fullmatch(rf"sippet_gevent {re.escape(__version__)} \(scanner: (c|python)\)\n", ended.stdout)
+    assert re.fullmatch(
+        rf"sippet_gevent {re.escape(__version__)} \(scanner: (c|python)\)\n", ended.stdout
+    )
 
 
-@pytest.mark.parametrize("arguments", [["serve", "--drain", "nan"], ["ping", "x", "--timeout", "-1"], ["parse", "--xml"], ["dance"], []])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "--drain", "nan"],
+        ["ping", "x", "--timeout", "-1"],
+        ["parse", "--xml"],
+        ["dance"],
+        [],
+    ],
+)
 def test_wrong_arguments_are_exit_code_2(sippet, arguments):
     ended = sippet(*arguments)
     assert ended.returncode == 2

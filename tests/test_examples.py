@@ -108,7 +108,9 @@ def test_registrar_proxy_rings_all_phones_of_the_callee(serve, phone):
     alice = phone()
     for core in (desk, mobile):
         one = phone(core)
-        answer = one.request("REGISTER", server.uri, to=f"<{bob}>", contact=contact(one, "bob"), timeout=5)
+        answer = one.request(
+            "REGISTER", server.uri, to=f"<{bob}>", contact=contact(one, "bob"), timeout=5
+        )
         assert answer.status == 200
     assert len(answer.contact) == 2
 
@@ -127,7 +129,12 @@ def test_registrar_proxy_is_no_open_relay(serve, phone):
     alice = phone()
     uri = contact(bystander, "bob").strip("<>")
     us = f"sip:alice@127.0.0.1:{server.port}"
-    assert alice.request("REGISTER", server.uri, to=f"<{us}>", contact=contact(alice, "alice"), timeout=5).status == 200
+    assert (
+        alice.request(
+            "REGISTER", server.uri, to=f"<{us}>", contact=contact(alice, "alice"), timeout=5
+        ).status
+        == 200
+    )
 
     def status(uri, **headers):
         return alice.request("MESSAGE", uri, next_hop=server.uri, timeout=5, **headers).status
@@ -159,7 +166,9 @@ OFFER = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r
 @pytest.mark.rfc("3264 6")
 def test_ivr_answers_each_stream_of_an_offer(sip):
     core = example("ivr.py").answer
-    asked = sip.ask(core, "INVITE sip:ivr@example.com", body=OFFER % "8 0", content_type="application/sdp")
+    asked = sip.ask(
+        core, "INVITE sip:ivr@example.com", body=OFFER % "8 0", content_type="application/sdp"
+    )
     sip.advance(2)
     audio, video = sdp.SDP.parse(asked.response.body).media
     assert (audio.formats, audio.direction, video.is_disabled) == (("8", "0"), "inactive", True)
@@ -168,13 +177,19 @@ def test_ivr_answers_each_stream_of_an_offer(sip):
 
 def test_ivr_refuses_a_caller_without_a_codec_in_common(sip):
     core = example("ivr.py").answer
-    asked = sip.ask(core, "INVITE sip:ivr@example.com", body=OFFER % "96", content_type="application/sdp")
+    asked = sip.ask(
+        core, "INVITE sip:ivr@example.com", body=OFFER % "96", content_type="application/sdp"
+    )
     assert asked.statuses == [488]
 
 
 def test_ivr_caller_may_hang_up_first(sip, caplog):
     caplog.set_level("INFO")
-    asked = sip.ask(example("ivr.py").answer, "INVITE sip:ivr@example.com", from_="<sip:alice@example.com>;tag=1")
+    asked = sip.ask(
+        example("ivr.py").answer,
+        "INVITE sip:ivr@example.com",
+        from_="<sip:alice@example.com>;tag=1",
+    )
     sip.advance(5)
     asked.call.hangup()
     sip.settle()
@@ -242,14 +257,18 @@ def test_unix_peer_that_dies_ends_the_transaction(serve_unix, unix):
     with pytest.raises(TransportError, match="<Flow UNIX hello:5060> has ended: "):
         tx.final(timeout=5)
     program.wait()
-    with pytest.raises(TransportError, match="cannot connect to unix:hello:5060: Connection refused"):
+    with pytest.raises(
+        TransportError, match="cannot connect to unix:hello:5060: Connection refused"
+    ):
         alice.request("OPTIONS", "sip:hello;transport=unix")
     assert not alice.engine.transports[0].flows
 
 
 def test_unix_socket_file_of_a_dead_process_is_taken_over_and_of_a_living_one_not(serve_unix, unix):
     program = serve_unix()
-    with pytest.raises(TransportError, match="cannot listen on unix:hello:5060: Address already in use"):
+    with pytest.raises(
+        TransportError, match="cannot listen on unix:hello:5060: Address already in use"
+    ):
         unix("hello")
     program.signal(signal.SIGKILL)
     program.wait()
@@ -274,7 +293,11 @@ def test_unix_transport_answers_what_is_broken_and_hangs_up_on_what_makes_no_sen
             peer.sendall(text.format(number, cseq, length).encode())
         while data := peer.recv(9999):
             answers += framer.feed(data)
-        assert [answer[:11] for answer in answers] == [b"SIP/2.0 400", b"SIP/2.0 299", b"SIP/2.0 400"]
+        assert [answer[:11] for answer in answers] == [
+            b"SIP/2.0 400",
+            b"SIP/2.0 299",
+            b"SIP/2.0 400",
+        ]
 
 
 def test_unix_folder_lets_its_owner_in_only(unix, tmp_path):
@@ -287,7 +310,13 @@ def serve_unix(run, tmp_path):
     """Start the example's server: on hello:5060 of the folder that `unix` uses."""
 
     def start():
-        arguments = [sys.executable, "-m", "sippet_gevent", "serve", f"{EXAMPLES / 'unix_transport.py'}:stack"]
+        arguments = [
+            sys.executable,
+            "-m",
+            "sippet_gevent",
+            "serve",
+            f"{EXAMPLES / 'unix_transport.py'}:stack",
+        ]
         program = run(*arguments, SIP_SOCKETS=str(tmp_path / "s"))
         program.wait_for("started plug hello:5060/unix")
         return program
@@ -322,7 +351,9 @@ def backends(need, run, tmp_path):
     def start(seconds):
         (tmp_path / "backend.py").write_text(HTTP)
         port = run(sys.executable, "backend.py").wait_for(r"port (\d+) of HTTP")[1]
-        redis = run("redis-server", "--port", 0, "--unixsocket", tmp_path / "redis.sock", "--save", "")
+        redis = run(
+            "redis-server", "--port", 0, "--unixsocket", tmp_path / "redis.sock", "--save", ""
+        )
         redis.wait_for("eady to accept connections")
         return {
             "ROUTES": f"http://127.0.0.1:{port}/{seconds}",
@@ -336,10 +367,16 @@ def backends(need, run, tmp_path):
 def test_blocking_core_redirects_counts_and_writes_down(backends, serve, phone, tmp_path):
     server = serve(f"{EXAMPLES / 'blocking_core.py'}:core", "--monkey", **backends(0))
     alice = phone()
-    calls = [alice.request("INVITE", f"sip:{user}@127.0.0.1:{server.port}", timeout=9) for user in ("bob", "carol")]
+    calls = [
+        alice.request("INVITE", f"sip:{user}@127.0.0.1:{server.port}", timeout=9)
+        for user in ("bob", "carol")
+    ]
     assert [call.status for call in calls] == [302, 404]
     assert str(calls[0].contact[0].uri) == "sip:bob@192.0.2.4"
-    more = [alice.request("INVITE", f"sip:bob@127.0.0.1:{server.port}", timeout=9).status for _ in range(9)]
+    more = [
+        alice.request("INVITE", f"sip:bob@127.0.0.1:{server.port}", timeout=9).status
+        for _ in range(9)
+    ]
     assert more == [302] * 8 + [480]
     with closing(sqlite3.connect(tmp_path / "calls.sqlite")) as database:
         [(caller, target)] = database.execute("SELECT DISTINCT caller, target FROM calls")
@@ -348,7 +385,11 @@ def test_blocking_core_redirects_counts_and_writes_down(backends, serve, phone, 
 
 
 def test_blocking_core_answers_500_while_redis_is_away(backends, serve, phone):
-    server = serve(f"{EXAMPLES / 'blocking_core.py'}:core", "--monkey", **{**backends(0), "REDIS": "unix:///nowhere.sock"})
+    server = serve(
+        f"{EXAMPLES / 'blocking_core.py'}:core",
+        "--monkey",
+        **{**backends(0), "REDIS": "unix:///nowhere.sock"},
+    )
     alice = phone()
     assert alice.request("INVITE", server.uri, timeout=9).status == 500
     assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
@@ -412,7 +453,9 @@ def resident(process):
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
-def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(backends, serve, tmp_path):
+def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(
+    backends, serve, tmp_path
+):
     (tmp_path / "blocked.py").write_text(BLOCKED_CORE)
     server = serve("blocked.py:stack", "--monkey", **backends(8))
     load, other = Wire(server.port), Wire(server.port)
@@ -427,7 +470,9 @@ def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(backen
     idle, empty = p99_of_options(), resident(server.process)
     for _ in range(BLOCKED):
         load.send("MESSAGE")
-        if load.count % 5 == 0:  # as fast as it takes them: the kernel's buffers are small on some machines
+        if (
+            load.count % 5 == 0
+        ):  # as fast as it takes them: the kernel's buffers are small on some machines
             other.ask("OPTIONS")
     assert server.stats()["handlers"] == BLOCKED
     busy, full = p99_of_options(), resident(server.process)
@@ -435,6 +480,8 @@ def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(backen
 
     assert {load.receive() for _ in range(BLOCKED)} == {200}
     each = (full - empty) / BLOCKED
-    print(f"p99 of OPTIONS: {idle:.1f} ms idle, {busy:.1f} ms with {BLOCKED} blocked cores of {each:.1f} KB each")
+    print(
+        f"p99 of OPTIONS: {idle:.1f} ms idle, {busy:.1f} ms with {BLOCKED} blocked cores of {each:.1f} KB each"
+    )
     assert busy < idle + 20
     assert each < 64

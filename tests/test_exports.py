@@ -21,7 +21,11 @@ def test_public_names_are_unique():
 
 
 def test_public_objects_have_one_name_each():
-    known = [id(getattr(sippet_gevent, name)) for name in NAMES if is_documentable(getattr(sippet_gevent, name, None))]
+    known = [
+        id(getattr(sippet_gevent, name))
+        for name in NAMES
+        if is_documentable(getattr(sippet_gevent, name, None))
+    ]
     assert len(set(known)) == len(known)
 
 

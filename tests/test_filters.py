@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sippet_gevent import Filter, InvalidValue, Stack, TransactionStateError, VirtualClock
-from sippet_gevent import filters as filters_module
-from sippet_gevent.counters import REASONS
+from sippet_gevent.engine import filters as filters_module
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.parser import parse
+from sippet_gevent.observe.counters import REASONS
 from sippet_gevent.testing import strategies
 
 from .transport.test_udp import options
@@ -29,7 +29,9 @@ def by(host):
 
 
 def message(*lines, start="OPTIONS sip:x SIP/2.0", body="", end="\r\n"):
-    return end.join([start, "Call-ID: 1", *lines, f"Content-Length: {len(body)}", "", body]).encode()
+    return end.join(
+        [start, "Call-ID: 1", *lines, f"Content-Length: {len(body)}", "", body]
+    ).encode()
 
 
 # ---- scanners
@@ -88,14 +90,26 @@ def test_no_octets_raise(data):
 
 
 @pytest.mark.parametrize(
-    "piece", [b"\nuser-agent", b"\nuser-agent:", b" ", b"\n ", b"\r\n\t", b"\r", b"\nserver: friendly-scanne", b"\nuser-agent \t"]
+    "piece",
+    [
+        b"\nuser-agent",
+        b"\nuser-agent:",
+        b" ",
+        b"\n ",
+        b"\r\n\t",
+        b"\r",
+        b"\nserver: friendly-scanne",
+        b"\nuser-agent \t",
+    ],
 )
 def test_time_grows_with_the_length_only(piece):
     data = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent:" + piece * (1_000_000 // len(piece))
     sieve = Filter()
     started = time.perf_counter()
     sieve(data, by("192.0.2.1"))
-    assert time.perf_counter() - started < 2  # a fifth of it; what grows with the square takes hours
+    assert (
+        time.perf_counter() - started < 2
+    )  # a fifth of it; what grows with the square takes hours
 
 
 # ---- rates
@@ -162,7 +176,11 @@ def test_sources_remembered_are_bounded(monkeypatch):
     sieve, _ = limited(burst=1)
     for number in range(256):
         taken(sieve, f"192.0.2.{number}", 2)
-    assert len(sieve._buckets._levels) <= 10 and len(sieve._untold) <= 10 and sieve._source.cache_info().currsize <= 10
+    assert (
+        len(sieve._buckets._levels) <= 10
+        and len(sieve._untold) <= 10
+        and sieve._source.cache_info().currsize <= 10
+    )
 
 
 def test_source_stays_refused_while_the_log_is_silent_about_it(caplog):
@@ -171,7 +189,10 @@ def test_source_stays_refused_while_the_log_is_silent_about_it(caplog):
         taken(sieve, "203.0.113.7", 30)
         clock.advance(1)
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == "filter dropped a message of 203.0.113.7: over its rate: more than rate=10 a second, burst=20 at once"
+    assert (
+        lines[0]
+        == "filter dropped a message of 203.0.113.7: over its rate: more than rate=10 a second, burst=20 at once"
+    )
     assert lines[1].startswith("filter dropped 190 messages of 203.0.113.7: over its rate: ")
     assert len(lines) == 3
 
@@ -181,7 +202,10 @@ def test_log_lines_of_many_sources_are_bounded(caplog):
     for number in range(256):
         sieve(message("User-Agent: friendly-scanner\x1b[31m"), by(f"192.0.2.{number}"))
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == "filter dropped a message of 192.0.2.0: scanner: it calls itself b'friendly-scanner\\x1b[31m'"
+    assert (
+        lines[0]
+        == "filter dropped a message of 192.0.2.0: scanner: it calls itself b'friendly-scanner\\x1b[31m'"
+    )
     assert len(lines) == 10
     assert sieve.refused == {"scanner": 256}
 
@@ -201,8 +225,14 @@ def test_filter_that_makes_no_sense_is_refused(arguments):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"exempt": "::1"}, r"exempt must be a tuple of networks, got '::1': write exempt=\('::1',\)"),
-        ({"scanners": "sipsak"}, r"scanners must be a tuple of words, got 'sipsak': write scanners=\('sipsak',\)"),
+        (
+            {"exempt": "::1"},
+            r"exempt must be a tuple of networks, got '::1': write exempt=\('::1',\)",
+        ),
+        (
+            {"scanners": "sipsak"},
+            r"scanners must be a tuple of words, got 'sipsak': write scanners=\('sipsak',\)",
+        ),
         ({"rate": "50"}, "rate must be a number, got '50': write rate=50"),
     ],
 )
@@ -221,7 +251,9 @@ class Peer:
         self.stack = Stack(f"{name}:127.0.0.1:0", core=lambda request, tx: 200, accept=accept)
         self.stack.start()
         self.port = self.stack.engine.transports[0].local[1]
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if name == "udp" else socket.SOCK_STREAM)
+        self.socket = socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM if name == "udp" else socket.SOCK_STREAM
+        )
         self.socket.settimeout(5)
         self.socket.connect(("127.0.0.1", self.port))
         self.number = 0
@@ -229,7 +261,9 @@ class Peer:
     def send(self, more=""):
         self.number += 1
         data = options(VIA.format(self.port, self.number), call_id=str(self.number), more=more)
-        self.socket.sendall(data.replace(b"SIP/2.0/UDP", b"SIP/2.0/TCP") if self.is_stream else data)
+        self.socket.sendall(
+            data.replace(b"SIP/2.0/UDP", b"SIP/2.0/TCP") if self.is_stream else data
+        )
 
     @property
     def is_stream(self):
@@ -246,7 +280,13 @@ class Peer:
 
     def balance(self):
         stats = self.stack.stats()
-        return stats["received"] - stats["delivered"] - stats["answered"] - stats["absorbed"] - sum(stats["dropped"].values())
+        return (
+            stats["received"]
+            - stats["delivered"]
+            - stats["answered"]
+            - stats["absorbed"]
+            - sum(stats["dropped"].values())
+        )
 
 
 @pytest.fixture
@@ -264,7 +304,10 @@ def peer():
 
 
 @pytest.mark.parametrize("name", ["udp", "tcp"])
-@pytest.mark.parametrize(("verdict", "reason"), [(False, "filtered"), (None, "filtered"), ("too green", "too green"), ("", "filtered")])
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [(False, "filtered"), (None, "filtered"), ("too green", "too green"), ("", "filtered")],
+)
 def test_message_that_is_refused_is_dropped_and_counted_by_its_reason(peer, name, verdict, reason):
     asked = peer(lambda data, flow: verdict if b"X-Colour: green" in data else True, name)
     asked.send("X-Colour: green\r\n")
@@ -346,10 +389,15 @@ def test_stack_gives_its_filter_its_clock():
 
 
 def test_filter_that_cannot_be_called_is_refused():
-    with pytest.raises(TypeError, match="accept must be a function or None, got 'sipvicious': write accept=Filter"):
+    with pytest.raises(
+        TypeError, match="accept must be a function or None, got 'sipvicious': write accept=Filter"
+    ):
         Stack(accept="sipvicious")
 
 
 def test_filter_of_a_running_stack_stays():
-    with Stack("udp:127.0.0.1:0") as stack, pytest.raises(TransactionStateError, match="before start"):
+    with (
+        Stack("udp:127.0.0.1:0") as stack,
+        pytest.raises(TransactionStateError, match="before start"),
+    ):
         stack.accept = Filter()

@@ -23,7 +23,10 @@ PING = (
 
 
 def messages():
-    found = [path.read_bytes() for path in sorted(corpus.FOLDER.rglob("*.dat")) + sorted(corpus.FOLDER.rglob("*.sip"))]
+    found = [
+        path.read_bytes()
+        for path in sorted(corpus.FOLDER.rglob("*.dat")) + sorted(corpus.FOLDER.rglob("*.sip"))
+    ]
     return [data for data in found if 0 < len(data) < 4000]
 
 
@@ -40,7 +43,9 @@ def mangled(data, chance):
             octets[chance.randrange(len(octets))] ^= 1 << chance.randrange(8)
     elif kind == 3:
         at = chance.randrange(len(octets))
-        octets[at:at] = chance.choice([b"\r\n", b"\0", b"\xff" * 9, b";" * 70, b'"', b"<", b",,,", b": ", b"%00", b"\r\n "])
+        octets[at:at] = chance.choice(
+            [b"\r\n", b"\0", b"\xff" * 9, b";" * 70, b'"', b"<", b",,,", b": ", b"%00", b"\r\n "]
+        )
     elif kind == 4:
         at = chance.randrange(len(octets))
         del octets[at : at + chance.randrange(1, 60)]
@@ -52,7 +57,12 @@ def mangled(data, chance):
 def test_bad_datagrams_leave_a_server_that_answers():
     chance = random.Random(2026)
     seeds = messages()
-    stack = Stack("udp:127.0.0.1:0", core=RegistrarProxy(), timers=Timers(t1=0.05), limits=Limits(errors_per_second=1e9))
+    stack = Stack(
+        "udp:127.0.0.1:0",
+        core=RegistrarProxy(),
+        timers=Timers(t1=0.05),
+        limits=Limits(errors_per_second=1e9),
+    )
     with stack:
         where = stack.engine.transports[0].local
         attacker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -71,7 +81,12 @@ def test_bad_datagrams_leave_a_server_that_answers():
             while stack.stats()["handlers"]:
                 gevent.sleep(0.05)
         stats = stack.stats()
-        counted = stats["delivered"] + stats["answered"] + stats["absorbed"] + sum(stats["dropped"].values())
+        counted = (
+            stats["delivered"]
+            + stats["answered"]
+            + stats["absorbed"]
+            + sum(stats["dropped"].values())
+        )
         assert stats["received"] == counted == sent + sent // BURST
         assert not stack.engine.crashes
         assert stats["core_errors"] == 0

@@ -36,7 +36,10 @@ def collected():
 @pytest.fixture(params=["udp", "tcp"])
 def pair(request):
     """A client stack, and the URI of a server."""
-    with Stack(f"{request.param}:127.0.0.1:0") as server, Stack(f"{request.param}:127.0.0.1:0") as client:
+    with (
+        Stack(f"{request.param}:127.0.0.1:0") as server,
+        Stack(f"{request.param}:127.0.0.1:0") as client,
+    ):
 
         @server.on("MESSAGE")
         def wait(request, tx):
@@ -52,7 +55,10 @@ def pair(request):
             with tx.accept() as call:
                 call.wait(10)
 
-        yield client, f"sip:127.0.0.1:{server.engine.transports[0].local[1]};transport={request.param}"
+        yield (
+            client,
+            f"sip:127.0.0.1:{server.engine.transports[0].local[1]};transport={request.param}",
+        )
 
 
 def test_core_that_waited_leaves_no_cycle(pair, collected):
@@ -98,7 +104,10 @@ def test_name_server_that_is_silent_leaves_no_cycle(collected):
         resolver = DNSResolver(servers=[silent.getsockname()], seconds=0.003)
 
         def ask_in_vain():
-            with Stack("udp:127.0.0.1:0", resolver=resolver) as client, pytest.raises(TransportError):
+            with (
+                Stack("udp:127.0.0.1:0", resolver=resolver) as client,
+                pytest.raises(TransportError),
+            ):
                 client.request("OPTIONS", "sip:nobody.example")
 
         assert collected(ask_in_vain) == 0

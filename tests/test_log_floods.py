@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from sippet_gevent import Stack, VirtualClock
-from sippet_gevent.counters import LINES, LOG_REASONS, SUMMARY_SECONDS, Counters, LimitedLog
+from sippet_gevent.observe.counters import LINES, LOG_REASONS, SUMMARY_SECONDS, Counters, LimitedLog
 from sippet_gevent.testing import SERVER
 from sippet_gevent.transport.memory import MemoryTransport, Network
 
@@ -41,11 +41,15 @@ def flood(lines, number, reason="flood", level=logging.WARNING):
         lines.line(log, level, reason, "packet %d", index)
 
 
-def test_flood_of_one_reason_is_ten_lines_and_a_summary_with_the_number_left_out(lines, clock, written):
+def test_flood_of_one_reason_is_ten_lines_and_a_summary_with_the_number_left_out(
+    lines, clock, written
+):
     flood(lines, 1000)
     assert written() == [f"packet {number}" for number in range(10)]
     clock.advance(10)
-    assert written()[10:] == ['log lines left out: reason="flood" count=990 seconds=10, the first: packet 10']
+    assert written()[10:] == [
+        'log lines left out: reason="flood" count=990 seconds=10, the first: packet 10'
+    ]
     assert lines.unlogged == 990
 
 
@@ -59,12 +63,14 @@ def test_flood_that_goes_on_is_one_summary_in_ten_seconds(lines, clock, written)
 
 def test_flood_without_a_clock_is_summarised_by_the_next_line(written, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("sippet_gevent.counters.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sippet_gevent.observe.counters.time.monotonic", lambda: now[0])
     lines = LimitedLog()
     flood(lines, 20)
     now[0] = 11.0
     flood(lines, 1)
-    assert written()[10:] == ['log lines left out: reason="flood" count=10 seconds=10, the first: packet 10']
+    assert written()[10:] == [
+        'log lines left out: reason="flood" count=10 seconds=10, the first: packet 10'
+    ]
 
 
 def test_reason_that_drips_is_bounded_too(lines, clock, written):
@@ -154,7 +160,11 @@ class Peers:
         return "peer\r\nERROR forged line \x1b[2J" + "x" * 10_000
 
 
-@pytest.mark.parametrize("value", ["a\r\nb" + "x" * 10_000, b"a\r\nb" + b"x" * 10_000, Peers()], ids=["text", "octets", "object"])
+@pytest.mark.parametrize(
+    "value",
+    ["a\r\nb" + "x" * 10_000, b"a\r\nb" + b"x" * 10_000, Peers()],
+    ids=["text", "octets", "object"],
+)
 def test_wire_text_in_a_line_is_escaped_and_cut(lines, written, value):
     lines.line(log, logging.WARNING, "text", "from %s", value)
     (line,) = written()
@@ -213,7 +223,10 @@ def bad(number, host, chance):
     if kind == 0:
         return b"junk \x1b[2J\r\nERROR forged " + chance.randbytes(number % 200)
     if kind == 1:
-        return f"SIP/2.0 200 OK {number}\r\n".encode() + forged("INVITE", number, host).partition(b"\r\n")[2]
+        return (
+            f"SIP/2.0 200 OK {number}\r\n".encode()
+            + forged("INVITE", number, host).partition(b"\r\n")[2]
+        )
     if kind == 2:
         return f"SIP/2.0 {number}\r\n\r\n".encode()
     data = forged(METHODS[number % len(METHODS)], number, host)

@@ -14,7 +14,7 @@ import pytest
 from gevent import monkey
 
 from sippet_gevent import InvalidValue, Request, Stack, TransactionStateError, TransportError
-from sippet_gevent.process import FULL_COLLECTIONS, PROCESS
+from sippet_gevent.runtime.process import FULL_COLLECTIONS, PROCESS
 
 pytest_plugins = ["tests.programs"]
 
@@ -178,7 +178,9 @@ def test_endless_loop_in_a_core_ends_at_the_second_signal(program, client, loop,
     assert "in core" in program.text[program.text.index("ended by the second") :]
 
 
-@pytest.mark.parametrize("close", ["", "os.close(reader)"], ids=["that nobody reads", "whose reader is gone"])
+@pytest.mark.parametrize(
+    "close", ["", "os.close(reader)"], ids=["that nobody reads", "whose reader is gone"]
+)
 def test_core_blocked_with_a_stderr_ends_at_the_second_signal(program, client, close):
     program = program(f"""
         import logging, os
@@ -239,7 +241,11 @@ def test_two_stacks_share_the_signals_of_a_process(run, tmp_path):
 
 
 def test_run_gives_everything_back_when_the_stack_stops():
-    thresholds, term, interrupt = gc.get_threshold(), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    thresholds, term, interrupt = (
+        gc.get_threshold(),
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+    )
     stack = Stack()
     seen = []
 
@@ -263,18 +269,23 @@ def test_run_says_where_it_listens(caplog):
     addresses = []
     gevent.spawn(lambda: (addresses.extend(stack.addresses), stack.stop()))
     stack.run()
-    assert f"listening on {addresses[0]}, {addresses[1]}; SIGTERM or Ctrl-C stops" in caplog.messages
+    assert (
+        f"listening on {addresses[0]}, {addresses[1]}; SIGTERM or Ctrl-C stops" in caplog.messages
+    )
 
 
 def test_run_without_an_address_takes_that_of_the_command():
     stack = Stack()
-    stack.start = lambda: gevent.spawn(stack.stop)  # so that nothing is opened at port 5060 of this machine
+    stack.start = lambda: gevent.spawn(
+        stack.stop
+    )  # so that nothing is opened at port 5060 of this machine
     stack.run()
     assert [str(listener.address) for _, listener in stack.planned] == ["udp:127.0.0.1:5060"]
 
 
 @pytest.mark.parametrize(
-    ("address", "error"), [("udp:198.51.100.1:0", TransportError), ("sctp:127.0.0.1:0", InvalidValue)]
+    ("address", "error"),
+    [("udp:198.51.100.1:0", TransportError), ("sctp:127.0.0.1:0", InvalidValue)],
 )
 def test_run_on_a_bad_address_raises_and_leaves_nothing(address, error):
     stack = Stack()
@@ -319,7 +330,10 @@ def test_run_in_another_thread_beside_one_in_the_main_thread_says_what_to_call()
 
 
 def test_stack_that_starts_while_another_drains_drains_too():
-    first, second = Stack("udp:127.0.0.1:0", core=lambda request, tx: tx.wait(60)), Stack("udp:127.0.0.1:0")
+    first, second = (
+        Stack("udp:127.0.0.1:0", core=lambda request, tx: tx.wait(60)),
+        Stack("udp:127.0.0.1:0"),
+    )
     running = [gevent.spawn(first.run, drain=0.5)]
     with Stack("udp:127.0.0.1:0") as client:
         gevent.sleep(0.1)

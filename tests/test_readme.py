@@ -1,4 +1,4 @@
-"""README.md tells the truth: its Python runs, its map names every file, its links lead somewhere.
+"""README.md and CONTRIBUTING.md: their Python runs, the map names every file, links lead somewhere.
 
 Each Python block has a name in its opening line, ```python NAME, and is run by the tests below under this name.
 """
@@ -20,13 +20,14 @@ from sippet_gevent import URI, Cancelled, Stack, TransportError
 from sippet_gevent.__main__ import EXAMPLES
 from sippet_gevent.message.sdp import SDP
 from sippet_gevent.transport.listener import Listener
+from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.memory import MemoryTransport
-from sippet_gevent.transport.resolver import SRV, StaticResolver
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 PACKAGE = ROOT / "sippet_gevent"
-BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```$", README, re.M | re.S))
+BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```$", README + CONTRIBUTING, re.M | re.S))
 OFFER = b"v=0\r\n"
 
 
@@ -41,14 +42,16 @@ def run_script(name):
     """Run a block as a program; return what it prints. A warning of gevent's is an error."""
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", BLOCKS[name]]
     path = {"PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=path).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=20, check=True, env=path
+    ).stdout
 
 
 # ---- the Python in it
 
 
 def test_every_python_block_is_run_by_a_test_here():
-    assert len(re.findall(r"^```py", README, re.M)) == len(BLOCKS)
+    assert len(re.findall(r"^```py", README + CONTRIBUTING, re.M)) == len(BLOCKS)
     source = Path(__file__).read_text("utf-8")
     uses = ('block("{}"', 'run_script("{}"', 'BLOCKS["{}"]')
     untested = [name for name in BLOCKS if not any(use.format(name) in source for use in uses)]
@@ -57,7 +60,9 @@ def test_every_python_block_is_run_by_a_test_here():
 
 def test_testing_block_passes_as_it_is_pasted(pytester):
     pytester.makepyfile(hello=BLOCKS["hello"], test_hello=BLOCKS["testing"])
-    installed = any(point.value == "sippet_gevent.testing" for point in entry_points(group="pytest11"))
+    installed = any(
+        point.value == "sippet_gevent.testing" for point in entry_points(group="pytest11")
+    )
     plugin = () if installed else ("-p", "sippet_gevent.testing")
     result = pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider")
     result.assert_outcomes(passed=len(re.findall(r"^def test_", BLOCKS["testing"], re.M)))
@@ -125,7 +130,12 @@ def test_allowing_block_keeps_strangers_out_of_private_networks():
 
 def bridged(sip, core):
     sip.stack(core, host="192.0.2.20")
-    return sip.ask(block("bridging").bridge, "INVITE sip:bob@example.com", body=OFFER, content_type="application/sdp")
+    return sip.ask(
+        block("bridging").bridge,
+        "INVITE sip:bob@example.com",
+        body=OFFER,
+        content_type="application/sdp",
+    )
 
 
 def test_bridging_block_connects_and_disconnects(sip):
@@ -172,7 +182,10 @@ def test_bridging_block_passes_giving_up_on(sip):
 
 def test_forwarding_block_registers_and_forwards():
     server = block("forwarding").stack
-    server.planned[0] = (server.planned[0][0], Listener("udp", "127.0.0.1", 0))  # a port that is free, not 5060
+    server.planned[0] = (
+        server.planned[0][0],
+        Listener("udp", "127.0.0.1", 0),
+    )  # a port that is free, not 5060
     with server, Stack("udp:127.0.0.1:0", core=lambda request, tx: 299) as phone:
         uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
         here = f"<sip:bob@{phone.addresses[0].removeprefix('udp:')}>"
@@ -184,21 +197,34 @@ def test_forwarding_block_registers_and_forwards():
 def test_path_block_leads_to_who_registered_by_his_connection():
     made = block("path")
     edge = made.edge
-    edge.planned[:] = [(transport, listener._replace(host="127.0.0.1", port=0)) for transport, listener in edge.planned]
+    edge.planned[:] = [
+        (transport, listener._replace(host="127.0.0.1", port=0))
+        for transport, listener in edge.planned
+    ]
     seen = []
 
     def registrar(request, tx):
         seen.append(request.path)
         return 200
 
-    with edge, Stack("udp:127.0.0.1:0", core=registrar) as home, Stack("tcp:127.0.0.1:0", core=lambda *_: 299) as phone:
+    with (
+        edge,
+        Stack("udp:127.0.0.1:0", core=registrar) as home,
+        Stack("tcp:127.0.0.1:0", core=lambda *_: 299) as phone,
+    ):
         at = SRV(1, 0, home.engine.transports[0].local[1], "r.example.com")
-        edge.resolver = StaticResolver({"_sip._udp.registrar.example.com": [at], "r.example.com": ["127.0.0.1"]})
+        edge.resolver = StaticResolver(
+            {"_sip._udp.registrar.example.com": [at], "r.example.com": ["127.0.0.1"]}
+        )
         uri = f"sip:{edge.addresses[0].removeprefix('tcp:')};transport=tcp"
         contact = "<sip:bob@bob.invalid;transport=tcp>"
-        assert phone.request("REGISTER", uri, to=f"<{uri}>", contact=contact, timeout=5).status == 200
+        assert (
+            phone.request("REGISTER", uri, to=f"<{uri}>", contact=contact, timeout=5).status == 200
+        )
         message = {"timeout": 5, "next_hop": f"sip:{edge.addresses[1].removeprefix('udp:')}"}
-        assert home.request("MESSAGE", "sip:bob@bob.invalid", route=seen[0], **message).status == 299
+        assert (
+            home.request("MESSAGE", "sip:bob@bob.invalid", route=seen[0], **message).status == 299
+        )
         assert home.request("MESSAGE", "sip:bob@bob.invalid", **message).status == 403
 
 
@@ -227,7 +253,9 @@ def test_filters_block_filters(capsys):
     assert made.ours_only(b"x", flow) is True
     flow.remote = ("192.0.2.1", 5060)
     assert made.ours_only(b"x", flow) is False
-    assert made.stack.accept(b"INVITE sip:x SIP/2.0\r\nUser-Agent: sipcli\r\n\r\n", flow) == "scanner"
+    assert (
+        made.stack.accept(b"INVITE sip:x SIP/2.0\r\nUser-Agent: sipcli\r\n\r\n", flow) == "scanner"
+    )
 
 
 def test_transports_block_plans_each_address(tmp_path, monkeypatch):
@@ -237,7 +265,11 @@ def test_transports_block_plans_each_address(tmp_path, monkeypatch):
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     monkeypatch.chdir(tmp_path)
     planned = block("transports").stack.planned
-    assert [(transport.name, listener.port) for transport, listener in planned] == [("UDP", 5060), ("TCP", 5060), ("TLS", 5061)]
+    assert [(transport.name, listener.port) for transport, listener in planned] == [
+        ("UDP", 5060),
+        ("TCP", 5060),
+        ("TLS", 5061),
+    ]
 
 
 def test_listeners_block_lets_calls_through_each_way(sip):
@@ -246,7 +278,9 @@ def test_listeners_block_lets_calls_through_each_way(sip):
     assert names == {"inside": "", "outside": "203.0.113.7"}
     border = Stack(core=stack.core, clock=sip.clock)
     for _, listener in stack.planned:
-        border.listen(f"udp:{listener.host}:5060;name={listener.name}", MemoryTransport(sip.network))
+        border.listen(
+            f"udp:{listener.host}:5060;name={listener.name}", MemoryTransport(sip.network)
+        )
     sip.stacks.append(border.start())
     seen = []
 
@@ -281,7 +315,9 @@ def test_header_block_prints_8():
 
 
 def test_messages_block_prints_what_it_says():
-    said = re.findall(r"# (.*?)(?:: the text.*)?$", re.sub(r"#.*as a peer might.*", "", BLOCKS["messages"]), re.M)
+    said = re.findall(
+        r"# (.*?)(?:: the text.*)?$", re.sub(r"#.*as a peer might.*", "", BLOCKS["messages"]), re.M
+    )
     assert run_script("messages").splitlines() == said
 
 
@@ -289,7 +325,12 @@ AUDIO = b"v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\
 
 
 def test_bodies_block_answers_an_offer(sip):
-    asked = sip.ask(block("bodies").core, "INVITE sip:bob@example.com", body=AUDIO % 0, content_type="application/sdp")
+    asked = sip.ask(
+        block("bodies").core,
+        "INVITE sip:bob@example.com",
+        body=AUDIO % 0,
+        content_type="application/sdp",
+    )
     assert asked.statuses == [200]
     assert sippet_gevent.sdp.SDP.parse(asked.response.body).media[0].formats == ("0",)
 
@@ -297,7 +338,9 @@ def test_bodies_block_answers_an_offer(sip):
 @pytest.mark.parametrize("body, status", [(AUDIO % 8, 488), (b"", 488), (b"v=0", 400)])
 def test_bodies_block_refuses(sip, body, status):
     headers = {"content_type": "application/sdp"} if body else {}
-    assert sip.ask(block("bodies").core, "INVITE sip:bob@example.com", body=body, **headers).statuses == [status]
+    assert sip.ask(
+        block("bodies").core, "INVITE sip:bob@example.com", body=body, **headers
+    ).statuses == [status]
 
 
 def test_transport_block_talks_to_itself():
@@ -320,7 +363,7 @@ def test_ladder_is_what_a_failed_test_shows(sip):
 
 
 def test_map_names_every_file_of_the_package_where_it_is():
-    lines = README.split("```\nsippet_gevent/\n")[1].split("```")[0].splitlines()
+    lines = CONTRIBUTING.split("```\nsippet_gevent/\n")[1].split("```")[0].splitlines()
     named, folders = set(), []
     for line in lines:
         branch, name = re.match(r"([│├└─ ]*)(\S+)", line).groups()
@@ -330,17 +373,29 @@ def test_map_names_every_file_of_the_package_where_it_is():
             continue
         named.add("".join(folders) + name)
         assert len(line.split(name, 1)[1]) > 12 or name == "__init__.py", f"{line}: says nothing"
-    there = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.suffix in (".py", ".c", ".typed")}
+    there = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.suffix in (".py", ".c", ".typed")
+    }
     assert named == there
 
 
 def test_links_lead_somewhere():
-    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", README, re.M)}
+    anchors = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", README, re.M)
+    }
     links = re.findall(r"\]\(([^)]+)\)", README)
     lost = [
         link
         for link in links
-        if not link.startswith("https://") and not (link[1:] in anchors if link.startswith("#") else (ROOT / link).exists())
+        if not link.startswith("https://")
+        and not (
+            link[1:] in anchors
+            if link.startswith("#")
+            else (ROOT / link.partition("#")[0]).exists()
+        )
     ]
     assert not lost
 

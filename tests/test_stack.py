@@ -19,28 +19,40 @@ from sippet_gevent import (
     Transport,
     TransportError,
 )
-from sippet_gevent.limits import Limits
+from sippet_gevent.runtime.limits import Limits
 
 
 def ok(request, tx):
     return 200
 
 
-@pytest.mark.parametrize("text", ["udp:127.0.0.1:5060", "127.0.0.1:5060", "udp:[::1]:5060", "udp:127.0.0.1", "udp:localhost:0"])
+@pytest.mark.parametrize(
+    "text",
+    ["udp:127.0.0.1:5060", "127.0.0.1:5060", "udp:[::1]:5060", "udp:127.0.0.1", "udp:localhost:0"],
+)
 def test_address_is_accepted(text):
     Stack(text)
 
 
-@pytest.mark.parametrize("text", ["", "udp:", "pigeon:1.2.3.4:5060", "udp:1.2.3.4:99999", "udp:1.2.3.4:x", "udp:::1:5060"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "udp:", "pigeon:1.2.3.4:5060", "udp:1.2.3.4:99999", "udp:1.2.3.4:x", "udp:::1:5060"],
+)
 def test_bad_address_is_an_invalid_value_that_quotes_it(text):
     with pytest.raises(InvalidValue, match="address|65535"):
         Stack(text)
 
 
 def test_started_plug_is_logged_in_the_ancestor_s_words(caplog):
-    with caplog.at_level(logging.INFO, "sippet_gevent.transport"), Stack("udp:127.0.0.1:0") as stack:
+    with (
+        caplog.at_level(logging.INFO, "sippet_gevent.transport"),
+        Stack("udp:127.0.0.1:0") as stack,
+    ):
         port = stack.engine.transports[0].local[1]
-    assert caplog.messages == [f"started plug 127.0.0.1:{port}/udp", f"stopped plug 127.0.0.1:{port}/udp"]
+    assert caplog.messages == [
+        f"started plug 127.0.0.1:{port}/udp",
+        f"stopped plug 127.0.0.1:{port}/udp",
+    ]
 
 
 def test_taken_port_is_a_transport_error_and_leaves_nothing_open():
@@ -59,14 +71,20 @@ def test_stack_can_be_started_again():
 
 
 def test_two_stacks_in_one_process_do_not_know_each_other():
-    with Stack("udp:127.0.0.1:0", core=ok) as one, Stack("udp:127.0.0.1:0", core=lambda r, t: 404) as other:
+    with (
+        Stack("udp:127.0.0.1:0", core=ok) as one,
+        Stack("udp:127.0.0.1:0", core=lambda r, t: 404) as other,
+    ):
         uris = [f"sip:{stack.addresses[0][4:]}" for stack in (one, other)]
         assert other.request("OPTIONS", uris[0], timeout=5).status == 200
         assert one.request("OPTIONS", uris[1], timeout=5).status == 404
 
 
 def test_listening_on_two_addresses_answers_from_each(sip):
-    with Stack("udp:127.0.0.1:0", "udp:127.0.0.1:0", core=ok) as stack, Stack("udp:127.0.0.1:0") as client:
+    with (
+        Stack("udp:127.0.0.1:0", "udp:127.0.0.1:0", core=ok) as stack,
+        Stack("udp:127.0.0.1:0") as client,
+    ):
         for address in stack.addresses:
             response = client.request("OPTIONS", f"sip:{address[4:]}", timeout=5)
             assert response.flow.remote[1] == int(address.rpartition(":")[2])
@@ -108,7 +126,12 @@ def test_send_leaves_what_the_request_has(sip):
         max_forwards=5,
         body="hi",
     )
-    assert (seen[0].from_.tag, seen[0].call_id, seen[0].max_forwards, seen[0].body) == ("mine", "my-call", 5, b"hi")
+    assert (seen[0].from_.tag, seen[0].call_id, seen[0].max_forwards, seen[0].body) == (
+        "mine",
+        "my-call",
+        5,
+        b"hi",
+    )
 
 
 @pytest.mark.rfc("3261 8.1.1.8")
@@ -172,7 +195,9 @@ def test_stop_does_not_wait_for_ever(sip):
 
 def test_stack_beyond_its_transactions_answers_503(sip):
     stack = sip.stack(ok, limits=Limits(transactions=3))
-    assert [sip.ask(stack, "OPTIONS sip:x@example.com").statuses for _ in range(4)] == [[200]] * 3 + [[503]]
+    assert [sip.ask(stack, "OPTIONS sip:x@example.com").statuses for _ in range(4)] == [
+        [200]
+    ] * 3 + [[503]]
 
 
 def test_stats_count_what_became_of_each_message(sip):
@@ -264,7 +289,9 @@ def test_name_that_no_codec_takes_is_a_transport_error(sip):
 
 def test_port_beyond_all_ports_is_a_transport_error_and_leaves_no_transaction():
     with Stack("udp:127.0.0.1:0") as stack:
-        tx = stack.send(Request("OPTIONS", "sip:x@127.0.0.1"), next_hop=URI("sip", None, "127.0.0.1", 70000))
+        tx = stack.send(
+            Request("OPTIONS", "sip:x@127.0.0.1"), next_hop=URI("sip", None, "127.0.0.1", 70000)
+        )
         with pytest.raises(TransportError):
             tx.final(timeout=5)
         assert stack.stats()["client_transactions"] == 0
@@ -310,7 +337,9 @@ def test_transport_that_resolves_is_given_them_and_nobody_is_asked(uri, address)
         assert stack.is_local(URI.parse("sip:here:7000;transport=xyz"))
 
 
-@pytest.mark.parametrize("uri", ["sip:bob@pbx", "sip:bob@pbx;transport=tcp", "sips:bob@pbx;transport=xyz"])
+@pytest.mark.parametrize(
+    "uri", ["sip:bob@pbx", "sip:bob@pbx;transport=tcp", "sips:bob@pbx;transport=xyz"]
+)
 def test_transport_that_resolves_is_given_no_others(uri):
     transport = Named()
     stack = Stack(resolver=StaticResolver({}))

@@ -13,26 +13,37 @@ from hypothesis import strategies as st
 
 import sippet_gevent
 from sippet_gevent import ParseError, Request, Response
-from sippet_gevent.message.fields import HeaderFields
+from sippet_gevent.message.fields.table import HeaderFields
 from sippet_gevent.message.parser import parse
 from sippet_gevent.testing import damage, strategies
 
 from .message import corpus
 
-few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+few = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     path = {"PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent)}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=path)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=path
+    )
 
 
 def test_the_fixture_needs_no_hypothesis():
-    assert run("import sys, sippet_gevent.testing; sys.exit('hypothesis' in sys.modules)").returncode == 0
+    assert (
+        run("import sys, sippet_gevent.testing; sys.exit('hypothesis' in sys.modules)").returncode
+        == 0
+    )
 
 
 def test_without_hypothesis_the_strategies_say_what_to_install():
-    ended = run("import sys; sys.modules['hypothesis'] = None; import sippet_gevent.testing.strategies")
+    ended = run(
+        "import sys; sys.modules['hypothesis'] = None; import sippet_gevent.testing.strategies"
+    )
     assert ended.stderr.splitlines()[-1].endswith("pip install 'sippet-gevent[test]'")
 
 
@@ -40,7 +51,11 @@ def test_without_hypothesis_the_strategies_say_what_to_install():
 
 
 @few
-@given(strategies.request(method="INVITE", uri="sip:bob@example.com", body=b"hello", contact="<sip:a@192.0.2.1>"))
+@given(
+    strategies.request(
+        method="INVITE", uri="sip:bob@example.com", body=b"hello", contact="<sip:a@192.0.2.1>"
+    )
+)
 def test_request_is_as_it_was_asked_for(request):
     assert (request.method, request.uri_text, request.body, str(request.contact[0])) == (
         *("INVITE", "sip:bob@example.com", b"hello"),
@@ -61,13 +76,27 @@ def test_response_is_as_it_was_asked_for(response):
 
 
 @few
-@given(strategies.sip_uri(schemes=["sips"], hosts=st.just("example.com"), users=st.just("bob"), plain=True))
+@given(
+    strategies.sip_uri(
+        schemes=["sips"], hosts=st.just("example.com"), users=st.just("bob"), plain=True
+    )
+)
 def test_uri_is_as_it_was_asked_for(uri):
-    assert (uri.scheme, uri.host, uri.user, len(uri.parameters), len(uri.headers)) == ("sips", "example.com", "bob", 0, 0)
+    assert (uri.scheme, uri.host, uri.user, len(uri.parameters), len(uri.headers)) == (
+        "sips",
+        "example.com",
+        "bob",
+        0,
+        0,
+    )
 
 
 @few
-@given(st.sampled_from([(True, True), (False, False), ("x", True)]).flatmap(lambda case: st.tuples(st.just(case), strategies.name_addr(tag=case[0]))))
+@given(
+    st.sampled_from([(True, True), (False, False), ("x", True)]).flatmap(
+        lambda case: st.tuples(st.just(case), strategies.name_addr(tag=case[0]))
+    )
+)
 def test_address_has_the_tag_that_was_asked_for(drawn):
     (asked, has_one), address = drawn
     assert (address.tag is not None) is has_one and (asked in (True, False) or address.tag == asked)

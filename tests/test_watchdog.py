@@ -10,7 +10,7 @@ import time
 
 import gevent
 
-from sippet_gevent.watchdog import Watchdog
+from sippet_gevent.runtime.watchdog import Watchdog
 
 
 def block_the_loop(seconds):

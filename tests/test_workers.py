@@ -9,8 +9,8 @@ import pytest
 from gevent.event import Event
 from greenlet import getcurrent
 
-from sippet_gevent import workers as workers_module
-from sippet_gevent.workers import Workers
+from sippet_gevent.runtime import workers as workers_module
+from sippet_gevent.runtime.workers import Workers
 
 
 class Pool(Workers):

@@ -1,7 +1,7 @@
 """SIP messages out of a pcap or pcapng capture: packets to datagrams and connections to messages.
 
-The file formats and the headers of IP, UDP and TCP are read by dpkt; this is what lies between them. All that is kept of
-a capture is bounded, however long it is.
+The file formats and the headers of IP, UDP and TCP are read by dpkt; this is what lies between
+them. All that is kept of a capture is bounded, however long it is.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from dpkt import pcapng as ng
 from .cutter import Cutter
 
 BLOCK = 16 * 1024 * 1024
-"""Octets of one packet or block of the file, at most: capture programs write 256 KiB, a damaged length says anything."""
+"""Octets of one packet or block of the file, at most: capture programs write 256 KiB, a damaged
+length says anything."""
 
 FRAGMENTED = 256
-"""Datagrams that wait for their other fragments, at most; the oldest is given up first. Each is under 64 KiB."""
+"""Datagrams that wait for their other fragments, at most; the oldest is given up first. Each is
+under 64 KiB."""
 
 FRAGMENTS = 256
 """Fragments of one datagram, at most: 64 KiB are 120 where packets are as small as 576 octets."""
 
 CONNECTIONS = 2048
-"""TCP connections followed at a time, each direction for itself; the one that was silent longest is given up first."""
+"""TCP connections followed at a time, each direction for itself; the one that was silent longest is
+given up first."""
 
 WAITING = 65536
-"""Octets behind a gap in a direction of a TCP connection, at most: then what is missing was not captured."""
+"""Octets behind a gap in a direction of a TCP connection, at most: then what is missing was not
+captured."""
 
 SEGMENTS = 256
 """Segments behind a gap, at most, for the same reason."""
@@ -38,8 +42,8 @@ SEGMENTS = 256
 # How a pcapng file begins; any other is taken for pcap.
 _MAGIC_NG = b"\x0a\x0d\x0d\x0a"
 
-# Link layer: offset of the Ethernet type (None: there is none, the packet tells its version itself), and of the packet.
-# https://www.tcpdump.org/linktypes.html
+# Link layer: offset of the Ethernet type (None: there is none, the packet tells its version
+# itself), and of the packet. https://www.tcpdump.org/linktypes.html
 _LINKS: dict[int, tuple[int | None, int]] = {
     0: (None, 4),  # BSD loopback
     1: (12, 14),  # Ethernet
@@ -58,14 +62,18 @@ _TCP, _UDP = 6, 17
 _FRAGMENT_HEADER = 44
 
 # What calls itself SIP in its first line, even where that is broken.
-_SIP_LINE = re.compile(rb"[\r\n]*(?:SIP/[0-9]|[^\r\n]{0,8000}?[ \t]SIP/[0-9.]+[ \t]*[\r\n])", re.IGNORECASE).match
-_KEEP_ALIVE = re.compile(rb"[\r\n\0 ]*|jaK\0?").fullmatch  # RFC 5626 §4.4.1, and what phones send besides
+_SIP_LINE = re.compile(
+    rb"[\r\n]*(?:SIP/[0-9]|[^\r\n]{0,8000}?[ \t]SIP/[0-9.]+[ \t]*[\r\n])", re.IGNORECASE
+).match
+# RFC 5626 §4.4.1, and what phones send besides
+_KEEP_ALIVE = re.compile(rb"[\r\n\0 ]*|jaK\0?").fullmatch
 
 _INCOMPLETE = "datagrams whose fragments are not all there"
 
 
 class Readable(Protocol):
-    """A binary file, as far as it is used here: read() gives all that was asked for, or what is left."""
+    """A binary file, as far as it is used here: read() gives all that was asked for, or what is
+    left."""
 
     def read(self, octets: int, /) -> bytes: ...
 
@@ -94,7 +102,7 @@ class _IPv4(dpkt.ip.IP):  # type: ignore[misc]
 
 
 class _IPv6(dpkt.ip6.IP6):  # type: ignore[misc]
-    _protosw: dict[int, Any] = {}  # noqa: RUF012
+    _protosw: dict[int, Any] = {}  # noqa: RUF012 none: what is inside stays as it is
 
 
 class _Packet(NamedTuple):
@@ -137,7 +145,8 @@ class _Direction:
 
 
 class Capture:
-    """Reads one capture: iterate over it for its messages; `counts` tells of everything else that was in it.
+    """Reads one capture: iterate over it for its messages; `counts` tells of everything else that
+    was in it.
 
     `head` is what has been read of the file already.
     """
@@ -150,7 +159,8 @@ class Capture:
         self._directions: dict[tuple[Any, ...], _Direction] = {}
 
     def __iter__(self) -> Iterator[Found]:
-        """Yield the messages. Raises CaptureError, after those before it, where the file ends too early or is damaged."""
+        """Yield the messages. Raises CaptureError, after those before it, where the file ends too
+        early or is damaged."""
         time = 0.0
         try:
             for time, link, frame in self._frames:
@@ -172,7 +182,8 @@ class Capture:
     # ---- IP
 
     def _packet(self, link: int, frame: bytes) -> _Packet | None:
-        """Return what an IP packet carries, put together from its fragments; None for what is none, or not complete."""
+        """Return what an IP packet carries, put together from its fragments; None for what is none,
+        or not complete."""
         if link not in _LINKS:
             self._count(f"packets of link layer {link}, which is not read here")
             return None
@@ -192,7 +203,10 @@ class Capture:
                 return self._ipv4(_IPv4(data), len(data))
             if version == 6:
                 return self._ipv6(_IPv6(data), len(data))
-        except (LookupError, AttributeError) as error:  # what dpkt does not look for: an extension header that is encrypted
+        except (
+            LookupError,
+            AttributeError,
+        ) as error:  # what dpkt does not look for: an extension header that is encrypted
             raise dpkt.UnpackError from error
         self._count("packets that are not IP")
         return None
@@ -212,7 +226,9 @@ class Capture:
         key = (ip.src, ip.dst, fragment.nxt, fragment.id)
         return self._whole(key, fragment.frag_off * 8, ip.data, bool(fragment.m_flag), missing)
 
-    def _whole(self, key: tuple[Any, ...], offset: int, data: bytes, more: bool, missing: int) -> _Packet | None:
+    def _whole(
+        self, key: tuple[Any, ...], offset: int, data: bytes, more: bool, missing: int
+    ) -> _Packet | None:
         """Return the packet that this fragment completes (RFC 791 §3.2, RFC 8200 §4.5), or None."""
         source, destination, protocol, _ = key
         parts = self._fragments.setdefault(key, _Parts())
@@ -246,7 +262,10 @@ class Capture:
             if _KEEP_ALIVE(data) and not missing:
                 self._count("keep-alives")
             elif _SIP_LINE(data):
-                source, destination = _address(packet.source, udp.sport), _address(packet.destination, udp.dport)
+                source, destination = (
+                    _address(packet.source, udp.sport),
+                    _address(packet.destination, udp.dport),
+                )
                 yield Found(data, time, "UDP", source, destination, missing)
             else:
                 self._count("other datagrams")
@@ -257,8 +276,11 @@ class Capture:
         else:
             self._count("packets of other protocols")
 
-    def _segment(self, key: tuple[Any, ...], tcp: Any, missing: int, time: float) -> Iterator[Found]:
-        """Put a segment in its place (RFC 9293 §3.4); yield the messages that have become complete."""
+    def _segment(
+        self, key: tuple[Any, ...], tcp: Any, missing: int, time: float
+    ) -> Iterator[Found]:
+        """Put a segment in its place (RFC 9293 §3.4); yield the messages that have become
+        complete."""
         if missing:
             self._count("TCP segments cut short by the capture")
         direction = self._directions.pop(key, None)
@@ -292,8 +314,11 @@ class Capture:
             silent = next(iter(self._directions))
             yield from self._close(silent, self._directions.pop(silent), time)
 
-    def _in_order(self, key: tuple[Any, ...], direction: _Direction, time: float) -> Iterator[Found]:
-        """Hand on what waits, as far as it goes on where the last segment ended; what came before is a retransmission."""
+    def _in_order(
+        self, key: tuple[Any, ...], direction: _Direction, time: float
+    ) -> Iterator[Found]:
+        """Hand on what waits, as far as it goes on where the last segment ended; what came before
+        is a retransmission."""
         while direction.waiting:
             sequence = min(direction.waiting, key=lambda number: _distance(number, direction.next))
             known = -_distance(sequence, direction.next)
@@ -323,7 +348,14 @@ class Capture:
         if not direction.has_spoken:
             self._count("TCP directions without SIP")
 
-    def _found(self, key: tuple[Any, ...], direction: _Direction, pieces: Any, time: float, missing: int = 0) -> Iterator[Found]:
+    def _found(
+        self,
+        key: tuple[Any, ...],
+        direction: _Direction,
+        pieces: Any,
+        time: float,
+        missing: int = 0,
+    ) -> Iterator[Found]:
         source, source_port, destination, destination_port = key
         for piece in pieces:
             direction.has_spoken = True
@@ -349,7 +381,8 @@ def _add(sequence: int, octets: int) -> int:
 
 
 def _distance(sequence: int, other: int | None) -> int:
-    """Return how far a sequence number is ahead of another; numbers begin anew after 2**32 - 1 (RFC 9293 §3.4)."""
+    """Return how far a sequence number is ahead of another; numbers begin anew after 2**32 - 1 (RFC
+    9293 §3.4)."""
     return ((sequence - (other or 0) + 2**31) & 0xFFFFFFFF) - 2**31
 
 
@@ -357,7 +390,8 @@ def _distance(sequence: int, other: int | None) -> int:
 
 
 class _Checked:
-    """A file for dpkt, which takes what read() gives: here that is all that was asked for, or b"" at the end of the file."""
+    """A file for dpkt, which takes what read() gives: here that is all that was asked for, or b""
+    at the end of the file."""
 
     def __init__(self, head: bytes, file: Readable) -> None:
         self._head = head
@@ -365,7 +399,8 @@ class _Checked:
         self.is_at_end = False
 
     def read(self, octets: int) -> bytes:
-        """Read so many octets. Raises CaptureError where the file ends within them, and for a length that cannot be."""
+        """Read so many octets. Raises CaptureError where the file ends within them, and for a
+        length that cannot be."""
         if not 0 <= octets <= BLOCK:
             raise CaptureError("the file is damaged: it tells a length that cannot be")
         data = self._head[:octets]
@@ -399,7 +434,8 @@ _ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 
 
 def _frames_ng(file: _Checked) -> Iterator[_Frame]:
-    """Read the blocks of a pcapng file: dpkt's own reader knows one interface only, and programs capture on several."""
+    """Read the blocks of a pcapng file: dpkt's own reader knows one interface only, and programs
+    capture on several."""
     order = ""
     interfaces: list[_Interface] = []
     while head := file.read(8):
@@ -423,7 +459,11 @@ def _frames_ng(file: _Checked) -> Iterator[_Frame]:
             at = packet.__hdr_len__ - 4  # the length is repeated at the end of the block
             yield _Frame(time, interface.link, block[at : at + packet.caplen])
         elif kind == ng.PCAPNG_BT_SPB:
-            yield _Frame(0.0, interfaces[0].link, block[12 : 12 + struct.unpack(f"{order}I", block[8:12])[0]][: length - 16])
+            yield _Frame(
+                0.0,
+                interfaces[0].link,
+                block[12 : 12 + struct.unpack(f"{order}I", block[8:12])[0]][: length - 16],
+            )
 
 
 _PACKET_BLOCKS = {
@@ -441,7 +481,9 @@ class _Interface(NamedTuple):
 
 
 def _interface(block: bytes, order: str) -> _Interface:
-    described = (ng.InterfaceDescriptionBlockLE if order == "<" else ng.InterfaceDescriptionBlock)(block)
+    described = (ng.InterfaceDescriptionBlockLE if order == "<" else ng.InterfaceDescriptionBlock)(
+        block
+    )
     options = {option.code: option.data for option in described.opts}
     resolution = options.get(ng.PCAPNG_OPT_IF_TSRESOL, b"\6")[0]
     per_second = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution

@@ -1,4 +1,5 @@
-"""What `sippet parse` does: read messages from files, standard input or captures, and say what they are and what is wrong."""
+"""What `sippet parse` does: read messages from files, standard input or captures, and say what they
+are and what is wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _BROKEN_PIPE = 141  # what a shell says of a program that was ended by SIGPIPE
 
 
 def parse(options: Any) -> int:
-    """Print what the messages are. Returns 0 when all are whole, 1 when one is broken or there is none, 2 for a mistake."""
+    """Print what the messages are. Returns 0 when all are whole, 1 when one is broken or there is
+    none, 2 for a mistake."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     printer = _Printer(options.json)
     code = 0
@@ -81,7 +83,10 @@ def _opened(name: str) -> Iterator[BufferedReader]:
 
 
 def _is_capture(head: bytes) -> bool:
-    return head == _PCAP_NG or {int.from_bytes(head, "big"), int.from_bytes(head, "little")} & _PCAP != set()
+    return (
+        head == _PCAP_NG
+        or {int.from_bytes(head, "big"), int.from_bytes(head, "little")} & _PCAP != set()
+    )
 
 
 def _shown(name: str) -> str:
@@ -102,7 +107,8 @@ def _messages(name: str, head: bytes, file: BufferedReader, printer: _Printer) -
 
 
 def _capture(name: str, head: bytes, file: BufferedReader, printer: _Printer) -> str | None:
-    """Print the messages of a capture; return what is wrong with the file, or None. Raises Mistake."""
+    """Print the messages of a capture; return what is wrong with the file, or None. Raises
+    Mistake."""
     try:
         from .capture import Capture, CaptureError
     except ImportError as error:
@@ -127,14 +133,23 @@ def _capture(name: str, head: bytes, file: BufferedReader, printer: _Printer) ->
     except CaptureError as error:
         problem = str(error)
     if capture.counts:
-        printer.say(f"{_shown(name)}: passed over " + ", ".join(f"{number} {what}" for what, number in capture.counts.items()), 0)
+        printer.say(
+            f"{_shown(name)}: passed over "
+            + ", ".join(f"{number} {what}" for what, number in capture.counts.items()),
+            0,
+        )
     return problem
 
 
 def _time(seconds: float) -> str | None:
     """Return a time as RFC 3339 has it, in UTC; None for one that no calendar has."""
     try:
-        return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return (
+            datetime.fromtimestamp(seconds, timezone.utc)
+            .replace(tzinfo=None)
+            .isoformat(timespec="microseconds")
+            + "Z"
+        )
     except (ValueError, OverflowError, OSError):
         return None
 

@@ -11,7 +11,7 @@ from ..errors import ParseError, SIPError
 from ..message.message import Request
 from ..message.uri import URI
 from ..stack import TRANSPORTS, Stack
-from ..transport.selection import SECURE
+from ..transport.locate.rfc3263 import SECURE
 from ..transport.tls import TLS
 from .terminal import Mistake, naming, tell
 from .trace import host_of, log_to_stderr, show_messages
@@ -40,7 +40,8 @@ def _uri(text: str) -> URI:
 
 
 def ping(options: Any) -> int:
-    """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2 for a mistake.
+    """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2
+    for a mistake.
 
     When verbose, the resolver and the request log the answers of DNS and each target that is tried.
     Otherwise a failure is printed once, in place of the answer.
@@ -51,11 +52,15 @@ def ping(options: Any) -> int:
         kind = uri.transport or "UDP"
         kind = (SECURE.get(kind, "TLS") if uri.is_secure else kind).lower()
         if kind not in TRANSPORTS:
-            raise Mistake(f"{options.uri!r}: there is no transport {kind!r} here: write one of {', '.join(TRANSPORTS)}")
+            raise Mistake(
+                f"{options.uri!r}: there is no transport {kind!r} here: write one of {', '.join(TRANSPORTS)}"
+            )
         with naming("--ca"):
             tls = TLS(ca=options.ca)
         with naming("--listen"):
-            stack = Stack(options.listen or f"{kind}:{'[::]' if ':' in uri.host else '0.0.0.0'}:0", tls=tls)
+            stack = Stack(
+                options.listen or f"{kind}:{'[::]' if ':' in uri.host else '0.0.0.0'}:0", tls=tls
+            )
         if options.verbose:
             show_messages(stack)
         stack.start()
@@ -63,7 +68,8 @@ def ping(options: Any) -> int:
         return tell(error)
     with stack:
         try:
-            asked = stack.send(Request("OPTIONS", uri))  # asks DNS before it sends, which is no part of the round trip
+            # asks DNS before it sends, which is no part of the round trip
+            asked = stack.send(Request("OPTIONS", uri))
             started = time.perf_counter()
             response = asked.final(timeout=options.timeout)
         except SIPError as error:
@@ -71,5 +77,8 @@ def ping(options: Any) -> int:
         elapsed = (time.perf_counter() - started) * 1000
     peer = response.flow.remote
     who = response.server or response.user_agent
-    print(f"{response.status} {response.reason}  {elapsed:.1f} ms  from {host_of(peer)}:{peer[1]}" + (f"  {who}" if who else ""))
+    print(
+        f"{response.status} {response.reason}  {elapsed:.1f} ms  from {host_of(peer)}:{peer[1]}"
+        + (f"  {who}" if who else "")
+    )
     return 0 if response.is_success else 1

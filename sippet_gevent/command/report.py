@@ -1,7 +1,8 @@
-"""report(): everything there is to say of one message, RFC 3261 §7 and §20, as plain values; lines(): the same for people.
+"""report(): everything there is to say of one message, RFC 3261 §7 and §20, as plain values;
+lines(): the same for people.
 
-Every header field is read by its type, the optional ones too, and so are multiparts, session descriptions and sipfrags in
-the body: an element on the way would leave all of these alone.
+Every header field is read by its type, the optional ones too, and so are multiparts, session
+descriptions and sipfrags in the body: an element on the way would leave all of these alone.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from typing import Any, NamedTuple
 from ..errors import CREDENTIALS, EXCERPT, ParseError
 from ..message import parser
 from ..message.address import NameAddr
-from ..message.authentication import Challenge
 from ..message.body import Part
-from ..message.essentials import NEEDED
+from ..message.fields.authentication import Challenge
+from ..message.fields.base import Parameter
 from ..message.grammar import BLANKS, is_token
 from ..message.headers import Headers
+from ..message.mandatory import NEEDED
 from ..message.message import Message, Request, Response
 from ..message.parameters import Parameters
 from ..message.scan import USUAL, canonical
 from ..message.scan import fastest as scan
 from ..message.sdp import SDP
 from ..message.uri import URI
-from ..message.valued import Parameter
 from ..message.via import Via
 from .terminal import visible, without_password
 
@@ -35,10 +36,14 @@ MEDIA_LINES = 16
 """Lines of a session description that are shown: each is a stream, and a call has two or three."""
 
 SHOWN_OF_CREDENTIALS = frozenset(("realm", "algorithm", "qop"))
-"""Parameters of credentials that tell how somebody proves who he is, and nothing of the proof (RFC 3261 §22.4)."""
+"""Parameters of credentials that tell how somebody proves who he is, and nothing of the proof (RFC
+3261 §22.4)."""
 
-DIGEST_PARAMETERS = SHOWN_OF_CREDENTIALS | frozenset("username nonce uri response cnonce opaque nc userhash".split())
-"""The parameters that are named, without their values: any other name may be a proof that went astray."""
+DIGEST_PARAMETERS = SHOWN_OF_CREDENTIALS | frozenset(
+    "username nonce uri response cnonce opaque nc userhash".split()
+)
+"""The parameters that are named, without their values: any other name may be a proof that went
+astray."""
 
 SCHEMES = frozenset(("basic", "bearer"))
 """Schemes that are named although nothing else of them is shown."""
@@ -59,7 +64,8 @@ _MEDIA = re.compile(rb"^[mc]=[^\r\n]*", re.MULTILINE).finditer
 
 
 class Place(NamedTuple):
-    """Where a message was found: `offset` in a file of messages, the rest in a capture; `missing` octets were not captured.
+    """Where a message was found: `offset` in a file of messages, the rest in a capture; `missing`
+    octets were not captured.
 
     `is_rest`: it stands behind a message and does not begin like one.
     """
@@ -84,7 +90,8 @@ class _Field(NamedTuple):
 
 
 def report(data: bytes, place: Place) -> dict[str, Any]:
-    """Return what a message is, what its headers hold, and what is wrong with it; always the same keys.
+    """Return what a message is, what its headers hold, and what is wrong with it; always the same
+    keys.
 
     A value that cannot be read is None, its text beside it. Credentials and passwords are left out.
     """
@@ -92,7 +99,9 @@ def report(data: bytes, place: Place) -> dict[str, Any]:
     fields = [] if place.is_rest else _fields(data)
     if place.is_rest:
         message, headers, body = None, Headers(), b""
-        problems.append(ParseError("no message begins so; is the Content-Length before it too small?", offset=0))
+        problems.append(
+            ParseError("no message begins so; is the Content-Length before it too small?", offset=0)
+        )
     else:
         message, headers, body = _read(data, fields, problems)
         problems += _incomplete(headers, place, bool(problems))
@@ -108,7 +117,11 @@ def report(data: bytes, place: Place) -> dict[str, Any]:
         "source": place.source,
         "destination": place.destination,
         "octets": len(data),
-        "kind": "request" if isinstance(message, Request) else "response" if isinstance(message, Response) else None,
+        "kind": "request"
+        if isinstance(message, Request)
+        else "response"
+        if isinstance(message, Response)
+        else None,
         "start_line": _start_line(data, place.is_rest),
         "method": message.method if isinstance(message, Request) else None,
         "uri": _uri(message, problems),
@@ -116,7 +129,9 @@ def report(data: bytes, place: Place) -> dict[str, Any]:
         "reason": _clean(message.reason) if isinstance(message, Response) else None,
         "headers": described,
         "body": _body(body, headers, root),
-        "problems": [_problem(error, data, fields, place.is_rest) for error in _different(problems)],
+        "problems": [
+            _problem(error, data, fields, place.is_rest) for error in _different(problems)
+        ],
         "ok": not problems,
     }
 
@@ -125,11 +140,15 @@ def _start_line(data: bytes, is_rest: bool) -> str:
     if _is_secret(0, data, []):
         return HIDDEN
     text = _clean(data.split(b"\n", 1)[0].rstrip(b"\r"))[: parser.DEFAULT_LIMITS.line]
-    return _PROOF(rf"\1 {HIDDEN}", text) if is_rest else text  # the rest of a line may be that of credentials
+    # the rest of a line may be that of credentials
+    return _PROOF(rf"\1 {HIDDEN}", text) if is_rest else text
 
 
-def _read(data: bytes, fields: list[_Field], problems: list[ParseError]) -> tuple[Message | None, Headers, bytes]:
-    """Return as much of the message as can be read: the message or None, its headers and its body."""
+def _read(
+    data: bytes, fields: list[_Field], problems: list[ParseError]
+) -> tuple[Message | None, Headers, bytes]:
+    """Return as much of the message as can be read: the message or None, its headers and its
+    body."""
     try:
         message = parser.parse(data)
         return message, message.headers, message.body
@@ -142,7 +161,10 @@ def _read(data: bytes, fields: list[_Field], problems: list[ParseError]) -> tupl
     except ParseError:
         # Some line is broken: the others are looked at nevertheless.
         texts = [(field.name, _value(data, field)) for field in fields[: limits.headers]]
-        headers, body = Headers([(name, USUAL, text) for name, text in texts if len(text) <= limits.line]), b""
+        headers, body = (
+            Headers([(name, USUAL, text) for name, text in texts if len(text) <= limits.line]),
+            b"",
+        )
     return problems[0].request, headers, body
 
 
@@ -154,14 +176,22 @@ def _incomplete(headers: Headers, place: Place, is_broken: bool) -> Iterator[Par
         if headers and name not in headers:
             yield ParseError("missing", header=name)
     if place.transport == "TCP" and "Content-Length" not in headers and not is_broken:
-        yield ParseError("missing, and in a stream nothing else tells where a message ends", header="Content-Length")
+        yield ParseError(
+            "missing, and in a stream nothing else tells where a message ends",
+            header="Content-Length",
+        )
 
 
 def _fields(data: bytes) -> list[_Field]:
-    """Return the header lines that have a name, folded ones whole (§7.3.1), up to the first empty line."""
+    """Return the header lines that have a name, folded ones whole (§7.3.1), up to the first empty
+    line."""
     fields = []
     at = data.find(b"\n") + 1 or len(data)
-    while at < len(data) and not data.startswith(_EMPTY_LINES, at) and (found := _FIELD_LINE(data, at)):
+    while (
+        at < len(data)
+        and not data.startswith(_EMPTY_LINES, at)
+        and (found := _FIELD_LINE(data, at))
+    ):
         name = (found[1] or b"").decode("utf-8", "surrogateescape").rstrip(BLANKS)
         if is_token(name):
             fields.append(_Field(canonical(name), at, found.end()))
@@ -197,11 +227,16 @@ def _header(name: str, headers: Headers, problems: list[ParseError]) -> dict[str
         error.header = error.header or name
         problems.append(error)
         values = None
-    return {"name": _clean(name), "text": None if is_secret else [_clean(text) for text in headers.all(name)], "values": values}
+    return {
+        "name": _clean(name),
+        "text": None if is_secret else [_clean(text) for text in headers.all(name)],
+        "values": values,
+    }
 
 
 def parts(value: Any, is_secret: bool = False) -> Any:
-    """Return a typed value as numbers, texts, and dicts of its parts. Raises ParseError for a part that cannot be read."""
+    """Return a typed value as numbers, texts, and dicts of its parts. Raises ParseError for a part
+    that cannot be read."""
     if isinstance(value, Challenge) and is_secret:
         return _without_proof(value)
     if isinstance(value, URI):
@@ -217,14 +252,19 @@ def parts(value: Any, is_secret: bool = False) -> Any:
         }
     if isinstance(value, NameAddr):
         value.q  # noqa: B018 raises for what is none
-        return {name: parts(getattr(value, name)) for name in ("display", "uri", "tag", "parameters")}
+        return {
+            name: parts(getattr(value, name)) for name in ("display", "uri", "tag", "parameters")
+        }
     if isinstance(value, Via):
         value.rport  # noqa: B018 raises for what is none
     for name, attribute in vars(type(value)).items():
         if isinstance(attribute, Parameter):
             getattr(value, name)  # raises for what its RFC does not have
     if isinstance(value, Parameters):
-        return {_clean(name): HIDDEN if name.title() in CREDENTIALS else parts(item) for name, item in value.items()}
+        return {
+            _clean(name): HIDDEN if name.title() in CREDENTIALS else parts(item)
+            for name, item in value.items()
+        }
     if isinstance(value, datetime):
         return value.isoformat()
     if hasattr(value, "_asdict"):
@@ -235,26 +275,38 @@ def parts(value: Any, is_secret: bool = False) -> Any:
 
 
 def _without_proof(credentials: Challenge) -> dict[str, Any]:
-    if credentials.scheme.lower() != "digest":  # in any other, a name may be the secret itself, or what seems to be the scheme
-        return {"scheme": credentials.scheme if credentials.scheme.lower() in SCHEMES else HIDDEN, "parameters": {}}
+    # in any other, a name may be the secret itself, or what seems to be the scheme
+    if credentials.scheme.lower() != "digest":
+        return {
+            "scheme": credentials.scheme if credentials.scheme.lower() in SCHEMES else HIDDEN,
+            "parameters": {},
+        }
     parameters = parts(credentials.parameters).items()
     named = [(name, value) for name, value in parameters if name.lower() in DIGEST_PARAMETERS]
-    shown = {name: value if name.lower() in SHOWN_OF_CREDENTIALS else HIDDEN for name, value in named}
+    shown = {
+        name: value if name.lower() in SHOWN_OF_CREDENTIALS else HIDDEN for name, value in named
+    }
     return {"scheme": credentials.scheme, "parameters": shown}
 
 
 def _parts(headers: Headers, body: bytes) -> tuple[Part | None, list[ParseError]]:
-    """Return the body with its parts, None if it cannot be divided, and the problems of the parts that are read here."""
+    """Return the body with its parts, None if it cannot be divided, and the problems of the parts
+    that are read here."""
     if not body:
         return None, []
     try:
-        root = Part.of(Request.read("", "", headers, body))  # be it a response: only these two are looked at
+        # be it a response: only these two are looked at
+        root = Part.of(Request.read("", "", headers, body))
     except ParseError as error:
         return None, [_without_text(error, "Content-Type")]
     problems = []
     for part in root.walk():
         if part.is_multipart and not part.is_closed:
-            problems.append(ParseError("multipart without close delimiter: its end may be missing", header="body"))
+            problems.append(
+                ParseError(
+                    "multipart without close delimiter: its end may be missing", header="body"
+                )
+            )
         elif not part.is_multipart:
             problems += _part_problems(part)
     return root, problems
@@ -272,9 +324,12 @@ def _part_problems(part: Part) -> list[ParseError]:
 
 
 def _without_text(error: ParseError, *shown: str) -> ParseError:
-    """Remove the text of a problem in a body unless it cannot be a key: that of `shown` headers, or of SDP lines without keys."""
+    """Remove the text of a problem in a body unless it cannot be a key: that of `shown` headers, or
+    of SDP lines without keys."""
     line = (error.header or "")[-2:-1] if (error.header or "").endswith("=") else ""
-    is_plain = isinstance(error.value, str) and error.value.startswith(_PLAIN_ATTRIBUTES if line == "a" else "")
+    is_plain = isinstance(error.value, str) and error.value.startswith(
+        _PLAIN_ATTRIBUTES if line == "a" else ""
+    )
     if error.header not in shown and not (is_plain and line and line in _PLAIN_LINES):
         error.value = None
     return error
@@ -282,14 +337,17 @@ def _without_text(error: ParseError, *shown: str) -> ParseError:
 
 def _body(body: bytes, headers: Headers, root: Part | None) -> dict[str, Any]:
     kind = headers.get("Content-Type")
-    described = [part.body for part in root.walk() if part.media_type.name == _DESCRIPTION] if root else []
+    described = (
+        [part.body for part in root.walk() if part.media_type.name == _DESCRIPTION] if root else []
+    )
     lines = itertools.chain.from_iterable(map(_MEDIA, described))
     media = [_clean(found[0]) for found in itertools.islice(lines, MEDIA_LINES)]
     return {"octets": len(body), "type": None if kind is None else _clean(kind), "media": media}
 
 
 def _clean(text: str | bytes) -> str:
-    """Return text without passwords and without the surrogates that stand for octets which are no UTF-8."""
+    """Return text without passwords and without the surrogates that stand for octets which are no
+    UTF-8."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     return without_password(data.decode("utf-8", "backslashreplace"))
 
@@ -306,22 +364,35 @@ def _different(problems: list[ParseError]) -> list[ParseError]:
 
 
 def _problem(error: ParseError, data: bytes, fields: list[_Field], is_rest: bool) -> dict[str, Any]:
-    """Return a problem with the octet and line of the message where it is, as far as that is known."""
+    """Return a problem with the octet and line of the message where it is, as far as that is
+    known."""
     offset: int | None
-    if error.header is None and error.offset is not None:  # found by scan(), which knows octets and no headers
-        offset, octets = error.offset, data[error.offset :].split(b"\n", 1)[0].rstrip(b"\r") or data[error.offset :][:1]
+    # found by scan(), which knows octets and no headers
+    if error.header is None and error.offset is not None:
+        offset, octets = (
+            error.offset,
+            data[error.offset :].split(b"\n", 1)[0].rstrip(b"\r") or data[error.offset :][:1],
+        )
     else:  # found in a value: an offset is in its text
         value: object = error.value[-1] if isinstance(error.value, list) else error.value
         octets = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else b""
         offset = _place(error.header, octets, data, fields)
-        if offset is not None and error.offset is not None and isinstance(value, str) and data.startswith(octets, offset):
+        if (
+            offset is not None
+            and error.offset is not None
+            and isinstance(value, str)
+            and data.startswith(octets, offset)
+        ):
             offset += len(value[: error.offset].encode("utf-8", "surrogateescape"))
-    is_secret = error.header in CREDENTIALS or (offset is not None and _is_secret(offset, data, fields))
+    is_secret = error.header in CREDENTIALS or (
+        offset is not None and _is_secret(offset, data, fields)
+    )
     text = None if is_secret or not octets else _clean(octets)
     text = _start_line(data, True) if is_rest else text
     return {
         "header": error.header,
-        "problem": "cannot be read" if error.header in CREDENTIALS else error.problem,  # it may quote what it is about
+        # it may quote what it is about
+        "problem": "cannot be read" if error.header in CREDENTIALS else error.problem,
         "offset": offset,
         "line": None if offset is None else data.count(b"\n", 0, offset) + 1,
         "text": text if text is None or len(text) <= EXCERPT else text[:EXCERPT] + "…",
@@ -329,11 +400,16 @@ def _problem(error: ParseError, data: bytes, fields: list[_Field], is_rest: bool
 
 
 def _place(header: str | None, octets: bytes, data: bytes, fields: list[_Field]) -> int | None:
-    """Return where the offending text stands: in the lines of its header, or in the start line; else where they begin."""
+    """Return where the offending text stands: in the lines of its header, or in the start line;
+    else where they begin."""
     lines = [field for field in fields if field.name == header]
     if not lines:
         at = data.split(b"\n", 1)[0].find(octets)
-        return max(0, at) if header in _START_LINE_PARTS or (header is None and octets and at >= 0) else None
+        return (
+            max(0, at)
+            if header in _START_LINE_PARTS or (header is None and octets and at >= 0)
+            else None
+        )
     for field in reversed(lines) if len(lines) > 1 and not octets else lines:
         colon = data.find(b":", field.start, field.end) + 1
         at = data.find(octets, colon, field.end) if octets else -1
@@ -353,7 +429,9 @@ def _is_secret(offset: int, data: bytes, fields: list[_Field]) -> bool:
     begin = data.rfind(b"\n", 0, offset) + 1
     if at >= 0 and b":" not in data[fields[at].end : begin] and fields[at].name in CREDENTIALS:
         return True  # the rest of credentials, whose fold was lost
-    return data[begin:][:80].lower().startswith(tuple(name.lower().encode() for name in CREDENTIALS))
+    return (
+        data[begin:][:80].lower().startswith(tuple(name.lower().encode() for name in CREDENTIALS))
+    )
 
 
 # ---- for people
@@ -365,7 +443,9 @@ def lines(found: dict[str, Any], paint: Callable[[str, str], str]) -> Iterator[s
     if found["offset"]:
         title += f" at octet {found['offset']}"
     if found["source"]:
-        title += f"  {found['source']} -> {found['destination']}  {found['transport']}  {found['time']}"
+        title += (
+            f"  {found['source']} -> {found['destination']}  {found['transport']}  {found['time']}"
+        )
     yield paint(title, "title")
     yield visible(found["start_line"])
     if found["uri"]:
@@ -380,7 +460,11 @@ def lines(found: dict[str, Any], paint: Callable[[str, str], str]) -> Iterator[s
             yield _line(header["name"], EMPTY, paint)
     body = found["body"]
     if body["octets"]:
-        yield _line("body", f"{body['octets']} octets" + (f"  {visible(body['type'])}" if body["type"] else ""), paint)
+        yield _line(
+            "body",
+            f"{body['octets']} octets" + (f"  {visible(body['type'])}" if body["type"] else ""),
+            paint,
+        )
         for text in body["media"]:
             yield _line("", visible(text), paint)
     for problem in found["problems"]:
@@ -392,7 +476,8 @@ def _line(name: str, text: str, paint: Callable[[str, str], str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value's parts in one line: name=part, those that are not there left out; parameters with a semicolon."""
+    """Return a value's parts in one line: name=part, those that are not there left out; parameters
+    with a semicolon."""
     if not isinstance(value, dict):
         return visible(str(value))
     pieces = []
@@ -403,7 +488,10 @@ def _shown(value: Any) -> str:
             continue  # the other parts say it
         if isinstance(part, dict):
             mark = "?" if name == "headers" else ";"
-            pieces += [f"{mark}{visible(key)}" + ("" if item is None else f"={visible(str(item))}") for key, item in part.items()]
+            pieces += [
+                f"{mark}{visible(key)}" + ("" if item is None else f"={visible(str(item))}")
+                for key, item in part.items()
+            ]
         elif part is not None and part != "":
             text = visible(str(part))
             pieces.append(f'{name}="{text}"' if " " in text else f"{name}={text}")
@@ -411,7 +499,11 @@ def _shown(value: Any) -> str:
 
 
 def _sentence(problem: dict[str, Any]) -> str:
-    text = f"{visible(problem['header'])}: {problem['problem']}" if problem["header"] else problem["problem"]
+    text = (
+        f"{visible(problem['header'])}: {problem['problem']}"
+        if problem["header"]
+        else problem["problem"]
+    )
     if problem["offset"] is not None:
         text += f" (octet {problem['offset']}, line {problem['line']})"
     return visible(text) + (f": '{visible(problem['text'])}'" if problem["text"] else "")

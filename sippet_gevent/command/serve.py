@@ -1,4 +1,5 @@
-"""What `sippet serve` does: run a core until it is asked to stop. `--monkey` has patched before this is imported."""
+"""What `sippet serve` does: run a core until it is asked to stop. `--monkey` has patched before
+this is imported."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from ..core.server import RegistrarProxy
-from ..core.uas import Core, check_core
+from ..core.registrar_proxy import RegistrarProxy
+from ..core.server import Core, check_core
+from ..engine.filters import LOOPBACK, SCANNERS, Filter
 from ..errors import SIPError, excerpt
-from ..filters import LOOPBACK, SCANNERS, Filter
 from ..stack import DEFAULT_ADDRESS, Stack
 from ..transport.tls import TLS
-from ..transport.web import Web
+from ..transport.websocket.settings import Web
 from .terminal import Mistake, naming, tell
 from .trace import log_to_stderr, show_messages
 
@@ -27,7 +28,8 @@ _NOT_THEIRS = (__file__, importlib.__file__, "<frozen ")
 
 
 def serve(options: Any) -> int:
-    """Run a core until SIGTERM or SIGINT; then drain and return 0. A mistake is one line on stderr and 2."""
+    """Run a core until SIGTERM or SIGINT; then drain and return 0. A mistake is one line on stderr
+    and 2."""
     log_to_stderr(options.verbose, logging.INFO)
     try:
         stack = _stack(options)
@@ -38,7 +40,9 @@ def serve(options: Any) -> int:
             if stack.domains:
                 log.info("registrar: domains=%s", ",".join(stack.domains))
             else:
-                log.info('registrar: domains=any reason="without --domain every domain that a phone uses is served"')
+                log.info(
+                    'registrar: domains=any reason="without --domain every domain that a phone uses is served"'
+                )
         stack.run(drain=options.drain)
     except SIPError as error:
         return tell(error)
@@ -60,22 +64,29 @@ def _web(options: Any) -> Web | None:
     if options.origin is None:
         return None
     if "*" in options.origin:
-        raise Mistake("--origin '*' is not an origin: leave --origin out, and all pages may open a WebSocket")
+        raise Mistake(
+            "--origin '*' is not an origin: leave --origin out, and all pages may open a WebSocket"
+        )
     with naming("--origin"):
         return Web(origins=options.origin)
 
 
 def _check_addresses(options: Any, kinds: set[str], has_certificate: bool) -> None:
-    """Check that each option has an address that uses it, and each address its options. Raises Mistake."""
+    """Check that each option has an address that uses it, and each address its options. Raises
+    Mistake."""
     for address in options.listen:
         if address.startswith(("tls:", "wss:")) and not has_certificate:
             raise Mistake(
                 f"--listen {address} needs a certificate: add --cert FILE, and --key FILE if the key is in a file of its own"
             )
     if options.cert is not None and not kinds & {"tls", "wss"}:
-        raise Mistake("--cert is for TLS, and no address has it: add --listen tls:HOST:5061 or --listen wss:HOST:443")
+        raise Mistake(
+            "--cert is for TLS, and no address has it: add --listen tls:HOST:5061 or --listen wss:HOST:443"
+        )
     if options.origin is not None and not kinds & {"ws", "wss"}:
-        raise Mistake("--origin is for WebSockets, and no address has them: add --listen wss:HOST:443")
+        raise Mistake(
+            "--origin is for WebSockets, and no address has them: add --listen wss:HOST:443"
+        )
 
 
 def _filter(options: Any) -> Filter | None:
@@ -95,7 +106,9 @@ def _stack(options: Any) -> Stack:
     stack = _stack_of_core(options)
     if accept is not None:
         if stack.accept is not None:
-            raise Mistake(f"{options.core} has a filter of its own: --filter-scanners and --rate would replace it")
+            raise Mistake(
+                f"{options.core} has a filter of its own: --filter-scanners and --rate would replace it"
+            )
         stack.accept = accept
     return stack
 
@@ -118,7 +131,11 @@ def _stack_of_core(options: Any) -> Stack:
                 found.names.serve(domains, aliases)
         found.tls = tls or found.tls
         found.web = web or found.web
-        _check_addresses(options, kinds | {listener.transport for _, listener in found.planned}, found.tls is not None)
+        _check_addresses(
+            options,
+            kinds | {listener.transport for _, listener in found.planned},
+            found.tls is not None,
+        )
         _listening(found, options.listen)
         if not found.planned:
             found.listen(DEFAULT_ADDRESS)
@@ -126,7 +143,9 @@ def _stack_of_core(options: Any) -> Stack:
     if isinstance(found, type) and issubclass(found, Core):
         found = _theirs(options.core, found)
     if not callable(found):
-        raise Mistake(f"{options.core} is not a core, got {excerpt(found)}: a core is a callable, a Core or a Stack")
+        raise Mistake(
+            f"{options.core} is not a core, got {excerpt(found)}: a core is a callable, a Core or a Stack"
+        )
     try:
         check_core(found)
     except TypeError as error:
@@ -146,7 +165,8 @@ def _listening(stack: Stack, addresses: list[str]) -> Stack:
 
 
 def _domains(options: Any) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the domains and aliases of the options. An alias without a domain is one of the first domain."""
+    """Return the domains and aliases of the options. An alias without a domain is one of the first
+    domain."""
     if options.alias and not options.domain:
         raise Mistake("--alias goes with a --domain: without one every domain is served")
     aliases = {}
@@ -180,7 +200,8 @@ def _import_file(name: str) -> Any:
     path = Path(name)
     if not path.is_file():
         raise Mistake(f"there is no file {name}")
-    sys.path.insert(0, str(path.resolve().parent))  # what it imports lies beside it, as for `python file.py`
+    # what it imports lies beside it, as for `python file.py`
+    sys.path.insert(0, str(path.resolve().parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
@@ -190,7 +211,8 @@ def _import_file(name: str) -> Any:
 
 
 def _theirs(where: str, function: Any, *arguments: Any) -> Any:
-    """Run code of the caller's, an import or a constructor. Whatever it raises is a Mistake, told in one line."""
+    """Run code of the caller's, an import or a constructor. Whatever it raises is a Mistake, told
+    in one line."""
     try:
         return function(*arguments)
     except Mistake:
@@ -200,6 +222,14 @@ def _theirs(where: str, function: Any, *arguments: Any) -> Any:
         message = " ".join(str(error).split())
         if not isinstance(error, (ImportError, SyntaxError)):
             message = f"{type(error).__name__}: {message}" if message else type(error).__name__
-        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)]
-        at = f" ({lines[-1].filename}:{lines[-1].lineno})" if lines and not isinstance(error, SyntaxError) else ""
+        lines = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not frame.filename.startswith(_NOT_THEIRS)
+        ]
+        at = (
+            f" ({lines[-1].filename}:{lines[-1].lineno})"
+            if lines and not isinstance(error, SyntaxError)
+            else ""
+        )
         raise Mistake(f"cannot load {where}: {message}{at}") from error

@@ -1,4 +1,5 @@
-"""What the command's verbs have in common towards people: one-line mistakes, safe text, colours, a progress line."""
+"""What the command's verbs have in common towards people: one-line mistakes, safe text, colours, a
+progress line."""
 
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from typing import Any
 from ..errors import InvalidValue, SIPError
 
 PROGRESS_AFTER = 2.0
-"""Seconds without an end before a progress line appears: who waits longer wants to know that something happens."""
+"""Seconds without an end before a progress line appears: who waits longer wants to know that
+something happens."""
 
 PROGRESS_EVERY = 0.2
-"""Seconds from one progress line to the next: fast enough to be seen moving, too slow to cost anything."""
+"""Seconds from one progress line to the next: fast enough to be seen moving, too slow to cost
+anything."""
 
 COLOURS = {"title": "1", "name": "36", "faint": "2", "bad": "1;31", "good": "32"}
 """What a text is for, to the parameters of its ANSI escape (ECMA-48 §8.3.117)."""
@@ -28,7 +31,8 @@ class Mistake(SIPError):
 
 @contextmanager
 def naming(option: str) -> Iterator[None]:
-    """Raise Mistake with the name of the command's option instead of InvalidValue, which names an argument of Python."""
+    """Raise Mistake with the name of the command's option instead of InvalidValue, which names an
+    argument of Python."""
     try:
         yield
     except InvalidValue as error:
@@ -42,7 +46,8 @@ def tell(problem: object, code: int = 2) -> int:
 
 
 _CREDENTIALS = re.compile(
-    rb"^((?:Proxy-)?Authorization[ \t]*:(?:[ \t]*(?:Digest|Basic|Bearer)\b)?).*$(?:\r?\n[ \t].*$)*", re.I | re.M
+    rb"^((?:Proxy-)?Authorization[ \t]*:(?:[ \t]*(?:Digest|Basic|Bearer)\b)?).*$(?:\r?\n[ \t].*$)*",
+    re.I | re.M,
 )
 _PASSWORD = re.compile(r"(sips?:[^:@\s<>\"]*):[^\s<>\"]*@", re.I).sub
 _IN_URI_BYTES = re.compile(rb"((?:\?|&)(?:proxy-)?authorization=)[^&>\s]*", re.I).sub
@@ -50,42 +55,57 @@ _IN_URI = re.compile(r"(authorization(?:=|%3D))[^&>\s\"]*", re.I).sub
 
 
 def without_credentials(data: bytes) -> bytes:
-    """Return a message with `...` in place of what its Authorization and Proxy-Authorization hold (RFC 3261 §22)."""
+    """Return a message with `...` in place of what its Authorization and Proxy-Authorization hold
+    (RFC 3261 §22)."""
     return _IN_URI_BYTES(rb"\1...", _CREDENTIALS.sub(rb"\1 ...", data))
 
 
 def without_password(text: str) -> str:
-    """Return text with `...` in place of the passwords of SIP URIs, and of credentials in their headers (RFC 3261 §19.1)."""
+    """Return text with `...` in place of the passwords of SIP URIs, and of credentials in their
+    headers (RFC 3261 §19.1)."""
     if ":" in text and "@" in text:
         text = _PASSWORD(r"\1:...@", text)
     return _IN_URI(r"\1...", text) if "uthorization" in text.lower() else text
 
 
 def visible(text: str) -> str:
-    """Return text of a peer's as it may reach a terminal: what is no printable character is written as an escape.
+    """Return text of a peer's as it may reach a terminal: what is no printable character is written
+    as an escape.
 
     Passwords of SIP URIs are left out.
     """
     text = without_password(text)
-    return text if text.isprintable() else "".join([char if char.isprintable() else _escape(char) for char in text])
+    return (
+        text
+        if text.isprintable()
+        else "".join([char if char.isprintable() else _escape(char) for char in text])
+    )
 
 
 def _escape(char: str) -> str:
     number = ord(char)
     if 0xDC80 <= number <= 0xDCFF:  # an octet that is no UTF-8 (PEP 383)
         number -= 0xDC00
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
 
 
 def painter(stream: Any) -> Callable[[str, str], str]:
-    """Return `paint(text, what)`: with colours where the stream is a terminal that has them, and NO_COLOR is not set."""
+    """Return `paint(text, what)`: with colours where the stream is a terminal that has them, and
+    NO_COLOR is not set."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return lambda text, what: text
     return lambda text, what: f"\x1b[{COLOURS[what]}m{text}\x1b[0m"
 
 
 class Progress:
-    """A line on stderr that tells how far it has come: `progress.show(text)`; `clear()` before anything else is printed.
+    """A line on stderr that tells how far it has come: `progress.show(text)`; `clear()` before
+    anything else is printed.
 
     Nothing is shown where stderr is no terminal, nor in the first two seconds.
     """

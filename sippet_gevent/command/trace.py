@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .. import process
+from ..runtime import process
 from ..stack import Stack
 from ..transport.base import Flow, Receive
-from ..transport.connection import BEFORE
+from ..transport.stream.connection import BEFORE
 from .terminal import visible, without_credentials
 
 log = logging.getLogger("sippet_gevent")
@@ -27,7 +27,8 @@ def host_of(address: tuple[Any, ...]) -> str:
 
 
 def show_messages(stack: Stack) -> None:
-    """Log each message of the stack's transports, at DEBUG, without credentials; escapes cannot reach the terminal."""
+    """Log each message of the stack's transports, at DEBUG, without credentials; escapes cannot
+    reach the terminal."""
     for transport, _ in stack.planned:
         _show_transport(transport)
 
@@ -62,7 +63,8 @@ def _show_flows(kind: Any) -> None:
         send = owner.send
 
         def shown_send(flow: Flow, data: bytes) -> None:
-            if getattr(flow, "state", None) not in BEFORE:  # what waits for its connection comes by here once more
+            # what waits for its connection comes by here once more
+            if getattr(flow, "state", None) not in BEFORE:
                 _show("sent to", flow, data)
             send(flow, data)
 
@@ -72,4 +74,6 @@ def _show_flows(kind: Any) -> None:
 def _show(what: str, flow: Flow, data: bytes) -> None:
     text = without_credentials(data).replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
     lines = "\n".join(f"    {visible(line)}" for line in text.rstrip("\n").split("\n"))
-    log.debug("%s %s:%d, %d octets\n%s", what, host_of(flow.remote), flow.remote[1], len(data), lines)
+    log.debug(
+        "%s %s:%d, %d octets\n%s", what, host_of(flow.remote), flow.remote[1], len(data), lines
+    )

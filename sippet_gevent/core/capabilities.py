@@ -1,25 +1,25 @@
-"""Capabilities: the header fields that the stack adds to its requests and responses if the application has not set them.
+"""Capabilities: the header fields that the stack adds to its requests and responses if the
+application has not set them.
 
 A proxy adds none of them to what it forwards. This table says which message has which:
 
-| method | our request | our 2xx | why |
-|---|---|---|---|
-| INVITE, initial or not | Allow, Supported, Contact | Allow, Supported, Contact | RFC 3261 §13.2.1, §13.3.1.4, §14.1, §12.1 |
-| OPTIONS | Accept | Accept, Allow, Supported | §11.1, §11.2 |
-| UPDATE | Contact | Contact | RFC 3311 §5.1, §5.2, table 1 |
-| SUBSCRIBE | Contact | Contact, Expires | RFC 6665 §3.1.1, §4.2.1.1, RFC 3265 table 2 |
-| REFER | Contact | Contact | RFC 3515 §2.2, table 1 |
-| NOTIFY | Contact | | RFC 3265 table 2: its 2xx needs none |
-| others but ACK and CANCEL | | | |
+| method | our request | our 2xx | why | |---|---|---|---| | INVITE, initial or not | Allow,
+Supported, Contact | Allow, Supported, Contact | RFC 3261 §13.2.1, §13.3.1.4, §14.1, §12.1 | |
+OPTIONS | Accept | Accept, Allow, Supported | §11.1, §11.2 | | UPDATE | Contact | Contact | RFC 3311
+§5.1, §5.2, table 1 | | SUBSCRIBE | Contact | Contact, Expires | RFC 6665 §3.1.1, §4.2.1.1, RFC 3265
+table 2 | | REFER | Contact | Contact | RFC 3515 §2.2, table 1 | | NOTIFY | Contact | | RFC 3265
+table 2: its 2xx needs none | | others but ACK and CANCEL | | | |
 
-If the stack supports any extension, Supported is in each request but ACK and CANCEL (§8.1.1.9; tables 2 and 3 of §20, RFC 3262
-table 1). Where the table above asks for Supported, it is there even if it is empty (§20.37). Contact is written by the sender and
-by ServerTransaction, which know the flow. Accept-Encoding and Accept-Language, which §11.2 names too, are left out: without them
-a peer assumes `identity` and any language (§20.2, §20.3), and that is what holds here.
+If the stack supports any extension, Supported is in each request but ACK and CANCEL (§8.1.1.9;
+tables 2 and 3 of §20, RFC 3262 table 1). Where the table above asks for Supported, it is there even
+if it is empty (§20.37). Contact is written by the sender and by ServerTransaction, which know the
+flow. Accept-Encoding and Accept-Language, which §11.2 names too, are left out: without them a peer
+assumes `identity` and any language (§20.2, §20.3), and that is what holds here.
 
-The defaults of `Stack(headers=...)` are in all requests and responses that a core sends, or the stack for it: User-Agent in
-requests only, Server in responses only (§20.35, §20.41). Messages of the transaction layer have none of this: 100, CANCEL and the
-200 to it, the ACK of a refusal, and the 400, 482 and 503 that are sent without a core.
+The defaults of `Stack(headers=...)` are in all requests and responses that a core sends, or the
+stack for it: User-Agent in requests only, Server in responses only (§20.35, §20.41). Messages of
+the transaction layer have none of this: 100, CANCEL and the 200 to it, the ACK of a refusal, and
+the 400, 482 and 503 that are sent without a core.
 """
 
 from __future__ import annotations
@@ -53,19 +53,50 @@ CONTACT_IN_SUCCESS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "UPDATE"))
 WITHOUT_SUPPORTED = frozenset(("ACK", "CANCEL"))
 
 WITHIN_CALLS = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")
-"""Methods that a call serves even if the core does not: a core for INVITE alone has them in its Allow (§13.2.1)."""
+"""Methods that a call serves even if the core does not: a core for INVITE alone has them in its
+Allow (§13.2.1)."""
 
 ACCEPT = "application/sdp"
-"""Types of bodies that are understood, unless `Stack(headers={"Accept": ...})` says otherwise (§20.1)."""
+"""Types of bodies that are understood, unless `Stack(headers={"Accept": ...})` says otherwise
+(§20.1)."""
 
 SUBSCRIPTION_SECONDS = 3600
-"""Expires of the 2xx to a SUBSCRIBE without Expires: the default of most event packages (RFC 3856 §6.4, RFC 4235 §3.4)."""
+"""Expires of the 2xx to a SUBSCRIBE without Expires: the default of most event packages (RFC 3856
+§6.4, RFC 4235 §3.4)."""
 
 OF_THE_STACK = frozenset(
     (
-        *("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Contact", "Route", "Record-Route", "Path", "Expires"),
-        *("Require", "Proxy-Require", "Unsupported", "Content-Length", "Content-Type", "Authorization", "Proxy-Authorization"),
-        *("WWW-Authenticate", "Proxy-Authenticate", "Retry-After", "Max-Breadth", "RSeq", "RAck", "Event"),
+        *(
+            "Via",
+            "From",
+            "To",
+            "Call-ID",
+            "CSeq",
+            "Max-Forwards",
+            "Contact",
+            "Route",
+            "Record-Route",
+            "Path",
+            "Expires",
+        ),
+        *(
+            "Require",
+            "Proxy-Require",
+            "Unsupported",
+            "Content-Length",
+            "Content-Type",
+            "Authorization",
+            "Proxy-Authorization",
+        ),
+        *(
+            "WWW-Authenticate",
+            "Proxy-Authenticate",
+            "Retry-After",
+            "Max-Breadth",
+            "RSeq",
+            "RAck",
+            "Event",
+        ),
     )
 )
 """Header fields that differ from message to message, so that they cannot have a default."""
@@ -80,7 +111,8 @@ BEFORE_END = -len(END)
 
 
 class Capabilities:
-    """The header fields that the messages of one stack have in addition. Made once for each method, and anew for another core.
+    """The header fields that the messages of one stack have in addition. Made once for each method,
+    and anew for another core.
 
     Raises TypeError and InvalidValue for a default header field that cannot be one.
     """
@@ -89,14 +121,19 @@ class Capabilities:
         self._stack = stack
         given = _checked({} if headers is None else headers)
         self._accept = given.pop("Accept", ACCEPT)
-        self.in_requests: list[Line] = [(name, USUAL, text) for name, text in given.items() if name != "Server"]
-        self.in_responses: list[Line] = [(name, USUAL, text) for name, text in given.items() if name != "User-Agent"]
+        self.in_requests: list[Line] = [
+            (name, USUAL, text) for name, text in given.items() if name != "Server"
+        ]
+        self.in_responses: list[Line] = [
+            (name, USUAL, text) for name, text in given.items() if name != "User-Agent"
+        ]
         self._requests: dict[str, list[Line]] = {}
         self._successes: dict[str, list[Line]] = {}
         self.ends: dict[str, bytes] = {}
         """Results of success_end() by method."""
         self.refusal_end = _text(self.in_responses)
-        """End of a response of 300 to 699 that has a status and nothing else; success_end() is that of a 2xx."""
+        """End of a response of 300 to 699 that has a status and nothing else; success_end() is that
+        of a 2xx."""
 
     def forget(self) -> None:
         """Forget the lines, because other methods are served from now on."""
@@ -110,7 +147,11 @@ class Capabilities:
         lines = self._requests.get(method)
         if lines is None:
             names = list(IN_REQUEST.get(method, ()))
-            if self._stack.supported and method not in WITHOUT_SUPPORTED and "Supported" not in names:
+            if (
+                self._stack.supported
+                and method not in WITHOUT_SUPPORTED
+                and "Supported" not in names
+            ):
                 names.append("Supported")
             lines = _remember(self._requests, method, self._lines(names, method) + self.in_requests)
         _add_missing(request.headers, lines)
@@ -132,14 +173,20 @@ class Capabilities:
         lines = self._successes.get(method)
         if lines is None:
             names = [name for name in IN_SUCCESS.get(method, ()) if name != "Expires"]
-            lines = _remember(self._successes, method, self._lines(names, method) + self.in_responses)
+            lines = _remember(
+                self._successes, method, self._lines(names, method) + self.in_responses
+            )
         return lines
 
     def _lines(self, names: Iterable[str], method: str) -> list[Line]:
         allowed = self._stack.allowed
         if method == "INVITE":
             allowed = sorted({*allowed, *WITHIN_CALLS})
-        texts = {"Accept": self._accept, "Allow": ", ".join(allowed), "Supported": ", ".join(sorted(self._stack.supported))}
+        texts = {
+            "Accept": self._accept,
+            "Allow": ", ".join(allowed),
+            "Supported": ", ".join(sorted(self._stack.supported)),
+        }
         return [(name, USUAL, texts[name]) for name in names if texts[name] or name == "Supported"]
 
 
@@ -167,7 +214,8 @@ def _text(lines: list[Line]) -> bytes:
 
 
 def _subscription_seconds(request: Request) -> int:
-    """Return the seconds that were asked for: a 2xx may shorten them, and must not lengthen them (RFC 6665 §4.2.1.1)."""
+    """Return the seconds that were asked for: a 2xx may shorten them, and must not lengthen them
+    (RFC 6665 §4.2.1.1)."""
     try:
         asked = request.expires
     except ParseError:
@@ -179,25 +227,36 @@ _WRITE = """headers={"User-Agent": "office/1.0"}"""
 
 
 def _checked(headers: Any) -> dict[str, str]:
-    """Return canonical names and texts of default header fields. Raises TypeError and InvalidValue."""
+    """Return canonical names and texts of default header fields. Raises TypeError and
+    InvalidValue."""
     if not isinstance(headers, Mapping):
         raise TypeError(f"headers must map names to texts, got {excerpt(headers)}: write {_WRITE}")
     found: dict[str, str] = {}
     for name, value in headers.items():
         if not isinstance(name, str):
-            raise TypeError(f"headers must map names to texts, got the name {excerpt(name)}: write {_WRITE}")
+            raise TypeError(
+                f"headers must map names to texts, got the name {excerpt(name)}: write {_WRITE}"
+            )
         if not is_token(name):
             raise InvalidValue(f"headers: {excerpt(name)} is not a header name: write {_WRITE}")
         known = canonical(name)
         if known in _INSTEAD:
-            raise InvalidValue(f"headers: {known} follows from what the stack serves: {_INSTEAD[known]}")
+            raise InvalidValue(
+                f"headers: {known} follows from what the stack serves: {_INSTEAD[known]}"
+            )
         if known in OF_THE_STACK:
-            raise InvalidValue(f"headers: {known} belongs to one message and has no default: set it where you send")
+            raise InvalidValue(
+                f"headers: {known} belongs to one message and has no default: set it where you send"
+            )
         row = ROWS.get(known)
         if row is None and not isinstance(value, str):
-            raise TypeError(f'headers must map names to texts, got {excerpt(value)} for {known}: write {{"{known}": "{value}"}}')
+            raise TypeError(
+                f'headers must map names to texts, got {excerpt(value)} for {known}: write {{"{known}": "{value}"}}'
+            )
         texts = row.write(value) if row is not None else [value]
         if len(texts) != 1 or not texts[0].strip(BLANKS):
-            raise InvalidValue(f"headers: {known} must be one text that is not empty, got {excerpt(value)}: write {_WRITE}")
+            raise InvalidValue(
+                f"headers: {known} must be one text that is not empty, got {excerpt(value)}: write {_WRITE}"
+            )
         found[known] = safe(texts[0], known).strip(BLANKS)
     return found

@@ -8,14 +8,15 @@ from typing import Any
 
 import gevent
 
-from ..clock import Clock
+from ..runtime.clock import Clock
 
 
 class Inbox:
     """A queue of events of one transaction, call or response context.
 
-    What comes before anybody looks is still there later. Waiting in `get` is where a core can be interrupted: when the
-    request it serves is cancelled, Cancelled is raised there, and nowhere in other people's code.
+    What comes before anybody looks is still there later. Waiting in `get` is where a core can be
+    interrupted: when the request it serves is cancelled, Cancelled is raised there, and nowhere in
+    other people's code.
     """
 
     __slots__ = ("_clock", "_items", "_waiters")
@@ -46,7 +47,8 @@ class Inbox:
         return self._items.popleft()
 
     def wait(self, ready: Callable[[], Any], timeout: float | None = None) -> bool:
-        """Wait until `ready()`, which wake() makes it look at; False when `timeout` seconds have passed. Raises Cancelled."""
+        """Wait until `ready()`, which wake() makes it look at; False when `timeout` seconds have
+        passed. Raises Cancelled."""
         me = gevent.getcurrent()
         serving = getattr(me, "serving", None)
         if serving is not None:

@@ -28,9 +28,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import ParseError, Reject
+from ..message.iana import REASONS
 from ..message.message import Request, Response
-from ..message.status import REASONS
-from .routing import unsupported
+from .routing.routes import unsupported
 
 
 class Fields(NamedTuple):
@@ -94,7 +94,8 @@ _NONE = Fields()
 
 
 def fields_of(status: int) -> Fields:
-    """Return the row of a status; an unknown status is treated as the x00 of its class (§8.1.3.2)."""
+    """Return the row of a status; an unknown status is treated as the x00 of its class
+    (§8.1.3.2)."""
     known = status in FIELDS or status in REASONS
     return FIELDS.get(status if known else status // 100 * 100, _NONE)
 

@@ -8,15 +8,26 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from ..errors import ParseError
-from .accelerator import c
-from .grammar import BLANKS, PLAIN_NAME_ADDR, QUOTED, REMEMBERED, TOKEN_CHARACTERS, is_token, number, quote, unquote
+from .grammar import (
+    BLANKS,
+    PLAIN_NAME_ADDR,
+    QUOTED,
+    REMEMBERED,
+    TOKEN_CHARACTERS,
+    is_token,
+    number,
+    quote,
+    unquote,
+)
 from .parameters import EMPTY, Parameters
+from .speedups import c
 from .uri import URI, read_uri
 
 AnyNameAddr = TypeVar("AnyNameAddr", bound="NameAddr")
 
 CACHED_ADDRESSES = 4096
-"""Addresses that are remembered, less their tags: those of the same phones come again and again. The oldest go first."""
+"""Addresses that are remembered, less their tags: those of the same phones come again and again.
+The oldest go first."""
 
 _QUOTED_START = re.compile(QUOTED, re.DOTALL).match
 _DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
@@ -25,7 +36,8 @@ _DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
 class NameAddr(NamedTuple):
     """An address with its header parameters: From, To, Contact, Route … (RFC 3261 §20.10).
 
-    name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters are the header's, not the URI's.
+    name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters are the
+    header's, not the URI's.
     """
 
     uri: URI
@@ -35,7 +47,8 @@ class NameAddr(NamedTuple):
     @staticmethod
     def parse(text: str) -> NameAddr:
         """Read an address. Raises ParseError."""
-        # What is new in an address is its tag, which nearly everybody writes last; the rest is remembered.
+        # What is new in an address is its tag, which nearly everybody writes last; the rest is
+        # remembered.
         if len(text) > REMEMBERED:
             return NameAddr._parse(text)
         before, _, tag = text.rpartition(";tag=")
@@ -57,7 +70,9 @@ class NameAddr(NamedTuple):
             return NameAddr._parse_any(text)
         quoted, tokens, uri, tail = match.groups()
         display = tokens.strip(BLANKS) if quoted is None else quoted
-        return tuple.__new__(NameAddr, (read_uri(uri), display, Parameters.plain(tail) if tail else EMPTY))
+        return tuple.__new__(
+            NameAddr, (read_uri(uri), display, Parameters.plain(tail) if tail else EMPTY)
+        )
 
     @staticmethod
     def _parse_any(text: str) -> NameAddr:
@@ -71,11 +86,14 @@ class NameAddr(NamedTuple):
             if not rest.startswith("<"):
                 raise ParseError("display name without <URI>", value=text)
         uri, semicolon, parameters = rest.partition(";")
-        if "<" not in uri:  # one behind the semicolon is in a quoted parameter: addr-spec has no brackets (§25.1)
+        # one behind the semicolon is in a quoted parameter: addr-spec has no brackets (§25.1)
+        if "<" not in uri:
             if "?" in uri or "," in uri:
                 # §20.10: with a comma, question mark or semicolon the URI must stand in brackets
                 raise ParseError("URI with ? or , must stand in angle brackets", value=text)
-            return NameAddr(URI.parse(uri.rstrip(BLANKS)), "", NameAddr._parameters(semicolon + parameters))
+            return NameAddr(
+                URI.parse(uri.rstrip(BLANKS)), "", NameAddr._parameters(semicolon + parameters)
+            )
         before, _, after = rest.partition("<")
         if before.strip(BLANKS):
             display = before.strip(BLANKS)
@@ -104,7 +122,8 @@ class NameAddr(NamedTuple):
         value = self.parameters.get("q")
         if value is None:
             return 1.0
-        # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ): more decimals are in the field (RFC 4475 §3.1.1.1)
+        # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ): more decimals are in the
+        # field (RFC 4475 §3.1.1.1)
         if not _QVALUE(value):
             raise ParseError("not a q value", value=value)
         return float(value)
@@ -114,7 +133,9 @@ class NameAddr(NamedTuple):
         display = quote(self.display) + " " if self.display else ""
         return f"{display}<{uri}>{self.parameters}"
 
-    def with_params(self: AnyNameAddr, values: Mapping[str, object] | None = None, **named: object) -> AnyNameAddr:
+    def with_params(
+        self: AnyNameAddr, values: Mapping[str, object] | None = None, **named: object
+    ) -> AnyNameAddr:
         """Return a copy with these header parameters set; None is a parameter without value."""
         return self._replace(parameters=self.parameters.replace(values, **named))
 
@@ -126,19 +147,22 @@ class NameAddr(NamedTuple):
 
     @property
     def expires(self) -> int | None:
-        """Seconds that the binding of a Contact lasts, or None (RFC 3261 §20.10). Raises ParseError."""
+        """Seconds that the binding of a Contact lasts, or None (RFC 3261 §20.10). Raises
+        ParseError."""
         value = self.parameters.get("expires")
         return None if value is None else number(value)
 
     @property
     def instance(self) -> str | None:
-        """The URN of a Contact's user agent, `urn:uuid:…` without brackets, or None (RFC 5626 §4.1)."""
+        """The URN of a Contact's user agent, `urn:uuid:…` without brackets, or None (RFC 5626
+        §4.1)."""
         value = self.parameters.get("+sip.instance")
         return None if value is None else value.removeprefix("<").removesuffix(">")
 
     @property
     def reg_id(self) -> int | None:
-        """Which of its flows a user agent registers by a Contact, 1 to 2**31 - 1, or None (RFC 5626 §4.2). Raises ParseError."""
+        """Which of its flows a user agent registers by a Contact, 1 to 2**31 - 1, or None (RFC 5626
+        §4.2). Raises ParseError."""
         value = self.parameters.get("reg-id")
         if value is None:
             return None
@@ -149,9 +173,12 @@ class NameAddr(NamedTuple):
 
     @property
     def methods(self) -> tuple[str, ...] | None:
-        """The methods that a Contact's user agent supports, or None when it does not say (RFC 3840 §10)."""
+        """The methods that a Contact's user agent supports, or None when it does not say (RFC 3840
+        §10)."""
         value = self.parameters.get("methods")
-        return None if value is None else tuple([method.strip(BLANKS) for method in value.split(",")])
+        return (
+            None if value is None else tuple([method.strip(BLANKS) for method in value.split(",")])
+        )
 
     @property
     def pub_gruu(self) -> str | None:
@@ -183,10 +210,12 @@ STAR = "*"
 
 
 class BracketedAddr(NameAddr):
-    """A name-addr, which has brackets always: Route, Path … (§20.34). A URI without them gets them, with its parameters.
+    """A name-addr, which has brackets always: Route, Path … (§20.34). A URI without them gets them,
+    with its parameters.
 
-    A value without brackets is not a name-addr. Read as an addr-spec, its `lr` would be a parameter of the header field, and
-    the URI that of a strict router. But header parameters of these fields mean nothing, and `lr` means something in a URI.
+    A value without brackets is not a name-addr. Read as an addr-spec, its `lr` would be a parameter
+    of the header field, and the URI that of a strict router. But header parameters of these fields
+    mean nothing, and `lr` means something in a URI.
     """
 
     __slots__ = ()
@@ -203,7 +232,8 @@ class BracketedAddr(NameAddr):
 
 
 class Contact(NameAddr):
-    """A Contact value: a NameAddr, or the text `"*"` of a REGISTER that removes all bindings (RFC 3261 §10.2.2)."""
+    """A Contact value: a NameAddr, or the text `"*"` of a REGISTER that removes all bindings (RFC
+    3261 §10.2.2)."""
 
     __slots__ = ()
 

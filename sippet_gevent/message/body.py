@@ -1,10 +1,11 @@
 """Bodies as trees of parts, RFC 5621, RFC 2046 §5.1, RFC 2387. Pure.
 
-`Part.of(message)` reads, `multipart("mixed", [part, part])` makes, and nothing is looked into before it is asked for:
-a body is bytes until somebody wants its parts, an encoding is undone when somebody reads `content`.
+`Part.of(message)` reads, `multipart("mixed", [part, part])` makes, and nothing is looked into
+before it is asked for: a body is bytes until somebody wants its parts, an encoding is undone when
+somebody reads `content`.
 
-What peers send instead of RFC 2046 §5.1.1, and what becomes of it. A number is the status of the ParseError. What is
-taken is kept as it came; what is written here is by the grammar always.
+What peers send instead of RFC 2046 §5.1.1, and what becomes of it. A number is the status of the
+ParseError. What is taken is kept as it came; what is written here is by the grammar always.
 
 | a multipart with | is |
 |---|---|
@@ -59,7 +60,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import InvalidValue, ParseError, excerpt
-from .extensions import ContentID as ContentID
+from .fields.extensions import ContentID as ContentID
+from .fields.rfc3261 import MediaType, Text, Token, Valued
 from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS, is_token, quote
 from .headers import ONE, Header, Headers
 from .identifiers import create_tag
@@ -69,45 +71,60 @@ from .parser import parse
 from .scan import USUAL, Line
 from .sipfrag import Fragment, cut_head, describes, read_headers
 from .uri import URI
-from .values import MediaType, Text, Token, Valued
 
 DEPTH = 8
-"""Levels of multiparts inside each other, at most: signed, mixed and alternative are three; each level is one more reading."""
+"""Levels of multiparts inside each other, at most: signed, mixed and alternative are three; each
+level is one more reading."""
 
 PARTS = 64
-"""Delimiter lines in a whole body, close delimiters too, at most: real bodies have under ten; each part is an object."""
+"""Delimiter lines in a whole body, close delimiters too, at most: real bodies have under ten; each
+part is an object."""
 
 PART_LINES = 32
 """Header lines of a part, at most: there are eight fields that mean anything in one."""
 
 PART_HEADER = 8192
-"""Octets in the header section of a part, at most: as long as one header line of a message may be."""
+"""Octets in the header section of a part, at most: as long as one header line of a message may
+be."""
 
 BOUNDARY = 70
 """Characters in a boundary, at most (RFC 2046 §5.1.1)."""
 
-# boundary := 0*69<bchars> bcharsnospace: what we write. What is read may have any printable character.
+# boundary := 0*69<bchars> bcharsnospace: what we write. What is read may have any printable
+# character.
 _is_boundary = re.compile(r"[A-Za-z0-9'()+_,\-./:=? ]{0,69}[A-Za-z0-9'()+_,\-./:=?]").fullmatch
 _is_readable_boundary = re.compile(rf"[ -~]{{0,{BOUNDARY - 1}}}[!-~]").fullmatch
 
-# What stands between a delimiter and its line's end: the hyphens of the close delimiter, and transport-padding.
+# What stands between a delimiter and its line's end: the hyphens of the close delimiter, and
+# transport-padding.
 _TAIL = re.compile(rb"(--)?[ \t]*(?=(\r?\n|\r?\Z))").match
 
-# media-type = m-type SLASH m-subtype *(SEMI m-parameter), m-parameter = m-attribute EQUAL (token / quoted-string)
+# media-type = m-type SLASH m-subtype *(SEMI m-parameter), m-parameter = m-attribute EQUAL (token /
+#   quoted-string)
 # Content-Disposition = disp-type *( SEMI disp-param ), disp-param = handling-param / generic-param
 _TOKEN = rf"[{TOKEN_CHARACTERS}]+"
-_is_media_type = re.compile(rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|{QUOTED}))*").fullmatch
-_is_disposition = re.compile(rf"{_TOKEN}(?:[ \t]*;[ \t]*{_TOKEN}(?:=(?:{_TOKEN}|{QUOTED}))?)*").fullmatch
+_is_media_type = re.compile(
+    rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|{QUOTED}))*"
+).fullmatch
+_is_disposition = re.compile(
+    rf"{_TOKEN}(?:[ \t]*;[ \t]*{_TOKEN}(?:=(?:{_TOKEN}|{QUOTED}))?)*"
+).fullmatch
 _STRICTLY = {"Content-Type": _is_media_type, "Content-Disposition": _is_disposition}
 
 _TEXT_PLAIN = MediaType("text", "plain")
 _RFC822 = MediaType("message", "rfc822")
 
-# What a part is when its Content-Type is missing (RFC 2045 §5.2), by the subtype it stands in (RFC 2046 §5.1.5).
+# What a part is when its Content-Type is missing (RFC 2045 §5.2), by the subtype it stands in (RFC
+# 2046 §5.1.5).
 _DEFAULT_TYPES = {"digest": _RFC822}
 
-# What a part is for when its Content-Disposition is missing: RFC 3261 §20.11, RFC 3204 §3.1 and §3.2; else "render".
-_DEFAULT_DISPOSITIONS = {"application/sdp": "session", "application/isup": "signal", "application/qsig": "signal"}
+# What a part is for when its Content-Disposition is missing: RFC 3261 §20.11, RFC 3204 §3.1 and
+# §3.2; else "render".
+_DEFAULT_DISPOSITIONS = {
+    "application/sdp": "session",
+    "application/isup": "signal",
+    "application/qsig": "signal",
+}
 
 # Dispositions of which an alternative has each content type once only (RFC 5621 §6.2).
 _ONE_OF_A_TYPE = ("session", "early-session")
@@ -139,7 +156,8 @@ _AS_IT_IS = ("7bit", "8bit", "binary")
 
 
 def _bare(text: str) -> str:
-    """Return a Content-ID without its brackets, whatever else it is: peers forget the brackets and the "@"."""
+    """Return a Content-ID without its brackets, whatever else it is: peers forget the brackets and
+    the "@"."""
     text = text.strip(BLANKS)
     return text[1:-1] if text[:1] == "<" and text[-1:] == ">" else text
 
@@ -147,12 +165,22 @@ def _bare(text: str) -> str:
 class Part:
     """A body or a body part: its header fields, its octets and, for a multipart, the parts in it.
 
-    `Part(sdp, "application/sdp", content_disposition="session")` makes one; keywords are the header fields below. Raises
-    InvalidValue for what the grammar does not have, TypeError for an unknown keyword. A part is a value: `replace()` and
-    `multipart()` make others.
+    `Part(sdp, "application/sdp", content_disposition="session")` makes one; keywords are the header
+    fields below. Raises InvalidValue for what the grammar does not have, TypeError for an unknown
+    keyword. A part is a value: `replace()` and `multipart()` make others.
     """
 
-    __slots__ = ("_default", "_spans", "body", "epilogue", "headers", "is_closed", "is_multipart", "parts", "preamble")
+    __slots__ = (
+        "_default",
+        "_spans",
+        "body",
+        "epilogue",
+        "headers",
+        "is_closed",
+        "is_multipart",
+        "parts",
+        "preamble",
+    )
 
     #                                     name                 compact kind type
     content_description = Header("Content-Description", None, ONE, Text)  # RFC 2045 §8
@@ -174,7 +202,9 @@ class Part:
         for name, text in self.headers.items():
             strictly = _STRICTLY.get(name)
             if not text.isascii() or (strictly and not strictly(text)):
-                raise InvalidValue(f"{name}: not by the grammar (RFC 2046 §5.1, RFC 3261 §25.1): {excerpt(text)}")
+                raise InvalidValue(
+                    f"{name}: not by the grammar (RFC 2046 §5.1, RFC 3261 §25.1): {excerpt(text)}"
+                )
         try:
             _divide(self, 1, PARTS)
         except ParseError as error:
@@ -197,14 +227,20 @@ class Part:
 
     @classmethod
     def of(cls, message: Message) -> Part:
-        """Read the body of a message, with the header fields that describe it (RFC 8262 §3.3). Raises ParseError.
+        """Read the body of a message, with the header fields that describe it (RFC 8262 §3.3).
+        Raises ParseError.
 
-        A body that is no multipart is one part, an empty one too. All levels of multiparts are read at once, so
-        nothing that is asked of the parts later raises, but `content`, `fragment` and `message`.
+        A body that is no multipart is one part, an empty one too. All levels of multiparts are read
+        at once, so nothing that is asked of the parts later raises, but `content`, `fragment` and
+        `message`.
         """
         if not hasattr(message, "headers"):
-            raise TypeError(f"message must be a Request or a Response, got {excerpt(message)}: write Part.of(request)")
-        lines: list[Line] = [(name, USUAL, text) for name, text in message.headers.items() if describes(name)]
+            raise TypeError(
+                f"message must be a Request or a Response, got {excerpt(message)}: write Part.of(request)"
+            )
+        lines: list[Line] = [
+            (name, USUAL, text) for name, text in message.headers.items() if describes(name)
+        ]
         part = cls.__new__(cls)._set(Headers(lines), message.body)
         try:
             _divide(part, 1, PARTS)
@@ -214,7 +250,8 @@ class Part:
         return part
 
     def put_in(self, message: Message) -> None:
-        """Make this the body of `message`: its header fields replace all that described the old one (RFC 8262 §3.3)."""
+        """Make this the body of `message`: its header fields replace all that described the old one
+        (RFC 8262 §3.3)."""
         message.body = self.body
         for name in list(message.headers):
             if describes(name):
@@ -226,32 +263,46 @@ class Part:
 
     @property
     def media_type(self) -> MediaType:
-        """Its Content-Type, or the default: text/plain, in a digest message/rfc822 (RFC 2045 §5.2, RFC 2046 §5.1.5)."""
+        """Its Content-Type, or the default: text/plain, in a digest message/rfc822 (RFC 2045 §5.2,
+        RFC 2046 §5.1.5)."""
         given = self.content_type
         return self._default if given is None else given
 
     @property
     def disposition(self) -> str:
-        """What it is for, in lower case: its disposition type, or the default (RFC 3261 §20.11, RFC 3204 §3)."""
+        """What it is for, in lower case: its disposition type, or the default (RFC 3261 §20.11, RFC
+        3204 §3)."""
         given: Valued | None = self.content_disposition
-        return _DEFAULT_DISPOSITIONS.get(self.media_type.name, "render") if given is None else given.value.lower()
+        return (
+            _DEFAULT_DISPOSITIONS.get(self.media_type.name, "render")
+            if given is None
+            else given.value.lower()
+        )
 
     @property
     def is_optional(self) -> bool:
-        """True with `handling=optional`: who does not understand it ignores it (RFC 3204 §3.1). Anything else is required."""
+        """True with `handling=optional`: who does not understand it ignores it (RFC 3204 §3.1).
+        Anything else is required."""
         given: Valued | None = self.content_disposition
         return given is not None and (given.parameters.get("handling") or "").lower() == "optional"
 
     @property
     def content(self) -> bytes:
-        """Its octets with the Content-Transfer-Encoding undone; in SIP that is mostly none (RFC 5621 §3.2).
+        """Its octets with the Content-Transfer-Encoding undone; in SIP that is mostly none (RFC
+        5621 §3.2).
 
         Raises ParseError: 415 for an encoding that nobody knows, 400 for broken base64.
         """
         decoder = _DECODERS.get(self._encoding)
         if decoder is None:
             encoding = self._encoding
-            raise ParseError("unknown", header="Content-Transfer-Encoding", value=encoding, status=415, source=self.body)
+            raise ParseError(
+                "unknown",
+                header="Content-Transfer-Encoding",
+                value=encoding,
+                status=415,
+                source=self.body,
+            )
         try:
             return decoder(self.body)
         except ParseError as error:
@@ -275,7 +326,8 @@ class Part:
 
     @property
     def message(self) -> Request | Response | None:
-        """The whole message of a message/sip (RFC 3261 §23.4); None for other types. Raises ParseError.
+        """The whole message of a message/sip (RFC 3261 §23.4); None for other types. Raises
+        ParseError.
 
         One that lacks what every message must have can be read as `fragment`.
         """
@@ -284,7 +336,8 @@ class Part:
         try:
             return parse(self.content)
         except ParseError as error:
-            error.request = None  # it is nobody's request: the one to answer is the message that carries it
+            # it is nobody's request: the one to answer is the message that carries it
+            error.request = None
             error.source = self.body
             raise
 
@@ -303,9 +356,10 @@ class Part:
     def find_all(self, *types: str) -> list[Part]:
         """Return the parts of these media types, `type/subtype` or `type/*`.
 
-        Of a multipart/alternative only the last one that has any is looked at (RFC 2046 §5.1.4), so name all types that
-        you understand; a multipart/related is looked through from its root on. What is found is not looked into. An
-        empty part is not found: it is allowed (RFC 3261 §20.15) but says nothing, and peers write a Content-Type without a body.
+        Of a multipart/alternative only the last one that has any is looked at (RFC 2046 §5.1.4), so
+        name all types that you understand; a multipart/related is looked through from its root on.
+        What is found is not looked into. An empty part is not found: it is allowed (RFC 3261
+        §20.15) but says nothing, and peers write a Content-Type without a body.
         """
         return self._find({name.lower() for name in types})
 
@@ -330,7 +384,8 @@ class Part:
 
     @property
     def root(self) -> Part | None:
-        """The part of a multipart/related to begin with: what `start` names, or the first (RFC 2387 §3.2); else None."""
+        """The part of a multipart/related to begin with: what `start` names, or the first (RFC 2387
+        §3.2); else None."""
         if not self.parts or self.media_type.subtype != "related":
             return None
         start = _bare(self.media_type.parameters.get("start") or "")
@@ -338,10 +393,15 @@ class Part:
 
     def _from_root(self) -> list[Part]:
         root = self.root
-        return list(self.parts) if root is None else [root, *[part for part in self.parts if part is not root]]
+        return (
+            list(self.parts)
+            if root is None
+            else [root, *[part for part in self.parts if part is not root]]
+        )
 
     def by_id(self, content_id: ContentID | URI | str) -> Part | None:
-        """Return the part, this one included, that a Content-ID or `cid:` URL names, or None (RFC 2392, RFC 8262 §5)."""
+        """Return the part, this one included, that a Content-ID or `cid:` URL names, or None (RFC
+        2392, RFC 8262 §5)."""
         wanted = content_id.id if isinstance(content_id, ContentID) else str(content_id)
         wanted = unescape(wanted[4:]) if wanted[:4].lower() == "cid:" else _bare(wanted)
         return next((part for part in self.walk() if part._is_named(wanted)), None)
@@ -351,26 +411,39 @@ class Part:
         return text is not None and _bare(text) == content_id
 
     def not_understood(
-        self, *types: str, dispositions: Collection[str] | None = None, encodings: Collection[str] = ()
+        self,
+        *types: str,
+        dispositions: Collection[str] | None = None,
+        encodings: Collection[str] = (),
     ) -> list[Part]:
-        """Return the parts for which a request is to be refused with a 415: required, and not understood (RFC 5621 §8.4).
+        """Return the parts for which a request is to be refused with a 415: required, and not
+        understood (RFC 5621 §8.4).
 
-        Understood is a part whose media type is one of `types` and disposition one of `dispositions` (None takes all),
-        with no Content-Encoding but `encodings` (RFC 3261 §8.2.3). What stands in an optional multipart is optional
-        with it; an alternative is understood when one of its parts is, whatever they say themselves (§8.2, §8.3). No
-        body and no Content-Type are nothing to understand. A by-reference part (§9.4) needs its disposition named.
+        Understood is a part whose media type is one of `types` and disposition one of
+        `dispositions` (None takes all), with no Content-Encoding but `encodings` (RFC 3261 §8.2.3).
+        What stands in an optional multipart is optional with it; an alternative is understood when
+        one of its parts is, whatever they say themselves (§8.2, §8.3). No body and no Content-Type
+        are nothing to understand. A by-reference part (§9.4) needs its disposition named.
         """
         known = {name.lower() for name in types}
         uses = None if dispositions is None else {name.lower() for name in dispositions}
-        return [] if self.is_optional else self._not_understood(known, uses, {*_UNDONE, *map(str.lower, encodings)})
+        return (
+            []
+            if self.is_optional
+            else self._not_understood(known, uses, {*_UNDONE, *map(str.lower, encodings)})
+        )
 
-    def _not_understood(self, types: set[str], uses: set[str] | None, encodings: set[str]) -> list[Part]:
+    def _not_understood(
+        self, types: set[str], uses: set[str] | None, encodings: set[str]
+    ) -> list[Part]:
         if self._is_alternative:
             ok = any(not part._not_understood(types, uses, encodings) for part in self.parts)
             return [] if ok else [self]
         if self.is_multipart:
             required = [part for part in self.parts if not part.is_optional]
-            return [found for part in required for found in part._not_understood(types, uses, encodings)]
+            return [
+                found for part in required for found in part._not_understood(types, uses, encodings)
+            ]
         if not self.body and "Content-Type" not in self.headers:
             return []
         understood = (
@@ -387,7 +460,8 @@ class Part:
     # ---- as octets
 
     def replace(self, old: Part, new: Part) -> Part:
-        """Return this tree with `new` in the place of `old`, one of its parts; every other octet stays.
+        """Return this tree with `new` in the place of `old`, one of its parts; every other octet
+        stays.
 
         Raises InvalidValue when `old` is not in it, or when a boundary around it occurs in `new`.
         """
@@ -407,15 +481,22 @@ class Part:
                     raise InvalidValue(f"{new!r} has the boundary of {self!r} in it")
                 headers = self.headers.copy()
                 headers.wire = self.headers.wire
-                whole = Part.__new__(Part)._set(headers, self.body[:begin] + octets + self.body[end:], self._default)
+                whole = Part.__new__(Part)._set(
+                    headers, self.body[:begin] + octets + self.body[end:], self._default
+                )
                 _divide(whole, 1, PARTS)
                 return whole
         return None
 
     def __bytes__(self) -> bytes:
-        """Header fields, empty line and body, as they stand between two delimiters (RFC 2046 §5.1.1)."""
+        """Header fields, empty line and body, as they stand between two delimiters (RFC 2046
+        §5.1.1)."""
         head = self.headers.wire
-        return (f"{self.headers.text()}\r\n".encode("utf-8", "surrogateescape") if head is None else head) + self.body
+        return (
+            f"{self.headers.text()}\r\n".encode("utf-8", "surrogateescape")
+            if head is None
+            else head
+        ) + self.body
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Part) and self.headers == other.headers and self.body == other.body
@@ -438,14 +519,17 @@ def multipart(
 ) -> Part:
     """Make a multipart of `parts`; its `body` and `content_type`, or `put_in()`, go into a message.
 
-    The boundary is a fresh one that occurs in none of the parts, or your own. `root` is the part of a related to begin
-    with, with a Content-ID if it is not the first (RFC 2387 §3); `parameters` are further ones of the media type,
-    `headers` its header fields. An alternative has the disposition of its parts (RFC 5621 §8.2). Raises InvalidValue.
+    The boundary is a fresh one that occurs in none of the parts, or your own. `root` is the part of
+    a related to begin with, with a Content-ID if it is not the first (RFC 2387 §3); `parameters`
+    are further ones of the media type, `headers` its header fields. An alternative has the
+    disposition of its parts (RFC 5621 §8.2). Raises InvalidValue.
     """
     parts = list(parts)
     for part in parts:
         if not isinstance(part, Part):
-            raise TypeError(f"parts must be a list of Part, got {excerpt(part)} in it: write [Part(body, content_type), …]")
+            raise TypeError(
+                f"parts must be a list of Part, got {excerpt(part)} in it: write [Part(body, content_type), …]"
+            )
     if not parts:
         raise InvalidValue("a multipart has one part at least (RFC 2046 §5.1.1)")
     subtype = subtype.lower()
@@ -459,10 +543,17 @@ def multipart(
     octets = [bytes(part) for part in parts]
     boundary = _fresh_boundary(octets) if boundary is None else _own_boundary(boundary, octets)
     given.pop("boundary", None)
-    written = ("boundary", boundary if is_token(boundary) else quote(boundary))  # a host is quoted too (RFC 2045 §5.1)
+    # a host is quoted too (RFC 2045 §5.1)
+    written = ("boundary", boundary if is_token(boundary) else quote(boundary))
     delimiter = b"--" + boundary.encode()
-    body = b"".join([b"%s\r\n%s\r\n" % (delimiter, piece) for piece in octets]) + delimiter + b"--\r\n"
-    return Part(body, MediaType("multipart", subtype, Parameters.of((*Parameters(given).pairs, written))), **headers)
+    body = (
+        b"".join([b"%s\r\n%s\r\n" % (delimiter, piece) for piece in octets]) + delimiter + b"--\r\n"
+    )
+    return Part(
+        body,
+        MediaType("multipart", subtype, Parameters.of((*Parameters(given).pairs, written))),
+        **headers,
+    )
 
 
 def _related(parts: list[Part], root: Part) -> dict[str, object]:
@@ -472,7 +563,11 @@ def _related(parts: list[Part], root: Part) -> dict[str, object]:
     name = root.content_id
     if name is None and root is not parts[0]:
         raise InvalidValue("a root that is not the first part needs a Content-ID (RFC 2387 §3.2)")
-    return {"type": root.media_type.name} if name is None else {"type": root.media_type.name, "start": str(name)}
+    return (
+        {"type": root.media_type.name}
+        if name is None
+        else {"type": root.media_type.name, "start": str(name)}
+    )
 
 
 def _alternative(parts: list[Part], headers: dict[str, Any]) -> dict[str, Any]:
@@ -482,11 +577,19 @@ def _alternative(parts: list[Part], headers: dict[str, Any]) -> dict[str, Any]:
     if given is not None:
         dispositions.add(str(given).partition(";")[0].strip(BLANKS).lower())
     if len(dispositions) > 1:
-        raise InvalidValue(f"an alternative has one disposition type, not {', '.join(sorted(dispositions))} (RFC 5621 §8.2)")
+        raise InvalidValue(
+            f"an alternative has one disposition type, not {', '.join(sorted(dispositions))} (RFC 5621 §8.2)"
+        )
     disposition = dispositions.pop()
     if disposition in _ONE_OF_A_TYPE and len({part.media_type.name for part in parts}) < len(parts):
-        raise InvalidValue(f"a {disposition} has each content type once in an alternative (RFC 5621 §6.2)")
-    return headers if given is not None or disposition == "render" else {**headers, "content_disposition": disposition}
+        raise InvalidValue(
+            f"a {disposition} has each content type once in an alternative (RFC 5621 §6.2)"
+        )
+    return (
+        headers
+        if given is not None or disposition == "render"
+        else {**headers, "content_disposition": disposition}
+    )
 
 
 def _fresh_boundary(octets: list[bytes]) -> str:
@@ -507,11 +610,17 @@ def _own_boundary(boundary: str, octets: list[bytes]) -> str:
 # ---- reading
 
 # Read at once, so that a part that is there can be asked what it is.
-_USED = (Part.content_type, Part.content_disposition, Part.content_encoding, Part.content_transfer_encoding)
+_USED = (
+    Part.content_type,
+    Part.content_disposition,
+    Part.content_encoding,
+    Part.content_transfer_encoding,
+)
 
 
 def _divide(part: Part, depth: int, left: int) -> int:
-    """Find the parts of a multipart, and theirs; `left` delimiter lines may be met, how many remain is returned."""
+    """Find the parts of a multipart, and theirs; `left` delimiter lines may be met, how many remain
+    is returned."""
     for row in _USED:
         part.headers.typed(row)
     media_type = part.media_type
@@ -520,7 +629,9 @@ def _divide(part: Part, depth: int, left: int) -> int:
     if depth > DEPTH:
         raise ParseError(f"multiparts over {DEPTH} levels deep", header="body", status=413)
     if part._encoding not in _AS_IT_IS:  # RFC 2046 §5.1
-        raise ParseError("not for a multipart", header="Content-Transfer-Encoding", value=part._encoding)
+        raise ParseError(
+            "not for a multipart", header="Content-Transfer-Encoding", value=part._encoding
+        )
     part.is_multipart = True
     left = _cut(part, _boundary(media_type), left)
     default = _DEFAULT_TYPES.get(media_type.subtype, _TEXT_PLAIN)
@@ -534,19 +645,29 @@ def _divide(part: Part, depth: int, left: int) -> int:
 
 
 def _boundary(media_type: MediaType) -> bytes:
-    """Return the boundary without the blanks at its end: those were added on the way (RFC 2046 §5.1.1)."""
+    """Return the boundary without the blanks at its end: those were added on the way (RFC 2046
+    §5.1.1)."""
     given = [name for name in media_type.parameters if name.lower() == "boundary"]
     if len(given) != 1:
-        raise ParseError("one boundary is needed" if not given else "boundary stands twice", header="Content-Type")
+        raise ParseError(
+            "one boundary is needed" if not given else "boundary stands twice",
+            header="Content-Type",
+        )
     boundary = (media_type.parameters["boundary"] or "").rstrip(BLANKS)
     if not _is_readable_boundary(boundary):
-        raise ParseError(f"boundary is not 1 to {BOUNDARY} printable characters", header="Content-Type", value=boundary)
+        raise ParseError(
+            f"boundary is not 1 to {BOUNDARY} printable characters",
+            header="Content-Type",
+            value=boundary,
+        )
     return boundary.encode()
 
 
 def _cut(part: Part, boundary: bytes, left: int) -> int:
-    """Find preamble, spans and epilogue. One pass of find(): what only looks like a delimiter costs one match of its tail."""
-    # delimiter := CRLF dash-boundary; the break in front of the body is for the first one, which may do without
+    """Find preamble, spans and epilogue. One pass of find(): what only looks like a delimiter costs
+    one match of its tail."""
+    # delimiter := CRLF dash-boundary; the break in front of the body is for the first one, which
+    # may do without
     delimiter = b"\n--" + boundary
     data = b"\n" + part.body
     begin: int | None = None  # of the part that the last delimiter line has opened
@@ -579,9 +700,16 @@ def _read(data: bytes, default: MediaType) -> Part:
     # body-part := MIME-part-headers [CRLF *OCTET]
     head, line_break, body = cut_head(data)
     if len(head) > PART_HEADER:
-        raise ParseError(f"header section over {PART_HEADER} octets", header="body part", status=413)
-    headers = read_headers(b"x" + line_break + head, line_break, PART_LINES, PART_HEADER, "body part") if head else Headers()
+        raise ParseError(
+            f"header section over {PART_HEADER} octets", header="body part", status=413
+        )
+    headers = (
+        read_headers(b"x" + line_break + head, line_break, PART_LINES, PART_HEADER, "body part")
+        if head
+        else Headers()
+    )
     section = data[: len(data) - len(body)]
-    if section in (head + b"\r\n\r\n", b"\r\n"):  # others are written anew: what goes out has CRLFs and the empty line
+    # others are written anew: what goes out has CRLFs and the empty line
+    if section in (head + b"\r\n\r\n", b"\r\n"):
         headers.wire = section
     return Part.__new__(Part)._set(headers, body, default)

@@ -1,9 +1,11 @@
-"""Framer: cuts the octets of a stream (TCP, TLS) into whole messages, RFC 3261 §7.5 and §18.3, RFC 5626 §3.5.1. Pure.
+"""Framer: cuts the octets of a stream (TCP, TLS) into whole messages, RFC 3261 §7.5 and §18.3, RFC
+5626 §3.5.1. Pure.
 
-Where a message ends is said by scan() and number(), which parse() reads it with: a message cannot be of one length here
-and of another there, and a header section that parse() would not read line by line has no length at all. A stream has
-less licence than a datagram, since one wrong length makes a message of somebody else's body (RFC 4475 §3.3.9 shows it):
-Content-Length must stand there, once, and every line ends with CRLF. After a fault the rest of a stream means nothing.
+Where a message ends is said by scan() and number(), which parse() reads it with: a message cannot
+be of one length here and of another there, and a header section that parse() would not read line by
+line has no length at all. A stream has less licence than a datagram, since one wrong length makes a
+message of somebody else's body (RFC 4475 §3.3.9 shows it): Content-Length must stand there, once,
+and every line ends with CRLF. After a fault the rest of a stream means nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from .scan import BAD_BREAK, LONG_LINE, Framed, Scanned, fail
 from .scan import fastest as scan
 
 HEADER_SECTION = 32768
-"""Octets from the start line to the blank line, at most (513): half a message; what has no end is kept so far only."""
+"""Octets from the start line to the blank line, at most (513): half a message; what has no end is
+kept so far only."""
 
 PONG = b"\r\n"
 """What answers a ping (RFC 5626 §4.4.1)."""
@@ -30,17 +33,20 @@ PING = PONG + PONG
 
 _END = b"\r\n\r\n"
 _MANY = PONG * 512  # skipped at once; a regular expression would remember each of them
-# Method and SIP-Version start with a token's character: TLS, STUN and other strangers are known by their first octet.
+# Method and SIP-Version start with a token's character: TLS, STUN and other strangers are known by
+# their first octet.
 _STARTS = frozenset(b"".join(re.findall(rf"[{TOKEN_CHARACTERS}]".encode(), bytes(range(128)))))
 
 _CR = 13
 
 
 class Framer:
-    """Cut one direction of one connection into messages: `feed()` takes what was read, in pieces of any size.
+    """Cut one direction of one connection into messages: `feed()` takes what was read, in pieces of
+    any size.
 
-    How the stream is cut into pieces makes no difference. No more is kept than one message within `limits`, and no
-    octet of a body before its Content-Length was found to fit. `pings` and `pongs` count keep-alives (RFC 5626 §3.5.1).
+    How the stream is cut into pieces makes no difference. No more is kept than one message within
+    `limits`, and no octet of a body before its Content-Length was found to fit. `pings` and `pongs`
+    count keep-alives (RFC 5626 §3.5.1).
     """
 
     __slots__ = (
@@ -49,13 +55,16 @@ class Framer:
 
     def __init__(self, limits: ParserLimits = DEFAULT_LIMITS) -> None:
         self.error: ParseError | None = None
-        """Why the stream is dead, or None. Its `request` is set when an answer is possible before closing."""
+        """Why the stream is dead, or None. Its `request` is set when an answer is possible before
+        closing."""
         self.pings = 0
         """Double CRLFs so far, each owed a PONG (RFC 5626 §4.4.1)."""
         self.pongs = 0
-        """Single CRLFs so far. One counts at once, and no longer when a second makes a ping of it."""
+        """Single CRLFs so far. One counts at once, and no longer when a second makes a ping of
+        it."""
         self.awaits_pong = False
-        """Set after a ping of ours: the next CRLF is its pong and no half of a ping, however many come together."""
+        """Set after a ping of ours: the next CRLF is its pong and no half of a ping, however many
+        come together."""
         self._limits = limits
         self._section = min(HEADER_SECTION, limits.message)
         self._kept = bytearray()  # a message's first octets, or half a CRLF
@@ -66,7 +75,8 @@ class Framer:
 
     @property
     def dead(self) -> bool:
-        """True after a fault: nothing on this stream can be trusted any more; answer `error.request` if any, and close."""
+        """True after a fault: nothing on this stream can be trusted any more; answer
+        `error.request` if any, and close."""
         return self.error is not None
 
     @property
@@ -81,15 +91,18 @@ class Framer:
 
     @property
     def in_body(self) -> bool:
-        """True when the header section is here and the body is not: the deadline of a header section has been met."""
+        """True when the header section is here and the body is not: the deadline of a header
+        section has been met."""
         return self._needed > 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take octets and return the messages they complete, each for parse(). Then look at `error` and at `pings`.
+        """Take octets and return the messages they complete, each for parse(). Then look at `error`
+        and at `pings`.
 
-        The messages before a fault are returned, and the fault is `error`: 400, 413 or 513. Raises it again when the
-        stream was dead before. A message that parse() refuses leaves the stream in order: a broken response is dropped,
-        a broken request answered. What is neither comes from somebody who does not speak SIP: close.
+        The messages before a fault are returned, and the fault is `error`: 400, 413 or 513. Raises
+        it again when the stream was dead before. A message that parse() refuses leaves the stream
+        in order: a broken response is dropped, a broken request answered. What is neither comes
+        from somebody who does not speak SIP: close.
         """
         if self.error is not None:
             raise self.error
@@ -132,7 +145,8 @@ class Framer:
         return messages
 
     def _start(self, source: bytes | bytearray, at: int) -> int:
-        """Skip and count the CRLFs before a start line (§7.5); return where it, or half a CRLF, starts. Raises ParseError."""
+        """Skip and count the CRLFs before a start line (§7.5); return where it, or half a CRLF,
+        starts. Raises ParseError."""
         if source[at] == _CR:
             before = at
             while source.startswith(_MANY, at):
@@ -150,11 +164,14 @@ class Framer:
             if at == len(source) or (source[at] == _CR and at + 1 == len(source)):
                 return at
         if source[at] not in _STARTS:
-            raise ParseError("not the start of a message", value=bytes(source[at : at + 81]), offset=0)
+            raise ParseError(
+                "not the start of a message", value=bytes(source[at : at + 81]), offset=0
+            )
         return at
 
     def _measure(self, source: bytes | bytearray, at: int, size: int) -> tuple[int, Scanned | None]:
-        """Return the octets of the message that starts here, 0 while its header section has no end, and what scan() found.
+        """Return the octets of the message that starts here, 0 while its header section has no end,
+        and what scan() found.
 
         Raises ParseError.
         """
@@ -191,7 +208,8 @@ class Framer:
         return length, scanned
 
     def _look_at_start_line(self, source: bytes | bytearray, at: int, size: int) -> None:
-        """Refuse at once what is no text, and who ends lines with bare LFs: his blank line would be waited for in vain."""
+        """Refuse at once what is no text, and who ends lines with bare LFs: his blank line would be
+        waited for in vain."""
         if self._lined:
             return
         longest = at + self._limits.line + 2
@@ -204,7 +222,8 @@ class Framer:
             fail(LONG_LINE, bytes(source[at:longest]), 0)
 
     def _answerable(self, error: ParseError, head: bytes) -> ParseError:
-        """Give an error the request that its answer needs, as much of it as parse() finds in the header section alone."""
+        """Give an error the request that its answer needs, as much of it as parse() finds in the
+        header section alone."""
         try:
             message: Any = parse(head, self._limits)
         except ParseError as found:

@@ -1,4 +1,5 @@
-"""Headers: the ordered lines of a message; Header: one row of the table of known fields. RFC 3261 §7.3, §20. Pure."""
+"""Headers: the ordered lines of a message; Header: one row of the table of known fields. RFC 3261
+§7.3, §20. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +14,11 @@ from .grammar import BLANKS, is_token, number, split, split_first, split_last
 from .scan import USUAL, Fields, Line, as_it_came, canonical
 
 VALUES = 100
-"""Values of one header, at most: more hops than Max-Forwards allows, more contacts than anybody has."""
+"""Values of one header, at most: more hops than Max-Forwards allows, more contacts than anybody
+has."""
 
-# Octets that are not UTF-8 are U+DC80 to U+DCFF in here; no other surrogate can be written as octets.
+# Octets that are not UTF-8 are U+DC80 to U+DCFF in here; no other surrogate can be written as
+# octets.
 _UNSAFE = re.compile(r"[\r\n\0\ud800-\udc7f\udd00-\udfff]").search
 
 
@@ -38,7 +41,8 @@ FIRST, LAST = 0, -1
 
 
 def safe(text: str, name: str) -> str:
-    """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line, or it is no Unicode."""
+    """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line, or
+    it is no Unicode."""
     if _UNSAFE(text):
         shown = "these credentials" if canonical(name) in CREDENTIALS else excerpt(text)
         raise InvalidValue(f"{name}: CR, LF, NUL or a lone surrogate in {shown}")
@@ -53,7 +57,8 @@ Ends = tuple[Callable[[str], tuple[str, str]], Callable[[str], tuple[str, str]]]
 
 
 def _ends_of(cut: Callable[[str], list[str]]) -> Ends:
-    """Return two functions that cut a line into its first value and the rest, and into its last value and the rest."""
+    """Return two functions that cut a line into its first value and the rest, and into its last
+    value and the rest."""
     if cut is _cut:
         return (lambda text: split_first(text, ",")), (lambda text: split_last(text, ",")[::-1])
 
@@ -69,15 +74,29 @@ def _ends_of(cut: Callable[[str], list[str]]) -> Ends:
 
 
 class Header:
-    """One known header: its name, compact form, kind and type. As an attribute of Message it reads and writes it.
+    """One known header: its name, compact form, kind and type. As an attribute of Message it reads
+    and writes it.
 
-    `type` needs `parse(text)` and `str()`; `str` serves as it is, `int` is read by number(). A type whose lists are not cut
-    at commas outside quotes and brackets has `cut(text)`; one whose text is not taken as you wrote it has `written(text)`.
-    Reading parses on first use and raises ParseError for what does not fit; a missing ONE is None, a missing LIST or LINES
-    is (). To change a header, assign it.
+    `type` needs `parse(text)` and `str()`; `str` serves as it is, `int` is read by number(). A type
+    whose lists are not cut at commas outside quotes and brackets has `cut(text)`; one whose text is
+    not taken as you wrote it has `written(text)`. Reading parses on first use and raises ParseError
+    for what does not fit; a missing ONE is None, a missing LIST or LINES is (). To change a header,
+    assign it.
     """
 
-    __slots__ = ("commas", "compact", "cut", "ends", "format", "is_one", "kind", "name", "parse", "type", "written")
+    __slots__ = (
+        "commas",
+        "compact",
+        "cut",
+        "ends",
+        "format",
+        "is_one",
+        "kind",
+        "name",
+        "parse",
+        "type",
+        "written",
+    )
 
     def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
         self.name = name
@@ -85,7 +104,9 @@ class Header:
         self.kind = kind
         self.type = type
         self.parse: Callable[[str], Any] = number if type is int else getattr(type, "parse", type)
-        self.format: Callable[[Any], str] = getattr(type, "format", str) if not issubclass(type, str) else str
+        self.format: Callable[[Any], str] = (
+            getattr(type, "format", str) if not issubclass(type, str) else str
+        )
         self.is_one = kind is ONE
         self.written: Callable[[str], str] | None = getattr(type, "written", None)
         self.cut: Callable[[str], list[str]] = getattr(type, "cut", _cut)
@@ -111,7 +132,13 @@ class Header:
                 if there and "," not in there:
                     value = looked_at[self.name] = (self.parse(there),)
                     return value
-            elif there and self.commas and "" not in there and "," not in "".join(there) and len(there) <= VALUES:
+            elif (
+                there
+                and self.commas
+                and "" not in there
+                and "," not in "".join(there)
+                and len(there) <= VALUES
+            ):
                 value = looked_at[self.name] = tuple(map(self.parse, there))
                 return value
         except ValueError:
@@ -153,7 +180,8 @@ class Header:
             return tuple(values)
         except ParseError as error:
             error.header = error.header or self.name
-            error.status = 400 if error.status == 414 else error.status  # which is for the Request-URI (§21.4.15)
+            # which is for the Request-URI (§21.4.15)
+            error.status = 400 if error.status == 414 else error.status
             raise
         except ValueError as error:
             raise ParseError(str(error), header=self.name, value=text) from error
@@ -162,7 +190,11 @@ class Header:
         """Return the texts of the lines that spell `value`."""
         if self.kind is ONE:
             return [self.write_one(value)]
-        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or hasattr(value, "_fields"):
+        if (
+            isinstance(value, (str, bytes))
+            or not isinstance(value, Iterable)
+            or hasattr(value, "_fields")
+        ):
             value = (value,)
         texts = [self.write_one(item) for item in value]
         return [", ".join(texts)] if self.kind is LIST and texts else texts
@@ -172,10 +204,13 @@ class Header:
         try:
             if value is None or isinstance(value, (bytes, bytearray, memoryview)):
                 raise TypeError("a value is text or typed")
-            text = str(value) if isinstance(value, str) else self.format(value)  # str() drops a subclass
+            # str() drops a subclass
+            text = str(value) if isinstance(value, str) else self.format(value)
             text = safe(text, self.name).strip(BLANKS)
             if type(value) is str and self.written is not None:
-                text = ", ".join([self.written(piece) for piece in (self.cut(text) if self.commas else [text])])
+                text = ", ".join(
+                    [self.written(piece) for piece in (self.cut(text) if self.commas else [text])]
+                )
             if self.commas and isinstance(value, str):
                 pieces = self.cut(text)
                 if len(pieces) > 1 and type(value) is not str:
@@ -202,10 +237,12 @@ ROWS: dict[str, Header] = {}
 
 
 class Headers:
-    """The header lines of a message: ordered, blind to case and compact form, unchanged until assigned.
+    """The header lines of a message: ordered, blind to case and compact form, unchanged until
+    assigned.
 
-    `headers["m"]`, `headers["contact"]` and `headers["Contact"]` are the text of the first Contact line, as it came.
-    The methods with Elixir Sippet's names take and give typed values where the header is a known one.
+    `headers["m"]`, `headers["contact"]` and `headers["Contact"]` are the text of the first Contact
+    line, as it came. The methods with Elixir Sippet's names take and give typed values where the
+    header is a known one.
     """
 
     __slots__ = ("_fields", "lines", "looked_at", "wire")
@@ -215,7 +252,8 @@ class Headers:
         """Each line as (canonical name, how it came, value). Not for changing."""
         self._fields: Fields | None = fields
         self.looked_at: dict[str, Any] = {}
-        """Canonical name to typed value of the known headers that somebody has looked at. Not for changing."""
+        """Canonical name to typed value of the known headers that somebody has looked at. Not for
+        changing."""
         self.wire: bytes | None = None
         """The whole message these lines came in, octet for octet; None from the first change on."""
 
@@ -255,7 +293,9 @@ class Headers:
         if isinstance(value, bytes):
             raise InvalidValue(f"{name}: a value is text, not {excerpt(value)}")
         if not isinstance(value, Iterable):
-            raise TypeError(f'{name}: a value must be a text, or several, got {excerpt(value)}: write "{value}"')
+            raise TypeError(
+                f'{name}: a value must be a text, or several, got {excerpt(value)}: write "{value}"'
+            )
         texts = [value] if isinstance(value, str) else [str(item) for item in value]
         self.replace(canonical(_named(name)), [safe(text, name).strip(BLANKS) for text in texts])
 
@@ -278,7 +318,8 @@ class Headers:
         return [(name, value) for name, _, value in self.lines]
 
     def add(self, name: str, value: str, *, first: bool = False) -> None:
-        """Add one line: before the header's other lines (at the very top when there are none), or after the last line."""
+        """Add one line: before the header's other lines (at the very top when there are none), or
+        after the last line."""
         known = canonical(_named(name))
         line: Line = (known, USUAL, safe(value, name).strip(BLANKS))
         at = len(self.lines)
@@ -293,7 +334,8 @@ class Headers:
         self._fields = self.wire = None
 
     def set_line(self, index: int, text: str) -> None:
-        """Give the line at `index`, the first of its name, another text, which is safe: made of what scan() found."""
+        """Give the line at `index`, the first of its name, another text, which is safe: made of
+        what scan() found."""
         name = self.lines[index][0]
         self.lines[index] = (name, USUAL, text)
         self.wire = None
@@ -304,7 +346,8 @@ class Headers:
         self.looked_at.pop(name, None)
 
     def replace(self, known: str, texts: list[str]) -> None:
-        """Put these texts where the header's first line stood, or at the end; its other lines go."""
+        """Put these texts where the header's first line stood, or at the end; its other lines
+        go."""
         self._replace(known, [(known, USUAL, text) for text in texts])
 
     def _replace(self, known: str, lines: list[Line]) -> None:
@@ -357,16 +400,21 @@ class Headers:
         return value
 
     def assign(self, row: Header, value: Any) -> None:
-        """Set a known header; None removes it. Lines whose value stays are left as they came, octet for octet."""
+        """Set a known header; None removes it. Lines whose value stays are left as they came, octet
+        for octet."""
         if value is None:
             self.replace(row.name, [])
         elif type(value) in (tuple, list) and (kept := self._lines_by_value(row)):
-            self._replace(row.name, [kept.get(id(item)) or (row.name, USUAL, row.write_one(item)) for item in value])
+            self._replace(
+                row.name,
+                [kept.get(id(item)) or (row.name, USUAL, row.write_one(item)) for item in value],
+            )
         else:
             self.replace(row.name, row.write(value))
 
     def _lines_by_value(self, row: Header) -> dict[int, Line]:
-        """The line each typed value came in, by identity; values that shared a line get one each (§7.3.1: no difference)."""
+        """The line each typed value came in, by identity; values that shared a line get one each
+        (§7.3.1: no difference)."""
         old = self.looked_at.get(row.name)
         if not old or row.kind is ONE or row.kind is LIST:
             return {}
@@ -374,7 +422,9 @@ class Headers:
         for line in self.lines:
             if line[0] == row.name and line[2]:
                 pieces = [piece for piece in row.cut(line[2]) if piece] if row.commas else [line[2]]
-                lines += [line] if len(pieces) == 1 else [(row.name, USUAL, piece) for piece in pieces]
+                lines += (
+                    [line] if len(pieces) == 1 else [(row.name, USUAL, piece) for piece in pieces]
+                )
         return {id(item): line for item, line in zip(old, lines)}
 
     # ---- the ancestor's helpers
@@ -416,11 +466,13 @@ class Headers:
         self.replace(canonical(name), [])
 
     def delete_header_front(self, name: str) -> None:
-        """Remove the first value, whether it can be read or not; with the last one the header goes."""
+        """Remove the first value, whether it can be read or not; with the last one the header
+        goes."""
         self._replace_at_end(name, FIRST, None)
 
     def delete_header_back(self, name: str) -> None:
-        """Remove the last value, whether it can be read or not; with it, when it was the only one, the header."""
+        """Remove the last value, whether it can be read or not; with it, when it was the only one,
+        the header."""
         self._replace_at_end(name, LAST, None)
 
     def drop_headers(self, names: Iterable[str]) -> None:
@@ -492,16 +544,21 @@ class Headers:
         return value
 
     def get_and_update_header(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
-        """Call `change(value or None)`, which returns (what to return, the new value; None removes the header)."""
+        """Call `change(value or None)`, which returns (what to return, the new value; None removes
+        the header)."""
         result, value = change(self.get_header(name))
         self.put_header(name, value)
         return result
 
-    def get_and_update_header_front(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
+    def get_and_update_header_front(
+        self, name: str, change: Callable[[Any], tuple[Any, Any]]
+    ) -> Any:
         """The same for the first value only; a new value of None removes it."""
         return self._get_and_update_at_end(name, FIRST, change)
 
-    def get_and_update_header_back(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
+    def get_and_update_header_back(
+        self, name: str, change: Callable[[Any], tuple[Any, Any]]
+    ) -> Any:
         """The same for the last value only; a new value of None removes it."""
         return self._get_and_update_at_end(name, LAST, change)
 
@@ -516,7 +573,8 @@ class Headers:
     # ---- one value at an end, the others unread: they are for other hops (§16.3 item 1)
 
     def _find_at_end(self, name: str, end: int) -> tuple[int, str, str] | None:
-        """Return the index of the line that has the value at an end, its text, and the rest of the line; None for no value."""
+        """Return the index of the line that has the value at an end, its text, and the rest of the
+        line; None for no value."""
         known = canonical(name)
         row = ROWS.get(known)
         lines = self.lines
@@ -581,7 +639,8 @@ class Headers:
         self._changed(known)
 
     def _replace_at_end(self, name: str, end: int, text: str | None) -> None:
-        """Replace the value at an end by another text, or remove it for None. The others stay as they came, byte for byte."""
+        """Replace the value at an end by another text, or remove it for None. The others stay as
+        they came, byte for byte."""
         found = self._find_at_end(name, end)
         if found is None:
             return
@@ -591,14 +650,18 @@ class Headers:
         self.lines[at : at + 1] = [(known, USUAL, part) for part in texts]
         self._changed(known)
 
-    def _update_at_end(self, name: str, end: int, initial: Any, change: Callable[[Any], Any]) -> None:
+    def _update_at_end(
+        self, name: str, end: int, initial: Any, change: Callable[[Any], Any]
+    ) -> None:
         value = self._get_at_end(name, end, None)
         if value is None:
             self.put_header(name, initial)
         else:
             self._replace_at_end(name, end, self._written(name, change(value)))
 
-    def _get_and_update_at_end(self, name: str, end: int, change: Callable[[Any], tuple[Any, Any]]) -> Any:
+    def _get_and_update_at_end(
+        self, name: str, end: int, change: Callable[[Any], tuple[Any, Any]]
+    ) -> Any:
         result, value = change(self._get_at_end(name, end, None))
         text = None if value is None else self._written(name, value)
         if self._find_at_end(name, end) is None:

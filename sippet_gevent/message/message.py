@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
 from ..arguments import octets
 from ..arguments import status as check_status
 from ..errors import InvalidValue, ParseError, excerpt
-from . import echo as echoing
 from .address import NameAddr
-from .fields import HeaderFields
+from .fields.table import HeaderFields
 from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split, split_first
 from .headers import ONE, Header, Headers, safe
+from .iana import METHODS, REASONS, reason_phrase
 from .identifiers import create_tag
 from .parameters import Parameters
-from .registry import METHODS
-from .scan import NAMES, USUAL, Line
-from .status import REASONS, reason_phrase
+from .scan import NAMES, USUAL, Line, as_it_came
+from .speedups import c
 from .uri import URI
 
-# What a response takes from its request (§8.2.6.2), and what a dialog-forming one takes too (§12.1.1).
+# What a response takes from its request (§8.2.6.2), and what a dialog-forming one takes too
+# (§12.1.1).
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 _ECHOED_IN_DIALOG = _ECHOED | {"Record-Route"}
 _DIALOG_FORMING = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
@@ -36,19 +37,23 @@ _BREAK = "\r\n"
 # The password of a URI, which is shown to nobody (§19.1.1 calls it NOT RECOMMENDED).
 _PASSWORD = re.compile(r"^(sips?:[^:@]*):[^@]*@", re.IGNORECASE).sub
 
-# A tag without value, which some phones send in a request: it goes when the response's is put there.
+# A tag without value, which some phones send in a request: it goes when the response's is put
+# there.
 _EMPTY_TAG = re.compile(r'tag[ \t]*(?:=[ \t]*(?:"")?)?', re.IGNORECASE).fullmatch
 
-# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is recognised. What stands
-# in quotes or brackets is no parameter of the To.
+# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is
+# recognised. What stands in quotes or brackets is no parameter of the To.
 _ENCLOSED = re.compile(rf"{QUOTED}|<[^<>]*>", re.DOTALL).sub
 _ANY_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
 
 
 def check_method_case(method: str) -> None:
-    """Refuse a known method that is not in upper case: methods are case-sensitive (§7.1). Raises InvalidValue."""
+    """Refuse a known method that is not in upper case: methods are case-sensitive (§7.1). Raises
+    InvalidValue."""
     if method not in METHODS and method.upper() in METHODS:
-        raise InvalidValue(f'{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): write "{method.upper()}"')
+        raise InvalidValue(
+            f'{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): write "{method.upper()}"'
+        )
 
 
 def _instead_of(kind: type, name: str) -> str:
@@ -65,16 +70,18 @@ def _instead_of(kind: type, name: str) -> str:
 
 
 class Message(HeaderFields):
-    """What requests and responses share: header fields as attributes, `headers` for all of them as text, `body` in bytes.
+    """What requests and responses share: header fields as attributes, `headers` for all of them as
+    text, `body` in bytes.
 
-    `flow` is the way it came by (None for one made here). Assigning an unknown header name as a keyword is a TypeError.
+    `flow` is the way it came by (None for one made here). Assigning an unknown header name as a
+    keyword is a TypeError.
     """
 
-    __slots__ = ("_body", "essentials", "flow", "headers")
+    __slots__ = ("_body", "flow", "headers", "mandatory")
 
     headers: Headers
     flow: Any
-    essentials: Any
+    mandatory: Any
 
     @property
     def body(self) -> bytes:
@@ -97,22 +104,34 @@ class Message(HeaderFields):
         for name, value in headers.items():
             row = getattr(type(self), name, None)
             if not isinstance(row, Header):
-                raise TypeError(f"{name} is no header field of {type(self).__name__}: {_instead_of(type(self), name)}")
+                raise TypeError(
+                    f"{name} is no header field of {type(self).__name__}: {_instead_of(type(self), name)}"
+                )
             self.headers.assign(row, value)
 
     def is_source_of(self, error: ParseError) -> bool:
-        """True when the unreadable text is a part of this message, or of a copy: its URI, a header field, its body.
+        """True when the unreadable text is a part of this message, or of a copy: its URI, a header
+        field, its body.
 
-        Texts and values are compared by identity: an application's own text is not a part, even if it is equal to one.
-        (Python has one object for each single letter.) A body is read in pieces, which must stand in it.
+        Texts and values are compared by identity: an application's own text is not a part, even if
+        it is equal to one. (Python has one object for each single letter.) A body is read in
+        pieces, which must stand in it.
         """
         source = error.source
         if source is self:
             return True
         if isinstance(source, bytes):
             return source in self._body if source else not self._body
-        wanted = [piece for piece in (source if type(source) is list else (source,)) if piece is not None and piece != ""]
-        found = [getattr(self, "_uri", None), *(line[2] for line in self.headers.lines), *self.headers.looked_at.values()]
+        wanted = [
+            piece
+            for piece in (source if type(source) is list else (source,))
+            if piece is not None and piece != ""
+        ]
+        found = [
+            getattr(self, "_uri", None),
+            *(line[2] for line in self.headers.lines),
+            *self.headers.looked_at.values(),
+        ]
         while found and wanted:
             piece = found.pop()
             if any(piece is one for one in wanted):
@@ -124,16 +143,23 @@ class Message(HeaderFields):
         return False
 
     def __bytes__(self) -> bytes:
-        """The message as it goes on the wire: as it came where nothing was changed, Content-Length added where it is missing."""
+        """The message as it goes on the wire: as it came where nothing was changed, Content-Length
+        added where it is missing."""
         wire = self.headers.wire
-        if wire is not None and wire.startswith(f"{self.start_line}\r\n".encode("utf-8", "surrogateescape")):
+        if wire is not None and wire.startswith(
+            f"{self.start_line}\r\n".encode("utf-8", "surrogateescape")
+        ):
             return wire
         lines = self.headers.lines
-        text = "\r\n".join([name + came + value if came == USUAL else came for name, came, value in lines])
+        text = "\r\n".join(
+            [name + came + value if came == USUAL else came for name, came, value in lines]
+        )
         given = [line[2] for line in lines if line[0] == _CONTENT_LENGTH]
         if given and (given[0] == "" or given[0].lstrip("0") != str(len(self._body) or "")):
             # yours, and false: the next message would begin in this one
-            raise InvalidValue(f"{_CONTENT_LENGTH}: {given[0]!r}, but the body has {len(self._body)} octets")
+            raise InvalidValue(
+                f"{_CONTENT_LENGTH}: {given[0]!r}, but the body has {len(self._body)} octets"
+            )
         if given:
             head = f"{self.start_line}\r\n{text}\r\n\r\n"
         else:
@@ -142,7 +168,9 @@ class Message(HeaderFields):
 
     def __str__(self) -> str:
         """The message as text for people; a body that is not text is named by its length."""
-        head = f"{self.start_line}\n" + "".join(f"{name}: {value}\n" for name, value in self.headers.items())
+        head = f"{self.start_line}\n" + "".join(
+            f"{name}: {value}\n" for name, value in self.headers.items()
+        )
         try:
             body = self._body.decode()
         except UnicodeDecodeError:
@@ -158,16 +186,19 @@ class Message(HeaderFields):
 class Request(Message):
     """A request: `Request("OPTIONS", "sip:bob@example.com", contact="<sip:me@192.0.2.1>")`.
 
-    `method` is a token in upper case as known methods are; `uri` reads as a URI, may be assigned as URI or text.
-    Raises InvalidValue for what could not be sent, TypeError for an unknown header name.
+    `method` is a token in upper case as known methods are; `uri` reads as a URI, may be assigned as
+    URI or text. Raises InvalidValue for what could not be sent, TypeError for an unknown header
+    name.
     """
 
     __slots__ = ("_method", "_to_tag", "_uri", "sent_via")
 
-    def __init__(self, method: str, uri: URI | str, *, body: bytes | str = b"", **headers: Any) -> None:
+    def __init__(
+        self, method: str, uri: URI | str, *, body: bytes | str = b"", **headers: Any
+    ) -> None:
         self.method = method
         self.headers = Headers()
-        self.flow = self.essentials = None
+        self.flow = self.mandatory = None
         self._to_tag: str | None = None
         self.sent_via: str | None = None
         """The Via that the stack put in front when it was sent."""
@@ -183,7 +214,7 @@ class Request(Message):
         request._uri = uri
         request.headers = headers
         request._body = body
-        request.flow = request.essentials = request._to_tag = request.sent_via = None
+        request.flow = request.mandatory = request._to_tag = request.sent_via = None
         return request
 
     @property
@@ -195,7 +226,9 @@ class Request(Message):
     def method(self, value: str) -> None:
         if type(value) is not str or value not in METHODS:
             if not isinstance(value, str):
-                raise TypeError(f'method must be a text, got {excerpt(value)}: write Request("OPTIONS", "sip:…")')
+                raise TypeError(
+                    f'method must be a text, got {excerpt(value)}: write Request("OPTIONS", "sip:…")'
+                )
             if not is_token(value):
                 raise InvalidValue(f"{excerpt(value)} is not a method")
             check_method_case(value)
@@ -209,7 +242,9 @@ class Request(Message):
     @uri.setter
     def uri(self, value: URI | str) -> None:
         if not isinstance(value, (str, URI)):
-            raise TypeError(f'uri must be a URI or text, got {excerpt(value)}: write "sip:bob@example.com"')
+            raise TypeError(
+                f'uri must be a URI or text, got {excerpt(value)}: write "sip:bob@example.com"'
+            )
         try:
             text = safe(str(value), "Request-URI")
             URI.parse(text)
@@ -241,14 +276,20 @@ class Request(Message):
         """Let responses to this request have this To tag, unless its To has one (§8.2.6.2)."""
         self._to_tag = tag
 
-    def response(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> Response:
-        """Build the response (§8.2.6): Via, From, To with its tag, Call-ID and CSeq are copied, as far as they are there.
+    def response(
+        self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any
+    ) -> Response:
+        """Build the response (§8.2.6): Via, From, To with its tag, Call-ID and CSeq are copied, as
+        far as they are there.
 
-        A 100 gets no To tag, and the Timestamp (§8.2.6.1). 101 to 299 to a dialog-forming request copy Record-Route.
+        A 100 gets no To tag, and the Timestamp (§8.2.6.1). 101 to 299 to a dialog-forming request
+        copy Record-Route.
         """
         if type(status) is not int or not 100 <= status <= 699:
             status = check_status(status)
-        echoed = _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in _DIALOG_FORMING else _ECHOED
+        echoed = (
+            _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in _DIALOG_FORMING else _ECHOED
+        )
         lines = [line for line in self.headers.lines if line[0] in echoed]
         if status > 100:
             for at, (name, _, text) in enumerate(lines):
@@ -261,7 +302,11 @@ class Request(Message):
                     break
         elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
-        phrase = REASONS.get(status) or reason_phrase(status) if reason is None else safe(reason, "reason")
+        phrase = (
+            REASONS.get(status) or reason_phrase(status)
+            if reason is None
+            else safe(reason, "reason")
+        )
         response = Response.read(status, phrase, Headers(lines), b"")
         if type(body) is not bytes:
             body = octets("body", body)
@@ -272,7 +317,8 @@ class Request(Message):
         return response
 
     def answer(self, status: int) -> bytes:
-        """Return `bytes(self.response(status))` without making the Response: most answers are nothing but a status."""
+        """Return `bytes(self.response(status))` without making the Response: most answers are
+        nothing but a status."""
         if not 200 <= status <= 699:
             return bytes(self.response(status))
         echoed = _ECHOED_IN_DIALOG if status < 300 and self._method in _DIALOG_FORMING else _ECHOED
@@ -283,14 +329,18 @@ class Request(Message):
         elif not _tag_of(to):
             return bytes(self.response(status))
         start_line = _START_LINES.get(status) or f"SIP/2.0 {status} {reason_phrase(status)}"
-        return echoing.fastest(self.headers.lines, echoed, start_line, tag)
+        return fastest_echo(self.headers.lines, echoed, start_line, tag)
 
     def ack(self, response: Response) -> Request:
-        """Build the ACK to a response of 300 to 699 to this INVITE (§17.1.1.3): same branch, To of the response."""
-        return self._same_transaction("ACK", next((line for line in response.headers.lines if line[0] == "To"), None))
+        """Build the ACK to a response of 300 to 699 to this INVITE (§17.1.1.3): same branch, To of
+        the response."""
+        return self._same_transaction(
+            "ACK", next((line for line in response.headers.lines if line[0] == "To"), None)
+        )
 
     def cancel(self) -> Request:
-        """Build the CANCEL of this request (§9.1): same branch, Request-URI, Route, From, To, Call-ID and CSeq number."""
+        """Build the CANCEL of this request (§9.1): same branch, Request-URI, Route, From, To,
+        Call-ID and CSeq number."""
         return self._same_transaction("CANCEL", None)
 
     def _same_transaction(self, method: str, to: Line | None) -> Request:
@@ -322,13 +372,18 @@ class Request(Message):
 
 
 def _tagged(to: str, tag: str) -> str:
-    """Return the text of a To with this tag added, or in place of one without value; the rest as it came (§8.2.6.2)."""
+    """Return the text of a To with this tag added, or in place of one without value; the rest as it
+    came (§8.2.6.2)."""
     try:
         address, *parameters = split(to, ";")
     except ParseError:  # whatever is in there, it stays
         return f"{to};tag={tag}"
     kept = [parameter for parameter in parameters if not _EMPTY_TAG(parameter)]
-    return f"{to};tag={tag}" if len(kept) == len(parameters) else ";".join([address, *kept, f"tag={tag}"])
+    return (
+        f"{to};tag={tag}"
+        if len(kept) == len(parameters)
+        else ";".join([address, *kept, f"tag={tag}"])
+    )
 
 
 def _tag_of(to: str) -> str | None:
@@ -347,11 +402,13 @@ class Response(Message):
 
     __slots__ = ("_reason", "status")
 
-    def __init__(self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any) -> None:
+    def __init__(
+        self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any
+    ) -> None:
         self.status = status = check_status(status, call="Response({})")
         self.reason = reason_phrase(status) if reason is None else reason
         self.headers = Headers()
-        self.flow = self.essentials = None
+        self.flow = self.mandatory = None
         self._body = body if type(body) is bytes else octets("body", body)
         self._set(headers)
 
@@ -363,7 +420,7 @@ class Response(Message):
         response._reason = reason
         response.headers = headers
         response._body = body
-        response.flow = response.essentials = None
+        response.flow = response.mandatory = None
         return response
 
     @property
@@ -399,18 +456,28 @@ class Response(Message):
         return f"<Response {self.status} {excerpt(self.reason)[1:-1]}>"
 
 
-def register_header(attribute: str, name: str, *, compact: str | None = None, kind: Any = ONE, type: Any = str) -> Header:
-    """Give every message a further header: `register_header("x_tenant", "X-Tenant", type=int)`, then `request.x_tenant`.
+def register_header(
+    attribute: str, name: str, *, compact: str | None = None, kind: Any = ONE, type: Any = str
+) -> Header:
+    """Give every message a further header: `register_header("x_tenant", "X-Tenant", type=int)`,
+    then `request.x_tenant`.
 
-    `type` needs `parse(text)` and `str()`. Raises InvalidValue when a name is no token, or taken by another header.
+    `type` needs `parse(text)` and `str()`. Raises InvalidValue when a name is no token, or taken by
+    another header.
     """
-    if not is_token(name) or not attribute.isidentifier() or not (compact is None or is_token(compact)):
+    if (
+        not is_token(name)
+        or not attribute.isidentifier()
+        or not (compact is None or is_token(compact))
+    ):
         raise InvalidValue(
             f"cannot register {attribute!r} for {name!r}, which must be an identifier and a header name: "
             'write register_header("x_tenant", "X-Tenant")'
         )
     if not callable(type):
-        raise TypeError(f"type must be a class, got {excerpt(type)}: write type=int, or a class that has parse(text) and str()")
+        raise TypeError(
+            f"type must be a class, got {excerpt(type)}: write type=int, or a class that has parse(text) and str()"
+        )
     if name.lower() in NAMES or (compact and compact.lower() in NAMES):
         raise InvalidValue(f"{name} or {compact} is the name of a header already")
     if hasattr(Request, attribute) or hasattr(Response, attribute):
@@ -418,3 +485,26 @@ def register_header(attribute: str, name: str, *, compact: str | None = None, ki
     row = Header(name, compact, kind, type)
     setattr(Message, attribute, row)
     return row
+
+
+def echo(lines: list[Line], echoed: frozenset[str], start_line: str, tag: str) -> bytes:
+    """Return a response without body: the start line, those of `lines` whose names are in `echoed`,
+    Content-Length.
+
+    `tag` is the To tag to add; "" adds none.
+    """
+    parts = [start_line]
+    for line in lines:
+        if line[0] in echoed:
+            parts.append(
+                f"To: {line[2]};tag={tag}" if tag and line[0] == "To" else as_it_came(line)
+            )
+    parts.append("Content-Length: 0\r\n\r\n")
+    return "\r\n".join(parts).encode("utf-8", "surrogateescape")
+
+
+fastest_echo: Callable[[list[Line], frozenset[str], str, str], bytes] = echo
+"""The one of the twins to call."""
+if c is not None:
+    c.setup_echo(echo)
+    fastest_echo = c.echo

@@ -1,4 +1,5 @@
-"""Parameters: the `;name=value` tail of header values and URIs, RFC 3261 §7.3.1 and §19.1.1. Pure."""
+"""Parameters: the `;name=value` tail of header values and URIs, RFC 3261 §7.3.1 and §19.1.1.
+Pure."""
 
 from __future__ import annotations
 
@@ -11,32 +12,42 @@ from ..errors import InvalidValue, ParseError, excerpt
 from .grammar import BLANKS, is_gen_value, is_quoted, is_token, is_unquoted, quote, split, unquote
 
 PARAMETERS = 64
-"""Parameters of one value or URI, at most: real ones have under ten; more is an attempt to make us build objects."""
+"""Parameters of one value or URI, at most: real ones have under ten; more is an attempt to make us
+build objects."""
 
 
-# Quoted also where a token would do: feature tags (RFC 3840 §9), as all with a plus sign are; a Reason's text (RFC 3326 §2).
+# Quoted also where a token would do: feature tags (RFC 3840 §9), as all with a plus sign are; a
+# Reason's text (RFC 3326 §2).
 _ALWAYS_QUOTED = frozenset("description events extensions methods schemes text".split())
 
 
 class Parameters(Mapping[str, "str | None"]):
     """An immutable mapping of header parameters, in order, blind to the case of names.
 
-    A value is the text it means, without quotes and escapes, or None for a parameter without value (`;lr`). Where it needs
-    quotes it gets them. As written, quotes included, it is kept for `str()`, so what was parsed formats to the same bytes.
+    A value is the text it means, without quotes and escapes, or None for a parameter without value
+    (`;lr`). Where it needs quotes it gets them. As written, quotes included, it is kept for
+    `str()`, so what was parsed formats to the same bytes.
     """
 
-    # Immutable because there is nothing public to assign: a text known to be in order is cut when somebody looks.
+    # Immutable because there is nothing public to assign: a text known to be in order is cut when
+    # somebody looks.
     __slots__ = ("_pairs", "_text")
     _pairs: tuple[tuple[str, str | None], ...] | None
     _text: str
     separator = ";"
     opener = ";"
 
-    def __init__(self, values: Mapping[str, object] | Iterable[tuple[str, object]] = (), **named: object) -> None:
-        pairs = list(values.items() if isinstance(values, Mapping) else values) + list(named.items())
+    def __init__(
+        self, values: Mapping[str, object] | Iterable[tuple[str, object]] = (), **named: object
+    ) -> None:
+        pairs = list(values.items() if isinstance(values, Mapping) else values) + list(
+            named.items()
+        )
         self._pairs = tuple((name, self._written(name, value)) for name, value in pairs)
         if len(pairs) > 1 and len({name.lower() for name, _ in pairs}) < len(pairs):
-            raise InvalidValue(f"a parameter stands once (RFC 3261 §7.3.1): {', '.join(name for name, _ in pairs)}")
+            raise InvalidValue(
+                f"a parameter stands once (RFC 3261 §7.3.1): {', '.join(name for name, _ in pairs)}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Parameters:
@@ -54,7 +65,8 @@ class Parameters(Mapping[str, "str | None"]):
 
     @classmethod
     def plain(cls, text: str) -> Parameters:
-        """Take `;a=1;b` that a grammar has found in order: tokens, nothing quoted, no blanks. Raises ParseError for too many."""
+        """Take `;a=1;b` that a grammar has found in order: tokens, nothing quoted, no blanks.
+        Raises ParseError for too many."""
         if text.count(";") > PARAMETERS:
             raise ParseError(f"over {PARAMETERS} parameters", value=text)
         made = cls.__new__(cls)
@@ -75,7 +87,9 @@ class Parameters(Mapping[str, "str | None"]):
         pairs = self._pairs
         if pairs is None:
             cut = [piece.partition("=") for piece in self._text[1:].split(";")]
-            pairs = self._pairs = tuple([(name, value if equals else None) for name, equals, value in cut])
+            pairs = self._pairs = tuple(
+                [(name, value if equals else None) for name, equals, value in cut]
+            )
         return pairs
 
     @classmethod
@@ -111,7 +125,11 @@ class Parameters(Mapping[str, "str | None"]):
         if value is None or value is True:
             return None
         text = str(value)  # what it means: quotes at its ends are two characters of it
-        return text if is_unquoted(text) and name[0] != "+" and name.lower() not in _ALWAYS_QUOTED else quote(text)
+        return (
+            text
+            if is_unquoted(text) and name[0] != "+" and name.lower() not in _ALWAYS_QUOTED
+            else quote(text)
+        )
 
     def __getitem__(self, name: str) -> str | None:
         for key, value in self.pairs:
@@ -133,7 +151,9 @@ class Parameters(Mapping[str, "str | None"]):
         return len(self.pairs)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and any(key == name or key.lower() == name.lower() for key, _ in self.pairs)
+        return isinstance(name, str) and any(
+            key == name or key.lower() == name.lower() for key, _ in self.pairs
+        )
 
     def __hash__(self) -> int:
         return hash(frozenset((name.lower(), self[name]) for name in self))
@@ -145,7 +165,8 @@ class Parameters(Mapping[str, "str | None"]):
         return mine == {str(name).lower(): value for name, value in other.items()}
 
     def replace(self, values: Mapping[str, object] | None = None, **named: object) -> Parameters:
-        """Return a copy with these parameters set: in their old place where they were, else at the end."""
+        """Return a copy with these parameters set: in their old place where they were, else at the
+        end."""
         wanted = {**(values or {}), **named}
         items: list[tuple[str, str | None]] = []
         left = {name.lower(): (name, value) for name, value in wanted.items()}
@@ -165,7 +186,9 @@ class Parameters(Mapping[str, "str | None"]):
             return self._text
         if not self.pairs:
             return ""
-        return self.opener + self.separator.join(n if v is None else f"{n}={v}" for n, v in self.pairs)
+        return self.opener + self.separator.join(
+            n if v is None else f"{n}={v}" for n, v in self.pairs
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({dict(self)!r})"
@@ -181,11 +204,14 @@ def unescape(text: str) -> str:
     """Undo %-escapes once (RFC 3261 §19.1.2); octets that are not UTF-8 survive as surrogates."""
     if "%" not in text:
         return text
-    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def escape(text: str, allowed: str) -> str:
-    """%-escape what is neither unreserved nor in `allowed`. Raises InvalidValue for a lone surrogate."""
+    """%-escape what is neither unreserved nor in `allowed`. Raises InvalidValue for a lone
+    surrogate."""
     try:
         octets = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -194,7 +220,8 @@ def escape(text: str, allowed: str) -> str:
 
 
 class URIParameters(Parameters):
-    """The `;name=value` parameters of a URI: %-escaped instead of quoted. Quotes round a value are read, as a part of it.
+    """The `;name=value` parameters of a URI: %-escaped instead of quoted. Quotes round a value are
+    read, as a part of it.
 
     other-param = pname [ "=" pvalue ], paramchar = param-unreserved / unreserved / escaped,
     param-unreserved = "[" / "]" / "/" / ":" / "&" / "+" / "$"
@@ -213,7 +240,12 @@ class URIParameters(Parameters):
     def _checked(cls, name: str, value: str | None, text: str) -> tuple[str, str | None]:
         if not cls._characters(name):
             raise ParseError("URI parameter without a proper name", value=text)
-        if value and not cls._characters(value.replace("=", "")) and value.strip("=") and not cls._is_quoted(value):
+        if (
+            value
+            and not cls._characters(value.replace("=", ""))
+            and value.strip("=")
+            and not cls._is_quoted(value)
+        ):
             raise ParseError("URI parameter with a character that must be escaped", value=text)
         if "%" in name and cls._characters(plain := unescape(name)) and "%" not in plain:
             name = plain  # %6C%72 is lr (§19.1.4, RFC 4475 §3.1.1.3)

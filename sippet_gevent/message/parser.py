@@ -112,13 +112,13 @@ from typing import Any, NamedTuple
 
 from ..arguments import received
 from ..errors import ParseError
-from .accelerator import implementation as implementation
-from .essentials import METHODS, plain, thorough
 from .grammar import TOKEN_CHARACTERS, is_token, number
 from .headers import Headers
+from .mandatory import METHODS, plain, thorough
 from .message import Request, Response
 from .scan import Fields, Framed, Line, canonical
 from .scan import fastest as scan
+from .speedups import implementation as implementation
 from .uri import parse_uri
 
 
@@ -139,23 +139,27 @@ _STATUS = re.compile(r"[1-6][0-9]{2}").fullmatch
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII).fullmatch
 _LEADING = b"\r\n"
 _MAX_FORWARDS = frozenset(map(str, range(256)))  # the usual spellings of 0 to 255
-_MOST_ANSWERED = 512  # lines in an answer to a message with too many: no request has more Vias than Max-Forwards allows
+# lines in an answer to a message with too many: no request has more Vias than Max-Forwards allows
+_MOST_ANSWERED = 512
 
-# In a message with lines that cannot be read: the end of its header section, whatever its line breaks are, and those lines
-# that its answer needs, with their folds and breaks. Whether one can be read, scan() says.
+# In a message with lines that cannot be read: the end of its header section, whatever its line
+# breaks are, and those lines that its answer needs, with their folds and breaks. Whether one can be
+# read, scan() says.
 _SECTION_END = re.compile(rb"\n\r?\n").search
 _ANSWERED = re.compile(
-    rb"^(v(?:ia)?|f(?:rom)?|to?|i|call-id|cseq)(?![%s]).*(?:\n[ \t].*)*\n?" % TOKEN_CHARACTERS.encode(),
+    rb"^(v(?:ia)?|f(?:rom)?|to?|i|call-id|cseq)(?![%s]).*(?:\n[ \t].*)*\n?"
+    % TOKEN_CHARACTERS.encode(),
     re.IGNORECASE | re.MULTILINE,
 ).finditer
 
 
 def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Response:
-    """Read one whole message, a datagram's content. Raises ParseError, its `request` set when it can be answered.
+    """Read one whole message, a datagram's content. Raises ParseError, its `request` set when it
+    can be answered.
 
-    Via, From, To, Call-ID, CSeq, Content-Length, Max-Forwards and the start line are checked, other headers on first
-    use. The body is cut to Content-Length (§18.3); a shorter body is refused. Line breaks before the start line are
-    skipped (§7.5).
+    Via, From, To, Call-ID, CSeq, Content-Length, Max-Forwards and the start line are checked, other
+    headers on first use. The body is cut to Content-Length (§18.3); a shorter body is refused. Line
+    breaks before the start line are skipped (§7.5).
     """
     if type(data) is Framed and data.scanned is not None and data.limits is limits:
         start_line, lines, fields, at = data.scanned
@@ -198,10 +202,12 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int) -> Request
         except ParseError as error:
             error.header = "Request-URI"
             raise
-        found = request.essentials = (plain and plain(fields)) or thorough(headers)
+        found = request.mandatory = (plain and plain(fields)) or thorough(headers)
         if found.method != method:
             status = 400 if method in METHODS else 501  # RFC 4475 §3.1.2.18
-            raise ParseError("method is not the request's", header="CSeq", value=fields["CSeq"], status=status)
+            raise ParseError(
+                "method is not the request's", header="CSeq", value=fields["CSeq"], status=status
+            )
         forwards = fields.get("Max-Forwards")
         if forwards is not None and (type(forwards) is not str or forwards not in _MAX_FORWARDS):
             number(_once("Max-Forwards", forwards), 255, "Max-Forwards")
@@ -223,12 +229,13 @@ def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Respon
         raise ParseError("status is not 100 to 699", header="Status-Line", value=start_line)
     fields = headers.fields
     response = Response.read(int(status), reason, headers, _body(headers, fields, data, at))
-    response.essentials = (plain and plain(fields)) or thorough(headers, is_response=True)
+    response.mandatory = (plain and plain(fields)) or thorough(headers, is_response=True)
     return response
 
 
 def _one_of_each(headers: Headers) -> Headers:
-    """Return what an answer copies, each header but Via once: the answer to a broken request must not be broken too."""
+    """Return what an answer copies, each header but Via once: the answer to a broken request must
+    not be broken too."""
     seen: set[str] = set()
     lines = []
     for line in headers.lines:
@@ -255,14 +262,18 @@ def _body(headers: Headers, fields: Fields, data: bytes, at: int) -> bytes:
         wanted = content_length(fields)
         body = data[at : at + wanted]
         if len(body) < wanted:
-            raise ParseError(f"says {wanted}, but {len(body)} octets are here", header="Content-Length")
-    if data[at - 2] == 13:  # the sender's line breaks are CRLF, so what came may go out again as it is
+            raise ParseError(
+                f"says {wanted}, but {len(body)} octets are here", header="Content-Length"
+            )
+    # the sender's line breaks are CRLF, so what came may go out again as it is
+    if data[at - 2] == 13:
         headers.wire = data if len(data) == at + wanted else data[: at + wanted]
     return body
 
 
 def content_length(fields: Fields) -> int:
-    """Return the Content-Length, which must stand there and once (§18.3, §20.14). Raises ParseError."""
+    """Return the Content-Length, which must stand there and once (§18.3, §20.14). Raises
+    ParseError."""
     text = fields.get("Content-Length")
     if text is None:
         raise ParseError("missing", header="Content-Length")
@@ -282,15 +293,19 @@ def _bad_start(start_line: str, headers: Headers) -> ParseError:
 
 def _bad_version(version: str, start_line: str) -> ParseError:
     if _VERSION(version):
-        return ParseError("only SIP/2.0 is spoken here", header="SIP-Version", value=version, status=505)
+        return ParseError(
+            "only SIP/2.0 is spoken here", header="SIP-Version", value=version, status=505
+        )
     return ParseError("not a SIP version", header="SIP-Version", value=start_line)
 
 
 def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseError:
-    """Find what an answer to a message with unreadable lines needs: its lines of Via, From, To, Call-ID and CSeq.
+    """Find what an answer to a message with unreadable lines needs: its lines of Via, From, To,
+    Call-ID and CSeq.
 
-    A response has all Vias of its request, in order (§8.2.6.2): where one of them is not whole, no answer would find its way
-    back, and there is none. Of the other fields the first line that can be read is kept, as it came, folds included.
+    A response has all Vias of its request, in order (§8.2.6.2): where one of them is not whole, no
+    answer would find its way back, and there is none. Of the other fields the first line that can
+    be read is kept, as it came, folds included.
     """
     data = data[: limits.message].lstrip(_LEADING)
     end = _SECTION_END(data)

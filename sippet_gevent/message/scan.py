@@ -1,7 +1,7 @@
 """scan(): the bytes of a message to its start line and header lines, RFC 3261 §7 and §25. Pure.
 
-The twin of `_scan.c`: same arguments, same result, same ParseError, letter for letter. Only lines are found here;
-what they mean is said once, in Python, in the files beside this one.
+The twin of `_speedups.c`: same arguments, same result, same ParseError, letter for letter. Only
+lines are found here; what they mean is said once, in Python, in the files beside this one.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..errors import EXCERPT, ParseError
-from .accelerator import c
 from .grammar import is_token
+from .speedups import c
 
 Line = tuple[str, str, str]
-"""Canonical name; how it came; value, unfolded and stripped. A line that came as `Name: value` has USUAL in the middle,
-so that its three parts joined are the line; any other has the whole line as it came."""
+"""Canonical name; how it came; value, unfolded and stripped. A line that came as `Name: value` has
+USUAL in the middle, so that its three parts joined are the line; any other has the whole line as it
+came."""
 
 USUAL = ": "
 
@@ -33,9 +34,11 @@ Scanned = tuple[str, list[Line], Fields, int]
 
 
 class Framed(bytes):
-    """A whole message cut from a stream, and what scan() found in it when its end was looked for: once is enough.
+    """A whole message cut from a stream, and what scan() found in it when its end was looked for:
+    once is enough.
 
-    `scanned` goes to the first parse() that has the `limits` it was scanned with; it is None before and after.
+    `scanned` goes to the first parse() that has the `limits` it was scanned with; it is None before
+    and after.
     """
 
     scanned: Scanned | None = None
@@ -43,7 +46,8 @@ class Framed(bytes):
 
 
 NAMES: dict[str, str] = {}
-"""Lower-case spelling or compact form of each known header, to its canonical name. `register_name` fills it."""
+"""Lower-case spelling or compact form of each known header, to its canonical name. `register_name`
+fills it."""
 
 CACHED_NAMES = 1024
 """Spellings remembered, at most; a peer that invents names for each message gains nothing."""
@@ -69,15 +73,21 @@ def fail(problem: int, data: bytes, offset: int) -> NoReturn:
     """Raise the ParseError number `problem`; both twins end here."""
     status = 513 if problem == MANY_LINES else 400
     end = min(end for end in (data.find(b"\n", offset + 1), offset + EXCERPT + 1) if end > 0)
-    secret = b"authorization" in data[max(0, offset - _NEAR) : end].lower()  # no error quotes what is near credentials
-    raise ParseError(PROBLEMS[problem], value=None if secret else data[offset:end], offset=offset, status=status)
+    # no error quotes what is near credentials
+    secret = b"authorization" in data[max(0, offset - _NEAR) : end].lower()
+    raise ParseError(
+        PROBLEMS[problem], value=None if secret else data[offset:end], offset=offset, status=status
+    )
 
 
 def canonical(name: str) -> str:
-    """Return the one name of a header: `m`, `contact` and `CONTACT` are `Contact`; unknown ones become `Like-This`."""
+    """Return the one name of a header: `m`, `contact` and `CONTACT` are `Contact`; unknown ones
+    become `Like-This`."""
     found = _spelled.get(name)
     if found is None:
-        found = NAMES.get(name.lower()) or "-".join([part[:1].upper() + part[1:].lower() for part in name.split("-")])
+        found = NAMES.get(name.lower()) or "-".join(
+            [part[:1].upper() + part[1:].lower() for part in name.split("-")]
+        )
         if len(_spelled) < CACHED_NAMES:
             _spelled[name] = found
             if name == found and is_token(name):  # whoever looks up a name may ask for any text
@@ -99,15 +109,16 @@ def register_name(name: str, compact: str | None = None) -> None:
 def scan(data: bytes, max_lines: int, max_line: int) -> Scanned:
     """Cut a message into lines. `data` starts with the start line. Raises ParseError.
 
-    Lines end with CRLF, folded ones (§7.3.1) go on after CRLF and a blank. A sender that ends its start line with a
-    bare LF does so everywhere, or is refused: a bare CR or LF inside a line could become a header in the next hop.
-    Octets that are not UTF-8 survive as surrogates.
+    Lines end with CRLF, folded ones (§7.3.1) go on after CRLF and a blank. A sender that ends its
+    start line with a bare LF does so everywhere, or is refused: a bare CR or LF inside a line could
+    become a header in the next hop. Octets that are not UTF-8 survive as surrogates.
     """
     return _scan_usual(data, max_lines, max_line) or _scan_any(data, max_lines, max_line)
 
 
 def _scan_usual(data: bytes, max_lines: int, max_line: int) -> Scanned | None:
-    """scan() for a message of usual lines only, in a few whole-text operations; None for any other."""
+    """scan() for a message of usual lines only, in a few whole-text operations; None for any
+    other."""
     at = data.find(b"\r\n\r\n")
     if at <= 0 or at > max_line:
         return None
@@ -124,7 +135,9 @@ def _scan_usual(data: bytes, max_lines: int, max_line: int) -> Scanned | None:
             _add_field(fields, name, value)
         else:
             fields[name] = value
-    if not _USUAL_NAMES.issuperset(fields) or [value for _, usual, value in lines if not usual or value.strip() != value]:
+    if not _USUAL_NAMES.issuperset(fields) or [
+        value for _, usual, value in lines if not usual or value.strip() != value
+    ]:
         return None
     return start_line, lines, fields, at + 4
 

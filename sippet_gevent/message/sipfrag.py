@@ -1,6 +1,7 @@
 """Fragments of messages, message/sipfrag, RFC 3420. Pure.
 
-A fragment may lack its last line break; a Content-Length in it is a header field like others and cuts nothing.
+A fragment may lack its last line break; a Content-Length in it is a header field like others and
+cuts nothing.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ _TOKEN = rf"[{TOKEN_CHARACTERS}]+"
 class Fragment(Message):
     """Some lines of a message: a start line or none, header fields, a body or none (RFC 3420 §2).
 
-    Header fields are attributes, as on messages: `fragment.warning`, `fragment.from_`. A REFER's NOTIFY brings
-    `Fragment.parse(notify.body).status`.
+    Header fields are attributes, as on messages: `fragment.warning`, `fragment.from_`. A REFER's
+    NOTIFY brings `Fragment.parse(notify.body).status`.
     """
 
     __slots__ = ("_start_line", "method", "reason", "status", "uri")
 
     @classmethod
     def parse(cls, data: bytes) -> Fragment:
-        """Read a fragment. Raises ParseError; header fields are checked on first use, as those of messages are."""
+        """Read a fragment. Raises ParseError; header fields are checked on first use, as those of
+        messages are."""
         head, line_break, body = cut_head(data)
         first = head.partition(line_break)[0].decode("utf-8", "surrogateescape")
         fragment = cls.__new__(cls)
@@ -41,28 +43,38 @@ class Fragment(Message):
         headers = Headers()
         if head:
             with_start = head if fragment._start_line else b"x" + line_break + head
-            headers = read_headers(with_start, line_break, DEFAULT_LIMITS.headers, DEFAULT_LIMITS.line, "sipfrag")
+            headers = read_headers(
+                with_start, line_break, DEFAULT_LIMITS.headers, DEFAULT_LIMITS.line, "sipfrag"
+            )
         headers.wire = bytes(data)
         fragment._fill(headers, body)
         return fragment
 
     @classmethod
-    def of(cls, message: Message, *names: str, start_line: bool = True, body: bool = False) -> Fragment:
-        """Make one of a message: its start line, its header fields of these `names`, its body and what describes that.
+    def of(
+        cls, message: Message, *names: str, start_line: bool = True, body: bool = False
+    ) -> Fragment:
+        """Make one of a message: its start line, its header fields of these `names`, its body and
+        what describes that.
 
-        Nothing that is not asked for gets in: who reads a fragment need not be who may read the message (RFC 3420 §6).
+        Nothing that is not asked for gets in: who reads a fragment need not be who may read the
+        message (RFC 3420 §6).
         """
         fragment = cls.__new__(cls)
         fragment._start(message.start_line if start_line else "")
         wanted = {canonical(name) for name in names}
-        lines = [line for line in message.headers.lines if line[0] in wanted or (body and describes(line[0]))]
+        lines = [
+            line
+            for line in message.headers.lines
+            if line[0] in wanted or (body and describes(line[0]))
+        ]
         fragment._fill(Headers(lines), message.body if body else b"")
         return fragment
 
     def _fill(self, headers: Headers, body: bytes) -> None:
         self.headers = headers
         self._body = body
-        self.flow = self.essentials = None
+        self.flow = self.mandatory = None
 
     def _start(self, line: str) -> None:
         self._start_line = line
@@ -81,7 +93,11 @@ class Fragment(Message):
         elif match := _REQUEST_LINE(line):
             self.method, self.uri = match[1], URI.parse(match[2])
         else:
-            raise ParseError("start line is neither a request's nor a status of SIP/2.0", header="sipfrag", value=line)
+            raise ParseError(
+                "start line is neither a request's nor a status of SIP/2.0",
+                header="sipfrag",
+                value=line,
+            )
 
     @property
     def start_line(self) -> str:
@@ -89,20 +105,26 @@ class Fragment(Message):
         return self._start_line
 
     def __bytes__(self) -> bytes:
-        """The fragment as it came; where something was changed, with a Content-Length if there is a body (RFC 3420 §2)."""
+        """The fragment as it came; where something was changed, with a Content-Length if there is a
+        body (RFC 3420 §2)."""
         if self.headers.wire is not None:
             return self.headers.wire
         text = f"{self._start_line}\r\n" if self._start_line else ""
         text += self.headers.text()
         if self._body:
-            text += "\r\n" if "Content-Length" in self.headers else f"Content-Length: {len(self._body)}\r\n\r\n"
+            text += (
+                "\r\n"
+                if "Content-Length" in self.headers
+                else f"Content-Length: {len(self._body)}\r\n\r\n"
+            )
         return text.encode("utf-8", "surrogateescape") + self._body
 
     def __repr__(self) -> str:
         return f"<Fragment {excerpt(self._start_line)}, {len(self.headers)} header lines, {len(self._body)} octets>"
 
 
-# Status-Line = SIP-Version SP Status-Code SP Reason-Phrase, Request-Line = Method SP Request-URI SP SIP-Version
+# Status-Line = SIP-Version SP Status-Code SP Reason-Phrase, Request-Line = Method SP Request-URI SP
+# SIP-Version
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n\0]*))?").fullmatch
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) (\S+) SIP/2\.0").fullmatch
 _HEADER_LINE = re.compile(rf"{_TOKEN}[ \t]*:").match
@@ -112,12 +134,14 @@ _HEADER_LINE = re.compile(rf"{_TOKEN}[ \t]*:").match
 
 
 def describes(name: str) -> bool:
-    """True for a header field of a message that describes its body (RFC 8262 §3.3); its length it needs no telling."""
+    """True for a header field of a message that describes its body (RFC 8262 §3.3); its length it
+    needs no telling."""
     return (name.startswith("Content-") and name != "Content-Length") or name == "MIME-Version"
 
 
 def cut_head(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the header lines without their last break, the break they have, and what follows the empty line."""
+    """Return the header lines without their last break, the break they have, and what follows the
+    empty line."""
     first = data.find(b"\n")
     line_break = b"\n" if first == 0 or (first > 0 and data[first - 1] != 13) else b"\r\n"
     if data.startswith(line_break):
@@ -126,7 +150,9 @@ def cut_head(data: bytes) -> tuple[bytes, bytes, bytes]:
     return head.removesuffix(line_break) if len(head) == len(data) else head, line_break, body
 
 
-def read_headers(data: bytes, line_break: bytes, most_lines: int, longest: int, where: str) -> Headers:
+def read_headers(
+    data: bytes, line_break: bytes, most_lines: int, longest: int, where: str
+) -> Headers:
     """Read header lines that have a first line, real or made up, in front."""
     try:
         _, lines, fields, _ = scan(data + line_break * 2, most_lines, longest)

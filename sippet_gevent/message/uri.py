@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..errors import InvalidValue, ParseError, excerpt
-from .accelerator import c
 from .grammar import HOST, is_host, number
 from .parameters import (
     NO_URI_HEADERS,
@@ -21,6 +20,7 @@ from .parameters import (
     escape,
     unescape,
 )
+from .speedups import c
 
 URI_LENGTH = 4096
 """Characters in a URI, at most. Longer is 414: no phone number or flow token comes near it."""
@@ -29,22 +29,25 @@ PLAIN_LENGTH = 256
 """Characters in a URI that is read the quick way, at most."""
 
 CACHED_URIS = 4096
-"""Parsed URIs remembered: those of a server's own domain come again and again. Bounded; the oldest go first."""
+"""Parsed URIs remembered: those of a server's own domain come again and again. Bounded; the oldest
+go first."""
 
 # scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*):").match
 # hostport = host [ ":" port ]
 _HOSTPORT = re.compile(rf"({HOST})(?::([0-9]+))?").fullmatch
-# The commonest spelling, taken whole by one match; whatever it does not take goes the long way. Nothing is escaped here.
-# Groups: scheme, user, host, port, parameters.
+# The commonest spelling, taken whole by one match; whatever it does not take goes the long way.
+# Nothing is escaped here. Groups: scheme, user, host, port, parameters.
 _PLAIN = re.compile(
     r"(sips?):(?:([A-Za-z0-9\-_.!~*'()+]+)@)?([A-Za-z0-9][A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?"
     r"((?:;[A-Za-z0-9\-_.!~*'()]+(?:=[A-Za-z0-9\-_.!~*'()\[\]/:&+$]+)?)*)"
 ).fullmatch
-# userinfo = ( user / telephone-subscriber ) [ ":" password ] "@": what is neither blank, control, quote nor bracket
+# userinfo = ( user / telephone-subscriber ) [ ":" password ] "@": what is neither blank, control,
+# quote nor bracket
 _USER = re.compile(r'[^\x00-\x20<>"\x7f@]+').fullmatch
 _OPAQUE = re.compile(r'[^\x00-\x20<>"\x7f]+').fullmatch
-# the same with a quote in it, which no rule of a URI has; URIParameters takes it round a value, as peers write it
+# the same with a quote in it, which no rule of a URI has; URIParameters takes it round a value, as
+# peers write it
 _WITH_QUOTES = re.compile(r"[^\x00-\x20<>\x7f]+").fullmatch
 # telephone-subscriber digits: phonedigit / visual-separator, and the local ones (RFC 3966 §3)
 _TELEPHONE = re.compile(r"\+?[0-9A-Fa-f*#\-.()]+").fullmatch
@@ -60,8 +63,8 @@ _DISTINGUISHING = frozenset(("user", "ttl", "method", "maddr", "transport"))
 
 
 class Escaped(str):
-    """A user part that came with escapes: the text it means, and `escapes`, as it came. A reserved character and its escape
-    are not the same (§19.1.4), so it goes out as it came."""
+    """A user part that came with escapes: the text it means, and `escapes`, as it came. A reserved
+    character and its escape are not the same (§19.1.4), so it goes out as it came."""
 
     __slots__ = ("escapes",)
     escapes: str
@@ -70,9 +73,10 @@ class Escaped(str):
 class URI(NamedTuple):
     """A URI, immutable; change one with `uri._replace(host="…")`.
 
-    `user` and `password` are unescaped text or None. `port` is None when not given. `parameters` and `headers` are
-    mappings. For tel (RFC 3966) the number is `user`. Any other scheme has what follows the colon in `opaque`.
-    `str(uri)` escapes what must be; `uri.equivalent(other)` compares by the rules of RFC 3261 §19.1.4.
+    `user` and `password` are unescaped text or None. `port` is None when not given. `parameters`
+    and `headers` are mappings. For tel (RFC 3966) the number is `user`. Any other scheme has what
+    follows the colon in `opaque`. `str(uri)` escapes what must be; `uri.equivalent(other)` compares
+    by the rules of RFC 3261 §19.1.4.
     """
 
     scheme: str = "sip"
@@ -86,7 +90,8 @@ class URI(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> URI:
-        """Read a URI without angle brackets. Raises ParseError (414 when over URI_LENGTH characters)."""
+        """Read a URI without angle brackets. Raises ParseError (414 when over URI_LENGTH
+        characters)."""
         return parse_uri(text)
 
     @property
@@ -107,12 +112,14 @@ class URI(NamedTuple):
 
     @property
     def is_loose_router(self) -> bool:
-        """True with an lr parameter, whatever its value: some write `lr=on` or `lr=true` (RFC 3261 §19.1.1)."""
+        """True with an lr parameter, whatever its value: some write `lr=on` or `lr=true` (RFC 3261
+        §19.1.1)."""
         return "lr" in self.parameters
 
     @property
     def has_valid_host(self) -> bool:
-        """False for a sip or sips URI whose host is neither an address nor a name; see is_valid_host()."""
+        """False for a sip or sips URI whose host is neither an address nor a name; see
+        is_valid_host()."""
         return not self.is_sip or is_valid_host(self.host)
 
     @property
@@ -122,7 +129,8 @@ class URI(NamedTuple):
         It has no port: §19.1.1 Table 1 does not allow one in To, and has us ignore it.
         """
         if self.scheme == "tel":
-            context = _tel_parameters(self).get("phone-context")  # a local number means nothing without it (RFC 3966 §5.1.5)
+            # a local number means nothing without it (RFC 3966 §5.1.5)
+            context = _tel_parameters(self).get("phone-context")
             number = (self.user or "").translate(_VISUAL_SEPARATORS).lower()
             return f"tel:{number}" if context is None else f"tel:{number};phone-context={context}"
         if self.scheme == "urn":
@@ -133,7 +141,8 @@ class URI(NamedTuple):
         return f"{self.scheme}:{user}{normal_host(self.host)}"
 
     def equivalent(self, other: URI | str) -> bool:
-        """Compare by RFC 3261 §19.1.4, tel by RFC 3966 §4, urn by RFC 8141 §3. Not transitive, so it is not `==`."""
+        """Compare by RFC 3261 §19.1.4, tel by RFC 3966 §4, urn by RFC 8141 §3. Not transitive, so
+        it is not `==`."""
         return _equivalent(self, URI.parse(other) if isinstance(other, str) else other)
 
     def __str__(self) -> str:
@@ -147,13 +156,21 @@ class URI(NamedTuple):
                 raise InvalidValue(f"{self.scheme!r} and {self.opaque!r} are no URI{how}")
             return f"{self.scheme}:{self.opaque}"
         if not is_host(self.host):
-            raise InvalidValue(f"{self.host!r} is not a host: a name, an IPv4 address, or an IPv6 address in brackets")
+            raise InvalidValue(
+                f"{self.host!r} is not a host: a name, an IPv4 address, or an IPv6 address in brackets"
+            )
         if self.port is not None and not 0 < self.port < 65536:
             raise InvalidValue(f"a port is 1 to 65535, not {self.port!r}")
         user = ""
         if self.user:
-            userinfo = self.user.escapes if isinstance(self.user, Escaped) else escape(self.user, _USER_ALLOWED)
-            password = "" if self.password is None else ":" + escape(self.password, _PASSWORD_ALLOWED)
+            userinfo = (
+                self.user.escapes
+                if isinstance(self.user, Escaped)
+                else escape(self.user, _USER_ALLOWED)
+            )
+            password = (
+                "" if self.password is None else ":" + escape(self.password, _PASSWORD_ALLOWED)
+            )
             user = userinfo + password + "@"
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}:{user}{self.host}{port}{self.parameters}{self.headers}"
@@ -173,12 +190,17 @@ class URI(NamedTuple):
 
 
 def check_uri(argument: str, value: Any) -> None:
-    """Refuse what is no URI: a text, or a header field that has one. Raises TypeError, which says what to write."""
+    """Refuse what is no URI: a text, or a header field that has one. Raises TypeError, which says
+    what to write."""
     if not isinstance(value, URI):
         if isinstance(getattr(value, "uri", None), URI):
             write = f"{argument}.uri"  # a NameAddr
         else:
-            write = f"URI.parse({value!r})" if isinstance(value, str) else 'URI.parse("sip:bob@example.com")'
+            write = (
+                f"URI.parse({value!r})"
+                if isinstance(value, str)
+                else 'URI.parse("sip:bob@example.com")'
+            )
         raise TypeError(f"{argument} must be a URI, got {excerpt(value)}: write {write}")
 
 
@@ -191,12 +213,14 @@ _remembered = lru_cache(CACHED_URIS)(read_uri)
 
 
 def parse_uri(text: str) -> URI:
-    """URI.parse, remembering what it has read; not what is long, since peers choose it. Raises ParseError."""
+    """URI.parse, remembering what it has read; not what is long, since peers choose it. Raises
+    ParseError."""
     return _remembered(text) if len(text) <= PLAIN_LENGTH else read_uri(text)
 
 
 def plain_in_python(text: str) -> URI | None:
-    """Read a SIP or SIPS URI in its usual spelling; None when it has another, broken or only rare."""
+    """Read a SIP or SIPS URI in its usual spelling; None when it has another, broken or only
+    rare."""
     match = _PLAIN(text)
     if not match or len(text) > PLAIN_LENGTH or text.count(";") > PARAMETERS:
         return None
@@ -226,7 +250,9 @@ def _parse_any(text: str) -> URI:
     scheme = match[1].lower()
     rest = text[match.end() :]
     if not _OPAQUE(rest) and not (scheme in DEFAULT_PORTS and _WITH_QUOTES(rest)):
-        raise ParseError("URI is empty, or has a blank, quote, bracket or control character in it", value=text)
+        raise ParseError(
+            "URI is empty, or has a blank, quote, bracket or control character in it", value=text
+        )
     if scheme in DEFAULT_PORTS:
         return _parse_sip(scheme, rest, text)
     if scheme == "tel":
@@ -275,12 +301,14 @@ def _parse_sip(scheme: str, rest: str, text: str) -> URI:
     )
 
 
-# IPv6address = hexpart [ ":" IPv4address ], hexpart = hexseq "::" …: three colons, to the letter (RFC 5118 §4.10)
+# IPv6address = hexpart [ ":" IPv4address ], hexpart = hexseq "::" …: three colons, to the letter
+# (RFC 5118 §4.10)
 _THREE_COLONS = re.compile(r":::(?=[0-9]+\.[0-9.]+\]?\Z)").sub
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a host is, None for a name: `192.0.2.1`, `[2001:db8::1]`, `[2001:db8:::192.0.2.1]`.
+    """Return the address that a host is, None for a name: `192.0.2.1`, `[2001:db8::1]`,
+    `[2001:db8:::192.0.2.1]`.
 
     `127.1`, hexadecimal and octal forms are none.
     """
@@ -295,9 +323,11 @@ LABEL, NAME = 63, 253
 
 
 def is_valid_host(host: str) -> bool:
-    """False for a host that is neither an address nor a name that DNS can have (RFC 3261 §25.1, RFC 1123 §2.1).
+    """False for a host that is neither an address nor a name that DNS can have (RFC 3261 §25.1, RFC
+    1123 §2.1).
 
-    Examples are `a..b`, `[1::2::3]` and `1.2.3`. Only the element that has to send there refuses them (§16.3).
+    Examples are `a..b`, `[1::2::3]` and `1.2.3`. Only the element that has to send there refuses
+    them (§16.3).
     """
     if address_of(host) is not None:
         return True
@@ -311,9 +341,11 @@ def is_valid_host(host: str) -> bool:
 
 
 def normal_host(host: str) -> str:
-    """Return one spelling for all of the same host: lower case, IPv6 shortest and in brackets, mapped IPv4 as IPv4.
+    """Return one spelling for all of the same host: lower case, IPv6 shortest and in brackets,
+    mapped IPv4 as IPv4.
 
-    address_of() decides what is an address. A name comes back in lower case and without a dot at its end.
+    address_of() decides what is an address. A name comes back in lower case and without a dot at
+    its end.
     """
     inner = host[1:-1] if host.startswith("[") else host
     if ":" in inner:
@@ -340,17 +372,22 @@ def _equivalent(a: URI, b: URI) -> bool:
         return _urn(a.opaque) == _urn(b.opaque)
     if not a.is_sip:
         return a.opaque == b.opaque
-    if (_user(a), a.password, a.port) != (_user(b), b.password, b.port) or normal_host(a.host) != normal_host(b.host):
+    if (_user(a), a.password, a.port) != (_user(b), b.password, b.port) or normal_host(
+        a.host
+    ) != normal_host(b.host):
         return False
     mine, theirs = _lowered(a.parameters), _lowered(b.parameters)
     if any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys()):
         return False
     if (mine.keys() ^ theirs.keys()) & _DISTINGUISHING:
         return False
-    return {n.lower(): v for n, v in a.headers.items()} == {n.lower(): v for n, v in b.headers.items()}
+    return {n.lower(): v for n, v in a.headers.items()} == {
+        n.lower(): v for n, v in b.headers.items()
+    }
 
 
-# r-component = "?+" …, q-component = "?=" …, f-component = "#" …: none of them counts (RFC 8141 §3.1)
+# r-component = "?+" …, q-component = "?=" …, f-component = "#" …: none of them counts (RFC 8141
+# §3.1)
 _URN_COMPONENTS = re.compile(r"\?[+=].*|#.*", re.DOTALL).sub
 
 _URN_IN_ANY_CASE = frozenset(("service", "uuid"))
@@ -358,7 +395,8 @@ _URN_IN_ANY_CASE = frozenset(("service", "uuid"))
 
 
 def _urn(opaque: str) -> str:
-    """Return the text that URNs are compared by: namespace and escapes in one case, the rest as it is (RFC 8141 §3.1)."""
+    """Return the text that URNs are compared by: namespace and escapes in one case, the rest as it
+    is (RFC 8141 §3.1)."""
     namespace, colon, name = _URN_COMPONENTS("", opaque).partition(":")
     namespace = namespace.lower()
     if namespace in _URN_IN_ANY_CASE:
@@ -367,7 +405,8 @@ def _urn(opaque: str) -> str:
 
 
 def _user(uri: URI) -> str | None:
-    """Return the user part with the escapes that mean something: those of reserved characters (§19.1.4)."""
+    """Return the user part with the escapes that mean something: those of reserved characters
+    (§19.1.4)."""
     user = uri.user
     if user is None:
         return None
@@ -382,7 +421,11 @@ _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}").sub
 
 def _meant(found: re.Match[str]) -> str:
     character = chr(int(found[0][1:], 16))
-    return found[0].upper() if character in _RESERVED or not (character.isascii() and character.isprintable()) else character
+    return (
+        found[0].upper()
+        if character in _RESERVED or not (character.isascii() and character.isprintable())
+        else character
+    )
 
 
 def _lowered(parameters: Parameters) -> dict[str, str]:
@@ -390,7 +433,8 @@ def _lowered(parameters: Parameters) -> dict[str, str]:
 
 
 def _tel_parameters(uri: URI) -> dict[str, str]:
-    """Lower-cased, and without visual separators where the value is a number: ext and a global phone-context (RFC 3966 §4)."""
+    """Lower-cased, and without visual separators where the value is a number: ext and a global
+    phone-context (RFC 3966 §4)."""
     parameters = _lowered(uri.parameters)
     for name, value in parameters.items():
         if name == "ext" or (name == "phone-context" and value.startswith("+")):

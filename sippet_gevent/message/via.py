@@ -7,16 +7,18 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError
-from .accelerator import c
 from .grammar import REMEMBERED, VIA, is_host, is_token, number
 from .parameters import EMPTY, PARAMETERS, Parameters
+from .speedups import c
 
 CACHED_VIAS = 4096
-"""Vias that are remembered, less their branches: those of the same hops come again and again. The oldest go first."""
+"""Vias that are remembered, less their branches: those of the same hops come again and again. The
+oldest go first."""
 
 
 class Via(NamedTuple):
-    """One hop of a request's way, and of the answer's way back (RFC 3261 §20.42). `port` is None when not given."""
+    """One hop of a request's way, and of the answer's way back (RFC 3261 §20.42). `port` is None
+    when not given."""
 
     transport: str
     host: str
@@ -64,7 +66,8 @@ class Via(NamedTuple):
 
     @property
     def rport(self) -> int | None:
-        """The source port, when the sender asked for it (RFC 3581); None when absent or not yet filled in."""
+        """The source port, when the sender asked for it (RFC 3581); None when absent or not yet
+        filled in."""
         value = self.parameters.get("rport")
         return number(value, 65535) if value else None
 
@@ -74,13 +77,18 @@ class Via(NamedTuple):
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        if not is_token(self.transport) or not is_host(self.host) or not (self.port is None or 0 < self.port < 65536):
+        if (
+            not is_token(self.transport)
+            or not is_host(self.host)
+            or not (self.port is None or 0 < self.port < 65536)
+        ):
             raise InvalidValue(f"not a Via sent-by: {self.transport!r} {self.host!r} {self.port!r}")
         return f"SIP/2.0/{self.transport} {self.sent_by}{self.parameters}"
 
     @property
     def ttl(self) -> int | None:
-        """Hops that a multicast request may go, 0 to 255, or None (RFC 3261 §20.42). Raises ParseError."""
+        """Hops that a multicast request may go, 0 to 255, or None (RFC 3261 §20.42). Raises
+        ParseError."""
         value = self.parameters.get("ttl")
         return None if value is None else number(value, 255)
 
@@ -98,18 +106,24 @@ class Via(NamedTuple):
         """Return a copy that lacks these parameters."""
         return self._replace(parameters=self.parameters.without(*names))
 
+
 Pairs = tuple[tuple[str, "str | None"], ...]
 
 
 @lru_cache(CACHED_VIAS)
 def _known(before: str, after: str) -> tuple[str, str, int | None, Pairs, Pairs] | None:
-    """Read what stands before and after the branch: transport, host, port and parameters; None when it is none of that alone."""
+    """Read what stands before and after the branch: transport, host, port and parameters; None when
+    it is none of that alone."""
     try:
         via = Via._parse(before)
         first, last = via.parameters.pairs, Parameters.parse(after).pairs
     except ParseError:
         return None
-    return (via.transport, via.host, via.port, first, last) if len(first) + len(last) < PARAMETERS else None
+    return (
+        (via.transport, via.host, via.port, first, last)
+        if len(first) + len(last) < PARAMETERS
+        else None
+    )
 
 
 parse_in_python = Via.parse

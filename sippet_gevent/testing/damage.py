@@ -1,4 +1,5 @@
-"""What may happen to a message on its way, drawn by Hypothesis: each damage takes octets and gives back others."""
+"""What may happen to a message on its way, drawn by Hypothesis: each damage takes octets and gives
+back others."""
 
 from __future__ import annotations
 
@@ -12,20 +13,65 @@ TOKENS = (
     *(b"\r", b"\n", b"\r\n", b"\n\r", b"\r\n\r\n", b"\n\n", b"\r\n ", b"\n\t", b"\r\r\n"),
     *(b" ", b"\t", b":", b" :", b"::", b";", b";;", b",", b",,", b"=", b"?", b"@", b"*"),
     *(b"<", b">", b"<>", b'"', b'\\"', b"\\", b"%", b"%00", b"%0d%0a"),
-    *(b"\0", b"\x0b", b"\x7f", b"\xff", b"\xc3", b"\xc2\x85", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\xef\xbb\xbf"),
-    *(b"SIP/2.0", b"SIP/3.0", b"sip/2.0", b"SIP/2.0/UDP", b"SIP / 2.0 / TCP", b"HTTP/1.1", b"sip:", b"sips:", b"tel:", b"urn:"),
-    *(b";tag=", b";tag=x", b";branch=", b";branch=z9hG4bK", b";rport", b";received=", b";maddr=", b";ttl=256", b";lr", b";q=1.1"),
-    *(b"Via: ", b"v:", b"From: ", b"To: ", b"m: *", b"l: ", b"Content-Length: 9", b"CSeq: ", b"Route: <sip:a;lr>", b"Require: x"),
+    *(
+        b"\0",
+        b"\x0b",
+        b"\x7f",
+        b"\xff",
+        b"\xc3",
+        b"\xc2\x85",
+        b"\xe2\x80\xa8",
+        b"\xed\xa0\x80",
+        b"\xef\xbb\xbf",
+    ),
+    *(
+        b"SIP/2.0",
+        b"SIP/3.0",
+        b"sip/2.0",
+        b"SIP/2.0/UDP",
+        b"SIP / 2.0 / TCP",
+        b"HTTP/1.1",
+        b"sip:",
+        b"sips:",
+        b"tel:",
+        b"urn:",
+    ),
+    *(
+        b";tag=",
+        b";tag=x",
+        b";branch=",
+        b";branch=z9hG4bK",
+        b";rport",
+        b";received=",
+        b";maddr=",
+        b";ttl=256",
+        b";lr",
+        b";q=1.1",
+    ),
+    *(
+        b"Via: ",
+        b"v:",
+        b"From: ",
+        b"To: ",
+        b"m: *",
+        b"l: ",
+        b"Content-Length: 9",
+        b"CSeq: ",
+        b"Route: <sip:a;lr>",
+        b"Require: x",
+    ),
     *(b"INVITE ", b"ACK ", b"CANCEL ", b"invite ", b"[2001:db8::1]", b"[::", b"[::ffff:192.0.2.1]"),
     *(b"Digest ", b'nonce="', b"nc=0", b"stale=true", b"qop=auth-int"),
 )
-"""What is put in: separators, line breaks, octets that are no text, words of SIP in wrong places."""
+"""What is put in: separators, line breaks, octets that are no text, words of SIP in wrong
+places."""
 
 NUMBERS = (
     *(b"", b"-1", b"0", b"00", b"+1", b"1_0", b"0x1f", b"1e9", "\u0663".encode()),
     *(b"256", b"65536", b"2147483648", b"4294967296", b"9" * 25, b"9" * 5000),
 )
-"""What takes the place of numbers: just out of range, far out of range, what int() takes and SIP does not."""
+"""What takes the place of numbers: just out of range, far out of range, what int() takes and SIP
+does not."""
 
 LINE_BREAKS = (b"\n", b"\r", b"\n\r", b"\r\r\n", b"\r\n ", b"\r\n\r\n", b"\0\r\n", b"")
 SWELLINGS = (b"x", b";x", b",", b" ", b'"', b"\\", b"<", b"(", b"\r\n a", b"%41")
@@ -56,12 +102,20 @@ def _repeat(draw: DrawFn, data: bytes) -> bytes:
 
 def _insert(draw: DrawFn, data: bytes) -> bytes:
     at = draw(st.integers(0, len(data)))
-    return data[:at] + draw(st.sampled_from(TOKENS)) * draw(st.sampled_from([1, 1, 1, 2, 70])) + data[at:]
+    return (
+        data[:at]
+        + draw(st.sampled_from(TOKENS)) * draw(st.sampled_from([1, 1, 1, 2, 70]))
+        + data[at:]
+    )
 
 
 def _flip(draw: DrawFn, data: bytes) -> bytes:
     at = draw(st.integers(0, max(0, len(data) - 1)))
-    return data[:at] + bytes([data[at] ^ 1 << draw(st.integers(0, 7))]) + data[at + 1 :] if data else data
+    return (
+        data[:at] + bytes([data[at] ^ 1 << draw(st.integers(0, 7))]) + data[at + 1 :]
+        if data
+        else data
+    )
 
 
 def _renumber(draw: DrawFn, data: bytes) -> bytes:
@@ -94,14 +148,19 @@ def _swap_lines(draw: DrawFn, data: bytes) -> bytes:
 def _swap_values(draw: DrawFn, data: bytes) -> bytes:
     lines = [line.partition(b":") for line in data.split(b"\r\n")]
     one, other = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(lines) - 1))
-    lines[one], lines[other] = (*lines[one][:2], lines[other][2]), (*lines[other][:2], lines[one][2])
+    lines[one], lines[other] = (
+        (*lines[one][:2], lines[other][2]),
+        (*lines[other][:2], lines[one][2]),
+    )
     return b"\r\n".join(map(b"".join, lines))
 
 
 def _flood(draw: DrawFn, data: bytes) -> bytes:
     lines = data.split(b"\r\n")
     at = draw(st.integers(0, len(lines) - 1))
-    return b"\r\n".join([*lines[:at], *lines[at : at + 1] * draw(st.sampled_from([2, 101, 300])), *lines[at + 1 :]])
+    return b"\r\n".join(
+        [*lines[:at], *lines[at : at + 1] * draw(st.sampled_from([2, 101, 300])), *lines[at + 1 :]]
+    )
 
 
 def _swell(draw: DrawFn, data: bytes) -> bytes:

@@ -1,11 +1,13 @@
-"""The `sip` fixture, a pytest plugin: the real stack on a network inside the process, with a clock that moves when told.
+"""The `sip` fixture, a pytest plugin: the real stack on a network inside the process, with a clock
+that moves when told.
 
     def test_caller_gives_up(sip):
         asked = sip.ask(core, "INVITE sip:bob@example.com")
         asked.cancel()
         assert asked.statuses == [180, 487]
 
-When such a test fails, its report shows the messages as a ladder diagram. After each, nothing may be left alive.
+When such a test fails, its report shows the messages as a ladder diagram. After each, nothing may
+be left alive.
 """
 
 from __future__ import annotations
@@ -19,18 +21,18 @@ import pytest
 from gevent.exceptions import LoopExit
 
 from ..arguments import number
-from ..clock import VirtualClock
-from ..core.uac import ClientTransaction
-from ..core.uas import CoreFunction
+from ..core.client.transaction import ClientTransaction
+from ..core.server import CoreFunction
 from ..errors import InvalidValue, TransactionStateError, excerpt
 from ..message.message import Request, Response
 from ..message.uri import bracketed
+from ..runtime.clock import VirtualClock
 from ..stack import Stack
 from ..transport.base import Transport
 from ..transport.listener import Listener
+from ..transport.locate.resolver import DNSResolver, Resolver
+from ..transport.locate.rfc3263 import Answer, Question
 from ..transport.memory import Carried, MemoryTransport, Network
-from ..transport.resolver import DNSResolver, Resolver
-from ..transport.selection import Answer, Question
 
 CLIENT = "10.0.0.100"
 SERVER = "10.0.0.1"
@@ -41,12 +43,13 @@ _NO_DNS = "a test asks no DNS, write resolver=StaticResolver({…})"
 _BLOCKED = "the test waits itself, and no time passes for it: write sip.run(stack.request, …), or sip.ask(core, …)"
 
 OUTLIVES = 250.0
-"""Seconds of virtual time after a test in which every transaction must end: a ringing INVITE may take timer C, its CANCEL
-64*T1, and the answer to the caller another 64*T1."""
+"""Seconds of virtual time after a test in which every transaction must end: a ringing INVITE may
+take timer C, its CANCEL 64*T1, and the answer to the caller another 64*T1."""
 
 
 class NoDNS(Resolver):
-    """Resolver of a test that gives none: names are looked up nowhere, so that a test needs no network and no real time."""
+    """Resolver of a test that gives none: names are looked up nowhere, so that a test needs no
+    network and no real time."""
 
     def ask(self, questions: tuple[Question, ...], budget: Any) -> tuple[Answer, ...]:
         return tuple(self._answer(question) for question in questions)
@@ -58,7 +61,8 @@ class NoDNS(Resolver):
 
 
 class Asked(ClientTransaction):
-    """A request that a test has sent: its responses as they come, recorded whether anybody looks or not."""
+    """A request that a test has sent: its responses as they come, recorded whether anybody looks or
+    not."""
 
     __slots__ = ("_sip", "error", "responses")
 
@@ -96,7 +100,8 @@ class Asked(ClientTransaction):
 class Sip:
     """What the `sip` fixture gives: a clock, a network, and stacks on it.
 
-    `client` sends what ask() asks. `network` takes loss, delay and partitions: `sip.lossy(loss=0.3, seed=7)`.
+    `client` sends what ask() asks. `network` takes loss, delay and partitions: `sip.lossy(loss=0.3,
+    seed=7)`.
     """
 
     def __init__(self) -> None:
@@ -115,12 +120,20 @@ class Sip:
             self.network.random.seed(seed)
         for name, value in behaviour.items():
             if not hasattr(self.network, name):
-                raise TypeError(f"a network has no {name}: write loss, duplicate, reorder, delay, jitter or seed")
+                raise TypeError(
+                    f"a network has no {name}: write loss, duplicate, reorder, delay, jitter or seed"
+                )
             self.network.check(name, value)
             setattr(self.network, name, value)
         return self.network
 
-    def stack(self, core: CoreFunction | None = None, host: str | None = None, port: int = 5060, **options: Any) -> Stack:
+    def stack(
+        self,
+        core: CoreFunction | None = None,
+        host: str | None = None,
+        port: int = 5060,
+        **options: Any,
+    ) -> Stack:
         """Return a running stack on the network, at a host of its own."""
         if host is None:
             host = self._new_host()
@@ -178,7 +191,9 @@ class Sip:
         for transport, listener in stack.planned or [(MemoryTransport(self.network), Listener())]:
             if listener.is_half and ":" in listener.host:
                 continue  # all addresses of both IP versions: one host has them all here
-            here = listener._replace(host=_host(listener.host, transport) or host, proxy=None, is_half=False)
+            here = listener._replace(
+                host=_host(listener.host, transport) or host, proxy=None, is_half=False
+            )
             planned.append((MemoryTransport.like(self.network, transport), here))
         put_back = stack.move(self.clock, planned)
         self._taken.append((stack, put_back))
@@ -187,13 +202,23 @@ class Sip:
         self.stacks.append(stack)
         stack.start()
 
-    def ask(self, core: CoreFunction | Stack, what: str | Request, *, body: bytes | str = b"", **headers: Any) -> Asked:
-        """Send a request, `"INVITE sip:bob@example.com"`, to a core or stack, and let happen what follows at once."""
+    def ask(
+        self,
+        core: CoreFunction | Stack,
+        what: str | Request,
+        *,
+        body: bytes | str = b"",
+        **headers: Any,
+    ) -> Asked:
+        """Send a request, `"INVITE sip:bob@example.com"`, to a core or stack, and let happen what
+        follows at once."""
         server = self.serve(core)
         if isinstance(what, str):
             method, _, uri = what.partition(" ")
             if not uri:
-                raise InvalidValue(f'a request must have a method and a URI, got {what!r}: write "INVITE sip:bob@example.com"')
+                raise InvalidValue(
+                    f'a request must have a method and a URI, got {what!r}: write "INVITE sip:bob@example.com"'
+                )
             what = Request(method, uri, body=body, **headers)
         points = server.engine.transports
         point = next((point for point in points if point.name == "UDP"), points[0])
@@ -209,28 +234,36 @@ class Sip:
         return asked
 
     def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
-        """Run blocking code in a greenlet while virtual time passes for it; return its result or raise its error."""
+        """Run blocking code in a greenlet while virtual time passes for it; return its result or
+        raise its error."""
         if not callable(function):
-            raise TypeError(f"sip.run() calls a function, got {excerpt(function)}: write sip.run(client.request, method, uri)")
+            raise TypeError(
+                f"sip.run() calls a function, got {excerpt(function)}: write sip.run(client.request, method, uri)"
+            )
         greenlet = gevent.spawn(function, *arguments, **options)
         for _ in range(100_000):
             self.settle()
             if greenlet.ready():
                 break
             if not self.clock.advance_to_next():
-                asleep = " ".join(_asleep([greenlet], "tx.wait({seconds}) in a core")) or "waits for what will never come"
+                asleep = (
+                    " ".join(_asleep([greenlet], "tx.wait({seconds}) in a core"))
+                    or "waits for what will never come"
+                )
                 raise AssertionError(f"{function!r}: {asleep}\n{self.ladder()}")
         return greenlet.get()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Raises AssertionError for a core in gevent.sleep(), which does not wait by this clock."""
+        """Let time pass. Raises AssertionError for a core in gevent.sleep(), which does not wait by
+        this clock."""
         self.clock.advance(number("seconds", seconds))
         for stack in self.stacks:
             for problem in sleepers(stack):
                 raise AssertionError(problem)
 
     def settle(self) -> None:
-        """Let happen what can happen without time passing; the network's deliveries are such when it has no delay."""
+        """Let happen what can happen without time passing; the network's deliveries are such when
+        it has no delay."""
         self.clock.advance(0.00001)
 
     def ladder(self) -> str:
@@ -252,27 +285,35 @@ class Sip:
             stack.accept = stack.engine.accept  # a Filter gets its clock and log back
         self.clock.end()  # what the application remembers of this test must not outlive it
         if left:
-            raise AssertionError("left over after the test: " + "; ".join(left) + "\n" + self.ladder())
+            raise AssertionError(
+                "left over after the test: " + "; ".join(left) + "\n" + self.ladder()
+            )
 
 
 def leftovers(stack: Stack) -> list[str]:
-    """Return what a stack still holds that should have ended, in words; also messages that ended in no counter."""
+    """Return what a stack still holds that should have ended, in words; also messages that ended in
+    no counter."""
     engine = stack.engine
-    found = [f"{tx!r}" for table in (engine.servers, engine.clients) for tx in list(table.values())[:5]]
+    found = [
+        f"{tx!r}" for table in (engine.servers, engine.clients) for tx in list(table.values())[:5]
+    ]
     if engine.merged:
         found.append(f"{len(engine.merged)} merge keys")
     if engine.workers.busy:
         found.append(f"{engine.workers.busy} cores still running")
         found += sleepers(stack)
     if engine.counters.balance:
-        found.append(f"{engine.counters.balance} messages in no counter: {engine.counters.as_dict()}")
+        found.append(
+            f"{engine.counters.balance} messages in no counter: {engine.counters.as_dict()}"
+        )
     if engine.crashes:
         found.append(f"internal errors: {[crash[1] for crash in engine.crashes]}")
     return found
 
 
 def sleepers(stack: Stack) -> list[str]:
-    """Return a text for each core of a stack that waits in gevent.sleep(), which says what to write instead."""
+    """Return a text for each core of a stack that waits in gevent.sleep(), which says what to write
+    instead."""
     return _asleep(stack.engine.workers.greenlets, "tx.wait({seconds})")
 
 
@@ -295,7 +336,8 @@ def _asleep(greenlets: Iterable[Any], better: str) -> list[str]:
 
 
 def _host(host: str, transport: Transport) -> str | None:
-    """Return the host of an application's listener on the network; None if it listens on all addresses."""
+    """Return the host of an application's listener on the network; None if it listens on all
+    addresses."""
     if host == "localhost":
         return "127.0.0.1"
     if transport.resolves:
@@ -311,7 +353,9 @@ def ladder(trace: list[Carried]) -> str:
     if not trace:
         return "(no messages)"
     shown = trace[-LADDER_LINES:]
-    hosts = sorted({address[0] for carried in shown for address in (carried.source, carried.destination)})
+    hosts = sorted(
+        {address[0] for carried in shown for address in (carried.source, carried.destination)}
+    )
     width = 30
     start = trace[0].time
     lines = [" " * 10 + "".join(host.center(width) for host in hosts)]
@@ -330,7 +374,9 @@ def ladder(trace: list[Carried]) -> str:
             arrow = arrow[:-1] + ">"
         else:
             arrow = "<" + arrow[1:]
-        lines.append(f"{carried.time - start:9.3f} " + " " * (low * width + width // 2) + "|" + arrow + "|")
+        lines.append(
+            f"{carried.time - start:9.3f} " + " " * (low * width + width // 2) + "|" + arrow + "|"
+        )
     if len(trace) > len(shown):
         lines.insert(1, f"          ({len(trace) - len(shown)} earlier messages)")
     return "\n".join(lines)
@@ -345,7 +391,8 @@ def _label(data: bytes) -> str:
 
 @pytest.fixture
 def sip(request: pytest.FixtureRequest) -> Iterator[Sip]:
-    """The real stack on virtual time and a network inside the process; see sippet_gevent.testing."""
+    """The real stack on virtual time and a network inside the process; see
+    sippet_gevent.testing."""
     sip = Sip()
     request.node._sip = sip
     yield sip

@@ -1,4 +1,5 @@
-"""Texts of header values, one header for each type whose values strategies.py does not make of their parts."""
+"""Texts of header values, one header for each type whose values strategies.py does not make of
+their parts."""
 
 from __future__ import annotations
 
@@ -12,16 +13,25 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "AlertMsg-Error": ("103", '100;message="Cannot process the alert payload"'),
     "Answer-Mode": ("Manual", "Auto;require"),
     "Attestation-Info": ("A", "x=1"),
-    "Authentication-Info": ('nextnonce="47364c23432d2e131a5fb210812c"', 'qop=auth, rspauth="0a", cnonce="b", nc=0000000b'),
+    "Authentication-Info": (
+        'nextnonce="47364c23432d2e131a5fb210812c"',
+        'qop=auth, rspauth="0a", cnonce="b", nc=0000000b',
+    ),
     "Authorization": (
         "Digest username*=UTF-8''J%C3%A4s%C3%B8n%20Doe, userhash=false, algorithm=SHA-512-256",
         'Digest username="Alice", realm="atlanta.com", nonce="84a4", uri="sip:a@b"'
         ', response="7587245234b3434cc3412213e5f113a5", qop=auth, nc=00000001, cnonce="0a"',
     ),
-    "Call-Info": ("<sip:example.com>;answer-after=0", "<http://wwww.example.com/alice/photo.jpg>;purpose=icon"),
+    "Call-Info": (
+        "<sip:example.com>;answer-after=0",
+        "<http://wwww.example.com/alice/photo.jpg>;purpose=icon",
+    ),
     "Content-Disposition": ("session", "signal;handling=Optional"),
     "Content-ID": ("<a.b@[192.0.2.1]>", "<target123@atlanta.example.com>"),
-    "Diversion": ("<tel:+1>", '<sip:+19195551002@example.com>;reason=user-busy;privacy="full";counter=4'),
+    "Diversion": (
+        "<tel:+1>",
+        '<sip:+19195551002@example.com>;reason=user-busy;privacy="full";counter=4',
+    ),
     "Error-Info": ("<aaas://host.example.com>;x", "<sip:not-in-service-recording@atlanta.com>"),
     "Event": ("foo;id=1234", "presence.winfo"),
     "Feature-Caps": ("*", '*;+sip.pns="acme";+sip.pnsreg="121"'),
@@ -43,13 +53,25 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "eyJhbGciOiJFUzI1NiJ9.eyJhdHQiOiJBIn0.rq3pjT1hoRwakEGjHCnWSwUnshd0-zJ6F1VOgFWSjHBr8Qj"
         ";info=<https://biloxi.example.org/biloxi.cert>;alg=ES256;ppt=shaken",
     ),
-    "Identity-Info": ("<https://biloxi.example.org/biloxi.cer>", "<https://atlanta.example.com/atlanta.cer>;alg=rsa-sha1"),
+    "Identity-Info": (
+        "<https://biloxi.example.org/biloxi.cer>",
+        "<https://atlanta.example.com/atlanta.cer>;alg=rsa-sha1",
+    ),
     "Info-Package": ("P", "g.3gpp.mid-call;x=1"),
-    "Join": ("87134@192.0.2.23;to-tag=24796;from-tag=0", "98732@sip.example.com;from-tag=r33th4x0r;to-tag=ff87ff"),
-    "P-Access-Network-Info": ('ADSL2+;dsl-location="x"', "IEEE-802.11;i-wlan-node-id=00BA5550EEFF;network-provided"),
+    "Join": (
+        "87134@192.0.2.23;to-tag=24796;from-tag=0",
+        "98732@sip.example.com;from-tag=r33th4x0r;to-tag=ff87ff",
+    ),
+    "P-Access-Network-Info": (
+        'ADSL2+;dsl-location="x"',
+        "IEEE-802.11;i-wlan-node-id=00BA5550EEFF;network-provided",
+    ),
     "P-Answer-State": ("Unconfirmed", "Confirmed;x"),
     "P-Asserted-Service": ("urn:urn-7:a", "urn:urn-7:3gpp-service.exampletelephony.version1"),
-    "P-Charging-Function-Addresses": ("ecf=[2001:db8::1]", "ccf=192.1.1.1;ecf=192.1.1.3;ecf-2=192.1.1.4"),
+    "P-Charging-Function-Addresses": (
+        "ecf=[2001:db8::1]",
+        "ccf=192.1.1.1;ecf=192.1.1.3;ecf-2=192.1.1.4",
+    ),
     "P-Charging-Vector": (
         "icid-value=1234bc9876e;icid-generated-at=192.0.6.8;orig-ioi=home1.net",
         'icid-value="AyretyU0dm+6O2IrT5tAFrbHLso=023551024";transit-ioi="a.1,void,b.2"',
@@ -60,11 +82,20 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "P-DCS-LAES": ("[2001:db8::1]", "df.example.com:5060;content=192.0.2.1:9000;cccid=1a;bcid=2b"),
     "P-DCS-Redirect": ('"tel:+1"', '"sip:bob@example.com";redirector-uri="tel:+1";count=2'),
-    "P-DCS-Trace-Party-ID": ("<tel:+1>", "<sip:+12345678912@domain.com;user=phone>;timestamp=3434688831.2327"),
+    "P-DCS-Trace-Party-ID": (
+        "<tel:+1>",
+        "<sip:+12345678912@domain.com;user=phone>;timestamp=3434688831.2327",
+    ),
     "P-Media-Authorization": ("a", "0123456789ABCDEF"),
     "P-Private-Network-Indication": ("example.com", "a.example;x=1"),
-    "P-Refused-URI-List": ("<sip:c@d>", '<sip:friends-list@example.net>;members="cid:an3bt8jf03@example.net"'),
-    "P-Served-User": ("<sip:user@example.com>;orig-cdiv;regstate=reg", "<sip:user@example.com>;sescase=orig;regstate=reg"),
+    "P-Refused-URI-List": (
+        "<sip:c@d>",
+        '<sip:friends-list@example.net>;members="cid:an3bt8jf03@example.net"',
+    ),
+    "P-Served-User": (
+        "<sip:user@example.com>;orig-cdiv;regstate=reg",
+        "<sip:user@example.com>;sescase=orig;regstate=reg",
+    ),
     "P-Visited-Network-ID": ("other.net", '"Visited network number 1"'),
     "Policy-Contact": ("<sip:c>", "<sip:policy@example.com>;non-cacheable"),
     "Policy-ID": ("sips:a@b", "sip:policy@example.com;token=a1"),
@@ -76,13 +107,19 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "<sip:carol@cleveland.example.org;method=SUBSCRIBE>",
         "<sip:dave@denver.example.org?Replaces=12345%40192.168.118.3%3Bto-tag%3D12345%3Bfrom-tag%3D5FFE-3994>",
     ),
-    "Referred-By": ("<sip:alice@phone1.example.org>", '<sip:r@ref.example>;cid="2UWQFN309shb3@ref.example"'),
+    "Referred-By": (
+        "<sip:alice@phone1.example.org>",
+        '<sip:r@ref.example>;cid="2UWQFN309shb3@ref.example"',
+    ),
     "Reject-Contact": ("*;mobility", '*;actor="msg-taker";video'),
     "Replaces": (
         "12adf2f34456gs5;to-tag=12345;from-tag=54321;early-only",
         "98732@sip.example.com;from-tag=r33th4x0r;to-tag=ff87ff",
     ),
-    "Resource-Share": ("supported;origin=session-initiator", "media-sharing;origin=session-receiver;timestamp=7"),
+    "Resource-Share": (
+        "supported;origin=session-initiator",
+        "media-sharing;origin=session-receiver;timestamp=7",
+    ),
     "Response-Source": ("fe=<urn:3gpp:fe:p-cscf.orig>", "fe=<urn:3gpp:fe:as>;role=mmtel-as"),
     "Security-Client": (
         "tls",
@@ -97,7 +134,10 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "13413098;local-tag=879738;remote-tag=023214",
         "fa77as7dad8-sd98ajzz@host.example.com;local-tag=kkaz-;remote-tag=6544",
     ),
-    "Trigger-Consent": ("sip:c@d", 'sip:123@relay.example.com;target-uri="sip:friends@relay.example.com"'),
+    "Trigger-Consent": (
+        "sip:c@d",
+        'sip:123@relay.example.com;target-uri="sip:friends@relay.example.com"',
+    ),
     "User-to-User": ("342342ef34", "56a390f3d2b7310023a2;encoding=hex;purpose=foo;content=bar"),
 }
 """A header's name to the shortest and the richest of the texts that its RFC shows, more or less."""

@@ -1,7 +1,9 @@
-"""The four state machines as tables, RFC 3261 figures 5 to 8 as amended by RFC 6026 and RFC 4320. Pure.
+"""The four state machines as tables, RFC 3261 figures 5 to 8 as amended by RFC 6026 and RFC 4320.
+Pure.
 
-A row is `event: (action, next state)`. A timer runs exactly as long as the transaction is in states that list it.
-An action returns effects, in order: (SEND, octets), (DELIVER, message), (FAIL, exception).
+A row is `event: (action, next state)`. A timer runs exactly as long as the transaction is in states
+that list it. An action returns effects, in order: (SEND, octets), (DELIVER, message), (FAIL,
+exception).
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ Effects = tuple[tuple[str, Any], ...]
 NOTHING: Effects = ()
 
 RESENDS_PER_SECOND = 20
-"""Answers repeated to one transaction's retransmissions, at most: the schedule of §17 needs two; more is a storm."""
+"""Answers repeated to one transaction's retransmissions, at most: the schedule of §17 needs two;
+more is a storm."""
 
 Action = Callable[[Any, Any, float], Effects]
 Event = "str | Timer"
@@ -153,7 +156,12 @@ class do:
 
     @staticmethod
     def report_error(tx: Any, message: Any, now: float) -> Effects:
-        return ((FAIL, message if isinstance(message, TransportError) else TransportError(str(message))),)
+        return (
+            (
+                FAIL,
+                message if isinstance(message, TransportError) else TransportError(str(message)),
+            ),
+        )
 
 
 INVITE_CLIENT = Machine(  # RFC 6026 figure 5, which replaces RFC 3261 figure 5
@@ -178,12 +186,14 @@ INVITE_CLIENT = Machine(  # RFC 6026 figure 5, which replaces RFC 3261 figure 5
         },
         COMPLETED: {
             RECV_300_UP: (do.repeat, COMPLETED),
-            # The figure has no such row, but a fork behind us may answer after it has refused, and then a proxy must forward
-            # that (§16.7 step 5) and a UAC acknowledge it (§13.2.2.4). Once this record is gone it is a stray, which RFC 6026
-            # §8.2 forbids to forward; over TCP that is at once.
+            # The figure has no such row, but a fork behind us may answer after it has refused, and
+            # then a proxy must forward that (§16.7 step 5) and a UAC acknowledge it (§13.2.2.4).
+            # Once this record is gone it is a stray, which RFC 6026 §8.2 forbids to forward; over
+            # TCP that is at once.
             RECV_2XX: (do.deliver, COMPLETED),
             D: (do.nothing, TERMINATED),
-            # The figure informs the TU, which has its final response already: each transaction reports one end.
+            # The figure informs the TU, which has its final response already: each transaction
+            # reports one end.
             TRANSPORT_ERROR: (do.nothing, TERMINATED),
         },
         ACCEPTED: {
@@ -229,7 +239,12 @@ INVITE_SERVER = Machine(  # RFC 6026 figure 7, which replaces RFC 3261 figure 7
     is_client=False,
     is_invite=True,
     start=(do.deliver, PROCEEDING),
-    timers={PROCEEDING: (TRYING_100, CORE_INVITE, EXPIRES), COMPLETED: (G, H), CONFIRMED: (I,), ACCEPTED: (L,)},
+    timers={
+        PROCEEDING: (TRYING_100, CORE_INVITE, EXPIRES),
+        COMPLETED: (G, H),
+        CONFIRMED: (I,),
+        ACCEPTED: (L,),
+    },
     table={
         PROCEEDING: {
             RECV_REQUEST: (do.repeat, PROCEEDING),
@@ -262,12 +277,17 @@ INVITE_SERVER = Machine(  # RFC 6026 figure 7, which replaces RFC 3261 figure 7
     },
 )
 
-NON_INVITE_SERVER = Machine(  # RFC 3261 figure 8; RFC 4320 §4.1 for the 100, RFC 6026 §8.8 for transport errors
+# RFC 3261 figure 8; RFC 4320 §4.1 for the 100, RFC 6026 §8.8 for transport errors
+NON_INVITE_SERVER = Machine(
     "non-INVITE server",
     is_client=False,
     is_invite=False,
     start=(do.deliver, TRYING),
-    timers={TRYING: (DELAYED_100, CORE_NON_INVITE), PROCEEDING: (CORE_NON_INVITE,), COMPLETED: (J,)},
+    timers={
+        TRYING: (DELAYED_100, CORE_NON_INVITE),
+        PROCEEDING: (CORE_NON_INVITE,),
+        COMPLETED: (J,),
+    },
     table={
         TRYING: {
             RECV_REQUEST: (do.nothing, TRYING),
@@ -305,5 +325,8 @@ def draw(machine: Machine) -> str:
     for state, rows in machine.table.items():
         timers = ", ".join(timer.letter for timer in machine.timers.get(state, ()))
         lines.append(f"  {state}" + (f"  (timers {timers})" if timers else ""))
-        lines += [f"    {event!s:<28} {action.__name__:<18} -> {after}" for event, (action, after) in rows.items()]
+        lines += [
+            f"    {event!s:<28} {action.__name__:<18} -> {after}"
+            for event, (action, after) in rows.items()
+        ]
     return "\n".join(lines)

@@ -13,8 +13,8 @@ from ..arguments import number
 class Timers:
     """The lengths of all timers, in seconds, for a stack or one transaction.
 
-    T1 estimates the round trip, T2 caps the interval of retransmissions, T4 is how long a message may stay in the
-    network. A timer that is None has the length RFC 3261 derives from these.
+    T1 estimates the round trip, T2 caps the interval of retransmissions, T4 is how long a message
+    may stay in the network. A timer that is None has the length RFC 3261 derives from these.
     """
 
     t1: float = 0.5
@@ -23,7 +23,8 @@ class Timers:
     a: float | None = None
     b: float | None = None
     c: float = 181.0
-    """How long an INVITE may ring without a new provisional response: over three minutes (§16.6 step 11)."""
+    """How long an INVITE may ring without a new provisional response: over three minutes (§16.6
+    step 11)."""
     d: float | None = None
     e: float | None = None
     f: float | None = None
@@ -37,10 +38,12 @@ class Timers:
     trying: float = 0.2
     """When an unanswered INVITE gets its 100 (§17.2.1)."""
     core_invite: float | None = None
-    """How long a core may be silent on an INVITE before the stack answers 408: by default 215 seconds, timer C and the 64*T1
-    that the callee then has for its answer to a proxy's CANCEL (§16.8, §9.1), and two more, so that the proxy's own is first."""
+    """How long a core may be silent on an INVITE before the stack answers 408: by default 215
+    seconds, timer C and the 64*T1 that the callee then has for its answer to a proxy's CANCEL
+    (§16.8, §9.1), and two more, so that the proxy's own is first."""
     core_non_invite: float = 30.0
-    """The same for other requests, with 500: two seconds before the client's timer F, which makes it useless."""
+    """The same for other requests, with 500: two seconds before the client's timer F, which makes
+    it useless."""
     plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What these lengths come to for each machine; kept by `plan_of`."""
 
@@ -58,8 +61,9 @@ _REPEATED = frozenset(("t1", "t2", "t4", "a", "e", "g"))
 class Timer:
     """One timer: how long it runs first, how long again, and what a reliable transport changes.
 
-    `first(timers)` is its length. `again(timers, last, proceeding)` is the next interval of a timer that repeats.
-    `reliable` says what it is over TCP and its kin: the same, "none" (never started) or "zero" (fires at once).
+    `first(timers)` is its length. `again(timers, last, proceeding)` is the next interval of a timer
+    that repeats. `reliable` says what it is over TCP and its kin: the same, "none" (never started)
+    or "zero" (fires at once).
     """
 
     __slots__ = ("again", "first", "letter", "reliable")
@@ -86,7 +90,8 @@ def _given(length: float | None, derived: float) -> float:
 
 
 def _until_t2(timers: Timers) -> float:
-    """When a client's timer E is first reset to T2 (RFC 4320 §4.1): 0.5 + 1 + 2 seconds by default."""
+    """When a client's timer E is first reset to T2 (RFC 4320 §4.1): 0.5 + 1 + 2 seconds by
+    default."""
     total, interval = timers.t1, timers.t1 * 2
     while interval < timers.t2:
         total += interval
@@ -111,8 +116,11 @@ K = Timer("K", lambda t: _given(t.k, t.t4), reliable="zero")
 # INVITE server (§17.2.1)
 TRYING_100 = Timer("100", lambda t: t.trying)
 CORE_INVITE = Timer("core", lambda t: _given(t.core_invite, t.c + 64 * t.t1 + 2))
-EXPIRES = Timer("Expires", lambda t: float("inf"))  # as long as the INVITE says (§13.3.1 step 1): most do not
-G = Timer("G", lambda t: _given(t.g, t.t1), again=lambda t, last, _: min(last * 2, t.t2), reliable="none")
+# as long as the INVITE says (§13.3.1 step 1): most do not
+EXPIRES = Timer("Expires", lambda t: float("inf"))
+G = Timer(
+    "G", lambda t: _given(t.g, t.t1), again=lambda t, last, _: min(last * 2, t.t2), reliable="none"
+)
 H = Timer("H", lambda t: _given(t.h, 64 * t.t1))
 I = Timer("I", lambda t: _given(t.i, t.t4), reliable="zero")  # noqa: E741 the RFC's letter
 L = Timer("L", lambda t: _given(t.l, 64 * t.t1))

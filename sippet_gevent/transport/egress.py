@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable
 from ..errors import InvalidValue, TransportError
 from .base import Address, Origin, Transport
 from .interfaces import WILDCARDS, Routes, is_link_local, sockaddr
-from .selection import Candidate, literal
+from .locate.rfc3263 import Candidate, literal
 
 Wanted = str | Origin | None
-"""The name of a listener, by which a request must leave; or where its dialog came in, by which it leaves if that leads there."""
+"""The name of a listener, by which a request must leave; or where its dialog came in, by which it
+leaves if that leads there."""
 
 DIALOG, BESIDE, NEARBY, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(7)
-"""How well a listener suits, the best first: that of the dialog; one of the same name, or the same host and port, over another
-transport; one of the same host; one bound to the address that the kernel sends from; one bound to all addresses; any other;
-one of the other IP version, which refuses."""
+"""How well a listener suits, the best first: that of the dialog; one of the same name, or the same
+host and port, over another transport; one of the same host; one bound to the address that the
+kernel sends from; one bound to all addresses; any other; one of the other IP version, which
+refuses."""
 
 
 class Egress:
@@ -26,17 +28,23 @@ class Egress:
         self._routes = Routes()
 
     def open(self, wanted: Wanted = None) -> list[Transport]:
-        """Return the transports a request may go by. Raises InvalidValue for a name that no listener has."""
+        """Return the transports a request may go by. Raises InvalidValue for a name that no
+        listener has."""
         if not isinstance(wanted, str):
             return self._transports
         found = [transport for transport in self._transports if transport.listener.name == wanted]
         if not found:
-            known = ", ".join(dict.fromkeys(transport.listener.name for transport in self._transports))
+            known = ", ".join(
+                dict.fromkeys(transport.listener.name for transport in self._transports)
+            )
             raise InvalidValue(f"no listener is named {wanted!r}: there are {known}")
         return found
 
-    def ways(self, candidate: Candidate, wanted: Wanted = None) -> Iterable[tuple[Transport, Address]]:
-        """Return transports for a candidate, the best first, each with the address for its connect()."""
+    def ways(
+        self, candidate: Candidate, wanted: Wanted = None
+    ) -> Iterable[tuple[Transport, Address]]:
+        """Return transports for a candidate, the best first, each with the address for its
+        connect()."""
         name, host, port = candidate[:3]
         if isinstance(wanted, Origin) and wanted.scope and is_link_local(host) and "%" not in host:
             host = f"{host}%{wanted.scope}"
@@ -61,10 +69,14 @@ class Egress:
                 return OTHER_VERSION
             if isinstance(wanted, Origin):
                 near = wanted.transport
-                beside = transport.listener.name == near.listener.name or transport.local == near.local
+                beside = (
+                    transport.listener.name == near.listener.name or transport.local == near.local
+                )
                 kind = DIALOG if transport is near else BESIDE if beside else NEARBY
                 kin = kind < NEARBY or local == near.local[0]
-                if kin and (full is None or local in WILDCARDS or self._routes.lead_from(local, full)):
+                if kin and (
+                    full is None or local in WILDCARDS or self._routes.lead_from(local, full)
+                ):
                     return kind
             return ROUTED if local == source else WILDCARD if local in WILDCARDS else ANY
 

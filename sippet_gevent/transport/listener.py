@@ -1,4 +1,5 @@
-"""Listener: an address to listen on, `udp:10.0.0.5:5060;name=inside`, and what its parameters say. Pure."""
+"""Listener: an address to listen on, `udp:10.0.0.5:5060;name=inside`, and what its parameters say.
+Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +20,17 @@ BOTH = "*"
 HALVES = ("0.0.0.0", "::")
 """What BOTH is listened on as."""
 
-_ADDRESS = re.compile(r"(?:([a-z]+):)?(\*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.\-]+)?\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?").fullmatch
+_ADDRESS = re.compile(
+    r"(?:([a-z]+):)?(\*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.\-]+)?\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?"
+).fullmatch
 _ADVERTISED = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]*))?").fullmatch
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+").fullmatch
 _PARAMETERS = ("name", "advertise", "proxy")
 
 
 class Advertised(NamedTuple):
-    """What others are told in place of the address itself; the listener's own port where it has none."""
+    """What others are told in place of the address itself; the listener's own port where it has
+    none."""
 
     host: str
     port: int | None = None
@@ -36,13 +40,13 @@ class Advertised(NamedTuple):
 
 
 class Listener(NamedTuple):
-    """An address to listen on. Hosts are without brackets, those of link-local addresses with their interface (`%eth0`).
+    """An address to listen on. Hosts are without brackets, those of link-local addresses with their
+    interface (`%eth0`).
 
-    | parameter | |
-    |---|---|
-    | `name=inside` | what `listener=` calls it; one for each transport. Else it is called by its address |
-    | `advertise=203.0.113.7` | host, with a port or without, that Via, Contact, Record-Route and Path name |
-    | `proxy`, `proxy=192.0.2.0/24,…` | connections begin with a PROXY protocol header, of these networks' load balancers |
+    | parameter | | |---|---| | `name=inside` | what `listener=` calls it; one for each transport.
+    Else it is called by its address | | `advertise=203.0.113.7` | host, with a port or without,
+    that Via, Contact, Record-Route and Path name | | `proxy`, `proxy=192.0.2.0/24,…` | connections
+    begin with a PROXY protocol header, of these networks' load balancers |
 
     `proxy` is None when there is none, and without networks when anybody may send one.
     """
@@ -58,14 +62,19 @@ class Listener(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, transports: Collection[str]) -> Listener:
-        """Read an address with its parameters. Raises InvalidValue, which names the part and says what would be right."""
+        """Read an address with its parameters. Raises InvalidValue, which names the part and says
+        what would be right."""
         address, *parameters = text.split(";")
         match = _ADDRESS(address)
         if not match or match[1] not in (*transports, None):
             known = ", ".join(transports)
-            raise InvalidValue(f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are {known}")
+            raise InvalidValue(
+                f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are {known}"
+            )
         if match[2].isdecimal():
-            raise InvalidValue(f"{text!r} names no host: write udp:0.0.0.0:{match[2]} for all addresses, or one of your own")
+            raise InvalidValue(
+                f"{text!r} names no host: write udp:0.0.0.0:{match[2]} for all addresses, or one of your own"
+            )
         port = None if match[3] is None else int(match[3])
         if port is not None and port > 65535:
             raise InvalidValue(f"{text!r}: port {port} is over 65535")
@@ -74,7 +83,9 @@ class Listener(NamedTuple):
         for parameter in parameters:
             name, equals, value = parameter.partition("=")
             if name not in _PARAMETERS:
-                raise InvalidValue(f"{text!r}: there is no parameter {name!r}, but {', '.join(_PARAMETERS)}")
+                raise InvalidValue(
+                    f"{text!r}: there is no parameter {name!r}, but {', '.join(_PARAMETERS)}"
+                )
             if name in seen:
                 raise InvalidValue(f"{text!r}: {name} stands twice")
             seen.add(name)
@@ -83,7 +94,11 @@ class Listener(NamedTuple):
 
     def halves(self) -> tuple[Listener, ...]:
         """Return what is opened for it: itself, or for BOTH one of each IP version."""
-        return tuple(self._replace(host=host, is_half=True) for host in HALVES) if self.host == BOTH else (self,)
+        return (
+            tuple(self._replace(host=host, is_half=True) for host in HALVES)
+            if self.host == BOTH
+            else (self,)
+        )
 
     def bound(self, transport: str, port: int) -> Listener:
         """Return it as it stands when it is open, with its real port; a name it has then."""
@@ -93,7 +108,9 @@ class Listener(NamedTuple):
     @property
     def address(self) -> str:
         """The address without parameters, `udp:[::]:5060`."""
-        return f"{self.transport}:{bracketed(self.host)}" + ("" if self.port is None else f":{self.port}")
+        return f"{self.transport}:{bracketed(self.host)}" + (
+            "" if self.port is None else f":{self.port}"
+        )
 
 
 def _host(text: str, written: str) -> str:
@@ -107,7 +124,11 @@ def _host(text: str, written: str) -> str:
         raise InvalidValue(f"{text!r}: {host} is not an IPv6 address") from None
     if address.is_link_local != bool(interface):  # RFC 4007 §11
         example = f"[{host}%eth0]" if address.is_link_local else f"[{host}]"
-        why = "is on every link: name the interface" if address.is_link_local else "is no link-local address"
+        why = (
+            "is on every link: name the interface"
+            if address.is_link_local
+            else "is no link-local address"
+        )
         raise InvalidValue(f"{text!r}: {host} {why}, {example}")
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
@@ -116,7 +137,9 @@ def _host(text: str, written: str) -> str:
 
 def _name(text: str, listener: Listener, value: str | None) -> Listener:
     if not _NAME(value or ""):
-        raise InvalidValue(f'{text!r}: name wants letters, digits, "-", "." or "_", as in name=inside')
+        raise InvalidValue(
+            f'{text!r}: name wants letters, digits, "-", "." or "_", as in name=inside'
+        )
     return listener._replace(name=value or "")
 
 
@@ -136,9 +159,13 @@ def _advertise(text: str, listener: Listener, value: str | None) -> Listener:
             raise InvalidValue(f"{text!r}: the port of advertise is 1 to 65535, not {match[2]!r}")
     if address is not None:
         if address.is_unspecified or address.is_multicast or address.is_link_local:
-            raise InvalidValue(f"{text!r}: {host} leads nobody here: advertise an address of one host")
+            raise InvalidValue(
+                f"{text!r}: {host} leads nobody here: advertise an address of one host"
+            )
         if listener.host == BOTH:
-            raise InvalidValue(f"{text!r}: {host} is of one IP version: advertise a name, or listen on 0.0.0.0 and [::] by turns")
+            raise InvalidValue(
+                f"{text!r}: {host} is of one IP version: advertise a name, or listen on 0.0.0.0 and [::] by turns"
+            )
         ours = _numeric(bracketed(listener.host))
         if ours is not None and ours.version != address.version:
             raise InvalidValue(f"{text!r}: {host} is not of the IP version that is listened on")
@@ -148,14 +175,18 @@ def _advertise(text: str, listener: Listener, value: str | None) -> Listener:
 
 def _proxy(text: str, listener: Listener, value: str | None) -> Listener:
     if listener.transport == "udp":
-        raise InvalidValue(f"{text!r}: proxy is for connections, tcp: and its kin; over udp nothing comes before a message")
+        raise InvalidValue(
+            f"{text!r}: proxy is for connections, tcp: and its kin; over udp nothing comes before a message"
+        )
     networks = []
     for part in () if value is None else value.split(","):
         try:
             networks.append(ipaddress.ip_network(part.replace("[", "").replace("]", "")))
         except ValueError as error:
             problem = str(error) if part else "nothing"
-            raise InvalidValue(f"{text!r}: proxy wants networks, as in proxy=192.0.2.0/24,2001:db8::/32: {problem}") from None
+            raise InvalidValue(
+                f"{text!r}: proxy wants networks, as in proxy=192.0.2.0/24,2001:db8::/32: {problem}"
+            ) from None
     return listener._replace(proxy=tuple(networks))
 
 
@@ -165,7 +196,9 @@ _READ = {"name": _name, "advertise": _advertise, "proxy": _proxy}
 def _numeric(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address that a host is, mapped IPv4 as IPv4; None for a name."""
     try:
-        address = ipaddress.ip_address(host[1:-1].partition("%")[0] if host.startswith("[") else host)
+        address = ipaddress.ip_address(
+            host[1:-1].partition("%")[0] if host.startswith("[") else host
+        )
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

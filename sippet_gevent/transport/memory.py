@@ -1,4 +1,5 @@
-"""A network inside the process: loss, delay, duplication, reordering and partitions, each by a seed."""
+"""A network inside the process: loss, delay, duplication, reordering and partitions, each by a
+seed."""
 
 from __future__ import annotations
 
@@ -28,11 +29,13 @@ class Carried(NamedTuple):
 
 
 class Network:
-    """Carries messages between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to 1, times in seconds.
+    """Carries messages between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to
+    1, times in seconds.
 
-    A reliable transport loses, doubles and reorders nothing: only `delay` and partitions concern it.
-    `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds a datagram back for
-    another `delay + jitter`. The same seed does the same things. `trace` is all that was sent; `on_send` sees it too.
+    A reliable transport loses, doubles and reorders nothing: only `delay` and partitions concern
+    it. `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds
+    a datagram back for another `delay + jitter`. The same seed does the same things. `trace` is all
+    that was sent; `on_send` sees it too.
     """
 
     def __init__(
@@ -46,7 +49,13 @@ class Network:
         delay: float = 0.0,
         jitter: float = 0.0,
     ) -> None:
-        for name, value in (("loss", loss), ("duplicate", duplicate), ("reorder", reorder), ("delay", delay), ("jitter", jitter)):
+        for name, value in (
+            ("loss", loss),
+            ("duplicate", duplicate),
+            ("reorder", reorder),
+            ("delay", delay),
+            ("jitter", jitter),
+        ):
             self.check(name, value)
         self.clock = clock
         self.seed = seed
@@ -85,7 +94,8 @@ class Network:
         self._cuts.clear()
 
     def attach(self, transport: MemoryTransport, address: Address) -> Address:
-        """Give a transport its address; port 0 is any free one. Raises TransportError when it is taken."""
+        """Give a transport its address; port 0 is any free one. Raises TransportError when it is
+        taken."""
         host, port = address
         if port == 0:
             self._ports += 1
@@ -103,7 +113,8 @@ class Network:
             self._points.pop(transport.local, None)
 
     def _at(self, name: str, address: Address) -> MemoryTransport | None:
-        """Return the transport of this name at an address, or any other one there, because a test may have one for all."""
+        """Return the transport of this name at an address, or any other one there, because a test
+        may have one for all."""
         here = self._points.get(address, {})
         return here.get(name) or next(iter(here.values()), None)
 
@@ -123,7 +134,9 @@ class Network:
             self.on_send(carried)
         if fate != "carried":
             return fate
-        copies = 2 if not reliable and self.duplicate and self.random.random() < self.duplicate else 1
+        copies = (
+            2 if not reliable and self.duplicate and self.random.random() < self.duplicate else 1
+        )
         for _ in range(copies):
             wait = self.delay
             if not reliable:
@@ -167,13 +180,17 @@ class MemoryFlow(Flow):
             raise TransportError("the transport is not open", self)
         fate = self.transport.network.carry(self.transport, self.remote, data)
         if fate == "nobody there" and self.transport.reliable:
-            raise TransportError(f"cannot connect to {bracketed(self.remote[0])}:{self.remote[1]}: nobody listens there", self)
+            raise TransportError(
+                f"cannot connect to {bracketed(self.remote[0])}:{self.remote[1]}: nobody listens there",
+                self,
+            )
 
 
 class MemoryTransport(Transport):
     """UDP without sockets. Set `failure` to a text and every send raises TransportError with it.
 
-    `MemoryTransport.like(network, tcp)` makes one with the name and the properties of another transport.
+    `MemoryTransport.like(network, tcp)` makes one with the name and the properties of another
+    transport.
     """
 
     name, reliable, default_port = "UDP", False, 5060
@@ -185,7 +202,8 @@ class MemoryTransport(Transport):
 
     @classmethod
     def like(cls, network: Network, transport: Transport) -> MemoryTransport:
-        """Return a new transport on this network that stands for another one: TCP, TLS, your own."""
+        """Return a new transport on this network that stands for another one: TCP, TLS, your
+        own."""
         properties = {name: getattr(transport, name) for name in _PROPERTIES}
         made: MemoryTransport = type(f"Memory{transport.name}", (cls,), properties)(network)
         return made

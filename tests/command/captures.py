@@ -15,11 +15,19 @@ TIME = 1_700_000_000
 
 
 def udp(data, source=5060, destination=5070, length=None):
-    return struct.pack("!HHHH", source, destination, 8 + len(data) if length is None else length, 0) + data
+    return (
+        struct.pack("!HHHH", source, destination, 8 + len(data) if length is None else length, 0)
+        + data
+    )
 
 
 def tcp(sequence, data=b"", flags=ACK, source=5060, destination=5070):
-    return struct.pack("!HHIIBBHHH", source, destination, sequence & 0xFFFFFFFF, 0, 5 << 4, flags, 65535, 0, 0) + data
+    return (
+        struct.pack(
+            "!HHIIBBHHH", source, destination, sequence & 0xFFFFFFFF, 0, 5 << 4, flags, 65535, 0, 0
+        )
+        + data
+    )
 
 
 def ip(protocol, data, *, source=ALICE, destination=BOB, fragment=None):
@@ -27,7 +35,17 @@ def ip(protocol, data, *, source=ALICE, destination=BOB, fragment=None):
     hosts = ip_address(source).packed + ip_address(destination).packed
     identification, offset, more = fragment or (0, 0, False)
     if len(hosts) == 8:
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), identification, more << 13 | offset // 8, 64, protocol, 0)
+        head = struct.pack(
+            "!BBHHHBBH",
+            0x45,
+            0,
+            20 + len(data),
+            identification,
+            more << 13 | offset // 8,
+            64,
+            protocol,
+            0,
+        )
         return head + hosts + data
     if fragment:
         data = struct.pack("!BBHI", protocol, 0, offset | more, identification) + data
@@ -55,7 +73,11 @@ def null(packet):
 
 def pcap(*frames, link=ETHERNET, snaplen=65535, order="<", nanoseconds=False):
     """A pcap file: one packet a second, each cut to `snaplen`."""
-    parts = [struct.pack(f"{order}IHHIIII", 0xA1B23C4D if nanoseconds else 0xA1B2C3D4, 2, 4, 0, 0, snaplen, link)]
+    parts = [
+        struct.pack(
+            f"{order}IHHIIII", 0xA1B23C4D if nanoseconds else 0xA1B2C3D4, 2, 4, 0, 0, snaplen, link
+        )
+    ]
     for index, frame in enumerate(frames):
         cut = frame[:snaplen]
         fraction = 250_000_000 if nanoseconds else 250_000
@@ -79,5 +101,7 @@ def interface(link, order="<", resolution=6):
 
 
 def enhanced(frame, number=0, order="<", time=TIME * 1_000_000 + 250_000):
-    head = struct.pack(f"{order}IIIII", number, time >> 32, time & 0xFFFFFFFF, len(frame), len(frame))
+    head = struct.pack(
+        f"{order}IIIII", number, time >> 32, time & 0xFFFFFFFF, len(frame), len(frame)
+    )
     return block(6, head + frame, order)

@@ -108,11 +108,18 @@ def test_link_layer_that_is_not_read_is_told():
 def test_message_has_time_and_addresses():
     found, _, _ = read(pcap(ethernet(ip(UDP, udp(OPTIONS)))))
     one = found[0]
-    assert (one.time, one.transport, one.source, one.destination) == (TIME + 0.25, "UDP", f"{ALICE}:5060", f"{BOB}:5070")
+    assert (one.time, one.transport, one.source, one.destination) == (
+        TIME + 0.25,
+        "UDP",
+        f"{ALICE}:5060",
+        f"{BOB}:5070",
+    )
 
 
 def test_ipv6_is_read():
-    found, _, _ = read(pcap(ethernet(ip(UDP, udp(OPTIONS), source="2001:db8::1", destination="2001:db8::2"))))
+    found, _, _ = read(
+        pcap(ethernet(ip(UDP, udp(OPTIONS), source="2001:db8::1", destination="2001:db8::2")))
+    )
     assert [(one.data, one.source, one.destination) for one in found] == [
         (OPTIONS, "[2001:db8::1]:5060", "[2001:db8::2]:5070")
     ]
@@ -131,7 +138,9 @@ def test_pcapng_with_interfaces_and_sections_of_different_kinds_is_read(order):
     other = ">" if order == "<" else "<"
     name = block(0x0B, b"a block that nobody knows", order)
     data = section(order) + interface(1, order) + name + interface(SLL, order, resolution=9)
-    data += enhanced(ethernet(packet), 0, order) + enhanced(sll(packet), 1, order, time=TIME * 10**9 + 250_000_000)
+    data += enhanced(ethernet(packet), 0, order) + enhanced(
+        sll(packet), 1, order, time=TIME * 10**9 + 250_000_000
+    )
     data += section(other) + interface(RAW, other) + enhanced(packet, 0, other)
     found, counts, problem = read(data)
     assert [(one.data, one.time) for one in found] == [(OPTIONS, TIME + 0.25)] * 3
@@ -142,8 +151,21 @@ def test_pcapng_with_interfaces_and_sections_of_different_kinds_is_read(order):
 
 
 def test_what_is_no_sip_is_counted():
-    other = [udp(b"\r\n\r\n"), udp(b""), udp(b"jaK"), udp(b"\x80" + bytes(171)), udp(b"<134>log: Via: SIP/2.0/UDP x\n"), udp(b"GET / HTTP/1.1\r\n")]
-    found, counts, _ = read(pcap(*[ethernet(ip(UDP, data)) for data in other], ethernet(ip(1, b"ping")), bytes(12) + b"\x08\x06arp"))
+    other = [
+        udp(b"\r\n\r\n"),
+        udp(b""),
+        udp(b"jaK"),
+        udp(b"\x80" + bytes(171)),
+        udp(b"<134>log: Via: SIP/2.0/UDP x\n"),
+        udp(b"GET / HTTP/1.1\r\n"),
+    ]
+    found, counts, _ = read(
+        pcap(
+            *[ethernet(ip(UDP, data)) for data in other],
+            ethernet(ip(1, b"ping")),
+            bytes(12) + b"\x08\x06arp",
+        )
+    )
     assert found == []
     assert counts == {
         "keep-alives": 3,
@@ -154,7 +176,9 @@ def test_what_is_no_sip_is_counted():
 
 
 def test_broken_message_is_a_message():
-    assert messages(ip(UDP, udp(b"INVITE sip:a b SIP/2.0\r\n\r\n"))) == [b"INVITE sip:a b SIP/2.0\r\n\r\n"]
+    assert messages(ip(UDP, udp(b"INVITE sip:a b SIP/2.0\r\n\r\n"))) == [
+        b"INVITE sip:a b SIP/2.0\r\n\r\n"
+    ]
 
 
 HOSTS = {"IPv4": {}, "IPv6": {"source": "2001:db8::1", "destination": "2001:db8::2"}}
@@ -165,7 +189,15 @@ HOSTS = {"IPv4": {}, "IPv6": {"source": "2001:db8::1", "destination": "2001:db8:
 def test_fragments_are_put_together_in_whatever_order_they_come(version, order):
     data = udp(OTHER)
     parts = [(7, 0, True), (7, 400, True), (7, 800, False)]
-    fragments = [ip(UDP, data[part[1] : part[1] + 400] if part[2] else data[800:], fragment=part, **HOSTS[version]) for part in parts]
+    fragments = [
+        ip(
+            UDP,
+            data[part[1] : part[1] + 400] if part[2] else data[800:],
+            fragment=part,
+            **HOSTS[version],
+        )
+        for part in parts
+    ]
     assert messages(*[fragments[index] for index in order]) == [OTHER]
 
 
@@ -175,7 +207,9 @@ def test_datagram_whose_fragments_are_not_all_there_is_counted():
 
 
 def test_fragments_that_are_kept_are_bounded():
-    packets = [ip(UDP, udp(OTHER)[:400], fragment=(number, 0, True)) for number in range(FRAGMENTED + 10)]
+    packets = [
+        ip(UDP, udp(OTHER)[:400], fragment=(number, 0, True)) for number in range(FRAGMENTED + 10)
+    ]
     capture = opened(pcap(*map(ethernet, packets)))
     for frame in capture._frames:
         assert capture._packet(frame.link, frame.data) is None
@@ -188,13 +222,22 @@ def test_fragments_that_are_kept_are_bounded():
 def test_segments_are_put_together_and_cut_into_messages():
     data = OPTIONS + OTHER + b"\r\n\r\n" + THIRD
     cuts = [data[at : at + 100] for at in range(0, len(data), 100)]
-    packets = segments((99, b"", SYN), *[(100 + 100 * index, part) for index, part in enumerate(cuts)])
+    packets = segments(
+        (99, b"", SYN), *[(100 + 100 * index, part) for index, part in enumerate(cuts)]
+    )
     assert messages(*packets) == [OPTIONS, OTHER, THIRD]
 
 
 def test_segments_that_come_late_or_twice_are_put_in_their_places():
     data = OPTIONS + OTHER + THIRD
-    parts = [(100, data[:50]), (190, data[90:300]), (100, data[:50]), (150, data[50:120]), (400, data[300:]), (390, data[290:310])]
+    parts = [
+        (100, data[:50]),
+        (190, data[90:300]),
+        (100, data[:50]),
+        (150, data[50:120]),
+        (400, data[300:]),
+        (390, data[290:310]),
+    ]
     assert messages(*segments((99, b"", SYN), *parts)) == [OPTIONS, OTHER, THIRD]
 
 
@@ -206,20 +249,32 @@ def test_sequence_numbers_may_begin_anew():
 
 
 def test_connection_that_was_there_before_the_capture_is_read_from_its_next_message_on():
-    assert messages(*segments((500, b"the end of a body\r\n" + OPTIONS), (519 + len(OPTIONS), THIRD))) == [OPTIONS, THIRD]
+    assert messages(
+        *segments((500, b"the end of a body\r\n" + OPTIONS), (519 + len(OPTIONS), THIRD))
+    ) == [OPTIONS, THIRD]
 
 
 def test_both_directions_are_read():
     answer = message(start="SIP/2.0 200 OK")
-    packets = [ip(TCP, tcp(1, OPTIONS)), ip(TCP, tcp(9, answer, source=5070, destination=5060), source=BOB, destination=ALICE)]
+    packets = [
+        ip(TCP, tcp(1, OPTIONS)),
+        ip(TCP, tcp(9, answer, source=5070, destination=5060), source=BOB, destination=ALICE),
+    ]
     assert messages(*packets) == [OPTIONS, answer]
 
 
 def test_segment_that_was_not_captured_breaks_one_message_only():
     data = OPTIONS + OTHER + THIRD + OPTIONS
     gap = slice(len(OPTIONS) + 300, len(OPTIONS) + 400)
-    found, counts, _ = read(pcap(*map(ethernet, segments((1, data[: gap.start]), (1 + gap.stop, data[gap.stop :])))))
-    assert [(one.data, one.missing) for one in found] == [(OPTIONS, 0), (OTHER[:300], 100), (THIRD, 0), (OPTIONS, 0)]
+    found, counts, _ = read(
+        pcap(*map(ethernet, segments((1, data[: gap.start]), (1 + gap.stop, data[gap.stop :]))))
+    )
+    assert [(one.data, one.missing) for one in found] == [
+        (OPTIONS, 0),
+        (OTHER[:300], 100),
+        (THIRD, 0),
+        (OPTIONS, 0),
+    ]
     assert counts == {"gaps in TCP connections": 1}
 
 
@@ -232,7 +287,16 @@ def test_what_waits_behind_a_gap_is_bounded():
 
 
 def test_message_that_a_fin_cuts_off_is_told_when_the_connection_ends():
-    found, _, _ = read(pcap(*map(ethernet, segments((1, OTHER[:300]), (301, b"", FIN | ACK), (9000, b"", SYN), (9001, OPTIONS)))))
+    found, _, _ = read(
+        pcap(
+            *map(
+                ethernet,
+                segments(
+                    (1, OTHER[:300]), (301, b"", FIN | ACK), (9000, b"", SYN), (9001, OPTIONS)
+                ),
+            )
+        )
+    )
     assert [one.data for one in found] == [OTHER[:300], OPTIONS]
 
 
@@ -246,7 +310,10 @@ def test_message_without_content_length_in_a_connection_is_broken(sippet, tmp_pa
     (tmp_path / "call.pcap").write_bytes(pcap(ethernet(ip(TCP, tcp(1, without("Content-Length"))))))
     ended = sippet("parse", "call.pcap")
     assert ended.returncode == 1
-    assert "problem: Content-Length: missing, and in a stream nothing else tells where a message ends" in ended.stdout
+    assert (
+        "problem: Content-Length: missing, and in a stream nothing else tells where a message ends"
+        in ended.stdout
+    )
 
 
 # ---- captures that are not whole
@@ -257,7 +324,9 @@ def test_datagram_that_the_capture_has_cut_is_told(sippet, tmp_path):
     ended = sippet("parse", "--json", "call.pcap")
     (found,) = map(json.loads, ended.stdout.splitlines())
     missing = len(OTHER) + 8 + 20 + 14 - 500
-    assert f"{missing} octets of it were not captured" in [problem["problem"] for problem in found["problems"]]
+    assert f"{missing} octets of it were not captured" in [
+        problem["problem"] for problem in found["problems"]
+    ]
     assert ended.returncode == 1
 
 
@@ -274,9 +343,15 @@ def test_capture_that_ends_anywhere_is_read_as_far_as_it_goes(kind):
     whole = (len(data) - len(read_head(kind))) // 2
     for length in range(4, len(data)):
         found, _, problem = read(data[:length])
-        packets, rest = divmod(length - len(read_head(kind)), whole) if length >= len(read_head(kind)) else (0, 1)
+        packets, rest = (
+            divmod(length - len(read_head(kind)), whole)
+            if length >= len(read_head(kind))
+            else (0, 1)
+        )
         assert [one.data for one in found] == [OPTIONS] * packets
-        assert (problem is None) == (rest == 0 or (kind == "pcapng" and length == len(section()))), length
+        assert (problem is None) == (
+            rest == 0 or (kind == "pcapng" and length == len(section()))
+        ), length
 
 
 def read_head(kind):
@@ -323,11 +398,16 @@ def test_capture_is_read_from_standard_input_with_addresses_and_time(popen):
 
 
 def test_without_dpkt_messages_are_read_and_captures_are_one_line_and_exit_code_2(sippet, tmp_path):
-    (tmp_path / "dpkt.py").write_text("raise ModuleNotFoundError(\"No module named 'dpkt'\", name='dpkt')\n")
+    (tmp_path / "dpkt.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'dpkt'\", name='dpkt')\n"
+    )
     (tmp_path / "one.sip").write_bytes(OPTIONS)
     (tmp_path / "call.pcap").write_bytes(WHOLE["pcap"])
     path = os.pathsep.join([str(tmp_path), str(Path(sippet_gevent.__file__).parent.parent)])
     ended = sippet("parse", "call.pcap", "one.sip", PYTHONPATH=path)
     assert ended.returncode == 2
-    assert ended.stderr == "sippet: call.pcap: reading captures needs dpkt: pip install 'sippet-gevent[capture]'\n"
+    assert (
+        ended.stderr
+        == "sippet: call.pcap: reading captures needs dpkt: pip install 'sippet-gevent[capture]'\n"
+    )
     assert ended.stdout.startswith("one.sip #1\nOPTIONS ")

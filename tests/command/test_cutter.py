@@ -16,7 +16,9 @@ WITH_BODY = message("Content-Type: message/sipfrag", body=BODY)
 def cut(*texts, skip=False):
     """The messages of a text that comes in these pieces."""
     cutter = Cutter(skip=skip)
-    return [piece.data for text in texts for piece in cutter.feed(text)] + [piece.data for piece in cutter.finish()]
+    return [piece.data for text in texts for piece in cutter.feed(text)] + [
+        piece.data for piece in cutter.finish()
+    ]
 
 
 @pytest.mark.rfc("3261 18.3")
@@ -29,7 +31,10 @@ def test_without_content_length_the_next_start_line_does():
     assert cut(bare + b"\r\n" + OPTIONS) == [bare + b"\r\n", OPTIONS]
 
 
-@pytest.mark.parametrize("lengths", [b"Content-Length: 2\r\nContent-Length: 3", b"l: 99999", b"Content-Length: tea", b"l: -1"])
+@pytest.mark.parametrize(
+    "lengths",
+    [b"Content-Length: 2\r\nContent-Length: 3", b"l: 99999", b"Content-Length: tea", b"l: -1"],
+)
 def test_content_length_that_cannot_be_believed_leaves_the_next_start_line(lengths):
     broken = OPTIONS.replace(b"Content-Length: 0", lengths) + b"tea\r\n"
     assert cut(broken + OPTIONS) == [broken, OPTIONS]
@@ -54,7 +59,10 @@ def test_header_section_that_has_been_cut_off_ends_at_the_next_start_line():
 @pytest.mark.rfc("3261 7.5")
 def test_line_breaks_between_messages_are_skipped():
     pieces = Cutter().feed(b"\r\n\r\n" + OPTIONS + b"\r\n\n" + OPTIONS)
-    assert [(piece.offset, piece.data) for piece in pieces] == [(4, OPTIONS), (4 + len(OPTIONS) + 3, OPTIONS)]
+    assert [(piece.offset, piece.data) for piece in pieces] == [
+        (4, OPTIONS),
+        (4 + len(OPTIONS) + 3, OPTIONS),
+    ]
 
 
 def test_line_breaks_may_be_bare():
@@ -65,7 +73,11 @@ def test_line_breaks_may_be_bare():
 def test_what_stands_behind_a_message_and_begins_none_is_marked():
     cutter = Cutter()
     pieces = cutter.feed(OPTIONS + b"tea\r\n" + OPTIONS) + cutter.finish()
-    assert [(piece.data, piece.is_rest) for piece in pieces] == [(OPTIONS, False), (b"tea\r\n", True), (OPTIONS, False)]
+    assert [(piece.data, piece.is_rest) for piece in pieces] == [
+        (OPTIONS, False),
+        (b"tea\r\n", True),
+        (OPTIONS, False),
+    ]
 
 
 def test_what_comes_first_is_taken_for_a_message():
@@ -77,7 +89,16 @@ def test_what_comes_first_is_skipped_when_asked():
 
 
 def test_it_is_the_same_however_the_text_comes():
-    text = b"\r\n" + WITH_BODY + OPTIONS[:90] + b"\r\n" + OPTIONS + b"tea\r\n" + without("Content-Length") + WITH_BODY
+    text = (
+        b"\r\n"
+        + WITH_BODY
+        + OPTIONS[:90]
+        + b"\r\n"
+        + OPTIONS
+        + b"tea\r\n"
+        + without("Content-Length")
+        + WITH_BODY
+    )
     whole = cut(text)
     assert len(whole) == 6
     for at in range(len(text)):
@@ -98,7 +119,9 @@ def test_text_without_messages_is_not_kept():
         assert len(cutter._text) <= LIMIT + 65536
 
 
-@pytest.mark.parametrize("text", [b"\r\n", b" ", b"x:", b"a b ", b"A sip:x SIP/2.0\r", b"SIP/2.0 ", b"\n \n", b"l:1\r\n"])
+@pytest.mark.parametrize(
+    "text", [b"\r\n", b" ", b"x:", b"a b ", b"A sip:x SIP/2.0\r", b"SIP/2.0 ", b"\n \n", b"l:1\r\n"]
+)
 def test_time_is_linear(text):
     started = time.perf_counter()
     cut(text * (300_000 // len(text)))

@@ -42,7 +42,10 @@ def objects(sippet, write):
     """Let `sippet parse --json` read a text; returns its objects."""
 
     def objects(*data):
-        return [json.loads(line) for line in sippet("parse", "--json", write("text.sip", *data)).stdout.splitlines()]
+        return [
+            json.loads(line)
+            for line in sippet("parse", "--json", write("text.sip", *data)).stdout.splitlines()
+        ]
 
     return objects
 
@@ -57,7 +60,14 @@ def on_terminal(popen):
     def run(*arguments, feed=lambda input, shown: False, **environment):
         ours, theirs = pty.openpty()
         environment = {"TERM": "xterm", **environment}
-        with popen("parse", *arguments, stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, environment=environment) as process:
+        with popen(
+            "parse",
+            *arguments,
+            stdin=subprocess.PIPE,
+            stdout=theirs,
+            stderr=theirs,
+            environment=environment,
+        ) as process:
             os.close(theirs)
             shown = b""
             deadline = time.monotonic() + PATIENCE
@@ -87,7 +97,10 @@ def test_whole_message_is_exit_code_0(sippet, write):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("line", ["CSeq: tea OPTIONS", "Expires: tea", "Contact: <sip:x", "Contact: <sip:x>;q=2", "Date: today"])
+@pytest.mark.parametrize(
+    "line",
+    ["CSeq: tea OPTIONS", "Expires: tea", "Contact: <sip:x", "Contact: <sip:x>;q=2", "Date: today"],
+)
 def test_header_that_cannot_be_read_is_exit_code_1_be_it_optional_or_not(sippet, write, line):
     assert sippet("parse", write("one.sip", message(line))).returncode == 1
 
@@ -105,11 +118,16 @@ def test_file_without_a_message_is_told_and_exit_code_1(sippet, write, data):
     assert ended.stderr == "sippet: empty.sip: there is no message in it\n"
 
 
-def test_file_that_cannot_be_read_is_one_line_and_exit_code_2_and_the_others_are_read(sippet, write, tmp_path):
+def test_file_that_cannot_be_read_is_one_line_and_exit_code_2_and_the_others_are_read(
+    sippet, write, tmp_path
+):
     (tmp_path / "folder").mkdir()
     ended = sippet("parse", "nowhere.sip", "folder", write("one.sip", OPTIONS))
     assert ended.returncode == 2
-    assert ended.stderr == "sippet: nowhere.sip: No such file or directory\nsippet: folder: Is a directory\n"
+    assert (
+        ended.stderr
+        == "sippet: nowhere.sip: No such file or directory\nsippet: folder: Is a directory\n"
+    )
     assert "one.sip #1" in ended.stdout
 
 
@@ -169,13 +187,23 @@ def test_json_has_always_the_same_keys(objects):
 def test_json_tells_the_parts_of_a_request(objects):
     data = message("Contact: <sip:a@[2001:db8::1]:5070;lr>;expires=60, sip:b@c", "X-Tea: green")
     (found,) = objects(data)
-    assert (found["method"], found["uri"]["host"], found["octets"], found["problems"]) == ("OPTIONS", "example.com", len(data), [])
+    assert (found["method"], found["uri"]["host"], found["octets"], found["problems"]) == (
+        "OPTIONS",
+        "example.com",
+        len(data),
+        [],
+    )
     headers = {header["name"]: header for header in found["headers"]}
     assert headers["From"]["values"][0]["display"] == "Alice"
     assert headers["From"]["values"][0]["uri"]["text"] == "sip:alice@example.org"
     assert headers["From"]["values"][0]["tag"] == "1928301774"
     assert headers["Via"]["values"] == [
-        {"transport": "UDP", "host": "192.0.2.1", "port": 5060, "parameters": {"branch": "z9hG4bKnashds8"}}
+        {
+            "transport": "UDP",
+            "host": "192.0.2.1",
+            "port": 5060,
+            "parameters": {"branch": "z9hG4bKnashds8"},
+        }
     ]
     assert headers["CSeq"]["values"] == [{"number": 63104, "method": "OPTIONS"}]
     assert [contact["uri"]["port"] for contact in headers["Contact"]["values"]] == [5070, None]
@@ -184,7 +212,12 @@ def test_json_tells_the_parts_of_a_request(objects):
 
 def test_json_tells_the_parts_of_a_response(objects):
     (found,) = objects(message(start="SIP/2.0 486 Busy Here"))
-    assert (found["kind"], found["status"], found["reason"], found["method"]) == ("response", 486, "Busy Here", None)
+    assert (found["kind"], found["status"], found["reason"], found["method"]) == (
+        "response",
+        486,
+        "Busy Here",
+        None,
+    )
 
 
 def test_body_is_told_briefly(objects):
@@ -232,15 +265,23 @@ def test_body_that_cannot_be_read_is_a_problem_and_exit_code_1(sippet, write, ro
 
 
 @pytest.mark.parametrize(
-    "line, body", [("Content-Type: application/sdp", SESSION), (MIXED, parts_of(b"application/sdp\r\n\r\n" + SESSION))]
+    "line, body",
+    [
+        ("Content-Type: application/sdp", SESSION),
+        (MIXED, parts_of(b"application/sdp\r\n\r\n" + SESSION)),
+    ],
 )
 def test_body_that_can_be_read_has_its_streams_shown(sippet, write, line, body):
     ended = sippet("parse", write("one.sip", message(line, body=body)))
     assert ended.returncode == 0
-    assert [text.strip() for text in ended.stdout.splitlines() if " m=" in text] == ["m=audio 4000 RTP/AVP 0"]
+    assert [text.strip() for text in ended.stdout.splitlines() if " m=" in text] == [
+        "m=audio 4000 RTP/AVP 0"
+    ]
 
 
-@pytest.mark.parametrize("line", ["Supported:", "Subject:", "Accept-Language:", "X-Tea:", "Allow: "])
+@pytest.mark.parametrize(
+    "line", ["Supported:", "Subject:", "Accept-Language:", "X-Tea:", "Allow: "]
+)
 def test_header_field_without_a_value_is_shown(sippet, write, line):
     ended = sippet("parse", write("one.sip", message(line)))
     name = line.partition(":")[0]
@@ -251,7 +292,11 @@ def test_problem_has_header_offset_line_and_text(objects):
     data = message("Expires: a while")
     (found,) = objects(data)
     (problem,) = found["problems"]
-    assert (problem["header"], problem["problem"], problem["text"]) == ("Expires", "not a number", "a while")
+    assert (problem["header"], problem["problem"], problem["text"]) == (
+        "Expires",
+        "not a number",
+        "a while",
+    )
     assert data[problem["offset"] :].startswith(b"a while")
     assert problem["line"] == 9
 
@@ -263,7 +308,9 @@ def test_problem_within_a_list_has_its_own_offset(objects):
 
 
 def test_all_problems_of_a_message_are_told(objects):
-    (found,) = objects(message("CSeq: tea", "Expires: tea", "Date: tea", start="OPTIONS  sip:x SIP/2.0"))
+    (found,) = objects(
+        message("CSeq: tea", "Expires: tea", "Date: tea", start="OPTIONS  sip:x SIP/2.0")
+    )
     assert [problem["header"] for problem in found["problems"]] == [None, "CSeq", "Expires", "Date"]
 
 
@@ -278,7 +325,10 @@ def test_what_is_missing_is_told(objects):
 
 def test_other_headers_of_a_message_with_a_broken_line_are_told(objects):
     (found,) = objects(message("Expires: tea").replace(b"Max-Forwards: 70", b"Max-Forwards 70"))
-    assert [problem["problem"] for problem in found["problems"]] == ["header line without a colon", "not a number"]
+    assert [problem["problem"] for problem in found["problems"]] == [
+        "header line without a colon",
+        "not a number",
+    ]
     assert [header["name"] for header in found["headers"]][-2:] == ["Content-Length", "Expires"]
 
 
@@ -305,10 +355,13 @@ def test_text_names_each_header_with_its_parts_and_the_problems(sippet, write):
 
 
 SECRETS = [
-    ["Authorization: Digest username=bob, realm=r, nonce=hush1, response=hush2, uri=hush3", "Proxy-Authorization: Basic aHVzaA=="],
-    ["Authorization: hush=,;;,", "Proxy-Authorization: \"hush"],
-    ["Authorization: hush", "Proxy-Authorization : Digest x=\r\n \"hush, hush=hush"],
-    ["Authorization: Digest hush", "Proxy-Authorization:\r\n Digest hush=\"hush"],
+    [
+        "Authorization: Digest username=bob, realm=r, nonce=hush1, response=hush2, uri=hush3",
+        "Proxy-Authorization: Basic aHVzaA==",
+    ],
+    ["Authorization: hush=,;;,", 'Proxy-Authorization: "hush'],
+    ["Authorization: hush", 'Proxy-Authorization : Digest x=\r\n "hush, hush=hush'],
+    ["Authorization: Digest hush", 'Proxy-Authorization:\r\n Digest hush="hush'],
     ["Max-Forwards 70", "X: y", "Authorization: Digest a=\rhush"],
     ["Authorization Digest a=hush"],
     ["Max-Forwards 70 sip:" + "x" * 60 + ":hush@example.com"],
@@ -328,7 +381,10 @@ def test_credentials_and_passwords_are_never_shown(sippet, write, arguments, lin
     assert "aHVz" not in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("rest", ["Authorization: Digest a=hush\r\n", "zation: Digest a=hush\r\n", "Proxy-Authorization hush"])
+@pytest.mark.parametrize(
+    "rest",
+    ["Authorization: Digest a=hush\r\n", "zation: Digest a=hush\r\n", "Proxy-Authorization hush"],
+)
 def test_credentials_that_a_wrong_content_length_lays_bare_are_not_shown(sippet, write, rest):
     ended = sippet("parse", write("one.sip", OPTIONS, rest.encode()))
     assert "no message begins so" in ended.stdout
@@ -338,7 +394,13 @@ def test_credentials_that_a_wrong_content_length_lays_bare_are_not_shown(sippet,
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_escapes_of_a_peer_cannot_reach_the_terminal(sippet, write, arguments):
     evil = "\x1b[2J\x07\x9b\u202e\u2028\udcff"
-    lines = [f"Subject: {evil}", f"Contact: {evil}", f"X{evil}: y", f"From: \"{evil}\" <sip:a@b>;tag=\x1b", f"Content-Type: {evil}"]
+    lines = [
+        f"Subject: {evil}",
+        f"Contact: {evil}",
+        f"X{evil}: y",
+        f'From: "{evil}" <sip:a@b>;tag=\x1b',
+        f"Content-Type: {evil}",
+    ]
     data = message(*lines, start=f"OPTIONS sip:b@c{evil} SIP/2.0")
     for text in (data, data.replace(f"X{evil}: y\r\n".encode("utf-8", "surrogateescape"), b"")):
         ended = sippet("parse", *arguments, write("one.sip", text), "no\x1b[2Jfile")

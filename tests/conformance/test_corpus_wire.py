@@ -23,10 +23,10 @@ from wsproto.events import BytesMessage, CloseConnection, TextMessage
 from sippet_gevent import Stack
 from sippet_gevent.errors import ParseError
 from sippet_gevent.message.framer import PONG, Framer
+from sippet_gevent.message.iana import METHODS
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
-from sippet_gevent.message.registry import METHODS
-from sippet_gevent.transport.udp import UDPFlow
+from sippet_gevent.transport.datagram.udp import UDPFlow
 from tests.message import corpus
 from tests.message.test_corpus import DISPUTED, outcome
 
@@ -88,7 +88,9 @@ def sipped():
         def core(self, request, tx):
             if request.headers.get("Call-ID") != "marker":
                 self.served.append(request)
-            if request.method == "PRACK" or (request.method in IN_DIALOG and "tag" in request.to.parameters):
+            if request.method == "PRACK" or (
+                request.method in IN_DIALOG and "tag" in request.to.parameters
+            ):
                 return 481  # there is no dialog here (§12.2.2)
             return DECLINED if request.method == "INVITE" else 200
 
@@ -109,7 +111,11 @@ def answers_of(messages: Iterable[bytes]) -> tuple[tuple[bytes, ...], bool]:
     On a stream the marker may have grown together with what a wrong length has left of the row.
     """
     messages = list(messages)
-    mine = [message for message in messages if b"\r\nCall-ID: marker\r\n" in message and message.startswith(b"SIP/2.0 200 ")]
+    mine = [
+        message
+        for message in messages
+        if b"\r\nCall-ID: marker\r\n" in message and message.startswith(b"SIP/2.0 200 ")
+    ]
     return tuple(message for message in messages if message not in mine), bool(mine)
 
 
@@ -196,7 +202,9 @@ def fed(stack, data: bytes, cut: str) -> bytes:
 
 def over_tcp(sipped, data: bytes, cut: str) -> Seen:
     with sipped("tcp") as (stack, served):
-        *heads, rest = fed(stack, data, cut).lstrip(b"\r\n").split(b"\r\n\r\n")  # our answers have no body
+        *heads, rest = (
+            fed(stack, data, cut).lstrip(b"\r\n").split(b"\r\n\r\n")
+        )  # our answers have no body
         assert not rest.strip(b"\r\n")
         answers, marked = answers_of(head.lstrip(b"\r\n") + b"\r\n\r\n" for head in heads)
         broken = "broken" if stack.engine.transports[0].counts.get("broken") else None
@@ -232,7 +240,9 @@ def over_ws(sipped, data: bytes, cut: str) -> tuple[int, Seen]:
             for event in frames.events():
                 if isinstance(event, (TextMessage, BytesMessage)):
                     assert event.message_finished
-                    data = event.data.encode() if isinstance(event, TextMessage) else bytes(event.data)
+                    data = (
+                        event.data.encode() if isinstance(event, TextMessage) else bytes(event.data)
+                    )
                     if data != PONG:
                         messages.append(data)
                 elif isinstance(event, CloseConnection):
@@ -300,9 +310,16 @@ def content_faults(row: corpus.Row, seen: Seen) -> list[str]:
     message = outcome(row.data)
     faults = []
     for data in seen.answers:
-        if not isinstance(message, Request):  # what could not be read comes back as it came, and can no more be read
+        if not isinstance(
+            message, Request
+        ):  # what could not be read comes back as it came, and can no more be read
             head, end, body = data.partition(b"\r\n\r\n")
-            if not end or body or re.search(rb"\r(?!\n)|(?<!\r)\n", head) or head.lower().count(b"\r\ncontent-length: 0") != 1:
+            if (
+                not end
+                or body
+                or re.search(rb"\r(?!\n)|(?<!\r)\n", head)
+                or head.lower().count(b"\r\ncontent-length: 0") != 1
+            ):
                 faults.append(f"an answer that is not well framed: {data!r}")
             continue
         try:
@@ -325,7 +342,9 @@ def content_faults(row: corpus.Row, seen: Seen) -> list[str]:
 
 def vias(message: Request | Response) -> list[str]:
     """All Vias, without blanks: the top one is written anew, with where it came from."""
-    return [re.sub(r"\s", "", via) for line in message.headers.all("Via") for via in line.split(",")]
+    return [
+        re.sub(r"\s", "", via) for line in message.headers.all("Via") for via in line.split(",")
+    ]
 
 
 def is_for_streams(data: bytes) -> bool:
@@ -377,7 +396,19 @@ def tcp_faults(sipped, rows, cuts) -> dict[str, list[str]]:
             faults += [*verdict_faults(row, whole), *content_faults(row, whole)]
             if not whole.marked:
                 faults.append("the next request is not answered")
-        elif whole.closed and not set(whole.statuses) <= {200, DECLINED, 400, 413, 505, 513, 416, 414, 481, 405, 501}:
+        elif whole.closed and not set(whole.statuses) <= {
+            200,
+            DECLINED,
+            400,
+            413,
+            505,
+            513,
+            416,
+            414,
+            481,
+            405,
+            501,
+        }:
             faults.append(f"answered {whole.statuses}")
         for cut in cuts:
             faults += cut_faults(whole, over_tcp(sipped, row.data + marker, cut))
@@ -480,18 +511,25 @@ def websocket_faults(row: corpus.Row, status: int, seen: Seen) -> list[str]:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("row", [row for row in WEBSOCKETS if len(row.data) < 30_000], ids=lambda row: row.file)
+@pytest.mark.parametrize(
+    "row", [row for row in WEBSOCKETS if len(row.data) < 30_000], ids=lambda row: row.file
+)
 def test_websocket_client_of_the_corpus_gets_its_verdict_however_it_is_cut(sipped, row, cut):
     status, seen = over_ws(sipped, row.data, cut)
     assert websocket_faults(row, status, seen) == []
     if row.file not in TIMED:
-        assert (status, []) == (over_ws(sipped, row.data, "whole")[0], cut_faults(over_ws(sipped, row.data, "whole")[1], seen))
+        assert (status, []) == (
+            over_ws(sipped, row.data, "whole")[0],
+            cut_faults(over_ws(sipped, row.data, "whole")[1], seen),
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("row", [row for row in WEBSOCKETS if len(row.data) >= 30_000], ids=lambda row: row.file)
+@pytest.mark.parametrize(
+    "row", [row for row in WEBSOCKETS if len(row.data) >= 30_000], ids=lambda row: row.file
+)
 def test_long_websocket_client_of_the_corpus_gets_its_verdict(sipped, row, cut):
     status, seen = over_ws(sipped, row.data, cut)
     assert websocket_faults(row, status, seen) == []

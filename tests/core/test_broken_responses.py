@@ -43,12 +43,22 @@ FAULTS = {
     "whole": Fault({}, PASSED, ENDED),
     "no Via": Fault({"Via": None}, DROPPED, DROPPED),
     "no Via but the top one": Fault({"Via": ["{top}"]}, HUNG_UP, ENDED),
-    "top Via without branch": Fault({"Via": ["SIP/2.0/UDP 10.0.0.1:5060", "{below}"]}, DROPPED, DROPPED),
-    "top Via with another branch": Fault({"Via": ["SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKx", "{below}"]}, DROPPED, DROPPED),
+    "top Via without branch": Fault(
+        {"Via": ["SIP/2.0/UDP 10.0.0.1:5060", "{below}"]}, DROPPED, DROPPED
+    ),
+    "top Via with another branch": Fault(
+        {"Via": ["SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKx", "{below}"]}, DROPPED, DROPPED
+    ),
     "top Via unreadable": Fault({"Via": ["SIP/2.0/UDP [::", "{below}"]}, DROPPED, DROPPED),
-    "lower Via unreadable": Fault({"Via": ["{top}", "{below}", "SIP/2.0/UDP 2001:db8::8:5060"]}, PASSED, ENDED),
-    "lower Via unreadable, in one line": Fault({"Via": ['{top}, {below} , SIP/2.0/UDP x;y="']}, PASSED, ENDED),
-    "100 Vias": Fault({"Via": ["{top}", "{below}", *["SIP/2.0/UDP 10.0.0.98"] * 98]}, PASSED, ENDED),
+    "lower Via unreadable": Fault(
+        {"Via": ["{top}", "{below}", "SIP/2.0/UDP 2001:db8::8:5060"]}, PASSED, ENDED
+    ),
+    "lower Via unreadable, in one line": Fault(
+        {"Via": ['{top}, {below} , SIP/2.0/UDP x;y="']}, PASSED, ENDED
+    ),
+    "100 Vias": Fault(
+        {"Via": ["{top}", "{below}", *["SIP/2.0/UDP 10.0.0.98"] * 98]}, PASSED, ENDED
+    ),
     "no CSeq": Fault({"CSeq": None}, DROPPED, DROPPED),
     "CSeq unreadable": Fault({"CSeq": ["one INVITE"]}, DROPPED, DROPPED),
     "CSeq of another method": Fault({"CSeq": ["1 MESSAGE"]}, DROPPED, DROPPED),
@@ -59,10 +69,14 @@ FAULTS = {
     "no Contact": Fault({"Contact": None}, PASSED, ENDED),
     "Contact unreadable": Fault({"Contact": ["<sip:bob@"]}, PASSED, ENDED),
     "Contact *": Fault({"Contact": ["*"]}, PASSED, ENDED),
-    "second Contact unreadable": Fault({"Contact": [f"<sip:bob@{CALLEE}>", "<sip:"]}, PASSED, ENDED),
+    "second Contact unreadable": Fault(
+        {"Contact": [f"<sip:bob@{CALLEE}>", "<sip:"]}, PASSED, ENDED
+    ),
     "Record-Route unreadable": Fault({"Record-Route": ["<sip:10.0.0.1;lr"]}, PASSED, ENDED),
     "100 Record-Routes": Fault({"Record-Route": ["<sip:10.0.0.61;lr>"] * 101}, PASSED, ENDED),
-    "Reason and Warning unreadable": Fault({"Reason": [";"], "Warning": ["x"], "Retry-After": ["-"]}, PASSED, ENDED),
+    "Reason and Warning unreadable": Fault(
+        {"Reason": [";"], "Warning": ["x"], "Retry-After": ["-"]}, PASSED, ENDED
+    ),
 }
 
 
@@ -72,7 +86,10 @@ def broken(request: Request, status: int, fault: Fault) -> bytes:
     top, *below = request.headers.all("Via")
     for name, texts in fault.lines.items():
         method_free = [text.replace("INVITE", request.method) for text in texts or []]
-        response.headers[name] = [text.format(top=top, below=below[0] if below else "SIP/2.0/UDP x") for text in method_free]
+        response.headers[name] = [
+            text.format(top=top, below=below[0] if below else "SIP/2.0/UDP x")
+            for text in method_free
+        ]
     return bytes(response)
 
 
@@ -149,7 +166,9 @@ class Case:
     def outcome(self):
         """What has become of the responses."""
         methods = {request.method for request in self.callee.requests}
-        if self.caller is not None and self.status in [response.status for response in self.caller.responses]:
+        if self.caller is not None and self.status in [
+            response.status for response in self.caller.responses
+        ]:
             return PASSED
         if {"ACK", "BYE"} <= methods:
             return HUNG_UP
@@ -206,8 +225,15 @@ def test_broken_2xx_is_acknowledged_by_a_uac_and_its_call_ended(sip, element, fa
 
 
 # A UAC drops a 1xx with further Vias (§8.1.3.3), so it has none to wait for before it cancels.
-CANCELLED = [(core, name) for core in ("forward", "fork") for name, fault in FAULTS.items() if fault.at_proxy != DROPPED] + [
-    ("b2bua", name) for name, fault in FAULTS.items() if fault.at_uac != DROPPED and "{below}" not in str(fault.lines)
+CANCELLED = [
+    (core, name)
+    for core in ("forward", "fork")
+    for name, fault in FAULTS.items()
+    if fault.at_proxy != DROPPED
+] + [
+    ("b2bua", name)
+    for name, fault in FAULTS.items()
+    if fault.at_uac != DROPPED and "{below}" not in str(fault.lines)
 ]
 
 

@@ -6,8 +6,8 @@ import gevent
 import pytest
 
 from sippet_gevent import URI, TransactionStateError, TransactionTimeout
-from sippet_gevent.core import ended
-from sippet_gevent.core.glare import Pending, glare
+from sippet_gevent.core.dialog import ended
+from sippet_gevent.core.dialog.glare import Pending, glare
 from sippet_gevent.testing.fixture import _label
 
 from .wire import Peer, sent, start
@@ -26,7 +26,13 @@ class Placed:
         self.peer = Peer(sip, CALLEE)
         greenlet = start(sip, sip.client.invite, BOB, body="offer", **options)
         self.invite = self.peer.last("INVITE")
-        self.response = self.peer.reply(self.invite, 200, contact=f"<{self.peer.uri}>", body="answer", content_type="application/sdp")
+        self.response = self.peer.reply(
+            self.invite,
+            200,
+            contact=f"<{self.peer.uri}>",
+            body="answer",
+            content_type="application/sdp",
+        )
         self.call = greenlet.get()
         self.number = 0
 
@@ -65,7 +71,9 @@ class Taken:
     def ask(self, method, **headers):
         """The peer sends a request within the call."""
         self.number = headers.pop("number", self.number + (method != "ACK"))
-        request = self.peer.within(self.invite, self.response, method, number=self.number, **headers)
+        request = self.peer.within(
+            self.invite, self.response, method, number=self.number, **headers
+        )
         self.peer.send(request)
         return request
 
@@ -259,7 +267,11 @@ def test_request_within_the_call_has_its_tags_call_id_and_the_next_number(placed
     info = placed.peer.last("INFO")
     placed.peer.reply(info, 200)
     assert greenlet.get().status == 200
-    assert (info.call_id, info.from_.tag, info.to.tag) == (placed.invite.call_id, placed.invite.from_.tag, placed.response.to.tag)
+    assert (info.call_id, info.from_.tag, info.to.tag) == (
+        placed.invite.call_id,
+        placed.invite.from_.tag,
+        placed.response.to.tag,
+    )
     assert info.cseq.number == placed.invite.cseq.number + 1
     assert info.uri == placed.response.contact[0].uri
 
@@ -363,7 +375,19 @@ def test_request_that_refreshes_no_target_does_not_move_it(sip):
 # ---- requests that are refused
 
 
-REFUSABLE = ("BYE", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "SUBSCRIBE", "UPDATE", "FROBNICATE")
+REFUSABLE = (
+    "BYE",
+    "INFO",
+    "INVITE",
+    "MESSAGE",
+    "NOTIFY",
+    "OPTIONS",
+    "PRACK",
+    "REFER",
+    "SUBSCRIBE",
+    "UPDATE",
+    "FROBNICATE",
+)
 
 
 def state_of(call):
@@ -381,7 +405,13 @@ def test_request_that_requires_what_we_lack_is_420_and_changes_nothing(sip, meth
     seen = []
     taken = Taken(sip, core=lambda request, tx: seen.append(request) or 200)
     before = state_of(taken.call)
-    taken.ask(method, require="nosuch", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.99>")
+    taken.ask(
+        method,
+        require="nosuch",
+        body="other",
+        content_type="application/sdp",
+        contact="<sip:moved@10.0.0.99>",
+    )
     assert (taken.peer.statuses[-1], taken.peer.responses[-1].unsupported) == (420, ("nosuch",))
     assert (seen, state_of(taken.call)) == ([], before)
     taken.ask("BYE")
@@ -410,7 +440,13 @@ def test_request_out_of_order_is_500_and_changes_nothing(sip, method):
     taken = Taken(sip, core=lambda request, tx: seen.append(request) or 200)
     taken.ask("INFO", number=9)
     before = state_of(taken.call)
-    taken.ask(method, number=8, body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.99>")
+    taken.ask(
+        method,
+        number=8,
+        body="other",
+        content_type="application/sdp",
+        contact="<sip:moved@10.0.0.99>",
+    )
     assert (taken.peer.statuses[-1], len(seen), state_of(taken.call)) == (500, 1, before)
     taken.number = 9
     taken.ask("BYE")
@@ -494,15 +530,26 @@ def test_request_waits_for_what_is_under_way(method, has_offer, pending, status)
 def offered(sip):
     """A call in which our 200 had the offer, and whose ACK with the answer has not come."""
     peer = Peer(sip, CALLER)
-    stack = sip.serve(lambda request, tx: tx.respond(200, body="our offer") if tx.call is None else 200)
+    stack = sip.serve(
+        lambda request, tx: tx.respond(200, body="our offer") if tx.call is None else 200
+    )
     invite = peer.ask("INVITE")
     (call,) = stack.calls._calls.values()
-    yield lambda method, **headers: peer.send(peer.within(invite, peer.responses[0], method, **headers)), peer, call
+    yield (
+        lambda method, **headers: peer.send(
+            peer.within(invite, peer.responses[0], method, **headers)
+        ),
+        peer,
+        call,
+    )
     call.leave()
 
 
 @pytest.mark.rfc("5407 3.1.5")
-@pytest.mark.parametrize(("method", "body", "status"), [("INVITE", "offer", 491), ("INVITE", "", 491), ("UPDATE", "offer", 491), ("UPDATE", "", 200)])
+@pytest.mark.parametrize(
+    ("method", "body", "status"),
+    [("INVITE", "offer", 491), ("INVITE", "", 491), ("UPDATE", "offer", 491), ("UPDATE", "", 200)],
+)
 def test_offer_before_the_answer_to_ours_is_491(offered, method, body, status):
     ask, peer, call = offered
     ask(method, body=body, content_type="application/sdp" if body else None)
@@ -524,7 +571,11 @@ def test_reinvite_before_the_ack_alone_is_missing_is_served(sip):
     peer = Peer(sip, CALLER)
     sip.serve(lambda request, tx: tx.respond(200, body="answer"))
     invite = peer.ask("INVITE", body="offer", content_type="application/sdp")
-    peer.send(peer.within(invite, peer.responses[0], "INVITE", body="offer", content_type="application/sdp"))
+    peer.send(
+        peer.within(
+            invite, peer.responses[0], "INVITE", body="offer", content_type="application/sdp"
+        )
+    )
     assert peer.statuses == [200, 200]
     peer.send(peer.within(invite, peer.responses[0], "ACK", number=2))
     peer.send(peer.within(invite, peer.responses[0], "BYE", number=3))
@@ -540,7 +591,9 @@ def test_update_with_an_offer_that_crosses_our_reinvite_is_491(two):
 
 @pytest.mark.rfc("6337 4.3")
 def test_reinvite_that_crosses_our_update_is_491(two):
-    greenlet = start(two.sip, two.call.request, "UPDATE", body="new", content_type="application/sdp")
+    greenlet = start(
+        two.sip, two.call.request, "UPDATE", body="new", content_type="application/sdp"
+    )
     two.ask("INVITE")
     assert two.peer.statuses[-1] == 491
     two.peer.reply(two.peer.last("UPDATE"), 200)
@@ -560,7 +613,9 @@ def test_reinvite_that_crosses_our_update_is_491(two):
         ("UPDATE", "UPDATE", "", True),
     ],
 )
-def test_request_of_ours_that_would_cross_another_of_ours_is_refused_here(two, first, second, body, waits):
+def test_request_of_ours_that_would_cross_another_of_ours_is_refused_here(
+    two, first, second, body, waits
+):
     greenlet = start(two.sip, two.call.request, first)
     other = start(two.sip, two.call.request, second, body=body)
     assert isinstance(other.exception, TransactionStateError) == waits
@@ -595,7 +650,11 @@ def bye_goes_to(two):
     """Hang up and return the address that the BYE was sent to."""
     two.call.hangup()
     two.sip.settle()
-    return next(carried.destination for carried in reversed(two.sip.network.trace) if _label(carried.data).startswith("BYE"))
+    return next(
+        carried.destination
+        for carried in reversed(two.sip.network.trace)
+        if _label(carried.data).startswith("BYE")
+    )
 
 
 def with_rport(method, port=5060):
@@ -608,9 +667,13 @@ class Rport(Taken):
 
     def __init__(self, sip):
         self.sip = sip
-        self.stack = sip.serve(lambda request, tx: tx.respond(200, body="answer") if tx.call is None else 200)
+        self.stack = sip.serve(
+            lambda request, tx: tx.respond(200, body="answer") if tx.call is None else 200
+        )
         self.peer = Peer(sip, CALLER)
-        self.invite = self.peer.ask("INVITE", via=with_rport("a"), contact=f"<sip:peer@{CALLER}:5090>")
+        self.invite = self.peer.ask(
+            "INVITE", via=with_rport("a"), contact=f"<sip:peer@{CALLER}:5090>"
+        )
         self.response = self.peer.responses[-1]
         self.peer.send(self.peer.within(self.invite, self.response, "ACK"))
         (self.call,) = self.stack.calls._calls.values()
@@ -642,7 +705,13 @@ def test_target_refresh_with_the_same_contact_leaves_the_way_as_it_was(sip):
 @pytest.mark.rfc("3261 12.2.2")
 def test_target_refresh_that_is_refused_leaves_the_way_as_it_was(sip):
     two = Rport(sip)
-    two.ask("INVITE", via=with_rport("b"), contact=f"<sip:peer@{CALLER}:5070>", body="other", content_type="application/sdp")
+    two.ask(
+        "INVITE",
+        via=with_rport("b"),
+        contact=f"<sip:peer@{CALLER}:5070>",
+        body="other",
+        content_type="application/sdp",
+    )
     assert two.peer.statuses[-1] == 488
     assert bye_goes_to(two) == (CALLER, 5060)
 
@@ -689,11 +758,20 @@ def test_reinvite_that_changes_the_session_is_refused_with_488(two):
     two.ask("BYE")
 
 
-@pytest.mark.parametrize("answering", [lambda r, tx: 200, lambda r, tx: tx.respond(200, body="new"), lambda r, tx: tx.accept() and None])
+@pytest.mark.parametrize(
+    "answering",
+    [
+        lambda r, tx: 200,
+        lambda r, tx: tx.respond(200, body="new"),
+        lambda r, tx: tx.accept() and None,
+    ],
+)
 @pytest.mark.rfc("3261 12.2.2")
 def test_reinvite_that_is_accepted_moves_the_remote_target(taken, answering):
     taken.call.on_reinvite = answering
-    taken.ask("INVITE", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.50:5070>")
+    taken.ask(
+        "INVITE", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.50:5070>"
+    )
     taken.acknowledge()
     assert str(taken.call.dialog.remote_target) == "sip:moved@10.0.0.50:5070"
     assert taken.call.remote_body == b"other"
@@ -702,7 +780,9 @@ def test_reinvite_that_is_accepted_moves_the_remote_target(taken, answering):
 @pytest.mark.rfc("3261 12.2.2")
 def test_reinvite_that_is_refused_changes_nothing(taken):
     taken.call.on_reinvite = lambda request, tx: 603
-    taken.ask("INVITE", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.50:5070>")
+    taken.ask(
+        "INVITE", body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.50:5070>"
+    )
     assert str(taken.call.dialog.remote_target) == "sip:10.0.0.50:5060"
     assert taken.call.remote_body == b"offer"
 
@@ -815,7 +895,11 @@ def test_repeated_200_to_a_reinvite_gets_the_same_ack_again(two):
     greenlet, invite = reinvite(two)
     response = two.peer.reply(invite, 200, contact=f"<{two.peer.uri}>")
     two.peer.reply(invite, response)
-    acks = [bytes(request) for request in two.peer.requests if request.method == "ACK" and request.cseq.number == invite.cseq.number]
+    acks = [
+        bytes(request)
+        for request in two.peer.requests
+        if request.method == "ACK" and request.cseq.number == invite.cseq.number
+    ]
     assert len(acks) == 2
     assert acks[0] == acks[1]
 
@@ -890,7 +974,9 @@ def test_bye_of_the_peer_during_our_reinvite_ends_the_call(two):
 
 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-def test_request_given_up_while_its_name_is_resolved_is_no_longer_under_way(taken, monkeypatch, method):
+def test_request_given_up_while_its_name_is_resolved_is_no_longer_under_way(
+    taken, monkeypatch, method
+):
     monkeypatch.setattr(taken.stack.sender, "resolve", lambda uri, listener: gevent.sleep(5))
     taken.call.flow = None
 

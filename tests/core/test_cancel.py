@@ -6,7 +6,15 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Cancelled, InvalidValue, Reject, Request, TransactionStateError, TransactionTimeout, forward
+from sippet_gevent import (
+    Cancelled,
+    InvalidValue,
+    Reject,
+    Request,
+    TransactionStateError,
+    TransactionTimeout,
+    forward,
+)
 
 from .wire import Peer, messages, sent, start
 
@@ -161,7 +169,9 @@ def test_200_to_cancel_has_the_to_tag_of_the_final_response_before_it(sip, statu
 @pytest.mark.parametrize("status", [180, 486])
 def test_200_of_a_proxy_to_cancel_has_the_to_tag_of_the_callee(sip, status):
     peer = Peer(sip, "10.0.0.50")
-    callee = Peer(sip, "10.0.0.60", answer=lambda request: status if request.method == "INVITE" else 200)
+    callee = Peer(
+        sip, "10.0.0.60", answer=lambda request: status if request.method == "INVITE" else 200
+    )
     sip.serve(lambda request, tx: forward(request, tx, BOB))
     invite = peer.ask("INVITE")
     peer.send(invite.cancel())
@@ -273,7 +283,14 @@ def peer(sip):
 def tx(sip, peer):
     """An INVITE to it, with all that a CANCEL must and must not copy."""
     tx = sip.client.send(
-        Request("INVITE", BOB, route=(f"<sip:{CALLEE};lr>", "<sip:10.0.0.61;lr>"), require="timer", proxy_require="x", body="offer")
+        Request(
+            "INVITE",
+            BOB,
+            route=(f"<sip:{CALLEE};lr>", "<sip:10.0.0.61;lr>"),
+            require="timer",
+            proxy_require="x",
+            body="offer",
+        )
     )
     sip.settle()
     return tx
@@ -314,7 +331,11 @@ def test_cancel_is_made_of_its_invite(sip, peer, tx):
     invite, cancel = peer.requests
     for name in ("from_", "to", "call_id", "route"):
         assert getattr(cancel, name) == getattr(invite, name), name
-    assert (cancel.uri, cancel.via, cancel.cseq.number) == (invite.uri, invite.via, invite.cseq.number)
+    assert (cancel.uri, cancel.via, cancel.cseq.number) == (
+        invite.uri,
+        invite.via,
+        invite.cseq.number,
+    )
     assert (cancel.require, cancel.proxy_require, cancel.body) == ((), (), b"")
 
 
@@ -445,7 +466,10 @@ def test_200_after_the_transaction_of_a_refusal_has_ended_is_a_stray(sip, peer):
     peer.reply(peer.last("INVITE"), 486)
     sip.advance(33)
     peer.reply(peer.last("INVITE"), 200, contact=f"<{peer.uri}>")
-    assert (peer.methods, sip.client.stats()["dropped"]) == (["INVITE", "ACK"], {"stray response": 1})
+    assert (peer.methods, sip.client.stats()["dropped"]) == (
+        ["INVITE", "ACK"],
+        {"stray response": 1},
+    )
 
 
 # ---- Reason (RFC 3326)
@@ -579,6 +603,8 @@ def test_invite_that_was_answered_in_time_expires_no_more(sip):
 
 @pytest.mark.rfc("3261 13.3.1")
 def test_expires_of_another_method_ends_nothing(sip):
-    asked = sip.ask(lambda request, tx: tx.wait(3) or 200, "SUBSCRIBE sip:bob@example.com", expires=1)
+    asked = sip.ask(
+        lambda request, tx: tx.wait(3) or 200, "SUBSCRIBE sip:bob@example.com", expires=1
+    )
     sip.advance(4)
     assert asked.statuses[-1] == 200

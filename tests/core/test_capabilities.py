@@ -8,7 +8,12 @@ from sippet_gevent import InvalidValue, RegistrarProxy, Reject, Request, Stack, 
 
 from .wire import Peer
 
-HEADERS = {"User-Agent": "office/1.0", "Server": "office/2.0", "Organization": "Example", "X-Site": "north"}
+HEADERS = {
+    "User-Agent": "office/1.0",
+    "Server": "office/2.0",
+    "Organization": "Example",
+    "X-Site": "north",
+}
 UAS = "ACK, BYE, CANCEL, INVITE, OPTIONS"
 
 
@@ -34,7 +39,16 @@ def answer_to(sip, peer, method, core=lambda request, tx: 200, **headers):
 
 def names(message):
     """The fields of this page that a message has."""
-    wanted = ("Accept", "Allow", "Supported", "Contact", "Expires", "User-Agent", "Server", "Organization")
+    wanted = (
+        "Accept",
+        "Allow",
+        "Supported",
+        "Contact",
+        "Expires",
+        "User-Agent",
+        "Server",
+        "Organization",
+    )
     return {name for name in wanted if name in message.headers}
 
 
@@ -65,7 +79,11 @@ def test_request_of_ours_says_what_its_method_wants(sip, peer, method):
 @pytest.mark.rfc("3261 13.2.1", "3261 20.37")
 def test_invite_of_a_stack_without_extensions_says_so_by_an_empty_supported(sip, peer):
     request = sent_by_us(sip, peer, "INVITE", stack=sip.stack())
-    assert (request.headers["Supported"], request.supported, request.headers["Allow"]) == ("", (), UAS)
+    assert (request.headers["Supported"], request.supported, request.headers["Allow"]) == (
+        "",
+        (),
+        UAS,
+    )
     assert "Supported" not in sent_by_us(sip, peer, "MESSAGE", stack=sip.stack()).headers
 
 
@@ -73,7 +91,14 @@ def test_invite_of_a_stack_without_extensions_says_so_by_an_empty_supported(sip,
 def test_allow_of_an_invite_names_what_the_core_and_each_call_serve(sip, peer):
     stack = sip.stack()
     stack.on("MESSAGE")(lambda request, tx: 200)
-    assert list(sent_by_us(sip, peer, "INVITE", stack=stack).allow) == ["ACK", "BYE", "CANCEL", "INVITE", "MESSAGE", "OPTIONS"]
+    assert list(sent_by_us(sip, peer, "INVITE", stack=stack).allow) == [
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "INVITE",
+        "MESSAGE",
+        "OPTIONS",
+    ]
     peer.received.clear()
     stack.on("INFO")(lambda request, tx: 200)
     assert "INFO" in sent_by_us(sip, peer, "INVITE", stack=stack).allow
@@ -81,9 +106,20 @@ def test_allow_of_an_invite_names_what_the_core_and_each_call_serve(sip, peer):
 
 def test_what_the_caller_has_set_stays(sip, peer):
     stack = sip.stack(supported=("timer",), headers=HEADERS)
-    ours = {"allow": ("ACK",), "supported": ("path",), "user_agent": "mine", "organization": "Mine", "contact": "<sip:me@x>"}
+    ours = {
+        "allow": ("ACK",),
+        "supported": ("path",),
+        "user_agent": "mine",
+        "organization": "Mine",
+        "contact": "<sip:me@x>",
+    }
     request = sent_by_us(sip, peer, "INVITE", stack=stack, **ours)
-    for name, text in (("Allow", "ACK"), ("Supported", "path"), ("User-Agent", "mine"), ("Organization", "Mine")):
+    for name, text in (
+        ("Allow", "ACK"),
+        ("Supported", "path"),
+        ("User-Agent", "mine"),
+        ("Organization", "Mine"),
+    ):
         assert request.headers.all(name) == [text]
 
 
@@ -117,7 +153,9 @@ ANSWERS = {
 }
 
 
-@pytest.mark.rfc("3261 13.3.1.4", "3261 11.2", "3261 12.1.1", "3311 5.2", "6665 4.2.1.1", "3515 2.2")
+@pytest.mark.rfc(
+    "3261 13.3.1.4", "3261 11.2", "3261 12.1.1", "3311 5.2", "6665 4.2.1.1", "3515 2.2"
+)
 @pytest.mark.parametrize("core", ANSWERS.values(), ids=list(ANSWERS))
 @pytest.mark.parametrize("method", IN_SUCCESS)
 def test_2xx_of_ours_says_what_its_method_wants(sip, peer, method, core):
@@ -156,9 +194,13 @@ def test_2xx_within_a_call_says_it_too(sip, peer, method):
 
 
 @pytest.mark.rfc("6665 4.2.1.1")
-@pytest.mark.parametrize(("asked", "answered"), [({}, "3600"), ({"expires": 600}, "600"), ({"expires": 0}, "0")])
+@pytest.mark.parametrize(
+    ("asked", "answered"), [({}, "3600"), ({"expires": 600}, "600"), ({"expires": 0}, "0")]
+)
 def test_2xx_to_subscribe_has_the_seconds_that_were_asked_for(sip, peer, asked, answered):
-    assert answer_to(sip, peer, "SUBSCRIBE", event="presence", **asked).headers["Expires"] == answered
+    assert (
+        answer_to(sip, peer, "SUBSCRIBE", event="presence", **asked).headers["Expires"] == answered
+    )
 
 
 def test_2xx_to_subscribe_keeps_the_seconds_of_the_core(sip, peer):
@@ -177,7 +219,9 @@ def test_other_responses_have_none_of_it(sip, peer, status):
 
     sip.serve(core)
     peer.ask("INVITE")
-    assert names(next(response for response in peer.responses if response.status == status)) <= {"Contact"}
+    assert names(next(response for response in peer.responses if response.status == status)) <= {
+        "Contact"
+    }
 
 
 # ---- defaults of a stack
@@ -198,7 +242,12 @@ def rejects(request, tx):
 @pytest.mark.rfc("3261 20.35")
 @pytest.mark.parametrize(
     "core",
-    [*ANSWERS.values(), lambda request, tx: 404, lambda request, tx: request.response(302, contact="<sip:x@y>"), rejects],
+    [
+        *ANSWERS.values(),
+        lambda request, tx: 404,
+        lambda request, tx: request.response(302, contact="<sip:x@y>"),
+        rejects,
+    ],
     ids=[*ANSWERS, "refusal", "redirect", "Reject"],
 )
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE"])
@@ -206,12 +255,19 @@ def test_responses_have_the_defaults_but_user_agent(sip, peer, method, core):
     sip.serve(core, headers=HEADERS)
     peer.ask(method)
     response = peer.responses[-1]
-    assert [response.headers.get(name) for name in HEADERS] == [None, "office/2.0", "Example", "north"]
+    assert [response.headers.get(name) for name in HEADERS] == [
+        None,
+        "office/2.0",
+        "Example",
+        "north",
+    ]
     assert bytes(response).count(b"Content-Length") == 1
 
 
 def test_accept_among_the_defaults_is_what_options_says(sip, peer):
-    stack = sip.serve(lambda request, tx: 200, headers={"accept": ("application/sdp", "text/plain")})
+    stack = sip.serve(
+        lambda request, tx: 200, headers={"accept": ("application/sdp", "text/plain")}
+    )
     peer.ask("OPTIONS")
     assert peer.responses[-1].headers["Accept"] == "application/sdp, text/plain"
     assert "Accept" not in sent_by_us(sip, peer, "MESSAGE", stack=stack).headers
@@ -241,7 +297,11 @@ def test_responses_of_the_transaction_layer_have_no_defaults(sip, peer):
     peer.send(invite.cancel())
     sip.settle()
     found = {(r.status, r.cseq.method): names(r) & {*HEADERS} for r in peer.responses}
-    assert found == {(100, "INVITE"): set(), (200, "CANCEL"): set(), (487, "INVITE"): {"Server", "Organization"}}
+    assert found == {
+        (100, "INVITE"): set(),
+        (200, "CANCEL"): set(),
+        (487, "INVITE"): {"Server", "Organization"},
+    }
 
 
 def test_requests_of_the_transaction_layer_have_no_defaults(sip):
@@ -266,7 +326,11 @@ def test_requests_of_the_transaction_layer_have_no_defaults(sip):
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "SUBSCRIBE", "MESSAGE"])
 def test_proxy_adds_none_of_it(sip, peer, method):
     other = Peer(sip, "10.0.0.60", lambda request: request.response(200))
-    sip.serve(lambda request, tx: forward(request, tx, "sip:bob@10.0.0.60"), supported=("timer",), headers=HEADERS)
+    sip.serve(
+        lambda request, tx: forward(request, tx, "sip:bob@10.0.0.60"),
+        supported=("timer",),
+        headers=HEADERS,
+    )
     asked = peer.ask(method)
     (request,) = [request for request in other.requests if request.method == method]
     (response,) = [response for response in peer.responses if response.status == 200]

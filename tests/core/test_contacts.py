@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sippet_gevent import URI, Location, NameAddr, RegistrarProxy, Reject
-from sippet_gevent.core.contacts import SHARED, ContactIndex
-from sippet_gevent.core.registrar import Binding
+from sippet_gevent.core.registrar.registrar import Binding
+from sippet_gevent.stores.contacts import SHARED, ContactIndex
 
 from .test_flows import DOMAIN, KINDS, Office
 from .wire import Peer
@@ -61,7 +61,15 @@ def test_request_of_any_method_reaches_the_one_phone_of_two(phones, office, meth
 @pytest.mark.rfc("3261 19.1.4", "3261 16.5")
 @pytest.mark.parametrize(
     "change",
-    [("bob@", "BOB@"), ("bob@", ""), ("sip:", "sips:"), (":5060", ""), (":5060", ":5061"), (":5060", ":5060;transport=tcp"), ("bob@", "bob:1@")],
+    [
+        ("bob@", "BOB@"),
+        ("bob@", ""),
+        ("sip:", "sips:"),
+        (":5060", ""),
+        (":5060", ":5061"),
+        (":5060", ":5060;transport=tcp"),
+        ("bob@", "bob:1@"),
+    ],
     ids="user no-user scheme no-port port transport password".split(),
 )
 def test_uri_that_differs_from_the_contact_reaches_nothing(phones, change):
@@ -113,10 +121,16 @@ def test_phone_with_two_lines_gets_a_request_to_its_contact_once(office, phones)
 
 
 def test_phone_with_two_flows_gets_a_request_to_its_contact_by_one(office):
-    alice, first, second = (office.phone(kind, name) for kind, name in (("plain", "alice"), ("browser", "bob"), ("browser", "bob")))
+    alice, first, second = (
+        office.phone(kind, name)
+        for kind, name in (("plain", "alice"), ("browser", "bob"), ("browser", "bob"))
+    )
     second.uri = first.uri
     for number, phone in enumerate((first, second), 1):
-        phone.uri, contact = first.uri, f'<{first.uri}>;+sip.instance="<urn:uuid:1>";reg-id={number}'
+        phone.uri, contact = (
+            first.uri,
+            f'<{first.uri}>;+sip.instance="<urn:uuid:1>";reg-id={number}',
+        )
         phone.register(contact=contact, call_id=str(number))
     alice.ask("MESSAGE", first.uri)
     assert sorted((first.methods, second.methods)) == [[], ["MESSAGE"]]
@@ -150,7 +164,12 @@ def test_store_of_the_user_s_without_lookup_by_contact_is_served(sip):
 # ---- the index
 
 
-URIS = [URI.parse(f"sip:{user}{host}{rest}") for user in ("", "a@", "b@") for host in ("h", "[::1]") for rest in ("", ":1", ";x=1")]
+URIS = [
+    URI.parse(f"sip:{user}{host}{rest}")
+    for user in ("", "a@", "b@")
+    for host in ("h", "[::1]")
+    for rest in ("", ":1", ";x=1")
+]
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.lists(st.sampled_from(URIS), unique=True))))
@@ -177,7 +196,7 @@ def test_index_is_bounded_where_very_many_have_one_contact():
 
 
 def test_location_refuses_beyond_its_size_without_touching_the_index(monkeypatch):
-    monkeypatch.setattr("sippet_gevent.core.registrar.ADDRESSES", 0)
+    monkeypatch.setattr("sippet_gevent.core.registrar.registrar.ADDRESSES", 0)
     location, contact = Location(), NameAddr(URIS[0])
     with pytest.raises(Reject, match="503"):
         location.put("sip:a@h", (Binding(contact.uri, 60.0, "1", 1, contact),))

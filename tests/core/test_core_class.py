@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Core, Limits, Request, TransactionTimeout, TransportError, forward
-from sippet_gevent.core.uac import Nobody
+from sippet_gevent.core.client.transaction import Nobody
 
 from .wire import Peer
 
@@ -166,7 +166,11 @@ def test_failure_of_a_branch_is_not_received(sip, peer, method):
     sip.serve(proxy := Proxy())
     peer.ask(method)
     sip.advance(35)
-    assert [error for error in proxy.errors if error[0] is not TransactionTimeout or error[1] != "INVITE"] == []
+    assert [
+        error
+        for error in proxy.errors
+        if error[0] is not TransactionTimeout or error[1] != "INVITE"
+    ] == []
 
 
 def test_error_that_somebody_waits_for_is_not_the_core_s(sip, core, stack):

@@ -9,13 +9,12 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import Limits, Request, Stack, StreamLimits, TransportError, forward
-from sippet_gevent.core import detours as detours_module
-from sippet_gevent.core.detours import DESTINATIONS, REFUSED_SECONDS, Detours
-from sippet_gevent.core.failover import GREY_TARGETS
+from sippet_gevent.core.client import targets as detours_module
+from sippet_gevent.core.client.targets import DESTINATIONS, GREY_TARGETS, REFUSED_SECONDS, Detours
 from sippet_gevent.message.parser import ParserLimits, parse
-from sippet_gevent.transport.resolver import StaticResolver
-from sippet_gevent.transport.selection import Candidate
-from sippet_gevent.transport.udp import UDP
+from sippet_gevent.transport.datagram.udp import UDP
+from sippet_gevent.transport.locate.resolver import StaticResolver
+from sippet_gevent.transport.locate.rfc3263 import Candidate
 
 from .wire import Peer
 
@@ -176,7 +175,9 @@ def test_detour_does_not_change_the_contact(phones, clients):
 @pytest.mark.rfc("3261 9.1")
 def test_cancel_follows_its_long_invite(phones, clients):
     phone, client = phones("tcp"), clients()
-    phone.stack.on("INVITE")(lambda request, tx: phone.seen.append(request) or tx.respond(180) or tx.wait(PATIENCE))
+    phone.stack.on("INVITE")(
+        lambda request, tx: phone.seen.append(request) or tx.respond(180) or tx.wait(PATIENCE)
+    )
     tx = client.send(Request("INVITE", phone.uri, body=LONG, content_type="text/plain"))
     assert tx.final(lambda ringing: tx.cancel(), timeout=PATIENCE).status == 487
     assert phone.ways == [BY_TCP]
@@ -209,7 +210,7 @@ def test_proxy_sends_on_by_tcp_what_is_too_long_with_its_own_via(phones, clients
 @pytest.mark.rfc("3261 18.1.1")
 @pytest.mark.parametrize("drops", [False, True])
 def test_long_ack_goes_by_udp_where_tcp_is_refused(phones, clients, blackhole, monkeypatch, drops):
-    monkeypatch.setattr("sippet_gevent.core.sender.DETOUR_SECONDS", 0.05)
+    monkeypatch.setattr("sippet_gevent.core.client.sender.DETOUR_SECONDS", 0.05)
     phone, client = phones(), clients(limits=Limits(streams=StreamLimits(pong=0.1)))
     if drops:
         blackhole(phone.port)
@@ -254,11 +255,15 @@ def test_tcp_that_is_reset_at_once_is_followed_by_udp_with_the_same_branch(phone
     listener.close()
     assert tx.final(timeout=PATIENCE).status == 200
     assert (first.transport, phone.ways) == ("TCP", [BY_UDP])
-    assert phone.seen[0].via[0].branch == first.branch  # it may have read it: this is the same request, retried
+    assert (
+        phone.seen[0].via[0].branch == first.branch
+    )  # it may have read it: this is the same request, retried
 
 
-def test_tcp_that_does_not_answer_is_given_up_in_time_for_udp(phones, clients, blackhole, monkeypatch):
-    monkeypatch.setattr("sippet_gevent.core.sender.DETOUR_SECONDS", 0.05)
+def test_tcp_that_does_not_answer_is_given_up_in_time_for_udp(
+    phones, clients, blackhole, monkeypatch
+):
+    monkeypatch.setattr("sippet_gevent.core.client.sender.DETOUR_SECONDS", 0.05)
     phone, client = phones(), clients(limits=Limits(streams=StreamLimits(connect=60.0, pong=0.1)))
     blackhole(phone.port)
     assert ask(client, phone.uri) == 200
@@ -288,7 +293,9 @@ def test_refusal_is_forgotten():
 
 
 @pytest.mark.parametrize("addresses", [("udp:127.0.0.1:0",), ("udp:127.0.0.1:0", "tcp:[::1]:0")])
-def test_long_request_goes_by_udp_where_we_have_no_tcp_of_its_ip_version(phones, clients, addresses):
+def test_long_request_goes_by_udp_where_we_have_no_tcp_of_its_ip_version(
+    phones, clients, addresses
+):
     phone, client = phones("tcp"), clients(*addresses)
     assert ask(client, phone.uri) == 200
     assert phone.ways == [BY_UDP]
@@ -301,7 +308,11 @@ def test_log_tells_once_for_each_destination_what_becomes_of_long_requests(phone
     for _ in range(3):
         for stack, phone in ((client, with_tcp), (client, without), (bare, with_tcp)):
             ask(stack, phone.uri)
-    told = [record.getMessage().partition("datagram: ")[2] for record in caplog.records if "datagram: " in record.getMessage()]
+    told = [
+        record.getMessage().partition("datagram: ")[2]
+        for record in caplog.records
+        if "datagram: " in record.getMessage()
+    ]
     assert sorted(told) == [
         "TCP was refused there, so it goes by UDP all the same",
         "it goes by TCP (RFC 3261 §18.1.1)",
@@ -334,9 +345,14 @@ def test_kept_connection_that_was_dead_is_no_refusal_of_tcp(phones, clients):
     assert client.stats()["streams"].get("connect failed") is None
 
 
-def test_detour_by_a_new_connection_in_place_of_a_dead_one_is_given_up_in_time_for_udp(phones, clients, blackhole, monkeypatch):
-    monkeypatch.setattr("sippet_gevent.core.sender.DETOUR_SECONDS", 0.05)
-    phone, client = phones("tcp"), clients(limits=Limits(streams=StreamLimits(connect=60.0, pong=0.1)))
+def test_detour_by_a_new_connection_in_place_of_a_dead_one_is_given_up_in_time_for_udp(
+    phones, clients, blackhole, monkeypatch
+):
+    monkeypatch.setattr("sippet_gevent.core.client.sender.DETOUR_SECONDS", 0.05)
+    phone, client = (
+        phones("tcp"),
+        clients(limits=Limits(streams=StreamLimits(connect=60.0, pong=0.1))),
+    )
     ask(client, phone.uri)
     tx = client.send(Request("MESSAGE", phone.uri, body=LONG, content_type="text/plain"))
     for flow in [*phone.stack.engine.transports[1].flows]:
@@ -376,7 +392,9 @@ def test_target_that_refuses_a_long_request_over_tcp_is_not_asked_by_udp(phones,
     client = clients(resolver=Several(first, second))
     assert ask(client, "sip:example.com") == 200
     assert (first.ways, second.ways) == ([BY_TCP], [BY_TCP])
-    assert ask(client, "sip:example.com", b"short") == 200  # the first comes last now, whatever it was asked by
+    assert (
+        ask(client, "sip:example.com", b"short") == 200
+    )  # the first comes last now, whatever it was asked by
     assert (first.ways, second.ways) == ([BY_TCP], [BY_TCP, BY_UDP])
 
 
@@ -398,7 +416,9 @@ def test_datagram_that_the_system_will_not_send_goes_by_tcp(phones, clients):
     assert len(client.sender.grey) == 0
 
 
-def test_datagram_that_the_system_will_not_send_is_a_transport_error_where_there_is_no_tcp(phones, clients):
+def test_datagram_that_the_system_will_not_send_is_a_transport_error_where_there_is_no_tcp(
+    phones, clients
+):
     client = clients("udp:127.0.0.1:0", limits=Limits(datagram=0))
     with pytest.raises(TransportError, match="Message too long"):
         ask(client, phones().uri, b"x" * 70_000)
@@ -409,5 +429,10 @@ def test_datagram_that_the_system_will_not_send_is_a_transport_error_where_there
 
 def test_virtual_network_has_no_tcp_and_carries_long_requests(sip):
     peer = Peer(sip, "10.0.0.77", lambda request: 200)
-    assert sip.run(sip.client.request, "MESSAGE", peer.uri, body=LONG, content_type="text/plain").status == 200
+    assert (
+        sip.run(
+            sip.client.request, "MESSAGE", peer.uri, body=LONG, content_type="text/plain"
+        ).status
+        == 200
+    )
     assert parse(bytes(peer.last("MESSAGE"))).via[0].transport == "UDP"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, ParseError, Request
-from sippet_gevent.core.dialog import Dialog, contact_uri, dialog_id
-from sippet_gevent.core.routing import take_next_hop
-from sippet_gevent.message.essentials import essentials_of
+from sippet_gevent.core.dialog.dialog import Dialog, contact_uri, dialog_id
+from sippet_gevent.core.routing.routes import take_next_hop
+from sippet_gevent.message.mandatory import mandatory_of
 
 LOOSE_1, LOOSE_2 = "<sip:10.1.0.1;lr>", "<sip:10.1.0.2;lr;x=1>"
 STRICT = "<sip:10.1.0.3;method=INVITE>"
@@ -86,7 +86,10 @@ def test_strict_routers_are_served_as_in_the_example_of_the_rfc():
     request.route = "<sip:proxy1>,<sip:proxy2>,<sip:proxy3;lr>,<sip:proxy4>"
     take_next_hop(request)
     assert str(request.uri) == "sip:proxy1"
-    assert ",".join(map(str, request.route)) == "<sip:proxy2>,<sip:proxy3;lr>,<sip:proxy4>,<sip:user@remoteua>"
+    assert (
+        ",".join(map(str, request.route))
+        == "<sip:proxy2>,<sip:proxy3;lr>,<sip:proxy4>,<sip:user@remoteua>"
+    )
 
 
 @pytest.mark.rfc("3261 12.2.1.1")
@@ -199,13 +202,13 @@ def test_peer_without_tags_makes_a_dialog_as_those_of_rfc_2543():
 def test_request_names_its_dialog_by_call_id_and_both_tags():
     both = dialogs()
     bye = both["UAC"].request("BYE", via="SIP/2.0/UDP 10.0.0.50;branch=z9hG4bK2")
-    essentials_of(bye)
+    mandatory_of(bye)
     assert dialog_id(bye) == both["UAS"].id
 
 
 def test_request_without_a_to_tag_names_no_dialog():
     request = invite()
-    essentials_of(request)
+    mandatory_of(request)
     assert dialog_id(request) is None
 
 

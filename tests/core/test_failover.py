@@ -9,12 +9,12 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import Request, Stack, TransactionTimeout, TransportError, forward
-from sippet_gevent.core.failover import GREY_SECONDS, GREY_TARGETS, TRIES, GreyList
+from sippet_gevent.core.client.targets import GREY_SECONDS, GREY_TARGETS, TRIES, GreyList
 from sippet_gevent.message.uri import bracketed
 from sippet_gevent.transaction.machines import TRANSPORT_ERROR
+from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
+from sippet_gevent.transport.locate.rfc3263 import Candidate
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
-from sippet_gevent.transport.resolver import SRV, StaticResolver
-from sippet_gevent.transport.selection import Candidate
 
 from .wire import Peer, start
 
@@ -59,7 +59,9 @@ def refused(monkeypatch):
     hosts = set()
     connect = MemoryTransport.connect
     monkeypatch.setattr(
-        MemoryTransport, "connect", lambda self, to: Unreachable(self, to) if to[0] in hosts else connect(self, to)
+        MemoryTransport,
+        "connect",
+        lambda self, to: Unreachable(self, to) if to[0] in hosts else connect(self, to),
     )
     return hosts
 
@@ -83,12 +85,23 @@ def real(request, listen):
     """A stack on real sockets; who is first where example.com leads to is not there, who is second answers."""
     host = f"[{request.param}]" if ":" in request.param else request.param
     loopback = "::1" if ":" in host else "127.0.0.1"
-    server = listen(f"udp:{host}:0", core=lambda request, tx: 486 if request.method == "INVITE" else 200)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    server = listen(
+        f"udp:{host}:0", core=lambda request, tx: 486 if request.method == "INVITE" else 200
+    )
+    with socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+    ) as sock:
         sock.bind((loopback, 0))
         closed = sock.getsockname()[1]
-    targets = [SRV(10, 0, closed, "a.example.com"), SRV(20, 0, server.engine.transports[0].local[1], "b.example.com")]
-    records = {"_sip._udp.example.com": targets, "a.example.com": [loopback], "b.example.com": [loopback]}
+    targets = [
+        SRV(10, 0, closed, "a.example.com"),
+        SRV(20, 0, server.engine.transports[0].local[1], "b.example.com"),
+    ]
+    records = {
+        "_sip._udp.example.com": targets,
+        "a.example.com": [loopback],
+        "b.example.com": [loopback],
+    }
     stack = listen(f"udp:{host}:0", resolver=StaticResolver(records))
     stack.closed = ("UDP", loopback, closed)
     return stack
@@ -120,9 +133,17 @@ def test_all_targets_of_many_requests_at_one_time_are_found_closed_and_nobody_el
 @pytest.mark.rfc("3261 16.9")
 def test_branch_whose_target_is_closed_is_a_503_to_the_proxy_at_once(real, listen):
     _, host, port = real.closed
-    proxy = listen(f"udp:{bracketed(host)}:0", core=lambda request, tx: forward(request, tx, f"sip:{bracketed(host)}:{port}"))
+    proxy = listen(
+        f"udp:{bracketed(host)}:0",
+        core=lambda request, tx: forward(request, tx, f"sip:{bracketed(host)}:{port}"),
+    )
     with gevent.Timeout(5):
-        assert real.request("OPTIONS", f"sip:{bracketed(host)}:{proxy.engine.transports[0].local[1]}").status == 500
+        assert (
+            real.request(
+                "OPTIONS", f"sip:{bracketed(host)}:{proxy.engine.transports[0].local[1]}"
+            ).status
+            == 500
+        )
 
 
 @pytest.mark.rfc("3263 4.3")
@@ -135,7 +156,9 @@ def test_target_that_refuses_is_followed_by_the_next_at_once(sip, client, refuse
 
 @pytest.mark.rfc("3263 4.3", "3261 8.1.3.1")
 @pytest.mark.parametrize("method", ["OPTIONS", "MESSAGE", "INVITE"])
-def test_target_that_answers_503_is_followed_by_the_next_at_once(sip, client, first, second, method):
+def test_target_that_answers_503_is_followed_by_the_next_at_once(
+    sip, client, first, second, method
+):
     first.answer = lambda request: 503
     response, seconds = took(sip, client.send(Request(method, BOB)).final)
     assert response.status == 200 and seconds < 0.001
@@ -143,7 +166,9 @@ def test_target_that_answers_503_is_followed_by_the_next_at_once(sip, client, fi
 
 @pytest.mark.rfc("3263 4.3")
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
-def test_target_that_drops_everything_is_followed_by_the_next_after_64_t1(sip, client, first, second, method):
+def test_target_that_drops_everything_is_followed_by_the_next_after_64_t1(
+    sip, client, first, second, method
+):
     response, seconds = took(sip, client.send(Request(method, BOB)).final)
     assert response.status == 200 and 32 <= seconds < 32.01
 
@@ -164,7 +189,10 @@ def test_503_to_an_invite_is_acknowledged_at_its_own_target_only(sip, client, fi
     first.answer = lambda request: 503
     with sip.run(client.invite, BOB):
         sip.settle()
-        assert first.methods == ["INVITE", "ACK"] and first.last("ACK").via[0].branch == first.last("INVITE").via[0].branch
+        assert (
+            first.methods == ["INVITE", "ACK"]
+            and first.last("ACK").via[0].branch == first.last("INVITE").via[0].branch
+        )
         assert second.methods == ["INVITE", "ACK"]  # to its 200
 
 
@@ -219,7 +247,9 @@ class OtherWay(StaticResolver):
 
 
 @pytest.mark.parametrize(("status", "sent_on"), [(None, True), (100, True), (182, False)])
-def test_connection_that_dies_sends_the_request_on_unless_somebody_works_on_it(sip, client, first, second, status, sent_on):
+def test_connection_that_dies_sends_the_request_on_unless_somebody_works_on_it(
+    sip, client, first, second, status, sent_on
+):
     tx = client.send(Request("OPTIONS", BOB))
     sip.settle()
     if status is not None:
@@ -259,7 +289,10 @@ def test_secure_transport_is_told_the_domain_of_the_uri_at_each_try(sip, client,
     client.listen("udp:10.9.9.9:5061", transport)
     client.resolver = StaticResolver(
         {
-            "_sips._tcp.example.com": [SRV(1, 0, 5060, "a.example.net"), SRV(2, 0, 5060, "b.example.net")],
+            "_sips._tcp.example.com": [
+                SRV(1, 0, 5060, "a.example.net"),
+                SRV(2, 0, 5060, "b.example.net"),
+            ],
             "a.example.net": [FIRST],
             "b.example.net": [SECOND],
         }
@@ -274,7 +307,9 @@ def test_secure_transport_is_told_the_domain_of_the_uri_at_each_try(sip, client,
 
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
 def test_last_503_is_what_comes_out_when_all_answer_so(sip, client, first, second, method):
-    first.answer = second.answer = lambda request: request.response(503, f"From {request.flow.transport.local[0]}")
+    first.answer = second.answer = lambda request: request.response(
+        503, f"From {request.flow.transport.local[0]}"
+    )
     assert sip.run(client.send(Request(method, BOB)).final).reason == f"From {SECOND}"
 
 
@@ -329,7 +364,9 @@ def test_stack_that_stops_tries_nobody_else(sip, client, first, second):
 
 @pytest.mark.rfc("3263 4.3")
 @pytest.mark.parametrize("status", [100, 180])
-def test_target_that_has_answered_provisionally_is_not_replaced_for_being_silent_later(sip, client, first, second, status):
+def test_target_that_has_answered_provisionally_is_not_replaced_for_being_silent_later(
+    sip, client, first, second, status
+):
     first.answer = lambda request: status
     with pytest.raises(TransactionTimeout):
         sip.run(client.request, "OPTIONS", BOB)
@@ -501,7 +538,9 @@ def caller(sip):
 @pytest.fixture
 def proxy(sip):
     """A proxy that sends all on to example.com."""
-    return sip.serve(lambda request, tx: forward(request, tx, BOB), resolver=StaticResolver(RECORDS))
+    return sip.serve(
+        lambda request, tx: forward(request, tx, BOB), resolver=StaticResolver(RECORDS)
+    )
 
 
 @pytest.mark.rfc("3261 16.7", "3263 4.3")
@@ -524,7 +563,9 @@ def test_second_try_of_a_branch_keeps_the_mark_that_finds_loops(sip, proxy, call
 def test_vias_below_ours_go_on_as_they_came_readable_or_not(sip, proxy, caller, refused, second):
     refused.add(FIRST)
     request = caller.request("OPTIONS")
-    caller.send(bytes(request).replace(b"\r\nFrom:", b"\r\nVia: SIP/2.0/UDP broken here\r\nFrom:", 1))
+    caller.send(
+        bytes(request).replace(b"\r\nFrom:", b"\r\nVia: SIP/2.0/UDP broken here\r\nFrom:", 1)
+    )
     assert second.last("OPTIONS").headers.all("Via")[2:] == ["SIP/2.0/UDP broken here"]
 
 
@@ -536,13 +577,17 @@ def test_503_of_all_targets_goes_up_as_500(sip, proxy, caller, first, second):
 
 
 @pytest.mark.rfc("4320 4.2")
-def test_branch_that_is_silent_until_timer_f_is_too_late_for_another_try(sip, proxy, caller, first, second):
+def test_branch_that_is_silent_until_timer_f_is_too_late_for_another_try(
+    sip, proxy, caller, first, second
+):
     caller.ask("OPTIONS")
     sip.advance(40)
     assert second.requests == []
 
 
-def test_branch_of_an_invite_that_is_silent_until_timer_b_goes_on(sip, proxy, caller, first, second):
+def test_branch_of_an_invite_that_is_silent_until_timer_b_goes_on(
+    sip, proxy, caller, first, second
+):
     caller.ask("INVITE")
     sip.advance(32.1)
     assert [status for status in caller.statuses if status != 100] == [200]
@@ -573,7 +618,9 @@ def test_lossy_network_and_failing_targets_leave_nothing_behind(sip, client, fir
 
     sip.stack(core, host=SECOND)
     sip.lossy(loss=0.3, duplicate=0.2, delay=0.05, jitter=0.2, seed=seed)
-    asked = [start(sip, client.send(Request(method, BOB)).final) for method in ("INVITE", "MESSAGE")]
+    asked = [
+        start(sip, client.send(Request(method, BOB)).final) for method in ("INVITE", "MESSAGE")
+    ]
     sip.advance(150)
     assert [greenlet.get(block=False).status for greenlet in asked] == [486, 486]
 
@@ -591,7 +638,9 @@ def test_target_that_is_not_allowed_is_passed_over(sip, client, first, second):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("uri", [BOB, f"sip:{FIRST}", f"sip:example.org;maddr={FIRST}", f"sip:{FIRST}:7000"])
+@pytest.mark.parametrize(
+    "uri", [BOB, f"sip:{FIRST}", f"sip:example.org;maddr={FIRST}", f"sip:{FIRST}:7000"]
+)
 def test_request_that_may_go_nowhere_is_an_error_that_says_so(client, first, second, uri):
     client.allow_target = lambda candidate: False
     with pytest.raises(TransportError, match=rf"allow_target forbids udp:{FIRST}"):
@@ -625,17 +674,24 @@ def test_target_named_twice_gets_a_new_branch_after_its_503(sip, client, first):
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-def test_2xx_of_a_target_that_has_answered_503_is_acknowledged_and_hung_up(sip, client, first, second):
+def test_2xx_of_a_target_that_has_answered_503_is_acknowledged_and_hung_up(
+    sip, client, first, second
+):
     first.answer = lambda request: 503 if request.method == "INVITE" else 200
     with sip.run(client.invite, BOB):
         invite = first.last("INVITE")
         first.reply(invite, 200, contact=f"<{first.uri}>")
-        assert (first.methods, second.methods) == (["INVITE", "ACK", "ACK", "BYE"], ["INVITE", "ACK"])
+        assert (first.methods, second.methods) == (
+            ["INVITE", "ACK", "ACK", "BYE"],
+            ["INVITE", "ACK"],
+        )
 
 
 @pytest.mark.rfc("3261 16.7")
 def test_2xx_of_a_branch_s_target_that_has_answered_503_goes_to_the_caller(sip, first, second):
-    stack = sip.stack(lambda request, tx: forward(request, tx, BOB), "10.0.0.1", resolver=StaticResolver(RECORDS))
+    stack = sip.stack(
+        lambda request, tx: forward(request, tx, BOB), "10.0.0.1", resolver=StaticResolver(RECORDS)
+    )
     caller = Peer(sip, "10.0.0.50")
     second.answer = None
     first.answer = lambda request: 503 if request.method == "INVITE" else 200

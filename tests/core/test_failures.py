@@ -7,7 +7,18 @@ import socket
 
 import pytest
 
-from sippet_gevent import TLS, Flow, Reject, Request, ResponseContext, SIPError, Stack, StaticResolver, TransportError, forward
+from sippet_gevent import (
+    TLS,
+    Flow,
+    Reject,
+    Request,
+    ResponseContext,
+    SIPError,
+    Stack,
+    StaticResolver,
+    TransportError,
+    forward,
+)
 
 from .wire import Peer
 
@@ -56,14 +67,21 @@ def by_fork(target):
 
 
 def by_request(target):
-    return lambda request, tx: tx.stack.request(request.method, target, call_id=request.call_id).status
+    return lambda request, tx: (
+        tx.stack.request(request.method, target, call_id=request.call_id).status
+    )
 
 
 def by_invite(target):
     return lambda request, tx: tx.stack.invite(target, call_id=request.call_id) and 486
 
 
-WAYS = {"forward": (by_forward, 500), "fork": (by_fork, 500), "request": (by_request, 503), "invite": (by_invite, 503)}
+WAYS = {
+    "forward": (by_forward, 500),
+    "fork": (by_fork, 500),
+    "request": (by_request, 503),
+    "invite": (by_invite, 503),
+}
 each_way = pytest.mark.parametrize(("way", "answered"), WAYS.values(), ids=list(WAYS))
 
 
@@ -73,18 +91,26 @@ def test_name_without_address_is_one_warning_and_counted(sip, peer, lines, way, 
     stack = serve(sip, way(NOBODY))
     peer.ask("INVITE", call_id="abc@10.0.0.50")
     (line,) = lines()
-    assert line.startswith(f"next hop failed: method=INVITE target={NOBODY} transport=unknown reason=\"nobody.example: no address")
+    assert line.startswith(
+        f'next hop failed: method=INVITE target={NOBODY} transport=unknown reason="nobody.example: no address'
+    )
     assert line.endswith(f" answered={answered} call_id=abc@10.0.0.50")
     assert peer.statuses[-1] == answered
     assert stack.stats()["next_hop_failures"] == {"no_address": 1}
 
 
 @each_way
-def test_target_that_allow_target_forbids_is_one_warning_and_counted(sip, peer, lines, way, answered):
+def test_target_that_allow_target_forbids_is_one_warning_and_counted(
+    sip, peer, lines, way, answered
+):
     stack = serve(sip, way(BOB), allow_target=lambda candidate: False)
     peer.ask("INVITE")
     (line,) = lines()
-    assert 'reason="allow_target forbids ' in line and f"answered={answered}" in line and "secret" not in line
+    assert (
+        'reason="allow_target forbids ' in line
+        and f"answered={answered}" in line
+        and "secret" not in line
+    )
     assert stack.stats()["next_hop_failures"] == {"forbidden": 1}
 
 
@@ -146,7 +172,9 @@ def test_flow_that_has_ended_is_told_with_430(sip, peer, lines):
     Ended.transport = stack.engine.transports[0]
     Ended.transport.is_open  # noqa: B018 it is
     stack.names.is_usable = lambda flow: False
-    stack.core = lambda request, tx: tx.stack.request("OPTIONS", "sip:bob@10.0.0.60", next_hop=Ended())
+    stack.core = lambda request, tx: tx.stack.request(
+        "OPTIONS", "sip:bob@10.0.0.60", next_hop=Ended()
+    )
     peer.ask("MESSAGE")
     (line,) = lines()
     assert "address=10.0.0.60:5060" in line and "answered=430" in line
@@ -192,12 +220,19 @@ def test_connection_that_is_refused_is_one_warning_and_counted(lines, method):
 
 
 @pytest.mark.rfc("5922 7.2")
-@pytest.mark.parametrize(("names", "kind", "reason"), [(("localhost",), "tls_name", "its certificate is for localhost"), ((), "tls", "")])
-def test_certificate_of_another_name_is_one_warning_and_counted(lines, tmp_path, names, kind, reason):
+@pytest.mark.parametrize(
+    ("names", "kind", "reason"),
+    [(("localhost",), "tls_name", "its certificate is for localhost"), ((), "tls", "")],
+)
+def test_certificate_of_another_name_is_one_warning_and_counted(
+    lines, tmp_path, names, kind, reason
+):
     trustme = pytest.importorskip("trustme")
     ours, theirs = trustme.CA(), trustme.CA()
     ours.cert_pem.write_to_path(tmp_path / "ca.pem")
-    (ours if names else theirs).issue_cert(*names or ("127.0.0.1",)).private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
+    (ours if names else theirs).issue_cert(
+        *names or ("127.0.0.1",)
+    ).private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
     tls = TLS(tmp_path / "cert.pem", ca=tmp_path / "ca.pem")
     with Stack("tls:127.0.0.1:0", tls=tls) as server, Stack("tls:127.0.0.1:0", tls=tls) as client:
         port = server.engine.transports[0].local[1]

@@ -23,7 +23,7 @@ from sippet_gevent import (
     TransactionTimeout,
     forward,
 )
-from sippet_gevent.core.server import RegistrarProxy
+from sippet_gevent.core.registrar_proxy import RegistrarProxy
 from sippet_gevent.testing import CLIENT, LADDER_LINES, SERVER, Sip, ladder
 from sippet_gevent.transport.memory import Carried
 
@@ -69,7 +69,9 @@ def report(pytester):
     if not REPORTS:
         pytester.makepyfile(TESTS)
         # Where the package is installed its entry point loads the plugin, and twice would be an error.
-        installed = any(point.value == "sippet_gevent.testing" for point in entry_points(group="pytest11"))
+        installed = any(
+            point.value == "sippet_gevent.testing" for point in entry_points(group="pytest11")
+        )
         plugin = () if installed else ("-p", "sippet_gevent.testing")
         result = pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider")
         result.assert_outcomes(passed=2, failed=4, errors=1)
@@ -84,7 +86,9 @@ def report(pytester):
 def test_report_of_a_failed_test_shows_the_messages_in_order(report):
     words = ("INVITE", "180 Ringing", "486 Busy Here", "ACK")
     arrows = [line for line in report["test_call_that_fails"].splitlines() if "|" in line]
-    assert [word for line in arrows for word in words if f"-{word}" in line or f"<{word}" in line] == list(words)
+    assert [
+        word for line in arrows for word in words if f"-{word}" in line or f"<{word}" in line
+    ] == list(words)
 
 
 @pytest.mark.parametrize("word", ["SIP messages", "seed 42", CLIENT, SERVER])
@@ -126,7 +130,9 @@ def test_ladder_of_nothing_says_so():
 
 
 def test_arrow_points_to_the_receiver():
-    there, back = ladder([carried(b"OPTIONS sip:b SIP/2.0\r\n"), carried(b"SIP/2.0 200 OK\r\n", "b", "a")]).splitlines()[1:]
+    there, back = ladder(
+        [carried(b"OPTIONS sip:b SIP/2.0\r\n"), carried(b"SIP/2.0 200 OK\r\n", "b", "a")]
+    ).splitlines()[1:]
     assert (there.rstrip("|")[-1], back.partition("|")[2][0]) == (">", "<")
 
 
@@ -137,12 +143,16 @@ def test_what_did_not_arrive_ends_in_a_cross_and_says_why(fate):
 
 
 def test_times_are_counted_from_the_first_message():
-    text = ladder([carried(b"BYE sip:b SIP/2.0\r\n", at=1000.0), carried(b"BYE sip:b SIP/2.0\r\n", at=1000.5)])
+    text = ladder(
+        [carried(b"BYE sip:b SIP/2.0\r\n", at=1000.0), carried(b"BYE sip:b SIP/2.0\r\n", at=1000.5)]
+    )
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["0.000", "0.500"]
 
 
 def test_long_ladder_shows_its_end():
-    text = ladder([carried(f"OPTIONS sip:{n} SIP/2.0\r\n".encode()) for n in range(LADDER_LINES + 5)])
+    text = ladder(
+        [carried(f"OPTIONS sip:{n} SIP/2.0\r\n".encode()) for n in range(LADDER_LINES + 5)]
+    )
     assert "(5 earlier messages)" in text
     assert f"OPTIONS sip:{LADDER_LINES + 4}" in text
 
@@ -181,7 +191,12 @@ def test_asked_has_the_error_that_takes_the_place_of_an_answer(sip):
 
 def test_request_may_be_made_by_hand_and_carry_headers_and_a_body(sip):
     seen = []
-    sip.ask(lambda r, tx: seen.append((r.subject, r.body)) or 200, "MESSAGE sip:b@example.com", subject="x", body=b"hello")
+    sip.ask(
+        lambda r, tx: seen.append((r.subject, r.body)) or 200,
+        "MESSAGE sip:b@example.com",
+        subject="x",
+        body=b"hello",
+    )
     sip.ask(sip.stacks[0], Request("MESSAGE", "sip:b@example.com", subject="y"))
     assert seen == [("x", b"hello"), ("y", b"")]
 
@@ -302,7 +317,9 @@ def test_stack_of_an_application_is_put_on_network_and_clock_of_the_test(sip):
     assert stack.planned[0][0].name == "UDP" and type(stack.planned[0][0]).__name__ == "UDP"
 
 
-@pytest.mark.parametrize("make", [lambda stack: Location(), lambda stack: Location(stack.clock.now)])
+@pytest.mark.parametrize(
+    "make", [lambda stack: Location(), lambda stack: Location(stack.clock.now)]
+)
 def test_location_of_an_application_goes_by_the_clock_of_the_test(sip, make):
     stack = sip.serve(application(make_location=make))
     phone = sip.stack(lambda request, tx: 299)
@@ -322,7 +339,9 @@ def test_what_was_registered_in_one_test_is_gone_in_the_next():
     for _ in range(2):
         sip = Sip()
         assert sip.ask(stack, f"MESSAGE {bob}").statuses == [404]
-        assert sip.ask(stack, f"REGISTER {bob}", to=f"<{bob}>", contact="<sip:bob@10.0.0.9>").statuses == [200]
+        assert sip.ask(
+            stack, f"REGISTER {bob}", to=f"<{bob}>", contact="<sip:bob@10.0.0.9>"
+        ).statuses == [200]
         assert len(sip.stacks[0].methods.handlers["REGISTER"].location) == 1
         sip.close()
 
@@ -330,11 +349,21 @@ def test_what_was_registered_in_one_test_is_gone_in_the_next():
 def test_bindings_keep_the_time_they_have_left_when_their_clock_changes(sip):
     location = Location(lambda: 50.0)
     stack = sip.stack(Registrar(location))
-    first = sip.ask(stack, "REGISTER sip:x.example", to="<sip:a@x.example>", contact="<sip:a@10.0.0.9>", expires=600)
+    first = sip.ask(
+        stack,
+        "REGISTER sip:x.example",
+        to="<sip:a@x.example>",
+        contact="<sip:a@10.0.0.9>",
+        expires=600,
+    )
     [binding] = location.get("sip:a@x.example")
     location.stack = SimpleNamespace(clock=SimpleNamespace(now=lambda: 70.0))
     [moved] = location.get("sip:a@x.example")
-    assert binding.expires_at - sip.clock.now() == pytest.approx(moved.expires_at - 70.0) == pytest.approx(600)
+    assert (
+        binding.expires_at - sip.clock.now()
+        == pytest.approx(moved.expires_at - 70.0)
+        == pytest.approx(600)
+    )
     location.stack = stack
     assert first.statuses == [200]
 
@@ -390,7 +419,10 @@ def test_filter_of_an_application_goes_by_the_clock_of_the_test(sip):
 
 
 def test_stack_that_runs_on_real_addresses_is_refused_with_what_to_do(sip):
-    with Stack("udp:127.0.0.1:0", core=ok) as stack, pytest.raises(TransactionStateError, match="before start"):
+    with (
+        Stack("udp:127.0.0.1:0", core=ok) as stack,
+        pytest.raises(TransactionStateError, match="before start"),
+    ):
         sip.ask(stack, "OPTIONS sip:bob@example.com")
     with pytest.raises(TypeError, match="a Stack has its options already: make it with domains"):
         sip.serve(stack, domains=("example.com",))
@@ -428,7 +460,9 @@ def test_sleep_by_the_clock_passes_with_the_time_of_the_test(sip):
 
 
 @pytest.mark.parametrize("how", ["application", "core"])
-def test_name_in_a_test_is_looked_up_nowhere_and_the_log_says_what_to_write(sip, caplog, monkeypatch, how):
+def test_name_in_a_test_is_looked_up_nowhere_and_the_log_says_what_to_write(
+    sip, caplog, monkeypatch, how
+):
     monkeypatch.setattr(DNSResolver, "ask", lambda *arguments: pytest.fail("a test asks DNS"))
 
     def core(request, tx):
@@ -456,11 +490,31 @@ def test_localhost_in_a_test_is_the_loopback_address(sip):
 
 
 MISTAKES = {
-    "no uri": (lambda sip: sip.ask(lambda request, tx: 200, "INVITE"), InvalidValue, "got 'INVITE': write \"INVITE sip:bob@"),
-    "seconds as text": (lambda sip: sip.advance("3"), TypeError, "seconds must be a number, got '3': write seconds=3"),
-    "back in time": (lambda sip: sip.advance(-3), InvalidValue, "seconds must be a number of 0 or more, got -3"),
-    "called already": (lambda sip: sip.run(200), TypeError, "got 200: write sip.run(client.request, method, uri)"),
-    "no such loss": (lambda sip: sip.lossy(los=0.3), TypeError, "a network has no los: write loss, duplicate"),
+    "no uri": (
+        lambda sip: sip.ask(lambda request, tx: 200, "INVITE"),
+        InvalidValue,
+        "got 'INVITE': write \"INVITE sip:bob@",
+    ),
+    "seconds as text": (
+        lambda sip: sip.advance("3"),
+        TypeError,
+        "seconds must be a number, got '3': write seconds=3",
+    ),
+    "back in time": (
+        lambda sip: sip.advance(-3),
+        InvalidValue,
+        "seconds must be a number of 0 or more, got -3",
+    ),
+    "called already": (
+        lambda sip: sip.run(200),
+        TypeError,
+        "got 200: write sip.run(client.request, method, uri)",
+    ),
+    "no such loss": (
+        lambda sip: sip.lossy(los=0.3),
+        TypeError,
+        "a network has no los: write loss, duplicate",
+    ),
 }
 
 

@@ -16,12 +16,12 @@ from sippet_gevent import (
     Via,
     forward,
 )
-from sippet_gevent.core.outbound import Reach, can_be_dialled, reach_of
+from sippet_gevent.core.routing.outbound import Reach, can_be_dialled, reach_of
 from sippet_gevent.message.identifiers import create_branch
 from sippet_gevent.testing import SERVER
+from sippet_gevent.transport.locate.resolver import StaticResolver
+from sippet_gevent.transport.locate.rfc3263 import Candidate
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
-from sippet_gevent.transport.resolver import StaticResolver
-from sippet_gevent.transport.selection import Candidate
 
 from .wire import Peer
 
@@ -71,17 +71,32 @@ class Connections(MemoryTransport):
 class Phone(Peer):
     """A peer at `source` that believes to be at `host`, and talks to one port of the server."""
 
-    def __init__(self, sip, name, source, host=None, transport="UDP", port=5060, to_port=5060, contact=None, at=None):
+    def __init__(
+        self,
+        sip,
+        name,
+        source,
+        host=None,
+        transport="UDP",
+        port=5060,
+        to_port=5060,
+        contact=None,
+        at=None,
+    ):
         self.sip, self.name = sip, name
         self.host = host or source
         self.via = Via(transport, self.host, port, Via.parse("SIP/2.0/UDP x;rport").parameters)
-        self.uri = contact or f"sip:{name}@{self.host}:{port}" + (f";transport={transport.lower()}" if transport != "UDP" else "")
+        self.uri = contact or f"sip:{name}@{self.host}:{port}" + (
+            f";transport={transport.lower()}" if transport != "UDP" else ""
+        )
         self.aor = f"sip:{name}@{DOMAIN}"
         self.answer, self.received, self.number = None, [], 0
         self.source = (source, at or (40000 if host or transport != "UDP" else port))
         self.to_port = to_port
         self._transport = (
-            MemoryTransport(sip.network) if transport == "UDP" else Connections(sip.network, transport)
+            MemoryTransport(sip.network)
+            if transport == "UDP"
+            else Connections(sip.network, transport)
         )
         self._transport.start(self.source, self._receive)
 
@@ -131,7 +146,12 @@ class Office:
 
     def flow(self, phone):
         """The server's end of a phone's connection."""
-        return next(flow for plug in (self.web, self.tcp) for flow in plug.connections.values() if flow.remote == phone.source)
+        return next(
+            flow
+            for plug in (self.web, self.tcp)
+            for flow in plug.connections.values()
+            if flow.remote == phone.source
+        )
 
 
 class Talk:
@@ -139,7 +159,10 @@ class Talk:
 
     def __init__(self, office, caller, callee):
         self.office = office
-        self.alice, self.bob = office.phone(caller, "alice").register(), office.phone(callee, "bob").register()
+        self.alice, self.bob = (
+            office.phone(caller, "alice").register(),
+            office.phone(callee, "bob").register(),
+        )
         self.invite = self.alice.ask("INVITE", self.bob.aor)
         self.theirs = self.bob.last("INVITE")
         self.bob.reply(self.theirs, 180, contact=f"<{self.bob.uri}>")
@@ -196,7 +219,9 @@ def test_both_sides_stand_in_record_route_the_upper_one_faces_the_callee(office)
 @pytest.mark.parametrize(("caller", "callee", "values"), [
     ("plain", "plain", 1), ("plain", "NAT", 2), ("NAT", "plain", 2), ("NAT", "NAT", 2), ("browser", "browser", 2), ("plain", "TCP", 2),
 ])  # fmt: skip
-def test_one_value_is_enough_when_both_sides_are_alike_and_can_be_dialled(office, caller, callee, values):
+def test_one_value_is_enough_when_both_sides_are_alike_and_can_be_dialled(
+    office, caller, callee, values
+):
     assert len(Talk(office, caller, callee).theirs.record_route) == values
 
 
@@ -306,7 +331,11 @@ def test_branch_whose_flow_has_ended_comes_out_as_430(sip):
 
 def test_dead_flow_of_one_branch_leaves_the_others(sip):
     office = Office(sip)
-    alice, bob, dead = office.phone("plain", "alice"), office.phone("plain", "bob").register(), office.phone("browser", "bob")
+    alice, bob, dead = (
+        office.phone("plain", "alice"),
+        office.phone("plain", "bob").register(),
+        office.phone("browser", "bob"),
+    )
     dead.register(call_id="other")
     binding = office.stack.core.location.lookup(URI.parse(bob.aor))
     office.flow(dead).end()
@@ -326,7 +355,9 @@ def test_request_to_a_browser_that_is_gone_is_430(office, callee, method):
 
 
 @pytest.mark.rfc("5626 5.3.1")
-def test_request_within_the_dialog_is_dialled_when_the_connection_has_ended_and_the_target_allows(office):
+def test_request_within_the_dialog_is_dialled_when_the_connection_has_ended_and_the_target_allows(
+    office,
+):
     talk = Talk(office, "TCP", "plain")
     office.flow(talk.alice).end()
     listening = Phone(office.sip, "alice", talk.alice.host, transport="TCP", at=5060)
@@ -359,7 +390,9 @@ def test_browser_that_is_loaded_anew_has_one_binding(office):
 
 
 @pytest.mark.rfc("5626 6")
-@pytest.mark.parametrize(("path", "bound"), [("<sip:edge.example.com;lr;ob>", 1), ("<sip:edge.example.com;lr>", 2)])
+@pytest.mark.parametrize(
+    ("path", "bound"), [("<sip:edge.example.com;lr;ob>", 1), ("<sip:edge.example.com;lr>", 2)]
+)
 def test_browser_behind_an_edge_that_knows_flows_has_one_binding(office, path, bound):
     phones = [office.phone("browser", "bob") for _ in range(2)]
     for number, phone in enumerate(phones):
@@ -374,7 +407,9 @@ def test_two_flows_with_one_contact_are_two_bindings(office, path):
     headers = {} if path is None else {"path": path}
     phone = office.phone("TCP", "bob")
     for number in (1, 2, 1):
-        phone.register(contact=f'<{phone.uri}>;reg-id={number};+sip.instance="<urn:uuid:0>"', **headers)
+        phone.register(
+            contact=f'<{phone.uri}>;reg-id={number};+sip.instance="<urn:uuid:0>"', **headers
+        )
     assert len(office.stack.core.location.get(phone.aor)) == 2
 
 
@@ -390,9 +425,15 @@ def test_phone_that_connects_from_a_new_port_each_time_is_never_one_contact_too_
 
 @pytest.mark.rfc("5626 7")
 def test_phone_with_two_flows_is_called_once(office):
-    alice, phones = office.phone("plain", "alice"), [office.phone(kind, "bob") for kind in ("browser", "TCP")]
+    alice, phones = (
+        office.phone("plain", "alice"),
+        [office.phone(kind, "bob") for kind in ("browser", "TCP")],
+    )
     for number, phone in enumerate(phones, 1):
-        phone.register(call_id=str(number), contact=f'<{phone.uri}>;reg-id={number};+sip.instance="<urn:uuid:0>"')
+        phone.register(
+            call_id=str(number),
+            contact=f'<{phone.uri}>;reg-id={number};+sip.instance="<urn:uuid:0>"',
+        )
     assert len(office.stack.core.location.get(phones[0].aor)) == 2
     alice.ask("MESSAGE", phones[0].aor)
     assert [phone.methods for phone in phones] == [[], ["MESSAGE"]]
@@ -407,10 +448,17 @@ class TwoFlows:
     """A phone that has registered two flows, each of its own kind: one Path each, or one connection each."""
 
     def __init__(self, office, kinds=("browser", "TCP"), **headers):
-        self.alice, self.phones = office.phone("plain", "alice"), [office.phone(kind, "bob") for kind in kinds]
+        self.alice, self.phones = (
+            office.phone("plain", "alice"),
+            [office.phone(kind, "bob") for kind in kinds],
+        )
         for number, phone in enumerate(self.phones, 1):
             flow = f';q=0.{number};reg-id={number};+sip.instance="<urn:uuid:0>"'
-            phone.register(call_id=str(number), contact=f"<{phone.uri}>{flow}", **{k: v(number) for k, v in headers.items()})
+            phone.register(
+                call_id=str(number),
+                contact=f"<{phone.uri}>{flow}",
+                **{k: v(number) for k, v in headers.items()},
+            )
         self.second, self.first = self.phones  # that with the higher q is tried first
 
 
@@ -444,7 +492,9 @@ def test_other_flow_is_tried_by_the_same_next_hop_and_listener(sip):
     def core(request, tx):
         if request.method == "REGISTER":
             return Registrar(location)(request, tx)
-        return forward(request, tx, *location.lookup(request.uri), next_hop="sip:192.0.2.1", listener="inner")
+        return forward(
+            request, tx, *location.lookup(request.uri), next_hop="sip:192.0.2.1", listener="inner"
+        )
 
     office = Office(sip, core)
     office.stack.listen("udp:192.0.2.80:5060;name=inner", MemoryTransport(sip.network))
@@ -533,7 +583,10 @@ def test_flow_cannot_be_cut_off_a_token(office):
     assert talk.alice.statuses == [481]
 
 
-@pytest.mark.parametrize("name", ["", "-", "0", "0-", "9-00", "00-zz", "0-" + "f" * 300, "-1-00", "٣-00", "0-7f000001", "0-é"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "-", "0", "0-", "9-00", "00-zz", "0-" + "f" * 300, "-1-00", "٣-00", "0-7f000001", "0-é"],
+)
 def test_any_name_of_a_flow_may_be_looked_for(office, name):
     assert office.stack.find_flow(name) is None
 
@@ -595,7 +648,11 @@ def test_path_says_that_the_first_hop_knows_flows(sip):
 def test_path_names_both_sides_where_they_differ(sip):
     upper, lower = Edge(sip).paths
     assert str(upper) == f"<sip:{SERVER}:5060;lr;ob>"
-    assert (lower.uri.port, lower.uri.transport, "ob" in lower.uri.parameters) == (WEB_PORT, "WS", True)
+    assert (lower.uri.port, lower.uri.transport, "ob" in lower.uri.parameters) == (
+        WEB_PORT,
+        "WS",
+        True,
+    )
 
 
 def test_path_is_one_value_where_both_sides_are_one(sip):
@@ -607,7 +664,9 @@ def test_path_is_one_value_where_both_sides_are_one(sip):
 @pytest.mark.parametrize("joined", [True, False])
 def test_path_of_a_second_hop_does_not_say_ob(sip, joined):
     edge = Edge(sip)
-    register = edge.bob.request("REGISTER", f"sip:{DOMAIN}", to=f"<{edge.bob.aor}>", path="<sip:first.example;lr;ob>")
+    register = edge.bob.request(
+        "REGISTER", f"sip:{DOMAIN}", to=f"<{edge.bob.aor}>", path="<sip:first.example;lr;ob>"
+    )
     below = "SIP/2.0/UDP first.example;branch=z9hG4bKfirst"
     if joined:
         register.headers["Via"] = f"{register.headers['Via']}, {below}"
@@ -669,7 +728,9 @@ def test_path_of_ours_does_not_open_a_way_to_others(office):
     alice, bob = office.phone("plain", "alice"), office.phone("browser", "bob").register()
     stranger = Peer(office.sip, "192.0.2.99")
     route = NameAddr(office.stack.flow_uri(office.flow(bob)))
-    alice.ask("MESSAGE", stranger.uri, route=(route, f"<{stranger.uri};lr>"), to=f"<{stranger.uri}>;tag=1")
+    alice.ask(
+        "MESSAGE", stranger.uri, route=(route, f"<{stranger.uri};lr>"), to=f"<{stranger.uri}>;tag=1"
+    )
     assert (stranger.received, bob.methods) == ([], ["MESSAGE"])
     bob.reply(bob.last("MESSAGE"), 200)
 
@@ -695,7 +756,9 @@ def test_request_goes_by_a_flow(known):
 
 def test_call_by_a_flow_has_its_contact_and_stays_on_it(known):
     office, bob, flow = known
-    bob.answer = lambda request: request.response(200, contact=f"<{bob.uri}>") if request.method == "INVITE" else 200
+    bob.answer = lambda request: (
+        request.response(200, contact=f"<{bob.uri}>") if request.method == "INVITE" else 200
+    )
 
     def talk():
         with office.stack.invite(bob.uri, next_hop=flow) as call:
@@ -786,14 +849,24 @@ def test_record_route_is_that_of_the_target_that_was_tried_last(sip):
         """One target by TCP, then one by UDP, as NAPTR records may have it."""
 
         def resolve(self, uri, transports):
-            return [Candidate("TCP", "198.51.100.201", 5060, "a"), Candidate("UDP", "198.51.100.202", 5060, "b")]
+            return [
+                Candidate("TCP", "198.51.100.201", 5060, "a"),
+                Candidate("UDP", "198.51.100.202", 5060, "b"),
+            ]
 
-    office = Office(sip, lambda request, tx: forward(request, tx, BROWSER, record_route=True), resolver=Both({}))
-    first, second = Phone(sip, "bob", "198.51.100.201", transport="TCP", at=5060), Phone(sip, "bob", "198.51.100.202")
+    office = Office(
+        sip, lambda request, tx: forward(request, tx, BROWSER, record_route=True), resolver=Both({})
+    )
+    first, second = (
+        Phone(sip, "bob", "198.51.100.201", transport="TCP", at=5060),
+        Phone(sip, "bob", "198.51.100.202"),
+    )
     alice = office.phone("plain", "alice")
     alice.ask("INVITE", "sip:bob@example.com", record_route="<sip:192.0.2.1;lr>")
     first.reply(first.last("INVITE"), 503)
-    routes = [[route.uri.port for route in phone.last("INVITE").record_route] for phone in (first, second)]
+    routes = [
+        [route.uri.port for route in phone.last("INVITE").record_route] for phone in (first, second)
+    ]
     assert routes == [[TCP_PORT, 5060, None], [5060, None]]
     second.reply(second.last("INVITE"), 486)
 

@@ -11,8 +11,18 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sippet_gevent import URI, Limits, Location, Registrar, Request, ResponseContext, Stack, StreamLimits, forward
-from sippet_gevent.transport import stun
+from sippet_gevent import (
+    URI,
+    Limits,
+    Location,
+    Registrar,
+    Request,
+    ResponseContext,
+    Stack,
+    StreamLimits,
+    forward,
+)
+from sippet_gevent.transport.datagram import stun
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
 from tests.transport.test_stream import PATIENCE, until
 from tests.transport.test_stream import Peer as Connected
@@ -75,9 +85,17 @@ def between(pings):
 @pytest.mark.rfc("6223 4.3")
 @pytest.mark.parametrize(
     ("method", "to", "offered"),
-    [("REGISTER", None, True), ("INVITE", None, True), ("INVITE", ";tag=1", False), ("MESSAGE", None, False), ("ACK", None, False)],
+    [
+        ("REGISTER", None, True),
+        ("INVITE", None, True),
+        ("INVITE", ";tag=1", False),
+        ("MESSAGE", None, False),
+        ("ACK", None, False),
+    ],
 )
-def test_registrations_and_first_invites_offer_keep_alives(sip, client, server, method, to, offered):
+def test_registrations_and_first_invites_offer_keep_alives(
+    sip, client, server, method, to, offered
+):
     server.answer = None
     headers = {} if to is None else {"to": f"<{server.uri}>{to}"}
     client.send(Request(method, server.uri, **headers))
@@ -121,7 +139,9 @@ def test_pings_go_at_80_to_100_percent_of_the_time_that_is_wanted(sip, client, s
 
 
 @pytest.mark.rfc("6223 5")
-@pytest.mark.parametrize(("value", "least", "most"), [("0", 23.2, 29), ("1", 0.8, 1), ("999999999", 69120, 86400)])
+@pytest.mark.parametrize(
+    ("value", "least", "most"), [("0", 23.2, 29), ("1", 0.8, 1), ("999999999", 69120, 86400)]
+)
 def test_time_between_pings_has_bounds(sip, client, server, pings, value, least, most):
     server.answer = wanting(value)
     register(sip, client, server, expires=10**6)
@@ -137,7 +157,9 @@ def test_time_between_pings_has_bounds(sip, client, server, pings, value, least,
     ({"flow_timer": 10}, None, None, None),
     ({"require": "outbound", "headers": "soon"}, None, None, None),
 ])  # fmt: skip
-def test_registrar_that_keeps_the_flow_is_pinged(sip, client, server, pings, said, keep, least, most):
+def test_registrar_that_keeps_the_flow_is_pinged(
+    sip, client, server, pings, said, keep, least, most
+):
     headers = dict(said)
     broken = headers.pop("headers", None)
 
@@ -176,7 +198,9 @@ def test_pings_end_with_the_registration(sip, client, server, pings):
 
 @pytest.mark.rfc("6223 4.2.2")
 @pytest.mark.parametrize(("value", "expires"), [(None, 3600), ("30", 0)])
-def test_registration_that_is_not_agreed_on_again_or_ends_ends_the_pings(sip, client, server, pings, value, expires):
+def test_registration_that_is_not_agreed_on_again_or_ends_ends_the_pings(
+    sip, client, server, pings, value, expires
+):
     register(sip, client, server)
     server.answer = wanting(value)
     register(sip, client, server, expires, cseq="2 REGISTER")
@@ -231,7 +255,9 @@ def test_call_that_is_refused_ends_them(sip, client, server, pings):
 
 
 @pytest.mark.rfc("6223 4.2.3")
-def test_200_that_is_repeated_after_the_call_has_ended_does_not_begin_them_again(sip, client, server, pings):
+def test_200_that_is_repeated_after_the_call_has_ended_does_not_begin_them_again(
+    sip, client, server, pings
+):
     server.answer = None
     tx = client.send(Request("INVITE", server.uri))
     sip.settle()
@@ -280,7 +306,9 @@ def test_pings_that_were_offered_go_by_a_flow_that_is_the_next_hop(sip, client, 
     assert len(pings) == 1
 
 
-def test_flow_of_several_registrations_is_pinged_once_and_as_often_as_the_most_eager_wants(sip, client, server, pings):
+def test_flow_of_several_registrations_is_pinged_once_and_as_often_as_the_most_eager_wants(
+    sip, client, server, pings
+):
     server.answer = wanting(100)
     register(sip, client, server, call_id="1")
     server.answer = wanting(10)
@@ -309,7 +337,11 @@ def asked(sip, monkeypatch):
 
 def offer(peer, method, offered=";keep", **headers):
     """Send a request that offers; return the Via of the last response."""
-    peer.ask(method, via=f"SIP/2.0/UDP {PHONE}:5060;rport;branch=z9hG4bK{random.random()}{offered}", **headers)
+    peer.ask(
+        method,
+        via=f"SIP/2.0/UDP {PHONE}:5060;rport;branch=z9hG4bK{random.random()}{offered}",
+        **headers,
+    )
     return peer.responses[-1].via[0]
 
 
@@ -319,7 +351,11 @@ def test_peer_that_offers_is_asked_for_pings_in_every_response(asked, method):
     via = offer(asked, method)
     assert via.parameters["keep"] == "30"
     assert (via.received, via.rport) == (PHONE, 5060)
-    assert {response.via[0].parameters.get("keep") for response in asked.responses if response.status > 100} == {"30"}
+    assert {
+        response.via[0].parameters.get("keep")
+        for response in asked.responses
+        if response.status > 100
+    } == {"30"}
 
 
 @pytest.mark.rfc("6223 4.3", "6223 4.4")
@@ -339,7 +375,10 @@ def test_what_is_no_offer_stays_as_it_came(asked, method, offered, headers, valu
 
 def test_offer_below_the_top_via_is_none_to_us(asked):
     """It was made to the proxy before us."""
-    asked.ask("SUBSCRIBE", via=f"SIP/2.0/UDP {PHONE}:5060;branch=z9hG4bK1, SIP/2.0/UDP a.example;branch=z9hG4bK2;keep")
+    asked.ask(
+        "SUBSCRIBE",
+        via=f"SIP/2.0/UDP {PHONE}:5060;branch=z9hG4bK1, SIP/2.0/UDP a.example;branch=z9hG4bK2;keep",
+    )
     assert [via.parameters.get("keep") for via in asked.responses[-1].via] == [None, None]
 
 
@@ -349,8 +388,13 @@ def test_nobody_is_asked_where_it_is_turned_off(asked, monkeypatch):
 
 
 @pytest.mark.rfc("6223 4.4")
-@pytest.mark.parametrize(("record_route", "method", "value"), [(True, "INVITE", "30"), (False, "INVITE", None), (False, "REGISTER", "30")])
-def test_proxy_asks_for_a_dialog_only_when_it_stays_on_its_route(sip, monkeypatch, record_route, method, value):
+@pytest.mark.parametrize(
+    ("record_route", "method", "value"),
+    [(True, "INVITE", "30"), (False, "INVITE", None), (False, "REGISTER", "30")],
+)
+def test_proxy_asks_for_a_dialog_only_when_it_stays_on_its_route(
+    sip, monkeypatch, record_route, method, value
+):
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", 30)
     target = Peer(sip, "10.0.0.78", lambda request: 486)
 
@@ -370,7 +414,10 @@ def test_proxy_offers_nothing_in_the_top_via_when_one_below_has_an_answer(sip):
     target = Peer(sip, "10.0.0.78", lambda request: 486)
     sip.serve(lambda request, tx: forward(request, tx, target.uri))
     phone = Peer(sip, PHONE)
-    phone.ask("INVITE", via=f"SIP/2.0/UDP {PHONE}:5060;branch=z9hG4bK1, SIP/2.0/UDP a.example;branch=z9hG4bK2;keep=30")
+    phone.ask(
+        "INVITE",
+        via=f"SIP/2.0/UDP {PHONE}:5060;branch=z9hG4bK1, SIP/2.0/UDP a.example;branch=z9hG4bK2;keep=30",
+    )
     assert ["keep" in via.parameters for via in phone.responses[-1].via] == [False, True]
 
 
@@ -410,9 +457,13 @@ def connect_only():
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
-    with Stack("tcp:127.0.0.1:0", keep=True, limits=Limits(streams=StreamLimits(pong=0.1))) as phone:
+    with Stack(
+        "tcp:127.0.0.1:0", keep=True, limits=Limits(streams=StreamLimits(pong=0.1))
+    ) as phone:
         uri = f"sip:127.0.0.1:{listener.getsockname()[1]};transport=tcp"
-        asked = gevent.spawn(phone.request, "REGISTER", uri, contact="<sip:me@127.0.0.1>;expires=100")
+        asked = gevent.spawn(
+            phone.request, "REGISTER", uri, contact="<sip:me@127.0.0.1>;expires=100"
+        )
         peer = Connected(None, listener.accept()[0])
         request = peer.message()
         answer = request.response(200, contact=request.contact)
@@ -437,7 +488,12 @@ def test_registered_phone_asks_its_server_by_stun_over_udp():
         server.on("REGISTER")(Registrar(Location(server.clock.now)))
         here = server.engine.transports[0].local
         with gevent.Timeout(PATIENCE):
-            assert phone.request("REGISTER", f"sip:127.0.0.1:{here[1]}", contact="<sip:me@127.0.0.1>").status == 200
+            assert (
+                phone.request(
+                    "REGISTER", f"sip:127.0.0.1:{here[1]}", contact="<sip:me@127.0.0.1>"
+                ).status
+                == 200
+            )
         until(lambda: phone.stats()["stun"] == {"heard": 1})
         assert server.stats()["stun"] == {"answered": 1}
         assert phone.engine.transports[0].connect(here).mapped == phone.engine.transports[0].local
@@ -466,7 +522,9 @@ def test_keep_alives_that_are_not_answered_or_show_another_address_are_counted(c
         ask("192.0.2.2")
         assert point.stun == {"heard": 3, "moved": 1, "dropped": 1, "unanswered": 1}
         assert flow.mapped == ("192.0.2.2", 5060)
-        assert [record.levelname for record in caplog.records if "another address" in record.message] == ["WARNING"]
+        assert [
+            record.levelname for record in caplog.records if "another address" in record.message
+        ] == ["WARNING"]
 
 
 @given(st.binary(max_size=100))

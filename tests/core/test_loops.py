@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Location, Registrar, RegistrarProxy, ResponseContext, forward
-from sippet_gevent.core.routing import MAX_BREADTH
+from sippet_gevent.core.routing.routes import MAX_BREADTH
 from sippet_gevent.testing import SERVER
 
 from .wire import Peer, sent
@@ -62,7 +62,9 @@ def test_loop_ends_at_its_second_lap(sip, caller, method, headers):
 @pytest.mark.rfc("5393 5.3.3")
 @pytest.mark.parametrize("method", ["MESSAGE", "ACK"])
 @pytest.mark.parametrize("contacts", [2, 5, 10])
-def test_contacts_that_lead_back_do_not_multiply_a_request_within_a_dialog(sip, caller, method, contacts):
+def test_contacts_that_lead_back_do_not_multiply_a_request_within_a_dialog(
+    sip, caller, method, contacts
+):
     assert Looping(sip, caller, contacts).ask(method, to=TAGGED) <= 3 * MAX_BREADTH
 
 
@@ -76,7 +78,13 @@ def test_path_that_leads_back_does_not_multiply_a_request_within_a_dialog(sip, c
     bob.reply(bob.last("INVITE"), 200, contact=f"<{bob.uri}>")
     answer = caller.responses[-1]
     loops = ", ".join(f"<sip:loop@{DOMAIN};n={n}>" for n in range(5))
-    caller.ask("REGISTER", f"sip:{DOMAIN}", to=f"<sip:loop@{DOMAIN}>", contact=loops, path=answer.record_route)
+    caller.ask(
+        "REGISTER",
+        f"sip:{DOMAIN}",
+        to=f"<sip:loop@{DOMAIN}>",
+        contact=loops,
+        path=answer.record_route,
+    )
     info = caller.within(invite, answer, "INFO", route=answer.record_route)
     info.uri = f"sip:loop@{DOMAIN}"
     caller.send(info)
@@ -85,7 +93,9 @@ def test_path_that_leads_back_does_not_multiply_a_request_within_a_dialog(sip, c
 
 
 @pytest.mark.rfc("5393 4.2.1")
-@pytest.mark.parametrize("change", [{"uri": "sip:carol@example.com"}, {"proxy_authorization": 'Digest username="a"'}])
+@pytest.mark.parametrize(
+    "change", [{"uri": "sip:carol@example.com"}, {"proxy_authorization": 'Digest username="a"'}]
+)
 def test_request_that_comes_back_changed_is_a_spiral_and_goes_on(sip, caller, phones, change):
     def core(request, tx):
         return forward(request, tx, next_hop=phones[len(request.via) > 1].uri)
@@ -204,5 +214,9 @@ def test_branches_begun_one_by_one_never_have_more_than_there_is(sip, caller):
 
     sip.serve(core)
     caller.ask("MESSAGE")
-    given = [int(c.data.partition(b"Max-Breadth: ")[2].split()[0]) for c in sip.network.trace if b"\r\nMax-Breadth" in c.data]
+    given = [
+        int(c.data.partition(b"Max-Breadth: ")[2].split()[0])
+        for c in sip.network.trace
+        if b"\r\nMax-Breadth" in c.data
+    ]
     assert (sum(given), caller.statuses) == (MAX_BREADTH, [440])

@@ -25,7 +25,10 @@ LINGER = 150.0
 NETWORKS = {
     "5 % lost": ({"loss": 0.05}, 1000),
     "30 % lost": ({"loss": 0.3}, 1000),
-    "lost, repeated, late and out of order": ({"loss": 0.05, "duplicate": 0.2, "reorder": 0.3, "delay": 0.1, "jitter": 0.3}, 100),
+    "lost, repeated, late and out of order": (
+        {"loss": 0.05, "duplicate": 0.2, "reorder": 0.3, "delay": 0.1, "jitter": 0.3},
+        100,
+    ),
 }
 
 
@@ -58,7 +61,7 @@ class Witness:
 
 def to_the_phone(request, tx):
     """A proxy with one phone behind it."""
-    targets = () if request.essentials.to_tag else (f"sip:bob@{PHONE}",)
+    targets = () if request.mandatory.to_tag else (f"sip:bob@{PHONE}",)
     return forward(request, tx, *targets, record_route=True)
 
 
@@ -103,7 +106,11 @@ class Watched:
         """Let everything end, on the network as bad as it is, and hold it to the invariants."""
         sip = self.sip
         sip.advance(LINGER)
-        left = {host: found for host, stack in self.stacks.items() if (found := leftovers(stack) or len(stack.calls))}
+        left = {
+            host: found
+            for host, stack in self.stacks.items()
+            if (found := leftovers(stack) or len(stack.calls))
+        }
         sip.close()
         assert not left, f"left over: {left}"
         assert not self.too_late, f"sent after the end of the transaction: {self.too_late}"
@@ -111,10 +118,18 @@ class Watched:
             # Each 2xx to an INVITE goes to the user, who acknowledges it (RFC 6026 §7.2); all else is told once.
             told = ends[:1] if key.endswith("INVITE") and set(ends) == {200} else ends
             assert len(told) == 1, f"{key} ended with {ends}"
-        accepted = [c for c in sip.network.trace if c.data.startswith(b"SIP/2.0 200") and b" INVITE\r\n" in c.data]
+        accepted = [
+            c
+            for c in sip.network.trace
+            if c.data.startswith(b"SIP/2.0 200") and b" INVITE\r\n" in c.data
+        ]
         got = [c for c in accepted if c.destination[0] == CLIENT and c.fate == "carried"]
-        acks = [c for c in sip.network.trace if c.source[0] == CLIENT and c.data.startswith(b"ACK ")]
-        assert len(acks) >= len(got), f"{len(got)} 2xx to an INVITE have arrived, {len(acks)} ACKs were sent"
+        acks = [
+            c for c in sip.network.trace if c.source[0] == CLIENT and c.data.startswith(b"ACK ")
+        ]
+        assert len(acks) >= len(got), (
+            f"{len(got)} 2xx to an INVITE have arrived, {len(acks)} ACKs were sent"
+        )
 
 
 def answers(request, tx):
@@ -157,7 +172,9 @@ def thinks(request, tx):
 
 
 def asks(sip):
-    return sip.client.request("MESSAGE", "sip:bob@example.com", next_hop=f"sip:{SERVER}", body=b"hello").status
+    return sip.client.request(
+        "MESSAGE", "sip:bob@example.com", next_hop=f"sip:{SERVER}", body=b"hello"
+    ).status
 
 
 def see(caller, core, seeds, **options):
@@ -179,28 +196,41 @@ def see(caller, core, seeds, **options):
 @pytest.mark.parametrize(
     ("caller", "core"),
     [
-        pytest.param(calls, answers, marks=[pytest.mark.rfc("3261 13.2.2.4"), pytest.mark.rfc("3261 13.3.1.4")]),
+        pytest.param(
+            calls,
+            answers,
+            marks=[pytest.mark.rfc("3261 13.2.2.4"), pytest.mark.rfc("3261 13.3.1.4")],
+        ),
         pytest.param(is_refused, refuses, marks=pytest.mark.rfc("3261 17.1.1.2")),
         pytest.param(gives_up, answers, marks=pytest.mark.rfc("3261 9.1")),
         pytest.param(asks, thinks, marks=pytest.mark.rfc("3261 17.1.2.2")),
     ],
     ids=["call", "refused call", "cancelled call", "MESSAGE"],
 )
-def test_whatever_the_network_does_each_transaction_ends_once_and_leaves_nothing(caller, core, behaviour, seeds):
+def test_whatever_the_network_does_each_transaction_ends_once_and_leaves_nothing(
+    caller, core, behaviour, seeds
+):
     see(caller, core, seeds, **behaviour)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.rfc("3261 16.7")
 @pytest.mark.parametrize(("behaviour", "seeds"), NETWORKS.values(), ids=NETWORKS)
-@pytest.mark.parametrize(("caller", "core"), [(calls, answers), (gives_up, answers)], ids=["call", "cancelled call"])
+@pytest.mark.parametrize(
+    ("caller", "core"), [(calls, answers), (gives_up, answers)], ids=["call", "cancelled call"]
+)
 def test_whatever_the_network_does_it_is_so_through_a_proxy_too(caller, core, behaviour, seeds):
     see(caller, core, seeds // 20, proxied=True, **behaviour)
 
 
 @pytest.mark.parametrize(
     ("caller", "core", "answer"),
-    [(calls, answers, 200), (is_refused, refuses, 486), (gives_up, answers, 487), (asks, thinks, 200)],
+    [
+        (calls, answers, 200),
+        (is_refused, refuses, 486),
+        (gives_up, answers, 487),
+        (asks, thinks, 200),
+    ],
     ids=["call", "refused call", "cancelled call", "MESSAGE"],
 )
 def test_one_datagram_in_twenty_lost_changes_no_outcome(caller, core, answer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Reject, forward
-from sippet_gevent.message.essentials import METHODS
+from sippet_gevent.message.mandatory import METHODS
 
 from .wire import AT_SERVER, SERVER, Peer, start
 
@@ -50,7 +50,9 @@ def test_function_stays_what_it_was(stack):
 
 
 @pytest.mark.rfc("3261 8.2.1")
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"ACK", "BYE", "CANCEL", "MESSAGE", "OPTIONS"}))
+@pytest.mark.parametrize(
+    "method", sorted(set(METHODS) - {"ACK", "BYE", "CANCEL", "MESSAGE", "OPTIONS"})
+)
 def test_known_method_that_is_not_served_is_405_with_allow(stack, peer, method):
     peer.ask(method)
     (response,) = {r.status: r for r in peer.responses}.values()
@@ -119,7 +121,10 @@ def test_ack_of_nothing_goes_to_who_has_registered_for_it(stack, peer):
 
 
 @pytest.mark.rfc("3261 8.2.2.1")
-@pytest.mark.parametrize("uri", ["mailto:bob@example.com", "http://example.com/", "urn:service:sos", "im:bob@example.com"])
+@pytest.mark.parametrize(
+    "uri",
+    ["mailto:bob@example.com", "http://example.com/", "urn:service:sos", "im:bob@example.com"],
+)
 def test_request_uri_of_a_scheme_nobody_serves_is_416(stack, peer, uri):
     peer.ask("MESSAGE", uri, to="<sip:bob@example.com>")
     assert peer.statuses == [416]
@@ -153,7 +158,13 @@ def test_required_extension_is_compared_without_case(sip, peer):
 
 def copy_of(peer, request, uri=None):
     """The same request, come by another way: another branch."""
-    again = peer.request(request.method, uri or request.uri_text, from_=request.from_, to=request.to, call_id=request.call_id)
+    again = peer.request(
+        request.method,
+        uri or request.uri_text,
+        from_=request.from_,
+        to=request.to,
+        call_id=request.call_id,
+    )
     again.cseq = request.cseq
     return again
 
@@ -184,7 +195,9 @@ def test_second_copy_is_482_while_the_first_one_s_transaction_lasts(sip, peer, s
 def test_second_copy_of_a_forwarded_request_is_forwarded(sip, peer, method, seconds):
     """Also where the core of the first one has looked something up for a second before it forwards."""
     callee = Peer(sip, "10.0.0.61")
-    sip.serve(lambda request, tx: (seconds and tx.wait(seconds)) or forward(request, tx, callee.uri))
+    sip.serve(
+        lambda request, tx: (seconds and tx.wait(seconds)) or forward(request, tx, callee.uri)
+    )
     request = peer.ask(method)
     peer.send(copy_of(peer, request))
     sip.advance(2 * seconds + 0.1)
@@ -253,7 +266,9 @@ def test_phone_that_a_fork_reaches_by_two_ways_rings_once(sip):
     sip.serve(phone)
     for relay in ("10.0.0.3", "10.0.0.4"):
         sip.stack(lambda request, tx: forward(request, tx, AT_SERVER), relay)
-    edge = sip.stack(lambda request, tx: forward(request, tx, "sip:bob@10.0.0.3", "sip:bob@10.0.0.4"), "10.0.0.5")
+    edge = sip.stack(
+        lambda request, tx: forward(request, tx, "sip:bob@10.0.0.3", "sip:bob@10.0.0.4"), "10.0.0.5"
+    )
     asked = sip.ask(edge, "INVITE sip:bob@example.com")
     sip.advance(2)
     assert (len(rings), asked.statuses[-1]) == (1, 486)

@@ -53,7 +53,9 @@ def test_middleware_sees_the_request_and_the_result(sip):
 
 def test_middleware_may_answer_without_the_core(sip):
     served = []
-    asked = sip.ask(guard(lambda request, tx: served.append(request) or 200), "MESSAGE sip:bob@example.com")
+    asked = sip.ask(
+        guard(lambda request, tx: served.append(request) or 200), "MESSAGE sip:bob@example.com"
+    )
     assert (asked.statuses, served) == ([403], [])
 
 
@@ -83,7 +85,10 @@ def test_middleware_may_change_the_answer(sip):
 
         return wrapped
 
-    assert sip.ask(branded(lambda request, tx: 404), "OPTIONS sip:bob@example.com").response.server == "tests"
+    assert (
+        sip.ask(branded(lambda request, tx: 404), "OPTIONS sip:bob@example.com").response.server
+        == "tests"
+    )
 
 
 def test_middleware_may_change_the_request(sip):
@@ -95,7 +100,10 @@ def test_middleware_may_change_the_request(sip):
         return wrapped
 
     seen = []
-    sip.ask(numbered(lambda request, tx: seen.append(request.headers["X-Number"]) or 200), "OPTIONS sip:bob@example.com")
+    sip.ask(
+        numbered(lambda request, tx: seen.append(request.headers["X-Number"]) or 200),
+        "OPTIONS sip:bob@example.com",
+    )
     assert seen == ["7"]
 
 
@@ -146,7 +154,10 @@ def test_innermost_core_is_asked_last(sip):
 
         return middleware
 
-    sip.ask(named("outer")(named("inner")(lambda request, tx: order.append("core") or 200)), "OPTIONS sip:bob@example.com")
+    sip.ask(
+        named("outer")(named("inner")(lambda request, tx: order.append("core") or 200)),
+        "OPTIONS sip:bob@example.com",
+    )
     assert order == ["outer", "inner", "core"]
 
 

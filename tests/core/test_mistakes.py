@@ -6,7 +6,17 @@ import logging
 
 import pytest
 
-from sippet_gevent import URI, Location, NameAddr, ParseError, Part, Registrar, Request, forward, sdp
+from sippet_gevent import (
+    URI,
+    Location,
+    NameAddr,
+    ParseError,
+    Part,
+    Registrar,
+    Request,
+    forward,
+    sdp,
+)
 from sippet_gevent.message.parser import parse
 
 from .wire import Peer
@@ -57,7 +67,9 @@ BROKEN = [
 
 @pytest.mark.rfc("3261 21.4.1")
 @pytest.mark.parametrize(("core", "broken"), BROKEN)
-def test_field_of_the_request_that_cannot_be_read_is_400_without_traceback(sip, peer, errors, core, broken):
+def test_field_of_the_request_that_cannot_be_read_is_400_without_traceback(
+    sip, peer, errors, core, broken
+):
     sip.serve(core)
     assert ask(peer, "MESSAGE", broken) == [400]
     assert errors() == []
@@ -75,14 +87,19 @@ BODIES = {
     "a broken line": (OFFER.replace(b"s=-", b"x"), "application/sdp"),
     "a broken m=": (OFFER + b"m=audio\r\n", "application/sdp"),
     "a broken attribute": (OFFER + b"a=ptime:x\r\n", "application/sdp"),
-    "in a multipart": (b"--b\r\nContent-Type: application/sdp\r\n\r\nv=1\r\n--b--\r\n", "multipart/mixed;boundary=b"),
+    "in a multipart": (
+        b"--b\r\nContent-Type: application/sdp\r\n\r\nv=1\r\n--b--\r\n",
+        "multipart/mixed;boundary=b",
+    ),
     "a multipart without delimiter": (b"hello", "multipart/mixed;boundary=b"),
 }
 
 
 @pytest.mark.rfc("3261 21.4.1")
 @pytest.mark.parametrize(("body", "kind"), BODIES.values(), ids=list(BODIES))
-def test_body_of_the_request_that_cannot_be_read_is_400_without_traceback(sip, peer, errors, body, kind):
+def test_body_of_the_request_that_cannot_be_read_is_400_without_traceback(
+    sip, peer, errors, body, kind
+):
     sip.serve(read_offer)
     assert ask(peer, body=body, content_type=kind) == [400]
     assert errors() == []
@@ -93,7 +110,9 @@ def test_offer_with_fewer_streams_than_before_is_488_without_traceback(sip, peer
     def core(request, tx):
         offer = sdp.SDP.parse(request.body)
         before = sdp.SDP.parse(OFFER + OFFER[OFFER.index(b"m=") :])
-        sdp.check_modification(before, offer) if request.method == "MESSAGE" else sdp.answer(offer, [], previous=before)
+        sdp.check_modification(before, offer) if request.method == "MESSAGE" else sdp.answer(
+            offer, [], previous=before
+        )
 
     sip.serve(core)
     assert ask(peer, body=OFFER, content_type="application/sdp") == [488]
@@ -122,18 +141,30 @@ def of_its_own(request, tx):
 
 MISTAKES = [
     pytest.param(lambda request, tx: forward(request, tx, ROW), id="target"),
-    pytest.param(lambda request, tx: forward(request, tx, "sip:10.0.0.60", next_hop="192.0.2.1"), id="next hop"),
-    pytest.param(lambda request, tx: forward(request, tx, "sip:10.0.0.60", ROW), id="second target"),
+    pytest.param(
+        lambda request, tx: forward(request, tx, "sip:10.0.0.60", next_hop="192.0.2.1"),
+        id="next hop",
+    ),
+    pytest.param(
+        lambda request, tx: forward(request, tx, "sip:10.0.0.60", ROW), id="second target"
+    ),
     pytest.param(lambda request, tx: URI.parse(ROW), id="URI"),
     pytest.param(lambda request, tx: URI.parse(""), id="empty text"),
     pytest.param(lambda request, tx: NameAddr.parse("<sip:bob"), id="address"),
-    pytest.param(lambda request, tx: NameAddr.parse("<sip:bob@192.0.2.1>;q=high").q, id="parameter"),
+    pytest.param(
+        lambda request, tx: NameAddr.parse("<sip:bob@192.0.2.1>;q=high").q, id="parameter"
+    ),
     pytest.param(lambda request, tx: sdp.SDP.parse("v=1"), id="session description"),
     pytest.param(lambda request, tx: parse(b"OPTIONS sip:x SIP/2.0\r\n\r\n"), id="message"),
     pytest.param(lambda request, tx: Request("OPTIONS", ROW), id="request"),
-    pytest.param(lambda request, tx: tx.stack.request("OPTIONS", "sip:10.0.0.60", next_hop=ROW), id="next hop of a request"),
+    pytest.param(
+        lambda request, tx: tx.stack.request("OPTIONS", "sip:10.0.0.60", next_hop=ROW),
+        id="next hop of a request",
+    ),
     pytest.param(lambda request, tx: tx.stack.resolve(ROW), id="resolve"),
-    pytest.param(lambda request, tx: tx.respond(200, contact=ROW + "\r\n"), id="header of a response"),
+    pytest.param(
+        lambda request, tx: tx.respond(200, contact=ROW + "\r\n"), id="header of a response"
+    ),
     pytest.param(of_its_own, id="raised by the core"),
 ]
 
@@ -141,7 +172,9 @@ MISTAKES = [
 @pytest.mark.rfc("3261 21.5.1")
 @pytest.mark.parametrize("core", MISTAKES)
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
-def test_text_of_the_core_s_own_that_cannot_be_read_is_500_with_file_and_line(sip, peer, errors, caplog, core, method):
+def test_text_of_the_core_s_own_that_cannot_be_read_is_500_with_file_and_line(
+    sip, peer, errors, caplog, core, method
+):
     stack = sip.serve(core)
     # The request has the same texts, which is no reason to blame its sender
     assert ask(peer, method, f"X-Row: {ROW}\r\nSubject: \r\nX-Q: high".encode()) == [500]
@@ -159,9 +192,13 @@ def test_header_that_no_branch_can_have_is_500_with_file_and_line(sip, peer, err
     assert "Subject: CR, LF" in caplog.text
 
 
-def test_response_of_another_peer_that_cannot_be_read_is_not_the_caller_s_mistake(sip, peer, errors):
+def test_response_of_another_peer_that_cannot_be_read_is_not_the_caller_s_mistake(
+    sip, peer, errors
+):
     def answer(request):
-        return parse(bytes(request.response(200)).replace(b"\r\nCSeq", b"\r\nContact: <<>>\r\nCSeq"))
+        return parse(
+            bytes(request.response(200)).replace(b"\r\nCSeq", b"\r\nContact: <<>>\r\nCSeq")
+        )
 
     Peer(sip, "10.0.0.60", answer)
     sip.serve(lambda request, tx: tx.stack.request("OPTIONS", "sip:10.0.0.60").contact and 200)

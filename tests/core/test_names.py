@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, InvalidValue, Request, parse
-from sippet_gevent.clock import VirtualClock
-from sippet_gevent.core.names import Names
+from sippet_gevent.core.routing.local import Names
+from sippet_gevent.runtime.clock import VirtualClock
 from sippet_gevent.transport.listener import Advertised, Listener
 from sippet_gevent.transport.memory import Network
 
@@ -63,7 +63,9 @@ class Element:
 def test_addresses_what_is_advertised_and_domains_are_ours(uri, is_ours):
     others = ("udp:10.0.0.3:5061", "udp:10.0.0.4:443", "udp:127.0.0.1:5090")
     edge = "udp:10.0.0.1:5080;advertise=edge.example:7000"
-    element = Element("udp:10.0.0.1:5060", edge, *others, domains=("Example.com", "10.0.0.1", "192.0.2.7"))
+    element = Element(
+        "udp:10.0.0.1:5060", edge, *others, domains=("Example.com", "10.0.0.1", "192.0.2.7")
+    )
     assert element.is_local(uri) is is_ours
 
 
@@ -78,7 +80,9 @@ def test_who_is_closed_has_no_address_and_keeps_its_domains():
 def test_what_we_call_ourselves_is_ours_from_then_on():
     element = Element("udp:10.0.0.1:5060")
     flow = element.flow()
-    flow.transport.listener = flow.transport.listener._replace(advertise=Advertised("late.example", 7000))
+    flow.transport.listener = flow.transport.listener._replace(
+        advertise=Advertised("late.example", 7000)
+    )
     assert not element.is_local("sip:late.example:7000")
     assert str(element.names.contact(flow)) == "<sip:late.example:7000>"
     assert element.is_local("sip:late.example:7000")
@@ -98,17 +102,42 @@ def test_path_leads_back_to_its_flow_and_is_known_as_ours():
 @pytest.mark.rfc("3261 16.6")
 def test_record_route_is_known_again_by_the_same_secret_alone():
     secret = b"sixteen octets, and some more"
-    one, again, other = (Element("udp:10.0.0.1:5060", route_secret=given) for given in (secret, secret, None))
-    alice, bob, via = "<sip:alice@example.com>;tag=1", "<sip:bob@example.com>", "SIP/2.0/UDP 10.0.0.9;branch=z9hG4bK1"
+    one, again, other = (
+        Element("udp:10.0.0.1:5060", route_secret=given) for given in (secret, secret, None)
+    )
+    alice, bob, via = (
+        "<sip:alice@example.com>;tag=1",
+        "<sip:bob@example.com>",
+        "SIP/2.0/UDP 10.0.0.9;branch=z9hG4bK1",
+    )
     invite, bye = (
-        parse(bytes(Request(method, "sip:x@example.com", from_=who, to=whom, call_id="a", cseq=f"1 {method}", via=via)))
+        parse(
+            bytes(
+                Request(
+                    method,
+                    "sip:x@example.com",
+                    from_=who,
+                    to=whom,
+                    call_id="a",
+                    cseq=f"1 {method}",
+                    via=via,
+                )
+            )
+        )
         for method, who, whom in (("INVITE", alice, bob), ("BYE", f"{bob};tag=2", alice))
     )
     uri = one.names.route_uri(invite, one.flow()).uri
-    assert [element.names.route_tokens.match(bye, uri) for element in (one, again, other)] == [True, True, False]
+    assert [element.names.route_tokens.match(bye, uri) for element in (one, again, other)] == [
+        True,
+        True,
+        False,
+    ]
 
 
-@pytest.mark.parametrize("name", ["", "-", "0", "0-", "1-0a00000913c4", "x-0a00000913c4", "0000-0a00000913c4", "0-nobody"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "-", "0", "0-", "1-0a00000913c4", "x-0a00000913c4", "0000-0a00000913c4", "0-nobody"],
+)
 def test_name_of_no_flow_finds_none(name):
     assert Element("udp:10.0.0.1:5060").names.find_flow(name) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import NameAddr
-from sippet_gevent.core.outbound import flow_registered
+from sippet_gevent.core.routing.outbound import flow_registered
 from sippet_gevent.transport.memory import MemoryTransport
 
 from .test_flows import DOMAIN, Office, TwoFlows
@@ -68,7 +68,9 @@ def via_proxy(phone):
     (NO_REG_ID, True, None, "outbound", 200, False),
     ("*", True, None, "outbound", 200, False),
 ])  # fmt: skip
-def test_registrar_says_whether_it_keeps_the_flow(phone, contact, proxied, path, supported, status, required):
+def test_registrar_says_whether_it_keeps_the_flow(
+    phone, contact, proxied, path, supported, status, required
+):
     headers = {"path": path, "supported": supported, "expires": 0 if contact == "*" else None}
     headers = {name: value for name, value in headers.items() if value is not None}
     if proxied:
@@ -82,7 +84,9 @@ def test_who_counts_on_flows_is_registered_without_where_the_user_wants_that(sip
     phone = Phone(sip, strict_outbound=False)
     headers = {} if path is None else {"path": path}
     for port in (71, 79):
-        response = phone.register(FLOW.replace("71", str(port)), supported="outbound", via=via_proxy(phone), **headers)
+        response = phone.register(
+            FLOW.replace("71", str(port)), supported="outbound", via=via_proxy(phone), **headers
+        )
         assert (response.status, response.require, response.flow_timer) == (200, (), None)
     assert len(phone.bound) == 2
 
@@ -90,7 +94,10 @@ def test_who_counts_on_flows_is_registered_without_where_the_user_wants_that(sip
 @pytest.mark.rfc("5626 6")
 def test_refused_flow_leaves_the_bindings_as_they_were(phone):
     phone.register(FLOW, supported="outbound")
-    assert phone.register(FLOW.replace("71", "79"), supported="outbound", via=via_proxy(phone)).status == 439
+    assert (
+        phone.register(FLOW.replace("71", "79"), supported="outbound", via=via_proxy(phone)).status
+        == 439
+    )
     assert list(phone.bound) == ["sip:alice@10.0.0.71"]
 
 
@@ -114,7 +121,10 @@ def test_one_flow_is_registered_at_a_time(phone, second, headers, status):
 
 
 @pytest.mark.rfc("5626 4.2.1", "3261 8.2.2.3")
-@pytest.mark.parametrize(("require", "status", "required"), [("outbound", 200, True), ("path", 200, False), ("outbound, x", 420, False)])
+@pytest.mark.parametrize(
+    ("require", "status", "required"),
+    [("outbound", 200, True), ("path", 200, False), ("outbound, x", 420, False)],
+)
 def test_registrar_knows_what_is_required_of_it(phone, require, status, required):
     response = phone.register(FLOW, require=require)
     assert (response.status, "outbound" in response.require) == (status, required)
@@ -126,7 +136,9 @@ def test_registrar_knows_what_is_required_of_it(phone, require, status, required
 @pytest.mark.parametrize(("seconds", "path", "supported", "timer"), [
     (30, None, "outbound", 30), (0, None, "outbound", None), (30, EDGE, "outbound", None), (30, None, "path", None),
 ])  # fmt: skip
-def test_who_came_straight_is_told_how_often_to_ping(phone, monkeypatch, seconds, path, supported, timer):
+def test_who_came_straight_is_told_how_often_to_ping(
+    phone, monkeypatch, seconds, path, supported, timer
+):
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", seconds)
     headers = {} if path is None else {"path": path}
     assert phone.register(FLOW, supported=supported, **headers).flow_timer == timer

@@ -6,7 +6,7 @@ import gevent
 import pytest
 
 from sippet_gevent import Cancelled, RegistrarProxy, Reject, ResponseContext, forward
-from sippet_gevent.core.proxy import BRANCHES
+from sippet_gevent.core.proxy.context import BRANCHES
 from sippet_gevent.testing import SERVER
 
 from .wire import Peer, sent
@@ -18,13 +18,13 @@ TARGETS = [f"sip:bob@{phone}" for phone in PHONES]
 
 def to_all(request, tx):
     """A core that forks to three phones; an ACK or what is within a dialog goes along its route."""
-    if request.essentials.to_tag is not None:
+    if request.mandatory.to_tag is not None:
         return forward(request, tx)
     return forward(request, tx, *TARGETS, record_route=True)
 
 
 def to_first(request, tx):
-    if request.essentials.to_tag is not None:
+    if request.mandatory.to_tag is not None:
         return forward(request, tx)
     return forward(request, tx, *TARGETS[:1], record_route=True)
 
@@ -64,8 +64,12 @@ class Fork:
     @property
     def finals(self):
         """The final statuses that the caller has got to its INVITE, each 2xx and each other one once."""
-        responses = [r for r in self.caller.responses if r.status >= 200 and r.cseq.method == "INVITE"]
-        return [r.status for r in responses if r.is_success] + once(r.status for r in responses if not r.is_success)
+        responses = [
+            r for r in self.caller.responses if r.status >= 200 and r.cseq.method == "INVITE"
+        ]
+        return [r.status for r in responses if r.is_success] + once(
+            r.status for r in responses if not r.is_success
+        )
 
     @property
     def got(self):
@@ -193,7 +197,10 @@ def test_2xx_after_the_client_transaction_has_ended_goes_nowhere(one):
 
 @pytest.mark.rfc("3261 16.7", "3261 13.2.2.4")
 def test_late_2xx_crosses_a_chain_of_proxies_and_the_caller_acknowledges_and_hangs_up(sip, phones):
-    near = sip.stack(lambda request, tx: forward(request, tx, next_hop=f"sip:{SERVER}", record_route=True), "10.0.0.2")
+    near = sip.stack(
+        lambda request, tx: forward(request, tx, next_hop=f"sip:{SERVER}", record_route=True),
+        "10.0.0.2",
+    )
     sip.stack(to_first, SERVER)
     asked = sip.ask(near, "INVITE sip:bob@example.com")
     phone = phones[0]
@@ -235,7 +242,10 @@ def test_cancel_tells_phones_that_the_call_was_declined_for_all(fork):
     ("given", "passed"),
     [
         ([ELSEWHERE[0]], ELSEWHERE),
-        (['SIP;cause=200;text="a, b", Q.850;cause=16'], ['SIP;cause=200;text="a, b", Q.850;cause=16']),
+        (
+            ['SIP;cause=200;text="a, b", Q.850;cause=16'],
+            ['SIP;cause=200;text="a, b", Q.850;cause=16'],
+        ),
         (["Q.850;cause=16", "SIP;cause=487"], ["Q.850;cause=16, SIP;cause=487"]),
         ([], []),
         ([";;"], []),
@@ -333,7 +343,10 @@ def test_challenges_of_all_branches_are_in_the_answer(fork):
     fork.reply(2, 401, www_authenticate='Digest realm="c", nonce="3"')
     answer = fork.caller.responses[-1]
     assert answer.status == 401
-    assert answer.headers.all("WWW-Authenticate") == ['Digest realm="a", nonce="1"', 'Digest realm="c", nonce="3"']
+    assert answer.headers.all("WWW-Authenticate") == [
+        'Digest realm="a", nonce="1"',
+        'Digest realm="c", nonce="3"',
+    ]
     assert answer.headers.all("Proxy-Authenticate") == ['Digest realm="b", nonce="2"']
 
 
@@ -374,7 +387,12 @@ def test_branch_that_cannot_be_sent_is_a_503_that_the_caller_sees_as_500(sip, ca
 
 @pytest.mark.rfc("3261 16.9")
 def test_branch_that_cannot_be_sent_does_not_hold_up_the_others(sip, caller, phones):
-    fork = Fork(sip, caller, phones, lambda request, tx: forward(request, tx, "sip:x@10.0.0.9;transport=tcp", TARGETS[0]))
+    fork = Fork(
+        sip,
+        caller,
+        phones,
+        lambda request, tx: forward(request, tx, "sip:x@10.0.0.9;transport=tcp", TARGETS[0]),
+    )
     fork.reply(0, 486)
     assert fork.finals == [486]
 
@@ -397,7 +415,11 @@ def test_callee_that_picks_up_as_timer_c_fires_is_connected(one):
     assert one.got == [["INVITE", "CANCEL"]]
     one.accept(0)
     assert one.finals == [200]
-    one.caller.send(one.caller.within(one.invite, one.caller.responses[-1], "ACK", route=one.caller.responses[-1].record_route))
+    one.caller.send(
+        one.caller.within(
+            one.invite, one.caller.responses[-1], "ACK", route=one.caller.responses[-1].record_route
+        )
+    )
     assert one.got == [["INVITE", "CANCEL", "ACK"]]
 
 
@@ -474,14 +496,19 @@ def test_2xx_without_a_way_back_is_acknowledged_and_hung_up_and_the_caller_gets_
     for _ in range(times):
         phone.reply(phone.last("INVITE"), response)
     assert (one.finals, phone.methods) == ([502], ["INVITE", "ACK", "BYE", "ACK"][: times + 2])
-    assert (phone.last("ACK").to.tag, "Route" in phone.last("BYE").headers) == (response.to.tag, False)
+    assert (phone.last("ACK").to.tag, "Route" in phone.last("BYE").headers) == (
+        response.to.tag,
+        False,
+    )
     phone.reply(phone.last("BYE"), 200)
 
 
 @pytest.mark.rfc("3261 16.7", "3261 12.1.2")
 def test_2xx_without_a_way_back_is_acknowledged_by_the_proxies_behind_us(sip, caller, phones):
     behind = Peer(sip, "10.0.0.80")
-    one = Fork(sip, caller, phones, to_first, record_route=["<sip:10.0.0.90;lr>", "<sip:10.0.0.91;lr>"])
+    one = Fork(
+        sip, caller, phones, to_first, record_route=["<sip:10.0.0.90;lr>", "<sip:10.0.0.91;lr>"]
+    )
     response = phones[0].last("INVITE").response(200, contact=f"<{phones[0].uri}>")
     response.record_route = ("<sip:10.0.0.80;lr>", *response.record_route)
     response.headers.delete_header_back("Via")
@@ -517,7 +544,12 @@ def test_vias_below_the_top_one_pass_both_ways_unread(sip, caller, phones, below
     assert [response.headers.all("Via") for response in caller.responses] == [came, came]
 
 
-ROUTES_BELOW = ["<sip:10.0.0.98:0>", "<sip:10.0.0.98", 'x" <sip:10.0.0.98>', ", ".join(["<sip:10.0.0.98;lr>"] * 100)]
+ROUTES_BELOW = [
+    "<sip:10.0.0.98:0>",
+    "<sip:10.0.0.98",
+    'x" <sip:10.0.0.98>',
+    ", ".join(["<sip:10.0.0.98;lr>"] * 100),
+]
 
 
 @pytest.mark.rfc("3261 16.4", "3261 16.6")
@@ -530,7 +562,9 @@ def test_routes_below_the_top_one_pass_unread(sip, caller, phones, below, parame
     bye.headers["Route"] = [f"<sip:{SERVER};lr>", f"<sip:10.0.0.61{parameter}>", below]
     caller.send(bye)
     left = phones[0].last("BYE").headers.all("Route")
-    assert left == ([f"<sip:10.0.0.61{parameter}>", below] if parameter else [below, "<sip:bob@10.0.0.99>"])
+    assert left == (
+        [f"<sip:10.0.0.61{parameter}>", below] if parameter else [below, "<sip:bob@10.0.0.99>"]
+    )
     phones[0].reply(phones[0].last("BYE"), 200)
 
 
@@ -837,7 +871,13 @@ class Office:
         self.bob = Peer(sip, "10.0.0.72")
         for name, phone in (("alice", self.alice), ("bob", self.bob)):
             aor = f"<sip:{name}@{DOMAIN}>"
-            phone.ask("REGISTER", f"sip:{DOMAIN}", to=aor, from_=aor + ";tag=1", contact=f"<sip:{name}@{phone.host}:5060>")
+            phone.ask(
+                "REGISTER",
+                f"sip:{DOMAIN}",
+                to=aor,
+                from_=aor + ";tag=1",
+                contact=f"<sip:{name}@{phone.host}:5060>",
+            )
             assert phone.statuses == [200]
             phone.received.clear()
 
@@ -849,7 +889,9 @@ class Office:
 
     @property
     def finals(self):
-        return once(r.status for r in self.alice.responses if r.status >= 200 and r.cseq.method == "INVITE")
+        return once(
+            r.status for r in self.alice.responses if r.status >= 200 and r.cseq.method == "INVITE"
+        )
 
 
 @pytest.fixture
@@ -976,20 +1018,35 @@ def test_contacts_that_lead_back_to_the_proxy_end_soon(office, contacts, status)
     office.alice.ask("MESSAGE", f"sip:loop@{SERVER}")
     office.sip.advance(40)
     assert office.alice.statuses == [status]
-    assert len(sent(office.sip, SERVER, SERVER)) <= 2 * contacts * (contacts + 1)  # requests and their answers
+    assert len(sent(office.sip, SERVER, SERVER)) <= 2 * contacts * (
+        contacts + 1
+    )  # requests and their answers
 
 
 # ---- hosts that nobody has
 
 
-INVALID_HOSTS = ["example..com", "[1::2::3]", "[12345::1]", "[1:2:3]", "1.2.3", "192.0.2.300", "a." + "b" * 64, "a." * 127 + "a"]
+INVALID_HOSTS = [
+    "example..com",
+    "[1::2::3]",
+    "[12345::1]",
+    "[1:2:3]",
+    "1.2.3",
+    "192.0.2.300",
+    "a." + "b" * 64,
+    "a." * 127 + "a",
+]
 
 
 @pytest.mark.rfc("3261 16.3")
 @pytest.mark.parametrize("host", INVALID_HOSTS)
 def test_request_uri_with_an_invalid_host_gets_400_from_a_proxy(sip, caller, host):
     stack = sip.serve(lambda request, tx: forward(request, tx))
-    caller.send(bytes(caller.request("OPTIONS")).replace(f"bob@{SERVER} SIP".encode(), f"bob@{host} SIP".encode()))
+    caller.send(
+        bytes(caller.request("OPTIONS")).replace(
+            f"bob@{SERVER} SIP".encode(), f"bob@{host} SIP".encode()
+        )
+    )
     assert caller.statuses == [400]
     assert stack.stats()["core_errors"] == 0
 
@@ -1006,8 +1063,20 @@ def test_route_with_an_invalid_host_gets_400_from_a_proxy(sip, caller, host):
 @pytest.mark.parametrize("host", INVALID_HOSTS)
 def test_invalid_hosts_that_are_for_others_pass_a_proxy_untouched(sip, caller, phones, host):
     sip.serve(lambda request, tx: forward(request, tx))
-    lines = [f"sip:bob@{host}", f"<sip:bob@{host}>;tag=1", f"<sip:carol@{host}>", f"<sip:bob@{host}:5070>"]
-    caller.ask("INVITE", lines[0], from_=lines[1], to=lines[2], contact=lines[3], route=f"<sip:{PHONES[0]};lr>")
+    lines = [
+        f"sip:bob@{host}",
+        f"<sip:bob@{host}>;tag=1",
+        f"<sip:carol@{host}>",
+        f"<sip:bob@{host}:5070>",
+    ]
+    caller.ask(
+        "INVITE",
+        lines[0],
+        from_=lines[1],
+        to=lines[2],
+        contact=lines[3],
+        route=f"<sip:{PHONES[0]};lr>",
+    )
     got = phones[0].last("INVITE")
     assert [got.uri_text, *(got.headers[name] for name in ("From", "To", "Contact"))] == lines
 
@@ -1020,7 +1089,9 @@ def test_request_uri_with_three_colons_before_an_ipv4_address_is_reached(sip, ca
     assert phone.last("OPTIONS").uri_text == "sip:bob@[2001:db8:::192.0.2.1]"
 
 
-def test_branch_given_up_while_its_name_is_resolved_is_not_waited_for(sip, caller, phones, monkeypatch):
+def test_branch_given_up_while_its_name_is_resolved_is_not_waited_for(
+    sip, caller, phones, monkeypatch
+):
     def impatient(request, tx):
         with ResponseContext(tx) as context:
             with gevent.Timeout(0.01, False):
@@ -1031,7 +1102,10 @@ def test_branch_given_up_while_its_name_is_resolved_is_not_waited_for(sip, calle
 
     stack = sip.serve(impatient)
     resolve = stack.sender.resolve
-    slow = lambda uri, *listener: gevent.sleep(5) if uri.host == "slow.example" else resolve(uri, *listener)  # noqa: E731
+
+    def slow(uri, *listener):
+        return gevent.sleep(5) if uri.host == "slow.example" else resolve(uri, *listener)
+
     monkeypatch.setattr(stack.sender, "resolve", slow)
     phones[0].answer = lambda request: 200
     caller.ask("MESSAGE")

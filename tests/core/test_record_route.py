@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, InvalidValue, RegistrarProxy, Stack, forward
-from sippet_gevent.core.routing import ROUTE_SECRET, RouteTokens
+from sippet_gevent.core.routing.routes import ROUTE_SECRET, RouteTokens
 from sippet_gevent.message.parser import parse
 from sippet_gevent.testing import SERVER
 
@@ -23,10 +23,14 @@ class Office:
     def __init__(self, sip, core=None, **options):
         self.sip = sip
         self.stack = sip.stack(core or RegistrarProxy(), SERVER, domains=(DOMAIN,), **options)
-        self.alice, self.bob, self.stranger = (Peer(sip, host) for host in ("10.0.0.71", "10.0.0.72", "10.0.0.99"))
+        self.alice, self.bob, self.stranger = (
+            Peer(sip, host) for host in ("10.0.0.71", "10.0.0.72", "10.0.0.99")
+        )
         for name, phone in (("alice", self.alice), ("bob", self.bob)):
             aor = f"<sip:{name}@{DOMAIN}>"
-            phone.ask("REGISTER", f"sip:{DOMAIN}", to=aor, from_=aor + ";tag=1", contact=f"<{phone.uri}>")
+            phone.ask(
+                "REGISTER", f"sip:{DOMAIN}", to=aor, from_=aor + ";tag=1", contact=f"<{phone.uri}>"
+            )
             phone.received.clear()
 
     def call(self, method="INVITE", **headers):
@@ -122,7 +126,9 @@ def test_call_id_and_tag_cannot_be_divided_otherwise(office):
 @pytest.mark.rfc("3261 16.4")
 @pytest.mark.parametrize("method", METHODS)
 def test_forged_strict_route_leads_nowhere(office, method):
-    office.alice.ask(method, f"sip:{SERVER};lr", route=f"<{office.stranger.uri}>", to="<sip:x@y>;tag=forged")
+    office.alice.ask(
+        method, f"sip:{SERVER};lr", route=f"<{office.stranger.uri}>", to="<sip:x@y>;tag=forged"
+    )
     assert office.stranger.received == []
 
 
@@ -134,13 +140,21 @@ def test_own_route_twice_is_no_token(office):
 
 @pytest.mark.rfc("3261 16.4")
 def test_token_outside_a_dialog_leads_nowhere(talking):
-    talking.forged("MESSAGE", talking.route, to=f"<{talking.stranger.uri}>", call_id=talking.ours.call_id, from_=talking.ours.from_)
+    talking.forged(
+        "MESSAGE",
+        talking.route,
+        to=f"<{talking.stranger.uri}>",
+        call_id=talking.ours.call_id,
+        from_=talking.ours.from_,
+    )
     assert (talking.stranger.received, talking.alice.statuses) == ([], [404])
 
 
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
 @pytest.mark.parametrize("before", [(), (own(),)])
-def test_route_of_a_stranger_does_not_divert_a_request_to_a_registered_phone(office, method, before):
+def test_route_of_a_stranger_does_not_divert_a_request_to_a_registered_phone(
+    office, method, before
+):
     office.alice.ask(method, BOB, route=(*before, f"<{office.stranger.uri};lr>"))
     assert (office.stranger.received, office.bob.received, office.alice.statuses) == ([], [], [403])
 
@@ -174,7 +188,10 @@ def test_token_of_another_stack_leads_nowhere(sip):
 
 
 @pytest.mark.rfc("3261 16.6")
-@pytest.mark.parametrize("method", ["ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "MESSAGE", "SUBSCRIBE"])
+@pytest.mark.parametrize(
+    "method",
+    ["ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "MESSAGE", "SUBSCRIBE"],
+)
 def test_request_of_the_caller_passes(talking, method):
     talking.alice.send(talking.from_caller(method))
     assert talking.bob.methods == [method]
@@ -184,7 +201,9 @@ def test_request_of_the_caller_passes(talking, method):
 
 
 @pytest.mark.rfc("3261 16.6")
-@pytest.mark.parametrize("method", ["ACK", "BYE", "INVITE", "UPDATE", "INFO", "REFER", "NOTIFY", "MESSAGE"])
+@pytest.mark.parametrize(
+    "method", ["ACK", "BYE", "INVITE", "UPDATE", "INFO", "REFER", "NOTIFY", "MESSAGE"]
+)
 def test_request_of_the_callee_passes(talking, method):
     talking.bob.send(talking.from_callee(method))
     assert talking.alice.methods == [method]
@@ -196,7 +215,9 @@ def test_request_of_the_callee_passes(talking, method):
 @pytest.mark.rfc("3262 4")
 def test_prack_passes_before_the_call_is_answered(office):
     invite = office.alice.ask("INVITE", BOB)
-    office.bob.reply(office.bob.last("INVITE"), 183, contact=f"<{office.bob.uri}>", require=("100rel",))
+    office.bob.reply(
+        office.bob.last("INVITE"), 183, contact=f"<{office.bob.uri}>", require=("100rel",)
+    )
     ringing = office.alice.responses[-1]
     office.alice.send(office.alice.within(invite, ringing, "PRACK", route=ringing.record_route))
     assert office.bob.methods == ["INVITE", "PRACK"]
@@ -334,7 +355,11 @@ def test_route_may_be_taken_twice(sip):
 
     def core(request, tx):
         taken.append((tx.take_route(), tx.take_route()))
-        return forward(request, tx, "sip:10.0.0.72", record_route=True) if request.to.tag is None else 200
+        return (
+            forward(request, tx, "sip:10.0.0.72", record_route=True)
+            if request.to.tag is None
+            else 200
+        )
 
     office = Office(sip, core)
     office.call()
@@ -342,7 +367,9 @@ def test_route_may_be_taken_twice(sip):
     assert (taken[-1], office.alice.statuses) == ((True, True), [200])
 
 
-@pytest.mark.parametrize(("more", "statuses"), [({}, [403]), ({"route": ()}, []), ({"next_hop": "sip:10.0.0.72"}, [])])
+@pytest.mark.parametrize(
+    ("more", "statuses"), [({}, [403]), ({"route": ()}, []), ({"next_hop": "sip:10.0.0.72"}, [])]
+)
 def test_core_says_otherwise_what_becomes_of_a_stranger_s_route(sip, more, statuses):
     alice, bob = Peer(sip, "10.0.0.71"), Peer(sip, "10.0.0.72")
     sip.stack(lambda request, tx: forward(request, tx, "sip:10.0.0.72", **more), SERVER)
@@ -365,17 +392,30 @@ def request(call_id="c", from_tag="f", to_tag=None, method="BYE"):
 
 def test_token_is_short_and_plain():
     token = RouteTokens(SECRET).make(request())
-    assert (len(token), token.isalnum(), token.isascii(), token == token.lower()) == (20, True, True, True)
+    assert (len(token), token.isalnum(), token.isascii(), token == token.lower()) == (
+        20,
+        True,
+        True,
+        True,
+    )
 
 
 def test_token_is_of_its_secret_only():
-    tokens = {RouteTokens(secret).make(request()) for secret in (SECRET, SECRET, SECRET + b".", SECRET * 9)}
+    tokens = {
+        RouteTokens(secret).make(request())
+        for secret in (SECRET, SECRET, SECRET + b".", SECRET * 9)
+    }
     assert len(tokens) == 3
 
 
 @pytest.mark.parametrize(
     ("secret", "kind"),
-    [(b"", InvalidValue), (b"x" * (ROUTE_SECRET - 1), InvalidValue), ("x" * 32, TypeError), (7, TypeError)],
+    [
+        (b"", InvalidValue),
+        (b"x" * (ROUTE_SECRET - 1), InvalidValue),
+        ("x" * 32, TypeError),
+        (7, TypeError),
+    ],
 )
 def test_secret_that_can_be_guessed_is_refused(secret, kind):
     with pytest.raises(kind, match="secret"):

@@ -93,14 +93,20 @@ CROSSING = [
 
 
 @pytest.mark.rfc("3261 20")
-@pytest.mark.parametrize(("status", "name", "texts"), CROSSING, ids=lambda value: str(value) if not isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("status", "name", "texts"),
+    CROSSING,
+    ids=lambda value: str(value) if not isinstance(value, list) else "",
+)
 def test_refusal_passed_on_by_a_b2bua_has_the_fields_of_its_status(refused, status, name, texts):
     _, answer = refused(status, **{name.replace("-", "_"): texts})
     assert (answer.status, answer.headers.all(name)) == (status, texts)
 
 
 def test_every_status_that_has_fields_is_tried_above():
-    tried = {status: {name for other, name, _ in CROSSING if other == status} for status, *_ in CROSSING}
+    tried = {
+        status: {name for other, name, _ in CROSSING if other == status} for status, *_ in CROSSING
+    }
     for status, fields in FIELDS.items():
         missing = {*fields.needed, *fields.others} - tried.get(status, set()) - {"Security-Server"}
         assert not missing, f"{status}: {missing}"
@@ -114,7 +120,9 @@ def test_field_that_cannot_be_read_is_passed_on_as_it_came(refused):
 @pytest.mark.rfc("3261 21.3.5")
 def test_380_is_passed_on_with_its_body(refused):
     body = b"<?xml version='1.0'?><ims-3gpp/>"
-    _, answer = refused(380, body=body, Content_Type="application/3gpp-ims+xml", Content_Disposition="render")
+    _, answer = refused(
+        380, body=body, Content_Type="application/3gpp-ims+xml", Content_Disposition="render"
+    )
     assert (answer.body, str(answer.content_type)) == (body, "application/3gpp-ims+xml")
     assert answer.headers["Content-Disposition"] == "render"
 
@@ -186,7 +194,11 @@ def test_refusal_with_another_status_has_the_fields_of_that_one(refused):
             raise Reject(500, response=refusal.response) from refusal
 
     _, answer = refused(503, core, Retry_After="120", Contact="<sip:a@192.0.2.1>")
-    assert (answer.status, answer.headers["Retry-After"], "Contact" in answer.headers) == (500, "120", False)
+    assert (answer.status, answer.headers["Retry-After"], "Contact" in answer.headers) == (
+        500,
+        "120",
+        False,
+    )
 
 
 # ---- what a core of ours leaves out
@@ -203,7 +215,10 @@ def respond_with(status):
     return lambda request, tx: tx.respond(status)
 
 
-WAYS = pytest.mark.parametrize("way", [refuse_with, respond_with, lambda s: lambda r, tx: s, lambda s: lambda r, tx: r.response(s)])
+WAYS = pytest.mark.parametrize(
+    "way",
+    [refuse_with, respond_with, lambda s: lambda r, tx: s, lambda s: lambda r, tx: r.response(s)],
+)
 
 
 @WAYS
@@ -244,19 +259,26 @@ def test_405_of_a_core_class_allows_what_the_class_says(sip):
 @pytest.mark.rfc("3261 8.2.2.3", "3261 21.4.15")
 def test_420_of_a_core_names_what_is_unsupported(sip, way):
     stack = sip.stack(way(420), supported=("timer",))
-    answer = sip.ask(stack, "OPTIONS sip:bob@example.com", require=("timer", "x"), proxy_require="y").response
+    answer = sip.ask(
+        stack, "OPTIONS sip:bob@example.com", require=("timer", "x"), proxy_require="y"
+    ).response
     assert answer.unsupported == ("x", "y")
 
 
 def test_header_that_a_core_gives_with_a_405_stays(sip):
-    assert sip.ask(lambda r, tx: r.response(405, allow="INFO"), "MESSAGE sip:bob@example.com").response.allow == ("INFO",)
+    assert sip.ask(
+        lambda r, tx: r.response(405, allow="INFO"), "MESSAGE sip:bob@example.com"
+    ).response.allow == ("INFO",)
 
 
 @pytest.mark.parametrize("status", sorted(NEEDY - {405, 420}))
 def test_refusal_that_lacks_what_nobody_but_its_core_knows_is_in_the_log(sip, caplog, status):
     assert sip.ask(refuse_with(status), "INVITE sip:bob@example.com").statuses == [status]
     missing = ", ".join(FIELDS[status].needed)
-    assert f"refusal incomplete: answered={status} missing={missing} method=INVITE call_id=" in caplog.text
+    assert (
+        f"refusal incomplete: answered={status} missing={missing} method=INVITE call_id="
+        in caplog.text
+    )
 
 
 def test_405_of_a_callee_is_forwarded_by_a_proxy_as_it_came(sip):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, InvalidValue, Location, Registrar, Request, forward
-from sippet_gevent.core import registrar as limits
+from sippet_gevent.core.registrar import registrar as limits
 from sippet_gevent.transport.memory import MemoryFlow
 
 from .wire import Peer
@@ -80,13 +80,22 @@ def test_contact_with_three_colons_before_an_ipv4_address_is_bound_once(phone):
 
 
 @pytest.mark.rfc("3261 10.3")
-@pytest.mark.parametrize("to", ["<tel:+12125551212>", "<mailto:alice@example.com>", "<urn:service:sos>"])
+@pytest.mark.parametrize(
+    "to", ["<tel:+12125551212>", "<mailto:alice@example.com>", "<urn:service:sos>"]
+)
 def test_address_of_record_of_another_scheme_is_404(phone, to):
     assert phone.register(f"<{PHONE}>", to=to).status == 404
 
 
 @pytest.mark.rfc("3261 10.3")
-@pytest.mark.parametrize("to", ["<sip:alice@EXAMPLE.com>", "<sip:alice@example.com;transport=udp>", "<sip:%61lice@example.com>"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        "<sip:alice@EXAMPLE.com>",
+        "<sip:alice@example.com;transport=udp>",
+        "<sip:%61lice@example.com>",
+    ],
+)
 def test_address_of_record_is_compared_in_canonical_form(phone, to):
     phone.register(f"<{PHONE}>", to=to)
     assert list(phone.bound) == [PHONE]
@@ -129,7 +138,12 @@ def test_star_removes_all_bindings(phone):
 @pytest.mark.rfc("3261 10.3")
 @pytest.mark.parametrize(
     ("contacts", "headers"),
-    [(("*",), {}), (("*",), {"expires": 60}), (("*", f"<{PHONE}>"), {"expires": 0}), ((f"<{PHONE}>", "*"), {"expires": 0})],
+    [
+        (("*",), {}),
+        (("*",), {"expires": 60}),
+        (("*", f"<{PHONE}>"), {"expires": 0}),
+        ((f"<{PHONE}>", "*"), {"expires": 0}),
+    ],
 )
 def test_star_with_anything_else_is_400_and_removes_nothing(phone, contacts, headers):
     phone.register(f"<{DESK}>")
@@ -176,7 +190,11 @@ def test_contact_that_is_equivalent_is_the_same_binding(phone):
 @pytest.mark.parametrize("how", ["parameter", "header"])
 def test_expires_of_zero_removes_one_contact(phone, how):
     phone.register(f"<{PHONE}>", f"<{DESK}>")
-    response = phone.register(f"<{PHONE}>;expires=0") if how == "parameter" else phone.register(f"<{PHONE}>", expires=0)
+    response = (
+        phone.register(f"<{PHONE}>;expires=0")
+        if how == "parameter"
+        else phone.register(f"<{PHONE}>", expires=0)
+    )
     assert list(listed(response)) == [DESK]
 
 
@@ -210,7 +228,9 @@ def test_answer_says_the_date(phone):
 @pytest.mark.parametrize("number", [4, 5])
 def test_register_that_is_no_newer_changes_nothing(phone, number):
     phone.register(f"<{PHONE}>;expires=1000", number=5)
-    phone.sip.advance(33)  # when the first REGISTER's transaction has ended, or it would be the same one, merged
+    phone.sip.advance(
+        33
+    )  # when the first REGISTER's transaction has ended, or it would be the same one, merged
     assert phone.register(f"<{PHONE}>;expires=2000", number=number).status == 500
     assert phone.bound == {PHONE: 967}
 
@@ -386,7 +406,9 @@ def test_location_of_the_core_s_own_serves_as_well(sip):
         (f"<{DESK}>", {"require": "nosuch"}, 420),
     ],
 )
-def test_register_that_is_refused_binds_nothing_and_keeps_no_flow(phone, monkeypatch, second, headers, status):
+def test_register_that_is_refused_binds_nothing_and_keeps_no_flow(
+    phone, monkeypatch, second, headers, status
+):
     kept = []
     monkeypatch.setattr(MemoryFlow, "keep", lambda flow, seconds: kept.append(seconds))
     response = phone.register(f"<{PHONE};ob>", second, **headers)
@@ -426,7 +448,9 @@ def test_register_whose_answer_cannot_be_written_binds_nothing(phone, monkeypatc
 
 
 @pytest.mark.rfc("3261 16.3", "3261 18.2.1")
-@pytest.mark.parametrize("below", ["SIP/2.0/UDP 2001:db8::8:5060;branch=0", 'x;"', "SIP/2.0/UDP h:0"])
+@pytest.mark.parametrize(
+    "below", ["SIP/2.0/UDP 2001:db8::8:5060;branch=0", 'x;"', "SIP/2.0/UDP h:0"]
+)
 @pytest.mark.parametrize("joined", [False, True])
 def test_via_below_the_top_one_that_cannot_be_read_registers_nobody_less(phone, below, joined):
     request = phone.peer.request("REGISTER", "sip:example.com", to=f"<{AOR}>", contact=f"<{PHONE}>")
@@ -434,13 +458,19 @@ def test_via_below_the_top_one_that_cannot_be_read_registers_nobody_less(phone, 
     request.headers["Via"] = [f"{top}, {below}"] if joined else [top, below]
     phone.peer.send(request)
     answer = phone.peer.responses[-1]
-    assert (answer.status, list(phone.bound), answer.headers.all("Via")) == (200, [PHONE], request.headers.all("Via"))
+    assert (answer.status, list(phone.bound), answer.headers.all("Via")) == (
+        200,
+        [PHONE],
+        request.headers.all("Via"),
+    )
 
 
 @pytest.mark.rfc("3261 16.3")
 def test_edge_proxy_passes_a_registration_whose_lower_vias_cannot_be_read(sip, phone):
     """The phone hears what the registrar has done, not 502."""
-    sip.stack(lambda request, tx: forward(request, tx, next_hop="sip:10.0.0.1", add_path=True), "10.0.0.2")
+    sip.stack(
+        lambda request, tx: forward(request, tx, next_hop="sip:10.0.0.1", add_path=True), "10.0.0.2"
+    )
     request = phone.peer.request("REGISTER", "sip:example.com", to=f"<{AOR}>", contact=f"<{PHONE}>")
     request.headers["Via"] = [request.headers["Via"], "SIP/2.0/UDP 2001:db8::8:5060;branch=0"]
     phone.peer.send(request, to="10.0.0.2")

@@ -9,9 +9,9 @@ import tracemalloc
 import pytest
 
 from sippet_gevent import Location, NameAddr, Registrar
-from sippet_gevent.core import registrar as limits
-from sippet_gevent.core.bindings import address_bytes, compact
+from sippet_gevent.core.registrar import registrar as limits
 from sippet_gevent.message import address, uri
+from sippet_gevent.stores.bindings import address_bytes, compact
 
 from .wire import Peer
 
@@ -35,14 +35,22 @@ class Phone:
         """Send a REGISTER and return its response."""
         self.number += 1
         to = f"<sip:{user}@{domain}>"
-        headers = {"number": self.number, "call_id": "phone", "contact": ", ".join(contacts)} | headers
+        headers = {
+            "number": self.number,
+            "call_id": "phone",
+            "contact": ", ".join(contacts),
+        } | headers
         self.peer.ask("REGISTER", f"sip:{domain}", to=to, **headers)
         return self.peer.responses[-1]
 
     @property
     def lines(self):
         """What the log says of registrations, oldest first; then it is empty."""
-        lines = [record.getMessage() for record in self.caplog.records if record.getMessage().startswith("registration ")]
+        lines = [
+            record.getMessage()
+            for record in self.caplog.records
+            if record.getMessage().startswith("registration ")
+        ]
         self.caplog.clear()
         return lines
 
@@ -85,7 +93,12 @@ def test_registration_that_expires_is_dropped_and_logged_without_a_request(phone
         'registration ended: aor=sip:alice@example.com contact=sip:alice@10.0.0.71:5060 reason="expired" call_id=phone'
     ]
     phone.sip.advance(3600)
-    assert (len(phone.lines), len(phone.location), phone.location.bytes, phone.location._ends) == (1, 0, 0, {})
+    assert (len(phone.lines), len(phone.location), phone.location.bytes, phone.location._ends) == (
+        1,
+        0,
+        0,
+        {},
+    )
 
 
 def test_registration_expires_without_a_request_after_its_stack_has_started_again(phone):
@@ -121,16 +134,26 @@ REFUSALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("headers", "status", "reason", "hint"), REFUSALS, ids=[str(row[1]) for row in REFUSALS])
-def test_registration_refused_is_one_line_with_reason_and_hint(phone, headers, status, reason, hint):
+@pytest.mark.parametrize(
+    ("headers", "status", "reason", "hint"), REFUSALS, ids=[str(row[1]) for row in REFUSALS]
+)
+def test_registration_refused_is_one_line_with_reason_and_hint(
+    phone, headers, status, reason, hint
+):
     phone.number = 4
     phone.register(PHONE)
     phone.sip.advance(33)
     assert phone.lines
     assert phone.register(PHONE, **headers).status == status
     (line,) = phone.lines
-    assert line.startswith(f"registration refused: aor=sip:alice@{headers.get('domain', 'example.com')} status={status} ")
-    assert f' reason="{reason}" hint="' in line and hint in line and line.endswith(" source=UDP:10.0.0.71:5060 call_id=phone")
+    assert line.startswith(
+        f"registration refused: aor=sip:alice@{headers.get('domain', 'example.com')} status={status} "
+    )
+    assert (
+        f' reason="{reason}" hint="' in line
+        and hint in line
+        and line.endswith(" source=UDP:10.0.0.71:5060 call_id=phone")
+    )
 
 
 def test_flood_of_registrations_is_ten_lines(phone):
@@ -157,16 +180,22 @@ LONG = f"<sip:alice@10.0.0.71;x={'y' * 3500}>"
 
 
 def test_contact_of_a_phone_with_many_feature_tags_has_room(phone):
-    path = ", ".join(f"<sip:{'t' * 40}@edge{n}.example.com:5061;transport=tls;lr;ob>" for n in range(2))
+    path = ", ".join(
+        f"<sip:{'t' * 40}@edge{n}.example.com:5061;transport=tls;lr;ob>" for n in range(2)
+    )
     assert phone.register(VOLTE, path=path, supported="path").status == 200
 
 
-@pytest.mark.parametrize("headers", [{"contact": LONG}, {"call_id": "c" * 4096}, {"path": f"<sip:{'e' * 3500}@e;lr>"}])
+@pytest.mark.parametrize(
+    "headers", [{"contact": LONG}, {"call_id": "c" * 4096}, {"path": f"<sip:{'e' * 3500}@e;lr>"}]
+)
 def test_binding_over_4_kb_is_403_and_changes_nothing(phone, headers):
     phone.register(DESK)
     response = phone.register(**({"contact": PHONE} | headers))
     assert (response.status, response.reason) == (403, "Binding Over 4096 Bytes")
-    assert [str(binding.contact) for binding in phone.location.get("sip:alice@example.com")] == [DESK]
+    assert [str(binding.contact) for binding in phone.location.get("sip:alice@example.com")] == [
+        DESK
+    ]
 
 
 def test_address_of_record_over_16_kb_is_403_until_one_is_removed(phone):
@@ -202,7 +231,9 @@ def test_full_location_answers_503_with_retry_after_and_refreshes_what_it_has(ph
 
 SHAPES = {
     "usual": lambda n: f"<sip:u{n}@10.0.0.71:{5000 + n};ob>",
-    "64 short parameters": lambda n: f"<sip:u{n}@10.0.0.71{''.join(f';p{i:02}' for i in range(60))}>" + ";a=1;b;c;d",
+    "64 short parameters": lambda n: (
+        f"<sip:u{n}@10.0.0.71{''.join(f';p{i:02}' for i in range(60))}>" + ";a=1;b;c;d"
+    ),
     "long": lambda n: f"<sip:{n}{'u' * 2000}@10.0.0.71>",
     "escaped": lambda n: f"<sip:{n}{'%41' * 300}@10.0.0.71>",
     "four bytes a character": lambda n: f'"{n}\U0001f600{"x" * 300}" <sip:u{n}@10.0.0.71>',
@@ -218,7 +249,12 @@ def test_memory_that_bindings_take_is_no_more_than_is_counted(phone, shape, path
         for n in range(first, first + users):
             contacts = ", ".join(SHAPES[shape](4 * n + i) for i in range(2))
             more = {"path": path, "supported": "path"} if path else {}
-            assert phone.register(contacts, user=n, call_id=f"call-{n}", via=f"{via}{n}", **more).status == 200
+            assert (
+                phone.register(
+                    contacts, user=n, call_id=f"call-{n}", via=f"{via}{n}", **more
+                ).status
+                == 200
+            )
             phone.peer.received.clear()
             phone.sip.network.trace.clear()
         phone.sip.advance(40)  # its transactions are over
@@ -246,8 +282,15 @@ def test_memory_that_bindings_take_is_no_more_than_is_counted(phone, shape, path
 def test_compact_address_reads_and_formats_as_it_did(text):
     before = NameAddr.parse(text)
     after = compact(before)
-    assert (after, str(after), hash(after), compact(after)) == (before, str(before), hash(before), after)
-    assert dict(after.parameters) == dict(before.parameters) and dict(after.uri.headers) == dict(before.uri.headers)
+    assert (after, str(after), hash(after), compact(after)) == (
+        before,
+        str(before),
+        hash(before),
+        after,
+    )
+    assert dict(after.parameters) == dict(before.parameters) and dict(after.uri.headers) == dict(
+        before.uri.headers
+    )
     assert after.uri.parameters.get("transport") == before.uri.parameters.get("transport")
     assert str(after.with_params(q=1)) == str(before.with_params(q=1))
     assert str(after.uri.without_params("x")) == str(before.uri.without_params("x"))

@@ -10,9 +10,9 @@ from gevent import socket
 from gevent.event import Event
 
 from sippet_gevent import Stack, TransportError
-from sippet_gevent.core import returns as returns_module
+from sippet_gevent.core.routing import responses as returns_module
+from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.memory import MemoryFlow
-from sippet_gevent.transport.resolver import SRV, StaticResolver
 from tests.transport.test_stream import PATIENCE, options, until
 from tests.transport.test_stream import Peer as Connected
 
@@ -81,7 +81,10 @@ def ask(server, via, method="MESSAGE"):
     peer = Connected(server.tcp.local)
     text = REQUEST.replace("{via}", via).replace("OPTIONS", method)
     if method == "INVITE":
-        text = text.replace("Max-Forwards", f"Contact: <sip:a@127.0.0.1:{via.rpartition(':')[2]};transport=tcp>\r\nMax-Forwards")
+        text = text.replace(
+            "Max-Forwards",
+            f"Contact: <sip:a@127.0.0.1:{via.rpartition(':')[2]};transport=tcp>\r\nMax-Forwards",
+        )
     peer.send(text.encode())
     until(lambda: server.seen)
     peer.reset()
@@ -103,7 +106,9 @@ def test_response_goes_nowhere_that_is_not_allowed(server, hosts):
     other = hosts("127.0.0.2")
     server.records["phone.example"] = ("127.0.0.2",)
     forbidden = []
-    server.allow_target = lambda candidate: forbidden.append((candidate.host, candidate.port, candidate.name))
+    server.allow_target = lambda candidate: forbidden.append(
+        (candidate.host, candidate.port, candidate.name)
+    )
     ask(server, f"phone.example:{other.port}")
     server.go.set()
     until(lambda: len(forbidden) == 2 and not len(server.returns))
@@ -203,8 +208,16 @@ def test_repeated_200_takes_the_way_that_was_found_and_its_ack_ends_it(server, h
     first, second = peer.message(), peer.message()
     assert [first.status, second.status] == [200, 200]
     assert bytes(first) == bytes(second)
-    until(lambda: [tx.flow.remote for tx in server.engine.servers.values()] == [("127.0.0.2", other.port)])
-    ack = REQUEST.replace("{via}", "x").replace("OPTIONS", "ACK").replace("To: <sip:b@b.example>", f"To: {first.to}")
+    until(
+        lambda: (
+            [tx.flow.remote for tx in server.engine.servers.values()] == [("127.0.0.2", other.port)]
+        )
+    )
+    ack = (
+        REQUEST.replace("{via}", "x")
+        .replace("OPTIONS", "ACK")
+        .replace("To: <sip:b@b.example>", f"To: {first.to}")
+    )
     peer.send(ack.encode())
     until(lambda: calls)
 
@@ -369,7 +382,9 @@ def test_datagram_that_cannot_be_sent_to_where_its_via_says_is_given_up(sip, dea
     assert server.engine.counters.send_errors == 1
 
 
-@pytest.mark.parametrize(("size", "taken"), [(100, returns_module.RESPONSES), (60_000, 2), (131_000, 1)])
+@pytest.mark.parametrize(
+    ("size", "taken"), [(100, returns_module.RESPONSES), (60_000, 2), (131_000, 1)]
+)
 def test_responses_that_wait_for_a_way_back_are_bounded_in_bytes(size, taken):
     returns = returns_module.Returns(None)
     tx = object()

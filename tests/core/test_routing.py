@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, Reject, Request, Response
-from sippet_gevent.core.routing import as_request_uri, best_response, check_request, forwarded, take_next_hop, take_own_route
+from sippet_gevent.core.routing.routes import (
+    as_request_uri,
+    best_response,
+    check_request,
+    forwarded,
+    take_next_hop,
+    take_own_route,
+)
 
 US = ("10.0.0.1", 5060)
 """Where this proxy is."""
@@ -36,7 +43,9 @@ def routes(message):
     ("sip:bob@b", ("<sip:s>", "<sip:p;lr>"), "sip:s", ("sip:s", ("<sip:p;lr>", "<sip:bob@b>"))),
     ("sip:bob@b;x=1", ("<sip:s;method=BYE;y=2?Subject=a>",), "sip:s;method=BYE;y=2?Subject=a", ("sip:s;y=2", ("<sip:bob@b;x=1>",))),
 ])  # fmt: skip
-def test_next_hop_is_the_topmost_route_and_a_strict_one_becomes_the_request_uri(uri, given, hop, then):
+def test_next_hop_is_the_topmost_route_and_a_strict_one_becomes_the_request_uri(
+    uri, given, hop, then
+):
     message = request(uri, *given)
     assert str(take_next_hop(message)) == hop
     assert (str(message.uri), routes(message)) == then
@@ -44,7 +53,10 @@ def test_next_hop_is_the_topmost_route_and_a_strict_one_becomes_the_request_uri(
 
 @pytest.mark.rfc("3261 19.1.1")
 def test_request_uri_has_neither_method_nor_headers():
-    assert str(as_request_uri(URI.parse("sip:a@b;method=INVITE;transport=udp?Subject=x"))) == "sip:a@b;transport=udp"
+    assert (
+        str(as_request_uri(URI.parse("sip:a@b;method=INVITE;transport=udp?Subject=x")))
+        == "sip:a@b;transport=udp"
+    )
 
 
 # ---- our own Route
@@ -122,7 +134,10 @@ def test_forwarded_request_has_one_hop_less(before, after):
 
 @pytest.mark.rfc("3261 16.6")
 def test_forwarded_request_has_its_target_as_request_uri():
-    assert str(forwarded(request(), "sip:bob@10.0.0.60;method=BYE;ob?Subject=x", is_local).uri) == "sip:bob@10.0.0.60;ob"
+    assert (
+        str(forwarded(request(), "sip:bob@10.0.0.60;method=BYE;ob?Subject=x", is_local).uri)
+        == "sip:bob@10.0.0.60;ob"
+    )
 
 
 @pytest.mark.rfc("3261 16.6")
@@ -141,11 +156,15 @@ def test_forwarding_does_not_change_the_request_itself():
 
 @pytest.mark.rfc("3261 16.6")
 def test_all_other_header_fields_stay_as_and_where_they_were():
-    message = request(max_forwards=70, contact="<sip:alice@10.0.0.50>", subject="x", user_agent="y", body="z")
+    message = request(
+        max_forwards=70, contact="<sip:alice@10.0.0.50>", subject="x", user_agent="y", body="z"
+    )
     message.headers["X-Odd"] = "  kept"
     before = message.headers.items()
     after = forwarded(message, "sip:bob@10.0.0.60", is_local).headers.items()
-    assert [line for line in after if line[0] != "Max-Forwards"] == [line for line in before if line[0] != "Max-Forwards"]
+    assert [line for line in after if line[0] != "Max-Forwards"] == [
+        line for line in before if line[0] != "Max-Forwards"
+    ]
     assert [name for name, _ in after] == [name for name, _ in before]
 
 

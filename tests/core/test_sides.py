@@ -10,7 +10,7 @@ from gevent import socket
 
 from sippet_gevent import RegistrarProxy, Request, Stack, forward
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transport.resolver import StaticResolver
+from sippet_gevent.transport.locate.resolver import StaticResolver
 
 PATIENCE = 5
 SDP = b"v=0\r\n"
@@ -79,8 +79,14 @@ SIDES = {
     "one address": ("{kind}:127.0.0.1:0", "{kind}:127.0.0.1:0"),
     "all addresses": ("{kind}:0.0.0.0:0", "{kind}:0.0.0.0:0"),
     "two addresses": ("{kind}:127.0.0.2:0", "{kind}:127.0.0.3:0"),
-    "two advertised": ("{kind}:127.0.0.2:0;advertise=127.0.0.2", "{kind}:127.0.0.2:0;advertise=proxy.example"),
-    "one advertised": ("{kind}:127.0.0.2:{port};advertise=proxy.example", "{kind}:127.0.0.3:{port};advertise=proxy.example"),
+    "two advertised": (
+        "{kind}:127.0.0.2:0;advertise=127.0.0.2",
+        "{kind}:127.0.0.2:0;advertise=proxy.example",
+    ),
+    "one advertised": (
+        "{kind}:127.0.0.2:{port};advertise=proxy.example",
+        "{kind}:127.0.0.3:{port};advertise=proxy.example",
+    ),
 }
 
 
@@ -97,7 +103,9 @@ def test_requests_of_a_call_leave_by_the_listener_of_their_side(listen, kind, si
         if tx.take_route():
             forward(request, tx)
         else:
-            forward(request, tx, uri, listener=other[tx.flow.transport.listener.name], record_route=True)
+            forward(
+                request, tx, uri, listener=other[tx.flow.transport.listener.name], record_route=True
+            )
 
     proxy = listen(f"{inside};name=inside", f"{outside};name=outside", core=cross)
     listeners = {transport.listener.name: transport for transport in proxy.engine.transports}
@@ -110,7 +118,9 @@ def test_requests_of_a_call_leave_by_the_listener_of_their_side(listen, kind, si
     caller, callee = phone(near, lambda request, tx: 200), phone(far, callee_core)
     uri = f"sip:{callee.addresses[0][4:]};transport={kind}"
     host, port = address(near)
-    with caller.invite(f"sip:bob@{host}:{port};transport={kind}", body=SDP, timeout=PATIENCE) as call:
+    with caller.invite(
+        f"sip:bob@{host}:{port};transport={kind}", body=SDP, timeout=PATIENCE
+    ) as call:
         with gevent.Timeout(PATIENCE):
             while ("ACK" not in [method for method, _ in caller.seen]) or not call.acknowledged:
                 gevent.sleep(0.005)
@@ -124,7 +134,14 @@ def test_requests_of_a_call_leave_by_the_listener_of_their_side(listen, kind, si
         advertised = transport.listener.advertise
         return (advertised.host if advertised else address(transport)[0]), transport.local[1]
 
-    assert [method for method, _ in callee.seen] == ["INVITE", "ACK", "INFO", "INVITE", "ACK", "BYE"]
+    assert [method for method, _ in callee.seen] == [
+        "INVITE",
+        "ACK",
+        "INFO",
+        "INVITE",
+        "ACK",
+        "BYE",
+    ]
     assert {by for _, by in callee.seen} == {sent_by(far)}
     assert [method for method, _ in caller.seen] == ["INFO", "INVITE", "ACK"]
     assert {by for _, by in caller.seen} == {sent_by(near)}
@@ -142,9 +159,17 @@ def test_call_to_a_binding_leaves_by_the_port_it_was_registered_at(listen, kind)
     aor = f"<sip:bob@127.0.0.1:{second[1]}>"
     contact = f"<sip:bob@{bob.addresses[0][4:]};transport={kind}>"
     registrar = f"sip:127.0.0.1:{second[1]};transport={kind}"
-    assert bob.request("REGISTER", registrar, to=aor, from_=aor, contact=contact, timeout=PATIENCE).status == 200
+    assert (
+        bob.request(
+            "REGISTER", registrar, to=aor, from_=aor, contact=contact, timeout=PATIENCE
+        ).status
+        == 200
+    )
     route = f"<sip:127.0.0.1:{first[1]};transport={kind};lr>"
-    with alice.invite(f"sip:bob@127.0.0.1:{second[1]}", route=route, body=SDP, timeout=PATIENCE), gevent.Timeout(PATIENCE):
+    with (
+        alice.invite(f"sip:bob@127.0.0.1:{second[1]}", route=route, body=SDP, timeout=PATIENCE),
+        gevent.Timeout(PATIENCE),
+    ):
         while "ACK" not in [method for method, _ in alice.seen]:
             gevent.sleep(0.005)
     with gevent.Timeout(PATIENCE):
@@ -159,8 +184,14 @@ def test_call_to_a_binding_leaves_by_the_port_it_was_registered_at(listen, kind)
 
 EDGES = {
     "phone by WS, registrar by UDP": ("ws:127.0.0.1:0;name=outside", "udp:127.0.0.1:0;name=inside"),
-    "phone by TCP, registrar by UDP": ("tcp:127.0.0.1:0;name=outside", "udp:127.0.0.1:0;name=inside"),
-    "phone outside, registrar inside": ("udp:127.0.0.2:0;name=outside", "udp:127.0.0.3:0;name=inside"),
+    "phone by TCP, registrar by UDP": (
+        "tcp:127.0.0.1:0;name=outside",
+        "udp:127.0.0.1:0;name=inside",
+    ),
+    "phone outside, registrar inside": (
+        "udp:127.0.0.2:0;name=outside",
+        "udp:127.0.0.3:0;name=inside",
+    ),
     "both on one address": ("udp:127.0.0.1:0;name=outside", "udp:127.0.0.1:0;name=inside"),
 }
 

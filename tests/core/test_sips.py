@@ -1,4 +1,4 @@
-"""sips URIs, RFC 3261 §26.2.2 and RFC 5630: each row of the table in core/sips.py, over TLS and on the virtual network."""
+"""sips URIs, RFC 3261 §26.2.2 and RFC 5630: each row of the table in core/routing/sips.py, over TLS and on the virtual network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ from sippet_gevent import (
     TransportError,
     forward,
 )
-from sippet_gevent.core.dialog import Dialog
-from sippet_gevent.core.sips import answer_wants_sips, aor, check_registration, retarget, same_resource, wants_sips
+from sippet_gevent.core.dialog.dialog import Dialog
+from sippet_gevent.core.routing.sips import (
+    answer_wants_sips,
+    aor,
+    check_registration,
+    retarget,
+    same_resource,
+    wants_sips,
+)
 from sippet_gevent.errors import WrongScheme
 from sippet_gevent.message.uri import URI
 from tests.transport.test_stream import PATIENCE
@@ -42,7 +49,9 @@ def tls(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sips")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "cert.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        folder / "cert.pem"
+    )
     return TLS(folder / "cert.pem", ca=folder / "ca.pem")
 
 
@@ -94,7 +103,9 @@ def test_request_to_a_sips_uri_goes_by_tls_whatever_its_next_hop_says(stacks, wa
 @pytest.mark.parametrize("hop", ["sip:127.0.0.1:9;transport=udp", "sips:127.0.0.1:9;transport=udp"])
 def test_request_to_a_sips_uri_has_no_way_in_clear(stacks, hop):
     with pytest.raises(TransportError, match="nothing is secure over UDP"):
-        stacks("udp:127.0.0.1:0", "tls:127.0.0.1:0").request("MESSAGE", "sips:bob@example.com", next_hop=hop)
+        stacks("udp:127.0.0.1:0", "tls:127.0.0.1:0").request(
+            "MESSAGE", "sips:bob@example.com", next_hop=hop
+        )
 
 
 def test_request_to_a_sips_uri_has_no_way_without_tls(stacks):
@@ -106,8 +117,16 @@ def test_request_to_a_sips_uri_has_no_way_without_tls(stacks):
 def test_whole_route_of_a_request_to_a_sips_uri_is_sips(stacks):
     server, client = stacks(), stacks()
     here = server.sips.replace("sips:", "sip:")
-    ask(client, "MESSAGE", "sips:bob@example.com", route=(f"<{here};lr>", "<sip:next.example;lr;x=1>"))
-    assert server.seen[0].headers.all("Route") == [f"<{server.sips};lr>", "<sips:next.example;lr;x=1>"]
+    ask(
+        client,
+        "MESSAGE",
+        "sips:bob@example.com",
+        route=(f"<{here};lr>", "<sip:next.example;lr;x=1>"),
+    )
+    assert server.seen[0].headers.all("Route") == [
+        f"<{server.sips};lr>",
+        "<sips:next.example;lr;x=1>",
+    ]
 
 
 @pytest.mark.rfc("3261 8.1.1.8", "5630 5.1.1.2")
@@ -124,7 +143,14 @@ def test_contact_is_sips_when_request_uri_or_top_route_is(stacks, uri, route, ne
     server, client = stacks(), stacks()
     fill = {"sips": server.sips, "sip": server.sip}
     options = {"route": route.format(**fill)} if route else {}
-    ask(client, "SUBSCRIBE", uri, event="x", next_hop=next_hop and next_hop.format(**fill), **options)
+    ask(
+        client,
+        "SUBSCRIBE",
+        uri,
+        event="x",
+        next_hop=next_hop and next_hop.format(**fill),
+        **options,
+    )
     assert server.seen[0].contact[0].uri.scheme == scheme
 
 
@@ -133,7 +159,10 @@ def test_sip_contact_of_the_user_is_a_mistake_in_a_request_to_a_sips_uri(stacks)
     server, client = stacks(), stacks()
     with pytest.raises(InvalidValue, match=r"Contact: a sip URI in a SUBSCRIBE .* \(§8.1.1.8\)"):
         ask(client, "SUBSCRIBE", server.sips, event="x", contact="<sip:me@192.0.2.1>")
-    assert ask(client, "SUBSCRIBE", server.sips, event="x", contact="<sips:me@192.0.2.1>").status == 200
+    assert (
+        ask(client, "SUBSCRIBE", server.sips, event="x", contact="<sips:me@192.0.2.1>").status
+        == 200
+    )
 
 
 # ---- who receives
@@ -152,7 +181,11 @@ def in_clear(client, server, uri=None, **headers):
     """Send a request to a sips URI as nobody should: its Request-URI is what a resolver never sees."""
     message = request("MESSAGE", server.sip, **headers)
     tx = client.send(message)
-    data = bytes(tx.request).replace(b"MESSAGE sip:", b"MESSAGE sips:").replace(b"branch=z9hG4bK", b"branch=z9hG4bKx")
+    data = (
+        bytes(tx.request)
+        .replace(b"MESSAGE sip:", b"MESSAGE sips:")
+        .replace(b"branch=z9hG4bK", b"branch=z9hG4bKx")
+    )
     answers = []
     client.engine.stray = lambda response: answers.append(response) or True
     with gevent.Timeout(PATIENCE):
@@ -208,7 +241,9 @@ def test_contact_that_tls_cannot_lead_to_is_400_to_a_sips_uri(sip, contact, stat
         ("<sips:p.example;lr>, <sip:q.example;lr>", "<sip:a@127.0.0.1>", "sips"),
     ],
 )
-def test_contact_of_the_answer_is_sips_when_what_began_the_dialog_was(record_route, contact, scheme):
+def test_contact_of_the_answer_is_sips_when_what_began_the_dialog_was(
+    record_route, contact, scheme
+):
     invite = request(uri="sip:bob@example.com", record_route=record_route, contact=contact)
     assert answer_wants_sips(invite) is (scheme == "sips")
 
@@ -221,8 +256,13 @@ def test_dialog_that_sips_began_never_leaves_it():
     assert str(dialog.remote_target) == "sips:b@192.0.2.2:5061;transport=tls"
     dialog.refresh(request(contact="<sip:c@192.0.2.3>"))
     assert dialog.request("BYE").uri.scheme == "sips"
-    plain = request(uri="sip:bob@example.com", call_id="1", cseq="1 INVITE", contact="<sips:a@192.0.2.1>")
-    assert Dialog.of_uac(plain, plain.response(200, contact="<sip:b@192.0.2.2>")).remote_target.scheme == "sip"
+    plain = request(
+        uri="sip:bob@example.com", call_id="1", cseq="1 INVITE", contact="<sips:a@192.0.2.1>"
+    )
+    assert (
+        Dialog.of_uac(plain, plain.response(200, contact="<sip:b@192.0.2.2>")).remote_target.scheme
+        == "sip"
+    )
 
 
 # ---- who passes on
@@ -286,7 +326,9 @@ def test_proxy_goes_by_tls_along_the_route_of_a_sips_request(stacks):
 def test_record_route_is_sips_for_a_sips_request_uri_or_top_route():
     assert wants_sips(request())
     assert wants_sips(request(uri="sip:bob@example.com", route="<sips:p.example;lr>"))
-    assert not wants_sips(request(uri="sip:bob@example.com", route="<sip:p.example;lr>, <sips:q.example;lr>"))
+    assert not wants_sips(
+        request(uri="sip:bob@example.com", route="<sip:p.example;lr>, <sips:q.example;lr>")
+    )
     broken = request(uri="sip:bob@example.com")
     broken.headers["Route"] = "<<>>"
     assert not wants_sips(broken)
@@ -300,10 +342,20 @@ def test_record_route_is_sips_for_a_sips_request_uri_or_top_route():
     ("uri", "contact", "path", "accepted"),
     [
         ("sips:example.com", "<sips:b@192.0.2.1>", None, True),
-        ("sips:example.com", "<sips:b@192.0.2.1>, <mailto:b@example.com>", "<sips:p.example;lr>", True),
+        (
+            "sips:example.com",
+            "<sips:b@192.0.2.1>, <mailto:b@example.com>",
+            "<sips:p.example;lr>",
+            True,
+        ),
         ("sip:example.com", "<sips:b@192.0.2.1>", None, False),
         ("sips:example.com", "<sips:b@192.0.2.1>, <sip:b@192.0.2.2>", None, False),
-        ("sips:example.com", "<sips:b@192.0.2.1>", "<sips:p.example;lr>, <sip:q.example;lr>", False),
+        (
+            "sips:example.com",
+            "<sips:b@192.0.2.1>",
+            "<sips:p.example;lr>, <sip:q.example;lr>",
+            False,
+        ),
         ("sip:example.com", "<sip:b@192.0.2.1>", None, True),
         ("sips:example.com", "<sip:b@192.0.2.1>", "<sip:p.example;lr>", True),
     ],
@@ -324,7 +376,14 @@ def test_address_of_record_and_contact_are_the_same_whatever_their_scheme(sip):
     phone = Peer(sip, "10.0.0.50")
     for number, scheme in enumerate(("sip", "sips", "sip"), 1):
         contact = f"<{scheme}:bob@10.0.0.50>"
-        phone.ask("REGISTER", f"{scheme}:10.0.0.1", to=f"<{scheme}:bob@10.0.0.1>", contact=contact, call_id="1", number=number)
+        phone.ask(
+            "REGISTER",
+            f"{scheme}:10.0.0.1",
+            to=f"<{scheme}:bob@10.0.0.1>",
+            contact=contact,
+            call_id="1",
+            number=number,
+        )
         assert [b.uri.scheme for b in location.lookup(URI.parse("sip:bob@10.0.0.1"))] == [scheme]
         assert [b.uri.scheme for b in location.lookup(URI.parse("sips:bob@10.0.0.1"))] == [scheme]
     assert phone.statuses == [200, 200, 200]
@@ -334,7 +393,11 @@ def test_address_of_record_and_contact_are_the_same_whatever_their_scheme(sip):
 def test_schemes_name_one_resource():
     assert same_resource(URI.parse("sip:bob@example.com"), URI.parse("sips:bob@example.com"))
     assert not same_resource(URI.parse("sip:bob@example.com"), URI.parse("sips:alice@example.com"))
-    assert aor(URI.parse("sips:bob@example.com:5061")) == aor(URI.parse("sip:bob@example.com")) == "sip:bob@example.com"
+    assert (
+        aor(URI.parse("sips:bob@example.com:5061"))
+        == aor(URI.parse("sip:bob@example.com"))
+        == "sip:bob@example.com"
+    )
     assert aor(URI.parse("tel:+1")) == "tel:+1"
     assert NameAddr(BOB).uri.is_secure
 
@@ -353,7 +416,10 @@ def test_who_has_registered_as_sips_is_called_by_tls_also_with_a_sip_uri(stacks)
 
     proxy = stacks(core=core)
     bob = "<sips:bob@127.0.0.1>"
-    assert ask(phone, "REGISTER", proxy.sips, to=bob, from_=bob, contact=f"<{phone.sips}>").status == 200
+    assert (
+        ask(phone, "REGISTER", proxy.sips, to=bob, from_=bob, contact=f"<{phone.sips}>").status
+        == 200
+    )
     assert ask(stacks(), "MESSAGE", proxy.sip).status == 200
     assert [(seen.flow.transport.name, seen.uri.scheme) for seen in phone.seen] == [("TLS", "sip")]
 
@@ -368,7 +434,17 @@ def test_sips_registration_through_an_edge_proxy_has_a_sips_path(stacks):
         return Registrar(location[0])(request, tx)
 
     registrar = stacks(core=home)
-    edge = stacks(core=lambda request, tx: forward(request, tx, next_hop=registrar.sips, add_path=True))
+    edge = stacks(
+        core=lambda request, tx: forward(request, tx, next_hop=registrar.sips, add_path=True)
+    )
     bob = "<sips:bob@127.0.0.1>"
-    response = ask(phone, "REGISTER", registrar.sips, next_hop=edge.sips, to=bob, from_=bob, contact=f"<{phone.sips}>")
+    response = ask(
+        phone,
+        "REGISTER",
+        registrar.sips,
+        next_hop=edge.sips,
+        to=bob,
+        from_=bob,
+        contact=f"<{phone.sips}>",
+    )
     assert (response.status, [value.uri.scheme for value in response.path]) == (200, ["sips"])

@@ -84,14 +84,18 @@ def test_response_from_another_port_of_the_callee_is_taken(sip, pending):
 
 @pytest.mark.rfc("3261 17.1.3")
 def test_response_with_another_branch_is_dropped(pending):
-    pending.callee.send(pending.forged(f"SIP/2.0/UDP {CLIENT}:5060;branch=z9hG4bKguessed"), to=CLIENT)
+    pending.callee.send(
+        pending.forged(f"SIP/2.0/UDP {CLIENT}:5060;branch=z9hG4bKguessed"), to=CLIENT
+    )
     assert pending.outcome == (True, {"stray response": 1})
 
 
 @pytest.mark.rfc("3261 18.1.2")
 @pytest.mark.parametrize("sent_by", [f"{CLIENT}:5061", f"{STRANGER}:5060", "example.com"])
 def test_response_with_a_sent_by_that_is_not_ours_is_dropped(pending, sent_by):
-    pending.callee.send(pending.forged(f"SIP/2.0/UDP {sent_by};branch={pending.request.via[0].branch}"), to=CLIENT)
+    pending.callee.send(
+        pending.forged(f"SIP/2.0/UDP {sent_by};branch={pending.request.via[0].branch}"), to=CLIENT
+    )
     assert pending.outcome == (True, {"stray response": 1})
 
 
@@ -303,7 +307,9 @@ def test_other_request_of_a_silent_core_gets_100_after_3_and_a_half_seconds(sip,
 
 
 @pytest.mark.parametrize(("method", "seconds"), [("INVITE", 216), ("MESSAGE", 31)])
-def test_silent_core_is_told_once_at_its_next_call_and_then_that_it_is_answered(sip, peer, silent, method, seconds):
+def test_silent_core_is_told_once_at_its_next_call_and_then_that_it_is_answered(
+    sip, peer, silent, method, seconds
+):
     peer.ask(method)
     sip.advance(seconds)
     silent.go.set()
@@ -446,10 +452,22 @@ def gone(peer):
     [
         pytest.param(lambda peer: peer.request("MESSAGE"), "delivered", id="request"),
         pytest.param(lambda peer: peer.request("FROBNICATE"), "delivered", id="unknown method"),
-        pytest.param(lambda peer: peer.request("MESSAGE", "mailto:x@y"), "delivered", id="unknown scheme"),
-        pytest.param(lambda peer: peer.request("INVITE").cancel(), "answered", id="CANCEL of nothing"),
-        pytest.param(lambda peer: bytes(peer.request("MESSAGE")).replace(b"Forwards: 70", b"Forwards: x"), "answered", id="bad header"),
-        pytest.param(lambda peer: bytes(peer.request("MESSAGE")).replace(b"SIP/2.0\r", b"SIP/3.0\r", 1), "answered", id="version"),
+        pytest.param(
+            lambda peer: peer.request("MESSAGE", "mailto:x@y"), "delivered", id="unknown scheme"
+        ),
+        pytest.param(
+            lambda peer: peer.request("INVITE").cancel(), "answered", id="CANCEL of nothing"
+        ),
+        pytest.param(
+            lambda peer: bytes(peer.request("MESSAGE")).replace(b"Forwards: 70", b"Forwards: x"),
+            "answered",
+            id="bad header",
+        ),
+        pytest.param(
+            lambda peer: bytes(peer.request("MESSAGE")).replace(b"SIP/2.0\r", b"SIP/3.0\r", 1),
+            "answered",
+            id="version",
+        ),
         pytest.param(lambda peer: peer.request("ACK"), "stray ACK", id="ACK"),
         pytest.param(gone, "stray response", id="response"),
         pytest.param(lambda peer: b"\r\n\r\n", "keepalive", id="keepalive"),
@@ -463,7 +481,9 @@ def test_message_ends_in_exactly_one_counter(sip, peer, make, counter):
     message = make(peer)
     peer.send(message)
     stats = stack.stats()
-    ends = {name: stats[name] for name in ("delivered", "answered", "absorbed") if stats[name]} | stats["dropped"]
+    ends = {
+        name: stats[name] for name in ("delivered", "answered", "absorbed") if stats[name]
+    } | stats["dropped"]
     assert (stats["received"], ends) == (1, {counter: 1})
 
 

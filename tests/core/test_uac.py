@@ -48,7 +48,9 @@ def test_request_is_completed_with_all_that_is_wanted(sip, peer):
 
 
 @pytest.mark.rfc("3261 8.1.1.8")
-@pytest.mark.parametrize(("method", "count"), [("INVITE", 1), ("SUBSCRIBE", 1), ("OPTIONS", 0), ("MESSAGE", 0)])
+@pytest.mark.parametrize(
+    ("method", "count"), [("INVITE", 1), ("SUBSCRIBE", 1), ("OPTIONS", 0), ("MESSAGE", 0)]
+)
 def test_request_that_makes_a_dialog_has_one_contact(sip, peer, method, count):
     peer.answer = lambda request: 404
     sip.run(sip.client.send(Request(method, BOB)).final)
@@ -62,7 +64,13 @@ def test_request_returns_the_final_response_whatever_it_is(sip, peer):
 
 def test_provisional_responses_are_shown_as_they_come(sip, peer):
     shown = []
-    greenlet = start(sip, sip.client.request, "OPTIONS", BOB, on_provisional=lambda response: shown.append(response.status))
+    greenlet = start(
+        sip,
+        sip.client.request,
+        "OPTIONS",
+        BOB,
+        on_provisional=lambda response: shown.append(response.status),
+    )
     peer.reply(peer.requests[0], 100)
     peer.reply(peer.requests[0], 200)
     assert (shown, greenlet.get().status) == ([100], 200)
@@ -220,7 +228,11 @@ def test_200_is_acknowledged_with_the_invite_s_number_in_a_transaction_of_its_ow
     ack = peer.last("ACK")
     assert str(ack.cseq) == f"{invite.cseq.number} ACK"
     assert ack.uri == response.contact[0].uri
-    assert (ack.to.tag, ack.from_.tag, ack.call_id) == (response.to.tag, invite.from_.tag, invite.call_id)
+    assert (ack.to.tag, ack.from_.tag, ack.call_id) == (
+        response.to.tag,
+        invite.from_.tag,
+        invite.call_id,
+    )
     assert ack.via[0].branch != invite.via[0].branch
     answered.hangup()
 
@@ -293,7 +305,9 @@ def test_200_with_a_quoted_urn_behind_an_unbracketed_contact_is_acknowledged_the
     phone = Peer(sip, "10.0.0.77")
     greenlet = start(sip, sip.client.invite, BOB)
     response = peer.last("INVITE").response(200)
-    response.headers["Contact"] = f'{phone.uri};+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>"'
+    response.headers["Contact"] = (
+        f'{phone.uri};+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>"'
+    )
     peer.reply(peer.last("INVITE"), response)
     assert (phone.methods, phone.last("ACK").uri_text) == (["ACK"], phone.uri)
     greenlet.get().hangup()
@@ -332,11 +346,21 @@ def test_200_with_a_record_route_nobody_can_read_gets_ack_and_bye(sip, peer, rou
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-@pytest.mark.parametrize("routes", [("<sip:@@@>", f"<sip:{CALLEE};lr>"), (f"<sip:@@@>, <sip:{CALLEE};lr>",), (f"<sip:{CALLEE};lr>", "<<>>")])
+@pytest.mark.parametrize(
+    "routes",
+    [
+        ("<sip:@@@>", f"<sip:{CALLEE};lr>"),
+        (f"<sip:@@@>, <sip:{CALLEE};lr>",),
+        (f"<sip:{CALLEE};lr>", "<<>>"),
+    ],
+)
 def test_ack_and_bye_go_along_what_can_be_read_of_a_record_route(sip, peer, routes):
     greenlet = start(sip, sip.client.invite, BOB)
     answer_with_route(peer, *routes, contact="<sip:bob@10.0.0.99>")
-    assert [(request.method, str(request.uri)) for request in peer.requests[1:]] == [("ACK", "sip:bob@10.0.0.99"), ("BYE", "sip:bob@10.0.0.99")]
+    assert [(request.method, str(request.uri)) for request in peer.requests[1:]] == [
+        ("ACK", "sip:bob@10.0.0.99"),
+        ("BYE", "sip:bob@10.0.0.99"),
+    ]
     assert [str(route) for route in peer.last("BYE").route] == [f"<sip:{CALLEE};lr>"]
     with pytest.raises(ParseError):
         greenlet.get()
@@ -381,7 +405,11 @@ def test_refusal_is_raised_with_its_response(sip, peer):
     peer.reply(peer.last("INVITE"), 486, reason="Busy Bee")
     with pytest.raises(Reject) as raised:
         greenlet.get()
-    assert (raised.value.status, raised.value.reason, raised.value.response.status) == (486, "Busy Bee", 486)
+    assert (raised.value.status, raised.value.reason, raised.value.response.status) == (
+        486,
+        "Busy Bee",
+        486,
+    )
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
@@ -558,11 +586,15 @@ def test_request_sent_again_is_a_new_request_and_is_no_merged_one(sip):
 @pytest.mark.rfc("3261 8.1.2", "3261 12.2.1.1")
 def test_register_sent_again_goes_through_its_strict_router_again(sip, peer):
     peer.answer = lambda request: 200
-    request = Request("REGISTER", "sip:10.0.0.99", to="<sip:bob@10.0.0.99>", route=f"<sip:{CALLEE}>")
+    request = Request(
+        "REGISTER", "sip:10.0.0.99", to="<sip:bob@10.0.0.99>", route=f"<sip:{CALLEE}>"
+    )
     for number in (1, 2):
         request.cseq = f"{number} REGISTER"
         assert sip.run(sip.client.send(request).final, timeout=2).status == 200
-    assert [(r.uri_text, str(r.route[-1].uri)) for r in peer.requests] == [(f"sip:{CALLEE}", "sip:10.0.0.99")] * 2
+    assert [(r.uri_text, str(r.route[-1].uri)) for r in peer.requests] == [
+        (f"sip:{CALLEE}", "sip:10.0.0.99")
+    ] * 2
 
 
 @pytest.mark.rfc("3261 9.1", "3261 17.1.1.3")
@@ -579,7 +611,11 @@ def test_cancel_and_ack_of_an_invite_sent_to_two_have_the_branch_of_each(sip, pe
         callee.reply(callee.last("INVITE"), 487)
     for callee in (peer, other):
         assert callee.methods == ["INVITE", "CANCEL", "ACK"]
-        assert len({r.via[0].branch for r in callee.requests}) == len({r.call_id for r in callee.requests}) == 1
+        assert (
+            len({r.via[0].branch for r in callee.requests})
+            == len({r.call_id for r in callee.requests})
+            == 1
+        )
     assert peer.last("INVITE").via[0].branch != other.last("INVITE").via[0].branch
 
 
@@ -598,7 +634,9 @@ def test_request_that_has_left_is_not_sent_again(sip, peer, copied):
 @pytest.mark.rfc("3261 8.1.3.3")
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
 @pytest.mark.parametrize("joined", [True, False])
-def test_response_with_a_second_via_is_dropped_and_the_right_one_still_counts(sip, peer, method, joined):
+def test_response_with_a_second_via_is_dropped_and_the_right_one_still_counts(
+    sip, peer, method, joined
+):
     asking = start(sip, sip.client.request, method, BOB)
     request = peer.last(method)
     misrouted = request.response(404)
@@ -608,7 +646,10 @@ def test_response_with_a_second_via_is_dropped_and_the_right_one_still_counts(si
     else:
         misrouted.headers.add("Via", further)
     peer.reply(request, misrouted)
-    assert (asking.ready(), sip.client.stats()["dropped"]) == (False, {"response with a strange Via": 1})
+    assert (asking.ready(), sip.client.stats()["dropped"]) == (
+        False,
+        {"response with a strange Via": 1},
+    )
     peer.reply(request, 486)
     assert asking.get().status == 486
 

@@ -26,12 +26,17 @@ def test_status_that_a_core_returns_is_the_answer(sip):
 
 
 def test_response_that_a_core_returns_is_the_answer(sip):
-    asked = sip.ask(lambda request, tx: request.response(302, contact="<sip:bob@elsewhere.com>"), "INVITE sip:bob@example.com")
+    asked = sip.ask(
+        lambda request, tx: request.response(302, contact="<sip:bob@elsewhere.com>"),
+        "INVITE sip:bob@example.com",
+    )
     assert str(asked.response.contact[0].uri) == "sip:bob@elsewhere.com"
 
 
 def test_core_that_has_answered_returns_none(sip):
-    assert sip.ask(lambda request, tx: tx.respond(204), "MESSAGE sip:bob@example.com").statuses == [204]
+    assert sip.ask(lambda request, tx: tx.respond(204), "MESSAGE sip:bob@example.com").statuses == [
+        204
+    ]
 
 
 @pytest.mark.parametrize("rubbish", ["200", 42, 700, True, object(), 180, b"SIP/2.0 200 OK", {}])
@@ -44,7 +49,10 @@ def test_core_that_answers_nothing_and_returns_none_is_answered_for_with_500(sip
 
 
 def test_core_that_only_rings_and_returns_is_answered_for_with_500(sip):
-    assert sip.ask(lambda request, tx: tx.respond(180), "INVITE sip:bob@example.com").statuses == [180, 500]
+    assert sip.ask(lambda request, tx: tx.respond(180), "INVITE sip:bob@example.com").statuses == [
+        180,
+        500,
+    ]
 
 
 # ---- what a core raises
@@ -83,12 +91,16 @@ def test_what_a_core_raises_is_a_status(sip, error, status):
 
 
 def test_refusal_carries_its_reason_and_headers(sip):
-    asked = sip.ask(fail_with(Reject(405, "Not Here", allow=("OPTIONS",))), "INVITE sip:bob@example.com")
+    asked = sip.ask(
+        fail_with(Reject(405, "Not Here", allow=("OPTIONS",))), "INVITE sip:bob@example.com"
+    )
     assert (asked.response.reason, asked.response.allow) == ("Not Here", ("OPTIONS",))
 
 
 def test_refusal_with_a_header_that_does_not_exist_is_500(sip):
-    assert sip.ask(fail_with(Reject(405, colour="red")), "INVITE sip:bob@example.com").statuses == [500]
+    assert sip.ask(fail_with(Reject(405, colour="red")), "INVITE sip:bob@example.com").statuses == [
+        500
+    ]
 
 
 def test_core_that_is_killed_is_answered_for_with_500(sip):
@@ -131,20 +143,26 @@ def outcome(sip, what, *, core):
 
 
 def test_second_final_response_is_refused_and_does_not_reach_the_wire(sip):
-    asked, error = outcome(sip, "INVITE sip:bob@example.com", core=lambda r, tx: (tx.respond(486), tx.respond(200)))
+    asked, error = outcome(
+        sip, "INVITE sip:bob@example.com", core=lambda r, tx: (tx.respond(486), tx.respond(200))
+    )
     assert isinstance(error, TransactionStateError)
     assert asked.statuses == [486]
 
 
 def test_provisional_response_after_the_final_one_is_refused(sip):
-    _, error = outcome(sip, "INVITE sip:bob@example.com", core=lambda r, tx: (tx.respond(486), tx.respond(180)))
+    _, error = outcome(
+        sip, "INVITE sip:bob@example.com", core=lambda r, tx: (tx.respond(486), tx.respond(180))
+    )
     assert isinstance(error, TransactionStateError)
 
 
 @pytest.mark.rfc("4320 4.1")
 @pytest.mark.parametrize("status", [100, 180, 183])
 def test_provisional_response_to_another_method_is_refused(sip, status):
-    asked, error = outcome(sip, "MESSAGE sip:bob@example.com", core=lambda r, tx: tx.respond(status))
+    asked, error = outcome(
+        sip, "MESSAGE sip:bob@example.com", core=lambda r, tx: tx.respond(status)
+    )
     assert isinstance(error, TransactionStateError)
 
 
@@ -226,7 +244,9 @@ def test_response_that_makes_a_dialog_copies_record_route_in_order(sip, status):
 
 
 def test_contact_of_the_core_s_own_stays(sip):
-    asked = sip.ask(lambda r, tx: r.response(200, contact="<sip:me@192.0.2.1>"), "INVITE sip:bob@example.com")
+    asked = sip.ask(
+        lambda r, tx: r.response(200, contact="<sip:me@192.0.2.1>"), "INVITE sip:bob@example.com"
+    )
     assert str(asked.response.contact[0].uri) == "sip:me@192.0.2.1"
 
 
@@ -310,7 +330,10 @@ def test_core_that_waits_when_the_stack_stops_is_told(sip):
 
 
 @pytest.mark.rfc("6026 8.8")
-@pytest.mark.parametrize("then", [lambda tx: tx.accept(), lambda tx: tx.respond(486), lambda tx: tx.wait(1) or tx.respond(486)])
+@pytest.mark.parametrize(
+    "then",
+    [lambda tx: tx.accept(), lambda tx: tx.respond(486), lambda tx: tx.wait(1) or tx.respond(486)],
+)
 def test_provisional_response_that_is_lost_is_counted_and_the_final_one_is_sent(sip, caplog, then):
     def core(request, tx):
         stack.engine.transports[0].failure = "no buffer space"
@@ -365,8 +388,14 @@ def test_accept_returns_the_call_once_the_ack_is_there(sip):
     def core(request, tx):
         calls.append(tx.accept(body="answer"))
 
-    asked = sip.ask(core, "INVITE sip:bob@example.com", body="offer", content_type="application/sdp")
-    assert (asked.statuses, calls[0].remote_body, asked.call.remote_body) == ([200], b"offer", b"answer")
+    asked = sip.ask(
+        core, "INVITE sip:bob@example.com", body="offer", content_type="application/sdp"
+    )
+    assert (asked.statuses, calls[0].remote_body, asked.call.remote_body) == (
+        [200],
+        b"offer",
+        b"answer",
+    )
 
 
 @pytest.mark.rfc("3261 13.3.1.4")
@@ -446,7 +475,11 @@ def test_core_that_crashes_after_it_has_accepted_hangs_up(sip):
     assert asked.call.ended.is_set()
 
 
-@pytest.mark.parametrize("error", [Reject(403), TransactionTimeout("x"), gevent.Timeout(1), gevent.GreenletExit()], ids=name_of)
+@pytest.mark.parametrize(
+    "error",
+    [Reject(403), TransactionTimeout("x"), gevent.Timeout(1), gevent.GreenletExit()],
+    ids=name_of,
+)
 def test_core_that_is_left_by_an_error_after_it_has_accepted_hangs_up(sip, error):
     def core(request, tx):
         tx.accept()
@@ -485,7 +518,9 @@ def test_200_is_repeated_for_a_callee_who_has_hung_up_and_waits_for_the_ack(sip)
     peer = Peer(sip, "10.0.0.50", answer=lambda request: 200)
     peer.ask("INVITE")
     sip.advance(33)
-    assert sent(sip).count("200") == 12  # eleven for the INVITE, one for the BYE that comes at the end
+    assert (
+        sent(sip).count("200") == 12
+    )  # eleven for the INVITE, one for the BYE that comes at the end
     assert peer.methods == ["BYE"]
 
 
@@ -518,7 +553,9 @@ def test_stack_that_stops_sends_bye_without_waiting_for_the_ack(sip):
 
 
 @pytest.mark.rfc("3261 8.2.2.3")
-@pytest.mark.parametrize("answer", [lambda r, tx: 200, lambda r, tx: r.response(200), lambda r, tx: tx.respond(200)])
+@pytest.mark.parametrize(
+    "answer", [lambda r, tx: 200, lambda r, tx: r.response(200), lambda r, tx: tx.respond(200)]
+)
 def test_request_that_requires_what_we_lack_is_not_accepted(sip, answer):
     asked = sip.ask(answer, "OPTIONS sip:bob@example.com", require=("100rel", "timer"))
     assert (asked.statuses, asked.response.unsupported) == ([420], ("100rel", "timer"))
@@ -532,7 +569,9 @@ def test_request_that_requires_what_we_have_is_accepted(sip):
 
 @pytest.mark.rfc("3261 8.2.2.3")
 def test_request_that_requires_what_we_lack_may_be_refused_for_other_reasons(sip):
-    assert sip.ask(lambda r, tx: 404, "OPTIONS sip:bob@example.com", require="100rel").statuses == [404]
+    assert sip.ask(lambda r, tx: 404, "OPTIONS sip:bob@example.com", require="100rel").statuses == [
+        404
+    ]
 
 
 def test_server_transaction_shows_its_request_and_state(sip):

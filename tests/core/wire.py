@@ -25,7 +25,9 @@ class Peer:
     `answer`, when set, is called with each request; a status or Response it returns is sent back.
     """
 
-    def __init__(self, sip: Sip, host: str, answer: Callable[[Request], Any] | None = None, port: int = 5060) -> None:
+    def __init__(
+        self, sip: Sip, host: str, answer: Callable[[Request], Any] | None = None, port: int = 5060
+    ) -> None:
         self.sip = sip
         self.host = host
         self.uri = f"sip:{host}:{port}"
@@ -46,7 +48,15 @@ class Peer:
     def request(self, method: str, uri: str = AT_SERVER, **headers: Any) -> Request:
         """Make a whole request of this peer's, with a Via, tags and all that §8.1.1 wants."""
         number = headers.pop("number", 1)
-        headers.setdefault("via", Via("UDP", self.host, 5060, Via.parse(f"SIP/2.0/UDP x;branch={create_branch()}").parameters))
+        headers.setdefault(
+            "via",
+            Via(
+                "UDP",
+                self.host,
+                5060,
+                Via.parse(f"SIP/2.0/UDP x;branch={create_branch()}").parameters,
+            ),
+        )
         headers.setdefault("from_", f"<sip:peer@{self.host}>;tag={create_tag()}")
         headers.setdefault("to", f"<{uri}>")
         headers.setdefault("call_id", create_branch())
@@ -62,7 +72,9 @@ class Peer:
             self._transport.connect((to, 5060)).send(bytes(message))
         self.sip.settle()
 
-    def ask(self, method: str, uri: str = AT_SERVER, *, at: str = SERVER, **headers: Any) -> Request:
+    def ask(
+        self, method: str, uri: str = AT_SERVER, *, at: str = SERVER, **headers: Any
+    ) -> Request:
         """Make a request and send it to a host."""
         request = self.request(method, uri, **headers)
         self.send(request, to=at)
@@ -103,13 +115,24 @@ class Peer:
         """Make the request that the caller sends within the dialog of its INVITE and a response to it."""
         number = headers.pop("number", invite.cseq.number + (method not in ("ACK", "CANCEL")))
         return self.request(
-            method, str(response.contact[0].uri), from_=invite.from_, to=response.to, call_id=invite.call_id, number=number, **headers
+            method,
+            str(response.contact[0].uri),
+            from_=invite.from_,
+            to=response.to,
+            call_id=invite.call_id,
+            number=number,
+            **headers,
         )
 
     def back(self, invite: Request, response: Response, method: str, **headers: Any) -> Request:
         """Make the request that the callee sends within the dialog of the INVITE it has received and its response to it."""
         return self.request(
-            method, str(invite.contact[0].uri), from_=response.to, to=invite.from_, call_id=invite.call_id, **headers
+            method,
+            str(invite.contact[0].uri),
+            from_=response.to,
+            to=invite.from_,
+            call_id=invite.call_id,
+            **headers,
         )
 
 
@@ -133,7 +156,9 @@ def messages(sip: Sip, what: str, source: str | None = None) -> list[Any]:
 
 def times(sip: Sip, what: str, source: str | None = None) -> list[float]:
     """Return when messages with this method or status code were sent, in seconds after the first of them."""
-    at = [c.time for c in sip.network.trace if label(c.data) == what and source in (None, c.source[0])]
+    at = [
+        c.time for c in sip.network.trace if label(c.data) == what and source in (None, c.source[0])
+    ]
     return [round(time - at[0], 1) for time in at]
 
 
@@ -143,7 +168,9 @@ def label(data: bytes) -> str:
     return (second if first == b"SIP/2.0" else first).decode()
 
 
-def start(sip: Sip, function: Callable[..., Any], *arguments: Any, **options: Any) -> gevent.Greenlet:
+def start(
+    sip: Sip, function: Callable[..., Any], *arguments: Any, **options: Any
+) -> gevent.Greenlet:
     """Start blocking code in a greenlet, and let happen what follows at once."""
     greenlet = gevent.spawn(function, *arguments, **options)
     sip.settle()

@@ -15,11 +15,10 @@ from typing import Any
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import scan as python
-from sippet_gevent.message.echo import echo
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.grammar import is_token
 from sippet_gevent.message.headers import ROWS, Header
-from sippet_gevent.message.message import Request, Response
+from sippet_gevent.message.message import Request, Response, echo
 from sippet_gevent.message.parser import DEFAULT_LIMITS, parse
 from sippet_gevent.message.uri import URI
 from tests.message import corpus
@@ -90,7 +89,9 @@ def check_refusal(data: bytes, error: ParseError) -> None:
     """What was refused gets an answer that is nothing but one response, or none."""
     attempt("str of ParseError", data, lambda: str(error))
     if error.request is not None:
-        answer = attempt("answer to the refused", data, lambda: bytes(error.request.response(error.status)))
+        answer = attempt(
+            "answer to the refused", data, lambda: bytes(error.request.response(error.status))
+        )
         head, _, body = answer.partition(b"\r\n\r\n")
         rest = head.replace(b"\r\n", b"")
         if body or b"\n" in rest or b"\r" in rest:
@@ -109,11 +110,15 @@ def check_octets(data: bytes, message: Request | Response) -> None:
     try:
         again = parse(sent)
     except ParseError as error:
-        grown = len(sent) > DEFAULT_LIMITS.message or len(message.headers) >= DEFAULT_LIMITS.headers  # a Content-Length more
+        grown = (
+            len(sent) > DEFAULT_LIMITS.message or len(message.headers) >= DEFAULT_LIMITS.headers
+        )  # a Content-Length more
         if not grown:
             raise Finding("what was sent is refused", data, sent, str(error)) from error
         return
-    if again != message or (again.headers != message.headers and len(again.headers) == len(message.headers)):
+    if again != message or (
+        again.headers != message.headers and len(again.headers) == len(message.headers)
+    ):
         raise Finding("what was sent is another message", data, sent)
 
 
@@ -129,7 +134,10 @@ def check_answers(data: bytes, request: Request) -> None:
                 ours.append(attempt("cancel or ack", data, lambda made=made: bytes(made(request))))
             except ParseError:
                 pass  # a second Via that cannot be read, in one line with the first: no line of ours
-    if max(map(len, data.split(b"\n"))) > DEFAULT_LIMITS.line - SHORTEST_LINE or len(data) > DEFAULT_LIMITS.message // 2:
+    if (
+        max(map(len, data.split(b"\n"))) > DEFAULT_LIMITS.line - SHORTEST_LINE
+        or len(data) > DEFAULT_LIMITS.message // 2
+    ):
         return
     for sent in ours:
         try:
@@ -201,16 +209,24 @@ def check_row(data: bytes, row: Header, texts: list[str]) -> None:
     try:
         written = attempt(f"write {row.name}", data, lambda: row.write(value), InvalidValue)
     except InvalidValue as error:
-        if not any(mark in text for text in texts for mark in "\0\r\n"):  # may stand in quotes, and is never written again
-            raise Finding(f"write {row.name} refuses what was read", data, value, str(error)) from error
+        if not any(
+            mark in text for text in texts for mark in "\0\r\n"
+        ):  # may stand in quotes, and is never written again
+            raise Finding(
+                f"write {row.name} refuses what was read", data, value, str(error)
+            ) from error
         return
     attempt(f"repr {row.name}", data, lambda: (repr(value), str(value)))
     try:
         if not written or row.read(written) == value:
             return
     except ParseError as error:
-        raise Finding(f"{row.name} as written is refused", data, value, written, str(error)) from error
-    raise Finding(f"{row.name} as written means something else", data, value, written, row.read(written))
+        raise Finding(
+            f"{row.name} as written is refused", data, value, written, str(error)
+        ) from error
+    raise Finding(
+        f"{row.name} as written means something else", data, value, written, row.read(written)
+    )
 
 
 def check_uri(data: bytes, text: str) -> None:
@@ -230,7 +246,7 @@ def check_uri(data: bytes, text: str) -> None:
 
 
 def check_entries(data: bytes) -> None:
-    """Every entry point of _scan.c says what its twin in Python says."""
+    """Every entry point of _speedups.c says what its twin in Python says."""
     if c is not None:
         for entry in dict.fromkeys(ENTRIES.values()):
             attempt("twin", data, lambda entry=entry: entry(data), Finding)
@@ -238,7 +254,10 @@ def check_entries(data: bytes) -> None:
 
 def check_scan(data: bytes) -> None:
     for lines, line in LIMITS:
-        of_c, of_python = outcome(c.scan, data, lines, line), outcome(python.scan, data, lines, line)
+        of_c, of_python = (
+            outcome(c.scan, data, lines, line),
+            outcome(python.scan, data, lines, line),
+        )
         if of_c != of_python:
             raise Finding("scan differs", data, (lines, line), of_c, of_python)
 
@@ -268,7 +287,14 @@ def check_echo(data: bytes) -> None:
                 raise Finding("echo differs", data, c.echo(*arguments), echo(*arguments))
 
 
-KINDS = {"From": "NameAddr", "To": "NameAddr", "Contact": "NameAddr", "Route": "NameAddr", "Via": "Via", "CSeq": "CSeq"}
+KINDS = {
+    "From": "NameAddr",
+    "To": "NameAddr",
+    "Contact": "NameAddr",
+    "Route": "NameAddr",
+    "Via": "Via",
+    "CSeq": "CSeq",
+}
 URIS = re.compile(r"sips?:[^\s<>\"]*").findall
 
 
@@ -297,10 +323,10 @@ ENTRIES: dict[str, Callable[[bytes], None]] = {
     "echo": check_echo,
     **{twins[0].__name__: check_values for twins in VALUE_TWINS.values() if twins[0]},
 }
-"""Each function of _scan.c that is fed with what came from the network, and how octets become its arguments."""
+"""Each function of _speedups.c that is fed with what came from the network, and how octets become its arguments."""
 
 NOT_FED = frozenset(("forget",))
-"""The functions of _scan.c that no octets from the network reach, beside each setup_*()."""
+"""The functions of _speedups.c that no octets from the network reach, beside each setup_*()."""
 
 
 # ---- time
@@ -338,7 +364,11 @@ def readings(data: bytes) -> list[tuple[Header, Any]]:
     message = taken(data)
     if message is None or b"\0" in data:
         return []
-    pairs = [(ROWS[name], read(ROWS[name], message.headers.all(name))) for name in message.headers if name in ROWS]
+    pairs = [
+        (ROWS[name], read(ROWS[name], message.headers.all(name)))
+        for name in message.headers
+        if name in ROWS
+    ]
     return [(row, value) for row, value in pairs if value is not None]
 
 
@@ -373,7 +403,9 @@ def stretched(data: bytes, size: int, chance: random.Random) -> bytes:
     return data[:at] + piece * ((size - len(data)) // len(piece)) + data[at:]
 
 
-def attempt(stage: str, data: bytes, work: Callable[[], Any], allowed: type[Exception] = ParseError) -> Any:
+def attempt(
+    stage: str, data: bytes, work: Callable[[], Any], allowed: type[Exception] = ParseError
+) -> Any:
     """Return what `work` returns, or let the exception it may raise out; any other is a Finding."""
     try:
         return work()

@@ -31,17 +31,71 @@ class Mistake(NamedTuple):
 
 
 MISTAKES = (
-    Mistake("write over the heap", "scan", "_scan.c", "PyMem_Malloc(end - at + 1)", "PyMem_Malloc((end - at) / 2)"),
-    Mistake("write over an object", "scan", "_scan.c", "one->value_length + 5 + tag_length + 2", "one->value_length"),
-    Mistake("write over the stack", "scan", "_scan.c", "method_length >= LONGEST_KEY - 16", "method_length >= 9 * LONGEST_KEY"),
-    Mistake("read beyond the heap", "scan", "_scan.c", "memchr(at, '\\n', stop - at)", "memchr(at, '\\n', stop - at + 64)"),
-    Mistake("number overflows", "scan", "_scan.c", "**at <= '9' && digits < 6;", "**at <= '9' && digits < 60;"),
-    Mistake("wrong value in C", "scan", "_scan.c", "(value_end[-1] == ' ' ||", "(value_end[-1] == '!' ||"),
+    Mistake(
+        "write over the heap",
+        "scan",
+        "_speedups.c",
+        "PyMem_Malloc(end - at + 1)",
+        "PyMem_Malloc((end - at) / 2)",
+    ),
+    Mistake(
+        "write over an object",
+        "scan",
+        "_speedups.c",
+        "one->value_length + 5 + tag_length + 2",
+        "one->value_length",
+    ),
+    Mistake(
+        "write over the stack",
+        "scan",
+        "_speedups.c",
+        "method_length >= LONGEST_KEY - 16",
+        "method_length >= 9 * LONGEST_KEY",
+    ),
+    Mistake(
+        "read beyond the heap",
+        "scan",
+        "_speedups.c",
+        "memchr(at, '\\n', stop - at)",
+        "memchr(at, '\\n', stop - at + 64)",
+    ),
+    Mistake(
+        "number overflows",
+        "scan",
+        "_speedups.c",
+        "**at <= '9' && digits < 6;",
+        "**at <= '9' && digits < 60;",
+    ),
+    Mistake(
+        "wrong value in C",
+        "scan",
+        "_speedups.c",
+        "(value_end[-1] == ' ' ||",
+        "(value_end[-1] == '!' ||",
+    ),
     Mistake("wrong value in Python", "parse", "scan.py", '"\\r" in joined or ', ""),
     Mistake("value that changes", "parse", "address.py", "quote(self.display)", "self.display"),
-    Mistake("another exception", "parse", "uri.py", "if not match:\n        raise ParseError(\"URI without a p", "if match is ...:\n        raise ParseError(\"URI without a p"),
-    Mistake("exponential time", "parse", "grammar.py", r"""'"[^"\\]*(?:\\.[^"\\]*)*"'""", r"""'"(?:[^"\\]+|\\.)*"'"""),
-    Mistake("quadratic time", "parse", "grammar.py", "    pieces: list[str] = []\n", "    pieces: list[str] = []\n    [text[n:] for n in range(len(text))]\n"),
+    Mistake(
+        "another exception",
+        "parse",
+        "uri.py",
+        'if not match:\n        raise ParseError("URI without a p',
+        'if match is ...:\n        raise ParseError("URI without a p',
+    ),
+    Mistake(
+        "exponential time",
+        "parse",
+        "grammar.py",
+        r"""'"[^"\\]*(?:\\.[^"\\]*)*"'""",
+        r"""'"(?:[^"\\]+|\\.)*"'""",
+    ),
+    Mistake(
+        "quadratic time",
+        "parse",
+        "grammar.py",
+        "    pieces: list[str] = []\n",
+        "    pieces: list[str] = []\n    [text[n:] for n in range(len(text))]\n",
+    ),
 )
 
 
@@ -58,7 +112,16 @@ def proved(mistake: Mistake, folder: Path) -> str:
     if text.count(mistake.right) < 1:
         return f"cannot be planted: {mistake.file} has no {mistake.right!r}"
     path.write_text(text.replace(mistake.right, mistake.wrong), "utf-8")
-    command = [sys.executable, str(copy / "tests" / "fuzz" / "run.py"), "--seconds", str(SECONDS), "--shrink", "0", "--only", mistake.target]
+    command = [
+        sys.executable,
+        str(copy / "tests" / "fuzz" / "run.py"),
+        "--seconds",
+        str(SECONDS),
+        "--shrink",
+        "0",
+        "--only",
+        mistake.target,
+    ]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     said = (done.stdout + done.stderr).splitlines()
     if done.returncode == 1:
@@ -68,7 +131,9 @@ def proved(mistake: Mistake, folder: Path) -> str:
 
 def main() -> int:
     missed = 0
-    for mistake in [mistake for mistake in MISTAKES if mistake.name in (sys.argv[1:] or mistake.name)]:
+    for mistake in [
+        mistake for mistake in MISTAKES if mistake.name in (sys.argv[1:] or mistake.name)
+    ]:
         with tempfile.TemporaryDirectory() as folder:
             said = proved(mistake, Path(folder))
         missed += said.startswith(("NOT FOUND", "cannot be planted"))

@@ -2,7 +2,7 @@
 
     python tests/fuzz/run.py --seconds 60
 
-`parse` is fuzz_parse.py under atheris: whole messages, every header, URIs. `scan` is _scan.c under libFuzzer with
+`parse` is fuzz_parse.py under atheris: whole messages, every header, URIs. `scan` is _speedups.c under libFuzzer with
 AddressSanitizer and UndefinedBehaviorSanitizer. Both ask oracle.py what must hold. The interpreter this runs with needs
 the package's test dependencies, atheris, its own headers and its shared library; clang needs the runtimes of its
 sanitizers. prove.py shows that mistakes are found.
@@ -45,8 +45,8 @@ GRACE = 180.0
 
 # What the log of a target says of its end, the more telling first. The groups make the finding's name.
 SEEN = (
-    re.compile(r"ERROR: AddressSanitizer: (\S+)(?:.*\n)+?\s+#\d+ \S+ in (\w+) \S*_scan\.c"),
-    re.compile(r"_scan\.c:\d+:\d+: runtime error: (.*)"),
+    re.compile(r"ERROR: AddressSanitizer: (\S+)(?:.*\n)+?\s+#\d+ \S+ in (\w+) \S*_speedups\.c"),
+    re.compile(r"_speedups\.c:\d+:\d+: runtime error: (.*)"),
     re.compile(r"Finding: (.*?): "),
     re.compile(r"libFuzzer: (timeout|out-of-memory)"),
     re.compile(r"^(\w+Error)\b", re.MULTILINE),
@@ -62,7 +62,9 @@ class CannotRun(Exception):
 class Target:
     """One of the two: its command, its folder of inputs, its process while it runs."""
 
-    def __init__(self, name: str, command: list[str], work: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, command: list[str], work: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
         self.command = command
         self.work = work
@@ -91,7 +93,11 @@ class Target:
         folders = [str(self.inputs), str(self.work / "seeds")]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*self.command, *options, *folders], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=self.environment
+                [*self.command, *options, *folders],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self.environment,
             )
 
     def running(self) -> bool:
@@ -134,7 +140,13 @@ class Target:
         path = self.work / f"{self.name}.try"
         path.write_bytes(data)
         try:
-            ended = subprocess.run([*self.command, str(path)], cwd=ROOT, env=self.environment, capture_output=True, timeout=TIMEOUT)
+            ended = subprocess.run(
+                [*self.command, str(path)],
+                cwd=ROOT,
+                env=self.environment,
+                capture_output=True,
+                timeout=TIMEOUT,
+            )
         except subprocess.TimeoutExpired:
             return True
         return ended.returncode != 0
@@ -144,21 +156,39 @@ def build_scan(work: Path) -> list[str]:
     """Compile the C target; return its command."""
     clang = os.environ.get("CLANG", "clang")
     if shutil.which(clang) is None:
-        raise CannotRun("no clang: apt install clang, and libclang-rt-14-dev for clang 14 (or name one with CLANG=…)")
-    library, static = sysconfig.get_config_var("LIBDIR"), not sysconfig.get_config_var("Py_ENABLE_SHARED")
+        raise CannotRun(
+            "no clang: apt install clang, and libclang-rt-14-dev for clang 14 (or name one with CLANG=…)"
+        )
+    library, static = (
+        sysconfig.get_config_var("LIBDIR"),
+        not sysconfig.get_config_var("Py_ENABLE_SHARED"),
+    )
     if static:
-        raise CannotRun(f"{sys.executable} has no shared library to link with: use a system's python3 with python3-dev")
+        raise CannotRun(
+            f"{sys.executable} has no shared library to link with: use a system's python3 with python3-dev"
+        )
     program = work / "scan_fuzzer"
     command = [
         *(clang, "-g", "-O1", "-fno-omit-frame-pointer"),
         *("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined"),
         *(f"-I{sysconfig.get_path('include')}", f'-DPYTHON="{sys.executable}"', f'-DROOT="{ROOT}"'),
-        *(str(ROOT / "sippet_gevent" / "message" / "_scan.c"), str(FOLDER / "scan_fuzzer.c"), "-o", str(program)),
-        *(f"-L{library}", f"-lpython{sysconfig.get_config_var('LDVERSION')}", f"-Wl,-rpath,{library}"),
+        *(
+            str(ROOT / "sippet_gevent" / "message" / "_speedups.c"),
+            str(FOLDER / "scan_fuzzer.c"),
+            "-o",
+            str(program),
+        ),
+        *(
+            f"-L{library}",
+            f"-lpython{sysconfig.get_config_var('LDVERSION')}",
+            f"-Wl,-rpath,{library}",
+        ),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise CannotRun(f"scan_fuzzer.c was not built; Python.h is in python3-dev, the sanitizers in libclang-rt-*-dev\n{done.stderr}")
+        raise CannotRun(
+            f"scan_fuzzer.c was not built; Python.h is in python3-dev, the sanitizers in libclang-rt-*-dev\n{done.stderr}"
+        )
     return [str(program)]
 
 
@@ -171,7 +201,10 @@ def make_targets(names: list[str], work: Path) -> list[Target]:
         made.append(Target("parse", [sys.executable, str(FOLDER / "fuzz_parse.py")], work))
     if "scan" in names:
         # The interpreter keeps what it has until the process ends: that is no leak of ours (test_twins.py counts blocks).
-        options = {"ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=64", "UBSAN_OPTIONS": "print_stacktrace=1"}
+        options = {
+            "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=64",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
         made.append(Target("scan", build_scan(work), work, options))
     return made
 
@@ -184,7 +217,11 @@ def make_seeds(work: Path) -> int:
     seeds.mkdir(exist_ok=True)
     paths = [path for path in (FOLDER / "findings").iterdir() if path.suffix == ".bin"]
     paths += [path for path in corpus.FOLDER.glob("own-streams/*") if path.is_file()]
-    for data in [corpus.OPTIONS, *(row.data for row in corpus.datagrams()), *(path.read_bytes() for path in paths)]:
+    for data in [
+        corpus.OPTIONS,
+        *(row.data for row in corpus.datagrams()),
+        *(path.read_bytes() for path in paths),
+    ]:
         if len(data) <= LONGEST_SEED:
             (seeds / hashlib.sha1(data).hexdigest()).write_bytes(data)
     dictionaries = sorted(corpus.FOLDER.glob("dictionaries/*.dict"))
@@ -230,12 +267,28 @@ def watch(targets: list[Target], start: float, stop: float) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=60, help="for everything, building included (default: 60)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=60, help="for everything, building included (default: 60)"
+    )
     parser.add_argument("--only", choices=("parse", "scan"), help="one target instead of both")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "fuzz", help="programs, logs and the inputs worth going on from")
-    parser.add_argument("--findings", type=Path, default=FOLDER / "findings", help="where findings are kept")
-    parser.add_argument("--shrink", type=float, default=60, help="seconds for making a finding smaller, 0 for none (default: 60)")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "build" / "fuzz",
+        help="programs, logs and the inputs worth going on from",
+    )
+    parser.add_argument(
+        "--findings", type=Path, default=FOLDER / "findings", help="where findings are kept"
+    )
+    parser.add_argument(
+        "--shrink",
+        type=float,
+        default=60,
+        help="seconds for making a finding smaller, 0 for none (default: 60)",
+    )
     options = parser.parse_args()
     start = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the targets end with us
@@ -245,7 +298,10 @@ def main() -> int:
     try:
         seeds = make_seeds(options.work)
         targets = make_targets([options.only] if options.only else ["parse", "scan"], options.work)
-        print(f"[{time.monotonic() - start:4.0f} s] {' and '.join(target.name for target in targets)} from {seeds} seeds", flush=True)
+        print(
+            f"[{time.monotonic() - start:4.0f} s] {' and '.join(target.name for target in targets)} from {seeds} seeds",
+            flush=True,
+        )
         seconds = max(1, round(options.seconds - (time.monotonic() - start)))
         for target in targets:
             target.start(seconds)

@@ -1,8 +1,8 @@
-/* The libFuzzer target for _scan.c, built with AddressSanitizer and UndefinedBehaviorSanitizer by run.py.
+/* The libFuzzer target for _speedups.c, built with AddressSanitizer and UndefinedBehaviorSanitizer by run.py.
  *
- * It embeds the interpreter whose sippet_gevent it tests (PYTHON, found in ROOT) and puts the instrumented _scan.c in the place of the
+ * It embeds the interpreter whose sippet_gevent it tests (PYTHON, found in ROOT) and puts the instrumented _speedups.c in the place of the
  * compiled module. Each input goes to check_entries() of oracle.py, which calls every entry point there is and compares
- * it with its twin: a new function of _scan.c needs a row there and no line here.
+ * it with its twin: a new function of _speedups.c needs a row there and no line here.
  *
  * Python's memory comes from malloc(), so that each object has its red zones.
  */
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-PyMODINIT_FUNC PyInit__scan(void);
+PyMODINIT_FUNC PyInit__speedups(void);
 
 static PyObject *check;
 
@@ -20,11 +20,11 @@ static const char prepare[] =
     "import sys\n"
     "sys.path.insert(0, ROOT)\n"
     "import importlib.machinery, importlib.util\n"
-    "spec = importlib.machinery.ModuleSpec('_scan', importlib.machinery.BuiltinImporter)\n"
-    "sys.modules['sippet_gevent.message._scan'] = importlib.util.module_from_spec(spec)\n"
+    "spec = importlib.machinery.ModuleSpec('_speedups', importlib.machinery.BuiltinImporter)\n"
+    "sys.modules['sippet_gevent.message._speedups'] = importlib.util.module_from_spec(spec)\n"
     "from sippet_gevent.message import parser\n"
     "from tests.fuzz import oracle\n"
-    "assert parser.scan is oracle.c.scan is sys.modules['sippet_gevent.message._scan'].scan\n"
+    "assert parser.scan is oracle.c.scan is sys.modules['sippet_gevent.message._speedups'].scan\n"
     "check = oracle.check_entries\n";
 
 static void die(void)
@@ -45,7 +45,7 @@ int LLVMFuzzerInitialize(int *count, char ***arguments)
     first.allocator = PYMEM_ALLOCATOR_MALLOC;
     if (PyStatus_Exception(Py_PreInitialize(&first)))
         abort();
-    PyImport_AppendInittab("_scan", PyInit__scan);
+    PyImport_AppendInittab("_speedups", PyInit__speedups);
     PyConfig_InitPythonConfig(&config);
     config.install_signal_handlers = 0;
     if (PyStatus_Exception(PyConfig_SetBytesString(&config, &config.program_name, PYTHON)) ||

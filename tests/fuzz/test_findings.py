@@ -1,6 +1,6 @@
 """What the fuzz targets found stays mended: each octet string in findings/ is put to the oracle again.
 
-Also that the oracle covers _scan.c, and that what it says has a shape that run.py can name files after.
+Also that the oracle covers _speedups.c, and that what it says has a shape that run.py can name files after.
 """
 
 from __future__ import annotations
@@ -40,15 +40,24 @@ def test_everything_holds_of_every_message_of_the_corpus():
 
 @built
 def test_every_function_of_the_c_twin_is_fed_by_the_oracle():
-    functions = {name for name, value in vars(c).items() if inspect.isbuiltin(value) and not name.startswith("setup_")}
-    assert functions == oracle.ENTRIES.keys() | oracle.NOT_FED, "add a row to ENTRIES, or to NOT_FED what no octets reach"
+    functions = {
+        name
+        for name, value in vars(c).items()
+        if inspect.isbuiltin(value) and not name.startswith("setup_")
+    }
+    assert functions == oracle.ENTRIES.keys() | oracle.NOT_FED, (
+        "add a row to ENTRIES, or to NOT_FED what no octets reach"
+    )
 
 
 def test_what_differs_is_a_finding_with_its_octets(monkeypatch):
     monkeypatch.setattr(oracle.corpus, "forwarded", bytes.upper)
     with pytest.raises(oracle.Finding) as caught:
         oracle.check(corpus.OPTIONS)
-    assert (caught.value.what, caught.value.data) == ("untouched message is changed", corpus.OPTIONS)
+    assert (caught.value.what, caught.value.data) == (
+        "untouched message is changed",
+        corpus.OPTIONS,
+    )
 
 
 def test_time_that_is_not_linear_is_a_finding():
@@ -57,7 +66,12 @@ def test_time_that_is_not_linear_is_a_finding():
 
 
 def test_minimised_octets_are_the_least_that_fail():
-    assert oracle.minimised(b"some octets with a < and a > in them", lambda data: b"<" in data and b">" in data) == b"<>"
+    assert (
+        oracle.minimised(
+            b"some octets with a < and a > in them", lambda data: b"<" in data and b">" in data
+        )
+        == b"<>"
+    )
 
 
 def test_stretched_octets_are_as_many_as_asked_for():

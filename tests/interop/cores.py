@@ -8,7 +8,11 @@ from sippet_gevent import Limits, RegistrarProxy, Stack, Timers
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\na=inactive\r\n"
 
-SHORT = Timers() if os.environ.get("LOAD") else Timers(b=2.0, c=1.5, d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)
+SHORT = (
+    Timers()
+    if os.environ.get("LOAD")
+    else Timers(b=2.0, c=1.5, d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)
+)
 
 proxy = Stack(core=RegistrarProxy(), timers=SHORT)
 asking_to_ping = Stack(core=RegistrarProxy(), timers=SHORT, limits=Limits(keep=1))

@@ -19,7 +19,11 @@ import sys
 import pjsua2
 
 user, transport, registrar = sys.argv[1:]
-KINDS = {"udp": pjsua2.PJSIP_TRANSPORT_UDP, "tcp": pjsua2.PJSIP_TRANSPORT_TCP, "tls": pjsua2.PJSIP_TRANSPORT_TLS}
+KINDS = {
+    "udp": pjsua2.PJSIP_TRANSPORT_UDP,
+    "tcp": pjsua2.PJSIP_TRANSPORT_TCP,
+    "tls": pjsua2.PJSIP_TRANSPORT_TLS,
+}
 
 calls = []  # all of its life: one that Python forgets is ended
 
@@ -87,7 +91,9 @@ def run():
                     account.setRegistration(False)
                     for _ in range(20):
                         endpoint.libHandleEvents(10)
-                    os._exit(0)  # pjsua2's objects are destroyed in an order of Python's, which crashes it
+                    os._exit(
+                        0
+                    )  # pjsua2's objects are destroyed in an order of Python's, which crashes it
 
 
 run()

@@ -14,7 +14,10 @@ pytest_plugins = ["tests.programs"]
 
 HERE = Path(__file__).parent
 
-MODULES = next((folder for folder in Path("/usr/lib").glob("**/baresip/modules")), Path("/usr/lib/baresip/modules"))
+MODULES = next(
+    (folder for folder in Path("/usr/lib").glob("**/baresip/modules")),
+    Path("/usr/lib/baresip/modules"),
+)
 
 ANYWHERE = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "tls:127.0.0.1:0")
 
@@ -50,7 +53,9 @@ class Phone:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             control = probe.getsockname()[1]
         folder.mkdir()
-        (folder / "config").write_text(CONFIG.format(user=user, control=control, modules=MODULES, ca=ca, more=more))
+        (folder / "config").write_text(
+            CONFIG.format(user=user, control=control, modules=MODULES, ca=ca, more=more)
+        )
         self.uri = f"sip:{user}@{domain or f'127.0.0.1:{server.port}'}"
         account = f"<{self.uri}>;auth_pass=none;regint=600{extra}"
         way = f"sip:127.0.0.1:{server.port_of(transport)};transport={transport}"
@@ -83,11 +88,27 @@ def phone(need, run, tmp_path, pem):
     need("baresip")
     phones = []
 
-    def start(user, server, transport="udp", answers=False, certified=True, outbound=False, domain=None):
+    def start(
+        user, server, transport="udp", answers=False, certified=True, outbound=False, domain=None
+    ):
         more = f"sip_certificate {pem('127.0.0.1', file=f'{user}.pem')}\n" if certified else ""
         more += "module_tmp uuid.so" if outbound else ""
-        extra = f";answermode={'auto' if answers else 'manual'}{';sipnat=outbound' if outbound else ''}"
-        phones.append(Phone(run, tmp_path / user, user, server, transport, ca=pem.ca, more=more, extra=extra, domain=domain))
+        extra = (
+            f";answermode={'auto' if answers else 'manual'}{';sipnat=outbound' if outbound else ''}"
+        )
+        phones.append(
+            Phone(
+                run,
+                tmp_path / user,
+                user,
+                server,
+                transport,
+                ca=pem.ca,
+                more=more,
+                extra=extra,
+                domain=domain,
+            )
+        )
         return phones[-1]
 
     yield start
@@ -107,7 +128,14 @@ def serve_all(serve, pem):
 
 ways = pytest.mark.parametrize(
     ("caller", "callee"),
-    [("udp", "udp"), ("tcp", "tcp"), ("tls", "tls"), ("udp", "tls"), ("tls", "udp"), ("tcp", "udp")],
+    [
+        ("udp", "udp"),
+        ("tcp", "tcp"),
+        ("tls", "tls"),
+        ("udp", "tls"),
+        ("tls", "udp"),
+        ("tcp", "udp"),
+    ],
     ids=["udp", "tcp", "tls", "udp to tls", "tls to udp", "tcp to udp"],
 )
 """The transports by which the two phones reach the server."""
@@ -128,13 +156,16 @@ def test_baresip_phones_talk_until_the_caller_hangs_up(phone, serve_all, caller,
 
 
 @pytest.mark.rfc("3261 19.1.1", "3261 10.3")
-@pytest.mark.parametrize("domains", [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("office.example",) * 2])
+@pytest.mark.parametrize(
+    "domains", [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("office.example",) * 2]
+)
 @pytest.mark.parametrize("transport", ["udp", "tls"])
 def test_baresip_phones_without_a_port_in_their_domain_talk(phone, serve, pem, transport, domains):
     certificate = ("--cert", pem("127.0.0.1"), "--ca", pem.ca) if transport == "tls" else ()
     server = serve(*certificate, listen=f"{transport}:127.0.0.1:0")
     alice, bob = (
-        phone(user, server, transport, answers=user == "bob", domain=domain) for user, domain in zip(("alice", "bob"), domains)
+        phone(user, server, transport, answers=user == "bob", domain=domain)
+        for user, domain in zip(("alice", "bob"), domains)
     )
     alice.command("dial", bob.uri)
     for one in (alice, bob):
@@ -253,7 +284,9 @@ def test_baresip_caller_with_outbound_gives_up_while_it_rings(behind, serve_all,
 
 @pytest.mark.rfc("5626 6", "5626 4.4.2")
 def test_baresip_with_outbound_pings_as_often_as_its_registrar_says(behind, serve_all):
-    server = serve_all(f"{HERE / 'cores.py'}:asking_to_ping")  # within a second; by itself it would within 29
+    server = serve_all(
+        f"{HERE / 'cores.py'}:asking_to_ping"
+    )  # within a second; by itself it would within 29
     behind("alice", server, "udp")
     deadline = time.monotonic() + 10
     while "answered':3" not in str(server.stats().get("stun")):
@@ -261,8 +294,12 @@ def test_baresip_with_outbound_pings_as_often_as_its_registrar_says(behind, serv
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("caller", "callee"), [("udp", "tls"), ("tls", "udp")], ids=["udp to tls", "tls to udp"])
-def test_baresip_talks_over_tls_with_neither_certificate_nor_outbound(phone, serve_all, caller, callee):
+@pytest.mark.parametrize(
+    ("caller", "callee"), [("udp", "tls"), ("tls", "udp")], ids=["udp to tls", "tls to udp"]
+)
+def test_baresip_talks_over_tls_with_neither_certificate_nor_outbound(
+    phone, serve_all, caller, callee
+):
     server = serve_all(f"{HERE / 'cores.py'}:proxy")
     alice = phone("alice", server, caller, certified=False)
     bob = phone("bob", server, callee, answers=True, certified=False)

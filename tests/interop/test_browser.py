@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from .test_sipp import HERE, refused, register, sipp  # noqa: F401  the fixtures
+from .test_sipp import HERE, refused, register, sipp
 
 pytest_plugins = ["tests.programs"]
 
@@ -63,7 +63,9 @@ class _Visitor(BaseHTTPRequestHandler):
 
     def do_POST(self):
         page = self.path.partition("?")[2]
-        self.server.events[page].put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.server.events[page].put(
+            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        )
         self.reply(b"", "text/plain")
 
     def reply(self, body, kind):
@@ -88,7 +90,9 @@ class Browser:
         self.server = server
         self.uri = f"sip:{user}@127.0.0.1:{server.port}"
         pin = f"--ignore-certificate-errors-spki-list={server.pin}"
-        self.program = run("chromium", *FLAGS, pin, f"--user-data-dir={folder / user}", f"{site.origin}/?{user}")
+        self.program = run(
+            "chromium", *FLAGS, pin, f"--user-data-dir={folder / user}", f"{site.origin}/?{user}"
+        )
         self.wait_for("loaded")
 
     def wait_for(self, what, **more):
@@ -102,9 +106,13 @@ class Browser:
                 assert self.program.process.poll() is None, self.program.text
                 continue
             seen.append(event)
-            if event["what"] == what and all(event.get(name) == value for name, value in more.items()):
+            if event["what"] == what and all(
+                event.get(name) == value for name, value in more.items()
+            ):
                 return event
-        raise AssertionError(f"the page has not told {what!r} {more} in {PATIENCE} s, but {seen}\n{self.program.text}")
+        raise AssertionError(
+            f"the page has not told {what!r} {more} in {PATIENCE} s, but {seen}\n{self.program.text}"
+        )
 
     def command(self, name, **arguments):
         """Have the page do something."""
@@ -123,10 +131,18 @@ def script(tmp_path_factory):
     """JsSIP as one file for browsers."""
     bundler = PAGE / "node_modules/.bin/esbuild"
     if not bundler.exists():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"run: npm install --prefix {PAGE}")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            f"run: npm install --prefix {PAGE}"
+        )
     path = tmp_path_factory.mktemp("jssip") / "jssip.js"
     entry = PAGE / "node_modules/jssip/lib/JsSIP.js"
-    options = ("--bundle", "--format=iife", "--global-name=JsSIP", "--log-level=error", f"--outfile={path}")
+    options = (
+        "--bundle",
+        "--format=iife",
+        "--global-name=JsSIP",
+        "--log-level=error",
+        f"--outfile={path}",
+    )
     subprocess.run([bundler, entry, *options], check=True)
     return path
 
@@ -146,7 +162,9 @@ def server(serve, pem, site):
     """`sippet serve` with a port for phones and one for browsers, whose pages must be the site's."""
     certificate = pem("127.0.0.1", "edge.example")
     listen = ("udp:127.0.0.1:0", "wss:127.0.0.1:0")
-    server = serve(f"{HERE / 'cores.py'}:proxy", "--cert", certificate, "--origin", site.origin, listen=listen)
+    server = serve(
+        f"{HERE / 'cores.py'}:proxy", "--cert", certificate, "--origin", site.origin, listen=listen
+    )
     server.wss, server.pin = f"wss://127.0.0.1:{server.port_of('wss')}", pin_of(certificate)
     return server
 
@@ -166,7 +184,7 @@ def browse(run, site, server, tmp_path):
 
 @pytest.mark.timeout(120)
 @pytest.mark.rfc("7118 8")
-def test_browser_calls_a_phone_and_is_called_and_reloads(browse, server, sipp, register, refused):  # noqa: F811
+def test_browser_calls_a_phone_and_is_called_and_reloads(browse, server, sipp, register, refused):
     alice = browse("alice")
     callee = sipp("browsers_callee", port=register("bob", server))
     alice.command("dial", uri=f"sip:bob@127.0.0.1:{server.port}")
@@ -209,7 +227,9 @@ def test_browsers_without_a_port_call_each_other_through_wss_alone(run, serve, p
     server.pin = pin_of(certificate)
     browsers = {user: Browser(run, site, tmp_path, server, user) for user in ("alice", "bob")}
     for user, browser in browsers.items():
-        browser.command("register", server=f"wss://127.0.0.1:{server.port}", uri=f"sip:{user}@127.0.0.1")
+        browser.command(
+            "register", server=f"wss://127.0.0.1:{server.port}", uri=f"sip:{user}@127.0.0.1"
+        )
         browser.wait_for("registered")
     for caller, callee in (("alice", "bob"), ("bob", "alice")):
         browsers[caller].command("dial", uri=f"sip:{callee}@127.0.0.1")

@@ -16,7 +16,9 @@ from sippet_gevent import Stack, forward
 pytest_plugins = ["tests.programs"]
 
 KAMAILIO = shutil.which("kamailio") or shutil.which("kamailio", path="/usr/sbin")
-pytestmark = pytest.mark.skipif(KAMAILIO is None and os.environ.get("CI") != "true", reason="kamailio is not installed")
+pytestmark = pytest.mark.skipif(
+    KAMAILIO is None and os.environ.get("CI") != "true", reason="kamailio is not installed"
+)
 
 PATIENCE = 10
 CONFIGURATION = Path(__file__).with_name("kamailio_registrar.cfg")
@@ -30,11 +32,28 @@ def registrar(run, tmp_path):
         port = sock.getsockname()[1]
     configuration = tmp_path / "kamailio.cfg"
     configuration.write_text(CONFIGURATION.read_text().replace("PORT", str(port)))
-    run(KAMAILIO, "-f", configuration, "-DD", "-E", "-m", "32", "-M", "4", "-Y", tmp_path, "-P", tmp_path / "pid")
+    run(
+        KAMAILIO,
+        "-f",
+        configuration,
+        "-DD",
+        "-E",
+        "-m",
+        "32",
+        "-M",
+        "4",
+        "-Y",
+        tmp_path,
+        "-P",
+        tmp_path / "pid",
+    )
     with Stack("udp:127.0.0.1:0") as stack, gevent.Timeout(PATIENCE):
         while True:  # until it answers
             with contextlib.suppress(Exception):
-                if stack.request("OPTIONS", f"sip:nobody@127.0.0.1:{port}", timeout=0.3).status == 404:
+                if (
+                    stack.request("OPTIONS", f"sip:nobody@127.0.0.1:{port}", timeout=0.3).status
+                    == 404
+                ):
                     return port
             gevent.sleep(0.1)
 
@@ -44,7 +63,9 @@ def registrar(run, tmp_path):
 def test_call_through_kamailio_reaches_a_phone_behind_our_edge_proxy(registrar, kind):
     def core(request, tx):
         if request.method == "REGISTER":
-            return forward(request, tx, next_hop=f"sip:127.0.0.1:{registrar}", listener="inside", add_path=True)
+            return forward(
+                request, tx, next_hop=f"sip:127.0.0.1:{registrar}", listener="inside", add_path=True
+            )
         if tx.take_route() or tx.leads_to_flow:
             return forward(request, tx, record_route=request.method == "INVITE")
         return 403
@@ -76,7 +97,9 @@ def test_call_through_kamailio_reaches_a_phone_behind_our_edge_proxy(registrar, 
             timeout=PATIENCE,
         )
         assert response.status == 200
-        with alice.invite(f"sip:bob@127.0.0.1:{registrar}", body="v=0\r\n", timeout=PATIENCE) as call:
+        with alice.invite(
+            f"sip:bob@127.0.0.1:{registrar}", body="v=0\r\n", timeout=PATIENCE
+        ) as call:
             assert call.request("INFO", timeout=PATIENCE).status == 200
         with gevent.Timeout(PATIENCE):
             while bob.stats()["calls"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_sipp import GOAL, sipp  # noqa: F401 the fixture
+from .test_sipp import GOAL, sipp
 
 pytest_plugins = ["tests.programs"]
 
@@ -32,7 +32,9 @@ SERVERS = {
 
 
 @pytest.mark.parametrize(("limits", "core", "refuses"), SERVERS.values(), ids=SERVERS)
-def test_each_bye_is_answered_200_and_each_refusal_is_one_503(sipp, serve, tmp_path, limits, core, refuses):  # noqa: F811
+def test_each_bye_is_answered_200_and_each_refusal_is_one_503(
+    sipp, serve, tmp_path, limits, core, refuses
+):
     rate, talk, calls = (500, 3000, 4000) if GOAL else (100, 1000, 300)
     if GOAL:
         limits = limits.replace("50", "500")
@@ -44,12 +46,23 @@ def test_each_bye_is_answered_200_and_each_refusal_is_one_503(sipp, serve, tmp_p
     server = serve(f"{path}:stack")
     log = tmp_path / "sipp.log"
     program = sipp(
-        "caller_may_be_refused", "-r", rate, "-d", talk, "-trace_logs", "-log_file", log, to=server.uri, calls=calls
+        "caller_may_be_refused",
+        "-r",
+        rate,
+        "-d",
+        talk,
+        "-trace_logs",
+        "-log_file",
+        log,
+        to=server.uri,
+        calls=calls,
     )
     # On a busy machine SIPp sends a request twice, and gets the same answer twice: a message of a dead call to it.
     program.wait_for_success(calls, 60, bad=("FailedCall", "OutOfCallMsgs", "FatalErrors"))
     repeated = program.errors.read_text("utf-8", "replace") if program.errors.exists() else ""
-    assert not re.search(r"Dead call[^\n]*received 'SIP/2.0 2\d\d(?:(?!Dead call).)*CSeq: 1 INVITE", repeated, re.S), repeated
+    assert not re.search(
+        r"Dead call[^\n]*received 'SIP/2.0 2\d\d(?:(?!Dead call).)*CSeq: 1 INVITE", repeated, re.S
+    ), repeated
     stats = server.wait_until_empty(60)
     refused = re.findall(r"refused +(\d+)", log.read_text()) if log.exists() else []
     print(f"{calls - len(refused)} answered, {len(refused)} refused; {stats}")

@@ -19,17 +19,26 @@ AS_ROOT = ["unshare", "--map-root-user", "--net"]
 
 def private_network():
     """The command that runs another one in a network of its own; None where the system does not let us."""
-    if not all(map(shutil.which, ("unshare", "nsenter", "ip", "bash"))) or not Path("/proc/sys/net/ipv6").exists():
+    if (
+        not all(map(shutil.which, ("unshare", "nsenter", "ip", "bash")))
+        or not Path("/proc/sys/net/ipv6").exists()
+    ):
         return None
     for command in (ALONE, AS_ROOT):
-        if subprocess.run([*command, "ip", "link", "add", "v0", "type", "veth"], capture_output=True).returncode == 0:
+        if (
+            subprocess.run(
+                [*command, "ip", "link", "add", "v0", "type", "veth"], capture_output=True
+            ).returncode
+            == 0
+        ):
             return command
     return None
 
 
 PRIVATE = private_network()
 pytestmark = pytest.mark.skipif(
-    PRIVATE is None and os.environ.get("CI") != "true", reason="no network namespaces for us here, or no iproute2"
+    PRIVATE is None and os.environ.get("CI") != "true",
+    reason="no network namespaces for us here, or no iproute2",
 )
 
 # Links 1 and 2 lead from here, 10.0.N.1 on vN, to the other machine, 10.0.N.2 on wN. Addresses are not probed for doubles,
@@ -108,7 +117,10 @@ print(json.dumps({"here": here, "there": there} | told))
 def told():
     """What the program here was told by the one there."""
     command = [*PRIVATE, "bash", "-c", SETUP, "bash", sys.executable, THERE, HERE]
-    where = {"PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent), "PATH": os.environ["PATH"]}
+    where = {
+        "PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent),
+        "PATH": os.environ["PATH"],
+    }
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, env=where)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -117,17 +129,27 @@ def told():
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
 @pytest.mark.parametrize("link", ["1", "2"])
 def test_request_leaves_by_the_listener_on_the_link_that_leads_there(told, kind, link):
-    assert told[f"{kind} {link}"] == [200, f"from 10.0.{link}.1 to 10.0.{link}.2 scope False", f"link{link}"]
+    assert told[f"{kind} {link}"] == [
+        200,
+        f"from 10.0.{link}.1 to 10.0.{link}.2 scope False",
+        f"link{link}",
+    ]
 
 
 def test_listener_on_all_addresses_takes_both_links(told):
-    assert told["all"] == [[200, f"from 10.0.{link}.1 to 10.0.{link}.2 scope False", "all"] for link in (1, 2)]
+    assert told["all"] == [
+        [200, f"from 10.0.{link}.1 to 10.0.{link}.2 scope False", "all"] for link in (1, 2)
+    ]
 
 
 @pytest.mark.rfc("4007 11")
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
 def test_link_local_request_leaves_by_the_listener_of_its_link(told, kind):
-    assert told[f"link-local {kind}"] == [200, f"from {told['here']} to {told['there']} scope True", "link"]
+    assert told[f"link-local {kind}"] == [
+        200,
+        f"from {told['here']} to {told['there']} scope True",
+        "link",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp"])

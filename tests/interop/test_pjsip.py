@@ -21,7 +21,9 @@ class Phone(Program):
     """A running pjsip_phone.py, in a process of its own, for pjsua2 has threads and one endpoint for each process."""
 
     def __init__(self, arguments, output, **environment):
-        super().__init__([sys.executable, PHONE, *arguments], output, stdin=subprocess.PIPE, **environment)
+        super().__init__(
+            [sys.executable, PHONE, *arguments], output, stdin=subprocess.PIPE, **environment
+        )
 
     def command(self, text):
         """Give it a command."""
@@ -33,7 +35,9 @@ class Phone(Program):
 def phone(run):
     """Start a phone that registers: `phone("bob", server, "tls")`."""
     if find_spec("pjsua2") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("run: pip install pjsua2-python")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "run: pip install pjsua2-python"
+        )
 
     def start(user, server, transport):
         return run(user, transport, uri(server, transport), kind=Phone)
@@ -46,7 +50,12 @@ def uri(server, transport, user=""):
     return f"sip:{user}{'@' if user else ''}127.0.0.1:{server.port_of(transport)};transport={transport}"
 
 
-LISTENERS = {"udp alone": ("udp",), "tls alone": ("tls",), "tcp alone": ("tcp",), "udp and tls": ("udp", "tls")}
+LISTENERS = {
+    "udp alone": ("udp",),
+    "tls alone": ("tls",),
+    "tcp alone": ("tcp",),
+    "udp and tls": ("udp", "tls"),
+}
 
 
 @pytest.mark.timeout(60)
@@ -55,7 +64,9 @@ LISTENERS = {"udp alone": ("udp",), "tls alone": ("tls",), "tcp alone": ("tcp",)
 def test_pjsip_phones_register_without_a_port_and_call_each_other(phone, serve, pem, listeners):
     transports = LISTENERS[listeners]
     certificate = ("--cert", pem("127.0.0.1")) if "tls" in transports else ()
-    server = serve(*certificate, listen=tuple(f"{transport}:127.0.0.1:0" for transport in transports))
+    server = serve(
+        *certificate, listen=tuple(f"{transport}:127.0.0.1:0" for transport in transports)
+    )
     ways = {"alice": transports[0], "bob": transports[-1]}
     phones = {user: phone(user, server, way) for user, way in ways.items()}
     for one in phones.values():
@@ -69,5 +80,7 @@ def test_pjsip_phones_register_without_a_port_and_call_each_other(phone, serve, 
             one.wait_for(f"call {number} DISCONNECTED 200")
     for user, one in phones.items():
         one.command("quit")
-        server.wait_for(f'registration ended: aor=sip:{user}@localhost .* reason="removed by the phone"')
+        server.wait_for(
+            f'registration ended: aor=sip:{user}@localhost .* reason="removed by the phone"'
+        )
     assert "WARNING" not in server.text and "ERROR" not in server.text

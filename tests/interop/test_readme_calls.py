@@ -14,7 +14,7 @@ from tests.programs import PATIENCE
 from tests.test_readme import BLOCKS, ROOT
 
 from .test_baresip import Phone
-from .test_sipp import HERE, free_port, sipp  # noqa: F401 a fixture
+from .test_sipp import HERE, free_port, sipp
 
 pytest_plugins = ["tests.programs"]
 
@@ -50,19 +50,23 @@ def bridge(program):
     """Serve README's B2BUA; its callee is at this port."""
 
     def bridge(port):
-        text = BLOCKS["bridging"].replace("192.0.2.20", f"127.0.0.1:{port}").replace("udp:127.0.0.1:5060", "udp:127.0.0.1:0")
+        text = (
+            BLOCKS["bridging"]
+            .replace("192.0.2.20", f"127.0.0.1:{port}")
+            .replace("udp:127.0.0.1:5060", "udp:127.0.0.1:0")
+        )
         return program(text, more='stack.on("INVITE")(bridge)')
 
     return bridge
 
 
-def test_phone_holds_dials_and_hangs_up_at_the_answering_core(program, sipp):  # noqa: F811
+def test_phone_holds_dials_and_hangs_up_at_the_answering_core(program, sipp):
     server = program(BLOCKS["answering"], ", core=core")
     sipp("phone_holds", "-s", "bob", to=server.uri).wait_for_success(1)
     server.wait_until_empty()
 
 
-def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp):  # noqa: F811
+def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp):
     port = free_port()
     server = bridge(port)
     callee = sipp("callee", port=port)
@@ -71,15 +75,23 @@ def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp):  # noqa: F81
     server.wait_until_empty()
 
 
-def test_phone_holds_dials_and_hangs_up_at_the_ivr(serve, sipp):  # noqa: F811
+def test_phone_holds_dials_and_hangs_up_at_the_ivr(serve, sipp):
     server = serve(f"{ROOT / 'examples' / 'ivr.py'}:stack")
     sipp("phone_holds", "-s", "ivr", to=server.uri).wait_for_success(1)
     server.wait_for("has hung up")
 
 
 REFUSALS = [
-    (401, "WWW-Authenticate", 'Digest realm="example.com", nonce="84f1", algorithm=MD5, qop="auth"'),
-    (407, "Proxy-Authenticate", 'Digest realm="example.com", nonce="84f1", algorithm=MD5, qop="auth"'),
+    (
+        401,
+        "WWW-Authenticate",
+        'Digest realm="example.com", nonce="84f1", algorithm=MD5, qop="auth"',
+    ),
+    (
+        407,
+        "Proxy-Authenticate",
+        'Digest realm="example.com", nonce="84f1", algorithm=MD5, qop="auth"',
+    ),
     (405, "Allow", "OPTIONS, MESSAGE"),
     (302, "Contact", "<sip:bob@192.0.2.99>"),
     (503, "Retry-After", "120"),
@@ -90,10 +102,16 @@ REFUSALS = [
 
 @pytest.mark.rfc("3261 20")
 @pytest.mark.parametrize(("status", "name", "value"), REFUSALS, ids=lambda value: str(value)[:20])
-def test_refusal_of_a_phone_reaches_the_caller_of_the_b2bua_whole(bridge, sipp, tmp_path, status, name, value):  # noqa: F811
+def test_refusal_of_a_phone_reaches_the_caller_of_the_b2bua_whole(
+    bridge, sipp, tmp_path, status, name, value
+):
     caller, callee = tmp_path / "caller.xml", tmp_path / "callee.xml"
     text = (HERE / "callee_refuses.xml").read_text()
-    callee.write_text(text.replace("486 Busy Here", f"{status} No").replace("Content-Length", f"{name}: {value}\n      Content-Length"))
+    callee.write_text(
+        text.replace("486 Busy Here", f"{status} No").replace(
+            "Content-Length", f"{name}: {value}\n      Content-Length"
+        )
+    )
     check = f'<action><ereg regexp="{escape(value[:12])}" search_in="hdr" header="{name}:" check_it="true" assign_to="found"/></action>'
     text = (HERE / "caller_is_refused.xml").read_text()
     text = text.replace('<recv response="486"/>', f'<recv response="{status}">{check}</recv>')
@@ -116,8 +134,21 @@ stack.on("INVITE")(core)
 
 def test_baresip_holds_and_hangs_up_at_the_answering_core(program, need, run, tmp_path):
     need("baresip")
-    server = program(BLOCKS["answering"].replace("offer", "offer.replace('inactive', 'sendrecv')"), more=REGISTRAR)
-    phone = Phone(run, tmp_path / "alice", "alice", server, "udp", ca="", more="", extra=";answermode=manual", domain=None)
+    server = program(
+        BLOCKS["answering"].replace("offer", "offer.replace('inactive', 'sendrecv')"),
+        more=REGISTRAR,
+    )
+    phone = Phone(
+        run,
+        tmp_path / "alice",
+        "alice",
+        server,
+        "udp",
+        ca="",
+        more="",
+        extra=";answermode=manual",
+        domain=None,
+    )
     phone.command("dial", f"sip:bob@127.0.0.1:{server.port}")
     phone.wait_for("Call established")
     phone.command("hold")

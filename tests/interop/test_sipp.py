@@ -39,7 +39,14 @@ def wait_until_taken(port, transport="udp"):
 BAD = ("FailedCall", "OutOfCallMsgs", "DeadCallMsgs", "FatalErrors")
 """SIPp's counters that must be 0: calls that went wrong, and messages that belong to none or to one that has ended."""
 
-SHOWN = ("SuccessfulCall", "FailedCall", "FailedUnexpectedMessage", "OutOfCallMsgs", "DeadCallMsgs", "Retransmissions")
+SHOWN = (
+    "SuccessfulCall",
+    "FailedCall",
+    "FailedUnexpectedMessage",
+    "OutOfCallMsgs",
+    "DeadCallMsgs",
+    "Retransmissions",
+)
 
 
 class SIPp:
@@ -48,15 +55,30 @@ class SIPp:
     def __init__(self, run, folder, arguments, port):
         self.statistics = folder / f"{port}.{time.monotonic_ns()}.csv"
         self.errors = self.statistics.with_suffix(".err")
-        traces = ("-trace_stat", "-fd", "1", "-stf", self.statistics, "-trace_err", "-error_file", self.errors)
-        self.program = run("sipp", *arguments, "-i", "127.0.0.1", "-bind_local", "-p", port, "-nostdin", *traces)
+        traces = (
+            "-trace_stat",
+            "-fd",
+            "1",
+            "-stf",
+            self.statistics,
+            "-trace_err",
+            "-error_file",
+            self.errors,
+        )
+        self.program = run(
+            "sipp", *arguments, "-i", "127.0.0.1", "-bind_local", "-p", port, "-nostdin", *traces
+        )
 
     @property
     def counts(self):
         """The last line of its statistics."""
         with self.statistics.open(newline="") as file:
             *_, last = csv.DictReader(file, delimiter=";")
-        return {name.removesuffix("(C)"): value for name, value in last.items() if name and name.endswith("(C)")}
+        return {
+            name.removesuffix("(C)"): value
+            for name, value in last.items()
+            if name and name.endswith("(C)")
+        }
 
     def wait_for_success(self, calls, seconds=20.0, bad=BAD):
         """Wait for its end; every call must have gone as its scenario says, and the `bad` counters must be 0."""
@@ -82,7 +104,12 @@ def sipp(need, run, tmp_path):
         which = ["-sf", file] if file.exists() else ["-sn", scenario]
         where = [to.removeprefix("sip:")] if to else []
         how = ["-t", "t1"] if transport == "tcp" else []
-        program = SIPp(run, tmp_path, [*which, *where, *how, "-m", calls, *arguments], port or free_port(transport))
+        program = SIPp(
+            run,
+            tmp_path,
+            [*which, *where, *how, "-m", calls, *arguments],
+            port or free_port(transport),
+        )
         if not to:
             wait_until_taken(port, transport)
         return program
@@ -101,7 +128,9 @@ def register(sipp):
         port = free_port(transport)
         contact = f"{port};transport={transport}"
         source = port if transport == "udp" else None
-        sipp("register", "-s", user, "-key", "contact", contact, to=server.uri, port=source).wait_for_success(1)
+        sipp(
+            "register", "-s", user, "-key", "contact", contact, to=server.uri, port=source
+        ).wait_for_success(1)
         return port
 
     return register
@@ -113,7 +142,9 @@ def refused(tmp_path):
 
     def make(status):
         path = tmp_path / f"caller_gets_{status}.xml"
-        path.write_text((HERE / "caller_is_refused.xml").read_text().replace('"486"', f'"{status}"'))
+        path.write_text(
+            (HERE / "caller_is_refused.xml").read_text().replace('"486"', f'"{status}"')
+        )
         return path
 
     return make
@@ -142,7 +173,9 @@ def test_sipp_users_call_each_other_through_the_default_server(sipp, serve, regi
     bob = register("bob", server)
     calls = int(rate * seconds)
     callee = sipp("callee", port=bob, calls=calls)
-    sipp("caller", "-s", "bob", "-d", 200, "-r", rate, to=server.uri, calls=calls).wait_for_success(calls, 20 + seconds)
+    sipp("caller", "-s", "bob", "-d", 200, "-r", rate, to=server.uri, calls=calls).wait_for_success(
+        calls, 20 + seconds
+    )
     callee.wait_for_success(calls)
 
 
@@ -180,7 +213,9 @@ def test_caller_gets_408_when_the_callee_is_silent(sipp, serve, register, refuse
 
 
 @pytest.mark.rfc("3261 16.8")
-def test_callee_that_rings_for_ever_is_cancelled_and_the_caller_gets_its_487(sipp, serve, register, refused):
+def test_callee_that_rings_for_ever_is_cancelled_and_the_caller_gets_its_487(
+    sipp, serve, register, refused
+):
     server = serve(f"{HERE / 'cores.py'}:proxy")
     callee = sipp("callee_is_cancelled", port=register("bob", server))
     sipp(refused(487), "-s", "bob", to=server.uri).wait_for_success(1)

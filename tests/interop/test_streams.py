@@ -15,7 +15,7 @@ import pytest
 from sippet_gevent import Stack
 
 from .cores import SDP
-from .test_sipp import HERE, free_port, refused, register, sipp  # noqa: F401
+from .test_sipp import HERE, free_port, refused, register, sipp
 
 pytest_plugins = ["tests.programs"]
 
@@ -24,8 +24,10 @@ BOTH = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0")
 SECURE = ("udp:127.0.0.1:0", "tls:127.0.0.1:0")
 
 
-@pytest.mark.parametrize("mode", [("t1",), ("tn", "-max_socket", 1000)], ids=["one connection", "one for each call"])
-def test_sipp_calls_a_core_over_tcp(sipp, serve, mode):  # noqa: F811
+@pytest.mark.parametrize(
+    "mode", [("t1",), ("tn", "-max_socket", 1000)], ids=["one connection", "one for each call"]
+)
+def test_sipp_calls_a_core_over_tcp(sipp, serve, mode):
     server = serve(f"{HERE / 'cores.py'}:answering", listen=BOTH)
     to = f"sip:127.0.0.1:{server.port_of('tcp')}"
     sipp("uac", "-t", *mode, "-r", 100, to=to, calls=300).wait_for_success(300)
@@ -33,16 +35,18 @@ def test_sipp_calls_a_core_over_tcp(sipp, serve, mode):  # noqa: F811
     assert stats["delivered"] == 900
 
 
-def test_stack_calls_sipp_over_tcp(sipp):  # noqa: F811
+def test_stack_calls_sipp_over_tcp(sipp):
     port = free_port("tcp")
     callee = sipp("callee", port=port, transport="tcp")
     with Stack("tcp:127.0.0.1:0") as stack:
         stack.invite(f"sip:bob@127.0.0.1:{port};transport=tcp", body=SDP, timeout=20).hangup()
-        stack.stop(timeout=20)  # a BYE is not waited for, and SIPp calls a connection that ends before its answer an error
+        stack.stop(
+            timeout=20
+        )  # a BYE is not waited for, and SIPp calls a connection that ends before its answer an error
     callee.wait_for_success(1)
 
 
-def test_sipp_is_called_over_tcp_through_the_proxy(sipp, serve, register):  # noqa: F811
+def test_sipp_is_called_over_tcp_through_the_proxy(sipp, serve, register):
     server = serve(f"{HERE / 'cores.py'}:proxy", listen=BOTH)
     callee = sipp("callee", port=register("bob", server, "tcp"), transport="tcp", calls=20)
     sipp("caller", "-s", "bob", "-d", 10, "-r", 20, to=server.uri, calls=20).wait_for_success(20)
@@ -50,7 +54,7 @@ def test_sipp_is_called_over_tcp_through_the_proxy(sipp, serve, register):  # no
     server.wait_until_empty()
 
 
-def test_sipp_refuses_over_tcp_through_the_proxy(sipp, serve, register, refused):  # noqa: F811
+def test_sipp_refuses_over_tcp_through_the_proxy(sipp, serve, register, refused):
     server = serve(f"{HERE / 'cores.py'}:proxy", listen=BOTH)
     callee = sipp("callee_refuses", port=register("bob", server, "tcp"), transport="tcp")
     sipp(refused(486), "-s", "bob", to=server.uri).wait_for_success(1)
@@ -58,7 +62,7 @@ def test_sipp_refuses_over_tcp_through_the_proxy(sipp, serve, register, refused)
     server.wait_until_empty()
 
 
-def test_sipp_is_cancelled_over_tcp_through_the_proxy(sipp, serve, register):  # noqa: F811
+def test_sipp_is_cancelled_over_tcp_through_the_proxy(sipp, serve, register):
     server = serve(f"{HERE / 'cores.py'}:proxy", listen=BOTH)
     callee = sipp("callee_is_cancelled", port=register("bob", server, "tcp"), transport="tcp")
     sipp("caller_cancels", "-s", "bob", to=server.uri).wait_for_success(1)
@@ -91,14 +95,24 @@ def test_ping_goes_over_websockets_plain_and_secure(serve, sippet, pem):
     server = serve("--cert", pem("127.0.0.1"), listen=("ws:127.0.0.1:0", "wss:127.0.0.1:0"))
     plain = sippet("ping", f"sip:127.0.0.1:{server.port_of('ws')};transport=ws")
     secure = sippet("ping", f"sips:127.0.0.1:{server.port_of('wss')};transport=ws", "--ca", pem.ca)
-    assert [(ended.returncode, ended.stdout[:6]) for ended in (plain, secure)] == [(0, "200 OK")] * 2
+    assert [(ended.returncode, ended.stdout[:6]) for ended in (plain, secure)] == [
+        (0, "200 OK")
+    ] * 2
 
 
 def shown_by(openssl, port):
     """The text of the certificate that a server shows."""
     arguments = ("s_client", "-connect", f"127.0.0.1:{port}", "-showcerts")
-    shown = subprocess.run([openssl, *arguments], input=b"", capture_output=True, timeout=20, check=False).stdout
-    text = subprocess.run([openssl, "x509", "-noout", "-text"], input=shown, capture_output=True, timeout=20, check=False)
+    shown = subprocess.run(
+        [openssl, *arguments], input=b"", capture_output=True, timeout=20, check=False
+    ).stdout
+    text = subprocess.run(
+        [openssl, "x509", "-noout", "-text"],
+        input=shown,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
     return text.stdout.decode()
 
 
@@ -154,7 +168,14 @@ def ask(need, run, tmp_path):
         request = tmp_path / "options"
         request.write_text(OPTIONS.format(port=port))
         with request.open("rb") as file:
-            command = ("openssl", "s_client", "-quiet", "-verify_return_error", "-connect", f"127.0.0.1:{port}")
+            command = (
+                "openssl",
+                "s_client",
+                "-quiet",
+                "-verify_return_error",
+                "-connect",
+                f"127.0.0.1:{port}",
+            )
             return run(*command, *arguments, stdin=file)
 
     return ask
@@ -162,7 +183,9 @@ def ask(need, run, tmp_path):
 
 def test_openssl_asks_over_tls_and_verifies_who_answers(serve, pem, ask):
     server = serve("--cert", pem("a.example"), listen=SECURE)
-    ask(server.port_of("tls"), "-CAfile", pem.ca, "-verify_hostname", "a.example").wait_for("SIP/2.0 200 OK\n")
+    ask(server.port_of("tls"), "-CAfile", pem.ca, "-verify_hostname", "a.example").wait_for(
+        "SIP/2.0 200 OK\n"
+    )
 
 
 def test_openssl_refuses_a_server_whose_certificate_names_another(serve, pem, ask):
@@ -178,7 +201,9 @@ def test_core_is_told_who_openssl_is_by_mutual_tls(serve, pem, ask):
     files = ("--cert", pem("127.0.0.1"), "--client-ca", pem.ca)
     server = serve(f"{HERE / 'cores.py'}:identifying", *files, listen=SECURE)
     phone = pem("phone.example", file="phone.pem")
-    ask(server.port_of("tls"), "-CAfile", pem.ca, "-cert", phone, "-key", phone).wait_for("SIP/2.0 200 phone.example\n")
+    ask(server.port_of("tls"), "-CAfile", pem.ca, "-cert", phone, "-key", phone).wait_for(
+        "SIP/2.0 200 phone.example\n"
+    )
 
 
 def test_openssl_without_a_certificate_gets_no_answer_by_mutual_tls(serve, pem, ask):

@@ -123,7 +123,9 @@ Content-Length: 0
 """.replace(b"\n", b"\r\n")
 
 
-def message(*lines: str, start: str = "OPTIONS sip:bob@example.com SIP/2.0", body: bytes = b"") -> bytes:
+def message(
+    *lines: str, start: str = "OPTIONS sip:bob@example.com SIP/2.0", body: bytes = b""
+) -> bytes:
     """OPTIONS with another start line, other lines for the headers of the same names, and further lines."""
     changed = {_name(line): line for line in lines}
     head, _, _ = OPTIONS.decode().partition("\r\n\r\n")
@@ -132,16 +134,23 @@ def message(*lines: str, start: str = "OPTIONS sip:bob@example.com SIP/2.0", bod
         kept.append(changed.pop(_name(line), line))
     added = [line for line in lines if _name(line) in changed]
     if body and not any(_name(line) == "content-length" for line in lines):
-        kept = [line if not line.startswith("Content-Length") else f"Content-Length: {len(body)}" for line in kept]
+        kept = [
+            line if not line.startswith("Content-Length") else f"Content-Length: {len(body)}"
+            for line in kept
+        ]
     text = "\r\n".join([start, *kept, *added, "", ""])
     return text.encode("utf-8", "surrogateescape") + body
 
 
 def _name(line: str) -> str:
     name = line.partition(":")[0].strip().lower()
-    return {"v": "via", "f": "from", "t": "to", "i": "call-id", "l": "content-length"}.get(name, name)
+    return {"v": "via", "f": "from", "t": "to", "i": "call-id", "l": "content-length"}.get(
+        name, name
+    )
 
 
 def without(name: str) -> bytes:
     """OPTIONS less one header."""
-    return b"\r\n".join(line for line in OPTIONS.split(b"\r\n") if not line.startswith(name.encode() + b":"))
+    return b"\r\n".join(
+        line for line in OPTIONS.split(b"\r\n") if not line.startswith(name.encode() + b":")
+    )

@@ -60,7 +60,12 @@ def nested(depth: int) -> tuple[str, bytes]:
     """So many multiparts inside each other, the innermost with one part."""
     content_type, body = "text/plain", b"x"
     for level in range(depth):
-        body = b"--%d.\r\nContent-Type: %s\r\n\r\n%s\r\n--%d.--\r\n" % (level, content_type.encode(), body, level)
+        body = b"--%d.\r\nContent-Type: %s\r\n\r\n%s\r\n--%d.--\r\n" % (
+            level,
+            content_type.encode(),
+            body,
+            level,
+        )
         content_type = f'multipart/mixed;boundary="{level}."'
     return content_type, body
 
@@ -144,7 +149,11 @@ ROWS = {
 
 
 def table() -> dict[str, str]:
-    lines = [line.strip("| ").split(" | ") for line in body_module.__doc__.splitlines() if line.startswith("| ")]
+    lines = [
+        line.strip("| ").split(" | ")
+        for line in body_module.__doc__.splitlines()
+        if line.startswith("| ")
+    ]
     return {first: second for first, second in lines if first != "a multipart with"}
 
 
@@ -163,7 +172,9 @@ def test_is_taken(row):
 
 
 @pytest.mark.rfc("2046 5.1.1")
-@pytest.mark.parametrize("row", [row for row in ROWS if not VERDICTS.get(row, "").startswith("taken")])
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if not VERDICTS.get(row, "").startswith("taken")]
+)
 def test_is_refused_with_the_status_the_table_names(row):
     content_type, data, status = ROWS[row]
     with pytest.raises(ParseError) as caught:
@@ -171,21 +182,32 @@ def test_is_refused_with_the_status_the_table_names(row):
     assert (caught.value.status, str(status)) == (status, VERDICTS[row])
 
 
-@pytest.mark.parametrize("content_type", ['multipart/mixed;boundary="b\x01"', "multipart/mixed;boundary", "multipart/mixed;boundary= "])
+@pytest.mark.parametrize(
+    "content_type",
+    ['multipart/mixed;boundary="b\x01"', "multipart/mixed;boundary", "multipart/mixed;boundary= "],
+)
 def test_other_boundaries_that_are_none_are_refused(content_type):
     with pytest.raises(ParseError, match="boundary|parameter"):
         read(content_type, ONE_PART)
 
 
 @pytest.mark.rfc("2046 5.1.1")
-@pytest.mark.parametrize("boundary", ["b" * BOUNDARY, "simple boundary", "'()+_,-./:=?", "-", "--", "b--"])
+@pytest.mark.parametrize(
+    "boundary", ["b" * BOUNDARY, "simple boundary", "'()+_,-./:=?", "-", "--", "b--"]
+)
 def test_any_boundary_of_the_grammar_is_found(boundary):
     part = read(f'multipart/mixed;boundary="{boundary}"', ONE_PART.replace(b"b", boundary.encode()))
     assert (outline(part), part.is_closed) == ([b"one"], True)
 
 
 @pytest.mark.parametrize(
-    "data, closed", [(b"--b\r\n\r\none", False), (b"--b\r\n\r\none\r\n--b--", True), (b"--b\r\n\r\none\r\n--b--\r", True), (ONE_PART, True)]
+    "data, closed",
+    [
+        (b"--b\r\n\r\none", False),
+        (b"--b\r\n\r\none\r\n--b--", True),
+        (b"--b\r\n\r\none\r\n--b--\r", True),
+        (ONE_PART, True),
+    ],
 )
 def test_a_multipart_says_whether_it_was_closed(data, closed):
     assert read(MIXED, data).is_closed is closed
@@ -206,7 +228,9 @@ def test_the_most_parts_allowed_are_read():
 
 
 def test_delimiter_lines_of_all_multiparts_of_a_body_count_together():
-    inner = b"Content-Type: multipart/mixed;boundary=c\r\n\r\n" + b"--c\r\n\r\n\r\n" * 7 + b"--c--\r\n"
+    inner = (
+        b"Content-Type: multipart/mixed;boundary=c\r\n\r\n" + b"--c\r\n\r\n\r\n" * 7 + b"--c--\r\n"
+    )
     with pytest.raises(ParseError) as caught:
         read(MIXED, (b"--b\r\n" + inner) * 8 + b"--b--")
     assert caught.value.status == 413
@@ -214,7 +238,12 @@ def test_delimiter_lines_of_all_multiparts_of_a_body_count_together():
 
 def test_the_largest_header_section_allowed_is_read():
     name = "x" * (PART_HEADER - len("Content-Description: "))
-    assert read(MIXED, f"--b\r\nContent-Description: {name}\r\n\r\n\r\n--b--".encode()).parts[0].content_description == name
+    assert (
+        read(MIXED, f"--b\r\nContent-Description: {name}\r\n\r\n\r\n--b--".encode())
+        .parts[0]
+        .content_description
+        == name
+    )
 
 
 @pytest.mark.rfc("2045 5.2")
@@ -224,7 +253,9 @@ def test_a_part_without_content_type_is_text_plain():
 
 @pytest.mark.rfc("2046 5.1.5")
 def test_a_part_of_a_digest_without_content_type_is_a_mail():
-    assert read("multipart/digest;boundary=b", ONE_PART).parts[0].media_type.name == "message/rfc822"
+    assert (
+        read("multipart/digest;boundary=b", ONE_PART).parts[0].media_type.name == "message/rfc822"
+    )
 
 
 @pytest.mark.rfc("5621 4.2")
@@ -232,10 +263,17 @@ def test_an_unknown_multipart_is_read_like_mixed():
     assert outline(read("multipart/x-unheard-of;boundary=b", ONE_PART)) == [b"one"]
 
 
-@pytest.mark.parametrize("content_type, data", [(None, b""), (None, b"hello"), ("application/sdp", b"v=0\r\n")])
+@pytest.mark.parametrize(
+    "content_type, data", [(None, b""), (None, b"hello"), ("application/sdp", b"v=0\r\n")]
+)
 def test_a_body_that_is_no_multipart_is_one_part(content_type, data):
     part = read(content_type, data)
-    assert (part.body, part.parts, part.is_multipart, part.media_type.name) == (data, (), False, content_type or "text/plain")
+    assert (part.body, part.parts, part.is_multipart, part.media_type.name) == (
+        data,
+        (),
+        False,
+        content_type or "text/plain",
+    )
 
 
 def test_a_message_with_a_broken_content_type_is_400():
@@ -246,8 +284,21 @@ def test_a_message_with_a_broken_content_type_is_400():
 
 @pytest.mark.rfc("8262 3.3")
 def test_header_fields_that_describe_the_body_come_with_it_and_no_others():
-    request = carried("text/plain", b"x", MIME_Version="1.0", Content_ID="<a@b>", Subject="x", Content_Length="1", e="identity")
-    assert set(Part.of(request).headers) == {"Content-Type", "MIME-Version", "Content-ID", "Content-Encoding"}
+    request = carried(
+        "text/plain",
+        b"x",
+        MIME_Version="1.0",
+        Content_ID="<a@b>",
+        Subject="x",
+        Content_Length="1",
+        e="identity",
+    )
+    assert set(Part.of(request).headers) == {
+        "Content-Type",
+        "MIME-Version",
+        "Content-ID",
+        "Content-Encoding",
+    }
 
 
 # ---- examples of the RFCs
@@ -357,7 +408,10 @@ DIGEST = crlf("""
 @pytest.mark.rfc("2046 5.1.5")
 def test_the_digest_example_has_a_digest_of_two_mails_inside():
     part = read('multipart/mixed; boundary="---- main boundary ----"', DIGEST)
-    assert [inner.media_type.name for inner in part.parts[1].parts] == ["message/rfc822", "message/rfc822"]
+    assert [inner.media_type.name for inner in part.parts[1].parts] == [
+        "message/rfc822",
+        "message/rfc822",
+    ]
 
 
 RECORDS = crlf("""
@@ -494,8 +548,15 @@ INVITE_WITH_ISUP = (
 
 @pytest.mark.rfc("3204 4.1")
 def test_the_isup_example_keeps_its_octets_and_is_optional():
-    part = read("multipart/mixed; boundary=unique-boundary-1", INVITE_WITH_ISUP).find("application/isup")
-    assert (part.body, part.disposition, part.is_optional, part.content_type.parameters["base"]) == (ISUP, "signal", True, "etsi121")
+    part = read("multipart/mixed; boundary=unique-boundary-1", INVITE_WITH_ISUP).find(
+        "application/isup"
+    )
+    assert (
+        part.body,
+        part.disposition,
+        part.is_optional,
+        part.content_type.parameters["base"],
+    ) == (ISUP, "signal", True, "etsi121")
 
 
 # ---- references
@@ -534,18 +595,37 @@ def test_the_content_id_of_a_message_names_its_whole_body():
     assert part.by_id("cid:cn35t8jf02@example.com") is part
 
 
-@pytest.mark.parametrize("reference", ["cid:nobody@example.com", "", "cid:", "cid:TARGET123@atlanta.example.com"])
+@pytest.mark.parametrize(
+    "reference", ["cid:nobody@example.com", "", "cid:", "cid:TARGET123@atlanta.example.com"]
+)
 def test_a_reference_to_no_part_is_none(reference):
     assert read(MIXED, LOCATED).by_id(reference) is None
 
 
 @pytest.mark.rfc("8262 3.2")
-@pytest.mark.parametrize("text", ["<a@b>", "<a.b-c=d/e@[127.0.0.1]>", "<950120.aaCC@XIson.com>", "<1$2%3@x>"])
+@pytest.mark.parametrize(
+    "text", ["<a@b>", "<a.b-c=d/e@[127.0.0.1]>", "<950120.aaCC@XIson.com>", "<1$2%3@x>"]
+)
 def test_a_content_id_reads_and_writes_the_same(text):
     assert str(ContentID.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["a@b", "<a>", "<>", "<a@>", "<@b>", "<a b@c>", "<a@b> ", "<a@b>x", "<a..b@c>", "<a@b@c>", "<é@b>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a@b",
+        "<a>",
+        "<>",
+        "<a@>",
+        "<@b>",
+        "<a b@c>",
+        "<a@b> ",
+        "<a@b>x",
+        "<a..b@c>",
+        "<a@b@c>",
+        "<é@b>",
+    ],
+)
 def test_what_is_no_content_id_is_refused(text):
     with pytest.raises(ParseError):
         ContentID.parse(text)
@@ -589,7 +669,9 @@ def test_content_is_the_body_decoded(encoding, data, content):
     assert (part.content, part.body) == (content, data)
 
 
-@pytest.mark.parametrize("encoding, data, status", [("x-uuencode", b"", 415), ("base64", b"AAAAA", 400)])
+@pytest.mark.parametrize(
+    "encoding, data, status", [("x-uuencode", b"", 415), ("base64", b"AAAAA", 400)]
+)
 def test_what_cannot_be_decoded_is_refused_when_content_is_read(encoding, data, status):
     part = read("application/x", data, Content_Transfer_Encoding=encoding)
     with pytest.raises(ParseError) as caught:
@@ -611,23 +693,68 @@ UNDERSTANDING = [  # types, dispositions, tree, what is not understood
     (["text/plain"], None, SDP, ["application/sdp"]),
     (["application/sdp"], ["session"], SDP, []),
     (["application/sdp"], ["render"], SDP, ["application/sdp"]),
-    (["text/plain"], None, Part("v=0", "application/sdp", content_disposition="session; Handling=OPTIONAL"), []),
-    (["text/plain"], None, Part("v=0", "application/sdp", content_disposition="session;handling=whatever"), ["application/sdp"]),
+    (
+        ["text/plain"],
+        None,
+        Part("v=0", "application/sdp", content_disposition="session; Handling=OPTIONAL"),
+        [],
+    ),
+    (
+        ["text/plain"],
+        None,
+        Part("v=0", "application/sdp", content_disposition="session;handling=whatever"),
+        ["application/sdp"],
+    ),
     (["application/sdp"], None, multipart("mixed", [SDP, SIGNAL]), ["application/isup"]),
     (["application/sdp"], None, multipart("mixed", [SDP, OPTIONAL_SIGNAL]), []),
-    (["application/sdp"], None, multipart("mixed", [SDP, SIGNAL], content_disposition=OPTIONAL), []),
-    ([], None, multipart("mixed", [OPTIONAL_SIGNAL], content_disposition="render;handling=required"), []),
+    (
+        ["application/sdp"],
+        None,
+        multipart("mixed", [SDP, SIGNAL], content_disposition=OPTIONAL),
+        [],
+    ),
+    (
+        [],
+        None,
+        multipart("mixed", [OPTIONAL_SIGNAL], content_disposition="render;handling=required"),
+        [],
+    ),
     ([], None, multipart("mixed", [SDP, SIGNAL]), ["application/sdp", "application/isup"]),
     (["application/sdp"], None, multipart("alternative", [SDP, NEW_SDP]), []),
     ([], None, multipart("alternative", [SDP, NEW_SDP]), ["multipart/alternative"]),
-    ([], None, multipart("alternative", [SDP, NEW_SDP], content_disposition="session;handling=optional"), []),
+    (
+        [],
+        None,
+        multipart("alternative", [SDP, NEW_SDP], content_disposition="session;handling=optional"),
+        [],
+    ),
     ([], None, multipart("alternative", [OPTIONAL_SIGNAL]), ["multipart/alternative"]),
-    (["application/sdp"], None, multipart("mixed", [multipart("alternative", [SDP, NEW_SDP]), SIGNAL]), ["application/isup"]),
-    (["application/sdp"], ["session"], multipart("related", [SDP, Part("x", "application/sdp", content_disposition="icon")]), ["application/sdp"]),
+    (
+        ["application/sdp"],
+        None,
+        multipart("mixed", [multipart("alternative", [SDP, NEW_SDP]), SIGNAL]),
+        ["application/isup"],
+    ),
+    (
+        ["application/sdp"],
+        ["session"],
+        multipart("related", [SDP, Part("x", "application/sdp", content_disposition="icon")]),
+        ["application/sdp"],
+    ),
     (["text/plain"], None, Part("x", "text/plain", content_encoding="gzip"), ["text/plain"]),
     (["text/plain"], None, Part("x", "text/plain", content_encoding="identity"), []),
-    (["text/plain"], None, Part("x", "text/plain", content_transfer_encoding="x-rot13"), ["text/plain"]),
-    (["text/plain"], ["render"], Part("x", "text/plain", content_disposition="by-reference"), ["text/plain"]),
+    (
+        ["text/plain"],
+        None,
+        Part("x", "text/plain", content_transfer_encoding="x-rot13"),
+        ["text/plain"],
+    ),
+    (
+        ["text/plain"],
+        ["render"],
+        Part("x", "text/plain", content_disposition="by-reference"),
+        ["text/plain"],
+    ),
 ]
 
 
@@ -637,12 +764,19 @@ UNDERSTANDING = [  # types, dispositions, tree, what is not understood
 @pytest.mark.rfc("3204 3.1")
 @pytest.mark.parametrize("types, dispositions, tree, missing", UNDERSTANDING)
 def test_what_is_required_and_not_understood_is_named(types, dispositions, tree, missing):
-    assert [part.media_type.name for part in tree.not_understood(*types, dispositions=dispositions)] == missing
+    assert [
+        part.media_type.name for part in tree.not_understood(*types, dispositions=dispositions)
+    ] == missing
 
 
 @pytest.mark.rfc("3261 8.2.3")
 def test_a_content_encoding_that_is_understood_is_no_hindrance():
-    assert Part("x", "text/plain", content_encoding="gzip").not_understood("text/plain", encodings=["GZIP"]) == []
+    assert (
+        Part("x", "text/plain", content_encoding="gzip").not_understood(
+            "text/plain", encodings=["GZIP"]
+        )
+        == []
+    )
 
 
 @pytest.mark.rfc("3261 20.15")
@@ -659,7 +793,13 @@ def test_no_body_is_nothing_to_understand_but_an_empty_one_of_a_type_is(content_
 
 @pytest.mark.rfc("3261 20.11")
 @pytest.mark.parametrize(
-    "content_type, disposition", [("application/sdp", "session"), ("application/ISUP", "signal"), ("application/QSIG", "signal"), ("text/plain", "render")]
+    "content_type, disposition",
+    [
+        ("application/sdp", "session"),
+        ("application/ISUP", "signal"),
+        ("application/QSIG", "signal"),
+        ("text/plain", "render"),
+    ],
 )
 def test_the_default_disposition_follows_the_type(content_type, disposition):
     assert Part("", content_type).disposition == disposition
@@ -676,7 +816,11 @@ def test_find_looks_into_nested_multiparts():
 def test_find_all_gives_one_alternative_and_all_of_a_mixed():
     choice = multipart("alternative", [Part("plain", "text/plain"), Part("rich", "text/html")])
     tree = multipart("mixed", [Part("first", "text/plain"), choice, Part("last", "text/plain")])
-    assert [part.body for part in tree.find_all("text/plain", "text/html")] == [b"first", b"rich", b"last"]
+    assert [part.body for part in tree.find_all("text/plain", "text/html")] == [
+        b"first",
+        b"rich",
+        b"last",
+    ]
 
 
 def test_an_alternative_that_holds_nothing_understood_deep_inside_is_passed_over():
@@ -691,7 +835,9 @@ def test_find_gives_a_body_that_is_no_multipart():
 
 
 def test_walk_gives_all_parts_in_order():
-    tree = multipart("mixed", [multipart("mixed", [Part("1", "text/plain")]), Part("2", "text/plain")])
+    tree = multipart(
+        "mixed", [multipart("mixed", [Part("1", "text/plain")]), Part("2", "text/plain")]
+    )
     assert [part.body for part in tree.walk() if not part.is_multipart] == [b"1", b"2"]
 
 
@@ -702,7 +848,11 @@ ONLY = [Part("x", "text/plain")]
 
 @pytest.mark.rfc("2046 5.1.1")
 def test_a_multipart_is_written_as_the_grammar_has_it():
-    made = multipart("mixed", [Part("one", "text/plain"), Part("two\r\n", "text/html")], boundary="simple boundary")
+    made = multipart(
+        "mixed",
+        [Part("one", "text/plain"), Part("two\r\n", "text/html")],
+        boundary="simple boundary",
+    )
     assert (str(made.content_type), made.body) == (
         'multipart/mixed;boundary="simple boundary"',
         b"--simple boundary\r\nContent-Type: text/plain\r\n\r\none\r\n"
@@ -714,11 +864,16 @@ def test_a_multipart_is_written_as_the_grammar_has_it():
 def test_a_fresh_boundary_is_not_one_that_occurs_in_a_part(monkeypatch):
     tags = iter(["first", "second", "third"])
     monkeypatch.setattr(body_module, "create_tag", lambda: next(tags))
-    made = multipart("mixed", [Part("--first", "text/plain"), Part("x", "text/plain", content_description="second")])
+    made = multipart(
+        "mixed",
+        [Part("--first", "text/plain"), Part("x", "text/plain", content_description="second")],
+    )
     assert made.content_type.parameters["boundary"] == "third"
 
 
-@pytest.mark.parametrize("boundary", ["", " ", "b ", "b" * 71, "b*", "b;c", 'b"', "é", "b\r\n", "b\x00"])
+@pytest.mark.parametrize(
+    "boundary", ["", " ", "b ", "b" * 71, "b*", "b;c", 'b"', "é", "b\r\n", "b\x00"]
+)
 def test_a_boundary_outside_the_grammar_is_not_written(boundary):
     with pytest.raises(InvalidValue, match="not a boundary"):
         multipart("mixed", ONLY, boundary=boundary)
@@ -732,7 +887,11 @@ def test_a_boundary_that_occurs_in_a_part_is_not_written():
 @pytest.mark.parametrize("boundary", ["b", "1:2:3", "a/b", "a b", "::1", "'()+_,-./:=?"])
 def test_a_boundary_is_quoted_unless_it_is_a_token(boundary):
     text = str(multipart("mixed", ONLY, boundary=boundary).content_type)
-    assert text == f"multipart/mixed;boundary={boundary}" if boundary == "b" else f'multipart/mixed;boundary="{boundary}"'
+    assert (
+        text == f"multipart/mixed;boundary={boundary}"
+        if boundary == "b"
+        else f'multipart/mixed;boundary="{boundary}"'
+    )
 
 
 @pytest.mark.parametrize("subtype", ["", "mixed;x", "mi xed", "mixed\r\nX: y", "a/b"])
@@ -775,7 +934,9 @@ def test_a_root_that_is_not_first_needs_a_content_id():
         multipart("related", [*ONLY, root], root=root)
 
 
-@pytest.mark.parametrize("subtype, problem", [("related", "not one of the parts"), ("mixed", "has no root")])
+@pytest.mark.parametrize(
+    "subtype, problem", [("related", "not one of the parts"), ("mixed", "has no root")]
+)
 def test_a_root_is_one_of_the_parts_of_a_related(subtype, problem):
     with pytest.raises(InvalidValue, match=problem):
         multipart(subtype, ONLY, root=Part("x", "text/plain"))
@@ -783,8 +944,16 @@ def test_a_root_is_one_of_the_parts_of_a_related(subtype, problem):
 
 @pytest.mark.rfc("1847 2.1")
 def test_further_parameters_of_the_type_are_written():
-    made = multipart("signed", ONLY, boundary="b", parameters={"protocol": "application/pkcs7-signature", "micalg": "sha1"})
-    assert str(made.content_type) == 'multipart/signed;protocol="application/pkcs7-signature";micalg=sha1;boundary=b'
+    made = multipart(
+        "signed",
+        ONLY,
+        boundary="b",
+        parameters={"protocol": "application/pkcs7-signature", "micalg": "sha1"},
+    )
+    assert (
+        str(made.content_type)
+        == 'multipart/signed;protocol="application/pkcs7-signature";micalg=sha1;boundary=b'
+    )
 
 
 @pytest.mark.rfc("5621 8.2")
@@ -798,7 +967,9 @@ def test_an_alternative_of_texts_needs_no_disposition():
 
 
 @pytest.mark.rfc("5621 8.2")
-@pytest.mark.parametrize("parts, headers", [([SDP, ONLY[0]], {}), ([SDP], {"content_disposition": "render"})])
+@pytest.mark.parametrize(
+    "parts, headers", [([SDP, ONLY[0]], {}), ([SDP], {"content_disposition": "render"})]
+)
 def test_an_alternative_of_several_dispositions_is_not_written(parts, headers):
     with pytest.raises(InvalidValue, match="one disposition type"):
         multipart("alternative", parts, **headers)
@@ -845,11 +1016,17 @@ def test_a_keyword_that_is_no_header_of_a_part_is_a_type_error(name):
 
 
 def test_what_is_made_goes_into_a_message_and_comes_out_the_same():
-    request = parse(corpus.message("Content-ID: <old@example.com>", "e: gzip", "MIME-Version: 1.0", body=b"old"))
+    request = parse(
+        corpus.message("Content-ID: <old@example.com>", "e: gzip", "MIME-Version: 1.0", body=b"old")
+    )
     made = multipart("mixed", [SDP, SIGNAL], content_id="<new@example.com>")
     made.put_in(request)
     there = parse(bytes(request))
-    assert (Part.of(there), there.headers.get("MIME-Version"), there.content_length) == (made, None, len(made.body))
+    assert (Part.of(there), there.headers.get("MIME-Version"), there.content_length) == (
+        made,
+        None,
+        len(made.body),
+    )
 
 
 def test_a_part_cut_out_of_a_message_has_its_full_header_names():
@@ -894,17 +1071,33 @@ def test_a_header_field_that_is_changed_is_written_anew_and_the_body_stays():
     assert bytes(part) == b"content-type:text/html\r\nX:y\r\nContent-ID: <a@b>\r\n\r\n\x00"
 
 
-@pytest.mark.parametrize("piece", [b"Content-Type: a/b", b"Content-Type: a/b\r\n", b"Content-Type: a/b\n\n"])
+@pytest.mark.parametrize(
+    "piece", [b"Content-Type: a/b", b"Content-Type: a/b\r\n", b"Content-Type: a/b\n\n"]
+)
 def test_a_part_that_came_outside_the_grammar_goes_out_by_it(piece):
-    assert bytes(read(MIXED, b"--b\r\n" + piece + b"\r\n--b--").parts[0]) == b"Content-Type: a/b\r\n\r\n"
+    assert (
+        bytes(read(MIXED, b"--b\r\n" + piece + b"\r\n--b--").parts[0])
+        == b"Content-Type: a/b\r\n\r\n"
+    )
 
 
 # ---- octets: what is made is read the same, what is read keeps its octets
 
-TYPES = st.sampled_from(["text/plain", "application/sdp", 'text/html;charset="utf-8"', "application/isup;version=itu-t92+"])
-DISPOSITIONS = st.sampled_from([None, "session", "signal;handling=optional", 'attachment;filename="a b"'])
+TYPES = st.sampled_from(
+    [
+        "text/plain",
+        "application/sdp",
+        'text/html;charset="utf-8"',
+        "application/isup;version=itu-t92+",
+    ]
+)
+DISPOSITIONS = st.sampled_from(
+    [None, "session", "signal;handling=optional", 'attachment;filename="a b"']
+)
 LEAVES = st.builds(
-    lambda data, content_type, disposition: Part(data, content_type, content_disposition=disposition),
+    lambda data, content_type, disposition: Part(
+        data, content_type, content_disposition=disposition
+    ),
     st.binary(max_size=60) | st.sampled_from([b"--", b"\r\n--\r\n", b"\r\n\r\n", b"\n", b"\r"]),
     TYPES,
     DISPOSITIONS,
@@ -921,13 +1114,22 @@ def put_together(subtype: str, parts: list[Part], boundary: str | None) -> Part:
 
 TREES = st.recursive(
     LEAVES,
-    lambda inner: st.builds(put_together, st.sampled_from(["mixed", "related", "x-odd"]), st.lists(inner, min_size=1, max_size=4), BOUNDARIES),
+    lambda inner: st.builds(
+        put_together,
+        st.sampled_from(["mixed", "related", "x-odd"]),
+        st.lists(inner, min_size=1, max_size=4),
+        BOUNDARIES,
+    ),
     max_leaves=8,
 )
 
 
 def same(one: Part, other: Part) -> bool:
-    return one == other and len(one.parts) == len(other.parts) and all(map(same, one.parts, other.parts))
+    return (
+        one == other
+        and len(one.parts) == len(other.parts)
+        and all(map(same, one.parts, other.parts))
+    )
 
 
 @given(TREES)
@@ -948,7 +1150,23 @@ def test_every_part_that_is_read_has_the_octets_it_came_in(tree):
     assert_octets_are_kept(read(str(tree.content_type), tree.body))
 
 
-PIECES = [b"--b", b"--b--", b"--bb", b"--", b"-", b"b", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"Content-Type: ", b"multipart/mixed;boundary=bb", b"\x00\xff"]
+PIECES = [
+    b"--b",
+    b"--b--",
+    b"--bb",
+    b"--",
+    b"-",
+    b"b",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b":",
+    b"Content-Type: ",
+    b"multipart/mixed;boundary=bb",
+    b"\x00\xff",
+]
 
 
 @settings(max_examples=300)
@@ -966,7 +1184,9 @@ def test_any_octets_are_read_or_refused_and_the_body_stays(data):
 
 # ---- an independent judge: the email package of the standard library
 
-LINES = st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20), min_size=1, max_size=4)
+LINES = st.lists(
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20), min_size=1, max_size=4
+)
 TEXTS = LINES.map(lambda lines: "\r\n".join(lines).encode())
 
 
@@ -977,7 +1197,11 @@ def judged(message) -> object:
 
 
 def typed(part: Part) -> object:
-    return [typed(inner) for inner in part.parts] if part.is_multipart else (part.media_type.name, part.body)
+    return (
+        [typed(inner) for inner in part.parts]
+        if part.is_multipart
+        else (part.media_type.name, part.body)
+    )
 
 
 def judge(content_type: str, data: bytes) -> object:
@@ -989,7 +1213,9 @@ def judge(content_type: str, data: bytes) -> object:
 @given(
     st.recursive(
         st.builds(Part, TEXTS, TYPES),
-        lambda inner: st.builds(put_together, st.just("mixed"), st.lists(inner, min_size=1, max_size=4), BOUNDARIES),
+        lambda inner: st.builds(
+            put_together, st.just("mixed"), st.lists(inner, min_size=1, max_size=4), BOUNDARIES
+        ),
         max_leaves=8,
     ).filter(lambda tree: tree.is_multipart)
 )
@@ -1022,7 +1248,10 @@ def test_the_email_package_reads_examples_as_we_do(content_type, data):
 @pytest.mark.rfc("4475 3.1.1.11")
 def test_mpart01_has_a_text_and_the_signature_octet_for_octet():
     part = Part.of(parse(corpus.read("rfc4475/mpart01.dat")))
-    assert [(inner.media_type.name, len(inner.body)) for inner in part.parts] == [("text/plain", 5), ("application/octet-stream", 342)]
+    assert [(inner.media_type.name, len(inner.body)) for inner in part.parts] == [
+        ("text/plain", 5),
+        ("application/octet-stream", 342),
+    ]
     assert_octets_are_kept(part)
 
 
@@ -1037,12 +1266,20 @@ def test_a_recording_gateway_sends_a_session_and_its_metadata(name):
 @corpus.needed
 def test_a_signed_body_whose_close_delimiter_does_not_begin_a_line_is_read_with_the_message_in_it():
     part = Part.of(parse_loosely(corpus.read("jsip-torture/336.sip")))
-    assert (part.is_closed, len(part.parts), part.find("message/sip").message.method) == (False, 2, "INVITE")
+    assert (part.is_closed, len(part.parts), part.find("message/sip").message.method) == (
+        False,
+        2,
+        "INVITE",
+    )
 
 
 @corpus.needed
 @pytest.mark.parametrize(
-    "name, types", [("multipart_basic", ["application/sdp", "text/plain"]), ("multipart_alternative", ["text/plain", "text/html"])]
+    "name, types",
+    [
+        ("multipart_basic", ["application/sdp", "text/plain"]),
+        ("multipart_alternative", ["text/plain", "text/html"]),
+    ],
 )
 def test_bodies_with_bare_lfs_are_read(name, types):
     part = Part.of(parse_loosely(corpus.read(f"fuzz-seeds/pjsip-sip/{name}.sip")))
@@ -1066,7 +1303,11 @@ def parse_loosely(data: bytes):
 
 
 def with_multiparts() -> list[str]:
-    return [row.file for row in corpus.datagrams() if b"multipart/" in row.data.partition(b"\r\n\r\n")[0].lower()]
+    return [
+        row.file
+        for row in corpus.datagrams()
+        if b"multipart/" in row.data.partition(b"\r\n\r\n")[0].lower()
+    ]
 
 
 @corpus.needed
@@ -1093,7 +1334,12 @@ def nested_lookalikes() -> tuple[str, bytes]:
     body *= SIZE // len(body)
     for level in range(DEPTH, 0, -1):
         boundary = b"x" * level
-        body = b"--%s\r\nContent-Type: %s\r\n\r\n%s\r\n--%s--\r\n" % (boundary, content_type.encode(), body, boundary)
+        body = b"--%s\r\nContent-Type: %s\r\n\r\n%s\r\n--%s--\r\n" % (
+            boundary,
+            content_type.encode(),
+            body,
+            boundary,
+        )
         content_type = f"multipart/mixed;boundary={boundary.decode()}"
     return content_type, body
 
@@ -1103,15 +1349,24 @@ ADVERSARIAL = {
     "delimiter lines": (MIXED, b"--b\n" * (SIZE // 4)),
     "delimiters in one line": (MIXED, b"--b" * (SIZE // 3) + b"\n--b--"),
     "blanks after a delimiter": (MIXED, b"--b" + b" " * SIZE + b"x\n--b--"),
-    "delimiters with some blanks": (MIXED, (b"--b" + b" " * 250 + b"x\n") * (SIZE // 256) + b"--b--"),
+    "delimiters with some blanks": (
+        MIXED,
+        (b"--b" + b" " * 250 + b"x\n") * (SIZE // 256) + b"--b--",
+    ),
     "hyphens": ("multipart/mixed;boundary=-", b"---\r\n\r\n" + b"-" * SIZE),
     "lines of hyphens": ("multipart/mixed;boundary=-", b"---\r\n\r\n" + b"--\n" * (SIZE // 3)),
     "line breaks": (MIXED, b"--b\r\n\r\n" + b"\r\n" * (SIZE // 2) + b"--b--"),
     "lookalikes at every level": nested_lookalikes(),
     "levels without end": nested(500),
     "header lines": (MIXED, b"--b\r\n" + b"X:\r\n" * (SIZE // 4) + b"\r\n--b--"),
-    "header lines of many parts": (MIXED, (b"--b\r\n" + b"X: 1\r\n" * 30 + b"\r\n\r\n") * 62 + b"--b--"),
-    "parameters of many types": (MIXED, (b"--b\r\nContent-Type: a/b" + b";a=b" * 64 + b"\r\n\r\n\r\n") * 62 + b"--b--"),
+    "header lines of many parts": (
+        MIXED,
+        (b"--b\r\n" + b"X: 1\r\n" * 30 + b"\r\n\r\n") * 62 + b"--b--",
+    ),
+    "parameters of many types": (
+        MIXED,
+        (b"--b\r\nContent-Type: a/b" + b";a=b" * 64 + b"\r\n\r\n\r\n") * 62 + b"--b--",
+    ),
     "folds": (MIXED, b"--b\r\nX: 1" + b"\r\n 1" * 2000 + b"\r\n\r\n--b--"),
     "a header section without end": (MIXED, b"--b\r\n" + b"x" * SIZE),
     "a parameter of quotes": ('multipart/mixed;boundary="' + '\\"' * 4000 + '"', b"--b--"),
@@ -1165,4 +1420,9 @@ def test_a_message_that_lacks_what_it_must_have_is_read_as_a_fragment():
 
 
 def test_a_response_in_a_part_is_a_response():
-    assert isinstance(Part(b"SIP/2.0 180 Ringing\r\n" + corpus.OPTIONS.split(b"\r\n", 1)[1], "message/sip").message, Response)
+    assert isinstance(
+        Part(
+            b"SIP/2.0 180 Ringing\r\n" + corpus.OPTIONS.split(b"\r\n", 1)[1], "message/sip"
+        ).message,
+        Response,
+    )

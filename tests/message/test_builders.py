@@ -4,10 +4,15 @@ import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError, Reject
 from sippet_gevent.message.headers import Headers
-from sippet_gevent.message.identifiers import MAGIC_COOKIE, create_branch, create_call_id, create_tag
+from sippet_gevent.message.iana import REASONS, reason_phrase
+from sippet_gevent.message.identifiers import (
+    MAGIC_COOKIE,
+    create_branch,
+    create_call_id,
+    create_tag,
+)
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
-from sippet_gevent.message.status import REASONS, reason_phrase
 from sippet_gevent.message.uri import URI
 
 from . import corpus
@@ -50,7 +55,9 @@ def lines_of(message: Request | Response) -> list[str]:
 
 
 def test_a_request_is_made_of_its_parts():
-    request = Request("OPTIONS", "sip:bob@example.com", contact="<sip:me@192.0.2.1>", max_forwards=70, body="x")
+    request = Request(
+        "OPTIONS", "sip:bob@example.com", contact="<sip:me@192.0.2.1>", max_forwards=70, body="x"
+    )
     assert bytes(request) == (
         b"OPTIONS sip:bob@example.com SIP/2.0\r\nContact: <sip:me@192.0.2.1>\r\nMax-Forwards: 70\r\nContent-Length: 1\r\n\r\nx"
     )
@@ -75,7 +82,14 @@ def test_what_is_no_header_is_no_header_argument(name):
 
 @pytest.mark.parametrize(
     "method, uri",
-    [("", "sip:a"), ("A B", "sip:a"), ("OPTIONS", ""), ("OPTIONS", "a b"), ("OPTIONS", "<sip:a>"), ("OPTIONS", "*")],
+    [
+        ("", "sip:a"),
+        ("A B", "sip:a"),
+        ("OPTIONS", ""),
+        ("OPTIONS", "a b"),
+        ("OPTIONS", "<sip:a>"),
+        ("OPTIONS", "*"),
+    ],
 )
 def test_a_request_that_could_not_be_sent_is_refused(method, uri):
     with pytest.raises(InvalidValue):
@@ -131,7 +145,10 @@ def test_messages_are_equal_when_their_octets_are(invite):
 
 
 def test_a_body_is_octets_or_text_and_nothing_is_added():
-    assert [Request("MESSAGE", "sip:a@b", body=body).body for body in ("é\r\n", b"\0\xff")] == ["é\r\n".encode(), b"\0\xff"]
+    assert [Request("MESSAGE", "sip:a@b", body=body).body for body in ("é\r\n", b"\0\xff")] == [
+        "é\r\n".encode(),
+        b"\0\xff",
+    ]
 
 
 # ---- responses
@@ -139,7 +156,9 @@ def test_a_body_is_octets_or_text_and_nothing_is_added():
 
 @pytest.mark.rfc("3261 8.2.6.2")
 def test_a_response_has_the_lines_of_its_request_as_they_came(invite):
-    assert [line for line in lines_of(invite.response(486)) if not line.startswith(("To", "SIP"))] == [
+    assert [
+        line for line in lines_of(invite.response(486)) if not line.startswith(("To", "SIP"))
+    ] == [
         "Via: SIP/2.0/UDP proxy.atlanta.com;branch=z9hG4bKproxy",
         "v  : SIP/2.0/UDP  pc33.atlanta.com;branch=z9hG4bKpc33",
         'From: "Alice"<sip:alice@atlanta.com>;tag=1928301774',
@@ -182,14 +201,18 @@ def test_a_to_tag_that_is_there_is_kept_and_not_doubled(to):
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-@pytest.mark.parametrize("to", ["<sip:b@c;tag=uri>", '"a;tag=x" <sip:b@c>', "sip:tag@c", "sip:b@c", "<sip:b@c>;xtag=1"])
+@pytest.mark.parametrize(
+    "to", ["<sip:b@c;tag=uri>", '"a;tag=x" <sip:b@c>', "sip:tag@c", "sip:b@c", "<sip:b@c>;xtag=1"]
+)
 def test_a_to_without_a_tag_of_its_own_gets_one(to):
     request = parse(corpus.message(f"To: {to}"))
     assert request.response(200).to.tag == request.to_tag
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-@pytest.mark.parametrize("to", ['"a;tag=x" <sip:b@c', "<sip:b@c;tag=uri>;é=1", '<sip:b@c>;é="a;tag=x"'])
+@pytest.mark.parametrize(
+    "to", ['"a;tag=x" <sip:b@c', "<sip:b@c;tag=uri>;é=1", '<sip:b@c>;é="a;tag=x"']
+)
 def test_tag_in_quotes_of_an_unreadable_to_is_not_taken_for_its_tag(to):
     request = Request.read("OPTIONS", "sip:b@c", Headers([("To", ": ", to)]), b"")
     request.use_to_tag("mine")
@@ -198,7 +221,9 @@ def test_tag_in_quotes_of_an_unreadable_to_is_not_taken_for_its_tag(to):
 
 @pytest.mark.rfc("3261 8.2.6.2")
 def test_tag_of_an_unreadable_to_is_kept_and_not_doubled():
-    request = Request.read("OPTIONS", "sip:b@c", Headers([("To", ": ", '"a <sip:b@c>;tag=there')]), b"")
+    request = Request.read(
+        "OPTIONS", "sip:b@c", Headers([("To", ": ", '"a <sip:b@c>;tag=there')]), b""
+    )
     assert request.response(400).headers["To"] == '"a <sip:b@c>;tag=there'
 
 
@@ -220,7 +245,10 @@ def test_a_100_to_a_request_without_a_timestamp_has_none():
 @pytest.mark.rfc("3261 12.1.1")
 @pytest.mark.parametrize("status", [180, 183, 199, 200, 202])
 def test_a_response_that_makes_a_dialog_has_the_record_routes_in_order(invite, status):
-    assert [route.uri.host for route in invite.response(status).record_route] == ["p2.example.com", "p1.example.com"]
+    assert [route.uri.host for route in invite.response(status).record_route] == [
+        "p2.example.com",
+        "p1.example.com",
+    ]
 
 
 @pytest.mark.rfc("3261 12.1.1")
@@ -244,8 +272,15 @@ def test_a_response_to_a_method_of_events_has_the_record_routes(method):
 
 
 def test_a_response_takes_a_reason_a_body_and_headers(invite):
-    response = invite.response(200, "Fine", body=b"x", contact="<sip:bob@192.0.2.4>", content_type="text/plain")
-    assert (response.reason, response.body, response.contact[0].uri.user, response.content_type.name) == (
+    response = invite.response(
+        200, "Fine", body=b"x", contact="<sip:bob@192.0.2.4>", content_type="text/plain"
+    )
+    assert (
+        response.reason,
+        response.body,
+        response.contact[0].uri.user,
+        response.content_type.name,
+    ) == (
         "Fine",
         b"x",
         "bob",
@@ -275,12 +310,16 @@ def test_a_response_is_built_from_what_is_left_of_a_request(name, status):
     assert name not in request.response(status).headers
 
 
-@pytest.mark.parametrize("text", ["<sip:b@c", '"b <sip:b@c>', "", "<<>>;tag", "\x01", "sip:b@c;tag=a b"])
+@pytest.mark.parametrize(
+    "text", ["<sip:b@c", '"b <sip:b@c>', "", "<<>>;tag", "\x01", "sip:b@c;tag=a b"]
+)
 def test_a_response_is_built_from_a_to_that_cannot_be_read(text):
     request = parse(corpus.OPTIONS)
     request.headers["To"] = text
     head = lines_of(request.response(400))
-    assert head[0] == "SIP/2.0 400 Bad Request" and any(line.startswith(f"To: {text}") for line in head)
+    assert head[0] == "SIP/2.0 400 Bad Request" and any(
+        line.startswith(f"To: {text}") for line in head
+    )
 
 
 def test_a_response_leaves_its_request_as_it_was(invite):
@@ -290,7 +329,13 @@ def test_a_response_leaves_its_request_as_it_was(invite):
 
 @pytest.mark.parametrize(
     "status, provisional, success",
-    [(100, True, False), (199, True, False), (200, False, True), (299, False, True), (300, False, False)],
+    [
+        (100, True, False),
+        (199, True, False),
+        (200, False, True),
+        (299, False, True),
+        (300, False, False),
+    ],
 )
 def test_a_response_knows_its_class(status, provisional, success):
     response = Response(status)
@@ -304,14 +349,23 @@ def test_a_reject_has_a_status_that_refuses():
 
 @pytest.mark.rfc("3261 8.1.3.2")
 @pytest.mark.parametrize(
-    "status, phrase", [(404, "Not Found"), (499, "Request Failure"), (299, "Success"), (199, "Early Dialog Terminated")]
+    "status, phrase",
+    [
+        (404, "Not Found"),
+        (499, "Request Failure"),
+        (299, "Success"),
+        (199, "Early Dialog Terminated"),
+    ],
 )
 def test_a_status_has_a_phrase_or_that_of_its_class(status, phrase):
     assert reason_phrase(status) == phrase
 
 
 def test_every_phrase_can_be_written_and_read():
-    assert all(parse(bytes(parse(corpus.OPTIONS).response(status))).reason == phrase for status, phrase in REASONS.items())
+    assert all(
+        parse(bytes(parse(corpus.OPTIONS).response(status))).reason == phrase
+        for status, phrase in REASONS.items()
+    )
 
 
 # ---- ACK, §17.1.1.3
@@ -343,7 +397,12 @@ def test_an_ack_has_the_to_of_the_response(invite, busy):
 @pytest.mark.rfc("3261 17.1.1.3")
 def test_an_ack_has_uri_call_id_from_and_route_of_its_invite(invite, busy):
     ack = invite.ack(busy)
-    assert (ack.uri, ack.call_id, ack.from_, ack.route) == (invite.uri, invite.call_id, invite.from_, invite.route)
+    assert (ack.uri, ack.call_id, ack.from_, ack.route) == (
+        invite.uri,
+        invite.call_id,
+        invite.from_,
+        invite.route,
+    )
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
@@ -358,7 +417,15 @@ def test_an_ack_has_max_forwards_70(invite, busy):
 
 @pytest.mark.rfc("3261 17.1.1.3")
 def test_an_ack_has_nothing_else_of_its_invite(invite, busy):
-    assert sorted(invite.ack(busy).headers) == ["CSeq", "Call-ID", "From", "Max-Forwards", "Route", "To", "Via"]
+    assert sorted(invite.ack(busy).headers) == [
+        "CSeq",
+        "Call-ID",
+        "From",
+        "Max-Forwards",
+        "Route",
+        "To",
+        "Via",
+    ]
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
@@ -392,7 +459,15 @@ def test_a_cancel_has_the_cseq_number_of_its_request_and_its_own_method(invite):
 
 @pytest.mark.rfc("3261 9.1")
 def test_a_cancel_has_no_require_and_no_proxy_require(invite):
-    assert sorted(invite.cancel().headers) == ["CSeq", "Call-ID", "From", "Max-Forwards", "Route", "To", "Via"]
+    assert sorted(invite.cancel().headers) == [
+        "CSeq",
+        "Call-ID",
+        "From",
+        "Max-Forwards",
+        "Route",
+        "To",
+        "Via",
+    ]
 
 
 @pytest.mark.rfc("3261 9.1")
@@ -417,13 +492,17 @@ def test_a_request_without_cseq_has_neither_ack_nor_cancel(build):
 
 @pytest.mark.rfc("3261 19.3")
 def test_tags_have_64_random_bits_and_are_tokens():
-    assert len({create_tag() for _ in range(1000)}) == 1000 and all(len(create_tag()) == 16 for _ in range(10))
+    assert len({create_tag() for _ in range(1000)}) == 1000 and all(
+        len(create_tag()) == 16 for _ in range(10)
+    )
 
 
 @pytest.mark.rfc("3261 8.1.1.7")
 def test_branches_begin_with_the_cookie_and_differ():
     branches = {create_branch() for _ in range(1000)}
-    assert len(branches) == 1000 and all(branch.startswith(MAGIC_COOKIE) and len(branch) == 39 for branch in branches)
+    assert len(branches) == 1000 and all(
+        branch.startswith(MAGIC_COOKIE) and len(branch) == 39 for branch in branches
+    )
 
 
 @pytest.mark.rfc("3261 8.1.1.4")
@@ -451,10 +530,20 @@ def test_call_ids_differ():
 def test_an_empty_to_tag_gives_way_to_ours(to, answered):
     request = parse(corpus.message(f"To: {to}"))
     request.use_to_tag("x")
-    assert [request.response(200).headers["To"], parse(request.answer(200)).headers["To"]] == [answered] * 2
+    assert [request.response(200).headers["To"], parse(request.answer(200)).headers["To"]] == [
+        answered
+    ] * 2
 
 
-@pytest.mark.parametrize("build", [lambda invite: invite.cancel(), lambda invite: invite.ack(invite.response(486))])
+@pytest.mark.parametrize(
+    "build", [lambda invite: invite.cancel(), lambda invite: invite.ack(invite.response(486))]
+)
 def test_a_broken_via_below_the_top_one_hinders_neither_cancel_nor_ack(build):
-    invite = parse(corpus.message("Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nVia: broken, too", "CSeq: 1 INVITE", start="INVITE sip:a@b SIP/2.0"))
+    invite = parse(
+        corpus.message(
+            "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nVia: broken, too",
+            "CSeq: 1 INVITE",
+            start="INVITE sip:a@b SIP/2.0",
+        )
+    )
     assert build(invite).headers.all("Via") == ["SIP/2.0/UDP a;branch=z9hG4bK1"]

@@ -46,7 +46,11 @@ def result_of(row: corpus.Row) -> Request | Response | ParseError:
 
 
 def accepted(name: str) -> list[tuple[corpus.Row, Request | Response]]:
-    return [(row, result) for row in corpus.rows_of(name) if not isinstance(result := result_of(row), ParseError)]
+    return [
+        (row, result)
+        for row in corpus.rows_of(name)
+        if not isinstance(result := result_of(row), ParseError)
+    ]
 
 
 def refused_above(row: corpus.Row, message: Request | Response | ParseError) -> bool:
@@ -67,7 +71,11 @@ def permits(row: corpus.Row, error: ParseError) -> bool:
 
 @pytest.mark.parametrize("name", SETS)
 def test_what_must_be_accepted_is_parsed(name):
-    refused = {row.file: str(result) for row in rows(name, "accept") if isinstance(result := result_of(row), ParseError)}
+    refused = {
+        row.file: str(result)
+        for row in rows(name, "accept")
+        if isinstance(result := result_of(row), ParseError)
+    }
     assert not refused
 
 
@@ -144,7 +152,9 @@ def test_every_typed_value_is_written_as_text_that_means_the_same(name):
     different = []
     for row, message in accepted(name):
         for header in message.headers:
-            if header not in ROWS or b"\0" in row.data:  # a quoted NUL is read, and never written again
+            if (
+                header not in ROWS or b"\0" in row.data
+            ):  # a quoted NUL is read, and never written again
                 continue
             try:
                 value = message.headers.typed(ROWS[header])
@@ -160,7 +170,9 @@ def test_every_typed_value_is_written_as_text_that_means_the_same(name):
 def test_every_accepted_request_gets_a_response_that_parses(name):
     broken = []
     for row, message in accepted(name):
-        if isinstance(message, Request) and isinstance(answer := outcome(bytes(message.response(200))), ParseError):
+        if isinstance(message, Request) and isinstance(
+            answer := outcome(bytes(message.response(200))), ParseError
+        ):
             broken.append((row.file, str(answer)))
     assert not broken
 
@@ -186,6 +198,8 @@ def test_the_disputed_rows_are_still_disputed():
         if row.file in DISPUTED:
             result = result_of(row)
             refused = isinstance(result, ParseError)
-            if refused == (row.expected == "reject") and (not refused or str(result.status) in row.status):
+            if refused == (row.expected == "reject") and (
+                not refused or str(result.status) in row.status
+            ):
                 agreed.append(row.file)
     assert not agreed

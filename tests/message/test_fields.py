@@ -8,8 +8,8 @@ import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message.address import NameAddr
-from sippet_gevent.message.authentication import AuthParameters, Challenge
-from sippet_gevent.message.fields import HeaderFields
+from sippet_gevent.message.fields.authentication import AuthParameters, Challenge
+from sippet_gevent.message.fields.table import HeaderFields
 from sippet_gevent.message.headers import Header
 from sippet_gevent.message.message import Request
 from sippet_gevent.message.parser import parse
@@ -157,7 +157,10 @@ Via v RFC3261
 Warning - RFC3261
 WWW-Authenticate - RFC3261
 """
-REGISTRY = {name: compact for name, compact, _ in (line.split() for line in REGISTRY_TEXT.strip().splitlines())}
+REGISTRY = {
+    name: compact
+    for name, compact, _ in (line.split() for line in REGISTRY_TEXT.strip().splitlines())
+}
 
 NO_ROW = {
     "Encryption": "RFC 2543 only: RFC 3261 took it out of SIP",
@@ -174,12 +177,18 @@ NO_ROW = {
 }
 """What the registry has and the table has not, and why."""
 
-NOT_REGISTERED = {"Diversion": "RFC 5806 is historic and never was in the registry; networks without History-Info use it"}
+NOT_REGISTERED = {
+    "Diversion": "RFC 5806 is historic and never was in the registry; networks without History-Info use it"
+}
 """What the table has and the registry has not, and why."""
 
 COMPACT_BESIDE = {"Identity-Info": "n"}  # RFC 4474 §9; the registry has dropped it since RFC 8224
 
-ROWS = {row.name: (attribute, row) for attribute, row in vars(HeaderFields).items() if isinstance(row, Header)}
+ROWS = {
+    row.name: (attribute, row)
+    for attribute, row in vars(HeaderFields).items()
+    if isinstance(row, Header)
+}
 
 
 def test_the_registry_has_134_names():
@@ -198,13 +207,16 @@ def test_every_row_is_in_the_registry_or_has_a_reason_why_not():
 @pytest.mark.rfc("3261 7.3.3")
 def test_every_row_has_the_compact_form_of_the_registry():
     assert {name: row.compact for name, (_, row) in ROWS.items()} == {
-        name: COMPACT_BESIDE.get(name, None if REGISTRY.get(name, "-") == "-" else REGISTRY[name]) for name in ROWS
+        name: COMPACT_BESIDE.get(name, None if REGISTRY.get(name, "-") == "-" else REGISTRY[name])
+        for name in ROWS
     }
 
 
 @pytest.mark.rfc("3261 7.3.3")
 def test_every_compact_form_names_its_field():
-    compact = {letter: name for name, letter in {**REGISTRY, **COMPACT_BESIDE}.items() if letter != "-"}
+    compact = {
+        letter: name for name, letter in {**REGISTRY, **COMPACT_BESIDE}.items() if letter != "-"
+    }
     assert {letter: canonical(letter) for letter in compact} == compact
 
 
@@ -529,8 +541,13 @@ def read(name, text):
 
 
 def each_example(*, written=False):
-    cases = [(name, text, (more[0] if more else text) if written else (look, there)) for name, text, look, there, *more in EXAMPLES]
-    return pytest.mark.parametrize("name, text, expected", cases, ids=[f"{name}: {text[:50]}" for name, text, _ in cases])
+    cases = [
+        (name, text, (more[0] if more else text) if written else (look, there))
+        for name, text, look, there, *more in EXAMPLES
+    ]
+    return pytest.mark.parametrize(
+        "name, text, expected", cases, ids=[f"{name}: {text[:50]}" for name, text, _ in cases]
+    )
 
 
 def test_every_row_has_two_examples():
@@ -559,14 +576,18 @@ def test_what_was_written_reads_the_same(name, text, expected):
     assert read(name, expected) == read(name, text)
 
 
-@pytest.mark.parametrize("name, text", [(name, text) for name, texts in BROKEN.items() for text in texts])
+@pytest.mark.parametrize(
+    "name, text", [(name, text) for name, texts in BROKEN.items() for text in texts]
+)
 def test_a_broken_text_is_a_parse_error_that_names_the_field(name, text):
     with pytest.raises(ParseError) as caught:
         read(name, text)
     assert caught.value.header == name
 
 
-@pytest.mark.parametrize("name, text", [(name, text) for name, texts in BROKEN.items() for text in texts])
+@pytest.mark.parametrize(
+    "name, text", [(name, text) for name, texts in BROKEN.items() for text in texts]
+)
 def test_a_broken_text_is_not_written(name, text):
     with pytest.raises(InvalidValue):
         setattr(Request("OPTIONS", "sip:a@b"), ROWS[name][0], text)
@@ -605,20 +626,29 @@ def test_a_replaces_without_both_tags_is_not_written():
 
 @pytest.mark.rfc("3323 4.2")
 def test_a_plain_tuple_is_taken_for_privacy():
-    assert Request("OPTIONS", "sip:a@b", privacy=("id", "critical")).headers["Privacy"] == "id;critical"
+    assert (
+        Request("OPTIONS", "sip:a@b", privacy=("id", "critical")).headers["Privacy"]
+        == "id;critical"
+    )
 
 
 @pytest.mark.rfc("7433 4.2")
 def test_data_for_the_other_user_is_sent_in_hexadecimal():
     kind = type(read("User-to-User", "00")[0])
     request = Request("OPTIONS", "sip:a@b", user_to_user=kind.of(b"\x00\xff", purpose="isdn-uui"))
-    assert (request.headers["User-to-User"], request.user_to_user[0].data) == ("00ff;purpose=isdn-uui;encoding=hex", b"\x00\xff")
+    assert (request.headers["User-to-User"], request.user_to_user[0].data) == (
+        "00ff;purpose=isdn-uui;encoding=hex",
+        b"\x00\xff",
+    )
 
 
 @pytest.mark.rfc("8224 4")
 def test_the_info_of_an_identity_is_written_in_brackets_without_quotes():
     kind = type(read("Identity", f"{PASSPORT};info=<http://a>")[0])
-    assert str(kind("..a").with_params(info=URI.parse("https://a/b"), alg="ES256")) == "..a;info=<https://a/b>;alg=ES256"
+    assert (
+        str(kind("..a").with_params(info=URI.parse("https://a/b"), alg="ES256"))
+        == "..a;info=<https://a/b>;alg=ES256"
+    )
 
 
 @pytest.mark.rfc("8224 4")
@@ -650,7 +680,10 @@ def test_a_uri_without_brackets_has_no_parameters_of_its_own():
 @pytest.mark.rfc("3261 20.10")
 def test_parameters_of_addresses_are_set_and_taken_away():
     address = NameAddr.parse("<sip:a@b>;q=0.5")
-    assert str(address.with_params({"reg-id": 1}, expires=60).without_params("q")) == "<sip:a@b>;reg-id=1;expires=60"
+    assert (
+        str(address.with_params({"reg-id": 1}, expires=60).without_params("q"))
+        == "<sip:a@b>;reg-id=1;expires=60"
+    )
 
 
 def test_an_address_with_other_parameters_is_of_the_same_type():
@@ -661,7 +694,10 @@ def test_an_address_with_other_parameters_is_of_the_same_type():
 @pytest.mark.rfc("3261 19.1.1")
 def test_parameters_of_uris_are_set_and_taken_away():
     uri = URI.parse("sip:a@b;transport=udp")
-    assert str(uri.with_params(lr=None, transport="tcp").without_params("x")) == "sip:a@b;transport=tcp;lr"
+    assert (
+        str(uri.with_params(lr=None, transport="tcp").without_params("x"))
+        == "sip:a@b;transport=tcp;lr"
+    )
 
 
 def test_a_uri_of_another_scheme_takes_no_parameters():
@@ -671,7 +707,10 @@ def test_a_uri_of_another_scheme_takes_no_parameters():
 
 def test_parameters_of_a_via_are_set_and_taken_away():
     via = read("Via", "SIP/2.0/UDP a;branch=z9hG4bK1;rport")[0]
-    assert str(via.with_params(received="192.0.2.1").without_params("rport")) == "SIP/2.0/UDP a;branch=z9hG4bK1;received=192.0.2.1"
+    assert (
+        str(via.with_params(received="192.0.2.1").without_params("rport"))
+        == "SIP/2.0/UDP a;branch=z9hG4bK1;received=192.0.2.1"
+    )
 
 
 @pytest.mark.rfc("5627 5.3")
@@ -697,8 +736,33 @@ def test_an_instance_stays_quoted():
 def test_64_kib_of_a_field_are_read_or_refused_in_linear_time(name):
     row = ROWS[name][1]
     slow = []
-    for piece in ("a", '"', "\\", "<", ">", ";", ",", ";a", "a.", "a@", "1.", ":", "(", " ", "<a>", '"a', "=", ";a=", "[", "0"):
-        for text in (piece * (65536 // len(piece)), "<sip:a@b>;" + piece * (65000 // len(piece)), "a;" + piece * (65000 // len(piece)) + "\x7f"):
+    for piece in (
+        "a",
+        '"',
+        "\\",
+        "<",
+        ">",
+        ";",
+        ",",
+        ";a",
+        "a.",
+        "a@",
+        "1.",
+        ":",
+        "(",
+        " ",
+        "<a>",
+        '"a',
+        "=",
+        ";a=",
+        "[",
+        "0",
+    ):
+        for text in (
+            piece * (65536 // len(piece)),
+            "<sip:a@b>;" + piece * (65000 // len(piece)),
+            "a;" + piece * (65000 // len(piece)) + "\x7f",
+        ):
             for _ in range(4):
                 start = time.process_time()
                 try:
@@ -713,11 +777,19 @@ def test_64_kib_of_a_field_are_read_or_refused_in_linear_time(name):
 
 
 @pytest.mark.rfc("8898 4")
-@pytest.mark.parametrize("text", ["Bearer eyJhbGciOiJSUzI1NiJ9.e30.ab-_/+==", "Basic dXNlcjpwdw==", "Bearer abc"])
+@pytest.mark.parametrize(
+    "text", ["Bearer eyJhbGciOiJSUzI1NiJ9.e30.ab-_/+==", "Basic dXNlcjpwdw==", "Bearer abc"]
+)
 def test_credentials_of_one_token_are_read_and_written(text):
     request = Request("REGISTER", "sip:example.com", authorization=text)
-    assert (request.authorization[0].token68, str(request.authorization[0])) == (text.split()[1], text)
+    assert (request.authorization[0].token68, str(request.authorization[0])) == (
+        text.split()[1],
+        text,
+    )
 
 
 def test_credentials_with_parameters_are_no_token():
-    assert Request("REGISTER", "sip:a", authorization='Digest realm="a"').authorization[0].token68 is None
+    assert (
+        Request("REGISTER", "sip:a", authorization='Digest realm="a"').authorization[0].token68
+        is None
+    )

@@ -18,7 +18,9 @@ from sippet_gevent.message.parser import DEFAULT_LIMITS, ParserLimits, parse
 from . import corpus
 
 OPTIONS = corpus.OPTIONS
-MESSAGE = corpus.message("Content-Type: text/plain", start="MESSAGE sip:bob@example.com SIP/2.0", body=b"hello world")
+MESSAGE = corpus.message(
+    "Content-Type: text/plain", start="MESSAGE sip:bob@example.com SIP/2.0", body=b"hello world"
+)
 SPOKEN = MESSAGE.replace(b" OPTIONS\r\n", b" MESSAGE\r\n")
 RESPONSE = b"SIP/2.0 200 OK\r\nl:0\r\n\r\n"
 
@@ -41,7 +43,15 @@ def seen(messages: list[bytes], framer: Framer) -> tuple[object, ...]:
     if error is not None:
         lines = None if error.request is None else error.request.headers.lines
         fault = (error.problem, error.header, error.status, error.offset, lines)
-    return messages, fault, framer.pings, framer.pongs, framer.pending, framer.in_message, framer.in_body
+    return (
+        messages,
+        fault,
+        framer.pings,
+        framer.pongs,
+        framer.pending,
+        framer.in_message,
+        framer.in_body,
+    )
 
 
 def error_of(*pieces: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> ParseError:
@@ -60,13 +70,22 @@ def in_octets(data: bytes) -> list[bytes]:
 STREAMS = corpus.streams()
 each_stream = pytest.mark.parametrize("row", STREAMS, ids=lambda row: row.file)
 
-EITHER = {"own-streams/cl-more.stream": None, "own-streams/crlf-1m.stream": None, "own-streams/lf-only-stream.stream": 400}
+EITHER = {
+    "own-streams/cl-more.stream": None,
+    "own-streams/crlf-1m.stream": None,
+    "own-streams/lf-only-stream.stream": 400,
+}
 """What becomes of streams that may be treated in more than one way: read on, read on, refused."""
 
 
 def frames_of(row: corpus.Row) -> int:
     """How many messages the row wants: `frames=50`, or '3 start lines' in its note."""
-    return int((row.status if row.status.startswith("frames=") else row.note).split("=")[-1].split("; ")[-1].split(" ")[0])
+    return int(
+        (row.status if row.status.startswith("frames=") else row.note)
+        .split("=")[-1]
+        .split("; ")[-1]
+        .split(" ")[0]
+    )
 
 
 @corpus.needed
@@ -148,7 +167,9 @@ def test_message_of_the_corpus_is_the_same_in_two_pieces(name):
     for row in corpus.rows_of(name):
         data = row.data
         whole = seen(*fed(data))
-        different += [(row.file, at) for at in cuts(data) if seen(*fed(data[:at], data[at:])) != whole]
+        different += [
+            (row.file, at) for at in cuts(data) if seen(*fed(data[:at], data[at:])) != whole
+        ]
     assert not different
 
 
@@ -188,13 +209,19 @@ def test_framer_and_parser_see_one_length(name):
         data = row.data
         messages, _ = fed(data)
         found = outcome(data)
-        if not isinstance(found, ParseError) and fits_a_stream(data, found) and (not messages or parse(messages[0]) != found):
+        if (
+            not isinstance(found, ParseError)
+            and fits_a_stream(data, found)
+            and (not messages or parse(messages[0]) != found)
+        ):
             different.append((row.file, "parsed, and not framed like that"))
         for message in messages:
             found = outcome(message)
             if isinstance(found, ParseError):
                 if found.header == "Content-Length" or found.offset is not None:
-                    different.append((row.file, f"framed, and of no length for the parser: {found}"))
+                    different.append(
+                        (row.file, f"framed, and of no length for the parser: {found}")
+                    )
             elif bytes(found) != corpus.forwarded(message):
                 different.append((row.file, "framed, and octets left for the parser"))
     assert not different
@@ -217,7 +244,9 @@ LENGTH_LINES = st.lists(
 @given(LENGTH_LINES, st.binary(max_size=12))
 def test_framer_and_parser_see_one_length_however_it_is_spelled(lines, body):
     text = "".join("".join(parts) for parts in lines)
-    head = corpus.without("Content-Length")[:-2] + b"X: what a fold goes on with\r\n" + text.encode()
+    head = (
+        corpus.without("Content-Length")[:-2] + b"X: what a fold goes on with\r\n" + text.encode()
+    )
     messages, _ = fed(head + b"\r\n" + body + OPTIONS)
     if messages:
         assert bytes(parse(messages[0])) == messages[0]
@@ -259,7 +288,12 @@ def test_messages_come_out_whole_and_in_order_however_they_are_cut(parts, data):
 def test_keep_alives_are_counted_between_messages(stream, pings, pongs):
     for pieces in ([stream], in_octets(stream)):
         _, framer = fed(*pieces)
-        assert (framer.pings, framer.pongs, framer.in_message, framer.error) == (pings, pongs, False, None)
+        assert (framer.pings, framer.pongs, framer.in_message, framer.error) == (
+            pings,
+            pongs,
+            False,
+            None,
+        )
 
 
 @pytest.mark.rfc("5626 4.4.1")
@@ -293,7 +327,11 @@ def test_what_is_framed_is_read_as_the_same_octets_are(pieces):
     (framed,) = framer.feed(SPOKEN[:at]) + framer.feed(SPOKEN[at:])
     assert framed.scanned is not None  # else this proves nothing
     found, plain = parse(framed), parse(SPOKEN)
-    assert (found.headers.lines, found.headers.fields, found.body) == (plain.headers.lines, plain.headers.fields, plain.body)
+    assert (found.headers.lines, found.headers.fields, found.body) == (
+        plain.headers.lines,
+        plain.headers.fields,
+        plain.body,
+    )
     assert bytes(found) == SPOKEN
 
 
@@ -352,10 +390,16 @@ def test_half_a_line_break_is_no_message():
 
 
 @pytest.mark.rfc("3261 18.3")
-@pytest.mark.parametrize("data", [corpus.without("Content-Length"), corpus.without("Content-Length") + b"hello"])
+@pytest.mark.parametrize(
+    "data", [corpus.without("Content-Length"), corpus.without("Content-Length") + b"hello"]
+)
 def test_message_without_content_length_is_400_and_can_be_answered(data):
     error = error_of(data)
-    assert (error.status, str(error), error.request.method) == (400, "Content-Length: missing", "OPTIONS")
+    assert (error.status, str(error), error.request.method) == (
+        400,
+        "Content-Length: missing",
+        "OPTIONS",
+    )
 
 
 def test_messages_before_a_fault_are_returned():
@@ -365,12 +409,20 @@ def test_messages_before_a_fault_are_returned():
 
 def test_dead_stream_takes_no_more_and_keeps_nothing():
     _, framer = fed(OPTIONS[:-2] + b"a b: c\r\n\r\n")
-    assert (framer.dead, framer.pending, framer.in_message, framer.in_body) == (True, 0, False, False)
+    assert (framer.dead, framer.pending, framer.in_message, framer.in_body) == (
+        True,
+        0,
+        False,
+        False,
+    )
     with pytest.raises(ParseError, match="header name is not a token"):
         framer.feed(OPTIONS)
 
 
-@pytest.mark.parametrize("first", [octet for octet in range(256) if not re.match(rb"[A-Za-z0-9.!%*_+`'~\r-]", bytes([octet]))])
+@pytest.mark.parametrize(
+    "first",
+    [octet for octet in range(256) if not re.match(rb"[A-Za-z0-9.!%*_+`'~\r-]", bytes([octet]))],
+)
 def test_what_cannot_be_a_message_is_known_by_its_first_octet(first):
     error = error_of(bytes([first]))
     assert (error.status, error.problem, error.request) == (400, "not the start of a message", None)
@@ -487,17 +539,23 @@ def endless(line: bytes) -> bytes:
 
 GROWING = {
     "a body": lambda size: corpus.message(body=b"\r\n" * (size // 2)),
-    "a header section": lambda size: corpus.message("X: 1\r\n" * 200 + "Y: " + "y" * min(8000, size // 9)),
+    "a header section": lambda size: corpus.message(
+        "X: 1\r\n" * 200 + "Y: " + "y" * min(8000, size // 9)
+    ),
     "line breaks": lambda size: b"\r\n" * (size // 2),
     "the shortest messages": lambda size: RESPONSE * (size // len(RESPONSE)),
     "a header line without end": lambda size: b"OPTIONS sip:a@b SIP/2.0\r\nX: " + b"x" * size,
-    "header lines without end": lambda size: b"OPTIONS sip:a@b SIP/2.0\r\n" + b"X: 1\r\n" * (size // 6),
+    "header lines without end": lambda size: (
+        b"OPTIONS sip:a@b SIP/2.0\r\n" + b"X: 1\r\n" * (size // 6)
+    ),
     "a start line without end": lambda size: b"x" * size,
 }
 
 
 @pytest.mark.parametrize("shape", GROWING)
-@pytest.mark.parametrize("cut", [in_octets, lambda data: [data]], ids=["octet by octet", "in one piece"])
+@pytest.mark.parametrize(
+    "cut", [in_octets, lambda data: [data]], ids=["octet by octet", "in one piece"]
+)
 def test_time_grows_as_the_stream_does_with(shape, cut):
     """64 KiB take 50 ms at most, octet by octet; looking at a header section anew for each octet takes five to ten times that."""
     pieces = cut(GROWING[shape](65000))
@@ -517,7 +575,9 @@ def test_a_mebibyte_of_line_breaks_takes_no_time_and_no_memory():
     assert min(seconds([data]) for _ in range(5)) < 0.1
 
 
-@pytest.mark.parametrize("stream", ["body", "header section", "header line", "start line", "line breaks"])
+@pytest.mark.parametrize(
+    "stream", ["body", "header section", "header line", "start line", "line breaks"]
+)
 def test_no_more_is_kept_than_one_message(stream):
     data = {
         "body": corpus.message("Content-Length: 65000") + b"x" * 64000,

@@ -8,19 +8,25 @@ from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError, Reject
 from sippet_gevent.message.address import NameAddr
-from sippet_gevent.message.authentication import AuthParameters, Challenge
-from sippet_gevent.message.dialog_id import Replaces, SessionID
-from sippet_gevent.message.extensions import AlertMsgError, ContentID, PolicyID, ResourcePriority, UserToUser
-from sippet_gevent.message.headers import ONE, ROWS, Header
-from sippet_gevent.message.history import HistoryInfo
-from sippet_gevent.message.identity import Identity, Privacy
-from sippet_gevent.message.message import Message, Request, Response
-from sippet_gevent.message.parameters import Parameters, URIHeaders, URIParameters
-from sippet_gevent.message.parser import parse
-from sippet_gevent.message.private import LAES, ChargingVector, LAESParameters, ResponseSource
-from sippet_gevent.message.uri import URI
-from sippet_gevent.message.valued import LinkParameters
-from sippet_gevent.message.values import (
+from sippet_gevent.message.fields.authentication import AuthParameters, Challenge
+from sippet_gevent.message.fields.base import LinkParameters
+from sippet_gevent.message.fields.extensions import (
+    AlertMsgError,
+    ContentID,
+    PolicyID,
+    ResourcePriority,
+    UserToUser,
+)
+from sippet_gevent.message.fields.history import HistoryInfo
+from sippet_gevent.message.fields.identity import Identity, Privacy
+from sippet_gevent.message.fields.p_headers import (
+    LAES,
+    ChargingVector,
+    LAESParameters,
+    ResponseSource,
+)
+from sippet_gevent.message.fields.replaces import Replaces, SessionID
+from sippet_gevent.message.fields.rfc3261 import (
     CallID,
     CallInfo,
     CSeq,
@@ -35,6 +41,11 @@ from sippet_gevent.message.values import (
     Valued,
     Warning,
 )
+from sippet_gevent.message.headers import ONE, ROWS, Header
+from sippet_gevent.message.message import Message, Request, Response
+from sippet_gevent.message.parameters import Parameters, URIHeaders, URIParameters
+from sippet_gevent.message.parser import parse
+from sippet_gevent.message.uri import URI
 from sippet_gevent.message.via import Via
 
 from . import corpus
@@ -43,10 +54,24 @@ ROWS_BY_ATTRIBUTE = {name: row for name, row in vars(Message).items() if isinsta
 
 # Text with what breaks lines, what does not but looks so to careless code, separators, and what is no Unicode at all.
 CHARACTERS = st.one_of(
-    st.sampled_from('\r\n\0\r\n\x0b\x0c\x1c\x85\u2028\u2029 \t;,:<>@"\\%()=?&/[]éa1\udc80\udcff\ud800'), st.characters()
+    st.sampled_from(
+        '\r\n\0\r\n\x0b\x0c\x1c\x85\u2028\u2029 \t;,:<>@"\\%()=?&/[]éa1\udc80\udcff\ud800'
+    ),
+    st.characters(),
 )
 ANY_TEXT = st.text(CHARACTERS, max_size=12)
-BREAKS = st.sampled_from(["\r", "\n", "\0", "\r\n", "\r\n ", "\r\nX-Evil: 1", "\r\n\r\nOPTIONS sip:evil SIP/2.0\r\n", "\n\n"])
+BREAKS = st.sampled_from(
+    [
+        "\r",
+        "\n",
+        "\0",
+        "\r\n",
+        "\r\n ",
+        "\r\nX-Evil: 1",
+        "\r\n\r\nOPTIONS sip:evil SIP/2.0\r\n",
+        "\n\n",
+    ]
+)
 EVIL = st.tuples(ANY_TEXT, BREAKS, ANY_TEXT).map("".join)
 
 LIKELY = {
@@ -75,7 +100,13 @@ some = settings(max_examples=20, deadline=None, suppress_health_check=[HealthChe
 
 
 def request() -> Request:
-    return Request("OPTIONS", "sip:bob@example.com", via="SIP/2.0/UDP a;branch=z9hG4bK1", subject="before", contact="<sip:a@b>")
+    return Request(
+        "OPTIONS",
+        "sip:bob@example.com",
+        via="SIP/2.0/UDP a;branch=z9hG4bK1",
+        subject="before",
+        contact="<sip:a@b>",
+    )
 
 
 def is_whole(message: Message) -> bool:
@@ -84,7 +115,12 @@ def is_whole(message: Message) -> bool:
     lines = head.split(b"\r\n")
     counted = "Content-Length" not in message.headers
     clean = not any(octet in line for line in lines for octet in (b"\r", b"\n", b"\0"))
-    return bool(blank) and clean and body == message.body and len(lines) == 1 + len(message.headers) + counted
+    return (
+        bool(blank)
+        and clean
+        and body == message.body
+        and len(lines) == 1 + len(message.headers) + counted
+    )
 
 
 def refused_or_whole(message: Message, change, *arguments, **named) -> bool:
@@ -107,7 +143,11 @@ def test_no_header_takes_a_line_break(evil, at):
     for attribute in ROWS_BY_ATTRIBUTE:
         likely = LIKELY.get(attribute, "a")
         try:
-            setattr(request(), attribute, likely[: at % (len(likely) + 1)] + evil + likely[at % (len(likely) + 1) :])
+            setattr(
+                request(),
+                attribute,
+                likely[: at % (len(likely) + 1)] + evil + likely[at % (len(likely) + 1) :],
+            )
         except InvalidValue:
             continue
         taken.append(attribute)
@@ -144,7 +184,9 @@ def test_every_list_takes_several_texts_whole_or_not_at_all(text):
     for attribute, row in ROWS_BY_ATTRIBUTE.items():
         message = request()
         texts = (LIKELY.get(attribute, "a"), text)
-        if row.kind is not ONE and not refused_or_whole(message, setattr, message, attribute, texts):
+        if row.kind is not ONE and not refused_or_whole(
+            message, setattr, message, attribute, texts
+        ):
             broken.append(attribute)
     assert not broken
 
@@ -156,16 +198,24 @@ def test_every_list_takes_several_texts_whole_or_not_at_all(text):
 @example(name="X-Odd: 1\r\nX-Evil", value="1")
 @example(name="X-Odd", value="\ud800")
 def test_raw_access_takes_text_whole_or_not_at_all(name, value):
-    assume(name.lower() not in ("l", "content-length"))  # which says something of the whole: see below
+    assume(
+        name.lower() not in ("l", "content-length")
+    )  # which says something of the whole: see below
     message = request()
     assert refused_or_whole(message, message.headers.__setitem__, name, value)
 
 
 @some
-@given(name=st.one_of(st.sampled_from(["Subject", "X-Odd", "via"]), ANY_TEXT), value=ANY_TEXT, first=st.booleans())
+@given(
+    name=st.one_of(st.sampled_from(["Subject", "X-Odd", "via"]), ANY_TEXT),
+    value=ANY_TEXT,
+    first=st.booleans(),
+)
 @example(name="X-Odd", value="a\n", first=True)
 def test_added_lines_are_whole_or_refused(name, value, first):
-    assume(name.lower() not in ("l", "content-length"))  # which says something of the whole: see below
+    assume(
+        name.lower() not in ("l", "content-length")
+    )  # which says something of the whole: see below
     message = request()
     assert refused_or_whole(message, message.headers.add, name, value, first=first)
 
@@ -178,7 +228,9 @@ def test_false_length_is_refused_when_the_message_is_written(length):
         bytes(message)
 
 
-@pytest.mark.parametrize(("length", "body"), [("0", b""), ("000", b""), ("003", b"abc"), ("3", b"abc")])
+@pytest.mark.parametrize(
+    ("length", "body"), [("0", b""), ("000", b""), ("003", b"abc"), ("3", b"abc")]
+)
 def test_true_length_may_be_written_by_hand(length, body):
     message = request()
     message.body = body
@@ -248,7 +300,11 @@ def test_a_request_is_made_with_a_token_for_a_method(text):
 @some
 @given(
     text=st.one_of(
-        EVIL, ANY_TEXT, ANY_TEXT.map("sip:a@b;{}".format), ANY_TEXT.map("tel:1;{}".format), ANY_TEXT.map("x:{}".format)
+        EVIL,
+        ANY_TEXT,
+        ANY_TEXT.map("sip:a@b;{}".format),
+        ANY_TEXT.map("tel:1;{}".format),
+        ANY_TEXT.map("x:{}".format),
     )
 )
 @example("sip:a@b SIP/2.0\r\nX-Evil: 1\r\n")
@@ -283,19 +339,37 @@ def made(make, *parts):
     return st.tuples(*parts).map(attempt).filter(lambda value: value is not None)
 
 
-PAIRS = st.lists(st.tuples(st.one_of(ANY_TEXT, st.sampled_from(["x", "tag", "lr"])), st.one_of(ANY_TEXT, st.none())), max_size=3)
+PAIRS = st.lists(
+    st.tuples(
+        st.one_of(ANY_TEXT, st.sampled_from(["x", "tag", "lr"])), st.one_of(ANY_TEXT, st.none())
+    ),
+    max_size=3,
+)
 PARAMETERS = made(Parameters, PAIRS)
 MAYBE = st.one_of(st.none(), ANY_TEXT)
 PORTS = st.one_of(st.none(), st.just(5060), st.integers(-1, 70000), ANY_TEXT)
 HOSTS = st.one_of(st.sampled_from(["a", "example.com", "[::1]"]), ANY_TEXT)
 URIS = st.one_of(
-    made(URI, st.sampled_from(["sip", "sips"]), MAYBE, HOSTS, PORTS, made(URIParameters, PAIRS), made(URIHeaders, PAIRS), MAYBE),
+    made(
+        URI,
+        st.sampled_from(["sip", "sips"]),
+        MAYBE,
+        HOSTS,
+        PORTS,
+        made(URIParameters, PAIRS),
+        made(URIHeaders, PAIRS),
+        MAYBE,
+    ),
     made(
         lambda user, parameters: URI("tel", user, parameters=parameters),
         st.one_of(st.just("+1"), MAYBE),
         made(URIParameters, PAIRS),
     ),
-    made(lambda scheme, opaque: URI(scheme, opaque=opaque), st.one_of(st.just("urn"), ANY_TEXT), ANY_TEXT),
+    made(
+        lambda scheme, opaque: URI(scheme, opaque=opaque),
+        st.one_of(st.just("urn"), ANY_TEXT),
+        ANY_TEXT,
+    ),
     ANY_TEXT,
 )
 A_URI = st.just(URI("sip", "a", "b"))
@@ -308,7 +382,9 @@ TYPED = {
     "cseq": made(CSeq, st.integers(-1, 2**31), ANY_TEXT),
     "event": made(Valued, ANY_TEXT, PARAMETERS),
     "content_type": made(MediaType, ANY_TEXT, ANY_TEXT, PARAMETERS),
-    "proxy_authenticate": made(Challenge, st.one_of(st.just("Digest"), ANY_TEXT), made(AuthParameters, PAIRS)),
+    "proxy_authenticate": made(
+        Challenge, st.one_of(st.just("Digest"), ANY_TEXT), made(AuthParameters, PAIRS)
+    ),
     "authentication_info": made(AuthParameters, PAIRS),
     "retry_after": made(RetryAfter, st.just(5), ANY_TEXT, PARAMETERS),
     "timestamp": made(Timestamp, ANY_TEXT, MAYBE),
@@ -321,13 +397,23 @@ TYPED = {
     "content_id": made(ContentID, ANY_TEXT),
     "history_info": made(HistoryInfo, URIS, ANY_TEXT, PARAMETERS),
     "identity": made(Identity, ANY_TEXT, made(LinkParameters, PAIRS)),
-    "p_charging_vector": made(ChargingVector, made(Parameters, PAIRS.map(lambda pairs: [("icid-value", "1"), *pairs]))),
-    "p_dcs_laes": made(LAES, HOSTS, made(LAESParameters, PAIRS.map(lambda pairs: [*pairs, ("content", "a:1")]))),
+    "p_charging_vector": made(
+        ChargingVector, made(Parameters, PAIRS.map(lambda pairs: [("icid-value", "1"), *pairs]))
+    ),
+    "p_dcs_laes": made(
+        LAES, HOSTS, made(LAESParameters, PAIRS.map(lambda pairs: [*pairs, ("content", "a:1")]))
+    ),
     "policy_id": made(PolicyID, URIS, PARAMETERS),
     "privacy": st.lists(ANY_TEXT, max_size=3).map(Privacy),
-    "replaces": made(Replaces, ANY_TEXT, made(Parameters, PAIRS.map(lambda pairs: [("to-tag", "1"), ("from-tag", "2"), *pairs]))),
+    "replaces": made(
+        Replaces,
+        ANY_TEXT,
+        made(Parameters, PAIRS.map(lambda pairs: [("to-tag", "1"), ("from-tag", "2"), *pairs])),
+    ),
     "resource_priority": made(ResourcePriority, ANY_TEXT, ANY_TEXT),
-    "response_source": made(ResponseSource, made(LinkParameters, PAIRS.map(lambda pairs: [*pairs, ("fe", "<urn:a>")]))),
+    "response_source": made(
+        ResponseSource, made(LinkParameters, PAIRS.map(lambda pairs: [*pairs, ("fe", "<urn:a>")]))
+    ),
     "session_id": made(SessionID, st.one_of(st.just("0" * 32), ANY_TEXT), PARAMETERS),
     "user_to_user": made(UserToUser, ANY_TEXT, PARAMETERS),
     "call_id": ANY_TEXT.map(CallID),
@@ -393,7 +479,18 @@ def test_parts_that_hold_names_only_are_refused(make, text):
 
 
 @pytest.mark.parametrize(
-    "value", [5, 2.5, object(), None, b"a\r\n", ("a\r\nb",), {"a\r\n": 1}, [b"a"], datetime(2000, 1, 1, tzinfo=timezone.utc)]
+    "value",
+    [
+        5,
+        2.5,
+        object(),
+        None,
+        b"a\r\n",
+        ("a\r\nb",),
+        {"a\r\n": 1},
+        [b"a"],
+        datetime(2000, 1, 1, tzinfo=timezone.utc),
+    ],
 )
 def test_any_object_is_written_whole_or_refused(value):
     broken = []
@@ -408,15 +505,24 @@ def test_any_object_is_written_whole_or_refused(value):
 
 
 @some
-@given(name=st.sampled_from(["Subject", "X-Odd", "Contact", "To", "User-Agent"]), value=st.text(CHARACTERS, max_size=30))
+@given(
+    name=st.sampled_from(["Subject", "X-Odd", "Contact", "To", "User-Agent"]),
+    value=st.text(CHARACTERS, max_size=30),
+)
 def test_what_was_parsed_is_forwarded_with_no_line_more(name, value):
-    wire = corpus.OPTIONS.replace(b"\r\n\r\n", f"\r\n{name}: ".encode() + value.encode("utf-8", "surrogatepass") + b"\r\n\r\n")
+    wire = corpus.OPTIONS.replace(
+        b"\r\n\r\n", f"\r\n{name}: ".encode() + value.encode("utf-8", "surrogatepass") + b"\r\n\r\n"
+    )
     try:
         message = parse(wire)
     except ParseError:
         return
-    assert bytes(message).count(b"\r\n") <= wire.count(b"\r\n") + 1 and len(message.headers) <= wire.count(b"\r\n")
+    assert bytes(message).count(b"\r\n") <= wire.count(b"\r\n") + 1 and len(
+        message.headers
+    ) <= wire.count(b"\r\n")
 
 
 def test_rows_are_all_tested():
-    assert len(ROWS_BY_ATTRIBUTE) == len({row.name for row in ROWS_BY_ATTRIBUTE.values()}) <= len(ROWS)
+    assert (
+        len(ROWS_BY_ATTRIBUTE) == len({row.name for row in ROWS_BY_ATTRIBUTE.values()}) <= len(ROWS)
+    )

@@ -62,10 +62,16 @@ def test_a_line_of_8192_octets_is_taken():
     assert parse(corpus.message("X: " + "x" * 8189)).headers["X"] == "x" * 8189
 
 
-@pytest.mark.parametrize("line", ["X: " + "x" * 8190, "X: " + "x" * 4000 + "\r\n " + "x" * 4190, "X: " + "é" * 4095])
+@pytest.mark.parametrize(
+    "line", ["X: " + "x" * 8190, "X: " + "x" * 4000 + "\r\n " + "x" * 4190, "X: " + "é" * 4095]
+)
 def test_a_line_of_more_than_8192_octets_is_refused_and_can_be_answered(line):
     error = error_of(corpus.message(line))
-    assert (error.problem, error.status, error.request.method) == ("header line too long", 400, "OPTIONS")
+    assert (error.problem, error.status, error.request.method) == (
+        "header line too long",
+        400,
+        "OPTIONS",
+    )
 
 
 def test_a_line_of_8192_octets_and_a_fold_is_refused():
@@ -89,7 +95,11 @@ def test_a_hundred_values_are_taken():
 
 
 @pytest.mark.parametrize(
-    "lines", [["Route: " + ",".join(["<sip:a>"] * (VALUES + 1))], ["\r\n".join(["Route: <sip:a>"] * (VALUES + 1))]]
+    "lines",
+    [
+        ["Route: " + ",".join(["<sip:a>"] * (VALUES + 1))],
+        ["\r\n".join(["Route: <sip:a>"] * (VALUES + 1))],
+    ],
 )
 def test_a_hundred_and_one_values_are_513_when_read(lines):
     request = parse(corpus.message(*lines))
@@ -120,7 +130,11 @@ def test_64_parameters_are_taken():
 
 @pytest.mark.parametrize(
     "limits, status",
-    [(ParserLimits(message=100), 513), (ParserLimits(headers=3), 513), (ParserLimits(line=20), 400)],
+    [
+        (ParserLimits(message=100), 513),
+        (ParserLimits(headers=3), 513),
+        (ParserLimits(line=20), 400),
+    ],
 )
 def test_limits_of_ones_own_are_kept(limits, status):
     assert error_of(corpus.OPTIONS, limits).status == status
@@ -170,7 +184,11 @@ def test_a_content_length_that_is_no_number_is_refused(text):
 @pytest.mark.rfc("3261 18.3")
 def test_a_body_shorter_than_content_length_is_400():
     error = error_of(corpus.message("Content-Length: 6", body=b"12345"))
-    assert (error.status, error.header, error.problem) == (400, "Content-Length", "says 6, but 5 octets are here")
+    assert (error.status, error.header, error.problem) == (
+        400,
+        "Content-Length",
+        "says 6, but 5 octets are here",
+    )
 
 
 @pytest.mark.rfc("3261 18.3")
@@ -196,7 +214,13 @@ def test_the_length_of_a_body_is_in_octets():
 
 
 @pytest.mark.parametrize(
-    "lines", ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: 5\r\nl: 5", "l: 5\r\nL: 0", "l:5\r\nContent-Length : 4"]
+    "lines",
+    [
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 5\r\nl: 5",
+        "l: 5\r\nL: 0",
+        "l:5\r\nContent-Length : 4",
+    ],
 )
 def test_two_content_lengths_are_refused_even_equal_ones(lines):
     error = error_of(corpus.message(lines, body=b"123456"))
@@ -225,7 +249,11 @@ def test_a_body_may_hold_what_looks_like_headers():
 @pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq"])
 def test_a_request_without_a_needed_header_is_400_and_can_be_answered(name):
     error = error_of(corpus.without(name))
-    assert (error.status, str(error), "Via" in error.request.headers) == (400, f"{name}: missing", True)
+    assert (error.status, str(error), "Via" in error.request.headers) == (
+        400,
+        f"{name}: missing",
+        True,
+    )
 
 
 @pytest.mark.rfc("3261 8.1.1")
@@ -236,7 +264,9 @@ def test_a_request_without_via_is_an_error():
 @pytest.mark.rfc("3261 7.3.1")
 @pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq", "Max-Forwards"])
 def test_a_needed_header_that_stands_twice_is_400_even_with_equal_values(name):
-    line = next(line for line in corpus.OPTIONS.decode().split("\r\n") if line.startswith(f"{name}:"))
+    line = next(
+        line for line in corpus.OPTIONS.decode().split("\r\n") if line.startswith(f"{name}:")
+    )
     error = error_of(corpus.message(f"{line}\r\n{line}"))
     assert (error.status, error.header, error.problem) == (400, name, "stands twice")
 
@@ -280,7 +310,13 @@ def test_a_request_line_that_is_none_is_refused(start):
     assert error_of(corpus.message(start=start)).status == START_LINES[start]
 
 
-STATUS_LINES = ["SIP/2.0 200 OK", "SIP/2.0 200 ", "SIP/2.0 200", "SIP/2.0 699 x", "SIP/2.0 100 a  b "]
+STATUS_LINES = [
+    "SIP/2.0 200 OK",
+    "SIP/2.0 200 ",
+    "SIP/2.0 200",
+    "SIP/2.0 699 x",
+    "SIP/2.0 100 a  b ",
+]
 NO_STATUS_LINES = [
     "SIP/2.0", "SIP/2.0 ", "SIP/2.0 99 x", "SIP/2.0 700 x", "SIP/2.0 20 x", "SIP/2.0 2000 x", "SIP/2.0 000 x",
     "SIP/2.0 abc x", "SIP/2.0 2.0 x",
@@ -305,7 +341,9 @@ def test_a_status_line_that_is_none_has_nobody_to_answer(start):
 @pytest.mark.rfc("3261 7.1")
 @pytest.mark.parametrize("start", ["sip/2.0 200 OK", "OPTIONS sip:a Sip/2.0"])
 def test_the_version_is_read_in_any_case_and_sent_in_upper_case(start):
-    assert bytes(parse(corpus.message(start=start))) == corpus.message(start=start.replace("sip/2", "SIP/2").replace("Sip/2", "SIP/2"))
+    assert bytes(parse(corpus.message(start=start))) == corpus.message(
+        start=start.replace("sip/2", "SIP/2").replace("Sip/2", "SIP/2")
+    )
 
 
 # ---- linear time
@@ -388,10 +426,14 @@ def grows_too_fast(make) -> tuple[float, float] | None:
 def test_time_grows_as_the_text_does_in(place):
     def shaped(piece: str):
         return lambda size: corpus.message(
-            PLACES[place].replace("{}", piece * (size // len(piece.encode("utf-8", "surrogateescape"))))
+            PLACES[place].replace(
+                "{}", piece * (size // len(piece.encode("utf-8", "surrogateescape")))
+            )
         )
 
-    slow = {shape: times for shape, piece in SHAPES.items() if (times := grows_too_fast(shaped(piece)))}
+    slow = {
+        shape: times for shape, piece in SHAPES.items() if (times := grows_too_fast(shaped(piece)))
+    }
     assert not slow
 
 
@@ -400,20 +442,34 @@ WHOLE = {
     "many lines of different names": lambda size: corpus.message(
         "".join(f"X-{number}: 1\r\n" for number in range(size // 10)) + "X: 1"
     ),
-    "many Vias": lambda size: corpus.message("v: SIP/2.0/UDP a\r\n" * (size // 19) + "Via: SIP/2.0/UDP a"),
+    "many Vias": lambda size: corpus.message(
+        "v: SIP/2.0/UDP a\r\n" * (size // 19) + "Via: SIP/2.0/UDP a"
+    ),
     "many contacts": lambda size: corpus.message("m: <sip:a@b>\r\n" * (size // 14) + "X: 1"),
-    "many lines that are folded": lambda size: corpus.message("X: a\r\n b\r\n" * (size // 10) + "X: 1"),
+    "many lines that are folded": lambda size: corpus.message(
+        "X: a\r\n b\r\n" * (size // 10) + "X: 1"
+    ),
     "line breaks before the start line": lambda size: b"\r\n" * (size // 2) + corpus.OPTIONS,
     "a body": lambda size: corpus.message(body=b"\r\n" * (size // 2)),
     "a long method": lambda size: corpus.message(start="A" * size + " sip:a@b SIP/2.0"),
-    "a long start line of blanks": lambda size: corpus.message(start="OPTIONS" + " " * size + "SIP/2.0"),
-    "a long Request-URI": lambda size: corpus.message(start="OPTIONS sip:" + "a." * (size // 2) + " SIP/2.0"),
+    "a long start line of blanks": lambda size: corpus.message(
+        start="OPTIONS" + " " * size + "SIP/2.0"
+    ),
+    "a long Request-URI": lambda size: corpus.message(
+        start="OPTIONS sip:" + "a." * (size // 2) + " SIP/2.0"
+    ),
     "a long reason phrase": lambda size: corpus.message(start="SIP/2.0 200 " + "a " * (size // 2)),
     "no line break at all": lambda size: b"x" * size,
     "line breaks of half": lambda size: b"OPTIONS sip:a@b SIP/2.0\r\n" + b"a:\r" * (size // 3),
-    "colons on lines of their own": lambda size: b"OPTIONS sip:a@b SIP/2.0\r\n" + b":\r\n" * (size // 3) + b"\r\n",
-    "bare LFs": lambda size: corpus.message("X: 1\r\n" * (size // 6) + "Y: 1").replace(b"\r\n", b"\n"),
-    "Route values": lambda size: corpus.message("Route: " + ",".join(["<sip:a@b;lr>"] * (size // 13))),
+    "colons on lines of their own": lambda size: (
+        b"OPTIONS sip:a@b SIP/2.0\r\n" + b":\r\n" * (size // 3) + b"\r\n"
+    ),
+    "bare LFs": lambda size: corpus.message("X: 1\r\n" * (size // 6) + "Y: 1").replace(
+        b"\r\n", b"\n"
+    ),
+    "Route values": lambda size: corpus.message(
+        "Route: " + ",".join(["<sip:a@b;lr>"] * (size // 13))
+    ),
 }
 
 
@@ -459,7 +515,13 @@ def test_long_addresses_and_vias_are_not_remembered():
     before = address._known.cache_info().currsize, via._known.cache_info().currsize
     for number in range(50):
         long = f"{number:050}" + "x" * 300
-        parse(corpus.message(f"From: <sip:{long}@b>;tag=1", f"To: {long} <sip:a@b>", f"Via: SIP/2.0/UDP a;x={long};branch=z9hG4bK1"))
+        parse(
+            corpus.message(
+                f"From: <sip:{long}@b>;tag=1",
+                f"To: {long} <sip:a@b>",
+                f"Via: SIP/2.0/UDP a;x={long};branch=z9hG4bK1",
+            )
+        )
     after = address._known.cache_info().currsize, via._known.cache_info().currsize
     assert after <= (before[0] + 1, before[1] + 1)
 
@@ -472,7 +534,7 @@ def test_long_addresses_and_vias_are_not_remembered():
         f"From: <sip:a:x@{SECRET}@b>",
         f"Refer-To: <sip:x@y?Authorization=Digest%20response%3D%22{SECRET}%22",
         f'Authorization: Digest username="a",\r\nresponse="{SECRET}"',
-        f'Authorization: Digest nc={SECRET}',
+        f"Authorization: Digest nc={SECRET}",
     ],
 )
 def test_no_error_quotes_passwords_or_what_is_left_of_credentials(lines):

@@ -100,14 +100,21 @@ a=sendonly
 
 @pytest.mark.rfc("3264 10.1")
 def test_alice_offers_as_in_10_1():
-    streams = [MediaStream("audio", 49170, [PCMU]), MediaStream("video", 51372, [H261]), MediaStream("video", 53000, [MPV])]
+    streams = [
+        MediaStream("audio", 49170, [PCMU]),
+        MediaStream("video", 51372, [H261]),
+        MediaStream("video", 53000, [MPV]),
+    ]
     assert str(initial_offer(streams, address="host.anywhere.com", origin=ALICE, name=" ")) == OFFER
 
 
 @pytest.mark.rfc("3264 10.1")
 def test_bob_answers_as_in_10_1():
     streams = [MediaStream("audio", 49920, [PCMU]), MediaStream("video", 53000, [MPV])]
-    assert str(answer(SDP.parse(OFFER), streams, address="host.example.com", origin=BOB, name=" ")) == ANSWER
+    assert (
+        str(answer(SDP.parse(OFFER), streams, address="host.example.com", origin=BOB, name=" "))
+        == ANSWER
+    )
 
 
 @pytest.mark.rfc("3264 10.1")
@@ -123,7 +130,11 @@ def test_bob_offers_again_as_in_10_1():
 
 @pytest.mark.rfc("3264 10.1")
 def test_alice_answers_again_as_in_10_1():
-    streams = [MediaStream("audio", 49170, [PCMU]), MediaStream("video", 53000, [MPV]), MediaStream("audio", 53122, [EVENTS])]
+    streams = [
+        MediaStream("audio", 49170, [PCMU]),
+        MediaStream("video", 53000, [MPV]),
+        MediaStream("audio", 53122, [EVENTS]),
+    ]
     made = answer(SDP.parse(SECOND_OFFER), streams, previous=SDP.parse(OFFER))
     # §8.2: a stream with port 0 may keep its attributes, as hers does there, or not
     assert str(made) == SECOND_ANSWER.replace("a=rtpmap:31 H261/90000\r\n", "")
@@ -160,13 +171,18 @@ BOBS = [MediaStream("audio", 54344, [PCMU, G723])]
 @pytest.mark.rfc("3264 10.2")
 def test_alice_offers_as_in_10_2():
     streams = [MediaStream("audio", 62986, [PCMU, G723, G729], direction="inactive")]
-    assert str(initial_offer(streams, address="host.anywhere.com", origin=ALICE, name=" ")) == ONE_OF_N
+    assert (
+        str(initial_offer(streams, address="host.anywhere.com", origin=ALICE, name=" ")) == ONE_OF_N
+    )
 
 
 @pytest.mark.rfc("3264 10.2")
 def test_bob_answers_as_in_10_2():
     origin = BOB._replace(session_version=2890844731)
-    assert str(answer(SDP.parse(ONE_OF_N), BOBS, address="host.example.com", origin=origin, name=" ")) == TWO_OF_N
+    assert (
+        str(answer(SDP.parse(ONE_OF_N), BOBS, address="host.example.com", origin=origin, name=" "))
+        == TWO_OF_N
+    )
 
 
 @pytest.mark.rfc("3264 10.2")
@@ -179,8 +195,18 @@ def test_bob_accepts_the_codec_as_in_10_2():
     assert str(answer(SDP.parse(LOCKED), BOBS, previous=SDP.parse(TWO_OF_N))) == LOCKED_ANSWER
 
 
-EXCHANGES = [(OFFER, ANSWER), (SECOND_OFFER, SECOND_ANSWER), (ONE_OF_N, TWO_OF_N), (LOCKED, LOCKED_ANSWER)]
-MODIFICATIONS = [(ANSWER, SECOND_OFFER), (OFFER, SECOND_ANSWER), (ONE_OF_N, LOCKED), (TWO_OF_N, LOCKED_ANSWER)]
+EXCHANGES = [
+    (OFFER, ANSWER),
+    (SECOND_OFFER, SECOND_ANSWER),
+    (ONE_OF_N, TWO_OF_N),
+    (LOCKED, LOCKED_ANSWER),
+]
+MODIFICATIONS = [
+    (ANSWER, SECOND_OFFER),
+    (OFFER, SECOND_ANSWER),
+    (ONE_OF_N, LOCKED),
+    (TWO_OF_N, LOCKED_ANSWER),
+]
 
 
 @pytest.mark.rfc("3264 10")
@@ -217,7 +243,9 @@ def reply(offer: SDP, *streams: MediaStream, **more) -> SDP:
 
 AUDIO = MediaStream("audio", 4000, (PCMU, PCMA, TELEPHONE_EVENT))
 VIDEO = MediaStream("video", 5000, (Codec("H264", 90000, fmtp="packetization-mode=1"),))
-FAX = MediaStream("image", 6000, proto="udptl", formats=("t38",), attributes=(Attribute("T38FaxVersion", "0"),))
+FAX = MediaStream(
+    "image", 6000, proto="udptl", formats=("t38",), attributes=(Attribute("T38FaxVersion", "0"),)
+)
 
 
 @pytest.mark.rfc("3264 5")
@@ -228,7 +256,13 @@ def test_an_offer_may_have_no_streams():
 @pytest.mark.rfc("3551 6")
 def test_codecs_get_static_payload_types_and_free_dynamic_ones():
     codecs = [OPUS, G722, PCMU, Codec("X", 8000, payload_type=96), TELEPHONE_EVENT]
-    assert offer_of(MediaStream("audio", 4000, codecs)).media[0].formats == ("97", "9", "0", "96", "98")
+    assert offer_of(MediaStream("audio", 4000, codecs)).media[0].formats == (
+        "97",
+        "9",
+        "0",
+        "96",
+        "98",
+    )
 
 
 @pytest.mark.rfc("3264 5.1")
@@ -262,7 +296,9 @@ def test_what_cannot_be_offered_is_an_invalid_value(stream):
 @pytest.mark.parametrize("fields", [{"session_id": 2**63}, {"session_version": 2**62 - 1}])
 def test_an_offer_begins_with_numbers_that_do_not_roll_over(fields):
     with pytest.raises(InvalidValue):
-        initial_offer([AUDIO], address="192.0.2.1", origin=Origin.make("192.0.2.1")._replace(**fields))
+        initial_offer(
+            [AUDIO], address="192.0.2.1", origin=Origin.make("192.0.2.1")._replace(**fields)
+        )
 
 
 @pytest.mark.rfc("8866 5.7")
@@ -305,7 +341,10 @@ def test_the_direction_answered_is_the_offers_turned_round(offered, wanted, answ
 
 
 @pytest.mark.rfc("6337 5.4")
-@pytest.mark.parametrize("line, answered", [("a=sendrecv", "sendrecv"), ("a=sendonly", "recvonly"), ("a=inactive", "inactive")])
+@pytest.mark.parametrize(
+    "line, answered",
+    [("a=sendrecv", "sendrecv"), ("a=sendonly", "recvonly"), ("a=inactive", "inactive")],
+)
 def test_a_hold_by_address_is_answered_by_its_direction_attribute(line, answered):
     made = reply(peer("m=audio 1 RTP/AVP 0", "c=IN IP4 0.0.0.0", line), AUDIO)
     assert (made.media[0].direction, made.media[0].port) == (answered, 4000)
@@ -318,7 +357,11 @@ def test_a_direction_that_is_none_is_an_invalid_value():
 
 @pytest.mark.rfc("3264 6.1")
 def test_formats_have_the_order_and_numbers_of_the_offer():
-    offered = peer("m=audio 1 RTP/AVP 111 8 110 0", "a=rtpmap:111 OPUS/48000/2", "a=rtpmap:110 Telephone-Event/8000")
+    offered = peer(
+        "m=audio 1 RTP/AVP 111 8 110 0",
+        "a=rtpmap:111 OPUS/48000/2",
+        "a=rtpmap:110 Telephone-Event/8000",
+    )
     section = reply(offered, AUDIO).media[0]
     assert (section.formats, section.rtpmap(110).encoding) == (("8", "110", "0"), "Telephone-Event")
 
@@ -326,7 +369,13 @@ def test_formats_have_the_order_and_numbers_of_the_offer():
 @pytest.mark.rfc("3264 6.1")
 @pytest.mark.parametrize(
     "rtpmap, accepted",
-    [("pcmu/8000", True), ("PCMU/8000/1", True), ("PCMU/16000", False), ("PCMU/8000/2", False), ("PCMX/8000", False)],
+    [
+        ("pcmu/8000", True),
+        ("PCMU/8000/1", True),
+        ("PCMU/16000", False),
+        ("PCMU/8000/2", False),
+        ("PCMX/8000", False),
+    ],
 )
 def test_codecs_are_compared_by_name_clock_rate_and_channels(rtpmap, accepted):
     section = reply(peer("m=audio 1 RTP/AVP 97", f"a=rtpmap:97 {rtpmap}"), AUDIO).media[0]
@@ -374,37 +423,67 @@ def test_what_we_cannot_do_is_rejected_by_port_0(lines):
     ],
 )
 def test_stream_that_no_packet_can_reach_has_port_0_and_others_go_on(line):
-    streams = ["m=audio 1 RTP/AVP 0", *([line] if line else []), "m=audio 3 RTP/AVP 0", "c=IN IP4 192.0.2.9"]
+    streams = [
+        "m=audio 1 RTP/AVP 0",
+        *([line] if line else []),
+        "m=audio 3 RTP/AVP 0",
+        "c=IN IP4 192.0.2.9",
+    ]
     made = reply(peer(*streams, session="t=0 0"), AUDIO, AUDIO)
     assert [section.port for section in made.media] == [0, 4000]
 
 
 @pytest.mark.parametrize(
-    "address", ["IN IP4 0.0.0.0", "IN IP6 ::", "IN IP4 x.example", "IN IP4 2001:db8::1", "IN IP6 192.0.2.1", "IN IP4 192.0.2.1/127"]
+    "address",
+    [
+        "IN IP4 0.0.0.0",
+        "IN IP6 ::",
+        "IN IP4 x.example",
+        "IN IP4 2001:db8::1",
+        "IN IP6 192.0.2.1",
+        "IN IP4 192.0.2.1/127",
+    ],
 )
 def test_stream_at_an_address_of_the_field_is_accepted(address):
-    assert reply(peer("m=audio 1 RTP/AVP 0", f"c={address}", session="t=0 0"), AUDIO).media[0].port == 4000
+    assert (
+        reply(peer("m=audio 1 RTP/AVP 0", f"c={address}", session="t=0 0"), AUDIO).media[0].port
+        == 4000
+    )
 
 
 @pytest.mark.rfc("3264 6.2")
-@pytest.mark.parametrize("lines", [("c=IN IP4 192.0.2.1",), ("a=ptime:x",), ("c=IN IP4 2001:db8::1", "c=IN IP4 224.2.1.1")])
+@pytest.mark.parametrize(
+    "lines",
+    [("c=IN IP4 192.0.2.1",), ("a=ptime:x",), ("c=IN IP4 2001:db8::1", "c=IN IP4 224.2.1.1")],
+)
 def test_multicast_stream_that_cannot_be_answered_as_offered_has_port_0(lines):
     assert reply(peer(*GROUP[:3], *lines), AUDIO).media[0].is_disabled
 
 
 def test_ptime_of_nine_digits_in_a_multicast_stream_is_answered():
-    assert reply(peer(*GROUP[:3], "a=ptime:123456789.5", "a=recvonly"), AUDIO).media[0].ptime == 123456789.5
+    assert (
+        reply(peer(*GROUP[:3], "a=ptime:123456789.5", "a=recvonly"), AUDIO).media[0].ptime
+        == 123456789.5
+    )
 
 
 @pytest.mark.rfc("4733 2.5.1.1")
 def test_a_stream_of_telephone_events_alone_is_accepted():
-    section = reply(peer("m=audio 1 RTP/AVP 101", "a=rtpmap:101 telephone-event/8000"), AUDIO).media[0]
+    section = reply(
+        peer("m=audio 1 RTP/AVP 101", "a=rtpmap:101 telephone-event/8000"), AUDIO
+    ).media[0]
     assert section.formats == ("101",)
 
 
 @pytest.mark.rfc("3264 6")
 def test_the_answer_has_as_many_streams_in_the_same_order():
-    offered = peer("m=video 1 RTP/AVP 31", "m=image 1 UDPTL T38", "m=audio 1 RTP/AVP 0", "m=audio 2 RTP/AVP 8", "m=x 3 y z")
+    offered = peer(
+        "m=video 1 RTP/AVP 31",
+        "m=image 1 UDPTL T38",
+        "m=audio 1 RTP/AVP 0",
+        "m=audio 2 RTP/AVP 8",
+        "m=x 3 y z",
+    )
     section = [(section.media, section.port) for section in reply(offered, AUDIO, FAX).media]
     assert section == [("video", 0), ("image", 6000), ("audio", 4000), ("audio", 0), ("x", 0)]
 
@@ -431,20 +510,38 @@ def test_a_key_does_not_come_back_in_a_later_answer():
 
 
 def test_what_we_say_of_a_stream_stands_in_the_answer():
-    local = AUDIO._replace(ptime=20, bandwidths=(Bandwidth("AS", 64),), attributes=(Attribute("x"),), connection="192.0.2.9")
+    local = AUDIO._replace(
+        ptime=20,
+        bandwidths=(Bandwidth("AS", 64),),
+        attributes=(Attribute("x"),),
+        connection="192.0.2.9",
+    )
     section = reply(peer("m=audio 1 RTP/AVP 0"), local).media[0]
     assert str(section) == (
         "m=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.9\r\nb=AS:64\r\na=rtpmap:0 PCMU/8000\r\na=ptime:20\r\na=x\r\n"
     )
 
 
-GROUP = ("m=audio 1000/2 RTP/AVP 0 8", "c=IN IP4 233.252.0.1/127/2", "b=AS:64", "a=ptime:40", "a=recvonly")
+GROUP = (
+    "m=audio 1000/2 RTP/AVP 0 8",
+    "c=IN IP4 233.252.0.1/127/2",
+    "b=AS:64",
+    "a=ptime:40",
+    "a=recvonly",
+)
 
 
 @pytest.mark.rfc("3264 6.2")
 def test_a_multicast_stream_is_answered_with_its_own_address_port_and_direction():
     section = reply(peer(*GROUP), AUDIO._replace(ptime=20)).media[0]
-    read = (section.port, section.port_count, str(section.connection), section.direction, section.ptime, section.bandwidths)
+    read = (
+        section.port,
+        section.port_count,
+        str(section.connection),
+        section.direction,
+        section.ptime,
+        section.bandwidths,
+    )
     assert read == (1000, 2, "IN IP4 233.252.0.1/127/2", "recvonly", 40, (Bandwidth("AS", 64),))
 
 
@@ -495,14 +592,26 @@ def amr(fmtp=None, encoding="AMR"):
         (amr("", "AMR-WB"), "mode-set=8", "mode-set=8"),
         (amr(""), "mode-set=x", False),
         (amr("octet-align=1"), "octet-align=1; interleaving=30", False),
-        (amr("octet-align=1; interleaving=30"), "octet-align=1;interleaving=30", "octet-align=1; interleaving=30"),
+        (
+            amr("octet-align=1; interleaving=30"),
+            "octet-align=1;interleaving=30",
+            "octet-align=1; interleaving=30",
+        ),
         (amr("octet-align=1; interleaving=12"), "octet-align=1; interleaving=30", False),
         (amr("interleaving=12"), None, False),
         (amr("octet-align=1"), "octet-align=1; crc=1", False),
         (amr("octet-align=1; crc=1"), "crc=1", "crc=1"),  # which implies octet-align=1 (§8.1)
-        (amr("robust-sorting=1"), "OCTET-ALIGN=1;Robust-Sorting=1", "OCTET-ALIGN=1; Robust-Sorting=1"),
+        (
+            amr("robust-sorting=1"),
+            "OCTET-ALIGN=1;Robust-Sorting=1",
+            "OCTET-ALIGN=1; Robust-Sorting=1",
+        ),
         (amr(""), "octet-align=2", False),
-        (amr(), "octet-align=1; interleaving=30; mode-set=0,2", "octet-align=1; interleaving=30; mode-set=0,2"),
+        (
+            amr(),
+            "octet-align=1; interleaving=30; mode-set=0,2",
+            "octet-align=1; interleaving=30; mode-set=0,2",
+        ),
         # unknown ones are removed, declarations are ours
         (amr(), "octet-align=1; x=y; max-red=0", "octet-align=1"),
         (amr("max-red=220"), "max-red=0; mode-change-neighbor=1", "max-red=220"),
@@ -601,18 +710,37 @@ def test_telephone_event_is_answered_at_the_clock_rate_of_the_audio(codecs, form
 def test_payload_type_that_refers_to_a_refused_one_is_refused(codecs, formats):
     lines = ["96 H264", "97 H264", "98 rtx", "99 rtx", "100 red"]
     fmtps = ["97 packetization-mode=1", "98 apt=96", "99 apt=97", "100 96/97"]
-    offered = peer("m=video 1 RTP/AVP 96 97 98 99 100", *[f"a=rtpmap:{line}/90000" for line in lines], *[f"a=fmtp:{fmtp}" for fmtp in fmtps])
+    offered = peer(
+        "m=video 1 RTP/AVP 96 97 98 99 100",
+        *[f"a=rtpmap:{line}/90000" for line in lines],
+        *[f"a=fmtp:{fmtp}" for fmtp in fmtps],
+    )
     assert reply(offered, VIDEO._replace(codecs=codecs)).media[0].formats == formats
 
 
 @pytest.mark.parametrize(
     "payload_type, name, codec",
-    [(18, "G729a/8000", G729), (18, "G729AB/8000", G729), (18, "g729b/8000/1", G729), (9, "G722/16000", G722)],
+    [
+        (18, "G729a/8000", G729),
+        (18, "G729AB/8000", G729),
+        (18, "g729b/8000/1", G729),
+        (9, "G722/16000", G722),
+    ],
 )
 def test_misnamed_static_payload_type_is_answered_as_it_is_spelled(payload_type, name, codec):
-    section = reply(peer(f"m=audio 1 RTP/AVP {payload_type}", f"a=rtpmap:{payload_type} {name}"), AUDIO._replace(codecs=(codec,))).media[0]
-    assert (section.formats, str(section.rtpmap(payload_type))) == ((str(payload_type),), f"{payload_type} {name}")
-    assert reply(peer("m=audio 1 RTP/AVP 97", f"a=rtpmap:97 {name}"), AUDIO._replace(codecs=(codec,))).media[0].is_disabled
+    section = reply(
+        peer(f"m=audio 1 RTP/AVP {payload_type}", f"a=rtpmap:{payload_type} {name}"),
+        AUDIO._replace(codecs=(codec,)),
+    ).media[0]
+    assert (section.formats, str(section.rtpmap(payload_type))) == (
+        (str(payload_type),),
+        f"{payload_type} {name}",
+    )
+    assert (
+        reply(peer("m=audio 1 RTP/AVP 97", f"a=rtpmap:97 {name}"), AUDIO._replace(codecs=(codec,)))
+        .media[0]
+        .is_disabled
+    )
 
 
 H264_TWICE = peer(
@@ -637,7 +765,10 @@ def test_a_function_of_ones_own_writes_and_refuses_parameters():
         return "mine" if offered == "packetization-mode=0" else False
 
     section = reply(H264_TWICE, VIDEO, fmtp=mine).media[0]
-    assert (section.fmtps, asked) == ({"97": "mine"}, [("H264", "packetization-mode=0"), ("H264", "packetization-mode=1")])
+    assert (section.fmtps, asked) == (
+        {"97": "mine"},
+        [("H264", "packetization-mode=0"), ("H264", "packetization-mode=1")],
+    )
 
 
 # ---- versions
@@ -675,7 +806,12 @@ def test_an_offer_that_changes_nothing_is_the_previous_one():
 def test_nothing_given_is_changed():
     first = offer_of(AUDIO, VIDEO)
     before = bytes(first)
-    for change in (hold, lambda sdp: remove_stream(sdp, 0), lambda sdp: add_stream(sdp, FAX), lambda sdp: reply(sdp, AUDIO)):
+    for change in (
+        hold,
+        lambda sdp: remove_stream(sdp, 0),
+        lambda sdp: add_stream(sdp, FAX),
+        lambda sdp: reply(sdp, AUDIO),
+    ):
         change(first)
     assert bytes(first) == before
 
@@ -687,7 +823,10 @@ def test_nothing_given_is_changed():
 def test_a_stream_that_is_removed_stays_with_port_0():
     first = offer_of(AUDIO, VIDEO)
     second = remove_stream(first, 0)
-    assert ([section.port for section in second.media], str(second.media[0])) == ([0, 5000], "m=audio 0 RTP/AVP 0\r\n")
+    assert ([section.port for section in second.media], str(second.media[0])) == (
+        [0, 5000],
+        "m=audio 0 RTP/AVP 0\r\n",
+    )
 
 
 @pytest.mark.rfc("3264 8.2")
@@ -697,7 +836,10 @@ def test_streams_left_out_are_removed_and_never_fewer():
 
 @pytest.mark.rfc("3264 8.1")
 def test_a_stream_is_added_below_the_others():
-    assert [section.media for section in add_stream(offer_of(AUDIO), FAX).media] == ["audio", "image"]
+    assert [section.media for section in add_stream(offer_of(AUDIO), FAX).media] == [
+        "audio",
+        "image",
+    ]
 
 
 @pytest.mark.rfc("3264 8.1")
@@ -751,7 +893,13 @@ def test_a_new_address_changes_the_connection_and_not_the_origin():
 
 @pytest.mark.rfc("3264 8.4")
 @pytest.mark.parametrize(
-    "before, after", [("sendrecv", "sendonly"), ("recvonly", "inactive"), ("sendonly", "sendonly"), ("inactive", "inactive")]
+    "before, after",
+    [
+        ("sendrecv", "sendonly"),
+        ("recvonly", "inactive"),
+        ("sendonly", "sendonly"),
+        ("inactive", "inactive"),
+    ],
 )
 def test_a_stream_is_put_on_hold(before, after):
     assert hold(offer_of(AUDIO._replace(direction=before))).media[0].direction == after
@@ -777,15 +925,21 @@ def test_to_hold_what_is_on_hold_changes_nothing():
 
 
 @pytest.mark.rfc("3264 8.4")
-@pytest.mark.parametrize("origin", ["A B 7 8 IN IP4 192.0.2.1", "- 7 8 IN IP4 2001:db8::1", "- x  8 IN IP4 233.252.0.1 "])
+@pytest.mark.parametrize(
+    "origin", ["A B 7 8 IN IP4 192.0.2.1", "- 7 8 IN IP4 2001:db8::1", "- x  8 IN IP4 233.252.0.1 "]
+)
 def test_description_of_a_peer_with_a_loose_origin_can_be_held(origin):
-    held = hold(SDP.parse(str(peer("m=audio 1 RTP/AVP 0")).replace("- 7 7 IN IP4 192.0.2.1", origin)))
+    held = hold(
+        SDP.parse(str(peer("m=audio 1 RTP/AVP 0")).replace("- 7 7 IN IP4 192.0.2.1", origin))
+    )
     assert str(held).split("\r\n")[1] == "o=" + origin.replace("8 IN", "9 IN")
 
 
 @pytest.mark.rfc("3264 8.4")
 def test_a_multicast_stream_is_not_put_on_hold():
-    assert hold(peer("m=audio 1 RTP/AVP 0", "c=IN IP4 233.252.0.1/1")).media[0].direction == "sendrecv"
+    assert (
+        hold(peer("m=audio 1 RTP/AVP 0", "c=IN IP4 233.252.0.1/1")).media[0].direction == "sendrecv"
+    )
 
 
 @pytest.mark.rfc("6337 5.3")
@@ -808,12 +962,18 @@ def test_to_resume_leaves_alone_what_is_not_on_hold():
 
 
 @pytest.mark.rfc("3264 8.4")
-@pytest.mark.parametrize("lines", [("m=audio 1 RTP/AVP 0", "c=IN IP4 0.0.0.0"), ("c=IN IP4 0.0.0.0", "m=audio 1 RTP/AVP 0")])
+@pytest.mark.parametrize(
+    "lines",
+    [("m=audio 1 RTP/AVP 0", "c=IN IP4 0.0.0.0"), ("c=IN IP4 0.0.0.0", "m=audio 1 RTP/AVP 0")],
+)
 def test_a_hold_by_address_wants_an_address_to_resume(lines):
     held = peer(*lines, session="t=0 0")
     with pytest.raises(InvalidValue):
         resume(held)
-    assert (resume(held, address="192.0.2.5").media[0].connection, resume(held, address="192.0.2.5").is_hold) == (
+    assert (
+        resume(held, address="192.0.2.5").media[0].connection,
+        resume(held, address="192.0.2.5").is_hold,
+    ) == (
         Connection.make("192.0.2.5"),
         False,
     )
@@ -830,12 +990,19 @@ def amr_answer(fmtp=None, number=98):
 
 
 def h264_of(fmtp=None):
-    return peer("m=video 1 RTP/AVP 96", "a=rtpmap:96 H264/90000", *([] if fmtp is None else [f"a=fmtp:96 {fmtp}"]))
+    return peer(
+        "m=video 1 RTP/AVP 96",
+        "a=rtpmap:96 H264/90000",
+        *([] if fmtp is None else [f"a=fmtp:96 {fmtp}"]),
+    )
 
 
 AMR_OFFER = amr_answer("octet-align=1; mode-set=0,2")
 AMR_TWICE = peer(
-    "m=audio 1 RTP/AVP 97 98", "a=rtpmap:97 AMR/8000", "a=rtpmap:98 AMR/8000", "a=fmtp:98 octet-align=1; mode-set=0,2"
+    "m=audio 1 RTP/AVP 97 98",
+    "a=rtpmap:97 AMR/8000",
+    "a=rtpmap:98 AMR/8000",
+    "a=fmtp:98 octet-align=1; mode-set=0,2",
 )
 FAULTY = {
     "fewer streams": (PLAIN, peer(), "0 m= lines answer 1 (RFC 3264 §6)"),
@@ -893,7 +1060,10 @@ def test_an_answer_may_reject_renumber_and_add(answered):
         (AMR_TWICE, amr_answer("octet-align=1; mode-set=0,2", number=120)),
         (amr_answer(), amr_answer("octet-align=0; mode-set=7")),
         (h264_of("profile-level-id=42e01f"), h264_of("profile-level-id=42e028; max-br=9")),
-        (peer(*OPUS_AND_EVENTS), peer("m=audio 1 RTP/AVP 96 101", *OPUS_AND_EVENTS[1:3])),  # many do so
+        (
+            peer(*OPUS_AND_EVENTS),
+            peer("m=audio 1 RTP/AVP 96 101", *OPUS_AND_EVENTS[1:3]),
+        ),  # many do so
     ],
 )
 def test_answer_that_keeps_the_parameters_has_no_faults(offered, answered):
@@ -931,11 +1101,17 @@ def test_the_same_description_again_is_no_fault():
 # ---- whatever two parties do
 
 CODECS = st.lists(
-    st.sampled_from([PCMU, PCMA, G722, OPUS, TELEPHONE_EVENT, Codec("X", 8000)]), min_size=1, max_size=4, unique=True
+    st.sampled_from([PCMU, PCMA, G722, OPUS, TELEPHONE_EVENT, Codec("X", 8000)]),
+    min_size=1,
+    max_size=4,
+    unique=True,
 )
-ONE = st.tuples(st.sampled_from(["audio", "video"]), st.integers(1, 65535), CODECS.map(tuple), st.sampled_from(DIRECTIONS)).map(
-    lambda drawn: MediaStream(*drawn[:3], direction=drawn[3])
-)
+ONE = st.tuples(
+    st.sampled_from(["audio", "video"]),
+    st.integers(1, 65535),
+    CODECS.map(tuple),
+    st.sampled_from(DIRECTIONS),
+).map(lambda drawn: MediaStream(*drawn[:3], direction=drawn[3]))
 STREAMS = st.lists(ONE | st.just(FAX), max_size=4)
 
 
@@ -964,7 +1140,11 @@ LOOSE = st.lists(
 @given(LOOSE, st.booleans())
 def test_whatever_was_read_can_be_answered_held_and_resumed(lines, has_session_address):
     offered = peer(*lines, session="c=IN IP4 192.0.2.1\nt=0 0" if has_session_address else "t=0 0")
-    local = [AUDIO._replace(codecs=(PCMU, G722, G729, amr(), amr("mode-set=7"), TELEPHONE_EVENT)), VIDEO, FAX]
+    local = [
+        AUDIO._replace(codecs=(PCMU, G722, G729, amr(), amr("mode-set=7"), TELEPHONE_EVENT)),
+        VIDEO,
+        FAX,
+    ]
     made = SDP.parse(bytes(reply(offered, *local)))
     assert len(made.media) == len(offered.media)
     assert made.version == SDP.parse(bytes(resume(hold(offered), address="192.0.2.5"))).version

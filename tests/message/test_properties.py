@@ -15,7 +15,9 @@ from . import corpus
 from .test_twins import built, differences, disagreement
 
 # A value may be drawn, and thrown away, often; that is no fault of the test's.
-steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+steady = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 
 # ---- messages
@@ -32,7 +34,9 @@ def test_message_is_read_as_it_was_written(message):
 def test_message_that_was_read_has_the_values_it_was_written_with(message):
     names = [name for name in message.headers if name in ROWS]
     again = parse(bytes(message))
-    assert [again.headers.typed(ROWS[name]) for name in names] == [message.headers.typed(ROWS[name]) for name in names]
+    assert [again.headers.typed(ROWS[name]) for name in names] == [
+        message.headers.typed(ROWS[name]) for name in names
+    ]
 
 
 @pytest.mark.rfc("3261 16.6")
@@ -49,7 +53,9 @@ def test_spelling_changes_no_value(data):
     message = data.draw(strategies.message())
     names = [name for name in message.headers if name in ROWS]
     spelled = parse(data.draw(strategies.spelled(st.just(message))))
-    assert [spelled.headers.typed(ROWS[name]) for name in names] == [message.headers.typed(ROWS[name]) for name in names]
+    assert [spelled.headers.typed(ROWS[name]) for name in names] == [
+        message.headers.typed(ROWS[name]) for name in names
+    ]
 
 
 @pytest.mark.rfc("3261 8.2.6")
@@ -72,7 +78,9 @@ def test_cancel_of_every_invite_parses(request):
 @pytest.mark.parametrize("name", sorted(ROWS))
 def test_type_of_every_header_has_a_strategy(name):
     kind = ROWS[name].type
-    assert kind in strategies.VALUES, f"add a strategy for {kind.__name__} to VALUES in sippet_gevent/testing/strategies.py"
+    assert kind in strategies.VALUES, (
+        f"add a strategy for {kind.__name__} to VALUES in sippet_gevent/testing/strategies.py"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))

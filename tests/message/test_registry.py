@@ -3,8 +3,7 @@
 import pytest
 
 from sippet_gevent.message.grammar import is_token
-from sippet_gevent.message.registry import METHODS, OPTION_TAGS
-from sippet_gevent.message.status import REASONS
+from sippet_gevent.message.iana import METHODS, OPTION_TAGS, REASONS
 
 METHODS_AT_IANA = {
     "ACK": 3261, "BYE": 3261, "CANCEL": 3261, "INFO": 6086, "INVITE": 3261, "MESSAGE": 3428, "NOTIFY": 6665, "OPTIONS": 3261,
@@ -54,7 +53,12 @@ def test_a_method_that_begins_a_dialog_refreshes_its_target():
 
 @pytest.mark.rfc("3261 12.1")
 def test_four_methods_begin_dialogs():
-    assert {name for name, method in METHODS.items() if method.creates_dialog} == {"INVITE", "NOTIFY", "REFER", "SUBSCRIBE"}
+    assert {name for name, method in METHODS.items() if method.creates_dialog} == {
+        "INVITE",
+        "NOTIFY",
+        "REFER",
+        "SUBSCRIBE",
+    }
 
 
 @pytest.mark.rfc("3311 5.1")

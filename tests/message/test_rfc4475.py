@@ -13,7 +13,10 @@ corpus.require()
 
 
 def names(expected: str) -> list[str]:
-    return [row.file.partition("/")[2].removesuffix(".dat") for row in corpus.rows_of("rfc4475", expected=expected)]
+    return [
+        row.file.partition("/")[2].removesuffix(".dat")
+        for row in corpus.rows_of("rfc4475", expected=expected)
+    ]
 
 
 def data(name: str) -> bytes:
@@ -137,7 +140,10 @@ def test_wsinv_has_an_empty_subject_in_compact_form(wsinv):
 
 def test_wsinv_has_a_contact_with_a_bare_parameter_and_a_q(wsinv):
     contact = wsinv.contact[0]
-    assert (dict(contact.parameters), contact.q) == ({"newparam": "newvalue", "secondparam": None, "q": "0.33"}, 0.33)
+    assert (dict(contact.parameters), contact.q) == (
+        {"newparam": "newvalue", "secondparam": None, "q": "0.33"},
+        0.33,
+    )
 
 
 def test_wsinv_has_a_contact_with_quotes_in_its_display_name(wsinv):
@@ -153,7 +159,9 @@ def test_wsinv_joins_folded_lines_with_one_blank(wsinv):
 
 
 def test_wsinv_has_a_route_on_a_folded_line(wsinv):
-    assert wsinv.route[0].uri == URI.parse("sip:services.example.com;lr;unknownwith=value;unknown-no-value")
+    assert wsinv.route[0].uri == URI.parse(
+        "sip:services.example.com;lr;unknownwith=value;unknown-no-value"
+    )
 
 
 def test_wsinv_has_a_body_of_its_content_length(wsinv):
@@ -192,7 +200,11 @@ def test_intmeth_has_a_password(intmeth):
 
 
 def test_intmeth_has_the_host_after_the_at_sign(intmeth):
-    assert (intmeth.uri.host, dict(intmeth.uri.parameters), dict(intmeth.uri.headers)) == ("example.com", {}, {})
+    assert (intmeth.uri.host, dict(intmeth.uri.parameters), dict(intmeth.uri.headers)) == (
+        "example.com",
+        {},
+        {},
+    )
 
 
 def test_intmeth_has_nul_and_delete_as_quoted_pairs(intmeth):
@@ -229,7 +241,10 @@ def test_intmeth_uri_survives_being_parsed_and_written(intmeth):
 @pytest.mark.rfc("4475 3.1.1.3")
 @pytest.mark.rfc("3261 19.1.2")
 def test_esc01_unescapes_a_user_part_once():
-    assert (read("esc01").uri.user, read("esc01").uri.host) == ("sips:user@example.com", "example.net")
+    assert (read("esc01").uri.user, read("esc01").uri.host) == (
+        "sips:user@example.com",
+        "example.net",
+    )
 
 
 @pytest.mark.rfc("4475 3.1.1.3")
@@ -273,7 +288,10 @@ def test_esc02_has_a_method_that_is_not_register():
 @pytest.mark.rfc("4475 3.1.1.5")
 def test_esc02_has_two_contacts_and_an_unknown_header():
     request = read("esc02")
-    assert ([c.uri.user for c in request.contact], "C%6Fntact" in request.headers) == (["alias1", "alias3"], True)
+    assert ([c.uri.user for c in request.contact], "C%6Fntact" in request.headers) == (
+        ["alias1", "alias3"],
+        True,
+    )
 
 
 @pytest.mark.rfc("4475 3.1.1.5")
@@ -299,26 +317,41 @@ def test_longreq_has_34_vias():
 @pytest.mark.rfc("4475 3.1.1.7")
 def test_longreq_has_vias_33_to_1_before_that_of_its_sender():
     hosts = [via.host for via in read("longreq").via]
-    assert hosts == [*(f"sip{number}.example.com" for number in range(33, 0, -1)), "host.example.com"]
+    assert hosts == [
+        *(f"sip{number}.example.com" for number in range(33, 0, -1)),
+        "host.example.com",
+    ]
 
 
 @pytest.mark.rfc("4475 3.1.1.7")
 def test_longreq_has_a_long_display_name_tag_and_call_id():
     request = read("longreq")
-    assert (len(request.to.display), len(request.from_.tag), len(request.call_id)) == (103, 155, 141)
+    assert (len(request.to.display), len(request.from_.tag), len(request.call_id)) == (
+        103,
+        155,
+        141,
+    )
 
 
 @pytest.mark.rfc("4475 3.1.1.8")
 @pytest.mark.rfc("3261 18.3")
 def test_dblreq_over_a_datagram_is_one_register_without_a_body():
     request = read("dblreq")
-    assert (request.method, request.body, request.via[0].branch) == ("REGISTER", b"", "z9hG4bKkdjuw23492")
+    assert (request.method, request.body, request.via[0].branch) == (
+        "REGISTER",
+        b"",
+        "z9hG4bKkdjuw23492",
+    )
 
 
 @pytest.mark.rfc("4475 3.1.1.9")
 def test_semiuri_has_a_semicolon_and_an_at_sign_in_its_user_part():
     uri = read("semiuri").uri
-    assert (uri.user, uri.host, dict(uri.parameters)) == ("user;par=u@example.net", "example.com", {})
+    assert (uri.user, uri.host, dict(uri.parameters)) == (
+        "user;par=u@example.net",
+        "example.com",
+        {},
+    )
 
 
 @pytest.mark.rfc("4475 3.1.1.9")
@@ -335,7 +368,13 @@ def test_semiuri_accepts_six_media_types_over_three_lines():
 
 @pytest.mark.rfc("4475 3.1.1.10")
 def test_transports_has_known_and_unknown_transports():
-    assert [via.transport for via in read("transports").via] == ["UDP", "SCTP", "TLS", "UNKNOWN", "TCP"]
+    assert [via.transport for via in read("transports").via] == [
+        "UDP",
+        "SCTP",
+        "TLS",
+        "UNKNOWN",
+        "TCP",
+    ]
 
 
 @pytest.mark.rfc("4475 3.1.1.11")
@@ -395,7 +434,9 @@ def test_badbranch_has_a_branch_that_is_the_cookie_and_nothing_else():
 
 @pytest.mark.rfc("4475 3.3.2")
 @pytest.mark.rfc("4475 3.3.3")
-@pytest.mark.parametrize("name, scheme", [("unkscm", "nobodyknowsthisscheme"), ("novelsc", "soap.beep")])
+@pytest.mark.parametrize(
+    "name, scheme", [("unkscm", "nobodyknowsthisscheme"), ("novelsc", "soap.beep")]
+)
 def test_an_unknown_scheme_in_the_request_uri_is_parsed(name, scheme):
     assert read(name).uri.scheme == scheme
 
@@ -403,7 +444,11 @@ def test_an_unknown_scheme_in_the_request_uri_is_parsed(name, scheme):
 @pytest.mark.rfc("4475 3.3.4")
 def test_unksm2_has_other_schemes_in_to_from_and_contact():
     request = read("unksm2")
-    assert [value.uri.scheme for value in (request.to, request.from_, *request.contact)] == ["isbn", "http", "name"]
+    assert [value.uri.scheme for value in (request.to, request.from_, *request.contact)] == [
+        "isbn",
+        "http",
+        "name",
+    ]
 
 
 @pytest.mark.rfc("4475 3.3.5")
@@ -449,5 +494,11 @@ def test_sdp01_accepts_a_type_we_may_not_have():
 @pytest.mark.rfc("4475 3.4.1")
 def test_inv2543_has_neither_branch_nor_tags_nor_content_length_nor_max_forwards():
     request = read("inv2543")
-    found = (request.via[0].branch, request.from_.tag, request.to.tag, request.content_length, request.max_forwards)
+    found = (
+        request.via[0].branch,
+        request.from_.tag,
+        request.to.tag,
+        request.content_length,
+        request.max_forwards,
+    )
     assert found == (None, None, None, None, None)

@@ -31,7 +31,16 @@ from sippet_gevent.message.sdp import (
     RTPMap,
     Time,
 )
-from sippet_gevent.message.sdp.offer import G722, OPUS, PCMA, PCMU, TELEPHONE_EVENT, MediaStream, answer, check_answer
+from sippet_gevent.message.sdp.offer import (
+    G722,
+    OPUS,
+    PCMA,
+    PCMU,
+    TELEPHONE_EVENT,
+    MediaStream,
+    answer,
+    check_answer,
+)
 
 from ..pace import slowness
 from . import corpus
@@ -94,7 +103,17 @@ a=rtpmap:99 h263-1998/90000
 @pytest.mark.rfc("8866 5")
 def test_the_session_part_of_the_example_is_read():
     sdp = SDP.parse(SECTION_5)
-    read = (sdp.version, sdp.origin, sdp.name, sdp.information, sdp.uri, sdp.emails, sdp.phones, sdp.connection, sdp.times)
+    read = (
+        sdp.version,
+        sdp.origin,
+        sdp.name,
+        sdp.information,
+        sdp.uri,
+        sdp.emails,
+        sdp.phones,
+        sdp.connection,
+        sdp.times,
+    )
     assert read == (
         0,
         Origin("jdoe", 3724394400, 3724394405, "IN", "IP4", "198.51.100.1"),
@@ -110,7 +129,10 @@ def test_the_session_part_of_the_example_is_read():
 
 @pytest.mark.rfc("8866 5.14")
 def test_the_streams_of_the_example_are_read():
-    read = [(section.media, section.port, section.proto, section.formats) for section in SDP.parse(SECTION_5).media]
+    read = [
+        (section.media, section.port, section.proto, section.formats)
+        for section in SDP.parse(SECTION_5).media
+    ]
     assert read == [
         ("audio", 49170, "RTP/AVP", ("0",)),
         ("audio", 49180, "RTP/AVP", ("0",)),
@@ -126,7 +148,11 @@ def test_the_connection_of_the_session_is_that_of_streams_without_one():
 
 @pytest.mark.rfc("8866 6.7")
 def test_the_direction_of_the_session_is_that_of_streams_without_one():
-    assert [section.direction for section in SDP.parse(SECTION_6_7).media] == ["sendrecv", "inactive", "inactive"]
+    assert [section.direction for section in SDP.parse(SECTION_6_7).media] == [
+        "sendrecv",
+        "inactive",
+        "inactive",
+    ]
 
 
 @pytest.mark.rfc("8866 6.7")
@@ -141,9 +167,13 @@ def test_the_example_can_be_built():
         [
             MediaDescription.make("audio", 49170, [0]),
             MediaDescription.make("audio", 49180, [0]),
-            MediaDescription.make("video", 51372, [RTPMap(99, "h263-1998", 90000)], connection="2001:db8::2"),
+            MediaDescription.make(
+                "video", 51372, [RTPMap(99, "h263-1998", 90000)], connection="2001:db8::2"
+            ),
         ],
-        origin=Origin.make("198.51.100.1", username="jdoe", session_id=3724394400, session_version=3724394405),
+        origin=Origin.make(
+            "198.51.100.1", username="jdoe", session_id=3724394400, session_version=3724394405
+        ),
         name="Call to John Smith",
         information="SDP Offer #1",
         uri="http://www.jdoe.example.com/home.html",
@@ -157,14 +187,26 @@ def test_the_example_can_be_built():
 def test_times_with_repeats_and_adjustments_are_read_in_seconds():
     text = body(session="t=3724394400 3754123200\nr=7d 1h 0 25h\nz=3730928400 -1h 3749680800 0")
     adjustments = (Adjustment(3730928400, -3600), Adjustment(3749680800, 0))
-    assert SDP.parse(text).times == (Time(3724394400, 3754123200, (Repeat(604800, 3600, (0, 90000)),), adjustments),)
+    assert SDP.parse(text).times == (
+        Time(3724394400, 3754123200, (Repeat(604800, 3600, (0, 90000)),), adjustments),
+    )
 
 
 @pytest.mark.rfc("8866 9")
 def test_times_are_written_in_the_order_of_the_grammar():
-    times = [Time(3724394400, 3754123200, (Repeat(604800, 3600, (0, 90000)),), (Adjustment(3730928400, -3600),)), Time()]
+    times = [
+        Time(
+            3724394400,
+            3754123200,
+            (Repeat(604800, 3600, (0, 90000)),),
+            (Adjustment(3730928400, -3600),),
+        ),
+        Time(),
+    ]
     made = SDP.make("192.0.2.1", times=times)
-    assert str(made).endswith("t=3724394400 3754123200\r\nr=604800 3600 0 90000\r\nz=3730928400 -3600\r\nt=0 0\r\n")
+    assert str(made).endswith(
+        "t=3724394400 3754123200\r\nr=604800 3600 0 90000\r\nz=3730928400 -3600\r\nt=0 0\r\n"
+    )
 
 
 @pytest.mark.rfc("8866 5.7")
@@ -186,7 +228,10 @@ def test_a_connection_is_read_and_written(text, connection):
 @pytest.mark.rfc("8866 5.7")
 def test_several_connections_of_a_stream_are_layers():
     section = stream("c=IN IP4 233.252.0.1/127", "c=IN IP4 233.252.0.2/127")
-    assert [connection.address for connection in section.connections] == ["233.252.0.1", "233.252.0.2"]
+    assert [connection.address for connection in section.connections] == [
+        "233.252.0.1",
+        "233.252.0.2",
+    ]
 
 
 @pytest.mark.rfc("8866 5.14")
@@ -197,7 +242,14 @@ def test_a_number_of_ports_is_read():
 
 # ---- attributes
 
-ATTRIBUTES = ("a=rtpmap:0 PCMU/8000", "a=sendonly", "a=candidate:1", "a=candidate:2", "a=note:", "a=x:a:b c")
+ATTRIBUTES = (
+    "a=rtpmap:0 PCMU/8000",
+    "a=sendonly",
+    "a=candidate:1",
+    "a=candidate:2",
+    "a=note:",
+    "a=x:a:b c",
+)
 
 
 @pytest.mark.rfc("8866 5.13")
@@ -214,13 +266,22 @@ def test_attributes_are_read_in_order():
 
 def test_the_first_and_all_attributes_of_a_name_are_found():
     attributes = stream(*ATTRIBUTES).attributes
-    found = (attributes.first("candidate"), attributes.all("candidate"), attributes.first("none"), attributes.all("none"))
+    found = (
+        attributes.first("candidate"),
+        attributes.all("candidate"),
+        attributes.first("none"),
+        attributes.all("none"),
+    )
     assert found == ("1", ("1", "2"), None, ())
 
 
 def test_a_property_attribute_is_asked_for_with_in():
     attributes = stream(*ATTRIBUTES).attributes
-    assert ("sendonly" in attributes, attributes.first("sendonly", "x"), "SendOnly" in attributes) == (True, None, False)
+    assert (
+        "sendonly" in attributes,
+        attributes.first("sendonly", "x"),
+        "SendOnly" in attributes,
+    ) == (True, None, False)
 
 
 def test_an_attribute_is_added_behind_the_others():
@@ -249,7 +310,12 @@ def test_an_attribute_of_the_session_stands_before_the_streams():
 
 @pytest.mark.rfc("8866 6.6")
 def test_payload_types_mean_what_rtpmap_says():
-    section = stream("a=rtpmap:96 L8/8000", "a=rtpmap:97 L16/8000", "a=rtpmap:98 L16/11025/2", field="audio 1 RTP/AVP 96 97 98")
+    section = stream(
+        "a=rtpmap:96 L8/8000",
+        "a=rtpmap:97 L16/8000",
+        "a=rtpmap:98 L16/11025/2",
+        field="audio 1 RTP/AVP 96 97 98",
+    )
     assert [section.rtpmap(number) for number in (96, "97", 98)] == [
         RTPMap(96, "L8", 8000),
         RTPMap(97, "L16", 8000),
@@ -258,14 +324,20 @@ def test_payload_types_mean_what_rtpmap_says():
 
 
 @pytest.mark.rfc("3551 6")
-@pytest.mark.parametrize("number, name, rate", [(0, "PCMU", 8000), (8, "PCMA", 8000), (9, "G722", 8000), (31, "H261", 90000)])
+@pytest.mark.parametrize(
+    "number, name, rate",
+    [(0, "PCMU", 8000), (8, "PCMA", 8000), (9, "G722", 8000), (31, "H261", 90000)],
+)
 def test_static_payload_types_need_no_rtpmap(number, name, rate):
     assert stream(field=f"audio 1 RTP/AVP {number}").rtpmap(number) == RTPMap(number, name, rate)
 
 
 def test_a_payload_type_that_nobody_explains_means_nothing():
     section = stream(field="audio 1 RTP/AVP 1 2 96 0")
-    assert ([section.rtpmap(number) for number in (1, 2, 96)], list(section.rtpmaps)) == ([None, None, None], ["0"])
+    assert ([section.rtpmap(number) for number in (1, 2, 96)], list(section.rtpmaps)) == (
+        [None, None, None],
+        ["0"],
+    )
 
 
 def test_formats_that_are_no_payload_types_have_no_static_meaning():
@@ -301,7 +373,10 @@ def test_a_ptime_that_is_no_time_is_an_error_when_asked_for(text):
 @pytest.mark.rfc("3605 2.1")
 @pytest.mark.parametrize(
     "text, value",
-    [("53020", RTCP(53020)), ("53020 IN IP6 2001:db8::1", RTCP(53020, Connection("IN", "IP6", "2001:db8::1")))],
+    [
+        ("53020", RTCP(53020)),
+        ("53020 IN IP6 2001:db8::1", RTCP(53020, Connection("IN", "IP6", "2001:db8::1"))),
+    ],
 )
 def test_rtcp_is_read_and_written(text, value):
     section = stream()
@@ -487,7 +562,17 @@ def test_an_error_has_the_value_of_its_line():
 
 
 @pytest.mark.parametrize(
-    "line", ["31 LPC", "x PCMU/8000", "128 PCMU/8000", "0 PCMU/0", "0 PCMU/8000/0", "0 PCMU/x", "0 /8000", "0"]
+    "line",
+    [
+        "31 LPC",
+        "x PCMU/8000",
+        "128 PCMU/8000",
+        "0 PCMU/0",
+        "0 PCMU/8000/0",
+        "0 PCMU/x",
+        "0 /8000",
+        "0",
+    ],
 )
 def test_a_broken_rtpmap_is_an_error_when_asked_for_and_not_before(line):
     section = stream(f"a=rtpmap:{line}", field="audio 1 RTP/AVP 96 31 0 x 128")
@@ -497,7 +582,9 @@ def test_a_broken_rtpmap_is_an_error_when_asked_for_and_not_before(line):
 
 @pytest.mark.rfc("4475 3.1.1.1")
 def test_a_broken_rtpmap_of_a_static_payload_type_leaves_its_meaning():
-    assert stream("a=rtpmap:31 LPC", field="video 1 RTP/AVP 31").rtpmaps == {"31": RTPMap(31, "H261", 90000)}
+    assert stream("a=rtpmap:31 LPC", field="video 1 RTP/AVP 31").rtpmaps == {
+        "31": RTPMap(31, "H261", 90000)
+    }
 
 
 @pytest.mark.rfc("8866 5.2")
@@ -527,7 +614,10 @@ def test_all_the_lines_there_may_be_are_taken():
     "text, problem",
     [
         (body(*["a=x"] * (LINES - 4)), f"over {LINES} lines"),
-        (body(*["m=audio 1 RTP/AVP 0"] * (MEDIA_DESCRIPTIONS + 1)), f"over {MEDIA_DESCRIPTIONS} media descriptions"),
+        (
+            body(*["m=audio 1 RTP/AVP 0"] * (MEDIA_DESCRIPTIONS + 1)),
+            f"over {MEDIA_DESCRIPTIONS} media descriptions",
+        ),
         (body("m=audio 1 RTP/AVP" + " 0" * (FORMATS + 1)), f"over {FORMATS} formats"),
         (body(*["t=0 0"] * TIMES), f"over {TIMES} lines of times"),
         (body("r=1 1" + " 1" * (TIME_FIELDS - 1)), f"over {TIME_FIELDS} numbers"),
@@ -553,7 +643,11 @@ def changed(before: str, after: str) -> bytes:
 
 
 CHANGES = {
-    "origin": (lambda sdp: sdp.origin._replace(session_version=3724394406), "3724394405", "3724394406"),
+    "origin": (
+        lambda sdp: sdp.origin._replace(session_version=3724394406),
+        "3724394405",
+        "3724394406",
+    ),
     "name": (lambda sdp: "-", "s=Call to John Smith", "s=-"),
     "information": (lambda sdp: "é", "i=SDP Offer #1", "i=é"),
     "uri": (lambda sdp: None, "u=http://www.jdoe.example.com/home.html\r\n", ""),
@@ -564,7 +658,11 @@ CHANGES = {
     ),
     "phones": (lambda sdp: (), "p=+1 617 555-6011\r\n", ""),
     "connection": (lambda sdp: "2001:db8::7", "c=IN IP4 198.51.100.1", "c=IN IP6 2001:db8::7"),
-    "bandwidths": (lambda sdp: [Bandwidth("AS", 64), Bandwidth("CT", 128)], "t=0 0", "b=AS:64\r\nb=CT:128\r\nt=0 0"),
+    "bandwidths": (
+        lambda sdp: [Bandwidth("AS", 64), Bandwidth("CT", 128)],
+        "t=0 0",
+        "b=AS:64\r\nb=CT:128\r\nt=0 0",
+    ),
     "times": (lambda sdp: [Time(3724394400, 0)], "t=0 0", "t=3724394400 0"),
     "direction": (lambda sdp: "inactive", "t=0 0\r\n", "t=0 0\r\na=inactive\r\n"),
     "media": (lambda sdp: sdp.media[::2], "m=audio 49180 RTP/AVP 0\r\n", ""),
@@ -587,7 +685,10 @@ STREAM_CHANGES = {
     "formats": ((99, "31"), "m=video 51372 RTP/AVP 99 31"),
     "information": ("x", "99\r\ni=x\r\nc="),
     "connection": ("192.0.2.4", "c=IN IP4 192.0.2.4\r\na="),
-    "connections": ((Connection.make("ff00::1"), Connection.make("ff00::2")), "c=IN IP6 ff00::1\r\nc=IN IP6 ff00::2\r\na="),
+    "connections": (
+        (Connection.make("ff00::1"), Connection.make("ff00::2")),
+        "c=IN IP6 ff00::1\r\nc=IN IP6 ff00::2\r\na=",
+    ),
     "bandwidths": ((Bandwidth("TIAS", 64000),), "c=IN IP6 2001:db8::2\r\nb=TIAS:64000\r\na="),
     "ptime": (20, "90000\r\na=ptime:20\r\n"),
     "maxptime": (2.5, "90000\r\na=maxptime:2.5\r\n"),
@@ -720,7 +821,9 @@ WRONG = {
 
 
 @pytest.mark.rfc("8866 9")
-@pytest.mark.parametrize("field, value", [(field, value) for field, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    "field, value", [(field, value) for field, values in WRONG.items() for value in values]
+)
 def test_what_the_grammar_has_no_place_for_cannot_be_assigned(field, value):
     sdp = SDP.parse(SECTION_5)
     with pytest.raises(InvalidValue):
@@ -747,7 +850,9 @@ STREAM_WRONG = {
 
 
 @pytest.mark.rfc("8866 9")
-@pytest.mark.parametrize("field, value", [(field, value) for field, values in STREAM_WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    "field, value", [(field, value) for field, values in STREAM_WRONG.items() for value in values]
+)
 def test_what_the_grammar_has_no_place_for_cannot_be_assigned_to_a_stream(field, value):
     sdp = SDP.parse(SECTION_5)
     with pytest.raises(InvalidValue):
@@ -756,7 +861,17 @@ def test_what_the_grammar_has_no_place_for_cannot_be_assigned_to_a_stream(field,
 
 
 @pytest.mark.parametrize(
-    "name, value", [("", None), ("a b", None), ("a:b", None), ("a", ""), ("a", "x\r\ny"), ("a", "\0"), ("é", None), ("a", 7)]
+    "name, value",
+    [
+        ("", None),
+        ("a b", None),
+        ("a:b", None),
+        ("a", ""),
+        ("a", "x\r\ny"),
+        ("a", "\0"),
+        ("é", None),
+        ("a", 7),
+    ],
 )
 def test_an_attribute_that_is_none_cannot_be_added_or_set(name, value):
     attributes = SDP.parse(SECTION_5).attributes
@@ -767,7 +882,14 @@ def test_an_attribute_that_is_none_cannot_be_added_or_set(name, value):
 
 
 @pytest.mark.parametrize(
-    "value", [RTPMap(128, "X", 1), RTPMap(0, "", 1), RTPMap(0, "a/b", 1), RTPMap(0, "X", 0), RTPMap(0, "X", 1, 0)]
+    "value",
+    [
+        RTPMap(128, "X", 1),
+        RTPMap(0, "", 1),
+        RTPMap(0, "a/b", 1),
+        RTPMap(0, "X", 0),
+        RTPMap(0, "X", 1, 0),
+    ],
 )
 def test_an_rtpmap_that_is_none_cannot_be_made_a_format(value):
     with pytest.raises(InvalidValue):
@@ -800,7 +922,11 @@ def test_session_ids_are_below_2_to_the_63_and_differ():
 
 def test_descriptions_of_the_same_bytes_are_equal():
     same = SDP.parse(SECTION_5) == SDP.parse(SECTION_5.decode())
-    assert same and SDP.parse(SECTION_5) != SDP.parse(SECTION_6_7) and SDP.parse(SECTION_5) != SECTION_5
+    assert (
+        same
+        and SDP.parse(SECTION_5) != SDP.parse(SECTION_6_7)
+        and SDP.parse(SECTION_5) != SECTION_5
+    )
 
 
 def test_a_repr_says_what_it_is_in_one_line():
@@ -819,9 +945,9 @@ PIECES = st.sampled_from(
         "b=AS:1", "r=7d 1h 0", "z=1 -1h", "x=", "", " ", "k=prompt", "i=é", "a=fmtp:0 ;", "m=audio 0 RTP/AVP", "a=ptime:0", "e=", "=", "a",
     ]
 )  # fmt: skip
-TEXTS = st.lists(st.tuples(PIECES | st.text(max_size=12), st.sampled_from(["\r\n", "\n", "\r", ""])), max_size=24).map(
-    lambda lines: "".join(text + end for text, end in lines).encode("utf-8", "surrogatepass")
-)
+TEXTS = st.lists(
+    st.tuples(PIECES | st.text(max_size=12), st.sampled_from(["\r\n", "\n", "\r", ""])), max_size=24
+).map(lambda lines: "".join(text + end for text, end in lines).encode("utf-8", "surrogatepass"))
 START = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\n"
 
 
@@ -835,13 +961,21 @@ def test_any_octets_come_back_as_they_were_or_are_refused(text):
 
 
 TOKENS = st.text("abcXYZ019-+.!", min_size=1, max_size=6)
-WORDS = st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categories=["Cs"]), min_size=1, max_size=12)
+WORDS = st.text(
+    st.characters(blacklist_characters="\0\r\n", blacklist_categories=["Cs"]),
+    min_size=1,
+    max_size=12,
+)
 NUMBERS = st.integers(0, 2**63)
-ADDRESSES = st.ip_addresses().filter(lambda ip: not ip.is_multicast).map(str) | st.just("host.example.com")
+ADDRESSES = st.ip_addresses().filter(lambda ip: not ip.is_multicast).map(str) | st.just(
+    "host.example.com"
+)
 ATTRIBUTE = st.builds(Attribute, TOKENS.map("x-".__add__), st.none() | WORDS)
 BANDWIDTH = st.builds(Bandwidth, TOKENS, NUMBERS)
 RTPMAPS = st.lists(
-    st.builds(RTPMap, st.integers(0, 127), TOKENS, st.integers(1, 192000), st.none() | st.integers(1, 8)),
+    st.builds(
+        RTPMap, st.integers(0, 127), TOKENS, st.integers(1, 192000), st.none() | st.integers(1, 8)
+    ),
     min_size=1,
     max_size=5,
     unique_by=lambda rtpmap: rtpmap.payload_type,
@@ -877,7 +1011,11 @@ MADE = st.builds(
     name=WORDS,
     information=st.none() | WORDS,
     bandwidths=st.lists(BANDWIDTH, max_size=2),
-    times=st.lists(st.sampled_from([Time(), Time(3724394400, 0), Time(0, 0, (Repeat(7, 1),))]), min_size=1, max_size=2),
+    times=st.lists(
+        st.sampled_from([Time(), Time(3724394400, 0), Time(0, 0, (Repeat(7, 1),))]),
+        min_size=1,
+        max_size=2,
+    ),
     attributes=st.lists(ATTRIBUTE, max_size=3),
 )
 
@@ -893,9 +1031,21 @@ def test_what_is_made_is_read_back(sdp):
 
 @given(MADE)
 def test_the_streams_of_what_is_made_are_read_back(sdp):
-    fields = ("media", "port", "port_count", "formats", "connection", "bandwidths", "ptime", "direction", "rtpmaps")
+    fields = (
+        "media",
+        "port",
+        "port_count",
+        "formats",
+        "connection",
+        "bandwidths",
+        "ptime",
+        "direction",
+        "rtpmaps",
+    )
     for made, read in zip(sdp.media, SDP.parse(bytes(sdp)).media):
-        assert [getattr(read, field) for field in fields] == [getattr(made, field) for field in fields]
+        assert [getattr(read, field) for field in fields] == [
+            getattr(made, field) for field in fields
+        ]
         assert list(read.attributes) == list(made.attributes)
 
 
@@ -918,7 +1068,11 @@ def test_a_value_that_can_be_written_is_read_back_as_itself(kind, text):
 
 # ---- the corpus
 
-PLACEHOLDERS = {rb"\[[^\]\s]*ip_type\]": b"4", rb"\[[^\]\s]*ip\]": b"192.0.2.9", rb"\[[^\]\s]*port[^\]\s]*\]": b"6000"}
+PLACEHOLDERS = {
+    rb"\[[^\]\s]*ip_type\]": b"4",
+    rb"\[[^\]\s]*ip\]": b"192.0.2.9",
+    rb"\[[^\]\s]*port[^\]\s]*\]": b"6000",
+}
 
 
 @lru_cache(1)
@@ -932,7 +1086,9 @@ def bodies() -> dict[bytes, str]:
             found.setdefault(re.split(rb"\r?\n--", whole, maxsplit=1)[0], row.file)
     if corpus.PRESENT:
         for path in sorted(corpus.FOLDER.glob("sipp-*/**/*.xml")):
-            for cdata in re.findall(rb"^[ \t]*(v=.*?)(?:\]\]>|\Z)", path.read_bytes(), re.DOTALL | re.MULTILINE):
+            for cdata in re.findall(
+                rb"^[ \t]*(v=.*?)(?:\]\]>|\Z)", path.read_bytes(), re.DOTALL | re.MULTILINE
+            ):
                 text = b"\r\n".join(line.strip() for line in cdata.split(b"\n"))
                 for pattern, value in PLACEHOLDERS.items():
                     text = re.sub(pattern, value, text)
@@ -980,9 +1136,15 @@ NOT_SDP = {
 
 
 @corpus.needed
-@pytest.mark.parametrize("folder", ["rfc3665-flows", "rfc4475", "rfc5118", "realworld-udp", "sip-message-examples"])
+@pytest.mark.parametrize(
+    "folder", ["rfc3665-flows", "rfc4475", "rfc5118", "realworld-udp", "sip-message-examples"]
+)
 def test_descriptions_of_examples_and_the_field_are_read(folder):
-    refused = {str(error_of(text)) for text, file in bodies().items() if file.startswith(folder) and read_all(text) is None}
+    refused = {
+        str(error_of(text))
+        for text, file in bodies().items()
+        if file.startswith(folder) and read_all(text) is None
+    }
     assert refused == NOT_SDP.get(folder, set())
 
 
@@ -1007,15 +1169,21 @@ def ours(sdp: SDP) -> list[dict]:
     for section in sdp.media:
         connection = section.connection
         rtpmaps = [
-            rtpmap for rtpmap in map(section.rtpmap, section.formats) if rtpmap is not None and _is_written(section, rtpmap)
+            rtpmap
+            for rtpmap in map(section.rtpmap, section.formats)
+            if rtpmap is not None and _is_written(section, rtpmap)
         ]
         found.append(
             {
                 "m=": [section.media, section.port, section.proto, " ".join(section.formats)],
-                "codecs": {fmt.payload_type: (number(fmt.encoding), fmt.clock_rate, fmt.channels) for fmt in rtpmaps},
+                "codecs": {
+                    fmt.payload_type: (number(fmt.encoding), fmt.clock_rate, fmt.channels)
+                    for fmt in rtpmaps
+                },
                 "fmtp": {number(fmt): number(text) for fmt, text in section.fmtps.items()},
                 "direction": section.direction,
-                "connection": connection and (int(connection.addrtype[2:]), number(connection.address)),
+                "connection": connection
+                and (int(connection.addrtype[2:]), number(connection.address)),
                 "ptime": section.ptime,
             }
         )
@@ -1023,7 +1191,10 @@ def ours(sdp: SDP) -> list[dict]:
 
 
 def _is_written(section: MediaDescription, rtpmap: RTPMap) -> bool:
-    return any((value or "").split()[:1] == [str(rtpmap.payload_type)] for value in section.attributes.all("rtpmap"))
+    return any(
+        (value or "").split()[:1] == [str(rtpmap.payload_type)]
+        for value in section.attributes.all("rtpmap")
+    )
 
 
 def theirs(text: bytes) -> list[dict]:
@@ -1039,11 +1210,20 @@ def theirs(text: bytes) -> list[dict]:
             fmtp.setdefault(number(row["payload"]), number(str(row["config"]).strip()))
         found.append(
             {
-                "m=": [section.get("type"), section.get("port"), section.get("protocol"), " ".join(payloads)],
-                "codecs": {fmt["payload"]: (number(fmt["codec"]), fmt.get("rate"), fmt.get("encoding")) for fmt in codecs},
+                "m=": [
+                    section.get("type"),
+                    section.get("port"),
+                    section.get("protocol"),
+                    " ".join(payloads),
+                ],
+                "codecs": {
+                    fmt["payload"]: (number(fmt["codec"]), fmt.get("rate"), fmt.get("encoding"))
+                    for fmt in codecs
+                },
                 "fmtp": fmtp,
                 "direction": section.get("direction", session.get("direction", "sendrecv")),
-                "connection": connection and (connection["version"], number(str(connection["ip"]).partition("/")[0])),
+                "connection": connection
+                and (connection["version"], number(str(connection["ip"]).partition("/")[0])),
                 "ptime": section.get("ptime"),
             }
         )
@@ -1061,7 +1241,9 @@ def differs_in(sdp: SDP, text: bytes) -> str | None:
     values = [value or "" for section in sdp.media for value in section.attributes.all("rtpmap")]
     if any(re.match(r"[ \t]|[^ ]+ [ \t]|[^ ]+[ \t]+[^/]*[ \t]", value) for value in values):
         return "blanks in rtpmap"
-    if any(not re.fullmatch(r"[0-9]{1,3} [^/ ]+/[0-9]+(/[0-9]+)?[ \t]*", value) for value in values):
+    if any(
+        not re.fullmatch(r"[0-9]{1,3} [^/ ]+/[0-9]+(/[0-9]+)?[ \t]*", value) for value in values
+    ):
         return "rtpmap without a clock rate"
     return None
 
@@ -1084,11 +1266,18 @@ def test_another_library_reads_the_corpus_as_we_do():
 @pytest.mark.rfc("8866 6.6")
 @pytest.mark.parametrize("reason", DIFFERENT)
 def test_where_another_library_reads_something_else_it_is_the_rtpmap_only(reason):
-    found = [(sdp, text) for text in bodies() if (sdp := read_all(text)) is not None and differs_in(sdp, text) == reason]
+    found = [
+        (sdp, text)
+        for text in bodies()
+        if (sdp := read_all(text)) is not None and differs_in(sdp, text) == reason
+    ]
     assert found
     for sdp, text in found:
         mine, other = [
-            [{name: value for name, value in section.items() if name != "codecs"} for section in sections]
+            [
+                {name: value for name, value in section.items() if name != "codecs"}
+                for section in sections
+            ]
             for sections in (_without_broken(sdp), theirs(text))
         ]
         assert mine == other
@@ -1108,7 +1297,11 @@ PLAIN = st.builds(
     st.integers(0, 65535),
     st.lists(
         st.builds(
-            RTPMap, st.integers(0, 127), st.sampled_from(["PCMU", "X-a.b", "opus"]), st.integers(1, 96000), st.none() | st.just(2)
+            RTPMap,
+            st.integers(0, 127),
+            st.sampled_from(["PCMU", "X-a.b", "opus"]),
+            st.integers(1, 96000),
+            st.none() | st.just(2),
         ),
         min_size=1,
         max_size=5,
@@ -1121,7 +1314,11 @@ PLAIN = st.builds(
 )
 
 
-@given(st.builds(SDP.make, ADDRESSES, st.lists(PLAIN, max_size=4)), st.sampled_from(["mode=20", "0-15", "a=b; c"]), DIRECTION)
+@given(
+    st.builds(SDP.make, ADDRESSES, st.lists(PLAIN, max_size=4)),
+    st.sampled_from(["mode=20", "0-15", "a=b; c"]),
+    DIRECTION,
+)
 def test_another_library_reads_what_we_make_as_we_do(sdp, parameters, direction):
     for section in sdp.media:
         section.attributes.add("fmtp", f"{section.formats[0]} {parameters}")
@@ -1161,17 +1358,29 @@ WHOLE = {
     "times": HEAD + "t=0 0\n" * (TIMES - 1),
     "too many times": HEAD + "t=0 0\n" * (LINES - 10),
     "repeats": HEAD + "r=1 1 1\n" * (TIMES - 1),
-    "streams and attributes of the session": HEAD + "a=x\n" * 3700 + "m=audio 1 RTP/AVP 0\n" * MEDIA_DESCRIPTIONS,
-    "streams without an address": HEAD[:-28] + "t=0 0\n" + "a=x\n" * 3700 + "m=audio 1 RTP/AVP 0\n" * MEDIA_DESCRIPTIONS,
-    "streams of many formats": HEAD + ("m=audio 1 RTP/AVP" + " 96" * 70 + "\n") * MEDIA_DESCRIPTIONS,
-    "streams to answer": HEAD + (AUDIO + "a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\n") * MEDIA_DESCRIPTIONS,
-    "payload types": HEAD + AUDIO + "".join(f"a=rtpmap:{number % 128} X/8000\n" for number in range(3000)),
+    "streams and attributes of the session": HEAD
+    + "a=x\n" * 3700
+    + "m=audio 1 RTP/AVP 0\n" * MEDIA_DESCRIPTIONS,
+    "streams without an address": HEAD[:-28]
+    + "t=0 0\n"
+    + "a=x\n" * 3700
+    + "m=audio 1 RTP/AVP 0\n" * MEDIA_DESCRIPTIONS,
+    "streams of many formats": HEAD
+    + ("m=audio 1 RTP/AVP" + " 96" * 70 + "\n") * MEDIA_DESCRIPTIONS,
+    "streams to answer": HEAD
+    + (AUDIO + "a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\n") * MEDIA_DESCRIPTIONS,
+    "payload types": HEAD
+    + AUDIO
+    + "".join(f"a=rtpmap:{number % 128} X/8000\n" for number in range(3000)),
     "formats": HEAD
     + "m=audio 1 RTP/AVP"
     + "".join(f" {number}" for number in range(FORMATS))
     + "\na=rtpmap:7 X/8000\na=fmtp:7 x" * 1800,
 }
-LOCAL = [MediaStream("audio", 4000 + 2 * number, (PCMU, PCMA, G722, OPUS, TELEPHONE_EVENT)) for number in range(4)]
+LOCAL = [
+    MediaStream("audio", 4000 + 2 * number, (PCMU, PCMA, G722, OPUS, TELEPHONE_EVENT))
+    for number in range(4)
+]
 
 
 def took(text: bytes) -> float:
@@ -1194,7 +1403,11 @@ def slow(text: str) -> bool:
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.replace("\r\n", " "))
 def test_64_kib_in_one_place_take_less_than_50_ms(place):
     start = {"v": "", "o": HEAD[:5]}.get(place[0], HEAD)
-    assert [shape for shape in SHAPES if slow(start + place.replace("{}", shape * (SIZE // len(shape))) + "\r\n")] == []
+    assert [
+        shape
+        for shape in SHAPES
+        if slow(start + place.replace("{}", shape * (SIZE // len(shape))) + "\r\n")
+    ] == []
 
 
 @pytest.mark.parametrize("shape", WHOLE)

@@ -83,7 +83,11 @@ def test_the_invalid_examples_are_refused(text):
 @pytest.mark.rfc("3420 3.2")
 @pytest.mark.parametrize(
     "line, attribute",
-    [("Via: SIP/2.0/UDP ;branch=z9hG4bK29342a", "via"), ("To: <>;tag=39234", "to"), ("Call-ID: this is invalid", "call_id")],
+    [
+        ("Via: SIP/2.0/UDP ;branch=z9hG4bK29342a", "via"),
+        ("To: <>;tag=39234", "to"),
+        ("Call-ID: this is invalid", "call_id"),
+    ],
 )
 def test_an_invalid_header_field_is_refused_when_it_is_read(line, attribute):
     fragment = Fragment.parse(f"INVITE sip:alice@atlanta.com SIP/2.0\r\n{line}\r\n".encode())
@@ -92,26 +96,52 @@ def test_an_invalid_header_field_is_refused_when_it_is_read(line, attribute):
 
 
 @pytest.mark.rfc("3515 2.4.5")
-@pytest.mark.parametrize("data", [b"SIP/2.0 180 Ringing", b"SIP/2.0 180 Ringing\r\n", b"SIP/2.0 180 Ringing\r\n\r\n", b"SIP/2.0 180 Ringing\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SIP/2.0 180 Ringing",
+        b"SIP/2.0 180 Ringing\r\n",
+        b"SIP/2.0 180 Ringing\r\n\r\n",
+        b"SIP/2.0 180 Ringing\n",
+    ],
+)
 def test_what_a_refer_reports_is_read_with_or_without_its_line_break(data):
     fragment = Fragment.parse(data)
-    assert (fragment.status, fragment.reason, fragment.method, fragment.start_line) == (180, "Ringing", None, "SIP/2.0 180 Ringing")
+    assert (fragment.status, fragment.reason, fragment.method, fragment.start_line) == (
+        180,
+        "Ringing",
+        None,
+        "SIP/2.0 180 Ringing",
+    )
     assert bytes(fragment) == data
 
 
-@pytest.mark.parametrize("data, reason", [(b"SIP/2.0 180\r\n", ""), (b"SIP/2.0 180 \r\n", ""), (b"SIP/2.0 180 a  b\r\n", "a  b")])
+@pytest.mark.parametrize(
+    "data, reason",
+    [(b"SIP/2.0 180\r\n", ""), (b"SIP/2.0 180 \r\n", ""), (b"SIP/2.0 180 a  b\r\n", "a  b")],
+)
 def test_the_reason_phrase_is_what_stands_there(data, reason):
     assert Fragment.parse(data).reason == reason
 
 
 def test_the_request_line_is_method_and_uri():
     fragment = Fragment.parse(crlf(FRAGMENTS[0]))
-    assert (fragment.method, fragment.uri.user, fragment.status, fragment.reason) == ("INVITE", "alice", None, None)
+    assert (fragment.method, fragment.uri.user, fragment.status, fragment.reason) == (
+        "INVITE",
+        "alice",
+        None,
+        None,
+    )
 
 
 def test_header_fields_of_a_fragment_are_attributes():
     fragment = Fragment.parse(crlf(FRAGMENTS[4]))
-    assert (fragment.start_line, fragment.from_.display, fragment.cseq.number, fragment.via) == ("", "Alice", 314159, ())
+    assert (fragment.start_line, fragment.from_.display, fragment.cseq.number, fragment.via) == (
+        "",
+        "Alice",
+        314159,
+        (),
+    )
 
 
 def test_the_body_of_a_fragment_is_what_follows_the_empty_line():
@@ -119,24 +149,40 @@ def test_the_body_of_a_fragment_is_what_follows_the_empty_line():
     assert (fragment.body, Part.of(fragment).media_type.name) == (b"Hi There!\r\n", "text/plain")
 
 
-@pytest.mark.parametrize("data, body", [(b"", b""), (b"\r\n", b""), (b"\r\nbody", b"body"), (b"\nbody", b"body")])
+@pytest.mark.parametrize(
+    "data, body", [(b"", b""), (b"\r\n", b""), (b"\r\nbody", b"body"), (b"\nbody", b"body")]
+)
 def test_a_fragment_may_have_nothing_of_a_message_but_its_body(data, body):
     fragment = Fragment.parse(data)
-    assert (fragment.start_line, len(fragment.headers), fragment.body, bytes(fragment)) == ("", 0, body, data)
+    assert (fragment.start_line, len(fragment.headers), fragment.body, bytes(fragment)) == (
+        "",
+        0,
+        body,
+        data,
+    )
 
 
 def test_a_content_length_does_not_cut_a_fragment():
     assert Fragment.parse(b"Content-Length: 2\r\n\r\nHi There").body == b"Hi There"
 
 
-@pytest.mark.parametrize("data, status", [(b"X: 1\r\n" * 257, 413), (b"X: " + b"x" * 9000 + b"\r\n", 400), (b"X: 1\r\nY: 1\nZ: 1\r\n", 400)])
+@pytest.mark.parametrize(
+    "data, status",
+    [
+        (b"X: 1\r\n" * 257, 413),
+        (b"X: " + b"x" * 9000 + b"\r\n", 400),
+        (b"X: 1\r\nY: 1\nZ: 1\r\n", 400),
+    ],
+)
 def test_a_fragment_keeps_the_limits_of_messages(data, status):
     with pytest.raises(ParseError) as caught:
         Fragment.parse(data)
     assert caught.value.status == status
 
 
-RINGING = parse(corpus.OPTIONS).response(180, warning='399 example.com "Odd"', body="v=0", content_type="application/sdp")
+RINGING = parse(corpus.OPTIONS).response(
+    180, warning='399 example.com "Odd"', body="v=0", content_type="application/sdp"
+)
 
 
 @pytest.mark.rfc("3515 2.4.5")
@@ -159,7 +205,10 @@ def test_a_fragment_with_a_body_has_what_describes_it():
 
 
 def test_a_fragment_may_go_without_its_start_line():
-    assert bytes(Fragment.of(parse(corpus.OPTIONS), "CSeq", start_line=False)) == b"CSeq: 63104 OPTIONS\r\n"
+    assert (
+        bytes(Fragment.of(parse(corpus.OPTIONS), "CSeq", start_line=False))
+        == b"CSeq: 63104 OPTIONS\r\n"
+    )
 
 
 def test_a_fragment_of_a_request_has_its_request_line():
@@ -200,7 +249,9 @@ def test_real_messages_are_fragments_that_keep_their_octets():
 
 
 def test_a_fragment_travels_in_a_part():
-    notify = Request("NOTIFY", "sip:alice@example.com", body=bytes(Fragment.of(RINGING)), content_type=SIPFRAG)
+    notify = Request(
+        "NOTIFY", "sip:alice@example.com", body=bytes(Fragment.of(RINGING)), content_type=SIPFRAG
+    )
     assert Part.of(notify).fragment.status == 180
 
 

@@ -1,4 +1,4 @@
-"""Two ways to one answer: each function of `_scan.c` and its twin in Python."""
+"""Two ways to one answer: each function of `_speedups.c` and its twin in Python."""
 
 import os
 import random
@@ -9,26 +9,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import ParseError
-from sippet_gevent.message import address, essentials, uri, values, via
+from sippet_gevent.message import address, uri, via
+from sippet_gevent.message import mandatory as mandatory
 from sippet_gevent.message import scan as python
 from sippet_gevent.message.address import NameAddr
-from sippet_gevent.message.echo import echo
+from sippet_gevent.message.fields import rfc3261 as values
+from sippet_gevent.message.fields.rfc3261 import CSeq
 from sippet_gevent.message.headers import ROWS, Headers
+from sippet_gevent.message.message import echo
 from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation, parse
-from sippet_gevent.message.values import CSeq
 from sippet_gevent.message.via import Via
 
 from . import corpus
 
 try:
-    from sippet_gevent.message import _scan as c
+    from sippet_gevent.message import _speedups as c
 except ImportError:
     c = None
 else:
     if implementation != "c":  # the modules do this when they take their C twins
         c.setup_scan(python.canonical, python.fail)
-        c.setup_plain(essentials.Essentials)
+        c.setup_plain(mandatory.Mandatory)
         c.setup_echo(echo)
         c.setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, address._known, NameAddr._parse)
         c.setup_via(Via, Parameters, via._known, Via._parse)
@@ -36,7 +38,7 @@ else:
         c.setup_uri(uri.URI, uri.URIParameters, uri.NO_URI_PARAMETERS, uri.NO_URI_HEADERS)
     c.forget()
 
-built = pytest.mark.skipif(c is None, reason="_scan.c is not built here")
+built = pytest.mark.skipif(c is None, reason="_speedups.c is not built here")
 
 LIMITS = [(DEFAULT_LIMITS.headers, DEFAULT_LIMITS.line), (5, 60), (0, 10)]
 """Lines and octets in a line, at most: the usual limits, and some that are met."""
@@ -91,8 +93,10 @@ def mutations(count: int, seed: int) -> list[bytes]:
 
 def test_the_c_twin_is_built_where_it_must_be():
     if c is None and os.environ.get("SIPPET_BUILD_C") != "yes":
-        pytest.skip("_scan.c is not built here, and SIPPET_BUILD_C=yes does not ask for it")
-    assert c is not None, "SIPPET_BUILD_C=yes, and sippet_gevent.message._scan cannot be imported"
+        pytest.skip("_speedups.c is not built here, and SIPPET_BUILD_C=yes does not ask for it")
+    assert c is not None, (
+        "SIPPET_BUILD_C=yes, and sippet_gevent.message._speedups cannot be imported"
+    )
 
 
 @built
@@ -108,7 +112,24 @@ def test_the_twins_agree_on_broken_messages():
 
 LINE_BREAKS = st.sampled_from(["\r\n"] * 8 + ["\n", "\r", "\n\r", "\r\n ", "\r\n\t \r\n "])
 NAMES = st.one_of(
-    st.sampled_from(["Via", "v", "VIA", "From", "Call-ID", "call-id", "X-Odd", "x-odd", "", " ", "ſ", "K", "a b", "Via "]),
+    st.sampled_from(
+        [
+            "Via",
+            "v",
+            "VIA",
+            "From",
+            "Call-ID",
+            "call-id",
+            "X-Odd",
+            "x-odd",
+            "",
+            " ",
+            "ſ",
+            "K",
+            "a b",
+            "Via ",
+        ]
+    ),
     st.text("abVI-._~%:\x7f\x80", max_size=45),
 )
 VALUES = st.text(st.sampled_from('a:;,<>" \t\0\x0b\x85\u2028é漢\udc80\udcff'), max_size=20)
@@ -116,9 +137,17 @@ VALUES = st.text(st.sampled_from('a:;,<>" \t\0\x0b\x85\u2028é漢\udc80\udcff'),
 
 @st.composite
 def messages(draw) -> bytes:
-    parts = [draw(st.sampled_from(["", "\r\n", "OPTIONS sip:a SIP/2.0", "SIP/2.0 200 OK", "é\udcff", " "])), draw(LINE_BREAKS)]
+    parts = [
+        draw(
+            st.sampled_from(["", "\r\n", "OPTIONS sip:a SIP/2.0", "SIP/2.0 200 OK", "é\udcff", " "])
+        ),
+        draw(LINE_BREAKS),
+    ]
     for name, colon, value, line_break in draw(
-        st.lists(st.tuples(NAMES, st.sampled_from([":", ": ", " : ", ":  ", ""]), VALUES, LINE_BREAKS), max_size=8)
+        st.lists(
+            st.tuples(NAMES, st.sampled_from([":", ": ", " : ", ":  ", ""]), VALUES, LINE_BREAKS),
+            max_size=8,
+        )
     ):
         parts += [name, colon, value, line_break]
     parts.append(draw(st.sampled_from(["\r\n", "\n", "", "\r\nbody\r\n\r\n"])))
@@ -188,6 +217,7 @@ def test_the_c_twin_forgets_a_spelling_when_a_header_gets_that_name():
 
 # ---- plain and thorough
 
+
 def disagreement(data: bytes, vias: int = 256):
     """What a plain() and thorough() say of a message, when it is not the same; thorough is shown so many Via lines."""
     try:
@@ -196,7 +226,9 @@ def disagreement(data: bytes, vias: int = 256):
         return None
     others = [line for line in lines if line[0] != "Via"]
     try:
-        slow = essentials.thorough(Headers([line for line in lines if line[0] == "Via"][:vias] + others))
+        slow = mandatory.thorough(
+            Headers([line for line in lines if line[0] == "Via"][:vias] + others)
+        )
     except ParseError as error:
         slow = error.problem
     try:
@@ -210,7 +242,9 @@ def disagreement(data: bytes, vias: int = 256):
 @corpus.needed
 def test_plain_and_thorough_agree_on_every_message_of_the_corpus():
     found = [pair for row in corpus.datagrams() if (pair := disagreement(row.data))]
-    assert not [(quick, slow) for quick, slow in found if quick._replace(key=slow.key) != slow]  # the key: see REPORTED
+    assert not [
+        (quick, slow) for quick, slow in found if quick._replace(key=slow.key) != slow
+    ]  # the key: see REPORTED
 
 
 SPELLINGS = {
@@ -241,7 +275,9 @@ SPELLINGS = {
 
 
 @built
-@pytest.mark.parametrize("name, text", [(name, text) for name, texts in SPELLINGS.items() for text in texts])
+@pytest.mark.parametrize(
+    "name, text", [(name, text) for name, texts in SPELLINGS.items() for text in texts]
+)
 def test_plain_and_thorough_agree_on_a_spelling(name, text):
     assert disagreement(corpus.message(f"{name}: {text}")) is None
 
@@ -262,7 +298,9 @@ def test_plain_and_thorough_agree_on_a_rare_spelling(lines):
 
 @built
 def test_plain_and_thorough_agree_on_broken_messages():
-    assert not [found for data in mutations(1500, seed=4475) if (found := disagreement(data, vias=1))]
+    assert not [
+        found for data in mutations(1500, seed=4475) if (found := disagreement(data, vias=1))
+    ]
 
 
 # ---- name_addr(), via(), cseq() and plain_uri()
@@ -311,7 +349,16 @@ def value_outcome(parse, text):
 
 
 @built
-@pytest.mark.parametrize("text", ["<sip:a;lr>", "<sip:a;lr>;tag=1", "<sip:a;lr>;x;tag=1", "sip:a;lr;tag=1", "<sip:a>;x=" + "y" * 300])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<sip:a;lr>",
+        "<sip:a;lr>;tag=1",
+        "<sip:a;lr>;x;tag=1",
+        "sip:a;lr;tag=1",
+        "<sip:a>;x=" + "y" * 300,
+    ],
+)
 @pytest.mark.parametrize("name", ["Route", "Record-Route", "Path", "Contact", "From"])
 def test_the_twins_read_an_address_field_as_the_same_type(name, text, monkeypatch):
     found = []
@@ -322,7 +369,9 @@ def test_the_twins_read_an_address_field_as_the_same_type(name, text, monkeypatc
 
 
 @built
-@pytest.mark.parametrize("kind, text", [(kind, text) for kind, texts in TEXTS.items() for text in texts])
+@pytest.mark.parametrize(
+    "kind, text", [(kind, text) for kind, texts in TEXTS.items() for text in texts]
+)
 def test_the_twins_read_the_same_value(kind, text):
     in_c, in_python = VALUE_TWINS[kind]
     assert value_outcome(in_c, text) == value_outcome(in_python, text)
@@ -336,7 +385,10 @@ PIECES_OF_VALUES = [
 
 @built
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(list(VALUE_TWINS)), st.lists(st.sampled_from(PIECES_OF_VALUES), max_size=12).map("".join))
+@given(
+    st.sampled_from(list(VALUE_TWINS)),
+    st.lists(st.sampled_from(PIECES_OF_VALUES), max_size=12).map("".join),
+)
 def test_the_twins_read_the_same_value_of_whatever_hypothesis_makes_up(kind, text):
     in_c, in_python = VALUE_TWINS[kind]
     assert value_outcome(in_c, text) == value_outcome(in_python, text)
@@ -345,7 +397,14 @@ def test_the_twins_read_the_same_value_of_whatever_hypothesis_makes_up(kind, tex
 @built
 @corpus.needed
 def test_the_twins_read_the_same_values_in_the_corpus():
-    kinds = {"From": "NameAddr", "To": "NameAddr", "Contact": "NameAddr", "Route": "NameAddr", "Via": "Via", "CSeq": "CSeq"}
+    kinds = {
+        "From": "NameAddr",
+        "To": "NameAddr",
+        "Contact": "NameAddr",
+        "Route": "NameAddr",
+        "Via": "Via",
+        "CSeq": "CSeq",
+    }
     different = []
     for row in corpus.datagrams():
         try:
@@ -364,7 +423,11 @@ def test_the_twins_read_the_same_values_in_the_corpus():
 @pytest.mark.parametrize("kind", VALUE_TWINS)
 def test_a_value_in_c_leaves_nothing_behind(kind):
     in_c, _ = VALUE_TWINS[kind]
-    left = {text: blocks for text in TEXTS[kind] if (blocks := blocks_left(lambda text=text: value_outcome(in_c, text))) > 50}
+    left = {
+        text: blocks
+        for text in TEXTS[kind]
+        if (blocks := blocks_left(lambda text=text: value_outcome(in_c, text))) > 50
+    }
     assert not left
 
 
@@ -404,7 +467,10 @@ def test_echo_in_c_refuses_what_is_no_line(lines):
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-@pytest.mark.parametrize("to", ["<sip:b@c>", "<sip:b@c>;tag=x", "<sip:b@c>; TAG = x", "<sip:montag@c>", "\"\udcff\" <sip:b@c>"])
+@pytest.mark.parametrize(
+    "to",
+    ["<sip:b@c>", "<sip:b@c>;tag=x", "<sip:b@c>; TAG = x", "<sip:montag@c>", '"\udcff" <sip:b@c>'],
+)
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
 @pytest.mark.parametrize("status", [180, 200, 404, 699])
 def test_bare_answer_is_the_response_without_the_detour(to, method, status):

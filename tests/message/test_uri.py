@@ -21,7 +21,10 @@ EQUAL = [
         "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
         "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
     ),
-    ("sip:alice@atlanta.com?subject=project%20x&priority=urgent", "sip:alice@atlanta.com?priority=urgent&subject=project%20x"),
+    (
+        "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+        "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+    ),
     # more
     ("sip:a@b", "SIP:a@B"),
     ("sip:a@b;%6cr", "sip:a@b;LR"),
@@ -75,7 +78,9 @@ def test_uris_are_not_equivalent_either_way(one, other):
 
 @pytest.mark.rfc("3261 19.1.4")
 def test_equivalence_is_not_transitive():
-    on, plain, off = (URI.parse(f"sip:carol@chicago.com{tail}") for tail in (";security=on", "", ";security=off"))
+    on, plain, off = (
+        URI.parse(f"sip:carol@chicago.com{tail}") for tail in (";security=on", "", ";security=off")
+    )
     assert (on.equivalent(plain), plain.equivalent(off), on.equivalent(off)) == (True, True, False)
 
 
@@ -94,14 +99,23 @@ PARTS = {
         "sip", "+1-212-555-1212", "gateway.com", None, URIParameters(user="phone"), password="1234"
     ),
     "sip:atlanta.com;method=REGISTER?to=alice%40atlanta.com": URI(
-        "sip", None, "atlanta.com", None, URIParameters(method="REGISTER"), URIHeaders(to="alice@atlanta.com")
+        "sip",
+        None,
+        "atlanta.com",
+        None,
+        URIParameters(method="REGISTER"),
+        URIHeaders(to="alice@atlanta.com"),
     ),
     "sip:alice;day=tuesday@atlanta.com": URI("sip", "alice;day=tuesday", "atlanta.com"),
     "sip:a?b@c": URI("sip", "a?b", "c"),
     "sip:[2001:db8::10]:5070": URI("sip", None, "[2001:db8::10]", 5070),
-    "sip:b;lr;maddr=[::1];x=a%20b": URI("sip", None, "b", None, URIParameters({"lr": None, "maddr": "[::1]", "x": "a b"})),
+    "sip:b;lr;maddr=[::1];x=a%20b": URI(
+        "sip", None, "b", None, URIParameters({"lr": None, "maddr": "[::1]", "x": "a b"})
+    ),
     "tel:+1-201-555-0123;ext=7": URI("tel", "+1-201-555-0123", parameters=URIParameters(ext="7")),
-    "tel:7042;phone-context=example.com": URI("tel", "7042", parameters=URIParameters({"phone-context": "example.com"})),
+    "tel:7042;phone-context=example.com": URI(
+        "tel", "7042", parameters=URIParameters({"phone-context": "example.com"})
+    ),
     "urn:service:sos": URI("urn", opaque="service:sos"),
     "http://a/b?c#d": URI("http", opaque="//a/b?c#d"),
     "soap.beep://192.0.2.103:3002": URI("soap.beep", opaque="//192.0.2.103:3002"),
@@ -143,7 +157,9 @@ def test_a_uri_over_the_limit_is_414():
     assert caught.value.status == 414
 
 
-@pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1", "1.2.3", "1.2.3.4.5", "256.1.1.1"])
+@pytest.mark.parametrize(
+    "host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1", "1.2.3", "1.2.3.4.5", "256.1.1.1"]
+)
 def test_odd_spellings_of_an_address_stay_names(host):
     assert (URI.parse(f"sip:{host}").host, normal_host(host)) == (host, host)
 
@@ -234,14 +250,23 @@ def test_without_takes_a_parameter_away():
     assert str(uri._replace(parameters=uri.parameters.without("X"))) == "sip:a@b;y=2"
 
 
-@pytest.mark.parametrize("text, expected", [("sip:a@b;transport=tcp", "TCP"), ("sip:a@b", None), ("sip:a@b;transport", None)])
+@pytest.mark.parametrize(
+    "text, expected",
+    [("sip:a@b;transport=tcp", "TCP"), ("sip:a@b", None), ("sip:a@b;transport", None)],
+)
 def test_the_transport_is_upper_case_or_none(text, expected):
     assert URI.parse(text).transport == expected
 
 
 @pytest.mark.parametrize(
     "text, expected",
-    [("sip:a;lr", True), ("sip:a;lr=on", True), ("sip:a;LR=true", True), ("sip:a;xlr", False), ("sip:lr@a", False)],
+    [
+        ("sip:a;lr", True),
+        ("sip:a;lr=on", True),
+        ("sip:a;LR=true", True),
+        ("sip:a;xlr", False),
+        ("sip:lr@a", False),
+    ],
 )
 def test_a_loose_router_has_lr_with_any_value(text, expected):
     assert URI.parse(text).is_loose_router is expected
@@ -303,14 +328,19 @@ def test_tel_uris_compare_by_digits_and_all_their_parameters(one, other, equal):
 
 @pytest.mark.rfc("3966 5.1.5")
 def test_a_local_number_is_another_address_of_record_in_another_context():
-    assert URI.parse("tel:7042;phone-context=a.example").aor != URI.parse("tel:7042;phone-context=b.example").aor
+    assert (
+        URI.parse("tel:7042;phone-context=a.example").aor
+        != URI.parse("tel:7042;phone-context=b.example").aor
+    )
 
 
 # ---- round trips
 
 NAMES = st.text("abcxyz019-.", max_size=7).map("n{}".format)
 TEXT = st.text(max_size=8)
-HOSTS = st.one_of(NAMES, st.sampled_from(["192.0.2.1", "[2001:db8::1]", "[::ffff:192.0.2.1]", "[::]"]))
+HOSTS = st.one_of(
+    NAMES, st.sampled_from(["192.0.2.1", "[2001:db8::1]", "[::ffff:192.0.2.1]", "[::]"])
+)
 URIS = st.tuples(
     st.sampled_from(["sip", "sips"]),
     st.one_of(st.none(), TEXT.filter(bool)),
@@ -351,13 +381,21 @@ def test_the_cache_of_uris_is_bounded():
 @pytest.mark.parametrize("text", ["sip:a@b??x=1", "sip:a@b???x", "sip:a@b?/?=1&?y=2"])
 def test_question_mark_may_stand_in_the_name_of_a_header(text):
     uri = URI.parse(text)
-    assert (str(uri), URI.parse(str(uri)), text.partition("?")[2][0] in next(iter(uri.headers))) == (text, uri, True)
+    assert (
+        str(uri),
+        URI.parse(str(uri)),
+        text.partition("?")[2][0] in next(iter(uri.headers)),
+    ) == (text, uri, True)
 
 
 @pytest.mark.rfc("3261 19.1.4")
 def test_escapes_of_reserved_characters_are_kept_and_tell_uris_apart():
     uri = URI.parse("sip:tok%2Fen%3B%2b%61@h")
-    assert (uri.user, str(uri), str(uri._replace(port=5070))) == ("tok/en;+a", "sip:tok%2Fen%3B%2b%61@h", "sip:tok%2Fen%3B%2b%61@h:5070")
+    assert (uri.user, str(uri), str(uri._replace(port=5070))) == (
+        "tok/en;+a",
+        "sip:tok%2Fen%3B%2b%61@h",
+        "sip:tok%2Fen%3B%2b%61@h:5070",
+    )
     assert not URI.parse("sip:a%3Bb@h").equivalent("sip:a;b@h")
     assert URI.parse("sip:a%3bb@h").equivalent("sip:a%3Bb@h")
     assert URI.parse("sip:%61b@h").equivalent("sip:ab@h")
@@ -369,7 +407,11 @@ def test_escapes_of_reserved_characters_are_kept_and_tell_uris_apart():
     ("one", "other", "same"),
     [
         ("urn:service:sos.fire", "URN:Service:SOS.Fire", True),
-        ("urn:uuid:F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6", "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6", True),
+        (
+            "urn:uuid:F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6",
+            "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+            True,
+        ),
         ("urn:example:a%2fB", "URN:EXAMPLE:a%2FB", True),
         ("urn:example:a?+r?=q#f", "urn:example:a", True),
         ("urn:example:a", "urn:example:A", False),
@@ -389,7 +431,18 @@ def test_quoted_uri_parameter_is_read_and_written_as_it_came(text):
 
 @pytest.mark.rfc("3261 25.1")
 @pytest.mark.parametrize(
-    "text", ['sip:h;x="a', 'sip:h;"x"', 'sip:"h"', 'sip:h?x="a"', 'sip:"a"@h', 'tel:+1;x="a"', 'sip:h;x="a b"', 'sip:h;x=a"b"', 'urn:x:"a"']
+    "text",
+    [
+        'sip:h;x="a',
+        'sip:h;"x"',
+        'sip:"h"',
+        'sip:h?x="a"',
+        'sip:"a"@h',
+        'tel:+1;x="a"',
+        'sip:h;x="a b"',
+        'sip:h;x=a"b"',
+        'urn:x:"a"',
+    ],
 )
 def test_quote_in_a_uri_that_is_not_round_the_value_of_a_parameter_is_refused(text):
     with pytest.raises(ParseError):

@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message.address import STAR, Contact, NameAddr
-from sippet_gevent.message.authentication import AuthParameters, Challenge, Credentials
-from sippet_gevent.message.grammar import number, quote, split, unquote
-from sippet_gevent.message.parameters import EMPTY, Parameters
-from sippet_gevent.message.uri import URI
-from sippet_gevent.message.values import (
+from sippet_gevent.message.fields.authentication import AuthParameters, Challenge, Credentials
+from sippet_gevent.message.fields.rfc3261 import (
     CallID,
     CSeq,
     Date,
@@ -30,6 +27,9 @@ from sippet_gevent.message.values import (
     Valued,
     Warning,
 )
+from sippet_gevent.message.grammar import number, quote, split, unquote
+from sippet_gevent.message.parameters import EMPTY, Parameters
+from sippet_gevent.message.uri import URI
 from sippet_gevent.message.via import Via
 
 BOB = URI("sip", "bob", "biloxi.com")
@@ -121,15 +121,26 @@ def case(type_, text) -> str:
 
 
 @pytest.mark.rfc("3261 20")
-@pytest.mark.parametrize("type_, text, value", READ, ids=[case(type_, text) for type_, text, _ in READ])
+@pytest.mark.parametrize(
+    "type_, text, value", READ, ids=[case(type_, text) for type_, text, _ in READ]
+)
 def test_a_value_is_read(type_, text, value):
     assert type_.parse(text) == value
 
 
 @pytest.mark.rfc("3261 20")
-@pytest.mark.parametrize("type_, text, value", READ, ids=[case(type_, text) for type_, text, _ in READ])
+@pytest.mark.parametrize(
+    "type_, text, value", READ, ids=[case(type_, text) for type_, text, _ in READ]
+)
 def test_a_value_that_was_read_is_written_so_that_it_reads_the_same(type_, text, value):
-    assert type_.parse(getattr(type_, "format", str)(type_.parse(text)) if type_ is Date else str(type_.parse(text))) == value
+    assert (
+        type_.parse(
+            getattr(type_, "format", str)(type_.parse(text))
+            if type_ is Date
+            else str(type_.parse(text))
+        )
+        == value
+    )
 
 
 BROKEN = [
@@ -171,7 +182,9 @@ BROKEN = [
 BROKEN_ONES = [(type_, text) for type_, texts in BROKEN for text in texts]
 
 
-@pytest.mark.parametrize("type_, text", BROKEN_ONES, ids=[case(type_, text[:40]) for type_, text in BROKEN_ONES])
+@pytest.mark.parametrize(
+    "type_, text", BROKEN_ONES, ids=[case(type_, text[:40]) for type_, text in BROKEN_ONES]
+)
 def test_a_text_that_is_no_such_value_is_a_parse_error(type_, text):
     with pytest.raises(ParseError):
         type_.parse(text)
@@ -186,7 +199,10 @@ WRITTEN = [
     (NameAddr(BOB, 'B"o\\b'), '"B\\"o\\\\b" <sip:bob@biloxi.com>'),
     (NameAddr("sip:bob@biloxi.com", "", Parameters(tag="a")), "<sip:bob@biloxi.com>;tag=a"),
     (Via("UDP", "a", None, Parameters(branch="z", rport=None)), "SIP/2.0/UDP a;branch=z;rport"),
-    (Via("UDP", "[::1]", 5060, Parameters(received="2001:db8::1")), "SIP/2.0/UDP [::1]:5060;received=2001:db8::1"),
+    (
+        Via("UDP", "[::1]", 5060, Parameters(received="2001:db8::1")),
+        "SIP/2.0/UDP [::1]:5060;received=2001:db8::1",
+    ),
     (CSeq(1, "ACK"), "1 ACK"),
     (Valued("<http://a>", Parameters(purpose="icon")), "<http://a>;purpose=icon"),
     (MediaType("a", "b", Parameters(boundary="x:y")), 'a/b;boundary="x:y"'),
@@ -210,7 +226,13 @@ def test_a_challenge_quotes_what_the_grammar_quotes():
     challenge = Challenge(
         "Digest",
         AuthParameters(
-            realm="atlanta", nonce="84a4", opaque="x", domain="sip:a", stale="FALSE", algorithm="MD5", qop="auth,auth-int"
+            realm="atlanta",
+            nonce="84a4",
+            opaque="x",
+            domain="sip:a",
+            stale="FALSE",
+            algorithm="MD5",
+            qop="auth,auth-int",
         ),
     )
     assert str(challenge) == (
@@ -222,7 +244,15 @@ def test_a_challenge_quotes_what_the_grammar_quotes():
 def test_credentials_quote_what_the_grammar_quotes():
     credentials = Credentials(
         "Digest",
-        AuthParameters(username="bob", uri="sip:a@b", response="0" * 32, cnonce="0a", nc="00000001", qop="auth", algorithm="MD5"),
+        AuthParameters(
+            username="bob",
+            uri="sip:a@b",
+            response="0" * 32,
+            cnonce="0a",
+            nc="00000001",
+            qop="auth",
+            algorithm="MD5",
+        ),
     )
     assert str(credentials) == (
         f'Digest username="bob", uri="sip:a@b", response="{"0" * 32}", cnonce="0a", nc=00000001, qop=auth, algorithm=MD5'
@@ -277,7 +307,10 @@ def test_a_date_is_written_in_english_whatever_the_locale():
 
 @pytest.mark.rfc("3261 20.17")
 def test_a_date_of_another_zone_is_written_in_gmt():
-    assert Date.format(datetime(2010, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "Thu, 31 Dec 2009 23:00:00 GMT"
+    assert (
+        Date.format(datetime(2010, 1, 1, 1, tzinfo=timezone(timedelta(hours=2))))
+        == "Thu, 31 Dec 2009 23:00:00 GMT"
+    )
 
 
 # ---- what values know
@@ -286,13 +319,23 @@ def test_a_date_of_another_zone_is_written_in_gmt():
 @pytest.mark.rfc("3261 20.10")
 @pytest.mark.parametrize(
     "text, q",
-    [("", 1.0), (";q=0.5", 0.5), (";q=0", 0.0), (";q=1.000", 1.0), (';q="0.33"', 0.33), (";q=0.", 0.0), (";Q=0.7", 0.7)],
+    [
+        ("", 1.0),
+        (";q=0.5", 0.5),
+        (";q=0", 0.0),
+        (";q=1.000", 1.0),
+        (';q="0.33"', 0.33),
+        (";q=0.", 0.0),
+        (";Q=0.7", 0.7),
+    ],
 )
 def test_a_contact_has_a_q(text, q):
     assert NameAddr.parse(f"<sip:a>{text}").q == q
 
 
-@pytest.mark.parametrize("q", ["1.1", "2", "-1", "nan", "0x1", ".5", "1e-1", "٠.٥", "inf", "0.0000000000001"])
+@pytest.mark.parametrize(
+    "q", ["1.1", "2", "-1", "nan", "0x1", ".5", "1e-1", "٠.٥", "inf", "0.0000000000001"]
+)
 def test_a_q_that_is_none_is_a_parse_error(q):
     with pytest.raises(ParseError):
         _ = NameAddr.parse(f'<sip:a>;q="{q}"').q
@@ -302,7 +345,9 @@ def test_a_tag_is_found_in_any_case():
     assert NameAddr.parse("<sip:a>;TAG=x").tag == "x"
 
 
-@pytest.mark.parametrize("text, rport", [("", None), (";rport", None), (";rport=5060", 5060), (";RPORT=1", 1)])
+@pytest.mark.parametrize(
+    "text, rport", [("", None), (";rport", None), (";rport=5060", 5060), (";RPORT=1", 1)]
+)
 def test_a_via_has_an_rport(text, rport):
     assert Via.parse(f"SIP/2.0/UDP a{text}").rport == rport
 
@@ -319,7 +364,10 @@ def test_a_via_has_a_sent_by(text, sent_by):
 
 
 def test_an_empty_branch_is_not_a_missing_one():
-    assert (Via.parse("SIP/2.0/UDP a;branch=").branch, Via.parse("SIP/2.0/UDP a").branch) == ("", None)
+    assert (Via.parse("SIP/2.0/UDP a;branch=").branch, Via.parse("SIP/2.0/UDP a").branch) == (
+        "",
+        None,
+    )
 
 
 # ---- parameters
@@ -327,7 +375,12 @@ def test_an_empty_branch_is_not_a_missing_one():
 
 def test_parameters_come_in_order_and_are_blind_to_case():
     parameters = Parameters.parse(";b=1;A=2;c")
-    assert (list(parameters), parameters["a"], "C" in parameters, parameters["c"]) == (["b", "A", "c"], "2", True, None)
+    assert (list(parameters), parameters["a"], "C" in parameters, parameters["c"]) == (
+        ["b", "A", "c"],
+        "2",
+        True,
+        None,
+    )
 
 
 def test_parameters_are_written_as_they_came():
@@ -382,19 +435,41 @@ def test_split_cuts_outside_quotes_and_brackets(text, pieces):
     assert split(text, ",") == pieces
 
 
-@pytest.mark.parametrize("text", ['"a,', '"a,\\"', "<a,", "a>,", "<a<b>,", 'a"b,', "<<,", ',"', "a,>"])
+@pytest.mark.parametrize(
+    "text", ['"a,', '"a,\\"', "<a,", "a>,", "<a<b>,", 'a"b,', "<<,", ',"', "a,>"]
+)
 def test_split_refuses_a_text_of_several_pieces_in_which_something_has_no_end(text):
     with pytest.raises(ParseError):
         split(text, ",")
 
 
-@pytest.mark.parametrize("text", ["", "-1", "+1", "1_0", " 1", "1 ", "0x1", "1.0", "١", "９", "²", "1\n", "9" * 11, "9" * 100000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-1",
+        "+1",
+        "1_0",
+        " 1",
+        "1 ",
+        "0x1",
+        "1.0",
+        "١",
+        "９",
+        "²",
+        "1\n",
+        "9" * 11,
+        "9" * 100000,
+    ],
+)
 def test_number_takes_ascii_digits_only(text):
     with pytest.raises(ParseError):
         number(text)
 
 
-@pytest.mark.parametrize("text, value", [("0", 0), ("007", 7), ("0" * 100000 + "7", 7), ("4294967295", 2**32 - 1)])
+@pytest.mark.parametrize(
+    "text, value", [("0", 0), ("007", 7), ("0" * 100000 + "7", 7), ("4294967295", 2**32 - 1)]
+)
 def test_number_takes_leading_zeros(text, value):
     assert number(text) == value
 
@@ -431,15 +506,24 @@ NAMES = st.text("abcxyz-", min_size=1, max_size=5)
 # A value in quotes is taken for a quoted-string, so text that looks like one is not drawn.
 MEANT = TEXT.filter(lambda text: text[:1] != '"')
 PARAMETERS = st.dictionaries(NAMES, st.one_of(st.none(), MEANT), max_size=3).map(Parameters)
-AUTH = st.dictionaries(st.sampled_from(["realm", "nc", "qop", "x"]), MEANT, max_size=4).map(AuthParameters)
+AUTH = st.dictionaries(st.sampled_from(["realm", "nc", "qop", "x"]), MEANT, max_size=4).map(
+    AuthParameters
+)
 HOSTS = st.sampled_from(["a", "a.example", "192.0.2.1", "[2001:db8::1]"])
 COMMENTS = st.text(st.characters(exclude_characters="\r\n\0()\\"), max_size=9)
 LONGS = st.integers(0, 2**32 - 1)
 SEQUENCES = st.integers(0, 2**31 - 1)
 
 VALUES = {
-    NameAddr: made(NameAddr, made(lambda user, host: URI("sip", user, host), TEXT.filter(bool), HOSTS), TEXT, PARAMETERS),
-    Via: made(Via, TOKENS.map(str.upper), HOSTS, st.one_of(st.none(), st.integers(1, 65535)), PARAMETERS),
+    NameAddr: made(
+        NameAddr,
+        made(lambda user, host: URI("sip", user, host), TEXT.filter(bool), HOSTS),
+        TEXT,
+        PARAMETERS,
+    ),
+    Via: made(
+        Via, TOKENS.map(str.upper), HOSTS, st.one_of(st.none(), st.integers(1, 65535)), PARAMETERS
+    ),
     CSeq: made(CSeq, SEQUENCES, TOKENS),
     Valued: made(Valued, TOKENS, PARAMETERS),
     MediaType: made(MediaType, TOKENS.map(str.lower), TOKENS.map(str.lower), PARAMETERS),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sippet_gevent.errors import SIPError, TransactionStateError, TransportError
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
+from sippet_gevent.transaction.fsm import NEVER, Transaction
 from sippet_gevent.transaction.machines import (
     ACCEPTED,
     DELIVER,
@@ -31,7 +32,6 @@ from sippet_gevent.transaction.machines import (
     TRANSPORT_ERROR,
 )
 from sippet_gevent.transaction.timers import Timers
-from sippet_gevent.transaction.transaction import NEVER, Transaction
 
 EXPIRE = "expire"
 STATUSES = {
@@ -52,7 +52,9 @@ timer_sets = st.sampled_from(
         Timers(b=0, d=0, f=0, h=0, i=0, j=0, k=0, l=0, m=0),
     ]
 )
-pauses = st.sampled_from([0, 0, 0, 1e-9, 0.05, 0.2, 0.5, 1.0, 4.0, 31.9, 32.0, 500.0]) | st.floats(0, 40)
+pauses = st.sampled_from([0, 0, 0, 1e-9, 0.05, 0.2, 0.5, 1.0, 4.0, 31.9, 32.0, 500.0]) | st.floats(
+    0, 40
+)
 steps = st.lists(st.tuples(pauses, st.sampled_from(EVENTS), st.integers(0, 3)), max_size=25)
 
 REQUESTS = {
@@ -179,17 +181,27 @@ def live(machine, reliable, timers, steps):
 @any_life
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17")
-def test_transaction_ends_once_its_time_has_passed_and_is_silent_from_then_on(machine, reliable, timers, steps):
+def test_transaction_ends_once_its_time_has_passed_and_is_silent_from_then_on(
+    machine, reliable, timers, steps
+):
     watch = live(machine, reliable, timers, steps)
     watch.run_out()
     sent, delivered, failures = len(watch.sent), len(watch.delivered), len(watch.failures)
     for event in EVENTS:
         watch.step(1, event, 0)
-    assert (sent, delivered, failures) == (len(watch.sent), len(watch.delivered), len(watch.failures))
+    assert (sent, delivered, failures) == (
+        len(watch.sent),
+        len(watch.delivered),
+        len(watch.failures),
+    )
     assert (watch.tx.state, watch.tx.deadline) == (TERMINATED, NEVER)
 
 
-@pytest.mark.parametrize("machine", [machine for machine in MACHINES if machine.is_client], ids=lambda machine: machine.name)
+@pytest.mark.parametrize(
+    "machine",
+    [machine for machine in MACHINES if machine.is_client],
+    ids=lambda machine: machine.name,
+)
 @any_life
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17.1")
@@ -220,11 +232,17 @@ def ends_of_kind(watch):
     return "2xx" if finals(watch)[0] < 300 else "300-699"
 
 
-@pytest.mark.parametrize("machine", [machine for machine in MACHINES if machine.is_client], ids=lambda machine: machine.name)
+@pytest.mark.parametrize(
+    "machine",
+    [machine for machine in MACHINES if machine.is_client],
+    ids=lambda machine: machine.name,
+)
 @any_life
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_client_transaction_sends_its_request_and_for_an_invite_one_ack(machine, reliable, timers, steps):
+def test_client_transaction_sends_its_request_and_for_an_invite_one_ack(
+    machine, reliable, timers, steps
+):
     watch = live(machine, reliable, timers, steps)
     watch.run_out()
     first = watch.sent[0]
@@ -241,12 +259,18 @@ def test_client_transaction_sends_its_request_and_for_an_invite_one_ack(machine,
     assert not acks or first not in watch.sent[acks[0] :]
 
 
-@pytest.mark.parametrize("machine", [machine for machine in MACHINES if not machine.is_client], ids=lambda machine: machine.name)
+@pytest.mark.parametrize(
+    "machine",
+    [machine for machine in MACHINES if not machine.is_client],
+    ids=lambda machine: machine.name,
+)
 @any_life
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17.2.1")
 @pytest.mark.rfc("3261 17.2.2")
-def test_server_transaction_delivers_its_request_once_and_otherwise_only_acks_to_a_2xx(machine, reliable, timers, steps):
+def test_server_transaction_delivers_its_request_once_and_otherwise_only_acks_to_a_2xx(
+    machine, reliable, timers, steps
+):
     watch = Watch(machine, reliable, timers)
     for step in steps:
         before = watch.tx.state
@@ -259,12 +283,18 @@ def test_server_transaction_delivers_its_request_once_and_otherwise_only_acks_to
     assert all(request.method == "ACK" for request in watch.delivered[1:])
 
 
-@pytest.mark.parametrize("machine", [machine for machine in MACHINES if not machine.is_client], ids=lambda machine: machine.name)
+@pytest.mark.parametrize(
+    "machine",
+    [machine for machine in MACHINES if not machine.is_client],
+    ids=lambda machine: machine.name,
+)
 @any_life
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17.2.1")
 @pytest.mark.rfc("4320 4.2")
-def test_server_transaction_sends_no_provisional_after_a_final_response(machine, reliable, timers, steps):
+def test_server_transaction_sends_no_provisional_after_a_final_response(
+    machine, reliable, timers, steps
+):
     watch = live(machine, reliable, timers, steps)
     watch.run_out()
     classes = [data[8:9] for data in watch.sent]

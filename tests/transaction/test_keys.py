@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from sippet_gevent.errors import ParseError
 from sippet_gevent.message.message import Request
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transaction.keys import acknowledges, client_key, merge_key, quoted_key, server_key
+from sippet_gevent.transaction.keys import (
+    acknowledges,
+    client_key,
+    merge_key,
+    quoted_key,
+    server_key,
+)
 
 COMPLIANT = "z9hG4bK776asdhds"
 
@@ -79,7 +85,10 @@ def test_response_without_a_branch_of_ours_finds_nothing(via):
 
 @pytest.mark.rfc("3261 17.1.3")
 def test_every_response_of_a_fork_finds_the_one_transaction():
-    first, second = response_to(request(), 180), response_to(request(), 180)  # each makes a To tag of its own
+    first, second = (
+        response_to(request(), 180),
+        response_to(request(), 180),
+    )  # each makes a To tag of its own
     assert first.to.tag != second.to.tag
     assert client_key(first) == client_key(second) == client_key(request())
 
@@ -133,7 +142,11 @@ def test_request_with_another_method_is_another():
 @pytest.mark.rfc("3261 17.2.3")
 def test_only_branch_sent_by_and_method_count_for_a_compliant_peer():
     other = request(
-        uri="sip:carol@c.example", from_="<sip:x@x.example>;tag=1", to="<sip:y@y.example>;tag=2", call_id="3", cseq=4
+        uri="sip:carol@c.example",
+        from_="<sip:x@x.example>;tag=1",
+        to="<sip:y@y.example>;tag=2",
+        call_id="3",
+        cseq=4,
     )
     assert server_key(other) == server_key(request())
 
@@ -213,16 +226,23 @@ def test_different_sent_by_have_different_keys(one, other):
 @pytest.mark.rfc("3261 18.1.1")
 @pytest.mark.rfc("7118 5.5")
 @pytest.mark.parametrize(
-    ("transport", "port"), [("UDP", 5060), ("TCP", 5060), ("SCTP", 5060), ("TLS", 5061), ("WS", 80), ("WSS", 443)]
+    ("transport", "port"),
+    [("UDP", 5060), ("TCP", 5060), ("SCTP", 5060), ("TLS", 5061), ("WS", 80), ("WSS", 443)],
 )
 def test_sent_by_without_a_port_has_that_of_its_transport(transport, port):
-    without, written = (request(via=sent_by(text, transport)) for text in ("a.example", f"a.example:{port}"))
+    without, written = (
+        request(via=sent_by(text, transport)) for text in ("a.example", f"a.example:{port}")
+    )
     assert server_key(without) == server_key(written)
 
 
 # ---- peers of RFC 2543, whose branches say nothing
 
-OLD = ["SIP/2.0/UDP a.example:5060", "SIP/2.0/UDP a.example;branch=1", "SIP/2.0/UDP a.example;branch=z9hG4bK"]
+OLD = [
+    "SIP/2.0/UDP a.example:5060",
+    "SIP/2.0/UDP a.example;branch=1",
+    "SIP/2.0/UDP a.example;branch=z9hG4bK",
+]
 
 old_peer = pytest.mark.parametrize("via", OLD, ids=["no branch", "no cookie", "cookie alone"])
 
@@ -280,13 +300,17 @@ def test_to_tag_of_an_old_ack_is_compared_whole_and_with_the_to_only():
     last = bytes(request(via=via, to="<sip:bob@b.example>;tag=abcdef").response(486))
     assert acknowledges(request("ACK", via=via, to="<sip:bob@b.example>;tag=abcdef"), last)
     assert not acknowledges(request("ACK", via=via, to="<sip:bob@b.example>;tag=abc"), last)
-    assert not acknowledges(request("ACK", via=via, to="<sip:bob@b.example>;tag=88sja8x"), last)  # our From tag
+    assert not acknowledges(
+        request("ACK", via=via, to="<sip:bob@b.example>;tag=88sja8x"), last
+    )  # our From tag
 
 
 @pytest.mark.rfc("3261 17.2.3")
 def test_to_tag_of_an_old_ack_is_found_in_a_compact_to():
     via = OLD[1]
-    last = bytes(request(via=via, to="<sip:bob@b.example>;tag=abc").response(486)).replace(b"\r\nTo:", b"\r\nt :")
+    last = bytes(request(via=via, to="<sip:bob@b.example>;tag=abc").response(486)).replace(
+        b"\r\nTo:", b"\r\nt :"
+    )
     assert acknowledges(request("ACK", via=via, to="<sip:bob@b.example>;tag=abc"), last)
     assert not acknowledges(request("ACK", via=via, to="<sip:bob@b.example>;tag=abcd"), last)
 
@@ -313,7 +337,9 @@ def test_ack_of_an_old_proxy_matches_though_it_carries_the_top_via_only():
 @pytest.mark.rfc("3261 18.2.1")
 def test_received_and_rport_of_ours_do_not_part_an_old_request_from_its_repetition():
     noted = "SIP/2.0/UDP a.example;rport=40000;branch=1;received=192.0.2.7"
-    assert server_key(request(via=noted)) == server_key(request(via="SIP/2.0/UDP a.example;branch=1"))
+    assert server_key(request(via=noted)) == server_key(
+        request(via="SIP/2.0/UDP a.example;branch=1")
+    )
 
 
 def test_broken_via_below_the_top_one_does_no_harm_to_an_old_request():
@@ -329,7 +355,9 @@ def test_broken_via_below_the_top_one_does_no_harm_to_an_old_request():
 
 @pytest.mark.rfc("3261 8.2.2.2")
 def test_copies_of_one_request_by_different_ways_have_one_merge_key():
-    by_another_way = request(via=f"{sent_by('p.example', branch='z9hG4bKp')}, {sent_by('a.example')}")
+    by_another_way = request(
+        via=f"{sent_by('p.example', branch='z9hG4bKp')}, {sent_by('a.example')}"
+    )
     assert merge_key(by_another_way) == merge_key(request())
     assert server_key(by_another_way) != server_key(request())
 
@@ -337,7 +365,12 @@ def test_copies_of_one_request_by_different_ways_have_one_merge_key():
 @pytest.mark.rfc("3261 8.2.2.2")
 @pytest.mark.parametrize(
     "changes",
-    [{"from_": "<sip:alice@a.example>;tag=other"}, {"call_id": "other"}, {"cseq": 986760}, {"uri": "sip:carol@b.example"}],
+    [
+        {"from_": "<sip:alice@a.example>;tag=other"},
+        {"call_id": "other"},
+        {"cseq": 986760},
+        {"uri": "sip:carol@b.example"},
+    ],
     ids=["From tag", "Call-ID", "CSeq number", "Request-URI: a spiral"],
 )
 def test_request_is_no_copy_when_any_of_these_differs(changes):
@@ -384,7 +417,16 @@ def test_request_is_known_by_its_quoted_beginning(method):
     assert quoted_key(data[: end - 1]) is None
 
 
-@pytest.mark.parametrize("line", ["v: {}", "VIA : {}", "via:{}", "Via: {}, SIP/2.0/UDP b.example;branch=z9hG4bK1", "A: b\r\nVia: {}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "v: {}",
+        "VIA : {}",
+        "via:{}",
+        "Via: {}, SIP/2.0/UDP b.example;branch=z9hG4bK1",
+        "A: b\r\nVia: {}",
+    ],
+)
 def test_quoted_via_may_be_spelled_in_any_way(line):
     data = f"INVITE sip:b SIP/2.0\r\n{line.format(sent_by('a.example'))}\r\n".encode()
     assert quoted_key(data) == client_key(request())
@@ -395,11 +437,16 @@ def test_quoted_ack_and_quoted_response_belong_to_no_client_transaction(method):
     assert quoted_key(f"{method} sip:b SIP/2.0\r\nVia: {sent_by('a.example')}\r\n".encode()) == ""
 
 
-@pytest.mark.parametrize("via", ["SIP/2.0/UDP a.example", "SIP/2.0/UDP a.example;branch=1", "SIP/2.0/UDP", "", '"', "<"])
+@pytest.mark.parametrize(
+    "via", ["SIP/2.0/UDP a.example", "SIP/2.0/UDP a.example;branch=1", "SIP/2.0/UDP", "", '"', "<"]
+)
 def test_quoted_via_that_is_none_of_ours_belongs_to_nobody(via):
     assert quoted_key(f"INVITE sip:b SIP/2.0\r\nVia: {via}\r\n".encode()) == ""
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=50).map(lambda data: b"INVITE sip:b SIP/2.0\r\nVia: " + data + b"\r\n"))
+@given(
+    st.binary(max_size=200)
+    | st.binary(max_size=50).map(lambda data: b"INVITE sip:b SIP/2.0\r\nVia: " + data + b"\r\n")
+)
 def test_no_quoted_octets_raise(data):
     assert quoted_key(data) is None or isinstance(quoted_key(data), str)

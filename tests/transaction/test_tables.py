@@ -7,6 +7,7 @@ import pytest
 from sippet_gevent.errors import TransportError
 from sippet_gevent.message.message import Request
 from sippet_gevent.transaction import machines, timers
+from sippet_gevent.transaction.fsm import Transaction
 from sippet_gevent.transaction.machines import (
     ACCEPTED,
     CALLING,
@@ -56,13 +57,19 @@ from sippet_gevent.transaction.timers import (
     M,
     Timer,
 )
-from sippet_gevent.transaction.transaction import Transaction
 
 EVENTS = {
     RECV_1XX, RECV_2XX, RECV_300_UP, RECV_REQUEST, RECV_ACK, SEND_1XX, SEND_2XX, SEND_300_UP, SEND_NOTHING, TRANSPORT_ERROR,
 }  # fmt: skip
 TIMERS = {value for value in vars(timers).values() if isinstance(value, Timer)}
-STATUS = {RECV_1XX: 180, RECV_2XX: 200, RECV_300_UP: 486, SEND_1XX: 180, SEND_2XX: 200, SEND_300_UP: 486}
+STATUS = {
+    RECV_1XX: 180,
+    RECV_2XX: 200,
+    RECV_300_UP: 486,
+    SEND_1XX: 180,
+    SEND_2XX: 200,
+    SEND_300_UP: 486,
+}
 
 # What the figures write beside their arrows.
 NONE: tuple[str, ...] = ()
@@ -118,8 +125,18 @@ ROWS = {
         (PROCEEDING, SEND_2XX, SENT, ACCEPTED),
         (PROCEEDING, SEND_300_UP, SENT, COMPLETED),
         (PROCEEDING, TRANSPORT_ERROR, INFORM_TU, PROCEEDING),
-        (PROCEEDING, CORE_INVITE, SENT_AND_INFORM_TU, COMPLETED),  # ours: a TU that never answers gets a 408 sent for it
-        (PROCEEDING, EXPIRES, INFORM_TU, PROCEEDING),  # ours: RFC 3261 §13.3.1 step 1, the TU answers 487
+        (
+            PROCEEDING,
+            CORE_INVITE,
+            SENT_AND_INFORM_TU,
+            COMPLETED,
+        ),  # ours: a TU that never answers gets a 408 sent for it
+        (
+            PROCEEDING,
+            EXPIRES,
+            INFORM_TU,
+            PROCEEDING,
+        ),  # ours: RFC 3261 §13.3.1 step 1, the TU answers 487
         (COMPLETED, RECV_REQUEST, SENT, COMPLETED),
         (COMPLETED, G, SENT, COMPLETED),
         (COMPLETED, RECV_ACK, NONE, CONFIRMED),
@@ -141,7 +158,12 @@ ROWS = {
         (TRYING, SEND_300_UP, SENT, COMPLETED),
         (TRYING, DELAYED_100, SENT, PROCEEDING),  # RFC 4320 §4.1
         (TRYING, CORE_NON_INVITE, SENT_AND_INFORM_TU, COMPLETED),  # ours
-        (TRYING, SEND_NOTHING, NONE, COMPLETED),  # RFC 4320 §4.2: "will not send a final response at all"
+        (
+            TRYING,
+            SEND_NOTHING,
+            NONE,
+            COMPLETED,
+        ),  # RFC 4320 §4.2: "will not send a final response at all"
         (PROCEEDING, RECV_REQUEST, SENT, PROCEEDING),
         (PROCEEDING, SEND_1XX, SENT, PROCEEDING),
         (PROCEEDING, SEND_2XX, SENT, COMPLETED),
@@ -159,15 +181,28 @@ ROWS = {
 LIVE = {
     INVITE_CLIENT.name: {CALLING: {A, B}, COMPLETED: {D}, ACCEPTED: {M}},
     NON_INVITE_CLIENT.name: {TRYING: {E, F}, PROCEEDING: {E, F}, COMPLETED: {K}},
-    INVITE_SERVER.name: {PROCEEDING: {TRYING_100, CORE_INVITE, EXPIRES}, COMPLETED: {G, H}, CONFIRMED: {I}, ACCEPTED: {L}},
-    NON_INVITE_SERVER.name: {TRYING: {DELAYED_100, CORE_NON_INVITE}, PROCEEDING: {CORE_NON_INVITE}, COMPLETED: {J}},
+    INVITE_SERVER.name: {
+        PROCEEDING: {TRYING_100, CORE_INVITE, EXPIRES},
+        COMPLETED: {G, H},
+        CONFIRMED: {I},
+        ACCEPTED: {L},
+    },
+    NON_INVITE_SERVER.name: {
+        TRYING: {DELAYED_100, CORE_NON_INVITE},
+        PROCEEDING: {CORE_NON_INVITE},
+        COMPLETED: {J},
+    },
 }
 
 # How to come into a state.
 WAYS = {
     INVITE_CLIENT.name: {PROCEEDING: [RECV_1XX], COMPLETED: [RECV_300_UP], ACCEPTED: [RECV_2XX]},
     NON_INVITE_CLIENT.name: {PROCEEDING: [RECV_1XX], COMPLETED: [RECV_2XX]},
-    INVITE_SERVER.name: {COMPLETED: [SEND_300_UP], CONFIRMED: [SEND_300_UP, RECV_ACK], ACCEPTED: [SEND_2XX]},
+    INVITE_SERVER.name: {
+        COMPLETED: [SEND_300_UP],
+        CONFIRMED: [SEND_300_UP, RECV_ACK],
+        ACCEPTED: [SEND_2XX],
+    },
     NON_INVITE_SERVER.name: {PROCEEDING: [SEND_1XX], COMPLETED: [SEND_2XX]},
 }
 
@@ -223,10 +258,14 @@ def each_row():
     for machine in MACHINES:
         marks = [pytest.mark.rfc(rule) for rule in RFC[machine.name]]
         for row in ROWS[machine.name]:
-            yield pytest.param(machine, *row[:4], row[4:], marks=marks, id=f"{machine.name}, {row[0]}: {row[1]}")
+            yield pytest.param(
+                machine, *row[:4], row[4:], marks=marks, id=f"{machine.name}, {row[0]}: {row[1]}"
+            )
 
 
-@pytest.mark.parametrize(("machine", "state", "event", "happens", "after", "before"), list(each_row()))
+@pytest.mark.parametrize(
+    ("machine", "state", "event", "happens", "after", "before"), list(each_row())
+)
 def test_row_does_what_the_figure_says(machine, state, event, happens, after, before):
     tx = in_state(machine, state, before)
     effects = tx.handle(event, 0, message_for(event, tx.request))
@@ -237,7 +276,11 @@ def test_row_does_what_the_figure_says(machine, state, event, happens, after, be
 @pytest.mark.rfc("3261 17")
 @pytest.mark.rfc("6026 8")
 def test_table_has_the_rows_of_the_figure_and_no_others(machine):
-    rows = {(state, event): after for state, rows in machine.table.items() for event, (_, after) in rows.items()}
+    rows = {
+        (state, event): after
+        for state, rows in machine.table.items()
+        for event, (_, after) in rows.items()
+    }
     assert rows == {(state, event): after for state, event, _, after, *_ in ROWS[machine.name]}
 
 
@@ -285,7 +328,9 @@ def test_terminated_has_no_rows_and_no_timers(machine):
 @each_machine
 def test_every_live_timer_has_a_row_and_every_timer_row_a_live_timer(machine):
     for state, rows in machine.table.items():
-        assert {event for event in rows if isinstance(event, Timer)} == set(machine.timers.get(state, ())), state
+        assert {event for event in rows if isinstance(event, Timer)} == set(
+            machine.timers.get(state, ())
+        ), state
 
 
 @each_machine
@@ -303,7 +348,9 @@ def test_every_state_that_is_entered_or_has_timers_has_rows(machine):
 def test_a_row_that_stays_for_a_timer_has_a_timer_that_repeats(machine):
     for state, rows in machine.table.items():
         for event, (_, after) in rows.items():
-            if isinstance(event, Timer) and after is state and event not in (TRYING_100, EXPIRES):  # told once
+            if (
+                isinstance(event, Timer) and after is state and event not in (TRYING_100, EXPIRES)
+            ):  # told once
                 assert event.again is not None, (state, event)
 
 
@@ -335,7 +382,11 @@ def test_names_of_events_states_and_machines_are_unique():
     assert len({machine.name for machine in MACHINES}) == 4
     states = [CALLING, TRYING, PROCEEDING, COMPLETED, CONFIRMED, ACCEPTED, TERMINATED]
     assert len(set(states)) == len(states)
-    events = [value for name, value in vars(machines).items() if name.startswith(("RECV_", "SEND_", "TRANSPORT_"))]
+    events = [
+        value
+        for name, value in vars(machines).items()
+        if name.startswith(("RECV_", "SEND_", "TRANSPORT_"))
+    ]
     assert set(events) == EVENTS
     assert len(set(events)) == len(events)
 
@@ -345,7 +396,11 @@ def test_drawing_shows_every_state_timer_and_row(machine):
     text = draw(machine)
     lines = text.splitlines()
     assert lines[0].startswith(machine.name)
-    at = {line.split()[0]: number for number, line in enumerate(lines) if line.startswith("  ") and line[2] != " "}
+    at = {
+        line.split()[0]: number
+        for number, line in enumerate(lines)
+        if line.startswith("  ") and line[2] != " "
+    }
     assert set(at) == set(machine.table)
     for state, rows in machine.table.items():
         assert all(timer.letter in lines[at[state]] for timer in machine.timers.get(state, ()))

@@ -9,6 +9,7 @@ import pytest
 from sippet_gevent.errors import TransactionStateError, TransactionTimeout, TransportError
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
+from sippet_gevent.transaction.fsm import NEVER, Transaction
 from sippet_gevent.transaction.machines import (
     ACCEPTED,
     COMPLETED,
@@ -34,10 +35,16 @@ from sippet_gevent.transaction.machines import (
     TRANSPORT_ERROR,
 )
 from sippet_gevent.transaction.timers import Timers
-from sippet_gevent.transaction.transaction import NEVER, Transaction
 
 HOUR = 3600.0
-STATUS = {RECV_1XX: 180, RECV_2XX: 200, RECV_300_UP: 486, SEND_1XX: 180, SEND_2XX: 200, SEND_300_UP: 486}
+STATUS = {
+    RECV_1XX: 180,
+    RECV_2XX: 200,
+    RECV_300_UP: 486,
+    SEND_1XX: 180,
+    SEND_2XX: 200,
+    SEND_300_UP: 486,
+}
 
 udp_and_tcp = pytest.mark.parametrize("reliable", [False, True], ids=["udp", "tcp"])
 
@@ -58,7 +65,9 @@ class Story:
             cseq="7 INVITE" if machine.is_invite else "7 OPTIONS",
             max_forwards=70,
         )
-        self.tx = Transaction(machine, "key", self.request, reliable=reliable, timers=timers or Timers())
+        self.tx = Transaction(
+            machine, "key", self.request, reliable=reliable, timers=timers or Timers()
+        )
         self.events = []
         self.sent = []
         self.note(self.tx.start(start))
@@ -68,9 +77,13 @@ class Story:
             if kind is SEND:
                 self.sent.append(payload)
                 message = parse(payload)
-                self.add("sends", message.method if isinstance(message, Request) else message.status)
+                self.add(
+                    "sends", message.method if isinstance(message, Request) else message.status
+                )
             elif kind is DELIVER:
-                self.add("delivers", payload.method if isinstance(payload, Request) else payload.status)
+                self.add(
+                    "delivers", payload.method if isinstance(payload, Request) else payload.status
+                )
             else:
                 self.add("fails", type(payload).__name__)
 
@@ -154,7 +167,11 @@ def test_provisional_response_stops_retransmission_and_timer_b(reliable):
 @pytest.mark.rfc("3261 17.1.1.2")
 def test_refusal_is_acknowledged_and_delivered_and_timer_d_ends_it_after_32_seconds_over_udp():
     story = Story(INVITE_CLIENT).at(0.7, RECV_300_UP).until(32.69)
-    assert story.events == [*at([0, 0.5], "sends INVITE"), (0.7, "sends ACK"), (0.7, "delivers 486")]
+    assert story.events == [
+        *at([0, 0.5], "sends INVITE"),
+        (0.7, "sends ACK"),
+        (0.7, "delivers 486"),
+    ]
     assert story.tx.state is COMPLETED
     assert story.until(32.7).ended
 
@@ -180,7 +197,12 @@ def test_ack_has_the_branch_of_the_invite_and_the_to_of_the_response():
     response = story.request.response(486)
     story.at(0.1, RECV_300_UP, response)
     ack = parse(story.sent[-1])
-    assert (ack.method, ack.uri, ack.via, ack.call_id) == ("ACK", story.request.uri, story.request.via, "timers")
+    assert (ack.method, ack.uri, ack.via, ack.call_id) == (
+        "ACK",
+        story.request.uri,
+        story.request.via,
+        "timers",
+    )
     assert (ack.from_, ack.to, str(ack.cseq)) == (story.request.from_, response.to, "7 ACK")
 
 
@@ -193,20 +215,34 @@ def test_timer_d_grows_with_t1_but_is_never_under_32_seconds():
 @udp_and_tcp
 @pytest.mark.rfc("6026 8.4")
 def test_every_2xx_is_delivered_for_32_seconds_and_none_is_acknowledged_by_the_machine(reliable):
-    story = Story(INVITE_CLIENT, reliable=reliable).at(0.1, RECV_1XX).at(5, RECV_2XX).at(6, RECV_2XX).at(36.9, RECV_2XX)
-    assert story.events == [(0, "sends INVITE"), (0.1, "delivers 180"), *at([5, 6, 36.9], "delivers 200")]
+    story = (
+        Story(INVITE_CLIENT, reliable=reliable)
+        .at(0.1, RECV_1XX)
+        .at(5, RECV_2XX)
+        .at(6, RECV_2XX)
+        .at(36.9, RECV_2XX)
+    )
+    assert story.events == [
+        (0, "sends INVITE"),
+        (0.1, "delivers 180"),
+        *at([5, 6, 36.9], "delivers 200"),
+    ]
     assert story.tx.state is ACCEPTED
     assert story.until(37).ended
 
 
 @pytest.mark.rfc("6026 8.4")
 def test_provisional_and_refusal_after_a_2xx_are_absorbed():
-    story = Story(INVITE_CLIENT).at(0.1, RECV_2XX).at(0.2, RECV_1XX).at(0.3, RECV_300_UP).until(HOUR)
+    story = (
+        Story(INVITE_CLIENT).at(0.1, RECV_2XX).at(0.2, RECV_1XX).at(0.3, RECV_300_UP).until(HOUR)
+    )
     assert story.events == [(0, "sends INVITE"), (0.1, "delivers 200")]
 
 
 @pytest.mark.rfc("3261 17.1.4")
-@pytest.mark.parametrize("machine", [INVITE_CLIENT, NON_INVITE_CLIENT], ids=lambda machine: machine.name)
+@pytest.mark.parametrize(
+    "machine", [INVITE_CLIENT, NON_INVITE_CLIENT], ids=lambda machine: machine.name
+)
 def test_request_that_cannot_be_sent_ends_its_transaction_at_once(machine):
     story = Story(machine).at(0, TRANSPORT_ERROR).until(HOUR)
     assert [text for _, text in story.events[1:]] == ["fails TransportError"]
@@ -244,7 +280,13 @@ def test_provisional_response_lets_the_running_interval_end_first():
 
 @pytest.mark.rfc("3261 17.1.2.2")
 def test_answered_request_lingers_for_timer_k_over_udp_and_absorbs_repeated_responses():
-    story = Story(NON_INVITE_CLIENT).at(0.2, RECV_2XX).at(0.3, RECV_2XX).at(4, RECV_300_UP).at(5, RECV_1XX)
+    story = (
+        Story(NON_INVITE_CLIENT)
+        .at(0.2, RECV_2XX)
+        .at(0.3, RECV_2XX)
+        .at(4, RECV_300_UP)
+        .at(5, RECV_1XX)
+    )
     assert story.events == [(0, "sends OPTIONS"), (0.2, "delivers 200")]
     assert not story.until(5.19).ended
     assert story.until(5.2).ended
@@ -287,13 +329,27 @@ def test_invite_gets_no_100_after_a_final_response(event):
 
 @pytest.mark.rfc("3261 17.2.1")
 def test_repeated_invite_gets_the_latest_provisional_response():
-    story = Story(INVITE_SERVER).at(0.1, RECV_REQUEST).at(0.5, RECV_REQUEST).at(1, SEND_1XX).at(1.5, RECV_REQUEST)
-    assert story.events == [(0, "delivers INVITE"), *at([0.2, 0.5], "sends 100"), *at([1, 1.5], "sends 180")]
+    story = (
+        Story(INVITE_SERVER)
+        .at(0.1, RECV_REQUEST)
+        .at(0.5, RECV_REQUEST)
+        .at(1, SEND_1XX)
+        .at(1.5, RECV_REQUEST)
+    )
+    assert story.events == [
+        (0, "delivers INVITE"),
+        *at([0.2, 0.5], "sends 100"),
+        *at([1, 1.5], "sends 180"),
+    ]
 
 
 def test_invite_whose_core_never_answers_gets_408_after_215_seconds():
     story = Story(INVITE_SERVER, reliable=True).until(220)
-    assert story.events[1:] == [(0.2, "sends 100"), (215, "sends 408"), (215, "fails TransactionTimeout")]
+    assert story.events[1:] == [
+        (0.2, "sends 100"),
+        (215, "sends 408"),
+        (215, "fails TransactionTimeout"),
+    ]
     assert story.tx.state is COMPLETED
     with pytest.raises(TransactionStateError):
         story.at(221, SEND_2XX)
@@ -309,7 +365,11 @@ def test_each_provisional_response_gives_the_core_another_215_seconds():
 def test_refusal_is_repeated_by_timer_g_over_udp_and_fails_with_timer_h_after_32_seconds():
     story = Story(INVITE_SERVER).at(0.1, SEND_300_UP).until(HOUR)
     times = [round(time + 0.1, 6) for time in CAPPED]
-    assert story.events == [(0, "delivers INVITE"), *at(times, "sends 486"), (32.1, "fails TransactionTimeout")]
+    assert story.events == [
+        (0, "delivers INVITE"),
+        *at(times, "sends 486"),
+        (32.1, "fails TransactionTimeout"),
+    ]
     assert story.ended
 
 
@@ -329,7 +389,14 @@ def test_repeated_invite_gets_the_refusal_again(reliable):
 
 @pytest.mark.rfc("3261 17.2.1")
 def test_ack_ends_the_repeating_and_timer_i_the_transaction_after_t4_over_udp():
-    story = Story(INVITE_SERVER).at(0.1, SEND_300_UP).at(0.9, RECV_ACK).at(1, RECV_ACK).at(1.1, RECV_REQUEST).until(5.89)
+    story = (
+        Story(INVITE_SERVER)
+        .at(0.1, SEND_300_UP)
+        .at(0.9, RECV_ACK)
+        .at(1, RECV_ACK)
+        .at(1.1, RECV_REQUEST)
+        .until(5.89)
+    )
     assert story.events == [(0, "delivers INVITE"), *at([0.1, 0.6], "sends 486")]
     assert story.tx.state is CONFIRMED
     assert story.until(5.9).ended
@@ -342,9 +409,21 @@ def test_ack_ends_the_transaction_at_once_over_tcp():
 
 @udp_and_tcp
 @pytest.mark.rfc("6026 7.1")
-def test_accepted_invite_absorbs_repeats_passes_acks_and_ends_with_timer_l_after_32_seconds(reliable):
-    story = Story(INVITE_SERVER, reliable=reliable).at(0.1, SEND_2XX).at(0.5, RECV_REQUEST).at(0.6, RECV_ACK).at(0.7, RECV_ACK)
-    assert story.events == [(0, "delivers INVITE"), (0.1, "sends 200"), *at([0.6, 0.7], "delivers ACK")]
+def test_accepted_invite_absorbs_repeats_passes_acks_and_ends_with_timer_l_after_32_seconds(
+    reliable,
+):
+    story = (
+        Story(INVITE_SERVER, reliable=reliable)
+        .at(0.1, SEND_2XX)
+        .at(0.5, RECV_REQUEST)
+        .at(0.6, RECV_ACK)
+        .at(0.7, RECV_ACK)
+    )
+    assert story.events == [
+        (0, "delivers INVITE"),
+        (0.1, "sends 200"),
+        *at([0.6, 0.7], "delivers ACK"),
+    ]
     assert not story.until(32.09).ended
     assert story.until(32.1).ended
 
@@ -377,7 +456,10 @@ def test_request_gets_100_when_the_clients_timer_e_would_reach_t2(reliable):
 
 
 @pytest.mark.rfc("4320 4.1")
-@pytest.mark.parametrize(("t1", "t2", "when"), [(0.5, 4, 3.5), (1, 4, 3), (0.5, 8, 7.5), (0.5, 3, 3.5), (4, 4, 4), (5, 4, 5)])
+@pytest.mark.parametrize(
+    ("t1", "t2", "when"),
+    [(0.5, 4, 3.5), (1, 4, 3), (0.5, 8, 7.5), (0.5, 3, 3.5), (4, 4, 4), (5, 4, 5)],
+)
 def test_delay_of_the_100_is_when_timer_e_is_first_set_to_t2(t1, t2, when):
     timers = Timers(t1=t1, t2=t2)
     assert Story(NON_INVITE_SERVER, timers=timers).until(20).times("sends 100") == [when]
@@ -408,7 +490,11 @@ def test_request_gets_no_delayed_100_after_a_response():
 @pytest.mark.rfc("4320 4.2")
 def test_request_whose_core_never_answers_gets_500_after_30_seconds_and_never_408():
     story = Story(NON_INVITE_SERVER).until(HOUR)
-    assert story.events[1:] == [(3.5, "sends 100"), (30, "sends 500"), (30, "fails TransactionTimeout")]
+    assert story.events[1:] == [
+        (3.5, "sends 100"),
+        (30, "sends 500"),
+        (30, "fails TransactionTimeout"),
+    ]
     assert story.ended
 
 
@@ -433,7 +519,13 @@ def test_answered_request_leaves_nothing_behind_over_tcp():
 
 @pytest.mark.rfc("4320 4.2")
 def test_request_that_gets_no_answer_absorbs_repeats_until_timer_j():
-    story = Story(NON_INVITE_SERVER).at(0.1, SEND_NOTHING).at(0.5, RECV_REQUEST).at(10, RECV_REQUEST).until(32)
+    story = (
+        Story(NON_INVITE_SERVER)
+        .at(0.1, SEND_NOTHING)
+        .at(0.5, RECV_REQUEST)
+        .at(10, RECV_REQUEST)
+        .until(32)
+    )
     assert story.events == [(0, "delivers OPTIONS")]
     assert story.until(32.1).ended
 
@@ -465,7 +557,9 @@ LENGTHS = [
     (INVITE_SERVER, [SEND_2XX], "L", 6.4, "same"),
     (NON_INVITE_SERVER, [SEND_2XX], "J", 6.4, "zero"),
 ]
-each_timer = pytest.mark.parametrize(("machine", "way", "letter", "length", "tcp"), LENGTHS, ids=[row[2] for row in LENGTHS])
+each_timer = pytest.mark.parametrize(
+    ("machine", "way", "letter", "length", "tcp"), LENGTHS, ids=[row[2] for row in LENGTHS]
+)
 
 
 def running(machine, way, letter, reliable=False, **lengths):
@@ -494,7 +588,9 @@ def test_timer_over_a_reliable_transport_is_what_table_4_says(machine, way, lett
 @each_timer
 def test_timer_can_be_set_by_itself(machine, way, letter, length, tcp):
     assert running(machine, way, letter, **{letter.lower(): 3.25}) == 3.25
-    assert running(machine, way, letter, reliable=True, **{letter.lower(): 3.25}) == (3.25 if tcp == "same" else tcp)
+    assert running(machine, way, letter, reliable=True, **{letter.lower(): 3.25}) == (
+        3.25 if tcp == "same" else tcp
+    )
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
@@ -504,16 +600,34 @@ def test_intervals_scale_with_t1_and_end_at_t2():
 
 
 def test_first_interval_set_by_itself_is_doubled_from_there():
-    assert Story(INVITE_CLIENT, timers=Timers(a=2)).until(30).times("sends INVITE") == [0, 2, 6, 14, 30]
-    assert Story(NON_INVITE_CLIENT, timers=Timers(e=1)).until(12).times("sends OPTIONS") == [0, 1, 3, 7, 11]
+    assert Story(INVITE_CLIENT, timers=Timers(a=2)).until(30).times("sends INVITE") == [
+        0,
+        2,
+        6,
+        14,
+        30,
+    ]
+    assert Story(NON_INVITE_CLIENT, timers=Timers(e=1)).until(12).times("sends OPTIONS") == [
+        0,
+        1,
+        3,
+        7,
+        11,
+    ]
     story = Story(INVITE_SERVER, timers=Timers(g=1)).at(0, SEND_300_UP).until(12)
     assert story.times("sends 486") == [0, 1, 3, 7, 11]
 
 
 def test_timers_without_a_letter_can_be_set():
     timers = Timers(trying=0.05, core_invite=7, core_non_invite=9)
-    assert Story(INVITE_SERVER, timers=timers).until(8).events[1:3] == [(0.05, "sends 100"), (7, "sends 408")]
-    assert Story(NON_INVITE_SERVER, timers=timers).until(10).events[1:3] == [(3.5, "sends 100"), (9, "sends 500")]
+    assert Story(INVITE_SERVER, timers=timers).until(8).events[1:3] == [
+        (0.05, "sends 100"),
+        (7, "sends 408"),
+    ]
+    assert Story(NON_INVITE_SERVER, timers=timers).until(10).events[1:3] == [
+        (3.5, "sends 100"),
+        (9, "sends 500"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["t1", "t2", "t4", "a", "e", "g"])
@@ -576,7 +690,10 @@ def test_expire_before_the_deadline_does_nothing():
 @pytest.mark.parametrize("event", [SEND_1XX, SEND_300_UP])
 def test_ten_thousand_retransmissions_in_a_second_get_twenty_answers(event, reliable):
     story = Story(INVITE_SERVER, reliable=reliable, timers=Timers(g=100)).at(0, event)
-    repeated = sum(len(story.tx.handle(RECV_REQUEST, number / 10_000, story.request)) for number in range(10_000))
+    repeated = sum(
+        len(story.tx.handle(RECV_REQUEST, number / 10_000, story.request))
+        for number in range(10_000)
+    )
     assert repeated == RESENDS_PER_SECOND == 20
     assert story.times("delivers INVITE") == [0]
 
@@ -584,7 +701,9 @@ def test_ten_thousand_retransmissions_in_a_second_get_twenty_answers(event, reli
 def test_ten_thousand_refusals_in_a_second_get_twenty_acks():
     story = Story(INVITE_CLIENT).at(0, RECV_300_UP)
     response = story.request.response(486)
-    repeated = sum(len(story.tx.handle(RECV_300_UP, number / 10_000, response)) for number in range(10_000))
+    repeated = sum(
+        len(story.tx.handle(RECV_300_UP, number / 10_000, response)) for number in range(10_000)
+    )
     assert repeated == 20
     assert story.times("delivers 486") == [0]
 

@@ -1,11 +1,11 @@
 """What every transport must do. Derive from one of the two classes, say how one is made, and all tests in it are yours:
 
-    class TestMine(TransportContract):
-        host = "127.0.0.1"
+class TestMine(TransportContract):
+    host = "127.0.0.1"
 
-        @pytest.fixture
-        def make(self):
-            return Mine
+    @pytest.fixture
+    def make(self):
+        return Mine
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Point:
         """Return a whole request, as it would come from here."""
         host, port = self.transport.local
         name, host = self.transport.name, f"[{host}]" if ":" in host else host
-        return MESSAGE.format(name=name, host=host, port=port, number=number, length=len(body), body=body).encode()
+        return MESSAGE.format(
+            name=name, host=host, port=port, number=number, length=len(body), body=body
+        ).encode()
 
 
 class TransportContract:
@@ -307,7 +309,11 @@ class StreamContract(TransportContract):
         flow.send(one.message(4))
         one.wait(lambda: one.received and one.ended)
         error, source = other.refused[0]
-        assert isinstance(error, ParseError) and error.request is not None and source is other.received[0][1]
+        assert (
+            isinstance(error, ParseError)
+            and error.request is not None
+            and source is other.received[0][1]
+        )
         assert [parse(data).call_id for data, _ in other.received] == ["1", "2"]
         assert one.received[0][0].startswith(b"SIP/2.0 400 ")  # what was sent before it ended
         assert all(other.in_hub)

@@ -64,7 +64,11 @@ class NameServer:
         question = query.question[0]
         kind = dns.rdatatype.to_text(question.rdtype)
         self.seen.append((transport, kind, question.name.to_text(omit_final_dot=True)))
-        if self.silent or kind in self.silent_kinds or self.silent_names(question.name.to_text(omit_final_dot=True)):
+        if (
+            self.silent
+            or kind in self.silent_kinds
+            or self.silent_names(question.name.to_text(omit_final_dot=True))
+        ):
             return []
         if self.delay:
             gevent.sleep(self.delay)
@@ -91,7 +95,9 @@ class NameServer:
                 fitting = [entry for entry in found if entry[1] == wanted]
                 if fitting:
                     ttl = int(fitting[0][0])
-                    rrset = dns.rrset.from_text_list(name, ttl, "IN", wanted, [entry[2] for entry in fitting])
+                    rrset = dns.rrset.from_text_list(
+                        name, ttl, "IN", wanted, [entry[2] for entry in fitting]
+                    )
                     response.answer.append(rrset)
                     break
             if not fitting or wanted == kind:

@@ -6,9 +6,9 @@ import gevent
 import pytest
 
 from sippet_gevent import TLS, Request, Stack
-from sippet_gevent.transport import alias as alias_module
-from sippet_gevent.transport.alias import Aliases
-from sippet_gevent.transport.resolver import StaticResolver
+from sippet_gevent.transport.locate.resolver import StaticResolver
+from sippet_gevent.transport.stream import alias as alias_module
+from sippet_gevent.transport.stream.alias import Aliases
 
 from .test_stream import PATIENCE, options, until
 from .test_tls import Authority
@@ -34,7 +34,11 @@ def domain(authority):
         tls = TLS(file, ca=authority.file, client_ca=authority.file if client_ca else None)
         if not shown:
             anonymous = TLS(ca=authority.file)
-            tls = TLS(ca=authority.file, server_context=tls.server_context, client_context=anonymous.client_context)
+            tls = TLS(
+                ca=authority.file,
+                server_context=tls.server_context,
+                client_context=anonymous.client_context,
+            )
         stack = Stack("tls:127.0.0.1:0", tls=tls, resolver=StaticResolver({}))
         stack.resolver.records = records
         stack.seen = []
@@ -89,7 +93,9 @@ def test_we_offer_nothing_over_tcp():
     seen = []
     with Stack("tcp:127.0.0.1:0") as server, Stack("tcp:127.0.0.1:0") as client:
         server.on()(lambda request, tx: seen.append(request) or 200)
-        client.request("OPTIONS", f"sip:127.0.0.1:{server.engine.transports[0].local[1]};transport=tcp")
+        client.request(
+            "OPTIONS", f"sip:127.0.0.1:{server.engine.transports[0].local[1]};transport=tcp"
+        )
     assert "alias" not in seen[0].via[0].parameters
 
 
@@ -97,7 +103,9 @@ def test_we_offer_nothing_over_tcp():
 def test_offer_of_a_peer_without_certificate_is_ignored(domain):
     a, b = domain(A, shown=False), domain(B, client_ca=False)
     a._via_of_flow = a.sender._via
-    a.sender._via = lambda flow, mark: a._via_of_flow(flow, mark) + ";alias"  # it claims all the same
+    a.sender._via = lambda flow, mark: (
+        a._via_of_flow(flow, mark) + ";alias"
+    )  # it claims all the same
     assert ask(a, B, b) == 200
     assert "alias" in b.seen[0].via[0].parameters
     assert ask(b, A, a) == 200
@@ -117,7 +125,9 @@ def test_peer_proven_for_another_domain_takes_nothing_over(domain):
     """It comes from the address of the victim, names the victim's port, and has a certificate: of its own domain."""
     victim, b, thief = domain(A), domain(B), domain("thief.example")
     via = thief.sender._via
-    thief.sender._via = lambda flow, mark: via(flow, mark).replace(f":{thief.port}", f":{victim.port}")
+    thief.sender._via = lambda flow, mark: via(flow, mark).replace(
+        f":{thief.port}", f":{victim.port}"
+    )
     assert ask(thief, B, b) == 200
     assert b.seen[0].via[0].port == victim.port and "alias" in b.seen[0].via[0].parameters
     assert ask(b, A, victim) == 200
@@ -156,7 +166,9 @@ def test_offer_that_is_gone_is_followed_by_a_connection_of_ours(domain):
 
 
 @pytest.mark.rfc("5923 8.1")
-def test_request_on_a_peers_connection_that_turns_out_dead_goes_once_more_to_the_address_of_the_offer(domain):
+def test_request_on_a_peers_connection_that_turns_out_dead_goes_once_more_to_the_address_of_the_offer(
+    domain,
+):
     a, b = domain(A), domain(B)
     ask(a, B, b)
     tx = b.send(Request("MESSAGE", f"sips:{A}:{a.port}"))
@@ -192,6 +204,8 @@ def test_entries_of_one_connection_are_bounded_and_go_with_it(monkeypatch):
 def test_alias_in_a_broken_via_costs_nothing(domain):
     a, b = domain(A), domain(B)
     ask(a, B, b)
-    next(iter(a.tls_point.flows)).send(options(5).replace(b"127.0.0.1:5060;", b"127.0.0.1:0;alias;"))
+    next(iter(a.tls_point.flows)).send(
+        options(5).replace(b"127.0.0.1:5060;", b"127.0.0.1:0;alias;")
+    )
     until(lambda: b.engine.counters.balance == 0 and b.engine.counters.received >= 2)
     assert not b.engine.crashes

@@ -10,7 +10,7 @@ import pytest
 from gevent import ssl
 
 from sippet_gevent import TLS, TransportError
-from sippet_gevent.transport.cipher import RECORD, Cipher
+from sippet_gevent.transport.stream.tls_session import RECORD, Cipher
 from sippet_gevent.transport.tls import names_peer
 
 trustme = pytest.importorskip("trustme")
@@ -36,10 +36,21 @@ def pair(authority, tmp_path):
         authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
         return path
 
-    def make(asked=NAME, *, names=(NAME,), version=None, check=names_peer, trusts=True, shows=None, **options):
+    def make(
+        asked=NAME,
+        *,
+        names=(NAME,),
+        version=None,
+        check=names_peer,
+        trusts=True,
+        shows=None,
+        **options,
+    ):
         ca = tmp_path / "ca.pem"
         server = TLS(certificate(*names), client_ca=ca if shows else None).server_context
-        client = TLS(certificate(*shows) if shows else None, ca=ca if trusts else None).client_context
+        client = TLS(
+            certificate(*shows) if shows else None, ca=ca if trusts else None
+        ).client_context
         for context in (server, client):
             if version is not None:
                 context.minimum_version = context.maximum_version = version
@@ -129,7 +140,9 @@ def test_message_behind_the_last_words_of_the_handshake_is_not_lost(pair):
 @each_version
 def test_peer_of_another_name_is_refused_and_hears_nothing_more(pair, version):
     client, server = pair(names=("thief.example",), version=version)
-    with pytest.raises(TransportError, match=r"not sip\.example: its certificate is for thief\.example") as caught:
+    with pytest.raises(
+        TransportError, match=r"not sip\.example: its certificate is for thief\.example"
+    ) as caught:
         meet(client, server)
     assert caught.value.__cause__ is None
     assert client.flush() == b""
@@ -309,12 +322,17 @@ def test_who_is_asked_for_new_keys_tells_so_and_both_ways_go_on(pair, tmp_path):
     client, server = pair(version=ssl.TLSVersion.TLSv1_3, keylog_filename=str(log))
     meet(client, server)
     assert client.decipher() is None
-    secrets = dict(line.split()[::2] for line in log.read_text().splitlines() if not line.startswith("#"))
+    secrets = dict(
+        line.split()[::2] for line in log.read_text().splitlines() if not line.startswith("#")
+    )
     old = Keys(bytes.fromhex(secrets["CLIENT_TRAFFIC_SECRET_0"]))
     if len(old.secret) != 48:
         pytest.skip("this OpenSSL prefers another cipher than AES-256-GCM")
     new = old.update()
-    server.take(old.record(HANDSHAKE, ASK_FOR_NEW_KEYS) + new.record(APPLICATION_DATA, b"under the new ones"))
+    server.take(
+        old.record(HANDSHAKE, ASK_FOR_NEW_KEYS)
+        + new.record(APPLICATION_DATA, b"under the new ones")
+    )
     assert (server.decipher(), server.decipher()) == (b"under the new ones", None)
     told = server.flush() + server.encipher(b"here, too")  # OpenSSL tells with the next record
     length = 5 + int.from_bytes(told[3:5], "big")

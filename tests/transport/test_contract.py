@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sippet_gevent import Clock
+from sippet_gevent.transport.datagram.udp import UDP
 from sippet_gevent.transport.memory import Network
-from sippet_gevent.transport.stream import TCP
-from sippet_gevent.transport.udp import UDP
-from sippet_gevent.transport.websocket import WS
+from sippet_gevent.transport.stream.tcp import TCP
+from sippet_gevent.transport.websocket.flow import WS
 
 from .contract import StreamContract, TransportContract
 

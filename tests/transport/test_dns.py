@@ -12,13 +12,13 @@ import gevent
 import pytest
 
 from sippet_gevent import URI, Stack, TransportError
-from sippet_gevent.clock import Clock
-from sippet_gevent.transport import dns as client
-from sippet_gevent.transport import nameserver
-from sippet_gevent.transport.dns import DNS
-from sippet_gevent.transport.etc import WatchedFile, read_hosts, read_resolv_conf
-from sippet_gevent.transport.nameserver import read_answer
-from sippet_gevent.transport.resolver import Answer, DNSResolver, Question
+from sippet_gevent.runtime.clock import Clock
+from sippet_gevent.transport.locate import dns as client
+from sippet_gevent.transport.locate import nameserver
+from sippet_gevent.transport.locate.dns import DNS
+from sippet_gevent.transport.locate.nameserver import read_answer
+from sippet_gevent.transport.locate.resolv_conf import WatchedFile, read_hosts, read_resolv_conf
+from sippet_gevent.transport.locate.resolver import Answer, DNSResolver, Question
 
 from .nameserver import NameServer, dead_address
 
@@ -81,7 +81,11 @@ def test_address_is_found(server, make):
         ("60 AAAA 2001:db8::1", "AAAA", "2001:db8::1"),
         ("60 SRV 10 20 5070 Target.example.", "SRV", "10 20 5070 Target.example"),
         ("60 SRV 0 0 0 .", "SRV", "0 0 0 ."),
-        ('60 NAPTR 50 51 "s" "SIP+D2U" "" _sip._udp.example.', "NAPTR", "50 51 s SIP+D2U  _sip._udp.example"),
+        (
+            '60 NAPTR 50 51 "s" "SIP+D2U" "" _sip._udp.example.',
+            "NAPTR",
+            "50 51 s SIP+D2U  _sip._udp.example",
+        ),
     ],
 )
 def test_records_are_read(make, server, line, kind, text):
@@ -122,7 +126,9 @@ def test_server_that_knows_no_edns_is_asked_without(server, make):
         seen.append(query.edns)
         if query.edns < 0:
             return [wire]
-        response = dns.message.make_response(dns.message.make_query("host.example", "A", id=query.id))
+        response = dns.message.make_response(
+            dns.message.make_query("host.example", "A", id=query.id)
+        )
         response.set_rcode(dns.rcode.FORMERR)
         return [response.to_wire()]
 
@@ -169,7 +175,9 @@ def test_name_that_dns_cannot_hold_is_not_asked_for(server, make, name):
 # ---- servers that fail
 
 
-@pytest.mark.parametrize("rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP, dns.rcode.FORMERR])
+@pytest.mark.parametrize(
+    "rcode", [dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP, dns.rcode.FORMERR]
+)
 def test_server_that_fails_is_followed_by_the_next(server, make, rcode):
     bad = NameServer()
     bad.rcode = rcode
@@ -234,7 +242,10 @@ def test_server_that_fails_is_not_asked_the_same_again_at_once(server, make):
 def test_question_is_repeated_by_the_same_socket_with_the_same_id(server, make):
     seen = []
     handle = server._datagram_came
-    server._datagram._handle = lambda data, address: (seen.append((address, data)), handle(data, address))
+    server._datagram._handle = lambda data, address: (
+        seen.append((address, data)),
+        handle(data, address),
+    )
     server.mangle = lambda wire, query: [wire] if len(seen) == 2 else []
     assert ask(make(server)) == Answer((ONE,))
     assert len(seen) == 2 and len(set(seen)) == 1
@@ -290,7 +301,9 @@ def test_silent_server_is_checked_and_then_asked_for_no_names(server, only, bris
     started = time.monotonic()
     assert ask(asker, Question("new.example", "A")) == Answer((), "no name server answers")
     assert time.monotonic() - started < 0.05
-    assert [question for question in server.seen if question[1] == "A" and question[2] == "new.example"] == []
+    assert [
+        question for question in server.seen if question[1] == "A" and question[2] == "new.example"
+    ] == []
     assert len(before) >= 20
 
 
@@ -301,8 +314,13 @@ def test_server_that_comes_back_is_asked_for_names_at_once(server, only, brisk, 
     server.silent = False
     until(lambda: not known.down, seconds=1)
     assert ask(asker) == Answer((ONE,))
-    told = [record.getMessage() for record in caplog.records if record.name == "sippet_gevent.transport"]
-    assert told == [f"{known} answers nothing: it is asked for no names until it does", f"{known} answers again"]
+    told = [
+        record.getMessage() for record in caplog.records if record.name == "sippet_gevent.transport"
+    ]
+    assert told == [
+        f"{known} answers nothing: it is asked for no names until it does",
+        f"{known} answers again",
+    ]
 
 
 def test_server_that_answers_for_other_names_is_not_down(server, only, brisk):
@@ -316,9 +334,13 @@ def test_server_that_answers_for_other_names_is_not_down(server, only, brisk):
     assert not known.down
 
 
-def test_server_that_knows_its_own_zone_only_is_not_down_for_what_strangers_ask_for(server, only, brisk, caplog):
+def test_server_that_knows_its_own_zone_only_is_not_down_for_what_strangers_ask_for(
+    server, only, brisk, caplog
+):
     server.zone["other.example"] = ["300 A 192.0.2.1"]
-    server.silent_names = lambda name: name not in server.zone  # it forwards all else, the root too, to nobody
+    server.silent_names = lambda name: (
+        name not in server.zone
+    )  # it forwards all else, the root too, to nobody
     asker, known = only(server)
     assert ask(asker) == Answer((ONE,))
     ask_many(asker)
@@ -331,7 +353,9 @@ def test_server_that_knows_its_own_zone_only_is_not_down_for_what_strangers_ask_
     assert "answers nothing" not in caplog.text
 
 
-def test_server_is_checked_again_after_a_check_that_was_stopped_before_it_began(server, only, brisk):
+def test_server_is_checked_again_after_a_check_that_was_stopped_before_it_began(
+    server, only, brisk
+):
     server.silent = True
     asker, known = only(server)
     ask_many(asker)
@@ -438,7 +462,13 @@ def a_query(wire, query):
 
 
 def noise(wire, query):
-    return [b"", wire[:7], struct.pack("!H", query.id) + os.urandom(60), wire[:2] + b"\xff" * 80, wire]
+    return [
+        b"",
+        wire[:7],
+        struct.pack("!H", query.id) + os.urandom(60),
+        wire[:2] + b"\xff" * 80,
+        wire,
+    ]
 
 
 def foreign_records(wire, query):
@@ -461,7 +491,10 @@ def test_what_does_not_answer_the_question_is_ignored(server, make, mangle):
 def test_datagram_from_another_address_is_not_heard(server, make):
     other = NameServer({"host.example": ["300 A 203.0.113.66"]})
     sendto = other._datagram.sendto
-    server._datagram.sendto, reply = lambda wire, to: (forge(to, wire), reply(wire, to)), server._datagram.sendto
+    server._datagram.sendto, reply = (
+        lambda wire, to: (forge(to, wire), reply(wire, to)),
+        server._datagram.sendto,
+    )
 
     def forge(to, wire):
         sendto(wire.replace(bytes([192, 0, 2, 1]), bytes([203, 0, 113, 66])), to)
@@ -492,7 +525,9 @@ def test_ids_and_ports_are_not_the_same_twice(server, make):
 def test_any_octets_are_an_answer_or_none(server):
     query = dns.message.make_query("host.example", "SRV", id=7)
     response = dns.message.make_response(query)
-    response.answer.append(dns.rrset.from_text("host.example.", 60, "IN", "SRV", "1 2 3 a.host.example."))
+    response.answer.append(
+        dns.rrset.from_text("host.example.", 60, "IN", "SRV", "1 2 3 a.host.example.")
+    )
     wire = response.to_wire()
     for at in range(2, len(wire)):
         for value in (0, 0xC0, 0xFF, wire[at] ^ 1):
@@ -513,7 +548,9 @@ def test_answer_is_remembered_for_its_ttl(server, make):
 
 
 @pytest.mark.rfc("2308 5")
-@pytest.mark.parametrize(("name", "problem"), [("nowhere.example", "no such name"), ("empty.example", "")])
+@pytest.mark.parametrize(
+    ("name", "problem"), [("nowhere.example", "no such name"), ("empty.example", "")]
+)
 def test_that_there_is_nothing_is_remembered_as_the_zone_says(server, make, name, problem):
     server.zone["empty.example"] = ["60 TXT x"]
     clock = ShiftedClock()
@@ -613,7 +650,10 @@ def test_questions_under_way_are_bounded(server, make, monkeypatch):
     asker = make(server)
     asking = [gevent.spawn(ask, asker, Question(f"{n}.example", "A"), 0.1) for n in range(5)]
     gevent.joinall(asking)
-    assert sum(greenlet.value.problem == "too many names are being asked for" for greenlet in asking) == 2
+    assert (
+        sum(greenlet.value.problem == "too many names are being asked for" for greenlet in asking)
+        == 2
+    )
 
 
 def test_question_that_nobody_waits_for_any_more_makes_room(server, make, monkeypatch):
@@ -634,7 +674,10 @@ def test_questions_of_one_step_do_not_push_one_another_out(server, make, monkeyp
     monkeypatch.setattr(client, "IN_FLIGHT", 1)
     asker = make(server)
     answers = asker.ask((A, Question("host.example", "AAAA")), 3)
-    assert [answer.records or answer.problem for answer in answers] == [(ONE,), "too many names are being asked for"]
+    assert [answer.records or answer.problem for answer in answers] == [
+        (ONE,),
+        "too many names are being asked for",
+    ]
 
 
 def test_question_that_was_given_up_may_be_asked_anew(server, make, monkeypatch):
@@ -661,10 +704,22 @@ def test_stopping_ends_what_waits(server, make):
 
 
 def test_hosts_file_answers_before_dns(server, make, tmp_path):
-    (tmp_path / "hosts").write_text("# ours\n192.0.2.77 Host.example other # comment\n2001:db8::7 host.example\nnonsense x\n")
+    (tmp_path / "hosts").write_text(
+        "# ours\n192.0.2.77 Host.example other # comment\n2001:db8::7 host.example\nnonsense x\n"
+    )
     asker = make(server)
-    asked = (A, Question("host.example", "AAAA"), Question("host.example", "NAPTR"), Question("_sip._udp.host.example", "SRV"))
-    assert [answer.records for answer in asker.ask(asked, 1)] == [("192.0.2.77",), ("2001:db8::7",), (), ()]
+    asked = (
+        A,
+        Question("host.example", "AAAA"),
+        Question("host.example", "NAPTR"),
+        Question("_sip._udp.host.example", "SRV"),
+    )
+    assert [answer.records for answer in asker.ask(asked, 1)] == [
+        ("192.0.2.77",),
+        ("2001:db8::7",),
+        (),
+        (),
+    ]
     assert server.seen == []
 
 
@@ -689,11 +744,23 @@ def test_file_that_has_changed_is_read_again(tmp_path):
     ("text", "servers", "rotate"),
     [
         ("", [("127.0.0.1", 53)], False),
-        ("nameserver 192.0.2.1\nnameserver 2001:db8::1\n", [("192.0.2.1", 53), ("2001:db8::1", 53)], False),
-        ("; x\nnameserver 192.0.2.1 # y\noptions timeout:1 rotate\nsearch example.com\n", [("192.0.2.1", 53)], True),
+        (
+            "nameserver 192.0.2.1\nnameserver 2001:db8::1\n",
+            [("192.0.2.1", 53), ("2001:db8::1", 53)],
+            False,
+        ),
+        (
+            "; x\nnameserver 192.0.2.1 # y\noptions timeout:1 rotate\nsearch example.com\n",
+            [("192.0.2.1", 53)],
+            True,
+        ),
         ("nameserver nonsense\nnameserver\noptions\n", [("127.0.0.1", 53)], False),
         ("nameserver 10.0.0.1\n" * 5, [("10.0.0.1", 53)], False),
-        ("".join(f"nameserver 10.0.0.{n}\n" for n in range(5)), [(f"10.0.0.{n}", 53) for n in range(3)], False),
+        (
+            "".join(f"nameserver 10.0.0.{n}\n" for n in range(5)),
+            [(f"10.0.0.{n}", 53) for n in range(3)],
+            False,
+        ),
     ],
 )
 def test_resolv_conf_is_read(text, servers, rotate):
@@ -701,7 +768,9 @@ def test_resolv_conf_is_read(text, servers, rotate):
 
 
 def test_rotation_shares_the_load_among_servers(make, tmp_path):
-    (tmp_path / "resolv.conf").write_text("nameserver 10.0.0.1\nnameserver 10.0.0.2\noptions rotate\n")
+    (tmp_path / "resolv.conf").write_text(
+        "nameserver 10.0.0.1\nnameserver 10.0.0.2\noptions rotate\n"
+    )
     asker = make()
     assert [asker._in_order()[0].address[0] for _ in range(4)] == ["10.0.0.2", "10.0.0.1"] * 2
 
@@ -710,7 +779,10 @@ def test_rotation_shares_the_load_among_servers(make, tmp_path):
 
 
 ZONE = {
-    "example.com": ['60 NAPTR 10 10 "s" "SIP+D2T" "" _sip._tcp.example.com.', '60 NAPTR 20 10 "s" "SIP+D2U" "" _sip._udp.example.com.'],
+    "example.com": [
+        '60 NAPTR 10 10 "s" "SIP+D2T" "" _sip._tcp.example.com.',
+        '60 NAPTR 20 10 "s" "SIP+D2U" "" _sip._udp.example.com.',
+    ],
     "_sip._udp.example.com": ["60 SRV 20 0 5070 b.example.com.", "60 SRV 10 0 5060 a.example.com."],
     "a.example.com": ["60 A 192.0.2.1", "60 AAAA 2001:db8::1"],
     "b.example.com": ["60 CNAME c.example.com."],
@@ -732,14 +804,21 @@ def resolver(server):
 @pytest.mark.rfc("3263 4.1", "3263 4.2")
 def test_naptr_leads_to_srv_and_srv_to_addresses_of_both_versions(resolver):
     found = resolver.resolve(URI.parse("sip:bob@example.com"), ("UDP",))
-    assert [str(way) for way in found] == ["udp:[2001:db8::1]:5060", "udp:192.0.2.1:5060", "udp:[2001:db8::3]:5070"]
+    assert [str(way) for way in found] == [
+        "udp:[2001:db8::1]:5060",
+        "udp:192.0.2.1:5060",
+        "udp:[2001:db8::3]:5070",
+    ]
 
 
 def test_server_that_never_answers_costs_one_deadline_for_all_steps(server, resolver):
     server.silent = True
     resolver.seconds = 0.4
     started = time.monotonic()
-    with pytest.raises(TransportError, match="NAPTR example.com: no answer from DNS in time; SRV .* A example.com: no answer"):
+    with pytest.raises(
+        TransportError,
+        match="NAPTR example.com: no answer from DNS in time; SRV .* A example.com: no answer",
+    ):
         resolver.resolve(URI.parse("sip:example.com"))
     assert 0.38 < time.monotonic() - started < 1
 
@@ -752,7 +831,11 @@ def test_server_that_drops_naptr_leaves_time_for_the_rest(server, resolver):
 
 def test_stack_that_waits_for_dns_serves_everybody_else(server):
     server.silent = True
-    with Stack("udp:127.0.0.1:0", resolver=DNSResolver(servers=[server.address], seconds=0.5), core=lambda request, tx: 200) as stack:
+    with Stack(
+        "udp:127.0.0.1:0",
+        resolver=DNSResolver(servers=[server.address], seconds=0.5),
+        core=lambda request, tx: 200,
+    ) as stack:
         waiting = gevent.spawn(stack.request, "OPTIONS", "sip:bob@example.com")
         gevent.sleep(0.05)
         started = time.monotonic()
@@ -765,7 +848,10 @@ def test_stack_that_waits_for_dns_serves_everybody_else(server):
 def test_request_finds_its_way_by_dns(server):
     with Stack("udp:127.0.0.1:0", core=lambda request, tx: 200) as callee:
         port = callee.engine.transports[0].local[1]
-        server.zone |= {"_sip._udp.pbx.example": [f"60 SRV 0 0 {port} h.pbx.example."], "h.pbx.example": ["60 A 127.0.0.1"]}
+        server.zone |= {
+            "_sip._udp.pbx.example": [f"60 SRV 0 0 {port} h.pbx.example."],
+            "h.pbx.example": ["60 A 127.0.0.1"],
+        }
         with Stack("udp:127.0.0.1:0", resolver=DNSResolver(servers=[server.address])) as caller:
             response = caller.request("OPTIONS", "sip:bob@pbx.example")
     assert response.status == 200

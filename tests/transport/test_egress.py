@@ -10,10 +10,10 @@ from gevent import socket
 
 from sippet_gevent import InvalidValue, Request, TransportError, forward
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transport import udp as udp_module
 from sippet_gevent.transport.base import Origin
+from sippet_gevent.transport.datagram import udp as udp_module
 from sippet_gevent.transport.egress import Egress
-from sippet_gevent.transport.selection import Candidate
+from sippet_gevent.transport.locate.rfc3263 import Candidate
 
 from .conftest import port_of
 from .test_udp import options
@@ -26,7 +26,9 @@ HOSTS = ("127.0.0.2", "127.0.0.1", "127.0.0.3")
 def server(listen):
     """A stack that notes what it gets, and where it is reached."""
     seen = []
-    stack = listen("udp:127.0.0.1:0", "tcp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200)
+    stack = listen(
+        "udp:127.0.0.1:0", "tcp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200
+    )
     stack.seen = seen
     stack.uri = f"sip:{stack.addresses[0][4:]}"
     stack.tcp = f"sip:{stack.addresses[1][4:]};transport=tcp"
@@ -34,18 +36,28 @@ def server(listen):
 
 
 def listeners(*kinds):
-    return [f"{kind}:{host}:0;name={name}" for kind in kinds for host, name in zip(HOSTS, ("two", "one", "three"))]
+    return [
+        f"{kind}:{host}:0;name={name}"
+        for kind in kinds
+        for host, name in zip(HOSTS, ("two", "one", "three"))
+    ]
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
-@pytest.mark.parametrize(("name", "host"), [("one", "127.0.0.1"), ("two", "127.0.0.2"), ("three", "127.0.0.3")])
+@pytest.mark.parametrize(
+    ("name", "host"), [("one", "127.0.0.1"), ("two", "127.0.0.2"), ("three", "127.0.0.3")]
+)
 def test_request_leaves_by_the_listener_that_is_named(listen, server, kind, name, host):
     client = listen(*listeners("udp", "tcp"))
     uri = {"udp": server.uri, "tcp": server.tcp}[kind]
     response = client.request("OPTIONS", uri, listener=name, timeout=5)
     assert response.flow.transport.listener.name == name
     request = server.seen[0]
-    assert (request.flow.remote[0], request.via[0].host, request.via[0].transport) == (host, host, kind.upper())
+    assert (request.flow.remote[0], request.via[0].host, request.via[0].transport) == (
+        host,
+        host,
+        kind.upper(),
+    )
 
 
 def test_request_leaves_by_the_listener_on_the_address_that_the_kernel_sends_from(listen, server):
@@ -60,7 +72,9 @@ def test_request_leaves_by_a_wildcard_where_no_listener_has_that_address(listen,
     assert server.seen[0].flow.remote == ("127.0.0.1", port_of(client, 1))
 
 
-def test_request_leaves_by_the_first_listener_of_the_version_where_there_is_nothing_better(listen, server):
+def test_request_leaves_by_the_first_listener_of_the_version_where_there_is_nothing_better(
+    listen, server
+):
     client = listen("udp:[::1]:0", "udp:127.0.0.3:0", "udp:127.0.0.2:0")
     client.request("OPTIONS", server.uri, timeout=5)
     assert server.seen[0].flow.remote == ("127.0.0.3", port_of(client, 1))
@@ -91,13 +105,19 @@ def test_requests_in_a_call_leave_where_the_call_came_in(listen, kind):
 
     callee = listen(*listeners("udp", "tcp"), core=answer)
     seen = []
-    caller = listen("udp:127.0.0.1:0", "tcp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200)
+    caller = listen(
+        "udp:127.0.0.1:0", "tcp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200
+    )
     index = 2 if kind == "udp" else 5
     host, port = callee.engine.transports[index].local
     call = caller.invite(f"sip:{host}:{port};transport={kind}", timeout=5)
     assert call.wait(5)
     info = seen[0]
-    assert (info.method, info.flow.remote[0], info.via[0].host) == ("INFO", "127.0.0.3", "127.0.0.3")
+    assert (info.method, info.flow.remote[0], info.via[0].host) == (
+        "INFO",
+        "127.0.0.3",
+        "127.0.0.3",
+    )
 
 
 @pytest.mark.rfc("3261 12.2.1.1")
@@ -172,7 +192,9 @@ def test_kernel_is_not_asked_about_a_name(listen):
     stack = listen("udp:127.0.0.2:0", "udp:127.0.0.1:0")
     egress = Egress(stack.engine.transports)
     egress._routes = None  # it would ask the resolver, and block the loop
-    assert [transport for transport, _ in egress.ways(Candidate("UDP", "a.example", 5060))] == stack.engine.transports
+    assert [
+        transport for transport, _ in egress.ways(Candidate("UDP", "a.example", 5060))
+    ] == stack.engine.transports
 
 
 # ---- one listener on several addresses
@@ -217,7 +239,10 @@ def test_flow_from_the_address_that_was_asked_is_found_by_its_name(listen, peer)
     flows = []
     stack = listen("udp:0.0.0.0:0", core=lambda request, tx: flows.append(request.flow) or 200)
     for host in HOSTS:
-        peer.sendto(options(call_id=host).replace(b"z9hG4bK1", b"z9hG4bK" + host.encode()), (host, port_of(stack)))
+        peer.sendto(
+            options(call_id=host).replace(b"z9hG4bK1", b"z9hG4bK" + host.encode()),
+            (host, port_of(stack)),
+        )
         peer.recv(65535)
     found = [stack.find_flow(stack.flow_name(flow)) for flow in flows]
     assert [flow.local[0] for flow in found] == list(HOSTS)
@@ -229,11 +254,16 @@ def test_flow_from_the_address_that_was_asked_is_found_by_its_name(listen, peer)
         assert stack.engine.transports[0].find(name) is None
 
 
-def test_flows_of_a_wildcard_are_few_and_forgotten_when_there_are_too_many(listen, peer, monkeypatch):
+def test_flows_of_a_wildcard_are_few_and_forgotten_when_there_are_too_many(
+    listen, peer, monkeypatch
+):
     monkeypatch.setattr(udp_module, "FLOWS", 10)
     stack = listen("udp:0.0.0.0:0")
     for number in range(1, 40):
-        peer.sendto(options(f"127.0.0.1;branch=z9hG4bK{number};rport", call_id=str(number)), (f"127.0.0.{number}", port_of(stack)))
+        peer.sendto(
+            options(f"127.0.0.1;branch=z9hG4bK{number};rport", call_id=str(number)),
+            (f"127.0.0.{number}", port_of(stack)),
+        )
         assert parse(peer.recv(65535)).status == 200
     assert len(stack.engine.transports[0]._flows) <= 11
 
@@ -269,15 +299,18 @@ def listen_both_ways(listen, core):
     raise AssertionError("no port is free both ways")
 
 
-
 @pytest.mark.rfc("3261 18.1.1")
 @pytest.mark.parametrize(("kinds", "transport"), [(("udp", "tcp"), "TCP"), (("udp",), "UDP")])
-def test_request_too_long_for_a_datagram_keeps_to_the_listener_that_is_named(listen, kinds, transport):
+def test_request_too_long_for_a_datagram_keeps_to_the_listener_that_is_named(
+    listen, kinds, transport
+):
     seen = []
     server = listen_both_ways(listen, lambda request, tx: seen.append(request) or 200)
     client = listen(*listeners(*kinds), "tcp:127.0.0.1:0")
     uri = f"sip:127.0.0.1:{port_of(server)}"
     assert client.request("MESSAGE", uri, listener="two", body="x" * 1400, timeout=5).status == 200
     assert (seen[0].flow.transport.name, seen[0].flow.remote[0]) == (transport, "127.0.0.2")
-    assert client.request("MESSAGE", uri, body="x" * 1400, timeout=5).status == 200  # nothing is held against TCP there
+    assert (
+        client.request("MESSAGE", uri, body="x" * 1400, timeout=5).status == 200
+    )  # nothing is held against TCP there
     assert seen[1].flow.transport.name == "TCP"

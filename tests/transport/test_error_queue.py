@@ -14,9 +14,9 @@ from gevent.event import Event
 from sippet_gevent import Request, TransactionTimeout, TransportError
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.uri import bracketed
-from sippet_gevent.transport import stun
-from sippet_gevent.transport.error_queue import AT_ONCE
-from sippet_gevent.transport.udp import SENDS, UDP, PinnedFlow
+from sippet_gevent.transport.datagram import stun
+from sippet_gevent.transport.datagram.error_queue import AT_ONCE
+from sippet_gevent.transport.datagram.udp import SENDS, UDP, PinnedFlow
 
 from .test_icmp import LOCAL, V4, extended_error
 
@@ -93,7 +93,10 @@ def test_request_to_a_closed_port_fails_at_once(listen, host, method):
     stack = listen(f"udp:{host}:0")
     where, port = closed("::1" if ":" in host else "127.0.0.1")
     tx = stack.send(Request(method, f"sip:{bracketed(where)}:{port}"))
-    with gevent.Timeout(PATIENCE), pytest.raises(TransportError, match="Connection refused") as failure:
+    with (
+        gevent.Timeout(PATIENCE),
+        pytest.raises(TransportError, match="Connection refused") as failure,
+    ):
         tx.final()
     assert failure.value.flow.remote == (where, port) and where in str(failure.value)
     assert stack.stats()["icmp"] == {"told": 1} and stack.stats()["send_errors"] == 0
@@ -159,15 +162,29 @@ def branch_changed(data):
         ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"OPTIONS", b"CANCEL")),
         ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"OPTIONS", b"ACK")),
         ("unmatched", PORT_UNREACHABLE, lambda data: bytes(parse(data).response(200))),
-        ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"Via: SIP/2.0/UDP 127.0.0.1:", b"Via: SIP/2.0/UDP 127.0.0.2:")),
-        ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"Via: ", b"Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx, ")),
+        (
+            "unmatched",
+            PORT_UNREACHABLE,
+            lambda data: data.replace(
+                b"Via: SIP/2.0/UDP 127.0.0.1:", b"Via: SIP/2.0/UDP 127.0.0.2:"
+            ),
+        ),
+        (
+            "unmatched",
+            PORT_UNREACHABLE,
+            lambda data: data.replace(b"Via: ", b"Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx, "),
+        ),
         ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"Via: ", b"Via: \xff\xfe ")),
         ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"Via: ", b'Via: "')),
         ("unmatched", PORT_UNREACHABLE, lambda data: stun.ask(bytes(12))),
         ("cut", PORT_UNREACHABLE, lambda data: b""),
         ("cut", PORT_UNREACHABLE, lambda data: data[:8]),
         ("cut", PORT_UNREACHABLE, lambda data: data[: data.index(b"branch=") + 12]),
-        ("cut", PORT_UNREACHABLE, lambda data: data[: data.index(b"\r\n", data.index(b"Via: ")) + 1]),
+        (
+            "cut",
+            PORT_UNREACHABLE,
+            lambda data: data[: data.index(b"\r\n", data.index(b"Via: ")) + 1],
+        ),
         ("cut", PORT_UNREACHABLE, lambda data: bytes(100)),
         ("too big", (V4, 3, 4), lambda data: data),
         ("ignored", (V4, 11, 0), lambda data: data),
@@ -194,14 +211,22 @@ def test_icmp_message_about_another_destination_changes_nothing(waiting, silent)
 @pytest.mark.parametrize(
     ("method", "status", "fate"),
     [
-        pytest.param("INVITE", 180, "unmatched", marks=pytest.mark.rfc("6026 8.4")),  # it is not sent any more
-        pytest.param("INVITE", 486, "unmatched", marks=pytest.mark.rfc("3261 17.1.1.2")),  # its ACK was what failed, or nothing
+        pytest.param(
+            "INVITE", 180, "unmatched", marks=pytest.mark.rfc("6026 8.4")
+        ),  # it is not sent any more
+        pytest.param(
+            "INVITE", 486, "unmatched", marks=pytest.mark.rfc("3261 17.1.1.2")
+        ),  # its ACK was what failed, or nothing
         pytest.param("INVITE", 200, "unmatched", marks=pytest.mark.rfc("6026 8.4")),
         pytest.param("OPTIONS", 200, "unmatched", marks=pytest.mark.rfc("3261 17.1.2.2")),
-        pytest.param("OPTIONS", 100, "told", marks=pytest.mark.rfc("3261 17.1.2.2")),  # figure 6: it is sent on
+        pytest.param(
+            "OPTIONS", 100, "told", marks=pytest.mark.rfc("3261 17.1.2.2")
+        ),  # figure 6: it is sent on
     ],
 )
-def test_what_a_response_has_come_to_is_refused_as_the_tables_say(waiting, silent, method, status, fate):
+def test_what_a_response_has_come_to_is_refused_as_the_tables_say(
+    waiting, silent, method, status, fate
+):
     transport, tx, data = waiting(method)
     response = parse(data).response(status, contact=f"<sip:x@127.0.0.1:{silent.getsockname()[1]}>")
     response.to = response.to.with_params(tag="x")
@@ -218,7 +243,9 @@ def test_what_a_response_has_come_to_is_refused_as_the_tables_say(waiting, silen
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
-def test_peer_that_goes_while_it_works_on_a_request_is_found_out_by_the_next_copy(listen, waiting, silent):
+def test_peer_that_goes_while_it_works_on_a_request_is_found_out_by_the_next_copy(
+    listen, waiting, silent
+):
     transport, tx, data = waiting("OPTIONS")
     silent.sendto(bytes(parse(data).response(100)), transport.local)
     assert next(iter(tx)).status == 100
@@ -241,7 +268,10 @@ def test_response_and_ack_that_are_refused_are_only_counted(listen):
         sock.sendto(bytes(request), transport.local)
     until(lambda: transport.icmp)
     assert transport.icmp == {"unmatched": 1}
-    assert stack.stats()["answered"] + stack.stats()["delivered"] == 1 and stack.stats()["send_errors"] == 0
+    assert (
+        stack.stats()["answered"] + stack.stats()["delivered"] == 1
+        and stack.stats()["send_errors"] == 0
+    )
 
 
 @pytest.mark.rfc("5389 7.2.1", "5626 4.4.2")
@@ -269,7 +299,14 @@ def test_refused_keep_alive_that_was_none_of_ours_changes_nothing(udp, peer, cha
     udp.connect((host, port)).probe()
     (identity,) = udp.asked
     quote = stun.ask(change.get("identity", identity))
-    forge(udp, (extended_error(*PORT_UNREACHABLE), quote, udp.connect((host, change.get("port", port))).address))
+    forge(
+        udp,
+        (
+            extended_error(*PORT_UNREACHABLE),
+            quote,
+            udp.connect((host, change.get("port", port))).address,
+        ),
+    )
     assert udp.icmp == {"unmatched": 1} and not udp.stun and [*udp.asked] == [identity]
 
 
@@ -287,18 +324,25 @@ def test_icmp_message_at_another_listener_than_the_request_s_changes_nothing(lis
 def test_response_that_comes_before_the_transaction_is_told_counts(waiting, silent):
     transport, tx, data = waiting("INVITE")
     response = parse(data).response(486)
-    gevent.get_hub().loop.run_callback(tx.stack.engine.workers.run, bytes(response), tx.transaction.flow)
-    forge(transport, (extended_error(*PORT_UNREACHABLE), data, silent.getsockname()))  # it waits for its turn behind that
+    gevent.get_hub().loop.run_callback(
+        tx.stack.engine.workers.run, bytes(response), tx.transaction.flow
+    )
+    forge(
+        transport, (extended_error(*PORT_UNREACHABLE), data, silent.getsockname())
+    )  # it waits for its turn behind that
     with gevent.Timeout(PATIENCE):
         assert tx.final().status == 486
     gevent.sleep(0)
-    assert transport.icmp == {"told": 1} and tx.transaction.state == "completed"  # and repeats its ACK
+    assert (
+        transport.icmp == {"told": 1} and tx.transaction.state == "completed"
+    )  # and repeats its ACK
 
 
 def test_nobody_is_told_in_the_midst_of_somebody_else_s_send(listen, silent):
     stack = listen("udp:127.0.0.1:0")
     refused, other = (
-        stack.send(Request("OPTIONS", f"sip:127.0.0.1:{port}")) for port in (closed()[1], silent.getsockname()[1])
+        stack.send(Request("OPTIONS", f"sip:127.0.0.1:{port}"))
+        for port in (closed()[1], silent.getsockname()[1])
     )
     assert stack.stats()["icmp"] == {"told": 1}  # for the second send has failed first
     assert refused.is_pending and other.is_pending
@@ -378,9 +422,15 @@ def test_datagram_goes_out_behind_any_number_of_errors(udp, peer, errors):
 def test_loop_does_not_spin_on_a_socket_with_errors(udp, told):
     reads = []
     if udp.local[0] in ("0.0.0.0", "::"):
-        real, udp._recvmsg = udp._recvmsg, lambda *arguments: (reads.append(arguments), real(*arguments))[1]
+        real, udp._recvmsg = (
+            udp._recvmsg,
+            lambda *arguments: (reads.append(arguments), real(*arguments))[1],
+        )
     else:
-        real, udp._recvfrom = udp._recvfrom, lambda *arguments: (reads.append(arguments), real(*arguments))[1]
+        real, udp._recvfrom = (
+            udp._recvfrom,
+            lambda *arguments: (reads.append(arguments), real(*arguments))[1],
+        )
     nobody = closed(udp.loopback)
     udp._socket.sendto(b"refused", nobody)
     if told:  # by a send, so that a read finds nothing, and an entry stays in the queue
@@ -395,7 +445,7 @@ def test_loop_does_not_spin_on_a_socket_with_errors(udp, told):
 
 
 def test_system_without_an_error_queue_goes_on_as_before(monkeypatch, listen, silent):
-    monkeypatch.setattr("sippet_gevent.transport.error_queue._MSG_ERRQUEUE", None)
+    monkeypatch.setattr("sippet_gevent.transport.datagram.error_queue._MSG_ERRQUEUE", None)
     stack = listen("udp:127.0.0.1:0")
     transport = stack.engine.transports[0]
     host, port = closed()
@@ -420,6 +470,10 @@ def test_loop_that_could_not_bear_errors_hears_of_none():
         "    print(client.request('OPTIONS', f'sip:127.0.0.1:{port}', timeout=5).status)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | {"GEVENT_LOOP": "libuv-cffi"}, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program],
+        env=os.environ | {"GEVENT_LOOP": "libuv-cffi"},
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert done.stdout == "200\n", done.stderr

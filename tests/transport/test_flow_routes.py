@@ -9,10 +9,10 @@ from wsproto.connection import ConnectionType
 from wsproto.events import TextMessage
 
 from sippet_gevent import Limits, RegistrarProxy, Request, Response, Stack, TransportError, Via
-from sippet_gevent.limits import StreamLimits
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.identifiers import create_branch
 from sippet_gevent.message.parser import parse
+from sippet_gevent.runtime.limits import StreamLimits
 
 from .test_stream import PATIENCE, until
 from .test_websocket import HELLO
@@ -51,7 +51,9 @@ class Phone:
     def __init__(self, stack, name, transport="TCP", contact=None):
         self.name, self.transport = name, transport
         where = next(t.local for t in stack.engine.transports if t.name == transport)
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM)
+        self.sock = socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM
+        )
         self.sock.connect(where)
         self.sock.settimeout(PATIENCE)
         port = self.sock.getsockname()[1]
@@ -66,7 +68,12 @@ class Phone:
 
     def request(self, method, uri, **headers):
         self.number += 1
-        via = Via(self.transport, self.host, self.port, Via.parse(f"SIP/2.0/TCP x;branch={create_branch()};rport").parameters)
+        via = Via(
+            self.transport,
+            self.host,
+            self.port,
+            Via.parse(f"SIP/2.0/TCP x;branch={create_branch()};rport").parameters,
+        )
         headers = {
             "via": via, "from_": f"<{self.aor}>;tag={self.name}", "to": f"<{uri}>", "call_id": create_branch(),
             "cseq": f"{self.number} {method}", "max_forwards": 70, "contact": f"<{self.uri}>",
@@ -135,8 +142,12 @@ def talk(alice, bob):
 @pytest.mark.rfc("5626 5.3", "5626 7")
 @pytest.mark.parametrize("who", ["caller", "callee"])
 @pytest.mark.parametrize("transports", [("TCP", "TCP"), ("WS", "WS"), ("WS", "TCP"), ("TCP", "WS")])
-def test_phones_with_contacts_that_do_not_exist_talk_over_their_connections(office, who, transports):
-    alice, bob = (office.phone(name, transport) for name, transport in zip(("alice", "bob"), transports))
+def test_phones_with_contacts_that_do_not_exist_talk_over_their_connections(
+    office, who, transports
+):
+    alice, bob = (
+        office.phone(name, transport) for name, transport in zip(("alice", "bob"), transports)
+    )
     alices, bobs = talk(alice, bob)
     if who == "caller":
         alice.request("BYE", bob.uri, **alices)
@@ -166,7 +177,9 @@ def test_tcp_and_udp_phones_talk_with_two_record_routes(office):
 
 
 @pytest.mark.rfc("5626 7")
-@pytest.mark.parametrize(("end", "transport"), [("close", "TCP"), ("reset", "TCP"), ("close", "WS")])
+@pytest.mark.parametrize(
+    ("end", "transport"), [("close", "TCP"), ("reset", "TCP"), ("close", "WS")]
+)
 def test_who_is_gone_is_not_found(office, end, transport):
     """404, as for everybody who is not registered: his binding was the connection, and went with it."""
     alice, bob = office.phone("alice"), office.phone("bob", transport)

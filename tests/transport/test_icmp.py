@@ -10,8 +10,8 @@ from gevent import socket
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sippet_gevent.transport import icmp
-from sippet_gevent.transport.icmp import IGNORED, TOO_BIG, UNREACHABLE
+from sippet_gevent.transport.datagram import icmp
+from sippet_gevent.transport.datagram.icmp import IGNORED, TOO_BIG, UNREACHABLE
 
 LOCAL, V4, V6, TIMESTAMP = 1, 2, 3, 4
 """Who the error comes from: our own system, ICMP, ICMPv6, or it is none."""
@@ -22,7 +22,11 @@ def extended_error(origin, type_, code, number=errno.ECONNREFUSED, offender=None
     data = struct.pack("=IBBBxII", number, origin, type_, code, 0, 0)
     if origin == V6:
         host = socket.inet_pton(socket.AF_INET6, offender or "::")
-        return socket.IPPROTO_IPV6, 25, data + struct.pack("=HHI16sI", 10 if offender else 0, 0, 0, host, 0)
+        return (
+            socket.IPPROTO_IPV6,
+            25,
+            data + struct.pack("=HHI16sI", 10 if offender else 0, 0, 0, host, 0),
+        )
     host = socket.inet_aton(offender or "0.0.0.0")
     return socket.IPPROTO_IP, 11, data + struct.pack("=HH4s8x", 2 if offender else 0, 0, host)
 
@@ -54,7 +58,10 @@ def test_each_kind_of_icmp_error_counts_as_the_rfc_has_it(origin, type_, codes, 
     ("ancillary", "problem"),
     [
         (extended_error(V4, 3, 3, offender="192.0.2.7"), "Connection refused, says 192.0.2.7"),
-        (extended_error(V6, 1, 3, errno.EHOSTUNREACH, "2001:db8::7"), "No route to host, says 2001:db8::7"),
+        (
+            extended_error(V6, 1, 3, errno.EHOSTUNREACH, "2001:db8::7"),
+            "No route to host, says 2001:db8::7",
+        ),
         (extended_error(V4, 3, 3), "Connection refused"),
         ((0, 11, extended_error(V4, 3, 3, offender="192.0.2.7")[2][:16]), "Connection refused"),
         ((0, 11, extended_error(V4, 3, 3, offender="192.0.2.7")[2][:19]), "Connection refused"),
@@ -65,7 +72,9 @@ def test_error_is_told_in_words_with_who_says_so(ancillary, problem):
 
 
 def test_error_is_found_behind_the_address_that_its_message_came_to():
-    assert icmp.read([(socket.IPPROTO_IP, 8, bytes(12)), extended_error(V4, 3, 3)]).kind == UNREACHABLE
+    assert (
+        icmp.read([(socket.IPPROTO_IP, 8, bytes(12)), extended_error(V4, 3, 3)]).kind == UNREACHABLE
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from gevent import socket
 from sippet_gevent import URI, RegistrarProxy, Request, StaticResolver, TransportError
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.interfaces import Interfaces, sockaddr
-from sippet_gevent.transport.selection import Candidate
+from sippet_gevent.transport.locate.rfc3263 import Candidate
 from tests.message import corpus
 
 from .conftest import port_of
@@ -38,7 +38,9 @@ def peer():
 
 @corpus.needed
 @pytest.mark.rfc("5118 4.1", "5118 4.5", "5118 4.7", "5118 4.9", "5118 4.10")
-@pytest.mark.parametrize("row", corpus.rows_of("rfc5118", expected="accept"), ids=lambda row: row.file.partition("/")[2])
+@pytest.mark.parametrize(
+    "row", corpus.rows_of("rfc5118", expected="accept"), ids=lambda row: row.file.partition("/")[2]
+)
 def test_torture_message_is_served_and_answered_with_brackets_where_they_belong(listen, peer, row):
     seen = []
 
@@ -77,7 +79,10 @@ def ack_to(invite, response):
 @corpus.needed
 def test_address_without_brackets_in_the_request_uri_is_refused(listen, peer):
     stack = listen("udp:[::1]:0")
-    peer.sendto(corpus.read("rfc5118/ipv6-bad.dat").replace(b";branch", b";rport;branch"), ("::1", port_of(stack)))
+    peer.sendto(
+        corpus.read("rfc5118/ipv6-bad.dat").replace(b";branch", b";rport;branch"),
+        ("::1", port_of(stack)),
+    )
     assert parse(peer.recv(65535)).status == 400
 
 
@@ -88,7 +93,9 @@ def test_brackets_stand_in_every_header_we_write(listen):
     seen = []
     server = listen("udp:[::1]:0", core=lambda request, tx: seen.append(request) or 200)
     client = listen("udp:[::1]:0")
-    response = client.request("SUBSCRIBE", f"sip:bob@{server.addresses[0][4:]}", event="x", timeout=5)
+    response = client.request(
+        "SUBSCRIBE", f"sip:bob@{server.addresses[0][4:]}", event="x", timeout=5
+    )
     ours = f"[::1]:{port_of(client)}"
     request = seen[0]
     assert request.headers["Via"].startswith(f"SIP/2.0/UDP {ours};branch=")
@@ -107,7 +114,12 @@ def test_spellings_of_one_address_are_one_host(listen):
     stack = listen("udp:[0:0::0:1]:0", "udp:[::ffff:127.0.0.1]:0")
     assert [transport.local[0] for transport in stack.engine.transports] == ["::1", "127.0.0.1"]
     six, four = port_of(stack), port_of(stack, 1)
-    for text in (f"sip:[0:0:0:0:0:0:0:1]:{six}", f"sip:[::1]:{six}", f"sip:[::FFFF:127.0.0.1]:{four}", f"sip:[::ffff:7f00:1]:{four}"):
+    for text in (
+        f"sip:[0:0:0:0:0:0:0:1]:{six}",
+        f"sip:[::1]:{six}",
+        f"sip:[::FFFF:127.0.0.1]:{four}",
+        f"sip:[::ffff:7f00:1]:{four}",
+    ):
         assert stack.is_local(URI.parse(text)), text
 
 
@@ -120,7 +132,9 @@ def test_interfaces_know_an_address_by_any_spelling():
 @pytest.mark.rfc("3261 18.2.1")
 def test_received_is_not_added_for_another_spelling_of_the_sender_s_address(listen, peer):
     stack = listen("udp:[::1]:0")
-    peer.sendto(options(f"[0::0:1]:{peer.getsockname()[1]};branch=z9hG4bK1"), ("::1", port_of(stack)))
+    peer.sendto(
+        options(f"[0::0:1]:{peer.getsockname()[1]};branch=z9hG4bK1"), ("::1", port_of(stack))
+    )
     via = parse(peer.recv(65535)).via[0]
     assert (via.host, via.received) == ("[0::0:1]", None)
 
@@ -143,7 +157,9 @@ def test_mapped_address_of_a_resolver_is_reached_over_ipv4_too(listen):
     assert (response.status, response.flow.remote[0]) == (200, "127.0.0.1")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "224.0.1.75", "255.255.255.255", "[::]", "[ff02::1]", "[::ffff:0.0.0.0]"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "224.0.1.75", "255.255.255.255", "[::]", "[ff02::1]", "[::ffff:0.0.0.0]"]
+)
 def test_what_is_no_host_s_address_is_not_sent_to(listen, host):
     with pytest.raises(TransportError, match="not the address of one host"):
         listen("udp:*:0").request("OPTIONS", f"sip:{host}:9", timeout=5)
@@ -173,7 +189,9 @@ def test_star_on_a_port_that_one_version_has_taken_leaves_nothing_open(listen, p
 def test_named_listener_on_both_versions_is_reached_by_either(listen):
     server, client = listen("udp:*:0"), listen("udp:127.0.0.1:0", "udp:[::1]:0", "udp:*:0;name=all")
     for index, host in enumerate(("127.0.0.1", "[::1]")):
-        response = client.request("OPTIONS", f"sip:{host}:{port_of(server, index)}", listener="all", timeout=5)
+        response = client.request(
+            "OPTIONS", f"sip:{host}:{port_of(server, index)}", listener="all", timeout=5
+        )
         assert response.flow.transport.listener.name == "all"
 
 
@@ -223,7 +241,9 @@ def test_link_local_addresses_are_listened_on_and_reached(listen, kind):
     seen = []
     server = listen(address, core=lambda request, tx: seen.append(request) or 200)
     client = listen(address)
-    response = client.request("SUBSCRIBE", f"sip:[{host}]:{port_of(server)};transport={kind}", event="x", timeout=5)
+    response = client.request(
+        "SUBSCRIBE", f"sip:[{host}]:{port_of(server)};transport={kind}", event="x", timeout=5
+    )
     assert response.status == 200
     assert server.addresses == [f"{kind}:[{host}%{name}]:{port_of(server)}"]
     assert server.is_local(URI.parse(f"sip:[{host}]:{port_of(server)}"))
@@ -264,7 +284,9 @@ def test_link_local_contact_is_dialled_on_the_link_its_dialog_came_by(listen, ki
     results = []
     seen = []
     callee = listen(f"{kind}:[::]:0", core=answer)
-    caller = listen(f"{kind}:[{host}%{name}]:0", core=lambda request, tx: seen.append(request) or 200)
+    caller = listen(
+        f"{kind}:[{host}%{name}]:0", core=lambda request, tx: seen.append(request) or 200
+    )
     call = caller.invite(f"sip:[{host}]:{port_of(callee)};transport={kind}", timeout=5)
     assert call.wait(5)
     assert results == [200]
@@ -281,7 +303,10 @@ def test_phone_registered_at_a_link_local_contact_is_called_on_its_link(listen, 
     aor, by = f"sip:bob@[::1]:{port_of(server)}", f";transport={kind}"
     contact = f"<sip:bob@[{host}]:{port_of(phone)}{by}>"
     registrar = f"sip:[{host}]:{port_of(server)}{by}"
-    assert phone.request("REGISTER", registrar, to=f"<{aor}>", contact=contact, timeout=5).status == 200
+    assert (
+        phone.request("REGISTER", registrar, to=f"<{aor}>", contact=contact, timeout=5).status
+        == 200
+    )
     assert caller.request("MESSAGE", f"{aor}{by}", timeout=5).status == 299
 
 

@@ -67,7 +67,9 @@ def test_networks_of_load_balancers_are_read():
     assert read("tcp:10.0.0.5").proxy is None
     assert read("tcp:10.0.0.5;proxy").proxy == ()
     networks = read("tls:10.0.0.5;proxy=192.0.2.0/24,198.51.100.9,2001:db8::/32").proxy
-    assert networks == tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.9/32", "2001:db8::/32")))
+    assert networks == tuple(
+        map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.9/32", "2001:db8::/32"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,8 +144,13 @@ def peer():
 def test_via_and_contact_of_our_requests_name_what_is_advertised(listen):
     seen = []
     server = listen("udp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200)
-    client = listen("udp:127.0.0.1:0;advertise=203.0.113.7", "tcp:127.0.0.1:0;advertise=sip.example.com:5070")
-    assert client.request("SUBSCRIBE", f"sip:{server.addresses[0][4:]}", event="x", timeout=5).status == 200
+    client = listen(
+        "udp:127.0.0.1:0;advertise=203.0.113.7", "tcp:127.0.0.1:0;advertise=sip.example.com:5070"
+    )
+    assert (
+        client.request("SUBSCRIBE", f"sip:{server.addresses[0][4:]}", event="x", timeout=5).status
+        == 200
+    )
     via, contact = seen[0].via[0], seen[0].contact[0].uri
     assert (via.host, via.port, via.received) == ("203.0.113.7", port_of(client), "127.0.0.1")
     assert (contact.host, contact.port) == ("203.0.113.7", port_of(client))
@@ -153,7 +160,12 @@ def test_name_is_advertised_over_tcp_with_its_port(listen):
     seen = []
     server = listen("tcp:127.0.0.1:0", core=lambda request, tx: seen.append(request) or 200)
     client = listen("tcp:127.0.0.1:0;advertise=sip.example.com:5070")
-    assert client.request("SUBSCRIBE", f"sip:{server.addresses[0][4:]};transport=tcp", event="x", timeout=5).status == 200
+    assert (
+        client.request(
+            "SUBSCRIBE", f"sip:{server.addresses[0][4:]};transport=tcp", event="x", timeout=5
+        ).status
+        == 200
+    )
     assert seen[0].via[0].sent_by == "sip.example.com:5070"
     assert str(seen[0].contact[0].uri) == "sip:sip.example.com:5070;transport=tcp"
 
@@ -162,15 +174,23 @@ def test_advertised_ipv6_has_brackets_in_via_and_contact(listen):
     seen = []
     server = listen("udp:[::1]:0", core=lambda request, tx: seen.append(request) or 200)
     client = listen("udp:[::1]:0;advertise=[2001:db8::7]:5070")
-    assert client.request("SUBSCRIBE", f"sip:{server.addresses[0][4:]}", event="x", timeout=5).status == 200
+    assert (
+        client.request("SUBSCRIBE", f"sip:{server.addresses[0][4:]}", event="x", timeout=5).status
+        == 200
+    )
     assert seen[0].headers["Via"].startswith("SIP/2.0/UDP [2001:db8::7]:5070;")
     assert str(seen[0].contact[0].uri) == "sip:[2001:db8::7]:5070"
 
 
 @pytest.mark.rfc("3261 18.2.2", "3261 12.1.1")
-def test_request_without_rport_is_answered_from_the_real_address_with_the_advertised_contact(listen, peer):
+def test_request_without_rport_is_answered_from_the_real_address_with_the_advertised_contact(
+    listen, peer
+):
     stack = listen("udp:127.0.0.1:0;advertise=203.0.113.7:5070")
-    invite = options(f"127.0.0.1:{peer.getsockname()[1]};branch=z9hG4bK1", more="Contact: <sip:a@127.0.0.1:9>\r\n")
+    invite = options(
+        f"127.0.0.1:{peer.getsockname()[1]};branch=z9hG4bK1",
+        more="Contact: <sip:a@127.0.0.1:9>\r\n",
+    )
     peer.sendto(invite.replace(b"OPTIONS", b"INVITE"), ("127.0.0.1", port_of(stack)))
     data, source = peer.recvfrom(65535)
     assert source == ("127.0.0.1", port_of(stack))
@@ -179,11 +199,23 @@ def test_request_without_rport_is_answered_from_the_real_address_with_the_advert
 
 
 def test_advertised_and_real_address_are_both_ours(listen):
-    stack = listen("udp:127.0.0.1:0;advertise=SIP.example.com:5070", "udp:[::1]:0;advertise=[2001:db8::7]")
+    stack = listen(
+        "udp:127.0.0.1:0;advertise=SIP.example.com:5070", "udp:[::1]:0;advertise=[2001:db8::7]"
+    )
     real, six = port_of(stack), port_of(stack, 1)
-    ours = (f"sip:127.0.0.1:{real}", "sip:sip.example.com:5070", f"sip:[2001:DB8:0::7]:{six}", f"sip:[0:0::1]:{six}")
+    ours = (
+        f"sip:127.0.0.1:{real}",
+        "sip:sip.example.com:5070",
+        f"sip:[2001:DB8:0::7]:{six}",
+        f"sip:[0:0::1]:{six}",
+    )
     assert [uri for uri in ours if not stack.is_local(URI.parse(uri))] == []
-    others = ("sip:127.0.0.1:5070", "sip:sip.example.com", f"sip:[2001:db8::8]:{six}", f"sip:sip.example.com:{real}")
+    others = (
+        "sip:127.0.0.1:5070",
+        "sip:sip.example.com",
+        f"sip:[2001:db8::8]:{six}",
+        f"sip:sip.example.com:{real}",
+    )
     assert [uri for uri in others if stack.is_local(URI.parse(uri))] == []
 
 
@@ -193,7 +225,9 @@ def test_record_route_names_what_is_advertised_and_is_known_again(sip):
 
     def core(request, tx):
         routes.append(tx.take_route())
-        return forward(request, tx, *([] if routes[-1] else [f"sip:bob@{phone}"]), record_route=True)
+        return forward(
+            request, tx, *([] if routes[-1] else [f"sip:bob@{phone}"]), record_route=True
+        )
 
     phone = "10.0.0.50"
     proxy = Stack(core=core, clock=sip.clock)
@@ -206,7 +240,14 @@ def test_record_route_names_what_is_advertised_and_is_known_again(sip):
     assert (route.uri.host, route.uri.port) == ("203.0.113.7", 5070)
     assert asked.statuses == [200]
     first = asked.request
-    within = Request("SUBSCRIBE", f"sip:bob@{phone}", from_=first.from_, to=asked.response.to, call_id=first.call_id, event="x")
+    within = Request(
+        "SUBSCRIBE",
+        f"sip:bob@{phone}",
+        from_=first.from_,
+        to=asked.response.to,
+        call_id=first.call_id,
+        event="x",
+    )
     within.cseq = first.cseq._replace(number=2)
     within.route = (NameAddr(route.uri),)
     assert sip.ask(proxy, within).statuses == [200]

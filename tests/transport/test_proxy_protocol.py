@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sippet_gevent import TLS, Limits, ParseError, StreamLimits
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transport.proxy_protocol import LENGTH, LINE, SIGNATURE, ProxyHeader, read
+from sippet_gevent.transport.stream.proxy_protocol import LENGTH, LINE, SIGNATURE, ProxyHeader, read
 from tests.message import corpus
 
 from .conftest import port_of
@@ -40,7 +40,10 @@ TLVS = b"\x02\x00\x0bsip.example" + b"\x04\x00\x03\0\0\0"
 GOOD = [
     (line(), ProxyHeader(CLIENT, SERVER)),
     (line(CLIENT6, SERVER6), ProxyHeader(CLIENT6, SERVER6)),
-    (line(("::ffff:192.0.2.77", 1), ("2001:DB8:0::7", 0)), ProxyHeader(("192.0.2.77", 1), ("2001:db8::7", 0))),
+    (
+        line(("::ffff:192.0.2.77", 1), ("2001:DB8:0::7", 0)),
+        ProxyHeader(("192.0.2.77", 1), ("2001:db8::7", 0)),
+    ),
     (b"PROXY UNKNOWN\r\n", ProxyHeader()),
     (b"PROXY UNKNOWN ffff::1 whatever 65536 x\r\n", ProxyHeader()),
     (binary(), ProxyHeader(CLIENT, SERVER)),
@@ -108,7 +111,13 @@ def test_what_is_no_header_is_a_parse_error(data):
         read(data)
 
 
-@given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(SIGNATURE.__add__), st.binary(max_size=120).map(b"PROXY ".__add__)))
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.binary(max_size=300).map(SIGNATURE.__add__),
+        st.binary(max_size=120).map(b"PROXY ".__add__),
+    )
+)
 def test_no_octets_raise_anything_but_a_parse_error(data):
     try:
         found = read(data)
@@ -120,7 +129,11 @@ def test_no_octets_raise_anything_but_a_parse_error(data):
         assert 0 < found[1] <= len(data)
 
 
-@given(st.sampled_from((4, 6)).flatmap(lambda v: st.tuples(*[st.tuples(st.ip_addresses(v=v).map(str), st.integers(0, 65535))] * 2)))
+@given(
+    st.sampled_from((4, 6)).flatmap(
+        lambda v: st.tuples(*[st.tuples(st.ip_addresses(v=v).map(str), st.integers(0, 65535))] * 2)
+    )
+)
 def test_both_versions_say_the_same(ends):
     in_text, in_binary = read(line(*ends)), read(binary(*ends))
     assert in_text[0] == in_binary[0]
@@ -204,12 +217,16 @@ def test_health_check_is_the_load_balancer_s_own(balanced, connect, header):
 def test_header_stands_before_tls(balanced, connect, tmp_path, at_once):
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
-    authority.issue_cert("sip.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
+    authority.issue_cert("sip.example").private_key_and_cert_chain_pem.write_to_path(
+        tmp_path / "cert.pem"
+    )
     stack = balanced("tls:127.0.0.1:0;proxy", tls=TLS(tmp_path / "cert.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     peer = connect(stack)
-    tls = Ciphered(context, peer.sock, "sip.example", before=binary(CLIENT6, SERVER6), at_once=at_once)
+    tls = Ciphered(
+        context, peer.sock, "sip.example", before=binary(CLIENT6, SERVER6), at_once=at_once
+    )
     tls.send(options())
     assert parse(tls.receive()).status == 200
     assert stack.served == [CLIENT6]
@@ -261,7 +278,15 @@ class Ciphered:
                 self.incoming.write(self.sock.recv(65536))
 
 
-@pytest.mark.parametrize("data", [options(), b"\x16\x03\x01\x02\x00", b"PROXY TCP4 nonsense\r\n", SIGNATURE + b"\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        options(),
+        b"\x16\x03\x01\x02\x00",
+        b"PROXY TCP4 nonsense\r\n",
+        SIGNATURE + b"\xff\xff\xff\xff",
+    ],
+)
 def test_connection_without_a_header_is_closed_and_counted(balanced, connect, data):
     stack = balanced()
     assert connect(stack, data).rest() == b""
@@ -293,14 +318,19 @@ def test_clients_are_counted_by_their_own_addresses_and_the_load_balancer_is_not
     assert stack.tcp.counts["too many connections of one source"] == 1
     peers[0].sock.close()
     until(lambda: len(stack.tcp.flows) == 7)
-    assert connect(stack, line(("::ffff:192.0.2.1", 11), SERVER6) + options()).message().status == 200
+    assert (
+        connect(stack, line(("::ffff:192.0.2.1", 11), SERVER6) + options()).message().status == 200
+    )
     for peer in (*waiting, *peers):
         peer.sock.close()
     until(lambda: len(stack.tcp.flows) <= 1)
     assert stack.tcp._sources == {"192.0.2.1": 1}
 
 
-@pytest.mark.parametrize(("networks", "is_let_in"), [("127.0.0.0/8", True), ("192.0.2.0/24,127.0.0.1", True), ("192.0.2.0/24", False)])
+@pytest.mark.parametrize(
+    ("networks", "is_let_in"),
+    [("127.0.0.0/8", True), ("192.0.2.0/24,127.0.0.1", True), ("192.0.2.0/24", False)],
+)
 def test_load_balancers_come_from_their_networks_only(balanced, connect, networks, is_let_in):
     stack = balanced(f"tcp:127.0.0.1:0;proxy={networks}")
     peer = connect(stack)

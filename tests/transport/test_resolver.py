@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sippet_gevent import URI, InvalidValue, TransportError, Via
-from sippet_gevent.transport.resolver import NAPTR, SRV, Answer, Candidate, Resolver, StaticResolver
-from sippet_gevent.transport.selection import (
+from sippet_gevent.transport.locate.resolver import (
+    NAPTR,
+    SRV,
+    Answer,
+    Candidate,
+    Resolver,
+    StaticResolver,
+)
+from sippet_gevent.transport.locate.rfc3263 import (
     CANDIDATES,
     RULES,
     SERVICES,
@@ -46,7 +53,10 @@ class Recording(StaticResolver):
 
 def ways(resolver, uri, *transports):
     """Return the candidates of a URI as text."""
-    return [str(found) for found in resolver.resolve(URI.parse(uri), *([transports] if transports else []))]
+    return [
+        str(found)
+        for found in resolver.resolve(URI.parse(uri), *([transports] if transports else []))
+    ]
 
 
 # ---- transports of the user's
@@ -64,9 +74,13 @@ def ways(resolver, uri, *transports):
 )
 def test_uri_leads_to_a_transport_of_any_name_and_its_default_port(text, found):
     resolver = StaticResolver({"a.example": [ONE]})
-    assert [str(way) for way in resolver.resolve(URI.parse(text), {"UDP": 1, "TCP": 2, "XYZ": 7000})] == [found]
+    assert [
+        str(way) for way in resolver.resolve(URI.parse(text), {"UDP": 1, "TCP": 2, "XYZ": 7000})
+    ] == [found]
     if ":5070" not in text:
-        assert str(resolver.resolve(URI.parse(text), ["UDP", "TCP", "XYZ"])[0]) == found.replace("7000", "5060")
+        assert str(resolver.resolve(URI.parse(text), ["UDP", "TCP", "XYZ"])[0]) == found.replace(
+            "7000", "5060"
+        )
 
 
 # ---- nobody is asked
@@ -93,8 +107,22 @@ def test_numeric_host_asks_nobody(text, candidate):
     assert [found[:3] for found in Silent().resolve(URI.parse(text))] == [candidate]
 
 
-@pytest.mark.parametrize("host", ["a..b", "[1::2::3]", "[12345::1]", "1.2.3", "127.1", "a.192.0.2.300", "x" * 64, "a." * 127 + "a"])
-@pytest.mark.parametrize("text", ["sip:{}", "sip:{};transport=tcp", "sip:{}:5070", "sip:example.com;maddr={}"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a..b",
+        "[1::2::3]",
+        "[12345::1]",
+        "1.2.3",
+        "127.1",
+        "a.192.0.2.300",
+        "x" * 64,
+        "a." * 127 + "a",
+    ],
+)
+@pytest.mark.parametrize(
+    "text", ["sip:{}", "sip:{};transport=tcp", "sip:{}:5070", "sip:example.com;maddr={}"]
+)
 def test_host_that_nobody_can_have_is_a_transport_error_and_dns_is_not_asked(text, host):
     with pytest.raises(TransportError, match="neither an address nor a name"):
         Silent().resolve(URI.parse(text.format(host)))
@@ -106,13 +134,27 @@ def test_via_of_a_host_that_nobody_can_have_is_not_asked_of_dns(host):
         Silent().resolve_response(Via("UDP", host))
 
 
-@pytest.mark.parametrize("host", ["a-b.example", "my_host", "a-.b-.example", "3f2a9c1b2d4e", "1.example.com.", "x" * 63 + ".example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a-b.example",
+        "my_host",
+        "a-.b-.example",
+        "3f2a9c1b2d4e",
+        "1.example.com.",
+        "x" * 63 + ".example",
+    ],
+)
 def test_host_that_networks_have_is_asked_of_dns(host):
-    assert ways(StaticResolver({host: [ONE]}), f"sip:{host};transport=udp", "UDP") == [f"udp:{ONE}:5060"]
+    assert ways(StaticResolver({host: [ONE]}), f"sip:{host};transport=udp", "UDP") == [
+        f"udp:{ONE}:5060"
+    ]
 
 
 @pytest.mark.rfc("5118 4.10")
-@pytest.mark.parametrize("host", ["[2001:db8:::192.0.2.1]", "[2001:db8::192.0.2.1]", "[2001:DB8:0::C000:201]"])
+@pytest.mark.parametrize(
+    "host", ["[2001:db8:::192.0.2.1]", "[2001:db8::192.0.2.1]", "[2001:DB8:0::C000:201]"]
+)
 def test_three_colons_before_an_ipv4_address_are_two(host):
     assert ways(Silent(), f"sip:bob@{host}", "UDP") == ["udp:[2001:db8::c000:201]:5060"]
     assert URI.parse(f"sip:bob@{host}").equivalent("sip:bob@[2001:db8::192.0.2.1]")
@@ -129,7 +171,9 @@ def test_sips_never_goes_over_udp():
         Silent().resolve(URI.parse("sips:192.0.2.1;transport=udp"))
 
 
-@pytest.mark.parametrize("text", ["sip:192.0.2.1;transport=tcp", "sips:example.com:5061", "sip:example.com;transport=ws"])
+@pytest.mark.parametrize(
+    "text", ["sip:192.0.2.1;transport=tcp", "sips:example.com:5061", "sip:example.com;transport=ws"]
+)
 def test_transport_that_we_have_not_is_an_error_before_anybody_is_asked(text):
     with pytest.raises(TransportError, match="no transport of ours"):
         Silent().resolve(URI.parse(text), ("UDP",))
@@ -159,7 +203,10 @@ EXAMPLE = {  # the example of RFC 3263 §4.1
         "192.0.2.99",
     ],
     "_sips._tcp.example.com": [SRV(0, 1, 5061, "server1.example.com")],
-    "_sip._tcp.example.com": [SRV(0, 1, 5060, "server1.example.com"), SRV(1, 2, 5080, "server2.example.com")],
+    "_sip._tcp.example.com": [
+        SRV(0, 1, 5060, "server1.example.com"),
+        SRV(1, 2, 5080, "server2.example.com"),
+    ],
     "_sip._udp.example.com": [SRV(0, 1, 5060, "server2.example.com")],
     "server1.example.com": [ONE],
     "server2.example.com": [TWO, SIX],
@@ -181,7 +228,12 @@ def test_naptr_of_the_lowest_order_that_we_can_use_is_taken(transports, found):
 
 @pytest.mark.rfc("3263 4.1")
 def test_sips_discards_what_is_not_secure():
-    records = EXAMPLE | {"example.com": [NAPTR(1, 1, "s", "SIP+D2U", "", "_sip._udp.example.com"), *EXAMPLE["example.com"]]}
+    records = EXAMPLE | {
+        "example.com": [
+            NAPTR(1, 1, "s", "SIP+D2U", "", "_sip._udp.example.com"),
+            *EXAMPLE["example.com"],
+        ]
+    }
     assert ways(StaticResolver(records), "sips:example.com") == ["tls:192.0.2.1:5061"]
 
 
@@ -195,12 +247,18 @@ def test_secure_service_without_addresses_is_not_replaced_by_one_in_the_clear():
 @pytest.mark.rfc("3403 4.1")
 def test_rules_of_one_order_are_all_used_by_preference():
     records = {
-        "example.com": [NAPTR(1, 20, "s", "SIP+D2U", "", "u.example.com"), NAPTR(1, 10, "s", "SIP+D2T", "", "t.example.com")],
+        "example.com": [
+            NAPTR(1, 20, "s", "SIP+D2U", "", "u.example.com"),
+            NAPTR(1, 10, "s", "SIP+D2T", "", "t.example.com"),
+        ],
         "u.example.com": [SRV(0, 0, 5060, "a.example.com")],
         "t.example.com": [SRV(0, 0, 5070, "a.example.com")],
         "a.example.com": [ONE],
     }
-    assert ways(StaticResolver(records), "sip:example.com") == ["tcp:192.0.2.1:5070", "udp:192.0.2.1:5060"]
+    assert ways(StaticResolver(records), "sip:example.com") == [
+        "tcp:192.0.2.1:5070",
+        "udp:192.0.2.1:5060",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +278,10 @@ def test_naptr_that_is_not_for_us_is_discarded(useless):
 
 
 def test_naptr_may_lead_to_a_host():
-    records = {"example.com": [NAPTR(1, 1, "A", "sip+d2t", "", "a.example.com")], "a.example.com": [ONE]}
+    records = {
+        "example.com": [NAPTR(1, 1, "A", "sip+d2t", "", "a.example.com")],
+        "a.example.com": [ONE],
+    }
     assert ways(StaticResolver(records), "sip:example.com") == ["tcp:192.0.2.1:5060"]
 
 
@@ -235,13 +296,20 @@ def test_naptr_leads_to_websocket_servers():
 
 @pytest.mark.rfc("3263 4.1")
 def test_without_naptr_all_transports_of_ours_are_looked_for_at_once():
-    resolver = Recording({"_sip._tcp.example.com": [SRV(0, 0, 5070, "a.example.com")], "a.example.com": [ONE]})
+    resolver = Recording(
+        {"_sip._tcp.example.com": [SRV(0, 0, 5070, "a.example.com")], "a.example.com": [ONE]}
+    )
     assert ways(resolver, "sip:example.com", "UDP", "TCP") == ["tcp:192.0.2.1:5070"]
-    assert resolver.steps[:2] == [["NAPTR example.com"], ["SRV _sip._udp.example.com", "SRV _sip._tcp.example.com"]]
+    assert resolver.steps[:2] == [
+        ["NAPTR example.com"],
+        ["SRV _sip._udp.example.com", "SRV _sip._tcp.example.com"],
+    ]
 
 
 @pytest.mark.rfc("3263 4.1", "3263 4.2")
-@pytest.mark.parametrize(("scheme", "found"), [("sip", "udp:192.0.2.1:5060"), ("sips", "tls:192.0.2.1:5061")])
+@pytest.mark.parametrize(
+    ("scheme", "found"), [("sip", "udp:192.0.2.1:5060"), ("sips", "tls:192.0.2.1:5061")]
+)
 def test_without_srv_the_addresses_of_the_domain_are_taken(scheme, found):
     assert ways(StaticResolver({"example.com": [ONE]}), f"{scheme}:example.com") == [found]
 
@@ -256,7 +324,10 @@ def test_port_of_the_uri_asks_for_addresses_only():
 @pytest.mark.rfc("3263 4.2")
 def test_transport_of_the_uri_asks_for_its_srv_records_only():
     resolver = Recording(EXAMPLE)
-    assert ways(resolver, "sip:example.com;transport=udp") == ["udp:[2001:db8::1]:5060", "udp:192.0.2.2:5060"]
+    assert ways(resolver, "sip:example.com;transport=udp") == [
+        "udp:[2001:db8::1]:5060",
+        "udp:192.0.2.2:5060",
+    ]
     assert resolver.steps[0] == ["SRV _sip._udp.example.com"]
 
 
@@ -268,7 +339,9 @@ def test_tls_is_looked_for_as_sips():
 @pytest.mark.rfc("3263 4")
 def test_maddr_is_looked_for_in_place_of_the_host():
     records = {"other.example.com": [ONE]}
-    assert ways(StaticResolver(records), "sip:example.com:5070;maddr=other.example.com") == ["udp:192.0.2.1:5070"]
+    assert ways(StaticResolver(records), "sip:example.com:5070;maddr=other.example.com") == [
+        "udp:192.0.2.1:5070"
+    ]
 
 
 @pytest.mark.rfc("2782")
@@ -280,8 +353,13 @@ def test_target_of_a_dot_says_that_there_is_no_such_service():
 
 @pytest.mark.rfc("5922 7.1")
 def test_name_for_the_certificate_is_that_of_the_uri_whatever_dns_says():
-    records = {"_sips._tcp.example.com": [SRV(0, 0, 5061, "server.evil.example")], "server.evil.example": [ONE]}
-    assert StaticResolver(records).resolve(URI.parse("sips:example.com")) == [Candidate("TLS", ONE, 5061, "example.com")]
+    records = {
+        "_sips._tcp.example.com": [SRV(0, 0, 5061, "server.evil.example")],
+        "server.evil.example": [ONE],
+    }
+    assert StaticResolver(records).resolve(URI.parse("sips:example.com")) == [
+        Candidate("TLS", ONE, 5061, "example.com")
+    ]
 
 
 def test_nothing_found_is_a_transport_error_that_names_each_step():
@@ -295,7 +373,9 @@ def test_nothing_found_is_a_transport_error_that_names_each_step():
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "255.255.255.255", "224.0.1.75", "::", "ff02::1"])
 def test_name_never_leads_to_everybody_or_nobody(address):
-    assert ways(StaticResolver({"example.com": [address, ONE]}), "sip:example.com:5060") == ["udp:192.0.2.1:5060"]
+    assert ways(StaticResolver({"example.com": [address, ONE]}), "sip:example.com:5060") == [
+        "udp:192.0.2.1:5060"
+    ]
 
 
 # ---- order
@@ -304,11 +384,17 @@ def test_name_never_leads_to_everybody_or_nobody(address):
 @pytest.mark.rfc("2782")
 def test_lower_priorities_come_first_whatever_their_weight():
     records = [SRV(20, 65535, 1, "c"), SRV(10, 0, 1, "a"), SRV(15, 1, 1, "b")]
-    assert [record.target for record in order_srv(records, random.Random(1).random)] == ["a", "b", "c"]
+    assert [record.target for record in order_srv(records, random.Random(1).random)] == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 @pytest.mark.rfc("2782")
-@pytest.mark.parametrize("weights", [(1, 2), (10, 20, 70), (1, 1, 1, 1), (0, 0, 0), (60, 20, 20), (1, 65535)])
+@pytest.mark.parametrize(
+    "weights", [(1, 2), (10, 20, 70), (1, 1, 1, 1), (0, 0, 0), (60, 20, 20), (1, 65535)]
+)
 def test_chance_to_come_first_is_that_of_the_weight(weights):
     draw = random.Random(3263).random
     records = [SRV(0, weight, 5060, str(index)) for index, weight in enumerate(weights)]
@@ -328,8 +414,15 @@ def test_order_of_all_is_drawn_by_weight_again_and_again():
     records = [SRV(0, weight, 5060, str(weight)) for weight in (1, 2, 3)]
     second = [order_srv(records, draw)[1].target for _ in range(10_000)]
     # P(2nd is 3) = 1/6 * 3/5 + 2/6 * 3/4 = 0.35, and so on
-    expected = {"1": 1 / 6 * 0 + 2 / 6 * 1 / 4 + 3 / 6 * 1 / 3, "2": 1 / 6 * 2 / 5 + 3 / 6 * 2 / 3, "3": 0.35}
-    chi_square = sum((second.count(name) - 10_000 * share) ** 2 / (10_000 * share) for name, share in expected.items())
+    expected = {
+        "1": 1 / 6 * 0 + 2 / 6 * 1 / 4 + 3 / 6 * 1 / 3,
+        "2": 1 / 6 * 2 / 5 + 3 / 6 * 2 / 3,
+        "3": 0.35,
+    }
+    chi_square = sum(
+        (second.count(name) - 10_000 * share) ** 2 / (10_000 * share)
+        for name, share in expected.items()
+    )
     assert chi_square < 13.82
 
 
@@ -343,7 +436,13 @@ def test_weight_of_nothing_comes_behind_all_others():
 @pytest.mark.rfc("8305 4")
 @pytest.mark.parametrize(
     ("six", "four", "together"),
-    [("ABC", "xyz", "AxByCz"), ("A", "xyz", "Axyz"), ("ABC", "x", "AxBC"), ("", "xy", "xy"), ("AB", "", "AB")],
+    [
+        ("ABC", "xyz", "AxByCz"),
+        ("A", "xyz", "Axyz"),
+        ("ABC", "x", "AxBC"),
+        ("", "xy", "xy"),
+        ("AB", "", "AB"),
+    ],
 )
 def test_addresses_of_both_versions_take_turns(six, four, together):
     assert "".join(interleave(list(six), list(four))) == together
@@ -369,8 +468,14 @@ def test_flood_of_records_is_cut_and_not_refused():
         if question.kind == "SRV":
             return Answer(tuple(SRV(n, 0, 5060, f"{n}.example.com") for n in range(500)))
         if question.kind == "NAPTR":
-            return Answer(tuple(NAPTR(1, n, "s", "SIP+D2U", "", f"{n}.example.org") for n in range(500)))
-        return Answer(tuple(f"10.{question.name[0]}.{n // 250}.{n % 250}" for n in range(500)) if question.kind == "A" else ())
+            return Answer(
+                tuple(NAPTR(1, n, "s", "SIP+D2U", "", f"{n}.example.org") for n in range(500))
+            )
+        return Answer(
+            tuple(f"10.{question.name[0]}.{n // 250}.{n % 250}" for n in range(500))
+            if question.kind == "A"
+            else ()
+        )
 
     found, asked = walk(select(URI.parse("sip:example.com")), flood)
     assert len(found) == CANDIDATES
@@ -378,7 +483,9 @@ def test_flood_of_records_is_cut_and_not_refused():
     assert sum(question.kind == "A" for question in asked) == SRV_TARGETS
 
 
-NAMES = st.sampled_from(["example.com", "a.example.com", "b.example.com", "_sip._udp.example.com", ".", "", "192.0.2.5"])
+NAMES = st.sampled_from(
+    ["example.com", "a.example.com", "b.example.com", "_sip._udp.example.com", ".", "", "192.0.2.5"]
+)
 NUMBERS = st.integers(0, 65535)
 RECORDS_OF = {
     "NAPTR": st.builds(
@@ -393,7 +500,14 @@ RECORDS_OF = {
 
 @pytest.mark.rfc("3263 4.1")
 @given(
-    uri=st.sampled_from(["sip:example.com", "sips:example.com", "sip:example.com:5070", "sips:example.com;transport=tcp"]),
+    uri=st.sampled_from(
+        [
+            "sip:example.com",
+            "sips:example.com",
+            "sip:example.com:5070",
+            "sips:example.com;transport=tcp",
+        ]
+    ),
     ours=st.sets(st.sampled_from(sorted(SERVICES.values()))),
     data=st.data(),
 )
@@ -431,7 +545,10 @@ def test_what_dns_says_reaches_logs_without_control_characters():
         ("SIP/2.0/UDP 192.0.2.9:5070;branch=z9hG4bKx", ["udp:192.0.2.9:5070"]),
         ("SIP/2.0/TLS 192.0.2.9;branch=z9hG4bKx", ["tls:192.0.2.9:5061"]),
         ("SIP/2.0/UDP server1.example.com:5070;branch=z9hG4bKx", ["udp:192.0.2.1:5070"]),
-        ("SIP/2.0/TCP example.com;branch=z9hG4bKx", ["tcp:192.0.2.1:5060", "tcp:[2001:db8::1]:5080", "tcp:192.0.2.2:5080"]),
+        (
+            "SIP/2.0/TCP example.com;branch=z9hG4bKx",
+            ["tcp:192.0.2.1:5060", "tcp:[2001:db8::1]:5080", "tcp:192.0.2.2:5080"],
+        ),
         ("SIP/2.0/TCP server1.example.com;branch=z9hG4bKx", ["tcp:192.0.2.1:5060"]),
     ],
 )

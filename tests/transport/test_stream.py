@@ -18,12 +18,12 @@ from gevent import socket
 from gevent.event import Event
 
 from sippet_gevent import Limits, Request, Stack, TransactionTimeout, TransportError, forward
-from sippet_gevent.limits import StreamLimits
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transport import stream as stream_module
-from sippet_gevent.transport.endings import ENDS
-from sippet_gevent.transport.stream import PONGS, TCP
+from sippet_gevent.runtime.limits import StreamLimits
+from sippet_gevent.transport.stream import tcp as stream_module
+from sippet_gevent.transport.stream.pacing import ENDS
+from sippet_gevent.transport.stream.tcp import PONGS, TCP
 from tests.message import corpus
 
 PATIENCE = 10
@@ -245,11 +245,15 @@ def test_pongs_to_two_of_our_pings_are_no_ping(stacks, connect):
 
 
 def test_flood_of_pings_is_answered_at_a_bounded_rate(stacks, connect):
-    stack = stacks(idle=100, first=100, header=100, message=100, connect=100, handshake=100, pong=100)
+    stack = stacks(
+        idle=100, first=100, header=100, message=100, connect=100, handshake=100, pong=100
+    )
     peer = connect(stack)
     peer.send(b"\r\n\r\n" * 100_000 + options())
     assert peer.message().status == 200
-    assert PONGS <= peer.framer.pings * 2 + peer.framer.pongs < 20 * PONGS  # a sweep or more may come between
+    assert (
+        PONGS <= peer.framer.pings * 2 + peer.framer.pongs < 20 * PONGS
+    )  # a sweep or more may come between
     assert stack.tcp.counts["too many pings"]
 
 
@@ -510,7 +514,9 @@ def test_looking_at_all_deadlines_gives_way_each_time(stacks, connect, monkeypat
     peers = [connect(stack) for _ in range(4)]
     until(lambda: len(stack.tcp.flows) == len(peers) and len(looks) >= 12)
     pauses = [later - earlier for earlier, later in itertools.pairwise(looks)]
-    assert sum(pause > 0.03 for pause in pauses) >= 6  # three in a round of four, of which the first may be shorter
+    assert (
+        sum(pause > 0.03 for pause in pauses) >= 6
+    )  # three in a round of four, of which the first may be shorter
 
 
 # ---- the end of a connection
@@ -553,8 +559,12 @@ def end(peer):
     peer.sock.shutdown(socket.SHUT_WR)  # at once, without a turn of the loop
 
 
-@pytest.mark.parametrize(("go", "counts"), [(end, {}), (Peer.reset, {"reset": 5 * ENDS})], ids=["end", "reset"])
-def test_connections_that_go_in_one_moment_are_closed_some_at_each_turn(stacks, connect, go, counts):
+@pytest.mark.parametrize(
+    ("go", "counts"), [(end, {}), (Peer.reset, {"reset": 5 * ENDS})], ids=["end", "reset"]
+)
+def test_connections_that_go_in_one_moment_are_closed_some_at_each_turn(
+    stacks, connect, go, counts
+):
     stack = stacks()
     peers = [connect(stack) for _ in range(5 * ENDS)]
     until(lambda: len(stack.tcp.flows) == 5 * ENDS)
@@ -628,7 +638,9 @@ def test_answer_is_not_given_up_for_half_a_message_that_the_peer_has_ended_with(
     assert peer.message().status == 200
 
 
-def test_response_whose_connection_is_gone_goes_by_a_new_one_to_the_sent_by(stacks, connect, listener):
+def test_response_whose_connection_is_gone_goes_by_a_new_one_to_the_sent_by(
+    stacks, connect, listener
+):
     stack = stacks()
     go = Event()
     stack.on("MESSAGE")(lambda request, tx: go.wait(PATIENCE) and 200)
@@ -782,7 +794,9 @@ def pooled(stacks, connect, listener):
 @pytest.mark.rfc("5923 8.1", "3261 17.2.3")
 @pytest.mark.parametrize("end", ["reset", "orderly", "unread"])
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
-def test_request_goes_once_more_by_a_fresh_connection_when_the_pooled_one_was_dead(pooled, connect, listener, end, method):
+def test_request_goes_once_more_by_a_fresh_connection_when_the_pooled_one_was_dead(
+    pooled, connect, listener, end, method
+):
     client, peer, ask = pooled
     asked = ask(method)
     first = None if end == "unread" else peer.message()
@@ -792,12 +806,16 @@ def test_request_goes_once_more_by_a_fresh_connection_when_the_pooled_one_was_de
     fresh.send(bytes(again.response(486)))
     assert asked.get().status == 486
     if first is not None:
-        assert first.via == again.via  # a server that has read the first one takes this for a retransmission
+        assert (
+            first.via == again.via
+        )  # a server that has read the first one takes this for a retransmission
         assert (first.call_id, first.cseq, first.from_) == (again.call_id, again.cseq, again.from_)
     assert len(client.sender.grey) == 0
 
 
-def test_request_that_waits_to_be_written_goes_once_more_by_a_fresh_connection(stacks, connect, listener):
+def test_request_that_waits_to_be_written_goes_once_more_by_a_fresh_connection(
+    stacks, connect, listener
+):
     client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])
@@ -846,9 +864,13 @@ def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener
 
 @pytest.mark.rfc("3261 17.2.3", "3261 18.2.2")
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
-def test_request_repeated_by_a_new_connection_is_served_once_and_answered_there(stacks, connect, method):
+def test_request_repeated_by_a_new_connection_is_served_once_and_answered_there(
+    stacks, connect, method
+):
     server, seen, answer = stacks(), [], Event()
-    server.on("MESSAGE", "INVITE")(lambda request, tx: seen.append(request) or (answer.wait() and 486))
+    server.on("MESSAGE", "INVITE")(
+        lambda request, tx: seen.append(request) or (answer.wait() and 486)
+    )
     request = options().replace(b"OPTIONS", method.encode())
     first = connect(server)
     first.send(request)
@@ -874,7 +896,9 @@ def test_request_repeated_from_another_host_does_not_take_the_answer(stacks, con
     until(lambda: seen)
     first.reset()
     until(lambda: not server.tcp.flows)
-    stranger = connect(sock=socket.create_connection(server.tcp.local, source_address=("127.0.0.9", 0)))
+    stranger = connect(
+        sock=socket.create_connection(server.tcp.local, source_address=("127.0.0.9", 0))
+    )
     stranger.send(request)
     until(lambda: server.stats()["absorbed"])
     answer.set()
@@ -932,7 +956,9 @@ def test_request_given_up_before_its_connection_stands_is_not_sent(stacks, slow,
 
 
 @pytest.mark.rfc("3261 9.1", "3261 8.1.3.1")
-def test_invite_cancelled_before_its_connection_stands_is_not_sent_and_is_487(stacks, slow, connect):
+def test_invite_cancelled_before_its_connection_stands_is_not_sent_and_is_487(
+    stacks, slow, connect
+):
     listener, let_in = slow
     client = stacks()
     invite = client.send(Request("INVITE", uri_of(listener)))
@@ -965,14 +991,24 @@ def test_branch_of_a_cancelled_invite_is_not_sent_when_its_connection_stands(sta
     assert tx.final(timeout=PATIENCE).status == 200
 
 
-def test_request_given_up_is_sent_whole_when_it_is_written_in_part_and_else_not(stacks, connect, listener):
+def test_request_given_up_is_sent_whole_when_it_is_written_in_part_and_else_not(
+    stacks, connect, listener
+):
     client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])
     until(lambda: flow.is_open)
 
     def send(subject):
-        return client.send(Request("MESSAGE", uri_of(listener), subject=subject, body=b"x" * 50_000, content_type="text/plain"))
+        return client.send(
+            Request(
+                "MESSAGE",
+                uri_of(listener),
+                subject=subject,
+                body=b"x" * 50_000,
+                content_type="text/plain",
+            )
+        )
 
     while not flow._queue:
         last = send("last")
@@ -991,7 +1027,9 @@ def test_request_given_up_is_sent_whole_when_it_is_written_in_part_and_else_not(
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_cancel_goes_to_the_same_place_when_the_connection_of_its_invite_has_ended(stacks, connect, listener):
+def test_cancel_goes_to_the_same_place_when_the_connection_of_its_invite_has_ended(
+    stacks, connect, listener
+):
     client = stacks()
     tx = client.send(Request("INVITE", uri_of(listener)))
     peer = connect(sock=listener.accept()[0])
@@ -1008,13 +1046,17 @@ def test_cancel_goes_to_the_same_place_when_the_connection_of_its_invite_has_end
     assert tx.final(timeout=PATIENCE).status == 487
 
 
-def test_request_is_not_sent_again_when_it_is_we_who_close_the_connection(stacks, connect, listener):
+def test_request_is_not_sent_again_when_it_is_we_who_close_the_connection(
+    stacks, connect, listener
+):
     client = stacks(queue_messages=3)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])
     until(lambda: flow.is_open)
     while flow.is_open:
-        tx = client.send(Request("MESSAGE", uri_of(listener), body=b"x" * 60_000, content_type="text/plain"))
+        tx = client.send(
+            Request("MESSAGE", uri_of(listener), body=b"x" * 60_000, content_type="text/plain")
+        )
     with pytest.raises(TransportError, match="wait for the peer"):
         tx.final(timeout=PATIENCE)
     assert not client.tcp.flows

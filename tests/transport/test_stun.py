@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sippet_gevent import Stack
-from sippet_gevent.limits import TokenBuckets
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transport import stun
-from sippet_gevent.transport.udp import UDP
+from sippet_gevent.runtime.rates import TokenBuckets
+from sippet_gevent.transport.datagram import stun
+from sippet_gevent.transport.datagram.udp import UDP
 
 from .test_udp import options
 
@@ -32,9 +32,16 @@ REQUEST = bytes.fromhex(
 
 def message(*attributes, kind=0x0001, cookie=COOKIE, identity=IDENTITY, fingerprint=False):
     """Return a STUN message of (type, value) attributes."""
-    body = b"".join(struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4) for kind, value in attributes)
+    body = b"".join(
+        struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
+        for kind, value in attributes
+    )
     data = struct.pack("!HHI", kind, len(body) + 8 * fingerprint, cookie) + identity + body
-    return data + struct.pack("!HHI", 0x8028, 4, zlib.crc32(data) ^ 0x5354554E) if fingerprint else data
+    return (
+        data + struct.pack("!HHI", 0x8028, 4, zlib.crc32(data) ^ 0x5354554E)
+        if fingerprint
+        else data
+    )
 
 
 def read(data):
@@ -71,7 +78,10 @@ def mapped(data):
     ("host", "value"),
     [
         ("192.0.2.1", "0001a147e112a643"),  # RFC 5769 §2.2
-        ("2001:db8:1234:5678:11:2233:4455:6677", "0002a1470113a9faa5d3f179bc25f4b5bed2b9d9"),  # §2.3
+        (
+            "2001:db8:1234:5678:11:2233:4455:6677",
+            "0002a1470113a9faa5d3f179bc25f4b5bed2b9d9",
+        ),  # §2.3
     ],
 )
 def test_address_is_written_as_the_test_vectors_have_it(host, value):
@@ -97,9 +107,14 @@ def test_fingerprint_is_answered_with_a_fingerprint():
 
 
 @pytest.mark.rfc("5389 7.3")
-@pytest.mark.parametrize("at", [*range(100), *range(102, 108)])  # between them stands that it is a FINGERPRINT
+@pytest.mark.parametrize(
+    "at", [*range(100), *range(102, 108)]
+)  # between them stands that it is a FINGERPRINT
 def test_one_wrong_octet_under_a_fingerprint_is_no_request(at):
-    assert stun.answer(REQUEST[:at] + bytes([REQUEST[at] ^ 0x40]) + REQUEST[at + 1 :], "192.0.2.1", 1) is None
+    assert (
+        stun.answer(REQUEST[:at] + bytes([REQUEST[at] ^ 0x40]) + REQUEST[at + 1 :], "192.0.2.1", 1)
+        is None
+    )
 
 
 @pytest.mark.rfc("5389 15.5")
@@ -109,12 +124,22 @@ def test_fingerprint_that_is_not_the_last_attribute_is_no_request():
     longer = whole[:2] + struct.pack("!H", 16) + whole[4:20]
     right = struct.pack("!HHI", 0x8028, 4, zlib.crc32(longer) ^ 0x5354554E)
     assert stun.answer(longer + right + more, "192.0.2.1", 1) is None
-    assert stun.answer(longer + more + struct.pack("!HHI", 0x8028, 4, zlib.crc32(longer + more) ^ 0x5354554E), "192.0.2.1", 1)
+    assert stun.answer(
+        longer + more + struct.pack("!HHI", 0x8028, 4, zlib.crc32(longer + more) ^ 0x5354554E),
+        "192.0.2.1",
+        1,
+    )
 
 
 @pytest.mark.rfc("5389 7.3")
 def test_known_and_optional_attributes_are_ignored():
-    request = message((0x0006, b"user"), (0x8022, b"a phone"), (0x0014, b"realm"), (0xFFFF, b""), (0x0008, b"x" * 20))
+    request = message(
+        (0x0006, b"user"),
+        (0x8022, b"a phone"),
+        (0x0014, b"realm"),
+        (0xFFFF, b""),
+        (0x0008, b"x" * 20),
+    )
     assert mapped(stun.answer(request, "192.0.2.1", 1)) == ("192.0.2.1", 1)
 
 
@@ -164,7 +189,9 @@ def test_no_octets_raise(data):
 
 
 @given(ATTRIBUTES, st.booleans(), st.ip_addresses().map(str), st.integers(1, 65535))
-def test_every_sound_request_has_a_sound_answer_of_at_most_three_times_its_octets(attributes, fingerprint, host, port):
+def test_every_sound_request_has_a_sound_answer_of_at_most_three_times_its_octets(
+    attributes, fingerprint, host, port
+):
     attributes = [(kind, value) for kind, value in attributes if kind != 0x8028]
     request = message(*attributes, fingerprint=fingerprint)
     reply = stun.answer(request, host, port)
@@ -195,7 +222,9 @@ def asked(request):
 def test_binding_request_is_answered_from_the_sip_port(asked):
     stack, sock = asked
     sock.send(message(fingerprint=True))
-    assert mapped(sock.recv(2000)) == sock.getsockname()[:2]  # connected: only the SIP port is heard
+    assert (
+        mapped(sock.recv(2000)) == sock.getsockname()[:2]
+    )  # connected: only the SIP port is heard
     assert stack.stats()["stun"] == {"answered": 1}
 
 
@@ -211,7 +240,13 @@ def test_repeated_request_has_the_same_answer(asked):
 def test_stun_and_sip_share_a_port_and_stun_is_none_of_the_messages_received(asked, caplog):
     stack, sock = asked
     via = "192.0.2.9:5060;branch=z9hG4bK1;rport"
-    for data in (message(kind=0x0011), message(kind=0x0101), message() + b"broken", message((0x7FFF, b"")), options(via)):
+    for data in (
+        message(kind=0x0011),
+        message(kind=0x0101),
+        message() + b"broken",
+        message((0x7FFF, b"")),
+        options(via),
+    ):
         sock.send(data)
     assert read(sock.recv(2000))[0] == 0x0111
     assert parse(sock.recv(2000)).status == 200
@@ -253,7 +288,9 @@ def test_source_over_its_rate_has_no_answer_and_others_have(asked):
 def test_ten_thousand_phones_behind_one_nat_keep_their_flows(asked):
     stack, _ = asked
     (transport,) = stack.engine.transports
-    assert all(transport._stun_rates.take("192.0.2.1", index * 20 / 10_000) for index in range(10_000))
+    assert all(
+        transport._stun_rates.take("192.0.2.1", index * 20 / 10_000) for index in range(10_000)
+    )
 
 
 def full(data, address):
@@ -264,7 +301,10 @@ def broken(data, address):
     raise OSError(1, "not permitted")
 
 
-@pytest.mark.parametrize(("sendto", "fates", "waiting"), [(full, {"answered": 1, "dropped": 1}, 1), (broken, {"dropped": 2}, 0)])
+@pytest.mark.parametrize(
+    ("sendto", "fates", "waiting"),
+    [(full, {"answered": 1, "dropped": 1}, 1), (broken, {"dropped": 2}, 0)],
+)
 def test_answers_that_cannot_be_sent_are_dropped_once_one_is_waiting(sendto, fates, waiting):
     transport = UDP()
     transport.start(("127.0.0.1", 0), lambda data, flow: None)

@@ -10,8 +10,8 @@ from gevent import socket, ssl
 from gevent.event import Event
 
 from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError
-from sippet_gevent.transport.endings import ENDS
-from sippet_gevent.transport.resolver import StaticResolver
+from sippet_gevent.transport.locate.resolver import StaticResolver
+from sippet_gevent.transport.stream.pacing import ENDS
 from sippet_gevent.transport.tls import identities, names_peer
 
 from .test_stream import PATIENCE, Peer, most_closed_in_a_turn, options, until
@@ -150,7 +150,9 @@ def test_contact_of_a_sip_uri_asks_for_tls(stacks):
     server, client = stacks(), stacks()
     seen = []
     server.on("SUBSCRIBE")(lambda request, tx: seen.append(request) or 200)
-    client.request("SUBSCRIBE", server.uri.replace("sips", "sip") + ";transport=tls", event="presence")
+    client.request(
+        "SUBSCRIBE", server.uri.replace("sips", "sip") + ";transport=tls", event="presence"
+    )
     assert (seen[0].via[0].transport, str(seen[0].contact[0].uri)) == (
         "TLS",
         client.uri.replace("sips", "sip") + ";transport=tls",
@@ -195,7 +197,9 @@ def test_ipv6_host_of_a_uri_is_what_the_server_must_prove(authority):
 
 
 @pytest.mark.rfc("3261 18.2.2")
-def test_response_whose_connection_is_gone_goes_by_a_new_one_to_who_proves_its_name(stacks, connect):
+def test_response_whose_connection_is_gone_goes_by_a_new_one_to_who_proves_its_name(
+    stacks, connect
+):
     server, phone = stacks(), stacks()
     go = Event()
     server.on("MESSAGE")(lambda request, tx: go.wait(PATIENCE) and 200)
@@ -213,14 +217,19 @@ def test_response_whose_connection_is_gone_goes_by_a_new_one_to_who_proves_its_n
 def test_connections_for_two_domains_on_one_address_are_two(stacks):
     client = stacks()
     address = stacks().tcp.local
-    one, other = client.tcp.connect(address, name="sip.example"), client.tcp.connect(address, name="other.example")
+    one, other = (
+        client.tcp.connect(address, name="sip.example"),
+        client.tcp.connect(address, name="other.example"),
+    )
     assert one is not other
     assert client.tcp.connect(address, name="SIP.example") is one
 
 
 def test_wrong_name_is_the_reason_that_the_caller_sees(stacks, authority):
     server = stacks(TLS(authority.issue("other.example"), ca=authority.file))
-    with pytest.raises(TransportError, match=r"not 127\.0\.0\.1: its certificate is for other\.example"):
+    with pytest.raises(
+        TransportError, match=r"not 127\.0\.0\.1: its certificate is for other\.example"
+    ):
         stacks().request("OPTIONS", server.uri)
 
 
@@ -239,8 +248,12 @@ def test_verification_can_be_turned_off(stacks, stranger, authority):
 def test_certificate_is_chosen_by_the_name_asked_for(stacks, connect, authority):
     names = {"one.example": (authority.issue("one.example", file="one.pem"), None)}
     stack = stacks(TLS(authority.issue("sip.example"), names=names))
-    assert connect(stack, "one.example").sock.getpeercert()["subjectAltName"] == (("DNS", "one.example"),)
-    assert connect(stack, "sip.example").sock.getpeercert()["subjectAltName"] == (("DNS", "sip.example"),)
+    assert connect(stack, "one.example").sock.getpeercert()["subjectAltName"] == (
+        ("DNS", "one.example"),
+    )
+    assert connect(stack, "sip.example").sock.getpeercert()["subjectAltName"] == (
+        ("DNS", "sip.example"),
+    )
 
 
 def test_mutual_tls_tells_who_the_client_is(stacks, authority):
@@ -260,7 +273,11 @@ def test_client_without_certificate_is_refused_where_one_is_wanted(stacks, autho
     assert server.tcp.counts == {"accepted": 1, "handshake failed": 1}
 
 
-SIP, OTHER_SIP, USER = ("URI", "sip:One.example"), ("URI", "sip:two.example"), ("URI", "sip:bob@one.example")
+SIP, OTHER_SIP, USER = (
+    ("URI", "sip:One.example"),
+    ("URI", "sip:two.example"),
+    ("URI", "sip:bob@one.example"),
+)
 DNS, IP = ("DNS", "Dns.example"), ("IP Address", "192.0.2.1")
 COMMON = ((("commonName", "cn.example"),),)
 
@@ -312,7 +329,11 @@ def test_broken_address_in_a_certificate_names_nobody():
 
 def test_tls_older_than_1_2_is_not_spoken(authority):
     tls = TLS(authority.issue("sip.example"))
-    assert tls.server_context.minimum_version == tls.client_context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert (
+        tls.server_context.minimum_version
+        == tls.client_context.minimum_version
+        == ssl.TLSVersion.TLSv1_2
+    )
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -473,7 +494,9 @@ def test_reload_between_calls_fails_none(stacks, authority):
 
 
 def test_no_call_fails_while_certificates_are_read_again(stacks, authority):
-    first, second = [authority.issue("127.0.0.1", file=name) for name in ("first.pem", "second.pem")]
+    first, second = [
+        authority.issue("127.0.0.1", file=name) for name in ("first.pem", "second.pem")
+    ]
     path = authority.folder / "turns.pem"
     path.write_bytes(first.read_bytes())
     server, client = stacks(TLS(path, ca=authority.file)), stacks()
@@ -514,12 +537,16 @@ def test_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.rfc("3263 5", "5922 4")
-def test_response_that_looks_for_its_way_passes_over_who_cannot_prove_the_name(stacks, connect, authority):
+def test_response_that_looks_for_its_way_passes_over_who_cannot_prove_the_name(
+    stacks, connect, authority
+):
     """On three addresses of loopback, one port: nobody, somebody else, and the sent-by."""
     right = TLS(authority.issue("sip.example"), ca=authority.file)
     phone = stacks(right, host="127.0.0.3")
     port = phone.tcp.local[1]
-    thief = stacks(TLS(authority.issue("other.example"), ca=authority.file), host="127.0.0.2", port=port)
+    thief = stacks(
+        TLS(authority.issue("other.example"), ca=authority.file), host="127.0.0.2", port=port
+    )
     server = stacks()
     server.resolver = StaticResolver({"sip.example": ["127.0.0.2", "127.0.0.3"]})
     go = Event()

@@ -15,8 +15,8 @@ from gevent.event import Event
 
 from sippet_gevent import Stack, TransportError
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transport import udp as udp_module
-from sippet_gevent.transport.udp import UDP
+from sippet_gevent.transport.datagram import udp as udp_module
+from sippet_gevent.transport.datagram.udp import UDP
 
 OPTIONS = (
     "OPTIONS sip:{host} SIP/2.0\r\nVia: SIP/2.0/UDP {via}\r\nMax-Forwards: 70\r\nFrom: <sip:a@b.example>;tag=1\r\n"
@@ -24,8 +24,12 @@ OPTIONS = (
 )
 
 
-def options(via="192.0.2.9:5060;branch=z9hG4bK1;rport", *, call_id="1", more="", body="", host="x.example"):
-    return OPTIONS.format(host=host, via=via, call_id=call_id, more=more, length=len(body), body=body).encode()
+def options(
+    via="192.0.2.9:5060;branch=z9hG4bK1;rport", *, call_id="1", more="", body="", host="x.example"
+):
+    return OPTIONS.format(
+        host=host, via=via, call_id=call_id, more=more, length=len(body), body=body
+    ).encode()
 
 
 @pytest.fixture
@@ -197,7 +201,9 @@ def test_answer_goes_to_the_sent_by_port_without_rport(server, peer):
 def test_received_is_added_to_the_top_via_when_sent_by_is_another_host(server, peer):
     lower = "192.0.2.77:5060;branch=z9hG4bKlower"
     more = f"Via: SIP/2.0/UDP {lower}\r\n"
-    peer.sendto(options(f"192.0.2.9:{peer.getsockname()[1]};branch=z9hG4bK3", more=more), server.where)
+    peer.sendto(
+        options(f"192.0.2.9:{peer.getsockname()[1]};branch=z9hG4bK3", more=more), server.where
+    )
     via = parse(peer.recv(65535)).via
     assert via[0].received == "127.0.0.1"
     assert via[1].received is None
@@ -222,7 +228,9 @@ def test_ipv6_answers_as_ipv4_does():
     sock.bind(("::1", 0))
     sock.settimeout(5)
     with stack:
-        sock.sendto(options("[2001:db8::9]:5060;branch=z9hG4bK6;rport"), stack.engine.transports[0].local)
+        sock.sendto(
+            options("[2001:db8::9]:5060;branch=z9hG4bK6;rport"), stack.engine.transports[0].local
+        )
         response = parse(sock.recv(65535))
     sock.close()
     assert (response.status, response.via[0].received) == (200, "::1")

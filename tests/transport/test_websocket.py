@@ -19,9 +19,9 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 
 from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError, Web
 from sippet_gevent.message.parser import parse
-from sippet_gevent.transport.handshake import Handshake
 from sippet_gevent.transport.tls import names_web_server
-from sippet_gevent.transport.websocket import WS, WebSocketFlow
+from sippet_gevent.transport.websocket.flow import WS, WebSocketFlow
+from sippet_gevent.transport.websocket.handshake import Handshake
 from tests.message import corpus
 
 from .test_stream import PATIENCE, until
@@ -107,7 +107,9 @@ def stacks():
     made = []
 
     def make(address="ws:127.0.0.1:0", web=None, tls=None, limits=None, **streams):
-        stack = Stack(address, web=web, tls=tls, limits=limits or Limits(streams=StreamLimits(**streams)))
+        stack = Stack(
+            address, web=web, tls=tls, limits=limits or Limits(streams=StreamLimits(**streams))
+        )
         stack.on("OPTIONS")(lambda request, tx: 200)
         made.append(stack)
         stack.start()
@@ -197,7 +199,9 @@ def test_binary_frames_are_taken_too(stacks, browse):
 
 def test_what_is_not_utf8_goes_out_in_a_binary_frame(stacks, browse):
     stack = stacks()
-    stack.on("MESSAGE")(lambda request, tx: request.response(200, body=b"\xff\xfe", content_type="application/x"))
+    stack.on("MESSAGE")(
+        lambda request, tx: request.response(200, body=b"\xff\xfe", content_type="application/x")
+    )
     browser = browse(stack)
     browser.send(options().replace(b"OPTIONS", b"MESSAGE"))
     assert browser.event(BytesMessage).data.endswith(b"\xff\xfe")
@@ -214,7 +218,9 @@ def test_message_in_fragments_octet_by_octet_is_answered(stacks, browse):
     browser = browse(stacks())
     data = options()
     octets = b"".join(
-        browser.frames.send(TextMessage(data=data[at : at + 10].decode(), message_finished=at + 10 >= len(data)))
+        browser.frames.send(
+            TextMessage(data=data[at : at + 10].decode(), message_finished=at + 10 >= len(data))
+        )
         for at in range(0, len(data), 10)
     )
     for at in range(len(octets)):
@@ -233,7 +239,11 @@ def test_frames_that_come_with_the_handshake_are_not_lost(stacks):
     stack = stacks()
     with socket.create_connection(stack.ws.local) as sock:
         sock.settimeout(PATIENCE)
-        sock.sendall(HELLO + b"\r\n" + Frames(ConnectionType.CLIENT).send(TextMessage(data=options().decode())))
+        sock.sendall(
+            HELLO
+            + b"\r\n"
+            + Frames(ConnectionType.CLIENT).send(TextMessage(data=options().decode()))
+        )
         data = b""
         while b"SIP/2.0 200" not in data:
             data += sock.recv(65536)
@@ -308,7 +318,9 @@ def test_browser_comes_over_tls(stacks, browse, tls, authority):  # noqa: F811
     stack = stacks("wss:127.0.0.1:0", tls=tls)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(authority.file)
-    sock = context.wrap_socket(socket.create_connection(stack.ws.local), server_hostname="edge.example")
+    sock = context.wrap_socket(
+        socket.create_connection(stack.ws.local), server_hostname="edge.example"
+    )
     browser = browse(stack, sock=sock)
     browser.send(options())
     assert browser.message().status == 200
@@ -324,7 +336,13 @@ def test_wss_server_must_prove_its_name(stacks, tls, authority):  # noqa: F811
 @pytest.mark.rfc("6455 4.1")
 @pytest.mark.parametrize(
     ("name", "proven"),
-    [("a.example.com", True), ("example.com", False), ("a.b.example.com", False), ("com", False), ("A.Example.com.", True)],
+    [
+        ("a.example.com", True),
+        ("example.com", False),
+        ("a.b.example.com", False),
+        ("com", False),
+        ("A.Example.com.", True),
+    ],
 )
 def test_wildcard_of_a_web_certificate_stands_for_one_label(name, proven):
     assert names_web_server({"subjectAltName": (("DNS", "*.example.com"),)}, name) is proven
@@ -343,7 +361,11 @@ def test_stream_of_the_corpus_gets_its_verdict(stacks, browse, row):
     got = [str(browser.status)]
     for event in browser.events():
         if isinstance(event, (TextMessage, BytesMessage)):
-            got.append(str(parse(event.data.encode() if isinstance(event.data, str) else event.data).status))
+            got.append(
+                str(
+                    parse(event.data.encode() if isinstance(event.data, str) else event.data).status
+                )
+            )
         elif isinstance(event, CloseConnection):
             got.append(str(int(event.code)))
         elif isinstance(event, Pong):
@@ -387,7 +409,9 @@ class _Said:
 @pytest.mark.parametrize("host", [b"", b"Host: edge.example\r\n"])
 def test_http_1_0_opens_no_websocket(stacks, get, host):
     stack = stacks()
-    asked = HELLO.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: edge.example\r\n", host) + b"\r\n"
+    asked = (
+        HELLO.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: edge.example\r\n", host) + b"\r\n"
+    )
     assert get(stack, asked).startswith(b"HTTP/1.1 426 ")
 
 
@@ -403,7 +427,12 @@ def test_core_sees_what_the_handshake_said(stacks, browse):
     stack = stacks()
     seen = []
     stack.methods.handlers["OPTIONS"] = lambda request, tx: seen.append(tx.flow.handshake) or 200
-    browser = browse(stack, b"Origin: https://phone.example", b"Cookie: session=5;  theme=dark", b"Cookie: session=6")
+    browser = browse(
+        stack,
+        b"Origin: https://phone.example",
+        b"Cookie: session=5;  theme=dark",
+        b"Cookie: session=6",
+    )
     browser.send(options())
     browser.message()
     handshake = seen[0]
@@ -422,7 +451,12 @@ def test_strange_query_is_none():
 @pytest.mark.rfc("6455 10.2")
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [(b"Origin: https://phone.example", 101), (b"Origin: https://evil.example", 403), (b"Origin: null", 403), (b"X: y", 101)],
+    [
+        (b"Origin: https://phone.example", 101),
+        (b"Origin: https://evil.example", 403),
+        (b"Origin: null", 403),
+        (b"X: y", 101),
+    ],
 )
 def test_pages_of_other_origins_are_refused(stacks, browse, origin, status):
     stack = stacks(web=Web(origins=["https://phone.example/"]))
@@ -433,7 +467,9 @@ def test_pages_of_other_origins_are_refused(stacks, browse, origin, status):
 @pytest.mark.parametrize(("answer", "status"), [(True, 101), (False, 403), (401, 401), (0, 403)])
 def test_hook_says_who_may_come(stacks, browse, answer, status):
     asked = []
-    browser = browse(stacks(web=Web(accept=lambda handshake: asked.append(handshake.query) or answer)))
+    browser = browse(
+        stacks(web=Web(accept=lambda handshake: asked.append(handshake.query) or answer))
+    )
     assert (browser.status, asked) == (status, [{"token": "a b"}])
 
 
@@ -486,7 +522,9 @@ def test_handshake_may_be_cut_anywhere():
 def test_bare_line_feed_is_refused_wherever_it_is_cut():
     whole = HELLO.replace(b"\r\nUpgrade", b"\nUpgrade") + b"\r\n"
     for at in range(1, len(whole)):
-        state, answer = read_in_parts([whole[:at], whole[at:]] if at < whole.index(b"\nUpgrade") else [whole])
+        state, answer = read_in_parts(
+            [whole[:at], whole[at:]] if at < whole.index(b"\nUpgrade") else [whole]
+        )
         assert (state, answer[:13]) == ("lingering", b"HTTP/1.1 400 ")
 
 
@@ -505,11 +543,15 @@ def test_websocket_that_never_speaks_is_closed(stacks, browse):
 
 def long_head(octets):
     """A request for a WebSocket whose head has this many octets."""
-    return HELLO + b"Cookie: " + b"x" * (octets - len(HELLO) - len(b"Cookie: \r\n\r\n")) + b"\r\n\r\n"
+    return (
+        HELLO + b"Cookie: " + b"x" * (octets - len(HELLO) - len(b"Cookie: \r\n\r\n")) + b"\r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize("cut", [1, 1000, 8192, 1 << 20])
-@pytest.mark.parametrize(("octets", "status"), [(8192, 101), (8193, 431), (16_000, 431), (19_000, 431)])
+@pytest.mark.parametrize(
+    ("octets", "status"), [(8192, 101), (8193, 431), (16_000, 431), (19_000, 431)]
+)
 def test_limit_of_a_head_is_the_same_however_it_is_cut(stacks, octets, status, cut):
     stack = stacks()
     head = long_head(octets)
@@ -525,7 +567,9 @@ def test_limit_of_a_head_is_the_same_however_it_is_cut(stacks, octets, status, c
 
 
 @pytest.mark.parametrize("cut", [1, 1 << 20])
-@pytest.mark.parametrize("body", [b"1;" + b"x" * 9000 + b"\r\na\r\n0\r\n\r\n", b"0\r\nX: " + b"x" * 9000 + b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "body", [b"1;" + b"x" * 9000 + b"\r\na\r\n0\r\n\r\n", b"0\r\nX: " + b"x" * 9000 + b"\r\n\r\n"]
+)
 def test_lines_of_a_chunked_body_have_a_limit_however_they_are_cut(stacks, body, cut):
     stack = stacks()
     data = b"POST / HTTP/1.1\r\nHost: edge.example\r\nTransfer-Encoding: chunked\r\n\r\n" + body
@@ -545,11 +589,17 @@ def test_lines_of_a_chunked_body_have_a_limit_however_they_are_cut(stacks, body,
 @pytest.mark.rfc("6455 5.5.3")
 def test_pings_are_answered_the_last_of_many_alone(stacks, browse):
     browser = browse(stacks())
-    browser.sock.sendall(browser.frames.send(Ping(payload=b"1")) + browser.frames.send(Ping(payload=b"2")))
+    browser.sock.sendall(
+        browser.frames.send(Ping(payload=b"1")) + browser.frames.send(Ping(payload=b"2"))
+    )
     assert browser.event(Pong).payload == b"2"
 
 
-@pytest.mark.parametrize("event", [Ping(), Pong(), TextMessage(data=""), TextMessage(data="\r\n\r\n")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "event",
+    [Ping(), Pong(), TextMessage(data=""), TextMessage(data="\r\n\r\n")],
+    ids=lambda e: type(e).__name__,
+)
 def test_flood_of_frames_without_a_message_closes_the_websocket(stacks, browse, event):
     stack = stacks()
     browser = browse(stack)
@@ -742,7 +792,10 @@ def server():
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "it answers 404"),
         (b"hello\r\n\r\n", "Bad HTTP message"),
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "Bad accept token"),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            "Bad accept token",
+        ),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9000, "over 8192 octets"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9000 + b"\r\n\r\n", "over 8192 octets"),
     ],
@@ -800,7 +853,10 @@ def application(environ, start_response):
         raise RuntimeError("as the test wants it")
     if path == "/mute":
         return []
-    body = environ["wsgi.input"].read() or f"{path} {environ['QUERY_STRING']} {environ['HTTP_HOST']}".encode()
+    body = (
+        environ["wsgi.input"].read()
+        or f"{path} {environ['QUERY_STRING']} {environ['HTTP_HOST']}".encode()
+    )
     if path == "/big":
         body = b"x" * 3_000_000
     if path == "/most":
@@ -833,11 +889,18 @@ def test_one_connection_carries_several_requests_and_then_a_websocket(site):
 def test_websocket_that_is_asked_for_before_the_page_is_here_is_opened_after_it(site):
     with socket.create_connection(site.ws.local) as sock:
         sock.settimeout(PATIENCE)
-        sock.sendall(GET + HELLO + b"\r\n" + Frames(ConnectionType.CLIENT).send(TextMessage(data=options().decode())))
+        sock.sendall(
+            GET
+            + HELLO
+            + b"\r\n"
+            + Frames(ConnectionType.CLIENT).send(TextMessage(data=options().decode()))
+        )
         data = b""
         while b"SIP/2.0 200" not in data:
             data += sock.recv(65536)
-        assert data.index(b"HTTP/1.1 200") < data.index(b"HTTP/1.1 101") < data.index(b"SIP/2.0 200")
+        assert (
+            data.index(b"HTTP/1.1 200") < data.index(b"HTTP/1.1 101") < data.index(b"SIP/2.0 200")
+        )
         until(lambda: not site.ws.exchanges)
         assert site.engine.workers.busy == 0
 
@@ -913,7 +976,9 @@ def test_slow_reader_gets_the_whole_of_a_last_answer(site):
 @pytest.mark.rfc("9110 9.3.2")
 @pytest.mark.parametrize(("path", "status"), [(b"/page", b"200"), (b"/bad", b"500")])
 def test_head_gets_no_body_of_the_application(site, get, caplog, path, status):
-    answer = get(site, GET.replace(b"GET /page", b"HEAD " + path).replace(b"\r\n\r\n", b"\r\n") + LAST)
+    answer = get(
+        site, GET.replace(b"GET /page", b"HEAD " + path).replace(b"\r\n\r\n", b"\r\n") + LAST
+    )
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert answer.endswith(b"\r\n\r\n")
     assert bool(caplog.records) == (status == b"500")
@@ -923,7 +988,9 @@ def test_head_gets_no_body_of_the_application(site, get, caplog, path, status):
 def test_who_asks_whether_to_send_its_body_is_told_to(site):
     with socket.create_connection(site.ws.local) as sock:
         sock.settimeout(PATIENCE)
-        sock.sendall(b"POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        sock.sendall(
+            b"POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        )
         assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(b"hello")
         assert b"hello" in sock.recv(65536)
@@ -937,7 +1004,11 @@ def test_header_with_underscores_does_not_pass_for_one_with_hyphens(stacks, get)
         start_response("204 Here", [])
         return []
 
-    get(stacks(web=Web(app=app)), GET.replace(b"\r\n\r\n", b"\r\nX_User: root\r\nContent_Length: 9\r\nX-User: bob\r\n") + LAST)
+    get(
+        stacks(web=Web(app=app)),
+        GET.replace(b"\r\n\r\n", b"\r\nX_User: root\r\nContent_Length: 9\r\nX-User: bob\r\n")
+        + LAST,
+    )
     assert seen[0]["HTTP_X_USER"] == "bob"
     assert "CONTENT_LENGTH" not in seen[0]
 

@@ -38,7 +38,18 @@ found broken: `rtpmap(31)` of RFC 4475's `a=rtpmap:31 LPC` raises ParseError, an
 
 from .description import SDP
 from .fmtp import agree_fmtp
-from .grammar import DIRECTIONS, FORMATS, INACTIVE, LINES, MEDIA_DESCRIPTIONS, RECVONLY, SENDONLY, SENDRECV, TIME_FIELDS, TIMES
+from .grammar import (
+    DIRECTIONS,
+    FORMATS,
+    INACTIVE,
+    LINES,
+    MEDIA_DESCRIPTIONS,
+    RECVONLY,
+    SENDONLY,
+    SENDRECV,
+    TIME_FIELDS,
+    TIMES,
+)
 from .media import MediaDescription
 from .offer import (
     G722,

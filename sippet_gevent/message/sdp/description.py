@@ -10,7 +10,18 @@ from ..grammar import BLANKS
 from .grammar import CRLF, DIRECTIONS, LINES, MEDIA_DESCRIPTIONS, SENDRECV, TIMES, T, integer
 from .media import MediaDescription, checked_direction
 from .section import FREE_TEXT, Section, connection_of
-from .values import RTCP, Adjustment, Attribute, Bandwidth, Connection, Line, Origin, Repeat, RTPMap, Time
+from .values import (
+    RTCP,
+    Adjustment,
+    Attribute,
+    Bandwidth,
+    Connection,
+    Line,
+    Origin,
+    Repeat,
+    RTPMap,
+    Time,
+)
 
 # What stands in a line when it is looked at first.
 _CHECKS: dict[str, Callable[[str], object]] = {
@@ -38,7 +49,9 @@ class SDP(Section):
     __slots__ = ("_end", "_media")
     _order = "vosiuepcbtrzka"
 
-    def __init__(self, lines: Iterable[Line], media: Iterable[MediaDescription] = (), end: str = CRLF) -> None:
+    def __init__(
+        self, lines: Iterable[Line], media: Iterable[MediaDescription] = (), end: str = CRLF
+    ) -> None:
         super().__init__(lines)
         self._end = end
         self._media: tuple[MediaDescription, ...] = ()
@@ -50,7 +63,9 @@ class SDP(Section):
         try:
             return cls._parse(text)
         except ParseError as error:
-            error.source = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
+            error.source = (
+                text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
+            )
             raise
 
     @classmethod
@@ -107,13 +122,23 @@ class SDP(Section):
         times: Iterable[Time] = (Time(),),
         attributes: Iterable[Attribute] = (),
     ) -> SDP:
-        """Make a description. `address` is the session's c= line, and without an `origin` the o= line's. Raises InvalidValue."""
+        """Make a description. `address` is the session's c= line, and without an `origin` the o=
+        line's. Raises InvalidValue."""
         connection = connection_of(address)
         if origin is None:
             if connection is None:
-                raise InvalidValue('a description needs an address, or an origin: write address="192.0.2.1"')
+                raise InvalidValue(
+                    'a description needs an address, or an origin: write address="192.0.2.1"'
+                )
             origin = Origin.make(connection.address)
-        made = cls([Line("v", "0"), Line("o", str(origin)), Line("s", FREE_TEXT["s"](name)), Line("t", "0 0")])
+        made = cls(
+            [
+                Line("v", "0"),
+                Line("o", str(origin)),
+                Line("s", FREE_TEXT["s"](name)),
+                Line("t", "0 0"),
+            ]
+        )
         made.times = tuple(times)
         made.information = information
         made.uri = uri
@@ -125,7 +150,9 @@ class SDP(Section):
             made.attributes.add(*attribute)
         made.media = tuple(media)
         if connection is None and not all(section.connections for section in made.media):
-            raise InvalidValue("c= stands in the session's part or in every media description (RFC 8866 §5.7)")
+            raise InvalidValue(
+                "c= stands in the session's part or in every media description (RFC 8866 §5.7)"
+            )
         return made
 
     def copy(self) -> SDP:
@@ -136,7 +163,9 @@ class SDP(Section):
         own: list[MediaDescription] = []
         taken: set[int] = set()
         for section in media:
-            if (section._session is not None and section._session is not self) or id(section) in taken:
+            if (section._session is not None and section._session is not self) or id(
+                section
+            ) in taken:
                 section = section.copy()  # what stands in two places must not change in both
             section._session = self
             taken.add(id(section))
@@ -150,7 +179,8 @@ class SDP(Section):
 
     @property
     def origin(self) -> Origin:
-        """The o= line (§5.2). Raises ParseError for one that cannot be read; the rest of a description is usable without it."""
+        """The o= line (§5.2). Raises ParseError for one that cannot be read; the rest of a
+        description is usable without it."""
         return self._get("o")[0].read(Origin.parse)
 
     @origin.setter
@@ -162,7 +192,8 @@ class SDP(Section):
         self._put("o", [line._replace(number=0) for line in other._get("o")])
 
     def _count_version(self) -> None:
-        """Write the next version into o=, and leave its other fields as they are. Raises ParseError."""
+        """Write the next version into o=, and leave its other fields as they are. Raises
+        ParseError."""
         (line,) = self._get("o")
         found = _version(line.value)
         if found is None:
@@ -171,7 +202,8 @@ class SDP(Section):
 
     @property
     def name(self) -> str:
-        """The s= line (§5.3); "" where it is empty or missing. Assigned, it may be " " or "-", not ""."""
+        """The s= line (§5.3); "" where it is empty or missing. Assigned, it may be " " or "-", not
+        ""."""
         lines = self._get("s")
         return lines[0].value if lines else ""
 
@@ -227,7 +259,9 @@ class SDP(Section):
                 if line.type == "r":
                     time = time._replace(repeats=(*time.repeats, line.read(Repeat.parse)))
                 else:
-                    time = time._replace(adjustments=(*time.adjustments, *line.read(Adjustment.parse_all)))
+                    time = time._replace(
+                        adjustments=(*time.adjustments, *line.read(Adjustment.parse_all))
+                    )
                 groups[-1] = (time, [*lines, line])
         return groups
 
@@ -247,12 +281,15 @@ class SDP(Section):
     def _copy_times(self, other: SDP) -> None:
         """Take the t=, r= and z= lines of another description as they are written (RFC 3264 §6)."""
         if self.times != other.times:
-            lines = [Line(line.type, line.value) for _, group in other._time_groups() for line in group]
+            lines = [
+                Line(line.type, line.value) for _, group in other._time_groups() for line in group
+            ]
             self._put("trz", lines or [Line("t", "0 0")])
 
     @property
     def direction(self) -> str:
-        """The direction attribute of the session, which holds for streams without one; "sendrecv" by default (§6.7)."""
+        """The direction attribute of the session, which holds for streams without one; "sendrecv"
+        by default (§6.7)."""
         lines = self._get("direction")
         return Attribute.parse(lines[0].value).name if lines else SENDRECV
 
@@ -263,7 +300,8 @@ class SDP(Section):
 
     @property
     def media(self) -> tuple[MediaDescription, ...]:
-        """The media descriptions. To add one assign `(*sdp.media, new)`; one that belongs to another description is copied."""
+        """The media descriptions. To add one assign `(*sdp.media, new)`; one that belongs to
+        another description is copied."""
         return self._media
 
     @media.setter
@@ -280,7 +318,8 @@ class SDP(Section):
         return bool(live) and all(section.is_hold for section in live)
 
     def problems(self) -> list[ParseError]:
-        """Return the faults that parse() tolerates: unreadable lines, addresses that no packet reaches, streams without c=.
+        """Return the faults that parse() tolerates: unreadable lines, addresses that no packet
+        reaches, streams without c=.
 
         An answer is possible in spite of them. `sippet parse` shows them.
         """
@@ -310,7 +349,9 @@ class SDP(Section):
         return found
 
     def __str__(self) -> str:
-        whole = Section([*self._lines, *[line for section in self._media for line in section._lines]])
+        whole = Section(
+            [*self._lines, *[line for section in self._media for line in section._lines]]
+        )
         return whole._written(self._end)
 
     def __bytes__(self) -> bytes:
@@ -322,7 +363,9 @@ class SDP(Section):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        streams = ", ".join(f"{section.media} {section.port} {section.direction}" for section in self._media[:8])
+        streams = ", ".join(
+            f"{section.media} {section.port} {section.direction}" for section in self._media[:8]
+        )
         return f"<SDP {excerpt(self._get('o')[0].value)[1:-1]}: {streams or 'no streams'}>"
 
 
@@ -337,7 +380,9 @@ def _cut(text: bytes | str) -> list[Line]:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     elif not isinstance(text, str):
-        raise TypeError(f"a session description must be bytes or text, got {excerpt(text)}: write SDP.parse(request.body)")
+        raise TypeError(
+            f"a session description must be bytes or text, got {excerpt(text)}: write SDP.parse(request.body)"
+        )
     else:
         try:
             text.encode("utf-8", "surrogateescape")

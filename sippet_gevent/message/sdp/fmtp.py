@@ -34,7 +34,8 @@ PARAMETERS = 256
 
 
 class _Parameters(dict[str, str]):
-    """The parameters of one format: values by names in lower case; `texts` has each as it is written."""
+    """The parameters of one format: values by names in lower case; `texts` has each as it is
+    written."""
 
     texts: dict[str, str]
 
@@ -56,8 +57,9 @@ def _joined(pieces: Iterable[str]) -> str | None:
 class Rule(NamedTuple):
     """How an encoding's parameters are agreed on.
 
-    `agree(ours, offered)` returns the parameters to answer, None for none, False to refuse the format.
-    `keeps(offered, answered)` is False for an answer that has changed a parameter which it must return by `section`.
+    `agree(ours, offered)` returns the parameters to answer, None for none, False to refuse the
+    format. `keeps(offered, answered)` is False for an answer that has changed a parameter which it
+    must return by `section`.
     """
 
     agree: Callable[[str | None, str | None], str | Literal[False] | None]
@@ -73,17 +75,21 @@ _is_number = re.compile(r"[0-9]{1,9}").fullmatch
 
 
 def _amr_configuration(parameters: _Parameters) -> tuple[object, ...] | None:
-    """Return the parameters that decide the form of packets; crc, robust sorting and interleaving imply octet-align (§8.1)."""
+    """Return the parameters that decide the form of packets; crc, robust sorting and interleaving
+    imply octet-align (§8.1)."""
     aligned, crc, is_sorted = (parameters.get(name, "0") for name in _FLAGS)
     interleaving = parameters.get("interleaving")
-    if not {aligned, crc, is_sorted} <= {"0", "1"} or (interleaving is not None and not _is_number(interleaving)):
+    if not {aligned, crc, is_sorted} <= {"0", "1"} or (
+        interleaving is not None and not _is_number(interleaving)
+    ):
         return None
     is_aligned = "1" in (aligned, crc, is_sorted) or interleaving is not None
     return is_aligned, crc, is_sorted, interleaving and int(interleaving)
 
 
 def _modes(parameters: _Parameters, highest: int) -> frozenset[int] | None:
-    """Return the codec modes of a mode-set, all modes without one; None for a mode-set that cannot be read."""
+    """Return the codec modes of a mode-set, all modes without one; None for a mode-set that cannot
+    be read."""
     text = parameters.get("mode-set")
     if text is None:
         return frozenset(range(highest + 1))
@@ -115,7 +121,11 @@ def _amr(highest: int) -> Rule:
                     return False
         returned = [theirs.texts[name] for name in theirs if name in _RETURNED]
         # Of ours what the offer leaves to us: a mode-set of our own only where it has none.
-        free = [mine.texts[name] for name in mine if name not in _RETURNED or (name == "mode-set" and name not in theirs)]
+        free = [
+            mine.texts[name]
+            for name in mine
+            if name not in _RETURNED or (name == "mode-set" and name not in theirs)
+        ]
         return _joined([*returned, *free])
 
     def keeps(offered: str | None, answered: str | None) -> bool:
@@ -132,7 +142,8 @@ def _amr(highest: int) -> Rule:
 _DEFAULT_PROFILE = "42000a"  # §8.1: Baseline, level 1
 _is_profile = re.compile(r"[0-9A-Fa-f]{6}").fullmatch
 
-# §8.1, table 5: profile_idc, which bits of profile-iop count, their values. What is not here is itself alone.
+# §8.1, table 5: profile_idc, which bits of profile-iop count, their values. What is not here is
+# itself alone.
 _PROFILES = (
     ("constrained baseline", 0x42, 0b01001111, 0b01000000),
     ("constrained baseline", 0x4D, 0b10001111, 0b10000000),
@@ -146,11 +157,14 @@ _LEVEL_1B = 10.5
 
 
 def _profile(text: str) -> tuple[object, float] | None:
-    """Return a profile and its level, None for a text that is no profile-level-id. Level 1b is between 1 and 1.1."""
+    """Return a profile and its level, None for a text that is no profile-level-id. Level 1b is
+    between 1 and 1.1."""
     if not _is_profile(text):
         return None
     idc, iop, level = bytes.fromhex(text)
-    names = [name for name, number, mask, value in _PROFILES if number == idc and iop & mask == value]
+    names = [
+        name for name, number, mask, value in _PROFILES if number == idc and iop & mask == value
+    ]
     has_constraint_3 = idc in (0x42, 0x4D, 0x58) and bool(iop & 0b00010000)
     is_1b = level == 9 or (level == 11 and has_constraint_3)
     return names[0] if names else (idc, iop), _LEVEL_1B if is_1b else level
@@ -161,9 +175,13 @@ def _h264_agree(ours: str | None, offered: str | None) -> str | Literal[False] |
     wanted = _profile(theirs.get("profile-level-id", _DEFAULT_PROFILE))
     if wanted is None:
         return False
-    if ours is not None and mine.get("packetization-mode", "0") != theirs.get("packetization-mode", "0"):
+    if ours is not None and mine.get("packetization-mode", "0") != theirs.get(
+        "packetization-mode", "0"
+    ):
         return False
-    returned = [theirs.texts[name] for name in theirs if name in ("packetization-mode", "profile-level-id")]
+    returned = [
+        theirs.texts[name] for name in theirs if name in ("packetization-mode", "profile-level-id")
+    ]
     own = mine.get("profile-level-id")  # without one we take any profile
     if own is not None:
         known = _profile(own)
@@ -173,7 +191,9 @@ def _h264_agree(ours: str | None, offered: str | None) -> str | Literal[False] |
         if is_asymmetric or known[1] < wanted[1]:
             returned = [text for text in returned if text != theirs.texts.get("profile-level-id")]
             returned.append(mine.texts["profile-level-id"])
-    free = [mine.texts[name] for name in mine if name not in ("packetization-mode", "profile-level-id")]
+    free = [
+        mine.texts[name] for name in mine if name not in ("packetization-mode", "profile-level-id")
+    ]
     return _joined([*returned, *free])
 
 
@@ -189,7 +209,8 @@ def _h264_keeps(offered: str | None, answered: str | None) -> bool:
 
 
 def _annex(name: str) -> Rule:
-    """Comfort noise is not used if one side does not want it: `no` wins over `yes`, the default (RFC 7261 §3)."""
+    """Comfort noise is not used if one side does not want it: `no` wins over `yes`, the default
+    (RFC 7261 §3)."""
 
     def agree(ours: str | None, offered: str | None) -> str | Literal[False] | None:
         theirs, mine = _Parameters(offered), _Parameters(ours)
@@ -219,7 +240,9 @@ def _events(text: str) -> frozenset[int]:
     for piece in text.split(",", EVENT_RANGES)[:EVENT_RANGES]:
         first, dash, last = piece.strip().partition("-")
         last = last if dash else first
-        if all(number.isascii() and number.isdigit() and len(number) <= 3 for number in (first, last)):
+        if all(
+            number.isascii() and number.isdigit() and len(number) <= 3 for number in (first, last)
+        ):
             events.update(range(int(first), min(int(last), MAX_EVENT) + 1))
     return frozenset(events)
 
@@ -256,10 +279,12 @@ RULES: dict[str, Rule] = {
 
 
 def agree_fmtp(codec: Codec, offered: str | None) -> str | Literal[False] | None:
-    """Return the format parameters to answer, None for none, False to refuse the format: what `answer` asks by default.
+    """Return the format parameters to answer, None for none, False to refuse the format: what
+    `answer` asks by default.
 
-    The table above says how. A codec without `fmtp` takes what is offered. One with it has the defaults of its RFC for
-    what it leaves out, but an H264 without profile-level-id takes any profile.
+    The table above says how. A codec without `fmtp` takes what is offered. One with it has the
+    defaults of its RFC for what it leaves out, but an H264 without profile-level-id takes any
+    profile.
     """
     rule = RULES.get(codec.encoding.lower())
     if rule is not None:
@@ -268,15 +293,19 @@ def agree_fmtp(codec: Codec, offered: str | None) -> str | Literal[False] | None
 
 
 def refers_to(encoding: str, text: str | None) -> list[str]:
-    """Return the payload types that parameters name: `apt` of rtx (RFC 4588 §8.1), the list of red (RFC 2198 §5)."""
+    """Return the payload types that parameters name: `apt` of rtx (RFC 4588 §8.1), the list of red
+    (RFC 2198 §5)."""
     encoding = encoding.lower()
     if encoding == "rtx":
         return [_Parameters(text).get("apt", "")]
-    return [piece.strip() for piece in (text or "").split("/")] if encoding == "red" and text else []
+    return (
+        [piece.strip() for piece in (text or "").split("/")] if encoding == "red" and text else []
+    )
 
 
 def fmtp_fault(encoding: str, offered: Iterable[str | None], answered: str | None) -> str | None:
-    """Return the section that an answer breaks by format parameters that fit none of those offered, or None."""
+    """Return the section that an answer breaks by format parameters that fit none of those offered,
+    or None."""
     rule = RULES.get(encoding.lower())
     if rule is None or rule.keeps is None or any(rule.keeps(one, answered) for one in offered):
         return None

@@ -10,10 +10,12 @@ from typing import TypeVar
 from ...errors import InvalidValue, ParseError, excerpt
 
 LINES = 4096
-"""Lines of a description, at most: thirty streams with all their candidates have some two thousand."""
+"""Lines of a description, at most: thirty streams with all their candidates have some two
+thousand."""
 
 MEDIA_DESCRIPTIONS = 256
-"""m= lines of a description, at most: they never get fewer in a call (RFC 3264 §8), and a busy conference has a hundred."""
+"""m= lines of a description, at most: they never get fewer in a call (RFC 3264 §8), and a busy
+conference has a hundred."""
 
 FORMATS = 256
 """Formats of one m= line, at most: there are 128 payload types (RFC 3550 §5.1)."""
@@ -25,7 +27,8 @@ TIME_FIELDS = 256
 """Numbers in one r= or z= line, at most: a lecture on every day of a week has seven."""
 
 DIGITS = 20
-"""Digits of a number, at most: what fits into 64 bits (RFC 3264 §5) has no more. int() never sees a longer one."""
+"""Digits of a number, at most: what fits into 64 bits (RFC 3264 §5) has no more. int() never sees a
+longer one."""
 
 MAX_PORT = 65535
 MAX_TTL = 255  # §5.7
@@ -38,7 +41,8 @@ HOLD_ADDRESS = "0.0.0.0"
 
 CRLF = "\r\n"
 
-# token-char = ALPHA / DIGIT / "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_" / "`" / "{" / "|" / "}" / "~"
+# token-char = ALPHA / DIGIT / "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_"
+# / "`" / "{" / "|" / "}" / "~"
 _TOKEN = r"[A-Za-z0-9!#$%&'*+\-.^_`{|}~]+"
 is_token = re.compile(_TOKEN).fullmatch
 # proto = token *("/" token)
@@ -47,11 +51,13 @@ is_proto = re.compile(rf"{_TOKEN}(?:/{_TOKEN})*").fullmatch
 is_non_ws = re.compile(r"[\x21-\x7e\x80-\U0010ffff]+").fullmatch
 # FQDN = 4*(alpha-numeric / "-" / ".")      Digits and dots alone are an address that is none.
 is_fqdn = re.compile(r"(?=.*[A-Za-z\-])[A-Za-z0-9\-.]{4,}").fullmatch
-# phone = ["+"] DIGIT 1*(SP / "-" / DIGIT)      phone-number = phone *SP "(" 1*email-safe ")" / 1*email-safe "<" phone ">" / phone
+# phone = ["+"] DIGIT 1*(SP / "-" / DIGIT)      phone-number = phone *SP "(" 1*email-safe ")" /
+#   1*email-safe "<" phone ">" / phone
 _PHONE = r"\+?[0-9][0-9 \-]+"
 _SAFE = r"[^\0\r\n()<>]+"
 is_phone = re.compile(rf"{_PHONE}(?:\({_SAFE}\))?|{_SAFE}<{_PHONE}>").fullmatch
-# email-address = addr-spec 1*SP "(" 1*email-safe ")" / 1*email-safe 1*SP "<" addr-spec ">" / addr-spec
+# email-address = addr-spec 1*SP "(" 1*email-safe ")" / 1*email-safe 1*SP "<" addr-spec ">" /
+# addr-spec
 _ADDRESS = r"[^\x00-\x20()<>@,;:\\\"\x7f]+@[^\x00-\x20()<>@,;\\\"\x7f]+"
 is_email = re.compile(rf"{_ADDRESS}(?: +\({_SAFE}\))?|{_SAFE}<{_ADDRESS}>").fullmatch
 # URI-reference of RFC 3986: its characters
@@ -61,7 +67,9 @@ _digits = re.compile(r"[0-9]+").fullmatch
 typed_time = re.compile(r"(-?)([0-9]+)([dhms]?)").fullmatch
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "": 1}  # §5.10, table 1
 # rtpmap-value = payload-type SP encoding-name "/" clock-rate [ "/" encoding-params ]
-rtpmap = re.compile(rf"([0-9]+)[ \t]+({_TOKEN})[ \t]*/[ \t]*([0-9]+)(?:[ \t]*/[ \t]*([0-9]+))?").fullmatch
+rtpmap = re.compile(
+    rf"([0-9]+)[ \t]+({_TOKEN})[ \t]*/[ \t]*([0-9]+)(?:[ \t]*/[ \t]*([0-9]+))?"
+).fullmatch
 # non-zero-int-or-real = integer / non-zero-real
 real = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?").fullmatch
 
@@ -111,7 +119,8 @@ def addrtype(address: str) -> str:
 
 
 def written_address(nettype: str, addrtype: str, address: str) -> str:
-    """Check the three fields and return them as text (§9: unicast-address and multicast-address)."""
+    """Check the three fields and return them as text (§9: unicast-address and
+    multicast-address)."""
     written_token(nettype, "a nettype")
     written_token(addrtype, "an addrtype")
     matching(is_non_ws, address, "an address")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class MediaDescription(Section):
-    """An m= line and what belongs to it (§5.14): one media stream. Made by SDP.parse() or `make()`; assign to change."""
+    """An m= line and what belongs to it (§5.14): one media stream. Made by SDP.parse() or `make()`;
+    assign to change."""
 
     __slots__ = ("_field", "_session")
     _order = "micbka"
@@ -43,7 +44,8 @@ class MediaDescription(Section):
         direction: str | None = None,
         attributes: Iterable[Attribute] = (),
     ) -> MediaDescription:
-        """Make a media description; a format given as RTPMap has its a=rtpmap, and its a=fmtp behind it. Raises InvalidValue."""
+        """Make a media description; a format given as RTPMap has its a=rtpmap, and its a=fmtp
+        behind it. Raises InvalidValue."""
         formats = list(formats)
         names = [str(fmt.payload_type if isinstance(fmt, RTPMap) else fmt) for fmt in formats]
         lines = [Line("m", str(MediaField(media, port, port_count, proto, tuple(names))))]
@@ -52,9 +54,21 @@ class MediaDescription(Section):
             if isinstance(fmt, RTPMap):
                 lines.append(Line("a", str(Attribute("rtpmap", str(fmt)))))
             if name in parameters:
-                lines.append(Line("a", str(Attribute("fmtp", f"{name} {text_line(parameters.pop(name), 'format parameters')}"))))
+                lines.append(
+                    Line(
+                        "a",
+                        str(
+                            Attribute(
+                                "fmtp",
+                                f"{name} {text_line(parameters.pop(name), 'format parameters')}",
+                            )
+                        ),
+                    )
+                )
         if parameters:
-            raise InvalidValue(f"format parameters for what is no format here: {', '.join(parameters)}")
+            raise InvalidValue(
+                f"format parameters for what is no format here: {', '.join(parameters)}"
+            )
         made = cls(lines)
         made.information = information
         made.connection = connection_of(connection)
@@ -131,14 +145,16 @@ class MediaDescription(Section):
 
     @property
     def is_rtp(self) -> bool:
-        """True when the formats are payload types: RTP/AVP, RTP/SAVP, UDP/TLS/RTP/SAVPF … (§5.14)."""
+        """True when the formats are payload types: RTP/AVP, RTP/SAVP, UDP/TLS/RTP/SAVPF …
+        (§5.14)."""
         return "RTP" in self.proto.upper().split("/")
 
     # ---- c=
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """The c= lines of this description itself; several are layers of one multicast stream (§5.7)."""
+        """The c= lines of this description itself; several are layers of one multicast stream
+        (§5.7)."""
         return tuple(line.read(Connection.parse) for line in self._get("c"))
 
     @connections.setter
@@ -147,7 +163,8 @@ class MediaDescription(Section):
 
     @property
     def connection(self) -> Connection | None:
-        """What applies here: the first c= line of its own, else the session's, else None (§5.7). Assigned, it is its own."""
+        """What applies here: the first c= line of its own, else the session's, else None (§5.7).
+        Assigned, it is its own."""
         own = self._get("c")
         if own:
             return own[0].read(Connection.parse)
@@ -160,7 +177,8 @@ class MediaDescription(Section):
     # ---- a=
 
     def rtpmap(self, payload_type: int | str) -> RTPMap | None:
-        """Return what a payload type means: its a=rtpmap, else the static one of RFC 3551, else None. Raises ParseError."""
+        """Return what a payload type means: its a=rtpmap, else the static one of RFC 3551, else
+        None. Raises ParseError."""
         wanted = str(payload_type)
         for line in self._get("a=rtpmap"):
             value = (Attribute.parse(line.value).value or "").strip(BLANKS)
@@ -170,9 +188,11 @@ class MediaDescription(Section):
 
     @property
     def rtpmaps(self) -> dict[str, RTPMap]:
-        """What each format of the m= line means, in its order; without those nobody can tell, broken a=rtpmap included."""
+        """What each format of the m= line means, in its order; without those nobody can tell,
+        broken a=rtpmap included."""
         static = STATIC_FORMATS if self.is_rtp else {}
-        known = {fmt: static.get(fmt) for fmt in dict.fromkeys(self.formats)}  # each once: a peer may repeat one
+        # each once: a peer may repeat one
+        known = {fmt: static.get(fmt) for fmt in dict.fromkeys(self.formats)}
         written: set[str] = set()
         for value in self.attributes.all("rtpmap"):
             text = (value or "").strip(BLANKS)
@@ -187,7 +207,8 @@ class MediaDescription(Section):
 
     @property
     def fmtps(self) -> dict[str, str]:
-        """The format parameters by format, in the order of their a=fmtp lines; the first counts where there are two."""
+        """The format parameters by format, in the order of their a=fmtp lines; the first counts
+        where there are two."""
         found: dict[str, str] = {}
         for value in self.attributes.all("fmtp"):
             fmt, _, parameters = (value or "").strip(BLANKS).replace("\t", " ").partition(" ")
@@ -210,14 +231,20 @@ class MediaDescription(Section):
     def _put_milliseconds(self, name: str, value: float | None) -> None:
         if value is None:
             self.attributes.remove(name)
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not real(text := _decimal(value)) or value <= 0:
+        elif (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not real(text := _decimal(value))
+            or value <= 0
+        ):
             raise InvalidValue(f"{name} is a number of milliseconds over 0, not {value!r}")
         else:
             self.attributes.set(name, text)
 
     @property
     def ptime(self) -> float | None:
-        """Milliseconds of media in a packet, as the sender of this wants to receive it (§6.4, RFC 3264 §5.1), or None."""
+        """Milliseconds of media in a packet, as the sender of this wants to receive it (§6.4, RFC
+        3264 §5.1), or None."""
         return self._milliseconds("ptime")
 
     @ptime.setter
@@ -237,7 +264,11 @@ class MediaDescription(Section):
     def rtcp(self) -> RTCP | None:
         """Where RTCP goes by a=rtcp (RFC 3605), or None: then it is the port above."""
         lines = self._get("a=rtcp")
-        return lines[0].read(RTCP.parse, Attribute.parse(lines[0].value).value or "") if lines else None
+        return (
+            lines[0].read(RTCP.parse, Attribute.parse(lines[0].value).value or "")
+            if lines
+            else None
+        )
 
     @rtcp.setter
     def rtcp(self, value: RTCP | None) -> None:
@@ -261,17 +292,24 @@ class MediaDescription(Section):
 
     @property
     def is_direction_written(self) -> bool:
-        """True when a direction attribute stands here or at session level: sendrecv may be left out (§6.7)."""
-        return bool(self._get("direction") or (self._session is not None and self._session._get("direction")))
+        """True when a direction attribute stands here or at session level: sendrecv may be left out
+        (§6.7)."""
+        return bool(
+            self._get("direction")
+            or (self._session is not None and self._session._get("direction"))
+        )
 
     @property
     def is_hold(self) -> bool:
-        """True when who sent this wants to receive nothing: sendonly, inactive, or 0.0.0.0 (RFC 3264 §8.4).
+        """True when who sent this wants to receive nothing: sendonly, inactive, or 0.0.0.0 (RFC
+        3264 §8.4).
 
         A device that can only send looks the same (RFC 6337 §5.3).
         """
         connection = self.connection
-        return self.direction in (SENDONLY, INACTIVE) or (connection is not None and connection.is_hold)
+        return self.direction in (SENDONLY, INACTIVE) or (
+            connection is not None and connection.is_hold
+        )
 
     def __str__(self) -> str:
         return self._written(CRLF if self._session is None else self._session._end)
@@ -286,7 +324,8 @@ class MediaDescription(Section):
 
 
 def _decimal(value: float) -> str:
-    """Return a number without an exponent, as §9 has it: `ptime:123456789` was read, and must be writable."""
+    """Return a number without an exponent, as §9 has it: `ptime:123456789` was read, and must be
+    writable."""
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
 

@@ -1,4 +1,5 @@
-"""Section: the lines of a session or of a media description, and its attributes, RFC 8866 §5. Pure."""
+"""Section: the lines of a session or of a media description, and its attributes, RFC 8866 §5.
+Pure."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ FREE_TEXT: dict[str, Callable[[str], str]] = {
 class Attributes:
     """The a= lines of a section: an ordered multi-map; changes go into the section at once (§5.13).
 
-    Iterates over Attribute values. Names are case-sensitive (§5.13). A property attribute has the value None:
-    `"rtcp-mux" in attributes` asks for it.
+    Iterates over Attribute values. Names are case-sensitive (§5.13). A property attribute has the
+    value None: `"rtcp-mux" in attributes` asks for it.
     """
 
     __slots__ = ("_section",)
@@ -62,7 +63,8 @@ class Attributes:
         self._section._insert(Line("a", str(Attribute(name, value))))
 
     def set(self, name: str, value: str | None = None) -> None:
-        """Put an attribute in the place of the first of its name, without the others; else behind all. Raises InvalidValue."""
+        """Put an attribute in the place of the first of its name, without the others; else behind
+        all. Raises InvalidValue."""
         self._section._put_attribute((name,), Attribute(name, value))
 
     def remove(self, name: str) -> None:
@@ -86,7 +88,8 @@ class Section:
     # ---- lines
 
     def _get(self, key: str) -> list[Line]:
-        """The lines of a type, "c", of an attribute, "a=ptime", or of any "direction": from an index, for many ask."""
+        """The lines of a type, "c", of an attribute, "a=ptime", or of any "direction": from an
+        index, for many ask."""
         if self._found is None:
             self._found = {}
             for line in self._lines:
@@ -114,10 +117,17 @@ class Section:
         self._set([*self._lines[:at], line, *self._lines[at:]])
 
     def _put(self, kinds: str, new: list[Line]) -> None:
-        """Put lines in the place of all of these types, where the first of them stood or where §5 wants them."""
+        """Put lines in the place of all of these types, where the first of them stood or where §5
+        wants them."""
         old = [index for index, line in enumerate(self._lines) if line.type and line.type in kinds]
         at = old[0] if old else self._place(kinds[0])
-        self._set([*self._lines[:at], *new, *[line for line in self._lines[at:] if not line.type or line.type not in kinds]])
+        self._set(
+            [
+                *self._lines[:at],
+                *new,
+                *[line for line in self._lines[at:] if not line.type or line.type not in kinds],
+            ]
+        )
 
     def _put_one(self, kind: str, value: T | None, read: Callable[[str], T]) -> None:
         """Put one line, in whose place an equal one stays as it is, or none."""
@@ -139,7 +149,10 @@ class Section:
             if line.type == "a" and Attribute.parse(line.value).name in names:
                 if done:
                     continue
-                line, done = line if Attribute.parse(line.value) == attribute else Line("a", text or ""), True
+                line, done = (
+                    line if Attribute.parse(line.value) == attribute else Line("a", text or ""),
+                    True,
+                )
             lines.append(line)
         self._set(lines)
         if not done:
@@ -182,7 +195,8 @@ class Section:
 
     @property
     def key(self) -> str | None:
-        """The k= line, or None: obsolete, to be discarded and never sent (§5.12). None is all that may be assigned."""
+        """The k= line, or None: obsolete, to be discarded and never sent (§5.12). None is all that
+        may be assigned."""
         lines = self._get("k")
         return lines[0].value if lines else None
 
@@ -194,7 +208,8 @@ class Section:
 
 
 def bandwidth_of(text: str) -> Bandwidth | None:
-    """Return a b= line, None if it cannot be read: it only limits media, so it is ignored like an unknown type (§5.8)."""
+    """Return a b= line, None if it cannot be read: it only limits media, so it is ignored like an
+    unknown type (§5.8)."""
     try:
         return Bandwidth.parse(text)
     except ParseError:
@@ -202,10 +217,13 @@ def bandwidth_of(text: str) -> Bandwidth | None:
 
 
 def connection_of(value: Connection | str | None) -> Connection | None:
-    """Return the c= line of an address. Raises TypeError for another type, such as the (host, port) of a flow."""
+    """Return the c= line of an address. Raises TypeError for another type, such as the (host, port)
+    of a flow."""
     if isinstance(value, str):
         return Connection.make(value)
     if value is not None and not isinstance(value, Connection):
         host = value[0] if isinstance(value, tuple) and value else "192.0.2.1"
-        raise TypeError(f'address must be a text or a Connection, got {excerpt(value)}: write address="{host}"')
+        raise TypeError(
+            f'address must be a text or a Connection, got {excerpt(value)}: write address="{host}"'
+        )
     return value

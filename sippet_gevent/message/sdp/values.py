@@ -1,4 +1,5 @@
-"""What the lines of a session description hold, RFC 8866 §5: immutable values with parse() and str(). Pure."""
+"""What the lines of a session description hold, RFC 8866 §5: immutable values with parse() and
+str(). Pure."""
 
 from __future__ import annotations
 
@@ -55,11 +56,21 @@ class Origin(NamedTuple):
         session_id, session_version, nettype, addrtype, address = fields[-5:]
         if not (is_token(nettype) and is_token(addrtype) and is_non_ws(address)):
             raise ParseError("o= does not end in nettype, addrtype and address", value=text)
-        return cls(username, integer(session_id), integer(session_version), nettype, addrtype, address)
+        return cls(
+            username, integer(session_id), integer(session_version), nettype, addrtype, address
+        )
 
     @classmethod
-    def make(cls, address: str, *, username: str = "-", session_id: int | None = None, session_version: int = 1) -> Origin:
-        """Make an Origin for an Internet address or name; without a session id, 62 random bits (RFC 3264 §5: below 2**63)."""
+    def make(
+        cls,
+        address: str,
+        *,
+        username: str = "-",
+        session_id: int | None = None,
+        session_version: int = 1,
+    ) -> Origin:
+        """Make an Origin for an Internet address or name; without a session id, 62 random bits (RFC
+        3264 §5: below 2**63)."""
         if session_id is None:
             session_id = int.from_bytes(os.urandom(8), "big") >> 2
         return cls(username, session_id, session_version, "IN", addrtype(address), address)
@@ -74,7 +85,8 @@ class Origin(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """Where media goes: the c= line (§5.7). `ttl` is of IP4 multicast, `numaddr` the number of groups; None where not given."""
+    """Where media goes: the c= line (§5.7). `ttl` is of IP4 multicast, `numaddr` the number of
+    groups; None where not given."""
 
     nettype: str
     addrtype: str
@@ -85,7 +97,9 @@ class Connection(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Connection:
         fields = fields_of(text)
-        if len(fields) != 3 or not (is_token(fields[0]) and is_token(fields[1]) and is_non_ws(fields[2])):
+        if len(fields) != 3 or not (
+            is_token(fields[0]) and is_token(fields[1]) and is_non_ws(fields[2])
+        ):
             raise ParseError("c= is nettype, addrtype and address", value=text)
         nettype, addrtype, whole = fields
         if nettype != "IN" or addrtype not in ("IP4", "IP6"):
@@ -94,10 +108,14 @@ class Connection(NamedTuple):
         if len(numbers) > (2 if addrtype == "IP4" else 1) or not address:
             raise ParseError("c= has an address it cannot have", value=text)
         ttl = integer(numbers.pop(0), MAX_TTL) if numbers and addrtype == "IP4" else None
-        return cls(nettype, addrtype, address, ttl, integer(numbers[0], least=1) if numbers else None)
+        return cls(
+            nettype, addrtype, address, ttl, integer(numbers[0], least=1) if numbers else None
+        )
 
     @classmethod
-    def make(cls, address: str, *, ttl: int | None = None, numaddr: int | None = None) -> Connection:
+    def make(
+        cls, address: str, *, ttl: int | None = None, numaddr: int | None = None
+    ) -> Connection:
         """Make a Connection to an Internet address or name."""
         return cls("IN", addrtype(address), address, ttl, numaddr)
 
@@ -114,9 +132,11 @@ class Connection(NamedTuple):
 
     @property
     def is_usable(self) -> bool:
-        """True for an Internet address or name that packets can be sent to. A group needs the TTL that §5.7 asks for.
+        """True for an Internet address or name that packets can be sent to. A group needs the TTL
+        that §5.7 asks for.
 
-        The address of one IP version with the addrtype of the other is usable, because peers write that.
+        The address of one IP version with the addrtype of the other is usable, because peers write
+        that.
         """
         if self.nettype != "IN" or self.addrtype not in ("IP4", "IP6"):
             return False
@@ -130,7 +150,8 @@ class Connection(NamedTuple):
 
     def __str__(self) -> str:
         text = written_address(self.nettype, self.addrtype, self.address)
-        multicast, is_name = self.is_multicast, is_fqdn(self.address)  # a name may be that of a group
+        # a name may be that of a group
+        multicast, is_name = self.is_multicast, is_fqdn(self.address)
         if self.ttl is not None and (self.addrtype != "IP4" or not (multicast or is_name)):
             raise InvalidValue(f"{self.address!r} has no TTL: only IP4 multicast has")
         if self.ttl is None and self.addrtype == "IP4" and (multicast or self.numaddr is not None):
@@ -138,11 +159,16 @@ class Connection(NamedTuple):
         if self.numaddr is not None and not (multicast or is_name):
             raise InvalidValue(f"{self.address!r} is unicast: it is one address")
         ttl = "" if self.ttl is None else "/" + written_number(self.ttl, MAX_TTL)
-        return text + ttl + ("" if self.numaddr is None else "/" + written_number(self.numaddr, least=1))
+        return (
+            text
+            + ttl
+            + ("" if self.numaddr is None else "/" + written_number(self.numaddr, least=1))
+        )
 
 
 class Bandwidth(NamedTuple):
-    """A b= line (§5.8): CT and AS in kilobits per second; TIAS (RFC 3890), RS and RR (RFC 3556) in bits per second."""
+    """A b= line (§5.8): CT and AS in kilobits per second; TIAS (RFC 3890), RS and RR (RFC 3556) in
+    bits per second."""
 
     bwtype: str
     bandwidth: int
@@ -190,11 +216,17 @@ class Repeat(NamedTuple):
     def __str__(self) -> str:
         if not self.offsets:
             raise InvalidValue("r= has an offset at least")
-        return " ".join([written_number(self.interval, least=1), *map(written_number, (self.duration, *self.offsets))])
+        return " ".join(
+            [
+                written_number(self.interval, least=1),
+                *map(written_number, (self.duration, *self.offsets)),
+            ]
+        )
 
 
 class Adjustment(NamedTuple):
-    """One pair of a z= line (§5.11): at `time` the time base moves to `offset` seconds from the start's."""
+    """One pair of a z= line (§5.11): at `time` the time base moves to `offset` seconds from the
+    start's."""
 
     time: int
     offset: int
@@ -205,10 +237,14 @@ class Adjustment(NamedTuple):
         fields = _time_fields(text)
         if not fields or len(fields) % 2:
             raise ParseError("z= is pairs of a time and an offset", value=text)
-        return tuple(cls(integer(time), _seconds(offset)) for time, offset in zip(fields[::2], fields[1::2]))
+        return tuple(
+            cls(integer(time), _seconds(offset)) for time, offset in zip(fields[::2], fields[1::2])
+        )
 
     def __str__(self) -> str:
-        return f"{_time(self.time)} {'-' if self.offset < 0 else ''}{written_number(abs(self.offset))}"
+        return (
+            f"{_time(self.time)} {'-' if self.offset < 0 else ''}{written_number(abs(self.offset))}"
+        )
 
 
 def _time(value: int) -> str:
@@ -217,7 +253,8 @@ def _time(value: int) -> str:
 
 
 class Time(NamedTuple):
-    """A time description (§5.9): t= in seconds since 1900, with its r= and z= lines. Time() is `t=0 0`, of a call."""
+    """A time description (§5.9): t= in seconds since 1900, with its r= and z= lines. Time() is `t=0
+    0`, of a call."""
 
     start: int = 0
     stop: int = 0
@@ -239,11 +276,14 @@ class Time(NamedTuple):
         if self.adjustments and not self.repeats:
             raise InvalidValue("z= modifies r= lines, and there are none")
         lines = [Line("t", str(self)), *[Line("r", str(repeat)) for repeat in self.repeats]]
-        return [*lines, Line("z", " ".join(map(str, self.adjustments)))] if self.adjustments else lines
+        return (
+            [*lines, Line("z", " ".join(map(str, self.adjustments)))] if self.adjustments else lines
+        )
 
 
 class RTPMap(NamedTuple):
-    """What a payload type means: an a=rtpmap (§6.6). `channels` is None where not given, which means 1."""
+    """What a payload type means: an a=rtpmap (§6.6). `channels` is None where not given, which
+    means 1."""
 
     payload_type: int
     encoding: str
@@ -260,7 +300,8 @@ class RTPMap(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """The parts that are compared: encoding in lower case (RFC 4855 §3), clock rate, channels; MISNAMED corrects them."""
+        """The parts that are compared: encoding in lower case (RFC 4855 §3), clock rate, channels;
+        MISNAMED corrects them."""
         key = (self.encoding.lower(), self.clock_rate, self.channels or 1)
         return MISNAMED.get((self.payload_type, *key), key)
 
@@ -284,7 +325,8 @@ STATIC_PAYLOAD_TYPES = {
 """Payload types that mean something without a=rtpmap (RFC 3551 §6, tables 4 and 5)."""
 
 MISNAMED = {
-    (9, "g722", 16000, 1): ("g722", 8000, 1),  # its clock is 8000 by an old mistake (RFC 3551 §4.5.2)
+    # its clock is 8000 by an old mistake (RFC 3551 §4.5.2)
+    (9, "g722", 16000, 1): ("g722", 8000, 1),
     (18, "g729a", 8000, 1): ("g729", 8000, 1),  # Annex A is the same bits, and has no name (§4.5.6)
     (18, "g729b", 8000, 1): ("g729", 8000, 1),  # Annex B is a parameter
     (18, "g729ab", 8000, 1): ("g729", 8000, 1),
@@ -295,7 +337,8 @@ STATIC_FORMATS = {str(number): rtpmap for number, rtpmap in STATIC_PAYLOAD_TYPES
 
 
 class RTCP(NamedTuple):
-    """Where RTCP goes, when that is not the port above: a=rtcp (RFC 3605 §2.1). `connection` is None with a port alone."""
+    """Where RTCP goes, when that is not the port above: a=rtcp (RFC 3605 §2.1). `connection` is
+    None with a port alone."""
 
     port: int
     connection: Connection | None = None
@@ -306,7 +349,9 @@ class RTCP(NamedTuple):
         return cls(integer(port, MAX_PORT), Connection.parse(rest) if rest.strip(BLANKS) else None)
 
     def __str__(self) -> str:
-        return written_number(self.port, MAX_PORT) + ("" if self.connection is None else f" {self.connection}")
+        return written_number(self.port, MAX_PORT) + (
+            "" if self.connection is None else f" {self.connection}"
+        )
 
 
 class Attribute(NamedTuple):
@@ -322,7 +367,9 @@ class Attribute(NamedTuple):
 
     def __str__(self) -> str:
         name = written_token(self.name, "an attribute's name")
-        return name if self.value is None else f"{name}:{text_line(self.value, 'an attribute value')}"
+        return (
+            name if self.value is None else f"{name}:{text_line(self.value, 'an attribute value')}"
+        )
 
 
 class MediaField(NamedTuple):
@@ -341,26 +388,33 @@ class MediaField(NamedTuple):
             raise ParseError("m= is media, port, proto and formats", value=text)
         media, ports, proto, *formats = fields
         port, slash, count = ports.partition("/")
-        if not (is_token(media) and is_proto(proto) and (not formats or is_token("".join(formats)))):
+        if not (
+            is_token(media) and is_proto(proto) and (not formats or is_token("".join(formats)))
+        ):
             raise ParseError("m= is media, port, proto and formats", value=text)
         if len(formats) > FORMATS:
             raise ParseError(f"m= with over {FORMATS} formats", value=text)
         number = integer(port, MAX_PORT)
         if not formats and number:
             raise ParseError("m= without a format", value=text)
-        return cls(media, number, integer(count, MAX_PORT, 1) if slash else None, proto, tuple(formats))
+        return cls(
+            media, number, integer(count, MAX_PORT, 1) if slash else None, proto, tuple(formats)
+        )
 
     def __str__(self) -> str:
         if not self.formats or len(self.formats) > FORMATS:
             raise InvalidValue(f"m= has one format at least, and {FORMATS} at most")
         formats = " ".join([written_token(fmt, "a format") for fmt in self.formats])
-        count = "" if self.port_count is None else "/" + written_number(self.port_count, MAX_PORT, 1)
+        count = (
+            "" if self.port_count is None else "/" + written_number(self.port_count, MAX_PORT, 1)
+        )
         proto = matching(is_proto, self.proto, "a transport protocol")
         return f"{written_token(self.media, 'a media type')} {written_number(self.port, MAX_PORT)}{count} {proto} {formats}"
 
 
 class Line(NamedTuple):
-    """A line as it stands: type letter, "" for a blank one; text behind `=`; line end, None when of ours; number from 1, or 0."""
+    """A line as it stands: type letter, "" for a blank one; text behind `=`; line end, None when of
+    ours; number from 1, or 0."""
 
     type: str
     value: str
@@ -378,4 +432,9 @@ class Line(NamedTuple):
         where = f"SDP line {self.number}" if self.number else "SDP"
         text = f"{self.type}={self.value}" if self.type else self.value
         source = text.encode("utf-8", "surrogateescape")
-        return ParseError(problem, header=f"{where}, {self.type}=" if self.type else where, value=self.value, source=source)
+        return ParseError(
+            problem,
+            header=f"{where}, {self.type}=" if self.type else where,
+            value=self.value,
+            source=source,
+        )

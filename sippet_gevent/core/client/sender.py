@@ -1,0 +1,366 @@
+"""Sender: what becomes of a request until it has left, ours or one passed on, RFC 3261 §8.1.1,
+§8.1.2, §16.6, §18.1.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
+from ...message.address import NameAddr
+from ...message.fields.rfc3261 import CSeq
+from ...message.identifiers import create_branch, create_call_id, create_tag
+from ...message.message import Request
+from ...message.uri import URI
+from ...transport.base import Flow
+from ...transport.egress import Egress, Wanted
+from ...transport.locate.rfc3263 import Candidate
+from ..capabilities import CONTACT_IN_REQUEST
+from ..routing.record_route import RecordRoute
+from ..routing.routes import MAX_FORWARDS, take_next_hop
+from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
+from ..server import check_serving
+from .failures import Failures
+from .targets import DETOUR_SECONDS, TRIES, Detours, GreyList, Ways
+from .transaction import ClientTransaction
+
+NextHop = URI | str | Flow
+"""Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a
+flow (RFC 5626 §5.3)."""
+
+AllowTarget = Callable[[Candidate], bool]
+"""Says whether something may be sent to a candidate, an address that DNS or a stranger's message
+has named."""
+
+_WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
+
+_NOT_IN_TO = ("method", "maddr", "ttl", "transport", "lr")
+
+
+class Sender:
+    """Finds the way of each request, writes into it what the way decides, and goes on to the next
+    way when one fails.
+
+    `grey` are the targets that failed lately, `detours` those that long requests go to by TCP.
+    """
+
+    def __init__(self, stack: Any) -> None:
+        self.stack = stack
+        self.grey = GreyList()
+        self.failures = Failures(stack.engine.counters)
+        self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
+        self.egress = Egress(stack.engine.transports)
+
+    def send(
+        self,
+        request: Request,
+        next_hop: NextHop | None = None,
+        *,
+        user: Any = None,
+        mark: str = "",
+        listener: Wanted = None,
+        record_route: RecordRoute | None = None,
+    ) -> ClientTransaction:
+        """Send a request, and write Via, Contact and Route into it; see Stack.send(), which passes
+        a copy.
+
+        Counts and logs a next hop that fails before the request has left. With a `user`, its fail()
+        does that.
+        """
+        try:
+            return self._send(request, next_hop, user, mark, listener, record_route)
+        except TransportError as error:
+            if user is None and self.stack.is_running:
+                self.failures.note(self.stack.clock.now(), request, error, answered=error.status)
+            raise
+
+    def _send(
+        self,
+        request: Request,
+        next_hop: NextHop | None,
+        user: Any,
+        mark: str,
+        listener: Wanted,
+        record_route: RecordRoute | None,
+    ) -> ClientTransaction:
+        ours = "Via" not in request.headers.fields
+        self._complete(request)
+        if ours:
+            self.stack.capabilities.complete_request(request)
+        if (
+            ours
+            and self.stack.engine.draining
+            and request.method not in _WHEN_LEAVING
+            and request.to.tag is None
+        ):
+            error = TransactionStateError(
+                f"the stack is draining: no new {request.method} is begun"
+            )
+            # a core that needs it refuses its own request so (§21.5.4): nobody has made a mistake
+            error.status = 503
+            raise error
+        secure = is_secure(request)
+        sips_contact = has_own_contact = False
+        if ours and secure:
+            secure_route(request)
+        if ours and request.method in CONTACT_IN_REQUEST:
+            sips_contact = wants_sips(request)
+            has_own_contact = "Contact" not in request.headers.fields
+            if sips_contact and has_sip_contact(request):
+                raise InvalidValue(
+                    f"Contact: a sip URI in a {request.method} that a sips URI is asked for with (§8.1.1.8)"
+                )
+        candidates: list[Candidate] = []
+        if isinstance(next_hop, Flow):
+            self._check_flow(next_hop, secure=secure)
+        else:
+            uri = (
+                take_next_hop(request)
+                if next_hop is None
+                else URI.parse(next_hop)
+                if isinstance(next_hop, str)
+                else next_hop
+            )
+            # §8.1.2, §16.6 step 7
+            candidates = self.resolve(secured(uri) if secure else uri, listener)
+        if user is None and request.method not in _WHEN_LEAVING:
+            check_serving()  # the caller may have given up while the name was resolved
+        ways = Ways(
+            candidates,
+            mark,
+            has_own_contact=has_own_contact,
+            now=self.stack.clock.now(),
+            listener=listener,
+            record_route=record_route,
+        )
+        ways.keep = self.stack.keep and ours and self.stack.keepalives.asks(request)
+        if isinstance(next_hop, Flow):
+            flow, data = (
+                next_hop,
+                self._write(request, next_hop, ways, secure=sips_contact, by_flow=True),
+            )
+        else:
+            flow, data = self._depart(request, ways, secure=sips_contact)
+            del ways.left[TRIES - 1 :]
+        if request.method == "ACK":
+            # no transaction hears of it, nor goes on to the datagram
+            if ways.detour is not None and not flow.wait_open():
+                self.detours.refused(flow, self.stack.clock.now())
+                flow, data = self._depart(request, ways, secure=sips_contact)
+            flow.send(data)
+            return None  # type: ignore[return-value]
+        tx = user or ClientTransaction(self.stack, request)
+        if isinstance(tx, ClientTransaction):
+            tx.request = request
+            tx.by_flow = flow is next_hop
+            tx.ways = None if tx.by_flow else ways
+        self.stack.engine.request(request, flow, tx, data=data)
+        return tx  # type: ignore[no-any-return]
+
+    def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
+        """Write a request for the next of its ways that opens; return the flow and the octets to
+        send by it.
+
+        One that is too long for a datagram takes the detour by TCP, with the datagram behind it
+        (§18.1.1). Raises TransportError when no way is left.
+        """
+        flow = self._take(ways)
+        ways.detour = (
+            flow.remote if flow.transport.reliable and flow.remote in ways.detoured else None
+        )
+        data = self._write(request, flow, ways, secure=secure)
+        if (
+            len(data) > self.detours.octets
+            and not flow.transport.reliable
+            and flow.remote not in ways.detoured
+        ):
+            now = self.stack.clock.now()
+            if self.detours.lead_around(flow, len(data), self.egress.open(ways.listener), now):
+                ways.insert_detour(flow.remote, or_else=True)
+                refused, flow = flow, self._take(ways)
+                if not flow.transport.reliable:
+                    # at once, as hosts without such a port do nearby
+                    self.detours.refused(refused, now)
+                data = self._write(request, flow, ways, secure=secure)
+        if ways.detour is not None:
+            flow.hurry(DETOUR_SECONDS)
+        ways.found_open = (flow, flow.octets) if flow.transport.reliable and flow.is_open else None
+        return flow, data
+
+    def _take(self, ways: Ways) -> Flow:
+        """Return the flow of the next candidate that opens. Raises TransportError when none
+        does."""
+        before = ways.left.copy()
+        flow = self._connect(ways.left, ways.listener)
+        ways.taken = before[len(before) - len(ways.left) - 1]
+        return flow
+
+    def flow_again(self, ways: Ways) -> Flow:
+        """Return a flow to where a request is under way, when that by which it went has ended.
+        Raises TransportError."""
+        return self._connect([ways.taken] if ways.taken is not None else [], ways.listener)
+
+    def _write(
+        self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False
+    ) -> bytes:
+        """Write into a request what its way decides, Via, a Contact of ours, our Record-Route;
+        return its octets.
+
+        A detour changes the Via alone: the length of one request says nothing of how we want to be
+        reached.
+        """
+        request.flow = flow
+        request.mandatory = None
+        if not ways.aim(flow.transport.name, flow.remote):
+            ways.branch = create_branch() + ways.mark
+        request.sent_via = self._via(flow, ways.branch) + (
+            ";keep" if ways.keep and flow.probes else ""
+        )
+        before = ways.written
+        if before is None:
+            request.headers.add("Via", request.sent_via, first=True)
+        else:
+            ours = next(at for at, line in enumerate(request.headers.lines) if line[0] == "Via")
+            # those below stay as they came, readable or not
+            request.headers.set_line(ours, request.sent_via)
+        if ways.detour is None:
+            ways.written = flow
+            if ways.has_own_contact:
+                request.contact = self.stack.names.contact(flow, secure=secure)
+            if ways.record_route is not None and before is None:
+                ways.record_route.write(request, flow, by_flow=by_flow)
+            elif ways.record_route is not None:
+                ways.record_route.rewrite(request, before, flow)
+        return bytes(request)
+
+    def _via(self, flow: Flow, branch: str) -> str:
+        """Return a Via of our own for this flow (§8.1.1.7, §16.6 step 8)."""
+        host, port = self.stack.names.sent_by(flow)
+        # our connection, for requests to us (RFC 5923 §8.1)
+        offered = ";alias" if flow.transport.offers_alias else ""
+        return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={branch};rport{offered}"
+
+    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
+        """Return a request that failed for its next candidate: the same but for branch, Via and
+        Contact (RFC 3263 §4.3).
+
+        The branch stays the same, too, if the candidate is the one that has failed, by a new
+        connection. With it its flow, and its octets. None when there is no candidate left.
+        """
+        again = request.copy()
+        try:
+            flow, data = self._depart(
+                again, ways, secure=ways.has_own_contact and request.contact[0].uri.is_secure
+            )
+        except TransportError:
+            return None
+        return again, flow, data
+
+    def _complete(self, request: Request) -> None:
+        """Add what §8.1.1 wants and the request lacks."""
+        fields = request.headers.fields
+        if "From" not in fields:
+            request.from_ = NameAddr(URI("sip", "anonymous", "anonymous.invalid"))  # §8.1.1.3
+        if "Via" not in fields and request.from_.tag is None:
+            request.from_ = request.from_._replace(
+                parameters=request.from_.parameters.replace(tag=create_tag())
+            )
+        if "To" not in fields:
+            request.to = NameAddr(_for_to(request.uri))
+        if "Call-ID" not in fields:
+            request.call_id = create_call_id()
+        if "CSeq" not in fields:
+            request.cseq = CSeq(1, request.method)
+        if "Max-Forwards" not in fields:
+            request.max_forwards = MAX_FORWARDS
+
+    def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
+        """Return the ways to where a URI leads, best first, those that failed lately last. Raises
+        TransportError (RFC 3263)."""
+        if not self.stack.is_running:
+            raise TransportError("the stack is not running: start() it first")
+        ports = {transport.name: transport.default_port for transport in self.egress.open(listener)}
+        candidates = self._by_name(uri, listener) or [*self.stack.resolver.resolve(uri, ports)]
+        candidates = self.allowed(candidates)
+        if len(candidates) > 1 and self.grey:
+            self.grey.sort(candidates, self.stack.clock.now())
+        return candidates
+
+    def allowed(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return those of some candidates that the user lets us go to. Raises TransportError when
+        that is none."""
+        allow = self.stack.allow_target
+        if allow is None:
+            return candidates
+        left = [candidate for candidate in candidates if allow(candidate)]
+        if not left:
+            raise TransportError(
+                f"allow_target forbids {', '.join(map(str, candidates))}", kind="forbidden"
+            )
+        return left
+
+    def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
+        """Return the way by a transport of the user's that resolves the URI's host by itself; none
+        where there is no such."""
+        if uri.scheme == "sip":
+            host = uri.parameters.get("maddr") or uri.host
+            for transport in self.stack.engine.transports:
+                fits = not isinstance(listener, str) or transport.listener.name == listener
+                if fits and transport.resolves and transport.name == uri.transport:
+                    return [
+                        Candidate(
+                            transport.name,
+                            host.strip("[]").lower(),
+                            uri.port or transport.default_port,
+                            uri.host,
+                        )
+                    ]
+        return []
+
+    def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
+        """Return a flow to where a URI leads, by the best of our listeners that can. Raises
+        TransportError."""
+        return self._connect(self.resolve(uri, listener), listener)
+
+    def _connect(self, candidates: list[Candidate], listener: Wanted = None) -> Flow:
+        """Take candidates off the list until one has a flow, and return that. Raises TransportError
+        when none has."""
+        problem: TransportError | None = None
+        while candidates:
+            candidate = candidates.pop(0)
+            for transport, address in self.egress.ways(candidate, listener):
+                try:
+                    # it must prove to be the URI's domain (RFC 5922 §4)
+                    if transport.secure or transport.named:
+                        flow = transport.connect(address, name=candidate.name)
+                    else:
+                        flow = transport.connect(address)
+                    flow.local  # noqa: B018 raises where the system has no route
+                    return flow
+                except TransportError as error:
+                    problem = error
+        raise problem or TransportError("no transport of ours leads there", kind="no_transport")
+
+    def _check_flow(self, flow: Flow, *, secure: bool) -> None:
+        """Raise TransportError for a flow that has ended or is none of ours, or is not what a sips
+        URI wants (§26.2.2)."""
+        if not self.stack.is_running:
+            raise TransportError("the stack is not running: start() it first")
+        if not self.stack.names.is_usable(flow):
+            raise FlowFailed(f"{flow!r} has ended", flow)
+        if secure and not flow.transport.secure:
+            raise TransportError(
+                f"{flow!r} is not secure, as a sips URI wants it", flow, kind="not_secure"
+            )
+
+
+def _for_to(uri: URI) -> URI:
+    """Return a URI for To: without the port and parameters that are for the Request-URI alone
+    (§8.1.1.2, table 1 of §19.1.1)."""
+    return (
+        uri._replace(
+            port=None, parameters=uri.parameters.without(*_NOT_IN_TO), headers=URI().headers
+        )
+        if uri.is_sip
+        else uri
+    )

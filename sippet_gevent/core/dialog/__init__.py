@@ -1,0 +1,1 @@
+"""Dialogs and calls, RFC 3261 §12 to §15."""

@@ -1,0 +1,200 @@
+"""Dialog: Call-ID and two tags, route set, remote target, sequence numbers, RFC 3261 §12. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import ParseError, excerpt
+from ...message.address import BracketedAddr, NameAddr
+from ...message.fields.rfc3261 import CSeq
+from ...message.grammar import split
+from ...message.headers import VALUES
+from ...message.message import Request, Response
+from ...message.uri import URI
+from ..routing.routes import MAX_FORWARDS, as_request_uri
+from ..routing.sips import is_secure, secured
+
+DialogID = tuple[str, str, str]
+"""Call-ID, our tag, the peer's tag (§12)."""
+
+
+def dialog_id(request: Request) -> DialogID | None:
+    """Return the dialog a received request says it belongs to, or None outside one (§12.2.2)."""
+    e = request.mandatory
+    if e is None or e.to_tag is None:
+        return None
+    return request.headers["Call-ID"], e.to_tag, e.from_tag or ""
+
+
+class Dialog:
+    """One peer-to-peer relation. `local` and `remote` are the From and To of our requests, tags
+    included.
+
+    `route_set` is in the order our requests use it, `remote_target` the Request-URI they get.
+    `secure` is that it was begun by a request to a sips URI: then each target of the peer's is
+    taken as one (§12.1.1). `fault` is the error because of which the route set lacks values, or
+    None. Made by `of_uas` or `of_uac`.
+    """
+
+    __slots__ = (
+        "call_id", "fault", "local", "local_cseq", "remote", "remote_cseq", "remote_target", "route_set", "secure",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        call_id: str,
+        local: NameAddr,
+        remote: NameAddr,
+        *,
+        remote_target: URI,
+        route_set: tuple[NameAddr, ...] = (),
+        secure: bool = False,
+    ) -> None:
+        self.call_id = call_id
+        self.local = local
+        self.remote = remote
+        self.remote_target = secured(remote_target) if secure else remote_target
+        self.route_set = route_set
+        self.local_cseq = 0
+        self.remote_cseq: int | None = None
+        self.secure = secure
+        self.fault: ParseError | None = None
+
+    @classmethod
+    def of_uas(cls, request: Request, response: Response) -> Dialog:
+        """The dialog that our response creates (§12.1.1): route set in the order of Record-Route.
+        Raises ParseError."""
+        dialog = cls(
+            request.call_id,
+            response.to,
+            request.from_,
+            remote_target=contact_uri(request),
+            route_set=request.record_route,
+            secure=is_secure(request),
+        )
+        dialog.remote_cseq = request.cseq.number
+        return dialog
+
+    @classmethod
+    def of_uac(cls, request: Request, response: Response) -> Dialog:
+        """The dialog that the peer's response creates (§12.1.2): Record-Route reversed.
+
+        A response cannot be refused, and a 2xx must be acknowledged (§13.2.2.4). So the Request-URI
+        takes the place of an unreadable Contact. If Record-Route is unreadable, its readable values
+        are used, and `fault` is the error.
+        """
+        try:
+            target = contact_uri(response)
+        except ParseError:
+            target = request.uri
+        fault = None
+        try:
+            route = response.record_route
+        except ParseError as error:
+            fault, route = error, readable_route(response)
+            # the mistake of this peer, and not of the caller whose request the core serves
+            fault.status = 502
+        if not (route or target.has_valid_host):  # with a route the last hop looks at it
+            target = request.uri
+        dialog = cls(
+            request.call_id,
+            request.from_,
+            response.to,
+            remote_target=target,
+            route_set=tuple(reversed(route)),
+            secure=is_secure(request),
+        )
+        dialog.local_cseq = request.cseq.number
+        dialog.fault = fault
+        return dialog
+
+    @property
+    def id(self) -> DialogID:
+        """Call-ID, our tag, the peer's tag."""
+        return self.call_id, self.local.tag or "", self.remote.tag or ""
+
+    def request(self, method: str, *, body: bytes | str = b"", **headers: Any) -> Request:
+        """Build a request within the dialog (§12.2.1.1), with the next sequence number and along
+        the route set.
+
+        The stack that sends it does what strict routers need.
+        """
+        self.local_cseq += 1
+        return self._build(method, self.local_cseq, body, headers)
+
+    def ack(self, number: int, *, body: bytes | str = b"", **headers: Any) -> Request:
+        """Build the ACK to a 2xx (§13.2.2.4): the INVITE's number, the route set, a transaction of
+        its own."""
+        return self._build("ACK", number, body, headers)
+
+    def _build(
+        self, method: str, number: int, body: bytes | str, headers: dict[str, Any]
+    ) -> Request:
+        request = Request(
+            method,
+            self.remote_target,
+            body=body,
+            max_forwards=MAX_FORWARDS,
+            from_=self.local,
+            to=self.remote,
+            call_id=self.call_id,
+            cseq=CSeq(number, method),
+            **headers,
+        )
+        if self.route_set:
+            request.route = self.route_set
+        return request
+
+    def receives(self, request: Request) -> bool:
+        """Note the sequence number of a request from the peer; False when it is older than one
+        before (§12.2.2)."""
+        number = request.cseq.number
+        if request.method not in ("ACK", "CANCEL"):
+            if self.remote_cseq is not None and number <= self.remote_cseq:
+                return False
+            self.remote_cseq = number
+        return True
+
+    def refresh(self, message: Request | Response) -> None:
+        """Take a new remote target from a target refresh that was accepted (§12.2). Raises
+        ParseError."""
+        if message.headers.get_header_front("Contact") is not None:
+            target = contact_uri(message)
+            if not (self.route_set or target.has_valid_host):
+                raise ParseError(
+                    "host is neither an address nor a name", header="Contact", value=target.host
+                )
+            self.remote_target = secured(target) if self.secure else target
+
+    def __repr__(self) -> str:
+        return f"<Dialog {excerpt(self.call_id)[1:-1]} {self.local.tag} {excerpt(self.remote.tag)[1:-1]}>"
+
+
+def readable_route(response: Response) -> tuple[NameAddr, ...]:
+    """Return the Record-Route values of a response that can be read, in their order."""
+    values: list[NameAddr] = []
+    for line in response.headers.all("Record-Route"):
+        try:
+            pieces = split(line, ",")
+        except (
+            ParseError
+        ):  # a quote or bracket without its partner: nobody knows where its values end
+            continue
+        for piece in pieces[: VALUES - len(values)]:
+            try:
+                values.append(BracketedAddr.parse(piece))
+            except ParseError:
+                continue
+    return tuple(values)
+
+
+def contact_uri(message: Request | Response) -> URI:
+    """Return the one URI of a message's Contact, as it may stand in a Request-URI (§8.1.1.8,
+    §12.1).
+
+    Raises ParseError when there is none.
+    """
+    contact = message.headers.get_header_front("Contact")
+    if not isinstance(contact, NameAddr):
+        raise ParseError("missing or *", header="Contact", source=message)
+    return as_request_uri(contact.uri)

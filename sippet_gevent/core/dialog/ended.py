@@ -1,0 +1,62 @@
+"""EndedDialogs: calls that our BYE has ended while the peer's may be under way, RFC 5407 §3.2.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...message.message import Request
+from .dialog import DialogID
+
+ENDED = 10_000
+"""Most dialogs remembered; the oldest are forgotten first. That is enough if we end 300 calls a
+second."""
+
+STATUS = {"BYE": 200, "INFO": 481, "INVITE": 481, "PRACK": 481, "UPDATE": 481}
+"""Answers within an ended call: 200 to a BYE that crosses ours (RFC 5407 §3.2.1), or 481 (§3.2.2).
+
+Further methods may be those of a subscription in the same dialog (RFC 5057), and are the core's.
+"""
+
+
+class EndedDialogs:
+    """Ids of ended dialogs, each kept for 64*T1, because a BYE that crossed ours may be repeated
+    for so long."""
+
+    def __init__(self, stack: Any) -> None:
+        self.stack = stack
+        # by the hash of the id, whose length the peer chooses; in the order of their end
+        self._until: dict[int, float] = {}
+
+    def add(self, dialog: DialogID) -> None:
+        """Remember a dialog from now on."""
+        stack, until, number = self.stack, self._until, hash(dialog)
+        until.pop(number, None)
+        if len(until) >= ENDED:
+            del until[next(iter(until))]
+        if not until:
+            stack.deadlines.add(stack.clock.now() + 64 * stack.engine.timers.t1, self)
+        until[number] = stack.clock.now() + 64 * stack.engine.timers.t1
+
+    def expire(self, now: float) -> None:
+        """Forget the dialogs that were kept for 64*T1, and set the deadline of the next one."""
+        until = self._until
+        for number, due in [*until.items()]:
+            if due > now:
+                self.stack.deadlines.add(due, self)
+                break
+            del until[number]
+
+    def stop(self) -> None:
+        """Forget all."""
+        self._until.clear()
+
+    def __contains__(self, dialog: DialogID) -> bool:
+        return hash(dialog) in self._until
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+
+def after_the_end(request: Request, tx: Any) -> int:
+    """Return the status for a request within a call that has ended. It is used as a core."""
+    return STATUS[request.method]

@@ -1,0 +1,51 @@
+"""Glare: INVITE and UPDATE within a call that have to wait for each other, RFC 3261 §14.2. Pure.
+
+| under way | INVITE | UPDATE with an offer | UPDATE without one | § |
+|---|---|---|---|---|
+| our INVITE | 491 | 491 | served | RFC 3261 14.2, RFC 3311 5.2 |
+| our UPDATE | 491 | 491 | served | RFC 6337 4.3, RFC 3311 5.2 |
+| our offer in a 2xx, to be answered in the ACK | 491 | 491 | served | RFC 5407 3.1.5 |
+| an INVITE of the peer | 500 | 500 | served | RFC 3261 14.2, RFC 3311 5.2 |
+| an UPDATE of the peer | 500 | 500 | 500 | RFC 6337 4.3, RFC 3311 5.2 |
+
+A 500 has Retry-After, 0 to 10 seconds. While the answer to our offer is to come, RFC 6337 §4.3 has
+500. 491 tells the peer more (RFC 5407 §3.1.5). An INVITE without an offer is refused there, too,
+because it asks us for a second offer (RFC 3264 §4). When the 2xx brought the answer and only its
+ACK is missing, nothing is under way (RFC 5407 §3.1.4). Two UPDATEs without an offer that cross are
+served, as RFC 3311 §5.2 has it: they change nothing that the other one needs. RFC 6337 §4.3, which
+is not normative, refuses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from enum import Enum
+
+
+class Pending(Enum):
+    """INVITE and UPDATE transactions, and offers, that may be under way in a call."""
+
+    OUR_INVITE = "our INVITE"
+    OUR_UPDATE = "our UPDATE"
+    OUR_OFFER = "our offer in a 2xx"
+    THEIR_INVITE = "an INVITE of the peer"
+    THEIR_UPDATE = "an UPDATE of the peer"
+
+
+_STATUS = {  # INVITE, UPDATE with an offer, UPDATE without
+    Pending.OUR_INVITE: (491, 491, None),
+    Pending.OUR_UPDATE: (491, 491, None),
+    Pending.OUR_OFFER: (491, 491, None),
+    Pending.THEIR_INVITE: (500, 500, None),
+    Pending.THEIR_UPDATE: (500, 500, 500),
+}
+
+GLARING = frozenset(("INVITE", "UPDATE"))
+"""The methods that have to wait for each other."""
+
+
+def glare(method: str, has_offer: bool, pending: Container[Pending]) -> int | None:
+    """Return the status that refuses an INVITE or UPDATE, None when it may be served."""
+    column = 0 if method == "INVITE" else 1 if has_offer else 2
+    found = (row[column] for what, row in _STATUS.items() if what in pending)
+    return next(filter(None, found), None)

@@ -1,0 +1,1 @@
+"""Stateful proxies, RFC 3261 §16."""

@@ -1,0 +1,112 @@
+"""Log lines about registrations: made, refreshed, ended, or refused with a hint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ParseError, SIPError
+from ...message.iana import REASONS
+from ...message.message import Request
+from ...message.uri import URI, bracketed
+from ...observe.counters import Plain
+
+if TYPE_CHECKING:
+    from .registrar import Binding
+
+log = logging.getLogger("sippet_gevent.core")
+
+_HELP = {
+    403: "let the phone remove its old Contacts, or register fewer and shorter ones",
+    404: "serve that domain too: sippet serve --domain, or Stack(domains=...)",
+    423: "let the phone ask for a longer time, or give the Registrar a shorter min_expires",
+    439: "let the first hop write a Path with ob, or use Registrar(strict_outbound=False)",
+    500: "let the phone raise its CSeq with each REGISTER, or begin with a new Call-ID",
+    503: "the store is full: let bindings end sooner, or spread the users",
+}
+"""Hints for the administrator, by the status of a refusal."""
+
+
+def _shown(uri: URI) -> Plain:
+    return Plain(uri if uri.password is None else uri._replace(password=None))
+
+
+def _source(request: Request) -> Plain:
+    host, port = request.flow.remote
+    return Plain(f"{request.flow.transport.name}:{bracketed(host)}:{port}")
+
+
+def changed(
+    stack: Any,
+    request: Request,
+    aor: str,
+    before: tuple[Binding, ...],
+    after: tuple[Binding, ...],
+    knows_flows: bool,
+) -> None:
+    """Log each binding that a REGISTER has made, refreshed or removed: those of `before` have
+    become those of `after`."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    now = stack.clock.now()
+    over = [old for old in before if not any(old is binding for binding in after)]
+    for binding in after:
+        if any(binding is old for old in before):
+            continue
+        replaced = [old for old in over if old.is_of(binding.contact, knows_flows=knows_flows)]
+        over = [old for old in over if old not in replaced]
+        event = "registration refreshed" if replaced else "registration made"
+        stack.engine.counters.info(
+            event,
+            now,
+            f"{event}: aor=%s contact=%s expires=%d source=%s by=%s call_id=%s",
+            Plain(aor),
+            _shown(binding.uri),
+            round(binding.expires_at - now),
+            _source(request),
+            Plain("contact" if binding.flow is None else "flow"),
+            Plain(binding.call_id),
+            log=log,
+        )
+    ended(stack, aor, over, "removed by the phone")
+
+
+def ended(stack: Any, aor: str, bindings: Iterable[Binding], reason: str) -> None:
+    """Log that bindings of an address-of-record have ended: removed by the phone, expired, or
+    without their connection."""
+    for binding in bindings:
+        stack.engine.counters.info(
+            "registration ended",
+            stack.clock.now(),
+            'registration ended: aor=%s contact=%s reason="%s" call_id=%s',
+            Plain(aor),
+            _shown(binding.uri),
+            Plain(reason),
+            Plain(binding.call_id),
+            log=log,
+        )
+
+
+def refused(stack: Any, request: Request, error: SIPError) -> None:
+    """Log that a REGISTER is refused, with the reason and a hint."""
+    status = error.status
+    try:
+        aor = _shown(request.to.uri)
+    except ParseError:  # which may be the very reason
+        aor = Plain("unknown")
+    reason = (
+        str(error) if isinstance(error, ParseError) else error.reason or REASONS.get(status, "")
+    )
+    stack.engine.counters.info(
+        "registration refused",
+        stack.clock.now(),
+        'registration refused: aor=%s status=%d reason="%s" hint="%s" source=%s call_id=%s',
+        aor,
+        status,
+        Plain(reason),
+        Plain(_HELP.get(status, "")),
+        _source(request),
+        Plain(request.call_id),
+        log=log,
+    )

@@ -1,0 +1,269 @@
+"""Admission: counts the cores that wait, and decides which new requests get 503, RFC 3261
+§21.5.4."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ..message.message import Request
+from ..observe.counters import Counters, Plain
+from ..runtime.clock import Clock
+from ..runtime.limits import LARGE, Limits
+from ..transaction.timers import Timers
+
+log = logging.getLogger("sippet_gevent.core")
+
+Place = dict[Any, float]
+"""ServerTransactions whose cores are counted together, and the time at which each was added."""
+
+REFUSED = 100_000
+"""Most refused requests that are remembered, because their repetitions must be refused, too: 100
+bytes each, twice."""
+
+
+class Admission:
+    """Counts each core that waits in one place, and compares the places with their limits.
+
+    * `handlers`: cores whose request has no final response yet.
+    * `forwarding_invites`, `forwarding`: cores that wait for the responses to a forwarded INVITE,
+      or another request.
+    * `holding`: cores that have answered and hold a call. The call counts against `Limits.calls`,
+      the core against nothing.
+    * `overdue`: cores that still run although they have answered, or although their transaction has
+      timed out.
+
+    A core that never waits is not counted, because it has ended before the next message is read.
+    """
+
+    def __init__(self, limits: Limits, timers: Timers, clock: Clock, counters: Counters) -> None:
+        self.handlers: Place = {}
+        self.forwarding_invites: Place = {}
+        self.forwarding: Place = {}
+        self.holding: Place = {}
+        self.overdue: Place = {}
+        self.refused: dict[str, int] = {}
+        """Requests refused with 503, by the limit that was reached."""
+        self.large: dict[Any, int] = {}
+        """Transactions and calls that large requests have made, and the bytes of those requests."""
+        self.large_bytes = 0
+        self.lately = RefusedLately(64 * timers.t1)
+        self.is_open = limits.handlers > 0 and limits.overdue > 0
+        """False while a limit on cores is reached, or refused requests are remembered: then
+        limit_reached() is to be asked."""
+        self._limits = limits
+        self._counters = counters
+        self._clock = clock
+        self._patience = 64 * timers.t1
+        self._told: set[Any] = set()
+        self._alarm: Any = None
+        self._handlers_reserve = _with_reserve(limits.handlers, limits)
+        self._transactions_reserve = _with_reserve(limits.transactions, limits)
+        self._large_reserve = _with_reserve(limits.large_bytes, limits)
+        self._forwarding_reserve = _with_reserve(limits.forwarding, limits)
+
+    # ---- places
+
+    def enter(self, worker: Any, tx: Any) -> None:
+        """Begin to count the core that serves `tx` in `worker`: it waits for the first time."""
+        tx.worker = worker
+        worker.counted = tx
+        tx.place = place = self._place(tx)
+        place[tx] = self._clock.now()
+        self._settle()
+        if place is self.overdue or tx.transaction is None:
+            self._watch()
+
+    def move(self, tx: Any) -> None:
+        """Count a core in the place where it belongs now: its request was answered or forwarded, or
+        its call has ended."""
+        before, place = tx.place, self._place(tx)
+        if before is not None and before is not place:
+            del before[tx]
+            tx.place = place
+            place[tx] = self._clock.now()
+            self._settle()
+            if place is self.overdue:
+                self._watch()
+
+    def leave(self, tx: Any) -> None:
+        """Stop to count a core that has ended."""
+        place, tx.place, tx.worker = tx.place, None, None
+        place.pop(tx, None)
+        self._told.discard(tx)
+        self._settle()
+
+    def _settle(self) -> None:
+        limits = self._limits
+        is_full = len(self.handlers) >= limits.handlers or len(self.overdue) >= limits.overdue
+        self.is_open = not (is_full or self.lately.keys)
+
+    def _place(self, tx: Any) -> Place:
+        if not tx.answered:
+            if tx.context is not None:
+                return self.forwarding_invites if tx.request.method == "INVITE" else self.forwarding
+            return self.handlers
+        return self.holding if tx.holds else self.overdue
+
+    # ---- large requests
+
+    def weigh(self, holder: Any, octets: int) -> None:
+        """Count the bytes of the large request that has made a transaction or call."""
+        self.large[holder] = octets
+        self.large_bytes += octets
+
+    def release(self, holder: Any) -> None:
+        """Count the bytes of a transaction or call no longer: it has ended. Others are ignored."""
+        self.large_bytes -= self.large.pop(holder, 0)
+
+    # ---- limits
+
+    def limit_reached(
+        self, transactions: int, belongs: Callable[[], bool], method: str, octets: int
+    ) -> str | None:
+        """Return the name of the limit that refuses a request of so many bytes, None when it is
+        served.
+
+        A request that `belongs` to a call, a dialog or a route of ours has a reserve of its own. A
+        BYE of those is refused by the number of transactions alone, because a limit must never
+        refuse the request that would free it.
+        """
+        limits = self._limits
+        if transactions >= limits.transactions:
+            name = "transactions"
+        elif len(self.handlers) >= limits.handlers:
+            name = "handlers"
+        elif len(self.overdue) >= limits.overdue:
+            name = "overdue"
+        elif octets > LARGE and self.large_bytes + octets > limits.large_bytes:
+            name = "large_bytes"
+        else:
+            return None
+        if not belongs() or transactions >= self._transactions_reserve:
+            return name
+        if octets > LARGE and self.large_bytes + octets > self._large_reserve:
+            return "large_bytes"
+        return (
+            "handlers" if len(self.handlers) >= self._handlers_reserve and method != "BYE" else None
+        )
+
+    def may_acknowledge(self, belongs: Callable[[], bool]) -> bool:
+        """True when there is room for one more core that serves an ACK."""
+        handlers = len(self.handlers)
+        return handlers < self._limits.handlers or (handlers < self._handlers_reserve and belongs())
+
+    def may_forward(self, method: str, belongs: Callable[[], bool]) -> bool:
+        """True when there is room for one more forwarded request. INVITEs are counted apart from
+        other methods."""
+        place = self.forwarding_invites if method == "INVITE" else self.forwarding
+        if len(place) < self._limits.forwarding:
+            return True
+        return belongs() and (method == "BYE" or len(place) < self._forwarding_reserve)
+
+    def refused_lately(self, key: str) -> int | None:
+        """Return the Retry-After of the 503 that this request had lately; None if it had none."""
+        found = self.lately.get(key, self._clock.now())
+        self._settle()
+        return found
+
+    def remember(self, key: str, retry_after: int) -> None:
+        """Remember a refused request, so that its repetitions are refused, too."""
+        self.lately.add(key, retry_after, self._clock.now())
+        self.is_open = False
+
+    def refuse(self, limit: str, request: Request) -> None:
+        """Count and log a request that this limit refuses."""
+        self.refused[limit] = self.refused.get(limit, 0) + 1
+        text = f"request refused at a limit: method=%s limit={limit} answered=503 call_id=%s"
+        call_id = Plain(request.headers.get("Call-ID"))
+        self._counters.warn(
+            f"limit {limit}", self._clock.now(), text, Plain(request.method), call_id
+        )
+
+    # ---- cores that never end
+
+    def tell(self, tx: Any) -> None:
+        """Log the stack of an overdue core once, unless it waits in a function of this library,
+        which will return."""
+        if tx in self._told or tx.parked is not None or tx.worker is None:
+            return
+        self._told.add(tx)
+        frame = tx.worker.gr_frame
+        if frame is not None and self._counters.loud("overdue", self._clock.now()):
+            log.warning(
+                "core is overdue: method=%s answered=%d call_id=%s it is at:\n%s",
+                Plain(tx.request.method), tx.answered, Plain(tx.request.headers.get("Call-ID")),
+                "".join(traceback.format_stack(frame)),
+            )  # fmt: skip
+
+    def _watch(self) -> None:
+        if self._alarm is None:
+            self._alarm = self._clock.alarm(self._patience, self._look)
+
+    def _look(self) -> None:
+        """Find cores that still run 64*T1 after their answer, and cores that have served an ACK for
+        so long."""
+        self._alarm = None
+        before = self._clock.now() - self._patience
+        waiting = False
+        for tx, since in [*self.handlers.items()]:
+            if tx.transaction is None:
+                waiting = True
+                if since <= before:
+                    tx.give_up()
+        for tx, since in [*self.overdue.items()]:
+            if since <= before:
+                self.tell(tx)
+        if waiting or self.overdue:
+            self._watch()
+
+    def stop(self) -> None:
+        """Stop to look for them. Cores that still run are counted as overdue until they end."""
+        for tx in [*self.handlers]:
+            tx.ended()  # those of ACKs, which have no transaction that has ended with the stack
+        # transactions and calls have ended with the stack, those too whose BYE found no way in time
+        self.large.clear()
+        self.large_bytes = 0
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+
+
+class RefusedLately:
+    """Requests that were refused without a transaction, by the hash of their key, with the
+    Retry-After of their 503.
+
+    A client that repeats such a request must get the same answer, even if there is room again,
+    because it may have received the first one (RFC 3261 §8.2.7). A key is kept for `seconds` to
+    twice that; there are at most REFUSED.
+    """
+
+    __slots__ = ("_before", "_seconds", "_since", "keys")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since = 0.0
+        self.keys: dict[int, int] = {}  # of a key the hash: the client chooses its length
+        self._before: dict[int, int] = {}
+
+    def add(self, key: str, retry_after: int, now: float) -> None:
+        """Remember that a request was refused."""
+        if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
+            self._before = self.keys if now < self._since + 2 * self._seconds else {}
+            self.keys = {}
+            self._since = now
+        self.keys[hash(key)] = retry_after
+
+    def get(self, key: str, now: float) -> int | None:
+        """Return the Retry-After of a request's 503; None if it was not refused lately."""
+        if now >= self._since + 2 * self._seconds:
+            self.keys, self._before = {}, {}
+            return None
+        found = self.keys.get(hash(key))
+        return self._before.get(hash(key)) if found is None else found
+
+
+def _with_reserve(limit: int, limits: Limits) -> int:
+    return limit + max(1, round(limit * limits.reserve))

@@ -1,0 +1,71 @@
+"""REFER: whom to send what to, who says so, and who is told what becomes of it; RFC 3515, 3892,
+4488, 7614. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ...errors import ParseError
+from ..address import NameAddr
+from .base import Parameter, Reference, Valued, lowered
+from .replaces import Replaces
+
+
+class ReferTo(NameAddr):
+    """Whom to send what to (RFC 3515 §2.1): ( name-addr / addr-spec ) *(SEMI generic-param)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> ReferTo:
+        return cls._make(NameAddr.parse(text))
+
+    @property
+    def method(self) -> str:
+        """The method wanted, INVITE when nothing is said (RFC 3261 §19.1.1)."""
+        return self.uri.parameters.get("method") or "INVITE"
+
+    @property
+    def replaces(self) -> Replaces | None:
+        """The dialog that the new one is to replace: an attended transfer (RFC 5589 §7). Raises
+        ParseError."""
+        text = self.uri.headers.get("Replaces")
+        return Replaces.parse(text) if text else None
+
+
+class ReferredBy(NameAddr):
+    """Who refers (RFC 3892 §3): referrer-uri *( SEMI (referredby-id-param / generic-param) )."""
+
+    __slots__ = ()
+    cid = Parameter("cid", str, "The Content-ID, without brackets, of the body that proves it.")
+
+    @classmethod
+    def parse(cls, text: str) -> ReferredBy:
+        return cls._make(NameAddr.parse(text))
+
+
+class ReferSub(Valued):
+    """Whether a REFER makes a subscription (RFC 4488 §4): refer-sub-value = "true" / "false"."""
+
+    __slots__ = ()
+    fits = re.compile("true|false", re.IGNORECASE).fullmatch
+    what = "true or false"
+
+    @property
+    def is_wanted(self) -> bool:
+        """True for `true`."""
+        return lowered(self.value) == "true"
+
+
+class ReferEventsAt(Reference):
+    """Where to subscribe to what becomes of a REFER (RFC 7614 §4.8): LAQUOT ( SIP-URI / SIPS-URI )
+    RAQUOT *( SEMI … )."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> ReferEventsAt:
+        found = super().parse(text)
+        if not found.uri.is_sip:
+            raise ParseError("not a SIP URI", value=text)
+        return found

@@ -1,0 +1,177 @@
+"""Methods, option tags and status codes as IANA lists them, RFC 3261 §21, §27.1, §27.4. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Method(NamedTuple):
+    """A method: the RFC that says what it does, and what it does to dialogs."""
+
+    rfc: int
+    creates_dialog: bool = False
+    """True when it may begin a dialog (§12.1, RFC 6665 §4.4.1)."""
+    refreshes_target: bool = False
+    """True when its Contact becomes the remote target of the dialog it is in (§12.2, RFC 5057
+    §5.4)."""
+
+
+METHODS: dict[str, Method] = {
+    "ACK": Method(3261),
+    "BYE": Method(3261),
+    "CANCEL": Method(3261),
+    "INFO": Method(6086),
+    "INVITE": Method(3261, creates_dialog=True, refreshes_target=True),
+    "MESSAGE": Method(3428),
+    "NOTIFY": Method(6665, creates_dialog=True, refreshes_target=True),
+    "OPTIONS": Method(3261),
+    "PRACK": Method(3262),
+    "PUBLISH": Method(3903),
+    "REFER": Method(3515, creates_dialog=True, refreshes_target=True),
+    "REGISTER": Method(3261),
+    "SUBSCRIBE": Method(6665, creates_dialog=True, refreshes_target=True),
+    "UPDATE": Method(3311, refreshes_target=True),
+}
+"""The methods that have an RFC."""
+
+
+class OptionTag(NamedTuple):
+    """An option tag: the RFC that it stands for, and what that adds."""
+
+    rfc: int
+    meaning: str
+
+
+OPTION_TAGS: dict[str, OptionTag] = {
+    "100rel": OptionTag(3262, "provisional responses are repeated until a PRACK acknowledges them"),
+    "199": OptionTag(6228, "a 199 tells that an early dialog has ended"),
+    "answermode": OptionTag(5373, "Answer-Mode and Priv-Answer-Mode say how to answer"),
+    "early-session": OptionTag(3959, "a body may be an early-session description"),
+    "eventlist": OptionTag(4662, "a subscription to a list of resources"),
+    "explicitsub": OptionTag(7614, "REFER without subscription, with a URI to subscribe at"),
+    "from-change": OptionTag(4916, "From and To may change within a dialog"),
+    "geolocation-http": OptionTag(6442, "a location may be had by HTTP"),
+    "geolocation-sip": OptionTag(6442, "a location may be had by SIP"),
+    "gin": OptionTag(6140, "one REGISTER for all numbers of a PBX"),
+    "gruu": OptionTag(5627, "URIs that reach one user agent from everywhere"),
+    "histinfo": OptionTag(7044, "History-Info in responses"),
+    "ice": OptionTag(5768, "media by ICE"),
+    "join": OptionTag(3911, "an INVITE that joins another dialog"),
+    "multiple-refer": OptionTag(5368, "REFER to several targets"),
+    "norefersub": OptionTag(4488, "REFER without subscription, by Refer-Sub"),
+    "nosub": OptionTag(7614, "REFER without subscription"),
+    "outbound": OptionTag(5626, "connections that the client opens and keeps"),
+    "path": OptionTag(3327, "the way to a phone is registered with it"),
+    "policy": OptionTag(6794, "session policies are asked of policy servers"),
+    "precondition": OptionTag(3312, "resources are reserved before it rings"),
+    "pref": OptionTag(3840, "requests are matched with features of contacts"),
+    "privacy": OptionTag(3323, "elements on the way hide who calls"),
+    "recipient-list-invite": OptionTag(5366, "an INVITE to a list of recipients"),
+    "recipient-list-message": OptionTag(5365, "a MESSAGE to a list of recipients"),
+    "recipient-list-subscribe": OptionTag(5367, "a SUBSCRIBE to a list of resources"),
+    "record-aware": OptionTag(7866, "the user agent can be told that it is recorded"),
+    "replaces": OptionTag(3891, "an INVITE that takes the place of another dialog"),
+    "resource-priority": OptionTag(4412, "Resource-Priority says who goes first"),
+    "sdp-anat": OptionTag(4092, "media at several kinds of network address"),
+    "sec-agree": OptionTag(3329, "the protection of the first hop is agreed on"),
+    "siprec": OptionTag(7866, "a session with a recording server"),
+    "tdialog": OptionTag(4538, "Target-Dialog names the dialog that authorizes"),
+    "timer": OptionTag(4028, "sessions that are refreshed, or end"),
+    "trickle-ice": OptionTag(8840, "ICE candidates are sent as they are found"),
+    "uui": OptionTag(7433, "User-to-User carries data of applications"),
+}
+"""What may stand in Supported, Require, Proxy-Require and Unsupported: tags that have an RFC."""
+
+
+REASONS: dict[int, str] = {
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    182: "Queued",
+    183: "Session Progress",
+    199: "Early Dialog Terminated",
+    200: "OK",
+    202: "Accepted",
+    204: "No Notification",
+    300: "Multiple Choices",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    305: "Use Proxy",
+    380: "Alternative Service",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    410: "Gone",
+    412: "Conditional Request Failed",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    417: "Unknown Resource-Priority",
+    420: "Bad Extension",
+    421: "Extension Required",
+    422: "Session Interval Too Small",
+    423: "Interval Too Brief",
+    424: "Bad Location Information",
+    425: "Bad Alert Message",
+    428: "Use Identity Header",
+    429: "Provide Referrer Identity",
+    430: "Flow Failed",
+    433: "Anonymity Disallowed",
+    436: "Bad Identity Info",
+    437: "Unsupported Credential",
+    438: "Invalid Identity Header",
+    439: "First Hop Lacks Outbound Support",
+    440: "Max-Breadth Exceeded",
+    469: "Bad Info Package",
+    470: "Consent Needed",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    485: "Ambiguous",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    489: "Bad Event",
+    491: "Request Pending",
+    493: "Undecipherable",
+    494: "Security Agreement Required",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    555: "Push Notification Service Not Supported",
+    580: "Precondition Failure",
+    600: "Busy Everywhere",
+    603: "Decline",
+    604: "Does Not Exist Anywhere",
+    606: "Not Acceptable",
+    607: "Unwanted",
+    608: "Rejected",
+}
+
+# §8.1.3.2: an unknown code counts as x00 of its class.
+_CLASSES = {
+    1: "Progress",
+    2: "Success",
+    3: "Redirection",
+    4: "Request Failure",
+    5: "Server Failure",
+    6: "Global Failure",
+}
+
+
+def reason_phrase(status: int) -> str:
+    """Return the registered phrase of `status`, or the name of its class."""
+    return REASONS.get(status) or _CLASSES.get(status // 100, "Unknown")

@@ -1,0 +1,207 @@
+"""Mandatory: what every element needs to know of a message, checked and found in one pass, RFC
+3261 §8.1.1. Pure.
+
+Via, From, To, Call-ID and CSeq must stand there and be readable before anything else happens.
+`thorough` reads them by their types. Nearly all messages spell them plainly: plain() in
+`_speedups.c` reads those without making the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import ParseError
+from . import iana as registry
+from .address import NameAddr
+from .fields.rfc3261 import CallID, CSeq
+from .grammar import split_first, unquote
+from .headers import Headers
+from .identifiers import MAGIC_COOKIE
+from .scan import Fields
+from .speedups import c
+from .uri import normal_host
+from .via import Via
+
+METHODS = frozenset(registry.METHODS)
+"""The methods that have an RFC: for these a wrong CSeq method is a mistake, for others the method
+is what is unknown."""
+
+NEEDED = ("From", "To", "Call-ID", "CSeq")
+"""What must stand exactly once. Two lines are refused, even equal ones: which of them did the last
+hop believe?"""
+
+
+class Mandatory(NamedTuple):
+    """The top Via's parts, the tags, the CSeq, and the transaction key they make.
+
+    `has_rport` and `has_received` tell whether these parameters stand there. `key` is `branch
+    host:port method`, the sent-by in normal form, INVITE for an ACK (§17.1.3, §17.2.3); None
+    without the magic cookie.
+    """
+
+    transport: str
+    host: str
+    port: int | None
+    branch: str | None
+    has_rport: bool
+    has_received: bool
+    from_tag: str | None
+    to_tag: str | None
+    cseq: int
+    method: str
+    key: str | None
+
+
+# The port of a sent-by that names none (§18.1.1, RFC 7118 §5.5); other transports have 5060.
+_DEFAULT_PORTS = {"TLS": 5061, "WS": 80, "WSS": 443}
+
+
+def transaction_key(
+    transport: str, host: str, port: int | None, branch: str | None, method: str
+) -> str | None:
+    """Return the key, or None for a branch that is not unique by itself (§8.1.1.7)."""
+    if branch is None or not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
+        return None
+    host = normal_host(host) if host[0] == "[" else host.lower()
+    return f"{branch} {host}:{port or _DEFAULT_PORTS.get(transport, 5060)} {'INVITE' if method == 'ACK' else method}"
+
+
+def thorough(headers: Headers, *, is_response: bool = False) -> Mandatory:
+    """Read any spelling by the header types. Raises ParseError that names what is missing, double
+    or broken.
+
+    A response may do without a From that can be read: the client that it is for has sent it
+    (§17.1.3, §8.2.6.2).
+    """
+    fields = headers.fields
+    looked_at = headers.looked_at
+    name = "Via"
+    try:
+        via = _top_via(headers)
+        name = "From"
+        from_ = _from(headers, is_response)
+        name = "To"
+        to = looked_at[name] = NameAddr.parse(_only(fields[name]))
+        name = "Call-ID"
+        CallID.check(_only(fields[name]))
+        name = "CSeq"
+        number, method = looked_at[name] = CSeq.parse(_only(fields[name]))
+    except KeyError:
+        raise ParseError("missing", header=name) from None
+    except ParseError as error:
+        error.header = name
+        error.status = 400  # too long a URI is 414 in the Request-URI only
+        raise
+    transport, host, port, parameters = via
+    branch: str | None = None
+    names = set()
+    for parameter, text in parameters.pairs:
+        parameter = parameter.lower()
+        if parameter == "branch":
+            if "branch" in names:
+                raise ParseError("branch stands twice", header="Via", value=headers["Via"])
+            branch = text
+        names.add(parameter)
+    if branch is not None and branch[:1] == '"':
+        branch = unquote(branch)
+    return tuple.__new__(
+        Mandatory,
+        (
+            transport,
+            host,
+            port,
+            branch,
+            "rport" in names,
+            "received" in names,
+            _tag("From", from_),
+            _tag("To", to),
+            number,
+            method,
+            transaction_key(transport, host, port, branch, method),
+        ),
+    )
+
+
+def _from(headers: Headers, is_response: bool) -> NameAddr | None:
+    try:
+        found = NameAddr.parse(_only(headers.fields["From"]))
+    except (KeyError, ParseError):
+        if is_response:
+            return None
+        raise
+    headers.looked_at["From"] = found
+    return found
+
+
+def _tag(name: str, address: NameAddr | None) -> str | None:
+    if address is None:
+        return None
+    pairs = address.parameters.pairs
+    if len(pairs) > 1 and sum(parameter.lower() == "tag" for parameter, _ in pairs) > 1:
+        raise ParseError("tag stands twice", header=name, value=str(address))
+    return address.tag if pairs else None
+
+
+def change_top_via(headers: Headers, change: Callable[[Via], Via]) -> None:
+    """Put `change(via)` in the place of the top Via. Those below it stay as they came, readable or
+    not. Raises ParseError."""
+    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
+    top, below = split_first(headers.lines[at][2], ",")
+    via = Via.parse(top)
+    changed = change(via)
+    if changed is not via:
+        headers.set_line(at, ", ".join(filter(None, (str(changed), below))))
+
+
+def _only(value: str | list[str]) -> str:
+    if type(value) is not str:
+        raise ParseError("stands twice", value=value)
+    return value
+
+
+def mandatory_of_via(headers: Headers) -> Mandatory:
+    """Return what the top Via says, the rest empty: enough to answer a request that is broken
+    elsewhere. Raises ParseError."""
+    via = _top_via(headers)
+    parameters = via.parameters
+    return Mandatory(
+        via.transport,
+        via.host,
+        via.port,
+        via.branch,
+        "rport" in parameters,
+        "received" in parameters,
+        None,
+        None,
+        0,
+        "",
+        None,
+    )
+
+
+def _top_via(headers: Headers) -> Via:
+    """Read the first Via alone: those below it are for the hops that wrote them (§16.3 item 1)."""
+    text = headers["Via"]
+    try:
+        return Via.parse(text if "," not in text else split_first(text, ",")[0])
+    except ParseError as error:
+        error.header = "Via"
+        raise
+
+
+plain: Callable[[Fields], Mandatory | None] | None = None
+"""The mandatory of what is spelled plainly, None of any other; None where there is no C."""
+if c is not None:
+    c.setup_plain(Mandatory)
+    plain = c.plain
+
+
+def mandatory_of(message: Any) -> Mandatory:
+    """Return the mandatory of a message, found once. Raises ParseError."""
+    found = message.mandatory
+    if found is None:
+        found = message.mandatory = thorough(
+            message.headers, is_response=hasattr(message, "status")
+        )
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,19 @@
+"""The accelerator: the functions of `_speedups.c`, where they are built and wanted. Pure.
+
+Each has a twin in Python, beside which it is put in place: scan.py, echo.py, address.py, via.py,
+mandatory.py. SIPPET_PUREPYTHON=1 in the environment leaves it out.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+c: Any = None
+try:
+    if not os.environ.get("SIPPET_PUREPYTHON"):
+        from . import _speedups as c  # type: ignore[attr-defined, no-redef]
+except ImportError:
+    pass
+
+implementation = "python" if c is None else "c"

@@ -1,0 +1,1 @@
+"""Observability: counters and the log of floods; what every floor may call."""

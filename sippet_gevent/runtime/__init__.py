@@ -1,0 +1,1 @@
+"""Runtime: time, greenlets, limits and the process, for all floors above."""

@@ -1,0 +1,191 @@
+"""Runs a stack as a process: signals, log set-up, watchdog, garbage collector: `Stack.run()`.
+
+Several stacks may run in one process, each in a greenlet of its own. They share the signals and the
+watchdog.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+import gevent
+
+from ..errors import SIPError, TransactionStateError
+from .watchdog import Watchdog
+
+log = logging.getLogger("sippet_gevent")
+
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+FULL_COLLECTIONS = 1000
+"""Middle collections between two full collections of Python's garbage collector, at least. With its
+default of 10 it searches all objects of thousands of calls or connections again and again, 0.1 s
+each, while the process serves nothing. Our objects form no cycles: a full collection finds
+little."""
+
+_MAIN_THREAD = "run() needs the main thread: in another one, call serve_forever()"
+
+
+class Runnable(Protocol):
+    """The part of a Stack that a process uses."""
+
+    tls: Any
+
+    @property
+    def addresses(self) -> list[str]: ...
+    @property
+    def active(self) -> int: ...
+    def start(self) -> Any: ...
+    def serve_forever(self) -> None: ...
+    def stop(self, timeout: float | None = None) -> None: ...
+    def reload_tls(self) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Show log lines of this level and above on stderr, unless the application has set up logging
+    itself."""
+    if not log.hasHandlers():
+        logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
+
+
+class Process:
+    """The stacks that run in this process, and what they share while at least one runs.
+
+    The first SIGTERM or SIGINT drains all stacks, the next one stops them at once, and the watchdog
+    ends the process then if the loop is blocked and takes no signals. SIGHUP reads the
+    certificates again, SIGUSR1 logs the statistics. A signal that the application handles itself,
+    or that is ignored, is left alone.
+    """
+
+    def __init__(self) -> None:
+        self.watchdog = Watchdog()
+        self.asked = 0
+        """Number of times that SIGTERM or SIGINT has asked the process to stop."""
+        self._stacks: dict[Runnable, float] = {}
+        self._replaced: dict[int, Any] = {}
+        self._handlers: dict[int, Callable[[], None]] = {
+            signal.SIGTERM: self._stop,
+            signal.SIGINT: self._stop,
+            signal.SIGHUP: self._reload,
+            signal.SIGUSR1: self._log_stats,
+        }
+
+    def run(self, stack: Runnable, drain: float) -> None:
+        """Start the stack and return when it has stopped: `drain` seconds after a signal at most,
+        or by stop().
+
+        Raises TransportError when an address is taken, TransactionStateError outside the main
+        thread and for a stack that runs already.
+        """
+        if stack in self._stacks:
+            raise TransactionStateError(
+                "run() was called before for this stack, and has not returned: call it once"
+            )
+        log_to_stderr()
+        stack.start()
+        try:
+            with self._joined(stack, drain):
+                log.info(
+                    "listening on %s; SIGTERM or Ctrl-C stops",
+                    ", ".join(stack.addresses) or "no address",
+                )
+                stack.serve_forever()
+        finally:
+            stack.stop()
+        log.info("stopped: %s", _line(stack.stats()))
+
+    @contextmanager
+    def _joined(self, stack: Runnable, drain: float) -> Iterator[None]:
+        """Have the stack among those that signals concern."""
+        if not self._stacks:
+            self._set_up()
+        elif gevent.get_hub() is not self._hub:
+            raise TransactionStateError(_MAIN_THREAD)
+        self._stacks[stack] = drain
+        if self.asked:  # while this stack started, or while others drain
+            gevent.spawn(stack.stop, drain)
+        try:
+            yield
+        finally:
+            del self._stacks[stack]
+            if not self._stacks:
+                self._restore()
+
+    # ---- what the stacks share
+
+    def _set_up(self) -> None:
+        self.asked = 0
+        try:
+            for number in self._handlers:
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    self._replaced[number] = signal.signal(number, self._received)
+        except ValueError as error:  # Python handles signals in the main thread only
+            raise TransactionStateError(_MAIN_THREAD) from error
+        self._hub = gevent.get_hub()
+        thresholds = self._thresholds = gc.get_threshold()
+        gc.set_threshold(*thresholds[:2], max(thresholds[2], FULL_COLLECTIONS))
+        self.watchdog.start(
+            [number for number in self._replaced if self._handlers[number] == self._stop]
+        )
+
+    def _restore(self) -> None:
+        self.watchdog.stop()
+        gc.set_threshold(*self._thresholds)
+        while self._replaced:
+            signal.signal(*self._replaced.popitem())
+
+    # ---- signals
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal, between any two instructions of any greenlet. The loop does the rest."""
+        if self._handlers[number] == self._stop:
+            self.asked += 1
+        gevent.get_hub().loop.run_callback(gevent.spawn, self._handlers[number])
+
+    def _stop(self) -> None:
+        at_once = self.asked > 1
+        for stack, drain in list(self._stacks.items()):
+            if at_once:
+                log.info("stopping at once, with %d under way", stack.active)
+                # one that fails, or says BYE for long, keeps no other from it
+                gevent.spawn(stack.stop)
+            else:
+                log.info("stopping: new requests get 503, %d under way are finished", stack.active)
+                gevent.spawn(stack.stop, drain)
+
+    def _reload(self) -> None:
+        """Read the certificates again. When they cannot be read, all stays as it was."""
+        for stack in list(self._stacks):
+            try:
+                stack.reload_tls()
+                log.info(
+                    "certificates are read again"
+                    if stack.tls
+                    else "there are no certificates to read again"
+                )
+            except SIPError as error:
+                log.error("certificates stay as they were: %s", error)
+
+    def _log_stats(self) -> None:
+        for stack in list(self._stacks):
+            log.info("stats: %s", _line(stack.stats()))
+
+
+def _line(stats: dict[str, Any]) -> str:
+    """Return the counters and gauges that are not 0 as one line."""
+    return (
+        " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in stats.items() if value)
+        or "received=0"
+    )
+
+
+PROCESS = Process()
+"""The one process there is."""

@@ -1,0 +1,167 @@
+"""Watchdog: notices code that blocks the loop, says which line it is, and ends the process when
+signals ask for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Collection
+from select import PIPE_BUF
+from typing import Any
+
+import gevent
+from gevent import monkey
+
+log = logging.getLogger("sippet_gevent.core")
+
+LAG = 0.25
+"""Seconds the loop may stand still: more, and peers begin to retransmit (T1 is 0.5 s)."""
+
+END_SECONDS = 1.0
+"""Seconds in which the loop must take the second signal that asks the process to end; then the
+watchdog ends the process."""
+
+
+class Watchdog:
+    """A native thread that watches a heartbeat of the loop. `blocked` counts the times it stood
+    still for over `lag`.
+
+    The stack that is logged is what the loop's thread was running: a blocking call that was not
+    patched, or a long computation. One log line for each time.
+
+    A loop that stands still handles no signals. So the thread listens to the `ending` ones, too:
+    when two of them have arrived and the loop does not move for END_SECONDS, the thread ends the
+    process with the status that a shell shows for the signal. It hears of a signal even while the
+    loop is in C code, unless that keeps Python's global lock.
+    """
+
+    def __init__(self, lag: float = LAG) -> None:
+        self.lag = lag
+        self.blocked = 0
+        self.last_stack = ""
+        self._ending: frozenset[int] = frozenset()
+        self._beat = 0
+        self._timer: Any = None
+        self._running = False
+        thread = "_thread"
+        self._start_thread = monkey.get_original(thread, "start_new_thread")
+        self._lock = monkey.get_original(thread, "allocate_lock")
+        self._select = monkey.get_original("select", "select")
+        self._monotonic = monkey.get_original("time", "monotonic")
+        self._ident = monkey.get_original(thread, "get_ident")
+
+    def start(self, ending: Collection[int] = ()) -> None:
+        """Begin to watch the loop of the current thread; that of the main thread if there are
+        `ending` signals."""
+        self._ending = frozenset(ending)
+        self._watched = self._ident()
+        self._timer = gevent.get_hub().loop.timer(self.lag / 5, repeat=self.lag / 5, ref=False)
+        self._timer.start(self._tick)
+        self._signals = _Signals(wanted=bool(self._ending))
+        self._running = True
+        self._at_work = self._lock()
+        self._at_work.acquire()
+        self._start_thread(self._work, ())
+
+    def stop(self) -> None:
+        """Watch no longer. Waits for the thread, which ends at once."""
+        if self._timer is not None:
+            self._running = False
+            self._signals.wake()
+            self._at_work.acquire()
+            self._signals.close()
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._beat += 1
+
+    def _work(self) -> None:
+        try:
+            self._watch()
+        finally:
+            self._at_work.release()
+
+    def _watch(self) -> None:
+        seen, since, reported = self._beat, self._monotonic(), False
+        asked: list[int] = []
+        while self._running:
+            self._select([self._signals.reader], [], [], self.lag)
+            now = self._monotonic()
+            if self._beat != seen:
+                seen, since, reported = self._beat, now, False
+                asked = asked[-1:]  # the loop has taken what came before
+            asked += [number for number in self._signals.heard() if number in self._ending]
+            if len(asked) > 1 and now - since >= END_SECONDS:
+                self._end(asked[-1])
+            if now - since >= self.lag and not reported and self._running:
+                reported = True
+                self.blocked += 1
+                self.last_stack = self._stack()
+                self._start_thread(self._report, (self.last_stack,))
+
+    def _report(self, stack: str) -> None:
+        """Log the stack, in a thread of its own: a log that nobody reads may be what the loop waits
+        for, with its lock."""
+        log.warning("the loop has stood still for over %g s in:\n%s", self.lag, stack)
+
+    def _stack(self) -> str:
+        frame = sys._current_frames().get(self._watched)
+        return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"
+
+    def _end(self, number: int) -> None:
+        """End the process without its main thread, which does not listen, and without locks that it
+        may hold.
+
+        Whether or not stderr is open and read: what it takes at once is written.
+        """
+        try:
+            name = signal.Signals(number).name
+            text = f"the loop takes no signals: ended by the second {name}, in:\n{self._stack()}"
+            # else 2 is closed, or a socket of ours
+            if sys.__stderr__ is not None and self._select([], [2], [], 0)[1]:
+                os.write(2, text.encode("utf-8", "backslashreplace")[:PIPE_BUF])
+        finally:
+            os._exit(128 + number)
+
+
+class _Signals:
+    """The numbers of signals that arrive: Python's own C handler writes them into a socket at once.
+
+    An application that has called signal.set_wakeup_fd() itself keeps that; then nothing is heard
+    here.
+    """
+
+    def __init__(self, *, wanted: bool) -> None:
+        self.reader, self._writer = monkey.get_original("socket", "socketpair")()
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._is_set = False
+        if wanted:
+            before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            self._is_set = before == -1
+            if not self._is_set:
+                signal.set_wakeup_fd(before)
+
+    def heard(self) -> bytes:
+        """Return the numbers of the signals that have arrived since the last time, without
+        waiting."""
+        try:
+            return self.reader.recv(64)  # type: ignore[no-any-return]
+        except BlockingIOError:
+            return b""
+
+    def wake(self) -> None:
+        """Wake the thread that waits for the reader."""
+        self._writer.send(b"\0")
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._is_set:
+            signal.set_wakeup_fd(-1)
+        self.reader.close()
+        self._writer.close()

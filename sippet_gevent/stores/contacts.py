@@ -1,0 +1,54 @@
+"""ContactIndex: which addresses-of-record have a binding of a Contact URI, RFC 3261 §10.3 and
+§19.1.4. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..message.uri import URI, normal_host
+
+SHARED = 10
+"""Most addresses-of-record remembered for one Contact: a phone has few lines, and all lines of a
+gateway lead to it."""
+
+
+class ContactIndex:
+    """Finds addresses-of-record by the Contact URIs of their bindings.
+
+    It stores one hash for each Contact, of the parts that §19.1.4 always compares. Two URIs may
+    have the same hash, so the caller of find() compares the whole URIs. `len()` is the number of
+    hashes, which is at most the number of bindings.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[str, ...]] = {}
+
+    def update(self, name: str, before: Sequence[URI], after: Sequence[URI]) -> None:
+        """Replace the Contacts of an address-of-record. Beyond SHARED, the first
+        addresses-of-record of a Contact stay."""
+        if before == after:  # a refresh, as most are
+            return
+        old, new = {_number(uri) for uri in before}, {_number(uri) for uri in after}
+        for number in old - new:
+            left = tuple(other for other in self._names.get(number, ()) if other != name)
+            if left:
+                self._names[number] = left
+            else:
+                self._names.pop(number, None)
+        for number in new - old:
+            names = self._names.get(number, ())
+            if name not in names and len(names) < SHARED:
+                self._names[number] = (*names, name)
+
+    def find(self, uri: URI) -> tuple[str, ...]:
+        """Return the addresses-of-record that may have a binding of this Contact URI."""
+        return self._names.get(_number(uri), ())
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _number(uri: URI) -> int:
+    return hash((uri.scheme, uri.user, normal_host(uri.host), uri.port, uri.opaque))

@@ -1,0 +1,271 @@
+"""Transaction: walks one table, gives back effects, RFC 3261 §17. Pure: no clock, no socket, no
+greenlet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import TransactionStateError, excerpt
+from .machines import (
+    CALLING,
+    INVITE_CLIENT,
+    INVITE_SERVER,
+    LOCAL,
+    NON_INVITE_CLIENT,
+    NON_INVITE_SERVER,
+    NOTHING,
+    PROCEEDING,
+    RECV_1XX,
+    RECV_2XX,
+    RECV_300_UP,
+    SEND_1XX,
+    SEND_2XX,
+    SEND_300_UP,
+    TERMINATED,
+    TRYING,
+    Effects,
+    Machine,
+    do,
+)
+from .timers import Timer, Timers
+
+NEVER = float("inf")
+
+# Event names by the class of a status code: the one place that compares it.
+RECEIVED = (None, RECV_1XX, RECV_2XX, *[RECV_300_UP] * 4)
+SENT = (None, SEND_1XX, SEND_2XX, *[SEND_300_UP] * 4)
+
+DEFAULT_TIMERS = Timers()
+
+_END = (do.nothing, TERMINATED)
+_UNANSWERED = frozenset((CALLING, TRYING, PROCEEDING))
+
+
+class Plan:
+    """What entering each state of a machine means with these timers: where that leads, which start,
+    how long, the shortest.
+
+    A state whose end is a timer of length zero leads to where that timer does: reliable transports
+    linger for nobody.
+    """
+
+    __slots__ = ("starts", "timers")
+
+    def __init__(self, machine: Machine, timers: Timers, reliable: bool) -> None:
+        self.timers = timers
+        self.starts: dict[str, tuple[str, tuple[tuple[float, Timer], ...], float, bool]] = {}
+        for state, wanted in machine.timers.items():
+            starts = []
+            for timer in wanted:
+                if reliable and timer.reliable == "none":
+                    continue
+                starts.append(
+                    (0.0 if reliable and timer.reliable == "zero" else timer.first(timers), timer)
+                )
+            shared = any(
+                set(wanted) & set(other) for name, other in machine.timers.items() if name != state
+            )
+            if any(length == 0 and machine.table[state][timer] == _END for length, timer in starts):
+                self.starts[state] = TERMINATED, (), NEVER, False
+            else:
+                self.starts[state] = (
+                    state,
+                    tuple(starts),
+                    min((length for length, _ in starts), default=NEVER),
+                    shared,
+                )
+
+
+def plan_of(machine: Machine, timers: Timers, reliable: bool) -> Plan:
+    """Return the plan, made once for each set of timers."""
+    plan: Plan | None = timers.plans.get((machine.name, reliable))
+    if plan is None:
+        plan = timers.plans[machine.name, reliable] = Plan(machine, timers, reliable)
+    return plan
+
+
+class Transaction:
+    """One transaction's record. It stays for up to 64*T1 after its end, by the hundred thousand:
+    every slot counts.
+
+    `deadline` is when `expire(now)` wants to be called next. `user`, `flow` and `merge` belong to
+    those above; `wake` is when the engine has promised to look at it. `request` is dropped when
+    nothing will need it again.
+    """
+
+    __slots__ = (
+        "_plan",
+        "_running",
+        "deadline",
+        "flow",
+        "key",
+        "last",
+        "machine",
+        "merge",
+        "method",
+        "quiet_until",
+        "reliable",
+        "request",
+        "state",
+        "user",
+        "wake",
+    )
+
+    def __init__(
+        self,
+        machine: Machine,
+        key: str,
+        request: Any,
+        *,
+        reliable: bool = False,
+        timers: Timers = DEFAULT_TIMERS,
+    ) -> None:
+        self.machine = machine
+        self.key = key
+        self.request = request
+        self.method: str = request.method
+        self.reliable = reliable
+        self._plan = plan_of(machine, timers, reliable)
+        self.state = TERMINATED
+        self.last: bytes | None = None
+        self.quiet_until = 0.0
+        self.deadline = NEVER
+        self.wake = NEVER
+        # The running timers; or when the state was entered, as long as nobody has asked for more
+        # than the first of them
+        self._running: float | tuple[tuple[float, Timer, float], ...] = ()
+        self.user: Any = None
+        self.flow: Any = None
+        self.merge: Any = None
+
+    def start(self, now: float) -> Effects:
+        """Enter the first state: a client sends its request, a server delivers it."""
+        action, state = self.machine.start
+        # else who has made it knows its octets already
+        if self.machine.is_client and self.last is None:
+            self.last = bytes(self.request)
+        self._enter(state, float(now))
+        return action(self, self.request, now)
+
+    def handle(self, event: str | Timer, now: float, message: Any = None) -> Effects:
+        """Walk one row and return its effects. A stray from the wire is absorbed.
+
+        Raises TransactionStateError for an event of our own that the state has no row for.
+        """
+        row = self.machine.table[self.state].get(event)
+        if row is None:
+            if event in LOCAL:
+                raise TransactionStateError(f"cannot {event} when {self.state}: {self!r}")
+            return NOTHING
+        action, state = row
+        # first: a response that cannot be formatted raises, and changes nothing
+        effects = action(self, message, now)
+        if state is not self.state:
+            self._enter(state, float(now))
+        if self.deadline <= now:  # a timer of length zero
+            effects += self.expire(now)
+        return effects
+
+    def expire(self, now: float) -> Effects:
+        """Fire the timers that are due and return their effects."""
+        effects: Effects = NOTHING
+        while self.deadline <= now:
+            running = self._entries()
+            due, timer, interval = min(running, key=_deadline)
+            rest = tuple(entry for entry in running if entry[1] is not timer)
+            if timer.again is not None:
+                interval = timer.again(self.timers, interval, self.state is PROCEEDING)
+                following = due + interval
+                # we are late: what was missed must not go out as a burst (§17.1.1.2 backs off)
+                if following <= now:
+                    following = now + interval
+                rest = ((following, timer, interval), *rest)
+            self._set(rest)
+            effects += self.handle(timer, now)
+        return effects
+
+    def abandon(self) -> None:
+        """End at once, without effects."""
+        self.state = TERMINATED
+        self._set(())
+
+    def restart(self, timer: Timer, now: float, length: float | None = None) -> None:
+        """Let a running timer run its first length again, or another."""
+        if length is None:
+            length = timer.first(self.timers)
+        self._set(
+            tuple(
+                (now + length, timer, length) if entry[1] is timer else entry
+                for entry in self._entries()
+            )
+        )
+
+    def _enter(self, state: str, now: float) -> None:
+        """Timers the new state lacks stop, timers it adds start (the rule of the tables)."""
+        planned = self._plan.starts.get(state)
+        if planned is None:
+            self.state = state
+            self._running = ()
+            self.deadline = NEVER
+            return
+        state, starts, shortest, shared = planned
+        if not shared or self._running == ():
+            self.state = state
+            self._running = now if starts else ()
+            self.deadline = now + shortest
+            return
+        running = {entry[1]: entry for entry in self._entries()}
+        self.state = state
+        self._set(
+            tuple(running.get(timer) or (now + length, timer, length) for length, timer in starts)
+        )
+
+    def _entries(self) -> tuple[tuple[float, Timer, float], ...]:
+        running = self._running
+        if type(running) is float:
+            starts = self._plan.starts[self.state][1]
+            running = self._running = tuple(
+                (running + length, timer, length) for length, timer in starts
+            )
+        return running  # type: ignore[return-value]
+
+    def _set(self, running: tuple[tuple[float, Timer, float], ...]) -> None:
+        self._running = running
+        self.deadline = min(map(_deadline, running), default=NEVER)
+
+    @property
+    def timers(self) -> Timers:
+        """The lengths of its timers."""
+        return self._plan.timers
+
+    @property
+    def is_terminated(self) -> bool:
+        """True when the record is to be thrown away."""
+        return self.state is TERMINATED
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True while its final response has not come, or not been sent."""
+        return self.state in _UNANSWERED
+
+    @property
+    def running(self) -> dict[str, float]:
+        """The letter of each running timer and when it fires."""
+        return {timer.letter: due for due, timer, _ in self._entries()}
+
+    def __repr__(self) -> str:
+        return f"<Transaction {self.machine.name} {excerpt(self.key)[1:-1]} {self.state}>"
+
+
+def _deadline(entry: tuple[float, Timer, float]) -> float:
+    return entry[0]
+
+
+def client_machine(method: str) -> Machine:
+    """Return the client table for a method."""
+    return INVITE_CLIENT if method == "INVITE" else NON_INVITE_CLIENT
+
+
+def server_machine(method: str) -> Machine:
+    """Return the server table for a method."""
+    return INVITE_SERVER if method == "INVITE" else NON_INVITE_SERVER

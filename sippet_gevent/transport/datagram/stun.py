@@ -1,0 +1,166 @@
+"""STUN as SIP's UDP port speaks it: Binding requests and answers, RFC 5626 §8 and RFC 5389. Pure:
+octets in, octets out.
+
+Phones behind NAT ask to keep their flow alive and to learn whether it has changed (RFC 5626
+§4.4.2). Answering needs no state: the request says all there is, and a repetition gets the same
+answer (RFC 5389 §7.3.1). There is no SOFTWARE in it: answers stay within three times the octets of
+their requests, whose source may be forged, and name no version.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from zlib import crc32
+
+COOKIE = b"\x21\x12\xa4\x42"
+"""Octets 4 to 8 of every message (RFC 5389 §6)."""
+
+BELOW_TEXT = b"\x04"
+"""What is less, as octets compare, is no SIP: the first octet of a STUN message here is 0 or 1 (RFC
+5626 §8), the two highest bits of any are 0 (RFC 5389 §6), and a start line begins with a character
+of a token."""
+
+LONGEST = 1280
+"""Octets of a request, at most: what IPv6 carries unfragmented, which no Binding request is meant
+to exceed (RFC 5389 §7.1)."""
+
+_BINDING, _SUCCESS, _ERROR = b"\x00\x01", b"\x01\x01", b"\x01\x11"
+_HEADER = 20
+
+_MESSAGE_INTEGRITY, _ERROR_CODE, _UNKNOWN_ATTRIBUTES, _XOR_MAPPED_ADDRESS, _FINGERPRINT = (
+    0x0008,
+    0x0009,
+    0x000A,
+    0x0020,
+    0x8028,
+)
+
+UNDERSTOOD = frozenset(
+    (
+        0x0001,
+        0x0006,
+        _MESSAGE_INTEGRITY,
+        _ERROR_CODE,
+        _UNKNOWN_ATTRIBUTES,
+        0x0014,
+        0x0015,
+        _XOR_MAPPED_ADDRESS,
+    )
+)
+"""Comprehension-required attributes of RFC 5389 §18.2. None is expected of a keep-alive, so all are
+ignored (§7.3)."""
+
+_OPTIONAL = 0x8000  # from here on, who does not understand an attribute ignores it (RFC 5389 §15)
+
+# ERROR-CODE, §15.6: two reserved octets, class, number, phrase.
+_UNKNOWN = b"\x00\x00\x04\x14Unknown Attribute"
+
+_FINGERPRINT_XOR = 0x5354554E  # §15.5
+
+
+def answer(request: bytes, host: str, port: int) -> bytes | None:
+    """Return the answer to a Binding request that came from a numeric host and port, or None where
+    there is none.
+
+    None is for what is not whole and sound, and for indications and responses, which nobody
+    answers.
+    """
+    size = len(request)
+    if (
+        request[:2] != _BINDING
+        or request[4:8] != COOKIE
+        or not _HEADER <= size <= LONGEST
+        or size % 4
+    ):
+        return None
+    if int.from_bytes(request[2:4], "big") != size - _HEADER:
+        return None
+    unknown: dict[int, None] = {}
+    at, sealed, fingerprinted = _HEADER, False, False
+    while at < size:
+        kind = int.from_bytes(request[at : at + 2], "big")
+        length = int.from_bytes(request[at + 2 : at + 4], "big")
+        end = at + 4 + length + -length % 4
+        if end > size:
+            return None
+        if kind == _FINGERPRINT:
+            if end != size or length != 4 or request[at + 4 : end] != _fingerprint(request[:at]):
+                return None  # it is the last one, and right, or this is no STUN (§7.3, §15.5)
+            fingerprinted = True
+        elif kind < _OPTIONAL and kind not in UNDERSTOOD and not sealed:
+            unknown[kind] = None
+        elif kind == _MESSAGE_INTEGRITY:
+            sealed = True  # what follows it, but for FINGERPRINT, is ignored (§15.4)
+        at = end
+    if unknown:
+        kinds = b"".join(kind.to_bytes(2, "big") for kind in unknown)
+        attributes = _attribute(_ERROR_CODE, _UNKNOWN) + _attribute(_UNKNOWN_ATTRIBUTES, kinds)
+        return _message(_ERROR, request[4:_HEADER], attributes, fingerprinted)
+    return _message(
+        _SUCCESS, request[4:_HEADER], _xor_mapped_address(request, host, port), fingerprinted
+    )
+
+
+def ask(identity: bytes) -> bytes:
+    """Return a Binding request with this transaction, 12 octets: a keep-alive, which needs no more
+    (RFC 5626 §4.4.2)."""
+    return _message(_BINDING, COOKIE + identity, b"", False)
+
+
+def heard(reply: bytes) -> tuple[bytes, tuple[str, int]] | None:
+    """Return the transaction of an answer to a request of ours, and where that came from as its
+    peer saw it.
+
+    None for what is no sound answer that says so.
+    """
+    size = len(reply)
+    if reply[:2] != _SUCCESS or reply[4:8] != COOKIE or not _HEADER <= size <= LONGEST or size % 4:
+        return None
+    at = _HEADER
+    while at + 4 <= size:
+        kind = int.from_bytes(reply[at : at + 2], "big")
+        length = int.from_bytes(reply[at + 2 : at + 4], "big")
+        value = reply[at + 4 : at + 4 + length]
+        if (
+            kind == _XOR_MAPPED_ADDRESS
+            and (value[1:2], length) in ((b"\x01", 8), (b"\x02", 20))
+            and len(value) == length
+        ):
+            mask = reply[4:_HEADER]
+            port, host = (
+                bytes(a ^ b for a, b in zip(part, mask)) for part in (value[2:4], value[4:])
+            )
+            return reply[8:_HEADER], (str(ipaddress.ip_address(host)), int.from_bytes(port, "big"))
+        at += 4 + length + -length % 4
+    return None
+
+
+def is_error(reply: bytes) -> bool:
+    """True for an answer that refuses: the request wanted what is not understood here."""
+    return reply[:2] == _ERROR
+
+
+def _message(kind: bytes, identity: bytes, attributes: bytes, fingerprinted: bool) -> bytes:
+    """Return a message with the cookie and transaction of its request, and a FINGERPRINT if that
+    had one."""
+    # of which the fingerprint counts itself (§15.5)
+    size = len(attributes) + (8 if fingerprinted else 0)
+    message = kind + size.to_bytes(2, "big") + identity + attributes
+    return message + _attribute(_FINGERPRINT, _fingerprint(message)) if fingerprinted else message
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return kind.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + bytes(-len(value) % 4)
+
+
+def _fingerprint(message: bytes) -> bytes:
+    return (crc32(message) ^ _FINGERPRINT_XOR).to_bytes(4, "big")
+
+
+def _xor_mapped_address(request: bytes, host: str, port: int) -> bytes:
+    """Return where the request came from, in a guise that no NAT rewrites (§15.2)."""
+    address = ipaddress.ip_address(host)
+    family = b"\x00\x01" if address.version == 4 else b"\x00\x02"
+    mask = request[4:_HEADER]  # cookie and transaction
+    where = bytes(a ^ b for a, b in zip(port.to_bytes(2, "big") + address.packed, mask[:2] + mask))
+    return _attribute(_XOR_MAPPED_ADDRESS, family + where)

@@ -1,0 +1,84 @@
+"""/etc/resolv.conf and /etc/hosts: which name servers to ask, and which names are known without
+them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .rfc3263 import literal
+
+READ_AGAIN_SECONDS = 5.0
+"""How often the files are looked at for changes."""
+
+SERVERS = 3
+"""Name servers that are read, as resolv.conf(5) has it."""
+
+Address = tuple[str, int]
+
+
+class Settings(NamedTuple):
+    """What resolv.conf(5) says that matters here."""
+
+    servers: tuple[Address, ...]
+    rotate: bool = False
+
+
+def read_resolv_conf(text: str) -> Settings:
+    """Read resolv.conf(5): name servers, this machine when there are none, and `options rotate`."""
+    servers = []
+    rotate = False
+    for line in text.splitlines():
+        words = line.split("#")[0].split(";")[0].split()
+        if len(words) > 1 and words[0] == "nameserver" and literal(words[1]) is not None:
+            servers.append((literal(words[1]) or "", 53))
+        elif words[:1] == ["options"]:
+            rotate = rotate or "rotate" in words
+    return Settings(tuple(dict.fromkeys(servers[:SERVERS])) or (("127.0.0.1", 53),), rotate)
+
+
+def read_hosts(text: str) -> dict[str, tuple[str, ...]]:
+    """Read hosts(5): names in lower case to their addresses."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        address, *names = line.split("#")[0].split() or [""]
+        numeric = literal(address)
+        if numeric is not None:
+            for name in names:
+                found[name.lower()] = (*found.get(name.lower(), ()), numeric)
+    return found
+
+
+class WatchedFile:
+    """A file's text, read by a function, and read again when it has changed. A file that is not
+    there is empty."""
+
+    def __init__(self, clock: Any, path: str, read: Callable[[str], Any]) -> None:
+        self._clock = clock
+        self._path = path
+        self._read = read
+        self._looked = float("-inf")
+        self._stamp: object = ()
+        self._value: Any = None
+
+    @property
+    def value(self) -> Any:
+        """What the file says."""
+        now = self._clock.now()
+        if now - self._looked >= READ_AGAIN_SECONDS:
+            self._looked = now
+            try:
+                status = os.stat(self._path)
+                stamp: object = (status.st_mtime_ns, status.st_size, status.st_ino)
+            except OSError:
+                stamp = None
+            if stamp != self._stamp:
+                self._stamp = stamp
+                try:
+                    with open(self._path, encoding="utf-8", errors="replace") as file:
+                        text = file.read()
+                except OSError:
+                    text = ""
+                self._value = self._read(text)
+        return self._value

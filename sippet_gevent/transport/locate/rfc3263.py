@@ -1,0 +1,423 @@
+"""Which ways lead to a SIP URI, and in what order to try them: the rules of RFC 3263 §4 and §5, RFC
+2782. Pure.
+
+`select(uri)` is a generator: it yields what must be asked of DNS, step by step, is sent the
+answers, and returns the candidates. So the rules know neither sockets nor time, and a table of
+records is all that a test of them needs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from functools import lru_cache
+from itertools import groupby
+from typing import NamedTuple
+
+from ...errors import TransportError
+from ...message.uri import URI, address_of, bracketed, is_valid_host
+from ...message.via import Via
+
+RECORDS = 32
+"""Records taken of one answer, the preferred ones: who publishes more gets the others ignored, not
+an error."""
+
+RULES = 5
+"""NAPTR records followed, at most: there is one for each transport."""
+
+SRV_TARGETS = 8
+"""Hosts of SRV records whose addresses are asked for, at most: two questions each, and nobody tries
+more within a request."""
+
+CANDIDATES = 32
+"""Ways to try, at most."""
+
+NOTES = 8
+"""Steps named in the error when nothing was found."""
+
+DEFAULT_PORTS = {"TLS": 5061, "WSS": 443, "WS": 80}
+"""Where it is not 5060 (RFC 3261 §19.1.2, RFC 7118 §5.4)."""
+
+SERVICES = {
+    "SIP+D2U": "UDP",
+    "SIP+D2T": "TCP",
+    "SIPS+D2T": "TLS",
+    "SIP+D2W": "WS",
+    "SIPS+D2W": "WSS",
+}
+"""What a NAPTR record's service means (RFC 3263 §4.1, RFC 7118 §10.2). The secure ones are also
+what a SIPS URI may use."""
+
+SRV_NAMES = {
+    "UDP": "_sip._udp",
+    "TCP": "_sip._tcp",
+    "TLS": "_sips._tcp",
+    "WS": "_sip._ws",
+    "WSS": "_sips._ws",
+}
+"""What stands before the domain in the name of its SRV records (§4.1, §4.2)."""
+
+SECURE = {"TCP": "TLS", "TLS": "TLS", "WS": "WSS", "WSS": "WSS"}
+"""What the transport parameter of a SIPS URI means: the last hop but TLS is none (RFC 5630
+§3.1.3)."""
+
+PREFERENCE = {"sip": ("UDP", "TCP", "TLS", "WS", "WSS"), "sips": ("TLS", "WSS")}
+"""The transports of a scheme, in our order where the domain has none."""
+
+ALL = frozenset(SERVICES.values())
+
+
+class NAPTR(NamedTuple):
+    """A NAPTR record (RFC 3403 §4.1)."""
+
+    order: int
+    preference: int
+    flags: str
+    service: str
+    regexp: str
+    replacement: str
+
+
+class SRV(NamedTuple):
+    """An SRV record (RFC 2782). A target of `"."` says that there is no such service."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+Record = NAPTR | SRV | str
+"""What an answer holds; the text is the numeric address of an A or AAAA record."""
+
+
+class Question(NamedTuple):
+    """What to ask: a name, and "NAPTR", "SRV", "A" or "AAAA"."""
+
+    name: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class Answer(NamedTuple):
+    """What came of a question: records, or why there are none."""
+
+    records: tuple[Record, ...] = ()
+    problem: str = ""
+
+    def __str__(self) -> str:
+        text = (
+            ", ".join(" ".join(map(str, r)) if isinstance(r, tuple) else r for r in self.records)
+            or self.problem
+            or "none"
+        )
+        # it goes to logs, and what it says is a stranger's
+        return text if text.isprintable() else ascii(text)
+
+
+class Candidate(NamedTuple):
+    """One way to try: transport name, numeric host, port; `name` is the domain that TLS must find
+    in the certificate.
+
+    That is the URI's own, not what DNS has made of it: DNS may lie (RFC 5922 §7.1, RFC 3263 §4.1).
+    """
+
+    transport: str
+    host: str
+    port: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.transport.lower()}:{bracketed(self.host)}:{self.port}"
+
+
+Random = Callable[[], float]
+"""A number from 0 to under 1, as random.random() gives."""
+
+Steps = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
+"""A selection under way: yields questions, is sent their answers in the same order, returns the
+candidates."""
+
+
+@lru_cache(maxsize=4096)
+def literal(host: str) -> str | None:
+    """Return the numeric address that a host is, mapped IPv4 as IPv4, or None for a name."""
+    address = address_of(host)
+    return None if address is None else str(getattr(address, "ipv4_mapped", None) or address)
+
+
+@lru_cache(maxsize=4096)
+def is_usable(address: str) -> bool:
+    """True for an address that a URI may lead to: neither multicast, broadcast nor unspecified,
+    whatever DNS says."""
+    parsed = ipaddress.ip_address(address)
+    return not (parsed.is_multicast or parsed.is_unspecified or address == "255.255.255.255")
+
+
+def transport_for(uri: URI, transports: Collection[str]) -> str:
+    """Return the transport of a URI that DNS is not asked about (§4.1). Raises TransportError where
+    there is none.
+
+    The default is UDP, TLS for SIPS; who has no UDP takes TCP, which §4.1 leaves to us.
+    """
+    wanted = uri.transport
+    if uri.is_secure:
+        wanted = SECURE.get(wanted or "TLS")
+    elif wanted is None:
+        wanted = "TCP" if "UDP" not in transports and "TCP" in transports else "UDP"
+    if wanted is None:
+        raise TransportError(
+            f"{uri}: nothing is secure over {uri.transport} (RFC 3261 §26.2.2)", kind="not_secure"
+        )
+    if wanted not in transports:
+        problem = (
+            f"no transport of ours leads to {uri}: listen on one of its kind, {wanted.lower()}"
+        )
+        raise TransportError(problem, kind="no_transport")
+    return wanted
+
+
+def default_port(transport: str, transports: Collection[str] = ALL) -> int:
+    """Return the port of a URI or Via without one: of a transport of the user's, what a mapping of
+    transports says."""
+    if isinstance(transports, Mapping) and transport not in ALL:
+        return transports[transport]  # type: ignore[no-any-return]
+    return DEFAULT_PORTS.get(transport, 5060)
+
+
+def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda: 0.0) -> Steps:
+    """Find the candidates of a URI, by the transports we have (§4.1, §4.2). Raises TransportError
+    when there are none.
+
+    `transports` may map them to their default ports, which counts for those that RFC 3263 does not
+    know.
+
+    | the URI has | transport | host and port |
+    |---|---|---|
+    | a numeric host, or maddr | its own, or the default | as they stand |
+    | a port | its own, or the default | A and AAAA |
+    | a transport | its own | SRV, else A and AAAA |
+    | neither | NAPTR, else all that have SRV, else the default | SRV, else A and AAAA |
+    """
+    if not uri.is_sip:
+        problem = f"there is no way to a {uri.scheme} URI: translate it into a sip URI first"
+        if ":" in uri.scheme:
+            problem = f'{uri.scheme!r} is no scheme: write URI.parse("{uri.scheme}")'
+        raise TransportError(problem, kind="not_sip")
+    target = uri.parameters.get("maddr") or uri.host
+    numeric = literal(target)
+    if numeric is not None:
+        if "%" in numeric:  # which of our links it is on is not for others to say (RFC 4007 §11)
+            raise TransportError(
+                f"{target}: an interface means nothing in a URI", kind="no_address"
+            )
+        if not is_usable(numeric):
+            raise TransportError(f"{target} is not the address of one host", kind="no_address")
+        transport = transport_for(uri, transports)
+        return [
+            Candidate(transport, numeric, uri.port or default_port(transport, transports), uri.host)
+        ]
+    search = _Search(_name(target), uri.host, random, transports)
+    if uri.port is not None or uri.transport is not None:
+        found = yield from search.with_transport(transport_for(uri, transports), uri.port)
+    else:
+        found = yield from search.with_naptr(uri, transports)
+    return search.result(found)
+
+
+def select_for_response(via: Via, random: Random = lambda: 0.0) -> Steps:
+    """Find where a response goes when the flow of its request is gone: to the sent-by of our
+    client's Via (RFC 3263 §5)."""
+    numeric = literal(via.host)
+    if numeric is not None:
+        return [
+            Candidate(
+                via.transport, numeric, via.port or DEFAULT_PORTS.get(via.transport, 5060), via.host
+            )
+        ]
+    search = _Search(_name(via.host), via.host, random)
+    found = yield from search.with_transport(via.transport, via.port)
+    return search.result(found)
+
+
+def _name(host: str) -> str:
+    """Return a host as a name to ask DNS for. Raises TransportError for a host that cannot be a
+    name."""
+    if not is_valid_host(host):
+        raise TransportError(
+            f"{host} is neither an address nor a name: give a host such as sip.example.com or [2001:db8::1]"
+        )
+    return host.rstrip(".")
+
+
+Found = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
+
+
+class _Search:
+    """One selection: the name that is looked for, and what the steps have come to."""
+
+    def __init__(
+        self, target: str, domain: str, random: Random, transports: Collection[str] = ALL
+    ) -> None:
+        self.transports = transports
+        self.target = target
+        self.domain = domain
+        self.random = random
+        self.notes: list[str] = []
+        self.refused = False
+
+    def ask(
+        self, *questions: Question
+    ) -> Generator[tuple[Question, ...], tuple[Answer, ...], tuple[Answer, ...]]:
+        answers = yield questions
+        self.notes += [f"{q}: {a}" for q, a in zip(questions, answers) if not a.records]
+        return answers
+
+    def result(self, found: list[Candidate]) -> list[Candidate]:
+        if not found:
+            problem = (
+                "it offers no such service"
+                if self.refused
+                else "no address found: " + "; ".join(self.notes[-NOTES:])
+            )
+            raise TransportError(f"{self.target}: {problem}", kind="no_address")
+        return list(dict.fromkeys(found))[:CANDIDATES]
+
+    def with_transport(self, transport: str, port: int | None) -> Found:
+        if port is None and transport in SRV_NAMES:
+            found = yield from self.by_srv([(transport, f"{SRV_NAMES[transport]}.{self.target}")])
+            if found or self.refused:
+                return found
+        return (yield from self.by_address(transport, port))
+
+    def with_naptr(self, uri: URI, transports: Collection[str]) -> Found:
+        (answer,) = yield from self.ask(Question(self.target, "NAPTR"))
+        ours = [t for t in PREFERENCE[uri.scheme] if t in transports]
+        rules = _usable_rules(answer.records, ours)
+        if rules:
+            found = []
+            for flag, group in groupby(rules, key=lambda rule: rule[0]):
+                if flag == "S":
+                    found += yield from self.by_srv(
+                        [(transport, name) for _, transport, name in group]
+                    )
+                else:  # RFC 3403 §4.1 allows it: the name of a host in place of SRV records
+                    for _, transport, name in group:
+                        found += yield from self.by_address(transport, None, name)
+            return found
+        found = yield from self.by_srv(
+            [(transport, f"{SRV_NAMES[transport]}.{self.target}") for transport in ours]
+        )
+        if found or self.refused:
+            return found
+        return (yield from self.by_address(transport_for(uri, transports), None))
+
+    def by_srv(self, names: list[tuple[str, str]]) -> Found:
+        """Ask for SRV records, in one step, and then for the addresses of their hosts, in another
+        (§4.2)."""
+        if not names:
+            return []
+        answers = yield from self.ask(*[Question(name, "SRV") for _, name in names])
+        services = []
+        refused = 0
+        for (transport, _), answer in zip(names, answers):
+            records = [r for r in answer.records if isinstance(r, SRV)]
+            offered = [r for r in records if r.target != "." and r.port]  # nobody listens on port 0
+            refused += bool(records and not offered)
+            services += [
+                (transport, record) for record in order_srv(offered, self.random)[:RECORDS]
+            ]
+        if refused and not services:
+            # "decidedly not available" (RFC 2782): its addresses are no way either
+            self.refused = True
+            return []
+        hosts = list(dict.fromkeys(record.target for _, record in services))[:SRV_TARGETS]
+        addresses = yield from self.addresses(hosts)
+        return [
+            Candidate(transport, address, record.port, self.domain)
+            for transport, record in services
+            for address in addresses.get(record.target, ())
+        ]
+
+    def by_address(self, transport: str, port: int | None, name: str | None = None) -> Found:
+        host = name or self.target
+        addresses = yield from self.addresses([host])
+        port = port or default_port(transport, self.transports)
+        return [Candidate(transport, address, port, self.domain) for address in addresses[host]]
+
+    def addresses(
+        self, hosts: list[str]
+    ) -> Generator[tuple[Question, ...], tuple[Answer, ...], dict[str, list[str]]]:
+        """Ask for the addresses of hosts, both IP versions, all in one step."""
+        found = {host: [numeric] for host in hosts if (numeric := literal(host)) is not None}
+        names = [host for host in hosts if host not in found]
+        if names:
+            answers = yield from self.ask(
+                *[Question(name, kind) for name in names for kind in ("AAAA", "A")]
+            )
+            for index, name in enumerate(names):
+                six, four = [
+                    [r for r in answer.records[:RECORDS] if isinstance(r, str) and is_usable(r)]
+                    for answer in answers[2 * index : 2 * index + 2]
+                ]
+                found[name] = interleave(six, four)
+        return found
+
+
+def _usable_rules(records: Iterable[Record], ours: list[str]) -> list[tuple[str, str, str]]:
+    """Return (flag, transport, name) of the NAPTR records that say what we can use, the domain's
+    preference first (§4.1).
+
+    Of those, the ones of the lowest order only: who can use them must not look at the others (RFC
+    3403 §4.1). So a secure service that is down is not replaced by one in the clear that the domain
+    has put behind it.
+    """
+    rules = []
+    for record in records:
+        if isinstance(record, NAPTR) and not record.regexp and record.flags.upper() in ("S", "A"):
+            transport = SERVICES.get(record.service.upper())
+            if transport is not None and transport in ours and record.replacement not in ("", "."):
+                rules.append(
+                    (
+                        record.order,
+                        record.preference,
+                        (record.flags.upper(), transport, record.replacement),
+                    )
+                )
+    rules.sort(key=lambda rule: rule[:2])
+    return [rule for order, _, rule in rules[:RULES] if order == rules[0][0]]
+
+
+def order_srv(records: Iterable[SRV], random: Random) -> list[SRV]:
+    """Return SRV records in the order to try them: by priority, and within one by chance, by weight
+    (RFC 2782).
+
+    The number drawn is real, not whole, so that weights of 1 and 2 are chosen as 1 to 2. A weight
+    of 0 comes behind all others of its priority, among which all are equal when there is nothing
+    else.
+    """
+    by_priority: dict[int, list[SRV]] = {}
+    for record in records:
+        by_priority.setdefault(record.priority, []).append(record)
+    ordered = []
+    for priority in sorted(by_priority):
+        left = by_priority[priority]
+        while left:
+            total = sum(record.weight for record in left)
+            weights = [record.weight for record in left] if total else [1] * len(left)
+            drawn = random() * (total or len(left))
+            at = 0
+            while at < len(left) - 1 and drawn >= weights[at]:
+                drawn -= weights[at]
+                at += 1
+            ordered.append(left.pop(at))
+    return ordered
+
+
+def interleave(six: list[str], four: list[str]) -> list[str]:
+    """Return addresses of both IP versions by turns, IPv6 first, so that one that leads nowhere
+    costs one try (RFC 8305 §4)."""
+    paired = [address for pair in zip(six, four) for address in pair]
+    return paired + six[len(four) :] + four[len(six) :]

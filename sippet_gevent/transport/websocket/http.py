@@ -1,0 +1,198 @@
+"""Exchange: one HTTP request to a WebSocket port that asks for something else, and its answer. RFC
+9110, PEP 3333."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import h11
+from gevent.event import Event
+
+from ...errors import InvalidValue, TransportError
+from .settings import WSGIApp
+
+log = logging.getLogger("sippet_gevent.transport")
+
+BODY = 65536
+"""Octets of an HTTP request's body, at most: what comes to a SIP port is small."""
+
+REQUESTS = 100
+"""Requests that an application works on at one time; one more gets 503."""
+
+WAITING = 65536
+"""Octets of an answer written at one time, at most: while any of them wait for their reader, the
+application waits, too."""
+
+PATIENCE = 20.0
+"""Seconds a reader may take none of an answer; then the connection is closed."""
+
+
+def answer(
+    http: h11.Connection,
+    request: h11.Request | None,
+    status: int,
+    text: str,
+    headers: Iterable[tuple[str, str]] = (),
+) -> bytes:
+    """Return the octets of a whole answer, after which the connection is closed. That to HEAD has
+    no body (RFC 9110 §9.3.2)."""
+    body = f"{status} {text}\n".encode()
+    fields = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Connection", "close"),
+    ]
+    kept = [
+        field for field in fields if field[0].lower() not in {name.lower() for name, _ in headers}
+    ]
+    response = h11.Response(
+        status_code=status, headers=[*kept, *headers], reason=phrase_of(status).encode()
+    )
+    if request is not None and request.method == b"HEAD":
+        body = b""
+    return b"".join(
+        http.send(event) or b"" for event in (response, h11.Data(data=body), h11.EndOfMessage())
+    )
+
+
+def phrase_of(status: int) -> str:
+    """Return the reason phrase of an HTTP status."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+class Exchange:
+    """One HTTP request and the application's answer to it, in a greenlet of its own, which waits
+    for a slow reader."""
+
+    def __init__(self, flow: Any, http: h11.Connection, request: h11.Request, body: bytes) -> None:
+        self._flow = flow
+        self._lines = flow.transport.lines
+        self._http = http
+        self._request = request
+        self._body = body
+        self._begun: tuple[str, list[tuple[str, str]]] | None = None
+        self._sent = False
+        self._drained = Event()
+
+    def run(self, app: WSGIApp) -> bool:
+        """Have the application answer. Returns True when the connection may carry another
+        request."""
+        try:
+            self._answer(app)
+            if self._http.our_state is h11.DONE:
+                return True
+            self._wait()  # the end of the connection leaves what waits little time
+        except TransportError as error:  # the peer is gone
+            self._lines.line(log, logging.INFO, "HTTP", "HTTP request of %r: %s", self._flow, error)
+        except Exception as error:
+            text = "the WSGI application failed at a request of %r"
+            self._lines.line(log, logging.ERROR, "WSGI", text, self._flow, exc_info=error)
+            if not self._sent:
+                self._refuse()
+        return False
+
+    def _answer(self, app: WSGIApp) -> None:
+        result = app(self.environ, self._start_response)
+        try:
+            for part in result:
+                if part:
+                    self._write(part)
+            self._head()
+            self._send(h11.EndOfMessage())
+        finally:
+            if hasattr(result, "close"):
+                result.close()
+
+    def _refuse(self) -> None:
+        try:
+            self._flow.write(answer(self._http, self._request, 500, "the application has failed"))
+        except (TransportError, h11.LocalProtocolError) as error:
+            self._lines.line(log, logging.INFO, "HTTP", "HTTP request of %r: %s", self._flow, error)
+
+    @property
+    def environ(self) -> dict[str, Any]:
+        """What PEP 3333 has an application told."""
+        request, flow = self._request, self._flow
+        path, _, query = request.target.partition(b"?")
+        host, port = flow.local
+        environ = {
+            "REQUEST_METHOD": request.method.decode("ascii"),
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query.decode("latin-1"),
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port),
+            "SERVER_PROTOCOL": f"HTTP/{request.http_version.decode('ascii')}",
+            "REMOTE_ADDR": flow.remote[0],
+            "REMOTE_PORT": str(flow.remote[1]),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "https" if flow.transport.secure else "http",
+            "wsgi.input": io.BytesIO(self._body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        for raw, value in request.headers:
+            # it would pass for the one with hyphens, which somebody before us may vouch for
+            if b"_" in raw:
+                continue
+            name = raw.decode("latin-1").upper().replace("-", "_")
+            key = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+            text = value.decode("latin-1")
+            environ[key] = f"{environ[key]},{text}" if key in environ else text
+        return environ
+
+    def _start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        if exc_info is not None and self._sent:
+            raise exc_info[1].with_traceback(exc_info[2])
+        self._begun = (status, headers)
+        return self._write
+
+    def _head(self) -> None:
+        if self._sent:
+            return
+        if self._begun is None:
+            raise InvalidValue("the application has not called start_response()")
+        status, headers = self._begun
+        number, _, phrase = status.partition(" ")
+        self._send(
+            h11.Response(status_code=int(number), headers=headers, reason=phrase.encode("latin-1"))
+        )
+        self._sent = True
+
+    def _write(self, data: bytes) -> None:
+        self._head()
+        if self._request.method == b"HEAD":
+            return
+        # which the connection's queue can hold
+        piece = max(1, min(WAITING, self._flow.transport.limits.queue_octets // 2))
+        for at in range(0, len(data), piece):
+            self._send(h11.Data(data=data[at : at + piece]))
+
+    def _send(self, event: Any) -> None:
+        data = self._http.send(event)
+        if data:
+            self._wait()
+            self._flow.write(data)
+
+    def _wait(self) -> None:
+        """Wait until the kernel has all that was written."""
+        flow = self._flow
+        while flow.waiting:
+            self._drained.clear()
+            flow.on_drained = self._drained.set
+            if not self._drained.wait(PATIENCE):
+                flow.close("slow reader", "the peer takes nothing of an HTTP answer")
+        flow.on_drained = None

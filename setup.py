@@ -1,6 +1,6 @@
-"""How sippet-gevent is built: metadata, and one optional function in C.
+"""How sippet-gevent is built: metadata, and an optional extension in C.
 
-SIPPET_BUILD_C=yes makes a failing compiler fail the build (CI); SIPPET_PUREPYTHON=1 builds without the C function.
+SIPPET_BUILD_C=yes makes a failing compiler fail the build (CI); SIPPET_PUREPYTHON=1 builds without the extension.
 """
 
 import os
@@ -26,20 +26,28 @@ scan = Extension(
     optional=not must_build,
 )
 
-capture = ["dpkt>=1.9.8"]
+# Optional parts of the library. sippet_gevent/extras.py names the extra when a package is missing.
+extras = {
+    "capture": ["dpkt>=1.9.8"],
+    "docs": ["sphinx>=7.4", "myst-parser>=4", "furo>=2024.8.6"],
+    "metrics": ["prometheus-client>=0.20"],
+    "redis": ["redis>=5"],
+    "websocket": ["h11>=0.14", "wsproto>=1.2"],
+}
 test = [
     "pytest>=8",
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
+    "mypy>=1.11",  # tests hold what an editor shows
     "requests>=2.31",
-    "redis>=5",
     "sdp-transform>=1.1",
-    *capture,
-]
-test += ["trustme>=1.1"]
-# pjsip, a phone of the interop tests. There are wheels for x86-64 Linux and these versions; to build it takes much more.
-test += [
-    "pjsua2-python>=2.15; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.13'"
+    "trustme>=1.1",
+    # A phone of the interop tests. It has wheels for x86-64 Linux and these versions only.
+    "pjsua2-python>=2.15; sys_platform == 'linux' and platform_machine == 'x86_64'"
+    " and python_version < '3.13'",
+    *extras["capture"],
+    *extras["redis"],
+    *extras["websocket"],
 ]
 lint = ["ruff>=0.6", "mypy>=1.11"]
 bench = ["matplotlib>=3.8"]
@@ -76,11 +84,11 @@ setup(
         "wsproto>=1.2",
     ],
     extras_require={
-        "capture": capture,
+        **extras,
         "test": test,
         "lint": lint,
         "bench": bench,
-        "dev": [*test, *lint, *bench],
+        "dev": [*test, *lint, *bench, *extras["docs"]],
     },
     entry_points={
         "console_scripts": ["sippet = sippet_gevent.__main__:main"],

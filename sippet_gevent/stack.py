@@ -26,6 +26,7 @@ from .core.server import Copied, Core, CoreFunction, ServerTransaction, call_bac
 from .engine.filters import Filter
 from .engine.layer import Accept, Engine
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
+from .extras import missing
 from .message.address import NameAddr
 from .message.message import Request, Response
 from .message.uri import URI, check_uri
@@ -49,16 +50,18 @@ log = logging.getLogger("sippet_gevent.core")
 
 
 def _ws(limits: Limits, tls: TLS, web: Web | None) -> Transport:
-    from .transport.websocket.flow import (
-        WS,  # h11 and wsproto take a while to import: not where nobody wants them
-    )
-
+    try:  # not at the top: h11 and wsproto are optional, and their import takes a while
+        from .transport.websocket.flow import WS
+    except ModuleNotFoundError as error:
+        raise missing(error, "ws: addresses") from None
     return WS(limits.streams, limits.parser, web=web)
 
 
 def _wss(limits: Limits, tls: TLS, web: Web | None) -> Transport:
-    from .transport.websocket.flow import WSS
-
+    try:
+        from .transport.websocket.flow import WSS
+    except ModuleNotFoundError as error:
+        raise missing(error, "wss: addresses") from None
     return WSS(tls, limits.streams, limits.parser, web=web)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 # every unit further down; those in one line are neighbours and do not know each other.
 FLOORS = (
     ("errors",),
-    ("arguments",),  # checks of what a program passes
+    ("arguments", "extras"),  # checks of what a program passes, and of what is installed
     ("message",),
     ("observe",),  # counters and logs: every floor above may call them
     ("transaction", "runtime"),
@@ -31,7 +31,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
-    "errors", "arguments", "message", "transaction",
+    "errors", "arguments", "extras", "message", "transaction",
     "core/dialog/dialog", "core/dialog/glare", "core/refusal",
     "core/routing/outbound", "core/routing/routes", "core/routing/sips",
     "stores/bindings", "stores/contacts",

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from io import BufferedReader
 from typing import Any
 
+from ..extras import missing
 from .cutter import Cutter
 from .report import Place, lines, report
 from .terminal import Mistake, Progress, painter, tell, visible
@@ -111,10 +112,8 @@ def _capture(name: str, head: bytes, file: BufferedReader, printer: _Printer) ->
     Mistake."""
     try:
         from .capture import Capture, CaptureError
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "dpkt":
-            raise
-        raise Mistake("reading captures needs dpkt: pip install 'sippet-gevent[capture]'") from None
+    except ModuleNotFoundError as error:
+        raise Mistake(str(missing(error, "captures"))) from None
     counted = _Counted(file, printer)
     capture = Capture(head, counted)
     problem = None

@@ -408,6 +408,6 @@ def test_without_dpkt_messages_are_read_and_captures_are_one_line_and_exit_code_
     assert ended.returncode == 2
     assert (
         ended.stderr
-        == "sippet: call.pcap: reading captures needs dpkt: pip install 'sippet-gevent[capture]'\n"
+        == "sippet: call.pcap: captures need the package dpkt: pip install 'sippet-gevent[capture]'\n"
     )
     assert ended.stdout.startswith("one.sip #1\nOPTIONS ")

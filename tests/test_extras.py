@@ -20,7 +20,7 @@ PYTHONPATH = str(Path(sippet_gevent.__file__).parent.parent)
 def without(packages: tuple[str, ...], code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a program in which these packages cannot be imported."""
     for name in packages:
-        text = f"raise ModuleNotFoundError('No module named {name!r}', name={name!r})\n"
+        text = f"raise ModuleNotFoundError('no module {name}', name={name!r})\n"
         (folder / f"{name}.py").write_text(text)
     path = os.pathsep.join([str(folder), PYTHONPATH])
     return subprocess.run(

@@ -14,7 +14,8 @@ The floors, from the ground up; a module imports its own folder and what is belo
 
 from .core.client.transaction import ClientTransaction
 from .core.dialog.call import Call
-from .core.proxy.context import ResponseContext, forward
+from .core.proxy.context import ResponseContext
+from .core.proxy.forward import forward
 from .core.registrar.registrar import Location, Registrar
 from .core.registrar_proxy import RegistrarProxy
 from .core.server import Core, ServerTransaction

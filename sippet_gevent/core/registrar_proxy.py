@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..message.message import Request
-from .proxy.context import forward
+from .proxy.forward import forward
 from .registrar.registrar import Location, Registrar, serves
 from .server import Core, ServerTransaction
 

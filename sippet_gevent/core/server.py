@@ -33,9 +33,9 @@ from ..transport.base import Origin
 from .capabilities import BEFORE_END, CONTACT_IN_SUCCESS, END
 from .client.transaction import reason_of
 from .inbox import Inbox
-from .refusal import NEEDY, complete, refuse
+from .refusal import NEEDY, complete, refuse, unsupported
 from .routing.outbound import can_be_dialled
-from .routing.routes import take_own_route, unsupported
+from .routing.routes import take_own_route
 from .routing.sips import answer_wants_sips
 
 if TYPE_CHECKING:

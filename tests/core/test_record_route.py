@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, InvalidValue, RegistrarProxy, Stack, forward
-from sippet_gevent.core.routing.routes import ROUTE_SECRET, RouteTokens
+from sippet_gevent.core.routing.tokens import ROUTE_SECRET, RouteTokens
 from sippet_gevent.message.parser import parse
 from sippet_gevent.testing import SERVER
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, Reject, Request, Response
-from sippet_gevent.core.routing.routes import (
-    as_request_uri,
-    best_response,
-    check_request,
-    forwarded,
-    take_next_hop,
-    take_own_route,
-)
+from sippet_gevent.core.proxy.rules import best_response, check_request, forwarded
+from sippet_gevent.core.routing.routes import as_request_uri, take_next_hop, take_own_route
 
 US = ("10.0.0.1", 5060)
 """Where this proxy is."""

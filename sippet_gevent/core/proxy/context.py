@@ -1,4 +1,4 @@
-"""ResponseContext and forward(): a stateful proxy, RFC 3261 §16."""
+"""ResponseContext: the branches of a forwarded request and their responses, RFC 3261 §16."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from ...arguments import instance
 from ...errors import (
     Cancelled,
     FlowFailed,
@@ -18,13 +17,10 @@ from ...errors import (
     TransactionTimeout,
     TransportError,
     WrongScheme,
-    excerpt,
 )
 from ...message.iana import reason_phrase
 from ...message.message import Request, Response
-from ...message.uri import URI
 from ...transaction.timers import CORE_NON_INVITE, F
-from ...transport.base import Flow, Origin
 from ..client.failures import LATER
 from ..client.sender import NextHop
 from ..client.transaction import ClientTransaction
@@ -33,17 +29,9 @@ from ..refusal import refuse
 from ..registrar.registrar import Binding
 from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.record_route import Path, RecordRoute
-from ..routing.routes import (
-    best_response,
-    breadth_of,
-    check_host,
-    check_request,
-    forwarded,
-    loop_mark,
-    top_route,
-)
-from ..routing.sips import REQUIRED, retarget
 from ..server import ServerTransaction
+from .copy import Target, check_target, prepare
+from .rules import best_response, breadth_of, loop_mark
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -60,9 +48,6 @@ COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 
 BRANCH_SECONDS = 2.0
 """How long it may take to send the branches of a request: their names are resolved first."""
-
-Target = URI | str | Binding
-"""Where a branch goes: a Request-URI, or a registered contact with its Path or its flow."""
 
 
 class Branch(ClientTransaction):
@@ -427,140 +412,3 @@ class ResponseContext:
         # else the 487 to come is the better answer
         if not self.tx.answered and any(received for _, received in self._finals):
             self.forward(self.best())
-
-
-def check_target(target: Any) -> None:
-    """Check where a request is to be forwarded to. Raises TypeError, which says what to write."""
-    if target is None or isinstance(target, (URI, str, Binding)):
-        return
-    how = (
-        "forward(request, tx, *targets)"
-        if isinstance(target, (tuple, list))
-        else '"sip:bob@192.0.2.1"'
-    )
-    raise TypeError(
-        f"a target must be a URI, a text or a Binding, got {excerpt(target)}: write {how}"
-    )
-
-
-def prepare(
-    tx: ServerTransaction, target: Target | None, next_hop: NextHop | None, headers: dict[str, Any]
-) -> tuple[Request, NextHop | None, Origin | None]:
-    """Return the copy to send on, its next hop, None for what it says itself (§16.6), and the
-    listener it is to leave by.
-
-    Removes our own Route, decrements Max-Forwards, adds the Path of a binding as Route, and sets
-    `headers`. Unless `next_hop` or the headers say otherwise, the next hop is the flow of the
-    binding, or the flow that the Route names. The listener is the one at which the binding was
-    registered, or within a dialog the one that our Record-Route named (RFC 5658 §5), because a NAT
-    before the peer lets nothing else in. Raises FlowFailed if that flow has ended, WrongScheme if
-    sips would become sip, or if TLS cannot reach a binding that was registered as sips (RFC 5630
-    §5.3).
-    """
-    stack = tx.stack
-    # not as a branch's failure: it is the core's text
-    next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
-    uri = (
-        target.uri
-        if isinstance(target, Binding)
-        else URI.parse(target)
-        if isinstance(target, str)
-        else target
-    )
-    secure_hop = None
-    if uri is not None:
-        uri, secure_hop = retarget(tx.request, uri)
-    if target is None and next_hop is None and "route" not in headers:
-        next_hop = tx.route_flow()
-    copy = forwarded(tx.request, uri, stack.names.is_local)
-    is_led = top_route(copy) is not None
-    if (
-        is_led
-        and target is not None
-        and next_hop is None
-        and "route" not in headers
-        and not tx.take_route()
-    ):
-        # it would not reach the target, but whatever address a stranger has written there
-        raise Reject(403)
-    if isinstance(target, Binding):
-        for hop in reversed(target.path):
-            copy.headers.put_header_front("Route", hop)  # RFC 3327 §5.4
-    copy._set(headers)
-    is_led = top_route(copy) is not None
-    if isinstance(target, Binding) and next_hop is None and not is_led:
-        next_hop = target.flow if stack.names.is_usable(target.flow) else None
-        if next_hop is None and target.by_flow_only:
-            raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
-    if secure_hop is not None and not is_led:
-        next_hop = next_hop or secure_hop
-        ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
-        if not any(transport.secure for transport in ways):
-            raise WrongScheme(warning=(REQUIRED,))
-    if next_hop is None and (is_led or target is None):
-        check_host(copy)
-    if target is None and next_hop is None and not is_led and stack.names.is_local(copy.uri):
-        raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
-    return copy, next_hop, target.origin if isinstance(target, Binding) else tx.route_origin
-
-
-def forward(
-    request: Request,
-    tx: ServerTransaction,
-    *targets: Target,
-    next_hop: NextHop | None = None,
-    listener: Any = None,
-    record_route: bool = False,
-    add_path: bool = False,
-    **headers: Any,
-) -> None:
-    """Proxy a request: to all targets at once, or without any along its Route and Request-URI
-    (§16).
-
-    Answers with the best response. A CANCEL cancels every branch, with its Reason (RFC 3326 §2).
-    The Expires of an INVITE ends nothing here, because the callee looks at it (§13.3.1); a core
-    that wants to end the INVITE itself cancels its ResponseContext (§16.10). An ACK is sent on
-    without waiting for anything. `headers` are set in the copies; `listener` is the one by which
-    they leave, as in Stack.send(). A `next_hop` may be a Flow. A peer that is registered by its
-    flow alone is reached by that flow, and so is one in a dialog that was begun with
-    `record_route=True` (RFC 5626 §5.3). `add_path=True` puts this stack on the Path of a REGISTER,
-    so that requests to the phone come here and go by the phone's flow (RFC 3327 §5.2, RFC 5626
-    §5.1). Without targets the request goes wherever it says, so ask `tx.take_route()` first. Raises
-    Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than
-    Max-Breadth, Reject(420) for an unknown Proxy-Require, Reject(404) for a Request-URI of this
-    stack without targets, Reject(403) for targets and a Route of strangers; Cancelled once the
-    caller's CANCEL is dealt with.
-    """
-    instance("request", request, Request, "forward(request, tx, *targets)")
-    instance("tx", tx, ServerTransaction, "forward(request, tx, *targets)")
-    check_request(request, tx.stack.supported)
-    for given in targets:
-        check_target(given)
-    # a target once only (§16.5)
-    wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)
-    breadth = breadth_of(request)
-    if len(wanted) > breadth:
-        raise Reject(440)
-    if request.method == "ACK":
-        mark = loop_mark(request, tx.stack.engine.secret)
-        for target in wanted:
-            copy, hop, origin = prepare(tx, target, next_hop, headers)
-            copy.max_breadth = breadth // len(wanted)
-            tx.stack.sender.send(
-                copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener
-            )
-        return
-    with ResponseContext(tx, record_route=record_route, add_path=add_path) as context:
-        for left, target in zip(range(len(wanted), 0, -1), wanted):
-            context.coming = left - 1
-            context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)
-        for response in context:
-            if response.is_success:
-                context.forward(response)
-                context.cancel()
-            elif response.is_provisional:
-                context.forward(response)
-            elif response.status >= 600:
-                context.cancel()  # §16.7 step 5
-        if not tx.answered:
-            context.forward(context.best())

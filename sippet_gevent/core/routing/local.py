@@ -28,8 +28,9 @@ from ...message.parameters import NO_URI_PARAMETERS, URIParameters
 from ...message.uri import URI, bracketed, is_valid_host, normal_host
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import DEFAULT_PORTS, SECURE, literal
-from .routes import ROUTE_SECRET, RouteTokens, top_route
+from .routes import top_route
 from .sips import aor, wants_sips
+from .tokens import ROUTE_SECRET, RouteTokens
 
 LOCALHOST = "localhost"
 """Always a name of ours. It is also the domain of our addresses if no domain was given, because it

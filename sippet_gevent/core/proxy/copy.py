@@ -1,0 +1,94 @@
+"""The copy of a request that a proxy sends to one target, and its next hop, RFC 3261 §16.6."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import FlowFailed, Reject, WrongScheme, excerpt
+from ...message.message import Request
+from ...message.uri import URI
+from ...transport.base import Flow, Origin
+from ..client.sender import NextHop
+from ..registrar.registrar import Binding
+from ..routing.routes import top_route
+from ..routing.sips import REQUIRED, retarget
+from ..server import ServerTransaction
+from .rules import check_host, forwarded
+
+Target = URI | str | Binding
+"""Where a branch goes: a Request-URI, or a registered contact with its Path or its flow."""
+
+
+def check_target(target: Any) -> None:
+    """Check where a request is to be forwarded to. Raises TypeError, which says what to write."""
+    if target is None or isinstance(target, (URI, str, Binding)):
+        return
+    how = (
+        "forward(request, tx, *targets)"
+        if isinstance(target, (tuple, list))
+        else '"sip:bob@192.0.2.1"'
+    )
+    raise TypeError(
+        f"a target must be a URI, a text or a Binding, got {excerpt(target)}: write {how}"
+    )
+
+
+def prepare(
+    tx: ServerTransaction, target: Target | None, next_hop: NextHop | None, headers: dict[str, Any]
+) -> tuple[Request, NextHop | None, Origin | None]:
+    """Return the copy to send on, its next hop, None for what it says itself (§16.6), and the
+    listener it is to leave by.
+
+    Removes our own Route, decrements Max-Forwards, adds the Path of a binding as Route, and sets
+    `headers`. Unless `next_hop` or the headers say otherwise, the next hop is the flow of the
+    binding, or the flow that the Route names. The listener is the one at which the binding was
+    registered, or within a dialog the one that our Record-Route named (RFC 5658 §5), because a NAT
+    before the peer lets nothing else in. Raises FlowFailed if that flow has ended, WrongScheme if
+    sips would become sip, or if TLS cannot reach a binding that was registered as sips (RFC 5630
+    §5.3).
+    """
+    stack = tx.stack
+    # not as a branch's failure: it is the core's text
+    next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
+    uri = (
+        target.uri
+        if isinstance(target, Binding)
+        else URI.parse(target)
+        if isinstance(target, str)
+        else target
+    )
+    secure_hop = None
+    if uri is not None:
+        uri, secure_hop = retarget(tx.request, uri)
+    if target is None and next_hop is None and "route" not in headers:
+        next_hop = tx.route_flow()
+    copy = forwarded(tx.request, uri, stack.names.is_local)
+    is_led = top_route(copy) is not None
+    if (
+        is_led
+        and target is not None
+        and next_hop is None
+        and "route" not in headers
+        and not tx.take_route()
+    ):
+        # it would not reach the target, but whatever address a stranger has written there
+        raise Reject(403)
+    if isinstance(target, Binding):
+        for hop in reversed(target.path):
+            copy.headers.put_header_front("Route", hop)  # RFC 3327 §5.4
+    copy._set(headers)
+    is_led = top_route(copy) is not None
+    if isinstance(target, Binding) and next_hop is None and not is_led:
+        next_hop = target.flow if stack.names.is_usable(target.flow) else None
+        if next_hop is None and target.by_flow_only:
+            raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
+    if secure_hop is not None and not is_led:
+        next_hop = next_hop or secure_hop
+        ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
+        if not any(transport.secure for transport in ways):
+            raise WrongScheme(warning=(REQUIRED,))
+    if next_hop is None and (is_led or target is None):
+        check_host(copy)
+    if target is None and next_hop is None and not is_led and stack.names.is_local(copy.uri):
+        raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
+    return copy, next_hop, target.origin if isinstance(target, Binding) else tx.route_origin

@@ -1,0 +1,76 @@
+"""forward(): a stateful proxy in one call, RFC 3261 §16."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arguments import instance
+from ...errors import Reject
+from ...message.message import Request
+from ..client.sender import NextHop
+from ..server import ServerTransaction
+from .context import ResponseContext
+from .copy import Target, check_target, prepare
+from .rules import breadth_of, check_request, loop_mark
+
+
+def forward(
+    request: Request,
+    tx: ServerTransaction,
+    *targets: Target,
+    next_hop: NextHop | None = None,
+    listener: Any = None,
+    record_route: bool = False,
+    add_path: bool = False,
+    **headers: Any,
+) -> None:
+    """Proxy a request: to all targets at once, or without any along its Route and Request-URI
+    (§16).
+
+    Answers with the best response. A CANCEL cancels every branch, with its Reason (RFC 3326 §2).
+    The Expires of an INVITE ends nothing here, because the callee looks at it (§13.3.1); a core
+    that wants to end the INVITE itself cancels its ResponseContext (§16.10). An ACK is sent on
+    without waiting for anything. `headers` are set in the copies; `listener` is the one by which
+    they leave, as in Stack.send(). A `next_hop` may be a Flow. A peer that is registered by its
+    flow alone is reached by that flow, and so is one in a dialog that was begun with
+    `record_route=True` (RFC 5626 §5.3). `add_path=True` puts this stack on the Path of a REGISTER,
+    so that requests to the phone come here and go by the phone's flow (RFC 3327 §5.2, RFC 5626
+    §5.1). Without targets the request goes wherever it says, so ask `tx.take_route()` first. Raises
+    Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than
+    Max-Breadth, Reject(420) for an unknown Proxy-Require, Reject(404) for a Request-URI of this
+    stack without targets, Reject(403) for targets and a Route of strangers; Cancelled once the
+    caller's CANCEL is dealt with.
+    """
+    instance("request", request, Request, "forward(request, tx, *targets)")
+    instance("tx", tx, ServerTransaction, "forward(request, tx, *targets)")
+    check_request(request, tx.stack.supported)
+    for given in targets:
+        check_target(given)
+    # a target once only (§16.5)
+    wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)
+    breadth = breadth_of(request)
+    if len(wanted) > breadth:
+        raise Reject(440)
+    if request.method == "ACK":
+        mark = loop_mark(request, tx.stack.engine.secret)
+        for target in wanted:
+            copy, hop, origin = prepare(tx, target, next_hop, headers)
+            copy.max_breadth = breadth // len(wanted)
+            tx.stack.sender.send(
+                copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener
+            )
+        return
+    with ResponseContext(tx, record_route=record_route, add_path=add_path) as context:
+        for left, target in zip(range(len(wanted), 0, -1), wanted):
+            context.coming = left - 1
+            context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)
+        for response in context:
+            if response.is_success:
+                context.forward(response)
+                context.cancel()
+            elif response.is_provisional:
+                context.forward(response)
+            elif response.status >= 600:
+                context.cancel()  # §16.7 step 5
+        if not tx.answered:
+            context.forward(context.best())

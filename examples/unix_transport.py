@@ -98,7 +98,7 @@ class UnixFlow(Flow):
             return
         try:
             if error is not None:
-                self.transport.refuse(error, self)  # which sends the 400
+                self.transport.events.refuse(error, self)  # which sends the 400
                 self._queue.put_nowait(None)  # and then it is over
             elif pinged:
                 self.send(b"\r\n")  # RFC 5626 §4.4.1
@@ -128,7 +128,7 @@ class UnixFlow(Flow):
                 greenlet.kill(block=False)
         if self.transactions:
             in_hub(
-                self.transport.flow_ended,
+                self.transport.events.flow_ended,
                 self,
                 TransportError(f"{self!r} has ended: {problem}", self),
             )
@@ -151,9 +151,9 @@ class Unix(Transport):
     def path(self, host, port):
         return self.folder / f"{host}:{port}"
 
-    def start(self, address, receive):
+    def start(self, address, receive, events):
         host, port = address[0].lower(), address[1]
-        self.receive = receive
+        self.receive, self.events = receive, events
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for free in [port] if port else count(5061):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

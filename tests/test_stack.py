@@ -305,7 +305,7 @@ class Named(Transport):
     def __init__(self):
         self.asked = []
 
-    def start(self, address, receive):
+    def start(self, address, receive, events):
         self.local = address
 
     def connect(self, address):

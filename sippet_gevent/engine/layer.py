@@ -629,11 +629,9 @@ class Engine:
 
     def listen(self, transport: Transport, address: tuple[str, int]) -> None:
         """Open a transport on an address. Raises TransportError."""
-        transport.refuse, transport.flow_ended = self.refuse, self.flow_ended  # type: ignore[method-assign]
-        transport.unreachable = self.unreachable  # type: ignore[method-assign]
         transport.lines = self.counters.lines
         transport.start(
-            address, self.workers.run if self.accept is None else self._receive_accepted
+            address, self.workers.run if self.accept is None else self._receive_accepted, self
         )
         self.transports.append(transport)
         host, port = transport.local

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from ..errors import ParseError, TransportError
@@ -151,26 +151,64 @@ class Flow:
         return f"<Flow {self.transport.name} {bracketed(host)}:{port}>"
 
 
+class Events(Protocol):
+    """What a transport reports besides messages. The engine implements it; all calls come from the
+    hub."""
+
+    def refuse(self, error: ParseError, flow: Flow) -> None:
+        """Take what is wrong with the bytes of a stream. The answer, if one is possible, is sent
+        before this returns."""
+
+    def flow_ended(self, flow: Flow, error: TransportError) -> None:
+        """Take the end of a flow that has `transactions`."""
+
+    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
+        """Take that a datagram which begins with `quote` did not reach the flow's peer (§18.4).
+
+        Unlike the others, it may be called from anywhere.
+
+        Returns:
+            What the report meant, as `stack.stats()["icmp"]` counts it.
+        """
+
+
+class _Ignored:
+    """Events that nobody takes: for a transport that is started without an engine."""
+
+    def refuse(self, error: ParseError, flow: Flow) -> None:
+        pass
+
+    def flow_ended(self, flow: Flow, error: TransportError) -> None:
+        pass
+
+    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
+        return "unmatched"
+
+
+IGNORED: Events = _Ignored()
+
+
 class Transport:
     """One listening point. `name` is the Via transport, `reliable` tells the timers, `secure` says
     TLS is beneath.
 
-    `start(address, receive)` opens it and calls `receive(data, flow)` for each whole message from
-    then on, in the hub: `receive` returns at once. `connect(address)` returns the Flow to a peer.
+    `start(address, receive, events)` opens it and calls `receive(data, flow)` for each whole message
+    from then on, in the hub: `receive` returns at once. `connect(address)` returns the Flow to a peer.
     `stop()` closes everything.
 
-    A transport of streams cuts them with a Framer, and calls what the engine sets before start():
+    A transport of streams cuts them with a Framer, and reports, in the hub:
 
-    | when | what, in the hub | |---|---| | octets make no sense: `framer.error` | `refuse(error,
-    flow)`; then it sends what waits, and closes the flow | | a flow has ended that has
-    `transactions` | `flow_ended(flow, error)`, not from within `send()` |
+    | when | what |
+    |---|---|
+    | the bytes make no sense: `framer.error` | `events.refuse(error, flow)`; then it sends what waits, and closes the flow |
+    | a flow has ended that has `transactions` | `events.flow_ended(flow, error)`, not from within `send()` |
 
     Such a flow has `transactions`, a set, empty at first; it is one object for as long as it lives,
     and `is_alive()` says so. The hub is where callbacks of the loop run; a greenlet that reads gets
     there by `gevent.get_hub().loop.run_callback(receive, data, flow)`, and gives way now and then.
 
-    One of datagrams may learn that one was not delivered. It calls `unreachable(flow, quote,
-    error)` then, from anywhere.
+    One of datagrams may learn that one was not delivered. It calls
+    `events.unreachable(flow, quote, error)` then, from anywhere.
 
     A URI leads here by its transport parameter: `sip:bob@192.0.2.1;transport=xyz` to the transport
     whose `name` is XYZ. Its host is resolved first (RFC 3263), to addresses and `default_port`,
@@ -199,14 +237,24 @@ class Transport:
     lines: LimitedLog = LimitedLog()
     """Writes the log lines that peers can cause. The engine sets that of its counters."""
 
+    events: Events = IGNORED
+    """What takes its reports, from start() on."""
+
     listener: Listener = Listener()
     """What it was opened for: its name, by which `listener=` finds it, and what it advertises. The
     stack sets it."""
 
-    def start(self, address: Address, receive: Receive) -> None:
-        """Open the listening point. Raises TransportError when the address is taken or not ours.
+    def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
+        """Open the listening point.
 
-        The host of a link-local address has its interface, `fe80::1%eth0`, also in connect().
+        Args:
+            address: Where to listen; port 0 takes a free one. The host of a link-local address has
+                its interface, `fe80::1%eth0`, also in connect().
+            receive: Takes each whole message, in the hub, and returns at once.
+            events: Takes what happens besides.
+
+        Raises:
+            TransportError: The address is taken or not ours.
         """
         raise TypeError(f"{type(self).__name__} lacks .start()")
 
@@ -240,18 +288,6 @@ class Transport:
             )
         except (ValueError, TransportError):
             return None
-
-    def refuse(self, error: ParseError, flow: Flow) -> None:
-        """Take what is wrong with a flow's octets; the answer, if there can be one, is sent before
-        this returns."""
-
-    def flow_ended(self, flow: Flow, error: TransportError) -> None:
-        """Take the end of a flow that transactions are using."""
-
-    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
-        """Take that a datagram which begins with `quote` cannot reach the flow's peer (§18.4); say
-        what became of this news."""
-        return "unmatched"
 
     def take_alias(self, flow: Flow, port: int | None) -> None:
         """Take a peer's offer to send what is for this port of its by its own connection (RFC

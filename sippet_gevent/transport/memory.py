@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..arguments import number
 from ..errors import TransportError
 from ..message.uri import bracketed
-from .base import Address, Flow, Receive, Transport
+from .base import IGNORED, Address, Events, Flow, Receive, Transport
 
 FIRST_PORT = 40000
 
@@ -208,7 +208,7 @@ class MemoryTransport(Transport):
         made: MemoryTransport = type(f"Memory{transport.name}", (cls,), properties)(network)
         return made
 
-    def start(self, address: Address, receive: Receive) -> None:
+    def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         self.local = self.network.attach(self, address)
         self._receive = receive
 

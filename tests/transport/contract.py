@@ -34,8 +34,7 @@ class Point:
         self.transport = transport
         self.received, self.refused, self.ended, self.in_hub = [], [], [], []
         self.happened = Event()
-        transport.refuse, transport.flow_ended = self.refuse, self.flow_ended
-        transport.start(address, self.receive)
+        transport.start(address, self.receive, self)
 
     def receive(self, data, flow):
         self.received.append((data, flow))
@@ -118,9 +117,9 @@ class TransportContract:
         assert 0 < one.transport.local[1] != other.transport.local[1] > 0
 
     def test_taken_address_is_a_transport_error(self, make, point):
-        taken = point().transport.local
+        first = point()
         with pytest.raises(TransportError):
-            make().start(taken, lambda data, flow: None)
+            make().start(first.transport.local, first.receive, first)
 
     def test_its_own_host_is_its_own(self, point):
         transport = point().transport
@@ -131,7 +130,7 @@ class TransportContract:
         local = one.transport.local
         one.transport.stop()
         one.transport.stop()
-        one.transport.start(local, one.receive)
+        one.transport.start(local, one.receive, one)
         assert one.transport.local == local
 
     def test_stopped_it_sends_nothing_and_says_so(self, pair):

@@ -18,7 +18,7 @@ from gevent import socket
 from ...errors import TransportError
 from ...message.uri import bracketed
 from ...runtime.rates import TokenBuckets, source_of
-from ..base import Address, Flow, Receive, Transport
+from ..base import IGNORED, Address, Events, Flow, Receive, Transport
 from ..interfaces import WILDCARDS, Interfaces, Routes, is_link_local, sockaddr
 from . import stun
 from .error_queue import ErrorQueue
@@ -246,7 +246,7 @@ class UDP(Transport):
         "dropped", "over rate" of their source; and of our own Binding requests: "heard" when they
         were answered, "unanswered", "moved" when a NAT has given us another address."""
 
-    def start(self, address: Address, receive: Receive) -> None:
+    def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         host, port = address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         raw: Any = None
@@ -278,7 +278,7 @@ class UDP(Transport):
         self._recvfrom, self._recvmsg = raw.recvfrom, raw.recvmsg
         self.sendto, self.sendmsg = raw.sendto, raw.sendmsg
         self.must_wait = False
-        self._receive = receive
+        self._receive, self.events = receive, events
         loop = gevent.get_hub().loop
         self._writer = loop.io(raw.fileno(), 2)
         # one that repeats: libev forgets the length of another when it has fired
@@ -371,7 +371,7 @@ class UDP(Transport):
         failure = TransportError(
             f"no way to {bracketed(host)}:{port}: {problem}", flow, kind="unreachable"
         )
-        return self.unreachable(flow, quote, failure)
+        return self.events.unreachable(flow, quote, failure)
 
     def _not_asked(self, quote: bytes, flow: UDPFlow) -> str:
         """Take a Binding request of ours as failed (RFC 5389 §7.2.1), if that is what has not

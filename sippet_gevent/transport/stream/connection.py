@@ -417,7 +417,7 @@ class Connection(Channel):
         if self.transactions and not self.transport.stopping:
             failure = TransportError(f"{self!r} has ended: {problem}", self, kind=self._kind)
             failure.__cause__ = error
-            self.transport.loop.run_callback(self.transport.flow_ended, self, failure)
+            self.transport.loop.run_callback(self.transport.events.flow_ended, self, failure)
 
     def close(
         self, reason: str | None = None, problem: str = "closed", error: BaseException | None = None

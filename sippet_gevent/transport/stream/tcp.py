@@ -21,7 +21,7 @@ from ...message.framer import PING, PONG, Framer
 from ...message.parser import DEFAULT_LIMITS, ParserLimits
 from ...message.uri import bracketed
 from ...runtime.limits import StreamLimits
-from ..base import Address, Receive, Transport
+from ..base import IGNORED, Address, Events, Receive, Transport
 from ..interfaces import WILDCARDS, Interfaces, is_link_local, sockaddr
 from ..tls import TLS, names_peer
 from .alias import Aliases
@@ -92,7 +92,7 @@ class StreamFlow(Connection):
                 return
         if framer.error is not None:
             transport.count("broken")
-            transport.refuse(framer.error, self)
+            transport.events.refuse(framer.error, self)
             self.finish()
             return
         if framer.pings != pings and not self._answer_pings(framer.pings - pings):
@@ -187,7 +187,7 @@ class TCP(Transport):
 
     # ---- life
 
-    def start(self, address: Address, receive: Receive) -> None:
+    def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         host, port = address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         raw: Any = None
@@ -213,7 +213,7 @@ class TCP(Transport):
         self.local = bound[:2]
         self._scope = bound[3] if len(bound) > 2 else 0
         self._interfaces = Interfaces(self.local[0])
-        self.receive = receive
+        self.receive, self.events = receive, events
         self.stopping = False
         self.loop = gevent.get_hub().loop
         limits = self.limits

@@ -13,7 +13,8 @@ from gevent.pool import Group
 
 from . import arguments
 from .core.capabilities import Capabilities
-from .core.client.sender import AllowTarget, NextHop, Sender
+from .core.client.sender import Sender
+from .core.client.targets import AllowTarget, NextHop
 from .core.client.transaction import ClientTransaction, OnProvisional
 from .core.dialog.call import SESSION_TYPE, Call, Calls
 from .core.dispatch import Methods, check_methods, near_method, option_tags

@@ -25,7 +25,7 @@ the 400, 482 and 503 that are sent without a core.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import InvalidValue, ParseError, excerpt
 from ..message.grammar import BLANKS, is_token
@@ -110,6 +110,18 @@ BEFORE_END = -len(END)
 """Where END begins in such a response."""
 
 
+class Served(Protocol):
+    """What an element serves."""
+
+    @property
+    def supported(self) -> frozenset[str]:
+        """Option tags, in lower case."""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Methods."""
+
+
 class Capabilities:
     """The header fields that the messages of one stack have in addition. Made once for each method,
     and anew for another core.
@@ -117,8 +129,8 @@ class Capabilities:
     Raises TypeError and InvalidValue for a default header field that cannot be one.
     """
 
-    def __init__(self, stack: Any, headers: Mapping[str, Any] | None) -> None:
-        self._stack = stack
+    def __init__(self, element: Served, headers: Mapping[str, str] | None) -> None:
+        self._element = element
         given = _checked({} if headers is None else headers)
         self._accept = given.pop("Accept", ACCEPT)
         self.in_requests: list[Line] = [
@@ -148,7 +160,7 @@ class Capabilities:
         if lines is None:
             names = list(IN_REQUEST.get(method, ()))
             if (
-                self._stack.supported
+                self._element.supported
                 and method not in WITHOUT_SUPPORTED
                 and "Supported" not in names
             ):
@@ -179,13 +191,13 @@ class Capabilities:
         return lines
 
     def _lines(self, names: Iterable[str], method: str) -> list[Line]:
-        allowed = self._stack.allowed
+        allowed: Iterable[str] = self._element.allowed
         if method == "INVITE":
             allowed = sorted({*allowed, *WITHIN_CALLS})
         texts = {
             "Accept": self._accept,
             "Allow": ", ".join(allowed),
-            "Supported": ", ".join(sorted(self._stack.supported)),
+            "Supported": ", ".join(sorted(self._element.supported)),
         }
         return [(name, USUAL, texts[name]) for name in names if texts[name] or name == "Supported"]
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ...errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
@@ -16,21 +15,13 @@ from ...transport.base import Flow
 from ...transport.egress import Egress, Wanted
 from ...transport.locate.rfc3263 import Candidate
 from ..capabilities import CONTACT_IN_REQUEST
-from ..routing.record_route import RecordRoute
+from ..element import Element
 from ..routing.routes import MAX_FORWARDS, take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
 from ..server import check_serving
 from .failures import Failures
-from .targets import DETOUR_SECONDS, TRIES, Detours, GreyList, Ways
+from .targets import DETOUR_SECONDS, TRIES, Detours, GreyList, NextHop, RouteWriter, Ways
 from .transaction import ClientTransaction
-
-NextHop = URI | str | Flow
-"""Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a
-flow (RFC 5626 §5.3)."""
-
-AllowTarget = Callable[[Candidate], bool]
-"""Says whether something may be sent to a candidate, an address that DNS or a stranger's message
-has named."""
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 
@@ -44,7 +35,7 @@ class Sender:
     `grey` are the targets that failed lately, `detours` those that long requests go to by TCP.
     """
 
-    def __init__(self, stack: Any) -> None:
+    def __init__(self, stack: Element) -> None:
         self.stack = stack
         self.grey = GreyList()
         self.failures = Failures(stack.engine.counters)
@@ -59,7 +50,7 @@ class Sender:
         user: Any = None,
         mark: str = "",
         listener: Wanted = None,
-        record_route: RecordRoute | None = None,
+        record_route: RouteWriter | None = None,
     ) -> ClientTransaction:
         """Send a request, and write Via, Contact and Route into it; see Stack.send(), which passes
         a copy.
@@ -81,7 +72,7 @@ class Sender:
         user: Any,
         mark: str,
         listener: Wanted,
-        record_route: RecordRoute | None,
+        record_route: RouteWriter | None,
     ) -> ClientTransaction:
         ours = "Via" not in request.headers.fields
         self._complete(request)
@@ -155,7 +146,7 @@ class Sender:
             tx.by_flow = flow is next_hop
             tx.ways = None if tx.by_flow else ways
         self.stack.engine.request(request, flow, tx, data=data)
-        return tx  # type: ignore[no-any-return]
+        return tx
 
     def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
         """Write a request for the next of its ways that opens; return the flow and the octets to
@@ -227,10 +218,11 @@ class Sender:
             ways.written = flow
             if ways.has_own_contact:
                 request.contact = self.stack.names.contact(flow, secure=secure)
-            if ways.record_route is not None and before is None:
-                ways.record_route.write(request, flow, by_flow=by_flow)
-            elif ways.record_route is not None:
-                ways.record_route.rewrite(request, before, flow)
+            if ways.record_route is not None:
+                if before is None:
+                    ways.record_route.write(request, flow, by_flow=by_flow)
+                else:
+                    ways.record_route.rewrite(request, before, flow)
         return bytes(request)
 
     def _via(self, flow: Flow, branch: str) -> str:

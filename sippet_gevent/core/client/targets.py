@@ -11,12 +11,15 @@ from __future__ import annotations
 import errno
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from ...errors import SIPError
+from ...message.message import Request
+from ...message.uri import URI
 from ...observe.counters import LimitedLog
 from ...transport.base import Flow, Transport
+from ...transport.egress import Wanted
 from ...transport.locate.rfc3263 import Candidate
 
 DETOUR_SECONDS = 2.0
@@ -32,6 +35,24 @@ DESTINATIONS = 1000
 """Destinations of which the log has been told, the oldest forgotten."""
 
 log = logging.getLogger("sippet_gevent.core")
+
+NextHop = URI | str | Flow
+"""Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a
+flow (RFC 5626 §5.3)."""
+
+AllowTarget = Callable[[Candidate], bool]
+"""Says whether something may be sent to a candidate, an address that DNS or a stranger's message
+has named."""
+
+
+class RouteWriter(Protocol):
+    """Writes this element's Record-Route or Path into a request that it forwards."""
+
+    def write(self, copy: Request, flow: Flow, *, by_flow: bool = False) -> None:
+        """Write for the first flow that the request leaves by."""
+
+    def rewrite(self, copy: Request, before: Flow, flow: Flow) -> None:
+        """Replace what was written for one flow by what another one needs."""
 
 
 class Detours:
@@ -171,8 +192,8 @@ class Ways:
         *,
         has_own_contact: bool,
         now: float,
-        listener: Any = None,
-        record_route: Any = None,
+        listener: Wanted = None,
+        record_route: RouteWriter | None = None,
     ) -> None:
         self.listener = listener
         self.record_route = record_route
@@ -180,11 +201,11 @@ class Ways:
         self.left = left
         self.mark = mark
         self.has_own_contact = has_own_contact
-        self.written: Any = None
+        self.written: Flow | None = None
         self.is_renewed = False
         self.keep = False
         self.taken: Candidate | None = None
-        self.found_open: tuple[Any, int] | None = None
+        self.found_open: tuple[Flow, int] | None = None
         self.detour: tuple[str, int] | None = None
         self.detoured: tuple[tuple[str, int], ...] = ()
         self.branch = ""
@@ -230,7 +251,7 @@ class Ways:
             way for way in self.left if (way.host.partition("%")[0], way.port) != self.detour
         ]
 
-    def renew(self, flow: Any) -> bool:
+    def renew(self, flow: Flow) -> bool:
         """Try the same place once more, by a new connection, when the old one was dead before it
         could be used; never twice.
 

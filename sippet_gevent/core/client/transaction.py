@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...arguments import seconds
 from ...errors import Cancelled, ParseError, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
+from ..element import Element
 from ..inbox import Inbox
 from .targets import is_too_long
 
@@ -44,7 +45,7 @@ class ClientTransaction:
         "failed", "final_response", "provisional", "request", "stack", "transaction", "ways",
     )  # fmt: skip
 
-    def __init__(self, stack: Any, request: Request) -> None:
+    def __init__(self, stack: Element, request: Request) -> None:
         self.stack = stack
         self.request = request
         self.transaction: Any = None
@@ -259,7 +260,7 @@ class ClientTransaction:
             is_awaited = self.is_awaited
             self.deliver(error)
             if not is_awaited:
-                self.stack.engine.fail(error, self)
+                self.stack.engine.fail(error, self)  # type: ignore[arg-type]
 
     def answer_to(self, error: SIPError) -> int | str:
         """Return the status that a failure counts as (§8.1.3.1), for the log."""

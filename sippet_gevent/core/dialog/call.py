@@ -24,8 +24,9 @@ from ...errors import (
 from ...message.body import Part
 from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Request, Response
-from ...transport.base import Flow
+from ...transport.base import Flow, Origin
 from ..client.transaction import ClientTransaction, OnProvisional
+from ..element import Element
 from ..inbox import Inbox
 from ..routing.outbound import Reach, can_be_dialled, reach_of_answerer, reach_of_sender
 from ..routing.sips import AGENT
@@ -70,7 +71,7 @@ class Call:
     3581 §4 is about responses alone.
     """
 
-    def __init__(self, stack: Any, dialog: Dialog, origin: Any = None) -> None:
+    def __init__(self, stack: Element, dialog: Dialog, origin: Origin | None = None) -> None:
         self.stack = stack
         self.dialog = dialog
         self.origin = origin
@@ -523,7 +524,7 @@ class Reinvite(ClientTransaction):
 class Calls:
     """The calls of a stack, by dialog: what finds a BYE or an ACK its call."""
 
-    def __init__(self, stack: Any) -> None:
+    def __init__(self, stack: Element) -> None:
         self.stack = stack
         self.ended = EndedDialogs(stack)
         self._calls: dict[DialogID, Call] = {}

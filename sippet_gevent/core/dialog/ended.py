@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...message.message import Request
+from ..element import Element
 from .dialog import DialogID
 
 ENDED = 10_000
@@ -22,7 +23,7 @@ class EndedDialogs:
     """Ids of ended dialogs, each kept for 64*T1, because a BYE that crossed ours may be repeated
     for so long."""
 
-    def __init__(self, stack: Any) -> None:
+    def __init__(self, stack: Element) -> None:
         self.stack = stack
         # by the hash of the id, whose length the peer chooses; in the order of their end
         self._until: dict[int, float] = {}

@@ -22,7 +22,7 @@ from ...message.iana import reason_phrase
 from ...message.message import Request, Response
 from ...transaction.timers import CORE_NON_INVITE, F
 from ..client.failures import LATER
-from ..client.sender import NextHop
+from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
 from ..inbox import Inbox
 from ..refusal import refuse

@@ -1,0 +1,186 @@
+"""Element: what cores, transactions, dialogs and routing get of the stack, RFC 3261 §6.
+
+A `Stack` satisfies these protocols, and so does anything that has the same attributes. Modules of
+this package name the protocol that they need, never the class `Stack`, which imports them all.
+
+| protocol | contents |
+|---|---|
+| Element | the parts of a stack: engine, names, clock, sender, calls … |
+| RequestSender | the way of a request until it has left: client/sender.py |
+| CallTable | the calls of a stack, by dialog: dialog/dialogs.py |
+| KeepAliveTable | flows that are kept alive: routing/keepalive.py |
+
+The last three stand for classes that need an Element themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from gevent.pool import Group
+
+from ..engine.layer import Engine
+from ..message.message import Request, Response
+from ..message.uri import URI
+from ..runtime.clock import Clock, Deadlines
+from ..transport.base import Flow
+from ..transport.egress import Egress, Wanted
+from ..transport.locate.resolver import Resolver
+from ..transport.locate.rfc3263 import Candidate
+from .capabilities import Capabilities
+from .client.failures import Failures
+from .client.targets import AllowTarget, Detours, GreyList, NextHop, RouteWriter, Ways
+from .routing.local import Names
+
+
+class Element(Protocol):
+    """One SIP element, as the parts of its core layer see it."""
+
+    @property
+    def engine(self) -> Engine:
+        """Transports and transactions, with `counters`, `limits`, `timers` and `admission`."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time; virtual in tests."""
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Calls `expire(now)` of each item that was added, in the hub."""
+
+    @property
+    def callbacks(self) -> Group:
+        """Greenlets for work that may block and was found in the hub."""
+
+    @property
+    def names(self) -> Names:
+        """Hosts, domains and flows of this element."""
+
+    @property
+    def resolver(self) -> Resolver:
+        """Finds the addresses of names."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Adds Allow, Supported and the like to messages."""
+
+    @property
+    def sender(self) -> RequestSender:
+        """Sends requests."""
+
+    @property
+    def calls(self) -> CallTable:
+        """The calls, by dialog."""
+
+    @property
+    def keepalives(self) -> KeepAliveTable:
+        """Flows that are kept alive."""
+
+    @property
+    def supported(self) -> frozenset[str]:
+        """Option tags that the cores implement, in lower case (§8.2.2.3)."""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Methods that are served, as Allow names them (§20.5)."""
+
+    @property
+    def keep(self) -> bool:
+        """True when requests ask for keep-alives (RFC 6223)."""
+
+    @property
+    def allow_target(self) -> AllowTarget | None:
+        """The application's filter of destinations."""
+
+    @property
+    def is_running(self) -> bool:
+        """True from start() until stop()."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of this element besides its addresses."""
+
+    def handles(self, method: str) -> bool:
+        """True when the core serves a method."""
+
+    def is_local(self, uri: URI) -> bool:
+        """True when a URI leads to this element."""
+
+    def is_responsible_for(self, uri: URI) -> bool:
+        """True when a URI is of one of this element's domains (§16.5)."""
+
+    def aor(self, uri: URI) -> str:
+        """Return the address-of-record that a URI names (§10.3 step 5)."""
+
+
+class RequestSender(Protocol):
+    """Finds the way of each request, and goes on to the next way when one fails."""
+
+    @property
+    def grey(self) -> GreyList:
+        """Targets that failed lately."""
+
+    @property
+    def detours(self) -> Detours:
+        """Destinations of requests that are too long for a datagram."""
+
+    @property
+    def failures(self) -> Failures:
+        """Counts and logs next hops that failed."""
+
+    @property
+    def egress(self) -> Egress:
+        """Chooses listeners."""
+
+    def send(
+        self,
+        request: Request,
+        next_hop: NextHop | None = None,
+        *,
+        user: Any = None,
+        mark: str = "",
+        listener: Wanted = None,
+        record_route: RouteWriter | None = None,
+    ) -> object:
+        """Send a request; its responses and its end go to `user`. Raises SIPError."""
+
+    def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
+        """Return a failed request for its next candidate, with flow and bytes; None at the end."""
+
+    def flow_again(self, ways: Ways) -> Flow:
+        """Return a new flow to where a request is under way. Raises TransportError."""
+
+    def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
+        """Return a flow to where a URI leads. Raises TransportError."""
+
+    def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
+        """Return the candidates of a URI, best first (RFC 3263). Raises TransportError."""
+
+    def allowed(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return the candidates that the application allows. Raises TransportError for none."""
+
+
+class CallTable(Protocol):
+    """The calls of a stack, by dialog."""
+
+    def answer(self, tx: Any, response: Response) -> Any:
+        """Send a 2xx to an INVITE and return the call that it creates. Raises Reject."""
+
+    def accepted(self, request: Request, response: Response) -> Any:
+        """Return the call that the peer's 2xx creates; it is still to be acknowledged."""
+
+    def remove(self, call: Any, *, by_us: bool = False) -> None:
+        """Forget a call."""
+
+
+class KeepAliveTable(Protocol):
+    """Flows that are kept alive, by the Call-ID of a registration or call (RFC 6223)."""
+
+    def asks(self, request: Request) -> bool:
+        """True for a request that asks the peer whether it wants keep-alives."""
+
+    def take(self, request: Request, response: Response, flow: Flow) -> None:
+        """Note what a response to such a request says."""
+
+    def drop(self, owner: str) -> None:
+        """End what a registration or call has wanted."""

@@ -16,7 +16,7 @@ from .core.client.transaction import ClientTransaction
 from .core.dialog.call import Call
 from .core.proxy.context import ResponseContext
 from .core.proxy.forward import forward
-from .core.registrar.registrar import Location, Registrar
+from .core.registrar.registrar import Registrar
 from .core.registrar_proxy import RegistrarProxy
 from .core.server import Core, ServerTransaction
 from .engine.filters import Filter
@@ -43,6 +43,7 @@ from .message.via import Via
 from .runtime.clock import Clock, VirtualClock
 from .runtime.limits import Limits, StreamLimits
 from .stack import Stack
+from .stores.memory import Location
 from .transaction.timers import Timers
 from .transport.base import Flow, Transport
 from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver

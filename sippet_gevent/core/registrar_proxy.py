@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..message.message import Request
+from ..stores.memory import Location
 from .proxy.forward import forward
-from .registrar.registrar import Location, Registrar, serves
+from .registrar.registrar import Registrar, serves
 from .server import Core, ServerTransaction
 
 _BEGINNERS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))

@@ -1,34 +1,223 @@
-"""How many bytes a binding takes in memory, and addresses that take few. Pure.
+"""Bindings of a registrar: which Contact replaces which, in what order, and how many bytes they
+take, RFC 3261 §10.3, RFC 3327 and RFC 5626. Pure.
 
-Parsed, 64 parameters of three characters take 9,500 bytes: 36 for each byte that was sent. Kept as
-text they take 300 bytes, and a look-up reads them again in some microseconds. So a binding takes
-the bytes that the phone has sent, and a constant.
+A store only keeps bindings; the rules about them are functions of this file.
+
+Bindings are kept compact, because parsed parameters take much memory: 64 parameters of three
+characters take 9,500 bytes, 36 for each byte that was sent. Their text takes 300 bytes, and a
+look-up parses it again in some microseconds. So a binding takes the bytes that the phone has sent,
+and a constant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from sys import getsizeof
+from typing import NamedTuple, Protocol
 
+from ..errors import Reject
 from ..message.address import NameAddr
 from ..message.parameters import Parameters, URIHeaders, URIParameters
-from ..message.uri import Escaped
+from ..message.uri import URI, Escaped
+
+CONTACTS = 10
+"""Most bindings of one address-of-record: no user has more phones, and each is a branch of every
+call."""
+
+MOST_REG_ID = 2**31 - 1
+"""The greatest reg-id (RFC 5626 §10)."""
 
 ADDRESS = 300
 """Bytes of a name-addr and its URI besides their texts: two tuples, and the objects that hold its
 parameters."""
 
 BINDING = 700
-"""Bytes of a binding besides its texts: the tuple, its numbers, and the flow that it keeps, as
-tracemalloc measures them."""
+"""Bytes of a binding besides its texts: the tuple, its numbers, and its flow, as tracemalloc
+measures them."""
 
 ENTRY = 600
 """Bytes of an address-of-record besides its key and bindings: its place in the store, and among
-those that will end."""
+the entries that will expire."""
+
+_UUID = "<urn:uuid:"
+
+
+class BoundFlow(Protocol):
+    """What a binding needs to know of a Flow; the flow itself belongs to the transport layer."""
+
+    @property
+    def transport(self) -> object:
+        """The listening point to which the flow belongs."""
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The peer's numeric host and port."""
+
+    def is_alive(self) -> bool:
+        """False once nothing more can be sent."""
+
+
+class Binding(NamedTuple):
+    """One Contact of an address-of-record, RFC 3261 §10.3.
+
+    A registrar makes them, `Location.lookup()` returns them, and `forward()` takes them as targets.
+    """
+
+    uri: URI
+    """The Contact URI."""
+    expires_at: float
+    """When the binding ends, in seconds of the stack's clock."""
+    call_id: str
+    """Call-ID of the REGISTER, which orders registrations together with `cseq` (§10.3 step 7)."""
+    cseq: int
+    """CSeq number of the REGISTER."""
+    contact: NameAddr
+    """The whole Contact value, with its parameters."""
+    path: tuple[NameAddr, ...] = ()
+    """The Path of the REGISTER, the Route of requests to this Contact (RFC 3327 §5.3)."""
+    flow: BoundFlow | None = None
+    """The flow by which the user agent registered, if requests should use it (RFC 5626)."""
+    by_flow_only: bool = False
+    """True when no other way leads to the Contact; the binding then ends with its flow."""
+    others: tuple[Binding, ...] = ()
+    """Further flows of the same user agent, for use when this one fails (RFC 5626 §7)."""
+    origin: object = None
+    """The listener at which it was registered, `Flow.origin`. Requests leave by it."""
+
+    def is_of(self, contact: NameAddr, *, knows_flows: bool = True) -> bool:
+        """True when a registration of this Contact replaces the binding (§10.3 step 7, RFC 5626 §6).
+
+        That is the same flow of the same user agent, or else the same URI. A browser invents a new
+        host for each connection, and a phone with two flows may give the same Contact for both, so
+        +sip.instance and reg-id decide where they count. They count if the first hop supports
+        flows: this element itself, or an edge proxy with "ob" in its Path.
+
+        Args:
+            contact: A Contact of the new REGISTER.
+            knows_flows: True when the first hop of that REGISTER supports flows. For the binding,
+                its own flow and Path tell.
+        """
+        mine = (
+            flow_registered(self.contact) if self.flow is not None or self._came_by_edge else None
+        )
+        theirs = flow_registered(contact) if mine is not None and knows_flows else None
+        return same_resource(self.uri, contact.uri) if theirs is None else mine == theirs
+
+    @property
+    def _came_by_edge(self) -> bool:
+        return bool(self.path) and "ob" in self.path[-1].uri.parameters
+
+    @property
+    def bytes(self) -> int:
+        """The bytes that the binding takes in memory; the phone chooses most of them."""
+        return binding_bytes(self.contact, self.path, self.call_id)
+
+    @property
+    def has_ended(self) -> bool:
+        """True when the only way to this Contact was a flow that has ended (RFC 5626 §7)."""
+        return self.by_flow_only and self.flow is not None and not self.flow.is_alive()
+
+
+# ---- which resource
+
+
+def in_clear(uri: URI) -> URI:
+    """Return a sips URI as a sip URI, otherwise unchanged (RFC 5630 §5.3); return any other as it
+    is."""
+    return uri._replace(scheme="sip") if uri.scheme == "sips" else uri
+
+
+def same_resource(one: URI, other: URI) -> bool:
+    """True when two URIs are equivalent by RFC 3261 §19.1.4, apart from sip or sips (RFC 5630
+    §4.1)."""
+    return one.equivalent(other) or (
+        one.scheme != other.scheme and in_clear(one).equivalent(in_clear(other))
+    )
+
+
+def aor(uri: URI) -> str:
+    """Return the address-of-record that a URI names, one text for both schemes (RFC 5630 §5.2)."""
+    return in_clear(uri).aor
+
+
+# ---- which user agent, and which of its flows
+
+
+def instance_of(contact: NameAddr) -> str | None:
+    """Return +sip.instance in the form for comparison: the URN of a UUID in lower case (RFC 5626
+    §4.1, RFC 4122 §3)."""
+    instance = contact.parameters.get("+sip.instance")
+    return (
+        instance.lower()
+        if instance and instance[: len(_UUID)].lower() == _UUID
+        else instance or None
+    )
+
+
+def reg_id_of(contact: NameAddr) -> int | None:
+    """Return the reg-id; None when there is none, or it is not valid by RFC 5626 §10."""
+    text = contact.parameters.get("reg-id")
+    if not (text and text.isascii() and text.isdigit() and len(text) <= 10):
+        return None
+    return int(text) if 1 <= int(text) <= MOST_REG_ID else None
+
+
+def flow_registered(contact: NameAddr) -> tuple[str, int] | None:
+    """Return +sip.instance and reg-id, which together name one flow of one user agent.
+
+    None when either is missing: a reg-id alone means nothing (RFC 5626 §6).
+    """
+    instance, reg_id = instance_of(contact), reg_id_of(contact)
+    return None if instance is None or reg_id is None else (instance, reg_id)
+
+
+# ---- a REGISTER changes bindings, §10.3 step 7
+
+
+def check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:
+    """Refuse a REGISTER that is older than one of these bindings. Raises Reject(500)."""
+    if any(b.call_id == call_id and cseq <= b.cseq for b in bindings):
+        raise Reject(500, "Out of Order")
+
+
+def merged(
+    bindings: Iterable[Binding], wanted: Sequence[Binding], now: float, *, knows_flows: bool
+) -> tuple[Binding, ...]:
+    """Return the bindings after a REGISTER, best first: highest q, then newest.
+
+    Args:
+        bindings: Those of before. Each that a new one replaces is left out.
+        wanted: One for each Contact of the REGISTER; one that ends `now` is only removed.
+        now: The time, in seconds of the clock of `expires_at`.
+        knows_flows: See Binding.is_of().
+
+    Raises:
+        Reject: 403 when there are more than CONTACTS.
+    """
+    kept = [
+        b
+        for b in bindings
+        if not any(b.is_of(new.contact, knows_flows=knows_flows) for new in wanted)
+    ]
+    result = [*(b for b in wanted if b.expires_at > now), *kept]
+    # a phone with a new port for each connection leaves bindings that lead nowhere
+    if len(result) > CONTACTS:
+        result = [b for b in result if b.flow is None or b.flow.is_alive()]
+    if len(result) > CONTACTS:
+        raise Reject(403, f"Over {CONTACTS} Contacts")
+    return tuple(sorted(result, key=lambda b: b.contact.q, reverse=True))
+
+
+def with_others(phones: Iterable[list[Binding]]) -> tuple[Binding, ...]:
+    """Return the first binding of each phone, with the phone's other bindings in `others`."""
+    return tuple(first._replace(others=tuple(others)) for first, *others in phones)
+
+
+# ---- how many bytes
 
 
 class _Compact(Parameters):
-    """Parameters that keep their text alone, and read it each time."""
+    """Parameters that keep only their text, and parse it at each access."""
 
     __slots__ = ()
     read: type[Parameters] = Parameters
@@ -60,8 +249,8 @@ def _compacted(kind: type[_Compact], parameters: Parameters) -> Parameters:
 
 
 def compact(address: NameAddr) -> NameAddr:
-    """Return an address whose parameters are kept as text, in its URI too; it reads and formats as
-    before."""
+    """Return an address whose parameters, and those of its URI, are kept as text. It reads and
+    formats as before."""
     uri = address.uri
     uri = uri._replace(
         parameters=_compacted(_CompactURIParameters, uri.parameters),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sippet_gevent import URI, Location, NameAddr, RegistrarProxy, Reject
-from sippet_gevent.core.registrar.registrar import Binding
+from sippet_gevent.stores.bindings import Binding
 from sippet_gevent.stores.contacts import SHARED, ContactIndex
 
 from .test_flows import DOMAIN, KINDS, Office
@@ -196,7 +196,7 @@ def test_index_is_bounded_where_very_many_have_one_contact():
 
 
 def test_location_refuses_beyond_its_size_without_touching_the_index(monkeypatch):
-    monkeypatch.setattr("sippet_gevent.core.registrar.registrar.ADDRESSES", 0)
+    monkeypatch.setattr("sippet_gevent.stores.memory.ADDRESSES", 0)
     location, contact = Location(), NameAddr(URIS[0])
     with pytest.raises(Reject, match="503"):
         location.put("sip:a@h", (Binding(contact.uri, 60.0, "1", 1, contact),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import NameAddr
-from sippet_gevent.core.routing.outbound import flow_registered
+from sippet_gevent.stores.bindings import flow_registered
 from sippet_gevent.transport.memory import MemoryTransport
 
 from .test_flows import DOMAIN, Office, TwoFlows

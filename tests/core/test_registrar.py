@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, InvalidValue, Location, Registrar, Request, forward
-from sippet_gevent.core.registrar import registrar as limits
+from sippet_gevent.stores import memory as limits
+from sippet_gevent.stores.bindings import CONTACTS
 from sippet_gevent.transport.memory import MemoryFlow
 
 from .wire import Peer
@@ -342,13 +343,13 @@ def test_path_is_kept_and_comes_back(phone):
 
 def test_too_many_contacts_are_403_and_change_nothing(phone):
     phone.register(f"<{PHONE}>")
-    many = [f"<sip:alice@10.0.1.{n}>" for n in range(limits.CONTACTS)]
+    many = [f"<sip:alice@10.0.1.{n}>" for n in range(CONTACTS)]
     assert phone.register(*many).status == 403
     assert list(phone.bound) == [PHONE]
 
 
 def test_removing_makes_room(phone):
-    phone.register(*[f"<sip:alice@10.0.1.{n}>" for n in range(limits.CONTACTS)])
+    phone.register(*[f"<sip:alice@10.0.1.{n}>" for n in range(CONTACTS)])
     assert phone.register("<sip:alice@10.0.1.0>;expires=0", f"<{PHONE}>").status == 200
 
 

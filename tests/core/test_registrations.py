@@ -9,8 +9,8 @@ import tracemalloc
 import pytest
 
 from sippet_gevent import Location, NameAddr, Registrar
-from sippet_gevent.core.registrar import registrar as limits
 from sippet_gevent.message import address, uri
+from sippet_gevent.stores import memory as limits
 from sippet_gevent.stores.bindings import address_bytes, compact
 
 from .wire import Peer
@@ -221,7 +221,7 @@ def test_full_location_answers_503_with_retry_after_and_refreshes_what_it_has(ph
     phone.register(f"{PHONE};expires=60")
     monkeypatch.setattr(limits, "STORE_BYTES", phone.location.bytes + 100)
     response = phone.register(PHONE, user="bob")
-    assert (response.status, response.retry_after.seconds) == (503, limits.MIN_EXPIRES)
+    assert (response.status, response.retry_after.seconds) == (503, limits.SWEEP_SECONDS)
     assert 'status=503 reason="Registrar Full" hint="the store is full' in phone.lines[-1]
     assert phone.register(f"{PHONE};expires=60").status == 200
     assert phone.register(PHONE, DESK).status == 503

@@ -20,14 +20,13 @@ from sippet_gevent import (
 from sippet_gevent.core.dialog.dialog import Dialog
 from sippet_gevent.core.routing.sips import (
     answer_wants_sips,
-    aor,
     check_registration,
     retarget,
-    same_resource,
     wants_sips,
 )
 from sippet_gevent.errors import WrongScheme
 from sippet_gevent.message.uri import URI
+from sippet_gevent.stores.bindings import aor, same_resource
 from tests.transport.test_stream import PATIENCE
 
 from .wire import Peer

@@ -20,13 +20,13 @@ from ...errors import (
 )
 from ...message.iana import reason_phrase
 from ...message.message import Request, Response
+from ...stores.bindings import Binding
 from ...transaction.timers import CORE_NON_INVITE, F
 from ..client.failures import LATER
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
 from ..inbox import Inbox
 from ..refusal import refuse
-from ..registrar.registrar import Binding
 from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.record_route import Path, RecordRoute
 from ..server import ServerTransaction

@@ -7,9 +7,10 @@ from typing import Any
 from ...errors import FlowFailed, Reject, WrongScheme, excerpt
 from ...message.message import Request
 from ...message.uri import URI
+from ...stores.bindings import Binding
 from ...transport.base import Flow, Origin
 from ..client.sender import NextHop
-from ..registrar.registrar import Binding
+from ..routing.local import Names
 from ..routing.routes import top_route
 from ..routing.sips import REQUIRED, retarget
 from ..server import ServerTransaction
@@ -48,6 +49,7 @@ def prepare(
     §5.3).
     """
     stack = tx.stack
+    names: Names = stack.names
     # not as a branch's failure: it is the core's text
     next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
     uri = (
@@ -62,7 +64,7 @@ def prepare(
         uri, secure_hop = retarget(tx.request, uri)
     if target is None and next_hop is None and "route" not in headers:
         next_hop = tx.route_flow()
-    copy = forwarded(tx.request, uri, stack.names.is_local)
+    copy = forwarded(tx.request, uri, names.is_local)
     is_led = top_route(copy) is not None
     if (
         is_led
@@ -79,7 +81,7 @@ def prepare(
     copy._set(headers)
     is_led = top_route(copy) is not None
     if isinstance(target, Binding) and next_hop is None and not is_led:
-        next_hop = target.flow if stack.names.is_usable(target.flow) else None
+        next_hop = target.flow if names.is_usable(target.flow) else None
         if next_hop is None and target.by_flow_only:
             raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
     if secure_hop is not None and not is_led:
@@ -89,6 +91,7 @@ def prepare(
             raise WrongScheme(warning=(REQUIRED,))
     if next_hop is None and (is_led or target is None):
         check_host(copy)
-    if target is None and next_hop is None and not is_led and stack.names.is_local(copy.uri):
+    if target is None and next_hop is None and not is_led and names.is_local(copy.uri):
         raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
-    return copy, next_hop, target.origin if isinstance(target, Binding) else tx.route_origin
+    origin = target.origin if isinstance(target, Binding) else tx.route_origin
+    return copy, next_hop, origin if isinstance(origin, Origin) else None

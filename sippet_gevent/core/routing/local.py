@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from ...arguments import texts
 from ...errors import InvalidValue, ParseError, excerpt
@@ -26,10 +26,11 @@ from ...message.grammar import is_host
 from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS, URIParameters
 from ...message.uri import URI, bracketed, is_valid_host, normal_host
+from ...stores.bindings import BoundFlow, aor
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import DEFAULT_PORTS, SECURE, literal
 from .routes import top_route
-from .sips import aor, wants_sips
+from .sips import wants_sips
 from .tokens import ROUTE_SECRET, RouteTokens
 
 LOCALHOST = "localhost"
@@ -297,7 +298,7 @@ class Names:
 
     # ---- flows that peers have opened
 
-    def is_usable(self, flow: Flow | None) -> bool:
+    def is_usable(self, flow: BoundFlow | None) -> TypeGuard[Flow]:
         """True for a flow of this element that has not ended: it may be a next hop."""
         return flow is not None and flow.transport in self._transports and flow.is_alive()
 

@@ -11,6 +11,7 @@ from ...message.address import NameAddr
 from ...message.message import Request, Response
 from ...message.uri import DEFAULT_PORTS, URI, address_of, normal_host
 from ...message.via import Via
+from ...stores.bindings import flow_registered
 
 WEB = frozenset(("WS", "WSS"))
 """Transports of those who cannot be called back: a browser accepts no connection (RFC 7118 §1)."""
@@ -18,11 +19,6 @@ WEB = frozenset(("WS", "WSS"))
 
 OUTBOUND = "outbound"
 """The option tag of who knows flows (RFC 5626 §11.4)."""
-
-MOST_REG_ID = 2**31 - 1
-"""The greatest reg-id there is (RFC 5626 §10)."""
-
-_UUID = "<urn:uuid:"
 
 
 class Reach(IntEnum):
@@ -118,32 +114,6 @@ def reach_of_answerer(response: Response) -> Reach:
         if isinstance(contact, NameAddr)
         else Reach.AT_CONTACT
     )
-
-
-def instance_of(contact: NameAddr) -> str | None:
-    """Return +sip.instance as it is compared: the URN of a UUID in any case is one (RFC 5626 §4.1,
-    RFC 4122 §3)."""
-    instance = contact.parameters.get("+sip.instance")
-    return (
-        instance.lower()
-        if instance and instance[: len(_UUID)].lower() == _UUID
-        else instance or None
-    )
-
-
-def reg_id_of(contact: NameAddr) -> int | None:
-    """Return reg-id, None when there is none or it is not what RFC 5626 §10 has for one."""
-    text = contact.parameters.get("reg-id")
-    if not (text and text.isascii() and text.isdigit() and len(text) <= 10):
-        return None
-    return int(text) if 1 <= int(text) <= MOST_REG_ID else None
-
-
-def flow_registered(contact: NameAddr) -> tuple[str, int] | None:
-    """Return +sip.instance and reg-id, which name one flow of one user agent; a reg-id alone means
-    nothing (RFC 5626 §6)."""
-    instance, reg_id = instance_of(contact), reg_id_of(contact)
-    return None if instance is None or reg_id is None else (instance, reg_id)
 
 
 def first_hop_knows_flows(request: Request) -> bool:

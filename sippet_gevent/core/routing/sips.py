@@ -27,6 +27,7 @@ from ...message.address import NameAddr
 from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Request
 from ...message.uri import URI
+from ...stores.bindings import in_clear
 from ...transport.locate.rfc3263 import SECURE
 
 AGENT = "sippet_gevent"
@@ -45,24 +46,6 @@ def secured(uri: URI) -> URI:
     """Return a sip URI as the sips one that names the same resource (RFC 3261 §19.1); any other as
     it is."""
     return uri._replace(scheme="sips") if uri.scheme == "sip" else uri
-
-
-def in_clear(uri: URI) -> URI:
-    """Return a sips URI as a sip one, the rest as it stands (RFC 5630 §5.3); any other as it is."""
-    return uri._replace(scheme="sip") if uri.scheme == "sips" else uri
-
-
-def same_resource(one: URI, other: URI) -> bool:
-    """Compare by RFC 3261 §19.1.4, the scheme aside: a sips and a sip URI name the same (RFC 5630
-    §4.1)."""
-    return one.equivalent(other) or (
-        one.scheme != other.scheme and in_clear(one).equivalent(in_clear(other))
-    )
-
-
-def aor(uri: URI) -> str:
-    """Return the address-of-record that a URI names, one text for both schemes (RFC 5630 §5.2)."""
-    return in_clear(uri).aor
 
 
 # ---- who sends

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import ParseError, SIPError
 from ...message.iana import REASONS
 from ...message.message import Request
-from ...message.uri import URI, bracketed
+from ...message.uri import bracketed
 from ...observe.counters import Plain
-
-if TYPE_CHECKING:
-    from .registrar import Binding
+from ...stores.bindings import Binding
+from ...stores.memory import log_ended, shown_uri
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -26,10 +24,6 @@ _HELP = {
     503: "the store is full: let bindings end sooner, or spread the users",
 }
 """Hints for the administrator, by the status of a refusal."""
-
-
-def _shown(uri: URI) -> Plain:
-    return Plain(uri if uri.password is None else uri._replace(password=None))
 
 
 def _source(request: Request) -> Plain:
@@ -62,37 +56,21 @@ def changed(
             now,
             f"{event}: aor=%s contact=%s expires=%d source=%s by=%s call_id=%s",
             Plain(aor),
-            _shown(binding.uri),
+            shown_uri(binding.uri),
             round(binding.expires_at - now),
             _source(request),
             Plain("contact" if binding.flow is None else "flow"),
             Plain(binding.call_id),
             log=log,
         )
-    ended(stack, aor, over, "removed by the phone")
-
-
-def ended(stack: Any, aor: str, bindings: Iterable[Binding], reason: str) -> None:
-    """Log that bindings of an address-of-record have ended: removed by the phone, expired, or
-    without their connection."""
-    for binding in bindings:
-        stack.engine.counters.info(
-            "registration ended",
-            stack.clock.now(),
-            'registration ended: aor=%s contact=%s reason="%s" call_id=%s',
-            Plain(aor),
-            _shown(binding.uri),
-            Plain(reason),
-            Plain(binding.call_id),
-            log=log,
-        )
+    log_ended(stack, aor, over, "removed by the phone")
 
 
 def refused(stack: Any, request: Request, error: SIPError) -> None:
     """Log that a REGISTER is refused, with the reason and a hint."""
     status = error.status
     try:
-        aor = _shown(request.to.uri)
+        aor = shown_uri(request.to.uri)
     except ParseError:  # which may be the very reason
         aor = Plain("unknown")
     reason = (

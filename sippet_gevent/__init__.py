@@ -34,7 +34,7 @@ from .message import sdp
 from .message.address import NameAddr
 from .message.body import Part, multipart
 from .message.framer import Framer
-from .message.headers import Header
+from .message.header import Header
 from .message.message import Request, Response, register_header
 from .message.parser import implementation, parse
 from .message.sipfrag import Fragment

@@ -29,7 +29,10 @@ from typing import Any, Protocol
 
 from ..errors import InvalidValue, ParseError, excerpt
 from ..message.grammar import BLANKS, is_token
-from ..message.headers import ROWS, Headers, safe
+from ..message.header import ROWS
+from ..message.headers import Headers
+from ..message.iana import TARGET_REFRESHING
+from ..message.lines import safe
 from ..message.message import Request, Response
 from ..message.scan import USUAL, Line, canonical
 
@@ -44,10 +47,10 @@ IN_SUCCESS: dict[str, tuple[str, ...]] = {
     "SUBSCRIBE": ("Expires",),
 }
 
-CONTACT_IN_REQUEST = frozenset(("INVITE", "SUBSCRIBE", "NOTIFY", "REFER", "UPDATE"))
+CONTACT_IN_REQUEST = TARGET_REFRESHING
 """Methods whose requests begin a dialog or refresh its target."""
 
-CONTACT_IN_SUCCESS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "UPDATE"))
+CONTACT_IN_SUCCESS = TARGET_REFRESHING - {"NOTIFY"}
 """Methods whose 2xx begins a dialog or refreshes its target."""
 
 WITHOUT_SUPPORTED = frozenset(("ACK", "CANCEL"))

@@ -9,7 +9,7 @@ from typing import Any
 from ..arguments import name_of, texts
 from ..errors import InvalidValue, excerpt
 from ..message.grammar import is_token
-from ..message.mandatory import METHODS
+from ..message.iana import METHODS
 from ..message.message import Request, check_method_case
 from .server import CoreFunction, ServerTransaction
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
 from ..errors import ParseError, Reject
-from ..message.iana import REASONS
+from ..message.iana import STATUSES
 from ..message.message import Request, Response
 
 
@@ -95,7 +95,7 @@ _NONE = Fields()
 def fields_of(status: int) -> Fields:
     """Return the row of a status; an unknown status is treated as the x00 of its class
     (§8.1.3.2)."""
-    known = status in FIELDS or status in REASONS
+    known = status in FIELDS or status in STATUSES
     return FIELDS.get(status if known else status // 100 * 100, _NONE)
 
 

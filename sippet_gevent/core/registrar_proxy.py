@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..message.iana import DIALOG_CREATING
 from ..message.message import Request
 from ..stores.memory import Location
 from .proxy.forward import forward
 from .registrar.registrar import Registrar, serves
 from .server import Core, ServerTransaction
 
-_BEGINNERS = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
-"""Methods that begin a dialog."""
 _WITHIN = frozenset(("NOTIFY",))
 """Those that may begin another one from within a dialog (RFC 6665 §4.3)."""
+_BEGINNERS = DIALOG_CREATING - _WITHIN
+"""Methods that begin a dialog."""
 
 
 class RegistrarProxy(Core):

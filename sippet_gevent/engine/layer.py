@@ -14,13 +14,12 @@ from typing import Any
 import gevent
 
 from ..errors import InvalidValue, ParseError, TransactionTimeout, TransportError
-from ..message.grammar import split_first
 from ..message.headers import Headers
-from ..message.mandatory import METHODS, Mandatory, change_top_via, mandatory_of_via
+from ..message.iana import DIALOG_CREATING, METHODS
+from ..message.mandatory import Mandatory, mandatory_of_via
 from ..message.message import Request, Response
 from ..message.parser import parse
 from ..message.uri import bracketed, normal_host
-from ..message.via import Via
 from ..observe.counters import Counters
 from ..runtime.clock import Clock
 from ..runtime.limits import LARGE, Limits
@@ -49,9 +48,9 @@ log = logging.getLogger("sippet_gevent.transport")
 
 # Whose transaction a CANCEL may find (§9.2). One of a method without an RFC is not looked for, and
 # its CANCEL gets 481.
-_CANCELLED = ("INVITE", *sorted(METHODS - {"ACK", "CANCEL", "INVITE"}))
+_CANCELLED = ("INVITE", *sorted(METHODS.keys() - {"ACK", "CANCEL", "INVITE"}))
 
-_KEPT_FOR = frozenset(("REGISTER", "INVITE", "SUBSCRIBE", "NOTIFY", "REFER"))
+_KEPT_FOR = DIALOG_CREATING | {"REGISTER"}
 """What begins a registration or a dialog, with which keep-alives are agreed on (RFC 6223 §4.2)."""
 
 _PLAIN_END = frozenset(("", ";"))  # what follows an rport without value
@@ -693,7 +692,7 @@ def _take_alias(request: Request, flow: Flow) -> None:
     """Tell the transport of a proven peer that offers its connection for requests to it (RFC 5923
     §8.2)."""
     try:
-        via = Via.parse(split_first(request.headers["Via"], ",")[0])
+        via = request.headers.top_via
     except ParseError:
         return
     if "alias" in via.parameters:
@@ -709,21 +708,19 @@ def _grant_keep(request: Request, flow: Flow) -> None:
     if "keep" not in request.headers["Via"]:
         return
 
-    def grant(via: Via) -> Via:
-        is_offered = "keep" in via.parameters and via.parameters["keep"] is None
-        return via.with_params(keep=seconds) if is_offered else via
-
     try:
-        change_top_via(request.headers, grant)
+        via = request.headers.top_via
     except ParseError:
         return
+    if "keep" in via.parameters and via.parameters["keep"] is None:
+        request.headers.top_via = via.with_params(keep=seconds)
 
 
 def _rewrite_via(headers: Headers, **parameters: object) -> None:
     """Set parameters of the top Via; those below it stay as they came, readable or not."""
-    change_top_via(
-        headers,
-        lambda via: via._replace(parameters=via.parameters.without("received").replace(parameters)),
+    via = headers.top_via
+    headers.top_via = via._replace(
+        parameters=via.parameters.without("received").replace(parameters)
     )
 
 

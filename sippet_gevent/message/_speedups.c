@@ -3,7 +3,7 @@
  *
  * scan(data, max_lines, max_line): the bytes of a message to its start line and header lines, RFC 3261 §7 and §25, as
  *     scan.py does. Names are looked up by their exact spelling in a small table that canonical() fills.
- * plain(fields): mandatory.py's thorough() for the usual spellings; it says None to all others.
+ * plain_mandatory(fields): read_mandatory() of mandatory.py for the usual spellings; None for any other.
  * plain_uri(text): plain() of uri.py, a SIP URI in its usual spelling; None for any other.
  * name_addr(text), via(text), cseq(text): NameAddr.parse, Via.parse and CSeq.parse. The first two put a tag or a branch to
  *     what is remembered.
@@ -313,7 +313,7 @@ done:
     return result;
 }
 
-/* ---- plain(): the mandatory of a message in its usual spellings */
+/* ---- plain_mandatory(): the mandatory fields of a message in their usual spellings */
 
 #define MOST_PARAMETERS 64 /* PARAMETERS of parameters.py */
 #define LONGEST_URI 512    /* longer ones are for URI.parse, which counts */
@@ -478,7 +478,7 @@ static PyObject *text_or_none(const Parameter *parameter)
     return PyUnicode_FromStringAndSize(parameter->at, parameter->length);
 }
 
-static PyObject *plain(PyObject *module, PyObject *fields)
+static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
 {
     static const char *const in_via[] = {"branch", "rport", "received"};
     Parameter via[3], from_tag, to_tag;
@@ -1005,7 +1005,7 @@ static PyObject *setup_scan(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *setup_plain(PyObject *module, PyObject *type)
+static PyObject *setup_plain_mandatory(PyObject *module, PyObject *type)
 {
     (void)module;
     keep(&mandatory, type);
@@ -1081,12 +1081,12 @@ static PyObject *forget(PyObject *module, PyObject *unused)
 
 static PyMethodDef methods[] = {
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "scan(data, max_lines, max_line): see scan.py"},
-    {"plain", plain, METH_O, "plain(fields): see mandatory.py"},
+    {"plain_mandatory", plain_mandatory, METH_O, "plain_mandatory(fields): see mandatory.py"},
     {"echo", (PyCFunction)(void (*)(void))echo, METH_FASTCALL, "echo(lines, echoed, start_line, tag): see echo.py"},
     {"name_addr", name_addr, METH_O, "name_addr(text): NameAddr.parse, see address.py"},
     {"via", via, METH_O, "via(text): Via.parse, see via.py"},
     {"setup_scan", setup_scan, METH_VARARGS, "setup_scan(canonical, fail)"},
-    {"setup_plain", setup_plain, METH_O, "setup_plain(Mandatory)"},
+    {"setup_plain_mandatory", setup_plain_mandatory, METH_O, "setup_plain_mandatory(Mandatory)"},
     {"setup_echo", setup_echo, METH_O, "setup_echo(echo)"},
     {"setup_name_addr", setup_name_addr, METH_VARARGS, "setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, known, slow)"},
     {"plain_uri", plain_uri, METH_O, "plain_uri(text): see plain() in uri.py"},

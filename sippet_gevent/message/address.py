@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from ..errors import ParseError
 from .grammar import (
@@ -206,7 +206,7 @@ if c is not None:
 
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
 
-STAR = "*"
+STAR: Final = "*"
 
 
 class BracketedAddr(NameAddr):
@@ -238,5 +238,5 @@ class Contact(NameAddr):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, text: str) -> NameAddr | str:  # type: ignore[override]
+    def parse(cls, text: str) -> NameAddr | Literal["*"]:  # type: ignore[override]
         return STAR if text == STAR else NameAddr.parse(text)

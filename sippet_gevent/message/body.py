@@ -61,9 +61,10 @@ from typing import Any
 
 from ..errors import InvalidValue, ParseError, excerpt
 from .fields.extensions import ContentID as ContentID
-from .fields.rfc3261 import MediaType, Text, Token, Valued
+from .fields.rfc3261 import MediaType, Text, Token
 from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS, is_token, quote
-from .headers import ONE, Header, Headers
+from .header import ONE, Header
+from .headers import Headers
 from .identifiers import create_tag
 from .message import Message, Request, Response
 from .parameters import Parameters, unescape
@@ -272,7 +273,7 @@ class Part:
     def disposition(self) -> str:
         """What it is for, in lower case: its disposition type, or the default (RFC 3261 §20.11, RFC
         3204 §3)."""
-        given: Valued | None = self.content_disposition
+        given = self.content_disposition
         return (
             _DEFAULT_DISPOSITIONS.get(self.media_type.name, "render")
             if given is None
@@ -283,7 +284,7 @@ class Part:
     def is_optional(self) -> bool:
         """True with `handling=optional`: who does not understand it ignores it (RFC 3204 §3.1).
         Anything else is required."""
-        given: Valued | None = self.content_disposition
+        given = self.content_disposition
         return given is not None and (given.parameters.get("handling") or "").lower() == "optional"
 
     @property
@@ -610,7 +611,7 @@ def _own_boundary(boundary: str, octets: list[bytes]) -> str:
 # ---- reading
 
 # Read at once, so that a part that is there can be asked what it is.
-_USED = (
+_USED: tuple[Header[Any], ...] = (
     Part.content_type,
     Part.content_disposition,
     Part.content_encoding,

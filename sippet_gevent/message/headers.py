@@ -1,37 +1,22 @@
-"""Headers: the ordered lines of a message; Header: one row of the table of known fields. RFC 3261
-§7.3, §20. Pure."""
+"""Headers: the header lines of a message with their typed values, RFC 3261 §7.3. Pure.
+
+The helpers named put_header, get_header_front and so on are those of Elixir Sippet. They take the
+name of any header field, so their values have the type Any.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
-from ..errors import CREDENTIALS, InvalidValue, ParseError, excerpt
-from . import scan as scanning
-from .grammar import BLANKS, is_token, number, split, split_first, split_last
-from .scan import USUAL, Fields, Line, as_it_came, canonical
+from ..errors import InvalidValue, ParseError
+from .grammar import BLANKS, split_first
+from .header import EACH, LIST, ONE, ROWS, Header
+from .lines import HeaderLines, named, safe
+from .scan import USUAL, Line, canonical
+from .via import Via
 
-VALUES = 100
-"""Values of one header, at most: more hops than Max-Forwards allows, more contacts than anybody
-has."""
-
-# Octets that are not UTF-8 are U+DC80 to U+DCFF in here; no other surrogate can be written as
-# octets.
-_UNSAFE = re.compile(r"[\r\n\0\ud800-\udc7f\udd00-\udfff]").search
-
-
-class Kind(Enum):
-    """How often a header may stand in a message."""
-
-    ONE = "one value, one line"
-    LIST = "values separated by commas, on any number of lines; written on one"
-    EACH = "the same, but written one value to a line: every element on the way puts its own in front, or reads the first"
-    LINES = "one value to a line, any number of lines: credentials have commas of their own"
-
-
-ONE, LIST, EACH, LINES = Kind
+T = TypeVar("T")
 
 _EMPTY = f",{BLANKS}"
 """Characters of empty elements at the ends of a list."""
@@ -40,203 +25,7 @@ FIRST, LAST = 0, -1
 """The two ends of a list of values."""
 
 
-def safe(text: str, name: str) -> str:
-    """Return `text`, or raise InvalidValue when CR, LF or NUL in it would break out of its line, or
-    it is no Unicode."""
-    if _UNSAFE(text):
-        shown = "these credentials" if canonical(name) in CREDENTIALS else excerpt(text)
-        raise InvalidValue(f"{name}: CR, LF, NUL or a lone surrogate in {shown}")
-    return text
-
-
-def _cut(text: str) -> list[str]:
-    return split(text, ",", VALUES)
-
-
-Ends = tuple[Callable[[str], tuple[str, str]], Callable[[str], tuple[str, str]]]
-
-
-def _ends_of(cut: Callable[[str], list[str]]) -> Ends:
-    """Return two functions that cut a line into its first value and the rest, and into its last
-    value and the rest."""
-    if cut is _cut:
-        return (lambda text: split_first(text, ",")), (lambda text: split_last(text, ",")[::-1])
-
-    def first(text: str) -> tuple[str, str]:
-        value, *others = cut(text)
-        return value, ", ".join(others)
-
-    def last(text: str) -> tuple[str, str]:
-        *others, value = cut(text)
-        return value, ", ".join(others)
-
-    return first, last
-
-
-class Header:
-    """One known header: its name, compact form, kind and type. As an attribute of Message it reads
-    and writes it.
-
-    `type` needs `parse(text)` and `str()`; `str` serves as it is, `int` is read by number(). A type
-    whose lists are not cut at commas outside quotes and brackets has `cut(text)`; one whose text is
-    not taken as you wrote it has `written(text)`. Reading parses on first use and raises ParseError
-    for what does not fit; a missing ONE is None, a missing LIST or LINES is (). To change a header,
-    assign it.
-    """
-
-    __slots__ = (
-        "commas",
-        "compact",
-        "cut",
-        "ends",
-        "format",
-        "is_one",
-        "kind",
-        "name",
-        "parse",
-        "type",
-        "written",
-    )
-
-    def __init__(self, name: str, compact: str | None, kind: Kind, type: Any) -> None:
-        self.name = name
-        self.compact = compact
-        self.kind = kind
-        self.type = type
-        self.parse: Callable[[str], Any] = number if type is int else getattr(type, "parse", type)
-        self.format: Callable[[Any], str] = (
-            getattr(type, "format", str) if not issubclass(type, str) else str
-        )
-        self.is_one = kind is ONE
-        self.written: Callable[[str], str] | None = getattr(type, "written", None)
-        self.cut: Callable[[str], list[str]] = getattr(type, "cut", _cut)
-        self.commas = kind is LIST or kind is EACH
-        self.ends = _ends_of(self.cut)
-        scanning.register_name(name, compact)
-        ROWS[name] = self
-
-    def __get__(self, message: Any, owner: Any = None) -> Any:
-        if message is None:
-            return self
-        headers = message.headers
-        looked_at = headers.looked_at
-        value = looked_at.get(self.name)
-        if value is not None:
-            return value
-        there = (headers._fields or headers.fields).get(self.name)
-        try:  # as nearly always: one line, or several without commas
-            if type(there) is str:
-                if self.is_one:
-                    value = looked_at[self.name] = self.parse(there)
-                    return value
-                if there and "," not in there:
-                    value = looked_at[self.name] = (self.parse(there),)
-                    return value
-            elif (
-                there
-                and self.commas
-                and "" not in there
-                and "," not in "".join(there)
-                and len(there) <= VALUES
-            ):
-                value = looked_at[self.name] = tuple(map(self.parse, there))
-                return value
-        except ValueError:
-            pass  # typed() says what is wrong
-        return headers.typed(self)
-
-    def __set__(self, message: Any, value: Any) -> None:
-        message.headers.assign(self, value)
-
-    def __delete__(self, message: Any) -> None:
-        message.headers.delete_header(self.name)
-
-    def read(self, there: str | list[str]) -> Any:
-        """Return the value that the text of the only line, or the texts of all lines, spell."""
-        text = ""
-        try:
-            texts = [there] if isinstance(there, str) else there
-            if self.kind is ONE:
-                text = texts[0]
-                if any(other != text for other in texts):
-                    raise ParseError("stands twice", value=texts)
-                return self.parse(text)
-            parse = self.parse
-            values = []
-            for text in texts:
-                if not self.commas:
-                    values.append(parse(text))
-                elif "," in text:
-                    pieces = self.cut(text)
-                    if len(pieces) > VALUES:
-                        raise ParseError(f"over {VALUES} values", status=513)
-                    for text in pieces:
-                        if text:  # an empty element is none: RFC 2543's #rule had them
-                            values.append(parse(text))
-                elif text:
-                    values.append(parse(text))
-            if len(values) > VALUES and self.commas:
-                raise ParseError(f"over {VALUES} values", status=513)
-            return tuple(values)
-        except ParseError as error:
-            error.header = error.header or self.name
-            # which is for the Request-URI (§21.4.15)
-            error.status = 400 if error.status == 414 else error.status
-            raise
-        except ValueError as error:
-            raise ParseError(str(error), header=self.name, value=text) from error
-
-    def write(self, value: Any) -> list[str]:
-        """Return the texts of the lines that spell `value`."""
-        if self.kind is ONE:
-            return [self.write_one(value)]
-        if (
-            isinstance(value, (str, bytes))
-            or not isinstance(value, Iterable)
-            or hasattr(value, "_fields")
-        ):
-            value = (value,)
-        texts = [self.write_one(item) for item in value]
-        return [", ".join(texts)] if self.kind is LIST and texts else texts
-
-    def write_one(self, value: Any) -> str:
-        """Return one value as safe text; text is parsed first, so what we send always parses."""
-        try:
-            if value is None or isinstance(value, (bytes, bytearray, memoryview)):
-                raise TypeError("a value is text or typed")
-            # str() drops a subclass
-            text = str(value) if isinstance(value, str) else self.format(value)
-            text = safe(text, self.name).strip(BLANKS)
-            if type(value) is str and self.written is not None:
-                text = ", ".join(
-                    [self.written(piece) for piece in (self.cut(text) if self.commas else [text])]
-                )
-            if self.commas and isinstance(value, str):
-                pieces = self.cut(text)
-                if len(pieces) > 1 and type(value) is not str:
-                    raise InvalidValue("a comma within one of several values")
-                for piece in pieces:
-                    self.parse(piece)
-            else:
-                self.parse(text)
-            return text
-        except (TypeError, AttributeError, ValueError, OverflowError) as error:
-            if self.name in CREDENTIALS:  # what is wrong might quote them
-                raise InvalidValue(f"{self.name}: cannot hold these credentials") from None
-            if str(error).startswith(self.name):
-                raise
-            problem = getattr(error, "problem", error)
-            raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {problem}") from error
-
-    def __repr__(self) -> str:
-        return f"Header({self.name!r}, {self.compact!r}, {self.kind.name}, {self.type.__name__})"
-
-
-ROWS: dict[str, Header] = {}
-"""Canonical name of each known header to its row."""
-
-
-class Headers:
+class Headers(HeaderLines):
     """The header lines of a message: ordered, blind to case and compact form, unchanged until
     assigned.
 
@@ -245,153 +34,22 @@ class Headers:
     header is a known one.
     """
 
-    __slots__ = ("_fields", "lines", "looked_at", "wire")
-
-    def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
-        self.lines: list[Line] = lines if type(lines) is list else list(lines)
-        """Each line as (canonical name, how it came, value). Not for changing."""
-        self._fields: Fields | None = fields
-        self.looked_at: dict[str, Any] = {}
-        """Canonical name to typed value of the known headers that somebody has looked at. Not for
-        changing."""
-        self.wire: bytes | None = None
-        """The whole message these lines came in, octet for octet; None from the first change on."""
-
-    # ---- text
-
-    @property
-    def fields(self) -> Fields:
-        """Canonical name to text of its only line, or list of texts. Not for changing."""
-        fields = self._fields
-        if fields is None:
-            fields = self._fields = {}
-            for name, _, value in self.lines:
-                there = fields.get(name)
-                if there is None:
-                    fields[name] = value
-                elif type(there) is list:
-                    there.append(value)
-                else:
-                    fields[name] = [there, value]  # type: ignore[list-item]
-        return fields
-
-    def all(self, name: str) -> list[str]:
-        """Return the texts of all lines of this header, in order."""
-        there = self.fields.get(canonical(name))
-        return [] if there is None else [there] if isinstance(there, str) else list(there)
-
-    def __getitem__(self, name: str) -> str:
-        there = self.fields[canonical(name)]
-        return there if isinstance(there, str) else there[0]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the text of the first line of this header, or `default`."""
-        there = self.fields.get(canonical(name), default)
-        return there[0] if type(there) is list else there
-
-    def __setitem__(self, name: str, value: str | Iterable[str]) -> None:
-        if isinstance(value, bytes):
-            raise InvalidValue(f"{name}: a value is text, not {excerpt(value)}")
-        if not isinstance(value, Iterable):
-            raise TypeError(
-                f'{name}: a value must be a text, or several, got {excerpt(value)}: write "{value}"'
-            )
-        texts = [value] if isinstance(value, str) else [str(item) for item in value]
-        self.replace(canonical(_named(name)), [safe(text, name).strip(BLANKS) for text in texts])
-
-    def __delitem__(self, name: str) -> None:
-        if canonical(name) not in self.fields:
-            raise KeyError(name)
-        self.replace(canonical(name), [])
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and canonical(name) in self.fields
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(line[0] for line in self.lines))
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def items(self) -> list[tuple[str, str]]:
-        """Return (canonical name, text) of each line, in order."""
-        return [(name, value) for name, _, value in self.lines]
-
-    def add(self, name: str, value: str, *, first: bool = False) -> None:
-        """Add one line: before the header's other lines (at the very top when there are none), or
-        after the last line."""
-        known = canonical(_named(name))
-        line: Line = (known, USUAL, safe(value, name).strip(BLANKS))
-        at = len(self.lines)
-        if first:
-            at = next((index for index, other in enumerate(self.lines) if other[0] == known), 0)
-        self.lines.insert(at, line)
-        self._changed(known)
-
-    def extend(self, lines: Iterable[Line]) -> None:
-        """Add lines that are safe, after the last one."""
-        self.lines += lines
-        self._fields = self.wire = None
-
-    def set_line(self, index: int, text: str) -> None:
-        """Give the line at `index`, the first of its name, another text, which is safe: made of
-        what scan() found."""
-        name = self.lines[index][0]
-        self.lines[index] = (name, USUAL, text)
-        self.wire = None
-        fields = self._fields
-        if fields is not None:
-            there = fields[name]
-            fields[name] = [text, *there[1:]] if type(there) is list else text
-        self.looked_at.pop(name, None)
-
-    def replace(self, known: str, texts: list[str]) -> None:
-        """Put these texts where the header's first line stood, or at the end; its other lines
-        go."""
-        self._replace(known, [(known, USUAL, text) for text in texts])
-
-    def _replace(self, known: str, lines: list[Line]) -> None:
-        at = None
-        others: list[Line] = []
-        for line in self.lines:
-            if line[0] == known:
-                at = len(others) if at is None else at
-            else:
-                others.append(line)
-        at = len(others) if at is None else at
-        others[at:at] = lines
-        self.lines = others
-        self._changed(known)
-
-    def _changed(self, known: str) -> None:
-        self._fields = self.wire = None
-        self.looked_at.pop(known, None)
+    __slots__ = ()
 
     def copy(self) -> Headers:
         """Return a copy that can be changed alone."""
         return Headers(list(self.lines), None if self._fields is None else dict(self._fields))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Headers) and self.items() == other.items()
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def text(self) -> str:
-        """Return all lines as they go on the wire."""
-        return "".join([f"{as_it_came(line)}\r\n" for line in self.lines])
-
-    def __repr__(self) -> str:
-        return f"<Headers {', '.join(self)}>"
-
     # ---- values
 
-    def typed(self, row: Header) -> Any:
-        """Return the typed value of a known header, parsed on first use."""
-        value = self.looked_at.get(row.name)
+    def typed(self, row: Header[T]) -> T:
+        """Return the typed value of a known header field, parsed on first use. Raises
+        ParseError."""
+        value: T | None = self.looked_at.get(row.name)
         if value is None:
             there = (self._fields or self.fields).get(row.name)
             if there is None:
-                return None if row.kind is ONE else ()
+                return row.missing
             try:
                 value = self.looked_at[row.name] = row.read(there)
             except ParseError as error:
@@ -399,7 +57,7 @@ class Headers:
                 raise
         return value
 
-    def assign(self, row: Header, value: Any) -> None:
+    def assign(self, row: Header[Any], value: Any) -> None:
         """Set a known header; None removes it. Lines whose value stays are left as they came, octet
         for octet."""
         if value is None:
@@ -412,7 +70,7 @@ class Headers:
         else:
             self.replace(row.name, row.write(value))
 
-    def _lines_by_value(self, row: Header) -> dict[int, Line]:
+    def _lines_by_value(self, row: Header[Any]) -> dict[int, Line]:
         """The line each typed value came in, by identity; values that shared a line get one each
         (§7.3.1: no difference)."""
         old = self.looked_at.get(row.name)
@@ -426,6 +84,40 @@ class Headers:
                     [line] if len(pieces) == 1 else [(row.name, USUAL, piece) for piece in pieces]
                 )
         return {id(item): line for item, line in zip(old, lines)}
+
+    # ---- the top Via
+
+    @property
+    def top_via(self) -> Via:
+        """The first Via, the others unread: they are for the hops that wrote them (§16.3 item 1).
+
+        Assigning one replaces the first Via, and those below it stay as they came, readable or not.
+        Raises ParseError if there is none, or if it cannot be read.
+        """
+        there = self.fields.get("Via")
+        if there is None:
+            raise ParseError("missing", header="Via")
+        text = there if type(there) is str else there[0]
+        try:
+            return Via.parse(text if "," not in text else split_first(text, ",")[0])
+        except ParseError as error:
+            error.header = "Via"
+            raise
+
+    @top_via.setter
+    def top_via(self, via: Via) -> None:
+        at = self.top_via_line
+        text = self.lines[at][2]
+        below = split_first(text, ",")[1] if "," in text else ""
+        self.set_line(at, f"{via}, {below}" if below else str(via))
+
+    @property
+    def top_via_line(self) -> int:
+        """The index of the line that has the first Via. Raises ParseError if there is none."""
+        for at, line in enumerate(self.lines):
+            if line[0] == "Via":
+                return at
+        raise ParseError("missing", header="Via")
 
     # ---- the ancestor's helpers
 
@@ -626,7 +318,7 @@ class Headers:
         return value
 
     def _put_at_end(self, name: str, value: Any, end: int) -> None:
-        known = canonical(_named(name))
+        known = canonical(named(name))
         row = ROWS.get(known)
         if row is not None and row.kind is not EACH:
             there = self._values(known)
@@ -683,9 +375,3 @@ class Headers:
         if row.kind is ONE:
             return () if value is None else (value,)
         return tuple(value)
-
-
-def _named(name: str) -> str:
-    if not is_token(name):
-        raise InvalidValue(f"{excerpt(name)} is not a header name")
-    return name

@@ -1,22 +1,26 @@
-"""Methods, option tags and status codes as IANA lists them, RFC 3261 §21, §27.1, §27.4. Pure."""
+"""The IANA registries of SIP: methods, option tags, status codes, transports; RFC 3261 §21, §27.
+Pure.
+
+These are the only tables of their kind. Modules that need a part of one derive it from here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Method(NamedTuple):
-    """A method: the RFC that says what it does, and what it does to dialogs."""
+    """A method: the RFC that defines it, and what it does to dialogs."""
 
     rfc: int
     creates_dialog: bool = False
-    """True when it may begin a dialog (§12.1, RFC 6665 §4.4.1)."""
+    """True if it can create a dialog (§12.1, RFC 6665 §4.4.1)."""
     refreshes_target: bool = False
-    """True when its Contact becomes the remote target of the dialog it is in (§12.2, RFC 5057
-    §5.4)."""
+    """True if its Contact becomes the remote target of the dialog (§12.2, RFC 5057 §5.4)."""
 
 
-METHODS: dict[str, Method] = {
+METHODS: Mapping[str, Method] = {
     "ACK": Method(3261),
     "BYE": Method(3261),
     "CANCEL": Method(3261),
@@ -32,58 +36,64 @@ METHODS: dict[str, Method] = {
     "SUBSCRIBE": Method(6665, creates_dialog=True, refreshes_target=True),
     "UPDATE": Method(3311, refreshes_target=True),
 }
-"""The methods that have an RFC."""
+"""Name to row of each method that has an RFC."""
+
+DIALOG_CREATING = frozenset(name for name, row in METHODS.items() if row.creates_dialog)
+"""Methods that can create a dialog."""
+
+TARGET_REFRESHING = frozenset(name for name, row in METHODS.items() if row.refreshes_target)
+"""Methods whose Contact becomes the remote target of their dialog."""
 
 
 class OptionTag(NamedTuple):
-    """An option tag: the RFC that it stands for, and what that adds."""
+    """An option tag: the RFC that defines it, and what the extension does."""
 
     rfc: int
     meaning: str
 
 
-OPTION_TAGS: dict[str, OptionTag] = {
+OPTION_TAGS: Mapping[str, OptionTag] = {
     "100rel": OptionTag(3262, "provisional responses are repeated until a PRACK acknowledges them"),
-    "199": OptionTag(6228, "a 199 tells that an early dialog has ended"),
+    "199": OptionTag(6228, "a 199 response reports that an early dialog has ended"),
     "answermode": OptionTag(5373, "Answer-Mode and Priv-Answer-Mode say how to answer"),
-    "early-session": OptionTag(3959, "a body may be an early-session description"),
+    "early-session": OptionTag(3959, "a body can be an early-session description"),
     "eventlist": OptionTag(4662, "a subscription to a list of resources"),
-    "explicitsub": OptionTag(7614, "REFER without subscription, with a URI to subscribe at"),
-    "from-change": OptionTag(4916, "From and To may change within a dialog"),
-    "geolocation-http": OptionTag(6442, "a location may be had by HTTP"),
-    "geolocation-sip": OptionTag(6442, "a location may be had by SIP"),
+    "explicitsub": OptionTag(7614, "a REFER without subscription, with a URI to subscribe to"),
+    "from-change": OptionTag(4916, "From and To can change within a dialog"),
+    "geolocation-http": OptionTag(6442, "a location is available by HTTP"),
+    "geolocation-sip": OptionTag(6442, "a location is available by SIP"),
     "gin": OptionTag(6140, "one REGISTER for all numbers of a PBX"),
     "gruu": OptionTag(5627, "URIs that reach one user agent from everywhere"),
     "histinfo": OptionTag(7044, "History-Info in responses"),
     "ice": OptionTag(5768, "media by ICE"),
     "join": OptionTag(3911, "an INVITE that joins another dialog"),
-    "multiple-refer": OptionTag(5368, "REFER to several targets"),
-    "norefersub": OptionTag(4488, "REFER without subscription, by Refer-Sub"),
-    "nosub": OptionTag(7614, "REFER without subscription"),
+    "multiple-refer": OptionTag(5368, "a REFER to several targets"),
+    "norefersub": OptionTag(4488, "a REFER without subscription, by Refer-Sub"),
+    "nosub": OptionTag(7614, "a REFER without subscription"),
     "outbound": OptionTag(5626, "connections that the client opens and keeps"),
-    "path": OptionTag(3327, "the way to a phone is registered with it"),
-    "policy": OptionTag(6794, "session policies are asked of policy servers"),
-    "precondition": OptionTag(3312, "resources are reserved before it rings"),
+    "path": OptionTag(3327, "a registration includes the route to the phone"),
+    "policy": OptionTag(6794, "session policies come from policy servers"),
+    "precondition": OptionTag(3312, "resources are reserved before the callee is alerted"),
     "pref": OptionTag(3840, "requests are matched with features of contacts"),
-    "privacy": OptionTag(3323, "elements on the way hide who calls"),
+    "privacy": OptionTag(3323, "elements on the way hide the identity of the caller"),
     "recipient-list-invite": OptionTag(5366, "an INVITE to a list of recipients"),
     "recipient-list-message": OptionTag(5365, "a MESSAGE to a list of recipients"),
     "recipient-list-subscribe": OptionTag(5367, "a SUBSCRIBE to a list of resources"),
     "record-aware": OptionTag(7866, "the user agent can be told that it is recorded"),
-    "replaces": OptionTag(3891, "an INVITE that takes the place of another dialog"),
-    "resource-priority": OptionTag(4412, "Resource-Priority says who goes first"),
+    "replaces": OptionTag(3891, "an INVITE that replaces another dialog"),
+    "resource-priority": OptionTag(4412, "Resource-Priority says which request goes first"),
     "sdp-anat": OptionTag(4092, "media at several kinds of network address"),
-    "sec-agree": OptionTag(3329, "the protection of the first hop is agreed on"),
+    "sec-agree": OptionTag(3329, "client and first hop agree on their protection"),
     "siprec": OptionTag(7866, "a session with a recording server"),
-    "tdialog": OptionTag(4538, "Target-Dialog names the dialog that authorizes"),
+    "tdialog": OptionTag(4538, "Target-Dialog names the dialog that authorizes a request"),
     "timer": OptionTag(4028, "sessions that are refreshed, or end"),
     "trickle-ice": OptionTag(8840, "ICE candidates are sent as they are found"),
     "uui": OptionTag(7433, "User-to-User carries data of applications"),
 }
-"""What may stand in Supported, Require, Proxy-Require and Unsupported: tags that have an RFC."""
+"""Tag to row of each option tag that has an RFC: the values of Supported, Require, Proxy-Require and
+Unsupported."""
 
-
-REASONS: dict[int, str] = {
+STATUSES: Mapping[int, str] = {
     100: "Trying",
     180: "Ringing",
     181: "Call Is Being Forwarded",
@@ -160,6 +170,7 @@ REASONS: dict[int, str] = {
     607: "Unwanted",
     608: "Rejected",
 }
+"""Status code to reason phrase."""
 
 # §8.1.3.2: an unknown code counts as x00 of its class.
 _CLASSES = {
@@ -174,4 +185,29 @@ _CLASSES = {
 
 def reason_phrase(status: int) -> str:
     """Return the registered phrase of `status`, or the name of its class."""
-    return REASONS.get(status) or _CLASSES.get(status // 100, "Unknown")
+    return STATUSES.get(status) or _CLASSES.get(status // 100, "Unknown")
+
+
+class ViaTransport(NamedTuple):
+    """A transport as a Via names it: the RFC that defines it, and its default port."""
+
+    rfc: int
+    default_port: int = 5060
+
+
+TRANSPORTS: Mapping[str, ViaTransport] = {
+    "SCTP": ViaTransport(4168),
+    "TCP": ViaTransport(3261),
+    "TLS": ViaTransport(3261, 5061),
+    "TLS-SCTP": ViaTransport(4168, 5061),
+    "UDP": ViaTransport(3261),
+    "WS": ViaTransport(7118, 80),
+    "WSS": ViaTransport(7118, 443),
+}
+"""Name to row of each transport of a Via (§18.1.1, §20.42, RFC 7118 §5.5)."""
+
+DEFAULT_PORT = 5060
+"""The port of a transport that is in no RFC."""
+
+DEFAULT_PORTS: Mapping[str, int] = {name: row.default_port for name, row in TRANSPORTS.items()}
+"""Name of a transport to its default port."""

@@ -2,7 +2,7 @@
 3261 §8.1.1. Pure.
 
 Via, From, To, Call-ID and CSeq must stand there and be readable before anything else happens.
-`thorough` reads them by their types. Nearly all messages spell them plainly: plain() in
+`read_mandatory` reads them by their types. Nearly all messages spell them plainly: `plain_mandatory()` in
 `_speedups.c` reads those without making the values.
 """
 
@@ -12,20 +12,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import ParseError
-from . import iana as registry
 from .address import NameAddr
 from .fields.rfc3261 import CallID, CSeq
-from .grammar import split_first, unquote
+from .grammar import unquote
 from .headers import Headers
+from .iana import DEFAULT_PORT, DEFAULT_PORTS
 from .identifiers import MAGIC_COOKIE
 from .scan import Fields
 from .speedups import c
 from .uri import normal_host
-from .via import Via
-
-METHODS = frozenset(registry.METHODS)
-"""The methods that have an RFC: for these a wrong CSeq method is a mistake, for others the method
-is what is unknown."""
 
 NEEDED = ("From", "To", "Call-ID", "CSeq")
 """What must stand exactly once. Two lines are refused, even equal ones: which of them did the last
@@ -53,10 +48,6 @@ class Mandatory(NamedTuple):
     key: str | None
 
 
-# The port of a sent-by that names none (§18.1.1, RFC 7118 §5.5); other transports have 5060.
-_DEFAULT_PORTS = {"TLS": 5061, "WS": 80, "WSS": 443}
-
-
 def transaction_key(
     transport: str, host: str, port: int | None, branch: str | None, method: str
 ) -> str | None:
@@ -64,10 +55,11 @@ def transaction_key(
     if branch is None or not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
         return None
     host = normal_host(host) if host[0] == "[" else host.lower()
-    return f"{branch} {host}:{port or _DEFAULT_PORTS.get(transport, 5060)} {'INVITE' if method == 'ACK' else method}"
+    port = port or DEFAULT_PORTS.get(transport, DEFAULT_PORT)
+    return f"{branch} {host}:{port} {'INVITE' if method == 'ACK' else method}"
 
 
-def thorough(headers: Headers, *, is_response: bool = False) -> Mandatory:
+def read_mandatory(headers: Headers, *, is_response: bool = False) -> Mandatory:
     """Read any spelling by the header types. Raises ParseError that names what is missing, double
     or broken.
 
@@ -78,7 +70,7 @@ def thorough(headers: Headers, *, is_response: bool = False) -> Mandatory:
     looked_at = headers.looked_at
     name = "Via"
     try:
-        via = _top_via(headers)
+        via = headers.top_via
         name = "From"
         from_ = _from(headers, is_response)
         name = "To"
@@ -143,17 +135,6 @@ def _tag(name: str, address: NameAddr | None) -> str | None:
     return address.tag if pairs else None
 
 
-def change_top_via(headers: Headers, change: Callable[[Via], Via]) -> None:
-    """Put `change(via)` in the place of the top Via. Those below it stay as they came, readable or
-    not. Raises ParseError."""
-    at = next(index for index, line in enumerate(headers.lines) if line[0] == "Via")
-    top, below = split_first(headers.lines[at][2], ",")
-    via = Via.parse(top)
-    changed = change(via)
-    if changed is not via:
-        headers.set_line(at, ", ".join(filter(None, (str(changed), below))))
-
-
 def _only(value: str | list[str]) -> str:
     if type(value) is not str:
         raise ParseError("stands twice", value=value)
@@ -163,7 +144,7 @@ def _only(value: str | list[str]) -> str:
 def mandatory_of_via(headers: Headers) -> Mandatory:
     """Return what the top Via says, the rest empty: enough to answer a request that is broken
     elsewhere. Raises ParseError."""
-    via = _top_via(headers)
+    via = headers.top_via
     parameters = via.parameters
     return Mandatory(
         via.transport,
@@ -180,28 +161,19 @@ def mandatory_of_via(headers: Headers) -> Mandatory:
     )
 
 
-def _top_via(headers: Headers) -> Via:
-    """Read the first Via alone: those below it are for the hops that wrote them (§16.3 item 1)."""
-    text = headers["Via"]
-    try:
-        return Via.parse(text if "," not in text else split_first(text, ",")[0])
-    except ParseError as error:
-        error.header = "Via"
-        raise
-
-
-plain: Callable[[Fields], Mandatory | None] | None = None
-"""The mandatory of what is spelled plainly, None of any other; None where there is no C."""
+plain_mandatory: Callable[[Fields], Mandatory | None] | None = None
+"""read_mandatory() for the usual spellings, in C; it returns None for any other. None where the C
+extension is not built."""
 if c is not None:
-    c.setup_plain(Mandatory)
-    plain = c.plain
+    c.setup_plain_mandatory(Mandatory)
+    plain_mandatory = c.plain_mandatory
 
 
 def mandatory_of(message: Any) -> Mandatory:
     """Return the mandatory of a message, found once. Raises ParseError."""
     found = message.mandatory
     if found is None:
-        found = message.mandatory = thorough(
+        found = message.mandatory = read_mandatory(
             message.headers, is_response=hasattr(message, "status")
         )
     return found  # type: ignore[no-any-return]

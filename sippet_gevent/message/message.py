@@ -13,9 +13,11 @@ from ..errors import InvalidValue, ParseError, excerpt
 from .address import NameAddr
 from .fields.table import HeaderFields
 from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split, split_first
-from .headers import ONE, Header, Headers, safe
-from .iana import METHODS, REASONS, reason_phrase
+from .header import ONE, Header, Kind
+from .headers import Headers
+from .iana import DIALOG_CREATING, METHODS, STATUSES, reason_phrase
 from .identifiers import create_tag
+from .lines import safe
 from .parameters import Parameters
 from .scan import NAMES, USUAL, Line, as_it_came
 from .speedups import c
@@ -25,11 +27,10 @@ from .uri import URI
 # (§12.1.1).
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 _ECHOED_IN_DIALOG = _ECHOED | {"Record-Route"}
-_DIALOG_FORMING = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 # What an ACK (§17.1.1.3) and a CANCEL (§9.1) take from their INVITE.
 _COPIED = frozenset(("Route", "From", "To", "Call-ID"))
 
-_START_LINES = {status: f"SIP/2.0 {status} {phrase}" for status, phrase in REASONS.items()}
+_START_LINES = {status: f"SIP/2.0 {status} {phrase}" for status, phrase in STATUSES.items()}
 
 _CONTENT_LENGTH = "Content-Length"
 _BREAK = "\r\n"
@@ -288,7 +289,7 @@ class Request(Message):
         if type(status) is not int or not 100 <= status <= 699:
             status = check_status(status)
         echoed = (
-            _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in _DIALOG_FORMING else _ECHOED
+            _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in DIALOG_CREATING else _ECHOED
         )
         lines = [line for line in self.headers.lines if line[0] in echoed]
         if status > 100:
@@ -303,7 +304,7 @@ class Request(Message):
         elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
         phrase = (
-            REASONS.get(status) or reason_phrase(status)
+            STATUSES.get(status) or reason_phrase(status)
             if reason is None
             else safe(reason, "reason")
         )
@@ -321,7 +322,7 @@ class Request(Message):
         nothing but a status."""
         if not 200 <= status <= 699:
             return bytes(self.response(status))
-        echoed = _ECHOED_IN_DIALOG if status < 300 and self._method in _DIALOG_FORMING else _ECHOED
+        echoed = _ECHOED_IN_DIALOG if status < 300 and self._method in DIALOG_CREATING else _ECHOED
         to = self.headers.get("To", "")
         tag = ""
         if "tag" not in to.lower():
@@ -457,8 +458,8 @@ class Response(Message):
 
 
 def register_header(
-    attribute: str, name: str, *, compact: str | None = None, kind: Any = ONE, type: Any = str
-) -> Header:
+    attribute: str, name: str, *, compact: str | None = None, kind: Kind = ONE, type: Any = str
+) -> Header[Any]:
     """Give every message a further header: `register_header("x_tenant", "X-Tenant", type=int)`,
     then `request.x_tenant`.
 
@@ -482,7 +483,7 @@ def register_header(
         raise InvalidValue(f"{name} or {compact} is the name of a header already")
     if hasattr(Request, attribute) or hasattr(Response, attribute):
         raise InvalidValue(f"messages have an attribute {attribute} already")
-    row = Header(name, compact, kind, type)
+    row: Header[Any] = Header(name, compact, kind, type)
     setattr(Message, attribute, row)
     return row
 

@@ -114,7 +114,8 @@ from ..arguments import received
 from ..errors import ParseError
 from .grammar import TOKEN_CHARACTERS, is_token, number
 from .headers import Headers
-from .mandatory import METHODS, plain, thorough
+from .iana import METHODS
+from .mandatory import plain_mandatory, read_mandatory
 from .message import Request, Response
 from .scan import Fields, Framed, Line, canonical
 from .scan import fastest as scan
@@ -202,7 +203,9 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int) -> Request
         except ParseError as error:
             error.header = "Request-URI"
             raise
-        found = request.mandatory = (plain and plain(fields)) or thorough(headers)
+        found = request.mandatory = (plain_mandatory and plain_mandatory(fields)) or read_mandatory(
+            headers
+        )
         if found.method != method:
             status = 400 if method in METHODS else 501  # RFC 4475 §3.1.2.18
             raise ParseError(
@@ -229,7 +232,9 @@ def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Respon
         raise ParseError("status is not 100 to 699", header="Status-Line", value=start_line)
     fields = headers.fields
     response = Response.read(int(status), reason, headers, _body(headers, fields, data, at))
-    response.mandatory = (plain and plain(fields)) or thorough(headers, is_response=True)
+    response.mandatory = (plain_mandatory and plain_mandatory(fields)) or read_mandatory(
+        headers, is_response=True
+    )
     return response
 
 

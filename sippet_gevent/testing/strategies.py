@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import Any, get_type_hints
 
 from ..errors import InvalidValue
+from ..message import iana
 from ..message.address import STAR, BracketedAddr, Contact, NameAddr
 from ..message.fields.authentication import AuthParameters, Challenge
 from ..message.fields.p_headers import ServedUser
@@ -44,7 +45,7 @@ from ..message.fields.rfc3261 import (
     Valued,
     Warning,
 )
-from ..message.headers import LINES, ONE, ROWS, Header
+from ..message.header import LINES, ONE, ROWS, Header
 from ..message.message import Request, Response
 from ..message.parameters import Parameters, URIHeaders, URIParameters
 from ..message.scan import canonical
@@ -62,7 +63,7 @@ except ImportError as error:
 from .damage import DAMAGES
 from .samples import SAMPLES
 
-METHODS = "INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK SUBSCRIBE NOTIFY PUBLISH INFO REFER MESSAGE UPDATE".split()
+METHODS = tuple(iana.METHODS)
 NEEDED = ("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length")
 """Headers that request() and response() give each message; `headers` adds others."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ParseError
 from ..message.grammar import split_first
 from ..message.headers import Headers
-from ..message.mandatory import mandatory_of, thorough, transaction_key
+from ..message.mandatory import mandatory_of, read_mandatory, transaction_key
 from ..message.scan import fastest as scan
 from ..message.via import Via
 
@@ -73,7 +73,7 @@ def _rfc2543_key(request: Any, method: str) -> str:
     e = mandatory_of(request)
     # The first value only, for it is all an ACK repeats; received and rport we have filled in
     # ourselves.
-    top = Via.parse(split_first(request.headers["Via"], ",")[0])
+    top = request.headers.top_via
     via = top._replace(parameters=top.parameters.without("received", "rport"))
     return f"{request.uri_text} {e.from_tag} {request.headers['Call-ID']} {e.cseq} {via} {method}"
 
@@ -87,7 +87,7 @@ def acknowledges(ack: Any, last: bytes | None) -> bool:
     if last is None or e.to_tag is None:
         return last is not None
     _, lines, fields, _ = scan(last, len(last), len(last))
-    return thorough(Headers(lines, fields), is_response=True).to_tag == e.to_tag
+    return read_mandatory(Headers(lines, fields), is_response=True).to_tag == e.to_tag
 
 
 def merge_key(request: Any) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Reject, forward
-from sippet_gevent.message.mandatory import METHODS
+from sippet_gevent.message.iana import METHODS
 
 from .wire import AT_SERVER, SERVER, Peer, start
 

@@ -17,7 +17,7 @@ from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import scan as python
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.grammar import is_token
-from sippet_gevent.message.headers import ROWS, Header
+from sippet_gevent.message.header import ROWS, Header
 from sippet_gevent.message.message import Request, Response, echo
 from sippet_gevent.message.parser import DEFAULT_LIMITS, parse
 from sippet_gevent.message.uri import URI
@@ -262,15 +262,15 @@ def check_scan(data: bytes) -> None:
             raise Finding("scan differs", data, (lines, line), of_c, of_python)
 
 
-def check_plain(data: bytes) -> None:
+def check_mandatory(data: bytes) -> None:
     found = disagreement(data)
     if found:
-        raise Finding("plain differs", data, *found)
+        raise Finding("mandatory differs", data, *found)
     # Fields that no scan finds, so nothing but memory is at stake.
     pieces = data.decode("utf-8", "surrogateescape").split("\n")
     fields: dict[str, Any] = dict(zip(("Via", "From", "To", "Call-ID", "CSeq"), pieces))
-    c.plain(fields)
-    c.plain({**fields, "Via": pieces[5:]})
+    c.plain_mandatory(fields)
+    c.plain_mandatory({**fields, "Via": pieces[5:]})
 
 
 ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
@@ -319,7 +319,7 @@ def scanned(data: bytes) -> list[python.Line]:
 
 ENTRIES: dict[str, Callable[[bytes], None]] = {
     "scan": check_scan,
-    "plain": check_plain,
+    "mandatory": check_mandatory,
     "echo": check_echo,
     **{twins[0].__name__: check_values for twins in VALUE_TWINS.values() if twins[0]},
 }

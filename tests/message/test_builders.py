@@ -4,7 +4,7 @@ import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError, Reject
 from sippet_gevent.message.headers import Headers
-from sippet_gevent.message.iana import REASONS, reason_phrase
+from sippet_gevent.message.iana import STATUSES, reason_phrase
 from sippet_gevent.message.identifiers import (
     MAGIC_COOKIE,
     create_branch,
@@ -364,7 +364,7 @@ def test_a_status_has_a_phrase_or_that_of_its_class(status, phrase):
 def test_every_phrase_can_be_written_and_read():
     assert all(
         parse(bytes(parse(corpus.OPTIONS).response(status))).reason == phrase
-        for status, phrase in REASONS.items()
+        for status, phrase in STATUSES.items()
     )
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import pytest
 
 from sippet_gevent.errors import ParseError
-from sippet_gevent.message.headers import ROWS
+from sippet_gevent.message.header import ROWS
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
 

@@ -10,7 +10,7 @@ from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message.address import NameAddr
 from sippet_gevent.message.fields.authentication import AuthParameters, Challenge
 from sippet_gevent.message.fields.table import HeaderFields
-from sippet_gevent.message.headers import Header
+from sippet_gevent.message.header import Header
 from sippet_gevent.message.message import Request
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.scan import canonical

@@ -41,7 +41,7 @@ from sippet_gevent.message.fields.rfc3261 import (
     Valued,
     Warning,
 )
-from sippet_gevent.message.headers import ONE, ROWS, Header
+from sippet_gevent.message.header import ONE, ROWS, Header
 from sippet_gevent.message.message import Message, Request, Response
 from sippet_gevent.message.parameters import Parameters, URIHeaders, URIParameters
 from sippet_gevent.message.parser import parse

@@ -14,7 +14,8 @@ from sippet_gevent.message.fields.rfc3261 import (
     RetryAfter,
     SessionExpires,
 )
-from sippet_gevent.message.headers import LINES, LIST, ONE, ROWS, Header, Headers
+from sippet_gevent.message.header import LINES, LIST, ONE, ROWS, Header
+from sippet_gevent.message.headers import Headers
 from sippet_gevent.message.message import Message, Request, register_header
 from sippet_gevent.message.parameters import Parameters
 from sippet_gevent.message.parser import parse

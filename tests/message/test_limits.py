@@ -6,7 +6,7 @@ import pytest
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import address, via
-from sippet_gevent.message.headers import ROWS, VALUES
+from sippet_gevent.message.header import ROWS, VALUES
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parameters import PARAMETERS
 from sippet_gevent.message.parser import DEFAULT_LIMITS, ParserLimits, parse

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import ParseError
-from sippet_gevent.message.headers import ROWS
+from sippet_gevent.message.header import ROWS
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.uri import URI
 from sippet_gevent.testing import strategies
@@ -153,13 +153,13 @@ def test_the_twins_agree_on_messages_in_odd_spellings(data):
 
 @steady
 @given(strategies.spelled())
-def test_plain_and_thorough_agree_on_messages_in_odd_spellings(data):
+def test_both_mandatory_readers_agree_on_messages_in_odd_spellings(data):
     assert disagreement(data) is None
 
 
 @steady
 @given(strategies.mangled(of=st.just(corpus.OPTIONS)))
-def test_plain_and_thorough_agree_on_mangled_messages(data):
+def test_both_mandatory_readers_agree_on_mangled_messages(data):
     assert disagreement(data) is None
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sippet_gevent.message.grammar import is_token
-from sippet_gevent.message.iana import METHODS, OPTION_TAGS, REASONS
+from sippet_gevent.message.iana import METHODS, OPTION_TAGS, STATUSES
 
 METHODS_AT_IANA = {
     "ACK": 3261, "BYE": 3261, "CANCEL": 3261, "INFO": 6086, "INVITE": 3261, "MESSAGE": 3428, "NOTIFY": 6665, "OPTIONS": 3261,
@@ -38,7 +38,7 @@ def test_the_option_tags_are_those_of_the_registry():
 
 @pytest.mark.rfc("3261 27.4")
 def test_the_status_codes_are_those_of_the_registry():
-    assert set(REASONS) == STATUSES_AT_IANA
+    assert set(STATUSES) == STATUSES_AT_IANA
 
 
 @pytest.mark.rfc("3261 19.2")

@@ -15,7 +15,8 @@ from sippet_gevent.message import scan as python
 from sippet_gevent.message.address import NameAddr
 from sippet_gevent.message.fields import rfc3261 as values
 from sippet_gevent.message.fields.rfc3261 import CSeq
-from sippet_gevent.message.headers import ROWS, Headers
+from sippet_gevent.message.header import ROWS
+from sippet_gevent.message.headers import Headers
 from sippet_gevent.message.message import echo
 from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation, parse
@@ -30,7 +31,7 @@ except ImportError:
 else:
     if implementation != "c":  # the modules do this when they take their C twins
         c.setup_scan(python.canonical, python.fail)
-        c.setup_plain(mandatory.Mandatory)
+        c.setup_plain_mandatory(mandatory.Mandatory)
         c.setup_echo(echo)
         c.setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, address._known, NameAddr._parse)
         c.setup_via(Via, Parameters, via._known, Via._parse)
@@ -198,12 +199,12 @@ def test_scan_in_c_leaves_nothing_behind(data):
 
 @built
 @pytest.mark.parametrize("data", LEAKY)
-def test_plain_in_c_leaves_nothing_behind(data):
+def test_plain_mandatory_in_c_leaves_nothing_behind(data):
     try:
         fields = python.scan(data, 256, 8192)[2]
     except ParseError:
         fields = {}
-    assert blocks_left(lambda: c.plain(fields)) < 50
+    assert blocks_left(lambda: c.plain_mandatory(fields)) < 50
 
 
 @built
@@ -215,24 +216,24 @@ def test_the_c_twin_forgets_a_spelling_when_a_header_gets_that_name():
     assert (before, c.scan(data, 9, 99)[1][0][0]) == ("X-Twin-Late", "x-Twin-LATE")
 
 
-# ---- plain and thorough
+# ---- plain_mandatory and read_mandatory
 
 
 def disagreement(data: bytes, vias: int = 256):
-    """What a plain() and thorough() say of a message, when it is not the same; thorough is shown so many Via lines."""
+    """What plain_mandatory() and read_mandatory() say of a message, when it is not the same; thorough is shown so many Via lines."""
     try:
         _, lines, fields, _ = python.scan(data, 256, 8192)
     except ParseError:
         return None
     others = [line for line in lines if line[0] != "Via"]
     try:
-        slow = mandatory.thorough(
+        slow = mandatory.read_mandatory(
             Headers([line for line in lines if line[0] == "Via"][:vias] + others)
         )
     except ParseError as error:
         slow = error.problem
     try:
-        quick = c.plain(fields)
+        quick = c.plain_mandatory(fields)
     except ParseError as error:
         quick = error.problem
     return None if quick is None or quick == slow else (quick, slow)
@@ -240,7 +241,7 @@ def disagreement(data: bytes, vias: int = 256):
 
 @built
 @corpus.needed
-def test_plain_and_thorough_agree_on_every_message_of_the_corpus():
+def test_both_mandatory_readers_agree_on_every_message_of_the_corpus():
     found = [pair for row in corpus.datagrams() if (pair := disagreement(row.data))]
     assert not [
         (quick, slow) for quick, slow in found if quick._replace(key=slow.key) != slow
@@ -278,7 +279,7 @@ SPELLINGS = {
 @pytest.mark.parametrize(
     "name, text", [(name, text) for name, texts in SPELLINGS.items() for text in texts]
 )
-def test_plain_and_thorough_agree_on_a_spelling(name, text):
+def test_both_mandatory_readers_agree_on_a_spelling(name, text):
     assert disagreement(corpus.message(f"{name}: {text}")) is None
 
 
@@ -292,12 +293,12 @@ RARE = {
 
 @built
 @pytest.mark.parametrize("lines", RARE.values(), ids=RARE)
-def test_plain_and_thorough_agree_on_a_rare_spelling(lines):
+def test_both_mandatory_readers_agree_on_a_rare_spelling(lines):
     assert disagreement(corpus.message(*lines)) is None
 
 
 @built
-def test_plain_and_thorough_agree_on_broken_messages():
+def test_both_mandatory_readers_agree_on_broken_messages():
     assert not [
         found for data in mutations(1500, seed=4475) if (found := disagreement(data, vias=1))
     ]

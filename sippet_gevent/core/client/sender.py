@@ -211,9 +211,8 @@ class Sender:
         if before is None:
             request.headers.add("Via", request.sent_via, first=True)
         else:
-            ours = next(at for at, line in enumerate(request.headers.lines) if line[0] == "Via")
             # those below stay as they came, readable or not
-            request.headers.set_line(ours, request.sent_via)
+            request.headers.set_line(request.headers.top_via_line, request.sent_via)
         if ways.detour is None:
             ways.written = flow
             if ways.has_own_contact:
@@ -240,10 +239,12 @@ class Sender:
         connection. With it its flow, and its octets. None when there is no candidate left.
         """
         again = request.copy()
+        secure = False
+        if ways.has_own_contact:
+            contact = request.contact[0]
+            secure = not isinstance(contact, str) and contact.uri.is_secure
         try:
-            flow, data = self._depart(
-                again, ways, secure=ways.has_own_contact and request.contact[0].uri.is_secure
-            )
+            flow, data = self._depart(again, ways, secure=secure)
         except TransportError:
             return None
         return again, flow, data

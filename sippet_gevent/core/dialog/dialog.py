@@ -8,7 +8,7 @@ from ...errors import ParseError, excerpt
 from ...message.address import BracketedAddr, NameAddr
 from ...message.fields.rfc3261 import CSeq
 from ...message.grammar import split
-from ...message.headers import VALUES
+from ...message.header import VALUES
 from ...message.message import Request, Response
 from ...message.uri import URI
 from ..routing.routes import MAX_FORWARDS, as_request_uri

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from ...errors import ParseError, SIPError
-from ...message.iana import REASONS
+from ...message.iana import STATUSES
 from ...message.message import Request
 from ...message.uri import bracketed
 from ...observe.counters import Plain
@@ -74,7 +74,7 @@ def refused(stack: Any, request: Request, error: SIPError) -> None:
     except ParseError:  # which may be the very reason
         aor = Plain("unknown")
     reason = (
-        str(error) if isinstance(error, ParseError) else error.reason or REASONS.get(status, "")
+        str(error) if isinstance(error, ParseError) else error.reason or STATUSES.get(status, "")
     )
     stack.engine.counters.info(
         "registration refused",

@@ -211,6 +211,8 @@ class Registrar:
         path = tuple(map(compact, request.path))
         wanted: list[Binding] = []
         for contact in request.contact:
+            if isinstance(contact, str):  # the "*" that removes all is handled above
+                continue
             if not contact.uri.has_valid_host:
                 raise Reject(400, "Contact: host is neither an address nor a name")
             seconds = self._seconds(request, contact)

@@ -24,7 +24,6 @@ import random
 from typing import Any
 
 from ...errors import ParseError, TransportError
-from ...message.mandatory import change_top_via
 from ...message.message import Request, Response
 from ...transport.base import Flow
 from .outbound import OUTBOUND
@@ -155,7 +154,7 @@ def wanted_interval(response: Response, flow: Flow) -> int | None:
     §4.2.1, §4.4).
     """
     try:
-        value = response.headers.get_header_front("Via").parameters.get("keep")
+        value = response.headers.top_via.parameters.get("keep")
         is_bound = response.is_success and response.cseq.method == REGISTRATION
         if value is None and is_bound and any(tag.lower() == OUTBOUND for tag in response.require):
             value = str(response.flow_timer or 0)
@@ -188,9 +187,8 @@ def withdraw(request: Request) -> None:
     if "keep=" not in request.headers["Via"]:
         return
     try:
-        change_top_via(
-            request.headers,
-            lambda via: via.with_params(keep=None) if via.parameters.get("keep") else via,
-        )
+        via = request.headers.top_via
     except ParseError:
         return
+    if via.parameters.get("keep"):
+        request.headers.top_via = via.with_params(keep=None)

@@ -23,12 +23,13 @@ from ...arguments import texts
 from ...errors import InvalidValue, ParseError, excerpt
 from ...message.address import NameAddr
 from ...message.grammar import is_host
+from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS, URIParameters
 from ...message.uri import URI, bracketed, is_valid_host, normal_host
 from ...stores.bindings import BoundFlow, aor
 from ...transport.base import Flow, Transport
-from ...transport.locate.rfc3263 import DEFAULT_PORTS, SECURE, literal
+from ...transport.locate.rfc3263 import SECURE, literal
 from .routes import top_route
 from .sips import wants_sips
 from .tokens import ROUTE_SECRET, RouteTokens
@@ -364,7 +365,7 @@ def _ports(uri: URI) -> tuple[int, ...]:
         return (DEFAULT_PORTS.get(SECURE.get(name or "TLS", ""), 5061),)
     if name == "WS":  # of a page at wss: too: there is no other name for it (RFC 7118 §5.2)
         return DEFAULT_PORTS["WS"], DEFAULT_PORTS["WSS"]
-    return (DEFAULT_PORTS.get(name or "", 5060),)
+    return (DEFAULT_PORTS.get(name or "", DEFAULT_PORT),)
 
 
 def _is_at(transport: Transport, host: str, port: int | None) -> bool:

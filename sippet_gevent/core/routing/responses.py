@@ -21,13 +21,13 @@ from gevent import Greenlet, getcurrent
 from gevent.pool import Group
 
 from ...errors import ParseError, TransportError
-from ...message.grammar import split_first
+from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.parser import parse
 from ...message.via import Via
 from ...runtime.rates import source_of
 from ...transaction.fsm import Transaction
 from ...transport.base import Flow, Transport
-from ...transport.locate.rfc3263 import DEFAULT_PORTS, Candidate, literal
+from ...transport.locate.rfc3263 import Candidate, literal
 
 RETURNS = 1000
 """Responses that look for their way back at one time, by transaction; more are given up. Each holds
@@ -86,7 +86,7 @@ class Returns:
         ) or flow.transport.name in NOBODY_LISTENS:
             return False
         try:
-            via = Via.parse(split_first(parse(response).headers["Via"], ",")[0])
+            via = parse(response).headers.top_via
         except ParseError:
             return False
         if not self._leads_anywhere(flow, via):
@@ -177,7 +177,7 @@ class Returns:
 
     def _ways(self, gone: Flow, via: Via) -> Iterator[tuple[Transport, str, int]]:
         transport = gone.transport
-        port = via.port or DEFAULT_PORTS.get(transport.name, 5060)
+        port = via.port or DEFAULT_PORTS.get(transport.name, DEFAULT_PORT)
         tried = [] if gone.transactions is not None else [gone.remote]
         if gone.transactions is not None:
             tried.append((gone.remote[0], port))
@@ -219,7 +219,11 @@ class Returns:
     @staticmethod
     def _numeric(via: Via) -> tuple[str, int] | None:
         host = literal(via.host)
-        return None if host is None else (host, via.port or DEFAULT_PORTS.get(via.transport, 5060))
+        return (
+            None
+            if host is None
+            else (host, via.port or DEFAULT_PORTS.get(via.transport, DEFAULT_PORT))
+        )
 
     def stop(self) -> None:
         """Give up all of them."""

@@ -8,7 +8,7 @@ is to be removed.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from ...errors import InvalidValue, ParseError
 from ..address import NameAddr
@@ -326,7 +326,7 @@ class AdditionalIdentity(NameAddr):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, text: str) -> Any:
+    def parse(cls, text: str) -> AdditionalIdentity | str:  # type: ignore[override]
         return text if is_token(text) else cls._make(NameAddr.parse(text))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..address import BracketedAddr, Contact, NameAddr
-from ..headers import EACH, LINES, LIST, ONE, Header
+from ..header import EACH, LINES, LIST, ONE, Header
 from ..via import Via
 from .authentication import AuthenticationInfo, Challenge, Credentials
 from .base import Choice, QuotedOrToken, Ranked, Reference, Word
@@ -101,7 +101,7 @@ class HeaderFields:
     attestation_info = Header("Attestation-Info", None, ONE, Choice)  # 3GPP TS 24.229
     authentication_info = Header("Authentication-Info", None, ONE, AuthenticationInfo)
     authorization = Header("Authorization", None, LINES, Credentials)
-    call_id = Header("Call-ID", "i", ONE, CallID)
+    call_id = Header("Call-ID", "i", ONE, CallID, mandatory=True)
     call_info = Header("Call-Info", None, LIST, CallInfo)
     contact = Header("Contact", "m", EACH, Contact)
     content_disposition = Header("Content-Disposition", None, ONE, ContentDisposition)
@@ -110,7 +110,7 @@ class HeaderFields:
     content_language = Header("Content-Language", None, LIST, Token)
     content_length = Header("Content-Length", "l", ONE, Number)
     content_type = Header("Content-Type", "c", ONE, MediaType)
-    cseq = Header("CSeq", None, ONE, CSeq)
+    cseq = Header("CSeq", None, ONE, CSeq, mandatory=True)
     date = Header("Date", None, ONE, Date)
     diversion = Header("Diversion", None, EACH, Diversion)  # RFC 5806, historic, not at IANA
     error_info = Header("Error-Info", None, LIST, Reference)
@@ -118,7 +118,7 @@ class HeaderFields:
     expires = Header("Expires", None, ONE, DeltaSeconds)
     feature_caps = Header("Feature-Caps", None, EACH, FeatureCaps)  # RFC 6809
     flow_timer = Header("Flow-Timer", None, ONE, DeltaSeconds)  # RFC 5626
-    from_ = Header("From", "f", ONE, NameAddr)
+    from_ = Header("From", "f", ONE, NameAddr, mandatory=True)
     geolocation = Header("Geolocation", None, EACH, Geolocation)  # RFC 6442
     geolocation_error = Header("Geolocation-Error", None, ONE, GeolocationError)  # RFC 6442
     geolocation_routing = Header("Geolocation-Routing", None, ONE, GeolocationRouting)  # RFC 6442
@@ -207,11 +207,11 @@ class HeaderFields:
     suppress_if_match = Header("Suppress-If-Match", None, ONE, Token)  # RFC 5839
     target_dialog = Header("Target-Dialog", None, ONE, TargetDialog)  # RFC 4538
     timestamp = Header("Timestamp", None, ONE, Timestamp)
-    to = Header("To", "t", ONE, NameAddr)
+    to = Header("To", "t", ONE, NameAddr, mandatory=True)
     trigger_consent = Header("Trigger-Consent", None, LIST, TriggerConsent)  # RFC 5360
     unsupported = Header("Unsupported", None, LIST, Token)
     user_agent = Header("User-Agent", None, ONE, Text)
     user_to_user = Header("User-to-User", None, LIST, UserToUser)  # RFC 7433
-    via = Header("Via", "v", EACH, Via)
+    via = Header("Via", "v", EACH, Via, mandatory=True)
     warning = Header("Warning", None, EACH, Warning)
     www_authenticate = Header("WWW-Authenticate", None, LINES, Challenge)

@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ...errors import TransportError
+from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.uri import URI, address_of, bracketed, is_valid_host
 from ...message.via import Via
 
@@ -34,9 +35,6 @@ CANDIDATES = 32
 
 NOTES = 8
 """Steps named in the error when nothing was found."""
-
-DEFAULT_PORTS = {"TLS": 5061, "WSS": 443, "WS": 80}
-"""Where it is not 5060 (RFC 3261 §19.1.2, RFC 7118 §5.4)."""
 
 SERVICES = {
     "SIP+D2U": "UDP",
@@ -184,7 +182,7 @@ def default_port(transport: str, transports: Collection[str] = ALL) -> int:
     transports says."""
     if isinstance(transports, Mapping) and transport not in ALL:
         return transports[transport]  # type: ignore[no-any-return]
-    return DEFAULT_PORTS.get(transport, 5060)
+    return DEFAULT_PORTS.get(transport, DEFAULT_PORT)
 
 
 def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda: 0.0) -> Steps:
@@ -234,7 +232,10 @@ def select_for_response(via: Via, random: Random = lambda: 0.0) -> Steps:
     if numeric is not None:
         return [
             Candidate(
-                via.transport, numeric, via.port or DEFAULT_PORTS.get(via.transport, 5060), via.host
+                via.transport,
+                numeric,
+                via.port or DEFAULT_PORTS.get(via.transport, DEFAULT_PORT),
+                via.host,
             )
         ]
     search = _Search(_name(via.host), via.host, random)

@@ -1,0 +1,171 @@
+"""HeaderLines: the ordered header lines of a message, as text, RFC 3261 §7.3. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..errors import CREDENTIALS, InvalidValue, excerpt
+from .grammar import BLANKS, is_token
+from .scan import USUAL, Fields, Line, as_it_came, canonical
+
+# Bytes that are not UTF-8 are U+DC80 to U+DCFF in here. No other surrogate can be written as bytes.
+_UNSAFE = re.compile(r"[\r\n\0\ud800-\udc7f\udd00-\udfff]").search
+
+
+def safe(text: str, name: str) -> str:
+    """Return `text`, or raise InvalidValue if CR, LF or NUL in it would break out of its line, or
+    if it is not Unicode."""
+    if _UNSAFE(text):
+        shown = "these credentials" if canonical(name) in CREDENTIALS else excerpt(text)
+        raise InvalidValue(f"{name}: CR, LF, NUL or a lone surrogate in {shown}")
+    return text
+
+
+class HeaderLines:
+    """The header lines of a message: ordered, blind to case and compact form, unchanged until
+    assigned.
+
+    `headers["m"]`, `headers["contact"]` and `headers["Contact"]` are the text of the first Contact
+    line, as it came. The methods with Elixir Sippet's names take and give typed values where the
+    header is a known one.
+    """
+
+    __slots__ = ("_fields", "lines", "looked_at", "wire")
+
+    def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
+        self.lines: list[Line] = lines if type(lines) is list else list(lines)
+        """Each line as (canonical name, how it came, value). Not for changing."""
+        self._fields: Fields | None = fields
+        self.looked_at: dict[str, Any] = {}
+        """Canonical name to typed value of the known headers that somebody has looked at. Not for
+        changing."""
+        self.wire: bytes | None = None
+        """The whole message these lines came in, octet for octet; None from the first change on."""
+
+    @property
+    def fields(self) -> Fields:
+        """Canonical name to text of its only line, or list of texts. Not for changing."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = {}
+            for name, _, value in self.lines:
+                there = fields.get(name)
+                if there is None:
+                    fields[name] = value
+                elif type(there) is list:
+                    there.append(value)
+                else:
+                    fields[name] = [there, value]  # type: ignore[list-item]
+        return fields
+
+    def all(self, name: str) -> list[str]:
+        """Return the texts of all lines of this header, in order."""
+        there = self.fields.get(canonical(name))
+        return [] if there is None else [there] if isinstance(there, str) else list(there)
+
+    def __getitem__(self, name: str) -> str:
+        there = self.fields[canonical(name)]
+        return there if isinstance(there, str) else there[0]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the text of the first line of this header, or `default`."""
+        there = self.fields.get(canonical(name), default)
+        return there[0] if type(there) is list else there
+
+    def __setitem__(self, name: str, value: str | Iterable[str]) -> None:
+        if isinstance(value, bytes):
+            raise InvalidValue(f"{name}: a value is text, not {excerpt(value)}")
+        if not isinstance(value, Iterable):
+            raise TypeError(
+                f'{name}: a value must be a text, or several, got {excerpt(value)}: write "{value}"'
+            )
+        texts = [value] if isinstance(value, str) else [str(item) for item in value]
+        self.replace(canonical(named(name)), [safe(text, name).strip(BLANKS) for text in texts])
+
+    def __delitem__(self, name: str) -> None:
+        if canonical(name) not in self.fields:
+            raise KeyError(name)
+        self.replace(canonical(name), [])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and canonical(name) in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(line[0] for line in self.lines))
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return (canonical name, text) of each line, in order."""
+        return [(name, value) for name, _, value in self.lines]
+
+    def add(self, name: str, value: str, *, first: bool = False) -> None:
+        """Add one line: before the header's other lines (at the very top when there are none), or
+        after the last line."""
+        known = canonical(named(name))
+        line: Line = (known, USUAL, safe(value, name).strip(BLANKS))
+        at = len(self.lines)
+        if first:
+            at = next((index for index, other in enumerate(self.lines) if other[0] == known), 0)
+        self.lines.insert(at, line)
+        self._changed(known)
+
+    def extend(self, lines: Iterable[Line]) -> None:
+        """Add lines that are safe, after the last one."""
+        self.lines += lines
+        self._fields = self.wire = None
+
+    def set_line(self, index: int, text: str) -> None:
+        """Give the line at `index`, the first of its name, another text, which is safe: made of
+        what scan() found."""
+        name = self.lines[index][0]
+        self.lines[index] = (name, USUAL, text)
+        self.wire = None
+        fields = self._fields
+        if fields is not None:
+            there = fields[name]
+            fields[name] = [text, *there[1:]] if type(there) is list else text
+        self.looked_at.pop(name, None)
+
+    def replace(self, known: str, texts: list[str]) -> None:
+        """Put these texts where the header's first line stood, or at the end; its other lines
+        go."""
+        self._replace(known, [(known, USUAL, text) for text in texts])
+
+    def _replace(self, known: str, lines: list[Line]) -> None:
+        at = None
+        others: list[Line] = []
+        for line in self.lines:
+            if line[0] == known:
+                at = len(others) if at is None else at
+            else:
+                others.append(line)
+        at = len(others) if at is None else at
+        others[at:at] = lines
+        self.lines = others
+        self._changed(known)
+
+    def _changed(self, known: str) -> None:
+        self._fields = self.wire = None
+        self.looked_at.pop(known, None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HeaderLines) and self.items() == other.items()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def text(self) -> str:
+        """Return all lines as they go on the wire."""
+        return "".join([f"{as_it_came(line)}\r\n" for line in self.lines])
+
+    def __repr__(self) -> str:
+        return f"<Headers {', '.join(self)}>"
+
+
+def named(name: str) -> str:
+    if not is_token(name):
+        raise InvalidValue(f"{excerpt(name)} is not a header name")
+    return name

@@ -56,7 +56,7 @@ _VISUAL_SEPARATORS = str.maketrans("", "", "-.()")
 _USER_ALLOWED = "&=+$,;?/"  # user-unreserved
 _PASSWORD_ALLOWED = "&=+$,"
 
-DEFAULT_PORTS = {"sip": 5060, "sips": 5061}
+SCHEME_PORTS = {"sip": 5060, "sips": 5061}
 
 # §19.1.4: a URI with one of these does not equal a URI without it, whatever the default.
 _DISTINGUISHING = frozenset(("user", "ttl", "method", "maddr", "transport"))
@@ -97,7 +97,7 @@ class URI(NamedTuple):
     @property
     def is_sip(self) -> bool:
         """True for sip and sips."""
-        return self.scheme in DEFAULT_PORTS
+        return self.scheme in SCHEME_PORTS
 
     @property
     def is_secure(self) -> bool:
@@ -150,7 +150,7 @@ class URI(NamedTuple):
             if not _TELEPHONE(self.user or ""):
                 raise InvalidValue(f"{self.user!r} is not a telephone number")
             return f"tel:{self.user}{self.parameters}"
-        if self.scheme not in DEFAULT_PORTS:
+        if self.scheme not in SCHEME_PORTS:
             if not (_SCHEME(f"{self.scheme}:") and _OPAQUE(self.opaque)):
                 how = f": write URI.parse({self.scheme!r})" if ":" in self.scheme else ""
                 raise InvalidValue(f"{self.scheme!r} and {self.opaque!r} are no URI{how}")
@@ -249,11 +249,11 @@ def _parse_any(text: str) -> URI:
         raise ParseError("URI without a scheme (sip, sips or tel)", value=text)
     scheme = match[1].lower()
     rest = text[match.end() :]
-    if not _OPAQUE(rest) and not (scheme in DEFAULT_PORTS and _WITH_QUOTES(rest)):
+    if not _OPAQUE(rest) and not (scheme in SCHEME_PORTS and _WITH_QUOTES(rest)):
         raise ParseError(
             "URI is empty, or has a blank, quote, bracket or control character in it", value=text
         )
-    if scheme in DEFAULT_PORTS:
+    if scheme in SCHEME_PORTS:
         return _parse_sip(scheme, rest, text)
     if scheme == "tel":
         subscriber, _, parameters = rest.partition(";")

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import ParseError
 from ...message.address import NameAddr
 from ...message.message import Request, Response
-from ...message.uri import DEFAULT_PORTS, URI, address_of, normal_host
+from ...message.uri import SCHEME_PORTS, URI, address_of, normal_host
 from ...message.via import Via
 from ...stores.bindings import flow_registered
 
@@ -65,7 +65,7 @@ def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> 
             return Reach.BY_FLOW
         if uri.transport not in (None, transport.name):
             return Reach.AT_CONTACT
-        port = uri.port or DEFAULT_PORTS[uri.scheme]
+        port = uri.port or SCHEME_PORTS[uri.scheme]
         by_flow = transport.reliable or (
             not moved and port != flow.remote[1] and "rport" in via.parameters
         )

@@ -14,10 +14,15 @@ from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import sdp as module
 from sippet_gevent.message.sdp import (
     FORMATS,
+    G722,
     LINES,
     MEDIA_DESCRIPTIONS,
+    OPUS,
+    PCMA,
+    PCMU,
     RTCP,
     SDP,
+    TELEPHONE_EVENT,
     TIME_FIELDS,
     TIMES,
     Adjustment,
@@ -26,18 +31,11 @@ from sippet_gevent.message.sdp import (
     Connection,
     MediaDescription,
     MediaField,
+    MediaStream,
     Origin,
     Repeat,
     RTPMap,
     Time,
-)
-from sippet_gevent.message.sdp.offer import (
-    G722,
-    OPUS,
-    PCMA,
-    PCMU,
-    TELEPHONE_EVENT,
-    MediaStream,
     answer,
     check_answer,
 )
@@ -366,7 +364,7 @@ def test_ptime_and_maxptime_are_milliseconds():
 @pytest.mark.parametrize("text", ["0", "-1", "x", "", "1e3", "²", "20 30"])
 def test_a_ptime_that_is_no_time_is_an_error_when_asked_for(text):
     section = stream(f"a=ptime:{text}")
-    with pytest.raises(ParseError, match="SDP line 7, a=: ptime is a number over 0"):
+    with pytest.raises(ParseError, match="SDP line 7, a=: ptime must be a number greater than 0"):
         _ = section.ptime
 
 
@@ -462,7 +460,7 @@ LENIENT = {
         ((Bandwidth("AS", 64),), ()),
     ),
     "o= that cannot be read": (crlf("v=0\no=x\ns=-\nm=audio 1 RTP/AVP 0"), lambda sdp: sdp.media[0].port, 1),
-    "an address no packet can go to": (body(session="c=IN IP4 300.1.1.1"), lambda sdp: sdp.connection.is_usable, False),
+    "an address no packet can reach": (body(session="c=IN IP4 300.1.1.1"), lambda sdp: sdp.connection.is_usable, False),
     "a group without TTL": (body(session="c=IN IP4 224.2.1.1"), lambda sdp: sdp.connection.is_usable, False),
     "a group of the other addrtype": (body(session="c=IN IP4 ff02::1"), lambda sdp: sdp.connection.is_usable, False),
     "a unicast address with a TTL": (body(session="c=IN IP4 192.0.2.1/127"), lambda sdp: sdp.connection.is_usable, True),
@@ -508,12 +506,12 @@ def test_the_table_in_the_docstring_has_its_rows():
 REFUSED = {
     "nothing": (b"", "SDP: v= is missing"),
     "blank lines alone": (b"\r\n\r\n", "SDP: v= is missing"),
-    "no v=": (b"o=- 1 1 IN IP4 a.example\r\n", "SDP line 1, o=: a description begins with v="),
+    "no v=": (b"o=- 1 1 IN IP4 a.example\r\n", "SDP line 1, o=: a description must begin with v="),
     "no o=": (b"v=0\r\ns=-\r\nt=0 0\r\n", "SDP: o= is missing"),
-    "two v=": (body("v=0"), "SDP line 6, v=: v= stands twice"),
-    "two o=": (body("o=- 1 1 IN IP4 192.0.2.1"), "SDP line 6, o=: o= stands twice"),
-    "two s=": (body("s=-"), "SDP line 6, s=: s= stands twice"),
-    "two descriptions": (body("m=audio 1 RTP/AVP 0") + body(), "SDP line 7, v=: v= behind m=: two descriptions in one"),
+    "two v=": (body("v=0"), "SDP line 6, v=: v= appears twice"),
+    "two o=": (body("o=- 1 1 IN IP4 192.0.2.1"), "SDP line 6, o=: o= appears twice"),
+    "two s=": (body("s=-"), "SDP line 6, s=: s= appears twice"),
+    "two descriptions": (body("m=audio 1 RTP/AVP 0") + body(), "SDP line 7, v=: v= behind m=: there are two descriptions in one"),
     "version 1": (body().replace(b"v=0", b"v=1"), "SDP line 1, v=: number not in 0 to 0"),
     "no version": (body().replace(b"v=0", b"v="), "SDP line 1, v=: not a number"),
     "no equals sign": (body("a sendonly"), "SDP line 6: not type=value"),
@@ -523,30 +521,30 @@ REFUSED = {
     "NUL": (body("a=x\0y"), "SDP line 6: NUL or CR in a line"),
     "CR": (body("a=x\ry"), "SDP line 6: NUL or CR in a line"),
     "CR CR LF": (body("a=x\r"), "SDP line 6: NUL or CR in a line"),
-    "an escape in an address": (body(session="c=IN IP4 \x1b[2J"), "SDP line 4, c=: c= is nettype, addrtype and address"),
-    "two addresses": (body(session="c=IN IP4 192.0.2.1 192.0.2.2"), "SDP line 4, c=: c= is nettype"),
-    "no address": (body(session="c=IN IP4"), "SDP line 4, c=: c= is nettype"),
-    "nothing before the slash": (body(session="c=IN IP4 /127"), "SDP line 4, c=: c= has an address it cannot have"),
-    "three slashes": (body(session="c=IN IP4 233.252.0.1/1/1/1"), "SDP line 4, c=: c= has an address it cannot have"),
-    "a TTL of IP6": (body(session="c=IN IP6 ff00::1/1/1"), "SDP line 4, c=: c= has an address it cannot have"),
+    "an escape in an address": (body(session="c=IN IP4 \x1b[2J"), "SDP line 4, c=: c= must be nettype, addrtype and address"),
+    "two addresses": (body(session="c=IN IP4 192.0.2.1 192.0.2.2"), "SDP line 4, c=: c= must be nettype"),
+    "no address": (body(session="c=IN IP4"), "SDP line 4, c=: c= must be nettype"),
+    "nothing before the slash": (body(session="c=IN IP4 /127"), "SDP line 4, c=: c= has too many numbers behind its address, or no address"),
+    "three slashes": (body(session="c=IN IP4 233.252.0.1/1/1/1"), "SDP line 4, c=: c= has too many numbers behind its address, or no address"),
+    "a TTL of IP6": (body(session="c=IN IP6 ff00::1/1/1"), "SDP line 4, c=: c= has too many numbers behind its address, or no address"),
     "a TTL of 256": (body(session="c=IN IP4 233.252.0.1/256"), "SDP line 4, c=: number not in 0 to 255"),
     "no groups": (body(session="c=IN IP4 233.252.0.1/1/0"), "SDP line 4, c=: number not in 1 to"),
-    "one time": (body(session="t=0"), "SDP line 4, t=: t= is a start and a stop time"),
+    "one time": (body(session="t=0"), "SDP line 4, t=: t= must be a start and a stop time"),
     "a negative time": (body(session="t=-1 0"), "SDP line 4, t=: not a number"),
     "Arabic digits": (body(session="t=٠ 0"), "SDP line 4, t=: not a number"),
-    "r= before t=": (body(session="r=1 1 1\nt=0 0"), "SDP line 4, r=: r= before t="),
-    "r= without offsets": (body(session="t=0 0\nr=1 1"), "SDP line 5, r=: r= is an interval, a duration and offsets"),
+    "r= before any t=": (body(session="r=1 1 1\nt=0 0"), "SDP line 4, r=: r= before any t="),
+    "r= without offsets": (body(session="t=0 0\nr=1 1"), "SDP line 5, r=: r= must be an interval, a duration and offsets"),
     "r= with an unknown unit": (body(session="t=0 0\nr=1w 1 1"), "SDP line 5, r=: not a time"),
-    "half a z=": (body(session="t=0 0\nz=1"), "SDP line 5, z=: z= is pairs"),
-    "a media type with a slash": (body("m=au/dio 1 RTP/AVP 0"), "SDP line 6, m=: m= is media, port, proto and formats"),
+    "half a z=": (body(session="t=0 0\nz=1"), "SDP line 5, z=: z= must be pairs"),
+    "a media type with a slash": (body("m=au/dio 1 RTP/AVP 0"), "SDP line 6, m=: m= must be media, port, proto and formats"),
     "no port": (body("m=audio RTP/AVP 0"), "SDP line 6, m=: not a number"),
     "port 65536": (body("m=audio 65536 RTP/AVP 0"), "SDP line 6, m=: number not in 0 to 65535"),
     "port -1": (body("m=audio -1 RTP/AVP 0"), "SDP line 6, m=: not a number"),
     "no ports": (body("m=audio 1/0 RTP/AVP 0"), "SDP line 6, m=: number not in 1 to"),
     "no formats": (body("m=audio 1 RTP/AVP"), "SDP line 6, m=: m= without a format"),
-    "a proto that ends in a slash": (body("m=audio 1 RTP/ 0"), "SDP line 6, m=: m= is media"),
-    "a broken c= of a stream": (body("m=audio 1 RTP/AVP 0", "c=IN"), "SDP line 7, c=: c= is nettype"),
-    "text that cannot be encoded": ("v=0\r\ni=\ud800", "SDP: text that cannot be encoded"),
+    "a proto that ends in a slash": (body("m=audio 1 RTP/ 0"), "SDP line 6, m=: m= must be media"),
+    "a broken c= of a stream": (body("m=audio 1 RTP/AVP 0", "c=IN"), "SDP line 7, c=: c= must be nettype"),
+    "text that cannot be encoded": ("v=0\r\ni=\ud800", "SDP: text with surrogates that cannot be encoded"),
 }  # fmt: skip
 
 
@@ -591,7 +589,7 @@ def test_a_broken_rtpmap_of_a_static_payload_type_leaves_its_meaning():
 @pytest.mark.parametrize(
     "text, problem",
     [
-        ("- 1 1 IN IP4", "o= has six fields"),
+        ("- 1 1 IN IP4", "o= must have six fields"),
         ("- x 1 IN IP4 a.example", "not a number"),
         ("- -1 1 IN IP4 a.example", "not a number"),
         (f"- {'9' * 21} 1 IN IP4 a.example", "number not in"),
@@ -613,14 +611,14 @@ def test_all_the_lines_there_may_be_are_taken():
 @pytest.mark.parametrize(
     "text, problem",
     [
-        (body(*["a=x"] * (LINES - 4)), f"over {LINES} lines"),
+        (body(*["a=x"] * (LINES - 4)), f"more than {LINES} lines"),
         (
             body(*["m=audio 1 RTP/AVP 0"] * (MEDIA_DESCRIPTIONS + 1)),
-            f"over {MEDIA_DESCRIPTIONS} media descriptions",
+            f"more than {MEDIA_DESCRIPTIONS} media descriptions",
         ),
-        (body("m=audio 1 RTP/AVP" + " 0" * (FORMATS + 1)), f"over {FORMATS} formats"),
-        (body(*["t=0 0"] * TIMES), f"over {TIMES} lines of times"),
-        (body("r=1 1" + " 1" * (TIME_FIELDS - 1)), f"over {TIME_FIELDS} numbers"),
+        (body("m=audio 1 RTP/AVP" + " 0" * (FORMATS + 1)), f"more than {FORMATS} formats"),
+        (body(*["t=0 0"] * TIMES), f"more than {TIMES} t=, r= and z= lines"),
+        (body("r=1 1" + " 1" * (TIME_FIELDS - 1)), f"more than {TIME_FIELDS} numbers"),
     ],
     ids=["lines", "media descriptions", "formats", "times", "numbers"],
 )

@@ -7,23 +7,16 @@ from collections.abc import Callable, Iterable
 
 from ...errors import InvalidValue, ParseError, excerpt
 from ..grammar import BLANKS
-from .grammar import CRLF, DIRECTIONS, LINES, MEDIA_DESCRIPTIONS, SENDRECV, TIMES, T, integer
-from .media import MediaDescription, checked_direction
+from .direction import DIRECTIONS, SENDRECV, checked_direction
+from .grammar import CRLF, MEDIA_DESCRIPTIONS, TIMES, T, integer
+from .line import Line, lines_of
+from .media import MediaDescription
+from .payload_types import RTPMap
 from .section import FREE_TEXT, Section, connection_of
-from .values import (
-    RTCP,
-    Adjustment,
-    Attribute,
-    Bandwidth,
-    Connection,
-    Line,
-    Origin,
-    Repeat,
-    RTPMap,
-    Time,
-)
+from .times import Adjustment, Repeat, Time
+from .values import RTCP, Attribute, Bandwidth, Connection, Origin
 
-# What stands in a line when it is looked at first.
+# Lines that parse() reads at once, by type.
 _CHECKS: dict[str, Callable[[str], object]] = {
     "v": lambda text: integer(text.strip(BLANKS), 0),  # §5.1: version 0 is all there is
     "c": Connection.parse,
@@ -33,33 +26,44 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }
 _ONCE = "vos"  # a second one begins another description
 _MEDIA_CHECKS = "c"
-# What is read only when it is asked for: the lines of these types, the attributes of these names.
+# Lines and attributes that are read only when a program asks for them; problems() reads them all.
 _LOOSE: dict[str, Callable[[str], object]] = {"o": Origin.parse, "b": Bandwidth.parse}
 _LOOSE_ATTRIBUTES: dict[str, Callable[[str], object]] = {"rtpmap": RTPMap.parse, "rtcp": RTCP.parse}
-# What stands behind the user name and the session id, which may be anything, and the version.
+# An o= line in three parts: what precedes the version, the version, and the three fields behind it.
+# The user name and the session id may be anything.
 _version = re.compile(r"(.*[ \t])([0-9]{1,20})((?:[ \t]+[^ \t]+){3}[ \t]*)").fullmatch
 
 
 class SDP(Section):
-    """A session description (§5): the session's lines, and `media`, the media descriptions.
+    """A session description (§5): the lines of the session, and its media descriptions, `media`.
 
-    Mutable: to change a field, assign it. `str(sdp)` and `bytes(sdp)` are what goes on the wire.
+    To change a field, assign it. `str(sdp)` and `bytes(sdp)` are what goes on the wire:
+
+        description = SDP.parse(request.body)
+        audio = description.media[0]
+        print(audio.connection.address, audio.port, audio.direction)
+        description.media[0].port = 49170
+        request.body = bytes(description)
     """
 
-    __slots__ = ("_end", "_media")
+    __slots__ = ("_media",)
     _order = "vosiuepcbtrzka"
 
     def __init__(
         self, lines: Iterable[Line], media: Iterable[MediaDescription] = (), end: str = CRLF
     ) -> None:
-        super().__init__(lines)
-        self._end = end
+        super().__init__(lines, end)
         self._media: tuple[MediaDescription, ...] = ()
         self._adopt(media)
 
     @classmethod
     def parse(cls, text: bytes | str) -> SDP:
-        """Read a description. Raises ParseError, which names the line by number and type."""
+        """Read a session description.
+
+        Raises:
+            ParseError: it is malformed. The error names the line by number and type.
+            TypeError: `text` is neither bytes nor text.
+        """
         try:
             return cls._parse(text)
         except ParseError as error:
@@ -70,24 +74,24 @@ class SDP(Section):
 
     @classmethod
     def _parse(cls, text: bytes | str) -> SDP:
-        lines = _cut(text)
+        lines = lines_of(text)
         starts = [index for index, line in enumerate(lines) if line.type == "m"]
         if len(starts) > MEDIA_DESCRIPTIONS:
-            raise ParseError(f"over {MEDIA_DESCRIPTIONS} media descriptions", header="SDP")
+            raise ParseError(f"more than {MEDIA_DESCRIPTIONS} media descriptions", header="SDP")
         session = lines[: starts[0]] if starts else lines
         if sum(1 for line in session if line.type and line.type in "trz") > TIMES:
-            raise ParseError(f"over {TIMES} lines of times", header="SDP")
+            raise ParseError(f"more than {TIMES} t=, r= and z= lines", header="SDP")
         seen = ""
         for line in session:
             kind = line.type
             if not kind:
                 continue
             if not seen and kind != "v":
-                raise line.error("a description begins with v=")
+                raise line.error("a description must begin with v=")
             if kind in seen and kind in _ONCE:
-                raise line.error(f"{kind}= stands twice")
+                raise line.error(f"{kind}= appears twice")
             if kind == "r" and "t" not in seen:
-                raise line.error("r= before t=")
+                raise line.error("r= before any t=")
             if kind in _CHECKS:
                 line.read(_CHECKS[kind])
             if kind not in seen:
@@ -100,7 +104,7 @@ class SDP(Section):
         for start, stop in zip(starts, [*starts[1:], len(lines)]):
             for line in lines[start + 1 : stop]:
                 if line.type and line.type in _ONCE:
-                    raise line.error(f"{line.type}= behind m=: two descriptions in one")
+                    raise line.error(f"{line.type}= behind m=: there are two descriptions in one")
                 if line.type and line.type in _MEDIA_CHECKS:
                     line.read(_CHECKS[line.type])
             media.append(MediaDescription(lines[start:stop]))
@@ -122,13 +126,32 @@ class SDP(Section):
         times: Iterable[Time] = (Time(),),
         attributes: Iterable[Attribute] = (),
     ) -> SDP:
-        """Make a description. `address` is the session's c= line, and without an `origin` the o=
-        line's. Raises InvalidValue."""
+        """Make a session description.
+
+            audio = MediaDescription.make("audio", 49170, [0, 8])
+            made = SDP.make("192.0.2.1", [audio])
+
+        Args:
+            address: the session's c= line, where media goes.
+            media: the media descriptions.
+            origin: the o= line. Without one it is made of `address` and a random session id.
+            name: the s= line.
+            information: the i= line.
+            uri: the u= line.
+            emails: the e= lines.
+            phones: the p= lines.
+            bandwidths: the b= lines.
+            times: the t= lines with their r= and z= lines. A call has `t=0 0`, the default.
+            attributes: the a= lines of the session.
+
+        Raises:
+            InvalidValue: a value cannot be written, or a stream has no address.
+        """
         connection = connection_of(address)
         if origin is None:
             if connection is None:
                 raise InvalidValue(
-                    'a description needs an address, or an origin: write address="192.0.2.1"'
+                    'a description needs an address or an origin: write address="192.0.2.1"'
                 )
             origin = Origin.make(connection.address)
         made = cls(
@@ -151,7 +174,8 @@ class SDP(Section):
         made.media = tuple(media)
         if connection is None and not all(section.connections for section in made.media):
             raise InvalidValue(
-                "c= stands in the session's part or in every media description (RFC 8866 §5.7)"
+                "a stream has no address: write address=… for the session, or connection=… for "
+                "each media description (RFC 8866 §5.7)"
             )
         return made
 
@@ -166,7 +190,7 @@ class SDP(Section):
             if (section._session is not None and section._session is not self) or id(
                 section
             ) in taken:
-                section = section.copy()  # what stands in two places must not change in both
+                section = section.copy()  # one object in two places would change in both
             section._session = self
             taken.add(id(section))
             own.append(section)
@@ -179,8 +203,10 @@ class SDP(Section):
 
     @property
     def origin(self) -> Origin:
-        """The o= line (§5.2). Raises ParseError for one that cannot be read; the rest of a
-        description is usable without it."""
+        """The o= line (§5.2). Raises ParseError if it cannot be read.
+
+        The rest of a description is usable without it.
+        """
         return self._get("o")[0].read(Origin.parse)
 
     @origin.setter
@@ -188,22 +214,26 @@ class SDP(Section):
         self._put_one("o", _present(value, "o="), Origin.parse)
 
     def _copy_origin(self, other: SDP) -> None:
-        """Take the o= line of another description as it is written."""
+        """Copy the o= line of another description as it is written."""
         self._put("o", [line._replace(number=0) for line in other._get("o")])
 
     def _count_version(self) -> None:
-        """Write the next version into o=, and leave its other fields as they are. Raises
-        ParseError."""
+        """Add one to the version in o=, and leave its other fields as they are written.
+
+        Raises ParseError if there is no version.
+        """
         (line,) = self._get("o")
         found = _version(line.value)
         if found is None:
-            raise line.error("no version to count up")
+            raise line.error("o= has no version")
         self._put("o", [line._replace(value=f"{found[1]}{int(found[2]) + 1}{found[3]}")])
 
     @property
     def name(self) -> str:
-        """The s= line (§5.3); "" where it is empty or missing. Assigned, it may be " " or "-", not
-        ""."""
+        """The s= line (§5.3), or "" where it is empty or missing.
+
+        A name that is assigned must not be empty. A session without a name has "-".
+        """
         lines = self._get("s")
         return lines[0].value if lines else ""
 
@@ -241,7 +271,7 @@ class SDP(Section):
 
     @property
     def connection(self) -> Connection | None:
-        """The session's c= line (§5.7), or None. An address as text may be assigned."""
+        """The session's c= line (§5.7), or None. Assignment takes an address as text, too."""
         lines = self._get("c")
         return lines[0].read(Connection.parse) if lines else None
 
@@ -267,7 +297,7 @@ class SDP(Section):
 
     @property
     def times(self) -> tuple[Time, ...]:
-        """The time descriptions (§5.9); one of `0 0` where there is none."""
+        """The time descriptions (§5.9). Without a t= line it is one of `0 0`."""
         return tuple(time for time, _ in self._time_groups()) or (Time(),)
 
     @times.setter
@@ -275,11 +305,11 @@ class SDP(Section):
         known = dict(reversed(self._time_groups()))
         lines = [line for time in values for line in known.get(time) or time._lines()]
         if not lines:
-            raise InvalidValue("a description has one t= line at least")
+            raise InvalidValue("times must not be empty: write times=(Time(),)")
         self._put("trz", lines)
 
     def _copy_times(self, other: SDP) -> None:
-        """Take the t=, r= and z= lines of another description as they are written (RFC 3264 §6)."""
+        """Copy the t=, r= and z= lines of another description as they are written (RFC 3264 §6)."""
         if self.times != other.times:
             lines = [
                 Line(line.type, line.value) for _, group in other._time_groups() for line in group
@@ -288,8 +318,10 @@ class SDP(Section):
 
     @property
     def direction(self) -> str:
-        """The direction attribute of the session, which holds for streams without one; "sendrecv"
-        by default (§6.7)."""
+        """The direction of the session, "sendrecv" by default (§6.7).
+
+        It applies to streams that have none of their own.
+        """
         lines = self._get("direction")
         return Attribute.parse(lines[0].value).name if lines else SENDRECV
 
@@ -300,28 +332,32 @@ class SDP(Section):
 
     @property
     def media(self) -> tuple[MediaDescription, ...]:
-        """The media descriptions. To add one assign `(*sdp.media, new)`; one that belongs to
-        another description is copied."""
+        """The media descriptions. To add one, assign `(*sdp.media, new)`.
+
+        One that belongs to another description is copied.
+        """
         return self._media
 
     @media.setter
     def media(self, values: Iterable[MediaDescription]) -> None:
         values = tuple(values)
         if len(values) > MEDIA_DESCRIPTIONS:
-            raise InvalidValue(f"a description has {MEDIA_DESCRIPTIONS} media descriptions at most")
+            raise InvalidValue(
+                f"media must have at most {MEDIA_DESCRIPTIONS} entries, got {len(values)}"
+            )
         self._adopt(values)
 
     @property
     def is_hold(self) -> bool:
-        """True when all streams that are not disabled are on hold: "held SDP" (RFC 3264 §8.4)."""
+        """True if all streams that are not disabled are on hold (RFC 3264 §8.4)."""
         live = [section for section in self._media if not section.is_disabled]
         return bool(live) and all(section.is_hold for section in live)
 
     def problems(self) -> list[ParseError]:
-        """Return the faults that parse() tolerates: unreadable lines, addresses that no packet
-        reaches, streams without c=.
+        """Return the faults that parse() tolerates.
 
-        An answer is possible in spite of them. `sippet parse` shows them.
+        These are lines that cannot be read, addresses that no packet can reach, and streams without
+        c=. An answer is possible in spite of them. `sippet parse` shows them.
         """
         found: list[ParseError] = []
         for section in (self, *self._media):
@@ -332,7 +368,7 @@ class SDP(Section):
                     name, value = Attribute.parse(line.value)
                     read = _LOOSE_ATTRIBUTES.get(name)
                 elif line.type == "c" and not line.read(Connection.parse).is_usable:
-                    found.append(line.error("no packet can go to this address"))
+                    found.append(line.error("no packet can reach this address"))
                 if read is not None:
                     try:
                         line.read(read, value or "")
@@ -340,7 +376,7 @@ class SDP(Section):
                         found.append(error)
         for stream in self._media:
             if stream.connection is None and not stream.is_disabled:
-                found.append(stream._lines[0].error("a stream without c= line"))
+                found.append(stream._lines[0].error("the stream has no c= line"))
             for name in ("ptime", "maxptime"):
                 try:
                     getattr(stream, name)
@@ -371,43 +407,37 @@ class SDP(Section):
 
 def _present(value: T | None, what: str) -> T:
     if value is None:
-        raise InvalidValue(f"{what} cannot be left out")
+        raise InvalidValue(f"{what} must not be None, because a description cannot be without it")
     return value
 
 
-def _cut(text: bytes | str) -> list[Line]:
-    """Cut into lines; each is checked for its form only."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "surrogateescape")
-    elif not isinstance(text, str):
+def check_description(argument: str, value: object) -> None:
+    """Refuse anything that is not an SDP, such as the body of a message. Raises TypeError."""
+    if not isinstance(value, SDP):
         raise TypeError(
-            f"a session description must be bytes or text, got {excerpt(text)}: write SDP.parse(request.body)"
+            f"{argument} must be of type SDP, got {excerpt(value)}: "
+            "write sdp.SDP.parse(request.body)"
         )
-    else:
-        try:
-            text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise ParseError("text that cannot be encoded", header="SDP", value=text) from None
-    if text.count("\n") > LINES:
-        raise ParseError(f"over {LINES} lines", header="SDP")
-    pieces = text.split("\n")
-    unfinished = pieces.pop()
-    lines = []
-    for number, piece in enumerate(pieces, 1):
-        if piece.endswith("\r"):
-            lines.append(_line(piece[:-1], CRLF, number))
-        else:
-            lines.append(_line(piece, "\n", number))
-    if unfinished:
-        lines.append(_line(unfinished, "", len(pieces) + 1))
-    return lines
 
 
-def _line(text: str, end: str, number: int) -> Line:
-    if "\0" in text or "\r" in text:
-        raise Line("", text, end, number).error("NUL or CR in a line")
-    if text[1:2] == "=" and "!" <= text[0] <= "~":
-        return Line(text[0], text[2:], end, number)
-    if text.strip(BLANKS):
-        raise Line("", text, end, number).error("not type=value")
-    return Line("", text, end, number)
+def with_media(made: SDP, media: Iterable[MediaDescription]) -> SDP:
+    """Give a description its streams. Raises InvalidValue for a stream without an address."""
+    made.media = tuple(media)
+    for index, section in enumerate(made.media):
+        if section.connection is None and not section.is_disabled:
+            raise InvalidValue(
+                f"stream {index} has no address, and neither has the session: "
+                'write address="192.0.2.1" (RFC 8866 §5.7)'
+            )
+    return made
+
+
+def next_version(previous: SDP, new: SDP) -> SDP:
+    """Give a description the o= line that follows the previous one's (RFC 3264 §8).
+
+    Its version is one more if anything else differs from `previous`.
+    """
+    new._copy_origin(previous)
+    if new != previous:
+        new._count_version()
+    return new

@@ -1,14 +1,14 @@
-"""Format parameters in offers and answers: an answer returns, reduces, declares or refuses them. Pure.
+"""Format parameters (a=fmtp) in answers: agree_fmtp(), with a rule for each encoding. Pure.
 
 | encoding        | rule                                                                                            |
 |-----------------|-------------------------------------------------------------------------------------------------|
 | AMR, AMR-WB     | configuration and mode-set as offered, or refused; the rest is ours (RFC 4867 §8.3.1)           |
 | H264            | packetization-mode and profile as offered, or refused; the lower level (RFC 6184 §8.2.2)        |
-| G729*, G723     | `annexb=no` and `annexa=no` of either side hold for both (RFC 7261 §3)                          |
+| G729*, G723     | `annexb=no` and `annexa=no` of either side apply to both (RFC 7261 §3)                          |
 | iLBC            | the longer frame of the two modes (RFC 3952 §5)                                                 |
 | opus            | ours: every parameter describes the side that writes it (RFC 7587 §7.1)                         |
-| telephone-event | the events that both know (RFC 4733 §2.5.1.1)                                                   |
-| rtx, red        | refused where they name a payload type that is refused (RFC 4588 §8.1, RFC 2198 §5)             |
+| telephone-event | the events that both sides have (RFC 4733 §2.5.1.1)                                             |
+| rtx, red        | refused if they name a payload type that is refused (RFC 4588 §8.1, RFC 2198 §5)                |
 | any other       | ours if we have some, else those offered: the same parameters mean the same format (RFC 3264 §6.1) |
 """
 
@@ -16,26 +16,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from .offer import Codec
+from .codec import DEFAULT_EVENTS, Codec
 
-DEFAULT_EVENTS = "0-15"
-"""The events of a telephone-event without parameters: the keys of a telephone (RFC 4733 §7.1.1)."""
+Fmtp = Callable[[Codec, "str | None"], "str | Literal[False] | None"]
+"""A function that agrees on format parameters: of our codec and of the text offered.
 
-MAX_EVENT = 255  # RFC 4733 §2.3.1: one octet
+It returns the text to answer with, None for no parameters, or False to refuse the format.
+agree_fmtp() is one.
+"""
+
+MAX_EVENT = 255  # RFC 4733 §2.3.1: one byte
 
 EVENT_RANGES = 256
-"""Most elements of a list of events that are read: there are no more events."""
+"""Most elements of a list of events that are read. There are 256 events."""
 
 PARAMETERS = 256
-"""Most parameters of one format that are read: real formats have under twenty."""
+"""Most parameters of one format that are read. Real formats have fewer than twenty."""
 
 
 class _Parameters(dict[str, str]):
-    """The parameters of one format: values by names in lower case; `texts` has each as it is
-    written."""
+    """The parameters of one format: the values by name in lower case.
+
+    `texts` has each parameter as it is written.
+    """
 
     texts: dict[str, str]
 
@@ -55,11 +60,11 @@ def _joined(pieces: Iterable[str]) -> str | None:
 
 
 class Rule(NamedTuple):
-    """How an encoding's parameters are agreed on.
+    """How the two sides agree on the parameters of an encoding.
 
-    `agree(ours, offered)` returns the parameters to answer, None for none, False to refuse the
-    format. `keeps(offered, answered)` is False for an answer that has changed a parameter which it
-    must return by `section`.
+    `agree(ours, offered)` returns the text to answer with, None for no parameters, or False to
+    refuse the format. `keeps(offered, answered)` is False if an answer has changed a parameter that
+    it must return unchanged. `section` says so.
     """
 
     agree: Callable[[str | None, str | None], str | Literal[False] | None]
@@ -75,8 +80,10 @@ _is_number = re.compile(r"[0-9]{1,9}").fullmatch
 
 
 def _amr_configuration(parameters: _Parameters) -> tuple[object, ...] | None:
-    """Return the parameters that decide the form of packets; crc, robust sorting and interleaving
-    imply octet-align (§8.1)."""
+    """Return the parameters that decide the form of packets, or None if one has no valid value.
+
+    Checksums, robust sorting and interleaving imply octet-align (§8.1).
+    """
     aligned, crc, is_sorted = (parameters.get(name, "0") for name in _FLAGS)
     interleaving = parameters.get("interleaving")
     if not {aligned, crc, is_sorted} <= {"0", "1"} or (
@@ -88,8 +95,7 @@ def _amr_configuration(parameters: _Parameters) -> tuple[object, ...] | None:
 
 
 def _modes(parameters: _Parameters, highest: int) -> frozenset[int] | None:
-    """Return the codec modes of a mode-set, all modes without one; None for a mode-set that cannot
-    be read."""
+    """Return the codec modes of a mode-set, or None if it cannot be read. Without one, all modes apply."""
     text = parameters.get("mode-set")
     if text is None:
         return frozenset(range(highest + 1))
@@ -100,7 +106,7 @@ def _modes(parameters: _Parameters, highest: int) -> frozenset[int] | None:
 
 
 def _changes_slowly(parameters: _Parameters) -> bool:
-    """True for a side that wants modes to change at every second frame only, or can do it."""
+    """True if a side wants modes to change at every second frame only, or is able to do so."""
     return "2" in (parameters.get("mode-change-period"), parameters.get("mode-change-capability"))
 
 
@@ -115,12 +121,12 @@ def _amr(highest: int) -> Rule:
             if configuration != _amr_configuration(mine):
                 return False
             if "mode-set" in theirs and (known is None or not modes <= known):
-                return False  # it is returned unmodified or refused
+                return False  # it must be returned unchanged, or the format refused
             for one, other in ((theirs, mine), (mine, theirs)):
                 if one.get("mode-change-period") == "2" and not _changes_slowly(other):
                     return False
         returned = [theirs.texts[name] for name in theirs if name in _RETURNED]
-        # Of ours what the offer leaves to us: a mode-set of our own only where it has none.
+        # What the offer leaves to us. Our own mode-set counts only if the offer has none.
         free = [
             mine.texts[name]
             for name in mine
@@ -142,8 +148,8 @@ def _amr(highest: int) -> Rule:
 _DEFAULT_PROFILE = "42000a"  # §8.1: Baseline, level 1
 _is_profile = re.compile(r"[0-9A-Fa-f]{6}").fullmatch
 
-# §8.1, table 5: profile_idc, which bits of profile-iop count, their values. What is not here is
-# itself alone.
+# §8.1, table 5: profile_idc, which bits of profile-iop count, and their values. Any other profile
+# equals only itself.
 _PROFILES = (
     ("constrained baseline", 0x42, 0b01001111, 0b01000000),
     ("constrained baseline", 0x4D, 0b10001111, 0b10000000),
@@ -157,8 +163,7 @@ _LEVEL_1B = 10.5
 
 
 def _profile(text: str) -> tuple[object, float] | None:
-    """Return a profile and its level, None for a text that is no profile-level-id. Level 1b is
-    between 1 and 1.1."""
+    """Return a profile and its level, or None for malformed text. Level 1b is between 1 and 1.1."""
     if not _is_profile(text):
         return None
     idc, iop, level = bytes.fromhex(text)
@@ -182,7 +187,7 @@ def _h264_agree(ours: str | None, offered: str | None) -> str | Literal[False] |
     returned = [
         theirs.texts[name] for name in theirs if name in ("packetization-mode", "profile-level-id")
     ]
-    own = mine.get("profile-level-id")  # without one we take any profile
+    own = mine.get("profile-level-id")  # without one we accept any profile
     if own is not None:
         known = _profile(own)
         if known is None or known[0] != wanted[0]:
@@ -209,8 +214,10 @@ def _h264_keeps(offered: str | None, answered: str | None) -> bool:
 
 
 def _annex(name: str) -> Rule:
-    """Comfort noise is not used if one side does not want it: `no` wins over `yes`, the default
-    (RFC 7261 §3)."""
+    """Return the rule of a parameter that switches comfort noise (RFC 7261 §3).
+
+    Comfort noise is used unless one side refuses it: `no` wins over `yes`, the default.
+    """
 
     def agree(ours: str | None, offered: str | None) -> str | Literal[False] | None:
         theirs, mine = _Parameters(offered), _Parameters(ours)
@@ -235,7 +242,7 @@ def _declared(ours: str | None, offered: str | None) -> str | Literal[False] | N
 
 
 def _events(text: str) -> frozenset[int]:
-    """Return the numbers of "0-15,66". Elements that are no events are left out."""
+    """Return the numbers of "0-15,66". Malformed elements are left out."""
     events: set[int] = set()
     for piece in text.split(",", EVENT_RANGES)[:EVENT_RANGES]:
         first, dash, last = piece.strip().partition("-")
@@ -275,16 +282,22 @@ RULES: dict[str, Rule] = {
     "opus": Rule(_declared),
     "telephone-event": Rule(_common_events),
 }
-"""The rules, by encoding in lower case."""
+"""The rules by encoding in lower case."""
 
 
 def agree_fmtp(codec: Codec, offered: str | None) -> str | Literal[False] | None:
-    """Return the format parameters to answer, None for none, False to refuse the format: what
-    `answer` asks by default.
+    """Return the format parameters to answer with. answer() calls this unless it gets another `fmtp`.
 
-    The table above says how. A codec without `fmtp` takes what is offered. One with it has the
-    defaults of its RFC for what it leaves out, but an H264 without profile-level-id takes any
-    profile.
+    The table at the top of this module has the rules. A codec without `fmtp` accepts what is
+    offered. A codec with it has the defaults of its RFC for each parameter that it leaves out. But
+    an H264 codec without profile-level-id accepts any profile.
+
+    Args:
+        codec: ours, whose encoding, clock rate and channels are those of the offered format.
+        offered: the text of the a=fmtp in the offer, or None.
+
+    Returns:
+        The text to answer with, None for no parameters, or False to refuse the format.
     """
     rule = RULES.get(codec.encoding.lower())
     if rule is not None:
@@ -293,8 +306,10 @@ def agree_fmtp(codec: Codec, offered: str | None) -> str | Literal[False] | None
 
 
 def refers_to(encoding: str, text: str | None) -> list[str]:
-    """Return the payload types that parameters name: `apt` of rtx (RFC 4588 §8.1), the list of red
-    (RFC 2198 §5)."""
+    """Return the payload types that the parameters of rtx and red name.
+
+    These are `apt` of rtx (RFC 4588 §8.1) and the list of red (RFC 2198 §5).
+    """
     encoding = encoding.lower()
     if encoding == "rtx":
         return [_Parameters(text).get("apt", "")]
@@ -304,8 +319,10 @@ def refers_to(encoding: str, text: str | None) -> list[str]:
 
 
 def fmtp_fault(encoding: str, offered: Iterable[str | None], answered: str | None) -> str | None:
-    """Return the section that an answer breaks by format parameters that fit none of those offered,
-    or None."""
+    """Return the section that an answer's format parameters break, or None.
+
+    They are in order if they fit at least one of those `offered`.
+    """
     rule = RULES.get(encoding.lower())
     if rule is None or rule.keeps is None or any(rule.keeps(one, answered) for one in offered):
         return None

@@ -1,4 +1,4 @@
-"""Limits, words and rules of session descriptions, RFC 8866 §9. Pure."""
+"""Limits and grammar of session descriptions, RFC 8866 §9. Pure."""
 
 from __future__ import annotations
 
@@ -10,34 +10,31 @@ from typing import TypeVar
 from ...errors import InvalidValue, ParseError, excerpt
 
 LINES = 4096
-"""Lines of a description, at most: thirty streams with all their candidates have some two
+"""Most lines of a description. Thirty streams with all their ICE candidates have about two
 thousand."""
 
 MEDIA_DESCRIPTIONS = 256
-"""m= lines of a description, at most: they never get fewer in a call (RFC 3264 §8), and a busy
+"""Most m= lines of a description. Their number never falls within a call (RFC 3264 §8), and a busy
 conference has a hundred."""
 
 FORMATS = 256
-"""Formats of one m= line, at most: there are 128 payload types (RFC 3550 §5.1)."""
+"""Most formats of one m= line. There are 128 payload types (RFC 3550 §5.1)."""
 
 TIMES = 128
-"""t=, r= and z= lines in all, at most: a call has one, a lecture with repeats a few."""
+"""Most t=, r= and z= lines together. A call has one, a series of lectures a few."""
 
 TIME_FIELDS = 256
-"""Numbers in one r= or z= line, at most: a lecture on every day of a week has seven."""
+"""Most numbers in one r= or z= line. A lecture on each day of a week has seven."""
 
 DIGITS = 20
-"""Digits of a number, at most: what fits into 64 bits (RFC 3264 §5) has no more. int() never sees a
-longer one."""
+"""Most digits of a number. A number of 64 bits (RFC 3264 §5) has no more, and int() never gets a
+longer text."""
 
 MAX_PORT = 65535
 MAX_TTL = 255  # §5.7
 
-SENDRECV, SENDONLY, RECVONLY, INACTIVE = "sendrecv", "sendonly", "recvonly", "inactive"
-DIRECTIONS = (SENDRECV, SENDONLY, RECVONLY, INACTIVE)  # §6.7
-
 HOLD_ADDRESS = "0.0.0.0"
-"""The connection address by which RFC 2543 §B.5 put a stream on hold (RFC 3264 §8.4)."""
+"""The connection address that puts a stream on hold in RFC 2543 §B.5 (RFC 3264 §8.4)."""
 
 CRLF = "\r\n"
 
@@ -49,7 +46,7 @@ is_token = re.compile(_TOKEN).fullmatch
 is_proto = re.compile(rf"{_TOKEN}(?:/{_TOKEN})*").fullmatch
 # non-ws-string = 1*(VCHAR/%x80-FF)
 is_non_ws = re.compile(r"[\x21-\x7e\x80-\U0010ffff]+").fullmatch
-# FQDN = 4*(alpha-numeric / "-" / ".")      Digits and dots alone are an address that is none.
+# FQDN = 4*(alpha-numeric / "-" / ".")      Digits and dots alone are a malformed address, no name.
 is_fqdn = re.compile(r"(?=.*[A-Za-z\-])[A-Za-z0-9\-.]{4,}").fullmatch
 # phone = ["+"] DIGIT 1*(SP / "-" / DIGIT)      phone-number = phone *SP "(" 1*email-safe ")" /
 #   1*email-safe "<" phone ">" / phone
@@ -60,7 +57,7 @@ is_phone = re.compile(rf"{_PHONE}(?:\({_SAFE}\))?|{_SAFE}<{_PHONE}>").fullmatch
 # addr-spec
 _ADDRESS = r"[^\x00-\x20()<>@,;:\\\"\x7f]+@[^\x00-\x20()<>@,;\\\"\x7f]+"
 is_email = re.compile(rf"{_ADDRESS}(?: +\({_SAFE}\))?|{_SAFE}<{_ADDRESS}>").fullmatch
-# URI-reference of RFC 3986: its characters
+# the characters of a URI-reference (RFC 3986)
 is_uri = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+").fullmatch
 _digits = re.compile(r"[0-9]+").fullmatch
 # typed-time = 1*DIGIT [fixed-len-time-unit]
@@ -77,7 +74,10 @@ T = TypeVar("T")
 
 
 def integer(text: str, limit: int = 10**DIGITS - 1, least: int = 0) -> int:
-    """Read 1*DIGIT. int() alone would take '+1', '1_0' and Arabic digits."""
+    """Read 1*DIGIT as a number of `least` to `limit`. Raises ParseError.
+
+    int() alone would accept '+1', '1_0' and Arabic digits.
+    """
     if not _digits(text):
         raise ParseError("not a number", value=text)
     significant = text.lstrip("0")
@@ -87,27 +87,31 @@ def integer(text: str, limit: int = 10**DIGITS - 1, least: int = 0) -> int:
 
 
 def fields_of(text: str) -> list[str]:
-    """Cut at blanks; several count as one."""
+    """Split a text at spaces and tabs; several count as one."""
     return [field for field in text.replace("\t", " ").split(" ") if field]
 
 
 def written_number(value: int, limit: int = 10**DIGITS - 1, least: int = 0) -> str:
+    """Return a whole number of `least` to `limit` as text. Raises InvalidValue for any other."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= limit:
-        raise InvalidValue(f"a number of {least} to {limit} is wanted, not {value!r}")
+        raise InvalidValue(f"a number must be a whole one from {least} to {limit}, got {value!r}")
     return str(value)
 
 
 def matching(check: Callable[[str], object], text: str, what: str) -> str:
+    """Return the text if `check` matches it. Raises InvalidValue, which names it by `what`."""
     if not isinstance(text, str) or not check(text):
-        raise InvalidValue(f"{what} cannot be {excerpt(text)}")
+        raise InvalidValue(f"{what} cannot be {excerpt(text)}: RFC 8866 §9 does not allow it")
     return text
 
 
 def written_token(text: str, what: str) -> str:
+    """Return the text if it is a token. Raises InvalidValue, which names it by `what`."""
     return matching(is_token, text, what)
 
 
 def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return a text as an IP address, or None for a host name and for a scoped address."""
     try:
         return None if "%" in address else ipaddress.ip_address(address)
     except ValueError:
@@ -115,19 +119,24 @@ def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def addrtype(address: str) -> str:
+    """Return the addrtype of an address or host name: IP6 if it has a colon, else IP4."""
     return "IP6" if ":" in address else "IP4"
 
 
 def written_address(nettype: str, addrtype: str, address: str) -> str:
-    """Check the three fields and return them as text (§9: unicast-address and
-    multicast-address)."""
-    written_token(nettype, "a nettype")
-    written_token(addrtype, "an addrtype")
-    matching(is_non_ws, address, "an address")
+    """Return the three fields as text (§9: unicast-address and multicast-address).
+
+    Raises InvalidValue for an address that is not of its addrtype.
+    """
+    written_token(nettype, "nettype")
+    written_token(addrtype, "addrtype")
+    matching(is_non_ws, address, "address")
     if nettype == "IN" and addrtype in ("IP4", "IP6") and not is_fqdn(address):
         ip = ip_of(address)
         if ip is None or ip.version != (4 if addrtype == "IP4" else 6):
-            raise InvalidValue(f"{address!r} is neither a domain name nor an {addrtype} address")
+            raise InvalidValue(
+                f"address must be a host name or an {addrtype} address, got {address!r}"
+            )
     return f"{nettype} {addrtype} {address}"
 
 
@@ -135,10 +144,11 @@ _WIRE = re.compile(r"[^\0\r\n]+").fullmatch
 
 
 def text_line(value: str, what: str) -> str:
+    """Return the text if one line can hold it. Raises InvalidValue, which names it by `what`."""
     # byte-string = 1*(%x01-09/%x0B-0C/%x0E-FF)
     matching(_WIRE, value, what)
     try:
         value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidValue(f"{what} cannot be encoded: {excerpt(value)}") from None
+        raise InvalidValue(f"{what} cannot be encoded as UTF-8: {excerpt(value)}") from None
     return value

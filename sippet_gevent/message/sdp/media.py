@@ -1,28 +1,30 @@
-"""MediaDescription: an m= line and what belongs to it, RFC 8866 §5.14. Pure."""
+"""MediaDescription: an m= line with the lines that follow it, RFC 8866 §5.14. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from ...errors import InvalidValue, ParseError, excerpt
 from ..grammar import BLANKS
-from .grammar import CRLF, DIRECTIONS, INACTIVE, SENDONLY, SENDRECV, real, text_line
+from .direction import DIRECTIONS, INACTIVE, SENDONLY, SENDRECV, checked_direction
+from .grammar import real, text_line
+from .line import Line
+from .payload_types import STATIC_FORMATS, RTPMap
 from .section import Section, connection_of
-from .values import RTCP, STATIC_FORMATS, Attribute, Bandwidth, Connection, Line, MediaField, RTPMap
-
-if TYPE_CHECKING:
-    from .description import SDP
+from .values import RTCP, Attribute, Bandwidth, Connection, MediaField
 
 
 class MediaDescription(Section):
-    """An m= line and what belongs to it (§5.14): one media stream. Made by SDP.parse() or `make()`;
-    assign to change."""
+    """A media description (§5.14): an m= line with the lines that follow it, for one media stream.
+
+    SDP.parse() and `make()` return them. To change a field, assign it. Where it has no c= line or
+    direction of its own, those of the session apply.
+    """
 
     __slots__ = ("_field", "_session")
     _order = "micbka"
 
-    def __init__(self, lines: Iterable[Line], session: SDP | None = None) -> None:
+    def __init__(self, lines: Iterable[Line], session: Section | None = None) -> None:
         super().__init__(lines)
         self._field = self._lines[0].read(MediaField.parse)
         self._session = session
@@ -44,8 +46,27 @@ class MediaDescription(Section):
         direction: str | None = None,
         attributes: Iterable[Attribute] = (),
     ) -> MediaDescription:
-        """Make a media description; a format given as RTPMap has its a=rtpmap, and its a=fmtp
-        behind it. Raises InvalidValue."""
+        """Make a media description.
+
+            MediaDescription.make("audio", 49170, [0, RTPMap(101, "telephone-event", 8000)])
+
+        Args:
+            media: "audio", "video" …
+            port: the transport port, 0 for a stream that is disabled.
+            formats: the formats in order of preference. One given as RTPMap gets an a=rtpmap.
+            proto: the transport protocol.
+            port_count: the number of ports, if more than one.
+            information: the i= line.
+            connection: the c= line, if the session's does not apply.
+            bandwidths: the b= lines.
+            fmtp: format parameters by payload type. Each follows the a=rtpmap of its format.
+            ptime: milliseconds of media in a packet.
+            direction: the direction attribute to write.
+            attributes: further a= lines.
+
+        Raises:
+            InvalidValue: a value cannot be written, or parameters belong to no format.
+        """
         formats = list(formats)
         names = [str(fmt.payload_type if isinstance(fmt, RTPMap) else fmt) for fmt in formats]
         lines = [Line("m", str(MediaField(media, port, port_count, proto, tuple(names))))]
@@ -60,14 +81,14 @@ class MediaDescription(Section):
                         str(
                             Attribute(
                                 "fmtp",
-                                f"{name} {text_line(parameters.pop(name), 'format parameters')}",
+                                f"{name} {text_line(parameters.pop(name), 'fmtp')}",
                             )
                         ),
                     )
                 )
         if parameters:
             raise InvalidValue(
-                f"format parameters for what is no format here: {', '.join(parameters)}"
+                f"fmtp has parameters for {', '.join(parameters)}, which is not in formats"
             )
         made = cls(lines)
         made.information = information
@@ -82,8 +103,12 @@ class MediaDescription(Section):
         return made
 
     def copy(self) -> MediaDescription:
-        """Return the same lines in an object of its own, part of no description yet."""
+        """Return an equal media description that belongs to no SDP yet."""
         return MediaDescription(self._lines)
+
+    def _own_or_session(self, key: str) -> list[Line]:
+        """Return the lines of a key (see Section._get) here, or else in the session."""
+        return self._get(key) or ([] if self._session is None else self._session._get(key))
 
     # ---- m=
 
@@ -104,7 +129,7 @@ class MediaDescription(Section):
 
     @property
     def port(self) -> int:
-        """The transport port, 0 for a stream that is rejected or removed (RFC 3264 §6, §8.2)."""
+        """The transport port, or 0 for a stream that is rejected or removed (RFC 3264 §6, §8.2)."""
         return self._field.port
 
     @port.setter
@@ -113,7 +138,7 @@ class MediaDescription(Section):
 
     @property
     def port_count(self) -> int | None:
-        """The number of ports, `49170/2`, or None."""
+        """The number of ports, as in `49170/2`, or None."""
         return self._field.port_count
 
     @port_count.setter
@@ -131,7 +156,7 @@ class MediaDescription(Section):
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The formats as text, the preferred one first; payload types for RTP."""
+        """The formats as text, the preferred one first. For RTP they are payload types."""
         return self._field.formats
 
     @formats.setter
@@ -140,12 +165,12 @@ class MediaDescription(Section):
 
     @property
     def is_disabled(self) -> bool:
-        """True with port 0 (RFC 3264 §5.1)."""
+        """True if the port is 0 (RFC 3264 §5.1)."""
         return not self.port
 
     @property
     def is_rtp(self) -> bool:
-        """True when the formats are payload types: RTP/AVP, RTP/SAVP, UDP/TLS/RTP/SAVPF …
+        """True if the formats are payload types, as with RTP/AVP, RTP/SAVP, UDP/TLS/RTP/SAVPF
         (§5.14)."""
         return "RTP" in self.proto.upper().split("/")
 
@@ -153,7 +178,7 @@ class MediaDescription(Section):
 
     @property
     def connections(self) -> tuple[Connection, ...]:
-        """The c= lines of this description itself; several are layers of one multicast stream
+        """The c= lines of this media description itself. Several are layers of one multicast stream
         (§5.7)."""
         return tuple(line.read(Connection.parse) for line in self._get("c"))
 
@@ -163,12 +188,12 @@ class MediaDescription(Section):
 
     @property
     def connection(self) -> Connection | None:
-        """What applies here: the first c= line of its own, else the session's, else None (§5.7).
-        Assigned, it is its own."""
-        own = self._get("c")
-        if own:
-            return own[0].read(Connection.parse)
-        return None if self._session is None else self._session.connection
+        """The first c= line of its own, else that of the session, else None (§5.7).
+
+        Assignment sets its own.
+        """
+        lines = self._own_or_session("c")
+        return lines[0].read(Connection.parse) if lines else None
 
     @connection.setter
     def connection(self, value: Connection | str | None) -> None:
@@ -177,8 +202,11 @@ class MediaDescription(Section):
     # ---- a=
 
     def rtpmap(self, payload_type: int | str) -> RTPMap | None:
-        """Return what a payload type means: its a=rtpmap, else the static one of RFC 3551, else
-        None. Raises ParseError."""
+        """Return the meaning of a payload type, or None if it has none here.
+
+        That is its a=rtpmap, or else its static meaning (RFC 3551). Raises ParseError for an
+        a=rtpmap that cannot be read.
+        """
         wanted = str(payload_type)
         for line in self._get("a=rtpmap"):
             value = (Attribute.parse(line.value).value or "").strip(BLANKS)
@@ -188,10 +216,12 @@ class MediaDescription(Section):
 
     @property
     def rtpmaps(self) -> dict[str, RTPMap]:
-        """What each format of the m= line means, in its order; without those nobody can tell,
-        broken a=rtpmap included."""
+        """The meaning of each format, in the order of the m= line.
+
+        Formats without a known meaning are left out, and so are those of a broken a=rtpmap.
+        """
         static = STATIC_FORMATS if self.is_rtp else {}
-        # each once: a peer may repeat one
+        # each once, because a peer may repeat one
         known = {fmt: static.get(fmt) for fmt in dict.fromkeys(self.formats)}
         written: set[str] = set()
         for value in self.attributes.all("rtpmap"):
@@ -207,8 +237,10 @@ class MediaDescription(Section):
 
     @property
     def fmtps(self) -> dict[str, str]:
-        """The format parameters by format, in the order of their a=fmtp lines; the first counts
-        where there are two."""
+        """The format parameters by format, in the order of the a=fmtp lines.
+
+        The first of two for one format counts.
+        """
         found: dict[str, str] = {}
         for value in self.attributes.all("fmtp"):
             fmt, _, parameters = (value or "").strip(BLANKS).replace("\t", " ").partition(" ")
@@ -225,7 +257,7 @@ class MediaDescription(Section):
             return None
         text = (Attribute.parse(lines[0].value).value or "").strip(BLANKS)
         if not real(text) or not (value := float(text)):
-            raise lines[0].error(f"{name} is a number over 0")
+            raise lines[0].error(f"{name} must be a number greater than 0")
         return int(value) if value == int(value) else value
 
     def _put_milliseconds(self, name: str, value: float | None) -> None:
@@ -237,14 +269,17 @@ class MediaDescription(Section):
             or not real(text := _decimal(value))
             or value <= 0
         ):
-            raise InvalidValue(f"{name} is a number of milliseconds over 0, not {value!r}")
+            raise InvalidValue(
+                f"{name} must be a number of milliseconds greater than 0, got {value!r}: "
+                f"write {name}=20"
+            )
         else:
             self.attributes.set(name, text)
 
     @property
     def ptime(self) -> float | None:
-        """Milliseconds of media in a packet, as the sender of this wants to receive it (§6.4, RFC
-        3264 §5.1), or None."""
+        """Milliseconds of media in each packet that its sender wants to receive, or None (§6.4, RFC
+        3264 §5.1)."""
         return self._milliseconds("ptime")
 
     @ptime.setter
@@ -253,7 +288,7 @@ class MediaDescription(Section):
 
     @property
     def maxptime(self) -> float | None:
-        """Milliseconds of media in a packet at most (§6.5), or None."""
+        """Most milliseconds of media in a packet (§6.5), or None."""
         return self._milliseconds("maxptime")
 
     @maxptime.setter
@@ -262,7 +297,7 @@ class MediaDescription(Section):
 
     @property
     def rtcp(self) -> RTCP | None:
-        """Where RTCP goes by a=rtcp (RFC 3605), or None: then it is the port above."""
+        """Where RTCP goes by a=rtcp (RFC 3605). None means the port above that of RTP."""
         lines = self._get("a=rtcp")
         return (
             lines[0].read(RTCP.parse, Attribute.parse(lines[0].value).value or "")
@@ -280,10 +315,8 @@ class MediaDescription(Section):
     @property
     def direction(self) -> str:
         """The direction attribute: its own, else the session's, else "sendrecv" (§6.7)."""
-        own = self._get("direction")
-        if own:
-            return Attribute.parse(own[0].value).name
-        return SENDRECV if self._session is None else self._session.direction
+        lines = self._own_or_session("direction")
+        return Attribute.parse(lines[0].value).name if lines else SENDRECV
 
     @direction.setter
     def direction(self, value: str) -> None:
@@ -292,17 +325,16 @@ class MediaDescription(Section):
 
     @property
     def is_direction_written(self) -> bool:
-        """True when a direction attribute stands here or at session level: sendrecv may be left out
-        (§6.7)."""
-        return bool(
-            self._get("direction")
-            or (self._session is not None and self._session._get("direction"))
-        )
+        """True if a direction attribute is written, here or in the session.
+
+        Sendrecv is the default, so it may be left out (§6.7).
+        """
+        return bool(self._own_or_session("direction"))
 
     @property
     def is_hold(self) -> bool:
-        """True when who sent this wants to receive nothing: sendonly, inactive, or 0.0.0.0 (RFC
-        3264 §8.4).
+        """True if its sender wants to receive nothing: sendonly, inactive, or 0.0.0.0 (RFC 3264
+        §8.4).
 
         A device that can only send looks the same (RFC 6337 §5.3).
         """
@@ -312,7 +344,7 @@ class MediaDescription(Section):
         )
 
     def __str__(self) -> str:
-        return self._written(CRLF if self._session is None else self._session._end)
+        return self._written((self if self._session is None else self._session)._end)
 
     def __eq__(self, other: object) -> bool:
         return str(self) == str(other) if isinstance(other, MediaDescription) else NotImplemented
@@ -324,12 +356,6 @@ class MediaDescription(Section):
 
 
 def _decimal(value: float) -> str:
-    """Return a number without an exponent, as §9 has it: `ptime:123456789` was read, and must be
+    """Return a number without an exponent, as §9 wants it: a large ptime that was read must be
     writable."""
     return f"{value:.9f}".rstrip("0").rstrip(".")
-
-
-def checked_direction(value: str) -> str:
-    if value not in DIRECTIONS:
-        raise InvalidValue(f"a direction is one of {', '.join(DIRECTIONS)}, not {value!r}")
-    return value

@@ -1,5 +1,4 @@
-"""Section: the lines of a session or of a media description, and its attributes, RFC 8866 §5.
-Pure."""
+"""Section: lines of the session or of a media description; Attributes. RFC 8866 §5. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 from ...errors import InvalidValue, ParseError, excerpt
-from .grammar import DIRECTIONS, T, is_email, is_phone, is_uri, matching, text_line
-from .values import Attribute, Bandwidth, Connection, Line
+from .direction import DIRECTIONS
+from .grammar import CRLF, T, is_email, is_phone, is_uri, matching, text_line
+from .line import Line
+from .values import Attribute, Bandwidth, Connection
 
 
 def _free_text(what: str) -> Callable[[str], str]:
@@ -20,19 +21,23 @@ def _grammatical(check: Callable[[str], object], what: str) -> Callable[[str], s
 
 
 FREE_TEXT: dict[str, Callable[[str], str]] = {
-    "s": _free_text("a session name"),
-    "i": _free_text("session information"),
-    "u": _grammatical(is_uri, "a URI"),
+    "s": _free_text("name"),
+    "i": _free_text("information"),
+    "u": _grammatical(is_uri, "uri"),
     "e": _grammatical(is_email, "an email address"),
     "p": _grammatical(is_phone, "a phone number"),
 }
+"""The line types that hold text, each with the function that checks one. Raises InvalidValue."""
 
 
 class Attributes:
-    """The a= lines of a section: an ordered multi-map; changes go into the section at once (§5.13).
+    """The a= lines of a section (§5.13): an ordered multi-map from names to values.
 
-    Iterates over Attribute values. Names are case-sensitive (§5.13). A property attribute has the
-    value None: `"rtcp-mux" in attributes` asks for it.
+    Iteration yields Attribute values. Names are case-sensitive. A property attribute has the value
+    None, so test for it with `in`. A change applies to the section at once:
+
+        if "rtcp-mux" in section.attributes:
+            section.attributes.set("mid", "audio")
     """
 
     __slots__ = ("_section",)
@@ -50,25 +55,27 @@ class Attributes:
         return bool(self._section._get(f"a={name}"))
 
     def first(self, name: str, default: str | None = None) -> str | None:
-        """Return the value of the first attribute of this name, `default` when there is none."""
+        """Return the value of the first attribute of this name, or `default` if there is none."""
         lines = self._section._get(f"a={name}")
         return Attribute.parse(lines[0].value).value if lines else default
 
     def all(self, name: str) -> tuple[str | None, ...]:
-        """Return the values of all attributes of this name."""
+        """Return the values of all attributes of this name, in order."""
         return tuple(Attribute.parse(line.value).value for line in self._section._get(f"a={name}"))
 
     def add(self, name: str, value: str | None = None) -> None:
-        """Put an attribute behind those there are. Raises InvalidValue."""
+        """Add an attribute behind all others. Raises InvalidValue."""
         self._section._insert(Line("a", str(Attribute(name, value))))
 
     def set(self, name: str, value: str | None = None) -> None:
-        """Put an attribute in the place of the first of its name, without the others; else behind
-        all. Raises InvalidValue."""
+        """Replace all attributes of this name by one, in the place of the first.
+
+        Without such an attribute, add one behind all others. Raises InvalidValue.
+        """
         self._section._put_attribute((name,), Attribute(name, value))
 
     def remove(self, name: str) -> None:
-        """Take out all attributes of this name, if there are any."""
+        """Remove all attributes of this name, if there are any."""
         self._section._put_attribute((name,), None)
 
     def __repr__(self) -> str:
@@ -76,20 +83,23 @@ class Attributes:
 
 
 class Section:
-    """A run of lines: what the session's part and a media description have in common."""
+    """Consecutive lines of a description: the base of SDP (the session) and MediaDescription."""
 
-    __slots__ = ("_found", "_lines")
+    __slots__ = ("_end", "_found", "_lines")
     _order: ClassVar[str]
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[Line], end: str = CRLF) -> None:
         self._lines = list(lines)
+        self._end = end  # of lines of our own
         self._found: dict[str, list[Line]] | None = None
 
     # ---- lines
 
     def _get(self, key: str) -> list[Line]:
-        """The lines of a type, "c", of an attribute, "a=ptime", or of any "direction": from an
-        index, for many ask."""
+        """Return the lines of a type, "c", of an attribute, "a=ptime", or of any "direction".
+
+        They come from an index, because an answer asks many times.
+        """
         if self._found is None:
             self._found = {}
             for line in self._lines:
@@ -117,8 +127,10 @@ class Section:
         self._set([*self._lines[:at], line, *self._lines[at:]])
 
     def _put(self, kinds: str, new: list[Line]) -> None:
-        """Put lines in the place of all of these types, where the first of them stood or where §5
-        wants them."""
+        """Replace all lines of these types.
+
+        The new lines go where the first old one was, or else where the order of §5 wants them.
+        """
         old = [index for index, line in enumerate(self._lines) if line.type and line.type in kinds]
         at = old[0] if old else self._place(kinds[0])
         self._set(
@@ -130,7 +142,7 @@ class Section:
         )
 
     def _put_one(self, kind: str, value: T | None, read: Callable[[str], T]) -> None:
-        """Put one line, in whose place an equal one stays as it is, or none."""
+        """Replace the lines of a type by one, or by none. An equal line stays as it was written."""
         old = self._get(kind)
         if value is None:
             self._put(kind, [])
@@ -159,6 +171,7 @@ class Section:
             self._insert(Line("a", text or ""))
 
     def _written(self, end: str) -> str:
+        """Return the lines as text. `end` ends those of our own."""
         parts: list[str] = []
         last = len(self._lines) - 1
         for index, line in enumerate(self._lines):
@@ -166,7 +179,7 @@ class Section:
             parts.append(line.end if line.end or (line.end is not None and index == last) else end)
         return "".join(parts)
 
-    # ---- what both have
+    # ---- what the session and media descriptions have in common
 
     @property
     def attributes(self) -> Attributes:
@@ -185,7 +198,7 @@ class Section:
 
     @property
     def bandwidths(self) -> tuple[Bandwidth, ...]:
-        """The b= lines that are understood (§5.8)."""
+        """The b= lines that can be read (§5.8)."""
         read = [bandwidth_of(line.value) for line in self._get("b")]
         return tuple(bandwidth for bandwidth in read if bandwidth is not None)
 
@@ -195,21 +208,22 @@ class Section:
 
     @property
     def key(self) -> str | None:
-        """The k= line, or None: obsolete, to be discarded and never sent (§5.12). None is all that
-        may be assigned."""
+        """The k= line, or None. It is obsolete, so only None may be assigned (§5.12)."""
         lines = self._get("k")
         return lines[0].value if lines else None
 
     @key.setter
     def key(self, value: None) -> None:
         if value is not None:
-            raise InvalidValue("k= is obsolete and must not be sent (RFC 8866 §5.12)")
+            raise InvalidValue("key must be None, because k= must not be sent (RFC 8866 §5.12)")
         self._put("k", [])
 
 
 def bandwidth_of(text: str) -> Bandwidth | None:
-    """Return a b= line, None if it cannot be read: it only limits media, so it is ignored like an
-    unknown type (§5.8)."""
+    """Return the value of a b= line, or None if it cannot be read.
+
+    Such a line is ignored like one of an unknown bwtype (§5.8), because it only limits media.
+    """
     try:
         return Bandwidth.parse(text)
     except ParseError:
@@ -217,13 +231,15 @@ def bandwidth_of(text: str) -> Bandwidth | None:
 
 
 def connection_of(value: Connection | str | None) -> Connection | None:
-    """Return the c= line of an address. Raises TypeError for another type, such as the (host, port)
-    of a flow."""
+    """Return an address as a Connection. Raises TypeError for any other type.
+
+    A likely mistake is the (host, port) of a flow.
+    """
     if isinstance(value, str):
         return Connection.make(value)
     if value is not None and not isinstance(value, Connection):
         host = value[0] if isinstance(value, tuple) and value else "192.0.2.1"
         raise TypeError(
-            f'address must be a text or a Connection, got {excerpt(value)}: write address="{host}"'
+            f'address must be text or a Connection, got {excerpt(value)}: write address="{host}"'
         )
     return value

@@ -32,10 +32,11 @@ from .errors import (
 )
 from .message import sdp
 from .message.address import NameAddr
-from .message.body import Part, multipart
+from .message.body import Part
 from .message.framer import Framer
 from .message.header import Header
 from .message.message import Request, Response, register_header
+from .message.multipart import multipart
 from .message.parser import implementation, parse
 from .message.sipfrag import Fragment
 from .message.uri import URI

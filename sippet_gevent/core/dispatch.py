@@ -9,8 +9,8 @@ from typing import Any
 from ..arguments import name_of, texts
 from ..errors import InvalidValue, excerpt
 from ..message.grammar import is_token
-from ..message.iana import METHODS
-from ..message.message import Request, check_method_case
+from ..message.iana import METHODS, check_method_case
+from ..message.message import Request
 from .server import CoreFunction, ServerTransaction
 
 ANY = "*"

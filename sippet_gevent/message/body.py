@@ -54,32 +54,28 @@ ParseError. What is taken is kept as it came; what is written here is by the gra
 
 from __future__ import annotations
 
-import binascii
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from ..errors import InvalidValue, ParseError, excerpt
+from .boundary import PARTS, boundary_of, divide
 from .fields.extensions import ContentID as ContentID
 from .fields.rfc3261 import MediaType, Text, Token
-from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS, is_token, quote
+from .grammar import BLANKS, QUOTED, TOKEN_CHARACTERS
 from .header import ONE, Header
 from .headers import Headers
-from .identifiers import create_tag
 from .message import Message, Request, Response
-from .parameters import Parameters, unescape
+from .parameters import unescape
 from .parser import parse
 from .scan import USUAL, Line
 from .sipfrag import Fragment, cut_head, describes, read_headers
+from .transfer_encoding import AS_IT_IS, DECODERS
 from .uri import URI
 
 DEPTH = 8
 """Levels of multiparts inside each other, at most: signed, mixed and alternative are three; each
 level is one more reading."""
-
-PARTS = 64
-"""Delimiter lines in a whole body, close delimiters too, at most: real bodies have under ten; each
-part is an object."""
 
 PART_LINES = 32
 """Header lines of a part, at most: there are eight fields that mean anything in one."""
@@ -87,18 +83,6 @@ PART_LINES = 32
 PART_HEADER = 8192
 """Octets in the header section of a part, at most: as long as one header line of a message may
 be."""
-
-BOUNDARY = 70
-"""Characters in a boundary, at most (RFC 2046 §5.1.1)."""
-
-# boundary := 0*69<bchars> bcharsnospace: what we write. What is read may have any printable
-# character.
-_is_boundary = re.compile(r"[A-Za-z0-9'()+_,\-./:=? ]{0,69}[A-Za-z0-9'()+_,\-./:=?]").fullmatch
-_is_readable_boundary = re.compile(rf"[ -~]{{0,{BOUNDARY - 1}}}[!-~]").fullmatch
-
-# What stands between a delimiter and its line's end: the hyphens of the close delimiter, and
-# transport-padding.
-_TAIL = re.compile(rb"(--)?[ \t]*(?=(\r?\n|\r?\Z))").match
 
 # media-type = m-type SLASH m-subtype *(SEMI m-parameter), m-parameter = m-attribute EQUAL (token /
 #   quoted-string)
@@ -127,33 +111,7 @@ _DEFAULT_DISPOSITIONS = {
     "application/qsig": "signal",
 }
 
-# Dispositions of which an alternative has each content type once only (RFC 5621 §6.2).
-_ONE_OF_A_TYPE = ("session", "early-session")
-
 _UNDONE = ("identity",)  # the Content-Encoding that is none
-
-
-def _base64(data: bytes) -> bytes:
-    try:
-        return binascii.a2b_base64(data)
-    except binascii.Error as error:
-        raise ParseError(f"not base64: {error}", header="Content-Transfer-Encoding") from error
-
-
-def _quoted_printable(data: bytes) -> bytes:
-    # RFC 2045 §6.7 rule 3: blanks at the end of a line were added on the way
-    lines = [line.rstrip(b" \t\r") + line[len(line.rstrip(b"\r")) :] for line in data.split(b"\n")]
-    return binascii.a2b_qp(b"\n".join(lines))
-
-
-_DECODERS: dict[str, Callable[[bytes], bytes]] = {
-    "7bit": bytes,
-    "8bit": bytes,
-    "binary": bytes,
-    "base64": _base64,
-    "quoted-printable": _quoted_printable,
-}
-_AS_IT_IS = ("7bit", "8bit", "binary")
 
 
 def _bare(text: str) -> str:
@@ -294,7 +252,7 @@ class Part:
 
         Raises ParseError: 415 for an encoding that nobody knows, 400 for broken base64.
         """
-        decoder = _DECODERS.get(self._encoding)
+        decoder = DECODERS.get(self._encoding)
         if decoder is None:
             encoding = self._encoding
             raise ParseError(
@@ -450,7 +408,7 @@ class Part:
         understood = (
             self._is_one_of(types)
             and (uses is None or self.disposition in uses)
-            and self._encoding in _DECODERS
+            and self._encoding in DECODERS
             and encodings.issuperset(self._encodings())
         )
         return [] if understood else [self]
@@ -478,7 +436,7 @@ class Part:
             changed = part._replace(old, new)
             if changed is not None:
                 octets = bytes(changed)
-                if b"--" + _boundary(self.media_type) in octets:
+                if b"--" + boundary_of(self.media_type) in octets:
                     raise InvalidValue(f"{new!r} has the boundary of {self!r} in it")
                 headers = self.headers.copy()
                 headers.wire = self.headers.wire
@@ -509,105 +467,6 @@ class Part:
         return f"<Part {self.media_type.name}{within}, {len(self.body)} octets>"
 
 
-def multipart(
-    subtype: str,
-    parts: Iterable[Part],
-    *,
-    root: Part | None = None,
-    boundary: str | None = None,
-    parameters: Mapping[str, str] | None = None,
-    **headers: Any,
-) -> Part:
-    """Make a multipart of `parts`; its `body` and `content_type`, or `put_in()`, go into a message.
-
-    The boundary is a fresh one that occurs in none of the parts, or your own. `root` is the part of
-    a related to begin with, with a Content-ID if it is not the first (RFC 2387 §3); `parameters`
-    are further ones of the media type, `headers` its header fields. An alternative has the
-    disposition of its parts (RFC 5621 §8.2). Raises InvalidValue.
-    """
-    parts = list(parts)
-    for part in parts:
-        if not isinstance(part, Part):
-            raise TypeError(
-                f"parts must be a list of Part, got {excerpt(part)} in it: write [Part(body, content_type), …]"
-            )
-    if not parts:
-        raise InvalidValue("a multipart has one part at least (RFC 2046 §5.1.1)")
-    subtype = subtype.lower()
-    given: dict[str, object] = dict(parameters or {})
-    if subtype == "related":
-        given = {**_related(parts, parts[0] if root is None else root), **given}
-    elif root is not None:
-        raise InvalidValue(f"a multipart/{subtype} has no root")
-    if subtype == "alternative":
-        headers = _alternative(parts, headers)
-    octets = [bytes(part) for part in parts]
-    boundary = _fresh_boundary(octets) if boundary is None else _own_boundary(boundary, octets)
-    given.pop("boundary", None)
-    # a host is quoted too (RFC 2045 §5.1)
-    written = ("boundary", boundary if is_token(boundary) else quote(boundary))
-    delimiter = b"--" + boundary.encode()
-    body = (
-        b"".join([b"%s\r\n%s\r\n" % (delimiter, piece) for piece in octets]) + delimiter + b"--\r\n"
-    )
-    return Part(
-        body,
-        MediaType("multipart", subtype, Parameters.of((*Parameters(given).pairs, written))),
-        **headers,
-    )
-
-
-def _related(parts: list[Part], root: Part) -> dict[str, object]:
-    # type is required (RFC 2387 §3.1), start is when the root is not the first (§3.2)
-    if not any(part is root for part in parts):
-        raise InvalidValue("the root is not one of the parts")
-    name = root.content_id
-    if name is None and root is not parts[0]:
-        raise InvalidValue("a root that is not the first part needs a Content-ID (RFC 2387 §3.2)")
-    return (
-        {"type": root.media_type.name}
-        if name is None
-        else {"type": root.media_type.name, "start": str(name)}
-    )
-
-
-def _alternative(parts: list[Part], headers: dict[str, Any]) -> dict[str, Any]:
-    # RFC 5621 §8.2: one disposition type for the alternative and all its top-level parts
-    given = headers.get("content_disposition")
-    dispositions = {part.disposition for part in parts}
-    if given is not None:
-        dispositions.add(str(given).partition(";")[0].strip(BLANKS).lower())
-    if len(dispositions) > 1:
-        raise InvalidValue(
-            f"an alternative has one disposition type, not {', '.join(sorted(dispositions))} (RFC 5621 §8.2)"
-        )
-    disposition = dispositions.pop()
-    if disposition in _ONE_OF_A_TYPE and len({part.media_type.name for part in parts}) < len(parts):
-        raise InvalidValue(
-            f"a {disposition} has each content type once in an alternative (RFC 5621 §6.2)"
-        )
-    return (
-        headers
-        if given is not None or disposition == "render"
-        else {**headers, "content_disposition": disposition}
-    )
-
-
-def _fresh_boundary(octets: list[bytes]) -> str:
-    while True:
-        boundary = create_tag()
-        if not any(boundary.encode() in piece for piece in octets):
-            return boundary
-
-
-def _own_boundary(boundary: str, octets: list[bytes]) -> str:
-    if not _is_boundary(boundary):
-        raise InvalidValue(f"not a boundary (RFC 2046 §5.1.1): {excerpt(boundary)}")
-    if any(b"--" + boundary.encode() in piece for piece in octets):
-        raise InvalidValue(f"boundary {boundary!r} occurs in a part")
-    return boundary
-
-
 # ---- reading
 
 # Read at once, so that a part that is there can be asked what it is.
@@ -629,12 +488,13 @@ def _divide(part: Part, depth: int, left: int) -> int:
         return left
     if depth > DEPTH:
         raise ParseError(f"multiparts over {DEPTH} levels deep", header="body", status=413)
-    if part._encoding not in _AS_IT_IS:  # RFC 2046 §5.1
+    if part._encoding not in AS_IT_IS:  # RFC 2046 §5.1
         raise ParseError(
             "not for a multipart", header="Content-Transfer-Encoding", value=part._encoding
         )
     part.is_multipart = True
-    left = _cut(part, _boundary(media_type), left)
+    division = divide(part.body, boundary_of(media_type), left)
+    part.preamble, part._spans, part.epilogue, part.is_closed, left = division
     default = _DEFAULT_TYPES.get(media_type.subtype, _TEXT_PLAIN)
     parts = []
     for begin, end in part._spans:
@@ -642,58 +502,6 @@ def _divide(part: Part, depth: int, left: int) -> int:
         left = _divide(inner, depth + 1, left)
         parts.append(inner)
     part.parts = tuple(parts)
-    return left
-
-
-def _boundary(media_type: MediaType) -> bytes:
-    """Return the boundary without the blanks at its end: those were added on the way (RFC 2046
-    §5.1.1)."""
-    given = [name for name in media_type.parameters if name.lower() == "boundary"]
-    if len(given) != 1:
-        raise ParseError(
-            "one boundary is needed" if not given else "boundary stands twice",
-            header="Content-Type",
-        )
-    boundary = (media_type.parameters["boundary"] or "").rstrip(BLANKS)
-    if not _is_readable_boundary(boundary):
-        raise ParseError(
-            f"boundary is not 1 to {BOUNDARY} printable characters",
-            header="Content-Type",
-            value=boundary,
-        )
-    return boundary.encode()
-
-
-def _cut(part: Part, boundary: bytes, left: int) -> int:
-    """Find preamble, spans and epilogue. One pass of find(): what only looks like a delimiter costs
-    one match of its tail."""
-    # delimiter := CRLF dash-boundary; the break in front of the body is for the first one, which
-    # may do without
-    delimiter = b"\n--" + boundary
-    data = b"\n" + part.body
-    begin: int | None = None  # of the part that the last delimiter line has opened
-    at = data.find(delimiter)
-    while at >= 0:
-        tail = _TAIL(data, at + len(delimiter))
-        if tail is not None:
-            left -= 1
-            if left < 0:
-                raise ParseError(f"over {PARTS} delimiter lines", header="body", status=413)
-            end = at - 1 if data[at - 1 : at] == b"\r" else at
-            if begin is None:
-                part.preamble = data[1:end]
-            elif end >= begin:
-                part._spans.append((begin - 1, end - 1))
-            begin = tail.end(2)
-            if tail[1]:
-                part.epilogue = data[begin:]
-                return left
-        at = data.find(delimiter, at + len(delimiter))
-    if begin is None:
-        raise ParseError("no delimiter line", header="body", value=part.body)
-    part.is_closed = False
-    if begin < len(data):
-        part._spans.append((begin - 1, len(data) - 1))
     return left
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..errors import InvalidValue
+
 
 class Method(NamedTuple):
     """A method: the RFC that defines it, and what it does to dialogs."""
@@ -43,6 +45,15 @@ DIALOG_CREATING = frozenset(name for name, row in METHODS.items() if row.creates
 
 TARGET_REFRESHING = frozenset(name for name, row in METHODS.items() if row.refreshes_target)
 """Methods whose Contact becomes the remote target of their dialog."""
+
+
+def check_method_case(method: str) -> None:
+    """Refuse a known method that is not in upper case: methods are case-sensitive (§7.1). Raises
+    InvalidValue."""
+    if method not in METHODS and method.upper() in METHODS:
+        raise InvalidValue(
+            f'{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): write "{method.upper()}"'
+        )
 
 
 class OptionTag(NamedTuple):

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
 from ..arguments import octets
 from ..arguments import status as check_status
 from ..errors import InvalidValue, ParseError, excerpt
-from .address import NameAddr
+from .echo import fastest_echo, tag_of, tagged
 from .fields.table import HeaderFields
-from .grammar import QUOTED, TOKEN_CHARACTERS, is_token, split, split_first
+from .grammar import is_token, split_first
 from .header import ONE, Header, Kind
 from .headers import Headers
-from .iana import DIALOG_CREATING, METHODS, STATUSES, reason_phrase
+from .iana import DIALOG_CREATING, METHODS, STATUSES, check_method_case, reason_phrase
 from .identifiers import create_tag
 from .lines import safe
 from .parameters import Parameters
-from .scan import NAMES, USUAL, Line, as_it_came
-from .speedups import c
+from .scan import NAMES, USUAL, Line
 from .uri import URI
 
 # What a response takes from its request (§8.2.6.2), and what a dialog-forming one takes too
@@ -37,24 +35,6 @@ _BREAK = "\r\n"
 
 # The password of a URI, which is shown to nobody (§19.1.1 calls it NOT RECOMMENDED).
 _PASSWORD = re.compile(r"^(sips?:[^:@]*):[^@]*@", re.IGNORECASE).sub
-
-# A tag without value, which some phones send in a request: it goes when the response's is put
-# there.
-_EMPTY_TAG = re.compile(r'tag[ \t]*(?:=[ \t]*(?:"")?)?', re.IGNORECASE).fullmatch
-
-# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is
-# recognised. What stands in quotes or brackets is no parameter of the To.
-_ENCLOSED = re.compile(rf"{QUOTED}|<[^<>]*>", re.DOTALL).sub
-_ANY_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
-
-
-def check_method_case(method: str) -> None:
-    """Refuse a known method that is not in upper case: methods are case-sensitive (§7.1). Raises
-    InvalidValue."""
-    if method not in METHODS and method.upper() in METHODS:
-        raise InvalidValue(
-            f'{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): write "{method.upper()}"'
-        )
 
 
 def _instead_of(kind: type, name: str) -> str:
@@ -270,7 +250,7 @@ class Request(Message):
         tag = self._to_tag
         if tag is None:
             text = self.headers.get("To", "")
-            self._to_tag = tag = ("tag" in text.lower() and _tag_of(text)) or create_tag()
+            self._to_tag = tag = ("tag" in text.lower() and tag_of(text)) or create_tag()
         return tag
 
     def use_to_tag(self, tag: str) -> None:
@@ -295,11 +275,11 @@ class Request(Message):
         if status > 100:
             for at, (name, _, text) in enumerate(lines):
                 if name == "To":
-                    if "tag" not in text.lower() or not _tag_of(text):
+                    if "tag" not in text.lower() or not tag_of(text):
                         tag = self._to_tag
                         if tag is None:
                             tag = self._to_tag = create_tag()
-                        lines[at] = ("To", USUAL, _tagged(text, tag))
+                        lines[at] = ("To", USUAL, tagged(text, tag))
                     break
         elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
@@ -327,7 +307,7 @@ class Request(Message):
         tag = ""
         if "tag" not in to.lower():
             tag = self._to_tag = self._to_tag or create_tag()
-        elif not _tag_of(to):
+        elif not tag_of(to):
             return bytes(self.response(status))
         start_line = _START_LINES.get(status) or f"SIP/2.0 {status} {reason_phrase(status)}"
         return fastest_echo(self.headers.lines, echoed, start_line, tag)
@@ -370,29 +350,6 @@ class Request(Message):
     def __repr__(self) -> str:
         uri = _PASSWORD(r"\1@", self._uri)
         return f"<Request {self.method} {excerpt(uri)[1:-1]}>"
-
-
-def _tagged(to: str, tag: str) -> str:
-    """Return the text of a To with this tag added, or in place of one without value; the rest as it
-    came (§8.2.6.2)."""
-    try:
-        address, *parameters = split(to, ";")
-    except ParseError:  # whatever is in there, it stays
-        return f"{to};tag={tag}"
-    kept = [parameter for parameter in parameters if not _EMPTY_TAG(parameter)]
-    return (
-        f"{to};tag={tag}"
-        if len(kept) == len(parameters)
-        else ";".join([address, *kept, f"tag={tag}"])
-    )
-
-
-def _tag_of(to: str) -> str | None:
-    try:
-        return NameAddr.parse(to).tag
-    except ValueError:
-        match = _ANY_TAG(_ENCLOSED("", to))
-        return match[1] if match else None
 
 
 class Response(Message):
@@ -486,26 +443,3 @@ def register_header(
     row: Header[Any] = Header(name, compact, kind, type)
     setattr(Message, attribute, row)
     return row
-
-
-def echo(lines: list[Line], echoed: frozenset[str], start_line: str, tag: str) -> bytes:
-    """Return a response without body: the start line, those of `lines` whose names are in `echoed`,
-    Content-Length.
-
-    `tag` is the To tag to add; "" adds none.
-    """
-    parts = [start_line]
-    for line in lines:
-        if line[0] in echoed:
-            parts.append(
-                f"To: {line[2]};tag={tag}" if tag and line[0] == "To" else as_it_came(line)
-            )
-    parts.append("Content-Length: 0\r\n\r\n")
-    return "\r\n".join(parts).encode("utf-8", "surrogateescape")
-
-
-fastest_echo: Callable[[list[Line], frozenset[str], str, str], bytes] = echo
-"""The one of the twins to call."""
-if c is not None:
-    c.setup_echo(echo)
-    fastest_echo = c.echo

@@ -15,10 +15,11 @@ from typing import Any
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import scan as python
+from sippet_gevent.message.echo import echo
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.grammar import is_token
 from sippet_gevent.message.header import ROWS, Header
-from sippet_gevent.message.message import Request, Response, echo
+from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import DEFAULT_LIMITS, parse
 from sippet_gevent.message.uri import URI
 from tests.message import corpus

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import body as body_module
+from sippet_gevent.message import boundary as boundary_module
 from sippet_gevent.message.body import (
-    BOUNDARY,
     DEPTH,
     PART_HEADER,
     PART_LINES,
-    PARTS,
     ContentID,
     Part,
-    multipart,
 )
+from sippet_gevent.message.boundary import BOUNDARY, PARTS
 from sippet_gevent.message.message import Request, Response
+from sippet_gevent.message.multipart import multipart
 from sippet_gevent.message.parser import parse
 
 from ..pace import slowness
@@ -863,7 +863,7 @@ def test_a_multipart_is_written_as_the_grammar_has_it():
 @pytest.mark.rfc("2046 5.1.1")
 def test_a_fresh_boundary_is_not_one_that_occurs_in_a_part(monkeypatch):
     tags = iter(["first", "second", "third"])
-    monkeypatch.setattr(body_module, "create_tag", lambda: next(tags))
+    monkeypatch.setattr(boundary_module, "create_tag", lambda: next(tags))
     made = multipart(
         "mixed",
         [Part("--first", "text/plain"), Part("x", "text/plain", content_description="second")],

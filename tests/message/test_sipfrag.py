@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import ParseError
-from sippet_gevent.message.body import Part, multipart
+from sippet_gevent.message.body import Part
 from sippet_gevent.message.message import Request
+from sippet_gevent.message.multipart import multipart
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.sipfrag import SIPFRAG, Fragment
 

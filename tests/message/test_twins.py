@@ -13,11 +13,11 @@ from sippet_gevent.message import address, uri, via
 from sippet_gevent.message import mandatory as mandatory
 from sippet_gevent.message import scan as python
 from sippet_gevent.message.address import NameAddr
+from sippet_gevent.message.echo import echo
 from sippet_gevent.message.fields import rfc3261 as values
 from sippet_gevent.message.fields.rfc3261 import CSeq
 from sippet_gevent.message.header import ROWS
 from sippet_gevent.message.headers import Headers
-from sippet_gevent.message.message import echo
 from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation, parse
 from sippet_gevent.message.via import Via

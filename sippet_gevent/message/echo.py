@@ -1,0 +1,69 @@
+"""What a response repeats of its request: its To with a tag, and lines, RFC 3261 §8.2.6.2. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..errors import ParseError
+from .address import NameAddr
+from .grammar import QUOTED, TOKEN_CHARACTERS, split
+from .scan import Line, as_it_came
+from .speedups import c
+
+# A tag without value, which some phones send in a request: it goes when the response's is put
+# there.
+_EMPTY_TAG = re.compile(r'tag[ \t]*(?:=[ \t]*(?:"")?)?', re.IGNORECASE).fullmatch
+
+# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is
+# recognised. What stands in quotes or brackets is no parameter of the To.
+_ENCLOSED = re.compile(rf"{QUOTED}|<[^<>]*>", re.DOTALL).sub
+_ANY_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
+
+
+def tagged(to: str, tag: str) -> str:
+    """Return the text of a To with this tag added, or in place of one without value; the rest as it
+    came (§8.2.6.2)."""
+    try:
+        address, *parameters = split(to, ";")
+    except ParseError:  # whatever is in there, it stays
+        return f"{to};tag={tag}"
+    kept = [parameter for parameter in parameters if not _EMPTY_TAG(parameter)]
+    return (
+        f"{to};tag={tag}"
+        if len(kept) == len(parameters)
+        else ";".join([address, *kept, f"tag={tag}"])
+    )
+
+
+def tag_of(to: str) -> str | None:
+    """Return the tag of the text of a To, or None. One that cannot be read has the tag it probably
+    has, so that its sender recognizes the answer."""
+    try:
+        return NameAddr.parse(to).tag
+    except ValueError:
+        match = _ANY_TAG(_ENCLOSED("", to))
+        return match[1] if match else None
+
+
+def echo(lines: list[Line], echoed: frozenset[str], start_line: str, tag: str) -> bytes:
+    """Return a response without body: the start line, those of `lines` whose names are in `echoed`,
+    Content-Length.
+
+    `tag` is the To tag to add; "" adds none.
+    """
+    parts = [start_line]
+    for line in lines:
+        if line[0] in echoed:
+            parts.append(
+                f"To: {line[2]};tag={tag}" if tag and line[0] == "To" else as_it_came(line)
+            )
+    parts.append("Content-Length: 0\r\n\r\n")
+    return "\r\n".join(parts).encode("utf-8", "surrogateescape")
+
+
+fastest_echo: Callable[[list[Line], frozenset[str], str, str], bytes] = echo
+"""The one of the twins to call."""
+if c is not None:
+    c.setup_echo(echo)
+    fastest_echo = c.echo

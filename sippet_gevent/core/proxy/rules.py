@@ -1,4 +1,5 @@
-"""Rules of a proxy, RFC 3261 §16.3, §16.6 and §16.7, RFC 5393: what it refuses, copies, prefers. Pure."""
+"""Rules of a proxy: loops, Max-Breadth, what is refused, the best response, RFC 3261 §16.3, §16.6,
+§16.7 and RFC 5393. Pure."""
 
 from __future__ import annotations
 
@@ -12,24 +13,31 @@ from ..refusal import unsupported
 from ..routing.routes import MAX_FORWARDS, as_request_uri, take_own_route, top_route
 
 LOOP_MARK = 8
-"""Octets of the hash in our branches: two requests of 70 hops each that share it do not occur (RFC
-5393 §4.2.4)."""
+"""Bytes of the hash in our branches. Two different requests of 70 hops do not share one by chance
+(RFC 5393 §4.2.4)."""
 
 MAX_BREADTH = 60
-"""Branches at one time that a request may have from here on, all proxies together (RFC 5393
-§5.3.3)."""
+"""Most branches that a request may have at the same time from here on, at all proxies together (RFC
+5393 §5.3.3)."""
 
 
 def loop_mark(request: Request, secret: bytes) -> str:
-    """Return what tells a request that comes back as it was from one that spirals (§16.6 step 8,
-    RFC 5393 §4.2.1).
+    """Return the hash that tells a loop from a spiral, for the branches of the copies (§16.6 step
+    8, RFC 5393 §4.2.1).
 
-    It stands in the branches we make for it. The secret makes it ours, so no Via of others must be
-    read to find it, but it is nothing to be shared: the next proxy may get the very same request.
-    Raises Reject(482) when it stands there (§16.3).
+    A request that comes back unchanged has the same hash; one that spirals has another. The hash is
+    keyed, so that only our own Via values can match. It is no secret, because the next proxy may
+    get the same request.
+
+    Args:
+        request: The request as it was received.
+        secret: The key, which is the same for the life of the stack.
+
+    Raises:
+        Reject: 482 when a Via of the request already has this hash (§16.3 item 4).
     """
     e, headers = request.mandatory, request.headers
-    # never the method
+    # not the method, because CANCEL and ACK have the branch of their INVITE (§16.6 step 8)
     parts = [request.uri_text, headers["Call-ID"], f"{e.cseq} {e.from_tag} {e.to_tag}"]
     for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
         if name in headers.fields:
@@ -43,8 +51,15 @@ def loop_mark(request: Request, secret: bytes) -> str:
 
 
 def check_request(request: Request, supported: Container[str]) -> None:
-    """Refuse what a proxy must not pass on (§16.3): Max-Forwards at 0, an unknown Proxy-Require.
-    Raises Reject."""
+    """Refuse a request that must not be forwarded (§16.3 items 3 and 5).
+
+    Args:
+        request: The request as it was received.
+        supported: The option tags of this element, in lower case.
+
+    Raises:
+        Reject: 483 when Max-Forwards is 0, 420 when Proxy-Require has an unknown option tag.
+    """
     if request.max_forwards == 0:
         raise Reject(483)
     missing = unsupported(request.proxy_require, supported)
@@ -56,8 +71,8 @@ def check_host(request: Request) -> None:
     """Refuse a request whose next hop has a host that is neither an address nor a name (§16.3 item
     1). Raises Reject(400).
 
-    Hosts in other header fields, and in a Request-URI behind a Route, are not checked: other hops
-    use them.
+    Hosts in other header fields, and in a Request-URI below a Route, are for other hops and are not
+    checked.
     """
     first = top_route(request)
     uri = request.uri if first is None else first
@@ -69,7 +84,7 @@ def check_host(request: Request) -> None:
 
 
 def breadth_of(request: Request) -> int:
-    """Return how many branches at one time a request may have from here on (RFC 5393 §5.3.3).
+    """Return how many branches a request may have at the same time from here on (RFC 5393 §5.3.3).
     Raises ParseError."""
     given = request.max_breadth
     return MAX_BREADTH if given is None else min(given, MAX_BREADTH)
@@ -78,10 +93,19 @@ def breadth_of(request: Request) -> int:
 def forwarded(
     request: Request, target: URI | str | None, is_local: Callable[[URI], bool]
 ) -> Request:
-    """Return the copy that a proxy sends on (§16.4, §16.6 steps 1 to 3): own Route off, new
-    Request-URI, one hop less.
+    """Return the copy of a request that a proxy sends on (§16.4, §16.6 steps 1 to 3).
 
-    Raises Reject(483) when there is no hop left (§16.3 item 3).
+    Our own Route values are removed, the Request-URI becomes the target, and Max-Forwards is
+    decremented.
+
+    Args:
+        request: The request as it was received.
+        target: The new Request-URI; None keeps the old one.
+        is_local: True for a URI that leads to this element.
+
+    Raises:
+        Reject: 483 when Max-Forwards is 0 (§16.3 item 3).
+        ParseError: A target in text is not a URI.
     """
     if request.max_forwards == 0:
         raise Reject(483)
@@ -93,15 +117,22 @@ def forwarded(
     return copy
 
 
-# Within 4xx, those that help the caller to try again go first (§16.7 step 6).
 _PREFERRED = (401, 407, 415, 420, 484)
+"""Statuses that help the caller to try again; they go first among 4xx (§16.7 step 6)."""
 
 
 def best_response(responses: Iterable[tuple[Response, bool]]) -> Response | None:
-    """Choose what goes upstream from final responses, each with whether it was really received
-    (§16.7 step 6).
+    """Choose the final response that a proxy sends upstream (§16.7 step 6).
 
-    A 408 or 503 we made for a silent or dead branch never outranks a real answer: it is our guess.
+    A received response always outranks a 408 or 503 that we made for a silent or unreachable
+    branch.
+
+    Args:
+        responses: The final responses in their order of arrival, each with True when it was
+            received and False when we made it.
+
+    Returns:
+        The best response, or None when there is none.
     """
 
     def rank(entry: tuple[Response, bool]) -> tuple[bool, int, int]:
@@ -110,5 +141,5 @@ def best_response(responses: Iterable[tuple[Response, bool]]) -> Response | None
         within = 0 if response.status in _PREFERRED else 2 if response.status == 503 else 1
         return not received, 0 if group == 6 else group, within
 
-    ranked = sorted(responses, key=rank)  # stable: among equals the first that came
+    ranked = sorted(responses, key=rank)  # stable, so the first arrival wins among equals
     return ranked[0][0] if ranked else None

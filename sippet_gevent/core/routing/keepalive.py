@@ -1,21 +1,22 @@
-"""Keep-alives as peers agree on them, RFC 6223: who is asked for them, who sends them, how often
-and how long.
+"""Keepalives that peers negotiate, RFC 6223, and those of SIP Outbound, RFC 5626 §4.4.
 
-A `keep` in the Via of a request says that its sender would ping; a `keep=30` in the Via of the
-response that it should, every 30 seconds (§4.3, §4.4). The peer is answered when the request is
-received, by the engine: all its responses then say the same. We ask where `Stack(keep=True)`, for a
-registration and for a call, and ping from the answer on, at moments drawn between 80 and 100 % of
-that time (§5, RFC 5626 §4.4), also where a registrar says `Require: outbound` (§4.2.1 there): until
-the registration ends, or the next one is answered without either, or until the call ends (§4.2). An
-ACK asks for nothing (§4.3).
+Negotiation: `keep` in the Via of a request says that its sender is willing to ping. `keep=30` in
+the Via of the response says that it should ping every 30 seconds (§4.3, §4.4). The engine answers a
+peer's offer when it receives the request, so all responses to it have the same value.
 
-A target refresh within a dialog may ask, too (§4.2.3). We do not, and grant nothing to who does, as
-§4.4 leaves to us: one that was granted keep-alives before must be ignored (§4.3), so whoever grants
-them has to remember that for each dialog, and a proxy remembers none.
+Sending: with `Stack(keep=True)` our REGISTER and INVITE requests make the offer. We ping as soon as
+the answer grants it, or a registrar says `Require: outbound` (RFC 5626 §4.2.1). Each interval is
+drawn between 80 and 100 % of the negotiated time (§5, RFC 5626 §4.4). We ping until the
+registration or call ends, or until a later registration is answered without the grant (§4.2). An
+ACK makes no offer (§4.3).
 
-A refusal has the value, too, because all responses to a request have the same Via (§4.4). It grants
-nothing, because keep-alives belong to the registration or dialog that the request would have made
-(§4.2).
+Target refresh: it may make the offer, too (§4.2.3). Ours does not, and we grant none, as §4.4
+allows. A repeated offer must be ignored (§4.3), so an element that grants keepalives has to
+remember that for each dialog, and a proxy has no dialogs.
+
+Refusals: a response that refuses the request has the value, too, because all responses have the
+same Via (§4.4). It grants nothing, because keepalives belong to the registration or dialog that the
+request would have created (§4.2).
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ from .outbound import OUTBOUND
 REGISTRATION, CALL = "REGISTER", "INVITE"
 
 AT_LEAST = 1
-"""Seconds between pings, at least, whatever a peer wants."""
+"""Least seconds between pings, whatever a peer asks for."""
 
 AT_MOST = 86400
-"""The same, at most: more digits are no number of seconds."""
+"""Most seconds between pings, whatever a peer asks for."""
 
 ON_STREAMS, ON_DATAGRAMS = 120, 29
-"""Seconds where the peer leaves it to us, keep=0: the longest of RFC 5626 §4.4.1 and §4.4.2."""
+"""Seconds between pings when the peer leaves them to us with keep=0: the longest of RFC 5626 §4.4.1
+and §4.4.2."""
 
 NEVER = float("inf")
 
 
 class KeepAlives:
-    """The flows of a stack that are kept alive, and for what: each owner is the Call-ID of a
-    registration or call."""
+    """The flows of a stack that are kept alive. Each has owners: Call-IDs of registrations and
+    calls."""
 
     def __init__(self, stack: Any) -> None:
         self.stack = stack
@@ -53,28 +55,34 @@ class KeepAlives:
 
     @staticmethod
     def asks(request: Request) -> bool:
-        """True for a request of ours that asks the peer whether it wants keep-alives."""
+        """True for a request of ours that offers keepalives."""
         return request.method == REGISTRATION or (request.method == CALL and request.to.tag is None)
 
     def take(self, request: Request, response: Response, flow: Flow) -> None:
-        """Take what a response to such a request says of it."""
+        """Start, go on or end the keepalives that a response grants or does not grant.
+
+        Args:
+            request: The request, for which asks() is true.
+            response: Its response, provisional or final.
+            flow: The flow of the request.
+        """
         seconds = wanted_interval(response, flow)
         owner = request.headers["Call-ID"]
         now = self.stack.clock.now()
         if response.status >= 300:
             if request.method == CALL:
-                self.drop(owner)  # a REGISTER is challenged, and goes again
+                self.drop(owner)  # a REGISTER may be challenged, and goes again
         elif request.method == CALL:
             until = NEVER if response.is_success else now + self.stack.engine.timers.c
             known = self._owners.get(owner)
             if seconds is not None:
                 self._add(owner, flow, seconds, until)
-            elif known is not None:  # one of the responses need say it (§4.3)
+            elif known is not None:  # one of the responses is enough (§4.3)
                 known.owners[owner] = (known.owners[owner][0], until)
         elif response.is_success and seconds is not None:
             self._add(owner, flow, seconds, now + lifetime(request, response))
         elif response.is_success:
-            self.drop(owner)  # it was not agreed on again (§4.2.2)
+            self.drop(owner)  # not granted again (§4.2.2)
 
     def _add(self, owner: str, flow: Flow, seconds: int, until: float) -> None:
         known = self._owners.get(owner)
@@ -86,7 +94,7 @@ class KeepAlives:
         kept.plan(self.stack.clock.now())
 
     def drop(self, owner: str) -> None:
-        """End what a registration or call has wanted."""
+        """End the keepalives of a registration or call."""
         kept = self._owners.pop(owner, None)
         if kept is not None:
             del kept.owners[owner]
@@ -94,12 +102,12 @@ class KeepAlives:
                 self._flows.pop(kept.flow, None)
 
     def forget(self, kept: Kept) -> None:
-        """End all that a flow is kept alive for."""
+        """End the keepalives of a flow, for all its owners."""
         for owner in [*kept.owners]:
             self.drop(owner)
 
     def stop(self) -> None:
-        """End all of them."""
+        """End all keepalives."""
         self._flows.clear()
         self._owners.clear()
 
@@ -108,7 +116,7 @@ class KeepAlives:
 
 
 class Kept:
-    """One flow that is kept alive: for each owner how often, and until when."""
+    """One flow that is kept alive: for each owner the seconds between pings, and the end."""
 
     __slots__ = ("_due", "_keepalives", "flow", "owners")
 
@@ -119,16 +127,16 @@ class Kept:
         self._due = NEVER
 
     def plan(self, now: float) -> None:
-        """See to the next ping, as early as anybody wants it."""
+        """Schedule the next ping, by the shortest interval of all owners."""
         seconds = min(seconds for seconds, _ in self.owners.values())
-        # together they would come as a flood (RFC 5626 §4.4)
+        # random, because pings of many clients at the same time would be a flood (RFC 5626 §4.4)
         due = now + seconds * random.uniform(0.8, 1.0)
         if due < self._due:
             self._due = due
             self._keepalives.stack.deadlines.add(due, self)
 
     def expire(self, now: float) -> None:
-        """Ping, and plan the next one, for as long as somebody wants it and the flow lives."""
+        """Ping and schedule the next ping, until no owner is left or the flow has ended."""
         if now < self._due or self._keepalives._flows.get(self.flow) is not self:
             return
         self._due = NEVER
@@ -148,10 +156,10 @@ class Kept:
 
 
 def wanted_interval(response: Response, flow: Flow) -> int | None:
-    """Return the seconds that the peer wants keep-alives in, None when it wants none.
+    """Return the seconds between keepalives that the peer wants, None when it wants none.
 
-    A registrar that keeps the flow wants them, too, as often as its Flow-Timer says (RFC 5626
-    §4.2.1, §4.4).
+    A registrar that answers with `Require: outbound` wants them as well, with the interval of its
+    Flow-Timer (RFC 5626 §4.2.1, §4.4).
     """
     try:
         value = response.headers.top_via.parameters.get("keep")
@@ -167,7 +175,7 @@ def wanted_interval(response: Response, flow: Flow) -> int | None:
 
 
 def lifetime(request: Request, response: Response) -> float:
-    """Return how long the registration of a 2xx lasts: of several bindings the longest."""
+    """Return the seconds that the registration of a 2xx lasts: the longest of its bindings."""
     found = [0.0]
     try:
         for contact in response.contact:
@@ -182,8 +190,10 @@ def lifetime(request: Request, response: Response) -> float:
 
 
 def withdraw(request: Request) -> None:
-    """Take back that a request's sender may ping: a proxy that leaves the dialog's route wants no
-    keep-alives (§4.4)."""
+    """Remove the answer to an offer of keepalives from a request's Via (§4.4).
+
+    A proxy that leaves the route of the dialog wants no keepalives for it.
+    """
     if "keep=" not in request.headers["Via"]:
         return
     try:

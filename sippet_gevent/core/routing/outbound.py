@@ -1,5 +1,5 @@
-"""Who is reached at his Contact, and who only by the flow that he has opened, RFC 5626 §6 and §7,
-RFC 7118 §5. Pure."""
+"""SIP Outbound: which user agents are reached at their Contact, and which by the flow that they have
+opened, RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
 
 from __future__ import annotations
 
@@ -14,40 +14,50 @@ from ...message.via import Via
 from ...stores.bindings import flow_registered
 
 WEB = frozenset(("WS", "WSS"))
-"""Transports of those who cannot be called back: a browser accepts no connection (RFC 7118 §1)."""
-
+"""Transports of browsers, which accept no connection, so no request can open one to them (RFC 7118
+§1)."""
 
 OUTBOUND = "outbound"
-"""The option tag of who knows flows (RFC 5626 §11.4)."""
+"""Option tag of user agents that support SIP Outbound (RFC 5626 §11.4)."""
 
 
 class Reach(IntEnum):
-    """How a user agent is reached: at its Contact, by its flow while that lives, or by its flow and
-    never otherwise."""
+    """How a user agent is reached: at its Contact, by its flow until that ends, or by its flow
+    only."""
 
     AT_CONTACT, BY_FLOW, BY_FLOW_ONLY = range(3)
 
 
 def can_be_dialled(uri: URI) -> bool:
-    """False for a URI that nobody can connect to: that of a browser (RFC 7118 §5.2), or a host that
-    is none (RFC 2606 §2)."""
+    """True when a connection to a URI may be possible.
+
+    That excludes the URI of a browser (RFC 7118 §5.2) and a host under `.invalid` (RFC 2606 §2).
+    """
     return uri.transport not in WEB and not f".{normal_host(uri.host)}".endswith(".invalid")
 
 
 def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> Reach:
-    """Tell how the user agent that sent a request by `flow` is reached, by its Contact and the Via
-    it wrote itself.
+    """Decide how the sender of a request is reached.
 
-    RFC 5626 leaves to us who has not said that he wants to be reached by his flow ("ob", or reg-id
-    and +sip.instance). A connection is there and is used; what stands in the Contact may be no port
-    that anybody listens on. Of datagrams, the address they came from is better than a Contact
-    behind NAT, and than another port for who has asked for rport, for he receives where he sends
-    (RFC 3581 §3). Nobody's Contact but his own is meant: a gateway that was registered by hand is
-    dialled.
+    A user agent that supports SIP Outbound says that it wants to be reached by its flow, with "ob"
+    or with reg-id and +sip.instance. RFC 5626 leaves the others to us:
 
-    The last rule is a guess, because rport is about responses alone (RFC 3581 §4). It does not hold
-    when the Contact has `moved`: a target refresh that names another Contact than before is to be
-    followed (RFC 3261 §12.2).
+    * A connection is used while it lives, because the port in the Contact may not be listened on.
+    * For datagrams, the source address is better than a Contact behind NAT.
+    * The source port is better than another port in the Contact if the user agent has asked for
+      rport, because it then receives where it sends (RFC 3581 §3).
+    * A Contact with the host of another element, such as a gateway that was registered by hand, is
+      used as it is.
+
+    The rule about rport is a guess, because rport is about responses only (RFC 3581 §4). It does
+    not apply when the Contact has moved.
+
+    Args:
+        contact: The Contact of the request.
+        via: The Via that the sender itself wrote.
+        flow: The flow by which the request came.
+        moved: True for a target refresh that names another Contact than before, which must be
+            followed (RFC 3261 §12.2).
     """
     uri, transport = contact.uri, flow.transport
     if (
@@ -61,7 +71,7 @@ def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> 
         return Reach.AT_CONTACT
     host, source = normal_host(uri.host), normal_host(flow.remote[0])
     if host == source:
-        if flow.scope:  # a link-local host, which the flow alone has a link for (RFC 4007 §11)
+        if flow.scope:  # link-local: only the flow knows the interface (RFC 4007 §11)
             return Reach.BY_FLOW
         if uri.transport not in (None, transport.name):
             return Reach.AT_CONTACT
@@ -81,11 +91,11 @@ def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> 
 
 
 def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
-    """Tell how the sender of a received request is reached in the dialog it begins, or refreshes;
-    see reach_of().
+    """Decide how the sender of a request is reached in the dialog that the request begins or
+    refreshes; see reach_of().
 
-    AT_CONTACT as well when it came by a proxy, which has its Record-Route for that, and for what
-    cannot be read.
+    AT_CONTACT for a request that came by a proxy, whose Record-Route decides that, and for one
+    that cannot be parsed.
     """
     try:
         if not request.headers.has_one("Via"):
@@ -100,14 +110,14 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
 
 
 def reach_of_answerer(response: Response) -> Reach:
-    """Tell how a peer is reached after its response to a target refresh of ours has named another
-    Contact than before."""
+    """Decide how a peer is reached whose response to a target refresh of ours names another Contact
+    than before."""
     try:
         contact = response.contact[0]
     except (ParseError, IndexError):
         return Reach.AT_CONTACT
     flow = response.flow
-    # a response does not have its sender's: it sent from there
+    # a response has no Via of its sender, so its source address serves as one
     via = Via(flow.transport.name, *flow.remote)
     return (
         reach_of(contact, via, flow, moved=True)
@@ -117,17 +127,17 @@ def reach_of_answerer(response: Response) -> Reach:
 
 
 def first_hop_knows_flows(request: Request) -> bool:
-    """True for a REGISTER that came straight to us, or by a first hop that has written "ob" into
-    its Path (RFC 5626 §6).
+    """True when the first hop of a REGISTER supports SIP Outbound (RFC 5626 §6).
 
-    The first hop's Path stands last, for each proxy puts its own in front (RFC 3327 §5.2), and "ob"
-    is for the first hop alone (RFC 5626 §5.1). One that writes a Path and hides its Via is believed
-    to be there all the same.
+    The first hop is this element, or an edge proxy with "ob" in its Path. The Path of the first hop
+    is the last value, because each proxy inserts its own in front (RFC 3327 §5.2), and only the
+    first hop writes "ob" (RFC 5626 §5.1). A proxy that writes a Path but hides its Via counts as a
+    hop, too.
     """
     first_hop = request.headers.get_header_back("Path")
     return request.headers.has_one("Via") if first_hop is None else "ob" in first_hop.uri.parameters
 
 
 def says_outbound(request: Request) -> bool:
-    """True when its sender knows RFC 5626: who requires it supports it."""
+    """True when the sender of a request supports SIP Outbound, by its Supported or Require."""
     return any(tag.lower() == OUTBOUND for tag in (*request.supported, *request.require))

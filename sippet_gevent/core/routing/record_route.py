@@ -12,12 +12,15 @@ from .sips import wants_sips
 
 
 class RecordRoute:
-    """What stands in the Record-Route of a received request that is passed on: one value, or one
-    for each side.
+    """The Record-Route values of a forwarded request: one, or one for each side.
 
-    Two when the sides differ in transport or listening point, so that each peer finds us where it
-    can, or when a peer is reached by its flow alone, which the value on its side names. The upper
-    one faces the callee.
+    There are two when the sides differ in transport or listener, so that each peer gets an address
+    that it can reach. There are also two when a peer is reached by its flow alone, which the value
+    on its side names. The upper value faces the callee.
+
+    Args:
+        stack: The element that forwards.
+        request: The request as it was received.
     """
 
     name: ClassVar[str] = "Record-Route"
@@ -28,15 +31,19 @@ class RecordRoute:
         self._facing_sender = self._value_of_sender()
 
     def write(self, copy: Request, flow: Flow, *, by_flow: bool = False) -> None:
-        """Put our values before those in a copy that leaves by `flow`, `by_flow` when nothing else
-        leads to its peer."""
+        """Insert our values in front of those in a copy.
+
+        Args:
+            copy: The request that is to be sent.
+            flow: The flow by which it leaves.
+            by_flow: True when only this flow leads to the peer.
+        """
         headers = copy.headers
         for value in reversed(self._values(flow, by_flow)):
             headers.add(self.name, value, first=self.name in headers.fields)
 
     def rewrite(self, copy: Request, before: Flow, flow: Flow) -> None:
-        """Replace what write() has put into a copy that went by one flow and now goes by
-        another."""
+        """Replace the values that write() has inserted in a copy that now leaves by another flow."""
         old, new = self._values(before, False), self._values(flow, False)
         if old != new:
             copy.headers.replace(self.name, [*new, *copy.headers.all(self.name)[len(old) :]])
@@ -51,17 +58,16 @@ class RecordRoute:
 
 
 class Path(RecordRoute):
-    """The Path of a REGISTER: the way of requests to the phone that has sent it (RFC 3327 §5.2).
-    One value, or one for each side.
+    """The Path values of a forwarded REGISTER: one, or one for each side (RFC 3327 §5.2).
 
-    The value on the phone's side names its flow, by a token that is good for requests of any
-    dialog. If the registrar cannot reach the phone's listener, the value above it names one that
-    the registrar can reach. Both have "ob" if we are the first hop (RFC 5626 §5.1), because a
-    registrar looks for it in the first URI (§6), and some take the upper one for that.
+    The value on the phone's side names its flow, with a token that is valid for requests of any
+    dialog. If the registrar cannot reach the phone's listener, the value above it names a listener
+    that the registrar can reach. Both have "ob" if we are the first hop (RFC 5626 §5.1): a
+    registrar looks for it in the first URI (§6), and some registrars take the upper value as first.
 
-    It is written even for a phone without `Supported: path`, against the SHOULD NOT of RFC 3327
+    Path is written also for a phone without `Supported: path`, against the SHOULD NOT of RFC 3327
     §5.2, because nothing else leads to a phone behind this proxy. A registrar may answer 420 to
-    that (§5.3); ours takes it.
+    that (§5.3); ours accepts it.
     """
 
     name = "Path"

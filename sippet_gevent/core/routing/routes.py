@@ -1,4 +1,4 @@
-"""Where a request goes next, and what a proxy changes in it, RFC 3261 §8.1.2, §12.2.1.1, §16.4
+"""Routes: the next hop of a request, and our own Route values, RFC 3261 §8.1.2, §12.2.1.1, §16.4
 and §16.6. Pure."""
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from ...message.message import Request
 from ...message.parameters import NO_URI_HEADERS
 from ...message.uri import URI
 
-MAX_FORWARDS = 70  # §8.1.1.6
+MAX_FORWARDS = 70
+"""Max-Forwards of a request that has none (§8.1.1.6)."""
 
 
 def take_next_hop(request: Request) -> URI:
-    """Return the URI that says where a request goes: the topmost Route, or the Request-URI (§8.1.2,
-    §16.6 step 7).
+    """Return the URI of the next hop: the topmost Route, or else the Request-URI (§8.1.2, §16.6 step
+    7).
 
-    A strict router wants its own URI in the Request-URI, and what stood there as the last Route
-    (§12.2.1.1, §16.6 step 6).
+    If the next hop is a strict router, its URI becomes the Request-URI, and the Request-URI of
+    before becomes the last Route (§12.2.1.1, §16.6 step 6).
     """
     first = top_route(request)
     if first is None:
@@ -32,8 +33,10 @@ def take_next_hop(request: Request) -> URI:
 
 
 def top_route(request: Request) -> URI | None:
-    """Return the URI of the topmost Route, None when there is none. Those below it are for other
-    hops, and not read."""
+    """Return the URI of the topmost Route, None when there is none.
+
+    The values below it are for other hops and are not parsed.
+    """
     if "Route" not in request.headers.fields:
         return None
     top: NameAddr | None = request.headers.get_header_front("Route")
@@ -41,19 +44,26 @@ def top_route(request: Request) -> URI | None:
 
 
 def as_request_uri(uri: URI) -> URI:
-    """Return a URI without what must not stand in a Request-URI: method and headers (§19.1.1 table
-    1)."""
+    """Return a URI without the parts that a Request-URI must not have: method and headers (§19.1.1
+    table 1)."""
     return uri._replace(parameters=uri.parameters.without("method"), headers=NO_URI_HEADERS)
 
 
 def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[URI, ...]:
-    """Undo what strict routers did and take ourselves off the route (§16.4). Returns our URIs that
-    stood there."""
+    """Remove our own URIs from the route of a request, and undo what strict routers did (§16.4).
+
+    Args:
+        request: The request, which is changed.
+        is_local: True for a URI that leads to this element.
+
+    Returns:
+        The removed URIs, in the order of the route.
+    """
     uri, headers = request.uri, request.headers
     taken: tuple[URI, ...] = ()
     if uri.is_loose_router and headers.get_header_back("Route") is not None and is_local(uri):
-        # A strict router before us put our Record-Route URI into the Request-URI; the target waits
-        # as the last Route.
+        # a strict router before us has moved our Record-Route URI to the Request-URI, and the
+        # target to the last Route
         taken = (uri,)
         request.uri = uri = headers.pop_header_back("Route").uri
     maddr = uri.parameters.get("maddr")

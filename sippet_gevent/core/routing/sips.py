@@ -1,23 +1,38 @@
-"""What a sips URI asks of everybody on the way, RFC 3261 §26.2.2 and RFC 5630. Pure.
+"""Rules for sips URIs: what each element on the way has to do, RFC 3261 §26.2.2 and RFC 5630. Pure.
 
-| who | has | does | § | |---|---|---|---| | who sends a request | a sips Request-URI | goes by TLS,
-whatever Route or next hop say | 3261 8.1.2, 16.6 step 7 | | UAC | the same | makes all of its Route
-sips | 5630 5.1.1 | | UAC | a sips Request-URI, or top Route | gives a sips Contact; one of the
-user's that is not, is a mistake | 3261 8.1.1.8 | | UAC | neither | gives a sip Contact, over TLS
-too | 5630 5.1.1.2 | | UAS | a sips Request-URI that came without TLS | 480, Warning 380; without
-any TLS 416 | 5630 5.1.2, 3261 8.2.2.1 | | UAS | the same and a Contact that TLS cannot lead to |
-400 | 5630 5.1.2 | | UAS | a sips Request-URI, top Record-Route, or Contact without that | gives a
-sips Contact | 3261 12.1.1 | | dialog | begun by a sips Request-URI | takes the peer's target, and
-each later one, as sips | 3261 12.1.1, 5630 5.1.1.2 | | proxy | a sips Request-URI, a sip target |
-480, Warning 380 | 5630 5.3 | | proxy | a sip Request-URI, a sips target | makes a sip one of it,
-and goes by TLS; else 480, Warning 381 | 5630 5.3 | | proxy | a sips Request-URI, or top Route |
-gives a sips Record-Route | 3261 16.6 step 4 | | registrar | a sips Contact, and a sip Request-URI,
-Contact or Path | 400 | 5630 5.2 | | registrar | addresses-of-record, or Contacts, that differ in
-the scheme alone | takes them for one | 5630 5.2, 5.1.1.1 |
+Any sender of a request with a sips Request-URI
+* sends it by TLS, whatever its Route or next hop say (RFC 3261 §8.1.2, §16.6 step 7).
 
-Nothing is ever tried again as sip that was asked for as sips. `transport=tls` is read: of a sip URI
-it is the one way to ask for TLS where DNS is not asked, so a Contact of ours has it over TLS,
-though §26.2.2 calls it deprecated.
+UAC
+* With a sips Request-URI, all Route values become sips (RFC 5630 §5.1.1).
+* With a sips Request-URI or top Route, the Contact is sips; a sip Contact of the application is an
+  error (RFC 3261 §8.1.1.8).
+* With neither, the Contact is sip, over TLS as well (RFC 5630 §5.1.1.2).
+
+UAS
+* A sips Request-URI that came without TLS gets 480 with Warning 380, or 416 if the stack has no TLS
+  (RFC 5630 §5.1.2, RFC 3261 §8.2.2.1).
+* If the Contact of such a request cannot be reached by TLS, it gets 400 (RFC 5630 §5.1.2).
+* With a sips Request-URI or top Record-Route, or a sips Contact if there is no Record-Route, the
+  Contact of the answer is sips (RFC 3261 §12.1.1).
+
+Dialog that a sips Request-URI has begun
+* The remote target, and each later one, is taken as sips (RFC 3261 §12.1.1, RFC 5630 §5.1.1.2).
+
+Proxy
+* From a sips Request-URI to a sip target: 480 with Warning 380 (RFC 5630 §5.3).
+* From a sip Request-URI to a sips target: the copy has the target as sip and goes by TLS. If that
+  is not possible: 480 with Warning 381 (RFC 5630 §5.3).
+* With a sips Request-URI or top Route, the Record-Route is sips (RFC 3261 §16.6 step 4).
+
+Registrar
+* A sips Contact together with a sip Request-URI, Contact or Path gets 400 (RFC 5630 §5.2).
+* Addresses-of-record, or Contacts, that differ only in sip or sips are the same (RFC 5630 §5.1.1.1,
+  §5.2).
+
+A sips request is never tried again as sip. `transport=tls` is understood, although §26.2.2 calls it
+deprecated, and a sip Contact of ours over TLS has it: where DNS is not asked, a sip URI has no
+other way to ask for TLS.
 """
 
 from __future__ import annotations
@@ -31,29 +46,29 @@ from ...stores.bindings import in_clear
 from ...transport.locate.rfc3263 import SECURE
 
 AGENT = "sippet_gevent"
-"""Who warns: a pseudonym, since our host is the business of nobody (§20.43)."""
+"""Agent of our Warning values: a pseudonym, because our host name is private (§20.43)."""
 
 NOT_ALLOWED = SIPWarning(380, AGENT, "SIPS Not Allowed")
 REQUIRED = SIPWarning(381, AGENT, "SIPS Required")
 
 
 def is_secure(request: Request) -> bool:
-    """True for a sips Request-URI."""
+    """True for a request with a sips Request-URI."""
     return request.uri_text[:5].lower() == "sips:"
 
 
 def secured(uri: URI) -> URI:
-    """Return a sip URI as the sips one that names the same resource (RFC 3261 §19.1); any other as
-    it is."""
+    """Return a sip URI as the sips URI of the same resource (RFC 3261 §19.1); return any other as it
+    is."""
     return uri._replace(scheme="sips") if uri.scheme == "sip" else uri
 
 
-# ---- who sends
+# ---- requests of our own
 
 
 def wants_sips(request: Request) -> bool:
-    """True when a request of ours needs a sips Contact, or one that we pass on a sips Record-Route
-    (§8.1.1.8, §16.6 step 4)."""
+    """True when a request needs sips in the URI that we insert: Contact in one of ours, Record-Route
+    in a forwarded one (§8.1.1.8, §16.6 step 4)."""
     if is_secure(request):
         return True
     if "Route" not in request.headers.fields:
@@ -66,32 +81,38 @@ def wants_sips(request: Request) -> bool:
 
 
 def secure_route(request: Request) -> None:
-    """Make the whole Route of a request to a sips URI sips, as its UAC (RFC 5630 §5.1.1)."""
+    """Make all Route values of a request of ours sips (RFC 5630 §5.1.1)."""
     if request.route and not all(value.uri.is_secure for value in request.route):
         request.route = tuple(value._replace(uri=secured(value.uri)) for value in request.route)
 
 
 def has_sip_contact(request: Request) -> bool:
-    """True when a Contact is a sip URI."""
+    """True when a request has a Contact with a sip URI."""
     return any(
         isinstance(value, NameAddr) and value.uri.scheme == "sip" for value in request.contact
     )
 
 
-# ---- who receives
+# ---- received requests
 
 
 def check_received(request: Request, *, secure: bool, can_be: bool) -> None:
-    """Refuse what a request to a sips URI must not be: come by a way that is not `secure`, or have
-    a Contact in clear.
+    """Refuse a request to a sips URI that came without TLS, or whose Contact is not reached by TLS.
 
-    `can_be` tells whether any way to us is secure. Raises Reject.
+    Args:
+        request: The request, whose Request-URI is sips.
+        secure: True when it came by TLS, or by what counts as TLS.
+        can_be: True when this stack has any TLS listener.
+
+    Raises:
+        WrongScheme: It came without TLS: 480.
+        Reject: 416 when there is no TLS listener, 400 for its Contact.
     """
     if not secure:
         raise WrongScheme(warning=(NOT_ALLOWED,)) if can_be else Reject(416)
     try:
         contacts = request.contact if request.method != "REGISTER" else ()
-    except ParseError:  # it says nothing, and whoever needs it finds out
+    except ParseError:  # whatever needs the Contact will refuse it
         return
     for value in contacts:
         uri = value.uri if isinstance(value, NameAddr) else None
@@ -100,7 +121,7 @@ def check_received(request: Request, *, secure: bool, can_be: bool) -> None:
 
 
 def answer_wants_sips(request: Request) -> bool:
-    """True when what we answer to a request that begins a dialog needs a sips Contact (§12.1.1)."""
+    """True when our response to a request that begins a dialog needs a sips Contact (§12.1.1)."""
     if is_secure(request):
         return True
     try:
@@ -112,14 +133,17 @@ def answer_wants_sips(request: Request) -> bool:
         return False
 
 
-# ---- who passes on
+# ---- forwarded requests, and registrations
 
 
 def retarget(request: Request, target: URI) -> tuple[URI, URI | None]:
-    """Return the Request-URI for a target, and the next hop that sees to TLS where that does not
-    (RFC 5630 §5.3).
+    """Return the Request-URI for a target of a proxy, and a next hop if TLS needs one (RFC 5630 §5.3).
 
-    Raises WrongScheme for a sip target of a request to a sips URI.
+    A sips target of a request to a sip URI becomes sip; the next hop is then the sips target, which
+    is reached by TLS.
+
+    Raises:
+        WrongScheme: A sip target for a request to a sips URI.
     """
     if is_secure(request):
         if target.scheme == "sip":
@@ -129,7 +153,8 @@ def retarget(request: Request, target: URI) -> tuple[URI, URI | None]:
 
 
 def check_registration(request: Request) -> None:
-    """Refuse to bind what is secure to what is not (RFC 5630 §5.2). Raises Reject(400)."""
+    """Refuse a REGISTER that binds a sips Contact together with sip URIs (RFC 5630 §5.2). Raises
+    Reject(400)."""
     contacts = [value.uri for value in request.contact if isinstance(value, NameAddr)]
     if any(uri.is_secure for uri in contacts):
         others = [request.uri, *contacts, *(value.uri for value in request.path)]

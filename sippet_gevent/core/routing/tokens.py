@@ -1,4 +1,5 @@
-"""Tokens that prove that a URI was made here, RFC 3261 §16.4 and RFC 5626 §5.2. Pure."""
+"""RouteTokens: the proof that a URI was made by this element, RFC 3261 §16.4 and RFC 5626 §5.2.
+Pure."""
 
 from __future__ import annotations
 
@@ -10,25 +11,33 @@ from ...message.message import Request
 from ...message.uri import URI
 
 ROUTE_SECRET = 16
-"""Octets in the secret behind our Record-Route tokens, at least: who guesses it has us relay to
-anywhere."""
+"""Least bytes of the secret behind the tokens: an attacker that guesses it can relay requests to
+any address."""
 
 ROUTE_TOKEN = 10
-"""Octets in a token: it is guessed over the network only, one request each, and stands in every
-request of a call."""
+"""Bytes of a token. It can be guessed over the network only, with one request for each guess, and
+it is part of every request of a call, so it is short."""
 
 
 class RouteTokens:
-    """Makes the tokens that our Record-Route URIs carry as user part, and knows them again (§16.4,
-    §16.6 step 4).
+    """Makes and checks the tokens that our Record-Route and Path URIs have as user part.
 
-    Anybody can write a Route that names us, and a To tag. A token is a MAC of the dialog's Call-ID
-    and the tag of who began it, all there is of a dialog when Record-Route is written. The requests
-    of both sides have that tag, in From or in To. Raises InvalidValue for a secret under
-    ROUTE_SECRET octets.
+    A Route that names us, and a To tag, can be written by anybody; a token cannot. It is a MAC
+    (message authentication code) under a secret of this element:
 
-    Where a peer is reached by its flow alone, the flow's name follows the MAC, which then is one of
-    the name, too. A token for a Path, which outlives dialogs, is of the name alone (RFC 5626 §5.2).
+    * In Record-Route it covers the dialog: the Call-ID and the tag of the caller, which is all that
+      is known when the Record-Route is written. Requests of both sides have that tag, in From or in
+      To (§16.4, §16.6 step 4).
+    * If the peer is reached by its flow alone, the name of the flow follows the MAC, and the MAC
+      covers the name, too.
+    * In Path it covers the name of the flow alone, because a Path outlives dialogs (RFC 5626 §5.2).
+
+    Args:
+        secret: At least ROUTE_SECRET bytes.
+
+    Raises:
+        InvalidValue: The secret is too short.
+        TypeError: The secret is not bytes.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -36,22 +45,23 @@ class RouteTokens:
             kind = InvalidValue if isinstance(secret, bytes) else TypeError
             got = f"{len(secret)} of them" if isinstance(secret, bytes) else type(secret).__name__
             raise kind(
-                f"route_secret must be at least {ROUTE_SECRET} bytes, got {got}: write os.urandom({ROUTE_SECRET})"
+                f"route_secret must be at least {ROUTE_SECRET} bytes, got {got}: "
+                f"write os.urandom({ROUTE_SECRET})"
             )
         self._keyed = blake2s(
             key=blake2s(secret).digest(), digest_size=ROUTE_TOKEN, person=b"route"
         )
 
     def make(self, request: Request, flow: str = "") -> str:
-        """Return the token for the dialog that a received request begins, or is in, and for the
-        flow of this name."""
+        """Return the token for the dialog of a received request, and for the flow of this name if
+        one is given."""
         return self._token(request, request.mandatory.from_tag, flow)
 
     def match(self, request: Request, uri: URI) -> bool:
-        """True when a URI of ours that a request came along was made for the dialog it is in.
+        """True when the token of a URI was made for the dialog of the request.
 
-        A request without To tag begins a dialog, unless its caller had no tag (RFC 2543;
-        §12.2.1.1).
+        A request without To tag begins a dialog, so only its From tag counts. Otherwise both tags
+        may be the caller's, also an absent one, which callers of RFC 2543 have (§12.2.1.1).
         """
         e = request.mandatory
         tags = (e.to_tag,) if e.to_tag is None else (e.to_tag, e.from_tag)
@@ -59,21 +69,22 @@ class RouteTokens:
         return any(_same(uri.user, self._token(request, tag, flow)) for tag in tags)
 
     def make_for_flow(self, flow: str) -> str:
-        """Return the token for the flow of this name, whatever goes by it."""
+        """Return the token for the flow of this name, for requests of any dialog."""
         return self._signed(f"\n\n\n{flow}", flow)
 
     def match_flow(self, uri: URI) -> bool:
-        """True when a URI of ours was made for the flow that it names, and for no dialog."""
+        """True when the token of a URI was made for the flow that the URI names, and for no
+        dialog."""
         return _same(uri.user, self.make_for_flow(self.flow_name(uri)))
 
     @staticmethod
     def flow_name(uri: URI) -> str:
-        """Return the name of the flow in a URI of ours, "" for none; whether it is to be believed,
-        the MAC says."""
+        """Return the name of the flow in a URI, "" when it has none. Only a matching MAC proves
+        it."""
         return (uri.user or "").partition("-")[2]
 
     def _token(self, request: Request, tag: str | None, flow: str) -> str:
-        text = f"{request.headers['Call-ID']}\n{tag or ''}"  # no field has a LF
+        text = f"{request.headers['Call-ID']}\n{tag or ''}"  # no header field contains a LF
         return self._signed(f"{text}\n{flow}" if flow else text, flow)
 
     def _signed(self, text: str, flow: str) -> str:

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..message.iana import DIALOG_CREATING
-from ..message.message import Request
+from ..message.message import Request, Response
+from ..stores.base import BindingStore
 from ..stores.memory import Location
 from .proxy.forward import forward
 from .registrar.registrar import Registrar, serves
@@ -37,18 +36,18 @@ class RegistrarProxy(Core):
     allowed = ()
     """A proxy has no methods of its own (§11.2)."""
 
-    def __init__(self, location: Location | None = None) -> None:
+    def __init__(self, location: BindingStore | None = None) -> None:
         self._location = location
 
     @property
-    def location(self) -> Location:
+    def location(self) -> BindingStore:
         """The bindings; in memory unless one was given."""
         if self._location is None:
-            self._location = Location()
-            self._location.stack = self.stack
+            location = self._location = Location()
+            location.stack = self.stack
         return self._location
 
-    def receive_request(self, request: Request, tx: ServerTransaction) -> Any:
+    def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
         stack = self.stack
         if request.method == "REGISTER":
             return Registrar(self.location)(request, tx)
@@ -57,7 +56,8 @@ class RegistrarProxy(Core):
         # our own host
         if tx.leads_to_flow or (ours and not stack.is_local(request.uri)):
             begins = request.method in (_WITHIN if ours else _BEGINNERS)
-            return forward(request, tx, record_route=begins)
+            forward(request, tx, record_route=begins)
+            return None
         in_dialog = request.mandatory.to_tag is not None or request.method == "ACK"
         if request.method == "OPTIONS" and request.uri.user is None and serves(stack, request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
@@ -67,5 +67,6 @@ class RegistrarProxy(Core):
             lookup_contact = getattr(self.location, "lookup_contact", None)
             targets = () if lookup_contact is None else lookup_contact(request.uri)
         if targets:
-            return forward(request, tx, *targets, record_route=request.method in _BEGINNERS)
+            forward(request, tx, *targets, record_route=request.method in _BEGINNERS)
+            return None
         return 481 if in_dialog else 404

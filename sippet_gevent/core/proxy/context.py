@@ -22,6 +22,7 @@ from ...message.iana import reason_phrase
 from ...message.message import Request, Response
 from ...stores.bindings import Binding
 from ...transaction.timers import CORE_NON_INVITE, F
+from ...transport.egress import Wanted
 from ..client.failures import LATER
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
@@ -189,7 +190,7 @@ class ResponseContext:
         target: Target | None = None,
         *,
         next_hop: NextHop | None = None,
-        listener: Any = None,
+        listener: Wanted = None,
         share: int = SHARE,
         **headers: Any,
     ) -> None:

@@ -9,7 +9,7 @@ from ...message.message import Request
 from ...message.uri import URI
 from ...stores.bindings import Binding
 from ...transport.base import Flow, Origin
-from ..client.sender import NextHop
+from ..client.targets import NextHop
 from ..routing.local import Names
 from ..routing.routes import top_route
 from ..routing.sips import REQUIRED, retarget
@@ -20,7 +20,7 @@ Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a registered contact with its Path or its flow."""
 
 
-def check_target(target: Any) -> None:
+def check_target(target: object) -> None:
     """Check where a request is to be forwarded to. Raises TypeError, which says what to write."""
     if target is None or isinstance(target, (URI, str, Binding)):
         return

@@ -7,7 +7,8 @@ from typing import Any
 from ...arguments import instance
 from ...errors import Reject
 from ...message.message import Request
-from ..client.sender import NextHop
+from ...transport.egress import Wanted
+from ..client.targets import NextHop
 from ..server import ServerTransaction
 from .context import ResponseContext
 from .copy import Target, check_target, prepare
@@ -19,7 +20,7 @@ def forward(
     tx: ServerTransaction,
     *targets: Target,
     next_hop: NextHop | None = None,
-    listener: Any = None,
+    listener: Wanted = None,
     record_route: bool = False,
     add_path: bool = False,
     **headers: Any,

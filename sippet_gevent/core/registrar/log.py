@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from ...errors import ParseError, SIPError
 from ...message.iana import STATUSES
@@ -12,6 +11,7 @@ from ...message.uri import bracketed
 from ...observe.counters import Plain
 from ...stores.bindings import Binding
 from ...stores.memory import log_ended, shown_uri
+from ..element import Element
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -32,7 +32,7 @@ def _source(request: Request) -> Plain:
 
 
 def changed(
-    stack: Any,
+    stack: Element,
     request: Request,
     aor: str,
     before: tuple[Binding, ...],
@@ -66,7 +66,7 @@ def changed(
     log_ended(stack, aor, over, "removed by the phone")
 
 
-def refused(stack: Any, request: Request, error: SIPError) -> None:
+def refused(stack: Element, request: Request, error: SIPError) -> None:
     """Log that a REGISTER is refused, with the reason and a hint."""
     status = error.status
     try:

@@ -10,6 +10,7 @@ from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
 from ...message.message import Request, Response
 from ...message.uri import URI
+from ...stores.base import BindingStore
 from ...stores.bindings import (
     Binding,
     check_order,
@@ -21,6 +22,7 @@ from ...stores.bindings import (
 )
 from ...stores.memory import Location
 from ...transport.base import Flow
+from ..element import Element
 from ..routing.outbound import (
     OUTBOUND,
     WEB,
@@ -59,7 +61,7 @@ ADDRESS_BYTES = 16 * 1024
 ones."""
 
 
-def serves(stack: Any, uri: URI) -> bool:
+def serves(stack: Element, uri: URI) -> bool:
     """True when bindings may be kept for a URI: it is of a domain of this stack, or the stack was
     given no domains."""
     return uri.is_sip and (not stack.domains or stack.is_responsible_for(uri))
@@ -75,7 +77,7 @@ class Registrar:
 
     def __init__(
         self,
-        location: Location,
+        location: BindingStore,
         *,
         default_expires: int = DEFAULT_EXPIRES,
         min_expires: int = MIN_EXPIRES,
@@ -152,11 +154,11 @@ class Registrar:
             )
         return response
 
-    def _aor(self, uri: URI, stack: Any) -> str:
+    def _aor(self, uri: URI, stack: Element) -> str:
         """Return the key of the bindings that a URI names: one that a look-up of ours finds."""
         location = self.location
         if not isinstance(location, Location):
-            return stack.aor(uri)  # type: ignore[no-any-return]
+            return stack.aor(uri)
         if location.stack is None or not location.stack.is_running:
             location.stack = stack
         return location.aor(uri)

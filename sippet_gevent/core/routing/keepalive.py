@@ -22,11 +22,11 @@ request would have created (§4.2).
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from ...errors import ParseError, TransportError
 from ...message.message import Request, Response
 from ...transport.base import Flow
+from ..element import Element
 from .outbound import OUTBOUND
 
 REGISTRATION, CALL = "REGISTER", "INVITE"
@@ -48,7 +48,7 @@ class KeepAlives:
     """The flows of a stack that are kept alive. Each has owners: Call-IDs of registrations and
     calls."""
 
-    def __init__(self, stack: Any) -> None:
+    def __init__(self, stack: Element) -> None:
         self.stack = stack
         self._flows: dict[Flow, Kept] = {}
         self._owners: dict[str, Kept] = {}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from ...arguments import texts
 from ...errors import InvalidValue, ParseError, excerpt
@@ -328,22 +328,20 @@ def _address(host: str) -> tuple[str, ...]:
     return () if address is None else (address,)
 
 
-def _pairs(aliases: Any) -> Iterable[tuple[str, str]]:
+def _pairs(aliases: Mapping[str, str] | None) -> Iterable[tuple[str, str]]:
     """Return the aliases and their domains. Raises TypeError."""
     if aliases is None:
         return ()
-    is_map = isinstance(aliases, Mapping)
-    wrong = (
-        [text for text in (*aliases, *aliases.values()) if not isinstance(text, str)]
-        if is_map
-        else [aliases]
-    )
+    if not isinstance(aliases, Mapping):
+        wrong: list[object] = [aliases]
+    else:
+        wrong = [text for text in (*aliases, *aliases.values()) if not isinstance(text, str)]
     if wrong:
         raise TypeError(
-            f'aliases must map names, got {excerpt(wrong[0])}: write aliases={{"example.net": "example.com"}}'
+            f"aliases must map names, got {excerpt(wrong[0])}: "
+            'write aliases={"example.net": "example.com"}'
         )
-    pairs: Iterable[tuple[str, str]] = aliases.items()
-    return pairs
+    return aliases.items()
 
 
 def _name(text: str, what: str) -> str:

@@ -4,7 +4,7 @@ opened, RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Protocol
 
 from ...errors import ParseError
 from ...message.address import NameAddr
@@ -19,6 +19,38 @@ WEB = frozenset(("WS", "WSS"))
 
 OUTBOUND = "outbound"
 """Option tag of user agents that support SIP Outbound (RFC 5626 §11.4)."""
+
+
+class PeerTransport(Protocol):
+    """What reach_of() needs to know of a Transport."""
+
+    @property
+    def name(self) -> str:
+        """The transport as Via names it."""
+
+    @property
+    def reliable(self) -> bool:
+        """True for a transport of connections."""
+
+    @property
+    def secure(self) -> bool:
+        """True with TLS."""
+
+
+class PeerFlow(Protocol):
+    """What reach_of() needs to know of a Flow."""
+
+    @property
+    def transport(self) -> PeerTransport:
+        """The listening point to which the flow belongs."""
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The peer's numeric host and port."""
+
+    @property
+    def scope(self) -> int:
+        """The interface of a link-local peer, 0 for any other."""
 
 
 class Reach(IntEnum):
@@ -36,7 +68,7 @@ def can_be_dialled(uri: URI) -> bool:
     return uri.transport not in WEB and not f".{normal_host(uri.host)}".endswith(".invalid")
 
 
-def reach_of(contact: NameAddr, via: Via, flow: Any, *, moved: bool = False) -> Reach:
+def reach_of(contact: NameAddr, via: Via, flow: PeerFlow, *, moved: bool = False) -> Reach:
     """Decide how the sender of a request is reached.
 
     A user agent that supports SIP Outbound says that it wants to be reached by its flow, with "ob"

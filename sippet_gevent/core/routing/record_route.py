@@ -3,10 +3,11 @@ RFC 3327 §5.2, RFC 5658 §5."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ...message.message import Request
 from ...transport.base import Flow
+from ..element import Element
 from .outbound import Reach, reach_of_sender
 from .sips import wants_sips
 
@@ -25,7 +26,7 @@ class RecordRoute:
 
     name: ClassVar[str] = "Record-Route"
 
-    def __init__(self, stack: Any, request: Request) -> None:
+    def __init__(self, stack: Element, request: Request) -> None:
         self._names = stack.names
         self._request = request
         self._facing_sender = self._value_of_sender()

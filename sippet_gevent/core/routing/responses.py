@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 from gevent import Greenlet, getcurrent
 from gevent.pool import Group
@@ -28,6 +27,7 @@ from ...runtime.rates import source_of
 from ...transaction.fsm import Transaction
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import Candidate, literal
+from ..element import Element
 
 RETURNS = 1000
 """Responses that look for their way back at one time, by transaction; more are given up. Each holds
@@ -60,7 +60,7 @@ log = logging.getLogger("sippet_gevent.core")
 class Returns:
     """Responses that look for another way back. Each way that leads nowhere is a send error."""
 
-    def __init__(self, stack: Any) -> None:
+    def __init__(self, stack: Element) -> None:
         self.stack = stack
         self._waiting: dict[Transaction, list[bytes]] = {}
         self._searches: dict[str, dict[Transaction, Greenlet]] = {}
@@ -200,7 +200,7 @@ class Returns:
 
     def _allowed(self, candidates: list[Candidate]) -> list[Candidate]:
         try:
-            return self.stack.sender.allowed(candidates)  # type: ignore[no-any-return]
+            return self.stack.sender.allowed(candidates)
         except TransportError as error:
             log.debug("a response goes nowhere: %s", error)
         except Exception as error:  # it is the user's, and whoever waits for the response hears of its end all the same
@@ -213,7 +213,7 @@ class Returns:
         """Return the transport of the same kind that leads to a host: of its IP version."""
         for transport in (like, *self.stack.engine.transports):
             if transport.name == like.name and (":" in transport.local[0]) == (":" in host):
-                return transport  # type: ignore[no-any-return]
+                return transport
         return like
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Transactions, RFC 3261 §17, RFC 6026, RFC 4320: what happens when. Pure."""
+"""Transactions, RFC 3261 §17, RFC 6026, RFC 4320: state machines, timers and keys. Pure."""

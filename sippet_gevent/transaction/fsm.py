@@ -1,11 +1,11 @@
-"""Transaction: walks one table, gives back effects, RFC 3261 §17. Pure: no clock, no socket, no
-greenlet."""
+"""Transaction: walks one table and returns effects, RFC 3261 §17. Pure: no clock, no socket."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..errors import TransactionStateError, excerpt
+from ..errors import TransactionStateError, TransportError, excerpt
+from ..message.message import Message, Request
 from .machines import (
     CALLING,
     INVITE_CLIENT,
@@ -24,6 +24,7 @@ from .machines import (
     TERMINATED,
     TRYING,
     Effects,
+    Event,
     Machine,
     do,
 )
@@ -31,7 +32,7 @@ from .timers import Timer, Timers
 
 NEVER = float("inf")
 
-# Event names by the class of a status code: the one place that compares it.
+# Events by the class of a status code, `status // 100`.
 RECEIVED = (None, RECV_1XX, RECV_2XX, *[RECV_300_UP] * 4)
 SENT = (None, SEND_1XX, SEND_2XX, *[SEND_300_UP] * 4)
 
@@ -42,11 +43,11 @@ _UNANSWERED = frozenset((CALLING, TRYING, PROCEEDING))
 
 
 class Plan:
-    """What entering each state of a machine means with these timers: where that leads, which start,
-    how long, the shortest.
+    """What happens when a transaction of a machine enters a state, computed once for these timers.
 
-    A state whose end is a timer of length zero leads to where that timer does: reliable transports
-    linger for nobody.
+    `starts` has by state: the state it leads to, the timers that start with their lengths, the
+    shortest length, and whether another state lists one of these timers. A state that only waits
+    for a timer of length zero leads to the end, so a reliable transport keeps no record.
     """
 
     __slots__ = ("starts", "timers")
@@ -77,20 +78,20 @@ class Plan:
 
 
 def plan_of(machine: Machine, timers: Timers, reliable: bool) -> Plan:
-    """Return the plan, made once for each set of timers."""
-    plan: Plan | None = timers.plans.get((machine.name, reliable))
+    """Return the plan of a machine, which is made once for each set of timers."""
+    plan: Plan | None = timers._plans.get((machine.name, reliable))
     if plan is None:
-        plan = timers.plans[machine.name, reliable] = Plan(machine, timers, reliable)
+        plan = timers._plans[machine.name, reliable] = Plan(machine, timers, reliable)
     return plan
 
 
 class Transaction:
-    """One transaction's record. It stays for up to 64*T1 after its end, by the hundred thousand:
-    every slot counts.
+    """The record of one transaction. A stack may keep 100,000 of them, so each slot counts.
 
-    `deadline` is when `expire(now)` wants to be called next. `user`, `flow` and `merge` belong to
-    those above; `wake` is when the engine has promised to look at it. `request` is dropped when
-    nothing will need it again.
+    `deadline` is the time at which `expire(now)` must be called next. `last` is the message that a
+    retransmission repeats. The engine owns `user`, `flow`, `merge` and `wake`: the user of the
+    transaction, the flow that carries it, the key by which copies of its request are found, and the
+    time at which the engine will look at it. The engine sets `request` to None after the end.
     """
 
     __slots__ = (
@@ -115,14 +116,14 @@ class Transaction:
         self,
         machine: Machine,
         key: str,
-        request: Any,
+        request: Request,
         *,
         reliable: bool = False,
         timers: Timers = DEFAULT_TIMERS,
     ) -> None:
         self.machine = machine
         self.key = key
-        self.request = request
+        self.request: Request | None = request
         self.method: str = request.method
         self.reliable = reliable
         self._plan = plan_of(machine, timers, reliable)
@@ -131,26 +132,35 @@ class Transaction:
         self.quiet_until = 0.0
         self.deadline = NEVER
         self.wake = NEVER
-        # The running timers; or when the state was entered, as long as nobody has asked for more
-        # than the first of them
+        # The running timers. Until one but the first is needed, the time when the state was entered
+        # represents them.
         self._running: float | tuple[tuple[float, Timer, float], ...] = ()
         self.user: Any = None
         self.flow: Any = None
         self.merge: Any = None
 
     def start(self, now: float) -> Effects:
-        """Enter the first state: a client sends its request, a server delivers it."""
+        """Enter the first state. A client sends its request, a server delivers it."""
         action, state = self.machine.start
-        # else who has made it knows its octets already
+        # unless the caller has set the bytes of the request
         if self.machine.is_client and self.last is None:
+            assert self.request is not None  # the engine drops it only after the end
             self.last = bytes(self.request)
         self._enter(state, float(now))
         return action(self, self.request, now)
 
-    def handle(self, event: str | Timer, now: float, message: Any = None) -> Effects:
-        """Walk one row and return its effects. A stray from the wire is absorbed.
+    def handle(
+        self, event: Event, now: float, message: Message | TransportError | None = None
+    ) -> Effects:
+        """Walk one row and return its effects. An event of the peer without a row has none.
 
-        Raises TransactionStateError for an event of our own that the state has no row for.
+        Args:
+            event: a timer, or an event of machines.py.
+            now: seconds of the clock that the deadline is on.
+            message: the request, response or error of the event.
+
+        Raises:
+            TransactionStateError: the state has no row for an event of our own.
         """
         row = self.machine.table[self.state].get(event)
         if row is None:
@@ -158,7 +168,7 @@ class Transaction:
                 raise TransactionStateError(f"cannot {event} when {self.state}: {self!r}")
             return NOTHING
         action, state = row
-        # first: a response that cannot be formatted raises, and changes nothing
+        # before the state changes, because a response that cannot be written raises
         effects = action(self, message, now)
         if state is not self.state:
             self._enter(state, float(now))
@@ -176,7 +186,7 @@ class Transaction:
             if timer.again is not None:
                 interval = timer.again(self.timers, interval, self.state is PROCEEDING)
                 following = due + interval
-                # we are late: what was missed must not go out as a burst (§17.1.1.2 backs off)
+                # we are late, and missed ones must not go out as a burst (§17.1.1.2 backs off)
                 if following <= now:
                     following = now + interval
                 rest = ((following, timer, interval), *rest)
@@ -190,7 +200,7 @@ class Transaction:
         self._set(())
 
     def restart(self, timer: Timer, now: float, length: float | None = None) -> None:
-        """Let a running timer run its first length again, or another."""
+        """Let a running timer start again, with its first length or with `length` seconds."""
         if length is None:
             length = timer.first(self.timers)
         self._set(
@@ -201,7 +211,7 @@ class Transaction:
         )
 
     def _enter(self, state: str, now: float) -> None:
-        """Timers the new state lacks stop, timers it adds start (the rule of the tables)."""
+        """Stop timers that the new state does not list, and start those that only it lists."""
         planned = self._plan.starts.get(state)
         if planned is None:
             self.state = state
@@ -240,17 +250,17 @@ class Transaction:
 
     @property
     def is_terminated(self) -> bool:
-        """True when the record is to be thrown away."""
+        """True if the transaction has ended and its record can be dropped."""
         return self.state is TERMINATED
 
     @property
     def is_unanswered(self) -> bool:
-        """True while its final response has not come, or not been sent."""
+        """True until its final response has been received, or sent."""
         return self.state in _UNANSWERED
 
     @property
     def running(self) -> dict[str, float]:
-        """The letter of each running timer and when it fires."""
+        """The time at which each running timer fires, by its letter."""
         return {timer.letter: due for due, timer, _ in self._entries()}
 
     def __repr__(self) -> str:

@@ -1,26 +1,28 @@
 """Transaction keys, RFC 3261 §17.1.3 and §17.2.3. Pure.
 
-A key is one text, so that a table of hundreds of thousands stays small and a log line can show it.
+A key is one string, so that a table of 100,000 keys stays small and a log line can show it.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from ..errors import ParseError
 from ..message.grammar import split_first
 from ..message.headers import Headers
 from ..message.mandatory import mandatory_of, read_mandatory, transaction_key
+from ..message.message import Request, Response
 from ..message.scan import fastest as scan
 from ..message.via import Via
 
 _VIA = frozenset(("via", "v"))
 
 
-def server_key(request: Any, method: str | None = None) -> str:
-    """Return the key of the server transaction a request belongs to (§17.2.3).
+def server_key(request: Request, method: str | None = None) -> str:
+    """Return the key of the server transaction that a request belongs to (§17.2.3).
 
-    `method` stands in for the request's own: a CANCEL looks for its INVITE.
+    Args:
+        request: the request, as received.
+        method: the method of the transaction, if it is not the request's own. For example, a CANCEL
+            looks for its INVITE.
     """
     e = mandatory_of(request)
     if e.key is None:
@@ -28,25 +30,28 @@ def server_key(request: Any, method: str | None = None) -> str:
     return e.key if method is None else f"{e.key.rpartition(' ')[0]} {method}"
 
 
-def client_key(message: Any) -> str | None:
-    """Return the key of the client transaction that a response, or our request, belongs to; None
-    without our branch.
+def client_key(message: Request | Response) -> str | None:
+    """Return the key of the client transaction of a response, or of our own request.
 
-    §17.1.3 wants branch and method; with the sent-by in it, a response whose top Via is not ours
-    finds nothing (§18.1.2). A response to an ACK, which there must not be (§17.1), is not one to
-    its INVITE: the ACK would be repeated for it.
+    It is None for a branch without the magic cookie. §17.1.3 compares branch and method. The key
+    has the sent-by as well, so a response whose top Via is not ours finds nothing (§18.1.2). A
+    response to an ACK is forbidden (§17.1). It gets no key, because it would find the INVITE, and
+    the ACK would be sent again.
     """
     e = mandatory_of(message)
     return e.key if e.method != "ACK" else None
 
 
 def quoted_key(quote: bytes) -> str | None:
-    """Return the key of the client transaction that has sent what begins like this, as an ICMP
-    error quotes it (§18.4).
+    """Return the key of the client transaction that has sent the message of an ICMP error (§18.4).
 
-    None where the quote ends before the top Via does: of half a branch nothing follows. It is empty
-    for what has no client transaction, a response or an ACK. The Via is looked for in whole lines,
-    and read no further than that.
+    Args:
+        quote: the first bytes of the message, as the ICMP error quotes them. Only whole lines are
+            read, and only until the top Via.
+
+    Returns:
+        The key. None if the quote ends before the top Via does, because half a branch proves
+        nothing. "" for a message without a client transaction: a response, or an ACK.
     """
     whole, _, _ = quote.rpartition(b"\r\n")
     start, *lines = whole.decode("utf-8", "surrogateescape").split("\r\n")
@@ -64,23 +69,24 @@ def quoted_key(quote: bytes) -> str | None:
     return None
 
 
-def _rfc2543_key(request: Any, method: str) -> str:
-    """The fallback for a peer without the magic cookie: Request-URI, From tag, Call-ID, CSeq number
-    and top Via.
+def _rfc2543_key(request: Request, method: str) -> str:
+    """Return the key for a peer without the magic cookie.
 
-    The To tag is left out, for an ACK has the one our response gave; `acknowledges` checks it.
+    It has Request-URI, From tag, Call-ID, CSeq number and top Via. The To tag is left out, because
+    an ACK has the tag of our response. `acknowledges` checks that tag.
     """
     e = mandatory_of(request)
-    # The first value only, for it is all an ACK repeats; received and rport we have filled in
-    # ourselves.
+    # Only the top Via, because an ACK has no other. We have added received and rport ourselves.
     top = request.headers.top_via
     via = top._replace(parameters=top.parameters.without("received", "rport"))
     return f"{request.uri_text} {e.from_tag} {request.headers['Call-ID']} {e.cseq} {via} {method}"
 
 
-def acknowledges(ack: Any, last: bytes | None) -> bool:
-    """True when an ACK without the magic cookie carries the To tag of our last response
-    (§17.2.3)."""
+def acknowledges(ack: Request, last: bytes | None) -> bool:
+    """True if an ACK belongs to the transaction whose last response was `last` (§17.2.3).
+
+    With the magic cookie its key has decided that. Without it, the To tag must be ours.
+    """
     e = mandatory_of(ack)
     if e.key is not None:
         return True
@@ -90,12 +96,11 @@ def acknowledges(ack: Any, last: bytes | None) -> bool:
     return read_mandatory(Headers(lines, fields), is_response=True).to_tag == e.to_tag
 
 
-def merge_key(request: Any) -> int | None:
-    """Return what two copies of one request share when they came by different ways (§8.2.2.2), or
-    None within a dialog.
+def merge_key(request: Request) -> int | None:
+    """Return the key by which copies of one request are found, or None within a dialog (§8.2.2.2).
 
-    The Request-URI belongs to it, so that a request which spirals through a proxy with a new one is
-    no copy.
+    Copies arrive by different paths after a fork. The Request-URI belongs to the key. So a request
+    that spirals through a proxy and returns with another URI is no copy.
     """
     e = request.mandatory or mandatory_of(request)
     if e.to_tag is not None:

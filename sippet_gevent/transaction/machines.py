@@ -1,17 +1,17 @@
-"""The four state machines as tables, RFC 3261 figures 5 to 8 as amended by RFC 6026 and RFC 4320.
-Pure.
+"""The four state machines as tables, RFC 3261 figures 5 to 8, RFC 6026, RFC 4320. Pure.
 
 A row is `event: (action, next state)`. A timer runs exactly as long as the transaction is in states
-that list it. An action returns effects, in order: (SEND, octets), (DELIVER, message), (FAIL,
+that list it. An action returns effects, in order: (SEND, bytes), (DELIVER, message) or (FAIL,
 exception).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import Cancelled, TransactionTimeout, TransportError
+from ..message.message import Message, Request, Response
 from .timers import (
     CORE_INVITE,
     CORE_NON_INVITE,
@@ -42,7 +42,7 @@ CONFIRMED = "confirmed"
 ACCEPTED = "accepted"
 TERMINATED = "terminated"
 
-# Events; a Timer is one too
+# Events. A Timer that fires is an event, too.
 RECV_1XX = "receive 1xx"
 RECV_2XX = "receive 2xx"
 RECV_300_UP = "receive 300-699"
@@ -55,113 +55,137 @@ SEND_NOTHING = "send nothing"
 TRANSPORT_ERROR = "transport error"
 
 LOCAL = frozenset((SEND_1XX, SEND_2XX, SEND_300_UP, SEND_NOTHING))
-"""Events that our own side makes: one without a row is our own mistake, and raises."""
+"""Events of our own side. One without a row is a mistake of the caller, and raises."""
 
 # Effects
 SEND = "send"
 DELIVER = "deliver"
 FAIL = "fail"
 
+# Any: the first item decides the type of the second, bytes for SEND, a message for DELIVER, an
+# exception for FAIL.
 Effects = tuple[tuple[str, Any], ...]
 NOTHING: Effects = ()
 
 RESENDS_PER_SECOND = 20
-"""Answers repeated to one transaction's retransmissions, at most: the schedule of §17 needs two;
-more is a storm."""
+"""Most answers to the retransmissions of one transaction in a second. The schedule of §17 needs
+two, and more is a storm."""
 
-Action = Callable[[Any, Any, float], Effects]
-Event = "str | Timer"
+
+class Record(Protocol):
+    """What actions read and change of a transaction. Transaction is one."""
+
+    machine: Machine
+    request: Request | None
+    method: str
+    last: bytes | None
+    quiet_until: float
+
+    def restart(self, timer: Timer, now: float, length: float | None = None) -> None:
+        """Let a running timer start again."""
+
+
+# Any: the event decides what an action gets, a request, a response, an error or None.
+Action = Callable[[Record, Any, float], Effects]
+Event = str | Timer
+Row = tuple[Action, str]
 
 
 class Machine(NamedTuple):
-    """One table: its name, the state a transaction starts in, and the action that starts it."""
+    """One state machine.
+
+    `start` is the action that starts a transaction, and its first state. `timers` lists the timers
+    of each state. `table` has the rows of each state, by event.
+    """
 
     name: str
     is_client: bool
     is_invite: bool
-    start: tuple[Action, str]
+    start: Row
     timers: dict[str, tuple[Timer, ...]]
-    table: dict[str, dict[Any, tuple[Action, str]]]
+    table: dict[str, dict[Event, Row]]
 
 
 class do:
-    """The actions. Each takes (transaction, message or exception, now) and returns effects."""
+    """The actions. Each gets the transaction, the event's message or error, and the time."""
 
     @staticmethod
-    def nothing(tx: Any, message: Any, now: float) -> Effects:
+    def nothing(tx: Record, message: object, now: float) -> Effects:
         return NOTHING
 
     @staticmethod
-    def send_request(tx: Any, message: Any, now: float) -> Effects:
+    def send_request(tx: Record, request: Request, now: float) -> Effects:
         return ((SEND, tx.last),)
 
     @staticmethod
-    def deliver(tx: Any, message: Any, now: float) -> Effects:
+    def deliver(tx: Record, message: Message, now: float) -> Effects:
         return ((DELIVER, message),)
 
     @staticmethod
-    def ack_and_deliver(tx: Any, message: Any, now: float) -> Effects:
-        # From here on `last` is the ACK, which answers every repeated final response (§17.1.1.2)
-        tx.last = bytes(tx.request.ack(message))
-        return (SEND, tx.last), (DELIVER, message)
+    def ack_and_deliver(tx: Record, response: Response, now: float) -> Effects:
+        # From now on `last` is the ACK, which answers each repeated final response (§17.1.1.2)
+        tx.last = bytes(_request_of(tx).ack(response))
+        return (SEND, tx.last), (DELIVER, response)
 
     @staticmethod
-    def send_response(tx: Any, message: Any, now: float) -> Effects:
-        tx.last = data = bytes(message)
+    def send_response(tx: Record, response: Response, now: float) -> Effects:
+        tx.last = data = bytes(response)
         return ((SEND, data),)
 
     @staticmethod
-    def send_provisional(tx: Any, message: Any, now: float) -> Effects:
-        tx.last = data = bytes(message)
+    def send_provisional(tx: Record, response: Response, now: float) -> Effects:
+        tx.last = data = bytes(response)
         tx.restart(CORE_INVITE, now)
         return ((SEND, data),)
 
     @staticmethod
-    def send_trying(tx: Any, message: Any, now: float) -> Effects:
-        if tx.last is not None:  # a provisional response was sent already: 100 would be a step back
+    def send_trying(tx: Record, message: None, now: float) -> Effects:
+        if tx.last is not None:  # a provisional response has been sent, so a 100 is no news
             return NOTHING
-        tx.last = bytes(tx.request.response(100))
+        tx.last = bytes(_request_of(tx).response(100))
         return ((SEND, tx.last),)
 
     @staticmethod
-    def answer_for_core(tx: Any, message: Any, now: float) -> Effects:
-        # 408 to an INVITE; to others it is forbidden (RFC 4320 §4.2), and 500 tells the truth
-        tx.last = bytes(tx.request.response(408 if tx.machine.is_invite else 500))
+    def answer_for_core(tx: Record, message: None, now: float) -> Effects:
+        # 408 for an INVITE, but 500 for others, to which RFC 4320 §4.2 forbids 408
+        tx.last = bytes(_request_of(tx).response(408 if tx.machine.is_invite else 500))
         return (SEND, tx.last), (FAIL, TransactionTimeout("the core has not answered in time"))
 
     @staticmethod
-    def repeat(tx: Any, message: Any, now: float) -> Effects:
-        """Send the last message again, for a retransmission from the peer."""
+    def repeat(tx: Record, message: Message, now: float) -> Effects:
+        """Send the last message again, because the peer has retransmitted."""
         if tx.last is None or now < tx.quiet_until:
             return NOTHING
         tx.quiet_until = now + 1 / RESENDS_PER_SECOND
         return ((SEND, tx.last),)
 
     @staticmethod
-    def resend(tx: Any, message: Any, now: float) -> Effects:
-        """Send the last message again, because our own timer says so."""
+    def resend(tx: Record, message: None, now: float) -> Effects:
+        """Send the last message again, because our own timer has fired."""
         return ((SEND, tx.last),)
 
     @staticmethod
-    def report_timeout(tx: Any, message: Any, now: float) -> Effects:
+    def report_timeout(tx: Record, message: None, now: float) -> Effects:
         return ((FAIL, TransactionTimeout(f"no final response to {tx.method} in time")),)
 
     @staticmethod
-    def report_expired(tx: Any, message: Any, now: float) -> Effects:
+    def report_expired(tx: Record, message: None, now: float) -> Effects:
         return ((FAIL, Cancelled("the INVITE has expired")),)
 
     @staticmethod
-    def report_no_ack(tx: Any, message: Any, now: float) -> Effects:
+    def report_no_ack(tx: Record, message: None, now: float) -> Effects:
         return ((FAIL, TransactionTimeout("no ACK to the final response in time")),)
 
     @staticmethod
-    def report_error(tx: Any, message: Any, now: float) -> Effects:
-        return (
-            (
-                FAIL,
-                message if isinstance(message, TransportError) else TransportError(str(message)),
-            ),
-        )
+    def report_error(tx: Record, error: Exception, now: float) -> Effects:
+        known = error if isinstance(error, TransportError) else TransportError(str(error))
+        return ((FAIL, known),)
+
+
+def _request_of(tx: Record) -> Request:
+    request = tx.request
+    assert request is not None  # it is dropped only after the end
+    return request
 
 
 INVITE_CLIENT = Machine(  # RFC 6026 figure 5, which replaces RFC 3261 figure 5
@@ -186,13 +210,13 @@ INVITE_CLIENT = Machine(  # RFC 6026 figure 5, which replaces RFC 3261 figure 5
         },
         COMPLETED: {
             RECV_300_UP: (do.repeat, COMPLETED),
-            # The figure has no such row, but a fork behind us may answer after it has refused, and
-            # then a proxy must forward that (§16.7 step 5) and a UAC acknowledge it (§13.2.2.4).
-            # Once this record is gone it is a stray, which RFC 6026 §8.2 forbids to forward; over
-            # TCP that is at once.
+            # The figure has no such row. But a proxy behind us may forward a 2xx of another branch
+            # after a refusal. A proxy must forward it (§16.7 step 5), and a UAC must acknowledge it
+            # (§13.2.2.4). Without this record it is a stray response, which RFC 6026 §8.2 forbids
+            # to forward. Over TCP the record ends at once.
             RECV_2XX: (do.deliver, COMPLETED),
             D: (do.nothing, TERMINATED),
-            # The figure informs the TU, which has its final response already: each transaction
+            # The figure informs the TU. But the TU has its final response, and each transaction
             # reports one end.
             TRANSPORT_ERROR: (do.nothing, TERMINATED),
         },
@@ -320,7 +344,7 @@ MACHINES = (INVITE_CLIENT, NON_INVITE_CLIENT, INVITE_SERVER, NON_INVITE_SERVER)
 
 
 def draw(machine: Machine) -> str:
-    """Return the machine as text, state by state: what the RFC's figures show."""
+    """Return the machine as text, state by state, as the RFC's figures show it."""
     lines = [f"{machine.name}: starts {machine.start[1]}, {machine.start[0].__name__}"]
     for state, rows in machine.table.items():
         timers = ", ".join(timer.letter for timer in machine.timers.get(state, ()))

@@ -1,10 +1,10 @@
-"""T1, T2, T4 and the timers A to M: names and lengths, RFC 3261 table 4, RFC 6026 §8.11. Pure."""
+"""T1, T2, T4 and the timers A to M, RFC 3261 table 4, RFC 6026 §8.11. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from ..arguments import number
 
@@ -13,8 +13,16 @@ from ..arguments import number
 class Timers:
     """The lengths of all timers, in seconds, for a stack or one transaction.
 
-    T1 estimates the round trip, T2 caps the interval of retransmissions, T4 is how long a message
-    may stay in the network. A timer that is None has the length RFC 3261 derives from these.
+        Stack(timers=Timers(t1=0.2))
+        stack.request("OPTIONS", "sip:192.0.2.7", timers=Timers(f=2))
+
+    `t1` estimates the round trip. `t2` is the longest interval of retransmissions. `t4` is how long
+    a message may stay in the network. `a` to `m` are the timers of the RFC. One that is None has
+    the length that RFC 3261 derives from T1, T2 and T4.
+
+    Raises:
+        TypeError: a length is not a number.
+        InvalidValue: a length is negative, or 0 for a timer that repeats.
     """
 
     t1: float = 0.5
@@ -23,8 +31,8 @@ class Timers:
     a: float | None = None
     b: float | None = None
     c: float = 181.0
-    """How long an INVITE may ring without a new provisional response: over three minutes (§16.6
-    step 11)."""
+    """Longest time from one provisional response to an INVITE to the next. It must exceed three
+    minutes (§16.6 step 11)."""
     d: float | None = None
     e: float | None = None
     f: float | None = None
@@ -36,16 +44,23 @@ class Timers:
     l: float | None = None  # noqa: E741 the RFC's letter
     m: float | None = None
     trying: float = 0.2
-    """When an unanswered INVITE gets its 100 (§17.2.1)."""
+    """Time after which an INVITE without a response gets 100 (§17.2.1)."""
     core_invite: float | None = None
-    """How long a core may be silent on an INVITE before the stack answers 408: by default 215
-    seconds, timer C and the 64*T1 that the callee then has for its answer to a proxy's CANCEL
-    (§16.8, §9.1), and two more, so that the proxy's own is first."""
+    """Time after which the stack answers 408 to an INVITE in place of a silent core.
+
+    By default it is C + 64*T1 + 2 seconds, 215 in all. After timer C a proxy sends CANCEL, and the
+    callee then has 64*T1 to answer (§16.8, §9.1). Two more seconds let the proxy's answer be first.
+    """
     core_non_invite: float = 30.0
-    """The same for other requests, with 500: two seconds before the client's timer F, which makes
-    it useless."""
-    plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What these lengths come to for each machine; kept by `plan_of`."""
+    """Time after which the stack answers 500 to any other request in place of a silent core.
+
+    That is two seconds before timer F of the client, after which an answer is useless.
+    """
+    # Any: a Plan of fsm.py, a module above this one; by machine name, and whether the transport is
+    # reliable
+    _plans: dict[tuple[str, bool], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for length in fields(self):
@@ -55,15 +70,15 @@ class Timers:
 
 
 _REPEATED = frozenset(("t1", "t2", "t4", "a", "e", "g"))
-"""Lengths of 0 would make a timer that repeats repeat for ever at one moment."""
+"""Lengths that must not be 0, because a timer that repeats would then never let time pass."""
 
 
 class Timer:
-    """One timer: how long it runs first, how long again, and what a reliable transport changes.
+    """One timer: its letter, its first length, and its next ones if it repeats.
 
-    `first(timers)` is its length. `again(timers, last, proceeding)` is the next interval of a timer
-    that repeats. `reliable` says what it is over TCP and its kin: the same, "none" (never started)
-    or "zero" (fires at once).
+    `first(timers)` is its length in seconds. `again(timers, last, proceeding)` is the next interval
+    of a timer that repeats. `reliable` says what it does over a reliable transport, such as TCP:
+    "same" is no difference, "none" never starts, "zero" fires at once.
     """
 
     __slots__ = ("again", "first", "letter", "reliable")
@@ -74,7 +89,7 @@ class Timer:
         first: Callable[[Timers], float],
         *,
         again: Callable[[Timers, float, bool], float] | None = None,
-        reliable: str = "same",
+        reliable: Literal["same", "none", "zero"] = "same",
     ) -> None:
         self.letter = letter
         self.first = first
@@ -90,8 +105,10 @@ def _given(length: float | None, derived: float) -> float:
 
 
 def _until_t2(timers: Timers) -> float:
-    """When a client's timer E is first reset to T2 (RFC 4320 §4.1): 0.5 + 1 + 2 seconds by
-    default."""
+    """Return the time until a client's timer E is first set to T2 (RFC 4320 §4.1).
+
+    By default that is 0.5 + 1 + 2 seconds.
+    """
     total, interval = timers.t1, timers.t1 * 2
     while interval < timers.t2:
         total += interval
@@ -116,7 +133,7 @@ K = Timer("K", lambda t: _given(t.k, t.t4), reliable="zero")
 # INVITE server (§17.2.1)
 TRYING_100 = Timer("100", lambda t: t.trying)
 CORE_INVITE = Timer("core", lambda t: _given(t.core_invite, t.c + 64 * t.t1 + 2))
-# as long as the INVITE says (§13.3.1 step 1): most do not
+# restarted with the Expires of an INVITE, which most lack (§13.3.1 step 1)
 EXPIRES = Timer("Expires", lambda t: float("inf"))
 G = Timer(
     "G", lambda t: _given(t.g, t.t1), again=lambda t, last, _: min(last * 2, t.t2), reliable="none"

@@ -17,25 +17,26 @@ from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
 from .core.client.transaction import ClientTransaction, OnProvisional
 from .core.dialog.call import SESSION_TYPE, Call, Calls
-from .core.dispatch import Methods, check_methods, near_method, option_tags
+from .core.dispatch import Dispatcher
+from .core.methods import check_methods, near_method, option_tags
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.record_route import RecordRoute
 from .core.routing.responses import Returns
-from .core.routing.sips import check_received
-from .core.server import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
+from .core.server import Core, CoreFunction, check_core
+from .engine.engine import Engine
 from .engine.filters import Filter
-from .engine.layer import Accept, Engine
+from .engine.ingress import Accept
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
 from .extras import missing
 from .message.address import NameAddr
 from .message.message import Request, Response
 from .message.uri import URI, check_uri
+from .observe.tap import Listener as TapListener
+from .observe.tap import Listening
 from .runtime.clock import Clock
 from .runtime.limits import Limits
 from .runtime.process import PROCESS
-from .transaction.fsm import Transaction
-from .transaction.machines import INVITE_SERVER
 from .transaction.timers import Timers
 from .transport.base import Flow, Origin, Transport
 from .transport.datagram.udp import UDP
@@ -156,7 +157,9 @@ class Stack:
             clock=clock, timers=timers, limits=limits, resolver=resolver, tls=tls, web=web,
             sips_in_clear=sips_in_clear, keep=keep, allow_target=allow_target,
         )  # fmt: skip
-        self._wire(Engine(clock=clock, timers=timers, limits=limits))
+        self.dispatcher = Dispatcher(self)
+        self.methods = self.dispatcher.methods
+        self._wire(Engine(self.dispatcher, clock=clock, timers=timers, limits=limits))
         self.tls = tls
         self.web = web
         self.sips_in_clear = sips_in_clear
@@ -164,15 +167,13 @@ class Stack:
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
         self.supported = frozenset(tag.lower() for tag in option_tags(supported))
         self.capabilities = Capabilities(self, headers)
-        self.methods = Methods()
         self.resolver = DNSResolver() if resolver is None else resolver
         self.planned: list[tuple[Transport, Listener]] = []
         self.accept = accept
         self.allow_target = allow_target
-        self._core: CoreFunction = self.methods
         self._has_own_core = core is not None
         if core is not None:
-            self.core = core  # type: ignore[assignment]
+            self.core = core
         for address in addresses:
             self.listen(address)
 
@@ -186,13 +187,8 @@ class Stack:
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
         self.callbacks = Group()
-        self._strays = 0
         self._running = False
         self._stopped = Event()
-        engine.serve, engine.acknowledge = self._serve, self._acknowledge
-        engine.stray, engine.fail = self._stray, self._fail
-        engine.way_back = self.returns.send
-        engine.belongs = self._belongs
 
     def move(self, clock: Clock, planned: list[tuple[Transport, Listener]]) -> dict[str, Any]:
         """Put a stack that does not run on another clock and other transports, as tests do.
@@ -203,8 +199,10 @@ class Stack:
             raise TransactionStateError("the stack is running: move it before start()")
         before = dict(vars(self))
         engine, accept = self.engine, self.accept
-        self._wire(Engine(clock=clock, timers=engine.timers, limits=engine.limits))
+        self._wire(Engine(self.dispatcher, clock=clock, timers=engine.timers, limits=engine.limits))
         self.accept = accept
+        for listener in engine.tap.listeners if engine.tap is not None else ():
+            self.engine.add_listener(listener)
         self.names = self.names.of(self.engine.transports)
         self.planned = planned
         return {name: value for name, value in before.items() if vars(self)[name] is not value}
@@ -418,6 +416,33 @@ class Stack:
             + sum(getattr(t, "lost", 0) for t in engine.transports),
         }
 
+    def tap(self, listener: TapListener[Flow]) -> Listening:
+        """Tell a callable of each message that this stack receives or sends.
+
+        It sees the messages before encryption and after decryption, in order. It is called where
+        the message is carried, so it must not wait. What it raises is logged.
+
+            with stack.tap(lambda passage: print(passage.direction, passage.data)):
+                stack.request("OPTIONS", "sip:bob@example.com")
+
+        Args:
+            listener: A callable of one argument, a Passage: time, direction, data, flow and
+                transaction.
+
+        Returns:
+            A context manager. Its `close()` ends the telling.
+
+        Raises:
+            TypeError: The listener cannot be called with one argument.
+        """
+        if not callable(listener):
+            raise TypeError(
+                f"tap() takes a function of (passage), got {excerpt(listener)}: write stack.tap(print)"
+            )
+        arguments.takes(listener, ("passage",), "tap")
+        self.engine.add_listener(listener)
+        return Listening(lambda: self.engine.remove_listener(listener))
+
     # ---- cores
 
     @property
@@ -447,16 +472,11 @@ class Stack:
     def core(self) -> CoreFunction:
         """The core; assign a callable, a Core or a Core class. To wrap it: `stack.core =
         middleware(stack.core)`."""
-        return self._core
+        return self.dispatcher.core
 
     @core.setter
     def core(self, core: CoreFunction | type[Core]) -> None:
-        if isinstance(core, type) and issubclass(core, Core):
-            core = core()
-        check_core(core)
-        if isinstance(core, Core):
-            core.stack = self
-        self._core = core  # type: ignore[assignment]
+        self.dispatcher.set_core(core)
         self.capabilities.forget()
 
     @property
@@ -466,17 +486,11 @@ class Stack:
 
         For a function without `allowed` these are the methods of every user agent.
         """
-        core = self._core
-        # wrapped in something of the user's
-        if not hasattr(core, "allowed") and self.methods.handlers:
-            core = self.methods
-        allowed: tuple[str, ...] = getattr(core, "allowed", Core.allowed)
-        return allowed
+        return self.dispatcher.allowed
 
     def handles(self, method: str) -> bool:
         """True when the core serves a method. A core that is one function sees all of them."""
-        core = self._core
-        return not isinstance(core, Methods) or core.handles(method)
+        return self.dispatcher.handles(method)
 
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
         """Register a function for these methods, or for all others when none is named:
@@ -503,96 +517,11 @@ class Stack:
             check_core(function)
             if isinstance(function, Core):
                 function.stack = self
-            self.methods.add(methods, function)
+            self.dispatcher.methods.add(methods, function)
             self.capabilities.forget()
             return function
 
         return register
-
-    def _serve(
-        self, request: Request, transaction: Transaction, first: ServerTransaction | None = None
-    ) -> None:
-        tx = ServerTransaction(self, request, transaction)
-        if request._uri[:4] != "sip:":
-            try:
-                self._check_scheme(request)
-            except Reject as refusal:
-                tx.reject(refusal)
-                return
-        if transaction.machine is INVITE_SERVER and "Expires" in request.headers.fields:
-            tx.expire_invite()
-        if first is not None:
-            tx.serve(Copied(first, self._core))
-        else:
-            tx.serve(
-                self._core
-                if request.mandatory.to_tag is None
-                else self.calls.core_for(request, self._core)
-            )
-
-    def _check_scheme(self, request: Request) -> None:
-        """Refuse a Request-URI that nobody here knows, or a sips one that has come in clear. Raises
-        Reject."""
-        scheme = request.uri.scheme
-        if scheme not in ("sip", "sips", "tel"):
-            raise Reject(416)  # §8.2.2.1
-        if scheme == "sips":
-            secure = self.sips_in_clear or request.flow.transport.secure
-            check_received(
-                request,
-                secure=secure,
-                can_be=any(transport.secure for transport in self.engine.transports),
-            )
-
-    def _belongs(self, request: Request) -> bool:
-        """True for a request within a call of ours, or along a route that we made for its dialog. A
-        To tag proves nothing."""
-        if request.mandatory.to_tag is None:
-            return False
-        return self.calls.knows(request) or self.names.made_route_of(request)
-
-    def _acknowledge(self, ack: Request) -> bool:
-        call = self.calls.find(ack)
-        if call is not None:
-            call.receive_ack(ack)
-            return True
-        admission = self.engine.admission
-        if not self.handles("ACK") or not admission.may_acknowledge(lambda: self._belongs(ack)):
-            return False
-        ServerTransaction(self, ack, None).serve_ack(self._core)
-        return True
-
-    def _stray(self, response: Response) -> bool:
-        core = self._core
-        if not isinstance(core, Core) or type(core).receive_response is Core.receive_response:
-            return False
-        if self._strays >= self.engine.limits.handlers:  # they wait, and anybody may send more
-            return False
-        self._strays += 1
-        try:
-            call_back(self, core.receive_response, response, None)
-        finally:
-            self._strays -= 1
-        return True
-
-    def _fail(self, error: Exception, transaction: Transaction) -> None:
-        text = "transaction failed: transaction=%r reason=%s"
-        self.engine.counters.info(
-            "transaction failed", self.clock.now(), text, transaction, error, log=log
-        )
-        core = self._core
-        if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:
-            # they wait, and peers may cause more
-            if len(self.callbacks) >= self.engine.limits.handlers:
-                self.engine.counters.warn(
-                    "callbacks",
-                    self.clock.now(),
-                    "receive_error not called: limit=handlers",
-                    log=log,
-                )
-                return
-            # in the hub it could not wait
-            self.callbacks.spawn(call_back, self, core.receive_error, error, transaction)
 
     # ---- requests of our own
 

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from hypothesis import HealthCheck, settings
 
-from sippet_gevent.engine.layer import Engine
+from sippet_gevent.engine.engine import Engine
 
 pytest_plugins = ["pytester"]
 

@@ -219,7 +219,7 @@ def test_verbose_shows_each_message_without_credentials(serve, write, client):
         content_type="text/plain",
         timeout=5,
     )
-    server.wait_for(r"sent to 127\.0\.0\.1:\d+, \d+ octets\n    SIP/2.0 200 OK")
+    server.wait_for(r"sent to 127\.0\.0\.1:\d+, \d+ bytes\n    SIP/2.0 200 OK")
     assert f"    MESSAGE {server.uri} SIP/2.0\n" in server.text
     assert "    Authorization: Digest ...\n" in server.text
     assert "0123456789abcdef" not in server.text

@@ -1,106 +1,182 @@
-"""Methods: a core that gives each request to the function registered for its method, RFC 3261
-§8.2.1 and §11."""
+"""Dispatcher: brings a received message to its dialog or to the core, RFC 3261 §8.2 and §12.2.2.
+
+The engine calls it for what belongs to no transaction user yet: new requests, ACKs to 2xx
+responses, stray responses, and failures that nothing waits for.
+"""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import Any
+import logging
+from typing import Protocol
 
-from ..arguments import name_of, texts
-from ..errors import InvalidValue, excerpt
-from ..message.grammar import is_token
-from ..message.iana import METHODS, check_method_case
-from ..message.message import Request
-from .server import CoreFunction, ServerTransaction
+from ..engine.users import ServerRecord, ServerUser
+from ..errors import Reject
+from ..message.message import Request, Response
+from ..transaction.machines import INVITE_SERVER
+from .dialog.call import Calls
+from .element import Element
+from .methods import Methods
+from .routing.responses import Returns
+from .routing.sips import check_received
+from .server import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
 
-ANY = "*"
-
-
-def check_methods(methods: tuple[Any, ...]) -> None:
-    """Check what `@stack.on(…)` is given. Raises TypeError and InvalidValue, which say what to
-    write."""
-    for method in methods:
-        if callable(method):
-            raise TypeError(
-                f'stack.on needs parentheses, got the function {name_of(method)}: write @stack.on("INVITE"), '
-                "or @stack.on() for all methods that have no function"
-            )
-        if not isinstance(method, str):
-            raise TypeError(
-                f'on() takes the names of methods, got {excerpt(method)}: write on("INVITE", "BYE")'
-            )
-        if not is_token(method):
-            names = (
-                ", ".join(f'"{name}"' for name in method.replace(",", " ").split()) or '"INVITE"'
-            )
-            raise InvalidValue(f"{excerpt(method)} is not a method: write on({names})")
-        check_method_case(method)
-        if method == "CANCEL":
-            raise InvalidValue(
-                "CANCEL never reaches a core, because the stack answers it (RFC 3261 §9.2): catch Cancelled"
-            )
+log = logging.getLogger("sippet_gevent.core")
 
 
-def near_method(method: str) -> str | None:
-    """Return the method of an RFC that one of none is probably meant to be, if any. An application
-    may have its own (§7.1)."""
-    near = [] if method in METHODS else get_close_matches(method.upper(), METHODS, 1, 0.75)
-    return near[0] if near else None
+class DispatchingElement(Element, Protocol):
+    """What the dispatcher uses of a stack."""
+
+    @property
+    def calls(self) -> Calls:
+        """The calls, by dialog."""
+
+    @property
+    def returns(self) -> Returns:
+        """Responses that look for another way back."""
+
+    @property
+    def sips_in_clear(self) -> bool:
+        """True when requests to sips URIs are served that arrive without TLS."""
 
 
-def option_tags(supported: Any) -> tuple[str, ...]:
-    """Check the option tags that a stack supports (§20.37). Raises TypeError and InvalidValue."""
-    for tag in (tags := texts("supported", supported, "option tags")):
-        if not is_token(tag):
-            raise InvalidValue(
-                f'supported must be option tags, got {excerpt(tag)}: write supported=("timer", "100rel")'
-            )
-    return tags
+class Dispatcher:
+    """Runs the core of a stack for what the engine gives it."""
 
+    def __init__(self, stack: DispatchingElement) -> None:
+        self.methods = Methods()
+        """The functions of `@stack.on(…)`."""
+        self.core: CoreFunction = self.methods
+        self._stack = stack
+        self._strays = 0
 
-class Methods:
-    """What `@stack.on("INVITE")` fills. Others are answered as §8.2.1 says: 405 with Allow, 481
-    within a dialog, 501."""
+    # ---- the core
 
-    def __init__(self) -> None:
-        self.handlers: dict[str, CoreFunction] = {}
-
-    def add(self, methods: tuple[str, ...], function: CoreFunction) -> None:
-        """Register a function for these methods, or for all that have no other if none is named.
-
-        Raises InvalidValue when a method has another function already.
-        """
-        for method in methods or (ANY,):
-            other = self.handlers.get(method, function)
-            if other is not function:
-                what = "what no other function serves" if method == ANY else method
-                raise InvalidValue(
-                    f"{what} is served by {name_of(other)}() already: register one function for each method"
-                )
-        for method in methods or (ANY,):
-            self.handlers[method] = function
-
-    def handles(self, method: str) -> bool:
-        """True when a function is registered for the method."""
-        return method in self.handlers or ANY in self.handlers
+    def set_core(self, core: CoreFunction | type[Core]) -> None:
+        """Use this core from now on. Raises TypeError for what cannot serve requests."""
+        if isinstance(core, type) and issubclass(core, Core):
+            core = core()
+        check_core(core)
+        if isinstance(core, Core):
+            core.stack = self._stack
+        self.core = core
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The Allow header's value."""
-        named = dict.fromkeys(
-            [m for m in self.handlers if m != ANY] + ["ACK", "CANCEL", "BYE", "OPTIONS"]
-        )
-        return tuple(sorted(named))
+        """The methods that are served, as Allow names them (§20.5)."""
+        core = self.core
+        # wrapped in something of the application's
+        if not hasattr(core, "allowed") and self.methods.handlers:
+            core = self.methods
+        allowed: tuple[str, ...] = getattr(core, "allowed", Core.allowed)
+        return allowed
 
-    def __call__(self, request: Request, tx: ServerTransaction) -> Any:
-        # no property: for each request
-        handler = self.handlers.get(request._method) or self.handlers.get(ANY)
-        if handler is not None:
-            return handler(request, tx)
-        if tx.call is None and (request.mandatory.to_tag is not None or request.method == "BYE"):
-            return 481  # §12.2.2, §15.1.2: no call of ours
-        if request.method == "OPTIONS":  # §11.2: every element answers it
-            return 200  # with what capabilities.py says
-        if request.method in METHODS:
-            return request.response(405, allow=self.allowed)
-        return 501
+    def handles(self, method: str) -> bool:
+        """True when the core serves a method. A core that is one function sees all of them."""
+        core = self.core
+        return not isinstance(core, Methods) or core.handles(method)
+
+    # ---- for the engine
+
+    def serve(
+        self, request: Request, transaction: ServerRecord, first: ServerUser | None = None
+    ) -> None:
+        """Serve a new request: in its call, or by the core.
+
+        Args:
+            request: The request.
+            transaction: Its server transaction.
+            first: The ServerTransaction of the same request that has come by another way.
+        """
+        tx = ServerTransaction(self._stack, request, transaction)
+        if request._uri[:4] != "sip:":
+            try:
+                self._check_scheme(request)
+            except Reject as refusal:
+                tx.reject(refusal)
+                return
+        if transaction.machine is INVITE_SERVER and "Expires" in request.headers.fields:
+            tx.expire_invite()
+        if first is not None:
+            tx.serve(Copied(first, self.core))  # type: ignore[arg-type]
+        else:
+            tx.serve(
+                self.core
+                if request.mandatory.to_tag is None
+                else self._stack.calls.core_for(request, self.core)
+            )
+
+    def _check_scheme(self, request: Request) -> None:
+        """Refuse a Request-URI of an unknown scheme, or a sips URI that has come in clear. Raises
+        Reject."""
+        scheme = request.uri.scheme
+        if scheme not in ("sip", "sips", "tel"):
+            raise Reject(416)  # §8.2.2.1
+        if scheme == "sips":
+            secure = self._stack.sips_in_clear or request.flow.transport.secure
+            check_received(
+                request,
+                secure=secure,
+                can_be=any(transport.secure for transport in self._stack.engine.transports),
+            )
+
+    def belongs(self, request: Request) -> bool:
+        """True for a request within a call of ours, or along a route that we made for its dialog.
+
+        A To tag alone proves nothing.
+        """
+        if request.mandatory.to_tag is None:
+            return False
+        return self._stack.calls.knows(request) or self._stack.names.made_route_of(request)
+
+    def acknowledge(self, ack: Request) -> bool:
+        """Give an ACK to its call, or to a core that serves ACKs. False if neither wants it."""
+        call = self._stack.calls.find(ack)
+        if call is not None:
+            call.receive_ack(ack)
+            return True
+        admission = self._stack.engine.admission
+        if not self.handles("ACK") or not admission.may_acknowledge(lambda: self.belongs(ack)):
+            return False
+        ServerTransaction(self._stack, ack, None).serve_ack(self.core)
+        return True
+
+    def stray(self, response: Response) -> bool:
+        """Give a stray response to Core.receive_response(). False if the core has none, or too many
+        responses are there already."""
+        core = self.core
+        if not isinstance(core, Core) or type(core).receive_response is Core.receive_response:
+            return False
+        # these callbacks may wait, and anybody may send more
+        if self._strays >= self._stack.engine.limits.handlers:
+            return False
+        self._strays += 1
+        try:
+            call_back(self._stack, core.receive_response, response, None)
+        finally:
+            self._strays -= 1
+        return True
+
+    def fail(self, error: Exception, transaction: object) -> None:
+        """Log the failure of a transaction that nothing waits for; tell Core.receive_error()."""
+        stack = self._stack
+        text = "transaction failed: transaction=%r reason=%s"
+        stack.engine.counters.info(
+            "transaction failed", stack.clock.now(), text, transaction, error, log=log
+        )
+        core = self.core
+        if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:
+            # these callbacks may wait, and peers may cause more
+            if len(stack.callbacks) >= stack.engine.limits.handlers:
+                stack.engine.counters.warn(
+                    "callbacks",
+                    stack.clock.now(),
+                    "receive_error not called: limit=handlers",
+                    log=log,
+                )
+                return
+            # in the hub it could not wait
+            stack.callbacks.spawn(call_back, stack, core.receive_error, error, transaction)
+
+    def reroute(self, transaction: ServerRecord, response: bytes) -> bool:
+        """Send a response whose flow has ended another way. False if there is none to try."""
+        return self._stack.returns.send(transaction, response)

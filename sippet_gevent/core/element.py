@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from gevent.pool import Group
 
-from ..engine.layer import Engine
+from ..engine.engine import Engine
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..runtime.clock import Clock, Deadlines

@@ -509,7 +509,7 @@ class ServerTransaction:
     def belongs(self) -> bool:
         """True when the request belongs to a call, a dialog or a route of ours, so that limits on
         new work do not apply."""
-        return bool(self._along_our_route) or self.stack.engine.belongs(self.request)
+        return bool(self._along_our_route) or self.stack.engine.cores.belongs(self.request)
 
     def _overdue(self, status: int) -> None:
         """Count the core as overdue: the time of its request is over, and it still runs."""

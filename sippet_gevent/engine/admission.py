@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -119,6 +120,40 @@ class Admission:
         self.large_bytes -= self.large.pop(holder, 0)
 
     # ---- limits
+
+    def retry_after(
+        self,
+        request: Request,
+        key: str,
+        size: int,
+        transactions: int,
+        belongs: Callable[[], bool],
+        *,
+        is_draining: bool,
+    ) -> int | None:
+        """Return the Retry-After of the 503 that refuses a new request; None if it is served.
+
+        Args:
+            request: The request.
+            key: The key that its transaction would have.
+            size: Its bytes.
+            transactions: The number of transactions there are.
+            belongs: Returns True if the request belongs to a call, a dialog or a route of ours.
+            is_draining: True while the stack refuses what is not within a dialog.
+        """
+        seconds = self.refused_lately(key)
+        if seconds is not None:
+            return seconds
+        if is_draining:
+            limit = None if request.mandatory.to_tag is not None else "draining"
+        else:
+            limit = self.limit_reached(transactions, belongs, request.method, size)
+        if limit is None:
+            return None
+        self.refuse(limit, request)
+        seconds = random.randint(*self._limits.retry_after)
+        self.remember(key, seconds)
+        return seconds
 
     def limit_reached(
         self, transactions: int, belongs: Callable[[], bool], method: str, octets: int

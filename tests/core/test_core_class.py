@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Core, Limits, Request, TransactionTimeout, TransportError, forward
-from sippet_gevent.core.client.transaction import Nobody
+from sippet_gevent.engine.users import NullUser
 
 from .wire import Peer
 
@@ -243,6 +243,6 @@ def test_error_of_receive_error_is_counted(sip, peer):
 
 
 def test_who_sends_and_does_not_wait_hears_nothing(sip, core, stack):
-    stack.send(Request("OPTIONS", "sip:10.0.0.99"), user=Nobody())
+    stack.send(Request("OPTIONS", "sip:10.0.0.99"), user=NullUser())
     sip.advance(33)
     assert core.errors == []

@@ -186,7 +186,7 @@ def in_clear(client, server, uri=None, **headers):
         .replace(b"branch=z9hG4bK", b"branch=z9hG4bKx")
     )
     answers = []
-    client.engine.stray = lambda response: answers.append(response) or True
+    client.dispatcher.stray = lambda response: answers.append(response) or True
     with gevent.Timeout(PATIENCE):
         tx.final()
         server.seen.clear()

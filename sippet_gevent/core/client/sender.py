@@ -138,7 +138,7 @@ class Sender:
             if ways.detour is not None and not flow.wait_open():
                 self.detours.refused(flow, self.stack.clock.now())
                 flow, data = self._depart(request, ways, secure=sips_contact)
-            flow.send(data)
+            self.stack.engine.send(flow, data)
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self.stack, request)
         if isinstance(tx, ClientTransaction):

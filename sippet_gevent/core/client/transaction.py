@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...arguments import seconds
+from ...engine.users import NullUser
 from ...errors import Cancelled, ParseError, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ..element import Element
@@ -260,7 +261,7 @@ class ClientTransaction:
             is_awaited = self.is_awaited
             self.deliver(error)
             if not is_awaited:
-                self.stack.engine.fail(error, self)  # type: ignore[arg-type]
+                self.stack.engine.cores.fail(error, self)
 
     def answer_to(self, error: SIPError) -> int | str:
         """Return the status that a failure counts as (§8.1.3.1), for the log."""
@@ -414,7 +415,7 @@ class ClientTransaction:
                 )
         cancel = self.request.cancel()
         cancel._set(self._cancelling or {})
-        self.stack.engine.request(cancel, flow, Nobody(), self.transaction.timers)
+        self.stack.engine.request(cancel, flow, NullUser(), self.transaction.timers)
 
     def _watch(self, seconds: float) -> None:
         """Have expire() called after so many seconds, or earlier: then it watches on."""
@@ -472,25 +473,7 @@ class Watch:
             self.owner.expire(now)
 
 
-class Nobody:
-    """The user of a CANCEL's transaction, which ignores the response."""
-
-    __slots__ = ("transaction",)
-
-    def receive(self, response: Response) -> None:
-        pass
-
-    def fail(self, error: Exception) -> None:
-        pass
-
-    def flow_ended(self, error: TransportError) -> None:
-        pass
-
-    def ended(self) -> None:
-        pass
-
-
-class Former(Nobody):
+class Former(NullUser):
     """The user of a transaction whose request has gone on to another target. A 2xx after the 503 is
     a further one (§13.2.2.4)."""
 

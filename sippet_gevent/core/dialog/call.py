@@ -384,7 +384,7 @@ class Call:
         found."""
         data = bytes(ack)
         try:
-            ack.flow.send(data)
+            self.stack.engine.send(ack.flow, data)
         except TransportError:
             detours = self.stack.sender.detours
             # nobody has told us that its detour was refused: it has no transaction

@@ -323,7 +323,7 @@ class ResponseContext:
         """Send a 2xx after our refusal past the transaction, which has no row for it (§16.7 step
         5)."""
         try:
-            self.tx.flow.send(bytes(response))
+            self.stack.engine.send(self.tx.flow, bytes(response))
         except TransportError as error:
             self.stack.engine.counters.warn(
                 "2xx", self.stack.clock.now(), "cannot forward %r: %s", response, error, log=log

@@ -139,7 +139,7 @@ class Returns:
             )
             self.stack.engine.move(tx, fresh)
             for response in waiting[1:]:
-                fresh.send(response)
+                self.stack.engine.send(fresh, response, tx.key)
         except TransportError as error:  # it has ended again
             self.stack.engine.undelivered(tx, error)
         finally:
@@ -156,7 +156,7 @@ class Returns:
             try:
                 name = {"name": via.host} if transport.secure or transport.named else {}
                 fresh: Flow = transport.connect((host, port), **name)
-                fresh.send(self._waiting[tx][0])
+                stack.engine.send(fresh, self._waiting[tx][0], tx.key)
             except TransportError as error:
                 problem: object = error
             else:

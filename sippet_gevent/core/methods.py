@@ -1,0 +1,106 @@
+"""Methods: a core that gives each request to the function registered for its method, RFC 3261
+§8.2.1 and §11."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from ..arguments import name_of, texts
+from ..errors import InvalidValue, excerpt
+from ..message.grammar import is_token
+from ..message.iana import METHODS, check_method_case
+from ..message.message import Request
+from .server import CoreFunction, ServerTransaction
+
+ANY = "*"
+
+
+def check_methods(methods: tuple[Any, ...]) -> None:
+    """Check what `@stack.on(…)` is given. Raises TypeError and InvalidValue, which say what to
+    write."""
+    for method in methods:
+        if callable(method):
+            raise TypeError(
+                f'stack.on needs parentheses, got the function {name_of(method)}: write @stack.on("INVITE"), '
+                "or @stack.on() for all methods that have no function"
+            )
+        if not isinstance(method, str):
+            raise TypeError(
+                f'on() takes the names of methods, got {excerpt(method)}: write on("INVITE", "BYE")'
+            )
+        if not is_token(method):
+            names = (
+                ", ".join(f'"{name}"' for name in method.replace(",", " ").split()) or '"INVITE"'
+            )
+            raise InvalidValue(f"{excerpt(method)} is not a method: write on({names})")
+        check_method_case(method)
+        if method == "CANCEL":
+            raise InvalidValue(
+                "CANCEL never reaches a core, because the stack answers it (RFC 3261 §9.2): catch Cancelled"
+            )
+
+
+def near_method(method: str) -> str | None:
+    """Return the method of an RFC that one of none is probably meant to be, if any. An application
+    may have its own (§7.1)."""
+    near = [] if method in METHODS else get_close_matches(method.upper(), METHODS, 1, 0.75)
+    return near[0] if near else None
+
+
+def option_tags(supported: Any) -> tuple[str, ...]:
+    """Check the option tags that a stack supports (§20.37). Raises TypeError and InvalidValue."""
+    for tag in (tags := texts("supported", supported, "option tags")):
+        if not is_token(tag):
+            raise InvalidValue(
+                f'supported must be option tags, got {excerpt(tag)}: write supported=("timer", "100rel")'
+            )
+    return tags
+
+
+class Methods:
+    """What `@stack.on("INVITE")` fills. Others are answered as §8.2.1 says: 405 with Allow, 481
+    within a dialog, 501."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, CoreFunction] = {}
+
+    def add(self, methods: tuple[str, ...], function: CoreFunction) -> None:
+        """Register a function for these methods, or for all that have no other if none is named.
+
+        Raises InvalidValue when a method has another function already.
+        """
+        for method in methods or (ANY,):
+            other = self.handlers.get(method, function)
+            if other is not function:
+                what = "what no other function serves" if method == ANY else method
+                raise InvalidValue(
+                    f"{what} is served by {name_of(other)}() already: register one function for each method"
+                )
+        for method in methods or (ANY,):
+            self.handlers[method] = function
+
+    def handles(self, method: str) -> bool:
+        """True when a function is registered for the method."""
+        return method in self.handlers or ANY in self.handlers
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The Allow header's value."""
+        named = dict.fromkeys(
+            [m for m in self.handlers if m != ANY] + ["ACK", "CANCEL", "BYE", "OPTIONS"]
+        )
+        return tuple(sorted(named))
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> Any:
+        # no property: for each request
+        handler = self.handlers.get(request._method) or self.handlers.get(ANY)
+        if handler is not None:
+            return handler(request, tx)
+        if tx.call is None and (request.mandatory.to_tag is not None or request.method == "BYE"):
+            return 481  # §12.2.2, §15.1.2: no call of ours
+        if request.method == "OPTIONS":  # §11.2: every element answers it
+            return 200  # with what capabilities.py says
+        if request.method in METHODS:
+            return request.response(405, allow=self.allowed)
+        return 501

@@ -1,0 +1,94 @@
+"""The engine, RFC 3261 §17 and §18: transports below, transactions in the middle, cores above."""
+
+from __future__ import annotations
+
+import logging
+
+from ..errors import ParseError
+from ..message.uri import bracketed
+from ..observe.tap import Listener, Tap
+from ..runtime.clock import Clock
+from ..runtime.limits import Limits
+from ..transaction.timers import Timers
+from ..transport.base import Flow, Transport
+from .ingress import Accept, Ingress
+from .layer import TransactionLayer
+from .users import CoreLayer
+
+log = logging.getLogger("sippet_gevent.transport")
+
+
+class Engine(TransactionLayer):
+    """The floors below the cores: a transaction layer, its transports, and the way into it.
+
+    Args:
+        cores: The core layer, which gets what belongs to no user.
+        clock: The time; real time by default.
+        timers: The lengths of the RFC's timers.
+        limits: How many of everything may exist.
+    """
+
+    def __init__(
+        self,
+        cores: CoreLayer,
+        *,
+        clock: Clock | None = None,
+        timers: Timers | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(cores, clock or Clock(), timers or Timers(), limits or Limits())
+        self.ingress = Ingress(self)
+        self.workers = self.ingress.workers
+        self.crashes = self.ingress.crashes
+        self.transports: list[Transport] = []
+
+    @property
+    def accept(self) -> Accept | None:
+        """The filter that is asked about each message before it is parsed."""
+        return self.ingress.accept
+
+    @accept.setter
+    def accept(self, accept: Accept | None) -> None:
+        self.ingress.accept = accept
+
+    def listen(self, transport: Transport, address: tuple[str, int]) -> None:
+        """Open a transport on an address. Raises TransportError."""
+        transport.lines = self.counters.lines
+        transport.start(address, self.ingress.entrance(), self)
+        self.transports.append(transport)
+        host, port = transport.local
+        log.info("started plug %s:%d/%s", bracketed(host), port, transport.name.lower())
+
+    def close(self, transport: Transport) -> None:
+        """Close one transport; nothing happens if it is not open."""
+        if transport in self.transports:
+            self.transports.remove(transport)
+            transport.stop()
+            host, port = transport.local
+            log.info("stopped plug %s:%d/%s", bracketed(host), port, transport.name.lower())
+
+    def refuse(self, error: ParseError, flow: Flow) -> None:
+        """Answer the message that has broken a stream, if its header section allows that."""
+        self.ingress.refuse(error, flow)
+
+    def add_listener(self, listener: Listener[Flow]) -> None:
+        """Tell a callable of each message from now on."""
+        tap = self.tap or Tap(self.clock.now, self.counters.lines)
+        tap.listeners = (*tap.listeners, listener)
+        self.tap = tap
+
+    def remove_listener(self, listener: Listener[Flow]) -> None:
+        """Tell a callable of no further message; nothing happens if it was not added."""
+        if self.tap is not None:
+            self.tap.listeners = tuple(each for each in self.tap.listeners if each != listener)
+            if not self.tap.listeners:
+                self.tap = None
+
+    def stop(self) -> None:
+        """Close transports, forget transactions and deadlines, end parked greenlets."""
+        for transport in [*self.transports]:
+            self.close(transport)
+        super().stop()
+        self.admission.stop()
+        self.workers.stop()
+        self.counters.lines.stop()

@@ -1,0 +1,95 @@
+"""Tap: tells listeners of each message that a stack receives and sends.
+
+Listeners are told after decryption and before encryption. Traces, ladders and captures use it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from ..errors import ParseError
+from ..message.mandatory import mandatory_of
+from ..message.parser import parse
+from .counters import LimitedLog
+
+Direction = Literal["in", "out"]
+
+F = TypeVar("F")
+"""The class of flows, which belongs to a floor above."""
+
+log = logging.getLogger("sippet_gevent.transport")
+
+
+@dataclass(frozen=True)
+class Passage(Generic[F]):
+    """One message that a stack has received or sent."""
+
+    time: float
+    """Seconds, by the clock of the stack."""
+    direction: Direction
+    """`"in"` for a received message, `"out"` for a sent one."""
+    data: bytes
+    """The whole message."""
+    flow: F
+    """The flow by which it has come or left. It has `local`, `remote` and `transport`."""
+    transaction: str | None
+    """Key of its transaction. None for a message that cannot be read, and for one that is sent
+    outside of transactions: the ACK to a 2xx, or an answer that the stack gives by itself."""
+
+    @property
+    def dialog(self) -> tuple[str, str | None, str | None] | None:
+        """Call-ID, From tag and To tag; None for a message that cannot be read.
+
+        The message is parsed at each call.
+        """
+        try:
+            message = parse(self.data)
+            call_id = message.headers.get("Call-ID", "")
+            return call_id, message.from_.tag, mandatory_of(message).to_tag
+        except ParseError:
+            return None
+
+
+Listener = Callable[[Passage[F]], object]
+"""What is told of each message. It runs where the message is carried, so it must not wait."""
+
+
+class Tap(Generic[F]):
+    """The listeners of one stack."""
+
+    def __init__(self, now: Callable[[], float], lines: LimitedLog) -> None:
+        self._now = now
+        self._lines = lines
+        self.listeners: tuple[Listener[F], ...] = ()
+
+    def tell(self, direction: Direction, data: bytes, flow: F, transaction: str | None) -> None:
+        """Tell the listeners of a message. A listener that raises is logged."""
+        passage = Passage(self._now(), direction, data, flow, transaction)
+        for listener in self.listeners:
+            try:
+                listener(passage)
+            except Exception as error:  # it is the application's, and the message goes on
+                text = "tap failed: listener=%r reason=%r"
+                self._lines.line(
+                    log, logging.ERROR, "tap failed", text, listener, error, exc_info=error
+                )
+
+
+class Listening:
+    """A listener that is told of messages until close(), or until the end of its `with` block."""
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close = close
+
+    def close(self) -> None:
+        """Tell the listener nothing more. Closing it again does nothing."""
+        self._close()
+
+    def __enter__(self) -> Listening:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -122,8 +122,7 @@ class Ingress:
             return
         message.flow = flow
         if self._layer.tap is not None:
-            is_request = type(message) is Request
-            key = server_key(message) if is_request else client_key(message)
+            key = server_key(message) if isinstance(message, Request) else client_key(message)
             self._layer.tap.tell("in", data, flow, key)
         if type(message) is Request:
             self._receive_request(message, flow, len(data))

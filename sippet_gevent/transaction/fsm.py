@@ -150,7 +150,7 @@ class Transaction:
         return action(self, self.request, now)
 
     def handle(
-        self, event: Event, now: float, message: Message | TransportError | None = None
+        self, event: Event, now: float, message: Message | bytes | TransportError | None = None
     ) -> Effects:
         """Walk one row and return its effects. An event of the peer without a row has none.
 

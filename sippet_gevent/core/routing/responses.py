@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from gevent import Greenlet, getcurrent
 from gevent.pool import Group
 
+from ...engine.users import ServerRecord
 from ...errors import ParseError, TransportError
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.parser import parse
 from ...message.via import Via
 from ...runtime.rates import source_of
-from ...transaction.fsm import Transaction
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import Candidate, literal
 from ..element import Element
@@ -62,11 +62,11 @@ class Returns:
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
-        self._waiting: dict[Transaction, list[bytes]] = {}
-        self._searches: dict[str, dict[Transaction, Greenlet]] = {}
+        self._waiting: dict[ServerRecord, list[bytes]] = {}
+        self._searches: dict[str, dict[ServerRecord, Greenlet]] = {}
         self._greenlets = Group()
 
-    def send(self, tx: Transaction, response: bytes) -> bool:
+    def send(self, tx: ServerRecord, response: bytes) -> bool:
         """Take a response that could not be sent by its transaction's flow; False when there is no
         other way to try."""
         waiting = self._waiting.get(tx)
@@ -105,7 +105,7 @@ class Returns:
             self.stack.engine.undelivered(oldest, error)
         return True
 
-    def _forget(self, tx: Transaction) -> list[bytes] | None:
+    def _forget(self, tx: ServerRecord) -> list[bytes] | None:
         """Take a transaction off those that wait; return its responses, None when it was forgotten
         before."""
         source = source_of(tx.flow.remote[0])
@@ -115,7 +115,7 @@ class Returns:
             self._searches.pop(source, None)
         return self._waiting.pop(tx, None)
 
-    def _find(self, tx: Transaction, gone: Flow, via: Via) -> None:
+    def _find(self, tx: ServerRecord, gone: Flow, via: Via) -> None:
         """Try one way after the other; what has waited goes by the first that stands, and what is
         to come, too."""
         try:
@@ -146,7 +146,7 @@ class Returns:
             if self._searches.get(source_of(gone.remote[0]), {}).get(tx) is getcurrent():
                 self._forget(tx)
 
-    def _first_open(self, tx: Transaction, gone: Flow, via: Via) -> Flow | None:
+    def _first_open(self, tx: ServerRecord, gone: Flow, via: Via) -> Flow | None:
         """Send the first of what waits by the first way that stands; return that."""
         stack = self.stack
         end = stack.clock.now() + 64 * tx.timers.t1  # nobody waits for it any longer

@@ -210,7 +210,7 @@ class MemoryTransport(Transport):
 
     def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         self.local = self.network.attach(self, address)
-        self._receive = receive
+        self._receive, self.events = receive, events
 
     @property
     def is_open(self) -> bool:

@@ -48,7 +48,7 @@ class Connection(MemoryFlow):
 
     def end(self):
         self.ended = True
-        self.transport.flow_ended(self, TransportError("the connection has ended", self))
+        self.transport.events.flow_ended(self, TransportError("the connection has ended", self))
 
 
 class Connections(MemoryTransport):

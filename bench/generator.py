@@ -256,7 +256,7 @@ def certificate(directory, name="server"):
 def missing_transports(names, *, tls):
     """Why transports cannot be measured: {name: reason} of those that cannot."""
     known = subprocess.run(
-        python("-c", "from sippet_gevent.stack import TRANSPORTS; print(*TRANSPORTS)"),
+        python("-c", "from sippet_gevent.stack import FACTORIES; print(*FACTORIES)"),
         capture_output=True,
         text=True,
         check=False,

@@ -67,14 +67,14 @@ def _wss(limits: Limits, tls: TLS, web: Web | None) -> Transport:
     return WSS(tls, limits.streams, limits.parser, web=web)
 
 
-TRANSPORTS: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
+FACTORIES: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
     "udp": lambda limits, tls, web: UDP(limits.keep),
     "tcp": lambda limits, tls, web: TCP(limits.streams, limits.parser),
     "tls": lambda limits, tls, web: TLSTransport(tls, limits.streams, limits.parser),
     "ws": _ws,
     "wss": _wss,
 }
-"""What `udp:` and its kin in an address stand for."""
+"""What makes the transport of an address, by its first word."""
 
 DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
 """The address of run() and `sippet serve` when none is given; other machines cannot reach it."""
@@ -224,7 +224,7 @@ class Stack:
         arguments.optional(
             "transport", transport, Transport, "a class derived from Transport, and Class()"
         )
-        known = (*TRANSPORTS, transport.name.lower()) if transport is not None else TRANSPORTS
+        known = (*FACTORIES, transport.name.lower()) if transport is not None else FACTORIES
         listener = Listener.parse(address, known)
         if listener.name and any(
             (listener.transport, listener.name) == (old.transport, old.name)
@@ -240,7 +240,7 @@ class Stack:
         name = listener.transport
         halves = listener.halves()
         planned = [
-            (transport or TRANSPORTS[name](self.engine.limits, self._tls_for(name), self.web), half)
+            (transport or FACTORIES[name](self.engine.limits, self._tls_for(name), self.web), half)
             for half in halves
         ]
         if self._running:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ParseError, SIPError
 from ..message.message import Request
 from ..message.uri import URI
-from ..stack import TRANSPORTS, Stack
+from ..stack import FACTORIES, Stack
 from ..transport.locate.rfc3263 import SECURE
 from ..transport.tls import TLS
 from .terminal import Mistake, naming, tell
@@ -51,9 +51,9 @@ def ping(options: Any) -> int:
         uri = _uri(options.uri)
         kind = uri.transport or "UDP"
         kind = (SECURE.get(kind, "TLS") if uri.is_secure else kind).lower()
-        if kind not in TRANSPORTS:
+        if kind not in FACTORIES:
             raise Mistake(
-                f"{options.uri!r}: there is no transport {kind!r} here: write one of {', '.join(TRANSPORTS)}"
+                f"{options.uri!r}: there is no transport {kind!r} here: write one of {', '.join(FACTORIES)}"
             )
         with naming("--ca"):
             tls = TLS(ca=options.ca)

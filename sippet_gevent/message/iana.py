@@ -200,22 +200,34 @@ def reason_phrase(status: int) -> str:
 
 
 class ViaTransport(NamedTuple):
-    """A transport as a Via names it: the RFC that defines it, and its default port."""
+    """A transport as a Via names it, and what the RFCs say about it."""
 
     rfc: int
-    default_port: int = 5060
+    reliable: bool
+    """True when messages are not retransmitted (§17)."""
+    secure: bool
+    """True when TLS is beneath."""
+    default_port: int
+    """The port of a URI or Via without one (§18.1.1, §19.1.2, RFC 7118 §5.5)."""
+    service: str
+    """Its service in NAPTR records (RFC 3263 §4.1, RFC 4168 §5, RFC 7118 §10.2)."""
+    srv: str
+    """What is put before a domain to name its SRV records (RFC 3263 §4.1, §4.2)."""
+    secured: str | None
+    """What a SIPS URI with this transport parameter means: `sips:…;transport=tcp` is TLS (RFC 5630
+    §3.1.3). None where nothing is secure."""
 
 
 TRANSPORTS: Mapping[str, ViaTransport] = {
-    "SCTP": ViaTransport(4168),
-    "TCP": ViaTransport(3261),
-    "TLS": ViaTransport(3261, 5061),
-    "TLS-SCTP": ViaTransport(4168, 5061),
-    "UDP": ViaTransport(3261),
-    "WS": ViaTransport(7118, 80),
-    "WSS": ViaTransport(7118, 443),
+    "SCTP": ViaTransport(4168, True, False, 5060, "SIP+D2S", "_sip._sctp", "TLS-SCTP"),
+    "TCP": ViaTransport(3261, True, False, 5060, "SIP+D2T", "_sip._tcp", "TLS"),
+    "TLS": ViaTransport(3261, True, True, 5061, "SIPS+D2T", "_sips._tcp", "TLS"),
+    "TLS-SCTP": ViaTransport(4168, True, True, 5061, "SIPS+D2S", "_sips._sctp", "TLS-SCTP"),
+    "UDP": ViaTransport(3261, False, False, 5060, "SIP+D2U", "_sip._udp", None),
+    "WS": ViaTransport(7118, True, False, 80, "SIP+D2W", "_sip._ws", "WSS"),
+    "WSS": ViaTransport(7118, True, True, 443, "SIPS+D2W", "_sips._ws", "WSS"),
 }
-"""Name to row of each transport of a Via (§18.1.1, §20.42, RFC 7118 §5.5)."""
+"""Name to row of each transport of a Via (§20.42)."""
 
 DEFAULT_PORT = 5060
 """The port of a transport that is in no RFC."""

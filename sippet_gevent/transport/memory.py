@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..arguments import number
 from ..errors import TransportError
+from ..message.iana import TRANSPORTS
 from ..message.uri import bracketed
 from .base import IGNORED, Address, Events, Flow, Receive, Transport
 
@@ -193,7 +194,8 @@ class MemoryTransport(Transport):
     transport.
     """
 
-    name, reliable, default_port = "UDP", False, 5060
+    name = "UDP"
+    reliable, secure, default_port = TRANSPORTS[name][1:4]
 
     def __init__(self, network: Network) -> None:
         self.network = network

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from sippet_gevent import Clock
+from sippet_gevent.message.iana import DEFAULT_PORTS, TRANSPORTS
 from sippet_gevent.transport.datagram.udp import UDP
+from sippet_gevent.transport.locate.rfc3263 import ALL, SECURE, SERVICES
 from sippet_gevent.transport.memory import Network
-from sippet_gevent.transport.stream.tcp import TCP
-from sippet_gevent.transport.websocket.flow import WS
+from sippet_gevent.transport.stream.tcp import TCP, TLSTransport
+from sippet_gevent.transport.websocket.flow import WS, WSS
 
 from .contract import StreamContract, TransportContract
 
@@ -59,3 +61,22 @@ class TestUnix(StreamContract):
     def make(self, tmp_path):
         unix = runpy.run_path(str(EXAMPLE))["Unix"]
         return lambda: unix(tmp_path / "s")
+
+
+@pytest.mark.parametrize("transport", [UDP, TCP, TLSTransport, WS, WSS])
+def test_transport_says_what_the_table_of_rfcs_says(transport):
+    row = TRANSPORTS[transport.name]
+    assert (transport.reliable, transport.secure) == (row.reliable, row.secure)
+    assert transport.default_port == row.default_port
+    assert (
+        isinstance(transport.default_port, int)
+        and transport.default_port == DEFAULT_PORTS[transport.name]
+    )
+
+
+def test_table_of_transports_has_the_values_of_the_rfcs():
+    ours = {name: DEFAULT_PORTS[name] for name in ALL}
+    assert ours == {"UDP": 5060, "TCP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
+    assert SECURE == {"TCP": "TLS", "TLS": "TLS", "WS": "WSS", "WSS": "WSS"}
+    assert SERVICES["SIPS+D2W"] == "WSS" and len(SERVICES) == len(ALL)
+    assert [name for name, row in TRANSPORTS.items() if not row.reliable] == ["UDP"]

@@ -16,6 +16,7 @@ import gevent
 from gevent import socket
 
 from ...errors import TransportError
+from ...message.iana import TRANSPORTS
 from ...message.uri import bracketed
 from ...runtime.rates import TokenBuckets, source_of
 from ..base import IGNORED, Address, Events, Flow, Receive, Transport
@@ -208,7 +209,8 @@ class UDP(Transport):
     """One UDP socket, IPv4 or IPv6. No SO_REUSEADDR: a second process must not take the port
     over."""
 
-    name, reliable, default_port = "UDP", False, 5060
+    name = "UDP"
+    reliable, secure, default_port = TRANSPORTS[name][1:4]
 
     def __init__(self, keep: int = 0) -> None:
         self.keep_alive_seconds = keep

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ...errors import TransportError
-from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
+from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS, TRANSPORTS
 from ...message.uri import URI, address_of, bracketed, is_valid_host
 from ...message.via import Via
 
@@ -36,33 +36,16 @@ CANDIDATES = 32
 NOTES = 8
 """Steps named in the error when nothing was found."""
 
-SERVICES = {
-    "SIP+D2U": "UDP",
-    "SIP+D2T": "TCP",
-    "SIPS+D2T": "TLS",
-    "SIP+D2W": "WS",
-    "SIPS+D2W": "WSS",
-}
-"""What a NAPTR record's service means (RFC 3263 §4.1, RFC 7118 §10.2). The secure ones are also
-what a SIPS URI may use."""
-
-SRV_NAMES = {
-    "UDP": "_sip._udp",
-    "TCP": "_sip._tcp",
-    "TLS": "_sips._tcp",
-    "WS": "_sip._ws",
-    "WSS": "_sips._ws",
-}
-"""What stands before the domain in the name of its SRV records (§4.1, §4.2)."""
-
-SECURE = {"TCP": "TLS", "TLS": "TLS", "WS": "WSS", "WSS": "WSS"}
-"""What the transport parameter of a SIPS URI means: the last hop but TLS is none (RFC 5630
-§3.1.3)."""
-
 PREFERENCE = {"sip": ("UDP", "TCP", "TLS", "WS", "WSS"), "sips": ("TLS", "WSS")}
 """The transports of a scheme, in our order where the domain has none."""
 
-ALL = frozenset(SERVICES.values())
+ALL = frozenset(PREFERENCE["sip"])
+
+SERVICES = {TRANSPORTS[name].service: name for name in PREFERENCE["sip"]}
+"""What a NAPTR record's service means (§4.1). The secure ones are also what a SIPS URI may use."""
+
+SECURE = {name: to for name in PREFERENCE["sip"] if (to := TRANSPORTS[name].secured) is not None}
+"""What the transport parameter of a SIPS URI means. Nothing is secure over the others."""
 
 
 class NAPTR(NamedTuple):
@@ -287,8 +270,10 @@ class _Search:
         return list(dict.fromkeys(found))[:CANDIDATES]
 
     def with_transport(self, transport: str, port: int | None) -> Found:
-        if port is None and transport in SRV_NAMES:
-            found = yield from self.by_srv([(transport, f"{SRV_NAMES[transport]}.{self.target}")])
+        if port is None and transport in ALL:
+            found = yield from self.by_srv(
+                [(transport, f"{TRANSPORTS[transport].srv}.{self.target}")]
+            )
             if found or self.refused:
                 return found
         return (yield from self.by_address(transport, port))
@@ -309,7 +294,7 @@ class _Search:
                         found += yield from self.by_address(transport, None, name)
             return found
         found = yield from self.by_srv(
-            [(transport, f"{SRV_NAMES[transport]}.{self.target}") for transport in ours]
+            [(transport, f"{TRANSPORTS[transport].srv}.{self.target}") for transport in ours]
         )
         if found or self.refused:
             return found

@@ -18,6 +18,7 @@ from gevent import socket
 
 from ...errors import TransportError
 from ...message.framer import PING, PONG, Framer
+from ...message.iana import TRANSPORTS
 from ...message.parser import DEFAULT_LIMITS, ParserLimits
 from ...message.uri import bracketed
 from ...runtime.limits import StreamLimits
@@ -144,7 +145,8 @@ class TCP(Transport):
     they brought: an address alone proves nobody (RFC 5923 §9.1).
     """
 
-    name, reliable, default_port = "TCP", True, 5060
+    name = "TCP"
+    reliable, secure, default_port = TRANSPORTS[name][1:4]
 
     @property
     def keep_alive_seconds(self) -> int:  # type: ignore[override]
@@ -445,7 +447,8 @@ class TLSTransport(TCP):
     Without a certificate it connects, and accepts nobody.
     """
 
-    name, secure, default_port = "TLS", True, 5061
+    name = "TLS"
+    reliable, secure, default_port = TRANSPORTS[name][1:4]
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from ...errors import TransportError
 from ...message.framer import PING, PONG
+from ...message.iana import TRANSPORTS
 from ..stream.connection import OPEN, UPGRADING, Connection
 from ..stream.tcp import TCP, TLSTransport
 from ..tls import names_web_server
@@ -481,7 +482,9 @@ class WS(TCP):
     """WebSockets on one listening TCP socket, and those we open (RFC 7118). `web` says who may
     come, and what else is there."""
 
-    name, default_port, named = "WS", 80, True
+    name = "WS"
+    reliable, secure, default_port = TRANSPORTS[name][1:4]
+    named = True
     flow_class = WebSocketFlow
 
     def __init__(self, *arguments: Any, web: Web | None = None) -> None:
@@ -495,5 +498,6 @@ class WS(TCP):
 class WSS(WS, TLSTransport):
     """WebSockets over TLS: `WSS(tls, limits, parser_limits, web=web)`."""
 
-    name, secure, default_port = "WSS", True, 443
+    name = "WSS"
+    reliable, secure, default_port = TRANSPORTS[name][1:4]
     names_peer = staticmethod(names_web_server)

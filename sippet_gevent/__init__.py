@@ -35,11 +35,14 @@ from .message.address import NameAddr
 from .message.body import Part
 from .message.framer import Framer
 from .message.header import Header
+from .message.iana import METHODS, OPTION_TAGS, STATUSES, TRANSPORTS, reason_phrase
+from .message.identifiers import create_branch, create_call_id, create_tag
 from .message.message import Request, Response, register_header
 from .message.multipart import multipart
 from .message.parser import implementation, parse
 from .message.sipfrag import Fragment
 from .message.uri import URI
+from .message.validation import validate
 from .message.via import Via
 from .runtime.clock import Clock, VirtualClock
 from .runtime.limits import Limits, StreamLimits
@@ -72,12 +75,21 @@ __all__ = [
     "Header",
     "register_header",
     "parse",
+    "validate",
     "Part",
     "multipart",
     "Fragment",
     "sdp",
     "Framer",
     "implementation",
+    "create_branch",
+    "create_tag",
+    "create_call_id",
+    "METHODS",
+    "OPTION_TAGS",
+    "STATUSES",
+    "TRANSPORTS",
+    "reason_phrase",
     # transaction
     "Timers",
     # transport

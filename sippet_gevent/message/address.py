@@ -113,8 +113,7 @@ class NameAddr(NamedTuple):
     @property
     def tag(self) -> str | None:
         """The tag parameter (RFC 3261 §19.3), or None."""
-        value: str | None = self.parameters.get("tag")
-        return value
+        return self.parameters.get("tag")
 
     @property
     def q(self) -> float:
@@ -183,14 +182,12 @@ class NameAddr(NamedTuple):
     @property
     def pub_gruu(self) -> str | None:
         """The public GRUU that a registrar gave to a Contact, or None (RFC 5627 §5.3)."""
-        value: str | None = self.parameters.get("pub-gruu")
-        return value
+        return self.parameters.get("pub-gruu")
 
     @property
     def temp_gruu(self) -> str | None:
         """The temporary GRUU that a registrar gave to a Contact, or None (RFC 5627 §5.3)."""
-        value: str | None = self.parameters.get("temp-gruu")
-        return value
+        return self.parameters.get("temp-gruu")
 
 
 @lru_cache(CACHED_ADDRESSES)

@@ -11,12 +11,11 @@ and every line ends with CRLF. After a fault the rest of a stream means nothing.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from ..arguments import received
 from ..errors import ParseError
 from .grammar import TOKEN_CHARACTERS
-from .message import Request
+from .message import Request, Response
 from .parser import DEFAULT_LIMITS, ParserLimits, content_length, parse
 from .scan import BAD_BREAK, LONG_LINE, Framed, Scanned, fail
 from .scan import fastest as scan
@@ -225,7 +224,7 @@ class Framer:
         """Give an error the request that its answer needs, as much of it as parse() finds in the
         header section alone."""
         try:
-            message: Any = parse(head, self._limits)
+            message: Request | Response | None = parse(head, self._limits)
         except ParseError as found:
             message = found.request
         if isinstance(message, Request) and "Via" in message.headers:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from ..errors import CREDENTIALS, InvalidValue, excerpt
 from .grammar import BLANKS, is_token
 from .scan import USUAL, Fields, Line, as_it_came, canonical
+
+D = TypeVar("D")
 
 # Bytes that are not UTF-8 are U+DC80 to U+DCFF in here. No other surrogate can be written as bytes.
 _UNSAFE = re.compile(r"[\r\n\0\ud800-\udc7f\udd00-\udfff]").search
@@ -69,6 +71,10 @@ class HeaderLines:
         there = self.fields[canonical(name)]
         return there if isinstance(there, str) else there[0]
 
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: D) -> str | D: ...
     def get(self, name: str, default: Any = None) -> Any:
         """Return the text of the first line of this header, or `default`."""
         there = self.fields.get(canonical(name), default)

@@ -11,12 +11,14 @@ from ..arguments import status as check_status
 from ..errors import InvalidValue, ParseError, excerpt
 from .echo import fastest_echo, tag_of, tagged
 from .fields.table import HeaderFields
+from .flow import MessageFlow
 from .grammar import is_token, split_first
 from .header import ONE, Header, Kind
 from .headers import Headers
 from .iana import DIALOG_CREATING, METHODS, STATUSES, check_method_case, reason_phrase
 from .identifiers import create_tag
 from .lines import safe
+from .mandatory import Mandatory
 from .parameters import Parameters
 from .scan import NAMES, USUAL, Line
 from .uri import URI
@@ -54,15 +56,16 @@ class Message(HeaderFields):
     """What requests and responses share: header fields as attributes, `headers` for all of them as
     text, `body` in bytes.
 
-    `flow` is the way it came by (None for one made here). Assigning an unknown header name as a
-    keyword is a TypeError.
+    `flow` is the flow it came by, and `mandatory` what its mandatory fields say. Both are None in a
+    message that an application has made, until the stack sends it. Assigning an unknown header name
+    as a keyword is a TypeError.
     """
 
     __slots__ = ("_body", "flow", "headers", "mandatory")
 
     headers: Headers
-    flow: Any
-    mandatory: Any
+    flow: MessageFlow
+    mandatory: Mandatory
 
     @property
     def body(self) -> bytes:
@@ -179,7 +182,8 @@ class Request(Message):
     ) -> None:
         self.method = method
         self.headers = Headers()
-        self.flow = self.mandatory = None
+        self.flow = None  # type: ignore[assignment]  # as the class says
+        self.mandatory = None  # type: ignore[assignment]
         self._to_tag: str | None = None
         self.sent_via: str | None = None
         """The Via that the stack put in front when it was sent."""
@@ -195,7 +199,9 @@ class Request(Message):
         request._uri = uri
         request.headers = headers
         request._body = body
-        request.flow = request.mandatory = request._to_tag = request.sent_via = None
+        request._to_tag = request.sent_via = None
+        request.flow = None  # type: ignore[assignment]
+        request.mandatory = None  # type: ignore[assignment]
         return request
 
     @property
@@ -366,7 +372,8 @@ class Response(Message):
         self.status = status = check_status(status, call="Response({})")
         self.reason = reason_phrase(status) if reason is None else reason
         self.headers = Headers()
-        self.flow = self.mandatory = None
+        self.flow = None  # type: ignore[assignment]
+        self.mandatory = None  # type: ignore[assignment]
         self._body = body if type(body) is bytes else octets("body", body)
         self._set(headers)
 
@@ -378,7 +385,8 @@ class Response(Message):
         response._reason = reason
         response.headers = headers
         response._body = body
-        response.flow = response.mandatory = None
+        response.flow = None  # type: ignore[assignment]
+        response.mandatory = None  # type: ignore[assignment]
         return response
 
     @property

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..errors import InvalidValue, ParseError, excerpt
 from .grammar import BLANKS, is_gen_value, is_quoted, is_token, is_unquoted, quote, split, unquote
+
+AnyParameters = TypeVar("AnyParameters", bound="Parameters")
+D = TypeVar("D")
 
 PARAMETERS = 64
 """Parameters of one value or URI, at most: real ones have under ten; more is an attempt to make us
@@ -50,7 +53,7 @@ class Parameters(Mapping[str, "str | None"]):
             )
 
     @classmethod
-    def parse(cls, text: str) -> Parameters:
+    def parse(cls: type[AnyParameters], text: str) -> AnyParameters:
         """Read `a=1;b;c="d e"`, with or without the first separator. Raises ParseError."""
         if not text:
             return cls._empty()
@@ -64,7 +67,7 @@ class Parameters(Mapping[str, "str | None"]):
         return cls.of(tuple(items))
 
     @classmethod
-    def plain(cls, text: str) -> Parameters:
+    def plain(cls: type[AnyParameters], text: str) -> AnyParameters:
         """Take `;a=1;b` that a grammar has found in order: tokens, nothing quoted, no blanks.
         Raises ParseError for too many."""
         if text.count(";") > PARAMETERS:
@@ -75,7 +78,7 @@ class Parameters(Mapping[str, "str | None"]):
         return made
 
     @classmethod
-    def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:
+    def of(cls: type[AnyParameters], pairs: tuple[tuple[str, str | None], ...]) -> AnyParameters:
         """Make one of (name, value as written) that are known to be in order."""
         made = cls.__new__(cls)
         made._pairs = pairs
@@ -93,8 +96,8 @@ class Parameters(Mapping[str, "str | None"]):
         return pairs
 
     @classmethod
-    def _empty(cls) -> Parameters:
-        return EMPTY if cls is Parameters else cls.of(())
+    def _empty(cls: type[AnyParameters]) -> AnyParameters:
+        return EMPTY if cls is Parameters else cls.of(())  # type: ignore[return-value]
 
     @classmethod
     def _cut(cls, text: str) -> list[str]:
@@ -137,6 +140,10 @@ class Parameters(Mapping[str, "str | None"]):
                 return value if value is None else self._read(value)
         raise KeyError(name)
 
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: D) -> str | D | None: ...
     def get(self, name: str, default: Any = None) -> Any:
         """Return the parameter's value, None for one without value, `default` for a missing one."""
         for key, value in self._pairs or self.pairs:
@@ -164,7 +171,9 @@ class Parameters(Mapping[str, "str | None"]):
         mine = {name.lower(): self[name] for name in self}
         return mine == {str(name).lower(): value for name, value in other.items()}
 
-    def replace(self, values: Mapping[str, object] | None = None, **named: object) -> Parameters:
+    def replace(
+        self: AnyParameters, values: Mapping[str, object] | None = None, **named: object
+    ) -> AnyParameters:
         """Return a copy with these parameters set: in their old place where they were, else at the
         end."""
         wanted = {**(values or {}), **named}
@@ -176,7 +185,7 @@ class Parameters(Mapping[str, "str | None"]):
         items += [(name, self._written(name, value)) for name, value in left.values()]
         return self.of(tuple(items))
 
-    def without(self, *names: str) -> Parameters:
+    def without(self: AnyParameters, *names: str) -> AnyParameters:
         """Return a copy that lacks these parameters."""
         gone = {name.lower() for name in names}
         return self.of(tuple(item for item in self.pairs if item[0].lower() not in gone))

@@ -108,7 +108,7 @@ What is mended, refused or dropped:
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..arguments import received
 from ..errors import ParseError
@@ -250,7 +250,7 @@ def _one_of_each(headers: Headers) -> Headers:
     return Headers(lines)
 
 
-def _once(name: str, value: Any) -> str:
+def _once(name: str, value: str | list[str]) -> str:
     if type(value) is not str:
         raise ParseError("stands twice", header=name, value=value)
     return value

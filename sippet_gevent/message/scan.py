@@ -7,7 +7,7 @@ lines are found here; what they mean is said once, in Python, in the files besid
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..errors import EXCERPT, ParseError
 from .grammar import is_token
@@ -42,7 +42,7 @@ class Framed(bytes):
     """
 
     scanned: Scanned | None = None
-    limits: Any = None
+    limits: object = None
 
 
 NAMES: dict[str, str] = {}

@@ -74,7 +74,8 @@ class Fragment(Message):
     def _fill(self, headers: Headers, body: bytes) -> None:
         self.headers = headers
         self._body = body
-        self.flow = self.mandatory = None
+        self.flow = None  # type: ignore[assignment]
+        self.mandatory = None  # type: ignore[assignment]
 
     def _start(self, line: str) -> None:
         self._start_line = line

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import InvalidValue, ParseError, excerpt
 from .grammar import HOST, is_host, number
@@ -189,7 +189,7 @@ class URI(NamedTuple):
         return self._replace(parameters=self.parameters.without(*names))
 
 
-def check_uri(argument: str, value: Any) -> None:
+def check_uri(argument: str, value: object) -> None:
     """Refuse what is no URI: a text, or a header field that has one. Raises TypeError, which says
     what to write."""
     if not isinstance(value, URI):

@@ -55,14 +55,12 @@ class Via(NamedTuple):
     @property
     def branch(self) -> str | None:
         """The branch parameter: the transaction's name (RFC 3261 §8.1.1.7), or None (RFC 2543)."""
-        value: str | None = self.parameters.get("branch")
-        return value
+        return self.parameters.get("branch")
 
     @property
     def received(self) -> str | None:
         """Where the request came from, when that is not the sent-by host (RFC 3261 §18.2.1)."""
-        value: str | None = self.parameters.get("received")
-        return value
+        return self.parameters.get("received")
 
     @property
     def rport(self) -> int | None:
@@ -95,8 +93,7 @@ class Via(NamedTuple):
     @property
     def maddr(self) -> str | None:
         """The host to answer to in place of the sender, or None (RFC 3261 §18.2.2)."""
-        value: str | None = self.parameters.get("maddr")
-        return value
+        return self.parameters.get("maddr")
 
     def with_params(self, values: Mapping[str, object] | None = None, **named: object) -> Via:
         """Return a copy with these parameters set; None is a parameter without value."""

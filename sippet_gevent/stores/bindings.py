@@ -227,7 +227,7 @@ class _Compact(Parameters):
         return self.read.parse(self._text).pairs
 
     @classmethod
-    def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:
+    def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:  # type: ignore[override]
         return cls.read.of(pairs)  # a changed copy is used at once, and not kept
 
 

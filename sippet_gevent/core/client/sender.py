@@ -201,7 +201,7 @@ class Sender:
         reached.
         """
         request.flow = flow
-        request.mandatory = None
+        request.mandatory = None  # type: ignore[assignment]
         if not ways.aim(flow.transport.name, flow.remote):
             ways.branch = create_branch() + ways.mark
         request.sent_via = self._via(flow, ways.branch) + (

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...arguments import seconds
 from ...engine.users import NullUser
 from ...errors import Cancelled, ParseError, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
+from ...transport.base import Flow
 from ..element import Element
 from ..inbox import Inbox
 from .targets import is_too_long
@@ -219,7 +220,7 @@ class ClientTransaction:
     def _accepted(self, response: Response) -> Call:
         call: Call = self.stack.calls.accepted(self.request, response)
         if self.by_flow:
-            call.flow = self.request.flow
+            call.flow = cast(Flow, self.request.flow)
         return call
 
     def again(self, response: Response) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gevent
 from gevent.event import Event
@@ -222,9 +222,8 @@ class Call:
     def _follow(self, request: Request, *, moved: bool) -> None:
         """Set the flow by which the peer is reached from now on, None for its Contact, as its last
         target refresh says."""
-        self.flow = (
-            None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else request.flow
-        )
+        is_at_contact = reach_of_sender(request, moved=moved) is Reach.AT_CONTACT
+        self.flow = None if is_at_contact else cast(Flow, request.flow)
 
     def wait_for_ack(self) -> None:
         """Wait until the ACK is here. Raises TransactionTimeout when none comes."""
@@ -389,7 +388,7 @@ class Call:
             detours = self.stack.sender.detours
             # nobody has told us that its detour was refused: it has no transaction
             if len(data) > detours.octets:
-                detours.refused(ack.flow, self.stack.clock.now())
+                detours.refused(cast(Flow, ack.flow), self.stack.clock.now())
             return False
         return True
 
@@ -422,7 +421,7 @@ class Call:
             if reach is Reach.AT_CONTACT:
                 self.flow = None
             elif self.flow is None and reach is Reach.BY_FLOW_ONLY:
-                self.flow = response.flow
+                self.flow = cast(Flow, response.flow)
 
     def let_go(self) -> None:
         """Tell the core that it no longer holds this call."""
@@ -546,7 +545,8 @@ class Calls:
             if len(self._calls) >= limits.calls:
                 self.stack.engine.admission.refuse("calls", tx.request)
                 raise Reject(503, retry_after=random.randint(*limits.retry_after))
-            call = Call(self.stack, Dialog.of_uas(tx.request, response), tx.request.flow.origin)
+            origin = cast(Flow, tx.request.flow).origin
+            call = Call(self.stack, Dialog.of_uas(tx.request, response), origin)
         if tx.call is None:
             tx.hold(call)  # before the answer is out, so that its core is not taken for overdue
         try:
@@ -565,7 +565,8 @@ class Calls:
 
     def accepted(self, request: Request, response: Response) -> Call:
         """Return the call that the peer's 2xx creates; it is still to be acknowledged."""
-        call = Call(self.stack, Dialog.of_uac(request, response), response.flow.origin)
+        origin = cast(Flow, response.flow).origin
+        call = Call(self.stack, Dialog.of_uac(request, response), origin)
         call.agree(request, response)
         self._calls[call.dialog.id] = call
         return call

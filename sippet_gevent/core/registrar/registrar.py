@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from ...arguments import flag, whole
 from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
@@ -145,7 +145,7 @@ class Registrar:
         # 7)
         if changes:
             self.location.put(aor, bindings)
-            flow: Flow = request.flow
+            flow: Flow = request.flow  # type: ignore[assignment]  # each flow is one
             for binding in bindings:
                 if binding.flow is flow:
                     flow.keep(binding.expires_at - now)
@@ -190,7 +190,7 @@ class Registrar:
             )
         if not says_outbound(request):
             return {}
-        transport = request.flow.transport
+        transport = cast(Flow, request.flow).transport
         seconds = 0 if request.path or transport.name in WEB else transport.keep_alive_seconds
         return {"require": (OUTBOUND,)} | ({"flow_timer": seconds} if seconds else {})
 
@@ -227,9 +227,9 @@ class Registrar:
             )
             flow = None
             if reach is not Reach.AT_CONTACT:
-                flow = request.flow
+                flow = cast(Flow, request.flow)
             only = reach is Reach.BY_FLOW_ONLY
-            origin = request.flow.origin
+            origin = cast(Flow, request.flow).origin
             if seconds:
                 # one that cannot be read is refused while it is the request's own text
                 float(contact.q)

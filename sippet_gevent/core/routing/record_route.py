@@ -80,7 +80,7 @@ class Path(RecordRoute):
 
     def _value_of_sender(self) -> str:
         self._is_first_hop = self._request.headers.has_one("Via")
-        flow = self._request.flow
+        flow: Flow = self._request.flow  # type: ignore[assignment]  # each flow is one
         return self._value(flow, self._names.flow_name(flow))
 
     def _value(self, flow: Flow, name: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from ...errors import InvalidValue, ParseError
@@ -12,6 +12,7 @@ from ..parameters import EMPTY, Parameters
 from .base import Parameter, listed, lowered
 
 AnyChallenge = TypeVar("AnyChallenge", bound="Challenge")
+AnyInfo = TypeVar("AnyInfo", bound="AuthenticationInfo")
 
 
 def _nonce_count(text: str) -> int:
@@ -79,7 +80,7 @@ class Challenge(_Scheme):
         return pairs[0][0] if len(pairs) == 1 and pairs[0][1] is None else None
 
     @property
-    def qop(self) -> Any:
+    def qop(self) -> tuple[str, ...]:
         """The qualities of protection to choose from, `("auth", "auth-int")`; () when nothing is
         said (RFC 7616 §3.3)."""
         return listed(self.parameters.get("qop") or "")
@@ -134,10 +135,9 @@ class Credentials(Challenge):
         return _extended(extended) if extended is not None else plain
 
     @property
-    def qop(self) -> str | None:
+    def qop(self) -> str | None:  # type: ignore[override]
         """The quality of protection chosen, `auth` or `auth-int`, or None (RFC 7616 §3.4)."""
-        value: str | None = self.parameters.get("qop")
-        return value
+        return self.parameters.get("qop")
 
     def __str__(self) -> str:
         return self._written(self.parameters)
@@ -190,7 +190,7 @@ class AuthenticationInfo(AuthParameters):
         return self
 
     @classmethod
-    def parse(cls, text: str) -> Parameters:
+    def parse(cls: type[AnyInfo], text: str) -> AnyInfo:
         if not text:
             raise ParseError("empty", value=text)
         return super().parse(text)

@@ -115,8 +115,7 @@ class SessionID(NamedTuple):
     def remote(self) -> str | None:
         """The receiver's half, NIL when the sender does not know it; None in the form of RFC
         7329."""
-        value: str | None = self.parameters.get("remote")
-        return value
+        return self.parameters.get("remote")
 
     def _is_whole(self) -> bool:
         return bool(

@@ -221,8 +221,7 @@ class MediaType(NamedTuple):
     @property
     def boundary(self) -> str | None:
         """The boundary of a multipart, or None (RFC 2046 §5.1.1)."""
-        value: str | None = self.parameters.get("boundary")
-        return value
+        return self.parameters.get("boundary")
 
     def __str__(self) -> str:
         if not (is_token(self.type) and is_token(self.subtype)):
@@ -441,7 +440,7 @@ class SessionExpires(NamedTuple):
     def refresher(self) -> str | None:
         """`uac` or `uas`, in lower case, or None while nobody is chosen. Raises ParseError."""
         # refresher-param = "refresher" EQUAL ("uas" / "uac")
-        text: str | None = self.parameters.get("refresher")
+        text = self.parameters.get("refresher")
         if text is not None and text.lower() not in ("uac", "uas"):
             raise ParseError("refresher is neither uac nor uas", value=text)
         return text and text.lower()

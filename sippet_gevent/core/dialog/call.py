@@ -382,13 +382,14 @@ class Call:
         """Send an ACK once more by the way it took; False when that is gone, and another is to be
         found."""
         data = bytes(ack)
+        flow = cast(Flow, ack.flow)
         try:
-            self.stack.engine.send(ack.flow, data)
+            self.stack.engine.send(flow, data)
         except TransportError:
             detours = self.stack.sender.detours
             # nobody has told us that its detour was refused: it has no transaction
             if len(data) > detours.octets:
-                detours.refused(cast(Flow, ack.flow), self.stack.clock.now())
+                detours.refused(flow, self.stack.clock.now())
             return False
         return True
 

@@ -55,7 +55,8 @@ class RecordRoute:
 
     def _value_of_sender(self) -> str:
         by_flow = reach_of_sender(self._request) is not Reach.AT_CONTACT
-        return str(self._names.route_uri(self._request, self._request.flow, by_flow=by_flow))
+        flow: Flow = self._request.flow  # type: ignore[assignment]  # each flow is one
+        return str(self._names.route_uri(self._request, flow, by_flow=by_flow))
 
 
 class Path(RecordRoute):
@@ -74,7 +75,8 @@ class Path(RecordRoute):
     name = "Path"
 
     def _values(self, flow: Flow, by_flow: bool) -> tuple[str, ...]:
-        if self._names.is_same_side(flow, self._request.flow):
+        theirs: Flow = self._request.flow  # type: ignore[assignment]  # each flow is one
+        if self._names.is_same_side(flow, theirs):
             return (self._facing_sender,)
         return self._value(flow, None), self._facing_sender
 

@@ -22,7 +22,7 @@ from .core.methods import check_methods, near_method, option_tags
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.record_route import RecordRoute
-from .core.routing.responses import Returns
+from .core.routing.responses import ReroutedResponses
 from .core.server import Core, CoreFunction, check_core
 from .engine.engine import Engine
 from .engine.filters import Filter
@@ -183,7 +183,7 @@ class Stack:
         self.clock = engine.clock
         self.deadlines = self.clock.deadlines(_expire)
         self.calls = Calls(self)
-        self.returns = Returns(self)
+        self.rerouted = ReroutedResponses(self)
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
         self.callbacks = Group()
@@ -323,7 +323,7 @@ class Stack:
         finally:
             # before connections end, so that nothing goes on to its next target
             self._running = False
-            self.returns.stop()
+            self.rerouted.stop()
             self.keepalives.stop()
             self.engine.stop()
             self.resolver.stop()
@@ -389,7 +389,7 @@ class Stack:
         engine = self.engine
         transactions = [*engine.clients.values(), *engine.servers.values()]
         unanswered = sum(tx.is_unanswered for tx in transactions)
-        return unanswered + engine.workers.busy + len(self.calls) + len(self.returns)
+        return unanswered + engine.workers.busy + len(self.calls) + len(self.rerouted)
 
     def stats(self) -> dict[str, Any]:
         """Return counters and gauges as one dict: what became of the messages received, and what is

@@ -85,7 +85,8 @@ class Binding(NamedTuple):
     """The listener at which it was registered, `Flow.origin`. Requests leave by it."""
 
     def is_of(self, contact: NameAddr, *, knows_flows: bool = True) -> bool:
-        """True when a registration of this Contact replaces the binding (§10.3 step 7, RFC 5626 §6).
+        """True when a registration of this Contact replaces the binding (§10.3 step 7, RFC 5626
+        §6).
 
         That is the same flow of the same user agent, or else the same URI. A browser invents a new
         host for each connection, and a phone with two flows may give the same Contact for both, so

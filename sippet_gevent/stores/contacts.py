@@ -1,5 +1,5 @@
-"""ContactIndex: which addresses-of-record have a binding of a Contact URI, RFC 3261 §10.3 and
-§19.1.4. Pure."""
+"""ContactIndex: finds the addresses-of-record that have a binding of a Contact URI, RFC 3261 §10.3
+and §19.1.4. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ..message.uri import URI, normal_host
 
 SHARED = 10
-"""Most addresses-of-record remembered for one Contact: a phone has few lines, and all lines of a
-gateway lead to it."""
+"""Most addresses-of-record indexed for one Contact. A phone has few lines; of a gateway with many,
+any one leads to it."""
 
 
 class ContactIndex:
@@ -26,9 +26,15 @@ class ContactIndex:
         self._names: dict[int, tuple[str, ...]] = {}
 
     def update(self, name: str, before: Sequence[URI], after: Sequence[URI]) -> None:
-        """Replace the Contacts of an address-of-record. Beyond SHARED, the first
-        addresses-of-record of a Contact stay."""
-        if before == after:  # a refresh, as most are
+        """Replace the Contacts of an address-of-record.
+
+        Args:
+            name: The address-of-record.
+            before: Its Contact URIs of before.
+            after: Its Contact URIs from now on. A Contact that has SHARED addresses-of-record gets
+                no further one.
+        """
+        if before == after:  # most are refreshes
             return
         old, new = {_number(uri) for uri in before}, {_number(uri) for uri in after}
         for number in old - new:

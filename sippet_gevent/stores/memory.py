@@ -91,7 +91,8 @@ class Location:
     def __init__(self, now: Callable[[], float] = Clock.now) -> None:
         if not callable(now):
             raise TypeError(
-                f"a Location takes its time from the stack it serves, got {excerpt(now)}: write Location()"
+                f"a Location takes its time from the stack it serves, got {excerpt(now)}: "
+                "write Location()"
             )
         self._clock = self._by = now
         self._stops = 0  # of the stack's deadlines: each stop has forgotten those of before
@@ -143,7 +144,8 @@ class Location:
         if entry is None:
             if not isinstance(aor, str):
                 raise TypeError(
-                    f"aor must be a text, got {excerpt(aor)}: write lookup(uri), or get(location.aor(uri))"
+                    f"aor must be a text, got {excerpt(aor)}: "
+                    "write lookup(uri), or get(location.aor(uri))"
                 )
             return ()
         expired = [binding for binding in entry.bindings if binding.expires_at <= now]

@@ -124,7 +124,7 @@ REFUSALS = [
     ({"expires": 5}, 423, "Interval Too Brief", "longer time"),
     ({"require": "nosuch"}, 420, "Bad Extension", ""),
     ({"number": 1}, 500, "Out of Order", "CSeq"),
-    ({"contact": f"*, {PHONE}"}, 400, "Contact: * stands alone, with Expires: 0", ""),
+    ({"contact": f"*, {PHONE}"}, 400, "Contact: * must be the only Contact, with Expires: 0", ""),
     ({"contact": ", ".join(f"<sip:{n}@10.0.0.71>" for n in range(11))}, 403, "Over 10 Contacts", "remove its old"),
     (
         {"contact": '<sip:a@10.0.0.71;ob>;reg-id=1;+sip.instance="<urn:x>"', "supported": "outbound",

@@ -10,7 +10,7 @@ from gevent import socket
 from gevent.event import Event
 
 from sippet_gevent import Stack, TransportError
-from sippet_gevent.core.routing import responses as returns_module
+from sippet_gevent.core.routing import responses
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.memory import MemoryFlow
 from tests.transport.test_stream import PATIENCE, options, until
@@ -111,7 +111,7 @@ def test_response_goes_nowhere_that_is_not_allowed(server, hosts):
     )
     ask(server, f"phone.example:{other.port}")
     server.go.set()
-    until(lambda: len(forbidden) == 2 and not len(server.returns))
+    until(lambda: len(forbidden) == 2 and not len(server.rerouted))
     assert forbidden == [(host, other.port, "phone.example") for host in ("127.0.0.1", "127.0.0.2")]
     assert server.tcp.counts == {"accepted": 1, "reset": 1}
     assert server.stats()["send_errors"] == 2  # as any way that leads nowhere
@@ -122,7 +122,7 @@ def test_response_goes_nowhere_when_allow_target_fails_and_the_log_says_why(serv
     server.allow_target = lambda candidate: candidate.nonsense
     ask(server, f"127.0.0.1:{other.port}")
     server.go.set()
-    until(lambda: "allow_target" in caplog.text and not len(server.returns))
+    until(lambda: "allow_target" in caplog.text and not len(server.rerouted))
     assert "allow_target failed" in caplog.text and "nonsense" in caplog.text
     assert server.tcp.counts == {"accepted": 1, "reset": 1}
     assert server.stats()["send_errors"] == 2
@@ -156,7 +156,7 @@ def test_200_finds_the_caller_that_came_back_after_its_180_was_lost(server, host
     port = unused()
     ask(server, f"127.0.0.1:{port}", "INVITE")
     server.go.set()
-    until(lambda: server.stats()["send_errors"] and not len(server.returns))
+    until(lambda: server.stats()["send_errors"] and not len(server.rerouted))
     near = hosts("127.0.0.1", port)
     lost.set()
     assert near.accept().message().status == 200
@@ -166,7 +166,7 @@ def test_200_finds_the_caller_that_came_back_after_its_180_was_lost(server, host
 @pytest.mark.rfc("3263 5")
 def test_name_without_port_is_looked_up_as_a_service(server, hosts, monkeypatch):
     other = hosts("127.0.0.2")
-    monkeypatch.setitem(returns_module.DEFAULT_PORTS, "TCP", unused())
+    monkeypatch.setitem(responses.DEFAULT_PORTS, "TCP", unused())
     server.records["_sip._tcp.phone.example"] = (SRV(10, 0, other.port, "b.example"),)
     server.records["b.example"] = ("127.0.0.2",)
     ask(server, "phone.example")
@@ -237,7 +237,7 @@ def test_responses_come_in_their_order(server, hosts):
 
     ask(server, f"phone.example:{other.port}", "INVITE")
     server.go.set()
-    until(lambda: len(server.returns) == 1)
+    until(lambda: len(server.rerouted) == 1)
     waited.set()
     peer = other.accept()
     assert [peer.message().status for _ in range(3)] == [180, 183, 486]
@@ -259,14 +259,14 @@ def test_slow_name_server_holds_up_nobody_else(server, hosts):
     server.resolver = Slow(go := Event(), {})
     ask(server, f"phone.example:{unused()}")
     server.go.set()
-    until(lambda: len(server.returns) == 1)
-    assert len(server.returns) == server.active == 1
+    until(lambda: len(server.rerouted) == 1)
+    assert len(server.rerouted) == server.active == 1
     other = Connected(server.tcp.local)
     other.send(options(7))
     assert other.message().status == 200
     other.sock.close()
     go.set()
-    until(lambda: not len(server.returns))
+    until(lambda: not len(server.rerouted))
 
 
 @pytest.mark.rfc("6026 8.8")
@@ -278,7 +278,7 @@ def test_provisional_response_that_finds_no_way_is_counted_and_its_core_goes_on(
         server.seen.append(tx)
         assert server.go.wait(PATIENCE)
         tx.respond(180)
-        until(lambda: server.stats()["send_errors"] >= 2 and not len(server.returns))
+        until(lambda: server.stats()["send_errors"] >= 2 and not len(server.rerouted))
         tx.wait(0.001)
         after.append(tx.transaction.state)
         return 486
@@ -291,7 +291,7 @@ def test_provisional_response_that_finds_no_way_is_counted_and_its_core_goes_on(
 
 
 def test_responses_that_look_for_their_way_are_bounded(server, monkeypatch):
-    monkeypatch.setattr(returns_module, "RETURNS", 0)
+    monkeypatch.setattr(responses, "SEARCHES", 0)
     ask(server, f"phone.example:{unused()}")
     server.go.set()
     until(lambda: server.stats()["send_errors"] == 1)
@@ -299,8 +299,8 @@ def test_responses_that_look_for_their_way_are_bounded(server, monkeypatch):
 
 
 def test_one_source_gives_up_its_own_oldest_response_and_nobody_else_s(sip, deaf, monkeypatch):
-    monkeypatch.setattr(returns_module, "RETURNS", 4)
-    monkeypatch.setattr(returns_module, "RETURNS_OF_SOURCE", 2)
+    monkeypatch.setattr(responses, "SEARCHES", 4)
+    monkeypatch.setattr(responses, "SEARCHES_OF_SOURCE", 2)
     go, hosts = Event(), ("10.0.0.76", "10.0.0.77")
     deaf.update(hosts)
     records = {f"p{number}.example": ["10.0.0.78"] for number in range(6)}
@@ -314,20 +314,20 @@ def test_one_source_gives_up_its_own_oldest_response_and_nobody_else_s(sip, deaf
     ask(other, 0)
     for number in range(1, 6):
         ask(greedy, number)
-    assert (len(server.returns), server.stats()["send_errors"]) == (3, 3)
+    assert (len(server.rerouted), server.stats()["send_errors"]) == (3, 3)
     go.set()
     sip.settle()
     assert [response.call_id for response in home.responses] == ["0", "4", "5"]
-    assert not server.returns._searches and not len(server.returns)
+    assert not server.rerouted._searches and not len(server.rerouted)
 
 
 def test_stopping_ends_the_search(server):
     server.resolver = Slow(Event(), {})
     ask(server, f"phone.example:{unused()}")
     server.go.set()
-    until(lambda: len(server.returns))
+    until(lambda: len(server.rerouted))
     server.stop()
-    assert len(server.returns) == 0
+    assert len(server.rerouted) == 0
 
 
 def test_search_that_ends_as_the_stack_stops_ends_quietly(server, monkeypatch):
@@ -336,8 +336,8 @@ def test_search_that_ends_as_the_stack_stops_ends_quietly(server, monkeypatch):
     server.resolver = Slow(go := Event(), {"phone.example": ["127.0.0.2"]})
     ask(server, f"phone.example:{unused()}")
     server.go.set()
-    until(lambda: len(server.returns))
-    (search,) = server.returns._greenlets
+    until(lambda: len(server.rerouted))
+    (search,) = server.rerouted._greenlets
     go.set()
     server.stop()
     search.join(PATIENCE)
@@ -382,13 +382,11 @@ def test_datagram_that_cannot_be_sent_to_where_its_via_says_is_given_up(sip, dea
     assert server.engine.counters.send_errors == 1
 
 
-@pytest.mark.parametrize(
-    ("size", "taken"), [(100, returns_module.RESPONSES), (60_000, 2), (131_000, 1)]
-)
+@pytest.mark.parametrize(("size", "taken"), [(100, responses.RESPONSES), (60_000, 2), (131_000, 1)])
 def test_responses_that_wait_for_a_way_back_are_bounded_in_bytes(size, taken):
-    returns = returns_module.Returns(None)
+    waiting = responses.ReroutedResponses(None)
     tx = object()
-    returns._waiting[tx] = [b"0" * size]
+    waiting._waiting[tx] = [b"0" * size]
     for number in range(1, 20):
-        assert returns.send(tx, b"%02d" % number * (size // 2))
-    assert len(returns._waiting[tx]) == taken
+        assert waiting.send(tx, b"%02d" % number * (size // 2))
+    assert len(waiting._waiting[tx]) == taken

@@ -14,7 +14,6 @@ from ...errors import (
     InvalidValue,
     Reject,
     SIPError,
-    TransactionTimeout,
     TransportError,
     WrongScheme,
 )
@@ -25,127 +24,62 @@ from ...transaction.timers import CORE_NON_INVITE, F
 from ...transport.egress import Wanted
 from ..client.failures import LATER
 from ..client.targets import NextHop
-from ..client.transaction import ClientTransaction
 from ..inbox import Inbox
 from ..refusal import refuse
 from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.record_route import Path, RecordRoute
 from ..server import ServerTransaction
+from .branch import COMPLETED_ELSEWHERE, Branch
 from .copy import Target, check_target, prepare
 from .rules import best_response, breadth_of, loop_mark
 
 log = logging.getLogger("sippet_gevent.core")
 
 BRANCHES = 32
-"""Branches of one request, at most: what multiplies a request must be bounded (RFC 5393)."""
+"""Most branches of one request: whatever multiplies requests must be bounded (RFC 5393)."""
 
 SHARE = 4
-"""What part of the breadth that is left a branch gets when nobody says: enough to fork again, and
-15 fit beside each other."""
-
-COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
-"""The Reason of a CANCEL when another phone has answered: the cancelled phone shows no missed call
-(RFC 3326 §2)."""
+"""A branch gets this part of the remaining breadth by default: one quarter. That is enough to fork
+again, and leaves room for 15 branches at the same time."""
 
 BRANCH_SECONDS = 2.0
-"""How long it may take to send the branches of a request: their names are resolved first."""
-
-
-class Branch(ClientTransaction):
-    """One client transaction of a response context, which gets its responses; late 2xx it passes on
-    by itself (§16.7)."""
-
-    __slots__ = ("breadth", "context", "instead")
-
-    def __init__(self, context: ResponseContext, request: Request, breadth: int) -> None:
-        super().__init__(context.tx.stack, request)
-        self.context = context
-        self.breadth = breadth
-        self.instead: Callable[[], None] | None = None
-
-    def receive(self, response: Response) -> None:
-        # §16.7 step 3; those below are for the hops that wrote them
-        response.headers.delete_header_front("Via")
-        super().receive(response)
-
-    def receive_late(self, response: Response) -> None:
-        response.headers.delete_header_front("Via")
-        self.cancel(reason_header=COMPLETED_ELSEWHERE)  # the target that has the request now
-        self.accepted(response)
-
-    def may_go_on(self, failure: Response | Exception) -> bool:
-        # After timer F nobody upstream waits for the answer any more: their own began before ours
-        # (RFC 4320 §3)
-        too_late = isinstance(failure, TransactionTimeout) and self.request.method != "INVITE"
-        return not too_late and super().may_go_on(failure)
-
-    def is_unheard(self, failure: Exception) -> bool:
-        """True when a branch has failed for want of a way, or of any response."""
-        return isinstance(failure, (TransportError, TransactionTimeout)) and self.may_go_on(failure)
-
-    @property
-    def is_awaited(self) -> bool:
-        return True
-
-    def give_up(self) -> None:
-        # §16.8; what it answers to that is its response, a 2xx that crosses too, or 408 after 64*T1
-        # (§9.1)
-        self.cancel()
-
-    def fail(self, error: Exception) -> None:
-        if self.by_flow and isinstance(error, TransportError) and not isinstance(error, FlowFailed):
-            # nothing else leads there (RFC 5626 §5.3.1)
-            error = FlowFailed(str(error), error.flow, kind=error.kind)
-        super().fail(error)
-
-    def answer_to(self, error: SIPError) -> int | str:
-        return self.context.answer_to(self, error)
-
-    def deliver(self, event: Response | Exception) -> None:
-        if isinstance(event, Response) and not has_way_back(event):
-            if event.status < 200:
-                return
-            event = Reject(502)  # §16.7 step 3: it must not be forwarded
-        self.context.inbox.put((self, event))
-
-    def withdrawn(self) -> None:
-        self.fail(Reject(487))
-
-    def accepted(self, response: Response) -> None:
-        if self.context.closed or not has_way_back(response):
-            self.again(response)
-        if not self.context.closed:
-            self.deliver(response)
-
-    def again(self, response: Response) -> None:
-        if has_way_back(response):
-            # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
-            self.context.forward(response)
-            return
-        # It is for us, then, so it is acknowledged and hung up as by a UAC (§16.7 step 3,
-        # §13.2.2.4). The Record-Route that the request had when it left belongs to the hops before
-        # us, and to us.
-        sent = self.request.headers.copy()
-        while "Record-Route" in sent.fields:
-            sent.delete_header_back("Record-Route")
-            response.headers.delete_header_back("Record-Route")
-        super().again(response)
-
-
-def has_way_back(response: Response) -> bool:
-    """True when a response has a Via after our own was removed. Without one it must not be
-    forwarded (§16.7 step 3)."""
-    return "Via" in response.headers.fields
+"""Seconds allowed for sending the branches of a request, whose names are resolved first."""
 
 
 class ResponseContext:
     """The branches of one request and their responses (§16): fork, iterate, forward.
 
-    Iterating yields each response but 100 until every branch has a final one; a branch that times
-    out comes out as 408, one that cannot be reached as 503, one whose flow has ended, of a phone
-    that has no other, as 430. Leaving the `with` block cancels branches that are still pending;
-    when Cancelled leaves it, what they answer to that is awaited and goes upstream (§16.10). Raises
-    Reject(482) for a request that has been here before, unchanged in what §16.6 step 8 names.
+    forward() is the short form for most proxies. With a context a core decides about each response.
+    This core tries one phone after another::
+
+        with ResponseContext(tx, record_route=True) as context:
+            for target in targets:
+                context.fork(target)
+                for response in context:
+                    if response.status < 300:
+                        context.forward(response)
+                if tx.answered or context.best().status >= 600:
+                    break
+            if not tx.answered:
+                context.forward(context.best())
+
+    Iterating yields each response except 100, until every branch has a final one. A branch without
+    one yields a response of our own: 408 for a timeout, 503 for an unreachable target, and 430 for
+    a phone whose only flow has ended.
+
+    Leaving the `with` block cancels the branches that are still pending. If Cancelled leaves it,
+    the responses of these branches are awaited, and the best one goes upstream (§16.10).
+
+    Args:
+        tx: The server transaction of the request.
+        record_route: True to stay on the route of the dialog that the request begins.
+        add_path: True to add this stack to the Path of a REGISTER (RFC 3327 §5.2).
+
+    Raises:
+        InvalidValue: `add_path` for another method.
+        ParseError: Max-Breadth, or another field that a proxy reads, is invalid.
+        Reject: 482 for a request that has been here before and has not changed in the fields of
+            §16.6 step 8; 503 when the stack has too much to do.
     """
 
     def __init__(
@@ -153,7 +87,8 @@ class ResponseContext:
     ) -> None:
         if add_path and tx.request.method != REGISTRATION:
             raise InvalidValue(
-                f"add_path is for REGISTER, not {tx.request.method}: write record_route=True for a dialog"
+                f"add_path is for REGISTER, not {tx.request.method}: "
+                "write record_route=True for a dialog"
             )
         self.tx = tx
         self.stack = tx.stack
@@ -172,7 +107,7 @@ class ResponseContext:
         self.closed = False
         self._branches = 0
         self.coming = 0
-        """Number of branches that are still to be forked, if it is known."""
+        """Number of branches that are still to be forked, if known."""
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
@@ -180,8 +115,8 @@ class ResponseContext:
         self.stack.engine.forwarded(tx.transaction)
         tx.recount()
         if tx.request.method != "INVITE":
-            # The branches have their timer F, all of it: an answer of ours before that would be
-            # none of theirs (RFC 4320)
+            # the branches need the whole of their timer F; an earlier answer of ours would not be
+            # theirs (RFC 4320)
             patience = F.first(tx.transaction.timers) + BRANCH_SECONDS
             tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
 
@@ -194,13 +129,25 @@ class ResponseContext:
         share: int = SHARE,
         **headers: Any,
     ) -> None:
-        """Send a copy of the request to `target`, or along its Route (§16.6). Raises Reject(440)
-        for one too many.
+        """Send a copy of the request to a target (§16.6).
 
-        Of the branches that the request may still have at one time, this one gets one part of
-        `share` (RFC 5393 §5.3.3). `listener` says by which one it leaves, as in Stack.send().
-        Raises Reject(403) for a request to `target` whose Route leads on from here, unless it is
-        that of a dialog on whose route we are; `route=` or `next_hop` say otherwise.
+        A branch that cannot be sent fails like one that was answered: iterating yields its
+        response.
+
+        Args:
+            target: A Request-URI, or a binding with its Path or flow. None sends the request along
+                its Route, or to its own Request-URI.
+            next_hop: Where the copy goes instead: a URI, or a flow.
+            listener: The name of the listener by which it leaves, as in Stack.send().
+            share: The branch gets one part in `share` of the remaining breadth: of the branches
+                that the request may have at the same time (RFC 5393 §5.3.3).
+            headers: Header fields to set in the copy.
+
+        Raises:
+            Reject: 440 for one branch too many. 403 for a `target` when the request also has a
+                Route that leads on from here, unless we have made that Route for its dialog;
+                `route=` or `next_hop` replace it.
+            TypeError: The target has another type.
         """
         check_target(target)
         free = self._breadth - sum(branch.breadth for branch in self._pending)
@@ -213,17 +160,14 @@ class ResponseContext:
         try:
             copy, next_hop, origin = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
-        except (
-            InvalidValue,
-            FlowFailed,
-            WrongScheme,
-        ) as error:  # what cannot be written or reached costs its branch alone
+        except (InvalidValue, FlowFailed, WrongScheme) as error:
+            # a target that cannot be written or reached ends its branch alone
             if isinstance(error, InvalidValue):
                 counters, now = self.stack.engine.counters, self.stack.clock.now()
                 counters.error(
                     "branch",
                     now,
-                    "branch of %r cannot be written",
+                    "branch cannot be written: request=%r",
                     self.tx.request,
                     exc_info=error,
                     log=log,
@@ -242,8 +186,8 @@ class ResponseContext:
                 record_route=self._record_route,
             )
         except SIPError as error:
-            branch.fail(error)  # §16.9: as if it had been answered
-        except BaseException:  # a Timeout of the core's, while a name was resolved
+            branch.fail(error)  # §16.9: like a response
+        except BaseException:  # such as a Timeout of the core while a name was resolved
             self._pending.discard(branch)
             raise
 
@@ -261,9 +205,9 @@ class ResponseContext:
         """Replace a branch whose flow has failed by another flow of the same phone, if there is one
         (RFC 5626 §7).
 
-        A flow has failed when somebody says 430, or when nothing is heard by it at all: its edge
-        proxy is gone, say. What the phone has answered by one flow stands, and it is not asked
-        again.
+        A flow has failed if a 430 says so, or if no response comes by it, for example because its
+        edge proxy is gone. A response of the phone itself is final: the phone is not asked again by
+        another flow.
         """
         if branch.instead is None or self._cancelled or self.tx.answered:
             return False
@@ -275,7 +219,7 @@ class ResponseContext:
         self._pending.discard(branch)
         try:
             branch.instead()
-        except Reject:  # one too many
+        except Reject:  # one branch too many
             self._pending.add(branch)
             return False
         return True
@@ -295,17 +239,19 @@ class ResponseContext:
             yield response
 
     def _in_place_of(self, error: SIPError) -> Response:
-        """Return the response that a branch without one comes out as."""
+        """Return the response for a branch that has failed without one."""
         if isinstance(error, Reject):
             return refuse(self.tx.request, error)
         return self.tx.request.response(error.status)
 
     def forward(self, response: Response) -> None:
-        """Send a response upstream (§16.7 step 9). After the final one only further 2xx to an
-        INVITE go."""
+        """Send a response upstream (§16.7 step 9).
+
+        After the final response, only further 2xx to an INVITE are sent. Nothing else is an error.
+        """
         tx = self.tx
         is_invite = tx.request.method == "INVITE"
-        if tx.transaction.is_terminated:  # then it is discarded (RFC 6026 §8.3)
+        if tx.transaction.is_terminated:  # then responses are discarded (RFC 6026 §8.3)
             return
         if tx.answered:
             if is_invite and response.is_success:
@@ -320,18 +266,23 @@ class ResponseContext:
             self.stack.engine.respond(tx.transaction, response)
 
     def _forward_late(self, response: Response) -> None:
-        """Send a 2xx after our refusal past the transaction, which has no row for it (§16.7 step
-        5)."""
+        """Send a 2xx after our refusal, without the transaction, which has no row for it (§16.7
+        step 5)."""
         try:
             self.stack.engine.send(self.tx.flow, bytes(response))
         except TransportError as error:
             self.stack.engine.counters.warn(
-                "2xx", self.stack.clock.now(), "cannot forward %r: %s", response, error, log=log
+                "2xx",
+                self.stack.clock.now(),
+                "late 2xx not forwarded: response=%r reason=%s",
+                response,
+                error,
+                log=log,
             )
 
     def answer_to(self, branch: Branch, error: SIPError) -> int | str:
-        """Return the status for the log that goes upstream after this branch has failed, LATER
-        while that is open."""
+        """Return the status that goes upstream after a branch has failed, for its log line; LATER
+        while it is not decided."""
         if self.tx.answered:
             return self.tx.answered
         if self.coming or self._pending - {branch} or branch.instead is not None:
@@ -339,19 +290,22 @@ class ResponseContext:
         return self._best([*self._finals, (self._in_place_of(error), False)]).status
 
     def best(self) -> Response:
-        """Choose the final response to send upstream from those that came (§16.7 step 6)."""
+        """Return the final response to send upstream: the best one so far (§16.7 steps 6 and 7).
+
+        408 when there is none, 500 for a 503. A 401 or 407 has the challenges of all branches.
+        """
         return self._best(self._finals)
 
     def _best(self, finals: list[tuple[Response, bool]]) -> Response:
         best = best_response(finals)
         if best is None:
             return self.tx.request.response(408)
-        if best.status == 503:  # it would tell the caller that we are overloaded (§16.7 step 6)
+        if best.status == 503:  # would say that we are overloaded (§16.7 step 6)
             return self.tx.request.response(500)
-        # it is for us, who know the bindings, and no phone (RFC 5626 §11.5)
+        # 430 is for the proxy that knows the bindings, not for the caller (RFC 5626 §11.5)
         if best.status == 430 and self._at_home:
             return self.tx.request.response(480)
-        # every challenge goes up as it came, so that the caller can answer all (§16.7 step 7)
+        # all challenges go upstream as they came, so that the caller can answer all (§16.7 step 7)
         if best.status in (401, 407):
             challenging = [response for response, _ in finals if response.status in (401, 407)]
             for name in ("WWW-Authenticate", "Proxy-Authenticate"):
@@ -365,9 +319,10 @@ class ResponseContext:
     def cancel(self, **headers: Any) -> None:
         """Cancel the branches that are still pending (§16.10).
 
-        `headers` are header fields of the CANCELs, as in `ClientTransaction.cancel()`. By default
-        they have as Reason the 2xx or 6xx that has decided the request, if there is one (RFC 3326
-        §2, §3.1).
+        Args:
+            headers: Header fields of the CANCELs, as in `ClientTransaction.cancel()`. By default
+                their Reason is the 2xx or 6xx that has decided the request, if there is one (RFC
+                3326 §2, §3.1).
         """
         self._cancelled = True
         headers = headers or self._reason()
@@ -387,7 +342,7 @@ class ResponseContext:
 
     @property
     def pending(self) -> int:
-        """Branches without a final response."""
+        """Number of branches without a final response."""
         return len(self._pending)
 
     def __enter__(self) -> ResponseContext:
@@ -410,6 +365,6 @@ class ResponseContext:
         for response in self:
             if response.is_success:
                 self.forward(response)
-        # else the 487 to come is the better answer
+        # otherwise the 487 of the core's Cancelled is the better answer
         if not self.tx.answered and any(received for _, received in self._finals):
             self.forward(self.best())

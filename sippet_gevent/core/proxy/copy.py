@@ -17,11 +17,11 @@ from ..server import ServerTransaction
 from .rules import check_host, forwarded
 
 Target = URI | str | Binding
-"""Where a branch goes: a Request-URI, or a registered contact with its Path or its flow."""
+"""Where a branch goes: a Request-URI, or a binding with its Path or its flow."""
 
 
 def check_target(target: object) -> None:
-    """Check where a request is to be forwarded to. Raises TypeError, which says what to write."""
+    """Check the type of a target. Raises TypeError, which says what to write."""
     if target is None or isinstance(target, (URI, str, Binding)):
         return
     how = (
@@ -37,20 +37,36 @@ def check_target(target: object) -> None:
 def prepare(
     tx: ServerTransaction, target: Target | None, next_hop: NextHop | None, headers: dict[str, Any]
 ) -> tuple[Request, NextHop | None, Origin | None]:
-    """Return the copy to send on, its next hop, None for what it says itself (§16.6), and the
-    listener it is to leave by.
+    """Return the copy of a request for one target, its next hop, and its listener (§16.6).
 
-    Removes our own Route, decrements Max-Forwards, adds the Path of a binding as Route, and sets
-    `headers`. Unless `next_hop` or the headers say otherwise, the next hop is the flow of the
-    binding, or the flow that the Route names. The listener is the one at which the binding was
-    registered, or within a dialog the one that our Record-Route named (RFC 5658 §5), because a NAT
-    before the peer lets nothing else in. Raises FlowFailed if that flow has ended, WrongScheme if
-    sips would become sip, or if TLS cannot reach a binding that was registered as sips (RFC 5630
-    §5.3).
+    The copy has no Route values of ours, one hop less in Max-Forwards, the Path of a binding as
+    Route, and the given header fields.
+
+    Args:
+        tx: The server transaction of the request.
+        target: Where the copy goes; None for the Route and Request-URI of the request.
+        next_hop: A URI or flow that the application gives.
+        headers: Header fields to set in the copy.
+
+    Returns:
+        The copy.
+        The next hop: the given one, or else the flow of the binding or the flow that the Route
+        names; None when Route and Request-URI of the copy decide.
+        The listener to prefer: the one at which the binding was registered, or within a dialog the
+        one that our Record-Route named (RFC 5658 §5). A NAT in front of the peer may accept no
+        other.
+
+    Raises:
+        FlowFailed: The flow that alone leads to the target has ended.
+        InvalidValue: A header field cannot be written.
+        Reject: 403 for a target and a Route of strangers, 404 for a Request-URI of this element
+            without a target, 400 for the host of the next hop.
+        WrongScheme: A sips request would become sip, or TLS does not lead to a sips target (RFC
+            5630 §5.3).
     """
     stack = tx.stack
     names: Names = stack.names
-    # not as a branch's failure: it is the core's text
+    # raises here, not as the failure of a branch, because the text is the core's
     next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
     uri = (
         target.uri
@@ -73,7 +89,7 @@ def prepare(
         and "route" not in headers
         and not tx.take_route()
     ):
-        # it would not reach the target, but whatever address a stranger has written there
+        # the Route leads to an address that a stranger has written, not to the target
         raise Reject(403)
     if isinstance(target, Binding):
         for hop in reversed(target.path):
@@ -92,6 +108,6 @@ def prepare(
     if next_hop is None and (is_led or target is None):
         check_host(copy)
     if target is None and next_hop is None and not is_led and names.is_local(copy.uri):
-        raise Reject(404)  # it ends here, and goes nowhere from here (§16.5)
+        raise Reject(404)  # the request is for this element, and has no target (§16.5)
     origin = target.origin if isinstance(target, Binding) else tx.route_origin
     return copy, next_hop, origin if isinstance(origin, Origin) else None

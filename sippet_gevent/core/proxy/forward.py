@@ -25,29 +25,49 @@ def forward(
     add_path: bool = False,
     **headers: Any,
 ) -> None:
-    """Proxy a request: to all targets at once, or without any along its Route and Request-URI
-    (§16).
+    """Proxy a request to all targets at the same time, and answer with the best response (§16).
 
-    Answers with the best response. A CANCEL cancels every branch, with its Reason (RFC 3326 §2).
-    The Expires of an INVITE ends nothing here, because the callee looks at it (§13.3.1); a core
-    that wants to end the INVITE itself cancels its ResponseContext (§16.10). An ACK is sent on
-    without waiting for anything. `headers` are set in the copies; `listener` is the one by which
-    they leave, as in Stack.send(). A `next_hop` may be a Flow. A peer that is registered by its
-    flow alone is reached by that flow, and so is one in a dialog that was begun with
-    `record_route=True` (RFC 5626 §5.3). `add_path=True` puts this stack on the Path of a REGISTER,
-    so that requests to the phone come here and go by the phone's flow (RFC 3327 §5.2, RFC 5626
-    §5.1). Without targets the request goes wherever it says, so ask `tx.take_route()` first. Raises
-    Reject(483) at Max-Forwards 0, Reject(482) for a loop, Reject(440) for more targets than
-    Max-Breadth, Reject(420) for an unknown Proxy-Require, Reject(404) for a Request-URI of this
-    stack without targets, Reject(403) for targets and a Route of strangers; Cancelled once the
-    caller's CANCEL is dealt with.
+    A proxy for registered phones::
+
+        @stack.on("INVITE")
+        def invite(request, tx):
+            targets = location.lookup(request.uri)
+            if not targets:
+                return 404
+            forward(request, tx, *targets, record_route=True)
+
+    A peer that is registered by its flow alone is reached by that flow. So is one in a dialog that
+    was begun with `record_route=True` (RFC 5626 §5.3).
+
+    A CANCEL cancels every branch, with its Reason (RFC 3326 §2). The Expires of an INVITE has no
+    effect here, because it is for the callee (§13.3.1); a core that wants to end the INVITE cancels
+    its ResponseContext (§16.10). An ACK is sent on without waiting.
+
+    Args:
+        request: The received request.
+        tx: Its server transaction.
+        targets: URIs or bindings. Without any, the request goes along its Route and to its
+            Request-URI, wherever they lead, so ask `tx.take_route()` first.
+        next_hop: Where all copies go instead: a URI, or a flow.
+        listener: The name of the listener by which they leave, as in Stack.send().
+        record_route: True to stay on the route of the dialog that the request begins.
+        add_path: True to add this stack to the Path of a REGISTER, so that requests to the phone
+            come here and go by the phone's flow (RFC 3327 §5.2, RFC 5626 §5.1).
+        headers: Header fields to set in the copies.
+
+    Raises:
+        Cancelled: The caller has cancelled, and all branches have ended.
+        Reject: 483 when Max-Forwards is 0; 482 for a loop; 440 for more targets than Max-Breadth;
+            420 for an unknown Proxy-Require; 404 for a Request-URI of this stack without targets;
+            403 for targets together with a Route of strangers.
+        TypeError: A target, or another argument, has another type.
     """
     instance("request", request, Request, "forward(request, tx, *targets)")
     instance("tx", tx, ServerTransaction, "forward(request, tx, *targets)")
     check_request(request, tx.stack.supported)
     for given in targets:
         check_target(given)
-    # a target once only (§16.5)
+    # each target only once (§16.5)
     wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)
     breadth = breadth_of(request)
     if len(wanted) > breadth:

@@ -1,4 +1,4 @@
-"""Log lines about registrations: made, refreshed, ended, or refused with a hint."""
+"""Log lines about registrations: made, refreshed, removed, or refused with a hint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HELP = {
     500: "let the phone raise its CSeq with each REGISTER, or begin with a new Call-ID",
     503: "the store is full: let bindings end sooner, or spread the users",
 }
-"""Hints for the administrator, by the status of a refusal."""
+"""Hints for the administrator, by the status of the refusal."""
 
 
 def _source(request: Request) -> Plain:
@@ -39,8 +39,16 @@ def changed(
     after: tuple[Binding, ...],
     knows_flows: bool,
 ) -> None:
-    """Log each binding that a REGISTER has made, refreshed or removed: those of `before` have
-    become those of `after`."""
+    """Log each binding that a REGISTER has made, refreshed or removed.
+
+    Args:
+        stack: The element whose counters limit log lines.
+        request: The REGISTER.
+        aor: The address-of-record.
+        before: Its bindings before the REGISTER.
+        after: Its bindings from now on.
+        knows_flows: See Binding.is_of().
+    """
     if not log.isEnabledFor(logging.INFO):
         return
     now = stack.clock.now()
@@ -67,11 +75,11 @@ def changed(
 
 
 def refused(stack: Element, request: Request, error: SIPError) -> None:
-    """Log that a REGISTER is refused, with the reason and a hint."""
+    """Log that a REGISTER was refused, with the reason and a hint."""
     status = error.status
     try:
         aor = shown_uri(request.to.uri)
-    except ParseError:  # which may be the very reason
+    except ParseError:  # which may be the reason
         aor = Plain("unknown")
     reason = (
         str(error) if isinstance(error, ParseError) else error.reason or STATUSES.get(status, "")

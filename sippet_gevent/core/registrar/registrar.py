@@ -62,17 +62,25 @@ ones."""
 
 
 def serves(stack: Element, uri: URI) -> bool:
-    """True when bindings may be kept for a URI: it is of a domain of this stack, or the stack was
-    given no domains."""
+    """True when a stack may keep bindings for a URI: the URI is of its domains, or it has none."""
     return uri.is_sip and (not stack.domains or stack.is_responsible_for(uri))
 
 
 class Registrar:
     """A core that serves REGISTER with a Location: `stack.on("REGISTER")(Registrar(location))`.
 
-    Expirations are in seconds. Who counts on flows behind a first hop that knows none gets 439 (RFC
-    5626 §6), unless `strict_outbound` is False: then he is registered as if he did not. JsSIP
-    always does, and gives up at 439.
+    Args:
+        location: The store of bindings.
+        default_expires: Seconds of a binding whose REGISTER asks for no time.
+        min_expires: Seconds of the shortest binding; less gets 423.
+        max_expires: Seconds of the longest binding; more is shortened to this.
+        strict_outbound: False registers a phone that uses SIP Outbound behind a first hop without
+            support for it as if it did not use it. By default it gets 439 (RFC 5626 §6). JsSIP
+            always uses SIP Outbound, and gives up at 439.
+
+    Raises:
+        InvalidValue: The times contradict each other.
+        TypeError: The store has no get and put, or a time is not a number.
     """
 
     def __init__(
@@ -88,7 +96,8 @@ class Registrar:
             hasattr(location, "get") and hasattr(location, "put")
         ):
             raise TypeError(
-                f"a Registrar keeps bindings in a Location, got {excerpt(location)}: write Registrar(Location())"
+                f"a Registrar keeps bindings in a Location, got {excerpt(location)}: "
+                "write Registrar(Location())"
             )
         self.location = location
         self.default_expires = whole("default_expires", default_expires, 1)
@@ -96,13 +105,14 @@ class Registrar:
         self.max_expires = whole("max_expires", max_expires, 1)
         if max_expires < max(min_expires, default_expires):
             raise InvalidValue(
-                f"max_expires must be {max(min_expires, default_expires)} or more, as min_expires and default_expires "
-                f"are, got {max_expires}: give all three"
+                f"max_expires must be {max(min_expires, default_expires)} or more, as min_expires "
+                f"and default_expires are, got {max_expires}: give all three"
             )
         flag("strict_outbound", strict_outbound)
         self.strict_outbound = strict_outbound
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Response:
+        """Serve a REGISTER and return its 200. Raises Reject and ParseError, with a log line."""
         if request.method != "REGISTER":
             raise Reject(405, allow=("REGISTER",))
         try:
@@ -141,8 +151,7 @@ class Registrar:
             date=datetime.now(timezone.utc),
             **outbound,
         )
-        # after all that may refuse it: a REGISTER is processed completely or not at all (§10.3 step
-        # 7)
+        # last, because a REGISTER is processed completely or not at all (§10.3 step 7)
         if changes:
             self.location.put(aor, bindings)
             flow: Flow = request.flow  # type: ignore[assignment]  # each flow is one
@@ -155,7 +164,8 @@ class Registrar:
         return response
 
     def _aor(self, uri: URI, stack: Element) -> str:
-        """Return the key of the bindings that a URI names: one that a look-up of ours finds."""
+        """Return the address-of-record that a URI names, the same text that Location.lookup()
+        uses."""
         location = self.location
         if not isinstance(location, Location):
             return stack.aor(uri)
@@ -164,12 +174,15 @@ class Registrar:
         return location.aor(uri)
 
     def _outbound(self, request: Request) -> dict[str, Any]:
-        """Return what a 200 says of flows: that they are kept, and when a phone that came straight
-        is to ping (RFC 5626 §6).
+        """Return the header fields of a 200 that concern flows: Require and Flow-Timer (RFC 5626
+        §6).
 
-        Flow-Timer has the same seconds as are asked for by `keep` (RFC 6223 §5); a browser cannot
-        ping, and is pinged. Raises Reject(439) to who counts on flows where his first hop does not,
-        and Reject(400) for one flow with several Contacts.
+        Flow-Timer is for a phone whose first hop we are. Its seconds are those that `keep` grants
+        (RFC 6223 §5). A browser gets none, because it cannot ping and is pinged.
+
+        Raises:
+            Reject: 439 when the phone requires flows and its first hop does not support them.
+            ParseError: Several Contacts with a reg-id.
         """
         contacts = [contact for contact in request.contact if contact != STAR]
         if not any(reg_id_of(contact) for contact in contacts):
@@ -186,7 +199,7 @@ class Registrar:
         ]
         if len(lasting) > 1 and any(map(flow_registered, lasting)):
             raise ParseError(
-                "several, and a reg-id is for one alone", header="Contact", source=request
+                "several with a reg-id, which is for one alone", header="Contact", source=request
             )
         if not says_outbound(request):
             return {}
@@ -197,17 +210,19 @@ class Registrar:
     def _changed(
         self, request: Request, tx: ServerTransaction, bindings: tuple[Binding, ...], now: float
     ) -> tuple[Binding, ...]:
-        """Return the bindings as the request wants them (§10.3 steps 6 and 7). Raises for all of it
-        when any part is wrong."""
+        """Return the bindings after this REGISTER (§10.3 steps 6 and 7).
+
+        All or nothing: raises Reject or ParseError if any Contact is invalid.
+        """
         call_id, cseq = request.call_id, request.cseq.number
         if STAR in request.contact:
             if len(request.contact) > 1 or self._expires(request) != 0:
                 raise ParseError(
-                    "* stands alone, with Expires: 0", header="Contact", source=request
+                    "* must be the only Contact, with Expires: 0", header="Contact", source=request
                 )
             check_order(bindings, call_id, cseq)
             return ()
-        # from the user agent, by no proxy (RFC 5626 §6)
+        # from the user agent, without a proxy on the way (RFC 5626 §6)
         is_straight = request.headers.has_one("Via") and not request.path
         knows_flows = first_hop_knows_flows(request)
         path = tuple(map(compact, request.path))
@@ -231,7 +246,7 @@ class Registrar:
             only = reach is Reach.BY_FLOW_ONLY
             origin = cast(Flow, request.flow).origin
             if seconds:
-                # one that cannot be read is refused while it is the request's own text
+                # raises while the text is still that of the request, if q cannot be parsed
                 float(contact.q)
             contact = compact(contact)
             binding = Binding(
@@ -243,7 +258,7 @@ class Registrar:
         return merged(bindings, wanted, now, knows_flows=knows_flows)
 
     def _seconds(self, request: Request, contact: NameAddr) -> int:
-        """Return how long a contact is to be bound (§10.3 step 7). Raises Reject(423)."""
+        """Return the seconds for which a Contact is bound (§10.3 step 7). Raises Reject(423)."""
         text = contact.parameters.get("expires")
         if text is not None:
             if not (text.isascii() and text.isdigit()):
@@ -253,7 +268,9 @@ class Registrar:
         else:
             expires = self._expires(request)
             wanted = self.default_expires if expires is None else expires
-        if 0 < wanted < min(self.min_expires, 3600):  # over an hour is never too brief
+        if (
+            0 < wanted < min(self.min_expires, 3600)
+        ):  # an hour or more is never too brief (§10.3 step 7)
             raise Reject(423, min_expires=self.min_expires)
         return min(wanted, self.max_expires)
 

@@ -1,15 +1,14 @@
-"""Names: what this element calls itself and knows again, RFC 3261 §8.1.1.8, §16.4 and §16.6 step 4:
-hosts, domains, flows.
+"""Names: the hosts, domains and flows of this element, and the URIs that name them, RFC 3261
+§8.1.1.8, §16.4 and §16.6 step 4.
 
-Two questions are asked about a URI that may be ours, and a port matters for one of them only:
+There are two questions about a URI that may be ours:
 
-`is_local()`: does it lead to this element? Asked for Route and maddr (§16.4), for the target of a
-request within a dialog, and against loops. Of an address the port counts, because another port of
-our host is another element: a phone, or a PBX.
-
-`is_responsible_for()` and `aor()`: is it of our domain? Asked for REGISTER (§10.3 step 5), for
-look-ups (§16.5) and for OPTIONS (§11). Port and transport do not count, because an
-address-of-record has none (§19.1.1 Table 1).
+* `is_local()`: does it lead to this element? The answer is needed for Route and maddr (§16.4), for
+  the target of a request within a dialog, and against loops. The port of an address counts, because
+  another port of our host is another element, such as a phone or a PBX.
+* `is_responsible_for()` and `aor()`: is it of our domain? The answer is needed for REGISTER (§10.3
+  step 5), look-ups (§16.5) and OPTIONS (§11). Port and transport do not count, because an
+  address-of-record has none (§19.1.1 Table 1).
 """
 
 from __future__ import annotations
@@ -35,24 +34,28 @@ from .sips import wants_sips
 from .tokens import ROUTE_SECRET, RouteTokens
 
 LOCALHOST = "localhost"
-"""Always a name of ours. It is also the domain of our addresses if no domain was given, because it
-does not change."""
+"""Always a name of this element. It is also the domain of its addresses if no domain was given."""
 
 LOOPBACK = ("127.0.0.1", "::1")
 """The addresses of localhost (RFC 6761 §6.3)."""
 
 ADDRESS_LENGTH = 47
-"""Characters of the longest numeric address, in brackets. A longer host is a name, and not looked
-up in a cache of addresses."""
+"""Characters of the longest numeric address, with brackets. A longer host is a name and needs no
+look-up in the cache of addresses."""
 
 
 class Names:
-    """The sent-by, Contact, Record-Route and Path that we write, the URIs that are ours, and the
-    flows that some of them name.
+    """Makes the Via sent-by, Contact, Record-Route and Path of this element; recognizes its URIs.
 
-    `domains` are ours besides the addresses; `route_tokens` prove that a URI was made here. Without
-    a secret a random one is made. Raises InvalidValue for a secret that is too short, and for an
-    alias that leads to no domain of ours.
+    Args:
+        transports: The open listeners; the list is shared with the engine, which changes it.
+        domains: The domains of this element besides its addresses.
+        route_secret: The key of `route_tokens`, which prove that a URI was made here. Random by
+            default.
+        aliases: Further names of a domain, `{"example.net": "example.com"}`.
+
+    Raises:
+        InvalidValue: The secret is too short, or an alias leads to none of the domains.
     """
 
     def __init__(
@@ -73,11 +76,15 @@ class Names:
     # ---- domains
 
     def serve(self, domains: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
-        """Be responsible for these domains. Our addresses are aliases of the first one.
+        """Set the domains of this element. Its addresses are aliases of the first one.
 
-        `aliases` maps further names, or addresses, to one of the domains. Raises InvalidValue for
-        an alias that leads to none of them, and for a text that is not a name: a URI, or a name
-        with a port.
+        Args:
+            domains: Names such as `example.com`.
+            aliases: Further names, or addresses, each with one of the domains.
+
+        Raises:
+            InvalidValue: An alias leads to none of the domains, or a text is not a name: a URI, or
+                a name with a port.
         """
         self.domains = tuple(
             dict.fromkeys(_name(domain, "domain") for domain in texts("domains", domains))
@@ -89,15 +96,16 @@ class Names:
             if domain not in (self.domains or (LOCALHOST,)):
                 known = ", ".join(self.domains) or f"{LOCALHOST}, as there are no domains"
                 raise InvalidValue(
-                    f"alias {name!r} leads to {given!r}, which is none of our domains: write one of {known}"
+                    f"alias {name!r} leads to {given!r}, which is none of our domains: "
+                    f"write one of {known}"
                 )
             self._domains[_name(name, "alias")] = domain
 
     def domain_of(self, host: str) -> str | None:
-        """Return the domain that a host is, or is an alias of; None when it is not ours.
+        """Return the domain that a host is, or is an alias of; None for a host of other elements.
 
         Our addresses and localhost are aliases of the first domain unless `aliases` says otherwise.
-        The domains that were given stay apart, even if DNS has the same address for them.
+        Given domains are never aliases of each other, even if DNS has the same address for them.
         """
         host = normal_host(host)
         domain = self._domains.get(host)
@@ -115,7 +123,8 @@ class Names:
         return aor(uri if domain is None else uri._replace(host=domain))
 
     def of(self, transports: list[Transport]) -> Names:
-        """Return the same domains and secret for other transports, of which none is open yet."""
+        """Return a copy with the same domains and secret for other transports, none of them open
+        yet."""
         names = copy.copy(self)
         names._transports = transports
         names._own, names._hosts = set(), set()
@@ -124,8 +133,7 @@ class Names:
     # ---- hosts and ports
 
     def add(self, transport: Transport) -> None:
-        """Know the address of an open transport as ours, and what its listener was given and
-        advertises."""
+        """Add the addresses of an open transport: bound, given and advertised."""
         host, port = transport.local
         self._add(host, port)
         if transport.listener.host:
@@ -140,23 +148,24 @@ class Names:
         self._hosts.add(host)
 
     def forget(self) -> None:
-        """Know no address any more."""
+        """Remove all addresses."""
         self._own.clear()
         self._hosts.clear()
 
     def sent_by(self, flow: Flow) -> tuple[str, int]:
-        """Return host, IPv6 in brackets, and port that we name to a flow's peer, and know as ours
-        from now on."""
+        """Return the host (IPv6 in brackets) and port that the peer of a flow gets as our address.
+
+        From now on they are ours, as for add().
+        """
         host, port = flow.sent_by
         self._add(host, port)
         return bracketed(host), port
 
     def is_local(self, uri: URI) -> bool:
-        """True when a URI leads to this element: by host and port that it listens on or has told to
-        peers, or by a domain.
+        """True when a URI leads to this element.
 
-        Every port of a domain's name is ours, because SRV records, or a NAT before us, may name
-        any.
+        That is a host and port at which it listens or that it has given to peers, or a domain with
+        any port, because SRV records or a NAT in front of us may name any port.
         """
         if not uri.is_sip:
             return False
@@ -166,13 +175,13 @@ class Names:
             return True
         hosts = LOOPBACK if host == LOCALHOST else _address(host)
         mine = [transport for transport in self._transports if any(map(transport.is_ours, hosts))]
-        if not mine:  # a name, or an address that was given as a domain: that of the NAT before us
+        if not mine:  # a name, or the address of a NAT in front of us, given as a domain
             return host in self._domains
         return any(transport.local[1] in ports for transport in mine)
 
     def _is_own(self, host: str) -> bool:
-        """True for an address that we listen on or have told to peers, in its normal form, whatever
-        the port."""
+        """True for an address at which we listen or that we have given to peers, with any port. The
+        host is in its normal form."""
         if host in self._hosts or host == LOCALHOST:
             return True
         return any(
@@ -184,29 +193,32 @@ class Names:
     # ---- URIs of ours
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
-        """Return the Contact that reaches this element by the flow's way, or as its listener
-        advertises.
+        """Return the Contact by which the peer of a flow reaches this element.
 
-        `secure` is for what was asked for with a sips URI: the Contact is one too (RFC 3261
-        §12.1.1, RFC 5630 §5.1.1.1).
+        Args:
+            flow: The flow; its listener may advertise another address.
+            secure: True when the request has a sips URI, so that the Contact has one, too (RFC 3261
+                §12.1.1, RFC 5630 §5.1.1.1). Only for a flow over TLS.
         """
         host, port = self.sent_by(flow)
         if secure and flow.transport.secure:
             return NameAddr(URI("sips", None, host, port))
         name = flow.transport.name.lower()
-        name = "ws" if name == "wss" else name  # "wss" is no transport of URIs (RFC 7118 §5.2)
+        name = "ws" if name == "wss" else name  # URIs have no transport "wss" (RFC 7118 §5.2)
         parameters = (
             NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
         )
         return NameAddr(URI("sip", None, host, port, parameters))
 
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
-        """Return the Record-Route value that keeps us on the route of the dialog a request begins
-        (§16.6 step 4).
+        """Return the Record-Route value that keeps us on the route of a dialog (§16.6 step 4).
 
-        It faces the peer at the other end of `flow`; with `by_flow` the dialog's requests to that
-        peer go by the flow. Otherwise they leave by its listener, which the token names if the URI
-        does not: two listeners may advertise the same address.
+        Args:
+            request: The received request that begins the dialog.
+            flow: A flow to the peer that the value faces.
+            by_flow: True when the dialog's requests to that peer must go by this flow. Otherwise
+                they leave by its listener. The token names the listener if the URI does not,
+                because two listeners may advertise the same address.
         """
         uri = self.contact(flow, secure=wants_sips(request)).uri
         token = self.route_tokens.make(
@@ -215,21 +227,23 @@ class Names:
         return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
 
     def made_route_of(self, request: Request) -> bool:
-        """True when the next hop of a received request is a URI that we have made for the dialog it
-        is in (§16.4)."""
+        """True when the next hop of a received request is a URI that we have made for its dialog
+        (§16.4)."""
         try:
             return self.route_tokens.match(request, top_route(request) or request.uri)
         except ParseError:
             return False
 
     def flow_uri(self, flow: Flow) -> URI:
-        """Return a URI of ours for Path: requests that have it as topmost Route go by this flow
-        (RFC 3327 §5, RFC 5626 §5).
+        """Return a URI for Path: requests with it as topmost Route go by this flow (RFC 3327 §5,
+        RFC 5626 §5).
 
-        For a phone that came straight to us: the URI has "ob". `forward()` follows it;
-        `tx.take_route()`, which it calls, refuses a forged one with 403 and one whose flow has
-        ended with 430. It names the listener the phone uses, which a registrar may be unable to
-        reach: `forward(..., add_path=True)` writes a second value for that.
+        The URI has "ob", so it is for a phone whose REGISTER had no other hop before us.
+        `forward()` follows it. `tx.take_route()`, which forward() calls, refuses a forged one with
+        403, and one whose flow has ended with 430.
+
+        It names the listener that the phone uses. If the registrar cannot reach that, use
+        `forward(..., add_path=True)`, which writes a second value.
         """
         return self.path_uri(flow, self.flow_name(flow)).uri
 
@@ -241,10 +255,13 @@ class Names:
         is_first_hop: bool = True,
         secure: bool = False,
     ) -> NameAddr:
-        """Return a Path value that leads to us from the peer of a flow, and on by the flow of this
-        name.
+        """Return a Path value by which the peer of a flow reaches us.
 
-        `secure` is for a REGISTER to a sips URI: its Path is sips, too (RFC 5630 §6.1).
+        Args:
+            flow: A flow to the peer that the value faces.
+            name: The name of the flow by which requests go on, if any.
+            is_first_hop: True when the REGISTER has passed no other proxy before; adds "ob".
+            secure: True for a REGISTER to a sips URI, whose Path is sips, too (RFC 5630 §6.1).
         """
         uri = self.contact(flow, secure=secure).uri
         parameters = uri.parameters.replace(lr=None)
@@ -254,16 +271,17 @@ class Names:
         return NameAddr(uri._replace(user=user, parameters=parameters))
 
     def is_same_side(self, one: Flow, other: Flow) -> bool:
-        """True when the peers of two flows find us at the same place."""
+        """True when the peers of two flows reach us at the same address and transport."""
         return one.transport is other.transport and self.sent_by(one) == self.sent_by(other)
 
     # ---- listeners
 
     def listener_of(self, uri: URI) -> Transport | None:
-        """Return the listener that a URI of ours names, in its token or by its address; None where
-        there is but one.
+        """Return the listener that a URI of ours names, in its token or by its address; None if
+        there is only one listener.
 
-        Requests of the dialog leave by it (RFC 5658 §5). Believe no token that was not matched.
+        Requests of the dialog leave by it (RFC 5658 §5). Check the token first: anybody can write
+        one.
         """
         if len(self._transports) < 2:
             return None
@@ -271,8 +289,7 @@ class Names:
         return self._transport(number) if number else self._listener_at(uri)
 
     def _listener_name(self, uri: URI, flow: Flow) -> str:
-        """Return the number of a flow's listener, or "" where a URI of ours leads to it by
-        itself."""
+        """Return the number of a flow's listener, or "" if the URI without a number leads to it."""
         transports = self._transports
         if (
             len(transports) < 2
@@ -300,11 +317,11 @@ class Names:
     # ---- flows that peers have opened
 
     def is_usable(self, flow: BoundFlow | None) -> TypeGuard[Flow]:
-        """True for a flow of this element that has not ended: it may be a next hop."""
+        """True for a flow of this element that has not ended, so that it may be a next hop."""
         return flow is not None and flow.transport in self._transports and flow.is_alive()
 
     def flow_name(self, flow: Flow) -> str:
-        """Return the name of a flow among all of this element: what find_flow() finds again."""
+        """Return the name by which find_flow() finds a flow of this element."""
         return (
             f"{self._transports.index(flow.transport)}-{flow.id}"
             if flow.transport in self._transports
@@ -312,8 +329,10 @@ class Names:
         )
 
     def find_flow(self, name: str) -> Flow | None:
-        """Return the flow of this name, None when it has ended. Believe no name that a peer could
-        have made up."""
+        """Return the flow of this name, None when it has ended.
+
+        A name that came from a peer must be proved by a token first.
+        """
         number, _, id = name.partition("-")
         transport = self._transport(number)
         flow = transport.find(id) if transport is not None else None
@@ -349,19 +368,20 @@ def _name(text: str, what: str) -> str:
     host = bracketed(text.strip("[]"))
     if not (is_host(host) and is_valid_host(host)):
         raise InvalidValue(
-            f"{what} {text!r} is not a host name: write it without scheme and port, like office.example"
+            f"{what} {text!r} is not a host name: "
+            "write it without scheme and port, like office.example"
         )
     return normal_host(text)
 
 
 def _ports(uri: URI) -> tuple[int, ...]:
-    """Return the port of a URI, or those that it may mean by default (RFC 3263 §4.2)."""
+    """Return the port of a URI, or else its possible default ports (RFC 3263 §4.2)."""
     if uri.port is not None:
         return (uri.port,)
     name = uri.transport
     if uri.is_secure:
         return (DEFAULT_PORTS.get(SECURE.get(name or "TLS", ""), 5061),)
-    if name == "WS":  # of a page at wss: too: there is no other name for it (RFC 7118 §5.2)
+    if name == "WS":  # may be a WebSocket over TLS, whose URIs say ws, too (RFC 7118 §5.2)
         return DEFAULT_PORTS["WS"], DEFAULT_PORTS["WSS"]
     return (DEFAULT_PORTS.get(name or "", DEFAULT_PORT),)
 

@@ -1,5 +1,5 @@
-"""SIP Outbound: which user agents are reached at their Contact, and which by the flow that they have
-opened, RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
+"""SIP Outbound: which user agents are reached at their Contact, and which by the flow that they
+have opened, RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ class RecordRoute:
             headers.add(self.name, value, first=self.name in headers.fields)
 
     def rewrite(self, copy: Request, before: Flow, flow: Flow) -> None:
-        """Replace the values that write() has inserted in a copy that now leaves by another flow."""
+        """Replace the values that write() has inserted in a copy that now leaves by another
+        flow."""
         old, new = self._values(before, False), self._values(flow, False)
         if old != new:
             copy.headers.replace(self.name, [*new, *copy.headers.all(self.name)[len(old) :]])

@@ -1,14 +1,15 @@
-"""Returns: the way of a response whose flow is gone, RFC 3261 §18.2.2 and RFC 3263 §5.
+"""ReroutedResponses: responses whose flow is gone find another way, RFC 3261 §18.2.2, RFC 3263 §5.
 
-| the request came by | first | then the sent-by, by DNS where it is a name |
+| the request came by | first | then by the sent-by of its Via (RFC 3263 §5) |
 |---|---|---|
-| a stream, which has ended | where it came from, by a new connection to the sent-by's port | yes |
-| datagrams, which cannot be sent | maddr in place of the sent-by, where there is one | yes |
-| a WebSocket | nothing: nobody can be connected to (RFC 7118 §5) | no |
+| a connection that has ended | its source address, at the port of the sent-by | yes |
+| datagrams that cannot be sent | the maddr of the Via instead of the sent-by, if any | yes |
+| a WebSocket | nothing, because browsers accept no connection (RFC 7118 §5) | no |
 
-Over TLS whoever is connected to must prove to be the sent-by. A connection that does not come to
-stand is told apart from one that does, so this waits, in a greenlet of its own: whoever sends a
-response, the hub too, goes on at once.
+Over TLS the peer of a new connection must prove to be the sent-by.
+
+A new connection may fail, so finding a way has to wait. It does so in a greenlet of its own, and
+the sender of the response, which may be the hub, goes on at once.
 """
 
 from __future__ import annotations
@@ -28,37 +29,35 @@ from ...runtime.rates import source_of
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import Candidate, literal
 from ..element import Element
+from .outbound import WEB
 
-RETURNS = 1000
-"""Responses that look for their way back at one time, by transaction; more are given up. Each holds
-a greenlet."""
+SEARCHES = 1000
+"""Most transactions whose responses search for a way at the same time; further ones are given up.
+Each holds a greenlet."""
 
-RETURNS_OF_SOURCE = 250
-"""The same of one source, the oldest given up for a new one: a quarter, so that who makes and
-breaks connections all the time leaves room for others, and a proxy that starts anew has most of
-what it waits for."""
+SEARCHES_OF_SOURCE = 250
+"""Most transactions of one source among them; its oldest is given up for a new one. A quarter
+leaves room for others when one source opens and closes connections all the time. It also suffices
+for most of the responses that a restarted proxy waits for."""
 
 RESPONSES = 8
-"""Responses of one transaction that wait for the way meanwhile: provisional ones, and a final one.
-More are lost."""
+"""Most responses of one transaction that wait for its way: provisional ones, and a final one.
+Further ones are lost."""
 
 RESPONSES_BYTES = 128 * 1024
-"""Bytes that they have together, at most: two of the longest messages. The peer chooses how long
-its Via and Record-Route are, which each response repeats, and RETURNS of RESPONSES of 64 KB would
-be 512 MB."""
+"""Most bytes of these responses: two of the longest messages. Each response repeats Via and
+Record-Route, whose length the peer chooses, and SEARCHES times RESPONSES of 64 KB would be 512
+MB."""
 
 TRIES = 4
-"""Addresses tried by name, at most: a sent-by is a stranger's word, and each is a connection
+"""Most addresses tried of a sent-by: any peer can write one, and each try is a connection to
 somewhere."""
-
-NOBODY_LISTENS = frozenset(("WS", "WSS"))
-"""Transports whose clients cannot be connected to."""
 
 log = logging.getLogger("sippet_gevent.core")
 
 
-class Returns:
-    """Responses that look for another way back. Each way that leads nowhere is a send error."""
+class ReroutedResponses:
+    """Responses that search for another way. Each way that fails counts as a send error."""
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
@@ -67,23 +66,30 @@ class Returns:
         self._greenlets = Group()
 
     def send(self, tx: ServerRecord, response: bytes) -> bool:
-        """Take a response that could not be sent by its transaction's flow; False when there is no
-        other way to try."""
+        """Search a way for a response that its transaction's flow could not send. Never waits.
+
+        Args:
+            tx: The server transaction.
+            response: The whole response.
+
+        Returns:
+            False when there is no other way to try, or no room for a further search.
+        """
         waiting = self._waiting.get(tx)
         if waiting is not None:
             has_room = (
                 len(waiting) < RESPONSES
                 and sum(map(len, waiting)) + len(response) <= RESPONSES_BYTES
             )
-            if has_room and response not in waiting:  # a 2xx is repeated until its ACK comes
+            if has_room and response not in waiting:  # a 2xx is repeated until its ACK arrives
                 waiting.append(response)
             return True
         flow = tx.flow
         source = source_of(flow.remote[0])
         mine = self._searches.get(source, {})
         if (
-            len(self._waiting) >= RETURNS and len(mine) < RETURNS_OF_SOURCE
-        ) or flow.transport.name in NOBODY_LISTENS:
+            len(self._waiting) >= SEARCHES and len(mine) < SEARCHES_OF_SOURCE
+        ) or flow.transport.name in WEB:
             return False
         try:
             via = parse(response).headers.top_via
@@ -91,7 +97,7 @@ class Returns:
             return False
         if not self._leads_anywhere(flow, via):
             return False
-        oldest = next(iter(mine)) if len(mine) >= RETURNS_OF_SOURCE else None
+        oldest = next(iter(mine)) if len(mine) >= SEARCHES_OF_SOURCE else None
         if oldest is not None:
             mine[oldest].kill(block=False)
             self._forget(oldest)
@@ -100,14 +106,14 @@ class Returns:
         if oldest is not None:
             self.stack.engine.counters.send_errors += 1
             error = TransportError(
-                f"{RETURNS_OF_SOURCE} later responses to {source} look for a way", oldest.flow
+                f"given up for {SEARCHES_OF_SOURCE} later responses to {source}", oldest.flow
             )
             self.stack.engine.undelivered(oldest, error)
         return True
 
     def _forget(self, tx: ServerRecord) -> list[bytes] | None:
-        """Take a transaction off those that wait; return its responses, None when it was forgotten
-        before."""
+        """Remove a transaction from those that search; return its responses, None when it was
+        removed before."""
         source = source_of(tx.flow.remote[0])
         mine = self._searches.get(source, {})
         mine.pop(tx, None)
@@ -116,8 +122,8 @@ class Returns:
         return self._waiting.pop(tx, None)
 
     def _find(self, tx: ServerRecord, gone: Flow, via: Via) -> None:
-        """Try one way after the other; what has waited goes by the first that stands, and what is
-        to come, too."""
+        """Try one way after another. The waiting responses, and all later ones, go by the first
+        that works."""
         try:
             fresh = self._first_open(tx, gone, via)
             waiting = self._forget(tx)
@@ -125,14 +131,17 @@ class Returns:
                 return
             if fresh is None:
                 self.stack.engine.undelivered(
-                    tx, TransportError(f"no way back to {via.sent_by}, and {gone!r} is gone", gone)
+                    tx,
+                    TransportError(
+                        f"no way back to {via.sent_by}, because {gone!r} has ended", gone
+                    ),
                 )
                 return
             engine = self.stack.engine
             engine.counters.info(
-                "another way",
+                "response rerouted",
                 engine.clock.now(),
-                "the response for %r goes to %r",
+                "response rerouted: flow=%r by=%r",
                 gone,
                 fresh,
                 log=log,
@@ -140,16 +149,16 @@ class Returns:
             self.stack.engine.move(tx, fresh)
             for response in waiting[1:]:
                 self.stack.engine.send(fresh, response, tx.key)
-        except TransportError as error:  # it has ended again
+        except TransportError as error:  # the new flow has ended, too
             self.stack.engine.undelivered(tx, error)
         finally:
             if self._searches.get(source_of(gone.remote[0]), {}).get(tx) is getcurrent():
                 self._forget(tx)
 
     def _first_open(self, tx: ServerRecord, gone: Flow, via: Via) -> Flow | None:
-        """Send the first of what waits by the first way that stands; return that."""
+        """Send the first waiting response by each way until a connection opens; return its flow."""
         stack = self.stack
-        end = stack.clock.now() + 64 * tx.timers.t1  # nobody waits for it any longer
+        end = stack.clock.now() + 64 * tx.timers.t1  # then the client has given up
         for transport, host, port in self._ways(gone, via):
             if stack.clock.now() >= end or not stack.is_running:
                 break
@@ -164,11 +173,13 @@ class Returns:
                     return fresh
                 problem = f"{fresh!r} has ended"
             stack.engine.counters.send_errors += 1
-            log.debug("a response for %r does not go to %s:%d: %s", gone, host, port, problem)
+            log.debug(
+                "response not sent: flow=%r target=%s:%d reason=%s", gone, host, port, problem
+            )
         return None
 
     def _leads_anywhere(self, gone: Flow, via: Via) -> bool:
-        """False when there is nothing to try but what has failed just now."""
+        """False when the only way is the one that has just failed."""
         return (
             gone.transactions is not None
             or via.maddr is not None
@@ -191,7 +202,7 @@ class Returns:
             )
         except TransportError as error:
             self.stack.engine.counters.send_errors += 1
-            log.debug("no way back to %s: %s", via.sent_by, error)
+            log.debug("sent-by not resolved: sent_by=%s reason=%s", via.sent_by, error)
             return
         for candidate in self._allowed(candidates)[:TRIES]:
             address = candidate.host, candidate.port
@@ -202,15 +213,15 @@ class Returns:
         try:
             return self.stack.sender.allowed(candidates)
         except TransportError as error:
-            log.debug("a response goes nowhere: %s", error)
-        except Exception as error:  # it is the user's, and whoever waits for the response hears of its end all the same
-            text, now = "allow_target failed, and a response goes nowhere", self.stack.clock.now()
+            log.debug("response not sent: reason=%s", error)
+        except Exception as error:  # allow_target is of the application
+            text, now = "allow_target failed: response not sent", self.stack.clock.now()
             self.stack.engine.counters.error("allow_target", now, text, exc_info=error, log=log)
         self.stack.engine.counters.send_errors += 1
         return []
 
     def _transport(self, like: Transport, host: str) -> Transport:
-        """Return the transport of the same kind that leads to a host: of its IP version."""
+        """Return the listener of the same transport for the IP version of a host."""
         for transport in (like, *self.stack.engine.transports):
             if transport.name == like.name and (":" in transport.local[0]) == (":" in host):
                 return transport
@@ -226,7 +237,7 @@ class Returns:
         )
 
     def stop(self) -> None:
-        """Give up all of them."""
+        """Give up all searches."""
         self._greenlets.kill(block=False)
         self._waiting.clear()
         self._searches.clear()

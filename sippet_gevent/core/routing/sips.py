@@ -58,8 +58,8 @@ def is_secure(request: Request) -> bool:
 
 
 def secured(uri: URI) -> URI:
-    """Return a sip URI as the sips URI of the same resource (RFC 3261 §19.1); return any other as it
-    is."""
+    """Return a sip URI as the sips URI of the same resource (RFC 3261 §19.1); return any other as
+    it is."""
     return uri._replace(scheme="sips") if uri.scheme == "sip" else uri
 
 
@@ -67,8 +67,8 @@ def secured(uri: URI) -> URI:
 
 
 def wants_sips(request: Request) -> bool:
-    """True when a request needs sips in the URI that we insert: Contact in one of ours, Record-Route
-    in a forwarded one (§8.1.1.8, §16.6 step 4)."""
+    """True when a request needs sips in the URI that we insert: Contact in one of ours,
+    Record-Route in a forwarded one (§8.1.1.8, §16.6 step 4)."""
     if is_secure(request):
         return True
     if "Route" not in request.headers.fields:
@@ -137,7 +137,8 @@ def answer_wants_sips(request: Request) -> bool:
 
 
 def retarget(request: Request, target: URI) -> tuple[URI, URI | None]:
-    """Return the Request-URI for a target of a proxy, and a next hop if TLS needs one (RFC 5630 §5.3).
+    """Return the Request-URI for a target of a proxy, and a next hop if TLS needs one (RFC 5630
+    §5.3).
 
     A sips target of a request to a sip URI becomes sip; the next hop is then the sips target, which
     is reached by TLS.

@@ -1,0 +1,130 @@
+"""Branch: one client transaction of a forwarded request, RFC 3261 §16.6 to §16.9."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ...errors import FlowFailed, Reject, SIPError, TransactionTimeout, TransportError
+from ...message.message import Request, Response
+from ..client.transaction import ClientTransaction
+from ..inbox import Inbox
+from ..server import ServerTransaction
+
+COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
+"""Reason of a CANCEL when another phone has answered, so that the cancelled phone shows no missed
+call (RFC 3326 §2)."""
+
+
+class BranchUser(Protocol):
+    """What a branch needs of its response context."""
+
+    @property
+    def tx(self) -> ServerTransaction:
+        """The server transaction of the request that is forwarded."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """Gets `(branch, event)` for each response and failure."""
+
+    @property
+    def closed(self) -> bool:
+        """True when no core reads the inbox any more."""
+
+    def forward(self, response: Response) -> None:
+        """Send a response upstream."""
+
+    def answer_to(self, branch: Branch, error: SIPError) -> int | str:
+        """Return the status that goes upstream after this branch has failed, for its log line."""
+
+
+class Branch(ClientTransaction):
+    """One client transaction of a response context.
+
+    Its responses go to the context. It forwards late 2xx by itself (§16.7 step 5).
+    """
+
+    __slots__ = ("breadth", "context", "instead")
+
+    def __init__(self, context: BranchUser, request: Request, breadth: int) -> None:
+        super().__init__(context.tx.stack, request)
+        self.context = context
+        self.breadth = breadth
+        self.instead: Callable[[], None] | None = None
+
+    def receive(self, response: Response) -> None:
+        # §16.7 step 3; the Via values below are for the hops that wrote them
+        response.headers.delete_header_front("Via")
+        super().receive(response)
+
+    def receive_late(self, response: Response) -> None:
+        response.headers.delete_header_front("Via")
+        # cancels the request at its present target
+        self.cancel(reason_header=COMPLETED_ELSEWHERE)
+        self.accepted(response)
+
+    def may_go_on(self, failure: Response | Exception) -> bool:
+        # after timer F no client upstream waits any more, because its own timer began before ours
+        # (RFC 4320 §3)
+        too_late = isinstance(failure, TransactionTimeout) and self.request.method != "INVITE"
+        return not too_late and super().may_go_on(failure)
+
+    def is_unheard(self, failure: Exception) -> bool:
+        """True when a branch has failed without a way, or without any response."""
+        return isinstance(failure, (TransportError, TransactionTimeout)) and self.may_go_on(failure)
+
+    @property
+    def is_awaited(self) -> bool:
+        return True
+
+    def give_up(self) -> None:
+        # §16.8; the target's answer to the CANCEL is its response, also a 2xx that crosses it; if
+        # there is none in 64*T1, 408 (§9.1)
+        self.cancel()
+
+    def fail(self, error: Exception) -> None:
+        if self.by_flow and isinstance(error, TransportError) and not isinstance(error, FlowFailed):
+            # no other way leads to the phone (RFC 5626 §5.3.1)
+            error = FlowFailed(str(error), error.flow, kind=error.kind)
+        super().fail(error)
+
+    def answer_to(self, error: SIPError) -> int | str:
+        return self.context.answer_to(self, error)
+
+    def deliver(self, event: Response | Exception) -> None:
+        if isinstance(event, Response) and not has_way_back(event):
+            if event.status < 200:
+                return
+            event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded
+        self.context.inbox.put((self, event))
+
+    def withdrawn(self) -> None:
+        self.fail(Reject(487))
+
+    def accepted(self, response: Response) -> None:
+        if self.context.closed or not has_way_back(response):
+            self.again(response)
+        if not self.context.closed:
+            self.deliver(response)
+
+    def again(self, response: Response) -> None:
+        if has_way_back(response):
+            # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
+            self.context.forward(response)
+            return
+        # Without a Via it is for this element, which acknowledges it and hangs up as a UAC (§16.7
+        # step 3, §13.2.2.4). The Record-Route values that the request had when it left belong to us
+        # and the hops before us, so they are not part of this route.
+        sent = self.request.headers.copy()
+        while "Record-Route" in sent.fields:
+            sent.delete_header_back("Record-Route")
+            response.headers.delete_header_back("Record-Route")
+        super().again(response)
+
+
+def has_way_back(response: Response) -> bool:
+    """True when a response still has a Via after our own was removed.
+
+    Without one it must not be forwarded (§16.7 step 3).
+    """
+    return "Via" in response.headers.fields

@@ -16,7 +16,7 @@ from ..transaction.machines import INVITE_SERVER
 from .dialog.call import Calls
 from .element import Element
 from .methods import Methods
-from .routing.responses import Returns
+from .routing.responses import ReroutedResponses
 from .routing.sips import check_received
 from .server import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
 
@@ -31,7 +31,7 @@ class DispatchingElement(Element, Protocol):
         """The calls, by dialog."""
 
     @property
-    def returns(self) -> Returns:
+    def rerouted(self) -> ReroutedResponses:
         """Responses that look for another way back."""
 
     @property
@@ -179,4 +179,4 @@ class Dispatcher:
 
     def reroute(self, transaction: ServerRecord, response: bytes) -> bool:
         """Send a response whose flow has ended another way. False if there is none to try."""
-        return self._stack.returns.send(transaction, response)
+        return self._stack.rerouted.send(transaction, response)

@@ -61,6 +61,10 @@ class Connections(MemoryTransport):
         self.name = name
         self.connections = {}
 
+    def start(self, address, receive, events=None):
+        super().start(address, receive, events)
+        self.events = events
+
     def connect(self, address, *, name=None):
         return self.connections.setdefault(address, Connection(self, address))
 

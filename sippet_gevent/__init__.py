@@ -14,6 +14,7 @@ The floors, from the ground up; a module imports its own folder and what is belo
 
 from .core.client.transaction import ClientTransaction
 from .core.dialog.call import Call
+from .core.middleware import Middleware
 from .core.proxy.context import ResponseContext
 from .core.proxy.forward import forward
 from .core.registrar.registrar import Registrar
@@ -107,6 +108,7 @@ __all__ = [
     "Filter",
     # core
     "Core",
+    "Middleware",
     "ServerTransaction",
     "ClientTransaction",
     "Call",

@@ -19,6 +19,7 @@ from .core.client.transaction import ClientTransaction, OnProvisional
 from .core.dialog.call import SESSION_TYPE, Call, Calls
 from .core.dispatch import Dispatcher
 from .core.methods import check_methods, near_method, option_tags
+from .core.middleware import Middleware
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.record_route import RecordRoute
@@ -30,6 +31,7 @@ from .engine.ingress import Accept
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
 from .extras import missing
 from .message.address import NameAddr
+from .message.identifiers import Identifiers
 from .message.message import Request, Response
 from .message.uri import URI, check_uri
 from .observe.tap import Listener as TapListener
@@ -159,6 +161,8 @@ class Stack:
         )  # fmt: skip
         self.dispatcher = Dispatcher(self)
         self.methods = self.dispatcher.methods
+        self.middleware = self.dispatcher.middleware
+        self.identifiers = Identifiers()
         self._wire(Engine(self.dispatcher, clock=clock, timers=timers, limits=limits))
         self.tls = tls
         self.web = web
@@ -522,6 +526,27 @@ class Stack:
             return function
 
         return register
+
+    def use(self, middleware: Callable[[CoreFunction], CoreFunction] | Middleware) -> None:
+        """Add middleware: it wraps the core, and the requests that this stack sends.
+
+        The first one added sees each request first, in both directions, and each answer last.
+
+            def guard(core):
+                def guarded(request, tx):
+                    return 403 if request.method == "MESSAGE" else core(request, tx)
+                return guarded
+
+            stack.use(guard)
+
+        Args:
+            middleware: A function that takes a core and returns one. If it has a method
+                `send(request, send)`, that wraps the requests that are sent; see Middleware.
+
+        Raises:
+            TypeError: It is neither, or it returns no core.
+        """
+        self.dispatcher.use(middleware)
 
     # ---- requests of our own
 

@@ -16,6 +16,7 @@ from ..transaction.machines import INVITE_SERVER
 from .dialog.call import Calls
 from .element import Element
 from .methods import Methods
+from .middleware import Chain
 from .routing.responses import ReroutedResponses
 from .routing.sips import check_received
 from .server import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
@@ -46,6 +47,8 @@ class Dispatcher:
         self.methods = Methods()
         """The functions of `@stack.on(…)`."""
         self.core: CoreFunction = self.methods
+        self.middleware = Chain()
+        self._wrapped: CoreFunction = self.core  # the core with the middleware around it
         self._stack = stack
         self._strays = 0
 
@@ -58,7 +61,13 @@ class Dispatcher:
         check_core(core)
         if isinstance(core, Core):
             core.stack = self._stack
+        self._wrapped = self.middleware.wrap(core)
         self.core = core
+
+    def use(self, middleware: object) -> None:
+        """Add middleware behind the others. Raises TypeError for what is none."""
+        self.middleware.add(middleware)
+        self._wrapped = self.middleware.wrap(self.core)
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -88,6 +97,8 @@ class Dispatcher:
             first: The ServerTransaction of the same request that has come by another way.
         """
         tx = ServerTransaction(self._stack, request, transaction)
+        if self._stack.identifiers.owner:
+            request.use_to_tag(self._stack.identifiers.tag())
         if request._uri[:4] != "sip:":
             try:
                 self._check_scheme(request)
@@ -97,12 +108,12 @@ class Dispatcher:
         if transaction.machine is INVITE_SERVER and "Expires" in request.headers.fields:
             tx.expire_invite()
         if first is not None:
-            tx.serve(Copied(first, self.core))  # type: ignore[arg-type]
+            tx.serve(Copied(first, self._wrapped))  # type: ignore[arg-type]
         else:
             tx.serve(
-                self.core
+                self._wrapped
                 if request.mandatory.to_tag is None
-                else self._stack.calls.core_for(request, self.core)
+                else self._stack.calls.core_for(request, self._wrapped)
             )
 
     def _check_scheme(self, request: Request) -> None:
@@ -137,7 +148,7 @@ class Dispatcher:
         admission = self._stack.engine.admission
         if not self.handles("ACK") or not admission.may_acknowledge(lambda: self.belongs(ack)):
             return False
-        ServerTransaction(self._stack, ack, None).serve_ack(self.core)
+        ServerTransaction(self._stack, ack, None).serve_ack(self._wrapped)
         return True
 
     def stray(self, response: Response) -> bool:

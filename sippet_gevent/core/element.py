@@ -15,11 +15,13 @@ The last three stand for classes that need an Element themselves.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from gevent.pool import Group
 
 from ..engine.engine import Engine
+from ..message.identifiers import Identifiers
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..runtime.clock import Clock, Deadlines
@@ -31,6 +33,8 @@ from .capabilities import Capabilities
 from .client.failures import Failures
 from .client.targets import AllowTarget, Detours, GreyList, NextHop, RouteWriter, Ways
 from .routing.local import Names
+
+Sent = TypeVar("Sent")
 
 
 class Element(Protocol):
@@ -77,6 +81,14 @@ class Element(Protocol):
         """Flows that are kept alive."""
 
     @property
+    def identifiers(self) -> Identifiers:
+        """Makes branches, tags and Call-IDs."""
+
+    @property
+    def middleware(self) -> SendingMiddleware:
+        """What requests pass on their way out."""
+
+    @property
     def supported(self) -> frozenset[str]:
         """Option tags that the cores implement, in lower case (§8.2.2.3)."""
 
@@ -111,6 +123,17 @@ class Element(Protocol):
 
     def aor(self, uri: URI) -> str:
         """Return the address-of-record that a URI names (§10.3 step 5)."""
+
+
+class SendingMiddleware(Protocol):
+    """Middleware that requests pass on their way out: middleware.py."""
+
+    @property
+    def senders(self) -> tuple[object, ...]:
+        """Empty when there is none."""
+
+    def send(self, request: Request, leave: Callable[[Request], Sent]) -> Sent:
+        """Send a request through it; `leave` sends what comes out."""
 
 
 class RequestSender(Protocol):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from ..errors import InvalidValue, excerpt
+
 MAGIC_COOKIE = "z9hG4bK"
 """What a branch of RFC 3261 starts with (§8.1.1.7)."""
 
@@ -48,3 +50,40 @@ def create_branch() -> str:
 def create_call_id() -> str:
     """Return a new Call-ID: 128 random bits."""
     return _take(32)
+
+
+class Identifiers:
+    """Makes the identifiers of one element: branches, tags and Call-IDs.
+
+    With an `owner`, they begin with `~` and its letter, the branch after its magic cookie. So the
+    process that has made an identifier can be read from it.
+
+    Args:
+        owner: One ASCII letter, or "" for identifiers that name none.
+
+    Raises:
+        InvalidValue: The owner is more than a letter.
+    """
+
+    __slots__ = ("_branch", "_mark", "owner")
+
+    def __init__(self, owner: str = "") -> None:
+        if owner and not (len(owner) == 1 and owner.isascii() and owner.isalpha()):
+            raise InvalidValue(
+                f'owner must be one letter, got {excerpt(owner)}: write Identifiers("a")'
+            )
+        self.owner = owner
+        self._mark = f"~{owner}" if owner else ""
+        self._branch = MAGIC_COOKIE + self._mark
+
+    def branch(self) -> str:
+        """Return a new branch with 128 random bits."""
+        return self._branch + _take(32)
+
+    def tag(self) -> str:
+        """Return a new tag with 64 random bits."""
+        return self._mark + _take(16)
+
+    def call_id(self) -> str:
+        """Return a new Call-ID with 128 random bits."""
+        return self._mark + _take(32)

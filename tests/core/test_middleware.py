@@ -6,7 +6,8 @@ import functools
 
 import pytest
 
-from sippet_gevent import Cancelled, Core, Reject
+from sippet_gevent import Cancelled, Core, Reject, forward
+from sippet_gevent.core.middleware import Middleware
 
 from .wire import Peer, sent
 
@@ -190,3 +191,119 @@ def test_core_that_is_an_instance_may_wrap_one(sip, peer):
     peer.ask("OPTIONS")
     peer.ask("MESSAGE")
     assert peer.statuses == [403, 200]
+
+
+# ---- stack.use()
+
+
+def named(name, order):
+    """Middleware that notes its name for each request that is received."""
+
+    def middleware(core):
+        def wrapped(request, tx):
+            order.append(name)
+            return core(request, tx)
+
+        return wrapped
+
+    return middleware
+
+
+class Sending(Middleware):
+    """Middleware that notes its name for each request that is sent."""
+
+    def __init__(self, name, order):
+        self.name = name
+        self.order = order
+
+    def send(self, request, send):
+        self.order.append((self.name, request.method))
+        return send(request)
+
+
+def test_first_middleware_used_sees_a_request_first(sip):
+    order = []
+    stack = sip.stack(lambda request, tx: order.append("core") or 200, host="10.0.0.1")
+    stack.use(named("first", order))
+    stack.use(named("second", order))
+    assert sip.ask(stack, "OPTIONS sip:bob@example.com").statuses == [200]
+    assert order == ["first", "second", "core"]
+
+
+def test_core_that_is_assigned_later_is_wrapped(sip):
+    order = []
+    stack = sip.stack(host="10.0.0.1")
+    stack.use(named("first", order))
+    stack.core = core = lambda request, tx: 404
+    assert sip.ask(stack, "OPTIONS sip:bob@example.com").statuses == [404]
+    assert (order, stack.core) == (["first"], core)
+
+
+def test_methods_of_a_wrapped_stack_are_still_allowed(sip, peer):
+    stack = sip.stack(host="10.0.0.1")
+    stack.use(named("first", []))
+    stack.on("INFO")(lambda request, tx: 200)
+    peer.ask("MESSAGE")
+    assert peer.responses[-1].status == 405 and "INFO" in peer.responses[-1].allow
+
+
+def test_sent_requests_pass_middleware_in_the_order_given(sip):
+    order = []
+    sip.serve(lambda request, tx: 200)
+    sip.client.use(Sending("first", order))
+    sip.client.use(Sending("second", order))
+    response = sip.run(sip.client.request, "OPTIONS", "sip:bob@10.0.0.1")
+    assert response.status == 200
+    assert order == [("first", "OPTIONS"), ("second", "OPTIONS")]
+
+
+def test_middleware_may_change_a_sent_request(sip):
+    class Numbered(Middleware):
+        def send(self, request, send):
+            request.headers["X-Number"] = "7"
+            return send(request)
+
+    seen = []
+    sip.serve(lambda request, tx: seen.append(request.headers["X-Number"]) or 200)
+    sip.client.use(Numbered())
+    sip.run(sip.client.request, "OPTIONS", "sip:bob@10.0.0.1")
+    assert seen == ["7"]
+
+
+def test_middleware_that_raises_keeps_a_request_from_being_sent(sip):
+    class Never(Middleware):
+        def send(self, request, send):
+            raise Reject(403)
+
+    sip.serve(lambda request, tx: 200)
+    sip.client.use(Never())
+    with pytest.raises(Reject):
+        sip.run(sip.client.request, "OPTIONS", "sip:bob@10.0.0.1")
+    assert sent(sip) == []
+
+
+def test_bye_of_a_call_passes_middleware(sip):
+    order = []
+    stack = sip.stack(lambda request, tx: tx.accept(body="b").hangup(), host="10.0.0.1")
+    stack.use(Sending("first", order))
+    peer = Peer(sip, "10.0.0.50", answer=lambda request: 200)
+    invite = peer.ask("INVITE")
+    peer.send(peer.within(invite, peer.responses[0], "ACK"))
+    assert order == [("first", "BYE")]
+
+
+def test_forwarded_request_passes_middleware(sip, peer):
+    order = []
+    phone = Peer(sip, "10.0.0.60", answer=lambda request: 200)
+    stack = sip.serve(lambda request, tx: forward(request, tx, phone.uri))
+    stack.use(Sending("first", order))
+    peer.ask("OPTIONS")
+    assert (peer.statuses, order) == ([200], [("first", "OPTIONS")])
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 7, lambda: None, lambda core: None, type("S", (), {"send": lambda self: 1})()]
+)
+def test_what_is_no_middleware_is_refused(sip, wrong):
+    with pytest.raises(TypeError):
+        sip.client.use(wrong)

@@ -8,7 +8,6 @@ from typing import Any
 from ...errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
 from ...message.address import NameAddr
 from ...message.fields.rfc3261 import CSeq
-from ...message.identifiers import create_branch, create_call_id, create_tag
 from ...message.message import Request
 from ...message.uri import URI
 from ...transport.base import Flow
@@ -59,6 +58,13 @@ class Sender:
         does that.
         """
         try:
+            if self.stack.middleware.senders:
+                return self.stack.middleware.send(
+                    request,
+                    lambda request: self._send(
+                        request, next_hop, user, mark, listener, record_route
+                    ),
+                )
             return self._send(request, next_hop, user, mark, listener, record_route)
         except TransportError as error:
             if user is None and self.stack.is_running:
@@ -203,7 +209,7 @@ class Sender:
         request.flow = flow
         request.mandatory = None  # type: ignore[assignment]
         if not ways.aim(flow.transport.name, flow.remote):
-            ways.branch = create_branch() + ways.mark
+            ways.branch = self.stack.identifiers.branch() + ways.mark
         request.sent_via = self._via(flow, ways.branch) + (
             ";keep" if ways.keep and flow.probes else ""
         )
@@ -256,12 +262,12 @@ class Sender:
             request.from_ = NameAddr(URI("sip", "anonymous", "anonymous.invalid"))  # §8.1.1.3
         if "Via" not in fields and request.from_.tag is None:
             request.from_ = request.from_._replace(
-                parameters=request.from_.parameters.replace(tag=create_tag())
+                parameters=request.from_.parameters.replace(tag=self.stack.identifiers.tag())
             )
         if "To" not in fields:
             request.to = NameAddr(_for_to(request.uri))
         if "Call-ID" not in fields:
-            request.call_id = create_call_id()
+            request.call_id = self.stack.identifiers.call_id()
         if "CSeq" not in fields:
             request.cseq = CSeq(1, request.method)
         if "Max-Forwards" not in fields:

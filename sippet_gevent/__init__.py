@@ -13,13 +13,14 @@ The floors, from the ground up; a module imports its own folder and what is belo
 """
 
 from .core.client.transaction import ClientTransaction
+from .core.core import Core
 from .core.dialog.call import Call
 from .core.middleware import Middleware
 from .core.proxy.context import ResponseContext
 from .core.proxy.forward import forward
 from .core.registrar.registrar import Registrar
 from .core.registrar_proxy import RegistrarProxy
-from .core.server import Core, ServerTransaction
+from .core.server import ServerTransaction
 from .engine.filters import Filter
 from .errors import (
     Cancelled,

@@ -15,8 +15,10 @@ from . import arguments
 from .core.capabilities import Capabilities
 from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
-from .core.client.transaction import ClientTransaction, OnProvisional
-from .core.dialog.call import SESSION_TYPE, Call, Calls
+from .core.client.transaction import ClientTransaction
+from .core.core import Core, CoreFunction, check_core
+from .core.dialog.call import SESSION_TYPE, Call, OnProvisional
+from .core.dialog.dialogs import Dialogs
 from .core.dispatch import Dispatcher
 from .core.methods import check_methods, near_method, option_tags
 from .core.middleware import Middleware
@@ -24,7 +26,6 @@ from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.record_route import RecordRoute
 from .core.routing.responses import ReroutedResponses
-from .core.server import Core, CoreFunction, check_core
 from .engine.engine import Engine
 from .engine.filters import Filter
 from .engine.ingress import Accept
@@ -186,7 +187,7 @@ class Stack:
         self.engine = engine
         self.clock = engine.clock
         self.deadlines = self.clock.deadlines(_expire)
-        self.calls = Calls(self)
+        self.dialogs = Dialogs(self)
         self.rerouted = ReroutedResponses(self)
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
@@ -323,7 +324,7 @@ class Stack:
         if self._running:
             self.drain()  # while the last BYEs leave
         try:
-            self.calls.stop()
+            self.dialogs.stop()
         finally:
             # before connections end, so that nothing goes on to its next target
             self._running = False
@@ -393,7 +394,7 @@ class Stack:
         engine = self.engine
         transactions = [*engine.clients.values(), *engine.servers.values()]
         unanswered = sum(tx.is_unanswered for tx in transactions)
-        return unanswered + engine.workers.busy + len(self.calls) + len(self.rerouted)
+        return unanswered + engine.workers.busy + len(self.dialogs) + len(self.rerouted)
 
     def stats(self) -> dict[str, Any]:
         """Return counters and gauges as one dict: what became of the messages received, and what is
@@ -402,7 +403,7 @@ class Stack:
         return engine.counters.as_dict() | {
             "server_transactions": len(engine.servers),
             "client_transactions": len(engine.clients),
-            "calls": len(self.calls),
+            "calls": len(self.dialogs),
             "handlers": len(engine.admission.handlers),
             "forwarding": len(engine.admission.forwarding_invites)
             + len(engine.admission.forwarding),
@@ -650,7 +651,7 @@ class Stack:
         assert call is not None  # a 2xx makes one
         serving = getattr(gevent.getcurrent(), "serving", None)
         if serving is not None and not call.ended.is_set():
-            serving.hold(call)
+            serving._hold(call)
         return call
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:

@@ -137,8 +137,8 @@ def test_ack_of_a_call_is_taken_while_the_reserve_of_handlers_is_used_up(sip, ca
     assert stack.stats()["handlers"] == 3
     caller.send(caller.within(invite, accepted, "ACK"))
     sip.settle()
-    assert (stack.stats()["dropped"], len(stack.calls)) == ({}, 2)
-    assert all(call.acknowledged for call in stack.calls._calls.values())
+    assert (stack.stats()["dropped"], len(stack.dialogs)) == ({}, 2)
+    assert all(call.acknowledged for call in stack.dialogs._calls.values())
     callers.calls.append((invite, accepted))
     bye = caller.within(*callers.calls.pop(0), "BYE", number=3)  # 2 is the INFO
     caller.send(bye)

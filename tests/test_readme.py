@@ -294,7 +294,7 @@ def test_listeners_block_lets_calls_through_each_way(sip):
     assert [str(request.uri) for request in seen] == ["sip:bob@198.51.100.50", "sip:10.0.0.20"]
     assert [request.via[0].host for request in seen] == ["192.168.7.5", "10.0.0.5"]
     sip.advance(1)
-    assert [len(phone.calls) for phone in phones] == [0, 0]  # the BYEs have passed, too
+    assert [len(phone.dialogs) for phone in phones] == [0, 0]  # the BYEs have passed, too
 
 
 def test_websockets_block_serves_a_page_and_asks_for_a_session():

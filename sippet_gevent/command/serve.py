@@ -11,8 +11,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from ..core.core import Core, check_core
 from ..core.registrar_proxy import RegistrarProxy
-from ..core.server import Core, check_core
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
 from ..errors import SIPError, excerpt
 from ..stack import DEFAULT_ADDRESS, Stack

@@ -13,22 +13,24 @@ from ..engine.users import ServerRecord, ServerUser
 from ..errors import Reject
 from ..message.message import Request, Response
 from ..transaction.machines import INVITE_SERVER
-from .dialog.call import Calls
-from .element import Element
+from .core import Core, CoreFunction, check_core
+from .dialog.dialogs import Dialogs
 from .methods import Methods
 from .middleware import Chain
 from .routing.responses import ReroutedResponses
 from .routing.sips import check_received
-from .server import Copied, Core, CoreFunction, ServerTransaction, call_back, check_core
+from .server import ServerTransaction
+from .serving import Copied, call_back, serve, serve_ack
+from .user_agent import UserAgent
 
 log = logging.getLogger("sippet_gevent.core")
 
 
-class DispatchingElement(Element, Protocol):
+class DispatchingElement(UserAgent, Protocol):
     """What the dispatcher uses of a stack."""
 
     @property
-    def calls(self) -> Calls:
+    def dialogs(self) -> Dialogs:
         """The calls, by dialog."""
 
     @property
@@ -56,13 +58,14 @@ class Dispatcher:
 
     def set_core(self, core: CoreFunction | type[Core]) -> None:
         """Use this core from now on. Raises TypeError for what cannot serve requests."""
-        if isinstance(core, type) and issubclass(core, Core):
-            core = core()
-        check_core(core)
-        if isinstance(core, Core):
-            core.stack = self._stack
-        self._wrapped = self.middleware.wrap(core)
-        self.core = core
+        served: CoreFunction
+        # check_core() refuses other classes
+        served = core() if isinstance(core, type) and issubclass(core, Core) else core  # type: ignore[assignment]
+        check_core(served)
+        if isinstance(served, Core):
+            served.stack = self._stack
+        self._wrapped = self.middleware.wrap(served)
+        self.core = served
 
     def use(self, middleware: object) -> None:
         """Add middleware behind the others. Raises TypeError for what is none."""
@@ -103,17 +106,18 @@ class Dispatcher:
             try:
                 self._check_scheme(request)
             except Reject as refusal:
-                tx.reject(refusal)
+                tx._reject(refusal)
                 return
         if transaction.machine is INVITE_SERVER and "Expires" in request.headers.fields:
-            tx.expire_invite()
+            tx._expire_invite()
         if first is not None:
-            tx.serve(Copied(first, self._wrapped))  # type: ignore[arg-type]
+            serve(tx, Copied(first, self._wrapped))  # type: ignore[arg-type]
         else:
-            tx.serve(
+            serve(
+                tx,
                 self._wrapped
                 if request.mandatory.to_tag is None
-                else self._stack.calls.core_for(request, self._wrapped)
+                else self._stack.dialogs.core_for(request, self._wrapped),
             )
 
     def _check_scheme(self, request: Request) -> None:
@@ -137,18 +141,18 @@ class Dispatcher:
         """
         if request.mandatory.to_tag is None:
             return False
-        return self._stack.calls.knows(request) or self._stack.names.made_route_of(request)
+        return self._stack.dialogs.knows(request) or self._stack.names.made_route_of(request)
 
     def acknowledge(self, ack: Request) -> bool:
         """Give an ACK to its call, or to a core that serves ACKs. False if neither wants it."""
-        call = self._stack.calls.find(ack)
+        call = self._stack.dialogs.find(ack)
         if call is not None:
-            call.receive_ack(ack)
+            call._receive_ack(ack)
             return True
         admission = self._stack.engine.admission
         if not self.handles("ACK") or not admission.may_acknowledge(lambda: self.belongs(ack)):
             return False
-        ServerTransaction(self._stack, ack, None).serve_ack(self._wrapped)
+        serve_ack(ServerTransaction(self._stack, ack, None), self._wrapped)
         return True
 
     def stray(self, response: Response) -> bool:

@@ -5,12 +5,13 @@ this package name the protocol that they need, never the class `Stack`, which im
 
 | protocol | contents |
 |---|---|
-| Element | the parts of a stack: engine, names, clock, sender, calls … |
+| Element | the parts of a stack: engine, names, clock, sender, dialogs … |
 | RequestSender | the way of a request until it has left: client/sender.py |
-| CallTable | the calls of a stack, by dialog: dialog/dialogs.py |
+| DialogTable | the calls of a stack, by dialog: dialog/dialogs.py |
+| ServedRequest | a request that a core serves, as its call sees it: server.py |
 | KeepAliveTable | flows that are kept alive: routing/keepalive.py |
 
-The last three stand for classes that need an Element themselves.
+The last four stand for classes that need an Element themselves.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from gevent.pool import Group
 
 from ..engine.engine import Engine
+from ..engine.users import ServerRecord
 from ..message.identifiers import Identifiers
 from ..message.message import Request, Response
 from ..message.uri import URI
@@ -32,6 +34,7 @@ from ..transport.locate.rfc3263 import Candidate
 from .capabilities import Capabilities
 from .client.failures import Failures
 from .client.targets import AllowTarget, Detours, GreyList, NextHop, RouteWriter, Ways
+from .dialog.call import Call
 from .routing.local import Names
 
 Sent = TypeVar("Sent")
@@ -73,7 +76,7 @@ class Element(Protocol):
         """Sends requests."""
 
     @property
-    def calls(self) -> CallTable:
+    def dialogs(self) -> DialogTable:
         """The calls, by dialog."""
 
     @property
@@ -183,16 +186,41 @@ class RequestSender(Protocol):
         """Return the candidates that the application allows. Raises TransportError for none."""
 
 
-class CallTable(Protocol):
+class ServedRequest(Protocol):
+    """A request that a core serves, as its call sees it: a ServerTransaction."""
+
+    @property
+    def request(self) -> Request:
+        """The request."""
+
+    @property
+    def transaction(self) -> ServerRecord:
+        """Its server transaction."""
+
+    @property
+    def answered(self) -> int:
+        """Status of the final response that was sent; 0 before."""
+
+    def cancel(self) -> None:
+        """End the request with 487, unless it is answered."""
+
+    def check_required(self) -> None:
+        """Refuse a request that requires an unknown extension. Raises Reject."""
+
+
+class DialogTable(Protocol):
     """The calls of a stack, by dialog."""
 
-    def answer(self, tx: Any, response: Response) -> Any:
-        """Send a 2xx to an INVITE and return the call that it creates. Raises Reject."""
+    def answer(self, tx: Any, response: Response) -> Call:
+        """Send a 2xx to an INVITE and return the call that it creates. Raises Reject.
 
-    def accepted(self, request: Request, response: Response) -> Any:
-        """Return the call that the peer's 2xx creates; it is still to be acknowledged."""
+        Any is a ServerTransaction, whose class is above this one.
+        """
 
-    def remove(self, call: Any, *, by_us: bool = False) -> None:
+    def accepted(self, request: Request, response: Response) -> Call:
+        """Return the call that the peer's 2xx creates. The caller acknowledges it."""
+
+    def remove(self, call: Call, *, by_us: bool = False) -> None:
         """Forget a call."""
 
 

@@ -1,38 +1,40 @@
-"""Inbox: events that stay until somebody looks, and the one way in which a core waits for them."""
+"""Inbox: events that stay until a core takes them, and the one way in which it waits for them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gevent
 
 from ..runtime.clock import Clock
 
+Event = TypeVar("Event")
 
-class Inbox:
+
+class Inbox(Generic[Event]):
     """A queue of events of one transaction, call or response context.
 
-    What comes before anybody looks is still there later. Waiting in `get` is where a core can be
-    interrupted: when the request it serves is cancelled, Cancelled is raised there, and nowhere in
-    other people's code.
+    An event that comes before a greenlet waits for it is still there later. A core can be
+    interrupted where it waits here: when the request it serves is cancelled, Cancelled is raised
+    here, and never inside another library.
     """
 
     __slots__ = ("_clock", "_items", "_waiters")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._items: deque[Any] = deque()
+        self._items: deque[Event] = deque()
         self._waiters: list[Any] = []
 
-    def put(self, item: Any) -> None:
-        """Add an event and wake who waits."""
+    def put(self, item: Event) -> None:
+        """Add an event and wake the waiting greenlets."""
         self._items.append(item)
         self.wake()
 
     def wake(self) -> None:
-        """Let those who wait look again, soon, from the hub."""
+        """Schedule the waiting greenlets to check their conditions again."""
         if self._waiters:
             gevent.get_hub().loop.run_callback(self._resume)
 
@@ -41,18 +43,24 @@ class Inbox:
             if waiter in self._waiters:
                 waiter.switch()
 
-    def get(self) -> Any:
+    def get(self) -> Event:
         """Return the oldest event, waiting for one. Raises Cancelled."""
         self.wait(self._items.__len__)
         return self._items.popleft()
 
-    def wait(self, ready: Callable[[], Any], timeout: float | None = None) -> bool:
-        """Wait until `ready()`, which wake() makes it look at; False when `timeout` seconds have
-        passed. Raises Cancelled."""
+    def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
+        """Wait until `ready()` is true; wake() has it called again.
+
+        Returns:
+            False when `timeout` seconds have passed first.
+
+        Raises:
+            Cancelled: The request that this greenlet serves was cancelled.
+        """
         me = gevent.getcurrent()
         serving = getattr(me, "serving", None)
         if serving is not None:
-            serving.check()
+            serving._check()
         if ready():
             return True
         hub = gevent.get_hub()
@@ -64,11 +72,11 @@ class Inbox:
             while not ready():
                 hub.switch()
                 if serving is not None:
-                    serving.check()
+                    serving._check()
         except gevent.Timeout as expired:
             if expired is not timer:
                 raise
-            return bool(ready())  # what came at the last moment has come in time
+            return bool(ready())  # an event of the last moment is in time
         finally:
             self._waiters.remove(me)
             if serving is not None:
@@ -85,3 +93,10 @@ class Inbox:
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def check_serving() -> None:
+    """Raise Cancelled when the request that this greenlet serves was cancelled."""
+    serving = getattr(gevent.getcurrent(), "serving", None)
+    if serving is not None:
+        serving._check()

@@ -11,7 +11,8 @@ from ..errors import InvalidValue, excerpt
 from ..message.grammar import is_token
 from ..message.iana import METHODS, check_method_case
 from ..message.message import Request
-from .server import CoreFunction, ServerTransaction
+from .core import CoreFunction
+from .server import ServerTransaction
 
 ANY = "*"
 

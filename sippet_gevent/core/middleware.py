@@ -9,7 +9,7 @@ from ..arguments import takes
 from ..errors import excerpt
 from ..message.message import Request
 from .client.transaction import ClientTransaction
-from .server import CoreFunction, check_core
+from .core import CoreFunction, check_core
 
 Send = Callable[[Request], ClientTransaction]
 """Sends a request and returns its transaction; None for an ACK."""

@@ -7,9 +7,10 @@ from ..message.iana import DIALOG_CREATING
 from ..message.message import Request, Response
 from ..stores.base import BindingStore
 from ..stores.memory import Location
+from .core import Core
 from .proxy.forward import forward
 from .registrar.registrar import Registrar, serves
-from .server import Core, ServerTransaction
+from .server import ServerTransaction
 
 _WITHIN = frozenset(("NOTIFY",))
 """Methods that may begin a further dialog from within a dialog (RFC 6665 §4.3)."""

@@ -22,7 +22,7 @@ from gevent.exceptions import LoopExit
 
 from ..arguments import number
 from ..core.client.transaction import ClientTransaction
-from ..core.server import CoreFunction
+from ..core.core import CoreFunction
 from ..errors import InvalidValue, TransactionStateError, excerpt
 from ..message.message import Request, Response
 from ..message.uri import bracketed
@@ -72,8 +72,8 @@ class Asked(ClientTransaction):
         self.responses: list[Response] = []
         self.error: Exception | None = None
 
-    def deliver(self, event: Response | Exception) -> None:
-        super().deliver(event)
+    def _deliver(self, event: Response | Exception) -> None:
+        super()._deliver(event)
         if isinstance(event, Exception):
             self.error = event
         else:

@@ -183,7 +183,7 @@ def test_broken_response_leaves_nothing_after_the_timers(sip, element, status, f
     case = Case(sip, element, fault, status)
     sip.advance(LONGEST)
     assert [left for stack in sip.stacks for left in leftovers(stack)] == []
-    assert (len(case.stack.calls), len(case.stack.rerouted)) == (0, 0)
+    assert (len(case.stack.dialogs), len(case.stack.rerouted)) == (0, 0)
 
 
 @pytest.mark.rfc("3261 16.7", "3261 17.2.1")

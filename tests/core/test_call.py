@@ -198,7 +198,7 @@ def test_bye_long_after_ours_belongs_to_no_call(two):
     two.sip.advance(2)
     two.ask("BYE")
     assert two.peer.statuses[-1] == 481
-    assert len(two.call.stack.calls.ended) == 0
+    assert len(two.call.stack.dialogs.ended) == 0
 
 
 @pytest.mark.rfc("5407 3.2.2")
@@ -221,7 +221,7 @@ def test_bye_that_crosses_ours_and_requires_what_we_lack_is_420(two):
 
 def test_dialogs_remembered_after_our_bye_are_bounded(two, monkeypatch):
     monkeypatch.setattr(ended, "ENDED", 2)
-    dialogs = two.call.stack.calls.ended
+    dialogs = two.call.stack.dialogs.ended
     two.call.hangup()
     for number in range(5):
         dialogs.add((str(number), "a", "b"))
@@ -232,7 +232,7 @@ def test_dialogs_remembered_after_our_bye_are_bounded(two, monkeypatch):
 
 def test_call_that_the_peer_has_ended_is_not_remembered(taken):
     taken.ask("BYE")
-    assert len(taken.stack.calls.ended) == 0
+    assert len(taken.stack.dialogs.ended) == 0
 
 
 def test_bye_that_nobody_answers_leaves_nothing_behind(two):
@@ -395,7 +395,7 @@ def state_of(call):
     dialog = call.dialog
     return (
         call.ended.is_set(), call.local_body, call.remote_body, call.flow, call.acknowledged, list(call._serving),
-        dialog.remote_target, dialog.route_set, dialog.local_cseq, len(call.stack.calls), len(call.stack.calls.ended),
+        dialog.remote_target, dialog.route_set, dialog.local_cseq, len(call.stack.dialogs), len(call.stack.dialogs.ended),
     )  # fmt: skip
 
 
@@ -534,7 +534,7 @@ def offered(sip):
         lambda request, tx: tx.respond(200, body="our offer") if tx.call is None else 200
     )
     invite = peer.ask("INVITE")
-    (call,) = stack.calls._calls.values()
+    (call,) = stack.dialogs._calls.values()
     yield (
         lambda method, **headers: peer.send(
             peer.within(invite, peer.responses[0], method, **headers)
@@ -542,7 +542,7 @@ def offered(sip):
         peer,
         call,
     )
-    call.leave()
+    call._leave()
 
 
 @pytest.mark.rfc("5407 3.1.5")
@@ -676,7 +676,7 @@ class Rport(Taken):
         )
         self.response = self.peer.responses[-1]
         self.peer.send(self.peer.within(self.invite, self.response, "ACK"))
-        (self.call,) = self.stack.calls._calls.values()
+        (self.call,) = self.stack.dialogs._calls.values()
         self.number = 1
 
 
@@ -1013,7 +1013,7 @@ def test_call_that_begins_while_the_stack_stops_is_ended(sip, monkeypatch):
         return resolve(uri, *listener)
 
     monkeypatch.setattr(stack.sender, "resolve", slow)
-    next(iter(stack.calls._calls.values())).flow = None
+    next(iter(stack.dialogs._calls.values())).flow = None
     stopping = start(sip, stack.stop)
     caller.ask("INVITE")
     sip.advance(3)

@@ -457,7 +457,7 @@ def test_200_after_a_refusal_is_acknowledged_and_hung_up(sip, peer, times):
     assert isinstance(greenlet.exception, Reject)
     assert peer.methods == ["INVITE", "ACK", "ACK", "BYE", "ACK"][: 3 + times]
     peer.reply(peer.last("BYE"), 200)
-    assert len(sip.client.calls) == 0
+    assert len(sip.client.dialogs) == 0
 
 
 @pytest.mark.rfc("3261 13.2.2.4", "6026 8.2")

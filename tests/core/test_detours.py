@@ -118,9 +118,9 @@ def ask(stack, uri, body=LONG, method="MESSAGE", **headers):
         return stack.request(method, uri, body=body, content_type="text/plain", **headers).status
 
 
-def size_of(stack, uri, octets):
-    """Send a request with a body of so many octets; return how many it has in all."""
-    tx = stack.send(Request("MESSAGE", uri, body=b"x" * octets, content_type="text/plain"))
+def size_of(stack, uri, size):
+    """Send a request with a body of so many bytes; return the bytes of the request."""
+    tx = stack.send(Request("MESSAGE", uri, body=b"x" * size, content_type="text/plain"))
     assert tx.final(timeout=PATIENCE).status == 200
     return len(tx.transaction.last)
 
@@ -143,10 +143,10 @@ def test_short_request_goes_by_udp(phones, clients):
 
 
 @pytest.mark.rfc("3261 18.1.1")
-def test_1300_octets_are_not_too_long_and_1301_are(phones, clients):
+def test_1300_bytes_are_not_too_long_and_1301_are(phones, clients):
     phone, client = phones("tcp"), clients()
     rest = size_of(client, phone.uri, 500) - 500
-    assert [size_of(client, phone.uri, octets - rest) for octets in (1300, 1301)] == [1300, 1301]
+    assert [size_of(client, phone.uri, size - rest) for size in (1300, 1301)] == [1300, 1301]
     assert [way[0] for way in phone.ways] == ["UDP", "UDP", "TCP"]
 
 
@@ -198,8 +198,8 @@ def test_proxy_sends_on_by_tcp_what_is_too_long_with_its_own_via(phones, clients
     proxy = clients()
     proxy.on()(lambda request, tx: forward(request, tx, phone.uri))
     uri = proxy.addresses[0].replace("udp", "sip")
-    for octets in (500, 1300 - (size_of(client, uri, 500) - 500)):
-        size_of(client, uri, octets)
+    for size in (500, 1300 - (size_of(client, uri, 500) - 500)):
+        size_of(client, uri, size)
     assert [way[0] for way in phone.ways] == ["UDP", "UDP", "TCP"]
     assert [via.transport for via in phone.seen[-1].via] == ["TCP", "UDP"]
 
@@ -314,10 +314,10 @@ def test_log_tells_once_for_each_destination_what_becomes_of_long_requests(phone
         if "datagram: " in record.getMessage()
     ]
     assert sorted(told) == [
-        "TCP was refused there, so it goes by UDP all the same",
+        "TCP was refused there, so it goes by UDP anyway",
         "it goes by TCP (RFC 3261 §18.1.1)",
         "it goes by TCP (RFC 3261 §18.1.1)",
-        "there is no TCP transport of ours, so it goes by UDP all the same",
+        "there is no TCP transport of ours, so it goes by UDP anyway",
     ]
 
 
@@ -328,7 +328,7 @@ def test_what_is_remembered_is_bounded():
         flow = udp.connect(("192.0.2.1", number + 1))
         detours.lead_around(flow, 2000, [], 0.0)
         detours.refused(flow, 0.0)
-    assert len(detours._told) == DESTINATIONS
+    assert len(detours._logged) == DESTINATIONS
     assert len(detours._refused) == GREY_TARGETS
 
 

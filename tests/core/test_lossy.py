@@ -109,7 +109,7 @@ class Watched:
         left = {
             host: found
             for host, stack in self.stacks.items()
-            if (found := leftovers(stack) or len(stack.calls))
+            if (found := leftovers(stack) or len(stack.dialogs))
         }
         sip.close()
         assert not left, f"left over: {left}"

@@ -160,7 +160,7 @@ def test_200_finds_the_caller_that_came_back_after_its_180_was_lost(server, host
     near = hosts("127.0.0.1", port)
     lost.set()
     assert near.accept().message().status == 200
-    server.seen[0].call.leave()
+    server.seen[0].call._leave()
 
 
 @pytest.mark.rfc("3263 5")

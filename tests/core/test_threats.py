@@ -517,7 +517,7 @@ def test_fault_of_ours_before_the_core_runs_leaves_no_transaction(sip, peer, mon
     def fails(request, core):
         raise LookupError("a fault of ours")
 
-    monkeypatch.setattr(stack.calls, "core_for", fails)
+    monkeypatch.setattr(stack.dialogs, "core_for", fails)
     peer.ask("INVITE", to="<sip:bob@10.0.0.1>;tag=1")
     assert len(stack.engine.crashes) == 1
     sip.advance(250)

@@ -62,9 +62,9 @@ def test_torture_message_is_served_and_answered_with_brackets_where_they_belong(
     if seen[0].method == "INVITE":
         assert b"Contact: <sip:[::1]:%d>" % port_of(stack) in data
         peer.sendto(ack_to(seen[0], parse(data)), ("::1", port_of(stack)))
-        assert stack.calls  # it is answered, and known
-        next(iter(stack.calls._calls.values())).ended.set()
-        stack.calls._calls.clear()
+        assert stack.dialogs  # it is answered, and known
+        next(iter(stack.dialogs._calls.values())).ended.set()
+        stack.dialogs._calls.clear()
 
 
 def ack_to(invite, response):

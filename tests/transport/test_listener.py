@@ -195,7 +195,7 @@ def test_request_without_rport_is_answered_from_the_real_address_with_the_advert
     data, source = peer.recvfrom(65535)
     assert source == ("127.0.0.1", port_of(stack))
     assert str(parse(data).contact[0].uri) == "sip:203.0.113.7:5070"
-    stack.calls._calls.clear()  # or it would be hung up, to where nobody is
+    stack.dialogs._calls.clear()  # or it would be hung up, to where nobody is
 
 
 def test_advertised_and_real_address_are_both_ours(listen):

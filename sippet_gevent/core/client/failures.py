@@ -1,10 +1,8 @@
-"""Failures: next hops that have failed, counted by reason and logged, RFC 3261 §8.1.3.1, §16.9, RFC
-3263 §4.3."""
+"""Failures: counts and logs next hops that have failed, RFC 3261 §8.1.3.1, §16.9, RFC 3263 §4.3."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from ...errors import TransactionTimeout, TransportError, excerpt
 from ...message.message import Request, Response
@@ -15,21 +13,22 @@ from ...transport.base import Flow
 log = logging.getLogger("sippet_gevent.core")
 
 TIMEOUT = "timeout"
-"""The reason of a next hop that was silent until timer B or F."""
+"""The reason of a next hop that has not answered until timer B or F."""
 
 LATER = "later"
-"""Stands for the status that the caller gets, while other branches of its request are pending."""
+"""In place of the status that the caller gets, while other branches of its request are pending."""
 
 
 class Failures:
-    """Next hops that have failed. `counts` is reason to number; the reasons are the kinds of
-    TransportError, and TIMEOUT.
+    """Counts and logs next hops that have failed.
 
-    A 503 that sends a request on to another target is counted as `status_503`.
+    The reasons are the kinds of TransportError, TIMEOUT, and `status_503` for a 503 after which the
+    request goes to another target.
     """
 
     def __init__(self, counters: Counters) -> None:
         self.counts: dict[str, int] = {}
+        """Number of failures by reason."""
         self._counters = counters
 
     def note(
@@ -44,11 +43,18 @@ class Failures:
         following: Flow | None = None,
         is_same_target: bool = False,
     ) -> None:
-        """Count a failed next hop, and write one limited WARNING about it.
+        """Count a failed next hop and write a WARNING about it, whose rate is limited.
 
-        `since` is the time at which the try began, `answered` the status that the caller gets.
-        `following` is the flow of the next try. With `is_same_target` it leads to the same host by
-        another connection: an INFO line, and not counted.
+        Args:
+            now: The time.
+            request: The request.
+            failure: The response or exception by which the next hop has failed.
+            flow: The flow of the try.
+            since: The time at which the try began.
+            answered: The status that the caller gets.
+            following: The flow of the next try.
+            is_same_target: The next try goes to the same host by another connection. This is not
+                counted, and the log line has level INFO.
         """
         kind = _kind(failure)
         if not is_same_target:
@@ -93,7 +99,7 @@ def _target(request: Request) -> str:
     return excerpt(request.headers.get("Route") or request.uri_text)[1:-1]
 
 
-def _transport(request: Request, flow: Any) -> str:
+def _transport(request: Request, flow: Flow | None) -> str:
     if flow is not None:
-        return flow.transport.name  # type: ignore[no-any-return]
+        return flow.transport.name
     return "TLS" if request.uri_text[:5].lower() == "sips:" else "unknown"

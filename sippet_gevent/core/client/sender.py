@@ -1,10 +1,9 @@
-"""Sender: what becomes of a request until it has left, ours or one passed on, RFC 3261 §8.1.1,
-§8.1.2, §16.6, §18.1.1."""
+"""Sender: completes, routes and sends requests, our own and forwarded ones, RFC 3261 §8.1.1, §8.1.2,
+§16.6, §18.1.1."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from ...engine.users import ClientUser
 from ...errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
 from ...message.address import NameAddr
 from ...message.fields.rfc3261 import CSeq
@@ -15,9 +14,9 @@ from ...transport.egress import Egress, Wanted
 from ...transport.locate.rfc3263 import Candidate
 from ..capabilities import CONTACT_IN_REQUEST
 from ..element import Element
+from ..inbox import check_serving
 from ..routing.routes import MAX_FORWARDS, take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
-from ..server import check_serving
 from .failures import Failures
 from .targets import DETOUR_SECONDS, TRIES, Detours, GreyList, NextHop, RouteWriter, Ways
 from .transaction import ClientTransaction
@@ -28,17 +27,17 @@ _NOT_IN_TO = ("method", "maddr", "ttl", "transport", "lr")
 
 
 class Sender:
-    """Finds the way of each request, writes into it what the way decides, and goes on to the next
-    way when one fails.
-
-    `grey` are the targets that failed lately, `detours` those that long requests go to by TCP.
-    """
+    """Finds the way of each request, writes into the request what the way decides, and goes on to
+    the next way when one fails."""
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
         self.grey = GreyList()
+        """Targets that failed lately."""
         self.failures = Failures(stack.engine.counters)
+        """Counts and logs next hops that failed."""
         self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
+        """Destinations of requests that are too long for a datagram."""
         self.egress = Egress(stack.engine.transports)
 
     def send(
@@ -46,7 +45,7 @@ class Sender:
         request: Request,
         next_hop: NextHop | None = None,
         *,
-        user: Any = None,
+        user: ClientUser | None = None,
         mark: str = "",
         listener: Wanted = None,
         record_route: RouteWriter | None = None,
@@ -54,8 +53,25 @@ class Sender:
         """Send a request, and write Via, Contact and Route into it; see Stack.send(), which passes
         a copy.
 
-        Counts and logs a next hop that fails before the request has left. With a `user`, its fail()
-        does that.
+        A next hop that fails before the request has left is counted and logged here, or by `user`
+        if there is one.
+
+        Args:
+            request: The request, which is changed.
+            next_hop: Where it goes instead of its Route or Request-URI.
+            user: Takes the responses; by default a new ClientTransaction.
+            mark: The end of its branch.
+            listener: How it is to leave.
+            record_route: Writes a proxy's Record-Route.
+
+        Returns:
+            The user; None for an ACK, which has no transaction.
+
+        Raises:
+            TransportError: There is no way, or the flow has ended.
+            TransactionStateError: The stack drains, and this would begin something new.
+            InvalidValue: A header field or the name of the listener is wrong.
+            Cancelled: The request that this greenlet serves was cancelled.
         """
         try:
             if self.stack.middleware.senders:
@@ -75,7 +91,7 @@ class Sender:
         self,
         request: Request,
         next_hop: NextHop | None,
-        user: Any,
+        user: ClientUser | None,
         mark: str,
         listener: Wanted,
         record_route: RouteWriter | None,
@@ -93,7 +109,7 @@ class Sender:
             error = TransactionStateError(
                 f"the stack is draining: no new {request.method} is begun"
             )
-            # a core that needs it refuses its own request so (§21.5.4): nobody has made a mistake
+            # the core that needs it answers with this status (§21.5.4); it has made no mistake
             error.status = 503
             raise error
         secure = is_secure(request)
@@ -121,7 +137,7 @@ class Sender:
             # §8.1.2, §16.6 step 7
             candidates = self.resolve(secured(uri) if secure else uri, listener)
         if user is None and request.method not in _WHEN_LEAVING:
-            check_serving()  # the caller may have given up while the name was resolved
+            check_serving()  # a CANCEL may have come while the name was resolved
         ways = Ways(
             candidates,
             mark,
@@ -140,7 +156,7 @@ class Sender:
             flow, data = self._depart(request, ways, secure=sips_contact)
             del ways.left[TRIES - 1 :]
         if request.method == "ACK":
-            # no transaction hears of it, nor goes on to the datagram
+            # an ACK has no transaction that would go on to the datagram
             if ways.detour is not None and not flow.wait_open():
                 self.detours.refused(flow, self.stack.clock.now())
                 flow, data = self._depart(request, ways, secure=sips_contact)
@@ -152,14 +168,15 @@ class Sender:
             tx.by_flow = flow is next_hop
             tx.ways = None if tx.by_flow else ways
         self.stack.engine.request(request, flow, tx, data=data)
-        return tx
+        return tx  # type: ignore[return-value]  # of the class that the caller has given
 
     def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
-        """Write a request for the next of its ways that opens; return the flow and the octets to
-        send by it.
+        """Write a request for the next of its ways that opens, and return the flow and the bytes.
 
-        One that is too long for a datagram takes the detour by TCP, with the datagram behind it
-        (§18.1.1). Raises TransportError when no way is left.
+        A request that is too long for a datagram is tried by TCP first (§18.1.1).
+
+        Raises:
+            TransportError: No way is left.
         """
         flow = self._take(ways)
         ways.detour = (
@@ -167,7 +184,7 @@ class Sender:
         )
         data = self._write(request, flow, ways, secure=secure)
         if (
-            len(data) > self.detours.octets
+            len(data) > self.detours.size
             and not flow.transport.reliable
             and flow.remote not in ways.detoured
         ):
@@ -176,7 +193,7 @@ class Sender:
                 ways.insert_detour(flow.remote, or_else=True)
                 refused, flow = flow, self._take(ways)
                 if not flow.transport.reliable:
-                    # at once, as hosts without such a port do nearby
+                    # a host nearby without such a port refuses at once
                     self.detours.refused(refused, now)
                 data = self._write(request, flow, ways, secure=secure)
         if ways.detour is not None:
@@ -185,26 +202,27 @@ class Sender:
         return flow, data
 
     def _take(self, ways: Ways) -> Flow:
-        """Return the flow of the next candidate that opens. Raises TransportError when none
-        does."""
+        """Return the flow of the next candidate that opens. Raises TransportError for none."""
         before = ways.left.copy()
         flow = self._connect(ways.left, ways.listener)
         ways.taken = before[len(before) - len(ways.left) - 1]
         return flow
 
     def flow_again(self, ways: Ways) -> Flow:
-        """Return a flow to where a request is under way, when that by which it went has ended.
-        Raises TransportError."""
+        """Return a new flow to where a request is under way, because the old one has ended.
+
+        Raises:
+            TransportError: There is no way to that place.
+        """
         return self._connect([ways.taken] if ways.taken is not None else [], ways.listener)
 
     def _write(
         self, request: Request, flow: Flow, ways: Ways, *, secure: bool, by_flow: bool = False
     ) -> bytes:
-        """Write into a request what its way decides, Via, a Contact of ours, our Record-Route;
-        return its octets.
+        """Write Via, our Contact and our Record-Route for a flow, and return the request's bytes.
 
-        A detour changes the Via alone: the length of one request says nothing of how we want to be
-        reached.
+        A detour changes the Via alone, because the length of one request does not change how we
+        want to be reached.
         """
         request.flow = flow
         request.mandatory = None  # type: ignore[assignment]
@@ -217,7 +235,7 @@ class Sender:
         if before is None:
             request.headers.add("Via", request.sent_via, first=True)
         else:
-            # those below stay as they came, readable or not
+            # the Vias below stay as they came, readable or not
             request.headers.set_line(request.headers.top_via_line, request.sent_via)
         if ways.detour is None:
             ways.written = flow
@@ -233,16 +251,18 @@ class Sender:
     def _via(self, flow: Flow, branch: str) -> str:
         """Return a Via of our own for this flow (§8.1.1.7, §16.6 step 8)."""
         host, port = self.stack.names.sent_by(flow)
-        # our connection, for requests to us (RFC 5923 §8.1)
+        # the peer may send us requests by this connection (RFC 5923 §8.1)
         offered = ";alias" if flow.transport.offers_alias else ""
         return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={branch};rport{offered}"
 
     def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
-        """Return a request that failed for its next candidate: the same but for branch, Via and
-        Contact (RFC 3263 §4.3).
+        """Write a request that failed for its next candidate (RFC 3263 §4.3).
 
-        The branch stays the same, too, if the candidate is the one that has failed, by a new
-        connection. With it its flow, and its octets. None when there is no candidate left.
+        Only branch, Via and Contact change. The branch stays if the candidate is the one that has
+        failed, by a new connection.
+
+        Returns:
+            The new request, its flow and its bytes; None when no candidate is left.
         """
         again = request.copy()
         secure = False
@@ -256,7 +276,7 @@ class Sender:
         return again, flow, data
 
     def _complete(self, request: Request) -> None:
-        """Add what §8.1.1 wants and the request lacks."""
+        """Add the header fields of §8.1.1 that the request lacks."""
         fields = request.headers.fields
         if "From" not in fields:
             request.from_ = NameAddr(URI("sip", "anonymous", "anonymous.invalid"))  # §8.1.1.3
@@ -274,8 +294,11 @@ class Sender:
             request.max_forwards = MAX_FORWARDS
 
     def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
-        """Return the ways to where a URI leads, best first, those that failed lately last. Raises
-        TransportError (RFC 3263)."""
+        """Return the candidates of a URI, best first; those that failed lately are last (RFC 3263).
+
+        Raises:
+            TransportError: There is none.
+        """
         if not self.stack.is_running:
             raise TransportError("the stack is not running: start() it first")
         ports = {transport.name: transport.default_port for transport in self.egress.open(listener)}
@@ -286,8 +309,7 @@ class Sender:
         return candidates
 
     def allowed(self, candidates: list[Candidate]) -> list[Candidate]:
-        """Return those of some candidates that the user lets us go to. Raises TransportError when
-        that is none."""
+        """Return the candidates that `allow_target` allows. Raises TransportError for none."""
         allow = self.stack.allow_target
         if allow is None:
             return candidates
@@ -299,8 +321,8 @@ class Sender:
         return left
 
     def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
-        """Return the way by a transport of the user's that resolves the URI's host by itself; none
-        where there is no such."""
+        """Return the candidate of a transport that resolves the URI's host itself, if there is
+        one."""
         if uri.scheme == "sip":
             host = uri.parameters.get("maddr") or uri.host
             for transport in self.stack.engine.transports:
@@ -317,13 +339,19 @@ class Sender:
         return []
 
     def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
-        """Return a flow to where a URI leads, by the best of our listeners that can. Raises
-        TransportError."""
+        """Return a flow to where a URI leads, by the listener that suits best.
+
+        Raises:
+            TransportError: There is no way.
+        """
         return self._connect(self.resolve(uri, listener), listener)
 
     def _connect(self, candidates: list[Candidate], listener: Wanted = None) -> Flow:
-        """Take candidates off the list until one has a flow, and return that. Raises TransportError
-        when none has."""
+        """Take candidates off the list until one has a flow, and return the flow.
+
+        Raises:
+            TransportError: None has.
+        """
         problem: TransportError | None = None
         while candidates:
             candidate = candidates.pop(0)
@@ -341,8 +369,12 @@ class Sender:
         raise problem or TransportError("no transport of ours leads there", kind="no_transport")
 
     def _check_flow(self, flow: Flow, *, secure: bool) -> None:
-        """Raise TransportError for a flow that has ended or is none of ours, or is not what a sips
-        URI wants (§26.2.2)."""
+        """Check that a request may go by a flow.
+
+        Raises:
+            TransportError: The flow has ended, is not ours, or is not secure although the request
+                has a sips URI (§26.2.2).
+        """
         if not self.stack.is_running:
             raise TransportError("the stack is not running: start() it first")
         if not self.stack.names.is_usable(flow):
@@ -354,8 +386,8 @@ class Sender:
 
 
 def _for_to(uri: URI) -> URI:
-    """Return a URI for To: without the port and parameters that are for the Request-URI alone
-    (§8.1.1.2, table 1 of §19.1.1)."""
+    """Return a URI without port and parameters that are for the Request-URI alone (§8.1.1.2, table 1
+    of §19.1.1)."""
     return (
         uri._replace(
             port=None, parameters=uri.parameters.without(*_NOT_IN_TO), headers=URI().headers

@@ -1,9 +1,15 @@
-"""Targets: what one request can still try, which targets failed lately, and TCP in place of UDP for
-long requests.
+"""Targets: what one request can still try, and what is known of targets that failed, RFC 3263 §4.3
+and RFC 3261 §18.1.1.
 
-RFC 3263 §4.3 and RFC 3261 §18.1.1. A request may have 1300 bytes on a path of unknown MTU, and the
-MTU of a path is always unknown. The rule is a MUST whatever the URI's transport parameter says. It
-is a rule about requests alone, because responses go back the way the request came.
+| class | contents |
+|---|---|
+| GreyList | targets that failed lately, of all requests |
+| Detours | destinations of long requests, which go by TCP instead of UDP |
+| Ways | the candidates of one request, and how it is written for each |
+
+A request may have 1300 bytes on a path of unknown MTU (§18.1.1), and the MTU of a path is always
+unknown. The rule is a MUST, whatever the transport parameter of the URI says. It is for requests
+alone, because responses go back the way the request came.
 """
 
 from __future__ import annotations
@@ -22,17 +28,32 @@ from ...transport.base import Flow, Transport
 from ...transport.egress import Wanted
 from ...transport.locate.rfc3263 import Candidate
 
+TRIES = 8
+"""Candidates tried for one request, at most. A caller that has waited for as many 503s, or timers
+B, has given up."""
+
+GREY_SECONDS = 60.0
+"""How long a target that failed is tried last: about two timers B. It is not left out, because all
+targets may have failed."""
+
+MOST_GREY_SECONDS = 300.0
+"""The same for a target that asks for more by its Retry-After (RFC 3261 §21.5.4). A target must not
+be able to take itself out of use."""
+
+GREY_TARGETS = 1000
+"""Targets remembered, the oldest forgotten. There is one for each address that does not answer, and
+strangers' messages may name any number of them."""
+
 DETOUR_SECONDS = 2.0
-"""How long a connection for a long request may take to stand: one lost SYN is repeated after a
-second. UDP comes after it, and whoever waits for the answer, a timer F upstream say, has begun to
-wait before us."""
+"""How long the connection for a long request may take. One lost SYN is repeated after a second. UDP
+comes after it, and a timer F upstream has begun to run before."""
 
 REFUSED_SECONDS = 300.0
-"""How long who has refused TCP is not asked again: a phone does not learn it, and one that drops
-SYNs costs each try 2 s."""
+"""How long to remember that a destination refused TCP. A phone does not learn TCP meanwhile, and
+one that drops SYNs costs each try 2 s."""
 
 DESTINATIONS = 1000
-"""Destinations of which the log has been told, the oldest forgotten."""
+"""Destinations that the log has named, the oldest forgotten."""
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -43,6 +64,9 @@ flow (RFC 5626 §5.3)."""
 AllowTarget = Callable[[Candidate], bool]
 """Says whether something may be sent to a candidate, an address that DNS or a stranger's message
 has named."""
+
+Target = tuple[str, str, int]
+"""Transport, host and port."""
 
 
 class RouteWriter(Protocol):
@@ -55,83 +79,12 @@ class RouteWriter(Protocol):
         """Replace what was written for one flow by what another one needs."""
 
 
-class Detours:
-    """What is known of destinations that long requests go to. `octets` is the longest request that
-    goes by UDP."""
-
-    __slots__ = ("_lines", "_refused", "_told", "octets")
-
-    def __init__(self, octets: int, lines: LimitedLog | None = None) -> None:
-        self._lines = lines or LimitedLog()
-        self.octets: float = octets or float("inf")
-        self._refused = GreyList(REFUSED_SECONDS)
-        self._told: dict[tuple[object, ...], None] = {}
-
-    def lead_around(
-        self, flow: Flow, size: int, transports: Iterable[Transport], now: float
-    ) -> bool:
-        """True when TCP is to be tried in place of a flow of datagrams; False where that is all
-        there is. The log says why."""
-        host, port = flow.remote
-        if flow.transport.reliable:
-            return False
-        if not any(t.name == "TCP" and (":" in t.local[0]) == (":" in host) for t in transports):
-            self._tell(
-                flow, size, "there is no TCP transport of ours, so it goes by UDP all the same"
-            )
-        elif self._refused.holds(("TCP", host, port), now):
-            self._tell(flow, size, "TCP was refused there, so it goes by UDP all the same")
-        else:
-            self._tell(flow, size, "it goes by TCP (RFC 3261 §18.1.1)")
-            return True
-        return False
-
-    def refused(self, flow: Flow, now: float) -> None:
-        """Remember that a detour has led nowhere: TCP is not spoken there."""
-        self._refused.add(("TCP", *flow.remote), now)
-
-    def _tell(self, flow: Flow, size: int, what: str) -> None:
-        """Say it in the log, once for each destination."""
-        key = (*flow.remote, what)
-        if key not in self._told:
-            if len(self._told) >= DESTINATIONS:
-                del self._told[next(iter(self._told))]
-            self._told[key] = None
-            text = f"a request of %d octets to %r is too long for a datagram: {what}"
-            self._lines.line(log, logging.INFO, "too long", text, size, flow)
-
-
-def is_too_long(failure: object) -> bool:
-    """True when the system would not take a datagram because of its length: the way's MTU is known,
-    after all."""
-    return (
-        isinstance(failure, SIPError)
-        and getattr(failure.__cause__, "errno", None) == errno.EMSGSIZE
-    )
-
-
-TRIES = 8
-"""Candidates tried for one request, at most: who has waited for as many 503s, or timers B, is
-gone."""
-
-GREY_SECONDS = 60.0
-"""How long a target that failed comes last: about two timers B. It is not left out, for all may be
-grey."""
-
-MOST_GREY_SECONDS = 300.0
-"""The same for one that asks for more by its Retry-After (RFC 3261 §21.5.4): it must not be able to
-end our use of it."""
-
-GREY_TARGETS = 1000
-"""Targets remembered, the oldest forgotten: there is one for each address that does not answer,
-whoever names it."""
-
-Target = tuple[str, str, int]
-
-
 class GreyList:
-    """Targets that failed lately. `seconds` is how long they come last; `len()` counts those that
-    are remembered."""
+    """Targets that failed lately. `len()` counts them.
+
+    Args:
+        seconds: How long a target is remembered.
+    """
 
     __slots__ = ("_until", "seconds")
 
@@ -140,7 +93,7 @@ class GreyList:
         self._until: OrderedDict[Target, float] = OrderedDict()
 
     def add(self, target: Target, now: float, seconds: float | None = None) -> None:
-        """Remember that a target, (transport, host, port), has failed."""
+        """Remember that a target has failed, for `seconds` if it has asked for that."""
         self._until.pop(target, None)
         self._until[target] = now + (
             self.seconds if seconds is None else min(seconds, MOST_GREY_SECONDS)
@@ -149,7 +102,7 @@ class GreyList:
             self._until.popitem(last=False)
 
     def discard(self, target: Target) -> None:
-        """Forget a target: it has answered."""
+        """Forget a target, because it has answered."""
         self._until.pop(target, None)
 
     def holds(self, target: Target, now: float) -> bool:
@@ -157,8 +110,8 @@ class GreyList:
         return self._until.get(target, 0.0) > now
 
     def sort(self, candidates: list[Candidate], now: float) -> None:
-        """Put grey candidates last, the rest stays as it is; of the grey ones, who failed first is
-        tried first."""
+        """Move grey candidates to the end, the one that failed first before the others. The rest
+        keeps its order."""
         self._until = OrderedDict(
             (target, until) for target, until in self._until.items() if until > now
         )
@@ -168,16 +121,75 @@ class GreyList:
         return len(self._until)
 
 
-class Ways:
-    """What is left of one request's candidates, and how the request is written for each.
+class Detours:
+    """Decides which long requests go by TCP instead of UDP, and says so in the log.
 
-    `mark` ends its branch; the Contact may be ours, and changes with the way. So does a proxy's
-    Record-Route, with `record_route`. `listener` is what send() was told of how it is to leave.
-    `since` is when the latest try began; `written` is the flow that the request was written for
-    last, `branch` what it had in its Via then. `detour` is where it is tried over TCP because of
-    its length, and `detoured` all such places so far: each has one such try. `taken` is the
-    candidate under way; `found_open` its connection, with the octets that had come by it, where
-    that stood already when the request was sent. With `keep` it asks for keep-alives.
+    Args:
+        size: Bytes of the longest request that goes by UDP; 0 for no limit.
+        lines: Writes the log lines.
+    """
+
+    __slots__ = ("_lines", "_logged", "_refused", "size")
+
+    def __init__(self, size: int, lines: LimitedLog | None = None) -> None:
+        self._lines = lines or LimitedLog()
+        self.size: float = size or float("inf")
+        self._refused = GreyList(REFUSED_SECONDS)
+        self._logged: dict[tuple[object, ...], None] = {}
+
+    def lead_around(
+        self, flow: Flow, size: int, transports: Iterable[Transport], now: float
+    ) -> bool:
+        """True when a request of `size` bytes is to be tried by TCP in place of this flow.
+
+        False for a flow of a stream, where the stack has no TCP, and where TCP was refused.
+        """
+        host, port = flow.remote
+        if flow.transport.reliable:
+            return False
+        if not any(t.name == "TCP" and (":" in t.local[0]) == (":" in host) for t in transports):
+            self._log(flow, size, "there is no TCP transport of ours, so it goes by UDP anyway")
+        elif self._refused.holds(("TCP", host, port), now):
+            self._log(flow, size, "TCP was refused there, so it goes by UDP anyway")
+        else:
+            self._log(flow, size, "it goes by TCP (RFC 3261 §18.1.1)")
+            return True
+        return False
+
+    def refused(self, flow: Flow, now: float) -> None:
+        """Remember that the peer of a flow does not accept TCP."""
+        self._refused.add(("TCP", *flow.remote), now)
+
+    def _log(self, flow: Flow, size: int, what: str) -> None:
+        """Write a log line, once for each destination."""
+        key = (*flow.remote, what)
+        if key not in self._logged:
+            if len(self._logged) >= DESTINATIONS:
+                del self._logged[next(iter(self._logged))]
+            self._logged[key] = None
+            text = f"a request of %d bytes to %r is too long for a datagram: {what}"
+            self._lines.line(log, logging.INFO, "too long", text, size, flow)
+
+
+def is_too_long(failure: object) -> bool:
+    """True when the kernel has refused a datagram for its length, because it knows the MTU of the
+    path."""
+    return (
+        isinstance(failure, SIPError)
+        and getattr(failure.__cause__, "errno", None) == errno.EMSGSIZE
+    )
+
+
+class Ways:
+    """The candidates that one request has left, and how it is written for each.
+
+    Args:
+        left: The candidates, best first.
+        mark: The end of each branch of this request.
+        has_own_contact: The Contact is ours, and changes with the way.
+        now: The time at which the first try begins.
+        listener: How the request is to leave; see Stack.send().
+        record_route: Writes a proxy's Record-Route, which changes with the way, too.
     """
 
     __slots__ = (
@@ -198,27 +210,36 @@ class Ways:
         self.listener = listener
         self.record_route = record_route
         self.since = now
+        """The time at which the latest try began."""
         self.left = left
         self.mark = mark
         self.has_own_contact = has_own_contact
         self.written: Flow | None = None
-        self.is_renewed = False
-        self.keep = False
-        self.taken: Candidate | None = None
-        self.found_open: tuple[Flow, int] | None = None
-        self.detour: tuple[str, int] | None = None
-        self.detoured: tuple[tuple[str, int], ...] = ()
+        """The flow that the request was written for last."""
         self.branch = ""
+        """The branch that it had then."""
+        self.is_renewed = False
+        """True once a dead connection was replaced by a new one to the same place."""
+        self.keep = False
+        """True when the request asks for keep-alives."""
+        self.taken: Candidate | None = None
+        """The candidate under way."""
+        self.found_open: tuple[Flow, int] | None = None
+        """Its connection, if that was open before the request left, and the bytes that had come by
+        it."""
+        self.detour: tuple[str, int] | None = None
+        """The place that is tried by TCP because of the request's length."""
+        self.detoured: tuple[tuple[str, int], ...] = ()
+        """All such places so far. Each has one such try."""
         self._aimed: tuple[str, tuple[str, int]] | None = None
 
     def aim(self, transport: str, remote: tuple[str, int]) -> bool:
-        """Note where the request goes next; True when that is where it went before, so that its
-        branch stays.
+        """Note where the request goes next; True when it went there before, so its branch stays.
 
-        A server that has read the request already takes the same branch for a retransmission (RFC
-        3261 §17.2.3). Another target gets a new one (RFC 3263 §4.3), and so does the same after
-        begin_anew(). A detour and the datagram that takes its place are one target: §18.1.1 has the
-        request retried, and does not speak of a next one.
+        For a server that has read the request already, the same branch makes it a retransmission
+        (RFC 3261 §17.2.3). Another target gets a new branch (RFC 3263 §4.3), and so does the same
+        target after begin_anew(). A detour and the datagram that takes its place are one target:
+        §18.1.1 has the request retried, and speaks of no other target.
         """
         before, self._aimed = self._aimed, (transport, remote)
         return (
@@ -233,7 +254,7 @@ class Ways:
         self._aimed = None
 
     def insert_detour(self, remote: tuple[str, int], *, or_else: bool) -> None:
-        """Try the candidate under way by TCP first, and then, `or_else`, as it is."""
+        """Try the candidate under way by TCP first, and after that, with `or_else`, unchanged."""
         taken = self.taken
         if taken is not None:
             self.left[:0] = (
@@ -245,20 +266,21 @@ class Ways:
             self.detoured += (remote,)
 
     def leave_detour(self) -> None:
-        """Pass the place over: it was reached, and what it says over TCP it would say by UDP,
-        too."""
+        """Drop the place of the detour. It was reached, and would answer the same by UDP."""
         self.left = [
             way for way in self.left if (way.host.partition("%")[0], way.port) != self.detour
         ]
 
     def renew(self, flow: Flow) -> bool:
-        """Try the same place once more, by a new connection, when the old one was dead before it
-        could be used; never twice.
+        """Try the same place once more, by a new connection, if the old one was dead before its
+        use.
 
-        It stood when the request was sent, and nothing has come by it since until it was found
-        reset or closed: the peer had gone before, and had only not been heard of. A server that
-        closes idle connections does so any time. If it has read the request nevertheless, the same
-        branch tells it that this is a retransmission.
+        The connection was open when the request left, and no byte has come by it until it was found
+        reset or closed. So the peer had closed it earlier, as servers do with idle connections. If
+        the server has read the request anyway, the same branch makes it a retransmission.
+
+        Returns:
+            False when that does not apply, and at the second time.
         """
         if (
             self.taken is None

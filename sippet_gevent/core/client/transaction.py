@@ -1,45 +1,44 @@
-"""ClientTransaction: the answers to a request of ours, RFC 3261 §8.1.3, §9.1 and §13.2; fail-over,
-RFC 3263 §4.3."""
+"""ClientTransaction: the responses to a request of ours, RFC 3261 §8.1.3, §9.1 and §13.2."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import Any
 
 from ...arguments import seconds
-from ...engine.users import NullUser
+from ...engine.users import ClientRecord, NullUser
 from ...errors import Cancelled, ParseError, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
-from ...transport.base import Flow
+from ..dialog.call import Call, OnProvisional
 from ..element import Element
 from ..inbox import Inbox
-from .targets import is_too_long
-
-if TYPE_CHECKING:
-    from ..dialog.call import Call
-    from .targets import Target, Ways
+from .retry import fail_over, target_of
+from .targets import Ways
 
 log = logging.getLogger("sippet_gevent.core")
 
-OnProvisional = Callable[[Response], Any]
-
 FORKS = 32
-"""Branches of a fork that may answer one INVITE of ours: each further one makes us send an ACK and
+"""Branches of a fork that may answer one INVITE of ours, because each further one costs an ACK and
 a BYE."""
 
 NEVER = float("inf")
 
 
 class ClientTransaction:
-    """A request that was sent. Iterate over its responses, or ask for the `final` one; `cancel()`
-    an INVITE.
+    """A request that was sent. Iterate over its responses, or ask for the `final` one.
 
-    Iterating ends with the final response; TransactionTimeout or TransportError is raised where one
-    takes its place. An INVITE that is answered is acknowledged, and has its `call` from then on.
+        tx = stack.send(Request("INVITE", "sip:bob@example.com"))
+        for response in tx:
+            print(response.status)
+
+    Iterating ends with the final response. If the request fails, iterating raises
+    TransactionTimeout or TransportError. An INVITE that is answered is acknowledged, and has its
+    `call` from then on.
+
     When a target fails and its name has led to others, the request goes on to the next one, with a
-    new branch, in this same object (RFC 3263 §4.3): `request` and `transaction` are those of the
-    latest try, and what the last one comes to is what comes out. `request` is what left.
+    new branch, in this same object (RFC 3263 §4.3). `request` and `transaction` are then those of
+    the latest try, and the last try decides the outcome.
     """
 
     __slots__ = (
@@ -50,13 +49,20 @@ class ClientTransaction:
     def __init__(self, stack: Element, request: Request) -> None:
         self.stack = stack
         self.request = request
-        self.transaction: Any = None
+        """The request, as it left."""
+        self.transaction: ClientRecord = None  # type: ignore[assignment]
+        """The state machine of the latest try; None until the request leaves."""
         self.ways: Ways | None = None
-        self._inbox = Inbox(stack.clock)
+        """What is left to try; None for a request that goes by one flow."""
+        self._inbox: Inbox[Response | Exception] = Inbox(stack.clock)
         self.provisional: Response | None = None
+        """The last provisional response of the latest try."""
         self.final_response: Response | None = None
+        """The final response."""
         self.failed = False
+        """True when the request has ended without a final response."""
         self.call: Call | None = None
+        """The call that the 2xx to an INVITE has begun."""
         self._calls: dict[str | None, Call] = {}
         self.abandoned = self.by_flow = self._ended = False
         # the header fields of the CANCEL that is wanted, or sent
@@ -64,7 +70,7 @@ class ClientTransaction:
         self._silence = self._wake = NEVER
         self._watches: list[Watch] = []
 
-    # ---- for users
+    # ---- for applications
 
     def __iter__(self) -> Iterator[Response]:
         while True:
@@ -78,13 +84,19 @@ class ClientTransaction:
     def final(
         self, on_provisional: OnProvisional | None = None, timeout: float | None = None
     ) -> Response:
-        """Return the final response, waiting for it; `on_provisional(response)` is called for each
-        before it.
+        """Wait for the final response and return it.
 
-        Raises TransactionTimeout after `timeout` seconds or by timers B, F or C, TransportError
-        when nothing could be sent, Cancelled when the request being served is cancelled. However it
-        is left early, by gevent.Timeout too, an INVITE is cancelled, or hung up, and the
-        transaction cleaned up.
+        If this method raises, or is left by a gevent.Timeout, the transaction is cleaned up: an
+        INVITE is cancelled, or hung up if it was answered.
+
+        Args:
+            on_provisional: Called with each provisional response.
+            timeout: Seconds to wait.
+
+        Raises:
+            TransactionTimeout: `timeout`, or timer B, C or F, has passed.
+            TransportError: Nothing could be sent.
+            Cancelled: The request that this greenlet serves was cancelled.
         """
         timeout = seconds("timeout", timeout)
         inbox, now = self._inbox, self.stack.clock.now
@@ -99,25 +111,29 @@ class ClientTransaction:
                 if isinstance(event, Exception):
                     raise event
                 if event.status >= 200:
-                    return event  # type: ignore[no-any-return]
+                    return event
                 if on_provisional is not None:
                     on_provisional(event)
         except BaseException as error:
-            self.abandon(**reason_of(error.cancel if isinstance(error, Cancelled) else None))
+            self._abandon(**reason_of(error.cancel if isinstance(error, Cancelled) else None))
             raise
         finally:
-            event = None  # the traceback of one that was raised holds this frame
+            event = None  # type: ignore[assignment]  # the traceback of one that was raised holds this frame
 
     def cancel(self, **headers: Any) -> None:
-        """Cancel an INVITE (§9.1): at once when it has a provisional response, else as soon as one
-        comes.
+        """Cancel an INVITE (§9.1): now if it has a provisional response, else when it gets one.
 
         Its final response, 487 usually, is still to come. An INVITE that still waits for its
         connection is not sent, and ends with a 487 of our own. For other methods, and after the
         end, nothing happens.
 
-        `headers` are header fields of the CANCEL: `cancel(reason_header='SIP;cause=200;text="Call
-        completed elsewhere"')` (RFC 3326). Raises InvalidValue for one that cannot be sent.
+            tx.cancel(reason_header='SIP;cause=200;text="Call completed elsewhere"')
+
+        Args:
+            headers: Header fields of the CANCEL, such as its Reason (RFC 3326).
+
+        Raises:
+            InvalidValue: A header field cannot be sent.
         """
         if self.request.method != "INVITE" or self._cancelling is not None or not self.is_pending:
             return
@@ -128,7 +144,7 @@ class ClientTransaction:
         if self.provisional is not None:
             self._send_cancel()
         elif self.transaction is not None and self.transaction.flow.withdraw(self.transaction.last):
-            self.withdrawn()
+            self._withdrawn()
             self.stack.engine.forget(self.transaction)
 
     @property
@@ -141,11 +157,11 @@ class ClientTransaction:
         """True until the final response, or the failure that takes its place."""
         return self.final_response is None and not self._ended
 
-    def abandon(self, **headers: Any) -> None:
-        """Stop to wait for an answer: an INVITE is cancelled, or hung up when it is answered;
-        others are forgotten.
+    def _abandon(self, **headers: Any) -> None:
+        """Stop waiting for an answer.
 
-        `headers` are header fields of the CANCEL or BYE.
+        An INVITE is cancelled, or hung up if it is answered; others are forgotten. `headers` are
+        header fields of the CANCEL or BYE.
         """
         if self.abandoned:
             return
@@ -175,79 +191,77 @@ class ClientTransaction:
             elif is_invite and (first or response.status > 100):
                 self._watch(self.transaction.timers.c)  # §16.6 step 11, §16.7 step 2
         if self.stack.sender.grey and response.status != 503:
-            self.stack.sender.grey.discard(self._target)
+            self.stack.sender.grey.discard(target_of(self.ways, self.transaction.flow))
         # what comes later may belong to a call that has ended
         if self.final_response is None and self._offers_keep:
             self.stack.keepalives.take(self.request, response, self.transaction.flow)
         if response.status < 200:
-            self.deliver(response)
+            self._deliver(response)
         elif self.final_response is None:
-            if response.status == 503 and self._fail_over(response):
+            if response.status == 503 and self._retry(response):
                 return
             self.final_response = response
             if is_invite and response.is_success:
-                self.accepted(response)
+                self._accepted(response)
             else:
-                self.deliver(response)
+                self._deliver(response)
         elif response.is_success:
-            self.again(response)
+            self._again(response)
 
-    def receive_late(self, response: Response) -> None:
+    def _receive_late(self, response: Response) -> None:
         """Take a 2xx of a target that has failed before."""
-        self.again(response)
+        self._again(response)
 
-    def deliver(self, event: Response | Exception) -> None:
-        """Hand an event to who waits."""
+    def _deliver(self, event: Response | Exception) -> None:
+        """Deliver an event to the waiting greenlet."""
         self._inbox.put(event)
 
-    def accepted(self, response: Response) -> None:
-        """Our INVITE is answered: the call is made, told and acknowledged, in this order
+    def _accepted(self, response: Response) -> None:
+        """Begin the call of our INVITE, deliver the 2xx and acknowledge it, in this order
         (§13.2.2.4).
 
-        So a BYE that follows at once finds the call, and nobody waits for the ACK's name
-        resolution. Where the Record-Route cannot be read, the ACK goes along what can be, then a
-        BYE, and the ParseError is told instead (§13.2.2.4).
+        So a BYE that follows at once finds the call, and no greenlet waits for the name resolution
+        of the ACK. If the Record-Route cannot be read, the ACK goes along its readable values, a
+        BYE follows, and the ParseError is delivered in place of the 2xx.
         """
-        call = self.call = self._calls[response.mandatory.to_tag] = self._accepted(response)
-        call.keeps_alive = self._offers_keep
+        call = self.call = self._calls[response.mandatory.to_tag] = self._begin_call(response)
+        call._keeps_alive = self._offers_keep
         fault = call.dialog.fault
         # crossed with our CANCEL, or of no use; the BYE waits for the ACK
         if self.abandoned or fault is not None:
             call.hangup()
-        self.deliver(response if fault is None else fault)
-        call.acknowledge(self.request)
+        self._deliver(response if fault is None else fault)
+        call._acknowledge(self.request)
 
-    def _accepted(self, response: Response) -> Call:
-        call: Call = self.stack.calls.accepted(self.request, response)
+    def _begin_call(self, response: Response) -> Call:
+        call = self.stack.dialogs.accepted(self.request, response)
         if self.by_flow:
-            call.flow = cast(Flow, self.request.flow)
+            call.flow = self.transaction.flow
         return call
 
-    def again(self, response: Response) -> None:
-        """Acknowledge a further 2xx to our INVITE, and end its call unless that is our call
-        (§13.2.2.4).
+    def _again(self, response: Response) -> None:
+        """Acknowledge a further 2xx to our INVITE. Another call than ours is ended (§13.2.2.4).
 
-        The 2xx is repeated because our ACK was lost, or it comes from another branch of a fork,
+        Either the ACK was lost and the 2xx is repeated, or it comes from another branch of a fork,
         which may have refused before.
         """
         tag = response.mandatory.to_tag
         call = self._calls.get(tag)
         if call is None and len(self._calls) < FORKS:
-            call = self._calls[tag] = self._accepted(response)
+            call = self._calls[tag] = self._begin_call(response)
             call.hangup()
         if call is not None:
-            call.acknowledge(self.request)
+            call._acknowledge(self.request)
 
-    def withdrawn(self) -> None:
-        """Answer an INVITE that was cancelled before it left with a 487 of our own, because no peer
-        will (§8.1.3.1)."""
+    def _withdrawn(self) -> None:
+        """Deliver a 487 of our own for an INVITE that was cancelled before it left (§8.1.3.1)."""
         self.final_response = response = self.request.response(487)
         response.flow = self.transaction.flow
-        self.deliver(response)
+        self._deliver(response)
 
     def fail(self, error: Exception) -> None:
-        """The transaction ended without a final response."""
-        if self.is_pending and not self._fail_over(error):
+        """Take the failure of the transaction, which has no final response."""
+        if self.is_pending and not self._retry(error):
             self._ended = True
             self.failed = True
             if isinstance(error, (TransportError, TransactionTimeout)) and self.stack.is_running:
@@ -257,25 +271,27 @@ class ClientTransaction:
                     error,
                     flow=None if self.transaction is None else self.transaction.flow,
                     since=None if self.ways is None else self.ways.since,
-                    answered=self.answer_to(error),
+                    answered=self._answer_to(error),
                 )
-            is_awaited = self.is_awaited
-            self.deliver(error)
+            is_awaited = self._is_awaited
+            self._deliver(error)
             if not is_awaited:
                 self.stack.engine.cores.fail(error, self)
 
-    def answer_to(self, error: SIPError) -> int | str:
+    def _answer_to(self, error: SIPError) -> int | str:
         """Return the status that a failure counts as (§8.1.3.1), for the log."""
         return error.status
 
     @property
-    def is_awaited(self) -> bool:
-        """True while a greenlet waits for a response, or after abandon()."""
+    def _is_awaited(self) -> bool:
+        """True while a greenlet waits for a response, or after _abandon()."""
         return self._inbox.is_awaited or self.abandoned
 
     def flow_ended(self, error: TransportError) -> None:
-        """The flow by which an INVITE went is gone while it rings: a peer that is reached by it
-        alone cannot answer any more."""
+        """Take the end of the flow of an INVITE that rings.
+
+        A peer that is reached by this flow alone cannot answer any more.
+        """
         if self.by_flow and self.is_pending:
             self.fail(error)
             self.stack.engine.forget(self.transaction)
@@ -285,7 +301,7 @@ class ClientTransaction:
         TransactionTimeout."""
         if self.is_pending and not self.abandoned:
             self._ended = True
-            self.deliver(
+            self._deliver(
                 TransactionTimeout(
                     f"the transaction of {self.request.method} has ended without a final response"
                 )
@@ -294,7 +310,7 @@ class ClientTransaction:
         self._unwatch()
 
     def expire(self, now: float) -> None:
-        """Timer C, or 64*T1 after a CANCEL (§9.1): nobody will answer this any more."""
+        """End the wait: timer C has fired, or 64*T1 have passed since a CANCEL (§9.1)."""
         self._wake = NEVER
         if not self.is_pending:
             return
@@ -304,20 +320,22 @@ class ClientTransaction:
             self.fail(TransactionTimeout("no final response to the cancelled INVITE"))
             self.stack.engine.forget(self.transaction)
         else:
-            self.give_up()
+            self._give_up()
 
-    def give_up(self) -> None:
-        """Timer C has fired: deliver a timeout and cancel the INVITE. If it is answered at this
-        moment, its call is hung up."""
-        self.deliver(TransactionTimeout("timer C: no final response to INVITE in time"))
-        self.abandon()
+    def _give_up(self) -> None:
+        """Deliver a timeout and cancel the INVITE, because timer C has fired.
 
-    def may_go_on(self, failure: Response | Exception) -> bool:
+        If it is answered at this moment, its call is hung up.
+        """
+        self._deliver(TransactionTimeout("timer C: no final response to INVITE in time"))
+        self._abandon()
+
+    def _may_go_on(self, failure: Response | Exception) -> bool:
         """True when a target's failure sends the request on to the next one (RFC 3263 §4.3).
 
-        That is a 503, a transport error, or timer B or F without any response. Whoever has said
-        that it works on the request is not replaced: it would be done twice. Nobody else is asked
-        for a request that was cancelled.
+        That is a 503, a transport error, or timer B or F without any response. A target that has
+        said that it works on the request is not replaced, because the request would be served
+        twice. A request that was cancelled goes to no other target.
         """
         if self._cancelling is not None or self.abandoned:
             return False
@@ -326,28 +344,16 @@ class ClientTransaction:
             return first is None
         return not isinstance(failure, TransportError) or first is None or first.status == 100
 
-    def _fail_over(self, failure: Response | Exception) -> bool:
-        """Remember that the target has failed; send the request to the next one, if it may be, and
-        there is one."""
+    def _retry(self, failure: Response | Exception) -> bool:
+        """Send the request again, as a policy of retry.py says; False when there is no way left."""
         transaction, stack = self.transaction, self.stack
-        if transaction is None or not isinstance(
-            failure, (Response, TransportError, TransactionTimeout)
-        ):
-            return False
-        if not stack.is_running:  # then it is we who have failed
+        if transaction is None or not stack.is_running:  # a stopped stack is no fault of the target
             return False
         ways, now = self.ways, stack.clock.now()
-        if ways is None:
+        attempt = fail_over(stack.sender, self, failure, now)
+        if attempt is None or ways is None:
             return False
-        self._blame(failure, ways, now)
-        if not self.may_go_on(failure):
-            return False
-        if not isinstance(failure, TransportError):
-            ways.begin_anew()
-        following = stack.sender.send_next(self.request, ways)
-        if following is None:
-            return False
-        self.request, flow, data = following
+        self.request, flow, data = attempt
         before = transaction.flow
         stack.sender.failures.note(
             now,
@@ -370,42 +376,10 @@ class ClientTransaction:
         """True when the request says that we would ping (RFC 6223 §4.3)."""
         return (self.request.sent_via or "").endswith(";keep")
 
-    @property
-    def _target(self) -> Target:
-        """Where the request went, as the grey list has it."""
-        if self.ways is not None and self.ways.taken is not None:
-            return self.ways.taken[:3]
-        flow = self.transaction.flow
-        return flow.transport.name, flow.remote[0], flow.remote[1]
-
-    def _blame(self, failure: Response | Exception, ways: Ways, now: float) -> None:
-        """Remember what has failed: the target, or the detour to it that a long request took
-        (§18.1.1)."""
-        sender, flow = self.stack.sender, self.transaction.flow
-        target = self._target
-        if ways.detour == flow.remote and flow.transport.reliable:
-            # refused, reset, or no connection in time: the datagram comes next
-            if isinstance(failure, TransportError):
-                if self.provisional is None and not ways.renew(flow):
-                    sender.detours.refused(flow, now)
-                return
-            target = ("UDP", *flow.remote)
-            ways.leave_detour()
-        elif is_too_long(failure) and flow.remote not in ways.detoured:
-            if sender.detours.lead_around(
-                flow, len(self.transaction.last or b""), sender.egress.open(ways.listener), now
-            ):
-                ways.insert_detour(flow.remote, or_else=False)
-                return
-        elif isinstance(failure, TransportError) and self.provisional is None and ways.renew(flow):
-            return
-        if self.provisional is None or isinstance(failure, Response):
-            sender.grey.add(target, now, patience_of(failure))
-
     def _send_cancel(self) -> None:
         self._watch(64 * self.transaction.timers.t1)
         flow = self.transaction.flow
-        # it goes to the same place all the same (§9.1)
+        # the CANCEL goes to the same place, by another flow if need be (§9.1)
         if self.ways is not None and not flow.is_alive():
             try:
                 flow = self.stack.sender.flow_again(self.ways)
@@ -419,7 +393,7 @@ class ClientTransaction:
         self.stack.engine.request(cancel, flow, NullUser(), self.transaction.timers)
 
     def _watch(self, seconds: float) -> None:
-        """Have expire() called after so many seconds, or earlier: then it watches on."""
+        """Have expire() called after so many seconds. If that is too early, it is called again."""
         self._silence = self.stack.clock.now() + seconds
         if self._silence < self._wake:
             self._wake = self._silence
@@ -428,7 +402,7 @@ class ClientTransaction:
 
     def _unwatch(self) -> None:
         for watch in self._watches:
-            # a deadline cannot be taken back, but it need not hold all this till then
+            # a deadline cannot be taken back, but until then it need not hold all this
             watch.owner = None
         self._watches.clear()
         self._silence = self._wake = NEVER
@@ -438,19 +412,11 @@ class ClientTransaction:
         return f"<ClientTransaction {self.request!r} {state}>"
 
 
-def patience_of(failure: Response | Exception) -> float | None:
-    """Return the seconds a 503 asks for by its Retry-After (RFC 3261 §21.5.4), None when it does
-    not say, or not well."""
-    try:
-        wanted = failure.retry_after if isinstance(failure, Response) else None
-    except ParseError:
-        return None
-    return None if wanted is None else float(wanted.seconds)
-
-
 def reason_of(cancel: Request | None) -> dict[str, Any]:
-    """Return the header fields that a received CANCEL passes on to our CANCELs: its Reason (RFC
-    3326 §2), if it is readable."""
+    """Return the header fields of a received CANCEL that our own CANCELs repeat.
+
+    That is a readable Reason (RFC 3326 §2).
+    """
     try:
         return (
             {"reason_header": cancel.reason_header}
@@ -462,7 +428,7 @@ def reason_of(cancel: Request | None) -> dict[str, Any]:
 
 
 class Watch:
-    """What a deadline holds of a transaction: enough to find it, as long as it is there."""
+    """A reference to a transaction for a deadline, which the transaction can clear."""
 
     __slots__ = ("owner",)
 
@@ -475,8 +441,10 @@ class Watch:
 
 
 class Former(NullUser):
-    """The user of a transaction whose request has gone on to another target. A 2xx after the 503 is
-    a further one (§13.2.2.4)."""
+    """The user of a transaction whose request has gone on to another target.
+
+    A 2xx that comes after the 503 is a further one (§13.2.2.4).
+    """
 
     __slots__ = ("owner",)
 
@@ -485,4 +453,4 @@ class Former(NullUser):
 
     def receive(self, response: Response) -> None:
         if response.is_success:
-            self.owner.receive_late(response)
+            self.owner._receive_late(response)

@@ -19,7 +19,7 @@ DialogID = tuple[str, str, str]
 
 
 def dialog_id(request: Request) -> DialogID | None:
-    """Return the dialog a received request says it belongs to, or None outside one (§12.2.2)."""
+    """Return the id of the dialog that a received request names; None outside one (§12.2.2)."""
     e = request.mandatory
     if e is None or e.to_tag is None:
         return None
@@ -27,13 +27,16 @@ def dialog_id(request: Request) -> DialogID | None:
 
 
 class Dialog:
-    """One peer-to-peer relation. `local` and `remote` are the From and To of our requests, tags
-    included.
+    """A peer-to-peer relation between two user agents. Made by `of_uas` or `of_uac`.
 
-    `route_set` is in the order our requests use it, `remote_target` the Request-URI they get.
-    `secure` is that it was begun by a request to a sips URI: then each target of the peer's is
-    taken as one (§12.1.1). `fault` is the error because of which the route set lacks values, or
-    None. Made by `of_uas` or `of_uac`.
+    Args:
+        call_id: The Call-ID.
+        local: The From of our requests, tag included.
+        remote: The To of our requests, tag included.
+        remote_target: The Request-URI of our requests.
+        route_set: The Route of our requests, in that order.
+        secure: The dialog was begun by a request to a sips URI. Then each target of the peer is
+            taken as a sips URI (§12.1.1).
     """
 
     __slots__ = (
@@ -59,11 +62,17 @@ class Dialog:
         self.remote_cseq: int | None = None
         self.secure = secure
         self.fault: ParseError | None = None
+        """The error because of which the route set lacks values."""
 
     @classmethod
     def of_uas(cls, request: Request, response: Response) -> Dialog:
-        """The dialog that our response creates (§12.1.1): route set in the order of Record-Route.
-        Raises ParseError."""
+        """Return the dialog that our response creates (§12.1.1).
+
+        The route set has the order of Record-Route.
+
+        Raises:
+            ParseError: The request has no Contact, or a header field cannot be read.
+        """
         dialog = cls(
             request.call_id,
             response.to,
@@ -77,9 +86,9 @@ class Dialog:
 
     @classmethod
     def of_uac(cls, request: Request, response: Response) -> Dialog:
-        """The dialog that the peer's response creates (§12.1.2): Record-Route reversed.
+        """Return the dialog that the peer's response creates (§12.1.2).
 
-        A response cannot be refused, and a 2xx must be acknowledged (§13.2.2.4). So the Request-URI
+        The route set is the Record-Route reversed. A response cannot be refused, and a 2xx must be acknowledged (§13.2.2.4). So the Request-URI
         takes the place of an unreadable Contact. If Record-Route is unreadable, its readable values
         are used, and `fault` is the error.
         """
@@ -92,7 +101,7 @@ class Dialog:
             route = response.record_route
         except ParseError as error:
             fault, route = error, readable_route(response)
-            # the mistake of this peer, and not of the caller whose request the core serves
+            # this peer has made the mistake, not the caller whose request the core serves
             fault.status = 502
         if not (route or target.has_valid_host):  # with a route the last hop looks at it
             target = request.uri
@@ -114,17 +123,15 @@ class Dialog:
         return self.call_id, self.local.tag or "", self.remote.tag or ""
 
     def request(self, method: str, *, body: bytes | str = b"", **headers: Any) -> Request:
-        """Build a request within the dialog (§12.2.1.1), with the next sequence number and along
-        the route set.
+        """Build a request within the dialog, with the next sequence number (§12.2.1.1).
 
-        The stack that sends it does what strict routers need.
+        It has the route set as its Route. The stack that sends it does what strict routers need.
         """
         self.local_cseq += 1
         return self._build(method, self.local_cseq, body, headers)
 
     def ack(self, number: int, *, body: bytes | str = b"", **headers: Any) -> Request:
-        """Build the ACK to a 2xx (§13.2.2.4): the INVITE's number, the route set, a transaction of
-        its own."""
+        """Build the ACK to a 2xx, with the number of its INVITE and the route set (§13.2.2.4)."""
         return self._build("ACK", number, body, headers)
 
     def _build(
@@ -146,8 +153,11 @@ class Dialog:
         return request
 
     def receives(self, request: Request) -> bool:
-        """Note the sequence number of a request from the peer; False when it is older than one
-        before (§12.2.2)."""
+        """Note the sequence number of a request from the peer (§12.2.2).
+
+        Returns:
+            False when the number is not higher than that of an earlier request.
+        """
         number = request.cseq.number
         if request.method not in ("ACK", "CANCEL"):
             if self.remote_cseq is not None and number <= self.remote_cseq:
@@ -156,8 +166,11 @@ class Dialog:
         return True
 
     def refresh(self, message: Request | Response) -> None:
-        """Take a new remote target from a target refresh that was accepted (§12.2). Raises
-        ParseError."""
+        """Take the new remote target of a target refresh that was accepted (§12.2).
+
+        Raises:
+            ParseError: The Contact cannot be read or reached. The old target stays.
+        """
         if message.headers.get_header_front("Contact") is not None:
             target = contact_uri(message)
             if not (self.route_set or target.has_valid_host):
@@ -171,14 +184,12 @@ class Dialog:
 
 
 def readable_route(response: Response) -> tuple[NameAddr, ...]:
-    """Return the Record-Route values of a response that can be read, in their order."""
+    """Return the readable Record-Route values of a response, in their order."""
     values: list[NameAddr] = []
     for line in response.headers.all("Record-Route"):
         try:
             pieces = split(line, ",")
-        except (
-            ParseError
-        ):  # a quote or bracket without its partner: nobody knows where its values end
+        except ParseError:  # a quote or bracket has no partner, so where do its values end?
             continue
         for piece in pieces[: VALUES - len(values)]:
             try:
@@ -189,10 +200,10 @@ def readable_route(response: Response) -> tuple[NameAddr, ...]:
 
 
 def contact_uri(message: Request | Response) -> URI:
-    """Return the one URI of a message's Contact, as it may stand in a Request-URI (§8.1.1.8,
-    §12.1).
+    """Return the URI of a message's Contact, in the form for a Request-URI (§8.1.1.8, §12.1).
 
-    Raises ParseError when there is none.
+    Raises:
+        ParseError: There is no Contact, or it is `*`.
     """
     contact = message.headers.get_header_front("Contact")
     if not isinstance(contact, NameAddr):

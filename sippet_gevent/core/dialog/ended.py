@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...message.message import Request
 from ..element import Element
 from .dialog import DialogID
 
 ENDED = 10_000
-"""Most dialogs remembered; the oldest are forgotten first. That is enough if we end 300 calls a
+"""Limit on dialogs remembered; the oldest are forgotten first. It is enough for 300 ended calls a
 second."""
 
 STATUS = {"BYE": 200, "INFO": 481, "INVITE": 481, "PRACK": 481, "UPDATE": 481}
 """Answers within an ended call: 200 to a BYE that crosses ours (RFC 5407 §3.2.1), or 481 (§3.2.2).
 
-Further methods may be those of a subscription in the same dialog (RFC 5057), and are the core's.
+Other methods may belong to a subscription in the same dialog (RFC 5057), so the core gets them.
 """
 
 
 class EndedDialogs:
-    """Ids of ended dialogs, each kept for 64*T1, because a BYE that crossed ours may be repeated
+    """Ids of ended dialogs. Each is kept for 64*T1, because a BYE that crossed ours may be repeated
     for so long."""
 
     def __init__(self, stack: Element) -> None:
@@ -58,6 +56,6 @@ class EndedDialogs:
         return len(self._until)
 
 
-def after_the_end(request: Request, tx: Any) -> int:
-    """Return the status for a request within a call that has ended. It is used as a core."""
+def after_the_end(request: Request, tx: object) -> int:
+    """Refuse or answer a request within a call that has ended; a core."""
     return STATUS[request.method]

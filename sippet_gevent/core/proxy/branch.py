@@ -24,7 +24,7 @@ class BranchUser(Protocol):
         """The server transaction of the request that is forwarded."""
 
     @property
-    def inbox(self) -> Inbox:
+    def inbox(self) -> Inbox[tuple[Branch, Response | Exception]]:
         """Gets `(branch, event)` for each response and failure."""
 
     @property
@@ -57,27 +57,29 @@ class Branch(ClientTransaction):
         response.headers.delete_header_front("Via")
         super().receive(response)
 
-    def receive_late(self, response: Response) -> None:
+    def _receive_late(self, response: Response) -> None:
         response.headers.delete_header_front("Via")
         # cancels the request at its present target
         self.cancel(reason_header=COMPLETED_ELSEWHERE)
-        self.accepted(response)
+        self._accepted(response)
 
-    def may_go_on(self, failure: Response | Exception) -> bool:
+    def _may_go_on(self, failure: Response | Exception) -> bool:
         # after timer F no client upstream waits any more, because its own timer began before ours
         # (RFC 4320 §3)
         too_late = isinstance(failure, TransactionTimeout) and self.request.method != "INVITE"
-        return not too_late and super().may_go_on(failure)
+        return not too_late and super()._may_go_on(failure)
 
     def is_unheard(self, failure: Exception) -> bool:
         """True when a branch has failed without a way, or without any response."""
-        return isinstance(failure, (TransportError, TransactionTimeout)) and self.may_go_on(failure)
+        return isinstance(failure, (TransportError, TransactionTimeout)) and self._may_go_on(
+            failure
+        )
 
     @property
-    def is_awaited(self) -> bool:
+    def _is_awaited(self) -> bool:
         return True
 
-    def give_up(self) -> None:
+    def _give_up(self) -> None:
         # §16.8; the target's answer to the CANCEL is its response, also a 2xx that crosses it; if
         # there is none in 64*T1, 408 (§9.1)
         self.cancel()
@@ -88,26 +90,26 @@ class Branch(ClientTransaction):
             error = FlowFailed(str(error), error.flow, kind=error.kind)
         super().fail(error)
 
-    def answer_to(self, error: SIPError) -> int | str:
+    def _answer_to(self, error: SIPError) -> int | str:
         return self.context.answer_to(self, error)
 
-    def deliver(self, event: Response | Exception) -> None:
+    def _deliver(self, event: Response | Exception) -> None:
         if isinstance(event, Response) and not has_way_back(event):
             if event.status < 200:
                 return
             event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded
         self.context.inbox.put((self, event))
 
-    def withdrawn(self) -> None:
+    def _withdrawn(self) -> None:
         self.fail(Reject(487))
 
-    def accepted(self, response: Response) -> None:
+    def _accepted(self, response: Response) -> None:
         if self.context.closed or not has_way_back(response):
-            self.again(response)
+            self._again(response)
         if not self.context.closed:
-            self.deliver(response)
+            self._deliver(response)
 
-    def again(self, response: Response) -> None:
+    def _again(self, response: Response) -> None:
         if has_way_back(response):
             # every 2xx to an INVITE goes upstream, repeated ones too (§16.7 step 5)
             self.context.forward(response)
@@ -119,7 +121,7 @@ class Branch(ClientTransaction):
         while "Record-Route" in sent.fields:
             sent.delete_header_back("Record-Route")
             response.headers.delete_header_back("Record-Route")
-        super().again(response)
+        super()._again(response)
 
 
 def has_way_back(response: Response) -> bool:

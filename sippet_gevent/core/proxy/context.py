@@ -93,7 +93,7 @@ class ResponseContext:
         self.tx = tx
         self.stack = tx.stack
         admission, limits = self.stack.engine.admission, self.stack.engine.limits
-        if not admission.may_forward(tx.request.method, tx.belongs):
+        if not admission.may_forward(tx.request.method, tx._belongs):
             admission.refuse("forwarding", tx.request)
             raise Reject(503, retry_after=random.randint(*limits.retry_after))
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
@@ -103,7 +103,7 @@ class ResponseContext:
         written = Path if add_path else RecordRoute if record_route else None
         self._record_route = None if written is None else written(self.stack, tx.request)
         self._at_home = self._cancelled = False
-        self.inbox = Inbox(tx.stack.clock)
+        self.inbox: Inbox[tuple[Branch, Response | Exception]] = Inbox(tx.stack.clock)
         self.closed = False
         self._branches = 0
         self.coming = 0
@@ -113,7 +113,7 @@ class ResponseContext:
         tx.context = self
         tx.forwarded = True
         self.stack.engine.forwarded(tx.transaction)
-        tx.recount()
+        tx._recount()
         if tx.request.method != "INVITE":
             # the branches need the whole of their timer F; an earlier answer of ours would not be
             # theirs (RFC 4320)
@@ -228,7 +228,8 @@ class ResponseContext:
         while self._pending or self.inbox:
             branch, event = self.inbox.get()
             received = isinstance(event, Response)
-            response = event if received else self._in_place_of(event)
+            # transactions fail with a SIPError
+            response = event if isinstance(event, Response) else self._in_place_of(event)  # type: ignore[arg-type]
             if response.status == 100 or (branch not in self._pending and not response.is_success):
                 continue
             if response.status >= 300 and self._fork_instead(branch, event):
@@ -260,7 +261,7 @@ class ResponseContext:
                 else:
                     self._forward_late(response)
         elif response.status >= 200:
-            tx.finish(response.status, response)
+            tx._finish(response.status, response)
         elif is_invite:
             tx.provisional = response.status
             self.stack.engine.respond(tx.transaction, response)
@@ -355,10 +356,10 @@ class ResponseContext:
         finally:
             self.closed = True
             self.tx.context = None
-            self.tx.recount()
+            self.tx._recount()
             reason = self._reason()
             for branch in list(self._pending):
-                branch.abandon(**reason)
+                branch._abandon(**reason)
 
     def _wind_up(self) -> None:
         self.cancel()

@@ -1,0 +1,426 @@
+"""InviteSession: the protocol of a call, RFC 3261 §13 to §15.
+
+Re-INVITE and UPDATE with their glare, the ACK to a 2xx and the BYE are here. `Call` in call.py is
+what the application sees of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any
+
+from ...arguments import seconds as check_seconds
+from ...errors import (
+    ParseError,
+    Reject,
+    SIPError,
+    TransactionStateError,
+    TransactionTimeout,
+    TransportError,
+)
+from ...message.body import Part
+from ...message.fields.rfc3261 import Warning as SIPWarning
+from ...message.message import Request, Response
+from ...transport.base import Flow, Origin
+from ..client.transaction import ClientTransaction
+from ..element import Element, ServedRequest
+from ..routing.outbound import Reach, can_be_dialled, reach_of_answerer, reach_of_sender
+from ..routing.sips import AGENT
+from .call import SESSION_TYPE, Call, OnProvisional
+from .dialog import Dialog
+from .glare import GLARING, Pending, glare
+from .retransmission import Retransmission
+
+log = logging.getLogger("sippet_gevent.core")
+
+CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
+"""The Warning of a 488 to a re-INVITE (§14.2)."""
+
+_SERVED = frozenset(("BYE", "INVITE"))
+_THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
+
+
+class InviteSession(Call):
+    """A call with its protocol: sends and receives what belongs to it.
+
+    Args:
+        stack: The element that the call belongs to.
+        dialog: The dialog.
+        origin: Where the dialog came in.
+    """
+
+    def __init__(self, stack: Element, dialog: Dialog, origin: Origin | None = None) -> None:
+        super().__init__(stack.clock, dialog, origin)
+        self.stack = stack
+        self._serving: list[ServedRequest] = []
+        self._reinvite: ClientTransaction | None = None
+        self._update: ClientTransaction | None = None
+        self._answer: Answer | None = None
+        self._ack: Request | None = None
+        self._bye: dict[str, Any] | None = None  # the header fields of a BYE that waits for the ACK
+        self._failure: SIPError | None = None
+
+    # ---- for applications
+
+    def request(
+        self,
+        method: str,
+        *,
+        timeout: float | None = None,
+        on_provisional: OnProvisional | None = None,
+        body: bytes | str = b"",
+        **headers: Any,
+    ) -> Response:
+        timeout = check_seconds("timeout", timeout)
+        is_invite, is_update = method == "INVITE", method == "UPDATE"
+        if self.ended.is_set():
+            raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
+        if method in GLARING and self._must_wait(method, bool(body)):
+            raise TransactionStateError(
+                f"another INVITE or UPDATE is under way: send the {method} after its final response"
+            )
+        if is_invite and body:
+            headers.setdefault("content_type", self.local_type)
+        if method == "BYE":
+            # it follows the ACK (§15)
+            self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
+        request = self.dialog.request(method, body=body, **headers)
+        if method == "BYE":
+            self._end()
+            self._forget(by_us=True)
+        tx: ClientTransaction
+        if is_invite:
+            tx = self._reinvite = Reinvite(self, request)
+        else:
+            tx = ClientTransaction(self.stack, request)
+            if is_update:
+                self._update = tx
+        try:
+            self.stack.sender.send(request, self._next_hop, user=tx, listener=self.origin)
+        except SIPError as error:
+            tx.fail(error)  # so that it is no longer under way
+            raise
+        except BaseException:  # the core's Timeout, while a name was resolved: end it too
+            tx._abandon()
+            tx.ended()
+            raise
+        try:
+            response = tx.final(on_provisional, timeout)
+        except TransactionTimeout:
+            if tx.failed:  # the transaction, not only the caller's `timeout`
+                self.hangup()
+            raise
+        if response.status in (408, 481):
+            self.hangup()
+        elif response.is_success and is_update:
+            self._refresh(response)
+        return response
+
+    def hangup(self, **headers: Any) -> None:
+        if self.ended.is_set():
+            return
+        if headers:
+            # raises now for what could not be sent then
+            Request("BYE", self.dialog.remote_target, **headers)
+        self._bye = headers
+        self._end()
+        if self.acknowledged:
+            self._send_bye()
+
+    # ---- our 2xx and its ACK
+
+    def _answered(self, tx: ServedRequest, response: Response) -> None:
+        """Repeat our 2xx, which was sent, until its ACK comes, and take over what was agreed."""
+        request = tx.request
+        before = self.dialog.remote_target
+        self._agree(response, request)
+        self._follow(request, moved=self.dialog.remote_target != before)
+        self.acknowledged = False
+        self._stop_answer()
+        self._answer = Answer(self, tx, response)
+
+    def _wait_for_ack(self) -> None:
+        """Wait until the ACK has come. Raises TransactionTimeout when none comes."""
+        try:
+            self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
+        except BaseException:
+            self.hangup()
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+    def _receive_ack(self, ack: Request) -> None:
+        """Take the ACK to our 2xx. One to an earlier 2xx is ignored."""
+        if self._answer is not None and self._answer.number == ack.mandatory.cseq:
+            self.remote_body = ack.body or self.remote_body
+            self._confirm()
+
+    def _give_up(self) -> None:
+        """End the call with a BYE, because no ACK has come in 64*T1 (§13.3.1.4)."""
+        self._failure = TransactionTimeout("no ACK to the 200 in time")
+        self.hangup()
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Go on after the ACK, or without it. A BYE that waited for it is sent."""
+        self.acknowledged = True
+        self._stop_answer()
+        self._inbox.wake()
+        if self._bye is not None:
+            self._send_bye()
+
+    def _stop_answer(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.is_stopped = True
+
+    # ---- the peer's requests
+
+    def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
+        """Serve a request within the call; NotImplemented leaves it to the core.
+
+        A request is refused before it has changed anything (§8.2, §12.2.2). Raises Reject.
+        """
+        self._inspect(request, tx)
+        if request.method == "BYE":
+            self._bye = None
+            self._end()
+            self._forget()
+            for pending in self._serving:
+                pending.cancel()  # 487 to what is still unanswered (§15.1.2)
+            return 200
+        self._serving.append(tx)
+        if request.method != "INVITE":
+            return NotImplemented  # type: ignore[no-any-return]
+        if self._on_reinvite is not None:
+            return self._on_reinvite(request, tx)
+        return request.response(
+            200, body=self.local_body, content_type=self.local_type if self.local_body else None
+        )
+
+    def _inspect(self, request: Request, tx: ServedRequest) -> None:
+        """Refuse what cannot be served, in the order of §8.2. Raises Reject.
+
+        That order is method, header fields, Require, content. Only the remote sequence number
+        changes: §12.2.2 wants it noted for each request that is in order. A method that the core
+        does not serve is left to the core, because its 405 or 501 comes first (§8.2.1).
+        """
+        method = request.method
+        if self.ended.is_set() and method != "BYE":
+            raise Reject(481)  # RFC 5407 §3.2.2
+        if not self.dialog.receives(request):
+            raise Reject(500, "Out of Order")  # §12.2.2
+        if method in _SERVED or self.stack.handles(method):
+            tx.check_required()
+        self._serving = [other for other in self._serving if not other.answered]
+        if method in GLARING:
+            status = glare(method, bool(request.body), self._pending())
+            if status == 500:
+                raise Reject(500, retry_after=random.randint(0, 10))
+            if status is not None:
+                raise Reject(status)
+            if (
+                method == "INVITE"
+                and self._on_reinvite is None
+                and request.body
+                and request.body != self.remote_body
+            ):
+                if Part.of(request).not_understood(SESSION_TYPE):
+                    raise Reject(415, accept=SESSION_TYPE)  # §8.2.3
+                raise Reject(488, warning=(CANNOT_CHANGE,))  # §14.2
+
+    def _refreshed(self, update: Request) -> None:
+        """Take the target of the peer's UPDATE, which was accepted (RFC 3311 §5.2)."""
+        before = self.dialog.remote_target
+        self._take_target(update)
+        self._follow(update, moved=self.dialog.remote_target != before)
+
+    def _follow(self, request: Request, *, moved: bool) -> None:
+        """Set `flow` as the peer's last target refresh says: None if its Contact is to be used."""
+        flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
+        self.flow = None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else flow
+
+    # ---- glare
+
+    def _pending(self) -> set[Pending]:
+        """Return the INVITE and UPDATE transactions that others have to wait for."""
+        serving = [tx.request.method for tx in self._serving if not tx.answered]
+        pending = {_THEIRS[method] for method in serving if method in _THEIRS}
+        if self._reinvite is not None and self._reinvite.is_pending:
+            pending.add(Pending.OUR_INVITE)
+        if self._update is not None and self._update.is_pending:
+            pending.add(Pending.OUR_UPDATE)
+        if self._answer is not None and self._answer.is_offer:
+            pending.add(Pending.OUR_OFFER)
+        return pending
+
+    def _must_wait(self, method: str, has_offer: bool) -> bool:
+        """True when an INVITE or UPDATE of ours would collide with another one.
+
+        RFC 3261 §14.1, RFC 6337 §4.3, rules for the UAC.
+        """
+        pending = self._pending()
+        if method == "UPDATE" and not has_offer:
+            return Pending.OUR_UPDATE in pending
+        return glare(method, has_offer, pending) is not None or (
+            method == "INVITE" and not self.acknowledged
+        )
+
+    # ---- the peer's 2xx
+
+    def _agree(self, ours: Request | Response, theirs: Request | Response) -> None:
+        """Note what an INVITE and its 2xx have settled: the session descriptions and the peer's
+        target (§13.2.1, §12.2)."""
+        if ours.body:
+            self.local_body, self.local_type = ours.body, str(ours.content_type or SESSION_TYPE)
+        self.remote_body = theirs.body or self.remote_body
+        if isinstance(theirs, Response):
+            self._refresh(theirs)
+        else:
+            self._take_target(theirs)
+
+    def _acknowledge(self, invite: Request) -> None:
+        """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
+        number = invite.cseq.number
+        try:
+            if self._ack is None or self._ack.cseq.number != number or not self._repeat(self._ack):
+                ack = self.dialog.ack(
+                    number,
+                    authorization=invite.authorization,
+                    proxy_authorization=invite.proxy_authorization,
+                )
+                self.stack.sender.send(ack, self._next_hop, listener=self.origin)
+                self._ack = ack
+        except SIPError as error:
+            self._warn("ACK", error)
+        if not self.acknowledged and self._answer is None:
+            self._confirm()
+
+    def _repeat(self, ack: Request) -> bool:
+        """Send an ACK again by the flow it took; False if that flow cannot send it any more."""
+        flow: Flow = ack.flow  # type: ignore[assignment]  # it has left by one of ours
+        data = bytes(ack)
+        try:
+            self.stack.engine.send(flow, data)
+        except TransportError:
+            detours = self.stack.sender.detours
+            # nothing else notes that its detour was refused, because an ACK has no transaction
+            if len(data) > detours.size:
+                detours.refused(flow, self.stack.clock.now())
+            return False
+        return True
+
+    def _refresh(self, response: Response) -> None:
+        """Take the target of the peer's 2xx to a target refresh of ours.
+
+        A flow that led to the old target is not used for the new one, unless it is the only way to
+        it.
+        """
+        before = self.dialog.remote_target
+        self._take_target(response)
+        if self.dialog.remote_target != before:
+            reach = reach_of_answerer(response)
+            if reach is Reach.AT_CONTACT:
+                self.flow = None
+            elif self.flow is None and reach is Reach.BY_FLOW_ONLY:
+                self.flow = response.flow  # type: ignore[assignment]  # one of ours
+
+    def _take_target(self, message: Request | Response) -> None:
+        try:
+            self.dialog.refresh(message)
+        except ParseError as error:  # the call goes on with the old target
+            self._warn("Contact", error)
+
+    @property
+    def _next_hop(self) -> Flow | None:
+        """The peer's flow; None if requests go along the route set or to the remote target.
+
+        They do so also when the flow has ended and the target may be reached without it.
+        """
+        flow, dialog = self.flow, self.dialog
+        if flow is None or dialog.route_set:
+            return None
+        return (
+            flow
+            if self.stack.names.is_usable(flow) or not can_be_dialled(dialog.remote_target)
+            else None
+        )
+
+    # ---- the end
+
+    def _leave(self) -> None:
+        """Hang up without waiting for the ACK."""
+        self.hangup()
+        self._confirm()
+
+    def _drop(self) -> None:
+        """End the call without a message to the peer, because the stack has stopped."""
+        self._end()
+        self._stop_answer()
+
+    def _let_go(self) -> None:
+        """Note that the core does not hold this call any more."""
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            holder._release()
+
+    def _end(self) -> None:
+        self.ended.set()
+        self._inbox.wake()
+        self._let_go()
+
+    def _forget(self, *, by_us: bool = False) -> None:
+        self._stop_answer()
+        self.stack.dialogs.remove(self, by_us=by_us)
+
+    def _send_bye(self) -> None:
+        headers, self._bye = self._bye, None
+        self._forget(by_us=True)
+        try:
+            self.stack.sender.send(
+                self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin
+            )
+        except SIPError as error:
+            self._warn("BYE", error)
+
+    def _warn(self, what: str, error: SIPError) -> None:
+        self.stack.engine.counters.warn(
+            what, self.stack.clock.now(), f"{what} in %r: %s", self, error, log=log
+        )
+
+
+class Answer(Retransmission):
+    """Our 2xx to an INVITE, repeated until its ACK comes, over any transport (§13.3.1.4)."""
+
+    __slots__ = ("_call", "is_offer", "number")
+
+    def __init__(self, call: InviteSession, tx: ServedRequest, response: Response) -> None:
+        transaction = tx.transaction
+        super().__init__(call.stack, transaction, response, transaction.timers.t2)
+        self._call = call
+        self.number = tx.request.mandatory.cseq
+        # its answer comes in the ACK (§13.2.1)
+        self.is_offer = bool(response.body) and not tx.request.body
+
+    def _give_up(self) -> None:
+        self._call._give_up()
+
+
+class Reinvite(ClientTransaction):
+    """Our INVITE within a call. Its 2xx changes the call, also when no greenlet waits for it any
+    more (§14.1)."""
+
+    __slots__ = ("_within",)
+
+    def __init__(self, call: InviteSession, request: Request) -> None:
+        super().__init__(call.stack, request)
+        self._within = call
+
+    def _accepted(self, response: Response) -> None:
+        self._within._agree(self.request, response)
+        self._deliver(response)
+        self._within._acknowledge(self.request)
+
+    def _again(self, response: Response) -> None:
+        self._within._acknowledge(self.request)

@@ -1,0 +1,60 @@
+"""Retransmission: a response that is repeated on a schedule until something stops it, RFC 3261
+§13.3.1.4."""
+
+from __future__ import annotations
+
+from ...engine.users import ServerRecord
+from ...message.message import Response
+from ..element import Element
+
+
+class Retransmission:
+    """A response that is sent again after T1, and then after twice the time as before.
+
+    It ends when `is_stopped` is set, or after 64*T1, when `_give_up()` runs in a greenlet of its
+    own.
+
+    Args:
+        element: The element that sends.
+        transaction: The server transaction of the response.
+        response: The response, which was sent once before.
+        longest: The longest time between two copies, in seconds.
+    """
+
+    __slots__ = (
+        "_element", "_give_up_at", "_interval", "_longest", "_repeat_at", "_response", "_transaction", "is_stopped",
+    )  # fmt: skip
+
+    def __init__(
+        self, element: Element, transaction: ServerRecord, response: Response, longest: float
+    ) -> None:
+        self._element = element
+        self._transaction = transaction
+        self._response = response
+        self._longest = longest
+        self._interval = t1 = transaction.timers.t1
+        now = element.clock.now()
+        self._repeat_at = now + t1
+        self._give_up_at = now + 64 * t1
+        self.is_stopped = False
+        element.deadlines.add(self._repeat_at, self)
+
+    def expire(self, now: float) -> None:
+        """Send the response again, or give up."""
+        if self.is_stopped:
+            return
+        element = self._element
+        if now >= self._give_up_at:
+            # a BYE may have a name to resolve, and this is the hub
+            element.callbacks.spawn(self._give_up)
+            return
+        if now >= self._repeat_at:
+            if not self._transaction.is_terminated:
+                element.engine.respond(self._transaction, self._response)
+            self._interval = min(self._interval * 2, self._longest)
+            self._repeat_at = now + self._interval
+        element.deadlines.add(min(self._repeat_at, self._give_up_at), self)
+
+    def _give_up(self) -> None:
+        """Do what follows when nothing has stopped the repetitions."""
+        raise NotImplementedError

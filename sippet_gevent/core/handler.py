@@ -1,0 +1,121 @@
+"""Handler: a core that runs for a request, how it is interrupted and how it is counted, RFC 3261
+§9.2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..arguments import seconds as check_seconds
+from ..errors import Cancelled, TransactionTimeout
+from ..message.message import Request
+from .dialog.call import Call
+from .inbox import Inbox
+from .user_agent import UserAgent
+
+
+class Handler:
+    """The base of ServerTransaction.
+
+    A core is interrupted at its calls of this library alone, by Cancelled or by the error that has
+    ended its transaction. While it waits, Admission counts it in one of its places.
+
+    Attributes that most requests never need have their defaults in the class, because one object is
+    made for each request.
+    """
+
+    stack: UserAgent
+    """The stack that has received the request."""
+
+    request: Request
+    """The request that the core serves."""
+
+    answered = 0
+    """Status of the final response that was sent; 0 before."""
+
+    cancelled = False
+    """True when the caller has given up (§9.2)."""
+
+    parked: Inbox[Any] | None = None
+    """Where the core waits in a call of this library."""
+
+    copies: Inbox[None] | None = None
+    """Where copies of the request wait until it is known whether it is forwarded."""
+
+    place: dict[Any, float] | None = None
+    """Where Admission counts the core while it waits."""
+
+    worker: Any = None
+    """The greenlet in which the core waits."""
+
+    holds = 0
+    """Number of calls that the core has accepted or made, and that have not ended."""
+
+    _cancel: Request | None = None
+    _cancel_raised = False
+    _failure: Exception | None = None
+    _inbox: Inbox[None] | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, while the phone rings for example.
+
+        Raises:
+            Cancelled: The caller gives up meanwhile.
+        """
+        self._inbox = self._inbox or Inbox(self.stack.clock)
+        self._inbox.wait(_never, check_seconds("seconds", seconds))
+
+    # ---- interruption
+
+    def _check(self) -> None:
+        """Raise what has happened to this request since the core's last call of this library.
+
+        That is Cancelled, or the error that has ended the transaction.
+        """
+        if self.cancelled and not self._cancel_raised:
+            self._cancel_raised = True
+            raise Cancelled("the caller has given up", cancel=self._cancel)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _end(self, error: Exception) -> None:
+        """Raise this error at the core's next call of this library."""
+        self._failure = error
+        if self.parked is not None:
+            self.parked.wake()
+
+    # ---- places
+
+    def give_up(self) -> None:
+        """Count the core as overdue, because it has served an ACK for 64*T1."""
+        self._overdue(408)
+        self._end(TransactionTimeout("this ACK was served for as long as a transaction lives"))
+
+    def _overdue(self, status: int) -> None:
+        """Count the core as overdue: the time of its request is over, and it still runs."""
+        self.answered = status
+        self._recount()
+        if self.place is not None:
+            self.stack.engine.admission.tell(self)
+
+    def _hold(self, call: Call) -> None:
+        """Note that the core holds a call, until _release()."""
+        call._holder = self
+        self.holds += 1
+        self._recount()
+
+    def _release(self) -> None:
+        """Note that a call which the core has held has ended."""
+        self.holds -= 1
+        self._recount()
+
+    def _recount(self) -> None:
+        """Count the core where it belongs now, if it waits."""
+        if self.place is not None:
+            self.stack.engine.admission.move(self)
+        if self.copies is not None:
+            self.copies.wake()
+
+
+def _never() -> bool:
+    return False

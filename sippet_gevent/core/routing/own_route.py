@@ -1,0 +1,77 @@
+"""OwnRoute: what the URIs of this element on a request's Route say, RFC 3261 §16.4. Pure."""
+
+from __future__ import annotations
+
+from ...errors import FlowFailed, Reject
+from ...message.message import Request
+from ...message.uri import URI
+from ...transport.base import Flow, Origin
+from .local import Names
+from .outbound import can_be_dialled
+from .routes import take_own_route
+
+
+class OwnRoute:
+    """The URIs of this element that were taken off a request's Route, and the way they name."""
+
+    __slots__ = ("_flow", "_names_flow", "is_of_dialog", "origin")
+
+    def __init__(self) -> None:
+        self.is_of_dialog = False
+        """True when one of the URIs was made here for the dialog of the request."""
+        self.origin: Origin | None = None
+        """The listener by which a request within a dialog goes on: that of our Record-Route (RFC
+        5658 §5)."""
+        self._names_flow = False
+        self._flow: Flow | None = None
+
+    def take(self, request: Request, names: Names) -> None:
+        """Take our URIs off the Route of a request.
+
+        Raises:
+            Reject: 403 for a `flow_uri()` that was forged, 430 for one whose flow has ended (RFC
+                5626 §5.3.1).
+        """
+        taken = take_own_route(request, names.is_local)
+        matched = [names.route_tokens.match(request, uri) for uri in taken]
+        self.is_of_dialog = any(matched)
+        if taken:
+            self._take_side(request, names, taken[-1], matched[-1])
+
+    def _take_side(self, request: Request, names: Names, uri: URI, is_of_dialog: bool) -> None:
+        """Set the listener or flow by which the request is to leave: the last URI of ours names
+        it."""
+        tokens = names.route_tokens
+        name = tokens.flow_name(uri)
+        if is_of_dialog:
+            listener = names.listener_of(uri)
+            self.origin = None if listener is None else Origin(listener)
+            if "-" in name:
+                self._names_flow, self._flow = True, names.find_flow(name)
+        elif name and tokens.match_flow(uri):
+            flow, source = names.find_flow(name), request.flow
+            if flow is None:
+                raise Reject(430)
+            # A request that came by this very flow is on its way out, and goes along its Route (RFC
+            # 5626 §5.3)
+            if flow.transport is not source.transport or flow.remote != source.remote:
+                self._names_flow, self._flow = True, flow
+        elif uri.user is not None and "ob" in uri.parameters:
+            raise Reject(403)
+
+    @property
+    def leads_to_flow(self) -> bool:
+        """True when the Route names a flow that has not ended."""
+        return self._flow is not None
+
+    def flow(self, uri: URI) -> Flow | None:
+        """Return the flow that the Route names, for a request to `uri`.
+
+        None when it names none, or one that has ended while `uri` leads somewhere.
+
+        Raises:
+            FlowFailed: The flow has ended and `uri` leads nowhere: a 430 (RFC 5626 §5.3.1).
+        """
+        if self._names_flow and self._flow is None and not can_be_dialled(uri):
+            raise FlowFailed("the flow that the Route names has ended")
+        return self._flow

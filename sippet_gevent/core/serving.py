@@ -1,0 +1,181 @@
+"""Serving: runs a core for a request and answers with what it returns or raises, RFC 3261 §8.2."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import gevent
+
+from ..errors import Cancelled, ParseError, Reject, SIPError, excerpt
+from ..message.message import Message, Request, Response
+from .capabilities import BEFORE_END, END
+from .core import CoreFunction
+from .element import Element
+from .inbox import Inbox
+from .server import ServerTransaction
+
+log = logging.getLogger("sippet_gevent.core")
+
+
+def serve(tx: ServerTransaction, core: CoreFunction) -> None:
+    """Run the core in this greenlet and answer with what it returns or raises."""
+    worker = gevent.getcurrent()
+    worker.serving = tx
+    try:
+        request = tx.request
+        result = core(request, tx)
+        if tx.transaction.is_terminated:
+            pass  # the stack has stopped meanwhile, so the answer would go nowhere
+        elif result is None:
+            if not tx.answered:
+                _unanswered(tx)
+        elif tx.answered or tx.cancelled:
+            _late(tx, result)
+        elif isinstance(result, int) and tx._is_plain(result):
+            capabilities = tx.stack.capabilities
+            if result < 300:
+                method = request._method  # not by the property: this runs for each request
+                end = capabilities.ends.get(method) or capabilities.success_end(method)
+            else:
+                end = capabilities.refusal_end
+            data = request.answer(result)
+            tx._finish(result, data if end is END else data[:BEFORE_END] + end)
+        else:
+            if isinstance(result, Response) and result.status >= 200:
+                tx._check_is_ours(result)
+                response = result
+            elif isinstance(result, int) and result >= 200:
+                response = request.response(result)
+            else:
+                raise TypeError(_what_to_return(result))
+            tx._send(response)
+    except Cancelled:
+        tx._refuse(487)
+    except Reject as refusal:
+        tx._reject(refusal)
+    except SIPError as error:
+        if is_mistake(error, tx.request):
+            raise
+        tx.stack.engine.counters.warn(
+            "core gave up",
+            tx.stack.clock.now(),
+            "core gave up on %r: %s",
+            tx.request,
+            error,
+            log=log,
+        )
+        tx._refuse(error.status)
+    except gevent.Timeout as timeout:
+        tx._complain(
+            "core timed out",
+            "gevent.Timeout(%s) has left the core that served %r",
+            timeout.seconds,
+            tx.request,
+        )
+        tx._refuse(500)
+    except gevent.GreenletExit:
+        tx._complain("core killed", "the core that served %r was killed", tx.request)
+        tx._refuse(500)
+        raise
+    worker.serving = None
+
+
+def serve_ack(tx: ServerTransaction, core: CoreFunction) -> None:
+    """Run the core for an ACK that belongs to no transaction. What it returns goes nowhere."""
+    worker = gevent.getcurrent()
+    worker.serving = tx
+    call_back(tx.stack, core, tx.request, tx)
+    worker.serving = None
+
+
+class Copied:
+    """The core for a copy of a request that has come by another way.
+
+    A UAS refuses the copy (§8.2.2.2), and a proxy forwards it (§16.3 has no such check). So the
+    copy waits until the first request is answered or forwarded.
+
+    Args:
+        first: The ServerTransaction of the first request.
+        core: The core that runs if the first request is forwarded.
+    """
+
+    __slots__ = ("core", "first")
+
+    def __init__(self, first: ServerTransaction, core: CoreFunction) -> None:
+        self.first = first
+        self.core = core
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+        first = self.first
+        first.copies = first.copies or Inbox(tx.stack.clock)
+        first.copies.wait(lambda: first.is_decided)
+        if not first.forwarded:
+            raise Reject(482, "Request Merged")
+        return self.core(request, tx)
+
+
+def call_back(element: Element, function: Callable[..., object], *arguments: object) -> None:
+    """Run a callback of a core where nothing can be answered. What it raises is counted and
+    logged."""
+    counters, now = element.engine.counters, element.clock.now()
+    try:
+        function(*arguments)
+    except (Exception, gevent.Timeout) as error:
+        what = arguments[0]
+        if isinstance(error, (SIPError, gevent.Timeout)) and not is_mistake(error, what):
+            counters.warn("core gave up", now, "core gave up on %r: %s", what, error, log=log)
+        else:
+            counters.core_errors += 1
+            counters.error("core raised", now, "core raised at %r", what, exc_info=error, log=log)
+
+
+def is_mistake(error: BaseException, message: object) -> bool:
+    """True for an error that the core has made.
+
+    That is an error of ours with status 500, and unreadable text from elsewhere than `message`. A
+    ParseError with status 502 is about a response to a request of the core, and the mistake of its
+    sender; see Dialog.of_uac().
+    """
+    if isinstance(error, ParseError):
+        return error.status != 502 and not (
+            isinstance(message, Message) and message.is_source_of(error)
+        )
+    return isinstance(error, SIPError) and error.status == 500
+
+
+def _unanswered(tx: ServerTransaction) -> None:
+    if tx.cancelled:
+        tx._refuse(487)
+        return
+    text = "core returned None at %r without having answered: return a status, or call tx.respond()"
+    tx._complain("core returned None", text, tx.request)
+    tx.stack.engine.counters.core_errors += 1
+    tx._refuse(500)
+
+
+def _late(tx: ServerTransaction, result: object) -> None:
+    if tx.cancelled and not tx.answered:
+        tx._refuse(487)
+        return
+    counters = tx.stack.engine.counters
+    counters.late_answers += 1
+    text = "core returned %r at %r, which was answered with %d already"
+    counters.warn(
+        "late answer", tx.stack.clock.now(), text, result, tx.request, tx.answered, log=log
+    )
+
+
+def _what_to_return(result: object) -> str:
+    """Return the text of the error for a core that has returned something else."""
+    write = "486, or request.response(486)"
+    if isinstance(result, Reject):
+        write = f"raise Reject({result.status})"
+    elif isinstance(result, str) and result.isdecimal():
+        write = f"return {result}"
+    elif isinstance(result, (int, Response)) and not isinstance(result, bool):
+        status = result if isinstance(result, int) else result.status
+        write = f"tx.respond({status}) for a provisional response" if 100 <= status < 200 else write
+    elif isinstance(result, tuple):
+        write = "request.response(486, reason)"
+    return f"a core must return a final status, a final Response or None, got {excerpt(result)}: write {write}"

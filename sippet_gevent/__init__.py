@@ -12,49 +12,55 @@ The floors, from the ground up; a module imports its own folder and what is belo
     stack        what you hold; testing: the `sip` fixture; __main__: the `sippet` command
 """
 
-from .core.client.transaction import ClientTransaction
-from .core.core import Core
-from .core.dialog.call import Call
-from .core.middleware import Middleware
-from .core.proxy.context import ResponseContext
-from .core.proxy.forward import forward
-from .core.registrar.registrar import Registrar
-from .core.registrar_proxy import RegistrarProxy
-from .core.server import ServerTransaction
-from .engine.filters import Filter
-from .errors import (
-    Cancelled,
-    InvalidValue,
-    ParseError,
-    Reject,
-    SIPError,
-    TransactionStateError,
-    TransactionTimeout,
-    TransportError,
-)
-from .message import sdp
-from .message.address import NameAddr
-from .message.body import Part
-from .message.framer import Framer
-from .message.header import Header
-from .message.iana import METHODS, OPTION_TAGS, STATUSES, TRANSPORTS, reason_phrase
-from .message.identifiers import create_branch, create_call_id, create_tag
-from .message.message import Request, Response, register_header
-from .message.multipart import multipart
-from .message.parser import implementation, parse
-from .message.sipfrag import Fragment
-from .message.uri import URI
-from .message.validation import validate
-from .message.via import Via
-from .runtime.clock import Clock, VirtualClock
-from .runtime.limits import Limits, StreamLimits
-from .stack import Stack
-from .stores.memory import Location
-from .transaction.timers import Timers
-from .transport.base import Flow, Transport
-from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
-from .transport.tls import TLS
-from .transport.websocket.settings import Web
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .core.client.transaction import ClientTransaction
+    from .core.core import Core
+    from .core.dialog.call import Call
+    from .core.middleware import Middleware
+    from .core.proxy.context import ResponseContext
+    from .core.proxy.forward import forward
+    from .core.registrar.registrar import Registrar
+    from .core.registrar_proxy import RegistrarProxy
+    from .core.server import ServerTransaction
+    from .engine.filters import Filter
+    from .errors import (
+        Cancelled,
+        InvalidValue,
+        ParseError,
+        Reject,
+        SIPError,
+        TransactionStateError,
+        TransactionTimeout,
+        TransportError,
+    )
+    from .message import sdp
+    from .message.address import NameAddr
+    from .message.body import Part
+    from .message.framer import Framer
+    from .message.header import Header
+    from .message.iana import METHODS, OPTION_TAGS, STATUSES, TRANSPORTS, reason_phrase
+    from .message.identifiers import create_branch, create_call_id, create_tag
+    from .message.message import Request, Response, register_header
+    from .message.multipart import multipart
+    from .message.parser import implementation, parse
+    from .message.sipfrag import Fragment
+    from .message.uri import URI
+    from .message.validation import validate
+    from .message.via import Via
+    from .runtime.clock import Clock, VirtualClock
+    from .runtime.limits import Limits, StreamLimits
+    from .stack import Stack
+    from .stores.memory import Location
+    from .transaction.timers import Timers
+    from .transport.base import Flow, Transport
+    from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
+    from .transport.tls import TLS
+    from .transport.websocket.settings import Web
 
 __version__ = "0.1.0"
 
@@ -121,3 +127,76 @@ __all__ = [
     # stack
     "Stack",
 ]
+
+# The module of each public name. It is imported when the name is first used, so that importing the
+# package costs nothing: pytest does so in each run, because of the plugin in `testing`.
+_MODULES = {
+    "ClientTransaction": ".core.client.transaction",
+    "Core": ".core.core",
+    "Call": ".core.dialog.call",
+    "Middleware": ".core.middleware",
+    "ResponseContext": ".core.proxy.context",
+    "forward": ".core.proxy.forward",
+    "Registrar": ".core.registrar.registrar",
+    "RegistrarProxy": ".core.registrar_proxy",
+    "ServerTransaction": ".core.server",
+    "Filter": ".engine.filters",
+    "Cancelled": ".errors",
+    "InvalidValue": ".errors",
+    "ParseError": ".errors",
+    "Reject": ".errors",
+    "SIPError": ".errors",
+    "TransactionStateError": ".errors",
+    "TransactionTimeout": ".errors",
+    "TransportError": ".errors",
+    "sdp": ".message.sdp",
+    "NameAddr": ".message.address",
+    "Part": ".message.body",
+    "Framer": ".message.framer",
+    "Header": ".message.header",
+    "METHODS": ".message.iana",
+    "OPTION_TAGS": ".message.iana",
+    "STATUSES": ".message.iana",
+    "TRANSPORTS": ".message.iana",
+    "reason_phrase": ".message.iana",
+    "create_branch": ".message.identifiers",
+    "create_call_id": ".message.identifiers",
+    "create_tag": ".message.identifiers",
+    "Request": ".message.message",
+    "Response": ".message.message",
+    "register_header": ".message.message",
+    "multipart": ".message.multipart",
+    "implementation": ".message.parser",
+    "parse": ".message.parser",
+    "Fragment": ".message.sipfrag",
+    "URI": ".message.uri",
+    "validate": ".message.validation",
+    "Via": ".message.via",
+    "Clock": ".runtime.clock",
+    "VirtualClock": ".runtime.clock",
+    "Limits": ".runtime.limits",
+    "StreamLimits": ".runtime.limits",
+    "Stack": ".stack",
+    "Location": ".stores.memory",
+    "Timers": ".transaction.timers",
+    "Flow": ".transport.base",
+    "Transport": ".transport.base",
+    "DNSResolver": ".transport.locate.resolver",
+    "Resolver": ".transport.locate.resolver",
+    "StaticResolver": ".transport.locate.resolver",
+    "TLS": ".transport.tls",
+    "Web": ".transport.websocket.settings",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = import_module(module, __name__)
+    value = globals()[name] = getattr(found, name, found)  # sdp is a module itself
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +46,39 @@ def test_public_name_has_a_docstring_of_its_own(name):
     text = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
     assert text
     assert not text.startswith(f"{name}("), "this is the text that dataclass and NamedTuple make up"
+
+
+def test_names_that_editors_see_are_those_that_are_imported():
+    tree = ast.parse(Path(sippet_gevent.__file__).read_text("utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {}
+    for node in block.body:
+        for alias in node.names:
+            module = f".{node.module}"
+            seen[alias.name] = module if alias.name != "sdp" else f"{module}.sdp"
+    assert seen == sippet_gevent._MODULES
+    assert set(seen) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["Stack", "sdp", "forward", "Location"])
+def test_public_name_is_imported_when_it_is_first_used(name):
+    code = f"import sippet_gevent; assert sippet_gevent.{name} is sippet_gevent.{name}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+def test_pytest_plugin_imports_neither_gevent_nor_the_library():
+    code = (
+        "import sys, sippet_gevent.testing\n"
+        "assert 'gevent' not in sys.modules and 'sippet_gevent.message' not in sys.modules\n"
+        "from sippet_gevent.testing import Sip, ladder\n"
+        "assert 'gevent' in sys.modules and callable(ladder)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+def test_name_that_is_not_public_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        sippet_gevent.nonsense  # noqa: B018
 
 
 def test_star_import_gives_the_public_names_only():

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from sippet_gevent import Request, Stack, TransportError
+from sippet_gevent.observe.ladder import Ladder
 
 from .core.wire import Peer
 
@@ -126,6 +127,16 @@ def test_stack_of_an_application_is_told_on_the_network_of_a_test(sip, peer):
     sip.serve(stack)
     peer.ask("OPTIONS")
     assert len(seen) == 2
+
+
+def test_ladder_draws_what_a_stack_receives_and_sends(sip, peer):
+    stack, ladder = sip.serve(lambda request, tx: 200), Ladder()
+    assert str(ladder) == "(no messages)"
+    stack.tap(ladder)
+    peer.ask("OPTIONS")
+    hosts, request, answer = str(ladder).splitlines()
+    assert hosts.split() == ["10.0.0.1", "10.0.0.50"]
+    assert "<-OPTIONS sip:bob@10.0.0.1-" in request and "200 OK-" in answer and ">" in answer
 
 
 @pytest.mark.parametrize("wrong", [None, 7, lambda: None, lambda one, two: None])

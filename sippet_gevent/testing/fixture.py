@@ -12,13 +12,11 @@ be left alive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any
 
 import gevent
-import pytest
-from gevent.exceptions import LoopExit
 
 from ..arguments import number
 from ..core.client.transaction import ClientTransaction
@@ -26,21 +24,32 @@ from ..core.core import CoreFunction
 from ..errors import InvalidValue, TransactionStateError, excerpt
 from ..message.message import Request, Response
 from ..message.uri import bracketed
+from ..observe.ladder import LADDER_LINES
+from ..observe.ladder import draw as ladder
 from ..runtime.clock import VirtualClock
 from ..stack import Stack
 from ..transport.base import Transport
 from ..transport.listener import Listener
 from ..transport.locate.resolver import DNSResolver, Resolver
 from ..transport.locate.rfc3263 import Answer, Question
-from ..transport.memory import Carried, MemoryTransport, Network
+from ..transport.memory import MemoryTransport, Network
 
 CLIENT = "10.0.0.100"
 SERVER = "10.0.0.1"
-LADDER_LINES = 200
-"""Messages shown of a failed test, the last ones: what went wrong is at the end."""
-
 _NO_DNS = "a test asks no DNS, write resolver=StaticResolver({…})"
-_BLOCKED = "the test waits itself, and no time passes for it: write sip.run(stack.request, …), or sip.ask(core, …)"
+
+__all__ = [
+    "CLIENT",
+    "LADDER_LINES",
+    "OUTLIVES",
+    "SERVER",
+    "Asked",
+    "NoDNS",
+    "Sip",
+    "ladder",
+    "leftovers",
+    "sleepers",
+]
 
 OUTLIVES = 250.0
 """Seconds of virtual time after a test in which every transaction must end: a ringing INVITE may
@@ -346,66 +355,3 @@ def _host(host: str, transport: Transport) -> str | None:
         return None if ip_address(host.partition("%")[0]).is_unspecified else host
     except ValueError:
         return None  # a name: no network inside the process knows it
-
-
-def ladder(trace: list[Carried]) -> str:
-    """Draw datagrams as arrows between hosts."""
-    if not trace:
-        return "(no messages)"
-    shown = trace[-LADDER_LINES:]
-    hosts = sorted(
-        {address[0] for carried in shown for address in (carried.source, carried.destination)}
-    )
-    width = 30
-    start = trace[0].time
-    lines = [" " * 10 + "".join(host.center(width) for host in hosts)]
-    for carried in shown:
-        left, right = hosts.index(carried.source[0]), hosts.index(carried.destination[0])
-        label = _label(carried.data)
-        if carried.fate != "carried":
-            label += f" ({carried.fate})"
-        low, high = min(left, right), max(left, right)
-        span = max((high - low) * width, 8)
-        label = label[: span - 5]
-        arrow = f"{label:-^{span - 2}}"
-        if carried.fate != "carried":
-            arrow = arrow[:-1] + "x" if right >= left else "x" + arrow[1:]
-        elif right >= left:
-            arrow = arrow[:-1] + ">"
-        else:
-            arrow = "<" + arrow[1:]
-        lines.append(
-            f"{carried.time - start:9.3f} " + " " * (low * width + width // 2) + "|" + arrow + "|"
-        )
-    if len(trace) > len(shown):
-        lines.insert(1, f"          ({len(trace) - len(shown)} earlier messages)")
-    return "\n".join(lines)
-
-
-def _label(data: bytes) -> str:
-    first = data.split(b"\r\n", 1)[0].decode("utf-8", "replace")
-    if first.startswith("SIP/2.0 "):
-        return first[8:]
-    return first.rsplit(" ", 1)[0]
-
-
-@pytest.fixture
-def sip(request: pytest.FixtureRequest) -> Iterator[Sip]:
-    """The real stack on virtual time and a network inside the process; see
-    sippet_gevent.testing."""
-    sip = Sip()
-    request.node._sip = sip
-    yield sip
-    sip.close()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Add the ladder diagram to the report of a failed test."""
-    outcome = yield
-    report = outcome.get_result()
-    sip = getattr(item, "_sip", None)
-    if sip is not None and report.failed:
-        if call.excinfo is not None and call.excinfo.errisinstance(LoopExit):
-            report.sections.append(("sip fixture", _BLOCKED))
-        report.sections.append(("SIP messages", f"seed {sip.network.seed}\n{sip.ladder()}"))

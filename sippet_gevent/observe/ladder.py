@@ -1,0 +1,104 @@
+"""Ladder: draws messages as arrows between hosts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from .tap import Passage
+
+LADDER_LINES = 200
+"""Messages that are drawn, the last ones: what goes wrong in a test is at its end."""
+
+_WIDTH = 30
+
+Address = tuple[str, int]
+
+
+class Arrow(Protocol):
+    """One message between two addresses. `fate` is "carried", or says why it did not arrive."""
+
+    @property
+    def time(self) -> float: ...
+    @property
+    def source(self) -> Address: ...
+    @property
+    def destination(self) -> Address: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def fate(self) -> str: ...
+
+
+class Ends(Protocol):
+    """The two ends of a flow."""
+
+    @property
+    def local(self) -> Address: ...
+    @property
+    def remote(self) -> Address: ...
+
+
+class Drawn(NamedTuple):
+    """A message that has arrived or left."""
+
+    time: float
+    source: Address
+    destination: Address
+    data: bytes
+    fate: str = "carried"
+
+
+class Ladder:
+    """Collects the messages of one stack, and draws them: `print(ladder)`.
+
+    ladder = Ladder()
+    stack.tap(ladder)
+    """
+
+    def __init__(self) -> None:
+        self._drawn: deque[Drawn] = deque(maxlen=LADDER_LINES)
+
+    def __call__(self, passage: Passage[Ends]) -> None:
+        ends = passage.flow.remote, passage.flow.local
+        source, destination = ends if passage.direction == "in" else reversed(ends)
+        self._drawn.append(Drawn(passage.time, source, destination, passage.data))
+
+    def __str__(self) -> str:
+        return draw([*self._drawn])
+
+
+def draw(arrows: Sequence[Arrow]) -> str:
+    """Draw messages as arrows between hosts, a line for each."""
+    if not arrows:
+        return "(no messages)"
+    shown = arrows[-LADDER_LINES:]
+    hosts = sorted({host for arrow in shown for host, _ in (arrow.source, arrow.destination)})
+    start = arrows[0].time
+    lines = [" " * 10 + "".join(host.center(_WIDTH) for host in hosts)]
+    if len(arrows) > len(shown):
+        lines.append(f"          ({len(arrows) - len(shown)} earlier messages)")
+    lines += [_line(arrow, hosts, start) for arrow in shown]
+    return "\n".join(lines)
+
+
+def _line(arrow: Arrow, hosts: list[str], start: float) -> str:
+    left, right = hosts.index(arrow.source[0]), hosts.index(arrow.destination[0])
+    low, high = min(left, right), max(left, right)
+    span = max((high - low) * _WIDTH, 8)
+    arrived = arrow.fate == "carried"
+    label = _label(arrow.data) + ("" if arrived else f" ({arrow.fate})")
+    shaft = f"{label[: span - 5]:-^{span - 2}}"
+    head = ">" if arrived else "x"
+    if right >= left:
+        shaft = shaft[:-1] + head
+    else:
+        shaft = ("<" if arrived else "x") + shaft[1:]
+    return f"{arrow.time - start:9.3f} " + " " * (low * _WIDTH + _WIDTH // 2) + f"|{shaft}|"
+
+
+def _label(data: bytes) -> str:
+    """Return what is written on an arrow: status and phrase, or method and Request-URI."""
+    first = data.split(b"\r\n", 1)[0].decode("utf-8", "replace")
+    return first[8:] if first.startswith("SIP/2.0 ") else first.rsplit(" ", 1)[0]

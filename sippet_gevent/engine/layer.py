@@ -312,11 +312,11 @@ class TransactionLayer:
         a callback of the loop.
 
         Returns:
-            A counter's name: "told", "unmatched", or "cut" if the quote is too short.
+            A counter's name: "matched", "unmatched", or "truncated" if the quote is too short.
         """
         key = quoted_key(quote)
         if key is None:
-            return "cut"
+            return "truncated"
         tx = self.clients.get(key)
         if (
             tx is None
@@ -326,7 +326,7 @@ class TransactionLayer:
         ):
             return "unmatched"
         gevent.get_hub().loop.run_callback(self._not_delivered, tx, error)
-        return "told"
+        return "matched"
 
     def _not_delivered(self, tx: ClientRecord, error: TransportError) -> None:
         if _waits(tx):

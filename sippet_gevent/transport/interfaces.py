@@ -1,41 +1,49 @@
-"""Interfaces and Routes: which hosts are ours, RFC 3261 §18.2.1, and from which of them the kernel
-sends somewhere."""
+"""Interfaces and Routes: which addresses are ours, RFC 3261 §18.2.1, and from which one the kernel
+sends to a peer."""
 
 from __future__ import annotations
 
+import _socket
 from typing import Any
-
-from gevent import socket
 
 from ..errors import TransportError
 
 WILDCARDS = frozenset(("0.0.0.0", "::"))
-"""Hosts that stand for every address of this machine."""
+"""Hosts that mean every address of this machine."""
 
 KNOWN = 16384
-"""Answers remembered; forgotten all at once when there are more, since peers choose what is
+"""Answers remembered. All are forgotten at once when there are more, because peers choose what is
 asked."""
+
+SockAddr = tuple[str, int] | tuple[str, int, int, int]
+"""An address as the kernel takes it: host and port, for IPv6 also flow info and interface number."""
 
 _LINK_LOCAL = ("fe8", "fe9", "fea", "feb")  # fe80::/10, as the kernel writes it
 
 
-def sockaddr(host: str, port: int, scope: int = 0) -> Any:
-    """Return what the kernel takes for a numeric host: of IPv6 four parts, the last being the
-    interface (RFC 4007 §11).
+def sockaddr(host: str, port: int, scope: int = 0) -> SockAddr:
+    """Return a numeric host and port as the kernel takes them.
 
-    `scope` is that of a link-local host which names none. Mapped IPv4 becomes IPv4. Raises
-    TransportError.
+    Args:
+        host: IPv4 or IPv6, a link-local one with its interface or without (`fe80::1%eth0`, RFC 4007
+            §11). Mapped IPv4 becomes IPv4.
+        port: 0 to 65535.
+        scope: The interface number of a link-local host that names none.
+
+    Raises:
+        TransportError: The host is no IPv6 address, or its interface does not exist.
     """
     if ":" not in host:
         return host, port
     try:
-        full = socket._socket.getaddrinfo(
-            host, port, socket.AF_INET6, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST
-        )[0][4]
+        found: list[Any] = _socket.getaddrinfo(
+            host, port, _socket.AF_INET6, _socket.SOCK_DGRAM, 0, _socket.AI_NUMERICHOST
+        )
     except OSError as error:
         raise TransportError(
-            f"{host} is not an IPv6 address, or of no interface of ours"
+            f"{host} is not an IPv6 address, or its interface does not exist"
         ) from error
+    full: tuple[str, int, int, int] = found[0][4]
     if full[0].startswith("::ffff:") and "." in full[0]:
         return full[0][7:], port
     if full[3] or full[0][:3] not in _LINK_LOCAL:
@@ -44,13 +52,15 @@ def sockaddr(host: str, port: int, scope: int = 0) -> Any:
 
 
 def is_link_local(host: str) -> bool:
-    """True for an IPv6 host, as the kernel writes it, that means something on one link only."""
+    """True for an IPv6 host, as the kernel writes it, that is valid on one link only."""
     return host[:3] in _LINK_LOCAL and ":" in host
 
 
 class Interfaces:
-    """Answers `is_ours(host)` for a listening point bound to one host, or to a wildcard: what the
-    system lets us bind."""
+    """Tells which hosts are ours, for a transport that is bound to one host or to a wildcard.
+
+    On a wildcard, a host is ours if the system lets us bind it.
+    """
 
     __slots__ = ("_bound", "_known")
 
@@ -59,8 +69,11 @@ class Interfaces:
         self._known: dict[str, bool] = {}
 
     def is_ours(self, host: str) -> bool:
-        """True when this numeric host, IPv6 without brackets, is one of ours. Raises TransportError
-        where none can be asked."""
+        """True when this numeric host, IPv6 without brackets, is one of ours.
+
+        Raises:
+            TransportError: The system cannot be asked, because no descriptor is free.
+        """
         if host == self._bound:
             return True
         if self._bound not in WILDCARDS:
@@ -75,8 +88,8 @@ class Interfaces:
 
     def _binds(self, host: str, scope: int) -> bool:
         try:
-            probe = socket._socket.socket(
-                socket.AF_INET6 if ":" in self._bound else socket.AF_INET, socket.SOCK_DGRAM
+            probe = _socket.socket(
+                _socket.AF_INET6 if ":" in self._bound else _socket.AF_INET, _socket.SOCK_DGRAM
             )
         except OSError as error:
             raise TransportError(f"cannot tell whether {host} is ours: {error.strerror}") from error
@@ -97,20 +110,20 @@ def _same(one: str, other: str) -> bool:
 
 
 def _scopes(host: str) -> list[int]:
-    return [number for number, _ in socket._socket.if_nameindex()] if is_link_local(host) else [0]
+    return [number for number, _ in _socket.if_nameindex()] if is_link_local(host) else [0]
 
 
 class Routes:
-    """Answers how the kernel sends to others, and remembers it as long as there is a way."""
+    """Asks the kernel for the local address of a route, and remembers the answer."""
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], str] = {}
+        self._known: dict[tuple[object, ...], str] = {}
 
-    def source(self, address: Any) -> str:
-        """Return our address on the way to a socket address. Raises TransportError when there is no
-        way."""
+    def source(self, address: SockAddr) -> str:
+        """Return our address on the route to a peer. Raises TransportError when there is no
+        route."""
         key = (*address[:1], *address[3:])
         known = self._known.get(key)
         if known is None:
@@ -122,26 +135,28 @@ class Routes:
                 ) from error
         return known
 
-    def lead_from(self, bound: str, address: Any) -> bool:
-        """True when there is a way to a socket address from this host of ours. False for 127.0.0.1
-        and what is elsewhere."""
+    def lead_from(self, bound: str, address: SockAddr) -> bool:
+        """True when a route leads from this local host to a peer. False from 127.0.0.1 to another
+        machine."""
         key = (*address[:1], *address[3:], bound)
         try:
             return key in self._known or bool(self._ask(key, bound, address))
         except (OSError, OverflowError):
             return False
 
-    def _ask(self, key: tuple[Any, ...], bound: str | None, address: Any) -> str:
-        probe = socket._socket.socket(
-            socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM
+    def _ask(self, key: tuple[object, ...], bound: str | None, address: SockAddr) -> str:
+        probe = _socket.socket(
+            _socket.AF_INET6 if ":" in address[0] else _socket.AF_INET, _socket.SOCK_DGRAM
         )
         try:
             if bound is not None:
                 try:
                     probe.bind(sockaddr(bound, 0, *address[3:]))
-                except OSError:  # none of the kernel's, but a transport's that knows its own ways
+                except (
+                    OSError
+                ):  # not the kernel's: an application's transport, with addresses of its own
                     return bound
-            probe.connect(address)  # sends nothing: it asks for a route
+            probe.connect(address)  # sends nothing: the kernel chooses a route
             source: str = probe.getsockname()[0]
         finally:
             probe.close()

@@ -494,7 +494,7 @@ def test_registered_phone_asks_its_server_by_stun_over_udp():
                 ).status
                 == 200
             )
-        until(lambda: phone.stats()["stun"] == {"heard": 1})
+        until(lambda: phone.stats()["stun"] == {"keepalive_answered": 1})
         assert server.stats()["stun"] == {"answered": 1}
         assert phone.engine.transports[0].connect(here).mapped == phone.engine.transports[0].local
 
@@ -520,7 +520,12 @@ def test_keep_alives_that_are_not_answered_or_show_another_address_are_counted(c
         ask("192.0.2.2")
         ask("192.0.2.2", b"somebody's..")
         ask("192.0.2.2")
-        assert point.stun == {"heard": 3, "moved": 1, "dropped": 1, "unanswered": 1}
+        assert point.stun == {
+            "keepalive_answered": 3,
+            "address_changed": 1,
+            "dropped": 1,
+            "keepalive_unanswered": 1,
+        }
         assert flow.mapped == ("192.0.2.2", 5060)
         assert [
             record.levelname for record in caplog.records if "another address" in record.message
@@ -529,10 +534,13 @@ def test_keep_alives_that_are_not_answered_or_show_another_address_are_counted(c
 
 @given(st.binary(max_size=100))
 def test_no_octets_in_an_answer_raise(data):
-    stun.heard(b"\x01\x01" + data)
-    stun.heard(b"\x01\x01\x00\x08" + stun.COOKIE + bytes(12) + data)
+    stun.mapped_address(b"\x01\x01" + data)
+    stun.mapped_address(b"\x01\x01\x00\x08" + stun.COOKIE + bytes(12) + data)
 
 
 @given(st.binary(min_size=12, max_size=12), st.ip_addresses().map(str), st.integers(0, 65535))
 def test_answer_says_where_the_request_came_from(identity, host, port):
-    assert stun.heard(stun.answer(stun.ask(identity), host, port)) == (identity, (host, port))
+    assert stun.mapped_address(stun.answer(stun.ask(identity), host, port)) == (
+        identity,
+        (host, port),
+    )

@@ -271,17 +271,17 @@ def test_flows_of_a_wildcard_are_few_and_forgotten_when_there_are_too_many(
 def test_answer_from_the_address_that_was_asked_waits_for_room(listen, peer):
     stack = listen("udp:0.0.0.0:0")
     transport = stack.engine.transports[0]
-    real, refusals = transport.sendmsg, [BlockingIOError(11, "full")] * 3
+    real, refusals = transport.queue.sendmsg, [BlockingIOError(11, "full")] * 3
 
     def sendmsg(*arguments):
         if refusals:
             raise refusals.pop()
         return real(*arguments)
 
-    transport.sendmsg = sendmsg
+    transport.queue.sendmsg = sendmsg
     peer.sendto(options("127.0.0.1;branch=z9hG4bK1;rport"), ("127.0.0.2", port_of(stack)))
     data, source = peer.recvfrom(65535)
-    assert (parse(data).status, source[0], transport.queued) == (200, "127.0.0.2", 1)
+    assert (parse(data).status, source[0], transport.queue.waited) == (200, "127.0.0.2", 1)
 
 
 # ---- detours

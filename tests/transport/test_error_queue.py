@@ -16,7 +16,8 @@ from sippet_gevent.message.parser import parse
 from sippet_gevent.message.uri import bracketed
 from sippet_gevent.transport.datagram import stun
 from sippet_gevent.transport.datagram.error_queue import AT_ONCE
-from sippet_gevent.transport.datagram.udp import SENDS, UDP, PinnedFlow
+from sippet_gevent.transport.datagram.send_queue import SENDS
+from sippet_gevent.transport.datagram.udp import UDP, PinnedFlow
 
 from .test_icmp import LOCAL, V4, extended_error
 
@@ -99,7 +100,7 @@ def test_request_to_a_closed_port_fails_at_once(listen, host, method):
     ):
         tx.final()
     assert failure.value.flow.remote == (where, port) and where in str(failure.value)
-    assert stack.stats()["icmp"] == {"told": 1} and stack.stats()["send_errors"] == 0
+    assert stack.stats()["icmp"] == {"matched": 1} and stack.stats()["send_errors"] == 0
 
 
 def test_request_by_another_address_than_the_usual_fails_at_once_too(listen):
@@ -112,18 +113,18 @@ def test_request_by_another_address_than_the_usual_fails_at_once_too(listen):
 def test_request_that_has_waited_for_the_kernel_fails_when_it_is_refused(listen):
     stack = listen("udp:127.0.0.1:0")
     transport = stack.engine.transports[0]
-    real, full = transport.sendto, [BlockingIOError(11, "full")]
+    real, full = transport.queue.sendto, [BlockingIOError(11, "full")]
 
     def sendto(data, address):
         if full:
             raise full.pop()
         return real(data, address)
 
-    transport.sendto = sendto
+    transport.queue.sendto = sendto
     host, port = closed()
     with gevent.Timeout(PATIENCE), pytest.raises(TransportError, match="Connection refused"):
         stack.request("OPTIONS", f"sip:{host}:{port}")
-    assert transport.queued == 1 and transport.lost == 0
+    assert transport.queue.waited == 1 and transport.queue.lost == 0
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_icmp_message_that_quotes_a_request_ends_it(waiting, silent, method):
     forge(transport, (extended_error(*PORT_UNREACHABLE), data[:300], silent.getsockname()))
     with gevent.Timeout(PATIENCE), pytest.raises(TransportError, match="Connection refused"):
         tx.final()
-    assert transport.icmp == {"told": 1}
+    assert transport.icmp == {"matched": 1}
 
 
 def branch_changed(data):
@@ -177,16 +178,16 @@ def branch_changed(data):
         ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"Via: ", b"Via: \xff\xfe ")),
         ("unmatched", PORT_UNREACHABLE, lambda data: data.replace(b"Via: ", b'Via: "')),
         ("unmatched", PORT_UNREACHABLE, lambda data: stun.ask(bytes(12))),
-        ("cut", PORT_UNREACHABLE, lambda data: b""),
-        ("cut", PORT_UNREACHABLE, lambda data: data[:8]),
-        ("cut", PORT_UNREACHABLE, lambda data: data[: data.index(b"branch=") + 12]),
+        ("truncated", PORT_UNREACHABLE, lambda data: b""),
+        ("truncated", PORT_UNREACHABLE, lambda data: data[:8]),
+        ("truncated", PORT_UNREACHABLE, lambda data: data[: data.index(b"branch=") + 12]),
         (
-            "cut",
+            "truncated",
             PORT_UNREACHABLE,
             lambda data: data[: data.index(b"\r\n", data.index(b"Via: ")) + 1],
         ),
-        ("cut", PORT_UNREACHABLE, lambda data: bytes(100)),
-        ("too big", (V4, 3, 4), lambda data: data),
+        ("truncated", PORT_UNREACHABLE, lambda data: bytes(100)),
+        ("too_big", (V4, 3, 4), lambda data: data),
         ("ignored", (V4, 11, 0), lambda data: data),
         ("ignored", (V4, 4, 0), lambda data: data),
         (None, (LOCAL, 3, 3), lambda data: data),
@@ -220,7 +221,7 @@ def test_icmp_message_about_another_destination_changes_nothing(waiting, silent)
         pytest.param("INVITE", 200, "unmatched", marks=pytest.mark.rfc("6026 8.4")),
         pytest.param("OPTIONS", 200, "unmatched", marks=pytest.mark.rfc("3261 17.1.2.2")),
         pytest.param(
-            "OPTIONS", 100, "told", marks=pytest.mark.rfc("3261 17.1.2.2")
+            "OPTIONS", 100, "matched", marks=pytest.mark.rfc("3261 17.1.2.2")
         ),  # figure 6: it is sent on
     ],
 )
@@ -234,12 +235,12 @@ def test_what_a_response_has_come_to_is_refused_as_the_tables_say(
     assert next(iter(tx)).status == status
     state = tx.transaction.state
     forge(transport, (extended_error(*PORT_UNREACHABLE), data, silent.getsockname()))
-    if fate == "told":
+    if fate == "matched":
         with gevent.Timeout(PATIENCE), pytest.raises(TransportError, match="Connection refused"):
             tx.final()
     assert transport.icmp == {fate: 1}
     gevent.sleep(0)
-    assert fate == "told" or tx.transaction.state == state
+    assert fate == "matched" or tx.transaction.state == state
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
@@ -279,9 +280,13 @@ def test_keep_alive_that_is_refused_is_unanswered_at_once(udp):
     flow = udp.connect(closed(udp.loopback))
     flow.probe()
     until(lambda: udp.stun)
-    assert udp.stun == {"unanswered": 1} and udp.icmp == {"told": 1} and not udp.asked
+    assert (
+        udp.stun == {"keepalive_unanswered": 1}
+        and udp.icmp == {"matched": 1}
+        and not udp.stun_agent.pending
+    )
     flow.probe()  # and it is not counted twice
-    until(lambda: udp.stun["unanswered"] == 2)
+    until(lambda: udp.stun["keepalive_unanswered"] == 2)
 
 
 def test_transaction_that_has_ended_by_the_time_it_would_be_told_is_left_alone(waiting, silent):
@@ -290,14 +295,14 @@ def test_transaction_that_has_ended_by_the_time_it_would_be_told_is_left_alone(w
     forge(transport, entry, entry)
     with gevent.Timeout(PATIENCE), pytest.raises(TransportError):
         tx.final()
-    assert transport.icmp == {"told": 2}
+    assert transport.icmp == {"matched": 2}
 
 
 @pytest.mark.parametrize("change", [{"port": 9}, {"identity": bytes(12)}])
 def test_refused_keep_alive_that_was_none_of_ours_changes_nothing(udp, peer, change):
     host, port = peer.getsockname()[:2]
     udp.connect((host, port)).probe()
-    (identity,) = udp.asked
+    (identity,) = udp.stun_agent.pending
     quote = stun.ask(change.get("identity", identity))
     forge(
         udp,
@@ -307,7 +312,7 @@ def test_refused_keep_alive_that_was_none_of_ours_changes_nothing(udp, peer, cha
             udp.connect((host, change.get("port", port))).address,
         ),
     )
-    assert udp.icmp == {"unmatched": 1} and not udp.stun and [*udp.asked] == [identity]
+    assert udp.icmp == {"unmatched": 1} and not udp.stun and [*udp.stun_agent.pending] == [identity]
 
 
 def test_icmp_message_at_another_listener_than_the_request_s_changes_nothing(listen, silent):
@@ -334,7 +339,7 @@ def test_response_that_comes_before_the_transaction_is_told_counts(waiting, sile
         assert tx.final().status == 486
     gevent.sleep(0)
     assert (
-        transport.icmp == {"told": 1} and tx.transaction.state == "completed"
+        transport.icmp == {"matched": 1} and tx.transaction.state == "completed"
     )  # and repeats its ACK
 
 
@@ -344,7 +349,7 @@ def test_nobody_is_told_in_the_midst_of_somebody_else_s_send(listen, silent):
         stack.send(Request("OPTIONS", f"sip:127.0.0.1:{port}"))
         for port in (closed()[1], silent.getsockname()[1])
     )
-    assert stack.stats()["icmp"] == {"told": 1}  # for the second send has failed first
+    assert stack.stats()["icmp"] == {"matched": 1}  # for the second send has failed first
     assert refused.is_pending and other.is_pending
     with gevent.Timeout(PATIENCE), pytest.raises(TransportError):
         refused.final()
@@ -358,7 +363,7 @@ def test_datagram_to_another_peer_goes_out_right_after_a_refused_one(udp, peer):
     udp.connect(closed(udp.loopback)).send(b"refused")
     udp.connect(peer.getsockname()[:2]).send(b"hello")  # the loop has had no turn yet
     assert peer.recv(100) == b"hello"
-    assert udp.icmp == {"unmatched": 1} and not udp.queued
+    assert udp.icmp == {"unmatched": 1} and not udp.queue.waited
 
 
 def test_datagram_by_another_address_than_the_usual_goes_out_too():
@@ -377,8 +382,8 @@ def test_datagrams_that_wait_are_not_lost_for_what_others_have_met(udp, peer):
     nobody = udp.connect(closed(udp.loopback))
     flow = udp.connect(peer.getsockname()[:2])
     for number in range(3):
-        udp.send_later(b"refused", nobody)
-        udp.send_later(b"%d" % number, flow)
+        udp.queue.put(b"refused", nobody)
+        udp.queue.put(b"%d" % number, flow)
     assert [peer.recv(10) for _ in range(3)] == [b"0", b"1", b"2"]
     assert udp.lost == 0
 
@@ -415,11 +420,11 @@ def test_datagram_goes_out_behind_any_number_of_errors(udp, peer, errors):
     udp.connect(peer.getsockname()[:2]).send(b"hello")
     assert peer.recv(100) == b"hello"
     until(lambda: udp.icmp.get("unmatched") == errors)
-    assert udp.queued == (errors > AT_ONCE * SENDS)
+    assert udp.queue.waited == (errors > AT_ONCE * SENDS)
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_loop_does_not_spin_on_a_socket_with_errors(udp, told):
+@pytest.mark.parametrize("reported", [False, True])
+def test_loop_does_not_spin_on_a_socket_with_errors(udp, reported):
     reads = []
     if udp.local[0] in ("0.0.0.0", "::"):
         real, udp._recvmsg = (
@@ -433,7 +438,7 @@ def test_loop_does_not_spin_on_a_socket_with_errors(udp, told):
         )
     nobody = closed(udp.loopback)
     udp._socket.sendto(b"refused", nobody)
-    if told:  # by a send, so that a read finds nothing, and an entry stays in the queue
+    if reported:  # by a send, so that a read finds nothing, and an entry stays in the queue
         with pytest.raises(ConnectionRefusedError):
             udp._socket.sendto(b"refused", nobody)
     until(lambda: udp.icmp)

@@ -270,13 +270,13 @@ def test_what_lacks_the_cookie_is_dropped_as_before(asked):
 def test_source_over_its_rate_has_no_answer_and_others_have(asked):
     stack, sock = asked
     (transport,) = stack.engine.transports
-    transport._stun_rates = TokenBuckets(0.001, 2, 10)
+    transport.stun_agent.rates = TokenBuckets(0.001, 2, 10)
     for _ in range(5):
         sock.send(message())
     sock.send(options("192.0.2.9:5060;branch=z9hG4bK1;rport"))  # SIP is no part of it
     mapped(sock.recv(2000)), mapped(sock.recv(2000))
     assert parse(sock.recv(2000)).status == 200
-    assert stack.stats()["stun"] == {"answered": 2, "over rate": 3}
+    assert stack.stats()["stun"] == {"answered": 2, "rate_limited": 3}
     if sock.family == socket.AF_INET:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.bind(("127.0.0.2", 0))
@@ -289,7 +289,7 @@ def test_ten_thousand_phones_behind_one_nat_keep_their_flows(asked):
     stack, _ = asked
     (transport,) = stack.engine.transports
     assert all(
-        transport._stun_rates.take("192.0.2.1", index * 20 / 10_000) for index in range(10_000)
+        transport.stun_agent.rates.take("192.0.2.1", index * 20 / 10_000) for index in range(10_000)
     )
 
 
@@ -308,13 +308,13 @@ def broken(data, address):
 def test_answers_that_cannot_be_sent_are_dropped_once_one_is_waiting(sendto, fates, waiting):
     transport = UDP()
     transport.start(("127.0.0.1", 0), lambda data, flow: None)
-    transport.sendto = sendto
+    transport.queue.sendto = sendto
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, gevent.Timeout(5):
         for _ in range(2):
             sock.sendto(message(), transport.local)
         while sum(transport.stun.values()) < 2:
             gevent.sleep(0.001)
-    assert transport.stun == fates and len(transport._unsent) == waiting
+    assert transport.stun == fates and len(transport.queue) == waiting
     transport.stop()
 
 

@@ -15,6 +15,7 @@ from gevent.event import Event
 
 from sippet_gevent import Stack, TransportError
 from sippet_gevent.message.parser import parse
+from sippet_gevent.transport.datagram import send_queue
 from sippet_gevent.transport.datagram import udp as udp_module
 from sippet_gevent.transport.datagram.udp import UDP
 
@@ -116,7 +117,7 @@ def test_flows_are_forgotten_when_there_are_too_many(udp, monkeypatch):
 
 
 def test_datagram_that_is_too_long_is_a_transport_error(udp):
-    with pytest.raises(TransportError, match="cannot send 70000 octets to 127.0.0.1:9"):
+    with pytest.raises(TransportError, match="cannot send 70000 bytes to 127.0.0.1:9"):
         udp.connect(("127.0.0.1", 9)).send(b"x" * 70000)
 
 
@@ -137,28 +138,28 @@ def test_transport_can_be_started_again_after_stop():
 
 
 def test_full_send_buffer_queues_in_order_and_counts(udp, peer, monkeypatch):
-    real, refusals = udp.sendto, [BlockingIOError(11, "full")] * 3
+    real, refusals = udp.queue.sendto, [BlockingIOError(11, "full")] * 3
 
     def sendto(data, address):
         if refusals:
             raise refusals.pop()
         return real(data, address)
 
-    udp.sendto = sendto
+    udp.queue.sendto = sendto
     flow = udp.connect(peer.getsockname())
     for text in (b"1", b"2", b"3"):
         flow.send(text)
     assert [peer.recv(10) for _ in range(3)] == [b"1", b"2", b"3"]
-    assert udp.queued == 3
+    assert udp.queue.waited == 3
 
 
 def test_more_unsent_datagrams_than_allowed_are_a_transport_error(udp, peer, monkeypatch):
-    monkeypatch.setattr(udp_module, "UNSENT", 2)
+    monkeypatch.setattr(send_queue, "UNSENT", 2)
 
     def full(data, address):
         raise BlockingIOError(11, "full")
 
-    udp.sendto = full
+    udp.queue.sendto = full
     flow = udp.connect(peer.getsockname())
     flow.send(b"1")
     flow.send(b"2")
@@ -265,12 +266,12 @@ def test_datagrams_wait_again_and_again_while_the_device_s_queue_is_full(udp):
             if len(self.tries) < 6:
                 raise OSError(errno.ENOBUFS, "no buffer space")
 
-    transport.send_later(b"x", Full(transport, ("127.0.0.1", 9)))
+    transport.queue.put(b"x", Full(transport, ("127.0.0.1", 9)))
     with gevent.Timeout(10):
-        while transport.must_wait:
+        while transport.queue.must_wait:
             gevent.sleep(0.001)
     assert len(Full.tries) == 6
-    assert Full.tries[-1] - Full.tries[0] > 3 * udp_module.PAUSE
+    assert Full.tries[-1] - Full.tries[0] > 3 * send_queue.PAUSE
 
 
 def test_question_whose_host_it_is_is_a_503_while_there_is_no_descriptor():

@@ -1,1 +1,1 @@
-"""Transports of datagrams, RFC 3261 §18: UDP, and what its socket hears besides SIP."""
+"""Datagrams, RFC 3261 §18: UDP, and what else arrives on its socket: STUN and ICMP errors."""

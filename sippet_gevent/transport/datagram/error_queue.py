@@ -1,76 +1,83 @@
-"""ErrorQueue: which datagrams of a socket the network has refused, RFC 3261 §18.4. On Linux;
-elsewhere there is none."""
+"""ErrorQueue: ICMP errors for datagrams that a socket has sent, RFC 3261 §18.4. Linux only; elsewhere
+it reports nothing."""
 
 from __future__ import annotations
 
+import _socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import gevent
-from gevent import socket
 
+from ..interfaces import SockAddr
 from . import icmp
 
 AT_ONCE = 64
-"""Entries read in a row, at most: a flood of them must leave the loop its turn."""
+"""Entries read in a row, at most: a flood of errors must not block the loop."""
 
-_MSG_ERRQUEUE: Any = getattr(socket, "MSG_ERRQUEUE", None) if sys.platform == "linux" else None
+_MSG_ERRQUEUE: int | None = (
+    getattr(_socket, "MSG_ERRQUEUE", None) if sys.platform == "linux" else None
+)
 
-Undelivered = Callable[[bytes, Any, str], str]
-"""Takes what is quoted of a datagram, where it was sent to, and what the network says; says what
-became of that."""
+Undelivered = Callable[[bytes, SockAddr, str], str]
+"""Takes the beginning of a datagram, its destination, and the error in words; returns the name by
+which the report is counted."""
 
 
 class ErrorQueue:
-    """The errors that the kernel keeps of one socket, once open() has asked for them. `counts` is
-    what became of them.
+    """Reads the errors that the kernel keeps for one socket, and counts in `counts` what they
+    meant.
 
-    With it a socket that is connected to nobody tells of an earlier datagram's error at the next
-    send or read, whoever that is for; and the loop finds the socket readable for as long as there
-    are entries.
+    The price of the queue: an unconnected socket reports the error of an earlier datagram at its
+    next send or read, to any peer. The loop finds the socket readable until the queue is empty.
     """
 
     __slots__ = ("_recvmsg", "_undelivered", "counts")
 
     def __init__(self, undelivered: Undelivered) -> None:
         self._undelivered = undelivered
-        self._recvmsg: Any = None
+        self._recvmsg: Callable[[int, int, int], Any] | None = None
         self.counts: dict[str, int] = {}
 
-    def open(self, raw: Any) -> None:
-        """Have the kernel keep the errors of a socket; nothing happens where it cannot, or where
-        the loop could not bear it.
+    def open(self, raw: _socket.socket) -> None:
+        """Have the kernel keep the errors of a socket. Does nothing where the kernel or the loop
+        cannot.
 
-        libev finds a socket with errors readable; libuv ends its watcher.
+        For libev a socket with errors is readable. libuv ends its watcher, so it gets none.
         """
         if _MSG_ERRQUEUE is None or "libuv" in type(gevent.get_hub().loop).__module__:
             return
-        level = socket.IPPROTO_IPV6 if raw.family == socket.AF_INET6 else socket.IPPROTO_IP
+        level = _socket.IPPROTO_IPV6 if raw.family == _socket.AF_INET6 else _socket.IPPROTO_IP
         try:
             raw.setsockopt(level, icmp.OPTIONS[level], 1)
-        except OSError:  # not every kernel that passes for Linux has it
+        except OSError:  # some kernels that claim to be Linux lack it
             return
         self._recvmsg = raw.recvmsg
 
     def close(self) -> None:
-        """Look at it no more."""
+        """Stop reading errors."""
         self._recvmsg = None
 
     @property
     def is_open(self) -> bool:
-        """True while errors are kept."""
+        """True while the kernel keeps errors."""
         return self._recvmsg is not None
 
     def take(self) -> int:
-        """Read what there is; return of how many ICMP errors it tells. This may be called in the
-        midst of a send."""
+        """Read what the queue has. May be called in the middle of a send.
+
+        Returns:
+            How many of the entries are ICMP errors.
+        """
         recvmsg = self._recvmsg
+        if recvmsg is None or _MSG_ERRQUEUE is None:
+            return 0
         found = 0
-        for _ in range(AT_ONCE if recvmsg is not None else 0):
+        for _ in range(AT_ONCE):
             try:
                 quote, ancillary, _, address = recvmsg(icmp.QUOTE, icmp.ANCILLARY, _MSG_ERRQUEUE)
-            except OSError:  # there is nothing left
+            except OSError:  # the queue is empty
                 break
             notice = icmp.read(ancillary)
             if notice is not None:

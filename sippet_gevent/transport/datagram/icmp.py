@@ -1,14 +1,15 @@
-"""ICMP errors that datagrams of ours have met, as Linux tells of them, RFC 3261 §18.4. Pure: octets
-in, meaning out.
+"""ICMP errors for datagrams that we have sent, as Linux reports them, RFC 3261 §18.4. Pure: bytes in,
+meaning out.
 
-A socket with IP_RECVERR has a queue of errors beside that of datagrams (ip(7), ipv6(7)). Each is
-where the datagram was sent to, as much of it as the ICMP message quotes, and a control message:
-struct sock_extended_err, then the address of whoever has refused it, a router or the peer. IPv4
-hosts quote 520 octets of a datagram, routers of old 8, which are the UDP header and nothing of ours
-(RFC 1122 §3.2.2, RFC 1812 §4.3.2.3); IPv6 quotes up to 1232 (RFC 4443 §2.4 (c)).
+A socket with IP_RECVERR has a queue of errors beside its queue of datagrams (ip(7), ipv6(7)). An
+entry has the destination of the datagram, as much of it as the ICMP message quotes, and a control
+message: struct sock_extended_err, then the address of the sender of the ICMP message, a router or
+the peer. IPv4 hosts quote 520 bytes of a datagram. Old routers quote 8, which are the UDP header
+and nothing of ours (RFC 1122 §3.2.2, RFC 1812 §4.3.2.3). IPv6 quotes up to 1232 (RFC 4443 §2.4
+(c)).
 
-Anybody who can forge a source address can forge these. What they say counts for what their quote
-proves, no further.
+Anyone that can forge a source address can forge these messages. They prove only what their quote
+proves.
 """
 
 from __future__ import annotations
@@ -20,55 +21,59 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 OPTIONS = {0: 11, 41: 25}
-"""By level, the option that asks for the queue, which is the type of its control messages, too:
-IP_RECVERR of IPPROTO_IP and IPV6_RECVERR of IPPROTO_IPV6, as Linux has them; Python names only some
-of these."""
+"""Level to the socket option that turns the queue on: IP_RECVERR of IPPROTO_IP and IPV6_RECVERR of
+IPPROTO_IPV6 on Linux. It is also the type of the control messages. Python lacks some of the
+names."""
 
 QUOTE = 2048
-"""Octets asked for of a quoted datagram: more than any ICMP message quotes; the branch stands
-early."""
+"""Bytes read of a quoted datagram: more than any ICMP message quotes. The branch is near the
+beginning."""
 
 ANCILLARY = 256
-"""Octets for the control messages: the error, and on a socket on all addresses, where the ICMP
-message came to."""
+"""Bytes for the control messages: the error, and on a wildcard socket the local address that the
+ICMP message came to."""
 
-UNREACHABLE, TOO_BIG, IGNORED = "unreachable", "too big", "ignored"
+UNREACHABLE, TOO_BIG, IGNORED = "unreachable", "too_big", "ignored"
+"""Kinds of errors: no way to the peer; the datagram exceeds the MTU of the path; all others."""
 
-# SO_EE_ORIGIN_ICMP and _ICMP6; what our own system has refused (1) was told to who sent it
+# SO_EE_ORIGIN_ICMP and _ICMP6. Errors of our own system (1) were raised by the send already.
 _ICMP, _ICMP6 = 2, 3
 
-# origin and type; whatever else there is, source quench (4) and time exceeded (11, 3) above all,
-# §18.4 ignores
+# Origin and type to kind. §18.4 ignores the rest, above all source quench (4) and time exceeded
+# (11, 3).
 _KINDS = {
-    # RFC 792; the codes added since are networks and hosts, too (RFC 1122 §3.2.2.1, RFC 1812
-    # §5.2.7.1)
+    # RFC 792. Codes added later are also about networks and hosts (RFC 1122 §3.2.2.1, RFC 1812
+    # §5.2.7.1).
     (_ICMP, 3): UNREACHABLE,
-    (_ICMP, 12): UNREACHABLE,  # parameter problem, which §18.4 has in the same list
+    (_ICMP, 12): UNREACHABLE,  # parameter problem, in the same list of §18.4
     (_ICMP6, 1): UNREACHABLE,  # RFC 4443 §3.1
     (_ICMP6, 2): TOO_BIG,  # §3.2
-    (_ICMP6, 4): UNREACHABLE,  # §3.4: unrecognized next header is its protocol unreachable
+    (_ICMP6, 4): UNREACHABLE,  # §3.4: unrecognized next header, IPv6's protocol unreachable
 }
 _FRAGMENTATION_NEEDED = (_ICMP, 3, 4)
-"""No way that is closed: Linux has noted the path's MTU already, and what is sent again goes in
+"""Not unreachable: Linux has noted the MTU of the path already, and sends the retransmission in
 fragments."""
 
-# errno as os.strerror() takes it, origin, type, code, padding, info, data
+# struct sock_extended_err: errno, origin, type, code, padding, info, data
 _EXTENDED_ERROR = struct.Struct("=iBBBxII")
 _FAMILY = struct.Struct("=H")
-# AF_INET and AF_INET6 of Linux: which octets are the address
+# AF_INET and AF_INET6 of Linux to the bytes that are the address
 _ADDRESSES = {2: slice(4, 8), 10: slice(8, 24)}
 
 
 class Notice(NamedTuple):
-    """What an ICMP message says: its kind, and the error in words."""
+    """An ICMP error: its kind, and the problem in words."""
 
     kind: str
     problem: str
 
 
 def read(ancillary: Iterable[tuple[int, int, bytes]]) -> Notice | None:
-    """Return what an entry of the error queue says; None for one that no ICMP message has
-    caused."""
+    """Return the error in an entry of the queue, None if no ICMP message has caused it.
+
+    Args:
+        ancillary: The control messages of the entry: level, type, data.
+    """
     for level, option, data in ancillary:
         if OPTIONS.get(level) != option or len(data) < _EXTENDED_ERROR.size:
             continue
@@ -85,7 +90,8 @@ def read(ancillary: Iterable[tuple[int, int, bytes]]) -> Notice | None:
 
 
 def _offender(data: bytes) -> str:
-    """Return who says so, of a struct sockaddr; nothing where it is none."""
+    """Return the sender of the ICMP message from a struct sockaddr; an empty text if there is
+    none."""
     place = _ADDRESSES.get(_FAMILY.unpack_from(data)[0]) if len(data) >= _FAMILY.size else None
     if place is None or len(data) < place.stop:
         return ""

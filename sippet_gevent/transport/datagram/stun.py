@@ -1,10 +1,10 @@
-"""STUN as SIP's UDP port speaks it: Binding requests and answers, RFC 5626 §8 and RFC 5389. Pure:
-octets in, octets out.
+"""STUN on SIP's UDP port: Binding requests and their answers, RFC 5626 §8 and RFC 5389. Pure: bytes
+in, bytes out.
 
-Phones behind NAT ask to keep their flow alive and to learn whether it has changed (RFC 5626
-§4.4.2). Answering needs no state: the request says all there is, and a repetition gets the same
-answer (RFC 5389 §7.3.1). There is no SOFTWARE in it: answers stay within three times the octets of
-their requests, whose source may be forged, and name no version.
+Phones behind NAT send Binding requests to keep their flow alive and to learn whether their address
+has changed (RFC 5626 §4.4.2). An answer needs no state: a retransmitted request gets the same
+answer (RFC 5389 §7.3.1). It has no SOFTWARE attribute. So it tells no version, and has at most
+three times the bytes of the request, whose source may be forged.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import ipaddress
 from zlib import crc32
 
 COOKIE = b"\x21\x12\xa4\x42"
-"""Octets 4 to 8 of every message (RFC 5389 §6)."""
+"""Bytes 4 to 7 of every message (RFC 5389 §6)."""
 
 BELOW_TEXT = b"\x04"
-"""What is less, as octets compare, is no SIP: the first octet of a STUN message here is 0 or 1 (RFC
-5626 §8), the two highest bits of any are 0 (RFC 5389 §6), and a start line begins with a character
-of a token."""
+"""A message that is less than this, as bytes compare, is not SIP.
+
+A STUN message begins with 0 or 1 on this port (RFC 5626 §8), and always with two zero bits (RFC
+5389 §6). A start line begins with a character of a token."""
 
 LONGEST = 1280
-"""Octets of a request, at most: what IPv6 carries unfragmented, which no Binding request is meant
-to exceed (RFC 5389 §7.1)."""
+"""Bytes of a request or answer, at most: what IPv6 carries unfragmented. Binding requests should not
+exceed it (RFC 5389 §7.1)."""
 
 _BINDING, _SUCCESS, _ERROR = b"\x00\x01", b"\x01\x01", b"\x01\x11"
 _HEADER = 20
@@ -47,23 +48,28 @@ UNDERSTOOD = frozenset(
         _XOR_MAPPED_ADDRESS,
     )
 )
-"""Comprehension-required attributes of RFC 5389 §18.2. None is expected of a keep-alive, so all are
+"""Comprehension-required attributes of RFC 5389 §18.2. A keep-alive needs none of them, so all are
 ignored (§7.3)."""
 
-_OPTIONAL = 0x8000  # from here on, who does not understand an attribute ignores it (RFC 5389 §15)
+_OPTIONAL = 0x8000  # attributes from here on are ignored when not understood (RFC 5389 §15)
 
-# ERROR-CODE, §15.6: two reserved octets, class, number, phrase.
+# ERROR-CODE, §15.6: two reserved bytes, class, number, phrase.
 _UNKNOWN = b"\x00\x00\x04\x14Unknown Attribute"
 
 _FINGERPRINT_XOR = 0x5354554E  # §15.5
 
 
 def answer(request: bytes, host: str, port: int) -> bytes | None:
-    """Return the answer to a Binding request that came from a numeric host and port, or None where
-    there is none.
+    """Return the answer to a Binding request.
 
-    None is for what is not whole and sound, and for indications and responses, which nobody
-    answers.
+    Args:
+        request: The datagram.
+        host: The numeric host that it came from.
+        port: The port that it came from.
+
+    Returns:
+        The datagram to send back; None if the request is malformed, or is an indication or a
+        response, which get no answer.
     """
     size = len(request)
     if (
@@ -85,12 +91,12 @@ def answer(request: bytes, host: str, port: int) -> bytes | None:
             return None
         if kind == _FINGERPRINT:
             if end != size or length != 4 or request[at + 4 : end] != _fingerprint(request[:at]):
-                return None  # it is the last one, and right, or this is no STUN (§7.3, §15.5)
+                return None  # it must be the last attribute, and right, or this is not STUN (§7.3, §15.5)
             fingerprinted = True
         elif kind < _OPTIONAL and kind not in UNDERSTOOD and not sealed:
             unknown[kind] = None
         elif kind == _MESSAGE_INTEGRITY:
-            sealed = True  # what follows it, but for FINGERPRINT, is ignored (§15.4)
+            sealed = True  # attributes after it are ignored, except FINGERPRINT (§15.4)
         at = end
     if unknown:
         kinds = b"".join(kind.to_bytes(2, "big") for kind in unknown)
@@ -102,16 +108,17 @@ def answer(request: bytes, host: str, port: int) -> bytes | None:
 
 
 def ask(identity: bytes) -> bytes:
-    """Return a Binding request with this transaction, 12 octets: a keep-alive, which needs no more
-    (RFC 5626 §4.4.2)."""
+    """Return a Binding request with this transaction id of 12 bytes: a keep-alive (RFC 5626
+    §4.4.2)."""
     return _message(_BINDING, COOKIE + identity, b"", False)
 
 
-def heard(reply: bytes) -> tuple[bytes, tuple[str, int]] | None:
-    """Return the transaction of an answer to a request of ours, and where that came from as its
-    peer saw it.
+def mapped_address(reply: bytes) -> tuple[bytes, tuple[str, int]] | None:
+    """Read the answer to a Binding request of ours.
 
-    None for what is no sound answer that says so.
+    Returns:
+        The transaction id, and our address as the peer saw it; None if this is not a well-formed
+        answer with an address.
     """
     size = len(reply)
     if reply[:2] != _SUCCESS or reply[4:8] != COOKIE or not _HEADER <= size <= LONGEST or size % 4:
@@ -136,14 +143,14 @@ def heard(reply: bytes) -> tuple[bytes, tuple[str, int]] | None:
 
 
 def is_error(reply: bytes) -> bool:
-    """True for an answer that refuses: the request wanted what is not understood here."""
+    """True for an error answer: the request had an attribute that must be understood, and is
+    not."""
     return reply[:2] == _ERROR
 
 
 def _message(kind: bytes, identity: bytes, attributes: bytes, fingerprinted: bool) -> bytes:
-    """Return a message with the cookie and transaction of its request, and a FINGERPRINT if that
-    had one."""
-    # of which the fingerprint counts itself (§15.5)
+    """Return a message; `identity` is the cookie and transaction id of its request."""
+    # the length counts the fingerprint, too (§15.5)
     size = len(attributes) + (8 if fingerprinted else 0)
     message = kind + size.to_bytes(2, "big") + identity + attributes
     return message + _attribute(_FINGERPRINT, _fingerprint(message)) if fingerprinted else message
@@ -158,7 +165,8 @@ def _fingerprint(message: bytes) -> bytes:
 
 
 def _xor_mapped_address(request: bytes, host: str, port: int) -> bytes:
-    """Return where the request came from, in a guise that no NAT rewrites (§15.2)."""
+    """Return the attribute with the source of the request, XORed so that no NAT rewrites it
+    (§15.2)."""
     address = ipaddress.ip_address(host)
     family = b"\x00\x01" if address.version == 4 else b"\x00\x02"
     mask = request[4:_HEADER]  # cookie and transaction

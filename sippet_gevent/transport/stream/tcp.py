@@ -404,7 +404,7 @@ class TCP(Transport):
             raise TransportError(
                 f"{self!r} has no way to {host}: the other IP version", kind="no_transport"
             )
-        if is_link_local(host) and not full[3]:
+        if is_link_local(host) and len(full) > 2 and not full[3]:
             raise TransportError(f"{host} is on every link: say by which listener it is reached")
         key = (full, name.lower() if name and self.secure else None)
         flow = self.pool.get(key)

@@ -1,0 +1,127 @@
+"""StunAgent: answers Binding requests on SIP's UDP port, and sends our own as keep-alives, RFC 5626
+§8 and §4.4.2."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Protocol
+
+from ...errors import TransportError
+from ...observe.counters import LimitedLog
+from ...runtime.rates import TokenBuckets, source_of
+from ..base import Address
+from . import stun
+from .send_queue import SendQueue
+
+PENDING = 4096
+"""Binding requests that wait for their answer. The oldest is forgotten: there is one for each flow
+that we keep alive."""
+
+RATE, BURST, SOURCES = 500.0, 1000.0, 10_000
+"""Answers per second to one source, the most at once, and the sources remembered.
+
+Ten thousand phones behind one NAT ask every 20 seconds each (RFC 5626 §4.4.2). A victim whose
+address is forged in requests gets no more than this, a quarter of a megabit per second."""
+
+log = logging.getLogger("sippet_gevent.transport")
+
+
+class KeptFlow(Protocol):
+    """What the agent needs of a flow."""
+
+    remote: Address
+    asked: bytes | None
+    """The transaction of the last Binding request that we sent by it."""
+    mapped: Address | None
+    """Our address as the peer last saw it."""
+
+    def send(self, data: bytes) -> None:
+        """Send one datagram. Raises TransportError."""
+
+
+class StunAgent:
+    """Takes the STUN messages that arrive on a UDP socket for SIP."""
+
+    def __init__(self, queue: SendQueue) -> None:
+        self._queue = queue
+        self.lines = LimitedLog()
+        self.pending: dict[bytes, KeptFlow] = {}
+        """Flows whose peer has not answered a Binding request yet, by its transaction."""
+        self.rates = TokenBuckets(RATE, BURST, SOURCES)
+        self.counts: dict[str, int] = {}
+        """What became of STUN messages, which are not SIP.
+
+        Requests of peers: `answered`; `refused` with a 420; `dropped`; `rate_limited`. Our own
+        keep-alives: `keepalive_answered`, `keepalive_unanswered`, and `address_changed` when the
+        answer shows that a NAT has given us another address."""
+
+    def take(self, data: bytes, flow: KeptFlow) -> bool:
+        """Answer a Binding request at once, if that is what it is (RFC 5626 §8).
+
+        Answers are dropped while messages wait to be sent, and when the source is over its rate,
+        because clients repeat their requests (RFC 5389 §7.2.1).
+
+        Returns:
+            True for STUN of any kind.
+        """
+        if data[4:8] != stun.COOKIE:
+            return False
+        reply = stun.answer(data, *flow.remote)
+        fate = self._take_answer(data, flow) if reply is None else "dropped"
+        if reply is not None and not self.rates.take(source_of(flow.remote[0]), time.monotonic()):
+            fate = "rate_limited"
+        elif reply is not None and not self._queue.must_wait:
+            try:
+                flow.send(reply)
+                fate = "refused" if stun.is_error(reply) else "answered"
+            except TransportError:
+                pass
+        self._count(fate)
+        return True
+
+    def probe(self, flow: KeptFlow) -> None:
+        """Send a Binding request by a flow; the one before it counts as unanswered if it is
+        pending. Raises TransportError."""
+        if self.pending.pop(flow.asked or b"", None) is not None:
+            self._count("keepalive_unanswered")
+            self.lines.line(log, logging.INFO, "keep-alive", "keep-alive unanswered: flow=%r", flow)
+        if len(self.pending) >= PENDING:
+            del self.pending[next(iter(self.pending))]
+        flow.asked = os.urandom(12)
+        self.pending[flow.asked] = flow
+        flow.send(stun.ask(flow.asked))
+
+    def unreachable(self, quote: bytes, flow: KeptFlow) -> str:
+        """Take that a datagram with the STUN cookie did not reach a peer. It fails a Binding
+        request of ours (RFC 5389 §7.2.1).
+
+        Returns:
+            `matched`, or `unmatched` if no request of ours to this peer is pending.
+        """
+        asked = self.pending.get(quote[8:20])
+        if asked is None or asked.remote != flow.remote:
+            return "unmatched"
+        del self.pending[quote[8:20]]
+        self._count("keepalive_unanswered")
+        self.lines.line(log, logging.INFO, "keep-alive", "keep-alive undelivered: flow=%r", asked)
+        return "matched"
+
+    def _take_answer(self, data: bytes, flow: KeptFlow) -> str:
+        """Take the answer to a Binding request of ours, from the address that the request was sent
+        to (RFC 5389 §7.3.3); return its counter."""
+        found = stun.mapped_address(data)
+        asked = None if found is None else self.pending.get(found[0])
+        if found is None or asked is None or asked.remote != flow.remote:
+            return "dropped"
+        del self.pending[found[0]]
+        before, asked.mapped = asked.mapped, found[1]
+        if before not in (None, asked.mapped):
+            text = 'address changed: flow=%r reason="the peer sees us at another address now"'
+            self.lines.line(log, logging.WARNING, "address changed", text, asked)
+            return "address_changed"
+        return "keepalive_answered"
+
+    def _count(self, fate: str) -> None:
+        self.counts[fate] = self.counts.get(fate, 0) + 1

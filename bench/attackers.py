@@ -1,9 +1,10 @@
-"""Peers that mean no good, for isolation.py: each holds something of the server and gives nothing back.
+"""Hostile peers for isolation.py: each occupies some resource of the server and never releases it.
 
-    python bench/attackers.py stalled 1 5060        one peer that asks for large answers over TCP and reads none
+    python bench/attackers.py stalled 1 5060     one peer; it asks for large answers, and reads none
 
-They are few and slow on purpose: what they are to hold up is the loop, not the machine. Who is closed comes again. Those that
-open connections and close them are as fast as one at a time can be.
+They are few and slow on purpose, because they are to delay the loop, not to use up the machine. A
+closed peer connects again. Those that open and close connections do so one at a time, without a
+pause.
 """
 
 import argparse
@@ -14,9 +15,9 @@ import sys
 import gevent
 from gevent import socket, ssl
 
-PACE = 0.1  # seconds between two octets of a slow header, and before coming again
-STALLED_RATE = 100  # requests per second of one that does not read: 800 KB of answers
-# names per second: 120 lookups are waited for at any time, and as many requests hang
+PACE = 0.1  # seconds between two bytes of a slow header, and before the next connection
+STALLED_RATE = 100  # requests per second of a peer that does not read: 800 KB of answers
+# names per second: 120 lookups, and as many requests, are pending at any time
 NAMES_RATE = 40
 REQUEST = (
     "{method} sip:bench@{host} SIP/2.0\r\nVia: SIP/2.0/{via} 127.0.0.1:{port};branch=z9hG4bK{number};rport\r\n"
@@ -28,9 +29,9 @@ UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
 )
-ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # who verifies no certificate
-ANYBODY.check_hostname = False
-ANYBODY.verify_mode = ssl.CERT_NONE
+UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies no certificate
+UNVERIFIED.check_hostname = False
+UNVERIFIED.verify_mode = ssl.CERT_NONE
 
 numbers = itertools.count(random.getrandbits(40) << 20)
 
@@ -43,7 +44,7 @@ def request(method, sock, via, host="127.0.0.1"):
 
 
 def stalled(port):
-    """Ask for large answers and read none of them, until closed."""
+    """Request large answers and read none of them, until closed."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", port))
@@ -53,10 +54,10 @@ def stalled(port):
 
 
 def half_shaken(port):
-    """Begin a TLS handshake and say no more, until closed."""
+    """Begin a TLS handshake and send nothing more, until closed."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
-        ANYBODY.wrap_bio(incoming, outgoing).do_handshake()
+        UNVERIFIED.wrap_bio(incoming, outgoing).do_handshake()
     except ssl.SSLWantReadError:
         hello = outgoing.read()
     with socket.create_connection(("127.0.0.1", port)) as sock:
@@ -65,14 +66,14 @@ def half_shaken(port):
 
 
 def handshakes(port):
-    """Complete TLS handshakes and close, one after the other."""
+    """Complete TLS handshakes and close, one after another."""
     while True:
-        with socket.create_connection(("127.0.0.1", port)) as sock, ANYBODY.wrap_socket(sock):
+        with socket.create_connection(("127.0.0.1", port)) as sock, UNVERIFIED.wrap_socket(sock):
             pass
 
 
 def upgrades(port):
-    """Open WebSockets and close, one after the other."""
+    """Open WebSockets and close, one after another."""
     while True:
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.sendall(UPGRADE)
@@ -80,7 +81,7 @@ def upgrades(port):
 
 
 def slow_header(port):
-    """Send a header section octet by octet, and never its end."""
+    """Send a header section byte by byte, without an end."""
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for octet in request("OPTIONS", sock, "TCP")[:-2] * 100:
@@ -89,12 +90,12 @@ def slow_header(port):
 
 
 def unresolved(port):
-    """Have names resolved that no server answers for."""
+    """Make the server resolve names for which no name server answers."""
     relayed(port, "n{}.example")
 
 
 def refused(port):
-    """The same requests to where nothing is sent: no name is asked for."""
+    """Send the same requests to an address that takes nothing, so that the server needs no DNS."""
     relayed(port, "0.0.0.0")
 
 
@@ -130,9 +131,9 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("attack", choices=ATTACKS, help="what they do")
-    parser.add_argument("count", type=int, help="how many of them")
-    parser.add_argument("port", type=int, help="of the server on 127.0.0.1")
+    parser.add_argument("attack", choices=ATTACKS, help="what the peers do")
+    parser.add_argument("count", type=int, help="number of peers")
+    parser.add_argument("port", type=int, help="port of the server on 127.0.0.1")
     options = parser.parse_args()
     greenlets = [
         gevent.spawn(again_and_again, ATTACKS[options.attack], options.port)

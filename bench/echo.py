@@ -1,9 +1,8 @@
-"""The bare recycled-greenlet echo, UDP or TCP: what one message in and one out cost before any SIP
-is done.
+"""The bare echo with recycled greenlets, over UDP or TCP: the cost of one message in and one out
+without SIP.
 
-The watcher, the burst and the parked greenlets are those of the library; nothing is parsed, no
-timer is set. This is the physical limit of the design, and the unit in which `stateful.py` reports
-the rest.
+Watcher, burst and parked greenlets are those of the library, but nothing is parsed and no timer is
+set. This is the lower limit of the design, and the unit in which `stateful.py` reports the others.
 """
 
 import argparse
@@ -54,7 +53,7 @@ class Echo:
 
 
 class StreamEcho:
-    """The same for connections: a watcher for each, and whatever one read brings goes to a parked
+    """The same for connections: each has a watcher, and the bytes of one read go to a parked
     greenlet and back."""
 
     def __init__(self, port):
@@ -91,7 +90,7 @@ class StreamEcho:
         park, switch_to_hub = self.parked.append, self.hub.switch
         me = greenlet.getcurrent()
         while True:
-            connection.send(data)  # the kernel holds more than the load leaves unread
+            connection.send(data)  # the kernel buffers more than the load leaves unread
             park(me)
             data, connection = switch_to_hub()
 
@@ -99,7 +98,7 @@ class StreamEcho:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("port", type=int, help="port on 127.0.0.1")
-    parser.add_argument("--tcp", action="store_true", help="TCP in place of UDP")
+    parser.add_argument("--tcp", action="store_true", help="use TCP instead of UDP")
     options = parser.parse_args()
     echo = (StreamEcho if options.tcp else Echo)(options.port)
     print("echo ready", flush=True)

@@ -1,9 +1,9 @@
-"""How long a request takes when the first target of its name fails: until the second one has
-answered (RFC 3263 §4.3).
+"""The time of a request whose first target fails, until the second one has answered (RFC 3263
+§4.3).
 
-The name has two SRV records; who stands behind the first refuses, is silent, or answers 503. All
-timers are those of the library unless the row says otherwise. What takes a timer of 32 s is
-measured on a clock that is moved by hand, over real sockets, and once more in real time with a
+The name has two SRV records. The server of the first one refuses, is silent, or answers 503. All
+timers have their default lengths unless the row says otherwise. Rows with a timer of 32 s are
+measured by a clock that the bench advances, over real sockets, and once more in real time with a
 short T1. The second column is the next request to the same name.
 """
 
@@ -25,15 +25,15 @@ from sippet_gevent.transport.locate.resolver import SRV
 
 EXAMPLES = """examples:
   python bench/failover.py                   every failure three times: a minute, most of it waiting for timeouts
-  python bench/failover.py --only udp        those whose name has this in it
+  python bench/failover.py --only udp        rows with this text in their name
 """
 SHORT_T1 = 0.05
-PATIENCE = 0.02  # real seconds that the sockets get before the hand moves the clock on
+PATIENCE = 0.02  # real seconds for the sockets before the clock is advanced
 
 
 @contextlib.contextmanager
-def nobody(kind):
-    """A port that nobody listens on."""
+def closed(kind):
+    """A port without a listener."""
     with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -42,7 +42,7 @@ def nobody(kind):
 
 @contextlib.contextmanager
 def silent_datagrams():
-    """A port whose datagrams nobody reads."""
+    """A port whose datagrams are not read."""
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
@@ -50,7 +50,7 @@ def silent_datagrams():
 
 @contextlib.contextmanager
 def silent_listener(backlog=128):
-    """A port at which connections stand, and nobody says a word."""
+    """A port that accepts connections and sends nothing."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen(backlog)
@@ -79,15 +79,15 @@ def unavailable(transport):
 
 REAL, BY_HAND, SHORT = "real time", "by hand", f"T1 {SHORT_T1 * 1000:g} ms"
 
-#    what fails, transport, method, who stands there, the clock
+#    failure, transport, method, server of the first target, clock
 ROWS = (
     ("udp answers 503", "udp", "OPTIONS", lambda: unavailable("udp"), REAL),
     ("udp drops", "udp", "OPTIONS", silent_datagrams, BY_HAND),
     ("udp drops", "udp", "OPTIONS", silent_datagrams, SHORT),
     ("udp drops an INVITE", "udp", "INVITE", silent_datagrams, BY_HAND),
-    ("udp refuses (ICMP)", "udp", "OPTIONS", lambda: nobody(socket.SOCK_DGRAM), REAL),
+    ("udp refuses (ICMP)", "udp", "OPTIONS", lambda: closed(socket.SOCK_DGRAM), REAL),
     ("tcp answers 503", "tcp", "OPTIONS", lambda: unavailable("tcp"), REAL),
-    ("tcp refuses", "tcp", "OPTIONS", lambda: nobody(socket.SOCK_STREAM), REAL),
+    ("tcp refuses", "tcp", "OPTIONS", lambda: closed(socket.SOCK_STREAM), REAL),
     ("tcp drops SYNs", "tcp", "OPTIONS", full_listener, REAL),
     ("tcp accepts, is silent", "tcp", "OPTIONS", silent_listener, BY_HAND),
 )
@@ -143,7 +143,7 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--repeat", type=int, default=3, help="how often each is measured (default 3)"
+        "--repeat", type=int, default=3, help="measurements of each row (default 3)"
     )
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="rows with this text in their name"

@@ -1,12 +1,12 @@
-"""Ten thousand idle connections in one server process: are they held, what does each cost, and what
-do others feel of them?
+"""Ten thousand idle connections in one server process: their memory, their cost, and the delay that
+they cause for others.
 
 For each transport a server is started, and `--count` clients connect from several addresses of
 127.0.0.0/8, send one OPTIONS each and say nothing more. Another connection sends OPTIONS at a
-steady rate all the while: before, while the others are set up, when all are there, and while they
-close, all in one moment. Then all of it happens once more: memory that comes back to the allocator
-but not to the kernel is no leak, as long as the second time takes no more than the first. Where we
-may (root), server and measuring connection run ahead of all else on the machine.
+steady rate: before, while the others are set up, when all are connected, and while all of them
+close at the same moment. Then everything is repeated. Memory that returns to the allocator but not to the
+kernel is no leak if the second time takes no more than the first. As root, server and measuring
+connection have a higher priority than everything else on the machine.
 """
 
 import argparse
@@ -35,14 +35,14 @@ EXAMPLES = """examples:
 """
 TRANSPORTS = ("tcp", "tls", "ws", "wss")
 GOALS = {"tcp": 12_000, "tls": 40_000}
-"""Octets of memory for each flow, at most."""
-# so that each is one of a thousand at most, which is what the library takes from one
+"""Most bytes of memory for each flow."""
+# so that each address has at most a thousand, the library's limit for one source
 ADDRESSES = 20
-AT_ONCE = 32  # connections that are being set up at one time, at most
+AT_ONCE = 32  # most connections that are being set up at the same time
 # new ones per second: the server can keep up with as many over each transport
 CONNECT_RATE = 1000
-SPARE = 200  # descriptors for all else
-SETTLE = 2.0  # seconds for what is done after the last octet
+SPARE = 200  # descriptors for everything else
+SETTLE = 2.0  # seconds for work after the last byte
 GONE = 30.0  # seconds until flows that were closed must be forgotten
 # seconds that the system lets the server wait, of those in which flows are set up, to tell of it
 HELD_UP = 0.04
@@ -50,7 +50,7 @@ KILOBYTE = 1e3
 
 
 class Probe:
-    """One more flow, whose requests tell what others feel."""
+    """A further flow, whose requests measure the delay for others."""
 
     def __init__(self, generator, port, transport, rate):
         self.held = generator.hold(
@@ -64,7 +64,7 @@ class Probe:
             before=ahead_of_others(),
         )
         if self.held.connected()["open"] != 1:
-            raise ServerError("the measuring connection does not stand")
+            raise ServerError("the measuring connection is not connected")
 
     def for_seconds(self, seconds):
         self.begin()
@@ -80,7 +80,7 @@ class Probe:
 
 
 def measure(name, options, generator, core, cert):
-    """One transport: what was seen, as a dict."""
+    """Measure one transport; return the results as a dict."""
     port = free_port()
     words = ["--transport", name, "--flows", options.count, "--turns"]
     if name in SECURE:
@@ -108,7 +108,7 @@ def measure(name, options, generator, core, cert):
 
 
 def fill(title, port, name, options, generator, server, probe):
-    """Set the flows up, look, and let them go."""
+    """Set the flows up, measure, and close them."""
     base = {
         "rss": server.rss(),
         "fds": server.descriptors(),
@@ -116,7 +116,7 @@ def fill(title, port, name, options, generator, server, probe):
         "cpu": server.cpu(),
     }
     progress(f"{title}: connecting")
-    server.stats()  # of turns it tells the longest since it was asked last
+    server.stats()  # it reports the longest turn since the last question
     held_up = server.held_up()
     began = time.monotonic()
     probe.begin()
@@ -186,7 +186,7 @@ def fill(title, port, name, options, generator, server, probe):
 
 
 def verdict(seen, count):
-    """What makes a time worthless, or an empty string."""
+    """Return why a measurement is invalid, or an empty string."""
     if seen["connected"]["open"] < count:
         return f"only {seen['connected']['open']} connected"
     if failures(seen["answered"]):
@@ -271,7 +271,7 @@ def main():
     )
     parser.add_argument("--count", type=int, default=10000, help="idle flows (default 10000)")
     parser.add_argument(
-        "--repeat", type=int, default=2, help="how often they are set up and closed (default 2)"
+        "--repeat", type=int, default=2, help="repetitions of setting up and closing (default 2)"
     )
     parser.add_argument(
         "--rate",
@@ -297,12 +297,12 @@ def main():
         "--seconds",
         type=float,
         default=5,
-        help="of measuring before, and when all are there (default 5)",
+        help="seconds of measuring before, and when all are connected (default 5)",
     )
     parser.add_argument(
         "--collect-seldom",
         action="store_true",
-        help="let Python's collector look through everything as seldom as `sippet serve` does",
+        help="run Python's full collections as rarely as `sippet serve` does",
     )
     parser.add_argument(
         "--only",

@@ -43,7 +43,7 @@ class Generator:
         self.directory.cleanup()
 
     def command(self, port, *options, echo=False, busy=True):
-        """The words that run it against 127.0.0.1."""
+        """The command that runs it against 127.0.0.1."""
         words = [*pinned_to(self.core), self.binary, *options]
         if echo:
             words += ["-e"]
@@ -153,7 +153,7 @@ class Generator:
 
 
 class Held:
-    """Connections that stay. `run(requests)` sends over them, as often as you like."""
+    """Connections that stay open. `run(requests)` sends over them, any number of times."""
 
     def __init__(self, command):
         self.process = subprocess.Popen(
@@ -161,8 +161,8 @@ class Held:
         )
 
     def connected(self):
-        """Wait until all connections stand; return how many do, how many failed, and the seconds it
-        took."""
+        """Wait until all connections are set up; return how many are, how many failed, and the
+        seconds."""
         return self._result()
 
     def send(self, requests):
@@ -171,7 +171,7 @@ class Held:
         self.process.stdin.flush()
 
     def result(self):
-        """Wait for the counts of what send() began."""
+        """Wait for the counts of the last send()."""
         return self._result()
 
     def run(self, requests):
@@ -197,7 +197,7 @@ class Held:
 
 
 def failures(result):
-    """Requests of a run that did not get the answer they should."""
+    """The number of requests of a run without the expected answer."""
     return result["requests"] - result["ok"] + result["malformed"]
 
 
@@ -206,7 +206,7 @@ def free_port():
 
 
 def free_ports(count):
-    """The first of `count` ports in a row that nobody uses, neither for UDP nor for TCP."""
+    """Return the first of `count` consecutive ports that are free for UDP and TCP."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -254,7 +254,7 @@ def certificate(directory, name="server"):
 
 
 def missing_transports(names, *, tls):
-    """Why transports cannot be measured: {name: reason} of those that cannot."""
+    """Return `{name: reason}` of the transports that cannot be measured."""
     known = subprocess.run(
         python("-c", "from sippet_gevent.stack import FACTORIES; print(*FACTORIES)"),
         capture_output=True,

@@ -61,15 +61,14 @@ Content-Length: %d
     + BODY
 )
 
-# What no two requests have in common: branches, the From tag, the Call-ID up to its host.
+# The parts that differ in each request: branches, the From tag, the Call-ID up to its host.
 _FRESH = re.compile(
     rb"(?<=;branch=z9hG4bK)[0-9a-f]+|(?<=;tag=)[0-9a-z]+|(?<=Call-ID: )[0-9A-Za-z]+"
 )
 
 
 def fresh(data, number):
-    """The same message with identifiers of its own, of the same length, so that no cache knows it
-    already."""
+    """Return the message with new identifiers of the same length, so that no cache has it."""
 
     def replace(found):
         old = found.group()

@@ -1,5 +1,5 @@
-"""What good peers feel of bad ones: p50 and p99 of OPTIONS, beside peers that hold something of the
-server.
+"""The delay that hostile peers cause for others: p50 and p99 of OPTIONS, beside peers that occupy a
+resource of the server.
 
 Good peers ask at a steady rate, over TCP on some connections and over UDP. In every round they are
 measured idle, then idle once more, and then beside each attack in turn; each is compared with the
@@ -29,14 +29,14 @@ GOAL = 1.10
 """Times the p99 of the same round without attack, at most."""
 
 WARM = 1.0
-"""Seconds an attack goes on before it is measured."""
+"""Seconds of an attack before the measurement begins."""
 KNOWN = 3.0
 """The same where it takes a while until the server knows what is the matter: two seconds for a dead
 name server."""
 PEACE = 12.0
-"""Seconds until it has forgotten that."""
+"""Seconds until the server has forgotten that."""
 
-# what attackers.py is asked for, how many of them, the transport they come by, seconds before
+# the attack of attackers.py, the number of peers, their transport, seconds before
 ATTACKS = {
     "nothing": (None, 0, "tcp", WARM),
     "stalled": ("stalled", 1, "tcp", WARM),
@@ -62,15 +62,15 @@ MEANING = {
     "slow-header": "64 peers send a header octet by octet",
 }
 TRANSPORTS = ("udp", "tcp", "tls", "ws")  # in the order of the server's ports
-GOOD = ("tcp", "udp")  # what good peers use
+GOOD = ("tcp", "udp")  # transports of good peers
 
 
 def measure(options, generator, names, core, cert):
-    """Run all rounds; give back {transport: {attack: [result]}}, "idle" among the attacks, and the
+    """Run all rounds; return `{transport: {attack: [result]}}`, with "idle" as an attack, and the
     server's statistics."""
     first = free_ports(len(TRANSPORTS))
     ports = {name: first + place for place, name in enumerate(TRANSPORTS)}
-    # the name server: it has a port, and that is all
+    # the name server: a port that never answers
     silent = socket.socket(type=socket.SOCK_DGRAM)
     silent.bind(("127.0.0.1", 0))
     words = (
@@ -148,7 +148,7 @@ def beside(attack, ports, held, seconds, core):
 
 
 def compare(results, attack, figure):
-    """How many times idle: median, min and max of the rounds."""
+    """Return the ratio to idle: median, min and max of the rounds."""
     times = [
         mine[figure] / idle[figure]
         for mine, idle in zip(results[attack], results["idle"], strict=True)
@@ -225,7 +225,9 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=7, help="rounds of everything (default 7)")
-    parser.add_argument("--seconds", type=float, default=4, help="of each measurement (default 4)")
+    parser.add_argument(
+        "--seconds", type=float, default=4, help="seconds of each measurement (default 4)"
+    )
     parser.add_argument(
         "--rate",
         type=int,

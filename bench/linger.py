@@ -27,7 +27,7 @@ MEGABYTE = 1e6
 
 
 def repetition(uas, port, generator, options):
-    """One load and one wait; give back what was seen."""
+    """Run the load once and wait for the end of its transactions; return the results."""
     began = time.monotonic()
     result = generator.run(port, requests=options.count, window=options.window, limit=600)
     took = time.monotonic() - began
@@ -57,7 +57,7 @@ def progress(text):
 
 
 def verdict(seen, options):
-    """What makes a repetition worthless, or an empty string."""
+    """Return why a repetition is invalid, or an empty string."""
     if seen["failures"]:
         return f"{seen['failures']} requests failed"
     if seen["seconds"] > options.linger:

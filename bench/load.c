@@ -37,12 +37,12 @@ enum {
     MAX_SECONDS = 3600,
     MAX_ADDRESSES = 250,
     MAX_DATAGRAM = 65535,
-    MESSAGE = 16384,            /* octets of one message, kept while it comes in pieces or the kernel has no room */
+    MESSAGE = 16384,            /* bytes of one message, kept while it arrives in pieces or the kernel has no room */
     TOKEN_LENGTH = 20,          /* hex digits after the cookie: run, sequence number, slot */
-    BURST = 64,                 /* datagrams, or connections, read before the sending side gets its turn */
+    BURST = 64,                 /* datagrams, or connections, read before sending goes on */
     HISTOGRAM = 100000,         /* latency buckets of 10 us: up to one second */
     BUCKET_US = 10,
-    HEADER = 14,                /* octets of a frame's header at most (RFC 6455 section 5.2) */
+    HEADER = 14,                /* most bytes of a frame's header (RFC 6455 section 5.2) */
 };
 
 static const char COOKIE[] = "z9hG4bK";     /* RFC 3261 section 8.1.1.7 */
@@ -69,7 +69,7 @@ static const char HELP[] =
 "         on a connection, where nothing is sent again, wait as long\n"
 "  -k     keep: when all are connected say so, and then send for each line on stdin, which may hold another N, or 0\n"
 "         to send until the next line; the connections end with stdin\n"
-"  -b     busy: never sleep while waiting, so that the server has nobody to wake\n"
+"  -b     busy: never sleep while waiting, so that the server never wakes it\n"
 "  -e     echo mode: any message that carries the branch of a request answers it\n"
 "  -v     show the first request and the first answer on stderr\n"
 "  -h, --help\n"
@@ -105,7 +105,7 @@ struct connection {
     char local_host[INET_ADDRSTRLEN];
     enum state state;
     SSL *ssl;
-    char *in, *out;             /* a message under way; what the kernel has not taken */
+    char *in, *out;             /* an incomplete message; bytes that the kernel has not taken */
     size_t in_used, out_used;
 };
 
@@ -128,7 +128,7 @@ struct run {
     struct connection connections[MAX_CONNECTIONS];
     int connection_count, open;
     struct slot slots[MAX_WINDOW];
-    int free_slots[MAX_WINDOW], free_first, free_count, retired;   /* a ring: who has waited longest is next */
+    int free_slots[MAX_WINDOW], free_first, free_count, retired;   /* a ring: the longest waiting one is next */
     uint32_t histogram[HISTOGRAM + 1];
     double slowest;
 
@@ -201,7 +201,7 @@ static void lose_slot(struct run *run, int index)
     free_slot(run, index);
 }
 
-/* ---- one connection: octets in and out */
+/* ---- one connection: bytes in and out */
 
 static void watch(struct run *run, struct connection *connection, int change, uint32_t events)
 {
@@ -238,7 +238,7 @@ static void close_connection(struct run *run, struct connection *connection)
 }
 
 #ifdef WITH_TLS
-/* What an SSL call that did not succeed means: 0 not now, -1 the end. */
+/* Meaning of a failed SSL call: 0 not now, -1 the end. */
 static ssize_t tls_outcome(const struct connection *connection, int result)
 {
     int error = SSL_get_error(connection->ssl, result);
@@ -247,7 +247,7 @@ static ssize_t tls_outcome(const struct connection *connection, int result)
 }
 #endif
 
-/* Octets written, 0 if there is no room now, -1 if the connection has ended. */
+/* Bytes written, 0 if there is no room now, -1 if the connection has ended. */
 static ssize_t put(struct connection *connection, const char *data, size_t length)
 {
 #ifdef WITH_TLS
@@ -260,7 +260,7 @@ static ssize_t put(struct connection *connection, const char *data, size_t lengt
     return done >= 0 ? done : errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
-/* Octets read, 0 if there are none now, -1 if the connection has ended. */
+/* Bytes read, 0 if there are none now, -1 if the connection has ended. */
 static ssize_t get(struct connection *connection, char *data, size_t length)
 {
 #ifdef WITH_TLS
@@ -379,7 +379,7 @@ static void send_next(struct run *run, double time)
     send_slot(run, index, time);
 }
 
-/* ---- what comes back */
+/* ---- responses */
 
 /* The slot whose branch the message carries, or -1. */
 static int find_slot(const struct run *run, const char *data, size_t length)
@@ -439,7 +439,7 @@ static int receive(struct run *run, const char *data, size_t length, double time
     return 1;
 }
 
-/* The octets of the message, or frame, that starts here; 0 while it is not whole, -1 if it makes no sense. */
+/* The bytes of the message, or frame, that starts here; 0 while it is not whole, -1 if it is invalid. */
 static long measure(const struct run *run, const char *data, size_t length, size_t *header)
 {
     *header = 0;
@@ -468,7 +468,7 @@ static long measure(const struct run *run, const char *data, size_t length, size
     return length < (size_t)body ? 0 : body;
 }
 
-/* Answers in what has come; true if at least one request was ended by them. */
+/* Responses in the received bytes; true if at least one request was ended by them. */
 static int cut(struct run *run, struct connection *connection, double time)
 {
     size_t at = 0, header;
@@ -497,7 +497,7 @@ static int cut(struct run *run, struct connection *connection, double time)
     return ended;
 }
 
-/* Read what is there; true if it ended a request. */
+/* Read all that has arrived; true if it ended a request. */
 static int read_stream(struct run *run, struct connection *connection, double time)
 {
     int ended = 0;
@@ -534,7 +534,7 @@ static int read_datagrams(struct run *run, struct connection *connection, double
     return ended;
 }
 
-/* Serve what is ready; true if a request was ended. */
+/* Serve all ready descriptors; true if a request was ended. */
 static int serve(struct run *run, double time)
 {
     struct epoll_event events[BURST];
@@ -570,7 +570,7 @@ static void sweep(struct run *run, double time)
     }
 }
 
-/* True while there is more to send, as far as counting and clock tell. */
+/* True while there is more to send, by count and clock. */
 static int has_more(const struct run *run, double elapsed)
 {
     struct pollfd line = { .fd = 0, .events = POLLIN };
@@ -724,7 +724,7 @@ static void start_connection(struct run *run, struct connection *connection)
     watch(run, connection, EPOLL_CTL_ADD, is_stream ? EPOLLOUT : EPOLLIN);
 }
 
-/* Ask for the protocol of RFC 7118 section 4. The key is that of RFC 6455's example: what comes back is not checked. */
+/* Ask for the protocol of RFC 7118 section 4. The key is that of RFC 6455's example: the answer is not checked. */
 static void ask_for_upgrade(struct run *run, struct connection *connection)
 {
     char text[512];
@@ -793,7 +793,7 @@ static void advance(struct run *run, struct connection *connection)
     }
 }
 
-/* Set all connections up, so many at a time; give back the seconds it took. */
+/* Set all connections up, a number at a time; return the seconds. */
 static double connect_all(struct run *run)
 {
     struct pollfd poll_fd = { .fd = run->epoll, .events = POLLIN };
@@ -839,7 +839,7 @@ static int wait_for_line(struct run *run)
     }
 }
 
-/* Forget what was counted of the run before. */
+/* Reset the counts of the run before. */
 static void start_anew(struct run *run)
 {
     run->sent = run->ok = run->other = run->lost = run->resent = run->stray = run->malformed = run->refused = run->blocked = 0;

@@ -1,9 +1,9 @@
-"""Time to parse an INVITE: alone, with five fields looked at, and with the bytes made again.
+"""Time to parse an INVITE: alone, with access to five fields, and with formatting again.
 
-No message is parsed twice: each has identifiers of its own, as on the wire. The floor is what
-Python needs to cut the same text into a dict, measured in the same process and round: it keeps
-neither order nor repeated fields, checks nothing, and types nothing. Compiled and pure run in
-processes of their own.
+No message is parsed twice: each has its own identifiers, as on the wire. The floor is the time
+that Python needs to cut the same text into a dict, measured in the same process and round. It keeps
+neither order nor repeated fields, checks nothing, and has no types. Compiled and pure run in
+separate processes.
 """
 
 import argparse
@@ -23,7 +23,7 @@ EXAMPLES = """examples:
   python bench/parse.py --json parse.json
 """
 MESSAGES = {"453 bytes": SMALL, f"{len(LARGE)} bytes": LARGE}
-#                  SIPPET_PUREPYTHON, what the parser then says it is
+#                  SIPPET_PUREPYTHON, the parser's name of itself
 IMPLEMENTATIONS = {"compiled": ("", "c"), "pure": ("1", "python")}
 
 
@@ -88,7 +88,7 @@ def measure(options):
 
 
 def run_child(implementation, options):
-    """The results of one implementation, or the reason why there are none."""
+    """Return the results of one implementation, or the reason why there are none."""
     pure, expected = IMPLEMENTATIONS[implementation]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SIPPET_PUREPYTHON": pure}
     done = subprocess.run(

@@ -1,10 +1,10 @@
 """The same INVITE read by us and by other Python libraries: parse, read five fields, make the
 bytes, change and make them.
 
-The others are installed into a virtual environment of their own. Each library has a process of its
-own; the rounds of all are interleaved, and each is divided by the floor (the text cut into a dict)
-of its own process and round. What a library does not do is said below the table: fields that stay
-text, bytes that differ, broken messages it takes.
+The others are installed into a separate virtual environment, and each library has its own process.
+The rounds of all are interleaved, and each is divided by the floor (the text cut into a dict) of
+its own process and round. Below the table is what a library does not do: fields that stay text,
+bytes that differ, broken messages that it accepts.
 """
 
 import argparse
@@ -49,8 +49,7 @@ CHANGED = "67"  # the Max-Forwards of the changed message
 
 
 class Library(NamedTuple):
-    """`fields` gives what typed access offers; a field that is missing there is read by
-    `text(message, name)`."""
+    """`fields` reads with typed access; a field that it lacks is read by `text(message, name)`."""
 
     parse: Callable[[bytes], Any]
     text: Callable[[Any, str], str]
@@ -258,7 +257,7 @@ class Contestant(NamedTuple):
     library: Callable[[], Library]
     package: str | None = None
     release: str = ""
-    environment: dict[str, str] = {}  # noqa: RUF012  nobody changes it
+    environment: dict[str, str] = {}  # noqa: RUF012  never changed
 
 
 # Other releases may have other interfaces: the functions above are written to these.
@@ -455,7 +454,7 @@ def default_venv():
 
 
 def install(venv, names):
-    """Make the virtual environment and install into it; give back {name: why it is not there}."""
+    """Make the virtual environment, install into it; return `{name: reason}` of those that failed."""
     absent = {}
     pip = [
         str(venv / "bin" / "python"),
@@ -511,7 +510,7 @@ class Child:
 
 
 def measure(options, names, absent):
-    """Run all rounds; give back {name: {"version", "checked", "rounds"}}."""
+    """Run all rounds; return {name: {"version", "checked", "rounds"}}."""
     children = []
     try:
         for name in names:
@@ -549,7 +548,7 @@ def ratios(result):
 
 
 def differences(options, made, changed):
-    """What the bytes say otherwise than the INVITE did; [] when they mean the same."""
+    """Return the differences between the bytes and the INVITE; [] when they mean the same."""
     from sippet_gevent.errors import ParseError
     from sippet_gevent.message.parser import parse
 
@@ -570,7 +569,7 @@ def differences(options, made, changed):
             )
             found.append(f"{name}: {before} became {after}")
     if got.body != wanted.body:
-        found.append(f"{len(wanted.body)} octets of body became {len(got.body)}")
+        found.append(f"{len(wanted.body)} bytes of body became {len(got.body)}")
     return sorted(found)
 
 
@@ -583,7 +582,7 @@ def same(wanted, got, name):
 
 
 def remarks(options, result):
-    """What must be known to read this contestant's line of the table."""
+    """Return the notes on one library's row of the table."""
     checked = result["checked"]
     lines = [f"{STEPS[step]} fails: {why}" for step in STEPS if (why := fails(checked, step))]
     if fails(checked, "parse"):
@@ -596,7 +595,7 @@ def remarks(options, result):
                 continue
             wanted, got = json.loads(json.dumps(read(message))), checked["fields"][name]
             if wanted != got:
-                lines.append(f"{name}: reads {got!r} where {wanted!r} stands")
+                lines.append(f"{name}: reads {got!r} instead of {wanted!r}")
     for step in ("bytes", "changed"):
         if not fails(checked, step):
             there = differences(options, bytes.fromhex(checked[step]), step == "changed")
@@ -694,20 +693,20 @@ def main():
     parser.add_argument(
         "--new-uris",
         action="store_true",
-        help="let the users in the URIs differ from message to message",
+        help="use another user in the URIs of each message",
     )
     parser.add_argument(
         "--only",
         metavar="NAMES",
         default=",".join(CONTESTANTS),
-        help="whom to measure, separated by commas (default: %(default)s)",
+        help="libraries to measure, separated by commas (default: %(default)s)",
     )
     parser.add_argument(
         "--venv",
         type=Path,
         default=default_venv(),
         metavar="FOLDER",
-        help="where the others are installed, outside this checkout (default %(default)s)",
+        help="folder for the others, outside this checkout (default %(default)s)",
     )
     parser.add_argument("--json", metavar="FILE", help="write every round to FILE")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the bars with matplotlib")

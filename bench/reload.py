@@ -1,9 +1,8 @@
 """Calls over TLS while the certificates are read again every second: does one of them fail?
 
-Calls, INVITE, 200, ACK, BYE and 200, begin at a steady rate: most on connections that stay, every
-fourth on one of its own. Meanwhile the server's certificate file is replaced by another one again
-and again, and the server reads it. No call may fail, and new connections must be shown both
-certificates.
+Calls (INVITE, 200, ACK, BYE, 200) begin at a steady rate: most on connections that stay open, every
+fourth on a new one. Meanwhile the server's certificate file is replaced again and again, and the
+server reads it. No call may fail, and new connections must see both certificates.
 """
 
 import argparse
@@ -31,9 +30,9 @@ EXAMPLES = """examples:
   python bench/reload.py                            200 calls/s for 20 s, certificates every second
   python bench/reload.py --seconds 60 --every 0.1   longer, and ten times as often
 """
-STANDING = 20  # connections that stay
-FRESH = 4  # every so many calls has a connection of its own
-PATIENCE = 10.0  # seconds until what does not come has failed
+STANDING = 20  # connections that stay open
+FRESH = 4  # one call in so many has a new connection
+PATIENCE = 10.0  # seconds until a missing response is a failure
 REQUEST = (
     "{method} sip:bench@127.0.0.1:{remote} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:{local};branch=z9hG4bK{number}{method};rport\r\n"
     "Max-Forwards: 70\r\nFrom: <sip:caller@127.0.0.1>;tag=f{number}\r\nTo: <sip:bench@127.0.0.1>{to_tag}\r\n"
@@ -44,7 +43,7 @@ numbers = itertools.count(time.time_ns())
 
 
 class Failed(Exception):
-    """A call that did not go as it should."""
+    """A call that failed."""
 
 
 class Line:
@@ -57,7 +56,7 @@ class Line:
         self.port = port
         self.framer = Framer()
         raw = socket.create_connection(("127.0.0.1", port))
-        # the BYE must not wait for the ACK's acknowledgement
+        # no delay of the BYE until TCP acknowledges the ACK
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = context.wrap_socket(raw)
         self.certificate = self.socket.getpeercert(True)
@@ -99,7 +98,7 @@ class Line:
 
 
 class Callers:
-    """Makes calls at a steady rate, and counts what became of them."""
+    """Makes calls at a steady rate, and counts their results."""
 
     def __init__(self, port):
         self.port = port
@@ -158,7 +157,7 @@ class Callers:
 
 
 def replace_again_and_again(path, files, seconds):
-    """Put one file after the other in the certificate's place, each at one stroke."""
+    """Replace the certificate file by one file after another, atomically."""
     for file in itertools.cycle(files):
         shutil.copy(file, f"{path}.new")
         os.replace(f"{path}.new", path)
@@ -193,13 +192,13 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rate", type=int, default=200, help="calls per second (default 200)")
-    parser.add_argument("--seconds", type=float, default=20, help="how long (default 20)")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds of calls (default 20)")
     parser.add_argument(
         "--every",
         type=float,
         default=1,
         metavar="SECONDS",
-        help="between two certificates (default 1)",
+        help="seconds between two certificates (default 1)",
     )
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     options = parser.parse_args()

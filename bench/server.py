@@ -1,5 +1,5 @@
-"""One server under test: a child process in a session of its own, pinned to a core, with its CPU
-time and memory."""
+"""One server under test: a child process in its own session, on one core, with its CPU time and
+memory."""
 
 import json
 import os
@@ -62,7 +62,7 @@ class Server:
         return lines[-1] if lines else "it said nothing"
 
     def pids(self):
-        """Every living process of the server: those of its session."""
+        """The living processes of the server, which are those of its session."""
         found = []
         for entry in os.listdir("/proc"):
             if entry.isdigit():
@@ -79,8 +79,7 @@ class Server:
         return sum(time.clock_gettime((~pid << 3) | CPU_CLOCK) for pid in self.pids())
 
     def held_up(self):
-        """Seconds that the main process has been ready to run while the system let others, or
-        nobody."""
+        """Seconds that the main process was ready to run but not scheduled."""
         return int(Path("/proc", str(self.process.pid), "schedstat").read_text().split()[1]) / 1e9
 
     def rss(self):
@@ -89,7 +88,7 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def descriptors(self):
-        """File descriptors the main process holds."""
+        """Open file descriptors of the main process."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def stop(self):
@@ -117,7 +116,7 @@ class Uas(Server):
         )
 
     def stats(self):
-        """What `stack.stats()` says now."""
+        """Return `stack.stats()` of now."""
         pipes = self.process
         pipes.stdin.write(b"\n")
         pipes.stdin.flush()
@@ -128,7 +127,7 @@ class Uas(Server):
 
 
 def descriptors_for(wanted):
-    """Let this process and its children have so many descriptors; return how many they may have."""
+    """Raise the limit of descriptors for this process and its children; return the new limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
@@ -136,8 +135,7 @@ def descriptors_for(wanted):
 
 
 def ahead_of_others():
-    """The words before a command that let it run as soon as it wants to, whatever else goes on;
-    none where we may not."""
+    """Return the command prefix for the highest priority; empty without the permission."""
     words = ["chrt", "-r", "1"]
     try:
         return (
@@ -156,7 +154,7 @@ def stop_on_sigterm():
 
 
 def cores():
-    """One core for the server and one for the load, or (None, None) where there is but one or no
+    """Return one core for the server and one for the load; (None, None) with one core, or without
     taskset."""
     allowed = sorted(os.sched_getaffinity(0))
     return (
@@ -165,7 +163,7 @@ def cores():
 
 
 def pinned_to(core):
-    """The words before a command that keep it on one core."""
+    """Return the command prefix that keeps a process on one core."""
     return [] if core is None else ["taskset", "-c", str(core)]
 
 

@@ -3,8 +3,8 @@ run.
 
 Each server is one process (Kamailio: one worker) on one core; the load comes from the other. In
 every round each server gets the same number of requests, one server after the other, and the order
-turns from round to round. What counts is the ratio to the echo in the same round: absolute numbers
-depend on the machine and on the hour.
+changes from round to round. Compare the ratio to the echo of the same round, because absolute
+numbers depend on the machine and on the hour.
 """
 
 import argparse
@@ -30,8 +30,7 @@ PURE = {"SIPPET_PUREPYTHON": "1"}
 COMPILED = {"SIPPET_PUREPYTHON": ""}
 
 
-# What to run, and how to tell whether it is there. Each `missing` gives the reason why a server
-# cannot run, or None.
+# The servers. Each `missing` returns the reason why a server cannot run, or None.
 
 
 def missing_gevent():
@@ -109,7 +108,7 @@ SERVERS = {
 
 
 class Contestant:
-    """A server and what was measured of it."""
+    """A server and its measurements."""
 
     def __init__(self, name, core):
         command, environment, _ = SERVERS[name]
@@ -139,8 +138,7 @@ class Contestant:
         return {"cpu_us": spent / answered * 1e6, "failures": failures(result), **result}
 
     def settle(self):
-        """What the transactions cost after their answer: timers, removal, and being there at
-        all."""
+        """The cost of the transactions after their answer: timers, removal, and their memory."""
         self.later = (self.server.cpu() - self.base - self.counted) / self.messages * 1e6
 
     def summary(self, echo):
@@ -162,7 +160,7 @@ class Contestant:
 
 
 def measure(options, names):
-    """Run all rounds; give back {name: summary}."""
+    """Run all rounds; return `{name: summary}`."""
     server_core, load_core = cores()
     contestants = []
     with Generator(load_core) as generator:
@@ -280,7 +278,7 @@ def main():
         type=float,
         default=36,
         metavar="SECONDS",
-        help="then wait, to count what lingering transactions cost (default 36; 0: do not)",
+        help="seconds to wait afterwards, for the cost of lingering (default 36; 0: none)",
     )
     parser.add_argument(
         "--only",

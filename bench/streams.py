@@ -32,7 +32,7 @@ YARDSTICK = "udp"
 GOALS = {"tcp": 1.3, "ws": 3.0}
 """Times UDP, in the shape `one`."""
 
-#                    the script, its words, the transport of the load, whether it is an echo
+#                    script, arguments, transport of the load, whether it is an echo
 SERVERS = {
     "echo": ("echo.py", (), "udp", True),
     "echo-tcp": ("echo.py", ("--tcp",), "tcp", True),
@@ -45,7 +45,7 @@ SERVERS = {
 
 
 class Contestant:
-    """A server, the connections to it, and what was measured over them."""
+    """A server, the connections to it, and their measurements."""
 
     def __init__(self, name, core, cert):
         script, words, self.transport, self.echo = SERVERS[name]
@@ -73,7 +73,7 @@ class Contestant:
             self.rounds[shape] = []
             if held.connected()["open"] != connections:
                 raise ServerError(
-                    f"{self.name}: not all {connections} connections stand: {self.server.last_words()}"
+                    f"{self.name}: not all {connections} connections are set up: {self.server.last_words()}"
                 )
 
     def round(self, shape, requests):
@@ -109,7 +109,7 @@ class Contestant:
 
 
 def measure(options, generator, names, server_core, cert):
-    """Run all rounds; give back {shape: {name: summary}}."""
+    """Run all rounds; return `{shape: {name: summary}}`."""
     contestants = []
     try:
         for name in names:

@@ -1,8 +1,8 @@
 """The stateful OPTIONS server of ours: a transaction for each request, a core that answers 200.
 
-INFO is answered with a large body; MESSAGE with what its Request-URI answers to an OPTIONS, a name
-to be resolved first; INVITE with 200, and the call lasts until the caller hangs up. With --stats it
-prints `stack.stats()` as one line of JSON for each line on its standard input, and ends with it.
+INFO gets a large body. MESSAGE gets the response of its Request-URI to an OPTIONS, after a name is
+resolved. INVITE gets 200, and the call lasts until the caller hangs up. With --stats it prints
+`stack.stats()` as one line of JSON for each line of standard input, and ends with that input.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from sippet_gevent import (
 from sippet_gevent.runtime.process import FULL_COLLECTIONS
 
 SPARE = 100
-"""Connections over --flows: those that measure while the others idle."""
+"""Connections beyond --flows: those that measure while the others are idle."""
 
 LARGE = b"x" * 8192
 """The body of an answer to INFO."""
@@ -38,7 +38,7 @@ CALL = 30
 
 
 class Reloads:
-    """Has the certificates read again every so often, and counts."""
+    """Reloads the certificates periodically, and counts."""
 
     def __init__(self, stack, seconds):
         self.count = self.failed = 0
@@ -57,8 +57,7 @@ class Reloads:
 
 
 class Turns:
-    """Times the turns of the loop, by CPU: from its being told what is ready to its waiting once
-    more."""
+    """Measures the turns of the loop by CPU time, from its wake-up until it waits again."""
 
     def __init__(self):
         self._began = self._longest = 0.0
@@ -68,7 +67,7 @@ class Turns:
             watcher.start(callback)
 
     def take_longest(self):
-        """Milliseconds of the longest since this was asked last."""
+        """Milliseconds of the longest turn since the last call."""
         longest, self._longest = self._longest, 0.0
         return longest * 1e3
 
@@ -100,24 +99,26 @@ def main():
     parser.add_argument(
         "--cert", metavar="FILE", help="certificate and key in one PEM file, for tls and wss"
     )
-    parser.add_argument("--reload", type=float, metavar="SECONDS", help="read it again so often")
+    parser.add_argument(
+        "--reload", type=float, metavar="SECONDS", help="seconds between two readings of it"
+    )
     parser.add_argument(
         "--flows",
         type=int,
         metavar="N",
         default=StreamLimits().connections,
-        help="connections at one time (default: what the library allows)",
+        help="most connections at the same time (default: that of the library)",
     )
     parser.add_argument(
         "--dns",
         type=int,
         metavar="PORT",
-        help="of the name server on 127.0.0.1 (default: the system's)",
+        help="port of the name server on 127.0.0.1 (default: that of the system)",
     )
     parser.add_argument(
         "--collect-seldom",
         action="store_true",
-        help="let Python's collector look through everything as seldom as `sippet serve` does",
+        help="run Python's full collections as rarely as `sippet serve` does",
     )
     parser.add_argument(
         "--stats",
@@ -127,7 +128,7 @@ def main():
     parser.add_argument(
         "--turns",
         action="store_true",
-        help="have them tell the loop's longest turn since the time before",
+        help="add the longest turn of the loop since the last line",
     )
     parser.add_argument(
         "--linger", type=float, metavar="SECONDS", help="length of timer J (default 32: 64*T1)"

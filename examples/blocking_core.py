@@ -1,10 +1,12 @@
-"""A redirect server that looks callers up over HTTP, counts them in Redis and writes them down in SQLite.
+"""A redirect server that asks HTTP for targets, counts calls in Redis and records them in SQLite.
 
-    python -m gevent.monkey examples/blocking_core.py    or  sippet serve examples/blocking_core.py:core --monkey
+    python -m gevent.monkey examples/blocking_core.py         or
+    sippet serve examples/blocking_core.py:core --monkey
 
-All three libraries block, and the code is written as if that were no matter. Patched by gevent it is none: while one call
-waits for its HTTP answer, the others go on, and OPTIONS are answered at once. Needs `pip install requests redis`;
-ROUTES, REDIS and CALLS in the environment say where the three are.
+All three libraries block, and the code simply calls them. gevent patches the standard library, so
+while one call waits for its HTTP answer, others go on, and OPTIONS are answered at once. Needs
+`pip install requests redis`. The variables ROUTES, REDIS and CALLS in the environment name the
+three services.
 """
 
 import os
@@ -37,10 +39,10 @@ def core(request, tx):
     found = requests.get(ROUTES, params={"callee": callee}, timeout=10)
     if found.status_code == 404:
         return 404
-    # what leaves a core is a 500 to the caller, and a traceback in the log
+    # an exception that leaves a core is a 500 for the caller, and a traceback in the log
     found.raise_for_status()
 
-    # SQLite is C code that no patching makes yield, so it gets a thread of gevent's pool.
+    # SQLite is C code that patching cannot make yield, so it runs in a thread of gevent's pool
     gevent.get_hub().threadpool.apply(write_down, (caller, callee, found.text))
     return request.response(302, contact=f"<{found.text}>")
 

@@ -1,10 +1,10 @@
-"""Hello, SIP: whoever calls hears it ring for three seconds, and then that we are busy.
+"""Hello, SIP: the caller hears ringing for three seconds, then busy.
 
     python examples/hello.py                      or  sippet serve examples/hello.py:stack
 
-Then call sip:anything@127.0.0.1 from a phone on this machine, and hang up early for a change: the
-log stays quiet, since giving up is nothing unusual. `sippet ping sip:127.0.0.1` works as well,
-because a stack answers OPTIONS by itself.
+Then call sip:anything@127.0.0.1 from a phone on this machine. If you hang up early, the log stays
+empty, because that is not an error. `sippet ping sip:127.0.0.1` works as well, because a stack
+answers OPTIONS by itself.
 """
 
 from sippet_gevent import Stack
@@ -15,7 +15,7 @@ stack = Stack()
 @stack.on("INVITE")
 def hello(request, tx):
     tx.respond(180)
-    # ringing; if the caller gives up here, Cancelled is raised, and leaving with it answers 487
+    # while ringing: if the caller gives up, wait() raises Cancelled, and the answer is 487
     tx.wait(3)
     return 486
 

@@ -1,14 +1,14 @@
-"""A call from ringing to hanging up, told in the order in which it happens.
+"""A call from ringing to hanging up, as code in the order of its events.
 
     python examples/ivr.py                        or  sippet serve examples/ivr.py:stack
 
-Call it, let it ring, listen to the silence (there is no media in SIP), and wait to be hung up on.
-Hang up first, while it rings or later: each of the lines below where time passes is a place where
-the story may end, and none needs an `if` for it. Every call is carried by a greenlet of its own, so
-a thousand callers are a thousand such stories at once.
+Call it, let it ring, listen to the silence (there is no media in SIP), and wait until it hangs up.
+Or hang up first, while it rings or later. Each line below where time passes may be the last one of
+its call, and none needs an `if` for that. Each call has its own greenlet, so a thousand callers run
+this code at the same time.
 
-A caller that puts the call on hold gets 488, a digit by INFO gets 405, and the call goes on: both
-are still to come.
+A caller that puts the call on hold gets 488, and a digit by INFO gets 405; the call goes on. This
+example does not support either.
 """
 
 import logging
@@ -24,8 +24,8 @@ stack = Stack()
 
 
 def session(request, host):
-    """Return our session description: an answer, stream by stream, to the caller's (RFC 3264 §6),
-    or an offer."""
+    """Return our session description: the answer to the caller's offer (RFC 3264 §6), or an offer
+    if the INVITE has none."""
     offer = Part.of(request).find("application/sdp")
     if offer is None:
         return sdp.initial_offer([SILENCE], address=host)
@@ -43,7 +43,7 @@ def answer(request, tx):
     with tx.accept(body=bytes(ours)) as call:
         log.info("%s is here", caller)
         hung_up = call.wait(TALKING)
-    # leaving the block sent our BYE
+    # leaving the block has sent our BYE
     log.info("%s %s", caller, "has hung up" if hung_up else "has talked long enough")
 
 

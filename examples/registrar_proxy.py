@@ -1,12 +1,12 @@
-"""A registrar and proxy: phones register, and call each other by name; all of a user's phones ring
-at once.
+"""A registrar and proxy: phones register and call each other by name. All phones of a user ring at
+the same time.
 
     python examples/registrar_proxy.py            or  sippet serve examples/registrar_proxy.py:stack
 
-It listens on udp:127.0.0.1:5060, for phones on this machine. For others, add
-`--listen udp:192.0.2.10:5060` with an address of yours to the second command. That address is the
-registrar, the domain and the proxy in your phones' settings.
-`sippet serve` without a core runs much the same.
+It listens on udp:127.0.0.1:5060, for phones on this machine. For phones on other machines, add
+`--listen udp:192.0.2.10:5060` to the second command, with an address of your own. In the phones'
+settings, that address is the registrar, the domain and the proxy. `sippet serve` without a core
+runs nearly the same server.
 """
 
 from sippet_gevent import Location, Registrar, Stack, forward
@@ -20,10 +20,10 @@ stack.on("REGISTER")(Registrar(location))
 @stack.on()
 def route(request, tx):
     """Serve all other methods."""
-    # within a call: along the way we put into its Record-Route
+    # within a call: along the route of our Record-Route
     if tx.take_route() and not stack.is_local(request.uri):
         return forward(request, tx)
-    if request.to.tag is not None or request.method == "ACK":  # within another
+    if request.to.tag is not None or request.method == "ACK":  # within a call that we did not route
         return 481
     if (
         request.method == "OPTIONS"
@@ -31,7 +31,7 @@ def route(request, tx):
         and not request.uri.user
     ):
         return 200
-    # a user, or one phone of a user
+    # all phones of a user, or the phone with this Contact
     targets = location.lookup(request.uri) or location.lookup_contact(request.uri)
     if not targets:
         return 404

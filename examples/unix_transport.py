@@ -1,12 +1,11 @@
-"""A transport of one's own: SIP over Unix-domain stream sockets, between programs of one machine
-(Linux).
+"""A custom transport: SIP over Unix-domain stream sockets, between programs of one machine (Linux).
 
     sippet serve examples/unix_transport.py:stack       answers calls at sip:hello;transport=unix
     python examples/unix_transport.py                   calls there
 
 The address `unix:hello:5060` is the socket file `hello:5060` in a folder, $SIP_SOCKETS or
-./sip-sockets, and a URI with `;transport=unix` leads there by its host. Who may enter the folder
-may call, and nobody else: that is all the security.
+./sip-sockets, and a URI with `;transport=unix` leads there by its host. The permissions of the
+folder are the only access control.
 """
 
 import errno
@@ -25,35 +24,34 @@ from sippet_gevent import Flow, Framer, Stack, Transport, TransportError
 FOLDER = Path(os.environ.get("SIP_SOCKETS", "sip-sockets"))
 
 CONNECTIONS = 1000
-"""Connections of others at one time; more are closed at once."""
+"""Most connections from other programs at the same time; further ones are closed at once."""
 
 WAITING = 256
-"""Messages that wait for a peer who does not read; one more ends the connection."""
+"""Most messages that wait for a slow peer; one more ends the connection."""
 
 PATIENCE = 10
-"""Seconds that a peer may take to read one."""
+"""Seconds within which a peer must read a message."""
 
 log = logging.getLogger("unix_transport")
 
 
 def in_hub(function, *arguments):
-    """Have something called in the hub, where a transport calls the stack, in the order of these
-    calls."""
+    """Call a function in the hub, where transports call the stack. The order of calls is kept."""
     gevent.get_hub().loop.run_callback(function, *arguments)
 
 
 def pid_of(sock):
-    """Return the number of the process at the other end, as the kernel knows it."""
+    """Return the process id of the peer, from the kernel."""
     return struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
 
 class UnixFlow(Flow):
-    """One connection: a greenlet that reads, and one that writes what waits in a queue, so that
-    send() need not."""
+    """One connection, with a greenlet that reads and one that writes from a queue, so that send()
+    never waits."""
 
     def __init__(self, transport, sock, remote):
         self.transport, self.remote = transport, remote
-        self.transactions = set()  # it can end before they do; the stack notes here which use it
+        self.transactions = set()  # the stack notes here which transactions use the flow
         self._socket = sock
         self._queue = Queue(WAITING)
         transport.flows.add(self)
@@ -71,7 +69,7 @@ class UnixFlow(Flow):
 
     @property
     def local(self):
-        """Where others reach us: what Via and Contact say."""
+        """Our address, for Via and Contact."""
         return self.transport.local
 
     def is_alive(self):
@@ -84,22 +82,22 @@ class UnixFlow(Flow):
                 messages = framer.feed(data)
                 in_hub(self._take, messages, framer.error, framer.pings > pings)
                 pings = framer.pings
-                gevent.sleep(0)  # they are taken now, and others have their turn
+                gevent.sleep(0)  # now the hub runs _take(), and other greenlets have their turn
         except OSError as error:
             problem = error.strerror
         if not framer.dead:
             self.close(problem)
 
     def _take(self, messages, error, pinged):
-        """In the hub: hand over what was read, in order."""
+        """Deliver what was read, in order; runs in the hub."""
         for message in messages:
             self.transport.receive(message, self)
         if not self.is_alive():
             return
         try:
             if error is not None:
-                self.transport.events.refuse(error, self)  # which sends the 400
-                self._queue.put_nowait(None)  # and then it is over
+                self.transport.events.refuse(error, self)  # sends the 400
+                self._queue.put_nowait(None)  # ends _write()
             elif pinged:
                 self.send(b"\r\n")  # RFC 5626 §4.4.1
         except (Full, TransportError):
@@ -113,10 +111,10 @@ class UnixFlow(Flow):
         except OSError as error:
             self.close(error.strerror)
         else:
-            self.close("what the peer sent made no sense")
+            self.close("the bytes of the peer were no SIP message")
 
     def close(self, problem="closed"):
-        """End the connection, and have its transactions told. Never waits."""
+        """End the connection and report that to its transactions. Never waits."""
         if not self.is_alive():
             return
         self.transport.flows.discard(self)
@@ -135,11 +133,11 @@ class UnixFlow(Flow):
 
 
 class Unix(Transport):
-    """A socket file to listen on, and the connections of both directions. Those of others are
-    called by their process."""
+    """A socket file to listen on, and the connections of both directions. Accepted ones are named
+    by their process id."""
 
     name, reliable, default_port = "UNIX", True, 5060
-    resolves = True  # sip:hello;transport=unix: nobody looks `hello` up
+    resolves = True  # sip:hello;transport=unix: `hello` is not looked up in DNS
 
     def __init__(self, folder=FOLDER):
         self.folder = Path(folder)
@@ -171,7 +169,7 @@ class Unix(Transport):
         self._acceptor = gevent.spawn(self._accept)
 
     def _bind(self, sock, path):
-        """Bind to a socket file, also to one whose process has died without taking it away."""
+        """Bind to a socket file, also to one that a dead process has left."""
         try:
             sock.bind(str(path))
         except OSError as error:
@@ -188,7 +186,7 @@ class Unix(Transport):
             try:
                 sock, _ = self._socket.accept()
             except OSError as error:
-                log.warning("%r accepts nobody for a moment: %s", self, error.strerror)
+                log.warning("accept failed: transport=%r reason=%s", self, error.strerror)
                 gevent.sleep(0.1)
                 continue
             if len(self.flows) >= CONNECTIONS:
@@ -197,14 +195,14 @@ class Unix(Transport):
             UnixFlow(self, sock, (f"pid-{pid_of(sock)}", next(self._numbers)))
 
     def connect(self, address):
-        """Return the flow to an address: one that stands, or a new one."""
+        """Return the flow to an address, an existing or a new one."""
         if self._socket is None:
             raise TransportError("the transport is not open")
         flow = self.dialled.get(address)
         if flow is None:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                sock.settimeout(0)  # at once, or not at all
+                sock.settimeout(0)  # connect without waiting
                 sock.connect(str(self.path(*address)))
                 sock.settimeout(None)
             except OSError as error:

@@ -1,8 +1,8 @@
 """Every row of the shared corpus over real sockets: UDP, TCP and WebSocket, whole, at random cuts, byte by byte.
 
-A row gets a stack of its own, for rows share branches and Call-IDs. Its answers are held against its verdict, a valid
-request behind it is answered, and how a stream is cut changes nothing. A default run takes a sample of the large sets,
-`pytest -m slow` takes all, half an hour of processor time, most of it byte by byte.
+Each row gets its own stack, because rows share branches and Call-IDs. The answers must agree with the row's verdict,
+a valid request after it must be answered, and the pieces of a stream must not matter. A default run takes a sample of
+the large sets. `pytest -m slow` takes all: half an hour of processor time, most of it byte by byte.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from tests.message.test_corpus import DISPUTED, outcome
 corpus.require()
 
 PATIENCE = 30
-"""Seconds for what takes milliseconds, or a few seconds byte by byte on a busy machine."""
+"""Seconds to wait for an answer: it takes milliseconds, or a few seconds byte by byte on a busy machine."""
 
 SAMPLE = 20
-"""Rows of a set that a default run takes, evenly spread, or somewhat more."""
+"""Rows of each set in a default run, evenly spread; sometimes a few more."""
 
 SEED = 20261128
 IN_DIALOG = frozenset(("BYE", "PRACK", "UPDATE", "INFO", "NOTIFY"))
 DECLINED = 603
-"""What the core answers an INVITE: a final response that nobody has to acknowledge with a call. Verdicts say 200."""
+"""The core's answer to an INVITE: a final response that creates no call. Verdicts say 200."""
 
 TAKEN = frozenset((200, DECLINED))
 REFUSED = frozenset((400, 405, 413, 414, 415, 416, 420, 481, 501, 505, 513))
@@ -50,7 +50,7 @@ APPLICATIONS = {
     "own-messages/register-star-exp.dat": "a registrar refuses `*` with an Expires other than 0 (§10.3 step 6), not the stack",
     "own-messages/register-star-mix.dat": "a registrar refuses `*` beside other contacts (§10.3 step 6), not the stack",
 }
-"""Rows whose verdict is on an application's rule, which the core here has not."""
+"""Rows whose verdict depends on a rule of an application that the core here does not have."""
 
 MARKER = (
     "OPTIONS sip:marker.example SIP/2.0\r\nVia: SIP/2.0/{transport} marker.invalid;rport;branch=z9hG4bKmarker\r\n"
@@ -60,7 +60,7 @@ MARKER = (
 
 
 class Seen(NamedTuple):
-    """What became of a row: the answers to it, how often the core ran, whether the marker was answered, how it closed."""
+    """The result of a row: answers, runs of the core, whether the marker was answered, how it closed."""
 
     answers: tuple[bytes, ...]
     served: int
@@ -108,7 +108,7 @@ def sipped():
 def answers_of(messages: Iterable[bytes]) -> tuple[tuple[bytes, ...], bool]:
     """Sort responses into those to the row, and whether the marker has its 200.
 
-    On a stream the marker may have grown together with what a wrong length has left of the row.
+    On a stream, a wrong length in the row may have joined its rest with the marker.
     """
     messages = list(messages)
     mine = [
@@ -120,7 +120,7 @@ def answers_of(messages: Iterable[bytes]) -> tuple[tuple[bytes, ...], bool]:
 
 
 def same(answer: bytes) -> bytes:
-    """An answer without what is drawn anew each time: our tags, and the ports."""
+    """Return an answer without its random parts: our tags, and the ports."""
     answer = re.sub(rb"(?im)^(To|t)(:.*?);tag=[^;\r\n]*", rb"\1\2", answer)
     answer = re.sub(rb"(?im)^(Contact: <sip:127\.0\.0\.1):\d+", rb"\1", answer)
     return re.sub(rb";rport=\d+", b";rport", answer)
@@ -130,7 +130,7 @@ def same(answer: bytes) -> bytes:
 
 
 def over_udp(sipped, row: corpus.Row, monkeypatch) -> Seen:
-    # The Vias of the corpus name ports that are not ours to listen on: answers come back to the port that asked.
+    # The Vias of the corpus name ports at which the test cannot listen, so answers return to the source port.
     monkeypatch.setattr(UDPFlow, "to_port", lambda flow, port: flow)
     marker = MARKER.format(transport="UDP").encode()
     with sipped("udp") as (stack, served), socket.socket(type=socket.SOCK_DGRAM) as sock:
@@ -146,7 +146,7 @@ def over_udp(sipped, row: corpus.Row, monkeypatch) -> Seen:
 
 
 def pieces(data: bytes, cut: str) -> Iterable[bytes]:
-    """Cut a stream: "whole", "random" (by a seed of its own, so it is the same each time), "bytes"."""
+    """Cut a stream: "whole", "random" (with a fixed seed) or "bytes"."""
     if cut == "whole":
         return [data]
     if cut == "bytes":
@@ -157,7 +157,7 @@ def pieces(data: bytes, cut: str) -> Iterable[bytes]:
 
 
 def fed(stack, data: bytes, cut: str) -> bytes:
-    """Send a stream in pieces, each read before the next one comes; return all that comes back until the end."""
+    """Send a stream in pieces, each one read before the next; return all that is received."""
     transport = stack.engine.transports[0]
     with socket.create_connection(transport.local) as sock:
         sock.settimeout(PATIENCE)
@@ -188,7 +188,7 @@ def fed(stack, data: bytes, cut: str) -> bytes:
                 while flow.octets < sent and flow.state in takes:
                     gevent.sleep(0)
             gevent.idle()
-        except OSError:  # it has been closed upon what makes no sense
+        except OSError:  # closed because of the bytes
             pass
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_WR)
@@ -229,7 +229,7 @@ def framed(*messages: bytes) -> bytes:
 
 
 def over_ws(sipped, data: bytes, cut: str) -> tuple[int, Seen]:
-    """The status of the handshake, and the rest."""
+    """Return the status of the handshake, and the rest."""
     with sipped("ws") as (stack, served):
         head, _, rest = fed(stack, data, cut).partition(b"\r\n\r\n")
         status = int(head.split()[1])
@@ -248,7 +248,7 @@ def over_ws(sipped, data: bytes, cut: str) -> tuple[int, Seen]:
                 elif isinstance(event, CloseConnection):
                     code = int(event.code)
                     break
-            code = None if code == 1000 else code  # our own end is answered so
+            code = None if code == 1000 else code  # the answer to our own end
         answers, marked = answers_of(messages)
         return status, Seen(answers, len(served), marked, code, stack.engine.counters.received)
 
@@ -257,10 +257,10 @@ def over_ws(sipped, data: bytes, cut: str) -> tuple[int, Seen]:
 
 
 def allowed(row: corpus.Row, status: int) -> bool:
-    """True when a row lets us answer so.
+    """True when a row allows this answer.
 
-    A row that may be taken or refused lists what is likely, and may get any answer that says either. A verdict on what an
-    application does, a 415, or a 200 of who has the dialog or the INVITE, is not the stack's: its core has served the row.
+    A row that may be accepted or refused lists likely answers, and may get any other with the same meaning. A verdict on
+    the application, such as 415, or 200 for a known dialog, is not about the stack: the core has served the row.
     """
     words = set(re.split(r"[|;]", row.status))
     if row.expected == "either":
@@ -273,7 +273,7 @@ def allowed(row: corpus.Row, status: int) -> bool:
 
 
 def verdict_faults(row: corpus.Row, seen: Seen) -> list[str]:
-    """What is wrong with the answers to a datagram, or to a frame, by its row."""
+    """Return what is wrong with the answers to a datagram or frame, by its row."""
     message = outcome(row.data)
     is_request = not row.data.lstrip(b"\r\n").startswith(b"SIP/")
     statuses = [status for status in seen.statuses if status != 100]
@@ -306,13 +306,13 @@ def _is_answerable(message: object) -> bool:
 
 
 def content_faults(row: corpus.Row, seen: Seen) -> list[str]:
-    """What an answer must have of its request (RFC 3261 §8.2.6.2), and that it can be read."""
+    """Return what is wrong with an answer itself: it can be parsed, and repeats fields of the request (RFC 3261 §8.2.6.2)."""
     message = outcome(row.data)
     faults = []
     for data in seen.answers:
         if not isinstance(
             message, Request
-        ):  # what could not be read comes back as it came, and can no more be read
+        ):  # unreadable values are repeated as they came, so the answer is as unreadable
             head, end, body = data.partition(b"\r\n\r\n")
             if (
                 not end
@@ -341,14 +341,14 @@ def content_faults(row: corpus.Row, seen: Seen) -> list[str]:
 
 
 def vias(message: Request | Response) -> list[str]:
-    """All Vias, without blanks: the top one is written anew, with where it came from."""
+    """Return all Vias without blanks; the top one has the source address added."""
     return [
         re.sub(r"\s", "", via) for line in message.headers.all("Via") for via in line.split(",")
     ]
 
 
 def is_for_streams(data: bytes) -> bool:
-    """True for a message that means the same on a stream: CRLF line ends, one Content-Length, which is its body's."""
+    """True for a message that means the same on a stream: CRLF line ends, one correct Content-Length."""
     framer = Framer()
     messages = framer.feed(data)
     return not framer.error and not framer.pending and messages == [data.lstrip(b"\r\n")]
@@ -373,7 +373,7 @@ def udp_faults(sipped, rows, monkeypatch) -> dict[str, list[str]]:
     wrong = {}
     for row in rows:
         if len(row.data) > corpus.LARGEST_DATAGRAM:
-            continue  # no datagram is as long: over streams only
+            continue  # too long for a datagram: over streams only
         seen = over_udp(sipped, row, monkeypatch)
         if faults := [*verdict_faults(row, seen), *content_faults(row, seen)]:
             wrong[row.file] = faults
@@ -460,7 +460,7 @@ def test_messages_of_the_corpus_get_their_verdicts_over_websocket(sipped, name):
 # ---- streams, and what WebSocket clients send
 
 TIMED = frozenset(("own-streams/crlf-1m.stream", "own-websocket/ping-flood.stream"))
-"""Rows that meet a limit by time, which depends on how fast they come."""
+"""Rows that meet a limit by time, so the verdict depends on the speed of the sender."""
 
 STREAMS = [row for row in corpus.streams() if len(row.data) < 1 << 16]
 LONG_STREAMS = [row for row in corpus.streams() if len(row.data) >= 1 << 16]
@@ -482,7 +482,7 @@ def stream_faults(row: corpus.Row, seen: Seen) -> list[str]:
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("row", STREAMS, ids=lambda row: row.file)
-def test_stream_of_the_corpus_gets_its_verdict_however_it_is_cut(sipped, row, cut):
+def test_stream_of_the_corpus_gets_its_verdict_in_any_pieces(sipped, row, cut):
     whole = over_tcp(sipped, row.data, "whole")
     seen = whole if cut == "whole" else over_tcp(sipped, row.data, cut)
     assert stream_faults(row, seen) + cut_faults(whole, seen) == []
@@ -492,7 +492,7 @@ def test_stream_of_the_corpus_gets_its_verdict_however_it_is_cut(sipped, row, cu
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("row", LONG_STREAMS, ids=lambda row: row.file)
-def test_long_stream_of_the_corpus_gets_its_verdict_however_it_is_cut(sipped, row, cut):
+def test_long_stream_of_the_corpus_gets_its_verdict_in_any_pieces(sipped, row, cut):
     seen = over_tcp(sipped, row.data, cut)
     assert stream_faults(row, seen) == []
     if row.file not in TIMED:
@@ -514,7 +514,7 @@ def websocket_faults(row: corpus.Row, status: int, seen: Seen) -> list[str]:
 @pytest.mark.parametrize(
     "row", [row for row in WEBSOCKETS if len(row.data) < 30_000], ids=lambda row: row.file
 )
-def test_websocket_client_of_the_corpus_gets_its_verdict_however_it_is_cut(sipped, row, cut):
+def test_websocket_client_of_the_corpus_gets_its_verdict_in_any_pieces(sipped, row, cut):
     status, seen = over_ws(sipped, row.data, cut)
     assert websocket_faults(row, status, seen) == []
     if row.file not in TIMED:

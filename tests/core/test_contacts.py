@@ -21,7 +21,7 @@ def office(sip):
 
 @pytest.fixture
 def phones(office):
-    """Make registered phones: `phones("browser", "bob")`, and forget what they have received."""
+    """Make registered phones: `phones("browser", "bob")`, with no requests received yet."""
 
     def make(kind, name, **headers):
         return office.phone(kind, name).register(**headers)
@@ -79,7 +79,7 @@ def test_uri_that_differs_from_the_contact_reaches_nothing(phones, change):
     assert alice.statuses == [416 if change == ("sip:", "sips:") else 404]
 
 
-def test_uri_that_nobody_has_registered_reaches_nothing(sip, phones):
+def test_unregistered_uri_reaches_nothing(sip, phones):
     alice, stranger = phones("plain", "alice"), Peer(sip, "192.0.2.99")
     alice.ask("MESSAGE", stranger.uri)
     assert (stranger.received, alice.statuses) == ([], [404])
@@ -96,7 +96,7 @@ def test_contact_whose_binding_has_ended_reaches_nothing(sip, office, phones, en
         office.flow(bob).end()
     alice.ask("MESSAGE", bob.uri)
     assert (bob.received, alice.statuses) == ([], [404])
-    assert len(office.stack.core.location._contacts) == 1  # alice's
+    assert len(office.stack.core.location._contacts) == 1  # those of alice
 
 
 def test_request_within_a_dialog_that_we_did_not_route_is_481(phones):
@@ -138,7 +138,7 @@ def test_phone_with_two_flows_gets_a_request_to_its_contact_by_one(office):
     reached.reply(reached.last("MESSAGE"), 200)
 
 
-def test_two_phones_behind_two_nats_with_one_contact_get_the_request_both(office, phones):
+def test_phones_behind_two_nats_with_one_contact_both_get_the_request(office, phones):
     alice, bob = phones("plain", "alice"), phones("NAT", "bob")
     other = office.phone("NAT", "other")
     other.uri = bob.uri
@@ -150,7 +150,7 @@ def test_two_phones_behind_two_nats_with_one_contact_get_the_request_both(office
     assert other.methods == ["INVITE", "ACK"]
 
 
-def test_store_of_the_user_s_without_lookup_by_contact_is_served(sip):
+def test_store_without_lookup_contact_is_served(sip):
     class Store:
         stack = None
 
@@ -173,7 +173,7 @@ URIS = [
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.lists(st.sampled_from(URIS), unique=True))))
-def test_index_finds_who_has_a_contact_and_is_empty_without_them(changes):
+def test_index_finds_contacts_and_is_empty_without_them(changes):
     index, now = ContactIndex(), {}
     for name, uris in changes:
         index.update(name, now.get(name, ()), uris)
@@ -185,7 +185,7 @@ def test_index_finds_who_has_a_contact_and_is_empty_without_them(changes):
     assert len(index) == 0
 
 
-def test_index_is_bounded_where_very_many_have_one_contact():
+def test_index_is_bounded_for_one_contact_of_many():
     index, uri = ContactIndex(), URIS[0]
     for number in range(3 * SHARED):
         index.update(str(number), (), (uri,))

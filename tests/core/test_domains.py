@@ -36,7 +36,7 @@ class Domain:
         return self.ask(self.bob, "REGISTER", to, to=f"<{to}>", contact=f"<{contact}>", **headers)
 
     def call(self, uri):
-        """Return the status that a MESSAGE to this URI gets."""
+        """Return the status of a MESSAGE to this URI."""
         return self.ask(self.alice, "MESSAGE", uri)
 
 
@@ -51,12 +51,12 @@ NAMES = [
     "sip:bob@sip.example.net:7000",
     "sip:bob@sip.example.net:5061;transport=tls",
 ]
-"""Spellings of one address-of-record at a server with these addresses."""
+"""Forms of one address-of-record at a server with these addresses."""
 
 
 @pytest.mark.rfc("3261 19.1.1", "3261 10.3")
 @pytest.mark.parametrize("to", NAMES)
-def test_user_registered_by_any_name_of_the_server_is_called_by_all(sip, to):
+def test_user_registered_by_one_server_name_is_called_by_all(sip, to):
     domain = Domain(sip)
     assert domain.register(to) == 200
     assert {uri: domain.call(uri) for uri in NAMES} == dict.fromkeys(NAMES, 200)
@@ -137,7 +137,7 @@ def test_options_to_the_server_itself_is_answered_on_any_port(sip, uri, status):
     assert domain.ask(domain.alice, "OPTIONS", uri) == status
 
 
-def test_location_of_a_core_of_ones_own_knows_the_names_of_its_stack(sip):
+def test_location_of_a_custom_core_knows_the_domains_of_its_stack(sip):
     location = Location()
     domain = Domain(
         sip,
@@ -226,7 +226,7 @@ def test_wildcard_listener_has_all_addresses_of_its_host_for_one_domain():
         ] == []
 
 
-def test_aliases_that_lead_nowhere_are_refused():
+def test_aliases_of_unknown_domains_are_refused():
     with pytest.raises(InvalidValue, match="write one of example.com"):
         Stack(domains=("example.com",), aliases={"example.org": "example.net"})
     with pytest.raises(InvalidValue, match="write one of localhost"):

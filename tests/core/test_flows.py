@@ -1,4 +1,4 @@
-"""Flows as next hops: who is behind NAT, or is a browser, is reached by what he has opened, RFC 5626 §5, RFC 7118."""
+"""Flows as next hops: browsers, and phones behind NAT, are reached by the connections that they opened, RFC 5626 §5, RFC 7118."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WEB_PORT, TCP_PORT = 8080, 5070
 
 
 class Connection(MemoryFlow):
-    """A connection between two addresses: one object, which ends when it is told to."""
+    """A connection between two addresses; the test ends it."""
 
     def __init__(self, transport, remote):
         super().__init__(transport, remote)
@@ -52,7 +52,7 @@ class Connection(MemoryFlow):
 
 
 class Connections(MemoryTransport):
-    """A transport of connections upon the network inside the process."""
+    """A transport of connections on the virtual network."""
 
     reliable = True
 
@@ -73,7 +73,7 @@ class Connections(MemoryTransport):
 
 
 class Phone(Peer):
-    """A peer at `source` that believes to be at `host`, and talks to one port of the server."""
+    """A peer at `source` that believes it is at `host`, and sends to one port of the server."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Phone(Peer):
 
 
 class Office:
-    """A RegistrarProxy that listens for UDP, TCP and WS, and makes phones of all kinds."""
+    """A RegistrarProxy on UDP, TCP and WS, and a maker of phones of all kinds."""
 
     def __init__(self, sip, core=None, **options):
         self.sip = sip
@@ -159,7 +159,7 @@ class Office:
 
 
 class Talk:
-    """Two phones of some kinds in a call by way of the office."""
+    """Two phones of given kinds, in a call through the office."""
 
     def __init__(self, office, caller, callee):
         self.office = office
@@ -212,7 +212,7 @@ def test_phones_call_each_other_and_every_request_within_the_dialog_passes(offic
 
 
 @pytest.mark.rfc("5658 5")
-def test_both_sides_stand_in_record_route_the_upper_one_faces_the_callee(office):
+def test_record_route_has_both_sides_and_the_upper_faces_the_callee(office):
     talk = Talk(office, "TCP", "plain")
     upper, lower = talk.theirs.record_route
     assert (upper.uri.port, upper.uri.transport) == (5060, None)
@@ -223,19 +223,17 @@ def test_both_sides_stand_in_record_route_the_upper_one_faces_the_callee(office)
 @pytest.mark.parametrize(("caller", "callee", "values"), [
     ("plain", "plain", 1), ("plain", "NAT", 2), ("NAT", "plain", 2), ("NAT", "NAT", 2), ("browser", "browser", 2), ("plain", "TCP", 2),
 ])  # fmt: skip
-def test_one_value_is_enough_when_both_sides_are_alike_and_can_be_dialled(
-    office, caller, callee, values
-):
+def test_record_route_has_one_value_for_equal_sides(office, caller, callee, values):
     assert len(Talk(office, caller, callee).theirs.record_route) == values
 
 
 @pytest.mark.rfc("7118 5.2")
-def test_contact_and_via_towards_a_browser_are_those_of_its_connection(office):
+def test_contact_and_via_to_a_browser_are_those_of_its_connection(office):
     talk = Talk(office, "plain", "browser")
     assert (talk.theirs.via[0].transport, talk.theirs.via[0].port) == ("WS", WEB_PORT)
 
 
-def test_reinvite_makes_no_further_record_route_but_passes(office):
+def test_reinvite_passes_without_a_further_record_route(office):
     talk = Talk(office, "browser", "NAT")
     talk.from_bob("INVITE")
     talk.alice.reply(talk.alice.last("INVITE"), 200, contact=f"<{talk.alice.uri}>")
@@ -244,7 +242,7 @@ def test_reinvite_makes_no_further_record_route_but_passes(office):
 
 
 @pytest.mark.rfc("7118 8.2")
-def test_contact_at_our_own_domain_is_reached_by_the_flow_of_who_said_so(office):
+def test_contact_at_our_own_domain_is_reached_by_the_flow_of_its_phone(office):
     """As in the example of the RFC: <sip:alice@example.com;gr=urn:uuid:...;ob>."""
     alice, bob = office.phone("browser", "alice"), office.phone("plain", "bob").register()
     alice.uri = f"sip:alice@{DOMAIN};gr=urn:uuid:f81;ob"
@@ -257,7 +255,7 @@ def test_contact_at_our_own_domain_is_reached_by_the_flow_of_who_said_so(office)
 
 
 @pytest.mark.rfc("5626 5.3.2")
-def test_flow_of_the_proxy_before_us_is_not_the_caller_s(office):
+def test_flow_of_the_proxy_before_us_is_not_that_of_the_caller(office):
     proxy, bob = office.phone("TCP", "alice"), office.phone("plain", "bob").register()
     via = (proxy.via.with_params(branch=create_branch()), Via("UDP", "192.0.2.7"))
     proxy.ask("INVITE", bob.aor, via=via, record_route=f"<{proxy.uri};lr>", contact=f"<{BROWSER}>")
@@ -283,7 +281,7 @@ def test_cancel_follows_the_invite_to_a_browser(office):
 
 @pytest.mark.rfc("5626 7")
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
-def test_who_has_closed_the_browser_is_registered_no_more(office, method):
+def test_browser_that_was_closed_is_unregistered(office, method):
     alice, bob = office.phone("plain", "alice"), office.phone("browser", "bob").register()
     office.flow(bob).end()
     alice.ask(method, bob.aor)
@@ -291,7 +289,7 @@ def test_who_has_closed_the_browser_is_registered_no_more(office, method):
 
 
 @pytest.mark.rfc("5626 7")
-def test_whose_contact_can_be_dialled_is_dialled_when_his_connection_has_ended(office):
+def test_reachable_contact_is_used_after_its_connection_has_ended(office):
     alice, bob = office.phone("plain", "alice"), office.phone("TCP", "bob").register()
     listening = Phone(office.sip, "bob", bob.host, transport="TCP", at=5060)
     office.flow(bob).end()
@@ -302,7 +300,7 @@ def test_whose_contact_can_be_dialled_is_dialled_when_his_connection_has_ended(o
 
 @pytest.mark.rfc("5626 11.5")
 @pytest.mark.parametrize("ringing", [True, False])
-def test_connection_that_ends_in_the_middle_is_480_for_the_caller(office, ringing):
+def test_connection_lost_while_ringing_is_480_for_the_caller(office, ringing):
     alice, bob = office.phone("plain", "alice"), office.phone("browser", "bob").register()
     alice.ask("INVITE", bob.aor)
     if ringing:
@@ -313,7 +311,7 @@ def test_connection_that_ends_in_the_middle_is_480_for_the_caller(office, ringin
 
 
 @pytest.mark.rfc("5626 5.3.1")
-def test_branch_whose_flow_has_ended_comes_out_as_430(sip):
+def test_branch_with_an_ended_flow_yields_430(sip):
     seen = []
 
     def core(request, tx):
@@ -333,7 +331,7 @@ def test_branch_whose_flow_has_ended_comes_out_as_430(sip):
     assert seen == [430, 430]
 
 
-def test_dead_flow_of_one_branch_leaves_the_others(sip):
+def test_ended_flow_of_one_branch_leaves_the_others(sip):
     office = Office(sip)
     alice, bob, dead = (
         office.phone("plain", "alice"),
@@ -351,7 +349,7 @@ def test_dead_flow_of_one_branch_leaves_the_others(sip):
 
 @pytest.mark.rfc("5626 5.3.1")
 @pytest.mark.parametrize(("callee", "method"), [("browser", "BYE"), ("browser", "INVITE")])
-def test_request_to_a_browser_that_is_gone_is_430(office, callee, method):
+def test_request_to_a_closed_browser_is_430(office, callee, method):
     talk = Talk(office, "plain", callee)
     office.flow(talk.bob).end()
     talk.from_alice(method)
@@ -359,7 +357,7 @@ def test_request_to_a_browser_that_is_gone_is_430(office, callee, method):
 
 
 @pytest.mark.rfc("5626 5.3.1")
-def test_request_within_the_dialog_is_dialled_when_the_connection_has_ended_and_the_target_allows(
+def test_request_in_a_dialog_opens_a_connection_to_a_reachable_target(
     office,
 ):
     talk = Talk(office, "TCP", "plain")
@@ -370,10 +368,10 @@ def test_request_within_the_dialog_is_dialled_when_the_connection_has_ended_and_
     listening.reply(listening.last("BYE"), 200)
 
 
-# ---- registering again
+# ---- further registrations
 
 
-def test_registering_by_a_new_flow_replaces_the_old_one_at_once(office):
+def test_registration_by_a_new_flow_replaces_the_old_one_at_once(office):
     alice, old = office.phone("plain", "alice"), office.phone("NAT", "bob").register()
     new = office.phone("NAT", "bob")
     new.number = 1
@@ -384,7 +382,7 @@ def test_registering_by_a_new_flow_replaces_the_old_one_at_once(office):
 
 
 @pytest.mark.rfc("5626 6")
-def test_browser_that_is_loaded_anew_has_one_binding(office):
+def test_reloaded_browser_has_one_binding(office):
     flow = ';reg-id=1;+sip.instance="<urn:uuid:0>"'
     old, new = office.phone("browser", "bob"), office.phone("browser", "bob")
     old.register(contact=f"<{old.uri}>{flow}")
@@ -397,7 +395,7 @@ def test_browser_that_is_loaded_anew_has_one_binding(office):
 @pytest.mark.parametrize(
     ("path", "bound"), [("<sip:edge.example.com;lr;ob>", 1), ("<sip:edge.example.com;lr>", 2)]
 )
-def test_browser_behind_an_edge_that_knows_flows_has_one_binding(office, path, bound):
+def test_browser_behind_an_edge_proxy_with_outbound_has_one_binding(office, path, bound):
     phones = [office.phone("browser", "bob") for _ in range(2)]
     for number, phone in enumerate(phones):
         phone.number = number
@@ -417,7 +415,7 @@ def test_two_flows_with_one_contact_are_two_bindings(office, path):
     assert len(office.stack.core.location.get(phone.aor)) == 2
 
 
-def test_phone_that_connects_from_a_new_port_each_time_is_never_one_contact_too_many(office):
+def test_phone_with_a_new_port_for_each_connection_stays_within_limits(office):
     for number in range(12):
         phone = office.phone("TCP", "bob")
         phone.number = number
@@ -449,7 +447,7 @@ def test_phone_with_two_flows_is_called_once(office):
 
 
 class TwoFlows:
-    """A phone that has registered two flows, each of its own kind: one Path each, or one connection each."""
+    """A phone with two registered flows: one Path each, or one connection each."""
 
     def __init__(self, office, kinds=("browser", "TCP"), **headers):
         self.alice, self.phones = (
@@ -468,7 +466,7 @@ class TwoFlows:
 
 @pytest.mark.rfc("5626 7")
 @pytest.mark.parametrize("ringing", [True, False])
-def test_other_flow_of_the_same_phone_takes_the_place_of_one_that_ends(office, ringing):
+def test_other_flow_of_the_same_phone_replaces_an_ended_one(office, ringing):
     two = TwoFlows(office)
     two.alice.ask("INVITE", two.first.aor)
     if ringing:
@@ -480,7 +478,7 @@ def test_other_flow_of_the_same_phone_takes_the_place_of_one_that_ends(office, r
 
 
 @pytest.mark.rfc("5626 7", "5626 9")
-def test_other_flow_takes_the_place_of_one_that_its_edge_proxy_has_lost(office):
+def test_other_flow_replaces_one_that_its_edge_proxy_has_lost(office):
     edges = [Peer(office.sip, f"192.0.2.{number}") for number in (1, 2)]
     two = TwoFlows(office, ("plain", "plain"), path=lambda number: f"<sip:192.0.2.{number};lr;ob>")
     two.alice.ask("MESSAGE", two.first.aor)
@@ -518,7 +516,7 @@ def test_phone_that_has_answered_is_not_asked_by_its_other_flow(office):
 
 
 @pytest.mark.rfc("5626 7")
-def test_when_all_flows_of_a_phone_have_failed_it_is_480(office):
+def test_phone_without_a_working_flow_is_480(office):
     two = TwoFlows(office)
     two.alice.ask("INVITE", two.first.aor)
     for phone in (two.first, two.second):
@@ -527,7 +525,7 @@ def test_when_all_flows_of_a_phone_have_failed_it_is_480(office):
     assert two.alice.statuses[-1] == 480
 
 
-def test_cancelled_request_goes_by_no_other_flow(office):
+def test_cancelled_request_is_not_sent_by_another_flow(office):
     two = TwoFlows(office)
     invite = two.alice.ask("INVITE", two.first.aor)
     two.first.reply(two.first.last("INVITE"), 180)
@@ -539,7 +537,7 @@ def test_cancelled_request_goes_by_no_other_flow(office):
 
 @pytest.mark.rfc("5626 6")
 @pytest.mark.parametrize("headers", [{"path": "<sip:edge.example.com;lr>"}, {"behind": True}])
-def test_flow_of_a_proxy_is_not_its_user_s(office, headers):
+def test_flow_of_a_proxy_is_not_that_of_its_user(office, headers):
     bob = office.phone("browser", "bob")
     if headers.pop("behind", False):
         headers["via"] = (bob.via.with_params(branch=create_branch()), Via("UDP", "192.0.2.7"))
@@ -552,7 +550,7 @@ def test_flow_of_a_proxy_is_not_its_user_s(office, headers):
 
 
 def changed(route, old, new):
-    """Return a Route with something else in the user part of our URI."""
+    """Return a Route with another user part in our URI."""
     uri = route.uri
     assert old in uri.user
     return NameAddr(uri._replace(user=uri.user.replace(old, new)))
@@ -560,7 +558,7 @@ def changed(route, old, new):
 
 @pytest.mark.rfc("5626 5.2")
 @pytest.mark.parametrize("method", ["BYE", "INVITE", "ACK"])
-def test_token_that_names_another_flow_leads_nowhere(office, method):
+def test_token_that_names_another_flow_is_not_followed(office, method):
     talk = Talk(office, "plain", "browser")
     eve = office.phone("browser", "eve").register()
     facing_bob = talk.theirs.record_route[0]
@@ -571,7 +569,7 @@ def test_token_that_names_another_flow_leads_nowhere(office, method):
 
 
 @pytest.mark.rfc("5626 5.2")
-def test_token_of_another_dialog_leads_nowhere(office):
+def test_token_of_another_dialog_is_not_followed(office):
     talk = Talk(office, "plain", "browser")
     route = tuple(reversed(talk.ok.record_route))
     talk.alice.ask("BYE", talk.bob.uri, to=talk.ok.to, call_id="another", route=route)
@@ -579,7 +577,7 @@ def test_token_of_another_dialog_leads_nowhere(office):
 
 
 @pytest.mark.rfc("5626 5.2")
-def test_flow_cannot_be_cut_off_a_token(office):
+def test_flow_name_cannot_be_removed_from_a_token(office):
     talk = Talk(office, "plain", "browser")
     facing_bob = talk.theirs.record_route[0]
     name = office.stack.flow_name(office.flow(talk.bob))
@@ -591,12 +589,12 @@ def test_flow_cannot_be_cut_off_a_token(office):
     "name",
     ["", "-", "0", "0-", "9-00", "00-zz", "0-" + "f" * 300, "-1-00", "٣-00", "0-7f000001", "0-é"],
 )
-def test_any_name_of_a_flow_may_be_looked_for(office, name):
+def test_find_flow_takes_any_text(office, name):
     assert office.stack.find_flow(name) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_name_finds_its_flow_again(office, kind):
+def test_flow_name_finds_its_flow(office, kind):
     seen = []
     office.stack.core = lambda request, tx: seen.append(request.flow) or 200
     office.phone(kind, "alice").ask("MESSAGE", f"sip:{DOMAIN}")
@@ -609,7 +607,7 @@ def test_name_finds_its_flow_again(office, kind):
 
 
 class Edge:
-    """An edge proxy before a registrar: `paths` are the Path values that it has written, `path` the one with the flow."""
+    """An edge proxy in front of a registrar: `paths` are its Path values, `path` the one with the flow."""
 
     def __init__(self, sip, kind="browser", **forwarding):
         self.flows = {}
@@ -633,7 +631,7 @@ class Edge:
 
 @pytest.mark.rfc("3327 5.1", "5626 5.3.1")
 @pytest.mark.parametrize("kind", ["browser", "NAT"])
-def test_request_with_our_path_goes_by_the_flow_of_who_registered(sip, kind):
+def test_request_with_our_path_goes_by_the_flow_of_the_phone(sip, kind):
     edge = Edge(sip, kind)
     edge.ask()
     got = edge.bob.last("MESSAGE")
@@ -643,13 +641,13 @@ def test_request_with_our_path_goes_by_the_flow_of_who_registered(sip, kind):
 
 
 @pytest.mark.rfc("5626 5.1")
-def test_path_says_that_the_first_hop_knows_flows(sip):
+def test_path_has_ob_from_the_first_hop(sip):
     uri = Edge(sip).path.uri
     assert ("lr" in uri.parameters, "ob" in uri.parameters, uri.transport) == (True, True, "WS")
 
 
 @pytest.mark.rfc("3327 5.2", "5658 5", "5626 5.1")
-def test_path_names_both_sides_where_they_differ(sip):
+def test_path_has_two_values_for_different_sides(sip):
     upper, lower = Edge(sip).paths
     assert str(upper) == f"<sip:{SERVER}:5060;lr;ob>"
     assert (lower.uri.port, lower.uri.transport, "ob" in lower.uri.parameters) == (
@@ -659,14 +657,14 @@ def test_path_names_both_sides_where_they_differ(sip):
     )
 
 
-def test_path_is_one_value_where_both_sides_are_one(sip):
+def test_path_has_one_value_for_equal_sides(sip):
     (path,) = Edge(sip, "NAT").paths
     assert (path.uri.port, path.uri.transport, "ob" in path.uri.parameters) == (5060, None, True)
 
 
 @pytest.mark.rfc("5626 5.1")
 @pytest.mark.parametrize("joined", [True, False])
-def test_path_of_a_second_hop_does_not_say_ob(sip, joined):
+def test_path_of_a_second_hop_has_no_ob(sip, joined):
     edge = Edge(sip)
     register = edge.bob.request(
         "REGISTER", f"sip:{DOMAIN}", to=f"<{edge.bob.aor}>", path="<sip:first.example;lr;ob>"
@@ -682,7 +680,7 @@ def test_path_of_a_second_hop_does_not_say_ob(sip, joined):
     assert not any("ob" in value.uri.parameters for value in ours)
 
 
-def test_add_path_is_for_register(sip):
+def test_add_path_is_for_register_only(sip):
     def core(request, tx):
         with pytest.raises(InvalidValue, match="record_route=True"):
             forward(request, tx, "sip:192.0.2.80", add_path=True)
@@ -721,14 +719,14 @@ def test_dialog_that_came_by_a_path_stays_on_the_flow(sip):
 
 
 @pytest.mark.rfc("5626 5.3")
-def test_who_comes_by_the_flow_of_his_route_is_on_his_way_out(sip):
+def test_request_by_the_flow_of_its_route_goes_on_along_the_route(sip):
     edge = Edge(sip)
     edge.bob.ask("MESSAGE", "sip:192.0.2.80", route=edge.path)
     assert edge.home.methods == ["MESSAGE"]
 
 
-def test_path_of_ours_does_not_open_a_way_to_others(office):
-    """It is for its flow, and nothing else that stands in the request: whoever has it reaches one phone."""
+def test_path_of_ours_does_not_lead_to_others(office):
+    """A Path token leads to its flow alone, whatever else the request says."""
     alice, bob = office.phone("plain", "alice"), office.phone("browser", "bob").register()
     stranger = Peer(office.sip, "192.0.2.99")
     route = NameAddr(office.stack.flow_uri(office.flow(bob)))
@@ -744,7 +742,7 @@ def test_path_of_ours_does_not_open_a_way_to_others(office):
 
 @pytest.fixture
 def known(office):
-    """A browser, and the flow it has opened to a stack without a core of its own."""
+    """A browser, and its flow to a stack without a custom core."""
     office.stack.core = lambda request, tx: 200
     bob = office.phone("browser", "bob").register()
     return office, bob, office.flow(bob)
@@ -774,7 +772,7 @@ def test_call_by_a_flow_has_its_contact_and_stays_on_it(known):
     assert bob.last("INVITE").contact[0].uri.transport == "WS"
 
 
-def test_browser_that_has_called_us_is_hung_up_on_by_its_flow(known):
+def test_bye_to_a_browser_that_called_us_goes_by_its_flow(known):
     office, bob, flow = known
 
     def core(request, tx):
@@ -798,7 +796,7 @@ def test_call_by_a_flow_to_a_proxy_follows_the_route_it_has_recorded(known):
     assert (bob.methods, proxy.methods) == (["INVITE"], ["ACK", "BYE"])
 
 
-def test_who_has_called_us_is_dialled_when_his_connection_has_ended_and_his_contact_allows(known):
+def test_bye_to_a_reachable_caller_opens_a_connection(known):
     office, _, _ = known
     alice = office.phone("TCP", "alice")
     listening = Phone(office.sip, "alice", alice.host, transport="TCP", at=5060)
@@ -816,7 +814,7 @@ def test_who_has_called_us_is_dialled_when_his_connection_has_ended_and_his_cont
     listening.reply(listening.last("BYE"), 200)
 
 
-def test_flow_that_has_ended_is_a_transport_error_at_once(known):
+def test_ended_flow_is_a_transport_error_at_once(known):
     office, bob, flow = known
     flow.end()
     with pytest.raises(TransportError, match="ended"):
@@ -831,13 +829,13 @@ def test_flow_of_another_stack_is_a_transport_error(known):
 
 
 @pytest.mark.rfc("3261 26.2.2")
-def test_sips_goes_by_no_flow_without_tls(known):
+def test_sips_request_is_not_sent_by_a_flow_without_tls(known):
     office, bob, flow = known
     with pytest.raises(TransportError, match="secure"):
         office.stack.request("MESSAGE", "sips:x@abcd.invalid", next_hop=flow)
 
 
-def test_flow_is_the_next_hop_of_what_is_forwarded(sip):
+def test_flow_is_the_next_hop_of_a_forwarded_request(sip):
     office = Office(sip, lambda request, tx: 200)
     bob = office.phone("browser", "bob").register()
     office.stack.core = lambda request, tx: forward(request, tx, BROWSER, next_hop=office.flow(bob))
@@ -848,7 +846,7 @@ def test_flow_is_the_next_hop_of_what_is_forwarded(sip):
 
 
 @pytest.mark.rfc("5658 5", "3263 4.3")
-def test_record_route_is_that_of_the_target_that_was_tried_last(sip):
+def test_record_route_is_that_of_the_last_tried_target(sip):
     class Both(StaticResolver):
         """One target by TCP, then one by UDP, as NAPTR records may have it."""
 
@@ -875,11 +873,11 @@ def test_record_route_is_that_of_the_target_that_was_tried_last(sip):
     second.reply(second.last("INVITE"), 486)
 
 
-# ---- how somebody is reached
+# ---- how a user agent is reached
 
 
 class Wire:
-    """What reach_of() asks of a flow."""
+    """The attributes of a flow that reach_of() reads."""
 
     def __init__(self, host, port, name="UDP", scope=0):
         self.remote = host, port
@@ -896,19 +894,19 @@ SOURCE = "203.0.113.9"
     # plain phones
     (f"<sip:a@{SOURCE}>", f"UDP {SOURCE}", Wire(SOURCE, 5060), Reach.AT_CONTACT),
     (f"<sip:a@{SOURCE}>", f"UDP {SOURCE};rport", Wire(SOURCE, 5060), Reach.AT_CONTACT),
-    (f"<sip:a@{SOURCE}:5070>", f"UDP {SOURCE}", Wire(SOURCE, 40000), Reach.AT_CONTACT),  # sends and receives at two ports
+    (f"<sip:a@{SOURCE}:5070>", f"UDP {SOURCE}", Wire(SOURCE, 40000), Reach.AT_CONTACT),  # sends from one port, receives at another
     (f"<sip:a@{SOURCE}:5070>", f"UDP {SOURCE};rport", Wire(SOURCE, 40000), Reach.BY_FLOW),
     ("<sip:a@pc.example.com>", "UDP pc.example.com", Wire(SOURCE, 5060), Reach.AT_CONTACT),
     ("<sip:a@pc.example.com>", "UDP pc.example.com;rport", Wire(SOURCE, 5060), Reach.BY_FLOW),
     # behind NAT
     ("<sip:a@10.1.2.3>", "UDP 10.1.2.3", Wire(SOURCE, 40000), Reach.BY_FLOW),
     ("<sip:a@10.1.2.3>", "UDP 10.1.2.3;rport", Wire(SOURCE, 5060), Reach.BY_FLOW),
-    ("<sip:a@10.1.2.3>", "UDP 1.1.1.1;rport", Wire("8.8.8.8", 5060), Reach.BY_FLOW),  # an ALG has seen to the Via alone
+    ("<sip:a@10.1.2.3>", "UDP 1.1.1.1;rport", Wire("8.8.8.8", 5060), Reach.BY_FLOW),  # an ALG has changed the Via alone
     ("<sip:a@[fd00::1]>", "UDP [fd00::1];rport", Wire("2001:db8::1", 5060), Reach.BY_FLOW),
     ("<sip:a@[2001:DB8::1]>", "UDP x", Wire("2001:db8::1", 5060), Reach.AT_CONTACT),
-    # on one link
+    # link-local
     ("<sip:a@[fe80::1]>", "UDP [fe80::1]", Wire("fe80::1", 5060, scope=2), Reach.BY_FLOW),
-    # somebody else's Contact
+    # the Contact of another element
     ("<sip:gateway.example.com>", f"UDP {SOURCE};rport", Wire(SOURCE, 5060), Reach.AT_CONTACT),
     ("<sip:192.0.2.77>", f"TCP {SOURCE}", Wire(SOURCE, 40000, "TCP"), Reach.AT_CONTACT),
     ("<tel:+12125551212>", f"TCP {SOURCE}", Wire(SOURCE, 40000, "TCP"), Reach.AT_CONTACT),
@@ -919,7 +917,7 @@ SOURCE = "203.0.113.9"
     (f"<sips:a@{SOURCE}>", f"TLS {SOURCE}", Wire(SOURCE, 40000, "TLS"), Reach.BY_FLOW),
     (f"<sips:a@{SOURCE}>", f"TCP {SOURCE}", Wire(SOURCE, 40000, "TCP"), Reach.AT_CONTACT),
     ("<sip:a@pc.example.com;transport=tcp>", "TCP pc.example.com", Wire(SOURCE, 40000, "TCP"), Reach.BY_FLOW),
-    # who says so, and who cannot be dialled
+    # with outbound, or unreachable
     (f"<sip:a@{SOURCE};ob>", f"UDP {SOURCE}", Wire(SOURCE, 5060), Reach.BY_FLOW_ONLY),
     (f'<sip:a@{SOURCE}>;reg-id=1;+sip.instance="<urn:x:y>"', f"UDP {SOURCE}", Wire(SOURCE, 5060), Reach.BY_FLOW_ONLY),
     (f"<sip:a@{SOURCE}>;reg-id=1", f"UDP {SOURCE}", Wire(SOURCE, 5060), Reach.AT_CONTACT),
@@ -927,7 +925,7 @@ SOURCE = "203.0.113.9"
     (f"<sip:a@{SOURCE}>", f"WSS {SOURCE}", Wire(SOURCE, 40000, "WSS"), Reach.BY_FLOW_ONLY),
     ("<sip:a@x.INVALID.>", "TCP x.invalid", Wire(SOURCE, 40000, "TCP"), Reach.BY_FLOW_ONLY),
 ])  # fmt: skip
-def test_how_a_user_agent_is_reached(contact, via, flow, reach):
+def test_reach_of_a_user_agent(contact, via, flow, reach):
     assert reach_of(NameAddr.parse(contact), Via.parse(f"SIP/2.0/{via}"), flow) is reach
 
 
@@ -936,5 +934,5 @@ def test_how_a_user_agent_is_reached(contact, via, flow, reach):
     ("sip:a@x.invalid", False), ("sip:invalid", False), ("sip:a@x.InValid", False), ("sip:a@192.0.2.1;transport=WS", False),
     ("sip:a@192.0.2.1;transport=wss", False),
 ])  # fmt: skip
-def test_what_can_be_dialled(uri, dialled):
+def test_uri_of_a_browser_cannot_be_dialled(uri, dialled):
     assert can_be_dialled(URI.parse(uri)) is dialled

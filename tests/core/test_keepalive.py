@@ -1,4 +1,4 @@
-"""Keep-alives that peers agree on, RFC 6223: on the virtual network, whose flows note the pings, and over TCP."""
+"""Keepalives that peers negotiate, RFC 6223: on the virtual network, whose flows record the pings, and over TCP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PHONE = "10.0.0.77"
 
 @pytest.fixture
 def pings(sip, monkeypatch):
-    """When each ping was sent, on a network whose flows can ping."""
+    """Times of the pings, on a network whose flows can ping."""
     sent = []
     monkeypatch.setattr(MemoryFlow, "probes", True)
     monkeypatch.setattr(MemoryFlow, "probe", lambda self: sent.append(round(sip.clock.now(), 3)))
@@ -43,12 +43,12 @@ def pings(sip, monkeypatch):
 
 @pytest.fixture
 def client(sip, pings):
-    """A stack that offers keep-alives."""
+    """A stack that offers keepalives."""
     return sip.stack(host="10.0.0.2", keep=True)
 
 
 def wanting(value):
-    """Return what answers 200 and wants keep-alives: None says nothing of them."""
+    """Return a core that answers 200 with this `keep` value; None is without."""
 
     def answer(request):
         text = request.headers["Via"]
@@ -79,7 +79,7 @@ def between(pings):
     return [round(after - before, 3) for before, after in pairwise(pings)]
 
 
-# ---- who asks
+# ---- offers
 
 
 @pytest.mark.rfc("6223 4.3")
@@ -93,9 +93,7 @@ def between(pings):
         ("ACK", None, False),
     ],
 )
-def test_registrations_and_first_invites_offer_keep_alives(
-    sip, client, server, method, to, offered
-):
+def test_registrations_and_first_invites_offer_keepalives(sip, client, server, method, to, offered):
     server.answer = None
     headers = {} if to is None else {"to": f"<{server.uri}>{to}"}
     client.send(Request(method, server.uri, **headers))
@@ -107,7 +105,7 @@ def test_registrations_and_first_invites_offer_keep_alives(
         server.reply(server.last("INVITE"), 486)
 
 
-def test_stack_that_was_not_told_to_offers_nothing(sip, pings, server):
+def test_stack_offers_no_keepalives_by_default(sip, pings, server):
     register(sip, sip.client, server)
     assert "keep" not in server.last("REGISTER").via[0].parameters
     sip.advance(100)
@@ -119,18 +117,18 @@ def test_flow_that_cannot_ping_offers_nothing(sip, server):
     assert "keep" not in server.last("REGISTER").via[0].parameters
 
 
-def test_what_a_proxy_passes_on_offers_nothing_for_it(sip, pings, server):
+def test_forwarded_request_makes_no_offer_for_the_proxy(sip, pings, server):
     caller = Peer(sip, "10.0.0.50")
     proxy = sip.serve(lambda request, tx: forward(request, tx, server.uri), keep=True)
     caller.ask("REGISTER")
     assert proxy.keep and "keep" not in server.last("REGISTER").via[0].parameters
 
 
-# ---- who pings
+# ---- pings sent
 
 
 @pytest.mark.rfc("6223 5", "5626 4.4")
-def test_pings_go_at_80_to_100_percent_of_the_time_that_is_wanted(sip, client, server, pings):
+def test_pings_are_sent_at_80_to_100_percent_of_the_wanted_interval(sip, client, server, pings):
     random.seed(3)
     register(sip, client, server)
     sip.advance(1000)
@@ -142,7 +140,7 @@ def test_pings_go_at_80_to_100_percent_of_the_time_that_is_wanted(sip, client, s
 @pytest.mark.parametrize(
     ("value", "least", "most"), [("0", 23.2, 29), ("1", 0.8, 1), ("999999999", 69120, 86400)]
 )
-def test_time_between_pings_has_bounds(sip, client, server, pings, value, least, most):
+def test_interval_of_pings_is_bounded(sip, client, server, pings, value, least, most):
     server.answer = wanting(value)
     register(sip, client, server, expires=10**6)
     sip.advance(3 * most)
@@ -157,7 +155,7 @@ def test_time_between_pings_has_bounds(sip, client, server, pings, value, least,
     ({"flow_timer": 10}, None, None, None),
     ({"require": "outbound", "headers": "soon"}, None, None, None),
 ])  # fmt: skip
-def test_registrar_that_keeps_the_flow_is_pinged(
+def test_registrar_with_require_outbound_is_pinged(
     sip, client, server, pings, said, keep, least, most
 ):
     headers = dict(said)
@@ -179,7 +177,7 @@ def test_registrar_that_keeps_the_flow_is_pinged(
 
 
 @pytest.mark.parametrize("value", [None, "", "x", "-1", "1.5", "9" * 11])
-def test_no_pings_go_where_none_are_wanted(sip, client, server, pings, value):
+def test_pings_are_not_sent_without_a_grant(sip, client, server, pings, value):
     server.answer = wanting(value)
     register(sip, client, server)
     sip.advance(200)
@@ -198,7 +196,7 @@ def test_pings_end_with_the_registration(sip, client, server, pings):
 
 @pytest.mark.rfc("6223 4.2.2")
 @pytest.mark.parametrize(("value", "expires"), [(None, 3600), ("30", 0)])
-def test_registration_that_is_not_agreed_on_again_or_ends_ends_the_pings(
+def test_pings_end_with_a_later_answer_without_grant_or_binding(
     sip, client, server, pings, value, expires
 ):
     register(sip, client, server)
@@ -210,7 +208,7 @@ def test_registration_that_is_not_agreed_on_again_or_ends_ends_the_pings(
 
 
 @pytest.mark.rfc("6223 4.2.2")
-def test_challenge_to_the_next_registration_does_not_end_them(sip, client, server, pings):
+def test_pings_survive_a_challenge_to_the_next_registration(sip, client, server, pings):
     register(sip, client, server)
     server.answer = lambda request: 401
     register(sip, client, server, cseq="2 REGISTER")
@@ -219,7 +217,7 @@ def test_challenge_to_the_next_registration_does_not_end_them(sip, client, serve
 
 
 @pytest.mark.rfc("6223 4.2.3", "6223 4.3")
-def test_pings_go_from_a_provisional_response_until_the_call_ends(sip, client, server, pings):
+def test_pings_last_from_a_provisional_response_to_the_end_of_the_call(sip, client, server, pings):
     server.answer = None
     tx = client.send(Request("INVITE", server.uri))
     sip.settle()
@@ -241,7 +239,7 @@ def test_pings_go_from_a_provisional_response_until_the_call_ends(sip, client, s
 
 
 @pytest.mark.rfc("6223 4.2.3")
-def test_call_that_is_refused_ends_them(sip, client, server, pings):
+def test_pings_end_with_a_refused_call(sip, client, server, pings):
     server.answer = None
     client.send(Request("INVITE", server.uri))
     sip.settle()
@@ -255,9 +253,7 @@ def test_call_that_is_refused_ends_them(sip, client, server, pings):
 
 
 @pytest.mark.rfc("6223 4.2.3")
-def test_200_that_is_repeated_after_the_call_has_ended_does_not_begin_them_again(
-    sip, client, server, pings
-):
+def test_pings_do_not_restart_with_a_200_repeated_after_the_call(sip, client, server, pings):
     server.answer = None
     tx = client.send(Request("INVITE", server.uri))
     sip.settle()
@@ -271,7 +267,7 @@ def test_200_that_is_repeated_after_the_call_has_ended_does_not_begin_them_again
 
 
 @pytest.mark.rfc("6223 4.2.3")
-def test_answer_of_another_branch_that_is_hung_up_does_not_end_them(sip, client, server, pings):
+def test_pings_survive_a_further_branch_that_is_hung_up(sip, client, server, pings):
     server.answer = None
     tx = client.send(Request("INVITE", server.uri))
     sip.settle()
@@ -288,7 +284,7 @@ def test_answer_of_another_branch_that_is_hung_up_does_not_end_them(sip, client,
     assert len(client.keepalives) == 0
 
 
-def test_answer_that_makes_no_call_ends_them(sip, client, server):
+def test_pings_end_with_an_answer_that_makes_no_call(sip, client, server):
     server.answer = None
     client.send(Request("INVITE", server.uri))
     sip.settle()
@@ -300,13 +296,13 @@ def test_answer_that_makes_no_call_ends_them(sip, client, server):
 
 
 @pytest.mark.rfc("6223 4.3")
-def test_pings_that_were_offered_go_by_a_flow_that_is_the_next_hop(sip, client, server, pings):
+def test_pings_go_by_a_flow_given_as_next_hop(sip, client, server, pings):
     register(sip, client, server, next_hop=client.flow_to(URI.parse(server.uri)))
     sip.advance(31)
     assert len(pings) == 1
 
 
-def test_flow_of_several_registrations_is_pinged_once_and_as_often_as_the_most_eager_wants(
+def test_flow_of_several_registrations_is_pinged_at_the_shortest_interval(
     sip, client, server, pings
 ):
     server.answer = wanting(100)
@@ -317,12 +313,12 @@ def test_flow_of_several_registrations_is_pinged_once_and_as_often_as_the_most_e
     assert len(pings) > 9 and all(seconds <= 10 for seconds in between(pings))
 
 
-# ---- who is pinged
+# ---- pings wanted
 
 
 @pytest.fixture
 def asked(sip, monkeypatch):
-    """A registrar and callee that wants pings each 30 seconds."""
+    """A registrar and callee that wants pings every 30 seconds."""
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", 30)
     location = Location(sip.clock.now)
 
@@ -336,7 +332,7 @@ def asked(sip, monkeypatch):
 
 
 def offer(peer, method, offered=";keep", **headers):
-    """Send a request that offers; return the Via of the last response."""
+    """Send a request with an offer; return the Via of the last response."""
     peer.ask(
         method,
         via=f"SIP/2.0/UDP {PHONE}:5060;rport;branch=z9hG4bK{random.random()}{offered}",
@@ -347,7 +343,7 @@ def offer(peer, method, offered=";keep", **headers):
 
 @pytest.mark.rfc("6223 4.4")
 @pytest.mark.parametrize("method", ["REGISTER", "INVITE", "SUBSCRIBE"])
-def test_peer_that_offers_is_asked_for_pings_in_every_response(asked, method):
+def test_peers_offer_is_granted_in_every_response(asked, method):
     via = offer(asked, method)
     assert via.parameters["keep"] == "30"
     assert (via.received, via.rport) == (PHONE, 5060)
@@ -369,12 +365,12 @@ def test_peer_that_offers_is_asked_for_pings_in_every_response(asked, method):
         ("SUBSCRIBE", ";keep", {"to": "<sip:b@10.0.0.1>;tag=1"}, None),
     ],
 )
-def test_what_is_no_offer_stays_as_it_came(asked, method, offered, headers, value):
+def test_keep_parameter_that_is_no_offer_is_unchanged(asked, method, offered, headers, value):
     assert offer(asked, method, offered, **headers).parameters.get("keep") == value
 
 
-def test_offer_below_the_top_via_is_none_to_us(asked):
-    """It was made to the proxy before us."""
+def test_offer_below_the_top_via_is_ignored(asked):
+    """The offer was made to the proxy before us."""
     asked.ask(
         "SUBSCRIBE",
         via=f"SIP/2.0/UDP {PHONE}:5060;branch=z9hG4bK1, SIP/2.0/UDP a.example;branch=z9hG4bK2;keep",
@@ -382,7 +378,7 @@ def test_offer_below_the_top_via_is_none_to_us(asked):
     assert [via.parameters.get("keep") for via in asked.responses[-1].via] == [None, None]
 
 
-def test_nobody_is_asked_where_it_is_turned_off(asked, monkeypatch):
+def test_offers_are_not_granted_when_turned_off(asked, monkeypatch):
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", 0)
     assert offer(asked, "REGISTER").parameters.get("keep") is None
 
@@ -392,7 +388,7 @@ def test_nobody_is_asked_where_it_is_turned_off(asked, monkeypatch):
     ("record_route", "method", "value"),
     [(True, "INVITE", "30"), (False, "INVITE", None), (False, "REGISTER", "30")],
 )
-def test_proxy_asks_for_a_dialog_only_when_it_stays_on_its_route(
+def test_proxy_grants_for_a_dialog_only_with_record_route(
     sip, monkeypatch, record_route, method, value
 ):
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", 30)
@@ -410,7 +406,7 @@ def test_proxy_asks_for_a_dialog_only_when_it_stays_on_its_route(
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-def test_proxy_offers_nothing_in_the_top_via_when_one_below_has_an_answer(sip):
+def test_proxy_makes_no_offer_when_a_lower_via_has_a_grant(sip):
     target = Peer(sip, "10.0.0.78", lambda request: 486)
     sip.serve(lambda request, tx: forward(request, tx, target.uri))
     phone = Peer(sip, PHONE)
@@ -436,24 +432,26 @@ def test_registered_phone_pings_its_server_over_tcp():
             assert phone.request("REGISTER", uri, contact="<sip:me@127.0.0.1>").status == 200
         flow = next(iter(server.engine.transports[0].flows))
         until(lambda: flow._framer.pings)
-        until(lambda: not next(iter(phone.engine.transports[0].flows))._pinged)  # the pong is there
+        until(
+            lambda: not next(iter(phone.engine.transports[0].flows))._pinged
+        )  # the pong has arrived
         assert flow.is_open
 
 
 @pytest.mark.rfc("5626 4.4.1")
-def test_server_that_does_not_answer_a_wanted_ping_is_given_up(connect_only):
+def test_server_that_does_not_answer_a_ping_is_given_up(connect_only):
     phone, peer = connect_only
     flow = next(iter(phone.engine.transports[0].flows))
     until(lambda: flow.state == "closed")
     assert phone.engine.transports[0].counts == {"no pong": 1}
-    assert not phone.registered.flow.is_alive()  # so who has registered may see it
+    assert not phone.registered.flow.is_alive()  # an application can see that
     assert peer.rest().count(b"\r\n\r\n") == 1
     until(lambda: len(phone.keepalives) == 0)
 
 
 @pytest.fixture
 def connect_only():
-    """A phone registered at a server that wants pings and never answers one."""
+    """A phone at a server that wants pings and never answers them."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
@@ -480,7 +478,7 @@ def connect_only():
 
 
 @pytest.mark.rfc("6223 4.3", "6223 4.4", "5626 4.4.2")
-def test_registered_phone_asks_its_server_by_stun_over_udp():
+def test_registered_phone_pings_its_server_by_stun_over_udp():
     with (
         Stack("udp:127.0.0.1:0", limits=Limits(keep=1)) as server,
         Stack("udp:127.0.0.1:0", keep=True) as phone,
@@ -499,7 +497,7 @@ def test_registered_phone_asks_its_server_by_stun_over_udp():
         assert phone.engine.transports[0].connect(here).mapped == phone.engine.transports[0].local
 
 
-def test_keep_alives_that_are_not_answered_or_show_another_address_are_counted(caplog):
+def test_unanswered_keepalives_and_changed_addresses_are_counted(caplog):
     with Stack("udp:127.0.0.1:0") as phone, socket.socket(type=socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(PATIENCE)
@@ -518,7 +516,7 @@ def test_keep_alives_that_are_not_answered_or_show_another_address_are_counted(c
         ask("192.0.2.1")
         ask("192.0.2.1")
         ask("192.0.2.2")
-        ask("192.0.2.2", b"somebody's..")
+        ask("192.0.2.2", b"a stranger..")
         ask("192.0.2.2")
         assert point.stun == {
             "keepalive_answered": 3,
@@ -533,13 +531,13 @@ def test_keep_alives_that_are_not_answered_or_show_another_address_are_counted(c
 
 
 @given(st.binary(max_size=100))
-def test_no_octets_in_an_answer_raise(data):
+def test_stun_answer_of_any_bytes_raises_nothing(data):
     stun.mapped_address(b"\x01\x01" + data)
     stun.mapped_address(b"\x01\x01\x00\x08" + stun.COOKIE + bytes(12) + data)
 
 
 @given(st.binary(min_size=12, max_size=12), st.ip_addresses().map(str), st.integers(0, 65535))
-def test_answer_says_where_the_request_came_from(identity, host, port):
+def test_stun_answer_has_the_source_address(identity, host, port):
     assert stun.mapped_address(stun.answer(stun.ask(identity), host, port)) == (
         identity,
         (host, port),

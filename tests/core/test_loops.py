@@ -1,4 +1,4 @@
-"""Loops and amplification: what comes back unchanged is refused, what forks has a bound, RFC 3261 §16.3 and RFC 5393."""
+"""Loops and amplification: unchanged requests that return are refused, forks are bounded, RFC 3261 §16.3 and RFC 5393."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def to(*phones, **more):
 
 
 class Looping:
-    """A stack that routes by registration alone, with a user whose contacts are that user again."""
+    """A stack that routes by bindings alone; the Contacts of its user lead back to that user."""
 
     def __init__(self, sip, caller, contacts):
         self.sip, self.caller, self.count = sip, caller, contacts
@@ -54,7 +54,7 @@ class Looping:
 @pytest.mark.rfc("5393 4.2.2")
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE", "ACK"])
 @pytest.mark.parametrize("headers", [{}, {"to": TAGGED}])
-def test_loop_ends_at_its_second_lap(sip, caller, method, headers):
+def test_loop_ends_when_the_request_returns(sip, caller, method, headers):
     assert Looping(sip, caller, 1).ask(method, **headers) <= 2
     assert caller.statuses[-1:] == ([] if method == "ACK" else [482])
 
@@ -62,15 +62,13 @@ def test_loop_ends_at_its_second_lap(sip, caller, method, headers):
 @pytest.mark.rfc("5393 5.3.3")
 @pytest.mark.parametrize("method", ["MESSAGE", "ACK"])
 @pytest.mark.parametrize("contacts", [2, 5, 10])
-def test_contacts_that_lead_back_do_not_multiply_a_request_within_a_dialog(
-    sip, caller, method, contacts
-):
+def test_contacts_that_lead_back_do_not_multiply_a_dialog_request(sip, caller, method, contacts):
     assert Looping(sip, caller, contacts).ask(method, to=TAGGED) <= 3 * MAX_BREADTH
 
 
 @pytest.mark.rfc("5393 5.3.3")
-def test_path_that_leads_back_does_not_multiply_a_request_within_a_dialog(sip, caller):
-    """The Path has the token of the caller's own dialog, so each lap comes along a route of ours."""
+def test_path_that_leads_back_does_not_multiply_a_dialog_request(sip, caller):
+    """The Path has the token of the caller's own dialog, so the request returns by a route of ours."""
     sip.stack(RegistrarProxy(), SERVER, domains=(DOMAIN,))
     bob = Peer(sip, "10.0.0.72")
     bob.ask("REGISTER", f"sip:{DOMAIN}", to=f"<sip:bob@{DOMAIN}>", contact=f"<{bob.uri}>")
@@ -96,7 +94,7 @@ def test_path_that_leads_back_does_not_multiply_a_request_within_a_dialog(sip, c
 @pytest.mark.parametrize(
     "change", [{"uri": "sip:carol@example.com"}, {"proxy_authorization": 'Digest username="a"'}]
 )
-def test_request_that_comes_back_changed_is_a_spiral_and_goes_on(sip, caller, phones, change):
+def test_request_that_returns_changed_is_a_spiral_and_is_forwarded(sip, caller, phones, change):
     def core(request, tx):
         return forward(request, tx, next_hop=phones[len(request.via) > 1].uri)
 
@@ -113,7 +111,7 @@ def test_request_that_comes_back_changed_is_a_spiral_and_goes_on(sip, caller, ph
 
 
 @pytest.mark.rfc("5393 4.2.2")
-def test_request_that_comes_back_as_it_was_is_482(sip, caller, phones):
+def test_request_that_returns_unchanged_is_482(sip, caller, phones):
     sip.serve(lambda request, tx: forward(request, tx, next_hop=phones[0].uri))
     caller.ask("MESSAGE", "sip:bob@example.com", to="<sip:bob@example.com>;tag=1")
     copy = phones[0].last("MESSAGE").copy()
@@ -123,7 +121,7 @@ def test_request_that_comes_back_as_it_was_is_482(sip, caller, phones):
 
 
 @pytest.mark.rfc("5393 4.2.4")
-def test_via_of_others_need_not_be_readable(sip, caller, phones):
+def test_loop_check_does_not_parse_vias_of_others(sip, caller, phones):
     sip.serve(to(phones[0]))
     request = caller.request("MESSAGE")
     request.headers.add("Via", 'what="ever;;')
@@ -179,7 +177,7 @@ def test_more_targets_than_breadth_are_440(sip, caller, phones, given, targets):
     assert (caller.statuses, [phone.received for phone in phones]) == ([440], [[]] * 5)
 
 
-def test_breadth_nobody_can_read_is_400(sip, caller, phones):
+def test_invalid_max_breadth_is_400(sip, caller, phones):
     sip.serve(to(phones[0]))
     request = caller.request("MESSAGE")
     request.headers["Max-Breadth"] = "many"
@@ -206,7 +204,7 @@ def test_breadth_of_a_branch_that_has_ended_is_free_again(sip, caller, phones):
 
 
 @pytest.mark.rfc("5393 5.3.3")
-def test_branches_begun_one_by_one_never_have_more_than_there_is(sip, caller):
+def test_branches_forked_one_by_one_stay_within_the_breadth(sip, caller):
     def core(request, tx):
         with ResponseContext(tx) as context:
             for host in range(20):

@@ -1,4 +1,4 @@
-"""Names on a network inside the process: which URIs are ours, and what we write that leads back to us."""
+"""Names on the virtual network: which URIs are ours, and the URIs that we write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PHONE = ("10.0.0.9", 5060)
 
 
 class Element:
-    """Open transports on one host, and the names of who has them."""
+    """Open transports on one host, and their Names."""
 
     def __init__(self, *listeners, **options):
         network = Network(VirtualClock())
@@ -60,7 +60,7 @@ class Element:
     ("sip:sub.example.com", False),
     ("tel:+15551234", False),
 ])  # fmt: skip
-def test_addresses_what_is_advertised_and_domains_are_ours(uri, is_ours):
+def test_bound_and_advertised_addresses_and_domains_are_ours(uri, is_ours):
     others = ("udp:10.0.0.3:5061", "udp:10.0.0.4:443", "udp:127.0.0.1:5090")
     edge = "udp:10.0.0.1:5080;advertise=edge.example:7000"
     element = Element(
@@ -69,7 +69,7 @@ def test_addresses_what_is_advertised_and_domains_are_ours(uri, is_ours):
     assert element.is_local(uri) is is_ours
 
 
-def test_who_is_closed_has_no_address_and_keeps_its_domains():
+def test_closed_element_keeps_its_domains_without_addresses():
     element = Element("udp:10.0.0.1:5060", domains=("example.com",))
     element.transports.clear()
     element.names.forget()
@@ -77,7 +77,7 @@ def test_who_is_closed_has_no_address_and_keeps_its_domains():
     assert element.is_local("sip:example.com")
 
 
-def test_what_we_call_ourselves_is_ours_from_then_on():
+def test_sent_by_given_to_a_peer_is_ours_from_then_on():
     element = Element("udp:10.0.0.1:5060")
     flow = element.flow()
     flow.transport.listener = flow.transport.listener._replace(
@@ -89,7 +89,7 @@ def test_what_we_call_ourselves_is_ours_from_then_on():
 
 
 @pytest.mark.rfc("5626 5.2")
-def test_path_leads_back_to_its_flow_and_is_known_as_ours():
+def test_path_names_its_flow_and_is_ours():
     element = Element("udp:10.0.0.1:5060", "udp:10.0.0.1:5080")
     names = element.names
     uri = names.flow_uri(element.flow(1))
@@ -100,8 +100,8 @@ def test_path_leads_back_to_its_flow_and_is_known_as_ours():
 
 
 @pytest.mark.rfc("3261 16.6")
-def test_record_route_is_known_again_by_the_same_secret_alone():
-    secret = b"sixteen octets, and some more"
+def test_record_route_is_recognized_by_the_same_secret_only():
+    secret = b"sixteen bytes, and some more."
     one, again, other = (
         Element("udp:10.0.0.1:5060", route_secret=given) for given in (secret, secret, None)
     )
@@ -136,19 +136,19 @@ def test_record_route_is_known_again_by_the_same_secret_alone():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "-", "0", "0-", "1-0a00000913c4", "x-0a00000913c4", "0000-0a00000913c4", "0-nobody"],
+    ["", "-", "0", "0-", "1-0a00000913c4", "x-0a00000913c4", "0000-0a00000913c4", "0-unknown"],
 )
-def test_name_of_no_flow_finds_none(name):
+def test_invalid_flow_name_finds_none(name):
     assert Element("udp:10.0.0.1:5060").names.find_flow(name) is None
 
 
-def test_flow_of_another_element_has_no_name_here_and_is_no_next_hop():
+def test_flow_of_another_element_has_no_name_and_is_no_next_hop():
     names, flow = Element("udp:10.0.0.1:5060").names, Element("udp:10.0.0.2:5060").flow()
     assert names.flow_name(flow) == ""
     assert not names.is_usable(flow)
     assert not names.is_usable(None)
 
 
-def test_secret_that_could_be_guessed_is_refused():
+def test_too_short_secret_is_refused():
     with pytest.raises(InvalidValue, match="at least 16"):
         Names([], route_secret=b"short")

@@ -1,4 +1,4 @@
-"""A registrar that keeps flows says so, RFC 5626 §6; a phone's flows are tried one after another, §7."""
+"""SIP Outbound: the answers of a registrar, RFC 5626 §6, and several flows of one phone, §7."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def office(sip):
 
 
 def via_proxy(phone):
-    """The Vias of a REGISTER that has come by a proxy."""
+    """The Vias of a REGISTER that came by a proxy."""
     own = phone.peer.request("REGISTER").via[0]
     return (own, own.with_params(branch="z9hG4bKbelow"))
 
 
-# ---- what the registrar says (§6)
+# ---- answers of the registrar (§6)
 
 
 @pytest.mark.rfc("5626 6", "5626 11.6")
 @pytest.mark.parametrize(("contact", "proxied", "path", "supported", "status", "required"), [
-    # straight from the user agent
+    # from the user agent, without a proxy
     (FLOW, False, None, "path, outbound", 200, True),
     (FLOW, False, None, "Outbound", 200, True),
     (FLOW + ";expires=0", False, None, "outbound", 200, True),
@@ -52,12 +52,12 @@ def via_proxy(phone):
     (FLOW.replace("reg-id=1", "reg-id=x"), False, None, "outbound", 200, False),
     (FLOW.replace("reg-id=1", "reg-id=2147483648"), False, None, "outbound", 200, False),
     (None, False, None, "outbound", 200, False),
-    # by an edge proxy that knows flows, and others behind it
+    # by an edge proxy with outbound, and others behind it
     (FLOW, True, EDGE, "path, outbound", 200, True),
     (FLOW, True, f"{OTHER}, {EDGE}", "path, outbound", 200, True),
     (FLOW, True, EDGE, "path", 200, False),
     (NO_INSTANCE, True, EDGE, "outbound", 200, False),
-    # by one that does not
+    # by one without outbound
     (FLOW, True, None, "path, outbound", 439, False),
     (FLOW, True, OTHER, "path, outbound", 439, False),
     (FLOW, True, f"{EDGE}, {OTHER}", "path, outbound", 439, False),
@@ -68,7 +68,7 @@ def via_proxy(phone):
     (NO_REG_ID, True, None, "outbound", 200, False),
     ("*", True, None, "outbound", 200, False),
 ])  # fmt: skip
-def test_registrar_says_whether_it_keeps_the_flow(
+def test_registrar_answers_require_outbound_when_it_keeps_the_flow(
     phone, contact, proxied, path, supported, status, required
 ):
     headers = {"path": path, "supported": supported, "expires": 0 if contact == "*" else None}
@@ -80,7 +80,7 @@ def test_registrar_says_whether_it_keeps_the_flow(
 
 
 @pytest.mark.parametrize("path", [None, OTHER])
-def test_who_counts_on_flows_is_registered_without_where_the_user_wants_that(sip, path):
+def test_phone_without_outbound_support_on_its_way_can_be_registered(sip, path):
     phone = Phone(sip, strict_outbound=False)
     headers = {} if path is None else {"path": path}
     for port in (71, 79):
@@ -102,8 +102,8 @@ def test_refused_flow_leaves_the_bindings_as_they_were(phone):
 
 
 @pytest.mark.rfc("5626 6")
-def test_reg_id_is_ignored_where_the_first_hop_knows_no_flows(phone):
-    """So this is another binding, by its URI."""
+def test_reg_id_is_ignored_if_the_first_hop_lacks_outbound(phone):
+    """Without outbound at the first hop, another URI is another binding."""
     phone.register(FLOW, supported="outbound")
     phone.register(FLOW.replace("71", "79"), via=via_proxy(phone))
     assert len(phone.bound) == 2
@@ -125,7 +125,7 @@ def test_one_flow_is_registered_at_a_time(phone, second, headers, status):
     ("require", "status", "required"),
     [("outbound", 200, True), ("path", 200, False), ("outbound, x", 420, False)],
 )
-def test_registrar_knows_what_is_required_of_it(phone, require, status, required):
+def test_require_of_outbound_and_path_is_understood(phone, require, status, required):
     response = phone.register(FLOW, require=require)
     assert (response.status, "outbound" in response.require) == (status, required)
     if status == 420:
@@ -136,7 +136,7 @@ def test_registrar_knows_what_is_required_of_it(phone, require, status, required
 @pytest.mark.parametrize(("seconds", "path", "supported", "timer"), [
     (30, None, "outbound", 30), (0, None, "outbound", None), (30, EDGE, "outbound", None), (30, None, "path", None),
 ])  # fmt: skip
-def test_who_came_straight_is_told_how_often_to_ping(
+def test_flow_timer_is_for_phones_without_a_proxy_on_the_way(
     phone, monkeypatch, seconds, path, supported, timer
 ):
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", seconds)
@@ -156,7 +156,7 @@ def test_same_flow_registered_again_replaces_the_binding_and_its_flow(phone):
 
 @pytest.mark.rfc("7118 6")
 @pytest.mark.parametrize(("kind", "timer"), [("browser", None), ("TCP", 30)])
-def test_browser_is_not_told_to_ping(office, monkeypatch, kind, timer):
+def test_browser_gets_no_flow_timer(office, monkeypatch, kind, timer):
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", 30)
     bob = office.phone(kind, "bob")
     bob.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{bob.aor}>", supported="outbound", contact=FLOW)
@@ -169,7 +169,7 @@ def test_browser_is_not_told_to_ping(office, monkeypatch, kind, timer):
     ('reg-id=1;+sip.instance="<urn:x:AB>"', 'reg-id=1;+sip.instance="<urn:x:ab>"', False),
     ('reg-id=1;+sip.instance="<urn:uuid:AB>"', 'reg-id=2;+sip.instance="<urn:uuid:AB>"', False),
 ])  # fmt: skip
-def test_what_names_a_flow(one, other, same):
+def test_flow_is_named_by_instance_and_reg_id(one, other, same):
     flows = [flow_registered(NameAddr.parse(f"<sip:a@b>;{text}")) for text in (one, other)]
     assert None not in flows and (flows[0] == flows[1]) is same
 
@@ -210,7 +210,7 @@ def test_other_flow_is_tried_when_there_is_no_way_to_the_edge_proxy_of_one(offic
 
 @pytest.mark.rfc("5626 7")
 @pytest.mark.parametrize("status", [408, 480, 503])
-def test_what_the_phone_or_its_edge_proxy_has_answered_stands(office, status):
+def test_answer_of_the_phone_or_its_edge_proxy_is_final(office, status):
     edges = [Peer(office.sip, f"192.0.2.{number}") for number in (1, 2)]
     two = TwoFlows(office, ("plain", "plain"), path=lambda number: f"<sip:192.0.2.{number};lr;ob>")
     two.alice.ask("INVITE", two.first.aor)
@@ -219,7 +219,7 @@ def test_what_the_phone_or_its_edge_proxy_has_answered_stands(office, status):
 
 
 @pytest.mark.rfc("5626 7")
-def test_phone_that_has_rung_until_nobody_answered_does_not_ring_by_its_other_flow(office):
+def test_unanswered_phone_does_not_ring_by_its_other_flow(office):
     edges = [Peer(office.sip, f"192.0.2.{number}") for number in (1, 2)]
     two = TwoFlows(office, ("plain", "plain"), path=lambda number: f"<sip:192.0.2.{number};lr;ob>")
     two.alice.ask("INVITE", two.first.aor)

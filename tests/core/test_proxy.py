@@ -17,7 +17,7 @@ TARGETS = [f"sip:bob@{phone}" for phone in PHONES]
 
 
 def to_all(request, tx):
-    """A core that forks to three phones; an ACK or what is within a dialog goes along its route."""
+    """A core that forks to three phones. An ACK, or a request within a dialog, goes along its route."""
     if request.mandatory.to_tag is not None:
         return forward(request, tx)
     return forward(request, tx, *TARGETS, record_route=True)
@@ -36,17 +36,17 @@ def caller(sip):
 
 @pytest.fixture
 def phones(sip):
-    """Three phones that say nothing by themselves."""
+    """Three phones that send nothing by themselves."""
     return [Peer(sip, phone) for phone in PHONES]
 
 
 def once(seen):
-    """Leave out what was sent again because nobody has acknowledged or answered it."""
+    """Leave out retransmissions of messages without an ACK or response."""
     return list(dict.fromkeys(seen))
 
 
 class Fork:
-    """An INVITE at a proxy, forked to phones that note it."""
+    """An INVITE at a proxy, forked to phones that record it."""
 
     def __init__(self, sip, caller, phones, core=to_all, **headers):
         self.sip, self.caller, self.phones = sip, caller, phones
@@ -58,12 +58,12 @@ class Fork:
         return self.phones[phone].reply(self.phones[phone].last("INVITE"), status, **headers)
 
     def accept(self, phone, status=200, **headers):
-        """One phone takes the call."""
+        """One phone answers the call with 200."""
         return self.reply(phone, status, contact=f"<{self.phones[phone].uri}>", **headers)
 
     @property
     def finals(self):
-        """The final statuses that the caller has got to its INVITE, each 2xx and each other one once."""
+        """The final statuses of the caller's INVITE, without retransmissions."""
         responses = [
             r for r in self.caller.responses if r.status >= 200 and r.cseq.method == "INVITE"
         ]
@@ -73,7 +73,7 @@ class Fork:
 
     @property
     def got(self):
-        """What each phone has got."""
+        """The methods that each phone has received."""
         return [once(phone.methods) for phone in self.phones]
 
 
@@ -102,13 +102,13 @@ def test_each_branch_has_a_branch_parameter_of_its_own(fork):
 
 
 @pytest.mark.rfc("3261 16.5")
-def test_target_that_stands_twice_gets_one_branch(sip, caller, phones):
+def test_target_given_twice_gets_one_branch(sip, caller, phones):
     Fork(sip, caller, phones, lambda request, tx: forward(request, tx, TARGETS[0], TARGETS[0]))
     assert phones[0].methods == ["INVITE"]
 
 
 @pytest.mark.rfc("3261 16.6")
-def test_copy_has_one_hop_less_and_our_via_on_top_of_the_caller_s(fork):
+def test_copy_has_one_hop_less_and_our_via_above_that_of_the_caller(fork):
     copy = fork.phones[0].last("INVITE")
     assert copy.max_forwards == 69
     assert [via.host for via in copy.via] == [SERVER, CALLER]
@@ -121,7 +121,7 @@ def test_request_without_max_forwards_gets_70(sip, caller, phones):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_provisional_responses_of_all_branches_go_to_the_caller_but_100(fork):
+def test_provisional_responses_except_100_go_to_the_caller(fork):
     fork.reply(0, 180)
     fork.reply(1, 183)
     fork.reply(2, 100)
@@ -130,7 +130,7 @@ def test_provisional_responses_of_all_branches_go_to_the_caller_but_100(fork):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_our_via_is_taken_off_the_response(fork):
+def test_our_via_is_removed_from_the_response(fork):
     fork.reply(0, 180)
     assert [via.host for via in fork.caller.responses[-1].via] == [CALLER]
     fork.reply(0, 603)
@@ -146,7 +146,7 @@ def test_first_2xx_wins_and_the_others_are_cancelled(fork):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_487_of_the_losers_is_acknowledged_and_goes_nowhere(fork):
+def test_487_of_cancelled_branches_is_acknowledged_and_not_forwarded(fork):
     for phone in range(3):
         fork.reply(phone, 180)
     fork.accept(1)
@@ -171,7 +171,7 @@ def test_repeated_2xx_goes_to_the_caller_each_time(one):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_2xx_that_crosses_with_our_cancel_goes_to_the_caller_after_the_487_was_due(one):
+def test_2xx_that_crosses_our_cancel_goes_to_the_caller(one):
     one.reply(0, 180)
     one.caller.send(one.invite.cancel())
     one.accept(0)
@@ -180,7 +180,7 @@ def test_2xx_that_crosses_with_our_cancel_goes_to_the_caller_after_the_487_was_d
 
 @pytest.mark.rfc("3261 16.7")
 def test_2xx_of_a_branch_that_has_refused_goes_to_the_caller(one):
-    """A fork behind us has answered 486 for one of its branches, and another one of them is picked up."""
+    """A forking proxy behind us answers 486 for one branch, then 200 for another."""
     one.reply(0, 486)
     one.caller.send(one.invite.ack(one.caller.responses[-1]))
     one.accept(0)
@@ -188,7 +188,7 @@ def test_2xx_of_a_branch_that_has_refused_goes_to_the_caller(one):
 
 
 @pytest.mark.rfc("3261 16.7", "6026 8.2")
-def test_2xx_after_the_client_transaction_has_ended_goes_nowhere(one):
+def test_2xx_after_the_end_of_the_client_transaction_is_not_forwarded(one):
     one.reply(0, 486)
     one.sip.advance(33)
     one.accept(0)
@@ -196,7 +196,7 @@ def test_2xx_after_the_client_transaction_has_ended_goes_nowhere(one):
 
 
 @pytest.mark.rfc("3261 16.7", "3261 13.2.2.4")
-def test_late_2xx_crosses_a_chain_of_proxies_and_the_caller_acknowledges_and_hangs_up(sip, phones):
+def test_late_2xx_passes_a_chain_of_proxies_and_the_caller_hangs_up(sip, phones):
     near = sip.stack(
         lambda request, tx: forward(request, tx, next_hop=f"sip:{SERVER}", record_route=True),
         "10.0.0.2",
@@ -216,7 +216,7 @@ ELSEWHERE = ['SIP;cause=200;text="Call completed elsewhere"']
 
 
 @pytest.mark.rfc("3326 2", "3326 3.1")
-def test_cancel_tells_phones_that_the_call_was_answered_elsewhere(fork):
+def test_cancel_has_the_reason_call_completed_elsewhere(fork):
     for phone in range(3):
         fork.reply(phone, 180)
     fork.accept(1)
@@ -224,14 +224,14 @@ def test_cancel_tells_phones_that_the_call_was_answered_elsewhere(fork):
 
 
 @pytest.mark.rfc("3326 2")
-def test_cancel_that_waits_for_the_first_response_tells_so_too(fork):
+def test_cancel_that_waits_for_the_first_response_has_that_reason_too(fork):
     fork.accept(1)
     fork.reply(0, 180)
     assert fork.phones[0].last("CANCEL").headers.all("Reason") == ELSEWHERE
 
 
 @pytest.mark.rfc("3326 2")
-def test_cancel_tells_phones_that_the_call_was_declined_for_all(fork):
+def test_cancel_after_a_6xx_has_its_status_as_reason(fork):
     fork.reply(1, 180)
     fork.reply(0, 603)
     assert fork.phones[1].last("CANCEL").headers.all("Reason") == ['SIP;cause=603;text="Decline"']
@@ -251,7 +251,7 @@ def test_cancel_tells_phones_that_the_call_was_declined_for_all(fork):
         ([";;"], []),
     ],
 )
-def test_reason_of_the_caller_s_cancel_goes_on_with_ours(fork, given, passed):
+def test_reason_of_the_callers_cancel_is_in_our_cancels(fork, given, passed):
     fork.reply(0, 180)
     cancel = fork.invite.cancel()
     cancel.headers["Reason"] = given
@@ -261,7 +261,7 @@ def test_reason_of_the_caller_s_cancel_goes_on_with_ours(fork, given, passed):
 
 
 @pytest.mark.rfc("3326 2")
-def test_core_may_say_why_it_cancels(sip, caller, phones):
+def test_core_gives_the_reason_of_its_cancel(sip, caller, phones):
     def core(request, tx):
         with ResponseContext(tx) as context:
             context.fork(TARGETS[0])
@@ -277,7 +277,7 @@ def test_core_may_say_why_it_cancels(sip, caller, phones):
 
 
 @pytest.mark.rfc("3261 16.10")
-def test_expires_is_the_callee_s_and_a_proxy_leaves_it_alone(sip, caller, phones):
+def test_expires_of_an_invite_is_left_to_the_callee(sip, caller, phones):
     one = Fork(sip, caller, phones[:1], to_first, expires=5)
     one.reply(0, 180)
     sip.advance(60)
@@ -287,7 +287,7 @@ def test_expires_is_the_callee_s_and_a_proxy_leaves_it_alone(sip, caller, phones
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_6xx_cancels_the_others_and_is_the_answer_once_they_have_answered(fork):
+def test_6xx_cancels_the_others_and_is_sent_after_their_responses(fork):
     for phone in range(3):
         fork.reply(phone, 180)
     fork.reply(0, 603)
@@ -298,7 +298,7 @@ def test_6xx_cancels_the_others_and_is_the_answer_once_they_have_answered(fork):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_2xx_after_a_6xx_goes_to_the_caller_all_the_same(fork):
+def test_2xx_after_a_6xx_goes_to_the_caller(fork):
     fork.reply(0, 603)
     fork.accept(1)
     assert fork.finals == [200]
@@ -308,13 +308,13 @@ def test_2xx_after_a_6xx_goes_to_the_caller_all_the_same(fork):
 @pytest.mark.parametrize(
     ("answers", "best"),
     [
-        ((486, 404, 480), 486),  # the first of what is alike
+        ((486, 404, 480), 486),  # among equals, the first
         ((500, 404, 302), 302),  # the lowest class
-        ((404, 604, 302), 604),  # 6xx before all
-        ((404, 407, 486), 407),  # what helps the caller to try again
+        ((404, 604, 302), 604),  # 6xx first
+        ((404, 407, 486), 407),  # statuses that help the caller to try again
         ((404, 420, 486), 420),
-        ((503, 500, 502), 500),  # 503 last of its class
-        ((503, 503, 503), 500),  # and never passed on
+        ((503, 500, 502), 500),  # 503 last in its class
+        ((503, 503, 503), 500),  # and never forwarded
     ],
 )
 def test_best_of_the_final_responses_goes_to_the_caller(fork, answers, best):
@@ -332,7 +332,7 @@ def test_nothing_final_is_sent_before_every_branch_has_answered(fork):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_final_response_keeps_the_callee_s_to_tag(one):
+def test_final_response_keeps_the_to_tag_of_the_callee(one):
     assert one.reply(0, 486).to.tag == one.caller.responses[-1].to.tag
 
 
@@ -354,7 +354,7 @@ def test_challenges_of_all_branches_are_in_the_answer(fork):
 
 
 @pytest.mark.rfc("3261 16.8")
-def test_branch_that_says_nothing_never_outranks_a_real_answer(fork):
+def test_silent_branch_never_outranks_a_received_response(fork):
     fork.reply(0, 500)
     fork.reply(1, 486)
     fork.sip.advance(33)
@@ -362,7 +362,7 @@ def test_branch_that_says_nothing_never_outranks_a_real_answer(fork):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_real_5xx_goes_before_the_408_of_a_silent_branch(fork):
+def test_received_5xx_goes_before_the_408_of_a_silent_branch(fork):
     fork.reply(0, 500)
     fork.reply(1, 580)
     fork.sip.advance(33)
@@ -376,7 +376,7 @@ def test_silence_of_all_branches_is_408(fork):
 
 
 @pytest.mark.rfc("3261 16.9")
-def test_branch_that_cannot_be_sent_is_a_503_that_the_caller_sees_as_500(sip, caller):
+def test_branch_that_cannot_be_sent_is_503_and_500_for_the_caller(sip, caller):
     def core(request, tx):
         forward(request, tx, "sip:bob@10.0.0.61;transport=tcp")
 
@@ -386,7 +386,7 @@ def test_branch_that_cannot_be_sent_is_a_503_that_the_caller_sees_as_500(sip, ca
 
 
 @pytest.mark.rfc("3261 16.9")
-def test_branch_that_cannot_be_sent_does_not_hold_up_the_others(sip, caller, phones):
+def test_branch_that_cannot_be_sent_does_not_delay_the_others(sip, caller, phones):
     fork = Fork(
         sip,
         caller,
@@ -398,7 +398,7 @@ def test_branch_that_cannot_be_sent_does_not_hold_up_the_others(sip, caller, pho
 
 
 @pytest.mark.rfc("3261 16.8")
-def test_ringing_that_never_ends_is_cancelled_by_timer_c_and_its_487_goes_upstream(one):
+def test_endless_ringing_is_cancelled_by_timer_c_and_is_487(one):
     one.reply(0, 180)
     one.sip.advance(180)
     assert one.got == [["INVITE"]]
@@ -409,7 +409,7 @@ def test_ringing_that_never_ends_is_cancelled_by_timer_c_and_its_487_goes_upstre
 
 
 @pytest.mark.rfc("3261 16.8")
-def test_callee_that_picks_up_as_timer_c_fires_is_connected(one):
+def test_callee_that_answers_as_timer_c_fires_is_connected(one):
     one.reply(0, 180)
     one.sip.advance(182)
     assert one.got == [["INVITE", "CANCEL"]]
@@ -447,7 +447,7 @@ def test_timer_c_of_one_branch_leaves_the_others_ringing(fork):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_timer_c_starts_anew_with_each_provisional_response(one):
+def test_timer_c_restarts_with_each_provisional_response(one):
     one.reply(0, 180)
     one.sip.advance(170)
     one.reply(0, 183)
@@ -457,7 +457,7 @@ def test_timer_c_starts_anew_with_each_provisional_response(one):
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_response_that_has_no_via_below_ours_goes_nowhere(one):
+def test_response_without_a_via_below_ours_is_not_forwarded(one):
     phone = one.phones[0]
     response = phone.last("INVITE").response(180)
     response.via = response.via[:1]
@@ -468,7 +468,7 @@ def test_response_that_has_no_via_below_ours_goes_nowhere(one):
 
 
 @pytest.mark.rfc("3261 16.6", "3261 9.1")
-def test_ringing_without_a_way_back_still_lets_the_caller_cancel(one):
+def test_ringing_without_a_way_back_can_be_cancelled(one):
     response = one.phones[0].last("INVITE").response(180)
     response.headers.delete_header_back("Via")
     one.phones[0].reply(one.phones[0].last("INVITE"), response)
@@ -489,7 +489,7 @@ def test_ringing_without_a_way_back_is_cancelled_by_timer_c(one):
 
 @pytest.mark.rfc("3261 16.7", "3261 13.2.2.4")
 @pytest.mark.parametrize("times", [1, 2])
-def test_2xx_without_a_way_back_is_acknowledged_and_hung_up_and_the_caller_gets_502(one, times):
+def test_2xx_without_a_way_back_is_hung_up_and_is_502_for_the_caller(one, times):
     phone = one.phones[0]
     response = phone.last("INVITE").response(200, contact=f"<{phone.uri}>")
     response.headers.delete_header_back("Via")
@@ -504,7 +504,7 @@ def test_2xx_without_a_way_back_is_acknowledged_and_hung_up_and_the_caller_gets_
 
 
 @pytest.mark.rfc("3261 16.7", "3261 12.1.2")
-def test_2xx_without_a_way_back_is_acknowledged_by_the_proxies_behind_us(sip, caller, phones):
+def test_ack_to_2xx_without_a_way_back_passes_the_proxies_behind_us(sip, caller, phones):
     behind = Peer(sip, "10.0.0.80")
     one = Fork(
         sip, caller, phones, to_first, record_route=["<sip:10.0.0.90;lr>", "<sip:10.0.0.91;lr>"]
@@ -530,7 +530,7 @@ BELOW = {
 @pytest.mark.rfc("3261 16.3", "3261 16.7")
 @pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize("below", BELOW.values(), ids=BELOW)
-def test_vias_below_the_top_one_pass_both_ways_unread(sip, caller, phones, below, joined):
+def test_vias_below_the_top_one_pass_unparsed(sip, caller, phones, below, joined):
     sip.serve(to_first)
     invite = caller.request("INVITE")
     top = invite.headers["Via"]
@@ -555,8 +555,8 @@ ROUTES_BELOW = [
 @pytest.mark.rfc("3261 16.4", "3261 16.6")
 @pytest.mark.parametrize("below", ROUTES_BELOW)
 @pytest.mark.parametrize("parameter", [";lr", ""])
-def test_routes_below_the_top_one_pass_unread(sip, caller, phones, below, parameter):
-    """The phone's address is our next hop, a loose router or a strict one; ours stands above it."""
+def test_routes_below_the_top_one_pass_unparsed(sip, caller, phones, below, parameter):
+    """The Route of the phone, a loose or a strict router, is below ours."""
     sip.serve(lambda request, tx: forward(request, tx))
     bye = caller.request("BYE", "sip:bob@10.0.0.99", to="<sip:bob@10.0.0.99>;tag=1")
     bye.headers["Route"] = [f"<sip:{SERVER};lr>", f"<sip:10.0.0.61{parameter}>", below]
@@ -569,14 +569,14 @@ def test_routes_below_the_top_one_pass_unread(sip, caller, phones, below, parame
 
 
 @pytest.mark.rfc("4320 4.2")
-def test_silence_is_silence_for_another_method(sip, caller, phones):
+def test_silent_target_of_a_non_invite_is_not_answered(sip, caller, phones):
     sip.serve(to_all)
     caller.ask("MESSAGE")
     sip.advance(40)
     assert caller.statuses == [100]
 
 
-def test_answer_to_another_method_may_take_as_long_as_timer_f(sip, caller):
+def test_response_to_a_non_invite_may_take_as_long_as_timer_f(sip, caller):
     phone = Peer(sip, "10.0.0.70")
     sip.serve(lambda request, tx: forward(request, tx, phone.uri))
     caller.ask("MESSAGE")
@@ -616,7 +616,7 @@ def test_487_of_the_callees_goes_to_the_caller_once(fork):
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_cancel_of_a_branch_that_has_said_nothing_waits_for_its_first_response(fork):
+def test_cancel_of_a_silent_branch_waits_for_its_first_response(fork):
     fork.caller.send(fork.invite.cancel())
     assert fork.got == [["INVITE"]] * 3
     fork.reply(1, 180)
@@ -639,7 +639,7 @@ def test_cancel_after_the_final_response_reaches_no_phone(one):
     assert "CANCEL" not in one.got[0]
 
 
-# ---- what is refused
+# ---- refusals
 
 
 @pytest.mark.rfc("3261 16.3")
@@ -650,7 +650,7 @@ def test_cancel_after_the_final_response_reaches_no_phone(one):
         pytest.param({"proxy_require": ("magic",)}, 420, id="Proxy-Require"),
     ],
 )
-def test_request_that_must_not_go_on_is_refused(sip, caller, phones, headers, status):
+def test_request_that_must_not_be_forwarded_is_refused(sip, caller, phones, headers, status):
     fork = Fork(sip, caller, phones, **headers)
     assert (fork.finals, fork.got) == ([status], [[]] * 3)
 
@@ -662,13 +662,13 @@ def test_proxy_require_is_refused_with_what_is_not_supported(sip, caller, phones
 
 
 @pytest.mark.rfc("3261 16.3")
-def test_require_is_the_callee_s_and_passes(sip, caller, phones):
+def test_require_is_for_the_callee_and_passes(sip, caller, phones):
     Fork(sip, caller, phones, require=("100rel",))
     assert list(phones[0].last("INVITE").require) == ["100rel"]
 
 
 @pytest.mark.rfc("3261 16.3")
-def test_max_forwards_of_one_goes_on_as_zero(sip, caller, phones):
+def test_max_forwards_of_one_becomes_zero(sip, caller, phones):
     Fork(sip, caller, phones, max_forwards=1)
     assert phones[0].last("INVITE").max_forwards == 0
 
@@ -681,7 +681,7 @@ def test_request_for_the_proxy_itself_without_targets_is_404(sip, caller):
 
 
 @pytest.mark.rfc("3261 16.6")
-def test_headers_nobody_knows_and_the_body_pass_unchanged(sip, caller, phones):
+def test_unknown_header_fields_and_the_body_pass_unchanged(sip, caller, phones):
     sip.serve(to_first)
     request = caller.request("MESSAGE", body=b"hello", content_type="text/plain")
     request.headers.add("X-Odd", "just  so;;")
@@ -695,7 +695,7 @@ def test_headers_nobody_knows_and_the_body_pass_unchanged(sip, caller, phones):
 
 @pytest.fixture
 def talking(one):
-    """A call through the proxy that is answered; the ACK is still to come."""
+    """An answered call through the proxy, before its ACK."""
     one.answer = one.accept(0)
     one.answer = one.caller.responses[-1]
     return one
@@ -720,14 +720,14 @@ def test_ack_to_the_2xx_passes_the_proxy(talking):
 
 
 @pytest.mark.rfc("3261 16.4")
-def test_own_route_is_taken_off_and_the_request_uri_stays(talking):
+def test_own_route_is_removed_and_the_request_uri_stays(talking):
     talking.caller.send(within(talking, "BYE"))
     bye = talking.phones[0].last("BYE")
     assert (bye.uri_text, len(bye.route)) == (talking.phones[0].uri, 0)
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_response_within_the_dialog_finds_back(talking):
+def test_response_within_the_dialog_returns(talking):
     talking.caller.send(within(talking, "BYE"))
     talking.phones[0].reply(talking.phones[0].last("BYE"), 200)
     assert talking.caller.responses[-1].cseq.method == "BYE"
@@ -742,7 +742,7 @@ def test_request_of_the_callee_passes_the_proxy(talking):
 
 
 @pytest.mark.rfc("3261 16.6")
-def test_other_routes_stay_and_say_where_it_goes(talking, sip):
+def test_other_routes_stay_and_lead_on(talking, sip):
     other = Peer(sip, "10.0.0.80")
     bye = within(talking, "BYE")
     bye.route = (*bye.route, "<sip:10.0.0.80;lr>")
@@ -752,7 +752,7 @@ def test_other_routes_stay_and_say_where_it_goes(talking, sip):
 
 @pytest.mark.rfc("3261 16.4")
 def test_strict_router_before_us_is_understood(talking):
-    """It has put our URI into the Request-URI, and the phone's at the end of the Route."""
+    """The router has moved our URI to the Request-URI, and the phone's URI to the last Route."""
     bye = within(talking, "BYE")
     bye.uri, bye.route = bye.route[0].uri, (f"<{talking.phones[0].uri}>",)
     talking.caller.send(bye)
@@ -772,13 +772,13 @@ def test_strict_router_behind_us_gets_its_uri_in_the_request_uri(talking, sip):
 
 
 @pytest.mark.rfc("3261 16.4")
-def test_maddr_that_is_ours_is_taken_off_the_request_uri(sip, caller, phones):
+def test_maddr_of_ours_is_removed_from_the_request_uri(sip, caller, phones):
     sip.serve(lambda request, tx: forward(request, tx))
     caller.ask("OPTIONS", f"sip:bob@10.0.0.61:5060;maddr={SERVER}")
     assert phones[0].last("OPTIONS").uri_text == "sip:bob@10.0.0.61"
 
 
-def test_next_hop_leads_elsewhere_and_changes_nothing_in_the_request(sip, caller, phones):
+def test_next_hop_changes_nothing_in_the_request(sip, caller, phones):
     sip.serve(lambda request, tx: forward(request, tx, next_hop="sip:10.0.0.61"))
     caller.ask("OPTIONS", "sip:bob@example.com")
     copy = phones[0].last("OPTIONS")
@@ -788,7 +788,7 @@ def test_next_hop_leads_elsewhere_and_changes_nothing_in_the_request(sip, caller
 # ---- ResponseContext by hand
 
 
-def test_targets_may_be_tried_one_after_the_other(sip, caller, phones):
+def test_targets_are_tried_one_after_the_other(sip, caller, phones):
     def core(request, tx):
         with ResponseContext(tx) as context:
             for target in TARGETS:
@@ -805,7 +805,7 @@ def test_targets_may_be_tried_one_after_the_other(sip, caller, phones):
     assert fork.finals == [200]
 
 
-def test_leaving_the_block_cancels_what_is_pending(sip, caller, phones):
+def test_leaving_the_block_cancels_pending_branches(sip, caller, phones):
     def core(request, tx):
         with ResponseContext(tx) as context:
             context.fork(TARGETS[0])
@@ -817,7 +817,7 @@ def test_leaving_the_block_cancels_what_is_pending(sip, caller, phones):
     assert (fork.finals, fork.got[0]) == ([480], ["INVITE", "CANCEL"])
 
 
-def test_cancelled_reaches_the_core_after_the_branches_have_answered(sip, caller, phones):
+def test_cancelled_is_raised_after_the_branches_have_answered(sip, caller, phones):
     met = []
 
     def core(request, tx):
@@ -920,13 +920,13 @@ def test_two_phones_call_each_other_and_either_may_hang_up(office):
     assert office.finals == [200]
 
 
-def test_busy_callee_is_told_to_the_caller(office):
+def test_busy_callee_is_486_for_the_caller(office):
     office.call()
     office.answer(486)
     assert office.finals == [486]
 
 
-def test_caller_who_cancels_while_it_rings_ends_it_on_both_sides(office):
+def test_cancel_while_ringing_ends_the_call_on_both_sides(office):
     invite = office.call()
     office.answer(180)
     office.alice.send(invite.cancel())
@@ -935,7 +935,7 @@ def test_caller_who_cancels_while_it_rings_ends_it_on_both_sides(office):
     assert office.bob.methods == ["INVITE", "CANCEL", "ACK"]
 
 
-def test_callee_who_is_gone_is_408(office):
+def test_silent_callee_is_408(office):
     office.call()
     office.sip.advance(33)
     assert office.finals == [408]
@@ -952,19 +952,19 @@ def test_callee_that_never_answers_is_cancelled_by_timer_c(office):
 
 
 @pytest.mark.rfc("3261 16.5")
-def test_user_who_is_not_registered_is_404(office):
+def test_unregistered_user_is_404(office):
     office.alice.ask("INVITE", f"sip:carol@{DOMAIN}")
     assert office.finals == [404]
 
 
-def test_user_whose_registration_is_over_is_404(office):
+def test_user_with_an_expired_registration_is_404(office):
     office.sip.advance(3601)
     office.call()
     assert office.finals == [404]
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE"])
-def test_request_for_another_domain_goes_nowhere(office, method):
+def test_request_for_another_domain_is_not_forwarded(office, method):
     stranger = Peer(office.sip, "10.0.0.99")
     office.alice.ask(method, "sip:victim@10.0.0.99")
     assert (stranger.received, office.alice.statuses) == ([], [404])
@@ -982,7 +982,7 @@ def test_own_route_outside_a_dialog_opens_no_relay(office):
     assert (stranger.received, office.alice.statuses) == ([], [404])
 
 
-def test_request_in_a_dialog_without_our_route_goes_nowhere(office):
+def test_request_in_a_dialog_without_our_route_is_not_forwarded(office):
     stranger = Peer(office.sip, "10.0.0.99")
     office.alice.ask("BYE", "sip:victim@10.0.0.99", to="<sip:victim@10.0.0.99>;tag=9")
     assert (stranger.received, office.alice.statuses) == ([], [481])
@@ -1001,7 +1001,7 @@ def test_message_to_a_registered_phone_passes_without_record_route(office):
     office.bob.reply(message, 200)
 
 
-def test_proxy_sends_100_itself_and_the_callee_s_180(office):
+def test_proxy_sends_its_own_100_and_forwards_the_180(office):
     office.call()
     office.sip.advance(0.3)
     office.answer(180)
@@ -1020,10 +1020,10 @@ def test_contacts_that_lead_back_to_the_proxy_end_soon(office, contacts, status)
     assert office.alice.statuses == [status]
     assert len(sent(office.sip, SERVER, SERVER)) <= 2 * contacts * (
         contacts + 1
-    )  # requests and their answers
+    )  # requests and their responses
 
 
-# ---- hosts that nobody has
+# ---- invalid hosts
 
 
 INVALID_HOSTS = [
@@ -1061,7 +1061,7 @@ def test_route_with_an_invalid_host_gets_400_from_a_proxy(sip, caller, host):
 
 @pytest.mark.rfc("3261 16.3")
 @pytest.mark.parametrize("host", INVALID_HOSTS)
-def test_invalid_hosts_that_are_for_others_pass_a_proxy_untouched(sip, caller, phones, host):
+def test_invalid_hosts_for_other_hops_pass_a_proxy_unchanged(sip, caller, phones, host):
     sip.serve(lambda request, tx: forward(request, tx))
     lines = [
         f"sip:bob@{host}",
@@ -1082,16 +1082,14 @@ def test_invalid_hosts_that_are_for_others_pass_a_proxy_untouched(sip, caller, p
 
 
 @pytest.mark.rfc("5118 4.10")
-def test_request_uri_with_three_colons_before_an_ipv4_address_is_reached(sip, caller):
+def test_request_uri_with_three_colons_before_ipv4_is_reached(sip, caller):
     sip.serve(lambda request, tx: forward(request, tx))
     phone = Peer(sip, "2001:db8::c000:201")
     caller.ask("OPTIONS", "sip:bob@[2001:db8:::192.0.2.1]")
     assert phone.last("OPTIONS").uri_text == "sip:bob@[2001:db8:::192.0.2.1]"
 
 
-def test_branch_given_up_while_its_name_is_resolved_is_not_waited_for(
-    sip, caller, phones, monkeypatch
-):
+def test_branch_given_up_while_its_name_resolves_is_not_awaited(sip, caller, phones, monkeypatch):
     def impatient(request, tx):
         with ResponseContext(tx) as context:
             with gevent.Timeout(0.01, False):

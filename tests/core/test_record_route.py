@@ -1,4 +1,4 @@
-"""Our Record-Route and its token: who is in a dialog passes, who says so does not, RFC 3261 §16.4 and §16.6 step 4."""
+"""Our Record-Route and its token: requests of a real dialog pass, forged ones do not, RFC 3261 §16.4 and §16.6 step 4."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .wire import Peer
 DOMAIN = "example.com"
 BOB = f"sip:bob@{DOMAIN}"
 METHODS = ["INVITE", "BYE", "MESSAGE", "UPDATE", "NOTIFY", "ACK"]
-SECRET = b"sixteen octets.." * 2
+SECRET = b"sixteen bytes..." * 2
 
 
 class Office:
-    """A RegistrarProxy with alice and bob, who has answered alice's INVITE, and a stranger who must get nothing."""
+    """A RegistrarProxy with a call between alice and bob, and a stranger that must receive nothing."""
 
     def __init__(self, sip, core=None, **options):
         self.sip = sip
@@ -34,7 +34,7 @@ class Office:
             phone.received.clear()
 
     def call(self, method="INVITE", **headers):
-        """Begin a dialog. Afterwards `theirs` is the request as bob got it, `answer` the response as alice got it."""
+        """Begin a dialog; `theirs` is the request as bob received it, `answer` the response as alice did."""
         headers.setdefault("contact", f"<{self.alice.uri}>")
         self.ours = self.alice.ask(method, BOB, **headers)
         self.theirs = self.bob.last(method)
@@ -60,7 +60,7 @@ class Office:
         return self.bob.back(self.theirs, self.answer, method, **headers)
 
     def forged(self, method, route, **headers):
-        """Send what says to be within a dialog and wants to go to the stranger."""
+        """Send a request that claims to be within a dialog and leads to the stranger."""
         headers.setdefault("to", f"<{self.stranger.uri}>;tag=forged")
         return self.alice.ask(method, self.stranger.uri, route=route, **headers)
 
@@ -84,7 +84,7 @@ def own(user=None, host=SERVER, rest=";lr"):
 
 @pytest.mark.rfc("3261 16.4")
 @pytest.mark.parametrize("method", METHODS)
-def test_forged_to_tag_and_route_lead_nowhere(office, method):
+def test_forged_to_tag_and_route_are_not_forwarded(office, method):
     office.forged(method, own())
     assert office.stranger.received == []
 
@@ -97,27 +97,27 @@ def test_forged_to_tag_and_route_are_answered_481(office):
 
 @pytest.mark.rfc("3261 16.4")
 @pytest.mark.parametrize("user", ["0" * 20, "x", "%C3%A9", "%00", "bob"])
-def test_invented_token_leads_nowhere(office, user):
+def test_invented_token_is_not_followed(office, user):
     office.forged("MESSAGE", own(user))
     assert (office.stranger.received, office.alice.statuses) == ([], [481])
 
 
 @pytest.mark.rfc("3261 16.4")
 @pytest.mark.parametrize("method", METHODS)
-def test_token_of_another_dialog_leads_nowhere(talking, method):
+def test_token_of_another_dialog_is_not_followed(talking, method):
     talking.forged(method, talking.route)
     assert talking.stranger.received == []
 
 
 @pytest.mark.rfc("3261 16.4")
 @pytest.mark.parametrize("same", ["call_id", "from_"])
-def test_call_id_alone_or_tag_alone_do_not_make_the_dialog(talking, same):
+def test_call_id_alone_or_tag_alone_is_not_the_dialog(talking, same):
     talking.forged("MESSAGE", talking.route, **{same: getattr(talking.ours, same)})
     assert (talking.stranger.received, talking.alice.statuses) == ([], [481])
 
 
 @pytest.mark.rfc("3261 16.6")
-def test_call_id_and_tag_cannot_be_divided_otherwise(office):
+def test_token_covers_where_call_id_ends_and_tag_begins(office):
     office.call(call_id="abc", from_="<sip:alice@example.com>;tag=def")
     office.forged("MESSAGE", office.route, call_id="abcd", from_="<sip:alice@example.com>;tag=ef")
     assert office.stranger.received == []
@@ -125,7 +125,7 @@ def test_call_id_and_tag_cannot_be_divided_otherwise(office):
 
 @pytest.mark.rfc("3261 16.4")
 @pytest.mark.parametrize("method", METHODS)
-def test_forged_strict_route_leads_nowhere(office, method):
+def test_forged_strict_route_is_not_followed(office, method):
     office.alice.ask(
         method, f"sip:{SERVER};lr", route=f"<{office.stranger.uri}>", to="<sip:x@y>;tag=forged"
     )
@@ -133,13 +133,13 @@ def test_forged_strict_route_leads_nowhere(office, method):
 
 
 @pytest.mark.rfc("3261 16.4")
-def test_own_route_twice_is_no_token(office):
+def test_own_route_twice_is_not_followed(office):
     office.forged("MESSAGE", (own(), own()))
     assert office.stranger.received == []
 
 
 @pytest.mark.rfc("3261 16.4")
-def test_token_outside_a_dialog_leads_nowhere(talking):
+def test_token_outside_a_dialog_is_not_followed(talking):
     talking.forged(
         "MESSAGE",
         talking.route,
@@ -152,15 +152,13 @@ def test_token_outside_a_dialog_leads_nowhere(talking):
 
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
 @pytest.mark.parametrize("before", [(), (own(),)])
-def test_route_of_a_stranger_does_not_divert_a_request_to_a_registered_phone(
-    office, method, before
-):
+def test_strangers_route_does_not_divert_a_request_to_a_phone(office, method, before):
     office.alice.ask(method, BOB, route=(*before, f"<{office.stranger.uri};lr>"))
     assert (office.stranger.received, office.bob.received, office.alice.statuses) == ([], [], [403])
 
 
 @pytest.mark.rfc("3261 16.4")
-def test_own_route_without_token_is_taken_off_a_request_to_a_registered_phone(office):
+def test_own_route_without_token_is_removed_before_a_phone(office):
     office.alice.ask("MESSAGE", BOB, route=own())
     message = office.bob.last("MESSAGE")
     assert (message.uri_text, len(message.route)) == (office.bob.uri, 0)
@@ -176,7 +174,7 @@ def test_two_calls_have_two_tokens(office):
     assert office.call().route.uri.user != office.call().route.uri.user
 
 
-def test_token_of_another_stack_leads_nowhere(sip):
+def test_token_of_another_stack_is_not_followed(sip):
     one = Office(sip).call()
     one.stack.stop()
     one.stack = sip.stack(RegistrarProxy(), SERVER, domains=(DOMAIN,))
@@ -184,7 +182,7 @@ def test_token_of_another_stack_leads_nowhere(sip):
     assert (one.bob.received, one.alice.statuses) == ([], [481])
 
 
-# ---- who is in the dialog
+# ---- requests of the dialog
 
 
 @pytest.mark.rfc("3261 16.6")
@@ -238,7 +236,7 @@ def test_dialog_of_another_method_has_the_token_too(office, method):
 
 @pytest.mark.rfc("6665 4.3")
 def test_subscriber_takes_the_route_of_the_notify(office):
-    """Of a SUBSCRIBE that was forked, only one 200 comes back; the other notifiers' dialogs begin with their NOTIFY."""
+    """A forked SUBSCRIBE gets one 200; the dialogs of the other notifiers begin with their NOTIFY."""
     office.call("SUBSCRIBE")
     office.bob.send(office.from_callee("NOTIFY", contact=f"<{office.bob.uri}>"))
     notify = office.alice.last("NOTIFY")
@@ -249,7 +247,7 @@ def test_subscriber_takes_the_route_of_the_notify(office):
 
 
 @pytest.mark.rfc("3261 12.2.1.1")
-def test_callee_of_somebody_without_a_tag_may_hang_up(office):
+def test_callee_of_a_caller_without_tag_may_hang_up(office):
     office.call(from_="<sip:old@10.0.0.71>")
     office.bob.send(office.from_callee("BYE"))
     assert office.alice.methods == ["BYE"]
@@ -275,7 +273,7 @@ SPELLINGS = {
 
 @pytest.mark.rfc("3261 19.1.4")
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_route_that_was_spelled_anew_passes(talking, spelling):
+def test_route_in_another_spelling_passes(talking, spelling):
     route = spelled(talking.route.uri, SPELLINGS[spelling])
     talking.alice.send(talking.from_caller("INFO", route=route))
     talking.bob.send(talking.from_callee("INFO", route=route))
@@ -295,7 +293,7 @@ def test_strict_router_before_us_passes(talking):
 
 
 @pytest.mark.rfc("3261 16.4")
-def test_outbound_proxy_s_route_before_the_dialog_s_is_taken_off_too(talking):
+def test_route_of_the_outbound_proxy_before_the_dialogs_is_removed_too(talking):
     talking.alice.send(talking.from_caller("BYE", route=(own(), talking.route)))
     assert len(talking.bob.last("BYE").route) == 0
     talking.bob.reply(talking.bob.last("BYE"), 200)
@@ -311,7 +309,7 @@ def test_route_beyond_ours_is_followed_within_the_dialog(talking):
 
 @pytest.mark.rfc("3261 16.6")
 def test_route_of_a_reinvite_serves_both_sides(sip):
-    """A phone that has lost its dialog takes the Record-Route of a later INVITE, whose From tag is the callee's."""
+    """A phone that has lost its dialog uses the Record-Route of a later INVITE of the callee."""
 
     def core(request, tx):
         if tx.take_route():
@@ -331,7 +329,7 @@ def test_route_of_a_reinvite_serves_both_sides(sip):
         phone.reply(phone.last("INFO"), 200)
 
 
-def test_call_goes_on_when_another_stack_with_the_same_secret_takes_over(sip):
+def test_call_survives_a_takeover_by_a_stack_with_the_same_secret(sip):
     one = Office(sip, route_secret=SECRET).call()
     one.stack.stop()
     one.stack = sip.stack(RegistrarProxy(), SERVER, domains=(DOMAIN,), route_secret=SECRET)
@@ -340,14 +338,14 @@ def test_call_goes_on_when_another_stack_with_the_same_secret_takes_over(sip):
     one.bob.reply(one.bob.last("BYE"), 200)
 
 
-def test_call_goes_on_when_the_callee_is_registered_no_more(talking):
+def test_call_survives_the_end_of_the_callees_registration(talking):
     talking.sip.advance(3601)
     talking.alice.send(talking.from_caller("BYE"))
     assert talking.bob.methods == ["BYE"]
     talking.bob.reply(talking.bob.last("BYE"), 200)
 
 
-# ---- cores of one's own
+# ---- custom cores
 
 
 def test_route_may_be_taken_twice(sip):
@@ -370,7 +368,7 @@ def test_route_may_be_taken_twice(sip):
 @pytest.mark.parametrize(
     ("more", "statuses"), [({}, [403]), ({"route": ()}, []), ({"next_hop": "sip:10.0.0.72"}, [])]
 )
-def test_core_says_otherwise_what_becomes_of_a_stranger_s_route(sip, more, statuses):
+def test_core_can_follow_a_strangers_route(sip, more, statuses):
     alice, bob = Peer(sip, "10.0.0.71"), Peer(sip, "10.0.0.72")
     sip.stack(lambda request, tx: forward(request, tx, "sip:10.0.0.72", **more), SERVER)
     alice.ask("MESSAGE", route="<sip:10.0.0.99;lr>")
@@ -400,7 +398,7 @@ def test_token_is_short_and_plain():
     )
 
 
-def test_token_is_of_its_secret_only():
+def test_token_depends_on_the_secret_alone():
     tokens = {
         RouteTokens(secret).make(request())
         for secret in (SECRET, SECRET, SECRET + b".", SECRET * 9)
@@ -417,11 +415,11 @@ def test_token_is_of_its_secret_only():
         (7, TypeError),
     ],
 )
-def test_secret_that_can_be_guessed_is_refused(secret, kind):
+def test_secret_that_is_too_short_is_refused(secret, kind):
     with pytest.raises(kind, match="secret"):
         Stack(route_secret=secret)
 
 
 @pytest.mark.parametrize("user", [None, "", "\udcff", "é", "x" * 4000])
-def test_any_user_part_may_be_compared(user):
+def test_token_is_compared_with_any_user_part(user):
     assert not RouteTokens(SECRET).match(request(to_tag="t"), URI("sip", user, "h"))

@@ -17,7 +17,7 @@ DESK = "sip:alice@10.0.0.72:5060"
 
 
 class Phone:
-    """Registers alice, one Call-ID and a number that grows with each REGISTER."""
+    """Registers alice, with one Call-ID and an increasing CSeq."""
 
     def __init__(self, sip, **options):
         self.sip = sip
@@ -39,7 +39,7 @@ class Phone:
 
     @property
     def bound(self):
-        """URIs and remaining seconds, the first choice first."""
+        """Return URIs and remaining seconds, best first."""
         now = self.stack.clock.now()
         return {str(b.uri): round(b.expires_at - now) for b in self.location.get(AOR)}
 
@@ -50,15 +50,15 @@ def phone(sip):
 
 
 def listed(response):
-    """What the 200 says is bound, with its expires parameters."""
+    """The Contacts of the 200, with their expires parameters."""
     return {str(contact.uri): int(contact.parameters["expires"]) for contact in response.contact}
 
 
-# ---- step 3 to 5: whose bindings
+# ---- steps 3 to 5: the address-of-record
 
 
 @pytest.mark.rfc("3261 25.1", "5626 4.1")
-def test_register_with_a_quoted_urn_behind_an_unbracketed_contact_is_200(phone):
+def test_register_with_a_quoted_urn_after_an_unbracketed_contact_is_200(phone):
     contact = f'{PHONE};+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000000001>"'
     response = phone.register(contact)
     assert (response.status, phone.bound) == (200, {PHONE: 3600})
@@ -103,7 +103,7 @@ def test_address_of_record_is_compared_in_canonical_form(phone, to):
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_address_of_record_of_another_user_case_is_another(phone):
+def test_address_of_record_is_case_sensitive_in_the_user(phone):
     phone.register(f"<{PHONE}>", to="<sip:Alice@example.com>")
     assert phone.bound == {}
 
@@ -119,7 +119,7 @@ def test_other_methods_are_405(phone):
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_register_without_contact_asks_what_is_bound(phone):
+def test_register_without_contact_lists_the_bindings(phone):
     phone.register(f"<{PHONE}>")
     assert listed(phone.register()) == {PHONE: 3600}
 
@@ -174,7 +174,7 @@ def test_second_contact_is_added(phone):
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_contact_that_comes_again_is_refreshed(phone):
+def test_contact_registered_again_is_refreshed(phone):
     phone.register(f"<{PHONE}>")
     phone.sip.advance(3000)
     assert listed(phone.register(f"<{PHONE}>")) == {PHONE: 3600}
@@ -200,25 +200,25 @@ def test_expires_of_zero_removes_one_contact(phone, how):
 
 
 @pytest.mark.rfc("3261 10.2.2")
-def test_expires_of_zero_for_what_is_not_bound_is_no_error(phone):
+def test_expires_of_zero_for_an_unbound_contact_is_no_error(phone):
     assert phone.register(f"<{PHONE}>;expires=0").status == 200
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_contact_that_stands_twice_counts_once_the_last_time(phone):
+def test_contact_given_twice_counts_once_with_its_last_value(phone):
     phone.register(f"<{PHONE}>;expires=100", f"<{PHONE}>;expires=200")
     assert phone.bound == {PHONE: 200}
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_parameters_of_the_contact_come_back(phone):
+def test_parameters_of_the_contact_are_in_the_answer(phone):
     response = phone.register(f'"Alice" <{PHONE}>;q=0.5;+sip.instance="<urn:uuid:1>"')
     text = response.headers["Contact"]
     assert text.startswith(f'"Alice" <{PHONE}>;q=0.5;+sip.instance="<urn:uuid:1>";expires=')
 
 
 @pytest.mark.rfc("3261 20.17")
-def test_answer_says_the_date(phone):
+def test_answer_has_the_date(phone):
     assert "Date" in phone.register(f"<{PHONE}>").headers
 
 
@@ -231,7 +231,7 @@ def test_register_that_is_no_newer_changes_nothing(phone, number):
     phone.register(f"<{PHONE}>;expires=1000", number=5)
     phone.sip.advance(
         33
-    )  # when the first REGISTER's transaction has ended, or it would be the same one, merged
+    )  # after the first REGISTER's transaction has ended, because it would be merged otherwise
     assert phone.register(f"<{PHONE}>;expires=2000", number=number).status == 500
     assert phone.bound == {PHONE: 967}
 
@@ -244,7 +244,7 @@ def test_register_of_another_call_id_is_newer(phone):
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_register_that_is_older_for_one_contact_changes_none(phone):
+def test_register_older_than_one_of_its_contacts_changes_none(phone):
     phone.register(f"<{PHONE}>", number=5)
     assert phone.register(f"<{DESK}>", f"<{PHONE}>", number=4).status == 500
     assert list(phone.bound) == [PHONE]
@@ -254,26 +254,26 @@ def test_register_that_is_older_for_one_contact_changes_none(phone):
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_binding_is_gone_when_its_time_is_over(phone):
+def test_binding_ends_when_it_expires(phone):
     phone.register(f"<{PHONE}>;expires=100", f"<{DESK}>;expires=200")
     phone.sip.advance(100)
     assert list(phone.bound) == [DESK]
 
 
-def test_answer_counts_down(phone):
+def test_answer_has_the_remaining_seconds(phone):
     phone.register(f"<{PHONE}>;expires=100")
     phone.sip.advance(40)
     assert listed(phone.register()) == {PHONE: 60}
 
 
 @pytest.mark.rfc("3261 10.2.1.1")
-def test_expires_of_the_contact_goes_before_the_header(phone):
+def test_expires_of_the_contact_overrides_the_header_field(phone):
     phone.register(f"<{PHONE}>;expires=100", f"<{DESK}>", expires=200)
     assert phone.bound == {PHONE: 100, DESK: 200}
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_default_is_the_registrar_s(sip):
+def test_expires_is_the_default_when_none_is_given(sip):
     phone = Phone(sip, default_expires=1800)
     phone.register(f"<{PHONE}>")
     assert phone.bound == {PHONE: 1800}
@@ -281,27 +281,27 @@ def test_default_is_the_registrar_s(sip):
 
 @pytest.mark.rfc("3261 10.3")
 @pytest.mark.parametrize("wanted", ["99999", "4294967295", "99999999999999999999"])
-def test_too_long_is_shortened(sip, wanted):
+def test_too_long_expires_is_shortened(sip, wanted):
     phone = Phone(sip, max_expires=7200)
     phone.register(f"<{PHONE}>;expires={wanted}")
     assert phone.bound == {PHONE: 7200}
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_too_brief_is_423_with_min_expires_and_binds_nothing(phone):
+def test_too_brief_expires_is_423_and_binds_nothing(phone):
     response = phone.register(f"<{DESK}>", f"<{PHONE}>;expires=59")
     assert (response.status, int(response.min_expires), phone.bound) == (423, 60, {})
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_an_hour_is_never_too_brief(sip):
+def test_expires_of_an_hour_is_never_too_brief(sip):
     phone = Phone(sip, min_expires=7200)
     assert phone.register(f"<{PHONE}>;expires=3600").status == 200
 
 
 @pytest.mark.rfc("3261 10.2.1.1")
 @pytest.mark.parametrize("text", ["soon", "-1", "1.5"])
-def test_expires_nobody_can_read_is_an_hour(phone, text):
+def test_invalid_expires_is_an_hour(phone, text):
     phone.register(f"<{PHONE}>;expires={text}")
     assert phone.bound == {PHONE: 3600}
 
@@ -322,7 +322,7 @@ def test_newest_of_equal_q_is_first(phone):
 
 
 @pytest.mark.parametrize("q", ["1.5", "high", "-1"])
-def test_q_nobody_can_read_is_400_and_binds_nothing(phone, q):
+def test_invalid_q_is_400_and_binds_nothing(phone, q):
     assert phone.register(f"<{PHONE}>;q={q}").status == 400
     assert phone.bound == {}
 
@@ -331,7 +331,7 @@ def test_q_nobody_can_read_is_400_and_binds_nothing(phone, q):
 
 
 @pytest.mark.rfc("3327 5.3")
-def test_path_is_kept_and_comes_back(phone):
+def test_path_is_stored_and_returned(phone):
     response = phone.register(f"<{PHONE}>", path="<sip:edge.example.com;lr>", supported=("path",))
     (binding,) = phone.location.get(AOR)
     assert [str(p.uri) for p in binding.path] == ["sip:edge.example.com;lr"]
@@ -348,7 +348,7 @@ def test_too_many_contacts_are_403_and_change_nothing(phone):
     assert list(phone.bound) == [PHONE]
 
 
-def test_removing_makes_room(phone):
+def test_removed_contact_makes_room(phone):
     phone.register(*[f"<sip:alice@10.0.1.{n}>" for n in range(CONTACTS)])
     assert phone.register("<sip:alice@10.0.1.0>;expires=0", f"<{PHONE}>").status == 200
 
@@ -360,26 +360,26 @@ def test_location_is_bounded(phone, monkeypatch):
     assert (response.status, "Retry-After" in response.headers) == (503, True)
 
 
-def test_full_location_still_refreshes_what_it_has(phone, monkeypatch):
+def test_full_location_refreshes_known_addresses(phone, monkeypatch):
     monkeypatch.setattr(limits, "ADDRESSES", 1)
     phone.register(f"<{PHONE}>")
     assert phone.register(f"<{PHONE}>").status == 200
 
 
-def test_full_location_makes_room_of_what_is_over(phone, monkeypatch):
+def test_full_location_removes_expired_bindings(phone, monkeypatch):
     monkeypatch.setattr(limits, "ADDRESSES", 1)
     phone.register(f"<{PHONE}>;expires=60")
     phone.sip.advance(61)
     assert phone.register(f"<{PHONE}>", to="<sip:bob@example.com>").status == 200
 
 
-def test_lookup_finds_what_a_request_uri_means(phone):
+def test_lookup_finds_the_bindings_of_a_request_uri(phone):
     phone.register(f"<{PHONE}>")
     found = phone.location.lookup(URI.parse("sip:alice@example.com:5060;user=phone"))
     assert [str(b.uri) for b in found] == [PHONE]
 
 
-def test_location_of_the_core_s_own_serves_as_well(sip):
+def test_store_of_the_application_is_served(sip):
     class Store(dict):
         def get(self, aor):
             return super().get(aor, ())
@@ -425,7 +425,7 @@ def test_register_that_the_store_refuses_keeps_no_flow(phone, monkeypatch):
     assert (phone.bound, kept) == ({}, [])
 
 
-def test_flow_is_kept_for_as_long_as_the_binding_that_goes_by_it(phone, monkeypatch):
+def test_flow_is_kept_as_long_as_its_binding(phone, monkeypatch):
     kept = []
     monkeypatch.setattr(MemoryFlow, "keep", lambda flow, seconds: kept.append(seconds))
     phone.register(f"<{PHONE};ob>;expires=120")
@@ -453,7 +453,7 @@ def test_register_whose_answer_cannot_be_written_binds_nothing(phone, monkeypatc
     "below", ["SIP/2.0/UDP 2001:db8::8:5060;branch=0", 'x;"', "SIP/2.0/UDP h:0"]
 )
 @pytest.mark.parametrize("joined", [False, True])
-def test_via_below_the_top_one_that_cannot_be_read_registers_nobody_less(phone, below, joined):
+def test_register_with_an_invalid_lower_via_is_served(phone, below, joined):
     request = phone.peer.request("REGISTER", "sip:example.com", to=f"<{AOR}>", contact=f"<{PHONE}>")
     top = request.headers["Via"]
     request.headers["Via"] = [f"{top}, {below}"] if joined else [top, below]
@@ -467,8 +467,8 @@ def test_via_below_the_top_one_that_cannot_be_read_registers_nobody_less(phone, 
 
 
 @pytest.mark.rfc("3261 16.3")
-def test_edge_proxy_passes_a_registration_whose_lower_vias_cannot_be_read(sip, phone):
-    """The phone hears what the registrar has done, not 502."""
+def test_edge_proxy_passes_a_register_with_invalid_lower_vias(sip, phone):
+    """The phone gets the registrar's response, not 502."""
     sip.stack(
         lambda request, tx: forward(request, tx, next_hop="sip:10.0.0.1", add_path=True), "10.0.0.2"
     )

@@ -1,4 +1,4 @@
-"""What is told of registrations in the log, and what they may take in memory."""
+"""Log lines about registrations, and the memory that bindings take."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Phone:
 
     @property
     def lines(self):
-        """What the log says of registrations, oldest first; then it is empty."""
+        """Return the log lines about registrations, oldest first, and empty the log."""
         lines = [
             record.getMessage()
             for record in self.caplog.records
@@ -101,7 +101,7 @@ def test_registration_that_expires_is_dropped_and_logged_without_a_request(phone
     )
 
 
-def test_registration_expires_without_a_request_after_its_stack_has_started_again(phone):
+def test_registration_expires_after_a_restart_of_its_stack(phone):
     phone.register(PHONE)
     phone.register(DESK, user="bob", expires=60)
     phone.stack.stop()
@@ -111,7 +111,7 @@ def test_registration_expires_without_a_request_after_its_stack_has_started_agai
     assert (len(phone.location), phone.location.bytes) == (0, 0)
 
 
-def test_very_many_registrations_that_expire_together_take_several_turns(phone, monkeypatch):
+def test_many_registrations_that_expire_together_take_several_turns(phone, monkeypatch):
     monkeypatch.setattr(limits, "ENDS_AT_ONCE", 2)
     for n in range(5):
         phone.register(f"<sip:{n}@10.0.0.71>;expires=60", user=n)
@@ -217,7 +217,7 @@ def test_refused_registration_keeps_no_flow(phone, monkeypatch):
     assert (phone.peer.statuses[1:], kept) == ([200], [600])
 
 
-def test_full_location_answers_503_with_retry_after_and_refreshes_what_it_has(phone, monkeypatch):
+def test_full_location_is_503_with_retry_after_and_still_refreshes(phone, monkeypatch):
     phone.register(f"{PHONE};expires=60")
     monkeypatch.setattr(limits, "STORE_BYTES", phone.location.bytes + 100)
     response = phone.register(PHONE, user="bob")
@@ -242,7 +242,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("path", ["", "<sip:edge1.example.com;lr>, <sip:edge2.example.com;lr;ob>"])
-def test_memory_that_bindings_take_is_no_more_than_is_counted(phone, shape, path):
+def test_memory_of_bindings_is_at_most_what_is_counted(phone, shape, path):
     via = "SIP/2.0/UDP 10.0.0.71:5060;rport;branch=z9hG4bK"
 
     def register(first, users):

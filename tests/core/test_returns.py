@@ -1,4 +1,4 @@
-"""Responses whose flow is gone, RFC 3261 §18.2.2 and RFC 3263 §5: over real connections, and on the virtual network."""
+"""Responses whose flow has ended, RFC 3261 §18.2.2 and RFC 3263 §5: over TCP on loopback, and on the virtual network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUEST = options(via="{via}").decode()
 
 
 class Host:
-    """Listens on an address of loopback, at a port that is free on all that the test uses."""
+    """Listens on a loopback address, at a port that is free on all addresses of the test."""
 
     def __init__(self, host, port=0):
         self.sock = socket.socket()
@@ -77,7 +77,7 @@ def server():
 
 
 def ask(server, via, method="MESSAGE"):
-    """Send a request with this sent-by, and break its connection when the core has it."""
+    """Send a request with this sent-by, and close its connection once the core has it."""
     peer = Connected(server.tcp.local)
     text = REQUEST.replace("{via}", via).replace("OPTIONS", method)
     if method == "INVITE":
@@ -92,7 +92,7 @@ def ask(server, via, method="MESSAGE"):
 
 
 @pytest.mark.rfc("3261 18.2.2", "3263 5")
-def test_response_goes_to_the_name_in_its_via_when_nobody_listens_where_it_came_from(server, hosts):
+def test_response_goes_to_the_name_in_its_via_if_the_source_is_closed(server, hosts):
     other = hosts("127.0.0.2")
     server.records["phone.example"] = ("127.0.0.3", "127.0.0.2")
     ask(server, f"phone.example:{other.port}")
@@ -102,7 +102,7 @@ def test_response_goes_to_the_name_in_its_via_when_nobody_listens_where_it_came_
     assert server.tcp.counts == {"accepted": 1, "reset": 1, "connect failed": 2}
 
 
-def test_response_goes_nowhere_that_is_not_allowed(server, hosts):
+def test_response_is_not_sent_to_a_target_that_is_not_allowed(server, hosts):
     other = hosts("127.0.0.2")
     server.records["phone.example"] = ("127.0.0.2",)
     forbidden = []
@@ -114,10 +114,10 @@ def test_response_goes_nowhere_that_is_not_allowed(server, hosts):
     until(lambda: len(forbidden) == 2 and not len(server.rerouted))
     assert forbidden == [(host, other.port, "phone.example") for host in ("127.0.0.1", "127.0.0.2")]
     assert server.tcp.counts == {"accepted": 1, "reset": 1}
-    assert server.stats()["send_errors"] == 2  # as any way that leads nowhere
+    assert server.stats()["send_errors"] == 2  # like any way that fails
 
 
-def test_response_goes_nowhere_when_allow_target_fails_and_the_log_says_why(server, hosts, caplog):
+def test_response_is_not_sent_and_logged_when_allow_target_fails(server, hosts, caplog):
     other = hosts("127.0.0.1")
     server.allow_target = lambda candidate: candidate.nonsense
     ask(server, f"127.0.0.1:{other.port}")
@@ -129,7 +129,7 @@ def test_response_goes_nowhere_when_allow_target_fails_and_the_log_says_why(serv
 
 
 @pytest.mark.rfc("3261 18.2.2")
-def test_where_it_came_from_is_tried_first(server, hosts):
+def test_source_address_is_tried_first(server, hosts):
     near = hosts("127.0.0.1")
     far = hosts("127.0.0.2", near.port)
     server.records["phone.example"] = ("127.0.0.2",)
@@ -142,14 +142,14 @@ def test_where_it_came_from_is_tried_first(server, hosts):
 
 
 @pytest.mark.rfc("6026 8.8", "3261 13.3.1.4", "3261 18.2.2")
-def test_200_finds_the_caller_that_came_back_after_its_180_was_lost(server, hosts):
+def test_200_reaches_the_caller_that_returned_after_a_lost_180(server, hosts):
     lost = Event()
 
     @server.on("INVITE")
     def answer(request, tx):
         server.seen.append(tx)
         assert server.go.wait(PATIENCE)
-        tx.respond(180)  # nobody listens there
+        tx.respond(180)  # that port is closed
         assert lost.wait(PATIENCE)
         tx.respond(200)
 
@@ -175,14 +175,14 @@ def test_name_without_port_is_looked_up_as_a_service(server, hosts, monkeypatch)
 
 
 def unused():
-    """A port where nobody listens."""
+    """Return a port without a listener."""
     with plain_socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
 
 
 @pytest.mark.rfc("3263 5")
-def test_numeric_sent_by_that_is_not_where_it_came_from_is_tried(server, hosts):
+def test_numeric_sent_by_other_than_the_source_is_tried(server, hosts):
     other = hosts("127.0.0.2")
     ask(server, f"127.0.0.2:{other.port}")
     server.go.set()
@@ -190,7 +190,7 @@ def test_numeric_sent_by_that_is_not_where_it_came_from_is_tried(server, hosts):
 
 
 @pytest.mark.rfc("3261 13.3.1.4")
-def test_repeated_200_takes_the_way_that_was_found_and_its_ack_ends_it(server, hosts):
+def test_repeated_200_takes_the_found_way_until_its_ack(server, hosts):
     other = hosts("127.0.0.2")
     server.records["phone.example"] = ("127.0.0.2",)
     calls = []
@@ -222,7 +222,7 @@ def test_repeated_200_takes_the_way_that_was_found_and_its_ack_ends_it(server, h
     until(lambda: calls)
 
 
-def test_responses_come_in_their_order(server, hosts):
+def test_responses_arrive_in_order(server, hosts):
     other = hosts("127.0.0.2")
     waited = Event()
     server.resolver = Slow(waited, {"phone.example": ["127.0.0.2"]})
@@ -244,7 +244,7 @@ def test_responses_come_in_their_order(server, hosts):
 
 
 class Slow(StaticResolver):
-    """Answers when it is let."""
+    """Answers when the test allows it."""
 
     def __init__(self, go, records):
         super().__init__(records)
@@ -255,7 +255,7 @@ class Slow(StaticResolver):
         return super().ask(questions, budget)
 
 
-def test_slow_name_server_holds_up_nobody_else(server, hosts):
+def test_slow_name_server_delays_no_other_response(server, hosts):
     server.resolver = Slow(go := Event(), {})
     ask(server, f"phone.example:{unused()}")
     server.go.set()
@@ -270,7 +270,7 @@ def test_slow_name_server_holds_up_nobody_else(server, hosts):
 
 
 @pytest.mark.rfc("6026 8.8")
-def test_provisional_response_that_finds_no_way_is_counted_and_its_core_goes_on(server, caplog):
+def test_provisional_response_without_a_way_is_counted(server, caplog):
     after = []
 
     @server.on("INVITE")
@@ -290,7 +290,7 @@ def test_provisional_response_that_finds_no_way_is_counted_and_its_core_goes_on(
     assert "no way back to phone.example" in caplog.text
 
 
-def test_responses_that_look_for_their_way_are_bounded(server, monkeypatch):
+def test_searches_for_a_way_are_bounded(server, monkeypatch):
     monkeypatch.setattr(responses, "SEARCHES", 0)
     ask(server, f"phone.example:{unused()}")
     server.go.set()
@@ -298,7 +298,7 @@ def test_responses_that_look_for_their_way_are_bounded(server, monkeypatch):
     assert not server.tcp.counts.get("connect failed")
 
 
-def test_one_source_gives_up_its_own_oldest_response_and_nobody_else_s(sip, deaf, monkeypatch):
+def test_source_at_its_limit_gives_up_its_own_oldest_response(sip, deaf, monkeypatch):
     monkeypatch.setattr(responses, "SEARCHES", 4)
     monkeypatch.setattr(responses, "SEARCHES_OF_SOURCE", 2)
     go, hosts = Event(), ("10.0.0.76", "10.0.0.77")
@@ -349,7 +349,7 @@ def test_search_that_ends_as_the_stack_stops_ends_quietly(server, monkeypatch):
 
 @pytest.fixture
 def deaf(monkeypatch):
-    """Let sending to these hosts fail."""
+    """Make sending to these hosts fail."""
     hosts = set()
     send = MemoryFlow.send
 
@@ -364,7 +364,7 @@ def deaf(monkeypatch):
 
 @pytest.mark.rfc("3261 18.2.2", "3263 5")
 @pytest.mark.parametrize("maddr", ["", ";maddr=10.0.0.78", ";maddr=other.example"])
-def test_datagram_that_cannot_be_sent_goes_to_maddr_or_to_the_name_in_its_via(sip, deaf, maddr):
+def test_unsendable_datagram_goes_to_maddr_or_to_the_name_in_its_via(sip, deaf, maddr):
     deaf.add("10.0.0.77")
     records = {name: ["10.0.0.78"] for name in ("phone.example", "other.example")}
     server = sip.serve(lambda request, tx: 200, resolver=StaticResolver(records))
@@ -375,7 +375,7 @@ def test_datagram_that_cannot_be_sent_goes_to_maddr_or_to_the_name_in_its_via(si
     assert server.engine.counters.send_errors == 0
 
 
-def test_datagram_that_cannot_be_sent_to_where_its_via_says_is_given_up(sip, deaf):
+def test_unsendable_datagram_to_the_address_of_its_via_is_given_up(sip, deaf):
     deaf.add("10.0.0.77")
     server = sip.serve(lambda request, tx: 200)
     Peer(sip, "10.0.0.77").ask("OPTIONS")
@@ -383,7 +383,7 @@ def test_datagram_that_cannot_be_sent_to_where_its_via_says_is_given_up(sip, dea
 
 
 @pytest.mark.parametrize(("size", "taken"), [(100, responses.RESPONSES), (60_000, 2), (131_000, 1)])
-def test_responses_that_wait_for_a_way_back_are_bounded_in_bytes(size, taken):
+def test_waiting_responses_are_bounded_in_bytes(size, taken):
     waiting = responses.ReroutedResponses(None)
     tx = object()
     waiting._waiting[tx] = [b"0" * size]

@@ -1,4 +1,4 @@
-"""Routing: next hops, our own Route, what is checked and changed in a forwarded request, the best response, RFC 3261 §16."""
+"""Pure rules of routes and proxies: next hops, our own Route, forwarded copies, the best response, RFC 3261 §16."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sippet_gevent.core.proxy.rules import best_response, check_request, forward
 from sippet_gevent.core.routing.routes import as_request_uri, take_next_hop, take_own_route
 
 US = ("10.0.0.1", 5060)
-"""Where this proxy is."""
+"""The address of this proxy."""
 
 
 def is_local(uri):
@@ -24,7 +24,7 @@ def routes(message):
     return tuple(map(str, message.route))
 
 
-# ---- where a request goes
+# ---- next hop
 
 
 @pytest.mark.rfc("3261 16.6")
@@ -37,9 +37,7 @@ def routes(message):
     ("sip:bob@b", ("<sip:s>", "<sip:p;lr>"), "sip:s", ("sip:s", ("<sip:p;lr>", "<sip:bob@b>"))),
     ("sip:bob@b;x=1", ("<sip:s;method=BYE;y=2?Subject=a>",), "sip:s;method=BYE;y=2?Subject=a", ("sip:s;y=2", ("<sip:bob@b;x=1>",))),
 ])  # fmt: skip
-def test_next_hop_is_the_topmost_route_and_a_strict_one_becomes_the_request_uri(
-    uri, given, hop, then
-):
+def test_next_hop_is_the_topmost_route_or_a_strict_one_as_request_uri(uri, given, hop, then):
     message = request(uri, *given)
     assert str(take_next_hop(message)) == hop
     assert (str(message.uri), routes(message)) == then
@@ -58,22 +56,22 @@ def test_request_uri_has_neither_method_nor_headers():
 
 @pytest.mark.rfc("3261 16.4")
 @pytest.mark.parametrize(("uri", "given", "taken", "then"), [
-    # none of it is ours
+    # no Route of ours
     ("sip:bob@b", (), False, ("sip:bob@b", ())),
     ("sip:bob@b", ("<sip:p;lr>",), False, ("sip:bob@b", ("<sip:p;lr>",))),
     ("sip:10.0.0.1", (), False, ("sip:10.0.0.1", ())),
     ("sip:bob@b", ("<sip:10.0.0.1:5070;lr>",), False, ("sip:bob@b", ("<sip:10.0.0.1:5070;lr>",))),
-    # we are the topmost
+    # ours on top
     ("sip:bob@b", ("<sip:10.0.0.1;lr>",), True, ("sip:bob@b", ())),
     ("sip:bob@b", ("<sip:10.0.0.1:5060;lr>", "<sip:p;lr>"), True, ("sip:bob@b", ("<sip:p;lr>",))),
-    # twice, as a proxy with two sides has it; and once more later, which stays
+    # twice, as a proxy with two sides writes it; a third one further down stays
     ("sip:bob@b", ("<sip:10.0.0.1;lr>", "<sip:10.0.0.1:5060;lr>"), True, ("sip:bob@b", ())),
     ("sip:bob@b", ("<sip:10.0.0.1;lr>", "<sip:p;lr>", "<sip:10.0.0.1;lr>"), True, ("sip:bob@b", ("<sip:p;lr>", "<sip:10.0.0.1;lr>"))),
     # a strict router before us has put our URI into the Request-URI
     ("sip:10.0.0.1;lr", ("<sip:bob@b>",), True, ("sip:bob@b", ())),
     ("sip:10.0.0.1;lr", ("<sip:p;lr>", "<sip:bob@b>"), True, ("sip:bob@b", ("<sip:p;lr>",))),
     ("sip:10.0.0.1;lr", ("<sip:10.0.0.1;lr>", "<sip:bob@b>"), True, ("sip:bob@b", ())),
-    # our URI without lr is no Record-Route of ours
+    # our URI without lr is not from our Record-Route
     ("sip:10.0.0.1", ("<sip:p;lr>",), False, ("sip:10.0.0.1", ("<sip:p;lr>",))),
     # maddr
     ("sip:bob@b;maddr=10.0.0.1", (), False, ("sip:bob@b", ())),
@@ -83,13 +81,13 @@ def test_request_uri_has_neither_method_nor_headers():
     # other schemes
     ("tel:+15551234", ("<sip:10.0.0.1;lr>",), True, ("tel:+15551234", ())),
 ])  # fmt: skip
-def test_own_route_is_taken_off(uri, given, taken, then):
+def test_own_route_is_removed(uri, given, taken, then):
     message = request(uri, *given)
     assert bool(take_own_route(message, is_local)) is taken
     assert (str(message.uri), routes(message)) == then
 
 
-# ---- what a proxy refuses
+# ---- refusals of a proxy
 
 
 @pytest.mark.rfc("3261 16.3")
@@ -106,18 +104,18 @@ def test_request_with_hops_left_is_passed(hops):
 
 
 @pytest.mark.rfc("3261 16.3")
-def test_proxy_require_that_is_not_understood_is_refused_with_420_and_named():
+def test_unknown_proxy_require_is_refused_with_420_and_named():
     with pytest.raises(Reject) as raised:
         check_request(request(proxy_require=("privacy", "Foo")), ("privacy",))
     assert (raised.value.status, raised.value.headers) == (420, {"unsupported": ("Foo",)})
 
 
 @pytest.mark.rfc("3261 16.3")
-def test_require_is_for_the_far_end_only():
+def test_require_is_not_checked_by_a_proxy():
     check_request(request(require="100rel"), ())
 
 
-# ---- what a proxy changes
+# ---- the forwarded copy
 
 
 @pytest.mark.rfc("3261 16.6")
@@ -135,7 +133,7 @@ def test_forwarded_request_has_its_target_as_request_uri():
 
 
 @pytest.mark.rfc("3261 16.6")
-def test_target_counts_even_when_a_strict_router_was_before_us():
+def test_target_replaces_the_request_uri_behind_a_strict_router():
     message = forwarded(request("sip:10.0.0.1;lr", "<sip:bob@b>"), "sip:bob@10.0.0.60", is_local)
     assert (str(message.uri), routes(message)) == ("sip:bob@10.0.0.60", ())
 
@@ -149,7 +147,7 @@ def test_forwarding_does_not_change_the_request_itself():
 
 
 @pytest.mark.rfc("3261 16.6")
-def test_all_other_header_fields_stay_as_and_where_they_were():
+def test_all_other_header_fields_stay_unchanged_and_in_place():
     message = request(
         max_forwards=70, contact="<sip:alice@10.0.0.50>", subject="x", user_agent="y", body="z"
     )
@@ -166,7 +164,7 @@ def test_all_other_header_fields_stay_as_and_where_they_were():
 
 
 def best(*statuses):
-    """Choose from statuses; a negative one is a response of our own making."""
+    """Choose from statuses; a negative one is a response that we have made."""
     chosen = best_response((Response(abs(status)), status > 0) for status in statuses)
     return None if chosen is None else chosen.status
 
@@ -175,21 +173,21 @@ def best(*statuses):
 @pytest.mark.parametrize(("statuses", "chosen"), [
     ((486,), 486),
     ((404, 486), 404),
-    ((486, 404), 486),  # any of the class: the first
+    ((486, 404), 486),  # any of the class, the first one
     ((500, 404), 404),  # the lowest class
     ((404, 302), 302),
-    ((302, 603), 603),  # 6xx before all
+    ((302, 603), 603),  # 6xx first
     ((404, 600, 603), 600),
-    ((503, 500), 500),  # a 503 last
+    ((503, 500), 500),  # 503 last
     ((503, 404), 404),
     ((503,), 503),
-    ((404, 401), 401),  # what helps the caller to try again
+    ((404, 401), 401),  # statuses that help the caller to try again
     ((486, 407), 407),
     ((404, 415), 415),
     ((404, 420), 420),
     ((404, 484), 484),
     ((503, 407, 501, 404), 407),  # the example of §16.7
-    ((-408, 486), 486),  # a real answer before our guess
+    ((-408, 486), 486),  # a received response before one that we have made
     ((-408, 500), 500),
     ((-503, 404), 404),
     ((-503, -408), 408),

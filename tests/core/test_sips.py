@@ -1,4 +1,4 @@
-"""sips URIs, RFC 3261 §26.2.2 and RFC 5630: each row of the table in core/routing/sips.py, over TLS and on the virtual network."""
+"""sips URIs, RFC 3261 §26.2.2 and RFC 5630: each rule in core/routing/sips.py, over TLS and on the virtual network."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tls(tmp_path_factory):
 
 @pytest.fixture
 def stacks(tls):
-    """Make started stacks on TLS and TCP; each notes what it is asked."""
+    """Make started stacks on TLS and TCP; each records its requests."""
     made = []
 
     def make(*addresses, core=None, **options):
@@ -85,7 +85,7 @@ def ask(stack, method, uri, **options):
         return stack.request(method, uri, **options)
 
 
-# ---- who sends
+# ---- requests of our own
 
 
 @pytest.mark.rfc("3261 8.1.2", "3261 26.2.2")
@@ -154,7 +154,7 @@ def test_contact_is_sips_when_request_uri_or_top_route_is(stacks, uri, route, ne
 
 
 @pytest.mark.rfc("3261 8.1.1.8")
-def test_sip_contact_of_the_user_is_a_mistake_in_a_request_to_a_sips_uri(stacks):
+def test_sip_contact_of_the_application_is_an_error_for_a_sips_uri(stacks):
     server, client = stacks(), stacks()
     with pytest.raises(InvalidValue, match=r"Contact: a sip URI in a SUBSCRIBE .* \(§8.1.1.8\)"):
         ask(client, "SUBSCRIBE", server.sips, event="x", contact="<sip:me@192.0.2.1>")
@@ -164,11 +164,11 @@ def test_sip_contact_of_the_user_is_a_mistake_in_a_request_to_a_sips_uri(stacks)
     )
 
 
-# ---- who receives
+# ---- received requests
 
 
 @pytest.mark.rfc("5630 5.1.2", "3261 26.2.2")
-def test_sips_request_that_comes_in_clear_is_480_where_tls_is_spoken(stacks):
+def test_sips_request_in_clear_is_480_with_a_tls_listener(stacks):
     server, client = stacks(), stacks()
     response = in_clear(client, server)
     assert response.status == 480
@@ -177,7 +177,7 @@ def test_sips_request_that_comes_in_clear_is_480_where_tls_is_spoken(stacks):
 
 
 def in_clear(client, server, uri=None, **headers):
-    """Send a request to a sips URI as nobody should: its Request-URI is what a resolver never sees."""
+    """Send a request to a sips URI in clear, which a correct client never does."""
     message = request("MESSAGE", server.sip, **headers)
     tx = client.send(message)
     data = (
@@ -197,7 +197,7 @@ def in_clear(client, server, uri=None, **headers):
 
 
 @pytest.mark.rfc("3261 8.2.2.1", "5630 5.1.2")
-def test_sips_request_is_416_where_no_tls_is_spoken(sip):
+def test_sips_request_is_416_without_a_tls_listener(sip):
     server = sip.serve(lambda request, tx: 200)
     peer = Peer(sip, "10.0.0.50")
     peer.ask("MESSAGE", "sips:bob@example.com")
@@ -205,7 +205,7 @@ def test_sips_request_is_416_where_no_tls_is_spoken(sip):
     assert server.engine.counters.delivered == 1
 
 
-def test_sips_request_in_clear_is_served_by_who_has_tls_ended_before_him(sip):
+def test_sips_request_in_clear_is_served_behind_a_tls_terminator(sip):
     sip.serve(lambda request, tx: 200, sips_in_clear=True)
     peer = Peer(sip, "10.0.0.50")
     peer.ask("MESSAGE", "SIPS:bob@example.com")
@@ -223,7 +223,7 @@ def test_sips_request_in_clear_is_served_by_who_has_tls_ended_before_him(sip):
         ("<mailto:a@example.com>", 200),
     ],
 )
-def test_contact_that_tls_cannot_lead_to_is_400_to_a_sips_uri(sip, contact, status):
+def test_contact_unreachable_by_tls_is_400_to_a_sips_uri(sip, contact, status):
     sip.serve(lambda request, tx: 200, sips_in_clear=True)
     peer = Peer(sip, "10.0.0.50")
     peer.ask("SUBSCRIBE", "sips:bob@example.com", contact=contact)
@@ -240,15 +240,13 @@ def test_contact_that_tls_cannot_lead_to_is_400_to_a_sips_uri(sip, contact, stat
         ("<sips:p.example;lr>, <sip:q.example;lr>", "<sip:a@127.0.0.1>", "sips"),
     ],
 )
-def test_contact_of_the_answer_is_sips_when_what_began_the_dialog_was(
-    record_route, contact, scheme
-):
+def test_contact_of_the_answer_is_sips_for_a_sips_dialog(record_route, contact, scheme):
     invite = request(uri="sip:bob@example.com", record_route=record_route, contact=contact)
     assert answer_wants_sips(invite) is (scheme == "sips")
 
 
 @pytest.mark.rfc("3261 12.1.1", "5630 5.1.1.2")
-def test_dialog_that_sips_began_never_leaves_it():
+def test_dialog_begun_with_sips_stays_sips():
     invite = request(call_id="1", cseq="1 INVITE", contact="<sips:a@192.0.2.1>")
     answer = invite.response(200, contact="<sip:b@192.0.2.2:5061;transport=tls>")
     dialog = Dialog.of_uac(invite, answer)
@@ -264,7 +262,7 @@ def test_dialog_that_sips_began_never_leaves_it():
     )
 
 
-# ---- who passes on
+# ---- forwarded requests
 
 
 @pytest.mark.rfc("5630 5.3")
@@ -289,7 +287,7 @@ def test_request_to_a_sips_uri_is_not_forwarded_to_a_sip_target(stacks):
 
 
 @pytest.mark.rfc("5630 5.3")
-def test_sip_target_costs_its_branch_and_not_the_sips_one_beside_it(stacks):
+def test_sip_target_of_a_sips_request_fails_its_branch_only(stacks):
     phone = stacks()
     proxy = stacks(core=lambda request, tx: forward(request, tx, phone.sip, phone.sips))
     assert ask(stacks(), "MESSAGE", proxy.sips).status == 200
@@ -297,7 +295,7 @@ def test_sip_target_costs_its_branch_and_not_the_sips_one_beside_it(stacks):
 
 
 @pytest.mark.rfc("5630 5.3")
-def test_request_to_a_sip_uri_reaches_a_sips_target_by_tls_and_as_sip(stacks):
+def test_sip_request_reaches_a_sips_target_by_tls_and_as_sip(stacks):
     phone = stacks()
     proxy = stacks(core=lambda request, tx: forward(request, tx, phone.sips))
     assert ask(stacks(), "MESSAGE", proxy.sip).status == 200
@@ -305,7 +303,7 @@ def test_request_to_a_sip_uri_reaches_a_sips_target_by_tls_and_as_sip(stacks):
 
 
 @pytest.mark.rfc("5630 5.3")
-def test_sips_target_is_480_for_a_sip_uri_where_no_tls_is_spoken(stacks):
+def test_sips_target_of_a_sip_request_is_480_without_tls(stacks):
     phone = stacks()
     proxy = stacks("tcp:127.0.0.1:0", core=lambda request, tx: forward(request, tx, phone.sips))
     response = ask(stacks(), "MESSAGE", proxy.sip)
@@ -359,7 +357,7 @@ def test_record_route_is_sips_for_a_sips_request_uri_or_top_route():
         ("sips:example.com", "<sip:b@192.0.2.1>", "<sip:p.example;lr>", True),
     ],
 )
-def test_sips_contact_is_bound_only_where_all_is_sips(uri, contact, path, accepted):
+def test_sips_contact_is_bound_only_if_all_uris_are_sips(uri, contact, path, accepted):
     register = request("REGISTER", uri, contact=contact, path=path)
     if accepted:
         check_registration(register)
@@ -389,7 +387,7 @@ def test_address_of_record_and_contact_are_the_same_whatever_their_scheme(sip):
 
 
 @pytest.mark.rfc("5630 4.1")
-def test_schemes_name_one_resource():
+def test_sip_and_sips_name_one_resource():
     assert same_resource(URI.parse("sip:bob@example.com"), URI.parse("sips:bob@example.com"))
     assert not same_resource(URI.parse("sip:bob@example.com"), URI.parse("sips:alice@example.com"))
     assert (
@@ -402,8 +400,8 @@ def test_schemes_name_one_resource():
 
 
 @pytest.mark.rfc("5630 5.3")
-def test_who_has_registered_as_sips_is_called_by_tls_also_with_a_sip_uri(stacks):
-    """And not in clear: the whole way, with the default server's pieces."""
+def test_phone_registered_as_sips_is_called_by_tls_for_a_sip_uri(stacks):
+    """The whole way by TLS, with the default server."""
     phone = stacks()
     location = []
 

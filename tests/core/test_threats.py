@@ -1,4 +1,4 @@
-"""Threats to the cores: forged responses and CANCELs, cores that raise, are silent or too many; threats table rows T22 to T38."""
+"""Threats to cores, rows T22 to T38: forged responses and CANCELs; cores that raise, are silent, or are too many."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stranger(sip):
 
 
 class Pending:
-    """An OPTIONS under way to a callee who has not answered yet."""
+    """A pending OPTIONS whose callee has not answered yet."""
 
     def __init__(self, sip):
         self.sip = sip
@@ -41,14 +41,14 @@ class Pending:
         self.request = self.callee.last("OPTIONS")
 
     def forged(self, via):
-        """A 200 with another top Via than the request's."""
+        """Return a 200 with another top Via than that of the request."""
         response = self.request.response(200)
         response.headers["Via"] = [via]
         return response
 
     @property
     def outcome(self):
-        """Whether the request is still pending, and what the sender has dropped."""
+        """Return whether the request is pending, and what the sender has dropped."""
         return self.tx.is_pending, self.sip.client.stats()["dropped"]
 
 
@@ -65,7 +65,7 @@ def test_response_from_another_address_is_dropped(pending, stranger):
     assert pending.outcome == (True, {"response from another address": 1})
 
 
-def test_response_from_another_address_is_taken_where_the_stack_is_told_to(sip, stranger):
+def test_response_from_another_address_can_be_allowed(sip, stranger):
     callee = Peer(sip, CALLEE)
     stack = sip.stack(host="10.0.0.70", limits=Limits(any_response_source=True))
     tx = stack.send(Request("OPTIONS", callee.uri))
@@ -127,7 +127,7 @@ def ringing(request, tx):
 
 @pytest.fixture
 def rings(sip, peer):
-    """A call that rings."""
+    """A ringing call."""
     sip.serve(ringing)
     invite = peer.ask("INVITE")
     yield invite
@@ -188,7 +188,7 @@ def crash(request, tx):
 
 
 @pytest.mark.parametrize("method", ["INVITE", "INFO", "MESSAGE"])
-def test_core_that_raises_is_answered_for_with_500(sip, peer, method):
+def test_core_that_raises_is_answered_500(sip, peer, method):
     def core(request, tx):
         raise LookupError("a bug of the core's")
 
@@ -207,27 +207,27 @@ def test_core_that_raises_is_one_line_with_its_traceback_in_the_log(sip, peer, c
     assert "in crash" in caplog.text
 
 
-def test_core_that_raises_for_ever_does_not_fill_the_disk_with_tracebacks(sip, peer, caplog):
+def test_core_that_always_raises_does_not_fill_the_disk(sip, peer, caplog):
     sip.serve(crash)
     for _ in range(100):
         peer.ask("INFO")
     assert sum(bool(record.exc_info) for record in caplog.records) <= 20
 
 
-def test_core_that_raises_is_counted_and_the_next_request_served(sip, peer):
+def test_core_that_raises_is_counted_and_the_next_request_is_served(sip, peer):
     stack = sip.serve(crash)
     peer.ask("INFO")
     peer.ask("MESSAGE")
     assert (peer.statuses, stack.stats()["core_errors"]) == ([500, 200], 1)
 
 
-def test_core_that_raises_shows_the_peer_nothing_of_its_error(sip, peer):
+def test_core_that_raises_hides_its_error_from_the_peer(sip, peer):
     sip.serve(crash)
     peer.ask("INFO")
     assert b"bug" not in bytes(peer.responses[0])
 
 
-def test_core_that_raises_after_it_has_answered_changes_nothing_on_the_wire(sip, peer):
+def test_core_that_raises_after_its_answer_changes_nothing_on_the_wire(sip, peer):
     def core(request, tx):
         tx.respond(202)
         raise LookupError("a bug of the core's")
@@ -237,7 +237,7 @@ def test_core_that_raises_after_it_has_answered_changes_nothing_on_the_wire(sip,
     assert peer.statuses == [202]
 
 
-def test_core_that_raises_after_it_has_waited_is_answered_for_too(sip, peer):
+def test_core_that_raises_after_waiting_is_answered_500(sip, peer):
     def core(request, tx):
         tx.wait(1)
         raise LookupError("a bug of the core's")
@@ -252,7 +252,7 @@ def test_core_that_raises_after_it_has_waited_is_answered_for_too(sip, peer):
 
 
 class Silent:
-    """A core that is in somebody else's call until it is let go, and then makes three calls of ours."""
+    """A core that blocks in foreign code until released, and then calls the library three times."""
 
     def __init__(self):
         self.go = Event()
@@ -282,7 +282,7 @@ def silent(sip):
     ("method", "status", "seconds"),
     [("INVITE", 408, 215), pytest.param("MESSAGE", 500, 30, marks=pytest.mark.rfc("4320 4.2"))],
 )
-def test_silent_core_is_answered_for(sip, peer, silent, method, status, seconds):
+def test_silent_core_is_answered_by_the_stack(sip, peer, silent, method, status, seconds):
     peer.ask(method)
     sip.advance(seconds - 0.1)
     before = {s for s in peer.statuses if s >= 200}
@@ -291,14 +291,14 @@ def test_silent_core_is_answered_for(sip, peer, silent, method, status, seconds)
 
 
 @pytest.mark.rfc("3261 17.2.1")
-def test_invite_of_a_silent_core_gets_100_meanwhile(sip, peer, silent):
+def test_invite_of_a_silent_core_gets_100(sip, peer, silent):
     peer.ask("INVITE")
     sip.advance(10)
     assert peer.statuses == [100]
 
 
 @pytest.mark.rfc("4320 4.1")
-def test_other_request_of_a_silent_core_gets_100_after_3_and_a_half_seconds(sip, peer, silent):
+def test_non_invite_of_a_silent_core_gets_100_after_3_5_seconds(sip, peer, silent):
     peer.ask("MESSAGE")
     sip.advance(3.4)
     assert peer.statuses == []
@@ -307,9 +307,7 @@ def test_other_request_of_a_silent_core_gets_100_after_3_and_a_half_seconds(sip,
 
 
 @pytest.mark.parametrize(("method", "seconds"), [("INVITE", 216), ("MESSAGE", 31)])
-def test_silent_core_is_told_once_at_its_next_call_and_then_that_it_is_answered(
-    sip, peer, silent, method, seconds
-):
+def test_silent_core_gets_one_timeout_and_then_a_state_error(sip, peer, silent, method, seconds):
     peer.ask(method)
     sip.advance(seconds)
     silent.go.set()
@@ -317,7 +315,7 @@ def test_silent_core_is_told_once_at_its_next_call_and_then_that_it_is_answered(
     assert silent.met == [TransactionTimeout, TransactionStateError]
 
 
-def test_silent_core_is_never_killed_and_counts_as_overdue_until_it_returns(sip, peer, silent):
+def test_silent_core_is_not_killed_and_counts_as_overdue_until_it_returns(sip, peer, silent):
     peer.ask("MESSAGE")
     sip.advance(100)
     running = silent.stack.stats()["overdue"]
@@ -361,13 +359,13 @@ def test_second_final_response_is_refused_here_and_the_wire_is_unaffected(sip, p
     assert (peer.statuses, len(met)) == ([404], 1)
 
 
-def test_status_that_is_returned_after_an_answer_is_counted_and_sent_nowhere(sip, peer):
+def test_status_returned_after_an_answer_is_counted_and_not_sent(sip, peer):
     stack = sip.serve(lambda request, tx: tx.respond(404) or 200)
     peer.ask("MESSAGE")
     assert (peer.statuses, stack.stats()["late_answers"]) == ([404], 1)
 
 
-def test_reject_that_is_raised_after_an_answer_changes_nothing(sip, peer):
+def test_reject_raised_after_an_answer_changes_nothing(sip, peer):
     def core(request, tx):
         tx.respond(404)
         raise Reject(500)
@@ -381,7 +379,7 @@ def test_reject_that_is_raised_after_an_answer_changes_nothing(sip, peer):
 
 
 class Slow:
-    """A core that waits, and how often it was called."""
+    """A core that waits, with the number of its calls."""
 
     def __init__(self):
         self.calls = 0
@@ -406,7 +404,7 @@ def test_request_beyond_the_handlers_is_503_and_no_core_sees_it(peer, slow):
 
 
 @pytest.mark.rfc("3261 21.5.4")
-def test_503_says_when_to_come_back_not_always_the_same(peer, slow):
+def test_503_has_a_random_retry_after(peer, slow):
     for _ in range(60):
         peer.ask("MESSAGE")
     assert {response.retry_after.seconds for response in peer.responses} == {2, 3, 4}
@@ -503,7 +501,7 @@ def test_ack_to_a_refusal_ends_in_absorbed(sip, peer):
     assert (stats["received"], stats["delivered"], stats["absorbed"]) == (2, 1, 1)
 
 
-def test_message_that_breaks_a_core_is_delivered_once(sip, peer):
+def test_message_that_crashes_a_core_is_delivered_once(sip, peer):
     stack = sip.serve(crash)
     peer.ask("INFO")
     stats = stack.stats()
@@ -511,7 +509,7 @@ def test_message_that_breaks_a_core_is_delivered_once(sip, peer):
 
 
 @pytest.mark.rfc("3261 17.2.1")
-def test_fault_of_ours_before_the_core_runs_leaves_no_transaction(sip, peer, monkeypatch):
+def test_internal_error_before_the_core_leaves_no_transaction(sip, peer, monkeypatch):
     stack = sip.serve(lambda request, tx: 200)
 
     def fails(request, core):

@@ -1,4 +1,4 @@
-"""Flows over real sockets on loopback: a phone that only connects is reached by its connection, as long as that stands."""
+"""Flows over loopback sockets: a phone that only connects is reached by its connection until that ends."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Frames:
 
 
 class Phone:
-    """A phone on one connection, or one UDP socket, that answers nothing by itself."""
+    """A phone on one connection, or one UDP socket, that sends nothing by itself."""
 
     def __init__(self, stack, name, transport="TCP", contact=None):
         self.name, self.transport = name, transport
@@ -83,7 +83,7 @@ class Phone:
         return request
 
     def message(self):
-        """The next message but a 100."""
+        """Return the next message, except 100."""
         while True:
             while not self.ready:
                 data = self.sock.recv(65536)
@@ -124,7 +124,7 @@ def office():
 
 
 def talk(alice, bob):
-    """Set up a call; return what it takes to send further requests from either side."""
+    """Set up a call; return all that further requests from either side need."""
     invite = alice.request("INVITE", bob.aor)
     theirs = bob.message()
     assert (theirs.method, theirs.uri_text) == ("INVITE", bob.uri)
@@ -140,16 +140,14 @@ def talk(alice, bob):
 
 
 @pytest.mark.rfc("5626 5.3", "5626 7")
-@pytest.mark.parametrize("who", ["caller", "callee"])
+@pytest.mark.parametrize("side", ["caller", "callee"])
 @pytest.mark.parametrize("transports", [("TCP", "TCP"), ("WS", "WS"), ("WS", "TCP"), ("TCP", "WS")])
-def test_phones_with_contacts_that_do_not_exist_talk_over_their_connections(
-    office, who, transports
-):
+def test_phones_with_invalid_contacts_talk_over_their_connections(office, side, transports):
     alice, bob = (
         office.phone(name, transport) for name, transport in zip(("alice", "bob"), transports)
     )
     alices, bobs = talk(alice, bob)
-    if who == "caller":
+    if side == "caller":
         alice.request("BYE", bob.uri, **alices)
         first, second = alice, bob
     else:
@@ -180,8 +178,8 @@ def test_tcp_and_udp_phones_talk_with_two_record_routes(office):
 @pytest.mark.parametrize(
     ("end", "transport"), [("close", "TCP"), ("reset", "TCP"), ("close", "WS")]
 )
-def test_who_is_gone_is_not_found(office, end, transport):
-    """404, as for everybody who is not registered: his binding was the connection, and went with it."""
+def test_phone_without_its_connection_is_404(office, end, transport):
+    """Its binding ended with the connection, so it is 404 like any unregistered user."""
     alice, bob = office.phone("alice"), office.phone("bob", transport)
     if end == "reset":
         bob.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -192,7 +190,7 @@ def test_who_is_gone_is_not_found(office, end, transport):
 
 @pytest.mark.rfc("5626 5.3.1")
 @pytest.mark.parametrize("ringing", [True, False])
-def test_connection_that_ends_in_the_middle_ends_the_invite_at_once(office, ringing):
+def test_connection_lost_while_ringing_ends_the_invite_at_once(office, ringing):
     alice, bob = office.phone("alice"), office.phone("bob")
     alice.request("INVITE", bob.aor)
     invite = bob.message()
@@ -204,7 +202,7 @@ def test_connection_that_ends_in_the_middle_ends_the_invite_at_once(office, ring
 
 
 @pytest.mark.rfc("5626 5.3.1")
-def test_request_within_a_dialog_to_who_is_gone_is_430(office):
+def test_request_within_a_dialog_to_a_lost_phone_is_430(office):
     alice, bob = office.phone("alice"), office.phone("bob")
     alices, _ = talk(alice, bob)
     bob.sock.close()
@@ -213,16 +211,16 @@ def test_request_within_a_dialog_to_who_is_gone_is_430(office):
 
 
 @pytest.mark.rfc("5626 7")
-def test_connection_of_who_is_registered_is_kept_though_he_is_silent(office):
+def test_connection_of_a_silent_registered_phone_is_kept(office):
     alice, other, bob = office.phone("alice"), Phone(office, "eve"), office.phone("bob")
     other.request("OPTIONS", f"sip:{DOMAIN}")
     assert other.message().status == 200
-    assert other.sock.recv(1) == b""  # closed for being idle
+    assert other.sock.recv(1) == b""  # closed because it was idle
     other.sock.close()
     talk(alice, bob)
 
 
-def test_phone_that_connects_anew_is_reached_by_its_new_connection(office):
+def test_phone_that_reconnects_is_reached_by_its_new_connection(office):
     alice, old = office.phone("alice"), office.phone("bob")
     new = Phone(office, "bob")
     new.number = 1
@@ -240,7 +238,7 @@ def test_phone_that_connects_anew_is_reached_by_its_new_connection(office):
         new.sock.close()
 
 
-def test_connection_that_has_ended_is_a_transport_error_and_is_found_no_more(office):
+def test_ended_connection_is_a_transport_error_and_is_not_found(office):
     office.phone("bob")
     (flow,) = office.engine.transports[0].flows
     name = office.flow_name(flow)

@@ -1,0 +1,92 @@
+"""Docstrings of the package, whose code is in single backquotes, as reStructuredText."""
+
+from __future__ import annotations
+
+import re
+
+from sphinx.ext.napoleon import Config, GoogleDocstring
+
+NAPOLEON = Config(napoleon_use_rtype=False, napoleon_use_param=True)
+CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
+SPECIAL = re.compile(r"([\\*|]|(?<=\w)_(?!\w))")
+SECTION = re.compile(r"(Args|Arguments|Returns|Raises|Yields|Attributes|Example|Examples|Note):\Z")
+ITEM = re.compile(r"\s*([*-]|\d+\.) ")
+
+
+def escaped(text: str) -> str:
+    """Return a text with double backquotes around its code, and no other markup."""
+    pieces, at = [], 0
+    for match in CODE.finditer(text):
+        pieces += [SPECIAL.sub(r"\\\1", text[at : match.start()]), f"``{match[2]}``"]
+        at = match.end()
+    return "".join([*pieces, SPECIAL.sub(r"\\\1", text[at:])])
+
+
+def indent_of(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def converted(lines: list[str]) -> list[str]:
+    """Return a docstring's lines as reStructuredText. An indented block after a blank line is code."""
+    result: list[str] = []
+    paragraph: list[str] = []
+    base, in_section, at = 0, False, 0
+
+    def flush() -> None:
+        if not paragraph:
+            return
+        lead = ""
+        item = ITEM.match(paragraph[0])
+        if item:
+            lead, paragraph[0] = paragraph[0][: item.end()], paragraph[0][item.end() :]
+        text = escaped("\n".join(paragraph)).splitlines()
+        result.append(lead + text[0])
+        result.extend(text[1:])
+        paragraph.clear()
+
+    while at < len(lines):
+        line = lines[at]
+        at += 1
+        if not line.strip():
+            flush()
+            result.append("")
+            continue
+        indent = indent_of(line)
+        if not indent:
+            in_section = bool(SECTION.match(line))
+            base = 0
+        after_blank = not result or not result[-1].strip()
+        if ITEM.match(line):
+            flush()
+            base = indent + (indent_of(line[indent + 1 :]) + 1)
+        elif after_blank and not paragraph and indent >= base + 4 and not in_section:
+            code = [line]
+            while at < len(lines) and (not lines[at].strip() or indent_of(lines[at]) >= indent):
+                code.append(lines[at])
+                at += 1
+            while not code[-1].strip():
+                code.pop()
+            result += [" " * base + ".. code-block:: python", ""] + code + [""]
+            continue
+        paragraph.append(line)
+        if in_section:
+            flush()  # napoleon looks at each line
+    flush()
+    return result
+
+
+def process(app, what, name, obj, options, lines) -> None:
+    lines[:] = converted(lines)
+    if what not in ("attribute", "data", "property"):  # there, napoleon takes text before a colon for a type
+        lines[:] = GoogleDocstring(lines, NAPOLEON, app, what, name, obj, options).lines()
+
+
+def skip(app, what, name, obj, skipped, options):
+    """Leave out members of named tuples that have no text of their own."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", process)
+    return {"parallel_read_safe": True}

@@ -6,11 +6,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_extension")]
 
-import sippet_gevent
+import sippet_gevent  # noqa: E402 from this checkout
 
 project = "sippet_gevent"
 author = "the sippet_gevent authors"
-copyright = "the sippet_gevent authors"  # noqa: A001 Sphinx reads this name
+copyright = "the sippet_gevent authors"
 version = release = sippet_gevent.__version__
 
 extensions = [
@@ -43,3 +43,9 @@ html_show_sphinx = False
 html_copy_source = False
 copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True
+
+
+def setup(app):
+    from pygments.lexers.special import TextLexer
+
+    app.add_lexer("log", TextLexer)  # lines of the log, which a test compares with the package

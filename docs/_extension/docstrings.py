@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 
-from sphinx.ext.napoleon import Config, GoogleDocstring
-
-NAPOLEON = Config(napoleon_use_rtype=False, napoleon_use_param=True)
 CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 SPECIAL = re.compile(r"([\\*|]|(?<=\w)_(?!\w))")
 SECTION = re.compile(r"(Args|Arguments|Returns|Raises|Yields|Attributes|Example|Examples|Note):\Z")
@@ -66,7 +63,10 @@ def converted(lines: list[str]) -> list[str]:
                 at += 1
             while not code[-1].strip():
                 code.pop()
-            result += [" " * base + ".. code-block:: python", ""] + code + [""]
+            before = next((n for n in range(len(result) - 1, -1, -1) if result[n].strip()), None)
+            if before is not None and result[before].endswith("::"):
+                result[before] = result[before][:-1]
+            result += [" " * base + ".. code-block:: python", "", *code, ""]
             continue
         paragraph.append(line)
         if in_section:
@@ -76,14 +76,23 @@ def converted(lines: list[str]) -> list[str]:
 
 
 def process(app, what, name, obj, options, lines) -> None:
+    from sphinx.ext.napoleon import Config, GoogleDocstring  # tests read this file without Sphinx
+
     lines[:] = converted(lines)
-    if what not in ("attribute", "data", "property"):  # there, napoleon takes text before a colon for a type
-        lines[:] = GoogleDocstring(lines, NAPOLEON, app, what, name, obj, options).lines()
+    if what not in (
+        "attribute",
+        "data",
+        "property",
+    ):  # there, napoleon takes text before a colon for a type
+        settings = Config(napoleon_use_rtype=False, napoleon_use_param=True)
+        lines[:] = GoogleDocstring(lines, settings, app, what, name, obj, options).lines()
 
 
 def skip(app, what, name, obj, skipped, options):
     """Leave out members of named tuples that have no text of their own."""
-    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+    return (
+        True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+    )
 
 
 def setup(app):

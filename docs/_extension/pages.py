@@ -16,6 +16,7 @@ import re
 import sys
 import types
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 from docstrings import escaped
@@ -27,8 +28,11 @@ OUT = DOCS / "reference" / "generated"
 PACKAGE = "sippet_gevent"
 
 ROOMS = {
-    "stack": ("The stack and its settings", ("stack", "runtime", "engine", "transaction")),
-    "cores": ("Cores, calls, proxies, registrars", ("core",)),
+    "stack": (
+        "The stack and its settings",
+        ("stack", "runtime", "engine", "observe", "transaction"),
+    ),
+    "cores": ("Cores, calls, proxies, registrars", ("core", "stores")),
     "messages": ("Messages and URIs", ("message",)),
     "transports": ("Transports and names", ("transport",)),
     "exceptions": ("Exceptions", ("errors",)),
@@ -73,7 +77,9 @@ def documented(module: str, names: list[str]) -> list[str]:
             lines += [f".. autofunction:: {name}", ""]
         else:
             lines += [f".. py:data:: {name}", f"   :type: {type(value).__name__}", ""]
-            lines += [f"   {escaped(line)}" for line in constant_text(home, name).splitlines()] + [""]
+            lines += [f"   {escaped(line)}" for line in constant_text(home, name).splitlines()] + [
+                ""
+            ]
     return lines
 
 
@@ -82,9 +88,11 @@ def constant_text(home: types.ModuleType, name: str) -> str:
     body = ast.parse(inspect.getsource(home)).body
     for node in body:
         if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
-            source = importlib.import_module("." * node.level + (node.module or ""), home.__package__)
+            source = importlib.import_module(
+                "." * node.level + (node.module or ""), home.__package__
+            )
             return constant_text(source, name)
-    for node, after in zip(body, body[1:], strict=False):
+    for node, after in pairwise(body):
         target = getattr(node, "target", None) or next(iter(getattr(node, "targets", ())), None)
         if getattr(target, "id", None) == name and isinstance(after, ast.Expr):
             return inspect.cleandoc(str(getattr(after.value, "value", "")))
@@ -117,7 +125,8 @@ def module_page(title: str, module: str, own: bool = False) -> list[str]:
         names = [
             name
             for name, value in vars(home).items()
-            if not name.startswith("_") and getattr(value, "__module__", None) == module
+            if not name.startswith("_")
+            and getattr(value, "__module__", None) == module
             and (inspect.isroutine(value) or isinstance(value, type))
         ]
     intro = inspect.getdoc(home) or ""
@@ -137,7 +146,9 @@ def header_rows() -> list[tuple[str, object, str]]:
     source = inspect.getsource(module)
     lines = source.splitlines()
     tree = ast.parse(source)
-    fields = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "HeaderFields")
+    fields = next(
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "HeaderFields"
+    )
     rows = []
     for node in fields.body:
         if isinstance(node, ast.Assign):
@@ -215,7 +226,9 @@ def headers() -> list[str]:
 def attribute_texts(kind: type) -> dict[str, str]:
     """Return the text below each attribute of a class, as its source has it."""
     tree = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
-    body = next(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == kind.__name__).body
+    body = next(
+        n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == kind.__name__
+    ).body
     texts = {}
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign):
@@ -245,7 +258,9 @@ def limit_table(kind: type) -> list[str]:
         defaults = kind._field_defaults
     rows = []
     for name, default in defaults.items():
-        if default is dataclasses.MISSING or isinstance(default, tuple) and hasattr(default, "_fields"):
+        if default is dataclasses.MISSING or (
+            isinstance(default, tuple) and hasattr(default, "_fields")
+        ):
             shown = "see below"
         elif default is None:
             shown = "derived"
@@ -367,11 +382,16 @@ def conformance() -> list[str]:
         for rule in rules:
             section = rule.partition(" ")[2]
             link = f"https://www.rfc-editor.org/rfc/rfc{rfc}"
-            shown = f"`§{section} <{link}#section-{section}>`__" if section else f"`whole <{link}>`__"
+            shown = (
+                f"`§{section} <{link}#section-{section}>`__" if section else f"`whole <{link}>`__"
+            )
             files = ", ".join(code(file.removeprefix("tests/")) for file in sorted(found[rule]))
             rows.append([shown, str(sum(found[rule].values())), files])
         title = f"RFC {rfc}: {TITLES[rfc]}" if rfc in TITLES else f"RFC {rfc}"
-        lines += [*heading(title, "-"), *table(["section", "tests", "files in tests/"], rows, "12 8 80")]
+        lines += [
+            *heading(title, "-"),
+            *table(["section", "tests", "files in tests/"], rows, "12 8 80"),
+        ]
     return lines
 
 
@@ -384,7 +404,8 @@ def pages() -> dict[str, list[str]]:
         "sdp": module_page("Session descriptions: sippet_gevent.sdp", f"{PACKAGE}.message.sdp"),
         "testing": module_page("Tests: sippet_gevent.testing", f"{PACKAGE}.testing"),
         "strategies": module_page(
-            "Hypothesis strategies: sippet_gevent.testing.strategies", f"{PACKAGE}.testing.strategies"
+            "Hypothesis strategies: sippet_gevent.testing.strategies",
+            f"{PACKAGE}.testing.strategies",
         ),
         "plug": module_page("Transports of your own", f"{PACKAGE}.transport.base"),
         "headers": headers(),

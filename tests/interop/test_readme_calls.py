@@ -10,8 +10,8 @@ from html import escape
 
 import pytest
 
+from tests.docs.blocks import BLOCKS, ROOT
 from tests.programs import PATIENCE
-from tests.test_readme import BLOCKS, ROOT
 
 from .test_baresip import Phone
 from .test_sipp import HERE, free_port, sipp

@@ -1,0 +1,170 @@
+"""The programs of the guides about calls and messages run and do what the guides say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import sippet_gevent
+from sippet_gevent import URI, Cancelled, Stack, TransportError
+from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
+
+from .blocks import BLOCKS, OFFER, block, on_free_ports, run_script
+
+
+def test_calling_block_wakes_the_callee_that_answers(sip, capsys):
+    heard = []
+    bob = sip.stack()
+
+    @bob.on("INVITE")
+    def answer(request, tx):
+        with tx.accept(body=OFFER) as call:
+            call.wait()
+
+    @bob.on("INFO")
+    def info(request, tx):
+        heard.append(request.body)
+        return 200
+
+    carol = sip.stack(lambda request, tx: 486)
+    uris = [f"sip:{stack.addresses[0].removeprefix('udp:')}" for stack in (bob, carol)]
+    sip.run(block("calling").wake_all, sip.client, [*uris, "sip:10.9.9.9"])
+    assert heard == [b"good morning"]
+    assert capsys.readouterr().out == "refused: 486 Busy Here\nnobody there\n"
+
+
+def bridged(sip, core):
+    sip.stack(core, host="192.0.2.20")
+    return sip.ask(
+        block("bridging").bridge,
+        "INVITE sip:bob@example.com",
+        body=OFFER,
+        content_type="application/sdp",
+    )
+
+
+def test_bridging_block_connects_and_disconnects(sip):
+    calls = []
+
+    def callee(request, tx):
+        tx.respond(183, body=b"v=0 early", content_type="application/sdp")
+        with tx.accept(body=b"v=0 callee") as call:
+            calls.append(call)
+            call.wait()
+
+    asked = bridged(sip, callee)
+    assert asked.statuses == [183, 200]
+    assert [(response.body, str(response.content_type)) for response in asked.responses] == [
+        (b"v=0 early", "application/sdp"),
+        (b"v=0 callee", "application/sdp"),
+    ]
+    assert calls[0].remote_body == OFFER
+    asked.call.hangup()
+    sip.settle()
+    assert calls[0].ended.is_set()
+
+
+def test_bridging_block_passes_a_refusal_on(sip):
+    assert bridged(sip, lambda request, tx: 486).statuses == [486]
+
+
+def test_bridging_block_passes_giving_up_on(sip):
+    fates = []
+
+    def callee(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(60)
+        except Cancelled:
+            fates.append("cancelled")
+            raise
+
+    asked = bridged(sip, callee)
+    asked.cancel()
+    assert asked.statuses == [180, 487]
+    assert fates == ["cancelled"]
+
+
+def test_path_block_leads_to_the_phone_by_its_connection():
+    made = block("path")
+    edge = made.edge
+    on_free_ports(edge)
+    seen = []
+
+    def registrar(request, tx):
+        seen.append(request.path)
+        return 200
+
+    with (
+        edge,
+        Stack("udp:127.0.0.1:0", core=registrar) as home,
+        Stack("tcp:127.0.0.1:0", core=lambda *_: 299) as phone,
+    ):
+        at = SRV(1, 0, home.engine.transports[0].local[1], "r.example.com")
+        edge.resolver = StaticResolver(
+            {"_sip._udp.registrar.example.com": [at], "r.example.com": ["127.0.0.1"]}
+        )
+        uri = f"sip:{edge.addresses[0].removeprefix('tcp:')};transport=tcp"
+        contact = "<sip:bob@bob.invalid;transport=tcp>"
+        assert (
+            phone.request("REGISTER", uri, to=f"<{uri}>", contact=contact, timeout=5).status == 200
+        )
+        message = {"timeout": 5, "next_hop": f"sip:{edge.addresses[1].removeprefix('udp:')}"}
+        assert (
+            home.request("MESSAGE", "sip:bob@bob.invalid", route=seen[0], **message).status == 299
+        )
+        assert home.request("MESSAGE", "sip:bob@bob.invalid", **message).status == 403
+
+
+def test_messages_block_prints_what_it_says():
+    said = re.findall(
+        r"# (.*?)(?:: the text.*)?$", re.sub(r"#.*as a peer might.*", "", BLOCKS["messages"]), re.M
+    )
+    assert run_script("messages").splitlines() == said
+
+
+def test_headers_block_names_the_product(sip):
+    made = block("headers")
+    (name, _, text), *_ = made.stack.capabilities.in_requests
+    assert (name, text) == ("User-Agent", "office/1.0")
+    assert [line[0] for line in made.stack.capabilities.in_responses] == ["Server", "Organization"]
+
+
+def test_resolving_block_leads_to_its_targets_by_priority():
+    made = block("resolving")
+    with made.without_dns as stack:
+        assert [str(way) for way in stack.resolve(URI.parse("sip:bob@example.com"))] == [
+            "udp:192.0.2.1:5060",
+            "udp:192.0.2.2:5080",
+            "udp:192.0.2.3:5080",
+        ]
+
+
+def test_allowing_block_keeps_strangers_out_of_private_networks():
+    with block("allowing").stack as stack:
+        assert [str(way) for way in stack.resolve("sip:bob@8.8.8.8")] == ["udp:8.8.8.8:5060"]
+        with pytest.raises(TransportError, match="allow_target forbids udp:10.0.0.1:5060"):
+            stack.resolve("sip:bob@10.0.0.1")
+
+
+AUDIO = b"v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\nm=audio 4000 RTP/AVP %d\r\n"
+
+
+def test_bodies_block_answers_an_offer(sip):
+    asked = sip.ask(
+        block("bodies").core,
+        "INVITE sip:bob@example.com",
+        body=AUDIO % 0,
+        content_type="application/sdp",
+    )
+    assert asked.statuses == [200]
+    assert sippet_gevent.sdp.SDP.parse(asked.response.body).media[0].formats == ("0",)
+
+
+@pytest.mark.parametrize("body, status", [(AUDIO % 8, 488), (b"", 488), (b"v=0", 400)])
+def test_bodies_block_refuses(sip, body, status):
+    headers = {"content_type": "application/sdp"} if body else {}
+    assert sip.ask(
+        block("bodies").core, "INVITE sip:bob@example.com", body=body, **headers
+    ).statuses == [status]

@@ -69,8 +69,6 @@ def converted(lines: list[str]) -> list[str]:
             result += [" " * base + ".. code-block:: python", "", *code, ""]
             continue
         paragraph.append(line)
-        if in_section:
-            flush()  # napoleon looks at each line
     flush()
     return result
 

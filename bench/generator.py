@@ -256,7 +256,7 @@ def certificate(directory, name="server"):
 def missing_transports(names, *, tls):
     """Return `{name: reason}` of the transports that cannot be measured."""
     known = subprocess.run(
-        python("-c", "from sippet_gevent.stack import FACTORIES; print(*FACTORIES)"),
+        python("-c", "from sippet_gevent.engine.listening import FACTORIES; print(*FACTORIES)"),
         capture_output=True,
         text=True,
         check=False,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
@@ -16,83 +15,47 @@ from .core.capabilities import Capabilities
 from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
 from .core.client.transaction import ClientTransaction
-from .core.core import Core, CoreFunction, check_core
+from .core.core import Core, CoreFunction
 from .core.dialog.call import SESSION_TYPE, Call, OnProvisional
 from .core.dialog.dialogs import Dialogs
 from .core.dispatch import Dispatcher
-from .core.methods import check_methods, near_method, option_tags
+from .core.methods import check_methods, option_tags
 from .core.middleware import Middleware
+from .core.options import check_accept, check_alone, check_options, check_wait, check_way
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.record_route import RecordRoute
 from .core.routing.responses import ReroutedResponses
+from .core.statistics import statistics, unfinished
 from .engine.engine import Engine
 from .engine.filters import Filter
 from .engine.ingress import Accept
+from .engine.listening import Planned, plan
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
-from .extras import missing
 from .message.address import NameAddr
 from .message.identifiers import Identifiers
 from .message.message import Request, Response
 from .message.uri import URI, check_uri
-from .observe.tap import Listener as TapListener
-from .observe.tap import Listening
+from .observe.tap import Observation, Observer
 from .runtime.clock import Clock
 from .runtime.limits import Limits
 from .runtime.process import PROCESS
 from .transaction.timers import Timers
-from .transport.base import Flow, Origin, Transport
-from .transport.datagram.udp import UDP
+from .transport.base import Flow, Transport
 from .transport.egress import Wanted
-from .transport.listener import BOTH, Listener
 from .transport.locate.resolver import DNSResolver, Resolver
 from .transport.locate.rfc3263 import Candidate
-from .transport.stream.tcp import TCP, TLSTransport
 from .transport.tls import TLS
 from .transport.websocket.settings import Web
 
 log = logging.getLogger("sippet_gevent.core")
 
 
-def _ws(limits: Limits, tls: TLS, web: Web | None) -> Transport:
-    try:  # not at the top: h11 and wsproto are optional, and their import takes a while
-        from .transport.websocket.flow import WS
-    except ModuleNotFoundError as error:
-        raise missing(error, "ws: addresses") from None
-    return WS(limits.streams, limits.parser, web=web)
-
-
-def _wss(limits: Limits, tls: TLS, web: Web | None) -> Transport:
-    try:
-        from .transport.websocket.flow import WSS
-    except ModuleNotFoundError as error:
-        raise missing(error, "wss: addresses") from None
-    return WSS(tls, limits.streams, limits.parser, web=web)
-
-
-FACTORIES: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
-    "udp": lambda limits, tls, web: UDP(limits.keep),
-    "tcp": lambda limits, tls, web: TCP(limits.streams, limits.parser),
-    "tls": lambda limits, tls, web: TLSTransport(tls, limits.streams, limits.parser),
-    "ws": _ws,
-    "wss": _wss,
-}
-"""What makes the transport of an address, by its first word."""
-
 DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
 """The address of run() and `sippet serve` when none is given; other machines cannot reach it."""
 
 DRAIN_SECONDS = 32.0
-"""How long a stack that is leaving waits for what is under way: 64*T1, the life of a
-transaction."""
-
-_NOT_ALONE = {
-    "ACK": "nothing answers it (RFC 3261 §17), and invite() sends its own",
-    "CANCEL": "it belongs to a request that is pending (RFC 3261 §9.1), so write tx = stack.send(…), and tx.cancel()",
-}
-"""Methods that request() does not send, with the reason and what to do."""
-
-_NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+"""How long run() lets a stack finish what is under way: 64*T1, the life of a transaction."""
 
 
 class Stack:
@@ -156,7 +119,7 @@ class Stack:
         allow_target: AllowTarget | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        _check_options(
+        check_options(
             clock=clock, timers=timers, limits=limits, resolver=resolver, tls=tls, web=web,
             sips_in_clear=sips_in_clear, keep=keep, allow_target=allow_target,
         )  # fmt: skip
@@ -173,7 +136,7 @@ class Stack:
         self.supported = frozenset(tag.lower() for tag in option_tags(supported))
         self.capabilities = Capabilities(self, headers)
         self.resolver = DNSResolver() if resolver is None else resolver
-        self.planned: list[tuple[Transport, Listener]] = []
+        self.planned: list[Planned] = []
         self.accept = accept
         self.allow_target = allow_target
         self._has_own_core = core is not None
@@ -195,7 +158,7 @@ class Stack:
         self._running = False
         self._stopped = Event()
 
-    def move(self, clock: Clock, planned: list[tuple[Transport, Listener]]) -> dict[str, Any]:
+    def _move(self, clock: Clock, planned: list[Planned]) -> dict[str, Any]:
         """Put a stack that does not run on another clock and other transports, as tests do.
 
         Returns the attributes that put it back, with what it had under way and counted.
@@ -206,8 +169,8 @@ class Stack:
         engine, accept = self.engine, self.accept
         self._wire(Engine(self.dispatcher, clock=clock, timers=engine.timers, limits=engine.limits))
         self.accept = accept
-        for listener in engine.tap.listeners if engine.tap is not None else ():
-            self.engine.add_listener(listener)
+        for observer in engine.tap.observers if engine.tap is not None else ():
+            self.engine.add_observer(observer)
         self.names = self.names.of(self.engine.transports)
         self.planned = planned
         return {name: value for name, value in before.items() if vars(self)[name] is not value}
@@ -222,50 +185,12 @@ class Stack:
         Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the
         stack is not running).
         """
-        if not isinstance(address, str):
-            raise TypeError(
-                f"an address must be a text, got {excerpt(address)}: write {_address_for(address)}"
-            )
-        arguments.optional(
-            "transport", transport, Transport, "a class derived from Transport, and Class()"
+        planned = plan(
+            address, transport, self.planned, limits=self.engine.limits, tls=self.tls, web=self.web
         )
-        known = (*FACTORIES, transport.name.lower()) if transport is not None else FACTORIES
-        listener = Listener.parse(address, known)
-        if listener.name and any(
-            (listener.transport, listener.name) == (old.transport, old.name)
-            for _, old in self.planned
-        ):
-            raise InvalidValue(
-                f"{address!r}: another {listener.transport} listener is named {listener.name!r} already"
-            )
-        if transport is not None and listener.host == BOTH:
-            raise InvalidValue(
-                f"{address!r}: * is two sockets, and this is one transport: give it a host"
-            )
-        name = listener.transport
-        halves = listener.halves()
-        planned = [
-            (transport or FACTORIES[name](self.engine.limits, self._tls_for(name), self.web), half)
-            for half in halves
-        ]
         if self._running:
-            try:
-                for plug, half in planned:
-                    self._open(plug, half)
-            except TransportError:
-                for plug, _ in planned:  # the other half
-                    self.engine.close(plug)
-                raise
+            self._open(planned)
         self.planned += planned
-
-    def _tls_for(self, name: str) -> TLS:
-        """Return what TLS we have. Raises InvalidValue when an address wants it and there is
-        none."""
-        if name in ("tls", "wss") and self.tls is None:
-            raise InvalidValue(
-                f'{name}: needs a certificate: write Stack(…, tls=TLS("chain.pem", "key.pem"))'
-            )
-        return self.tls  # type: ignore[return-value]
 
     def reload_tls(self) -> None:
         """Read the certificates again, for new connections; those that stand stay. Raises
@@ -277,19 +202,9 @@ class Stack:
         if self.tls is not None:
             gevent.get_hub().threadpool.apply(self.tls.reload)
 
-    def _open(self, transport: Transport, listener: Listener) -> None:
-        transport.listener = listener
-        port = transport.default_port if listener.port is None else listener.port
-        try:
-            self.engine.listen(transport, (listener.host, port))
-        except TransportError as error:
-            if listener.is_half and getattr(error.__cause__, "errno", None) in _NO_SUCH_VERSION:
-                log.warning("%s; going on with the other IP version", error)
-                return
-            raise
-        host, port = transport.local
-        transport.listener = listener.bound(transport.name.lower(), port)
-        self.names.add(transport)
+    def _open(self, planned: list[Planned]) -> None:
+        for transport in self.engine.open(planned):
+            self.names.add(transport)
 
     def start(self) -> Stack:
         """Open all addresses. Raises TransportError, with none left open, when one is taken."""
@@ -299,8 +214,7 @@ class Stack:
             self.engine.draining = False
             self.resolver.start(self.clock)
             try:
-                for transport, listener in self.planned:
-                    self._open(transport, listener)
+                self._open(self.planned)
             except TransportError:
                 self.stop()
                 raise
@@ -391,37 +305,14 @@ class Stack:
     def active(self) -> int:
         """What a drain waits for: transactions without final response, cores that run, calls,
         responses under way."""
-        engine = self.engine
-        transactions = [*engine.clients.values(), *engine.servers.values()]
-        unanswered = sum(tx.is_unanswered for tx in transactions)
-        return unanswered + engine.workers.busy + len(self.dialogs) + len(self.rerouted)
+        return unfinished(self)
 
     def stats(self) -> dict[str, Any]:
         """Return counters and gauges as one dict: what became of the messages received, and what is
         alive now."""
-        engine = self.engine
-        return engine.counters.as_dict() | {
-            "server_transactions": len(engine.servers),
-            "client_transactions": len(engine.clients),
-            "calls": len(self.dialogs),
-            "handlers": len(engine.admission.handlers),
-            "forwarding": len(engine.admission.forwarding_invites)
-            + len(engine.admission.forwarding),
-            "overdue": len(engine.admission.overdue),
-            "large_bytes": engine.admission.large_bytes,
-            "refused": dict(engine.admission.refused),
-            "greenlets": engine.workers.alive,
-            "transports": len(engine.transports),
-            "connections": sum(len(getattr(t, "flows", ())) for t in engine.transports),
-            "streams": _summed(getattr(t, "counts", {}) for t in engine.transports),
-            "next_hop_failures": dict(self.sender.failures.counts),
-            "icmp": _summed(getattr(t, "icmp", {}) for t in engine.transports),
-            "stun": _summed(getattr(t, "stun", {}) for t in engine.transports),
-            "send_errors": engine.counters.send_errors
-            + sum(getattr(t, "lost", 0) for t in engine.transports),
-        }
+        return statistics(self)
 
-    def tap(self, listener: TapListener[Flow]) -> Listening:
+    def tap(self, observer: Observer[Flow]) -> Observation:
         """Tell a callable of each message that this stack receives or sends.
 
         It sees the messages before encryption and after decryption, in order. It is called where
@@ -431,22 +322,22 @@ class Stack:
                 stack.request("OPTIONS", "sip:bob@example.com")
 
         Args:
-            listener: A callable of one argument, a Passage: time, direction, data, flow and
+            observer: A callable of one argument, a Passage: time, direction, data, flow and
                 transaction.
 
         Returns:
             A context manager. Its `close()` ends the telling.
 
         Raises:
-            TypeError: The listener cannot be called with one argument.
+            TypeError: The observer cannot be called with one argument.
         """
-        if not callable(listener):
+        if not callable(observer):
             raise TypeError(
-                f"tap() takes a function of (passage), got {excerpt(listener)}: write stack.tap(print)"
+                f"tap() takes a function of (passage), got {excerpt(observer)}: write stack.tap(print)"
             )
-        arguments.takes(listener, ("passage",), "tap")
-        self.engine.add_listener(listener)
-        return Listening(lambda: self.engine.remove_listener(listener))
+        arguments.takes(observer, ("passage",), "tap")
+        self.engine.add_observer(observer)
+        return Observation(lambda: self.engine.remove_observer(observer))
 
     # ---- cores
 
@@ -464,11 +355,7 @@ class Stack:
     def accept(self, accept: Accept | None) -> None:
         if isinstance(accept, Filter):
             accept.clock, accept.lines = self.clock, self.engine.counters.lines
-        if accept is not None:
-            arguments.function(
-                "accept", accept, "accept=Filter(rate=50), or a function of (data, flow)"
-            )
-            arguments.takes(accept, ("data", "flow"), "accept")
+        check_accept(accept)
         if self._running:
             raise TransactionStateError("the stack is running: a filter is set before start()")
         self.engine.accept = accept
@@ -505,28 +392,13 @@ class Stack:
         already, TypeError for a function that cannot be called with (request, tx),
         TransactionStateError for a stack that was made with `core=`.
         """
-        check_methods(methods)
-        for method in methods:
-            if near := near_method(method):
-                log.warning(
-                    'unknown method: method=%s hint="write %s, unless you mean a method of your own"',
-                    method,
-                    near,
-                )
         if self._has_own_core:
+            check_methods(methods)
             raise TransactionStateError(
-                "this stack was made with a core, which gets all requests: leave out core=, or answer in that core"
+                "this stack was made with a core, which gets all requests: "
+                "leave out core=, or answer in that core"
             )
-
-        def register(function: CoreFunction) -> CoreFunction:
-            check_core(function)
-            if isinstance(function, Core):
-                function.stack = self
-            self.dispatcher.methods.add(methods, function)
-            self.capabilities.forget()
-            return function
-
-        return register
+        return self.dispatcher.register(methods)
 
     def use(self, middleware: Callable[[CoreFunction], CoreFunction] | Middleware) -> None:
         """Add middleware: it wraps the core, and the requests that this stack sends.
@@ -580,7 +452,7 @@ class Stack:
         to the way it took.
         """
         arguments.instance("request", request, Request, 'Request("OPTIONS", "sip:bob@example.com")')
-        _check_way(next_hop, listener)
+        check_way(next_hop, listener)
         if request.sent_via is not None:
             raise InvalidValue(
                 f"{request!r} has left already: send the Request it was made from, or a new one"
@@ -611,13 +483,10 @@ class Stack:
         Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a
         cancelled core.
         """
-        timeout = _check_wait(timeout, on_provisional)
-        _check_way(next_hop, listener)
+        timeout = check_wait(timeout, on_provisional)
+        check_way(next_hop, listener)
         request = Request(method, uri, body=body, **headers)
-        if request.method in _NOT_ALONE:
-            raise InvalidValue(
-                f"request() cannot send {request.method}: {_NOT_ALONE[request.method]}"
-            )
+        check_alone(request.method)
         return self.sender.send(request, next_hop, listener=listener).final(on_provisional, timeout)
 
     def invite(
@@ -637,8 +506,8 @@ class Stack:
         a cancelled core; ParseError, a 502, for an answer whose Record-Route cannot be read: it is
         acknowledged and hung up on. However it is left before the answer, the INVITE is cancelled.
         """
-        timeout = _check_wait(timeout, on_provisional)
-        _check_way(next_hop, listener)
+        timeout = check_wait(timeout, on_provisional)
+        check_way(next_hop, listener)
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
         tx = self.sender.send(
@@ -718,67 +587,6 @@ class Stack:
 
     def __repr__(self) -> str:
         return f"<Stack {' '.join(self.addresses) or 'stopped'}>"
-
-
-_OPTIONS: dict[str, tuple[type, str]] = {
-    "clock": (Clock, "clock=Clock()"),
-    "timers": (Timers, "timers=Timers(t1=0.5)"),
-    "limits": (Limits, "limits=Limits(handlers=1000)"),
-    "resolver": (Resolver, "resolver=StaticResolver({…}), or a class derived from Resolver"),
-    "tls": (TLS, 'tls=TLS("chain.pem", "key.pem")'),
-    "web": (Web, 'web=Web(origins=["https://example.com"])'),
-}
-"""The type of each option, and an example."""
-
-
-def _check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options: Any) -> None:
-    """Check the options of a Stack. Raises TypeError, which says what to write."""
-    for name, value in options.items():
-        arguments.optional(name, value, *_OPTIONS[name])
-    arguments.flag("sips_in_clear", sips_in_clear)
-    arguments.flag("keep", keep)
-    if (
-        arguments.function("allow_target", allow_target, "allow_target=a function of (candidate)")
-        is not None
-    ):
-        arguments.takes(allow_target, ("candidate",), "allow_target")
-
-
-def _address_for(value: Any) -> str:
-    """Return what was probably meant by something that is no address."""
-    if isinstance(value, int):
-        return f'"udp:0.0.0.0:{value}"'
-    if callable(value):
-        return f'Stack("udp:0.0.0.0:5060", core={arguments.name_of(value)})'
-    if isinstance(value, (list, tuple)):
-        return "Stack(*addresses)"
-    return '"udp:0.0.0.0:5060"'
-
-
-def _check_way(next_hop: Any, listener: Any) -> None:
-    """Check where a request is to go. Raises TypeError."""
-    if next_hop is not None and not isinstance(next_hop, (str, URI, Flow)):
-        arguments.instance("next_hop", next_hop, (URI, Flow, str), 'next_hop="sip:192.0.2.1"')
-    if listener is not None and not isinstance(listener, (str, Origin)):
-        arguments.instance(
-            "listener", listener, (str, Origin), 'listener="inside", the name of one'
-        )
-
-
-def _check_wait(timeout: Any, on_provisional: Any) -> float | None:
-    """Check how a response is waited for, and return the seconds. Raises TypeError and
-    InvalidValue."""
-    if on_provisional is not None:
-        arguments.function("on_provisional", on_provisional, "a function of (response)")
-    return arguments.seconds("timeout", timeout)
-
-
-def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for part in counts:
-        for reason, number in part.items():
-            total[reason] = total.get(reason, 0) + number
-    return total
 
 
 def _expire(now: float, item: Any) -> None:

@@ -7,10 +7,11 @@ import re
 import time
 from typing import Any
 
+from ..engine.listening import FACTORIES
 from ..errors import ParseError, SIPError
 from ..message.message import Request
 from ..message.uri import URI
-from ..stack import FACTORIES, Stack
+from ..stack import Stack
 from ..transport.locate.rfc3263 import SECURE
 from ..transport.tls import TLS
 from .terminal import Mistake, naming, tell

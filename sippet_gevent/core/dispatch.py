@@ -7,6 +7,7 @@ responses, stray responses, and failures that nothing waits for.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from ..engine.users import ServerRecord, ServerUser
@@ -15,7 +16,7 @@ from ..message.message import Request, Response
 from ..transaction.machines import INVITE_SERVER
 from .core import Core, CoreFunction, check_core
 from .dialog.dialogs import Dialogs
-from .methods import Methods
+from .methods import Methods, check_methods, near_method
 from .middleware import Chain
 from .routing.responses import ReroutedResponses
 from .routing.sips import check_received
@@ -71,6 +72,27 @@ class Dispatcher:
         """Add middleware behind the others. Raises TypeError for what is none."""
         self.middleware.add(middleware)
         self._wrapped = self.middleware.wrap(self.core)
+
+    def register(self, methods: tuple[str, ...]) -> Callable[[CoreFunction], CoreFunction]:
+        """Return a decorator that registers a function for these methods; see Stack.on()."""
+        check_methods(methods)
+        for method in methods:
+            if near := near_method(method):
+                log.warning(
+                    'unknown method: method=%s hint="write %s, unless you mean a method of your own"',
+                    method,
+                    near,
+                )
+
+        def register(function: CoreFunction) -> CoreFunction:
+            check_core(function)
+            if isinstance(function, Core):
+                function.stack = self._stack
+            self.methods.add(methods, function)
+            self._stack.capabilities.forget()
+            return function
+
+        return register
 
     @property
     def allowed(self) -> tuple[str, ...]:

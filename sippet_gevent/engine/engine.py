@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+from collections.abc import Iterable
 
-from ..errors import ParseError
+from ..errors import ParseError, TransportError
 from ..message.uri import bracketed
-from ..observe.tap import Listener, Tap
+from ..observe.tap import Observer, Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
 from ..transaction.timers import Timers
 from ..transport.base import Flow, Transport
+from ..transport.listener import Listener
 from .ingress import Accept, Ingress
 from .layer import TransactionLayer
+from .listening import Planned
 from .users import CoreLayer
 
 log = logging.getLogger("sippet_gevent.transport")
+cores_log = logging.getLogger("sippet_gevent.core")
+
+_NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+"""Errors of an address whose IP version the machine does not have."""
 
 
 class Engine(TransactionLayer):
@@ -51,13 +59,35 @@ class Engine(TransactionLayer):
     def accept(self, accept: Accept | None) -> None:
         self.ingress.accept = accept
 
-    def listen(self, transport: Transport, address: tuple[str, int]) -> None:
-        """Open a transport on an address. Raises TransportError."""
+    def open(self, planned: Iterable[Planned]) -> list[Transport]:
+        """Open transports on their addresses, all or none, and return those that are open.
+
+        Of an address of both IP versions, one may be missing on this machine. Raises
+        TransportError.
+        """
+        opened: list[Transport] = []
+        for transport, listener in planned:
+            try:
+                self._open(transport, listener)
+            except TransportError as error:
+                if listener.is_half and getattr(error.__cause__, "errno", None) in _NO_SUCH_VERSION:
+                    cores_log.warning("%s; going on with the other IP version", error)
+                    continue
+                for each in opened:
+                    self.close(each)
+                raise
+            opened.append(transport)
+        return opened
+
+    def _open(self, transport: Transport, listener: Listener) -> None:
+        transport.listener = listener
         transport.lines = self.counters.lines
-        transport.start(address, self.ingress.entrance(), self)
+        port = transport.default_port if listener.port is None else listener.port
+        transport.start((listener.host, port), self.ingress.entrance(), self)
         self.transports.append(transport)
         host, port = transport.local
         log.info("started plug %s:%d/%s", bracketed(host), port, transport.name.lower())
+        transport.listener = listener.bound(transport.name.lower(), port)
 
     def close(self, transport: Transport) -> None:
         """Close one transport; nothing happens if it is not open."""
@@ -71,17 +101,17 @@ class Engine(TransactionLayer):
         """Answer the message that has broken a stream, if its header section allows that."""
         self.ingress.refuse(error, flow)
 
-    def add_listener(self, listener: Listener[Flow]) -> None:
+    def add_observer(self, observer: Observer[Flow]) -> None:
         """Tell a callable of each message from now on."""
         tap = self.tap or Tap(self.clock.now, self.counters.lines)
-        tap.listeners = (*tap.listeners, listener)
+        tap.observers = (*tap.observers, observer)
         self.tap = tap
 
-    def remove_listener(self, listener: Listener[Flow]) -> None:
+    def remove_observer(self, observer: Observer[Flow]) -> None:
         """Tell a callable of no further message; nothing happens if it was not added."""
         if self.tap is not None:
-            self.tap.listeners = tuple(each for each in self.tap.listeners if each != listener)
-            if not self.tap.listeners:
+            self.tap.observers = tuple(each for each in self.tap.observers if each != observer)
+            if not self.tap.observers:
                 self.tap = None
 
     def stop(self) -> None:

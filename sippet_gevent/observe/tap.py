@@ -1,6 +1,6 @@
-"""Tap: tells listeners of each message that a stack receives and sends.
+"""Tap: tells observers of each message that a stack receives and sends.
 
-Listeners are told after decryption and before encryption. Traces, ladders and captures use it.
+Observers are told after decryption and before encryption. Traces, ladders and captures use it.
 """
 
 from __future__ import annotations
@@ -53,42 +53,42 @@ class Passage(Generic[F]):
             return None
 
 
-Listener = Callable[[Passage[F]], object]
+Observer = Callable[[Passage[F]], object]
 """What is told of each message. It runs where the message is carried, so it must not wait."""
 
 
 class Tap(Generic[F]):
-    """The listeners of one stack."""
+    """The observers of one stack."""
 
     def __init__(self, now: Callable[[], float], lines: LimitedLog) -> None:
         self._now = now
         self._lines = lines
-        self.listeners: tuple[Listener[F], ...] = ()
+        self.observers: tuple[Observer[F], ...] = ()
 
     def tell(self, direction: Direction, data: bytes, flow: F, transaction: str | None) -> None:
-        """Tell the listeners of a message. A listener that raises is logged."""
+        """Tell the observers of a message. A observer that raises is logged."""
         passage = Passage(self._now(), direction, data, flow, transaction)
-        for listener in self.listeners:
+        for observer in self.observers:
             try:
-                listener(passage)
+                observer(passage)
             except Exception as error:  # it is the application's, and the message goes on
-                text = "tap failed: listener=%r reason=%r"
+                text = "tap failed: observer=%r reason=%r"
                 self._lines.line(
-                    log, logging.ERROR, "tap failed", text, listener, error, exc_info=error
+                    log, logging.ERROR, "tap failed", text, observer, error, exc_info=error
                 )
 
 
-class Listening:
-    """A listener that is told of messages until close(), or until the end of its `with` block."""
+class Observation:
+    """A observer that is told of messages until close(), or until the end of its `with` block."""
 
     def __init__(self, close: Callable[[], None]) -> None:
         self._close = close
 
     def close(self) -> None:
-        """Tell the listener nothing more. Closing it again does nothing."""
+        """Tell the observer nothing more. Closing it again does nothing."""
         self._close()
 
-    def __enter__(self) -> Listening:
+    def __enter__(self) -> Observation:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -204,7 +204,7 @@ class Sip:
                 host=_host(listener.host, transport) or host, proxy=None, is_half=False
             )
             planned.append((MemoryTransport.like(self.network, transport), here))
-        put_back = stack.move(self.clock, planned)
+        put_back = stack._move(self.clock, planned)
         self._taken.append((stack, put_back))
         if isinstance(stack.resolver, DNSResolver):
             put_back["resolver"], stack.resolver = stack.resolver, NoDNS()

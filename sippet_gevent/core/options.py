@@ -1,0 +1,81 @@
+"""Options: checks of what an application passes to a stack and its methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import arguments
+from ..engine.ingress import Accept
+from ..errors import InvalidValue
+from ..message.uri import URI
+from ..runtime.clock import Clock
+from ..runtime.limits import Limits
+from ..transaction.timers import Timers
+from ..transport.base import Flow, Origin
+from ..transport.locate.resolver import Resolver
+from ..transport.tls import TLS
+from ..transport.websocket.settings import Web
+
+_TYPES: dict[str, tuple[type, str]] = {
+    "clock": (Clock, "clock=Clock()"),
+    "timers": (Timers, "timers=Timers(t1=0.5)"),
+    "limits": (Limits, "limits=Limits(handlers=1000)"),
+    "resolver": (Resolver, "resolver=StaticResolver({…}), or a class derived from Resolver"),
+    "tls": (TLS, 'tls=TLS("chain.pem", "key.pem")'),
+    "web": (Web, 'web=Web(origins=["https://example.com"])'),
+}
+"""The type of each option, and an example."""
+
+_NOT_ALONE = {
+    "ACK": "nothing answers it (RFC 3261 §17), and invite() sends its own",
+    "CANCEL": "it belongs to a request that is pending (RFC 3261 §9.1), so write tx = stack.send(…), and tx.cancel()",
+}
+"""Methods that request() does not send, with the reason and what to do."""
+
+# Any: what an application has passed, of whatever type it is.
+
+
+def check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options: Any) -> None:
+    """Check the options of a Stack. Raises TypeError, which says what to write."""
+    for name, value in options.items():
+        arguments.optional(name, value, *_TYPES[name])
+    arguments.flag("sips_in_clear", sips_in_clear)
+    arguments.flag("keep", keep)
+    if (
+        arguments.function("allow_target", allow_target, "allow_target=a function of (candidate)")
+        is not None
+    ):
+        arguments.takes(allow_target, ("candidate",), "allow_target")
+
+
+def check_accept(accept: Accept | None) -> None:
+    """Check a filter. Raises TypeError."""
+    if accept is not None:
+        arguments.function(
+            "accept", accept, "accept=Filter(rate=50), or a function of (data, flow)"
+        )
+        arguments.takes(accept, ("data", "flow"), "accept")
+
+
+def check_way(next_hop: Any, listener: Any) -> None:
+    """Check where a request is to go. Raises TypeError."""
+    if next_hop is not None and not isinstance(next_hop, (str, URI, Flow)):
+        arguments.instance("next_hop", next_hop, (URI, Flow, str), 'next_hop="sip:192.0.2.1"')
+    if listener is not None and not isinstance(listener, (str, Origin)):
+        arguments.instance(
+            "listener", listener, (str, Origin), 'listener="inside", the name of one'
+        )
+
+
+def check_wait(timeout: Any, on_provisional: Any) -> float | None:
+    """Check how a response is waited for, and return the seconds. Raises TypeError and
+    InvalidValue."""
+    if on_provisional is not None:
+        arguments.function("on_provisional", on_provisional, "a function of (response)")
+    return arguments.seconds("timeout", timeout)
+
+
+def check_alone(method: str) -> None:
+    """Check a method for request(). Raises InvalidValue for one that is never sent alone."""
+    if method in _NOT_ALONE:
+        raise InvalidValue(f"request() cannot send {method}: {_NOT_ALONE[method]}")

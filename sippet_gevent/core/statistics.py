@@ -1,0 +1,71 @@
+"""Statistics: counters and gauges of one stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+from typing import Any, Protocol
+
+from ..engine.engine import Engine
+from .element import RequestSender
+
+
+class Measured(Protocol):
+    """The parts of a stack that are counted."""
+
+    @property
+    def engine(self) -> Engine:
+        """Transports and transactions."""
+
+    @property
+    def sender(self) -> RequestSender:
+        """Counts next hops that have failed."""
+
+    @property
+    def dialogs(self) -> Sized:
+        """The calls there are."""
+
+    @property
+    def rerouted(self) -> Sized:
+        """The responses that look for another way."""
+
+
+def statistics(stack: Measured) -> dict[str, Any]:
+    """Return counters and gauges as one dict of numbers, and of dicts of numbers."""
+    engine = stack.engine
+    admission, transports = engine.admission, engine.transports
+    return engine.counters.as_dict() | {
+        "server_transactions": len(engine.servers),
+        "client_transactions": len(engine.clients),
+        "calls": len(stack.dialogs),
+        "handlers": len(admission.handlers),
+        "forwarding": len(admission.forwarding_invites) + len(admission.forwarding),
+        "overdue": len(admission.overdue),
+        "large_bytes": admission.large_bytes,
+        "refused": dict(admission.refused),
+        "greenlets": engine.workers.alive,
+        "transports": len(transports),
+        "connections": sum(len(getattr(each, "flows", ())) for each in transports),
+        "streams": _summed(getattr(each, "counts", {}) for each in transports),
+        "next_hop_failures": dict(stack.sender.failures.counts),
+        "icmp": _summed(getattr(each, "icmp", {}) for each in transports),
+        "stun": _summed(getattr(each, "stun", {}) for each in transports),
+        "send_errors": engine.counters.send_errors
+        + sum(getattr(each, "lost", 0) for each in transports),
+    }
+
+
+def unfinished(stack: Measured) -> int:
+    """Return the number of what a drain waits for: transactions without final response, cores that
+    run, calls, and responses that look for another way."""
+    engine = stack.engine
+    transactions = [*engine.clients.values(), *engine.servers.values()]
+    unanswered = sum(tx.is_unanswered for tx in transactions)
+    return unanswered + engine.workers.busy + len(stack.dialogs) + len(stack.rerouted)
+
+
+def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in counts:
+        for reason, number in part.items():
+            total[reason] = total.get(reason, 0) + number
+    return total

@@ -1,5 +1,5 @@
-"""The `sippet` command's arguments: `serve` runs a core, `ping` asks who is there, `parse` explains
-messages."""
+"""The arguments of the `sippet` command: `serve` runs a core, `ping` sends OPTIONS, `parse`
+explains messages."""
 
 from __future__ import annotations
 
@@ -7,225 +7,250 @@ import argparse
 import importlib
 import math
 import sys
+from typing import NoReturn
 
-DESCRIPTION = "SIP for gevent programs: run a core, ask who answers, look into messages."
+DESCRIPTION = "SIP for gevent programs: run a core, ask whether a peer answers, explain messages."
 
-EXAMPLES = """examples:
+SERVE_EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
-  sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, showing every message
+  sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, with each message shown
   sippet serve --domain office.example --alias sip.office.example
   sippet serve --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
-  sippet serve --listen wss:192.0.2.10:443 --cert chain.pem --key key.pem --origin https://phone.example.com
-  sippet serve --filter-scanners --rate 50        where strangers can reach it
-  sippet serve myapp:core --monkey                your own core, with blocking libraries made cooperative
-  sippet serve examples/hello.py:stack            a Stack made in a file
-  sippet ping sip:192.0.2.10                      send OPTIONS, show who answers and how fast
-  sippet ping -v example.com                      the same, with what DNS says and which target is tried when
-  sippet parse call.pcap                          show what the messages of a capture say, and what is wrong with them
+  sippet serve --listen wss:192.0.2.10:443 --cert chain.pem --key key.pem \\
+               --origin https://phone.example.com
+  sippet serve --filter-scanners --rate 50        on an address that strangers can reach
+  sippet serve myapp:core --monkey                your own core, with blocking libraries patched
+  sippet serve examples/hello.py:stack            a Stack that a file makes
 """
 
-SERVE = """Run a core until SIGTERM or Ctrl-C: a function core(request, tx), a Core (class or instance) or a Stack.
-Without one, the default server runs: registrar and proxy, in memory."""
+EXAMPLES = f"""{SERVE_EXAMPLES.rstrip()}
+  sippet ping sip:192.0.2.10                      send OPTIONS, print the response and its delay
+  sippet ping -v example.com                      also print each DNS answer and each target tried
+  sippet parse call.pcap                          explain the messages of a capture and their faults
+"""
+
+SERVE = """Run a core until SIGTERM or Ctrl-C. A core is a function core(request, tx), a Core (class
+or instance) or a Stack. Without one, the default server runs: registrar and proxy, in memory."""
 
 SERVE_NOTES = """signals:
-  SIGTERM, SIGINT   refuse new requests with 503, finish what is under way, leave; a second one leaves at once
+  SIGTERM, SIGINT   refuse new requests with 503, finish those in progress, exit;
+                    a second one exits at once
   SIGHUP            read the certificates again, for new connections
   SIGUSR1           log counters and gauges
 
-exit codes: 0 asked to stop, 2 a mistake in the arguments or in the core's module
+exit codes: 0 stopped by a signal, 2 an argument or the module of the core is wrong
 
 """
 
-PING = "Send OPTIONS to a SIP URI; print the status, the round-trip time, and who answered."
+PING = (
+    "Send OPTIONS to a SIP URI. Print the status, the round-trip time and the address of the peer."
+)
 
-PING_NOTES = """exit codes: 0 a 2xx came, 1 another answer or none, 2 a mistake in the arguments
+PING_NOTES = """exit codes: 0 a 2xx response, 1 any other response or none, 2 an argument is wrong
 
 examples:
   sippet ping 192.0.2.10                          the same as sip:192.0.2.10
-  sippet ping 'sip:bob@example.com' --timeout 2   quote it: parameters come after a semicolon
+  sippet ping 'sip:bob@example.com' --timeout 2   wait two seconds for the response
   sippet ping 'sip:[2001:db8::10]:5070'
-  sippet ping 'sip:192.0.2.10;transport=tcp'
+  sippet ping 'sip:192.0.2.10;transport=tcp'      in quotes, because of the semicolon
   sippet ping sips:example.com                    over TLS
 """
 
-PARSE = """Say what SIP messages are, what each of their headers holds, and what is wrong with them. Every header is read,
-the optional ones too; after a broken message comes the next one."""
+PARSE = """Explain SIP messages: show the value of each header field, and list the faults. All
+header fields are read, optional ones too. After a broken message, the next one is read."""
 
 PARSE_NOTES = """files:
-  a file        one message, or several one after another: told apart by Content-Length and start lines
-  a capture     pcap or pcapng: UDP and TCP, fragments and segments put together;
+  a text file   one message, or several, divided by Content-Length and by their start lines
+  a capture     pcap or pcapng; IP fragments and TCP segments are reassembled;
                 needs dpkt: pip install 'sippet-gevent[capture]'
-  -             standard input, either of these; the same without a file
+  -             standard input, with either of these; the default
 
---json prints one object to a line, always with the keys
-  file, number, offset (octets, in a file), time, transport, source, destination (in a capture), octets, kind
-  (request, response, or null for neither), start_line, method, uri, status, reason,
-  headers (name, text of each line, values by their parts: null when they cannot be read),
-  body (octets, type, media lines), problems (header, problem, offset and line in the message, text), ok
+--json prints one object a line, always with these keys:
+  file, number, offset (byte, in a text file), time, transport, source, destination (in a capture),
+  bytes, kind (request, response, or null for neither), start_line, method, uri, status, reason,
+  headers (name, text of each line, values as objects; null if they cannot be read),
+  body (bytes, type, media lines), problems (header, problem, offset and line in the message, text),
+  ok
 
-exit codes: 0 every message is whole, 1 one is broken or there is none, 2 a file cannot be read
-colours are for terminals, and not used when NO_COLOR is set; passwords and credentials are never shown
+exit codes: 0 all messages are in order, 1 one is broken or there is none, 2 a file cannot be read
+Output has colours on a terminal only, and never when NO_COLOR is set. Passwords and credentials are
+replaced by "...".
 
 examples:
-  sippet parse invite.txt                         one message, as it stands in a file
+  sippet parse invite.txt                         one message in a text file
   sippet parse call.pcap                          those of a capture, with addresses and times
-  tcpdump -w - -U port 5060 | sippet parse -      as they come
+  tcpdump -w - -U port 5060 | sippet parse -      messages as they are captured
   sippet parse --json *.pcap | jq 'select(.ok == false) | .problems'
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 for no good answer or message, 2 for a mistake
-    of the caller's."""
+    """Run the command with these arguments, by default those of the process.
+
+    Returns the exit code: 0, 1 for no good response or message, 2 for a mistake in the arguments.
+    """
     options = _parser().parse_args(arguments)
     if getattr(options, "monkey", False):
-        # Before the core's module is imported: whoever takes a socket or a lock unpatched would
-        # block us all. What this package has imported so far is gevent itself and modules that
-        # patching changes in place.
+        # Before the core's module is imported, because a socket or lock that it takes unpatched
+        # would block all greenlets. Until here this package has imported only gevent and modules
+        # that patching changes in place.
         from gevent import monkey
 
         monkey.patch_all()
     verb = importlib.import_module(f"{__package__}.command.{options.command}")
     try:
         return int(getattr(verb, options.command)(options))
-    except KeyboardInterrupt:  # before the signal handlers stood
+    except KeyboardInterrupt:  # before the signal handlers are installed
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _with_notes(argparse.ArgumentParser(prog="sippet"), DESCRIPTION, EXAMPLES)
+    parser = _with_notes(_Parser(prog="sippet"), DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "--version",
         action=_Version,
         nargs=0,
-        help="show the version, and whether the part in C is used",
+        help="show the version, and whether the C or the Python scanner is used",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = _with_notes(
         commands.add_parser("serve", help="run a core, or the default server"),
         SERVE,
-        SERVE_NOTES + EXAMPLES,
+        SERVE_NOTES + SERVE_EXAMPLES,
     )
     serve.add_argument(
         "core",
         nargs="?",
         metavar="MODULE_OR_FILE:CORE",
-        help="what to run, such as myapp:core or ./app.py:core",
+        help="the core to run, such as myapp:core or ./app.py:core",
     )
     serve.add_argument(
         "--listen",
         action="append",
         default=[],
         metavar="udp:HOST:PORT",
-        help="where to listen, udp:, tcp:, tls:, ws: or wss:, with the README's parameters; may be given several times",
+        help="address to listen on: udp:, tcp:, tls:, ws: or wss:, with the parameters of the "
+        "documentation; repeatable; default udp:127.0.0.1:5060",
     )
     serve.add_argument(
         "--domain",
         action="append",
         default=[],
         metavar="NAME",
-        help="a domain to register phones of (each that a phone uses); may be given again. The first has our addresses, too",
+        help="domain whose phones may register; repeatable; default: any domain. The first one "
+        "also has the addresses of this server",
     )
     serve.add_argument(
         "--alias",
         action="append",
         default=[],
         metavar="NAME[=DOMAIN]",
-        help="a further name, or address, of the first or another --domain; may be given again",
+        help="another name or address of a --domain, by default of the first; repeatable",
     )
     serve.add_argument(
         "--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM"
     )
     serve.add_argument(
-        "--key", metavar="FILE", help="its private key, when it is in a file of its own"
+        "--key", metavar="FILE", help="private key, if it is not in the file of --cert"
     )
     serve.add_argument(
         "--ca",
         metavar="FILE",
-        help="who may vouch for TLS servers; the system's authorities when not given",
+        help="authorities that sign the certificates of TLS servers; default: those of the system",
     )
     serve.add_argument(
         "--client-ca",
         metavar="FILE",
-        help="who may vouch for clients, who must show a certificate then",
+        help="authorities that sign the certificates of clients, which must then present one",
     )
     serve.add_argument(
         "--origin",
         action="append",
         metavar="URL",
-        help="a page whose scripts may open a WebSocket (all may); may be given again",
+        help="web page whose scripts may open a WebSocket; repeatable; default: any page",
     )
     serve.add_argument(
         "--filter-scanners",
         action="store_true",
-        help="drop what calls itself friendly-scanner, sipvicious …",
+        help="drop messages that name a scanner, such as friendly-scanner or sipvicious",
     )
     serve.add_argument(
         "--rate",
         type=_rate,
         metavar="N",
-        help="drop what one source sends over N messages a second",
+        help="drop messages of a source that exceed N a second",
     )
     serve.add_argument(
         "--exempt",
         action="append",
         metavar="NETWORK",
-        help="who has no rate, such as 192.0.2.0/24; may be given several times, and is the loopback otherwise",
+        help="network that --rate does not limit, such as 192.0.2.0/24; repeatable; default: the "
+        "loopback",
     )
     serve.add_argument(
         "--monkey",
         action="store_true",
-        help="let blocking libraries yield: gevent.monkey.patch_all() first",
+        help="call gevent.monkey.patch_all() first, so that blocking libraries yield",
     )
     serve.add_argument(
         "--drain",
         type=_seconds,
         default=32.0,
         metavar="SECONDS",
-        help="how long to finish what is under way, 32",
+        help="longest time to finish requests and calls after SIGTERM; default 32",
     )
     serve.add_argument(
         "-v",
         "--verbose",
         action="store_true",
-        help="show every message, and the traceback of a bad core",
+        help="show each message, and the traceback of a core that cannot be loaded",
     )
 
     ping = _with_notes(
-        commands.add_parser("ping", help="send OPTIONS and print the answer"), PING, PING_NOTES
+        commands.add_parser("ping", help="send OPTIONS and print the response"), PING, PING_NOTES
     )
-    ping.add_argument("uri", help="whom to ask, such as sip:127.0.0.1:5060")
+    ping.add_argument("uri", help="peer to ask, such as sip:127.0.0.1:5060")
     ping.add_argument(
         "--timeout",
         type=_seconds,
         default=5.0,
         metavar="SECONDS",
-        help="how long to wait for the answer (5)",
+        help="longest time to wait for the response; default 5",
     )
     ping.add_argument(
-        "--listen", default=None, metavar="udp:HOST:PORT", help="the address to ask from"
+        "--listen",
+        default=None,
+        metavar="udp:HOST:PORT",
+        help="local address to send from; default: any, by the transport of the URI",
     )
     ping.add_argument(
         "--ca",
         metavar="FILE",
-        help="who may vouch for a TLS server; the system's authorities when not given",
+        help="authorities that sign the certificates of TLS servers; default: those of the system",
     )
     ping.add_argument(
         "-v",
         "--verbose",
         action="store_true",
-        help="show how the name is resolved, and the messages",
+        help="show each DNS answer, each target tried, and the messages",
     )
 
     parse = _with_notes(
-        commands.add_parser("parse", help="show what messages say, and what is wrong"),
+        commands.add_parser("parse", help="explain messages, and list their faults"),
         PARSE,
         PARSE_NOTES,
     )
-    parse.add_argument("files", nargs="*", metavar="FILE", help="what to read; - is standard input")
-    parse.add_argument("--json", action="store_true", help="one JSON object to a line")
+    parse.add_argument("files", nargs="*", metavar="FILE", help="file to read; - is standard input")
+    parse.add_argument("--json", action="store_true", help="print one JSON object a line")
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the mistake, and where to read on."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
 def _with_notes(
@@ -237,23 +262,29 @@ def _with_notes(
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError
+    seconds = _number(text)
+    if seconds is None or seconds < 0:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of seconds, 0 or more, got {text!r}: write 10 or 0.5"
+        )
     return seconds
 
 
-_seconds.__name__ = "number of seconds"  # argparse puts it into its error line
-
-
 def _rate(text: str) -> float:
-    rate = _seconds(text)
-    if not rate:
-        raise ValueError
+    rate = _number(text)
+    if rate is None or rate <= 0:
+        raise argparse.ArgumentTypeError(
+            f"must be greater than 0 messages a second, got {text!r}: write 50"
+        )
     return rate
 
 
-_rate.__name__ = "number of messages a second"
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 class _Version(argparse.Action):

@@ -96,7 +96,7 @@ def bind(client, server, aor):
 @pytest.mark.rfc("3261 10.3")
 def test_without_a_domain_every_domain_is_served_and_the_log_says_so(serve, client):
     server = serve()
-    server.wait_for(r"registrar: domains=any reason=\"without --domain every")
+    server.wait_for(r"registrar: domains=any reason=\"without --domain phones")
     assert bind(client, server, "sip:alice@office.example") == 200
     server.wait_for(
         r"registration made: aor=sip:alice@office.example contact=sip:127.0.0.1:\d+ expires=3600 source=UDP:127"
@@ -151,7 +151,7 @@ def test_domain_of_a_stack_in_a_file_may_be_given(serve, write, client):
             ("--domain", "office.example", "--alias", "a.example=b.example"),
             "write one of office.example",
         ),
-        (("--alias", "a.example"), "--alias goes with a --domain"),
+        (("--alias", "a.example"), "--alias needs a domain: add --domain"),
     ],
 )
 def test_domain_that_is_no_host_name_is_one_line_and_exit_code_2(sippet, arguments, problem):
@@ -375,8 +375,11 @@ def test_this_machine_has_no_rate_unless_others_are_named(serve, write, client):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--rate", "0"], "argument --rate: invalid number of messages a second value: '0'"),
-        (["--exempt", "192.0.2.0/24"], "--exempt goes with a --rate"),
+        (
+            ["--rate", "0"],
+            "argument --rate: must be greater than 0 messages a second, got '0': write 50",
+        ),
+        (["--exempt", "192.0.2.0/24"], "--exempt needs a rate: add --rate 50"),
         (
             ["--rate", "1", "--exempt", "nowhere"],
             "sippet: --exempt: 'nowhere' is not a network: write 192.0.2.0/24",
@@ -400,12 +403,12 @@ def test_filter_that_cannot_be_is_told_in_one_line(run, write, arguments, line):
 
 MISTAKES = {
     "no such module": ("nowhere:core", "cannot load nowhere: No module named 'nowhere'"),
-    "no such file": ("nowhere.py:core", "there is no file nowhere.py"),
+    "no such file": ("nowhere.py:core", "there is no file nowhere.py: write its path"),
     "no name": ("app", "'app' does not name a core: write module:name or path/to/file.py:name"),
-    "no such name": ("app:cone", "app has no cone"),
+    "no such name": ("app:cone", "app has no cone: write app:NAME"),
     "nothing to call": (
         "app:number",
-        "app:number is not a core, got 3: a core is a callable, a Core or a Stack",
+        "app:number must be a callable, a Core or a Stack, got 3: write def core(request, tx)",
     ),
     "other arguments": (
         "app:other",
@@ -474,7 +477,7 @@ MISFITS = {
     ),
     "no TLS address": (
         ["--cert", "cert.pem"],
-        "--cert is for TLS, and no address has it: add --listen tls:HOST:5061",
+        "--cert needs an address with TLS: add --listen tls:HOST:5061",
     ),
     "no certificate file": (
         ["--listen", "wss:127.0.0.1:0", "--cert", "nobody.pem"],
@@ -494,11 +497,11 @@ MISFITS = {
     ),
     "any origin": (
         ["--listen", "ws:127.0.0.1:0", "--origin", "*"],
-        "--origin '*' is not an origin: leave --origin out",
+        "--origin must not be '*': leave --origin out",
     ),
     "no WebSockets": (
         ["--origin", "https://a.example"],
-        "--origin is for WebSockets, and no address has them: add --listen",
+        "--origin needs an address with WebSockets: add --listen",
     ),
 }
 
@@ -520,14 +523,14 @@ def test_option_that_cannot_be_is_named_in_one_line_with_what_to_write(sippet, p
     [
         (
             "mailto:x@y",
-            "only a SIP URI can be asked: write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST",
+            "not a SIP URI: write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST",
         ),
-        ("http://example.com", "only a SIP URI can be asked: write sip:HOST"),
-        ("tel:+15551234", "a tel URI names no host that could be asked: write sip:HOST"),
-        ("sip:exa mple", "this is not a SIP URI: "),
+        ("http://example.com", "not a SIP URI: write sip:HOST"),
+        ("tel:+15551234", "a tel URI names no host to ask: write sip:HOST"),
+        ("sip:exa mple", "not a SIP URI: "),
         (
             "sip:127.0.0.1;transport=sctp",
-            "'sip:127.0.0.1;transport=sctp': there is no transport 'sctp' here: write one of udp",
+            "'sip:127.0.0.1;transport=sctp' has the unknown transport 'sctp': write one of udp",
         ),
     ],
 )

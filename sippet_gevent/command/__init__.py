@@ -1,2 +1,2 @@
-"""The `sippet` command's verbs, one to a file: __main__.py reads the arguments and imports the one
-that was asked for."""
+"""The verbs of the `sippet` command, one a file. __main__.py reads the arguments and imports the
+verb."""

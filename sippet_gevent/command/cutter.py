@@ -1,8 +1,7 @@
-"""Cutter: text with many messages in it, a file or a TCP connection, cut into single ones. RFC 3261
-§7, §18.3.
+"""Cutter: cuts text with many messages, a file or a TCP connection, RFC 3261 §7 and §18.3.
 
-A server that reads a connection must give up where a length is wrong. Who looks for the fault wants
-to see the messages after it too, so this one goes on at the next line that looks like a start line.
+A server that reads a connection must give up at a wrong length. But a user that looks for the fault
+needs the messages behind it, so the Cutter continues at the next line that looks like a start line.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from ..message.grammar import TOKEN_CHARACTERS
 from ..message.parser import DEFAULT_LIMITS
 
 LIMIT = DEFAULT_LIMITS.message
-"""Octets of one message, at most: parse() refuses more. What is kept of a text without messages is
-no more, either."""
+"""Most bytes of one message, because parse() refuses more. No more is kept of a text without
+messages."""
 
 # Request-Line = Method SP Request-URI SP SIP-Version CRLF, Status-Line = SIP-Version SP Status-Code
-# SP Reason-Phrase CRLF; no header line can look so: its name is a token, and a colon follows. A
+# SP Reason-Phrase CRLF. No header line looks so, because its name is a token and a colon follows. A
 # longer method is the end of a body before it.
 _START = re.compile(
-    rb"^(?:[%s]{1,64}[ \t]+[^\s:]\S*[ \t]+SIP/[0-9]+\.[0-9]+[ \t]*\r?$|SIP/[0-9]+\.[0-9]+[ \t]+[1-6][0-9]{2}(?![0-9]))"
-    % TOKEN_CHARACTERS.encode(),
+    rb"^(?:[%s]{1,64}[ \t]+[^\s:]\S*[ \t]+SIP/[0-9]+\.[0-9]+[ \t]*\r?$"
+    rb"|SIP/[0-9]+\.[0-9]+[ \t]+[1-6][0-9]{2}(?![0-9]))" % TOKEN_CHARACTERS.encode(),
     re.MULTILINE | re.IGNORECASE,
 ).search
 _BLANK_LINE = re.compile(rb"\n\r?\n").search
@@ -35,8 +34,10 @@ _line_breaks: Callable[[bytearray], re.Match[bytes]] = re.compile(rb"[\r\n]*").m
 
 
 class Piece(NamedTuple):
-    """One message: `data`, which began at octet `offset` of the text. `is_rest`: octets behind one,
-    and themselves none."""
+    """One message. `data` began at byte `offset` of the text.
+
+    `is_rest` is True for bytes behind a message that do not begin like one.
+    """
 
     offset: int
     data: bytes
@@ -44,11 +45,15 @@ class Piece(NamedTuple):
 
 
 class Cutter:
-    """Takes text as it comes and returns the messages that are complete: `feed(data)`, and
-    `finish()` at the end.
+    """Cuts text into messages, in pieces of any size.
 
-    With `skip`, what precedes the first start line is passed over: a capture begins in the middle
-    of things.
+        cutter = Cutter()
+        for data in chunks:
+            pieces += cutter.feed(data)
+        pieces += cutter.finish()
+
+    With `skip`, it ignores the text before the first start line, because a capture may begin in the
+    middle of a message.
     """
 
     def __init__(self, *, skip: bool = False) -> None:
@@ -56,8 +61,8 @@ class Cutter:
         self._offset = 0
         self._skip = skip
         self._is_begun = False
-        self._wanted = 0  # octets that the first message has, once its Content-Length is known
-        # octets that were searched in vain; again only when there are twice as many
+        self._wanted = 0  # length of the first message, once its Content-Length is known
+        # bytes searched in vain; the next search waits for twice as many
         self._searched = 0
 
     def feed(self, data: bytes) -> list[Piece]:
@@ -67,14 +72,13 @@ class Cutter:
         if size < self._wanted or (
             not self._wanted and size <= LIMIT and not self._is_worth_a_look(data, size)
         ):
-            return []  # so that octets that come one by one are not searched again for each
+            return []  # so that single bytes do not cause a search each
         pieces = self._pieces(False)
         self._searched = 0 if pieces else len(self._text)
         return pieces
 
     def _is_worth_a_look(self, data: bytes, size: int) -> bool:
-        """True when a line has ended that may be a blank one or a start line's, or much has come
-        since the last look."""
+        """True if a blank line or a start line may have ended, or if much text is new."""
         if b"\n" not in data:
             return False
         return (
@@ -84,7 +88,7 @@ class Cutter:
         )
 
     def finish(self) -> list[Piece]:
-        """Return what is left: complete now that nothing follows, or broken off."""
+        """Return the rest, which is complete because nothing follows, or cut off."""
         return self._pieces(True)
 
     def _pieces(self, at_end: bool) -> list[Piece]:
@@ -112,11 +116,10 @@ class Cutter:
             self._drop(end)
 
     def _end(self, at_end: bool) -> int | None:
-        """Return where the first message ends, or None when that is not known yet."""
+        """Return the end of the first message, or None if it is not known yet."""
         text = self._text
         blank = _BLANK_LINE(text)
-        # The next start line; one that stands before the blank line shows that this message has
-        # been broken off.
+        # The next start line. If it is before the blank line, this message is cut off.
         second = text.find(b"\n") + 1 or len(text)
         following = self._next_start(second, blank.start() if blank else len(text), at_end)
         if blank and following is None:
@@ -140,7 +143,7 @@ class Cutter:
 
     def _next_start(self, at: int, end: int, at_end: bool) -> int | None:
         found = _START(self._text, at, end)
-        # A line may go on that ends with the text, unless nothing follows.
+        # The last line may not be complete, unless nothing follows.
         return (
             None
             if found is None or (found.end() == len(self._text) and not at_end)
@@ -148,7 +151,7 @@ class Cutter:
         )
 
     def _find_start(self, at_end: bool) -> bool:
-        """Drop what precedes the next start line; False when there is none yet."""
+        """Drop the text before the next start line. Return False if there is none yet."""
         start = _START(self._text)
         if start is not None and (at_end or start.end() < len(self._text)):
             self._drop(start.start())
@@ -157,11 +160,11 @@ class Cutter:
         line = self._text.rfind(b"\n") + 1
         if len(self._text) - line > LIMIT:
             self._drop(len(self._text) - 1)
-            self._text[:1] = b"\0"  # the rest of the line is not the beginning of one
+            self._text[:1] = b"\0"  # so that the rest of the line does not begin one
         else:
             self._drop(line)
         return False
 
-    def _drop(self, octets: int) -> None:
-        del self._text[:octets]
-        self._offset += octets
+    def _drop(self, count: int) -> None:
+        del self._text[:count]
+        self._offset += count

@@ -1,5 +1,5 @@
-"""What `sippet parse` does: read messages from files, standard input or captures, and say what they
-are and what is wrong."""
+"""`sippet parse`: read messages from files, standard input or captures; explain them and their
+faults."""
 
 from __future__ import annotations
 
@@ -10,27 +10,39 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from io import BufferedReader
-from typing import Any
+from typing import Protocol
 
 from ..extras import missing
 from .cutter import Cutter
-from .report import Place, lines, report
-from .terminal import Mistake, Progress, painter, tell, visible
+from .report import Place, Report, report
+from .terminal import Mistake, Paint, Progress, painter, tell, visible
+from .text import lines
 
 CHUNK = 65536
-"""Octets read at a time: a file of any size is never held as a whole."""
+"""Bytes read at a time. No file is ever held as a whole, whatever its size."""
 
 STDIN = "-"
 
 _PCAP = frozenset((0xA1B2C3D4, 0xA1B23C4D, 0xA1B2CD34))
 _PCAP_NG = b"\x0a\x0d\x0d\x0a"
 _GZIP = b"\x1f\x8b"
-_BROKEN_PIPE = 141  # what a shell says of a program that was ended by SIGPIPE
+_BROKEN_PIPE = 141  # the exit code that a shell reports for a program ended by SIGPIPE
 
 
-def parse(options: Any) -> int:
-    """Print what the messages are. Returns 0 when all are whole, 1 when one is broken or there is
-    none, 2 for a mistake."""
+class Options(Protocol):
+    """The arguments of `sippet parse`."""
+
+    files: list[str]
+    json: bool
+
+
+def parse(options: Options) -> int:
+    """Explain the messages of each file.
+
+    Returns:
+        The exit code: 0 if all messages are in order, 1 if one is broken or a file has none, 2 if a
+        file cannot be read.
+    """
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     printer = _Printer(options.json)
     code = 0
@@ -38,7 +50,7 @@ def parse(options: Any) -> int:
         for name in options.files or [STDIN]:
             code = max(code, _parse_one(name, printer))
         sys.stdout.flush()
-    except BrokenPipeError:  # `sippet parse … | head`: nobody reads on
+    except BrokenPipeError:  # as in `sippet parse … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     finally:
@@ -47,14 +59,14 @@ def parse(options: Any) -> int:
 
 
 def _parse_one(name: str, printer: _Printer) -> int:
-    """Print the messages of one file; return its exit code."""
+    """Print the messages of one file. Return its exit code."""
     before = printer.number
     try:
         with _opened(name) as file:
             printer.begin(file)
             head = file.read(4)
             if head[:2] == _GZIP:
-                raise Mistake("is compressed; unpack it first: gunzip -c FILE | sippet parse -")
+                raise Mistake("is compressed: write gunzip -c FILE | sippet parse -")
             kind = _capture if _is_capture(head) else _messages
             problem = kind(name, head, file, printer)
     except Mistake as error:
@@ -66,7 +78,7 @@ def _parse_one(name: str, printer: _Printer) -> int:
     if problem:
         printer.say(f"{_shown(name)}: {problem}", 1)
     if printer.number == before:
-        printer.say(f"{_shown(name)}: there is no message in it", 1)
+        printer.say(f"{_shown(name)}: no message found", 1)
     return 0 if printer.is_ok and not problem and printer.number > before else 1
 
 
@@ -74,9 +86,9 @@ def _parse_one(name: str, printer: _Printer) -> int:
 def _opened(name: str) -> Iterator[BufferedReader]:
     if name == STDIN:
         if sys.stdin is None:
-            raise Mistake("is closed")
+            raise Mistake("is closed: write the name of a file")
         if sys.stdin.isatty():
-            print("sippet: reading from the terminal; Ctrl-D ends it", file=sys.stderr)
+            print("sippet: reading from the terminal, press Ctrl-D to end", file=sys.stderr)
         yield sys.stdin.buffer  # type: ignore[misc]
         return
     with open(name, "rb") as file:
@@ -95,23 +107,26 @@ def _shown(name: str) -> str:
 
 
 def _messages(name: str, head: bytes, file: BufferedReader, printer: _Printer) -> None:
-    """Print the messages that stand one after another."""
+    """Print the messages of a text file."""
     cutter = Cutter()
     data = head
     while data:
         for piece in cutter.feed(data):
-            printer.show(name, piece.data, offset=piece.offset, is_rest=piece.is_rest)
+            printer.show(piece.data, Place(name, 0, offset=piece.offset, is_rest=piece.is_rest))
         printer.advance(len(data))
-        data = file.read1(CHUNK)  # what is there: a pipe may bring more only much later
+        data = file.read1(CHUNK)  # only what is available, because a pipe may bring more much later
     for piece in cutter.finish():
-        printer.show(name, piece.data, offset=piece.offset, is_rest=piece.is_rest)
+        printer.show(piece.data, Place(name, 0, offset=piece.offset, is_rest=piece.is_rest))
 
 
 def _capture(name: str, head: bytes, file: BufferedReader, printer: _Printer) -> str | None:
-    """Print the messages of a capture; return what is wrong with the file, or None. Raises
-    Mistake."""
+    """Print the messages of a capture. Return what is wrong with the file, or None.
+
+    Raises Mistake if dpkt is missing.
+    """
     try:
-        from .capture import Capture, CaptureError
+        from .capture import Capture
+        from .pcap import CaptureError
     except ModuleNotFoundError as error:
         raise Mistake(str(missing(error, "captures"))) from None
     counted = _Counted(file, printer)
@@ -119,9 +134,9 @@ def _capture(name: str, head: bytes, file: BufferedReader, printer: _Printer) ->
     problem = None
     try:
         for found in capture:
-            printer.show(
+            place = Place(
                 name,
-                found.data,
+                0,
                 time=_time(found.time),
                 transport=found.transport,
                 source=found.source,
@@ -129,11 +144,12 @@ def _capture(name: str, head: bytes, file: BufferedReader, printer: _Printer) ->
                 missing=found.missing,
                 is_rest=found.is_rest,
             )
+            printer.show(found.data, place)
     except CaptureError as error:
         problem = str(error)
     if capture.counts:
         printer.say(
-            f"{_shown(name)}: passed over "
+            f"{_shown(name)}: skipped "
             + ", ".join(f"{number} {what}" for what, number in capture.counts.items()),
             0,
         )
@@ -141,7 +157,7 @@ def _capture(name: str, head: bytes, file: BufferedReader, printer: _Printer) ->
 
 
 def _time(seconds: float) -> str | None:
-    """Return a time as RFC 3339 has it, in UTC; None for one that no calendar has."""
+    """Return a time in the form of RFC 3339, in UTC, or None if it is out of range."""
     try:
         return (
             datetime.fromtimestamp(seconds, timezone.utc)
@@ -154,61 +170,61 @@ def _time(seconds: float) -> str | None:
 
 
 class _Counted:
-    """A file that tells the printer how far it has been read."""
+    """A file that reports to the printer how much of it has been read."""
 
     def __init__(self, file: BufferedReader, printer: _Printer) -> None:
         self._file = file
         self._printer = printer
 
-    def read(self, octets: int) -> bytes:
-        data = self._file.read(octets)
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(size)
         self._printer.advance(len(data))
         return data
 
 
 class _Printer:
-    """Prints reports, as text or JSON, and keeps the progress line out of their way."""
+    """Prints reports, as text or JSON, and removes the progress line before each."""
 
     def __init__(self, as_json: bool) -> None:
         self.progress = Progress()
         self.number = 0
         self.is_ok = True
-        """False once a message of the present file was broken."""
-        self._octets = 0
+        """False once a message of the current file was broken."""
+        self._read = 0
         self._size = 0
         self._format = _json if as_json else _text(painter(sys.stdout))
 
-    def show(self, file: str, data: bytes, **where: Any) -> None:
-        """Print one message."""
+    def show(self, data: bytes, place: Place) -> None:
+        """Print one message, with the next number."""
         self.number += 1
-        found = report(data, Place(file, self.number, **where))
+        found = report(data, place._replace(number=self.number))
         self.is_ok = self.is_ok and found["ok"]
         self.progress.clear()
         sys.stdout.write(self._format(found))
 
     def say(self, text: str, code: int) -> int:
-        """Print a line to stderr, after what was printed before it; return the code."""
+        """Print a line on stderr, after all that was printed before. Return the code."""
         self.progress.clear()
         sys.stdout.flush()
         return tell(text, code)
 
     def begin(self, file: BufferedReader) -> None:
-        """Begin with another file."""
+        """Start another file."""
         self.is_ok = True
-        self._octets = 0
+        self._read = 0
         self._size = os.fstat(file.fileno()).st_size  # 0 for a pipe
 
-    def advance(self, octets: int) -> None:
-        """Count octets read; show how far that is when it is time to."""
-        self._octets += octets
+    def advance(self, count: int) -> None:
+        """Count bytes that were read, and update the progress line if that is due."""
+        self._read += count
         if self.progress.is_due:
             whole = f" of {self._size / 1e6:.1f}" if self._size else ""
-            self.progress.show(f"{self._octets / 1e6:.1f}{whole} MB read, {self.number} messages")
+            self.progress.show(f"{self._read / 1e6:.1f}{whole} MB read, {self.number} messages")
 
 
-def _json(found: dict[str, Any]) -> str:
+def _json(found: Report) -> str:
     return json.dumps(found) + "\n"
 
 
-def _text(paint: Callable[[str, str], str]) -> Callable[[dict[str, Any]], str]:
+def _text(paint: Paint) -> Callable[[Report], str]:
     return lambda found: "\n".join([*lines(found, paint), "", ""])

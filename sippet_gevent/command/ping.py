@@ -1,11 +1,11 @@
-"""What `sippet ping` does: find a peer, RFC 3263, and ask whether it is there. RFC 3261 §11."""
+"""`sippet ping`: find a peer, RFC 3263, and send it OPTIONS, RFC 3261 §11."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from typing import Any
+from typing import Protocol
 
 from ..engine.listening import FACTORIES
 from ..errors import ParseError, SIPError
@@ -18,34 +18,45 @@ from .terminal import Mistake, naming, tell
 from .trace import host_of, log_to_stderr, show_messages
 
 SCHEMES = ("sip:", "sips:", "tel:")
-"""What is taken for a URI; before anything else `sip:` is put."""
+"""Text that begins so is a URI. Any other gets `sip:` in front."""
+
+
+class Options(Protocol):
+    """The arguments of `sippet ping`."""
+
+    uri: str
+    timeout: float
+    listen: str | None
+    ca: str | None
+    verbose: bool
 
 
 _FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:;|$))").match
-"""The scheme of another URI: `mailto:`. A host and port, `localhost:5060`, has none."""
+"""Matches the scheme of another URI, `mailto:`, but no host and port, `localhost:5060`."""
 
 
 def _uri(text: str) -> URI:
-    """Return the URI to ask. Raises Mistake, which says how to write one."""
+    """Return a text as a SIP URI. Raises Mistake, which says how to write one."""
     write = f"write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST (RFC 3261 §19.1), not {text!r}"
     is_uri = text.lower().startswith(SCHEMES)
     if not is_uri and _FOREIGN(text):
-        raise Mistake(f"only a SIP URI can be asked: {write}")
+        raise Mistake(f"not a SIP URI: {write}")
     try:
         uri = URI.parse(text if is_uri else f"sip:{text}")
     except ParseError as error:
-        raise Mistake(f"this is not a SIP URI: {error}: {write}") from error
+        raise Mistake(f"not a SIP URI: {error}: {write}") from error
     if not uri.is_sip:
-        raise Mistake(f"a {uri.scheme} URI names no host that could be asked: {write}")
+        raise Mistake(f"a {uri.scheme} URI names no host to ask: {write}")
     return uri
 
 
-def ping(options: Any) -> int:
-    """Send OPTIONS; print status, round trip and who answered. Returns 0 for a 2xx, 1 otherwise, 2
-    for a mistake.
+def ping(options: Options) -> int:
+    """Send OPTIONS and print the status, the round-trip time and the address of the peer.
 
-    When verbose, the resolver and the request log the answers of DNS and each target that is tried.
-    Otherwise a failure is printed once, in place of the answer.
+    With `verbose`, the resolver and the request log each DNS answer and each target tried.
+
+    Returns:
+        The exit code: 0 for a 2xx response, 1 for any other or none, 2 for a mistake.
     """
     log_to_stderr(options.verbose, logging.ERROR)
     try:
@@ -54,7 +65,8 @@ def ping(options: Any) -> int:
         kind = (SECURE.get(kind, "TLS") if uri.is_secure else kind).lower()
         if kind not in FACTORIES:
             raise Mistake(
-                f"{options.uri!r}: there is no transport {kind!r} here: write one of {', '.join(FACTORIES)}"
+                f"{options.uri!r} has the unknown transport {kind!r}: "
+                f"write one of {', '.join(FACTORIES)}"
             )
         with naming("--ca"):
             tls = TLS(ca=options.ca)
@@ -69,7 +81,7 @@ def ping(options: Any) -> int:
         return tell(error)
     with stack:
         try:
-            # asks DNS before it sends, which is no part of the round trip
+            # DNS is asked before this returns, so it is not part of the round trip
             asked = stack.send(Request("OPTIONS", uri))
             started = time.perf_counter()
             response = asked.final(timeout=options.timeout)

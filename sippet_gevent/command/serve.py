@@ -1,5 +1,4 @@
-"""What `sippet serve` does: run a core until it is asked to stop. `--monkey` has patched before
-this is imported."""
+"""`sippet serve`: run a core until a signal stops it. `--monkey` patches before its import."""
 
 from __future__ import annotations
 
@@ -8,8 +7,9 @@ import importlib.util
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.core import Core, check_core
 from ..core.registrar_proxy import RegistrarProxy
@@ -23,25 +23,48 @@ from .trace import log_to_stderr, show_messages
 
 log = logging.getLogger("sippet_gevent")
 
-_NOT_THEIRS = (__file__, importlib.__file__, "<frozen ")
-"""Source files that say nothing about where a core's module is wrong."""
+_OURS = (__file__, importlib.__file__, "<frozen ")
+"""Files whose lines in a traceback are left out, because the mistake is not there."""
 
 
-def serve(options: Any) -> int:
-    """Run a core until SIGTERM or SIGINT; then drain and return 0. A mistake is one line on stderr
-    and 2."""
+class Options(Protocol):
+    """The arguments of `sippet serve`."""
+
+    core: str | None
+    listen: list[str]
+    domain: list[str]
+    alias: list[str]
+    cert: str | None
+    key: str | None
+    ca: str | None
+    client_ca: str | None
+    origin: list[str] | None
+    filter_scanners: bool
+    rate: float | None
+    exempt: list[str] | None
+    drain: float
+    verbose: bool
+
+
+def serve(options: Options) -> int:
+    """Run a core until SIGTERM or SIGINT, then drain.
+
+    Returns:
+        The exit code: 0, or 2 for a mistake, which is printed on stderr in one line.
+    """
     log_to_stderr(options.verbose, logging.INFO)
     try:
         stack = _stack(options)
         if options.verbose:
             show_messages(stack)
         if options.core is None:
-            stack.start()  # what cannot be listened on is one line, without this one before it
+            stack.start()  # before the log lines, so that a bad address is the only line
             if stack.domains:
                 log.info("registrar: domains=%s", ",".join(stack.domains))
             else:
                 log.info(
-                    'registrar: domains=any reason="without --domain every domain that a phone uses is served"'
+                    "registrar: domains=any "
+                    'reason="without --domain phones may register with any domain"'
                 )
         stack.run(drain=options.drain)
     except SIPError as error:
@@ -49,50 +72,48 @@ def serve(options: Any) -> int:
     return 0
 
 
-def _tls(options: Any) -> TLS | None:
-    """Return the TLS that the options ask for, None for none. Raises Mistake, InvalidValue."""
+def _tls(options: Options) -> TLS | None:
+    """Return the TLS of the options, or None. Raises Mistake."""
     if options.cert is None and (options.key is not None or options.client_ca is not None):
-        raise Mistake("--key and --client-ca go with a --cert")
+        raise Mistake("--key and --client-ca need a certificate: add --cert FILE")
     if options.cert is None and options.ca is None:
         return None
     with naming("--cert, --key, --ca, --client-ca"):
         return TLS(options.cert, options.key, ca=options.ca, client_ca=options.client_ca)
 
 
-def _web(options: Any) -> Web | None:
-    """Return the Web that admits the pages of the options, None to admit all. Raises Mistake."""
+def _web(options: Options) -> Web | None:
+    """Return the Web that admits the pages of the options, or None to admit all. Raises Mistake."""
     if options.origin is None:
         return None
     if "*" in options.origin:
         raise Mistake(
-            "--origin '*' is not an origin: leave --origin out, and all pages may open a WebSocket"
+            "--origin must not be '*': leave --origin out to let all pages open a WebSocket"
         )
     with naming("--origin"):
         return Web(origins=options.origin)
 
 
-def _check_addresses(options: Any, kinds: set[str], has_certificate: bool) -> None:
-    """Check that each option has an address that uses it, and each address its options. Raises
-    Mistake."""
+def _check_addresses(options: Options, kinds: set[str], has_certificate: bool) -> None:
+    """Check that options and addresses fit together. Raises Mistake."""
     for address in options.listen:
         if address.startswith(("tls:", "wss:")) and not has_certificate:
             raise Mistake(
-                f"--listen {address} needs a certificate: add --cert FILE, and --key FILE if the key is in a file of its own"
+                f"--listen {address} needs a certificate: add --cert FILE, and --key FILE if the "
+                "key is in another file"
             )
     if options.cert is not None and not kinds & {"tls", "wss"}:
         raise Mistake(
-            "--cert is for TLS, and no address has it: add --listen tls:HOST:5061 or --listen wss:HOST:443"
+            "--cert needs an address with TLS: add --listen tls:HOST:5061 or --listen wss:HOST:443"
         )
     if options.origin is not None and not kinds & {"ws", "wss"}:
-        raise Mistake(
-            "--origin is for WebSockets, and no address has them: add --listen wss:HOST:443"
-        )
+        raise Mistake("--origin needs an address with WebSockets: add --listen wss:HOST:443")
 
 
-def _filter(options: Any) -> Filter | None:
-    """Return the filter that the options ask for, None for none. Raises Mistake, InvalidValue."""
+def _filter(options: Options) -> Filter | None:
+    """Return the filter of the options, or None. Raises Mistake, InvalidValue."""
     if options.exempt is not None and options.rate is None:
-        raise Mistake("--exempt goes with a --rate")
+        raise Mistake("--exempt needs a rate: add --rate 50")
     if options.rate is None and not options.filter_scanners:
         return None
     scanners = SCANNERS if options.filter_scanners else ()
@@ -100,20 +121,20 @@ def _filter(options: Any) -> Filter | None:
         return Filter(scanners=scanners, rate=options.rate, exempt=options.exempt or LOOPBACK)
 
 
-def _stack(options: Any) -> Stack:
-    """Return the stack to run, filter and all, not started. Raises Mistake, InvalidValue."""
+def _stack(options: Options) -> Stack:
+    """Return the stack to run, not started yet. Raises Mistake, InvalidValue."""
     accept = _filter(options)
     stack = _stack_of_core(options)
     if accept is not None:
         if stack.accept is not None:
             raise Mistake(
-                f"{options.core} has a filter of its own: --filter-scanners and --rate would replace it"
+                f"{options.core} has a filter of its own: leave out --filter-scanners and --rate"
             )
         stack.accept = accept
     return stack
 
 
-def _stack_of_core(options: Any) -> Stack:
+def _stack_of_core(options: Options) -> Stack:
     tls = _tls(options)
     web = _web(options)
     addresses = options.listen or [DEFAULT_ADDRESS]
@@ -141,10 +162,11 @@ def _stack_of_core(options: Any) -> Stack:
             found.listen(DEFAULT_ADDRESS)
         return found
     if isinstance(found, type) and issubclass(found, Core):
-        found = _theirs(options.core, found)
+        found = _call(options.core, found)
     if not callable(found):
         raise Mistake(
-            f"{options.core} is not a core, got {excerpt(found)}: a core is a callable, a Core or a Stack"
+            f"{options.core} must be a callable, a Core or a Stack, got {excerpt(found)}: "
+            "write def core(request, tx)"
         )
     try:
         check_core(found)
@@ -157,18 +179,20 @@ def _stack_of_core(options: Any) -> Stack:
 
 
 def _listening(stack: Stack, addresses: list[str]) -> Stack:
-    """Return the stack with these addresses of `--listen`. Raises Mistake."""
+    """Add the addresses of `--listen` to a stack, and return it. Raises Mistake."""
     with naming("--listen"):
         for address in addresses:
             stack.listen(address)
     return stack
 
 
-def _domains(options: Any) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the domains and aliases of the options. An alias without a domain is one of the first
-    domain."""
+def _domains(options: Options) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the domains and aliases of the options.
+
+    An alias without a domain belongs to the first domain. Raises Mistake.
+    """
     if options.alias and not options.domain:
-        raise Mistake("--alias goes with a --domain: without one every domain is served")
+        raise Mistake("--alias needs a domain: add --domain NAME")
     aliases = {}
     for text in options.alias:
         name, _, domain = text.partition("=")
@@ -176,17 +200,22 @@ def _domains(options: Any) -> tuple[tuple[str, ...], dict[str, str]]:
     return tuple(options.domain), aliases
 
 
+# What a user's module has under a name may be anything, so _load() and the imports return Any.
+
+
 def _load(text: str) -> Any:
-    """Return what MODULE_OR_FILE:CORE names. Raises Mistake."""
+    """Return the object that MODULE_OR_FILE:CORE names. Raises Mistake."""
     where, _, name = text.rpartition(":")
     if not where or not name:
         raise Mistake(f"{text!r} does not name a core: write module:name or path/to/file.py:name")
-    found = _theirs(where, _import_file if where.endswith(".py") else _import_module, where)
+    found = _call(where, _import_file if where.endswith(".py") else _import_module, where)
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise Mistake(f"{where} has no {name}") from None
+            raise Mistake(
+                f"{where} has no {name}: write {where}:NAME with a name that it defines"
+            ) from None
     return found
 
 
@@ -199,8 +228,8 @@ def _import_module(name: str) -> Any:
 def _import_file(name: str) -> Any:
     path = Path(name)
     if not path.is_file():
-        raise Mistake(f"there is no file {name}")
-    # what it imports lies beside it, as for `python file.py`
+        raise Mistake(f"there is no file {name}: write its path from the current folder")
+    # its imports are beside it, as for `python file.py`
     sys.path.insert(0, str(path.resolve().parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # the name ends in .py
@@ -210,9 +239,8 @@ def _import_file(name: str) -> Any:
     return module
 
 
-def _theirs(where: str, function: Any, *arguments: Any) -> Any:
-    """Run code of the caller's, an import or a constructor. Whatever it raises is a Mistake, told
-    in one line."""
+def _call(where: str, function: Callable[..., Any], *arguments: str) -> Any:
+    """Run an import or a constructor of the user. Any exception becomes a Mistake in one line."""
     try:
         return function(*arguments)
     except Mistake:
@@ -225,7 +253,7 @@ def _theirs(where: str, function: Any, *arguments: Any) -> Any:
         lines = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
-            if not frame.filename.startswith(_NOT_THEIRS)
+            if not frame.filename.startswith(_OURS)
         ]
         at = (
             f" ({lines[-1].filename}:{lines[-1].lineno})"

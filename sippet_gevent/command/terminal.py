@@ -1,5 +1,4 @@
-"""What the command's verbs have in common towards people: one-line mistakes, safe text, colours, a
-progress line."""
+"""Output for people, for all verbs: one-line mistakes, safe text, colours, a progress line."""
 
 from __future__ import annotations
 
@@ -9,30 +8,32 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO
 
 from ..errors import InvalidValue, SIPError
 
 PROGRESS_AFTER = 2.0
-"""Seconds without an end before a progress line appears: who waits longer wants to know that
-something happens."""
+"""Seconds before a progress line appears. A user that waits longer wants to know that the command
+still works."""
 
 PROGRESS_EVERY = 0.2
-"""Seconds from one progress line to the next: fast enough to be seen moving, too slow to cost
-anything."""
+"""Seconds between progress lines: fast enough to look alive, too slow to cost anything."""
 
 COLOURS = {"title": "1", "name": "36", "faint": "2", "bad": "1;31", "good": "32"}
-"""What a text is for, to the parameters of its ANSI escape (ECMA-48 §8.3.117)."""
+"""The purpose of a text, to the parameters of its ANSI escape (ECMA-48 §8.3.117)."""
+
+
+Paint = Callable[[str, str], str]
+"""Returns a text with the colour of its purpose (see COLOURS)."""
 
 
 class Mistake(SIPError):
-    """Something the caller of the command can mend: told in one line, exit code 2."""
+    """A mistake that the user of the command can correct: one line on stderr, exit code 2."""
 
 
 @contextmanager
 def naming(option: str) -> Iterator[None]:
-    """Raise Mistake with the name of the command's option instead of InvalidValue, which names an
-    argument of Python."""
+    """Turn InvalidValue, which names a Python argument, into a Mistake that names the option."""
     try:
         yield
     except InvalidValue as error:
@@ -40,7 +41,7 @@ def naming(option: str) -> Iterator[None]:
 
 
 def tell(problem: object, code: int = 2) -> int:
-    """Say on stderr what is wrong, in one line; return the exit code."""
+    """Print on stderr what is wrong, in one line. Return the exit code."""
     print(f"sippet: {problem}", file=sys.stderr)
     return code
 
@@ -55,24 +56,23 @@ _IN_URI = re.compile(r"(authorization(?:=|%3D))[^&>\s\"]*", re.I).sub
 
 
 def without_credentials(data: bytes) -> bytes:
-    """Return a message with `...` in place of what its Authorization and Proxy-Authorization hold
+    """Return a message with `...` in place of the values of Authorization and Proxy-Authorization
     (RFC 3261 §22)."""
     return _IN_URI_BYTES(rb"\1...", _CREDENTIALS.sub(rb"\1 ...", data))
 
 
 def without_password(text: str) -> str:
-    """Return text with `...` in place of the passwords of SIP URIs, and of credentials in their
-    headers (RFC 3261 §19.1)."""
+    """Return text with `...` in place of the passwords of SIP URIs, and of the credentials in their
+    header fields (RFC 3261 §19.1)."""
     if ":" in text and "@" in text:
         text = _PASSWORD(r"\1:...@", text)
     return _IN_URI(r"\1...", text) if "uthorization" in text.lower() else text
 
 
 def visible(text: str) -> str:
-    """Return text of a peer's as it may reach a terminal: what is no printable character is written
-    as an escape.
+    """Return text of a peer in a form that is safe on a terminal.
 
-    Passwords of SIP URIs are left out.
+    Characters that are not printable become escapes, and passwords of SIP URIs become `...`.
     """
     text = without_password(text)
     return (
@@ -84,7 +84,7 @@ def visible(text: str) -> str:
 
 def _escape(char: str) -> str:
     number = ord(char)
-    if 0xDC80 <= number <= 0xDCFF:  # an octet that is no UTF-8 (PEP 383)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
         number -= 0xDC00
     return (
         f"\\x{number:02x}"
@@ -95,19 +95,23 @@ def _escape(char: str) -> str:
     )
 
 
-def painter(stream: Any) -> Callable[[str, str], str]:
-    """Return `paint(text, what)`: with colours where the stream is a terminal that has them, and
-    NO_COLOR is not set."""
+def painter(stream: TextIO) -> Paint:
+    """Return `paint(text, purpose)`. It adds colours if the stream is a terminal that has them.
+
+    It adds none if NO_COLOR is set, or if TERM is "dumb".
+    """
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return lambda text, what: text
-    return lambda text, what: f"\x1b[{COLOURS[what]}m{text}\x1b[0m"
+        return lambda text, purpose: text
+    return lambda text, purpose: f"\x1b[{COLOURS[purpose]}m{text}\x1b[0m"
 
 
 class Progress:
-    """A line on stderr that tells how far it has come: `progress.show(text)`; `clear()` before
-    anything else is printed.
+    """A progress line on stderr. Nothing appears unless stderr is a terminal, nor in the first two
+    seconds.
 
-    Nothing is shown where stderr is no terminal, nor in the first two seconds.
+        if progress.is_due:
+            progress.show("3 of 7 MB")
+        progress.clear()  # before anything else is printed
     """
 
     def __init__(self) -> None:
@@ -116,18 +120,18 @@ class Progress:
 
     @property
     def is_due(self) -> bool:
-        """True when it is time for the next line."""
+        """True if it is time for the next line."""
         return time.monotonic() >= self._next
 
     def show(self, text: str) -> None:
-        """Put this text in place of the last one."""
+        """Replace the line by this text."""
         sys.stderr.write(f"\r{text}\x1b[K")
         sys.stderr.flush()
         self._shown = True
         self._next = time.monotonic() + PROGRESS_EVERY
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

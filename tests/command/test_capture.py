@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from pathlib import Path
 from subprocess import PIPE
 
@@ -43,7 +44,9 @@ from .captures import (
 if os.environ.get("CI") != "true":  # there, it must not be missing
     pytest.importorskip("dpkt")
 
-from sippet_gevent.command.capture import FRAGMENTED, WAITING, Capture, CaptureError
+from sippet_gevent.command.capture import WAITING, Capture
+from sippet_gevent.command.packets import FRAGMENTED
+from sippet_gevent.command.pcap import CaptureError
 
 pytest_plugins = ["tests.programs"]
 
@@ -102,7 +105,7 @@ def test_link_layer_is_read(link):
 
 def test_link_layer_that_is_not_read_is_told():
     _, counts, problem = read(pcap(bytes(100), link=105))
-    assert (counts, problem) == ({"packets of link layer 105, which is not read here": 1}, None)
+    assert (counts, problem) == ({"packets of the unknown link layer 105": 1}, None)
 
 
 def test_message_has_time_and_addresses():
@@ -168,7 +171,7 @@ def test_what_is_no_sip_is_counted():
     )
     assert found == []
     assert counts == {
-        "keep-alives": 3,
+        "keepalives": 3,
         "other datagrams": 3,
         "packets of other protocols": 1,
         "packets that are not IP": 1,
@@ -203,7 +206,7 @@ def test_fragments_are_put_together_in_whatever_order_they_come(version, order):
 
 def test_datagram_whose_fragments_are_not_all_there_is_counted():
     found, counts, _ = read(pcap(ethernet(ip(UDP, udp(OTHER)[:400], fragment=(7, 0, True)))))
-    assert (found, counts) == ([], {"datagrams whose fragments are not all there": 1})
+    assert (found, counts) == ([], {"datagrams with missing fragments": 1})
 
 
 def test_fragments_that_are_kept_are_bounded():
@@ -212,8 +215,8 @@ def test_fragments_that_are_kept_are_bounded():
     ]
     capture = opened(pcap(*map(ethernet, packets)))
     for frame in capture._frames:
-        assert capture._packet(frame.link, frame.data) is None
-        assert len(capture._fragments) <= FRAGMENTED
+        assert capture._ip.packet(frame.link, frame.data) is None
+        assert len(capture._ip.fragments) <= FRAGMENTED
 
 
 # ---- connections
@@ -282,7 +285,7 @@ def test_what_waits_behind_a_gap_is_bounded():
     parts = [(1, OPTIONS)] + [(10_000 + 1400 * index, bytes(1400)) for index in range(100)]
     capture = opened(pcap(*map(ethernet, segments(*parts))))
     for frame in capture._frames:
-        list(capture._messages(capture._packet(frame.link, frame.data), 0.0))
+        list(capture._messages(capture._ip.packet(frame.link, frame.data), 0.0))
         assert all(direction.size <= WAITING for direction in capture._directions.values())
 
 
@@ -311,7 +314,7 @@ def test_message_without_content_length_in_a_connection_is_broken(sippet, tmp_pa
     ended = sippet("parse", "call.pcap")
     assert ended.returncode == 1
     assert (
-        "problem: Content-Length: missing, and in a stream nothing else tells where a message ends"
+        "problem: Content-Length: missing, and nothing else in a stream marks the end of a message"
         in ended.stdout
     )
 
@@ -324,7 +327,7 @@ def test_datagram_that_the_capture_has_cut_is_told(sippet, tmp_path):
     ended = sippet("parse", "--json", "call.pcap")
     (found,) = map(json.loads, ended.stdout.splitlines())
     missing = len(OTHER) + 8 + 20 + 14 - 500
-    assert f"{missing} octets of it were not captured" in [
+    assert f"{missing} bytes of it were not captured" in [
         problem["problem"] for problem in found["problems"]
     ]
     assert ended.returncode == 1
@@ -371,7 +374,7 @@ def test_length_that_cannot_be_is_told_before_memory_is_taken(kind, at):
     data = WHOLE[kind]
     found, _, problem = read(data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :])
     assert found == []
-    assert problem == "the file is damaged: it tells a length that cannot be, after packet 0"
+    assert re.fullmatch(r"the file is damaged: a length of \d+ bytes, after packet 0", problem)
 
 
 def test_damaged_packets_are_counted_and_nothing_is_raised():
@@ -394,7 +397,7 @@ def test_capture_is_read_from_standard_input_with_addresses_and_time(popen):
     first, second, *_ = shown.decode().splitlines()
     assert first == "- #1  192.0.2.1:5060 -> 192.0.2.2:5070  UDP  2023-11-14T22:13:20.250000Z"
     assert second == "OPTIONS sip:bob@example.com SIP/2.0"
-    assert told.decode() == "sippet: standard input: passed over 1 keep-alives\n"
+    assert told.decode() == "sippet: standard input: skipped 1 keepalives\n"
 
 
 def test_without_dpkt_messages_are_read_and_captures_are_one_line_and_exit_code_2(sippet, tmp_path):

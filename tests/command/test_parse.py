@@ -22,7 +22,7 @@ PATIENCE = 20
 """Seconds within which the command must do what is expected of it; most take a tenth of one."""
 
 BROKEN = message("CSeq: tea OPTIONS")
-KEYS = """file number offset time transport source destination octets kind start_line method uri status reason headers body
+KEYS = """file number offset time transport source destination bytes kind start_line method uri status reason headers body
     problems ok""".split()
 
 
@@ -115,7 +115,7 @@ def test_one_broken_message_among_others_is_exit_code_1(sippet, write):
 def test_file_without_a_message_is_told_and_exit_code_1(sippet, write, data):
     ended = sippet("parse", write("empty.sip", data))
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "sippet: empty.sip: there is no message in it\n"
+    assert ended.stderr == "sippet: empty.sip: no message found\n"
 
 
 def test_file_that_cannot_be_read_is_one_line_and_exit_code_2_and_the_others_are_read(
@@ -187,7 +187,7 @@ def test_json_has_always_the_same_keys(objects):
 def test_json_tells_the_parts_of_a_request(objects):
     data = message("Contact: <sip:a@[2001:db8::1]:5070;lr>;expires=60, sip:b@c", "X-Tea: green")
     (found,) = objects(data)
-    assert (found["method"], found["uri"]["host"], found["octets"], found["problems"]) == (
+    assert (found["method"], found["uri"]["host"], found["bytes"], found["problems"]) == (
         "OPTIONS",
         "example.com",
         len(data),
@@ -224,7 +224,7 @@ def test_body_is_told_briefly(objects):
     session = b"v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\na=crypto:1 secret\r\n"
     (found,) = objects(message("Content-Type: application/sdp", body=session))
     media = ["c=IN IP4 192.0.2.1", "m=audio 4000 RTP/AVP 0"]
-    assert found["body"] == {"octets": len(session), "type": "application/sdp", "media": media}
+    assert found["body"] == {"bytes": len(session), "type": "application/sdp", "media": media}
 
 
 SESSION = b"v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
@@ -346,7 +346,7 @@ def test_text_names_each_header_with_its_parts_and_the_problems(sippet, write):
         "  CSeq                 number=63104  method=OPTIONS",
         "  Content-Length       0",
         "  Expires              tea",
-        "  problem: Expires: not a number (octet 267, line 9): 'tea'",
+        "  problem: Expires: not a number (byte 267, line 9): 'tea'",
         "",
     ]
 

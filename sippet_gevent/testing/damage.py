@@ -1,5 +1,4 @@
-"""What may happen to a message on its way, drawn by Hypothesis: each damage takes octets and gives
-back others."""
+"""DAMAGES: what may happen to a message on its path, as functions from bytes to bytes."""
 
 from __future__ import annotations
 
@@ -63,20 +62,19 @@ TOKENS = (
     *(b"INVITE ", b"ACK ", b"CANCEL ", b"invite ", b"[2001:db8::1]", b"[::", b"[::ffff:192.0.2.1]"),
     *(b"Digest ", b'nonce="', b"nc=0", b"stale=true", b"qop=auth-int"),
 )
-"""What is put in: separators, line breaks, octets that are no text, words of SIP in wrong
-places."""
+"""Texts to insert: separators, line breaks, bytes that are no text, misplaced words of SIP."""
 
 NUMBERS = (
     *(b"", b"-1", b"0", b"00", b"+1", b"1_0", b"0x1f", b"1e9", "\u0663".encode()),
     *(b"256", b"65536", b"2147483648", b"4294967296", b"9" * 25, b"9" * 5000),
 )
-"""What takes the place of numbers: just out of range, far out of range, what int() takes and SIP
-does not."""
+"""Texts to replace numbers by: just out of range, far out of range, accepted by int() but not by
+SIP."""
 
 LINE_BREAKS = (b"\n", b"\r", b"\n\r", b"\r\r\n", b"\r\n ", b"\r\n\r\n", b"\0\r\n", b"")
 SWELLINGS = (b"x", b";x", b",", b" ", b'"', b"\\", b"<", b"(", b"\r\n a", b"%41")
 SWOLLEN = 9000
-"""Times that a piece of SWELLINGS is put in: over the limit of a line."""
+"""Times that a piece of SWELLINGS is inserted, which exceeds the limit of a line."""
 
 _NUMBER = re.compile(rb"[0-9]+")
 
@@ -182,4 +180,4 @@ DAMAGES: dict[str, Callable[[DrawFn, bytes], bytes]] = {
     "flood": _flood,
     "swell": _swell,
 }
-"""What mangled() may do to a message, by name."""
+"""The functions that damage a message, by the names that mangled() takes."""

@@ -1,5 +1,4 @@
-"""Texts of header values, one header for each type whose values strategies.py does not make of
-their parts."""
+"""SAMPLES: texts of header values, for types whose values strategies.py does not build of parts."""
 
 from __future__ import annotations
 
@@ -140,4 +139,4 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "User-to-User": ("342342ef34", "56a390f3d2b7310023a2;encoding=hex;purpose=foo;content=bar"),
 }
-"""A header's name to the shortest and the richest of the texts that its RFC shows, more or less."""
+"""Names of header fields, each with about the shortest and the longest example of its RFC."""

@@ -1,17 +1,16 @@
-"""Hypothesis strategies: URIs, addresses, header values, whole messages, and messages that
-something has happened to.
+"""Hypothesis strategies: URIs, addresses, header values, messages, and damaged messages.
 
     from hypothesis import given
     from sippet_gevent.testing import strategies
 
     @given(strategies.request(method="INVITE"))
-    def test_core_takes_any_invite(request): ...
+    def test_core_answers_any_invite(request): ...
 
     @given(strategies.mangled())
-    def test_server_survives(data): ...
+    def test_server_survives_damaged_messages(data): ...
 
-What these draw is what the grammar of RFC 3261 §25.1 allows, the usual and the odd: escapes,
-quotes, IPv6, compact forms.
+They draw what the grammar of RFC 3261 §25.1 allows, usual and unusual: escapes, quotes, IPv6,
+compact forms. Only mangled() draws more than that.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints, overload
 
 from ..errors import InvalidValue
 from ..message import iana
@@ -63,9 +62,37 @@ except ImportError as error:
 from .damage import DAMAGES
 from .samples import SAMPLES
 
+__all__ = [
+    "DAMAGES",
+    "METHODS",
+    "NEEDED",
+    "VALUES",
+    "header_texts",
+    "header_values",
+    "host",
+    "mangled",
+    "message",
+    "name_addr",
+    "parameters",
+    "request",
+    "response",
+    "sip_uri",
+    "spelled",
+    "text",
+    "token",
+    "uri",
+    "value_of",
+    "via",
+]
+
+T = TypeVar("T")
+V = TypeVar("V")
+P = TypeVar("P", bound=Parameters)
+M = TypeVar("M", Request, Response)
+
 METHODS = tuple(iana.METHODS)
 NEEDED = ("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length")
-"""Headers that request() and response() give each message; `headers` adds others."""
+"""Header fields of each message that request() and response() draw; `headers` adds others."""
 
 _TOKEN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~"
 _ALPHANUM = _TOKEN[:62]
@@ -81,8 +108,8 @@ def token(max_size: int = 12) -> SearchStrategy[str]:
 
 
 def text(max_size: int = 20) -> SearchStrategy[str]:
-    """Draw text that may stand in a header line: any but CR, LF, NUL and surrogates, no blanks at
-    its ends."""
+    """Draw text for a header line, without CR, LF, NUL and surrogates, and without spaces at its
+    ends."""
     anything = st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"])
     return st.text(anything | st.sampled_from('"\\<>,;:@ %é漢'), max_size=max_size).map(
         lambda drawn: drawn.strip(" \t")
@@ -108,23 +135,25 @@ _NUMBERS = st.sampled_from([0, 1, 70, 2**31 - 1, 2**32 - 1]) | st.integers(0, 2*
 _CSEQS = st.sampled_from([0, 1, 2**31 - 1]) | st.integers(0, 2**31 - 1)
 _METHODS = st.sampled_from(METHODS) | token()
 _SEPARATORS = st.sampled_from(["<urn:x:y>", "a;tag=b", "a, b", '"', 'a"<', ">\\", '"a"'])
-"""Texts with characters that do not separate within quotes."""
+"""Texts with characters that are no separators within quotes."""
 
 
-def parameters(**usual: SearchStrategy[Any]) -> SearchStrategy[Parameters]:
-    """Draw the parameters of a header value: some of the `usual` ones, and some that nobody knows.
+def parameters(**usual: SearchStrategy[object]) -> SearchStrategy[Parameters]:
+    """Draw the parameters of a header value: some of the `usual` ones, and some unknown ones.
 
-    A value of None is a parameter without value, text that is no token is written in quotes.
+    A parameter whose value is None has no value. Text that is no token is written in quotes.
+
+        parameters(q=st.sampled_from(["0.5", "1"]))
     """
     return _parameters(Parameters, token(), st.none() | token() | _SEPARATORS | text(), usual)
 
 
 def _parameters(
-    kind: type[Parameters],
+    kind: type[P],
     names: SearchStrategy[str],
-    values: SearchStrategy[Any],
-    usual: dict[str, SearchStrategy[Any]],
-) -> SearchStrategy[Any]:
+    values: SearchStrategy[object],
+    usual: dict[str, SearchStrategy[object]],
+) -> SearchStrategy[P]:
     known = {name.lower() for name in usual}
     odd = st.lists(
         st.tuples(names.filter(lambda name: name.lower() not in known), values),
@@ -145,10 +174,13 @@ def sip_uri(
     users: SearchStrategy[str | None] | None = None,
     plain: bool = False,
 ) -> SearchStrategy[URI]:
-    """Draw a SIP or SIPS URI (RFC 3261 §19.1); `str()` of it is text that reads as the same.
+    """Draw a SIP or SIPS URI (RFC 3261 §19.1). Its `str()` parses as an equal URI.
 
-    `hosts` and `users` narrow what is drawn; a user of None leaves it out. A `plain` one has
-    neither password, parameters nor headers.
+    Args:
+        schemes: the schemes to choose from.
+        hosts: a strategy for the host.
+        users: a strategy for the user. None as a user leaves it out.
+        plain: True for URIs without password, parameters and header fields.
     """
     users = (
         st.none() | st.sampled_from(["alice", "+15551234", "a;b?c"]) | _URI_TEXT
@@ -160,7 +192,7 @@ def sip_uri(
         return st.tuples(st.sampled_from(list(schemes)), users, hosts, _PORTS).map(
             lambda drawn: URI(*drawn)
         )
-    usual: dict[str, SearchStrategy[Any]] = {
+    usual: dict[str, SearchStrategy[object]] = {
         "transport": st.sampled_from(["udp", "TCP", "tls", "ws"]),
         "lr": st.none() | st.just("on"),
         "user": st.sampled_from(["phone", "ip"]),
@@ -182,8 +214,7 @@ def sip_uri(
 
 
 def uri() -> SearchStrategy[URI]:
-    """Draw a URI of any scheme: mostly SIP, also tel (RFC 3966) and ones that only others
-    understand."""
+    """Draw a URI of any scheme: mostly SIP, also tel (RFC 3966), urn, mailto and https."""
     tel = st.builds(
         lambda number: URI("tel", f"+{number}"), st.text(_DIGITS + "-.()", min_size=1, max_size=15)
     )
@@ -196,14 +227,17 @@ def name_addr(
     *,
     uris: SearchStrategy[URI] | None = None,
     tag: str | bool | None = None,
-    usual: dict[str, SearchStrategy[Any]] | None = None,
+    usual: dict[str, SearchStrategy[object]] | None = None,
 ) -> SearchStrategy[NameAddr]:
-    """Draw an address as From, To, Contact and Route have them (RFC 3261 §20.10).
+    """Draw an address, as in From, To, Contact and Route (RFC 3261 §20.10).
 
-    `tag=True` gives each one a tag, `tag="x"` this one, `tag=False` none. `usual` are further
-    parameters, name to strategy.
+    Args:
+        uris: a strategy for the URI.
+        tag: True for any tag, False for none, text for that tag, None for a tag in some addresses.
+        usual: strategies for further parameters, by name.
     """
-    drawn = parameters(**({} if tag is False else {"tag": token()}), **(usual or {}))
+    tags: dict[str, SearchStrategy[object]] = {} if tag is False else {"tag": token()}
+    drawn = parameters(**tags, **(usual or {}))
     if tag is True:
         drawn = st.builds(lambda made, value: made.replace(tag=value), drawn, token())
     elif tag is False:
@@ -219,9 +253,9 @@ def name_addr(
 
 
 def via() -> SearchStrategy[Via]:
-    """Draw one Via value, most with a branch of RFC 3261."""
+    """Draw one Via value. Most have a branch with the magic cookie."""
     branch = token().map(lambda drawn: f"z9hG4bK{drawn}") | token()
-    usual: dict[str, SearchStrategy[Any]] = {
+    usual: dict[str, SearchStrategy[object]] = {
         "branch": branch,
         "rport": st.none() | st.integers(1, 65535),
         "received": st.ip_addresses().map(str),
@@ -255,7 +289,7 @@ _VALUED = [
 _DATES = st.datetimes(
     datetime(1900, 1, 1), datetime(9999, 12, 31), timezones=st.just(timezone.utc)
 ).map(lambda drawn: drawn.replace(microsecond=0))
-_AUTH_USUAL: dict[str, SearchStrategy[Any]] = {
+_AUTH_USUAL: dict[str, SearchStrategy[object]] = {
     "realm": text(),
     "nonce": token(),
     "username": text(),
@@ -266,14 +300,13 @@ _AUTH_USUAL: dict[str, SearchStrategy[Any]] = {
     "nc": st.just("00000001"),
     "stale": st.sampled_from(["true", "FALSE"]),
 }
-_AUTH: SearchStrategy[Any] = _parameters(
-    AuthParameters, token(), token() | text(), _AUTH_USUAL
-).filter(len)
+_AUTH = _parameters(AuthParameters, token(), token() | text(), _AUTH_USUAL).filter(len)
 _DECIMAL = st.builds(
     "{0}{1}".format, st.integers(0, 10**9), st.just("") | st.integers(0, 999).map(".{}".format)
 )
 
-VALUES: dict[Any, SearchStrategy[Any]] = {
+# Any: each strategy draws values of its key
+VALUES: dict[type, SearchStrategy[Any]] = {
     str: text(),
     int: _NUMBERS,
     Parameters: parameters(),
@@ -322,12 +355,15 @@ VALUES: dict[Any, SearchStrategy[Any]] = {
     MimeVersion: st.builds(MimeVersion, st.integers(0, 99), st.integers(0, 99)),
     Date: _DATES,
 }
-"""The type in a header's row to the strategy of one value. For a type of yours that draws badly by
-its shape, add one."""
+"""Strategies of one value, by the type in the row of a header field. value_of() looks here first.
+
+Add one for a type of your own if its shape alone draws values that parse() refuses.
+"""
 
 
+# Any: the type of a row, with a parse() that the type checker cannot see
 def _sampled(kind: Any, texts: Iterable[str]) -> SearchStrategy[Any]:
-    """Draw one of these values, as it is or with further parameters, where its type takes them."""
+    """Draw one of these values, as it is, or with further parameters if its type accepts them."""
     spelled = st.builds(
         "{0}{1}".format, st.sampled_from(list(texts)), st.just("") | parameters().map(str)
     )
@@ -339,35 +375,44 @@ VALUES.update(
 )
 
 
-def value_of(kind: Any) -> SearchStrategy[Any]:
-    """Draw one value of a type that a header's row may have: by VALUES, or by the type's shape.
+def value_of(kind: type[V]) -> SearchStrategy[V]:
+    """Draw one value of a type, such as the type in the row of a header field.
 
-    A NamedTuple is made of values of its fields; a kind of text or number is made of tokens or
-    numbers that its parse() takes. Raises LookupError for other types.
+    VALUES has the strategies of most types. Otherwise the shape of the type decides. The fields of
+    a NamedTuple get values of their types. A subclass of str or int gets the tokens or numbers that
+    its parse() accepts.
+
+        value_of(CSeq)
+
+    Raises:
+        LookupError: the type has no strategy and no such shape.
     """
     if kind in VALUES:
         return VALUES[kind]
     parse = getattr(kind, "parse", kind)
-    if isinstance(kind, type) and hasattr(kind, "_fields"):
+    if isinstance(kind, type) and (names := getattr(kind, "_fields", ())):
         hints = get_type_hints(kind)
-        fields = {name: _field(hints.get(name, str)) for name in kind._fields}
+        fields = {name: _field(hints.get(name, str)) for name in names}
         return st.builds(kind, **fields).filter(lambda drawn: _is_read(parse, str(drawn)))
     for shape, texts in ((int, _NUMBERS.map(str)), (str, token() | text())):
         if isinstance(kind, type) and issubclass(kind, shape):
             return texts.filter(lambda drawn: _is_read(parse, drawn)).map(parse)
-    raise LookupError(f"add a strategy for {kind!r} to sippet_gevent.testing.strategies.VALUES")
+    raise LookupError(
+        f"no strategy for {kind!r}: add a strategy for it to "
+        "sippet_gevent.testing.strategies.VALUES"
+    )
 
 
+# Any: a type hint may be a type or a union
 def _field(hint: Any) -> SearchStrategy[Any]:
-    """Draw what a NamedTuple's field may hold; for one that may be None as for others, also
-    that."""
+    """Draw a value for the field of a NamedTuple. The hint of a field may include None."""
     either = getattr(hint, "__args__", ())
     if type(None) in either:
         return st.none() | st.one_of(*[_field(part) for part in either if part is not type(None)])
     return token() if hint is str else value_of(hint)
 
 
-def _is_read(parse: Callable[[str], Any], spelled: str) -> bool:
+def _is_read(parse: Callable[[str], object], spelled: str) -> bool:
     try:
         parse(spelled)
     except (ValueError, InvalidValue):
@@ -375,50 +420,67 @@ def _is_read(parse: Callable[[str], Any], spelled: str) -> bool:
     return True
 
 
-def header_values(row: Header | str, *, max_size: int = 3) -> SearchStrategy[Any]:
-    """Draw what a header's attribute gives: one typed value, or a tuple of one to `max_size` where
-    there may be several.
+@overload
+def header_values(row: Header[V | None], *, max_size: int = 3) -> SearchStrategy[V]: ...
+@overload
+def header_values(row: Header[T], *, max_size: int = 3) -> SearchStrategy[T]: ...
+@overload
+def header_values(row: str, *, max_size: int = 3) -> SearchStrategy[Any]: ...
+def header_values(row: Header[Any] | str, *, max_size: int = 3) -> SearchStrategy[Any]:
+    """Draw the value of a header attribute: one typed value, or a tuple of values.
 
-    `row` is a row, `Message.contact`, or a name, `"m"`. The type in the row decides (value_of), so
-    headers of your own, made with register_header(), have values too.
+    The type in the row decides (see value_of). So header fields of your own, which
+    register_header() adds, have values too.
+
+        header_values(Message.contact)
+        header_values("Max-Forwards")
+
+    Args:
+        row: the attribute of Message, or a name, compact forms included.
+        max_size: most values in a tuple.
+
+    Raises:
+        LookupError: the name is no known header field, or its type has no strategy.
     """
-    row = _row_of(row)
-    return _values_of(value_of(row.type), row, max_size)
+    known = _row_of(row)
+    return _values_of(value_of(known.type), known, max_size)
 
 
 @lru_cache(1024)
-def _values_of(one: SearchStrategy[Any], row: Header, max_size: int) -> SearchStrategy[Any]:
+def _values_of(one: SearchStrategy[Any], row: Header[Any], max_size: int) -> SearchStrategy[Any]:
     if row.kind is ONE:
         return one
     if row.commas and isinstance(row.type, type) and issubclass(row.type, str):
-        # Text that is cut at commas can hold none, nor, for most, what makes a comma part of a
-        # quoted text or a URI.
+        # A list of such text is cut at commas, so no value has one. Most have no quotes and
+        # brackets either, because a comma between them does not cut.
         kept_out = set("," if hasattr(row.type, "cut") else ',"<>')
         one = one.filter(lambda drawn: drawn and not set(drawn) & kept_out)
     several = st.lists(one, min_size=1, max_size=max_size).map(tuple)
     return several | st.just((STAR,)) if row.type is Contact else several
 
 
-def header_texts(row: Header | str, *, max_size: int = 3) -> SearchStrategy[str]:
-    """Draw the text of one header line, as a peer may write it: with commas where the header may
-    have several values.
+def header_texts(row: Header[Any] | str, *, max_size: int = 3) -> SearchStrategy[str]:
+    """Draw the text of one header line, as a peer may write it.
 
-    Addresses come with and without angle brackets, where the grammar leaves that to the peer.
+    Several values are joined by commas. Addresses are with and without angle brackets, if the
+    grammar allows both. The arguments are those of header_values().
     """
-    row = _row_of(row)
-    if row.kind is LINES:
+    known = _row_of(row)
+    if known.kind is LINES:
         max_size = 1
-    texts = header_values(row, max_size=max_size).map(lambda value: ", ".join(row.write(value)))
-    return texts.flatmap(lambda text: st.sampled_from([text, *_without_brackets(row, text)]))
+    texts = header_values(known, max_size=max_size).map(lambda value: ", ".join(known.write(value)))
+    return texts.flatmap(lambda text: st.sampled_from([text, *_without_brackets(known, text)]))
 
 
 _ADDR_SPEC = (NameAddr, Contact, ReferTo, ReferredBy, ServedUser)
-"""Types of values that are ( name-addr / addr-spec ) by their grammar."""
+"""Types whose grammar is ( name-addr / addr-spec )."""
 
 
-def _without_brackets(row: Header, text: str) -> list[str]:
-    """Return the text of a line with an addr-spec in place of each name-addr that can be one
-    (§20.10); none if there is none."""
+def _without_brackets(row: Header[Any], text: str) -> list[str]:
+    """Return the text of a line with an addr-spec in place of each name-addr that can be one.
+
+    Return an empty list if there is none (§20.10).
+    """
     if row.type not in _ADDR_SPEC:
         return []
     there = row.read([text])
@@ -430,19 +492,20 @@ def _without_brackets(row: Header, text: str) -> list[str]:
     return [changed] if changed != text else []
 
 
-def _addr_spec(value: Any) -> str:
-    bare = (
-        isinstance(value, NameAddr) and not value.display and not set(str(value.uri)) & set(",?;")
-    )
-    return f"{value.uri}{value.parameters}" if bare else str(value)
+def _addr_spec(value: object) -> str:
+    if isinstance(value, NameAddr) and not value.display and not set(str(value.uri)) & set(",?;"):
+        return f"{value.uri}{value.parameters}"
+    return str(value)
 
 
-def _row_of(row: Header | str) -> Header:
+def _row_of(row: Header[Any] | str) -> Header[Any]:
     if isinstance(row, Header):
         return row
     name = canonical(row)
     if name not in ROWS:
-        raise LookupError(f"{row!r} is no header that has a row")
+        raise LookupError(
+            f"{row!r} is no known header field: add it with register_header(), or write its name"
+        )
     return ROWS[name]
 
 
@@ -452,44 +515,58 @@ def _row_of(row: Header | str) -> Header:
 @st.composite
 def request(
     draw: DrawFn,
+    /,
     *,
     method: str | SearchStrategy[str] | None = None,
     uri: URI | str | SearchStrategy[URI] | SearchStrategy[str] | None = None,
     body: bytes | str | SearchStrategy[bytes] | None = None,
     extra: int = 4,
-    **headers: Any,
+    **headers: object,
 ) -> Request:
-    """Draw a request that parse() takes: what every element needs (§8.1.1), and up to `extra` other
-    headers.
+    """Draw a request that parse() accepts, with the mandatory header fields (§8.1.1).
 
-    Each option is a value or a strategy; `headers` are given as Request has them,
-    `contact="<sip:me@192.0.2.1>"`, None leaves one out. Without `method` most are known ones. A
-    `body` gets a Content-Type if none is given.
+    Each argument may be a value, or a strategy that draws it.
+
+        request(method="REGISTER", contact="<sip:me@192.0.2.1>", expires=st.integers(0, 3600))
+
+    Args:
+        method: the method. By default most are known ones.
+        uri: the Request-URI.
+        body: the body. It gets a Content-Type, unless `headers` has one.
+        extra: most header fields that are added to the mandatory ones.
+        headers: header fields as Request takes them. None leaves one out.
     """
     name = _drawn(draw, method, _METHODS)
     made = Request(name, _drawn(draw, uri, _URIS), body=_drawn(draw, body, _BODIES))
     made.max_forwards = draw(VALUES[MaxForwards])
-    return _filled(draw, made, name, extra, headers)  # type: ignore[return-value]
+    return _filled(draw, made, name, extra, headers)
 
 
 @st.composite
 def response(
     draw: DrawFn,
+    /,
     *,
     status: int | SearchStrategy[int] | None = None,
     method: str | SearchStrategy[str] | None = None,
     body: bytes | str | SearchStrategy[bytes] | None = None,
     extra: int = 4,
-    **headers: Any,
+    **headers: object,
 ) -> Response:
-    """Draw a response that parse() takes, to a request of this method; the options are those of
-    request().
+    """Draw a response that parse() accepts.
 
-    To answer a given request use its own response(), which copies what must be copied.
+    To answer a request of yours, call its response(), which copies the fields that §8.2.6.2 wants.
+
+    Args:
+        status: the status code. By default most are usual ones.
+        method: the method of the request, for the CSeq.
+        body: as for request().
+        extra: as for request().
+        headers: as for request().
     """
     phrase = draw(st.none() | text())
     made = Response(_drawn(draw, status, _STATUSES), phrase, body=_drawn(draw, body, _BODIES))
-    return _filled(draw, made, _drawn(draw, method, _METHODS), extra, headers)  # type: ignore[return-value]
+    return _filled(draw, made, _drawn(draw, method, _METHODS), extra, headers)
 
 
 _VIAS = st.lists(VALUES[Via], min_size=1, max_size=3)
@@ -502,16 +579,15 @@ _STATUSES = st.sampled_from(
 ) | st.integers(100, 699)
 
 
+# Any: a value of the user, or a strategy of one
 def _drawn(draw: DrawFn, option: Any, otherwise: SearchStrategy[Any]) -> Any:
     if option is None:
         return draw(otherwise)
     return draw(option) if isinstance(option, SearchStrategy) else option
 
 
-def _filled(
-    draw: DrawFn, message: Request | Response, method: str, extra: int, given: dict[str, Any]
-) -> Request | Response:
-    """Give the message the headers it needs, some it does not, and those that were asked for."""
+def _filled(draw: DrawFn, message: M, method: str, extra: int, given: dict[str, object]) -> M:
+    """Give a message the mandatory header fields, some others, and those that were `given`."""
     message.via = draw(_VIAS)
     message.from_ = draw(_FROM)
     message.to = draw(VALUES[NameAddr])
@@ -535,11 +611,11 @@ def message() -> SearchStrategy[Request | Response]:
 
 
 @st.composite
-def spelled(draw: DrawFn, of: SearchStrategy[Request | Response] | None = None) -> bytes:
-    """Draw the octets of a message that is in order, in spellings that peers choose (§7.3.1).
+def spelled(draw: DrawFn, /, of: SearchStrategy[Request | Response] | None = None) -> bytes:
+    """Draw the bytes of a valid message, in the spellings that peers choose (§7.3.1).
 
-    Compact forms, any case, blanks round the colon and at the end, lines folded at a blank,
-    addresses without brackets.
+    These are compact forms, any case, spaces round the colon and at the end, lines folded at a
+    space, and addresses without brackets. `of` draws the message, by default message().
     """
     drawn = draw(message() if of is None else of)
     head, _, body = bytes(drawn).partition(b"\r\n\r\n")
@@ -579,15 +655,18 @@ def spelled(draw: DrawFn, of: SearchStrategy[Request | Response] | None = None) 
 @st.composite
 def mangled(
     draw: DrawFn,
+    /,
     *,
     of: SearchStrategy[bytes] | None = None,
     damages: Iterable[str] = tuple(DAMAGES),
     most: int = 3,
 ) -> bytes:
-    """Draw octets that were a message until one to `most` of these DAMAGES were done to them.
+    """Draw bytes of a damaged message. Most are malformed, and some happen to be valid.
 
-    `of` draws the octets to begin with, `spelled()` if it is not given. Most of what comes out is
-    broken, some is not.
+    Args:
+        of: a strategy for the bytes before the damage, by default spelled().
+        damages: the kinds of damage to choose from, keys of DAMAGES.
+        most: most damages of one message.
     """
     data = draw(spelled() if of is None else of)
     for damage in draw(st.lists(st.sampled_from(list(damages)), min_size=1, max_size=most)):

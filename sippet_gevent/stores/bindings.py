@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from sys import getsizeof
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ..errors import Reject
 from ..message.address import NameAddr
+from ..message.flow import MessageFlow
 from ..message.parameters import Parameters, URIHeaders, URIParameters
 from ..message.uri import URI, Escaped
 
@@ -42,21 +43,6 @@ the entries that will expire."""
 _UUID = "<urn:uuid:"
 
 
-class BoundFlow(Protocol):
-    """What a binding needs to know of a Flow; the flow itself belongs to the transport layer."""
-
-    @property
-    def transport(self) -> object:
-        """The listening point to which the flow belongs."""
-
-    @property
-    def remote(self) -> tuple[str, int]:
-        """The peer's numeric host and port."""
-
-    def is_alive(self) -> bool:
-        """False once nothing more can be sent."""
-
-
 class Binding(NamedTuple):
     """One Contact of an address-of-record, RFC 3261 §10.3.
 
@@ -75,7 +61,7 @@ class Binding(NamedTuple):
     """The whole Contact value, with its parameters."""
     path: tuple[NameAddr, ...] = ()
     """The Path of the REGISTER, the Route of requests to this Contact (RFC 3327 §5.3)."""
-    flow: BoundFlow | None = None
+    flow: MessageFlow | None = None
     """The flow by which the user agent registered, if requests should use it (RFC 5626)."""
     by_flow_only: bool = False
     """True when no other way leads to the Contact; the binding then ends with its flow."""
@@ -84,7 +70,7 @@ class Binding(NamedTuple):
     origin: object = None
     """The listener at which it was registered, `Flow.origin`. Requests leave by it."""
 
-    def is_of(self, contact: NameAddr, *, knows_flows: bool = True) -> bool:
+    def is_of(self, contact: NameAddr, *, has_outbound: bool = True) -> bool:
         """True when a registration of this Contact replaces the binding (§10.3 step 7, RFC 5626
         §6).
 
@@ -95,13 +81,13 @@ class Binding(NamedTuple):
 
         Args:
             contact: A Contact of the new REGISTER.
-            knows_flows: True when the first hop of that REGISTER supports flows. For the binding,
+            has_outbound: True when the first hop of that REGISTER supports flows. For the binding,
                 its own flow and Path tell.
         """
         mine = (
             flow_registered(self.contact) if self.flow is not None or self._came_by_edge else None
         )
-        theirs = flow_registered(contact) if mine is not None and knows_flows else None
+        theirs = flow_registered(contact) if mine is not None and has_outbound else None
         return same_resource(self.uri, contact.uri) if theirs is None else mine == theirs
 
     @property
@@ -182,7 +168,7 @@ def check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:
 
 
 def merged(
-    bindings: Iterable[Binding], wanted: Sequence[Binding], now: float, *, knows_flows: bool
+    bindings: Iterable[Binding], wanted: Sequence[Binding], now: float, *, has_outbound: bool
 ) -> tuple[Binding, ...]:
     """Return the bindings after a REGISTER, best first: highest q, then newest.
 
@@ -190,7 +176,7 @@ def merged(
         bindings: Those of before. Each that a new one replaces is left out.
         wanted: One for each Contact of the REGISTER; one that ends `now` is only removed.
         now: The time, in seconds of the clock of `expires_at`.
-        knows_flows: See Binding.is_of().
+        has_outbound: See Binding.is_of().
 
     Raises:
         Reject: 403 when there are more than CONTACTS.
@@ -198,7 +184,7 @@ def merged(
     kept = [
         b
         for b in bindings
-        if not any(b.is_of(new.contact, knows_flows=knows_flows) for new in wanted)
+        if not any(b.is_of(new.contact, has_outbound=has_outbound) for new in wanted)
     ]
     result = [*(b for b in wanted if b.expires_at > now), *kept]
     # a phone with a new port for each connection leaves bindings that lead nowhere

@@ -24,17 +24,17 @@ class BranchUser(Protocol):
         """The server transaction of the request that is forwarded."""
 
     @property
-    def inbox(self) -> Inbox[tuple[Branch, Response | Exception]]:
+    def _inbox(self) -> Inbox[tuple[Branch, Response | Exception]]:
         """Gets `(branch, event)` for each response and failure."""
 
     @property
-    def closed(self) -> bool:
+    def _closed(self) -> bool:
         """True when no core reads the inbox any more."""
 
     def forward(self, response: Response) -> None:
         """Send a response upstream."""
 
-    def answer_to(self, branch: Branch, error: SIPError) -> int | str:
+    def _answer_to(self, branch: Branch, error: SIPError) -> int | str:
         """Return the status that goes upstream after this branch has failed, for its log line."""
 
 
@@ -91,22 +91,22 @@ class Branch(ClientTransaction):
         super().fail(error)
 
     def _answer_to(self, error: SIPError) -> int | str:
-        return self.context.answer_to(self, error)
+        return self.context._answer_to(self, error)
 
     def _deliver(self, event: Response | Exception) -> None:
         if isinstance(event, Response) and not has_way_back(event):
             if event.status < 200:
                 return
             event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded
-        self.context.inbox.put((self, event))
+        self.context._inbox.put((self, event))
 
     def _withdrawn(self) -> None:
         self.fail(Reject(487))
 
     def _accepted(self, response: Response) -> None:
-        if self.context.closed or not has_way_back(response):
+        if self.context._closed or not has_way_back(response):
             self._again(response)
-        if not self.context.closed:
+        if not self.context._closed:
             self._deliver(response)
 
     def _again(self, response: Response) -> None:

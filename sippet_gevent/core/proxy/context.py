@@ -19,6 +19,7 @@ from ...errors import (
 )
 from ...message.iana import reason_phrase
 from ...message.message import Request, Response
+from ...observe.counters import Plain
 from ...stores.bindings import Binding
 from ...transaction.timers import CORE_NON_INVITE, F
 from ...transport.egress import Wanted
@@ -103,10 +104,10 @@ class ResponseContext:
         written = Path if add_path else RecordRoute if record_route else None
         self._record_route = None if written is None else written(self.stack, tx.request)
         self._at_home = self._cancelled = False
-        self.inbox: Inbox[tuple[Branch, Response | Exception]] = Inbox(tx.stack.clock)
-        self.closed = False
+        self._inbox: Inbox[tuple[Branch, Response | Exception]] = Inbox(tx.stack.clock)
+        self._closed = False
         self._branches = 0
-        self.coming = 0
+        self._coming = 0
         """Number of branches that are still to be forked, if known."""
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
@@ -167,8 +168,9 @@ class ResponseContext:
                 counters.error(
                     "branch",
                     now,
-                    "branch cannot be written: request=%r",
-                    self.tx.request,
+                    "branch cannot be written: method=%s call_id=%s",
+                    Plain(self.tx.request.method),
+                    Plain(self.tx.request.call_id),
                     exc_info=error,
                     log=log,
                 )
@@ -225,11 +227,12 @@ class ResponseContext:
         return True
 
     def __iter__(self) -> Iterator[Response]:
-        while self._pending or self.inbox:
-            branch, event = self.inbox.get()
-            received = isinstance(event, Response)
-            # transactions fail with a SIPError
-            response = event if isinstance(event, Response) else self._in_place_of(event)  # type: ignore[arg-type]
+        while self._pending or self._inbox:
+            branch, event = self._inbox.get()
+            if isinstance(event, Response):
+                received, response = True, event
+            else:
+                received, response = False, self._in_place_of(event)
             if response.status == 100 or (branch not in self._pending and not response.is_success):
                 continue
             if response.status >= 300 and self._fork_instead(branch, event):
@@ -239,16 +242,17 @@ class ResponseContext:
                 self._finals.append((response, received))
             yield response
 
-    def _in_place_of(self, error: SIPError) -> Response:
+    def _in_place_of(self, error: Exception) -> Response:
         """Return the response for a branch that has failed without one."""
         if isinstance(error, Reject):
             return refuse(self.tx.request, error)
-        return self.tx.request.response(error.status)
+        status = error.status if isinstance(error, SIPError) else 500
+        return self.tx.request.response(status)
 
     def forward(self, response: Response) -> None:
         """Send a response upstream (§16.7 step 9).
 
-        After the final response, only further 2xx to an INVITE are sent. Nothing else is an error.
+        After the final response, further 2xx to an INVITE are sent, and all others are discarded.
         """
         tx = self.tx
         is_invite = tx.request.method == "INVITE"
@@ -275,18 +279,19 @@ class ResponseContext:
             self.stack.engine.counters.warn(
                 "2xx",
                 self.stack.clock.now(),
-                "late 2xx not forwarded: response=%r reason=%s",
-                response,
+                "late 2xx not forwarded: status=%d call_id=%s reason=%s",
+                response.status,
+                Plain(response.headers.get("Call-ID")),
                 error,
                 log=log,
             )
 
-    def answer_to(self, branch: Branch, error: SIPError) -> int | str:
+    def _answer_to(self, branch: Branch, error: SIPError) -> int | str:
         """Return the status that goes upstream after a branch has failed, for its log line; LATER
         while it is not decided."""
         if self.tx.answered:
             return self.tx.answered
-        if self.coming or self._pending - {branch} or branch.instead is not None:
+        if self._coming or self._pending - {branch} or branch.instead is not None:
             return LATER
         return self._best([*self._finals, (self._in_place_of(error), False)]).status
 
@@ -330,7 +335,7 @@ class ResponseContext:
         for branch in list(self._pending):
             branch.cancel(**headers)
 
-    def _reason(self) -> dict[str, Any]:
+    def _reason(self) -> dict[str, str]:
         statuses = [response.status for response, _ in self._finals]
         if any(200 <= status < 300 for status in statuses):
             return {"reason_header": COMPLETED_ELSEWHERE}
@@ -354,7 +359,7 @@ class ResponseContext:
             if isinstance(error, Cancelled):
                 self._wind_up()
         finally:
-            self.closed = True
+            self._closed = True
             self.tx.context = None
             self.tx._recount()
             reason = self._reason()

@@ -83,7 +83,7 @@ def forward(
         return
     with ResponseContext(tx, record_route=record_route, add_path=add_path) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):
-            context.coming = left - 1
+            context._coming = left - 1
             context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)
         for response in context:
             if response.is_success:

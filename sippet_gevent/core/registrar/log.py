@@ -37,7 +37,7 @@ def changed(
     aor: str,
     before: tuple[Binding, ...],
     after: tuple[Binding, ...],
-    knows_flows: bool,
+    has_outbound: bool,
 ) -> None:
     """Log each binding that a REGISTER has made, refreshed or removed.
 
@@ -47,7 +47,7 @@ def changed(
         aor: The address-of-record.
         before: Its bindings before the REGISTER.
         after: Its bindings from now on.
-        knows_flows: See Binding.is_of().
+        has_outbound: See Binding.is_of().
     """
     if not log.isEnabledFor(logging.INFO):
         return
@@ -56,7 +56,7 @@ def changed(
     for binding in after:
         if any(binding is old for old in before):
             continue
-        replaced = [old for old in over if old.is_of(binding.contact, knows_flows=knows_flows)]
+        replaced = [old for old in over if old.is_of(binding.contact, has_outbound=has_outbound)]
         over = [old for old in over if old not in replaced]
         event = "registration refreshed" if replaced else "registration made"
         stack.engine.counters.info(

@@ -27,9 +27,9 @@ from ..routing.outbound import (
     OUTBOUND,
     WEB,
     Reach,
-    first_hop_knows_flows,
+    first_hop_supports_outbound,
     reach_of,
-    says_outbound,
+    supports_outbound,
 )
 from ..routing.sips import check_registration
 from ..server import ServerTransaction
@@ -159,7 +159,7 @@ class Registrar:
                 if binding.flow is flow:
                     flow.keep(binding.expires_at - now)
             registrations.changed(
-                tx.stack, request, aor, before, bindings, first_hop_knows_flows(request)
+                tx.stack, request, aor, before, bindings, first_hop_supports_outbound(request)
             )
         return response
 
@@ -187,8 +187,8 @@ class Registrar:
         contacts = [contact for contact in request.contact if contact != STAR]
         if not any(reg_id_of(contact) for contact in contacts):
             return {}
-        if not first_hop_knows_flows(request):
-            if says_outbound(request) and self.strict_outbound:
+        if not first_hop_supports_outbound(request):
+            if supports_outbound(request) and self.strict_outbound:
                 raise Reject(439)
             return {}
         if not any(flow_registered(contact) for contact in contacts):
@@ -201,7 +201,7 @@ class Registrar:
             raise ParseError(
                 "several with a reg-id, which is for one alone", header="Contact", source=request
             )
-        if not says_outbound(request):
+        if not supports_outbound(request):
             return {}
         transport = cast(Flow, request.flow).transport
         seconds = 0 if request.path or transport.name in WEB else transport.keep_alive_seconds
@@ -223,8 +223,8 @@ class Registrar:
             check_order(bindings, call_id, cseq)
             return ()
         # from the user agent, without a proxy on the way (RFC 5626 §6)
-        is_straight = request.headers.has_one("Via") and not request.path
-        knows_flows = first_hop_knows_flows(request)
+        is_direct = request.headers.has_one("Via") and not request.path
+        has_outbound = first_hop_supports_outbound(request)
         path = tuple(map(compact, request.path))
         wanted: list[Binding] = []
         for contact in request.contact:
@@ -234,15 +234,15 @@ class Registrar:
                 raise Reject(400, "Contact: host is neither an address nor a name")
             seconds = self._seconds(request, contact)
             check_order(
-                (b for b in bindings if b.is_of(contact, knows_flows=knows_flows)), call_id, cseq
+                (b for b in bindings if b.is_of(contact, has_outbound=has_outbound)), call_id, cseq
             )
-            wanted = [b for b in wanted if not b.is_of(contact, knows_flows=knows_flows)]
+            wanted = [b for b in wanted if not b.is_of(contact, has_outbound=has_outbound)]
             reach = (
-                reach_of(contact, request.via[0], request.flow) if is_straight else Reach.AT_CONTACT
+                reach_of(contact, request.via[0], request.flow) if is_direct else Reach.AT_CONTACT
             )
             flow = None
             if reach is not Reach.AT_CONTACT:
-                flow = cast(Flow, request.flow)
+                flow = request.flow
             only = reach is Reach.BY_FLOW_ONLY
             origin = cast(Flow, request.flow).origin
             if seconds:
@@ -255,7 +255,7 @@ class Registrar:
             if seconds and binding.bytes > BINDING_BYTES:
                 raise Reject(403, f"Binding Over {BINDING_BYTES} Bytes")
             wanted.append(binding)
-        return merged(bindings, wanted, now, knows_flows=knows_flows)
+        return merged(bindings, wanted, now, has_outbound=has_outbound)
 
     def _seconds(self, request: Request, contact: NameAddr) -> int:
         """Return the seconds for which a Contact is bound (§10.3 step 7). Raises Reject(423)."""

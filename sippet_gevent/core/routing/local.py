@@ -21,12 +21,13 @@ from typing import TypeGuard
 from ...arguments import texts
 from ...errors import InvalidValue, ParseError, excerpt
 from ...message.address import NameAddr
+from ...message.flow import MessageFlow
 from ...message.grammar import is_host
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS, URIParameters
 from ...message.uri import URI, bracketed, is_valid_host, normal_host
-from ...stores.bindings import BoundFlow, aor
+from ...stores.bindings import aor
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import SECURE, literal
 from .routes import top_route
@@ -316,7 +317,7 @@ class Names:
 
     # ---- flows that peers have opened
 
-    def is_usable(self, flow: BoundFlow | None) -> TypeGuard[Flow]:
+    def is_usable(self, flow: MessageFlow | None) -> TypeGuard[Flow]:
         """True for a flow of this element that has not ended, so that it may be a next hop."""
         return flow is not None and flow.transport in self._transports and flow.is_alive()
 

@@ -4,10 +4,10 @@ have opened, RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Protocol
 
 from ...errors import ParseError
 from ...message.address import NameAddr
+from ...message.flow import MessageFlow
 from ...message.message import Request, Response
 from ...message.uri import SCHEME_PORTS, URI, address_of, normal_host
 from ...message.via import Via
@@ -19,38 +19,6 @@ WEB = frozenset(("WS", "WSS"))
 
 OUTBOUND = "outbound"
 """Option tag of user agents that support SIP Outbound (RFC 5626 §11.4)."""
-
-
-class PeerTransport(Protocol):
-    """What reach_of() needs to know of a Transport."""
-
-    @property
-    def name(self) -> str:
-        """The transport as Via names it."""
-
-    @property
-    def reliable(self) -> bool:
-        """True for a transport of connections."""
-
-    @property
-    def secure(self) -> bool:
-        """True with TLS."""
-
-
-class PeerFlow(Protocol):
-    """What reach_of() needs to know of a Flow."""
-
-    @property
-    def transport(self) -> PeerTransport:
-        """The listening point to which the flow belongs."""
-
-    @property
-    def remote(self) -> tuple[str, int]:
-        """The peer's numeric host and port."""
-
-    @property
-    def scope(self) -> int:
-        """The interface of a link-local peer, 0 for any other."""
 
 
 class Reach(IntEnum):
@@ -68,7 +36,7 @@ def can_be_dialled(uri: URI) -> bool:
     return uri.transport not in WEB and not f".{normal_host(uri.host)}".endswith(".invalid")
 
 
-def reach_of(contact: NameAddr, via: Via, flow: PeerFlow, *, moved: bool = False) -> Reach:
+def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = False) -> Reach:
     """Decide how the sender of a request is reached.
 
     A user agent that supports SIP Outbound says that it wants to be reached by its flow, with "ob"
@@ -158,7 +126,7 @@ def reach_of_answerer(response: Response) -> Reach:
     )
 
 
-def first_hop_knows_flows(request: Request) -> bool:
+def first_hop_supports_outbound(request: Request) -> bool:
     """True when the first hop of a REGISTER supports SIP Outbound (RFC 5626 §6).
 
     The first hop is this element, or an edge proxy with "ob" in its Path. The Path of the first hop
@@ -170,6 +138,6 @@ def first_hop_knows_flows(request: Request) -> bool:
     return request.headers.has_one("Via") if first_hop is None else "ob" in first_hop.uri.parameters
 
 
-def says_outbound(request: Request) -> bool:
+def supports_outbound(request: Request) -> bool:
     """True when the sender of a request supports SIP Outbound, by its Supported or Require."""
     return any(tag.lower() == OUTBOUND for tag in (*request.supported, *request.require))

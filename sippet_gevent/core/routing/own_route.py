@@ -1,4 +1,5 @@
-"""OwnRoute: what the URIs of this element on a request's Route say, RFC 3261 §16.4. Pure."""
+"""OwnRoute: our own URIs on the Route of a request, and the way that they name, RFC 3261 §16.4 and
+RFC 5626 §5.3."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from .routes import take_own_route
 
 
 class OwnRoute:
-    """The URIs of this element that were taken off a request's Route, and the way they name."""
+    """Takes the URIs of this element off a Route, and tells by which listener or flow they lead
+    on."""
 
     __slots__ = ("_flow", "_names_flow", "is_of_dialog", "origin")
 
@@ -26,11 +28,11 @@ class OwnRoute:
         self._flow: Flow | None = None
 
     def take(self, request: Request, names: Names) -> None:
-        """Take our URIs off the Route of a request.
+        """Remove our URIs from the Route of a request, and note what they say.
 
         Raises:
-            Reject: 403 for a `flow_uri()` that was forged, 430 for one whose flow has ended (RFC
-                5626 §5.3.1).
+            Reject: 403 for a forged `flow_uri()`, 430 for one whose flow has ended (RFC 5626
+                §5.3.1).
         """
         taken = take_own_route(request, names.is_local)
         matched = [names.route_tokens.match(request, uri) for uri in taken]
@@ -52,8 +54,8 @@ class OwnRoute:
             flow, source = names.find_flow(name), request.flow
             if flow is None:
                 raise Reject(430)
-            # A request that came by this very flow is on its way out, and goes along its Route (RFC
-            # 5626 §5.3)
+            # a request that came by this same flow is outgoing, and goes along its Route (RFC 5626
+            # §5.3)
             if flow.transport is not source.transport or flow.remote != source.remote:
                 self._names_flow, self._flow = True, flow
         elif uri.user is not None and "ob" in uri.parameters:

@@ -37,6 +37,7 @@ PURE = (
     "stores/bindings", "stores/contacts",
     "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263",
     "transport/stream/alias", "transport/stream/proxy_protocol",
+    "transport/certificate", "transport/websocket/handshake", "transport/websocket/settings",
 )  # fmt: skip
 IMPURE = frozenset(
     (

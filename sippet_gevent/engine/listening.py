@@ -12,7 +12,7 @@ from ..runtime.limits import Limits
 from ..transport.base import Transport
 from ..transport.datagram.udp import UDP
 from ..transport.listener import BOTH, Listener
-from ..transport.stream.tcp import TCP, TLSTransport
+from ..transport.stream.tcp import TCP
 from ..transport.tls import TLS
 from ..transport.websocket.settings import Web
 
@@ -22,7 +22,7 @@ Planned = tuple[Transport, Listener]
 
 def _ws(limits: Limits, tls: TLS, web: Web | None) -> Transport:
     try:  # not at the top: h11 and wsproto are optional, and their import takes a while
-        from ..transport.websocket.flow import WS
+        from ..transport.websocket.ws import WS
     except ModuleNotFoundError as error:
         raise missing(error, "ws: addresses") from None
     return WS(limits.streams, limits.parser, web=web)
@@ -30,16 +30,16 @@ def _ws(limits: Limits, tls: TLS, web: Web | None) -> Transport:
 
 def _wss(limits: Limits, tls: TLS, web: Web | None) -> Transport:
     try:
-        from ..transport.websocket.flow import WSS
+        from ..transport.websocket.ws import WS
     except ModuleNotFoundError as error:
         raise missing(error, "wss: addresses") from None
-    return WSS(tls, limits.streams, limits.parser, web=web)
+    return WS(limits.streams, limits.parser, tls=tls, web=web)
 
 
 FACTORIES: dict[str, Callable[[Limits, TLS, Web | None], Transport]] = {
     "udp": lambda limits, tls, web: UDP(limits.keep),
     "tcp": lambda limits, tls, web: TCP(limits.streams, limits.parser),
-    "tls": lambda limits, tls, web: TLSTransport(tls, limits.streams, limits.parser),
+    "tls": lambda limits, tls, web: TCP(limits.streams, limits.parser, tls=tls),
     "ws": _ws,
     "wss": _wss,
 }

@@ -215,12 +215,12 @@ class Transport:
     unless the transport `resolves` by itself. A `sips` URI leads to TLS and WSS only.
     """
 
-    name: ClassVar[str] = ""
+    name: str = ""
     reliable: ClassVar[bool] = False
-    secure: ClassVar[bool] = False
+    secure: bool = False
     named: ClassVar[bool] = False
     """True when connect() wants to know the URI's domain; secure ones do in any case."""
-    default_port: ClassVar[int] = 5060
+    default_port: int = 5060
     resolves: ClassVar[bool] = False
     """True when connect() finds a URI's host by itself, and gets it as it stands, in lower case,
     names too: DNS is not asked."""

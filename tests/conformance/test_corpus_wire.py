@@ -176,16 +176,15 @@ def fed(stack, data: bytes, cut: str) -> bytes:
 
         reader = gevent.spawn(read)
         sent = 0
-        takes = ("upgrading", "open")
         try:
             for piece in pieces(data, cut):
-                if flow.state not in takes:
+                if not flow.state.reads:
                     break
                 sock.sendall(piece)
                 sent += len(piece)
                 gevent.sleep(0)
             with gevent.Timeout(PATIENCE):
-                while flow.octets < sent and flow.state in takes:
+                while flow.octets < sent and flow.state.reads:
                     gevent.sleep(0)
             gevent.idle()
         except OSError:  # closed because of the bytes
@@ -207,7 +206,7 @@ def over_tcp(sipped, data: bytes, cut: str) -> Seen:
         )  # our answers have no body
         assert not rest.strip(b"\r\n")
         answers, marked = answers_of(head.lstrip(b"\r\n") + b"\r\n\r\n" for head in heads)
-        broken = "broken" if stack.engine.transports[0].counts.get("broken") else None
+        broken = "malformed" if stack.engine.transports[0].counts.get("malformed") else None
         return Seen(answers, len(served), marked, broken, stack.engine.counters.received)
 
 
@@ -473,7 +472,7 @@ def stream_faults(row: corpus.Row, seen: Seen) -> list[str]:
     if row.status.startswith("frames=") and (seen.received != int(row.status[7:]) or seen.closed):
         faults.append(f"{seen.received} messages, closed: {seen.closed}")
     if row.expected == "reject":
-        if seen.closed != "broken" and row.status != "close":
+        if seen.closed != "malformed" and row.status != "close":
             faults.append("not closed")
         if any(str(status) not in words for status in seen.statuses[-1:]):
             faults.append(f"answered {seen.statuses}")

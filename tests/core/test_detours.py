@@ -268,7 +268,7 @@ def test_tcp_that_does_not_answer_is_given_up_in_time_for_udp(
     blackhole(phone.port)
     assert ask(client, phone.uri) == 200
     assert phone.ways == [BY_UDP]
-    assert client.stats()["streams"] == {"connect timeout": 1}
+    assert client.stats()["streams"] == {"connect_timeout": 1}
 
 
 def test_detour_takes_a_fraction_of_what_a_request_lives():
@@ -280,7 +280,7 @@ def test_who_has_refused_tcp_is_not_asked_again_for_a_while(phones, clients):
     for _ in range(3):
         ask(client, phone.uri)
     assert phone.ways == [BY_UDP] * 3
-    assert client.stats()["streams"] == {"connect failed": 1}
+    assert client.stats()["streams"] == {"connect_failed": 1}
     assert len(client.sender.grey) == 0
 
 
@@ -342,7 +342,7 @@ def test_kept_connection_that_was_dead_is_no_refusal_of_tcp(phones, clients):
     assert tx.final(timeout=PATIENCE).status == 200
     ask(client, phone.uri)
     assert phone.ways == [BY_TCP] * 3
-    assert client.stats()["streams"].get("connect failed") is None
+    assert client.stats()["streams"].get("connect_failed") is None
 
 
 def test_detour_by_a_new_connection_in_place_of_a_dead_one_is_given_up_in_time_for_udp(

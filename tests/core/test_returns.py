@@ -99,7 +99,7 @@ def test_response_goes_to_the_name_in_its_via_if_the_source_is_closed(server, ho
     server.go.set()
     assert other.accept().message().status == 200
     assert server.stats()["send_errors"] == 2
-    assert server.tcp.counts == {"accepted": 1, "reset": 1, "connect failed": 2}
+    assert server.tcp.counts == {"accepted": 1, "reset": 1, "connect_failed": 2}
 
 
 def test_response_is_not_sent_to_a_target_that_is_not_allowed(server, hosts):
@@ -295,7 +295,7 @@ def test_searches_for_a_way_are_bounded(server, monkeypatch):
     ask(server, f"phone.example:{unused()}")
     server.go.set()
     until(lambda: server.stats()["send_errors"] == 1)
-    assert not server.tcp.counts.get("connect failed")
+    assert not server.tcp.counts.get("connect_failed")
 
 
 def test_source_at_its_limit_gives_up_its_own_oldest_response(sip, deaf, monkeypatch):

@@ -1,39 +1,54 @@
 """Aliases: connections of peers that requests to them may take, RFC 5923 §8.2. Pure.
 
-A peer that writes `alias` into its Via offers its connection for what we have to send to the port
-of its sent-by. That is believed of nobody but who has shown a client certificate in the TLS
-handshake, and for the domains of that certificate alone: what is asked for is the domain of a URI,
-so a connection is taken exactly where one that we opened would have been accepted (§9.2, §9.3). An
-address proves nothing, and so a TCP connection is no alias of anything.
+A peer that writes `alias` into its Via offers its connection for requests to the port of its
+sent-by. We accept that from peers that have shown a client certificate in the TLS handshake, and
+for the domains of that certificate alone. Requests ask for the domain of a URI, so an alias is used
+exactly where a connection that we open would have been accepted (§9.2, §9.3). An address proves
+nothing, so a TCP connection without TLS is never an alias.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 IDENTITIES = 16
-"""Domains of one certificate that count, the first ones: each is an entry, and who issues
-certificates may name hundreds."""
+"""Most domains of one certificate that get an entry, the first ones. A certificate may have
+hundreds."""
 
 Key = tuple[str, int, str]
+"""Host, port and domain."""
 
 
-class Aliases:
-    """The alias table of one listening point: address, port and domain to the connection of a
-    peer."""
+class Proven(Protocol):
+    """A connection, as far as it matters here."""
+
+    remote: tuple[str, int]
+    peer_identity: tuple[str, ...]
+
+    def is_alive(self) -> bool:
+        """Return False when nothing can be sent any more."""
+        ...
+
+
+F = TypeVar("F", bound=Proven)
+
+
+class Aliases(Generic[F]):
+    """The alias table of one listening point: finds the connection of a peer by host, port and
+    domain."""
 
     __slots__ = ("_flows", "_keys")
 
     def __init__(self) -> None:
-        self._flows: dict[Key, Any] = {}
-        self._keys: dict[Any, tuple[Key, ...]] = {}
+        self._flows: dict[Key, F] = {}
+        self._keys: dict[object, tuple[Key, ...]] = {}
 
-    def add(self, flow: Any, port: int) -> None:
-        """Note the offer of a peer: this port of the host it comes from. A connection has one such
-        port, the latest.
+    def add(self, flow: F, port: int) -> None:
+        """Note the offer of a peer. Requests to this port of its host may take its connection.
 
-        Who comes later for the same domain has the entry: he has started anew, and is the same by
-        his certificate.
+        A connection is the alias of one port, the latest. If another connection makes the same
+        offer, it replaces the older one: its certificate proves the same domain, so the peer has
+        probably restarted.
         """
         keys = tuple((flow.remote[0], port, domain) for domain in flow.peer_identity[:IDENTITIES])
         if self._keys.get(flow) != keys:
@@ -42,14 +57,14 @@ class Aliases:
         for key in keys:
             self._flows[key] = flow
 
-    def find(self, host: str, port: int, name: str | None) -> Any:
-        """Return the connection of whoever has proved to be this domain and offers this address;
-        None when there is none."""
+    def find(self, host: str, port: int, name: str | None) -> F | None:
+        """Return the connection whose peer has proved this domain and offers this address, or
+        None."""
         flow = self._flows.get((host, port, (name or "").lower().rstrip(".")))
         return flow if flow is not None and flow.is_alive() else None
 
-    def remove(self, flow: Any) -> None:
-        """Forget a connection."""
+    def remove(self, flow: object) -> None:
+        """Forget a connection, if it is an alias."""
         for key in self._keys.pop(flow, ()):
             if self._flows.get(key) is flow:
                 del self._flows[key]

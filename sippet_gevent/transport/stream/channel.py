@@ -1,120 +1,120 @@
-"""Channel: octets through the socket of one connection, with or without TLS, RFC 3261 §18. No
-greenlet waits for a peer.
+"""Channel: the socket of one connection and its write queue, with or without TLS, RFC 3261 §18.
 
-It reads and writes in callbacks of the loop, each of which does what can be done at once and
-returns. What the kernel does not take stands in a queue of bounded length.
+Sockets are read and written in callbacks of the loop. A callback does what is possible at once and
+returns, so no greenlet waits for a peer. What the kernel does not take waits in a bounded queue.
 """
 
 from __future__ import annotations
 
 import errno
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent import socket
 
 from ...errors import TransportError
 from ..base import Flow
+from .tls_session import TLSSession
+from .transport import StreamTransport
+
+if TYPE_CHECKING:
+    from _socket import socket as Socket
 
 READ = 16384
-"""Octets asked of each read, a TLS record's worth: 40 messages may pass before the loop looks at
-other connections."""
+"""Bytes asked of each read, the size of a TLS record. About 40 messages are read before the loop
+serves other connections."""
 
 GATHER = 65536
-"""Octets of waiting messages put into one write."""
+"""Bytes of waiting messages that are joined into one write."""
 
 PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""When the kernel asks a silent peer that is to be kept whether it is there: within what NATs
-remember of a connection, and it is found dead two minutes after it was unplugged (RFC 1122
-§4.2.3.6)."""
+"""When the kernel probes a silent peer (RFC 1122 §4.2.3.6). NATs remember a connection longer than
+that, and an unplugged peer is found dead after two minutes."""
 
-_RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+"""Errors after which a read or write is tried again."""
 
 
 class Channel(Flow):
-    """A socket that stands or is about to, and what waits for it. Its subclass says what becomes of
-    octets, and when it ends.
+    """A connected or connecting socket and its write queue.
 
-    That is `received(data)` with what has come, b"" at the end of it, `drained()` when all that had
-    waited is written, `broke(error)` when the system says so, and `close()`.
+    A subclass reads, and implements `drained()`, `broke(error)` and `close()`.
     """
 
-    __slots__ = ("_cipher", "_queue", "_queued", "_reader", "_socket", "_writer", "_writing")
+    __slots__ = ("_queue", "_queued", "_reader", "_socket", "_tls", "_writer", "_writing")
 
-    transport: Any
-    """The listening point it belongs to: TCP or what derives from it."""
+    transport: StreamTransport
 
-    def __init__(self, transport: Any, raw: Any) -> None:
+    def __init__(self, transport: StreamTransport, raw: Socket) -> None:
         self.transport = transport
         self._socket = raw
-        self._cipher: Any = None  # where there is TLS, a Cipher
-        self._queue: deque[Any] = deque()  # what the kernel has not taken
+        self._tls: TLSSession | None = None
+        self._queue: deque[bytes] = deque()  # what the kernel has not taken
         self._queued = 0
         loop = transport.loop
         self._reader = loop.io(raw.fileno(), 1)
         self._writer = loop.io(raw.fileno(), 2)
         self._writing = False
 
-    # ---- what a subclass says
-
-    def received(self, data: bytes) -> None:
-        """Take octets of the peer's, ciphered where there is TLS; b"" when no more will come."""
-        raise TypeError(f"{type(self).__name__} lacks .received()")
+    # ---- what a subclass implements
 
     def drained(self) -> None:
-        """All that had waited is written."""
-
-    def gone(self, error: OSError | None) -> None:
-        """Reading has found that the peer sends no more or, with an error, that the connection is
-        broken."""
-        raise TypeError(f"{type(self).__name__} lacks .gone()")
+        """All bytes of the queue are written."""
 
     def broke(self, error: OSError) -> None:
-        """The connection is reset, or whatever the system says: close."""
+        """Close, because the connection is broken."""
         raise TypeError(f"{type(self).__name__} lacks .broke()")
 
     def close(
         self, reason: str | None = None, problem: str = "closed", error: BaseException | None = None
     ) -> None:
-        """Close at once, counted under `reason`."""
+        """Close at once.
+
+        Args:
+            reason: The counter of such ends; None counts nothing.
+            problem: The reason as text, for errors and log lines.
+            error: The exception that caused it.
+        """
         raise TypeError(f"{type(self).__name__} lacks .close()")
 
     @property
     def waiting(self) -> int:
-        """Octets that wait to be written."""
+        """Bytes that wait to be written."""
         return self._queued
 
     # ---- reading
 
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(READ)
-        except OSError as error:
-            if error.errno not in _RETRY:
-                self.gone(error)
-            return
-        if data:
-            self.received(data)
-        else:
-            self.gone(None)
+    def pause(self) -> None:
+        """Read no more until resume()."""
+        self._reader.stop()
 
-    def _has_more(self) -> bool:
-        """True unless the peer has closed or reset the connection, seen or not."""
+    def resume(self) -> None:
+        """Read what the peer sends."""
+        self._reader.start(self._readable)
+
+    def _readable(self) -> None:
+        raise TypeError(f"{type(self).__name__} lacks ._readable()")
+
+    def _is_connected(self) -> bool:
+        """Return False when the peer has closed or reset the connection, also if that is unread."""
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
         except OSError as error:
-            return error.errno in _RETRY
+            return error.errno in RETRY
 
     # ---- writing
 
     def write(self, data: bytes) -> None:
-        """Send octets, ciphered where there is TLS; what the kernel does not take waits. Raises
-        TransportError."""
+        """Send bytes, encrypted if there is TLS. What the kernel does not take is queued.
+
+        Raises:
+            TransportError: The connection is closed or broken, or the queue is full.
+        """
         if self._socket is None:
             raise TransportError(f"{self!r} is closed", self)
-        if self._cipher is not None:
+        if self._tls is not None:
             try:
-                data = self._cipher.encipher(data)
+                data = self._tls.encrypt(data)
             except TransportError as error:
                 self.close("reset", str(error), error.__cause__)
                 raise TransportError(
@@ -128,12 +128,15 @@ class Channel(Flow):
         self._wait(data)
 
     def _give(self, data: bytes) -> int:
-        """Give the kernel what it takes at once; return how many octets that are. Raises
-        TransportError when it broke."""
+        """Give bytes to the kernel.
+
+        Returns the number of bytes that it has taken. Raises TransportError if the connection is
+        broken.
+        """
         try:
             return self._socket.send(data)
         except OSError as error:
-            if error.errno in _RETRY:
+            if error.errno in RETRY:
                 return 0
             self.broke(error)
             raise TransportError(
@@ -141,20 +144,23 @@ class Channel(Flow):
             ) from error
 
     def _wait(self, data: bytes) -> None:
-        """Have octets wait for the kernel. Raises TransportError when there is no room for them."""
-        self._make_room(len(data), len(self._queue))
+        """Queue bytes for the kernel. Raises TransportError if the queue is full."""
+        self._reserve(len(data), len(self._queue))
         self._queue.append(data)
         self._want_write(True)
 
-    def _make_room(self, octets: int, messages: int) -> None:
-        """Note that so many octets wait; close when they are more than may. Raises
-        TransportError."""
+    def _reserve(self, size: int, messages: int) -> None:
+        """Count bytes as waiting, or close the connection if too much is waiting.
+
+        Raises:
+            TransportError: The limits allow no more. The connection is closed.
+        """
         limits = self.transport.limits
-        if self._queued + octets > limits.queue_octets or messages >= limits.queue_messages:
-            problem = f"{self._queued} octets, {messages} messages wait for the peer already"
-            self.close("queue full", problem)
+        if self._queued + size > limits.queue_octets or messages >= limits.queue_messages:
+            problem = f"{self._queued} bytes in {messages} messages wait for the peer already"
+            self.close("queue_full", problem)
             raise TransportError(f"cannot send to {self!r}: {problem}", self)
-        self._queued += octets
+        self._queued += size
 
     def _writable(self) -> None:
         queue = self._queue
@@ -186,35 +192,36 @@ class Channel(Flow):
 
     # ---- the end
 
-    def _say_no_more(self) -> None:
-        """Tell the peer that no more will come, where there is TLS by it first. Raises OSError."""
-        self._say_goodbye()
+    def _shut_down(self) -> None:
+        """Tell the peer that nothing more is sent. Raises OSError."""
+        self._send_close_notify()
         self._socket.shutdown(socket.SHUT_WR)
 
-    def _say_goodbye(self) -> None:
-        if self._cipher is not None:
-            farewell = self._cipher.goodbye()
+    def _send_close_notify(self) -> None:
+        if self._tls is not None:
+            farewell = self._tls.close_notify()
             if farewell:
                 self._socket.send(farewell)
 
     def _release(self) -> None:
-        """Give the socket back to the system, and forget what waits."""
+        """Close the socket and forget the queue."""
         for watcher in (self._reader, self._writer):
             watcher.stop()
             watcher.close()
         self._socket.close()
-        self._socket = self._cipher = None
+        released: Any = None  # nothing uses the socket of a closed connection but write()
+        self._socket = released
+        self._tls = None
         self._queue.clear()
         self._queued = 0
 
-    def _have_kernel_probe(self) -> bool:
-        """Have the kernel ask a silent peer now and then whether it is there; False when it
-        cannot."""
+    def _let_kernel_probe(self) -> bool:
+        """Have the kernel probe a silent peer. Returns False when the connection is broken."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in PROBES.items():
-                if hasattr(socket, name):  # not all systems let us say when
+                if hasattr(socket, name):  # some systems have no such options
                     self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         except OSError:
-            return False  # it is broken, as reading will find
+            return False  # the next read finds what is wrong
         return True

@@ -1,51 +1,72 @@
-"""Pacing: handshakes and ends of connections, a bounded number of them at each turn of the loop.
+"""Pacing: how many handshakes and ends of connections the loop handles in each of its turns.
 
-* A step of a handshake takes half a millisecond of arithmetic, or of HTTP where WebSockets are
-  opened. A thousand phones that connect at the same time must not keep all others waiting, nor push
-  one another out.
-* When a network fails, ten thousand connections end in one moment. The loop hears of thousands in
-  one turn. Closing all of them in that turn would keep all others waiting for a fifth of a second.
+* One step of a handshake takes half a millisecond: arithmetic of TLS, or HTTP of a WebSocket. If
+  a thousand phones connect at the same time, other peers must be served between the steps.
+* When a network fails, the loop hears of thousands of ended connections in one turn. Closing all
+  of them in that turn would keep other peers waiting for a fifth of a second.
+
+`Turns` is the rule for both: so many connections act in one turn, and the others wait in order.
+`Endings` and `Handshakes` are its two uses.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
-from .connection import CLOSED, SHAKING_HANDS, UPGRADING, Connection
+import gevent
 
 ENDS = 16
-"""Connections that end in one turn: some 30 us each, so that they take as long as one step of a
+"""Connections that end in one turn. Each takes about 30 us, so all take as long as one step of a
 handshake."""
 
+STEPS = 1
+"""Steps of handshakes in one turn."""
 
-class Endings:
-    """Connections that wait to end, in the order in which their peers went; `len()` counts them."""
+STALLED = 0.5
+"""Seconds after which a peer in a handshake makes room for another one: two round trips around the
+world."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[Connection, OSError | None] = {}
-        self._left = ENDS
-        self._turn: Any = None
 
-    def start(self, loop: Any) -> None:
-        """Count the turns of this loop."""
-        self._turn = loop.timer(0.0)
+class Paced(Protocol):
+    """A connection that waits for its turn."""
+
+    def take_step(self) -> bool:
+        """Take a step of the handshake. Returns False when there is no handshake any more."""
+        ...
+
+    def end(self, error: OSError | None) -> bool:
+        """End as the peer did. Returns False when the connection was closed before."""
+        ...
+
+    def close(
+        self, reason: str | None = None, problem: str = "closed", error: BaseException | None = None
+    ) -> None: ...
+
+
+class Turns:
+    """Lets some connections act in each turn of the loop; the others wait in order."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._left = limit
+        self._waiting: dict[Paced, OSError | None] = {}
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Count the turns of the loop of this thread."""
+        self._timer = gevent.get_hub().loop.timer(0.0)
 
     def stop(self) -> None:
-        """End nothing more: who stops closes all."""
-        self._turn.stop()
-        self._turn.close()
-        self._turn = None
+        """Let no connection act any more."""
+        self._timer.stop()
+        self._timer.close()
+        self._timer = None
         self._waiting.clear()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def may_end(self, flow: Connection, error: OSError | None) -> bool:
-        """True when this turn has room for one more; else `flow.end(error)` is called when its turn
-        has come."""
-        if not self._turn.active:
-            self._turn.start(self._next)
+    def _may_act(self, flow: Paced, error: OSError | None = None) -> bool:
+        """Return True when this turn has room for one more; else _act() is called later."""
+        if not self._timer.active:
+            self._timer.start(self._next)
         if self._left:
             self._left -= 1
             return True
@@ -53,85 +74,84 @@ class Endings:
         return False
 
     def _next(self) -> None:
-        self._left = ENDS
+        self._left = self._limit
         waiting = self._waiting
         if waiting:
-            self._turn.start(self._next)
+            self._timer.start(self._next)
         while waiting and self._left:
             flow = next(iter(waiting))
             error = waiting.pop(flow)
-            if flow.state is not CLOSED:
-                self._left -= 1
-                flow.end(error)
+            # Counted before it acts, because acting may bring another connection here.
+            self._left -= 1
+            if not self._act(flow, error):
+                self._left += 1
+
+    def _act(self, flow: Paced, error: OSError | None) -> bool:
+        """Let a connection act. Returns False when there is nothing to do for it any more."""
+        raise TypeError(f"{type(self).__name__} lacks ._act()")
 
 
-STALLED = 0.5
-"""Seconds after which a peer in a handshake makes room for another: two round trips round the
-world."""
+class Endings(Turns):
+    """Connections whose peers have ended them, closed ENDS at a turn; `len()` counts those that
+    wait."""
+
+    def __init__(self) -> None:
+        super().__init__(ENDS)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def may_end(self, flow: Paced, error: OSError | None) -> bool:
+        """Return True when the connection may end in this turn; else its end() is called later."""
+        return self._may_act(flow, error)
+
+    def _act(self, flow: Paced, error: OSError | None) -> bool:
+        return flow.end(error)
 
 
-class Handshakes:
-    """Handshakes in the order they began in; `len()` counts those of peers in TLS, `limit` of them
-    at most."""
+class Handshakes(Turns):
+    """Handshakes under way: bounded in number, and STEPS of them at a turn.
+
+    `len()` counts the peers in a TLS handshake. There are never more than `limit`.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._peers: dict[Connection, float] = {}
-        self._waiting: dict[Connection, None] = {}
-        self._turn: Any = None
-
-    def start(self, loop: Any) -> None:
-        """Count the turns of this loop."""
-        self._turn = loop.timer(0.0)
-
-    def stop(self) -> None:
-        """Take no further step."""
-        self._turn.stop()
-        self._turn.close()
-        self._turn = None
-        self._waiting.clear()
+        super().__init__(STEPS)
+        self._room = limit
+        self._peers: dict[Paced, float] = {}  # in the order in which they began
 
     def __len__(self) -> int:
         return len(self._peers)
 
     @property
     def is_full(self) -> bool:
-        """True while one more would push out who has hardly begun: the system's backlog keeps who
-        comes."""
+        """True while one more would displace a peer that has only just begun.
+
+        New connections then wait in the system's backlog.
+        """
         return (
-            len(self._peers) >= self._limit
+            len(self._peers) >= self._room
             and time.monotonic() - next(iter(self._peers.values())) < STALLED
         )
 
-    def begin(self, flow: Connection) -> None:
-        """Note that a peer's handshake is under way. The oldest is the likeliest to stall, and
-        makes room."""
-        while len(self._peers) >= self._limit:
+    def begin(self, flow: Paced) -> None:
+        """Note that a handshake has begun. The oldest one is closed to make room, because it is
+        the likeliest to have stalled."""
+        while len(self._peers) >= self._room:
             next(iter(self._peers)).close(
-                "too many handshakes", "too many TLS handshakes are under way"
+                "too_many_handshakes", "too many TLS handshakes are under way"
             )
         self._peers[flow] = time.monotonic()
 
-    def end(self, flow: Connection) -> bool:
-        """Forget a handshake; False when there is none of this peer's."""
+    def finish(self, flow: Paced) -> bool:
+        """Forget a handshake. Returns False when there was none of this connection."""
         self._waiting.pop(flow, None)
         return self._peers.pop(flow, None) is not None
 
-    def may_step(self, flow: Connection) -> bool:
-        """True when no other flow has taken a step in this turn; else `flow.take_step()` is called
-        when its turn has come."""
-        if self._turn.active:
-            self._waiting[flow] = None
-            return False
-        self._turn.start(self._next)
-        return True
+    def may_step(self, flow: Paced) -> bool:
+        """Return True when the connection may take its step in this turn; else its take_step() is
+        called later."""
+        return self._may_act(flow)
 
-    def _next(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            flow = next(iter(waiting))
-            del waiting[flow]
-            if flow.state is SHAKING_HANDS or flow.state is UPGRADING:
-                self._turn.start(self._next)
-                flow.take_step()
-                return
+    def _act(self, flow: Paced, error: OSError | None) -> bool:
+        return flow.take_step()

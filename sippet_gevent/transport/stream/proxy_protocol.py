@@ -1,8 +1,7 @@
-"""The PROXY protocol, versions 1 and 2: in front of a connection's octets, a load balancer says
-whose they are. Pure.
+"""The PROXY protocol, versions 1 and 2: the header in which a load balancer names its client. Pure.
 
-As in haproxy's proxy-protocol.txt: version 1 is a line of text (its §2.1), version 2 is binary
-(§2.2).
+Sections are those of haproxy's proxy-protocol.txt. Version 1 is a line of text (§2.1), version 2
+is binary (§2.2). The header goes before all other bytes of a connection.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import NamedTuple
 from ...errors import ParseError
 
 LINE = 107
-"""Octets of a version 1 line with its CRLF, at most (§2.1)."""
+"""Most bytes of a version 1 line with its CRLF (§2.1)."""
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-"""What version 2 begins with: no other protocol does (§2.2)."""
+"""The first bytes of version 2. No other protocol begins with them (§2.2)."""
 
 LENGTH = 4096
-"""Octets of a version 2 header, at most: 232 with addresses alone; the rest is names and
-certificates, passed over."""
+"""Most bytes of a version 2 header. The addresses take up to 232. Names and certificates may follow,
+which are skipped."""
 
 _FIXED = len(SIGNATURE) + 4
 _V1 = b"PROXY "
@@ -35,15 +34,14 @@ STREAM = 1
 _BLOCKS = {INET: struct.Struct("!4s4sHH"), INET6: struct.Struct("!16s16sHH")}
 
 ADDRESSES = {UNSPEC: 0, INET: 12, INET6: 36, UNIX: 216}
-"""Octets of both addresses and ports of each family (§2.2)."""
+"""Bytes of both addresses and ports of each family (§2.2)."""
 
 
 class ProxyHeader(NamedTuple):
-    """Whose a connection is: `source` and `destination` as (host, port). None for those of the
-    connection itself.
+    """The client of a connection: `source` and `destination` as (host, port).
 
-    That is so for a health check of the load balancer's, and where it does not know, or has no IP
-    addresses to tell.
+    Both are None when those of the connection itself apply. That is the case for a health check of
+    the load balancer, and when it has no IP addresses to name.
     """
 
     source: tuple[str, int] | None = None
@@ -51,10 +49,13 @@ class ProxyHeader(NamedTuple):
 
 
 def read(data: bytes) -> tuple[ProxyHeader, int] | None:
-    """Read the header that octets begin with. Returns it and its length, None while it is not all
-    there.
+    """Read the header at the beginning of some bytes.
 
-    Raises ParseError as soon as it can be no header.
+    Returns:
+        The header and its length, or None while it is not complete.
+
+    Raises:
+        ParseError: The bytes cannot become a header, whatever follows.
     """
     if SIGNATURE.startswith(data[: len(SIGNATURE)]):
         return _read_binary(data)
@@ -69,7 +70,7 @@ def _read_line(data: bytes) -> tuple[ProxyHeader, int] | None:
     end = data.find(b"\r\n", 0, LINE)
     if end < 0:
         if len(data) >= LINE:
-            raise ParseError(f"PROXY header without an end within {LINE} octets")
+            raise ParseError(f"PROXY header without an end within {LINE} bytes")
         return None
     words = data[len(_V1) : end].decode("latin-1").split(" ")
     if words[0] == "UNKNOWN":
@@ -104,7 +105,7 @@ def _read_binary(data: bytes) -> tuple[ProxyHeader, int] | None:
     if family not in ADDRESSES or protocol > 2:
         raise ParseError("PROXY header of an unknown family or protocol")
     if _FIXED + length > LENGTH:
-        raise ParseError(f"PROXY header over {LENGTH} octets")
+        raise ParseError(f"PROXY header over {LENGTH} bytes")
     if command == PROXY and length < ADDRESSES[family]:
         raise ParseError("PROXY header too short for its addresses")
     end = _FIXED + length
@@ -118,6 +119,6 @@ def _read_binary(data: bytes) -> tuple[ProxyHeader, int] | None:
 
 
 def _plain(address: bytes | ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Return an address as text, mapped IPv4 as IPv4."""
+    """Return an address as text, an IPv4-mapped one as IPv4."""
     parsed = ipaddress.ip_address(address) if isinstance(address, bytes) else address
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)

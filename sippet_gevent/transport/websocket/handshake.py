@@ -1,5 +1,5 @@
-"""Handshake: the HTTP request that opened a WebSocket, RFC 6455 §4 and RFC 7118 §4; what must hold
-of it. No I/O."""
+"""Handshake: the HTTP request that opens a WebSocket, and how it is checked, RFC 6455 §4 and RFC
+7118 §4. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 SUBPROTOCOL = "sip"
-"""What a WebSocket must speak to carry SIP (RFC 7118 §4)."""
+"""The subprotocol of WebSockets that carry SIP (RFC 7118 §4)."""
 
 QUERY_FIELDS = 100
-"""Fields of a query that are read, at most."""
+"""Most fields of a query that are read."""
 
 _NEEDED_ONCE = ("host", "sec-websocket-key", "sec-websocket-version")
 
 
 class Refusal(NamedTuple):
-    """A status and what goes with it, in place of a WebSocket."""
+    """The HTTP answer to a request that opens no WebSocket: status, text and header fields."""
 
     status: int
     problem: str
@@ -33,11 +33,14 @@ class Refusal(NamedTuple):
 
 
 class Handshake:
-    """What a client has asked for: `flow.handshake` of a WebSocket flow, None of others.
+    """The request of a client for a WebSocket: `flow.handshake`, which other flows do not have.
 
-    `target` is the request's, `headers` are its fields in order, names in lower case. `path`,
-    `query`, `cookies` and `origin` are what they say: a core may look there for who this is (RFC
-    7118 §7).
+    A core may find out from `path`, `query`, `cookies` and `origin` which user this is (RFC 7118
+    §7): `request.flow.handshake.cookies.get("session")`.
+
+    Args:
+        target: The request target, path and query.
+        headers: The header fields in order, with names in lower case.
     """
 
     def __init__(self, target: str, headers: Iterable[tuple[str, str]]) -> None:
@@ -45,7 +48,7 @@ class Handshake:
         self.headers = tuple(headers)
 
     def header(self, name: str) -> str | None:
-        """Return a field, its first line where there are several; None for none."""
+        """Return a header field, its first line if there are several, or None."""
         name = name.lower()
         return next((value for found, value in self.headers if found == name), None)
 
@@ -56,8 +59,8 @@ class Handshake:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The fields of the query, decoded; of those that stand several times the first. Too many
-        are none."""
+        """The fields of the query, decoded. The first one of a name counts; a query of over
+        QUERY_FIELDS fields has none."""
         try:
             fields = parse_qsl(
                 self.target.partition("?")[2], keep_blank_values=True, max_num_fields=QUERY_FIELDS
@@ -68,8 +71,8 @@ class Handshake:
 
     @cached_property
     def cookies(self) -> dict[str, str]:
-        """The cookies (RFC 6265 §4.2.1); of those that stand several times the first, which is the
-        most specific."""
+        """The cookies (RFC 6265 §4.2.1). The first one of a name counts, which is the most specific
+        one."""
         found: dict[str, str] = {}
         for name, line in self.headers:
             if name == "cookie":
@@ -81,18 +84,19 @@ class Handshake:
 
     @property
     def origin(self) -> str | None:
-        """The Origin: which page a browser is showing. Programs need not have one, and can write
-        any."""
+        """The Origin: the site whose page a browser shows. Programs may send any, or none."""
         return self.header("origin")
 
     def __repr__(self) -> str:
-        # neither query nor cookies: they may be what proves somebody's identity
+        # Without query and cookies, because they may contain credentials.
         return f"<Handshake {self.path}>"
 
 
 def wants_websocket(request: h11.Request) -> bool:
-    """True for a request that asks for a WebSocket, well or not. In HTTP/1.0 nobody can (RFC 9110
-    §7.8, RFC 6455 §4.1)."""
+    """Return True for a request that asks for a WebSocket, well-formed or not.
+
+    HTTP/1.0 has no upgrades (RFC 9110 §7.8, RFC 6455 §4.1).
+    """
     return (
         request.method == b"GET"
         and request.http_version != b"1.0"
@@ -103,18 +107,21 @@ def wants_websocket(request: h11.Request) -> bool:
 
 
 def open_websocket(request: h11.Request) -> tuple[Handshake, bytes] | Refusal:
-    """Return what was asked and the octets of the 101, or why there is none (RFC 6455 §4.2, RFC
-    7118 §4.2)."""
+    """Check a request for a WebSocket (RFC 6455 §4.2, RFC 7118 §4.2).
+
+    Returns:
+        The handshake and the bytes of the 101, or the refusal.
+    """
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
     handshake = Handshake(request.target.decode("ascii"), headers)
     for wanted in _NEEDED_ONCE:
         if sum(name == wanted for name, _ in headers) > 1:
-            return Refusal(400, f"{wanted} stands twice")
+            return Refusal(400, f"{wanted} appears twice")
     if not _is_key(handshake.header("sec-websocket-key") or ""):
-        return Refusal(400, "Sec-WebSocket-Key is not 16 octets in base64 (RFC 6455 §4.1)")
+        return Refusal(400, "Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1)")
     server = H11Handshake(ConnectionType.SERVER)
     try:
-        # initiate_upgrade_connection() has an h11 client of its own write the same: 20 us
+        # initiate_upgrade_connection() would write the same with an h11 client, in 20 us.
         server.receive_data(_head(request))
         (asked,) = server.events()
         assert isinstance(asked, Request)
@@ -125,7 +132,7 @@ def open_websocket(request: h11.Request) -> tuple[Handshake, bytes] | Refusal:
             for name, value in getattr(hint, "headers", ())
         ]
         return Refusal(getattr(hint, "status_code", 400), str(error), tuple(more))
-    except ValueError as error:  # a Host that is no name
+    except ValueError as error:  # Host contains no name
         return Refusal(400, str(error))
     if SUBPROTOCOL not in asked.subprotocols:
         return Refusal(400, "the subprotocol sip is not offered (RFC 7118 §4.1)")
@@ -133,8 +140,7 @@ def open_websocket(request: h11.Request) -> tuple[Handshake, bytes] | Refusal:
 
 
 def _head(request: h11.Request) -> bytes:
-    """The octets of a GET in HTTP/1.1 with these fields, which h11 has read, and found to have no
-    line end in them."""
+    """Return the bytes of a GET with these fields. h11 has read them, so they have no line ends."""
     fields = [b"%b: %b\r\n" % field for field in request.headers]
     return b"GET %b HTTP/1.1\r\n%b\r\n" % (request.target, b"".join(fields))
 

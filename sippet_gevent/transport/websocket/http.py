@@ -1,5 +1,5 @@
-"""Exchange: one HTTP request to a WebSocket port that asks for something else, and its answer. RFC
-9110, PEP 3333."""
+"""Exchange: one HTTP request that asks for something else than a WebSocket, and its answer, RFC
+9110 and PEP 3333."""
 
 from __future__ import annotations
 
@@ -15,22 +15,44 @@ import h11
 from gevent.event import Event
 
 from ...errors import InvalidValue, TransportError
+from ..stream.connection import Connection
 from .settings import WSGIApp
 
 log = logging.getLogger("sippet_gevent.transport")
 
 BODY = 65536
-"""Octets of an HTTP request's body, at most: what comes to a SIP port is small."""
+"""Most bytes of the body of an HTTP request. What comes to a SIP port is small."""
 
 REQUESTS = 100
-"""Requests that an application works on at one time; one more gets 503."""
+"""Requests that an application works on at the same time. One more gets 503."""
 
 WAITING = 65536
-"""Octets of an answer written at one time, at most: while any of them wait for their reader, the
-application waits, too."""
+"""Most bytes of an answer that are written at once. While they wait to be read, the application
+waits, too."""
 
 PATIENCE = 20.0
-"""Seconds a reader may take none of an answer; then the connection is closed."""
+"""Seconds in which a client may read nothing of an answer. Then the connection is closed."""
+
+
+class HTTPConnection(Connection):
+    """A connection that carries HTTP. `on_drained` is called when the kernel has all bytes, and at
+    the end of the connection."""
+
+    __slots__ = ("on_drained",)
+
+    on_drained: Callable[[], None] | None
+
+    def drained(self) -> None:
+        super().drained()
+        if self.on_drained is not None:
+            self.on_drained()
+
+    def close(
+        self, reason: str | None = None, problem: str = "closed", error: BaseException | None = None
+    ) -> None:
+        super().close(reason, problem, error)
+        if self.on_drained is not None:
+            self.on_drained()
 
 
 def answer(
@@ -40,8 +62,10 @@ def answer(
     text: str,
     headers: Iterable[tuple[str, str]] = (),
 ) -> bytes:
-    """Return the octets of a whole answer, after which the connection is closed. That to HEAD has
-    no body (RFC 9110 §9.3.2)."""
+    """Return the bytes of a whole answer, after which the connection is closed.
+
+    An answer to HEAD has no body (RFC 9110 §9.3.2).
+    """
     body = f"{status} {text}\n".encode()
     fields = [
         ("Content-Type", "text/plain; charset=utf-8"),
@@ -70,10 +94,14 @@ def phrase_of(status: int) -> str:
 
 
 class Exchange:
-    """One HTTP request and the application's answer to it, in a greenlet of its own, which waits
-    for a slow reader."""
+    """One HTTP request and the answer of the application.
 
-    def __init__(self, flow: Any, http: h11.Connection, request: h11.Request, body: bytes) -> None:
+    It runs in a greenlet of its own, which waits while the client reads slowly.
+    """
+
+    def __init__(
+        self, flow: HTTPConnection, http: h11.Connection, request: h11.Request, body: bytes
+    ) -> None:
         self._flow = flow
         self._lines = flow.transport.lines
         self._http = http
@@ -84,17 +112,19 @@ class Exchange:
         self._drained = Event()
 
     def run(self, app: WSGIApp) -> bool:
-        """Have the application answer. Returns True when the connection may carry another
-        request."""
+        """Have the application answer.
+
+        Returns True when the connection may carry another request.
+        """
         try:
             self._answer(app)
             if self._http.our_state is h11.DONE:
                 return True
-            self._wait()  # the end of the connection leaves what waits little time
-        except TransportError as error:  # the peer is gone
-            self._lines.line(log, logging.INFO, "HTTP", "HTTP request of %r: %s", self._flow, error)
+            self._wait()  # the connection ends then, and soon drops what still waits
+        except TransportError as error:  # the peer has gone
+            self._lose(error)
         except Exception as error:
-            text = "the WSGI application failed at a request of %r"
+            text = "WSGI application failed: source=%s"
             self._lines.line(log, logging.ERROR, "WSGI", text, self._flow, exc_info=error)
             if not self._sent:
                 self._refuse()
@@ -116,11 +146,15 @@ class Exchange:
         try:
             self._flow.write(answer(self._http, self._request, 500, "the application has failed"))
         except (TransportError, h11.LocalProtocolError) as error:
-            self._lines.line(log, logging.INFO, "HTTP", "HTTP request of %r: %s", self._flow, error)
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        text = "HTTP answer not sent: source=%s reason=%s"
+        self._lines.line(log, logging.INFO, "HTTP", text, self._flow, error)
 
     @property
     def environ(self) -> dict[str, Any]:
-        """What PEP 3333 has an application told."""
+        """The environment of the application (PEP 3333)."""
         request, flow = self._request, self._flow
         path, _, query = request.target.partition(b"?")
         host, port = flow.local
@@ -143,7 +177,7 @@ class Exchange:
             "wsgi.run_once": False,
         }
         for raw, value in request.headers:
-            # it would pass for the one with hyphens, which somebody before us may vouch for
+            # It would look like the name with hyphens, which a web proxy before us may have set.
             if b"_" in raw:
                 continue
             name = raw.decode("latin-1").upper().replace("-", "_")
@@ -176,7 +210,7 @@ class Exchange:
         self._head()
         if self._request.method == b"HEAD":
             return
-        # which the connection's queue can hold
+        # The queue of the connection has room for a piece.
         piece = max(1, min(WAITING, self._flow.transport.limits.queue_octets // 2))
         for at in range(0, len(data), piece):
             self._send(h11.Data(data=data[at : at + piece]))
@@ -194,5 +228,5 @@ class Exchange:
             self._drained.clear()
             flow.on_drained = self._drained.set
             if not self._drained.wait(PATIENCE):
-                flow.close("slow reader", "the peer takes nothing of an HTTP answer")
+                flow.close("slow_reader", "the client reads nothing of an HTTP answer")
         flow.on_drained = None

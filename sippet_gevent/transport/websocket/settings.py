@@ -1,5 +1,5 @@
-"""Web: what a WebSocket port tells browsers: who may come, and what a plain HTTP request gets. RFC
-7118 §4, RFC 6454."""
+"""Web: the settings of a WebSocket port: which pages may use it, and what other HTTP requests get,
+RFC 7118 §4 and RFC 6454. Pure."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def origin_of(text: str) -> str:
-    """Return a page's origin as browsers write it (RFC 6454 §6.2): scheme, host, and a port that is
-    not the scheme's own.
+    """Return an origin as browsers write it (RFC 6454 §6.2): scheme, host, and a port that is not
+    the default of the scheme.
 
-    Raises InvalidValue for a text that no browser writes, because it would refuse every page.
+    Raises:
+        InvalidValue: No browser writes this, so every page would be refused.
     """
     if text == "*":
-        raise InvalidValue("'*' is not an origin: leave origins out, and all pages may come")
-    if text.lower() == "null":  # of a page without an origin of its own: a file, a sandboxed frame
+        raise InvalidValue("'*' is not an origin: leave origins out to accept all pages")
+    if text.lower() == "null":  # a page without an origin of its own: a file, a sandboxed frame
         return "null"
     match = _ORIGIN(text)
     if not match:
         host = _HOST(text.partition("://")[2] or text)
-        write = f"{text.partition('://')[0] if '://' in text else 'https'}://{host[0] if host else 'phone.example.com'}"
+        scheme = text.partition("://")[0] if "://" in text else "https"
+        write = f"{scheme}://{host[0] if host else 'phone.example.com'}"
         raise InvalidValue(f"{excerpt(text)} is not an origin, as browsers write it: write {write}")
     scheme, name, port = match[1].lower(), match[2].lower(), match[3]
     return f"{scheme}://{name}" + (
@@ -45,15 +47,23 @@ def origin_of(text: str) -> str:
 
 
 class Web:
-    """Who may open a WebSocket, and what else the port serves: `Stack("wss:0.0.0.0:443",
-    web=Web(origins=["https://example.com"]))`.
+    """The settings of WebSocket ports: which pages may use them, and what other requests get.
 
-    `origins` are the pages whose scripts may come, as browsers tell it (RFC 6454); None for all.
-    Programs that tell no Origin may always: it protects the users of browsers, and nobody else.
-    `accept(handshake)` is asked then: True, or the status to refuse with, such as 401; it must not
-    block. `app` is a WSGI application for all other requests, which get 426 without one (RFC 9110
-    §15.5.22). `path` is what connections of ours ask for, with a query if you like. Raises
-    InvalidValue.
+    `Stack("wss:0.0.0.0:443", tls=TLS("chain.pem"), web=Web(origins=["https://example.com"]))`
+
+    Args:
+        origins: The sites whose pages may open a WebSocket, as browsers write them in Origin (RFC
+            6454); None for all. Programs that send no Origin are accepted in any case, because
+            this check protects the users of browsers alone.
+        accept: A function of the handshake. It returns True, or the status of the refusal, such
+            as 401. It must not block.
+        app: A WSGI application for all other HTTP requests. Without one they get 426 (RFC 9110
+            §15.5.22).
+        path: The path that connections of ours ask for, with a query if you like.
+
+    Raises:
+        InvalidValue: An origin or the path is not valid.
+        TypeError: An argument is of another type.
     """
 
     def __init__(
@@ -79,12 +89,13 @@ class Web:
             raise TypeError(f'path must be a text, got {excerpt(path)}: write path="/sip"')
         if not _PATH(path):
             raise InvalidValue(
-                f"a path is an absolute one of visible ASCII, as in path='/sip', and not {excerpt(path)}"
+                f"path must be absolute and of visible ASCII, got {excerpt(path)}: "
+                f"write path='/sip'"
             )
         self.path = path
 
     def refuses(self, handshake: Handshake) -> int:
-        """Return 0 for who may come, else the status that says why not."""
+        """Return the status to refuse a handshake with, 0 to accept it."""
         if (
             self.origins is not None
             and handshake.origin is not None
@@ -96,4 +107,4 @@ class Web:
         answer = self.accept(handshake)
         if answer is True:
             return 0
-        return int(answer) or 403  # False is 0, and 0 is no status: it lets nobody in
+        return int(answer) or 403  # False is 0, which is no status

@@ -10,8 +10,8 @@ import pytest
 from gevent import ssl
 
 from sippet_gevent import TLS, TransportError
-from sippet_gevent.transport.stream.tls_session import RECORD, Cipher
-from sippet_gevent.transport.tls import names_peer
+from sippet_gevent.transport.certificate import matches_sip_domain
+from sippet_gevent.transport.stream.tls_session import RECORD, TLSSession
 
 trustme = pytest.importorskip("trustme")
 
@@ -41,7 +41,7 @@ def pair(authority, tmp_path):
         *,
         names=(NAME,),
         version=None,
-        check=names_peer,
+        check=matches_sip_domain,
         trusts=True,
         shows=None,
         **options,
@@ -56,7 +56,7 @@ def pair(authority, tmp_path):
                 context.minimum_version = context.maximum_version = version
             for name, value in options.items():
                 setattr(context, name, value)
-        return Cipher(client, asked, check), Cipher(server)
+        return TLSSession(client, asked, check), TLSSession(server)
 
     return make
 
@@ -79,7 +79,7 @@ def meet(client, server):
 def all_of(cipher):
     """What has come, whole, and whether the peer has said that it was all."""
     text = b""
-    while part := cipher.decipher():
+    while part := cipher.decrypt():
         text += part
     return text, part == b""
 
@@ -117,8 +117,8 @@ def test_handshake_that_comes_octet_by_octet_ends_all_the_same(pair, version):
                 if not done[other]:
                     done[other] = other.shake_hands() is not None
     assert all(done.values())
-    server.take(client.encipher(b"hello"))
-    assert server.decipher() == b"hello"
+    server.take(client.encrypt(b"hello"))
+    assert server.decrypt() == b"hello"
 
 
 def test_message_behind_the_last_words_of_the_handshake_is_not_lost(pair):
@@ -128,9 +128,9 @@ def test_message_behind_the_last_words_of_the_handshake_is_not_lost(pair):
     assert server.shake_hands() is None
     client.take(server.flush())
     assert client.shake_hands() == (NAME,)
-    server.take(client.encipher(b"at once"))  # one segment: Finished, and a record
+    server.take(client.encrypt(b"at once"))  # one segment: Finished, and a record
     assert server.shake_hands() == ()
-    assert server.decipher() == b"at once"
+    assert server.decrypt() == b"at once"
 
 
 # ---- who is there
@@ -185,62 +185,62 @@ def met(pair, request):
     """A client and a server that have shaken hands; the session tickets are read."""
     client, server = pair(version=request.param)
     meet(client, server)
-    assert client.decipher() is server.decipher() is None
+    assert client.decrypt() is server.decrypt() is None
     return client, server
 
 
 def test_nothing_is_in_clear(met):
     client, _ = met
-    assert b"secret" not in client.encipher(b"secret")
+    assert b"secret" not in client.encrypt(b"secret")
 
 
 def test_octets_pass_both_ways(met):
     for one, other in (met, met[::-1]):
-        other.take(one.encipher(b"hello"))
-        assert (other.decipher(), other.decipher()) == (b"hello", None)
+        other.take(one.encrypt(b"hello"))
+        assert (other.decrypt(), other.decrypt()) == (b"hello", None)
 
 
 def test_nothing_is_said_for_nothing(met):
     client, _ = met
-    assert client.encipher(b"") == client.flush() == b""
+    assert client.encrypt(b"") == client.flush() == b""
 
 
 def test_what_is_longer_than_a_record_is_several_of_them(met):
     client, server = met
     text = bytes(range(256)) * 200
-    server.take(client.encipher(text))
-    parts = [server.decipher() for _ in range(-(-len(text) // RECORD))]
-    assert (b"".join(parts), server.decipher()) == (text, None)
+    server.take(client.encrypt(text))
+    parts = [server.decrypt() for _ in range(-(-len(text) // RECORD))]
+    assert (b"".join(parts), server.decrypt()) == (text, None)
     assert [len(part) for part in parts[:-1]] == [RECORD] * (len(parts) - 1)
 
 
 def test_record_that_comes_in_pieces_is_read_once_it_is_whole(met):
     client, server = met
-    data = client.encipher(b"hello")
+    data = client.encrypt(b"hello")
     for at in range(len(data) - 1):
         server.take(data[at : at + 1])
-        assert server.decipher() is None
+        assert server.decrypt() is None
     server.take(data[-1:])
-    assert server.decipher() == b"hello"
+    assert server.decrypt() == b"hello"
 
 
 def test_records_that_come_at_one_time_are_read_one_by_one(met):
     client, server = met
-    server.take(client.encipher(b"one") + client.encipher(b"two"))
-    assert [server.decipher() for _ in range(3)] == [b"one", b"two", None]
+    server.take(client.encrypt(b"one") + client.encrypt(b"two"))
+    assert [server.decrypt() for _ in range(3)] == [b"one", b"two", None]
 
 
 def test_what_came_before_a_broken_record_is_read(met):
     client, server = met
-    good, broken = client.encipher(b"good"), bytearray(client.encipher(b"broken"))
+    good, broken = client.encrypt(b"good"), bytearray(client.encrypt(b"broken"))
     broken[-1] ^= 1
     server.take(good + broken)
-    assert server.decipher() == b"good"
+    assert server.decrypt() == b"good"
     with pytest.raises(TransportError, match="TLS broke: DECRYPTION_FAILED_OR_BAD_RECORD_MAC"):
-        server.decipher()
+        server.decrypt()
     client.take(server.flush())
     with pytest.raises(TransportError, match="BAD_RECORD_MAC"):  # as the alert says
-        client.decipher()
+        client.decrypt()
 
 
 # ---- the end
@@ -249,7 +249,7 @@ def test_what_came_before_a_broken_record_is_read(met):
 @pytest.mark.rfc("8446 6.1")
 def test_goodbye_ends_what_the_peer_reads(met):
     client, server = met
-    server.take(client.encipher(b"last") + client.goodbye())
+    server.take(client.encrypt(b"last") + client.close_notify())
     assert all_of(server) == (b"last", True)
 
 
@@ -257,30 +257,30 @@ def test_goodbye_ends_what_the_peer_reads(met):
 def test_who_has_read_goodbye_may_still_answer(pair):
     client, server = pair(version=ssl.TLSVersion.TLSv1_3)
     meet(client, server)
-    server.take(client.goodbye())
+    server.take(client.close_notify())
     assert all_of(server) == (b"", True)
-    assert server.encipher(b"answer")
+    assert server.encrypt(b"answer")
 
 
 def test_goodbye_is_read_by_who_has_said_it_before(met):
     client, server = met
-    client.goodbye()
-    client.take(server.goodbye())
-    assert client.decipher() == b""
+    client.close_notify()
+    client.take(server.close_notify())
+    assert client.decrypt() == b""
 
 
 def test_nothing_is_said_after_goodbye(met):
     client, _ = met
-    client.goodbye()
+    client.close_notify()
     with pytest.raises(TransportError, match="TLS broke"):
-        client.encipher(b"more")
+        client.encrypt(b"more")
 
 
 def test_goodbye_in_the_middle_of_a_handshake_is_silent(pair):
     client, _ = pair()
     client.shake_hands()
     client.flush()
-    assert client.goodbye() == b""
+    assert client.close_notify() == b""
 
 
 # ---- new keys, which Python's ssl can answer and not ask for: the record is made by hand
@@ -321,7 +321,7 @@ def test_who_is_asked_for_new_keys_tells_so_and_both_ways_go_on(pair, tmp_path):
     log = tmp_path / "keys.log"
     client, server = pair(version=ssl.TLSVersion.TLSv1_3, keylog_filename=str(log))
     meet(client, server)
-    assert client.decipher() is None
+    assert client.decrypt() is None
     secrets = dict(
         line.split()[::2] for line in log.read_text().splitlines() if not line.startswith("#")
     )
@@ -333,10 +333,10 @@ def test_who_is_asked_for_new_keys_tells_so_and_both_ways_go_on(pair, tmp_path):
         old.record(HANDSHAKE, ASK_FOR_NEW_KEYS)
         + new.record(APPLICATION_DATA, b"under the new ones")
     )
-    assert (server.decipher(), server.decipher()) == (b"under the new ones", None)
-    told = server.flush() + server.encipher(b"here, too")  # OpenSSL tells with the next record
+    assert (server.decrypt(), server.decrypt()) == (b"under the new ones", None)
+    told = server.flush() + server.encrypt(b"here, too")  # OpenSSL tells with the next record
     length = 5 + int.from_bytes(told[3:5], "big")
     client.take(told[:length])
-    assert client.decipher() is None  # KeyUpdate, update_not_requested
+    assert client.decrypt() is None  # KeyUpdate, update_not_requested
     client.take(told[length:])
-    assert client.decipher() == b"here, too"
+    assert client.decrypt() == b"here, too"

@@ -29,7 +29,7 @@ scan = Extension(
 # Optional parts of the library. sippet_gevent/extras.py names the extra when a package is missing.
 extras = {
     "capture": ["dpkt>=1.9.8"],
-    "docs": ["sphinx>=7.4", "myst-parser>=4", "furo>=2024.8.6"],
+    "docs": ["sphinx>=7.4", "myst-parser>=4", "furo>=2024.8.6", "sphinx-copybutton>=0.5.2"],
     "metrics": ["prometheus-client>=0.20"],
     "redis": ["redis>=5"],
     "websocket": ["h11>=0.14", "wsproto>=1.2"],

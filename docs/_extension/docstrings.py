@@ -49,6 +49,15 @@ def converted(lines: list[str]) -> list[str]:
             result.append("")
             continue
         indent = indent_of(line)
+        if line.lstrip().startswith("```"):
+            flush()
+            result += ["", " " * indent + ".. code-block:: python", ""]
+            while at < len(lines) and not lines[at].lstrip().startswith("```"):
+                result.append(f"    {lines[at]}" if lines[at].strip() else "")
+                at += 1
+            at += 1
+            result.append("")
+            continue
         if not indent:
             in_section = bool(SECTION.match(line))
             base = 0

@@ -85,6 +85,9 @@ def documented(module: str, names: list[str]) -> list[str]:
 
 def constant_text(home: types.ModuleType, name: str) -> str:
     """Return the text below the assignment of a constant, in the module that a module has it from."""
+    source = getattr(home, "_MODULES", {}).get(name)
+    if source is not None:
+        return constant_text(importlib.import_module(source, home.__name__), name)
     body = ast.parse(inspect.getsource(home)).body
     for node in body:
         if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:

@@ -168,3 +168,22 @@ def test_bodies_block_refuses(sip, body, status):
     assert sip.ask(
         block("bodies").core, "INVITE sip:bob@example.com", body=body, **headers
     ).statuses == [status]
+
+
+def test_middleware_block_refuses_strangers_and_logs(sip, caplog):
+    caplog.set_level("INFO", "office")
+    stack = block("middleware").stack
+    assert sip.ask(stack, "INVITE sip:bob@example.com").statuses == [486]  # from 10.0.0.100
+    assert "core ended: method=INVITE seconds=0.0" in caplog.text
+    stranger = sip.stack(host="192.0.2.7")
+    response = sip.run(stranger.request, "MESSAGE", f"sip:{stack.addresses[0][4:]}")
+    assert response.status == 403
+
+
+def test_tap_block_counts_bytes_of_each_peer():
+    made = block("tap")
+    with made.stack as stack, Stack("udp:127.0.0.1:0", core=lambda *_: 200) as peer:
+        uri = f"sip:{peer.addresses[0].removeprefix('udp:')}"
+        assert stack.request("OPTIONS", uri, timeout=5).status == 200
+    assert len(made.traffic) == 2  # both directions
+    assert min(made.traffic.values()) > 200

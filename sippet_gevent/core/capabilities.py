@@ -3,29 +3,33 @@ application has not set them.
 
 A proxy adds none of them to what it forwards. This table says which message has which:
 
-| method | our request | our 2xx | why | |---|---|---|---| | INVITE, initial or not | Allow,
-Supported, Contact | Allow, Supported, Contact | RFC 3261 §13.2.1, §13.3.1.4, §14.1, §12.1 | |
-OPTIONS | Accept | Accept, Allow, Supported | §11.1, §11.2 | | UPDATE | Contact | Contact | RFC 3311
-§5.1, §5.2, table 1 | | SUBSCRIBE | Contact | Contact, Expires | RFC 6665 §3.1.1, §4.2.1.1, RFC 3265
-table 2 | | REFER | Contact | Contact | RFC 3515 §2.2, table 1 | | NOTIFY | Contact | | RFC 3265
-table 2: its 2xx needs none | | others but ACK and CANCEL | | | |
+| method | our request | our 2xx | why |
+|---|---|---|---|
+| INVITE | Allow, Supported, Contact | Allow, Supported, Contact | RFC 3261 §13.2.1, §13.3.1.4, §12.1 |
+| OPTIONS | Accept | Accept, Allow, Supported | §11.1, §11.2 |
+| UPDATE | Contact | Contact | RFC 3311 §5.1, §5.2, table 1 |
+| SUBSCRIBE | Contact | Contact, Expires | RFC 6665 §3.1.1, §4.2.1.1, RFC 3265 table 2 |
+| REFER | Contact | Contact | RFC 3515 §2.2, table 1 |
+| NOTIFY | Contact | | RFC 3265 table 2: its 2xx needs none |
 
-If the stack supports any extension, Supported is in each request but ACK and CANCEL (§8.1.1.9;
-tables 2 and 3 of §20, RFC 3262 table 1). Where the table above asks for Supported, it is there even
-if it is empty (§20.37). Contact is written by the sender and by ServerTransaction, which know the
-flow. Accept-Encoding and Accept-Language, which §11.2 names too, are left out: without them a peer
-assumes `identity` and any language (§20.2, §20.3), and that is what holds here.
+An INVITE within a dialog has the same fields as an initial one (§14.1). If the stack supports any
+extension, Supported is in each request but ACK and CANCEL (§8.1.1.9; tables 2 and 3 of §20, RFC 3262
+table 1). Where the table above has Supported, it is there even if it is empty (§20.37).
 
-The defaults of `Stack(headers=...)` are in all requests and responses that a core sends, or the
-stack for it: User-Agent in requests only, Server in responses only (§20.35, §20.41). Messages of
-the transaction layer have none of this: 100, CANCEL and the 200 to it, the ACK of a refusal, and
-the 400, 482 and 503 that are sent without a core.
+Contact is written by the sender and by ServerTransaction, which know the flow. Accept-Encoding and
+Accept-Language, which §11.2 names too, are left out: without them a peer assumes `identity` and any
+language (§20.2, §20.3), which is correct here.
+
+The defaults of `Stack(headers=...)` are in all requests and responses of a core, and in those that
+the stack sends for it. User-Agent is in requests only, Server in responses only (§20.35, §20.41).
+Messages of the transaction layer have none of this: 100, CANCEL and the 200 to it, the ACK of a
+refusal, and the 400, 482 and 503 that are sent without a core.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from ..errors import InvalidValue, ParseError, excerpt
 from ..message.grammar import BLANKS, is_token
@@ -56,11 +60,11 @@ CONTACT_IN_SUCCESS = TARGET_REFRESHING - {"NOTIFY"}
 WITHOUT_SUPPORTED = frozenset(("ACK", "CANCEL"))
 
 WITHIN_CALLS = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")
-"""Methods that a call serves even if the core does not: a core for INVITE alone has them in its
-Allow (§13.2.1)."""
+"""Methods that a call serves even if the core does not. Allow names them for a core that serves
+INVITE alone (§13.2.1)."""
 
 ACCEPT = "application/sdp"
-"""Types of bodies that are understood, unless `Stack(headers={"Accept": ...})` says otherwise
+"""Types of bodies that are understood, unless `Stack(headers={"Accept": ...})` has others
 (§20.1)."""
 
 SUBSCRIPTION_SECONDS = 3600
@@ -69,40 +73,13 @@ SUBSCRIPTION_SECONDS = 3600
 
 OF_THE_STACK = frozenset(
     (
-        *(
-            "Via",
-            "From",
-            "To",
-            "Call-ID",
-            "CSeq",
-            "Max-Forwards",
-            "Contact",
-            "Route",
-            "Record-Route",
-            "Path",
-            "Expires",
-        ),
-        *(
-            "Require",
-            "Proxy-Require",
-            "Unsupported",
-            "Content-Length",
-            "Content-Type",
-            "Authorization",
-            "Proxy-Authorization",
-        ),
-        *(
-            "WWW-Authenticate",
-            "Proxy-Authenticate",
-            "Retry-After",
-            "Max-Breadth",
-            "RSeq",
-            "RAck",
-            "Event",
-        ),
+        "Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Contact", "Route", "Record-Route", "Path",
+        "Expires", "Require", "Proxy-Require", "Unsupported", "Content-Length", "Content-Type",
+        "Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate", "Retry-After",
+        "Max-Breadth", "RSeq", "RAck", "Event",
     )
-)
-"""Header fields that differ from message to message, so that they cannot have a default."""
+)  # fmt: skip
+"""Header fields that differ from message to message, so they cannot have a default."""
 
 _INSTEAD = {"Allow": "register the methods with @stack.on()", "Supported": "write supported=(...)"}
 
@@ -126,10 +103,17 @@ class Served(Protocol):
 
 
 class Capabilities:
-    """The header fields that the messages of one stack have in addition. Made once for each method,
-    and anew for another core.
+    """Adds header fields to the messages of one stack.
 
-    Raises TypeError and InvalidValue for a default header field that cannot be one.
+    The lines are made once for each method, and again after forget().
+
+    Args:
+        element: Says which option tags and methods are served.
+        headers: The defaults of all messages, by name.
+
+    Raises:
+        TypeError: A name or value is no text.
+        InvalidValue: A header field cannot have a default, or its value cannot be sent.
     """
 
     def __init__(self, element: Served, headers: Mapping[str, str] | None) -> None:
@@ -147,17 +131,16 @@ class Capabilities:
         self.ends: dict[str, bytes] = {}
         """Results of success_end() by method."""
         self.refusal_end = _text(self.in_responses)
-        """End of a response of 300 to 699 that has a status and nothing else; success_end() is that
-        of a 2xx."""
+        """The end of a response of 300 to 699 that has a status and nothing else."""
 
     def forget(self) -> None:
-        """Forget the lines, because other methods are served from now on."""
+        """Make the lines anew, because other methods are served from now on."""
         self._requests.clear()
         self._successes.clear()
         self.ends.clear()
 
     def complete_request(self, request: Request) -> None:
-        """Add the header fields that a request of ours should have and has not."""
+        """Add the header fields that a request of ours lacks."""
         method = request.method
         lines = self._requests.get(method)
         if lines is None:
@@ -172,7 +155,7 @@ class Capabilities:
         _add_missing(request.headers, lines)
 
     def complete_response(self, request: Request, response: Response) -> None:
-        """Add the header fields that a response of ours should have and has not."""
+        """Add the header fields that a response of ours lacks."""
         if not 200 <= response.status < 300:
             _add_missing(response.headers, self.in_responses)
             return
@@ -182,7 +165,7 @@ class Capabilities:
 
     def success_end(self, method: str) -> bytes:
         """Return the end of a 2xx to this method that has a status and nothing else."""
-        return _remember(self.ends, method, _text(self._in_success(method)))  # type: ignore[no-any-return]
+        return _remember(self.ends, method, _text(self._in_success(method)))
 
     def _in_success(self, method: str) -> list[Line]:
         lines = self._successes.get(method)
@@ -206,10 +189,12 @@ class Capabilities:
 
 
 METHODS_REMEMBERED = 64
-"""Most methods whose lines are remembered, because a peer may make up any number of methods."""
+"""Limit on methods whose lines are kept, because a peer may make up any number of methods."""
+
+T = TypeVar("T")
 
 
-def _remember(where: dict[str, Any], method: str, what: Any) -> Any:
+def _remember(where: dict[str, T], method: str, what: T) -> T:
     if len(where) < METHODS_REMEMBERED:
         where[method] = what
     return what
@@ -229,8 +214,8 @@ def _text(lines: list[Line]) -> bytes:
 
 
 def _subscription_seconds(request: Request) -> int:
-    """Return the seconds that were asked for: a 2xx may shorten them, and must not lengthen them
-    (RFC 6665 §4.2.1.1)."""
+    """Return the seconds that the SUBSCRIBE asks for. A 2xx must not lengthen them (RFC 6665
+    §4.2.1.1)."""
     try:
         asked = request.expires
     except ParseError:
@@ -241,7 +226,7 @@ def _subscription_seconds(request: Request) -> int:
 _WRITE = """headers={"User-Agent": "office/1.0"}"""
 
 
-def _checked(headers: Any) -> dict[str, str]:
+def _checked(headers: object) -> dict[str, str]:
     """Return canonical names and texts of default header fields. Raises TypeError and
     InvalidValue."""
     if not isinstance(headers, Mapping):

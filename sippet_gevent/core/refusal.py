@@ -1,8 +1,8 @@
 """Refusals: the header fields a status needs, and those that cross a B2BUA, RFC 3261 §20. Pure.
 
 A core that raises Reject(response=...) refuses its caller because a request of its own was refused.
-The answer is a new response of this element. The status says what is wrong, and FIELDS what the
-caller needs to do something about it. All else in the peer's response belongs to the other leg:
+The answer is a new response of this element. The status says what is wrong. FIELDS lists the header
+fields that the caller needs to react. The rest of the peer's response belongs to the other leg:
 
 | not passed on | because |
 |---|---|
@@ -13,12 +13,12 @@ caller needs to do something about it. All else in the peer's response belongs t
 | Server, Organization, Date, Identity, P-Asserted-Identity | they name the sender of the response |
 | session descriptions (488, 606, 580) | addresses and codecs of the other session (§21.4.26) |
 
-A challenge (401, 407) does cross: without it the caller could not try again at all (§22.2). The
-credentials that come then are for the peer. A B2BUA has to pass Authorization and
-Proxy-Authorization on, and the Request-URI that they cover.
+A challenge (401, 407) does cross, because without it the caller could not try again (§22.2). The
+credentials that come then are for the peer. A B2BUA has to pass on Authorization and
+Proxy-Authorization, and the Request-URI that they cover.
 
-A 503 says that *this* element is overloaded for so many seconds (§21.5.4), and callers may take all
-of their requests elsewhere. A proxy makes a 500 of it (§16.7 step 6). A B2BUA that has other ways
+A 503 says that *this* element is overloaded for so many seconds (§21.5.4). Callers may take all of
+their requests elsewhere. A proxy changes it to 500 (§16.7 step 6). A B2BUA that has other targets
 left raises Reject(500) itself.
 """
 
@@ -33,7 +33,7 @@ from ..message.message import Request, Response
 
 
 class Fields(NamedTuple):
-    """Header fields of one status: what it must have, what goes with it, whether the body does."""
+    """What belongs to one status: header fields that it must have, others, and whether a body."""
 
     needed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -93,14 +93,13 @@ _NONE = Fields()
 
 
 def fields_of(status: int) -> Fields:
-    """Return the row of a status; an unknown status is treated as the x00 of its class
-    (§8.1.3.2)."""
+    """Return the row of a status. An unknown status counts as the x00 of its class (§8.1.3.2)."""
     known = status in FIELDS or status in STATUSES
     return FIELDS.get(status if known else status // 100 * 100, _NONE)
 
 
 NEEDY = frozenset(status for status, fields in FIELDS.items() if fields.needed)
-"""Statuses that a response must not have alone."""
+"""Statuses whose responses must have a header field of their own."""
 
 
 def unsupported(tags: Iterable[str], supported: Container[str]) -> tuple[str, ...]:
@@ -110,10 +109,13 @@ def unsupported(tags: Iterable[str], supported: Container[str]) -> tuple[str, ..
 
 
 def refuse(request: Request, refusal: Reject) -> Response:
-    """Return the response of a refusal, with the header fields of the peer's that it passes on.
+    """Return the response of a refusal, with the header fields that it passes on.
 
-    What the peer has sent goes on as it came. Raises InvalidValue and TypeError for header fields
-    that cannot be written.
+    Lines of the peer's response are copied unchanged.
+
+    Raises:
+        InvalidValue: A header field of the refusal cannot be written.
+        TypeError: A header field of the refusal has a value of the wrong type.
     """
     response = request.response(refusal.status, refusal.reason, **refusal.headers)
     peers = refusal.response
@@ -134,9 +136,16 @@ def refuse(request: Request, refusal: Reject) -> Response:
 def complete(
     request: Request, response: Response, supported: Iterable[str], allowed: Iterable[str]
 ) -> tuple[str, ...]:
-    """Add what a refusal must have and this element knows; return the names of what is missing.
+    """Add Allow to a 405 (§8.2.1) and Unsupported to a 420 (§8.2.2.3).
 
-    That is Allow for 405 (§8.2.1) and Unsupported for 420 (§8.2.2.3).
+    Args:
+        request: The request that is refused.
+        response: The refusal.
+        supported: The option tags that are known here.
+        allowed: The methods that are served here.
+
+    Returns:
+        The names of header fields that the refusal must have, and still lacks.
     """
     there = response.headers.fields
     missing = [name for name in fields_of(response.status).needed if name not in there]
@@ -158,7 +167,7 @@ def _unsupported(
 ) -> tuple[str, ...]:
     try:
         return unsupported((*request.require, *request.proxy_require), frozenset(supported))
-    except ParseError:  # the request does not say which
+    except ParseError:  # the option tags cannot be read
         return ()
 
 

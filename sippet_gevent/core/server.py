@@ -23,7 +23,7 @@ from ..transaction.machines import SEND_NOTHING
 from ..transaction.timers import EXPIRES
 from ..transport.base import Flow, Origin
 from .capabilities import CONTACT_IN_SUCCESS
-from .client.transaction import reason_of
+from .client.reason import reason_of
 from .dialog.call import Call
 from .handler import Handler
 from .refusal import NEEDY, complete, refuse, unsupported
@@ -333,19 +333,24 @@ class ServerTransaction(Handler):
     def crashed(self, error: BaseException) -> None:
         """Answer 500, because the core has raised, and log one line with the traceback."""
         gevent.getcurrent().serving = None
-        self._complain("core raised", "core raised at %r", self.request, exc_info=error)
+        self._complain("core raised", exc_info=error)
         self._refuse(500)
 
     def _complain(
-        self,
-        reason: str,
-        text: str,
-        *arguments: object,
-        exc_info: BaseException | None = None,
+        self, event: str, more: str = "", *values: object, exc_info: BaseException | None = None
     ) -> None:
-        """Log a mistake of the core."""
-        now = self.stack.clock.now()
-        self.stack.engine.counters.error(reason, now, text, *arguments, exc_info=exc_info, log=log)
+        """Log a mistake of the core; `more` are further `key=value` pairs for `values`."""
+        request = self.request
+        self.stack.engine.counters.error(
+            event,
+            self.stack.clock.now(),
+            f"{event}: request=%r call_id=%s{more}",
+            request,
+            Plain(request.headers.get("Call-ID")),
+            *values,
+            exc_info=exc_info,
+            log=log,
+        )
 
     def cancel(self, cancel: Request | None = None) -> None:
         """Take the CANCEL of the caller (§9.2).

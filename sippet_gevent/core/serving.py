@@ -9,6 +9,7 @@ import gevent
 
 from ..errors import Cancelled, ParseError, Reject, SIPError, excerpt
 from ..message.message import Message, Request, Response
+from ..observe.counters import Plain
 from .capabilities import BEFORE_END, END
 from .core import CoreFunction
 from .element import Element
@@ -57,25 +58,13 @@ def serve(tx: ServerTransaction, core: CoreFunction) -> None:
     except SIPError as error:
         if is_mistake(error, tx.request):
             raise
-        tx.stack.engine.counters.warn(
-            "core gave up",
-            tx.stack.clock.now(),
-            "core gave up on %r: %s",
-            tx.request,
-            error,
-            log=log,
-        )
+        _gave_up(tx.stack, tx.request, error)
         tx._refuse(error.status)
     except gevent.Timeout as timeout:
-        tx._complain(
-            "core timed out",
-            "gevent.Timeout(%s) has left the core that served %r",
-            timeout.seconds,
-            tx.request,
-        )
+        tx._complain("core timed out", " seconds=%s reason=gevent.Timeout", timeout.seconds)
         tx._refuse(500)
     except gevent.GreenletExit:
-        tx._complain("core killed", "the core that served %r was killed", tx.request)
+        tx._complain("core killed")
         tx._refuse(500)
         raise
     worker.serving = None
@@ -118,16 +107,29 @@ class Copied:
 def call_back(element: Element, function: Callable[..., object], *arguments: object) -> None:
     """Run a callback of a core where nothing can be answered. What it raises is counted and
     logged."""
-    counters, now = element.engine.counters, element.clock.now()
     try:
         function(*arguments)
     except (Exception, gevent.Timeout) as error:
         what = arguments[0]
         if isinstance(error, (SIPError, gevent.Timeout)) and not is_mistake(error, what):
-            counters.warn("core gave up", now, "core gave up on %r: %s", what, error, log=log)
+            _gave_up(element, what, error)
         else:
+            counters = element.engine.counters
             counters.core_errors += 1
-            counters.error("core raised", now, "core raised at %r", what, exc_info=error, log=log)
+            text, call_id = "core raised: argument=%r call_id=%s", _call_id(what)
+            now = element.clock.now()
+            counters.error("core raised", now, text, what, call_id, exc_info=error, log=log)
+
+
+def _gave_up(element: Element, what: object, error: BaseException) -> None:
+    """Log that a core has left a message or an error to the stack."""
+    text = "core gave up: argument=%r call_id=%s reason=%s"
+    now, call_id = element.clock.now(), _call_id(what)
+    element.engine.counters.warn("core gave up", now, text, what, call_id, error, log=log)
+
+
+def _call_id(what: object) -> Plain:
+    return Plain(what.headers.get("Call-ID") if isinstance(what, Message) else "")
 
 
 def is_mistake(error: BaseException, message: object) -> bool:
@@ -148,8 +150,8 @@ def _unanswered(tx: ServerTransaction) -> None:
     if tx.cancelled:
         tx._refuse(487)
         return
-    text = "core returned None at %r without having answered: return a status, or call tx.respond()"
-    tx._complain("core returned None", text, tx.request)
+    hint = ' hint="return a status, or call tx.respond()"'
+    tx._complain("core returned None without an answer", hint)
     tx.stack.engine.counters.core_errors += 1
     tx._refuse(500)
 
@@ -160,9 +162,15 @@ def _late(tx: ServerTransaction, result: object) -> None:
         return
     counters = tx.stack.engine.counters
     counters.late_answers += 1
-    text = "core returned %r at %r, which was answered with %d already"
     counters.warn(
-        "late answer", tx.stack.clock.now(), text, result, tx.request, tx.answered, log=log
+        "late answer",
+        tx.stack.clock.now(),
+        "late answer: returned=%r answered=%d method=%s call_id=%s",
+        result,
+        tx.answered,
+        Plain(tx.request.method),
+        _call_id(tx.request),
+        log=log,
     )
 
 

@@ -301,23 +301,23 @@ def test_long_request_goes_by_udp_where_we_have_no_tcp_of_its_ip_version(
     assert phone.ways == [BY_UDP]
 
 
-def test_log_tells_once_for_each_destination_what_becomes_of_long_requests(phones, clients, caplog):
+def test_long_requests_are_logged_once_for_each_destination(phones, clients, caplog):
     with_tcp, without = phones("tcp"), phones()
     client, bare = clients(), clients("udp:127.0.0.1:0")
     caplog.set_level("INFO", "sippet_gevent.core")
     for _ in range(3):
         for stack, phone in ((client, with_tcp), (client, without), (bare, with_tcp)):
             ask(stack, phone.uri)
-    told = [
-        record.getMessage().partition("datagram: ")[2]
+    lines = [
+        record.getMessage().partition("goes_by=")[2]
         for record in caplog.records
-        if "datagram: " in record.getMessage()
+        if "too long for a datagram: bytes=" in record.getMessage()
     ]
-    assert sorted(told) == [
-        "TCP was refused there, so it goes by UDP anyway",
-        "it goes by TCP (RFC 3261 §18.1.1)",
-        "it goes by TCP (RFC 3261 §18.1.1)",
-        "there is no TCP transport of ours, so it goes by UDP anyway",
+    assert sorted(lines) == [
+        'TCP reason="RFC 3261 §18.1.1"',
+        'TCP reason="RFC 3261 §18.1.1"',
+        'UDP reason="TCP was refused there"',
+        'UDP reason="no TCP listener of this IP version"',
     ]
 
 

@@ -148,11 +148,11 @@ class Detours:
         if flow.transport.reliable:
             return False
         if not any(t.name == "TCP" and (":" in t.local[0]) == (":" in host) for t in transports):
-            self._log(flow, size, "there is no TCP transport of ours, so it goes by UDP anyway")
+            self._log(flow, size, 'UDP reason="no TCP listener of this IP version"')
         elif self._refused.holds(("TCP", host, port), now):
-            self._log(flow, size, "TCP was refused there, so it goes by UDP anyway")
+            self._log(flow, size, 'UDP reason="TCP was refused there"')
         else:
-            self._log(flow, size, "it goes by TCP (RFC 3261 §18.1.1)")
+            self._log(flow, size, 'TCP reason="RFC 3261 §18.1.1"')
             return True
         return False
 
@@ -167,7 +167,7 @@ class Detours:
             if len(self._logged) >= DESTINATIONS:
                 del self._logged[next(iter(self._logged))]
             self._logged[key] = None
-            text = f"a request of %d bytes to %r is too long for a datagram: {what}"
+            text = f"request too long for a datagram: bytes=%d flow=%r goes_by={what}"
             self._lines.line(log, logging.INFO, "too long", text, size, flow)
 
 

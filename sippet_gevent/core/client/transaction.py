@@ -8,11 +8,13 @@ from typing import Any
 
 from ...arguments import seconds
 from ...engine.users import ClientRecord, NullUser
-from ...errors import Cancelled, ParseError, SIPError, TransactionTimeout, TransportError
+from ...errors import Cancelled, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
+from ...observe.counters import Plain
 from ..dialog.call import Call, OnProvisional
 from ..element import Element
 from ..inbox import Inbox
+from .reason import reason_of
 from .retry import fail_over, target_of
 from .targets import Ways
 
@@ -384,9 +386,13 @@ class ClientTransaction:
             try:
                 flow = self.stack.sender.flow_again(self.ways)
             except TransportError as error:
-                now = self.stack.clock.now()
                 self.stack.engine.counters.info(
-                    "CANCEL", now, "%r cannot be cancelled: %s", self, error, log=log
+                    "CANCEL not sent",
+                    self.stack.clock.now(),
+                    "CANCEL not sent: call_id=%s reason=%s",
+                    Plain(self.request.headers.get("Call-ID")),
+                    error,
+                    log=log,
                 )
         cancel = self.request.cancel()
         cancel._set(self._cancelling or {})
@@ -410,21 +416,6 @@ class ClientTransaction:
     def __repr__(self) -> str:
         state = self.transaction.state if self.transaction is not None else "not sent"
         return f"<ClientTransaction {self.request!r} {state}>"
-
-
-def reason_of(cancel: Request | None) -> dict[str, Any]:
-    """Return the header fields of a received CANCEL that our own CANCELs repeat.
-
-    That is a readable Reason (RFC 3326 §2).
-    """
-    try:
-        return (
-            {"reason_header": cancel.reason_header}
-            if cancel is not None and cancel.reason_header
-            else {}
-        )
-    except ParseError:
-        return {}
 
 
 class Watch:

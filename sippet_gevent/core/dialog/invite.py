@@ -22,6 +22,7 @@ from ...errors import (
 from ...message.body import Part
 from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Request, Response
+from ...observe.counters import Plain
 from ...transport.base import Flow, Origin
 from ..client.transaction import ClientTransaction
 from ..element import Element, ServedRequest
@@ -137,7 +138,8 @@ class InviteSession(Call):
         self._agree(response, request)
         self._follow(request, moved=self.dialog.remote_target != before)
         self.acknowledged = False
-        self._stop_answer()
+        if self._answer is not None:
+            self._stop_answer(self._answer)
         self._answer = Answer(self, tx, response)
 
     def _wait_for_ack(self) -> None:
@@ -165,15 +167,15 @@ class InviteSession(Call):
     def _confirm(self) -> None:
         """Go on after the ACK, or without it. A BYE that waited for it is sent."""
         self.acknowledged = True
-        self._stop_answer()
+        if self._answer is not None:
+            self._stop_answer(self._answer)
         self._inbox.wake()
         if self._bye is not None:
             self._send_bye()
 
-    def _stop_answer(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.is_stopped = True
+    def _stop_answer(self, answer: Answer) -> None:
+        answer.is_stopped = True
+        self._answer = None
 
     # ---- the peer's requests
 
@@ -293,7 +295,7 @@ class InviteSession(Call):
                 self.stack.sender.send(ack, self._next_hop, listener=self.origin)
                 self._ack = ack
         except SIPError as error:
-            self._warn("ACK", error)
+            self._warn("ACK not sent", error)
         if not self.acknowledged and self._answer is None:
             self._confirm()
 
@@ -330,7 +332,7 @@ class InviteSession(Call):
         try:
             self.dialog.refresh(message)
         except ParseError as error:  # the call goes on with the old target
-            self._warn("Contact", error)
+            self._warn("Contact ignored", error)
 
     @property
     def _next_hop(self) -> Flow | None:
@@ -357,7 +359,8 @@ class InviteSession(Call):
     def _drop(self) -> None:
         """End the call without a message to the peer, because the stack has stopped."""
         self._end()
-        self._stop_answer()
+        if self._answer is not None:
+            self._stop_answer(self._answer)
 
     def _let_go(self) -> None:
         """Note that the core does not hold this call any more."""
@@ -371,7 +374,8 @@ class InviteSession(Call):
         self._let_go()
 
     def _forget(self, *, by_us: bool = False) -> None:
-        self._stop_answer()
+        if self._answer is not None:
+            self._stop_answer(self._answer)
         self.stack.dialogs.remove(self, by_us=by_us)
 
     def _send_bye(self) -> None:
@@ -382,12 +386,12 @@ class InviteSession(Call):
                 self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin
             )
         except SIPError as error:
-            self._warn("BYE", error)
+            self._warn("BYE not sent", error)
 
-    def _warn(self, what: str, error: SIPError) -> None:
-        self.stack.engine.counters.warn(
-            what, self.stack.clock.now(), f"{what} in %r: %s", self, error, log=log
-        )
+    def _warn(self, event: str, error: SIPError) -> None:
+        text = f"{event}: call_id=%s reason=%s"
+        now, call_id = self.stack.clock.now(), Plain(self.dialog.call_id)
+        self.stack.engine.counters.warn(event, now, text, call_id, error, log=log)
 
 
 class Answer(Retransmission):

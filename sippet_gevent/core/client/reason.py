@@ -1,0 +1,23 @@
+"""Reason: what a received CANCEL passes on to our own CANCELs, RFC 3326 §2. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import ParseError
+from ...message.message import Request
+
+
+def reason_of(cancel: Request | None) -> dict[str, Any]:
+    """Return the header fields of a received CANCEL that our own CANCELs repeat.
+
+    That is a readable Reason (RFC 3326 §2).
+    """
+    try:
+        return (
+            {"reason_header": cancel.reason_header}
+            if cancel is not None and cancel.reason_header
+            else {}
+        )
+    except ParseError:
+        return {}

@@ -1,6 +1,6 @@
 """Broken responses of every kind, to proxies, a B2BUA and UACs: nothing is left after the timers, and no 2xx is lost.
 
-`FAULTS` breaks a response, `ELEMENTS` get it. What becomes of a 2xx to an INVITE stands beside each fault: it is passed on or
+`FAULTS` breaks a response, `ELEMENTS` get it. Each fault has the fate of a 2xx to an INVITE beside it: the 2xx is passed on or
 acknowledged (§16.7 step 5, §13.2.2.4), or it is no response to the INVITE at all, and dropped.
 """
 
@@ -27,14 +27,14 @@ CONTACT = {"contact": f"<sip:bob@{CALLEE}:5060>"}
 DROPPED, PASSED, HUNG_UP, ENDED = "dropped", "passed on", "acknowledged and hung up", "acknowledged"
 
 
-# ---- faults: what they do to a response, as octets; what a proxy and a UAC do with a 2xx to an INVITE then
+# ---- faults: how they change the bytes of a response, and what a proxy and a UAC then do with a 2xx to an INVITE
 
 
 class Fault(NamedTuple):
     """How a response is broken."""
 
     lines: dict[str, list[str] | None]
-    """Header fields in place of its own, None for none; `{top}` and `{below}` are the Vias it ought to have."""
+    """Header fields in place of its own, None for none. `{top}` and `{below}` are the correct Vias."""
     at_proxy: str
     at_uac: str
 
@@ -81,7 +81,7 @@ FAULTS = {
 
 
 def broken(request: Request, status: int, fault: Fault) -> bytes:
-    """Return the octets of a response to a request with this fault."""
+    """Return the bytes of a response to a request with this fault."""
     response = request.response(status, **(CONTACT if status < 300 else {}))
     top, *below = request.headers.all("Via")
     for name, texts in fault.lines.items():

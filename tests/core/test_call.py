@@ -1,4 +1,4 @@
-"""Call: requests within it, re-INVITE, BYE, and who may do what when, RFC 3261 §12.2, §14 and §15."""
+"""Call: requests within it, re-INVITE, glare and BYE, RFC 3261 §12.2, §14 and §15."""
 
 from __future__ import annotations
 
@@ -235,13 +235,13 @@ def test_call_that_the_peer_has_ended_is_not_remembered(taken):
     assert len(taken.stack.dialogs.ended) == 0
 
 
-def test_bye_that_nobody_answers_leaves_nothing_behind(two):
+def test_unanswered_bye_leaves_nothing_behind(two):
     two.call.hangup()
     two.sip.advance(40)
     assert two.call.stack.stats()["client_transactions"] == 0
 
 
-def test_bye_that_cannot_be_sent_ends_the_call_all_the_same(two):
+def test_bye_that_cannot_be_sent_ends_the_call(two):
     two.call.stack.engine.transports[0].failure = "network is unreachable"
     two.call.hangup()
     assert two.call.ended.is_set()
@@ -303,14 +303,14 @@ def test_request_answered_with_another_error_leaves_the_call_up(two):
 
 
 @pytest.mark.rfc("3261 12.2.1.2")
-def test_request_that_nobody_answers_ends_the_call_with_bye(two):
+def test_unanswered_request_ends_the_call_with_bye(two):
     greenlet = start(two.sip, two.call.request, "INFO")
     two.sip.advance(33)
     assert isinstance(greenlet.exception, TransactionTimeout)
     assert two.peer.methods[-1] == "BYE"
 
 
-def test_request_the_user_does_not_wait_for_leaves_the_call_up(two):
+def test_request_that_the_user_stops_waiting_for_leaves_the_call_up(two):
     greenlet = start(two.sip, two.call.request, "INFO", timeout=2)
     two.sip.advance(2.1)
     assert isinstance(greenlet.exception, TransactionTimeout)
@@ -324,7 +324,7 @@ def test_request_of_the_peer_goes_to_the_core_with_its_call(sip):
     assert (seen, taken.peer.statuses[-1]) == ([("INFO", taken.call)], 200)
 
 
-def test_core_that_crashes_at_a_request_within_the_call_leaves_the_call_up(sip):
+def test_core_that_raises_within_the_call_leaves_the_call_up(sip):
     taken = Taken(sip, core=lambda request, tx: 1 / 0)
     taken.ask("INFO")
     assert taken.peer.statuses[-1] == 500
@@ -391,7 +391,7 @@ REFUSABLE = (
 
 
 def state_of(call):
-    """Return all that a request may change in a call, but the remote sequence number (§12.2.2)."""
+    """Return everything that a request may change in a call, except the remote sequence number (§12.2.2)."""
     dialog = call.dialog
     return (
         call.ended.is_set(), call.local_body, call.remote_body, call.flow, call.acknowledged, list(call._serving),
@@ -420,7 +420,7 @@ def test_request_that_requires_what_we_lack_is_420_and_changes_nothing(sip, meth
 
 @pytest.mark.rfc("3261 8.2")
 @pytest.mark.parametrize("method", REFUSABLE)
-def test_request_whose_require_cannot_be_read_is_400_and_changes_nothing(sip, method):
+def test_request_with_unreadable_require_is_400_and_changes_nothing(sip, method):
     seen = []
     taken = Taken(sip, core=lambda request, tx: seen.append(request) or 200)
     before = state_of(taken.call)
@@ -476,14 +476,14 @@ def test_request_that_the_core_refuses_changes_nothing(sip, method, status):
 
 @pytest.mark.rfc("3261 8.2.1")
 @pytest.mark.parametrize(("method", "status"), [("INFO", 405), ("FROBNICATE", 501)])
-def test_method_that_nobody_serves_is_refused_for_that_first(placed, method, status):
+def test_unserved_method_is_refused_before_anything_else(placed, method, status):
     placed.ask(method, require="nosuch")
     assert placed.peer.statuses[-1] == status
     placed.ask("BYE")
 
 
 @pytest.mark.rfc("3261 8.2.3")
-def test_reinvite_with_a_body_that_nobody_understands_is_415_with_accept(two):
+def test_reinvite_with_an_unknown_content_type_is_415_with_accept(two):
     before = state_of(two.call)
     two.ask("INVITE", body="<x/>", content_type="application/xml", contact="<sip:moved@10.0.0.99>")
     assert two.peer.statuses[-1] == 415
@@ -522,7 +522,7 @@ THEIRS = (Pending.THEIR_INVITE, Pending.THEIR_UPDATE)
         ("INVITE", True, (Pending.OUR_INVITE, Pending.THEIR_INVITE), 491),
     ],
 )
-def test_request_waits_for_what_is_under_way(method, has_offer, pending, status):
+def test_colliding_invite_or_update_gets_its_status(method, has_offer, pending, status):
     assert glare(method, has_offer, set(pending)) == status
 
 
@@ -613,9 +613,7 @@ def test_reinvite_that_crosses_our_update_is_491(two):
         ("UPDATE", "UPDATE", "", True),
     ],
 )
-def test_request_of_ours_that_would_cross_another_of_ours_is_refused_here(
-    two, first, second, body, waits
-):
+def test_our_request_that_would_collide_with_ours_is_not_sent(two, first, second, body, waits):
     greenlet = start(two.sip, two.call.request, first)
     other = start(two.sip, two.call.request, second, body=body)
     assert isinstance(other.exception, TransactionStateError) == waits
@@ -625,7 +623,7 @@ def test_request_of_ours_that_would_cross_another_of_ours_is_refused_here(
 
 
 @pytest.mark.rfc("3311 5.1", "6337 4.3")
-def test_update_of_ours_with_an_offer_waits_for_the_reinvite_of_the_peer(taken):
+def test_our_update_with_an_offer_waits_for_the_reinvite_of_the_peer(taken):
     taken.call.on_reinvite = lambda request, tx: tx.wait(1) or 488
     taken.ask("INVITE")
     with pytest.raises(TransactionStateError):
@@ -633,7 +631,7 @@ def test_update_of_ours_with_an_offer_waits_for_the_reinvite_of_the_peer(taken):
 
 
 @pytest.mark.rfc("3311 5.2")
-def test_second_update_before_the_first_is_answered_gets_500_with_retry_after(sip):
+def test_second_update_before_the_first_answer_is_500_with_retry_after(sip):
     taken = Taken(sip, core=lambda request, tx: tx.wait(1) or 200)
     taken.ask("UPDATE")
     taken.ask("UPDATE")
@@ -680,13 +678,13 @@ class Rport(Taken):
         self.number = 1
 
 
-def test_peer_with_rport_is_reached_where_it_sends_from_until_it_says_otherwise(sip):
+def test_peer_with_rport_is_reached_at_its_source_address(sip):
     assert bye_goes_to(Rport(sip)) == (CALLER, 5060)
 
 
 @pytest.mark.rfc("3261 12.2.1.1", "3581 4")
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-def test_target_refresh_with_another_port_counts_more_than_rport(sip, method):
+def test_target_refresh_with_another_port_outranks_rport(sip, method):
     two = Rport(sip)
     two.ask(method, via=with_rport("b"), contact=f"<sip:peer@{CALLER}:5070>")
     if method == "INVITE":
@@ -726,7 +724,7 @@ def test_target_refresh_that_cannot_be_dialled_is_reached_by_its_flow(sip):
 
 @pytest.mark.rfc("3261 12.2.1.2")
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-def test_answer_to_our_target_refresh_with_another_contact_is_where_we_go_on(sip, method):
+def test_2xx_to_our_target_refresh_moves_the_remote_target(sip, method):
     two = Rport(sip)
     greenlet = start(sip, two.call.request, method)
     two.peer.reply(two.peer.last(method), 200, contact=f"<sip:peer@{CALLER}:5070>")
@@ -737,13 +735,13 @@ def test_answer_to_our_target_refresh_with_another_contact_is_where_we_go_on(sip
 # ---- re-INVITE from the peer
 
 
-def test_reinvite_that_changes_nothing_is_answered_with_what_we_said_before(taken):
+def test_reinvite_that_changes_nothing_gets_the_previous_body(taken):
     taken.ask("INVITE", body="offer", content_type="application/sdp")
     assert (taken.peer.statuses[-1], taken.peer.responses[-1].body) == (200, b"answer")
     taken.acknowledge()
 
 
-def test_reinvite_without_a_body_is_answered_with_what_we_said_before(two):
+def test_reinvite_without_a_body_gets_the_previous_body(two):
     two.ask("INVITE")
     assert (two.peer.statuses[-1], two.peer.responses[-1].body) == (200, two.call.local_body)
     two.ask("ACK", number=two.number)
@@ -817,7 +815,7 @@ def test_reinvite_without_ack_ends_the_call_with_bye(taken):
 
 
 @pytest.mark.rfc("3261 14.2")
-def test_second_reinvite_before_the_first_is_answered_gets_500_with_retry_after(taken):
+def test_second_reinvite_before_the_first_answer_is_500_with_retry_after(taken):
     taken.call.on_reinvite = lambda request, tx: tx.wait(1) or 488
     taken.ask("INVITE")
     taken.ask("INVITE")
@@ -930,7 +928,7 @@ def test_reinvite_before_the_ack_is_refused_here(sip):
         calls[0].request("INVITE")
 
 
-def test_reinvite_nobody_waits_for_any_more_is_cancelled_and_leaves_the_call_up(two):
+def test_abandoned_reinvite_is_cancelled_and_leaves_the_call_up(two):
     greenlet, invite = reinvite(two, timeout=2)
     two.peer.reply(invite, 180)
     two.sip.advance(2.1)
@@ -941,7 +939,7 @@ def test_reinvite_nobody_waits_for_any_more_is_cancelled_and_leaves_the_call_up(
     assert isinstance(greenlet.exception, TransactionTimeout)
 
 
-def test_reinvite_answered_although_nobody_waits_for_it_is_acknowledged_and_counts(two):
+def test_abandoned_reinvite_that_is_answered_is_acknowledged_and_counts(two):
     _, invite = reinvite(two, timeout=2, body="new offer")
     two.peer.reply(invite, 180)
     two.sip.advance(2.1)
@@ -952,7 +950,7 @@ def test_reinvite_answered_although_nobody_waits_for_it_is_acknowledged_and_coun
 
 
 @pytest.mark.rfc("3261 12.2.1.2")
-def test_reinvite_that_nobody_answers_ends_the_call_with_bye(two):
+def test_unanswered_reinvite_ends_the_call_with_bye(two):
     greenlet, _ = reinvite(two)
     two.sip.advance(33)
     assert isinstance(greenlet.exception, TransactionTimeout)
@@ -974,9 +972,7 @@ def test_bye_of_the_peer_during_our_reinvite_ends_the_call(two):
 
 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-def test_request_given_up_while_its_name_is_resolved_is_no_longer_under_way(
-    taken, monkeypatch, method
-):
+def test_request_left_while_its_name_is_resolved_is_not_pending(taken, monkeypatch, method):
     monkeypatch.setattr(taken.stack.sender, "resolve", lambda uri, listener: gevent.sleep(5))
     taken.call.flow = None
 

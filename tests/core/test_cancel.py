@@ -1,4 +1,4 @@
-"""CANCEL: what a core is told and when, what a caller sends and when, and every race between them, RFC 3261 §9 and §15."""
+"""CANCEL: where a core gets Cancelled, when a caller sends CANCEL, and the races between them, RFC 3261 §9 and §15."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_cancel_and_invite_are_answered_with_one_to_tag(sip):
 
 
 def core_that_notes(errors, *, catch=None, then=487):
-    """A core that notes each Cancelled it meets."""
+    """A core that keeps each Cancelled it gets."""
 
     def core(request, tx):
         tx.respond(180)
@@ -76,7 +76,7 @@ def test_cancelled_is_raised_once(sip):
 
 
 @pytest.mark.parametrize("then", [486, 200, None, 603])
-def test_whatever_a_core_returns_after_cancelled_is_487(sip, then):
+def test_any_result_of_a_core_after_cancelled_is_487(sip, then):
     asked = sip.ask(core_that_notes([], then=then), "INVITE sip:bob@example.com")
     asked.cancel()
     sip.advance(5)
@@ -95,7 +95,7 @@ def test_core_may_answer_otherwise_when_it_has_caught_cancelled(sip):
     assert asked.statuses == [180, 486]
 
 
-def test_core_in_somebody_else_s_call_is_not_disturbed_and_its_caller_gets_487_at_once(sip):
+def test_core_blocked_elsewhere_goes_on_and_its_caller_gets_487_at_once(sip):
     database = Event()
     met = []
 
@@ -113,7 +113,7 @@ def test_core_in_somebody_else_s_call_is_not_disturbed_and_its_caller_gets_487_a
     assert met == ["answer of the database"]
 
 
-def test_core_in_somebody_else_s_call_is_told_at_its_next_call_of_ours(sip):
+def test_core_blocked_elsewhere_gets_cancelled_at_its_next_call(sip):
     database = Event()
     errors = []
 
@@ -231,7 +231,7 @@ def test_cancel_of_another_method_finds_it_without_magic_cookie(sip):
 
 
 @pytest.mark.rfc("3261 17.2.2")
-def test_repeated_cancel_gets_its_200_again_and_the_core_is_not_told_again(sip):
+def test_repeated_cancel_gets_200_again_and_raises_nothing(sip):
     errors = []
     peer = Peer(sip, "10.0.0.50")
     sip.serve(core_that_notes(errors))
@@ -253,7 +253,7 @@ def test_require_in_a_cancel_is_ignored(sip):
     assert peer.statuses == [180, 200, 487]
 
 
-def test_cancel_that_arrives_with_its_invite_is_told_at_the_first_wait(sip):
+def test_cancel_that_arrives_with_its_invite_is_raised_at_the_first_wait(sip):
     peer = Peer(sip, "10.0.0.50")
     sip.serve(ringing)
     invite = peer.request("INVITE")
@@ -407,7 +407,7 @@ def test_200_that_crosses_with_cancel_gets_ack_and_bye_in_this_order(sip, peer):
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-def test_200_that_crosses_and_is_repeated_gets_the_same_ack_again_and_no_second_bye(sip, peer):
+def test_repeated_200_that_crosses_gets_its_ack_and_no_second_bye(sip, peer):
     peer.answer = lambda request: 200 if request.method == "BYE" else None
     invite = give_up(sip, peer)
     response = peer.reply(invite, 200, contact=f"<{peer.uri}>")
@@ -496,7 +496,7 @@ def test_reason_of_a_cancel_crosses_a_b2bua(sip, peer, given):
 
 
 @pytest.mark.rfc("3326 2")
-def test_reason_of_a_cancel_is_in_the_bye_to_a_callee_that_has_just_answered(sip, peer):
+def test_reason_of_a_cancel_is_in_the_bye_to_a_callee_that_answered(sip, peer):
     asked = sip.ask(bridge, "INVITE sip:bob@example.com")
     sip.advance(0.3)
     invite = peer.last("INVITE")
@@ -506,7 +506,7 @@ def test_reason_of_a_cancel_is_in_the_bye_to_a_callee_that_has_just_answered(sip
 
 
 @pytest.mark.rfc("3326 2")
-def test_core_is_told_the_reason_of_the_cancel(sip):
+def test_cancelled_has_the_reason_of_the_cancel(sip):
     met = []
 
     def core(request, tx):
@@ -562,7 +562,7 @@ def test_invite_that_expires_unanswered_gets_487(sip):
 
 
 @pytest.mark.rfc("3261 13.3.1")
-def test_invite_that_expires_while_its_core_is_in_somebody_else_s_call_gets_487(sip):
+def test_invite_that_expires_while_its_core_is_blocked_gets_487(sip):
     go = Event()
     asked = sip.ask(lambda request, tx: go.wait() and None, "INVITE sip:bob@example.com", expires=1)
     sip.advance(1.1)

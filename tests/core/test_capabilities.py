@@ -1,4 +1,4 @@
-"""What requests and 2xx of ours say about us: Allow, Supported, Accept, Contact, Expires, and the defaults of a stack."""
+"""Fields that the stack adds to requests and 2xx: Allow, Supported, Accept, Contact, Expires, and its defaults."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answer_to(sip, peer, method, core=lambda request, tx: 200, **headers):
 
 
 def names(message):
-    """The fields of this page that a message has."""
+    """Return those fields of a message that these tests are about."""
     wanted = (
         "Accept",
         "Allow",
@@ -70,14 +70,14 @@ IN_REQUEST = {
 
 @pytest.mark.rfc("3261 13.2.1", "3261 8.1.1.9", "3261 11.1", "3311 5.1", "6665 3.1.1", "3515 2.2")
 @pytest.mark.parametrize("method", IN_REQUEST)
-def test_request_of_ours_says_what_its_method_wants(sip, peer, method):
+def test_our_request_has_the_fields_of_its_method(sip, peer, method):
     request = sent_by_us(sip, peer, method)
     assert names(request) == IN_REQUEST[method]
     assert request.headers["Supported"] == "100rel, timer"
 
 
 @pytest.mark.rfc("3261 13.2.1", "3261 20.37")
-def test_invite_of_a_stack_without_extensions_says_so_by_an_empty_supported(sip, peer):
+def test_invite_of_a_stack_without_extensions_has_an_empty_supported(sip, peer):
     request = sent_by_us(sip, peer, "INVITE", stack=sip.stack())
     assert (request.headers["Supported"], request.supported, request.headers["Allow"]) == (
         "",
@@ -104,7 +104,7 @@ def test_allow_of_an_invite_names_what_the_core_and_each_call_serve(sip, peer):
     assert "INFO" in sent_by_us(sip, peer, "INVITE", stack=stack).allow
 
 
-def test_what_the_caller_has_set_stays(sip, peer):
+def test_field_that_the_application_has_set_stays(sip, peer):
     stack = sip.stack(supported=("timer",), headers=HEADERS)
     ours = {
         "allow": ("ACK",),
@@ -158,7 +158,7 @@ ANSWERS = {
 )
 @pytest.mark.parametrize("core", ANSWERS.values(), ids=list(ANSWERS))
 @pytest.mark.parametrize("method", IN_SUCCESS)
-def test_2xx_of_ours_says_what_its_method_wants(sip, peer, method, core):
+def test_our_2xx_has_the_fields_of_its_method(sip, peer, method, core):
     response = answer_to(sip, peer, method, core)
     assert (response.status, names(response)) == (200, IN_SUCCESS[method])
     if "Contact" in response.headers:
@@ -169,7 +169,7 @@ def test_2xx_of_ours_says_what_its_method_wants(sip, peer, method, core):
 
 @pytest.mark.rfc("3261 14.2", "3311 5.2")
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-def test_2xx_within_a_call_says_it_too(sip, peer, method):
+def test_2xx_within_a_call_has_the_same_fields(sip, peer, method):
     calls = []
 
     def core(request, tx):
@@ -210,7 +210,7 @@ def test_2xx_to_subscribe_keeps_the_seconds_of_the_core(sip, peer):
 
 @pytest.mark.rfc("3261 20.5")
 @pytest.mark.parametrize("status", [180, 404, 486])
-def test_other_responses_have_none_of_it(sip, peer, status):
+def test_other_responses_have_none_of_these_fields(sip, peer, status):
     def core(request, tx):
         if status < 200:
             tx.respond(status)
@@ -264,7 +264,7 @@ def test_responses_have_the_defaults_but_user_agent(sip, peer, method, core):
     assert bytes(response).count(b"Content-Length") == 1
 
 
-def test_accept_among_the_defaults_is_what_options_says(sip, peer):
+def test_accept_among_the_defaults_is_in_options(sip, peer):
     stack = sip.serve(
         lambda request, tx: 200, headers={"accept": ("application/sdp", "text/plain")}
     )
@@ -324,7 +324,7 @@ def test_requests_of_the_transaction_layer_have_no_defaults(sip):
 
 @pytest.mark.rfc("3261 16.6", "3261 16.7")
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "SUBSCRIBE", "MESSAGE"])
-def test_proxy_adds_none_of_it(sip, peer, method):
+def test_proxy_adds_none_of_these_fields(sip, peer, method):
     other = Peer(sip, "10.0.0.60", lambda request: request.response(200))
     sip.serve(
         lambda request, tx: forward(request, tx, "sip:bob@10.0.0.60"),

@@ -1,4 +1,4 @@
-"""The size rule, RFC 3261 §18.1.1: long requests go by TCP, and by UDP where there is none. Real sockets on loopback."""
+"""Long requests go by TCP, and by UDP where there is none, RFC 3261 §18.1.1. Real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sippet_gevent.transport.locate.rfc3263 import Candidate
 from .wire import Peer
 
 PATIENCE = 10
-"""Seconds for what takes milliseconds."""
+"""Seconds for an event that takes milliseconds."""
 
 LONG = b"x" * 1300
 
 
 class Phone:
-    """Somebody on 127.0.0.1 with one port for UDP and TCP, or for UDP alone; notes by what each request came."""
+    """A peer on 127.0.0.1 with one port for UDP and TCP, or for UDP alone. Keeps the way of each request."""
 
     def __init__(self, *transports, limits=None):
         self.seen = []
@@ -64,7 +64,7 @@ def phones():
             try:
                 made.append(Phone(*transports, limits=limits))
                 return made[-1]
-            except OSError:  # the port of UDP is taken for TCP by somebody else
+            except OSError:  # another process has this port for TCP
                 continue
         raise AssertionError("no port is free both ways")
 
@@ -75,7 +75,7 @@ def phones():
 
 @pytest.fixture
 def clients():
-    """Make started stacks, with UDP and TCP unless it is said otherwise."""
+    """Make started stacks, with UDP and TCP by default."""
     made = []
 
     def make(*addresses, **options):
@@ -130,7 +130,7 @@ def size_of(stack, uri, size):
 
 @pytest.mark.rfc("3261 18.1.1")
 @pytest.mark.parametrize("parameter", ["", ";transport=udp"])
-def test_long_request_goes_by_tcp_and_its_via_says_so(phones, clients, parameter):
+def test_long_request_goes_by_tcp_as_its_via_has_it(phones, clients, parameter):
     phone, client = phones("tcp"), clients()
     assert ask(client, phone.uri + parameter) == 200
     assert phone.ways == [BY_TCP]
@@ -193,7 +193,7 @@ def test_long_ack_goes_by_tcp(phones, clients):
 
 
 @pytest.mark.rfc("3261 16.6", "3261 18.1.1")
-def test_proxy_sends_on_by_tcp_what_is_too_long_with_its_own_via(phones, clients):
+def test_request_too_long_with_the_proxy_s_via_is_forwarded_by_tcp(phones, clients):
     phone, client = phones("tcp"), clients()
     proxy = clients()
     proxy.on()(lambda request, tx: forward(request, tx, phone.uri))
@@ -275,7 +275,7 @@ def test_detour_takes_a_fraction_of_what_a_request_lives():
     assert detours_module.DETOUR_SECONDS <= 32 / 8
 
 
-def test_who_has_refused_tcp_is_not_asked_again_for_a_while(phones, clients):
+def test_destination_that_refused_tcp_is_not_asked_again_for_a_while(phones, clients):
     phone, client = phones(), clients()
     for _ in range(3):
         ask(client, phone.uri)
@@ -293,9 +293,7 @@ def test_refusal_is_forgotten():
 
 
 @pytest.mark.parametrize("addresses", [("udp:127.0.0.1:0",), ("udp:127.0.0.1:0", "tcp:[::1]:0")])
-def test_long_request_goes_by_udp_where_we_have_no_tcp_of_its_ip_version(
-    phones, clients, addresses
-):
+def test_long_request_goes_by_udp_without_tcp_of_its_ip_version(phones, clients, addresses):
     phone, client = phones("tcp"), clients(*addresses)
     assert ask(client, phone.uri) == 200
     assert phone.ways == [BY_UDP]
@@ -321,7 +319,7 @@ def test_long_requests_are_logged_once_for_each_destination(phones, clients, cap
     ]
 
 
-def test_what_is_remembered_is_bounded():
+def test_memory_of_detours_is_bounded():
     detours, udp = Detours(1300), UDP()
     udp.local = ("0.0.0.0", 5060)
     for number in range(3 * DESTINATIONS):
@@ -345,7 +343,7 @@ def test_kept_connection_that_was_dead_is_no_refusal_of_tcp(phones, clients):
     assert client.stats()["streams"].get("connect_failed") is None
 
 
-def test_detour_by_a_new_connection_in_place_of_a_dead_one_is_given_up_in_time_for_udp(
+def test_detour_by_a_renewed_connection_ends_in_time_for_udp(
     phones, clients, blackhole, monkeypatch
 ):
     monkeypatch.setattr("sippet_gevent.core.client.sender.DETOUR_SECONDS", 0.05)
@@ -398,7 +396,7 @@ def test_target_that_refuses_a_long_request_over_tcp_is_not_asked_by_udp(phones,
     assert (first.ways, second.ways) == ([BY_TCP], [BY_TCP, BY_UDP])
 
 
-def test_target_reached_by_tcp_is_what_the_503_of_all_comes_from(phones, clients):
+def test_503_of_all_targets_comes_from_the_one_reached_by_tcp(phones, clients):
     phone, client = phones("tcp"), clients()
     phone.answers = [503]
     assert ask(client, phone.uri) == 503
@@ -408,7 +406,7 @@ def test_target_reached_by_tcp_is_what_the_503_of_all_comes_from(phones, clients
 # ---- what the system will not send
 
 
-def test_datagram_that_the_system_will_not_send_goes_by_tcp(phones, clients):
+def test_datagram_too_long_for_the_kernel_goes_by_tcp(phones, clients):
     wide = Limits(datagram=0, parser=ParserLimits(message=200_000))
     phone, client = phones("tcp", limits=wide), clients(limits=wide)
     assert ask(client, phone.uri, b"x" * 70_000) == 200
@@ -416,9 +414,7 @@ def test_datagram_that_the_system_will_not_send_goes_by_tcp(phones, clients):
     assert len(client.sender.grey) == 0
 
 
-def test_datagram_that_the_system_will_not_send_is_a_transport_error_where_there_is_no_tcp(
-    phones, clients
-):
+def test_datagram_too_long_for_the_kernel_without_tcp_is_a_transport_error(phones, clients):
     client = clients("udp:127.0.0.1:0", limits=Limits(datagram=0))
     with pytest.raises(TransportError, match="Message too long"):
         ask(client, phones().uri, b"x" * 70_000)

@@ -156,7 +156,7 @@ def test_ack_and_cancel_have_the_number_of_their_invite(method):
 
 
 @pytest.mark.rfc("3261 12.2")
-def test_refresh_takes_the_new_target_and_keeps_the_old_one_when_there_is_none():
+def test_refresh_takes_the_new_target_or_keeps_the_old_one():
     dialog = dialogs()["UAC"]
     dialog.refresh(invite().response(200))
     assert str(dialog.remote_target) == CALLEE_CONTACT
@@ -182,7 +182,7 @@ def test_invite_without_a_contact_makes_no_dialog(contact):
 
 @pytest.mark.rfc("3261 12.1.2")
 @pytest.mark.parametrize("contact", [None, "*", "<sip:@@@>"])
-def test_response_without_a_proper_contact_leaves_what_was_asked_for_as_target(contact):
+def test_response_without_a_proper_contact_leaves_the_request_uri(contact):
     response = invite().response(200)
     if contact is not None:
         response.headers["Contact"] = contact

@@ -47,7 +47,7 @@ def second(sip):
 
 
 class Unreachable(MemoryFlow):
-    """A flow whose every send fails, as when the network says that nobody is there."""
+    """A flow whose sends all fail, as when the network reports an unreachable host."""
 
     def send(self, data):
         raise TransportError(f"connection refused by {self.remote[0]}", self)
@@ -82,7 +82,7 @@ def listen():
 
 @pytest.fixture(params=["127.0.0.1", "::1", "0.0.0.0", "::"])
 def real(request, listen):
-    """A stack on real sockets; who is first where example.com leads to is not there, who is second answers."""
+    """A stack on real sockets. The first target of example.com is closed, the second one answers."""
     host = f"[{request.param}]" if ":" in request.param else request.param
     loopback = "::1" if ":" in host else "127.0.0.1"
     server = listen(
@@ -122,7 +122,7 @@ def test_target_whose_port_is_closed_is_followed_by_the_next_at_once(real, metho
     assert real.stats()["icmp"] == {"told": 1}
 
 
-def test_all_targets_of_many_requests_at_one_time_are_found_closed_and_nobody_else_is_blamed(real):
+def test_closed_targets_of_many_requests_are_found_and_no_other_is_blamed(real):
     with gevent.Timeout(10):
         asked = [real.send(Request("OPTIONS", BOB)) for _ in range(100)]
         assert {tx.final().status for tx in asked} == {200}
@@ -231,7 +231,7 @@ def test_contact_is_that_of_the_way_the_request_takes(sip, client, first, second
 
 
 class SecondNetwork(MemoryTransport):
-    """Stands for TCP."""
+    """A transport of datagrams under the name of TCP."""
 
     name = "TCP"
 
@@ -247,7 +247,7 @@ class OtherWay(StaticResolver):
 
 
 @pytest.mark.parametrize(("status", "sent_on"), [(None, True), (100, True), (182, False)])
-def test_connection_that_dies_sends_the_request_on_unless_somebody_works_on_it(
+def test_dead_connection_sends_the_request_on_unless_it_was_taken_on(
     sip, client, first, second, status, sent_on
 ):
     tx = client.send(Request("OPTIONS", BOB))
@@ -270,7 +270,7 @@ def test_log_says_which_target_failed_why_and_how_long_it_took(sip, client, firs
 
 
 class Secure(MemoryTransport):
-    """Stands for TLS: notes the names it is to find in certificates."""
+    """A transport under the name of TLS. Keeps the names that certificates must have."""
 
     name, secure, default_port = "TLS", True, 5061
 
@@ -284,7 +284,7 @@ class Secure(MemoryTransport):
 
 
 @pytest.mark.rfc("5922 4")
-def test_secure_transport_is_told_the_domain_of_the_uri_at_each_try(sip, client, first, second):
+def test_secure_transport_gets_the_domain_of_the_uri_at_each_try(sip, client, first, second):
     transport = Secure(sip.network)
     client.listen("udp:10.9.9.9:5061", transport)
     client.resolver = StaticResolver(
@@ -306,14 +306,14 @@ def test_secure_transport_is_told_the_domain_of_the_uri_at_each_try(sip, client,
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
-def test_last_503_is_what_comes_out_when_all_answer_so(sip, client, first, second, method):
+def test_last_503_is_the_outcome_when_all_targets_answer_503(sip, client, first, second, method):
     first.answer = second.answer = lambda request: request.response(
         503, f"From {request.flow.transport.local[0]}"
     )
     assert sip.run(client.send(Request(method, BOB)).final).reason == f"From {SECOND}"
 
 
-def test_last_error_is_what_comes_out_when_nobody_can_be_reached(sip, client, refused):
+def test_last_error_is_the_outcome_when_no_target_is_reached(sip, client, refused):
     refused.update((FIRST, SECOND))
     with pytest.raises(TransportError, match=f"refused by {SECOND}"):
         sip.run(client.request, "OPTIONS", BOB)
@@ -344,13 +344,13 @@ def test_timeout_of_the_user_covers_all_tries(sip, client, first, second):
 
 
 @pytest.mark.parametrize("status", [302, 404, 408, 480, 486, 500, 600, 603])
-def test_any_other_answer_is_an_answer(sip, client, first, second, status):
+def test_any_other_status_is_final(sip, client, first, second, status):
     first.answer = lambda request: status
     assert sip.run(client.request, "OPTIONS", BOB).status == status
     assert second.requests == []
 
 
-def test_stack_that_stops_tries_nobody_else(sip, client, first, second):
+def test_stopping_stack_tries_no_other_target(sip, client, first, second):
     asked = start(sip, client.request, "OPTIONS", BOB)
     client.stop()
     sip.settle()
@@ -359,14 +359,12 @@ def test_stack_that_stops_tries_nobody_else(sip, client, first, second):
     assert second.requests == [] and len(client.sender.grey) == 0
 
 
-# ---- who works on it already
+# ---- targets that work on the request already
 
 
 @pytest.mark.rfc("3263 4.3")
 @pytest.mark.parametrize("status", [100, 180])
-def test_target_that_has_answered_provisionally_is_not_replaced_for_being_silent_later(
-    sip, client, first, second, status
-):
+def test_target_that_is_silent_after_a_100_is_not_replaced(sip, client, first, second, status):
     first.answer = lambda request: status
     with pytest.raises(TransactionTimeout):
         sip.run(client.request, "OPTIONS", BOB)
@@ -421,7 +419,7 @@ def test_cancel_waits_for_a_provisional_response_of_the_new_target(sip, client, 
 
 
 @pytest.mark.parametrize("way", ["cancel", "_abandon"])
-def test_request_that_nobody_wants_any_more_goes_nowhere_else(sip, client, first, second, way):
+def test_abandoned_request_goes_to_no_other_target(sip, client, first, second, way):
     tx = client.send(Request("INVITE", BOB))
     sip.settle()
     getattr(tx, way)()
@@ -450,7 +448,7 @@ def test_silent_target_costs_its_time_once(sip, client, first, second):
 
 @pytest.mark.rfc("3261 21.5.4")
 @pytest.mark.parametrize(("asked", "kept"), [(5, 5), (120, 120), (10**6, 300)])
-def test_503_says_itself_for_how_long(sip, client, first, second, asked, kept):
+def test_retry_after_of_a_503_sets_the_grey_time(sip, client, first, second, asked, kept):
     first.answer = lambda request: request.response(503, retry_after=asked)
     sip.run(client.request, "OPTIONS", BOB)
     sip.advance(kept - 1)
@@ -468,7 +466,7 @@ def test_grey_targets_are_still_tried_when_there_are_no_others(sip, client, firs
     assert sip.run(client.request, "OPTIONS", BOB).status == 200
 
 
-def test_target_that_answers_is_grey_no_more(sip, client, first, second):
+def test_target_that_answers_leaves_the_grey_list(sip, client, first, second):
     first.answer = second.answer = lambda request: 503
     sip.run(client.request, "OPTIONS", BOB)
     first.answer = lambda request: 200
@@ -531,13 +529,13 @@ def test_way_that_no_transport_opens_is_passed_over(sip, client, second, monkeyp
 
 @pytest.fixture
 def caller(sip):
-    """Who asks the proxy."""
+    """The client of the proxy."""
     return Peer(sip, "10.0.0.70")
 
 
 @pytest.fixture
 def proxy(sip):
-    """A proxy that sends all on to example.com."""
+    """A proxy that forwards every request to example.com."""
     return sip.serve(
         lambda request, tx: forward(request, tx, BOB), resolver=StaticResolver(RECORDS)
     )
@@ -577,9 +575,7 @@ def test_503_of_all_targets_goes_up_as_500(sip, proxy, caller, first, second):
 
 
 @pytest.mark.rfc("4320 4.2")
-def test_branch_that_is_silent_until_timer_f_is_too_late_for_another_try(
-    sip, proxy, caller, first, second
-):
+def test_branch_that_is_silent_until_timer_f_has_no_other_try(sip, proxy, caller, first, second):
     caller.ask("OPTIONS")
     sip.advance(40)
     assert second.requests == []
@@ -641,14 +637,14 @@ def test_target_that_is_not_allowed_is_passed_over(sip, client, first, second):
 @pytest.mark.parametrize(
     "uri", [BOB, f"sip:{FIRST}", f"sip:example.org;maddr={FIRST}", f"sip:{FIRST}:7000"]
 )
-def test_request_that_may_go_nowhere_is_an_error_that_says_so(client, first, second, uri):
+def test_request_without_an_allowed_target_is_a_clear_error(client, first, second, uri):
     client.allow_target = lambda candidate: False
     with pytest.raises(TransportError, match=rf"allow_target forbids udp:{FIRST}"):
         client.request("OPTIONS", uri)
     assert first.requests == second.requests == []
 
 
-def test_route_of_a_stranger_leads_a_proxy_nowhere_that_is_not_allowed(sip, caller, first):
+def test_route_of_a_stranger_leads_a_proxy_to_allowed_targets_only(sip, caller, first):
     proxy = sip.serve(lambda request, tx: forward(request, tx))
     proxy.allow_target = lambda candidate: candidate.host != FIRST
     caller.send(caller.request("MESSAGE", route=f"<sip:{FIRST};lr>"))

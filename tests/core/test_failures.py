@@ -1,4 +1,4 @@
-"""A next hop that fails: one line in the log, with what was answered, and a counter by reason, RFC 3261 §8.1.3.1 and §16.9."""
+"""Failed next hops: one log line with the answer, and a counter by reason, RFC 3261 §8.1.3.1 and §16.9."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def peer(sip):
 
 @pytest.fixture
 def lines(caplog):
-    """The lines about next hops, and the level that all of them have."""
+    """The log lines about next hops, and their one level."""
     caplog.set_level(logging.INFO, "sippet_gevent")
 
     def lines():
@@ -125,7 +125,7 @@ def test_next_hop_that_is_silent_is_one_warning_and_counted(sip, peer, lines, wa
     assert stack.stats()["next_hop_failures"] == {"timeout": 1}
 
 
-def test_send_that_nobody_waits_for_is_told_when_its_next_hop_fails(sip, lines):
+def test_failed_next_hop_of_an_unawaited_send_is_logged(sip, lines):
     stack = serve(sip, None)
     stack.send(Request("OPTIONS", BOB))
     sip.advance(33)
@@ -151,7 +151,7 @@ def test_branch_that_fails_while_another_is_pending_is_answered_later(sip, peer,
 
 
 @pytest.mark.rfc("3261 16.7")
-def test_last_branch_that_fails_is_told_with_the_best_answer(sip, peer, lines):
+def test_last_branch_that_fails_is_logged_with_the_best_answer(sip, peer, lines):
     Peer(sip, "10.0.0.61", lambda request: 404)
     serve(sip, lambda request, tx: forward(request, tx, "sip:bob@10.0.0.61", BOB))
     peer.ask("MESSAGE")
@@ -161,7 +161,7 @@ def test_last_branch_that_fails_is_told_with_the_best_answer(sip, peer, lines):
 
 
 @pytest.mark.rfc("5626 5.3.1")
-def test_flow_that_has_ended_is_told_with_430(sip, peer, lines):
+def test_flow_that_has_ended_is_logged_with_430(sip, peer, lines):
     class Ended(Flow):
         transport, remote = None, ("10.0.0.60", 5060)
 

@@ -21,7 +21,7 @@ PHONE = "10.0.0.70"
 LINGER = 150.0
 """Seconds after which nothing of a finished call may be left: 64*T1 for the INVITE, its ACK, the BYE and its answer."""
 
-# How the network behaves, and how many seeds of it run when nobody says: 3 ms each.
+# How the network behaves, and the default number of its seeds, which take 3 ms each.
 NETWORKS = {
     "5 % lost": ({"loss": 0.05}, 1000),
     "30 % lost": ({"loss": 0.3}, 1000),
@@ -33,7 +33,7 @@ NETWORKS = {
 
 
 class Witness:
-    """What a transaction's user hears, noted on its way there: `ends` has the final statuses and errors."""
+    """Keeps what a transaction gives its user: `ends` has the final statuses and errors."""
 
     def __init__(self, user: Any, ends: list[Any]) -> None:
         self.user, self.ends = user, ends
@@ -66,7 +66,7 @@ def to_the_phone(request, tx):
 
 
 class Watched:
-    """Two stacks on a network with a seed, with `proxied` a third between them, and watchers at every transaction's end
+    """Two stacks on a network with a seed, or three with `proxied`, and watchers at every transaction's end
     and every datagram."""
 
     def __init__(self, core: Any, seed: int, *, proxied: bool = False, **behaviour: Any) -> None:
@@ -115,7 +115,7 @@ class Watched:
         assert not left, f"left over: {left}"
         assert not self.too_late, f"sent after the end of the transaction: {self.too_late}"
         for key, ends in self.ends.items():
-            # Each 2xx to an INVITE goes to the user, who acknowledges it (RFC 6026 §7.2); all else is told once.
+            # Each 2xx to an INVITE goes to the user, which acknowledges it (RFC 6026 §7.2); anything else comes once.
             told = ends[:1] if key.endswith("INVITE") and set(ends) == {200} else ends
             assert len(told) == 1, f"{key} ended with {ends}"
         accepted = [
@@ -141,7 +141,7 @@ def answers(request, tx):
 
 
 def calls(sip):
-    """One whole call; how it has ended."""
+    """Make one whole call, and return its outcome."""
     request = Request("INVITE", "sip:bob@example.com")
     tx = sip.client.send(request, f"sip:{SERVER}")
     response = tx.final()
@@ -178,7 +178,7 @@ def asks(sip):
 
 
 def see(caller, core, seeds, **options):
-    """Run so many networks, and hold each to the invariants."""
+    """Run this number of networks, and check the invariants of each."""
     for seed in range(int(SEEDS or seeds)):
         watched = Watched(core, seed, **options)
         try:
@@ -207,9 +207,7 @@ def see(caller, core, seeds, **options):
     ],
     ids=["call", "refused call", "cancelled call", "MESSAGE"],
 )
-def test_whatever_the_network_does_each_transaction_ends_once_and_leaves_nothing(
-    caller, core, behaviour, seeds
-):
+def test_each_transaction_on_a_lossy_network_ends_once(caller, core, behaviour, seeds):
     see(caller, core, seeds, **behaviour)
 
 
@@ -219,7 +217,7 @@ def test_whatever_the_network_does_each_transaction_ends_once_and_leaves_nothing
 @pytest.mark.parametrize(
     ("caller", "core"), [(calls, answers), (gives_up, answers)], ids=["call", "cancelled call"]
 )
-def test_whatever_the_network_does_it_is_so_through_a_proxy_too(caller, core, behaviour, seeds):
+def test_each_transaction_through_a_lossy_proxy_ends_once(caller, core, behaviour, seeds):
     see(caller, core, seeds // 20, proxied=True, **behaviour)
 
 
@@ -242,7 +240,7 @@ def test_one_datagram_in_twenty_lost_changes_no_outcome(caller, core, answer):
     assert outcomes == {answer}
 
 
-def test_invite_that_rings_takes_no_timers_from_those_it_shares_a_moment_with(sip):
+def test_ringing_invite_takes_no_timers_of_others_at_its_tick(sip):
     """Its timer A is due at the same tick as their timer E, and it has none any more (RFC 6026 figure 5)."""
     sip.serve(answers)
     sip.network.partition("10.0.0.100", "10.0.0.70")

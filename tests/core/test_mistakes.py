@@ -1,4 +1,4 @@
-"""Whose mistake it is when something cannot be read: the caller's is a 400, the core's own a 500 with its traceback in the log."""
+"""Unreadable text: from the caller it is a 400, from the core a 500 with a traceback in the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sippet_gevent.message.parser import parse
 from .wire import Peer
 
 ROW = "bob@192.0.2.1"
-"""What a database may have in place of a URI."""
+"""Text that a database may have in place of a URI."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def errors(caplog):
 
 
 def ask(peer, method="INVITE", broken=b"", body=b"", **headers):
-    """Send a request with header lines as they stand, and return the final statuses."""
+    """Send a request with unchanged header lines, and return the final statuses."""
     request = peer.request(method, body=body, **headers)
     data = bytes(request)
     if broken:
@@ -53,7 +53,7 @@ def ask(peer, method="INVITE", broken=b"", body=b"", **headers):
 BROKEN = [
     pytest.param(lambda request, tx: request.refer_to, b"Refer-To: <<>>", id="header field"),
     pytest.param(lambda request, tx: request.headers.get_header("Refer-To"), b"r: <<>>", id="compact name"),
-    pytest.param(lambda request, tx: request.expires, b"Expires: 5\r\nExpires: 6", id="field that stands twice"),
+    pytest.param(lambda request, tx: request.expires, b"Expires: 5\r\nExpires: 6", id="field that appears twice"),
     pytest.param(lambda request, tx: request.copy().refer_to, b"Refer-To: <<>>", id="field of a copy"),
     pytest.param(lambda request, tx: request.diversion[0].uri, b"Diversion: <<>>", id="one of a list"),
     pytest.param(lambda request, tx: request.headers.get_header_back("Diversion"), b"Diversion: <<>>", id="last of a list"),
@@ -67,9 +67,7 @@ BROKEN = [
 
 @pytest.mark.rfc("3261 21.4.1")
 @pytest.mark.parametrize(("core", "broken"), BROKEN)
-def test_field_of_the_request_that_cannot_be_read_is_400_without_traceback(
-    sip, peer, errors, core, broken
-):
+def test_unreadable_field_of_the_request_is_400_without_traceback(sip, peer, errors, core, broken):
     sip.serve(core)
     assert ask(peer, "MESSAGE", broken) == [400]
     assert errors() == []
@@ -97,9 +95,7 @@ BODIES = {
 
 @pytest.mark.rfc("3261 21.4.1")
 @pytest.mark.parametrize(("body", "kind"), BODIES.values(), ids=list(BODIES))
-def test_body_of_the_request_that_cannot_be_read_is_400_without_traceback(
-    sip, peer, errors, body, kind
-):
+def test_unreadable_body_of_the_request_is_400_without_traceback(sip, peer, errors, body, kind):
     sip.serve(read_offer)
     assert ask(peer, body=body, content_type=kind) == [400]
     assert errors() == []
@@ -172,7 +168,7 @@ MISTAKES = [
 @pytest.mark.rfc("3261 21.5.1")
 @pytest.mark.parametrize("core", MISTAKES)
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
-def test_text_of_the_core_s_own_that_cannot_be_read_is_500_with_file_and_line(
+def test_unreadable_text_of_the_core_is_500_with_file_and_line(
     sip, peer, errors, caplog, core, method
 ):
     stack = sip.serve(core)
@@ -192,9 +188,7 @@ def test_header_that_no_branch_can_have_is_500_with_file_and_line(sip, peer, err
     assert "Subject: CR, LF" in caplog.text
 
 
-def test_response_of_another_peer_that_cannot_be_read_is_not_the_caller_s_mistake(
-    sip, peer, errors
-):
+def test_unreadable_response_of_another_peer_is_no_mistake_of_the_caller(sip, peer, errors):
     def answer(request):
         return parse(
             bytes(request.response(200)).replace(b"\r\nCSeq", b"\r\nContact: <<>>\r\nCSeq")
@@ -206,7 +200,7 @@ def test_response_of_another_peer_that_cannot_be_read_is_not_the_caller_s_mistak
     assert len(errors()) == 1
 
 
-def test_ack_that_a_core_cannot_read_is_one_line_and_its_own_mistake_a_traceback(sip, peer, errors):
+def test_unreadable_ack_is_one_line_and_a_core_s_mistake_a_traceback(sip, peer, errors):
     cores = iter((lambda request, tx: request.refer_to, lambda request, tx: URI.parse(ROW)))
     stack = sip.serve(lambda request, tx: next(cores)(request, tx))
     ask(peer, "ACK", b"Refer-To: <<>>", to="<sip:bob@10.0.0.1>;tag=1")

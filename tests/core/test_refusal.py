@@ -1,4 +1,4 @@
-"""Refusals: what a 4xx of ours carries, and what of a callee's refusal reaches the caller of a B2BUA, RFC 3261 §20 and §21."""
+"""Refusals: fields of our own 4xx, and fields that cross a B2BUA, RFC 3261 §20 and §21."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ BOB = f"sip:bob@{CALLEE}"
 
 
 def bridge(request, tx):
-    """Call somebody for the caller, as a B2BUA does."""
+    """Call a peer for the caller, as a B2BUA does."""
     tx.stack.invite(BOB)
 
 
 @pytest.fixture
 def refused(sip):
-    """Let a callee refuse what a B2BUA asks it; return the callee's response and what the caller gets."""
+    """Let a callee refuse the request of a B2BUA; return its response and the one that the caller gets."""
 
     def refused(status, core=bridge, **parts):
         sip.serve(core)
@@ -135,7 +135,7 @@ def test_unknown_3xx_is_passed_on_with_its_body_as_300_is(refused):
 
 @pytest.mark.rfc("3261 20.33")
 @pytest.mark.parametrize("status", [501, 504, 604])
-def test_known_refusal_that_may_not_have_retry_after_is_passed_on_without(refused, status):
+def test_refusal_without_right_to_retry_after_is_passed_on_without(refused, status):
     _, answer = refused(status, Retry_After=["60"])
     assert (answer.status, answer.headers.get("Retry-After")) == (status, None)
 
@@ -272,7 +272,7 @@ def test_header_that_a_core_gives_with_a_405_stays(sip):
 
 
 @pytest.mark.parametrize("status", sorted(NEEDY - {405, 420}))
-def test_refusal_that_lacks_what_nobody_but_its_core_knows_is_in_the_log(sip, caplog, status):
+def test_refusal_that_lacks_a_field_only_its_core_knows_is_logged(sip, caplog, status):
     assert sip.ask(refuse_with(status), "INVITE sip:bob@example.com").statuses == [status]
     missing = ", ".join(FIELDS[status].needed)
     assert (

@@ -1,4 +1,4 @@
-"""By which listener a proxy sends on what belongs to a dialog or a binding, RFC 3261 §16.6 and RFC 5658 §5: real sockets."""
+"""The listener by which a proxy forwards within a dialog or to a binding, RFC 3261 §16.6 and RFC 5658 §5. Real sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SDP = b"v=0\r\n"
 
 @pytest.fixture
 def listen():
-    """Make started stacks that note what they receive, `stack.seen`: methods with the sent-by that sent them."""
+    """Make started stacks that keep what they receive, `stack.seen`: methods, each with the sender's sent-by."""
     with contextlib.ExitStack() as stacks:
 
         def make(*addresses, core=lambda request, tx: 200, **options):
@@ -59,7 +59,7 @@ def free_port(*hosts):
 
 
 def callee_core(request, tx):
-    """Answer; then send requests of one's own, and leave hanging up to the caller."""
+    """Answer and send requests; the caller hangs up."""
     if request.method != "INVITE":
         return 200
     call = tx.accept(body=SDP)

@@ -1,4 +1,4 @@
-"""ClientTransaction, Stack.request and Stack.invite: what a caller gets, and leaves behind, RFC 3261 §8.1, §9.1 and §13.2."""
+"""ClientTransaction, Stack.request and Stack.invite: outcomes and leftovers, RFC 3261 §8.1, §9.1 and §13.2."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ BOB = f"sip:bob@{CALLEE}"
 
 @pytest.fixture
 def peer(sip):
-    """A callee that does what the test says."""
+    """A callee whose responses the test sends."""
     return Peer(sip, CALLEE)
 
 
 def leftover(stack):
-    """Return how many client transactions there are."""
+    """Return the number of client transactions."""
     return stack.stats()["client_transactions"]
 
 
@@ -37,7 +37,7 @@ def leftover(stack):
 
 
 @pytest.mark.rfc("3261 8.1.1")
-def test_request_is_completed_with_all_that_is_wanted(sip, peer):
+def test_request_gets_the_mandatory_header_fields(sip, peer):
     peer.answer = lambda request: 200
     sip.run(sip.client.request, "OPTIONS", BOB)
     request = peer.last("OPTIONS")
@@ -57,7 +57,7 @@ def test_request_that_makes_a_dialog_has_one_contact(sip, peer, method, count):
     assert len(peer.last(method).contact) == count
 
 
-def test_request_returns_the_final_response_whatever_it_is(sip, peer):
+def test_request_returns_any_final_response(sip, peer):
     peer.answer = lambda request: 404
     assert sip.run(sip.client.request, "OPTIONS", BOB).status == 404
 
@@ -146,7 +146,7 @@ def test_gevent_timeout_round_a_request_leaves_no_transaction_behind(sip, peer):
     assert leftover(sip.client) == 0
 
 
-def test_gevent_timeout_round_an_invite_nobody_answers_leaves_no_transaction_behind(sip, peer):
+def test_gevent_timeout_of_a_silent_invite_leaves_no_transaction(sip, peer):
     with pytest.raises(gevent.Timeout):
         sip.run(within, sip.client, 3, sip.client.invite, BOB)
     sip.advance(33)
@@ -176,7 +176,7 @@ def test_killing_a_greenlet_that_waits_cancels_its_invite(sip, peer):
     assert peer.methods == ["INVITE", "CANCEL"]
 
 
-def test_answer_after_the_user_has_gone_is_dropped(sip, peer):
+def test_answer_after_the_user_has_left_is_dropped(sip, peer):
     greenlet = start(sip, sip.client.request, "OPTIONS", BOB, timeout=1)
     sip.advance(1.1)
     peer.reply(peer.requests[0], 200)
@@ -195,7 +195,7 @@ def test_answer_at_the_last_moment_is_in_time(sip, peer):
     assert greenlet.ready()
 
 
-def test_error_of_the_callback_for_provisional_responses_cancels_the_invite(sip, peer):
+def test_exception_in_on_provisional_cancels_the_invite(sip, peer):
     def ringing(response):
         raise RuntimeError("bug")
 
@@ -209,7 +209,7 @@ def test_error_of_the_callback_for_provisional_responses_cancels_the_invite(sip,
 
 
 def call(sip, peer, **options):
-    """Call the peer, who answers at once, and return the Call, the INVITE and its 200."""
+    """Call the peer, which answers at once, and return the Call, the INVITE and its 200."""
     greenlet = start(sip, sip.client.invite, BOB, **options)
     invite = peer.last("INVITE")
     response = peer.reply(invite, 200, contact=f"<{peer.uri}>", body="answer")
@@ -223,7 +223,7 @@ def test_invite_returns_the_call_with_the_peer_s_body(sip, peer):
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-def test_200_is_acknowledged_with_the_invite_s_number_in_a_transaction_of_its_own(sip, peer):
+def test_ack_to_200_has_the_number_of_the_invite_and_its_own_branch(sip, peer):
     answered, invite, response = call(sip, peer)
     ack = peer.last("ACK")
     assert str(ack.cseq) == f"{invite.cseq.number} ACK"
@@ -258,7 +258,7 @@ def test_repeated_200_gets_the_same_ack_again(sip, peer):
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-def test_repeated_200_gets_its_ack_after_the_call_has_ended_too_and_no_second_bye(sip, peer):
+def test_repeated_200_after_the_call_gets_its_ack_and_no_second_bye(sip, peer):
     answered, invite, response = call(sip, peer)
     answered.hangup()
     sip.settle()
@@ -301,7 +301,7 @@ def test_200_without_a_readable_from_belongs_to_its_request(sip, peer, line):
 
 
 @pytest.mark.rfc("3261 25.1", "3261 13.2.2.4")
-def test_200_with_a_quoted_urn_behind_an_unbracketed_contact_is_acknowledged_there(sip, peer):
+def test_200_with_an_unbracketed_contact_and_a_urn_is_acknowledged(sip, peer):
     phone = Peer(sip, "10.0.0.77")
     greenlet = start(sip, sip.client.invite, BOB)
     response = peer.last("INVITE").response(200)
@@ -314,7 +314,7 @@ def test_200_with_a_quoted_urn_behind_an_unbracketed_contact_is_acknowledged_the
 
 
 @pytest.mark.parametrize("contact", ["<sip:@@@>", "<sip:bob@example..com>", "<sip:bob@[1::2::3]>"])
-def test_200_with_a_contact_nobody_can_read_or_have_is_acknowledged(sip, peer, contact):
+def test_200_with_an_unreadable_contact_is_acknowledged(sip, peer, contact):
     greenlet = start(sip, sip.client.invite, BOB)
     response = peer.last("INVITE").response(200)
     response.headers["Contact"] = contact
@@ -335,7 +335,7 @@ UNREADABLE = ["<<>>", "<sip:@@@>", "<sip:a", '"x <sip:10.0.0.60;lr>', "nonsense"
 
 @pytest.mark.rfc("3261 13.2.2.4")
 @pytest.mark.parametrize("route", UNREADABLE)
-def test_200_with_a_record_route_nobody_can_read_gets_ack_and_bye(sip, peer, route):
+def test_200_with_an_unreadable_record_route_gets_ack_and_bye(sip, peer, route):
     greenlet = start(sip, sip.client.invite, BOB)
     answer_with_route(peer, route)
     assert peer.methods == ["INVITE", "ACK", "BYE"]
@@ -354,7 +354,7 @@ def test_200_with_a_record_route_nobody_can_read_gets_ack_and_bye(sip, peer, rou
         (f"<sip:{CALLEE};lr>", "<<>>"),
     ],
 )
-def test_ack_and_bye_go_along_what_can_be_read_of_a_record_route(sip, peer, routes):
+def test_ack_and_bye_follow_the_readable_part_of_a_record_route(sip, peer, routes):
     greenlet = start(sip, sip.client.invite, BOB)
     answer_with_route(peer, *routes, contact="<sip:bob@10.0.0.99>")
     assert [(request.method, str(request.uri)) for request in peer.requests[1:]] == [
@@ -377,7 +377,7 @@ def test_repeated_200_with_an_unreadable_record_route_gets_its_ack_again(sip, pe
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-def test_second_branch_of_a_fork_with_an_unreadable_record_route_gets_ack_and_bye(sip, peer):
+def test_second_branch_with_unreadable_record_route_gets_ack_and_bye(sip, peer):
     greenlet = start(sip, sip.client.invite, BOB)
     invite = peer.last("INVITE")
     peer.reply(invite, 200, contact=f"<{peer.uri}>")
@@ -391,7 +391,7 @@ def test_second_branch_of_a_fork_with_an_unreadable_record_route_gets_ack_and_by
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-def test_caller_of_a_b2bua_gets_502_when_the_callee_s_record_route_is_broken(sip, peer):
+def test_b2bua_answers_502_for_a_broken_record_route_of_the_callee(sip, peer):
     sip.serve(lambda request, tx: tx.stack.invite(BOB))
     caller = Peer(sip, "10.0.0.50")
     caller.ask("INVITE")
@@ -438,7 +438,7 @@ def test_second_branch_that_answers_gets_ack_and_bye_in_this_order(sip, peer):
 
 
 @pytest.mark.rfc("3261 13.2.2.4")
-def test_second_branch_that_repeats_its_200_gets_the_ack_again_and_no_second_bye(sip, peer):
+def test_repeated_200_of_a_second_branch_gets_ack_and_no_second_bye(sip, peer):
     answered, invite, _ = call(sip, peer)
     other = invite.copy().response(200, contact=f"<{peer.uri}>")
     other.to = "<sip:bob@10.0.0.60>;tag=other"
@@ -514,10 +514,10 @@ def test_timers_may_be_the_stack_s_own(sip, peer):
     assert isinstance(greenlet.exception, TransactionTimeout)
 
 
-# ---- a caller who serves a request itself
+# ---- requests of a core that serves a request
 
 
-def test_request_of_a_core_is_left_by_cancelled_when_its_caller_gives_up(sip, peer):
+def test_cancelled_leaves_a_request_of_a_core_whose_caller_gives_up(sip, peer):
     errors = []
 
     def core(request, tx):
@@ -536,7 +536,7 @@ def test_request_of_a_core_is_left_by_cancelled_when_its_caller_gives_up(sip, pe
     assert leftover(stack) == 0
 
 
-def test_invite_of_a_core_that_was_answered_when_its_caller_gave_up_is_hung_up(sip, peer):
+def test_answered_invite_of_a_core_whose_caller_gave_up_is_hung_up(sip, peer):
     # 200 and CANCEL arrive at one moment, before the core runs again.
     stack = sip.serve(lambda request, tx: stack.invite(BOB) and 200)
     asked = sip.ask(stack, "INVITE sip:bob@example.com")
@@ -634,9 +634,7 @@ def test_request_that_has_left_is_not_sent_again(sip, peer, copied):
 @pytest.mark.rfc("3261 8.1.3.3")
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
 @pytest.mark.parametrize("joined", [True, False])
-def test_response_with_a_second_via_is_dropped_and_the_right_one_still_counts(
-    sip, peer, method, joined
-):
+def test_response_with_a_second_via_is_dropped_and_the_next_counts(sip, peer, method, joined):
     asking = start(sip, sip.client.request, method, BOB)
     request = peer.last(method)
     misrouted = request.response(404)

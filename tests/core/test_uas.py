@@ -1,4 +1,4 @@
-"""ServerTransaction: what a core may answer, and what becomes of what it returns or raises, RFC 3261 §8.2 and §13.3."""
+"""ServerTransaction: responses of a core, and the answers to what it returns or raises, RFC 3261 §8.2 and §13.3."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def test_core_that_has_answered_returns_none(sip):
 
 
 @pytest.mark.parametrize("rubbish", ["200", 42, 700, True, object(), 180, b"SIP/2.0 200 OK", {}])
-def test_rubbish_that_a_core_returns_is_answered_with_500(sip, rubbish):
+def test_invalid_result_of_a_core_is_answered_500(sip, rubbish):
     assert sip.ask(lambda request, tx: rubbish, "INVITE sip:bob@example.com").statuses == [500]
 
 
-def test_core_that_answers_nothing_and_returns_none_is_answered_for_with_500(sip):
+def test_core_that_returns_none_without_answer_is_answered_500(sip):
     assert sip.ask(lambda request, tx: None, "OPTIONS sip:bob@example.com").statuses == [500]
 
 
-def test_core_that_only_rings_and_returns_is_answered_for_with_500(sip):
+def test_core_that_only_rings_and_returns_is_answered_500(sip):
     assert sip.ask(lambda request, tx: tx.respond(180), "INVITE sip:bob@example.com").statuses == [
         180,
         500,
@@ -75,7 +75,7 @@ def fail_with(error):
         (Reject(403), 403),
         (Reject(302, contact="<sip:bob@elsewhere.com>"), 302),
         (ParseError("no comma", header="Contact"), 500),  # not said of the request
-        (TransactionTimeout("nobody there"), 408),
+        (TransactionTimeout("no answer"), 408),
         (TransportError("no way"), 503),
         (SIPError("something"), 500),
         (InvalidValue("CR in it"), 500),
@@ -86,7 +86,7 @@ def fail_with(error):
     ],
     ids=name_of,
 )
-def test_what_a_core_raises_is_a_status(sip, error, status):
+def test_exception_of_a_core_becomes_a_status(sip, error, status):
     assert sip.ask(fail_with(error), "INVITE sip:bob@example.com").statuses == [status]
 
 
@@ -103,7 +103,7 @@ def test_refusal_with_a_header_that_does_not_exist_is_500(sip):
     ]
 
 
-def test_core_that_is_killed_is_answered_for_with_500(sip):
+def test_core_that_is_killed_is_answered_500(sip):
     workers = []
 
     def core(request, tx):
@@ -276,7 +276,7 @@ def test_invite_without_contact_cannot_be_accepted(sip):
 
 
 @pytest.mark.rfc("3261 12.2.2")
-def test_invite_in_a_dialog_nobody_knows_makes_no_call(sip):
+def test_invite_in_an_unknown_dialog_makes_no_call(sip):
     peer = Peer(sip, "10.0.0.50")
     stack = sip.serve(lambda request, tx: 200)
     peer.ask("INVITE", to="<sip:bob@10.0.0.1>;tag=long-gone")
@@ -295,7 +295,7 @@ def test_wait_lets_time_pass(sip):
     assert asked.response.status == 486
 
 
-def test_core_that_is_too_late_is_told_at_its_next_call(sip):
+def test_overdue_core_gets_the_error_at_its_next_call(sip):
     told = []
 
     def core(request, tx):
@@ -311,7 +311,7 @@ def test_core_that_is_too_late_is_told_at_its_next_call(sip):
     assert len(told) == 1
 
 
-def test_core_that_waits_when_the_stack_stops_is_told(sip):
+def test_core_that_waits_gets_an_error_when_the_stack_stops(sip):
     told = []
 
     def core(request, tx):
@@ -334,7 +334,7 @@ def test_core_that_waits_when_the_stack_stops_is_told(sip):
     "then",
     [lambda tx: tx.accept(), lambda tx: tx.respond(486), lambda tx: tx.wait(1) or tx.respond(486)],
 )
-def test_provisional_response_that_is_lost_is_counted_and_the_final_one_is_sent(sip, caplog, then):
+def test_lost_provisional_response_is_counted_and_final_one_is_sent(sip, caplog, then):
     def core(request, tx):
         stack.engine.transports[0].failure = "no buffer space"
         tx.respond(180)
@@ -399,7 +399,7 @@ def test_accept_returns_the_call_once_the_ack_is_there(sip):
 
 
 @pytest.mark.rfc("3261 13.3.1.4")
-def test_200_is_repeated_until_the_ack_with_intervals_that_double_up_to_t2(sip):
+def test_200_is_repeated_until_ack_at_intervals_that_double_up_to_t2(sip):
     peer = Peer(sip, "10.0.0.50")
     sip.serve(lambda request, tx: 200)
     peer.ask("INVITE")
@@ -445,7 +445,7 @@ def test_accept_raises_when_no_ack_comes(sip):
     assert len(errors) == 1
 
 
-def test_bye_for_a_caller_with_a_name_as_contact_is_sent_although_time_is_up(sip):
+def test_bye_without_ack_is_sent_to_a_contact_with_a_name(sip):
     # The resolver may block, which the hub that counts the time must not.
     peer = Peer(sip, "127.0.0.1", answer=lambda request: 200)
     sip.serve(lambda request, tx: 200)
@@ -513,7 +513,7 @@ def test_callee_s_bye_waits_for_the_ack(sip):
 
 
 @pytest.mark.rfc("3261 13.3.1.4")
-def test_200_is_repeated_for_a_callee_who_has_hung_up_and_waits_for_the_ack(sip):
+def test_200_is_repeated_after_the_callee_has_hung_up_until_the_ack(sip):
     sip.serve(lambda request, tx: tx.respond(200) or tx.call.hangup())
     peer = Peer(sip, "10.0.0.50", answer=lambda request: 200)
     peer.ask("INVITE")
@@ -568,7 +568,7 @@ def test_request_that_requires_what_we_have_is_accepted(sip):
 
 
 @pytest.mark.rfc("3261 8.2.2.3")
-def test_request_that_requires_what_we_lack_may_be_refused_for_other_reasons(sip):
+def test_request_that_requires_what_we_lack_may_get_another_refusal(sip):
     assert sip.ask(lambda r, tx: 404, "OPTIONS sip:bob@example.com", require="100rel").statuses == [
         404
     ]

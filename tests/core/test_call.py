@@ -8,7 +8,7 @@ import pytest
 from sippet_gevent import URI, TransactionStateError, TransactionTimeout
 from sippet_gevent.core.dialog import ended
 from sippet_gevent.core.dialog.glare import Pending, glare
-from sippet_gevent.testing.fixture import _label
+from sippet_gevent.observe.ladder import _label
 
 from .wire import Peer, sent, start
 

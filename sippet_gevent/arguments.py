@@ -60,7 +60,7 @@ def number(
         raise InvalidValue(
             f"{argument} must be a finite number {_bounds(least, most, above)}, got {value!r}"
         )
-    return _within(argument, value, "a number", least, most, above=above)
+    return _within(argument, value, "a number", least, most, above=above)  # type: ignore[no-any-return]
 
 
 def _within(

@@ -31,6 +31,7 @@ from .engine.engine import Engine
 from .engine.filters import Filter
 from .engine.ingress import Accept
 from .engine.listening import Planned, plan
+from .engine.users import ClientUser
 from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
 from .message.address import NameAddr
 from .message.identifiers import Identifiers
@@ -428,7 +429,7 @@ class Stack:
         request: Request,
         next_hop: NextHop | None = None,
         *,
-        user: Any = None,
+        user: ClientUser | None = None,
         mark: str = "",
         listener: Wanted = None,
         record_route: RecordRoute | None = None,

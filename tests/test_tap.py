@@ -1,4 +1,4 @@
-"""stack.tap(): a listener is told of each message that a stack receives and sends."""
+"""stack.tap(): an observer is told of each message that a stack receives and sends."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_message_that_was_not_sent_is_not_told(sip):
     assert seen == []
 
 
-def test_closed_listener_is_told_nothing_and_the_other_goes_on(sip, peer):
+def test_closed_observer_is_told_nothing_and_the_other_goes_on(sip, peer):
     stack, first, second = sip.serve(lambda request, tx: 200), [], []
     stack.tap(second.append)
     with stack.tap(first.append) as listening:
@@ -106,13 +106,13 @@ def test_closed_listener_is_told_nothing_and_the_other_goes_on(sip, peer):
     assert (len(first), len(second)) == (2, 4)
 
 
-def test_last_closed_listener_leaves_nothing_to_tell(sip, peer):
+def test_last_closed_observer_leaves_nothing_to_tell(sip, peer):
     stack = sip.serve(lambda request, tx: 200)
     stack.tap(print).close()
     assert stack.engine.tap is None
 
 
-def test_listener_that_raises_is_logged_and_the_message_served(sip, peer, caplog):
+def test_observer_that_raises_is_logged_and_the_message_served(sip, peer, caplog):
     stack = sip.serve(lambda request, tx: 200)
     stack.tap(lambda passage: 1 / 0)
     with caplog.at_level(logging.ERROR):
@@ -140,6 +140,6 @@ def test_ladder_draws_what_a_stack_receives_and_sends(sip, peer):
 
 
 @pytest.mark.parametrize("wrong", [None, 7, lambda: None, lambda one, two: None])
-def test_listener_that_cannot_be_called_is_refused(sip, wrong):
+def test_observer_that_cannot_be_called_is_refused(sip, wrong):
     with pytest.raises(TypeError, match="tap"):
         sip.client.tap(wrong)

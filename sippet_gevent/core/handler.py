@@ -6,8 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..arguments import seconds as check_seconds
+from ..engine.admission import Place
+from ..engine.users import ServerRecord
 from ..errors import Cancelled, TransactionTimeout
 from ..message.message import Request
+from ..runtime.workers import Worker
 from .dialog.call import Call
 from .inbox import Inbox
 from .user_agent import UserAgent
@@ -29,6 +32,12 @@ class Handler:
     request: Request
     """The request that the core serves."""
 
+    transaction: ServerRecord | None
+    """Its server transaction; None for an ACK, which has none (§17)."""
+
+    context: object | None = None
+    """The response context, if the request is forwarded."""
+
     answered = 0
     """Status of the final response that was sent; 0 before."""
 
@@ -41,10 +50,10 @@ class Handler:
     copies: Inbox[None] | None = None
     """Where copies of the request wait until it is known whether it is forwarded."""
 
-    place: dict[Any, float] | None = None
+    place: Place | None = None
     """Where Admission counts the core while it waits."""
 
-    worker: Any = None
+    worker: Worker | None = None
     """The greenlet in which the core waits."""
 
     holds = 0
@@ -85,6 +94,9 @@ class Handler:
             self.parked.wake()
 
     # ---- places
+
+    def ended(self) -> None:
+        """Note that the stack has stopped while the core ran."""
 
     def give_up(self) -> None:
         """Count the core as overdue, because it has served an ACK for 64*T1."""

@@ -7,18 +7,19 @@ import logging
 import random
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 from ..message.message import Request
 from ..observe.counters import Counters, Plain
-from ..runtime.clock import Clock
+from ..runtime.clock import Alarm, Clock
 from ..runtime.limits import LARGE, Limits
+from ..runtime.workers import Worker
 from ..transaction.timers import Timers
+from .users import WaitingCore
 
 log = logging.getLogger("sippet_gevent.core")
 
-Place = dict[Any, float]
-"""ServerTransactions whose cores are counted together, and the time at which each was added."""
+Place = dict[WaitingCore, float]
+"""Requests whose cores are counted together, and the time at which each was added."""
 
 REFUSED = 100_000
 """Most refused requests that are remembered, because their repetitions must be refused, too: 100
@@ -47,7 +48,7 @@ class Admission:
         self.overdue: Place = {}
         self.refused: dict[str, int] = {}
         """Requests refused with 503, by the limit that was reached."""
-        self.large: dict[Any, int] = {}
+        self.large: dict[object, int] = {}
         """Transactions and calls that large requests have made, and the bytes of those requests."""
         self.large_bytes = 0
         self.lately = RefusedLately(64 * timers.t1)
@@ -58,8 +59,8 @@ class Admission:
         self._counters = counters
         self._clock = clock
         self._patience = 64 * timers.t1
-        self._told: set[Any] = set()
-        self._alarm: Any = None
+        self._told: set[WaitingCore] = set()
+        self._alarm: Alarm | None = None
         self._handlers_reserve = _with_reserve(limits.handlers, limits)
         self._transactions_reserve = _with_reserve(limits.transactions, limits)
         self._large_reserve = _with_reserve(limits.large_bytes, limits)
@@ -67,7 +68,7 @@ class Admission:
 
     # ---- places
 
-    def enter(self, worker: Any, tx: Any) -> None:
+    def enter(self, worker: Worker, tx: WaitingCore) -> None:
         """Begin to count the core that serves `tx` in `worker`: it waits for the first time."""
         tx.worker = worker
         worker.counted = tx
@@ -77,7 +78,7 @@ class Admission:
         if place is self.overdue or tx.transaction is None:
             self._watch()
 
-    def move(self, tx: Any) -> None:
+    def move(self, tx: WaitingCore) -> None:
         """Count a core in the place where it belongs now: its request was answered or forwarded, or
         its call has ended."""
         before, place = tx.place, self._place(tx)
@@ -89,10 +90,11 @@ class Admission:
             if place is self.overdue:
                 self._watch()
 
-    def leave(self, tx: Any) -> None:
+    def leave(self, tx: WaitingCore) -> None:
         """Stop to count a core that has ended."""
         place, tx.place, tx.worker = tx.place, None, None
-        place.pop(tx, None)
+        if place is not None:
+            place.pop(tx, None)
         self._told.discard(tx)
         self._settle()
 
@@ -101,7 +103,7 @@ class Admission:
         is_full = len(self.handlers) >= limits.handlers or len(self.overdue) >= limits.overdue
         self.is_open = not (is_full or self.lately.keys)
 
-    def _place(self, tx: Any) -> Place:
+    def _place(self, tx: WaitingCore) -> Place:
         if not tx.answered:
             if tx.context is not None:
                 return self.forwarding_invites if tx.request.method == "INVITE" else self.forwarding
@@ -110,12 +112,12 @@ class Admission:
 
     # ---- large requests
 
-    def weigh(self, holder: Any, octets: int) -> None:
+    def weigh(self, holder: object, size: int) -> None:
         """Count the bytes of the large request that has made a transaction or call."""
-        self.large[holder] = octets
-        self.large_bytes += octets
+        self.large[holder] = size
+        self.large_bytes += size
 
-    def release(self, holder: Any) -> None:
+    def release(self, holder: object) -> None:
         """Count the bytes of a transaction or call no longer: it has ended. Others are ignored."""
         self.large_bytes -= self.large.pop(holder, 0)
 
@@ -156,7 +158,7 @@ class Admission:
         return seconds
 
     def limit_reached(
-        self, transactions: int, belongs: Callable[[], bool], method: str, octets: int
+        self, transactions: int, belongs: Callable[[], bool], method: str, size: int
     ) -> str | None:
         """Return the name of the limit that refuses a request of so many bytes, None when it is
         served.
@@ -172,13 +174,13 @@ class Admission:
             name = "handlers"
         elif len(self.overdue) >= limits.overdue:
             name = "overdue"
-        elif octets > LARGE and self.large_bytes + octets > limits.large_bytes:
+        elif size > LARGE and self.large_bytes + size > limits.large_bytes:
             name = "large_bytes"
         else:
             return None
         if not belongs() or transactions >= self._transactions_reserve:
             return name
-        if octets > LARGE and self.large_bytes + octets > self._large_reserve:
+        if size > LARGE and self.large_bytes + size > self._large_reserve:
             return "large_bytes"
         return (
             "handlers" if len(self.handlers) >= self._handlers_reserve and method != "BYE" else None
@@ -219,7 +221,7 @@ class Admission:
 
     # ---- cores that never end
 
-    def tell(self, tx: Any) -> None:
+    def tell(self, tx: WaitingCore) -> None:
         """Log the stack of an overdue core once, unless it waits in a function of this library,
         which will return."""
         if tx in self._told or tx.parked is not None or tx.worker is None:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from ..errors import TransportError
 from ..message.message import Request, Response
+from ..runtime.workers import Worker
 from ..transaction.fsm import Transaction
 from ..transport.base import Flow
 
@@ -50,6 +51,45 @@ class ServerUser(TransactionUser[Request], Protocol):
 
     def cancel(self, cancel: Request) -> None:
         """Take the CANCEL for an INVITE that has no final response yet."""
+
+
+class WaitingCore(Protocol):
+    """A request whose core waits, as admission counts it: a ServerTransaction."""
+
+    @property
+    def request(self) -> Request:
+        """The request."""
+
+    @property
+    def transaction(self) -> ServerRecord | None:
+        """Its server transaction; None for an ACK."""
+
+    @property
+    def answered(self) -> int:
+        """Status of the final response; 0 before."""
+
+    @property
+    def context(self) -> object | None:
+        """The response context, if the request is forwarded."""
+
+    @property
+    def holds(self) -> int:
+        """Calls that the core holds."""
+
+    @property
+    def parked(self) -> object | None:
+        """What it waits for, if that is a function of this library."""
+
+    place: dict[WaitingCore, float] | None
+    """Where it is counted."""
+    worker: Worker | None
+    """The greenlet of the core."""
+
+    def give_up(self) -> None:
+        """Count the core as overdue: it has served an ACK for too long."""
+
+    def ended(self) -> None:
+        """Note that the stack has stopped."""
 
 
 class ClientRecord(Transaction):

@@ -6,7 +6,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from ..errors import excerpt
 
@@ -88,6 +89,24 @@ class _Flood:
         self.example = ""
 
 
+class Alarm(Protocol):
+    """A call that is to come."""
+
+    def close(self) -> None:
+        """Prevent the call."""
+
+
+class Timekeeper(Protocol):
+    """What limits and summaries read the time from: a Clock."""
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """Returns the time in seconds."""
+
+    def alarm(self, seconds: float, call: Callable[[], None]) -> Alarm:
+        """Call `call()` after this many seconds."""
+
+
 class LimitedLog:
     """Writes log lines that a peer can cause: LINES for a reason, then one summary each
     SUMMARY_SECONDS.
@@ -103,7 +122,7 @@ class LimitedLog:
 
     __slots__ = ("_clock", "_floods", "unlogged")
 
-    def __init__(self, clock: Any = None) -> None:
+    def __init__(self, clock: Timekeeper | None = None) -> None:
         self._clock = clock
         self._floods: dict[str, _Flood] = {}
         self.unlogged = 0
@@ -214,7 +233,7 @@ class Counters:
         "received", "send_errors", "timeouts",
     )  # fmt: skip
 
-    def __init__(self, log: logging.Logger, clock: Any = None) -> None:
+    def __init__(self, log: logging.Logger, clock: Timekeeper | None = None) -> None:
         self._log = log
         self.lines = LimitedLog(clock)
         self.received = self.delivered = self.answered = self.absorbed = 0

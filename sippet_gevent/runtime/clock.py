@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import gevent
 from gevent import Timeout
@@ -23,17 +23,28 @@ TICK = 0.005
 
 log = logging.getLogger("sippet_gevent.transport")
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Any: the items of each collection have a type of their own.
 Fire = Callable[[float, Any], None]
 
 
-class Alarm(Timeout):
+class Alarm(Protocol):
+    """A call that is to come."""
+
+    def close(self) -> None:
+        """Prevent the call."""
+
+
+class _Alarm(Timeout):  # type: ignore[misc]
     """A gevent.Timeout that calls a function in the hub instead of throwing into a greenlet."""
 
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
         super().__init__(max(seconds, 0.0))
         self._call = call
 
-    def _on_expiration(self, prev_greenlet: Any, ex: Any) -> None:
+    def _on_expiration(self, prev_greenlet: object, ex: object) -> None:
         self.close()
         self._call()
 
@@ -45,10 +56,10 @@ class Clock:
 
     now = staticmethod(time.monotonic)
 
-    def alarm(self, seconds: float, call: Callable[[], None]) -> Any:
+    def alarm(self, seconds: float, call: Callable[[], None]) -> Alarm:
         """Call `call()` in the hub after this many seconds; the returned object's close() prevents
         it."""
-        alarm = Alarm(seconds, call)
+        alarm = _Alarm(seconds, call)
         alarm.start()
         return alarm
 
@@ -58,11 +69,13 @@ class Clock:
         timeout.start()
         return timeout
 
-    def within(self, seconds: float, wait: Callable[..., Any], *args: Any) -> Any:
+    def within(
+        self, seconds: float, wait: Callable[P, T], *args: P.args, **named: P.kwargs
+    ) -> T | None:
         """Return what a call that waits returns, None when it takes longer than these seconds."""
         timeout = self.timeout(seconds)
         try:
-            return wait(*args)
+            return wait(*args, **named)
         except Timeout as expired:
             if expired is not timeout:
                 raise
@@ -106,13 +119,13 @@ class Deadlines:
         self._fire = fire
         self._lines = LimitedLog(clock)
         self._per_second = 1 / clock.tick
-        self._batches: dict[int, list[Any]] = {}
-        self._alarms: dict[int, Any] = {}
+        self._batches: dict[int, list[object]] = {}
+        self._alarms: dict[int, Alarm] = {}
         self.stops = 0
         """Number of times that stop() has forgotten all deadlines; an item that wants one after
         that adds it again."""
 
-    def add(self, deadline: float, item: Any) -> None:
+    def add(self, deadline: float, item: object) -> None:
         """Have `item` among those fired once `deadline` is past."""
         slot = int(deadline * self._per_second) + 1
         batch = self._batches.get(slot)
@@ -163,9 +176,9 @@ class VirtualClock(Clock):
         self._now = 1000.0
         self._order = count()
         self._alarms: list[tuple[float, int, _VirtualAlarm]] = []
-        self.now = lambda: self._now  # type: ignore[method-assign]
+        self.now = lambda: self._now
 
-    def alarm(self, seconds: float, call: Callable[[], None]) -> Any:
+    def alarm(self, seconds: float, call: Callable[[], None]) -> Alarm:
         alarm = _VirtualAlarm(call)
         heapq.heappush(self._alarms, (self._now + max(seconds, 0.0), next(self._order), alarm))
         return alarm
@@ -227,7 +240,7 @@ class _VirtualAlarm:
         self.call = None
 
 
-class _VirtualTimeout(Timeout):
+class _VirtualTimeout(Timeout):  # type: ignore[misc]
     """A gevent.Timeout on virtual time."""
 
     def __init__(self, clock: VirtualClock, seconds: float) -> None:

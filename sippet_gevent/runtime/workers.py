@@ -26,7 +26,7 @@ PARKED = 256
 and then some."""
 
 
-class Worker(greenlet):
+class Worker(greenlet):  # type: ignore[misc]
     """One greenlet. `serving` is the ServerTransaction whose core it runs, or None; `counted` the
     one counted as waiting."""
 
@@ -60,7 +60,7 @@ class Workers:
         self._alive: set[Worker] = set()
         self.busy = 0
 
-    def run(self, data: Any, flow: Any) -> None:
+    def run(self, data: bytes, flow: object) -> None:
         """Run the job for this message in a greenlet of its own, until it ends or yields. Call it
         in the hub."""
         worker = self._parked.pop() if self._parked else self._new()
@@ -79,7 +79,7 @@ class Workers:
         self._alive.add(worker)
         return worker
 
-    def _work(self, data: Any, flow: Any) -> None:
+    def _work(self, data: bytes, flow: object) -> None:
         me = gevent.getcurrent()
         hub = me.parent
         parked = self._parked
@@ -95,7 +95,7 @@ class Workers:
                         if isinstance(error, (KeyboardInterrupt, SystemExit)):
                             raise
                         return
-                data = flow = None
+                del data, flow  # a worker at rest must keep no message alive
                 if self._running is not me or len(parked) >= PARKED:
                     return
                 self._running = None

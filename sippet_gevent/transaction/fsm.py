@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..errors import TransactionStateError, TransportError, excerpt
 from ..message.message import Message, Request
 from .machines import (
@@ -135,9 +133,10 @@ class Transaction:
         # The running timers. Until one but the first is needed, the time when the state was entered
         # represents them.
         self._running: float | tuple[tuple[float, Timer, float], ...] = ()
-        self.user: Any = None
-        self.flow: Any = None
-        self.merge: Any = None
+        # the records of the engine, which derive from this class, give these their types
+        self.user: object = None
+        self.flow: object = None
+        self.merge: int | None = None
 
     def start(self, now: float) -> Effects:
         """Enter the first state. A client sends its request, a server delivers it."""

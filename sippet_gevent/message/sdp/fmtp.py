@@ -82,7 +82,7 @@ _is_number = re.compile(r"[0-9]{1,9}").fullmatch
 def _amr_configuration(parameters: _Parameters) -> tuple[object, ...] | None:
     """Return the parameters that decide the form of packets, or None if one has no valid value.
 
-    Checksums, robust sorting and interleaving imply octet-align (§8.1).
+    Checksums, robust sorting and interleaving imply `octet-align` (§8.1).
     """
     aligned, crc, is_sorted = (parameters.get(name, "0") for name in _FLAGS)
     interleaving = parameters.get("interleaving")

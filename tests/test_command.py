@@ -50,14 +50,14 @@ def client():
 
 
 def ring(client, uri):
-    """Send an INVITE; return its transaction once it rings."""
+    """Send an INVITE. Return its transaction once it rings."""
     tx = client.send(Request("INVITE", uri))
     with gevent.Timeout(5):
         assert any(response.status == 180 for response in tx)
     return tx
 
 
-# ---- sippet serve: what it runs
+# ---- sippet serve: cores and domains
 
 
 def test_without_a_core_phones_register_and_are_found(serve, client):
@@ -84,7 +84,7 @@ def test_without_a_core_phones_register_and_are_found(serve, client):
 
 
 def bind(client, server, aor):
-    """Register a phone at a running server; return the status."""
+    """Register a phone at a running server. Return the status."""
     return client.request(
         "REGISTER",
         server.uri,
@@ -94,7 +94,7 @@ def bind(client, server, aor):
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_without_a_domain_every_domain_is_served_and_the_log_says_so(serve, client):
+def test_without_a_domain_any_domain_is_served(serve, client):
     server = serve()
     server.wait_for(r"registrar: domains=any reason=\"without --domain phones")
     assert bind(client, server, "sip:alice@office.example") == 200
@@ -105,7 +105,7 @@ def test_without_a_domain_every_domain_is_served_and_the_log_says_so(serve, clie
 
 
 @pytest.mark.rfc("3261 10.3")
-def test_domains_and_aliases_that_are_given_are_served_alone(serve, client):
+def test_only_given_domains_and_aliases_are_served(serve, client):
     names = (
         "--domain",
         "office.example",
@@ -192,7 +192,7 @@ def test_core_may_be_a_class_an_instance_a_stack_or_an_attribute(serve, write, c
     assert client.request("MESSAGE", serve(f"app:{name}").uri, timeout=5).status == 299
 
 
-def test_it_listens_on_every_address_given(serve, write, client):
+def test_each_given_address_is_listened_on(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core", "--listen", "udp:127.0.0.2:0")
     for host in ("127.0.0.1", "127.0.0.2"):
@@ -200,7 +200,7 @@ def test_it_listens_on_every_address_given(serve, write, client):
         assert client.request("MESSAGE", f"sip:{host}:{port}", timeout=5).status == 200
 
 
-def test_it_listens_on_ipv6(serve, write):
+def test_ipv6_address_is_listened_on(serve, write):
     write("app", ANSWER_200)
     server = serve("app:core", listen="udp:[::1]:0")
     with Stack("udp:[::1]:0") as client:
@@ -223,18 +223,14 @@ def test_verbose_shows_each_message_without_credentials(serve, write, client):
     assert f"    MESSAGE {server.uri} SIP/2.0\n" in server.text
     assert "    Authorization: Digest ...\n" in server.text
     assert "0123456789abcdef" not in server.text
-    assert (
-        "tea?\\x1b[2J" in server.text
-    )  # what a peer sends must not reach the terminal as an escape
+    assert "tea?\\x1b[2J" in server.text  # no escape of a peer may reach the terminal
 
 
 # ---- sippet serve: how it ends
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_refuses_what_is_new_and_finishes_what_is_under_way(
-    serve, write, client, number
-):
+def test_signal_refuses_new_requests_and_finishes_others(serve, write, client, number):
     write("app", RINGS.format(seconds=1))
     server = serve("app:core")
     call = ring(client, server.uri)
@@ -247,7 +243,7 @@ def test_asked_to_stop_it_refuses_what_is_new_and_finishes_what_is_under_way(
     assert server.wait() == 0
 
 
-def test_asked_to_stop_it_leaves_when_the_deadline_has_passed(serve, write, client):
+def test_signal_ends_it_when_the_deadline_has_passed(serve, write, client):
     write("app", RINGS.format(seconds=60))
     server = serve("app:core", "--drain", "0.3")
     ring(client, server.uri)
@@ -257,7 +253,7 @@ def test_asked_to_stop_it_leaves_when_the_deadline_has_passed(serve, write, clie
     assert time.monotonic() - asked >= 0.3
 
 
-def test_asked_twice_it_leaves_at_once(serve, write, client):
+def test_second_signal_ends_it_at_once(serve, write, client):
     write("app", RINGS.format(seconds=60))
     server = serve("app:core")
     ring(client, server.uri)
@@ -268,7 +264,7 @@ def test_asked_twice_it_leaves_at_once(serve, write, client):
     assert "stopping at once, with 2 under way" in server.text
 
 
-def test_idle_it_leaves_at_once_and_says_what_it_did(serve, write, client):
+def test_signal_ends_an_idle_server_at_once_with_a_summary(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core")
     client.request("MESSAGE", server.uri, timeout=5)
@@ -286,7 +282,7 @@ def test_sigusr1_logs_counters_and_gauges(serve, write, client):
     assert (stats["received"], stats["delivered"], stats["server_transactions"]) == (1, 1, 1)
 
 
-def test_interrupted_while_it_loads_the_core_it_leaves_without_a_traceback(run, write):
+def test_signal_while_the_core_loads_causes_no_traceback(run, write):
     write("app", "import time\nprint('loading')\ntime.sleep(60)\n")
     program = run(sys.executable, "-m", "sippet_gevent", "serve", "app:core")
     program.wait_for("loading")
@@ -316,18 +312,18 @@ def test_monkey_patches_before_the_core_imports_anything(serve, write, client):
     write("app", PATCHED)
     server = serve(
         "app:core", "--monkey", PYTHONWARNINGS="error::RuntimeWarning"
-    )  # gevent's warnings of patching too late
+    )  # warnings of gevent if it patches too late
     assert client.request("MESSAGE", server.uri, timeout=5).status == 200
     assert "Warning" not in server.text
 
 
-def test_monkey_lets_blocking_cores_wait_side_by_side(serve, write, client):
+def test_monkey_lets_blocking_cores_wait_at_the_same_time(serve, write, client):
     write("app", "import time\ndef core(request, tx):\n    time.sleep(0.5)\n    return 200\n")
     server = serve("app:core", "--monkey")
     started = time.monotonic()
     waiting = [gevent.spawn(client.request, "MESSAGE", server.uri, timeout=9) for _ in range(20)]
     assert {greenlet.get(timeout=9).status for greenlet in waiting} == {200}
-    assert time.monotonic() - started < 5  # one after the other they would take ten
+    assert time.monotonic() - started < 5  # in sequence they would take ten seconds
 
 
 def test_without_monkey_a_blocking_line_is_named(serve, write, client):
@@ -352,7 +348,7 @@ def test_scanners_are_dropped_and_others_answered(serve, write, client):
     )
 
 
-def test_source_over_its_rate_is_dropped_and_named(serve, write, client):
+def test_source_over_its_rate_is_dropped_and_logged(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core", "--rate", "5", "--exempt", "192.0.2.0/24")
     asked = [client.send(Request("MESSAGE", server.uri)) for _ in range(25)]
@@ -361,10 +357,10 @@ def test_source_over_its_rate_is_dropped_and_named(serve, write, client):
     )
     assert {tx.final(timeout=25).status for tx in asked} == {
         200
-    }  # the last ones when they are sent again
+    }  # some of them after a retransmission
 
 
-def test_this_machine_has_no_rate_unless_others_are_named(serve, write, client):
+def test_loopback_has_no_rate_by_default(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core", "--rate", "0.1")
     assert [client.request("MESSAGE", server.uri, timeout=5).status for _ in range(25)] == [
@@ -391,7 +387,7 @@ def test_this_machine_has_no_rate_unless_others_are_named(serve, write, client):
         (["app.py:stack", "--rate", "1"], "app.py:stack has a filter of its own"),
     ],
 )
-def test_filter_that_cannot_be_is_told_in_one_line(run, write, arguments, line):
+def test_invalid_filter_is_one_line(run, write, arguments, line):
     write("app", "from sippet_gevent import Filter, Stack\nstack = Stack(accept=Filter())\n")
     program = run(*SIPPET, "serve", *arguments)
     assert program.wait() == 2
@@ -507,7 +503,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("case", MISFITS)
-def test_option_that_cannot_be_is_named_in_one_line_with_what_to_write(sippet, pem, tmp_path, case):
+def test_invalid_option_is_one_line_with_what_to_write(sippet, pem, tmp_path, case):
     trustme = pytest.importorskip("trustme")
     trustme.CA().issue_cert("a.example").cert_chain_pems[0].write_to_path(tmp_path / "chain.pem")
     pem("a.example")
@@ -534,14 +530,14 @@ def test_option_that_cannot_be_is_named_in_one_line_with_what_to_write(sippet, p
         ),
     ],
 )
-def test_ping_of_what_is_no_sip_uri_says_what_is_one(sippet, uri, told):
+def test_ping_of_another_uri_says_what_to_write(sippet, uri, told):
     ended = sippet("ping", uri)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"sippet: {told}")
     assert ended.stderr.count("\n") == 1
 
 
-def test_taken_port_is_told_and_exit_code_2(sippet):
+def test_taken_port_is_exit_code_2(sippet):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         ended = sippet("serve", "--listen", f"udp:127.0.0.1:{taken.getsockname()[1]}")
@@ -553,7 +549,7 @@ def test_taken_port_is_told_and_exit_code_2(sippet):
 # ---- sippet ping
 
 
-def test_ping_prints_status_round_trip_and_who_answered(sippet, serve, write):
+def test_ping_prints_status_round_trip_time_and_peer(sippet, serve, write):
     write("app", "def core(request, tx):\n    return request.response(200, server='tea/1.0')\n")
     server = serve("app:core")
     ended = sippet("ping", f"sip:bob@127.0.0.1:{server.port}")
@@ -564,13 +560,13 @@ def test_ping_prints_status_round_trip_and_who_answered(sippet, serve, write):
     assert ended.stderr == ""
 
 
-def test_ping_takes_a_host_for_a_uri(sippet, serve):
+def test_ping_accepts_a_host(sippet, serve):
     ended = sippet("ping", f"localhost:{serve().port}")
     assert (ended.returncode, ended.stdout[:6]) == (0, "200 OK")
 
 
 @pytest.mark.rfc("3263 4.2")
-def test_ping_shows_how_the_name_is_resolved_when_verbose(sippet, serve):
+def test_verbose_ping_shows_how_the_name_is_resolved(sippet, serve):
     port = serve().port
     told = sippet("ping", "-v", f"localhost:{port}").stderr
     steps = [
@@ -597,7 +593,7 @@ def test_ping_without_an_answer_is_one_line_and_exit_code_1(sippet):
     assert ended.stderr == f"sippet: {uri}: no final response to OPTIONS within 0.2 seconds\n"
 
 
-def test_ping_to_a_host_that_is_unknown_is_one_line_and_exit_code_1(sippet):
+def test_ping_to_an_unknown_host_is_one_line_and_exit_code_1(sippet):
     ended = sippet("ping", "no.such.host.invalid")
     assert ended.returncode == 1
     assert ended.stderr.startswith("sippet: sip:no.such.host.invalid: no.such.host.invalid: ")
@@ -605,7 +601,7 @@ def test_ping_to_a_host_that_is_unknown_is_one_line_and_exit_code_1(sippet):
 
 
 @pytest.mark.parametrize("uri", ["tel:+1234", "http://example.com", "", "sip:a b"])
-def test_ping_of_what_is_no_sip_uri_is_exit_code_2(sippet, uri):
+def test_ping_of_no_sip_uri_is_exit_code_2(sippet, uri):
     ended = sippet("ping", uri)
     assert ended.returncode == 2
     assert ended.stderr.startswith("sippet: ")
@@ -622,7 +618,7 @@ def test_help_has_examples(sippet, arguments):
     assert "examples:\n  sippet " in ended.stdout
 
 
-def test_version_tells_which_scanner_is_used(sippet):
+def test_version_names_the_scanner(sippet):
     ended = sippet("--version")
     assert re.fullmatch(
         rf"sippet_gevent {re.escape(__version__)} \(scanner: (c|python)\)\n", ended.stdout

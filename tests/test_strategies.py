@@ -1,4 +1,4 @@
-"""The Hypothesis strategies that applications test with: they keep to what was asked, and are missed by nobody who has none."""
+"""Hypothesis strategies for tests of applications: they respect their arguments, and are optional."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_fixture_needs_no_hypothesis():
+def test_fixture_needs_no_hypothesis():
     assert (
         run("import sys, sippet_gevent.testing; sys.exit('hypothesis' in sys.modules)").returncode
         == 0
     )
 
 
-def test_without_hypothesis_the_strategies_say_what_to_install():
+def test_strategies_without_hypothesis_say_what_to_install():
     ended = run(
         "import sys; sys.modules['hypothesis'] = None; import sippet_gevent.testing.strategies"
     )
@@ -56,7 +56,7 @@ def test_without_hypothesis_the_strategies_say_what_to_install():
         method="INVITE", uri="sip:bob@example.com", body=b"hello", contact="<sip:a@192.0.2.1>"
     )
 )
-def test_request_is_as_it_was_asked_for(request):
+def test_request_has_the_given_values(request):
     assert (request.method, request.uri_text, request.body, str(request.contact[0])) == (
         *("INVITE", "sip:bob@example.com", b"hello"),
         "<sip:a@192.0.2.1>",
@@ -65,13 +65,13 @@ def test_request_is_as_it_was_asked_for(request):
 
 @few
 @given(strategies.request(method=st.sampled_from(["INFO", "BYE"]), max_forwards=None))
-def test_options_may_be_strategies_and_a_header_of_none_is_left_out(request):
+def test_arguments_may_be_strategies_and_none_leaves_a_header_out(request):
     assert request.method in ("INFO", "BYE") and request.max_forwards is None
 
 
 @few
 @given(strategies.response(status=404, method="BYE", extra=0))
-def test_response_is_as_it_was_asked_for(response):
+def test_response_has_the_given_values(response):
     assert (response.status, response.cseq.method) == (404, "BYE")
 
 
@@ -81,7 +81,7 @@ def test_response_is_as_it_was_asked_for(response):
         schemes=["sips"], hosts=st.just("example.com"), users=st.just("bob"), plain=True
     )
 )
-def test_uri_is_as_it_was_asked_for(uri):
+def test_uri_has_the_given_values(uri):
     assert (uri.scheme, uri.host, uri.user, len(uri.parameters), len(uri.headers)) == (
         "sips",
         "example.com",
@@ -97,7 +97,7 @@ def test_uri_is_as_it_was_asked_for(uri):
         lambda case: st.tuples(st.just(case), strategies.name_addr(tag=case[0]))
     )
 )
-def test_address_has_the_tag_that_was_asked_for(drawn):
+def test_address_has_the_given_tag(drawn):
     (asked, has_one), address = drawn
     assert (address.tag is not None) is has_one and (asked in (True, False) or address.tag == asked)
 
@@ -112,7 +112,7 @@ def test_message_is_a_request_or_a_response(message):
 
 
 class Pair(NamedTuple):
-    """A header of an application's own."""
+    """The value of a header field of an application."""
 
     name: str
     number: int
@@ -154,7 +154,7 @@ def test_header_is_named_in_any_way(value):
     assert value and isinstance(value, tuple)
 
 
-def test_header_without_a_row_is_none():
+def test_unknown_header_is_refused():
     with pytest.raises(LookupError):
         strategies.header_values("X-Unheard-Of")
 
@@ -185,12 +185,12 @@ def test_each_damage_breaks_some_messages(name):
 
 @few
 @given(strategies.mangled(of=st.just(b""), damages=damage.DAMAGES))
-def test_damage_is_done_to_nothing_too(data):
+def test_empty_data_can_be_damaged(data):
     assert isinstance(data, bytes)
 
 
 @pytest.mark.rfc("3261 20.10")
-def test_addresses_are_drawn_with_and_without_brackets_and_quoted_parameters():
+def test_addresses_are_drawn_with_and_without_brackets():
     drawn = []
 
     @settings(few, max_examples=200, phases=[Phase.generate], derandomize=True, database=None)
@@ -205,7 +205,7 @@ def test_addresses_are_drawn_with_and_without_brackets_and_quoted_parameters():
     assert set(quoted) >= set("<>")
 
 
-def test_header_that_must_have_brackets_is_drawn_with_brackets():
+def test_header_that_needs_brackets_is_drawn_with_them():
     @few
     @given(strategies.header_texts("Route"))
     def holds(text):

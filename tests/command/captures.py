@@ -1,4 +1,4 @@
-"""Captures made of packets made of messages, for tests: pcap and pcapng, Ethernet and its kin, IP, UDP, TCP. No tests here."""
+"""Makers of captures for tests: pcap and pcapng, link layers, IP, UDP, TCP. No tests here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tcp(sequence, data=b"", flags=ACK, source=5060, destination=5070):
 
 
 def ip(protocol, data, *, source=ALICE, destination=BOB, fragment=None):
-    """An IP packet of the addresses' version; `fragment` is (identification, offset, more)."""
+    """Return an IP packet of the version of its addresses. `fragment` is (identification, offset, more)."""
     hosts = ip_address(source).packed + ip_address(destination).packed
     identification, offset, more = fragment or (0, 0, False)
     if len(hosts) == 8:
@@ -72,7 +72,7 @@ def null(packet):
 
 
 def pcap(*frames, link=ETHERNET, snaplen=65535, order="<", nanoseconds=False):
-    """A pcap file: one packet a second, each cut to `snaplen`."""
+    """Return a pcap file with one packet a second, each cut to `snaplen`."""
     parts = [
         struct.pack(
             f"{order}IHHIIII", 0xA1B23C4D if nanoseconds else 0xA1B2C3D4, 2, 4, 0, 0, snaplen, link

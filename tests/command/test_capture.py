@@ -1,4 +1,4 @@
-"""`sippet parse` of captures: which messages it finds, and what it says of all else."""
+"""`sippet parse` of captures: the messages that it finds, and the counts of everything else."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def opened(data):
 
 
 def read(data):
-    """The messages of a capture, what else was counted, and how it ended."""
+    """Return the messages of a capture, its counts, and the problem at its end."""
     capture = opened(data)
     found, problem = [], None
     try:
@@ -71,14 +71,17 @@ def read(data):
 
 
 def messages(*packets):
-    """The octets of the messages in a capture of these IP packets."""
+    """Return the bytes of the messages in a capture of these IP packets."""
     found, _, problem = read(pcap(*map(ethernet, packets)))
     assert problem is None
     return [one.data for one in found]
 
 
 def segments(*parts):
-    """IP packets of one direction of a TCP connection: `(sequence number, data[, flags])`."""
+    """Return the IP packets of one direction of a TCP connection.
+
+    Each part is `(sequence number, data[, flags])`.
+    """
     return [ip(TCP, tcp(*part)) for part in parts]
 
 
@@ -103,7 +106,7 @@ def test_link_layer_is_read(link):
     assert ([one.data for one in found], counts, problem) == ([OPTIONS], {}, None)
 
 
-def test_link_layer_that_is_not_read_is_told():
+def test_unknown_link_layer_is_counted():
     _, counts, problem = read(pcap(bytes(100), link=105))
     assert (counts, problem) == ({"packets of the unknown link layer 105": 1}, None)
 
@@ -153,7 +156,7 @@ def test_pcapng_with_interfaces_and_sections_of_different_kinds_is_read(order):
 # ---- datagrams
 
 
-def test_what_is_no_sip_is_counted():
+def test_packets_without_sip_are_counted():
     other = [
         udp(b"\r\n\r\n"),
         udp(b""),
@@ -189,7 +192,7 @@ HOSTS = {"IPv4": {}, "IPv6": {"source": "2001:db8::1", "destination": "2001:db8:
 
 @pytest.mark.parametrize("version", HOSTS)
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 1, 2, 0)])
-def test_fragments_are_put_together_in_whatever_order_they_come(version, order):
+def test_fragments_in_any_order_are_reassembled(version, order):
     data = udp(OTHER)
     parts = [(7, 0, True), (7, 400, True), (7, 800, False)]
     fragments = [
@@ -204,12 +207,12 @@ def test_fragments_are_put_together_in_whatever_order_they_come(version, order):
     assert messages(*[fragments[index] for index in order]) == [OTHER]
 
 
-def test_datagram_whose_fragments_are_not_all_there_is_counted():
+def test_datagram_with_missing_fragments_is_counted():
     found, counts, _ = read(pcap(ethernet(ip(UDP, udp(OTHER)[:400], fragment=(7, 0, True)))))
     assert (found, counts) == ([], {"datagrams with missing fragments": 1})
 
 
-def test_fragments_that_are_kept_are_bounded():
+def test_kept_fragments_are_bounded():
     packets = [
         ip(UDP, udp(OTHER)[:400], fragment=(number, 0, True)) for number in range(FRAGMENTED + 10)
     ]
@@ -222,7 +225,7 @@ def test_fragments_that_are_kept_are_bounded():
 # ---- connections
 
 
-def test_segments_are_put_together_and_cut_into_messages():
+def test_segments_are_reassembled_and_cut_into_messages():
     data = OPTIONS + OTHER + b"\r\n\r\n" + THIRD
     cuts = [data[at : at + 100] for at in range(0, len(data), 100)]
     packets = segments(
@@ -231,7 +234,7 @@ def test_segments_are_put_together_and_cut_into_messages():
     assert messages(*packets) == [OPTIONS, OTHER, THIRD]
 
 
-def test_segments_that_come_late_or_twice_are_put_in_their_places():
+def test_late_and_repeated_segments_are_put_in_their_places():
     data = OPTIONS + OTHER + THIRD
     parts = [
         (100, data[:50]),
@@ -244,14 +247,14 @@ def test_segments_that_come_late_or_twice_are_put_in_their_places():
     assert messages(*segments((99, b"", SYN), *parts)) == [OPTIONS, OTHER, THIRD]
 
 
-def test_sequence_numbers_may_begin_anew():
+def test_sequence_numbers_may_wrap():
     data = OPTIONS + OTHER
     start = 2**32 - 100
     parts = [(start + 500, data[500:]), (start, data[:500])]
     assert messages(*segments((start - 1, b"", SYN), *parts)) == [OPTIONS, OTHER]
 
 
-def test_connection_that_was_there_before_the_capture_is_read_from_its_next_message_on():
+def test_connection_from_before_the_capture_is_read_from_its_next_message():
     assert messages(
         *segments((500, b"the end of a body\r\n" + OPTIONS), (519 + len(OPTIONS), THIRD))
     ) == [OPTIONS, THIRD]
@@ -266,7 +269,7 @@ def test_both_directions_are_read():
     assert messages(*packets) == [OPTIONS, answer]
 
 
-def test_segment_that_was_not_captured_breaks_one_message_only():
+def test_missing_segment_breaks_one_message_only():
     data = OPTIONS + OTHER + THIRD + OPTIONS
     gap = slice(len(OPTIONS) + 300, len(OPTIONS) + 400)
     found, counts, _ = read(
@@ -281,7 +284,7 @@ def test_segment_that_was_not_captured_breaks_one_message_only():
     assert counts == {"gaps in TCP connections": 1}
 
 
-def test_what_waits_behind_a_gap_is_bounded():
+def test_bytes_behind_a_gap_are_bounded():
     parts = [(1, OPTIONS)] + [(10_000 + 1400 * index, bytes(1400)) for index in range(100)]
     capture = opened(pcap(*map(ethernet, segments(*parts))))
     for frame in capture._frames:
@@ -289,7 +292,7 @@ def test_what_waits_behind_a_gap_is_bounded():
         assert all(direction.size <= WAITING for direction in capture._directions.values())
 
 
-def test_message_that_a_fin_cuts_off_is_told_when_the_connection_ends():
+def test_message_cut_off_by_a_fin_is_found_when_the_connection_ends():
     found, _, _ = read(
         pcap(
             *map(
@@ -319,10 +322,10 @@ def test_message_without_content_length_in_a_connection_is_broken(sippet, tmp_pa
     )
 
 
-# ---- captures that are not whole
+# ---- incomplete captures
 
 
-def test_datagram_that_the_capture_has_cut_is_told(sippet, tmp_path):
+def test_datagram_cut_by_the_capture_is_a_problem(sippet, tmp_path):
     (tmp_path / "call.pcap").write_bytes(pcap(ethernet(ip(UDP, udp(OTHER))), snaplen=500))
     ended = sippet("parse", "--json", "call.pcap")
     (found,) = map(json.loads, ended.stdout.splitlines())
@@ -370,14 +373,14 @@ def test_truncated_capture_is_one_line_after_its_messages_and_exit_code_1(sippet
 
 
 @pytest.mark.parametrize(("kind", "at"), [("pcap", 24 + 8), ("pcapng", 4)])
-def test_length_that_cannot_be_is_told_before_memory_is_taken(kind, at):
+def test_impossible_length_is_refused_before_memory_is_allocated(kind, at):
     data = WHOLE[kind]
     found, _, problem = read(data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :])
     assert found == []
     assert re.fullmatch(r"the file is damaged: a length of \d+ bytes, after packet 0", problem)
 
 
-def test_damaged_packets_are_counted_and_nothing_is_raised():
+def test_damaged_packets_are_counted():
     packet = ethernet(ip(UDP, udp(OPTIONS), source="::1", destination="::2"))
     frames = [packet[:at] for at in range(0, 80)]
     frames += [packet[:20] + bytes([kind]) + packet[21:] for kind in range(256)]
@@ -400,7 +403,7 @@ def test_capture_is_read_from_standard_input_with_addresses_and_time(popen):
     assert told.decode() == "sippet: standard input: skipped 1 keepalives\n"
 
 
-def test_without_dpkt_messages_are_read_and_captures_are_one_line_and_exit_code_2(sippet, tmp_path):
+def test_without_dpkt_only_captures_are_exit_code_2(sippet, tmp_path):
     (tmp_path / "dpkt.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'dpkt'\", name='dpkt')\n"
     )

@@ -1,4 +1,4 @@
-"""Cutter: many messages in one text, whole or in any pieces."""
+"""Cutter: cuts text with many messages, in pieces of any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WITH_BODY = message("Content-Type: message/sipfrag", body=BODY)
 
 
 def cut(*texts, skip=False):
-    """The messages of a text that comes in these pieces."""
+    """Return the messages of a text that arrives in these pieces."""
     cutter = Cutter(skip=skip)
     return [piece.data for text in texts for piece in cutter.feed(text)] + [
         piece.data for piece in cutter.finish()
@@ -22,11 +22,11 @@ def cut(*texts, skip=False):
 
 
 @pytest.mark.rfc("3261 18.3")
-def test_content_length_says_where_a_message_ends_whatever_its_body_looks_like():
+def test_content_length_ends_a_message_whatever_its_body():
     assert cut(WITH_BODY + OPTIONS + WITH_BODY) == [WITH_BODY, OPTIONS, WITH_BODY]
 
 
-def test_without_content_length_the_next_start_line_does():
+def test_next_start_line_ends_a_message_without_content_length():
     bare = without("Content-Length") + b"tea"
     assert cut(bare + b"\r\n" + OPTIONS) == [bare + b"\r\n", OPTIONS]
 
@@ -35,7 +35,7 @@ def test_without_content_length_the_next_start_line_does():
     "lengths",
     [b"Content-Length: 2\r\nContent-Length: 3", b"l: 99999", b"Content-Length: tea", b"l: -1"],
 )
-def test_content_length_that_cannot_be_believed_leaves_the_next_start_line(lengths):
+def test_next_start_line_ends_a_message_with_a_wrong_content_length(lengths):
     broken = OPTIONS.replace(b"Content-Length: 0", lengths) + b"tea\r\n"
     assert cut(broken + OPTIONS) == [broken, OPTIONS]
 
@@ -46,12 +46,12 @@ def test_content_length_may_be_spelled_in_any_way(spelling):
     assert cut(text + OPTIONS) == [text, OPTIONS]
 
 
-def test_body_that_has_been_cut_off_ends_at_the_next_start_line():
+def test_body_that_is_cut_off_ends_at_the_next_start_line():
     broken = OPTIONS.replace(b"Content-Length: 0", b"Content-Length: 9000") + b"tea\r\n"
     assert cut(broken + OPTIONS) == [broken, OPTIONS]
 
 
-def test_header_section_that_has_been_cut_off_ends_at_the_next_start_line():
+def test_header_section_that_is_cut_off_ends_at_the_next_start_line():
     broken = OPTIONS[:100] + b"\r\n"
     assert cut(broken + OPTIONS) == [broken, OPTIONS]
 
@@ -70,7 +70,7 @@ def test_line_breaks_may_be_bare():
     assert cut(text + text) == [text, text]
 
 
-def test_what_stands_behind_a_message_and_begins_none_is_marked():
+def test_text_behind_a_message_that_begins_none_is_marked():
     cutter = Cutter()
     pieces = cutter.feed(OPTIONS + b"tea\r\n" + OPTIONS) + cutter.finish()
     assert [(piece.data, piece.is_rest) for piece in pieces] == [
@@ -80,15 +80,15 @@ def test_what_stands_behind_a_message_and_begins_none_is_marked():
     ]
 
 
-def test_what_comes_first_is_taken_for_a_message():
+def test_first_text_is_a_message():
     assert cut(b"tea\r\n" + OPTIONS) == [b"tea\r\n", OPTIONS]
 
 
-def test_what_comes_first_is_skipped_when_asked():
+def test_first_text_is_skipped_with_skip():
     assert cut(b"tail of a body\r\n" + OPTIONS + OPTIONS, skip=True) == [OPTIONS, OPTIONS]
 
 
-def test_it_is_the_same_however_the_text_comes():
+def test_pieces_of_any_size_give_the_same_messages():
     text = (
         b"\r\n"
         + WITH_BODY

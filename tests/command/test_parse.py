@@ -1,4 +1,4 @@
-"""`sippet parse`, as a user runs it: what it prints, and its exit codes."""
+"""`sippet parse`, as a user runs it: output and exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.message.corpus import OPTIONS, message
 pytest_plugins = ["tests.programs"]
 
 PATIENCE = 20
-"""Seconds within which the command must do what is expected of it; most take a tenth of one."""
+"""Seconds within which the command must react. Most tests need a tenth of a second."""
 
 BROKEN = message("CSeq: tea OPTIONS")
 KEYS = """file number offset time transport source destination bytes kind start_line method uri status reason headers body
@@ -39,7 +39,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def objects(sippet, write):
-    """Let `sippet parse --json` read a text; returns its objects."""
+    """Let `sippet parse --json` read a text. Return its objects."""
 
     def objects(*data):
         return [
@@ -52,7 +52,7 @@ def objects(sippet, write):
 
 @pytest.fixture
 def on_terminal(popen):
-    """Run `sippet parse` with stdout and stderr on a terminal; returns what the terminal got.
+    """Run `sippet parse` with stdout and stderr on a terminal. Return what the terminal gets.
 
     `feed(input, shown)` is called with the command's standard input and what is shown so far, until it returns False.
     """
@@ -78,7 +78,7 @@ def on_terminal(popen):
                 if select.select([ours], [], [], 0.05)[0]:
                     try:
                         data = os.read(ours, 65536)
-                    except OSError:  # nobody has the other end any more
+                    except OSError:  # the other end is closed
                         data = b""
                     if not data:
                         break
@@ -101,7 +101,7 @@ def test_whole_message_is_exit_code_0(sippet, write):
     "line",
     ["CSeq: tea OPTIONS", "Expires: tea", "Contact: <sip:x", "Contact: <sip:x>;q=2", "Date: today"],
 )
-def test_header_that_cannot_be_read_is_exit_code_1_be_it_optional_or_not(sippet, write, line):
+def test_malformed_header_is_exit_code_1(sippet, write, line):
     assert sippet("parse", write("one.sip", message(line))).returncode == 1
 
 
@@ -112,15 +112,13 @@ def test_one_broken_message_among_others_is_exit_code_1(sippet, write):
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n\r\n"])
-def test_file_without_a_message_is_told_and_exit_code_1(sippet, write, data):
+def test_file_without_a_message_is_exit_code_1(sippet, write, data):
     ended = sippet("parse", write("empty.sip", data))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "sippet: empty.sip: no message found\n"
 
 
-def test_file_that_cannot_be_read_is_one_line_and_exit_code_2_and_the_others_are_read(
-    sippet, write, tmp_path
-):
+def test_unreadable_file_is_exit_code_2_and_the_others_are_read(sippet, write, tmp_path):
     (tmp_path / "folder").mkdir()
     ended = sippet("parse", "nowhere.sip", "folder", write("one.sip", OPTIONS))
     assert ended.returncode == 2
@@ -137,7 +135,7 @@ def test_compressed_file_is_one_line_and_exit_code_2(sippet, write):
     assert "gunzip" in ended.stderr
 
 
-def test_when_nobody_reads_on_it_ends_without_a_traceback(popen, write):
+def test_closed_pipe_ends_it_without_a_traceback(popen, write):
     name = write("many.sip", OPTIONS * 5000)
     with popen("parse", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.read(100)
@@ -145,17 +143,17 @@ def test_when_nobody_reads_on_it_ends_without_a_traceback(popen, write):
         assert (process.wait(PATIENCE), process.stderr.read()) == (141, b"")
 
 
-# ---- what is read
+# ---- input
 
 
 @pytest.mark.parametrize("arguments", [[], ["-"]])
-def test_it_reads_standard_input(popen, arguments):
+def test_standard_input_is_read(popen, arguments):
     with popen("parse", *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         shown, _ = process.communicate(OPTIONS, PATIENCE)
     assert (process.returncode, shown[:5]) == (0, b"- #1\n")
 
 
-def test_messages_of_all_files_are_numbered_through_and_placed(sippet, write):
+def test_messages_of_all_files_have_numbers_and_offsets(sippet, write):
     ended = sippet("parse", "--json", write("a.sip", OPTIONS, BROKEN), write("b.sip", OPTIONS))
     found = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [(one["file"], one["number"], one["offset"], one["ok"]) for one in found] == [
@@ -174,17 +172,17 @@ def test_long_file_without_messages_is_one_broken_message(sippet, tmp_path):
     assert [problem["problem"] for problem in found["problems"]] == ["over 65536 octets"]
 
 
-# ---- what is said
+# ---- output
 
 
-def test_json_has_always_the_same_keys(objects):
+def test_json_always_has_the_same_keys(objects):
     found = objects(OPTIONS, b"tea\r\n", OPTIONS, BROKEN, b"SIP/2.0 200 OK" + OPTIONS[35:])
     assert [one["kind"] for one in found] == ["request", None, "request", "request", "response"]
     for one in found:
         assert list(one) == KEYS
 
 
-def test_json_tells_the_parts_of_a_request(objects):
+def test_json_has_the_parts_of_a_request(objects):
     data = message("Contact: <sip:a@[2001:db8::1]:5070;lr>;expires=60, sip:b@c", "X-Tea: green")
     (found,) = objects(data)
     assert (found["method"], found["uri"]["host"], found["bytes"], found["problems"]) == (
@@ -210,7 +208,7 @@ def test_json_tells_the_parts_of_a_request(objects):
     assert headers["X-Tea"] == {"name": "X-Tea", "text": ["green"], "values": ["green"]}
 
 
-def test_json_tells_the_parts_of_a_response(objects):
+def test_json_has_the_parts_of_a_response(objects):
     (found,) = objects(message(start="SIP/2.0 486 Busy Here"))
     assert (found["kind"], found["status"], found["reason"], found["method"]) == (
         "response",
@@ -220,7 +218,7 @@ def test_json_tells_the_parts_of_a_response(objects):
     )
 
 
-def test_body_is_told_briefly(objects):
+def test_body_is_described_briefly(objects):
     session = b"v=0\r\no=- 0 0 IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\na=crypto:1 secret\r\n"
     (found,) = objects(message("Content-Type: application/sdp", body=session))
     media = ["c=IN IP4 192.0.2.1", "m=audio 4000 RTP/AVP 0"]
@@ -307,14 +305,14 @@ def test_problem_within_a_list_has_its_own_offset(objects):
     assert data[problem["offset"] :].startswith(b"<sip:c, ")
 
 
-def test_all_problems_of_a_message_are_told(objects):
+def test_all_problems_of_a_message_are_listed(objects):
     (found,) = objects(
         message("CSeq: tea", "Expires: tea", "Date: tea", start="OPTIONS  sip:x SIP/2.0")
     )
     assert [problem["header"] for problem in found["problems"]] == [None, "CSeq", "Expires", "Date"]
 
 
-def test_what_is_missing_is_told(objects):
+def test_missing_header_is_a_problem(objects):
     lines = [line for line in OPTIONS.split(b"\r\n") if not line.startswith((b"From", b"Call-ID"))]
     (found,) = objects(b"\r\n".join(lines))
     assert [(problem["header"], problem["problem"]) for problem in found["problems"]] == [
@@ -323,7 +321,7 @@ def test_what_is_missing_is_told(objects):
     ]
 
 
-def test_other_headers_of_a_message_with_a_broken_line_are_told(objects):
+def test_headers_beside_a_broken_line_are_listed(objects):
     (found,) = objects(message("Expires: tea").replace(b"Max-Forwards: 70", b"Max-Forwards 70"))
     assert [problem["problem"] for problem in found["problems"]] == [
         "header line without a colon",
@@ -351,7 +349,7 @@ def test_text_names_each_header_with_its_parts_and_the_problems(sippet, write):
     ]
 
 
-# ---- what is not said
+# ---- hidden values
 
 
 SECRETS = [
@@ -385,7 +383,7 @@ def test_credentials_and_passwords_are_never_shown(sippet, write, arguments, lin
     "rest",
     ["Authorization: Digest a=hush\r\n", "zation: Digest a=hush\r\n", "Proxy-Authorization hush"],
 )
-def test_credentials_that_a_wrong_content_length_lays_bare_are_not_shown(sippet, write, rest):
+def test_credentials_exposed_by_a_wrong_content_length_are_not_shown(sippet, write, rest):
     ended = sippet("parse", write("one.sip", OPTIONS, rest.encode()))
     assert "no message begins so" in ended.stdout
     assert "hush" not in ended.stdout
@@ -411,14 +409,14 @@ def test_escapes_of_a_peer_cannot_reach_the_terminal(sippet, write, arguments):
 # ---- the terminal
 
 
-def test_colours_are_for_terminals(on_terminal, sippet, write, tmp_path):
+def test_colours_appear_on_a_terminal_only(on_terminal, sippet, write, tmp_path):
     name = write("one.sip", BROKEN)
     assert "\x1b[1;31m" in on_terminal(tmp_path / name)
     assert "\x1b" not in sippet("parse", name).stdout
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_colours_are_not_forced_on_anybody(on_terminal, write, tmp_path, environment):
+def test_colours_can_be_switched_off(on_terminal, write, tmp_path, environment):
     assert "\x1b" not in on_terminal(tmp_path / write("one.sip", BROKEN), **environment)
 
 
@@ -426,7 +424,7 @@ def test_json_has_no_colours(on_terminal, write, tmp_path):
     assert "\x1b" not in on_terminal("--json", tmp_path / write("one.sip", BROKEN))
 
 
-def test_progress_is_shown_after_two_seconds_and_taken_away(on_terminal):
+def test_progress_appears_after_two_seconds_and_is_removed(on_terminal):
     def feed(input, shown):
         with contextlib.suppress(BrokenPipeError):
             input.write(OPTIONS)
@@ -440,11 +438,11 @@ def test_progress_is_shown_after_two_seconds_and_taken_away(on_terminal):
     assert "\r\x1b[K" in shown
 
 
-def test_no_progress_is_shown_to_who_waits_less(on_terminal, write, tmp_path):
+def test_progress_does_not_appear_earlier(on_terminal, write, tmp_path):
     assert "read" not in on_terminal(tmp_path / write("one.sip", OPTIONS))
 
 
 @pytest.mark.parametrize("line", ["Subscription-State: active;expires=soon", "Session-Expires: x"])
-def test_parameters_are_looked_at_too(line):
+def test_parameters_are_read_too(line):
     found = report(message(line), Place("a", 1))
     assert [problem["header"] for problem in found["problems"]] == [line.partition(":")[0]]

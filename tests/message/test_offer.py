@@ -1,4 +1,4 @@
-"""Offer and answer: the exchanges of RFC 3264 §10 whole, and its rules one by one; RFC 6337 for hold."""
+"""Offers and answers: the exchanges of RFC 3264 §10, each of its rules, and hold by RFC 6337."""
 
 from __future__ import annotations
 
@@ -209,18 +209,18 @@ MODIFICATIONS = [
 
 @pytest.mark.rfc("3264 10")
 @pytest.mark.parametrize("offered, answered", EXCHANGES)
-def test_the_answers_of_the_rfc_have_no_faults(offered, answered):
+def test_answers_of_the_rfc_have_no_faults(offered, answered):
     assert answer_faults(SDP.parse(offered), SDP.parse(answered)) == []
 
 
 @pytest.mark.rfc("3264 10")
 @pytest.mark.parametrize("previous, new", MODIFICATIONS)
-def test_the_later_descriptions_of_the_rfc_have_no_faults(previous, new):
+def test_later_descriptions_of_the_rfc_have_no_faults(previous, new):
     assert modification_faults(SDP.parse(previous), SDP.parse(new)) == []
 
 
 @pytest.mark.parametrize("whole", [whole for exchange in EXCHANGES for whole in exchange])
-def test_the_descriptions_of_the_rfc_come_back_as_they_were(whole):
+def test_descriptions_of_the_rfc_come_back_as_they_were(whole):
     assert str(SDP.parse(whole)) == whole
 
 
@@ -247,7 +247,7 @@ FAX = MediaStream(
 
 
 @pytest.mark.rfc("3264 5")
-def test_an_offer_may_have_no_streams():
+def test_offer_may_have_no_streams():
     assert offer_of().media == ()
 
 
@@ -269,7 +269,7 @@ def test_every_codec_offered_has_its_rtpmap_and_parameters():
     assert (len(section.attributes.all("rtpmap")), section.fmtps) == (3, {"96": "0-15"})
 
 
-def test_what_is_no_rtp_is_offered_by_its_formats():
+def test_stream_of_another_protocol_is_offered_by_its_formats():
     assert str(offer_of(FAX).media[0]) == "m=image 6000 udptl t38\r\na=T38FaxVersion:0\r\n"
 
 
@@ -285,14 +285,14 @@ def test_what_is_no_rtp_is_offered_by_its_formats():
         AUDIO._replace(codecs=(Codec("X\r\n", 1),)),
     ],
 )
-def test_what_cannot_be_offered_is_an_invalid_value(stream):
+def test_invalid_stream_cannot_be_offered(stream):
     with pytest.raises(InvalidValue):
         offer_of(stream)
 
 
 @pytest.mark.rfc("3264 5")
 @pytest.mark.parametrize("fields", [{"session_id": 2**63}, {"session_version": 2**62 - 1}])
-def test_an_offer_begins_with_numbers_that_do_not_roll_over(fields):
+def test_first_offer_has_numbers_that_do_not_roll_over(fields):
     with pytest.raises(InvalidValue):
         initial_offer(
             [AUDIO], address="192.0.2.1", origin=Origin.make("192.0.2.1")._replace(**fields)
@@ -300,7 +300,7 @@ def test_an_offer_begins_with_numbers_that_do_not_roll_over(fields):
 
 
 @pytest.mark.rfc("8866 5.7")
-def test_a_stream_without_any_address_cannot_be_offered():
+def test_stream_without_any_address_cannot_be_offered():
     with pytest.raises(InvalidValue):
         initial_offer([AUDIO], origin=Origin.make("192.0.2.1"))
 
@@ -311,7 +311,7 @@ def test_a_stream_without_any_address_cannot_be_offered():
 @pytest.mark.rfc("3264 6.1")
 @pytest.mark.parametrize("offered", DIRECTIONS)
 @pytest.mark.parametrize("wanted", DIRECTIONS)
-def test_the_direction_answered_is_one_the_rfc_allows(offered, wanted):
+def test_answered_direction_is_one_of_the_rfc(offered, wanted):
     allowed = {
         "sendrecv": set(DIRECTIONS),
         "sendonly": {"recvonly", "inactive"},
@@ -333,7 +333,7 @@ def test_the_direction_answered_is_one_the_rfc_allows(offered, wanted):
         ("sendonly", "sendonly", "inactive"),
     ],
 )
-def test_the_direction_answered_is_the_offers_turned_round(offered, wanted, answered):
+def test_answered_direction_is_the_reverse_of_the_offer(offered, wanted, answered):
     made = reply(peer("m=audio 1 RTP/AVP 0", f"a={offered}"), AUDIO._replace(direction=wanted))
     assert made.media[0].direction == answered
 
@@ -343,12 +343,12 @@ def test_the_direction_answered_is_the_offers_turned_round(offered, wanted, answ
     "line, answered",
     [("a=sendrecv", "sendrecv"), ("a=sendonly", "recvonly"), ("a=inactive", "inactive")],
 )
-def test_a_hold_by_address_is_answered_by_its_direction_attribute(line, answered):
+def test_hold_by_address_is_answered_by_its_direction_attribute(line, answered):
     made = reply(peer("m=audio 1 RTP/AVP 0", "c=IN IP4 0.0.0.0", line), AUDIO)
     assert (made.media[0].direction, made.media[0].port) == (answered, 4000)
 
 
-def test_a_direction_that_is_none_is_an_invalid_value():
+def test_unknown_direction_is_an_invalid_value():
     with pytest.raises(InvalidValue):
         answer_direction("sendrecv", "both")
 
@@ -397,7 +397,7 @@ def test_codecs_are_compared_by_name_clock_rate_and_channels(rtpmap, accepted):
         ("m=audio 1 RTP/AVP 18 101", "a=rtpmap:101 telephone-event/8000"),
     ],
 )
-def test_what_we_cannot_do_is_rejected_by_port_0(lines):
+def test_stream_that_we_cannot_do_is_rejected_by_port_0(lines):
     section = reply(peer(*lines), AUDIO).media[0]
     offered = lines[0].split()
     assert str(section) == f"{offered[0]} 0 {offered[2]} {(offered[3:] or ['0'])[0]}\r\n"
@@ -420,7 +420,7 @@ def test_what_we_cannot_do_is_rejected_by_port_0(lines):
         "c=IN IP6 ff02::1%eth0",
     ],
 )
-def test_stream_that_no_packet_can_reach_has_port_0_and_others_go_on(line):
+def test_stream_that_no_packet_can_reach_has_port_0_alone(line):
     streams = [
         "m=audio 1 RTP/AVP 0",
         *([line] if line else []),
@@ -442,7 +442,7 @@ def test_stream_that_no_packet_can_reach_has_port_0_and_others_go_on(line):
         "IN IP4 192.0.2.1/127",
     ],
 )
-def test_stream_at_an_address_of_the_field_is_accepted(address):
+def test_stream_at_an_odd_address_is_accepted(address):
     assert (
         reply(peer("m=audio 1 RTP/AVP 0", f"c={address}", session="t=0 0"), AUDIO).media[0].port
         == 4000
@@ -454,7 +454,7 @@ def test_stream_at_an_address_of_the_field_is_accepted(address):
     "lines",
     [("c=IN IP4 192.0.2.1",), ("a=ptime:x",), ("c=IN IP4 2001:db8::1", "c=IN IP4 224.2.1.1")],
 )
-def test_multicast_stream_that_cannot_be_answered_as_offered_has_port_0(lines):
+def test_multicast_stream_that_we_would_change_has_port_0(lines):
     assert reply(peer(*GROUP[:3], *lines), AUDIO).media[0].is_disabled
 
 
@@ -466,7 +466,7 @@ def test_ptime_of_nine_digits_in_a_multicast_stream_is_answered():
 
 
 @pytest.mark.rfc("4733 2.5.1.1")
-def test_a_stream_of_telephone_events_alone_is_accepted():
+def test_stream_of_telephone_events_alone_is_accepted():
     section = reply(
         peer("m=audio 1 RTP/AVP 101", "a=rtpmap:101 telephone-event/8000"), AUDIO
     ).media[0]
@@ -474,7 +474,7 @@ def test_a_stream_of_telephone_events_alone_is_accepted():
 
 
 @pytest.mark.rfc("3264 6")
-def test_the_answer_has_as_many_streams_in_the_same_order():
+def test_answer_has_the_streams_of_the_offer_in_order():
     offered = peer(
         "m=video 1 RTP/AVP 31",
         "m=image 1 UDPTL T38",
@@ -493,21 +493,21 @@ def test_streams_may_be_given_by_the_index_of_the_m_line():
 
 
 @pytest.mark.rfc("3264 6")
-def test_the_times_of_the_answer_are_those_of_the_offer():
+def test_times_of_the_answer_are_those_of_the_offer():
     offered = peer("m=audio 1 RTP/AVP 0", session="c=IN IP4 192.0.2.1\nt=3724394400 0\nr=7d 1h 0")
     assert b"t=3724394400 0\r\nr=7d 1h 0\r\nm=" in bytes(reply(offered, AUDIO))
 
 
 @pytest.mark.rfc("3264 6")
-def test_the_origin_of_the_answer_is_ours():
+def test_origin_of_the_answer_is_ours():
     assert reply(peer(), AUDIO).origin.address == "192.0.2.2"
 
 
-def test_a_key_does_not_come_back_in_a_later_answer():
+def test_key_does_not_come_back_in_a_later_answer():
     assert reply(peer(), previous=peer("k=prompt")).key is None
 
 
-def test_what_we_say_of_a_stream_stands_in_the_answer():
+def test_answer_has_our_values_of_each_stream():
     local = AUDIO._replace(
         ptime=20,
         bandwidths=(Bandwidth("AS", 64),),
@@ -530,7 +530,7 @@ GROUP = (
 
 
 @pytest.mark.rfc("3264 6.2")
-def test_a_multicast_stream_is_answered_with_its_own_address_port_and_direction():
+def test_multicast_stream_is_answered_by_its_address_port_and_direction():
     section = reply(peer(*GROUP), AUDIO._replace(ptime=20)).media[0]
     read = (
         section.port,
@@ -544,7 +544,7 @@ def test_a_multicast_stream_is_answered_with_its_own_address_port_and_direction(
 
 
 @pytest.mark.rfc("3264 6.2")
-def test_a_multicast_stream_of_a_direction_we_do_not_want_is_rejected():
+def test_multicast_stream_of_another_direction_is_rejected():
     assert reply(peer(*GROUP), AUDIO._replace(direction="sendonly")).media[0].is_disabled
 
 
@@ -598,7 +598,7 @@ def amr(fmtp=None, encoding="AMR"):
         (amr("octet-align=1; interleaving=12"), "octet-align=1; interleaving=30", False),
         (amr("interleaving=12"), None, False),
         (amr("octet-align=1"), "octet-align=1; crc=1", False),
-        (amr("octet-align=1; crc=1"), "crc=1", "crc=1"),  # which implies octet-align=1 (§8.1)
+        (amr("octet-align=1; crc=1"), "crc=1", "crc=1"),  # which implies `octet-align=1` (§8.1)
         (
             amr("robust-sorting=1"),
             "OCTET-ALIGN=1;Robust-Sorting=1",
@@ -751,11 +751,11 @@ H264_TWICE = peer(
 
 
 @pytest.mark.rfc("3264 6.1")
-def test_of_a_codec_offered_twice_the_one_with_our_parameters_is_taken():
+def test_codec_offered_twice_is_accepted_with_our_parameters():
     assert reply(H264_TWICE, VIDEO).media[0].formats == ("98",)
 
 
-def test_a_function_of_ones_own_writes_and_refuses_parameters():
+def test_fmtp_function_writes_and_refuses_parameters():
     asked = []
 
     def mine(codec, offered):
@@ -773,14 +773,14 @@ def test_a_function_of_ones_own_writes_and_refuses_parameters():
 
 
 @pytest.mark.rfc("3264 8")
-def test_an_answer_that_changes_nothing_keeps_its_version():
+def test_answer_that_changes_nothing_keeps_its_version():
     offered = peer("m=audio 1 RTP/AVP 0")
     first = reply(offered, AUDIO)
     assert answer(offered, [AUDIO], previous=first) == first
 
 
 @pytest.mark.rfc("3264 8")
-def test_an_answer_that_changes_has_the_next_version_and_the_same_origin():
+def test_answer_that_changes_has_the_next_version_of_the_same_origin():
     offered = peer("m=audio 1 RTP/AVP 0")
     first = reply(offered, AUDIO)
     second = answer(offered, [AUDIO._replace(port=4002)], previous=first)
@@ -788,7 +788,7 @@ def test_an_answer_that_changes_has_the_next_version_and_the_same_origin():
 
 
 @pytest.mark.rfc("3264 8")
-def test_an_offer_with_fewer_streams_than_there_were_cannot_be_answered():
+def test_offer_with_fewer_streams_than_before_cannot_be_answered():
     first = reply(peer("m=audio 1 RTP/AVP 0", "m=audio 2 RTP/AVP 0"), AUDIO)
     with pytest.raises(ParseError) as caught:
         answer(peer("m=audio 1 RTP/AVP 0"), [AUDIO], previous=first)
@@ -796,12 +796,12 @@ def test_an_offer_with_fewer_streams_than_there_were_cannot_be_answered():
 
 
 @pytest.mark.rfc("3264 8")
-def test_an_offer_that_changes_nothing_is_the_previous_one():
+def test_offer_that_changes_nothing_is_the_previous_one():
     first = offer_of(AUDIO, VIDEO)
     assert modify(first, [AUDIO, VIDEO]) == first
 
 
-def test_nothing_given_is_changed():
+def test_arguments_are_not_changed():
     first = offer_of(AUDIO, VIDEO)
     before = bytes(first)
     for change in (
@@ -818,7 +818,7 @@ def test_nothing_given_is_changed():
 
 
 @pytest.mark.rfc("3264 8.2")
-def test_a_stream_that_is_removed_stays_with_port_0():
+def test_stream_that_is_removed_stays_with_port_0():
     first = offer_of(AUDIO, VIDEO)
     second = remove_stream(first, 0)
     assert ([section.port for section in second.media], str(second.media[0])) == (
@@ -828,12 +828,12 @@ def test_a_stream_that_is_removed_stays_with_port_0():
 
 
 @pytest.mark.rfc("3264 8.2")
-def test_streams_left_out_are_removed_and_never_fewer():
+def test_streams_left_out_are_removed_but_keep_their_m_lines():
     assert [section.port for section in modify(offer_of(AUDIO, VIDEO), []).media] == [0, 0]
 
 
 @pytest.mark.rfc("3264 8.1")
-def test_a_stream_is_added_below_the_others():
+def test_stream_is_added_below_the_others():
     assert [section.media for section in add_stream(offer_of(AUDIO), FAX).media] == [
         "audio",
         "image",
@@ -842,25 +842,25 @@ def test_a_stream_is_added_below_the_others():
 
 @pytest.mark.rfc("3264 8.1")
 @pytest.mark.parametrize("reuse, ports", [(True, [6000, 5000]), (False, [0, 5000, 6000])])
-def test_a_stream_takes_the_slot_of_one_that_is_disabled_unless_told_not_to(reuse, ports):
+def test_added_stream_takes_a_disabled_slot_unless_reuse_is_false(reuse, ports):
     first = remove_stream(offer_of(AUDIO, VIDEO), 0)
     assert [section.port for section in add_stream(first, FAX, reuse=reuse).media] == ports
 
 
 @pytest.mark.rfc("3264 8.1")
-def test_a_stream_can_be_added_that_was_described_by_hand():
+def test_media_description_can_be_added():
     first = offer_of(AUDIO)
     second = modify(first, [first.media[0], MediaDescription.make("video", 7, [31])])
     assert str(second).endswith("m=video 7 RTP/AVP 31\r\n") and second.media[0] == first.media[0]
 
 
 @pytest.mark.parametrize("index", [-1, 1])
-def test_a_stream_that_is_not_there_cannot_be_removed(index):
+def test_missing_stream_cannot_be_removed(index):
     with pytest.raises(InvalidValue):
         remove_stream(offer_of(AUDIO), index)
 
 
-def test_nothing_cannot_be_added():
+def test_none_cannot_be_added():
     with pytest.raises(InvalidValue):
         modify(offer_of(AUDIO), [AUDIO, None])
 
@@ -873,14 +873,14 @@ def test_dynamic_payload_types_keep_their_meaning():
 
 
 @pytest.mark.rfc("3264 8.3.2")
-def test_a_dynamic_payload_type_cannot_get_another_meaning():
+def test_dynamic_payload_type_cannot_get_another_meaning():
     first = offer_of(MediaStream("audio", 4000, (OPUS,)))
     with pytest.raises(InvalidValue):
         modify(first, [MediaStream("audio", 4000, (Codec("X", 8000, payload_type=96),))])
 
 
 @pytest.mark.rfc("3264 8.3.1")
-def test_a_new_address_changes_the_connection_and_not_the_origin():
+def test_new_address_changes_the_connection_and_not_the_origin():
     first = offer_of(AUDIO)
     second = modify(first, [AUDIO], address="192.0.2.77")
     assert (second.connection.address, second.origin.address) == ("192.0.2.77", "192.0.2.1")
@@ -899,7 +899,7 @@ def test_a_new_address_changes_the_connection_and_not_the_origin():
         ("inactive", "inactive"),
     ],
 )
-def test_a_stream_is_put_on_hold(before, after):
+def test_stream_is_put_on_hold(before, after):
     assert hold(offer_of(AUDIO._replace(direction=before))).media[0].direction == after
 
 
@@ -917,7 +917,7 @@ def test_one_stream_may_be_held_alone():
 
 
 @pytest.mark.rfc("3264 8")
-def test_to_hold_what_is_on_hold_changes_nothing():
+def test_hold_of_a_held_stream_changes_nothing():
     held = hold(offer_of(AUDIO))
     assert hold(held) == held
 
@@ -934,7 +934,7 @@ def test_description_of_a_peer_with_a_loose_origin_can_be_held(origin):
 
 
 @pytest.mark.rfc("3264 8.4")
-def test_a_multicast_stream_is_not_put_on_hold():
+def test_multicast_stream_is_not_put_on_hold():
     assert (
         hold(peer("m=audio 1 RTP/AVP 0", "c=IN IP4 233.252.0.1/1")).media[0].direction == "sendrecv"
     )
@@ -942,7 +942,7 @@ def test_a_multicast_stream_is_not_put_on_hold():
 
 @pytest.mark.rfc("6337 5.3")
 @pytest.mark.parametrize("line", ["a=sendonly", "a=inactive"])
-def test_to_resume_is_to_want_both_ways_again(line):
+def test_resume_offers_sendrecv(line):
     assert resume(peer("m=audio 1 RTP/AVP 0", line)).media[0].direction == "sendrecv"
 
 
@@ -954,7 +954,7 @@ def test_hold_and_resume_differ_in_version_and_direction_line_only():
     assert str(back) == str(expected) + "a=sendrecv\r\n"
 
 
-def test_to_resume_leaves_alone_what_is_not_on_hold():
+def test_resume_leaves_other_streams_unchanged():
     offered = peer("m=audio 1 RTP/AVP 0", "a=recvonly", "m=video 0 RTP/AVP 31", "a=sendonly")
     assert resume(offered) == offered
 
@@ -964,7 +964,7 @@ def test_to_resume_leaves_alone_what_is_not_on_hold():
     "lines",
     [("m=audio 1 RTP/AVP 0", "c=IN IP4 0.0.0.0"), ("c=IN IP4 0.0.0.0", "m=audio 1 RTP/AVP 0")],
 )
-def test_a_hold_by_address_wants_an_address_to_resume(lines):
+def test_hold_by_address_needs_an_address_to_resume(lines):
     held = peer(*lines, session="t=0 0")
     with pytest.raises(InvalidValue):
         resume(held)
@@ -1031,7 +1031,7 @@ FAULTY = {
 
 @pytest.mark.rfc("3264 6")
 @pytest.mark.parametrize("row", FAULTY)
-def test_an_answer_that_breaks_a_rule_is_found_out(row):
+def test_answer_that_breaks_a_rule_has_a_fault(row):
     offered, answered, problem = FAULTY[row]
     with pytest.raises(ParseError) as caught:
         check_answer(offered, answered)
@@ -1047,7 +1047,7 @@ def test_an_answer_that_breaks_a_rule_is_found_out(row):
         peer("m=audio 2 RTP/AVP 0 8", "a=recvonly"),
     ],
 )
-def test_an_answer_may_reject_renumber_and_add(answered):
+def test_answer_may_reject_renumber_and_add(answered):
     assert answer_faults(PLAIN, answered) == []
 
 
@@ -1084,7 +1084,7 @@ UNMODIFIED = {
 
 @pytest.mark.rfc("3264 8")
 @pytest.mark.parametrize("row", UNMODIFIED)
-def test_a_later_offer_that_breaks_a_rule_is_found_out(row):
+def test_later_offer_that_breaks_a_rule_has_a_fault(row):
     new, problem = UNMODIFIED[row]
     with pytest.raises(ParseError) as caught:
         check_modification(PLAIN, new)
@@ -1092,7 +1092,7 @@ def test_a_later_offer_that_breaks_a_rule_is_found_out(row):
 
 
 @pytest.mark.rfc("3264 8")
-def test_the_same_description_again_is_no_fault():
+def test_same_description_again_is_no_fault():
     assert modification_faults(PLAIN, PLAIN.copy()) == []
 
 
@@ -1136,7 +1136,7 @@ LOOSE = st.lists(
 
 @pytest.mark.rfc("8866 5.7", "3264 6")
 @given(LOOSE, st.booleans())
-def test_whatever_was_read_can_be_answered_held_and_resumed(lines, has_session_address):
+def test_any_description_can_be_answered_held_and_resumed(lines, has_session_address):
     offered = peer(*lines, session="c=IN IP4 192.0.2.1\nt=0 0" if has_session_address else "t=0 0")
     local = [
         AUDIO._replace(codecs=(PCMU, G722, G729, amr(), amr("mode-set=7"), TELEPHONE_EVENT)),
@@ -1157,6 +1157,6 @@ def test_our_later_offer_has_no_faults(before, after):
 
 @pytest.mark.rfc("3264 8")
 @given(STREAMS, STREAMS, STREAMS)
-def test_an_offer_after_an_answer_has_no_faults(theirs, ours, after):
+def test_offer_after_an_answer_has_no_faults(theirs, ours, after):
     answered = reply(offer_of(*theirs), *ours)
     assert modification_faults(answered, modify(answered, after)) == []

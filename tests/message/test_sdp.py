@@ -1,4 +1,4 @@
-"""Session descriptions: read and written byte for byte, the table of leniencies row by row, built by the grammar (RFC 8866)."""
+"""Session descriptions, RFC 8866: parsing, the table of tolerated lines, changes, making."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def crlf(text: str) -> bytes:
 
 
 def body(*lines: str, session: str = "c=IN IP4 192.0.2.1\nt=0 0") -> bytes:
-    """A description with these lines at the end of the session's part."""
+    """Return a description with these lines at the end of the session part."""
     return crlf("\n".join(["v=0", "o=- 1 1 IN IP4 192.0.2.1", "s=-", session, *lines]))
 
 
 def stream(*lines: str, field: str = "audio 49170 RTP/AVP 0") -> MediaDescription:
-    """The only stream of a description, with these lines."""
+    """Return the only stream of a description, with these lines."""
     return SDP.parse(body(f"m={field}", *lines)).media[0]
 
 
@@ -99,7 +99,7 @@ a=rtpmap:99 h263-1998/90000
 
 
 @pytest.mark.rfc("8866 5")
-def test_the_session_part_of_the_example_is_read():
+def test_session_part_of_the_example_is_read():
     sdp = SDP.parse(SECTION_5)
     read = (
         sdp.version,
@@ -126,7 +126,7 @@ def test_the_session_part_of_the_example_is_read():
 
 
 @pytest.mark.rfc("8866 5.14")
-def test_the_streams_of_the_example_are_read():
+def test_streams_of_the_example_are_read():
     read = [
         (section.media, section.port, section.proto, section.formats)
         for section in SDP.parse(SECTION_5).media
@@ -139,13 +139,13 @@ def test_the_streams_of_the_example_are_read():
 
 
 @pytest.mark.rfc("8866 5.7")
-def test_the_connection_of_the_session_is_that_of_streams_without_one():
+def test_connection_of_the_session_is_that_of_streams_without_one():
     addresses = [section.connection.address for section in SDP.parse(SECTION_5).media]
     assert addresses == ["198.51.100.1", "198.51.100.1", "2001:db8::2"]
 
 
 @pytest.mark.rfc("8866 6.7")
-def test_the_direction_of_the_session_is_that_of_streams_without_one():
+def test_direction_of_the_session_is_that_of_streams_without_one():
     assert [section.direction for section in SDP.parse(SECTION_6_7).media] == [
         "sendrecv",
         "inactive",
@@ -159,7 +159,7 @@ def test_without_a_direction_attribute_a_stream_is_sendrecv():
 
 
 @pytest.mark.rfc("8866 5")
-def test_the_example_can_be_built():
+def test_example_can_be_built():
     made = SDP.make(
         "198.51.100.1",
         [
@@ -219,7 +219,7 @@ def test_times_are_written_in_the_order_of_the_grammar():
         ("ATM NSAP 47.0091/x/y/z", Connection("ATM", "NSAP", "47.0091/x/y/z")),
     ],
 )
-def test_a_connection_is_read_and_written(text, connection):
+def test_connection_is_read_and_written(text, connection):
     assert (Connection.parse(text), str(connection)) == (connection, text)
 
 
@@ -233,7 +233,7 @@ def test_several_connections_of_a_stream_are_layers():
 
 
 @pytest.mark.rfc("8866 5.14")
-def test_a_number_of_ports_is_read():
+def test_number_of_ports_is_read():
     section = stream(field="video 49170/2 RTP/AVP 31")
     assert (section.port, section.port_count) == (49170, 2)
 
@@ -262,7 +262,7 @@ def test_attributes_are_read_in_order():
     ]
 
 
-def test_the_first_and_all_attributes_of_a_name_are_found():
+def test_first_and_all_attributes_of_a_name_are_found():
     attributes = stream(*ATTRIBUTES).attributes
     found = (
         attributes.first("candidate"),
@@ -273,7 +273,7 @@ def test_the_first_and_all_attributes_of_a_name_are_found():
     assert found == ("1", ("1", "2"), None, ())
 
 
-def test_a_property_attribute_is_asked_for_with_in():
+def test_property_attribute_is_asked_for_with_in():
     attributes = stream(*ATTRIBUTES).attributes
     assert (
         "sendonly" in attributes,
@@ -282,13 +282,13 @@ def test_a_property_attribute_is_asked_for_with_in():
     ) == (True, None, False)
 
 
-def test_an_attribute_is_added_behind_the_others():
+def test_attribute_is_added_behind_the_others():
     section = stream(*ATTRIBUTES)
     section.attributes.add("rtcp-mux")
     assert str(section).endswith("a=x:a:b c\r\na=rtcp-mux\r\n")
 
 
-def test_an_attribute_is_set_in_the_place_of_the_first_of_its_name():
+def test_attribute_is_set_in_the_place_of_the_first_of_its_name():
     section = stream(*ATTRIBUTES)
     section.attributes.set("candidate", "3")
     assert str(section).split("\r\n")[2:5] == ["a=sendonly", "a=candidate:3", "a=note:"]
@@ -300,7 +300,7 @@ def test_all_attributes_of_a_name_are_removed():
     assert (len(section.attributes), "candidate" in section.attributes) == (4, False)
 
 
-def test_an_attribute_of_the_session_stands_before_the_streams():
+def test_attribute_of_the_session_stands_before_the_streams():
     sdp = SDP.parse(SECTION_5)
     sdp.attributes.add("group", "BUNDLE a b")
     assert b"t=0 0\r\na=group:BUNDLE a b\r\nm=audio 49170" in bytes(sdp)
@@ -330,7 +330,7 @@ def test_static_payload_types_need_no_rtpmap(number, name, rate):
     assert stream(field=f"audio 1 RTP/AVP {number}").rtpmap(number) == RTPMap(number, name, rate)
 
 
-def test_a_payload_type_that_nobody_explains_means_nothing():
+def test_payload_type_without_rtpmap_has_no_meaning():
     section = stream(field="audio 1 RTP/AVP 1 2 96 0")
     assert ([section.rtpmap(number) for number in (1, 2, 96)], list(section.rtpmaps)) == (
         [None, None, None],
@@ -338,7 +338,7 @@ def test_a_payload_type_that_nobody_explains_means_nothing():
     )
 
 
-def test_formats_that_are_no_payload_types_have_no_static_meaning():
+def test_formats_of_other_protocols_have_no_static_meaning():
     section = stream(field="image 1 udptl 0")
     assert (section.is_rtp, section.rtpmap(0), section.rtpmaps) == (False, None, {})
 
@@ -350,7 +350,7 @@ def test_format_parameters_are_found_by_format():
 
 
 @pytest.mark.rfc("8866 6.15")
-def test_the_first_of_two_fmtp_of_a_format_counts():
+def test_first_of_two_fmtp_of_a_format_counts():
     assert stream("a=fmtp:0 a", "a=fmtp:0 b").fmtps == {"0": "a"}
 
 
@@ -362,7 +362,7 @@ def test_ptime_and_maxptime_are_milliseconds():
 
 @pytest.mark.rfc("3264 5.1")
 @pytest.mark.parametrize("text", ["0", "-1", "x", "", "1e3", "²", "20 30"])
-def test_a_ptime_that_is_no_time_is_an_error_when_asked_for(text):
+def test_ptime_that_is_no_number_raises_when_read(text):
     section = stream(f"a=ptime:{text}")
     with pytest.raises(ParseError, match="SDP line 7, a=: ptime must be a number greater than 0"):
         _ = section.ptime
@@ -395,7 +395,7 @@ def test_rtcp_is_read_and_written(text, value):
         (("c=IN IP4 0.0.0.0", "a=recvonly"), True),
     ],
 )
-def test_a_stream_is_on_hold_when_its_sender_wants_to_receive_nothing(lines, held):
+def test_stream_is_on_hold_when_its_sender_wants_to_receive_nothing(lines, held):
     assert stream(*lines).is_hold is held
 
 
@@ -479,29 +479,29 @@ LENIENT = {
         lambda sdp: (sdp.media[0].rtpmap(96), sdp.media[0].fmtp(96), sdp.media[0].ptime, sdp.media[0].rtcp),
         (RTPMap(96, "X", 8000, 2), "a", 20, RTCP(7)),
     ),
-    "octets that are not UTF-8": (body("i=é").replace("é".encode(), b"\xe9"), lambda sdp: sdp.information, "\udce9"),
+    "bytes that are not UTF-8": (body("i=é").replace("é".encode(), b"\xe9"), lambda sdp: sdp.information, "\udce9"),
 }  # fmt: skip
 
 
 @pytest.mark.rfc("8866 5")
 @pytest.mark.parametrize("row", LENIENT)
-def test_what_the_field_sends_is_read(row):
+def test_line_that_peers_send_is_read(row):
     text, read, value = LENIENT[row]
     assert read(SDP.parse(text)) == value
 
 
 @pytest.mark.parametrize("row", LENIENT)
-def test_what_the_field_sends_is_written_as_it_came(row):
+def test_line_that_peers_send_is_written_unchanged(row):
     text = LENIENT[row][0]
     assert bytes(SDP.parse(text)) == text
 
 
-def test_the_table_in_the_docstring_has_its_rows():
+def test_table_in_the_docstring_has_its_rows():
     rows = [line for line in module.__doc__.split("\n") if line.startswith("| ")]
     assert len(rows) - 1 == 24 and len(LENIENT) >= 24
 
 
-# ---- what is refused
+# ---- refused descriptions
 
 REFUSED = {
     "nothing": (b"", "SDP: v= is missing"),
@@ -550,12 +550,12 @@ REFUSED = {
 
 @pytest.mark.rfc("8866 9")
 @pytest.mark.parametrize("row", REFUSED)
-def test_what_is_no_description_is_refused_by_line_and_type(row):
+def test_malformed_description_is_refused_by_line_and_type(row):
     text, problem = REFUSED[row]
     assert str(error_of(text)).startswith(problem)
 
 
-def test_an_error_has_the_value_of_its_line():
+def test_error_has_the_value_of_its_line():
     assert error_of(body("m=audio 1 RTP/AVP")).value == "audio 1 RTP/AVP"
 
 
@@ -572,14 +572,14 @@ def test_an_error_has_the_value_of_its_line():
         "0",
     ],
 )
-def test_a_broken_rtpmap_is_an_error_when_asked_for_and_not_before(line):
+def test_broken_rtpmap_raises_only_when_read(line):
     section = stream(f"a=rtpmap:{line}", field="audio 1 RTP/AVP 96 31 0 x 128")
     with pytest.raises(ParseError, match="SDP line 7, a="):
         section.rtpmap(line.partition(" ")[0])
 
 
 @pytest.mark.rfc("4475 3.1.1.1")
-def test_a_broken_rtpmap_of_a_static_payload_type_leaves_its_meaning():
+def test_broken_rtpmap_of_a_static_payload_type_keeps_its_meaning():
     assert stream("a=rtpmap:31 LPC", field="video 1 RTP/AVP 31").rtpmaps == {
         "31": RTPMap(31, "H261", 90000)
     }
@@ -595,7 +595,7 @@ def test_a_broken_rtpmap_of_a_static_payload_type_leaves_its_meaning():
         (f"- {'9' * 21} 1 IN IP4 a.example", "number not in"),
     ],
 )
-def test_a_broken_origin_is_an_error_when_asked_for_and_not_before(text, problem):
+def test_broken_origin_raises_only_when_read(text, problem):
     sdp = SDP.parse(body().replace(b"- 1 1 IN IP4 192.0.2.1", text.encode()))
     with pytest.raises(ParseError, match=f"SDP line 2, o=: {problem}"):
         _ = sdp.origin
@@ -604,7 +604,7 @@ def test_a_broken_origin_is_an_error_when_asked_for_and_not_before(text, problem
 # ---- limits
 
 
-def test_all_the_lines_there_may_be_are_taken():
+def test_description_at_each_limit_is_read():
     assert len(SDP.parse(body(*["a=x"] * (LINES - 5))).attributes) == LINES - 5
 
 
@@ -622,11 +622,11 @@ def test_all_the_lines_there_may_be_are_taken():
     ],
     ids=["lines", "media descriptions", "formats", "times", "numbers"],
 )
-def test_more_than_there_may_be_is_refused(text, problem):
+def test_description_over_a_limit_is_refused(text, problem):
     assert problem in error_of(text).problem
 
 
-def test_more_streams_than_there_may_be_cannot_be_assigned():
+def test_streams_over_the_limit_cannot_be_assigned():
     sdp = SDP.parse(SECTION_5)
     with pytest.raises(InvalidValue):
         sdp.media = sdp.media[:1] * (MEDIA_DESCRIPTIONS + 1)
@@ -668,7 +668,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("field", CHANGES)
-def test_an_assigned_field_is_written_and_nothing_else_changes(field):
+def test_assigned_field_changes_only_its_line(field):
     value, before, after = CHANGES[field]
     sdp = SDP.parse(SECTION_5)
     setattr(sdp, field, value(sdp))
@@ -696,7 +696,7 @@ STREAM_CHANGES = {
 
 
 @pytest.mark.parametrize("field", STREAM_CHANGES)
-def test_an_assigned_field_of_a_stream_is_written_where_the_grammar_wants_it(field):
+def test_assigned_field_of_a_stream_has_its_place_in_the_grammar(field):
     value, text = STREAM_CHANGES[field]
     sdp = SDP.parse(SECTION_5)
     setattr(sdp.media[2], field, value)
@@ -704,7 +704,7 @@ def test_an_assigned_field_of_a_stream_is_written_where_the_grammar_wants_it(fie
 
 
 @pytest.mark.parametrize("field", [*CHANGES])
-def test_an_equal_value_assigned_leaves_the_bytes_as_they_are(field):
+def test_assigned_equal_value_leaves_the_bytes_unchanged(field):
     text = body(
         "i=a ",
         "u=x:y",
@@ -723,33 +723,33 @@ def test_an_equal_value_assigned_leaves_the_bytes_as_they_are(field):
     assert bytes(sdp) == text
 
 
-def test_the_line_end_of_a_new_line_is_that_of_the_others():
+def test_line_end_of_a_new_line_is_that_of_the_others():
     sdp = SDP.parse(b"v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nt=0 0")
     sdp.attributes.add("sendonly")
     assert bytes(sdp) == b"v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nt=0 0\na=sendonly\n"
 
 
-def test_a_missing_line_end_is_written_when_a_stream_follows():
+def test_missing_line_end_is_written_when_a_stream_follows():
     sdp = SDP.parse(body()[:-2])
     sdp.media = [MediaDescription.make("audio", 1, [0])]
     assert bytes(sdp) == body("m=audio 1 RTP/AVP 0")
 
 
-def test_a_stream_of_another_description_is_copied():
+def test_stream_of_another_description_is_copied():
     theirs, ours = SDP.parse(SECTION_5), SDP.parse(body())
     ours.media = theirs.media
     ours.media[0].port = 7
     assert bytes(theirs) == SECTION_5
 
 
-def test_a_stream_that_stands_twice_is_two():
+def test_stream_assigned_twice_is_copied():
     sdp = SDP.parse(body("m=audio 1 RTP/AVP 0"))
     sdp.media = sdp.media * 2
     sdp.media[0].port = 2
     assert [section.port for section in sdp.media] == [2, 1]
 
 
-def test_a_copy_can_be_changed_alone():
+def test_copy_can_be_changed_alone():
     sdp = SDP.parse(SECTION_5)
     copy = sdp.copy()
     copy.name, copy.media[0].port = "-", 1
@@ -757,7 +757,7 @@ def test_a_copy_can_be_changed_alone():
 
 
 @pytest.mark.rfc("8866 5.12")
-def test_a_key_is_read_and_taken_out_and_never_put_in():
+def test_key_can_be_read_and_removed_but_not_set():
     sdp = SDP.parse(body("k=clear:secret"))
     assert sdp.key == "clear:secret"
     sdp.key = None
@@ -766,7 +766,7 @@ def test_a_key_is_read_and_taken_out_and_never_put_in():
         sdp.key = "prompt"
 
 
-def test_the_direction_replaces_the_one_there_was():
+def test_assigned_direction_replaces_the_old_one():
     section = stream("a=sendonly", "a=ptime:20")
     section.direction = "sendrecv"
     assert str(section) == "m=audio 49170 RTP/AVP 0\r\na=sendrecv\r\na=ptime:20\r\n"
@@ -822,7 +822,7 @@ WRONG = {
 @pytest.mark.parametrize(
     "field, value", [(field, value) for field, values in WRONG.items() for value in values]
 )
-def test_what_the_grammar_has_no_place_for_cannot_be_assigned(field, value):
+def test_value_outside_the_grammar_cannot_be_assigned(field, value):
     sdp = SDP.parse(SECTION_5)
     with pytest.raises(InvalidValue):
         setattr(sdp, field, value)
@@ -851,7 +851,7 @@ STREAM_WRONG = {
 @pytest.mark.parametrize(
     "field, value", [(field, value) for field, values in STREAM_WRONG.items() for value in values]
 )
-def test_what_the_grammar_has_no_place_for_cannot_be_assigned_to_a_stream(field, value):
+def test_value_outside_the_grammar_cannot_be_assigned_to_a_stream(field, value):
     sdp = SDP.parse(SECTION_5)
     with pytest.raises(InvalidValue):
         setattr(sdp.media[2], field, value)
@@ -871,7 +871,7 @@ def test_what_the_grammar_has_no_place_for_cannot_be_assigned_to_a_stream(field,
         ("a", 7),
     ],
 )
-def test_an_attribute_that_is_none_cannot_be_added_or_set(name, value):
+def test_invalid_attribute_cannot_be_added_or_set(name, value):
     attributes = SDP.parse(SECTION_5).attributes
     with pytest.raises(InvalidValue):
         attributes.add(name, value)
@@ -889,25 +889,25 @@ def test_an_attribute_that_is_none_cannot_be_added_or_set(name, value):
         RTPMap(0, "X", 1, 0),
     ],
 )
-def test_an_rtpmap_that_is_none_cannot_be_made_a_format(value):
+def test_invalid_rtpmap_cannot_be_a_format(value):
     with pytest.raises(InvalidValue):
         MediaDescription.make("audio", 1, [value])
 
 
 @pytest.mark.parametrize("fmtp", [{0: ""}, {0: "a\r\nb"}, {8: "a"}])
-def test_format_parameters_that_are_none_cannot_be_made(fmtp):
+def test_invalid_format_parameters_are_refused(fmtp):
     with pytest.raises(InvalidValue):
         MediaDescription.make("audio", 1, [0], fmtp=fmtp)
 
 
 @pytest.mark.rfc("8866 5.7")
-def test_a_description_without_any_address_cannot_be_made():
+def test_description_without_an_address_cannot_be_made():
     section = MediaDescription.make("audio", 1, [0])
     with pytest.raises(InvalidValue):
         SDP.make(media=[section], origin=Origin.make("192.0.2.1"))
 
 
-def test_a_description_without_origin_and_address_cannot_be_made():
+def test_description_without_origin_and_address_cannot_be_made():
     with pytest.raises(InvalidValue):
         SDP.make()
 
@@ -927,7 +927,7 @@ def test_descriptions_of_the_same_bytes_are_equal():
     )
 
 
-def test_a_repr_says_what_it_is_in_one_line():
+def test_repr_is_one_line():
     sdp = SDP.parse(body("m=audio 49170 RTP/AVP 0", "a=sendonly"))
     assert (repr(sdp), repr(sdp.media[0])) == (
         "<SDP - 1 1 IN IP4 192.0.2.1: audio 49170 sendonly>",
@@ -950,7 +950,7 @@ START = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\n"
 
 
 @given(TEXTS | TEXTS.map(START.__add__) | st.binary(max_size=80).map(START.__add__))
-def test_any_octets_come_back_as_they_were_or_are_refused(text):
+def test_any_bytes_come_back_unchanged_or_are_refused(text):
     try:
         sdp = SDP.parse(text)
     except ParseError:
@@ -1021,14 +1021,14 @@ SESSION_ORDER = re.compile(r"vos(?:i)?u?e*p*c?b*(?:tr*z?)+a*(?:mi?c*b*a*)*")
 
 
 @given(MADE)
-def test_what_is_made_is_read_back(sdp):
+def test_description_that_is_made_is_read_back(sdp):
     again = SDP.parse(bytes(sdp))
     fields = ("origin", "name", "information", "connection", "bandwidths", "times")
     assert [getattr(again, field) for field in fields] == [getattr(sdp, field) for field in fields]
 
 
 @given(MADE)
-def test_the_streams_of_what_is_made_are_read_back(sdp):
+def test_streams_that_are_made_are_read_back(sdp):
     fields = (
         "media",
         "port",
@@ -1049,13 +1049,13 @@ def test_the_streams_of_what_is_made_are_read_back(sdp):
 
 @pytest.mark.rfc("8866 9")
 @given(MADE)
-def test_what_is_made_has_the_order_of_the_grammar(sdp):
+def test_description_that_is_made_has_the_order_of_the_grammar(sdp):
     assert SESSION_ORDER.fullmatch("".join(line[0] for line in str(sdp).split("\r\n")[:-1]))
 
 
 @pytest.mark.parametrize("kind", [Origin, Connection, Bandwidth, RTPMap, RTCP, MediaField, Repeat])
 @given(text=st.text("0123456789 /:IPN-.tabAVR*", max_size=30))
-def test_a_value_that_can_be_written_is_read_back_as_itself(kind, text):
+def test_value_that_can_be_written_is_read_back_as_itself(kind, text):
     try:
         value = kind.parse(text)
         written = str(value)
@@ -1075,12 +1075,12 @@ PLACEHOLDERS = {
 
 @lru_cache(1)
 def bodies() -> dict[bytes, str]:
-    """Every description in the corpus and a file it is in: bodies of messages, parts of them, those of SIPp scenarios."""
+    """Return each description of the corpus and its file: bodies, parts, bodies of SIPp scenarios."""
     found: dict[bytes, str] = {}
     for row in corpus.datagrams():
         for start in re.finditer(rb"(?:\r\n\r\n|\n\n)(?=v=)", row.data):
             whole = row.data[start.end() :]
-            # up to the boundary, when it is a part of a body
+            # up to the boundary, if it is a part of a body
             found.setdefault(re.split(rb"\r?\n--", whole, maxsplit=1)[0], row.file)
     if corpus.PRESENT:
         for path in sorted(corpus.FOLDER.glob("sipp-*/**/*.xml")):
@@ -1095,7 +1095,7 @@ def bodies() -> dict[bytes, str]:
 
 
 def read_all(text: bytes | str) -> SDP | None:
-    """Parse and look at everything; None for what is refused."""
+    """Parse a description and read all its values; None for one that is refused."""
     try:
         sdp = SDP.parse(text)
     except ParseError as error:
@@ -1114,12 +1114,12 @@ def read_all(text: bytes | str) -> SDP | None:
 
 
 @corpus.needed
-def test_the_corpus_has_descriptions():
+def test_corpus_has_descriptions():
     assert len(bodies()) > 300
 
 
 @corpus.needed
-def test_every_description_of_the_corpus_comes_back_as_it_was_or_is_refused():
+def test_description_of_the_corpus_comes_back_unchanged_or_is_refused():
     read = [(bytes(sdp), text) for text in bodies() if (sdp := read_all(text)) is not None]
     assert len(read) > 250 and [file for written, file in read if written != file] == []
 
@@ -1137,7 +1137,7 @@ NOT_SDP = {
 @pytest.mark.parametrize(
     "folder", ["rfc3665-flows", "rfc4475", "rfc5118", "realworld-udp", "sip-message-examples"]
 )
-def test_descriptions_of_examples_and_the_field_are_read(folder):
+def test_descriptions_of_rfcs_and_of_peers_are_read(folder):
     refused = {
         str(error_of(text))
         for text, file in bodies().items()
@@ -1155,7 +1155,7 @@ def theirs_of(text: bytes) -> dict:
 
 
 def number(value: object) -> object:
-    """It makes a number of all that looks like one: the address 4294967296, the encoding 1e5."""
+    """It converts all that looks like a number: the address 4294967296, the encoding 1e5."""
     try:
         return float(str(value))
     except ValueError:
@@ -1263,7 +1263,7 @@ def test_another_library_reads_the_corpus_as_we_do():
 @corpus.needed
 @pytest.mark.rfc("8866 6.6")
 @pytest.mark.parametrize("reason", DIFFERENT)
-def test_where_another_library_reads_something_else_it_is_the_rtpmap_only(reason):
+def test_another_library_differs_in_the_rtpmap_only(reason):
     found = [
         (sdp, text)
         for text in bodies()

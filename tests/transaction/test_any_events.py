@@ -1,4 +1,4 @@
-"""Any machine, any events, at any times: what must hold whatever happens. Written with Hypothesis."""
+"""Invariants of all machines, for any events at any times, with Hypothesis."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ REQUESTS = {
 
 
 class Watch:
-    """A transaction and everything that has come of it; what must always hold is checked at every step."""
+    """A transaction and its effects so far. Each step checks the invariants."""
 
     def __init__(self, machine, reliable, timers):
         self.machine = machine
@@ -103,7 +103,7 @@ class Watch:
         self.check_responses()
 
     def check_responses(self):
-        """Never two different final responses on the wire (§17.2.1, §17.2.2)."""
+        """Check that no two different final responses are sent (§17.2.1, §17.2.2)."""
         if self.machine.is_client:
             return
         finals = {data for data in self.sent if data[8:9] > b"1"}
@@ -133,7 +133,7 @@ class Watch:
         if before[0] is TERMINATED:
             assert effects == ()
         if allowed:
-            assert tx.deadline > self.now  # a timer of length zero fires in the same breath
+            assert tx.deadline > self.now  # a timer of length zero fires at once
         else:
             assert self.snapshot() == before
         self.take(effects)
@@ -153,7 +153,7 @@ class Watch:
         return tx.state, tx.last, tx.running, tx.deadline, tx.quiet_until
 
     def run_out(self):
-        """Let the time pass that is left, deadline by deadline; the user of a ringing INVITE gives up by refusing it."""
+        """Let the remaining deadlines pass. The user of a ringing INVITE refuses it in the end."""
         for _ in range(1000):
             if self.tx.state is TERMINATED:
                 return
@@ -181,9 +181,7 @@ def live(machine, reliable, timers, steps):
 @any_life
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17")
-def test_transaction_ends_once_its_time_has_passed_and_is_silent_from_then_on(
-    machine, reliable, timers, steps
-):
+def test_transaction_ends_in_time_and_is_silent_afterwards(machine, reliable, timers, steps):
     watch = live(machine, reliable, timers, steps)
     watch.run_out()
     sent, delivered, failures = len(watch.sent), len(watch.delivered), len(watch.failures)
@@ -215,7 +213,7 @@ def test_client_transaction_reports_exactly_one_end(machine, reliable, timers, s
 
 
 def ends(watch):
-    """How often the user has been told that it is over; a further 2xx of a forked INVITE is no further end, whatever was first."""
+    """Return how many ends the user has got. A further 2xx of a forked INVITE is no further end."""
     statuses = finals(watch)
     if watch.machine.is_invite:
         statuses = statuses[:1] + [status for status in statuses[1:] if status >= 300]
@@ -240,9 +238,7 @@ def ends_of_kind(watch):
 @any_life
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_client_transaction_sends_its_request_and_for_an_invite_one_ack(
-    machine, reliable, timers, steps
-):
+def test_client_transaction_sends_its_request_and_at_most_one_ack(machine, reliable, timers, steps):
     watch = live(machine, reliable, timers, steps)
     watch.run_out()
     first = watch.sent[0]
@@ -268,7 +264,7 @@ def test_client_transaction_sends_its_request_and_for_an_invite_one_ack(
 @settings(max_examples=100, deadline=None)
 @pytest.mark.rfc("3261 17.2.1")
 @pytest.mark.rfc("3261 17.2.2")
-def test_server_transaction_delivers_its_request_once_and_otherwise_only_acks_to_a_2xx(
+def test_server_transaction_delivers_its_request_once_and_acks_to_a_2xx(
     machine, reliable, timers, steps
 ):
     watch = Watch(machine, reliable, timers)

@@ -1,4 +1,4 @@
-"""Transaction keys: which request and which response belongs to which transaction, RFC 3261 §17.1.3, §17.2.3, §8.2.2.2."""
+"""Keys: which message belongs to which transaction, RFC 3261 §17.1.3, §17.2.3, §8.2.2.2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPLIANT = "z9hG4bK776asdhds"
 
 
 def request(method="INVITE", **changes):
-    """Return a request as parsed from the wire; a change of None leaves its line out."""
+    """Return a parsed request. A change of None leaves its line out."""
     lines = {
         "uri": "sip:bob@b.example",
         "via": f"SIP/2.0/UDP a.example;branch={COMPLIANT}",
@@ -42,7 +42,7 @@ def sent_by(text, transport="UDP", branch=COMPLIANT):
 
 
 def response_to(request, status=200, **via):
-    """Return a response as parsed from the wire, its top Via changed."""
+    """Return a parsed response with another top Via."""
     response = request.response(status)
     response.via = (response.via[0]._replace(**via), *response.via[1:])
     return parse(bytes(response))
@@ -58,13 +58,13 @@ def test_response_finds_its_request_by_branch_and_cseq_method(method):
 
 
 @pytest.mark.rfc("3261 17.1.3")
-def test_response_to_a_cancel_is_none_to_its_invite():
+def test_response_to_a_cancel_does_not_find_its_invite():
     invite = request()
     assert client_key(response_to(invite.cancel())) != client_key(invite)
 
 
 @pytest.mark.rfc("3261 17.1")
-def test_response_to_an_ack_is_none_to_its_invite():
+def test_response_to_an_ack_does_not_find_its_invite():
     # A UAS that answers the ACK to its refusal with 481: taken for one to the INVITE, it would get an ACK each time.
     invite = request()
     ack = invite.ack(invite.response(486))
@@ -84,11 +84,11 @@ def test_response_without_a_branch_of_ours_finds_nothing(via):
 
 
 @pytest.mark.rfc("3261 17.1.3")
-def test_every_response_of_a_fork_finds_the_one_transaction():
+def test_each_response_of_a_fork_finds_the_same_transaction():
     first, second = (
         response_to(request(), 180),
         response_to(request(), 180),
-    )  # each makes a To tag of its own
+    )  # each has its own To tag
     assert first.to.tag != second.to.tag
     assert client_key(first) == client_key(second) == client_key(request())
 
@@ -101,12 +101,12 @@ def test_response_whose_top_via_is_not_ours_finds_nothing(via):
 
 @pytest.mark.rfc("3261 18.1.2")
 @pytest.mark.parametrize("via", [{"host": "A.Example"}, {"port": 5060}])
-def test_sent_by_of_a_response_is_compared_without_case_and_with_its_default_port(via):
+def test_sent_by_is_compared_without_case_and_with_its_default_port(via):
     assert client_key(response_to(request(), **via)) == client_key(request())
 
 
 @pytest.mark.rfc("3581 4")
-def test_received_and_rport_that_the_peer_wrote_into_our_via_do_not_count():
+def test_received_and_rport_in_our_via_do_not_count():
     response = request().response(200)
     response.via = f"{sent_by('a.example')};rport=40000;received=192.0.2.7"
     assert client_key(parse(bytes(response))) == client_key(request())
@@ -179,7 +179,7 @@ def test_cancel_finds_another_request_than_an_invite_too():
 
 @pytest.mark.rfc("3261 17.2.3")
 @pytest.mark.rfc("3581 4")
-def test_what_the_transport_wrote_into_the_via_does_not_count():
+def test_received_and_rport_of_a_request_do_not_count():
     noted = request(via=f"{sent_by('a.example')};rport=40000;received=192.0.2.7")
     assert server_key(noted) == server_key(request())
 
@@ -236,7 +236,7 @@ def test_sent_by_without_a_port_has_that_of_its_transport(transport, port):
     assert server_key(without) == server_key(written)
 
 
-# ---- peers of RFC 2543, whose branches say nothing
+# ---- peers of RFC 2543, with branches that are not unique
 
 OLD = [
     "SIP/2.0/UDP a.example:5060",
@@ -279,7 +279,7 @@ def test_other_method_of_an_old_peer_is_another_transaction(via):
 
 @old_peer
 @pytest.mark.rfc("3261 17.2.3")
-def test_ack_of_an_old_peer_has_the_key_of_its_invite_and_the_to_tag_of_our_response(via):
+def test_ack_of_an_old_peer_finds_its_invite_by_key_and_to_tag(via):
     invite = request(via=via)
     refusal = invite.response(486)
     ack = request("ACK", via=via, to=str(refusal.to))
@@ -326,7 +326,7 @@ def test_ack_of_a_compliant_peer_needs_no_to_tag_of_ours():
 
 @pytest.mark.rfc("3261 17.1.1.3")
 @pytest.mark.rfc("3261 17.2.3")
-def test_ack_of_an_old_proxy_matches_though_it_carries_the_top_via_only():
+def test_ack_of_an_old_proxy_with_the_top_via_only_matches():
     # An INVITE that came through an old proxy has the caller's Via below, here in one line; its ACK has the proxy's alone.
     top = "SIP/2.0/UDP proxy.example;branch=1"
     invite = request(via=f"{top}, SIP/2.0/UDP a.example;branch=7")
@@ -335,14 +335,14 @@ def test_ack_of_an_old_proxy_matches_though_it_carries_the_top_via_only():
 
 @pytest.mark.rfc("3261 17.2.3")
 @pytest.mark.rfc("3261 18.2.1")
-def test_received_and_rport_of_ours_do_not_part_an_old_request_from_its_repetition():
+def test_received_and_rport_do_not_change_the_key_of_an_old_request():
     noted = "SIP/2.0/UDP a.example;rport=40000;branch=1;received=192.0.2.7"
     assert server_key(request(via=noted)) == server_key(
         request(via="SIP/2.0/UDP a.example;branch=1")
     )
 
 
-def test_broken_via_below_the_top_one_does_no_harm_to_an_old_request():
+def test_broken_lower_via_does_not_matter_to_an_old_request():
     text = bytes(request(via=OLD[1])).replace(b"\r\nFrom:", b"\r\nVia: not one at all\r\nFrom:")
     broken = parse(text)
     with pytest.raises(ParseError):
@@ -354,7 +354,7 @@ def test_broken_via_below_the_top_one_does_no_harm_to_an_old_request():
 
 
 @pytest.mark.rfc("3261 8.2.2.2")
-def test_copies_of_one_request_by_different_ways_have_one_merge_key():
+def test_copies_of_a_request_by_different_paths_have_one_merge_key():
     by_another_way = request(
         via=f"{sent_by('p.example', branch='z9hG4bKp')}, {sent_by('a.example')}"
     )
@@ -433,14 +433,14 @@ def test_quoted_via_may_be_spelled_in_any_way(line):
 
 
 @pytest.mark.parametrize("method", ["ACK", "SIP/2.0"])
-def test_quoted_ack_and_quoted_response_belong_to_no_client_transaction(method):
+def test_quoted_ack_and_response_belong_to_no_client_transaction(method):
     assert quoted_key(f"{method} sip:b SIP/2.0\r\nVia: {sent_by('a.example')}\r\n".encode()) == ""
 
 
 @pytest.mark.parametrize(
     "via", ["SIP/2.0/UDP a.example", "SIP/2.0/UDP a.example;branch=1", "SIP/2.0/UDP", "", '"', "<"]
 )
-def test_quoted_via_that_is_none_of_ours_belongs_to_nobody(via):
+def test_quoted_via_of_another_element_has_no_transaction(via):
     assert quoted_key(f"INVITE sip:b SIP/2.0\r\nVia: {via}\r\n".encode()) == ""
 
 
@@ -448,5 +448,5 @@ def test_quoted_via_that_is_none_of_ours_belongs_to_nobody(via):
     st.binary(max_size=200)
     | st.binary(max_size=50).map(lambda data: b"INVITE sip:b SIP/2.0\r\nVia: " + data + b"\r\n")
 )
-def test_no_quoted_octets_raise(data):
+def test_quoted_bytes_never_raise(data):
     assert quoted_key(data) is None or isinstance(quoted_key(data), str)

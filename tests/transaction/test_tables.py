@@ -1,4 +1,4 @@
-"""The four tables held to their rules, and row by row to the figures of RFC 3261, RFC 6026 and RFC 4320."""
+"""The four tables: their rules, and each row against the figures of RFC 3261, 6026 and 4320."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ ROWS = {
         (PROCEEDING, RECV_2XX, TO_TU, ACCEPTED),
         (PROCEEDING, RECV_300_UP, ACK_SENT_AND_TO_TU, COMPLETED),
         (COMPLETED, RECV_300_UP, SENT, COMPLETED),
-        # Ours alone: a fork behind us may answer after it has refused (RFC 3261 §16.7 step 5, §13.2.2.4).
+        # Not in the figure: after a refusal a proxy may forward a 2xx (RFC 3261 §16.7 step 5, §13.2.2.4).
         (COMPLETED, RECV_2XX, TO_TU, COMPLETED),
         (COMPLETED, D, NONE, TERMINATED),
         # Ours alone: the figure informs the TU, which has the final response and could do nothing about a lost ACK.
@@ -130,17 +130,17 @@ ROWS = {
             CORE_INVITE,
             SENT_AND_INFORM_TU,
             COMPLETED,
-        ),  # ours: a TU that never answers gets a 408 sent for it
+        ),  # not in the figure: 408 in place of a silent TU
         (
             PROCEEDING,
             EXPIRES,
             INFORM_TU,
             PROCEEDING,
-        ),  # ours: RFC 3261 §13.3.1 step 1, the TU answers 487
+        ),  # not in the figure: RFC 3261 §13.3.1 step 1, the TU answers 487
         (COMPLETED, RECV_REQUEST, SENT, COMPLETED),
         (COMPLETED, G, SENT, COMPLETED),
         (COMPLETED, RECV_ACK, NONE, CONFIRMED),
-        # Figure 7 of RFC 6026 has "-" here, but the MUST of RFC 3261 §17.2.1 to indicate the failure still stands.
+        # Figure 7 of RFC 6026 has "-" here, but RFC 3261 §17.2.1 still wants the failure reported.
         (COMPLETED, H, INFORM_TU, TERMINATED),
         (COMPLETED, TRANSPORT_ERROR, INFORM_TU, COMPLETED),
         (CONFIRMED, I, NONE, TERMINATED),
@@ -157,7 +157,7 @@ ROWS = {
         (TRYING, SEND_2XX, SENT, COMPLETED),
         (TRYING, SEND_300_UP, SENT, COMPLETED),
         (TRYING, DELAYED_100, SENT, PROCEEDING),  # RFC 4320 §4.1
-        (TRYING, CORE_NON_INVITE, SENT_AND_INFORM_TU, COMPLETED),  # ours
+        (TRYING, CORE_NON_INVITE, SENT_AND_INFORM_TU, COMPLETED),  # not in the figure
         (
             TRYING,
             SEND_NOTHING,
@@ -168,7 +168,7 @@ ROWS = {
         (PROCEEDING, SEND_1XX, SENT, PROCEEDING),
         (PROCEEDING, SEND_2XX, SENT, COMPLETED),
         (PROCEEDING, SEND_300_UP, SENT, COMPLETED),
-        (PROCEEDING, CORE_NON_INVITE, SENT_AND_INFORM_TU, COMPLETED),  # ours
+        (PROCEEDING, CORE_NON_INVITE, SENT_AND_INFORM_TU, COMPLETED),  # not in the figure
         (PROCEEDING, SEND_NOTHING, NONE, COMPLETED),  # RFC 4320 §4.2
         (PROCEEDING, TRANSPORT_ERROR, INFORM_TU, PROCEEDING),
         (COMPLETED, RECV_REQUEST, SENT, COMPLETED),
@@ -345,12 +345,12 @@ def test_every_state_that_is_entered_or_has_timers_has_rows(machine):
 
 
 @each_machine
-def test_a_row_that_stays_for_a_timer_has_a_timer_that_repeats(machine):
+def test_row_that_stays_for_a_timer_has_a_timer_that_repeats(machine):
     for state, rows in machine.table.items():
         for event, (_, after) in rows.items():
             if (
                 isinstance(event, Timer) and after is state and event not in (TRYING_100, EXPIRES)
-            ):  # told once
+            ):  # reported once
                 assert event.again is not None, (state, event)
 
 
@@ -410,7 +410,7 @@ def test_drawing_shows_every_state_timer_and_row(machine):
 
 
 def reachable(machine, state, by_timers=False):
-    """Return the states that rows lead to from a state; the start counts as reached."""
+    """Return the states that rows lead to from a state, itself included."""
     found = {machine.start[1]} if state is machine.start[1] else set()
     ahead = [state]
     while ahead:

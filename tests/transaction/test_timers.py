@@ -1,4 +1,4 @@
-"""Timers A to M in virtual time: the exact schedule of what is sent, and the end, over UDP and over TCP."""
+"""Timers A to M in virtual time: the exact schedule of messages, and the end, over UDP and TCP."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ udp_and_tcp = pytest.mark.parametrize("reliable", [False, True], ids=["udp", "tc
 
 
 class Story:
-    """One transaction in virtual time. `events` lists what came of it as (time, text), `until()` lets time pass."""
+    """One transaction in virtual time. `events` has its effects as (time, text), `until()` lets time
+    pass."""
 
     def __init__(self, machine, *, reliable=False, timers=None, start=0.0):
         self.now = start
@@ -91,7 +92,7 @@ class Story:
         self.events.append((round(self.now - self.begun, 6), f"{verb} {what}"))
 
     def until(self, time):
-        """Fire every timer on its deadline, up to this time."""
+        """Fire each timer at its deadline, up to this time."""
         while self.tx.deadline <= self.begun + time:
             self.now = self.tx.deadline
             self.note(self.tx.expire(self.now))
@@ -120,7 +121,7 @@ class Story:
 
 
 class Unwritable(Response):
-    """A response of a core's own kind whose octets cannot be made."""
+    """A response that cannot be written, of a class of the core."""
 
     def __bytes__(self):
         return "\ud800".encode()
@@ -138,20 +139,20 @@ CAPPED = [0, 0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
 
 
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_unanswered_invite_is_sent_seven_times_over_udp_and_fails_after_32_seconds():
+def test_unanswered_invite_over_udp_is_sent_7_times_and_fails_after_32_s():
     story = Story(INVITE_CLIENT).until(HOUR)
     assert story.events == [*at(DOUBLING, "sends INVITE"), (32, "fails TransactionTimeout")]
     assert story.ended
 
 
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_unanswered_invite_is_sent_once_over_tcp_and_fails_after_32_seconds():
+def test_unanswered_invite_over_tcp_is_sent_once_and_fails_after_32_s():
     story = Story(INVITE_CLIENT, reliable=True).until(HOUR)
     assert story.events == [(0, "sends INVITE"), (32, "fails TransactionTimeout")]
 
 
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_every_retransmission_is_octet_for_octet_the_request():
+def test_retransmission_has_the_bytes_of_the_request():
     story = Story(INVITE_CLIENT).until(HOUR)
     assert set(story.sent) == {bytes(story.request)}
 
@@ -165,7 +166,7 @@ def test_provisional_response_stops_retransmission_and_timer_b(reliable):
 
 
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_refusal_is_acknowledged_and_delivered_and_timer_d_ends_it_after_32_seconds_over_udp():
+def test_refusal_over_udp_is_acknowledged_and_ends_with_timer_d_after_32_s():
     story = Story(INVITE_CLIENT).at(0.7, RECV_300_UP).until(32.69)
     assert story.events == [
         *at([0, 0.5], "sends INVITE"),
@@ -177,7 +178,7 @@ def test_refusal_is_acknowledged_and_delivered_and_timer_d_ends_it_after_32_seco
 
 
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_refusal_is_acknowledged_over_tcp_too_and_timer_d_is_zero():
+def test_refusal_over_tcp_is_acknowledged_and_timer_d_is_zero():
     story = Story(INVITE_CLIENT, reliable=True).at(0.7, RECV_300_UP)
     assert story.events == [(0, "sends INVITE"), (0.7, "sends ACK"), (0.7, "delivers 486")]
     assert story.ended
@@ -214,7 +215,7 @@ def test_timer_d_grows_with_t1_but_is_never_under_32_seconds():
 
 @udp_and_tcp
 @pytest.mark.rfc("6026 8.4")
-def test_every_2xx_is_delivered_for_32_seconds_and_none_is_acknowledged_by_the_machine(reliable):
+def test_each_2xx_is_delivered_for_32_s_without_an_ack(reliable):
     story = (
         Story(INVITE_CLIENT, reliable=reliable)
         .at(0.1, RECV_1XX)
@@ -253,14 +254,14 @@ def test_request_that_cannot_be_sent_ends_its_transaction_at_once(machine):
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
-def test_unanswered_request_is_sent_at_intervals_up_to_t2_over_udp_and_fails_after_32_seconds():
+def test_unanswered_request_over_udp_backs_off_to_t2_and_fails_after_32_s():
     story = Story(NON_INVITE_CLIENT).until(HOUR)
     assert story.events == [*at(CAPPED, "sends OPTIONS"), (32, "fails TransactionTimeout")]
     assert story.ended
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
-def test_unanswered_request_is_sent_once_over_tcp_and_fails_after_32_seconds():
+def test_unanswered_request_over_tcp_is_sent_once_and_fails_after_32_s():
     story = Story(NON_INVITE_CLIENT, reliable=True).until(HOUR)
     assert story.events == [(0, "sends OPTIONS"), (32, "fails TransactionTimeout")]
 
@@ -279,7 +280,7 @@ def test_provisional_response_lets_the_running_interval_end_first():
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
-def test_answered_request_lingers_for_timer_k_over_udp_and_absorbs_repeated_responses():
+def test_answered_request_over_udp_absorbs_responses_until_timer_k():
     story = (
         Story(NON_INVITE_CLIENT)
         .at(0.2, RECV_2XX)
@@ -293,7 +294,7 @@ def test_answered_request_lingers_for_timer_k_over_udp_and_absorbs_repeated_resp
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
-def test_answered_request_ends_at_once_over_tcp():
+def test_answered_request_over_tcp_ends_at_once():
     story = Story(NON_INVITE_CLIENT, reliable=True).at(0.2, RECV_300_UP)
     assert story.events == [(0, "sends OPTIONS"), (0.2, "delivers 486")]
     assert story.ended
@@ -362,7 +363,7 @@ def test_each_provisional_response_gives_the_core_another_215_seconds():
 
 
 @pytest.mark.rfc("3261 17.2.1")
-def test_refusal_is_repeated_by_timer_g_over_udp_and_fails_with_timer_h_after_32_seconds():
+def test_refusal_over_udp_is_repeated_and_fails_with_timer_h_after_32_s():
     story = Story(INVITE_SERVER).at(0.1, SEND_300_UP).until(HOUR)
     times = [round(time + 0.1, 6) for time in CAPPED]
     assert story.events == [
@@ -374,7 +375,7 @@ def test_refusal_is_repeated_by_timer_g_over_udp_and_fails_with_timer_h_after_32
 
 
 @pytest.mark.rfc("3261 17.2.1")
-def test_refusal_is_sent_once_over_tcp_and_fails_with_timer_h_after_32_seconds():
+def test_refusal_over_tcp_is_sent_once_and_fails_with_timer_h_after_32_s():
     story = Story(INVITE_SERVER, reliable=True).at(0.1, SEND_300_UP).until(HOUR)
     assert story.events[1:] == [(0.1, "sends 486"), (32.1, "fails TransactionTimeout")]
     assert story.ended
@@ -388,7 +389,7 @@ def test_repeated_invite_gets_the_refusal_again(reliable):
 
 
 @pytest.mark.rfc("3261 17.2.1")
-def test_ack_ends_the_repeating_and_timer_i_the_transaction_after_t4_over_udp():
+def test_ack_over_udp_ends_the_repetition_and_timer_i_the_transaction():
     story = (
         Story(INVITE_SERVER)
         .at(0.1, SEND_300_UP)
@@ -403,13 +404,13 @@ def test_ack_ends_the_repeating_and_timer_i_the_transaction_after_t4_over_udp():
 
 
 @pytest.mark.rfc("3261 17.2.1")
-def test_ack_ends_the_transaction_at_once_over_tcp():
+def test_ack_over_tcp_ends_the_transaction_at_once():
     assert Story(INVITE_SERVER, reliable=True).at(0.1, SEND_300_UP).at(0.9, RECV_ACK).ended
 
 
 @udp_and_tcp
 @pytest.mark.rfc("6026 7.1")
-def test_accepted_invite_absorbs_repeats_passes_acks_and_ends_with_timer_l_after_32_seconds(
+def test_accepted_invite_delivers_acks_and_ends_with_timer_l_after_32_s(
     reliable,
 ):
     story = (
@@ -429,14 +430,14 @@ def test_accepted_invite_absorbs_repeats_passes_acks_and_ends_with_timer_l_after
 
 
 @pytest.mark.rfc("6026 7.1")
-def test_2xx_is_sent_again_only_when_the_core_says_so():
+def test_2xx_is_sent_again_by_the_core_only():
     story = Story(INVITE_SERVER).at(0.1, SEND_2XX).at(0.6, SEND_2XX).at(1.6, SEND_2XX).until(HOUR)
     assert story.times("sends 200") == [0.1, 0.6, 1.6]
 
 
 @pytest.mark.rfc("6026 8.8")
 @pytest.mark.parametrize("event", [SEND_1XX, SEND_2XX, SEND_300_UP])
-def test_response_to_an_invite_that_cannot_be_sent_leaves_the_state_and_its_timers(event):
+def test_unsendable_response_to_an_invite_keeps_state_and_timers(event):
     story = Story(INVITE_SERVER).at(0.1, event)
     before = (story.tx.state, story.tx.running)
     story.at(0.1, TRANSPORT_ERROR)
@@ -450,7 +451,7 @@ def test_response_to_an_invite_that_cannot_be_sent_leaves_the_state_and_its_time
 
 @udp_and_tcp
 @pytest.mark.rfc("4320 4.1")
-def test_request_gets_100_when_the_clients_timer_e_would_reach_t2(reliable):
+def test_request_gets_100_when_timer_e_of_the_client_reaches_t2(reliable):
     story = Story(NON_INVITE_SERVER, reliable=reliable).until(29)
     assert story.events == [(0, "delivers OPTIONS"), (3.5, "sends 100")]
 
@@ -475,7 +476,7 @@ def test_repeated_request_is_absorbed_while_nothing_has_been_sent():
 
 
 @pytest.mark.rfc("3261 17.2.2")
-def test_repeated_request_gets_the_provisional_response_and_then_the_final_one():
+def test_repeated_request_gets_the_provisional_then_the_final_response():
     story = Story(NON_INVITE_SERVER).at(3.6, RECV_REQUEST).at(4, SEND_2XX).at(7.5, RECV_REQUEST)
     assert story.events[1:] == [*at([3.5, 3.6], "sends 100"), *at([4, 7.5], "sends 200")]
 
@@ -488,7 +489,7 @@ def test_request_gets_no_delayed_100_after_a_response():
 
 
 @pytest.mark.rfc("4320 4.2")
-def test_request_whose_core_never_answers_gets_500_after_30_seconds_and_never_408():
+def test_request_whose_core_never_answers_gets_500_after_30_seconds():
     story = Story(NON_INVITE_SERVER).until(HOUR)
     assert story.events[1:] == [
         (3.5, "sends 100"),
@@ -499,13 +500,13 @@ def test_request_whose_core_never_answers_gets_500_after_30_seconds_and_never_40
 
 
 @pytest.mark.rfc("4320 4.2")
-def test_provisional_response_gives_the_core_of_another_request_no_more_time():
+def test_provisional_response_to_a_non_invite_gives_no_more_time():
     story = Story(NON_INVITE_SERVER).at(20, SEND_1XX).until(HOUR)
     assert story.times("sends 500") == [30]
 
 
 @pytest.mark.rfc("3261 17.2.2")
-def test_answered_request_lingers_for_timer_j_over_udp():
+def test_answered_request_over_udp_stays_until_timer_j():
     story = Story(NON_INVITE_SERVER).at(0.1, SEND_300_UP).at(0.5, RECV_REQUEST).at(32, RECV_REQUEST)
     assert story.times("sends 486") == [0.1, 0.5, 32]
     assert not story.until(32.09).ended
@@ -513,7 +514,7 @@ def test_answered_request_lingers_for_timer_j_over_udp():
 
 
 @pytest.mark.rfc("3261 17.2.2")
-def test_answered_request_leaves_nothing_behind_over_tcp():
+def test_answered_request_over_tcp_leaves_nothing():
     assert Story(NON_INVITE_SERVER, reliable=True).at(0.1, SEND_2XX).ended
 
 
@@ -532,7 +533,7 @@ def test_request_that_gets_no_answer_absorbs_repeats_until_timer_j():
 
 @pytest.mark.rfc("6026 8.8")
 @pytest.mark.parametrize("event", [SEND_1XX, SEND_2XX, SEND_300_UP])
-def test_response_to_another_request_that_cannot_be_sent_leaves_the_state(event):
+def test_unsendable_response_to_a_non_invite_keeps_the_state(event):
     story = Story(NON_INVITE_SERVER).at(0.1, event)
     before = (story.tx.state, story.tx.running)
     story.at(0.1, TRANSPORT_ERROR)
@@ -542,7 +543,8 @@ def test_response_to_another_request_that_cannot_be_sent_leaves_the_state(event)
 
 # ---- T1, T2, T4 and each timer by itself
 
-# machine, how to come into the state, the timer, its length with T1=0.1, T2=0.3, T4=0.7, and what TCP makes of it
+# machine, the events that lead into the state, the timer, its length with T1=0.1, T2=0.3, T4=0.7,
+# and its length over TCP
 LENGTHS = [
     (INVITE_CLIENT, [], "A", 0.1, "none"),
     (INVITE_CLIENT, [], "B", 6.4, "same"),
@@ -632,7 +634,7 @@ def test_timers_without_a_letter_can_be_set():
 
 @pytest.mark.parametrize("name", ["t1", "t2", "t4", "a", "e", "g"])
 @pytest.mark.parametrize("length", [0, -1, float("nan")])
-def test_interval_of_a_repetition_must_be_over_zero(name, length):
+def test_interval_of_a_repetition_must_be_greater_than_0(name, length):
     with pytest.raises(ValueError, match=f"^{name} must"):
         Timers(**{name: length})
 
@@ -657,12 +659,12 @@ def test_time_may_start_anywhere():
     [(INVITE_CLIENT, []), (NON_INVITE_CLIENT, []), (INVITE_SERVER, [SEND_300_UP])],
     ids=["A", "E", "G"],
 )
-def test_clock_that_stood_still_sends_no_burst_afterwards(machine, events):
+def test_clock_that_stopped_causes_no_burst_afterwards(machine, events):
     story = Story(machine)
     for event in events:
         story.at(0, event)
     sent = len(story.sent)
-    story.note(story.tx.expire(20.0))  # nobody looked for 20 seconds: 5 to 8 sends were missed
+    story.note(story.tx.expire(20.0))  # no expire() for 20 seconds: sends 5 to 8 were missed
     assert len(story.sent) == sent + 1
     assert story.tx.deadline > 20.0
 
@@ -714,7 +716,7 @@ def test_answer_after_a_storm_is_sent_at_once():
 
 
 @pytest.mark.parametrize("event", [SEND_1XX, SEND_2XX, SEND_300_UP])
-def test_response_that_cannot_be_formatted_changes_nothing(event):
+def test_response_that_cannot_be_written_changes_nothing(event):
     story = Story(INVITE_SERVER).at(0.1, SEND_1XX)
     tx = story.tx
     before = (tx.state, tx.last, tx.running)

@@ -227,8 +227,8 @@ class DialogTable(Protocol):
 class KeepAliveTable(Protocol):
     """Flows that are kept alive, by the Call-ID of a registration or call (RFC 6223)."""
 
-    def asks(self, request: Request) -> bool:
-        """True for a request that asks the peer whether it wants keep-alives."""
+    def offers(self, request: Request) -> bool:
+        """True for a request that offers keepalives."""
 
     def take(self, request: Request, response: Response, flow: Flow) -> None:
         """Note what a response to such a request says."""

@@ -146,7 +146,7 @@ class Sender:
             listener=listener,
             record_route=record_route,
         )
-        ways.keep = self.stack.keep and ours and self.stack.keepalives.asks(request)
+        ways.keep = self.stack.keep and ours and self.stack.keepalives.offers(request)
         if isinstance(next_hop, Flow):
             flow, data = (
                 next_hop,

@@ -31,7 +31,7 @@ def _source(request: Request) -> Plain:
     return Plain(f"{request.flow.transport.name}:{bracketed(host)}:{port}")
 
 
-def changed(
+def log_changes(
     stack: Element,
     request: Request,
     aor: str,
@@ -74,7 +74,7 @@ def changed(
     log_ended(stack, aor, over, "removed by the phone")
 
 
-def refused(stack: Element, request: Request, error: SIPError) -> None:
+def log_refusal(stack: Element, request: Request, error: SIPError) -> None:
     """Log that a REGISTER was refused, with the reason and a hint."""
     status = error.status
     try:

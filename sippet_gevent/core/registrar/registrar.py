@@ -33,7 +33,7 @@ from ..routing.outbound import (
 )
 from ..routing.sips import check_registration
 from ..server import ServerTransaction
-from . import log as registrations
+from .log import log_changes, log_refusal
 
 DEFAULT_EXPIRES = 3600
 """Seconds of a binding whose REGISTER asks for no time; §10.2.1.1 leaves them to the registrar."""
@@ -118,7 +118,7 @@ class Registrar:
         try:
             return self._register(request, tx)
         except SIPError as error:
-            registrations.refused(tx.stack, request, error)
+            log_refusal(tx.stack, request, error)
             raise
 
     def _register(self, request: Request, tx: ServerTransaction) -> Response:
@@ -158,7 +158,7 @@ class Registrar:
             for binding in bindings:
                 if binding.flow is flow:
                     flow.keep(binding.expires_at - now)
-            registrations.changed(
+            log_changes(
                 tx.stack, request, aor, before, bindings, first_hop_supports_outbound(request)
             )
         return response

@@ -54,7 +54,7 @@ class KeepAlives:
         self._owners: dict[str, Kept] = {}
 
     @staticmethod
-    def asks(request: Request) -> bool:
+    def offers(request: Request) -> bool:
         """True for a request of ours that offers keepalives."""
         return request.method == REGISTRATION or (request.method == CALL and request.to.tag is None)
 
@@ -62,7 +62,7 @@ class KeepAlives:
         """Start, go on or end the keepalives that a response grants or does not grant.
 
         Args:
-            request: The request, for which asks() is true.
+            request: The request, for which offers() is true.
             response: Its response, provisional or final.
             flow: The flow of the request.
         """

@@ -1,31 +1,37 @@
 """Rules for sips URIs: what each element on the way has to do, RFC 3261 §26.2.2 and RFC 5630. Pure.
 
-Any sender of a request with a sips Request-URI
-* sends it by TLS, whatever its Route or next hop say (RFC 3261 §8.1.2, §16.6 step 7).
+Any sender of a request with a sips Request-URI:
 
-UAC
+* It sends the request by TLS, whatever its Route or next hop say (RFC 3261 §8.1.2, §16.6 step 7).
+
+UAC:
+
 * With a sips Request-URI, all Route values become sips (RFC 5630 §5.1.1).
 * With a sips Request-URI or top Route, the Contact is sips; a sip Contact of the application is an
   error (RFC 3261 §8.1.1.8).
 * With neither, the Contact is sip, over TLS as well (RFC 5630 §5.1.1.2).
 
-UAS
+UAS:
+
 * A sips Request-URI that came without TLS gets 480 with Warning 380, or 416 if the stack has no TLS
   (RFC 5630 §5.1.2, RFC 3261 §8.2.2.1).
 * If the Contact of such a request cannot be reached by TLS, it gets 400 (RFC 5630 §5.1.2).
 * With a sips Request-URI or top Record-Route, or a sips Contact if there is no Record-Route, the
   Contact of the answer is sips (RFC 3261 §12.1.1).
 
-Dialog that a sips Request-URI has begun
+Dialog that a sips Request-URI has begun:
+
 * The remote target, and each later one, is taken as sips (RFC 3261 §12.1.1, RFC 5630 §5.1.1.2).
 
-Proxy
+Proxy:
+
 * From a sips Request-URI to a sip target: 480 with Warning 380 (RFC 5630 §5.3).
 * From a sip Request-URI to a sips target: the copy has the target as sip and goes by TLS. If that
   is not possible: 480 with Warning 381 (RFC 5630 §5.3).
 * With a sips Request-URI or top Route, the Record-Route is sips (RFC 3261 §16.6 step 4).
 
-Registrar
+Registrar:
+
 * A sips Contact together with a sip Request-URI, Contact or Path gets 400 (RFC 5630 §5.2).
 * Addresses-of-record, or Contacts, that differ only in sip or sips are the same (RFC 5630 §5.1.1.1,
   §5.2).

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .transaction.timers import Timers
     from .transport.base import Flow, Transport
     from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
+    from .transport.locate.rfc3263 import NAPTR, SRV, Answer, Candidate, Question
     from .transport.tls import TLS
     from .transport.websocket.settings import Web
 
@@ -106,6 +107,11 @@ __all__ = [
     "Resolver",
     "DNSResolver",
     "StaticResolver",
+    "SRV",
+    "NAPTR",
+    "Question",
+    "Answer",
+    "Candidate",
     "Clock",
     "VirtualClock",
     "TLS",
@@ -184,6 +190,11 @@ _MODULES = {
     "DNSResolver": ".transport.locate.resolver",
     "Resolver": ".transport.locate.resolver",
     "StaticResolver": ".transport.locate.resolver",
+    "SRV": ".transport.locate.rfc3263",
+    "NAPTR": ".transport.locate.rfc3263",
+    "Question": ".transport.locate.rfc3263",
+    "Answer": ".transport.locate.rfc3263",
+    "Candidate": ".transport.locate.rfc3263",
     "TLS": ".transport.tls",
     "Web": ".transport.websocket.settings",
 }

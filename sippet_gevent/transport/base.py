@@ -1,34 +1,48 @@
 """Transport and Flow: the plug, RFC 3261 §18. Write a transport of your own with three methods and
-three attributes."""
+three attributes.
+
+The contract is in the docstrings of Transport, Flow and Events. `tests/transport/contract.py` has
+the tests that any transport must pass.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from ..errors import ParseError, TransportError
 from ..message.uri import bracketed
 from ..observe.counters import LimitedLog
+from ..transaction.fsm import Transaction
 from .listener import Listener
 
+if TYPE_CHECKING:
+    from .websocket.handshake import Handshake  # h11 and wsproto take a while to import
+
+__all__ = ["IGNORED", "Address", "Events", "Flow", "Origin", "Receive", "Transport"]
+
 Address = tuple[str, int]
-"""A numeric host, IPv6 without brackets, and a port. Of a transport that resolves by itself, a host
-may be a name."""
+"""A host and a port. The host is numeric, IPv6 without brackets; it may be a name where the
+transport `resolves` names itself."""
 
 Receive = Callable[[bytes, "Flow"], None]
-"""What a transport calls with each whole message and the flow it came by."""
+"""Takes a whole message, and the flow that it arrived by."""
 
 FLOW_ID = 6
-"""Random octets in the id of a connection: another process with the same secrets has none of that
-name."""
+"""Random bytes in the id of a connection. So another process with the same secrets has no flow of
+that id."""
 
 
 class Origin(NamedTuple):
-    """Where something came in: what has later requests of the same dialog leave there. `scope` is a
-    link-local peer's link."""
+    """Where a message arrived: later requests of its dialog leave from there.
+
+    Args:
+        transport: The transport that received it.
+        scope: The number of the interface that leads to a link-local peer, 0 for others.
+    """
 
     transport: Transport
     scope: int = 0
@@ -37,39 +51,41 @@ class Origin(NamedTuple):
 class Flow:
     """A way to one peer, RFC 5626 §3: for UDP a pair of addresses, for a stream its connection.
 
-    `transport`, `local` and `remote` are attributes. `send(data)` sends one whole message and never
-    blocks; it raises TransportError when that cannot be done. What waits for a slow peer is
-    bounded: who does not read loses the flow. A flow is a next hop, too: `stack.send(request,
-    next_hop=flow)`.
+    A class derived from it sets `transport` and `remote`, and has `local` and `send()`. The rest is
+    for connections. Messages that wait for a slow peer must be bounded: a peer that does not read
+    loses its flow.
+
+    A flow is also a next hop:
+
+        stack.send(request, next_hop=flow)
     """
 
     __slots__ = ("__weakref__", "_id", "remote", "transport")
 
     transport: Transport
     remote: Address
+    """The peer's address."""
     _id: str
 
-    transactions: set[Any] | None = None
-    """What the engine notes of the transactions that use this flow, where it can end before they
-    do: streams."""
+    transactions: set[Transaction] | None = None
+    """The transactions that use this flow, kept by the engine, where the flow can end before they
+    do: a set for connections, None for datagrams."""
     peer_identity: tuple[str, ...] = ()
-    """The domains that the peer has proved to be, by a certificate that was verified (RFC 5922
-    §7.1)."""
-    handshake: Any = None
-    """What the client of a WebSocket has asked for: path, query, cookies, Origin (RFC 6455
-    §4.1)."""
+    """The domains in the peer's certificate, if it was verified (RFC 5922 §7.1)."""
+    handshake: Handshake | None = None
+    """The HTTP request that opened a WebSocket: path, query, cookies, Origin (RFC 6455 §4.1)."""
     scope: int = 0
-    """The number of the interface a link-local peer is on: the kernel wants it, others must not see
-    it (RFC 4007 §11)."""
+    """The number of the interface that leads to a link-local peer. The kernel needs it; other hosts
+    must not see it (RFC 4007 §11)."""
 
     is_open: bool = True
-    """False while it does not stand yet, and once it has ended: streams."""
+    """False while a connection is being made, and when it has ended."""
     is_lost: bool = False
-    """True when it has ended by itself, and not by us: streams."""
-    octets: int = 0
-    """How many have come by it so far, those of TLS itself aside: streams."""
+    """True when a connection has ended, and not because we closed it."""
+    bytes_received: int = 0
+    """Bytes that have arrived by a connection, without those of TLS itself."""
     name: str | None = None
-    """The domain that its peer had to prove to be, where we have opened it."""
+    """The domain that the peer had to prove, if we have opened the connection."""
 
     @property
     def local(self) -> Address:
@@ -78,8 +94,7 @@ class Flow:
 
     @property
     def sent_by(self) -> Address:
-        """What Via and Contact name: `local`, or what the listener advertises; a host or a name,
-        and a port."""
+        """The host and port of Via and Contact: what the listener advertises, or `local`."""
         advertised = self.transport.listener.advertise
         if advertised is None:
             return self.local
@@ -87,13 +102,13 @@ class Flow:
 
     @property
     def origin(self) -> Origin:
-        """Its listener, for `listener=`: what is sent later is to leave where this came in, where
-        that leads there."""
+        """What `listener=` takes to have a request leave from where this flow's messages
+        arrive."""
         return Origin(self.transport, self.scope)
 
     @property
     def host(self) -> str:
-        """The peer's host as the transport's connect() takes it: that of a link-local peer with its
+        """The peer's host as connect() of the transport takes it: a link-local one with its
         interface."""
         return f"{self.remote[0]}%{self.scope}" if self.scope else self.remote[0]
 
@@ -102,49 +117,54 @@ class Flow:
         return self.transport.connect((self.host, port))
 
     def send(self, data: bytes) -> None:
-        """Send one whole message. Raises TransportError."""
+        """Send one whole message. Never blocks.
+
+        Raises:
+            TransportError: The message cannot be sent.
+        """
         raise TypeError(f"{type(self).__name__} lacks .send()")
 
     def withdraw(self, data: bytes | None) -> bool:
-        """Take back a message that still waits in send(). True when nothing of it has left, False
-        when it stays."""
+        """Take back a message that waits to be sent.
+
+        Returns:
+            True when nothing of it has left. False when it will be sent, or was.
+        """
         return False
 
     def is_alive(self) -> bool:
-        """False once nothing more can be sent: a connection that has ended. Datagrams have no
-        end."""
+        """False once nothing can be sent any more, because the connection has ended. Flows of
+        datagrams do not end."""
         return True
 
     def keep(self, seconds: float) -> None:
-        """Do not end the flow for being idle within these seconds: somebody is reached by it alone.
-        Datagrams need nothing."""
+        """Do not end the flow for being idle within this time, because a user is reached by it
+        alone. Datagrams need nothing."""
 
     @property
     def id(self) -> str:
-        """A short text of lower-case letters and digits by which `transport.find(id)` returns this
-        flow, while it lives.
+        """A short text of lower-case letters and digits: `transport.find(id)` returns this flow
+        while it lives.
 
-        That of a datagram's flow is its remote address, which finds it in a later process too; of a
-        connection, random.
+        The id of a datagram flow is its remote address, so a later process finds it too. The id of
+        a connection is random.
         """
         if not hasattr(self, "_id"):
             self._id = self.transport.name_flow(self)
         return self._id
 
     def wait_open(self) -> bool:
-        """Wait until it stands; False when it has ended before that."""
+        """Wait until the connection is made. False when it has ended before that."""
         return self.is_open
 
     probes: bool = False
     """True when probe() does something."""
 
     def probe(self) -> None:
-        """Ask the peer whether it is there, to keep the flow alive; end it when there is no answer
-        (RFC 5626 §4.4)."""
+        """Send a keepalive that the peer answers; end the flow if it does not (RFC 5626 §4.4)."""
 
     def hurry(self, seconds: float) -> None:
-        """Give up what does not stand after this many seconds. For datagrams there is nothing to
-        wait for."""
+        """Give up a connection that is not made within this time. Datagrams need nothing."""
 
     def __repr__(self) -> str:
         host, port = self.remote
@@ -152,23 +172,39 @@ class Flow:
 
 
 class Events(Protocol):
-    """What a transport reports besides messages. The engine implements it; all calls come from the
-    hub."""
+    """What a transport reports besides messages. The engine implements it.
+
+    Call refuse() and flow_ended() in the hub, where callbacks of the loop run. Call unreachable()
+    from anywhere.
+    """
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
-        """Take what is wrong with the bytes of a stream. The answer, if one is possible, is sent
-        before this returns."""
+        """Report that the bytes of a stream make no sense. The answer, if one is possible, is sent
+        before this returns.
+
+        Args:
+            error: `framer.error` of the Framer that cuts the stream into messages.
+            flow: The connection. Send what waits, then close it.
+        """
 
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
-        """Take the end of a flow that has `transactions`."""
+        """Report the end of a flow that has `transactions`. Do not call it within send().
+
+        Args:
+            flow: The connection.
+            error: Why it has ended.
+        """
 
     def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
-        """Take that a datagram which begins with `quote` did not reach the flow's peer (§18.4).
+        """Report that a datagram has not reached a flow's peer (§18.4).
 
-        Unlike the others, it may be called from anywhere.
+        Args:
+            flow: Where it was sent.
+            quote: The beginning of the datagram.
+            error: Why it was not delivered.
 
         Returns:
-            What the report meant, as `stack.stats()["icmp"]` counts it.
+            `matched`, `unmatched` or `truncated`, the counter in `stack.stats()["icmp"]`.
         """
 
 
@@ -186,70 +222,93 @@ class _Ignored:
 
 
 IGNORED: Events = _Ignored()
+"""Ignores all events."""
 
 
 class Transport:
-    """One listening point. `name` is the Via transport, `reliable` tells the timers, `secure` says
-    TLS is beneath.
+    """One listening point, and the flows that begin there.
 
-    `start(address, receive, events)` opens it and calls `receive(data, flow)` for each whole message
-    from then on, in the hub: `receive` returns at once. `connect(address)` returns the Flow to a peer.
-    `stop()` closes everything.
+    A class derived from it has `name`, `reliable` and `default_port`, and the methods start(),
+    connect() and stop(). This one hands each message back to its own stack:
 
-    A transport of streams cuts them with a Framer, and reports, in the hub:
+        class EchoFlow(Flow):
+            def __init__(self, transport, remote):
+                self.transport, self.remote = transport, remote
 
-    | when | what |
-    |---|---|
-    | the bytes make no sense: `framer.error` | `events.refuse(error, flow)`; then it sends what waits, and closes the flow |
-    | a flow has ended that has `transactions` | `events.flow_ended(flow, error)`, not from within `send()` |
+            @property
+            def local(self):
+                return self.transport.local
 
-    Such a flow has `transactions`, a set, empty at first; it is one object for as long as it lives,
-    and `is_alive()` says so. The hub is where callbacks of the loop run; a greenlet that reads gets
-    there by `gevent.get_hub().loop.run_callback(receive, data, flow)`, and gives way now and then.
+            def send(self, data):
+                gevent.get_hub().loop.run_callback(self.transport.receive, data, self)
 
-    One of datagrams may learn that one was not delivered. It calls
-    `events.unreachable(flow, quote, error)` then, from anywhere.
+        class Echo(Transport):
+            name, reliable, default_port = "ECHO", True, 5060
 
-    A URI leads here by its transport parameter: `sip:bob@192.0.2.1;transport=xyz` to the transport
-    whose `name` is XYZ. Its host is resolved first (RFC 3263), to addresses and `default_port`,
-    unless the transport `resolves` by itself. A `sips` URI leads to TLS and WSS only.
+            def start(self, address, receive, events):
+                self.local, self.receive = address, receive
+
+            def connect(self, address):
+                return EchoFlow(self, address)
+
+            def stop(self):
+                pass
+
+        stack.listen("echo:127.0.0.1:5060", Echo())
+
+    The transport calls `receive(data, flow)` in the hub, where callbacks of the loop run. A
+    greenlet that reads gets there by `gevent.get_hub().loop.run_callback(receive, data, flow)`, and
+    yields now and then.
+
+    A transport of streams cuts them into messages with a Framer, and reports to `events` what goes
+    wrong. Its flows have `transactions`, a set that is empty at first. A flow of a stream is one
+    object for as long as the connection lives, and its is_alive() says whether it does.
+
+    A URI leads here by its transport parameter: `sip:bob@192.0.2.1;transport=echo` to the transport
+    whose `name` is ECHO. Its host is resolved first (RFC 3263), unless the transport `resolves`
+    hosts itself. A SIPS URI leads to TLS and WSS only.
     """
 
     name: str = ""
+    """Its name in a Via, in upper case."""
     reliable: ClassVar[bool] = False
+    """True when messages are not lost: nothing is retransmitted then (§17)."""
     secure: bool = False
+    """True when TLS is beneath."""
     named: ClassVar[bool] = False
-    """True when connect() wants to know the URI's domain; secure ones do in any case."""
+    """True when connect() takes the URI's domain as `name`. Secure transports get it in any
+    case."""
     default_port: int = 5060
+    """The port of a URI, Via or listening address without one."""
     resolves: ClassVar[bool] = False
-    """True when connect() finds a URI's host by itself, and gets it as it stands, in lower case,
+    """True when connect() finds a URI's host itself. It gets the host as written, in lower case,
     names too: DNS is not asked."""
 
     keep_alive_seconds: int = 0
-    """How often peers that offer it are asked to ping (RFC 6223 §4.4); 0 for never."""
+    """How often peers that offer keepalives are asked to send one (RFC 6223 §4.4); 0 for never."""
     offers_alias: bool = False
-    """True when peers may use our connections for requests of theirs, since a certificate tells
-    them who we are (RFC 5923)."""
+    """True when peers may send requests by our connections, because a certificate proves who we are
+    (RFC 5923)."""
 
     local: Address = ("", 0)
-    """What it is bound to, after start()."""
+    """The address it is bound to. start() sets it."""
 
     lines: LimitedLog = LimitedLog()
-    """Writes the log lines that peers can cause. The engine sets that of its counters."""
+    """Writes the log lines that peers can cause. The engine sets it before start()."""
 
     events: Events = IGNORED
-    """What takes its reports, from start() on."""
+    """Takes its reports, from start() on."""
 
     listener: Listener = Listener()
-    """What it was opened for: its name, by which `listener=` finds it, and what it advertises. The
+    """What it was opened for: the name by which `listener=` finds it, and what it advertises. The
     stack sets it."""
 
     def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         """Open the listening point.
 
         Args:
-            address: Where to listen; port 0 takes a free one. The host of a link-local address has
-                its interface, `fe80::1%eth0`, also in connect().
+            address: Where to listen; port 0 takes a free one. A link-local host has its interface,
+                `fe80::1%eth0`.
             receive: Takes each whole message, in the hub, and returns at once.
             events: Takes what happens besides.
 
@@ -259,17 +318,21 @@ class Transport:
         raise TypeError(f"{type(self).__name__} lacks .start()")
 
     def connect(self, address: Address, *, name: str | None = None) -> Flow:
-        """Return the flow to this numeric address, or to a name where it resolves; never wait.
-        Raises TransportError.
+        """Return the flow to an address. Never waits: a new connection is made in the background.
 
-        `name` is the URI's domain, which the peer must prove to be (RFC 5922 §4); those that are
-        `secure` or `named` get it.
+        Args:
+            address: Where to; a link-local host has its interface.
+            name: The URI's domain, which the peer must prove (RFC 5922 §4). Only transports that
+                are `secure` or `named` get it.
+
+        Raises:
+            TransportError: There is no way to the address.
         """
         raise TypeError(f"{type(self).__name__} lacks .connect()")
 
     def name_flow(self, flow: Flow) -> str:
-        """Return the id for a flow: its remote address, or, where that finds nobody, a random one
-        that is remembered."""
+        """Return the id of a flow: its remote address, or for a connection a random one that is
+        remembered."""
         if not self.reliable and not self.resolves:
             host, port = flow.remote
             return f"{ipaddress.ip_address(host).packed.hex()}{port:04x}"
@@ -278,7 +341,7 @@ class Transport:
         return text
 
     def find(self, id: str) -> Flow | None:
-        """Return the flow of this id, None when there is none any more, or never was."""
+        """Return the flow of this id, None if it has ended or never existed."""
         if self.reliable or self.resolves:
             named: WeakValueDictionary[str, Flow] | None = self.__dict__.get("_named")
             return None if named is None else named.get(id)
@@ -290,15 +353,15 @@ class Transport:
             return None
 
     def take_alias(self, flow: Flow, port: int | None) -> None:
-        """Take a peer's offer to send what is for this port of its by its own connection (RFC
-        5923); or leave it."""
+        """Take a peer's offer to get requests for this port by the connection that it has opened
+        (RFC 5923), or ignore it."""
 
     def is_ours(self, host: str) -> bool:
         """True when this numeric host, IPv6 without brackets, is one we listen on."""
         return host == self.local[0]
 
     def stop(self) -> None:
-        """Close all."""
+        """Close the listening point and all connections. May be called twice."""
         raise TypeError(f"{type(self).__name__} lacks .stop()")
 
     def __repr__(self) -> str:

@@ -184,7 +184,7 @@ def fed(stack, data: bytes, cut: str) -> bytes:
                 sent += len(piece)
                 gevent.sleep(0)
             with gevent.Timeout(PATIENCE):
-                while flow.octets < sent and flow.state.reads:
+                while flow.bytes_received < sent and flow.state.reads:
                     gevent.sleep(0)
             gevent.idle()
         except OSError:  # closed because of the bytes

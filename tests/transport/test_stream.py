@@ -850,9 +850,9 @@ def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener
     asked = ask()
     request = peer.message()
     flow = next(iter(client.tcp.flows))
-    octets = flow.octets
+    octets = flow.bytes_received
     peer.send(bytes(request.response(int(answer))) if answer.isdigit() else answer)
-    until(lambda: flow.octets != octets)
+    until(lambda: flow.bytes_received != octets)
     peer.reset()
     with pytest.raises(TransportError):
         asked.get()

@@ -911,7 +911,7 @@ def test_who_asks_on_and_on_is_read_no_further_than_he_is_answered(stacks):
         sock.sendall(GET * 4000)
         until(lambda: stack.ws.flows and stack.ws.exchanges)
         (flow,) = stack.ws.flows
-        until(lambda: not flow._reader.active or flow.octets == len(GET * 4000))
+        until(lambda: not flow._reader.active or flow.bytes_received == len(GET * 4000))
         assert len(flow._upgrade._http.trailing_data[0]) < 65536
         going.set()
         answers = b""

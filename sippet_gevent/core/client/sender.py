@@ -198,7 +198,9 @@ class Sender:
                 data = self._write(request, flow, ways, secure=secure)
         if ways.detour is not None:
             flow.hurry(DETOUR_SECONDS)
-        ways.found_open = (flow, flow.octets) if flow.transport.reliable and flow.is_open else None
+        ways.found_open = (
+            (flow, flow.bytes_received) if flow.transport.reliable and flow.is_open else None
+        )
         return flow, data
 
     def _take(self, ways: Ways) -> Flow:

@@ -286,7 +286,7 @@ class Ways:
             self.taken is None
             or self.is_renewed
             or not flow.is_lost
-            or self.found_open != (flow, flow.octets)
+            or self.found_open != (flow, flow.bytes_received)
         ):
             return False
         self.is_renewed = True

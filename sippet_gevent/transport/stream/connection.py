@@ -55,8 +55,8 @@ class Connection(TimedChannel):
     """
 
     __slots__ = (
-        "_held", "_kind", "_opened", "_prefix", "dialled",
-        "local", "name", "octets", "peer_identity", "scope", "source",
+        "_held", "_kind", "_opened", "_prefix", "bytes_received", "dialled",
+        "local", "name", "peer_identity", "scope", "source",
     )  # fmt: skip
 
     local: Address
@@ -85,7 +85,7 @@ class Connection(TimedChannel):
         self._held: list[bytes] | None = []  # messages that wait for the connection to open
         self._kind = ""  # of the TransportError at its end, if it is not the reason counted
         self._opened: Event | None = None  # for greenlets in wait_open()
-        self.octets = 0
+        self.bytes_received = 0
         self._prefix = b""  # the bytes of a PROXY header that is not complete
         self.source: str | None = None
         self.state = CONNECTING
@@ -209,7 +209,7 @@ class Connection(TimedChannel):
     def _take_content(self, data: bytes) -> None:
         self._heard = time.monotonic()
         if self._tls is None:
-            self.octets += len(data)
+            self.bytes_received += len(data)
             self.feed(data)
         else:
             self._tls.take(data)
@@ -283,7 +283,7 @@ class Connection(TimedChannel):
             if not content:
                 self._gone(None)
                 return
-            self.octets += len(content)
+            self.bytes_received += len(content)
             self.feed(content)
 
     # ---- the end of the peer's bytes

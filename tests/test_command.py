@@ -449,7 +449,7 @@ def test_verbose_shows_the_traceback_of_a_core_that_cannot_be_loaded(sippet, wri
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
-        ("udp:127.0.0.1:99999", "--listen: 'udp:127.0.0.1:99999': port 99999 is over 65535"),
+        ("udp:127.0.0.1:99999", "--listen: 'udp:127.0.0.1:99999': a port is 0 to 65535, got 99999"),
         (
             "sctp:127.0.0.1:0",
             "--listen: 'sctp:127.0.0.1:0' is not an address: write udp:192.0.2.1:5060",

@@ -1,4 +1,5 @@
-"""Egress: by which listener a request leaves, where several could take it, RFC 3261 §18.1.1."""
+"""Egress: chooses the listener by which a request leaves, where several could send it, RFC 3261
+§18.1.1."""
 
 from __future__ import annotations
 
@@ -10,26 +11,36 @@ from .interfaces import WILDCARDS, Routes, is_link_local, sockaddr
 from .locate.rfc3263 import Candidate, literal
 
 Wanted = str | Origin | None
-"""The name of a listener, by which a request must leave; or where its dialog came in, by which it
-leaves if that leads there."""
+"""The name of the listener by which a request must leave; or where its dialog arrived, which is
+preferred if it leads there."""
 
 DIALOG, BESIDE, NEARBY, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(7)
-"""How well a listener suits, the best first: that of the dialog; one of the same name, or the same
-host and port, over another transport; one of the same host; one bound to the address that the
-kernel sends from; one bound to all addresses; any other; one of the other IP version, which
-refuses."""
+"""How well a listener suits, the best first:
+
+* DIALOG: the dialog's own.
+* BESIDE: of the same name, or the same host and port, over another transport.
+* NEARBY: of the same host.
+* ROUTED: bound to the address that the kernel sends from.
+* WILDCARD: bound to all addresses.
+* ANY: every other one.
+* OTHER_VERSION: of the other IP version, whose connect() refuses.
+"""
 
 
 class Egress:
-    """Chooses among a stack's open transports; `transports` is the list the engine keeps."""
+    """Chooses among the open transports of a stack.
+
+    Args:
+        transports: The list that the engine keeps.
+    """
 
     def __init__(self, transports: list[Transport]) -> None:
         self._transports = transports
         self._routes = Routes()
 
     def open(self, wanted: Wanted = None) -> list[Transport]:
-        """Return the transports a request may go by. Raises InvalidValue for a name that no
-        listener has."""
+        """Return the transports by which a request may leave. Raises InvalidValue for a name that
+        no listener has."""
         if not isinstance(wanted, str):
             return self._transports
         found = [transport for transport in self._transports if transport.listener.name == wanted]
@@ -37,14 +48,14 @@ class Egress:
             known = ", ".join(
                 dict.fromkeys(transport.listener.name for transport in self._transports)
             )
-            raise InvalidValue(f"no listener is named {wanted!r}: there are {known}")
+            raise InvalidValue(f"no listener is named {wanted!r}: write one of {known}")
         return found
 
     def ways(
         self, candidate: Candidate, wanted: Wanted = None
     ) -> Iterable[tuple[Transport, Address]]:
-        """Return transports for a candidate, the best first, each with the address for its
-        connect()."""
+        """Return the transports that can reach a candidate, the best first, each with the address
+        for its connect()."""
         name, host, port = candidate[:3]
         if isinstance(wanted, Origin) and wanted.scope and is_link_local(host) and "%" not in host:
             host = f"{host}%{wanted.scope}"
@@ -56,12 +67,12 @@ class Egress:
 
     def _ranks(self, address: Address, wanted: Wanted) -> Callable[[Transport], int]:
         full, source = None, ""
-        if literal(address[0]) is not None:  # a name is for a transport that knows what it means
+        if literal(address[0]) is not None:  # a name is for a transport that resolves it
             try:
                 full = sockaddr(*address)
                 source = self._routes.source(full)
             except TransportError:
-                pass  # there is no way, or none that the kernel knows
+                pass  # no route, or none that the kernel knows
 
         def rank(transport: Transport) -> int:
             local = transport.local[0]

@@ -1,5 +1,4 @@
-"""Listener: an address to listen on, `udp:10.0.0.5:5060;name=inside`, and what its parameters say.
-Pure."""
+"""Listener: an address to listen on with its parameters, `udp:10.0.0.5:5060;name=inside`. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +14,10 @@ from ..message.uri import bracketed
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 BOTH = "*"
-"""The host that stands for all addresses of both IP versions: one socket each."""
+"""The host for all addresses of both IP versions, one socket each."""
 
 HALVES = ("0.0.0.0", "::")
-"""What BOTH is listened on as."""
+"""The hosts of the two sockets of BOTH."""
 
 _ADDRESS = re.compile(
     r"(?:([a-z]+):)?(\*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.\-]+)?\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?"
@@ -29,8 +28,8 @@ _PARAMETERS = ("name", "advertise", "proxy")
 
 
 class Advertised(NamedTuple):
-    """What others are told in place of the address itself; the listener's own port where it has
-    none."""
+    """The host and port to write into messages in place of the address itself. Without a port it is
+    the listener's own."""
 
     host: str
     port: int | None = None
@@ -40,15 +39,20 @@ class Advertised(NamedTuple):
 
 
 class Listener(NamedTuple):
-    """An address to listen on. Hosts are without brackets, those of link-local addresses with their
-    interface (`%eth0`).
+    """An address to listen on. Hosts have no brackets; a link-local host has its interface
+    (`fe80::1%eth0`).
 
-    | parameter | | |---|---| | `name=inside` | what `listener=` calls it; one for each transport.
-    Else it is called by its address | | `advertise=203.0.113.7` | host, with a port or without,
-    that Via, Contact, Record-Route and Path name | | `proxy`, `proxy=192.0.2.0/24,…` | connections
-    begin with a PROXY protocol header, of these networks' load balancers |
+    | parameter | meaning |
+    |---|---|
+    | `name=inside` | the name by which `listener=` finds it, one per transport; the address by default |
+    | `advertise=203.0.113.7` | the host, with a port or without, in Via, Contact, Record-Route and Path |
+    | `proxy`, `proxy=192.0.2.0/24,…` | connections begin with a PROXY protocol header, from load balancers in these networks |
 
-    `proxy` is None when there is none, and without networks when anybody may send one.
+    `proxy` is None without the parameter, and empty when any peer may send the header.
+
+    Example:
+        >>> Listener.parse("tls:[2001:db8::1]:5061;name=outside", ["udp", "tls"]).address
+        'tls:[2001:db8::1]:5061'
     """
 
     transport: str = "udp"
@@ -58,42 +62,51 @@ class Listener(NamedTuple):
     advertise: Advertised | None = None
     proxy: tuple[Network, ...] | None = None
     is_half: bool = False
-    """True for one of the two that BOTH stands for: a machine may lack IPv6."""
+    """True for one of the two sockets of BOTH: a machine may lack IPv6."""
 
     @classmethod
     def parse(cls, text: str, transports: Collection[str]) -> Listener:
-        """Read an address with its parameters. Raises InvalidValue, which names the part and says
-        what would be right."""
+        """Read an address with its parameters.
+
+        Args:
+            text: `udp:192.0.2.1:5060;name=inside`.
+            transports: The names of transports, in lower case.
+
+        Raises:
+            InvalidValue: A part is wrong. The text says which one, and what to write.
+        """
         address, *parameters = text.split(";")
         match = _ADDRESS(address)
         if not match or match[1] not in (*transports, None):
             known = ", ".join(transports)
             raise InvalidValue(
-                f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are {known}"
+                f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; "
+                f"transports are {known}"
             )
         if match[2].isdecimal():
             raise InvalidValue(
-                f"{text!r} names no host: write udp:0.0.0.0:{match[2]} for all addresses, or one of your own"
+                f"{text!r} names no host: write udp:0.0.0.0:{match[2]} for all addresses, "
+                "or an address of this machine"
             )
         port = None if match[3] is None else int(match[3])
         if port is not None and port > 65535:
-            raise InvalidValue(f"{text!r}: port {port} is over 65535")
+            raise InvalidValue(f"{text!r}: a port is 0 to 65535, got {port}")
         listener = cls(match[1] or "udp", _host(text, match[2]), port)
         seen = set()
         for parameter in parameters:
             name, equals, value = parameter.partition("=")
             if name not in _PARAMETERS:
                 raise InvalidValue(
-                    f"{text!r}: there is no parameter {name!r}, but {', '.join(_PARAMETERS)}"
+                    f"{text!r}: there is no parameter {name!r}: write one of {', '.join(_PARAMETERS)}"
                 )
             if name in seen:
-                raise InvalidValue(f"{text!r}: {name} stands twice")
+                raise InvalidValue(f"{text!r}: {name} is there twice: write it once")
             seen.add(name)
             listener = _READ[name](text, listener, value if equals else None)
         return listener
 
     def halves(self) -> tuple[Listener, ...]:
-        """Return what is opened for it: itself, or for BOTH one of each IP version."""
+        """Return the listeners to open: this one, or for BOTH one of each IP version."""
         return (
             tuple(self._replace(host=host, is_half=True) for host in HALVES)
             if self.host == BOTH
@@ -101,7 +114,8 @@ class Listener(NamedTuple):
         )
 
     def bound(self, transport: str, port: int) -> Listener:
-        """Return it as it stands when it is open, with its real port; a name it has then."""
+        """Return it as it is once open: with its real port, and its address as name if it had
+        none."""
         open_ = self._replace(transport=transport, port=port)
         return open_ if self.name else open_._replace(name=open_.address)
 
@@ -125,9 +139,9 @@ def _host(text: str, written: str) -> str:
     if address.is_link_local != bool(interface):  # RFC 4007 §11
         example = f"[{host}%eth0]" if address.is_link_local else f"[{host}]"
         why = (
-            "is on every link: name the interface"
+            "is an address on every link: write its interface"
             if address.is_link_local
-            else "is no link-local address"
+            else "is not a link-local address: write no interface"
         )
         raise InvalidValue(f"{text!r}: {host} {why}, {example}")
     if address.ipv4_mapped:
@@ -138,7 +152,7 @@ def _host(text: str, written: str) -> str:
 def _name(text: str, listener: Listener, value: str | None) -> Listener:
     if not _NAME(value or ""):
         raise InvalidValue(
-            f'{text!r}: name wants letters, digits, "-", "." or "_", as in name=inside'
+            f'{text!r}: a name has letters, digits, "-", "." and "_": write name=inside'
         )
     return listener._replace(name=value or "")
 
@@ -149,43 +163,45 @@ def _advertise(text: str, listener: Listener, value: str | None) -> Listener:
     address = _numeric(host)
     if not match or not is_host(host) or (host.startswith("[") and address is None):
         raise InvalidValue(
-            f"{text!r}: advertise wants a host or host:port, as in advertise=203.0.113.7:5060, advertise=sip.example.com or "
-            "advertise=[2001:db8::7]"
+            f"{text!r}: advertise must be a host or host:port: write advertise=203.0.113.7:5060, "
+            "advertise=sip.example.com or advertise=[2001:db8::7]"
         )
     port = None
     if match[2] is not None:
         port = int(match[2]) if 0 < len(match[2]) <= 5 else 0
         if not 0 < port < 65536:
-            raise InvalidValue(f"{text!r}: the port of advertise is 1 to 65535, not {match[2]!r}")
+            raise InvalidValue(f"{text!r}: the port of advertise is 1 to 65535, got {match[2]!r}")
     if address is not None:
         if address.is_unspecified or address.is_multicast or address.is_link_local:
             raise InvalidValue(
-                f"{text!r}: {host} leads nobody here: advertise an address of one host"
+                f"{text!r}: {host} does not lead to this host: advertise an address of one host"
             )
         if listener.host == BOTH:
             raise InvalidValue(
-                f"{text!r}: {host} is of one IP version: advertise a name, or listen on 0.0.0.0 and [::] by turns"
+                f"{text!r}: {host} has one IP version, * has both: advertise a name, "
+                "or write two addresses, with 0.0.0.0 and [::]"
             )
         ours = _numeric(bracketed(listener.host))
         if ours is not None and ours.version != address.version:
-            raise InvalidValue(f"{text!r}: {host} is not of the IP version that is listened on")
+            raise InvalidValue(
+                f"{text!r}: {host} is IPv{address.version}, and the listener IPv{ours.version}: "
+                "advertise an address of its IP version, or a name"
+            )
         host = str(address)
     return listener._replace(advertise=Advertised(host, port))
 
 
 def _proxy(text: str, listener: Listener, value: str | None) -> Listener:
     if listener.transport == "udp":
-        raise InvalidValue(
-            f"{text!r}: proxy is for connections, tcp: and its kin; over udp nothing comes before a message"
-        )
+        raise InvalidValue(f"{text!r}: proxy is for connections: write tcp:, tls:, ws: or wss:")
     networks = []
     for part in () if value is None else value.split(","):
         try:
             networks.append(ipaddress.ip_network(part.replace("[", "").replace("]", "")))
         except ValueError as error:
-            problem = str(error) if part else "nothing"
+            problem = str(error) if part else "a network is empty"
             raise InvalidValue(
-                f"{text!r}: proxy wants networks, as in proxy=192.0.2.0/24,2001:db8::/32: {problem}"
+                f"{text!r}: proxy must be networks: write proxy=192.0.2.0/24,2001:db8::/32: {problem}"
             ) from None
     return listener._replace(proxy=tuple(networks))
 

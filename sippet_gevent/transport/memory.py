@@ -1,16 +1,17 @@
-"""A network inside the process: loss, delay, duplication, reordering and partitions, each by a
-seed."""
+"""A network inside the process for tests: loss, delay, duplication, reordering and partitions, all
+repeatable by a seed."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from ..arguments import number
 from ..errors import TransportError
 from ..message.iana import TRANSPORTS
 from ..message.uri import bracketed
+from ..runtime.clock import Clock
 from .base import IGNORED, Address, Events, Flow, Receive, Transport
 
 FIRST_PORT = 40000
@@ -18,30 +19,45 @@ FIRST_PORT = 40000
 _PROPERTIES = ("name", "reliable", "secure", "named", "default_port", "resolves")
 
 
+Fate = Literal["carried", "lost", "cut", "nobody there"]
+"""What the network did to a message: delivered it, lost it by chance, stopped it at a partition, or
+found no transport at its destination."""
+
+
 class Carried(NamedTuple):
-    """One message as the network saw it. `fate` is "carried", "lost", "cut" or "nobody there"."""
+    """One message as the network saw it."""
 
     time: float
     source: Address
     destination: Address
     data: bytes
-    fate: str
+    fate: Fate
     transport: str = "UDP"
 
 
 class Network:
-    """Carries messages between MemoryTransports, on a Clock or VirtualClock. Probabilities are 0 to
-    1, times in seconds.
+    """Carries messages between MemoryTransports.
 
-    A reliable transport loses, doubles and reorders nothing: only `delay` and partitions concern
-    it. `delay` is the least time under way, `jitter` the most that is added to it; `reorder` holds
-    a datagram back for another `delay + jitter`. The same seed does the same things. `trace` is all
-    that was sent; `on_send` sees it too.
+    `trace` is the list of all messages sent. `on_send`, if set, is called with each. The same seed
+    has the same effects. On a reliable transport only `delay` and partitions have an effect.
+
+    Args:
+        clock: A Clock or VirtualClock.
+        seed: For the generator of random numbers.
+        loss: The probability that a datagram is lost, 0 to 1.
+        duplicate: The probability that a datagram arrives twice.
+        reorder: The probability that a datagram is held back for another `delay + jitter`.
+        delay: The shortest time under way, in seconds.
+        jitter: The longest time added to the delay, in seconds.
+
+    Raises:
+        InvalidValue: A probability or a time is out of range.
+        TypeError: One is not a number.
     """
 
     def __init__(
         self,
-        clock: Any,
+        clock: Clock,
         *,
         seed: int = 0,
         loss: float = 0.0,
@@ -76,7 +92,7 @@ class Network:
 
     @staticmethod
     def check(name: str, value: float) -> None:
-        """Check how the network is to behave. Raises TypeError and InvalidValue."""
+        """Check one of the probabilities and times. Raises TypeError and InvalidValue."""
         if name in ("delay", "jitter"):
             number(name, value)
         elif name in ("loss", "duplicate", "reorder"):
@@ -87,7 +103,7 @@ class Network:
         return MemoryTransport(self)
 
     def partition(self, one: str, other: str) -> None:
-        """Let nothing pass between two hosts."""
+        """Stop all messages between two hosts."""
         self._cuts.add(frozenset((one, other)))
 
     def heal(self) -> None:
@@ -95,8 +111,8 @@ class Network:
         self._cuts.clear()
 
     def attach(self, transport: MemoryTransport, address: Address) -> Address:
-        """Give a transport its address; port 0 is any free one. Raises TransportError when it is
-        taken."""
+        """Put a transport at an address, and return that; port 0 takes a free one. Raises
+        TransportError when it is taken."""
         host, port = address
         if port == 0:
             self._ports += 1
@@ -114,15 +130,15 @@ class Network:
             self._points.pop(transport.local, None)
 
     def _at(self, name: str, address: Address) -> MemoryTransport | None:
-        """Return the transport of this name at an address, or any other one there, because a test
-        may have one for all."""
+        """Return the transport of this name at an address, or another one there, because a test may
+        use one for all names."""
         here = self._points.get(address, {})
         return here.get(name) or next(iter(here.values()), None)
 
-    def carry(self, transport: MemoryTransport, destination: Address, data: bytes) -> str:
-        """Take a message and return its fate, which the seed decides."""
+    def carry(self, transport: MemoryTransport, destination: Address, data: bytes) -> Fate:
+        """Take a message, and return its fate, which the seed decides."""
         source, reliable = transport.local, transport.reliable
-        fate = "carried"
+        fate: Fate = "carried"
         if frozenset((source[0], destination[0])) in self._cuts:
             fate = "cut"
         elif destination not in self._points:
@@ -155,7 +171,7 @@ class Network:
             transport.arrive(carried.data, carried.source)
 
     def stop(self) -> None:
-        """Forget what is under way."""
+        """Drop all messages under way."""
         self._deadlines.stop()
         self.under_way = 0
 
@@ -182,17 +198,13 @@ class MemoryFlow(Flow):
         fate = self.transport.network.carry(self.transport, self.remote, data)
         if fate == "nobody there" and self.transport.reliable:
             raise TransportError(
-                f"cannot connect to {bracketed(self.remote[0])}:{self.remote[1]}: nobody listens there",
+                f"cannot connect to {bracketed(self.remote[0])}:{self.remote[1]}: nothing listens there",
                 self,
             )
 
 
 class MemoryTransport(Transport):
-    """UDP without sockets. Set `failure` to a text and every send raises TransportError with it.
-
-    `MemoryTransport.like(network, tcp)` makes one with the name and the properties of another
-    transport.
-    """
+    """UDP without sockets. Set `failure` to a text, and every send raises TransportError with it."""
 
     name = "UDP"
     reliable, secure, default_port = TRANSPORTS[name][1:4]
@@ -204,8 +216,8 @@ class MemoryTransport(Transport):
 
     @classmethod
     def like(cls, network: Network, transport: Transport) -> MemoryTransport:
-        """Return a new transport on this network that stands for another one: TCP, TLS, your
-        own."""
+        """Return a new transport on this network that has the name and properties of another one:
+        TCP, TLS, or an application's own."""
         properties = {name: getattr(transport, name) for name in _PROPERTIES}
         made: MemoryTransport = type(f"Memory{transport.name}", (cls,), properties)(network)
         return made
@@ -223,7 +235,7 @@ class MemoryTransport(Transport):
         return MemoryFlow(self, address)
 
     def arrive(self, data: bytes, source: Address) -> None:
-        """Hand a datagram to the engine."""
+        """Give a message to the engine."""
         if self._receive is not None:
             self._receive(data, MemoryFlow(self, source))
 

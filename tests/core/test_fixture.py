@@ -392,7 +392,7 @@ def test_application_without_addresses_is_served(sip):
 
 def test_stream_to_nobody_is_a_transport_error(sip):
     stack = sip.serve(application("tcp:127.0.0.1:5080"))
-    assert sip.run(failure, stack) == "cannot connect to 10.0.0.99:5060: nobody listens there"
+    assert sip.run(failure, stack) == "cannot connect to 10.0.0.99:5060: nothing listens there"
 
 
 def failure(stack):

@@ -82,7 +82,7 @@ def test_request_leaves_by_the_first_listener_of_the_version_where_there_is_noth
 
 def test_listener_of_no_such_name_is_told_with_those_there_are(listen, server):
     client = listen("udp:127.0.0.2:0;name=inside")
-    with pytest.raises(InvalidValue, match="no listener is named 'outside': there are inside"):
+    with pytest.raises(InvalidValue, match="no listener is named 'outside': write one of inside"):
         client.request("OPTIONS", server.uri, listener="outside")
 
 

@@ -17,12 +17,12 @@ The last four stand for classes that need an Element themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from gevent.pool import Group
 
 from ..engine.engine import Engine
-from ..engine.users import ServerRecord
+from ..engine.users import ClientUser, ServerRecord
 from ..message.identifiers import Identifiers
 from ..message.message import Request, Response
 from ..message.uri import URI
@@ -163,7 +163,7 @@ class RequestSender(Protocol):
         request: Request,
         next_hop: NextHop | None = None,
         *,
-        user: Any = None,
+        user: ClientUser | None = None,
         mark: str = "",
         listener: Wanted = None,
         record_route: RouteWriter | None = None,
@@ -189,6 +189,9 @@ class RequestSender(Protocol):
 class ServedRequest(Protocol):
     """A request that a core serves, as its call sees it: a ServerTransaction."""
 
+    call: Call | None
+    """The call that the request belongs to, or that its 2xx has begun."""
+
     @property
     def request(self) -> Request:
         """The request."""
@@ -207,15 +210,18 @@ class ServedRequest(Protocol):
     def check_required(self) -> None:
         """Refuse a request that requires an unknown extension. Raises Reject."""
 
+    def _finish(self, status: int, response: Response) -> None:
+        """Send the final response."""
+
+    def _hold(self, call: Call) -> None:
+        """Note that the core holds a call."""
+
 
 class DialogTable(Protocol):
     """The calls of a stack, by dialog."""
 
-    def answer(self, tx: Any, response: Response) -> Call:
-        """Send a 2xx to an INVITE and return the call that it creates. Raises Reject.
-
-        Any is a ServerTransaction, whose class is above this one.
-        """
+    def answer(self, tx: ServedRequest, response: Response) -> Call:
+        """Send a 2xx to an INVITE and return the call that it creates. Raises Reject."""
 
     def accepted(self, request: Request, response: Response) -> Call:
         """Return the call that the peer's 2xx creates. The caller acknowledges it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arguments import seconds as check_seconds
 from ..engine.admission import Place
 from ..engine.users import ServerRecord
 from ..errors import Cancelled, TransactionTimeout
@@ -17,32 +16,22 @@ from .user_agent import UserAgent
 
 
 class Handler:
-    """The base of ServerTransaction.
+    """The base of ServerTransaction, without anything for applications.
 
     A core is interrupted at its calls of this library alone, by Cancelled or by the error that has
     ended its transaction. While it waits, Admission counts it in one of its places.
 
-    Attributes that most requests never need have their defaults in the class, because one object is
-    made for each request.
+    Attributes that most requests never need have their defaults in the classes, because one object
+    is made for each request.
     """
 
+    # of ServerTransaction
     stack: UserAgent
-    """The stack that has received the request."""
-
     request: Request
-    """The request that the core serves."""
-
     transaction: ServerRecord | None
-    """Its server transaction; None for an ACK, which has none (§17)."""
-
-    context: object | None = None
-    """The response context, if the request is forwarded."""
-
-    answered = 0
-    """Status of the final response that was sent; 0 before."""
-
-    cancelled = False
-    """True when the caller has given up (§9.2)."""
+    context: object | None
+    answered: int
+    cancelled: bool
 
     parked: Inbox[Any] | None = None
     """Where the core waits in a call of this library."""
@@ -62,16 +51,6 @@ class Handler:
     _cancel: Request | None = None
     _cancel_raised = False
     _failure: Exception | None = None
-    _inbox: Inbox[None] | None = None
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass, while the phone rings for example.
-
-        Raises:
-            Cancelled: The caller gives up meanwhile.
-        """
-        self._inbox = self._inbox or Inbox(self.stack.clock)
-        self._inbox.wait(_never, check_seconds("seconds", seconds))
 
     # ---- interruption
 
@@ -127,7 +106,3 @@ class Handler:
             self.stack.engine.admission.move(self)
         if self.copies is not None:
             self.copies.wake()
-
-
-def _never() -> bool:
-    return False

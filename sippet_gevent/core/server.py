@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import gevent
 
+from ..arguments import seconds as check_seconds
 from ..engine.users import ServerRecord
 from ..errors import (
     Cancelled,
@@ -26,6 +27,7 @@ from .capabilities import CONTACT_IN_SUCCESS
 from .client.reason import reason_of
 from .dialog.call import Call
 from .handler import Handler
+from .inbox import Inbox
 from .refusal import NEEDY, complete, refuse, unsupported
 from .routing.own_route import OwnRoute
 from .routing.sips import answer_wants_sips
@@ -42,10 +44,19 @@ class Forwarding(Protocol):
 
 
 class ServerTransaction(Handler):
-    """A request that a core serves. All responses to it have one To tag, the request's.
+    """A request that a core serves. All responses to it have one To tag, the request's."""
 
-    See Handler for the defaults of attributes in the class.
-    """
+    stack: UserAgent
+    """The stack that has received the request."""
+
+    request: Request
+    """The request."""
+
+    answered = 0
+    """Status of the final response that was sent; 0 before."""
+
+    cancelled = False
+    """True when the caller has given up (§9.2)."""
 
     transaction: ServerRecord
     """The state machine. None while an ACK is served, which has none (§17)."""
@@ -67,6 +78,7 @@ class ServerTransaction(Handler):
     §5). Set by take_route()."""
 
     _known: frozenset[str] = frozenset()
+    _inbox: Inbox[None] | None = None
     _own_route: OwnRoute | None = None
 
     def __init__(
@@ -164,6 +176,15 @@ class ServerTransaction(Handler):
         """
         self.take_route()
         return None if self._own_route is None else self._own_route.flow(self.request.uri)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, while the phone rings for example.
+
+        Raises:
+            Cancelled: The caller gives up meanwhile.
+        """
+        self._inbox = self._inbox or Inbox(self.stack.clock)
+        self._inbox.wait(_never, check_seconds("seconds", seconds))
 
     def accept(self, *, body: bytes | str = b"", **headers: Any) -> Call:
         """Answer an INVITE with 200 and return the Call once the ACK has come (§13.3.1.4).
@@ -420,3 +441,7 @@ class ServerTransaction(Handler):
     def __repr__(self) -> str:
         state = "" if self.transaction is None else f" {self.transaction.state}"
         return f"<ServerTransaction {self.request!r}{state}>"
+
+
+def _never() -> bool:
+    return False

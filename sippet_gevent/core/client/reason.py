@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...errors import ParseError
 from ...message.message import Request
 
 
-def reason_of(cancel: Request | None) -> dict[str, Any]:
+def reason_of(cancel: Request | None) -> dict[str, object]:
     """Return the header fields of a received CANCEL that our own CANCELs repeat.
 
     That is a readable Reason (RFC 3326 §2).

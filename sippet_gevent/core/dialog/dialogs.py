@@ -10,7 +10,7 @@ from ...errors import Reject
 from ...message.message import Request, Response
 from ...transport.base import Flow
 from ..core import CoreFunction
-from ..element import Element
+from ..element import Element, ServedRequest
 from ..server import ServerTransaction
 from .call import SESSION_TYPE, Call
 from .dialog import Dialog, DialogID, dialog_id
@@ -30,7 +30,7 @@ class Dialogs:
         self.ended = EndedDialogs(stack)
         self._calls: dict[DialogID, InviteSession] = {}
 
-    def answer(self, tx: ServerTransaction, response: Response) -> Call:
+    def answer(self, tx: ServedRequest, response: Response) -> Call:
         """Send a 2xx to an INVITE and return the call that it creates (§12.1.1).
 
         A re-INVITE has its call already.
@@ -57,7 +57,7 @@ class Dialogs:
         self._calls[call.dialog.id] = call
         return call
 
-    def _begin(self, tx: ServerTransaction, response: Response) -> InviteSession:
+    def _begin(self, tx: ServedRequest, response: Response) -> InviteSession:
         """Send the 2xx to an initial INVITE and return its new call. Raises Reject."""
         if tx.request.mandatory.to_tag is not None:
             raise Reject(481)

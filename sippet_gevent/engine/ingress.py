@@ -449,7 +449,7 @@ def _rewrite_via(headers: Headers, **parameters: object) -> None:
 def _phrase(error: ParseError) -> str:
     """Return a reason phrase that names the fault: 'Missing From', 'Duplicate To', 'CSeq: not a
     number'."""
-    words = {"missing": "Missing", "stands twice": "Duplicate"}.get(error.problem)
+    words = {"missing": "Missing", "appears twice": "Duplicate"}.get(error.problem)
     if words and error.header:
         return f"{words} {error.header}"
     return f"{error.header}: {error.problem}" if error.header else error.problem.capitalize()

@@ -463,7 +463,7 @@ static const char *text_of(PyObject *fields, const char *name, const char **stop
         return NULL;
     Py_ssize_t length;
     const char *text = PyUnicode_AsUTF8AndSize(value, &length);
-    if (!text) { /* surrogates: octets that are not UTF-8 */
+    if (!text) { /* surrogates: bytes that are not UTF-8 */
         PyErr_Clear();
         return NULL;
     }
@@ -745,8 +745,8 @@ static const char *find(const char *at, const char *stop, const char *wanted, Py
     return NULL;
 }
 
-/* Return the text's octets, or NULL without an exception when there are surrogates in it. */
-static const char *octets_of(PyObject *text, const char **stop)
+/* Return the text's bytes, or NULL without an exception when there are surrogates in it. */
+static const char *bytes_of(PyObject *text, const char **stop)
 {
     Py_ssize_t length;
     const char *at = PyUnicode_AsUTF8AndSize(text, &length);
@@ -762,7 +762,7 @@ static PyObject *name_addr(PyObject *module, PyObject *text)
     static const char mark[] = ";tag=";
     const Py_ssize_t width = sizeof mark - 1;
     const Values *values = &address_values;
-    const char *stop, *begin = octets_of(text, &stop), *tag = NULL;
+    const char *stop, *begin = bytes_of(text, &stop), *tag = NULL;
     (void)module;
     if (!begin)
         return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(values->slow, text, NULL);
@@ -811,7 +811,7 @@ static PyObject *name_addr(PyObject *module, PyObject *text)
 
 static PyObject *cseq(PyObject *module, PyObject *text)
 {
-    const char *stop, *at = octets_of(text, &stop), *method;
+    const char *stop, *at = bytes_of(text, &stop), *method;
     long number = 0;
     int digits = 0;
     (void)module;
@@ -841,7 +841,7 @@ static PyObject *via(PyObject *module, PyObject *text)
     static const char mark[] = ";branch=";
     const Py_ssize_t width = sizeof mark - 1;
     const Values *values = &via_values;
-    const char *stop, *begin = octets_of(text, &stop);
+    const char *stop, *begin = bytes_of(text, &stop);
     (void)module;
     if (!begin)
         return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(values->slow, text, NULL);
@@ -909,7 +909,7 @@ static int is_unreserved(char c)
 
 static PyObject *plain_uri(PyObject *module, PyObject *text)
 {
-    const char *stop, *at = octets_of(text, &stop);
+    const char *stop, *at = bytes_of(text, &stop);
     (void)module;
     if (!at && PyErr_Occurred())
         return NULL;

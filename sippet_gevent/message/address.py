@@ -26,8 +26,8 @@ from .uri import URI, read_uri
 AnyNameAddr = TypeVar("AnyNameAddr", bound="NameAddr")
 
 CACHED_ADDRESSES = 4096
-"""Addresses that are remembered, less their tags: those of the same phones come again and again.
-The oldest go first."""
+"""Most addresses that are remembered, without their tags, because the same phones send them again.
+The oldest is dropped first."""
 
 _QUOTED_START = re.compile(QUOTED, re.DOTALL).match
 _DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
@@ -36,8 +36,17 @@ _DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
 class NameAddr(NamedTuple):
     """An address with its header parameters: From, To, Contact, Route … (RFC 3261 §20.10).
 
-    name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters are the
-    header's, not the URI's.
+    name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters belong to the
+    header field, not to the URI.
+
+    Attributes:
+        uri: The URI.
+        display: The display name without quotes and escapes, or "".
+        parameters: The parameters of the header field, such as the tag.
+
+    ```python
+    NameAddr(URI.parse("sip:bob@example.com"), "Bob").with_params(tag=create_tag())
+    ```
     """
 
     uri: URI
@@ -47,8 +56,8 @@ class NameAddr(NamedTuple):
     @staticmethod
     def parse(text: str) -> NameAddr:
         """Read an address. Raises ParseError."""
-        # What is new in an address is its tag, which nearly everybody writes last; the rest is
-        # remembered.
+        # Only the tag of an address is new each time, and nearly all peers write it last. The rest
+        # is remembered.
         if len(text) > REMEMBERED:
             return NameAddr._parse(text)
         before, _, tag = text.rpartition(";tag=")
@@ -86,11 +95,11 @@ class NameAddr(NamedTuple):
             if not rest.startswith("<"):
                 raise ParseError("display name without <URI>", value=text)
         uri, semicolon, parameters = rest.partition(";")
-        # one behind the semicolon is in a quoted parameter: addr-spec has no brackets (§25.1)
+        # A bracket behind the semicolon is in a quoted parameter: addr-spec has none (§25.1).
         if "<" not in uri:
             if "?" in uri or "," in uri:
-                # §20.10: with a comma, question mark or semicolon the URI must stand in brackets
-                raise ParseError("URI with ? or , must stand in angle brackets", value=text)
+                # §20.10: with a comma, question mark or semicolon the URI must be in brackets
+                raise ParseError("URI with ? or , must be in angle brackets", value=text)
             return NameAddr(
                 URI.parse(uri.rstrip(BLANKS)), "", NameAddr._parameters(semicolon + parameters)
             )
@@ -142,11 +151,11 @@ class NameAddr(NamedTuple):
         """Return a copy that lacks these header parameters."""
         return self._replace(parameters=self.parameters.without(*names))
 
-    # What parameters of a Contact mean.
+    # ---- parameters of a Contact
 
     @property
     def expires(self) -> int | None:
-        """Seconds that the binding of a Contact lasts, or None (RFC 3261 §20.10). Raises
+        """Seconds until the binding of a Contact expires, or None (RFC 3261 §20.10). Raises
         ParseError."""
         value = self.parameters.get("expires")
         return None if value is None else number(value)
@@ -160,8 +169,8 @@ class NameAddr(NamedTuple):
 
     @property
     def reg_id(self) -> int | None:
-        """Which of its flows a user agent registers by a Contact, 1 to 2**31 - 1, or None (RFC 5626
-        §4.2). Raises ParseError."""
+        """The number of the flow that a user agent registers by a Contact, from 1 to 2**31 - 1, or
+        None (RFC 5626 §4.2). Raises ParseError."""
         value = self.parameters.get("reg-id")
         if value is None:
             return None
@@ -172,7 +181,7 @@ class NameAddr(NamedTuple):
 
     @property
     def methods(self) -> tuple[str, ...] | None:
-        """The methods that a Contact's user agent supports, or None when it does not say (RFC 3840
+        """The methods that the user agent of a Contact supports, or None if it names none (RFC 3840
         §10)."""
         value = self.parameters.get("methods")
         return (
@@ -181,12 +190,12 @@ class NameAddr(NamedTuple):
 
     @property
     def pub_gruu(self) -> str | None:
-        """The public GRUU that a registrar gave to a Contact, or None (RFC 5627 §5.3)."""
+        """The public GRUU that a registrar assigned to a Contact, or None (RFC 5627 §5.3)."""
         return self.parameters.get("pub-gruu")
 
     @property
     def temp_gruu(self) -> str | None:
-        """The temporary GRUU that a registrar gave to a Contact, or None (RFC 5627 §5.3)."""
+        """The temporary GRUU that a registrar assigned to a Contact, or None (RFC 5627 §5.3)."""
         return self.parameters.get("temp-gruu")
 
 
@@ -207,13 +216,12 @@ STAR: Final = "*"
 
 
 class BracketedAddr(NameAddr):
-    """A name-addr, which has brackets always: Route, Path … (§20.34). A URI without them gets them,
-    with its parameters.
+    """A name-addr, which always has brackets: Route, Path … (§20.34). A URI without brackets is
+    read as if they were around it and its parameters.
 
-    A value without brackets is not a name-addr. Read as an addr-spec, its `lr` would be a parameter
-    of the header field, and the URI that of a strict router. But header parameters of these fields
-    mean nothing, and `lr` means something in a URI.
-    """
+    Read as an addr-spec, its `lr` would be a parameter of the header field, and the URI that of a
+    strict router. Parameters of these header fields mean nothing, but `lr` means something in a
+    URI."""
 
     __slots__ = ()
 

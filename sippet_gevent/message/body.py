@@ -1,11 +1,11 @@
 """Bodies as trees of parts, RFC 5621, RFC 2046 §5.1, RFC 2387. Pure.
 
-`Part.of(message)` reads, `multipart("mixed", [part, part])` makes, and nothing is looked into
-before it is asked for: a body is bytes until somebody wants its parts, an encoding is undone when
-somebody reads `content`.
+`Part.of(message)` reads a body, and `multipart("mixed", [part, part])` makes one. Nothing is read
+before it is asked for: a body is bytes until `Part.of()`, and an encoding is undone by `content`.
 
-What peers send instead of RFC 2046 §5.1.1, and what becomes of it. A number is the status of the
-ParseError. What is taken is kept as it came; what is written here is by the grammar always.
+The table says how parts that break RFC 2046 §5.1.1 are treated; it makes this file longer than
+others. A number is the status of the ParseError. Parts that are taken are kept as they came. Parts
+that are made here always follow the grammar.
 
 | a multipart with | is |
 |---|---|
@@ -74,15 +74,15 @@ from .transfer_encoding import AS_IT_IS, DECODERS
 from .uri import URI
 
 DEPTH = 8
-"""Levels of multiparts inside each other, at most: signed, mixed and alternative are three; each
-level is one more reading."""
+"""Most levels of multiparts inside each other. Signed, mixed and alternative are three, and each
+level reads the body once more."""
 
 PART_LINES = 32
-"""Header lines of a part, at most: there are eight fields that mean anything in one."""
+"""Most header lines of a part. Only eight header fields have a meaning in one."""
 
 PART_HEADER = 8192
-"""Octets in the header section of a part, at most: as long as one header line of a message may
-be."""
+"""Most bytes in the header section of a part: the length that one header line of a message may
+have."""
 
 # media-type = m-type SLASH m-subtype *(SEMI m-parameter), m-parameter = m-attribute EQUAL (token /
 #   quoted-string)
@@ -99,12 +99,12 @@ _STRICTLY = {"Content-Type": _is_media_type, "Content-Disposition": _is_disposit
 _TEXT_PLAIN = MediaType("text", "plain")
 _RFC822 = MediaType("message", "rfc822")
 
-# What a part is when its Content-Type is missing (RFC 2045 §5.2), by the subtype it stands in (RFC
-# 2046 §5.1.5).
+# The type of a part whose Content-Type is missing (RFC 2045 §5.2), by the subtype of the multipart
+# around it (RFC 2046 §5.1.5).
 _DEFAULT_TYPES = {"digest": _RFC822}
 
-# What a part is for when its Content-Disposition is missing: RFC 3261 §20.11, RFC 3204 §3.1 and
-# §3.2; else "render".
+# The disposition of a part whose Content-Disposition is missing (RFC 3261 §20.11, RFC 3204 §3.1,
+# §3.2). Of all other types it is "render".
 _DEFAULT_DISPOSITIONS = {
     "application/sdp": "session",
     "application/isup": "signal",
@@ -115,18 +115,30 @@ _UNDONE = ("identity",)  # the Content-Encoding that is none
 
 
 def _bare(text: str) -> str:
-    """Return a Content-ID without its brackets, whatever else it is: peers forget the brackets and
-    the "@"."""
+    """Return a Content-ID without its brackets. Nothing else is checked, because peers forget the
+    brackets and the "@"."""
     text = text.strip(BLANKS)
     return text[1:-1] if text[:1] == "<" and text[-1:] == ">" else text
 
 
 class Part:
-    """A body or a body part: its header fields, its octets and, for a multipart, the parts in it.
+    """A body or a body part: its header fields, its bytes and, for a multipart, the parts in it.
 
-    `Part(sdp, "application/sdp", content_disposition="session")` makes one; keywords are the header
-    fields below. Raises InvalidValue for what the grammar does not have, TypeError for an unknown
-    keyword. A part is a value: `replace()` and `multipart()` make others.
+    ```python
+    Part(sdp, "application/sdp", content_disposition="session")
+    ```
+
+    A part is a value: `replace()` and `multipart()` make others.
+
+    Args:
+        body: Its bytes; text becomes UTF-8.
+        content_type: Its media type.
+        **headers: The header fields below.
+
+    Raises:
+        InvalidValue: A header field breaks its grammar, or the body is no multipart as its type
+            says.
+        TypeError: A keyword is no header field of a part.
     """
 
     __slots__ = (
@@ -156,7 +168,10 @@ class Part:
         for name, value in {"content_type": content_type, **headers}.items():
             row = getattr(Part, name, None)
             if not isinstance(row, Header):
-                raise TypeError(f"{name} is no header of a part")
+                raise TypeError(
+                    f"{name} is no header field of a part: write content_disposition= or another "
+                    "content_… field"
+                )
             self.headers.assign(row, value)
         for name, text in self.headers.items():
             strictly = _STRICTLY.get(name)
@@ -171,17 +186,17 @@ class Part:
 
     def _set(self, headers: Headers, body: bytes, default: MediaType = _TEXT_PLAIN) -> Part:
         self.headers = headers
-        """Its header lines; in `headers.wire` the octets they came in, with the empty line."""
+        """Its header lines. `headers.wire` has the bytes that they came in, with the empty line."""
         self.body = body
-        """Its octets, still encoded; of a multipart all of them, delimiters included."""
+        """Its bytes, still encoded. Those of a multipart include the delimiters."""
         self.parts: tuple[Part, ...] = ()
         """The parts of a multipart, in order."""
         self.preamble = self.epilogue = b""
         self.is_multipart = False
         self.is_closed = True
-        """False for a multipart without close delimiter: something is missing."""
+        """False for a multipart without close delimiter, whose end is missing."""
         self._default = default
-        self._spans: list[tuple[int, int]] = []  # where each of the parts stands in the body
+        self._spans: list[tuple[int, int]] = []  # begin and end of each part in the body
         return self
 
     @classmethod
@@ -189,13 +204,13 @@ class Part:
         """Read the body of a message, with the header fields that describe it (RFC 8262 §3.3).
         Raises ParseError.
 
-        A body that is no multipart is one part, an empty one too. All levels of multiparts are read
-        at once, so nothing that is asked of the parts later raises, but `content`, `fragment` and
-        `message`.
+        A body that is no multipart is one part, even if it is empty. All levels of multiparts are
+        read at once. Later only `content`, `fragment` and `message` raise.
         """
         if not hasattr(message, "headers"):
             raise TypeError(
-                f"message must be a Request or a Response, got {excerpt(message)}: write Part.of(request)"
+                f"message must be a Request or a Response, got {excerpt(message)}: "
+                "write Part.of(request)"
             )
         lines: list[Line] = [
             (name, USUAL, text) for name, text in message.headers.items() if describes(name)
@@ -209,8 +224,8 @@ class Part:
         return part
 
     def put_in(self, message: Message) -> None:
-        """Make this the body of `message`: its header fields replace all that described the old one
-        (RFC 8262 §3.3)."""
+        """Make this the body of `message`. Its header fields replace those that described the old
+        body (RFC 8262 §3.3)."""
         message.body = self.body
         for name in list(message.headers):
             if describes(name):
@@ -229,8 +244,8 @@ class Part:
 
     @property
     def disposition(self) -> str:
-        """What it is for, in lower case: its disposition type, or the default (RFC 3261 §20.11, RFC
-        3204 §3)."""
+        """Its disposition type in lower case, or the default for its media type (RFC 3261 §20.11,
+        RFC 3204 §3)."""
         given = self.content_disposition
         return (
             _DEFAULT_DISPOSITIONS.get(self.media_type.name, "render")
@@ -240,17 +255,17 @@ class Part:
 
     @property
     def is_optional(self) -> bool:
-        """True with `handling=optional`: who does not understand it ignores it (RFC 3204 §3.1).
-        Anything else is required."""
+        """True with `handling=optional`: a user agent that does not understand it ignores it (RFC
+        3204 §3.1). Anything else is required."""
         given = self.content_disposition
         return given is not None and (given.parameters.get("handling") or "").lower() == "optional"
 
     @property
     def content(self) -> bytes:
-        """Its octets with the Content-Transfer-Encoding undone; in SIP that is mostly none (RFC
+        """Its bytes with the Content-Transfer-Encoding undone; in SIP there is mostly none (RFC
         5621 §3.2).
 
-        Raises ParseError: 415 for an encoding that nobody knows, 400 for broken base64.
+        Raises ParseError: 415 for an unknown encoding, 400 for broken base64.
         """
         decoder = DECODERS.get(self._encoding)
         if decoder is None:
@@ -274,7 +289,7 @@ class Part:
 
     @property
     def fragment(self) -> Fragment | None:
-        """The message/sipfrag, or message/sip, in it; None for other types. Raises ParseError."""
+        """Its message/sipfrag or message/sip; None for other types. Raises ParseError."""
         if self.media_type.name not in ("message/sipfrag", "message/sip"):
             return None
         try:
@@ -288,14 +303,14 @@ class Part:
         """The whole message of a message/sip (RFC 3261 §23.4); None for other types. Raises
         ParseError.
 
-        One that lacks what every message must have can be read as `fragment`.
+        A message that lacks a mandatory field can be read as `fragment`.
         """
         if self.media_type.name != "message/sip":
             return None
         try:
             return parse(self.content)
         except ParseError as error:
-            # it is nobody's request: the one to answer is the message that carries it
+            # The request to answer is the one that carries this message.
             error.request = None
             error.source = self.body
             raise
@@ -303,7 +318,7 @@ class Part:
     # ---- what is in it
 
     def walk(self) -> Iterator[Part]:
-        """Yield this part and all below it, in the order they stand."""
+        """Yield this part and all below it, in their order."""
         yield self
         for part in self.parts:
             yield from part.walk()
@@ -315,10 +330,10 @@ class Part:
     def find_all(self, *types: str) -> list[Part]:
         """Return the parts of these media types, `type/subtype` or `type/*`.
 
-        Of a multipart/alternative only the last one that has any is looked at (RFC 2046 §5.1.4), so
-        name all types that you understand; a multipart/related is looked through from its root on.
-        What is found is not looked into. An empty part is not found: it is allowed (RFC 3261
-        §20.15) but says nothing, and peers write a Content-Type without a body.
+        Of a multipart/alternative only the last part that has any is searched (RFC 2046 §5.1.4), so
+        name all types that you understand. A multipart/related is searched from its root on. A part
+        that is found is not searched itself. An empty part is not found: it is allowed (RFC 3261
+        §20.15), and peers send a Content-Type without a body.
         """
         return self._find({name.lower() for name in types})
 
@@ -343,8 +358,8 @@ class Part:
 
     @property
     def root(self) -> Part | None:
-        """The part of a multipart/related to begin with: what `start` names, or the first (RFC 2387
-        §3.2); else None."""
+        """The root of a multipart/related: the part that `start` names, or the first part (RFC 2387
+        §3.2). None for other types."""
         if not self.parts or self.media_type.subtype != "related":
             return None
         start = _bare(self.media_type.parameters.get("start") or "")
@@ -375,14 +390,18 @@ class Part:
         dispositions: Collection[str] | None = None,
         encodings: Collection[str] = (),
     ) -> list[Part]:
-        """Return the parts for which a request is to be refused with a 415: required, and not
-        understood (RFC 5621 §8.4).
+        """Return the parts that are required and not understood, for which a 415 refuses the
+        request (RFC 5621 §8.4).
 
-        Understood is a part whose media type is one of `types` and disposition one of
-        `dispositions` (None takes all), with no Content-Encoding but `encodings` (RFC 3261 §8.2.3).
-        What stands in an optional multipart is optional with it; an alternative is understood when
-        one of its parts is, whatever they say themselves (§8.2, §8.3). No body and no Content-Type
-        are nothing to understand. A by-reference part (§9.4) needs its disposition named.
+        A part of an optional multipart is optional. An alternative is understood if one of its
+        parts is, whatever their own handling is (§8.2, §8.3). A message without body and
+        Content-Type has nothing to understand. The disposition of a by-reference part (§9.4) must
+        be named.
+
+        Args:
+            *types: The media types that are understood.
+            dispositions: The disposition types that are understood; None for all.
+            encodings: The Content-Encodings that are understood (RFC 3261 §8.2.3).
         """
         known = {name.lower() for name in types}
         uses = None if dispositions is None else {name.lower() for name in dispositions}
@@ -416,13 +435,12 @@ class Part:
     def _encodings(self) -> set[str]:
         return {name.lower() for name in self.content_encoding}
 
-    # ---- as octets
+    # ---- bytes
 
     def replace(self, old: Part, new: Part) -> Part:
-        """Return this tree with `new` in the place of `old`, one of its parts; every other octet
-        stays.
+        """Return a copy of this tree that has `new` in the place of `old`. All other bytes stay.
 
-        Raises InvalidValue when `old` is not in it, or when a boundary around it occurs in `new`.
+        Raises InvalidValue if `old` is not in the tree, or if a boundary around it occurs in `new`.
         """
         changed = self._replace(old, new)
         if changed is None:
@@ -448,8 +466,7 @@ class Part:
         return None
 
     def __bytes__(self) -> bytes:
-        """Header fields, empty line and body, as they stand between two delimiters (RFC 2046
-        §5.1.1)."""
+        """Header fields, empty line and body, as between two delimiters (RFC 2046 §5.1.1)."""
         head = self.headers.wire
         return (
             f"{self.headers.text()}\r\n".encode("utf-8", "surrogateescape")
@@ -464,12 +481,12 @@ class Part:
 
     def __repr__(self) -> str:
         within = f", parts {len(self.parts)}" if self.is_multipart else ""
-        return f"<Part {self.media_type.name}{within}, {len(self.body)} octets>"
+        return f"<Part {self.media_type.name}{within}, {len(self.body)} bytes>"
 
 
 # ---- reading
 
-# Read at once, so that a part that is there can be asked what it is.
+# Read at once, so that they do not raise later.
 _USED: tuple[Header[Any], ...] = (
     Part.content_type,
     Part.content_disposition,
@@ -479,8 +496,8 @@ _USED: tuple[Header[Any], ...] = (
 
 
 def _divide(part: Part, depth: int, left: int) -> int:
-    """Find the parts of a multipart, and theirs; `left` delimiter lines may be met, how many remain
-    is returned."""
+    """Find the parts of a multipart, and their parts. The body may have `left` more delimiter
+    lines; returns how many remain."""
     for row in _USED:
         part.headers.typed(row)
     media_type = part.media_type
@@ -509,16 +526,14 @@ def _read(data: bytes, default: MediaType) -> Part:
     # body-part := MIME-part-headers [CRLF *OCTET]
     head, line_break, body = cut_head(data)
     if len(head) > PART_HEADER:
-        raise ParseError(
-            f"header section over {PART_HEADER} octets", header="body part", status=413
-        )
+        raise ParseError(f"header section over {PART_HEADER} bytes", header="body part", status=413)
     headers = (
         read_headers(b"x" + line_break + head, line_break, PART_LINES, PART_HEADER, "body part")
         if head
         else Headers()
     )
     section = data[: len(data) - len(body)]
-    # others are written anew: what goes out has CRLFs and the empty line
+    # Others are written again, with CRLFs and the empty line.
     if section in (head + b"\r\n\r\n", b"\r\n"):
         headers.wire = section
     return Part.__new__(Part)._set(headers, body, default)

@@ -12,19 +12,18 @@ from .grammar import BLANKS
 from .identifiers import create_tag
 
 PARTS = 64
-"""Delimiter lines in a whole body, close delimiters too, at most: real bodies have under ten; each
-part is an object."""
+"""Most delimiter lines in a whole body, close delimiters included. Real bodies have under ten, and
+each part is an object."""
 
 BOUNDARY = 70
-"""Characters in a boundary, at most (RFC 2046 §5.1.1)."""
+"""Most characters in a boundary (RFC 2046 §5.1.1)."""
 
-# boundary := 0*69<bchars> bcharsnospace: what we write. What is read may have any printable
-# character.
+# boundary := 0*69<bchars> bcharsnospace. That is what we write; a boundary that is read may have
+# any printable character.
 _is_boundary = re.compile(r"[A-Za-z0-9'()+_,\-./:=? ]{0,69}[A-Za-z0-9'()+_,\-./:=?]").fullmatch
 _is_readable_boundary = re.compile(rf"[ -~]{{0,{BOUNDARY - 1}}}[!-~]").fullmatch
 
-# What stands between a delimiter and its line's end: the hyphens of the close delimiter, and
-# transport-padding.
+# The rest of a delimiter line: the hyphens of the close delimiter, and transport-padding.
 _TAIL = re.compile(rb"(--)?[ \t]*(?=(\r?\n|\r?\Z))").match
 
 
@@ -42,12 +41,12 @@ class Division(NamedTuple):
 
 
 def boundary_of(media_type: MediaType) -> bytes:
-    """Return the boundary without the blanks at its end: those were added on the way (RFC 2046
-    §5.1.1)."""
+    """Return the boundary without the blanks at its end, which were added on the way (RFC 2046
+    §5.1.1). Raises ParseError."""
     given = [name for name in media_type.parameters if name.lower() == "boundary"]
     if len(given) != 1:
         raise ParseError(
-            "one boundary is needed" if not given else "boundary stands twice",
+            "one boundary is needed" if not given else "boundary appears twice",
             header="Content-Type",
         )
     boundary = (media_type.parameters["boundary"] or "").rstrip(BLANKS)

@@ -1,4 +1,4 @@
-"""What a response repeats of its request: its To with a tag, and lines, RFC 3261 §8.2.6.2. Pure."""
+"""The lines of a request that its response repeats, and the To tag, RFC 3261 §8.2.6.2. Pure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from .grammar import QUOTED, TOKEN_CHARACTERS, split
 from .scan import Line, as_it_came
 from .speedups import c
 
-# A tag without value, which some phones send in a request: it goes when the response's is put
-# there.
+# A tag without value, which some phones send in a request. The tag of the response replaces it.
 _EMPTY_TAG = re.compile(r'tag[ \t]*(?:=[ \t]*(?:"")?)?', re.IGNORECASE).fullmatch
 
-# In a To that cannot be read: the tag it probably has, so that the answer to a broken request is
-# recognised. What stands in quotes or brackets is no parameter of the To.
+# The tag that an unreadable To probably has, so that its sender recognizes the answer. Text in
+# quotes or brackets is no parameter of the To.
 _ENCLOSED = re.compile(rf"{QUOTED}|<[^<>]*>", re.DOTALL).sub
 _ANY_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARACTERS}]+)", re.IGNORECASE).search
 
 
 def tagged(to: str, tag: str) -> str:
-    """Return the text of a To with this tag added, or in place of one without value; the rest as it
-    came (§8.2.6.2)."""
+    """Return the text of a To with this tag, which replaces a tag without value. The rest stays as
+    it came (§8.2.6.2)."""
     try:
         address, *parameters = split(to, ";")
-    except ParseError:  # whatever is in there, it stays
+    except ParseError:  # an unreadable To stays as it is
         return f"{to};tag={tag}"
     kept = [parameter for parameter in parameters if not _EMPTY_TAG(parameter)]
     return (
@@ -37,8 +36,8 @@ def tagged(to: str, tag: str) -> str:
 
 
 def tag_of(to: str) -> str | None:
-    """Return the tag of the text of a To, or None. One that cannot be read has the tag it probably
-    has, so that its sender recognizes the answer."""
+    """Return the tag in the text of a To, or None. Of an unreadable To it is the tag that the To
+    probably has."""
     try:
         return NameAddr.parse(to).tag
     except ValueError:
@@ -47,10 +46,13 @@ def tag_of(to: str) -> str | None:
 
 
 def echo(lines: list[Line], echoed: frozenset[str], start_line: str, tag: str) -> bytes:
-    """Return a response without body: the start line, those of `lines` whose names are in `echoed`,
-    Content-Length.
+    """Return a response without body: the start line, the echoed lines and a Content-Length.
 
-    `tag` is the To tag to add; "" adds none.
+    Args:
+        lines: The header lines of the request.
+        echoed: The canonical names of the lines to repeat.
+        start_line: The status line, without line break.
+        tag: The To tag to add; "" adds none.
     """
     parts = [start_line]
     for line in lines:

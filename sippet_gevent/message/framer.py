@@ -1,11 +1,11 @@
-"""Framer: cuts the octets of a stream (TCP, TLS) into whole messages, RFC 3261 §7.5 and §18.3, RFC
+"""Framer: cuts the bytes of a stream (TCP, TLS) into whole messages, RFC 3261 §7.5 and §18.3, RFC
 5626 §3.5.1. Pure.
 
-Where a message ends is said by scan() and number(), which parse() reads it with: a message cannot
-be of one length here and of another there, and a header section that parse() would not read line by
-line has no length at all. A stream has less licence than a datagram, since one wrong length makes a
-message of somebody else's body (RFC 4475 §3.3.9 shows it): Content-Length must stand there, once,
-and every line ends with CRLF. After a fault the rest of a stream means nothing.
+scan() and number() find the end of a message, and parse() uses the same functions. So a message has
+the same length in both places, and a header section that parse() cannot read has none. A stream is
+read more strictly than a datagram, because one wrong length turns the body of one sender into a
+message of another (RFC 4475 §3.3.9): there must be exactly one Content-Length, and each line must
+end with CRLF. After a fault the rest of a stream means nothing.
 """
 
 from __future__ import annotations
@@ -21,87 +21,106 @@ from .scan import BAD_BREAK, LONG_LINE, Framed, Scanned, fail
 from .scan import fastest as scan
 
 HEADER_SECTION = 32768
-"""Octets from the start line to the blank line, at most (513): half a message; what has no end is
-kept so far only."""
+"""Most bytes from the start line to the blank line, half of those of a message (513). No more is
+kept of a header section without end."""
 
 PONG = b"\r\n"
-"""What answers a ping (RFC 5626 §4.4.1)."""
+"""The answer to a ping (RFC 5626 §4.4.1)."""
 
 PING = PONG + PONG
-"""What a client sends to keep its flow alive (RFC 5626 §4.4.1)."""
+"""The ping of a client that keeps its flow alive (RFC 5626 §4.4.1)."""
 
 _END = b"\r\n\r\n"
-_MANY = PONG * 512  # skipped at once; a regular expression would remember each of them
-# Method and SIP-Version start with a token's character: TLS, STUN and other strangers are known by
-# their first octet.
+_MANY = PONG * 512  # skipped at once, because a regular expression would remember each of them
+# Method and SIP-Version begin with a character of a token. So TLS, STUN and other protocols are
+# recognized by their first byte.
 _STARTS = frozenset(b"".join(re.findall(rf"[{TOKEN_CHARACTERS}]".encode(), bytes(range(128)))))
 
 _CR = 13
 
 
 class Framer:
-    """Cut one direction of one connection into messages: `feed()` takes what was read, in pieces of
-    any size.
+    """Cut one direction of one connection into messages. `feed()` takes the bytes that were read,
+    in pieces of any size.
 
-    How the stream is cut into pieces makes no difference. No more is kept than one message within
-    `limits`, and no octet of a body before its Content-Length was found to fit. `pings` and `pongs`
-    count keep-alives (RFC 5626 §3.5.1).
+    It keeps at most one message within `limits`, and no byte of a body until its Content-Length is
+    known to fit. `pings` and `pongs` count keep-alives (RFC 5626 §3.5.1).
+
+    ```python
+    framer = Framer()
+    for data in framer.feed(sock.recv(65536)):
+        message = parse(data)
+    if framer.dead:
+        sock.close()
+    ```
     """
 
     __slots__ = (
-        "_breaks", "_kept", "_limits", "_lined", "_needed", "_searched", "_section", "awaits_pong", "error", "pings", "pongs",
-    )  # fmt: skip
+        "_breaks",
+        "_kept",
+        "_limits",
+        "_lined",
+        "_needed",
+        "_searched",
+        "_section",
+        "awaits_pong",
+        "error",
+        "pings",
+        "pongs",
+    )
 
     def __init__(self, limits: ParserLimits = DEFAULT_LIMITS) -> None:
         self.error: ParseError | None = None
-        """Why the stream is dead, or None. Its `request` is set when an answer is possible before
-        closing."""
+        """The fault that ended the stream, or None. Its `request` is set if an answer is possible
+        before closing."""
         self.pings = 0
-        """Double CRLFs so far, each owed a PONG (RFC 5626 §4.4.1)."""
+        """Double CRLFs so far. Each must be answered with a PONG (RFC 5626 §4.4.1)."""
         self.pongs = 0
-        """Single CRLFs so far. One counts at once, and no longer when a second makes a ping of
-        it."""
+        """Single CRLFs so far. One counts at once, until a second CRLF makes it a ping."""
         self.awaits_pong = False
-        """Set after a ping of ours: the next CRLF is its pong and no half of a ping, however many
-        come together."""
+        """True after a ping of ours: the next CRLF is its pong and not half of a ping."""
         self._limits = limits
         self._section = min(HEADER_SECTION, limits.message)
-        self._kept = bytearray()  # a message's first octets, or half a CRLF
-        self._needed = 0  # octets of the whole message, once its header section is here
-        self._searched = 0  # octets kept that need not be searched again
-        self._lined = False  # the start line is here
+        self._kept = bytearray()  # the first bytes of a message, or half a CRLF
+        self._needed = 0  # bytes of the whole message, once its header section is complete
+        self._searched = 0  # kept bytes that need no second search
+        self._lined = False  # the start line is complete
         self._breaks = 0  # CRLFs since the last message
 
     @property
     def dead(self) -> bool:
-        """True after a fault: nothing on this stream can be trusted any more; answer
-        `error.request` if any, and close."""
+        """True after a fault, because the rest of the stream cannot be trusted. Answer
+        `error.request`, if there is one, and close the connection."""
         return self.error is not None
 
     @property
     def pending(self) -> int:
-        """Octets of a message that is not whole yet: at the end of the stream, what was lost."""
+        """Bytes of a message that is not complete. At the end of the stream they are lost."""
         return len(self._kept) if self.in_message else 0
 
     @property
     def in_message(self) -> bool:
-        """True from a message's first octet to its last: the deadline of a whole message counts."""
+        """True from the first byte of a message to its last, while the deadline of a message
+        applies."""
         return bool(self._kept) and self._kept[0] != _CR
 
     @property
     def in_body(self) -> bool:
-        """True when the header section is here and the body is not: the deadline of a header
-        section has been met."""
+        """True if the header section is complete and the body is not: the deadline of the header
+        section is met."""
         return self._needed > 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take octets and return the messages they complete, each for parse(). Then look at `error`
-        and at `pings`.
+        """Take bytes and return the messages that they complete, each for parse(). Look at `error`
+        and `pings` afterwards.
 
-        The messages before a fault are returned, and the fault is `error`: 400, 413 or 513. Raises
-        it again when the stream was dead before. A message that parse() refuses leaves the stream
-        in order: a broken response is dropped, a broken request answered. What is neither comes
-        from somebody who does not speak SIP: close.
+        The messages before a fault are returned, and `error` is the fault: 400, 413 or 513. A
+        message that parse() refuses leaves the stream in order: drop a broken response, answer a
+        broken request, and close the connection if it is neither.
+
+        Raises:
+            ParseError: The stream was dead before.
+            TypeError: The data is no bytes.
         """
         if self.error is not None:
             raise self.error
@@ -144,8 +163,8 @@ class Framer:
         return messages
 
     def _start(self, source: bytes | bytearray, at: int) -> int:
-        """Skip and count the CRLFs before a start line (§7.5); return where it, or half a CRLF,
-        starts. Raises ParseError."""
+        """Skip and count the CRLFs before a start line (§7.5). Return the index of the start line
+        or of half a CRLF. Raises ParseError."""
         if source[at] == _CR:
             before = at
             while source.startswith(_MANY, at):
@@ -169,8 +188,8 @@ class Framer:
         return at
 
     def _measure(self, source: bytes | bytearray, at: int, size: int) -> tuple[int, Scanned | None]:
-        """Return the octets of the message that starts here, 0 while its header section has no end,
-        and what scan() found.
+        """Return the length of the message that begins at `at`, and what scan() found in it. The
+        length is 0 until the header section is complete.
 
         Raises ParseError.
         """
@@ -180,7 +199,7 @@ class Framer:
         if end < 0:
             self._look_at_start_line(source, at, size)
             if size >= last:
-                error = ParseError(f"header section over {self._section} octets", status=513)
+                error = ParseError(f"header section over {self._section} bytes", status=513)
                 raise self._answerable(error, bytes(source[at:last]))
             self._searched = size - at
             return 0, None
@@ -190,12 +209,12 @@ class Framer:
             scanned = scan(head, limits.headers, limits.line)
             fields, length = scanned[2:]
             if length != len(head):
-                fail(BAD_BREAK, head, head.index(b"\n"))  # bare LFs have ended it before
+                fail(BAD_BREAK, head, head.index(b"\n"))  # bare LFs have ended it earlier
             if fields.get("Content-Length") != "0":
                 length += content_length(fields)
             if length > limits.message:
                 raise ParseError(
-                    f"makes the message one of over {limits.message} octets",
+                    f"makes the message one of over {limits.message} bytes",
                     header="Content-Length",
                     value=fields["Content-Length"],
                     status=413,
@@ -207,8 +226,8 @@ class Framer:
         return length, scanned
 
     def _look_at_start_line(self, source: bytes | bytearray, at: int, size: int) -> None:
-        """Refuse at once what is no text, and who ends lines with bare LFs: his blank line would be
-        waited for in vain."""
+        """Refuse data that is no text, and a peer that ends lines with bare LFs, before the header
+        section is complete: no blank line will come."""
         if self._lined:
             return
         longest = at + self._limits.line + 2
@@ -221,8 +240,8 @@ class Framer:
             fail(LONG_LINE, bytes(source[at:longest]), 0)
 
     def _answerable(self, error: ParseError, head: bytes) -> ParseError:
-        """Give an error the request that its answer needs, as much of it as parse() finds in the
-        header section alone."""
+        """Set the request of an error to what parse() finds in the header section, for the
+        answer."""
         try:
             message: Request | Response | None = parse(head, self._limits)
         except ParseError as found:

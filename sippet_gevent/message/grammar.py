@@ -1,7 +1,7 @@
 """The ABNF of RFC 3261 §25.1 as regular expressions, the rule quoted above each. Pure.
 
-No expression here backtracks: every repetition is over one character class, or its pieces start
-with characters the piece before cannot take, so time is linear in the text.
+No expression backtracks. Each repetition is over one character class, or its pieces begin with
+characters that the piece before cannot match. So the time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 is_quoted = re.compile(QUOTED, re.DOTALL).fullmatch
 
 # host     = hostname / IPv4address / IPv6reference
-# hostname = *( domainlabel "." ) toplabel [ "." ]      "_" is not in it, but is in names that real
-#   networks use
+# hostname = *( domainlabel "." ) toplabel [ "." ]
+# It has no "_", but names of real networks do.
 HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*)|\[[0-9A-Fa-f:.]+\])"
 is_host = re.compile(HOST).fullmatch
 
-# gen-value = token / host / quoted-string      Bare IPv6 in received= is RFC 5118 §4.5; the rest of
-# the class is what contact parameters and RFC 3840 feature tags carry unquoted in the field.
+# gen-value = token / host / quoted-string
+# Bare IPv6 in received= is RFC 5118 §4.5. The other characters appear without quotes in contact
+# parameters and feature tags (RFC 3840) of real peers.
 GEN_VALUE = re.compile(rf"[{TOKEN_CHARACTERS}:/@#$&?\[\]|^{{}}()]*")
 is_gen_value = GEN_VALUE.fullmatch
 
-# What is written without quotes: gen-value again, and the bare IPv6address of via-received.
+# Values that are written without quotes: tokens, and the bare IPv6address of via-received.
 is_unquoted = re.compile(
     rf"[{TOKEN_CHARACTERS}]+|\[?[0-9A-Fa-f]{{0,4}}(?::[0-9A-Fa-f.]{{0,15}}){{2,8}}\]?"
 ).fullmatch
@@ -39,32 +40,35 @@ is_unquoted = re.compile(
 # Via = sent-protocol LWS sent-by *( SEMI via-params ), sent-protocol = protocol-name SLASH
 #   protocol-version SLASH transport
 VIA = re.compile(
-    rf"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([{TOKEN_CHARACTERS}]+)[ \t]+({HOST})(?:[ \t]*:[ \t]*([0-9]+))?[ \t]*(?:(;.*))?",
+    rf"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([{TOKEN_CHARACTERS}]+)"
+    rf"[ \t]+({HOST})(?:[ \t]*:[ \t]*([0-9]+))?[ \t]*(?:(;.*))?",
     re.DOTALL | re.IGNORECASE,
 ).fullmatch
 
-# The commonest spelling, taken whole by one match; whatever it does not take goes the long way in
-# address.py. Groups: display name, a quoted string without escapes, or tokens; URI; parameters.
+# The usual spelling in one match; address.py reads all others. Groups: display name as a quoted
+# string without escapes, display name as tokens, URI, parameters.
 PLAIN_NAME_ADDR = re.compile(
     rf'(?:"([^"\\]*)"[ \t]*|([{TOKEN_CHARACTERS} \t]*))'
     rf"<([^<>\"\s]+)>((?:;[{TOKEN_CHARACTERS}]+(?:=[{TOKEN_CHARACTERS}]+)?)*)"
 ).fullmatch
 
 NUMBER_DIGITS = 10
-"""Digits in a number, at most: 2**32 has ten (RFC 3261 §20); more is refused before int() sees
-it."""
+"""Most digits of a number: 2**32 has ten (RFC 3261 §20). Longer ones never reach int()."""
 
 REMEMBERED = 256
-"""Characters of an address or a Via that is remembered, at most: peers choose them, and thousands
-are kept."""
+"""Most characters of an address or a Via that is remembered, because peers choose them and
+thousands are kept."""
 
 BLANKS = " \t"
 _DIGITS = re.compile(r"[0-9]+").fullmatch
 
 
 def number(text: str, limit: int = 2**32 - 1, header: str | None = None) -> int:
-    """Return `text` as an int: ASCII digits only, 0 to `limit`. int() alone would take '+1', '1_0'
-    and Arabic digits."""
+    """Return a number of ASCII digits, from 0 to `limit`. Raises ParseError.
+
+    int() alone would accept '+1', '1_0' and Arabic digits. `header` is the field that an error
+    names.
+    """
     if not _DIGITS(text):
         raise ParseError("not a number", header=header, value=text)
     significant = text.lstrip("0")
@@ -73,20 +77,18 @@ def number(text: str, limit: int = 2**32 - 1, header: str | None = None) -> int:
     return value
 
 
-# A run of text without the separators, a whole quoted string, or a whole <...>: what split() steps
-# over.
+# The steps of split(): text without separators, a whole quoted string, or a whole <...>.
 _PIECE = re.compile(QUOTED + r'|<[^<>]*>|[^"<>,;]+|[,;<>"]', re.DOTALL)
 
 
 def split(text: str, separator: str, most: int = -1) -> list[str]:
-    """Cut `text` at each `separator` (',' or ';') outside quotes and angle brackets; pieces are
+    """Cut `text` at each `separator` (',' or ';') outside quotes and angle brackets. The pieces are
     stripped.
 
-    It is cut at `most` places, as str.split() does; what is behind the last one is not looked at.
-    Raises ParseError for an unclosed quote or bracket.
-    """
+    Like str.split() it cuts at `most` places, and the rest is not examined. Raises ParseError for
+    an unclosed quote or bracket."""
     if separator not in text:
-        # whether quotes and brackets in it are in order, its own parser finds out
+        # the parser of the value checks its quotes and brackets
         return [text.strip(BLANKS)]
     if '"' not in text and "<" not in text and ">" not in text:
         return [piece.strip(BLANKS) for piece in text.split(separator, most)]
@@ -108,11 +110,11 @@ def split(text: str, separator: str, most: int = -1) -> list[str]:
 
 
 def split_first(text: str, separator: str) -> tuple[str, str]:
-    """Cut `text` at the first `separator` outside quotes and angle brackets; return what stands
-    before it and behind it.
+    """Cut `text` at the first `separator` outside quotes and angle brackets. Return the text before
+    and behind it.
 
-    Both are stripped; the second is "" where there is no separator. What stands behind it is not
-    looked at. Raises ParseError for an unclosed quote or bracket before it.
+    Both are stripped. The second is "" if there is no separator; it is not examined. Raises
+    ParseError for an unclosed quote or bracket before the separator.
     """
     before, found, after = text.partition(separator)
     if found and ('"' in before or "<" in before or ">" in before):
@@ -134,11 +136,11 @@ _UNPAIRED = frozenset('"<>')
 
 
 def split_last(text: str, separator: str) -> tuple[str, str]:
-    """Cut `text` at the last `separator` outside quotes and angle brackets; return what stands
-    before it and behind it.
+    """Cut `text` at the last `separator` outside quotes and angle brackets. Return the text before
+    and behind it.
 
-    Both are stripped; the first is "" where there is no separator. Raises ParseError for an
-    unclosed quote or bracket.
+    Both are stripped. The first is "" if there is no separator. Raises ParseError for an unclosed
+    quote or bracket.
     """
     pieces = split(text, separator)
     last = pieces[-1]
@@ -147,7 +149,7 @@ def split_last(text: str, separator: str) -> tuple[str, str]:
 
 
 def unquote(text: str) -> str:
-    """Return what a quoted-string means, without its quotes and backslashes; other text comes back
+    """Return the text of a quoted-string without its quotes and backslashes. Other text is returned
     as it is."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text

@@ -227,7 +227,7 @@ class Header(Generic[T]):
         if value is not None:
             return value
         there = (headers._fields or headers.fields).get(self.name)
-        try:  # as nearly always: one line, or several without commas
+        try:  # the usual case: one line, or several without commas
             if type(there) is str:
                 if self.is_one:
                     value = looked_at[self.name] = self.parse(there)
@@ -245,7 +245,7 @@ class Header(Generic[T]):
                 value = looked_at[self.name] = tuple(map(self.parse, there))
                 return value
         except ValueError:
-            pass  # typed() says what is wrong
+            pass  # typed() raises the error
         return headers.typed(self)
 
     @overload
@@ -269,14 +269,15 @@ class Header(Generic[T]):
         message.headers.delete_header(self.name)
 
     def read(self, there: str | list[str]) -> T:
-        """Return the value that the text of the only line, or the texts of all lines, spell."""
+        """Return the value in the text of the only line, or in the texts of all lines. Raises
+        ParseError."""
         text = ""
         try:
             texts = [there] if isinstance(there, str) else there
             if self.kind is ONE:
                 text = texts[0]
                 if any(other != text for other in texts):
-                    raise ParseError("stands twice", value=texts)
+                    raise ParseError("appears twice", value=texts)
                 value: T = self.parse(text)
                 return value
             parse = self.parse
@@ -289,7 +290,7 @@ class Header(Generic[T]):
                     if len(pieces) > VALUES:
                         raise ParseError(f"over {VALUES} values", status=513)
                     for text in pieces:
-                        if text:  # an empty element is none: RFC 2543's #rule had them
+                        if text:  # an empty element counts for nothing; RFC 2543's #rule allowed it
                             values.append(parse(text))
                 elif text:
                     values.append(parse(text))
@@ -298,14 +299,14 @@ class Header(Generic[T]):
             return tuple(values)  # type: ignore[return-value]
         except ParseError as error:
             error.header = error.header or self.name
-            # which is for the Request-URI (§21.4.15)
+            # 414 is for the Request-URI (§21.4.15)
             error.status = 400 if error.status == 414 else error.status
             raise
         except ValueError as error:
             raise ParseError(str(error), header=self.name, value=text) from error
 
     def write(self, value: Any) -> list[str]:
-        """Return the texts of the lines that spell `value`."""
+        """Return the texts of the lines for `value`. Raises InvalidValue."""
         if self.kind is ONE:
             return [self.write_one(value)]
         if (
@@ -318,11 +319,12 @@ class Header(Generic[T]):
         return [", ".join(texts)] if self.kind is LIST and texts else texts
 
     def write_one(self, value: Any) -> str:
-        """Return one value as safe text; text is parsed first, so what we send always parses."""
+        """Return one value as safe text. It is parsed, so that what we send can be read. Raises
+        InvalidValue."""
         try:
             if value is None or isinstance(value, (bytes, bytearray, memoryview)):
-                raise TypeError("a value is text or typed")
-            # str() drops a subclass
+                raise TypeError("a value is a text or a typed value, not bytes or None")
+            # str() of a subclass is a plain str
             text = str(value) if isinstance(value, str) else self.format(value)
             text = safe(text, self.name).strip(BLANKS)
             if type(value) is str and self.written is not None:
@@ -339,7 +341,7 @@ class Header(Generic[T]):
                 self.parse(text)
             return text
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
-            if self.name in CREDENTIALS:  # what is wrong might quote them
+            if self.name in CREDENTIALS:  # the problem may quote them
                 raise InvalidValue(f"{self.name}: cannot hold these credentials") from None
             if str(error).startswith(self.name):
                 raise

@@ -30,8 +30,8 @@ class Headers(HeaderLines):
     assigned.
 
     `headers["m"]`, `headers["contact"]` and `headers["Contact"]` are the text of the first Contact
-    line, as it came. The methods with Elixir Sippet's names take and give typed values where the
-    header is a known one.
+    line, as it came. The methods named after Elixir Sippet's take and return typed values if the
+    header field is known, otherwise texts.
     """
 
     __slots__ = ()
@@ -58,8 +58,8 @@ class Headers(HeaderLines):
         return value
 
     def assign(self, row: Header[Any], value: Any) -> None:
-        """Set a known header; None removes it. Lines whose value stays are left as they came, octet
-        for octet."""
+        """Set a known header field; None removes it. Lines whose value stays are kept byte for
+        byte."""
         if value is None:
             self.replace(row.name, [])
         elif type(value) in (tuple, list) and (kept := self._lines_by_value(row)):
@@ -71,8 +71,8 @@ class Headers(HeaderLines):
             self.replace(row.name, row.write(value))
 
     def _lines_by_value(self, row: Header[Any]) -> dict[int, Line]:
-        """The line each typed value came in, by identity; values that shared a line get one each
-        (§7.3.1: no difference)."""
+        """Return the line of each typed value, by the identity of the value. Values that shared a
+        line get one each, which means the same (§7.3.1)."""
         old = self.looked_at.get(row.name)
         if not old or row.kind is ONE or row.kind is LIST:
             return {}
@@ -119,125 +119,129 @@ class Headers(HeaderLines):
                 return at
         raise ParseError("missing", header="Via")
 
-    # ---- the ancestor's helpers
+    # ---- the helpers of Elixir Sippet
 
     def put_header(self, name: str, value: Any) -> None:
-        """Set the header, replacing what is there; None removes it."""
+        """Set the header field, replacing its lines; None removes it."""
         row = ROWS.get(canonical(name))
         if row is None:
             self[name] = () if value is None else value
-        elif row.kind is ONE and type(value) is tuple:  # from the front and back helpers
+        elif row.kind is ONE and type(value) is tuple:  # from the helpers for the ends
             if len(value) > 1:
-                raise InvalidValue(f"{row.name}: holds one value, and has it")
+                raise InvalidValue(
+                    f"{row.name}: holds one value, got {len(value)}: "
+                    "write put_header() to replace it"
+                )
             self.assign(row, value[0] if value else None)
         else:
             self.assign(row, value)
 
     def put_new_header(self, name: str, value: Any) -> None:
-        """Set the header unless it is there."""
+        """Set the header field if it is missing."""
         if name not in self:
             self.put_header(name, value)
 
     def put_new_lazy_header(self, name: str, make: Callable[[], Any]) -> None:
-        """Set the header to what `make()` returns unless it is there."""
+        """Set the header field to `make()` if it is missing."""
         if name not in self:
             self.put_header(name, make())
 
     def put_header_front(self, name: str, value: Any) -> None:
-        """Add one value before the others; None adds nothing."""
+        """Add one value in front of the others; None adds nothing."""
         if value is not None:
             self._put_at_end(name, value, FIRST)
 
     def put_header_back(self, name: str, value: Any) -> None:
-        """Add one value after the others; None adds nothing."""
+        """Add one value behind the others; None adds nothing."""
         if value is not None:
             self._put_at_end(name, value, LAST)
 
     def delete_header(self, name: str) -> None:
-        """Remove the header; nothing happens when it is missing."""
+        """Remove the header field, if it is there."""
         self.replace(canonical(name), [])
 
     def delete_header_front(self, name: str) -> None:
-        """Remove the first value, whether it can be read or not; with the last one the header
-        goes."""
+        """Remove the first value, readable or not. The header field goes with its only value."""
         self._replace_at_end(name, FIRST, None)
 
     def delete_header_back(self, name: str) -> None:
-        """Remove the last value, whether it can be read or not; with it, when it was the only one,
-        the header."""
+        """Remove the last value, readable or not. The header field goes with its only value."""
         self._replace_at_end(name, LAST, None)
 
     def drop_headers(self, names: Iterable[str]) -> None:
-        """Remove all these headers."""
+        """Remove all these header fields."""
         for name in names:
             self.delete_header(name)
 
     def has_header(self, name: str) -> bool:
-        """True when the header is there."""
+        """True if the header field is there."""
         return name in self
 
     def fetch_header(self, name: str) -> Any:
-        """Return the header's value. Raises KeyError when it is missing."""
+        """Return the value of the header field. Raises KeyError if it is missing, and
+        ParseError."""
         if name not in self:
             raise KeyError(name)
         return self.get_header(name)
 
     def fetch_header_front(self, name: str) -> Any:
-        """Return the first value. Raises KeyError when there is none."""
+        """Return the first value. Raises KeyError if there is none, and ParseError."""
         return self._fetch_at_end(name, FIRST)
 
     def fetch_header_back(self, name: str) -> Any:
-        """Return the last value. Raises KeyError when there is none."""
+        """Return the last value. Raises KeyError if there is none, and ParseError."""
         return self._fetch_at_end(name, LAST)
 
     def get_header(self, name: str, default: Any = None) -> Any:
-        """Return the header's value, or `default`."""
+        """Return the value of the header field, or `default`. Raises ParseError."""
         if name not in self:
             return default
         row = ROWS.get(canonical(name))
         return self.typed(row) if row is not None else tuple(self.all(name))
 
     def get_header_front(self, name: str, default: Any = None) -> Any:
-        """Return the first value, or `default`. The others are not read, and may be unreadable."""
+        """Return the first value, or `default`. The others may be unreadable. Raises ParseError."""
         return self._get_at_end(name, FIRST, default)
 
     def get_header_back(self, name: str, default: Any = None) -> Any:
-        """Return the last value, or `default`. The others are not read."""
+        """Return the last value, or `default`. The others may be unreadable. Raises ParseError."""
         return self._get_at_end(name, LAST, default)
 
     def update_header(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
-        """Set the header to `change(its value)`, or to `initial` when it is missing."""
+        """Set the header field to `change(value)`, or to `initial` if it is missing."""
         self.put_header(name, change(self.get_header(name)) if name in self else initial)
 
     def update_header_front(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
-        """Set the first value to `change(it)`, or the header to `initial` when there is none."""
+        """Set the first value to `change(value)`, or the header field to `initial` if there is
+        none."""
         self._update_at_end(name, FIRST, initial, change)
 
     def update_header_back(self, name: str, initial: Any, change: Callable[[Any], Any]) -> None:
-        """Set the last value to `change(it)`, or the header to `initial` when there is none."""
+        """Set the last value to `change(value)`, or the header field to `initial` if there is
+        none."""
         self._update_at_end(name, LAST, initial, change)
 
     def pop_header(self, name: str, default: Any = None) -> Any:
-        """Remove the header and return its value, or `default`."""
+        """Remove the header field and return its value, or `default`."""
         value = self.get_header(name, default)
         self.delete_header(name)
         return value
 
     def pop_header_front(self, name: str, default: Any = None) -> Any:
-        """Remove and return the first value, or return `default`."""
+        """Remove the first value and return it, or `default`."""
         value = self.get_header_front(name, default)
         self.delete_header_front(name)
         return value
 
     def pop_header_back(self, name: str, default: Any = None) -> Any:
-        """Remove and return the last value, or return `default`."""
+        """Remove the last value and return it, or `default`."""
         value = self.get_header_back(name, default)
         self.delete_header_back(name)
         return value
 
     def get_and_update_header(self, name: str, change: Callable[[Any], tuple[Any, Any]]) -> Any:
-        """Call `change(value or None)`, which returns (what to return, the new value; None removes
-        the header)."""
+        """Call `change(value)`, which returns two things: the result of this call, and the new
+        value. A missing header field has the value None, and a new value of None removes it."""
         result, value = change(self.get_header(name))
         self.put_header(name, value)
         return result
@@ -245,28 +249,28 @@ class Headers(HeaderLines):
     def get_and_update_header_front(
         self, name: str, change: Callable[[Any], tuple[Any, Any]]
     ) -> Any:
-        """The same for the first value only; a new value of None removes it."""
+        """The same for the first value; a new value of None removes it."""
         return self._get_and_update_at_end(name, FIRST, change)
 
     def get_and_update_header_back(
         self, name: str, change: Callable[[Any], tuple[Any, Any]]
     ) -> Any:
-        """The same for the last value only; a new value of None removes it."""
+        """The same for the last value; a new value of None removes it."""
         return self._get_and_update_at_end(name, LAST, change)
 
     def has_one(self, name: str) -> bool:
-        """True when a header has exactly one value, which is not read."""
+        """True if a header field has exactly one value, readable or not."""
         there = self.fields.get(canonical(name))
         if type(there) is not str or "," not in there:
             return type(there) is str
         found = self._find_at_end(name, FIRST)
         return found is not None and not found[2]
 
-    # ---- one value at an end, the others unread: they are for other hops (§16.3 item 1)
+    # ---- one value at an end; the others are for other hops and stay unread (§16.3 item 1)
 
     def _find_at_end(self, name: str, end: int) -> tuple[int, str, str] | None:
-        """Return the index of the line that has the value at an end, its text, and the rest of the
-        line; None for no value."""
+        """Return the index of the line that has the value at an end, the text of the value and the
+        rest of the line. None if there is no value."""
         known = canonical(name)
         row = ROWS.get(known)
         lines = self.lines
@@ -285,7 +289,7 @@ class Headers(HeaderLines):
                         value, rest = row.ends[end](text)
                         return at, value, rest.strip(_EMPTY)
                     except ParseError:
-                        pass  # what cannot be cut is one value, which nobody can read
+                        pass  # a line that cannot be cut is one unreadable value
                 return at, text, ""
         return None
 
@@ -331,8 +335,8 @@ class Headers(HeaderLines):
         self._changed(known)
 
     def _replace_at_end(self, name: str, end: int, text: str | None) -> None:
-        """Replace the value at an end by another text, or remove it for None. The others stay as
-        they came, byte for byte."""
+        """Replace the value at an end by another text; None removes it. The other values stay byte
+        for byte."""
         found = self._find_at_end(name, end)
         if found is None:
             return

@@ -48,11 +48,12 @@ TARGET_REFRESHING = frozenset(name for name, row in METHODS.items() if row.refre
 
 
 def check_method_case(method: str) -> None:
-    """Refuse a known method that is not in upper case: methods are case-sensitive (§7.1). Raises
-    InvalidValue."""
+    """Raise InvalidValue for a known method that is not in upper case, because methods are
+    case-sensitive (§7.1)."""
     if method not in METHODS and method.upper() in METHODS:
         raise InvalidValue(
-            f'{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): write "{method.upper()}"'
+            f"{method!r} is not {method.upper()}, methods are case-sensitive (§7.1): "
+            f'write "{method.upper()}"'
         )
 
 
@@ -101,8 +102,8 @@ OPTION_TAGS: Mapping[str, OptionTag] = {
     "trickle-ice": OptionTag(8840, "ICE candidates are sent as they are found"),
     "uui": OptionTag(7433, "User-to-User carries data of applications"),
 }
-"""Tag to row of each option tag that has an RFC: the values of Supported, Require, Proxy-Require and
-Unsupported."""
+"""Tag to row of each option tag that has an RFC: the values of Supported, Require, Proxy-Require
+and Unsupported."""
 
 STATUSES: Mapping[int, str] = {
     100: "Trying",

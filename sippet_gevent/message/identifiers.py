@@ -10,9 +10,9 @@ import os
 from ..errors import InvalidValue, excerpt
 
 MAGIC_COOKIE = "z9hG4bK"
-"""What a branch of RFC 3261 starts with (§8.1.1.7)."""
+"""The beginning of each branch of RFC 3261 (§8.1.1.7)."""
 
-_POOL = 4096  # octets asked from the system at once: one system call for hundreds of tags
+_POOL = 4096  # bytes of one system call, enough for hundreds of tags
 
 _random = ""
 _at = 0

@@ -29,26 +29,24 @@ class HeaderLines:
     """The header lines of a message: ordered, blind to case and compact form, unchanged until
     assigned.
 
-    `headers["m"]`, `headers["contact"]` and `headers["Contact"]` are the text of the first Contact
-    line, as it came. The methods with Elixir Sippet's names take and give typed values where the
-    header is a known one.
+    Headers adds the typed values.
     """
 
     __slots__ = ("_fields", "lines", "looked_at", "wire")
 
     def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
         self.lines: list[Line] = lines if type(lines) is list else list(lines)
-        """Each line as (canonical name, how it came, value). Not for changing."""
+        """Each line as (canonical name, how it came, value). Do not change it."""
         self._fields: Fields | None = fields
         self.looked_at: dict[str, Any] = {}
-        """Canonical name to typed value of the known headers that somebody has looked at. Not for
-        changing."""
+        """Canonical name to typed value of the known header fields that were read so far. Do not
+        change it."""
         self.wire: bytes | None = None
-        """The whole message these lines came in, octet for octet; None from the first change on."""
+        """The bytes of the whole message that has these lines; None after the first change."""
 
     @property
     def fields(self) -> Fields:
-        """Canonical name to text of its only line, or list of texts. Not for changing."""
+        """Canonical name to the text of its only line, or a list of texts. Do not change it."""
         fields = self._fields
         if fields is None:
             fields = self._fields = {}
@@ -63,7 +61,7 @@ class HeaderLines:
         return fields
 
     def all(self, name: str) -> list[str]:
-        """Return the texts of all lines of this header, in order."""
+        """Return the texts of all lines of this header field, in order."""
         there = self.fields.get(canonical(name))
         return [] if there is None else [there] if isinstance(there, str) else list(there)
 
@@ -76,7 +74,7 @@ class HeaderLines:
     @overload
     def get(self, name: str, default: D) -> str | D: ...
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the text of the first line of this header, or `default`."""
+        """Return the text of the first line of this header field, or `default`."""
         there = self.fields.get(canonical(name), default)
         return there[0] if type(there) is list else there
 
@@ -109,8 +107,8 @@ class HeaderLines:
         return [(name, value) for name, _, value in self.lines]
 
     def add(self, name: str, value: str, *, first: bool = False) -> None:
-        """Add one line: before the header's other lines (at the very top when there are none), or
-        after the last line."""
+        """Add one line behind the last line. With `first`, add it in front of the other lines of
+        this header field, or at the top if there are none. Raises InvalidValue."""
         known = canonical(named(name))
         line: Line = (known, USUAL, safe(value, name).strip(BLANKS))
         at = len(self.lines)
@@ -120,13 +118,13 @@ class HeaderLines:
         self._changed(known)
 
     def extend(self, lines: Iterable[Line]) -> None:
-        """Add lines that are safe, after the last one."""
+        """Add lines that are safe behind the last line."""
         self.lines += lines
         self._fields = self.wire = None
 
     def set_line(self, index: int, text: str) -> None:
-        """Give the line at `index`, the first of its name, another text, which is safe: made of
-        what scan() found."""
+        """Change the text of the line at `index`, the first of its name. The text must be safe,
+        made of what scan() found."""
         name = self.lines[index][0]
         self.lines[index] = (name, USUAL, text)
         self.wire = None
@@ -137,8 +135,8 @@ class HeaderLines:
         self.looked_at.pop(name, None)
 
     def replace(self, known: str, texts: list[str]) -> None:
-        """Put these texts where the header's first line stood, or at the end; its other lines
-        go."""
+        """Replace all lines of a header field by these texts, in the place of its first line or at
+        the end."""
         self._replace(known, [(known, USUAL, text) for text in texts])
 
     def _replace(self, known: str, lines: list[Line]) -> None:
@@ -173,5 +171,5 @@ class HeaderLines:
 
 def named(name: str) -> str:
     if not is_token(name):
-        raise InvalidValue(f"{excerpt(name)} is not a header name")
+        raise InvalidValue(f'{excerpt(name)} is not a header name: write "X-Tenant"')
     return name

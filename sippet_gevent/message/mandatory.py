@@ -1,10 +1,9 @@
-"""Mandatory: what every element needs to know of a message, checked and found in one pass, RFC
+"""Mandatory: the parts of a message that every element needs, checked and found in one pass, RFC
 3261 §8.1.1. Pure.
 
-Via, From, To, Call-ID and CSeq must stand there and be readable before anything else happens.
-`read_mandatory` reads them by their types. Nearly all messages spell them plainly: `plain_mandatory()` in
-`_speedups.c` reads those without making the values.
-"""
+Via, From, To, Call-ID and CSeq must be there and readable before anything else happens.
+`read_mandatory` reads them by their types. Nearly all messages spell them plainly:
+`plain_mandatory()` in `_speedups.c` reads those without making the values."""
 
 from __future__ import annotations
 
@@ -23,14 +22,14 @@ from .speedups import c
 from .uri import normal_host
 
 NEEDED = ("From", "To", "Call-ID", "CSeq")
-"""What must stand exactly once. Two lines are refused, even equal ones: which of them did the last
-hop believe?"""
+"""Fields that must appear exactly once. Two lines are refused, even equal ones, because the last
+hop may have used either."""
 
 
 class Mandatory(NamedTuple):
     """The top Via's parts, the tags, the CSeq, and the transaction key they make.
 
-    `has_rport` and `has_received` tell whether these parameters stand there. `key` is `branch
+    `has_rport` and `has_received` are True if the top Via has these parameters. `key` is `branch
     host:port method`, the sent-by in normal form, INVITE for an ACK (§17.1.3, §17.2.3); None
     without the magic cookie.
     """
@@ -51,7 +50,8 @@ class Mandatory(NamedTuple):
 def transaction_key(
     transport: str, host: str, port: int | None, branch: str | None, method: str
 ) -> str | None:
-    """Return the key, or None for a branch that is not unique by itself (§8.1.1.7)."""
+    """Return the key of a transaction, or None for a branch that is not unique by itself
+    (§8.1.1.7)."""
     if branch is None or not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
         return None
     host = normal_host(host) if host[0] == "[" else host.lower()
@@ -60,11 +60,11 @@ def transaction_key(
 
 
 def read_mandatory(headers: Headers, *, is_response: bool = False) -> Mandatory:
-    """Read any spelling by the header types. Raises ParseError that names what is missing, double
-    or broken.
+    """Read any spelling by the types of the header fields. Raises ParseError, which names the field
+    that is missing, doubled or broken.
 
-    A response may do without a From that can be read: the client that it is for has sent it
-    (§17.1.3, §8.2.6.2).
+    A response may have an unreadable From, because its client has sent that itself (§17.1.3,
+    §8.2.6.2).
     """
     fields = headers.fields
     looked_at = headers.looked_at
@@ -83,7 +83,7 @@ def read_mandatory(headers: Headers, *, is_response: bool = False) -> Mandatory:
         raise ParseError("missing", header=name) from None
     except ParseError as error:
         error.header = name
-        error.status = 400  # too long a URI is 414 in the Request-URI only
+        error.status = 400  # 414 is for the Request-URI
         raise
     transport, host, port, parameters = via
     branch: str | None = None
@@ -92,7 +92,7 @@ def read_mandatory(headers: Headers, *, is_response: bool = False) -> Mandatory:
         parameter = parameter.lower()
         if parameter == "branch":
             if "branch" in names:
-                raise ParseError("branch stands twice", header="Via", value=headers["Via"])
+                raise ParseError("branch appears twice", header="Via", value=headers["Via"])
             branch = text
         names.add(parameter)
     if branch is not None and branch[:1] == '"':
@@ -131,19 +131,19 @@ def _tag(name: str, address: NameAddr | None) -> str | None:
         return None
     pairs = address.parameters.pairs
     if len(pairs) > 1 and sum(parameter.lower() == "tag" for parameter, _ in pairs) > 1:
-        raise ParseError("tag stands twice", header=name, value=str(address))
+        raise ParseError("tag appears twice", header=name, value=str(address))
     return address.tag if pairs else None
 
 
 def _only(value: str | list[str]) -> str:
     if type(value) is not str:
-        raise ParseError("stands twice", value=value)
+        raise ParseError("appears twice", value=value)
     return value
 
 
 def mandatory_of_via(headers: Headers) -> Mandatory:
-    """Return what the top Via says, the rest empty: enough to answer a request that is broken
-    elsewhere. Raises ParseError."""
+    """Return the parts of the top Via, with the rest empty. That is enough to answer a request that
+    is broken elsewhere. Raises ParseError."""
     via = headers.top_via
     parameters = via.parameters
     return Mandatory(
@@ -170,7 +170,7 @@ if c is not None:
 
 
 def mandatory_of(message: Any) -> Mandatory:
-    """Return the mandatory of a message, found once. Raises ParseError."""
+    """Return the mandatory parts of a message, which are found once. Raises ParseError."""
     found = message.mandatory
     if found is None:
         found = message.mandatory = read_mandatory(

@@ -1,4 +1,4 @@
-"""Message, Request, Response: what RFC 3261 §7 calls by these names. Pure."""
+"""Message, Request and Response, RFC 3261 §7. Pure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .parameters import Parameters
 from .scan import NAMES, USUAL, Line
 from .uri import URI
 
-# What a response takes from its request (§8.2.6.2), and what a dialog-forming one takes too
-# (§12.1.1).
+# The fields that a response copies from its request (§8.2.6.2), and those that it copies if it
+# creates a dialog (§12.1.1).
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 _ECHOED_IN_DIALOG = _ECHOED | {"Record-Route"}
-# What an ACK (§17.1.1.3) and a CANCEL (§9.1) take from their INVITE.
+# The fields that an ACK (§17.1.1.3) and a CANCEL (§9.1) copy from their INVITE.
 _COPIED = frozenset(("Route", "From", "To", "Call-ID"))
 
 _START_LINES = {status: f"SIP/2.0 {status} {phrase}" for status, phrase in STATUSES.items()}
@@ -35,26 +35,32 @@ _START_LINES = {status: f"SIP/2.0 {status} {phrase}" for status, phrase in STATU
 _CONTENT_LENGTH = "Content-Length"
 _BREAK = "\r\n"
 
-# The password of a URI, which is shown to nobody (§19.1.1 calls it NOT RECOMMENDED).
+# The password of a URI, which is never shown (§19.1.1 calls it NOT RECOMMENDED).
 _PASSWORD = re.compile(r"^(sips?:[^:@]*):[^@]*@", re.IGNORECASE).sub
 
 
 def _instead_of(kind: type, name: str) -> str:
-    """Say what to write for a keyword that names no header field."""
+    """Return what to write instead of a keyword that names no header field."""
     if name == "headers":
-        return 'write each as an argument of its own, subject="lunch", or set others by message.headers["X-Tenant"] = "7"'
+        return (
+            'write each as an argument of its own, subject="lunch", '
+            'or set others by message.headers["X-Tenant"] = "7"'
+        )
     plain = name.lower().replace("-", "_")
     known = [each for each in dir(kind) if isinstance(getattr(kind, each, None), Header)]
     for near in (plain, f"{plain}_", *get_close_matches(plain, known, 1)):
         if near in known:
             return f"write {near}="
     shown = "-".join(word.capitalize() for word in plain.split("_"))
-    return f'for one of your own, register_header({plain!r}, "{shown}"), or set message.headers["{shown}"]'
+    return (
+        f'for one of your own, register_header({plain!r}, "{shown}"), '
+        f'or set message.headers["{shown}"]'
+    )
 
 
 class Message(HeaderFields):
-    """What requests and responses share: header fields as attributes, `headers` for all of them as
-    text, `body` in bytes.
+    """A request or a response: header fields as attributes, `headers` with all of them as text, and
+    the body as bytes.
 
     `flow` is the flow it came by, and `mandatory` what its mandatory fields say. Both are None in a
     message that an application has made, until the stack sends it. Assigning an unknown header name
@@ -69,7 +75,7 @@ class Message(HeaderFields):
 
     @property
     def body(self) -> bytes:
-        """The body, opaque bytes. Assigning one lets Content-Length follow."""
+        """The body as bytes. Assigning one removes a Content-Length, which is then written anew."""
         return self._body
 
     @body.setter
@@ -89,17 +95,18 @@ class Message(HeaderFields):
             row = getattr(type(self), name, None)
             if not isinstance(row, Header):
                 raise TypeError(
-                    f"{name} is no header field of {type(self).__name__}: {_instead_of(type(self), name)}"
+                    f"{name} is no header field of {type(self).__name__}: "
+                    f"{_instead_of(type(self), name)}"
                 )
             self.headers.assign(row, value)
 
     def is_source_of(self, error: ParseError) -> bool:
-        """True when the unreadable text is a part of this message, or of a copy: its URI, a header
-        field, its body.
+        """True if the unreadable text of an error is a part of this message or of a copy: its URI,
+        a header field, its body.
 
-        Texts and values are compared by identity: an application's own text is not a part, even if
-        it is equal to one. (Python has one object for each single letter.) A body is read in
-        pieces, which must stand in it.
+        Texts and values are compared by identity. So a text of the application is not a part, even
+        if it is equal to one, except a single letter, of which Python has one object. A body is
+        read in pieces, which it must contain.
         """
         source = error.source
         if source is self:
@@ -127,8 +134,8 @@ class Message(HeaderFields):
         return False
 
     def __bytes__(self) -> bytes:
-        """The message as it goes on the wire: as it came where nothing was changed, Content-Length
-        added where it is missing."""
+        """Return the message as it goes on the wire. Lines that were not changed stay as they came,
+        and a missing Content-Length is added. Raises InvalidValue for a wrong one."""
         wire = self.headers.wire
         if wire is not None and wire.startswith(
             f"{self.start_line}\r\n".encode("utf-8", "surrogateescape")
@@ -140,25 +147,27 @@ class Message(HeaderFields):
         )
         given = [line[2] for line in lines if line[0] == _CONTENT_LENGTH]
         if given and (given[0] == "" or given[0].lstrip("0") != str(len(self._body) or "")):
-            # yours, and false: the next message would begin in this one
+            # the next message would begin inside this one
             raise InvalidValue(
-                f"{_CONTENT_LENGTH}: {given[0]!r}, but the body has {len(self._body)} octets"
+                f"{_CONTENT_LENGTH}: must be the length of the body, {len(self._body)} bytes, "
+                f"got {given[0]!r}: remove it, and it is written for you"
             )
         if given:
             head = f"{self.start_line}\r\n{text}\r\n\r\n"
         else:
-            head = f"{self.start_line}\r\n{text}{_BREAK if text else ''}Content-Length: {len(self._body)}\r\n\r\n"
+            last = f"{_BREAK if text else ''}Content-Length: {len(self._body)}"
+            head = f"{self.start_line}\r\n{text}{last}\r\n\r\n"
         return head.encode("utf-8", "surrogateescape") + self._body
 
     def __str__(self) -> str:
-        """The message as text for people; a body that is not text is named by its length."""
+        """Return the message as text for people. A body that is not text is shown by its length."""
         head = f"{self.start_line}\n" + "".join(
             f"{name}: {value}\n" for name, value in self.headers.items()
         )
         try:
             body = self._body.decode()
         except UnicodeDecodeError:
-            body = f"({len(self._body)} octets)"
+            body = f"({len(self._body)} bytes)"
         return f"{head}\n{body}" if body else head
 
     def __eq__(self, other: object) -> bool:
@@ -168,11 +177,23 @@ class Message(HeaderFields):
 
 
 class Request(Message):
-    """A request: `Request("OPTIONS", "sip:bob@example.com", contact="<sip:me@192.0.2.1>")`.
+    """A request (§7.1).
 
-    `method` is a token in upper case as known methods are; `uri` reads as a URI, may be assigned as
-    URI or text. Raises InvalidValue for what could not be sent, TypeError for an unknown header
-    name.
+    ```python
+    Request("OPTIONS", "sip:bob@example.com", contact="<sip:me@192.0.2.1>", max_forwards=70)
+    ```
+
+    The stack adds what is missing when it sends the request: Via, From, To, Call-ID, CSeq …
+
+    Args:
+        method: A token, in upper case for known methods.
+        uri: The Request-URI. As an attribute it is always a URI.
+        body: Its body. Text becomes UTF-8.
+        **headers: Header fields by their attribute names, as typed values or text.
+
+    Raises:
+        InvalidValue: A value cannot be sent.
+        TypeError: A keyword names no header field, or a value has a wrong type.
     """
 
     __slots__ = ("_method", "_to_tag", "_uri", "sent_via")
@@ -186,14 +207,14 @@ class Request(Message):
         self.mandatory = None  # type: ignore[assignment]
         self._to_tag: str | None = None
         self.sent_via: str | None = None
-        """The Via that the stack put in front when it was sent."""
+        """The Via that the stack put in front when it sent the request, or None."""
         self._body = body if type(body) is bytes else octets("body", body)
         self.uri = uri
         self._set(headers)
 
     @classmethod
     def read(cls, method: str, uri: str, headers: Headers, body: bytes) -> Request:
-        """Make one of parts that a parser has found; nothing is checked."""
+        """Return a request of parts that a parser has found. Nothing is checked."""
         request = cls.__new__(cls)
         request._method = method
         request._uri = uri
@@ -206,7 +227,7 @@ class Request(Message):
 
     @property
     def method(self) -> str:
-        """The method (§7.1). Assigning what is no token raises InvalidValue."""
+        """The method (§7.1). Assigning a text that is no token raises InvalidValue."""
         return self._method
 
     @method.setter
@@ -214,16 +235,17 @@ class Request(Message):
         if type(value) is not str or value not in METHODS:
             if not isinstance(value, str):
                 raise TypeError(
-                    f'method must be a text, got {excerpt(value)}: write Request("OPTIONS", "sip:…")'
+                    f"method must be a text, got {excerpt(value)}: "
+                    'write Request("OPTIONS", "sip:…")'
                 )
             if not is_token(value):
-                raise InvalidValue(f"{excerpt(value)} is not a method")
+                raise InvalidValue(f'{excerpt(value)} is not a method: write "OPTIONS"')
             check_method_case(value)
         self._method = value
 
     @property
     def uri(self) -> URI:
-        """The Request-URI (§8.1.1.1). Raises ParseError when it cannot be read."""
+        """The Request-URI (§8.1.1.1). Raises ParseError if it cannot be read."""
         return URI.parse(self._uri)
 
     @uri.setter
@@ -243,7 +265,7 @@ class Request(Message):
 
     @property
     def uri_text(self) -> str:
-        """The Request-URI as it stands in the start line."""
+        """The Request-URI as text, as in the start line."""
         return self._uri
 
     @property
@@ -252,7 +274,8 @@ class Request(Message):
 
     @property
     def to_tag(self) -> str:
-        """The To tag of every response to this request: its own, or one made once (§8.2.6.2)."""
+        """The To tag of every response to this request: that of the request, or one that is made
+        once (§8.2.6.2)."""
         tag = self._to_tag
         if tag is None:
             text = self.headers.get("To", "")
@@ -260,17 +283,31 @@ class Request(Message):
         return tag
 
     def use_to_tag(self, tag: str) -> None:
-        """Let responses to this request have this To tag, unless its To has one (§8.2.6.2)."""
+        """Use this To tag in responses, unless the To of the request has one (§8.2.6.2)."""
         self._to_tag = tag
 
     def response(
         self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any
     ) -> Response:
-        """Build the response (§8.2.6): Via, From, To with its tag, Call-ID and CSeq are copied, as
+        """Return a response to this request (§8.2.6) with its Via, From, To, Call-ID and CSeq, as
         far as they are there.
 
-        A 100 gets no To tag, and the Timestamp (§8.2.6.1). 101 to 299 to a dialog-forming request
-        copy Record-Route.
+        The To gets a tag. A 100 has no To tag, but the Timestamp of the request (§8.2.6.1). 101 to
+        299 for a method that creates dialogs have its Record-Route (§12.1.1).
+
+        ```python
+        request.response(486, retry_after=60)
+        ```
+
+        Args:
+            status: 100 to 699.
+            reason: The reason phrase; by default the registered one.
+            body: Its body. Text becomes UTF-8.
+            **headers: Further header fields.
+
+        Raises:
+            InvalidValue: The status is out of range, or a value cannot be sent.
+            TypeError: A keyword names no header field, or a value has a wrong type.
         """
         if type(status) is not int or not 100 <= status <= 699:
             status = check_status(status)
@@ -304,8 +341,8 @@ class Request(Message):
         return response
 
     def answer(self, status: int) -> bytes:
-        """Return `bytes(self.response(status))` without making the Response: most answers are
-        nothing but a status."""
+        """Return `bytes(self.response(status))` without making a Response, because most answers
+        have only a status."""
         if not 200 <= status <= 699:
             return bytes(self.response(status))
         echoed = _ECHOED_IN_DIALOG if status < 300 and self._method in DIALOG_CREATING else _ECHOED
@@ -319,15 +356,15 @@ class Request(Message):
         return fastest_echo(self.headers.lines, echoed, start_line, tag)
 
     def ack(self, response: Response) -> Request:
-        """Build the ACK to a response of 300 to 699 to this INVITE (§17.1.1.3): same branch, To of
-        the response."""
+        """Return the ACK for a response of 300 to 699 to this INVITE (§17.1.1.3). It has the same
+        branch, and the To of the response."""
         return self._same_transaction(
             "ACK", next((line for line in response.headers.lines if line[0] == "To"), None)
         )
 
     def cancel(self) -> Request:
-        """Build the CANCEL of this request (§9.1): same branch, Request-URI, Route, From, To,
-        Call-ID and CSeq number."""
+        """Return the CANCEL of this request (§9.1). It has the same branch, Request-URI, Route,
+        From, To, Call-ID and CSeq number."""
         return self._same_transaction("CANCEL", None)
 
     def _same_transaction(self, method: str, to: Line | None) -> Request:
@@ -341,13 +378,15 @@ class Request(Message):
                 lines.append(line)
         cseq = self.cseq
         if cseq is None:
-            raise InvalidValue(f"CSeq: missing, so there is nothing to {method}")
+            raise InvalidValue(
+                f'CSeq: missing, so there is nothing to {method}: write cseq="1 {self.method}"'
+            )
         lines.append(("CSeq", USUAL, f"{cseq.number} {method}"))
         lines.append(("Max-Forwards", USUAL, "70"))
         return Request.read(method, self._uri, Headers(lines), b"")
 
     def copy(self) -> Request:
-        """Return a copy that can be changed alone, as a proxy forwards it (§16.6 step 1)."""
+        """Return an independent copy, as a proxy forwards it (§16.6 step 1)."""
         request = Request.read(self.method, self._uri, self.headers.copy(), self._body)
         request.flow = self.flow
         request.sent_via = self.sent_via
@@ -359,9 +398,17 @@ class Request(Message):
 
 
 class Response(Message):
-    """A response. Make one with `request.response(200)`, which copies what must be copied.
+    """A response (§7.2). `request.response(200)` makes one with the fields that it must copy.
 
-    `status` is 100 to 699, `reason` the phrase. Raises InvalidValue for another status.
+    Args:
+        status: 100 to 699.
+        reason: The reason phrase; by default the registered one.
+        body: Its body. Text becomes UTF-8.
+        **headers: Header fields by their attribute names, as typed values or text.
+
+    Raises:
+        InvalidValue: The status is out of range, or a value cannot be sent.
+        TypeError: A keyword names no header field, or a value has a wrong type.
     """
 
     __slots__ = ("_reason", "status")
@@ -379,7 +426,7 @@ class Response(Message):
 
     @classmethod
     def read(cls, status: int, reason: str, headers: Headers, body: bytes) -> Response:
-        """Make one of parts that a parser has found; nothing is checked."""
+        """Return a response of parts that a parser has found. Nothing is checked."""
         response = cls.__new__(cls)
         response.status = status
         response._reason = reason
@@ -413,7 +460,7 @@ class Response(Message):
         return 200 <= self.status < 300
 
     def copy(self) -> Response:
-        """Return a copy that can be changed alone."""
+        """Return an independent copy."""
         response = Response.read(self.status, self.reason, self.headers.copy(), self._body)
         response.flow = self.flow
         return response
@@ -425,11 +472,28 @@ class Response(Message):
 def register_header(
     attribute: str, name: str, *, compact: str | None = None, kind: Kind = ONE, type: Any = str
 ) -> Header[Any]:
-    """Give every message a further header: `register_header("x_tenant", "X-Tenant", type=int)`,
-    then `request.x_tenant`.
+    """Give all messages a header field of your own as an attribute.
 
-    `type` needs `parse(text)` and `str()`. Raises InvalidValue when a name is no token, or taken by
-    another header.
+    ```python
+    register_header("x_tenant", "X-Tenant", type=int)
+    request.x_tenant = 7
+    ```
+
+    A type checker does not see such attributes.
+
+    Args:
+        attribute: The name of the attribute.
+        name: The name of the header field.
+        compact: Its compact form, if any.
+        kind: How many values it has: ONE, LIST, EACH or LINES of sippet_gevent.message.header.
+        type: The class of its values: str, int, or a class with `parse(text)` and `str()`.
+
+    Returns:
+        Its row.
+
+    Raises:
+        InvalidValue: A name is no token, or is taken.
+        TypeError: The type cannot be called.
     """
     if (
         not is_token(name)
@@ -437,17 +501,21 @@ def register_header(
         or not (compact is None or is_token(compact))
     ):
         raise InvalidValue(
-            f"cannot register {attribute!r} for {name!r}, which must be an identifier and a header name: "
+            f"cannot register {attribute!r} for {name!r}, "
+            "which must be an identifier and a header name: "
             'write register_header("x_tenant", "X-Tenant")'
         )
     if not callable(type):
         raise TypeError(
-            f"type must be a class, got {excerpt(type)}: write type=int, or a class that has parse(text) and str()"
+            f"type must be a class, got {excerpt(type)}: "
+            "write type=int, or a class that has parse(text) and str()"
         )
     if name.lower() in NAMES or (compact and compact.lower() in NAMES):
-        raise InvalidValue(f"{name} or {compact} is the name of a header already")
+        raise InvalidValue(
+            f"{name} or {compact} is the name of a header field already: write another name"
+        )
     if hasattr(Request, attribute) or hasattr(Response, attribute):
-        raise InvalidValue(f"messages have an attribute {attribute} already")
+        raise InvalidValue(f"messages have an attribute {attribute} already: write another name")
     row: Header[Any] = Header(name, compact, kind, type)
     setattr(Message, attribute, row)
     return row

@@ -12,7 +12,7 @@ from .fields.rfc3261 import MediaType
 from .grammar import BLANKS, is_token, quote
 from .parameters import Parameters
 
-# Dispositions of which an alternative has each content type once only (RFC 5621 §6.2).
+# An alternative of these dispositions has each content type only once (RFC 5621 §6.2).
 _ONE_OF_A_TYPE = ("session", "early-session")
 
 
@@ -25,18 +25,34 @@ def multipart(
     parameters: Mapping[str, str] | None = None,
     **headers: Any,
 ) -> Part:
-    """Make a multipart of `parts`; its `body` and `content_type`, or `put_in()`, go into a message.
+    """Make a multipart of `parts`. `put_in(message)` makes it the body of a message.
 
-    The boundary is a fresh one that occurs in none of the parts, or your own. `root` is the part of
-    a related to begin with, with a Content-ID if it is not the first (RFC 2387 §3); `parameters`
-    are further ones of the media type, `headers` its header fields. An alternative has the
-    disposition of its parts (RFC 5621 §8.2). Raises InvalidValue.
+    ```python
+    offer = Part(sdp, "application/sdp", content_disposition="session")
+    multipart("mixed", [offer, Part("hello", "text/plain")]).put_in(request)
+    ```
+
+    An alternative gets the disposition of its parts (RFC 5621 §8.2).
+
+    Args:
+        subtype: `mixed`, `alternative`, `related` …
+        parts: At least one part.
+        root: The root of a related, which needs a Content-ID unless it is the first part (RFC 2387
+            §3).
+        boundary: A boundary that occurs in none of the parts; a new one by default.
+        parameters: Further parameters of the media type.
+        **headers: Header fields of the multipart.
+
+    Raises:
+        InvalidValue: The parts do not fit together, or the boundary occurs in one.
+        TypeError: One of the parts is no Part.
     """
     parts = list(parts)
     for part in parts:
         if not isinstance(part, Part):
             raise TypeError(
-                f"parts must be a list of Part, got {excerpt(part)} in it: write [Part(body, content_type), …]"
+                f"parts must be a list of Part, got {excerpt(part)} in it: "
+                "write [Part(body, content_type), …]"
             )
     if not parts:
         raise InvalidValue("a multipart has one part at least (RFC 2046 §5.1.1)")
@@ -64,7 +80,7 @@ def multipart(
 
 
 def _related(parts: list[Part], root: Part) -> dict[str, object]:
-    # type is required (RFC 2387 §3.1), start is when the root is not the first (§3.2)
+    # type is required (RFC 2387 §3.1), and start if the root is not the first part (§3.2)
     if not any(part is root for part in parts):
         raise InvalidValue("the root is not one of the parts")
     name = root.content_id
@@ -85,7 +101,8 @@ def _alternative(parts: list[Part], headers: dict[str, Any]) -> dict[str, Any]:
         dispositions.add(str(given).partition(";")[0].strip(BLANKS).lower())
     if len(dispositions) > 1:
         raise InvalidValue(
-            f"an alternative has one disposition type, not {', '.join(sorted(dispositions))} (RFC 5621 §8.2)"
+            "an alternative has one disposition type (RFC 5621 §8.2), "
+            f"got {', '.join(sorted(dispositions))}"
         )
     disposition = dispositions.pop()
     if disposition in _ONE_OF_A_TYPE and len({part.media_type.name for part in parts}) < len(parts):

@@ -15,25 +15,27 @@ AnyParameters = TypeVar("AnyParameters", bound="Parameters")
 D = TypeVar("D")
 
 PARAMETERS = 64
-"""Parameters of one value or URI, at most: real ones have under ten; more is an attempt to make us
-build objects."""
+"""Most parameters of one value or URI. Real ones have under ten; more is an attempt to exhaust
+memory."""
 
 
-# Quoted also where a token would do: feature tags (RFC 3840 §9), as all with a plus sign are; a
-# Reason's text (RFC 3326 §2).
+# Quoted even if the value is a token: feature tags (RFC 3840 §9), as all names with a plus sign
+# are, and the text of a Reason (RFC 3326 §2).
 _ALWAYS_QUOTED = frozenset("description events extensions methods schemes text".split())
 
 
 class Parameters(Mapping[str, "str | None"]):
     """An immutable mapping of header parameters, in order, blind to the case of names.
 
-    A value is the text it means, without quotes and escapes, or None for a parameter without value
-    (`;lr`). Where it needs quotes it gets them. As written, quotes included, it is kept for
-    `str()`, so what was parsed formats to the same bytes.
+    A value is its text without quotes and escapes, or None for a parameter without value (`;lr`).
+    `str()` adds quotes where they are needed, and repeats parsed values byte for byte.
+
+    ```python
+    Parameters(transport="tcp", lr=None)["transport"]
+    ```
     """
 
-    # Immutable because there is nothing public to assign: a text known to be in order is cut when
-    # somebody looks.
+    # A text that is known to be in order is cut at the first look.
     __slots__ = ("_pairs", "_text")
     _pairs: tuple[tuple[str, str | None], ...] | None
     _text: str
@@ -49,7 +51,8 @@ class Parameters(Mapping[str, "str | None"]):
         self._pairs = tuple((name, self._written(name, value)) for name, value in pairs)
         if len(pairs) > 1 and len({name.lower() for name, _ in pairs}) < len(pairs):
             raise InvalidValue(
-                f"a parameter stands once (RFC 3261 §7.3.1): {', '.join(name for name, _ in pairs)}"
+                "a parameter must appear once (RFC 3261 §7.3.1), "
+                f"got {', '.join(name for name, _ in pairs)}: remove one"
             )
 
     @classmethod
@@ -68,8 +71,8 @@ class Parameters(Mapping[str, "str | None"]):
 
     @classmethod
     def plain(cls: type[AnyParameters], text: str) -> AnyParameters:
-        """Take `;a=1;b` that a grammar has found in order: tokens, nothing quoted, no blanks.
-        Raises ParseError for too many."""
+        """Return the parameters of a text such as `;a=1;b` that a grammar has found in order:
+        tokens, no quotes, no blanks. Raises ParseError if there are too many."""
         if text.count(";") > PARAMETERS:
             raise ParseError(f"over {PARAMETERS} parameters", value=text)
         made = cls.__new__(cls)
@@ -79,14 +82,14 @@ class Parameters(Mapping[str, "str | None"]):
 
     @classmethod
     def of(cls: type[AnyParameters], pairs: tuple[tuple[str, str | None], ...]) -> AnyParameters:
-        """Make one of (name, value as written) that are known to be in order."""
+        """Return the parameters of pairs (name, value as written) that are known to be in order."""
         made = cls.__new__(cls)
         made._pairs = pairs
         return made
 
     @property
     def pairs(self) -> tuple[tuple[str, str | None], ...]:
-        """Name and value of each, as written: values in their quotes and escapes."""
+        """Name and value of each parameter as written, with quotes and escapes."""
         pairs = self._pairs
         if pairs is None:
             cut = [piece.partition("=") for piece in self._text[1:].split(";")]
@@ -127,7 +130,7 @@ class Parameters(Mapping[str, "str | None"]):
             raise InvalidValue(f"parameter name {name!r} is not a token")
         if value is None or value is True:
             return None
-        text = str(value)  # what it means: quotes at its ends are two characters of it
+        text = str(value)  # without quotes and escapes; quotes in it are characters
         return (
             text
             if is_unquoted(text) and name[0] != "+" and name.lower() not in _ALWAYS_QUOTED
@@ -145,7 +148,8 @@ class Parameters(Mapping[str, "str | None"]):
     @overload
     def get(self, name: str, /, default: D) -> str | D | None: ...
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the parameter's value, None for one without value, `default` for a missing one."""
+        """Return the value of a parameter, None if it has no value, or `default` if it is
+        missing."""
         for key, value in self._pairs or self.pairs:
             if key == name or key.lower() == name.lower():
                 return value if value is None else self._read(value)
@@ -174,8 +178,7 @@ class Parameters(Mapping[str, "str | None"]):
     def replace(
         self: AnyParameters, values: Mapping[str, object] | None = None, **named: object
     ) -> AnyParameters:
-        """Return a copy with these parameters set: in their old place where they were, else at the
-        end."""
+        """Return a copy with these parameters set, in their old place or at the end."""
         wanted = {**(values or {}), **named}
         items: list[tuple[str, str | None]] = []
         left = {name.lower(): (name, value) for name, value in wanted.items()}
@@ -210,7 +213,8 @@ UNRESERVED = "-_.!~*'()"
 
 
 def unescape(text: str) -> str:
-    """Undo %-escapes once (RFC 3261 §19.1.2); octets that are not UTF-8 survive as surrogates."""
+    """Return the text with %-escapes undone once (RFC 3261 §19.1.2). Bytes that are not UTF-8
+    become surrogates."""
     if "%" not in text:
         return text
     return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode(
@@ -219,8 +223,8 @@ def unescape(text: str) -> str:
 
 
 def escape(text: str, allowed: str) -> str:
-    """%-escape what is neither unreserved nor in `allowed`. Raises InvalidValue for a lone
-    surrogate."""
+    """Return the text with %-escapes for characters that are neither unreserved nor in `allowed`.
+    Raises InvalidValue for a lone surrogate."""
     try:
         octets = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -229,8 +233,8 @@ def escape(text: str, allowed: str) -> str:
 
 
 class URIParameters(Parameters):
-    """The `;name=value` parameters of a URI: %-escaped instead of quoted. Quotes round a value are
-    read, as a part of it.
+    """The `;name=value` parameters of a URI, %-escaped instead of quoted. Quotes around a value are
+    read as a part of it.
 
     other-param = pname [ "=" pvalue ], paramchar = param-unreserved / unreserved / escaped,
     param-unreserved = "[" / "]" / "/" / ":" / "&" / "+" / "$"

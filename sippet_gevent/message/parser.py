@@ -1,8 +1,10 @@
-"""parse(): one whole message, RFC 3261 §7, §18.3 and §25: checks what every element needs, leaves the rest as text. Pure.
+"""parse(): reads one whole message, RFC 3261 §7, §18.3 and §25. Pure.
 
-What becomes of what is not as the RFC has it, or seldom seen. *Taken* goes on octet for octet, *mended* goes on as the RFC
-has it, a status refuses (*late*: when the header is looked at; *closed*: and the stream it came by ends), *dropped* is counted
-and not answered.
+It checks what every element needs, and leaves the rest as text.
+
+The tables say how unusual and broken messages are treated. *Taken* text is passed on byte for byte,
+*mended* text as the RFC wants it. A status refuses the message: *late* means at the first look at
+the header field, *closed* that the stream ends. *Dropped* messages are counted and not answered.
 
 | on the wire | becomes | how it is understood |
 |---|---|---|
@@ -10,7 +12,7 @@ and not answered.
 | blanks before the colon | taken | as if they were not there (§7.3.1) |
 | compact names, names in any case | taken | the header's one name (§7.3.3) |
 | no value, no blank before it, blanks round it | taken | the text without them, which may be "" |
-| octets that are not UTF-8 | taken | surrogates, which go out as the same octets |
+| bytes that are not UTF-8 | taken | surrogates, which go out as the same bytes |
 | control characters but CR and LF in a value | taken | text: neither VT nor U+0085 ends a line |
 | headers, methods, parameters, transports nobody knows | taken | text, for a core to look at |
 | `_` in a host | taken | networks have such names |
@@ -24,7 +26,7 @@ and not answered.
 | no tags, no branch, no Max-Forwards | taken | RFC 2543 had them not |
 | blanks inside a Via | taken | as if they were not there (§7.3.1, RFC 4475 §3.1.1.1) |
 | a broken Via below the top one | taken | not looked at: it is for the hop that wrote it |
-| a parameter that stands twice | taken | the first; not a tag or branch |
+| a parameter that appears twice | taken | the first; not a tag or branch |
 
 Values that are not spelled as their grammars have it:
 
@@ -49,7 +51,7 @@ Values that are not spelled as their grammars have it:
 | Diversion, History-Info and others that need brackets without them | taken | what follows is the field's |
 | no index in a History-Info, no info in an Identity | taken | None (RFC 4244, RFC 4474) |
 | `+sip.instance` without brackets | taken | the URN (RFC 5626 §4.1) |
-| a Call-ID with several `@`, or characters that are in no word | taken | octet for octet (§20.8) |
+| a Call-ID with several `@`, or characters that are in no word | taken | byte for byte (§20.8) |
 | empty elements of a list | taken | none |
 | no value where there must be one: Contact, Route, Require … | taken | no value |
 | an INVITE without Contact | taken | 400 from a UAS that accepts it: a BYE would find no way (§8.1.1.8) |
@@ -71,21 +73,21 @@ What is mended, refused or dropped:
 | `sip/2.0` in any case | mended | SIP/2.0 (§7.1) |
 | line breaks before the start line | mended | skipped (§7.5) |
 | bare LFs at the end of every line | mended | CRLFs |
-| octets behind the body | mended | cut off (§18.3) |
+| bytes behind the body | mended | cut off (§18.3) |
 | no Content-Length | mended | the body ends with the datagram (§18.3) |
 | a status line without a reason and its blank | mended | the empty reason |
 | another header, broken | 400 late | text in `headers` all the same |
-| another header, of one value, that stands twice | 400 late | taken when both are alike |
+| another header, of one value, that appears twice | 400 late | taken when both are alike |
 | over 100 values of one header | 513 late | |
 | a bare CR or LF in a message of CRLFs | 400 | it could be a header to the next hop |
 | a line without a colon, or whose name is no token | 400 | |
-| a line over 8192 octets, folds included | 400 | |
+| a line over 8192 bytes, folds included | 400 | |
 | no blank line behind the headers | 400 | |
-| a Content-Length that is not 0 to 2**32 - 1, or stands twice | 400 | plus, list, `_` and alike ones, too: see RFC 4475 §3.3.9 |
+| a Content-Length that is not 0 to 2**32 - 1, or appears twice | 400 | plus, list, `_` and alike ones, too: see RFC 4475 §3.3.9 |
 | a body shorter than its Content-Length | 400 | §18.3 |
 | From, To, Call-ID or CSeq missing, twice or broken | 400 | §8.1.1 |
 | a broken top Via, or port 0 in it | 400 | to where the request came from |
-| a tag or a top branch that stands twice | 400 | the next hop might take the other one (§7.3.1) |
+| a tag or a top branch that appears twice | 400 | the next hop might take the other one (§7.3.1) |
 | CSeq with another known method, or of 2**31 and more | 400 | §8.1.1.5 |
 | CSeq with another method than an unknown one | 501 | RFC 4475 §3.1.2.18 |
 | Max-Forwards over 255, twice or no number | 400 | §20.22 |
@@ -95,14 +97,14 @@ What is mended, refused or dropped:
 | a Request-URI over 4096 characters | 414 | in From, To and others it is 400 |
 | a Request-URI with a scheme that is not served | 416 | not here: by the stack (§8.2.2.1) |
 | a version but SIP/2.0 | 505 | 400 when it is no version of SIP |
-| over 256 header lines, over 65536 octets | 513 | |
+| over 256 header lines, over 65536 bytes | 513 | |
 | no Via, no request line | dropped | there is nobody to answer |
 | an unreadable line, and a Via that is cut off, or with or behind a bare CR or LF | dropped | §8.2.6.2: all Vias, or no answer |
 | a broken response, a broken ACK | dropped | neither is ever answered (§18.3, §17.1.1.3) |
 | CRLFs, blanks, NULs and nothing else | dropped | keep-alives; see framer.py for streams |
 | on a stream: no Content-Length, a bare LF, a line that cannot be read | 400 closed | the next message starts nowhere (§18.3) |
-| on a stream: a message made over 65536 octets by its body | 413 closed | before the body is here |
-| on a stream: a header section over 32768 octets | 513 closed | before its end is here |
+| on a stream: a message made over 65536 bytes by its body | 413 closed | before the body is here |
+| on a stream: a header section over 32768 bytes | 513 closed | before its end is here |
 """
 
 from __future__ import annotations
@@ -124,14 +126,14 @@ from .uri import parse_uri
 
 
 class ParserLimits(NamedTuple):
-    """What a message may measure, at most. Over one is a ParseError: 513, for a line 400."""
+    """The largest message that is read. A larger one is a ParseError: 513, or 400 for a line."""
 
     message: int = 65536
-    """Octets in all: more does not fit into a datagram, and no call needs it."""
+    """Most bytes of a message. More does not fit into a datagram, and no call needs it."""
     headers: int = 256
-    """Header lines: real messages have under 50."""
+    """Most header lines. Real messages have under 50."""
     line: int = 8192
-    """Octets in one header line, folds included: an Identity or a long Route fits."""
+    """Most bytes in one header line with its folds. An Identity or a long Route fits."""
 
 
 DEFAULT_LIMITS = ParserLimits()
@@ -140,12 +142,12 @@ _STATUS = re.compile(r"[1-6][0-9]{2}").fullmatch
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII).fullmatch
 _LEADING = b"\r\n"
 _MAX_FORWARDS = frozenset(map(str, range(256)))  # the usual spellings of 0 to 255
-# lines in an answer to a message with too many: no request has more Vias than Max-Forwards allows
+# Most lines that are searched for the answer to an unreadable message. No request has more Vias
+# than Max-Forwards allows.
 _MOST_ANSWERED = 512
 
-# In a message with lines that cannot be read: the end of its header section, whatever its line
-# breaks are, and those lines that its answer needs, with their folds and breaks. Whether one can be
-# read, scan() says.
+# In a message with unreadable lines: the end of its header section, with any line breaks, and the
+# lines that its answer needs, with their folds and breaks. scan() decides which are readable.
 _SECTION_END = re.compile(rb"\n\r?\n").search
 _ANSWERED = re.compile(
     rb"^(v(?:ia)?|f(?:rom)?|to?|i|call-id|cseq)(?![%s]).*(?:\n[ \t].*)*\n?"
@@ -155,12 +157,24 @@ _ANSWERED = re.compile(
 
 
 def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Response:
-    """Read one whole message, a datagram's content. Raises ParseError, its `request` set when it
-    can be answered.
+    """Read one whole message, such as the content of a datagram.
 
-    Via, From, To, Call-ID, CSeq, Content-Length, Max-Forwards and the start line are checked, other
-    headers on first use. The body is cut to Content-Length (§18.3); a shorter body is refused. Line
-    breaks before the start line are skipped (§7.5).
+    The start line, Via, From, To, Call-ID, CSeq, Max-Forwards and Content-Length are checked. Other
+    header fields are checked on first use. Bytes behind the Content-Length are cut off (§18.3).
+    Line breaks before the start line are skipped (§7.5).
+
+    ```python
+    request = parse(data)
+    request.from_.uri.user
+    ```
+
+    Args:
+        data: The bytes of the message.
+        limits: The largest message that is read.
+
+    Raises:
+        ParseError: The message is broken or too large. Its `request` is set if it can be answered.
+        TypeError: The data is no bytes.
     """
     if type(data) is Framed and data.scanned is not None and data.limits is limits:
         start_line, lines, fields, at = data.scanned
@@ -169,7 +183,7 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
     if type(data) is not bytes:
         data = received("data", data, "parse({})")
     if len(data) > limits.message:
-        raise _answerable(ParseError(f"over {limits.message} octets", status=513), data, limits)
+        raise _answerable(ParseError(f"over {limits.message} bytes", status=513), data, limits)
     if data[:1] in (b"\r", b"\n"):
         data = data.lstrip(_LEADING)
     try:
@@ -239,8 +253,8 @@ def _response(start_line: str, headers: Headers, data: bytes, at: int) -> Respon
 
 
 def _one_of_each(headers: Headers) -> Headers:
-    """Return what an answer copies, each header but Via once: the answer to a broken request must
-    not be broken too."""
+    """Return the header lines for an answer, each field except Via once, so that the answer to a
+    broken request is not broken too."""
     seen: set[str] = set()
     lines = []
     for line in headers.lines:
@@ -252,12 +266,12 @@ def _one_of_each(headers: Headers) -> Headers:
 
 def _once(name: str, value: str | list[str]) -> str:
     if type(value) is not str:
-        raise ParseError("stands twice", header=name, value=value)
+        raise ParseError("appears twice", header=name, value=value)
     return value
 
 
 def _body(headers: Headers, fields: Fields, data: bytes, at: int) -> bytes:
-    """Return the body, cut to Content-Length when there is one (§18.3)."""
+    """Return the body, cut to its Content-Length if there is one (§18.3)."""
     length = fields.get("Content-Length")
     body = data[at:]
     if length is None:
@@ -268,22 +282,22 @@ def _body(headers: Headers, fields: Fields, data: bytes, at: int) -> bytes:
         body = data[at : at + wanted]
         if len(body) < wanted:
             raise ParseError(
-                f"says {wanted}, but {len(body)} octets are here", header="Content-Length"
+                f"says {wanted}, but {len(body)} bytes are here", header="Content-Length"
             )
-    # the sender's line breaks are CRLF, so what came may go out again as it is
+    # the line breaks are CRLF, so the message can be sent again as it came
     if data[at - 2] == 13:
         headers.wire = data if len(data) == at + wanted else data[: at + wanted]
     return body
 
 
 def content_length(fields: Fields) -> int:
-    """Return the Content-Length, which must stand there and once (§18.3, §20.14). Raises
+    """Return the Content-Length, which must appear exactly once (§18.3, §20.14). Raises
     ParseError."""
     text = fields.get("Content-Length")
     if text is None:
         raise ParseError("missing", header="Content-Length")
     if type(text) is not str:
-        raise ParseError("stands twice", header="Content-Length", value=text)
+        raise ParseError("appears twice", header="Content-Length", value=text)
     return number(text, header="Content-Length")
 
 
@@ -298,19 +312,17 @@ def _bad_start(start_line: str, headers: Headers) -> ParseError:
 
 def _bad_version(version: str, start_line: str) -> ParseError:
     if _VERSION(version):
-        return ParseError(
-            "only SIP/2.0 is spoken here", header="SIP-Version", value=version, status=505
-        )
+        return ParseError("version is not SIP/2.0", header="SIP-Version", value=version, status=505)
     return ParseError("not a SIP version", header="SIP-Version", value=start_line)
 
 
 def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseError:
-    """Find what an answer to a message with unreadable lines needs: its lines of Via, From, To,
-    Call-ID and CSeq.
+    """Set the request of an error to the lines that its answer needs: Via, From, To, Call-ID and
+    CSeq.
 
-    A response has all Vias of its request, in order (§8.2.6.2): where one of them is not whole, no
-    answer would find its way back, and there is none. Of the other fields the first line that can
-    be read is kept, as it came, folds included.
+    A response has all Vias of its request, in order (§8.2.6.2). If one of them is not whole, no
+    response would find its way back, so there is none. Of the other fields the first readable line
+    is kept as it came, with its folds.
     """
     data = data[: limits.message].lstrip(_LEADING)
     end = _SECTION_END(data)
@@ -323,13 +335,13 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
     lines: list[Line] = []
     for looked_at, found in enumerate(_ANSWERED(head)):
         if looked_at == _MOST_ANSWERED:
-            return error  # a Via may follow
+            return error  # another Via may follow
         name = canonical(found[1].decode())
         if name != "Via" and any(line[0] == name for line in lines):
             continue
         try:
             if not head.endswith(line_break, 0, found.start()):
-                raise error  # it may be a part of the line before it
+                raise error  # it may belong to the line before it
             lines += scan(b"x" + line_break + found[0] + line_break, 1, len(head))[1]
         except ParseError:
             if name == "Via":

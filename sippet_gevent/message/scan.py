@@ -1,7 +1,7 @@
-"""scan(): the bytes of a message to its start line and header lines, RFC 3261 §7 and §25. Pure.
+"""scan(): cuts the bytes of a message into start line and header lines, RFC 3261 §7 and §25. Pure.
 
-The twin of `_speedups.c`: same arguments, same result, same ParseError, letter for letter. Only
-lines are found here; what they mean is said once, in Python, in the files beside this one.
+It is the twin of scan() in `_speedups.c`: same arguments, same result, same text of each
+ParseError. Both only find lines. The other files of this folder say what the lines mean.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from .grammar import is_token
 from .speedups import c
 
 Line = tuple[str, str, str]
-"""Canonical name; how it came; value, unfolded and stripped. A line that came as `Name: value` has
-USUAL in the middle, so that its three parts joined are the line; any other has the whole line as it
-came."""
+"""Canonical name; how the line came; value, unfolded and stripped. A line that came as `Name:
+value` has USUAL in the middle, so its three parts joined are the line. Any other line has its whole
+text in the middle."""
 
 USUAL = ": "
 
@@ -27,18 +27,16 @@ def as_it_came(line: Line) -> str:
 
 
 Fields = dict[str, "str | list[str]"]
-"""Canonical name to the value of its only line, or to the list of the values of its lines."""
+"""Canonical name to the value of the only line, or to a list of the values of all lines."""
 
 Scanned = tuple[str, list[Line], Fields, int]
 """Start line, lines, fields, offset of the body."""
 
 
 class Framed(bytes):
-    """A whole message cut from a stream, and what scan() found in it when its end was looked for:
-    once is enough.
+    """A whole message cut from a stream, with the result of scan(), which has found its end.
 
-    `scanned` goes to the first parse() that has the `limits` it was scanned with; it is None before
-    and after.
+    The first parse() with the same `limits` takes `scanned`, which is None from then on.
     """
 
     scanned: Scanned | None = None
@@ -46,11 +44,12 @@ class Framed(bytes):
 
 
 NAMES: dict[str, str] = {}
-"""Lower-case spelling or compact form of each known header, to its canonical name. `register_name`
-fills it."""
+"""Lower-case spelling or compact form of each known header field to its canonical name.
+`register_name` fills it."""
 
 CACHED_NAMES = 1024
-"""Spellings remembered, at most; a peer that invents names for each message gains nothing."""
+"""Most spellings that are remembered, so that a peer with new names in each message gains
+nothing."""
 
 _spelled: dict[str, str] = {}
 _USUAL_NAMES: set[str] = set()  # spellings seen that are canonical
@@ -66,14 +65,14 @@ PROBLEMS = (
 NO_END, BAD_BREAK, NO_COLON, BAD_NAME, MANY_LINES, LONG_LINE = range(len(PROBLEMS))
 
 
-_NEAR = 2048  # octets: credentials whose lines are broken are shorter
+_NEAR = 2048  # bytes; broken lines of credentials are shorter
 
 
 def fail(problem: int, data: bytes, offset: int) -> NoReturn:
-    """Raise the ParseError number `problem`; both twins end here."""
+    """Raise the ParseError number `problem`. Both twins call it."""
     status = 513 if problem == MANY_LINES else 400
     end = min(end for end in (data.find(b"\n", offset + 1), offset + EXCERPT + 1) if end > 0)
-    # no error quotes what is near credentials
+    # no error quotes text near credentials
     secret = b"authorization" in data[max(0, offset - _NEAR) : end].lower()
     raise ParseError(
         PROBLEMS[problem], value=None if secret else data[offset:end], offset=offset, status=status
@@ -81,8 +80,8 @@ def fail(problem: int, data: bytes, offset: int) -> NoReturn:
 
 
 def canonical(name: str) -> str:
-    """Return the one name of a header: `m`, `contact` and `CONTACT` are `Contact`; unknown ones
-    become `Like-This`."""
+    """Return the canonical name of a header field: that of `m`, `contact` and `CONTACT` is
+    `Contact`. Unknown names become `Like-This`."""
     found = _spelled.get(name)
     if found is None:
         found = NAMES.get(name.lower()) or "-".join(
@@ -90,13 +89,13 @@ def canonical(name: str) -> str:
         )
         if len(_spelled) < CACHED_NAMES:
             _spelled[name] = found
-            if name == found and is_token(name):  # whoever looks up a name may ask for any text
+            if name == found and is_token(name):  # a name that is looked up may be any text
                 _USUAL_NAMES.add(name)
     return found
 
 
 def register_name(name: str, compact: str | None = None) -> None:
-    """Make `name` the canonical spelling of its header, and `compact` its short form."""
+    """Make `name` the canonical spelling of its header field, and `compact` its compact form."""
     NAMES[name.lower()] = name
     if compact:
         NAMES[compact.lower()] = name
@@ -107,18 +106,24 @@ def register_name(name: str, compact: str | None = None) -> None:
 
 
 def scan(data: bytes, max_lines: int, max_line: int) -> Scanned:
-    """Cut a message into lines. `data` starts with the start line. Raises ParseError.
+    """Cut a message into lines. Raises ParseError.
 
-    Lines end with CRLF, folded ones (§7.3.1) go on after CRLF and a blank. A sender that ends its
-    start line with a bare LF does so everywhere, or is refused: a bare CR or LF inside a line could
-    become a header in the next hop. Octets that are not UTF-8 survive as surrogates.
+    Lines end with CRLF, and folded lines (§7.3.1) continue after CRLF and a blank. A message whose
+    start line ends with a bare LF must end all its lines so. Otherwise a bare CR or LF is refused,
+    because it could become a header line in the next hop. Bytes that are not UTF-8 become
+    surrogates.
+
+    Args:
+        data: The message, from its start line on.
+        max_lines: Most header lines.
+        max_line: Most bytes in a header line with its folds.
     """
     return _scan_usual(data, max_lines, max_line) or _scan_any(data, max_lines, max_line)
 
 
 def _scan_usual(data: bytes, max_lines: int, max_line: int) -> Scanned | None:
-    """scan() for a message of usual lines only, in a few whole-text operations; None for any
-    other."""
+    """Return scan() of a message that has only usual lines, in a few operations on the whole text.
+    None for any other message."""
     at = data.find(b"\r\n\r\n")
     if at <= 0 or at > max_line:
         return None
@@ -175,7 +180,7 @@ def _scan_any(data: bytes, max_lines: int, max_line: int) -> Scanned:
 
 
 def _add_line(line: str, folded: bool, line_break: str, lines: list[Line], fields: Fields) -> bool:
-    """Add one line to both; False when it has no proper name."""
+    """Add one line to both; False if it has no proper name."""
     name, colon, value = line.partition(":")
     spelled = name.rstrip(" \t")
     if not colon or not is_token(spelled):
@@ -186,7 +191,7 @@ def _add_line(line: str, folded: bool, line_break: str, lines: list[Line], field
     stripped = value.strip(" \t")
     as_usual = not folded and name == known and value == " " + stripped
     if folded and line_break == "\n":
-        line = line.replace("\n", "\r\n")  # so that it goes out as a fold, not as a bare LF
+        line = line.replace("\n", "\r\n")  # so that it is sent as a fold, not as a bare LF
     lines.append((known, USUAL if as_usual else line, stripped))
     _add_field(fields, known, stripped)
     return True

@@ -1,7 +1,7 @@
 """Fragments of messages, message/sipfrag, RFC 3420. Pure.
 
-A fragment may lack its last line break; a Content-Length in it is a header field like others and
-cuts nothing.
+A fragment may lack its last line break. Its Content-Length is a header field like others and cuts
+nothing.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ _TOKEN = rf"[{TOKEN_CHARACTERS}]+"
 class Fragment(Message):
     """Some lines of a message: a start line or none, header fields, a body or none (RFC 3420 §2).
 
-    Header fields are attributes, as on messages: `fragment.warning`, `fragment.from_`. A REFER's
-    NOTIFY brings `Fragment.parse(notify.body).status`.
+    Header fields are attributes, as on messages: `fragment.warning`, `fragment.from_`. Any of them
+    may be missing, and is None then. The NOTIFY of a REFER has one as its body:
+
+    ```python
+    Fragment.parse(notify.body).status
+    ```
     """
 
     __slots__ = ("_start_line", "method", "reason", "status", "uri")
 
     @classmethod
     def parse(cls, data: bytes) -> Fragment:
-        """Read a fragment. Raises ParseError; header fields are checked on first use, as those of
-        messages are."""
+        """Read a fragment. Its header fields are checked on first use, as in messages. Raises
+        ParseError."""
         head, line_break, body = cut_head(data)
         first = head.partition(line_break)[0].decode("utf-8", "surrogateescape")
         fragment = cls.__new__(cls)
@@ -54,11 +58,16 @@ class Fragment(Message):
     def of(
         cls, message: Message, *names: str, start_line: bool = True, body: bool = False
     ) -> Fragment:
-        """Make one of a message: its start line, its header fields of these `names`, its body and
-        what describes that.
+        """Return a fragment of a message.
 
-        Nothing that is not asked for gets in: who reads a fragment need not be who may read the
-        message (RFC 3420 §6).
+        Only the parts that are named are copied, because the reader of a fragment may not be
+        allowed to read the message (RFC 3420 §6).
+
+        Args:
+            message: The message.
+            *names: The header fields to copy.
+            start_line: True to copy the start line.
+            body: True to copy the body and the fields that describe it.
         """
         fragment = cls.__new__(cls)
         fragment._start(message.start_line if start_line else "")
@@ -106,8 +115,8 @@ class Fragment(Message):
         return self._start_line
 
     def __bytes__(self) -> bytes:
-        """The fragment as it came; where something was changed, with a Content-Length if there is a
-        body (RFC 3420 §2)."""
+        """Return the fragment as it came. After a change it has a Content-Length if there is a body
+        (RFC 3420 §2)."""
         if self.headers.wire is not None:
             return self.headers.wire
         text = f"{self._start_line}\r\n" if self._start_line else ""
@@ -121,7 +130,8 @@ class Fragment(Message):
         return text.encode("utf-8", "surrogateescape") + self._body
 
     def __repr__(self) -> str:
-        return f"<Fragment {excerpt(self._start_line)}, {len(self.headers)} header lines, {len(self._body)} octets>"
+        size = f"{len(self.headers)} header lines, {len(self._body)} bytes"
+        return f"<Fragment {excerpt(self._start_line)}, {size}>"
 
 
 # Status-Line = SIP-Version SP Status-Code SP Reason-Phrase, Request-Line = Method SP Request-URI SP
@@ -135,14 +145,14 @@ _HEADER_LINE = re.compile(rf"{_TOKEN}[ \t]*:").match
 
 
 def describes(name: str) -> bool:
-    """True for a header field of a message that describes its body (RFC 8262 §3.3); its length it
-    needs no telling."""
+    """True for a header field that describes the body of a message (RFC 8262 §3.3), except its
+    length."""
     return (name.startswith("Content-") and name != "Content-Length") or name == "MIME-Version"
 
 
 def cut_head(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the header lines without their last break, the break they have, and what follows the
-    empty line."""
+    """Return the header lines without their last line break, their line break, and the bytes behind
+    the empty line."""
     first = data.find(b"\n")
     line_break = b"\n" if first == 0 or (first > 0 and data[first - 1] != 13) else b"\r\n"
     if data.startswith(line_break):
@@ -154,7 +164,8 @@ def cut_head(data: bytes) -> tuple[bytes, bytes, bytes]:
 def read_headers(
     data: bytes, line_break: bytes, most_lines: int, longest: int, where: str
 ) -> Headers:
-    """Read header lines that have a first line, real or made up, in front."""
+    """Read header lines behind a first line, which may be invented. Raises ParseError for
+    `where`."""
     try:
         _, lines, fields, _ = scan(data + line_break * 2, most_lines, longest)
     except ParseError as error:

@@ -1,7 +1,7 @@
-"""The accelerator: the functions of `_speedups.c`, where they are built and wanted. Pure.
+"""The functions of `_speedups.c`, if they are built and wanted. Pure.
 
-Each has a twin in Python, beside which it is put in place: scan.py, echo.py, address.py, via.py,
-mandatory.py. SIPPET_PUREPYTHON=1 in the environment leaves it out.
+Each has a twin in Python, which it replaces in the file of that: scan.py, echo.py, address.py,
+via.py, uri.py, mandatory.py. SIPPET_PUREPYTHON=1 in the environment turns them off.
 """
 
 from __future__ import annotations

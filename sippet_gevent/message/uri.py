@@ -23,31 +23,32 @@ from .parameters import (
 from .speedups import c
 
 URI_LENGTH = 4096
-"""Characters in a URI, at most. Longer is 414: no phone number or flow token comes near it."""
+"""Most characters in a URI. A longer one is a 414; phone numbers and flow tokens are far
+shorter."""
 
 PLAIN_LENGTH = 256
-"""Characters in a URI that is read the quick way, at most."""
+"""Most characters in a URI that is read the quick way."""
 
 CACHED_URIS = 4096
-"""Parsed URIs remembered: those of a server's own domain come again and again. Bounded; the oldest
-go first."""
+"""Most parsed URIs that are remembered, because those of a domain are used again and again. The
+oldest is dropped first."""
 
 # scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*):").match
 # hostport = host [ ":" port ]
 _HOSTPORT = re.compile(rf"({HOST})(?::([0-9]+))?").fullmatch
-# The commonest spelling, taken whole by one match; whatever it does not take goes the long way.
-# Nothing is escaped here. Groups: scheme, user, host, port, parameters.
+# The usual spelling in one match; _parse_any() reads all others. It has no escapes. Groups: scheme,
+# user, host, port, parameters.
 _PLAIN = re.compile(
     r"(sips?):(?:([A-Za-z0-9\-_.!~*'()+]+)@)?([A-Za-z0-9][A-Za-z0-9.\-]*)(?::([0-9]{1,5}))?"
     r"((?:;[A-Za-z0-9\-_.!~*'()]+(?:=[A-Za-z0-9\-_.!~*'()\[\]/:&+$]+)?)*)"
 ).fullmatch
-# userinfo = ( user / telephone-subscriber ) [ ":" password ] "@": what is neither blank, control,
-# quote nor bracket
+# userinfo = ( user / telephone-subscriber ) [ ":" password ] "@": characters that are no blank,
+# control, quote or bracket
 _USER = re.compile(r'[^\x00-\x20<>"\x7f@]+').fullmatch
 _OPAQUE = re.compile(r'[^\x00-\x20<>"\x7f]+').fullmatch
-# the same with a quote in it, which no rule of a URI has; URIParameters takes it round a value, as
-# peers write it
+# The same with quotes, which no rule of a URI has. URIParameters takes them around a value, as
+# peers write them.
 _WITH_QUOTES = re.compile(r"[^\x00-\x20<>\x7f]+").fullmatch
 # telephone-subscriber digits: phonedigit / visual-separator, and the local ones (RFC 3966 §3)
 _TELEPHONE = re.compile(r"\+?[0-9A-Fa-f*#\-.()]+").fullmatch
@@ -63,8 +64,8 @@ _DISTINGUISHING = frozenset(("user", "ttl", "method", "maddr", "transport"))
 
 
 class Escaped(str):
-    """A user part that came with escapes: the text it means, and `escapes`, as it came. A reserved
-    character and its escape are not the same (§19.1.4), so it goes out as it came."""
+    """A user part that came with escapes: its text, and `escapes` with the part as it came. It is
+    sent as it came, because a reserved character and its escape are not the same (§19.1.4)."""
 
     __slots__ = ("escapes",)
     escapes: str
@@ -73,10 +74,23 @@ class Escaped(str):
 class URI(NamedTuple):
     """A URI, immutable; change one with `uri._replace(host="…")`.
 
-    `user` and `password` are unescaped text or None. `port` is None when not given. `parameters`
-    and `headers` are mappings. For tel (RFC 3966) the number is `user`. Any other scheme has what
-    follows the colon in `opaque`. `str(uri)` escapes what must be; `uri.equivalent(other)` compares
-    by the rules of RFC 3261 §19.1.4.
+    `str(uri)` escapes what must be escaped, and `uri.equivalent(other)` compares by the rules of
+    RFC 3261 §19.1.4.
+
+    ```python
+    URI.parse("sip:bob@example.com;transport=tcp").host
+    URI("sip", "bob", "example.com", 5070)
+    ```
+
+    Attributes:
+        scheme: The scheme in lower case.
+        user: The unescaped user part or None. For tel (RFC 3966) it is the number.
+        host: A name, an IPv4 address, or an IPv6 address in brackets.
+        port: The port, or None if none is given.
+        parameters: The URI parameters, a mapping.
+        headers: The headers of the URI, a mapping.
+        password: The unescaped password or None.
+        opaque: The text behind the colon, for schemes other than sip, sips and tel.
     """
 
     scheme: str = "sip"
@@ -90,8 +104,8 @@ class URI(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> URI:
-        """Read a URI without angle brackets. Raises ParseError (414 when over URI_LENGTH
-        characters)."""
+        """Read a URI without angle brackets. Raises ParseError: 414 for one of more than URI_LENGTH
+        characters."""
         return parse_uri(text)
 
     @property
@@ -101,7 +115,7 @@ class URI(NamedTuple):
 
     @property
     def is_secure(self) -> bool:
-        """True for sips: every hop must be TLS (RFC 3261 §26.2.2)."""
+        """True for sips: every hop must use TLS (RFC 3261 §26.2.2)."""
         return self.scheme == "sips"
 
     @property
@@ -112,21 +126,20 @@ class URI(NamedTuple):
 
     @property
     def is_loose_router(self) -> bool:
-        """True with an lr parameter, whatever its value: some write `lr=on` or `lr=true` (RFC 3261
-        §19.1.1)."""
+        """True with an lr parameter of any value, because some peers write `lr=on` or `lr=true`
+        (RFC 3261 §19.1.1)."""
         return "lr" in self.parameters
 
     @property
     def has_valid_host(self) -> bool:
-        """False for a sip or sips URI whose host is neither an address nor a name; see
-        is_valid_host()."""
+        """False for a sip or sips URI whose host is_valid_host() refuses."""
         return not self.is_sip or is_valid_host(self.host)
 
     @property
     def aor(self) -> str:
-        """The address-of-record this URI names, one text for all spellings (RFC 3261 §10.3 step 5).
+        """The address-of-record of this URI, one text for all spellings (RFC 3261 §10.3 step 5).
 
-        It has no port: §19.1.1 Table 1 does not allow one in To, and has us ignore it.
+        It has no port, because §19.1.1 Table 1 does not allow one in To.
         """
         if self.scheme == "tel":
             # a local number means nothing without it (RFC 3966 §5.1.5)
@@ -141,8 +154,8 @@ class URI(NamedTuple):
         return f"{self.scheme}:{user}{normal_host(self.host)}"
 
     def equivalent(self, other: URI | str) -> bool:
-        """Compare by RFC 3261 §19.1.4, tel by RFC 3966 §4, urn by RFC 8141 §3. Not transitive, so
-        it is not `==`."""
+        """True if both URIs are equal by RFC 3261 §19.1.4, tel by RFC 3966 §4, urn by RFC 8141 §3.
+        This is not transitive, so it differs from `==`. Raises ParseError for a text."""
         return _equivalent(self, URI.parse(other) if isinstance(other, str) else other)
 
     def __str__(self) -> str:
@@ -157,10 +170,11 @@ class URI(NamedTuple):
             return f"{self.scheme}:{self.opaque}"
         if not is_host(self.host):
             raise InvalidValue(
-                f"{self.host!r} is not a host: a name, an IPv4 address, or an IPv6 address in brackets"
+                f"{self.host!r} is not a host: write a name, an IPv4 address, "
+                "or an IPv6 address in brackets"
             )
         if self.port is not None and not 0 < self.port < 65536:
-            raise InvalidValue(f"a port is 1 to 65535, not {self.port!r}")
+            raise InvalidValue(f"port must be 1 to 65535 or None, got {self.port!r}")
         user = ""
         if self.user:
             userinfo = (
@@ -178,7 +192,7 @@ class URI(NamedTuple):
     def with_params(self, values: Mapping[str, object] | None = None, **named: object) -> URI:
         """Return a copy with these URI parameters set; None is a parameter without value.
 
-        Raises InvalidValue for a URI that is neither sip, sips nor tel: it has none.
+        Raises InvalidValue for a URI that is neither sip, sips nor tel, because it has none.
         """
         if not self.is_sip and self.scheme != "tel":
             raise InvalidValue(f"a {self.scheme} URI has no parameters")
@@ -190,8 +204,8 @@ class URI(NamedTuple):
 
 
 def check_uri(argument: str, value: object) -> None:
-    """Refuse what is no URI: a text, or a header field that has one. Raises TypeError, which says
-    what to write."""
+    """Refuse a value that is no URI, such as a text, or an address that contains one. Raises
+    TypeError, which says what to write."""
     if not isinstance(value, URI):
         if isinstance(getattr(value, "uri", None), URI):
             write = f"{argument}.uri"  # a NameAddr
@@ -205,7 +219,7 @@ def check_uri(argument: str, value: object) -> None:
 
 
 def read_uri(text: str) -> URI:
-    """Read a URI and remember nothing. Raises ParseError."""
+    """Read a URI without remembering it. Raises ParseError."""
     return plain(text) or _parse_any(text)
 
 
@@ -213,14 +227,14 @@ _remembered = lru_cache(CACHED_URIS)(read_uri)
 
 
 def parse_uri(text: str) -> URI:
-    """URI.parse, remembering what it has read; not what is long, since peers choose it. Raises
+    """Read a URI and remember it, unless it is long, because peers choose the length. Raises
     ParseError."""
     return _remembered(text) if len(text) <= PLAIN_LENGTH else read_uri(text)
 
 
 def plain_in_python(text: str) -> URI | None:
-    """Read a SIP or SIPS URI in its usual spelling; None when it has another, broken or only
-    rare."""
+    """Read a SIP or SIPS URI in its usual spelling; None for any other, which may be rare or
+    broken."""
     match = _PLAIN(text)
     if not match or len(text) > PLAIN_LENGTH or text.count(";") > PARAMETERS:
         return None
@@ -265,7 +279,7 @@ def _parse_any(text: str) -> URI:
 
 def _parse_sip(scheme: str, rest: str, text: str) -> URI:
     # SIP-URI = "sip:" [ userinfo ] hostport uri-parameters [ headers ]
-    # The user part may hold ";" and "?", a raw "@" only ends it.
+    # The user part may contain ";" and "?"; only an "@" ends it.
     user: str | None = None
     password: str | None = None
     userinfo, at, hostpart = rest.partition("@")
@@ -307,10 +321,10 @@ _THREE_COLONS = re.compile(r":::(?=[0-9]+\.[0-9.]+\]?\Z)").sub
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a host is, None for a name: `192.0.2.1`, `[2001:db8::1]`,
-    `[2001:db8:::192.0.2.1]`.
+    """Return the address of a host such as `192.0.2.1`, `[2001:db8::1]` or
+    `[2001:db8:::192.0.2.1]`, and None for a name.
 
-    `127.1`, hexadecimal and octal forms are none.
+    `127.1`, hexadecimal and octal forms are no addresses.
     """
     try:
         return ipaddress.ip_address(_THREE_COLONS("::", host).strip("[]"))
@@ -319,14 +333,14 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 LABEL, NAME = 63, 253
-"""Characters of one label of a name, and of a whole name, at most (RFC 1035 §2.3.4)."""
+"""Most characters of one label of a name, and of a whole name (RFC 1035 §2.3.4)."""
 
 
 def is_valid_host(host: str) -> bool:
     """False for a host that is neither an address nor a name that DNS can have (RFC 3261 §25.1, RFC
     1123 §2.1).
 
-    Examples are `a..b`, `[1::2::3]` and `1.2.3`. Only the element that has to send there refuses
+    Examples are `a..b`, `[1::2::3]` and `1.2.3`. Only an element that must send to them refuses
     them (§16.3).
     """
     if address_of(host) is not None:
@@ -341,11 +355,10 @@ def is_valid_host(host: str) -> bool:
 
 
 def normal_host(host: str) -> str:
-    """Return one spelling for all of the same host: lower case, IPv6 shortest and in brackets,
-    mapped IPv4 as IPv4.
+    """Return the one spelling of a host: lower case, the shortest IPv6 in brackets, mapped IPv4 as
+    IPv4.
 
-    address_of() decides what is an address. A name comes back in lower case and without a dot at
-    its end.
+    address_of() decides what is an address. A name loses a dot at its end.
     """
     inner = host[1:-1] if host.startswith("[") else host
     if ":" in inner:
@@ -358,7 +371,7 @@ def normal_host(host: str) -> str:
 
 
 def bracketed(host: str) -> str:
-    """Return a host as it stands before a colon and port: IPv6 in brackets."""
+    """Return a host as it is written before a colon and port: IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -386,16 +399,15 @@ def _equivalent(a: URI, b: URI) -> bool:
     }
 
 
-# r-component = "?+" …, q-component = "?=" …, f-component = "#" …: none of them counts (RFC 8141
-# §3.1)
+# r-component = "?+" …, q-component = "?=" …, f-component = "#" …: none is compared (RFC 8141 §3.1)
 _URN_COMPONENTS = re.compile(r"\?[+=].*|#.*", re.DOTALL).sub
 
 _URN_IN_ANY_CASE = frozenset(("service", "uuid"))
-"""Namespaces whose names are the same in any case (RFC 5031 §3, RFC 4122 §3)."""
+"""Namespaces whose names are compared without case (RFC 5031 §3, RFC 4122 §3)."""
 
 
 def _urn(opaque: str) -> str:
-    """Return the text that URNs are compared by: namespace and escapes in one case, the rest as it
+    """Return the text by which URNs are compared: namespace and escapes in one case, the rest as it
     is (RFC 8141 §3.1)."""
     namespace, colon, name = _URN_COMPONENTS("", opaque).partition(":")
     namespace = namespace.lower()
@@ -405,7 +417,7 @@ def _urn(opaque: str) -> str:
 
 
 def _user(uri: URI) -> str | None:
-    """Return the user part with the escapes that mean something: those of reserved characters
+    """Return the user part with the escapes of reserved characters only, which have a meaning
     (§19.1.4)."""
     user = uri.user
     if user is None:
@@ -433,8 +445,8 @@ def _lowered(parameters: Parameters) -> dict[str, str]:
 
 
 def _tel_parameters(uri: URI) -> dict[str, str]:
-    """Lower-cased, and without visual separators where the value is a number: ext and a global
-    phone-context (RFC 3966 §4)."""
+    """Return the parameters in lower case. Those that are numbers, ext and a global phone-context,
+    lose their visual separators (RFC 3966 §4)."""
     parameters = _lowered(uri.parameters)
     for name, value in parameters.items():
         if name == "ext" or (name == "phone-context" and value.startswith("+")):

@@ -1,8 +1,8 @@
-"""validate(): checks a message that an application has made, or has from elsewhere, RFC 3261 §8.1.1
-and §8.2.6. Pure.
+"""validate(): checks a message that an application has made or got elsewhere, RFC 3261 §8.1.1 and
+§8.2.6. Pure.
 
-A stack completes what it sends, and parse() checks what comes from the network. This is for
-messages that go another way: into a file, a test, a transport of one's own.
+A stack completes the messages that it sends, and parse() checks those from the network. Other
+messages go into a file, a test or a transport of the application.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .identifiers import MAGIC_COOKIE
 from .mandatory import read_mandatory
 from .message import Message, Request, Response
 
-# What to write for a field that is missing.
+# The keyword to write for a missing field.
 _EXAMPLES = {
     "Via": 'via=f"SIP/2.0/UDP 192.0.2.1;branch={create_branch()}"',
     "From": 'from_=f"<sip:alice@example.com>;tag={create_tag()}"',
@@ -28,13 +28,13 @@ _EXAMPLES = {
 
 
 def validate(message: Message) -> None:
-    """Check that a request or response can go on the wire as it is, and that its peer can read it.
+    """Check that a request or response can be sent as it is, and that its peer can read it.
 
-    It must have all that parse() wants, and what a message that has been made can lack: a From
-    tag, a top Via whose branch begins with the magic cookie, and Max-Forwards in a request
-    (§8.1.1), a To tag in a response above 100 (§8.2.6.2), a Contact where a dialog needs one
-    (§8.1.1.8, §12.1.1). Every known header field must be readable, and a Content-Length must be
-    that of the body.
+    The message must have all that parse() requires. Besides, it must have a From tag, a top Via
+    whose branch begins with the magic cookie, and Max-Forwards in a request (§8.1.1). A response
+    above 100 must have a To tag (§8.2.6.2). There must be one Contact where a dialog needs it
+    (§8.1.1.8, §12.1.1). Every known header field must be readable, and a Content-Length must be the
+    length of the body.
 
     ```python
     request = Request("OPTIONS", "sip:bob@example.com", to="<sip:bob@example.com>")
@@ -77,7 +77,7 @@ def validate(message: Message) -> None:
         _check_request(message, found.method)
     else:
         _check_response(message, found.method, found.to_tag)
-    bytes(message)  # a Content-Length that is not the body's raises InvalidValue
+    bytes(message)  # raises InvalidValue for a Content-Length that is not that of the body
 
 
 def _check_request(request: Request, cseq_method: str) -> None:

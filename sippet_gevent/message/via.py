@@ -1,4 +1,4 @@
-"""Via, RFC 3261 §20.42: one hop of a request's way, and of the answer's way back. Pure."""
+"""Via, RFC 3261 §20.42: one hop of the path of a request, which its response takes back. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from .parameters import EMPTY, PARAMETERS, Parameters
 from .speedups import c
 
 CACHED_VIAS = 4096
-"""Vias that are remembered, less their branches: those of the same hops come again and again. The
-oldest go first."""
+"""Most Vias that are remembered, without their branches, because the same hops send them again. The
+oldest is dropped first."""
 
 
 class Via(NamedTuple):
-    """One hop of a request's way, and of the answer's way back (RFC 3261 §20.42). `port` is None
-    when not given."""
+    """One hop of the path of a request, which its response takes back (RFC 3261 §20.42).
+
+    Attributes:
+        transport: The transport in upper case: `UDP`, `TLS` …
+        host: The host of the sent-by.
+        port: Its port, or None if none is given.
+        parameters: branch, received, rport …
+    """
 
     transport: str
     host: str
@@ -28,7 +34,7 @@ class Via(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Via:
         """Read one hop. Raises ParseError."""
-        # What is new in a hop's Via is its branch; the rest is remembered.
+        # Only the branch of a Via is new each time; the rest is remembered.
         before, branched, after = text.partition(";branch=")
         branch, semicolon, after = after.partition(";")
         if branched and len(text) <= REMEMBERED and is_token(branch):
@@ -54,18 +60,19 @@ class Via(NamedTuple):
 
     @property
     def branch(self) -> str | None:
-        """The branch parameter: the transaction's name (RFC 3261 §8.1.1.7), or None (RFC 2543)."""
+        """The branch, which names the transaction (RFC 3261 §8.1.1.7), or None (RFC 2543)."""
         return self.parameters.get("branch")
 
     @property
     def received(self) -> str | None:
-        """Where the request came from, when that is not the sent-by host (RFC 3261 §18.2.1)."""
+        """The address that the request came from, if it is not the sent-by host (RFC 3261
+        §18.2.1)."""
         return self.parameters.get("received")
 
     @property
     def rport(self) -> int | None:
-        """The source port, when the sender asked for it (RFC 3581); None when absent or not yet
-        filled in."""
+        """The source port, if the sender asked for it (RFC 3581). None if it is missing or has no
+        value yet. Raises ParseError."""
         value = self.parameters.get("rport")
         return number(value, 65535) if value else None
 
@@ -85,14 +92,14 @@ class Via(NamedTuple):
 
     @property
     def ttl(self) -> int | None:
-        """Hops that a multicast request may go, 0 to 255, or None (RFC 3261 §20.42). Raises
+        """The time to live of a multicast request, 0 to 255, or None (RFC 3261 §20.42). Raises
         ParseError."""
         value = self.parameters.get("ttl")
         return None if value is None else number(value, 255)
 
     @property
     def maddr(self) -> str | None:
-        """The host to answer to in place of the sender, or None (RFC 3261 §18.2.2)."""
+        """The host that gets the response instead of the sender, or None (RFC 3261 §18.2.2)."""
         return self.parameters.get("maddr")
 
     def with_params(self, values: Mapping[str, object] | None = None, **named: object) -> Via:
@@ -109,8 +116,8 @@ Pairs = tuple[tuple[str, "str | None"], ...]
 
 @lru_cache(CACHED_VIAS)
 def _known(before: str, after: str) -> tuple[str, str, int | None, Pairs, Pairs] | None:
-    """Read what stands before and after the branch: transport, host, port and parameters; None when
-    it is none of that alone."""
+    """Read the text before and behind the branch: transport, host, port and parameters. None if it
+    is anything else."""
     try:
         via = Via._parse(before)
         first, last = via.parameters.pairs, Parameters.parse(after).pairs

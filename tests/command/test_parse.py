@@ -169,7 +169,7 @@ def test_long_file_without_messages_is_one_broken_message(sippet, tmp_path):
     ended = sippet("parse", "--json", "long.sip")
     assert ended.returncode == 1
     (found,) = map(json.loads, ended.stdout.splitlines())
-    assert [problem["problem"] for problem in found["problems"]] == ["over 65536 octets"]
+    assert [problem["problem"] for problem in found["problems"]] == ["over 65536 bytes"]
 
 
 # ---- output

@@ -1,6 +1,6 @@
-"""The atheris target: octets that the branches of the package lead to, put to the oracle. run.py starts it.
+"""The atheris target: bytes that the branches of the package lead to, put to the oracle. run.py starts it.
 
-The octets of a Finding, which may be stretched ones, are left in FINDING_FILE.
+The bytes of a Finding, which may be stretched ones, are left in FINDING_FILE.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The oracle: what must hold of any octets whatever. Both fuzz targets ask it, and the replay of what they found. No tests here.
+"""The oracle: what must hold of any bytes whatever. Both fuzz targets ask it, and the replay of what they found. No tests here.
 
 `check(data)` raises Finding for the first thing that does not hold; its `what` is short enough for a file's name.
 """
@@ -32,14 +32,14 @@ LEAST_SECONDS = 0.003
 """CPU that is granted to any input: what a clock and a cold cache cost."""
 
 SHORTEST_LINE = 40
-"""Octets of header line that our own answers may add to what came, a To tag; nearer to the limit they need not parse."""
+"""Bytes of header line that our own answers may add to what came, a To tag; nearer to the limit they need not parse."""
 
 STRETCHED_TO = (8_000, 60_000)
-"""Octets that an input is stretched to, to see whether time is linear: just under the limits of a line and of a message."""
+"""Bytes that an input is stretched to, to see whether time is linear: just under the limits of a line and of a message."""
 
 
 class Finding(AssertionError):
-    """Something that must hold of any octets and does not hold of `data`."""
+    """Something that must hold of any bytes and does not hold of `data`."""
 
     def __init__(self, what: str, data: bytes, *details: Any) -> None:
         super().__init__(f"{what}: {', '.join(repr(detail)[:500] for detail in details)}")
@@ -48,10 +48,10 @@ class Finding(AssertionError):
 
 
 def check(data: bytes, *, patience: float = 1.0, thorough: bool = True) -> None:
-    """Raise Finding unless everything holds of these octets, as a message, as a header's text, as a URI.
+    """Raise Finding unless everything holds of these bytes, as a message, as a header's text, as a URI.
 
     `patience` multiplies the time allowed, for instrumented code. Without `thorough`, each input is tried as the text of
-    a few headers instead of all, and only some inputs are stretched; which ones depends on the octets alone.
+    a few headers instead of all, and only some inputs are stretched; which ones depends on the bytes alone.
     """
     chance = random.Random(zlib.crc32(data))
     rows = list(ROWS.values())
@@ -100,7 +100,7 @@ def check_refusal(data: bytes, error: ParseError) -> None:
 
 
 def check_octets(data: bytes, message: Request | Response) -> None:
-    """An untouched message goes out octet for octet, by either way, and what goes out is the same message again."""
+    """An untouched message goes out byte for byte, by either way, and what goes out is the same message again."""
     sent = attempt("bytes", data, lambda: bytes(message))
     wanted = corpus.forwarded(data)
     if sent != wanted:
@@ -167,7 +167,7 @@ def check_stream(data: bytes, chance: random.Random, longest_pieces: Iterable[in
     for message in whole[0]:
         at = data.find(message, at)
         if at < 0:
-            raise Finding("Framer makes up octets", data, message)
+            raise Finding("Framer makes up bytes", data, message)
         at += len(message)
         try:
             parsed = parse(message)
@@ -192,7 +192,7 @@ def cut(data: bytes, sizes: Iterable[int]) -> tuple[list[bytes], str, int, int]:
 
 
 def check_texts(data: bytes, rows: Iterable[Header]) -> None:
-    """Read the octets as the text of these headers, and as a URI."""
+    """Read the bytes as the text of these headers, and as a URI."""
     text = data.decode("utf-8", "surrogateescape").strip(" \t")  # as scan() leaves them
     for row in rows:
         check_row(data, row, [text])
@@ -300,7 +300,7 @@ URIS = re.compile(r"sips?:[^\s<>\"]*").findall
 
 
 def check_values(data: bytes) -> None:
-    """The whole octets as each value there is a twin for, and the values in it each as its own kind."""
+    """The whole bytes as each value there is a twin for, and the values in it each as its own kind."""
     text = data.decode("utf-8", "surrogateescape")
     texts = [(kind, text) for kind in VALUE_TWINS]
     texts += [(KINDS[name], value) for name, _, value in scanned(data) if name in KINDS]
@@ -324,10 +324,10 @@ ENTRIES: dict[str, Callable[[bytes], None]] = {
     "echo": check_echo,
     **{twins[0].__name__: check_values for twins in VALUE_TWINS.values() if twins[0]},
 }
-"""Each function of _speedups.c that is fed with what came from the network, and how octets become its arguments."""
+"""Each function of _speedups.c that is fed with what came from the network, and how bytes become its arguments."""
 
 NOT_FED = frozenset(("forget",))
-"""The functions of _speedups.c that no octets from the network reach, beside each setup_*()."""
+"""The functions of _speedups.c that no bytes from the network reach, beside each setup_*()."""
 
 
 # ---- time
@@ -383,7 +383,7 @@ def timed(stage: str, data: bytes, work: Callable[[], Any], patience: float) -> 
         took = time.process_time() - start
         if took < bound:
             return
-    raise Finding(f"{stage} takes too long", data, f"{took:.3f} s for {len(data)} octets")
+    raise Finding(f"{stage} takes too long", data, f"{took:.3f} s for {len(data)} bytes")
 
 
 def forget() -> None:
@@ -396,7 +396,7 @@ def forget() -> None:
 
 
 def stretched(data: bytes, size: int, chance: random.Random) -> bytes:
-    """Return the octets with one piece of them repeated until there are so many."""
+    """Return the bytes with one piece of them repeated until there are so many."""
     if not data or len(data) >= size:
         return data[:size]
     at = chance.randrange(len(data))
@@ -420,7 +420,7 @@ def attempt(
 
 
 def minimised(data: bytes, fails: Callable[[bytes], bool], seconds: float = 20.0) -> bytes:
-    """Return fewer octets that fail still: pieces are left out, from halves down to single octets, while there is time."""
+    """Return fewer bytes that fail still: pieces are left out, from halves down to single bytes, while there is time."""
     stop = time.monotonic() + seconds
     size = max(1, len(data) // 2)
     while size and time.monotonic() < stop:
@@ -436,7 +436,7 @@ def minimised(data: bytes, fails: Callable[[bytes], bool], seconds: float = 20.0
 
 
 def finding_of(data: bytes) -> str | None:
-    """Return what is wrong with these octets, or None."""
+    """Return what is wrong with these bytes, or None."""
     try:
         check(data)
     except Finding as finding:

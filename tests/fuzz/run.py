@@ -32,10 +32,10 @@ ROOT = FOLDER.parents[1]
 sys.path.insert(0, str(ROOT))
 
 LONGEST_SEED = 4096
-"""Octets in a seed, at most: longer ones cost time and lead nowhere else; oracle.py stretches inputs by itself."""
+"""Bytes in a seed, at most: longer ones cost time and lead nowhere else; oracle.py stretches inputs by itself."""
 
 LONGEST_INPUT = 8192
-"""Octets in an input, at most: twice the longest seed, the limit of one line."""
+"""Bytes in an input, at most: twice the longest seed, the limit of one line."""
 
 TIMEOUT = 20
 """Seconds for one input after which it is a finding, whatever else the machine is doing."""
@@ -131,12 +131,12 @@ class Target:
         return " in ".join(found.groups()) if found else f"exit code {self.process.returncode}"
 
     def finding(self) -> bytes | None:
-        """The octets the target ended with, those that it named first; None when it has left none."""
+        """The bytes the target ended with, those that it named first; None when it has left none."""
         left = [self.octets, *sorted(self.work.glob(f"{self.name}-*"))]
         return next((path.read_bytes() for path in left if path.exists()), None)
 
     def fails(self, data: bytes) -> bool:
-        """Whether the target ends badly with these octets alone, in a process of its own."""
+        """Whether the target ends badly with these bytes alone, in a process of its own."""
         path = self.work / f"{self.name}.try"
         path.write_bytes(data)
         try:
@@ -233,7 +233,7 @@ def make_seeds(work: Path) -> int:
 
 
 def keep(target: Target, what: str, findings: Path, seconds: float) -> Path | None:
-    """Make what the target has found small, and put it where it is replayed; None when it has left no octets."""
+    """Make what the target has found small, and put it where it is replayed; None when it has left no bytes."""
     from tests.fuzz import oracle
 
     data = target.finding()
@@ -324,7 +324,7 @@ def report(targets: list[Target], findings: Path, seconds: float) -> int:
         if what is not None:
             found += 1
             path = keep(target, what, findings, seconds)
-            print(f"    kept as {path}" if path else f"    it left no octets; see {target.log}")
+            print(f"    kept as {path}" if path else f"    it left no bytes; see {target.log}")
     return 1 if found else 0
 
 

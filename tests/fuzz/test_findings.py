@@ -1,4 +1,4 @@
-"""What the fuzz targets found stays mended: each octet string in findings/ is put to the oracle again.
+"""What the fuzz targets found stays mended: each byte string in findings/ is put to the oracle again.
 
 Also that the oracle covers _speedups.c, and that what it says has a shape that run.py can name files after.
 """
@@ -46,7 +46,7 @@ def test_every_function_of_the_c_twin_is_fed_by_the_oracle():
         if inspect.isbuiltin(value) and not name.startswith("setup_")
     }
     assert functions == oracle.ENTRIES.keys() | oracle.NOT_FED, (
-        "add a row to ENTRIES, or to NOT_FED what no octets reach"
+        "add a row to ENTRIES, or to NOT_FED what no bytes reach"
     )
 
 
@@ -68,7 +68,7 @@ def test_time_that_is_not_linear_is_a_finding():
 def test_minimised_octets_are_the_least_that_fail():
     assert (
         oracle.minimised(
-            b"some octets with a < and a > in them", lambda data: b"<" in data and b">" in data
+            b"some bytes with a < and a > in them", lambda data: b"<" in data and b">" in data
         )
         == b"<>"
     )

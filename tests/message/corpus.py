@@ -33,7 +33,7 @@ def require() -> None:
 _NO_DATAGRAMS = ("dictionaries", "own-streams", "own-websocket", "realworld-tcp", "sipp-")
 
 LARGEST_DATAGRAM = 65507
-"""Octets in a UDP datagram over IPv4, at most; a larger file travels over a stream only."""
+"""Bytes in a UDP datagram over IPv4, at most; a larger file travels over a stream only."""
 
 
 class Row(NamedTuple):
@@ -65,7 +65,7 @@ def datagrams() -> list[Row]:
 
 
 def streams() -> list[Row]:
-    """The rows of octet streams, one direction of a connection each; none where the corpus is missing."""
+    """The rows of byte streams, one direction of a connection each; none where the corpus is missing."""
     return [row for row in _rows() if row.set in ("own-streams", "realworld-tcp")]
 
 
@@ -86,7 +86,7 @@ def read(file: str) -> bytes:
 
 
 def forwarded(data: bytes) -> bytes:
-    """What an element that changes nothing sends on: the octets as they came, up to the end of the body.
+    """What an element that changes nothing sends on: the bytes as they came, up to the end of the body.
 
     Line breaks before the start line go (§7.5), its version is in upper case (§7.1), bare LFs become CRLF, a missing
     Content-Length is added at the end.

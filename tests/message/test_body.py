@@ -1,4 +1,4 @@
-"""Bodies: multiparts read row by row as the table says, made by the grammar, octets kept."""
+"""Bodies: multiparts read row by row as the table says, made by the grammar, bytes kept."""
 
 import time
 from email import policy
@@ -1081,7 +1081,7 @@ def test_a_part_that_came_outside_the_grammar_goes_out_by_it(piece):
     )
 
 
-# ---- octets: what is made is read the same, what is read keeps its octets
+# ---- bytes: what is made is read the same, what is read keeps its bytes
 
 TYPES = st.sampled_from(
     [

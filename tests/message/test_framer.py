@@ -139,7 +139,7 @@ def test_stream_is_the_same_in_any_two_pieces_and_octet_by_octet(row):
 
 SETS = list(dict.fromkeys(row.set for row in corpus.datagrams()))
 SMALL = 2000
-"""Octets up to which a message is cut at every place."""
+"""Bytes up to which a message is cut at every place."""
 CUTS = 40
 """Places in a larger one, besides those round its first line ends."""
 
@@ -223,7 +223,7 @@ def test_framer_and_parser_see_one_length(name):
                         (row.file, f"framed, and of no length for the parser: {found}")
                     )
             elif bytes(found) != corpus.forwarded(message):
-                different.append((row.file, "framed, and octets left for the parser"))
+                different.append((row.file, "framed, and bytes left for the parser"))
     assert not different
 
 
@@ -475,7 +475,7 @@ def test_message_of_exactly_the_limit_is_taken():
 
 
 def section_of(size: int) -> bytes:
-    """OPTIONS with a header section of so many octets."""
+    """OPTIONS with a header section of so many bytes."""
     lines = [f"X: {'x' * 4000}"] * 7
     lines.append("Y: " + "y" * (size - len(corpus.message("\r\n".join([*lines, "Y: "])))))
     return corpus.message("\r\n".join(lines))
@@ -554,10 +554,10 @@ GROWING = {
 
 @pytest.mark.parametrize("shape", GROWING)
 @pytest.mark.parametrize(
-    "cut", [in_octets, lambda data: [data]], ids=["octet by octet", "in one piece"]
+    "cut", [in_octets, lambda data: [data]], ids=["byte by byte", "in one piece"]
 )
 def test_time_grows_as_the_stream_does_with(shape, cut):
-    """64 KiB take 50 ms at most, octet by octet; looking at a header section anew for each octet takes five to ten times that."""
+    """64 KiB take 50 ms at most, byte by byte; looking at a header section anew for each byte takes five to ten times that."""
     pieces = cut(GROWING[shape](65000))
     assert min(seconds(pieces) for _ in range(5)) < 0.2
 

@@ -58,7 +58,7 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(message("Subject:a"), lambda m: m.subject, "a"),
         Example(message("Subject: \t a \t"), lambda m: m.subject, "a"),
     ],
-    "octets that are not UTF-8": [
+    "bytes that are not UTF-8": [
         Example(message("Subject: a\udcff"), lambda m: m.subject, "a\udcff")
     ],
     "control characters but CR and LF in a value": [
@@ -149,7 +149,7 @@ EXAMPLES: dict[str, list[Example]] = {
             "a",
         ),
     ],
-    "a parameter that stands twice": [
+    "a parameter that appears twice": [
         Example(
             message("Contact: <sip:a@b>;q=0.1;q=0.2"), lambda m: m.contact[0].parameters["q"], "0.1"
         )
@@ -366,7 +366,7 @@ EXAMPLES: dict[str, list[Example]] = {
             message("Subject: a\r\n b"),
         ),
     ],
-    "octets behind the body": [
+    "bytes behind the body": [
         Example(
             message("Content-Length: 2", body=b"12345"),
             lambda m: m.body,
@@ -391,7 +391,7 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(message("Expires: 4294967296"), lambda m: m.expires, "4294967296"),
         Example(message("Date: yesterday"), lambda m: m.date, "yesterday"),
     ],
-    "another header, of one value, that stands twice": [
+    "another header, of one value, that appears twice": [
         Example(message("Expires: 1\r\nExpires: 2"), lambda m: m.expires, "1"),
     ],
     "over 100 values of one header": [
@@ -409,12 +409,12 @@ EXAMPLES: dict[str, list[Example]] = {
     "a line without a colon, or whose name is no token": [
         Example(message(line)) for line in ("nothing", ": a", "a b: c", "é: a", "<a>: b")
     ],
-    "a line over 8192 octets, folds included": [
+    "a line over 8192 bytes, folds included": [
         Example(message("X: " + "x" * 8190)),
         Example(message("X: " + "x" * 5000 + "\r\n " + "x" * 5000)),
     ],
     "no blank line behind the headers": [Example(OPTIONS[:-2]), Example(OPTIONS[:-30])],
-    "a Content-Length that is not 0 to 2**32 - 1, or stands twice": [
+    "a Content-Length that is not 0 to 2**32 - 1, or appears twice": [
         Example(message(f"Content-Length: {text}", body=b"12345"))
         for text in (
             "+5",
@@ -454,7 +454,7 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(message(f"Via: {text}"))
         for text in ("broken", "SIP/2.0/UDP", "SIP/2.0/UDP a:0", "broken, SIP/2.0/UDP a")
     ],
-    "a tag or a top branch that stands twice": [
+    "a tag or a top branch that appears twice": [
         Example(message("From: <sip:a@b>;tag=1;tag=2")),
         Example(message("To: <sip:a@b>;tag=1;x;TAG=1")),
         Example(message("Via: SIP/2.0/UDP a;branch=z9hG4bK1;branch=z9hG4bK2")),
@@ -509,7 +509,7 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(start(f"OPTIONS sip:a@b {version}"))
         for version in ("SIP/3.0", "SIP/2.1", "SIP/20.0")
     ],
-    "over 256 header lines, over 65536 octets": [
+    "over 256 header lines, over 65536 bytes": [
         Example(message("X: 1\r\n" * 256 + "X: 1")),
         Example(message(body=b"x" * 65536)),
     ],
@@ -547,10 +547,10 @@ EXAMPLES: dict[str, list[Example]] = {
             b"\n",
         )
     ],
-    "on a stream: a message made over 65536 octets by its body": [
+    "on a stream: a message made over 65536 bytes by its body": [
         Example(message(f"Content-Length: {length}")) for length in (65536, 4_000_000_000)
     ],
-    "on a stream: a header section over 32768 octets": [
+    "on a stream: a header section over 32768 bytes": [
         Example(message(*[f"X-{number}: {'x' * 8000}" for number in range(5)])[:32768])
     ],
 }
@@ -569,7 +569,7 @@ def cases(kind: str) -> Any:
 
 @pytest.fixture
 def wire(sip):
-    """Send octets to a stack that serves every request; returns statuses answered and requests served."""
+    """Send bytes to a stack that serves every request; returns statuses answered and requests served."""
     stack, served, answers = sip.stack(host="10.0.0.1"), [], []
     stack.core = lambda request, tx: served.append(request) or 200
     point = MemoryTransport(sip.network)

@@ -23,7 +23,7 @@ def error_of(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> ParseError:
 
 
 def padded(size: int, *lines: str) -> bytes:
-    """OPTIONS of so many octets in all: the body fills it."""
+    """OPTIONS of so many bytes in all: the body fills it."""
     body = size - len(corpus.message(*lines, "Content-Length: 00000"))
     data = corpus.message(*lines, f"Content-Length: {body:05}", body=b"x" * body)
     assert len(data) == size
@@ -187,7 +187,7 @@ def test_a_body_shorter_than_content_length_is_400():
     assert (error.status, error.header, error.problem) == (
         400,
         "Content-Length",
-        "says 6, but 5 octets are here",
+        "says 6, but 5 bytes are here",
     )
 
 
@@ -224,7 +224,7 @@ def test_the_length_of_a_body_is_in_octets():
 )
 def test_two_content_lengths_are_refused_even_equal_ones(lines):
     error = error_of(corpus.message(lines, body=b"123456"))
-    assert (error.problem, error.header) == ("stands twice", "Content-Length")
+    assert (error.problem, error.header) == ("appears twice", "Content-Length")
 
 
 def test_a_compact_content_length_counts():
@@ -268,7 +268,7 @@ def test_a_needed_header_that_stands_twice_is_400_even_with_equal_values(name):
         line for line in corpus.OPTIONS.decode().split("\r\n") if line.startswith(f"{name}:")
     )
     error = error_of(corpus.message(f"{line}\r\n{line}"))
-    assert (error.status, error.header, error.problem) == (400, name, "stands twice")
+    assert (error.status, error.header, error.problem) == (400, name, "appears twice")
 
 
 @pytest.mark.rfc("3261 20.22")
@@ -360,7 +360,7 @@ SHAPES = {
     "parentheses": "(", "comments": "(a)",
     "percent signs": "%", "escapes": "%41", "colons": ":", "dots": "a.", "digits": "1", "zeros": "0", "at signs": "@",
     "slashes": "SIP/2.0/UDP ",
-    "ampersands": "a=b&", "question marks": "?", "backslashes": "\\", "octets that are not UTF-8": "\udcff", "Chinese": "漢",
+    "ampersands": "a=b&", "question marks": "?", "backslashes": "\\", "bytes that are not UTF-8": "\udcff", "Chinese": "漢",
     "carriage returns": "\r",
     "tags": ";tag", "branches": ";branch=", "Vias": "SIP/2.0/UDP a;b,", "brackets of IPv6": "[::", "NULs": "\0",
 }  # fmt: skip

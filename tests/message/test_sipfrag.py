@@ -1,4 +1,4 @@
-"""Fragments of messages, RFC 3420: read in any completeness, kept octet for octet, made of whole messages."""
+"""Fragments of messages, RFC 3420: read in any completeness, kept byte for byte, made of whole messages."""
 
 import pytest
 from hypothesis import given

@@ -42,7 +42,7 @@ else:
 built = pytest.mark.skipif(c is None, reason="_speedups.c is not built here")
 
 LIMITS = [(DEFAULT_LIMITS.headers, DEFAULT_LIMITS.line), (5, 60), (0, 10)]
-"""Lines and octets in a line, at most: the usual limits, and some that are met."""
+"""Lines and bytes in a line, at most: the usual limits, and some that are met."""
 
 
 def outcome(scan, data, lines, line):

@@ -26,7 +26,7 @@ _NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}").fullmatch
 
 
 def _extended(text: str) -> str:
-    # no error quotes the name: it is a part of credentials
+    # no error quotes the name, because it is a part of credentials
     # ext-value = charset "'" [ language ] "'" value-chars (RFC 5987 §3.2.1)
     charset, _, rest = text.partition("'")
     _, apostrophe, octets = rest.partition("'")
@@ -47,18 +47,18 @@ class Challenge(_Scheme):
     """A challenge: scheme and parameters, one to a header line (RFC 3261 §20.44, §22; Digest: RFC
     7616, RFC 8760).
 
-    The attributes are Digest's; what any scheme has is in `parameters`.
+    The attributes are those of Digest. `parameters` has the parameters of any scheme.
     """
 
     __slots__ = ()
     is_secret = True
-    realm = Parameter("realm", str, "Whose passwords are asked for.")
-    nonce = Parameter("nonce", str, "What the answer must be made with.")
-    opaque = Parameter("opaque", str, "What must come back as it is.")
+    realm = Parameter("realm", str, "The protection domain of the user name and password.")
+    nonce = Parameter("nonce", str, "The nonce of the server, from which the response is computed.")
+    opaque = Parameter("opaque", str, "Text that the client must return unchanged.")
     algorithm = Parameter(
-        "algorithm", str, "`MD5`, `SHA-256` …; MD5 when nothing is said (RFC 8760 §2.1)."
+        "algorithm", str, "`MD5`, `SHA-256` …; a missing one means MD5 (RFC 8760 §2.1)."
     )
-    charset = Parameter("charset", str, "`UTF-8`, or nothing (RFC 7616 §3.3).")
+    charset = Parameter("charset", str, "`UTF-8` or None (RFC 7616 §3.3).")
 
     @classmethod
     def parse(cls: type[AnyChallenge], text: str) -> AnyChallenge:
@@ -74,36 +74,36 @@ class Challenge(_Scheme):
 
     @property
     def token68(self) -> str | None:
-        """What stands in place of parameters with schemes like Bearer and Basic, or None (RFC 7235
-        §2.1, RFC 8898 §4)."""
+        """The token68 that schemes like Bearer and Basic have instead of parameters, or None (RFC
+        7235 §2.1, RFC 8898 §4)."""
         pairs = self.parameters.pairs
         return pairs[0][0] if len(pairs) == 1 and pairs[0][1] is None else None
 
     @property
     def qop(self) -> tuple[str, ...]:
-        """The qualities of protection to choose from, `("auth", "auth-int")`; () when nothing is
-        said (RFC 7616 §3.3)."""
+        """The qualities of protection to choose from, such as `("auth", "auth-int")`, or () (RFC
+        7616 §3.3)."""
         return listed(self.parameters.get("qop") or "")
 
     @property
     def domain(self) -> tuple[str, ...]:
-        """The URIs that the same password is good for; () for the whole server (RFC 7616 §3.3)."""
+        """The URIs that accept the same password; () for the whole server (RFC 7616 §3.3)."""
         return tuple((self.parameters.get("domain") or "").split())
 
     @property
     def stale(self) -> bool:
-        """True when only the nonce was too old: the password need not be asked for again (RFC 7616
+        """True if only the nonce was too old, so that the password is still right (RFC 7616
         §3.3)."""
         return lowered(self.parameters.get("stale") or "") == "true"
 
     @property
     def userhash(self) -> bool:
-        """True when the name may be, or is, sent as a hash (RFC 7616 §3.4.4)."""
+        """True if the user name may be sent as a hash, or is one (RFC 7616 §3.4.4)."""
         return lowered(self.parameters.get("userhash") or "") == "true"
 
     def __str__(self) -> str:
-        # qop-options = "qop" EQUAL LDQUOT qop-value *("," qop-value) RDQUOT: in quotes even when it
-        #   is one
+        # qop-options = "qop" EQUAL LDQUOT qop-value *("," qop-value) RDQUOT: one value is quoted
+        # too
         pairs = self.parameters.pairs
         quoted = [
             (n, quote(unquote(v)) if v is not None and n.lower() == "qop" else v) for n, v in pairs
@@ -120,15 +120,14 @@ class Credentials(Challenge):
     """The answer to a challenge: Authorization, Proxy-Authorization (RFC 3261 §20.7, §22.2)."""
 
     __slots__ = ()
-    uri = Parameter("uri", str, "The Request-URI the answer is for, as text.")
-    response = Parameter("response", str, "The proof, in hexadecimal.")
-    cnonce = Parameter("cnonce", str, "The client's own nonce.")
-    nc = Parameter("nc", _nonce_count, "How often the nonce was used, 1 the first time.")
+    uri = Parameter("uri", str, "The Request-URI of the request, as text.")
+    response = Parameter("response", str, "The digest that proves the password, in hexadecimal.")
+    cnonce = Parameter("cnonce", str, "The nonce of the client.")
+    nc = Parameter("nc", _nonce_count, "The number of requests with this nonce, 1 for the first.")
 
     @property
     def username(self) -> str | None:
-        """The name, also when it came in another charset: `username*` (RFC 7616 §3.4). Raises
-        ParseError."""
+        """The user name, from `username` or `username*` (RFC 7616 §3.4). Raises ParseError."""
         plain, extended = self.parameters.get("username"), self.parameters.get("username*")
         if plain is not None and extended is not None:
             raise ParseError("both username and username*")
@@ -136,7 +135,7 @@ class Credentials(Challenge):
 
     @property
     def qop(self) -> str | None:  # type: ignore[override]
-        """The quality of protection chosen, `auth` or `auth-int`, or None (RFC 7616 §3.4)."""
+        """The quality of protection that is used, `auth` or `auth-int`, or None (RFC 7616 §3.4)."""
         return self.parameters.get("qop")
 
     def __str__(self) -> str:
@@ -147,7 +146,7 @@ class Credentials(Challenge):
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*").fullmatch
 _CHALLENGE = re.compile(rf"([{TOKEN_CHARACTERS}]+)(?:[ \t](.*))?", re.DOTALL).fullmatch
 
-# Always quoted, token or not (RFC 3261 §25.1, RFC 8760 §2.6); qop is so in a challenge and is not
+# Always quoted, even tokens (RFC 3261 §25.1, RFC 8760 §2.6). qop is quoted in a challenge and not
 # in credentials.
 _QUOTED_NAMES = frozenset(
     "cnonce domain nextnonce nonce opaque realm response rspauth uri username".split()
@@ -155,7 +154,7 @@ _QUOTED_NAMES = frozenset(
 
 
 class AuthParameters(Parameters):
-    """`name=value, name="value"`, as challenges, credentials and Authentication-Info have them."""
+    """Parameters as `name=value, name="value"`: of challenges, credentials, Authentication-Info."""
 
     __slots__ = ()
     separator = ","
@@ -175,18 +174,18 @@ class AuthParameters(Parameters):
 
 
 class AuthenticationInfo(AuthParameters):
-    """What the server says after the answer was right (RFC 3261 §20.6): ainfo *(COMMA ainfo)."""
+    """The reply of a server to right credentials (RFC 3261 §20.6): ainfo *(COMMA ainfo)."""
 
     __slots__ = ()
-    nextnonce = Parameter("nextnonce", str, "The nonce to use from now on.")
-    rspauth = Parameter("rspauth", str, "The server's own proof, in hexadecimal.")
-    qop = Parameter("qop", str, "The quality of protection it was made with.")
-    cnonce = Parameter("cnonce", str, "The client's nonce.")
-    nc = Parameter("nc", _nonce_count, "How often the nonce was used.")
+    nextnonce = Parameter("nextnonce", str, "The nonce for the next request.")
+    rspauth = Parameter("rspauth", str, "The digest that proves the server, in hexadecimal.")
+    qop = Parameter("qop", str, "The quality of protection of `rspauth`.")
+    cnonce = Parameter("cnonce", str, "The nonce of the client.")
+    nc = Parameter("nc", _nonce_count, "The number of requests with this nonce.")
 
     @property
     def parameters(self) -> AuthenticationInfo:
-        """These parameters themselves, where other values have theirs."""
+        """These parameters, under the name that other values use."""
         return self
 
     @classmethod

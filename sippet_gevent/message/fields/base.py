@@ -1,5 +1,5 @@
-"""Values with parameters, RFC 3261 §7.3.1: what most header fields hold, and parameters as
-attributes. Pure."""
+"""Values with parameters, RFC 3261 §7.3.1: the base of most types, and parameters as attributes.
+Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, overload
 
-from ...errors import InvalidValue, ParseError
+from ...errors import InvalidValue, ParseError, excerpt
 from ..grammar import BLANKS, GEN_VALUE, QUOTED, TOKEN_CHARACTERS, is_token, unquote
 from ..parameters import EMPTY, Parameters
 from ..uri import URI
@@ -20,11 +20,10 @@ AnyBareReference = TypeVar("AnyBareReference", bound="BareReference")
 
 
 class Parameter(Generic[T]):
-    """A parameter as an attribute: what `read` makes of its text; None where it is missing or has
+    """A parameter as an attribute. It is `read(text)`, or None if the parameter is missing or has
     no value.
 
-    Looking raises ParseError when the text is not what the RFC wants; the rest of the value can be
-    used all the same.
+    Reading it raises ParseError if its text breaks the RFC. The rest of the value is still usable.
     """
 
     def __init__(self, name: str, read: Callable[[str], T], doc: str) -> None:
@@ -52,7 +51,7 @@ class Parameter(Generic[T]):
 
 
 class Flag:
-    """A parameter that says yes by being there: `;early-only`."""
+    """A parameter as an attribute that is True if the parameter is there: `;early-only`."""
 
     def __init__(self, name: str, doc: str) -> None:
         self.name = name
@@ -66,8 +65,8 @@ class Flag:
         return self if value is None else self.name in value.parameters
 
 
-# qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ): more decimals are in the field (RFC
-# 4475 §3.1.1.1)
+# qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ). Real peers send more decimals (RFC
+# 4475 §3.1.1.1).
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
 
 
@@ -79,17 +78,17 @@ def qvalue(text: str) -> float:
 
 
 def lowered(text: str) -> str:
-    """Return a word that means the same in any case, in lower case (RFC 3261 §7.3.1)."""
+    """Return a word in lower case, for words that are compared without case (RFC 3261 §7.3.1)."""
     return text.lower()
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Return the words of a list in quotes: `"auth,auth-int"`."""
+    """Return the words of a list such as `auth,auth-int`."""
     return tuple([piece.strip(BLANKS) for piece in text.split(",") if piece.strip(BLANKS)])
 
 
 def in_brackets(text: str) -> str:
-    """Return what is between angle brackets. Raises ParseError where there are none."""
+    """Return the text between angle brackets. Raises ParseError if there are none."""
     if len(text) < 3 or text[0] != "<" or text[-1] != ">":
         raise ParseError("not in angle brackets", value=text)
     return text[1:-1]
@@ -100,10 +99,9 @@ def uri_in_brackets(text: str) -> URI:
     return URI.parse(in_brackets(text))
 
 
-# A URI in brackets, a quoted text, a token, or what the field has in its place: anything without
-# separators.
+# A URI in brackets, a quoted text, a token, or any other text without separators.
 _ANY = re.compile(rf"<[^<>]*>|{QUOTED}|[^\s,;<>\"](?:[^,;<>\"]*[^\s,;<>\"])?", re.DOTALL).fullmatch
-# Whichever it is, then parameters.
+# Any of these, then parameters.
 _WITH_PARAMETERS = re.compile(rf"({QUOTED}|<[^<>]*>|[^;]*)[ \t]*(;.*)?", re.DOTALL).fullmatch
 
 
@@ -113,13 +111,13 @@ class _Valued(NamedTuple):
 
 
 class Valued(_Valued):
-    """A value with parameters; the types of the fields say by `fits` what the value must be, and
-    name the parameters."""
+    """A value with parameters. Subclasses define the form of the value by `fits`, and name the
+    parameters."""
 
     __slots__ = ()
     fits: ClassVar[Any] = _ANY
-    """Whether a text is such a value: a token, a quoted text or a <URI>, unless the field is
-    stricter."""
+    """Returns a true value for a text that is such a value: by default a token, a quoted text or a
+    <URI>."""
     what: ClassVar[str] = "a token, a quoted text or a <URI>"
     holds: ClassVar[type[Parameters]] = Parameters
     """The type of its parameters."""
@@ -166,16 +164,15 @@ class Ranked(Word):
     """A token with parameters, q among them: Accept-Encoding, Accept-Language (RFC 3261 §20.2,
     §20.3).
 
-    language-range = ( ( 1*8ALPHA *( "-" 1*8ALPHA ) ) / "*" ): digits as in es-419 came later (RFC
-    5646), so any token is one.
+    language-range = ( ( 1*8ALPHA *( "-" 1*8ALPHA ) ) / "*" ). Any token is accepted, because
+    languages got digits later, as in es-419 (RFC 5646).
     """
 
     __slots__ = ()
 
     @property
     def q(self) -> float:
-        """How much it is wanted, 0.0 to 1.0, which it is when nothing is said. Raises
-        ParseError."""
+        """The preference from 0.0 to 1.0, 1.0 by default. Raises ParseError."""
         text = self.parameters.get("q")
         return 1.0 if text is None else qvalue(text)
 
@@ -229,7 +226,7 @@ class Reference(NamedTuple):
 
 
 class BareReference(NamedTuple):
-    """A URI without angle brackets, with the header's parameters: Policy-ID, Trigger-Consent."""
+    """A URI without angle brackets, with parameters of the field: Policy-ID, Trigger-Consent."""
 
     uri: URI
     parameters: Parameters = EMPTY
@@ -244,14 +241,15 @@ class BareReference(NamedTuple):
         uri = str(self.uri if isinstance(self.uri, URI) else URI.parse(self.uri))
         if ";" in uri or "," in uri:
             raise InvalidValue(
-                f"a URI without brackets cannot have parameters, semicolons or commas: {uri!r}"
+                "a URI without brackets must have no parameters, semicolons or commas, "
+                f"got {excerpt(uri)}"
             )
         return f"{uri}{self.parameters}"
 
 
 class LinkParameters(Parameters):
-    """Parameters some of which have a URI in angle brackets and no quotes round it:
-    `;info=<https://…>` (RFC 8224 §4)."""
+    """Parameters of which some are a URI in angle brackets without quotes: `;info=<https://…>` (RFC
+    8224 §4)."""
 
     __slots__ = ()
     _link = re.compile(r'<[^<>"\s]*>').fullmatch
@@ -269,8 +267,7 @@ class LinkParameters(Parameters):
 
 
 class Choice(str):
-    """One of the words an RFC lists, or what may be listed later: Geolocation-Routing,
-    Attestation-Info.
+    """One of the words of an RFC, or a later one: Geolocation-Routing, Attestation-Info.
 
     generic-param = token [ EQUAL gen-value ]
     """

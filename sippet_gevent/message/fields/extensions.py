@@ -1,7 +1,7 @@
-"""What the header fields of later RFCs hold, one type for each shape, the rule quoted in it. Pure.
+"""Types of header fields of later RFCs: Event, Accept-Contact, User-to-User … Pure.
 
-Private header fields are in private.py, those of REFER in referral.py, names of dialogs in
-dialog_id.py, identities in identity.py and history.py.
+Private header fields are in p_headers.py, those of REFER in refer.py, names of dialogs in
+replaces.py, identities in identity.py and history.py.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Event(Valued):
     __slots__ = ()
     fits = re.compile(rf"{_NODOT}(?:\.{_NODOT})*").fullmatch
     what = "an event type"
-    id = Parameter("id", str, "Tells subscriptions of one dialog apart (RFC 3265; deprecated).")
+    id = Parameter("id", str, "Distinguishes subscriptions of one dialog (RFC 3265; deprecated).")
 
     @property
     def package(self) -> str:
@@ -54,17 +54,19 @@ class Event(Valued):
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """The templates put on the package, the first one first."""
+        """The templates of the package, in order."""
         return tuple(self.value.split(".")[1:])
 
 
 class SubscriptionState(Word):
-    """How a subscription stands, `active`, `pending` or `terminated` (RFC 6665 §8.2.3)."""
+    """The state of a subscription: `active`, `pending` or `terminated` (RFC 6665 §8.2.3)."""
 
     __slots__ = ()
-    reason = Parameter("reason", lowered, "Why it ended: `deactivated`, `timeout` … in lower case.")
-    expires = Parameter("expires", number, "Seconds until it ends.")
-    retry_after = Parameter("retry-after", number, "Seconds to wait before another try.")
+    reason = Parameter(
+        "reason", lowered, "The reason of its end in lower case: `deactivated`, `timeout` …"
+    )
+    expires = Parameter("expires", number, "Seconds until the subscription ends.")
+    retry_after = Parameter("retry-after", number, "Seconds to wait before another attempt.")
 
     @property
     def state(self) -> str:
@@ -92,42 +94,42 @@ class _Features(Valued):
 
     @property
     def features(self) -> dict[str, str | None]:
-        """Feature tags, in lower case and without the plus sign, to their values in text; None for
-        those that are just there."""
+        """Feature tag, in lower case and without the plus sign, to its value as text, or None if
+        it has no value."""
         tags = {name.lower().removeprefix("+"): value for name, value in self.parameters.items()}
         return {name: value for name, value in tags.items() if name not in self.others}
 
 
 class AcceptContact(_Features):
-    """Features that the called contact should have (RFC 3841 §10): ac-value = "*" *(SEMI
+    """Features that the contact called should have (RFC 3841 §10): ac-value = "*" *(SEMI
     ac-params)."""
 
     __slots__ = ()
     others = frozenset(("require", "explicit", "q"))
-    require = Flag("require", "True when contacts without them must not be called.")
-    explicit = Flag("explicit", "True when contacts must have said so.")
+    require = Flag("require", "True if contacts without them must not be called.")
+    explicit = Flag("explicit", "True if contacts must have registered them.")
 
 
 class RejectContact(_Features):
-    """Features that the called contact must not have (RFC 3841 §10): rc-value = "*" *(SEMI
+    """Features that the contact called must not have (RFC 3841 §10): rc-value = "*" *(SEMI
     rc-params)."""
 
     __slots__ = ()
 
 
 class FeatureCaps(_Features):
-    """What an element on the way can do, the nearest first (RFC 6809 §6.2): fc-value = "*" *(SEMI
-    feature-cap)."""
+    """The features of an element on the path, the nearest first (RFC 6809 §6.2): fc-value = "*"
+    *(SEMI feature-cap)."""
 
     __slots__ = ()
 
 
 class AnswerMode(Word):
-    """Whether to answer at once: `Auto`, `Manual`: Answer-Mode, Priv-Answer-Mode (RFC 5373 §2)."""
+    """`Auto` to answer at once, or `Manual`: Answer-Mode, Priv-Answer-Mode (RFC 5373 §2)."""
 
     __slots__ = ()
     require = Flag(
-        "require", "True when the request is to be refused rather than answered otherwise."
+        "require", "True if the callee must refuse the request rather than answer it otherwise."
     )
 
 
@@ -168,20 +170,18 @@ class SecurityMechanism(Word):
     """
 
     __slots__ = ()
-    q = Parameter("q", qvalue, "How much the server wants it, 0.0 to 1.0.")
+    q = Parameter("q", qvalue, "The preference of the server, 0.0 to 1.0.")
     d_alg = Parameter("d-alg", str, "The algorithm of `digest`.")
     d_qop = Parameter("d-qop", str, "The quality of protection of `digest`.")
-    d_ver = Parameter("d-ver", str, "The digest over the server's list.")
+    d_ver = Parameter("d-ver", str, "The digest of the list of the server.")
     alg = Parameter("alg", lowered, "The integrity algorithm of `ipsec-3gpp`.")
-    ealg = Parameter("ealg", lowered, "Its encryption algorithm.")
-    prot = Parameter("prot", lowered, "Its protocol, `esp` or `ah`.")
-    mod = Parameter("mod", lowered, "Its mode, `trans` or `tun`.")
-    spi_c = Parameter(
-        "spi-c", number, "Its security parameter index at the client's side that calls."
-    )
-    spi_s = Parameter("spi-s", number, "The same at the side that is called.")
-    port_c = Parameter("port-c", number, "The port of the side that calls.")
-    port_s = Parameter("port-s", number, "The port of the side that is called.")
+    ealg = Parameter("ealg", lowered, "The encryption algorithm of `ipsec-3gpp`.")
+    prot = Parameter("prot", lowered, "The protocol of `ipsec-3gpp`, `esp` or `ah`.")
+    mod = Parameter("mod", lowered, "The mode of `ipsec-3gpp`, `trans` or `tun`.")
+    spi_c = Parameter("spi-c", number, "The security parameter index of the client port.")
+    spi_s = Parameter("spi-s", number, "The security parameter index of the server port.")
+    port_c = Parameter("port-c", number, "The client port, from which messages are sent.")
+    port_s = Parameter("port-s", number, "The server port, at which messages arrive.")
 
 
 class PolicyContact(Reference):
@@ -189,8 +189,8 @@ class PolicyContact(Reference):
     policyContact-param )."""
 
     __slots__ = ()
-    non_cacheable = Flag("non-cacheable", "True when it is for this request only.")
-    alt_uri = Parameter("alt-uri", str, "A hostname in place of the URI.")
+    non_cacheable = Flag("non-cacheable", "True if it is for this request only.")
+    alt_uri = Parameter("alt-uri", str, "A hostname instead of the URI.")
 
 
 class PolicyID(BareReference):
@@ -198,15 +198,15 @@ class PolicyID(BareReference):
     generic-param )."""
 
     __slots__ = ()
-    token = Parameter("token", str, "What the server gave to show that it was.")
+    token = Parameter("token", str, "The token of the server that proves it.")
 
 
 class TriggerConsent(BareReference):
-    """Where to ask for consents again (RFC 5360 §5.11.2): ( SIP-URI / SIPS-URI ) *( SEMI
+    """The URI that asks for consents again (RFC 5360 §5.11.2): ( SIP-URI / SIPS-URI ) *( SEMI
     trigger-param )."""
 
     __slots__ = ()
-    target_uri = Parameter("target-uri", URI.parse, "The URI whose translation needs it.")
+    target_uri = Parameter("target-uri", URI.parse, "The URI whose translation needs consent.")
 
     @classmethod
     def parse(cls, text: str) -> TriggerConsent:
@@ -220,8 +220,8 @@ class TriggerConsent(BareReference):
 
 
 class Geolocation(Reference):
-    """Where the target is, or where that can be asked (RFC 6442 §4.1): LAQUOT locationURI RAQUOT
-    *(SEMI geoloc-param)."""
+    """The location of the target, or a URI that gives it (RFC 6442 §4.1): LAQUOT locationURI
+    RAQUOT *(SEMI geoloc-param)."""
 
     __slots__ = ()
     loc_src = Parameter("loc-src", lowered, "The host that added it (RFC 8787 §4).")
@@ -234,7 +234,7 @@ class Geolocation(Reference):
 
 
 class GeolocationRouting(Choice):
-    """Whether the location may be used to route, `yes` or `no` (RFC 6442 §4.2): "yes" / "no" /
+    """Permission to route by the location, `yes` or `no` (RFC 6442 §4.2): "yes" / "no" /
     generic-param."""
 
     __slots__ = ()
@@ -267,7 +267,7 @@ class _ErrorCode(_Error):
 
 
 class GeolocationError(_ErrorCode):
-    """What is wrong with the location (RFC 6442 §4.3): location-error-code = 1*3DIGIT *(SEMI
+    """The fault of a location (RFC 6442 §4.3): location-error-code = 1*3DIGIT *(SEMI
     location-error-params)."""
 
     __slots__ = ()
@@ -275,8 +275,7 @@ class GeolocationError(_ErrorCode):
 
 
 class AlertMsgError(_ErrorCode):
-    """What is wrong with the alert message (RFC 8876 §5.2): error-code = 3DIGIT *(SEMI
-    error-params)."""
+    """The fault of an alert message (RFC 8876 §5.2): error-code = 3DIGIT *(SEMI error-params)."""
 
     __slots__ = ()
     text = Parameter("message", str, "The error in words; the parameter is named message.")
@@ -298,15 +297,15 @@ class ContentID(NamedTuple):
 
     @classmethod
     def create(cls, host: str = "content.invalid") -> ContentID:
-        """Return a new one: 128 random bits at `host`. Raises InvalidValue for a host that is
-        none."""
+        """Return a new Content-ID with 128 random bits at `host`. Raises InvalidValue for a text
+        that is no host."""
         made = cls(f"{create_call_id()}@{host}")
         str(made)
         return made
 
     @property
     def url(self) -> str:
-        """The `cid:` URL that points to it (RFC 2392 §2), for a Refer-To or Geolocation."""
+        """The `cid:` URL of the part (RFC 2392 §2), for a Refer-To or Geolocation."""
         return "cid:" + escape(self.id, "@+$&=")
 
     def __str__(self) -> str:
@@ -326,19 +325,20 @@ class UserToUser(QuotedOrToken):
     token / quoted-string."""
 
     __slots__ = ()
-    purpose = Parameter("purpose", lowered, "The package, `isdn-uui` when nothing is said.")
-    content = Parameter("content", lowered, "What the data is, as the package has it.")
-    encoding = Parameter("encoding", lowered, "`hex`, or what the package has.")
+    purpose = Parameter("purpose", lowered, "The package; a missing one means `isdn-uui`.")
+    content = Parameter("content", lowered, "The kind of data, in words of the package.")
+    encoding = Parameter("encoding", lowered, "`hex`, or a word of the package.")
 
     @classmethod
     def of(cls, data: bytes, **parameters: object) -> UserToUser:
-        """Make one that carries `data` in hexadecimal."""
+        """Return one that carries `data` in hexadecimal."""
         return cls(data.hex(), Parameters({**parameters, "encoding": "hex"}))
 
     @property
     def data(self) -> bytes:
-        """The octets it carries, decoded when they are in hexadecimal. Raises ParseError."""
-        # no purpose is isdn-uui (RFC 7433 §4.1), isdn-interwork was its draft's name (RFC 7434)
+        """Its data, decoded if it is in hexadecimal. Raises ParseError."""
+        # A missing purpose means isdn-uui (RFC 7433 §4.1), which drafts called isdn-interwork (RFC
+        # 7434).
         encoding = self.encoding or (
             "hex" if self.purpose in (None, "isdn-uui", "isdn-interwork") else ""
         )

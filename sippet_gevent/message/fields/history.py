@@ -1,4 +1,4 @@
-"""How a request came here, and why: History-Info, Diversion, Reason; RFC 7044, 5806, 3326. Pure."""
+"""The history of a request: History-Info, Diversion, Reason; RFC 7044, 5806, 3326. Pure."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ def _count(text: str) -> int:
 
 
 class Reason(Word):
-    """Why a request was sent or a response is what it is (RFC 3326 §2): `value` is the protocol the
-    cause is one of.
+    """The reason of a request or a response (RFC 3326 §2). `value` is the protocol of the cause.
 
     reason-value = protocol *(SEMI reason-params), protocol = "SIP" / "Q.850" / token
     """
 
     __slots__ = ()
     cause = Parameter(
-        "cause", number, "A SIP status, a Q.850 cause value, or what the protocol has."
+        "cause", number, "A SIP status, a Q.850 cause, or a number of another protocol."
     )
     text = Parameter("text", str, "The cause in words.")
-    location = Parameter("location", str, "Where an ISUP release came from (RFC 8606 §4).")
+    location = Parameter("location", str, "The origin of an ISUP release (RFC 8606 §4).")
 
     @property
     def protocol(self) -> str:
-        """`SIP`, `Q.850` …: as it stands; compare without case (RFC 3261 §7.3.1)."""
+        """`SIP`, `Q.850` … as written; compare it without case (RFC 3261 §7.3.1)."""
         return self.value
 
 
@@ -47,17 +46,16 @@ def _index(text: str) -> str:
 
 
 class HistoryInfo(NameAddr):
-    """One retargeting (RFC 7044 §5): the URI the request was sent to, and by `index` when.
+    """One target of a request (RFC 7044 §5): its URI, and its `index` in the order of targets.
 
     hi-entry = hi-targeted-to-uri *(SEMI hi-param), hi-param = hi-index / hi-target-param /
-    hi-extension. What is said of the entry in the headers of its URI, Reason and Privacy, are
-    attributes.
+    hi-extension. Reason and Privacy in the headers of its URI are attributes.
     """
 
     __slots__ = ()
-    index = Parameter("index", _index, "Where in the tree of branches it stands: `1.2.1`.")  # type: ignore[assignment]
-    rc = Parameter("rc", _index, "The index of the entry it is a contact of.")
-    mp = Parameter("mp", _index, "The index of the entry it replaces with another user.")
+    index = Parameter("index", _index, "The position in the tree of branches: `1.2.1`.")  # type: ignore[assignment]
+    rc = Parameter("rc", _index, "The index of the entry of which it is a contact.")
+    mp = Parameter("mp", _index, "The index of the entry that it replaces with another user.")
     np = Parameter("np", _index, "The index of the entry whose target did not change.")
 
     @classmethod
@@ -66,20 +64,20 @@ class HistoryInfo(NameAddr):
 
     @property
     def reason(self) -> tuple[Reason, ...]:
-        """Why the request went on from there; empty while it did not. Raises ParseError."""
+        """The reasons why the request left this target; () if it did not. Raises ParseError."""
         text = self.uri.headers.get("Reason")
         return tuple([Reason.parse(piece) for piece in split(text, ",")]) if text else ()
 
     @property
     def privacy(self) -> Privacy | None:
-        """What is asked for this entry, `("history",)`. Raises ParseError."""
+        """The privacy of this entry, such as `("history",)`, or None. Raises ParseError."""
         text = self.uri.headers.get("Privacy")
         return Privacy.parse(text) if text else None
 
 
 class Diversion(NameAddr):
-    """From whom the call was diverted, the last one first (RFC 5806 §4, historic, and in use where
-    no History-Info is).
+    """A party that diverted the call, the last one first (RFC 5806 §4). It is historic, but used
+    where History-Info is not.
 
     Diversion = 1#( name-addr *( ";" diversion-params ) )
     """
@@ -88,8 +86,8 @@ class Diversion(NameAddr):
     reason = Parameter(
         "reason", lowered, "`user-busy`, `no-answer`, `unconditional` … in lower case."
     )
-    counter = Parameter("counter", _count, "How often it was diverted here.")
-    limit = Parameter("limit", _count, "How often it may be diverted.")
+    counter = Parameter("counter", _count, "The number of diversions by this party.")
+    limit = Parameter("limit", _count, "Most diversions of the call.")
     privacy = Parameter("privacy", lowered, "`full`, `name`, `uri` or `off`, in lower case.")
     screen = Parameter("screen", lowered, "`yes` or `no`, in lower case.")
 

@@ -1,4 +1,4 @@
-"""Who it is, and who may know: Identity, Identity-Info, Privacy; RFC 8224, 4474, 3323. Pure."""
+"""Identity, Identity-Info and Privacy; RFC 8224, 4474, 3323. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ _DIGEST = re.compile(r'[A-Za-z0-9/+.\-_]+=*|"[A-Za-z0-9/+.\-_]+=*"').fullmatch
 
 
 class Identity(Valued):
-    """A signature over who calls whom, one to a line (RFC 8224 §4): `value` is the PASSporT, in
-    full or less what repeats the request (`..signature`).
+    """A signature over caller and callee, one a line (RFC 8224 §4). `value` is the PASSporT, in
+    full or without the parts that repeat the request (`..signature`).
 
     Identity = signed-identity-digest SEMI ident-info *( SEMI ident-info-params ), ident-info =
-    "info" EQUAL LAQUOT absoluteURI RAQUOT. The form of RFC 4474, a signature alone, can be read:
-    its info is in Identity-Info.
-    """
+    "info" EQUAL LAQUOT absoluteURI RAQUOT. The form of RFC 4474, a signature alone, is read too.
+    Its info is in Identity-Info."""
 
     __slots__ = ()
     fits = _DIGEST
@@ -30,7 +29,7 @@ class Identity(Valued):
     info = Parameter(
         "info", uri_in_brackets, "The URI of the certificate; None in the form of RFC 4474."
     )
-    alg = Parameter("alg", str, "The algorithm of the signature, `ES256` when nothing is said.")
+    alg = Parameter("alg", str, "The algorithm of the signature; a missing one means `ES256`.")
     ppt = Parameter("ppt", str, "The type of the PASSporT: `shaken`, `div` … (RFC 8225 §8.1).")
 
     @classmethod
@@ -42,13 +41,13 @@ class Identity(Valued):
 
     @property
     def is_compact(self) -> bool:
-        """True when header and payload are left out, to be made from the request (RFC 8225 §7)."""
+        """True if header and payload are left out, because the request has them (RFC 8225 §7)."""
         return self.value.startswith("..")
 
     @property
     def passport(self) -> tuple[str, str, str]:
-        """Header, payload and signature in base64url, the first two "" when compact. Raises
-        ParseError for RFC 4474's form."""
+        """Header, payload and signature in base64url. The first two are "" if it is compact. Raises
+        ParseError for the form of RFC 4474."""
         parts = self.value.split(".")
         if len(parts) != 3:
             raise ParseError("not a PASSporT", value=self.value)
@@ -56,27 +55,28 @@ class Identity(Valued):
 
     def __str__(self) -> str:
         if self.parameters and "info" not in self.parameters:
-            raise InvalidValue("a signed identity needs an info")
+            raise InvalidValue(
+                'Identity needs an info: write with_params(info=URI.parse("https://…"))'
+            )
         return super().__str__()
 
 
 class IdentityInfo(Reference):
-    """Where the certificate for an Identity of RFC 4474 is (§9 there); RFC 8224 has made it
-    historic.
+    """The URI of the certificate for an Identity (RFC 4474 §9). RFC 8224 has made it historic.
 
     Identity-Info = ident-info *( SEMI ident-info-params ), ident-info = LAQUOT absoluteURI RAQUOT
     """
 
     __slots__ = ()
-    alg = Parameter("alg", str, "The algorithm, `rsa-sha1` when nothing is said.")
+    alg = Parameter("alg", str, "The algorithm; a missing one means `rsa-sha1`.")
 
 
 class Privacy(tuple[str, ...]):
-    """The kinds of privacy asked for: `("id", "critical")` (RFC 3323 §4.2). A plain tuple may be
-    assigned.
+    """The kinds of privacy that the sender asks for, such as `("id", "critical")` (RFC 3323 §4.2).
+    A plain tuple can be assigned.
 
     Privacy-hdr = priv-value *(";" priv-value), priv-value = "header" / "session" / "user" / "none"
-    / "critical" / token. Commas between them are in the field, too, and read.
+    / "critical" / token. Commas instead of semicolons are read too.
     """
 
     __slots__ = ()

@@ -1,8 +1,8 @@
-"""What the P- header fields and those of 3GPP hold: RFC 4457, 5318, 5502, 5503, 6050, 7315, 7316,
-TS 24.229. Pure.
+"""Types of P- header fields and those of 3GPP: RFC 4457, 5318, 5502, 5503, 6050, 7315, 7316, TS
+24.229. Pure.
 
-They belong in networks whose elements trust each other (RFC 3427 §4.1); what comes from elsewhere
-is to be removed.
+They are for networks whose elements trust each other (RFC 3427 §4.1). Remove them from messages of
+other networks.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ AnyBare = TypeVar("AnyBare", bound="_BareParameters")
 class AccessInfo(Parameters):
     """Parameters, and values without a name: extension-access-info = gen-value (RFC 7315 §5.4).
 
-    A quoted-string or an IPv6 reference is the name of a parameter without value, as it was
-    written.
+    A quoted-string or an IPv6 reference is the name of a parameter without value, as written.
     """
 
     __slots__ = ()
@@ -39,20 +38,22 @@ class AccessInfo(Parameters):
 
 
 class AccessNetwork(Word):
-    """A network a phone is in (RFC 7315 §5.4): access-net-spec = (access-type / access-class)
+    """The access network of a phone (RFC 7315 §5.4): access-net-spec = (access-type / access-class)
     *(SEMI access-info)."""
 
     __slots__ = ()
     holds = AccessInfo
-    network_provided = Flag("network-provided", "True when the network says so, not the phone.")
+    network_provided = Flag("network-provided", "True if the network has added it, not the phone.")
     cgi_3gpp = Parameter("cgi-3gpp", str, "The GSM cell.")
     utran_cell_id_3gpp = Parameter("utran-cell-id-3gpp", str, "The UMTS, LTE or 5G cell.")
     ci_3gpp2 = Parameter("ci-3gpp2", str, "The CDMA2000 cell.")
     i_wlan_node_id = Parameter("i-wlan-node-id", str, "The MAC address of the access point.")
-    dsl_location = Parameter("dsl-location", str, "Where the DSL line ends.")
-    eth_location = Parameter("eth-location", str, "Where the Ethernet ends.")
-    fiber_location = Parameter("fiber-location", str, "Where the fibre ends.")
-    gstn_location = Parameter("gstn-location", str, "Where the telephone line ends.")
+    dsl_location = Parameter("dsl-location", str, "The location of the end of the DSL line.")
+    eth_location = Parameter("eth-location", str, "The location of the end of the Ethernet.")
+    fiber_location = Parameter("fiber-location", str, "The location of the end of the fibre.")
+    gstn_location = Parameter(
+        "gstn-location", str, "The location of the end of the telephone line."
+    )
     local_time_zone = Parameter("local-time-zone", str, "The time zone, `UTC+01:00`.")
 
 
@@ -86,32 +87,30 @@ class _BareParameters(_Parameters):
 
 
 class ChargingAddresses(_BareParameters):
-    """Where to send charging records (RFC 7315 §5.5): charge-addr-params = charge-addr-param *(SEMI
-    charge-addr-param)."""
+    """The addresses for charging records (RFC 7315 §5.5): charge-addr-params = charge-addr-param
+    *(SEMI charge-addr-param)."""
 
     __slots__ = ()
     ccf = Parameter("ccf", str, "The first charging collection function.")
-    ccf_2 = Parameter("ccf-2", str, "The one to take when the first is not there.")
+    ccf_2 = Parameter("ccf-2", str, "The charging collection function if the first fails.")
     ecf = Parameter("ecf", str, "The first event charging function.")
-    ecf_2 = Parameter("ecf-2", str, "The one to take when the first is not there.")
+    ecf_2 = Parameter("ecf-2", str, "The event charging function if the first fails.")
 
 
 class ChargingVector(_BareParameters):
-    """What charging records of one session have in common (RFC 7315 §5.6): icid-value *(SEMI
+    """The data that all charging records of one session share (RFC 7315 §5.6): icid-value *(SEMI
     charge-params)."""
 
     __slots__ = ()
     needed = ("icid-value",)
     icid_value = Parameter("icid-value", str, "The identifier of the session.")
-    icid_generated_at = Parameter("icid-generated-at", str, "The host that made it.")
-    orig_ioi = Parameter("orig-ioi", str, "The operator it comes from.")
-    term_ioi = Parameter("term-ioi", str, "The operator it goes to.")
+    icid_generated_at = Parameter("icid-generated-at", str, "The host that made the identifier.")
+    orig_ioi = Parameter("orig-ioi", str, "The operator of the caller.")
+    term_ioi = Parameter("term-ioi", str, "The operator of the callee.")
     transit_ioi = Parameter("transit-ioi", listed, "The operators between them.")
-    related_icid = Parameter(
-        "related-icid", str, "The identifier of a session that belongs to this one."
-    )
+    related_icid = Parameter("related-icid", str, "The identifier of a related session.")
     related_icid_generated_at = Parameter(
-        "related-icid-generated-at", str, "The host that made it."
+        "related-icid-generated-at", str, "The host that made that identifier."
     )
 
 
@@ -124,10 +123,10 @@ class ServedUser(NameAddr):
 
     __slots__ = ()
     sescase = Parameter(
-        "sescase", lowered, "`orig` or `term`, in lower case: is it served as caller or as callee."
+        "sescase", lowered, "`orig` for a caller or `term` for a callee, in lower case."
     )
     regstate = Parameter("regstate", lowered, "`reg` or `unreg`, in lower case.")
-    orig_cdiv = Flag("orig-cdiv", "True when it is served as the caller of a diverted call.")
+    orig_cdiv = Flag("orig-cdiv", "True for a user that has diverted the call.")
 
     @classmethod
     def parse(cls, text: str) -> ServedUser:
@@ -179,7 +178,7 @@ class RefusedURI(NameAddr):
 
 
 class PrivateNetwork(Valued):
-    """The private network a call belongs to (RFC 7316 §7): PNI-value *(SEMI PNI-param), PNI-value =
+    """The private network of a call (RFC 7316 §7): PNI-value *(SEMI PNI-param), PNI-value =
     hostname."""
 
     __slots__ = ()
@@ -206,7 +205,7 @@ def _hex(text: str) -> str:
 
 
 class HexToken(str):
-    """Octets in hexadecimal: P-Media-Authorization (RFC 3313 §5.1): P-Media-Authorization-Token =
+    """Data in hexadecimal: P-Media-Authorization (RFC 3313 §5.1): P-Media-Authorization-Token =
     1*HEXDIG."""
 
     __slots__ = ()
@@ -217,11 +216,13 @@ class HexToken(str):
 
 
 class TraceParty(NameAddr):
-    """Who is to be traced (RFC 5503 §5.1): name-addr *1(SEMI timestamp-param) *(SEMI
+    """The party to trace (RFC 5503 §5.1): name-addr *1(SEMI timestamp-param) *(SEMI
     trace-param)."""
 
     __slots__ = ()
-    timestamp = Parameter("timestamp", _timestamp, "When the call came, seconds since 1900 (NTP).")
+    timestamp = Parameter(
+        "timestamp", _timestamp, "The time of the call, in seconds since 1900 (NTP)."
+    )
 
     @classmethod
     def parse(cls, text: str) -> TraceParty:
@@ -229,7 +230,7 @@ class TraceParty(NameAddr):
 
 
 class BillingInfo(Valued):
-    """What a call is billed by (RFC 5503 §7.1): Billing-Correlation-ID "/" FEID *(SEMI
+    """The billing data of a call (RFC 5503 §7.1): Billing-Correlation-ID "/" FEID *(SEMI
     Billing-Info-param).
 
     Billing-Correlation-ID = 1*48(HEXDIG), FEID = 1*16(HEXDIG) "@" host
@@ -239,14 +240,14 @@ class BillingInfo(Valued):
     fits = re.compile(rf"[0-9A-Fa-f]{{1,48}}/[0-9A-Fa-f]{{1,16}}@{HOST}").fullmatch
     what = "a billing correlation ID and a financial entity"
     rksgroup = Parameter("rksgroup", str, "The group of record keeping servers.")
-    charge = Parameter("charge", URI.parse, "Who pays.")
-    calling = Parameter("calling", URI.parse, "Who calls.")
-    called = Parameter("called", URI.parse, "Who is called.")
+    charge = Parameter("charge", URI.parse, "The party that pays.")
+    calling = Parameter("calling", URI.parse, "The caller.")
+    called = Parameter("called", URI.parse, "The callee.")
     routing = Parameter(
-        "routing", URI.parse, "Where the call goes when the number was ported or is a service."
+        "routing", URI.parse, "The target of a call to a ported number or a service."
     )
     locroute = Parameter("locroute", URI.parse, "The switch of the caller.")
-    jip = Parameter("jip", str, "The jurisdiction the call comes from.")
+    jip = Parameter("jip", str, "The jurisdiction of the caller.")
 
     @property
     def correlation_id(self) -> str:
@@ -264,7 +265,7 @@ _HOSTPORT = rf"{HOST}(?::[0-9]{{1,5}})?"
 
 
 class LAESParameters(Parameters):
-    """Parameters of P-DCS-LAES, in which a hostport stands without quotes."""
+    """Parameters of P-DCS-LAES, in which a hostport has no quotes."""
 
     __slots__ = ()
     _hostport = re.compile(_HOSTPORT).fullmatch
@@ -280,28 +281,27 @@ class LAESParameters(Parameters):
 
 
 class LAES(Valued):
-    """Where to send what a court has ordered to be listened to (RFC 5503 §8.1): Laes-sig *(SEMI
-    Laes-param)."""
+    """The receiver of a call under surveillance (RFC 5503 §8.1): Laes-sig *(SEMI Laes-param)."""
 
     __slots__ = ()
     fits = re.compile(_HOSTPORT).fullmatch
     what = "a host and port"
     holds = LAESParameters
-    content = Parameter("content", str, "The host and port that the media goes to.")
+    content = Parameter("content", str, "The host and port that get the media.")
     cccid = Parameter("cccid", _hex, "The identifier of the media.")
     bcid = Parameter("bcid", _hex, "The billing correlation ID.")
 
 
 class CallRedirect(Valued):
-    """Whom a call under surveillance was meant for (RFC 5503 §8.1): Called-ID *(SEMI redir-params),
-    in quotes."""
+    """The first callee of a call under surveillance (RFC 5503 §8.1): Called-ID *(SEMI
+    redir-params), in quotes."""
 
     __slots__ = ()
     fits = re.compile(QUOTED, re.DOTALL).fullmatch
     what = "a URI in quotes"
-    redirector_uri = Parameter("redirector-uri", URI.parse, "Who redirected it last.")
+    redirector_uri = Parameter("redirector-uri", URI.parse, "The party that redirected it last.")
     redirections = Parameter(
-        "count", number, "How often it was redirected; the parameter is named count."
+        "count", number, "The number of redirections; the parameter is named count."
     )
 
     @classmethod
@@ -312,7 +312,7 @@ class CallRedirect(Valued):
 
     @property
     def called(self) -> URI:
-        """The URI first called."""
+        """The URI that was called first."""
         return URI.parse(unquote(self.value))
 
 
@@ -321,7 +321,7 @@ class CallRedirect(Valued):
 
 class AdditionalIdentity(NameAddr):
     """Another identity of caller or callee (TS 24.229 §7.2.20): id-spec / token, id-spec =
-    name-addr *(SEMI id-param)."""
+    name-addr *(SEMI id-param). A token is a str."""
 
     __slots__ = ()
 
@@ -331,7 +331,7 @@ class AdditionalIdentity(NameAddr):
 
 
 class ResponseSource(_BareParameters):
-    """Which element made an error response (TS 24.229 §7.2.17): source-urn = "fe" EQUAL LAQUOT
+    """The element that made an error response (TS 24.229 §7.2.17): source-urn = "fe" EQUAL LAQUOT
     source-urn-val RAQUOT."""
 
     __slots__ = ()
@@ -343,11 +343,13 @@ class ResponseSource(_BareParameters):
 
 
 class ResourceShare(Word):
-    """Which sessions share their media's bearers (TS 24.229 §7.2.13): r-s-param, `supported`,
+    """The sessions that share bearers of media (TS 24.229 §7.2.13): r-s-param, `supported`,
     `media-sharing` … with params."""
 
     __slots__ = ()
     origin = Parameter(
         "origin", lowered, "`session-initiator` or `session-receiver`, in lower case."
     )
-    timestamp = Parameter("timestamp", number, "Which of several is the newest.")
+    timestamp = Parameter(
+        "timestamp", number, "A number that is highest for the newest of several."
+    )

@@ -1,5 +1,5 @@
-"""REFER: whom to send what to, who says so, and who is told what becomes of it; RFC 3515, 3892,
-4488, 7614. Pure."""
+"""Header fields of REFER: Refer-To, Referred-By, Refer-Sub, Refer-Events-At; RFC 3515, 3892, 4488,
+7614. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .replaces import Replaces
 
 
 class ReferTo(NameAddr):
-    """Whom to send what to (RFC 3515 §2.1): ( name-addr / addr-spec ) *(SEMI generic-param)."""
+    """The target of a REFER (RFC 3515 §2.1): ( name-addr / addr-spec ) *(SEMI generic-param)."""
 
     __slots__ = ()
 
@@ -22,22 +22,25 @@ class ReferTo(NameAddr):
 
     @property
     def method(self) -> str:
-        """The method wanted, INVITE when nothing is said (RFC 3261 §19.1.1)."""
+        """The method of the new request, INVITE by default (RFC 3261 §19.1.1)."""
         return self.uri.parameters.get("method") or "INVITE"
 
     @property
     def replaces(self) -> Replaces | None:
-        """The dialog that the new one is to replace: an attended transfer (RFC 5589 §7). Raises
-        ParseError."""
+        """The dialog that the new one replaces, in an attended transfer (RFC 5589 §7), or None.
+        Raises ParseError."""
         text = self.uri.headers.get("Replaces")
         return Replaces.parse(text) if text else None
 
 
 class ReferredBy(NameAddr):
-    """Who refers (RFC 3892 §3): referrer-uri *( SEMI (referredby-id-param / generic-param) )."""
+    """The sender of a REFER (RFC 3892 §3): referrer-uri *( SEMI (referredby-id-param /
+    generic-param) )."""
 
     __slots__ = ()
-    cid = Parameter("cid", str, "The Content-ID, without brackets, of the body that proves it.")
+    cid = Parameter(
+        "cid", str, "The Content-ID, without brackets, of the body that proves the sender."
+    )
 
     @classmethod
     def parse(cls, text: str) -> ReferredBy:
@@ -45,7 +48,8 @@ class ReferredBy(NameAddr):
 
 
 class ReferSub(Valued):
-    """Whether a REFER makes a subscription (RFC 4488 §4): refer-sub-value = "true" / "false"."""
+    """`true` if a REFER creates a subscription (RFC 4488 §4): refer-sub-value = "true" /
+    "false"."""
 
     __slots__ = ()
     fits = re.compile("true|false", re.IGNORECASE).fullmatch
@@ -58,7 +62,7 @@ class ReferSub(Valued):
 
 
 class ReferEventsAt(Reference):
-    """Where to subscribe to what becomes of a REFER (RFC 7614 §4.8): LAQUOT ( SIP-URI / SIPS-URI )
+    """The URI of the subscription to a REFER (RFC 7614 §4.8): LAQUOT ( SIP-URI / SIPS-URI )
     RAQUOT *( SEMI … )."""
 
     __slots__ = ()

@@ -1,5 +1,5 @@
-"""What names a dialog or a session: Replaces, Join, Target-Dialog, Session-ID; RFC 3891, 3911,
-4538, 7989. Pure."""
+"""Names of dialogs and sessions: Replaces, Join, Target-Dialog, Session-ID; RFC 3891, 3911, 4538,
+7989. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .rfc3261 import CallID
 
 AnyDialogID = TypeVar("AnyDialogID", bound="_DialogID")
 
-# callid = word [ "@" word ]; what ends it here is a semicolon, which is in no word
+# callid = word [ "@" word ]. It ends at a semicolon, which is in no word.
 _CALL_ID = re.compile(r"[^@;,\x00-\x20\x7f][^;,\x00-\x20\x7f]*").fullmatch
 
 
 class _DialogID(Valued):
-    """A Call-ID with two tags, each of which must be there once."""
+    """A Call-ID with two tags, each of which must appear once."""
 
     __slots__ = ()
     fits = _CALL_ID
@@ -47,7 +47,7 @@ class _DialogID(Valued):
 
 
 class Replaces(_DialogID):
-    """The dialog that a new one is to take the place of (RFC 3891 §6.1).
+    """The dialog that a new one replaces (RFC 3891 §6.1).
 
     Replaces = callid *(SEMI replaces-param), replaces-param = to-tag / from-tag / early-flag /
     generic-param; a Replaces header field MUST contain exactly one to-tag and exactly one from-tag.
@@ -55,27 +55,27 @@ class Replaces(_DialogID):
 
     __slots__ = ()
     to_tag = Parameter(
-        "to-tag", str, "The tag of the side that gets the request; `0` is also no tag (RFC 2543)."
+        "to-tag", str, "The tag of the receiver of the request; `0` also means no tag (RFC 2543)."
     )
     from_tag = Parameter("from-tag", str, "The tag of the other side.")
-    early_only = Flag("early-only", "True when a confirmed dialog must not be replaced.")
+    early_only = Flag("early-only", "True if a confirmed dialog must not be replaced.")
 
 
 class Join(_DialogID):
-    """The dialog that a new one is to be joined with (RFC 3911 §7.1): the same less early-only."""
+    """The dialog that a new one joins (RFC 3911 §7.1): the same without early-only."""
 
     __slots__ = ()
     to_tag = Parameter(
-        "to-tag", str, "The tag of the side that gets the request; `0` is also no tag (RFC 2543)."
+        "to-tag", str, "The tag of the receiver of the request; `0` also means no tag (RFC 2543)."
     )
     from_tag = Parameter("from-tag", str, "The tag of the other side.")
 
 
 class TargetDialog(_DialogID):
-    """The dialog whose knowledge authorizes the request (RFC 4538 §7).
+    """The dialog that authorizes the request, because only its parties know it (RFC 4538 §7).
 
     Target-Dialog = callid *(SEMI td-param), td-param = remote-param / local-param / generic-param;
-    §4 has both in it. The sides are the sender's.
+    §4 requires both. The sides are those of the sender.
     """
 
     __slots__ = ()
@@ -85,17 +85,17 @@ class TargetDialog(_DialogID):
 
 
 NIL = "0" * 32
-"""The UUID of a side that is not known yet, or has none (RFC 7989 §5)."""
+"""The UUID of a side that is unknown or has none (RFC 7989 §5)."""
 
 # sess-uuid = 32(DIGIT / %x61-66)
 _UUID = re.compile(r"[0-9a-f]{32}").fullmatch
 
 
 class SessionID(NamedTuple):
-    """The halves of the end-to-end session identifier (RFC 7989 §5): `local` is the sender's.
+    """The two halves of the identifier of a session (RFC 7989 §5). `local` is that of the sender.
 
-    Without a remote parameter it is the older identifier of RFC 7329, which is one for the whole
-    session.
+    Without a remote parameter it is the older identifier of RFC 7329, which is the same on both
+    sides.
     """
 
     local: str
@@ -113,7 +113,7 @@ class SessionID(NamedTuple):
 
     @property
     def remote(self) -> str | None:
-        """The receiver's half, NIL when the sender does not know it; None in the form of RFC
+        """The half of the receiver, NIL if the sender does not know it. None in the form of RFC
         7329."""
         return self.parameters.get("remote")
 

@@ -1,8 +1,7 @@
-"""Header values, RFC 3261 §20: immutable types that know their text, each with parse() and str().
-Pure.
+"""Types of header fields of RFC 3261 §20: immutable values, each with parse() and str(). Pure.
 
-RAck (RFC 3262) and SessionExpires (RFC 4028) are here too; what the fields of other RFCs hold is in
-dialog_id.py, extensions.py, history.py, identity.py, private.py and referral.py.
+RAck (RFC 3262) and SessionExpires (RFC 4028) are here too. The types of other RFCs are in
+extensions.py, history.py, identity.py, p_headers.py, refer.py and replaces.py.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from .base import Valued as Valued
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5: less than 2**31
 MAX_DELTA_SECONDS = 2**32 - 1  # RFC 3261 §20.19
 
-# SIP-date weekday and month names are English whatever the locale (RFC 3261 §25.1), which strptime
-# would not keep to.
+# The names of weekdays and months in a SIP-date are English in any locale (RFC 3261 §25.1), unlike
+# those of strptime().
 _DATE = re.compile(
     r"[A-Za-z]{3}, ?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
 ).fullmatch
@@ -93,8 +92,7 @@ class MaxForwards(int):
 
 
 class DeltaSeconds(int):
-    """Seconds: Expires, Min-Expires. What is beyond 2**32 - 1 is refused (RFC 3261 §20.19, RFC 4475
-    §3.1.2.4)."""
+    """Seconds up to 2**32 - 1: Expires, Min-Expires (RFC 3261 §20.19, RFC 4475 §3.1.2.4)."""
 
     @classmethod
     def parse(cls, text: str) -> DeltaSeconds:
@@ -102,7 +100,7 @@ class DeltaSeconds(int):
 
 
 class Token(str):
-    """One token, a method or option tag."""
+    """One token, such as a method or an option tag."""
 
     __slots__ = ()
 
@@ -114,7 +112,7 @@ class Token(str):
 
 
 class CallID(str):
-    """callid = word [ "@" word ]: text without blanks, compared octet by octet (RFC 3261 §20.8)."""
+    """callid = word [ "@" word ]: text without blanks, compared byte by byte (RFC 3261 §20.8)."""
 
     __slots__ = ()
 
@@ -125,13 +123,12 @@ class CallID(str):
 
     @staticmethod
     def cut(text: str) -> list[str]:
-        """Cut a list at its commas: a quote or bracket is a character like others in a word
-        (§25.1)."""
+        """Cut a list at its commas. Quotes and brackets are characters of a word (§25.1)."""
         return [piece.strip(BLANKS) for piece in text.split(",")]
 
     @staticmethod
     def check(text: str) -> None:
-        """Raise ParseError when `text` is no Call-ID."""
+        """Raise ParseError if `text` is no Call-ID."""
         if text.isascii() and text.isprintable() and " " not in text and text[:1] not in _NO_START:
             return
         if not _CALL_ID(text):
@@ -143,7 +140,7 @@ _CALL_ID = re.compile(r"[^@\x00-\x20\x7f][^\x00-\x20\x7f]*").fullmatch
 
 
 class Text(str):
-    """Free text, as it stands (TEXT-UTF8-TRIM)."""
+    """Free text as it came (TEXT-UTF8-TRIM)."""
 
     __slots__ = ()
 
@@ -153,23 +150,23 @@ class Text(str):
 
 
 class AlertInfo(Valued):
-    """A URI in brackets with parameters: what to ring with (RFC 3261 §20.4).
+    """The ring tone of a call: a URI in brackets with parameters (RFC 3261 §20.4).
 
-    alert-param = LAQUOT absoluteURI RAQUOT *( SEMI generic-param ), and what phones really send to
-    choose a ring: `Bellcore-dr3`, `<Bellcore-dr3>`, `info=alert-internal`. These can be read; `uri`
-    raises ParseError for them.
+    alert-param = LAQUOT absoluteURI RAQUOT *( SEMI generic-param ). Real phones are also sent
+    `Bellcore-dr3`, `<Bellcore-dr3>` and `info=alert-internal`. These are read, and their `uri`
+    raises ParseError.
     """
 
     __slots__ = ()
 
     @property
     def uri(self) -> URI:
-        """The URI between the brackets. Raises ParseError when there is none."""
+        """The URI between the brackets. Raises ParseError if there is none."""
         return uri_in_brackets(self.value)
 
 
 class CallInfo(Reference):
-    """A URI in brackets about the caller or callee, and what it is for (RFC 3261 §20.9)."""
+    """A URI in brackets about the caller or callee, with its purpose (RFC 3261 §20.9)."""
 
     __slots__ = ()
     purpose = Parameter(
@@ -178,19 +175,19 @@ class CallInfo(Reference):
 
 
 class ContentDisposition(Word):
-    """What the body is for, `session` or `render` or another word, and what to do when it is not
-    understood (§20.11)."""
+    """The use of a body, `session`, `render` or another word, and its handling (RFC 3261
+    §20.11)."""
 
     __slots__ = ()
 
     @property
     def handling(self) -> str:
-        """`optional` or `required`, which it is when nothing is said; in lower case."""
+        """`optional` or `required`, in lower case; `required` by default."""
         return lowered(self.parameters.get("handling") or "required")
 
 
 def _tail(text: str) -> Parameters:
-    """Read the parameters that stand after a bracket: nothing else may."""
+    """Read the parameters behind a bracket. Raises ParseError for any other text."""
     text = text.lstrip(BLANKS)
     if text and text[0] != ";":
         raise ParseError("text after the value", value=text)
@@ -215,7 +212,7 @@ class MediaType(NamedTuple):
 
     @property
     def charset(self) -> str | None:
-        """The charset parameter in lower case, or None (RFC 3261 §7.4.1 takes UTF-8 then)."""
+        """The charset in lower case, or None, which means UTF-8 (RFC 3261 §7.4.1)."""
         return lowered(self.parameters.get("charset") or "") or None
 
     @property
@@ -255,13 +252,12 @@ class MediaRange(MediaType):
 
     @property
     def q(self) -> float:
-        """How much it is wanted, 0.0 to 1.0, which it is when nothing is said. Raises
-        ParseError."""
+        """The preference from 0.0 to 1.0, 1.0 by default. Raises ParseError."""
         text = self.parameters.get("q")
         return 1.0 if text is None else qvalue(text)
 
     def includes(self, media: MediaType) -> bool:
-        """True when this range has `media` in it; parameters are not compared."""
+        """True if `media` is in this range. Parameters are not compared."""
         return self.type in ("*", media.type) and self.subtype in ("*", media.subtype)
 
 
@@ -274,7 +270,7 @@ class RetryAfter(NamedTuple):
 
     @property
     def duration(self) -> int | None:
-        """For how many seconds the peer can be reached then, or None. Raises ParseError."""
+        """The seconds for which the peer can be reached then, or None. Raises ParseError."""
         text = self.parameters.get("duration")
         return None if text is None else number(text)
 
@@ -302,8 +298,8 @@ _PARENTHESES = re.compile(r"\\.|[()]", re.DOTALL).finditer
 
 
 def _comment_end(text: str) -> int:
-    """Return where the comment ends whose text begins here, or -1: comment = LPAREN *(ctext /
-    quoted-pair / comment) RPAREN."""
+    """Return the index at which the comment ends that begins with this text, or -1. comment =
+    LPAREN *(ctext / quoted-pair / comment) RPAREN."""
     depth = 1
     for match in _PARENTHESES(text):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
@@ -313,8 +309,8 @@ def _comment_end(text: str) -> int:
 
 
 class Timestamp(NamedTuple):
-    """When the client sent it, in its own seconds, and the server's delay; texts, so that they echo
-    exactly (§20.38)."""
+    """The time at the client in its own seconds, and the delay at the server (RFC 3261 §20.38).
+    Both are texts, so that they are repeated exactly."""
 
     value: str
     delay: str | None = None
@@ -358,7 +354,7 @@ class Warning(NamedTuple):
         return text
 
 
-# warn-code SP warn-agent SP warn-text; the agent is a hostport or a pseudonym
+# warning-value = warn-code SP warn-agent SP warn-text. The agent is a hostport or a pseudonym.
 _WARNING = re.compile(r'([0-9]{3})[ \t]+([^\s",;<>]+)[ \t]+(".*)', re.DOTALL).fullmatch
 
 
@@ -378,8 +374,7 @@ class MimeVersion(NamedTuple):
 
 
 class Date:
-    """SIP-date as an aware datetime in GMT (RFC 3261 §20.17): Date.parse gives and `format_date`
-    writes it."""
+    """A SIP-date, which is read as an aware datetime in GMT (RFC 3261 §20.17)."""
 
     @staticmethod
     def parse(text: str) -> datetime:
@@ -406,7 +401,7 @@ class Date:
 
 
 class RAck(NamedTuple):
-    """Response number, CSeq number and method of what a PRACK acknowledges (RFC 3262 §7.2)."""
+    """RSeq, CSeq number and method of the response that a PRACK acknowledges (RFC 3262 §7.2)."""
 
     response: int
     cseq: int
@@ -438,7 +433,7 @@ class SessionExpires(NamedTuple):
 
     @property
     def refresher(self) -> str | None:
-        """`uac` or `uas`, in lower case, or None while nobody is chosen. Raises ParseError."""
+        """`uac` or `uas` in lower case, or None if no refresher is chosen. Raises ParseError."""
         # refresher-param = "refresher" EQUAL ("uas" / "uac")
         text = self.parameters.get("refresher")
         if text is not None and text.lower() not in ("uac", "uas"):

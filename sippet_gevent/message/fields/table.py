@@ -72,14 +72,13 @@ from .rfc3261 import (
 
 
 class HeaderFields:
-    """Every header field that has an RFC and a grammar, as an attribute with a typed value: what
-    Message has them from.
+    """The header fields that have an RFC and a grammar, as attributes with typed values.
 
-    Of the IANA registry these are not here, and are read as text: Encryption, Hide and
-    Response-Key, which RFC 3261 took out of SIP; Reason-Phrase, a name that is kept free (RFC
-    6873); and of 3GPP's, whose grammars are in TS 24.229 alone, Cellular-Network-Info, DC-Info,
-    Priority-Share, Priority-Verstat, Relayed-Charge, Restoration-Info and Service-Interact-Info.
-    Diversion and the n of Identity-Info are here and not there.
+    Some fields of the IANA registry are missing, and are read as text. Encryption, Hide and
+    Response-Key are no longer in SIP (RFC 3261). Reason-Phrase is a reserved name (RFC 6873). Of
+    3GPP these have their grammar in TS 24.229 alone: Cellular-Network-Info, DC-Info,
+    Priority-Share, Priority-Verstat, Relayed-Charge, Restoration-Info, Service-Interact-Info. The
+    registry lacks Diversion and the compact form n of Identity-Info.
     """
 
     __slots__ = ()
@@ -174,7 +173,7 @@ class HeaderFields:
     proxy_authorization = Header("Proxy-Authorization", None, LINES, Credentials)
     proxy_require = Header("Proxy-Require", None, LIST, Token)
     rack = Header("RAck", None, ONE, RAck)  # RFC 3262
-    reason_header = Header("Reason", None, LIST, Reason)  # RFC 3326; Response.reason is the phrase
+    reason_header = Header("Reason", None, LIST, Reason)  # RFC 3326; reason is the phrase
     record_route = Header("Record-Route", None, EACH, BracketedAddr)
     recv_info = Header("Recv-Info", None, LIST, InfoPackage)  # RFC 6086
     refer_events_at = Header("Refer-Events-At", None, ONE, ReferEventsAt)  # RFC 7614

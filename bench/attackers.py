@@ -20,14 +20,17 @@ STALLED_RATE = 100  # requests per second of a peer that does not read: 800 KB o
 # names per second: 120 lookups, and as many requests, are pending at any time
 NAMES_RATE = 40
 REQUEST = (
-    "{method} sip:bench@{host} SIP/2.0\r\nVia: SIP/2.0/{via} 127.0.0.1:{port};branch=z9hG4bK{number};rport\r\n"
+    "{method} sip:bench@{host} SIP/2.0\r\nVia: SIP/2.0/{via} "
+    "127.0.0.1:{port};branch=z9hG4bK{number};rport\r\n"
     "Max-Forwards: 70\r\n"
-    "From: <sip:mallory@127.0.0.1>;tag={number}\r\nTo: <sip:bench@{host}>\r\nCall-ID: {number}@attack\r\n"
+    "From: <sip:mallory@127.0.0.1>;tag={number}\r\nTo: <sip:bench@{host}>\r\nCall-ID: "
+    "{number}@attack\r\n"
     "CSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
 )
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: sip\r\n\r\n"
 )
 UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies no certificate
 UNVERIFIED.check_hostname = False

@@ -24,7 +24,7 @@ from sippet_gevent import Stack, StaticResolver, Timers, VirtualClock
 from sippet_gevent.transport.locate.resolver import SRV
 
 EXAMPLES = """examples:
-  python bench/failover.py                   every failure three times: a minute, most of it waiting for timeouts
+  python bench/failover.py                   every failure three times: one minute, mostly timeouts
   python bench/failover.py --only udp        rows with this text in their name
 """
 SHORT_T1 = 0.05

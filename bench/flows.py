@@ -4,9 +4,9 @@ they cause for others.
 For each transport a server is started, and `--count` clients connect from several addresses of
 127.0.0.0/8, send one OPTIONS each and say nothing more. Another connection sends OPTIONS at a
 steady rate: before, while the others are set up, when all are connected, and while all of them
-close at the same moment. Then everything is repeated. Memory that returns to the allocator but not to the
-kernel is no leak if the second time takes no more than the first. As root, server and measuring
-connection have a higher priority than everything else on the machine.
+close at the same moment. Then everything is repeated. Memory that returns to the allocator but not
+to the kernel is no leak if the second time takes no more than the first. As root, server and
+measuring connection have a higher priority than everything else on the machine.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from server import ServerError, Uas, ahead_of_others, cores, descriptors_for, st
 from stateful import machine, progress
 
 EXAMPLES = """examples:
-  python bench/flows.py                                10000 flows of each transport, twice: three minutes
+  python bench/flows.py                              10000 flows of each transport, twice: 3 min
   python bench/flows.py --only tls --count 1000        a quick look at one
   python bench/flows.py --collect-seldom               as `sippet serve` runs
   python bench/flows.py --plot flows.png --json flows.json
@@ -197,7 +197,10 @@ def verdict(seen, count):
     if lost:
         return f"{lost} requests beside them failed"
     if seen["after"]["flows"] or seen["after"]["fds"] > seen["base"]["fds"]:
-        return f"{seen['after']['flows']} flows and {seen['after']['fds'] - seen['base']['fds']} descriptors never came back"
+        return (
+            f"{seen['after']['flows']} flows and "
+            f"{seen['after']['fds'] - seen['base']['fds']} descriptors were never released"
+        )
     return ""
 
 
@@ -207,9 +210,11 @@ def milliseconds(result):
 
 def table(results, absent, count):
     lines = [
-        "                 KB      setup        OPTIONS of another flow, p50 and p99 in ms                "
+        "                 KB      setup        OPTIONS of another flow, p50 and p99 in "
+        "ms                "
         "longest turn, ms     after closing",
-        "          held   each    s  CPU us     before       setting up     all there       closing      "
+        "          held   each    s  CPU us     before       setting up     all there    "
+        "   closing      "
         "setting up closing   RSS KB each  fds",
     ]
     for name, seen in results.items():
@@ -218,8 +223,10 @@ def table(results, absent, count):
             after, turns = each["after"], each["longest_turn_ms"]
             kept = (after["rss"] - each["base"]["rss"]) / count / KILOBYTE
             lines.append(
-                f"{name if time_ == 1 else '':5}  {each['held']:7d}  {each['bytes_each'] / KILOBYTE:5.1f}  "
-                f"{each['setup_seconds']:4.1f} {each['setup_cpu_us']:6.0f}   {before}  {milliseconds(each['setting_up'])}  "
+                f"{name if time_ == 1 else '':5}  {each['held']:7d}  "
+                f"{each['bytes_each'] / KILOBYTE:5.1f}  "
+                f"{each['setup_seconds']:4.1f} {each['setup_cpu_us']:6.0f}   {before}  "
+                f"{milliseconds(each['setting_up'])}  "
                 f"{milliseconds(each['idle'])}  {milliseconds(each['closing'])}  "
                 f"{turns['setting_up']:10.1f} {turns['closing']:7.1f}        {kept:6.1f}  "
                 f"{after['fds'] - each['base']['fds']:+4d}   {verdict(each, count)}".rstrip()
@@ -319,7 +326,8 @@ def main():
     allowed = descriptors_for(options.count + SPARE)
     if allowed < options.count + SPARE:
         parser.error(
-            f"a process may have {allowed} descriptors here: raise the limit (ulimit -Hn), or take a smaller --count"
+            f"a process may have {allowed} descriptors here: raise the limit (ulimit "
+            f"-Hn), or take a smaller --count"
         )
 
     stop_on_sigterm()
@@ -340,13 +348,15 @@ def main():
 
     pace = f"{options.connect_rate:g} a second" if options.connect_rate else f"{AT_ONCE} at a time"
     print(
-        f"{options.count} flows, set up {pace}, one OPTIONS each, then idle; beside them {options.rate:g} OPTIONS/s\n"
+        f"{options.count} flows, set up {pace}, one OPTIONS each, then idle; beside them "
+        f"{options.rate:g} OPTIONS/s\n"
     )
     print(table(results, absent, options.count))
     held_up = [each["held_up_seconds"] for seen in results.values() for each in seen["times"]]
     if held_up and max(held_up) >= HELD_UP:
         print(
-            f"\nthe system let the server wait for up to {max(held_up) * 1e3:.0f} ms in all while flows were set up: the p99 "
+            f"\nthe system let the server wait for up to {max(held_up) * 1e3:.0f} ms in "
+            f"all while flows were set up: the p99 "
             "beside it is not the server's alone"
         )
     if goals := [f"{name} {GOALS[name] / KILOBYTE:g} KB" for name in results if name in GOALS]:

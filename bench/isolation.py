@@ -21,18 +21,18 @@ from server import BENCH, Server, ServerError, Uas, ahead_of_others, cores, pyth
 from stateful import machine, progress
 
 EXAMPLES = """examples:
-  python bench/isolation.py                                  seven rounds of every attack, seven minutes
+  python bench/isolation.py                            seven rounds of every attack, seven minutes
   python bench/isolation.py --only slow-header --rounds 15   one of them, more closely
   python bench/isolation.py --plot isolation.png --json isolation.json
 """
 GOAL = 1.10
-"""Times the p99 of the same round without attack, at most."""
+"""Most times the p99 of the same round without attack."""
 
 WARM = 1.0
 """Seconds of an attack before the measurement begins."""
 KNOWN = 3.0
-"""The same where it takes a while until the server knows what is the matter: two seconds for a dead
-name server."""
+"""The same for attacks that the server recognizes later: a dead name server takes it two
+seconds."""
 PEACE = 12.0
 """Seconds until the server has forgotten that."""
 
@@ -191,7 +191,8 @@ def table(figures):
                 )
             lines.append(
                 f"  {attack:18} {each['p50_us'] / 1000:8.2f} {each['p99_us'] / 1000:6.2f}   "
-                f"{each['times_p50']['median']:15.2f} {ratio['median']:5.2f} {ratio['min']:5.2f} {ratio['max']:5.2f}   "
+                f"{each['times_p50']['median']:15.2f} {ratio['median']:5.2f} "
+                f"{ratio['min']:5.2f} {ratio['max']:5.2f}   "
                 f"{each['failures']:8d}   {verdict or MEANING.get(attack, '')}".rstrip()
             )
     return "\n".join(lines)
@@ -265,7 +266,8 @@ def main():
 
     figures = summary(results)
     print(
-        f"{options.rounds} rounds of {options.seconds:g} s, {options.rate} OPTIONS/s over TCP on {options.connections} "
+        f"{options.rounds} rounds of {options.seconds:g} s, {options.rate} OPTIONS/s over "
+        f"TCP on {options.connections} "
         f"connections and as many over UDP; goal: p99 at most {GOAL:.2f} times idle\n"
     )
     print(table(figures))
@@ -273,7 +275,8 @@ def main():
     print(f"\nwhat became of connections: {streams}")
     if not ahead_of_others():
         print(
-            "server and load ran beside whatever else this machine does: chrt -r 1 is not ours to use"
+            "server and load ran beside whatever else this machine does: chrt -r 1 is "
+            "not ours to use"
         )
     if options.json:
         with open(options.json, "w") as file:

@@ -16,7 +16,7 @@ from generator import Generator, failures, free_port
 from server import ServerError, Uas, cores, stop_on_sigterm
 
 EXAMPLES = """examples:
-  python bench/linger.py                            five times 200000 transactions, about five minutes
+  python bench/linger.py                        five times 200000 transactions, five minutes
   python bench/linger.py --count 20000 --repeat 1   a quick look
   python bench/linger.py --linger 120               on a slow machine
   SIPPET_PUREPYTHON=1 python bench/linger.py        the same without the extension
@@ -61,7 +61,10 @@ def verdict(seen, options):
     if seen["failures"]:
         return f"{seen['failures']} requests failed"
     if seen["seconds"] > options.linger:
-        return f"the load took {seen['seconds']:.0f} s: the first had ended before the last began; try --linger"
+        return (
+            f"the load took {seen['seconds']:.0f} s, so the first transaction had ended before "
+            "the last began: try --linger"
+        )
     if seen["live"] < options.count:
         return f"only {seen['live']} transactions were alive"
     if seen["left"]:
@@ -87,8 +90,10 @@ def measure(options):
                 seen["bytes_each"] = (seen["peak"] - base) / seen["live"]
                 repetitions.append(seen)
                 print(
-                    f"{number + 1:3d}  {seen['seconds']:7.1f}  {seen['live']:8d}  {seen['peak'] / MEGABYTE:8.1f}  "
-                    f"{seen['bytes_each']:11.0f}  {seen['after'] / MEGABYTE:9.1f}  {seen['left']:5d}  "
+                    f"{number + 1:3d}  {seen['seconds']:7.1f}  {seen['live']:8d}  "
+                    f"{seen['peak'] / MEGABYTE:8.1f}  "
+                    f"{seen['bytes_each']:11.0f}  {seen['after'] / MEGABYTE:9.1f}  "
+                    f"{seen['left']:5d}  "
                     f"{verdict(seen, options)}".rstrip(),
                     flush=True,
                 )
@@ -129,7 +134,8 @@ def main():
     print(f"\nbytes per transaction, first load: {results['repetitions'][0]['bytes_each']:.0f}")
     if len(peaks) > 1:
         print(
-            f"growth of the peak from the second load to the last: {(peaks[-1] - peaks[1]) / MEGABYTE:+.1f} MB"
+            f"growth of the peak from the second load to the last: "
+            f"{(peaks[-1] - peaks[1]) / MEGABYTE:+.1f} MB"
         )
     if options.json:
         with open(options.json, "w") as file:

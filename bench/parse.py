@@ -119,7 +119,8 @@ def table(implementation, results):
         for name, spent in of_size.items():
             ratio = median(mine / theirs for mine, theirs in zip(spent, floor, strict=True))
             lines.append(
-                f"{size:>10}  {name:24}  {median(spent):5.2f} {min(spent):6.2f} {max(spent):6.2f}   {ratio:15.2f}"
+                f"{size:>10}  {name:24}  {median(spent):5.2f} {min(spent):6.2f} "
+                f"{max(spent):6.2f}   {ratio:15.2f}"
             )
     return "\n".join(lines)
 

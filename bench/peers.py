@@ -27,7 +27,7 @@ from server import ROOT, Server, ServerError, python, stop_on_sigterm
 from stateful import machine, progress
 
 EXAMPLES = """examples:
-  python bench/peers.py                          nine rounds of 1000 messages; installs the others on first use
+  python bench/peers.py                          nine rounds of 1000 messages; installs the others
   python bench/peers.py --only compiled,opensip  these two
   python bench/peers.py --new-uris               with URIs that no cache has seen
   python bench/peers.py --small --json peers.json --plot peers.png
@@ -454,7 +454,7 @@ def default_venv():
 
 
 def install(venv, names):
-    """Make the virtual environment, install into it; return `{name: reason}` of those that failed."""
+    """Make the virtual environment and install; return `{name: reason}` of those that failed."""
     absent = {}
     pip = [
         str(venv / "bin" / "python"),
@@ -602,7 +602,8 @@ def remarks(options, result):
             lines += [line for line in (f"bytes: {each}" for each in there) if line not in lines]
     if taken := checked["taken"]:
         lines.append(
-            f"says nothing to {len(taken)} of {len(broken(options))} broken ones: {', '.join(taken)}"
+            f"says nothing to {len(taken)} of {len(broken(options))} broken ones: "
+            f"{', '.join(taken)}"
         )
     return lines
 
@@ -612,16 +613,17 @@ def remarks(options, result):
 
 def table(results, absent):
     lines = [
-        "                          floor us   times the floor of the same process and round (median)",
-        f"                          (median) {''.join(f'{heading:>20}' for heading in STEPS.values())}",
+        "                          floor us   times the floor of the same process and "
+        "round (median)",
+        f"                          (median) "
+        f"{''.join(f'{heading:>20}' for heading in STEPS.values())}",
     ]
     for name, result in results.items():
         floor = median(each[FLOOR] for each in result["rounds"])
         of_step = ratios(result)
         cells = [cell(of_step, step, result["checked"]) for step in STEPS]
-        lines.append(
-            f"{name:11} {result['version']:12}  {floor:8.2f} {''.join(f'{each:>20}' for each in cells)}".rstrip()
-        )
+        values = "".join(f"{each:>20}" for each in cells)
+        lines.append(f"{name:11} {result['version']:12}  {floor:8.2f} {values}".rstrip())
     lines += [f"{name:11} not installed: {why}" for name, why in absent.items()]
     if any(result["checked"].get("untyped") for result in results.values()):
         lines.append("* less work: one of the five fields is only taken as text")
@@ -662,7 +664,8 @@ def plot(results, path):
     axes.set_yticks(
         range(len(names)),
         [
-            f"{name} {results[name]['version']}{'*' if results[name]['checked'].get('untyped') else ''}"
+            f"{name} {results[name]['version']}"
+            + ("*" if results[name]["checked"].get("untyped") else "")
             for name in names
         ],
     )
@@ -747,7 +750,8 @@ def main():
 
     print(
         f"{options.rounds} rounds of {options.times} INVITEs of {len(invite(options, 0))} bytes, "
-        f"Python {platform.python_version()}, {'new' if options.new_uris else 'the same'} URIs in each\n"
+        f"Python {platform.python_version()}, {'new' if options.new_uris else 'the same'} "
+        f"URIs in each\n"
     )
     print(table(results, absent))
     print()

@@ -34,9 +34,12 @@ STANDING = 20  # connections that stay open
 FRESH = 4  # one call in so many has a new connection
 PATIENCE = 10.0  # seconds until a missing response is a failure
 REQUEST = (
-    "{method} sip:bench@127.0.0.1:{remote} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:{local};branch=z9hG4bK{number}{method};rport\r\n"
-    "Max-Forwards: 70\r\nFrom: <sip:caller@127.0.0.1>;tag=f{number}\r\nTo: <sip:bench@127.0.0.1>{to_tag}\r\n"
-    "Call-ID: {number}@reload\r\nCSeq: {cseq} {method}\r\nContact: <sip:caller@127.0.0.1:{local};transport=tls>\r\n"
+    "{method} sip:bench@127.0.0.1:{remote} SIP/2.0\r\nVia: SIP/2.0/TLS "
+    "127.0.0.1:{local};branch=z9hG4bK{number}{method};rport\r\n"
+    "Max-Forwards: 70\r\nFrom: <sip:caller@127.0.0.1>;tag=f{number}\r\nTo: "
+    "<sip:bench@127.0.0.1>{to_tag}\r\n"
+    "Call-ID: {number}@reload\r\nCSeq: {cseq} {method}\r\nContact: "
+    "<sip:caller@127.0.0.1:{local};transport=tls>\r\n"
     "Content-Length: 0\r\n\r\n"
 )
 numbers = itertools.count(time.time_ns())
@@ -217,15 +220,18 @@ def main():
     failed = sum(callers.failures.values())
     took = sorted(callers.took) or [0.0]
     print(
-        f"{callers.calls} calls in {options.seconds:g} s, {callers.fresh} of them on connections of their own; "
-        f"{stats['reloads']} times the certificates were read again, and {len(callers.certificates)} were shown"
+        f"{callers.calls} calls in {options.seconds:g} s, {callers.fresh} of them on "
+        f"connections of their own; "
+        f"{stats['reloads']} times the certificates were read again, and "
+        f"{len(callers.certificates)} were shown"
     )
     print(f"failed: {failed}")
     for reason, number in callers.failures.most_common():
         if number:
             print(f"  {number:6d}  {reason}")
     print(
-        f"a call took {took[len(took) // 2] * 1000:.1f} ms (median), {took[int(len(took) * 0.99)] * 1000:.1f} ms (p99), "
+        f"a call took {took[len(took) // 2] * 1000:.1f} ms (median), "
+        f"{took[int(len(took) * 0.99)] * 1000:.1f} ms (p99), "
         f"and {cpu / callers.calls * 1e6:.0f} us of the server's CPU, handshakes included"
     )
     if options.json:

@@ -21,7 +21,7 @@ from generator import Generator, failures, free_port
 from server import BENCH, ROOT, Server, ServerError, cores, python, stop_on_sigterm
 
 EXAMPLES = """examples:
-  python bench/stateful.py                              five rounds of 20000 requests for each server
+  python bench/stateful.py                            five rounds of 20000 requests, each server
   python bench/stateful.py --rounds 9 --plot cpu.png    more rounds, and a picture
   python bench/stateful.py --only echo,kamailio         without ours
   python bench/stateful.py --settle 0 --json cpu.json   do not wait for the transactions to end
@@ -48,7 +48,8 @@ def missing_ours(environment, implementation):
     done = subprocess.run(
         python(
             "-c",
-            "import sippet_gevent; from sippet_gevent import Stack; print(sippet_gevent.implementation)",
+            "import sippet_gevent; from sippet_gevent import Stack; "
+            "print(sippet_gevent.implementation)",
         ),
         capture_output=True,
         text=True,

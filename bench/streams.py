@@ -20,7 +20,7 @@ from server import BENCH, Server, ServerError, cores, python, stop_on_sigterm
 from stateful import machine, progress
 
 EXAMPLES = """examples:
-  python bench/streams.py                             seven rounds of 10000 requests, two shapes, each transport
+  python bench/streams.py                 seven rounds of 10000 requests, two shapes, all transports
   python bench/streams.py --only udp,tcp --rounds 15  what TCP costs more than UDP, more closely
   python bench/streams.py --plot streams.png --json streams.json
 """
@@ -73,7 +73,8 @@ class Contestant:
             self.rounds[shape] = []
             if held.connected()["open"] != connections:
                 raise ServerError(
-                    f"{self.name}: not all {connections} connections are set up: {self.server.last_words()}"
+                    f"{self.name}: not all {connections} connections are set up: "
+                    f"{self.server.last_words()}"
                 )
 
     def round(self, shape, requests):
@@ -263,7 +264,8 @@ def main():
             raise SystemExit(f"bench: {error}") from error
 
     print(
-        f"{options.rounds} rounds of {options.requests} OPTIONS over {options.connections} connections, "
+        f"{options.rounds} rounds of {options.requests} OPTIONS over "
+        f"{options.connections} connections, "
         f"Python {platform.python_version()}, Linux {platform.release()}"
     )
     for shape in options.shapes:

@@ -94,7 +94,8 @@ def main():
         "--transport",
         metavar="NAMES",
         default="udp",
-        help="udp, tcp, tls, ws or wss; several, separated by commas, take the ports behind it (default udp)",
+        help="udp, tcp, tls, ws or wss; several, separated by commas, take the ports "
+        "behind it (default udp)",
     )
     parser.add_argument(
         "--cert", metavar="FILE", help="certificate and key in one PEM file, for tls and wss"

@@ -375,6 +375,8 @@ def test_loopback_has_no_rate_by_default(serve, write, client):
             ["--rate", "0"],
             "argument --rate: must be greater than 0 messages a second, got '0': write 50",
         ),
+        (["--rate", "x"], "argument --rate: must be greater than 0 messages a second, got 'x'"),
+        (["--drain", "-1"], "argument --drain: must be a number of seconds, 0 or more, got '-1'"),
         (["--exempt", "192.0.2.0/24"], "--exempt needs a rate: add --rate 50"),
         (
             ["--rate", "1", "--exempt", "nowhere"],
@@ -519,10 +521,13 @@ def test_invalid_option_is_one_line_with_what_to_write(sippet, pem, tmp_path, ca
     [
         (
             "mailto:x@y",
-            "not a SIP URI: write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST",
+            "'mailto:x@y' is not a SIP URI: write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST",
         ),
-        ("http://example.com", "not a SIP URI: write sip:HOST"),
-        ("tel:+15551234", "a tel URI names no host to ask: write sip:HOST"),
+        ("http://example.com", "'http://example.com' is not a SIP URI: write sip:HOST"),
+        (
+            "tel:+15551234",
+            "'tel:+15551234' is a tel URI, which names no host to ask: write sip:HOST",
+        ),
         ("sip:exa mple", "not a SIP URI: "),
         (
             "sip:127.0.0.1;transport=sctp",

@@ -37,16 +37,16 @@ _FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:;|$))").match
 
 def _uri(text: str) -> URI:
     """Return a text as a SIP URI. Raises Mistake, which says how to write one."""
-    write = f"write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST (RFC 3261 §19.1), not {text!r}"
+    write = "write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST (RFC 3261 §19.1)"
     is_uri = text.lower().startswith(SCHEMES)
     if not is_uri and _FOREIGN(text):
-        raise Mistake(f"not a SIP URI: {write}")
+        raise Mistake(f"{text!r} is not a SIP URI: {write}")
     try:
         uri = URI.parse(text if is_uri else f"sip:{text}")
     except ParseError as error:
         raise Mistake(f"not a SIP URI: {error}: {write}") from error
     if not uri.is_sip:
-        raise Mistake(f"a {uri.scheme} URI names no host to ask: {write}")
+        raise Mistake(f"{text!r} is a {uri.scheme} URI, which names no host to ask: {write}")
     return uri
 
 

@@ -113,11 +113,11 @@ def _accepted(
     A stream with port 0 and a=bundle-only (RFC 8843 §6) is rejected too. We do not bundle, and
     outside of its bundle the stream has no port.
     """
-    alike = (
+    is_alike = (
         stream.media.lower() == offered.media.lower()
         and stream.proto.upper() == offered.proto.upper()
     )
-    if not alike or offered.is_disabled or not stream.port:
+    if not is_alike or offered.is_disabled or not stream.port:
         return None
     formats: list[RTPMap | str] = []
     parameters: dict[int, str] = {}
@@ -175,6 +175,7 @@ def _agreed(
                 break
     media = [rtpmap for rtpmap, _ in agreed if not _is_auxiliary(rtpmap)]
     if not media:
+        # accepted only if nothing else is offered, such as a stream of telephone events alone
         return agreed if all(map(_is_auxiliary, rtpmaps.values())) else []
     rates = {rtpmap.clock_rate for rtpmap in media}
     agreed = [
@@ -182,6 +183,7 @@ def _agreed(
         for row in agreed
         if row[0].clock_rate in rates or row[0].encoding.lower() not in IN_STEP
     ]
+    # rtx and red are useless without the formats that they name
     numbers = {str(rtpmap.payload_type) for rtpmap, _ in agreed}
     return [row for row in agreed if numbers.issuperset(refers_to(row[0].encoding, row[1]))]
 

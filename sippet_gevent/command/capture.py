@@ -71,8 +71,9 @@ class _Direction:
 class Capture:
     """The messages of one capture. Iterate over it once.
 
-        for found in Capture(b"", open("call.pcap", "rb")):
-            print(found.source, found.data)
+        with open("call.pcap", "rb") as file:
+            for found in Capture(file.read(4), file):
+                print(found.source, found.data)
 
     `counts` counts all that is no message, by its description. `packets` counts the packets.
 

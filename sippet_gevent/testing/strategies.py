@@ -432,11 +432,11 @@ def header_values(row: Header[Any] | str, *, max_size: int = 3) -> SearchStrateg
     The type in the row decides (see value_of). So header fields of your own, which
     register_header() adds, have values too.
 
-        header_values(Message.contact)
+        header_values(Request.contact)
         header_values("Max-Forwards")
 
     Args:
-        row: the attribute of Message, or a name, compact forms included.
+        row: the attribute of Request, or a name, compact forms included.
         max_size: most values in a tuple.
 
     Raises:

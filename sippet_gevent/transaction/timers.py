@@ -11,10 +11,9 @@ from ..arguments import number
 
 @dataclass(frozen=True)
 class Timers:
-    """The lengths of all timers, in seconds, for a stack or one transaction.
+    """The lengths of the timers of a stack, in seconds.
 
-        Stack(timers=Timers(t1=0.2))
-        stack.request("OPTIONS", "sip:192.0.2.7", timers=Timers(f=2))
+        stack = Stack("udp:127.0.0.1:5060", timers=Timers(t1=0.2, core_non_invite=10))
 
     `t1` estimates the round trip. `t2` is the longest interval of retransmissions. `t4` is how long
     a message may stay in the network. `a` to `m` are the timers of the RFC. One that is None has

@@ -161,7 +161,7 @@ def test_three_colons_before_an_ipv4_address_are_two(host):
 
 
 def test_tel_has_no_way():
-    with pytest.raises(TransportError, match="no way to a tel URI"):
+    with pytest.raises(TransportError, match="a tel URI has no address"):
         Silent().resolve(URI.parse("tel:+1-201-555-0123"))
 
 
@@ -175,7 +175,7 @@ def test_sips_never_goes_over_udp():
     "text", ["sip:192.0.2.1;transport=tcp", "sips:example.com:5061", "sip:example.com;transport=ws"]
 )
 def test_transport_that_we_have_not_is_an_error_before_anybody_is_asked(text):
-    with pytest.raises(TransportError, match="no transport of ours"):
+    with pytest.raises(TransportError, match="no transport leads to"):
         Silent().resolve(URI.parse(text), ("UDP",))
 
 
@@ -347,7 +347,7 @@ def test_maddr_is_looked_for_in_place_of_the_host():
 @pytest.mark.rfc("2782")
 def test_target_of_a_dot_says_that_there_is_no_such_service():
     records = {"_sip._udp.example.com": [SRV(0, 0, 0, ".")], "example.com": [ONE]}
-    with pytest.raises(TransportError, match="example.com: it offers no such service"):
+    with pytest.raises(TransportError, match="example.com: the domain offers no such service"):
         ways(StaticResolver(records), "sip:example.com")
 
 
@@ -527,7 +527,7 @@ def test_whatever_dns_says_ways_are_ours_bounded_and_secure_where_they_must_be(u
 
 @pytest.mark.parametrize("records", [{"a": ["nonsense"]}, {"a": ["a.example.com"]}])
 def test_static_resolver_takes_addresses_and_records_only(records):
-    with pytest.raises(InvalidValue, match="is no address"):
+    with pytest.raises(InvalidValue, match="must be a numeric address"):
         StaticResolver(records)
 
 

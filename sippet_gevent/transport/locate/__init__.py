@@ -1,1 +1,1 @@
-"""Where a URI leads, RFC 3263: names to addresses, by DNS or as you say."""
+"""Locating SIP servers, RFC 3263: from a URI to addresses, by DNS or from a table."""

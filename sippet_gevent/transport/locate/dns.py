@@ -1,23 +1,26 @@
-"""DNS: questions to several name servers, of which the first good answer counts, and a cache. RFC
-1035, 2308, 8767, 9520."""
+"""DNS: a client that asks several name servers, takes the first good answer, and caches it. RFC 1035,
+2308, 8767, 9520."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import dns.exception
+import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 import gevent
 from gevent.event import Event
 from gevent.pool import Group
 from gevent.queue import Queue
 
 from ...observe.counters import LimitedLog
+from ...runtime.clock import Clock
 from .nameserver import NameServer
 from .resolv_conf import Address, WatchedFile, read_hosts, read_resolv_conf
 from .rfc3263 import NAPTR, RECORDS, SRV, Answer, Question, Record, literal
@@ -25,72 +28,74 @@ from .rfc3263 import NAPTR, RECORDS, SRV, Answer, Question, Record, literal
 log = logging.getLogger("sippet_gevent.transport")
 
 LOOKUP_SECONDS = 6.0
-"""How long one question may go on in the background: what comes late is still good for the next who
-asks."""
+"""How long one question may go on in the background: a late answer serves the next request."""
 
 HEDGE_SECONDS = 0.5
-"""How long a name server may be silent before the next one is asked too; what the first one says
-later still counts."""
+"""How long a name server may be silent before the next one is asked too. A later answer of the first
+still counts."""
 
 STRAGGLER_SECONDS = 0.25
-"""How much longer the other questions of a step are waited for once one has records: a server that
-drops AAAA is common."""
+"""How long to wait for the other questions of a step once one has records: servers that drop AAAA
+are common."""
 
 TRIES = 4
-"""Datagrams sent for one question, at most, to all name servers together; and of more servers than
-that none is asked."""
+"""Datagrams sent for one question, at most, to all name servers together. So no more servers than
+this are asked."""
 
 CHAIN = 8
-"""CNAMEs followed from answer to answer; within one, dnspython follows 16."""
+"""CNAMEs followed from answer to answer. Within one answer dnspython follows 16."""
 
 CACHE = 10_000
-"""Answers remembered, the longest unused forgotten: a flood of names must not fill the memory."""
+"""Answers remembered. The longest unused is forgotten: a flood of names must not fill the memory."""
 
 IN_FLIGHT = 128
-"""Questions under way at one time: each has a socket for each server, which must fit. One more
-takes the place of one that nobody waits for any more; where there is none the answer is no, at
-once."""
+"""Questions in progress at the same time: each has a socket for each server. One more takes the
+place of a question that no greenlet waits for any more. If there is none, it fails at once."""
 
 MIN_TTL, MAX_TTL = 1.0, 86_400.0
-"""Seconds an answer is remembered, whatever its TTL: 0 would ask again for every message, and a day
-is enough (RFC 8767 §4)."""
+"""Bounds in seconds for the TTL of answers: 0 would ask again for every message, and a day is enough
+(RFC 8767 §4)."""
 
 MAX_NEGATIVE_TTL = 60.0
-"""Seconds it is remembered that there is nothing, at most: a name that is made now is found in a
-minute (RFC 2308 §5)."""
+"""Seconds for which a missing name is remembered, at most: a new name is found within a minute (RFC
+2308 §5)."""
 
 FAILURE_TTL = 1.0
-"""Seconds it is remembered that no server would tell (RFC 9520 §3.2 wants one): long enough that a
-dead server is asked once by all who wait, too short to keep anybody from a name that works
-again."""
+"""Seconds for which a failure of all servers is remembered (RFC 9520 §3.2 requires one). So all
+greenlets that wait ask a dead server once, and a name that works again is soon found."""
 
 STALE_SECONDS = 3600.0
-"""How long after its end an answer is still used when no server tells any better (RFC 8767)."""
+"""How long an expired answer is still used when no server answers (RFC 8767)."""
 
 STALE_TTL = 30.0
-"""How long it is good for then, before the servers are asked again (RFC 8767 §5)."""
+"""How long an expired answer is used before the servers are asked again (RFC 8767 §5)."""
 
 BAD_SERVER_SECONDS = 30.0
-"""How long a name server that was silent, or failed, comes last."""
+"""How long a name server that was silent or failed is asked last."""
 
-NOBODY = "no name server answers"
+NO_SERVER = "no name server answers"
 
 
 class _Failed(Exception):
-    """No server has told: not the same as a name that does not exist."""
+    """No server has answered, which is not the same as a name that does not exist."""
 
 
 class DNS:
-    """Asks, remembers and waits. `servers` are numeric; without them those of resolv.conf are
-    asked.
+    """Asks name servers, and remembers their answers.
 
-    Questions run in greenlets of their own, so that one asked for twice is sent once, and who asked
-    may leave.
+    Questions run in greenlets of their own. So a question that two greenlets have is sent once, and
+    a greenlet that asked may leave.
+
+    Args:
+        clock: The clock of the stack.
+        servers: Numeric addresses; those of resolv.conf by default.
+        resolv_conf: The path of resolv.conf(5).
+        hosts: The path of hosts(5).
     """
 
     def __init__(
         self,
-        clock: Any,
+        clock: Clock,
         *,
         servers: Iterable[Address] = (),
         resolv_conf: str = "/etc/resolv.conf",
@@ -105,13 +110,13 @@ class DNS:
         self._servers: dict[Address, NameServer] = {}
         self._turn = 0
         self._greenlets = Group()
-        self._lines = LimitedLog(clock)  # strangers choose the names we ask for
+        self._lines = LimitedLog(clock)  # strangers choose the names that we ask for
 
     # ---- asking
 
     def ask(self, questions: tuple[Question, ...], seconds: float) -> tuple[Answer, ...]:
-        """Return the answers, waiting for them for so long; what has not come by then has that as
-        its problem."""
+        """Return the answers to questions, in their order. Those that do not arrive within this
+        time say so as their problem."""
         now = self._clock.now
         bell = Event()
         asked = [self._begin(question, bell) for question in questions]
@@ -148,20 +153,19 @@ class DNS:
                 return entry.answer
         useful = [server.wanted() for server in self._known_servers()]
         if not any(useful):
-            # not remembered: a flood would push out all else
-            return self._make_do(question, NOBODY) or Answer((), NOBODY)
+            # not remembered: a flood would push out everything else
+            return self._make_do(question, NO_SERVER) or Answer((), NO_SERVER)
         lookup = self._lookups.get(question)
         if lookup is None:
             if len(self._lookups) >= IN_FLIGHT and not self._make_room():
-                return Answer((), "too many names are being asked for")
+                return Answer((), "too many names are being looked up")
             lookup = self._lookups[question] = _Lookup(question)
             lookup.greenlet = self._greenlets.spawn(self._look_up, lookup)
         lookup.bells.append(bell)
         return lookup
 
     def _make_room(self) -> bool:
-        """Give up the oldest question that nobody waits for any more; False where all are waited
-        for."""
+        """Give up the oldest question that no greenlet waits for. False if there is none."""
         for question, lookup in self._lookups.items():
             if not lookup.bells:
                 del self._lookups[question]
@@ -170,8 +174,8 @@ class DNS:
         return False
 
     def _in_hosts(self, question: Question) -> Answer | None:
-        """Answer for a name that /etc/hosts has, or that is this machine's (RFC 6761 §6.3): such a
-        name has no SRV records."""
+        """Answer for a name in /etc/hosts, or for localhost (RFC 6761 §6.3). Such names have no SRV
+        records."""
         labels = question.name.split(".")
         while len(labels) > 1 and labels[0].startswith("_"):
             del labels[0]
@@ -201,21 +205,27 @@ class DNS:
             else:
                 answer = made_do
         except gevent.GreenletExit:
-            # kept as the greenlet's value it would hold its frames, and they it, until the
-            # collector comes
+            # as the greenlet's value it would hold its frames, and they it, until the garbage
+            # collector runs
             pass
         finally:
-            if self._lookups.get(question) is lookup:  # not one that is asked anew
+            if self._lookups.get(question) is lookup:  # not a newer one
                 del self._lookups[question]
             lookup.finish(answer)
 
     def _make_do(self, question: Question, problem: str) -> Answer | None:
-        """Return what was true until lately, when no server tells what is true now (RFC 8767)."""
+        """Return an expired answer when no server gives a new one (RFC 8767); None if there is
+        none."""
         entry = self._cache.get(question)
         if entry is None or not entry.answer.records or self._clock.now() >= entry.stale_until:
             return None
         self._lines.line(
-            log, logging.WARNING, "old answer", "%s: %s; an old answer is used", question, problem
+            log,
+            logging.WARNING,
+            "old answer",
+            'expired answer used: question="%s" reason="%s"',
+            question,
+            problem,
         )
         self._remember(question, entry.answer, STALE_TTL, entry.stale_until)
         return entry.answer
@@ -234,19 +244,22 @@ class DNS:
             self._cache.popitem(last=False)
 
     def _answer(self, question: Question) -> tuple[Answer, float]:
-        """Return what the servers say, and for how long it holds. Raises _Failed."""
+        """Return the answer of the servers, and its TTL in seconds. Raises _Failed."""
         ttl = MAX_TTL
         try:
             name = dns.name.from_text(question.name)
-        except (dns.exception.DNSException, ValueError) as error:  # empty and overlong labels, say
-            raise _Failed(f"not a name for DNS: {error}") from error
+        except (
+            dns.exception.DNSException,
+            ValueError,
+        ) as error:  # for example empty or overlong labels
+            raise _Failed(f"the name is not valid in DNS: {error}") from error
         deadline = self._clock.now() + LOOKUP_SECONDS
         for _ in range(CHAIN):
             message = self._query(name, question.kind, deadline)
             try:
                 result = message.resolve_chaining()
             except dns.exception.DNSException as error:
-                raise _Failed(f"a senseless answer: {type(error).__name__}") from error
+                raise _Failed(f"a malformed answer: {type(error).__name__}") from error
             ttl = min(ttl, result.minimum_ttl)
             if result.answer is not None:
                 return Answer(_records(result.answer)), ttl
@@ -256,18 +269,18 @@ class DNS:
                 rrset.rdtype == dns.rdatatype.SOA for rrset in message.authority
             ):
                 return Answer(), ttl
-            name = result.canonical_name  # a server that leaves the rest to us
+            name = result.canonical_name  # the server leaves the rest to us
         raise _Failed(f"more than {CHAIN} CNAMEs")
 
-    def _query(self, name: dns.name.Name, kind: str, deadline: float) -> Any:
-        """Return the first good message of any server. Raises _Failed.
+    def _query(self, name: dns.name.Name, kind: str, deadline: float) -> dns.message.QueryMessage:
+        """Return the first good answer of any server. Raises _Failed.
 
-        A server that fails is followed by the next one at once, one that is silent after a while,
-        and is still listened to.
+        The next server is asked at once when one fails, and after a while when one is silent. A
+        silent one may still answer.
         """
-        outcomes: Queue[Any] = Queue()
+        outcomes: Any = Queue()
         attempts: dict[Any, NameServer] = {}
-        problem = NOBODY
+        problem = NO_SERVER
         servers = [server for server in self._in_order() if not server.down][:TRIES]
         every = HEDGE_SECONDS * len(servers)
         times = [len(range(place, TRIES, len(servers))) for place in range(len(servers))]
@@ -294,7 +307,7 @@ class DNS:
                 server = attempts.pop(attempt)
                 if not isinstance(outcome, str):
                     server.bad_until = 0.0
-                    return outcome
+                    return cast(dns.message.QueryMessage, outcome)
                 problem = outcome
                 server.bad_until = self._clock.now() + BAD_SERVER_SECONDS
         finally:
@@ -302,9 +315,17 @@ class DNS:
                 attempt.kill(block=False)
         raise _Failed(problem)
 
-    def _attempt(self, outcomes: Queue[Any], server: NameServer, *question: Any) -> None:
+    def _attempt(
+        self,
+        outcomes: Any,
+        server: NameServer,
+        name: dns.name.Name,
+        kind: str,
+        times: int,
+        every: float,
+    ) -> None:
         try:
-            outcome = server.ask(*question)
+            outcome = server.ask(name, kind, times, every)
         except gevent.GreenletExit:
             return  # as in _look_up()
         outcomes.put((gevent.getcurrent(), outcome))
@@ -320,8 +341,8 @@ class DNS:
         return [*self._servers.values()]
 
     def _in_order(self) -> list[NameServer]:
-        """Return the servers in the order to ask them: those that failed lately come last, `rotate`
-        shares the load."""
+        """Return the servers in the order to ask them: those that failed lately come last. The
+        option `rotate` shares the load."""
         servers = self._known_servers()
         if self._settings.value.rotate and not self._given:
             self._turn = (self._turn + 1) % len(servers)
@@ -332,16 +353,16 @@ class DNS:
         )
 
     def stop(self) -> None:
-        """End all questions under way; what is known stays."""
+        """End all questions in progress. The cache stays."""
         self._greenlets.kill(block=False)
-        for lookup in self._lookups.values():  # one that had not begun will never know
+        for lookup in self._lookups.values():  # a greenlet that has not begun will not finish it
             lookup.finish(Answer((), "the resolver was stopped"))
         self._lookups.clear()
         self._lines.stop()
 
 
 class _Lookup:
-    """One question under way, and the bells of those who wait for it."""
+    """A question in progress, and the events of the greenlets that wait for it."""
 
     __slots__ = ("answer", "bells", "greenlet", "question")
 
@@ -352,7 +373,7 @@ class _Lookup:
         self.bells: list[Event] = []
 
     def finish(self, answer: Answer) -> None:
-        """Tell those who wait."""
+        """Wake the greenlets that wait."""
         if self.answer is None:
             self.answer = answer
             for bell in self.bells:
@@ -365,12 +386,12 @@ class _Entry(NamedTuple):
     stale_until: float
 
 
-def _records(rrset: Any) -> tuple[Record, ...]:
-    """Return the records of an answer, RECORDS at most, those to be preferred first."""
+def _records(rrset: dns.rrset.RRset) -> tuple[Record, ...]:
+    """Return the records of an answer, RECORDS at most, the preferred ones first."""
     return tuple(sorted((_MAKE[rrset.rdtype](data) for data in rrset), key=_rank)[:RECORDS])
 
 
-def _rank(record: Any) -> tuple[int, ...]:
+def _rank(record: Record) -> tuple[int, ...]:
     return (
         record[:2] if isinstance(record, NAPTR) else record[:1] if isinstance(record, SRV) else ()
     )
@@ -391,11 +412,11 @@ def _naptr(data: Any) -> NAPTR:
     return NAPTR(data.order, data.preference, flags, service, regexp, _name(data.replacement))
 
 
-def _name(name: Any) -> str:
-    return str(name.to_text(omit_final_dot=True)) if len(name) > 1 else "."
+def _name(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True) if len(name) > 1 else "."
 
 
-_MAKE: dict[Any, Callable[[Any], Record]] = {
+_MAKE: dict[dns.rdatatype.RdataType, Callable[[Any], Record]] = {
     dns.rdatatype.A: _address,
     dns.rdatatype.AAAA: _address,
     dns.rdatatype.SRV: _srv,

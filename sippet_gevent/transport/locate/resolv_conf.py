@@ -1,32 +1,33 @@
-"""/etc/resolv.conf and /etc/hosts: which name servers to ask, and which names are known without
-them."""
+"""/etc/resolv.conf and /etc/hosts: the name servers to ask, and the names known without them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
+from ...runtime.clock import Clock
 from .rfc3263 import literal
 
 READ_AGAIN_SECONDS = 5.0
-"""How often the files are looked at for changes."""
+"""How often the files are checked for changes."""
 
 SERVERS = 3
-"""Name servers that are read, as resolv.conf(5) has it."""
+"""Name servers that are used, as resolv.conf(5) says."""
 
 Address = tuple[str, int]
 
 
 class Settings(NamedTuple):
-    """What resolv.conf(5) says that matters here."""
+    """The settings of resolv.conf(5) that are used here."""
 
     servers: tuple[Address, ...]
     rotate: bool = False
 
 
 def read_resolv_conf(text: str) -> Settings:
-    """Read resolv.conf(5): name servers, this machine when there are none, and `options rotate`."""
+    """Read resolv.conf(5): the name servers, or this machine if there are none, and `options
+    rotate`."""
     servers = []
     rotate = False
     for line in text.splitlines():
@@ -39,7 +40,7 @@ def read_resolv_conf(text: str) -> Settings:
 
 
 def read_hosts(text: str) -> dict[str, tuple[str, ...]]:
-    """Read hosts(5): names in lower case to their addresses."""
+    """Read hosts(5): return names in lower case to their addresses."""
     found: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         address, *names = line.split("#")[0].split() or [""]
@@ -50,21 +51,29 @@ def read_hosts(text: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-class WatchedFile:
-    """A file's text, read by a function, and read again when it has changed. A file that is not
-    there is empty."""
+T = TypeVar("T")
 
-    def __init__(self, clock: Any, path: str, read: Callable[[str], Any]) -> None:
+
+class WatchedFile(Generic[T]):
+    """The contents of a file, read again when the file has changed. A missing file is empty.
+
+    Args:
+        clock: The clock of the stack.
+        path: The file.
+        read: Makes the value from the text of the file.
+    """
+
+    def __init__(self, clock: Clock, path: str, read: Callable[[str], T]) -> None:
         self._clock = clock
         self._path = path
         self._read = read
         self._looked = float("-inf")
         self._stamp: object = ()
-        self._value: Any = None
+        self._value = read("")
 
     @property
-    def value(self) -> Any:
-        """What the file says."""
+    def value(self) -> T:
+        """What the function has read."""
         now = self._clock.now()
         if now - self._looked >= READ_AGAIN_SECONDS:
             self._looked = now

@@ -1,17 +1,20 @@
-"""Resolver: a URI to the numeric addresses it may be reached at, in the order to try them, RFC 3263
-§4."""
+"""Resolver: from a URI to numeric addresses, in the order to try them, RFC 3263 §4.
+
+Resolver is the plug. StaticResolver has a table of records, DNSResolver asks name servers.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...arguments import number, whole
 from ...errors import InvalidValue, excerpt
 from ...message.uri import URI
 from ...message.via import Via
+from ...runtime.clock import Clock
 from .rfc3263 import (
     ALL,
     NAPTR,
@@ -19,12 +22,16 @@ from .rfc3263 import (
     Answer,
     Candidate,
     Question,
+    Random,
     Record,
     Steps,
     literal,
     select,
     select_for_response,
 )
+
+if TYPE_CHECKING:
+    from .dns import DNS
 
 __all__ = [
     "NAPTR",
@@ -40,32 +47,43 @@ __all__ = [
 log = logging.getLogger("sippet_gevent.transport")
 
 RESOLVE_SECONDS = 3.0
-"""How long one URI may take in all, every step of it: longer than that, the caller's own patience
-is at stake."""
+"""Seconds that all steps for one URI may take together. A caller would not wait longer."""
 
 
 class Resolver:
-    """The plug: what `Stack(resolver=...)` takes, one for each stack. Derive, and give `ask()` or
-    all of `resolve()`.
+    """Finds the addresses of URIs: what `Stack(resolver=...)` takes, one for each stack.
 
-    `random` is where the choice among SRV records of one priority comes from: a function like
-    random.random.
+    Derive from it, and write ask(), or resolve() if RFC 3263 is not what you want:
+
+        class Office(Resolver):
+            def resolve(self, uri, transports=()):
+                return [Candidate("UDP", "192.0.2.1", 5060, uri.host)]
+
+    Args:
+        random: Chooses among SRV records of the same priority: a function like random.random.
     """
 
-    def __init__(self, *, random: Any = random.random) -> None:
+    def __init__(self, *, random: Random = random.random) -> None:
         self.random = random
 
     def resolve(self, uri: URI, transports: Collection[str] = ALL) -> list[Candidate]:
-        """Return where a SIP URI leads by these transports, best first (§4). Raises TransportError,
-        never an empty list.
+        """Return where a SIP URI leads, best first (§4). Never an empty list.
 
-        Numeric hosts ask nobody.
+        Args:
+            uri: A SIP or SIPS URI. One with a numeric host asks nothing.
+            transports: The names of the transports that we have.
+
+        Raises:
+            TransportError: There is no address, or no transport.
         """
         return self._walk(select(uri, transports, self.random), uri)
 
     def resolve_response(self, via: Via) -> list[Candidate]:
-        """Return where a response goes whose way back is gone: to the sent-by of the top Via (§5).
-        Raises TransportError."""
+        """Return where to send a response whose flow has ended: the sent-by of its top Via (§5).
+
+        Raises:
+            TransportError: There is no address.
+        """
         return self._walk(select_for_response(via, self.random), via)
 
     def _walk(self, steps: Steps, what: object) -> list[Candidate]:
@@ -86,37 +104,58 @@ class Resolver:
         return found
 
     def begin(self) -> Any:
-        """Return what `ask` gets to know of one resolution: when it must be over, say."""
+        """Return an object of your own that ask() gets as `budget` for one resolution, such as its
+        deadline. None by default."""
         return None
 
     def ask(self, questions: tuple[Question, ...], budget: Any) -> tuple[Answer, ...]:
-        """Return the answers to these questions, in their order. May wait; must not raise for what
-        is not found."""
+        """Return the answers to questions, in their order. May wait.
+
+        Args:
+            questions: What one step needs.
+            budget: The object that begin() returned.
+
+        Returns:
+            One Answer for each question. A name that is not found has an Answer with a problem, and
+            raises nothing.
+        """
         raise TypeError(f"{type(self).__name__} lacks .ask()")
 
-    def start(self, clock: Any) -> None:
-        """The stack starts, and this is its clock."""
+    def start(self, clock: Clock) -> None:
+        """Begin to resolve, by the clock of the stack. Called when the stack starts."""
 
     def stop(self) -> None:
-        """The stack stops."""
+        """End all questions. Called when the stack stops."""
 
 
 class StaticResolver(Resolver):
-    """Records from a table, for tests and for networks without DNS: a name to its records.
+    """Records from a table, for tests and for networks without DNS.
 
-    `StaticResolver({"example.com": ["192.0.2.1", "2001:db8::1"], "_sip._udp.example.org": [SRV(10,
-    0, 5060, "a.example.org")]})` Texts are addresses. Raises InvalidValue for what is none.
+        StaticResolver(
+            {
+                "_sip._udp.example.com": [SRV(10, 0, 5060, "a.example.com")],
+                "a.example.com": ["192.0.2.1", "2001:db8::1"],
+            }
+        )
+
+    Args:
+        records: Names to lists of records. Texts are numeric addresses.
+        random: Chooses among SRV records of the same priority.
+
+    Raises:
+        InvalidValue: A record is neither an address nor an SRV or NAPTR.
+        TypeError: The records are no mapping of lists.
     """
 
     def __init__(
-        self, records: Mapping[str, Iterable[Record]], *, random: Any = random.random
+        self, records: Mapping[str, Iterable[Record]], *, random: Random = random.random
     ) -> None:
         super().__init__(random=random)
         if not isinstance(records, Mapping):
             raise TypeError(
                 f'records must map names, got {excerpt(records)}: write {{"example.com": ["192.0.2.1"]}}'
             )
-        self.records = {}
+        self.records: dict[str, tuple[Record, ...]] = {}
         for name, values in records.items():
             if isinstance(values, (str, NAPTR, SRV)) or not isinstance(values, Iterable):
                 raise TypeError(
@@ -126,7 +165,10 @@ class StaticResolver(Resolver):
         for name, values in self.records.items():
             for value in values:
                 if not isinstance(value, (NAPTR, SRV)) and literal(str(value)) is None:
-                    raise InvalidValue(f"{name}: {value!r} is no address, SRV or NAPTR record")
+                    raise InvalidValue(
+                        f"{name}: a record must be a numeric address, an SRV or a NAPTR, "
+                        f'got {value!r}: write "192.0.2.1"'
+                    )
 
     def ask(self, questions: tuple[Question, ...], budget: Any) -> tuple[Answer, ...]:
         return tuple(self._answer(question) for question in questions)
@@ -149,11 +191,17 @@ def _kind(record: Record) -> str:
 
 
 class DNSResolver(Resolver):
-    """The resolver of a stack that is given none: /etc/hosts and DNS, by name servers of its own or
-    those of resolv.conf.
+    """The default resolver of a stack: /etc/hosts, then DNS.
 
-    `seconds` is what one URI may take in all; `servers` are numeric addresses, `"192.0.2.53"` or
-    `("192.0.2.53", 5353)`.
+    Args:
+        servers: Numeric addresses of name servers, `"192.0.2.53"` or `("192.0.2.53", 5353)`; those
+            of /etc/resolv.conf by default.
+        seconds: How long all steps for one URI may take together.
+        random: Chooses among SRV records of the same priority.
+
+    Raises:
+        InvalidValue: A server is not a numeric address, or `seconds` is not above 0.
+        TypeError: The servers are no list.
     """
 
     def __init__(
@@ -161,7 +209,7 @@ class DNSResolver(Resolver):
         *,
         servers: Iterable[str | tuple[str, int]] = (),
         seconds: float = RESOLVE_SECONDS,
-        random: Any = random.random,
+        random: Random = random.random,
     ) -> None:
         super().__init__(random=random)
         self.seconds = number("seconds", seconds, above=True)
@@ -170,16 +218,14 @@ class DNSResolver(Resolver):
                 f'servers must be a list of addresses, got {excerpt(servers)}: write servers=["192.0.2.53"]'
             )
         self.servers = [_server(server) for server in servers]
-        self.client: Any = None
-        """The DNS client; there is one when the stack has started."""
+        self.client: DNS | None = None
+        """The DNS client, once the stack has started."""
+        self._clock = Clock()
 
-    def start(self, clock: Any) -> None:
+    def start(self, clock: Clock) -> None:
         if self.client is None:
-            from .dns import (
-                # dnspython takes 40 ms to import: not for who has no resolver, and not while others
-                # wait
-                DNS,
-            )
+            # dnspython takes 40 ms to import: now, when no request waits, and only if it is used
+            from .dns import DNS
 
             self.client = DNS(clock, servers=self.servers)
         self._clock = clock
@@ -189,16 +235,18 @@ class DNSResolver(Resolver):
             self.client.stop()
 
     def begin(self) -> float:
-        return self._clock.now() + self.seconds  # type: ignore[no-any-return]
+        return self._clock.now() + self.seconds
 
     def ask(self, questions: tuple[Question, ...], budget: float) -> tuple[Answer, ...]:
+        if self.client is None:
+            return (Answer((), "the resolver is not started"),) * len(questions)
         left = max(budget - self._clock.now(), 0.0)
-        return self.client.ask(questions, left * PATIENCE.get(questions[0].kind, 1.0))  # type: ignore[no-any-return]
+        return self.client.ask(questions, left * PATIENCE.get(questions[0].kind, 1.0))
 
 
 def _server(server: Any) -> tuple[str, int]:
-    """Return a name server's address and port. Raises InvalidValue for a name, which only another
-    name server could resolve."""
+    """Return the address and port of a name server. Raises InvalidValue for a name, which only
+    another name server could resolve."""
     host, port = (server, 53) if isinstance(server, str) or len(server) != 2 else server
     if not isinstance(host, str) or literal(host) is None:
         raise InvalidValue(
@@ -208,5 +256,5 @@ def _server(server: Any) -> tuple[str, int]:
 
 
 PATIENCE = {"NAPTR": 1 / 3, "SRV": 1 / 2}
-"""How much of the time that is left a step may take: some servers never answer what they do not
-know (RFC 4074), and those that come after it need time, too."""
+"""The share of the time left that a step may take. Some servers never answer what they do not know
+(RFC 4074), and the steps after it need time, too."""

@@ -1,9 +1,8 @@
-"""Which ways lead to a SIP URI, and in what order to try them: the rules of RFC 3263 §4 and §5, RFC
-2782. Pure.
+"""Where a SIP URI leads, and in what order to try the addresses: RFC 3263 §4 and §5, RFC 2782. Pure.
 
-`select(uri)` is a generator: it yields what must be asked of DNS, step by step, is sent the
-answers, and returns the candidates. So the rules know neither sockets nor time, and a table of
-records is all that a test of them needs.
+`select(uri)` is a generator: it yields questions for DNS, step by step, is sent the answers, and
+returns the candidates. So the rules know neither sockets nor time, and their tests need only a
+table of records.
 """
 
 from __future__ import annotations
@@ -20,21 +19,20 @@ from ...message.uri import URI, address_of, bracketed, is_valid_host
 from ...message.via import Via
 
 RECORDS = 32
-"""Records taken of one answer, the preferred ones: who publishes more gets the others ignored, not
-an error."""
+"""Records used of one answer, the preferred ones. The others are ignored."""
 
 RULES = 5
 """NAPTR records followed, at most: there is one for each transport."""
 
 SRV_TARGETS = 8
-"""Hosts of SRV records whose addresses are asked for, at most: two questions each, and nobody tries
-more within a request."""
+"""Hosts of SRV records whose addresses are asked for, at most. Each costs two questions, and no
+request tries more."""
 
 CANDIDATES = 32
-"""Ways to try, at most."""
+"""Candidates returned, at most."""
 
 NOTES = 8
-"""Steps named in the error when nothing was found."""
+"""Questions named in the error when nothing was found."""
 
 PREFERENCE = {"sip": ("UDP", "TCP", "TLS", "WS", "WSS"), "sips": ("TLS", "WSS")}
 """The transports of a scheme, in our order where the domain has none."""
@@ -60,7 +58,7 @@ class NAPTR(NamedTuple):
 
 
 class SRV(NamedTuple):
-    """An SRV record (RFC 2782). A target of `"."` says that there is no such service."""
+    """An SRV record (RFC 2782). The target `"."` means that the domain lacks the service."""
 
     priority: int
     weight: int
@@ -69,11 +67,11 @@ class SRV(NamedTuple):
 
 
 Record = NAPTR | SRV | str
-"""What an answer holds; the text is the numeric address of an A or AAAA record."""
+"""A record in an answer. A text is the numeric address of an A or AAAA record."""
 
 
 class Question(NamedTuple):
-    """What to ask: a name, and "NAPTR", "SRV", "A" or "AAAA"."""
+    """A question for DNS: a name, and "NAPTR", "SRV", "A" or "AAAA"."""
 
     name: str
     kind: str
@@ -83,7 +81,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of a question: records, or why there are none."""
+    """The answer to a question: records, or the reason why there are none."""
 
     records: tuple[Record, ...] = ()
     problem: str = ""
@@ -94,15 +92,19 @@ class Answer(NamedTuple):
             or self.problem
             or "none"
         )
-        # it goes to logs, and what it says is a stranger's
+        # it goes to logs, and strangers write the records
         return text if text.isprintable() else ascii(text)
 
 
 class Candidate(NamedTuple):
-    """One way to try: transport name, numeric host, port; `name` is the domain that TLS must find
-    in the certificate.
+    """An address to try.
 
-    That is the URI's own, not what DNS has made of it: DNS may lie (RFC 5922 §7.1, RFC 3263 §4.1).
+    Args:
+        transport: The name of the transport, "TLS".
+        host: The numeric address.
+        port: 1 to 65535.
+        name: The domain that TLS must find in the certificate: that of the URI, not one from DNS,
+            which may lie (RFC 5922 §7.1, RFC 3263 §4.1).
     """
 
     transport: str
@@ -115,33 +117,39 @@ class Candidate(NamedTuple):
 
 
 Random = Callable[[], float]
-"""A number from 0 to under 1, as random.random() gives."""
+"""Returns a number from 0 to under 1, as random.random does."""
 
 Steps = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
-"""A selection under way: yields questions, is sent their answers in the same order, returns the
-candidates."""
+"""A selection in progress: yields questions, is sent their answers in the same order, and returns
+the candidates."""
 
 
 @lru_cache(maxsize=4096)
 def literal(host: str) -> str | None:
-    """Return the numeric address that a host is, mapped IPv4 as IPv4, or None for a name."""
+    """Return a numeric host in its normal form, mapped IPv4 as IPv4; None for a name."""
     address = address_of(host)
     return None if address is None else str(getattr(address, "ipv4_mapped", None) or address)
 
 
 @lru_cache(maxsize=4096)
 def is_usable(address: str) -> bool:
-    """True for an address that a URI may lead to: neither multicast, broadcast nor unspecified,
-    whatever DNS says."""
+    """True for an address that requests may be sent to: not multicast, broadcast or
+    unspecified."""
     parsed = ipaddress.ip_address(address)
     return not (parsed.is_multicast or parsed.is_unspecified or address == "255.255.255.255")
 
 
 def transport_for(uri: URI, transports: Collection[str]) -> str:
-    """Return the transport of a URI that DNS is not asked about (§4.1). Raises TransportError where
-    there is none.
+    """Return the transport of a URI without asking DNS (§4.1).
 
-    The default is UDP, TLS for SIPS; who has no UDP takes TCP, which §4.1 leaves to us.
+    The default is UDP, or TLS for SIPS. A stack that has no UDP takes TCP, which §4.1 allows.
+
+    Args:
+        uri: A SIP or SIPS URI.
+        transports: The names of the transports that we have.
+
+    Raises:
+        TransportError: We have no transport for it, or a SIPS URI asks for one without TLS.
     """
     wanted = uri.transport
     if uri.is_secure:
@@ -154,43 +162,50 @@ def transport_for(uri: URI, transports: Collection[str]) -> str:
         )
     if wanted not in transports:
         problem = (
-            f"no transport of ours leads to {uri}: listen on one of its kind, {wanted.lower()}"
+            f"no transport leads to {uri}: listen on an address of its transport, {wanted.lower()}:"
         )
         raise TransportError(problem, kind="no_transport")
     return wanted
 
 
 def default_port(transport: str, transports: Collection[str] = ALL) -> int:
-    """Return the port of a URI or Via without one: of a transport of the user's, what a mapping of
-    transports says."""
+    """Return the port of a URI or Via without one.
+
+    For a transport of an application's own it is the value in `transports`, if that is a mapping.
+    """
     if isinstance(transports, Mapping) and transport not in ALL:
         return transports[transport]  # type: ignore[no-any-return]
     return DEFAULT_PORTS.get(transport, DEFAULT_PORT)
 
 
 def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda: 0.0) -> Steps:
-    """Find the candidates of a URI, by the transports we have (§4.1, §4.2). Raises TransportError
-    when there are none.
+    """Find the candidates of a URI (§4.1, §4.2).
 
-    `transports` may map them to their default ports, which counts for those that RFC 3263 does not
-    know.
+    Args:
+        uri: A SIP or SIPS URI.
+        transports: The names of the transports that we have. A mapping also has the default ports
+            of those that RFC 3263 does not know.
+        random: Chooses among SRV records of the same priority.
+
+    Raises:
+        TransportError: There are no candidates.
 
     | the URI has | transport | host and port |
     |---|---|---|
-    | a numeric host, or maddr | its own, or the default | as they stand |
+    | a numeric host, or maddr | its own, or the default | as written |
     | a port | its own, or the default | A and AAAA |
     | a transport | its own | SRV, else A and AAAA |
     | neither | NAPTR, else all that have SRV, else the default | SRV, else A and AAAA |
     """
     if not uri.is_sip:
-        problem = f"there is no way to a {uri.scheme} URI: translate it into a sip URI first"
+        problem = f"a {uri.scheme} URI has no address: translate it into a sip URI first"
         if ":" in uri.scheme:
             problem = f'{uri.scheme!r} is no scheme: write URI.parse("{uri.scheme}")'
         raise TransportError(problem, kind="not_sip")
     target = uri.parameters.get("maddr") or uri.host
     numeric = literal(target)
     if numeric is not None:
-        if "%" in numeric:  # which of our links it is on is not for others to say (RFC 4007 §11)
+        if "%" in numeric:  # others cannot know our interfaces (RFC 4007 §11)
             raise TransportError(
                 f"{target}: an interface means nothing in a URI", kind="no_address"
             )
@@ -209,8 +224,12 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
 
 
 def select_for_response(via: Via, random: Random = lambda: 0.0) -> Steps:
-    """Find where a response goes when the flow of its request is gone: to the sent-by of our
-    client's Via (RFC 3263 §5)."""
+    """Find where to send a response when the flow of its request has ended: the sent-by of the
+    client's Via (RFC 3263 §5).
+
+    Raises:
+        TransportError: There are no candidates.
+    """
     numeric = literal(via.host)
     if numeric is not None:
         return [
@@ -227,11 +246,12 @@ def select_for_response(via: Via, random: Random = lambda: 0.0) -> Steps:
 
 
 def _name(host: str) -> str:
-    """Return a host as a name to ask DNS for. Raises TransportError for a host that cannot be a
+    """Return a host as a name to ask DNS for. Raises TransportError for one that cannot be a
     name."""
     if not is_valid_host(host):
         raise TransportError(
-            f"{host} is neither an address nor a name: give a host such as sip.example.com or [2001:db8::1]"
+            f"{host} is neither an address nor a name: "
+            "write a host such as sip.example.com or [2001:db8::1]"
         )
     return host.rstrip(".")
 
@@ -240,7 +260,7 @@ Found = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
 
 
 class _Search:
-    """One selection: the name that is looked for, and what the steps have come to."""
+    """One selection: the name to find, the transports, and the answers without records."""
 
     def __init__(
         self, target: str, domain: str, random: Random, transports: Collection[str] = ALL
@@ -262,7 +282,7 @@ class _Search:
     def result(self, found: list[Candidate]) -> list[Candidate]:
         if not found:
             problem = (
-                "it offers no such service"
+                "the domain offers no such service"
                 if self.refused
                 else "no address found: " + "; ".join(self.notes[-NOTES:])
             )
@@ -289,7 +309,7 @@ class _Search:
                     found += yield from self.by_srv(
                         [(transport, name) for _, transport, name in group]
                     )
-                else:  # RFC 3403 §4.1 allows it: the name of a host in place of SRV records
+                else:  # the name of a host in place of SRV records, as RFC 3403 §4.1 allows
                     for _, transport, name in group:
                         found += yield from self.by_address(transport, None, name)
             return found
@@ -301,7 +321,7 @@ class _Search:
         return (yield from self.by_address(transport_for(uri, transports), None))
 
     def by_srv(self, names: list[tuple[str, str]]) -> Found:
-        """Ask for SRV records, in one step, and then for the addresses of their hosts, in another
+        """Ask for SRV records in one step, and for the addresses of their hosts in another
         (§4.2)."""
         if not names:
             return []
@@ -310,13 +330,15 @@ class _Search:
         refused = 0
         for (transport, _), answer in zip(names, answers):
             records = [r for r in answer.records if isinstance(r, SRV)]
-            offered = [r for r in records if r.target != "." and r.port]  # nobody listens on port 0
+            offered = [
+                r for r in records if r.target != "." and r.port
+            ]  # nothing listens on port 0
             refused += bool(records and not offered)
             services += [
                 (transport, record) for record in order_srv(offered, self.random)[:RECORDS]
             ]
         if refused and not services:
-            # "decidedly not available" (RFC 2782): its addresses are no way either
+            # "decidedly not available" (RFC 2782): its addresses must not be tried either
             self.refused = True
             return []
         hosts = list(dict.fromkeys(record.target for _, record in services))[:SRV_TARGETS]
@@ -353,12 +375,12 @@ class _Search:
 
 
 def _usable_rules(records: Iterable[Record], ours: list[str]) -> list[tuple[str, str, str]]:
-    """Return (flag, transport, name) of the NAPTR records that say what we can use, the domain's
-    preference first (§4.1).
+    """Return flag, transport and name of the NAPTR records that we can use, in the domain's order
+    (§4.1).
 
-    Of those, the ones of the lowest order only: who can use them must not look at the others (RFC
-    3403 §4.1). So a secure service that is down is not replaced by one in the clear that the domain
-    has put behind it.
+    Only those of the lowest order: a client that can use them must ignore the others (RFC 3403
+    §4.1). So a secure service that is down is not replaced by one in the clear that the domain has
+    put behind it.
     """
     rules = []
     for record in records:
@@ -377,12 +399,11 @@ def _usable_rules(records: Iterable[Record], ours: list[str]) -> list[tuple[str,
 
 
 def order_srv(records: Iterable[SRV], random: Random) -> list[SRV]:
-    """Return SRV records in the order to try them: by priority, and within one by chance, by weight
-    (RFC 2782).
+    """Return SRV records in the order to try them: by priority, then at random by weight (RFC
+    2782).
 
-    The number drawn is real, not whole, so that weights of 1 and 2 are chosen as 1 to 2. A weight
-    of 0 comes behind all others of its priority, among which all are equal when there is nothing
-    else.
+    The number drawn is real, not whole, so that weights of 1 and 2 are chosen as 1 to 2. Records of
+    weight 0 come behind all others of their priority, and are equal among themselves.
     """
     by_priority: dict[int, list[SRV]] = {}
     for record in records:
@@ -403,7 +424,7 @@ def order_srv(records: Iterable[SRV], random: Random) -> list[SRV]:
 
 
 def interleave(six: list[str], four: list[str]) -> list[str]:
-    """Return addresses of both IP versions by turns, IPv6 first, so that one that leads nowhere
-    costs one try (RFC 8305 §4)."""
+    """Return addresses of both IP versions in turn, IPv6 first, so that a version which does not
+    work costs one try (RFC 8305 §4)."""
     paired = [address for pair in zip(six, four) for address in pair]
     return paired + six[len(four) :] + four[len(six) :]

@@ -1,4 +1,4 @@
-"""Every exception of the library, each with the status code it amounts to. RFC 3261 §21,
+"""Exceptions of the library, each with the status code that it amounts to, RFC 3261 §21 and
 §8.1.3.1."""
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ import re
 from typing import Any
 
 EXCERPT = 80
-"""Characters of offending text quoted in an error: enough to find it, too few to flood a log."""
-
+"""Characters of a wrong value that an error quotes: enough to find it, too few to flood a log."""
 
 CREDENTIALS = frozenset(("Authorization", "Proxy-Authorization"))
-"""Headers whose text goes into no error message and no log."""
+"""Header fields whose text is in no error and no log line."""
 
 
 def excerpt(text: object) -> str:
-    """Return `repr(text)`, cut to EXCERPT characters and without the passwords of URIs, for errors
-    and log lines."""
+    """Return `repr(text)` for errors and log lines: cut to EXCERPT characters, and without
+    passwords of URIs."""
     shown = repr(text if not isinstance(text, (str, bytes)) else text[: EXCERPT * 4])
     if "@" in shown or "uthorization" in shown:
         shown = _CREDENTIALS(r"\1...", _PASSWORD(r"\1:...@", shown))
@@ -30,28 +29,31 @@ _PASSWORD = re.compile(r"(sips?:[^:@\s<>]*):[^\s<>]*@", re.IGNORECASE).sub
 _CREDENTIALS = re.compile(r"(authorization(?:=|%3D))[^&>\s]*", re.IGNORECASE).sub
 
 
-# The rule for wrong arguments. TypeError: the value is of another type than the argument has, so
-# the program itself is wrong, and `except SIPError` must not hide it; a text where several are
-# wanted is one of these. InvalidValue: the type is right, and this value cannot be, which data may
-# cause.
+# The rule for wrong arguments. TypeError: the value has another type than the argument, such as one
+# text in place of a tuple of texts. The program is wrong, and `except SIPError` must not hide that.
+# InvalidValue: the type is right and the value is wrong, which data may cause.
 
 
 class SIPError(Exception):
-    """The root: anything that goes wrong in here. A core that lets one out answers its `status`."""
+    """Base class of all exceptions here. If one leaves a core, its `status` is the answer."""
 
     status = 500
     reason: str | None = None
 
 
 class ParseError(SIPError, ValueError):
-    """The peer's bytes break the grammar or a limit (RFC 3261 §25).
+    """Bytes or text break the grammar or a limit (RFC 3261 §25).
 
-    `header` names the field or part, `offset` is the octet in the message (or character in the
-    value) where known, `value` the offending text, which `problem` never quotes; `status` what to
-    answer: 400, or 413, 414, 416, 501, 505, 513; 502 where a peer's response breaks it. `source` is
-    the text that was read: of a header field, a value, a message, a body. If it is part of the
-    request that a core serves, the mistake is the caller's. If it is any other text, such as a URI
-    of the core's own, the answer is 500.
+    If the text is part of the request that a core serves, the mistake is the caller's, and the
+    answer is `status`. If it is any other text, such as a URI of the core's own, the answer is 500.
+
+    Args:
+        problem: What is wrong. It does not quote the text.
+        header: The header field, or the part of the message.
+        value: The wrong text.
+        offset: The byte in the message, or the character in the value, where it is wrong.
+        status: The answer: 400, 413, 414, 416, 501, 505 or 513; 502 for a response of a peer.
+        source: The whole text that was read: a header field, a value, a message or a body.
     """
 
     status = 400
@@ -64,7 +66,7 @@ class ParseError(SIPError, ValueError):
         value: object = None,
         offset: int | None = None,
         status: int = 400,
-        source: Any = None,
+        source: object = None,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
@@ -73,13 +75,14 @@ class ParseError(SIPError, ValueError):
         self.offset = offset
         self.status = status
         self.source = value if source is None else source
+        # Any: Request belongs to a floor above, and so do the Response and the Flow of the others
         self.request: Any = None
-        """As much of the request as could be read, when that is enough to answer it."""
+        """The part of the request that could be read, if it is enough to answer it."""
 
     def __str__(self) -> str:
         text = f"{self.header}: {self.problem}" if self.header else self.problem
         if self.offset is not None:
-            text += f" at octet {self.offset}"
+            text += f" at byte {self.offset}"
         return (
             text
             if self.value is None or self.header in CREDENTIALS
@@ -88,22 +91,29 @@ class ParseError(SIPError, ValueError):
 
 
 class InvalidValue(SIPError, ValueError):
-    """An argument has the right type and a wrong value: out of range, or not by the grammar (RFC
-    3261 §25).
+    """An argument has the right type and a wrong value, which is out of range or breaks the grammar
+    (RFC 3261 §25).
 
-    So has text that must not go on the wire: CR, LF, NUL, or text that its header field cannot
-    hold.
+    Text that must not be sent is such a value: CR, LF, NUL, and what a header field cannot hold.
     """
 
 
 class Reject(SIPError):
-    """A refusal: raised by a core to refuse a request, raised to you when the peer refused yours.
+    """A refusal. A core raises it to refuse a request; a call raises it if the peer refuses.
 
-    `status` and `reason` are the status line's. `response` is the peer's whole Response, or None
-    when it is your own refusal; further keyword arguments become header fields of the answer:
-    `Reject(405, allow=("INVITE", "ACK"))`. The answer also gets the header fields of `response`
-    that its status needs, such as a challenge or Retry-After: see the table FIELDS in
-    core/refusal.py.
+        raise Reject(405, allow=("INVITE", "ACK"))
+
+    The answer also gets the header fields of `response` that its status needs, such as a challenge
+    or Retry-After: see the table FIELDS in core/refusal.py.
+
+    Args:
+        status: 300 to 699.
+        reason: The reason phrase; that of the status by default.
+        response: The response of the peer; None for a refusal of your own.
+        headers: Header fields of the answer.
+
+    Raises:
+        InvalidValue: The status is no refusal. TypeError: it is no number.
     """
 
     def __init__(
@@ -130,19 +140,19 @@ class Reject(SIPError):
 
 
 class WrongScheme(Reject):
-    """A sips URI where a sip one is wanted, or the other way round: a 480 whose Warning says which
-    (RFC 5630 §5.3)."""
+    """A sips URI in place of a sip URI, or the reverse: a 480 whose Warning says which (RFC 5630
+    §5.3)."""
 
     def __init__(self, *, warning: Any) -> None:
         super().__init__(480, warning=warning)
 
 
 class Cancelled(SIPError):
-    """The caller gave up (RFC 3261 §9.2). Raised in a core at its next call into the library;
-    leaving it answers 487.
+    """The caller has given up (RFC 3261 §9.2).
 
-    `cancel` is its CANCEL, whose `reason_header` says why (RFC 3326). It is None where the INVITE's
-    own Expires has passed, or a BYE has come.
+    It is raised in a core, at its next call of this library. If it leaves the core, the answer is
+    487. `cancel` is the CANCEL, whose `reason_header` says why (RFC 3326). It is None if the Expires
+    of the INVITE has passed, or a BYE has come.
     """
 
     status = 487
@@ -153,8 +163,8 @@ class Cancelled(SIPError):
 
 
 class TransactionTimeout(SIPError):
-    """No final answer in time: timers B, F, H or C, or your own deadline (RFC 3261 §8.1.3.1 counts
-    it as a 408)."""
+    """No final response in time: timer B, F, H or C, or a timeout of your own. It counts as a 408
+    (RFC 3261 §8.1.3.1)."""
 
     status = 408
 
@@ -178,7 +188,10 @@ _KINDS = {
 
 
 class TransportError(SIPError, OSError):
-    """Sending failed, or there is no way to the peer (RFC 3261 §8.1.3.1 counts it as a 503)."""
+    """Sending has failed, or there is no way to the peer. It counts as a 503 (RFC 3261 §8.1.3.1).
+
+    `flow` is the Flow that has failed, if there was one.
+    """
 
     status = 503
 
@@ -195,7 +208,7 @@ class TransportError(SIPError, OSError):
 
 
 class FlowFailed(TransportError):
-    """The flow that alone leads to the peer has ended (RFC 5626 §5.3.1)."""
+    """The only flow that leads to the peer has ended (RFC 5626 §5.3.1)."""
 
     status = 430
 
@@ -205,5 +218,5 @@ class FlowFailed(TransportError):
 
 
 class TransactionStateError(SIPError):
-    """Your own request of the library came in the wrong state: a second final response, a response
-    after the end."""
+    """A call of the library comes in the wrong state: a second final response, for example, or a
+    response after the end."""

@@ -330,7 +330,7 @@ def test_without_monkey_a_blocking_line_is_named(serve, write, client):
     write("app", "import time\ndef core(request, tx):\n    time.sleep(0.8)\n    return 200\n")
     server = serve("app:core")
     client.request("MESSAGE", server.uri, timeout=5)
-    server.wait_for(r"the loop has stood still for over 0\.25 s")
+    server.wait_for(r"loop blocked: seconds=0\.25")
     server.wait_for(r'app\.py", line 3, in core')
 
 

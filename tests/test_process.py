@@ -169,7 +169,7 @@ def test_endless_loop_in_a_core_ends_at_the_second_signal(program, client, loop,
         Stack(core=core).run("udp:127.0.0.1:0")
     """)
     client.send(Request("MESSAGE", program.uri))
-    program.wait_for("the loop has stood still")
+    program.wait_for("loop blocked:")
     program.signal(number)
     time.sleep(0.3)
     assert program.process.poll() is None
@@ -219,7 +219,7 @@ def test_endless_loop_outlives_signals_that_the_program_handles_itself(program, 
         Stack(core=core).run("udp:127.0.0.1:0")
     """)
     client.send(Request("MESSAGE", program.uri))
-    program.wait_for("the loop has stood still")
+    program.wait_for("loop blocked:")
     for _ in range(3):
         program.signal(signal.SIGTERM)
         time.sleep(0.6)
@@ -306,7 +306,9 @@ def test_run_in_another_thread_says_what_to_call():
         gevent.get_hub().destroy()
 
     in_a_thread(other)
-    assert errors == ["run() needs the main thread: in another one, call serve_forever()"]
+    assert errors == [
+        "run() must be called in the main thread: call serve_forever() in another one"
+    ]
 
 
 def test_run_in_another_thread_beside_one_in_the_main_thread_says_what_to_call():
@@ -326,7 +328,9 @@ def test_run_in_another_thread_beside_one_in_the_main_thread_says_what_to_call()
     stack = Stack("udp:127.0.0.1:0")
     gevent.spawn(start)
     stack.run()
-    assert errors == ["run() needs the main thread: in another one, call serve_forever()"]
+    assert errors == [
+        "run() must be called in the main thread: call serve_forever() in another one"
+    ]
 
 
 def test_stack_that_starts_while_another_drains_drains_too():

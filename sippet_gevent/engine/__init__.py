@@ -1,1 +1,1 @@
-"""The engine, RFC 3261 §17 and §18: wires transports to transactions, below the cores."""
+"""The engine, RFC 3261 §17 and §18: transports and transactions, below the cores."""

@@ -1,9 +1,8 @@
-"""Filter: whose messages are dropped before they are parsed: known scanners, and sources over their
-rate.
+"""Filter: drops messages before they are parsed, those of scanners and of sources over their rate.
 
-It looks at octets and addresses only, in time that grows with the length of a message and not with
-what it says. It is for load and noise, and no lock: a User-Agent is what its sender likes to call
-himself. What must not be answered, a core refuses.
+It looks at bytes and addresses only. The time it takes grows with the length of a message, whatever
+the message says. It keeps load and noise away and is no protection, because a sender writes any
+User-Agent it likes. A core refuses what must not be served.
 """
 
 from __future__ import annotations
@@ -33,30 +32,30 @@ SCANNERS = (
     "VaxSIPUserAgent",
     "iWar",
 )
-"""What the tools that look for open servers and weak passwords call themselves. sipsak is not among
-them: it also monitors."""
+"""User-Agents of tools that look for open servers and weak passwords. sipsak is not among them,
+because it is also used for monitoring."""
 
 LOOPBACK = ("127.0.0.0/8", "::1")
-"""Who has no rate unless you say otherwise: programs of this machine, load balancers among them."""
+"""Networks that have no rate by default: programs of this machine, such as load balancers."""
 
 LEAST_BURST = 20.0
-"""Messages that any source may send at once, unless you say otherwise: a phone that starts,
-registers and calls sends ten."""
+"""Messages that any source may send at once by default. A phone that starts, registers and calls
+sends ten."""
 
 SOURCES = 10_000
-"""Sources remembered; forgotten all at once when there are more: a flood from forged addresses has
-no rate, and no memory."""
+"""Sources that are remembered. When there are more, all are forgotten: a flood from forged addresses
+must not take memory."""
 
 LINE_EVERY = 10.0
-"""Seconds between two log lines about one source, which say how many messages they stand for."""
+"""Seconds between two log lines about one source. Each line says how many messages were dropped."""
 
 SCANNER, OVER_RATE = "scanner", "over its rate"
 
 log = logging.getLogger("sippet_gevent.transport")
 
-_ENDS = (b"\r\n\r\n", b"\n\n")  # of the header section: what a body quotes is nobody's name
-# Two of them, since what begins with so many plain octets is found at once; folded lines (§7.3.1)
-# are read to their end.
+_ENDS = (b"\r\n\r\n", b"\n\n")  # of the header section: a body may quote any User-Agent
+# Two patterns, because one that begins with plain bytes is found fast. Folded lines (§7.3.1) are
+# read to their end.
 _AGENTS = [
     re.compile(rb"\n%s[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)" % name).finditer
     for name in (b"user-agent", b"server")
@@ -64,15 +63,22 @@ _AGENTS = [
 
 
 class Filter:
-    """A ready-made `Stack(accept=...)`: drop the messages of scanners, and of sources that send
-    more than `rate` a second.
+    """Drops the messages of scanners, and of sources that send more than `rate` a second.
 
-    `scanners` are words of a User-Agent or Server, in any case; `()` is none. `rate` is messages a
-    second of one source, requests and responses, None for any number; `burst` how many at once, two
-    seconds' worth by default and 20 at least. A source is an IPv4 address or an IPv6 /64; those in
-    the networks `exempt` have no rate. `refused` tells how many messages were dropped for which
-    reason, "scanner" or "over its rate"; a log line, every ten seconds for one source, tells whose
-    and why. Raises InvalidValue.
+        stack = Stack("udp:0.0.0.0:5060", accept=Filter(rate=50))
+
+    A source is an IPv4 address or an IPv6 /64. `refused` counts dropped messages by reason,
+    "scanner" or "over its rate". One log line in ten seconds tells of each source.
+
+    Args:
+        scanners: Words of a User-Agent or Server, in any case; `()` for none.
+        rate: Messages a second from one source, requests and responses; None for any number.
+        burst: Messages at once; by default those of two seconds, and 20 at least.
+        exempt: Networks that have no rate.
+        clock: Measures the rate; a Stack that is given the Filter sets its own.
+
+    Raises:
+        InvalidValue: A rate or network cannot be. TypeError: a value has another type.
     """
 
     def __init__(
@@ -91,7 +97,7 @@ class Filter:
             number("burst", burst, 1)
         self._exempt = [_network(network) for network in texts("exempt", exempt, "networks")]
         self.clock = clock or Clock()
-        """What the rate is measured by; a Stack that is given the Filter sets its own."""
+        """Measures the rate."""
         self.rate = rate
         self.burst = burst if burst is not None else max(2 * (rate or 0.0), LEAST_BURST)
         self.refused: dict[str, int] = {}
@@ -100,12 +106,11 @@ class Filter:
         self._buckets = None if rate is None else TokenBuckets(rate, self.burst, SOURCES)
         self._source = lru_cache(SOURCES)(self._find_source)
         self.lines = LimitedLog(self.clock)
-        """The log, where many sources are summarised; a Stack that is given the Filter sets its
-        own."""
+        """Limits and summarises log lines; a Stack that is given the Filter sets its own."""
         self._untold: dict[tuple[str, str], tuple[float, int]] = {}
 
     def __call__(self, data: bytes, flow: Flow) -> bool | str:
-        """Return True for a message to take, and for others the reason why not."""
+        """Return True for a message to take, or the reason why it is dropped."""
         if self._buckets is not None:
             source = self._source(flow.remote[0])
             if source is not None and not self._buckets.take(source, self.clock.now()):
@@ -125,18 +130,18 @@ class Filter:
         return True
 
     def _find_source(self, host: str) -> str | None:
-        """Return what a host is known by, None when it has no rate."""
+        """Return the source that a host belongs to; None if it has no rate."""
         try:
             address = ip_address(host)
         except ValueError:
-            return host  # of a transport that has no addresses
+            return host  # a transport may have no IP addresses
         address = getattr(address, "ipv4_mapped", None) or address
         if any(address in network for network in self._exempt):
             return None
         return source_of(host)
 
     def _refuse(self, reason: str, source: str, agent: bytes) -> str:
-        """Count a message, and tell whose it is and why, unless that was just told."""
+        """Count a dropped message. Log its source and the reason unless that was logged lately."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
         now = self.clock.now()
         told, untold = self._untold.get((reason, source), (-math.inf, 0))
@@ -158,7 +163,7 @@ class Filter:
 
 
 class _Line(NamedTuple):
-    """The part of a log line about the messages of one source that were dropped."""
+    """Part of a log line: dropped messages of one source."""
 
     number: int
     source: str
@@ -183,8 +188,8 @@ def _network(text: str) -> IPv4Network | IPv6Network:
 
 
 def _words(scanners: Iterable[str]) -> Callable[[bytes], object] | None:
-    """Return what finds one of these words, whole, in lower-case octets, None when there are none.
-    Raises InvalidValue."""
+    """Return a function that finds one of these whole words in lower-case bytes; None if there are
+    none. Raises InvalidValue."""
     words = [scanner.lower().encode() for scanner in scanners]
     if not all(word.strip() for word in words):
         raise InvalidValue("scanners: an empty text would be every User-Agent")

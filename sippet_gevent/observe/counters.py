@@ -1,5 +1,4 @@
-"""Counters: what became of each message received; LimitedLog: log lines that a peer can cause,
-limited by reason."""
+"""Counters: what became of each received message. LimitedLog: limits log lines that peers cause."""
 
 from __future__ import annotations
 
@@ -12,34 +11,34 @@ from typing import Any, Protocol
 from ..errors import excerpt
 
 LINES = 10
-"""Log lines of one reason before the others are summarised: enough to see what is wrong."""
+"""Log lines of one reason before further ones are summarised: enough to see what is wrong."""
 
 SUMMARY_SECONDS = 10.0
-"""Seconds between two summaries of a reason: a flood writes 8,640 lines a day, whatever its
-rate."""
+"""Seconds between two summaries of a reason. So a flood of any rate writes 8,640 lines a day."""
 
 LOG_REASONS = 256
-"""Reasons with lines of their own, at most; the rest share those of OTHER. The library has under
+"""Most reasons with lines of their own; the others share those of OTHER. The library has fewer than
 50, all constants."""
 
 OTHER = "other"
 
 REASONS = 64
-"""Reasons a filter of the user's may count by, at most, with our own: each is a key that stays."""
+"""Most reasons by which dropped messages are counted. A filter of the application makes new ones,
+and each is kept."""
 
 FILTERED = "filtered"
-"""What a message is dropped for whose filter tells no reason."""
+"""Reason for messages whose filter tells none."""
 
 LOGGED_TEXT = 256
-"""Characters of one value in a log line, which may quote wire text."""
+"""Characters of one value in a log line."""
 
 LOGGED_EXAMPLE = 500
-"""Characters of the first line left out that a summary quotes."""
+"""Characters that a summary quotes of the first line left out."""
 
 
 class Plain:
-    """Shows an object, or a text without quotes, in a log line: on one line and cut, because it may
-    quote a peer."""
+    """Shows a value in a log line without quotes: escaped, on one line and cut, because it may come
+    from a peer."""
 
     __slots__ = ("_value",)
 
@@ -70,13 +69,13 @@ def _shown(argument: object) -> object:
 def _formatted(text: str, arguments: tuple[object, ...]) -> str:
     try:
         return text % tuple(map(_shown, arguments))
-    except Exception:  # a repr() of the user's own fails; logging survives that, too
+    except Exception:  # a repr() of the application fails; logging survives that, too
         return text
 
 
 class _Flood:
-    """State of one reason: how many lines it may still write, and how many were left out since the
-    last summary."""
+    """State of one reason: lines that it may still write, and lines left out since the last
+    summary."""
 
     __slots__ = ("alarm", "ends_at", "example", "left_out", "level", "log", "room")
 
@@ -108,16 +107,15 @@ class Timekeeper(Protocol):
 
 
 class LimitedLog:
-    """Writes log lines that a peer can cause: LINES for a reason, then one summary each
+    """Writes log lines that a peer can cause: LINES for each reason, then a summary every
     SUMMARY_SECONDS.
 
-    A reason gets one line back for each SUMMARY_SECONDS in which none of its lines was left out.
+    A reason gets one line back after SUMMARY_SECONDS in which none of its lines was left out.
     Reasons are constants of the code, never text of a peer. Lines of `logging.DEBUG` need no limit,
-    because they are written only on request.
+    because they are written on request only.
 
     Args:
-        clock: what has `now()` and `alarm(seconds, call)`. Without one, a summary waits for the
-            reason's next line.
+        clock: The time. Without one, a summary is written with the next line of its reason.
     """
 
     __slots__ = ("_clock", "_floods", "unlogged")
@@ -138,8 +136,20 @@ class LimitedLog:
         exc_info: Any = None,
         stacklevel: int = 2,
     ) -> bool:
-        """Write a line unless this reason has used up its own; wire text comes out escaped and cut.
-        True when it is written."""
+        """Write a line unless this reason has used up its own. Text is escaped and cut.
+
+        Args:
+            log: The logger.
+            level: The level of the line.
+            reason: A constant, by which lines are counted.
+            text: The line, with `%s` for each argument.
+            arguments: Values, which may come from a peer.
+            exc_info: The exception, whose traceback is written, too.
+            stacklevel: The caller that the record names.
+
+        Returns:
+            True if the line is written.
+        """
         if not log.isEnabledFor(level):
             return False
         flood = self._flood(reason)
@@ -155,7 +165,7 @@ class LimitedLog:
         return False
 
     def loud(self, log: logging.Logger, reason: str) -> bool:
-        """Return True while this reason may still write a line; the caller writes it."""
+        """Return True if this reason may still write a line, which the caller writes then."""
         flood = self._flood(reason)
         if flood.room > 0:
             flood.room -= 1
@@ -180,7 +190,7 @@ class LimitedLog:
                 reason = OTHER
             flood = self._floods.setdefault(reason, _Flood())
         if now >= flood.ends_at:
-            if not flood.left_out:  # one line back for each time that it has kept within its own
+            if not flood.left_out:  # one line back for each period without a line left out
                 flood.room = min(
                     LINES, flood.room + 1 + int((now - flood.ends_at) / SUMMARY_SECONDS)
                 )
@@ -205,7 +215,7 @@ class LimitedLog:
     def _due(self, flood: _Flood, reason: str) -> None:
         flood.alarm = None
         self._summarise(flood, reason)
-        flood.ends_at += SUMMARY_SECONDS  # what comes in the next ones is summarised, too
+        flood.ends_at += SUMMARY_SECONDS  # lines of the next period are summarised, too
 
     def _summarise(self, flood: _Flood, reason: str) -> None:
         if flood.alarm is not None:
@@ -220,12 +230,14 @@ class LimitedLog:
 
 
 class Counters:
-    """Plain numbers. Every message received ends in exactly one of delivered, answered, absorbed or
-    dropped.
+    """Numbers. Each received message ends in exactly one of delivered, answered, absorbed, dropped.
 
-    `delivered`: handed to a core, a call, or the client transaction that waits for it. `answered`:
-    by the stack itself. `absorbed`: a retransmission or ACK that its transaction dealt with.
-    `dropped`: reason to number. `lines` is the log of what peers cause.
+    * `delivered`: given to a core, a call or a client transaction.
+    * `answered`: answered by the stack itself.
+    * `absorbed`: a retransmission or an ACK, which its transaction has handled.
+    * `dropped`: by reason.
+
+    `lines` writes the log lines that peers cause.
     """
 
     __slots__ = (
@@ -245,16 +257,15 @@ class Counters:
     def drop(
         self, reason: str, flow: Any = None, detail: object = None, now: float | None = None
     ) -> None:
-        """Count a message dropped for `reason`; with the time, log it unless the reason has used up
-        its lines."""
+        """Count a dropped message. With `now`, log it unless the reason has used up its lines."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
         if now is not None:
             text = f"dropped message from %s: {reason}: %s"
             self.lines.line(self._log, logging.WARNING, reason, text, flow, detail, stacklevel=3)
 
     def filter(self, reason: str) -> None:
-        """Count a message dropped by a filter, under the reason it tells. There is no line for it:
-        it may be a flood."""
+        """Count a message that a filter has dropped, by the reason it tells. It is not logged,
+        because it may be part of a flood."""
         if not reason or (reason not in self.dropped and len(self.dropped) >= REASONS):
             reason = FILTERED
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
@@ -267,8 +278,7 @@ class Counters:
         *arguments: object,
         log: logging.Logger | None = None,
     ) -> None:
-        """Log a warning that a peer can cause, limited by reason; wire text comes out escaped and
-        cut. See LimitedLog."""
+        """Log a warning that a peer can cause; see LimitedLog.line()."""
         self.lines.line(log or self._log, logging.WARNING, reason, text, *arguments, stacklevel=3)
 
     def info(
@@ -279,7 +289,7 @@ class Counters:
         *arguments: object,
         log: logging.Logger | None = None,
     ) -> None:
-        """Log an event that a peer can cause and that asks for no action; see warn()."""
+        """Log an event that a peer can cause and that needs no action; see LimitedLog.line()."""
         self.lines.line(log or self._log, logging.INFO, reason, text, *arguments, stacklevel=3)
 
     def error(
@@ -291,8 +301,7 @@ class Counters:
         exc_info: Any = None,
         log: logging.Logger | None = None,
     ) -> None:
-        """Log a mistake, a core's or ours, that a peer can bring to light, with its traceback; see
-        warn()."""
+        """Log a mistake of a core or of this library, with its traceback; see LimitedLog.line()."""
         self.lines.line(
             log or self._log,
             logging.ERROR,
@@ -304,19 +313,17 @@ class Counters:
         )
 
     def loud(self, reason: str, now: float) -> bool:
-        """Return True while this reason may write a line of its own; the caller writes it. Prefer
-        warn() and error()."""
+        """Return True if this reason may still write a line, which the caller writes then."""
         return self.lines.loud(self._log, reason)
 
     @property
     def unlogged(self) -> int:
-        """Log lines that were left out because their reason floods."""
+        """Log lines that were left out."""
         return self.lines.unlogged
 
     @property
     def balance(self) -> int:
-        """Messages received less those that ended in a counter: 0 whenever no message is being
-        carried."""
+        """Messages received less those that are counted: 0 while no message is carried."""
         return (
             self.received
             - self.delivered
@@ -326,7 +333,7 @@ class Counters:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all numbers."""
+        """Return all numbers by name."""
         return {name: getattr(self, name) for name in _NUMBERS} | {
             "unlogged": self.unlogged,
             "dropped": dict(self.dropped),

@@ -1,5 +1,5 @@
-"""Clock: every deadline of the library, as gevent.Timeouts; VirtualClock: time that moves when
-told."""
+"""Clock: every deadline of the library, as gevent.Timeouts. VirtualClock: time for tests, which moves
+when advance() is called."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gevent.event import Event
 from ..observe.counters import LimitedLog
 
 TICK = 0.005
-"""Seconds: deadlines are rounded up to this, and those of one tick share one Timeout. Never early,
-5 ms late at most."""
+"""Seconds. Deadlines are rounded up to this, and those of one tick share one Timeout. So they are
+never early, and late by 5 ms at most."""
 
 log = logging.getLogger("sippet_gevent.transport")
 
@@ -38,7 +38,7 @@ class Alarm(Protocol):
 
 
 class _Alarm(Timeout):  # type: ignore[misc]
-    """A gevent.Timeout that calls a function in the hub instead of throwing into a greenlet."""
+    """A gevent.Timeout that calls a function in the hub. It raises in no greenlet."""
 
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
         super().__init__(max(seconds, 0.0))
@@ -50,21 +50,20 @@ class _Alarm(Timeout):  # type: ignore[misc]
 
 
 class Clock:
-    """Real time, monotonic, in seconds: a step of the system's clock moves no timer."""
+    """Real time in seconds. It is monotonic, so a step of the system's clock moves no timer."""
 
     tick = TICK
 
     now = staticmethod(time.monotonic)
 
     def alarm(self, seconds: float, call: Callable[[], None]) -> Alarm:
-        """Call `call()` in the hub after this many seconds; the returned object's close() prevents
-        it."""
+        """Call `call()` in the hub after this many seconds, unless the returned alarm is closed."""
         alarm = _Alarm(seconds, call)
         alarm.start()
         return alarm
 
     def timeout(self, seconds: float) -> Timeout:
-        """Return a started gevent.Timeout for the current greenlet; close() it."""
+        """Return a started gevent.Timeout for the current greenlet. The caller closes it."""
         timeout = Timeout(max(seconds, 0.0))
         timeout.start()
         return timeout
@@ -72,7 +71,8 @@ class Clock:
     def within(
         self, seconds: float, wait: Callable[P, T], *args: P.args, **named: P.kwargs
     ) -> T | None:
-        """Return what a call that waits returns, None when it takes longer than these seconds."""
+        """Call `wait` with these arguments and return its result; None if it takes longer than
+        `seconds`."""
         timeout = self.timeout(seconds)
         try:
             return wait(*args, **named)
@@ -85,9 +85,9 @@ class Clock:
             del timeout  # whose traceback holds this frame
 
     def sleep(self, seconds: float) -> None:
-        """Wait this long in the current greenlet, by this clock: `stack.clock.sleep(3)`.
+        """Let time pass in the current greenlet, by this clock: `stack.clock.sleep(3)`.
 
-        A core waits by `tx.wait(3)`, which a CANCEL ends.
+        A core calls `tx.wait(3)` instead, which a CANCEL interrupts.
         """
         woken = Event()
         alarm = self.alarm(seconds, woken.set)
@@ -97,19 +97,16 @@ class Clock:
             alarm.close()
 
     def deadlines(self, fire: Fire) -> Deadlines:
-        """Return a new collection of deadlines that calls `fire(now, item)` for each that is
-        due."""
+        """Return a new collection of deadlines, which calls `fire(now, item)` for each that is due."""
         return Deadlines(self, fire)
 
 
 class Deadlines:
-    """Items by the tick they are due, one alarm a tick; `fire(now, item)` is called for each, in
-    the hub.
+    """Items by the tick at which they are due, with one alarm a tick.
 
-    Nothing is ever taken out: who is asked too early says so.
-
-    That makes adding the only cost of a timer: an append. 32 seconds of lingering at 20,000 a
-    second are 6,400 alarms.
+    `fire(now, item)` is called for each, in the hub. Items are never removed: one that is not due
+    any more ignores the call. So the cost of a timer is one append. At 20,000 requests a second
+    that linger for 32 seconds, there are 6,400 alarms.
     """
 
     __slots__ = ("_alarms", "_batches", "_clock", "_fire", "_lines", "_per_second", "stops")
@@ -122,11 +119,10 @@ class Deadlines:
         self._batches: dict[int, list[object]] = {}
         self._alarms: dict[int, Alarm] = {}
         self.stops = 0
-        """Number of times that stop() has forgotten all deadlines; an item that wants one after
-        that adds it again."""
+        """Number of calls of stop(). An item that needs its deadline after that adds it again."""
 
     def add(self, deadline: float, item: object) -> None:
-        """Have `item` among those fired once `deadline` is past."""
+        """Fire `item` when the time `deadline` has passed."""
         slot = int(deadline * self._per_second) + 1
         batch = self._batches.get(slot)
         if batch is None:
@@ -143,7 +139,7 @@ class Deadlines:
         for item in self._batches.pop(slot):
             try:
                 self._fire(now, item)
-            except Exception as error:  # one item's fault must not cost the others their deadline
+            except Exception as error:  # the other items must keep their deadlines
                 self._lines.line(
                     log,
                     logging.ERROR,
@@ -167,8 +163,8 @@ class Deadlines:
 
 
 class VirtualClock(Clock):
-    """Time that stands still until `advance(seconds)`; then everything due happens, in order, as
-    fast as it can."""
+    """Time that passes in advance() only. Then everything that is due happens, in order, without
+    delay."""
 
     tick = 1e-6
 
@@ -187,8 +183,7 @@ class VirtualClock(Clock):
         return _VirtualTimeout(self, seconds)
 
     def advance(self, seconds: float) -> None:
-        """Let this much time pass. Call it from a greenlet that is not being tested, such as the
-        main one."""
+        """Let this much time pass. Call it from a greenlet that is not tested, such as the main one."""
         until = self._now + seconds
         self.settle()
         while self._alarms and self._alarms[0][0] <= until:
@@ -201,7 +196,7 @@ class VirtualClock(Clock):
         self.settle()
 
     def advance_to_next(self) -> bool:
-        """Let time pass until the next thing is due; False when nothing will ever be."""
+        """Let time pass until something is due. False if nothing is."""
         while self._alarms and self._alarms[0][2].call is None:
             heapq.heappop(self._alarms)
         if not self._alarms:
@@ -210,12 +205,12 @@ class VirtualClock(Clock):
         return True
 
     def end(self) -> None:
-        """Set the time to infinity, so that everything has expired for code that still reads this
+        """Set the time to infinity, so that everything has expired for code that still has this
         clock."""
         self._now = math.inf
 
     def settle(self) -> None:
-        """Let greenlets run until none has anything left to do at this moment."""
+        """Let greenlets run until all of them wait."""
         for _ in range(2):
             gevent.idle()
 

@@ -1,4 +1,4 @@
-"""Limits: how much of everything a stack takes on, with the reason beside each."""
+"""Limits: how much of everything a stack takes on, each with its reason."""
 
 from __future__ import annotations
 
@@ -24,62 +24,59 @@ _KINDS: dict[str, Callable[[str, Any], Any]] = {"int": whole, "float": number, "
 
 @dataclass(frozen=True)
 class StreamLimits:
-    """The limits of each listening point for streams: `Limits(streams=StreamLimits(idle=600.0))`.
-    Times are seconds.
+    """Limits of each listening point for streams: `Limits(streams=StreamLimits(idle=600.0))`.
 
-    Header section and body are bounded by `Limits.parser`, as everywhere.
+    Times are in seconds. `Limits.parser` bounds header section and body, as everywhere.
     """
 
     connections: int = 10_000
-    """Connections at one time, both ways; more are closed at once. Each holds a descriptor and 2
-    KB, 20 KB with TLS, and 4 KB more with a WebSocket, as bench/flows.py measures."""
+    """Connections at the same time, in both directions; more are closed at once. Each holds a
+    descriptor and 2 KB, 20 KB with TLS, and 4 KB more with a WebSocket (bench/flows.py)."""
     connections_per_source: int = 1_000
-    """Connections accepted from one address at one time: phones behind one NAT, not a flood from
-    one host."""
+    """Connections from one address at the same time: enough for phones behind one NAT."""
     handshakes: int = 64
-    """TLS handshakes of peers at one time; who comes then waits in the system's backlog, until one
-    ends or the oldest has had half a second: that one makes room. A good peer's takes two round
-    trips, a stalled one waits."""
+    """TLS handshakes of peers at the same time. A further peer waits in the backlog of the system
+    until one ends. The oldest makes room after half a second, because a good one takes two round
+    trips."""
     connect: float = 5.0
-    """Until a connection of ours stands: two lost SYNs; who needs longer cannot answer within a
-    transaction's life."""
+    """Until a connection of ours is established: two SYNs may be lost. A slower peer cannot answer
+    within the life of a transaction."""
     handshake: float = 5.0
-    """For a TLS handshake: a few round trips, and a slow phone's arithmetic."""
+    """For a TLS handshake: a few round trips, and the arithmetic of a slow phone."""
     first: float = 20.0
-    """Until a peer who has connected has sent its first octet: silent connections are cheap to make
-    by the thousand."""
+    """Until a peer that has connected sends its first byte. An attacker can open thousands of silent
+    connections."""
     header: float = 10.0
-    """From a message's first octet to the end of its header section; who is slower keeps us waiting
-    on purpose."""
+    """From the first byte of a message to the end of its header section. A slower peer means to
+    hold the connection."""
     message: float = 20.0
-    """From a message's first octet to its last."""
+    """From the first byte of a message to its last."""
     idle: float = 180.0
-    """Without an octet from the peer and without transactions. Who keeps a flow alive pings each
-    120 s (RFC 5626 §4.4.1)."""
+    """Without a byte from the peer and without transactions. A peer that keeps its flow alive pings
+    every 120 s (RFC 5626 §4.4.1)."""
     keep: int = 120
-    """Seconds in which peers that offer to ping are asked to (RFC 6223): within `idle`, and within
-    what RFC 5626 §4.4.1 has them do by themselves; 0 never."""
+    """Seconds between pings that peers are asked for, if they offer to ping (RFC 6223); 0 asks
+    never. It is less than `idle`, and what RFC 5626 §4.4.1 recommends."""
     ping: float = 0.0
-    """Silence after which we ping on connections of our own (RFC 5626 §4.4.1), instead of closing
-    them when idle; 0 never."""
+    """Silence after which we ping on connections that we have opened (RFC 5626 §4.4.1), instead of
+    closing them when idle; 0 pings never."""
     websocket_ping: float = 50.0
-    """The same for WebSockets, those of peers too: no script can ping, and web proxies end what is
-    silent for a minute."""
+    """The same for all WebSockets, because no script can ping, and web proxies close connections
+    that are silent for a minute."""
     pong: float = 10.0
-    """How long a peer may take to answer a ping; then the connection is dead (RFC 5626 §4.4.1)."""
+    """Until a ping is answered; then the connection is dead (RFC 5626 §4.4.1)."""
     queue_octets: int = 256 * 1024
-    """What may wait for a peer that reads slowly; then its connection is closed. Four of the
-    longest messages."""
+    """Bytes that may wait for a peer that reads slowly; then its connection is closed. That is four
+    of the longest messages."""
     queue_messages: int = 512
-    """Messages that may wait for it: small ones weigh more than their octets."""
+    """Messages that may wait for it, because small ones take more memory than their bytes."""
 
     def __post_init__(self) -> None:
         _check(self)
 
 
 LARGE = 4096
-"""Bytes of a request from which on its memory is counted: a million transactions of usual requests
-cost 1 KB each."""
+"""Bytes. The memory of longer requests is counted; transactions of usual ones take 1 KB each."""
 
 
 @dataclass(frozen=True)
@@ -87,58 +84,56 @@ class Limits:
     """The limits of one stack: `Stack(..., limits=Limits(handlers=200))`."""
 
     parser: ParserLimits = field(default=DEFAULT_LIMITS)
-    """What one message may measure."""
+    """How long one message and its parts may be."""
     handlers: int = 1000
-    """Cores that wait at the same time and have not answered yet; a new request beyond them gets
-    503. Each holds a greenlet of some 10 KB. A core whose request is answered is not among them: it
-    holds a call, or is overdue."""
+    """Cores that wait at the same time and have not answered yet; a further request gets 503. Each
+    holds a greenlet of some 10 KB. A core that has answered is not among them: it holds a call, or
+    is overdue."""
     forwarding: int = 10_000
-    """Forwarded INVITEs at the same time without final response, and as many forwarded requests of
-    other methods; one more is refused with 503. Each holds some 19 KB with its greenlet: phones
-    that ring must not use up `handlers`."""
+    """Forwarded INVITEs without final response at the same time, and as many forwarded requests of
+    other methods; one more gets 503. Each holds some 19 KB with its greenlet. They are counted apart
+    because ringing phones must not use up `handlers`."""
     calls: int = 100_000
-    """Calls at the same time; an INVITE that a core accepts beyond them gets 503. Each holds two
-    dialog ends and their texts, some 4 KB, and the greenlet of its core, if that waits for it."""
+    """Calls at the same time; a further INVITE that a core accepts gets 503. Each holds its dialog,
+    some 4 KB, and the greenlet of its core, if that waits for the call."""
     overdue: int = 10_000
-    """Cores that still run although their request is answered or timed out; beyond them new
-    requests get 503. A core that never returns holds its greenlet for ever; a log line has its
-    stack."""
+    """Cores that still run although their request is answered or timed out; beyond this number, new
+    requests get 503. A core that never returns holds its greenlet for ever. A log line shows where
+    it waits."""
     transactions: int = 1_000_000
-    """Transactions at the same time; a new request beyond them gets 503. 20,000 requests a second
-    linger as 640,000."""
+    """Transactions at the same time; a further request gets 503. At 20,000 requests a second, 640,000
+    linger."""
     large_bytes: int = 256 * 1024 * 1024
-    """Bytes of large requests, those over LARGE, whose transactions or calls exist; a further large
-    one gets 503. A transaction keeps what it was asked and what it answers for 32 s, and peers
-    choose how long both are."""
+    """Bytes of requests longer than LARGE whose transactions or calls exist; a further one gets 503.
+    A transaction keeps request and answer for 32 s, and peers choose how long both are."""
     reserve: float = 0.5
-    """Of `handlers`, `forwarding`, `transactions` and `large_bytes`, the part kept in addition for
-    requests that belong to a call, a dialog or a route of ours. A limit must never refuse what
-    would free it: ACK, CANCEL and BYE are served first."""
+    """Part of `handlers`, `forwarding`, `transactions` and `large_bytes` that is added for requests
+    of a call, a dialog or a route of ours. A limit must never refuse the request that would free
+    it."""
     retry_after: tuple[int, int] = (1, 10)
-    """Seconds, from and to: Retry-After of a 503 is drawn between them, so that clients do not come
-    back at once."""
+    """The least and the most seconds of Retry-After in a 503. It is random, so that clients do not
+    all come back at once."""
     errors_per_second: float = 10.0
-    """400s and their like to one source, at most: a forged source must not be flooded through
+    """Answers to broken requests in a second to one source. A forged source must not be flooded by
     us."""
     errors_burst: float = 20.0
-    """How many of them at once."""
+    """The same at once."""
     sources: int = 10_000
-    """Sources whose error rate is remembered; forgotten all at once when there are more."""
+    """Sources whose rate of errors is remembered. When there are more, all are forgotten."""
     datagram: int = 1300
-    """Octets of the longest request that goes by UDP; a longer one goes by TCP where there is a way
-    (RFC 3261 §18.1.1). 1300 is the RFC's number for paths of unknown MTU; 0 sends them all by
-    UDP."""
+    """Bytes of the longest request that is sent over UDP. A longer one is sent over TCP if possible
+    (RFC 3261 §18.1.1). 1300 is the RFC's number for an unknown path MTU; 0 sends all over UDP."""
     keep: int = 29
-    """Seconds in which peers that offer to ping over UDP are asked to (RFC 6223): many NATs forget
-    a flow after 30, and RFC 5626 §4.4.2 has phones ask within 29; 0 never."""
+    """Seconds between pings over UDP that peers are asked for, if they offer to ping (RFC 6223); 0
+    asks never. Many NATs forget a flow after 30 s, and RFC 5626 §4.4.2 recommends 29."""
     streams: StreamLimits = field(default_factory=StreamLimits)
-    """What connections may cost."""
+    """Limits of connections."""
     flow_ends_transactions: bool = True
-    """A connection that ends takes the client transactions that wait on it with it; False lets them
-    wait for their timers."""
+    """True ends the client transactions of a connection that ends; False lets them wait for their
+    timers."""
     any_response_source: bool = False
-    """True takes responses from an address the request was not sent to, as some multi-homed servers
-    send them."""
+    """True takes responses from another address than the request was sent to. Some multi-homed
+    servers send such."""
 
     def __post_init__(self) -> None:
         _check(self)

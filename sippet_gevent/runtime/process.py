@@ -1,4 +1,4 @@
-"""Runs a stack as a process: signals, log set-up, watchdog, garbage collector: `Stack.run()`.
+"""Process: what `Stack.run()` sets up: signals, logging, watchdog and garbage collector.
 
 Several stacks may run in one process, each in a greenlet of its own. They share the signals and the
 watchdog.
@@ -25,12 +25,13 @@ log = logging.getLogger("sippet_gevent")
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 FULL_COLLECTIONS = 1000
-"""Middle collections between two full collections of Python's garbage collector, at least. With its
-default of 10 it searches all objects of thousands of calls or connections again and again, 0.1 s
-each, while the process serves nothing. Our objects form no cycles: a full collection finds
-little."""
+"""Least number of middle collections between two full collections of Python's garbage collector.
 
-_MAIN_THREAD = "run() needs the main thread: in another one, call serve_forever()"
+With the default of 10, it searches all objects of thousands of calls again and again. Each search
+takes 0.1 s, in which the process serves nothing. Objects of this library form no cycles, so a full
+collection finds little."""
+
+_MAIN_THREAD = "run() must be called in the main thread: call serve_forever() in another one"
 
 
 class Runnable(Protocol):
@@ -79,11 +80,15 @@ class Process:
         }
 
     def run(self, stack: Runnable, drain: float) -> None:
-        """Start the stack and return when it has stopped: `drain` seconds after a signal at most,
-        or by stop().
+        """Start a stack and return when it has stopped.
 
-        Raises TransportError when an address is taken, TransactionStateError outside the main
-        thread and for a stack that runs already.
+        Args:
+            stack: The stack.
+            drain: Most seconds between a signal and the end.
+
+        Raises:
+            TransportError: An address is taken.
+            TransactionStateError: This is not the main thread, or the stack runs already.
         """
         if stack in self._stacks:
             raise TransactionStateError(
@@ -104,7 +109,7 @@ class Process:
 
     @contextmanager
     def _joined(self, stack: Runnable, drain: float) -> Iterator[None]:
-        """Have the stack among those that signals concern."""
+        """Add the stack to those that signals concern."""
         if not self._stacks:
             self._set_up()
         elif gevent.get_hub() is not self._hub:
@@ -145,7 +150,7 @@ class Process:
     # ---- signals
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal, between any two instructions of any greenlet. The loop does the rest."""
+        """Take a signal, which may arrive between any two instructions. The loop does the rest."""
         if self._handlers[number] == self._stop:
             self.asked += 1
         gevent.get_hub().loop.run_callback(gevent.spawn, self._handlers[number])
@@ -155,14 +160,14 @@ class Process:
         for stack, drain in list(self._stacks.items()):
             if at_once:
                 log.info("stopping at once, with %d under way", stack.active)
-                # one that fails, or says BYE for long, keeps no other from it
+                # a stack that fails, or takes long to send BYE, must not delay the others
                 gevent.spawn(stack.stop)
             else:
                 log.info("stopping: new requests get 503, %d under way are finished", stack.active)
                 gevent.spawn(stack.stop, drain)
 
     def _reload(self) -> None:
-        """Read the certificates again. When they cannot be read, all stays as it was."""
+        """Read the certificates again. If they cannot be read, nothing changes."""
         for stack in list(self._stacks):
             try:
                 stack.reload_tls()
@@ -188,4 +193,4 @@ def _line(stats: dict[str, Any]) -> str:
 
 
 PROCESS = Process()
-"""The one process there is."""
+"""This process."""

@@ -6,14 +6,15 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 NETWORK_BITS = 64
-"""Of an IPv6 address, those that name a source: the rest of them is one customer's to choose (RFC
-4291 §2.5.4)."""
+"""Bits of an IPv6 address that name a source. One customer chooses the others (RFC 4291 §2.5.4)."""
 
 
 @lru_cache(10_000)
 def source_of(host: str) -> str:
-    """Return what a host is known by where shares are by source: an IPv4 address, an IPv6 /64, or
-    what is no address, itself."""
+    """Return the source of a host, by which limits count: an IPv4 address, or an IPv6 /64.
+
+    A text that is no address is returned as it is.
+    """
     try:
         address = ip_address(host)
     except ValueError:
@@ -25,8 +26,13 @@ def source_of(host: str) -> str:
 
 
 class TokenBuckets:
-    """A rate for each key: `take(key, now)` is False when the key has used its share. Bounded, the
-    excess forgotten."""
+    """A rate for each key. When there are more than `keys` of them, all are forgotten.
+
+    Args:
+        rate: Tokens a second.
+        burst: Tokens at once.
+        keys: Most keys that are remembered.
+    """
 
     __slots__ = ("_burst", "_keys", "_levels", "_rate")
 
@@ -37,7 +43,7 @@ class TokenBuckets:
         self._levels: dict[object, tuple[float, float]] = {}
 
     def take(self, key: object, now: float) -> bool:
-        """Take one token of this key; False when there is none."""
+        """Take one token of this key; False if there is none left."""
         level, at = self._levels.get(key, (self._burst, now))
         level = min(self._burst, level + (now - at) * self._rate)
         if len(self._levels) >= self._keys and key not in self._levels:

@@ -1,5 +1,5 @@
-"""Watchdog: notices code that blocks the loop, says which line it is, and ends the process when
-signals ask for it."""
+"""Watchdog: logs the line of code that blocks the loop, and ends a blocked process when signals ask
+for it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from gevent import monkey
 log = logging.getLogger("sippet_gevent.core")
 
 LAG = 0.25
-"""Seconds the loop may stand still: more, and peers begin to retransmit (T1 is 0.5 s)."""
+"""Seconds that the loop may be blocked. After more, peers begin to retransmit (T1 is 0.5 s)."""
 
 END_SECONDS = 1.0
-"""Seconds in which the loop must take the second signal that asks the process to end; then the
-watchdog ends the process."""
+"""Seconds that the loop has for the second signal that asks the process to end. Then the watchdog
+ends the process."""
 
 
 class Watchdog:
-    """A native thread that watches a heartbeat of the loop. `blocked` counts the times it stood
-    still for over `lag`.
+    """A native thread that watches a heartbeat of the loop.
 
-    The stack that is logged is what the loop's thread was running: a blocking call that was not
-    patched, or a long computation. One log line for each time.
+    `blocked` counts the times that the loop was blocked for more than `lag` seconds. Each time, one
+    log line shows what its thread was running: a blocking call that was not patched, or a long
+    computation.
 
-    A loop that stands still handles no signals. So the thread listens to the `ending` ones, too:
-    when two of them have arrived and the loop does not move for END_SECONDS, the thread ends the
-    process with the status that a shell shows for the signal. It hears of a signal even while the
-    loop is in C code, unless that keeps Python's global lock.
+    A blocked loop handles no signals, so the thread receives the `ending` signals, too. When two of
+    them have arrived and the loop does not move for END_SECONDS, the thread ends the process with
+    the status that a shell shows for the signal. It receives a signal even while the loop is in C
+    code, unless that holds Python's global lock.
     """
 
     def __init__(self, lag: float = LAG) -> None:
@@ -54,8 +54,12 @@ class Watchdog:
         self._ident = monkey.get_original(thread, "get_ident")
 
     def start(self, ending: Collection[int] = ()) -> None:
-        """Begin to watch the loop of the current thread; that of the main thread if there are
-        `ending` signals."""
+        """Begin to watch the loop of the current thread.
+
+        Args:
+            ending: Numbers of signals that ask the process to end. With them, the thread must be
+                the main thread.
+        """
         self._ending = frozenset(ending)
         self._watched = self._ident()
         self._timer = gevent.get_hub().loop.timer(self.lag / 5, repeat=self.lag / 5, ref=False)
@@ -67,7 +71,7 @@ class Watchdog:
         self._start_thread(self._work, ())
 
     def stop(self) -> None:
-        """Watch no longer. Waits for the thread, which ends at once."""
+        """Stop watching. Waits for the thread, which ends at once."""
         if self._timer is not None:
             self._running = False
             self._signals.wake()
@@ -105,19 +109,18 @@ class Watchdog:
                 self._start_thread(self._report, (self.last_stack,))
 
     def _report(self, stack: str) -> None:
-        """Log the stack, in a thread of its own: a log that nobody reads may be what the loop waits
-        for, with its lock."""
-        log.warning("the loop has stood still for over %g s in:\n%s", self.lag, stack)
+        """Log the stack, in a thread of its own. The loop may be blocked by the log itself, whose
+        lock it holds."""
+        log.warning("loop blocked: seconds=%g at:\n%s", self.lag, stack)
 
     def _stack(self) -> str:
         frame = sys._current_frames().get(self._watched)
         return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"
 
     def _end(self, number: int) -> None:
-        """End the process without its main thread, which does not listen, and without locks that it
-        may hold.
+        """End the process without its main thread, which is blocked, and without its locks.
 
-        Whether or not stderr is open and read: what it takes at once is written.
+        The text is written to stderr as far as that takes it at once.
         """
         try:
             name = signal.Signals(number).name
@@ -130,10 +133,9 @@ class Watchdog:
 
 
 class _Signals:
-    """The numbers of signals that arrive: Python's own C handler writes them into a socket at once.
+    """The numbers of signals that arrive. Python's C handler writes them into a socket at once.
 
-    An application that has called signal.set_wakeup_fd() itself keeps that; then nothing is heard
-    here.
+    If the application has called signal.set_wakeup_fd() itself, nothing is received here.
     """
 
     def __init__(self, *, wanted: bool) -> None:
@@ -148,8 +150,7 @@ class _Signals:
                 signal.set_wakeup_fd(before)
 
     def heard(self) -> bytes:
-        """Return the numbers of the signals that have arrived since the last time, without
-        waiting."""
+        """Return the numbers of the signals that have arrived since the last call. Never waits."""
         try:
             return self.reader.recv(64)  # type: ignore[no-any-return]
         except BlockingIOError:
@@ -160,7 +161,7 @@ class _Signals:
         self._writer.send(b"\0")
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop receiving signals."""
         if self._is_set:
             signal.set_wakeup_fd(-1)
         self.reader.close()

@@ -1,10 +1,9 @@
-"""Workers: the recycled greenlets. Each message is carried by one, from the socket to the end of
-its core.
+"""Workers: recycled greenlets. Each carries one message from the socket to the end of its core.
 
-A new greenlet costs about 10 us on CPython 3.11 and later, a parked one 0.6 us. So a worker that
-has run its job straight through parks itself, and the next message wakes it. One whose job has
-yielded retires when the job ends: whatever the job tied to its greenlet, a forgotten Timeout or
-greenlet-locals, goes with it.
+A new greenlet costs about 10 us on CPython 3.11 and later, a parked one 0.6 us. So a worker whose
+job has not yielded parks itself, and the next message wakes it. A worker whose job has yielded ends
+with the job, because the job may have left something in its greenlet: a running Timeout, or
+greenlet-local values.
 """
 
 from __future__ import annotations
@@ -22,30 +21,40 @@ from ..observe.counters import LimitedLog
 log = logging.getLogger("sippet_gevent.core")
 
 PARKED = 256
-"""Workers kept parked, at most: as many as messages are ever carried at one time without yielding,
-and then some."""
+"""Most workers that are parked. More messages are hardly ever carried at the same time without
+yielding."""
 
 
 class Worker(greenlet):  # type: ignore[misc]
-    """One greenlet. `serving` is the ServerTransaction whose core it runs, or None; `counted` the
-    one counted as waiting."""
+    """One greenlet.
+
+    `serving` is the ServerTransaction whose core it runs, or None. `counted` is the one that is
+    counted as waiting.
+    """
 
     __slots__ = ()
 
 
 class Workers:
-    """Gives `job(data, flow)` greenlets. `busy` is how many jobs have yielded and not ended.
+    """Runs a job for each message, in a greenlet of its own.
 
-    `crashed(error, data, flow)` is called for an exception that leaves a job, `yielded(worker)`
-    when a job yields for the first time, `ended(counted)` when a job that has yielded ends, with
-    what yielded() has set as worker.counted.
+    `busy` is the number of jobs that have yielded and not ended.
+
+    Args:
+        job: `job(data, flow)` carries one message.
+        crashed: `crashed(error, data, flow)` takes an exception that leaves a job.
+        yielded: `yielded(worker)` is called when a job yields for the first time.
+        ended: `ended(counted)` is called when a job that has yielded ends, with the value that
+            `yielded` has set as `worker.counted`.
+        lines: Limits log lines.
     """
 
+    # Any: flows and what is counted belong to floors above
     def __init__(
         self,
-        job: Callable[[Any, Any], None],
+        job: Callable[[bytes, Any], None],
         *,
-        crashed: Callable[[BaseException, Any, Any], None],
+        crashed: Callable[[BaseException, bytes, Any], None],
         yielded: Callable[[Worker], None],
         ended: Callable[[Any], None],
         lines: LimitedLog | None = None,
@@ -87,7 +96,7 @@ class Workers:
             while True:
                 try:
                     Context().run(self._job, data, flow)
-                except gevent.GreenletExit:  # killed: whoever did it, it serves nothing more
+                except gevent.GreenletExit:  # it was killed, and serves nothing more
                     return
                 except BaseException as error:
                     self._crashed(error, data, flow)
@@ -107,7 +116,7 @@ class Workers:
                         parked.remove(me)
                     self._running = me
                     if not isinstance(error, (gevent.Timeout, gevent.GreenletExit)):
-                        text = "a greenlet at rest was thrown into: %r; is a Timeout of a core still running?"
+                        text = 'exception in a parked greenlet: reason=%r hint="close the Timeouts of the core"'
                         self._lines.line(log, logging.WARNING, "parked greenlet", text, error)
                     return
         finally:
@@ -121,7 +130,7 @@ class Workers:
                     self._ended(counted)
 
     def stop(self) -> None:
-        """End the parked workers. Those in a core are left alone: their jobs are the user's."""
+        """End the parked workers. Those that run a core are left alone: it is the application's."""
         while self._parked:
             worker = self._parked.pop()
             self._alive.discard(worker)
@@ -133,10 +142,10 @@ class Workers:
 
     @property
     def greenlets(self) -> set[Worker]:
-        """The greenlets there are, parked ones included."""
+        """All greenlets, parked ones included."""
         return self._alive
 
     @property
     def alive(self) -> int:
-        """Greenlets there are, parked ones included."""
+        """Number of greenlets, parked ones included."""
         return len(self._alive)

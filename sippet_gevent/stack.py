@@ -1,4 +1,7 @@
-"""Stack: what users hold, RFC 3261 §5: transports, transactions and a core, wired together."""
+"""Stack: what applications hold, RFC 3261 §5: transports, transactions and a core, wired together.
+
+It has no logic of its own. Most of its lines document the public methods.
+"""
 
 from __future__ import annotations
 
@@ -62,41 +65,44 @@ DRAIN_SECONDS = 32.0
 class Stack:
     """A SIP element: listens on addresses, gives requests to its core, sends requests of its own.
 
-    `Stack("udp:0.0.0.0:5060", core=my_core)`. Nothing is opened before start(), run(), `with` or
-    serve_forever(), which raise TransportError for an address that is taken.
+        stack = Stack("udp:0.0.0.0:5060", core=lambda request, tx: 200)
+        stack.run()
+
+    Nothing is opened before start(), run(), serve_forever() or `with stack:`. They raise
+    TransportError for an address that is taken.
 
     Args:
-        addresses: Where to listen; Listener describes their parameters.
+        addresses: Where to listen; see listen().
         core: A callable of (request, tx), or a Core. Without one, `@stack.on("INVITE")` registers
             functions by method.
         clock: The time; a VirtualClock in tests.
         timers: The lengths of the RFC's timers.
-        limits: How many of everything may exist.
+        limits: How much of everything the stack takes on.
         supported: The option tags that your cores implement (§8.2.2.3).
         domains: The names of this element besides its addresses. If there are any, a Registrar
             serves these alone. The first one is also the domain of the stack's addresses and of
             localhost.
         aliases: Further names of a domain, `{"example.net": "example.com"}`.
-        route_secret: 16 bytes or more, with which the tokens in our Record-Route are made; random
-            by default. Give the same to processes that serve the same calls, and to one that
+        route_secret: 16 bytes or more, which make the tokens in our Record-Route; random by
+            default. Processes that serve the same calls need the same secret. So does one that
             replaces another.
         resolver: Finds addresses of names; /etc/hosts and DNS by default.
         tls: The certificates of `tls:` and `wss:` addresses, and the authorities to trust.
         sips_in_clear: Serve requests to sips URIs that arrive without TLS, for deployments behind a
             proxy that terminates TLS (RFC 5630).
-        keep: Offer keep-alives to registrars and callees, and send them where they are wanted (RFC
+        keep: Offer keep-alives to registrars and callees, and send them if they are wanted (RFC
             6223).
         web: Which pages may open a WebSocket, and what else its port serves.
-        accept: `accept(data, flow)`, a Filter or a function of yours: decides which messages are
-            read at all.
-        allow_target: `allow_target(candidate)`: decides to which addresses requests, and responses
-            that have lost their connection, may be sent after DNS was asked.
-        headers: Header fields of all requests and responses of this stack that do not have their
-            own, `{"User-Agent": "office/1.0", "Server": "office/1.0"}`. User-Agent is for requests,
-            Server for responses; Accept names the bodies that are understood.
+        accept: A Filter, or a function of (data, flow): decides which messages are read.
+        allow_target: A function of (candidate): decides to which addresses messages may be sent,
+            after names were resolved. It is asked about requests, and about responses that have
+            lost their connection.
+        headers: Header fields of all messages of this stack that do not have their own,
+            `{"User-Agent": "office/1.0", "Server": "office/1.0"}`. User-Agent is for requests,
+            Server for responses; Accept lists the bodies that are understood.
 
     Raises:
-        InvalidValue: An address, a domain, a header field or the secret cannot be.
+        InvalidValue: An address, a domain, a header field or the secret is wrong.
         TypeError: A value has another type. The text says what to write.
     """
 
@@ -147,7 +153,7 @@ class Stack:
             self.listen(address)
 
     def _wire(self, engine: Engine) -> None:
-        """Begin on this engine, and its clock, with nothing under way."""
+        """Begin on this engine and its clock, without transactions and calls."""
         self.engine = engine
         self.clock = engine.clock
         self.deadlines = self.clock.deadlines(_expire)
@@ -160,9 +166,10 @@ class Stack:
         self._stopped = Event()
 
     def _move(self, clock: Clock, planned: list[Planned]) -> dict[str, Any]:
-        """Put a stack that does not run on another clock and other transports, as tests do.
+        """Give a stack that does not run another clock and other transports, as tests do.
 
-        Returns the attributes that put it back, with what it had under way and counted.
+        Returns:
+            The attributes as they were before, which put it back.
         """
         if self._running:
             raise TransactionStateError("the stack is running: move it before start()")
@@ -179,12 +186,16 @@ class Stack:
     # ---- life
 
     def listen(self, address: str, transport: Transport | None = None) -> None:
-        """Listen on a further address, `udp:host:port`, with parameters or without; port 0 takes a
-        free one.
+        """Listen on a further address.
 
-        `transport` is one of your own, by whose name in lower case the address may begin, too.
-        Raises InvalidValue for a bad address, TransportError when it is taken (at start() if the
-        stack is not running).
+        Args:
+            address: `udp:host:port`, with parameters or without. Port 0 takes a free one, and the
+                host `*` is all addresses of both IP versions.
+            transport: A transport of your own. Its address begins with its name in lower case.
+
+        Raises:
+            InvalidValue: The address cannot be read.
+            TransportError: The address is taken. A stack that does not run raises it in start().
         """
         planned = plan(
             address, transport, self.planned, limits=self.engine.limits, tls=self.tls, web=self.web
@@ -194,11 +205,10 @@ class Stack:
         self.planned += planned
 
     def reload_tls(self) -> None:
-        """Read the certificates again, for new connections; those that stand stay. Raises
-        InvalidValue, changing nothing.
+        """Read the certificates again, for new connections. Existing connections keep theirs.
 
-        In a thread, for which the greenlet waits: the authorities a system trusts take 30 ms to
-        read.
+        The files are read in a thread, because the authorities of a system take 30 ms. This
+        greenlet waits for it. Raises InvalidValue, and changes nothing, for a file that is wrong.
         """
         if self.tls is not None:
             gevent.get_hub().threadpool.apply(self.tls.reload)
@@ -208,7 +218,7 @@ class Stack:
             self.names.add(transport)
 
     def start(self) -> Stack:
-        """Open all addresses. Raises TransportError, with none left open, when one is taken."""
+        """Open all addresses. Raises TransportError, and opens none, if one is taken."""
         if not self._running:
             self._running = True
             self._stopped = Event()
@@ -222,12 +232,16 @@ class Stack:
         return self
 
     def drain(self) -> None:
-        """Refuse new requests with 503 from now on; what is under way goes on."""
+        """Refuse new requests with 503 from now on. Calls and transactions go on."""
         self.engine.draining = True
 
     def stop(self, timeout: float | None = None) -> None:
-        """Close everything; with `timeout`, first drain: wait this many seconds at most for what is
-        under way."""
+        """Close everything: calls, transactions and connections.
+
+        Args:
+            timeout: Most seconds to drain before: new requests are refused, and calls and
+                transactions go on. None stops at once.
+        """
         timeout = arguments.seconds("timeout", timeout)
         if timeout is not None and self._running:
             self.drain()
@@ -235,13 +249,13 @@ class Stack:
             stopped = self._stopped
             while self.active and self.clock.now() < deadline:
                 if self.clock.within(0.05, stopped.wait):
-                    return  # stopped at once meanwhile, and perhaps started again
+                    return  # another stop() has come meanwhile, and perhaps a start()
         if self._running:
             self.drain()  # while the last BYEs leave
         try:
             self.dialogs.stop()
         finally:
-            # before connections end, so that nothing goes on to its next target
+            # before connections end, so that no request goes on to its next target
             self._running = False
             self.rerouted.stop()
             self.keepalives.stop()
@@ -253,23 +267,28 @@ class Stack:
             self._stopped.set()
 
     def run(self, *addresses: str, drain: float = DRAIN_SECONDS) -> None:
-        """Run the stack as a program: what `sippet serve` does, in one call. Returns when the stack
-        has stopped.
-
-        * Listens on `addresses` too, and on DEFAULT_ADDRESS when there is no other.
-        * Logs to stderr at INFO, unless logging is set up already, and says where it listens.
-        * SIGTERM or Ctrl-C refuses new requests with 503 and finishes what is under way, for
-          `drain` seconds at most. A second one stops at once. SIGHUP reads the certificates again,
-          SIGUSR1 logs the statistics. A signal that the program handles itself stays as it is.
-        * Logs the line of code that blocks the loop, and keeps the garbage collector from
-          stopping all calls for 0.1 s.
-
-        Greenlets of the program go on meanwhile. `gevent.spawn(stack.run)` is possible, and several
-        stacks may run at the same time. Call it in the main thread. Raises TransportError when an
-        address is taken, InvalidValue for a bad one.
+        """Run the stack as a program, as `sippet serve` does. Returns when the stack has stopped.
 
             if __name__ == "__main__":
                 stack.run("udp:127.0.0.1:5060")
+
+        * It logs to stderr at INFO, unless logging is set up already, and logs where it listens.
+        * SIGTERM or Ctrl-C drains the stack, a second one stops it at once. SIGHUP reads the
+          certificates again, SIGUSR1 logs the statistics. A signal that the program handles itself
+          is left alone.
+        * It logs the line of code that blocks the loop, and keeps the garbage collector from
+          stopping all calls for 0.1 s.
+
+        Call it in the main thread. Greenlets of the program run meanwhile. `gevent.spawn(stack.run)`
+        is possible, and several stacks may run at the same time.
+
+        Args:
+            addresses: Where to listen, too; DEFAULT_ADDRESS if there is no other.
+            drain: Most seconds to drain after the first signal.
+
+        Raises:
+            TransportError: An address is taken.
+            InvalidValue: An address cannot be read.
         """
         for address in addresses:
             self.listen(address)
@@ -278,8 +297,8 @@ class Stack:
         PROCESS.run(self, arguments.number("drain", drain))
 
     def serve_forever(self) -> None:
-        """Start, and return when stop() was called from elsewhere. Without signals and logs: run()
-        has them."""
+        """Start, and return when another greenlet has called stop(). For signals and logs, call
+        run()."""
         self.start()
         try:
             self._stopped.wait()
@@ -299,18 +318,20 @@ class Stack:
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens, `udp:host:port`, real ports in place of 0."""
+        """Where it listens, as `udp:host:port`, with real ports in place of 0."""
         return [transport.listener.address for transport in self.engine.transports]
 
     @property
     def active(self) -> int:
-        """What a drain waits for: transactions without final response, cores that run, calls,
-        responses under way."""
+        """Number of what a drain waits for: transactions without final response, cores that run,
+        calls, and responses that look for another way."""
         return unfinished(self)
 
     def stats(self) -> dict[str, Any]:
-        """Return counters and gauges as one dict: what became of the messages received, and what is
-        alive now."""
+        """Return counters and gauges by name: what became of received messages, and what exists now.
+
+        The values are numbers, and dicts of numbers by reason.
+        """
         return statistics(self)
 
     def tap(self, observer: Observer[Flow]) -> Observation:
@@ -344,11 +365,11 @@ class Stack:
 
     @property
     def accept(self) -> Accept | None:
-        """What is asked about each message before it is parsed: a callable of (data, flow), or
-        None. Assign before start().
+        """The filter: a callable of (data, flow) that is called before a message is parsed, or None.
 
-        It returns True, or False, or the reason why not, by which the message is counted among
-        those `dropped`. It runs in the hub: it must not wait. When it raises, the message is taken.
+        It returns True to take the message, or False, or the reason why it is dropped, by which
+        `dropped` counts it. It runs in the hub, so it must not wait. If it raises, the message is
+        taken. Assign it before start().
         """
         return self.engine.accept
 
@@ -363,8 +384,7 @@ class Stack:
 
     @property
     def core(self) -> CoreFunction:
-        """The core; assign a callable, a Core or a Core class. To wrap it: `stack.core =
-        middleware(stack.core)`."""
+        """The core. Assign a callable of (request, tx), a Core or a Core class; use() wraps it."""
         return self.dispatcher.core
 
     @core.setter
@@ -374,10 +394,10 @@ class Stack:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The methods that are served here, as Allow names them (§20.5): those of `@stack.on`, or
-        what the core says.
+        """The methods that are served, as Allow names them (§20.5).
 
-        For a function without `allowed` these are the methods of every user agent.
+        They are those of `@stack.on`, or the attribute `allowed` of the core. For a function without
+        that attribute, they are the methods of every user agent.
         """
         return self.dispatcher.allowed
 
@@ -386,12 +406,19 @@ class Stack:
         return self.dispatcher.handles(method)
 
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
-        """Register a function for these methods, or for all others when none is named:
-        `@stack.on("INVITE", "BYE")`.
+        """Register a function for methods.
 
-        Raises InvalidValue for a text that is no method and for a method that has a function
-        already, TypeError for a function that cannot be called with (request, tx),
-        TransactionStateError for a stack that was made with `core=`.
+            @stack.on("OPTIONS")
+            def options(request, tx):
+                return 200
+
+        Args:
+            methods: The methods; none for all that have no other function.
+
+        Raises:
+            InvalidValue: A text is no method, or the method has a function already.
+            TypeError: The function cannot be called with (request, tx).
+            TransactionStateError: The stack was made with `core=`.
         """
         if self._has_own_core:
             check_methods(methods)
@@ -434,23 +461,31 @@ class Stack:
         listener: Wanted = None,
         record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
-        """Send a request: add the Via, and whatever §8.1.1 wants and it lacks. Returns its
-        ClientTransaction, None for ACK.
+        """Send a request, and add its Via and the header fields that §8.1.1 wants and it lacks.
 
-        `next_hop` is where it goes instead of its Route or Request-URI: a URI, or a Flow that a
-        peer has opened, whose Via and Contact are then ours (RFC 5626 §5.3). `mark` ends its
-        branch, a proxy's to find loops, `record_route` writes its Record-Route. When its target
-        fails and the name has led to others, it goes on to the next one (RFC 3263 §4.3). `listener`
-        names the one by which it leaves; a flow's `origin` in its place is preferred where it leads
-        there; else the kernel's routes choose. Raises TransportError when there is no way, or the
-        flow has ended, and InvalidValue for the name of no listener.
+        A copy is sent, which is the transaction's `request`. The request itself is unchanged, so it
+        may be sent again. Each time it is a new request, with a Call-ID, a From tag and a CSeq of
+        its own unless it has them (§8.1.1.4). To continue a sequence, that of a registration for
+        example, set `call_id`, `from_` and `cseq`. If the target fails and its name has led to
+        others, the request goes on to the next one (RFC 3263 §4.3).
 
-        A copy of `request` is sent, and is the transaction's `request`. `request` itself stays as
-        it was made, so it may be sent again, anywhere: each time it is a new request, with a
-        Call-ID, a From tag and a CSeq of its own where it names none (§8.1.1.4). To go on in the
-        same sequence, a registration for example, set `call_id`, `from_` and `cseq`. Raises
-        InvalidValue for a request that has left itself, `tx.request`: its Route and Contact belong
-        to the way it took.
+        Args:
+            request: The request.
+            next_hop: Where it goes instead of its Route or Request-URI: a URI, or a Flow that a
+                peer has opened (RFC 5626 §5.3).
+            user: What takes its responses and its end, in place of a new ClientTransaction.
+            mark: The end of its branch, by which a proxy finds loops.
+            listener: The name of the listener by which it leaves, or a flow's `origin`, which is
+                preferred if it leads there. By default, the kernel's routes choose.
+            record_route: Writes its Record-Route.
+
+        Returns:
+            Its ClientTransaction; None for an ACK.
+
+        Raises:
+            TransportError: There is no way, or the flow has ended.
+            InvalidValue: No listener has this name, or this is the `request` of a transaction,
+                whose Route and Contact belong to the way that it took.
         """
         arguments.instance("request", request, Request, 'Request("OPTIONS", "sip:bob@example.com")')
         check_way(next_hop, listener)
@@ -481,8 +516,22 @@ class Stack:
     ) -> Response:
         """Send a request and return its final response, whatever its status.
 
-        Raises TransactionTimeout, also after `timeout` seconds, and TransportError; Cancelled in a
-        cancelled core.
+            response = stack.request("OPTIONS", "sip:example.com", timeout=5)
+
+        Args:
+            method: The method.
+            uri: The Request-URI.
+            next_hop: Where it goes instead of its Route or Request-URI; see send().
+            listener: By which listener it leaves; see send().
+            timeout: Most seconds to wait.
+            on_provisional: Called with each provisional response.
+            body: The body.
+            headers: Header fields, such as `max_forwards=5`.
+
+        Raises:
+            TransactionTimeout: There is no final response in time.
+            TransportError: There is no way to the peer, or the connection has ended.
+            Cancelled: The request that this core serves was cancelled.
         """
         timeout = check_wait(timeout, on_provisional)
         check_way(next_hop, listener)
@@ -501,11 +550,18 @@ class Stack:
         body: bytes | str = b"",
         **headers: Any,
     ) -> Call:
-        """Call somebody and return the Call once it is answered; the ACK is sent (§13.2).
+        """Call a peer, and return the Call once it is answered and the ACK is sent (§13.2).
 
-        Raises Reject with the peer's refusal, TransactionTimeout, TransportError, and Cancelled in
-        a cancelled core; ParseError, a 502, for an answer whose Record-Route cannot be read: it is
-        acknowledged and hung up on. However it is left before the answer, the INVITE is cancelled.
+        If an exception leaves this method before the answer, the INVITE is cancelled. The arguments
+        are those of request().
+
+        Raises:
+            Reject: The peer has refused; `response` is its response.
+            TransactionTimeout: There is no final response in time.
+            TransportError: There is no way to the peer, or the connection has ended.
+            Cancelled: The request that this core serves was cancelled.
+            ParseError: The Record-Route of the answer cannot be read. The call is acknowledged and
+                hung up. The status of this error is 502.
         """
         timeout = check_wait(timeout, on_provisional)
         check_way(next_hop, listener)
@@ -525,65 +581,65 @@ class Stack:
         return call
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
-        """Return the ways to where a URI leads, best first, those that failed lately last (RFC
-        3263).
+        """Return the candidates of a URI, best first, and those that failed lately last (RFC 3263).
 
-        Raises TransportError where there is none, and ParseError for a text that is no URI.
+        Raises:
+            TransportError: There is none.
+            ParseError: The text is no URI.
         """
         return self.sender.resolve(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
     def flow_to(self, uri: URI | str, listener: Wanted = None) -> Flow:
-        """Return a flow to where a URI leads, by the best of our listeners that can. Raises
-        TransportError and ParseError."""
+        """Return a flow to where a URI leads, by the best of our listeners. Raises TransportError and
+        ParseError."""
         return self.sender.flow_to(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
-    # ---- who we are
+    # ---- names and flows
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The names this element answers to besides its addresses, in the order given."""
+        """The names of this element besides its addresses, in the order given."""
         return self.names.domains
 
     def is_local(self, uri: URI) -> bool:
-        """True when a URI leads to this stack: host and port it listens on or has told, or one of
-        its domains."""
+        """True when a URI leads to this stack: to an address that it listens on or advertises, or to
+        one of its domains."""
         check_uri("uri", uri)
         return self.names.is_local(uri)
 
     def is_responsible_for(self, uri: URI) -> bool:
-        """True when a URI is of one of this stack's domains, or of its addresses, whatever its port
+        """True when the host of a URI is a domain or an address of this stack, with any port
         (§16.5)."""
         check_uri("uri", uri)
         return self.names.is_responsible_for(uri)
 
     def aor(self, uri: URI) -> str:
-        """Return the address-of-record that a URI names, the key of its bindings (§10.3 step 5);
-        see Names.aor()."""
+        """Return the address-of-record that a URI names, the key of its bindings (§10.3 step 5)."""
         check_uri("uri", uri)
         return self.names.aor(uri)
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
-        """Return the Contact that reaches this stack by the flow's way, a sips URI for `secure`;
-        see Names.contact()."""
+        """Return the Contact by which the peer of a flow reaches this stack; a sips URI if `secure`."""
         return self.names.contact(flow, secure=secure)
 
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
-        """Return the Record-Route value that keeps us on the route of a dialog (§16.6 step 4); see
-        Names.route_uri()."""
+        """Return the Record-Route value that keeps this stack on the route of a dialog (§16.6 step
+        4)."""
         return self.names.route_uri(request, flow, by_flow=by_flow)
 
     def flow_uri(self, flow: Flow) -> URI:
-        """Return a URI of ours for Path, by which requests find this flow (RFC 3327 §5, RFC 5626
-        §5); see Names.flow_uri()."""
+        """Return a URI for Path, by which requests find this flow (RFC 3327 §5, RFC 5626 §5)."""
         return self.names.flow_uri(flow)
 
     def flow_name(self, flow: Flow) -> str:
-        """Return the name of a flow among all of this stack: what find_flow() finds again."""
+        """Return the name of a flow of this stack, by which find_flow() finds it again."""
         return self.names.flow_name(flow)
 
     def find_flow(self, name: str) -> Flow | None:
-        """Return the flow of this name, None when it has ended. Believe no name that a peer could
-        have made up."""
+        """Return the flow of this name; None if it has ended.
+
+        Trust no name that a peer could have written.
+        """
         return self.names.find_flow(name)
 
     def __repr__(self) -> str:

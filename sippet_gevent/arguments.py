@@ -20,8 +20,7 @@ from .errors import InvalidValue, excerpt
 
 
 def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
-    """Return a tuple of texts. One text alone is refused, because it would be taken for its
-    letters."""
+    """Return a tuple of texts. A single text is refused, because its letters would be taken."""
     if isinstance(value, str):
         raise TypeError(
             f"{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=({value!r},)"
@@ -80,7 +79,7 @@ def _bounds(least: float, most: float, above: bool) -> str:
 
 
 def _example(argument: str, value: Any) -> str:
-    """Return the argument with the number that a text probably means."""
+    """Return the argument as it is probably meant, with the number in a text."""
     try:
         return f"{argument}={float(value):g}"
     except (TypeError, ValueError):
@@ -88,8 +87,8 @@ def _example(argument: str, value: Any) -> str:
 
 
 def seconds(argument: str, value: Any) -> float | None:
-    """Return the most seconds to wait, None for ever. They may be negative: the time is over
-    already."""
+    """Return the most seconds to wait, or None for no limit. They may be negative, if the time is
+    over."""
     if value is None or type(value) is float or type(value) is int:
         if value != value:
             raise InvalidValue(f"{argument} must be a number of seconds or None, got nan")
@@ -103,7 +102,7 @@ def seconds(argument: str, value: Any) -> float | None:
 
 
 def instance(argument: str, value: Any, kind: type | tuple[type, ...], write: str) -> Any:
-    """Return a value of this type. `write` says how one is made."""
+    """Return a value of this type. `write` shows how to make one."""
     if not isinstance(value, kind):
         name = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
         raise TypeError(f"{argument} must be of type {name}, got {excerpt(value)}: write {write}")

@@ -151,9 +151,8 @@ class Cancelled(SIPError):
     """The caller has given up (RFC 3261 §9.2).
 
     It is raised in a core, at its next call of this library. If it leaves the core, the answer is
-    487. `cancel` is the CANCEL, whose `reason_header` says why (RFC 3326). It is None if the Expires
-    of the INVITE has passed, or a BYE has come.
-    """
+    487. `cancel` is the CANCEL, whose `reason_header` says why (RFC 3326). It is None if the
+    Expires of the INVITE has passed, or a BYE has come."""
 
     status = 487
 

@@ -279,7 +279,8 @@ class Stack:
         * It logs the line of code that blocks the loop, and keeps the garbage collector from
           stopping all calls for 0.1 s.
 
-        Call it in the main thread. Greenlets of the program run meanwhile. `gevent.spawn(stack.run)`
+        Call it in the main thread. Greenlets of the program run meanwhile.
+        `gevent.spawn(stack.run)`
         is possible, and several stacks may run at the same time.
 
         Args:
@@ -328,7 +329,8 @@ class Stack:
         return unfinished(self)
 
     def stats(self) -> dict[str, Any]:
-        """Return counters and gauges by name: what became of received messages, and what exists now.
+        """Return counters and gauges by name: what became of received messages, and what exists
+        now.
 
         The values are numbers, and dicts of numbers by reason.
         """
@@ -365,7 +367,8 @@ class Stack:
 
     @property
     def accept(self) -> Accept | None:
-        """The filter: a callable of (data, flow) that is called before a message is parsed, or None.
+        """The filter: a callable of (data, flow) that is called before a message is parsed, or
+        None.
 
         It returns True to take the message, or False, or the reason why it is dropped, by which
         `dropped` counts it. It runs in the hub, so it must not wait. If it raises, the message is
@@ -396,9 +399,8 @@ class Stack:
     def allowed(self) -> tuple[str, ...]:
         """The methods that are served, as Allow names them (§20.5).
 
-        They are those of `@stack.on`, or the attribute `allowed` of the core. For a function without
-        that attribute, they are the methods of every user agent.
-        """
+        They are those of `@stack.on`, or the attribute `allowed` of the core. For a function
+        without that attribute, they are the methods of every user agent."""
         return self.dispatcher.allowed
 
     def handles(self, method: str) -> bool:
@@ -590,8 +592,8 @@ class Stack:
         return self.sender.resolve(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
     def flow_to(self, uri: URI | str, listener: Wanted = None) -> Flow:
-        """Return a flow to where a URI leads, by the best of our listeners. Raises TransportError and
-        ParseError."""
+        """Return a flow to where a URI leads, by the best of our listeners. Raises TransportError
+        and ParseError."""
         return self.sender.flow_to(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
     # ---- names and flows
@@ -602,8 +604,8 @@ class Stack:
         return self.names.domains
 
     def is_local(self, uri: URI) -> bool:
-        """True when a URI leads to this stack: to an address that it listens on or advertises, or to
-        one of its domains."""
+        """True when a URI leads to this stack: to an address that it listens on or advertises, or
+        to one of its domains."""
         check_uri("uri", uri)
         return self.names.is_local(uri)
 
@@ -619,7 +621,8 @@ class Stack:
         return self.names.aor(uri)
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
-        """Return the Contact by which the peer of a flow reaches this stack; a sips URI if `secure`."""
+        """Return the Contact by which the peer of a flow reaches this stack; a sips URI if
+        `secure`."""
         return self.names.contact(flow, secure=secure)
 
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:

@@ -79,7 +79,8 @@ class Dispatcher:
         for method in methods:
             if near := near_method(method):
                 log.warning(
-                    'unknown method: method=%s hint="write %s, unless you mean a method of your own"',
+                    'unknown method: method=%s hint="write %s, unless you mean a method of your '
+                    'own"',
                     method,
                     near,
                 )

@@ -23,7 +23,8 @@ def check_methods(methods: tuple[Any, ...]) -> None:
     for method in methods:
         if callable(method):
             raise TypeError(
-                f'stack.on needs parentheses, got the function {name_of(method)}: write @stack.on("INVITE"), '
+                f"stack.on needs parentheses, got the function {name_of(method)}: "
+                'write @stack.on("INVITE"), '
                 "or @stack.on() for all methods that have no function"
             )
         if not isinstance(method, str):
@@ -43,8 +44,10 @@ def check_methods(methods: tuple[Any, ...]) -> None:
 
 
 def near_method(method: str) -> str | None:
-    """Return the method of an RFC that one of none is probably meant to be, if any. An application
-    may have its own (§7.1)."""
+    """Return the method of an RFC that an unknown method resembles; None if there is none.
+
+    An application may have methods of its own (§7.1).
+    """
     near = [] if method in METHODS else get_close_matches(method.upper(), METHODS, 1, 0.75)
     return near[0] if near else None
 
@@ -54,14 +57,17 @@ def option_tags(supported: Any) -> tuple[str, ...]:
     for tag in (tags := texts("supported", supported, "option tags")):
         if not is_token(tag):
             raise InvalidValue(
-                f'supported must be option tags, got {excerpt(tag)}: write supported=("timer", "100rel")'
+                f'supported must be option tags, got {excerpt(tag)}: write supported=("timer", '
+                '"100rel")'
             )
     return tags
 
 
 class Methods:
-    """What `@stack.on("INVITE")` fills. Others are answered as §8.2.1 says: 405 with Allow, 481
-    within a dialog, 501."""
+    """A core that gives each request to the function registered for its method.
+
+    Other requests are answered 405 with Allow, 481 within a dialog, or 501 (§8.2.1).
+    """
 
     def __init__(self) -> None:
         self.handlers: dict[str, CoreFunction] = {}

@@ -1,5 +1,4 @@
-"""Admission: counts the cores that wait, and decides which new requests get 503, RFC 3261
-§21.5.4."""
+"""Admission: counts cores that wait, and decides which new requests get 503, RFC 3261 §21.5.4."""
 
 from __future__ import annotations
 
@@ -91,7 +90,7 @@ class Admission:
                 self._watch()
 
     def leave(self, tx: WaitingCore) -> None:
-        """Stop to count a core that has ended."""
+        """Stop counting a core that has ended."""
         place, tx.place, tx.worker = tx.place, None, None
         if place is not None:
             place.pop(tx, None)
@@ -160,12 +159,17 @@ class Admission:
     def limit_reached(
         self, transactions: int, belongs: Callable[[], bool], method: str, size: int
     ) -> str | None:
-        """Return the name of the limit that refuses a request of so many bytes, None when it is
-        served.
+        """Return the name of the limit that refuses a request; None if it is served.
 
-        A request that `belongs` to a call, a dialog or a route of ours has a reserve of its own. A
-        BYE of those is refused by the number of transactions alone, because a limit must never
+        Requests that belong to a call, a dialog or a route of ours have a reserve of their own. Of
+        these, a BYE is refused by the number of transactions alone, because a limit must never
         refuse the request that would free it.
+
+        Args:
+            transactions: The number of transactions.
+            belongs: Returns True if the request belongs to one of those.
+            method: Its method.
+            size: Its bytes.
         """
         limits = self._limits
         if transactions >= limits.transactions:
@@ -257,10 +261,11 @@ class Admission:
             self._watch()
 
     def stop(self) -> None:
-        """Stop to look for them. Cores that still run are counted as overdue until they end."""
+        """Stop looking for overdue cores. Those that still run are counted as overdue until they
+        end."""
         for tx in [*self.handlers]:
-            tx.ended()  # those of ACKs, which have no transaction that has ended with the stack
-        # transactions and calls have ended with the stack, those too whose BYE found no way in time
+            tx.ended()  # ACKs have no transaction, whose end would have told them
+        # transactions and calls have ended with the stack
         self.large.clear()
         self.large_bytes = 0
         if self._alarm is not None:

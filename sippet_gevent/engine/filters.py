@@ -43,8 +43,8 @@ LEAST_BURST = 20.0
 sends ten."""
 
 SOURCES = 10_000
-"""Sources that are remembered. When there are more, all are forgotten: a flood from forged addresses
-must not take memory."""
+"""Sources that are remembered. When there are more, all are forgotten: a flood from forged
+addresses must not take memory."""
 
 LINE_EVERY = 10.0
 """Seconds between two log lines about one source. Each line says how many messages were dropped."""

@@ -1,4 +1,5 @@
-"""Ingress: the way of a received message to its transaction or core, RFC 3261 §8.2, §17.2 and §18.2.
+"""Ingress: the way of a received message to its transaction or core, RFC 3261 §8.2, §17.2 and
+§18.2.
 
 Every message that a stack receives enters by Ingress.receive(). Requests get their `received` and
 `rport` here (§18.2.1, RFC 3581 §4), and peers their alias (RFC 5923) and keep-alives (RFC 6223).
@@ -43,7 +44,8 @@ CRASHES_KEPT = 16
 _CANCELLED = ("INVITE", *sorted(METHODS.keys() - {"ACK", "CANCEL", "INVITE"}))
 
 _KEPT_FOR = DIALOG_CREATING | {"REGISTER"}
-"""Methods that begin a registration or a dialog, which keep-alives are agreed for (RFC 6223 §4.2)."""
+"""Methods that begin a registration or a dialog, which keep-alives are agreed for (RFC 6223
+§4.2)."""
 
 _PLAIN_END = frozenset(("", ";"))  # what follows an rport without value
 

@@ -1,5 +1,5 @@
-"""Clock: every deadline of the library, as gevent.Timeouts. VirtualClock: time for tests, which moves
-when advance() is called."""
+"""Clock: every deadline of the library, as gevent.Timeouts. VirtualClock: time for tests, which
+moves when advance() is called."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class Clock:
             alarm.close()
 
     def deadlines(self, fire: Fire) -> Deadlines:
-        """Return a new collection of deadlines, which calls `fire(now, item)` for each that is due."""
+        """Return a new collection of deadlines, which calls `fire(now, item)` for each that is
+        due."""
         return Deadlines(self, fire)
 
 
@@ -183,7 +184,8 @@ class VirtualClock(Clock):
         return _VirtualTimeout(self, seconds)
 
     def advance(self, seconds: float) -> None:
-        """Let this much time pass. Call it from a greenlet that is not tested, such as the main one."""
+        """Let this much time pass. Call it from a greenlet that is not tested, such as the main
+        one."""
         until = self._now + seconds
         self.settle()
         while self._alarms and self._alarms[0][0] <= until:

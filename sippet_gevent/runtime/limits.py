@@ -44,8 +44,8 @@ class StreamLimits:
     handshake: float = 5.0
     """For a TLS handshake: a few round trips, and the arithmetic of a slow phone."""
     first: float = 20.0
-    """Until a peer that has connected sends its first byte. An attacker can open thousands of silent
-    connections."""
+    """Until a peer that has connected sends its first byte. An attacker can open thousands of
+    silent connections."""
     header: float = 10.0
     """From the first byte of a message to the end of its header section. A slower peer means to
     hold the connection."""
@@ -91,8 +91,8 @@ class Limits:
     is overdue."""
     forwarding: int = 10_000
     """Forwarded INVITEs without final response at the same time, and as many forwarded requests of
-    other methods; one more gets 503. Each holds some 19 KB with its greenlet. They are counted apart
-    because ringing phones must not use up `handlers`."""
+    other methods; one more gets 503. Each holds some 19 KB with its greenlet. They are counted
+    apart because ringing phones must not use up `handlers`."""
     calls: int = 100_000
     """Calls at the same time; a further INVITE that a core accepts gets 503. Each holds its dialog,
     some 4 KB, and the greenlet of its core, if that waits for the call."""
@@ -101,11 +101,11 @@ class Limits:
     requests get 503. A core that never returns holds its greenlet for ever. A log line shows where
     it waits."""
     transactions: int = 1_000_000
-    """Transactions at the same time; a further request gets 503. At 20,000 requests a second, 640,000
-    linger."""
+    """Transactions at the same time; a further request gets 503. At 20,000 requests a second,
+    640,000 linger."""
     large_bytes: int = 256 * 1024 * 1024
-    """Bytes of requests longer than LARGE whose transactions or calls exist; a further one gets 503.
-    A transaction keeps request and answer for 32 s, and peers choose how long both are."""
+    """Bytes of requests longer than LARGE whose transactions or calls exist; a further one gets
+    503. A transaction keeps request and answer for 32 s, and peers choose how long both are."""
     reserve: float = 0.5
     """Part of `handlers`, `forwarding`, `transactions` and `large_bytes` that is added for requests
     of a call, a dialog or a route of ours. A limit must never refuse the request that would free

@@ -116,7 +116,10 @@ class Workers:
                         parked.remove(me)
                     self._running = me
                     if not isinstance(error, (gevent.Timeout, gevent.GreenletExit)):
-                        text = 'exception in a parked greenlet: reason=%r hint="close the Timeouts of the core"'
+                        text = (
+                            "exception in a parked greenlet: reason=%r "
+                            'hint="close the Timeouts of the core"'
+                        )
                         self._lines.line(log, logging.WARNING, "parked greenlet", text, error)
                     return
         finally:

@@ -1,13 +1,12 @@
-"""The `sip` fixture, a pytest plugin: the real stack on a network inside the process, with a clock
-that moves when told.
+"""Sip: what the `sip` fixture gives, the real stack on a network in the process and virtual time.
 
     def test_caller_gives_up(sip):
         asked = sip.ask(core, "INVITE sip:bob@example.com")
         asked.cancel()
         assert asked.statuses == [180, 487]
 
-When such a test fails, its report shows the messages as a ladder diagram. After each, nothing may
-be left alive.
+When such a test fails, its report shows the messages as a ladder diagram. After each test, no
+transaction, core or timer may be left.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from ..transport.memory import MemoryTransport, Network
 
 CLIENT = "10.0.0.100"
 SERVER = "10.0.0.1"
-_NO_DNS = "a test asks no DNS, write resolver=StaticResolver({…})"
+_NO_DNS = "no DNS is asked in a test: write resolver=StaticResolver({…})"
 
 __all__ = [
     "CLIENT",
@@ -57,8 +56,8 @@ take timer C, its CANCEL 64*T1, and the answer to the caller another 64*T1."""
 
 
 class NoDNS(Resolver):
-    """Resolver of a test that gives none: names are looked up nowhere, so that a test needs no
-    network and no real time."""
+    """The default resolver of tests. It asks no name server, so a test needs no network and no real
+    time."""
 
     def ask(self, questions: tuple[Question, ...], budget: Any) -> tuple[Answer, ...]:
         return tuple(self._answer(question) for question in questions)
@@ -70,8 +69,7 @@ class NoDNS(Resolver):
 
 
 class Asked(ClientTransaction):
-    """A request that a test has sent: its responses as they come, recorded whether anybody looks or
-    not."""
+    """A request that a test has sent. It records each response and the error."""
 
     __slots__ = ("_sip", "error", "responses")
 
@@ -89,7 +87,7 @@ class Asked(ClientTransaction):
             self.responses.append(event)
 
     def cancel(self, **headers: Any) -> None:
-        """Cancel the INVITE, and let everything happen that follows at once."""
+        """Cancel the INVITE, and let everything happen that needs no time."""
         super().cancel(**headers)
         self._sip.settle()
 
@@ -107,10 +105,9 @@ class Asked(ClientTransaction):
 
 
 class Sip:
-    """What the `sip` fixture gives: a clock, a network, and stacks on it.
+    """A clock, a network, and stacks on it. ask() sends requests from `client`.
 
-    `client` sends what ask() asks. `network` takes loss, delay and partitions: `sip.lossy(loss=0.3,
-    seed=7)`.
+    `sip.lossy(loss=0.3, seed=7)` makes the network lose messages.
     """
 
     def __init__(self) -> None:
@@ -122,7 +119,7 @@ class Sip:
         self._taken: list[tuple[Stack, dict[str, Any]]] = []
 
     def lossy(self, **behaviour: Any) -> Network:
-        """Set how the network behaves: loss, duplicate, reorder, delay, jitter, and the seed."""
+        """Set how the network behaves: loss, duplicate, reorder, delay, jitter, and seed."""
         seed = behaviour.pop("seed", None)
         if seed is not None:
             self.network.seed = seed
@@ -143,7 +140,7 @@ class Sip:
         port: int = 5060,
         **options: Any,
     ) -> Stack:
-        """Return a running stack on the network, at a host of its own."""
+        """Return a new running stack on the network, at a host of its own."""
         if host is None:
             host = self._new_host()
         options.setdefault("resolver", NoDNS())
@@ -155,17 +152,17 @@ class Sip:
 
     @property
     def client(self) -> Stack:
-        """The stack that asks."""
+        """The stack that sends the requests of ask()."""
         if self._client is None:
             self._client = self.stack(host=CLIENT)
         return self._client
 
     def serve(self, core: CoreFunction | Stack, **options: Any) -> Stack:
-        """Return the stack that runs this core, made once.
+        """Return the stack that runs this core. It is made at the first call.
 
-        A Stack of an application, `sip.serve(app.stack)`, is itself put on the network and the
-        clock of the test, at its own addresses, until the test ends. One that listens on all
-        addresses of its machine gets a host of its own.
+        A Stack of an application, `sip.serve(app.stack)`, is moved to the network and the clock of
+        the test, with its addresses, until the test ends. A stack that listens on all addresses of
+        its machine gets a host of its own.
         """
         if isinstance(core, Stack):
             if core not in self.stacks:
@@ -199,7 +196,7 @@ class Sip:
         planned: list[tuple[Transport, Listener]] = []
         for transport, listener in stack.planned or [(MemoryTransport(self.network), Listener())]:
             if listener.is_half and ":" in listener.host:
-                continue  # all addresses of both IP versions: one host has them all here
+                continue  # one host is all addresses of both IP versions here
             here = listener._replace(
                 host=_host(listener.host, transport) or host, proxy=None, is_half=False
             )
@@ -219,14 +216,21 @@ class Sip:
         body: bytes | str = b"",
         **headers: Any,
     ) -> Asked:
-        """Send a request, `"INVITE sip:bob@example.com"`, to a core or stack, and let happen what
-        follows at once."""
+        """Send a request to a core or a stack, and let everything happen that needs no time.
+
+        Args:
+            core: The core or the stack.
+            what: The request, or method and URI, `"INVITE sip:bob@example.com"`.
+            body: The body, if `what` is a text.
+            headers: The header fields, if `what` is a text.
+        """
         server = self.serve(core)
         if isinstance(what, str):
             method, _, uri = what.partition(" ")
             if not uri:
                 raise InvalidValue(
-                    f'a request must have a method and a URI, got {what!r}: write "INVITE sip:bob@example.com"'
+                    f"a request must have a method and a URI, got {what!r}: write "
+                    '"INVITE sip:bob@example.com"'
                 )
             what = Request(method, uri, body=body, **headers)
         points = server.engine.transports
@@ -243,8 +247,9 @@ class Sip:
         return asked
 
     def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
-        """Run blocking code in a greenlet while virtual time passes for it; return its result or
-        raise its error."""
+        """Run blocking code in a greenlet while virtual time passes. Return its result, or raise
+        its
+        error."""
         if not callable(function):
             raise TypeError(
                 f"sip.run() calls a function, got {excerpt(function)}: write sip.run(client.request, method, uri)"
@@ -257,22 +262,22 @@ class Sip:
             if not self.clock.advance_to_next():
                 asleep = (
                     " ".join(_asleep([greenlet], "tx.wait({seconds}) in a core"))
-                    or "waits for what will never come"
+                    or "waits for an event that never comes"
                 )
                 raise AssertionError(f"{function!r}: {asleep}\n{self.ladder()}")
         return greenlet.get()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Raises AssertionError for a core in gevent.sleep(), which does not wait by
-        this clock."""
+        """Let time pass. Raises AssertionError for a core in gevent.sleep(), which waits in real
+        time."""
         self.clock.advance(number("seconds", seconds))
         for stack in self.stacks:
             for problem in sleepers(stack):
                 raise AssertionError(problem)
 
     def settle(self) -> None:
-        """Let happen what can happen without time passing; the network's deliveries are such when
-        it has no delay."""
+        """Let everything happen that needs no time, such as deliveries of a network without
+        delay."""
         self.clock.advance(0.00001)
 
     def ladder(self) -> str:
@@ -280,7 +285,7 @@ class Sip:
         return ladder(self.network.trace)
 
     def close(self) -> None:
-        """End the test: let every transaction end by its timers, and see that nothing is left."""
+        """End the test: let every transaction end by its timers, and check that nothing is left."""
         self.network.loss = 0.0
         self.network.heal()
         self.clock.advance(OUTLIVES)
@@ -300,8 +305,8 @@ class Sip:
 
 
 def leftovers(stack: Stack) -> list[str]:
-    """Return what a stack still holds that should have ended, in words; also messages that ended in
-    no counter."""
+    """Return a text for each object of a stack that should have ended, and for messages that were
+    not counted."""
     engine = stack.engine
     found = [
         f"{tx!r}" for table in (engine.servers, engine.clients) for tx in list(table.values())[:5]
@@ -321,7 +326,7 @@ def leftovers(stack: Stack) -> list[str]:
 
 
 def sleepers(stack: Stack) -> list[str]:
-    """Return a text for each core of a stack that waits in gevent.sleep(), which says what to write
+    """Return a text for each core of a stack that waits in gevent.sleep(). It says what to write
     instead."""
     return _asleep(stack.engine.workers.greenlets, "tx.wait({seconds})")
 
@@ -354,4 +359,4 @@ def _host(host: str, transport: Transport) -> str | None:
     try:
         return None if ip_address(host.partition("%")[0]).is_unspecified else host
     except ValueError:
-        return None  # a name: no network inside the process knows it
+        return None  # a name, which has no address on this network

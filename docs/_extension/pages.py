@@ -170,16 +170,29 @@ def header_rows() -> list[tuple[str, object, str]]:
         if not comment and above.startswith("#") and "compact kind" not in above:
             comment = above.lstrip("# ")
         comment = re.sub(r"(noqa|type:)\S*( \S+)?", "", comment).strip()
-        rows.append((target.id, header, comment or "RFC 3261"))
+        if not comment:
+            comment = f"RFC 3261 §20.{SECTIONS.index(header.name) + 1}"
+        rows.append((target.id, header, comment))
     return rows
 
 
-KINDS = {
-    "ONE": "one value",
-    "LIST": "list",
-    "EACH": "list, one value to a line when written",
-    "LINES": "list, one value to a line",
-}
+SECTIONS = (
+    "Accept Accept-Encoding Accept-Language Alert-Info Allow Authentication-Info Authorization Call-ID Call-Info"
+    " Contact Content-Disposition Content-Encoding Content-Language Content-Length Content-Type CSeq Date Error-Info"
+    " Expires From In-Reply-To Max-Forwards Min-Expires MIME-Version Organization Priority Proxy-Authenticate"
+    " Proxy-Authorization Proxy-Require Record-Route Reply-To Require Retry-After Route Server Subject Supported"
+    " Timestamp To Unsupported User-Agent Via Warning WWW-Authenticate"
+).split()
+"""The header fields of RFC 3261 §20.1 to §20.44, in their order."""
+
+
+def type_link(kind: object) -> str:
+    """Return a link to where a type of values is described."""
+    if not isinstance(kind, type) or not kind.__module__.startswith(PACKAGE):
+        return code(getattr(kind, "__name__", kind))
+    public = kind.__name__ in importlib.import_module(PACKAGE).__all__
+    home = PACKAGE if public else kind.__module__
+    return f":py:class:`~{home}.{kind.__name__}`"
 
 
 def headers() -> list[str]:
@@ -192,7 +205,8 @@ def headers() -> list[str]:
         name = header.type.__name__ if isinstance(header.type, type) else str(header.type)
         if isinstance(header.type, type):
             types_of[name] = header.type
-        shown = code(name) if kind == "ONE" else f"tuple of {code(name)}"
+        shown = type_link(header.type)
+        shown = shown if kind == "ONE" else f"tuple of {shown}"
         spelling = header.name + (f", ``{header.compact}``" if header.compact else "")
         rows.append([code(attribute), spelling, shown, escaped(rfc)])
     lines = [
@@ -200,7 +214,7 @@ def headers() -> list[str]:
         f"Each of these {len(rows)} header fields is an attribute of ``Request`` and ``Response``. The attribute of a header",
         "field that the message does not have is None, or an empty tuple for a list. A letter after the name is its compact form.",
         "A value is parsed when it is first read; a value that breaks the grammar raises :class:`~sippet_gevent.ParseError`.",
-        "To add a header field of your own, see :doc:`/contributing`.",
+        "To add a header field of your own, see :doc:`/howto/extend`.",
         "",
         *table(["attribute", "header field", "type", "defined in"], rows, "25 30 25 20"),
         *heading("Types of values", "-"),

@@ -281,6 +281,17 @@ def test_links_lead_somewhere():
     assert not lost
 
 
+def test_files_that_pages_name_exist():
+    lost = []
+    for path in PAGES:
+        for name in re.findall(r"`([\w/.]+/[\w.]+\.(?:py|c|md|toml|cfg))`", path.read_text("utf-8")):
+            if not name.startswith("/") and not any(
+                (folder / name).exists() for folder in (ROOT, PACKAGE)
+            ):
+                lost.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not lost
+
+
 def test_every_page_is_in_a_table_of_contents():
     listed = set()
     for path in DOCS.rglob("*.md"):

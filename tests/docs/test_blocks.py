@@ -284,7 +284,9 @@ def test_links_lead_somewhere():
 def test_files_that_pages_name_exist():
     lost = []
     for path in PAGES:
-        for name in re.findall(r"`([\w/.]+/[\w.]+\.(?:py|c|md|toml|cfg))`", path.read_text("utf-8")):
+        for name in re.findall(
+            r"`([\w/.]+/[\w.]+\.(?:py|c|md|toml|cfg))`", path.read_text("utf-8")
+        ):
             if not name.startswith("/") and not any(
                 (folder / name).exists() for folder in (ROOT, PACKAGE)
             ):

@@ -5,7 +5,7 @@ A proxy adds none of them to what it forwards. This table says which message has
 
 | method | our request | our 2xx | why |
 |---|---|---|---|
-| INVITE | Allow, Supported, Contact | Allow, Supported, Contact | RFC 3261 §13.2.1, §13.3.1.4, §12.1 |
+| INVITE | Allow, Supported, Contact | the same | RFC 3261 §13.2.1, §13.3.1.4, §12.1 |
 | OPTIONS | Accept | Accept, Allow, Supported | §11.1, §11.2 |
 | UPDATE | Contact | Contact | RFC 3311 §5.1, §5.2, table 1 |
 | SUBSCRIBE | Contact | Contact, Expires | RFC 6665 §3.1.1, §4.2.1.1, RFC 3265 table 2 |
@@ -13,8 +13,8 @@ A proxy adds none of them to what it forwards. This table says which message has
 | NOTIFY | Contact | | RFC 3265 table 2: its 2xx needs none |
 
 An INVITE within a dialog has the same fields as an initial one (§14.1). If the stack supports any
-extension, Supported is in each request but ACK and CANCEL (§8.1.1.9; tables 2 and 3 of §20, RFC 3262
-table 1). Where the table above has Supported, it is there even if it is empty (§20.37).
+extension, Supported is in each request but ACK and CANCEL (§8.1.1.9; tables 2 and 3 of §20, RFC
+3262 table 1). Where the table above has Supported, it is there even if it is empty (§20.37).
 
 Contact is written by the sender and by ServerTransaction, which know the flow. Accept-Encoding and
 Accept-Language, which §11.2 names too, are left out: without them a peer assumes `identity` and any
@@ -73,10 +73,11 @@ SUBSCRIPTION_SECONDS = 3600
 
 OF_THE_STACK = frozenset(
     (
-        "Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Contact", "Route", "Record-Route", "Path",
-        "Expires", "Require", "Proxy-Require", "Unsupported", "Content-Length", "Content-Type",
-        "Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate", "Retry-After",
-        "Max-Breadth", "RSeq", "RAck", "Event",
+        "Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Contact", "Route",
+        "Record-Route", "Path", "Expires", "Require", "Proxy-Require", "Unsupported",
+        "Content-Length", "Content-Type", "Authorization", "Proxy-Authorization",
+        "WWW-Authenticate", "Proxy-Authenticate", "Retry-After", "Max-Breadth", "RSeq", "RAck",
+        "Event",
     )
 )  # fmt: skip
 """Header fields that differ from message to message, so they cannot have a default."""
@@ -251,12 +252,14 @@ def _checked(headers: object) -> dict[str, str]:
         row = ROWS.get(known)
         if row is None and not isinstance(value, str):
             raise TypeError(
-                f'headers must map names to texts, got {excerpt(value)} for {known}: write {{"{known}": "{value}"}}'
+                f"headers must map names to texts, got {excerpt(value)} for {known}: "
+                f'write {{"{known}": "{value}"}}'
             )
         texts = row.write(value) if row is not None else [value]
         if len(texts) != 1 or not texts[0].strip(BLANKS):
             raise InvalidValue(
-                f"headers: {known} must be one text that is not empty, got {excerpt(value)}: write {_WRITE}"
+                f"headers: {known} must be one text that is not empty, got {excerpt(value)}: "
+                f"write {_WRITE}"
             )
         found[known] = safe(texts[0], known).strip(BLANKS)
     return found

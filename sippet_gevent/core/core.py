@@ -1,4 +1,4 @@
-"""Core: serves requests, as a callable or as an object with three callbacks, RFC 3261 §5 and §8.2."""
+"""Core: serves requests, as a callable or an object with three callbacks, RFC 3261 §5, §8.2."""
 
 from __future__ import annotations
 
@@ -77,12 +77,13 @@ def check_core(core: object) -> None:
     if isinstance(core, type):
         name = core.__name__
         raise TypeError(
-            f"a core must be a callable of (request, tx) or a Core, got the class {name}: write {name}()"
+            f"a core must be a callable of (request, tx) or a Core, got the class {name}: "
+            f"write {name}()"
         )
     if not callable(core):
         raise TypeError(
-            f"a core must be a callable of (request, tx), a Core or a Core class, got {excerpt(core)}: "
-            "write def core(request, tx)"
+            "a core must be a callable of (request, tx), a Core or a Core class, "
+            f"got {excerpt(core)}: write def core(request, tx)"
         )
     if isinstance(core, Core):
         for name, parameters in _CALLBACKS:

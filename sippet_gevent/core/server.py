@@ -237,7 +237,8 @@ class ServerTransaction(Handler):
             )
         if status < 200 and not is_invite:
             raise TransactionStateError(
-                f"{status} to {request.method}: provisional responses are for INVITE (RFC 4320 §4.1)"
+                f"{status} to {request.method}: "
+                "provisional responses are for INVITE (RFC 4320 §4.1)"
             )
         if 100 < status < 300:
             if "Require" in request.headers.fields:
@@ -281,8 +282,8 @@ class ServerTransaction(Handler):
         except (IndexError, ParseError):
             pass
         raise InvalidValue(
-            f"{response!r} is no response to {request!r}, because its Via or CSeq is another (RFC 3261 §8.2.6.2): "
-            f"write request.response({response.status}, …)"
+            f"{response!r} is no response to {request!r}, because its Via or CSeq is another (RFC "
+            f"3261 §8.2.6.2): write request.response({response.status}, …)"
         )
 
     def _is_plain(self, status: int) -> bool:
@@ -341,7 +342,8 @@ class ServerTransaction(Handler):
         missing = complete(self.request, response, stack.supported | self._known, stack.allowed)
         if missing:
             stack.engine.counters.warn(
-                "incomplete refusal", stack.clock.now(), "refusal incomplete: answered=%d missing=%s method=%s call_id=%s",
+                "incomplete refusal", stack.clock.now(),
+                "refusal incomplete: answered=%d missing=%s method=%s call_id=%s",
                 response.status, Plain(", ".join(missing)), Plain(self.request.method),
                 Plain(self.request.headers.get("Call-ID")), log=log,
             )  # fmt: skip

@@ -186,4 +186,7 @@ def _what_to_return(result: object) -> str:
         write = f"tx.respond({status}) for a provisional response" if 100 <= status < 200 else write
     elif isinstance(result, tuple):
         write = "request.response(486, reason)"
-    return f"a core must return a final status, a final Response or None, got {excerpt(result)}: write {write}"
+    return (
+        f"a core must return a final status, a final Response or None, got {excerpt(result)}: "
+        f"write {write}"
+    )

@@ -1,5 +1,5 @@
-"""Sender: completes, routes and sends requests, our own and forwarded ones, RFC 3261 §8.1.1, §8.1.2,
-§16.6, §18.1.1."""
+"""Sender: completes, routes and sends requests, our own and forwarded ones, RFC 3261 §8.1.1,
+§8.1.2, §16.6, §18.1.1."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ class Sender:
             has_own_contact = "Contact" not in request.headers.fields
             if sips_contact and has_sip_contact(request):
                 raise InvalidValue(
-                    f"Contact: a sip URI in a {request.method} that a sips URI is asked for with (§8.1.1.8)"
+                    f"Contact: a sip URI in a {request.method} whose Request-URI or Route is sips: "
+                    "leave out the Contact, or write a sips URI (§8.1.1.8)"
                 )
         candidates: list[Candidate] = []
         if isinstance(next_hop, Flow):
@@ -388,8 +389,10 @@ class Sender:
 
 
 def _for_to(uri: URI) -> URI:
-    """Return a URI without port and parameters that are for the Request-URI alone (§8.1.1.2, table 1
-    of §19.1.1)."""
+    """Return a URI without the port and parameters that are for the Request-URI alone.
+
+    §8.1.1.2, table 1 of §19.1.1.
+    """
     return (
         uri._replace(
             port=None, parameters=uri.parameters.without(*_NOT_IN_TO), headers=URI().headers

@@ -193,8 +193,8 @@ class Ways:
     """
 
     __slots__ = (
-        "_aimed", "branch", "detour", "detoured", "found_open", "has_own_contact", "is_renewed", "keep", "left",
-        "listener", "mark", "record_route", "since", "taken", "written",
+        "_aimed", "branch", "detour", "detoured", "found_open", "has_own_contact", "is_renewed",
+        "keep", "left", "listener", "mark", "record_route", "since", "taken", "written",
     )  # fmt: skip
 
     def __init__(

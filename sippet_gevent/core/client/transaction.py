@@ -44,8 +44,9 @@ class ClientTransaction:
     """
 
     __slots__ = (
-        "_calls", "_cancelling", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned", "by_flow", "call",
-        "failed", "final_response", "provisional", "request", "stack", "transaction", "ways",
+        "_calls", "_cancelling", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned",
+        "by_flow", "call", "failed", "final_response", "provisional", "request", "stack",
+        "transaction", "ways",
     )  # fmt: skip
 
     def __init__(self, stack: Element, request: Request) -> None:

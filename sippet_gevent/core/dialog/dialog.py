@@ -40,7 +40,8 @@ class Dialog:
     """
 
     __slots__ = (
-        "call_id", "fault", "local", "local_cseq", "remote", "remote_cseq", "remote_target", "route_set", "secure",
+        "call_id", "fault", "local", "local_cseq", "remote", "remote_cseq", "remote_target",
+        "route_set", "secure",
     )  # fmt: skip
 
     def __init__(
@@ -88,9 +89,9 @@ class Dialog:
     def of_uac(cls, request: Request, response: Response) -> Dialog:
         """Return the dialog that the peer's response creates (§12.1.2).
 
-        The route set is the Record-Route reversed. A response cannot be refused, and a 2xx must be acknowledged (§13.2.2.4). So the Request-URI
-        takes the place of an unreadable Contact. If Record-Route is unreadable, its readable values
-        are used, and `fault` is the error.
+        The route set is the Record-Route reversed. A response cannot be refused, and a 2xx must be
+        acknowledged (§13.2.2.4). So the Request-URI takes the place of an unreadable Contact. If
+        Record-Route is unreadable, its readable values are used, and `fault` is the error.
         """
         try:
             target = contact_uri(response)
@@ -180,7 +181,8 @@ class Dialog:
             self.remote_target = secured(target) if self.secure else target
 
     def __repr__(self) -> str:
-        return f"<Dialog {excerpt(self.call_id)[1:-1]} {self.local.tag} {excerpt(self.remote.tag)[1:-1]}>"
+        call_id, theirs = excerpt(self.call_id)[1:-1], excerpt(self.remote.tag)[1:-1]
+        return f"<Dialog {call_id} {self.local.tag} {theirs}>"
 
 
 def readable_route(response: Response) -> tuple[NameAddr, ...]:

@@ -13,8 +13,8 @@ but 491 tells the peer more (RFC 5407 §3.1.5). An INVITE without an offer is re
 because it asks us for a second offer (RFC 3264 §4). If the 2xx had the answer and only its ACK is
 missing, nothing is under way (RFC 5407 §3.1.4).
 
-Two UPDATEs without an offer that cross are served, as in RFC 3311 §5.2, because neither changes what
-the other one needs. RFC 6337 §4.3, which is not normative, refuses them.
+Two UPDATEs without an offer that cross are served, as in RFC 3311 §5.2, because neither changes
+what the other one needs. RFC 6337 §4.3, which is not normative, refuses them.
 """
 
 from __future__ import annotations

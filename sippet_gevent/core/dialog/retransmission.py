@@ -22,7 +22,8 @@ class Retransmission:
     """
 
     __slots__ = (
-        "_element", "_give_up_at", "_interval", "_longest", "_repeat_at", "_response", "_transaction", "is_stopped",
+        "_element", "_give_up_at", "_interval", "_longest", "_repeat_at", "_response",
+        "_transaction", "is_stopped",
     )  # fmt: skip
 
     def __init__(

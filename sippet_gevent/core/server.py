@@ -398,7 +398,7 @@ class ServerTransaction(Handler):
 
         A provisional response that is lost ends nothing: the transaction remains in its state (RFC
         3261 §17.2.4 as amended by RFC 6026 §8.8), and the final response may find another way
-        (§18.2.2). The engine has logged and counted the loss, so the core is not told.
+        (§18.2.2). The engine has logged and counted the loss, so the core gets no error.
         """
         if isinstance(error, TransportError):
             return

@@ -82,7 +82,7 @@ def test_verbose_shows_a_message_once_that_has_waited_for_its_connection(serve, 
     assert (told.count(" sent to "), told.count("    OPTIONS sip:")) == (1, 1)
 
 
-def test_ping_goes_over_tls_and_checks_who_answers(serve, sippet, pem):
+def test_ping_over_tls_verifies_the_server(serve, sippet, pem):
     server = serve("--cert", pem("127.0.0.1", "a.example"), listen=SECURE)
     uri = f"sips:127.0.0.1:{server.port_of('tls')}"
     good, bad = sippet("ping", uri, "--ca", pem.ca), sippet("ping", uri)
@@ -181,14 +181,14 @@ def ask(need, run, tmp_path):
     return ask
 
 
-def test_openssl_asks_over_tls_and_verifies_who_answers(serve, pem, ask):
+def test_openssl_asks_over_tls_and_verifies_the_server(serve, pem, ask):
     server = serve("--cert", pem("a.example"), listen=SECURE)
     ask(server.port_of("tls"), "-CAfile", pem.ca, "-verify_hostname", "a.example").wait_for(
         "SIP/2.0 200 OK\n"
     )
 
 
-def test_openssl_refuses_a_server_whose_certificate_names_another(serve, pem, ask):
+def test_openssl_refuses_a_server_with_another_name(serve, pem, ask):
     server = serve("--cert", pem("other.example"), listen=SECURE)
     asked = ask(server.port_of("tls"), "-CAfile", pem.ca, "-verify_hostname", "a.example")
     assert asked.wait() == 1
@@ -197,7 +197,7 @@ def test_openssl_refuses_a_server_whose_certificate_names_another(serve, pem, as
 
 
 @pytest.mark.rfc("5922 7.1")
-def test_core_is_told_who_openssl_is_by_mutual_tls(serve, pem, ask):
+def test_core_learns_the_domain_of_openssl_by_mutual_tls(serve, pem, ask):
     files = ("--cert", pem("127.0.0.1"), "--client-ca", pem.ca)
     server = serve(f"{HERE / 'cores.py'}:identifying", *files, listen=SECURE)
     phone = pem("phone.example", file="phone.pem")

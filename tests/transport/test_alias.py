@@ -66,7 +66,7 @@ def connections(*stacks):
 
 
 @pytest.mark.rfc("5923 8.2", "5923 9.2")
-def test_requests_back_go_by_the_connection_of_a_peer_that_has_proved_its_domain(domain):
+def test_requests_to_a_proven_peer_go_by_its_connection(domain):
     a, b = domain(A), domain(B)
     assert ask(a, B, b) == 200
     assert ask(b, A, a) == 200
@@ -75,7 +75,7 @@ def test_requests_back_go_by_the_connection_of_a_peer_that_has_proved_its_domain
 
 
 @pytest.mark.rfc("5923 8.1", "5923 5")
-def test_we_offer_our_connection_in_the_via_where_we_show_a_certificate(domain):
+def test_via_offers_our_connection_if_we_show_a_certificate(domain):
     a, b = domain(A), domain(B)
     ask(a, B, b)
     assert "alias" in b.seen[0].via[0].parameters
@@ -83,13 +83,13 @@ def test_we_offer_our_connection_in_the_via_where_we_show_a_certificate(domain):
 
 
 @pytest.mark.rfc("5923 8.1")
-def test_we_offer_nothing_where_we_show_no_certificate(domain):
+def test_via_offers_nothing_without_a_certificate(domain):
     a, b = domain(A, shown=False), domain(B, client_ca=False)
     ask(a, B, b)
     assert "alias" not in b.seen[0].via[0].parameters
 
 
-def test_we_offer_nothing_over_tcp():
+def test_via_offers_nothing_over_tcp():
     seen = []
     with Stack("tcp:127.0.0.1:0") as server, Stack("tcp:127.0.0.1:0") as client:
         server.on()(lambda request, tx: seen.append(request) or 200)
@@ -122,7 +122,7 @@ def test_connection_without_an_offer_is_not_used(domain, monkeypatch):
 
 
 @pytest.mark.rfc("5923 9.3")
-def test_peer_proven_for_another_domain_takes_nothing_over(domain):
+def test_peer_proven_for_another_domain_gets_no_request(domain):
     """It comes from the address of the victim, names the victim's port, and has a certificate: of its own domain."""
     victim, b, thief = domain(A), domain(B), domain("thief.example")
     via = thief.sender._via
@@ -167,7 +167,7 @@ def test_offer_that_is_gone_is_followed_by_a_connection_of_ours(domain):
 
 
 @pytest.mark.rfc("5923 8.1")
-def test_request_on_a_peers_connection_that_turns_out_dead_goes_once_more_to_the_address_of_the_offer(
+def test_request_on_a_dead_alias_is_sent_again_to_its_address(
     domain,
 ):
     a, b = domain(A), domain(B)

@@ -54,7 +54,7 @@ def test_name_is_compared_whole_and_without_wildcards(asked, is_named):
     )
 
 
-def test_broken_address_in_a_certificate_names_nobody():
+def test_broken_address_in_a_certificate_matches_no_host():
     broken = ("IP Address", "<invalid>")  # as ssl shows what is neither 4 nor 16 octets long
     assert not matches_sip_domain({"subjectAltName": (broken,)}, "192.0.2.1")
     assert matches_sip_domain({"subjectAltName": (broken, IP)}, "192.0.2.1")

@@ -95,7 +95,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("data", "header"), GOOD)
-def test_header_is_read_and_what_follows_is_left(data, header):
+def test_header_is_read_and_the_rest_is_left(data, header):
     assert read(data) == (header, len(data))
     assert read(data + b"OPTIONS sip:") == (header, len(data))
 
@@ -106,7 +106,7 @@ def test_header_is_read_however_it_is_cut(data, header):
 
 
 @pytest.mark.parametrize("data", BAD)
-def test_what_is_no_header_is_a_parse_error(data):
+def test_broken_header_is_a_parse_error(data):
     with pytest.raises(ParseError):
         read(data)
 
@@ -118,7 +118,7 @@ def test_what_is_no_header_is_a_parse_error(data):
         st.binary(max_size=120).map(b"PROXY ".__add__),
     )
 )
-def test_no_octets_raise_anything_but_a_parse_error(data):
+def test_random_bytes_raise_nothing_but_a_parse_error(data):
     try:
         found = read(data)
     except ParseError:
@@ -141,7 +141,7 @@ def test_both_versions_say_the_same(ends):
 
 
 @given(st.sampled_from([data for data, _ in GOOD]), st.data())
-def test_a_changed_octet_raises_nothing_but_a_parse_error(data, draw):
+def test_changed_byte_raises_nothing_but_a_parse_error(data, draw):
     at = draw.draw(st.integers(0, len(data) - 1))
     changed = data[:at] + bytes((draw.draw(st.integers(0, 255)),)) + data[at + 1 :]
     try:
@@ -187,7 +187,7 @@ def connect():
 
 
 @pytest.mark.parametrize("header", [line(), binary(tlvs=TLVS)])
-def test_request_comes_from_whom_the_load_balancer_says(balanced, connect, header):
+def test_request_has_the_source_that_the_load_balancer_names(balanced, connect, header):
     stack = balanced()
     response = connect(stack, header + options(via="192.0.2.9:5060;rport")).message()
     assert stack.served == [CLIENT]
@@ -195,7 +195,7 @@ def test_request_comes_from_whom_the_load_balancer_says(balanced, connect, heade
 
 
 @pytest.mark.parametrize("header", [line(), binary()])
-def test_header_may_come_octet_by_octet(balanced, connect, header):
+def test_header_byte_by_byte_is_read(balanced, connect, header):
     stack = balanced()
     peer = connect(stack)
     data = header + options()
@@ -214,7 +214,7 @@ def test_health_check_is_the_load_balancer_s_own(balanced, connect, header):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_header_stands_before_tls(balanced, connect, tmp_path, at_once):
+def test_header_goes_before_tls(balanced, connect, tmp_path, at_once):
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     authority.issue_cert("sip.example").private_key_and_cert_chain_pem.write_to_path(
@@ -232,7 +232,7 @@ def test_header_stands_before_tls(balanced, connect, tmp_path, at_once):
     assert stack.served == [CLIENT6]
 
 
-def test_header_stands_before_a_websocket_s_handshake(balanced, connect):
+def test_header_goes_before_the_handshake_of_a_websocket(balanced, connect):
     pytest.importorskip("wsproto")
     stack = balanced("ws:127.0.0.1:0;proxy")
     peer = connect(stack, line())
@@ -308,7 +308,7 @@ def test_header_must_come_in_the_time_of_a_handshake(balanced, connect):
     assert stack.tcp.counts["bad_proxy_header"] == 1
 
 
-def test_clients_are_counted_by_their_own_addresses_and_the_load_balancer_is_not(balanced, connect):
+def test_clients_are_counted_instead_of_the_load_balancer(balanced, connect):
     stack = balanced(connections_per_source=2)
     waiting = [connect(stack) for _ in range(3)]
     until(lambda: len(stack.tcp.flows) == 3)
@@ -349,7 +349,7 @@ def test_load_balancer_over_ipv6_may_bring_ipv4_clients(balanced, connect):
 
 
 @corpus.needed
-def test_header_nobody_has_asked_for_is_no_message(listen, connect):
+def test_header_without_proxy_parameter_is_malformed(listen, connect):
     stack = listen("tcp:127.0.0.1:0")
     stack.tcp = stack.engine.transports[0]
     peer = connect(stack, corpus.read("own-streams/haproxy-v1.stream"))

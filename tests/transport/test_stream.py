@@ -147,7 +147,7 @@ def test_request_is_answered_on_its_own_connection(stacks, connect):
     assert peer.message().status == 200
 
 
-def test_message_octet_by_octet_is_answered(stacks, connect):
+def test_message_byte_by_byte_is_answered(stacks, connect):
     peer = connect(stacks())
     for at in range(len(options())):
         peer.send(options()[at : at + 1])
@@ -340,7 +340,7 @@ def test_message_over_the_limit_is_413_before_its_body_comes(stacks, connect):
     assert peer.message().status == 413
 
 
-def test_what_came_before_the_fault_is_answered_first(stacks, connect):
+def test_message_before_a_fault_is_answered_first(stacks, connect):
     peer = connect(stacks())
     peer.send(options(1) + options(2).replace(b"Content-Length: 0", b"Content-Length: -1"))
     assert [peer.message().status, peer.message().status] == [200, 400]
@@ -365,7 +365,7 @@ def test_http_is_closed_without_an_answer(stacks, connect):
         ({"idle": 0.04}, b"\r\n", "idle"),
     ],
 )
-def test_peer_that_keeps_us_waiting_is_closed(stacks, connect, limits, data, reason):
+def test_slow_peer_is_closed(stacks, connect, limits, data, reason):
     stack = stacks(**limits)
     peer = connect(stack)
     peer.send(data)
@@ -400,7 +400,7 @@ def test_connections_are_bounded(stacks, connect, limit):
     assert fresh.message().status == 200
 
 
-def test_hundreds_of_idle_connections_hinder_nobody(stacks, connect):
+def test_hundreds_of_idle_connections_delay_no_request(stacks, connect):
     stack = stacks()
     for _ in range(300):
         connect(stack)
@@ -411,7 +411,7 @@ def test_hundreds_of_idle_connections_hinder_nobody(stacks, connect):
     assert stack.stats()["greenlets"] <= 2
 
 
-def test_deadlines_of_many_connections_are_looked_at_some_at_a_time(stacks, connect, monkeypatch):
+def test_sweep_of_many_connections_is_split_into_parts(stacks, connect, monkeypatch):
     monkeypatch.setattr(sweep_module, "SWEPT", 4)
     stack = stacks(idle=0.05)
     for number in range(50):
@@ -503,7 +503,7 @@ def test_accepting_pauses_each_time_that_there_is_no_descriptor(stacks, connect)
         waiting.close()
 
 
-def test_looking_at_all_deadlines_gives_way_each_time(stacks, connect, monkeypatch):
+def test_sweep_pauses_after_each_part(stacks, connect, monkeypatch):
     monkeypatch.setattr(sweep_module, "SWEPT", 1)
     monkeypatch.setattr(sweep_module, "BREATH", 0.05)
     looks = []
@@ -561,7 +561,7 @@ def end(peer):
 @pytest.mark.parametrize(
     ("go", "counts"), [(end, {}), (Peer.reset, {"reset": 5 * ENDS})], ids=["end", "reset"]
 )
-def test_connections_that_go_in_one_moment_are_closed_some_at_each_turn(
+def test_connections_that_end_together_are_closed_some_at_each_turn(
     stacks, connect, go, counts
 ):
     stack = stacks()
@@ -573,7 +573,7 @@ def test_connections_that_go_in_one_moment_are_closed_some_at_each_turn(
     assert stack.tcp.counts == {"accepted": 5 * ENDS, **counts}
 
 
-def test_connections_that_are_late_in_one_moment_are_closed_some_at_each_turn(stacks, connect):
+def test_connections_that_are_late_together_are_closed_some_at_each_turn(stacks, connect):
     stack = stacks(idle=0.1)
     for _ in range(5 * ENDS):
         connect(stack)
@@ -583,7 +583,7 @@ def test_connections_that_are_late_in_one_moment_are_closed_some_at_each_turn(st
     assert stack.tcp.counts == {"accepted": 5 * ENDS, "idle": 5 * ENDS}
 
 
-def test_others_are_served_before_all_who_have_gone_are_closed(stacks, connect):
+def test_peers_are_served_before_all_ended_connections_are_closed(stacks, connect):
     stack = stacks()
     asking, *peers = [connect(stack) for _ in range(1 + 20 * ENDS)]
     until(lambda: len(stack.tcp.flows) == 1 + 20 * ENDS)
@@ -594,7 +594,7 @@ def test_others_are_served_before_all_who_have_gone_are_closed(stacks, connect):
     assert len(stack.tcp.flows) > 10 * ENDS
 
 
-def test_who_has_gone_counts_as_lost_while_it_waits_to_be_closed(stacks, connect):
+def test_ended_connection_is_lost_while_it_waits_to_be_closed(stacks, connect):
     stack = stacks()
     peers = [connect(stack) for _ in range(20 * ENDS)]
     until(lambda: len(stack.tcp.flows) == 20 * ENDS)
@@ -623,7 +623,7 @@ def test_peer_that_has_closed_its_half_still_gets_its_answer(stacks, connect):
 
 
 @pytest.mark.rfc("3261 18.2.2")
-def test_answer_is_not_given_up_for_half_a_message_that_the_peer_has_ended_with(stacks, connect):
+def test_answer_is_sent_although_the_peer_ends_with_half_a_message(stacks, connect):
     stack = stacks()
     going = Event()
     stack.on("MESSAGE")(lambda request, tx: going.wait(PATIENCE) and 200)
@@ -637,7 +637,7 @@ def test_answer_is_not_given_up_for_half_a_message_that_the_peer_has_ended_with(
     assert peer.message().status == 200
 
 
-def test_response_whose_connection_is_gone_goes_by_a_new_one_to_the_sent_by(
+def test_response_without_its_connection_goes_by_a_new_one_to_the_sent_by(
     stacks, connect, listener
 ):
     stack = stacks()
@@ -685,7 +685,7 @@ def test_refused_connection_is_a_transport_error_at_once(stacks, listener):
     assert client.tcp.counts == {"connect_failed": 1}
 
 
-def test_connection_that_does_not_come_to_stand_is_given_up(stacks):
+def test_connection_that_never_opens_is_given_up(stacks):
     full = plain_socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)
@@ -721,7 +721,7 @@ def test_dead_pooled_connection_is_replaced_before_it_is_used(stacks, connect, l
 
 
 @pytest.mark.rfc("5923 9.1")
-def test_connection_of_a_peer_is_no_way_to_the_address_it_claims(stacks, connect, listener):
+def test_connection_of_a_peer_is_not_used_for_the_address_it_claims(stacks, connect, listener):
     stack = stacks()
     thief = connect(stack)
     port = listener.getsockname()[1]
@@ -793,7 +793,7 @@ def pooled(stacks, connect, listener):
 @pytest.mark.rfc("5923 8.1", "3261 17.2.3")
 @pytest.mark.parametrize("end", ["reset", "orderly", "unread"])
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
-def test_request_goes_once_more_by_a_fresh_connection_when_the_pooled_one_was_dead(
+def test_request_on_a_dead_pooled_connection_goes_by_a_new_one(
     pooled, connect, listener, end, method
 ):
     client, peer, ask = pooled
@@ -812,7 +812,7 @@ def test_request_goes_once_more_by_a_fresh_connection_when_the_pooled_one_was_de
     assert len(client.sender.grey) == 0
 
 
-def test_request_that_waits_to_be_written_goes_once_more_by_a_fresh_connection(
+def test_queued_request_is_sent_again_by_a_new_connection(
     stacks, connect, listener
 ):
     client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
@@ -829,7 +829,7 @@ def test_request_that_waits_to_be_written_goes_once_more_by_a_fresh_connection(
     assert asked.get().status == 200
 
 
-def test_request_is_never_sent_by_a_second_fresh_connection(pooled, connect, listener):
+def test_request_is_never_sent_by_a_second_new_connection(pooled, connect, listener):
     client, peer, ask = pooled
     asked = ask()
     peer.reset()
@@ -845,7 +845,7 @@ def test_request_is_never_sent_by_a_second_fresh_connection(pooled, connect, lis
 
 
 @pytest.mark.parametrize("answer", [b"100", b"180", b"\r\n"])
-def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener, answer):
+def test_request_is_not_sent_again_after_bytes_of_the_peer(pooled, listener, answer):
     client, peer, ask = pooled
     asked = ask()
     request = peer.message()
@@ -863,7 +863,7 @@ def test_request_is_not_sent_again_once_the_peer_has_been_heard(pooled, listener
 
 @pytest.mark.rfc("3261 17.2.3", "3261 18.2.2")
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
-def test_request_repeated_by_a_new_connection_is_served_once_and_answered_there(
+def test_request_repeated_by_a_new_connection_is_answered_there_once(
     stacks, connect, method
 ):
     server, seen, answer = stacks(), [], Event()
@@ -939,7 +939,7 @@ def slow():
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
-def test_request_given_up_before_its_connection_stands_is_not_sent(stacks, slow, connect, method):
+def test_request_given_up_before_its_connection_opens_is_not_sent(stacks, slow, connect, method):
     listener, let_in = slow
     client = stacks()
     given_up = client.send(Request(method, uri_of(listener), subject="given up"))
@@ -955,7 +955,7 @@ def test_request_given_up_before_its_connection_stands_is_not_sent(stacks, slow,
 
 
 @pytest.mark.rfc("3261 9.1", "3261 8.1.3.1")
-def test_invite_cancelled_before_its_connection_stands_is_not_sent_and_is_487(
+def test_invite_cancelled_before_its_connection_opens_is_487_and_not_sent(
     stacks, slow, connect
 ):
     listener, let_in = slow
@@ -973,7 +973,7 @@ def test_invite_cancelled_before_its_connection_stands_is_not_sent_and_is_487(
 
 
 @pytest.mark.rfc("3261 16.10")
-def test_branch_of_a_cancelled_invite_is_not_sent_when_its_connection_stands(stacks, slow, connect):
+def test_branch_of_a_cancelled_invite_is_not_sent_after_connecting(stacks, slow, connect):
     listener, let_in = slow
     proxy, caller = stacks(), stacks()
     proxy.on("INVITE")(lambda request, tx: forward(request, tx, uri_of(listener)))
@@ -990,7 +990,7 @@ def test_branch_of_a_cancelled_invite_is_not_sent_when_its_connection_stands(sta
     assert tx.final(timeout=PATIENCE).status == 200
 
 
-def test_request_given_up_is_sent_whole_when_it_is_written_in_part_and_else_not(
+def test_request_given_up_is_sent_whole_only_if_partly_written(
     stacks, connect, listener
 ):
     client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
@@ -1026,7 +1026,7 @@ def test_request_given_up_is_sent_whole_when_it_is_written_in_part_and_else_not(
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_cancel_goes_to_the_same_place_when_the_connection_of_its_invite_has_ended(
+def test_cancel_goes_by_a_new_connection_after_that_of_its_invite(
     stacks, connect, listener
 ):
     client = stacks()
@@ -1045,7 +1045,7 @@ def test_cancel_goes_to_the_same_place_when_the_connection_of_its_invite_has_end
     assert tx.final(timeout=PATIENCE).status == 487
 
 
-def test_request_is_not_sent_again_when_it_is_we_who_close_the_connection(
+def test_request_is_not_sent_again_after_we_closed_the_connection(
     stacks, connect, listener
 ):
     client = stacks(queue_messages=3)

@@ -170,7 +170,7 @@ def test_large_messages_pass_both_ways(stacks):
 
 
 @pytest.mark.rfc("5922 7.2")
-def test_server_that_is_not_the_domain_asked_for_gets_nothing(stacks):
+def test_server_of_another_domain_gets_no_request(stacks):
     server, client = stacks(), stacks()
     flow = client.tcp.connect(server.tcp.local, name="other.example")
     flow.send(options())
@@ -180,7 +180,7 @@ def test_server_that_is_not_the_domain_asked_for_gets_nothing(stacks):
 
 
 @pytest.mark.rfc("5922 4")
-def test_server_is_held_to_the_domain_and_not_to_its_address(stacks, authority):
+def test_server_must_prove_the_domain_and_not_its_address(stacks, authority):
     server = stacks(TLS(authority.issue("sip.example"), ca=authority.file))
     client = stacks()
     flow = client.tcp.connect(server.tcp.local, name="sip.example")
@@ -188,7 +188,7 @@ def test_server_is_held_to_the_domain_and_not_to_its_address(stacks, authority):
     assert flow.peer_identity == ("sip.example",)
 
 
-def test_ipv6_host_of_a_uri_is_what_the_server_must_prove(authority):
+def test_ipv6_host_of_a_uri_must_be_in_the_certificate(authority):
     tls = TLS(authority.issue("::1", file="six.pem"), ca=authority.file)
     with Stack("tls:[::1]:0", tls=tls) as server, Stack("tls:[::1]:0", tls=tls) as client:
         flow = client.engine.transports[0].connect(server.engine.transports[0].local, name="[::1]")
@@ -197,7 +197,7 @@ def test_ipv6_host_of_a_uri_is_what_the_server_must_prove(authority):
 
 
 @pytest.mark.rfc("3261 18.2.2")
-def test_response_whose_connection_is_gone_goes_by_a_new_one_to_who_proves_its_name(
+def test_response_without_its_connection_goes_to_a_server_with_its_name(
     stacks, connect
 ):
     server, phone = stacks(), stacks()
@@ -225,7 +225,7 @@ def test_connections_for_two_domains_on_one_address_are_two(stacks):
     assert client.tcp.connect(address, name="SIP.example") is one
 
 
-def test_wrong_name_is_the_reason_that_the_caller_sees(stacks, authority):
+def test_wrong_name_is_the_reason_in_the_error(stacks, authority):
     server = stacks(TLS(authority.issue("other.example"), ca=authority.file))
     with pytest.raises(
         TransportError, match=r"not 127\.0\.0\.1: its certificate is for other\.example"
@@ -256,7 +256,7 @@ def test_certificate_is_chosen_by_the_name_asked_for(stacks, connect, authority)
     )
 
 
-def test_mutual_tls_tells_who_the_client_is(stacks, authority):
+def test_mutual_tls_identifies_the_client(stacks, authority):
     server = stacks(TLS(authority.issue("127.0.0.1"), client_ca=authority.file))
     client = stacks(TLS(authority.issue("client.example", file="client.pem"), ca=authority.file))
     seen = []
@@ -293,7 +293,7 @@ def test_each_version_of_tls_works(stacks, connect, version):
 
 
 @pytest.mark.parametrize("side", ["server_context", "client_context"])
-def test_no_peer_can_have_handshakes_again_and_again(authority, side):
+def test_renegotiation_is_off(authority, side):
     options = getattr(TLS(authority.issue("sip.example")), side).options
     assert options & ssl.OP_NO_RENEGOTIATION and options & ssl.OP_NO_COMPRESSION
 
@@ -313,7 +313,7 @@ def test_handshake_that_never_ends_is_given_up(stacks, plain):
     assert not stack.tcp.handshakes
 
 
-def test_stalled_handshakes_are_bounded_and_hinder_nobody(stacks, plain, connect):
+def test_stalled_handshakes_are_bounded_and_delay_no_request(stacks, plain, connect):
     stack = stacks(handshakes=8)
     oldest, *_ = [plain(stack) for _ in range(8)]
     until(lambda: len(stack.tcp.handshakes) == 8)
@@ -324,7 +324,7 @@ def test_stalled_handshakes_are_bounded_and_hinder_nobody(stacks, plain, connect
     assert stack.tcp.counts == {"accepted": 9, "too_many_handshakes": 1}
 
 
-def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
+def test_queue_for_records_of_tls_itself_is_bounded(stacks, connect):
     stack = stacks(queue_octets=20_000)
     connect(stack)
     until(lambda: next(iter(stack.tcp.flows)).state is OPEN)
@@ -337,7 +337,7 @@ def test_what_tls_says_by_itself_waits_in_bounded_amount_too(stacks, connect):
     assert stack.tcp.counts == {"accepted": 1, "queue_full": 1}
 
 
-def test_storm_of_clients_pushes_none_of_them_out(stacks, connect):
+def test_burst_of_clients_displaces_no_handshake(stacks, connect):
     stack = stacks(handshakes=4)
 
     def ask(number):
@@ -360,7 +360,7 @@ def hello():
     return outgoing.read()
 
 
-def test_others_are_served_between_the_steps_of_handshakes(stacks, plain):
+def test_requests_are_served_between_the_steps_of_handshakes(stacks, plain):
     stack = stacks()
     stack.listen("udp:127.0.0.1:0")
     peers = [plain(stack) for _ in range(30)]
@@ -377,7 +377,7 @@ def test_others_are_served_between_the_steps_of_handshakes(stacks, plain):
         assert peer.sock.recv(1)
 
 
-def test_peers_that_say_goodbye_in_one_moment_are_closed_some_at_each_turn(stacks, connect):
+def test_close_notify_of_many_peers_closes_some_at_each_turn(stacks, connect):
     stack = stacks()
     peers = [connect(stack) for _ in range(3 * ENDS)]
     until(lambda: [flow.state for flow in stack.tcp.flows] == [OPEN] * 3 * ENDS)
@@ -388,14 +388,14 @@ def test_peers_that_say_goodbye_in_one_moment_are_closed_some_at_each_turn(stack
     assert stack.tcp.counts == {"accepted": 3 * ENDS}
 
 
-def test_peer_that_goes_in_the_handshake_is_counted(stacks, plain):
+def test_peer_that_leaves_during_the_handshake_is_counted(stacks, plain):
     stack = stacks()
     plain(stack).sock.close()
     until(lambda: stack.tcp.counts.get("handshake_failed"))
     assert not stack.tcp.handshakes
 
 
-def test_client_gives_up_a_server_that_says_nothing(stacks):
+def test_client_gives_up_a_silent_server(stacks):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(1)
@@ -486,7 +486,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.rfc("3263 5", "5922 4")
-def test_response_that_looks_for_its_way_passes_over_who_cannot_prove_the_name(
+def test_response_skips_a_server_that_cannot_prove_the_name(
     stacks, connect, authority
 ):
     """On three addresses of loopback, one port: nobody, somebody else, and the sent-by."""

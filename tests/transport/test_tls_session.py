@@ -88,24 +88,24 @@ def all_of(cipher):
 
 
 @each_version
-def test_client_and_server_agree_and_the_client_knows_whom_it_met(pair, version):
+def test_client_learns_the_domains_of_the_server(pair, version):
     client, server = pair(names=(NAME, "other.example"), version=version)
     assert meet(client, server) == ((NAME, "other.example"), ())
 
 
-def test_server_says_nothing_before_the_client_has(pair):
+def test_server_sends_nothing_before_the_client(pair):
     _, server = pair()
     assert (server.shake_hands(), server.flush()) == (None, b"")
 
 
 @each_version
-def test_server_knows_a_client_that_shows_a_certificate(pair, version):
+def test_server_learns_the_domain_of_a_client_with_a_certificate(pair, version):
     client, server = pair(version=version, shows=("client.example",))
     assert meet(client, server)[1] == ("client.example",)
 
 
 @each_version
-def test_handshake_that_comes_octet_by_octet_ends_all_the_same(pair, version):
+def test_handshake_byte_by_byte_succeeds(pair, version):
     client, server = pair(version=version)
     done = {client: False, server: False}
     for _ in range(4):
@@ -121,7 +121,7 @@ def test_handshake_that_comes_octet_by_octet_ends_all_the_same(pair, version):
     assert server.decrypt() == b"hello"
 
 
-def test_message_behind_the_last_words_of_the_handshake_is_not_lost(pair):
+def test_message_behind_the_end_of_the_handshake_is_not_lost(pair):
     client, server = pair(version=ssl.TLSVersion.TLSv1_3)
     assert client.shake_hands() is None
     server.take(client.flush())
@@ -138,7 +138,7 @@ def test_message_behind_the_last_words_of_the_handshake_is_not_lost(pair):
 
 @pytest.mark.rfc("5922 7.2")
 @each_version
-def test_peer_of_another_name_is_refused_and_hears_nothing_more(pair, version):
+def test_peer_of_another_name_is_refused_without_a_last_flight(pair, version):
     client, server = pair(names=("thief.example",), version=version)
     with pytest.raises(
         TransportError, match=r"not sip\.example: its certificate is for thief\.example"
@@ -148,19 +148,19 @@ def test_peer_of_another_name_is_refused_and_hears_nothing_more(pair, version):
     assert client.flush() == b""
 
 
-def test_peer_of_another_name_will_do_for_who_does_not_check(pair):
+def test_peer_of_another_name_is_accepted_without_a_check(pair):
     client, server = pair(names=("thief.example",), check=None)
     assert meet(client, server)[0] == ("thief.example",)
 
 
-def test_name_that_no_certificate_could_hold_is_refused_at_once(pair):
+def test_name_that_no_certificate_can_contain_is_refused_at_once(pair):
     with pytest.raises(TransportError, match=r"cannot ask for '\.example'"):
         pair(".example")
 
 
 @pytest.mark.rfc("8446 6.2")
 @each_version
-def test_who_refuses_a_certificate_says_why_in_an_alert(pair, version):
+def test_alert_tells_why_a_certificate_is_refused(pair, version):
     client, server = pair(trusts=False, version=version)
     with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED") as caught:
         meet(client, server)
@@ -170,7 +170,7 @@ def test_who_refuses_a_certificate_says_why_in_an_alert(pair, version):
         server.shake_hands()
 
 
-def test_what_is_no_tls_is_refused(pair):
+def test_bytes_without_tls_are_refused(pair):
     _, server = pair()
     server.take(b"OPTIONS sip:bob@example.com SIP/2.0\r\n")
     with pytest.raises(TransportError, match="TLS handshake failed"):
@@ -189,23 +189,23 @@ def met(pair, request):
     return client, server
 
 
-def test_nothing_is_in_clear(met):
+def test_content_is_encrypted(met):
     client, _ = met
     assert b"secret" not in client.encrypt(b"secret")
 
 
-def test_octets_pass_both_ways(met):
+def test_content_passes_both_ways(met):
     for one, other in (met, met[::-1]):
         other.take(one.encrypt(b"hello"))
         assert (other.decrypt(), other.decrypt()) == (b"hello", None)
 
 
-def test_nothing_is_said_for_nothing(met):
+def test_empty_content_makes_no_record(met):
     client, _ = met
     assert client.encrypt(b"") == client.flush() == b""
 
 
-def test_what_is_longer_than_a_record_is_several_of_them(met):
+def test_long_content_takes_several_records(met):
     client, server = met
     text = bytes(range(256)) * 200
     server.take(client.encrypt(text))
@@ -214,7 +214,7 @@ def test_what_is_longer_than_a_record_is_several_of_them(met):
     assert [len(part) for part in parts[:-1]] == [RECORD] * (len(parts) - 1)
 
 
-def test_record_that_comes_in_pieces_is_read_once_it_is_whole(met):
+def test_record_in_pieces_is_read_when_it_is_complete(met):
     client, server = met
     data = client.encrypt(b"hello")
     for at in range(len(data) - 1):
@@ -224,13 +224,13 @@ def test_record_that_comes_in_pieces_is_read_once_it_is_whole(met):
     assert server.decrypt() == b"hello"
 
 
-def test_records_that_come_at_one_time_are_read_one_by_one(met):
+def test_records_that_arrive_together_are_read_one_by_one(met):
     client, server = met
     server.take(client.encrypt(b"one") + client.encrypt(b"two"))
     assert [server.decrypt() for _ in range(3)] == [b"one", b"two", None]
 
 
-def test_what_came_before_a_broken_record_is_read(met):
+def test_record_before_a_broken_one_is_read(met):
     client, server = met
     good, broken = client.encrypt(b"good"), bytearray(client.encrypt(b"broken"))
     broken[-1] ^= 1
@@ -247,14 +247,14 @@ def test_what_came_before_a_broken_record_is_read(met):
 
 
 @pytest.mark.rfc("8446 6.1")
-def test_goodbye_ends_what_the_peer_reads(met):
+def test_close_notify_ends_the_content(met):
     client, server = met
     server.take(client.encrypt(b"last") + client.close_notify())
     assert all_of(server) == (b"last", True)
 
 
 @pytest.mark.rfc("8446 6.1")
-def test_who_has_read_goodbye_may_still_answer(pair):
+def test_close_notify_of_the_peer_leaves_our_direction_open(pair):
     client, server = pair(version=ssl.TLSVersion.TLSv1_3)
     meet(client, server)
     server.take(client.close_notify())
@@ -262,21 +262,21 @@ def test_who_has_read_goodbye_may_still_answer(pair):
     assert server.encrypt(b"answer")
 
 
-def test_goodbye_is_read_by_who_has_said_it_before(met):
+def test_close_notify_is_read_after_our_own(met):
     client, server = met
     client.close_notify()
     client.take(server.close_notify())
     assert client.decrypt() == b""
 
 
-def test_nothing_is_said_after_goodbye(met):
+def test_content_after_close_notify_is_an_error(met):
     client, _ = met
     client.close_notify()
     with pytest.raises(TransportError, match="TLS broke"):
         client.encrypt(b"more")
 
 
-def test_goodbye_in_the_middle_of_a_handshake_is_silent(pair):
+def test_close_notify_during_a_handshake_sends_nothing(pair):
     client, _ = pair()
     client.shake_hands()
     client.flush()
@@ -317,7 +317,7 @@ ASK_FOR_NEW_KEYS = b"\x18\0\0\1\1"  # KeyUpdate, update_requested
 
 
 @pytest.mark.rfc("8446 4.6.3")
-def test_who_is_asked_for_new_keys_tells_so_and_both_ways_go_on(pair, tmp_path):
+def test_key_update_request_is_answered_and_both_directions_continue(pair, tmp_path):
     log = tmp_path / "keys.log"
     client, server = pair(version=ssl.TLSVersion.TLSv1_3, keylog_filename=str(log))
     meet(client, server)

@@ -197,7 +197,7 @@ def test_binary_frames_are_taken_too(stacks, browse):
     assert browser.message().status == 200
 
 
-def test_what_is_not_utf8_goes_out_in_a_binary_frame(stacks, browse):
+def test_message_that_is_not_utf8_is_sent_in_a_binary_frame(stacks, browse):
     stack = stacks()
     stack.on("MESSAGE")(
         lambda request, tx: request.response(200, body=b"\xff\xfe", content_type="application/x")
@@ -214,7 +214,7 @@ def test_content_length_may_be_missing(stacks, browse):
     assert browser.message().status == 200
 
 
-def test_message_in_fragments_octet_by_octet_is_answered(stacks, browse):
+def test_message_in_fragments_byte_by_byte_is_answered(stacks, browse):
     browser = browse(stacks())
     data = options()
     octets = b"".join(
@@ -408,7 +408,7 @@ def test_handshake_without_a_host_is_refused(stacks, get, version):
 
 
 @pytest.mark.rfc("7118 7")
-def test_core_sees_what_the_handshake_said(stacks, browse):
+def test_core_sees_the_handshake(stacks, browse):
     stack = stacks()
     seen = []
     stack.methods.handlers["OPTIONS"] = lambda request, tx: seen.append(tx.flow.handshake) or 200
@@ -450,7 +450,7 @@ def test_pages_of_other_origins_are_refused(stacks, browse, origin, status):
 
 
 @pytest.mark.parametrize(("answer", "status"), [(True, 101), (False, 403), (401, 401), (0, 403)])
-def test_hook_says_who_may_come(stacks, browse, answer, status):
+def test_accept_hook_decides_on_the_handshake(stacks, browse, answer, status):
     asked = []
     browser = browse(
         stacks(web=Web(accept=lambda handshake: asked.append(handshake.query) or answer))
@@ -464,7 +464,7 @@ def test_path_that_no_request_can_ask_for_is_refused(path):
         Web(path=path)
 
 
-def test_hook_that_raises_refuses_with_500_and_harms_nobody(stacks, browse):
+def test_accept_hook_that_raises_refuses_with_500(stacks, browse):
     stack = stacks(web=Web(accept=lambda handshake: 1 / 0))
     assert browse(stack).status == 500
     assert browse(stack).status == 500
@@ -644,7 +644,7 @@ def test_pings_give_no_more_time_to_a_message_that_never_ends(stacks, browse):
     assert stack.ws.counts["slow_message"] == 1
 
 
-def test_messages_that_follow_each_other_without_a_gap_are_not_one_slow_message(stacks, browse):
+def test_messages_without_a_gap_are_not_one_slow_message(stacks, browse):
     stack = stacks()
     browser = browse(stack)
     octets = browser.frames.send(TextMessage(data=options().decode()))
@@ -657,7 +657,7 @@ def test_messages_that_follow_each_other_without_a_gap_are_not_one_slow_message(
     assert flow._started > first
 
 
-def test_parts_of_a_message_weigh_no_more_than_their_octets():
+def test_memory_of_an_incomplete_message_is_that_of_its_bytes():
     whole = Frames(ConnectionType.CLIENT).send(BytesMessage(data=b"x" * 20_000))
     parts = [bytes(whole[at : at + 2]) for at in range(0, len(whole) - 2, 2)]
 
@@ -684,7 +684,7 @@ def test_browser_that_neither_reads_nor_speaks_is_closed(stacks, browse):
     browser.sock.close()
 
 
-def test_what_is_not_sip_closes_the_websocket(stacks, browse):
+def test_message_that_is_not_sip_closes_the_websocket(stacks, browse):
     browser = browse(stacks())
     browser.send(b"hello, world\r\n\r\n")
     assert browser.event(CloseConnection).code == 1007
@@ -819,14 +819,14 @@ LAST = b"Connection: close\r\n\r\n"
 
 
 @pytest.mark.rfc("9110 15.5.22")
-def test_plain_get_is_told_what_is_here(stacks, get):
+def test_plain_get_is_answered_426(stacks, get):
     answer = get(stacks(), GET)
     assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
     assert b"Upgrade: websocket\r\n" in answer
 
 
 @pytest.mark.rfc("9110 9.3.2")
-def test_head_is_told_the_same_without_a_body(stacks, get):
+def test_head_is_answered_without_a_body(stacks, get):
     answer = get(stacks(), GET.replace(b"GET", b"HEAD"))
     assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
     assert answer.endswith(b"\r\n\r\n")
@@ -855,7 +855,7 @@ def site(stacks):
     return stacks(web=Web(app=application))
 
 
-def test_application_answers_what_is_no_websocket(site, get):
+def test_application_answers_other_requests(site, get):
     answer = get(site, GET.replace(b"\r\n\r\n", b"\r\n") + LAST)
     assert answer.startswith(b"HTTP/1.1 200 Fine\r\n")
     assert answer.endswith(b"\r\n\r\n/page x=1 edge.example")
@@ -871,7 +871,7 @@ def test_one_connection_carries_several_requests_and_then_a_websocket(site):
         assert sock.recv(65536).startswith(b"HTTP/1.1 101")
 
 
-def test_websocket_that_is_asked_for_before_the_page_is_here_is_opened_after_it(site):
+def test_websocket_requested_behind_a_page_is_opened_after_it(site):
     with socket.create_connection(site.ws.local) as sock:
         sock.settimeout(PATIENCE)
         sock.sendall(
@@ -897,7 +897,7 @@ def test_bare_line_feed_is_refused_in_a_request_that_came_early(site, get):
     assert b"HTTP/1.1 400 " in answer
 
 
-def test_who_asks_on_and_on_is_read_no_further_than_he_is_answered(stacks):
+def test_client_that_pipelines_requests_is_read_as_it_is_answered(stacks):
     going = Event()
 
     def waits(environ, start_response):
@@ -970,7 +970,7 @@ def test_head_gets_no_body_of_the_application(site, get, caplog, path, status):
 
 
 @pytest.mark.rfc("9110 10.1.1")
-def test_who_asks_whether_to_send_its_body_is_told_to(site):
+def test_expectation_of_100_continue_is_met(site):
     with socket.create_connection(site.ws.local) as sock:
         sock.settimeout(PATIENCE)
         sock.sendall(
@@ -1042,7 +1042,7 @@ def test_application_that_fails_at_its_end_ends_the_connection(stacks, get):
         (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),
     ],
 )
-def test_what_is_no_good_http_is_refused(site, get, request_, status):
+def test_broken_http_is_refused(site, get, request_, status):
     try:
         assert get(site, request_).startswith(b"HTTP/1.1 " + status)
     except ConnectionResetError:  # it has sent more than anybody reads

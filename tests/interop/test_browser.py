@@ -1,4 +1,4 @@
-"""A real browser: headless Chromium with JsSIP registers over WSS at `sippet serve`, calls, is called, and goes away."""
+"""Headless Chromium with JsSIP registers over WSS at `sippet serve`, calls, is called, and leaves."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ pytest_plugins = ["tests.programs"]
 PAGE = HERE / "browser"
 
 PATIENCE = 30
-"""Seconds for what a browser does in one, most of the time."""
+"""Seconds to wait for what a browser usually does in one."""
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )  # fmt: skip
-"""No display, no network but what the page asks for, a microphone that beeps and needs no permission."""
+"""No display, no background traffic, and a microphone that beeps and needs no permission."""
 
 
 class Site(ThreadingHTTPServer):
-    """Serves the page, gives it commands, hears what has happened."""
+    """Serves the page, sends it commands, receives its events."""
 
     daemon_threads = True
 
@@ -75,7 +75,7 @@ class _Visitor(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             self.wfile.write(body)
-        except OSError:  # the page was reloaded meanwhile
+        except OSError:  # the page has been reloaded
             pass
 
     def log_message(self, *arguments):
@@ -83,7 +83,7 @@ class _Visitor(BaseHTTPRequestHandler):
 
 
 class Browser:
-    """A running Chromium that shows the page. `server` knows its own certificate's pin."""
+    """A running Chromium that shows the page. `server` has the pin of its certificate."""
 
     def __init__(self, run, site, folder, server, user):
         self.commands, self.events = site.commands[user], site.events[user]
@@ -96,7 +96,7 @@ class Browser:
         self.wait_for("loaded")
 
     def wait_for(self, what, **more):
-        """Wait for an event; others before it are let go."""
+        """Wait for an event, and ignore others before it."""
         deadline = time.monotonic() + PATIENCE
         seen = []
         while (left := deadline - time.monotonic()) > 0:
@@ -115,12 +115,12 @@ class Browser:
         )
 
     def command(self, name, **arguments):
-        """Have the page do something."""
+        """Send the page a command."""
         self.commands.put({"name": name, **arguments})
 
 
 def pin_of(file):
-    """The hash of a certificate's key, as Chromium wants it."""
+    """Return the hash of the key of a certificate, in the form for Chromium."""
     command = f"openssl x509 -pubkey -noout -in {file} | openssl pkey -pubin -outform der"
     der = subprocess.run(command, shell=True, check=True, capture_output=True).stdout
     return base64.b64encode(hashlib.sha256(der).digest()).decode()
@@ -159,7 +159,7 @@ def site(need, script):
 
 @pytest.fixture
 def server(serve, pem, site):
-    """`sippet serve` with a port for phones and one for browsers, whose pages must be the site's."""
+    """`sippet serve` with a port for phones and one for browsers with a page of the site."""
     certificate = pem("127.0.0.1", "edge.example")
     listen = ("udp:127.0.0.1:0", "wss:127.0.0.1:0")
     server = serve(
@@ -200,7 +200,7 @@ def test_browser_calls_a_phone_and_is_called_and_reloads(browse, server, sipp, r
 
     caller = sipp("browsers_caller", "-s", "alice", "-d", 60_000, to=server.uri)
     alice.wait_for("confirmed")
-    alice.command("reload")  # in the middle of the call: the flow dies, and the binding with it
+    alice.command("reload")  # during the call: its flow ends, and so does the binding
     alice.wait_for("loaded")
     sipp(refused(404), "-s", "alice", to=server.uri).wait_for_success(1, PATIENCE)
     caller.program.stop()

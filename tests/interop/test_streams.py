@@ -1,4 +1,4 @@
-"""TCP and TLS between processes: SIPp calls and is called over TCP, `sippet ping` goes over both, openssl over TLS.
+"""TCP and TLS between processes: calls of SIPp over TCP, `sippet ping` over both, openssl over TLS.
 
 Debian's SIPp is built without TLS: it has no transport l1. Over TLS, baresip calls and is called (test_baresip.py), and
 openssl s_client says SIP to us here.
@@ -42,7 +42,7 @@ def test_stack_calls_sipp_over_tcp(sipp):
         stack.invite(f"sip:bob@127.0.0.1:{port};transport=tcp", body=SDP, timeout=20).hangup()
         stack.stop(
             timeout=20
-        )  # a BYE is not waited for, and SIPp calls a connection that ends before its answer an error
+        )  # a connection that ends before the answer to its BYE is an error for SIPp
     callee.wait_for_success(1)
 
 
@@ -101,7 +101,7 @@ def test_ping_goes_over_websockets_plain_and_secure(serve, sippet, pem):
 
 
 def shown_by(openssl, port):
-    """The text of the certificate that a server shows."""
+    """Return the certificate that a server shows, as text."""
     arguments = ("s_client", "-connect", f"127.0.0.1:{port}", "-showcerts")
     shown = subprocess.run(
         [openssl, *arguments], input=b"", capture_output=True, timeout=20, check=False
@@ -143,7 +143,7 @@ def test_tls_address_without_certificate_is_a_mistake(sippet):
     assert "needs a certificate" in ended.stderr
 
 
-# ---- openssl says SIP
+# ---- SIP by openssl
 
 
 OPTIONS = """\

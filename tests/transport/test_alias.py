@@ -1,4 +1,4 @@
-"""Connections of peers used for requests to them, RFC 5923: who has proved to be a domain, and nobody else."""
+"""Connections of peers that requests to them take, RFC 5923: only for domains of their certificate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def domain(authority):
-    """Make the server of a domain, `domain("a.example")`, with mutual TLS; all of them resolve each other."""
+    """Make the server of a domain, `domain("a.example")`, with mutual TLS; the servers can resolve one another."""
     made = []
     records = {}
 
@@ -61,7 +61,7 @@ def ask(stack, name, other, method="MESSAGE", **headers):
 
 
 def connections(*stacks):
-    """How many connections each has accepted."""
+    """Return how many connections each stack has accepted."""
     return [stack.tls_point.counts.get("accepted", 0) for stack in stacks]
 
 
@@ -105,7 +105,7 @@ def test_offer_of_a_peer_without_certificate_is_ignored(domain):
     a._via_of_flow = a.sender._via
     a.sender._via = lambda flow, mark: (
         a._via_of_flow(flow, mark) + ";alias"
-    )  # it claims all the same
+    )  # it offers its connection anyway
     assert ask(a, B, b) == 200
     assert "alias" in b.seen[0].via[0].parameters
     assert ask(b, A, a) == 200
@@ -123,7 +123,7 @@ def test_connection_without_an_offer_is_not_used(domain, monkeypatch):
 
 @pytest.mark.rfc("5923 9.3")
 def test_peer_proven_for_another_domain_gets_no_request(domain):
-    """It comes from the address of the victim, names the victim's port, and has a certificate: of its own domain."""
+    """The peer has the address of the victim, names its port, and has a certificate of its own domain."""
     victim, b, thief = domain(A), domain(B), domain("thief.example")
     via = thief.sender._via
     thief.sender._via = lambda flow, mark: via(flow, mark).replace(

@@ -36,7 +36,7 @@ def test_identities_of_a_certificate(alternatives, found):
 
 @pytest.mark.rfc("5922 7.2")
 @pytest.mark.parametrize(
-    ("asked", "is_named"),
+    ("asked", "matches"),
     [
         ("dns.example", True),
         ("DNS.Example.", True),
@@ -47,15 +47,18 @@ def test_identities_of_a_certificate(alternatives, found):
         ("192.0.2.2", False),
     ],
 )
-def test_name_is_compared_whole_and_without_wildcards(asked, is_named):
+def test_name_is_compared_whole_and_without_wildcards(asked, matches):
     assert (
         matches_sip_domain({"subjectAltName": (DNS, ("DNS", "*.wild.example"), IP)}, asked)
-        is is_named
+        is matches
     )
 
 
 def test_broken_address_in_a_certificate_matches_no_host():
-    broken = ("IP Address", "<invalid>")  # as ssl shows what is neither 4 nor 16 octets long
+    broken = (
+        "IP Address",
+        "<invalid>",
+    )  # as ssl shows an entry that is neither 4 nor 16 bytes long
     assert not matches_sip_domain({"subjectAltName": (broken,)}, "192.0.2.1")
     assert matches_sip_domain({"subjectAltName": (broken, IP)}, "192.0.2.1")
 

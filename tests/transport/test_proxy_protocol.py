@@ -1,4 +1,4 @@
-"""The PROXY protocol: what is a header and what is not, however it is cut, and whose a connection is afterwards."""
+"""The PROXY protocol: headers, broken ones, segments of any size, and the source of the requests behind them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ GOOD = [
     (SIGNATURE + b"\x20\x00\x00\x00", ProxyHeader()),
     (SIGNATURE + b"\x21\x00\x00\x03abc", ProxyHeader()),  # UNSPEC
     (SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216), ProxyHeader()),  # UNIX
-    (binary(family=0x12), ProxyHeader()),  # UDP, which no connection is
+    (binary(family=0x12), ProxyHeader()),  # UDP, which has no connections
     (binary(tlvs=bytes(LENGTH - 16 - 12)), ProxyHeader(CLIENT, SERVER)),
 ]
 
@@ -155,7 +155,7 @@ def test_changed_byte_raises_nothing_but_a_parse_error(data, draw):
 
 @pytest.fixture
 def balanced(listen):
-    """Make a stack behind a load balancer: `balanced("tcp:127.0.0.1:0;proxy")`; it notes whose requests it served."""
+    """Make a stack behind a load balancer: `balanced("tcp:127.0.0.1:0;proxy")`; it notes the source of each request."""
 
     def make(address="tcp:127.0.0.1:0;proxy", tls=None, **streams):
         served = []
@@ -224,7 +224,7 @@ def test_header_goes_before_tls(balanced, connect, tmp_path, at_once):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     peer = connect(stack)
-    tls = Ciphered(
+    tls = TLSClient(
         context, peer.sock, "sip.example", before=binary(CLIENT6, SERVER6), at_once=at_once
     )
     tls.send(options())
@@ -247,8 +247,8 @@ def test_header_goes_before_the_handshake_of_a_websocket(balanced, connect):
     assert stack.served == [CLIENT]
 
 
-class Ciphered:
-    """The client's side of TLS, whose first octets go out in one piece with what is `before` them."""
+class TLSClient:
+    """A TLS client that sends its first bytes in one segment with those of `before`."""
 
     def __init__(self, context, sock, name, *, before, at_once):
         self.sock = sock

@@ -1,4 +1,4 @@
-"""TCP over real sockets on loopback: framing, keep-alives, limits, slow and dying peers, connections used again."""
+"""TCP over real sockets on loopback: framing, keep-alives, limits, slow peers, ended and reused connections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sippet_gevent.transport.stream.tcp import TCP
 from tests.message import corpus
 
 PATIENCE = 10
-"""Seconds for what takes milliseconds."""
+"""Seconds to wait for what takes milliseconds."""
 
 OPTIONS = (
     "OPTIONS sip:x.example SIP/2.0\r\nVia: SIP/2.0/TCP {via};branch=z9hG4bK{number}\r\nMax-Forwards: 70\r\n"
@@ -56,7 +56,7 @@ class Peer:
         self.sock.sendall(data)
 
     def message(self):
-        """The next message, parsed."""
+        """Return the next message, parsed."""
         while not self.ready:
             data = self.sock.recv(65536)
             if not data:
@@ -65,7 +65,7 @@ class Peer:
         return parse(self.ready.pop(0))
 
     def rest(self):
-        """All octets up to the end."""
+        """All bytes up to the end of the connection."""
         parts = []
         while True:
             try:
@@ -77,13 +77,13 @@ class Peer:
             parts.append(data)
 
     def reset(self):
-        """Break the connection: a RST, and no orderly end."""
+        """Break the connection with a RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
 
 def until(condition):
-    """Run the loop until something is so."""
+    """Run the loop until a condition is true."""
     with gevent.Timeout(PATIENCE):
         while not condition():
             gevent.sleep(0.001)
@@ -91,7 +91,7 @@ def until(condition):
 
 @pytest.fixture
 def stacks():
-    """Make started stacks: `stacks(idle=0.1)` has these limits for its streams."""
+    """Make started stacks. Keyword arguments are limits of their streams: `stacks(idle=0.1)`."""
     made = []
 
     def make(address="tcp:127.0.0.1:0", limits=None, **streams):
@@ -110,7 +110,7 @@ def stacks():
 
 @pytest.fixture
 def connect():
-    """Connect to a stack, or take the peer of a socket."""
+    """Make peers: of a new connection to a stack, or of a given socket."""
     peers = []
 
     def make(stack=None, sock=None):
@@ -125,7 +125,7 @@ def connect():
 
 @pytest.fixture
 def listener():
-    """A plain listening socket: a peer that does what the test says."""
+    """A listening socket of the test."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.listen(8)
@@ -281,7 +281,7 @@ def test_connection_that_answers_pings_stays(stacks):
     assert not client.tcp.counts
 
 
-# ---- what makes no sense
+# ---- malformed streams
 
 
 @pytest.mark.parametrize("row", corpus.streams(), ids=lambda row: row.file)
@@ -291,7 +291,7 @@ def test_stream_of_the_corpus_gets_its_verdict_over_a_connection(stacks, connect
     try:
         peer.send(row.data)
         peer.sock.shutdown(socket.SHUT_WR)
-    except OSError:  # it has been closed upon what makes no sense
+    except OSError:  # the stack has closed the malformed stream
         pass
     peer.rest()
     until(lambda: not stack.tcp.flows)
@@ -377,8 +377,8 @@ def test_slow_loris_is_closed_though_it_never_pauses(stacks, connect):
     stack = stacks(header=0.1)
     peer = connect(stack)
     try:
-        for octet in options()[:-2] * 1000:
-            peer.send(bytes((octet,)))
+        for byte in options()[:-2] * 1000:
+            peer.send(bytes((byte,)))
             gevent.sleep(0.001)
     except OSError:
         pass
@@ -515,7 +515,7 @@ def test_sweep_pauses_after_each_part(stacks, connect, monkeypatch):
     pauses = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert (
         sum(pause > 0.03 for pause in pauses) >= 6
-    )  # three in a round of four, of which the first may be shorter
+    )  # three in a round of four; the first one may be shorter
 
 
 # ---- the end of a connection
@@ -541,7 +541,7 @@ def test_end_in_the_middle_of_a_message_is_counted(stacks, connect):
 
 
 def most_closed_in_a_turn(tcp):
-    """Run the loop until no flow is left; return how many one turn of it has closed at most."""
+    """Run the loop until no flow is left. Return the most flows that one turn has closed."""
     left = [len(tcp.flows)]
     watcher = tcp.loop.prepare()
     watcher.start(lambda: left.append(len(tcp.flows)))
@@ -555,15 +555,13 @@ def most_closed_in_a_turn(tcp):
 
 
 def end(peer):
-    peer.sock.shutdown(socket.SHUT_WR)  # at once, without a turn of the loop
+    peer.sock.shutdown(socket.SHUT_WR)  # without a turn of the loop
 
 
 @pytest.mark.parametrize(
     ("go", "counts"), [(end, {}), (Peer.reset, {"reset": 5 * ENDS})], ids=["end", "reset"]
 )
-def test_connections_that_end_together_are_closed_some_at_each_turn(
-    stacks, connect, go, counts
-):
+def test_connections_that_end_together_are_closed_some_at_each_turn(stacks, connect, go, counts):
     stack = stacks()
     peers = [connect(stack) for _ in range(5 * ENDS)]
     until(lambda: len(stack.tcp.flows) == 5 * ENDS)
@@ -604,7 +602,7 @@ def test_ended_connection_is_lost_while_it_waits_to_be_closed(stacks, connect):
     lost = [flow for flow in stack.tcp.flows if flow.is_lost]
     assert len(lost) == len(stack.tcp.endings)
     assert not any(flow.is_alive() for flow in lost)
-    stack.stop()  # meanwhile
+    stack.stop()  # while they wait
     assert not stack.tcp.flows
     assert not stack.tcp.endings
 
@@ -690,7 +688,7 @@ def test_connection_that_never_opens_is_given_up(stacks):
     full.bind(("127.0.0.1", 0))
     full.listen(0)
     fillers = []
-    for _ in range(4):  # the kernel's queue of who may connect is full: SYNs get no answer
+    for _ in range(4):  # fill the backlog, so that the kernel answers no SYN
         filler = plain_socket.socket()
         filler.setblocking(False)
         filler.connect_ex(full.getsockname())
@@ -713,7 +711,7 @@ def test_dead_pooled_connection_is_replaced_before_it_is_used(stacks, connect, l
         assert asked.get(timeout=PATIENCE).status == 200
         return peer
 
-    plain = ask().sock._sock  # closed without letting the loop see it
+    plain = ask().sock._sock  # closed, and the loop does not see it
     plain.shutdown(socket.SHUT_RDWR)
     plain.close()
     ask()
@@ -770,12 +768,12 @@ def test_messages_wait_for_the_connection_in_bounded_number(stacks, listener):
     assert flow.state is CLOSED
 
 
-# ---- a pooled connection that turns out dead while it is used
+# ---- a pooled connection that is dead when it is used
 
 
 @pytest.fixture
 def pooled(stacks, connect, listener):
-    """A client that holds a connection to the listener, the peer at its other end, and what asks by it."""
+    """A client with a connection to the listener, its peer, and a function that sends a request by it."""
     client = stacks()
 
     def ask(method="MESSAGE"):
@@ -807,14 +805,12 @@ def test_request_on_a_dead_pooled_connection_goes_by_a_new_one(
     if first is not None:
         assert (
             first.via == again.via
-        )  # a server that has read the first one takes this for a retransmission
+        )  # for a server that has read the first one, this is a retransmission
         assert (first.call_id, first.cseq, first.from_) == (again.call_id, again.cseq, again.from_)
     assert len(client.sender.grey) == 0
 
 
-def test_queued_request_is_sent_again_by_a_new_connection(
-    stacks, connect, listener
-):
+def test_queued_request_is_sent_again_by_a_new_connection(stacks, connect, listener):
     client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])
@@ -850,9 +846,9 @@ def test_request_is_not_sent_again_after_bytes_of_the_peer(pooled, listener, ans
     asked = ask()
     request = peer.message()
     flow = next(iter(client.tcp.flows))
-    octets = flow.bytes_received
+    received = flow.bytes_received
     peer.send(bytes(request.response(int(answer))) if answer.isdigit() else answer)
-    until(lambda: flow.bytes_received != octets)
+    until(lambda: flow.bytes_received != received)
     peer.reset()
     with pytest.raises(TransportError):
         asked.get()
@@ -863,9 +859,7 @@ def test_request_is_not_sent_again_after_bytes_of_the_peer(pooled, listener, ans
 
 @pytest.mark.rfc("3261 17.2.3", "3261 18.2.2")
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
-def test_request_repeated_by_a_new_connection_is_answered_there_once(
-    stacks, connect, method
-):
+def test_request_repeated_by_a_new_connection_is_answered_there_once(stacks, connect, method):
     server, seen, answer = stacks(), [], Event()
     server.on("MESSAGE", "INVITE")(
         lambda request, tx: seen.append(request) or (answer.wait() and 486)
@@ -912,7 +906,7 @@ def test_request_repeated_from_another_host_does_not_take_the_answer(stacks, con
 
 @pytest.fixture
 def slow():
-    """A listener whose kernel answers no SYN before let_in() was called: `uri_of(slow)` leads there."""
+    """A listener that accepts no connection before let_in() is called, and let_in()."""
     full = plain_socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)
@@ -927,7 +921,7 @@ def slow():
     def let_in():
         for filler in fillers:
             filler.close()
-        while True:  # the fillers come first, closed
+        while True:  # the closed fillers come first
             peer = slow.accept()[0]
             if peer.getpeername() not in gone:
                 return peer
@@ -955,9 +949,7 @@ def test_request_given_up_before_its_connection_opens_is_not_sent(stacks, slow, 
 
 
 @pytest.mark.rfc("3261 9.1", "3261 8.1.3.1")
-def test_invite_cancelled_before_its_connection_opens_is_487_and_not_sent(
-    stacks, slow, connect
-):
+def test_invite_cancelled_before_its_connection_opens_is_487_and_not_sent(stacks, slow, connect):
     listener, let_in = slow
     client = stacks()
     invite = client.send(Request("INVITE", uri_of(listener)))
@@ -990,9 +982,7 @@ def test_branch_of_a_cancelled_invite_is_not_sent_after_connecting(stacks, slow,
     assert tx.final(timeout=PATIENCE).status == 200
 
 
-def test_request_given_up_is_sent_whole_only_if_partly_written(
-    stacks, connect, listener
-):
+def test_request_given_up_is_sent_whole_only_if_partly_written(stacks, connect, listener):
     client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])
@@ -1012,7 +1002,7 @@ def test_request_given_up_is_sent_whole_only_if_partly_written(
     while not flow._queue:
         last = send("last")
     expected = ["last"] * len(client.engine.clients) + ["wanted"]
-    if len(flow._queue[0]) == len(last.transaction.last):  # the kernel has taken nothing of it
+    if len(flow._queue[0]) == len(last.transaction.last):  # the kernel has taken no byte of it
         expected.remove("last")
     waiting = send("given up")
     wanted = send("wanted")
@@ -1026,9 +1016,7 @@ def test_request_given_up_is_sent_whole_only_if_partly_written(
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_cancel_goes_by_a_new_connection_after_that_of_its_invite(
-    stacks, connect, listener
-):
+def test_cancel_goes_by_a_new_connection_after_that_of_its_invite(stacks, connect, listener):
     client = stacks()
     tx = client.send(Request("INVITE", uri_of(listener)))
     peer = connect(sock=listener.accept()[0])
@@ -1045,9 +1033,7 @@ def test_cancel_goes_by_a_new_connection_after_that_of_its_invite(
     assert tx.final(timeout=PATIENCE).status == 487
 
 
-def test_request_is_not_sent_again_after_we_closed_the_connection(
-    stacks, connect, listener
-):
+def test_request_is_not_sent_again_after_we_closed_the_connection(stacks, connect, listener):
     client = stacks(queue_messages=3)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])

@@ -1,4 +1,4 @@
-"""TLS over real sockets on loopback: names, mutual authentication, handshakes that stall, certificates read again."""
+"""TLS over real sockets on loopback: names, mutual TLS, stalled handshakes, reloaded certificates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ trustme = pytest.importorskip("trustme")
 
 
 class Authority:
-    """A certificate authority, and PEM files it has signed."""
+    """A certificate authority and the PEM files that it has signed."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -29,7 +29,7 @@ class Authority:
         self.authority.cert_pem.write_to_path(self.file)
 
     def issue(self, *names, file="cert.pem"):
-        """The file of a new certificate for these names, with its key."""
+        """Return the file of a new certificate for these names, with its key."""
         path = self.folder / file
         self.authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
         return path
@@ -47,7 +47,7 @@ def stranger(tmp_path):
 
 @pytest.fixture
 def stacks(authority):
-    """Make started stacks over TLS, for 127.0.0.1 and sip.example unless `tls` says otherwise."""
+    """Make started stacks over TLS, by default with a certificate for 127.0.0.1 and sip.example."""
     made = []
 
     def make(tls=None, host="127.0.0.1", port=0, **streams):
@@ -67,7 +67,7 @@ def stacks(authority):
 
 @pytest.fixture
 def connect(authority):
-    """Connect to a stack over TLS as any client does."""
+    """Connect to a stack over TLS."""
     peers = []
 
     def make(stack, name="sip.example", cert=None, newest=None):
@@ -92,7 +92,7 @@ def connect(authority):
 
 @pytest.fixture
 def plain():
-    """Connect to a stack without a word of TLS."""
+    """Connect to a TLS port without TLS."""
     socks = []
 
     def make(stack):
@@ -166,7 +166,7 @@ def test_large_messages_pass_both_ways(stacks):
     assert client.request("MESSAGE", server.uri, body=body, content_type="text/plain").body == body
 
 
-# ---- who is there
+# ---- identity of the peer
 
 
 @pytest.mark.rfc("5922 7.2")
@@ -197,9 +197,7 @@ def test_ipv6_host_of_a_uri_must_be_in_the_certificate(authority):
 
 
 @pytest.mark.rfc("3261 18.2.2")
-def test_response_without_its_connection_goes_to_a_server_with_its_name(
-    stacks, connect
-):
+def test_response_without_its_connection_goes_to_a_server_with_its_name(stacks, connect):
     server, phone = stacks(), stacks()
     go = Event()
     server.on("MESSAGE")(lambda request, tx: go.wait(PATIENCE) and 200)
@@ -273,7 +271,7 @@ def test_client_without_certificate_is_refused_where_one_is_wanted(stacks, autho
     assert server.tcp.counts == {"accepted": 1, "handshake_failed": 1}
 
 
-# ---- handshakes that go wrong
+# ---- handshakes that fail
 
 
 def test_tls_older_than_1_2_is_not_spoken(authority):
@@ -330,7 +328,7 @@ def test_queue_for_records_of_tls_itself_is_bounded(stacks, connect):
     until(lambda: next(iter(stack.tcp.flows)).state is OPEN)
     (flow,) = stack.tcp.flows
     with gevent.Timeout(PATIENCE):
-        while flow.state is OPEN:  # as if the peer, which does not read, asked for new keys
+        while flow.state is OPEN:  # as if the peer, which does not read, requested new keys
             flow._tls._outgoing.write(b"x" * 5_000)
             flow._flush()
             assert flow.waiting <= 20_000
@@ -352,7 +350,7 @@ def test_burst_of_clients_displaces_no_handshake(stacks, connect):
 
 
 def hello():
-    """The first octets of a client in a TLS handshake."""
+    """Return the first bytes of a client in a TLS handshake."""
     outgoing = ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with pytest.raises(ssl.SSLWantReadError):
@@ -368,7 +366,7 @@ def test_requests_are_served_between_the_steps_of_handshakes(stacks, plain):
     with socket.socket(type=socket.SOCK_DGRAM) as other:
         other.connect(stack.engine.transports[1].local)
         for peer in peers:
-            peer.sock.send(hello())  # goes at once, and the stack does not run meanwhile
+            peer.sock.send(hello())  # sent at once, without a turn of the loop
         other.send(options(via="127.0.0.1;rport").replace(b"/TCP", b"/UDP"))
         assert other.recv(4096).startswith(b"SIP/2.0 200")
         answered, _, _ = select.select([peer.sock.fileno() for peer in peers], [], [], 0)
@@ -383,7 +381,7 @@ def test_close_notify_of_many_peers_closes_some_at_each_turn(stacks, connect):
     until(lambda: [flow.state for flow in stack.tcp.flows] == [OPEN] * 3 * ENDS)
     for peer in peers:
         with pytest.raises(ssl.SSLWantReadError):
-            peer.sock._sslobj.shutdown()  # close_notify goes at once, and no turn of the loop waits for the answer
+            peer.sock._sslobj.shutdown()  # sends close_notify without a turn of the loop
     assert most_closed_in_a_turn(stack.tcp) == ENDS
     assert stack.tcp.counts == {"accepted": 3 * ENDS}
 
@@ -486,10 +484,8 @@ def test_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.rfc("3263 5", "5922 4")
-def test_response_skips_a_server_that_cannot_prove_the_name(
-    stacks, connect, authority
-):
-    """On three addresses of loopback, one port: nobody, somebody else, and the sent-by."""
+def test_response_skips_a_server_that_cannot_prove_the_name(stacks, connect, authority):
+    """One port on three loopback addresses: a closed one, a server of another name, and the sent-by."""
     right = TLS(authority.issue("sip.example"), ca=authority.file)
     phone = stacks(right, host="127.0.0.3")
     port = phone.tcp.local[1]

@@ -1,4 +1,4 @@
-"""Cipher without sockets: two of them tell each other what to send, and this file decides how it arrives."""
+"""TLSSession without sockets: the tests carry the bytes between two sessions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def authority():
 
 @pytest.fixture
 def pair(authority, tmp_path):
-    """Make a client's cipher and a server's, whose handshake has not begun."""
+    """Make the sessions of a client and a server, before their handshake."""
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
 
     def certificate(*names):
@@ -62,7 +62,7 @@ def pair(authority, tmp_path):
 
 
 def meet(client, server):
-    """Shake hands; returns who the client says the server is, and who the server says the client is."""
+    """Shake hands. Return the domains of the server as the client sees them, and those of the client."""
     proved = {client: None, server: None}
     while None in proved.values():
         sent = b""
@@ -72,14 +72,14 @@ def meet(client, server):
             data = one.flush()
             other.take(data)
             sent += data
-        assert sent or None not in proved.values(), "both wait for the other"
+        assert sent or None not in proved.values(), "each waits for the other"
     return proved[client], proved[server]
 
 
-def all_of(cipher):
-    """What has come, whole, and whether the peer has said that it was all."""
+def all_of(session):
+    """Return the content that has arrived, and whether close_notify follows it."""
     text = b""
-    while part := cipher.decrypt():
+    while part := session.decrypt():
         text += part
     return text, part == b""
 
@@ -112,8 +112,8 @@ def test_handshake_byte_by_byte_succeeds(pair, version):
         for one, other in ((client, server), (server, client)):
             if not done[one]:
                 done[one] = one.shake_hands() is not None
-            for octet in one.flush():
-                other.take(bytes((octet,)))
+            for byte in one.flush():
+                other.take(bytes((byte,)))
                 if not done[other]:
                     done[other] = other.shake_hands() is not None
     assert all(done.values())
@@ -133,7 +133,7 @@ def test_message_behind_the_end_of_the_handshake_is_not_lost(pair):
     assert server.decrypt() == b"at once"
 
 
-# ---- who is there
+# ---- identity of the peer
 
 
 @pytest.mark.rfc("5922 7.2")
@@ -177,12 +177,12 @@ def test_bytes_without_tls_are_refused(pair):
         server.shake_hands()
 
 
-# ---- octets
+# ---- content
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda version: version.name)
 def met(pair, request):
-    """A client and a server that have shaken hands; the session tickets are read."""
+    """A client and a server after their handshake. The session tickets are read."""
     client, server = pair(version=request.param)
     meet(client, server)
     assert client.decrypt() is server.decrypt() is None
@@ -283,11 +283,11 @@ def test_close_notify_during_a_handshake_sends_nothing(pair):
     assert client.close_notify() == b""
 
 
-# ---- new keys, which Python's ssl can answer and not ask for: the record is made by hand
+# ---- new keys. The ssl module answers a KeyUpdate and sends none, so the test makes the record
 
 
 class Keys:
-    """What a sender's traffic secret comes to, for the first records under it (RFC 8446 §7.1, §7.3)."""
+    """The keys of a traffic secret, for the first records under it (RFC 8446 §7.1, §7.3)."""
 
     def __init__(self, secret):
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -313,7 +313,7 @@ class Keys:
 
 
 HANDSHAKE, APPLICATION_DATA = 22, 23
-ASK_FOR_NEW_KEYS = b"\x18\0\0\1\1"  # KeyUpdate, update_requested
+KEY_UPDATE = b"\x18\0\0\1\1"  # KeyUpdate, update_requested
 
 
 @pytest.mark.rfc("8446 4.6.3")
@@ -330,11 +330,12 @@ def test_key_update_request_is_answered_and_both_directions_continue(pair, tmp_p
         pytest.skip("this OpenSSL prefers another cipher than AES-256-GCM")
     new = old.update()
     server.take(
-        old.record(HANDSHAKE, ASK_FOR_NEW_KEYS)
-        + new.record(APPLICATION_DATA, b"under the new ones")
+        old.record(HANDSHAKE, KEY_UPDATE) + new.record(APPLICATION_DATA, b"under the new ones")
     )
     assert (server.decrypt(), server.decrypt()) == (b"under the new ones", None)
-    told = server.flush() + server.encrypt(b"here, too")  # OpenSSL tells with the next record
+    told = server.flush() + server.encrypt(
+        b"here, too"
+    )  # OpenSSL sends its KeyUpdate with the next record
     length = 5 + int.from_bytes(told[3:5], "big")
     client.take(told[:length])
     assert client.decrypt() is None  # KeyUpdate, update_not_requested

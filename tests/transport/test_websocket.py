@@ -1,4 +1,4 @@
-"""WebSocket over real sockets on loopback: handshakes, frames, HTTP on the same port, both roles, with and without TLS."""
+"""WebSocket over real sockets on loopback, as server and client: handshakes, frames, TLS, other HTTP requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def options(number=1):
 
 
 class Browser:
-    """A client that does what the test says: HTTP, and frames by wsproto."""
+    """A client of the test: HTTP, and frames by wsproto."""
 
     def __init__(self, stack, *headers, sock=None):
         self.sock = sock or socket.create_connection(stack.ws.local)
@@ -62,7 +62,7 @@ class Browser:
         self.sock.sendall(self.frames.send(event))
 
     def events(self):
-        """Each event up to the end of the connection."""
+        """Yield each event up to the end of the connection."""
         while True:
             yield from self.frames.events()
             try:
@@ -74,11 +74,11 @@ class Browser:
             self.frames.receive_data(data)
 
     def event(self, kind):
-        """The next event of a kind."""
+        """Return the next event of a kind."""
         return next(event for event in self.events() if isinstance(event, kind))
 
     def message(self):
-        """The next message, parsed."""
+        """Return the next message, parsed."""
         text = ""
         for event in self.events():
             if isinstance(event, TextMessage):
@@ -89,7 +89,7 @@ class Browser:
         raise EOFError
 
     def rest(self):
-        """All octets up to the end."""
+        """Return all bytes up to the end of the connection."""
         parts = []
         while True:
             try:
@@ -125,7 +125,7 @@ def stacks():
 
 @pytest.fixture
 def browse():
-    """Open a WebSocket as a browser does: `browse(stack, b"Cookie: a=b")`; `http(stack)` connects and says nothing."""
+    """Open a WebSocket as a browser does: `browse(stack, b"Cookie: a=b")`; `http(stack)` only connects."""
     made = []
 
     def make(stack, *headers, sock=None):
@@ -140,7 +140,7 @@ def browse():
 
 @pytest.fixture
 def get():
-    """Ask for something by HTTP: `get(stack, b"GET / HTTP/1.1\\r\\n...")` returns all that comes."""
+    """Send an HTTP request: `get(stack, b"GET / HTTP/1.1\\r\\n...")` returns all bytes that come back."""
     socks = []
 
     def ask(stack, request):
@@ -182,7 +182,7 @@ def test_others_are_served_between_the_opening_of_websockets(stacks):
         other = opened.enter_context(socket.socket(type=socket.SOCK_DGRAM))
         other.connect(stack.engine.transports[1].local)
         for peer in peers:
-            peer.send(HELLO + b"\r\n")  # goes at once, and the stack does not run meanwhile
+            peer.send(HELLO + b"\r\n")  # sent at once, without a turn of the loop
         other.send(tcp_options(1, "127.0.0.1;rport").replace(b"/TCP", b"/UDP"))
         assert other.recv(4096).startswith(b"SIP/2.0 200")
         answered, _, _ = select.select([peer.fileno() for peer in peers], [], [], 0)
@@ -217,14 +217,14 @@ def test_content_length_may_be_missing(stacks, browse):
 def test_message_in_fragments_byte_by_byte_is_answered(stacks, browse):
     browser = browse(stacks())
     data = options()
-    octets = b"".join(
+    data = b"".join(
         browser.frames.send(
             TextMessage(data=data[at : at + 10].decode(), message_finished=at + 10 >= len(data))
         )
         for at in range(0, len(data), 10)
     )
-    for at in range(len(octets)):
-        browser.sock.sendall(octets[at : at + 1])
+    for at in range(len(data)):
+        browser.sock.sendall(data[at : at + 1])
     assert browser.message().status == 200
 
 
@@ -297,7 +297,7 @@ def test_ipv6_works(stacks):
     assert client.request("OPTIONS", f"sip:[::1]:{server.ws.local[1]};transport=ws").status == 200
 
 
-# ---- secure
+# ---- over TLS
 
 
 @pytest.fixture
@@ -367,7 +367,7 @@ def test_stream_of_the_corpus_gets_its_verdict(stacks, browse, row):
 
 
 class _Said:
-    """A socket whose first words are the corpus', and whose end follows them."""
+    """A socket that sends the bytes of the corpus instead of the first ones, and then its end."""
 
     def __init__(self, sock, data):
         self.sock, self.data = sock, data
@@ -377,7 +377,7 @@ class _Said:
             try:
                 self.sock.sendall(self.data)
                 self.sock.shutdown(socket.SHUT_WR)
-            except OSError:  # it has been closed upon what makes no sense
+            except OSError:  # the stack has closed the malformed stream
                 pass
 
         self.speaking = gevent.spawn(speak)
@@ -471,7 +471,7 @@ def test_accept_hook_that_raises_refuses_with_500(stacks, browse):
 
 
 def read_in_parts(parts):
-    """The state of a flow that has read these parts, each by itself, and what it has answered."""
+    """Feed parts to a flow one by one. Return its state and what it has answered."""
     with plain_socket.create_server(("127.0.0.1", 0)) as server:
         theirs = plain_socket.create_connection(server.getsockname())
         ours, _ = server.accept()
@@ -487,12 +487,12 @@ def read_in_parts(parts):
 
 
 class _Port(WS):
-    """A listening point that is not open, for flows whose octets the test feeds."""
+    """A listening point that is not open, for flows that the test feeds."""
 
     def __init__(self):
         super().__init__()
         self.loop, self.stopping = gevent.get_hub().loop, False
-        self.handshakes.may_step = lambda flow: True  # there is no loop here that would count turns
+        self.handshakes.may_step = lambda flow: True  # without a running loop there are no turns
 
 
 def test_handshake_may_be_cut_anywhere():
@@ -526,26 +526,24 @@ def test_websocket_that_never_speaks_is_closed(stacks, browse):
     assert stack.ws.counts["silent"] == 1
 
 
-def long_head(octets):
-    """A request for a WebSocket whose head has this many octets."""
-    return (
-        HELLO + b"Cookie: " + b"x" * (octets - len(HELLO) - len(b"Cookie: \r\n\r\n")) + b"\r\n\r\n"
-    )
+def long_head(size):
+    """Return a request for a WebSocket with a head of this size."""
+    return HELLO + b"Cookie: " + b"x" * (size - len(HELLO) - len(b"Cookie: \r\n\r\n")) + b"\r\n\r\n"
 
 
 @pytest.mark.parametrize("cut", [1, 1000, 8192, 1 << 20])
 @pytest.mark.parametrize(
-    ("octets", "status"), [(8192, 101), (8193, 431), (16_000, 431), (19_000, 431)]
+    ("size", "status"), [(8192, 101), (8193, 431), (16_000, 431), (19_000, 431)]
 )
-def test_limit_of_a_head_is_the_same_however_it_is_cut(stacks, octets, status, cut):
+def test_limit_of_a_head_is_the_same_however_it_is_cut(stacks, size, status, cut):
     stack = stacks()
-    head = long_head(octets)
+    head = long_head(size)
     with socket.create_connection(stack.ws.local) as sock:
         sock.settimeout(PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         until(lambda: stack.ws.flows)
         flow = next(iter(stack.ws.flows))
-        for at in range(0, len(head), cut):  # as the reader would, without the system calls
+        for at in range(0, len(head), cut):  # as reading from a socket would, without system calls
             if flow._frames is None:
                 flow.feed(head[at : at + cut])
         assert int(sock.recv(65536).split()[1]) == status
@@ -647,12 +645,12 @@ def test_pings_give_no_more_time_to_a_message_that_never_ends(stacks, browse):
 def test_messages_without_a_gap_are_not_one_slow_message(stacks, browse):
     stack = stacks()
     browser = browse(stack)
-    octets = browser.frames.send(TextMessage(data=options().decode()))
+    frame = browser.frames.send(TextMessage(data=options().decode()))
     flow = next(iter(stack.ws.flows))
-    browser.sock.sendall(octets[:50])
+    browser.sock.sendall(frame[:50])
     until(lambda: flow._started)
     first = flow._started
-    browser.sock.sendall(octets[50:] + octets[:50])
+    browser.sock.sendall(frame[50:] + frame[:50])
     browser.message()
     assert flow._started > first
 
@@ -744,7 +742,7 @@ def test_browser_that_does_not_read_is_closed_and_others_are_served(stacks, brow
 
 @pytest.fixture
 def server():
-    """A plain listening socket, and how it answers whoever connects: `server(b"HTTP/1.1 404 ...")` returns a URI."""
+    """A server with a fixed answer: `server(b"HTTP/1.1 404 ...")` returns its URI."""
     sock = socket.socket()  # gevent's create_server() makes one that blocks
     sock.bind(("127.0.0.1", 0))
     sock.listen(8)
@@ -1045,7 +1043,7 @@ def test_application_that_fails_at_its_end_ends_the_connection(stacks, get):
 def test_broken_http_is_refused(site, get, request_, status):
     try:
         assert get(site, request_).startswith(b"HTTP/1.1 " + status)
-    except ConnectionResetError:  # it has sent more than anybody reads
+    except ConnectionResetError:  # it has sent more than the stack reads
         pass
     until(lambda: not site.ws.flows)
     assert site.ws.counts["handshake_failed"] == 1

@@ -245,7 +245,7 @@ class TCP(StreamTransport):
 
     # ---- connections of ours
 
-    def connect(self, address: Address, *, name: str | None = None) -> Flow:
+    def connect(self, address: Address, *, name: str | None = None) -> Connection:
         """Return a connection that leads to an address, an existing or a new one.
 
         Messages of a new one wait until it is open.

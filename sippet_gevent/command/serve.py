@@ -135,6 +135,7 @@ def _stack(options: Options) -> Stack:
 
 
 def _stack_of_core(options: Options) -> Stack:
+    """Return the stack of the options without a filter. Raises Mistake, InvalidValue."""
     tls = _tls(options)
     web = _web(options)
     addresses = options.listen or [DEFAULT_ADDRESS]

@@ -113,6 +113,7 @@ class MediaDescription(Section):
     # ---- m=
 
     def _change(self, **fields: object) -> None:
+        """Write the m= line again, with these fields changed."""
         field = MediaField(**{**self._field._asdict(), **fields})
         if field != self._field:
             self._set([self._lines[0]._replace(value=str(field), number=0), *self._lines[1:]])

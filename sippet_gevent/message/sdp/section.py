@@ -116,6 +116,7 @@ class Section:
         self._found = None
 
     def _place(self, kind: str) -> int:
+        """Return the index for a new line of a type, by the order of §5."""
         rank = self._order.index(kind)
         for index in range(len(self._lines) - 1, -1, -1):
             if 0 <= self._order.find(self._lines[index].type or "?") <= rank:
@@ -123,6 +124,7 @@ class Section:
         return 0
 
     def _insert(self, line: Line) -> None:
+        """Add a line behind the others of its type."""
         at = self._place(line.type)
         self._set([*self._lines[:at], line, *self._lines[at:]])
 
@@ -150,10 +152,12 @@ class Section:
             self._put(kind, [Line(kind, str(value))])
 
     def _put_all(self, kind: str, values: Iterable[T], read: Callable[[str], T | None]) -> None:
+        """Replace the lines of a type by these values. Equal lines stay as they were written."""
         known = {read(line.value): line for line in reversed(self._get(kind))}
         self._put(kind, [known.get(value) or Line(kind, str(value)) for value in values])
 
     def _put_attribute(self, names: tuple[str, ...], attribute: Attribute | None) -> None:
+        """Replace all attributes of these names by one, in the place of the first, or by none."""
         text = None if attribute is None else str(attribute)
         lines: list[Line] = []
         done = attribute is None

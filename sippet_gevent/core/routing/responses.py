@@ -25,6 +25,7 @@ from ...errors import ParseError, TransportError
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.parser import parse
 from ...message.via import Via
+from ...observe.counters import Plain
 from ...runtime.rates import source_of
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import Candidate, literal
@@ -141,7 +142,8 @@ class ReroutedResponses:
             engine.counters.info(
                 "response rerouted",
                 engine.clock.now(),
-                "response rerouted: flow=%r by=%r",
+                "response rerouted: transaction=%s flow=%r by=%r",
+                Plain(tx.key),
                 gone,
                 fresh,
                 log=log,

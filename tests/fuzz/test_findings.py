@@ -50,7 +50,7 @@ def test_every_function_of_the_c_twin_is_fed_by_the_oracle():
     )
 
 
-def test_what_differs_is_a_finding_with_its_octets(monkeypatch):
+def test_difference_of_twins_is_a_finding_with_its_bytes(monkeypatch):
     monkeypatch.setattr(oracle.corpus, "forwarded", bytes.upper)
     with pytest.raises(oracle.Finding) as caught:
         oracle.check(corpus.OPTIONS)
@@ -65,7 +65,7 @@ def test_time_that_is_not_linear_is_a_finding():
         oracle.timed("work", b"", lambda: re.fullmatch(r"(a+)+b", "a" * 22), 1.0)
 
 
-def test_minimised_octets_are_the_least_that_fail():
+def test_minimised_bytes_are_the_least_that_fail():
     assert (
         oracle.minimised(
             b"some bytes with a < and a > in them", lambda data: b"<" in data and b">" in data
@@ -74,5 +74,5 @@ def test_minimised_octets_are_the_least_that_fail():
     )
 
 
-def test_stretched_octets_are_as_many_as_asked_for():
+def test_stretched_bytes_are_as_many_as_asked_for():
     assert 7990 < len(oracle.stretched(corpus.OPTIONS, 8000, oracle.random.Random(1))) <= 8000

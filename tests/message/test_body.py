@@ -209,7 +209,7 @@ def test_any_boundary_of_the_grammar_is_found(boundary):
         (ONE_PART, True),
     ],
 )
-def test_a_multipart_says_whether_it_was_closed(data, closed):
+def test_multipart_says_whether_it_was_closed(data, closed):
     assert read(MIXED, data).is_closed is closed
 
 
@@ -219,11 +219,11 @@ def test_preamble_and_epilogue_are_kept():
     assert (part.preamble, part.epilogue) == (b"to be\r\nignored", b"too\r\n")
 
 
-def test_the_deepest_tree_allowed_is_read():
+def test_deepest_tree_allowed_is_read():
     assert len(list(read(*nested(DEPTH)).walk())) == DEPTH + 1
 
 
-def test_the_most_parts_allowed_are_read():
+def test_most_parts_allowed_are_read():
     assert len(read(MIXED, b"--b\r\n\r\n\r\n" * (PARTS - 1) + b"--b--").parts) == PARTS - 1
 
 
@@ -236,7 +236,7 @@ def test_delimiter_lines_of_all_multiparts_of_a_body_count_together():
     assert caught.value.status == 413
 
 
-def test_the_largest_header_section_allowed_is_read():
+def test_largest_header_section_allowed_is_read():
     name = "x" * (PART_HEADER - len("Content-Description: "))
     assert (
         read(MIXED, f"--b\r\nContent-Description: {name}\r\n\r\n\r\n--b--".encode())
@@ -247,26 +247,26 @@ def test_the_largest_header_section_allowed_is_read():
 
 
 @pytest.mark.rfc("2045 5.2")
-def test_a_part_without_content_type_is_text_plain():
+def test_part_without_content_type_is_text_plain():
     assert read(MIXED, ONE_PART).parts[0].media_type.name == "text/plain"
 
 
 @pytest.mark.rfc("2046 5.1.5")
-def test_a_part_of_a_digest_without_content_type_is_a_mail():
+def test_part_of_a_digest_without_content_type_is_a_mail():
     assert (
         read("multipart/digest;boundary=b", ONE_PART).parts[0].media_type.name == "message/rfc822"
     )
 
 
 @pytest.mark.rfc("5621 4.2")
-def test_an_unknown_multipart_is_read_like_mixed():
+def test_unknown_multipart_is_read_like_mixed():
     assert outline(read("multipart/x-unheard-of;boundary=b", ONE_PART)) == [b"one"]
 
 
 @pytest.mark.parametrize(
     "content_type, data", [(None, b""), (None, b"hello"), ("application/sdp", b"v=0\r\n")]
 )
-def test_a_body_that_is_no_multipart_is_one_part(content_type, data):
+def test_body_that_is_no_multipart_is_one_part(content_type, data):
     part = read(content_type, data)
     assert (part.body, part.parts, part.is_multipart, part.media_type.name) == (
         data,
@@ -276,7 +276,7 @@ def test_a_body_that_is_no_multipart_is_one_part(content_type, data):
     )
 
 
-def test_a_message_with_a_broken_content_type_is_400():
+def test_message_with_a_broken_content_type_is_400():
     with pytest.raises(ParseError) as caught:
         read("text", b"x")
     assert (caught.value.status, caught.value.header) == (400, "Content-Type")
@@ -325,7 +325,7 @@ SIMPLE = crlf("""
 
 
 @pytest.mark.rfc("2046 5.1.1")
-def test_the_simple_example_has_two_parts_of_which_one_ends_with_a_line_break():
+def test_simple_example_has_two_parts_one_ending_with_a_line_break():
     part = read('multipart/mixed; boundary="simple boundary"', SIMPLE)
     assert outline(part) == [
         b"This is implicitly typed plain US-ASCII text.\r\nIt does NOT end with a linebreak.",
@@ -406,7 +406,7 @@ DIGEST = crlf("""
 
 
 @pytest.mark.rfc("2046 5.1.5")
-def test_the_digest_example_has_a_digest_of_two_mails_inside():
+def test_digest_example_has_a_digest_of_two_mails_inside():
     part = read('multipart/mixed; boundary="---- main boundary ----"', DIGEST)
     assert [inner.media_type.name for inner in part.parts[1].parts] == [
         "message/rfc822",
@@ -445,7 +445,7 @@ RELATED = 'Multipart/Related; boundary=example-1; start="<950120.aaCC@XIson.com>
 
 
 @pytest.mark.rfc("2387 3.2")
-def test_the_root_of_a_related_is_what_start_names():
+def test_root_of_a_related_is_what_start_names():
     assert read(RELATED, RECORDS).root.media_type.name == "application/x-fixedrecord"
 
 
@@ -456,17 +456,17 @@ def test_without_start_or_its_part_the_root_is_the_first(start):
     assert part.root is part.parts[0]
 
 
-def test_a_start_without_brackets_is_found():
+def test_start_without_brackets_is_found():
     part = read("multipart/related;boundary=example-1;start=950120.aaCC@XIson.com", RECORDS)
     assert part.root is part.parts[1]
 
 
-def test_a_mixed_has_no_root():
+def test_mixed_has_no_root():
     assert read(MIXED, ONE_PART).root is None
 
 
 @pytest.mark.rfc("2387 3.2")
-def test_a_related_is_looked_through_from_its_root_on():
+def test_related_is_looked_through_from_its_root_on():
     assert [found.content_id.id for found in read(RELATED, RECORDS).find_all("application/*")] == [
         "950120.aaCC@XIson.com",
         "950120.aaCB@XIson.com",
@@ -474,7 +474,7 @@ def test_a_related_is_looked_through_from_its_root_on():
 
 
 @pytest.mark.rfc("2387 5.1")
-def test_the_lengths_of_the_root_are_those_of_the_records():
+def test_lengths_of_the_root_are_those_of_the_records():
     part = read(RELATED, RECORDS)
     records = part.by_id("cid:950120.aaCB@XIson.com").content
     assert sum(map(int, part.root.body.split())) == len(records)
@@ -511,7 +511,7 @@ CONFERENCE = crlf("""
 
 
 @pytest.mark.rfc("5621 3.1")
-def test_the_conference_example_has_a_session_and_a_recipient_list():
+def test_conference_example_has_a_session_and_a_recipient_list():
     part = read('multipart/mixed;boundary="boundary1"', CONFERENCE)
     assert [(inner.media_type.name, inner.disposition) for inner in part.parts] == [
         ("application/sdp", "session"),
@@ -547,7 +547,7 @@ INVITE_WITH_ISUP = (
 
 
 @pytest.mark.rfc("3204 4.1")
-def test_the_isup_example_keeps_its_octets_and_is_optional():
+def test_isup_example_keeps_its_bytes_and_is_optional():
     part = read("multipart/mixed; boundary=unique-boundary-1", INVITE_WITH_ISUP).find(
         "application/isup"
     )
@@ -575,22 +575,22 @@ LOCATED = b"--b\r\nContent-ID: <target123@atlanta.example.com>\r\n\r\none\r\n--b
         ContentID("target123@atlanta.example.com"),
     ],
 )
-def test_a_part_is_found_by_its_content_id(reference):
+def test_part_is_found_by_its_content_id(reference):
     part = read(MIXED, LOCATED)
     assert part.by_id(reference) is part.parts[0]
 
 
-def test_a_part_is_found_by_what_refer_to_holds():
+def test_part_is_found_by_what_refer_to_holds():
     request = carried(MIXED, LOCATED, Refer_To="<cid:target123@atlanta.example.com>")
     assert Part.of(request).by_id(request.refer_to.uri).body == b"one"
 
 
-def test_a_sloppy_content_id_is_found_all_the_same():
+def test_sloppy_content_id_is_found_all_the_same():
     assert read(MIXED, LOCATED).by_id("cid:sloppy").body == b"two"
 
 
 @pytest.mark.rfc("8262 3.3")
-def test_the_content_id_of_a_message_names_its_whole_body():
+def test_content_id_of_a_message_names_its_whole_body():
     part = read("application/resource-lists+xml", b"x", Content_ID="<cn35t8jf02@example.com>")
     assert part.by_id("cid:cn35t8jf02@example.com") is part
 
@@ -598,7 +598,7 @@ def test_the_content_id_of_a_message_names_its_whole_body():
 @pytest.mark.parametrize(
     "reference", ["cid:nobody@example.com", "", "cid:", "cid:TARGET123@atlanta.example.com"]
 )
-def test_a_reference_to_no_part_is_none(reference):
+def test_reference_to_no_part_is_none(reference):
     assert read(MIXED, LOCATED).by_id(reference) is None
 
 
@@ -606,7 +606,7 @@ def test_a_reference_to_no_part_is_none(reference):
 @pytest.mark.parametrize(
     "text", ["<a@b>", "<a.b-c=d/e@[127.0.0.1]>", "<950120.aaCC@XIson.com>", "<1$2%3@x>"]
 )
-def test_a_content_id_reads_and_writes_the_same(text):
+def test_content_id_reads_and_writes_the_same(text):
     assert str(ContentID.parse(text)) == text
 
 
@@ -626,19 +626,19 @@ def test_a_content_id_reads_and_writes_the_same(text):
         "<é@b>",
     ],
 )
-def test_what_is_no_content_id_is_refused(text):
+def test_text_that_is_no_content_id_is_refused(text):
     with pytest.raises(ParseError):
         ContentID.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "a", "a b@c", "<a@b>", "a@b\r\nX: y"])
-def test_what_is_no_content_id_is_not_written(text):
+def test_text_that_is_no_content_id_is_not_written(text):
     with pytest.raises(InvalidValue):
         str(ContentID(text))
 
 
 @pytest.mark.rfc("2392 2")
-def test_the_url_of_a_content_id_leads_back_to_its_part():
+def test_url_of_a_content_id_leads_back_to_its_part():
     part = Part(b"", "text/plain", content_id=ContentID("1%2/3?4#5@example.com"))
     assert part.by_id(part.content_id.url) is part
 
@@ -672,7 +672,7 @@ def test_content_is_the_body_decoded(encoding, data, content):
 @pytest.mark.parametrize(
     "encoding, data, status", [("x-uuencode", b"", 415), ("base64", b"AAAAA", 400)]
 )
-def test_what_cannot_be_decoded_is_refused_when_content_is_read(encoding, data, status):
+def test_broken_encoding_is_refused_when_content_is_read(encoding, data, status):
     part = read("application/x", data, Content_Transfer_Encoding=encoding)
     with pytest.raises(ParseError) as caught:
         _ = part.content
@@ -763,14 +763,14 @@ UNDERSTANDING = [  # types, dispositions, tree, what is not understood
 @pytest.mark.rfc("5621 8.4")
 @pytest.mark.rfc("3204 3.1")
 @pytest.mark.parametrize("types, dispositions, tree, missing", UNDERSTANDING)
-def test_what_is_required_and_not_understood_is_named(types, dispositions, tree, missing):
+def test_parts_required_and_not_understood_are_named(types, dispositions, tree, missing):
     assert [
         part.media_type.name for part in tree.not_understood(*types, dispositions=dispositions)
     ] == missing
 
 
 @pytest.mark.rfc("3261 8.2.3")
-def test_a_content_encoding_that_is_understood_is_no_hindrance():
+def test_content_encoding_that_is_understood_is_no_hindrance():
     assert (
         Part("x", "text/plain", content_encoding="gzip").not_understood(
             "text/plain", encodings=["GZIP"]
@@ -801,7 +801,7 @@ def test_no_body_is_nothing_to_understand_but_an_empty_one_of_a_type_is(content_
         ("text/plain", "render"),
     ],
 )
-def test_the_default_disposition_follows_the_type(content_type, disposition):
+def test_default_disposition_follows_the_type(content_type, disposition):
     assert Part("", content_type).disposition == disposition
 
 
@@ -823,7 +823,7 @@ def test_find_all_gives_one_alternative_and_all_of_a_mixed():
     ]
 
 
-def test_an_alternative_that_holds_nothing_understood_deep_inside_is_passed_over():
+def test_alternative_without_understood_parts_deep_inside_is_passed_over():
     inner = multipart("mixed", [Part("x", "image/png")])
     tree = multipart("alternative", [Part("plain", "text/plain"), inner])
     assert tree.find("text/plain").body == b"plain"
@@ -847,7 +847,7 @@ ONLY = [Part("x", "text/plain")]
 
 
 @pytest.mark.rfc("2046 5.1.1")
-def test_a_multipart_is_written_as_the_grammar_has_it():
+def test_multipart_is_written_as_the_grammar_has_it():
     made = multipart(
         "mixed",
         [Part("one", "text/plain"), Part("two\r\n", "text/html")],
@@ -861,7 +861,7 @@ def test_a_multipart_is_written_as_the_grammar_has_it():
 
 
 @pytest.mark.rfc("2046 5.1.1")
-def test_a_fresh_boundary_is_not_one_that_occurs_in_a_part(monkeypatch):
+def test_fresh_boundary_is_not_one_that_occurs_in_a_part(monkeypatch):
     tags = iter(["first", "second", "third"])
     monkeypatch.setattr(boundary_module, "create_tag", lambda: next(tags))
     made = multipart(
@@ -874,18 +874,18 @@ def test_a_fresh_boundary_is_not_one_that_occurs_in_a_part(monkeypatch):
 @pytest.mark.parametrize(
     "boundary", ["", " ", "b ", "b" * 71, "b*", "b;c", 'b"', "é", "b\r\n", "b\x00"]
 )
-def test_a_boundary_outside_the_grammar_is_not_written(boundary):
+def test_boundary_outside_the_grammar_is_not_written(boundary):
     with pytest.raises(InvalidValue, match="not a boundary"):
         multipart("mixed", ONLY, boundary=boundary)
 
 
-def test_a_boundary_that_occurs_in_a_part_is_not_written():
+def test_boundary_that_occurs_in_a_part_is_not_written():
     with pytest.raises(InvalidValue, match="occurs in a part"):
         multipart("mixed", [Part("x\r\n--b", "text/plain")], boundary="b")
 
 
 @pytest.mark.parametrize("boundary", ["b", "1:2:3", "a/b", "a b", "::1", "'()+_,-./:=?"])
-def test_a_boundary_is_quoted_unless_it_is_a_token(boundary):
+def test_boundary_is_quoted_unless_it_is_a_token(boundary):
     text = str(multipart("mixed", ONLY, boundary=boundary).content_type)
     assert (
         text == f"multipart/mixed;boundary={boundary}"
@@ -895,18 +895,18 @@ def test_a_boundary_is_quoted_unless_it_is_a_token(boundary):
 
 
 @pytest.mark.parametrize("subtype", ["", "mixed;x", "mi xed", "mixed\r\nX: y", "a/b"])
-def test_a_subtype_that_is_no_token_is_not_written(subtype):
+def test_subtype_that_is_no_token_is_not_written(subtype):
     with pytest.raises(InvalidValue):
         multipart(subtype, ONLY)
 
 
-def test_a_multipart_without_parts_is_not_written():
+def test_multipart_without_parts_is_not_written():
     with pytest.raises(InvalidValue, match="one part at least"):
         multipart("mixed", [])
 
 
 @pytest.mark.parametrize("count, depth", [(PARTS, 1), (1, DEPTH + 1)])
-def test_what_nobody_here_would_read_is_not_written(count, depth):
+def test_part_that_cannot_be_read_is_not_written(count, depth):
     with pytest.raises(InvalidValue, match="over"):
         tree = Part("x", "text/plain")
         for _ in range(depth):
@@ -914,7 +914,7 @@ def test_what_nobody_here_would_read_is_not_written(count, depth):
 
 
 @pytest.mark.rfc("2387 3.1")
-def test_a_related_names_the_type_of_its_root_and_the_root():
+def test_related_names_the_type_of_its_root_and_the_root():
     root = Part("x", "application/rlmi+xml;charset=utf-8", content_id="<root@example.com>")
     made = multipart("related", [Part("y", "text/plain"), root], root=root)
     assert dict(made.content_type.parameters) | {"boundary": ""} == {
@@ -923,12 +923,12 @@ def test_a_related_names_the_type_of_its_root_and_the_root():
 
 
 @pytest.mark.rfc("2387 3.2")
-def test_a_root_that_is_first_needs_no_content_id():
+def test_root_that_is_first_needs_no_content_id():
     assert "start" not in multipart("related", ONLY).content_type.parameters
 
 
 @pytest.mark.rfc("2387 3.2")
-def test_a_root_that_is_not_first_needs_a_content_id():
+def test_root_that_is_not_first_needs_a_content_id():
     root = Part("x", "text/plain")
     with pytest.raises(InvalidValue, match="Content-ID"):
         multipart("related", [*ONLY, root], root=root)
@@ -937,7 +937,7 @@ def test_a_root_that_is_not_first_needs_a_content_id():
 @pytest.mark.parametrize(
     "subtype, problem", [("related", "not one of the parts"), ("mixed", "has no root")]
 )
-def test_a_root_is_one_of_the_parts_of_a_related(subtype, problem):
+def test_root_is_one_of_the_parts_of_a_related(subtype, problem):
     with pytest.raises(InvalidValue, match=problem):
         multipart(subtype, ONLY, root=Part("x", "text/plain"))
 
@@ -957,12 +957,12 @@ def test_further_parameters_of_the_type_are_written():
 
 
 @pytest.mark.rfc("5621 8.2")
-def test_an_alternative_has_the_disposition_of_its_parts():
+def test_alternative_has_the_disposition_of_its_parts():
     assert multipart("alternative", [SDP, NEW_SDP]).disposition == "session"
 
 
 @pytest.mark.rfc("5621 8.2")
-def test_an_alternative_of_texts_needs_no_disposition():
+def test_alternative_of_texts_needs_no_disposition():
     assert multipart("alternative", ONLY).content_disposition is None
 
 
@@ -970,19 +970,19 @@ def test_an_alternative_of_texts_needs_no_disposition():
 @pytest.mark.parametrize(
     "parts, headers", [([SDP, ONLY[0]], {}), ([SDP], {"content_disposition": "render"})]
 )
-def test_an_alternative_of_several_dispositions_is_not_written(parts, headers):
+def test_alternative_of_several_dispositions_is_not_written(parts, headers):
     with pytest.raises(InvalidValue, match="one disposition type"):
         multipart("alternative", parts, **headers)
 
 
 @pytest.mark.rfc("5621 6.2")
-def test_an_alternative_of_two_sessions_of_one_type_is_not_written():
+def test_alternative_of_two_sessions_of_one_type_is_not_written():
     with pytest.raises(InvalidValue, match="each content type once"):
         multipart("alternative", [SDP, SDP])
 
 
 @pytest.mark.rfc("2045 6.4")
-def test_a_multipart_in_base64_is_not_written():
+def test_multipart_in_base64_is_not_written():
     with pytest.raises(InvalidValue, match="not for a multipart"):
         multipart("mixed", ONLY, content_transfer_encoding="base64")
 
@@ -1004,18 +1004,18 @@ def test_a_multipart_in_base64_is_not_written():
         {"content_description": "x\r\nX: y"},
     ],
 )
-def test_a_part_outside_the_grammar_is_not_made(headers):
+def test_part_outside_the_grammar_is_not_made(headers):
     with pytest.raises(InvalidValue):
         Part("x", **{"content_type": "text/plain", **headers})
 
 
 @pytest.mark.parametrize("name", ["subject", "body", "parts", "no_such"])
-def test_a_keyword_that_is_no_header_of_a_part_is_a_type_error(name):
+def test_keyword_that_is_no_header_of_a_part_is_a_type_error(name):
     with pytest.raises(TypeError):
         Part("x", "text/plain", **{name: "x"})
 
 
-def test_what_is_made_goes_into_a_message_and_comes_out_the_same():
+def test_made_part_comes_out_of_a_message_unchanged():
     request = parse(
         corpus.message("Content-ID: <old@example.com>", "e: gzip", "MIME-Version: 1.0", body=b"old")
     )
@@ -1029,7 +1029,7 @@ def test_what_is_made_goes_into_a_message_and_comes_out_the_same():
     )
 
 
-def test_a_part_cut_out_of_a_message_has_its_full_header_names():
+def test_part_cut_out_of_a_message_has_its_full_header_names():
     request = parse(corpus.message("c:application/sdp", body=b"v=0"))
     assert bytes(Part.of(request)) == b"Content-Type: application/sdp\r\n\r\nv=0"
 
@@ -1037,35 +1037,35 @@ def test_a_part_cut_out_of_a_message_has_its_full_header_names():
 # ---- replacing
 
 
-def test_one_part_is_replaced_and_every_other_octet_stays():
+def test_one_part_is_replaced_and_every_other_byte_stays():
     data = b"before\r\n--b \r\nX-Odd :  1\r\n\r\n\x00\xff\r\n--b\r\nContent-Type: application/sdp\r\n\r\nold\r\n--b-- \r\nafter"
     tree = read(MIXED, data)
     changed = tree.replace(tree.find("application/sdp"), Part("new", "application/sdp"))
     assert changed.body == data.replace(b"old", b"new")
 
 
-def test_a_part_deep_inside_is_replaced():
+def test_part_deep_inside_is_replaced():
     tree = multipart("mixed", [multipart("alternative", [SDP, NEW_SDP]), SIGNAL])
     changed = tree.replace(tree.find("application/sdp"), Part("v=1", "application/sdp"))
     assert changed.body == tree.body.replace(b"v=0\r\n", b"v=1")
 
 
-def test_a_tree_of_one_part_is_replaced_by_the_other():
+def test_tree_of_one_part_is_replaced_by_the_other():
     assert SDP.replace(SDP, NEW_SDP) is NEW_SDP
 
 
-def test_a_part_of_another_tree_is_not_replaced():
+def test_part_of_another_tree_is_not_replaced():
     with pytest.raises(InvalidValue, match="is not a part of"):
         multipart("mixed", [SDP]).replace(SIGNAL, NEW_SDP)
 
 
-def test_a_part_with_the_boundary_in_it_takes_no_place():
+def test_part_with_the_boundary_in_it_takes_no_place():
     tree = read(MIXED, ONE_PART)
     with pytest.raises(InvalidValue, match="has the boundary of"):
         tree.replace(tree.parts[0], Part("--b--", "text/plain"))
 
 
-def test_a_header_field_that_is_changed_is_written_anew_and_the_body_stays():
+def test_header_field_that_is_changed_is_written_anew_and_the_body_stays():
     part = read(MIXED, b"--b\r\ncontent-type:text/html\r\nX:y\r\n\r\n\x00\r\n--b--").parts[0]
     part.content_id = "<a@b>"
     assert bytes(part) == b"content-type:text/html\r\nX:y\r\nContent-ID: <a@b>\r\n\r\n\x00"
@@ -1074,7 +1074,7 @@ def test_a_header_field_that_is_changed_is_written_anew_and_the_body_stays():
 @pytest.mark.parametrize(
     "piece", [b"Content-Type: a/b", b"Content-Type: a/b\r\n", b"Content-Type: a/b\n\n"]
 )
-def test_a_part_that_came_outside_the_grammar_goes_out_by_it(piece):
+def test_part_that_came_outside_the_grammar_goes_out_by_it(piece):
     assert (
         bytes(read(MIXED, b"--b\r\n" + piece + b"\r\n--b--").parts[0])
         == b"Content-Type: a/b\r\n\r\n"
@@ -1133,7 +1133,7 @@ def same(one: Part, other: Part) -> bool:
 
 
 @given(TREES)
-def test_what_is_made_is_read_the_same(tree):
+def test_made_part_is_read_the_same(tree):
     request = parse(corpus.OPTIONS)
     tree.put_in(request)
     assert same(Part.of(parse(bytes(request))), tree)
@@ -1146,7 +1146,7 @@ def assert_octets_are_kept(part: Part) -> None:
 
 
 @given(TREES)
-def test_every_part_that_is_read_has_the_octets_it_came_in(tree):
+def test_parts_keep_the_bytes_they_came_in(tree):
     assert_octets_are_kept(read(str(tree.content_type), tree.body))
 
 
@@ -1171,7 +1171,7 @@ PIECES = [
 
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join))
-def test_any_octets_are_read_or_refused_and_the_body_stays(data):
+def test_any_bytes_are_read_or_refused_and_the_body_stays(data):
     try:
         part = read(MIXED, data)
     except ParseError as error:
@@ -1220,7 +1220,7 @@ def judge(content_type: str, data: bytes) -> object:
     ).filter(lambda tree: tree.is_multipart)
 )
 @example(multipart("mixed", [Part("a", "text/plain")], boundary="0123456789'0123456789"))
-def test_the_email_package_reads_what_is_made_as_we_do(tree):
+def test_email_package_reads_what_is_made_as_we_do(tree):
     assert judge(str(tree.content_type), tree.body) == typed(tree)
 
 
@@ -1237,7 +1237,7 @@ def test_the_email_package_reads_what_is_made_as_we_do(tree):
         (MIXED, ROWS["line ends of LF only"][1]),
     ],
 )
-def test_the_email_package_reads_examples_as_we_do(content_type, data):
+def test_email_package_reads_examples_as_we_do(content_type, data):
     assert judge(content_type, data) == typed(read(content_type, data))
 
 
@@ -1246,7 +1246,7 @@ def test_the_email_package_reads_examples_as_we_do(content_type, data):
 
 @corpus.needed
 @pytest.mark.rfc("4475 3.1.1.11")
-def test_mpart01_has_a_text_and_the_signature_octet_for_octet():
+def test_mpart01_has_a_text_and_the_signature_byte_for_byte():
     part = Part.of(parse(corpus.read("rfc4475/mpart01.dat")))
     assert [(inner.media_type.name, len(inner.body)) for inner in part.parts] == [
         ("text/plain", 5),
@@ -1257,14 +1257,14 @@ def test_mpart01_has_a_text_and_the_signature_octet_for_octet():
 
 @corpus.needed
 @pytest.mark.parametrize("name", ["siprec", "siprec2", "siprec3"])
-def test_a_recording_gateway_sends_a_session_and_its_metadata(name):
+def test_recording_gateway_sends_a_session_and_its_metadata(name):
     data = corpus.read(f"sip-message-examples/{name}.sip")
     part = read(parse_loosely(data).headers["Content-Type"], data.partition(b"\r\n\r\n")[2])
     assert [inner.disposition for inner in part.parts] == ["session", "recording-session"]
 
 
 @corpus.needed
-def test_a_signed_body_whose_close_delimiter_does_not_begin_a_line_is_read_with_the_message_in_it():
+def test_signed_body_with_close_delimiter_inside_a_line_is_read():
     part = Part.of(parse_loosely(corpus.read("jsip-torture/336.sip")))
     assert (part.is_closed, len(part.parts), part.find("message/sip").message.method) == (
         False,
@@ -1311,7 +1311,7 @@ def with_multiparts() -> list[str]:
 
 
 @corpus.needed
-def test_every_multipart_of_the_corpus_is_read_or_refused_and_keeps_its_octets():
+def test_multipart_of_the_corpus_is_read_or_refused_and_keeps_its_bytes():
     read_ones = 0
     for file in with_multiparts():
         try:
@@ -1404,22 +1404,22 @@ def test_64_kib_made_to_be_slow_are_decoded_in_less_than_50_ms(encoding, piece):
 
 
 @pytest.mark.rfc("3261 23.4")
-def test_a_message_in_a_part_is_read_whole():
+def test_message_in_a_part_is_read_whole():
     assert bytes(Part(corpus.OPTIONS, "message/sip").message) == corpus.OPTIONS
 
 
 @pytest.mark.rfc("3261 23.4")
-def test_a_broken_message_in_a_part_leaves_no_request_to_answer():
+def test_broken_message_in_a_part_leaves_no_request_to_answer():
     with pytest.raises(ParseError) as caught:
         _ = Part(corpus.without("To"), "message/sip").message
     assert (caught.value.header, caught.value.request) == ("To", None)
 
 
-def test_a_message_that_lacks_what_it_must_have_is_read_as_a_fragment():
+def test_message_that_lacks_what_it_must_have_is_read_as_a_fragment():
     assert Part(corpus.without("Via"), "message/sip").fragment.call_id == "a84b4c76e66710"
 
 
-def test_a_response_in_a_part_is_a_response():
+def test_response_in_a_part_is_a_response():
     assert isinstance(
         Part(
             b"SIP/2.0 180 Ringing\r\n" + corpus.OPTIONS.split(b"\r\n", 1)[1], "message/sip"

@@ -54,7 +54,7 @@ def lines_of(message: Request | Response) -> list[str]:
 # ---- requests
 
 
-def test_a_request_is_made_of_its_parts():
+def test_request_is_made_of_its_parts():
     request = Request(
         "OPTIONS", "sip:bob@example.com", contact="<sip:me@192.0.2.1>", max_forwards=70, body="x"
     )
@@ -63,17 +63,17 @@ def test_a_request_is_made_of_its_parts():
     )
 
 
-def test_a_request_takes_a_uri_as_it_is():
+def test_request_takes_a_uri_as_it_is():
     assert Request("OPTIONS", URI("sip", "b ob", "h")).uri_text == "sip:b%20ob@h"
 
 
-def test_an_unknown_header_is_a_type_error():
+def test_unknown_header_is_a_type_error():
     with pytest.raises(TypeError, match="x_unknown"):
         Request("OPTIONS", "sip:a@b", x_unknown="1")
 
 
 @pytest.mark.parametrize("name", ["body", "flow", "headers", "method", "uri", "start_line"])
-def test_what_is_no_header_is_no_header_argument(name):
+def test_keyword_without_a_header_field_is_a_type_error(name):
     with pytest.raises(TypeError):
         Request("OPTIONS", "sip:a@b").response(200, **{name: "1"}) if name != "body" else Request(
             "OPTIONS", "sip:a@b", cseq_number=1
@@ -91,19 +91,19 @@ def test_what_is_no_header_is_no_header_argument(name):
         ("OPTIONS", "*"),
     ],
 )
-def test_a_request_that_could_not_be_sent_is_refused(method, uri):
+def test_request_that_could_not_be_sent_is_refused(method, uri):
     with pytest.raises(InvalidValue):
         Request(method, uri)
 
 
-def test_a_refused_uri_leaves_the_one_that_was_there():
+def test_refused_uri_leaves_the_one_that_was_there():
     request = Request("OPTIONS", "sip:a@b")
     with pytest.raises(InvalidValue):
         request.uri = "sip:"
     assert request.uri_text == "sip:a@b"
 
 
-def test_a_copy_of_a_request_changes_alone(invite):
+def test_copy_of_a_request_changes_alone(invite):
     copy = invite.copy()
     copy.max_forwards -= 1
     copy.uri = "sip:other@example.com"
@@ -128,23 +128,23 @@ def test_no_change_of_a_parsed_request_is_lost_when_it_is_written(invite, change
     assert bytes(invite) != INVITE
 
 
-def test_a_body_given_to_a_parsed_request_without_content_length_is_counted():
+def test_body_given_to_a_parsed_request_without_content_length_is_counted():
     request = parse(corpus.without("Content-Length"))
     request.body = b"123"
     assert bytes(request).endswith(b"\r\nContent-Length: 3\r\n\r\n123")
 
 
-def test_a_parsed_response_is_written_with_the_reason_it_was_given(invite):
+def test_parsed_response_is_written_with_the_reason_it_was_given(invite):
     response = parse(bytes(invite.response(200)))
     response.reason = "Other"
     assert bytes(response).startswith(b"SIP/2.0 200 Other\r\n")
 
 
-def test_messages_are_equal_when_their_octets_are(invite):
+def test_messages_are_equal_if_their_bytes_are(invite):
     assert invite == parse(INVITE) and invite != invite.response(200)
 
 
-def test_a_body_is_octets_or_text_and_nothing_is_added():
+def test_body_is_bytes_or_text_and_nothing_is_added():
     assert [Request("MESSAGE", "sip:a@b", body=body).body for body in ("é\r\n", b"\0\xff")] == [
         "é\r\n".encode(),
         b"\0\xff",
@@ -155,7 +155,7 @@ def test_a_body_is_octets_or_text_and_nothing_is_added():
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-def test_a_response_has_the_lines_of_its_request_as_they_came(invite):
+def test_response_has_the_lines_of_its_request_as_they_came(invite):
     assert [
         line for line in lines_of(invite.response(486)) if not line.startswith(("To", "SIP"))
     ] == [
@@ -169,7 +169,7 @@ def test_a_response_has_the_lines_of_its_request_as_they_came(invite):
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-def test_a_response_has_vias_in_the_order_of_its_request(invite):
+def test_response_has_vias_in_the_order_of_its_request(invite):
     assert invite.response(200).via == invite.via
 
 
@@ -195,7 +195,7 @@ def test_two_requests_get_two_tags():
         "<sip:b@c;tag=no>;tag=there",
     ],
 )
-def test_a_to_tag_that_is_there_is_kept_and_not_doubled(to):
+def test_to_tag_that_is_there_is_kept_and_not_doubled(to):
     request = parse(corpus.message(f"To: {to}"))
     assert request.response(200).headers["To"] == to
 
@@ -204,7 +204,7 @@ def test_a_to_tag_that_is_there_is_kept_and_not_doubled(to):
 @pytest.mark.parametrize(
     "to", ["<sip:b@c;tag=uri>", '"a;tag=x" <sip:b@c>', "sip:tag@c", "sip:b@c", "<sip:b@c>;xtag=1"]
 )
-def test_a_to_without_a_tag_of_its_own_gets_one(to):
+def test_to_without_a_tag_of_its_own_gets_one(to):
     request = parse(corpus.message(f"To: {to}"))
     assert request.response(200).to.tag == request.to_tag
 
@@ -228,23 +228,23 @@ def test_tag_of_an_unreadable_to_is_kept_and_not_doubled():
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-def test_a_100_has_no_to_tag(invite):
+def test_100_has_no_to_tag(invite):
     assert invite.response(100).to.tag is None
 
 
 @pytest.mark.rfc("3261 8.2.6.1")
-def test_a_100_has_the_timestamp_of_its_request(invite):
+def test_100_has_the_timestamp_of_its_request(invite):
     assert invite.response(100).timestamp == ("54.21", None)
 
 
 @pytest.mark.rfc("3261 8.2.6.1")
-def test_a_100_to_a_request_without_a_timestamp_has_none():
+def test_100_to_a_request_without_a_timestamp_has_none():
     assert parse(corpus.OPTIONS).response(100).timestamp is None
 
 
 @pytest.mark.rfc("3261 12.1.1")
 @pytest.mark.parametrize("status", [180, 183, 199, 200, 202])
-def test_a_response_that_makes_a_dialog_has_the_record_routes_in_order(invite, status):
+def test_response_that_makes_a_dialog_has_the_record_routes_in_order(invite, status):
     assert [route.uri.host for route in invite.response(status).record_route] == [
         "p2.example.com",
         "p1.example.com",
@@ -253,25 +253,25 @@ def test_a_response_that_makes_a_dialog_has_the_record_routes_in_order(invite, s
 
 @pytest.mark.rfc("3261 12.1.1")
 @pytest.mark.parametrize("status", [100, 302, 404, 487, 500, 603])
-def test_a_response_that_makes_no_dialog_has_no_record_route(invite, status):
+def test_response_that_makes_no_dialog_has_no_record_route(invite, status):
     assert invite.response(status).record_route == ()
 
 
 @pytest.mark.rfc("3261 12.1.1")
 @pytest.mark.parametrize("method", ["OPTIONS", "BYE", "REGISTER", "MESSAGE"])
-def test_a_response_to_a_method_that_makes_no_dialog_has_no_record_route(method):
+def test_response_to_a_method_that_makes_no_dialog_has_no_record_route(method):
     request = parse(INVITE.replace(b"INVITE", method.encode()))
     assert request.response(200).record_route == ()
 
 
 @pytest.mark.rfc("6665 4.4.1")
 @pytest.mark.parametrize("method", ["SUBSCRIBE", "NOTIFY", "REFER"])
-def test_a_response_to_a_method_of_events_has_the_record_routes(method):
+def test_response_to_a_method_of_events_has_the_record_routes(method):
     request = parse(INVITE.replace(b"INVITE", method.encode()))
     assert len(request.response(200).record_route) == 2
 
 
-def test_a_response_takes_a_reason_a_body_and_headers(invite):
+def test_response_takes_a_reason_a_body_and_headers(invite):
     response = invite.response(
         200, "Fine", body=b"x", contact="<sip:bob@192.0.2.4>", content_type="text/plain"
     )
@@ -288,23 +288,23 @@ def test_a_response_takes_a_reason_a_body_and_headers(invite):
     )
 
 
-def test_a_response_without_a_reason_has_the_registered_phrase(invite):
+def test_response_without_a_reason_has_the_registered_phrase(invite):
     assert lines_of(invite.response(486))[0] == "SIP/2.0 486 Busy Here"
 
 
-def test_an_empty_reason_is_a_reason(invite):
+def test_empty_reason_is_a_reason(invite):
     assert lines_of(invite.response(200, ""))[0] == "SIP/2.0 200 "
 
 
 @pytest.mark.parametrize("status", [0, 99, 700, -1, 1000])
-def test_a_status_out_of_range_is_refused(invite, status):
+def test_status_out_of_range_is_refused(invite, status):
     with pytest.raises(InvalidValue):
         invite.response(status)
 
 
 @pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards"])
 @pytest.mark.parametrize("status", [100, 180, 400, 500])
-def test_a_response_is_built_from_what_is_left_of_a_request(name, status):
+def test_response_is_built_from_what_is_left_of_a_request(name, status):
     request = parse(corpus.OPTIONS)
     del request.headers[name]
     assert name not in request.response(status).headers
@@ -313,7 +313,7 @@ def test_a_response_is_built_from_what_is_left_of_a_request(name, status):
 @pytest.mark.parametrize(
     "text", ["<sip:b@c", '"b <sip:b@c>', "", "<<>>;tag", "\x01", "sip:b@c;tag=a b"]
 )
-def test_a_response_is_built_from_a_to_that_cannot_be_read(text):
+def test_response_is_built_from_a_to_that_cannot_be_read(text):
     request = parse(corpus.OPTIONS)
     request.headers["To"] = text
     head = lines_of(request.response(400))
@@ -322,7 +322,7 @@ def test_a_response_is_built_from_a_to_that_cannot_be_read(text):
     )
 
 
-def test_a_response_leaves_its_request_as_it_was(invite):
+def test_response_leaves_its_request_as_it_was(invite):
     invite.response(200, contact="<sip:bob@192.0.2.4>").via = ()
     assert bytes(invite) == INVITE
 
@@ -337,12 +337,12 @@ def test_a_response_leaves_its_request_as_it_was(invite):
         (300, False, False),
     ],
 )
-def test_a_response_knows_its_class(status, provisional, success):
+def test_response_knows_its_class(status, provisional, success):
     response = Response(status)
     assert (response.is_provisional, response.is_success) == (provisional, success)
 
 
-def test_a_reject_has_a_status_that_refuses():
+def test_reject_has_a_status_that_refuses():
     with pytest.raises(InvalidValue):
         Reject(200)
 
@@ -357,7 +357,7 @@ def test_a_reject_has_a_status_that_refuses():
         (199, "Early Dialog Terminated"),
     ],
 )
-def test_a_status_has_a_phrase_or_that_of_its_class(status, phrase):
+def test_status_has_a_phrase_or_that_of_its_class(status, phrase):
     assert reason_phrase(status) == phrase
 
 
@@ -379,23 +379,23 @@ def busy(invite) -> Response:
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
-def test_an_ack_has_one_via_the_top_one_of_its_invite(invite, busy):
+def test_ack_has_one_via_the_top_one_of_its_invite(invite, busy):
     assert invite.ack(busy).via == invite.via[:1]
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
-def test_an_ack_has_the_top_via_of_several_on_one_line(busy):
+def test_ack_has_the_top_via_of_several_on_one_line(busy):
     invite = parse(INVITE.replace(b"\r\nv  : ", b" , "))
     assert invite.ack(busy).via == invite.via[:1]
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
-def test_an_ack_has_the_to_of_the_response(invite, busy):
+def test_ack_has_the_to_of_the_response(invite, busy):
     assert invite.ack(busy).to == busy.to and busy.to.tag
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
-def test_an_ack_has_uri_call_id_from_and_route_of_its_invite(invite, busy):
+def test_ack_has_uri_call_id_from_and_route_of_its_invite(invite, busy):
     ack = invite.ack(busy)
     assert (ack.uri, ack.call_id, ack.from_, ack.route) == (
         invite.uri,
@@ -406,17 +406,17 @@ def test_an_ack_has_uri_call_id_from_and_route_of_its_invite(invite, busy):
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
-def test_an_ack_has_the_cseq_number_of_its_invite_and_its_own_method(invite, busy):
+def test_ack_has_the_cseq_number_of_its_invite_and_its_own_method(invite, busy):
     assert (invite.ack(busy).method, invite.ack(busy).cseq) == ("ACK", (314159, "ACK"))
 
 
 @pytest.mark.rfc("3261 8.1.1.6")
-def test_an_ack_has_max_forwards_70(invite, busy):
+def test_ack_has_max_forwards_70(invite, busy):
     assert invite.ack(busy).max_forwards == 70
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
-def test_an_ack_has_nothing_else_of_its_invite(invite, busy):
+def test_ack_has_nothing_else_of_its_invite(invite, busy):
     assert sorted(invite.ack(busy).headers) == [
         "CSeq",
         "Call-ID",
@@ -429,11 +429,11 @@ def test_an_ack_has_nothing_else_of_its_invite(invite, busy):
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
-def test_an_ack_has_no_body(invite, busy):
+def test_ack_has_no_body(invite, busy):
     assert invite.ack(busy).body == b"" and b"\r\nContent-Length: 0\r\n" in bytes(invite.ack(busy))
 
 
-def test_an_ack_parses(invite, busy):
+def test_ack_parses(invite, busy):
     assert parse(bytes(invite.ack(busy))).method == "ACK"
 
 
@@ -441,24 +441,24 @@ def test_an_ack_parses(invite, busy):
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_a_cancel_has_one_via_the_top_one_of_its_request(invite):
+def test_cancel_has_one_via_the_top_one_of_its_request(invite):
     assert invite.cancel().via == invite.via[:1]
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_a_cancel_has_uri_call_id_to_from_and_route_of_its_request(invite):
+def test_cancel_has_uri_call_id_to_from_and_route_of_its_request(invite):
     cancel = invite.cancel()
     expected = (invite.uri_text, invite.call_id, invite.to, invite.from_, invite.route)
     assert (cancel.uri_text, cancel.call_id, cancel.to, cancel.from_, cancel.route) == expected
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_a_cancel_has_the_cseq_number_of_its_request_and_its_own_method(invite):
+def test_cancel_has_the_cseq_number_of_its_request_and_its_own_method(invite):
     assert (invite.cancel().method, invite.cancel().cseq) == ("CANCEL", (314159, "CANCEL"))
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_a_cancel_has_no_require_and_no_proxy_require(invite):
+def test_cancel_has_no_require_and_no_proxy_require(invite):
     assert sorted(invite.cancel().headers) == [
         "CSeq",
         "Call-ID",
@@ -471,17 +471,17 @@ def test_a_cancel_has_no_require_and_no_proxy_require(invite):
 
 
 @pytest.mark.rfc("3261 9.1")
-def test_a_cancel_has_no_to_tag_that_its_request_has_not(invite):
+def test_cancel_has_no_to_tag_that_its_request_has_not(invite):
     _ = invite.response(180)
     assert invite.cancel().to.tag is None
 
 
-def test_a_cancel_parses(invite):
+def test_cancel_parses(invite):
     assert parse(bytes(invite.cancel())).method == "CANCEL"
 
 
 @pytest.mark.parametrize("build", ["cancel", "ack"])
-def test_a_request_without_cseq_has_neither_ack_nor_cancel(build):
+def test_request_without_cseq_has_neither_ack_nor_cancel(build):
     request = Request("INVITE", "sip:a@b")
     with pytest.raises((InvalidValue, ParseError)):
         request.cancel() if build == "cancel" else request.ack(Response(486))
@@ -527,7 +527,7 @@ def test_call_ids_differ():
         ('<sip:b@c>;tag=""', "<sip:b@c>;tag=x"),
     ],
 )
-def test_an_empty_to_tag_gives_way_to_ours(to, answered):
+def test_empty_to_tag_gives_way_to_ours(to, answered):
     request = parse(corpus.message(f"To: {to}"))
     request.use_to_tag("x")
     assert [request.response(200).headers["To"], parse(request.answer(200)).headers["To"]] == [
@@ -538,7 +538,7 @@ def test_an_empty_to_tag_gives_way_to_ours(to, answered):
 @pytest.mark.parametrize(
     "build", [lambda invite: invite.cancel(), lambda invite: invite.ack(invite.response(486))]
 )
-def test_a_broken_via_below_the_top_one_hinders_neither_cancel_nor_ack(build):
+def test_broken_via_below_the_top_one_hinders_neither_cancel_nor_ack(build):
     invite = parse(
         corpus.message(
             "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nVia: broken, too",

@@ -70,7 +70,7 @@ def permits(row: corpus.Row, error: ParseError) -> bool:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_what_must_be_accepted_is_parsed(name):
+def test_message_of_the_corpus_that_must_be_accepted_is_parsed(name):
     refused = {
         row.file: str(result)
         for row in rows(name, "accept")
@@ -80,7 +80,7 @@ def test_what_must_be_accepted_is_parsed(name):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_what_must_be_refused_is_refused(name):
+def test_message_of_the_corpus_that_must_be_refused_is_refused(name):
     taken = []
     for row in rows(name, "reject"):
         result = result_of(row)
@@ -90,7 +90,7 @@ def test_what_must_be_refused_is_refused(name):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_refusal_has_a_status_the_row_permits(name):
+def test_refusal_has_a_status_the_row_permits(name):
     wrong = []
     for row in rows(name, "reject"):
         result = result_of(row)
@@ -100,7 +100,7 @@ def test_a_refusal_has_a_status_the_row_permits(name):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_refused_request_with_a_via_can_be_answered(name):
+def test_refused_request_with_a_via_can_be_answered(name):
     unanswered = []
     for row in rows(name, "reject"):
         result = result_of(row)
@@ -126,7 +126,7 @@ def test_every_answer_to_a_broken_request_is_well_framed(name):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_every_accepted_message_is_forwarded_octet_for_octet(name):
+def test_every_accepted_message_is_forwarded_byte_for_byte(name):
     changed = []
     for row, message in accepted(name):
         if bytes(message) != corpus.forwarded(row.data):
@@ -177,7 +177,7 @@ def test_every_accepted_request_gets_a_response_that_parses(name):
     assert not broken
 
 
-def test_no_message_takes_more_than_two_milliseconds_and_one_for_each_two_thousand_octets():
+def test_parsing_takes_at_most_two_milliseconds_plus_one_per_2000_bytes():
     slow = []
     for row in corpus.datagrams():
         data = row.data
@@ -192,7 +192,7 @@ def test_no_message_takes_more_than_two_milliseconds_and_one_for_each_two_thousa
     assert not slow
 
 
-def test_the_disputed_rows_are_still_disputed():
+def test_disputed_rows_are_still_disputed():
     agreed = []
     for row in corpus.datagrams():
         if row.file in DISPUTED:

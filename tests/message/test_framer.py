@@ -118,7 +118,7 @@ def test_refused_stream_can_be_answered_when_it_names_a_via(row):
 
 
 @each_stream
-def test_every_message_of_an_accepted_stream_is_read_to_its_last_octet(row):
+def test_every_message_of_an_accepted_stream_is_read_to_its_last_byte(row):
     for message in fed(row.data)[0]:
         try:
             assert bytes(parse(message)) == message
@@ -127,7 +127,7 @@ def test_every_message_of_an_accepted_stream_is_read_to_its_last_octet(row):
 
 
 @each_stream
-def test_stream_is_the_same_in_any_two_pieces_and_octet_by_octet(row):
+def test_stream_is_the_same_in_any_two_pieces_and_byte_by_byte(row):
     data = row.data if len(row.data) < 5000 else row.data[:1000]
     whole = seen(*fed(data))
     assert seen(*fed(*in_octets(data))) == whole
@@ -174,7 +174,7 @@ def test_message_of_the_corpus_is_the_same_in_two_pieces(name):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_message_of_the_corpus_is_the_same_octet_by_octet(name):
+def test_message_of_the_corpus_is_the_same_byte_by_byte(name):
     different = []
     for row in corpus.rows_of(name):
         if seen(*fed(*in_octets(row.data))) != seen(*fed(row.data)):
@@ -321,7 +321,7 @@ def test_body_may_hold_what_looks_like_messages():
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_what_is_framed_is_read_as_the_same_octets_are(pieces):
+def test_framed_message_is_read_like_the_same_bytes(pieces):
     framer = Framer()
     at = len(SPOKEN) // 2 if pieces == 2 else 0
     (framed,) = framer.feed(SPOKEN[:at]) + framer.feed(SPOKEN[at:])
@@ -335,7 +335,7 @@ def test_what_is_framed_is_read_as_the_same_octets_are(pieces):
     assert bytes(found) == SPOKEN
 
 
-def test_what_is_framed_may_be_read_twice_and_is_two_messages():
+def test_framed_message_read_twice_is_two_messages():
     (framed,) = Framer().feed(SPOKEN)
     first, second = parse(framed), parse(framed)
     first.headers["Subject"] = "changed"
@@ -423,7 +423,7 @@ def test_dead_stream_takes_no_more_and_keeps_nothing():
     "first",
     [octet for octet in range(256) if not re.match(rb"[A-Za-z0-9.!%*_+`'~\r-]", bytes([octet]))],
 )
-def test_what_cannot_be_a_message_is_known_by_its_first_octet(first):
+def test_data_that_is_no_message_is_recognized_by_its_first_byte(first):
     error = error_of(bytes([first]))
     assert (error.status, error.problem, error.request) == (400, "not the start of a message", None)
 
@@ -562,7 +562,7 @@ def test_time_grows_as_the_stream_does_with(shape, cut):
     assert min(seconds(pieces) for _ in range(5)) < 0.2
 
 
-def test_a_mebibyte_of_line_breaks_takes_no_time_and_no_memory():
+def test_mebibyte_of_line_breaks_takes_no_time_and_no_memory():
     data = b"\r\n" * (1 << 19)
     tracemalloc.start()
     try:

@@ -167,7 +167,7 @@ def test_every_header_takes_text_whole_or_not_at_all(text):
 
 @some
 @given(text=ANY_TEXT)
-def test_what_a_header_took_can_be_read(text):
+def test_value_that_a_header_accepted_can_be_read(text):
     for attribute in ROWS_BY_ATTRIBUTE:
         message = request()
         try:
@@ -251,21 +251,21 @@ HELPERS = ["put_header", "put_new_header", "put_header_front", "put_header_back"
 @pytest.mark.parametrize("helper", HELPERS)
 @few
 @given(name=st.sampled_from(["Subject", "Contact", "Allow", "X-Odd", "Warning"]), value=ANY_TEXT)
-def test_a_helper_puts_text_whole_or_not_at_all(helper, name, value):
+def test_helper_puts_text_whole_or_not_at_all(helper, name, value):
     message = request()
     assert refused_or_whole(message, getattr(message.headers, helper), name, value)
 
 
 @some
 @given(text=EVIL)
-def test_a_reason_phrase_takes_no_line_break(text):
+def test_reason_phrase_takes_no_line_break(text):
     response = request().response(200)
     assert refused_or_whole(response, setattr, response, "reason", text) and response.reason == "OK"
 
 
 @some
 @given(text=EVIL)
-def test_a_response_is_made_with_no_line_break_in_its_reason(text):
+def test_response_is_made_with_no_line_break_in_its_reason(text):
     with pytest.raises(InvalidValue):
         request().response(200, text)
     with pytest.raises(InvalidValue):
@@ -273,7 +273,7 @@ def test_a_response_is_made_with_no_line_break_in_its_reason(text):
 
 
 @pytest.mark.parametrize("status", ["200\r\nX: 1", "200", None, 2.5, b"200"])
-def test_a_status_that_is_no_number_never_gets_out(status):
+def test_status_that_is_no_number_never_gets_out(status):
     response = request().response(200)
     response.status = status
     with pytest.raises((TypeError, ValueError)):
@@ -282,7 +282,7 @@ def test_a_status_that_is_no_number_never_gets_out(status):
 
 @some
 @given(text=st.one_of(EVIL, ANY_TEXT))
-def test_a_method_takes_tokens_only(text):
+def test_method_takes_tokens_only(text):
     message = request()
     assert refused_or_whole(message, setattr, message, "method", text)
 
@@ -290,7 +290,7 @@ def test_a_method_takes_tokens_only(text):
 @some
 @given(text=st.one_of(EVIL, ANY_TEXT))
 @example("A\r\nX-Evil: 1\r\n")
-def test_a_request_is_made_with_a_token_for_a_method(text):
+def test_request_is_made_with_a_token_for_a_method(text):
     try:
         assert is_whole(Request(text, "sip:a@b"))
     except InvalidValue:
@@ -309,14 +309,14 @@ def test_a_request_is_made_with_a_token_for_a_method(text):
 )
 @example("sip:a@b SIP/2.0\r\nX-Evil: 1\r\n")
 @example("sip:a@b\n")
-def test_a_request_uri_is_whole_or_refused(text):
+def test_request_uri_is_whole_or_refused(text):
     message = request()
     assert refused_or_whole(message, setattr, message, "uri", text)
 
 
 @some
 @given(reason=st.one_of(st.none(), ANY_TEXT), value=ANY_TEXT)
-def test_a_reject_with_line_breaks_makes_no_broken_answer(reason, value):
+def test_reject_with_line_breaks_makes_no_broken_answer(reason, value):
     refusal = Reject(403, reason, warning=value, server=value)
     try:
         assert is_whole(request().response(refusal.status, refusal.reason, **refusal.headers))
@@ -425,7 +425,7 @@ TYPED = {
 @pytest.mark.parametrize("attribute", TYPED)
 @few
 @given(data=st.data())
-def test_a_typed_value_is_written_so_that_it_can_be_read_or_refused(attribute, data):
+def test_typed_value_is_written_so_that_it_can_be_read_or_refused(attribute, data):
     message = request()
     value = data.draw(TYPED[attribute])
     assert refused_or_whole(message, setattr, message, attribute, value)
@@ -509,7 +509,7 @@ def test_any_object_is_written_whole_or_refused(value):
     name=st.sampled_from(["Subject", "X-Odd", "Contact", "To", "User-Agent"]),
     value=st.text(CHARACTERS, max_size=30),
 )
-def test_what_was_parsed_is_forwarded_with_no_line_more(name, value):
+def test_parsed_message_is_forwarded_without_additional_lines(name, value):
     wire = corpus.OPTIONS.replace(
         b"\r\n\r\n", f"\r\n{name}: ".encode() + value.encode("utf-8", "surrogatepass") + b"\r\n\r\n"
     )

@@ -617,7 +617,7 @@ def test_taken_is_understood(row, example):
 
 
 @cases("taken")
-def test_taken_goes_on_octet_for_octet(row, example):
+def test_taken_goes_on_byte_for_byte(row, example):
     assert bytes(parse(example.data)) == example.data
 
 
@@ -644,12 +644,12 @@ def test_refused_late_is_taken_until_it_is_looked_at(row, example):
 
 
 @cases(r"\d\d\d")
-def test_refused_is_answered_with_the_status_and_served_by_nobody(row, example, wire):
+def test_refused_message_is_answered_with_the_status_and_not_served(row, example, wire):
     assert wire(example.data) == ([int(ROWS[row])], 0)
 
 
 @cases("dropped")
-def test_dropped_is_not_answered_and_served_by_nobody(row, example, wire):
+def test_dropped_message_is_neither_answered_nor_served(row, example, wire):
     assert wire(example.data) == ([], 0)
 
 

@@ -33,16 +33,16 @@ def padded(size: int, *lines: str) -> bytes:
 # ---- limits
 
 
-def test_a_message_of_65536_octets_is_taken():
+def test_message_of_65536_bytes_is_taken():
     assert len(bytes(parse(padded(65536)))) == 65536
 
 
 @pytest.mark.rfc("3261 21.5.7")
-def test_a_message_of_65537_octets_is_513():
+def test_message_of_65537_bytes_is_513():
     assert error_of(padded(65537)).status == 513
 
 
-def test_a_message_that_is_too_large_can_be_answered():
+def test_message_that_is_too_large_can_be_answered():
     request = error_of(padded(65537)).request
     assert parse(bytes(request.response(513))).status == 513
 
@@ -58,14 +58,14 @@ def test_257_header_lines_are_513():
     assert (error.status, error.request.method) == (513, "OPTIONS")
 
 
-def test_a_line_of_8192_octets_is_taken():
+def test_line_of_8192_bytes_is_taken():
     assert parse(corpus.message("X: " + "x" * 8189)).headers["X"] == "x" * 8189
 
 
 @pytest.mark.parametrize(
     "line", ["X: " + "x" * 8190, "X: " + "x" * 4000 + "\r\n " + "x" * 4190, "X: " + "é" * 4095]
 )
-def test_a_line_of_more_than_8192_octets_is_refused_and_can_be_answered(line):
+def test_line_of_more_than_8192_bytes_is_refused_and_can_be_answered(line):
     error = error_of(corpus.message(line))
     assert (error.problem, error.status, error.request.method) == (
         "header line too long",
@@ -74,22 +74,22 @@ def test_a_line_of_more_than_8192_octets_is_refused_and_can_be_answered(line):
     )
 
 
-def test_a_line_of_8192_octets_and_a_fold_is_refused():
+def test_line_of_8192_bytes_and_a_fold_is_refused():
     error = error_of(corpus.message("X: " + "x" * 8189 + "\r\n x"))
     assert error.problem == "header line too long"
 
 
-def test_a_header_section_without_an_end_is_refused():
+def test_header_section_without_an_end_is_refused():
     assert error_of(corpus.OPTIONS[:-2]).problem == "header section has no end"
 
 
 @pytest.mark.rfc("3261 21.4.12")
-def test_a_request_uri_over_the_limit_is_414():
+def test_request_uri_over_the_limit_is_414():
     error = error_of(corpus.message(start=f"OPTIONS sip:{'a' * URI_LENGTH} SIP/2.0"))
     assert (error.status, error.header) == (414, "Request-URI")
 
 
-def test_a_hundred_values_are_taken():
+def test_hundred_values_are_taken():
     request = parse(corpus.message("Route: " + ",".join(["<sip:a>"] * VALUES)))
     assert len(request.route) == VALUES
 
@@ -101,7 +101,7 @@ def test_a_hundred_values_are_taken():
         ["\r\n".join(["Route: <sip:a>"] * (VALUES + 1))],
     ],
 )
-def test_a_hundred_and_one_values_are_513_when_read(lines):
+def test_hundred_and_one_values_are_513_when_read(lines):
     request = parse(corpus.message(*lines))
     with pytest.raises(ParseError) as caught:
         _ = request.route
@@ -140,7 +140,7 @@ def test_limits_of_ones_own_are_kept(limits, status):
     assert error_of(corpus.OPTIONS, limits).status == status
 
 
-def test_the_names_a_peer_makes_up_are_not_all_remembered():
+def test_names_a_peer_makes_up_are_not_all_remembered():
     for number in range(CACHED_NAMES + 50):
         canonical(f"X-Made-Up-{number}")
     assert len(_spelled) <= CACHED_NAMES
@@ -176,13 +176,13 @@ def test_content_length_cuts_the_body(text):
         "9" * 5000,
     ],
 )
-def test_a_content_length_that_is_no_number_is_refused(text):
+def test_content_length_that_is_no_number_is_refused(text):
     error = error_of(corpus.message(f"Content-Length: {text}", body=b"12345"))
     assert (error.status, error.header, error.request.method) == (400, "Content-Length", "OPTIONS")
 
 
 @pytest.mark.rfc("3261 18.3")
-def test_a_body_shorter_than_content_length_is_400():
+def test_body_shorter_than_content_length_is_400():
     error = error_of(corpus.message("Content-Length: 6", body=b"12345"))
     assert (error.status, error.header, error.problem) == (
         400,
@@ -192,13 +192,13 @@ def test_a_body_shorter_than_content_length_is_400():
 
 
 @pytest.mark.rfc("3261 18.3")
-def test_a_response_shorter_than_its_content_length_is_discarded():
+def test_response_shorter_than_its_content_length_is_discarded():
     error = error_of(corpus.message("Content-Length: 6", start="SIP/2.0 200 OK", body=b"12345"))
     assert error.request is None
 
 
 @pytest.mark.rfc("3261 18.3")
-def test_octets_behind_the_body_are_dropped():
+def test_bytes_behind_the_body_are_dropped():
     message = parse(corpus.message("Content-Length: 5", body=b"12345" + corpus.OPTIONS))
     assert message.body == b"12345"
 
@@ -208,7 +208,7 @@ def test_without_content_length_the_body_goes_to_the_end():
     assert parse(corpus.without("Content-Length") + b"12345").body == b"12345"
 
 
-def test_the_length_of_a_body_is_in_octets():
+def test_length_of_a_body_is_in_bytes():
     request = Request("MESSAGE", "sip:a@b", body="é漢")
     assert bytes(request).endswith(b"Content-Length: 5\r\n\r\n\xc3\xa9\xe6\xbc\xa2")
 
@@ -227,17 +227,17 @@ def test_two_content_lengths_are_refused_even_equal_ones(lines):
     assert (error.problem, error.header) == ("appears twice", "Content-Length")
 
 
-def test_a_compact_content_length_counts():
+def test_compact_content_length_counts():
     assert parse(corpus.message("l: 2", body=b"12345")).body == b"12"
 
 
-def test_a_new_body_has_a_new_content_length():
+def test_new_body_has_a_new_content_length():
     request = parse(corpus.message("l: 5", body=b"12345"))
     request.body = b"123"
     assert bytes(request).count(b"Content-Length: 3\r\n") == 1 and b"l: 5" not in bytes(request)
 
 
-def test_a_body_may_hold_what_looks_like_headers():
+def test_body_may_hold_what_looks_like_headers():
     body = b"Via: broken\r\n\r\nCall-ID: other\r\n"
     assert parse(corpus.message(body=body)).body == body
 
@@ -247,7 +247,7 @@ def test_a_body_may_hold_what_looks_like_headers():
 
 @pytest.mark.rfc("3261 8.1.1")
 @pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq"])
-def test_a_request_without_a_needed_header_is_400_and_can_be_answered(name):
+def test_request_without_a_needed_header_is_400_and_can_be_answered(name):
     error = error_of(corpus.without(name))
     assert (error.status, str(error), "Via" in error.request.headers) == (
         400,
@@ -257,13 +257,13 @@ def test_a_request_without_a_needed_header_is_400_and_can_be_answered(name):
 
 
 @pytest.mark.rfc("3261 8.1.1")
-def test_a_request_without_via_is_an_error():
+def test_request_without_via_is_an_error():
     assert str(error_of(corpus.without("Via"))) == "Via: missing"
 
 
 @pytest.mark.rfc("3261 7.3.1")
 @pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq", "Max-Forwards"])
-def test_a_needed_header_that_stands_twice_is_400_even_with_equal_values(name):
+def test_mandatory_header_that_appears_twice_is_400_even_with_equal_values(name):
     line = next(
         line for line in corpus.OPTIONS.decode().split("\r\n") if line.startswith(f"{name}:")
     )
@@ -306,7 +306,7 @@ START_LINES = {
 
 @pytest.mark.rfc("3261 7.1")
 @pytest.mark.parametrize("start", [start for start, status in START_LINES.items() if status])
-def test_a_request_line_that_is_none_is_refused(start):
+def test_request_line_that_is_none_is_refused(start):
     assert error_of(corpus.message(start=start)).status == START_LINES[start]
 
 
@@ -328,19 +328,19 @@ NO_STATUS_LINES = [
 
 @pytest.mark.rfc("3261 7.2")
 @pytest.mark.parametrize("start", STATUS_LINES)
-def test_a_status_line_is_taken(start):
+def test_status_line_is_taken(start):
     assert isinstance(parse(corpus.message(start=start)), Response)
 
 
 @pytest.mark.rfc("3261 7.2")
 @pytest.mark.parametrize("start", NO_STATUS_LINES)
-def test_a_status_line_that_is_none_has_nobody_to_answer(start):
+def test_broken_status_line_is_not_answered(start):
     assert error_of(corpus.message(start=start)).request is None
 
 
 @pytest.mark.rfc("3261 7.1")
 @pytest.mark.parametrize("start", ["sip/2.0 200 OK", "OPTIONS sip:a Sip/2.0"])
-def test_the_version_is_read_in_any_case_and_sent_in_upper_case(start):
+def test_version_is_read_in_any_case_and_sent_in_upper_case(start):
     assert bytes(parse(corpus.message(start=start))) == corpus.message(
         start=start.replace("sip/2", "SIP/2").replace("Sip/2", "SIP/2")
     )

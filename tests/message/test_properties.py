@@ -42,7 +42,7 @@ def test_message_that_was_read_has_the_values_it_was_written_with(message):
 @pytest.mark.rfc("3261 16.6")
 @steady
 @given(strategies.spelled())
-def test_untouched_message_goes_out_octet_for_octet(data):
+def test_untouched_message_goes_out_byte_for_byte(data):
     assert bytes(parse(data)) == data
 
 
@@ -140,14 +140,14 @@ def test_nothing_but_a_parse_error_comes_of_a_mangled_message(data):
 @built
 @steady
 @given(strategies.mangled())
-def test_the_twins_agree_on_mangled_messages(data):
+def test_twins_agree_on_mangled_messages(data):
     assert not differences([data])
 
 
 @built
 @steady
 @given(strategies.spelled())
-def test_the_twins_agree_on_messages_in_odd_spellings(data):
+def test_twins_agree_on_messages_in_odd_spellings(data):
     assert not differences([data])
 
 
@@ -165,5 +165,5 @@ def test_both_mandatory_readers_agree_on_mangled_messages(data):
 
 @settings(steady, max_examples=50)
 @given(strategies.mangled())
-def test_everything_else_that_must_hold_of_any_octets_holds_of_a_mangled_message(data):
+def test_all_rules_for_any_bytes_hold_for_a_mangled_message(data):
     oracle.check(data, patience=4.0, thorough=False)

@@ -40,19 +40,19 @@ def error_of(name: str) -> ParseError:
 
 @pytest.mark.rfc("4475 3.1.1")
 @pytest.mark.parametrize("name", names("accept"))
-def test_a_valid_message_is_forwarded_octet_for_octet(name):
+def test_valid_message_is_forwarded_byte_for_byte(name):
     assert bytes(parse(data(name))) == corpus.forwarded(data(name))
 
 
 @pytest.mark.rfc("4475 3.1.2")
 @pytest.mark.parametrize("name", names("reject"))
-def test_a_broken_message_is_refused(name):
+def test_broken_message_is_refused(name):
     assert error_of(name).status in (400, 501, 505)
 
 
 @pytest.mark.rfc("4475 3.1.2")
 @pytest.mark.parametrize("name", names("either"))
-def test_a_message_of_two_opinions_is_forwarded_as_it_came_or_refused_with_400(name):
+def test_disputed_message_is_forwarded_as_it_came_or_refused_with_400(name):
     try:
         message = parse(data(name))
     except ParseError as error:
@@ -71,7 +71,7 @@ STATUSES = {
 @pytest.mark.rfc("4475 3.1.2")
 @pytest.mark.rfc("4475 3.3")
 @pytest.mark.parametrize("name", STATUSES)
-def test_a_broken_request_is_answered_with_the_status_of_its_fault(name):
+def test_broken_request_is_answered_with_the_status_of_its_fault(name):
     error = error_of(name)
     assert (error.status, "Via" in error.request.headers) == (STATUSES[name], True)
 
@@ -85,14 +85,14 @@ FAULTS = {
 
 @pytest.mark.rfc("4475 3.1.2")
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_error_names_the_field_at_fault(name):
+def test_error_names_the_field_at_fault(name):
     assert error_of(name).header == FAULTS[name]
 
 
 @pytest.mark.rfc("4475 3.1.2.5")
 @pytest.mark.rfc("4475 3.1.2.19")
 @pytest.mark.parametrize("name", ["scalarlg", "bigcode"])
-def test_a_broken_response_has_nobody_to_answer(name):
+def test_broken_response_is_not_answered(name):
     assert error_of(name).request is None
 
 
@@ -174,7 +174,7 @@ def test_wsinv_has_a_request_uri_with_a_bare_parameter(wsinv):
 
 @pytest.mark.rfc("4475 3.1.1.1")
 @pytest.mark.rfc("3261 8.2.6.2")
-def test_a_response_to_wsinv_has_one_to_tag_the_one_that_is_there(wsinv):
+def test_response_to_wsinv_has_one_to_tag_the_one_that_is_there(wsinv):
     assert parse(bytes(wsinv.response(200))).to.parameters.keys() == {"tag"}
 
 
@@ -378,7 +378,7 @@ def test_transports_has_known_and_unknown_transports():
 
 
 @pytest.mark.rfc("4475 3.1.1.11")
-def test_mpart01_has_a_binary_body_of_553_octets_kept_as_it_is():
+def test_mpart01_has_a_binary_body_of_553_bytes_kept_as_it_is():
     request = read("mpart01")
     assert request.body == data("mpart01")[-553:]
 
@@ -437,7 +437,7 @@ def test_badbranch_has_a_branch_that_is_the_cookie_and_nothing_else():
 @pytest.mark.parametrize(
     "name, scheme", [("unkscm", "nobodyknowsthisscheme"), ("novelsc", "soap.beep")]
 )
-def test_an_unknown_scheme_in_the_request_uri_is_parsed(name, scheme):
+def test_unknown_scheme_in_the_request_uri_is_parsed(name, scheme):
     assert read(name).uri.scheme == scheme
 
 
@@ -492,7 +492,7 @@ def test_sdp01_accepts_a_type_we_may_not_have():
 
 
 @pytest.mark.rfc("4475 3.4.1")
-def test_inv2543_has_neither_branch_nor_tags_nor_content_length_nor_max_forwards():
+def test_inv2543_has_no_branch_tags_content_length_or_max_forwards():
     request = read("inv2543")
     found = (
         request.via[0].branch,

@@ -92,7 +92,7 @@ def mutations(count: int, seed: int) -> list[bytes]:
 # ---- C and Python
 
 
-def test_the_c_twin_is_built_where_it_must_be():
+def test_c_twin_is_built_where_it_must_be():
     if c is None and os.environ.get("SIPPET_BUILD_C") != "yes":
         pytest.skip("_speedups.c is not built here, and SIPPET_BUILD_C=yes does not ask for it")
     assert c is not None, (
@@ -102,12 +102,12 @@ def test_the_c_twin_is_built_where_it_must_be():
 
 @built
 @corpus.needed
-def test_the_twins_agree_on_every_message_of_the_corpus():
+def test_twins_agree_on_every_message_of_the_corpus():
     assert not differences([row.data for row in corpus.datagrams()])
 
 
 @built
-def test_the_twins_agree_on_broken_messages():
+def test_twins_agree_on_broken_messages():
     assert not differences(mutations(3000, seed=3261))
 
 
@@ -158,14 +158,14 @@ def messages(draw) -> bytes:
 @built
 @settings(max_examples=120, deadline=None)
 @given(messages())
-def test_the_twins_agree_on_whatever_hypothesis_makes_up(data):
+def test_twins_agree_on_whatever_hypothesis_makes_up(data):
     assert not differences([data])
 
 
 @built
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
-def test_the_twins_agree_on_noise(data):
+def test_twins_agree_on_noise(data):
     assert not differences([data])
 
 
@@ -208,7 +208,7 @@ def test_plain_mandatory_in_c_leaves_nothing_behind(data):
 
 
 @built
-def test_the_c_twin_forgets_a_spelling_when_a_header_gets_that_name():
+def test_c_twin_forgets_a_spelling_when_a_header_gets_that_name():
     data = b"OPTIONS sip:a SIP/2.0\r\nx-twin-late: 1\r\n\r\n"
     before = c.scan(data, 9, 99)[1][0][0]
     python.register_name("x-Twin-LATE")
@@ -361,7 +361,7 @@ def value_outcome(parse, text):
     ],
 )
 @pytest.mark.parametrize("name", ["Route", "Record-Route", "Path", "Contact", "From"])
-def test_the_twins_read_an_address_field_as_the_same_type(name, text, monkeypatch):
+def test_twins_read_an_address_field_as_the_same_type(name, text, monkeypatch):
     found = []
     for parse_address in VALUE_TWINS["NameAddr"]:
         monkeypatch.setattr(NameAddr, "parse", staticmethod(parse_address))
@@ -373,7 +373,7 @@ def test_the_twins_read_an_address_field_as_the_same_type(name, text, monkeypatc
 @pytest.mark.parametrize(
     "kind, text", [(kind, text) for kind, texts in TEXTS.items() for text in texts]
 )
-def test_the_twins_read_the_same_value(kind, text):
+def test_twins_read_the_same_value(kind, text):
     in_c, in_python = VALUE_TWINS[kind]
     assert value_outcome(in_c, text) == value_outcome(in_python, text)
 
@@ -390,14 +390,14 @@ PIECES_OF_VALUES = [
     st.sampled_from(list(VALUE_TWINS)),
     st.lists(st.sampled_from(PIECES_OF_VALUES), max_size=12).map("".join),
 )
-def test_the_twins_read_the_same_value_of_whatever_hypothesis_makes_up(kind, text):
+def test_twins_read_the_same_value_of_whatever_hypothesis_makes_up(kind, text):
     in_c, in_python = VALUE_TWINS[kind]
     assert value_outcome(in_c, text) == value_outcome(in_python, text)
 
 
 @built
 @corpus.needed
-def test_the_twins_read_the_same_values_in_the_corpus():
+def test_twins_read_the_same_values_in_the_corpus():
     kinds = {
         "From": "NameAddr",
         "To": "NameAddr",
@@ -422,7 +422,7 @@ def test_the_twins_read_the_same_values_in_the_corpus():
 
 @built
 @pytest.mark.parametrize("kind", VALUE_TWINS)
-def test_a_value_in_c_leaves_nothing_behind(kind):
+def test_value_in_c_leaves_nothing_behind(kind):
     in_c, _ = VALUE_TWINS[kind]
     left = {
         text: blocks
@@ -435,7 +435,7 @@ def test_a_value_in_c_leaves_nothing_behind(kind):
 @built
 @pytest.mark.parametrize("kind", VALUE_TWINS)
 @pytest.mark.parametrize("text", [None, b"sip:a", 1])
-def test_a_value_in_c_refuses_what_is_no_text(kind, text):
+def test_value_in_c_refuses_what_is_no_text(kind, text):
     with pytest.raises(TypeError):
         VALUE_TWINS[kind][0](text)
 

@@ -3,7 +3,15 @@
 import pytest
 
 from sippet_gevent.message.grammar import is_token
-from sippet_gevent.message.iana import METHODS, OPTION_TAGS, STATUSES
+from sippet_gevent.message.iana import (
+    DEFAULT_PORTS,
+    DIALOG_CREATING,
+    METHODS,
+    OPTION_TAGS,
+    STATUSES,
+    TARGET_REFRESHING,
+    TRANSPORTS,
+)
 
 METHODS_AT_IANA = {
     "ACK": 3261, "BYE": 3261, "CANCEL": 3261, "INFO": 6086, "INVITE": 3261, "MESSAGE": 3428, "NOTIFY": 6665, "OPTIONS": 3261,
@@ -27,17 +35,17 @@ STATUSES_AT_IANA = {
 
 
 @pytest.mark.rfc("3261 27.4")
-def test_the_methods_are_those_of_the_registry():
+def test_methods_are_those_of_the_registry():
     assert {name: method.rfc for name, method in METHODS.items()} == METHODS_AT_IANA
 
 
 @pytest.mark.rfc("3261 27.1")
-def test_the_option_tags_are_those_of_the_registry():
+def test_option_tags_are_those_of_the_registry():
     assert {name: tag.rfc for name, tag in OPTION_TAGS.items()} == OPTION_TAGS_AT_IANA
 
 
 @pytest.mark.rfc("3261 27.4")
-def test_the_status_codes_are_those_of_the_registry():
+def test_status_codes_are_those_of_the_registry():
     assert set(STATUSES) == STATUSES_AT_IANA
 
 
@@ -47,7 +55,7 @@ def test_option_tags_are_tokens_in_lower_case():
 
 
 @pytest.mark.rfc("3261 12.2")
-def test_a_method_that_begins_a_dialog_refreshes_its_target():
+def test_method_that_begins_a_dialog_refreshes_its_target():
     assert all(method.refreshes_target for method in METHODS.values() if method.creates_dialog)
 
 
@@ -64,3 +72,21 @@ def test_four_methods_begin_dialogs():
 @pytest.mark.rfc("3311 5.1")
 def test_update_refreshes_the_target_of_a_dialog_it_cannot_begin():
     assert (METHODS["UPDATE"].creates_dialog, METHODS["UPDATE"].refreshes_target) == (False, True)
+
+
+@pytest.mark.rfc("3261 27.4")
+def test_transports_are_those_of_the_registry():
+    assert {name: row.rfc for name, row in TRANSPORTS.items()} == {
+        "SCTP": 4168, "TCP": 3261, "TLS": 3261, "TLS-SCTP": 4168, "UDP": 3261, "WS": 7118, "WSS": 7118,
+    }  # fmt: skip
+
+
+@pytest.mark.rfc("7118 5.5")
+def test_default_ports_differ_for_tls_and_websockets():
+    others = {name: port for name, port in DEFAULT_PORTS.items() if port != 5060}
+    assert others == {"TLS": 5061, "TLS-SCTP": 5061, "WS": 80, "WSS": 443}
+
+
+def test_sets_of_methods_follow_from_the_table():
+    assert {name for name in METHODS if METHODS[name].creates_dialog} == DIALOG_CREATING
+    assert DIALOG_CREATING | {"UPDATE"} == TARGET_REFRESHING

@@ -31,7 +31,7 @@ GAUGES = ("server_transactions", "client_transactions", "calls", "handlers")
 
 
 def _heed_signals():
-    """A suite that a shell starts with & ignores SIGINT, one under nohup SIGHUP, and its programs would inherit that."""
+    """Restore signals for a program: a suite started with & ignores SIGINT, one under nohup SIGHUP."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

@@ -3,7 +3,7 @@
 
 | command | |
 |---|---|
-| `dial URI` | call somebody |
+| `dial URI` | call a URI |
 | `hangup` | end the call |
 | `quit` | unregister and end |
 

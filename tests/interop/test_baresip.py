@@ -219,7 +219,7 @@ def test_baresip_unregisters_when_it_quits(phone, serve_all, sippet, transport):
     server.wait_until_empty()
 
 
-def test_baresip_of_debian_registers_at_a_server_whose_certificate_names_another(phone, serve_all):
+def test_baresip_of_debian_accepts_a_certificate_for_another_name(phone, serve_all):
     # It reads sip_cafile and verifies nothing: its libre 1.1 asks no TLS peer of SIP who it is. The clients that do are
     # `sippet ping` and openssl, in test_streams.py. When this fails, baresip has learnt it: then it must refuse.
     server = serve_all(names=("other.example",))
@@ -231,7 +231,7 @@ def test_baresip_of_debian_registers_at_a_server_whose_certificate_names_another
 
 @pytest.fixture
 def behind(phone):
-    """Start a phone as `phone` does, to whom nobody connects over TLS: it has no certificate. It asks for RFC 5626."""
+    """Start a phone as `phone` does, without a certificate: no server can connect to it over TLS. It asks for RFC 5626."""
     return partial(phone, certified=False, outbound=True)
 
 

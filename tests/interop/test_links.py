@@ -115,7 +115,7 @@ print(json.dumps({"here": here, "there": there} | told))
 
 @pytest.fixture(scope="module")
 def told():
-    """What the program here was told by the one there."""
+    """The output of the program on the other machine."""
     command = [*PRIVATE, "bash", "-c", SETUP, "bash", sys.executable, THERE, HERE]
     where = {
         "PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent),

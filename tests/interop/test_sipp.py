@@ -22,17 +22,17 @@ KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
 
 def free_port(transport="udp"):
-    """Return a port that nobody uses. SIPp cannot tell which one it took."""
+    """Return a free port. SIPp cannot tell which one it took."""
     with socket.socket(socket.AF_INET, KINDS[transport]) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def wait_until_taken(port, transport="udp"):
-    """Wait until somebody listens on a port of this host."""
+    """Wait until a program listens on a port of this host."""
     deadline = time.monotonic() + 20
     while f"0100007F:{port:04X} 00000000:0000 " not in Path(f"/proc/net/{transport}").read_text():
-        assert time.monotonic() < deadline, f"nobody listens on {port}"
+        assert time.monotonic() < deadline, f"nothing listens on {port}"
         time.sleep(0.01)
 
 
@@ -213,9 +213,7 @@ def test_caller_gets_408_when_the_callee_is_silent(sipp, serve, register, refuse
 
 
 @pytest.mark.rfc("3261 16.8")
-def test_callee_that_rings_for_ever_is_cancelled_and_the_caller_gets_its_487(
-    sipp, serve, register, refused
-):
+def test_callee_that_rings_forever_is_cancelled_and_caller_gets_487(sipp, serve, register, refused):
     server = serve(f"{HERE / 'cores.py'}:proxy")
     callee = sipp("callee_is_cancelled", port=register("bob", server))
     sipp(refused(487), "-s", "bob", to=server.uri).wait_for_success(1)
@@ -223,7 +221,7 @@ def test_callee_that_rings_for_ever_is_cancelled_and_the_caller_gets_its_487(
     server.wait_until_empty()
 
 
-def test_caller_of_somebody_unknown_gets_404(sipp, serve, refused):
+def test_caller_of_an_unknown_user_gets_404(sipp, serve, refused):
     server = serve(f"{HERE / 'cores.py'}:proxy")
     sipp(refused(404), "-s", "nobody", to=server.uri).wait_for_success(1)
     server.wait_until_empty()

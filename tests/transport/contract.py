@@ -1,4 +1,4 @@
-"""What every transport must do. Derive from one of the two classes, say how one is made, and all tests in it are yours:
+"""The contract of every transport. Derive from one of the two classes, say how a transport is made, and inherit its tests:
 
 class TestMine(TransportContract):
     host = "127.0.0.1"
@@ -28,7 +28,7 @@ MESSAGE = (
 
 
 class Point:
-    """A transport in the engine's place: what it has received, refused and lost."""
+    """A started transport, and what it has reported: messages, errors, ended flows."""
 
     def __init__(self, transport, address):
         self.transport = transport
@@ -70,14 +70,14 @@ class Point:
 
 
 class TransportContract:
-    """The contract of Transport and Flow, for one kind of transport. `make` is a fixture: what makes one, unopened."""
+    """The contract of Transport and Flow, for one kind of transport. `make` is a fixture that returns what makes one, not started."""
 
     host = "127.0.0.1"
     """Where it may listen."""
 
     @property
     def written(self):
-        """The host as it stands before a colon and port."""
+        """The host as it is written before a colon and port."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
     @pytest.fixture
@@ -106,7 +106,7 @@ class TransportContract:
 
     # ---- the listening point
 
-    def test_it_has_a_name_a_port_and_no_secrets_about_itself(self, make):
+    def test_class_attributes_have_their_types(self, make):
         transport = make()
         assert transport.name == transport.name.upper() and 0 < transport.default_port < 65536
         assert isinstance(transport.reliable, bool) and isinstance(transport.secure, bool)
@@ -121,11 +121,11 @@ class TransportContract:
         with pytest.raises(TransportError):
             make().start(first.transport.local, first.receive, first)
 
-    def test_its_own_host_is_its_own(self, point):
+    def test_is_ours_is_true_for_its_own_host(self, point):
         transport = point().transport
         assert transport.is_ours(self.host) and not transport.is_ours("192.0.2.99")
 
-    def test_it_can_be_stopped_twice_and_started_again(self, point):
+    def test_transport_can_be_stopped_twice_and_started_again(self, point):
         one = point()
         local = one.transport.local
         one.transport.stop()
@@ -133,7 +133,7 @@ class TransportContract:
         one.transport.start(local, one.receive, one)
         assert one.transport.local == local
 
-    def test_stopped_it_sends_nothing_and_says_so(self, pair):
+    def test_stopped_transport_raises_when_sending(self, pair):
         one, other, flow = pair
         one.transport.stop()
         with pytest.raises(TransportError):
@@ -200,7 +200,7 @@ class TransportContract:
         other.wait(lambda: len(other.received) == 21)
         assert not problems
 
-    def test_message_to_nobody_is_lost_or_an_error_and_no_more(self, point):
+    def test_message_to_a_closed_port_is_lost_or_an_error(self, point):
         one, gone = point(), point()
         nobody = gone.transport.local
         gone.transport.stop()
@@ -267,7 +267,7 @@ class TransportContract:
 
 
 class StreamContract(TransportContract):
-    """What a transport must do besides whose flows can end: that of connections."""
+    """The contract of transports of connections, whose flows can end."""
 
     @pytest.fixture
     def stream(self, pair):
@@ -277,7 +277,7 @@ class StreamContract(TransportContract):
         other.wait(lambda: other.received)
         return one, other, flow, other.received[0][1]
 
-    def test_end_of_a_flow_is_told_to_its_transactions_in_the_hub(self, stream):
+    def test_end_of_a_flow_is_reported_in_the_hub(self, stream):
         one, other, flow, _ = stream
         flow.transactions.add(Pending())
         other.transport.stop()
@@ -300,7 +300,7 @@ class StreamContract(TransportContract):
         assert fresh is not flow and again.received[0][0] == one.message(7)
         again.transport.stop()
 
-    def test_octets_that_make_no_sense_are_refused_and_end_the_flow(self, stream):
+    def test_bytes_that_make_no_sense_are_refused_and_end_the_flow(self, stream):
         one, other, flow, _ = stream
         flow.transactions.add(Pending())
         flow.send(one.message(2))
@@ -317,7 +317,7 @@ class StreamContract(TransportContract):
         assert one.received[0][0].startswith(b"SIP/2.0 400 ")  # what was sent before it ended
         assert all(other.in_hub)
 
-    def test_peer_who_does_not_read_costs_its_flow_and_not_our_memory(self, stream):
+    def test_peer_that_does_not_read_loses_its_flow(self, stream):
         one, other, flow, _ = stream
         sent = 0
         with pytest.raises(TransportError):
@@ -336,7 +336,7 @@ class StreamContract(TransportContract):
 
 
 class Pending:
-    """In the place of a transaction that waits for an answer by a flow."""
+    """Stands in for a transaction that waits for an answer by a flow."""
 
     machine = type("Machine", (), {"is_client": True})
     is_unanswered = True

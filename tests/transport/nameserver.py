@@ -16,7 +16,7 @@ from gevent.server import DatagramServer, StreamServer
 
 
 class NameServer:
-    """Answers from `zone`: a name to lines like "300 A 192.0.2.1". What is odd about it is set as attributes.
+    """Answers from `zone`: a name to lines like "300 A 192.0.2.1". Attributes make it misbehave.
 
     `seen` has (transport, kind, name) of each question. `mangle(wire, query)` makes a list of datagrams of an answer.
     """
@@ -111,7 +111,7 @@ class NameServer:
 
 
 def dead_address():
-    """Return the address of a port that nobody listens on, in UDP."""
+    """Return the address of a closed UDP port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         return udp.getsockname()

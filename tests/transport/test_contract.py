@@ -1,4 +1,4 @@
-"""Our transports, and the one among the examples, keep the contract that a transport of anybody's has to keep."""
+"""Our transports, and the one among the examples, keep the contract of every transport."""
 
 from __future__ import annotations
 

@@ -334,13 +334,11 @@ def test_server_that_answers_for_other_names_is_not_down(server, only, brisk):
     assert not known.down
 
 
-def test_server_that_knows_its_own_zone_only_is_not_down_for_what_strangers_ask_for(
-    server, only, brisk, caplog
-):
+def test_server_that_knows_one_zone_is_not_down_for_other_names(server, only, brisk, caplog):
     server.zone["other.example"] = ["300 A 192.0.2.1"]
     server.silent_names = lambda name: (
         name not in server.zone
-    )  # it forwards all else, the root too, to nobody
+    )  # it forwards no other names, not even the root
     asker, known = only(server)
     assert ask(asker) == Answer((ONE,))
     ask_many(asker)
@@ -353,9 +351,7 @@ def test_server_that_knows_its_own_zone_only_is_not_down_for_what_strangers_ask_
     assert "name server down" not in caplog.text
 
 
-def test_server_is_checked_again_after_a_check_that_was_stopped_before_it_began(
-    server, only, brisk
-):
+def test_server_is_checked_again_after_a_check_that_never_began(server, only, brisk):
     server.silent = True
     asker, known = only(server)
     ask_many(asker)
@@ -399,7 +395,7 @@ def test_port_that_is_closed_is_down_too_and_asked_no_faster(only, brisk):
     assert known.sent - before <= nameserver.CHECKS + 1
 
 
-def test_server_that_nobody_wants_is_left_alone_and_then_given_another_chance(server, only, brisk):
+def test_check_of_an_unwanted_server_ends_and_the_server_counts_as_up(server, only, brisk):
     clock = ShiftedClock()
     server.silent = True
     asker, known = only(server, clock)
@@ -480,7 +476,7 @@ def foreign_records(wire, query):
 
 @pytest.mark.rfc("5452 9.1")
 @pytest.mark.parametrize("mangle", [wrong_id, wrong_question, a_query, noise, foreign_records])
-def test_what_does_not_answer_the_question_is_ignored(server, make, mangle):
+def test_answer_to_another_question_is_ignored(server, make, mangle):
     server.mangle = mangle
     asker = make(server)
     assert ask(asker) == Answer((ONE,))
@@ -488,7 +484,7 @@ def test_what_does_not_answer_the_question_is_ignored(server, make, mangle):
 
 
 @pytest.mark.rfc("5452 9.1")
-def test_datagram_from_another_address_is_not_heard(server, make):
+def test_datagram_from_another_address_is_ignored(server, make):
     other = NameServer({"host.example": ["300 A 203.0.113.66"]})
     sendto = other._datagram.sendto
     server._datagram.sendto, reply = (
@@ -522,7 +518,7 @@ def test_ids_and_ports_are_not_the_same_twice(server, make):
     assert len(ids) > 40 and len(ports) > 40
 
 
-def test_any_octets_are_an_answer_or_none(server):
+def test_any_bytes_are_an_answer_or_none(server):
     query = dns.message.make_query("host.example", "SRV", id=7)
     response = dns.message.make_response(query)
     response.answer.append(
@@ -551,7 +547,7 @@ def test_answer_is_remembered_for_its_ttl(server, make):
 @pytest.mark.parametrize(
     ("name", "problem"), [("nowhere.example", "no such name"), ("empty.example", "")]
 )
-def test_that_there_is_nothing_is_remembered_as_the_zone_says(server, make, name, problem):
+def test_missing_name_is_remembered_for_the_negative_ttl_of_the_zone(server, make, name, problem):
     server.zone["empty.example"] = ["60 TXT x"]
     clock = ShiftedClock()
     asker = make(server, clock=clock)
@@ -621,7 +617,7 @@ def test_names_are_one_whatever_their_case_and_final_dot(server, make):
     assert len(server.seen) == 1
 
 
-# ---- many who ask
+# ---- many questions at the same time
 
 
 def test_question_under_way_is_not_sent_twice(server, make):
@@ -633,7 +629,7 @@ def test_question_under_way_is_not_sent_twice(server, make):
     assert len(server.seen) == 1
 
 
-def test_who_asked_first_may_leave_and_the_others_get_the_answer(server, make):
+def test_first_greenlet_may_leave_and_the_others_get_the_answer(server, make):
     server.delay = 0.1
     asker = make(server)
     first = gevent.spawn(ask, asker)
@@ -656,7 +652,7 @@ def test_questions_under_way_are_bounded(server, make, monkeypatch):
     )
 
 
-def test_question_that_nobody_waits_for_any_more_makes_room(server, make, monkeypatch):
+def test_question_without_waiting_greenlet_makes_room(server, make, monkeypatch):
     monkeypatch.setattr(client, "IN_FLIGHT", 3)
     server.silent_names = lambda name: name != A.name
     asker = make(server)

@@ -60,7 +60,7 @@ def test_request_leaves_by_the_listener_that_is_named(listen, server, kind, name
     )
 
 
-def test_request_leaves_by_the_listener_on_the_address_that_the_kernel_sends_from(listen, server):
+def test_request_leaves_by_the_listener_that_the_kernel_sends_from(listen, server):
     client = listen(*listeners("udp"))
     client.request("OPTIONS", server.uri, timeout=5)
     assert server.seen[0].flow.remote == ("127.0.0.1", port_of(client, 1))
@@ -72,15 +72,13 @@ def test_request_leaves_by_a_wildcard_where_no_listener_has_that_address(listen,
     assert server.seen[0].flow.remote == ("127.0.0.1", port_of(client, 1))
 
 
-def test_request_leaves_by_the_first_listener_of_the_version_where_there_is_nothing_better(
-    listen, server
-):
+def test_request_leaves_by_the_first_listener_of_its_ip_version(listen, server):
     client = listen("udp:[::1]:0", "udp:127.0.0.3:0", "udp:127.0.0.2:0")
     client.request("OPTIONS", server.uri, timeout=5)
     assert server.seen[0].flow.remote == ("127.0.0.3", port_of(client, 1))
 
 
-def test_listener_of_no_such_name_is_told_with_those_there_are(listen, server):
+def test_unknown_listener_name_raises_with_the_names_that_exist(listen, server):
     client = listen("udp:127.0.0.2:0;name=inside")
     with pytest.raises(InvalidValue, match="no listener is named 'outside': write one of inside"):
         client.request("OPTIONS", server.uri, listener="outside")
@@ -160,7 +158,7 @@ def test_proxy_sends_on_by_the_listener_that_is_named(listen, server):
     assert [request.via[0].host for request in server.seen] == ["127.0.0.3", "127.0.0.2"]
 
 
-def test_dialog_s_listener_is_not_taken_where_the_kernel_has_no_way_from_it(listen):
+def test_dialog_s_listener_is_not_used_without_a_route_from_it(listen):
     stack = listen("udp:127.0.0.1:0", "udp:0.0.0.0:0")
     loopback, anywhere = stack.engine.transports
     egress = Egress(stack.engine.transports)
@@ -301,9 +299,7 @@ def listen_both_ways(listen, core):
 
 @pytest.mark.rfc("3261 18.1.1")
 @pytest.mark.parametrize(("kinds", "transport"), [(("udp", "tcp"), "TCP"), (("udp",), "UDP")])
-def test_request_too_long_for_a_datagram_keeps_to_the_listener_that_is_named(
-    listen, kinds, transport
-):
+def test_long_request_over_tcp_leaves_by_the_named_listener(listen, kinds, transport):
     seen = []
     server = listen_both_ways(listen, lambda request, tx: seen.append(request) or 200)
     client = listen(*listeners(*kinds), "tcp:127.0.0.1:0")

@@ -41,7 +41,7 @@ def udp(request):
 
 @pytest.fixture
 def peer(udp):
-    """Somebody who is there."""
+    """A peer that exists."""
     with socket.socket(family_of(udp.loopback), socket.SOCK_DGRAM) as sock:
         sock.bind((udp.loopback, 0))
         sock.settimeout(PATIENCE)
@@ -50,7 +50,7 @@ def peer(udp):
 
 @pytest.fixture
 def silent():
-    """Somebody who is there and answers nothing by himself."""
+    """A peer that exists and answers only when the test says so."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(PATIENCE)
@@ -58,7 +58,7 @@ def silent():
 
 
 def closed(host="127.0.0.1"):
-    """Return an address at which nobody is."""
+    """Return an address with a closed port."""
     with socket.socket(family_of(host), socket.SOCK_DGRAM) as sock:
         sock.bind((host, 0))
         return sock.getsockname()[:2]
@@ -84,7 +84,7 @@ def forge(transport, *entries):
     transport.errors.take()
 
 
-# ---- who is told
+# ---- which transaction fails
 
 
 @pytest.mark.rfc("3261 18.4", "3261 17.1.4", "3261 8.1.3.1")
@@ -129,7 +129,7 @@ def test_request_that_has_waited_for_the_kernel_fails_when_it_is_refused(listen)
 
 @pytest.fixture
 def waiting(listen, silent):
-    """Send a request of this method to somebody silent: its stack's transport, its transaction, and its octets."""
+    """Send a request of this method to a silent peer: return the transport, the transaction and the bytes."""
 
     def send(method):
         stack = listen("udp:127.0.0.1:0")
@@ -225,9 +225,7 @@ def test_icmp_message_about_another_destination_changes_nothing(waiting, silent)
         ),  # figure 6: it is sent on
     ],
 )
-def test_what_a_response_has_come_to_is_refused_as_the_tables_say(
-    waiting, silent, method, status, fate
-):
+def test_icmp_error_after_a_response_acts_as_the_tables_say(waiting, silent, method, status, fate):
     transport, tx, data = waiting(method)
     response = parse(data).response(status, contact=f"<sip:x@127.0.0.1:{silent.getsockname()[1]}>")
     response.to = response.to.with_params(tag="x")
@@ -244,9 +242,7 @@ def test_what_a_response_has_come_to_is_refused_as_the_tables_say(
 
 
 @pytest.mark.rfc("3261 17.1.2.2")
-def test_peer_that_goes_while_it_works_on_a_request_is_found_out_by_the_next_copy(
-    listen, waiting, silent
-):
+def test_peer_that_ends_after_a_100_fails_the_request_at_the_next_copy(listen, waiting, silent):
     transport, tx, data = waiting("OPTIONS")
     silent.sendto(bytes(parse(data).response(100)), transport.local)
     assert next(iter(tx)).status == 100
@@ -289,7 +285,7 @@ def test_keep_alive_that_is_refused_is_unanswered_at_once(udp):
     until(lambda: udp.stun["keepalive_unanswered"] == 2)
 
 
-def test_transaction_that_has_ended_by_the_time_it_would_be_told_is_left_alone(waiting, silent):
+def test_icmp_error_for_a_transaction_that_just_ended_is_ignored(waiting, silent):
     transport, tx, data = waiting("INVITE")
     entry = (extended_error(*PORT_UNREACHABLE), data, silent.getsockname())
     forge(transport, entry, entry)
@@ -315,7 +311,7 @@ def test_refused_keep_alive_that_was_none_of_ours_changes_nothing(udp, peer, cha
     assert udp.icmp == {"unmatched": 1} and not udp.stun and [*udp.stun_agent.pending] == [identity]
 
 
-def test_icmp_message_at_another_listener_than_the_request_s_changes_nothing(listen, silent):
+def test_icmp_error_at_another_listener_changes_nothing(listen, silent):
     stack = listen("udp:127.0.0.1:0;name=one", "udp:127.0.0.1:0;name=two")
     one, two = stack.engine.transports
     tx = stack.send(Request("OPTIONS", f"sip:127.0.0.1:{silent.getsockname()[1]}"), listener="one")
@@ -326,7 +322,7 @@ def test_icmp_message_at_another_listener_than_the_request_s_changes_nothing(lis
 
 
 @pytest.mark.rfc("3261 17.1.1.2")
-def test_response_that_comes_before_the_transaction_is_told_counts(waiting, silent):
+def test_response_before_the_icmp_error_is_handled_counts(waiting, silent):
     transport, tx, data = waiting("INVITE")
     response = parse(data).response(486)
     gevent.get_hub().loop.run_callback(
@@ -343,7 +339,7 @@ def test_response_that_comes_before_the_transaction_is_told_counts(waiting, sile
     )  # and repeats its ACK
 
 
-def test_nobody_is_told_in_the_midst_of_somebody_else_s_send(listen, silent):
+def test_icmp_error_is_not_handled_within_the_send_of_another_request(listen, silent):
     stack = listen("udp:127.0.0.1:0")
     refused, other = (
         stack.send(Request("OPTIONS", f"sip:127.0.0.1:{port}"))

@@ -1,4 +1,4 @@
-"""What an entry of the error queue says, octet for octet as Linux writes it."""
+"""Entries of the error queue, byte for byte as Linux writes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sippet_gevent.transport.datagram import icmp
 from sippet_gevent.transport.datagram.icmp import IGNORED, TOO_BIG, UNREACHABLE
 
 LOCAL, V4, V6, TIMESTAMP = 1, 2, 3, 4
-"""Who the error comes from: our own system, ICMP, ICMPv6, or it is none."""
+"""Origins of an error: our own system, ICMP, ICMPv6, none."""
 
 
 def extended_error(origin, type_, code, number=errno.ECONNREFUSED, offender=None):
@@ -67,7 +67,7 @@ def test_each_kind_of_icmp_error_counts_as_the_rfc_has_it(origin, type_, codes, 
         ((0, 11, extended_error(V4, 3, 3, offender="192.0.2.7")[2][:19]), "Connection refused"),
     ],
 )
-def test_error_is_told_in_words_with_who_says_so(ancillary, problem):
+def test_error_has_a_text_with_the_sender_of_the_icmp_message(ancillary, problem):
     assert icmp.read([ancillary]).problem == problem
 
 
@@ -91,11 +91,11 @@ def test_error_is_found_behind_the_address_that_its_message_came_to():
         [(1, 29, bytes(16))],
     ],
 )
-def test_what_no_icmp_message_has_caused_says_nothing(ancillary):
+def test_error_without_icmp_message_is_none(ancillary):
     assert icmp.read(ancillary) is None
 
 
 @given(st.sampled_from([(0, 11), (41, 25)]), st.binary(max_size=60))
 @example((0, 11), struct.pack("=IBBBxII", 2**31, V4, 3, 3, 0, 0))
-def test_no_octets_raise(kind, data):
+def test_no_bytes_raise(kind, data):
     icmp.read([(*kind, data)])

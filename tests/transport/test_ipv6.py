@@ -1,4 +1,4 @@
-"""IPv6: brackets, spellings, both versions at once, and link-local addresses, whose interface stays at home."""
+"""IPv6: brackets, spellings, both versions at once, and link-local addresses, whose interface is not sent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def peer():
 @pytest.mark.parametrize(
     "row", corpus.rows_of("rfc5118", expected="accept"), ids=lambda row: row.file.partition("/")[2]
 )
-def test_torture_message_is_served_and_answered_with_brackets_where_they_belong(listen, peer, row):
+def test_ipv6_torture_message_is_answered_with_brackets(listen, peer, row):
     seen = []
 
     def core(request, tx):
@@ -130,7 +130,7 @@ def test_interfaces_know_an_address_by_any_spelling():
 
 
 @pytest.mark.rfc("3261 18.2.1")
-def test_received_is_not_added_for_another_spelling_of_the_sender_s_address(listen, peer):
+def test_received_is_not_added_for_another_spelling_of_the_address(listen, peer):
     stack = listen("udp:[::1]:0")
     peer.sendto(
         options(f"[0::0:1]:{peer.getsockname()[1]};branch=z9hG4bK1"), ("::1", port_of(stack))
@@ -160,7 +160,7 @@ def test_mapped_address_of_a_resolver_is_reached_over_ipv4_too(listen):
 @pytest.mark.parametrize(
     "host", ["0.0.0.0", "224.0.1.75", "255.255.255.255", "[::]", "[ff02::1]", "[::ffff:0.0.0.0]"]
 )
-def test_what_is_no_host_s_address_is_not_sent_to(listen, host):
+def test_address_that_is_not_of_one_host_is_not_sent_to(listen, host):
     with pytest.raises(TransportError, match="not the address of one host"):
         listen("udp:*:0").request("OPTIONS", f"sip:{host}:9", timeout=5)
 

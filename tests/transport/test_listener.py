@@ -1,4 +1,4 @@
-"""Addresses to listen on: what they may say, what is refused and in which words, and what Via and Contact make of them."""
+"""Addresses to listen on: their parameters, their errors, and the Via and Contact that follow from them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_advertised_host_and_port_are_read(text, advertised, shown):
     assert str(listener.advertise) == shown
 
 
-def test_advertised_ipv6_stands_in_brackets():
+def test_advertised_ipv6_is_in_brackets():
     listener = read("udp:[fd00::5]:5060;advertise=[2001:DB8::7]:5070")
     assert listener.advertise == Advertised("2001:db8::7", 5070)
     assert str(listener.advertise) == "[2001:db8::7]:5070"
@@ -111,7 +111,7 @@ def test_invalid_address_raises_with_what_to_write(text, says):
         read(text)
 
 
-def test_name_stands_once_for_each_transport():
+def test_name_is_unique_for_each_transport():
     stack = Stack("udp:127.0.0.1:0;name=inside", "tcp:127.0.0.1:0;name=inside")
     with pytest.raises(InvalidValue, match="named 'inside' already"):
         stack.listen("udp:127.0.0.1:0;name=inside")
@@ -183,9 +183,7 @@ def test_advertised_ipv6_has_brackets_in_via_and_contact(listen):
 
 
 @pytest.mark.rfc("3261 18.2.2", "3261 12.1.1")
-def test_request_without_rport_is_answered_from_the_real_address_with_the_advertised_contact(
-    listen, peer
-):
+def test_request_without_rport_is_answered_from_the_real_address(listen, peer):
     stack = listen("udp:127.0.0.1:0;advertise=203.0.113.7:5070")
     invite = options(
         f"127.0.0.1:{peer.getsockname()[1]};branch=z9hG4bK1",
@@ -195,7 +193,7 @@ def test_request_without_rport_is_answered_from_the_real_address_with_the_advert
     data, source = peer.recvfrom(65535)
     assert source == ("127.0.0.1", port_of(stack))
     assert str(parse(data).contact[0].uri) == "sip:203.0.113.7:5070"
-    stack.dialogs._calls.clear()  # or it would be hung up, to where nobody is
+    stack.dialogs._calls.clear()  # or a BYE would be sent to a closed port
 
 
 def test_advertised_and_real_address_are_both_ours(listen):

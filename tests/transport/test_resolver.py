@@ -1,4 +1,4 @@
-"""Which ways lead to a SIP URI, RFC 3263 §4 and §5, RFC 2782: rules on a table of records, no DNS."""
+"""Candidates of a SIP URI, RFC 3263 §4 and §5, RFC 2782: rules on a table of records, no DNS."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ONE, TWO, SIX = "192.0.2.1", "192.0.2.2", "2001:db8::1"
 
 
 class Silent(Resolver):
-    """Has no answer to anything, and must not be asked."""
+    """A resolver that must not be asked."""
 
     def ask(self, questions, budget):
         raise AssertionError(f"asked {questions}")
 
 
 class Recording(StaticResolver):
-    """Notes what it is asked."""
+    """A resolver that notes its questions."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -83,7 +83,7 @@ def test_uri_leads_to_a_transport_of_any_name_and_its_default_port(text, found):
         )
 
 
-# ---- nobody is asked
+# ---- without questions
 
 
 @pytest.mark.rfc("3263 4.1", "3263 4.2")
@@ -103,7 +103,7 @@ def test_uri_leads_to_a_transport_of_any_name_and_its_default_port(text, found):
         ("sip:bob@example.com;maddr=192.0.2.7", ("UDP", "192.0.2.7", 5060)),
     ],
 )
-def test_numeric_host_asks_nobody(text, candidate):
+def test_numeric_host_asks_no_questions(text, candidate):
     assert [found[:3] for found in Silent().resolve(URI.parse(text))] == [candidate]
 
 
@@ -123,13 +123,13 @@ def test_numeric_host_asks_nobody(text, candidate):
 @pytest.mark.parametrize(
     "text", ["sip:{}", "sip:{};transport=tcp", "sip:{}:5070", "sip:example.com;maddr={}"]
 )
-def test_host_that_nobody_can_have_is_a_transport_error_and_dns_is_not_asked(text, host):
+def test_host_that_is_no_name_is_a_transport_error_without_dns(text, host):
     with pytest.raises(TransportError, match="neither an address nor a name"):
         Silent().resolve(URI.parse(text.format(host)))
 
 
 @pytest.mark.parametrize("host", ["a..b", "[1::2::3]", "1.2.3"])
-def test_via_of_a_host_that_nobody_can_have_is_not_asked_of_dns(host):
+def test_via_host_that_is_no_name_is_a_transport_error_without_dns(host):
     with pytest.raises(TransportError, match="neither an address nor a name"):
         Silent().resolve_response(Via("UDP", host))
 
@@ -238,7 +238,7 @@ def test_sips_discards_what_is_not_secure():
 
 
 @pytest.mark.rfc("3403 4.1")
-def test_secure_service_without_addresses_is_not_replaced_by_one_in_the_clear():
+def test_secure_service_without_addresses_does_not_fall_back_to_clear():
     records = {name: values for name, values in EXAMPLE.items() if name != "_sips._tcp.example.com"}
     with pytest.raises(TransportError, match="SRV _sips._tcp.example.com: no such name"):
         ways(StaticResolver(records), "sip:example.com")
@@ -372,7 +372,7 @@ def test_nothing_found_is_a_transport_error_that_names_each_step():
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "255.255.255.255", "224.0.1.75", "::", "ff02::1"])
-def test_name_never_leads_to_everybody_or_nobody(address):
+def test_name_never_leads_to_multicast_or_unspecified_addresses(address):
     assert ways(StaticResolver({"example.com": [address, ONE]}), "sip:example.com:5060") == [
         "udp:192.0.2.1:5060"
     ]
@@ -511,7 +511,7 @@ RECORDS_OF = {
     ours=st.sets(st.sampled_from(sorted(SERVICES.values()))),
     data=st.data(),
 )
-def test_whatever_dns_says_ways_are_ours_bounded_and_secure_where_they_must_be(uri, ours, data):
+def test_candidates_of_any_records_are_bounded_ours_and_secure_if_needed(uri, ours, data):
     def answer(question):
         return Answer(tuple(data.draw(st.lists(RECORDS_OF[question.kind], max_size=4))))
 
@@ -531,7 +531,7 @@ def test_static_resolver_takes_addresses_and_records_only(records):
         StaticResolver(records)
 
 
-def test_what_dns_says_reaches_logs_without_control_characters():
+def test_dns_records_reach_logs_without_control_characters():
     assert str(Answer((NAPTR(1, 1, "\x1b[31m", "", "", "x"),))).isprintable()
 
 

@@ -70,7 +70,7 @@ def mapped(data):
     return str(ipaddress.ip_address(packed)), port
 
 
-# ---- octets in, octets out
+# ---- bytes in, bytes out
 
 
 @pytest.mark.rfc("5389 15.2")
@@ -91,7 +91,7 @@ def test_address_is_written_as_the_test_vectors_have_it(host, value):
 
 
 @pytest.mark.rfc("5389 7.3.1")
-def test_sample_request_of_ice_is_told_what_is_not_understood():
+def test_sample_request_of_ice_gets_420_with_unknown_attributes():
     kind, identity, attributes = read(stun.answer(REQUEST, "192.0.2.1", 32853))
     assert (kind, identity) == (0x0111, IDENTITY)
     assert attributes[0x0009] == b"\0\0\x04\x14Unknown Attribute"
@@ -109,7 +109,7 @@ def test_fingerprint_is_answered_with_a_fingerprint():
 @pytest.mark.rfc("5389 7.3")
 @pytest.mark.parametrize(
     "at", [*range(100), *range(102, 108)]
-)  # between them stands that it is a FINGERPRINT
+)  # between them is the type FINGERPRINT
 def test_one_wrong_octet_under_a_fingerprint_is_no_request(at):
     assert (
         stun.answer(REQUEST[:at] + bytes([REQUEST[at] ^ 0x40]) + REQUEST[at + 1 :], "192.0.2.1", 1)
@@ -144,7 +144,7 @@ def test_known_and_optional_attributes_are_ignored():
 
 
 @pytest.mark.rfc("5389 15.4")
-def test_what_follows_message_integrity_is_ignored():
+def test_attributes_after_message_integrity_are_ignored():
     request = message((0x0008, b"x" * 20), (0x0024, b"1234"))
     assert mapped(stun.answer(request, "192.0.2.1", 1)) == ("192.0.2.1", 1)
 
@@ -175,7 +175,7 @@ def test_each_unknown_attribute_is_named_once_in_order():
         b"",
     ],
 )
-def test_what_is_no_sound_binding_request_has_no_answer(data):
+def test_malformed_binding_request_has_no_answer(data):
     assert stun.answer(data, "192.0.2.1", 1) is None
 
 
@@ -184,12 +184,12 @@ ATTRIBUTES = st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40)),
 
 @given(st.binary(max_size=200).map(lambda tail: message() + tail) | st.binary(max_size=200))
 @example(REQUEST)
-def test_no_octets_raise(data):
+def test_no_bytes_raise(data):
     stun.answer(data, "192.0.2.1", 5060)
 
 
 @given(ATTRIBUTES, st.booleans(), st.ip_addresses().map(str), st.integers(1, 65535))
-def test_every_sound_request_has_a_sound_answer_of_at_most_three_times_its_octets(
+def test_answer_has_at_most_three_times_the_bytes_of_its_request(
     attributes, fingerprint, host, port
 ):
     attributes = [(kind, value) for kind, value in attributes if kind != 0x8028]
@@ -237,7 +237,7 @@ def test_repeated_request_has_the_same_answer(asked):
     assert sock.recv(2000) == first
 
 
-def test_stun_and_sip_share_a_port_and_stun_is_none_of_the_messages_received(asked, caplog):
+def test_stun_on_the_sip_port_is_not_counted_as_received(asked, caplog):
     stack, sock = asked
     via = "192.0.2.9:5060;branch=z9hG4bK1;rport"
     for data in (
@@ -256,7 +256,7 @@ def test_stun_and_sip_share_a_port_and_stun_is_none_of_the_messages_received(ask
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_what_lacks_the_cookie_is_dropped_as_before(asked):
+def test_datagram_without_the_cookie_is_dropped_as_sip(asked):
     stack, sock = asked
     sock.send(b"\0\1\0\0 no cookie")
     sock.send(b"\0\0\0\0")
@@ -319,7 +319,7 @@ def test_answers_that_cannot_be_sent_are_dropped_once_one_is_waiting(sendto, fat
 
 
 @pytest.mark.rfc("5389 7.3.1.2")
-def test_answer_leaves_by_the_address_that_was_asked_where_all_are_listened_on():
+def test_answer_on_a_wildcard_leaves_from_the_address_that_was_asked():
     with Stack("udp:0.0.0.0:0") as stack, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
         sock.bind(("127.0.0.1", 0))

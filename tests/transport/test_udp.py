@@ -73,7 +73,7 @@ def test_port_zero_takes_a_free_port(udp):
     assert udp.local[0] == "127.0.0.1" and udp.local[1] > 0
 
 
-def test_datagram_of_65507_octets_arrives_whole(udp, peer):
+def test_datagram_of_65507_bytes_arrives_whole(udp, peer):
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     peer.sendto(b"x" * 65507, udp.local)
     assert udp.arrived.wait(5)
@@ -274,7 +274,7 @@ def test_datagrams_wait_again_and_again_while_the_device_s_queue_is_full(udp):
     assert Full.tries[-1] - Full.tries[0] > 3 * send_queue.PAUSE
 
 
-def test_question_whose_host_it_is_is_a_503_while_there_is_no_descriptor():
+def test_is_ours_raises_503_while_no_descriptor_is_free():
     with Stack("udp:0.0.0.0:0") as stack:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))

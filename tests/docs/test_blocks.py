@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sippet_gevent import Call, Flow, Location, ResponseContext, ServerTransaction, Stack, sdp
 from sippet_gevent import __main__ as main
+from sippet_gevent.testing import Sip, strategies
 
 from .blocks import ALL, BLOCKS, DOCS, NAMED, PAGES, ROOT, of_language
 
@@ -291,6 +294,46 @@ def test_files_that_pages_name_exist():
                 (folder / name).exists() for folder in (ROOT, PACKAGE)
             ):
                 lost.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not lost
+
+
+OBJECTS = {
+    "tx": ServerTransaction,
+    "stack": Stack,
+    "call": Call,
+    "flow": Flow,
+    "sip": Sip,
+    "context": ResponseContext,
+    "location": Location,
+    "sdp": sdp,
+    "strategies": strategies,
+}
+"""What the pages call the objects of the library."""
+
+
+OTHERS = {"py", "service", "pcap", "example", "office", "host", "search"}
+"""Files and host names that look like attributes, and what is JavaScript's."""
+
+
+def has(thing, name):
+    """Return True for an attribute of a class or module, also for one that instances get."""
+    if hasattr(thing, name):
+        return True
+    kinds = getattr(thing, "__mro__", ())[:-1]
+    return any(
+        name in getattr(kind, "__annotations__", {}) or f"self.{name}" in inspect.getsource(kind)
+        for kind in kinds
+    )
+
+
+def test_attributes_that_pages_name_exist():
+    lost = []
+    for path in PAGES:
+        for name, attribute in re.findall(
+            rf"(?<![\w.$/])({'|'.join(OBJECTS)})\.([a-z]\w*)\b(?!\.py)", path.read_text("utf-8")
+        ):
+            if not has(OBJECTS[name], attribute) and attribute not in OTHERS:
+                lost.append(f"{path.relative_to(ROOT)}: {name}.{attribute}")
     assert not lost
 
 

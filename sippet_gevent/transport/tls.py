@@ -26,7 +26,7 @@ class TLS:
     Args:
         cert: A PEM file with the certificate and its chain. Peers see it when they connect to us,
             and servers that request a certificate see it when we connect to them. Without one,
-            nobody can connect to us.
+            no peer can connect to us.
         key: The PEM file of the private key, if `cert` does not contain it.
         names: Certificates and keys for further domains, selected by the name that a client asks
             for (SNI): `{"example.org": ("org.pem", "org.key")}`.

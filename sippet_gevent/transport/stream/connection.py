@@ -328,7 +328,7 @@ class Connection(TimedChannel):
             return
         self.transport.count("half_closed")
         self.state = HALF_CLOSED  # the deadline stays what it is
-        self._tell("the peer sends no more")
+        self._report_end("the peer sends no more")
 
     def _note_end(self) -> None:
         self._heard = time.monotonic()
@@ -401,7 +401,7 @@ class Connection(TimedChannel):
             return
         self._retire()
         self._enter(LINGERING)
-        self._tell(problem)
+        self._report_end(problem)
         if not self._queue:
             self._finish_sending()
 
@@ -416,10 +416,10 @@ class Connection(TimedChannel):
         if self.dialled is not None:
             self.transport.retire(self.dialled, self)
 
-    def _tell(self, problem: str, error: BaseException | None = None) -> None:
-        """Tell the engine that no response comes by this flow any more.
+    def _report_end(self, problem: str, error: BaseException | None = None) -> None:
+        """Report to the engine that no response comes by this flow any more.
 
-        It is told in a callback of its own, because its code may be in the middle of sending.
+        The report is a callback of its own, because the engine may be in the middle of sending.
         """
         if self.transactions and not self.transport.stopping:
             failure = TransportError(f"{self!r} has ended: {problem}", self, kind=self._kind)
@@ -453,7 +453,7 @@ class Connection(TimedChannel):
         transport.forget(self)
         if self._opened is not None:
             self._opened.set()
-        self._tell(problem, error)
+        self._report_end(problem, error)
 
     # ---- whether it is open
 

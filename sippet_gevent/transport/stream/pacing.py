@@ -2,7 +2,7 @@
 
 * One step of a handshake takes half a millisecond: arithmetic of TLS, or HTTP of a WebSocket. If
   a thousand phones connect at the same time, other peers must be served between the steps.
-* When a network fails, the loop hears of thousands of ended connections in one turn. Closing all
+* When a network fails, the loop learns of thousands of ended connections in one turn. Closing all
   of them in that turn would keep other peers waiting for a fifth of a second.
 
 `Turns` is the rule for both: so many connections act in one turn, and the others wait in order.
@@ -92,8 +92,8 @@ class Turns:
 
 
 class Endings(Turns):
-    """Connections whose peers have ended them, closed ENDS at a turn; `len()` counts those that
-    wait."""
+    """Connections that their peers have ended. ENDS of them are closed in a turn, and `len()` counts
+    those that wait."""
 
     def __init__(self) -> None:
         super().__init__(ENDS)

@@ -20,8 +20,8 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 """The first bytes of version 2. No other protocol begins with them (§2.2)."""
 
 LENGTH = 4096
-"""Most bytes of a version 2 header. The addresses take up to 232. Names and certificates may follow,
-which are skipped."""
+"""Most bytes of a version 2 header. The addresses take up to 232. Names and certificates, which may
+follow, are skipped."""
 
 _FIXED = len(SIGNATURE) + 4
 _V1 = b"PROXY "

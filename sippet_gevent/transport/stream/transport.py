@@ -93,7 +93,7 @@ class StreamTransport(Transport):
         """Count what has become of a connection."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
 
-    # ---- what a connection tells
+    # ---- what a connection reports
 
     def retire(self, destination: Destination, flow: Flow) -> None:
         """Send no new request by this connection of ours."""

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -19,6 +20,8 @@ from ..stream.connection import Connection
 from .settings import WSGIApp
 
 log = logging.getLogger("sippet_gevent.transport")
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 BODY = 65536
 """Most bytes of the body of an HTTP request. What comes to a SIP port is small."""
@@ -154,7 +157,7 @@ class Exchange:
 
     @property
     def environ(self) -> dict[str, Any]:
-        """The environment of the application (PEP 3333)."""
+        """The environment of the application (PEP 3333), whose values have many types."""
         request, flow = self._request, self._flow
         path, _, query = request.target.partition(b"?")
         host, port = flow.local
@@ -187,7 +190,7 @@ class Exchange:
         return environ
 
     def _start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         if exc_info is not None and self._sent:
             raise exc_info[1].with_traceback(exc_info[2])
@@ -215,7 +218,7 @@ class Exchange:
         for at in range(0, len(data), piece):
             self._send(h11.Data(data=data[at : at + piece]))
 
-    def _send(self, event: Any) -> None:
+    def _send(self, event: h11.Event) -> None:
         data = self._http.send(event)
         if data:
             self._wait()

@@ -21,6 +21,7 @@ _ORIGIN = re.compile(rf"([A-Za-z][A-Za-z0-9+.\-]*)://({_NAME})(?::([0-9]{{1,5}})
 _OWN_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""A WSGI application of the user's (PEP 3333)."""
 
 
 def origin_of(text: str) -> str:

@@ -132,7 +132,7 @@ def function(argument: str, value: Any, write: str) -> Any:
     return value
 
 
-def octets(argument: str, value: Any) -> bytes:
+def as_bytes(argument: str, value: Any) -> bytes:
     """Return the bytes of a body. Text becomes UTF-8; an object with `__bytes__`, such as an SDP,
     is formatted."""
     if isinstance(value, str):

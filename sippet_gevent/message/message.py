@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from typing import Any
 
-from ..arguments import octets
+from ..arguments import as_bytes
 from ..arguments import status as check_status
 from ..errors import InvalidValue, ParseError, excerpt
 from .echo import fastest_echo, tag_of, tagged
@@ -80,7 +80,7 @@ class Message(HeaderFields):
 
     @body.setter
     def body(self, value: bytes | str) -> None:
-        self._body = octets("body", value)
+        self._body = as_bytes("body", value)
         self.headers.wire = None
         if _CONTENT_LENGTH in self.headers.fields:
             self.headers.replace(_CONTENT_LENGTH, [])
@@ -208,7 +208,7 @@ class Request(Message):
         self._to_tag: str | None = None
         self.sent_via: str | None = None
         """The Via that the stack put in front when it sent the request, or None."""
-        self._body = body if type(body) is bytes else octets("body", body)
+        self._body = body if type(body) is bytes else as_bytes("body", body)
         self.uri = uri
         self._set(headers)
 
@@ -333,7 +333,7 @@ class Request(Message):
         )
         response = Response.read(status, phrase, Headers(lines), b"")
         if type(body) is not bytes:
-            body = octets("body", body)
+            body = as_bytes("body", body)
         if body:
             response._body = body
         if headers:
@@ -421,7 +421,7 @@ class Response(Message):
         self.headers = Headers()
         self.flow = None  # type: ignore[assignment]
         self.mandatory = None  # type: ignore[assignment]
-        self._body = body if type(body) is bytes else octets("body", body)
+        self._body = body if type(body) is bytes else as_bytes("body", body)
         self._set(headers)
 
     @classmethod

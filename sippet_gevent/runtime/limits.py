@@ -65,7 +65,7 @@ class StreamLimits:
     that are silent for a minute."""
     pong: float = 10.0
     """Until a ping is answered; then the connection is dead (RFC 5626 §4.4.1)."""
-    queue_octets: int = 256 * 1024
+    queue_bytes: int = 256 * 1024
     """Bytes that may wait for a peer that reads slowly; then its connection is closed. That is four
     of the longest messages."""
     queue_messages: int = 512

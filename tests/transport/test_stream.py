@@ -421,7 +421,7 @@ def test_sweep_of_many_connections_is_split_into_parts(stacks, connect, monkeypa
 
 
 def test_peer_that_does_not_read_is_closed_and_others_are_served(stacks, connect):
-    stack = stacks(queue_octets=10_000)
+    stack = stacks(queue_bytes=10_000)
     small = socket.socket()
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     small.connect(stack.tcp.local)
@@ -435,7 +435,7 @@ def test_peer_that_does_not_read_is_closed_and_others_are_served(stacks, connect
 
 
 def test_peer_that_reads_late_gets_everything_in_order(stacks, connect, listener):
-    stack = stacks(queue_octets=1 << 24, queue_messages=1 << 20)
+    stack = stacks(queue_bytes=1 << 24, queue_messages=1 << 20)
     flow = stack.tcp.connect(listener.getsockname())
     size = 20_000
     for number in range(size):
@@ -811,7 +811,7 @@ def test_request_on_a_dead_pooled_connection_goes_by_a_new_one(
 
 
 def test_queued_request_is_sent_again_by_a_new_connection(stacks, connect, listener):
-    client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
+    client = stacks(queue_bytes=1 << 26, queue_messages=1 << 20)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])
     until(lambda: flow.is_open)
@@ -983,7 +983,7 @@ def test_branch_of_a_cancelled_invite_is_not_sent_after_connecting(stacks, slow,
 
 
 def test_request_given_up_is_sent_whole_only_if_partly_written(stacks, connect, listener):
-    client = stacks(queue_octets=1 << 26, queue_messages=1 << 20)
+    client = stacks(queue_bytes=1 << 26, queue_messages=1 << 20)
     flow = client.tcp.connect(listener.getsockname())
     peer = connect(sock=listener.accept()[0])
     until(lambda: flow.is_open)

@@ -323,7 +323,7 @@ def test_stalled_handshakes_are_bounded_and_delay_no_request(stacks, plain, conn
 
 
 def test_queue_for_records_of_tls_itself_is_bounded(stacks, connect):
-    stack = stacks(queue_octets=20_000)
+    stack = stacks(queue_bytes=20_000)
     connect(stack)
     until(lambda: next(iter(stack.tcp.flows)).state is OPEN)
     (flow,) = stack.tcp.flows

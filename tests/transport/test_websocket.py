@@ -722,7 +722,7 @@ def test_browser_that_goes_ends_our_transactions(stacks, browse):
 
 
 def test_browser_that_does_not_read_is_closed_and_others_are_served(stacks, browse):
-    stack = stacks(queue_octets=20_000)
+    stack = stacks(queue_bytes=20_000)
     flows = []
     stack.methods.handlers["OPTIONS"] = lambda request, tx: flows.append(tx.flow) or 200
     lazy = browse(stack)
@@ -923,7 +923,7 @@ def test_reader_that_is_slower_than_the_application_gets_all(stacks, parts):
         start_response("200 Fine", [])
         return parts
 
-    stack = stacks(web=Web(app=app), queue_octets=20_000)
+    stack = stacks(web=Web(app=app), queue_bytes=20_000)
     stack.ws._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

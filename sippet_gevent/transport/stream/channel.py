@@ -156,7 +156,7 @@ class Channel(Flow):
             TransportError: The limits allow no more. The connection is closed.
         """
         limits = self.transport.limits
-        if self._queued + size > limits.queue_octets or messages >= limits.queue_messages:
+        if self._queued + size > limits.queue_bytes or messages >= limits.queue_messages:
             problem = f"{self._queued} bytes in {messages} messages wait for the peer already"
             self.close("queue_full", problem)
             raise TransportError(f"cannot send to {self!r}: {problem}", self)

@@ -214,7 +214,7 @@ class Exchange:
         if self._request.method == b"HEAD":
             return
         # The queue of the connection has room for a piece.
-        piece = max(1, min(WAITING, self._flow.transport.limits.queue_octets // 2))
+        piece = max(1, min(WAITING, self._flow.transport.limits.queue_bytes // 2))
         for at in range(0, len(data), piece):
             self._send(h11.Data(data=data[at : at + piece]))
 

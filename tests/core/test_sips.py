@@ -108,7 +108,7 @@ def test_request_to_a_sips_uri_has_no_way_in_clear(stacks, hop):
 
 
 def test_request_to_a_sips_uri_has_no_way_without_tls(stacks):
-    with pytest.raises(TransportError, match="listen on one of its kind, tls"):
+    with pytest.raises(TransportError, match="listen on an address of its transport, tls"):
         stacks("tcp:127.0.0.1:0").request("MESSAGE", "sips:bob@192.0.2.1")
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .message.framer import Framer
     from .message.header import Header
     from .message.iana import METHODS, OPTION_TAGS, STATUSES, TRANSPORTS, reason_phrase
-    from .message.identifiers import create_branch, create_call_id, create_tag
+    from .message.identifiers import Identifiers, create_branch, create_call_id, create_tag
     from .message.message import Request, Response, register_header
     from .message.multipart import multipart
     from .message.parser import implementation, parse
@@ -91,6 +91,7 @@ __all__ = [
     "sdp",
     "Framer",
     "implementation",
+    "Identifiers",
     "create_branch",
     "create_tag",
     "create_call_id",
@@ -165,6 +166,7 @@ _MODULES = {
     "STATUSES": ".message.iana",
     "TRANSPORTS": ".message.iana",
     "reason_phrase": ".message.iana",
+    "Identifiers": ".message.identifiers",
     "create_branch": ".message.identifiers",
     "create_call_id": ".message.identifiers",
     "create_tag": ".message.identifiers",

@@ -108,8 +108,8 @@ def test_no_attribute_has_the_type_any(check):
         ("request.via[0].hosts", '"Via" has no attribute "hosts"'),
         ("request.contact[0].uri", '''of "NameAddr | Literal['*']" has no attribute "uri"'''),
         ("request.from_ = 5", 'variable has type "NameAddr | URI | str | None"'),
-        ("request.cseq = (1, b'INVITE')", "No overload variant"),
-        ("request.allow = [5]", "No overload variant"),
+        ("request.cseq = (1, b'INVITE')", 'variable has type "CSeq | URI | str | None"'),
+        ("request.allow = [5]", 'List item 0 has incompatible type "int"'),
         ("request.from_.uri.users", '"URI" has no attribute "users"'),
     ],
 )

@@ -119,14 +119,14 @@ def test_target_whose_port_is_closed_is_followed_by_the_next_at_once(real, metho
         assert tx.final().status in (200, 486)
     assert real.clock.now() - began < 1  # a few milliseconds; T1 is half a second
     assert real.sender.grey.holds(real.closed, real.clock.now())
-    assert real.stats()["icmp"] == {"told": 1}
+    assert real.stats()["icmp"] == {"matched": 1}
 
 
 def test_closed_targets_of_many_requests_are_found_and_no_other_is_blamed(real):
     with gevent.Timeout(10):
         asked = [real.send(Request("OPTIONS", BOB)) for _ in range(100)]
         assert {tx.final().status for tx in asked} == {200}
-    assert real.stats()["icmp"] == {"told": 100} and real.stats()["send_errors"] == 0
+    assert real.stats()["icmp"] == {"matched": 100} and real.stats()["send_errors"] == 0
     assert len(real.sender.grey) == 1
 
 

@@ -86,7 +86,7 @@ def test_unknown_listener_name_raises_with_the_names_that_exist(listen, server):
 
 def test_named_listener_that_does_not_lead_there_is_a_transport_error(listen, server):
     client = listen("udp:127.0.0.2:0;name=inside", "tcp:127.0.0.1:0", "udp:[::1]:0;name=six")
-    with pytest.raises(TransportError, match="listen on one of its kind, tcp"):
+    with pytest.raises(TransportError, match="listen on an address of its transport, tcp"):
         client.request("OPTIONS", server.tcp, listener="inside")
     with pytest.raises(TransportError, match="other IP version"):
         client.request("OPTIONS", server.uri, listener="six")

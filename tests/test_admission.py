@@ -73,7 +73,7 @@ class Caller:
 # ---- calls
 
 
-def test_bye_of_each_call_is_200_when_more_calls_are_held_than_handlers_allowed(sip, caller):
+def test_bye_is_200_while_more_calls_are_held_than_handlers(sip, caller):
     stack = sip.serve(answer, limits=Limits(handlers=3))
     callers = Caller(sip, caller)
     assert [callers.call() for _ in range(10)] == [200] * 10
@@ -86,7 +86,7 @@ def test_bye_of_each_call_is_200_when_more_calls_are_held_than_handlers_allowed(
     assert (stack.stats()["calls"], stack.engine.workers.busy) == (0, 0)
 
 
-def test_invite_beyond_the_limit_of_calls_is_503_and_the_next_after_a_bye_is_200(sip, caller):
+def test_invite_at_the_limit_of_calls_is_503_until_a_bye(sip, caller):
     stack = sip.serve(answer, limits=Limits(calls=2, retry_after=(7, 7)))
     callers = Caller(sip, caller)
     assert [callers.call() for _ in range(4)] == [200, 200, 503, 503]
@@ -177,7 +177,7 @@ def test_cancel_is_200_and_its_invite_487_at_every_limit(sip, caller):
 
 
 @pytest.mark.rfc("3261 8.2.7")
-def test_repeated_invite_that_was_refused_is_refused_again_when_there_is_room(sip, caller):
+def test_repeated_refused_invite_is_refused_again_when_there_is_room(sip, caller):
     stack = sip.serve(lambda request, tx: tx.wait(1) or 486, limits=Limits(handlers=1))
     caller.ask("INVITE")
     invite = caller.ask("INVITE")
@@ -229,9 +229,9 @@ def test_another_request_is_served_right_after_one_was_refused(sip, caller):
 # ---- large requests
 
 
-def large(peer, method, octets, **headers):
+def large(peer, method, size, **headers):
     """Make a request of about so many bytes, as a peer may that wants to use up memory."""
-    return peer.request(method, body="x" * (octets - 400), content_type="text/plain", **headers)
+    return peer.request(method, body="x" * (size - 400), content_type="text/plain", **headers)
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE", "REGISTER", "OPTIONS"])
@@ -290,9 +290,7 @@ def proxy(request, tx):
     return 200
 
 
-def test_options_is_served_while_more_invites_ring_through_forward_than_handlers(
-    sip, caller, phone
-):
+def test_options_is_served_while_more_forwarded_invites_ring_than_handlers(sip, caller, phone):
     stack = sip.serve(proxy, limits=Limits(handlers=2))
     for _ in range(5):
         caller.ask("INVITE")
@@ -303,7 +301,7 @@ def test_options_is_served_while_more_invites_ring_through_forward_than_handlers
     assert stack.stats()["forwarding"] == 0
 
 
-def test_invite_beyond_the_limit_of_forwarding_is_503_and_message_is_forwarded(sip, caller, phone):
+def test_invite_at_the_limit_of_forwarding_is_503_unlike_message(sip, caller, phone):
     stack = sip.serve(proxy, limits=Limits(forwarding=2, retry_after=(7, 7)))
     callers = Caller(sip, caller)
     for _ in range(2):
@@ -320,9 +318,7 @@ def test_invite_beyond_the_limit_of_forwarding_is_503_and_message_is_forwarded(s
     assert stack.stats()["refused"] == {"forwarding": 1}
 
 
-def test_bye_along_our_route_is_forwarded_at_the_limit_of_forwarding_and_handlers(
-    sip, caller, phone
-):
+def test_bye_along_our_route_is_forwarded_at_both_limits(sip, caller, phone):
     stack = sip.serve(proxy, limits=Limits(forwarding=1, handlers=1))
     invite = caller.ask("INVITE")
     accepted = phone.reply(
@@ -349,9 +345,7 @@ def test_bye_along_our_route_is_forwarded_at_the_limit_of_forwarding_and_handler
     assert stack.stats()["forwarding"] == 0
 
 
-def test_thousand_ringing_invites_refuse_no_bye_options_or_register_at_the_default_limits(
-    sip, caller, phone
-):
+def test_thousand_ringing_invites_refuse_no_bye_options_or_register(sip, caller, phone):
     stack = sip.serve(RegistrarProxy())
     callers = Caller(sip, caller)
     phone.ask("REGISTER", "sip:10.0.0.1", to="<sip:bob@10.0.0.1>", contact=f"<{phone.uri}>")
@@ -462,7 +456,7 @@ def test_core_that_tidies_up_after_its_answer_is_told_about_once_and_late(sip, c
     release.set()
 
 
-def test_core_that_waits_for_a_call_it_has_made_is_neither_handler_nor_overdue(sip, caller, phone):
+def test_core_that_waits_for_its_own_call_is_neither_handler_nor_overdue(sip, caller, phone):
     def core(request, tx):
         tx.respond(202)
         with tx.stack.invite(f"sip:bob@{PHONE}") as call:

@@ -19,7 +19,7 @@ GOOD = (
 
 @pytest.fixture
 def wire(sip):
-    """Raw octets to a stack that answers OPTIONS, and what comes back."""
+    """Raw bytes to a stack that answers OPTIONS, and what comes back."""
 
     class Wire:
         def __init__(self):
@@ -68,7 +68,7 @@ def test_missing_header_is_400_that_names_it(wire, name):
 
 
 @pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq", "Max-Forwards"])
-def test_header_that_stands_twice_is_400_that_names_it(wire, name):
+def test_header_that_appears_twice_is_400_that_names_it(wire, name):
     data = wire.good()
     line = next(line for line in data.split(b"\r\n") if line.startswith(name.encode()))
     assert wire.send(data.replace(line, line + b"\r\n" + line)) == [(400, f"Duplicate {name}")]
@@ -115,7 +115,7 @@ def test_missing_via_is_dropped(wire):
     assert wire.counters()["bad message"] == 1
 
 
-def test_response_nobody_waits_for_is_dropped(wire):
+def test_response_of_no_transaction_is_dropped(wire):
     response = bytes(parse(wire.good()).response(200))
     assert wire.send(response) == []
     assert wire.counters()["stray response"] == 1
@@ -278,7 +278,7 @@ UNREADABLE = {
 
 @pytest.mark.rfc("3261 8.2.6.2")
 @pytest.mark.parametrize("line, status", UNREADABLE.values(), ids=UNREADABLE)
-def test_answer_beside_an_unreadable_line_has_all_vias_and_the_to_with_its_tag(wire, line, status):
+def test_answer_beside_an_unreadable_line_has_all_vias_and_a_to_tag(wire, line, status):
     assert [found for found, _ in wire.send(TWO_PROXIES % line)] == [status]
     answer = parse(wire.answers[0])
     assert answer.headers.all("Via") == VIAS
@@ -287,7 +287,7 @@ def test_answer_beside_an_unreadable_line_has_all_vias_and_the_to_with_its_tag(w
 
 
 @pytest.mark.rfc("3261 8.2.6.2")
-def test_answer_beside_an_unreadable_line_keeps_a_via_of_9000_octets(wire):
+def test_answer_beside_an_unreadable_line_keeps_a_via_of_9000_bytes(wire):
     long = b"Via: SIP/2.0/UDP p4.example.com;branch=z9hG4bK5;x=%s\r\n" % (b"y" * 9000)
     assert [status for status, _ in wire.send(TWO_PROXIES % long)] == [400]
     assert parse(wire.answers[0], ParserLimits(line=10000)).headers.all("Via") == [

@@ -67,7 +67,7 @@ def test_timeout_is_a_gevent_timeout_for_the_current_greenlet():
     assert caught.value is timeout
 
 
-def test_virtual_time_stands_still_until_told():
+def test_virtual_time_passes_in_advance_only():
     clock = VirtualClock()
     before = clock.now()
     gevent.sleep(0.01)

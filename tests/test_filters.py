@@ -85,7 +85,7 @@ def test_scanners_are_those_you_name():
 
 
 @given(st.binary(max_size=400) | strategies.mangled())
-def test_no_octets_raise(data):
+def test_no_bytes_raise(data):
     assert Filter(rate=1e6)(data, by("192.0.2.1")) in (True, "scanner")
 
 
@@ -317,7 +317,7 @@ def test_message_that_is_refused_is_dropped_and_counted_by_its_reason(peer, name
     assert asked.stack.stats()["received"] == 2 and asked.balance() == 0
 
 
-def test_filter_is_given_the_octets_and_the_flow_and_no_greenlet(peer):
+def test_filter_gets_bytes_and_flow_and_no_greenlet(peer):
     seen = []
 
     def accept(data, flow):
@@ -363,7 +363,7 @@ def test_reasons_are_bounded(peer):
     assert len(dropped) == REASONS + 1 and dropped["filtered"] == 10
 
 
-def test_without_a_filter_nothing_stands_between_transport_and_worker():
+def test_transport_calls_the_worker_directly_without_a_filter():
     with Stack("udp:127.0.0.1:0") as stack:
         assert stack.engine.transports[0]._receive == stack.engine.workers.run
 

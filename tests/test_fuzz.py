@@ -37,19 +37,19 @@ def mangled(data, chance):
         return chance.randbytes(chance.randrange(1, 600))
     if kind == 1:
         return data[: chance.randrange(1, len(data) + 1)]
-    octets = bytearray(data)
+    changed = bytearray(data)
     if kind == 2:
         for _ in range(chance.randrange(1, 8)):
-            octets[chance.randrange(len(octets))] ^= 1 << chance.randrange(8)
+            changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
     elif kind == 3:
-        at = chance.randrange(len(octets))
-        octets[at:at] = chance.choice(
+        at = chance.randrange(len(changed))
+        changed[at:at] = chance.choice(
             [b"\r\n", b"\0", b"\xff" * 9, b";" * 70, b'"', b"<", b",,,", b": ", b"%00", b"\r\n "]
         )
     elif kind == 4:
-        at = chance.randrange(len(octets))
-        del octets[at : at + chance.randrange(1, 60)]
-    return bytes(octets)
+        at = chance.randrange(len(changed))
+        del changed[at : at + chance.randrange(1, 60)]
+    return bytes(changed)
 
 
 @corpus.needed

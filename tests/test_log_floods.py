@@ -41,9 +41,7 @@ def flood(lines, number, reason="flood", level=logging.WARNING):
         lines.line(log, level, reason, "packet %d", index)
 
 
-def test_flood_of_one_reason_is_ten_lines_and_a_summary_with_the_number_left_out(
-    lines, clock, written
-):
+def test_flood_of_one_reason_is_ten_lines_and_a_summary_with_a_count(lines, clock, written):
     flood(lines, 1000)
     assert written() == [f"packet {number}" for number in range(10)]
     clock.advance(10)

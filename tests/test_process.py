@@ -311,7 +311,7 @@ def test_run_in_another_thread_says_what_to_call():
     ]
 
 
-def test_run_in_another_thread_beside_one_in_the_main_thread_says_what_to_call():
+def test_run_in_another_thread_says_what_to_call_while_the_main_one_runs():
     errors = []
 
     def other():

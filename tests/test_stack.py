@@ -270,7 +270,7 @@ def test_draining_stack_begins_nothing_new_of_its_own(sip):
         sip.client.request("OPTIONS", "sip:x@10.0.0.2")
 
 
-def test_core_that_calls_others_while_its_stack_drains_answers_503_without_traceback(sip, caplog):
+def test_core_that_sends_requests_while_draining_answers_503(sip, caplog):
     def core(request, tx):
         tx.wait(1)
         tx.stack.request("OPTIONS", "sip:x@10.0.0.2")
@@ -287,7 +287,7 @@ def test_name_that_no_codec_takes_is_a_transport_error(sip):
         sip.client.request("OPTIONS", "sip:x@a..b")
 
 
-def test_port_beyond_all_ports_is_a_transport_error_and_leaves_no_transaction():
+def test_port_out_of_range_is_a_transport_error_without_transaction():
     with Stack("udp:127.0.0.1:0") as stack:
         tx = stack.send(
             Request("OPTIONS", "sip:x@127.0.0.1"), next_hop=URI("sip", None, "127.0.0.1", 70000)
@@ -325,7 +325,7 @@ class Named(Transport):
         ("sip:bob@elsewhere;maddr=pbx;transport=xyz", ("pbx", 7000)),
     ],
 )
-def test_transport_that_resolves_is_given_them_and_nobody_is_asked(uri, address):
+def test_transport_that_resolves_gets_names_and_no_dns_is_asked(uri, address):
     transport = Named()
     stack = Stack(resolver=StaticResolver({}))
     stack.listen("xyz:here", transport)
@@ -349,7 +349,7 @@ def test_transport_that_resolves_is_given_no_others(uri):
     assert not transport.asked
 
 
-def test_transport_that_resolves_is_one_of_several_by_the_name_of_its_listener():
+def test_transport_that_resolves_is_chosen_by_its_listener_name():
     one, other = Named(), Named()
     stack = Stack(resolver=StaticResolver({}))
     stack.listen("xyz:here;name=one", one)

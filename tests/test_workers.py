@@ -129,7 +129,7 @@ def test_stop_ends_parked_greenlets(pool):
     assert pool.alive == 0
 
 
-def test_forgotten_timeout_with_an_exception_of_its_own_ends_the_parked_greenlet_too(pool):
+def test_forgotten_timeout_with_its_own_exception_ends_the_parked_greenlet(pool):
     pool.do(lambda: gevent.Timeout(0.01, ValueError("forgotten")).start())
     gevent.sleep(0.05)
     assert pool.alive == 0 and pool.busy == 0

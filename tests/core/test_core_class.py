@@ -81,7 +81,7 @@ def test_class_is_as_good_as_an_instance(sip, peer):
     assert peer.statuses == [200]
 
 
-def test_ack_that_belongs_to_nothing_is_received_without_a_transaction_to_answer(stack, core, peer):
+def test_stray_ack_is_received_without_a_transaction(stack, core, peer):
     peer.ask("ACK", to="<sip:bob@10.0.0.1>;tag=gone")
     ((method, tx),) = core.requests
     assert (method, tx.transaction, peer.statuses) == ("ACK", None, [])
@@ -91,7 +91,7 @@ def test_ack_that_belongs_to_nothing_is_received_without_a_transaction_to_answer
 
 
 @pytest.mark.rfc("3261 17.1.3")
-def test_response_that_nobody_waits_for_is_received_without_transaction(stack, core, peer):
+def test_stray_response_is_received_without_a_transaction(stack, core, peer):
     peer.send(response_of_nothing(peer))
     assert core.responses == [(200, None)]
 
@@ -113,7 +113,7 @@ def test_response_is_dropped_and_counted_where_no_core_wants_it(sip, peer):
     assert stack.stats()["dropped"] == {"stray response": 1}
 
 
-def test_response_is_dropped_and_counted_when_the_core_has_no_callback_for_it(sip, peer):
+def test_stray_response_is_dropped_if_the_core_has_no_callback(sip, peer):
     stack = sip.serve(Core())
     peer.send(response_of_nothing(peer))
     assert stack.stats()["dropped"] == {"stray response": 1}
@@ -134,7 +134,7 @@ def test_error_of_receive_response_is_counted_and_the_next_request_served(sip, p
 
 
 @pytest.mark.rfc("3261 17.2.1")
-def test_error_of_a_transaction_nobody_waits_on_is_received(sip, core, stack, peer):
+def test_error_of_a_transaction_without_waiter_is_received(sip, core, stack, peer):
     core.receive_request = lambda request, tx: 486
     peer.ask("INVITE")  # and no ACK ever comes
     sip.advance(33)
@@ -142,7 +142,7 @@ def test_error_of_a_transaction_nobody_waits_on_is_received(sip, core, stack, pe
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
-def test_failure_of_a_request_that_nobody_waits_for_is_received(sip, core, stack, method):
+def test_failure_of_a_request_without_waiter_is_received(sip, core, stack, method):
     sent = stack.send(Request(method, "sip:10.0.0.99"))
     sip.advance(33)
     assert core.errors == [(TransactionTimeout, method)]
@@ -173,7 +173,7 @@ def test_failure_of_a_branch_is_not_received(sip, peer, method):
     ] == []
 
 
-def test_error_that_somebody_waits_for_is_not_the_core_s(sip, core, stack):
+def test_error_of_a_transaction_with_waiter_is_not_received(sip, core, stack):
     with pytest.raises(TransactionTimeout):
         sip.run(stack.request, "OPTIONS", "sip:10.0.0.99")
     assert core.errors == []
@@ -242,7 +242,7 @@ def test_error_of_receive_error_is_counted(sip, peer):
     assert stack.stats()["core_errors"] == 1
 
 
-def test_who_sends_and_does_not_wait_hears_nothing(sip, core, stack):
+def test_sender_that_does_not_wait_gets_no_error(sip, core, stack):
     stack.send(Request("OPTIONS", "sip:10.0.0.99"), user=NullUser())
     sip.advance(33)
     assert core.errors == []

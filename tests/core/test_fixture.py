@@ -157,7 +157,7 @@ def test_long_ladder_shows_its_end():
     assert f"OPTIONS sip:{LADDER_LINES + 4}" in text
 
 
-def test_octets_that_are_no_message_are_shown_too():
+def test_bytes_that_are_no_message_are_shown_too():
     assert "|" in ladder([carried(b"\xff\xfe\x00")])
 
 
@@ -176,7 +176,7 @@ def test_each_core_has_a_host_of_its_own(sip):
     assert host_of(sip.serve(ok)) != host_of(sip.serve(lambda request, tx: 404))
 
 
-def test_asked_has_its_responses_whether_anybody_looks_or_not(sip):
+def test_asked_records_its_responses(sip):
     asked = sip.ask(lambda request, tx: tx.respond(180) or 486, "INVITE sip:bob@example.com")
     assert (asked.statuses, asked.response.status, asked.error) == ([180, 486], 486, None)
 
@@ -201,7 +201,7 @@ def test_request_may_be_made_by_hand_and_carry_headers_and_a_body(sip):
     assert seen == [("x", b"hello"), ("y", b"")]
 
 
-def test_time_stands_still_until_it_is_told_to_move(sip):
+def test_time_passes_in_advance_only(sip):
     asked = sip.ask(lambda request, tx: tx.wait(10) or 486, "INVITE sip:bob@example.com")
     assert asked.statuses == []
     sip.advance(9.9)
@@ -368,7 +368,7 @@ def test_bindings_keep_the_time_they_have_left_when_their_clock_changes(sip):
     assert first.statuses == [200]
 
 
-def test_application_that_listens_on_everything_gets_a_host_and_keeps_its_listeners(sip):
+def test_application_on_all_addresses_gets_a_host_and_keeps_its_listeners(sip):
     stack = application("udp:*:5060;name=all", "tcp:0.0.0.0:5070")
     sip.serve(stack)
     assert stack.addresses == [f"udp:{SERVER}:5060", f"tcp:{SERVER}:5070"]
@@ -390,7 +390,7 @@ def test_application_without_addresses_is_served(sip):
     assert sip.ask(Stack(core=ok), "OPTIONS sip:bob@example.com").statuses == [200]
 
 
-def test_stream_to_nobody_is_a_transport_error(sip):
+def test_stream_to_a_closed_port_is_a_transport_error(sip):
     stack = sip.serve(application("tcp:127.0.0.1:5080"))
     assert sip.run(failure, stack) == "cannot connect to 10.0.0.99:5060: nothing listens there"
 

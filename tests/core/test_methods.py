@@ -1,4 +1,4 @@
-"""Methods: what is answered to requests that nobody has registered for, and checks before all cores, RFC 3261 §8.2."""
+"""Methods: what is answered to requests without a registered function, and checks before all cores, RFC 3261 §8.2."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_methods_are_told_apart_by_case(stack, peer):
 
 @pytest.mark.rfc("3261 12.2.2")
 @pytest.mark.parametrize("method", ["INVITE", "INFO", "UPDATE", "NOTIFY", "BYE", "OPTIONS"])
-def test_request_in_a_dialog_nobody_knows_is_481(stack, peer, method):
+def test_request_in_an_unknown_dialog_is_481(stack, peer, method):
     peer.ask(method, to=f"<{AT_SERVER}>;tag=gone")
     assert set(peer.statuses) == {481}
 
@@ -110,7 +110,7 @@ def test_ack_of_nothing_is_not_answered(stack, peer):
     assert (peer.responses, stack.stats()["dropped"]) == ([], {"stray ACK": 1})
 
 
-def test_ack_of_nothing_goes_to_who_has_registered_for_it(stack, peer):
+def test_ack_of_nothing_goes_to_the_function_registered_for_it(stack, peer):
     seen = []
     stack.on("ACK")(lambda request, tx: seen.append(request.method))
     peer.ask("ACK", to=f"<{AT_SERVER}>;tag=gone")
@@ -125,7 +125,7 @@ def test_ack_of_nothing_goes_to_who_has_registered_for_it(stack, peer):
     "uri",
     ["mailto:bob@example.com", "http://example.com/", "urn:service:sos", "im:bob@example.com"],
 )
-def test_request_uri_of_a_scheme_nobody_serves_is_416(stack, peer, uri):
+def test_request_uri_of_an_unknown_scheme_is_416(stack, peer, uri):
     peer.ask("MESSAGE", uri, to="<sip:bob@example.com>")
     assert peer.statuses == [416]
 
@@ -209,7 +209,7 @@ def test_second_copy_of_a_forwarded_request_is_forwarded(sip, peer, method, seco
 
 @pytest.mark.rfc("3261 8.2.2.2")
 @pytest.mark.parametrize("status", [486, 180])
-def test_copy_that_comes_before_the_core_has_decided_is_482_once_a_uas_has_it(sip, peer, status):
+def test_copy_before_the_core_has_decided_is_482_once_a_uas_answers(sip, peer, status):
     served = []
 
     def core(request, tx):

@@ -1,4 +1,8 @@
-"""Message, Request and Response, RFC 3261 §7. Pure."""
+"""Message, Request and Response, RFC 3261 §7. Pure.
+
+Both kinds share one base and make each other, so they are in one file. Its argument lists make it
+longer than others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""URIs: parse, format and compare, RFC 3261 §19.1; tel, RFC 3966. Pure."""
+"""URIs: parse, format and compare, RFC 3261 §19.1; tel, RFC 3966. Pure.
+
+Longer than others by the rules of comparison, which need the same expressions.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,6 @@ class URI(NamedTuple):
 
     ```python
     URI.parse("sip:bob@example.com;transport=tcp").host
-    URI("sip", "bob", "example.com", 5070)
     ```
 
     Attributes:
@@ -399,7 +401,7 @@ def _equivalent(a: URI, b: URI) -> bool:
     }
 
 
-# r-component = "?+" …, q-component = "?=" …, f-component = "#" …: none is compared (RFC 8141 §3.1)
+# r-component = "?+" …, q-component = "?=" …, f-component = "#" …: not compared (RFC 8141 §3.1)
 _URN_COMPONENTS = re.compile(r"\?[+=].*|#.*", re.DOTALL).sub
 
 _URN_IN_ANY_CASE = frozenset(("service", "uuid"))

@@ -16,7 +16,8 @@ KNOWN = 16384
 asked."""
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int]
-"""An address as the kernel takes it: host and port, for IPv6 also flow info and interface number."""
+"""An address as the kernel takes it: host and port, for IPv6 also flow info and interface
+number."""
 
 _LINK_LOCAL = ("fe8", "fe9", "fea", "feb")  # fe80::/10, as the kernel writes it
 

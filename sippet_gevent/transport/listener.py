@@ -44,9 +44,9 @@ class Listener(NamedTuple):
 
     | parameter | meaning |
     |---|---|
-    | `name=inside` | the name by which `listener=` finds it, one per transport; the address by default |
-    | `advertise=203.0.113.7` | the host, with a port or without, in Via, Contact, Record-Route and Path |
-    | `proxy`, `proxy=192.0.2.0/24,…` | connections begin with a PROXY protocol header, from load balancers in these networks |
+    | `name=inside` | what `listener=` calls it, unique per transport; by default its address |
+    | `advertise=203.0.113.7` | host, or host and port, in Via, Contact, Record-Route, Path |
+    | `proxy`, `proxy=192.0.2.0/24,…` | load balancers of these networks send a PROXY header first |
 
     `proxy` is None without the parameter, and empty when any peer may send the header.
 
@@ -97,7 +97,8 @@ class Listener(NamedTuple):
             name, equals, value = parameter.partition("=")
             if name not in _PARAMETERS:
                 raise InvalidValue(
-                    f"{text!r}: there is no parameter {name!r}: write one of {', '.join(_PARAMETERS)}"
+                    f"{text!r}: there is no parameter {name!r}: write one of "
+                    f"{', '.join(_PARAMETERS)}"
                 )
             if name in seen:
                 raise InvalidValue(f"{text!r}: {name} is there twice: write it once")
@@ -201,7 +202,8 @@ def _proxy(text: str, listener: Listener, value: str | None) -> Listener:
         except ValueError as error:
             problem = str(error) if part else "a network is empty"
             raise InvalidValue(
-                f"{text!r}: proxy must be networks: write proxy=192.0.2.0/24,2001:db8::/32: {problem}"
+                f"{text!r}: proxy must be networks: write proxy=192.0.2.0/24,2001:db8::/32: "
+                f"{problem}"
             ) from None
     return listener._replace(proxy=tuple(networks))
 

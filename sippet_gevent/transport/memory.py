@@ -198,13 +198,15 @@ class MemoryFlow(Flow):
         fate = self.transport.network.carry(self.transport, self.remote, data)
         if fate == "nobody there" and self.transport.reliable:
             raise TransportError(
-                f"cannot connect to {bracketed(self.remote[0])}:{self.remote[1]}: nothing listens there",
+                f"cannot connect to {bracketed(self.remote[0])}:{self.remote[1]}: nothing "
+                "listens there",
                 self,
             )
 
 
 class MemoryTransport(Transport):
-    """UDP without sockets. Set `failure` to a text, and every send raises TransportError with it."""
+    """UDP without sockets. Set `failure` to a text, and every send raises TransportError with
+    it."""
 
     name = "UDP"
     reliable, secure, default_port = TRANSPORTS[name][1:4]

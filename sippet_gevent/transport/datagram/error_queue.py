@@ -1,5 +1,5 @@
-"""ErrorQueue: ICMP errors for datagrams that a socket has sent, RFC 3261 §18.4. Linux only; elsewhere
-it reports nothing."""
+"""ErrorQueue: ICMP errors for datagrams that a socket has sent, RFC 3261 §18.4. Linux only;
+elsewhere it reports nothing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""ICMP errors for datagrams that we have sent, as Linux reports them, RFC 3261 §18.4. Pure: bytes in,
-meaning out.
+"""ICMP errors for datagrams that we have sent, as Linux reports them, RFC 3261 §18.4. Pure: bytes
+in, meaning out.
 
 A socket with IP_RECVERR has a queue of errors beside its queue of datagrams (ip(7), ipv6(7)). An
 entry has the destination of the datagram, as much of it as the ICMP message quotes, and a control

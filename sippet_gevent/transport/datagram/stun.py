@@ -22,8 +22,8 @@ A STUN message begins with 0 or 1 on this port (RFC 5626 §8), and always with t
 5389 §6). A start line begins with a character of a token."""
 
 LONGEST = 1280
-"""Bytes of a request or answer, at most: what IPv6 carries unfragmented. Binding requests should not
-exceed it (RFC 5389 §7.1)."""
+"""Bytes of a request or answer, at most: what IPv6 carries unfragmented. Binding requests should
+not exceed it (RFC 5389 §7.1)."""
 
 _BINDING, _SUCCESS, _ERROR = b"\x00\x01", b"\x01\x01", b"\x01\x11"
 _HEADER = 20
@@ -91,7 +91,7 @@ def answer(request: bytes, host: str, port: int) -> bytes | None:
             return None
         if kind == _FINGERPRINT:
             if end != size or length != 4 or request[at + 4 : end] != _fingerprint(request[:at]):
-                return None  # it must be the last attribute, and right, or this is not STUN (§7.3, §15.5)
+                return None  # it must be last and right, or this is not STUN (§7.3, §15.5)
             fingerprinted = True
         elif kind < _OPTIONAL and kind not in UNDERSTOOD and not sealed:
             unknown[kind] = None

@@ -305,7 +305,8 @@ class UDP(Transport):
             )
         if is_link_local(full[0]) and len(full) > 2 and not full[3]:
             raise TransportError(
-                f"{full[0]} is an address on every link: write its interface, as in {full[0]}%eth0, "
+                f"{full[0]} is an address on every link: write its interface, as in "
+                f"{full[0]}%eth0, "
                 "or the listener that leads there"
             )
         return self._flows.get(full) or self._flow(full)

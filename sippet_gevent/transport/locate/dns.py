@@ -1,5 +1,5 @@
-"""DNS: a client that asks several name servers, takes the first good answer, and caches it. RFC 1035,
-2308, 8767, 9520."""
+"""DNS: a client that asks several name servers, takes the first good answer, and caches it. RFC
+1035, 2308, 8767, 9520."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LOOKUP_SECONDS = 6.0
 """How long one question may go on in the background: a late answer serves the next request."""
 
 HEDGE_SECONDS = 0.5
-"""How long a name server may be silent before the next one is asked too. A later answer of the first
-still counts."""
+"""How long a name server may be silent before the next one is asked too. A later answer of the
+first still counts."""
 
 STRAGGLER_SECONDS = 0.25
 """How long to wait for the other questions of a step once one has records: servers that drop AAAA
@@ -46,15 +46,16 @@ CHAIN = 8
 """CNAMEs followed from answer to answer. Within one answer dnspython follows 16."""
 
 CACHE = 10_000
-"""Answers remembered. The longest unused is forgotten: a flood of names must not fill the memory."""
+"""Answers remembered. The longest unused is forgotten: a flood of names must not fill the
+memory."""
 
 IN_FLIGHT = 128
 """Questions in progress at the same time: each has a socket for each server. One more takes the
 place of a question that no greenlet waits for any more. If there is none, it fails at once."""
 
 MIN_TTL, MAX_TTL = 1.0, 86_400.0
-"""Bounds in seconds for the TTL of answers: 0 would ask again for every message, and a day is enough
-(RFC 8767 §4)."""
+"""Bounds in seconds for the TTL of answers: 0 would ask again for every message, and a day is
+enough (RFC 8767 §4)."""
 
 MAX_NEGATIVE_TTL = 60.0
 """Seconds for which a missing name is remembered, at most: a new name is found within a minute (RFC

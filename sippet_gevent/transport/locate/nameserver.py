@@ -33,11 +33,12 @@ STRANGE_ANSWERS = 16
 guessing (RFC 5452 §9)."""
 
 SILENT_QUESTIONS = 16
-"""Datagrams without any answer after which a server is suspected. Fewer prove nothing: servers never
-answer for some names."""
+"""Datagrams without any answer after which a server is suspected. Fewer prove nothing: servers
+never answer for some names."""
 
 SILENT_SECONDS = 1.0
-"""How long there must have been no answer, too: sixteen questions at the same time prove nothing."""
+"""How long there must have been no answer, too: sixteen questions at the same time prove
+nothing."""
 
 CHECK_SECONDS = 1.0
 """How long a suspected server has to answer a question that every server can answer, or one that it

@@ -153,13 +153,15 @@ class StaticResolver(Resolver):
         super().__init__(random=random)
         if not isinstance(records, Mapping):
             raise TypeError(
-                f'records must map names, got {excerpt(records)}: write {{"example.com": ["192.0.2.1"]}}'
+                f"records must map names, got {excerpt(records)}: write "
+                f'{{"example.com": ["192.0.2.1"]}}'
             )
         self.records: dict[str, tuple[Record, ...]] = {}
         for name, values in records.items():
             if isinstance(values, (str, NAPTR, SRV)) or not isinstance(values, Iterable):
                 raise TypeError(
-                    f"the records of {name!r} must be a list, got {excerpt(values)}: write [{values!r}]"
+                    f"the records of {name!r} must be a list, got {excerpt(values)}: write "
+                    f"[{values!r}]"
                 )
             self.records[_plain(name)] = tuple(values)
         for name, values in self.records.items():
@@ -215,7 +217,8 @@ class DNSResolver(Resolver):
         self.seconds = number("seconds", seconds, above=True)
         if isinstance(servers, str) or not isinstance(servers, Iterable):
             raise TypeError(
-                f'servers must be a list of addresses, got {excerpt(servers)}: write servers=["192.0.2.53"]'
+                f"servers must be a list of addresses, got {excerpt(servers)}: write "
+                'servers=["192.0.2.53"]'
             )
         self.servers = [_server(server) for server in servers]
         self.client: DNS | None = None

@@ -1,4 +1,5 @@
-"""Where a SIP URI leads, and in what order to try the addresses: RFC 3263 §4 and §5, RFC 2782. Pure.
+"""Where a SIP URI leads, and in what order to try the addresses: RFC 3263 §4 and §5, RFC 2782.
+Pure.
 
 `select(uri)` is a generator: it yields questions for DNS, step by step, is sent the answers, and
 returns the candidates. So the rules know neither sockets nor time, and their tests need only a

@@ -23,7 +23,8 @@ def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
     """Return a tuple of texts. A single text is refused, because its letters would be taken."""
     if isinstance(value, str):
         raise TypeError(
-            f"{argument} must be a tuple of {what}, got {excerpt(value)}: write {argument}=({value!r},)"
+            f"{argument} must be a tuple of {what}, got {excerpt(value)}: write "
+            f"{argument}=({value!r},)"
         )
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
         raise TypeError(
@@ -33,7 +34,8 @@ def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
     for each in found:
         if not isinstance(each, str):
             raise TypeError(
-                f"{argument} must be a tuple of {what}, got {excerpt(each)} in it: write each as text"
+                f"{argument} must be a tuple of {what}, got {excerpt(each)} in it: write each "
+                "as text"
             )
     return found
 
@@ -42,7 +44,8 @@ def whole(argument: str, value: Any, least: int = 0, most: float = math.inf) -> 
     """Return a whole number within these bounds."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(
-            f"{argument} must be a whole number, got {excerpt(value)}: write {argument}={max(least, 1)}"
+            f"{argument} must be a whole number, got {excerpt(value)}: write "
+            f"{argument}={max(least, 1)}"
         )
     return int(_within(argument, value, "a whole number", least, most))
 
@@ -188,7 +191,8 @@ def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
     for is_kind, kind in kinds:
         if is_kind(function) or is_kind(called):
             raise TypeError(
-                f"{what} must be a plain function, got {name_of(function)}{wanted}, which is {kind}: "
+                f"{what} must be a plain function, got {name_of(function)}{wanted}, which is "
+                f"{kind}: "
                 "write def, and call what blocks as usual"
             )
     try:
@@ -204,7 +208,8 @@ def takes(function: Any, parameters: tuple[str, ...], what: str) -> None:
                 f"{what} must take {wanted}, got the class {name}: write {name}()"
             ) from None
         raise TypeError(
-            f"{what} must take {wanted}, got {name_of(function)}{signature}: write def {name_of(function)}{wanted}"
+            f"{what} must take {wanted}, got {name_of(function)}{signature}: write def "
+            f"{name_of(function)}{wanted}"
         ) from None
 
 

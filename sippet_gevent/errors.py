@@ -122,7 +122,8 @@ class Reject(SIPError):
         if not isinstance(status, int) or isinstance(status, bool):
             code = status if isinstance(status, str) and status.isdecimal() else 403
             raise TypeError(
-                f"status must be a number of 300 to 699, got {excerpt(status)}: write Reject({code})"
+                f"status must be a number of 300 to 699, got {excerpt(status)}: write "
+                f"Reject({code})"
             )
         if not 300 <= status <= 699:
             write = f"tx.respond({status})" if 100 <= status < 300 else "Reject(603)"

@@ -357,7 +357,8 @@ class Stack:
         """
         if not callable(observer):
             raise TypeError(
-                f"tap() takes a function of (passage), got {excerpt(observer)}: write stack.tap(print)"
+                f"tap() takes a function of (passage), got {excerpt(observer)}: write "
+                "stack.tap(print)"
             )
         arguments.takes(observer, ("passage",), "tap")
         self.engine.add_observer(observer)

@@ -39,7 +39,8 @@ def check_methods(methods: tuple[Any, ...]) -> None:
         check_method_case(method)
         if method == "CANCEL":
             raise InvalidValue(
-                "CANCEL never reaches a core, because the stack answers it (RFC 3261 §9.2): catch Cancelled"
+                "CANCEL never reaches a core, because the stack answers it (RFC 3261 §9.2): "
+                "catch Cancelled"
             )
 
 
@@ -82,7 +83,8 @@ class Methods:
             if other is not function:
                 what = "what no other function serves" if method == ANY else method
                 raise InvalidValue(
-                    f"{what} is served by {name_of(other)}() already: register one function for each method"
+                    f"{what} is served by {name_of(other)}() already: register one function "
+                    "for each method"
                 )
         for method in methods or (ANY,):
             self.handlers[method] = function

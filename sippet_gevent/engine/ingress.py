@@ -8,7 +8,6 @@ What needs no transaction is answered or dropped here.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
@@ -31,8 +30,6 @@ from ..transaction.machines import DELIVER, INVITE_SERVER, PROCEEDING, RECV_ACK,
 from ..transport.base import Flow, Receive
 from .layer import TransactionLayer
 from .users import ClientRecord, ServerRecord
-
-log = logging.getLogger("sippet_gevent.transport")
 
 Accept = Callable[[bytes, Flow], "bool | str"]
 """A filter: says whether a message is taken. True, or False, or the reason why not."""
@@ -119,8 +116,7 @@ class Ingress:
             if data.strip(b"\r\n\0 "):
                 self._refuse(error, data, flow)
             else:
-                # RFC 5626 §3.5.1, and the zero bytes of some phones: no log line for each
-                self._counters.drop("keepalive")
+                self._counters.drop("keepalive")  # RFC 5626 §3.5.1, and zero bytes of some phones
             return
         message.flow = flow
         if self._layer.tap is not None:
@@ -145,8 +141,7 @@ class Ingress:
                 and flow.remote[0] == tx.flow.remote[0]
                 and not tx.flow.is_alive()
             ):
-                # repeated by a new connection, which takes the answer
-                self._layer.move(tx, reply)
+                self._layer.move(tx, reply)  # repeated by a new connection
             effects = tx.handle(RECV_ACK if method == "ACK" else RECV_REQUEST, self._now(), request)
             if effects and effects[0][0] is DELIVER:
                 self._counters.delivered += 1
@@ -191,13 +186,11 @@ class Ingress:
             try:
                 layer.cores.serve(request, tx)
             except BaseException:
-                # a fault before its core runs leaves no transaction without its deadline
-                layer.plan(tx)
+                layer.plan(tx)  # a fault before its core runs must not cost the deadline
                 raise
 
     def _receive_ack(self, ack: Request, mandatory: Mandatory, flow: Flow) -> None:
-        """Take an ACK that matches no transaction: the ACK to a 2xx, or to an answer without a
-        transaction."""
+        """Take an ACK of no transaction: to a 2xx, or to an answer without a transaction."""
         if mandatory.to_tag is not None and mandatory.to_tag == self._stateless_tag(ack):
             self._counters.absorbed += 1
             return

@@ -148,9 +148,11 @@ class Limits:
             least, most = self.retry_after
         except (TypeError, ValueError):
             raise TypeError(
-                f"retry_after must be two numbers, got {self.retry_after!r}: write retry_after=(1, 10)"
+                f"retry_after must be two numbers, got {self.retry_after!r}: write "
+                "retry_after=(1, 10)"
             ) from None
         if whole("retry_after", least) > whole("retry_after", most):
             raise InvalidValue(
-                f"retry_after must be the least and the most seconds, got {self.retry_after!r}: write (1, 10)"
+                "retry_after must be the least and the most seconds, got "
+                f"{self.retry_after!r}: write (1, 10)"
             )

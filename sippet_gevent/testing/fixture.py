@@ -127,7 +127,8 @@ class Sip:
         for name, value in behaviour.items():
             if not hasattr(self.network, name):
                 raise TypeError(
-                    f"a network has no {name}: write loss, duplicate, reorder, delay, jitter or seed"
+                    f"a network has no {name}: write loss, duplicate, reorder, delay, jitter "
+                    "or seed"
                 )
             self.network.check(name, value)
             setattr(self.network, name, value)
@@ -252,7 +253,8 @@ class Sip:
         error."""
         if not callable(function):
             raise TypeError(
-                f"sip.run() calls a function, got {excerpt(function)}: write sip.run(client.request, method, uri)"
+                f"sip.run() calls a function, got {excerpt(function)}: write "
+                "sip.run(client.request, method, uri)"
             )
         greenlet = gevent.spawn(function, *arguments, **options)
         for _ in range(100_000):
@@ -342,8 +344,10 @@ def _asleep(greenlets: Iterable[Any], better: str) -> list[str]:
             frame = frame.f_back
         code = frame.f_code
         found.append(
-            f"{code.co_name}() waits in gevent.sleep({seconds}) at {code.co_filename}:{frame.f_lineno}, "
-            f"which takes real time, not the time of this test: write {better.format(seconds=seconds)}, "
+            f"{code.co_name}() waits in gevent.sleep({seconds}) at "
+            f"{code.co_filename}:{frame.f_lineno}, "
+            "which takes real time, not the time of this test: write "
+            f"{better.format(seconds=seconds)}, "
             f"or stack.clock.sleep({seconds}) where there is no tx"
         )
     return found

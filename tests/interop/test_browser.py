@@ -251,4 +251,4 @@ def test_page_of_another_origin_is_refused(run, script, server, tmp_path):
     finally:
         other.shutdown()
         other.server_close()
-    assert "handshakerefused" in str(server.stats()["streams"])
+    assert "handshake_refused" in str(server.stats()["streams"])

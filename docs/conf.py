@@ -25,6 +25,7 @@ exclude_patterns = ["_build"]
 templates_path = []
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
 nitpicky = False
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}

@@ -137,7 +137,9 @@ def module_page(title: str, module: str, own: bool = False) -> list[str]:
     names = [name for name in names if not plugin_hooks.match(name)]
     from docstrings import converted
 
-    return [*heading(title), *converted(intro.splitlines()), "", *documented(module, names)]
+    named = f"Module ``{module.replace('.message.sdp', '.sdp')}``."
+    text = converted(intro.splitlines())
+    return [*heading(title), named, "", *text, "", *documented(module, names)]
 
 
 # ---- header fields
@@ -394,6 +396,16 @@ def conformance() -> list[str]:
         "row, run ``python -m pytest --rfc`` in a checkout.",
         "",
     ]
+    summary = [
+        [
+            f"RFC {rfc}",
+            TITLES.get(rfc, ""),
+            str(len(rules)),
+            str(sum(sum(found[rule].values()) for rule in rules)),
+        ]
+        for rfc, rules in by_rfc.items()
+    ]
+    lines += table(["RFC", "about", "sections", "proofs"], summary, "15 55 15 15")
     for rfc, rules in by_rfc.items():
         rows = []
         for rule in rules:
@@ -418,10 +430,10 @@ def conformance() -> list[str]:
 def pages() -> dict[str, list[str]]:
     return {
         **api(),
-        "sdp": module_page("Session descriptions: sippet_gevent.sdp", f"{PACKAGE}.message.sdp"),
-        "testing": module_page("Tests: sippet_gevent.testing", f"{PACKAGE}.testing"),
+        "sdp": module_page("Session descriptions", f"{PACKAGE}.message.sdp"),
+        "testing": module_page("The test fixture", f"{PACKAGE}.testing"),
         "strategies": module_page(
-            "Hypothesis strategies: sippet_gevent.testing.strategies",
+            "Hypothesis strategies",
             f"{PACKAGE}.testing.strategies",
         ),
         "plug": module_page("Transports of your own", f"{PACKAGE}.transport.base"),

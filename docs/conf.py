@@ -1,4 +1,4 @@
-"""Sphinx settings: MyST pages in Markdown, furo, and the pages that `_extension` writes from the package."""
+"""Sphinx settings: pages in Markdown, furo, and the pages that `_extension` writes."""
 
 import sys
 from pathlib import Path

@@ -24,7 +24,7 @@ def indent_of(line: str) -> int:
 
 
 def converted(lines: list[str]) -> list[str]:
-    """Return a docstring's lines as reStructuredText. An indented block after a blank line is code."""
+    """Return a docstring's lines as reStructuredText. Indented blocks of their own are code."""
     result: list[str] = []
     paragraph: list[str] = []
     base, in_section, at = 0, False, 0

@@ -1,7 +1,8 @@
 """Writes the pages that are made from the package and its tests, before Sphinx reads the folder.
 
-They are `reference/generated/*.rst`, and not kept in git: the public API from each `__all__`, header fields from their
-table, limits and timers from their classes, the command line from its parser, RFC sections from the marks of the tests.
+They are `reference/generated/*.rst`, and not kept in git: the public API from each `__all__`,
+header fields from their table, limits and timers from their classes, the command line from its
+parser, RFC sections from the marks of the tests.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def documented(module: str, names: list[str]) -> list[str]:
 
 
 def constant_text(home: types.ModuleType, name: str) -> str:
-    """Return the text below the assignment of a constant, in the module that a module has it from."""
+    """Return the text below the assignment of a constant, in the module that it comes from."""
     source = getattr(home, "_MODULES", {}).get(name)
     if source is not None:
         return constant_text(importlib.import_module(source, home.__name__), name)
@@ -146,7 +147,7 @@ def module_page(title: str, module: str, own: bool = False) -> list[str]:
 
 
 def header_rows() -> list[tuple[str, object, str]]:
-    """Return attribute, Header and the RFC of each row of the table, which a comment beside it names."""
+    """Return attribute, Header and RFC of each row of the table. A comment names the RFC."""
     module = importlib.import_module(f"{PACKAGE}.message.fields.table")
     source = inspect.getsource(module)
     lines = source.splitlines()
@@ -179,11 +180,13 @@ def header_rows() -> list[tuple[str, object, str]]:
 
 
 SECTIONS = (
-    "Accept Accept-Encoding Accept-Language Alert-Info Allow Authentication-Info Authorization Call-ID Call-Info"
-    " Contact Content-Disposition Content-Encoding Content-Language Content-Length Content-Type CSeq Date Error-Info"
-    " Expires From In-Reply-To Max-Forwards Min-Expires MIME-Version Organization Priority Proxy-Authenticate"
-    " Proxy-Authorization Proxy-Require Record-Route Reply-To Require Retry-After Route Server Subject Supported"
-    " Timestamp To Unsupported User-Agent Via Warning WWW-Authenticate"
+    "Accept Accept-Encoding Accept-Language Alert-Info Allow Authentication-Info"
+    " Authorization Call-ID Call-Info Contact Content-Disposition Content-Encoding"
+    " Content-Language Content-Length Content-Type CSeq Date Error-Info Expires From"
+    " In-Reply-To Max-Forwards Min-Expires MIME-Version Organization Priority"
+    " Proxy-Authenticate Proxy-Authorization Proxy-Require Record-Route Reply-To Require"
+    " Retry-After Route Server Subject Supported Timestamp To Unsupported User-Agent Via"
+    " Warning WWW-Authenticate"
 ).split()
 """The header fields of RFC 3261 §20.1 to §20.44, in their order."""
 
@@ -213,9 +216,10 @@ def headers() -> list[str]:
         rows.append([code(attribute), spelling, shown, escaped(rfc)])
     lines = [
         *heading("Header fields"),
-        f"Each of these {len(rows)} header fields is an attribute of ``Request`` and ``Response``. The attribute of a header",
-        "field that the message does not have is None, or an empty tuple for a list. A letter after the name is its compact form.",
-        "A value is parsed when it is first read; a value that breaks the grammar raises :class:`~sippet_gevent.ParseError`.",
+        f"Each of these {len(rows)} header fields is an attribute of ``Request`` and ``Response``.",
+        "The attribute of a header field that the message does not have is None, or an empty",
+        "tuple for a list. A letter after the name is its compact form. A value is parsed when it is first",
+        "read. A value that breaks the grammar raises :class:`~sippet_gevent.ParseError`.",
         "To add a header field of your own, see :doc:`/howto/extend`.",
         "",
         *table(["attribute", "header field", "type", "defined in"], rows, "25 30 25 20"),
@@ -295,8 +299,9 @@ def limits() -> list[str]:
     parser = type(runtime.Limits().parser)
     lines = [
         *heading("Limits and timers"),
-        "Everything that grows with traffic has a limit. Each table below is made from the class that holds the defaults.",
-        "Change a default where you make the stack: ``Stack(..., limits=Limits(handlers=200))``. Times are seconds.",
+        "Everything that grows with traffic has a limit. Each table below is made from the class",
+        "that holds the defaults. Change a default where you make the stack:",
+        "``Stack(..., limits=Limits(handlers=200))``. Times are seconds.",
         "",
     ]
     for kind, title in (
@@ -389,11 +394,12 @@ def conformance() -> list[str]:
     total = sum(sum(files.values()) for files in found.values())
     lines = [
         *heading("RFC conformance"),
-        f"A test that proves a rule of an RFC is marked with its section. There are {total:,} such proofs, of {len(found)}",
-        f"sections of {len(by_rfc)} RFCs. This page is made from the marks, so a section that is not here has no test that names",
-        "it. That does not mean that the section is unsupported, nor does a row mean that each sentence of it is tested.",
-        "What the library does not do is in :doc:`/explanation/limits`. To print this table with the tests of each",
-        "row, run ``python -m pytest --rfc`` in a checkout.",
+        "A test that proves a rule of an RFC is marked with its section.",
+        f"There are {total:,} such proofs, of {len(found)} sections of {len(by_rfc)} RFCs.",
+        "This page is made from the marks, so a section that is not here has no test that names",
+        "it. That does not mean that the section is unsupported, nor does a row mean that each",
+        "sentence of it is tested. What the library does not do is in :doc:`/explanation/limits`. To print",
+        "this table with the tests of each row, run ``python -m pytest --rfc`` in a checkout.",
         "",
     ]
     summary = [

@@ -1,6 +1,6 @@
 """Stack: what applications hold, RFC 3261 §5: transports, transactions and a core, wired together.
 
-It has no logic of its own. Most of its lines document the public methods.
+It has no logic of its own. It is longer than others, because it documents all public methods.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,9 @@ IMPURE = frozenset(
         "subprocess",
     )
 )
+
+LINES = 450
+"""Of a file. A longer one nearly always holds a second noun."""
 
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
@@ -173,6 +177,32 @@ def test_file_says_in_its_first_line_what_it_is(path):
         assert "Pure" in text.partition("\n\n")[0], (
             f"{path.relative_to(ROOT)}: a pure module says so in its first sentences"
         )
+
+
+@each_file
+def test_long_file_gives_its_reason(path):
+    text = path.read_text(encoding="utf-8")
+    if len(text.splitlines()) > LINES:
+        docstring = ast.get_docstring(ast.parse(text))
+        assert re.search(r"\blong(er)?\b", docstring, re.IGNORECASE), (
+            f"{path.relative_to(ROOT)} has over {LINES} lines: look for a second noun, or say in "
+            "its docstring why it is longer than others"
+        )
+
+
+def test_no_files_import_each_other_in_a_circle():
+    reached = {path: {file_imported(name) for _, name in imports(path)} for path in FILES}
+    for path in FILES:
+        reached[path].discard(path)
+    for via in FILES:  # Warshall: what each file imports, directly or by others
+        for names in reached.values():
+            if via in names:
+                names |= reached[via]
+    # A folder's __init__.py is imported with each of its files, and imports some of them.
+    circle = [path for path in FILES if path in reached[path] and path.name != "__init__.py"]
+    assert not circle, (
+        f"each imports itself by others: {[str(p.relative_to(ROOT)) for p in circle]}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from subprocess import PIPE
 import pytest
 
 import sippet_gevent
-from tests.message.corpus import OPTIONS, message, without
+from tests.conformance.corpus import OPTIONS, message, without
 
 from .captures import (
     ACK,

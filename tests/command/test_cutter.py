@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sippet_gevent.command.cutter import LIMIT, Cutter
-from tests.message.corpus import OPTIONS, message, without
+from tests.conformance.corpus import OPTIONS, message, without
 
 BODY = b"SIP/2.0 200 OK\r\nOPTIONS sip:x SIP/2.0\r\n\r\n"
 WITH_BODY = message("Content-Type: message/sipfrag", body=BODY)

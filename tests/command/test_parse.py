@@ -14,7 +14,7 @@ import time
 import pytest
 
 from sippet_gevent.command.report import Place, report
-from tests.message.corpus import OPTIONS, message
+from tests.conformance.corpus import OPTIONS, message
 
 pytest_plugins = ["tests.programs"]
 

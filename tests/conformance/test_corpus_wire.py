@@ -27,8 +27,8 @@ from sippet_gevent.message.iana import METHODS
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.datagram.udp import UDPFlow
-from tests.message import corpus
-from tests.message.test_corpus import DISPUTED, outcome
+from tests.conformance import corpus
+from tests.conformance.test_corpus import DISPUTED, outcome
 
 corpus.require()
 

@@ -22,7 +22,7 @@ from sippet_gevent.message.header import ROWS, Header
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import DEFAULT_LIMITS, parse
 from sippet_gevent.message.uri import URI
-from tests.message import corpus
+from tests.conformance import corpus
 from tests.message.test_twins import LIMITS, VALUE_TWINS, c, disagreement, outcome, value_outcome
 
 SECONDS = 0.05

@@ -211,7 +211,7 @@ def make_targets(names: list[str], work: Path) -> list[Target]:
 
 def make_seeds(work: Path) -> int:
     """Put the corpus, as far as it is short, and the old findings into one folder; return how many there are."""
-    from tests.message import corpus
+    from tests.conformance import corpus
 
     seeds = work / "seeds"
     seeds.mkdir(exist_ok=True)

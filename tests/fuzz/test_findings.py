@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..message import corpus
+from ..conformance import corpus
 from ..message.test_twins import built, c
 from . import oracle
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import BLOCKS
+
 from .test_sipp import GOAL, sipp
 
 pytest_plugins = ["tests.programs"]
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-ANSWERING = re.search(r"^```python answering\n(.*?)^```$", README, re.M | re.S)[1]
+ANSWERING = BLOCKS["answering"]
 
 SERVERS = {
     # name: (the limits, the core, whether 503 must appear)
-    "README's answering core": ("Limits()", ANSWERING, False),
-    "README's answering core, 50 calls": ("Limits(calls=50)", ANSWERING, True),
+    "the tutorial's answering core": ("Limits()", ANSWERING, False),
+    "the tutorial's answering core, 50 calls": ("Limits(calls=50)", ANSWERING, True),
     "a core that accepts at once, 100 handlers": (
         "Limits(handlers=100)",
         "def core(request, tx):\n    with tx.accept() as call:\n        call.wait()\n",

@@ -23,8 +23,8 @@ from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.multipart import multipart
 from sippet_gevent.message.parser import parse
 
+from ..conformance import corpus
 from ..pace import slowness
-from . import corpus
 
 MIXED = "multipart/mixed;boundary=b"
 ONE_PART = b"--b\r\n\r\none\r\n--b--\r\n"

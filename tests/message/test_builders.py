@@ -15,7 +15,7 @@ from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.uri import URI
 
-from . import corpus
+from ..conformance import corpus
 
 INVITE = b"""INVITE sip:bob@biloxi.com;user=phone SIP/2.0
 Via: SIP/2.0/UDP proxy.atlanta.com;branch=z9hG4bKproxy

@@ -16,8 +16,8 @@ from sippet_gevent.message.parser import parse
 from sippet_gevent.message.scan import canonical
 from sippet_gevent.message.uri import URI
 
+from ..conformance import corpus
 from ..pace import slowness
-from . import corpus
 
 # ---- the registry: "Header Fields" of the SIP parameters at IANA, as of 2026-03
 

@@ -15,7 +15,7 @@ from sippet_gevent.message.framer import HEADER_SECTION, PING, PONG, Framer
 from sippet_gevent.message.message import Message
 from sippet_gevent.message.parser import DEFAULT_LIMITS, ParserLimits, parse
 
-from . import corpus
+from ..conformance import corpus
 
 OPTIONS = corpus.OPTIONS
 MESSAGE = corpus.message(

@@ -48,7 +48,7 @@ from sippet_gevent.message.parser import parse
 from sippet_gevent.message.uri import URI
 from sippet_gevent.message.via import Via
 
-from . import corpus
+from ..conformance import corpus
 
 ROWS_BY_ATTRIBUTE = {name: row for name, row in vars(Message).items() if isinstance(row, Header)}
 

@@ -23,7 +23,7 @@ from sippet_gevent.message.scan import NAMES
 from sippet_gevent.message.uri import URI
 from sippet_gevent.message.via import Via
 
-from . import corpus
+from ..conformance import corpus
 
 
 def read(*lines: str) -> Request:

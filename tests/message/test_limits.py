@@ -13,7 +13,7 @@ from sippet_gevent.message.parser import DEFAULT_LIMITS, ParserLimits, parse
 from sippet_gevent.message.scan import CACHED_NAMES, _spelled, canonical
 from sippet_gevent.message.uri import URI_LENGTH
 
-from . import corpus
+from ..conformance import corpus
 
 
 def error_of(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> ParseError:

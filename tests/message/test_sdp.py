@@ -40,8 +40,8 @@ from sippet_gevent.message.sdp import (
     check_answer,
 )
 
+from ..conformance import corpus
 from ..pace import slowness
-from . import corpus
 
 
 def crlf(text: str) -> bytes:

@@ -11,7 +11,7 @@ from sippet_gevent.message.multipart import multipart
 from sippet_gevent.message.parser import parse
 from sippet_gevent.message.sipfrag import SIPFRAG, Fragment
 
-from . import corpus
+from ..conformance import corpus
 from .test_body import SDP, crlf
 
 FRAGMENTS = [

@@ -22,7 +22,7 @@ from sippet_gevent.message.parameters import EMPTY, Parameters
 from sippet_gevent.message.parser import DEFAULT_LIMITS, implementation, parse
 from sippet_gevent.message.via import Via
 
-from . import corpus
+from ..conformance import corpus
 
 try:
     from sippet_gevent.message import _speedups as c

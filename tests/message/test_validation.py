@@ -15,7 +15,7 @@ from sippet_gevent import (
     validate,
 )
 
-from . import corpus
+from ..conformance import corpus
 
 
 def whole(method: str = "OPTIONS", **headers: object) -> Request:

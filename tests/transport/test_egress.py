@@ -16,7 +16,7 @@ from sippet_gevent.transport.egress import Egress
 from sippet_gevent.transport.locate.rfc3263 import Candidate
 
 from .conftest import port_of
-from .test_udp import options
+from .datagram.test_udp import options
 
 HOSTS = ("127.0.0.2", "127.0.0.1", "127.0.0.3")
 """The kernel sends to all of 127.0.0.0/8 from the second one."""

@@ -14,8 +14,8 @@ from sippet_gevent.message.identifiers import create_branch
 from sippet_gevent.message.parser import parse
 from sippet_gevent.runtime.limits import StreamLimits
 
-from .test_stream import PATIENCE, until
-from .test_websocket import HELLO
+from .stream.test_tcp import PATIENCE, until
+from .websocket.test_ws import HELLO
 
 DOMAIN = "example.com"
 

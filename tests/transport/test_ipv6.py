@@ -13,10 +13,10 @@ from sippet_gevent import URI, RegistrarProxy, Request, StaticResolver, Transpor
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.interfaces import Interfaces, sockaddr
 from sippet_gevent.transport.locate.rfc3263 import Candidate
-from tests.message import corpus
+from tests.conformance import corpus
 
 from .conftest import port_of
-from .test_udp import options
+from .datagram.test_udp import options
 
 
 def peer_on(host, kind=socket.SOCK_DGRAM):

@@ -13,7 +13,7 @@ from sippet_gevent.transport.listener import Advertised, Listener
 from sippet_gevent.transport.memory import MemoryTransport
 
 from .conftest import port_of
-from .test_udp import options
+from .datagram.test_udp import options
 
 KNOWN = ("udp", "tcp", "tls")
 

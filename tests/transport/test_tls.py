@@ -14,7 +14,7 @@ from sippet_gevent.transport.locate.resolver import StaticResolver
 from sippet_gevent.transport.stream.connection import CLOSED, OPEN
 from sippet_gevent.transport.stream.pacing import ENDS
 
-from .test_stream import PATIENCE, Peer, most_closed_in_a_turn, options, until
+from .stream.test_tcp import PATIENCE, Peer, most_closed_in_a_turn, options, until
 
 trustme = pytest.importorskip("trustme")
 

@@ -225,3 +225,82 @@ def test_imports_are_read_right(tmp_path, monkeypatch, where, line, name):
     path.parent.mkdir(exist_ok=True)
     path.write_text(line)
     assert [found for _, found in imports(path)] == [name]
+
+
+# ---- types
+
+
+OBJECTS_OF_USERS = {
+    # name of the argument, or part of the file's name: the object that passes through
+    "headers": "values of header fields: text, typed, or several",
+    "arguments": "functions that check what a program passes",
+    "options": "the same for the options of a Stack",
+    "serve": "the module and core of a user",
+    "message/header.py": "the type of a row decides about its values",
+    "message/headers.py": "the same: a name decides about the row",
+    "message/fields/base.py": "descriptors of values whose types derive from each other",
+    "testing/": "cores, arguments and results of a user's test; strategies of any row",
+    "core/dialog/call.py": "the callable of a user gets the transaction that its core got",
+}
+TYPELESS = {
+    # file and function: why the type cannot be written
+    ("command/trace.py", "host_of"): "a socket address, which differs by family",
+    ("core/methods.py", "__call__"): "what a user's core returns",
+    ("core/methods.py", "check_methods"): "arguments to check",
+    ("core/methods.py", "option_tags"): "an argument to check",
+    ("core/statistics.py", "statistics"): "counters and dicts of counters",
+    ("core/user_agent.py", "stats"): "counters and dicts of counters",
+    ("engine/listening.py", "_address_for"): "an argument that is no address",
+    ("core/registrar/registrar.py", "_outbound"): "values of header fields",
+    ("errors.py", "__init__"): "a flow, response or CANCEL, which are of higher floors",
+    ("message/flow.py", "handshake"): "WebSockets are of a higher floor",
+    ("message/lines.py", "get"): "the default passes through",
+    ("message/mandatory.py", "mandatory_of"): "a message, which is made of this module's values",
+    ("message/message.py", "register_header"): "the type that a user gives a row",
+    ("message/multipart.py", "_alternative"): "parameters of header fields",
+    ("message/parameters.py", "get"): "the default passes through",
+    ("observe/counters.py", "as_dict"): "counters and dicts of counters",
+    ("observe/counters.py", "drop"): "a flow, only to be shown",
+    ("observe/counters.py", "error"): "what logging takes as exc_info",
+    ("observe/counters.py", "line"): "what logging takes as exc_info",
+    ("runtime/limits.py", "_check"): "any of the dataclasses of limits",
+    ("runtime/process.py", "_line"): "counters and dicts of counters",
+    ("runtime/process.py", "start"): "a Stack, which is of a higher floor",
+    ("runtime/process.py", "stats"): "counters and dicts of counters",
+    ("runtime/workers.py", "__init__"): "a flow and a waiting core, which are of higher floors",
+    ("stack.py", "_expire"): "any object with deadlines",
+    ("stack.py", "_move"): "attributes of the stack",
+    ("stack.py", "stats"): "counters and dicts of counters",
+    ("transport/datagram/send_queue.py", "open"): "gevent's loop, which has no types",
+    ("transport/locate/dns.py", "_address"): "a record of dnspython, which has no types",
+    ("transport/locate/dns.py", "_attempt"): "a queue of gevent, which has no types",
+    ("transport/locate/dns.py", "_naptr"): "a record of dnspython, which has no types",
+    ("transport/locate/dns.py", "_srv"): "a record of dnspython, which has no types",
+    ("transport/locate/nameserver.py", "__init__"): "gevent.spawn, which has no types",
+    ("transport/locate/nameserver.py", "_read"): "a socket of gevent, which has no types",
+    ("transport/locate/resolver.py", "_server"): "an argument to check",
+    ("transport/locate/resolver.py", "ask"): "the budget of a user's resolver",
+    ("transport/locate/resolver.py", "begin"): "the budget of a user's resolver",
+    ("transport/websocket/http.py", "environ"): "a WSGI environment (PEP 3333)",
+}
+
+
+def has_any(annotation: ast.expr | None) -> bool:
+    return annotation is not None and any(
+        isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(annotation)
+    )
+
+
+@each_file
+def test_any_is_in_signatures_only_where_an_object_of_a_user_passes(path):
+    name = path.relative_to(ROOT).as_posix()
+    if any(part in name for part in OBJECTS_OF_USERS):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            every += [each for each in (node.args.vararg, node.args.kwarg) if each is not None]
+            found = [each.arg for each in every if has_any(each.annotation)]
+            found += ["return"] if has_any(node.returns) else []
+            untyped = [each for each in found if each not in OBJECTS_OF_USERS]
+            assert not untyped or (name, node.name) in TYPELESS, f"{name}:{node.lineno} {untyped}"

@@ -1,6 +1,7 @@
 """How sippet-gevent is built: metadata, and an optional extension in C.
 
-SIPPET_BUILD_C=yes makes a failing compiler fail the build (CI); SIPPET_PUREPYTHON=1 builds without the extension.
+SIPPET_BUILD_C=yes makes a failing compiler fail the build, as CI wants it. SIPPET_PUREPYTHON=1
+builds without the extension.
 """
 
 import os
@@ -55,7 +56,7 @@ bench = ["matplotlib>=3.8"]
 setup(
     name="sippet-gevent",
     version="0.1.0",
-    description="SIP middleware for gevent programs: message, transport, transaction and core layers",
+    description="SIP middleware for gevent: message, transport, transaction and core layers",
     long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/markdown",
     author="the sippet_gevent authors",

@@ -28,7 +28,8 @@ _TYPES: dict[str, tuple[type, str]] = {
 
 _NOT_ALONE = {
     "ACK": "nothing answers it (RFC 3261 §17), and invite() sends its own",
-    "CANCEL": "it belongs to a request that is pending (RFC 3261 §9.1), so write tx = stack.send(…), and tx.cancel()",
+    "CANCEL": "it belongs to a request that is pending (RFC 3261 §9.1), so write "
+    "tx = stack.send(…), and tx.cancel()",
 }
 """Methods that request() does not send, with the reason and what to do."""
 

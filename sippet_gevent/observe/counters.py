@@ -241,8 +241,8 @@ class Counters:
     """
 
     __slots__ = (
-        "_log", "absorbed", "answered", "core_errors", "delivered", "dropped", "filter_errors", "late_answers", "lines",
-        "received", "send_errors", "timeouts",
+        "_log", "absorbed", "answered", "core_errors", "delivered", "dropped", "filter_errors",
+        "late_answers", "lines", "received", "send_errors", "timeouts",
     )  # fmt: skip
 
     def __init__(self, log: logging.Logger, clock: Timekeeper | None = None) -> None:

@@ -92,8 +92,10 @@ class Turns:
 
 
 class Endings(Turns):
-    """Connections that their peers have ended. ENDS of them are closed in a turn, and `len()` counts
-    those that wait."""
+    """Connections that their peers have ended. ENDS of them are closed in a turn.
+
+    `len()` counts those that wait.
+    """
 
     def __init__(self) -> None:
         super().__init__(ENDS)

@@ -1,8 +1,8 @@
 """Checks of the arguments that a program passes to the library. Pure.
 
-Each check returns the value as it is used, or raises by the rule in errors.py: TypeError for a
-value of another type than the argument has, InvalidValue for one of the right type that is out of
-range or breaks the grammar. The text names the argument, what it must be, the value, and what to
+Each check returns the value as the library uses it, or raises by the rule in errors.py. A value of
+a wrong type raises TypeError. A value of the right type that is out of range or breaks the grammar
+raises InvalidValue. The text names the argument, what it must be, the value, and what to
 write instead:
 
     domains must be a tuple of names, got 'example.com': write domains=("example.com",)
@@ -20,7 +20,7 @@ from .errors import InvalidValue, excerpt
 
 
 def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
-    """Return a tuple of texts. A single text is refused, because its letters would be taken."""
+    """Return a tuple of texts. A single text is refused, because a loop would see its letters."""
     if isinstance(value, str):
         raise TypeError(
             f"{argument} must be a tuple of {what}, got {excerpt(value)}: write "
@@ -82,7 +82,7 @@ def _bounds(least: float, most: float, above: bool) -> str:
 
 
 def _example(argument: str, value: Any) -> str:
-    """Return the argument as it is probably meant, with the number in a text."""
+    """Return an example of the argument, with the number that the text contains."""
     try:
         return f"{argument}={float(value):g}"
     except (TypeError, ValueError):
@@ -90,8 +90,8 @@ def _example(argument: str, value: Any) -> str:
 
 
 def seconds(argument: str, value: Any) -> float | None:
-    """Return the most seconds to wait, or None for no limit. They may be negative, if the time is
-    over."""
+    """Return the longest time to wait in seconds, or None for no limit. It is negative if the time
+    is already over."""
     if value is None or type(value) is float or type(value) is int:
         if value != value:
             raise InvalidValue(f"{argument} must be a number of seconds or None, got nan")
@@ -118,7 +118,7 @@ def optional(argument: str, value: Any, kind: type | tuple[type, ...], write: st
 
 
 def flag(argument: str, value: Any) -> bool:
-    """Return True or False. A text such as "no" would be true."""
+    """Return True or False. Text is refused, because "no" would be true."""
     if not isinstance(value, bool):
         raise TypeError(
             f"{argument} must be True or False, got {excerpt(value)}: write {argument}=True"
@@ -153,7 +153,7 @@ def as_bytes(argument: str, value: Any) -> bytes:
 
 
 def received(argument: str, value: Any, call: str) -> bytes:
-    """Return bytes as they came from a network. `call` shows how to pass them: "parse({})"."""
+    """Return bytes from a network. `call` shows how to pass them, such as "parse({})"."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     write = call.format("text.encode()" if isinstance(value, str) else "the bytes that came")
@@ -161,7 +161,7 @@ def received(argument: str, value: Any, call: str) -> bytes:
 
 
 def status(value: Any, least: int = 100, most: int = 699, call: str = "") -> int:
-    """Return a status code. `call` is how to pass one: "Reject({})"."""
+    """Return a status code. `call` shows how to pass one, such as "Reject({})"."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         text = str(value)
         code = text if text.isdecimal() and len(text) == 3 else 486

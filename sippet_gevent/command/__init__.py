@@ -1,2 +1,2 @@
-"""The verbs of the `sippet` command, one a file. __main__.py reads the arguments and imports the
-verb."""
+"""The verbs of the `sippet` command, one in each file. __main__.py reads the arguments and imports
+the verb."""

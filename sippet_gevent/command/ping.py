@@ -18,7 +18,7 @@ from .terminal import Mistake, naming, tell
 from .trace import host_of, log_to_stderr, show_messages
 
 SCHEMES = ("sip:", "sips:", "tel:")
-"""Text that begins so is a URI. Any other gets `sip:` in front."""
+"""Text with one of these prefixes is a URI. Other text gets `sip:` in front."""
 
 
 class Options(Protocol):
@@ -46,7 +46,7 @@ def _uri(text: str) -> URI:
     except ParseError as error:
         raise Mistake(f"not a SIP URI: {error}: {write}") from error
     if not uri.is_sip:
-        raise Mistake(f"{text!r} is a {uri.scheme} URI, which names no host to ask: {write}")
+        raise Mistake(f"{text!r} is a {uri.scheme} URI, which names no host to ping: {write}")
     return uri
 
 
@@ -81,7 +81,7 @@ def ping(options: Options) -> int:
         return tell(error)
     with stack:
         try:
-            # DNS is asked before this returns, so it is not part of the round trip
+            # DNS queries end before this returns, so the round trip excludes them
             asked = stack.send(Request("OPTIONS", uri))
             started = time.perf_counter()
             response = asked.final(timeout=options.timeout)

@@ -1,4 +1,4 @@
-"""Problem: what is wrong with a message, and where: the header field, the byte, the line."""
+"""Problem: what is wrong with a message, with its header field, byte and line."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def value_of(data: bytes, field: FieldLine) -> str:
 def start_line(data: bytes, is_rest: bool) -> str:
     """Return the first line of a message without credentials.
 
-    `is_rest` is True for text behind a message that begins none. Its first line may be the rest of
-    a line with credentials.
+    `is_rest` is True for text behind a message that does not begin another message. Its first line
+    may be the rest of a line with credentials.
     """
     if _is_secret(0, data, []):
         return HIDDEN
@@ -82,15 +82,15 @@ def different(problems: list[ParseError]) -> list[ParseError]:
 
 
 def placed(error: ParseError, data: bytes, fields: list[FieldLine], is_rest: bool) -> Problem:
-    """Return a problem with its place in the message, as far as that is known."""
+    """Return a problem with its place in the message, if the place is known."""
     offset: int | None
-    # scan() found it, which knows bytes and no header fields
+    # scan() found it, and scan() knows bytes but no header fields
     if error.header is None and error.offset is not None:
         offset, quoted = (
             error.offset,
             data[error.offset :].split(b"\n", 1)[0].rstrip(b"\r") or data[error.offset :][:1],
         )
-    else:  # it is in a value, and an offset counts from the beginning of that
+    else:  # it is in a value, and the offset counts from the beginning of the value
         value: object = error.value[-1] if isinstance(error.value, list) else error.value
         quoted = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else b""
         offset = _place(error.header, quoted, data, fields)
@@ -108,7 +108,7 @@ def placed(error: ParseError, data: bytes, fields: list[FieldLine], is_rest: boo
     text = start_line(data, True) if is_rest else text
     return {
         "header": error.header,
-        # the problem of credentials may quote them
+        # the problem text of a credentials header may quote the credentials
         "problem": "cannot be read" if error.header in CREDENTIALS else error.problem,
         "offset": offset,
         "line": None if offset is None else data.count(b"\n", 0, offset) + 1,

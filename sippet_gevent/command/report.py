@@ -28,7 +28,7 @@ MEDIA_LINES = 16
 or three streams."""
 
 _DESCRIPTION = "application/sdp"
-# SDP lines that may be quoted: not k=, which is a key, nor those that may hold any text
+# SDP lines that may be quoted: neither k=, which is a key, nor lines with free text
 _PLAIN_LINES = frozenset("vocbtrzma")
 _PLAIN_ATTRIBUTES = ("rtpmap:", "rtcp:", "ptime:", "maxptime:")
 _MEDIA = re.compile(rb"^[mc]=[^\r\n]*", re.MULTILINE).finditer
@@ -37,9 +37,9 @@ _MEDIA = re.compile(rb"^[mc]=[^\r\n]*", re.MULTILINE).finditer
 class Place(NamedTuple):
     """Where a message was found.
 
-    `offset` is its first byte in a text file. The others are set for a message of a capture.
-    `missing` is the number of its bytes that were not captured. `is_rest` is True for text behind a
-    message that does not begin like one.
+    `offset` is its first byte in a text file. The other attributes are set for a message from a
+    capture. `missing` is the number of its bytes that were not captured. `is_rest` is True for text
+    behind a message that does not begin like one.
     """
 
     file: str
@@ -73,7 +73,7 @@ class Body(TypedDict):
 
 
 class Report(TypedDict):
-    """A message and its faults, as `sippet parse --json` prints them."""
+    """A message and its problems, as `sippet parse --json` prints them."""
 
     file: str
     number: int
@@ -107,7 +107,10 @@ def report(data: bytes, place: Place) -> Report:
     if place.is_rest:
         message, headers, body = None, Headers(), b""
         problems.append(
-            ParseError("no message begins so; is the Content-Length before it too small?", offset=0)
+            ParseError(
+                "not the beginning of a message: is the Content-Length before it too small?",
+                offset=0,
+            )
         )
     else:
         message, headers, body = _read(data, fields, problems)
@@ -215,7 +218,7 @@ def _parts(headers: Headers, body: bytes) -> tuple[Part | None, list[ParseError]
     if not body:
         return None, []
     try:
-        # a request even for a response, because only these two matter here
+        # a Request even for a response, because only headers and body matter here
         root = Part.of(Request.read("", "", headers, body))
     except ParseError as error:
         return None, [_without_text(error, "Content-Type")]

@@ -24,7 +24,7 @@ from .trace import log_to_stderr, show_messages
 log = logging.getLogger("sippet_gevent")
 
 _OURS = (__file__, importlib.__file__, "<frozen ")
-"""Files whose lines in a traceback are left out, because the mistake is not there."""
+"""Files that tracebacks leave out, because the user's mistake is not in them."""
 
 
 class Options(Protocol):
@@ -201,7 +201,7 @@ def _domains(options: Options) -> tuple[tuple[str, ...], dict[str, str]]:
     return tuple(options.domain), aliases
 
 
-# What a user's module has under a name may be anything, so _load() and the imports return Any.
+# A name in a user's module may be any object, so _load() and the imports return Any.
 
 
 def _load(text: str) -> Any:
@@ -230,7 +230,7 @@ def _import_file(name: str) -> Any:
     path = Path(name)
     if not path.is_file():
         raise Mistake(f"there is no file {name}: write its path from the current folder")
-    # its imports are beside it, as for `python file.py`
+    # the file may import its neighbours, as with `python file.py`
     sys.path.insert(0, str(path.resolve().parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # the name ends in .py

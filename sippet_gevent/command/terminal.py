@@ -13,14 +13,15 @@ from typing import TextIO
 from ..errors import InvalidValue, SIPError
 
 PROGRESS_AFTER = 2.0
-"""Seconds before a progress line appears. A user that waits longer wants to know that the command
-still works."""
+"""Seconds before a progress line appears. A user waiting longer needs a sign that the command
+works."""
 
 PROGRESS_EVERY = 0.2
-"""Seconds between progress lines: fast enough to look alive, too slow to cost anything."""
+"""Seconds between progress lines. Frequent enough to show progress, and rare enough to cost
+nothing."""
 
 COLOURS = {"title": "1", "name": "36", "faint": "2", "bad": "1;31", "good": "32"}
-"""The purpose of a text, to the parameters of its ANSI escape (ECMA-48 §8.3.117)."""
+"""Maps the purpose of a text to the parameters of its ANSI escape (ECMA-48 §8.3.117)."""
 
 
 Paint = Callable[[str, str], str]
@@ -70,7 +71,7 @@ def without_password(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text of a peer in a form that is safe on a terminal.
+    """Return a peer's text in a form that is safe on a terminal.
 
     Characters that are not printable become escapes, and passwords of SIP URIs become `...`.
     """
@@ -106,7 +107,7 @@ def painter(stream: TextIO) -> Paint:
 
 
 class Progress:
-    """A progress line on stderr. Nothing appears unless stderr is a terminal, nor in the first two
+    """A progress line on stderr. It appears only on a terminal, and only after the first two
     seconds.
 
         if progress.is_due:

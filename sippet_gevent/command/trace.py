@@ -1,4 +1,4 @@
-"""What `-v` shows of a stack: each message that it receives or sends, on stderr."""
+"""Output of `-v`: each message that a stack receives or sends, on stderr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("sippet_gevent")
 
 
 def log_to_stderr(verbose: bool, level: int) -> None:
-    """Let log lines of this level and above appear; all of ours when verbose."""
+    """Print log lines of this level and above, or all of the library's if verbose."""
     process.log_to_stderr(level)
     if verbose:
         log.setLevel(logging.DEBUG)

@@ -37,8 +37,8 @@ class Core:
         """Serve a request.
 
         Returns:
-            A final status, a final Response, or None when the request is answered. What it returns
-            for an ACK goes nowhere, because an ACK is never answered.
+            A final status, a final Response, or None when the request is answered. The return value
+            for an ACK is ignored, because an ACK is never answered.
         """
         return 501
 
@@ -52,8 +52,8 @@ class Core:
 
         Args:
             error: The failure.
-            tx: The ClientTransaction that send() has returned, or the record of a request that was
-                answered. Both have a `method`.
+            tx: The ClientTransaction that send() returned, or the record of an answered request.
+                Both have a `method`.
         """
 
     def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:

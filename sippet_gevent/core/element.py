@@ -1,4 +1,4 @@
-"""Element: what cores, transactions, dialogs and routing get of the stack, RFC 3261 §6.
+"""Element: the stack as cores, transactions, dialogs and routing see it, RFC 3261 §6.
 
 A `Stack` satisfies these protocols, and so does anything that has the same attributes. Modules of
 this package name the protocol that they need, never the class `Stack`, which imports them all.
@@ -6,12 +6,12 @@ this package name the protocol that they need, never the class `Stack`, which im
 | protocol | contents |
 |---|---|
 | Element | the parts of a stack: engine, names, clock, sender, dialogs … |
-| RequestSender | the way of a request until it has left: client/sender.py |
+| RequestSender | routes and sends requests: client/sender.py |
 | DialogTable | the calls of a stack, by dialog: dialog/dialogs.py |
 | ServedRequest | a request that a core serves, as its call sees it: server.py |
 | KeepAliveTable | flows that are kept alive: routing/keepalive.py |
 
-The last four stand for classes that need an Element themselves.
+The last four describe classes that need an Element themselves.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Element(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """The time; virtual in tests."""
+        """The time, which is virtual in tests."""
 
     @property
     def deadlines(self) -> Deadlines:
@@ -57,7 +57,7 @@ class Element(Protocol):
 
     @property
     def callbacks(self) -> Group:
-        """Greenlets for work that may block and was found in the hub."""
+        """Greenlets for work from the hub that may block."""
 
     @property
     def names(self) -> Names:
@@ -89,7 +89,7 @@ class Element(Protocol):
 
     @property
     def middleware(self) -> SendingMiddleware:
-        """What requests pass on their way out."""
+        """Middleware that sees requests before they are sent."""
 
     @property
     def supported(self) -> frozenset[str]:
@@ -129,18 +129,18 @@ class Element(Protocol):
 
 
 class SendingMiddleware(Protocol):
-    """Middleware that requests pass on their way out: middleware.py."""
+    """Middleware that sees requests before they are sent, see middleware.py."""
 
     @property
     def senders(self) -> tuple[object, ...]:
-        """Empty when there is none."""
+        """The `send` methods of the middleware, empty when there are none."""
 
     def send(self, request: Request, leave: Callable[[Request], Sent]) -> Sent:
-        """Send a request through it; `leave` sends what comes out."""
+        """Pass a request through the middleware; then `leave` sends the result."""
 
 
 class RequestSender(Protocol):
-    """Finds the way of each request, and goes on to the next way when one fails."""
+    """Finds the next hops of each request, and tries the next one when one fails."""
 
     @property
     def grey(self) -> GreyList:
@@ -174,7 +174,7 @@ class RequestSender(Protocol):
         """Return a failed request for its next candidate, with flow and bytes; None at the end."""
 
     def flow_again(self, ways: Ways) -> Flow:
-        """Return a new flow to where a request is under way. Raises TransportError."""
+        """Return a new flow to the next hop of a pending request. Raises TransportError."""
 
     def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
         """Return a flow to where a URI leads. Raises TransportError."""
@@ -237,7 +237,7 @@ class KeepAliveTable(Protocol):
         """True for a request that offers keepalives."""
 
     def take(self, request: Request, response: Response, flow: Flow) -> None:
-        """Note what a response to such a request says."""
+        """Note what a response to a request with a keepalive offer says."""
 
     def drop(self, owner: str) -> None:
-        """End what a registration or call has wanted."""
+        """End the keepalives that a registration or call asked for."""

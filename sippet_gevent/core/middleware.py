@@ -45,8 +45,8 @@ class Middleware:
         """Send a request by calling `send(request)`, and return what that returns.
 
         The request may be changed before. It can be one of our own, also an ACK or a request within
-        a call, or one that is forwarded. A CANCEL is not among them, nor a request that is repeated
-        for another target. An exception keeps the request from being sent.
+        a call, or one that is forwarded. Middleware sees neither CANCELs nor a request that is
+        repeated for another target. An exception keeps the request from being sent.
         """
         return send(request)
 
@@ -56,11 +56,12 @@ class Chain:
 
     def __init__(self) -> None:
         self.senders: tuple[Callable[[Request, Callable[[Request], object]], object], ...] = ()
-        """The `send` methods; empty when nothing wants to see requests that are sent."""
+        """The `send` methods. Empty when no middleware sees sent requests."""
         self._wrappers: list[Callable[[CoreFunction], CoreFunction]] = []
 
     def add(self, middleware: object) -> None:
-        """Add middleware behind the others. Raises TypeError for what is none."""
+        """Add middleware behind the others. Raises TypeError for an object that is not
+        middleware."""
         send = None if isinstance(middleware, type) else getattr(middleware, "send", None)
         if not callable(middleware) and send is None:
             raise TypeError(

@@ -16,7 +16,7 @@ _WITHIN = frozenset(("NOTIFY",))
 """Methods that may begin a further dialog from within a dialog (RFC 6665 §4.3)."""
 
 _OUTSIDE = DIALOG_CREATING - _WITHIN
-"""Methods that may begin a dialog from outside of one."""
+"""Methods that may begin a dialog outside of any dialog."""
 
 
 class RegistrarProxy(Core):
@@ -30,8 +30,8 @@ class RegistrarProxy(Core):
     token that we made for that dialog. Otherwise it gets 481.
 
     A request outside of a dialog goes to the phones of the user that it names. It may also name the
-    Contact of one phone, as in an attended transfer (RFC 5589). It goes only to bindings: what is
-    not registered here gets 404, and a Route that leads elsewhere 403.
+    Contact of one phone, as in an attended transfer (RFC 5589). It goes only to bindings. A target
+    that is not registered here gets 404, and a Route that leads elsewhere gets 403.
 
     There is no authentication. Any phone may register with any address as its Contact, and any
     party to a call may name any target in it. Use it in your own network only.
@@ -70,7 +70,7 @@ class RegistrarProxy(Core):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
         targets = self.location.lookup(request.uri) if ours or not in_dialog else ()
         if not targets and not in_dialog:
-            # a store of the application may have no such method
+            # a store that the application wrote may lack this method
             lookup_contact = getattr(self.location, "lookup_contact", None)
             targets = () if lookup_contact is None else lookup_contact(request.uri)
         if targets:

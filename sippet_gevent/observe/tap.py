@@ -18,7 +18,7 @@ from .counters import LimitedLog
 Direction = Literal["in", "out"]
 
 F = TypeVar("F")
-"""The class of flows, which belongs to a floor above."""
+"""The class of flows, which a higher layer defines."""
 
 log = logging.getLogger("sippet_gevent.transport")
 
@@ -54,7 +54,8 @@ class Passage(Generic[F]):
 
 
 Observer = Callable[[Passage[F]], object]
-"""What is told of each message. It runs where the message is carried, so it must not wait."""
+"""A callable that gets each message. It runs where the message is processed, so it must not
+wait."""
 
 
 class Tap(Generic[F]):
@@ -66,12 +67,12 @@ class Tap(Generic[F]):
         self.observers: tuple[Observer[F], ...] = ()
 
     def tell(self, direction: Direction, data: bytes, flow: F, transaction: str | None) -> None:
-        """Tell the observers of a message. A observer that raises is logged."""
+        """Tell the observers of a message. An observer that raises is logged."""
         passage = Passage(self._now(), direction, data, flow, transaction)
         for observer in self.observers:
             try:
                 observer(passage)
-            except Exception as error:  # it is the application's, and the message goes on
+            except Exception as error:  # an application bug; the message is processed anyway
                 text = "tap failed: observer=%r reason=%r"
                 self._lines.line(
                     log, logging.ERROR, "tap failed", text, observer, error, exc_info=error
@@ -79,7 +80,7 @@ class Tap(Generic[F]):
 
 
 class Observation:
-    """A observer that is told of messages until close(), or until the end of its `with` block."""
+    """An observer that is told of messages until close(), or until the end of its `with` block."""
 
     def __init__(self, close: Callable[[], None]) -> None:
         self._close = close

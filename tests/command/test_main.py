@@ -526,7 +526,7 @@ def test_invalid_option_is_one_line_with_what_to_write(sippet, pem, tmp_path, ca
         ("http://example.com", "'http://example.com' is not a SIP URI: write sip:HOST"),
         (
             "tel:+15551234",
-            "'tel:+15551234' is a tel URI, which names no host to ask: write sip:HOST",
+            "'tel:+15551234' is a tel URI, which names no host to ping: write sip:HOST",
         ),
         ("sip:exa mple", "not a SIP URI: "),
         (

@@ -385,7 +385,7 @@ def test_credentials_and_passwords_are_never_shown(sippet, write, arguments, lin
 )
 def test_credentials_exposed_by_a_wrong_content_length_are_not_shown(sippet, write, rest):
     ended = sippet("parse", write("one.sip", OPTIONS, rest.encode()))
-    assert "no message begins so" in ended.stdout
+    assert "not the beginning of a message" in ended.stdout
     assert "hush" not in ended.stdout
 
 

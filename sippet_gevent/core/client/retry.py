@@ -29,7 +29,7 @@ class Attempt(NamedTuple):
 
 
 class Tried(Protocol):
-    """A request that a try has failed of, as policies see it: a ClientTransaction."""
+    """A request with a failed try, as the policies see it. A ClientTransaction is one."""
 
     @property
     def request(self) -> Request:
@@ -45,7 +45,7 @@ class Tried(Protocol):
 
     @property
     def ways(self) -> Ways | None:
-        """What is left to try; None for a request that goes by one flow."""
+        """The next hops left to try. None for a request that goes by one flow."""
 
     def _may_go_on(self, failure: Response | Exception) -> bool:
         """True when another target may be asked."""
@@ -54,9 +54,9 @@ class Tried(Protocol):
 def fail_over(
     sender: RequestSender, tried: Tried, failure: Response | Exception, now: float
 ) -> Attempt | None:
-    """Remember that a target has failed, and return the try of the next one, None at the end.
+    """Remember that a target failed. Return the try of the next target, or None if there is none.
 
-    The request stays the same but for branch, Via and Contact.
+    Only branch, Via and Contact of the request change.
     """
     ways = tried.ways
     if ways is None or not isinstance(failure, (Response, TransportError, TransactionTimeout)):
@@ -71,7 +71,7 @@ def fail_over(
 
 
 def target_of(ways: Ways | None, flow: Flow) -> Target:
-    """Return where a request went, as the grey list has it."""
+    """Return where a request went, as a key of the grey list."""
     if ways is not None and ways.taken is not None:
         return ways.taken[:3]
     return flow.transport.name, flow.remote[0], flow.remote[1]
@@ -80,8 +80,7 @@ def target_of(ways: Ways | None, flow: Flow) -> Target:
 def _blame(
     sender: RequestSender, tried: Tried, ways: Ways, failure: Response | Exception, now: float
 ) -> None:
-    """Remember what has failed: the target, or the detour to it that a long request took
-    (§18.1.1)."""
+    """Remember that the target failed, or the TCP detour that a long request took (§18.1.1)."""
     flow, is_unheard = tried.transaction.flow, tried.provisional is None
     target = target_of(ways, flow)
     if ways.detour == flow.remote and flow.transport.reliable:
@@ -104,7 +103,7 @@ def _blame(
 
 
 def _patience_of(failure: Response | Exception) -> float | None:
-    """Return the seconds that a 503 asks for in Retry-After (RFC 3261 §21.5.4); None for none."""
+    """Return the seconds in the Retry-After of a 503 (RFC 3261 §21.5.4), or None."""
     try:
         wanted = failure.retry_after if isinstance(failure, Response) else None
     except ParseError:

@@ -27,8 +27,8 @@ _NOT_IN_TO = ("method", "maddr", "ttl", "transport", "lr")
 
 
 class Sender:
-    """Finds the way of each request, writes into the request what the way decides, and goes on to
-    the next way when one fails."""
+    """Finds the next hops of each request, writes Via, Contact and Route for them, and tries the
+    next one when one fails."""
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
@@ -53,23 +53,24 @@ class Sender:
         """Send a request, and write Via, Contact and Route into it; see Stack.send(), which passes
         a copy.
 
-        A next hop that fails before the request has left is counted and logged here, or by `user`
-        if there is one.
+        If a next hop fails before the request is sent, `user` counts and logs it, or this method if
+        there is no user.
 
         Args:
             request: The request, which is changed.
             next_hop: Where it goes instead of its Route or Request-URI.
             user: Takes the responses; by default a new ClientTransaction.
-            mark: The end of its branch.
-            listener: How it is to leave.
+            mark: The end of the Via branch.
+            listener: The listener by which the request leaves.
             record_route: Writes a proxy's Record-Route.
 
         Returns:
             The user; None for an ACK, which has no transaction.
 
         Raises:
-            TransportError: There is no way, or the flow has ended.
-            TransactionStateError: The stack drains, and this would begin something new.
+            TransportError: No next hop can be reached, or the flow has ended.
+            TransactionStateError: The stack is draining, and the request would begin a new
+                transaction.
             InvalidValue: A header field or the name of the listener is wrong.
             Cancelled: The request that this greenlet serves was cancelled.
         """
@@ -109,7 +110,8 @@ class Sender:
             error = TransactionStateError(
                 f"the stack is draining: no new {request.method} is begun"
             )
-            # the core that needs it answers with this status (§21.5.4); it has made no mistake
+            # a core that sends this request answers with this status (§21.5.4), because it made no
+            # mistake
             error.status = 503
             raise error
         secure = is_secure(request)
@@ -157,7 +159,7 @@ class Sender:
             flow, data = self._depart(request, ways, secure=sips_contact)
             del ways.left[TRIES - 1 :]
         if request.method == "ACK":
-            # an ACK has no transaction that would go on to the datagram
+            # an ACK has no transaction that could fall back to a datagram
             if ways.detour is not None and not flow.wait_open():
                 self.detours.refused(flow, self.stack.clock.now())
                 flow, data = self._depart(request, ways, secure=sips_contact)
@@ -172,12 +174,12 @@ class Sender:
         return tx  # type: ignore[return-value]  # of the class that the caller has given
 
     def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
-        """Write a request for the next of its ways that opens, and return the flow and the bytes.
+        """Write a request for the next hop that can be reached, and return the flow and the bytes.
 
         A request that is too long for a datagram is tried by TCP first (§18.1.1).
 
         Raises:
-            TransportError: No way is left.
+            TransportError: No next hop is left.
         """
         flow = self._take(ways)
         ways.detour = (
@@ -194,7 +196,7 @@ class Sender:
                 ways.insert_detour(flow.remote, or_else=True)
                 refused, flow = flow, self._take(ways)
                 if not flow.transport.reliable:
-                    # a host nearby without such a port refuses at once
+                    # a host in the same network refuses a closed TCP port at once
                     self.detours.refused(refused, now)
                 data = self._write(request, flow, ways, secure=secure)
         if ways.detour is not None:
@@ -212,10 +214,10 @@ class Sender:
         return flow
 
     def flow_again(self, ways: Ways) -> Flow:
-        """Return a new flow to where a request is under way, because the old one has ended.
+        """Return a new flow to the next hop of a pending request, because the old one has ended.
 
         Raises:
-            TransportError: There is no way to that place.
+            TransportError: The next hop cannot be reached.
         """
         return self._connect([ways.taken] if ways.taken is not None else [], ways.listener)
 
@@ -224,8 +226,8 @@ class Sender:
     ) -> bytes:
         """Write Via, our Contact and our Record-Route for a flow, and return the request's bytes.
 
-        A detour changes the Via alone, because the length of one request does not change how we
-        want to be reached.
+        A detour by TCP changes only the Via, because the length of one request does not change
+        where peers reach us.
         """
         request.flow = flow
         request.mandatory = None  # type: ignore[assignment]
@@ -353,14 +355,14 @@ class Sender:
         """Take candidates off the list until one has a flow, and return the flow.
 
         Raises:
-            TransportError: None has.
+            TransportError: No candidate can be reached.
         """
         problem: TransportError | None = None
         while candidates:
             candidate = candidates.pop(0)
             for transport, address in self.egress.ways(candidate, listener):
                 try:
-                    # it must prove to be the URI's domain (RFC 5922 §4)
+                    # its certificate must be for the URI's domain (RFC 5922 §4)
                     if transport.secure or transport.named:
                         flow = transport.connect(address, name=candidate.name)
                     else:
@@ -369,7 +371,10 @@ class Sender:
                     return flow
                 except TransportError as error:
                     problem = error
-        raise problem or TransportError("no transport of ours leads there", kind="no_transport")
+        raise problem or TransportError(
+            "no listener of this stack can reach the destination: add one with its transport",
+            kind="no_transport",
+        )
 
     def _check_flow(self, flow: Flow, *, secure: bool) -> None:
         """Check that a request may go by a flow.
@@ -384,12 +389,12 @@ class Sender:
             raise FlowFailed(f"{flow!r} has ended", flow)
         if secure and not flow.transport.secure:
             raise TransportError(
-                f"{flow!r} is not secure, as a sips URI wants it", flow, kind="not_secure"
+                f"{flow!r} is not secure, but the request has a sips URI", flow, kind="not_secure"
             )
 
 
 def _for_to(uri: URI) -> URI:
-    """Return a URI without the port and parameters that are for the Request-URI alone.
+    """Return a URI without the port and parameters that only a Request-URI may have.
 
     §8.1.1.2, table 1 of §19.1.1.
     """

@@ -21,8 +21,8 @@ from .targets import Ways
 log = logging.getLogger("sippet_gevent.core")
 
 FORKS = 32
-"""Branches of a fork that may answer one INVITE of ours, because each further one costs an ACK and
-a BYE."""
+"""Most branches of a fork that may answer one INVITE of ours. Each further one costs an ACK and a
+BYE."""
 
 NEVER = float("inf")
 
@@ -38,9 +38,9 @@ class ClientTransaction:
     TransactionTimeout or TransportError. An INVITE that is answered is acknowledged, and has its
     `call` from then on.
 
-    When a target fails and its name has led to others, the request goes on to the next one, with a
-    new branch, in this same object (RFC 3263 §4.3). `request` and `transaction` are then those of
-    the latest try, and the last try decides the outcome.
+    If a target fails and its name resolved to others, the request is sent to the next one. It gets
+    a new branch and keeps this object (RFC 3263 §4.3). `request` and `transaction` are then those
+    of the latest try, and the last try decides the outcome.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class ClientTransaction:
         self.transaction: ClientRecord = None  # type: ignore[assignment]
         """The state machine of the latest try; None until the request leaves."""
         self.ways: Ways | None = None
-        """What is left to try; None for a request that goes by one flow."""
+        """The next hops left to try. None for a request that goes by one flow."""
         self._inbox: Inbox[Response | Exception] = Inbox(stack.clock)
         self.provisional: Response | None = None
         """The last provisional response of the latest try."""
@@ -89,7 +89,7 @@ class ClientTransaction:
     ) -> Response:
         """Wait for the final response and return it.
 
-        If this method raises, or is left by a gevent.Timeout, the transaction is cleaned up: an
+        If this method raises, or a gevent.Timeout interrupts it, the transaction is cleaned up. An
         INVITE is cancelled, or hung up if it was answered.
 
         Args:
@@ -126,8 +126,8 @@ class ClientTransaction:
     def cancel(self, **headers: Any) -> None:
         """Cancel an INVITE (§9.1): now if it has a provisional response, else when it gets one.
 
-        Its final response, 487 usually, is still to come. An INVITE that still waits for its
-        connection is not sent, and ends with a 487 of our own. For other methods, and after the
+        The final response to the INVITE, usually 487, arrives later. An INVITE that still waits for
+        its connection is not sent, and ends with a 487 of our own. For other methods, and after the
         end, nothing happens.
 
             tx.cancel(reason_header='SIP;cause=200;text="Call completed elsewhere"')
@@ -141,7 +141,7 @@ class ClientTransaction:
         if self.request.method != "INVITE" or self._cancelling is not None or not self.is_pending:
             return
         if headers:
-            # raises now for what could not be sent then
+            # an invalid header field raises here, not when the CANCEL is sent
             Request("CANCEL", self.request.uri_text, **headers)
         self._cancelling = headers
         if self.provisional is not None:
@@ -179,7 +179,7 @@ class ClientTransaction:
     # ---- for the engine
 
     def receive(self, response: Response) -> None:
-        """Take a response, in the greenlet that carries it.
+        """Take a response, in the greenlet that received it.
 
         The deadline of the transaction is set first, so that no exception further down leaves it
         without one.
@@ -195,7 +195,7 @@ class ClientTransaction:
                 self._watch(self.transaction.timers.c)  # §16.6 step 11, §16.7 step 2
         if self.stack.sender.grey and response.status != 503:
             self.stack.sender.grey.discard(target_of(self.ways, self.transaction.flow))
-        # what comes later may belong to a call that has ended
+        # a later response may belong to a call that has ended
         if self.final_response is None and self._offers_keep:
             self.stack.keepalives.take(self.request, response, self.transaction.flow)
         if response.status < 200:
@@ -230,7 +230,7 @@ class ClientTransaction:
         call = self.call = self._calls[response.mandatory.to_tag] = self._begin_call(response)
         call._keeps_alive = self._offers_keep
         fault = call.dialog.fault
-        # crossed with our CANCEL, or of no use; the BYE waits for the ACK
+        # the 2xx crossed our CANCEL, or cannot be used; the BYE follows the ACK
         if self.abandoned or fault is not None:
             call.hangup()
         self._deliver(response if fault is None else fault)
@@ -243,7 +243,8 @@ class ClientTransaction:
         return call
 
     def _again(self, response: Response) -> None:
-        """Acknowledge a further 2xx to our INVITE. Another call than ours is ended (§13.2.2.4).
+        """Acknowledge a further 2xx to our INVITE. If it begins another call, end that call
+        (§13.2.2.4).
 
         Either the ACK was lost and the 2xx is repeated, or it comes from another branch of a fork,
         which may have refused before.
@@ -328,7 +329,7 @@ class ClientTransaction:
     def _give_up(self) -> None:
         """Deliver a timeout and cancel the INVITE, because timer C has fired.
 
-        If it is answered at this moment, its call is hung up.
+        If the INVITE is answered at this moment, its call is hung up.
         """
         self._deliver(TransactionTimeout("timer C: no final response to INVITE in time"))
         self._abandon()
@@ -348,7 +349,7 @@ class ClientTransaction:
         return not isinstance(failure, TransportError) or first is None or first.status == 100
 
     def _retry(self, failure: Response | Exception) -> bool:
-        """Send the request again, as a policy of retry.py says; False when there is no way left."""
+        """Send the request again as a policy of retry.py decides. False if no target is left."""
         transaction, stack = self.transaction, self.stack
         if transaction is None or not stack.is_running:  # a stopped stack is no fault of the target
             return False
@@ -368,7 +369,7 @@ class ClientTransaction:
             is_same_target=before.remote == flow.remote,
         )
         ways.since = now
-        transaction.user = Former(self)  # it lingers, and repeats the ACK to that 503
+        transaction.user = Former(self)  # the failed transaction still repeats the ACK to its 503
         self.provisional = None
         self._unwatch()
         stack.engine.request(self.request, flow, self, transaction.timers, data=data)
@@ -409,7 +410,7 @@ class ClientTransaction:
 
     def _unwatch(self) -> None:
         for watch in self._watches:
-            # a deadline cannot be taken back, but until then it need not hold all this
+            # a deadline cannot be removed, but it can drop its reference to this object
             watch.owner = None
         self._watches.clear()
         self._silence = self._wake = NEVER
@@ -435,7 +436,7 @@ class Watch:
 class Former(NullUser):
     """The user of a transaction whose request has gone on to another target.
 
-    A 2xx that comes after the 503 is a further one (§13.2.2.4).
+    If the first target sends a 2xx after its 503, that is a further 2xx (§13.2.2.4).
     """
 
     __slots__ = ("owner",)

@@ -1,8 +1,8 @@
 """Call: an answered INVITE, as an application holds it, RFC 3261 §13 to §15.
 
-There is no protocol in this file. The methods that send something are in invite.py, whose class
-`InviteSession` each call is; that class needs transactions, and transactions name the call that
-they have made.
+This file has no protocol. Each call is an `InviteSession` of invite.py, which has the methods that
+send something. The two are apart because that class imports transactions, and transactions name the
+call that they made.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ SESSION_TYPE = "application/sdp"
 """Content-Type of a session description that comes without one (§13.2.1)."""
 
 OnProvisional = Callable[[Response], object]
-"""Is called with each provisional response to a request."""
+"""A callable that gets each provisional response to a request."""
 
 ReinviteCore = Callable[[Request, Any], "int | Response | None"]
 """A core for re-INVITEs, `core(request, tx)`.
 
-Any is the application's word for `tx`, a ServerTransaction: its class names Call, so this file
-cannot name it.
+`tx` is a ServerTransaction. Its type here is Any, because the class ServerTransaction names Call,
+so this file cannot import it.
 """
 
 
 class Holder(Protocol):
-    """The request whose core has accepted or made a call. That core is not counted as a handler."""
+    """The request whose core holds a call. That core does not count toward the handler limit."""
 
     def _release(self) -> None:
         """Note that the call has ended."""
@@ -59,11 +59,11 @@ class Call:
     for an extension that it requires, or because of glare (glare.py).
 
     Our requests go along the route set to the remote target, the Contact of the peer's last target
-    refresh that was accepted (§12.2.1.1). Without a route set they go by a flow in two cases: the
-    peer is reached by that flow alone (RFC 5626 §5.3, RFC 7118 §5), or its Contact seems to lead
-    nowhere, as behind NAT; see reach_of(). Each target refresh decides that again. If it names
-    another Contact than before, the new Contact counts, even if the peer uses rport, because RFC
-    3581 §4 is about responses alone.
+    refresh that was accepted (§12.2.1.1). Without a route set they go by a flow in two cases.
+    Either the peer is reached by that flow alone (RFC 5626 §5.3, RFC 7118 §5), or its Contact seems
+    unreachable, as behind NAT; see reach_of(). Each target refresh decides again. If it names a new
+    Contact, our requests go to the new Contact, even if the peer uses rport, because RFC 3581 §4 is
+    about responses alone.
     """
 
     dialog: Dialog
@@ -85,10 +85,12 @@ class Call:
     """The flow of the call, if it is the only way to the peer (RFC 5626 §5.3); else None."""
 
     origin: Origin | None
-    """Where the dialog came in. Our requests leave there, if that leads to their target."""
+    """The listener at which the dialog began. Our requests leave by it, if it reaches their
+    target."""
 
     acknowledged: bool
-    """True once the ACK to the last 2xx was received or sent, or is no longer waited for."""
+    """True after the ACK to the last 2xx was received or sent, or after the wait for it has
+    ended."""
 
     def __init__(self, clock: Clock, dialog: Dialog, origin: Origin | None = None) -> None:
         self.dialog = dialog
@@ -142,8 +144,8 @@ class Call:
     ) -> Response:
         """Send a request within the call and return its final response (§12.2.1).
 
-        A re-INVITE that is answered with 2xx is acknowledged (§14.1). A 408, a 481 and no answer at
-        all end the call (§12.2.1.2).
+        A re-INVITE that is answered with 2xx is acknowledged (§14.1). A 408, a 481 or a missing
+        final response ends the call (§12.2.1.2).
 
             call.request("INFO", body="Signal=5", content_type="application/dtmf-relay")
 
@@ -164,10 +166,10 @@ class Call:
         raise NotImplementedError
 
     def hangup(self, **headers: Any) -> None:
-        """End the call with a BYE that has these `headers`; nothing happens when it has ended.
+        """End the call with a BYE that has these `headers`. Does nothing if the call has ended.
 
-        The BYE is not waited for (§15.1.1). On the wire it follows the ACK, whichever side sends
-        that, or the time in which the ACK was due (§15).
+        This method does not wait for the response to the BYE (§15.1.1). The BYE is sent after the
+        ACK to the 2xx, or after the wait for that ACK has timed out (§15).
 
         Raises:
             InvalidValue: A header field cannot be sent.

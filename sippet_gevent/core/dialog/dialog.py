@@ -35,8 +35,8 @@ class Dialog:
         remote: The To of our requests, tag included.
         remote_target: The Request-URI of our requests.
         route_set: The Route of our requests, in that order.
-        secure: The dialog was begun by a request to a sips URI. Then each target of the peer is
-            taken as a sips URI (§12.1.1).
+        secure: True when a request to a sips URI began the dialog. Then each target of the peer is
+            used as a sips URI (§12.1.1).
     """
 
     __slots__ = (
@@ -63,13 +63,13 @@ class Dialog:
         self.remote_cseq: int | None = None
         self.secure = secure
         self.fault: ParseError | None = None
-        """The error because of which the route set lacks values."""
+        """The error that left values out of the route set."""
 
     @classmethod
     def of_uas(cls, request: Request, response: Response) -> Dialog:
         """Return the dialog that our response creates (§12.1.1).
 
-        The route set has the order of Record-Route.
+        The route set is the Record-Route in its order.
 
         Raises:
             ParseError: The request has no Contact, or a header field cannot be read.
@@ -102,9 +102,9 @@ class Dialog:
             route = response.record_route
         except ParseError as error:
             fault, route = error, readable_route(response)
-            # this peer has made the mistake, not the caller whose request the core serves
+            # the peer made the mistake, not the caller whose request the core serves
             fault.status = 502
-        if not (route or target.has_valid_host):  # with a route the last hop looks at it
+        if not (route or target.has_valid_host):  # with a route, the last hop resolves the target
             target = request.uri
         dialog = cls(
             request.call_id,
@@ -191,7 +191,7 @@ def readable_route(response: Response) -> tuple[NameAddr, ...]:
     for line in response.headers.all("Record-Route"):
         try:
             pieces = split(line, ",")
-        except ParseError:  # a quote or bracket has no partner, so where do its values end?
+        except ParseError:  # a quote or bracket is not closed, so the end of its values is unknown
             continue
         for piece in pieces[: VALUES - len(values)]:
             try:

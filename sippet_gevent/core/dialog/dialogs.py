@@ -1,4 +1,4 @@
-"""Dialogs: the calls of a stack, and those that have just ended, by dialog, RFC 3261 §12."""
+"""Dialogs: the calls of a stack by dialog, including those that have just ended, RFC 3261 §12."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .ended import EndedDialogs, after_the_end
 from .invite import InviteSession
 
 LEAVE_SECONDS = 5.0
-"""How long a stack that stops resolves names to send its last BYEs."""
+"""Seconds that a stopping stack spends on resolving names for its last BYEs."""
 
 
 class Dialogs:
@@ -67,7 +67,7 @@ class Dialogs:
             raise Reject(503, retry_after=random.randint(*limits.retry_after))
         flow: Flow = tx.request.flow  # type: ignore[assignment]  # it was received by one of ours
         call = InviteSession(self.stack, Dialog.of_uas(tx.request, response), flow.origin)
-        tx._hold(call)  # before the answer is out, so that its core is not taken for overdue
+        tx._hold(call)  # before the response is sent, so that the core is not counted as overdue
         try:
             tx._finish(response.status, response)
         except BaseException:
@@ -93,7 +93,8 @@ class Dialogs:
     def core_for(self, request: Request, core: CoreFunction) -> CoreFunction:
         """Return the core for a request with a To tag.
 
-        That is its call and then `core`, after_the_end() for a call that has ended, or `core`.
+        A request within a call goes to the call first and then to `core`. If the call has ended,
+        the result is after_the_end(). Otherwise it is `core`.
         """
         if not self._calls and not self.ended:
             return core
@@ -106,7 +107,7 @@ class Dialogs:
         return after_the_end if request.method in AFTER_THE_END and key in self.ended else core
 
     def remove(self, call: Call, *, by_us: bool = False) -> None:
-        """Forget a call. If we have ended it, remember it for a BYE that has crossed ours."""
+        """Forget a call. If we ended the call, remember it for a BYE that crosses ours."""
         if call._keeps_alive:
             self.stack.keepalives.drop(call.dialog.call_id)
         self.stack.engine.admission.release(call)
@@ -116,8 +117,8 @@ class Dialogs:
     def stop(self) -> None:
         """Hang up all calls, without waiting for ACKs.
 
-        The names in their targets are resolved for at most LEAVE_SECONDS. An INVITE that rings may
-        be answered meanwhile. Its core must not wait for ever in a call that no table has.
+        The names in their targets are resolved for at most LEAVE_SECONDS. A ringing INVITE may be
+        answered meanwhile. Its core must not wait forever in a call that is in no table.
         """
         leaving: dict[InviteSession, gevent.Greenlet] = {}
         with gevent.Timeout(LEAVE_SECONDS, False):

@@ -8,13 +8,13 @@
 | an INVITE of the peer | 500 | 500 | served | RFC 3261 14.2, RFC 3311 5.2 |
 | an UPDATE of the peer | 500 | 500 | 500 | RFC 6337 4.3, RFC 3311 5.2 |
 
-A 500 has Retry-After, 0 to 10 seconds. For an offer that awaits its answer, RFC 6337 §4.3 has 500,
-but 491 tells the peer more (RFC 5407 §3.1.5). An INVITE without an offer is refused there, too,
+A 500 has Retry-After, 0 to 10 seconds. While an offer waits for its answer, RFC 6337 §4.3 answers
+500, but 491 tells the peer more (RFC 5407 §3.1.5). An INVITE without an offer also gets 491 then,
 because it asks us for a second offer (RFC 3264 §4). If the 2xx had the answer and only its ACK is
 missing, nothing is under way (RFC 5407 §3.1.4).
 
-Two UPDATEs without an offer that cross are served, as in RFC 3311 §5.2, because neither changes
-what the other one needs. RFC 6337 §4.3, which is not normative, refuses them.
+If two UPDATEs without an offer cross, both are served (RFC 3311 §5.2), because neither changes the
+session. RFC 6337 §4.3, which is not normative, refuses them.
 """
 
 from __future__ import annotations

@@ -9,16 +9,16 @@ from ..element import Element
 
 
 class Retransmission:
-    """A response that is sent again after T1, and then after twice the time as before.
+    """A response that is sent again after T1, then after intervals that double.
 
-    It ends when `is_stopped` is set, or after 64*T1, when `_give_up()` runs in a greenlet of its
-    own.
+    The repetition ends when `is_stopped` is set, or after 64*T1, when `_give_up()` runs in a
+    greenlet of its own.
 
     Args:
         element: The element that sends.
         transaction: The server transaction of the response.
         response: The response, which was sent once before.
-        longest: The longest time between two copies, in seconds.
+        longest: The longest interval between two copies, in seconds.
     """
 
     __slots__ = (
@@ -57,5 +57,5 @@ class Retransmission:
         element.deadlines.add(min(self._repeat_at, self._give_up_at), self)
 
     def _give_up(self) -> None:
-        """Do what follows when nothing has stopped the repetitions."""
+        """Handle the end of the repetitions when nothing has stopped them."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Rules of a proxy: loops, Max-Breadth, what is refused, the best response, RFC 3261 §16.3, §16.6,
+"""Rules of a proxy for loops, Max-Breadth, refusals and the best response, RFC 3261 §16.3, §16.6,
 §16.7 and RFC 5393. Pure."""
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def loop_mark(request: Request, secret: bytes) -> str:
     """Return the hash that tells a loop from a spiral, for the branches of the copies (§16.6 step
     8, RFC 5393 §4.2.1).
 
-    A request that comes back unchanged has the same hash; one that spirals has another. The hash is
-    keyed, so that only our own Via values can match. It is no secret, because the next proxy may
-    get the same request.
+    A request that comes back unchanged has the same hash, and a request that spirals has another.
+    The hash is keyed, so only our own Via values can match. The hash itself is public, because it
+    is in the branch that the next hop sees.
 
     Args:
         request: The request as it was received.
@@ -118,7 +118,7 @@ def forwarded(
 
 
 _PREFERRED = (401, 407, 415, 420, 484)
-"""Statuses that help the caller to try again; they go first among 4xx (§16.7 step 6)."""
+"""Statuses that help the caller to try again. They come first among 4xx (§16.7 step 6)."""
 
 
 def best_response(responses: Iterable[tuple[Response, bool]]) -> Response | None:

@@ -47,7 +47,7 @@ def log_changes(
         aor: The address-of-record.
         before: Its bindings before the REGISTER.
         after: Its bindings from now on.
-        has_outbound: See Binding.is_of().
+        has_outbound: True when both sides support SIP Outbound, see Binding.is_of().
     """
     if not log.isEnabledFor(logging.INFO):
         return
@@ -79,7 +79,7 @@ def log_refusal(stack: Element, request: Request, error: SIPError) -> None:
     status = error.status
     try:
         aor = shown_uri(request.to.uri)
-    except ParseError:  # which may be the reason
+    except ParseError:  # an invalid To may be the reason
         aor = Plain("unknown")
     reason = (
         str(error) if isinstance(error, ParseError) else error.reason or STATUSES.get(status, "")

@@ -36,33 +36,33 @@ from ..server import ServerTransaction
 from .log import log_changes, log_refusal
 
 DEFAULT_EXPIRES = 3600
-"""Seconds of a binding whose REGISTER asks for no time; §10.2.1.1 leaves them to the registrar."""
+"""Seconds of a binding whose REGISTER asks for no time. The registrar may choose (§10.2.1.1)."""
 
 MIN_EXPIRES = 60
-"""Seconds of the shortest binding; less gets 423 (§10.3 step 7). Phones behind NAT ask for a
-minute."""
+"""Seconds of the shortest binding. A REGISTER for less gets 423 (§10.3 step 7). Phones behind NAT
+ask for a minute."""
 
 MAX_EXPIRES = 86400
-"""Seconds of the longest binding; more is shortened to this."""
+"""Seconds of the longest binding. A longer time is shortened to this."""
 
 MALFORMED_EXPIRES = 3600
-"""Seconds that an expiration counts as which cannot be read (§10.2, §20.10)."""
+"""Seconds that replace an expiration that cannot be read (§10.2, §20.10)."""
 
 EXTENSIONS = frozenset((OUTBOUND, "path"))
 """Option tags that a REGISTER may require of a Registrar, besides what its stack supports (RFC 5626
 §4.2.1, RFC 3327 §5.3)."""
 
 BINDING_BYTES = 4096
-"""Most bytes of one binding in memory: that of a VoLTE phone with all its feature tags and a Path
-of two takes 3,500."""
+"""Most bytes of one binding in memory. A VoLTE phone with all its feature tags and two Path values
+takes 3,500."""
 
 ADDRESS_BYTES = 16 * 1024
-"""Most bytes of an address-of-record in memory: four of the largest bindings, or CONTACTS usual
-ones."""
+"""Most bytes of an address-of-record in memory. It has room for four of the largest bindings, or
+for CONTACTS usual ones."""
 
 
 def serves(stack: Element, uri: URI) -> bool:
-    """True when a stack may keep bindings for a URI: the URI is of its domains, or it has none."""
+    """True when a URI is in a domain of the stack, or when the stack has no domains."""
     return uri.is_sip and (not stack.domains or stack.is_responsible_for(uri))
 
 
@@ -72,11 +72,11 @@ class Registrar:
     Args:
         location: The store of bindings.
         default_expires: Seconds of a binding whose REGISTER asks for no time.
-        min_expires: Seconds of the shortest binding; less gets 423.
+        min_expires: Seconds of the shortest binding. A REGISTER for less gets 423.
         max_expires: Seconds of the longest binding; more is shortened to this.
-        strict_outbound: False registers a phone that uses SIP Outbound behind a first hop without
-            support for it as if it did not use it. By default it gets 439 (RFC 5626 §6). JsSIP
-            always uses SIP Outbound, and gives up at 439.
+        strict_outbound: A phone may use SIP Outbound behind a first hop that does not support it.
+            By default its REGISTER gets 439 (RFC 5626 §6). False registers it without SIP Outbound.
+            JsSIP always uses SIP Outbound, and gives up at 439.
 
     Raises:
         InvalidValue: The times contradict each other.
@@ -154,7 +154,7 @@ class Registrar:
         # last, because a REGISTER is processed completely or not at all (§10.3 step 7)
         if changes:
             self.location.put(aor, bindings)
-            flow: Flow = request.flow  # type: ignore[assignment]  # each flow is one
+            flow: Flow = request.flow  # type: ignore[assignment]  # a received request has a Flow
             for binding in bindings:
                 if binding.flow is flow:
                     flow.keep(binding.expires_at - now)
@@ -246,7 +246,7 @@ class Registrar:
             only = reach is Reach.BY_FLOW_ONLY
             origin = cast(Flow, request.flow).origin
             if seconds:
-                # raises while the text is still that of the request, if q cannot be parsed
+                # an invalid q raises here, while the error can still quote the request
                 float(contact.q)
             contact = compact(contact)
             binding = Binding(

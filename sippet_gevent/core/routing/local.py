@@ -3,11 +3,11 @@
 
 There are two questions about a URI that may be ours:
 
-* `is_local()`: does it lead to this element? The answer is needed for Route and maddr (§16.4), for
-  the target of a request within a dialog, and against loops. The port of an address counts, because
-  another port of our host is another element, such as a phone or a PBX.
-* `is_responsible_for()` and `aor()`: is it of our domain? The answer is needed for REGISTER (§10.3
-  step 5), look-ups (§16.5) and OPTIONS (§11). Port and transport do not count, because an
+* `is_local()`: does the URI lead to this element? The answer is needed for Route and maddr (§16.4),
+  for the target of a request within a dialog, and against loops. The port of an address counts,
+  because another port of our host is another element, such as a phone or a PBX.
+* `is_responsible_for()` and `aor()`: is the URI in our domain? The answer is needed for REGISTER
+  (§10.3 step 5), look-ups (§16.5) and OPTIONS (§11). Port and transport do not count, because an
   address-of-record has none (§19.1.1 Table 1).
 """
 
@@ -77,7 +77,8 @@ class Names:
     # ---- domains
 
     def serve(self, domains: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
-        """Set the domains of this element. Its addresses are aliases of the first one.
+        """Set the domains of this element. The addresses of the element become aliases of the first
+        domain.
 
         Args:
             domains: Names such as `example.com`.
@@ -154,9 +155,9 @@ class Names:
         self._hosts.clear()
 
     def sent_by(self, flow: Flow) -> tuple[str, int]:
-        """Return the host (IPv6 in brackets) and port that the peer of a flow gets as our address.
+        """Return our host (IPv6 in brackets) and port, as the peer of a flow sees them.
 
-        From now on they are ours, as for add().
+        From then on they count as ours, as after add().
         """
         host, port = flow.sent_by
         self._add(host, port)
@@ -181,8 +182,8 @@ class Names:
         return any(transport.local[1] in ports for transport in mine)
 
     def _is_own(self, host: str) -> bool:
-        """True for an address at which we listen or that we have given to peers, with any port. The
-        host is in its normal form."""
+        """True for an address, with any port, at which we listen or that we gave to peers. The host
+        is in its normal form."""
         if host in self._hosts or host == LOCALHOST:
             return True
         return any(
@@ -240,10 +241,10 @@ class Names:
         RFC 5626 §5).
 
         The URI has "ob", so it is for a phone whose REGISTER had no other hop before us.
-        `forward()` follows it. `tx.take_route()`, which forward() calls, refuses a forged one with
-        403, and one whose flow has ended with 430.
+        `forward()` follows it. `tx.take_route()`, which forward() calls, refuses a forged URI with
+        403. If the flow has ended, it refuses the URI with 430.
 
-        It names the listener that the phone uses. If the registrar cannot reach that, use
+        The URI names the listener that the phone uses. If the registrar cannot reach that, use
         `forward(..., add_path=True)`, which writes a second value.
         """
         return self.path_uri(flow, self.flow_name(flow)).uri

@@ -1,5 +1,5 @@
-"""SIP Outbound: which user agents are reached at their Contact, and which by the flow that they
-have opened, RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
+"""SIP Outbound: decides if a user agent is reached at its Contact or by the flow that it opened,
+RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = Fa
 
     * A connection is used while it lives, because the port in the Contact may not be listened on.
     * For datagrams, the source address is better than a Contact behind NAT.
-    * The source port is better than another port in the Contact if the user agent has asked for
-      rport, because it then receives where it sends (RFC 3581 §3).
+    * If the user agent asked for rport, it receives at the port that it sends from (RFC 3581 §3).
+      So the source port is better than the port in the Contact.
     * A Contact with the host of another element, such as a gateway that was registered by hand, is
       used as it is.
 
@@ -94,8 +94,8 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
     """Decide how the sender of a request is reached in the dialog that the request begins or
     refreshes; see reach_of().
 
-    AT_CONTACT for a request that came by a proxy, whose Record-Route decides that, and for one
-    that cannot be parsed.
+    AT_CONTACT for a request that came through a proxy, because the proxy's Record-Route decides.
+    Also AT_CONTACT for a request that cannot be parsed.
     """
     try:
         if not request.headers.has_one("Via"):
@@ -110,8 +110,7 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
 
 
 def reach_of_answerer(response: Response) -> Reach:
-    """Decide how a peer is reached whose response to a target refresh of ours names another Contact
-    than before."""
+    """Decide how a peer is reached after its response to our target refresh named a new Contact."""
     try:
         contact = response.contact[0]
     except (ParseError, IndexError):

@@ -1,7 +1,7 @@
 """Upgrades: HTTP on a connection until its WebSocket is open, RFC 6455 §4 and RFC 7118 §4.
 
 A connection has one upgrade, and drops it when the WebSocket is open. `ServerUpgrade` serves a
-client, whose first requests may want something else. `ClientUpgrade` asks a server.
+client, whose first requests may not ask for a WebSocket. `ClientUpgrade` asks a server.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ h11 itself counts only an incomplete head, so its limit depends on the segments.
 """
 
 _ONLY_WEBSOCKETS = Refusal(
-    426, "here is SIP over WebSocket", (("Upgrade", "websocket"), ("Connection", "Upgrade, close"))
+    426,
+    "this server speaks SIP over WebSocket",
+    (("Upgrade", "websocket"), ("Connection", "Upgrade, close")),
 )
 _LONG_HEAD = Refusal(431, f"a head of over {HEAD} bytes")
-_ONLY_GET = Refusal(405, "only GET is known here", (("Allow", "GET, HEAD"),))
+_ONLY_GET = Refusal(405, "only GET is supported", (("Allow", "GET, HEAD"),))
 _BUSY = Refusal(503, "too many requests at the same time", (("Retry-After", "5"),))
 _BARE_LF = re.compile(rb"(?<!\r)\n").search
 _HEAD_END = b"\r\n\r\n"
@@ -49,11 +51,11 @@ class UpgradingConnection(HTTPConnection):
     def upgraded(
         self, side: ConnectionType, rest: bytes, handshake: Handshake | None = None
     ) -> None:
-        """Go on with frames.
+        """Switch to WebSocket frames.
 
         Args:
             side: Whether we are the client or the server.
-            rest: Bytes behind the HTTP, the first of the frames.
+            rest: Bytes behind the HTTP head, which begin the first frame.
             handshake: What the client has asked for, if we are the server.
         """
         raise TypeError(f"{type(self).__name__} lacks .upgraded()")
@@ -85,7 +87,7 @@ class ClientUpgrade:
         request = Request(host=host, target=self._path, subprotocols=[SUBPROTOCOL])
         try:
             connection.write(self._http.send(request))
-        except (TransportError, ValueError) as error:  # idna does not know the name
+        except (TransportError, ValueError) as error:  # the idna codec cannot encode the name
             self._fail(f"cannot ask for a WebSocket: {error}", error)
 
     def feed(self, data: bytes) -> None:
@@ -111,7 +113,7 @@ class ClientUpgrade:
             self._connection.upgraded(ConnectionType.CLIENT, rest)
 
     def step(self) -> None:
-        """Nothing: a client never waits for its turn."""
+        """Do nothing, because a client never waits for its turn."""
 
     def _fail(self, problem: str, error: Exception | None = None) -> None:
         self._connection.close("handshake_failed", problem, error)
@@ -144,7 +146,7 @@ class ServerUpgrade:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD)
         self._request: h11.Request | None = None
         self._body = b""
-        self._unread = b""  # what came before its turn
+        self._unread = b""  # bytes that arrived before their turn
         self._is_busy = False  # the application is answering
 
     def begin(self, connection: UpgradingConnection) -> None:
@@ -246,7 +248,7 @@ class ServerUpgrade:
             self._connection.transport.loop.run_callback(self._answered, goes_on)
 
     def _answered(self, goes_on: bool) -> None:
-        """Continue with the next request, or end. The application has answered one."""
+        """Continue after the application's answer: serve the next request, or close."""
         self._is_busy = False
         if not self._is_upgrading:
             return

@@ -1,6 +1,6 @@
-"""Stack: what applications hold, RFC 3261 §5: transports, transactions and a core, wired together.
+"""Stack: connects transports, transactions and a core for an application, RFC 3261 §5.
 
-It has no logic of its own. It is longer than others, because it documents all public methods.
+It has no logic of its own. The file is long because it documents all public methods.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ log = logging.getLogger("sippet_gevent.core")
 
 
 DEFAULT_ADDRESS = "udp:127.0.0.1:5060"
-"""The address of run() and `sippet serve` when none is given; other machines cannot reach it."""
+"""The default address of run() and `sippet serve`. Other machines cannot reach it."""
 
 DRAIN_SECONDS = 32.0
-"""How long run() lets a stack finish what is under way: 64*T1, the life of a transaction."""
+"""Seconds that run() gives pending calls and transactions to finish. 64*T1, the life of a
+transaction."""
 
 
 class Stack:
@@ -75,31 +76,31 @@ class Stack:
         addresses: Where to listen; see listen().
         core: A callable of (request, tx), or a Core. Without one, `@stack.on("INVITE")` registers
             functions by method.
-        clock: The time; a VirtualClock in tests.
-        timers: The lengths of the RFC's timers.
-        limits: How much of everything the stack takes on.
+        clock: The source of time. Tests pass a VirtualClock.
+        timers: The lengths of the timers of RFC 3261.
+        limits: The most calls, transactions, connections and bytes that the stack accepts.
         supported: The option tags that your cores implement (§8.2.2.3).
         domains: The names of this element besides its addresses. If there are any, a Registrar
-            serves these alone. The first one is also the domain of the stack's addresses and of
+            serves only these. The first one is also the domain of the stack's addresses and of
             localhost.
         aliases: Further names of a domain, `{"example.net": "example.com"}`.
-        route_secret: 16 bytes or more, which make the tokens in our Record-Route; random by
-            default. Processes that serve the same calls need the same secret. So does one that
-            replaces another.
+        route_secret: The key of the tokens in our Record-Route, 16 bytes or more. It is random by
+            default. Processes that serve the same calls need the same secret. So does a process
+            that replaces another.
         resolver: Finds addresses of names; /etc/hosts and DNS by default.
         tls: The certificates of `tls:` and `wss:` addresses, and the authorities to trust.
         sips_in_clear: Serve requests to sips URIs that arrive without TLS, for deployments behind a
             proxy that terminates TLS (RFC 5630).
         keep: Offer keep-alives to registrars and callees, and send them if they are wanted (RFC
             6223).
-        web: Which pages may open a WebSocket, and what else its port serves.
-        accept: A Filter, or a function of (data, flow): decides which messages are read.
-        allow_target: A function of (candidate): decides to which addresses messages may be sent,
-            after names were resolved. It is asked about requests, and about responses that have
-            lost their connection.
+        web: Decides which pages may open a WebSocket, and which HTTP application its port serves.
+        accept: A Filter, or a function of (data, flow), which decides which messages are read.
+        allow_target: A function of (candidate), which decides to which addresses messages may be
+            sent, after names were resolved. It is called for requests, and for responses whose
+            connection has ended.
         headers: Header fields of all messages of this stack that do not have their own,
             `{"User-Agent": "office/1.0", "Server": "office/1.0"}`. User-Agent is for requests,
-            Server for responses; Accept lists the bodies that are understood.
+            Server for responses. Accept lists the body types that the application understands.
 
     Raises:
         InvalidValue: An address, a domain, a header field or the secret is wrong.
@@ -153,7 +154,7 @@ class Stack:
             self.listen(address)
 
     def _wire(self, engine: Engine) -> None:
-        """Begin on this engine and its clock, without transactions and calls."""
+        """Connect the parts to this engine and its clock, without transactions and calls."""
         self.engine = engine
         self.clock = engine.clock
         self.deadlines = self.clock.deadlines(_expire)
@@ -166,10 +167,10 @@ class Stack:
         self._stopped = Event()
 
     def _move(self, clock: Clock, planned: list[Planned]) -> dict[str, Any]:
-        """Give a stack that does not run another clock and other transports, as tests do.
+        """Give a stopped stack another clock and other transports, for tests.
 
         Returns:
-            The attributes as they were before, which put it back.
+            The previous attributes, which undo the change.
         """
         if self._running:
             raise TransactionStateError("the stack is running: move it before start()")
@@ -189,13 +190,13 @@ class Stack:
         """Listen on a further address.
 
         Args:
-            address: `udp:host:port`, with parameters or without. Port 0 takes a free one, and the
-                host `*` is all addresses of both IP versions.
+            address: `udp:host:port`, with parameters or without. Port 0 takes a free port, and the
+                host `*` means all addresses of both IP versions.
             transport: A transport of your own. Its address begins with its name in lower case.
 
         Raises:
             InvalidValue: The address cannot be read.
-            TransportError: The address is taken. A stack that does not run raises it in start().
+            TransportError: The address is taken. A stopped stack raises it in start().
         """
         planned = plan(
             address, transport, self.planned, limits=self.engine.limits, tls=self.tls, web=self.web
@@ -207,8 +208,9 @@ class Stack:
     def reload_tls(self) -> None:
         """Read the certificates again, for new connections. Existing connections keep theirs.
 
-        The files are read in a thread, because the authorities of a system take 30 ms. This
-        greenlet waits for it. Raises InvalidValue, and changes nothing, for a file that is wrong.
+        The files are read in a thread, because loading the authorities of a system takes 30 ms.
+        This greenlet waits for the thread. If a file is wrong, it raises InvalidValue and changes
+        nothing.
         """
         if self.tls is not None:
             gevent.get_hub().threadpool.apply(self.tls.reload)
@@ -232,15 +234,15 @@ class Stack:
         return self
 
     def drain(self) -> None:
-        """Refuse new requests with 503 from now on. Calls and transactions go on."""
+        """Refuse new requests with 503 from now on. Calls and transactions continue."""
         self.engine.draining = True
 
     def stop(self, timeout: float | None = None) -> None:
         """Close everything: calls, transactions and connections.
 
         Args:
-            timeout: Most seconds to drain before: new requests are refused, and calls and
-                transactions go on. None stops at once.
+            timeout: Most seconds to drain first. Meanwhile new requests are refused, and calls and
+                transactions continue. None stops at once.
         """
         timeout = arguments.seconds("timeout", timeout)
         if timeout is not None and self._running:
@@ -249,7 +251,7 @@ class Stack:
             stopped = self._stopped
             while self.active and self.clock.now() < deadline:
                 if self.clock.within(0.05, stopped.wait):
-                    return  # another stop() has come meanwhile, and perhaps a start()
+                    return  # another greenlet called stop() meanwhile, and perhaps start()
         if self._running:
             self.drain()  # while the last BYEs leave
         try:
@@ -274,17 +276,16 @@ class Stack:
 
         * It logs to stderr at INFO, unless logging is set up already, and logs where it listens.
         * SIGTERM or Ctrl-C drains the stack, a second one stops it at once. SIGHUP reads the
-          certificates again, SIGUSR1 logs the statistics. A signal that the program handles itself
-          is left alone.
+          certificates again, SIGUSR1 logs the statistics. run() does not touch a signal that the
+          program handles itself.
         * It logs the line of code that blocks the loop, and keeps the garbage collector from
           stopping all calls for 0.1 s.
 
         Call it in the main thread. Greenlets of the program run meanwhile.
-        `gevent.spawn(stack.run)`
-        is possible, and several stacks may run at the same time.
+        `gevent.spawn(stack.run)` is possible, and several stacks may run at the same time.
 
         Args:
-            addresses: Where to listen, too; DEFAULT_ADDRESS if there is no other.
+            addresses: Further addresses to listen on. DEFAULT_ADDRESS if the stack has none.
             drain: Most seconds to drain after the first signal.
 
         Raises:
@@ -298,8 +299,8 @@ class Stack:
         PROCESS.run(self, arguments.number("drain", drain))
 
     def serve_forever(self) -> None:
-        """Start, and return when another greenlet has called stop(). For signals and logs, call
-        run()."""
+        """Start, and return after another greenlet has called stop(). If you want signals and logs,
+        call run()."""
         self.start()
         try:
             self._stopped.wait()
@@ -319,18 +320,17 @@ class Stack:
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens, as `udp:host:port`, with real ports in place of 0."""
+        """The addresses that it listens on, as `udp:host:port`, with real ports in place of 0."""
         return [transport.listener.address for transport in self.engine.transports]
 
     @property
     def active(self) -> int:
-        """Number of what a drain waits for: transactions without final response, cores that run,
-        calls, and responses that look for another way."""
+        """Number of items that a drain waits for: transactions without final response, running
+        cores, calls, and responses that are being rerouted."""
         return unfinished(self)
 
     def stats(self) -> dict[str, Any]:
-        """Return counters and gauges by name: what became of received messages, and what exists
-        now.
+        """Return counters of received messages and gauges of what exists now, by name.
 
         The values are numbers, and dicts of numbers by reason.
         """
@@ -339,8 +339,8 @@ class Stack:
     def tap(self, observer: Observer[Flow]) -> Observation:
         """Tell a callable of each message that this stack receives or sends.
 
-        It sees the messages before encryption and after decryption, in order. It is called where
-        the message is carried, so it must not wait. What it raises is logged.
+        It sees the messages before encryption and after decryption, in order. It runs where the
+        message is processed, so it must not wait. An exception that it raises is logged.
 
             with stack.tap(lambda passage: print(passage.direction, passage.data)):
                 stack.request("OPTIONS", "sip:bob@example.com")
@@ -350,7 +350,7 @@ class Stack:
                 transaction.
 
         Returns:
-            A context manager. Its `close()` ends the telling.
+            A context manager. Its `close()` ends the calls.
 
         Raises:
             TypeError: The observer cannot be called with one argument.
@@ -371,9 +371,9 @@ class Stack:
         """The filter: a callable of (data, flow) that is called before a message is parsed, or
         None.
 
-        It returns True to take the message, or False, or the reason why it is dropped, by which
-        `dropped` counts it. It runs in the hub, so it must not wait. If it raises, the message is
-        taken. Assign it before start().
+        It returns True to accept the message. To drop it, it returns False or the reason as text,
+        and `dropped` counts by reason. It runs in the hub, so it must not wait. If it raises, the
+        message is accepted. Assign it before start().
         """
         return self.engine.accept
 
@@ -383,7 +383,7 @@ class Stack:
             accept.clock, accept.lines = self.clock, self.engine.counters.lines
         check_accept(accept)
         if self._running:
-            raise TransactionStateError("the stack is running: a filter is set before start()")
+            raise TransactionStateError("the stack is running: set the filter before start()")
         self.engine.accept = accept
 
     @property
@@ -405,7 +405,7 @@ class Stack:
         return self.dispatcher.allowed
 
     def handles(self, method: str) -> bool:
-        """True when the core serves a method. A core that is one function sees all of them."""
+        """True when the core serves a method. A core that is one function gets all methods."""
         return self.dispatcher.handles(method)
 
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
@@ -416,10 +416,10 @@ class Stack:
                 return 200
 
         Args:
-            methods: The methods; none for all that have no other function.
+            methods: The methods. Without any, the function serves all methods that have no other.
 
         Raises:
-            InvalidValue: A text is no method, or the method has a function already.
+            InvalidValue: A text is not a method, or the method has a function already.
             TypeError: The function cannot be called with (request, tx).
             TransactionStateError: The stack was made with `core=`.
         """
@@ -444,11 +444,11 @@ class Stack:
             stack.use(guard)
 
         Args:
-            middleware: A function that takes a core and returns one. If it has a method
-                `send(request, send)`, that wraps the requests that are sent; see Middleware.
+            middleware: A function that takes a core and returns one. Its method `send(request,
+                send)`, if it has one, wraps the requests that the stack sends; see Middleware.
 
         Raises:
-            TypeError: It is neither, or it returns no core.
+            TypeError: It is not callable and has no such method, or it returns no core.
         """
         self.dispatcher.use(middleware)
 
@@ -464,37 +464,39 @@ class Stack:
         listener: Wanted = None,
         record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
-        """Send a request, and add its Via and the header fields that §8.1.1 wants and it lacks.
+        """Send a request. Adds its Via, and the header fields of §8.1.1 that it lacks.
 
-        A copy is sent, which is the transaction's `request`. The request itself is unchanged, so it
-        may be sent again. Each time it is a new request, with a Call-ID, a From tag and a CSeq of
-        its own unless it has them (§8.1.1.4). To continue a sequence, that of a registration for
-        example, set `call_id`, `from_` and `cseq`. If the target fails and its name has led to
-        others, the request goes on to the next one (RFC 3263 §4.3).
+        The stack sends a copy, which is the transaction's `request`. The request itself is
+        unchanged, so it may be sent again. Each copy is a new request. It gets a new Call-ID, From
+        tag and CSeq unless the request has them (§8.1.1.4). To continue a sequence, such as that of
+        a registration, set `call_id`, `from_` and `cseq`. If the target fails and its name resolved
+        to others, the stack sends the request to the next one (RFC 3263 §4.3).
 
         Args:
             request: The request.
-            next_hop: Where it goes instead of its Route or Request-URI: a URI, or a Flow that a
-                peer has opened (RFC 5626 §5.3).
-            user: What takes its responses and its end, in place of a new ClientTransaction.
-            mark: The end of its branch, by which a proxy finds loops.
-            listener: The name of the listener by which it leaves, or a flow's `origin`, which is
-                preferred if it leads there. By default, the kernel's routes choose.
-            record_route: Writes its Record-Route.
+            next_hop: Where the request goes instead of its Route or Request-URI. A URI, or a Flow
+                that a peer opened (RFC 5626 §5.3).
+            user: The object that gets its responses and its end, in place of a new
+                ClientTransaction.
+            mark: The end of its branch, by which a proxy detects loops.
+            listener: The name of the listener by which the request leaves, or the `origin` of a
+                flow, which is preferred if it reaches the target. By default, the kernel's routes
+                decide.
+            record_route: An object that writes the Record-Route of a proxy.
 
         Returns:
-            Its ClientTransaction; None for an ACK.
+            The ClientTransaction, or None for an ACK.
 
         Raises:
-            TransportError: There is no way, or the flow has ended.
-            InvalidValue: No listener has this name, or this is the `request` of a transaction,
-                whose Route and Contact belong to the way that it took.
+            TransportError: No next hop can be reached, or the flow has ended.
+            InvalidValue: No listener has this name. Or this is the `request` of a transaction,
+                whose Route and Contact are for the next hop that it was sent to.
         """
         arguments.instance("request", request, Request, 'Request("OPTIONS", "sip:bob@example.com")')
         check_way(next_hop, listener)
         if request.sent_via is not None:
             raise InvalidValue(
-                f"{request!r} has left already: send the Request it was made from, or a new one"
+                f"{request!r} was sent already: send the Request it was made from, or a new one"
             )
         return self.sender.send(
             request.copy(),
@@ -524,8 +526,8 @@ class Stack:
         Args:
             method: The method.
             uri: The Request-URI.
-            next_hop: Where it goes instead of its Route or Request-URI; see send().
-            listener: By which listener it leaves; see send().
+            next_hop: Where the request goes instead of its Route or Request-URI; see send().
+            listener: The listener by which the request leaves; see send().
             timeout: Most seconds to wait.
             on_provisional: Called with each provisional response.
             body: The body.
@@ -553,7 +555,7 @@ class Stack:
         body: bytes | str = b"",
         **headers: Any,
     ) -> Call:
-        """Call a peer, and return the Call once it is answered and the ACK is sent (§13.2).
+        """Call a peer, and return the Call after the peer has answered and the ACK is sent (§13.2).
 
         If an exception leaves this method before the answer, the INVITE is cancelled. The arguments
         are those of request().
@@ -577,7 +579,7 @@ class Stack:
         if not response.is_success:
             raise Reject(response.status, response.reason, response=response)
         call = tx.call
-        assert call is not None  # a 2xx makes one
+        assert call is not None  # every 2xx creates a call
         serving = getattr(gevent.getcurrent(), "serving", None)
         if serving is not None and not call.ended.is_set():
             serving._hold(call)
@@ -587,8 +589,7 @@ class Stack:
         """Return the candidates of a URI, best first, and those that failed lately last (RFC 3263).
 
         Raises:
-            TransportError: There is none.
-            ParseError: The text is no URI.
+            TransportError: No candidate was found. ParseError: The text is not a URI.
         """
         return self.sender.resolve(URI.parse(uri) if isinstance(uri, str) else uri, listener)
 
@@ -632,7 +633,8 @@ class Stack:
         return self.names.route_uri(request, flow, by_flow=by_flow)
 
     def flow_uri(self, flow: Flow) -> URI:
-        """Return a URI for Path, by which requests find this flow (RFC 3327 §5, RFC 5626 §5)."""
+        """Return a URI for Path. Requests with this URI as their Route go by this flow (RFC 3327
+        §5, RFC 5626 §5)."""
         return self.names.flow_uri(flow)
 
     def flow_name(self, flow: Flow) -> str:
@@ -642,7 +644,7 @@ class Stack:
     def find_flow(self, name: str) -> Flow | None:
         """Return the flow of this name; None if it has ended.
 
-        Trust no name that a peer could have written.
+        Do not trust a name that a peer could have written.
         """
         return self.names.find_flow(name)
 

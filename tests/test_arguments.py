@@ -263,7 +263,7 @@ def test_method_with_a_function_already_is_told():
         stack.on("OPTIONS", "BYE")(lambda request, tx: 200)
     assert set(stack.methods.handlers) == {"INVITE", "BYE"}
     stack.on()(ok)
-    with pytest.raises(InvalidValue, match="what no other function serves is served by ok"):
+    with pytest.raises(InvalidValue, match="every other method is served by ok"):
         stack.on()(Plain())
 
 

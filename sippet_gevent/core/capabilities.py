@@ -1,7 +1,7 @@
 """Capabilities: the header fields that the stack adds to its requests and responses if the
 application has not set them.
 
-A proxy adds none of them to what it forwards. This table says which message has which:
+A proxy adds none of them to what it forwards. This table says which fields each message gets:
 
 | method | our request | our 2xx | why |
 |---|---|---|---|
@@ -14,16 +14,16 @@ A proxy adds none of them to what it forwards. This table says which message has
 
 An INVITE within a dialog has the same fields as an initial one (§14.1). If the stack supports any
 extension, Supported is in each request but ACK and CANCEL (§8.1.1.9; tables 2 and 3 of §20, RFC
-3262 table 1). Where the table above has Supported, it is there even if it is empty (§20.37).
+3262 table 1). Where the table above has Supported, the field is sent even if it is empty (§20.37).
 
-Contact is written by the sender and by ServerTransaction, which know the flow. Accept-Encoding and
-Accept-Language, which §11.2 names too, are left out: without them a peer assumes `identity` and any
+Sender and ServerTransaction write Contact, because they know the flow. Accept-Encoding and
+Accept-Language, which §11.2 names too, are left out. Without them a peer assumes `identity` and any
 language (§20.2, §20.3), which is correct here.
 
 The defaults of `Stack(headers=...)` are in all requests and responses of a core, and in those that
 the stack sends for it. User-Agent is in requests only, Server in responses only (§20.35, §20.41).
-Messages of the transaction layer have none of this: 100, CANCEL and the 200 to it, the ACK of a
-refusal, and the 400, 482 and 503 that are sent without a core.
+Messages of the transaction layer have none of these fields. They are the 100, the CANCEL and its
+200, the ACK to a refusal, and the 400, 482 and 503 that are sent without a core.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ ACCEPT = "application/sdp"
 (§20.1)."""
 
 SUBSCRIPTION_SECONDS = 3600
-"""Expires of the 2xx to a SUBSCRIBE without Expires: the default of most event packages (RFC 3856
-§6.4, RFC 4235 §3.4)."""
+"""Expires of the 2xx to a SUBSCRIBE without Expires. This is the default of most event packages
+(RFC 3856 §6.4, RFC 4235 §3.4)."""
 
 OF_THE_STACK = frozenset(
     (
@@ -109,7 +109,7 @@ class Capabilities:
     The lines are made once for each method, and again after forget().
 
     Args:
-        element: Says which option tags and methods are served.
+        element: The element, which knows the option tags and methods that are served.
         headers: The defaults of all messages, by name.
 
     Raises:
@@ -135,7 +135,7 @@ class Capabilities:
         """The end of a response of 300 to 699 that has a status and nothing else."""
 
     def forget(self) -> None:
-        """Make the lines anew, because other methods are served from now on."""
+        """Discard the lines, because other methods are served from now on."""
         self._requests.clear()
         self._successes.clear()
         self.ends.clear()

@@ -1,7 +1,7 @@
 """Dispatcher: brings a received message to its dialog or to the core, RFC 3261 §8.2 and §12.2.2.
 
-The engine calls it for what belongs to no transaction user yet: new requests, ACKs to 2xx
-responses, stray responses, and failures that nothing waits for.
+The engine calls it for messages without a transaction user. They are new requests, ACKs to 2xx
+responses, and stray responses. It also gets failures that no greenlet waits for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("sippet_gevent.core")
 
 
 class DispatchingElement(UserAgent, Protocol):
-    """What the dispatcher uses of a stack."""
+    """The parts of a stack that the dispatcher uses."""
 
     @property
     def dialogs(self) -> Dialogs:
@@ -36,7 +36,7 @@ class DispatchingElement(UserAgent, Protocol):
 
     @property
     def rerouted(self) -> ReroutedResponses:
-        """Responses that look for another way back."""
+        """Responses that are being rerouted."""
 
     @property
     def sips_in_clear(self) -> bool:
@@ -44,7 +44,7 @@ class DispatchingElement(UserAgent, Protocol):
 
 
 class Dispatcher:
-    """Runs the core of a stack for what the engine gives it."""
+    """Runs the core of a stack for messages from the engine."""
 
     def __init__(self, stack: DispatchingElement) -> None:
         self.methods = Methods()
@@ -58,7 +58,7 @@ class Dispatcher:
     # ---- the core
 
     def set_core(self, core: CoreFunction | type[Core]) -> None:
-        """Use this core from now on. Raises TypeError for what cannot serve requests."""
+        """Use this core from now on. Raises TypeError for an object that cannot serve requests."""
         served: CoreFunction
         # check_core() refuses other classes
         served = core() if isinstance(core, type) and issubclass(core, Core) else core  # type: ignore[assignment]
@@ -69,7 +69,8 @@ class Dispatcher:
         self.core = served
 
     def use(self, middleware: object) -> None:
-        """Add middleware behind the others. Raises TypeError for what is none."""
+        """Add middleware behind the others. Raises TypeError for an object that is not
+        middleware."""
         self.middleware.add(middleware)
         self._wrapped = self.middleware.wrap(self.core)
 
@@ -99,7 +100,7 @@ class Dispatcher:
     def allowed(self) -> tuple[str, ...]:
         """The methods that are served, as Allow names them (§20.5)."""
         core = self.core
-        # wrapped in something of the application's
+        # the application may have wrapped it
         if not hasattr(core, "allowed") and self.methods.handlers:
             core = self.methods
         allowed: tuple[str, ...] = getattr(core, "allowed", Core.allowed)
@@ -120,7 +121,7 @@ class Dispatcher:
         Args:
             request: The request.
             transaction: Its server transaction.
-            first: The ServerTransaction of the same request that has come by another way.
+            first: The ServerTransaction of the same request that arrived earlier by another path.
         """
         tx = ServerTransaction(self._stack, request, transaction)
         if self._stack.identifiers.owner:
@@ -144,7 +145,7 @@ class Dispatcher:
             )
 
     def _check_scheme(self, request: Request) -> None:
-        """Refuse a Request-URI of an unknown scheme, or a sips URI that has come in clear. Raises
+        """Refuse a Request-URI of an unknown scheme, or a sips URI that arrived without TLS. Raises
         Reject."""
         scheme = request.uri.scheme
         if scheme not in ("sip", "sips", "tel"):
@@ -167,7 +168,7 @@ class Dispatcher:
         return self._stack.dialogs.knows(request) or self._stack.names.made_route_of(request)
 
     def acknowledge(self, ack: Request) -> bool:
-        """Give an ACK to its call, or to a core that serves ACKs. False if neither wants it."""
+        """Give an ACK to its call, or to a core that serves ACKs. False if there is neither."""
         call = self._stack.dialogs.find(ack)
         if call is not None:
             call._receive_ack(ack)
@@ -179,8 +180,8 @@ class Dispatcher:
         return True
 
     def stray(self, response: Response) -> bool:
-        """Give a stray response to Core.receive_response(). False if the core has none, or too many
-        responses are there already."""
+        """Give a stray response to Core.receive_response(). False if the core lacks that method, or
+        too many callbacks run already."""
         core = self.core
         if not isinstance(core, Core) or type(core).receive_response is Core.receive_response:
             return False
@@ -195,7 +196,8 @@ class Dispatcher:
         return True
 
     def fail(self, error: Exception, transaction: object) -> None:
-        """Log the failure of a transaction that nothing waits for; tell Core.receive_error()."""
+        """Log the failure of a transaction that no greenlet waits for, and call
+        Core.receive_error()."""
         stack = self._stack
         text = "transaction failed: transaction=%r reason=%s"
         stack.engine.counters.info(
@@ -216,5 +218,5 @@ class Dispatcher:
             stack.callbacks.spawn(call_back, stack, core.receive_error, error, transaction)
 
     def reroute(self, transaction: ServerRecord, response: bytes) -> bool:
-        """Send a response whose flow has ended another way. False if there is none to try."""
+        """Reroute a response whose flow has ended. False if there is no other address to try."""
         return self._stack.rerouted.send(transaction, response)

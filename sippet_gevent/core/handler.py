@@ -1,5 +1,4 @@
-"""Handler: a core that runs for a request, how it is interrupted and how it is counted, RFC 3261
-§9.2."""
+"""Handler: interrupts and counts the core that runs for a request, RFC 3261 §9.2."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ from .user_agent import UserAgent
 class Handler:
     """The base of ServerTransaction, without anything for applications.
 
-    A core is interrupted at its calls of this library alone, by Cancelled or by the error that has
-    ended its transaction. While it waits, Admission counts it in one of its places.
+    A core is interrupted only at its calls of this library, by Cancelled or by the error that ended
+    its transaction. While it waits, Admission counts it in one of its places.
 
     Attributes that most requests never need have their defaults in the classes, because one object
     is made for each request.
@@ -37,7 +36,7 @@ class Handler:
     """Where the core waits in a call of this library."""
 
     copies: Inbox[None] | None = None
-    """Where copies of the request wait until it is known whether it is forwarded."""
+    """The queue in which copies of the request wait until it is answered or forwarded."""
 
     place: Place | None = None
     """Where Admission counts the core while it waits."""
@@ -55,7 +54,7 @@ class Handler:
     # ---- interruption
 
     def _check(self) -> None:
-        """Raise what has happened to this request since the core's last call of this library.
+        """Raise the error that happened to this request since the core's last call of this library.
 
         That is Cancelled, or the error that has ended the transaction.
         """
@@ -80,10 +79,13 @@ class Handler:
     def give_up(self) -> None:
         """Count the core as overdue, because it has served an ACK for 64*T1."""
         self._overdue(408)
-        self._end(TransactionTimeout("this ACK was served for as long as a transaction lives"))
+        self._end(
+            TransactionTimeout("the core served this ACK for 64*T1, the life of a transaction")
+        )
 
     def _overdue(self, status: int) -> None:
-        """Count the core as overdue: the time of its request is over, and it still runs."""
+        """Count the core as overdue, because it still runs after the time of its request is
+        over."""
         self.answered = status
         self._recount()
         if self.place is not None:

@@ -1,4 +1,4 @@
-"""Inbox: events that stay until a core takes them, and the one way in which it waits for them."""
+"""Inbox: keeps events until a core takes them, and lets the core wait for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Event = TypeVar("Event")
 class Inbox(Generic[Event]):
     """A queue of events of one transaction, call or response context.
 
-    An event that comes before a greenlet waits for it is still there later. A core can be
-    interrupted where it waits here: when the request it serves is cancelled, Cancelled is raised
-    here, and never inside another library.
+    An event that arrives before a greenlet waits for it is kept. A waiting core can be interrupted.
+    If the request that it serves is cancelled, Cancelled is raised here, and never inside another
+    library.
     """
 
     __slots__ = ("_clock", "_items", "_waiters")
@@ -76,14 +76,14 @@ class Inbox(Generic[Event]):
         except gevent.Timeout as expired:
             if expired is not timer:
                 raise
-            return bool(ready())  # an event of the last moment is in time
+            return bool(ready())  # an event that arrives with the timeout still counts
         finally:
             self._waiters.remove(me)
             if serving is not None:
                 serving.parked = None
             if timer is not None:
                 timer.close()
-                del timer  # whose traceback, if it went off, holds this frame
+                del timer  # the traceback of an expired timer would hold this frame
         return True
 
     @property

@@ -18,7 +18,7 @@ ANY = "*"
 
 
 def check_methods(methods: tuple[Any, ...]) -> None:
-    """Check what `@stack.on(…)` is given. Raises TypeError and InvalidValue, which say what to
+    """Check the arguments of `@stack.on(…)`. Raises TypeError and InvalidValue, which say what to
     write."""
     for method in methods:
         if callable(method):
@@ -74,14 +74,15 @@ class Methods:
         self.handlers: dict[str, CoreFunction] = {}
 
     def add(self, methods: tuple[str, ...], function: CoreFunction) -> None:
-        """Register a function for these methods, or for all that have no other if none is named.
+        """Register a function for these methods. Without methods, it serves all that have no other
+        function.
 
         Raises InvalidValue when a method has another function already.
         """
         for method in methods or (ANY,):
             other = self.handlers.get(method, function)
             if other is not function:
-                what = "what no other function serves" if method == ANY else method
+                what = "every other method" if method == ANY else method
                 raise InvalidValue(
                     f"{what} is served by {name_of(other)}() already: register one function "
                     "for each method"
@@ -102,14 +103,14 @@ class Methods:
         return tuple(sorted(named))
 
     def __call__(self, request: Request, tx: ServerTransaction) -> Any:
-        # no property: for each request
+        # not the property, because this runs for each request
         handler = self.handlers.get(request._method) or self.handlers.get(ANY)
         if handler is not None:
             return handler(request, tx)
         if tx.call is None and (request.mandatory.to_tag is not None or request.method == "BYE"):
             return 481  # §12.2.2, §15.1.2: no call of ours
         if request.method == "OPTIONS":  # §11.2: every element answers it
-            return 200  # with what capabilities.py says
+            return 200  # capabilities.py adds the header fields
         if request.method in METHODS:
             return request.response(405, allow=self.allowed)
         return 501

@@ -33,7 +33,7 @@ _NOT_ALONE = {
 }
 """Methods that request() does not send, with the reason and what to do."""
 
-# Any: what an application has passed, of whatever type it is.
+# Any, because an application may pass a value of any type.
 
 
 def check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options: Any) -> None:
@@ -59,7 +59,7 @@ def check_accept(accept: Accept | None) -> None:
 
 
 def check_way(next_hop: Any, listener: Any) -> None:
-    """Check where a request is to go. Raises TypeError."""
+    """Check the next hop and the listener of a request. Raises TypeError."""
     if next_hop is not None and not isinstance(next_hop, (str, URI, Flow)):
         arguments.instance("next_hop", next_hop, (URI, Flow, str), 'next_hop="sip:192.0.2.1"')
     if listener is not None and not isinstance(listener, (str, Origin)):
@@ -69,7 +69,7 @@ def check_way(next_hop: Any, listener: Any) -> None:
 
 
 def check_wait(timeout: Any, on_provisional: Any) -> float | None:
-    """Check how a response is waited for, and return the seconds. Raises TypeError and
+    """Check the arguments for waiting on a response, and return the seconds. Raises TypeError and
     InvalidValue."""
     if on_provisional is not None:
         arguments.function("on_provisional", on_provisional, "a function of (response)")
@@ -77,6 +77,7 @@ def check_wait(timeout: Any, on_provisional: Any) -> float | None:
 
 
 def check_alone(method: str) -> None:
-    """Check a method for request(). Raises InvalidValue for one that is never sent alone."""
+    """Check a method for request(). Raises InvalidValue for ACK and CANCEL, which request() cannot
+    send."""
     if method in _NOT_ALONE:
         raise InvalidValue(f"request() cannot send {method}: {_NOT_ALONE[method]}")

@@ -1,6 +1,6 @@
 """Refusals: the header fields a status needs, and those that cross a B2BUA, RFC 3261 §20. Pure.
 
-A core that raises Reject(response=...) refuses its caller because a request of its own was refused.
+A core raises Reject(response=...) to refuse its caller because the core's own request was refused.
 The answer is a new response of this element. The status says what is wrong. FIELDS lists the header
 fields that the caller needs to react. The rest of the peer's response belongs to the other leg:
 
@@ -13,8 +13,8 @@ fields that the caller needs to react. The rest of the peer's response belongs t
 | Server, Organization, Date, Identity, P-Asserted-Identity | they name the sender of the response |
 | session descriptions (488, 606, 580) | addresses and codecs of the other session (§21.4.26) |
 
-A challenge (401, 407) does cross, because without it the caller could not try again (§22.2). The
-credentials that come then are for the peer. A B2BUA has to pass on Authorization and
+A challenge (401, 407) is passed on, because without it the caller could not try again (§22.2). The
+caller's credentials are then for the peer. A B2BUA has to pass on Authorization and
 Proxy-Authorization, and the Request-URI that they cover.
 
 A 503 says that *this* element is overloaded for so many seconds (§21.5.4). Callers may take all of
@@ -33,7 +33,8 @@ from ..message.message import Request, Response
 
 
 class Fields(NamedTuple):
-    """What belongs to one status: header fields that it must have, others, and whether a body."""
+    """The parts of a response with one status: required header fields, optional ones, and if it has
+    a body."""
 
     needed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()

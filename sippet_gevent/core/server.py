@@ -140,13 +140,14 @@ class ServerTransaction(Handler):
             self._send(self.request.response(status, reason, body=body, **headers))
 
     def take_route(self) -> bool:
-        """Take this stack off the request's Route (§16.4).
+        """Remove this stack from the request's Route (§16.4).
 
-        A proxy sends a request within a dialog to wherever the request says. Ask this first: anyone
-        can write a To tag and a Route that names us, but not the token in our Record-Route.
+        A proxy sends a request within a dialog to wherever the request says. So call this method
+        first. Anyone can write a To tag and a Route that names us, but not the token in our
+        Record-Route.
 
         Returns:
-            True when we have made the Route for this very dialog.
+            True when this stack made the Route for this dialog.
 
         Raises:
             Reject: 403 for a `flow_uri()` that was forged, 430 for one whose flow has ended (RFC
@@ -168,17 +169,18 @@ class ServerTransaction(Handler):
     def route_flow(self) -> Flow | None:
         """Return the flow that the Route names.
 
-        None when it names none, or one that has ended while there are other ways to the peer.
+        None when it names no flow. Also None when the flow has ended and the peer can be reached
+        without it.
 
         Raises:
-            FlowFailed: 430, because the flow has ended and the Request-URI leads nowhere (RFC 5626
-                §5.3.1).
+            FlowFailed: 430, because the flow has ended and the Request-URI cannot be reached (RFC
+                5626 §5.3.1).
         """
         self.take_route()
         return None if self._own_route is None else self._own_route.flow(self.request.uri)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, while the phone rings for example.
+        """Wait, for example while the phone rings.
 
         Raises:
             Cancelled: The caller gives up meanwhile.
@@ -187,9 +189,9 @@ class ServerTransaction(Handler):
         self._inbox.wait(_never, check_seconds("seconds", seconds))
 
     def accept(self, *, body: bytes | str = b"", **headers: Any) -> Call:
-        """Answer an INVITE with 200 and return the Call once the ACK has come (§13.3.1.4).
+        """Answer an INVITE with 200 and return the Call after the ACK has arrived (§13.3.1.4).
 
-        The 200 is repeated until then.
+        The 200 is repeated until the ACK arrives.
 
         Args:
             body: The session description.
@@ -225,7 +227,7 @@ class ServerTransaction(Handler):
     # ---- responses
 
     def _send(self, response: Response) -> None:
-        """Send a response of our own making; see respond()."""
+        """Send a response that this element made; see respond()."""
         status = response.status
         request = self.request
         is_invite = request.method == "INVITE"
@@ -266,9 +268,8 @@ class ServerTransaction(Handler):
                 self.call._refreshed(request)
 
     def _check_is_ours(self, response: Response) -> None:
-        """Refuse a response that the caller could not match to its request (§17.1.3).
-
-        A response to another request is one. Raises InvalidValue.
+        """Refuse a response that the caller could not match to its request (§17.1.3), such as a
+        response to another request. Raises InvalidValue.
         """
         request = self.request
         if all(
@@ -276,7 +277,7 @@ class ServerTransaction(Handler):
             for name in ("Via", "CSeq")
         ):
             return
-        try:  # an element on the way may write the same values in another spelling
+        try:  # an element on the path may spell the same values differently
             if response.via[0].branch == request.via[0].branch and response.cseq == request.cseq:
                 return
         except (IndexError, ParseError):
@@ -322,8 +323,9 @@ class ServerTransaction(Handler):
     def _reject(self, refusal: Reject) -> None:
         """Send a refusal, unless a final response was sent.
 
-        The answer has what FIELDS in refusal.py says of its status, from the peer's response if
-        there is one. A call that was answered before is hung up, because its core has ended.
+        The answer has the header fields that FIELDS in refusal.py lists for its status, from the
+        peer's response if there is one. A call that was answered before is hung up, because its
+        core has ended.
         """
         if self.answered:
             if self.call is not None and self.request.mandatory.to_tag is None:
@@ -351,7 +353,7 @@ class ServerTransaction(Handler):
     # ---- for the engine
 
     def receive(self, message: Request) -> None:
-        """Ignore an ACK that the transaction delivers; the engine has other users for it."""
+        """Ignore an ACK that the transaction delivers, because the call gets it from the engine."""
 
     def crashed(self, error: BaseException) -> None:
         """Answer 500, because the core has raised, and log one line with the traceback."""
@@ -389,16 +391,17 @@ class ServerTransaction(Handler):
         if self.parked is not None:
             self.parked.wake()
         elif self.context is None:
-            # the core is blocked elsewhere, with nothing forwarded: the caller need not wait for it
+            # the core is blocked elsewhere and has forwarded nothing, so the caller need not wait
+            # for it
             self._refuse(487)
 
     def fail(self, error: Exception) -> None:
-        """Take the failure of the transaction: its time is over, or a provisional response could
+        """Take the failure of the transaction. Its time is over, or a provisional response could
         not be sent.
 
-        A provisional response that is lost ends nothing: the transaction remains in its state (RFC
-        3261 §17.2.4 as amended by RFC 6026 §8.8), and the final response may find another way
-        (§18.2.2). The engine has logged and counted the loss, so the core gets no error.
+        A lost provisional response does not end the transaction, which remains in its state (RFC
+        3261 §17.2.4 as amended by RFC 6026 §8.8). The final response may be rerouted (§18.2.2). The
+        engine has logged and counted the loss, so the core gets no error.
         """
         if isinstance(error, TransportError):
             return
@@ -412,10 +415,11 @@ class ServerTransaction(Handler):
         self._end(error)
 
     def ended(self) -> None:
-        """Note that the transaction's record is gone. Before an answer, the stack has stopped."""
+        """Note that the transaction's record is gone. If there was no answer, the stack has
+        stopped."""
         if not self.answered:
-            # as for a request that comes while the stack leaves: when the stack starts again, this
-            # core must not be counted as a handler
+            # as for a request that arrives while the stack stops: if the stack starts again, this
+            # core must not count as a handler
             self.answered = 503
             self._recount()
             self._end(TransportError("the stack has stopped"))

@@ -71,7 +71,7 @@ def serve(tx: ServerTransaction, core: CoreFunction) -> None:
 
 
 def serve_ack(tx: ServerTransaction, core: CoreFunction) -> None:
-    """Run the core for an ACK that belongs to no transaction. What it returns goes nowhere."""
+    """Run the core for an ACK that belongs to no transaction. The return value is ignored."""
     worker = gevent.getcurrent()
     worker.serving = tx
     call_back(tx.stack, core, tx.request, tx)
@@ -79,7 +79,7 @@ def serve_ack(tx: ServerTransaction, core: CoreFunction) -> None:
 
 
 class Copied:
-    """The core for a copy of a request that has come by another way.
+    """The core for a copy of a request that arrived by another path.
 
     A UAS refuses the copy (§8.2.2.2), and a proxy forwards it (§16.3 has no such check). So the
     copy waits until the first request is answered or forwarded.
@@ -105,7 +105,7 @@ class Copied:
 
 
 def call_back(element: Element, function: Callable[..., object], *arguments: object) -> None:
-    """Run a callback of a core where nothing can be answered. What it raises is counted and
+    """Run a callback of a core that cannot answer. An exception that it raises is counted and
     logged."""
     try:
         function(*arguments)
@@ -122,7 +122,7 @@ def call_back(element: Element, function: Callable[..., object], *arguments: obj
 
 
 def _gave_up(element: Element, what: object, error: BaseException) -> None:
-    """Log that a core has left a message or an error to the stack."""
+    """Log that a core ended with an exception that is not its mistake."""
     text = "core gave up: argument=%r call_id=%s reason=%s"
     now, call_id = element.clock.now(), _call_id(what)
     element.engine.counters.warn("core gave up", now, text, what, call_id, error, log=log)
@@ -133,11 +133,9 @@ def _call_id(what: object) -> Plain:
 
 
 def is_mistake(error: BaseException, message: object) -> bool:
-    """True for an error that the core has made.
-
-    That is an error of ours with status 500, and unreadable text from elsewhere than `message`. A
-    ParseError with status 502 is about a response to a request of the core, and the mistake of its
-    sender; see Dialog.of_uac().
+    """True for an error that is a mistake of the core. That is a SIPError with status 500, or a
+    ParseError about text that is not part of `message`. A ParseError with status 502 is about a
+    response to a request of the core, so it is a mistake of the peer; see Dialog.of_uac().
     """
     if isinstance(error, ParseError):
         return error.status != 502 and not (

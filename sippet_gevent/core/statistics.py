@@ -10,7 +10,7 @@ from .element import RequestSender
 
 
 class Measured(Protocol):
-    """The parts of a stack that are counted."""
+    """The parts of a stack that have counters."""
 
     @property
     def engine(self) -> Engine:
@@ -22,11 +22,11 @@ class Measured(Protocol):
 
     @property
     def dialogs(self) -> Sized:
-        """The calls there are."""
+        """The calls."""
 
     @property
     def rerouted(self) -> Sized:
-        """The responses that look for another way."""
+        """The responses that are being rerouted."""
 
 
 def statistics(stack: Measured) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def statistics(stack: Measured) -> dict[str, Any]:
 
 
 def unfinished(stack: Measured) -> int:
-    """Return the number of what a drain waits for: transactions without final response, cores that
-    run, calls, and responses that look for another way."""
+    """Return the number of items that a drain waits for: transactions without final response,
+    running cores, calls, and responses that are being rerouted."""
     engine = stack.engine
     transactions = [*engine.clients.values(), *engine.servers.values()]
     unanswered = sum(tx.is_unanswered for tx in transactions)

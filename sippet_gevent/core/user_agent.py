@@ -55,8 +55,8 @@ class UserAgent(Element, Protocol):
         body: bytes | str = b"",
         **headers: Any,
     ) -> Call:
-        """Call a peer and return the Call once it is answered. Raises Reject with the peer's
-        refusal."""
+        """Call a peer and return the Call after the peer has answered. Raises Reject with the
+        peer's refusal."""
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
         """Return the candidates of a URI, best first (RFC 3263). Raises TransportError."""
@@ -68,13 +68,14 @@ class UserAgent(Element, Protocol):
 
     @property
     def addresses(self) -> list[str]:
-        """Where the stack listens, as `udp:host:port`."""
+        """The addresses that the stack listens on, as `udp:host:port`."""
 
     def contact(self, flow: Flow, *, secure: bool = False) -> NameAddr:
         """Return the Contact by which the flow's peer reaches this element."""
 
     def flow_uri(self, flow: Flow) -> URI:
-        """Return a URI for Path, by which requests find this flow (RFC 3327 §5)."""
+        """Return a URI for Path. Requests with this URI as their Route go by this flow (RFC 3327
+        §5)."""
 
     def flow_name(self, flow: Flow) -> str:
         """Return the name of a flow, which find_flow() finds again."""

@@ -16,7 +16,7 @@ TIMEOUT = "timeout"
 """The reason of a next hop that has not answered until timer B or F."""
 
 LATER = "later"
-"""In place of the status that the caller gets, while other branches of its request are pending."""
+"""Text in place of the caller's status, while other branches of its request are pending."""
 
 
 class Failures:

@@ -1,5 +1,5 @@
-"""Targets: what one request can still try, and what is known of targets that failed, RFC 3263 §4.3
-and RFC 3261 §18.1.1.
+"""Targets: the candidates of one request, and targets that failed lately, RFC 3263 §4.3 and RFC
+3261 §18.1.1.
 
 | class | contents |
 |---|---|
@@ -7,9 +7,9 @@ and RFC 3261 §18.1.1.
 | Detours | destinations of long requests, which go by TCP instead of UDP |
 | Ways | the candidates of one request, and how it is written for each |
 
-A request may have 1300 bytes on a path of unknown MTU (§18.1.1), and the MTU of a path is always
-unknown. The rule is a MUST, whatever the transport parameter of the URI says. It is for requests
-alone, because responses go back the way the request came.
+A UDP request may have 1300 bytes on a path of unknown MTU (§18.1.1), and the MTU of a path is
+always unknown. The rule is a MUST, whatever the transport parameter of the URI says. It applies
+only to requests, because responses return by the path of their request.
 """
 
 from __future__ import annotations
@@ -29,31 +29,30 @@ from ...transport.egress import Wanted
 from ...transport.locate.rfc3263 import Candidate
 
 TRIES = 8
-"""Candidates tried for one request, at most. A caller that has waited for as many 503s, or timers
-B, has given up."""
+"""Most candidates tried for one request. After so many 503s or timers B the caller has given up."""
 
 GREY_SECONDS = 60.0
-"""How long a target that failed is tried last: about two timers B. It is not left out, because all
-targets may have failed."""
+"""Seconds during which a failed target is tried last, about two timers B. It is still tried,
+because all targets may have failed."""
 
 MOST_GREY_SECONDS = 300.0
-"""The same for a target that asks for more by its Retry-After (RFC 3261 §21.5.4). A target must not
+"""Most seconds if the target asks for more by its Retry-After (RFC 3261 §21.5.4). A target must not
 be able to take itself out of use."""
 
 GREY_TARGETS = 1000
-"""Targets remembered, the oldest forgotten. There is one for each address that does not answer, and
-strangers' messages may name any number of them."""
+"""Most targets remembered. The oldest is forgotten first. Each silent address adds one, and
+messages of strangers may name any number of them."""
 
 DETOUR_SECONDS = 2.0
-"""How long the connection for a long request may take. One lost SYN is repeated after a second. UDP
-comes after it, and a timer F upstream has begun to run before."""
+"""Seconds that the connection for a long request may take. A lost SYN is repeated after one second.
+The time is short because UDP is tried afterwards, while a timer F upstream already runs."""
 
 REFUSED_SECONDS = 300.0
-"""How long to remember that a destination refused TCP. A phone does not learn TCP meanwhile, and
-one that drops SYNs costs each try 2 s."""
+"""How long to remember that a destination refused TCP. A phone without TCP will not have it soon,
+and each try at a phone that drops SYNs costs 2 s."""
 
 DESTINATIONS = 1000
-"""Destinations that the log has named, the oldest forgotten."""
+"""Most destinations whose log line is remembered. The oldest is forgotten first."""
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -62,8 +61,8 @@ NextHop = URI | str | Flow
 flow (RFC 5626 §5.3)."""
 
 AllowTarget = Callable[[Candidate], bool]
-"""Says whether something may be sent to a candidate, an address that DNS or a stranger's message
-has named."""
+"""Decides if messages may be sent to a candidate, an address from DNS or from a stranger's
+message."""
 
 Target = tuple[str, str, int]
 """Transport, host and port."""
@@ -73,10 +72,10 @@ class RouteWriter(Protocol):
     """Writes this element's Record-Route or Path into a request that it forwards."""
 
     def write(self, copy: Request, flow: Flow, *, by_flow: bool = False) -> None:
-        """Write for the first flow that the request leaves by."""
+        """Write the values for the first flow of the request."""
 
     def rewrite(self, copy: Request, before: Flow, flow: Flow) -> None:
-        """Replace what was written for one flow by what another one needs."""
+        """Replace the values for one flow by the values for another."""
 
 
 class GreyList:
@@ -93,7 +92,7 @@ class GreyList:
         self._until: OrderedDict[Target, float] = OrderedDict()
 
     def add(self, target: Target, now: float, seconds: float | None = None) -> None:
-        """Remember that a target has failed, for `seconds` if it has asked for that."""
+        """Remember that a target failed, for `seconds` if the target asked for that."""
         self._until.pop(target, None)
         self._until[target] = now + (
             self.seconds if seconds is None else min(seconds, MOST_GREY_SECONDS)
@@ -110,8 +109,8 @@ class GreyList:
         return self._until.get(target, 0.0) > now
 
     def sort(self, candidates: list[Candidate], now: float) -> None:
-        """Move grey candidates to the end, the one that failed first before the others. The rest
-        keeps its order."""
+        """Move the candidates on the grey list to the end, in the order in which they failed. The
+        others keep their order."""
         self._until = OrderedDict(
             (target, until) for target, until in self._until.items() if until > now
         )
@@ -122,7 +121,7 @@ class GreyList:
 
 
 class Detours:
-    """Decides which long requests go by TCP instead of UDP, and says so in the log.
+    """Decides which long requests go by TCP instead of UDP, and logs the decision.
 
     Args:
         size: Bytes of the longest request that goes by UDP; 0 for no limit.
@@ -186,10 +185,10 @@ class Ways:
     Args:
         left: The candidates, best first.
         mark: The end of each branch of this request.
-        has_own_contact: The Contact is ours, and changes with the way.
+        has_own_contact: True when the Contact is ours, so it changes with the next hop.
         now: The time at which the first try begins.
-        listener: How the request is to leave; see Stack.send().
-        record_route: Writes a proxy's Record-Route, which changes with the way, too.
+        listener: The listener by which the request leaves; see Stack.send().
+        record_route: Writes a proxy's Record-Route, which also changes with the next hop.
     """
 
     __slots__ = (
@@ -217,16 +216,16 @@ class Ways:
         self.written: Flow | None = None
         """The flow that the request was written for last."""
         self.branch = ""
-        """The branch that it had then."""
+        """The branch that it had for that flow."""
         self.is_renewed = False
         """True once a dead connection was replaced by a new one to the same place."""
         self.keep = False
         """True when the request asks for keep-alives."""
         self.taken: Candidate | None = None
-        """The candidate under way."""
+        """The candidate that is being tried."""
         self.found_open: tuple[Flow, int] | None = None
-        """Its connection, if that was open before the request left, and the bytes that had come by
-        it."""
+        """The connection of that candidate, if it was open before the request was sent, and the
+        number of bytes received by it until then."""
         self.detour: tuple[str, int] | None = None
         """The place that is tried by TCP because of the request's length."""
         self.detoured: tuple[tuple[str, int], ...] = ()
@@ -234,12 +233,12 @@ class Ways:
         self._aimed: tuple[str, tuple[str, int]] | None = None
 
     def aim(self, transport: str, remote: tuple[str, int]) -> bool:
-        """Note where the request goes next; True when it went there before, so its branch stays.
+        """Note where the request goes next. True when it went there before, so its branch stays.
 
         For a server that has read the request already, the same branch makes it a retransmission
         (RFC 3261 §17.2.3). Another target gets a new branch (RFC 3263 §4.3), and so does the same
         target after begin_anew(). A detour and the datagram that takes its place are one target:
-        §18.1.1 has the request retried, and speaks of no other target.
+        §18.1.1 retries the request at the same target.
         """
         before, self._aimed = self._aimed, (transport, remote)
         return (
@@ -254,7 +253,7 @@ class Ways:
         self._aimed = None
 
     def insert_detour(self, remote: tuple[str, int], *, or_else: bool) -> None:
-        """Try the candidate under way by TCP first, and after that, with `or_else`, unchanged."""
+        """Try the current candidate by TCP first. With `or_else`, try it unchanged afterwards."""
         taken = self.taken
         if taken is not None:
             self.left[:0] = (
@@ -266,21 +265,22 @@ class Ways:
             self.detoured += (remote,)
 
     def leave_detour(self) -> None:
-        """Drop the place of the detour. It was reached, and would answer the same by UDP."""
+        """Drop the candidate of the detour. It was reached by TCP, and would answer the same by
+        UDP."""
         self.left = [
             way for way in self.left if (way.host.partition("%")[0], way.port) != self.detour
         ]
 
     def renew(self, flow: Flow) -> bool:
-        """Try the same place once more, by a new connection, if the old one was dead before its
-        use.
+        """Try the same candidate once more by a new connection, if the old one was already dead.
 
-        The connection was open when the request left, and no byte has come by it until it was found
-        reset or closed. So the peer had closed it earlier, as servers do with idle connections. If
-        the server has read the request anyway, the same branch makes it a retransmission.
+        The connection seemed open when the request was sent, and no byte arrived by it before it
+        was found reset or closed. So the peer had closed it earlier, as servers do with idle
+        connections. If the server has read the request anyway, the same branch makes it a
+        retransmission.
 
         Returns:
-            False when that does not apply, and at the second time.
+            False when that does not apply, or when it was done before.
         """
         if (
             self.taken is None

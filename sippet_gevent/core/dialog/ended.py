@@ -18,12 +18,12 @@ Other methods may belong to a subscription in the same dialog (RFC 5057), so the
 
 
 class EndedDialogs:
-    """Ids of ended dialogs. Each is kept for 64*T1, because a BYE that crossed ours may be repeated
-    for so long."""
+    """Ids of ended dialogs. Each is kept for 64*T1, because the peer may repeat a BYE that crossed
+    ours for that time."""
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
-        # by the hash of the id, whose length the peer chooses; in the order of their end
+        # by the hash of the id, because the peer chooses the id's length; in the order of their end
         self._until: dict[int, float] = {}
 
     def add(self, dialog: DialogID) -> None:

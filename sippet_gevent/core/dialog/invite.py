@@ -1,7 +1,7 @@
 """InviteSession: the protocol of a call, RFC 3261 §13 to §15.
 
-Re-INVITE and UPDATE with their glare, the ACK to a 2xx and the BYE are here. `Call` in call.py is
-what the application sees of it.
+Re-INVITE and UPDATE with their glare, the ACK to a 2xx and the BYE are here. The application sees
+the base class `Call` in call.py.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
 
 
 class InviteSession(Call):
-    """A call with its protocol: sends and receives what belongs to it.
+    """A call with its protocol. Sends and receives the messages within the call.
 
     Args:
         stack: The element that the call belongs to.
         dialog: The dialog.
-        origin: Where the dialog came in.
+        origin: The listener at which the dialog began.
     """
 
     def __init__(self, stack: Element, dialog: Dialog, origin: Origin | None = None) -> None:
@@ -122,7 +122,7 @@ class InviteSession(Call):
         if self.ended.is_set():
             return
         if headers:
-            # raises now for what could not be sent then
+            # an invalid header field raises here, not when the BYE is sent
             Request("BYE", self.dialog.remote_target, **headers)
         self._bye = headers
         self._end()
@@ -132,7 +132,7 @@ class InviteSession(Call):
     # ---- our 2xx and its ACK
 
     def _answered(self, tx: ServedRequest, response: Response) -> None:
-        """Repeat our 2xx, which was sent, until its ACK comes, and take over what was agreed."""
+        """Repeat the 2xx that we sent until its ACK arrives, and note what was agreed."""
         request = tx.request
         before = self.dialog.remote_target
         self._agree(response, request)
@@ -143,7 +143,7 @@ class InviteSession(Call):
         self._answer = Answer(self, tx, response)
 
     def _wait_for_ack(self) -> None:
-        """Wait until the ACK has come. Raises TransactionTimeout when none comes."""
+        """Wait for the ACK. Raises TransactionTimeout when none arrives."""
         try:
             self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
         except BaseException:
@@ -153,7 +153,7 @@ class InviteSession(Call):
             raise self._failure
 
     def _receive_ack(self, ack: Request) -> None:
-        """Take the ACK to our 2xx. One to an earlier 2xx is ignored."""
+        """Take the ACK to our 2xx. An ACK to an earlier 2xx is ignored."""
         if self._answer is not None and self._answer.number == ack.mandatory.cseq:
             self.remote_body = ack.body or self.remote_body
             self._confirm()
@@ -165,7 +165,7 @@ class InviteSession(Call):
         self._confirm()
 
     def _confirm(self) -> None:
-        """Go on after the ACK, or without it. A BYE that waited for it is sent."""
+        """Continue after the ACK or its timeout. Sends a BYE that waited for the ACK."""
         self.acknowledged = True
         if self._answer is not None:
             self._stop_answer(self._answer)
@@ -202,7 +202,7 @@ class InviteSession(Call):
         )
 
     def _inspect(self, request: Request, tx: ServedRequest) -> None:
-        """Refuse what cannot be served, in the order of §8.2. Raises Reject.
+        """Refuse a request that cannot be served, in the order of §8.2. Raises Reject.
 
         That order is method, header fields, Require, content. Only the remote sequence number
         changes: §12.2.2 wants it noted for each request that is in order. A method that the core
@@ -239,7 +239,7 @@ class InviteSession(Call):
         self._follow(update, moved=self.dialog.remote_target != before)
 
     def _follow(self, request: Request, *, moved: bool) -> None:
-        """Set `flow` as the peer's last target refresh says: None if its Contact is to be used."""
+        """Set `flow` by the peer's last target refresh. None if its Contact is to be used."""
         flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
         self.flow = None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else flow
 
@@ -272,8 +272,8 @@ class InviteSession(Call):
     # ---- the peer's 2xx
 
     def _agree(self, ours: Request | Response, theirs: Request | Response) -> None:
-        """Note what an INVITE and its 2xx have settled: the session descriptions and the peer's
-        target (§13.2.1, §12.2)."""
+        """Note the session descriptions of an INVITE and its 2xx, and the peer's target (§13.2.1,
+        §12.2)."""
         if ours.body:
             self.local_body, self.local_type = ours.body, str(ours.content_type or SESSION_TYPE)
         self.remote_body = theirs.body or self.remote_body
@@ -300,7 +300,7 @@ class InviteSession(Call):
             self._confirm()
 
     def _repeat(self, ack: Request) -> bool:
-        """Send an ACK again by the flow it took; False if that flow cannot send it any more."""
+        """Send an ACK again by its flow. False if that flow cannot send it any more."""
         flow: Flow = ack.flow  # type: ignore[assignment]  # it has left by one of ours
         data = bytes(ack)
         try:
@@ -316,8 +316,7 @@ class InviteSession(Call):
     def _refresh(self, response: Response) -> None:
         """Take the target of the peer's 2xx to a target refresh of ours.
 
-        A flow that led to the old target is not used for the new one, unless it is the only way to
-        it.
+        The flow to the old target is not used for the new target, unless it is the only way to it.
         """
         before = self.dialog.remote_target
         self._take_target(response)
@@ -338,7 +337,7 @@ class InviteSession(Call):
     def _next_hop(self) -> Flow | None:
         """The peer's flow; None if requests go along the route set or to the remote target.
 
-        They do so also when the flow has ended and the target may be reached without it.
+        Also None when the flow has ended and the target may be reached without it.
         """
         flow, dialog = self.flow, self.dialog
         if flow is None or dialog.route_set:
@@ -363,7 +362,7 @@ class InviteSession(Call):
             self._stop_answer(self._answer)
 
     def _let_go(self) -> None:
-        """Note that the core does not hold this call any more."""
+        """Note that the core no longer holds this call."""
         holder, self._holder = self._holder, None
         if holder is not None:
             holder._release()
@@ -412,8 +411,8 @@ class Answer(Retransmission):
 
 
 class Reinvite(ClientTransaction):
-    """Our INVITE within a call. Its 2xx changes the call, also when no greenlet waits for it any
-    more (§14.1)."""
+    """Our INVITE within a call. Its 2xx changes the call even if no greenlet waits for it any more
+    (§14.1)."""
 
     __slots__ = ("_within",)
 

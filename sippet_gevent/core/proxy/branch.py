@@ -17,7 +17,7 @@ call (RFC 3326 §2)."""
 
 
 class BranchUser(Protocol):
-    """What a branch needs of its response context."""
+    """The parts of a response context that a branch needs."""
 
     @property
     def tx(self) -> ServerTransaction:
@@ -70,7 +70,7 @@ class Branch(ClientTransaction):
         return not too_late and super()._may_go_on(failure)
 
     def is_unheard(self, failure: Exception) -> bool:
-        """True when a branch has failed without a way, or without any response."""
+        """True when a branch failed because no next hop was reached, or without any response."""
         return isinstance(failure, (TransportError, TransactionTimeout)) and self._may_go_on(
             failure
         )
@@ -80,13 +80,13 @@ class Branch(ClientTransaction):
         return True
 
     def _give_up(self) -> None:
-        # §16.8; the target's answer to the CANCEL is its response, also a 2xx that crosses it; if
-        # there is none in 64*T1, 408 (§9.1)
+        # §16.8; the final response after the CANCEL counts, even a 2xx that crosses it; if there is
+        # none in 64*T1, 408 (§9.1)
         self.cancel()
 
     def fail(self, error: Exception) -> None:
         if self.by_flow and isinstance(error, TransportError) and not isinstance(error, FlowFailed):
-            # no other way leads to the phone (RFC 5626 §5.3.1)
+            # the phone can be reached only by this flow (RFC 5626 §5.3.1)
             error = FlowFailed(str(error), error.flow, kind=error.kind)
         super().fail(error)
 

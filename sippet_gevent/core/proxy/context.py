@@ -37,10 +37,10 @@ from .rules import best_response, breadth_of, loop_mark
 log = logging.getLogger("sippet_gevent.core")
 
 BRANCHES = 32
-"""Most branches of one request: whatever multiplies requests must be bounded (RFC 5393)."""
+"""Most branches of one request. Everything that multiplies requests must be bounded (RFC 5393)."""
 
 SHARE = 4
-"""A branch gets this part of the remaining breadth by default: one quarter. That is enough to fork
+"""Divisor of the remaining breadth: by default a branch gets one quarter. That is enough to fork
 again, and leaves room for 15 branches at the same time."""
 
 BRANCH_SECONDS = 2.0
@@ -50,8 +50,8 @@ BRANCH_SECONDS = 2.0
 class ResponseContext:
     """The branches of one request and their responses (§16): fork, iterate, forward.
 
-    forward() is the short form for most proxies. With a context a core decides about each response.
-    This core tries one phone after another::
+    forward() is the short form for most proxies. With a context, the core decides about each
+    response. This core tries one phone after another::
 
         with ResponseContext(tx, record_route=True) as context:
             for target in targets:
@@ -68,8 +68,8 @@ class ResponseContext:
     one yields a response of our own: 408 for a timeout, 503 for an unreachable target, and 430 for
     a phone whose only flow has ended.
 
-    Leaving the `with` block cancels the branches that are still pending. If Cancelled leaves it,
-    the responses of these branches are awaited, and the best one goes upstream (§16.10).
+    Leaving the `with` block cancels the branches that are still pending. If Cancelled leaves the
+    block, it waits for the responses of these branches, and sends the best one upstream (§16.10).
 
     Args:
         tx: The server transaction of the request.
@@ -79,8 +79,8 @@ class ResponseContext:
     Raises:
         InvalidValue: `add_path` for another method.
         ParseError: Max-Breadth, or another field that a proxy reads, is invalid.
-        Reject: 482 for a request that has been here before and has not changed in the fields of
-            §16.6 step 8; 503 when the stack has too much to do.
+        Reject: 482 for a request that passed here before with the same fields of §16.6 step 8. 503
+            when the stack is at its limit of forwarded requests.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class ResponseContext:
         self._closed = False
         self._branches = 0
         self._coming = 0
-        """Number of branches that are still to be forked, if known."""
+        """Number of branches that the core will still fork, if known."""
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
@@ -116,8 +116,8 @@ class ResponseContext:
         self.stack.engine.forwarded(tx.transaction)
         tx._recount()
         if tx.request.method != "INVITE":
-            # the branches need the whole of their timer F; an earlier answer of ours would not be
-            # theirs (RFC 4320)
+            # the branches may take all of their timer F, and we must not answer before them (RFC
+            # 4320)
             patience = F.first(tx.transaction.timers) + BRANCH_SECONDS
             tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
 
@@ -132,22 +132,21 @@ class ResponseContext:
     ) -> None:
         """Send a copy of the request to a target (§16.6).
 
-        A branch that cannot be sent fails like one that was answered: iterating yields its
-        response.
+        If a branch cannot be sent, iterating yields a response for it, as for an answered branch.
 
         Args:
             target: A Request-URI, or a binding with its Path or flow. None sends the request along
                 its Route, or to its own Request-URI.
-            next_hop: Where the copy goes instead: a URI, or a flow.
+            next_hop: A URI or a flow where the copy goes instead.
             listener: The name of the listener by which it leaves, as in Stack.send().
-            share: The branch gets one part in `share` of the remaining breadth: of the branches
-                that the request may have at the same time (RFC 5393 §5.3.3).
+            share: The branch gets 1/`share` of the remaining breadth. The breadth is the number of
+                branches that the request may have at the same time (RFC 5393 §5.3.3).
             headers: Header fields to set in the copy.
 
         Raises:
-            Reject: 440 for one branch too many. 403 for a `target` when the request also has a
-                Route that leads on from here, unless we have made that Route for its dialog;
-                `route=` or `next_hop` replace it.
+            Reject: 440 at the limit of branches. 403 for a `target` if the request also has a Route
+                to another element, unless this stack made that Route for its dialog. Use `route=`
+                or `next_hop` to replace the Route.
             TypeError: The target has another type.
         """
         check_target(target)
@@ -162,7 +161,7 @@ class ResponseContext:
             copy, next_hop, origin = prepare(self.tx, target, next_hop, headers)
             copy.max_breadth = breadth
         except (InvalidValue, FlowFailed, WrongScheme) as error:
-            # a target that cannot be written or reached ends its branch alone
+            # a target that cannot be written or reached ends only its own branch
             if isinstance(error, InvalidValue):
                 counters, now = self.stack.engine.counters, self.stack.clock.now()
                 counters.error(
@@ -207,9 +206,9 @@ class ResponseContext:
         """Replace a branch whose flow has failed by another flow of the same phone, if there is one
         (RFC 5626 §7).
 
-        A flow has failed if a 430 says so, or if no response comes by it, for example because its
-        edge proxy is gone. A response of the phone itself is final: the phone is not asked again by
-        another flow.
+        A flow has failed if a 430 says so, or if no response arrives by it, for example because its
+        edge proxy is gone. After a response of the phone itself, no other flow of the phone is
+        tried.
         """
         if branch.instead is None or self._cancelled or self.tx.answered:
             return False
@@ -221,7 +220,7 @@ class ResponseContext:
         self._pending.discard(branch)
         try:
             branch.instead()
-        except Reject:  # one branch too many
+        except Reject:  # the limit of branches
             self._pending.add(branch)
             return False
         return True
@@ -243,7 +242,7 @@ class ResponseContext:
             yield response
 
     def _in_place_of(self, error: Exception) -> Response:
-        """Return the response for a branch that has failed without one."""
+        """Return our response for a branch that failed without one."""
         if isinstance(error, Reject):
             return refuse(self.tx.request, error)
         status = error.status if isinstance(error, SIPError) else 500
@@ -271,8 +270,8 @@ class ResponseContext:
             self.stack.engine.respond(tx.transaction, response)
 
     def _forward_late(self, response: Response) -> None:
-        """Send a 2xx after our refusal, without the transaction, which has no row for it (§16.7
-        step 5)."""
+        """Send a 2xx after our refusal without the transaction, whose table does not allow it
+        (§16.7 step 5)."""
         try:
             self.stack.engine.send(self.tx.flow, bytes(response))
         except TransportError as error:
@@ -287,8 +286,8 @@ class ResponseContext:
             )
 
     def _answer_to(self, branch: Branch, error: SIPError) -> int | str:
-        """Return the status that goes upstream after a branch has failed, for its log line; LATER
-        while it is not decided."""
+        """Return the status that goes upstream after a branch failed, for its log line. LATER while
+        it is not decided."""
         if self.tx.answered:
             return self.tx.answered
         if self._coming or self._pending - {branch} or branch.instead is not None:

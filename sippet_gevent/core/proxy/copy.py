@@ -44,7 +44,7 @@ def prepare(
 
     Args:
         tx: The server transaction of the request.
-        target: Where the copy goes; None for the Route and Request-URI of the request.
+        target: The destination of the copy. None for the Route and Request-URI of the request.
         next_hop: A URI or flow that the application gives.
         headers: Header fields to set in the copy.
 
@@ -59,14 +59,14 @@ def prepare(
     Raises:
         FlowFailed: The flow that alone leads to the target has ended.
         InvalidValue: A header field cannot be written.
-        Reject: 403 for a target and a Route of strangers, 404 for a Request-URI of this element
-            without a target, 400 for the host of the next hop.
+        Reject: 403 for a target if the request has a Route that this stack did not make, 404 for a
+            Request-URI of this element without a target, 400 for an invalid host of the next hop.
         WrongScheme: A sips request would become sip, or TLS does not lead to a sips target (RFC
             5630 §5.3).
     """
     stack = tx.stack
     names: Names = stack.names
-    # raises here, not as the failure of a branch, because the text is the core's
+    # raises here, not as the failure of a branch, because the core wrote the text
     next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
     uri = (
         target.uri

@@ -40,15 +40,15 @@ def forward(
     was begun with `record_route=True` (RFC 5626 §5.3).
 
     A CANCEL cancels every branch, with its Reason (RFC 3326 §2). The Expires of an INVITE has no
-    effect here, because it is for the callee (§13.3.1); a core that wants to end the INVITE cancels
+    effect here, because it is for the callee (§13.3.1). A core that wants to end the INVITE cancels
     its ResponseContext (§16.10). An ACK is sent on without waiting.
 
     Args:
         request: The received request.
         tx: Its server transaction.
-        targets: URIs or bindings. Without any, the request goes along its Route and to its
-            Request-URI, wherever they lead, so ask `tx.take_route()` first.
-        next_hop: Where all copies go instead: a URI, or a flow.
+        targets: URIs or bindings. Without any, the request goes wherever its Route and Request-URI
+            lead, so call `tx.take_route()` first.
+        next_hop: A URI or a flow where all copies go instead.
         listener: The name of the listener by which they leave, as in Stack.send().
         record_route: True to stay on the route of the dialog that the request begins.
         add_path: True to add this stack to the Path of a REGISTER, so that requests to the phone
@@ -59,7 +59,7 @@ def forward(
         Cancelled: The caller has cancelled, and all branches have ended.
         Reject: 483 when Max-Forwards is 0; 482 for a loop; 440 for more targets than Max-Breadth;
             420 for an unknown Proxy-Require; 404 for a Request-URI of this stack without targets;
-            403 for targets together with a Route of strangers.
+            403 for targets if the request has a Route that this stack did not make.
         TypeError: A target, or another argument, has another type.
     """
     instance("request", request, Request, "forward(request, tx, *targets)")

@@ -624,7 +624,7 @@ def test_request_that_has_left_is_not_sent_again(sip, peer, copied):
     peer.answer = lambda request: 200
     tx = sip.client.send(Request("OPTIONS", BOB))
     sip.run(tx.final)
-    with pytest.raises(InvalidValue, match="has left already"):
+    with pytest.raises(InvalidValue, match="was sent already"):
         sip.client.send(tx.request.copy() if copied else tx.request)
 
 

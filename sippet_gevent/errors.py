@@ -1,4 +1,4 @@
-"""Exceptions of the library, each with the status code that it amounts to, RFC 3261 §21 and
+"""Exceptions of the library, each with the status code that it counts as, RFC 3261 §21 and
 §8.1.3.1."""
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ import re
 from typing import Any
 
 EXCERPT = 80
-"""Characters of a wrong value that an error quotes: enough to find it, too few to flood a log."""
+"""Characters of a wrong value that an error quotes. They are enough to find the value, and too few
+to flood a log."""
 
 CREDENTIALS = frozenset(("Authorization", "Proxy-Authorization"))
-"""Header fields whose text is in no error and no log line."""
+"""Header fields whose text never appears in an error or a log line."""
 
 
 def excerpt(text: object) -> str:
@@ -35,7 +36,8 @@ _CREDENTIALS = re.compile(r"(authorization(?:=|%3D))[^&>\s]*", re.IGNORECASE).su
 
 
 class SIPError(Exception):
-    """Base class of all exceptions here. If one leaves a core, its `status` is the answer."""
+    """Base class of all exceptions of the library. If one leaves a core, the answer has its
+    `status`."""
 
     status = 500
     reason: str | None = None
@@ -45,13 +47,14 @@ class ParseError(SIPError, ValueError):
     """Bytes or text break the grammar or a limit (RFC 3261 §25).
 
     If the text is part of the request that a core serves, the mistake is the caller's, and the
-    answer is `status`. If it is any other text, such as a URI of the core's own, the answer is 500.
+    answer is `status`. If it is any other text, such as a URI that the core wrote, the answer is
+    500.
 
     Args:
         problem: What is wrong. It does not quote the text.
         header: The header field, or the part of the message.
         value: The wrong text.
-        offset: The byte in the message, or the character in the value, where it is wrong.
+        offset: The byte of the message, or the character of the value, at which the text is wrong.
         status: The answer: 400, 413, 414, 416, 501, 505 or 513; 502 for a response of a peer.
         source: The whole text that was read: a header field, a value, a message or a body.
     """
@@ -75,7 +78,7 @@ class ParseError(SIPError, ValueError):
         self.offset = offset
         self.status = status
         self.source = value if source is None else source
-        # Any: Request belongs to a floor above, and so do the Response and the Flow of the others
+        # Any, because a higher layer defines Request, and also Response and Flow below
         self.request: Any = None
         """The part of the request that could be read, if it is enough to answer it."""
 
@@ -94,17 +97,19 @@ class InvalidValue(SIPError, ValueError):
     """An argument has the right type and a wrong value, which is out of range or breaks the grammar
     (RFC 3261 §25).
 
-    Text that must not be sent is such a value: CR, LF, NUL, and what a header field cannot hold.
+    Text that must not be sent is such a value. Examples are CR, LF, NUL, and text that a header
+    field cannot hold.
     """
 
 
 class Reject(SIPError):
-    """A refusal. A core raises it to refuse a request; a call raises it if the peer refuses.
+    """A refusal. A core raises it to refuse a request. A method that sends a request raises it if
+    the peer refuses.
 
         raise Reject(405, allow=("INVITE", "ACK"))
 
     The answer also gets the header fields of `response` that its status needs, such as a challenge
-    or Retry-After: see the table FIELDS in core/refusal.py.
+    or Retry-After. See the table FIELDS in core/refusal.py.
 
     Args:
         status: 300 to 699.
@@ -113,7 +118,7 @@ class Reject(SIPError):
         headers: Header fields of the answer.
 
     Raises:
-        InvalidValue: The status is no refusal. TypeError: it is no number.
+        InvalidValue: The status is not a refusal. TypeError: The status is not a number.
     """
 
     def __init__(
@@ -141,8 +146,8 @@ class Reject(SIPError):
 
 
 class WrongScheme(Reject):
-    """A sips URI in place of a sip URI, or the reverse: a 480 whose Warning says which (RFC 5630
-    §5.3)."""
+    """A sips URI in place of a sip URI, or the reverse. It counts as a 480, and its Warning says
+    which (RFC 5630 §5.3)."""
 
     def __init__(self, *, warning: Any) -> None:
         super().__init__(480, warning=warning)
@@ -163,8 +168,8 @@ class Cancelled(SIPError):
 
 
 class TransactionTimeout(SIPError):
-    """No final response in time: timer B, F, H or C, or a timeout of your own. It counts as a 408
-    (RFC 3261 §8.1.3.1)."""
+    """No final response in time, because timer B, F, H or C has fired, or your own timeout. It
+    counts as a 408 (RFC 3261 §8.1.3.1)."""
 
     status = 408
 
@@ -188,7 +193,7 @@ _KINDS = {
 
 
 class TransportError(SIPError, OSError):
-    """Sending has failed, or there is no way to the peer. It counts as a 503 (RFC 3261 §8.1.3.1).
+    """Sending failed, or the peer cannot be reached. It counts as a 503 (RFC 3261 §8.1.3.1).
 
     `flow` is the Flow that has failed, if there was one.
     """
@@ -218,5 +223,5 @@ class FlowFailed(TransportError):
 
 
 class TransactionStateError(SIPError):
-    """A call of the library comes in the wrong state: a second final response, for example, or a
+    """A method is called in the wrong state, for example for a second final response, or for a
     response after the end."""

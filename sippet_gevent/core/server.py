@@ -142,9 +142,8 @@ class ServerTransaction(Handler):
     def take_route(self) -> bool:
         """Remove this stack from the request's Route (§16.4).
 
-        A proxy sends a request within a dialog to wherever the request says. So call this method
-        first. Anyone can write a To tag and a Route that names us, but not the token in our
-        Record-Route.
+        A proxy sends a request within a dialog to wherever the request says. So call this first.
+        Anyone can write a To tag and a Route to us, but not the token in our Record-Route.
 
         Returns:
             True when this stack made the Route for this dialog.
@@ -169,8 +168,7 @@ class ServerTransaction(Handler):
     def route_flow(self) -> Flow | None:
         """Return the flow that the Route names.
 
-        None when it names no flow. Also None when the flow has ended and the peer can be reached
-        without it.
+        None when it names no flow, or when the peer can be reached without the ended flow.
 
         Raises:
             FlowFailed: 430, because the flow has ended and the Request-URI cannot be reached (RFC
@@ -391,8 +389,7 @@ class ServerTransaction(Handler):
         if self.parked is not None:
             self.parked.wake()
         elif self.context is None:
-            # the core is blocked elsewhere and has forwarded nothing, so the caller need not wait
-            # for it
+            # the core is blocked elsewhere and has forwarded nothing: answer for it
             self._refuse(487)
 
     def fail(self, error: Exception) -> None:
@@ -415,8 +412,7 @@ class ServerTransaction(Handler):
         self._end(error)
 
     def ended(self) -> None:
-        """Note that the transaction's record is gone. If there was no answer, the stack has
-        stopped."""
+        """Note that the record is gone. If there was no answer, the stack has stopped."""
         if not self.answered:
             # as for a request that arrives while the stack stops: if the stack starts again, this
             # core must not count as a handler

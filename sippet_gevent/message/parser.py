@@ -1,70 +1,71 @@
 """parse(): reads one whole message, RFC 3261 §7, §18.3 and §25. Pure.
 
-It checks what every element needs, and leaves the rest as text.
+It checks the fields that every element needs, and keeps the others as text.
 
-The tables say how unusual and broken messages are treated. *Taken* text is passed on byte for byte,
-*mended* text as the RFC wants it. A status refuses the message: *late* means at the first look at
-the header field, *closed* that the stream ends. *Dropped* messages are counted and not answered.
+The tables say how unusual and broken messages are treated. *Taken* text is passed on byte for byte.
+*Mended* text is passed on in the form of the RFC. A status refuses the message. *Late* means at the
+first read of the header field. *Closed* means that the stream ends. *Dropped* messages are counted
+and not answered.
 
 | on the wire | becomes | how it is understood |
 |---|---|---|
 | a folded line | taken | its pieces, with one blank between them (§7.3.1) |
 | blanks before the colon | taken | as if they were not there (§7.3.1) |
 | compact names, names in any case | taken | the header's one name (§7.3.3) |
-| no value, no blank before it, blanks round it | taken | the text without them, which may be "" |
+| no value, no blank before it, blanks round it | taken | the text without the blanks, which may be "" |
 | bytes that are not UTF-8 | taken | surrogates, which go out as the same bytes |
 | control characters but CR and LF in a value | taken | text: neither VT nor U+0085 ends a line |
-| headers, methods, parameters, transports nobody knows | taken | text, for a core to look at |
-| `_` in a host | taken | networks have such names |
-| a host that nobody can have: `a..b`, `[1::2::3]`, `1.2.3` | taken | 400 from a proxy that sends there (§16.3) or a registrar |
+| unknown headers, methods, parameters, transports | taken | text, which a core may read |
+| `_` in a host | taken | the name, because networks have such names |
+| a host that cannot exist: `a..b`, `[1::2::3]`, `1.2.3` | taken | 400 from a proxy that sends there (§16.3) or a registrar |
 | three colons before the IPv4 part of an IPv6 address | taken | two (RFC 5118 §4.10) |
 | IPv6 without brackets in `received` | taken | RFC 5118 §4.5 |
-| `lr=on` | taken | `lr`: the value is nothing |
+| `lr=on` | taken | `lr`, whose value means nothing |
 | a display name of UTF-8 without quotes | taken | the name |
 | characters in a URI that should be escaped | taken | themselves |
 | leading zeros, more than three decimals of `q` | taken | the number |
-| no tags, no branch, no Max-Forwards | taken | RFC 2543 had them not |
+| no tags, no branch, no Max-Forwards | taken | absent, because RFC 2543 did not have them |
 | blanks inside a Via | taken | as if they were not there (§7.3.1, RFC 4475 §3.1.1.1) |
-| a broken Via below the top one | taken | not looked at: it is for the hop that wrote it |
-| a parameter that appears twice | taken | the first; not a tag or branch |
+| a broken Via below the top one | taken | not read, because it is for the hop that wrote it |
+| a parameter that appears twice | taken | the first one; a doubled tag or branch is refused |
 
-Values that are not spelled as their grammars have it:
+Values that are not spelled by their grammars:
 
 | on the wire | becomes | how it is understood |
 |---|---|---|
-| `-` at the end of a label, a digit first in the last one | taken | names that networks have |
+| `-` at the end of a label, a digit first in the last one | taken | the name, because networks have such names |
 | an IPv4 address in brackets | taken | the address |
 | leading zeros in a port or a length | taken | the number |
 | a parameter with nothing behind its `=` | taken | `""` |
-| a tag with nothing behind its `=` | taken | none, and gives way to the answer's |
+| a tag with nothing behind its `=` | taken | no tag, so the response adds one |
 | characters in a parameter that should be in quotes: `:/@#$&?[]{}()` … | taken | themselves |
-| quotes round a tag, a branch, a number or a word | taken | what is in them |
+| quotes round a tag, a branch, a number or a word | taken | the text in the quotes |
 | control characters in quotes, a backslash before any character | taken | themselves |
 | `received` and `rport` with a value in a request | taken | replaced (§18.2.1, RFC 3581 §4) |
 | quotes round the value of a URI parameter | taken | a part of it |
 | a `%` in a URI that begins no escape | taken | itself |
 | nothing behind the `;` or `?` of a URI | taken | no parameters, no headers |
 | `=` in the value of a URI parameter, a URI header without `=` | taken | itself; a header without value |
-| letters, or no digit, in a telephone number, a local one without a context | taken | as it stands |
-| anything visible behind the scheme of a URI that is neither sip, sips nor tel | taken | as it stands |
-| Route, Record-Route, Path, Service-Route … without brackets | taken | what follows is the URI's: `lr` is nothing elsewhere |
-| Diversion, History-Info and others that need brackets without them | taken | what follows is the field's |
+| letters, or no digit, in a telephone number, a local one without a context | taken | the text unchanged |
+| anything visible behind the scheme of a URI that is neither sip, sips nor tel | taken | the text unchanged |
+| Route, Record-Route, Path, Service-Route … without brackets | taken | parameters belong to the URI, because only there `lr` has a meaning |
+| Diversion, History-Info and others that need brackets without them | taken | parameters belong to the header field |
 | no index in a History-Info, no info in an Identity | taken | None (RFC 4244, RFC 4474) |
 | `+sip.instance` without brackets | taken | the URN (RFC 5626 §4.1) |
 | a Call-ID with several `@`, or characters that are in no word | taken | byte for byte (§20.8) |
 | empty elements of a list | taken | none |
 | no value where there must be one: Contact, Route, Require … | taken | no value |
-| an INVITE without Contact | taken | 400 from a UAS that accepts it: a BYE would find no way (§8.1.1.8) |
-| a Content-Type without a body | taken | no part to find; an offerless INVITE (§20.15) |
+| an INVITE without Contact | taken | 400 from a UAS that accepts it, because a BYE would have no target (§8.1.1.8) |
+| a Content-Type without a body | taken | `find()` returns no part; an INVITE without offer (§20.15) |
 | a parameter without value in a Content-Type or Accept | taken | None |
 | a wrong weekday, a month in any case, a day of one digit, no blank behind the comma | taken | the date |
 | a language of any token | taken | itself (RFC 5646) |
-| an Alert-Info without brackets, or that is no URI | taken | the text: phones choose a ring by it |
+| an Alert-Info without brackets, or that is no URI | taken | the text, because phones choose a ring by it |
 | commas in Privacy | taken | semicolons |
 | quotes too many or too few in challenges and credentials, no parameters in them | taken | the values |
-| a Warning with any three digits and any agent | taken | as it stands |
+| a Warning with any three digits and any agent | taken | the text unchanged |
 | User-Agent, Server, Organization, Subject of any text | taken | the text |
-| a response without a From that can be read | taken | its client has sent it (§17.1.3) |
+| a response without a From that can be read | taken | the response, because the client knows its From (§17.1.3) |
 
 What is mended, refused or dropped:
 
@@ -76,17 +77,17 @@ What is mended, refused or dropped:
 | bytes behind the body | mended | cut off (§18.3) |
 | no Content-Length | mended | the body ends with the datagram (§18.3) |
 | a status line without a reason and its blank | mended | the empty reason |
-| another header, broken | 400 late | text in `headers` all the same |
+| another header, broken | 400 late | text in `headers` anyway |
 | another header, of one value, that appears twice | 400 late | taken when both are alike |
 | over 100 values of one header | 513 late | |
-| a bare CR or LF in a message of CRLFs | 400 | it could be a header to the next hop |
+| a bare CR or LF in a message of CRLFs | 400 | the next hop could read a header there |
 | a line without a colon, or whose name is no token | 400 | |
 | a line over 8192 bytes, folds included | 400 | |
 | no blank line behind the headers | 400 | |
-| a Content-Length that is not 0 to 2**32 - 1, or appears twice | 400 | plus, list, `_` and alike ones, too: see RFC 4475 §3.3.9 |
+| a Content-Length that is not 0 to 2**32 - 1, or appears twice | 400 | also with plus, comma or `_`, and for equal ones, see RFC 4475 §3.3.9 |
 | a body shorter than its Content-Length | 400 | §18.3 |
 | From, To, Call-ID or CSeq missing, twice or broken | 400 | §8.1.1 |
-| a broken top Via, or port 0 in it | 400 | to where the request came from |
+| a broken top Via, or port 0 in it | 400 | sent to the source of the request |
 | a tag or a top branch that appears twice | 400 | the next hop might take the other one (§7.3.1) |
 | CSeq with another known method, or of 2**31 and more | 400 | §8.1.1.5 |
 | CSeq with another method than an unknown one | 501 | RFC 4475 §3.1.2.18 |
@@ -95,16 +96,16 @@ What is mended, refused or dropped:
 | more blanks in the request line than two | 400 | RFC 4475 §3.1.2.8 to §3.1.2.10 |
 | a broken Request-URI | 400 | no scheme, no host, port 0, in brackets … |
 | a Request-URI over 4096 characters | 414 | in From, To and others it is 400 |
-| a Request-URI with a scheme that is not served | 416 | not here: by the stack (§8.2.2.1) |
+| a Request-URI with a scheme that is not served | 416 | from the stack, not from parse() (§8.2.2.1) |
 | a version but SIP/2.0 | 505 | 400 when it is no version of SIP |
 | over 256 header lines, over 65536 bytes | 513 | |
-| no Via, no request line | dropped | there is nobody to answer |
-| an unreadable line, and a Via that is cut off, or with or behind a bare CR or LF | dropped | §8.2.6.2: all Vias, or no answer |
+| no Via, no request line | dropped | an answer would have no destination |
+| an unreadable line, and a Via that is cut off, or with or behind a bare CR or LF | dropped | an answer needs all Vias (§8.2.6.2) |
 | a broken response, a broken ACK | dropped | neither is ever answered (§18.3, §17.1.1.3) |
 | CRLFs, blanks, NULs and nothing else | dropped | keep-alives; see framer.py for streams |
-| on a stream: no Content-Length, a bare LF, a line that cannot be read | 400 closed | the next message starts nowhere (§18.3) |
-| on a stream: a message made over 65536 bytes by its body | 413 closed | before the body is here |
-| on a stream: a header section over 32768 bytes | 513 closed | before its end is here |
+| on a stream: no Content-Length, a bare LF, a line that cannot be read | 400 closed | the start of the next message is unknown (§18.3) |
+| on a stream: a message made over 65536 bytes by its body | 413 closed | before the body arrives |
+| on a stream: a header section over 32768 bytes | 513 closed | before its end arrives |
 """
 
 from __future__ import annotations
@@ -142,8 +143,8 @@ _STATUS = re.compile(r"[1-6][0-9]{2}").fullmatch
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE | re.ASCII).fullmatch
 _LEADING = b"\r\n"
 _MAX_FORWARDS = frozenset(map(str, range(256)))  # the usual spellings of 0 to 255
-# Most lines that are searched for the answer to an unreadable message. No request has more Vias
-# than Max-Forwards allows.
+# Most lines that are searched for the answer to an unreadable message. A request cannot have more
+# Vias than Max-Forwards allows.
 _MOST_ANSWERED = 512
 
 # In a message with unreadable lines: the end of its header section, with any line breaks, and the
@@ -174,11 +175,11 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
 
     Raises:
         ParseError: The message is broken or too large. Its `request` is set if it can be answered.
-        TypeError: The data is no bytes.
+        TypeError: The data is not bytes.
     """
     if type(data) is Framed and data.scanned is not None and data.limits is limits:
         start_line, lines, fields, at = data.scanned
-        data.scanned = None  # lines and fields are the message's from now on
+        data.scanned = None  # lines and fields belong to the message from now on
         return _read(start_line, Headers(lines, fields), data, at)
     if type(data) is not bytes:
         data = received("data", data, "parse({})")
@@ -284,7 +285,7 @@ def _body(headers: Headers, fields: Fields, data: bytes, at: int) -> bytes:
             raise ParseError(
                 f"says {wanted}, but {len(body)} bytes are here", header="Content-Length"
             )
-    # the line breaks are CRLF, so the message can be sent again as it came
+    # the line breaks are CRLF, so the message can be forwarded unchanged
     if data[at - 2] == 13:
         headers.wire = data if len(data) == at + wanted else data[: at + wanted]
     return body
@@ -320,9 +321,9 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
     """Set the request of an error to the lines that its answer needs: Via, From, To, Call-ID and
     CSeq.
 
-    A response has all Vias of its request, in order (§8.2.6.2). If one of them is not whole, no
-    response would find its way back, so there is none. Of the other fields the first readable line
-    is kept as it came, with its folds.
+    A response has all Vias of its request, in order (§8.2.6.2). If one of them is cut off, the
+    response could not return, so the error has no request. Of the other fields the first readable
+    line is kept unchanged, with its folds.
     """
     data = data[: limits.message].lstrip(_LEADING)
     end = _SECTION_END(data)
@@ -341,7 +342,7 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
             continue
         try:
             if not head.endswith(line_break, 0, found.start()):
-                raise error  # it may belong to the line before it
+                raise error  # it may continue the line before it
             lines += scan(b"x" + line_break + found[0] + line_break, 1, len(head))[1]
         except ParseError:
             if name == "Via":

@@ -1,4 +1,4 @@
-"""Limits: how much of everything a stack takes on, each with its reason."""
+"""Limits of the calls, transactions, connections and bytes of a stack, each with its reason."""
 
 from __future__ import annotations
 
@@ -26,57 +26,59 @@ _KINDS: dict[str, Callable[[str, Any], Any]] = {"int": whole, "float": number, "
 class StreamLimits:
     """Limits of each listening point for streams: `Limits(streams=StreamLimits(idle=600.0))`.
 
-    Times are in seconds. `Limits.parser` bounds header section and body, as everywhere.
+    Times are in seconds. `Limits.parser` bounds header section and body here too.
     """
 
     connections: int = 10_000
-    """Connections at the same time, in both directions; more are closed at once. Each holds a
-    descriptor and 2 KB, 20 KB with TLS, and 4 KB more with a WebSocket (bench/flows.py)."""
+    """Connections at the same time, in both directions. Further ones are closed at once. Each holds
+    a descriptor and 2 KB, 20 KB with TLS, and 4 KB more with a WebSocket (bench/flows.py)."""
     connections_per_source: int = 1_000
-    """Connections from one address at the same time: enough for phones behind one NAT."""
+    """Connections from one address at the same time. This is enough for phones behind one NAT."""
     handshakes: int = 64
     """TLS handshakes of peers at the same time. A further peer waits in the backlog of the system
-    until one ends. The oldest makes room after half a second, because a good one takes two round
-    trips."""
+    until a handshake ends. After half a second the oldest one is closed to make room, because a
+    good handshake takes two round trips."""
     connect: float = 5.0
-    """Until a connection of ours is established: two SYNs may be lost. A slower peer cannot answer
+    """Until a connection of ours is established. Two SYNs may be lost. A slower peer cannot answer
     within the life of a transaction."""
     handshake: float = 5.0
-    """For a TLS handshake: a few round trips, and the arithmetic of a slow phone."""
+    """For a TLS handshake. It takes a few round trips, and the arithmetic of a slow phone."""
     first: float = 20.0
     """Until a peer that has connected sends its first byte. An attacker can open thousands of
     silent connections."""
     header: float = 10.0
-    """From the first byte of a message to the end of its header section. A slower peer means to
-    hold the connection."""
+    """From the first byte of a message to the end of its header section. A slower peer probably
+    attacks by holding the connection."""
     message: float = 20.0
     """From the first byte of a message to its last."""
     idle: float = 180.0
     """Without a byte from the peer and without transactions. A peer that keeps its flow alive pings
     every 120 s (RFC 5626 §4.4.1)."""
     keep: int = 120
-    """Seconds between pings that peers are asked for, if they offer to ping (RFC 6223); 0 asks
-    never. It is less than `idle`, and what RFC 5626 §4.4.1 recommends."""
+    """Seconds between the pings of peers that offer to ping (RFC 6223). 0 never asks for pings. It
+    is less than `idle`, as RFC 5626 §4.4.1 recommends."""
     ping: float = 0.0
-    """Silence after which we ping on connections that we have opened (RFC 5626 §4.4.1), instead of
-    closing them when idle; 0 pings never."""
+    """Silence after which we ping on connections that we opened (RFC 5626 §4.4.1), instead of
+    closing them when idle. 0 never pings."""
     websocket_ping: float = 50.0
-    """The same for all WebSockets, because no script can ping, and web proxies close connections
-    that are silent for a minute."""
+    """Silence after which we ping on all WebSockets. No script can ping, and web proxies close
+    connections that are silent for a minute."""
     pong: float = 10.0
-    """Until a ping is answered; then the connection is dead (RFC 5626 §4.4.1)."""
+    """Until a ping is answered. After that the connection counts as dead (RFC 5626 §4.4.1)."""
     queue_bytes: int = 256 * 1024
-    """Bytes that may wait for a peer that reads slowly; then its connection is closed. That is four
-    of the longest messages."""
+    """Bytes that may wait for a peer that reads slowly. Beyond that its connection is closed. This
+    is four of the longest messages."""
     queue_messages: int = 512
-    """Messages that may wait for it, because small ones take more memory than their bytes."""
+    """Messages that may wait for such a peer, because small messages take more memory than their
+    bytes."""
 
     def __post_init__(self) -> None:
         _check(self)
 
 
 LARGE = 4096
-"""Bytes. The memory of longer requests is counted; transactions of usual ones take 1 KB each."""
+"""Bytes of a large request. Only the memory of larger requests is counted. The transaction of a
+usual one takes 1 KB."""
 
 
 @dataclass(frozen=True)
@@ -86,54 +88,56 @@ class Limits:
     parser: ParserLimits = field(default=DEFAULT_LIMITS)
     """How long one message and its parts may be."""
     handlers: int = 1000
-    """Cores that wait at the same time and have not answered yet; a further request gets 503. Each
-    holds a greenlet of some 10 KB. A core that has answered is not among them: it holds a call, or
-    is overdue."""
+    """Cores that wait at the same time and have not answered yet. A further request gets 503. Each
+    holds a greenlet of some 10 KB. A core that has answered does not count here, because it holds a
+    call or is overdue."""
     forwarding: int = 10_000
     """Forwarded INVITEs without final response at the same time, and as many forwarded requests of
-    other methods; one more gets 503. Each holds some 19 KB with its greenlet. They are counted
+    other methods. A further one gets 503. Each holds some 19 KB with its greenlet. They are counted
     apart because ringing phones must not use up `handlers`."""
     calls: int = 100_000
-    """Calls at the same time; a further INVITE that a core accepts gets 503. Each holds its dialog,
+    """Calls at the same time. A further INVITE that a core accepts gets 503. Each holds its dialog,
     some 4 KB, and the greenlet of its core, if that waits for the call."""
     overdue: int = 10_000
-    """Cores that still run although their request is answered or timed out; beyond this number, new
-    requests get 503. A core that never returns holds its greenlet for ever. A log line shows where
+    """Cores that still run although their request is answered or timed out. Beyond this number, new
+    requests get 503. A core that never returns holds its greenlet forever. A log line shows where
     it waits."""
     transactions: int = 1_000_000
-    """Transactions at the same time; a further request gets 503. At 20,000 requests a second,
-    640,000 linger."""
+    """Transactions at the same time. A further request gets 503. At 20,000 requests a second,
+    640,000 transactions wait for their last timer."""
     large_bytes: int = 256 * 1024 * 1024
-    """Bytes of requests longer than LARGE whose transactions or calls exist; a further one gets
-    503. A transaction keeps request and answer for 32 s, and peers choose how long both are."""
+    """Bytes of requests longer than LARGE whose transactions or calls exist. A further large
+    request gets 503. A transaction keeps request and answer for 32 s, and peers choose how long
+    both are."""
     reserve: float = 0.5
     """Part of `handlers`, `forwarding`, `transactions` and `large_bytes` that is added for requests
     of a call, a dialog or a route of ours. A limit must never refuse the request that would free
     it."""
     retry_after: tuple[int, int] = (1, 10)
-    """The least and the most seconds of Retry-After in a 503. It is random, so that clients do not
-    all come back at once."""
+    """The least and the most seconds of Retry-After in a 503. The value is random, so that clients
+    do not all return at the same time."""
     errors_per_second: float = 10.0
-    """Answers to broken requests in a second to one source. A forged source must not be flooded by
-    us."""
+    """Answers to broken requests in a second to one source. If the source is forged, our answers
+    must not flood it."""
     errors_burst: float = 20.0
-    """The same at once."""
+    """Answers to broken requests at the same moment to one source."""
     sources: int = 10_000
     """Sources whose rate of errors is remembered. When there are more, all are forgotten."""
     datagram: int = 1300
     """Bytes of the longest request that is sent over UDP. A longer one is sent over TCP if possible
-    (RFC 3261 §18.1.1). 1300 is the RFC's number for an unknown path MTU; 0 sends all over UDP."""
+    (RFC 3261 §18.1.1). 1300 is the RFC's number for an unknown path MTU. 0 sends all requests over
+    UDP."""
     keep: int = 29
-    """Seconds between pings over UDP that peers are asked for, if they offer to ping (RFC 6223); 0
-    asks never. Many NATs forget a flow after 30 s, and RFC 5626 §4.4.2 recommends 29."""
+    """Seconds between the pings over UDP of peers that offer to ping (RFC 6223). 0 never asks for
+    pings. Many NATs forget a flow after 30 s, and RFC 5626 §4.4.2 recommends 29."""
     streams: StreamLimits = field(default_factory=StreamLimits)
     """Limits of connections."""
     flow_ends_transactions: bool = True
-    """True ends the client transactions of a connection that ends; False lets them wait for their
+    """True ends the client transactions of a connection that ends. False lets them wait for their
     timers."""
     any_response_source: bool = False
-    """True takes responses from another address than the request was sent to. Some multi-homed
-    servers send such."""
+    """True accepts responses from another address than the request was sent to. Some multi-homed
+    servers send such responses."""
 
     def __post_init__(self) -> None:
         _check(self)

@@ -1,5 +1,5 @@
-"""Transport and Flow: the plug, RFC 3261 §18. Write a transport of your own with three methods and
-three attributes.
+"""Transport and Flow: base classes of transports, RFC 3261 §18. A transport of your own needs three
+methods and three attributes.
 
 The contract is in the docstrings of Transport, Flow and Events. `tests/transport/contract.py` has
 the tests that any transport must pass.
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 __all__ = ["IGNORED", "Address", "Events", "Flow", "Origin", "Receive", "Transport"]
 
 Address = tuple[str, int]
-"""A host and a port. The host is numeric, IPv6 without brackets; it may be a name where the
-transport `resolves` names itself."""
+"""A host and a port. The host is numeric, IPv6 without brackets. It may be a name if the transport
+`resolves` names itself."""
 
 Receive = Callable[[bytes, "Flow"], None]
 """Takes a whole message, and the flow that it arrived by."""
 
 FLOW_ID = 6
-"""Random bytes in the id of a connection. So another process with the same secrets has no flow of
-that id."""
+"""Random bytes in the id of a connection. They ensure that another process with the same secrets
+has no flow with this id."""
 
 
 class Origin(NamedTuple):
-    """Where a message arrived: later requests of its dialog leave from there.
+    """Where a message arrived. Later requests of its dialog are sent from there.
 
     Args:
         transport: The transport that received it.
@@ -49,11 +49,12 @@ class Origin(NamedTuple):
 
 
 class Flow:
-    """A way to one peer, RFC 5626 §3: for UDP a pair of addresses, for a stream its connection.
+    """A path to one peer, RFC 5626 §3. For UDP it is a pair of addresses, for a stream its
+    connection.
 
-    A class derived from it sets `transport` and `remote`, and has `local` and `send()`. The rest is
-    for connections. Messages that wait for a slow peer must be bounded: a peer that does not read
-    loses its flow.
+    A derived class sets `transport` and `remote`, and has `local` and `send()`. The other members
+    are for connections. A flow must bound the messages that wait for a slow peer, and close if the
+    peer does not read.
 
     A flow is also a next hop:
 
@@ -68,24 +69,24 @@ class Flow:
     _id: str
 
     transactions: set[Transaction] | None = None
-    """The transactions that use this flow, kept by the engine, where the flow can end before they
-    do: a set for connections, None for datagrams."""
+    """The transactions that use this flow. The engine keeps them, because a connection can end
+    before they do. None for datagrams."""
     peer_identity: tuple[str, ...] = ()
     """The domains in the peer's certificate, if it was verified (RFC 5922 §7.1)."""
     handshake: Handshake | None = None
     """The HTTP request that opened a WebSocket: path, query, cookies, Origin (RFC 6455 §4.1)."""
     scope: int = 0
-    """The number of the interface that leads to a link-local peer. The kernel needs it; other hosts
-    must not see it (RFC 4007 §11)."""
+    """The number of the interface that leads to a link-local peer. The kernel needs the number, and
+    other hosts must not see it (RFC 4007 §11)."""
 
     is_open: bool = True
-    """False while a connection is being made, and when it has ended."""
+    """False before a connection is established, and after it has ended."""
     is_lost: bool = False
-    """True when a connection has ended, and not because we closed it."""
+    """True when a connection has ended for another reason than our close."""
     bytes_received: int = 0
-    """Bytes that have arrived by a connection, without those of TLS itself."""
+    """Bytes received by a connection, without those of TLS itself."""
     name: str | None = None
-    """The domain that the peer had to prove, if we have opened the connection."""
+    """The domain that the peer had to prove, if we opened the connection."""
 
     @property
     def local(self) -> Address:
@@ -94,7 +95,8 @@ class Flow:
 
     @property
     def sent_by(self) -> Address:
-        """The host and port of Via and Contact: what the listener advertises, or `local`."""
+        """The host and port of Via and Contact. They are those that the listener advertises, or
+        `local`."""
         advertised = self.transport.listener.advertise
         if advertised is None:
             return self.local
@@ -102,14 +104,13 @@ class Flow:
 
     @property
     def origin(self) -> Origin:
-        """What `listener=` takes to have a request leave from where this flow's messages
-        arrive."""
+        """The value for `listener=` that sends a request from the listener of this flow."""
         return Origin(self.transport, self.scope)
 
     @property
     def host(self) -> str:
-        """The peer's host as connect() of the transport takes it: a link-local one with its
-        interface."""
+        """The peer's host in the form that connect() of the transport takes. A link-local host has
+        its interface."""
         return f"{self.remote[0]}%{self.scope}" if self.scope else self.remote[0]
 
     def to_port(self, port: int) -> Flow:
@@ -128,22 +129,22 @@ class Flow:
         """Take back a message that waits to be sent.
 
         Returns:
-            True when nothing of it has left. False when it will be sent, or was.
+            True when no byte of it was sent. False when it was sent, or will be.
         """
         return False
 
     def is_alive(self) -> bool:
-        """False once nothing can be sent any more, because the connection has ended. Flows of
+        """False after the connection has ended, so that nothing can be sent. Flows of
         datagrams do not end."""
         return True
 
     def keep(self, seconds: float) -> None:
-        """Do not end the flow for being idle within this time, because a user is reached by it
-        alone. Datagrams need nothing."""
+        """Do not end the flow for being idle within this time, because a user is reached only by
+        this flow. Does nothing for datagrams."""
 
     @property
     def id(self) -> str:
-        """A short text of lower-case letters and digits: `transport.find(id)` returns this flow
+        """A short text of lower-case letters and digits. `transport.find(id)` returns this flow
         while it lives.
 
         The id of a datagram flow is its remote address, so a later process finds it too. The id of
@@ -154,17 +155,19 @@ class Flow:
         return self._id
 
     def wait_open(self) -> bool:
-        """Wait until the connection is made. False when it has ended before that."""
+        """Wait until the connection is established. False when it ended before that."""
         return self.is_open
 
     probes: bool = False
     """True when probe() does something."""
 
     def probe(self) -> None:
-        """Send a keepalive that the peer answers; end the flow if it does not (RFC 5626 §4.4)."""
+        """Send a keepalive that the peer answers. If the peer does not answer, end the flow (RFC
+        5626 §4.4)."""
 
     def hurry(self, seconds: float) -> None:
-        """Give up a connection that is not made within this time. Datagrams need nothing."""
+        """Give up a connection that is not established within this time. Does nothing for
+        datagrams."""
 
     def __repr__(self) -> str:
         host, port = self.remote
@@ -172,19 +175,19 @@ class Flow:
 
 
 class Events(Protocol):
-    """What a transport reports besides messages. The engine implements it.
+    """Events that a transport reports besides messages. The engine implements this class.
 
-    Call refuse() and flow_ended() in the hub, where callbacks of the loop run. Call unreachable()
-    from anywhere.
+    Call refuse() and flow_ended() in the hub, where callbacks of the loop run. unreachable() may be
+    called in any greenlet.
     """
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
-        """Report that the bytes of a stream make no sense. The answer, if one is possible, is sent
+        """Report that the bytes of a stream cannot be read. The answer, if one is possible, is sent
         before this returns.
 
         Args:
             error: `framer.error` of the Framer that cuts the stream into messages.
-            flow: The connection. Send what waits, then close it.
+            flow: The connection. Send the waiting bytes, then close it.
         """
 
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
@@ -209,7 +212,7 @@ class Events(Protocol):
 
 
 class _Ignored:
-    """Events that nobody takes: for a transport that is started without an engine."""
+    """Ignored events, for a transport that is started without an engine."""
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
         pass
@@ -228,8 +231,8 @@ IGNORED: Events = _Ignored()
 class Transport:
     """One listening point, and the flows that begin there.
 
-    A class derived from it has `name`, `reliable` and `default_port`, and the methods start(),
-    connect() and stop(). This one hands each message back to its own stack:
+    A derived class has `name`, `reliable` and `default_port`, and the methods start(), connect()
+    and stop(). This example delivers each message to its own stack:
 
         class EchoFlow(Flow):
             def __init__(self, transport, remote):
@@ -256,36 +259,36 @@ class Transport:
 
         stack.listen("echo:127.0.0.1:5060", Echo())
 
-    The transport calls `receive(data, flow)` in the hub, where callbacks of the loop run. A
-    greenlet that reads gets there by `gevent.get_hub().loop.run_callback(receive, data, flow)`, and
-    yields now and then.
+    The transport calls `receive(data, flow)` in the hub, where callbacks of the loop run. A reading
+    greenlet calls `gevent.get_hub().loop.run_callback(receive, data, flow)`, and yields now and
+    then.
 
-    A transport of streams cuts them into messages with a Framer, and reports to `events` what goes
-    wrong. Its flows have `transactions`, a set that is empty at first. A flow of a stream is one
-    object for as long as the connection lives, and its is_alive() says whether it does.
+    A transport of streams cuts them into messages with a Framer, and reports errors to `events`.
+    Its flows have `transactions`, a set that is empty at first. One connection has one flow object
+    for its whole life, and is_alive() is False after its end.
 
-    A URI leads here by its transport parameter: `sip:bob@192.0.2.1;transport=echo` to the transport
-    whose `name` is ECHO. Its host is resolved first (RFC 3263), unless the transport `resolves`
-    hosts itself. A SIPS URI leads to TLS and WSS only.
+    The transport parameter of a URI selects the transport. `sip:bob@192.0.2.1;transport=echo`
+    selects the one whose `name` is ECHO. The stack resolves the URI's host first (RFC 3263), unless
+    the transport `resolves` hosts itself. A SIPS URI leads to TLS and WSS only.
     """
 
     name: str = ""
-    """Its name in a Via, in upper case."""
+    """The name of the transport in a Via, in upper case."""
     reliable: ClassVar[bool] = False
-    """True when messages are not lost: nothing is retransmitted then (§17)."""
+    """True when messages are not lost, so nothing is retransmitted (§17)."""
     secure: bool = False
-    """True when TLS is beneath."""
+    """True when messages go over TLS."""
     named: ClassVar[bool] = False
-    """True when connect() takes the URI's domain as `name`. Secure transports get it in any
-    case."""
+    """True when connect() takes the URI's domain as `name`. Secure transports always get it."""
     default_port: int = 5060
     """The port of a URI, Via or listening address without one."""
     resolves: ClassVar[bool] = False
-    """True when connect() finds a URI's host itself. It gets the host as written, in lower case,
-    names too: DNS is not asked."""
+    """True when connect() resolves a URI's host itself. It gets the host as written, in lower case,
+    and the stack does not ask DNS."""
 
     keep_alive_seconds: int = 0
-    """How often peers that offer keepalives are asked to send one (RFC 6223 §4.4); 0 for never."""
+    """Seconds between the keepalives of peers that offer them (RFC 6223 §4.4). 0 never asks for
+    keepalives."""
     offers_alias: bool = False
     """True when peers may send requests by our connections, because a certificate proves who we are
     (RFC 5923)."""
@@ -297,20 +300,20 @@ class Transport:
     """Writes the log lines that peers can cause. The engine sets it before start()."""
 
     events: Events = IGNORED
-    """Takes its reports, from start() on."""
+    """Takes the reports of the transport, from start() on."""
 
     listener: Listener = Listener()
-    """What it was opened for: the name by which `listener=` finds it, and what it advertises. The
-    stack sets it."""
+    """The listening address with its parameters, such as the name for `listener=` and the
+    advertised address. The stack sets it."""
 
     def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         """Open the listening point.
 
         Args:
-            address: Where to listen; port 0 takes a free one. A link-local host has its interface,
-                `fe80::1%eth0`.
+            address: The address to listen on. Port 0 takes a free port. A link-local host has its
+                interface, `fe80::1%eth0`.
             receive: Takes each whole message, in the hub, and returns at once.
-            events: Takes what happens besides.
+            events: Takes all other events.
 
         Raises:
             TransportError: The address is taken or not ours.
@@ -318,21 +321,22 @@ class Transport:
         raise TypeError(f"{type(self).__name__} lacks .start()")
 
     def connect(self, address: Address, *, name: str | None = None) -> Flow:
-        """Return the flow to an address. Never waits: a new connection is made in the background.
+        """Return the flow to an address. Never waits, because a new connection is opened in the
+        background.
 
         Args:
-            address: Where to; a link-local host has its interface.
+            address: The address of the peer. A link-local host has its interface.
             name: The URI's domain, which the peer must prove (RFC 5922 §4). Only transports that
                 are `secure` or `named` get it.
 
         Raises:
-            TransportError: There is no way to the address.
+            TransportError: The address cannot be reached.
         """
         raise TypeError(f"{type(self).__name__} lacks .connect()")
 
     def name_flow(self, flow: Flow) -> str:
-        """Return the id of a flow: its remote address, or for a connection a random one that is
-        remembered."""
+        """Return the id of a flow. It is the remote address, or for a connection a random id that
+        is remembered."""
         if not self.reliable and not self.resolves:
             host, port = flow.remote
             return f"{ipaddress.ip_address(host).packed.hex()}{port:04x}"

@@ -68,7 +68,7 @@ EXAMPLES: dict[str, list[Example]] = {
             "a\0\x0b\x1c\x85\u2028b",
         )
     ],
-    "headers, methods, parameters, transports nobody knows": [
+    "unknown headers, methods, parameters, transports": [
         Example(message("X-Odd: 1"), lambda m: m.headers["x-odd"], "1"),
         Example(
             message("CSeq: 1 ODD", start="ODD sip:bob@example.com SIP/2.0"),
@@ -86,7 +86,7 @@ EXAMPLES: dict[str, list[Example]] = {
             message("Via: SIP/2.0/UDP my_host;branch=z9hG4bK1"), lambda m: m.via[0].host, "my_host"
         ),
     ],
-    "a host that nobody can have: `a..b`, `[1::2::3]`, `1.2.3`": [
+    "a host that cannot exist: `a..b`, `[1::2::3]`, `1.2.3`": [
         Example(start(f"OPTIONS sip:bob@{host} SIP/2.0"), lambda m: m.uri.host, host)
         for host in ("a..b", "[1::2::3]", "1.2.3")
     ],

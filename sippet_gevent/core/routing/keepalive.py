@@ -10,13 +10,13 @@ drawn between 80 and 100 % of the negotiated time (§5, RFC 5626 §4.4). We ping
 registration or call ends, or until a later registration is answered without the grant (§4.2). An
 ACK makes no offer (§4.3).
 
-Target refresh: it may make the offer, too (§4.2.3). Ours does not, and we grant none, as §4.4
-allows. A repeated offer must be ignored (§4.3), so an element that grants keepalives has to
-remember that for each dialog, and a proxy has no dialogs.
+Target refresh: the request may make the offer, too (§4.2.3). Our target refreshes make none, and we
+grant none to the peer's, as §4.4 allows. A repeated offer must be ignored (§4.3). So an element
+that grants keepalives has to remember that for each dialog, and a proxy has no dialogs.
 
 Refusals: a response that refuses the request has the value, too, because all responses have the
-same Via (§4.4). It grants nothing, because keepalives belong to the registration or dialog that the
-request would have created (§4.2).
+same Via (§4.4). The value grants nothing then, because keepalives belong to the registration or
+dialog that the request would have created (§4.2).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ AT_MOST = 86400
 """Most seconds between pings, whatever a peer asks for."""
 
 ON_STREAMS, ON_DATAGRAMS = 120, 29
-"""Seconds between pings when the peer leaves them to us with keep=0: the longest of RFC 5626 §4.4.1
-and §4.4.2."""
+"""Seconds between pings when the peer lets us choose with keep=0. They are the longest of RFC 5626
+§4.4.1 and §4.4.2."""
 
 NEVER = float("inf")
 
@@ -59,7 +59,7 @@ class KeepAlives:
         return request.method == REGISTRATION or (request.method == CALL and request.to.tag is None)
 
     def take(self, request: Request, response: Response, flow: Flow) -> None:
-        """Start, go on or end the keepalives that a response grants or does not grant.
+        """Start, continue or end keepalives, as a response grants them or not.
 
         Args:
             request: The request, for which offers() is true.
@@ -71,7 +71,7 @@ class KeepAlives:
         now = self.stack.clock.now()
         if response.status >= 300:
             if request.method == CALL:
-                self.drop(owner)  # a REGISTER may be challenged, and goes again
+                self.drop(owner)  # a challenged REGISTER is sent again
         elif request.method == CALL:
             until = NEVER if response.is_success else now + self.stack.engine.timers.c
             known = self._owners.get(owner)
@@ -156,7 +156,7 @@ class Kept:
 
 
 def wanted_interval(response: Response, flow: Flow) -> int | None:
-    """Return the seconds between keepalives that the peer wants, None when it wants none.
+    """Return the seconds between the keepalives that the peer asks for. None if it asks for none.
 
     A registrar that answers with `Require: outbound` wants them as well, with the interval of its
     Flow-Timer (RFC 5626 §4.2.1, §4.4).
@@ -192,7 +192,7 @@ def lifetime(request: Request, response: Response) -> float:
 def withdraw(request: Request) -> None:
     """Remove the answer to an offer of keepalives from a request's Via (§4.4).
 
-    A proxy that leaves the route of the dialog wants no keepalives for it.
+    A proxy that is not on the route of the dialog needs no keepalives for it.
     """
     if "keep=" not in request.headers["Via"]:
         return

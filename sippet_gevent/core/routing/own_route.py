@@ -1,5 +1,5 @@
-"""OwnRoute: our own URIs on the Route of a request, and the way that they name, RFC 3261 §16.4 and
-RFC 5626 §5.3."""
+"""OwnRoute: our own URIs on the Route of a request, and the flow or listener that they name, RFC
+3261 §16.4 and RFC 5626 §5.3."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .routes import take_own_route
 
 
 class OwnRoute:
-    """Takes the URIs of this element off a Route, and tells by which listener or flow they lead
-    on."""
+    """Removes the URIs of this element from a Route, and finds the listener or flow that they
+    name."""
 
     __slots__ = ("_flow", "_names_flow", "is_of_dialog", "origin")
 
@@ -28,7 +28,8 @@ class OwnRoute:
         self._flow: Flow | None = None
 
     def take(self, request: Request, names: Names) -> None:
-        """Remove our URIs from the Route of a request, and note what they say.
+        """Remove our URIs from the Route of a request, and note the flow or listener that they
+        name.
 
         Raises:
             Reject: 403 for a forged `flow_uri()`, 430 for one whose flow has ended (RFC 5626
@@ -41,8 +42,7 @@ class OwnRoute:
             self._take_side(request, names, taken[-1], matched[-1])
 
     def _take_side(self, request: Request, names: Names, uri: URI, is_of_dialog: bool) -> None:
-        """Set the listener or flow by which the request is to leave: the last URI of ours names
-        it."""
+        """Set the listener or flow by which the request leaves. Our last URI names it."""
         tokens = names.route_tokens
         name = tokens.flow_name(uri)
         if is_of_dialog:
@@ -69,10 +69,11 @@ class OwnRoute:
     def flow(self, uri: URI) -> Flow | None:
         """Return the flow that the Route names, for a request to `uri`.
 
-        None when it names none, or one that has ended while `uri` leads somewhere.
+        None when it names no flow. Also None when the flow has ended and `uri` can be reached.
 
         Raises:
-            FlowFailed: The flow has ended and `uri` leads nowhere: a 430 (RFC 5626 §5.3.1).
+            FlowFailed: The flow has ended and `uri` cannot be reached. It counts as a 430 (RFC 5626
+                §5.3.1).
         """
         if self._names_flow and self._flow is None and not can_be_dialled(uri):
             raise FlowFailed("the flow that the Route names has ended")

@@ -16,8 +16,8 @@ class RecordRoute:
     """The Record-Route values of a forwarded request: one, or one for each side.
 
     There are two when the sides differ in transport or listener, so that each peer gets an address
-    that it can reach. There are also two when a peer is reached by its flow alone, which the value
-    on its side names. The upper value faces the callee.
+    that it can reach. There are also two when a peer is reached only by its flow. The value on that
+    side then names the flow. The upper value faces the callee.
 
     Args:
         stack: The element that forwards.
@@ -44,8 +44,7 @@ class RecordRoute:
             headers.add(self.name, value, first=self.name in headers.fields)
 
     def rewrite(self, copy: Request, before: Flow, flow: Flow) -> None:
-        """Replace the values that write() has inserted in a copy that now leaves by another
-        flow."""
+        """Replace the values that write() inserted, because the copy now goes by another flow."""
         old, new = self._values(before, False), self._values(flow, False)
         if old != new:
             copy.headers.replace(self.name, [*new, *copy.headers.all(self.name)[len(old) :]])
@@ -65,12 +64,13 @@ class Path(RecordRoute):
 
     The value on the phone's side names its flow, with a token that is valid for requests of any
     dialog. If the registrar cannot reach the phone's listener, the value above it names a listener
-    that the registrar can reach. Both have "ob" if we are the first hop (RFC 5626 §5.1): a
-    registrar looks for it in the first URI (§6), and some registrars take the upper value as first.
+    that the registrar can reach. Both have "ob" if we are the first hop (RFC 5626 §5.1). A
+    registrar looks for "ob" in the first URI (§6), and some registrars count the upper value as the
+    first.
 
-    Path is written also for a phone without `Supported: path`, against the SHOULD NOT of RFC 3327
-    §5.2, because nothing else leads to a phone behind this proxy. A registrar may answer 420 to
-    that (§5.3); ours accepts it.
+    A phone without `Supported: path` gets a Path, too, because only the Path leads to a phone
+    behind this proxy. That is against the SHOULD NOT of RFC 3327 §5.2. A registrar may answer 420
+    to that (§5.3), but our Registrar accepts it.
     """
 
     name = "Path"

@@ -1,4 +1,5 @@
-"""ReroutedResponses: responses whose flow is gone find another way, RFC 3261 §18.2.2, RFC 3263 §5.
+"""ReroutedResponses: sends responses to another address when their flow has ended, RFC 3261
+§18.2.2, RFC 3263 §5.
 
 | the request came by | first | then by the sent-by of its Via (RFC 3263 §5) |
 |---|---|---|
@@ -6,10 +7,10 @@
 | datagrams that cannot be sent | the maddr of the Via instead of the sent-by, if any | yes |
 | a WebSocket | nothing, because browsers accept no connection (RFC 7118 §5) | no |
 
-Over TLS the peer of a new connection must prove to be the sent-by.
+Over TLS the peer of a new connection must have a certificate for the sent-by.
 
-A new connection may fail, so finding a way has to wait. It does so in a greenlet of its own, and
-the sender of the response, which may be the hub, goes on at once.
+A new connection may fail, so the search for an address has to wait. It waits in a greenlet of its
+own. The sender of the response, which may be the hub, continues at once.
 """
 
 from __future__ import annotations
@@ -33,32 +34,33 @@ from ..element import Element
 from .outbound import WEB
 
 SEARCHES = 1000
-"""Most transactions whose responses search for a way at the same time; further ones are given up.
-Each holds a greenlet."""
+"""Most transactions whose responses are rerouted at the same time. Further ones are given up. Each
+holds a greenlet."""
 
 SEARCHES_OF_SOURCE = 250
-"""Most transactions of one source among them; its oldest is given up for a new one. A quarter
+"""Most of these transactions for one source. The oldest is given up for a new one. A quarter
 leaves room for others when one source opens and closes connections all the time. It also suffices
 for most of the responses that a restarted proxy waits for."""
 
 RESPONSES = 8
-"""Most responses of one transaction that wait for its way: provisional ones, and a final one.
-Further ones are lost."""
+"""Most responses of one transaction that wait, provisional ones and a final one. Further ones are
+lost."""
 
 RESPONSES_BYTES = 128 * 1024
-"""Most bytes of these responses: two of the longest messages. Each response repeats Via and
-Record-Route, whose length the peer chooses, and SEARCHES times RESPONSES of 64 KB would be 512
+"""Most bytes of these responses, enough for two of the longest messages. Each response repeats Via
+and Record-Route, whose length the peer chooses, and SEARCHES times RESPONSES of 64 KB would be 512
 MB."""
 
 TRIES = 4
-"""Most addresses tried of a sent-by: any peer can write one, and each try is a connection to
-somewhere."""
+"""Most addresses of a sent-by that are tried. Any peer can write a sent-by, and each try opens a
+connection to a stranger."""
 
 log = logging.getLogger("sippet_gevent.core")
 
 
 class ReroutedResponses:
-    """Responses that search for another way. Each way that fails counts as a send error."""
+    """Responses that are sent to another address than their flow. Each address that fails counts as
+    a send error."""
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
@@ -67,14 +69,14 @@ class ReroutedResponses:
         self._greenlets = Group()
 
     def send(self, tx: ServerRecord, response: bytes) -> bool:
-        """Search a way for a response that its transaction's flow could not send. Never waits.
+        """Reroute a response that its transaction's flow could not send. Never waits.
 
         Args:
             tx: The server transaction.
             response: The whole response.
 
         Returns:
-            False when there is no other way to try, or no room for a further search.
+            False when there is no other address to try, or no room for a further search.
         """
         waiting = self._waiting.get(tx)
         if waiting is not None:
@@ -113,7 +115,7 @@ class ReroutedResponses:
         return True
 
     def _forget(self, tx: ServerRecord) -> list[bytes] | None:
-        """Remove a transaction from those that search; return its responses, None when it was
+        """Remove a transaction from the search, and return its waiting responses. None when it was
         removed before."""
         source = source_of(tx.flow.remote[0])
         mine = self._searches.get(source, {})
@@ -123,8 +125,8 @@ class ReroutedResponses:
         return self._waiting.pop(tx, None)
 
     def _find(self, tx: ServerRecord, gone: Flow, via: Via) -> None:
-        """Try one way after another. The waiting responses, and all later ones, go by the first
-        that works."""
+        """Try one address after another. The waiting responses, and all later ones, go by the first
+        connection that opens."""
         try:
             fresh = self._first_open(tx, gone, via)
             waiting = self._forget(tx)
@@ -158,9 +160,10 @@ class ReroutedResponses:
                 self._forget(tx)
 
     def _first_open(self, tx: ServerRecord, gone: Flow, via: Via) -> Flow | None:
-        """Send the first waiting response by each way until a connection opens; return its flow."""
+        """Send the first waiting response to each address until a connection opens. Return its
+        flow."""
         stack = self.stack
-        end = stack.clock.now() + 64 * tx.timers.t1  # then the client has given up
+        end = stack.clock.now() + 64 * tx.timers.t1  # after that the client has given up
         for transport, host, port in self._ways(gone, via):
             if stack.clock.now() >= end or not stack.is_running:
                 break
@@ -181,7 +184,7 @@ class ReroutedResponses:
         return None
 
     def _leads_anywhere(self, gone: Flow, via: Via) -> bool:
-        """False when the only way is the one that has just failed."""
+        """False when the only address is the one that has just failed."""
         return (
             gone.transactions is not None
             or via.maddr is not None
@@ -216,7 +219,7 @@ class ReroutedResponses:
             return self.stack.sender.allowed(candidates)
         except TransportError as error:
             log.debug("response not sent: reason=%s", error)
-        except Exception as error:  # allow_target is of the application
+        except Exception as error:  # allow_target belongs to the application
             text, now = "allow_target failed: response not sent", self.stack.clock.now()
             self.stack.engine.counters.error("allow_target", now, text, exc_info=error, log=log)
         self.stack.engine.counters.send_errors += 1

@@ -18,8 +18,8 @@ def take_next_hop(request: Request) -> URI:
     """Return the URI of the next hop: the topmost Route, or else the Request-URI (§8.1.2, §16.6
     step 7).
 
-    If the next hop is a strict router, its URI becomes the Request-URI, and the Request-URI of
-    before becomes the last Route (§12.2.1.1, §16.6 step 6).
+    If the next hop is a strict router, its URI becomes the Request-URI. The previous Request-URI
+    becomes the last Route (§12.2.1.1, §16.6 step 6).
     """
     first = top_route(request)
     if first is None:

@@ -7,8 +7,8 @@ Any sender of a request with a sips Request-URI:
 UAC:
 
 * With a sips Request-URI, all Route values become sips (RFC 5630 §5.1.1).
-* With a sips Request-URI or top Route, the Contact is sips; a sip Contact of the application is an
-  error (RFC 3261 §8.1.1.8).
+* With a sips Request-URI or top Route, the Contact is sips. If the application wrote a sip Contact,
+  that is an error (RFC 3261 §8.1.1.8).
 * With neither, the Contact is sip, over TLS as well (RFC 5630 §5.1.1.2).
 
 UAS:
@@ -21,7 +21,8 @@ UAS:
 
 Dialog that a sips Request-URI has begun:
 
-* The remote target, and each later one, is taken as sips (RFC 3261 §12.1.1, RFC 5630 §5.1.1.2).
+* The remote target, and each later one, is used as a sips URI (RFC 3261 §12.1.1, RFC 5630
+  §5.1.1.2).
 
 Proxy:
 
@@ -37,8 +38,8 @@ Registrar:
   §5.2).
 
 A sips request is never tried again as sip. `transport=tls` is understood, although §26.2.2 calls it
-deprecated, and a sip Contact of ours over TLS has it: where DNS is not asked, a sip URI has no
-other way to ask for TLS.
+deprecated. Our sip Contact over TLS has it, because without DNS a sip URI cannot ask for TLS in any
+other way.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from ...stores.bindings import in_clear
 from ...transport.locate.rfc3263 import SECURE
 
 AGENT = "sippet_gevent"
-"""Agent of our Warning values: a pseudonym, because our host name is private (§20.43)."""
+"""Agent of our Warning values. It is a pseudonym, because our host name is private (§20.43)."""
 
 NOT_ALLOWED = SIPWarning(380, AGENT, "SIPS Not Allowed")
 REQUIRED = SIPWarning(381, AGENT, "SIPS Required")
@@ -73,8 +74,8 @@ def secured(uri: URI) -> URI:
 
 
 def wants_sips(request: Request) -> bool:
-    """True when a request needs sips in the URI that we insert: Contact in one of ours,
-    Record-Route in a forwarded one (§8.1.1.8, §16.6 step 4)."""
+    """True when the URI that we insert must be sips. That is the Contact of our own request, or the
+    Record-Route of a forwarded one (§8.1.1.8, §16.6 step 4)."""
     if is_secure(request):
         return True
     if "Route" not in request.headers.fields:
@@ -111,14 +112,14 @@ def check_received(request: Request, *, secure: bool, can_be: bool) -> None:
         can_be: True when this stack has any TLS listener.
 
     Raises:
-        WrongScheme: It came without TLS: 480.
+        WrongScheme: 480 when it came without TLS.
         Reject: 416 when there is no TLS listener, 400 for its Contact.
     """
     if not secure:
         raise WrongScheme(warning=(NOT_ALLOWED,)) if can_be else Reject(416)
     try:
         contacts = request.contact if request.method != "REGISTER" else ()
-    except ParseError:  # whatever needs the Contact will refuse it
+    except ParseError:  # code that reads the Contact refuses it later
         return
     for value in contacts:
         uri = value.uri if isinstance(value, NameAddr) else None
@@ -146,7 +147,7 @@ def retarget(request: Request, target: URI) -> tuple[URI, URI | None]:
     """Return the Request-URI for a target of a proxy, and a next hop if TLS needs one (RFC 5630
     §5.3).
 
-    A sips target of a request to a sip URI becomes sip; the next hop is then the sips target, which
+    A sips target of a request to a sip URI becomes sip. The next hop is then the sips target, which
     is reached by TLS.
 
     Raises:

@@ -1,4 +1,4 @@
-"""RouteTokens: the proof that a URI was made by this element, RFC 3261 §16.4 and RFC 5626 §5.2.
+"""RouteTokens: prove that this element made a URI, RFC 3261 §16.4 and RFC 5626 §5.2.
 Pure."""
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from ...message.message import Request
 from ...message.uri import URI
 
 ROUTE_SECRET = 16
-"""Least bytes of the secret behind the tokens: an attacker that guesses it can relay requests to
-any address."""
+"""Least bytes of the secret for the tokens. An attacker that guesses it can relay requests to any
+address."""
 
 ROUTE_TOKEN = 10
-"""Bytes of a token. It can be guessed over the network only, with one request for each guess, and
-it is part of every request of a call, so it is short."""
+"""Bytes of a token. An attacker can guess it only over the network, with one request for each
+guess. It is short because every request of a call contains it."""
 
 
 class RouteTokens:
     """Makes and checks the tokens that our Record-Route and Path URIs have as user part.
 
-    A Route that names us, and a To tag, can be written by anybody; a token cannot. It is a MAC
+    Anyone can write a Route that names us and a To tag, but not a token. It is a MAC
     (message authentication code) under a secret of this element:
 
     * In Record-Route it covers the dialog: the Call-ID and the tag of the caller, which is all that
@@ -60,8 +60,9 @@ class RouteTokens:
     def match(self, request: Request, uri: URI) -> bool:
         """True when the token of a URI was made for the dialog of the request.
 
-        A request without To tag begins a dialog, so only its From tag counts. Otherwise both tags
-        may be the caller's, also an absent one, which callers of RFC 2543 have (§12.2.1.1).
+        A request without To tag begins a dialog, so only its From tag counts. Otherwise either tag
+        may be the caller's. Callers of RFC 2543 have no tag, so an absent tag may be the caller's,
+        too (§12.2.1.1).
         """
         e = request.mandatory
         tags = (e.to_tag,) if e.to_tag is None else (e.to_tag, e.from_tag)

@@ -14,6 +14,7 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from . import arguments
+from .core.argument_checks import check_accept, check_alone, check_options, check_wait, check_way
 from .core.capabilities import Capabilities
 from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
@@ -24,7 +25,6 @@ from .core.dialog.dialogs import Dialogs
 from .core.dispatch import Dispatcher
 from .core.methods import check_methods, option_tags
 from .core.middleware import Middleware
-from .core.options import check_accept, check_alone, check_options, check_wait, check_way
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.record_route import RecordRoute
@@ -46,7 +46,7 @@ from .runtime.limits import Limits
 from .runtime.process import PROCESS
 from .transaction.timers import Timers
 from .transport.base import Flow, Transport
-from .transport.egress import Wanted
+from .transport.listener_choice import Wanted
 from .transport.locate.resolver import DNSResolver, Resolver
 from .transport.locate.rfc3263 import Candidate
 from .transport.tls import TLS

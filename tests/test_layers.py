@@ -234,7 +234,7 @@ OBJECTS_OF_USERS = {
     # name of the argument, or part of the file's name: the object that passes through
     "headers": "values of header fields: text, typed, or several",
     "arguments": "functions that check what a program passes",
-    "options": "the same for the options of a Stack",
+    "argument_checks": "the same for the options of a Stack",
     "serve": "the module and core of a user",
     "message/header.py": "the type of a row decides about its values",
     "message/headers.py": "the same: a name decides about the row",

@@ -28,7 +28,7 @@ from ..message.message import Request, Response
 from ..message.uri import URI
 from ..runtime.clock import Clock, Deadlines
 from ..transport.base import Flow
-from ..transport.egress import Egress, Wanted
+from ..transport.listener_choice import ListenerChoice, Wanted
 from ..transport.locate.resolver import Resolver
 from ..transport.locate.rfc3263 import Candidate
 from .capabilities import Capabilities
@@ -155,7 +155,7 @@ class RequestSender(Protocol):
         """Counts and logs next hops that failed."""
 
     @property
-    def egress(self) -> Egress:
+    def listener_choice(self) -> ListenerChoice:
         """Chooses listeners."""
 
     def send(

@@ -8,7 +8,7 @@ from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..transport.base import Flow
-from ..transport.egress import Wanted
+from ..transport.listener_choice import Wanted
 from ..transport.locate.rfc3263 import Candidate
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction

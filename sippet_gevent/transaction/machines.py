@@ -3,6 +3,8 @@
 A row is `event: (action, next state)`. A timer runs exactly as long as the transaction is in states
 that list it. An action returns effects, in order: (SEND, bytes), (DELIVER, message) or (FAIL,
 exception).
+
+The lengths of the timers, and which of them double, are in timers.py.
 """
 
 from __future__ import annotations

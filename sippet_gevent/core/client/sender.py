@@ -10,7 +10,7 @@ from ...message.fields.rfc3261 import CSeq
 from ...message.message import Request
 from ...message.uri import URI
 from ...transport.base import Flow
-from ...transport.egress import Egress, Wanted
+from ...transport.listener_choice import ListenerChoice, Wanted
 from ...transport.locate.rfc3263 import Candidate
 from ..capabilities import CONTACT_IN_REQUEST
 from ..element import Element
@@ -38,7 +38,7 @@ class Sender:
         """Counts and logs next hops that failed."""
         self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
         """Destinations of requests that are too long for a datagram."""
-        self.egress = Egress(stack.engine.transports)
+        self.listener_choice = ListenerChoice(stack.engine.transports)
 
     def send(
         self,
@@ -192,7 +192,9 @@ class Sender:
             and flow.remote not in ways.detoured
         ):
             now = self.stack.clock.now()
-            if self.detours.lead_around(flow, len(data), self.egress.open(ways.listener), now):
+            if self.detours.lead_around(
+                flow, len(data), self.listener_choice.open(ways.listener), now
+            ):
                 ways.insert_detour(flow.remote, or_else=True)
                 refused, flow = flow, self._take(ways)
                 if not flow.transport.reliable:
@@ -306,7 +308,10 @@ class Sender:
         """
         if not self.stack.is_running:
             raise TransportError("the stack is not running: start() it first")
-        ports = {transport.name: transport.default_port for transport in self.egress.open(listener)}
+        ports = {
+            transport.name: transport.default_port
+            for transport in self.listener_choice.open(listener)
+        }
         candidates = self._by_name(uri, listener) or [*self.stack.resolver.resolve(uri, ports)]
         candidates = self.allowed(candidates)
         if len(candidates) > 1 and self.grey:
@@ -360,7 +365,7 @@ class Sender:
         problem: TransportError | None = None
         while candidates:
             candidate = candidates.pop(0)
-            for transport, address in self.egress.ways(candidate, listener):
+            for transport, address in self.listener_choice.ways(candidate, listener):
                 try:
                     # its certificate must be for the URI's domain (RFC 5922 §4)
                     if transport.secure or transport.named:

@@ -25,7 +25,7 @@ from ...message.message import Request
 from ...message.uri import URI
 from ...observe.counters import LimitedLog
 from ...transport.base import Flow, Transport
-from ...transport.egress import Wanted
+from ...transport.listener_choice import Wanted
 from ...transport.locate.rfc3263 import Candidate
 
 TRIES = 8

@@ -14,8 +14,8 @@ from ...observe.counters import Plain
 from ..dialog.call import Call, OnProvisional
 from ..element import Element
 from ..inbox import Inbox
+from .failover import fail_over, target_of
 from .reason import reason_of
-from .retry import fail_over, target_of
 from .targets import Ways
 
 log = logging.getLogger("sippet_gevent.core")

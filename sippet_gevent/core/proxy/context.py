@@ -22,7 +22,7 @@ from ...message.message import Request, Response
 from ...observe.counters import Plain
 from ...stores.bindings import Binding
 from ...transaction.timers import CORE_NON_INVITE, F
-from ...transport.egress import Wanted
+from ...transport.listener_choice import Wanted
 from ..client.failures import LATER
 from ..client.targets import NextHop
 from ..inbox import Inbox

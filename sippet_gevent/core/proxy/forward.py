@@ -7,7 +7,7 @@ from typing import Any
 from ...arguments import instance
 from ...errors import Reject
 from ...message.message import Request
-from ...transport.egress import Wanted
+from ...transport.listener_choice import Wanted
 from ..client.targets import NextHop
 from ..server import ServerTransaction
 from .context import ResponseContext

@@ -1,4 +1,4 @@
-"""Retry: how a request goes on after a try has failed, RFC 3263 §4.3.
+"""Failover: how a request goes on at another next hop after a try has failed, RFC 3263 §4.3.
 
 | policy | after | the next try has |
 |---|---|---|
@@ -93,7 +93,7 @@ def _blame(
         ways.leave_detour()
     elif is_too_long(failure) and flow.remote not in ways.detoured:
         size = len(tried.transaction.last or b"")
-        if sender.detours.lead_around(flow, size, sender.egress.open(ways.listener), now):
+        if sender.detours.lead_around(flow, size, sender.listener_choice.open(ways.listener), now):
             ways.insert_detour(flow.remote, or_else=False)
             return
     elif isinstance(failure, TransportError) and is_unheard and ways.renew(flow):

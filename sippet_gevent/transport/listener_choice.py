@@ -1,4 +1,4 @@
-"""Egress: chooses the listener by which a request leaves, where several could send it, RFC 3261
+"""ListenerChoice: the listener by which a request leaves, where several could send it, RFC 3261
 §18.1.1."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIALOG, BESIDE, NEARBY, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(7)
 """
 
 
-class Egress:
+class ListenerChoice:
     """Chooses among the open transports of a stack.
 
     Args:

@@ -12,7 +12,7 @@ from sippet_gevent import InvalidValue, Request, TransportError, forward
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.base import Origin
 from sippet_gevent.transport.datagram import udp as udp_module
-from sippet_gevent.transport.egress import Egress
+from sippet_gevent.transport.listener_choice import ListenerChoice
 from sippet_gevent.transport.locate.rfc3263 import Candidate
 
 from .conftest import port_of
@@ -161,11 +161,11 @@ def test_proxy_sends_on_by_the_listener_that_is_named(listen, server):
 def test_dialog_s_listener_is_not_used_without_a_route_from_it(listen):
     stack = listen("udp:127.0.0.1:0", "udp:0.0.0.0:0")
     loopback, anywhere = stack.engine.transports
-    egress = Egress(stack.engine.transports)
+    choice = ListenerChoice(stack.engine.transports)
     origin = Origin(loopback)
     far, near = Candidate("UDP", "192.0.2.77", 5060), Candidate("UDP", "127.0.0.9", 5060)
-    assert [transport for transport, _ in egress.ways(far, origin)] == [anywhere, loopback]
-    assert [transport for transport, _ in egress.ways(near, origin)] == [loopback, anywhere]
+    assert [transport for transport, _ in choice.ways(far, origin)] == [anywhere, loopback]
+    assert [transport for transport, _ in choice.ways(near, origin)] == [loopback, anywhere]
 
 
 def test_dialog_that_goes_on_over_another_transport_keeps_to_the_port(listen):
@@ -173,25 +173,27 @@ def test_dialog_that_goes_on_over_another_transport_keeps_to_the_port(listen):
     ports = [port_of(stack, index) for index in (0, 1)]
     for port in ports:
         stack.listen(f"tcp:127.0.0.1:{port}")
-    egress, far = Egress(stack.engine.transports), Candidate("TCP", "127.0.0.9", 5060)
+    choice, far = ListenerChoice(stack.engine.transports), Candidate("TCP", "127.0.0.9", 5060)
     for udp, tcp in ((0, 2), (1, 3)):
-        ways = egress.ways(far, Origin(stack.engine.transports[udp]))
+        ways = choice.ways(far, Origin(stack.engine.transports[udp]))
         assert next(iter(ways))[0] is stack.engine.transports[tcp]
 
 
 def test_dialog_that_goes_on_over_another_transport_keeps_to_the_host(listen):
     stack = listen("udp:127.0.0.2:0", "tcp:127.0.0.1:0", "tcp:127.0.0.2:0", "tcp:127.0.0.3:0")
     udp, _, beside, _ = stack.engine.transports
-    ways = Egress(stack.engine.transports).ways(Candidate("TCP", "127.0.0.9", 5060), Origin(udp))
+    ways = ListenerChoice(stack.engine.transports).ways(
+        Candidate("TCP", "127.0.0.9", 5060), Origin(udp)
+    )
     assert next(iter(ways))[0] is beside
 
 
 def test_kernel_is_not_asked_about_a_name(listen):
     stack = listen("udp:127.0.0.2:0", "udp:127.0.0.1:0")
-    egress = Egress(stack.engine.transports)
-    egress._routes = None  # it would ask the resolver, and block the loop
+    choice = ListenerChoice(stack.engine.transports)
+    choice._routes = None  # it would ask the resolver, and block the loop
     assert [
-        transport for transport, _ in egress.ways(Candidate("UDP", "a.example", 5060))
+        transport for transport, _ in choice.ways(Candidate("UDP", "a.example", 5060))
     ] == stack.engine.transports
 
 

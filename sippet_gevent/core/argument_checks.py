@@ -1,4 +1,4 @@
-"""Options: checks of what an application passes to a stack and its methods."""
+"""Argument checks: of what an application passes to a stack and its methods."""
 
 from __future__ import annotations
 

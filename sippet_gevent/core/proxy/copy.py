@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...errors import FlowFailed, Reject, WrongScheme, excerpt
@@ -11,10 +12,11 @@ from ...stores.bindings import Binding
 from ...transport.base import Flow, Origin
 from ..client.targets import NextHop
 from ..routing.local import Names
-from ..routing.routes import top_route
+from ..routing.own_route import take_own_route
+from ..routing.routes import MAX_FORWARDS, as_request_uri, top_route
 from ..routing.sips import REQUIRED, retarget
 from ..server import ServerTransaction
-from .rules import check_host, forwarded
+from .rules import check_host
 
 Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a binding with its Path or its flow."""
@@ -111,3 +113,30 @@ def prepare(
         raise Reject(404)  # the request is for this element, and has no target (§16.5)
     origin = target.origin if isinstance(target, Binding) else tx.route_origin
     return copy, next_hop, origin if isinstance(origin, Origin) else None
+
+
+def forwarded(
+    request: Request, target: URI | str | None, is_local: Callable[[URI], bool]
+) -> Request:
+    """Return the copy of a request that a proxy sends on (§16.4, §16.6 steps 1 to 3).
+
+    Our own Route values are removed, the Request-URI becomes the target, and Max-Forwards is
+    decremented.
+
+    Args:
+        request: The request as it was received.
+        target: The new Request-URI; None keeps the old one.
+        is_local: True for a URI that leads to this element.
+
+    Raises:
+        Reject: 483 when Max-Forwards is 0 (§16.3 item 3).
+        ParseError: A target in text is not a URI.
+    """
+    if request.max_forwards == 0:
+        raise Reject(483)
+    copy = request.copy()
+    take_own_route(copy, is_local)
+    if target is not None:
+        copy.uri = as_request_uri(URI.parse(target) if isinstance(target, str) else target)
+    copy.max_forwards = MAX_FORWARDS if copy.max_forwards is None else copy.max_forwards - 1
+    return copy

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container
 from hashlib import blake2s
 
 from ...errors import Reject
-from ...message.message import Request, Response
-from ...message.uri import URI
+from ...message.message import Request
 from ..refusal import unsupported
-from ..routing.routes import MAX_FORWARDS, as_request_uri, take_own_route, top_route
+from ..routing.routes import top_route
 
 LOOP_MARK = 8
 """Bytes of the hash in our branches. Two different requests of 70 hops do not share one by chance
@@ -88,33 +87,6 @@ def breadth_of(request: Request) -> int:
     Raises ParseError."""
     given = request.max_breadth
     return MAX_BREADTH if given is None else min(given, MAX_BREADTH)
-
-
-def forwarded(
-    request: Request, target: URI | str | None, is_local: Callable[[URI], bool]
-) -> Request:
-    """Return the copy of a request that a proxy sends on (§16.4, §16.6 steps 1 to 3).
-
-    Our own Route values are removed, the Request-URI becomes the target, and Max-Forwards is
-    decremented.
-
-    Args:
-        request: The request as it was received.
-        target: The new Request-URI; None keeps the old one.
-        is_local: True for a URI that leads to this element.
-
-    Raises:
-        Reject: 483 when Max-Forwards is 0 (§16.3 item 3).
-        ParseError: A target in text is not a URI.
-    """
-    if request.max_forwards == 0:
-        raise Reject(483)
-    copy = request.copy()
-    take_own_route(copy, is_local)
-    if target is not None:
-        copy.uri = as_request_uri(URI.parse(target) if isinstance(target, str) else target)
-    copy.max_forwards = MAX_FORWARDS if copy.max_forwards is None else copy.max_forwards - 1
-    return copy
 
 
 _PREFERRED = (401, 407, 415, 420, 484)

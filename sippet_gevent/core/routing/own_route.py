@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...errors import FlowFailed, Reject
 from ...message.message import Request
 from ...message.uri import URI
 from ...transport.base import Flow, Origin
 from .local import Names
 from .outbound import can_be_dialled
-from .routes import take_own_route
+from .routes import top_route
 
 
 class OwnRoute:
@@ -78,3 +80,31 @@ class OwnRoute:
         if self._names_flow and self._flow is None and not can_be_dialled(uri):
             raise FlowFailed("the flow that the Route names has ended")
         return self._flow
+
+
+def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[URI, ...]:
+    """Remove our own URIs from the route of a request, and undo what strict routers did (§16.4).
+
+    Args:
+        request: The request, which is changed.
+        is_local: True for a URI that leads to this element.
+
+    Returns:
+        The removed URIs, in the order of the route.
+    """
+    uri, headers = request.uri, request.headers
+    taken: tuple[URI, ...] = ()
+    if uri.is_loose_router and headers.get_header_back("Route") is not None and is_local(uri):
+        # a strict router before us has moved our Record-Route URI to the Request-URI, and the
+        # target to the last Route
+        taken = (uri,)
+        request.uri = uri = headers.pop_header_back("Route").uri
+    maddr = uri.parameters.get("maddr")
+    if maddr is not None and is_local(uri._replace(host=maddr)):
+        request.uri = uri._replace(
+            port=None, parameters=uri.parameters.without("maddr", "transport")
+        )
+    while (top := top_route(request)) is not None and is_local(top):
+        taken += (top,)
+        headers.delete_header_front("Route")
+    return taken

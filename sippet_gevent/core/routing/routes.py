@@ -1,9 +1,7 @@
-"""Routes: the next hop of a request, and our own Route values, RFC 3261 §8.1.2, §12.2.1.1, §16.4
-and §16.6. Pure."""
+"""Routes: the next hop of a request, and strict routers, RFC 3261 §8.1.2, §12.2.1.1 and §16.6.
+Pure."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from ...message.address import NameAddr
 from ...message.message import Request
@@ -47,31 +45,3 @@ def as_request_uri(uri: URI) -> URI:
     """Return a URI without the parts that a Request-URI must not have: method and headers (§19.1.1
     table 1)."""
     return uri._replace(parameters=uri.parameters.without("method"), headers=NO_URI_HEADERS)
-
-
-def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[URI, ...]:
-    """Remove our own URIs from the route of a request, and undo what strict routers did (§16.4).
-
-    Args:
-        request: The request, which is changed.
-        is_local: True for a URI that leads to this element.
-
-    Returns:
-        The removed URIs, in the order of the route.
-    """
-    uri, headers = request.uri, request.headers
-    taken: tuple[URI, ...] = ()
-    if uri.is_loose_router and headers.get_header_back("Route") is not None and is_local(uri):
-        # a strict router before us has moved our Record-Route URI to the Request-URI, and the
-        # target to the last Route
-        taken = (uri,)
-        request.uri = uri = headers.pop_header_back("Route").uri
-    maddr = uri.parameters.get("maddr")
-    if maddr is not None and is_local(uri._replace(host=maddr)):
-        request.uri = uri._replace(
-            port=None, parameters=uri.parameters.without("maddr", "transport")
-        )
-    while (top := top_route(request)) is not None and is_local(top):
-        taken += (top,)
-        headers.delete_header_front("Route")
-    return taken

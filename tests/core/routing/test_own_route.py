@@ -1,4 +1,4 @@
-"""The listener by which a proxy forwards within a dialog or to a binding, RFC 3261 §16.6 and RFC 5658 §5. Real sockets."""
+"""Our own Route values, RFC 3261 §16.4, and the listener by which a proxy forwards within a dialog or to a binding, §16.6 and RFC 5658 §5. Real sockets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import RegistrarProxy, Request, Stack, forward
+from sippet_gevent.core.routing.own_route import take_own_route
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.locate.resolver import StaticResolver
 
@@ -232,3 +233,55 @@ def test_calls_reach_a_phone_that_has_registered_through_an_edge_proxy(listen, s
             gevent.sleep(0.005)
     assert [method for method, _ in bob.seen] == ["INVITE", "ACK", "BYE"]
     assert {by for _, by in bob.seen} == {outside.local}
+
+
+# ---- Route values
+
+
+US = ("10.0.0.1", 5060)
+"""The address of this proxy."""
+
+
+def is_local(uri):
+    return (uri.host, uri.port or 5060) == US
+
+
+def request(uri="sip:bob@example.com", *routes, **headers):
+    return Request("INVITE", uri, route=routes, **headers)
+
+
+def routes(message):
+    return tuple(map(str, message.route))
+
+
+@pytest.mark.rfc("3261 16.4")
+@pytest.mark.parametrize(("uri", "given", "taken", "then"), [
+    # no Route of ours
+    ("sip:bob@b", (), False, ("sip:bob@b", ())),
+    ("sip:bob@b", ("<sip:p;lr>",), False, ("sip:bob@b", ("<sip:p;lr>",))),
+    ("sip:10.0.0.1", (), False, ("sip:10.0.0.1", ())),
+    ("sip:bob@b", ("<sip:10.0.0.1:5070;lr>",), False, ("sip:bob@b", ("<sip:10.0.0.1:5070;lr>",))),
+    # ours on top
+    ("sip:bob@b", ("<sip:10.0.0.1;lr>",), True, ("sip:bob@b", ())),
+    ("sip:bob@b", ("<sip:10.0.0.1:5060;lr>", "<sip:p;lr>"), True, ("sip:bob@b", ("<sip:p;lr>",))),
+    # twice, as a proxy with two sides writes it; a third one further down stays
+    ("sip:bob@b", ("<sip:10.0.0.1;lr>", "<sip:10.0.0.1:5060;lr>"), True, ("sip:bob@b", ())),
+    ("sip:bob@b", ("<sip:10.0.0.1;lr>", "<sip:p;lr>", "<sip:10.0.0.1;lr>"), True, ("sip:bob@b", ("<sip:p;lr>", "<sip:10.0.0.1;lr>"))),
+    # a strict router before us has put our URI into the Request-URI
+    ("sip:10.0.0.1;lr", ("<sip:bob@b>",), True, ("sip:bob@b", ())),
+    ("sip:10.0.0.1;lr", ("<sip:p;lr>", "<sip:bob@b>"), True, ("sip:bob@b", ("<sip:p;lr>",))),
+    ("sip:10.0.0.1;lr", ("<sip:10.0.0.1;lr>", "<sip:bob@b>"), True, ("sip:bob@b", ())),
+    # our URI without lr is not from our Record-Route
+    ("sip:10.0.0.1", ("<sip:p;lr>",), False, ("sip:10.0.0.1", ("<sip:p;lr>",))),
+    # maddr
+    ("sip:bob@b;maddr=10.0.0.1", (), False, ("sip:bob@b", ())),
+    ("sip:bob@b:5060;maddr=10.0.0.1;transport=udp;x=1", (), False, ("sip:bob@b;x=1", ())),
+    ("sip:bob@b:5070;maddr=10.0.0.1", (), False, ("sip:bob@b:5070;maddr=10.0.0.1", ())),
+    ("sip:bob@b;maddr=10.0.0.2", (), False, ("sip:bob@b;maddr=10.0.0.2", ())),
+    # other schemes
+    ("tel:+15551234", ("<sip:10.0.0.1;lr>",), True, ("tel:+15551234", ())),
+])  # fmt: skip
+def test_own_route_is_removed(uri, given, taken, then):
+    message = request(uri, *given)
+    assert bool(take_own_route(message, is_local)) is taken
+    assert (str(message.uri), routes(message)) == then

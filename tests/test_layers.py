@@ -33,7 +33,8 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
-    "core/client/reason", "core/dialog/dialog", "core/dialog/glare", "core/proxy/rules", "core/refusal",
+    "core/client/reason", "core/dialog/dialog", "core/dialog/glare", "core/proxy/best_response",
+    "core/proxy/rules", "core/refusal",
     "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
     "stores/bindings", "stores/contacts",
     "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263",

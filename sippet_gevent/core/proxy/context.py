@@ -30,9 +30,10 @@ from ..refusal import refuse
 from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.record_route import Path, RecordRoute
 from ..server import ServerTransaction
+from .best_response import response_upstream
 from .branch import COMPLETED_ELSEWHERE, Branch
 from .copy import Target, check_target, prepare
-from .rules import best_response, breadth_of, loop_mark
+from .rules import breadth_of, loop_mark
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -292,34 +293,15 @@ class ResponseContext:
             return self.tx.answered
         if self._coming or self._pending - {branch} or branch.instead is not None:
             return LATER
-        return self._best([*self._finals, (self._in_place_of(error), False)]).status
+        finals = [*self._finals, (self._in_place_of(error), False)]
+        return response_upstream(self.tx.request, finals, is_registrar=self._at_home).status
 
     def best(self) -> Response:
         """Return the final response to send upstream: the best one so far (§16.7 steps 6 and 7).
 
         408 when there is none, 500 for a 503. A 401 or 407 has the challenges of all branches.
         """
-        return self._best(self._finals)
-
-    def _best(self, finals: list[tuple[Response, bool]]) -> Response:
-        best = best_response(finals)
-        if best is None:
-            return self.tx.request.response(408)
-        if best.status == 503:  # would say that we are overloaded (§16.7 step 6)
-            return self.tx.request.response(500)
-        # 430 is for the proxy that knows the bindings, not for the caller (RFC 5626 §11.5)
-        if best.status == 430 and self._at_home:
-            return self.tx.request.response(480)
-        # all challenges go upstream as they came, so that the caller can answer all (§16.7 step 7)
-        if best.status in (401, 407):
-            challenging = [response for response, _ in finals if response.status in (401, 407)]
-            for name in ("WWW-Authenticate", "Proxy-Authenticate"):
-                challenges = dict.fromkeys(
-                    text for response in challenging for text in response.headers.all(name)
-                )
-                if challenges:
-                    best.headers[name] = challenges
-        return best
+        return response_upstream(self.tx.request, self._finals, is_registrar=self._at_home)
 
     def cancel(self, **headers: Any) -> None:
         """Cancel the branches that are still pending (§16.10).

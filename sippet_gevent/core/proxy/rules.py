@@ -87,31 +87,3 @@ def breadth_of(request: Request) -> int:
     Raises ParseError."""
     given = request.max_breadth
     return MAX_BREADTH if given is None else min(given, MAX_BREADTH)
-
-
-_PREFERRED = (401, 407, 415, 420, 484)
-"""Statuses that help the caller to try again. They come first among 4xx (§16.7 step 6)."""
-
-
-def best_response(responses: Iterable[tuple[Response, bool]]) -> Response | None:
-    """Choose the final response that a proxy sends upstream (§16.7 step 6).
-
-    A received response always outranks a 408 or 503 that we made for a silent or unreachable
-    branch.
-
-    Args:
-        responses: The final responses in their order of arrival, each with True when it was
-            received and False when we made it.
-
-    Returns:
-        The best response, or None when there is none.
-    """
-
-    def rank(entry: tuple[Response, bool]) -> tuple[bool, int, int]:
-        response, received = entry
-        group = response.status // 100
-        within = 0 if response.status in _PREFERRED else 2 if response.status == 503 else 1
-        return not received, 0 if group == 6 else group, within
-
-    ranked = sorted(responses, key=rank)  # stable, so the first arrival wins among equals
-    return ranked[0][0] if ranked else None

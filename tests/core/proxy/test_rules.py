@@ -1,11 +1,11 @@
-"""Rules of a proxy: refusals and the best response, RFC 3261 §16.3 and §16.7."""
+"""Rules of a proxy: refusals, RFC 3261 §16.3."""
 
 from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Reject, Request, Response
-from sippet_gevent.core.proxy.rules import best_response, check_request
+from sippet_gevent import Reject, Request
+from sippet_gevent.core.proxy.rules import check_request
 
 
 def request(uri="sip:bob@example.com", *routes, **headers):
@@ -38,41 +38,3 @@ def test_unknown_proxy_require_is_refused_with_420_and_named():
 @pytest.mark.rfc("3261 16.3")
 def test_require_is_not_checked_by_a_proxy():
     check_request(request(require="100rel"), ())
-
-
-# ---- the best response
-
-
-def best(*statuses):
-    """Choose from statuses; a negative one is a response that we have made."""
-    chosen = best_response((Response(abs(status)), status > 0) for status in statuses)
-    return None if chosen is None else chosen.status
-
-
-@pytest.mark.rfc("3261 16.7")
-@pytest.mark.parametrize(("statuses", "chosen"), [
-    ((486,), 486),
-    ((404, 486), 404),
-    ((486, 404), 486),  # any of the class, the first one
-    ((500, 404), 404),  # the lowest class
-    ((404, 302), 302),
-    ((302, 603), 603),  # 6xx first
-    ((404, 600, 603), 600),
-    ((503, 500), 500),  # 503 last
-    ((503, 404), 404),
-    ((503,), 503),
-    ((404, 401), 401),  # statuses that help the caller to try again
-    ((486, 407), 407),
-    ((404, 415), 415),
-    ((404, 420), 420),
-    ((404, 484), 484),
-    ((503, 407, 501, 404), 407),  # the example of §16.7
-    ((-408, 486), 486),  # a received response before one that we have made
-    ((-408, 500), 500),
-    ((-503, 404), 404),
-    ((-503, -408), 408),
-    ((-408,), 408),
-    ((), None),
-])  # fmt: skip
-def test_best_response(statuses, chosen):
-    assert best(*statuses) == chosen

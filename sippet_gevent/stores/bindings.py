@@ -1,5 +1,4 @@
-"""Bindings of a registrar: which Contact replaces which, in what order, and how many bytes they
-take, RFC 3261 §10.3, RFC 3327 and RFC 5626. Pure.
+"""Bindings of a registrar: which Contact replaces which, and how many bytes they take, RFC 3261 §10.3, RFC 3327 and RFC 5626. Pure.
 
 A store only keeps bindings; the rules about them are functions of this file.
 
@@ -159,12 +158,6 @@ def flow_registered(contact: NameAddr) -> tuple[str, int] | None:
 
 
 # ---- a REGISTER changes bindings, §10.3 step 7
-
-
-def check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:
-    """Refuse a REGISTER that is older than one of these bindings. Raises Reject(500)."""
-    if any(b.call_id == call_id and cseq <= b.cseq for b in bindings):
-        raise Reject(500, "Out of Order")
 
 
 def merged(

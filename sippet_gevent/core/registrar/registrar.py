@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ from ...message.uri import URI
 from ...stores.base import BindingStore
 from ...stores.bindings import (
     Binding,
-    check_order,
     compact,
     entry_bytes,
     flow_registered,
@@ -280,3 +280,9 @@ class Registrar:
             return request.expires
         except ParseError:
             return MALFORMED_EXPIRES
+
+
+def check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:
+    """Refuse a REGISTER that is older than one of these bindings. Raises Reject(500)."""
+    if any(b.call_id == call_id and cseq <= b.cseq for b in bindings):
+        raise Reject(500, "Out of Order")

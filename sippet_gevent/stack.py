@@ -23,8 +23,9 @@ from .core.core import Core, CoreFunction
 from .core.dialog.call import SESSION_TYPE, Call, OnProvisional
 from .core.dialog.dialogs import Dialogs
 from .core.dispatch import Dispatcher
-from .core.methods import check_methods, option_tags
+from .core.methods import check_methods
 from .core.middleware import Middleware
+from .core.option_tags import check_supported
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.record_route import RecordRoute
@@ -141,7 +142,7 @@ class Stack:
         self.sips_in_clear = sips_in_clear
         self.keep = keep
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
-        self.supported = frozenset(tag.lower() for tag in option_tags(supported))
+        self.supported = frozenset(tag.lower() for tag in check_supported(supported))
         self.capabilities = Capabilities(self, headers)
         self.resolver = DNSResolver() if resolver is None else resolver
         self.planned: list[Planned] = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-from ..arguments import name_of, texts
+from ..arguments import name_of
 from ..errors import InvalidValue, excerpt
 from ..message.grammar import is_token
 from ..message.iana import METHODS, check_method_case
@@ -51,17 +51,6 @@ def near_method(method: str) -> str | None:
     """
     near = [] if method in METHODS else get_close_matches(method.upper(), METHODS, 1, 0.75)
     return near[0] if near else None
-
-
-def option_tags(supported: Any) -> tuple[str, ...]:
-    """Check the option tags that a stack supports (§20.37). Raises TypeError and InvalidValue."""
-    for tag in (tags := texts("supported", supported, "option tags")):
-        if not is_token(tag):
-            raise InvalidValue(
-                f'supported must be option tags, got {excerpt(tag)}: write supported=("timer", '
-                '"100rel")'
-            )
-    return tags
 
 
 class Methods:

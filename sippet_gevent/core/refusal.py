@@ -24,12 +24,13 @@ left raises Reject(500) itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import ParseError, Reject
 from ..message.iana import STATUSES
 from ..message.message import Request, Response
+from .option_tags import unsupported
 
 
 class Fields(NamedTuple):
@@ -101,12 +102,6 @@ def fields_of(status: int) -> Fields:
 
 NEEDY = frozenset(status for status, fields in FIELDS.items() if fields.needed)
 """Statuses whose responses must have a header field of their own."""
-
-
-def unsupported(tags: Iterable[str], supported: Container[str]) -> tuple[str, ...]:
-    """Return the option tags of a Require or Proxy-Require that are not supported (§8.2.2.3, §16.3
-    step 5)."""
-    return tuple(tag for tag in tags if tag.lower() not in supported)
 
 
 def refuse(request: Request, refusal: Reject) -> Response:

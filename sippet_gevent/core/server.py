@@ -28,7 +28,8 @@ from .client.reason import reason_of
 from .dialog.call import Call
 from .handler import Handler
 from .inbox import Inbox
-from .refusal import NEEDY, complete, refuse, unsupported
+from .option_tags import check_required
+from .refusal import NEEDY, complete, refuse
 from .routing.own_route import OwnRoute
 from .routing.sips import answer_wants_sips
 from .user_agent import UserAgent
@@ -218,9 +219,7 @@ class ServerTransaction(Handler):
             Reject: 420, with the unknown option tags in Unsupported.
         """
         self._known |= known
-        missing = unsupported(self.request.require, self.stack.supported | self._known)
-        if missing:
-            raise Reject(420, unsupported=missing)
+        check_required(self.request.require, self.stack.supported | self._known)
 
     # ---- responses
 

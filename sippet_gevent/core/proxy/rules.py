@@ -8,7 +8,7 @@ from hashlib import blake2s
 
 from ...errors import Reject
 from ...message.message import Request
-from ..refusal import unsupported
+from ..option_tags import check_required
 from ..routing.routes import top_route
 
 LOOP_MARK = 8
@@ -61,9 +61,7 @@ def check_request(request: Request, supported: Container[str]) -> None:
     """
     if request.max_forwards == 0:
         raise Reject(483)
-    missing = unsupported(request.proxy_require, supported)
-    if missing:
-        raise Reject(420, unsupported=missing)
+    check_required(request.proxy_require, supported)
 
 
 def check_host(request: Request) -> None:

@@ -33,7 +33,8 @@ from ..transport.locate.resolver import Resolver
 from ..transport.locate.rfc3263 import Candidate
 from .capabilities import Capabilities
 from .client.failures import Failures
-from .client.targets import AllowTarget, Detours, GreyList, NextHop, RouteWriter, Ways
+from .client.long_requests import Detours
+from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
 from .dialog.call import Call
 from .routing.local import Names
 

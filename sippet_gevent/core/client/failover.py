@@ -17,7 +17,8 @@ from ...errors import ParseError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ...transport.base import Flow
 from ..element import RequestSender
-from .targets import Target, Ways, is_too_long
+from .long_requests import is_too_long
+from .targets import Target, Ways
 
 
 class Attempt(NamedTuple):

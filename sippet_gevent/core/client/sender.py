@@ -18,7 +18,8 @@ from ..inbox import check_serving
 from ..routing.routes import MAX_FORWARDS, take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
 from .failures import Failures
-from .targets import DETOUR_SECONDS, TRIES, Detours, GreyList, NextHop, RouteWriter, Ways
+from .long_requests import DETOUR_SECONDS, Detours
+from .targets import TRIES, GreyList, NextHop, RouteWriter, Ways
 from .transaction import ClientTransaction
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
@@ -186,11 +187,7 @@ class Sender:
             flow.remote if flow.transport.reliable and flow.remote in ways.detoured else None
         )
         data = self._write(request, flow, ways, secure=secure)
-        if (
-            len(data) > self.detours.size
-            and not flow.transport.reliable
-            and flow.remote not in ways.detoured
-        ):
+        if len(data) > self.detours.size and flow.remote not in ways.detoured:
             now = self.stack.clock.now()
             if self.detours.lead_around(
                 flow, len(data), self.listener_choice.open(ways.listener), now

@@ -9,8 +9,9 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import Limits, Request, Stack, StreamLimits, TransportError, forward
-from sippet_gevent.core.client import targets as detours_module
-from sippet_gevent.core.client.targets import DESTINATIONS, GREY_TARGETS, REFUSED_SECONDS, Detours
+from sippet_gevent.core.client import long_requests
+from sippet_gevent.core.client.long_requests import DESTINATIONS, REFUSED_SECONDS, Detours
+from sippet_gevent.core.client.targets import GREY_TARGETS
 from sippet_gevent.message.parser import ParserLimits, parse
 from sippet_gevent.transport.datagram.udp import UDP
 from sippet_gevent.transport.locate.resolver import StaticResolver
@@ -272,7 +273,7 @@ def test_tcp_that_does_not_answer_is_given_up_in_time_for_udp(
 
 
 def test_detour_takes_a_fraction_of_what_a_request_lives():
-    assert detours_module.DETOUR_SECONDS <= 32 / 8
+    assert long_requests.DETOUR_SECONDS <= 32 / 8
 
 
 def test_destination_that_refused_tcp_is_not_asked_again_for_a_while(phones, clients):

@@ -248,7 +248,7 @@ TYPELESS = {
     ("command/trace.py", "host_of"): "a socket address, which differs by family",
     ("core/methods.py", "__call__"): "what a user's core returns",
     ("core/methods.py", "check_methods"): "arguments to check",
-    ("core/methods.py", "option_tags"): "an argument to check",
+    ("core/option_tags.py", "check_supported"): "an argument to check",
     ("core/statistics.py", "statistics"): "counters and dicts of counters",
     ("core/user_agent.py", "stats"): "counters and dicts of counters",
     ("engine/listening.py", "_address_for"): "an argument that is no address",

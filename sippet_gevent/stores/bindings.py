@@ -1,4 +1,5 @@
-"""Bindings of a registrar: which Contact replaces which, and how many bytes they take, RFC 3261 §10.3, RFC 3327 and RFC 5626. Pure.
+"""Bindings of a registrar: which Contact replaces which, and how many bytes they take, RFC 3261
+§10.3, RFC 3327 and RFC 5626. Pure.
 
 A store only keeps bindings; the rules about them are functions of this file.
 

@@ -1,4 +1,5 @@
-"""Best response: the final response that a proxy sends upstream, RFC 3261 §16.7 steps 6 and 7. Pure."""
+"""Best response: the final response that a proxy sends upstream, RFC 3261 §16.7 steps 6 and 7.
+Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Rules of a proxy for loops, Max-Breadth, refusals and the best response, RFC 3261 §16.3, §16.6,
-§16.7 and RFC 5393. Pure."""
+"""Rules of a proxy: loops, Max-Breadth and what is refused, RFC 3261 §16.3, §16.6 and RFC 5393.
+Pure."""
 
 from __future__ import annotations
 

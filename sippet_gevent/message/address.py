@@ -26,8 +26,8 @@ from .uri import URI, read_uri
 AnyNameAddr = TypeVar("AnyNameAddr", bound="NameAddr")
 
 CACHED_ADDRESSES = 4096
-"""Most addresses that are remembered, without their tags, because the same phones send them again.
-The oldest is dropped first."""
+"""Most addresses that are remembered, without their tags, because phones send the same addresses
+again. The oldest is dropped first."""
 
 _QUOTED_START = re.compile(QUOTED, re.DOTALL).match
 _DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
@@ -67,7 +67,7 @@ class NameAddr(NamedTuple):
             try:
                 uri, display, parameters = _known(before)
             except ParseError:
-                return NameAddr._parse(text)  # the tag was somewhere else
+                return NameAddr._parse(text)  # the tag was not at the end
             if parameters is EMPTY:
                 return tuple.__new__(NameAddr, (uri, display, Parameters.of((("tag", tag),))))
         return NameAddr._parse(text)
@@ -130,8 +130,8 @@ class NameAddr(NamedTuple):
         value = self.parameters.get("q")
         if value is None:
             return 1.0
-        # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ): more decimals are in the
-        # field (RFC 4475 §3.1.1.1)
+        # qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ). Real peers send more
+        # decimals (RFC 4475 §3.1.1.1).
         if not _QVALUE(value):
             raise ParseError("not a q value", value=value)
         return float(value)
@@ -219,9 +219,8 @@ class BracketedAddr(NameAddr):
     """A name-addr, which always has brackets: Route, Path … (§20.34). A URI without brackets is
     read as if they were around it and its parameters.
 
-    Read as an addr-spec, its `lr` would be a parameter of the header field, and the URI that of a
-    strict router. Parameters of these header fields mean nothing, but `lr` means something in a
-    URI."""
+    As an addr-spec, its `lr` would be a parameter of the header field, and the URI would name a
+    strict router. Parameters of these header fields have no meaning, but `lr` has one in a URI."""
 
     __slots__ = ()
 

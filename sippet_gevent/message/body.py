@@ -1,11 +1,11 @@
 """Bodies as trees of parts, RFC 5621, RFC 2046 §5.1, RFC 2387. Pure.
 
 `Part.of(message)` reads a body, and `multipart("mixed", [part, part])` makes one. Nothing is read
-before it is asked for: a body is bytes until `Part.of()`, and an encoding is undone by `content`.
+before it is needed. A body is bytes until `Part.of()`, and `content` undoes an encoding.
 
-The table says how parts that break RFC 2046 §5.1.1 are treated; it makes this file longer than
-others. A number is the status of the ParseError. Parts that are taken are kept as they came. Parts
-that are made here always follow the grammar.
+The table says how parts that break RFC 2046 §5.1.1 are treated. It makes this file longer than
+others. A number is the status of the ParseError. Parts that are taken are kept unchanged. Parts
+that the library makes always follow the grammar.
 
 | a multipart with | is |
 |---|---|
@@ -78,7 +78,7 @@ DEPTH = 8
 level reads the body once more."""
 
 PART_LINES = 32
-"""Most header lines of a part. Only eight header fields have a meaning in one."""
+"""Most header lines of a part. Only eight header fields have a meaning in a part."""
 
 PART_HEADER = 8192
 """Most bytes in the header section of a part: the length that one header line of a message may
@@ -111,7 +111,7 @@ _DEFAULT_DISPOSITIONS = {
     "application/qsig": "signal",
 }
 
-_UNDONE = ("identity",)  # the Content-Encoding that is none
+_UNDONE = ("identity",)  # a Content-Encoding that changes nothing
 
 
 def _bare(text: str) -> str:
@@ -136,9 +136,9 @@ class Part:
         **headers: The header fields below.
 
     Raises:
-        InvalidValue: A header field breaks its grammar, or the body is no multipart as its type
-            says.
-        TypeError: A keyword is no header field of a part.
+        InvalidValue: A header field breaks its grammar, or the type is a multipart and the body is
+            not.
+        TypeError: A keyword is not a header field of a part.
     """
 
     __slots__ = (
@@ -204,8 +204,8 @@ class Part:
         """Read the body of a message, with the header fields that describe it (RFC 8262 §3.3).
         Raises ParseError.
 
-        A body that is no multipart is one part, even if it is empty. All levels of multiparts are
-        read at once. Later only `content`, `fragment` and `message` raise.
+        A body that is not a multipart is one part, even if it is empty. All levels of multiparts
+        are read at once. Later only `content`, `fragment` and `message` raise.
         """
         if not hasattr(message, "headers"):
             raise TypeError(
@@ -255,15 +255,15 @@ class Part:
 
     @property
     def is_optional(self) -> bool:
-        """True with `handling=optional`: a user agent that does not understand it ignores it (RFC
-        3204 §3.1). Anything else is required."""
+        """True with `handling=optional`. A user agent that does not understand an optional part
+        ignores it (RFC 3204 §3.1). Every other part is required."""
         given = self.content_disposition
         return given is not None and (given.parameters.get("handling") or "").lower() == "optional"
 
     @property
     def content(self) -> bytes:
-        """Its bytes with the Content-Transfer-Encoding undone; in SIP there is mostly none (RFC
-        5621 §3.2).
+        """Its bytes with the Content-Transfer-Encoding undone. SIP bodies seldom have one (RFC 5621
+        §3.2).
 
         Raises ParseError: 415 for an unknown encoding, 400 for broken base64.
         """
@@ -324,7 +324,7 @@ class Part:
             yield from part.walk()
 
     def find(self, *types: str) -> Part | None:
-        """Return the part to use of these media types, or None: the first of `find_all`."""
+        """Return the part to use of these media types, the first of `find_all`, or None."""
         return next(iter(self.find_all(*types)), None)
 
     def find_all(self, *types: str) -> list[Part]:
@@ -332,8 +332,8 @@ class Part:
 
         Of a multipart/alternative only the last part that has any is searched (RFC 2046 §5.1.4), so
         name all types that you understand. A multipart/related is searched from its root on. A part
-        that is found is not searched itself. An empty part is not found: it is allowed (RFC 3261
-        §20.15), and peers send a Content-Type without a body.
+        that is found is not searched itself. Empty parts are left out, because peers send a
+        Content-Type without a body, which is allowed (RFC 3261 §20.15).
         """
         return self._find({name.lower() for name in types})
 
@@ -390,8 +390,8 @@ class Part:
         dispositions: Collection[str] | None = None,
         encodings: Collection[str] = (),
     ) -> list[Part]:
-        """Return the parts that are required and not understood, for which a 415 refuses the
-        request (RFC 5621 §8.4).
+        """Return the parts that are required and not understood. A core refuses a request with such
+        parts with 415 (RFC 5621 §8.4).
 
         A part of an optional multipart is optional. An alternative is understood if one of its
         parts is, whatever their own handling is (§8.2, §8.3). A message without body and

@@ -18,7 +18,7 @@ each part is an object."""
 BOUNDARY = 70
 """Most characters in a boundary (RFC 2046 §5.1.1)."""
 
-# boundary := 0*69<bchars> bcharsnospace. That is what we write; a boundary that is read may have
+# boundary := 0*69<bchars> bcharsnospace. This is what we write. A boundary that we read may have
 # any printable character.
 _is_boundary = re.compile(r"[A-Za-z0-9'()+_,\-./:=? ]{0,69}[A-Za-z0-9'()+_,\-./:=?]").fullmatch
 _is_readable_boundary = re.compile(rf"[ -~]{{0,{BOUNDARY - 1}}}[!-~]").fullmatch
@@ -41,8 +41,8 @@ class Division(NamedTuple):
 
 
 def boundary_of(media_type: MediaType) -> bytes:
-    """Return the boundary without the blanks at its end, which were added on the way (RFC 2046
-    §5.1.1). Raises ParseError."""
+    """Return the boundary without the blanks at its end, which an element on the path may add (RFC
+    2046 §5.1.1). Raises ParseError."""
     given = [name for name in media_type.parameters if name.lower() == "boundary"]
     if len(given) != 1:
         raise ParseError(
@@ -60,8 +60,8 @@ def boundary_of(media_type: MediaType) -> bytes:
 
 
 def divide(body: bytes, boundary: bytes, left: int) -> Division:
-    """Find the parts of a multipart in one pass of find(). Text that only looks like a delimiter
-    costs one match of the rest of its line. Raises ParseError.
+    """Find the parts of a multipart in one pass. Text that only looks like a delimiter costs one
+    match of the rest of its line. Raises ParseError.
 
     Args:
         body: The bytes of the multipart.
@@ -74,7 +74,7 @@ def divide(body: bytes, boundary: bytes, left: int) -> Division:
     data = b"\n" + body
     preamble = epilogue = b""
     spans: list[tuple[int, int]] = []
-    begin: int | None = None  # of the part that the last delimiter line has opened
+    begin: int | None = None  # of the part behind the last delimiter line
     at = data.find(delimiter)
     while at >= 0:
         tail = _TAIL(data, at + len(delimiter))

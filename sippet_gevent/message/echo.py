@@ -21,8 +21,8 @@ _ANY_TAG = re.compile(rf";[ \t]*tag[ \t]*=[ \t]*([{TOKEN_CHARACTERS}]+)", re.IGN
 
 
 def tagged(to: str, tag: str) -> str:
-    """Return the text of a To with this tag, which replaces a tag without value. The rest stays as
-    it came (§8.2.6.2)."""
+    """Return the text of a To with this tag, which replaces a tag without value. The rest is
+    unchanged (§8.2.6.2)."""
     try:
         address, *parameters = split(to, ";")
     except ParseError:  # an unreadable To stays as it is
@@ -36,7 +36,7 @@ def tagged(to: str, tag: str) -> str:
 
 
 def tag_of(to: str) -> str | None:
-    """Return the tag in the text of a To, or None. Of an unreadable To it is the tag that the To
+    """Return the tag in the text of a To, or None. For an unreadable To, return the tag that it
     probably has."""
     try:
         return NameAddr.parse(to).tag
@@ -65,7 +65,7 @@ def echo(lines: list[Line], echoed: frozenset[str], start_line: str, tag: str) -
 
 
 fastest_echo: Callable[[list[Line], frozenset[str], str, str], bytes] = echo
-"""The one of the twins to call."""
+"""The function to call: the C version if it is built, otherwise the Python version."""
 if c is not None:
     c.setup_echo(echo)
     fastest_echo = c.echo

@@ -1,4 +1,4 @@
-"""MessageFlow: what a message shows of the flow it came by, RFC 5626 §3. Pure."""
+"""MessageFlow: the flow of a message, as the message layer sees it, RFC 5626 §3. Pure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class MessageTransport(Protocol):
 
 
 class MessageFlow(Protocol):
-    """The flow of a message, which is a `sippet_gevent.Flow`. The message layer knows no transport,
-    so it has this much of it. `tx.flow` has all."""
+    """The flow of a message, which is a `sippet_gevent.Flow`. This protocol has only a part of it,
+    because the message layer does not know transports. `tx.flow` has all."""
 
     @property
     def transport(self) -> MessageTransport:

@@ -1,11 +1,11 @@
 """Framer: cuts the bytes of a stream (TCP, TLS) into whole messages, RFC 3261 §7.5 and §18.3, RFC
 5626 §3.5.1. Pure.
 
-scan() and number() find the end of a message, and parse() uses the same functions. So a message has
-the same length in both places, and a header section that parse() cannot read has none. A stream is
-read more strictly than a datagram, because one wrong length turns the body of one sender into a
-message of another (RFC 4475 §3.3.9): there must be exactly one Content-Length, and each line must
-end with CRLF. After a fault the rest of a stream means nothing.
+scan() and number() find the end of a message, and parse() uses the same functions. So both find the
+same length, and a header section that parse() cannot read has no length. A stream is read more
+strictly than a datagram, because a wrong length turns the body of one sender into a message of
+another (RFC 4475 §3.3.9). So there must be exactly one Content-Length, and each line must end with
+CRLF. After a fault the rest of a stream cannot be read.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .scan import BAD_BREAK, LONG_LINE, Framed, Scanned, fail
 from .scan import fastest as scan
 
 HEADER_SECTION = 32768
-"""Most bytes from the start line to the blank line, half of those of a message (513). No more is
-kept of a header section without end."""
+"""Most bytes from the start line to the blank line, half of those of a message. More is a 513. No
+more is kept of a header section without end."""
 
 PONG = b"\r\n"
 """The answer to a ping (RFC 5626 §4.4.1)."""
@@ -76,7 +76,8 @@ class Framer:
         self.pings = 0
         """Double CRLFs so far. Each must be answered with a PONG (RFC 5626 §4.4.1)."""
         self.pongs = 0
-        """Single CRLFs so far. One counts at once, until a second CRLF makes it a ping."""
+        """Single CRLFs so far. A CRLF counts at once, and no longer counts if a second CRLF makes
+        it a ping."""
         self.awaits_pong = False
         """True after a ping of ours: the next CRLF is its pong and not half of a ping."""
         self._limits = limits
@@ -106,8 +107,8 @@ class Framer:
 
     @property
     def in_body(self) -> bool:
-        """True if the header section is complete and the body is not: the deadline of the header
-        section is met."""
+        """True if the header section is complete and the body is not, so that the deadline of the
+        header section is met."""
         return self._needed > 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -226,8 +227,8 @@ class Framer:
         return length, scanned
 
     def _look_at_start_line(self, source: bytes | bytearray, at: int, size: int) -> None:
-        """Refuse data that is no text, and a peer that ends lines with bare LFs, before the header
-        section is complete: no blank line will come."""
+        """Refuse data that is not text, and a peer that ends lines with bare LFs, before the header
+        section is complete. No blank line would ever end it."""
         if self._lined:
             return
         longest = at + self._limits.line + 2
@@ -240,7 +241,7 @@ class Framer:
             fail(LONG_LINE, bytes(source[at:longest]), 0)
 
     def _answerable(self, error: ParseError, head: bytes) -> ParseError:
-        """Set the request of an error to what parse() finds in the header section, for the
+        """Set the request of an error to the one that parse() finds in the header section, for the
         answer."""
         try:
             message: Request | Response | None = parse(head, self._limits)

@@ -1,7 +1,7 @@
 """The ABNF of RFC 3261 §25.1 as regular expressions, the rule quoted above each. Pure.
 
-No expression backtracks. Each repetition is over one character class, or its pieces begin with
-characters that the piece before cannot match. So the time is linear in the length of the text.
+No expression backtracks. Each repetition is over one character class, or each piece begins with
+characters that the previous piece cannot match. So the time is linear in the length of the text.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .scan import Fields
 from .uri import URI
 
 T = TypeVar("T")
-"""What reading a header field gives: one value, one or None, or a tuple."""
+"""The result of reading a header field: one value, one value or None, or a tuple."""
 V = TypeVar("V")
 """One value."""
 V_co = TypeVar("V_co", covariant=True)
@@ -22,17 +22,17 @@ I = TypeVar("I", bound=int)  # noqa: E741
 W = TypeVar("W", bound=tuple[str, ...])
 
 VALUES = 100
-"""Most values of one header field: more hops than Max-Forwards allows, more contacts than a user
-has."""
+"""Most values of one header field. It is more than the hops that Max-Forwards allows, and more than
+the contacts of a user."""
 
 
 class Kind(Enum):
     """How many values a header field has, and on how many lines."""
 
     ONE = "one value, one line"
-    LIST = "values separated by commas, on any number of lines; written on one line"
-    EACH = "the same, but written one value a line, because each hop adds or reads the first value"
-    LINES = "one value a line, on any number of lines: credentials contain commas of their own"
+    LIST = "values separated by commas, on any number of lines, which we write on one line"
+    EACH = "as LIST, but we write one value a line, because each hop adds or reads the first value"
+    LINES = "one value a line, on any number of lines, because credentials contain commas"
 
 
 ONE: Final = Kind.ONE
@@ -64,7 +64,7 @@ class TypedLines(Protocol):
 
 
 class HasHeaders(Protocol):
-    """A message, a fragment or a body part: what has header fields as attributes."""
+    """An object with header fields as attributes: a message, a fragment or a body part."""
 
     @property
     def headers(self) -> TypedLines: ...
@@ -99,8 +99,8 @@ class Header(Generic[T]):
     reads and writes the field.
 
     `T` is the type of the attribute: one value or None for ONE, a tuple for the other kinds. A
-    `mandatory` field of kind ONE has no None: parse() refuses a message without it. Only a message
-    that an application is making can lack it, and then reads None.
+    `mandatory` field of kind ONE has no None, because parse() refuses a message without it. Only a
+    message that an application is building can lack it, and then the attribute is None.
 
     Args:
         name: The canonical name.
@@ -290,7 +290,9 @@ class Header(Generic[T]):
                     if len(pieces) > VALUES:
                         raise ParseError(f"over {VALUES} values", status=513)
                     for text in pieces:
-                        if text:  # an empty element counts for nothing; RFC 2543's #rule allowed it
+                        if (
+                            text
+                        ):  # empty elements are ignored, because the #rule of RFC 2543 allowed them
                             values.append(parse(text))
                 elif text:
                     values.append(parse(text))

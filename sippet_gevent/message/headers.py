@@ -37,7 +37,7 @@ class Headers(HeaderLines):
     __slots__ = ()
 
     def copy(self) -> Headers:
-        """Return a copy that can be changed alone."""
+        """Return an independent copy."""
         return Headers(list(self.lines), None if self._fields is None else dict(self._fields))
 
     # ---- values
@@ -58,8 +58,8 @@ class Headers(HeaderLines):
         return value
 
     def assign(self, row: Header[Any], value: Any) -> None:
-        """Set a known header field; None removes it. Lines whose value stays are kept byte for
-        byte."""
+        """Set a known header field; None removes it. Lines whose value does not change are kept
+        byte for byte."""
         if value is None:
             self.replace(row.name, [])
         elif type(value) in (tuple, list) and (kept := self._lines_by_value(row)):
@@ -72,7 +72,7 @@ class Headers(HeaderLines):
 
     def _lines_by_value(self, row: Header[Any]) -> dict[int, Line]:
         """Return the line of each typed value, by the identity of the value. Values that shared a
-        line get one each, which means the same (§7.3.1)."""
+        line get one line each, which has the same meaning (§7.3.1)."""
         old = self.looked_at.get(row.name)
         if not old or row.kind is ONE or row.kind is LIST:
             return {}
@@ -89,9 +89,10 @@ class Headers(HeaderLines):
 
     @property
     def top_via(self) -> Via:
-        """The first Via, the others unread: they are for the hops that wrote them (§16.3 item 1).
+        """The first Via. The others are not read, because they are for the hops that wrote them
+        (§16.3 item 1).
 
-        Assigning one replaces the first Via, and those below it stay as they came, readable or not.
+        Assigning a Via replaces the first one. Those below it are unchanged, readable or not.
         Raises ParseError if there is none, or if it cannot be read.
         """
         there = self.fields.get("Via")

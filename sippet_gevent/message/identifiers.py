@@ -1,6 +1,7 @@
 """Random identifiers: tags, branches, Call-IDs, RFC 3261 §8.1.1.4, §8.1.1.7 and §19.3. Pure.
 
-From the operating system's generator, always: a guessed branch is a forged response.
+They always come from the operating system's generator, because an attacker that guesses a branch
+can forge a response.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def create_call_id() -> str:
 class Identifiers:
     """Makes the identifiers of one element: branches, tags and Call-IDs.
 
-    With an `owner`, they begin with `~` and its letter, the branch after its magic cookie. So the
-    process that has made an identifier can be read from it.
+    With an `owner`, they begin with `~` and its letter, the branch after its magic cookie. So an
+    identifier shows which process made it.
 
     Args:
         owner: One ASCII letter, or "" for identifiers that name none.

@@ -36,7 +36,7 @@ class HeaderLines:
 
     def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
         self.lines: list[Line] = lines if type(lines) is list else list(lines)
-        """Each line as (canonical name, how it came, value). Do not change it."""
+        """Each line as (canonical name, text as received, value). Do not change it."""
         self._fields: Fields | None = fields
         self.looked_at: dict[str, Any] = {}
         """Canonical name to typed value of the known header fields that were read so far. Do not

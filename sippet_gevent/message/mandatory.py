@@ -1,9 +1,9 @@
 """Mandatory: the parts of a message that every element needs, checked and found in one pass, RFC
 3261 §8.1.1. Pure.
 
-Via, From, To, Call-ID and CSeq must be there and readable before anything else happens.
-`read_mandatory` reads them by their types. Nearly all messages spell them plainly:
-`plain_mandatory()` in `_speedups.c` reads those without making the values."""
+Via, From, To, Call-ID and CSeq must exist and be readable before anything else happens.
+`read_mandatory` reads them by their types. Nearly all messages spell them plainly.
+`plain_mandatory()` in `_speedups.c` reads such messages without making the values."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Mandatory(NamedTuple):
     """The top Via's parts, the tags, the CSeq, and the transaction key they make.
 
     `has_rport` and `has_received` are True if the top Via has these parameters. `key` is `branch
-    host:port method`, the sent-by in normal form, INVITE for an ACK (§17.1.3, §17.2.3); None
-    without the magic cookie.
+    host:port method`, with the sent-by in normal form, and with INVITE for an ACK (§17.1.3,
+    §17.2.3). It is None without the magic cookie.
     """
 
     transport: str
@@ -63,7 +63,7 @@ def read_mandatory(headers: Headers, *, is_response: bool = False) -> Mandatory:
     """Read any spelling by the types of the header fields. Raises ParseError, which names the field
     that is missing, doubled or broken.
 
-    A response may have an unreadable From, because its client has sent that itself (§17.1.3,
+    A response may have an unreadable From, because the client knows the From that it sent (§17.1.3,
     §8.2.6.2).
     """
     fields = headers.fields

@@ -1,6 +1,6 @@
 """Message, Request and Response, RFC 3261 §7. Pure.
 
-Both kinds share one base and make each other, so they are in one file. Its argument lists make it
+Both kinds share one base and create each other, so they are in one file. The argument lists make it
 longer than others.
 """
 
@@ -66,9 +66,9 @@ class Message(HeaderFields):
     """A request or a response: header fields as attributes, `headers` with all of them as text, and
     the body as bytes.
 
-    `flow` is the flow it came by, and `mandatory` what its mandatory fields say. Both are None in a
-    message that an application has made, until the stack sends it. Assigning an unknown header name
-    as a keyword is a TypeError.
+    `flow` is the flow by which it arrived, and `mandatory` has the parts of its mandatory fields.
+    Both are None in a message that an application made, until the stack sends it. Assigning an
+    unknown header name as a keyword is a TypeError.
     """
 
     __slots__ = ("_body", "flow", "headers", "mandatory")
@@ -79,7 +79,8 @@ class Message(HeaderFields):
 
     @property
     def body(self) -> bytes:
-        """The body as bytes. Assigning one removes a Content-Length, which is then written anew."""
+        """The body as bytes. Assigning a body removes the Content-Length, which is then computed
+        again."""
         return self._body
 
     @body.setter
@@ -109,8 +110,8 @@ class Message(HeaderFields):
         a header field, its body.
 
         Texts and values are compared by identity. So a text of the application is not a part, even
-        if it is equal to one, except a single letter, of which Python has one object. A body is
-        read in pieces, which it must contain.
+        if it is equal to one. A single letter is the exception, because Python has one object for
+        it. A body is read in pieces, so the text must be contained in it.
         """
         source = error.source
         if source is self:
@@ -138,8 +139,8 @@ class Message(HeaderFields):
         return False
 
     def __bytes__(self) -> bytes:
-        """Return the message as it goes on the wire. Lines that were not changed stay as they came,
-        and a missing Content-Length is added. Raises InvalidValue for a wrong one."""
+        """Return the message as it goes on the wire. Unchanged lines are sent as they were
+        received, and a missing Content-Length is added. Raises InvalidValue for a wrong one."""
         wire = self.headers.wire
         if wire is not None and wire.startswith(
             f"{self.start_line}\r\n".encode("utf-8", "surrogateescape")
@@ -278,8 +279,8 @@ class Request(Message):
 
     @property
     def to_tag(self) -> str:
-        """The To tag of every response to this request: that of the request, or one that is made
-        once (§8.2.6.2)."""
+        """The To tag of every response to this request. It is the tag of the request, or a new tag
+        that is made once (§8.2.6.2)."""
         tag = self._to_tag
         if tag is None:
             text = self.headers.get("To", "")
@@ -293,8 +294,8 @@ class Request(Message):
     def response(
         self, status: int, reason: str | None = None, *, body: bytes | str = b"", **headers: Any
     ) -> Response:
-        """Return a response to this request (§8.2.6) with its Via, From, To, Call-ID and CSeq, as
-        far as they are there.
+        """Return a response to this request (§8.2.6) with those of its Via, From, To, Call-ID and
+        CSeq that exist.
 
         The To gets a tag. A 100 has no To tag, but the Timestamp of the request (§8.2.6.1). 101 to
         299 for a method that creates dialogs have its Record-Route (§12.1.1).
@@ -496,7 +497,7 @@ def register_header(
         Its row.
 
     Raises:
-        InvalidValue: A name is no token, or is taken.
+        InvalidValue: A name is not a token, or is taken.
         TypeError: The type cannot be called.
     """
     if (

@@ -15,7 +15,7 @@ AnyParameters = TypeVar("AnyParameters", bound="Parameters")
 D = TypeVar("D")
 
 PARAMETERS = 64
-"""Most parameters of one value or URI. Real ones have under ten; more is an attempt to exhaust
+"""Most parameters of one value or URI. Real ones have under ten, so more is an attempt to exhaust
 memory."""
 
 
@@ -35,7 +35,7 @@ class Parameters(Mapping[str, "str | None"]):
     ```
     """
 
-    # A text that is known to be in order is cut at the first look.
+    # A text that is known to be valid is cut on the first read.
     __slots__ = ("_pairs", "_text")
     _pairs: tuple[tuple[str, str | None], ...] | None
     _text: str
@@ -71,8 +71,8 @@ class Parameters(Mapping[str, "str | None"]):
 
     @classmethod
     def plain(cls: type[AnyParameters], text: str) -> AnyParameters:
-        """Return the parameters of a text such as `;a=1;b` that a grammar has found in order:
-        tokens, no quotes, no blanks. Raises ParseError if there are too many."""
+        """Return the parameters of a text such as `;a=1;b` that a grammar has matched, with tokens
+        only, no quotes and no blanks. Raises ParseError if there are too many."""
         if text.count(";") > PARAMETERS:
             raise ParseError(f"over {PARAMETERS} parameters", value=text)
         made = cls.__new__(cls)
@@ -82,7 +82,7 @@ class Parameters(Mapping[str, "str | None"]):
 
     @classmethod
     def of(cls: type[AnyParameters], pairs: tuple[tuple[str, str | None], ...]) -> AnyParameters:
-        """Return the parameters of pairs (name, value as written) that are known to be in order."""
+        """Return the parameters of pairs (name, value as written) that are known to be valid."""
         made = cls.__new__(cls)
         made._pairs = pairs
         return made

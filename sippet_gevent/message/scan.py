@@ -1,7 +1,7 @@
 """scan(): cuts the bytes of a message into start line and header lines, RFC 3261 §7 and §25. Pure.
 
-It is the twin of scan() in `_speedups.c`: same arguments, same result, same text of each
-ParseError. Both only find lines. The other files of this folder say what the lines mean.
+It is the twin of scan() in `_speedups.c`, with the same arguments, results and texts of ParseError.
+Both only find lines. The other files of this folder interpret them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .grammar import is_token
 from .speedups import c
 
 Line = tuple[str, str, str]
-"""Canonical name; how the line came; value, unfolded and stripped. A line that came as `Name:
+"""Canonical name, text as received, and value, unfolded and stripped. A line of the form `Name:
 value` has USUAL in the middle, so its three parts joined are the line. Any other line has its whole
 text in the middle."""
 

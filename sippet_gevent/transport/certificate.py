@@ -1,5 +1,5 @@
-"""Certificates: which domains one is valid for, RFC 5922 §7 for SIP and RFC 9525 §6 for the web.
-Pure."""
+"""Certificates: the domains that a certificate is valid for, RFC 5922 §7 for SIP and RFC 9525 §6
+for the web. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Certificate(TypedDict, total=False):
 def identities(certificate: Certificate) -> tuple[str, ...]:
     """Return the SIP domains that a verified certificate is valid for (RFC 5922 §7.1).
 
-    They are the hosts of the `sip:` URIs in subjectAltName, else its DNS names, else the common
-    name. Names are in lower case, without duplicates.
+    They are the hosts of the `sip:` URIs in subjectAltName. Without these they are its DNS names,
+    and without both the common name. Names are in lower case, without duplicates.
     """
     alternatives = certificate.get("subjectAltName", ())
     found = [
@@ -79,7 +79,7 @@ def _packed(text: str) -> bytes | None:
 def matches_web_host(certificate: Certificate, host: str) -> bool:
     """Return True when a verified certificate is valid for a web server, as WebSockets need it.
 
-    The rules of HTTPS apply: `*.` stands for one label (RFC 6455 §4.1, RFC 9525 §6.3).
+    The rules of HTTPS apply, so `*.` matches one label (RFC 6455 §4.1, RFC 9525 §6.3).
     """
     if matches_sip_domain(certificate, host):
         return True

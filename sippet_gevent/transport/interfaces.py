@@ -1,5 +1,5 @@
-"""Interfaces and Routes: which addresses are ours, RFC 3261 §18.2.1, and from which one the kernel
-sends to a peer."""
+"""Interfaces and Routes: the addresses of this machine, RFC 3261 §18.2.1, and the one from which
+the kernel sends to a peer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ WILDCARDS = frozenset(("0.0.0.0", "::"))
 """Hosts that mean every address of this machine."""
 
 KNOWN = 16384
-"""Answers remembered. All are forgotten at once when there are more, because peers choose what is
-asked."""
+"""Most answers remembered. Beyond that all are forgotten, because peers choose which hosts are
+asked for."""
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int]
 """An address as the kernel takes it: host and port, for IPv6 also flow info and interface
@@ -153,11 +153,9 @@ class Routes:
             if bound is not None:
                 try:
                     probe.bind(sockaddr(bound, 0, *address[3:]))
-                except (
-                    OSError
-                ):  # not the kernel's: an application's transport, with addresses of its own
+                except OSError:  # the address of an application's transport, unknown to the kernel
                     return bound
-            probe.connect(address)  # sends nothing: the kernel chooses a route
+            probe.connect(address)  # sends nothing, but makes the kernel choose a route
             source: str = probe.getsockname()[0]
         finally:
             probe.close()

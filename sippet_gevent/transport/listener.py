@@ -44,7 +44,7 @@ class Listener(NamedTuple):
 
     | parameter | meaning |
     |---|---|
-    | `name=inside` | what `listener=` calls it, unique per transport; by default its address |
+    | `name=inside` | the name for `listener=`, unique per transport; by default the address |
     | `advertise=203.0.113.7` | host, or host and port, in Via, Contact, Record-Route, Path |
     | `proxy`, `proxy=192.0.2.0/24,…` | load balancers of these networks send a PROXY header first |
 
@@ -62,7 +62,8 @@ class Listener(NamedTuple):
     advertise: Advertised | None = None
     proxy: tuple[Network, ...] | None = None
     is_half: bool = False
-    """True for one of the two sockets of BOTH: a machine may lack IPv6."""
+    """True for one of the two sockets of BOTH. It may fail to open, because a machine may lack
+    IPv6."""
 
     @classmethod
     def parse(cls, text: str, transports: Collection[str]) -> Listener:
@@ -115,8 +116,8 @@ class Listener(NamedTuple):
         )
 
     def bound(self, transport: str, port: int) -> Listener:
-        """Return it as it is once open: with its real port, and its address as name if it had
-        none."""
+        """Return the listener after it was opened, with its real port. If it had no name, its
+        address is the name."""
         open_ = self._replace(transport=transport, port=port)
         return open_ if self.name else open_._replace(name=open_.address)
 

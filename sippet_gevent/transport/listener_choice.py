@@ -11,8 +11,8 @@ from .interfaces import WILDCARDS, Routes, is_link_local, sockaddr
 from .locate.rfc3263 import Candidate, literal
 
 Wanted = str | Origin | None
-"""The name of the listener by which a request must leave; or where its dialog arrived, which is
-preferred if it leads there."""
+"""The name of the listener by which a request must leave. Or the listener at which its dialog
+arrived, which is preferred if it reaches the target."""
 
 DIALOG, BESIDE, NEARBY, ROUTED, WILDCARD, ANY, OTHER_VERSION = range(7)
 """How well a listener suits, the best first:
@@ -67,12 +67,12 @@ class ListenerChoice:
 
     def _ranks(self, address: Address, wanted: Wanted) -> Callable[[Transport], int]:
         full, source = None, ""
-        if literal(address[0]) is not None:  # a name is for a transport that resolves it
+        if literal(address[0]) is not None:  # only a transport that resolves names itself gets one
             try:
                 full = sockaddr(*address)
                 source = self._routes.source(full)
             except TransportError:
-                pass  # no route, or none that the kernel knows
+                pass  # the kernel has no route
 
         def rank(transport: Transport) -> int:
             local = transport.local[0]

@@ -20,8 +20,8 @@ _PROPERTIES = ("name", "reliable", "secure", "named", "default_port", "resolves"
 
 
 Fate = Literal["carried", "lost", "cut", "nobody there"]
-"""What the network did to a message: delivered it, lost it by chance, stopped it at a partition, or
-found no transport at its destination."""
+"""The fate of a message: delivered, lost by chance, stopped at a partition, or without a transport
+at its destination."""
 
 
 class Carried(NamedTuple):
@@ -111,8 +111,8 @@ class Network:
         self._cuts.clear()
 
     def attach(self, transport: MemoryTransport, address: Address) -> Address:
-        """Put a transport at an address, and return that; port 0 takes a free one. Raises
-        TransportError when it is taken."""
+        """Put a transport at an address, and return the address. Port 0 takes a free port. Raises
+        TransportError when the address is taken."""
         host, port = address
         if port == 0:
             self._ports += 1
@@ -205,8 +205,8 @@ class MemoryFlow(Flow):
 
 
 class MemoryTransport(Transport):
-    """UDP without sockets. Set `failure` to a text, and every send raises TransportError with
-    it."""
+    """UDP without sockets. If `failure` is set to a text, every send raises TransportError with
+    that text."""
 
     name = "UDP"
     reliable, secure, default_port = TRANSPORTS[name][1:4]

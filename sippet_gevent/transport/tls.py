@@ -18,7 +18,7 @@ Path = str | os.PathLike[str]
 
 
 class TLS:
-    """Certificates and trust of a stack. Nothing older than TLS 1.2 is spoken.
+    """Certificates and trust of a stack. TLS versions before 1.2 are not supported.
 
     `Stack("tls:0.0.0.0:5061", tls=TLS(cert="chain.pem", key="key.pem"))`. The private key may be in
     the same file as the certificate.
@@ -78,7 +78,7 @@ class TLS:
         self.reload()
 
     def reload(self) -> None:
-        """Read all files again. Only new connections use what has changed.
+        """Read all files again. Only new connections use the changes.
 
         Raises:
             InvalidValue: A file cannot be read. Nothing has changed then.

@@ -1,1 +1,1 @@
-"""Datagrams, RFC 3261 §18: UDP, and what else arrives on its socket: STUN and ICMP errors."""
+"""Datagrams, RFC 3261 §18: UDP, and the STUN messages and ICMP errors that arrive on its socket."""

@@ -14,22 +14,21 @@ from ..interfaces import SockAddr
 from . import icmp
 
 AT_ONCE = 64
-"""Entries read in a row, at most: a flood of errors must not block the loop."""
+"""Most entries read in a row. A flood of errors must not block the loop."""
 
 _MSG_ERRQUEUE: int | None = (
     getattr(_socket, "MSG_ERRQUEUE", None) if sys.platform == "linux" else None
 )
 
 Undelivered = Callable[[bytes, SockAddr, str], str]
-"""Takes the beginning of a datagram, its destination, and the error in words; returns the name by
-which the report is counted."""
+"""Takes the beginning of a datagram, its destination, and the error in words. Returns the name of
+the counter for the report."""
 
 
 class ErrorQueue:
-    """Reads the errors that the kernel keeps for one socket, and counts in `counts` what they
-    meant.
+    """Reads the errors that the kernel keeps for one socket, and counts them in `counts`.
 
-    The price of the queue: an unconnected socket reports the error of an earlier datagram at its
+    The queue has a price. An unconnected socket reports the error of an earlier datagram at its
     next send or read, to any peer. The loop finds the socket readable until the queue is empty.
     """
 
@@ -44,14 +43,15 @@ class ErrorQueue:
         """Have the kernel keep the errors of a socket. Does nothing where the kernel or the loop
         cannot.
 
-        For libev a socket with errors is readable. libuv ends its watcher, so it gets none.
+        For libev a socket with errors is readable. libuv ends the watcher of such a socket, so with
+        libuv there is no queue.
         """
         if _MSG_ERRQUEUE is None or "libuv" in type(gevent.get_hub().loop).__module__:
             return
         level = _socket.IPPROTO_IPV6 if raw.family == _socket.AF_INET6 else _socket.IPPROTO_IP
         try:
             raw.setsockopt(level, icmp.OPTIONS[level], 1)
-        except OSError:  # some kernels that claim to be Linux lack it
+        except OSError:  # some kernels that claim to be Linux lack this option
             return
         self._recvmsg = raw.recvmsg
 

@@ -1,5 +1,4 @@
-"""ICMP errors for datagrams that we have sent, as Linux reports them, RFC 3261 §18.4. Pure: bytes
-in, meaning out.
+"""ICMP errors for datagrams that we have sent, as Linux reports them, RFC 3261 §18.4. Pure.
 
 A socket with IP_RECVERR has a queue of errors beside its queue of datagrams (ip(7), ipv6(7)). An
 entry has the destination of the datagram, as much of it as the ICMP message quotes, and a control
@@ -8,8 +7,8 @@ the peer. IPv4 hosts quote 520 bytes of a datagram. Old routers quote 8, which a
 and nothing of ours (RFC 1122 §3.2.2, RFC 1812 §4.3.2.3). IPv6 quotes up to 1232 (RFC 4443 §2.4
 (c)).
 
-Anyone that can forge a source address can forge these messages. They prove only what their quote
-proves.
+An attacker that can forge a source address can forge these messages. So only the quoted datagram
+proves something.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ICMP message came to."""
 UNREACHABLE, TOO_BIG, IGNORED = "unreachable", "too_big", "ignored"
 """Kinds of errors: no way to the peer; the datagram exceeds the MTU of the path; all others."""
 
-# SO_EE_ORIGIN_ICMP and _ICMP6. Errors of our own system (1) were raised by the send already.
+# SO_EE_ORIGIN_ICMP and _ICMP6. The send has already raised errors of our own system (1).
 _ICMP, _ICMP6 = 2, 3
 
 # Origin and type to kind. §18.4 ignores the rest, above all source quench (4) and time exceeded
@@ -51,8 +50,8 @@ _KINDS = {
     (_ICMP6, 4): UNREACHABLE,  # §3.4: unrecognized next header, IPv6's protocol unreachable
 }
 _FRAGMENTATION_NEEDED = (_ICMP, 3, 4)
-"""Not unreachable: Linux has noted the MTU of the path already, and sends the retransmission in
-fragments."""
+"""Not a failure, because Linux has already noted the MTU of the path, and sends the retransmission
+in fragments."""
 
 # struct sock_extended_err: errno, origin, type, code, padding, info, data
 _EXTENDED_ERROR = struct.Struct("=iBBBxII")

@@ -1,5 +1,5 @@
-"""The local address of one datagram, where a socket listens on all addresses: IP_PKTINFO of ip(7),
-IPV6_PKTINFO of RFC 3542 §6."""
+"""The local address of one datagram on a socket that listens on all addresses, by IP_PKTINFO of
+ip(7) and IPV6_PKTINFO of RFC 3542 §6."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def destination(info: bytes) -> str:
 
 
 def from_host(host: str) -> Ancillary:
-    """Return the control message that has a datagram leave from this local address, by any
+    """Return the control message that sends a datagram from this local address, by any
     interface."""
     if ":" in host:
         info = _socket.inet_pton(_socket.AF_INET6, host) + bytes(4)

@@ -1,4 +1,4 @@
-"""SendQueue: how datagrams leave a UDP socket, and what waits while the kernel has no room."""
+"""SendQueue: sends datagrams by a UDP socket, and queues them while the kernel has no room."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..interfaces import SockAddr
 from .error_queue import ErrorQueue
 
 UNSENT = 1024
-"""Datagrams kept while the kernel's send buffer is full; the next one is a TransportError."""
+"""Datagrams kept while the kernel's send buffer is full. A further one raises TransportError."""
 
 PAUSE = 0.01
 """Seconds until another try when the network device's queue is full, which no watcher reports."""
 
 SENDS = 4
-"""Further tries to send a datagram when the kernel reports errors of other datagrams instead. Then
-it waits in the queue."""
+"""Further tries to send a datagram when the kernel reports errors of other datagrams instead. After
+these tries it waits in the queue."""
 
 log = logging.getLogger("sippet_gevent.transport")
 
@@ -45,8 +45,8 @@ class DatagramFlow(Protocol):
 class SendQueue:
     """Sends datagrams at once, or in order of arrival when the kernel has room again.
 
-    A flow calls `sendto` or `sendmsg` itself unless `must_wait` is true: that is the hot path. It
-    gives what cannot be sent now to `put()`, and errors to `failed()`.
+    A flow calls `sendto` or `sendmsg` itself unless `must_wait` is true, because that is the hot
+    path. It passes datagrams that must wait to `put()`, and errors to `failed()`.
     """
 
     def __init__(self, errors: ErrorQueue) -> None:
@@ -72,7 +72,7 @@ class SendQueue:
         self.sendto, self.sendmsg = raw.sendto, raw.sendmsg
         self._lines = lines
         self._writer = loop.io(raw.fileno(), 2)
-        # one that repeats: libev forgets the length of another when it has fired
+        # a repeating timer, because libev forgets the length of another timer when it fires
         self._pause = loop.timer(PAUSE, PAUSE)
         self.must_wait = False
 
@@ -144,7 +144,7 @@ class SendQueue:
             except OSError as failure:
                 error = self._own_error(data, flow, failure)
             if error is not None:
-                # the loop reports the socket as writable anyway: look again a little later
+                # the loop reports the socket as writable anyway, so try again a little later
                 if error.errno == errno.ENOBUFS:
                     self._writer.stop()
                     self._pause.again(self._resume)

@@ -1,10 +1,9 @@
-"""STUN on SIP's UDP port: Binding requests and their answers, RFC 5626 §8 and RFC 5389. Pure: bytes
-in, bytes out.
+"""STUN on SIP's UDP port: Binding requests and their answers, RFC 5626 §8 and RFC 5389. Pure.
 
 Phones behind NAT send Binding requests to keep their flow alive and to learn whether their address
 has changed (RFC 5626 §4.4.2). An answer needs no state: a retransmitted request gets the same
-answer (RFC 5389 §7.3.1). It has no SOFTWARE attribute. So it tells no version, and has at most
-three times the bytes of the request, whose source may be forged.
+answer (RFC 5389 §7.3.1). It has no SOFTWARE attribute, so it does not tell a version. It has at
+most three times the bytes of the request, because the source of the request may be forged.
 """
 
 from __future__ import annotations
@@ -143,8 +142,8 @@ def mapped_address(reply: bytes) -> tuple[bytes, tuple[str, int]] | None:
 
 
 def is_error(reply: bytes) -> bool:
-    """True for an error answer: the request had an attribute that must be understood, and is
-    not."""
+    """True for an error answer, because the peer did not understand a required attribute of the
+    request."""
     return reply[:2] == _ERROR
 
 

@@ -28,51 +28,52 @@ from .rfc3263 import NAPTR, RECORDS, SRV, Answer, Question, Record, literal
 log = logging.getLogger("sippet_gevent.transport")
 
 LOOKUP_SECONDS = 6.0
-"""How long one question may go on in the background: a late answer serves the next request."""
+"""Seconds that one question may take in the background, because a late answer serves the next
+request."""
 
 HEDGE_SECONDS = 0.5
-"""How long a name server may be silent before the next one is asked too. A later answer of the
+"""Seconds that a name server may be silent before the next one is asked, too. A later answer of the
 first still counts."""
 
 STRAGGLER_SECONDS = 0.25
-"""How long to wait for the other questions of a step once one has records: servers that drop AAAA
-are common."""
+"""Seconds to wait for the other questions of a step after one has records, because servers that
+drop AAAA questions are common."""
 
 TRIES = 4
-"""Datagrams sent for one question, at most, to all name servers together. So no more servers than
-this are asked."""
+"""Most datagrams sent for one question, to all name servers together. So no more servers than this
+are asked."""
 
 CHAIN = 8
 """CNAMEs followed from answer to answer. Within one answer dnspython follows 16."""
 
 CACHE = 10_000
-"""Answers remembered. The longest unused is forgotten: a flood of names must not fill the
-memory."""
+"""Most answers remembered. The longest unused is forgotten first. A flood of names must not fill
+the memory."""
 
 IN_FLIGHT = 128
-"""Questions in progress at the same time: each has a socket for each server. One more takes the
-place of a question that no greenlet waits for any more. If there is none, it fails at once."""
+"""Most questions in progress at the same time. Each has a socket for each server. A further
+question replaces one that no greenlet waits for any more. If there is none, it fails at once."""
 
 MIN_TTL, MAX_TTL = 1.0, 86_400.0
-"""Bounds in seconds for the TTL of answers: 0 would ask again for every message, and a day is
-enough (RFC 8767 §4)."""
+"""Bounds in seconds for the TTL of answers. With 0 we would ask again for every message, and a day
+is enough (RFC 8767 §4)."""
 
 MAX_NEGATIVE_TTL = 60.0
-"""Seconds for which a missing name is remembered, at most: a new name is found within a minute (RFC
-2308 §5)."""
+"""Most seconds for which a missing name is remembered, so that a new name is found within a minute
+(RFC 2308 §5)."""
 
 FAILURE_TTL = 1.0
 """Seconds for which a failure of all servers is remembered (RFC 9520 §3.2 requires one). So all
 greenlets that wait ask a dead server once, and a name that works again is soon found."""
 
 STALE_SECONDS = 3600.0
-"""How long an expired answer is still used when no server answers (RFC 8767)."""
+"""Seconds that an expired answer is still used if no server answers (RFC 8767)."""
 
 STALE_TTL = 30.0
-"""How long an expired answer is used before the servers are asked again (RFC 8767 §5)."""
+"""Seconds that an expired answer is used before the servers are asked again (RFC 8767 §5)."""
 
 BAD_SERVER_SECONDS = 30.0
-"""How long a name server that was silent or failed is asked last."""
+"""Seconds during which a name server that was silent or failed is asked last."""
 
 NO_SERVER = "no name server answers"
 
@@ -84,8 +85,8 @@ class _Failed(Exception):
 class DNS:
     """Asks name servers, and remembers their answers.
 
-    Questions run in greenlets of their own. So a question that two greenlets have is sent once, and
-    a greenlet that asked may leave.
+    Questions run in greenlets of their own. So a question of two greenlets is sent once, and a
+    greenlet may stop waiting.
 
     Args:
         clock: The clock of the stack.
@@ -116,8 +117,8 @@ class DNS:
     # ---- asking
 
     def ask(self, questions: tuple[Question, ...], seconds: float) -> tuple[Answer, ...]:
-        """Return the answers to questions, in their order. Those that do not arrive within this
-        time say so as their problem."""
+        """Return the answers to questions, in their order. An answer that does not arrive within
+        this time has a problem that says so."""
         now = self._clock.now
         bell = Event()
         asked = [self._begin(question, bell) for question in questions]
@@ -166,7 +167,7 @@ class DNS:
         return lookup
 
     def _make_room(self) -> bool:
-        """Give up the oldest question that no greenlet waits for. False if there is none."""
+        """Give up the oldest question that no greenlet waits for. Return False if there is none."""
         for question, lookup in self._lookups.items():
             if not lookup.bells:
                 del self._lookups[question]
@@ -206,8 +207,7 @@ class DNS:
             else:
                 answer = made_do
         except gevent.GreenletExit:
-            # as the greenlet's value it would hold its frames, and they it, until the garbage
-            # collector runs
+            # as the greenlet's value, the exception and its frames would form a reference cycle
             pass
         finally:
             if self._lookups.get(question) is lookup:  # not a newer one
@@ -270,7 +270,7 @@ class DNS:
                 rrset.rdtype == dns.rdatatype.SOA for rrset in message.authority
             ):
                 return Answer(), ttl
-            name = result.canonical_name  # the server leaves the rest to us
+            name = result.canonical_name  # the server does not follow the CNAME to its end
         raise _Failed(f"more than {CHAIN} CNAMEs")
 
     def _query(self, name: dns.name.Name, kind: str, deadline: float) -> dns.message.QueryMessage:

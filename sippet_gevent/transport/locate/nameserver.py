@@ -21,15 +21,15 @@ from ...runtime.clock import Clock
 from .resolv_conf import Address
 
 PAYLOAD = 1232
-"""Bytes of UDP that servers are asked to send at most: what passes without fragments (RFC 9715
+"""Most bytes of UDP that servers are asked to send. So much passes without fragments (RFC 9715
 §3)."""
 
 ANSWER_BYTES = 8192
-"""Bytes of an answer that are read: some 500 addresses, which takes 15 ms. 64 KiB would block the
-loop for 0.1 s."""
+"""Most bytes of an answer that are read. That is some 500 addresses, which take 15 ms. 64 KiB would
+block the loop for 0.1 s."""
 
 STRANGE_ANSWERS = 16
-"""Datagrams that answer another question than ours until ours goes by TCP, because a forger is
+"""After so many datagrams that answer another question, ours is sent by TCP, because a forger is
 guessing (RFC 5452 §9)."""
 
 SILENT_QUESTIONS = 16
@@ -37,19 +37,19 @@ SILENT_QUESTIONS = 16
 never answer for some names."""
 
 SILENT_SECONDS = 1.0
-"""How long there must have been no answer, too: sixteen questions at the same time prove
+"""Seconds without an answer that are also needed, because sixteen questions at the same time prove
 nothing."""
 
 CHECK_SECONDS = 1.0
-"""How long a suspected server has to answer a question that every server can answer, or one that it
-has answered before. If it does not, it is asked for no other names until it does."""
+"""Seconds that a suspected server has to answer a question that every server can answer, or one
+that it answered before. If it does not answer, it gets no other questions until it does."""
 
 CHECKS = 4
-"""Questions within that time: a server that is reachable again is used a quarter of a second
+"""Questions within that time. A server that is reachable again is used a quarter of a second
 later."""
 
 UNWANTED_SECONDS = 10.0
-"""Checking ends when no name was wanted for this long. The server counts as reachable then."""
+"""After so many seconds without a question, the check ends. The server then counts as reachable."""
 
 log = logging.getLogger("sippet_gevent.transport")
 
@@ -57,13 +57,14 @@ log = logging.getLogger("sippet_gevent.transport")
 class NameServer:
     """One server at a numeric address.
 
-    It is `down` when it has not answered any question for a while, and then answers neither of two:
-    the name servers of the root, which most servers answer, if only with a refusal; and the last
-    name it had records for. The second is for servers that do not forward: they know their own
-    zones, and are silent about the other names that strangers have us ask for.
+    It is `down` when it has not answered any question for a while, and then does not answer two
+    test questions. One asks for the name servers of the root, which most servers answer, if only
+    with a refusal. The other asks for the last name it had records for. The second is for servers
+    that do not forward. They know their own zones, and are silent about the other names that
+    strangers make us ask for.
 
-    While it is down, questions need not wait: 40 names a second that wait for 3 seconds each are
-    120 requests that hang, and a tenth of a processor.
+    While it is down, questions do not wait. 40 names a second that wait for 3 seconds each would be
+    120 hanging requests, and a tenth of a processor.
 
     Args:
         address: Numeric host and port.
@@ -74,13 +75,13 @@ class NameServer:
     def __init__(self, address: Address, clock: Clock, spawn: Callable[..., Any]) -> None:
         self.address = address
         self.bad_until = float("-inf")
-        """Until when it is asked after the others, because it was silent or has failed."""
+        """The time until which it is asked after the others, because it was silent or failed."""
         self.sent = 0
         """Questions sent, by UDP or TCP."""
         self._clock = clock
         self._spawn = spawn
         self.down = False
-        """True while it is known to answer nothing at all."""
+        """True while it is known not to answer at all."""
         self._unanswered = 0  # questions sent since its last answer
         self._silent_since = 0.0  # when the first of them was sent
         self._suspected = False
@@ -99,11 +100,11 @@ class NameServer:
     ) -> dns.message.Message | str:
         """Ask a question. Waits until the greenlet is killed.
 
-        Each question has its own socket with a port chosen by the kernel, and a random id: a forger
-        has some 31 bits to guess (RFC 5452 §9.2).
+        Each question has its own socket with a port chosen by the kernel, and a random id. So a
+        forger has some 31 bits to guess (RFC 5452 §9.2).
 
         Args:
-            name: What to ask for.
+            name: The name to ask for.
             kind: "NAPTR", "SRV", "A", "AAAA" or "NS".
             times: How many times to send the question.
             every: Seconds between two of them.
@@ -172,7 +173,7 @@ class NameServer:
     # ---- whether it is reachable
 
     def wanted(self) -> bool:
-        """True when asking it is of use. Starts a check in the background if it seems to be
+        """True when the server is worth asking. Starts a check in the background if it seems to be
         down."""
         self._wanted = now = self._clock.now()
         is_silent = (
@@ -234,7 +235,7 @@ class NameServer:
         try:
             self.ask(name, kind, times, every)
         except gevent.GreenletExit:
-            pass  # as the greenlet's value it would hold its frames, and they it
+            pass  # as the value of the greenlet it would form a reference cycle with its frames
 
 
 def read_answer(data: bytes, query: dns.message.Message) -> dns.message.Message | None:

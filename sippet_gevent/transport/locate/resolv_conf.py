@@ -10,7 +10,7 @@ from ...runtime.clock import Clock
 from .rfc3263 import literal
 
 READ_AGAIN_SECONDS = 5.0
-"""How often the files are checked for changes."""
+"""Seconds between checks of the files for changes."""
 
 SERVERS = 3
 """Name servers that are used, as resolv.conf(5) says."""
@@ -73,7 +73,7 @@ class WatchedFile(Generic[T]):
 
     @property
     def value(self) -> T:
-        """What the function has read."""
+        """The value that the function made from the file."""
         now = self._clock.now()
         if now - self._looked >= READ_AGAIN_SECONDS:
             self._looked = now

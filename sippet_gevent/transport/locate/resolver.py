@@ -1,6 +1,6 @@
 """Resolver: from a URI to numeric addresses, in the order to try them, RFC 3263 §4.
 
-Resolver is the plug. StaticResolver has a table of records, DNSResolver asks name servers.
+Resolver is the base class. StaticResolver has a table of records, DNSResolver asks name servers.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ RESOLVE_SECONDS = 3.0
 
 
 class Resolver:
-    """Finds the addresses of URIs: what `Stack(resolver=...)` takes, one for each stack.
+    """Finds the addresses of URIs. `Stack(resolver=...)` takes one, and each stack needs its own.
 
-    Derive from it, and write ask(), or resolve() if RFC 3263 is not what you want:
+    Derive from it, and write ask(). If you do not want RFC 3263, write resolve():
 
         class Office(Resolver):
             def resolve(self, uri, transports=()):
@@ -67,10 +67,10 @@ class Resolver:
         self.random = random
 
     def resolve(self, uri: URI, transports: Collection[str] = ALL) -> list[Candidate]:
-        """Return where a SIP URI leads, best first (§4). Never an empty list.
+        """Return the candidates of a SIP URI, best first (§4). Never an empty list.
 
         Args:
-            uri: A SIP or SIPS URI. One with a numeric host asks nothing.
+            uri: A SIP or SIPS URI. For a numeric host no question is asked.
             transports: The names of the transports that we have.
 
         Raises:
@@ -112,12 +112,12 @@ class Resolver:
         """Return the answers to questions, in their order. May wait.
 
         Args:
-            questions: What one step needs.
+            questions: The questions of one step.
             budget: The object that begin() returned.
 
         Returns:
-            One Answer for each question. A name that is not found has an Answer with a problem, and
-            raises nothing.
+            One Answer for each question. A name that is not found gets an Answer with a problem,
+            not an exception.
         """
         raise TypeError(f"{type(self).__name__} lacks .ask()")
 
@@ -227,7 +227,7 @@ class DNSResolver(Resolver):
 
     def start(self, clock: Clock) -> None:
         if self.client is None:
-            # dnspython takes 40 ms to import: now, when no request waits, and only if it is used
+            # dnspython takes 40 ms to import, so import it now, when no request waits
             from .dns import DNS
 
             self.client = DNS(clock, servers=self.servers)
@@ -259,5 +259,5 @@ def _server(server: Any) -> tuple[str, int]:
 
 
 PATIENCE = {"NAPTR": 1 / 3, "SRV": 1 / 2}
-"""The share of the time left that a step may take. Some servers never answer what they do not know
-(RFC 4074), and the steps after it need time, too."""
+"""The share of the remaining time that a step may take. Some servers never answer unknown names
+(RFC 4074), and later steps need time, too."""

@@ -1,7 +1,7 @@
-"""Where a SIP URI leads, and in what order to try the addresses: RFC 3263 §4 and §5, RFC 2782.
+"""The addresses of a SIP URI in the order to try them, RFC 3263 §4 and §5, RFC 2782.
 Pure.
 
-`select(uri)` is a generator: it yields questions for DNS, step by step, is sent the answers, and
+`select(uri)` is a generator. It yields questions for DNS step by step, is sent the answers, and
 returns the candidates. So the rules know neither sockets nor time, and their tests need only a
 table of records.
 """
@@ -20,17 +20,17 @@ from ...message.uri import URI, address_of, bracketed, is_valid_host
 from ...message.via import Via
 
 RECORDS = 32
-"""Records used of one answer, the preferred ones. The others are ignored."""
+"""Most records used of one answer. The preferred ones are used, and the others are ignored."""
 
 RULES = 5
-"""NAPTR records followed, at most: there is one for each transport."""
+"""Most NAPTR records followed. There is one for each transport."""
 
 SRV_TARGETS = 8
-"""Hosts of SRV records whose addresses are asked for, at most. Each costs two questions, and no
-request tries more."""
+"""Most hosts of SRV records whose addresses are asked for. Each costs two questions, and no request
+tries more."""
 
 CANDIDATES = 32
-"""Candidates returned, at most."""
+"""Most candidates returned."""
 
 NOTES = 8
 """Questions named in the error when nothing was found."""
@@ -41,10 +41,11 @@ PREFERENCE = {"sip": ("UDP", "TCP", "TLS", "WS", "WSS"), "sips": ("TLS", "WSS")}
 ALL = frozenset(PREFERENCE["sip"])
 
 SERVICES = {TRANSPORTS[name].service: name for name in PREFERENCE["sip"]}
-"""What a NAPTR record's service means (§4.1). The secure ones are also what a SIPS URI may use."""
+"""The transport of a NAPTR record's service (§4.1). A SIPS URI may use only the secure ones."""
 
 SECURE = {name: to for name in PREFERENCE["sip"] if (to := TRANSPORTS[name].secured) is not None}
-"""What the transport parameter of a SIPS URI means. Nothing is secure over the others."""
+"""The secure transport that the transport parameter of a SIPS URI selects. Other transports have no
+secure form."""
 
 
 class NAPTR(NamedTuple):
@@ -93,7 +94,7 @@ class Answer(NamedTuple):
             or self.problem
             or "none"
         )
-        # it goes to logs, and strangers write the records
+        # escaped, because it goes to logs and strangers write the records
         return text if text.isprintable() else ascii(text)
 
 
@@ -104,8 +105,8 @@ class Candidate(NamedTuple):
         transport: The name of the transport, "TLS".
         host: The numeric address.
         port: 1 to 65535.
-        name: The domain that TLS must find in the certificate: that of the URI, not one from DNS,
-            which may lie (RFC 5922 §7.1, RFC 3263 §4.1).
+        name: The domain that the TLS certificate must have. It is the domain of the URI, not a name
+            from DNS, which may be forged (RFC 5922 §7.1, RFC 3263 §4.1).
     """
 
     transport: str
@@ -225,8 +226,8 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
 
 
 def select_for_response(via: Via, random: Random = lambda: 0.0) -> Steps:
-    """Find where to send a response when the flow of its request has ended: the sent-by of the
-    client's Via (RFC 3263 §5).
+    """Find the candidates for a response when the flow of its request has ended. They are those of
+    the sent-by of the client's Via (RFC 3263 §5).
 
     Raises:
         TransportError: There are no candidates.
@@ -379,9 +380,9 @@ def _usable_rules(records: Iterable[Record], ours: list[str]) -> list[tuple[str,
     """Return flag, transport and name of the NAPTR records that we can use, in the domain's order
     (§4.1).
 
-    Only those of the lowest order: a client that can use them must ignore the others (RFC 3403
-    §4.1). So a secure service that is down is not replaced by one in the clear that the domain has
-    put behind it.
+    Only those of the lowest order, because a client that can use them must ignore the others (RFC
+    3403 §4.1). So a secure service that is down is not replaced by a later record for one without
+    TLS.
     """
     rules = []
     for record in records:
@@ -403,8 +404,8 @@ def order_srv(records: Iterable[SRV], random: Random) -> list[SRV]:
     """Return SRV records in the order to try them: by priority, then at random by weight (RFC
     2782).
 
-    The number drawn is real, not whole, so that weights of 1 and 2 are chosen as 1 to 2. Records of
-    weight 0 come behind all others of their priority, and are equal among themselves.
+    The random number is real, not whole, so that weights of 1 and 2 are chosen in the ratio 1 to 2.
+    Records of weight 0 come behind all others of their priority, and are equal among themselves.
     """
     by_priority: dict[int, list[SRV]] = {}
     for record in records:

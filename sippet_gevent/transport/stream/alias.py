@@ -1,10 +1,10 @@
-"""Aliases: connections of peers that requests to them may take, RFC 5923 §8.2. Pure.
+"""Aliases: connections of peers that may carry requests to those peers, RFC 5923 §8.2. Pure.
 
 A peer that writes `alias` into its Via offers its connection for requests to the port of its
-sent-by. We accept that from peers that have shown a client certificate in the TLS handshake, and
-for the domains of that certificate alone. Requests ask for the domain of a URI, so an alias is used
-exactly where a connection that we open would have been accepted (§9.2, §9.3). An address proves
-nothing, so a TCP connection without TLS is never an alias.
+sent-by. We accept that only from peers with a client certificate in the TLS handshake, and only for
+the domains of that certificate. Requests ask for the domain of a URI, so an alias is used exactly
+where a connection that we open would have been accepted (§9.2, §9.3). An address is no proof of
+identity, so a TCP connection without TLS is never an alias.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Key = tuple[str, int, str]
 
 
 class Proven(Protocol):
-    """A connection, as far as it matters here."""
+    """The parts of a connection that the alias table needs."""
 
     remote: tuple[str, int]
     peer_identity: tuple[str, ...]

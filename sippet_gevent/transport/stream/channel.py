@@ -1,7 +1,8 @@
 """Channel: the socket of one connection and its write queue, with or without TLS, RFC 3261 §18.
 
 Sockets are read and written in callbacks of the loop. A callback does what is possible at once and
-returns, so no greenlet waits for a peer. What the kernel does not take waits in a bounded queue.
+returns, so no greenlet waits for a peer. Bytes that the kernel does not take wait in a bounded
+queue.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ GATHER = 65536
 """Bytes of waiting messages that are joined into one write."""
 
 PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""When the kernel probes a silent peer (RFC 1122 §4.2.3.6). NATs remember a connection longer than
-that, and an unplugged peer is found dead after two minutes."""
+"""Times at which the kernel probes a silent peer (RFC 1122 §4.2.3.6). NATs remember a connection
+longer than that, and an unplugged peer is detected after two minutes."""
 
 RETRY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 """Errors after which a read or write is tried again."""
@@ -220,7 +221,7 @@ class Channel(Flow):
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in PROBES.items():
-                if hasattr(socket, name):  # some systems have no such options
+                if hasattr(socket, name):  # some systems lack these options
                     self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         except OSError:
             return False  # the next read finds what is wrong

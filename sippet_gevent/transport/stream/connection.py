@@ -1,11 +1,12 @@
 """Connection: one connection to a peer, from connecting to its end, RFC 3261 §18 and §26.2.1.
 
-A connection is always in one of eight states. The table at the end of this file has a row for each:
-what happens to bytes from the peer, what their end means, which deadline applies. The methods
-above it are the actions of the table, and the events that lead from row to row.
+A connection is always in one of eight states. The table at the end of this file has a row for each
+state. The row says what happens to bytes from the peer, what their end means, and which deadline
+applies. The methods above it are the actions of the table, and the events that lead from row to
+row.
 
 Everything runs in callbacks of the loop, and one sweep keeps all deadlines. A peer that stalls
-therefore costs a descriptor and some buffers, and no greenlet. Subclasses say what the bytes mean:
+therefore costs a descriptor and some buffers, and no greenlet. Subclasses interpret the bytes.
 StreamFlow cuts them into messages, WebSocketFlow into frames.
 
 The module is long because the table and its actions belong together.
@@ -50,7 +51,7 @@ class Connection(TimedChannel):
         transport: The listening point.
         raw: The connected or connecting socket. It does not block.
         remote: The address of the peer.
-        dialled: What a connection of ours leads to; None for a connection of a peer.
+        dialled: The destination of a connection of ours. None for a connection of a peer.
         name: The domain that the peer of a connection of ours must prove.
     """
 
@@ -83,7 +84,7 @@ class Connection(TimedChannel):
         self.local = (bound[0], transport.local[1])
         self.scope = bound[3] if len(bound) > 2 else 0
         self._held: list[bytes] | None = []  # messages that wait for the connection to open
-        self._kind = ""  # of the TransportError at its end, if it is not the reason counted
+        self._kind = ""  # of the TransportError at its end, if it differs from the counted reason
         self._opened: Event | None = None  # for greenlets in wait_open()
         self.bytes_received = 0
         self._prefix = b""  # the bytes of a PROXY header that is not complete
@@ -102,7 +103,7 @@ class Connection(TimedChannel):
     # ---- what a subclass implements
 
     def begin(self) -> None:
-        """Begin the protocol. TCP, and TLS if there is any, are established."""
+        """Begin the protocol, after TCP, and TLS if used, are established."""
         self.opened()
 
     def feed(self, data: bytes) -> None:
@@ -113,7 +114,7 @@ class Connection(TimedChannel):
         """Take a step of an upgrade that had to wait for its turn."""
 
     def farewell(self) -> None:
-        """Send what comes before an orderly end. Raises TransportError."""
+        """Send the last bytes before an orderly end. Raises TransportError."""
 
     # ---- from row to row
 
@@ -135,7 +136,7 @@ class Connection(TimedChannel):
         self._established()
 
     def _established(self) -> None:
-        """The TCP connection is established: begin TLS, or else the protocol."""
+        """Begin TLS, or else the protocol, because the TCP connection is established."""
         transport = self.transport
         tls = transport.tls
         self.resume()
@@ -258,7 +259,7 @@ class Connection(TimedChannel):
         self._read_tls()
 
     def _discard(self, data: bytes) -> None:
-        """Ignore bytes that come too late."""
+        """Ignore bytes that arrive too late."""
 
     def take_step(self) -> bool:
         step = self.state.step
@@ -335,7 +336,7 @@ class Connection(TimedChannel):
         if not self.is_idle:
             self.transport.count("truncated")
         self.is_lost = True
-        self._started = None  # the rest of an incomplete message never comes
+        self._started = None  # the rest of an incomplete message will never arrive
         self._retire()
         self.pause()
 
@@ -396,7 +397,8 @@ class Connection(TimedChannel):
     # ---- our end
 
     def finish(self, problem: str = "the bytes of the peer make no sense") -> None:
-        """Send what waits, ignore what comes, and close soon: after an error response."""
+        """Send the waiting bytes, ignore further bytes, and close soon. Used after an error
+        response."""
         if not self.state.reads:
             return
         self._retire()
@@ -406,7 +408,8 @@ class Connection(TimedChannel):
             self._finish_sending()
 
     def _finish_sending(self) -> None:
-        """Say that nothing more is sent. The end of the peer's bytes closes, or the deadline."""
+        """Tell the peer that nothing more is sent. The end of the peer's bytes, or the deadline,
+        then closes the connection."""
         try:
             self._shut_down()
         except OSError:
@@ -417,7 +420,7 @@ class Connection(TimedChannel):
             self.transport.retire(self.dialled, self)
 
     def _report_end(self, problem: str, error: BaseException | None = None) -> None:
-        """Report to the engine that no response comes by this flow any more.
+        """Report to the engine that no further response arrives by this flow.
 
         The report is a callback of its own, because the engine may be in the middle of sending.
         """
@@ -474,8 +477,8 @@ class Connection(TimedChannel):
         return self.transport.limits.ping if self.dialled is not None else 0.0
 
 
-# The table. CONNECTING and PROXY_HEADER are the first states of our own connections and of those
-# behind a load balancer; other connections of peers begin with TLS, or with what comes above it.
+# The table. CONNECTING is the first state of our own connections, and PROXY_HEADER of those behind
+# a load balancer. Other connections of peers begin with TLS, or with the protocol above it.
 
 CONNECTING = State(
     "connecting",
@@ -520,7 +523,7 @@ UPGRADING = State(
     holds=True,
     reads=True,
 )
-"""HTTP goes before a WebSocket."""
+"""HTTP, before the WebSocket is open."""
 
 OPEN = State(
     "open",

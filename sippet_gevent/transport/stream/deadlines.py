@@ -1,7 +1,7 @@
-"""Deadlines of one connection: that of its state, of a message, of a pong, and idleness.
+"""Deadlines of one connection, for its state, a message, a pong and idleness.
 
 Timers would cost memory for each connection. Instead, the listening point sweeps all connections
-now and then, and each one looks at its deadlines.
+now and then, and each connection checks its deadlines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TimedChannel(Channel):
-    """A channel that is closed when it is too late for something.
+    """A channel that is closed at a missed deadline.
 
     A subclass implements `ping()`, and notes in `_heard` when bytes came and in `_started` when an
     incomplete message began.
@@ -39,7 +39,7 @@ class TimedChannel(Channel):
 
     probes = True
     state: State[Any]
-    """The row of the state table; its functions take the subclass."""
+    """The row of the state table. Its functions take the subclass."""
 
     def __init__(self, transport: StreamTransport, raw: Socket) -> None:
         super().__init__(transport, raw)
@@ -98,12 +98,12 @@ class TimedChannel(Channel):
     def is_alive(self) -> bool:
         """Return False when the peer has closed or reset the connection, also if that is unread.
 
-        It is asked before a connection is used again.
+        The transport calls this before it uses a connection again.
         """
         return self._is_connected() if self.state.is_whole else self.state.holds
 
     def sweep(self, now: float) -> bool:
-        """Close the connection if it is too late for something, or ping.
+        """Close the connection if it missed a deadline, or ping.
 
         Returns True when that has closed it.
         """

@@ -50,7 +50,7 @@ class StreamFlow(Connection):
         messages = framer.feed(data)
         for message in messages:
             transport.receive(message, self)
-            if not self.state.sends:  # what the message caused has closed the connection
+            if not self.state.sends:  # serving the message has closed the connection
                 return
         if framer.error is not None:
             transport.count("malformed")

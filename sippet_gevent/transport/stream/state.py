@@ -34,15 +34,15 @@ class State(Generic[C]):
     end: Callable[[C], None]
     """What the end of the peer's bytes means."""
     own_deadline: Seconds | None = None
-    """How long a connection of ours may be in this state; None for any time."""
+    """How long a connection of ours may be in this state. None for no limit."""
     peer_deadline: Seconds | None = None
-    """The same for a connection of a peer; in OPEN, until its first bytes."""
+    """How long a connection of a peer may be in this state. In OPEN, until its first bytes."""
     late: Late = _LATE
     """Why a connection is closed at its deadline."""
     step: Callable[[C], None] | None = None
     """A step of a handshake that had to wait for its turn."""
     sweep: Callable[[C, float], bool] | None = None
-    """What a sweep looks at besides deadlines. True when idleness is then no reason to close."""
+    """A further check of each sweep. True when the connection must not be closed for idleness."""
     holds: bool = False
     """True when messages wait for the connection to open."""
     sends: bool = False

@@ -46,9 +46,9 @@ class TCP(StreamTransport):
     """One listening TCP socket, IPv4 or IPv6, and the connections of both directions.
 
     Connections that we open are used again for their destination (RFC 3261 §18.1.1), and with TLS
-    for their name. Connections of peers are used for what belongs to the requests that they have
-    brought, because an address alone proves nothing (RFC 5923 §9.1). With TLS they may also be
-    aliases (RFC 5923).
+    for their name. Connections of peers are used only for responses and dialogs of the requests
+    that arrived by them, because an address alone proves nothing (RFC 5923 §9.1). With TLS they may
+    also be aliases (RFC 5923).
 
     Args:
         limits: The limits of its connections.

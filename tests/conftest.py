@@ -58,7 +58,7 @@ def nothing_leaks(monkeypatch):
             "open transports": engine.transports,
             "server transactions": engine.servers,
             "client transactions": engine.clients,
-            "merge keys": engine.merged,
+            "merge keys": engine.merged.keys,
             "cores still running": engine.workers.busy,
             "greenlets": engine.workers.alive,
             "deadlines": len(engine._deadlines),

@@ -99,7 +99,7 @@ class Engine(TransactionLayer):
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
         """Answer the message that has broken a stream, if its header section allows that."""
-        self.ingress.refuse(error, flow)
+        self.ingress.stateless.refuse(error, flow)
 
     def add_observer(self, observer: Observer[Flow]) -> None:
         """Tell a callable of each message from now on."""

@@ -1,34 +1,33 @@
-"""Ingress: the way of a received message to its transaction or core, RFC 3261 §8.2, §17.2 and
-§18.2.
+"""Ingress: the way of a received message to its transaction or core, RFC 3261 §8.2 and §17.2.
 
-Every message that a stack receives enters by Ingress.receive(). Requests get their `received` and
-`rport` here (§18.2.1, RFC 3581 §4), and peers their alias (RFC 5923) and keep-alives (RFC 6223).
-What needs no transaction is answered or dropped here.
+Every message that a stack receives enters by Ingress.receive(). Files beside this one have the
+parts: received_rport.py, cancel.py, merged.py, keep.py, and stateless.py for what is answered or
+dropped without a transaction.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from hashlib import blake2b
 
 import gevent
 
 from ..errors import ParseError
-from ..message.headers import Headers
-from ..message.iana import DIALOG_CREATING, METHODS
-from ..message.mandatory import Mandatory, mandatory_of_via
+from ..message.mandatory import Mandatory
 from ..message.message import Request, Response
 from ..message.parser import parse
-from ..message.uri import normal_host
 from ..runtime.limits import LARGE
-from ..runtime.rates import TokenBuckets
 from ..runtime.workers import Worker, Workers
 from ..transaction.fsm import RECEIVED
-from ..transaction.keys import acknowledges, client_key, merge_key, server_key
-from ..transaction.machines import DELIVER, INVITE_SERVER, PROCEEDING, RECV_ACK, RECV_REQUEST
+from ..transaction.keys import acknowledges, client_key, server_key
+from ..transaction.machines import DELIVER, RECV_ACK, RECV_REQUEST
 from ..transport.base import Flow, Receive
+from .cancel import receive_cancel
+from .keep import KEPT_FOR, grant_keep
 from .layer import TransactionLayer
+from .merged import merge_key, refusal_of_copy
+from .received_rport import note_source
+from .stateless import Stateless
 from .users import ClientRecord, ServerRecord
 
 Accept = Callable[[bytes, Flow], "bool | str"]
@@ -36,15 +35,6 @@ Accept = Callable[[bytes, Flow], "bool | str"]
 
 CRASHES_KEPT = 16
 """Messages that caused an internal error, kept for debugging in `crashes`."""
-
-# Methods whose transactions a CANCEL may find (§9.2). A CANCEL of a method without an RFC gets 481.
-_CANCELLED = ("INVITE", *sorted(METHODS.keys() - {"ACK", "CANCEL", "INVITE"}))
-
-_KEPT_FOR = DIALOG_CREATING | {"REGISTER"}
-"""Methods that begin a registration or a dialog, which keep-alives are agreed for (RFC 6223
-§4.2)."""
-
-_PLAIN_END = frozenset(("", ";"))  # what follows an rport without value
 
 
 class Ingress:
@@ -61,11 +51,10 @@ class Ingress:
         self._admission = layer.admission
         self._servers = layer.servers
         self._clients = layer.clients
-        self._merged = layer.merged
+        self._merged = layer.merged.keys
         self._now = layer.clock.now
-        self._errors = TokenBuckets(
-            layer.limits.errors_per_second, layer.limits.errors_burst, layer.limits.sources
-        )
+        self.stateless = Stateless(layer)
+        """Answers requests without a transaction."""
         self.workers = Workers(
             self.receive,
             crashed=self._crashed,
@@ -114,7 +103,7 @@ class Ingress:
             if self._layer.tap is not None:
                 self._layer.tap.tell("in", data, flow, None)
             if data.strip(b"\r\n\0 "):
-                self._refuse(error, data, flow)
+                self.stateless.answer_broken(error, data, flow)
             else:
                 self._counters.drop("keepalive")  # RFC 5626 §3.5.1, and zero bytes of some phones
             return
@@ -131,7 +120,7 @@ class Ingress:
 
     def _receive_request(self, request: Request, flow: Flow, size: int) -> None:
         mandatory = request.mandatory
-        reply = self._note_source(request, mandatory, flow)
+        reply = note_source(request, mandatory, flow)
         method = mandatory.method
         key = mandatory.key or server_key(request)
         tx = self._servers.get(key)
@@ -151,7 +140,7 @@ class Ingress:
         elif method == "ACK":
             self._receive_ack(request, mandatory, flow)
         elif method == "CANCEL":
-            self._receive_cancel(request, key, reply)
+            receive_cancel(self._layer, self.stateless, request, key, reply)
         else:
             layer = self._layer
             merge = merge_key(request) if mandatory.to_tag is None else None
@@ -162,11 +151,11 @@ class Ingress:
                 or size > LARGE
                 or len(self._servers) + len(self._clients) >= self._limits.transactions
             ):
-                refusal = self._refusal(request, mandatory, merge, key, size)
+                first = layer.merged.first(merge)
+                refusal = self._refusal(request, first, key, size)
                 if refusal is not None:
                     layer.answer(reply, refusal)
                     return
-                first = self._servers.get(self._merged.get(merge, ""))  # type: ignore[arg-type]
                 if first is not None:
                     self._counters.delivered += 1
                     tx = layer.new_server(request, key, reply, method == "INVITE")
@@ -175,8 +164,8 @@ class Ingress:
                     layer.cores.serve(request, tx, first.user)
                     return
             self._counters.delivered += 1
-            if method in _KEPT_FOR:
-                _grant_keep(request, flow)
+            if method in KEPT_FOR:
+                grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")
             if size > LARGE:
                 self._admission.weigh(tx, size)
@@ -191,69 +180,13 @@ class Ingress:
 
     def _receive_ack(self, ack: Request, mandatory: Mandatory, flow: Flow) -> None:
         """Take an ACK of no transaction: to a 2xx, or to an answer without a transaction."""
-        if mandatory.to_tag is not None and mandatory.to_tag == self._stateless_tag(ack):
+        if mandatory.to_tag is not None and mandatory.to_tag == self.stateless.tag(ack):
             self._counters.absorbed += 1
             return
         self._counters.delivered += 1  # before its core runs, which may be killed
         if not self._layer.cores.acknowledge(ack):
             self._counters.delivered -= 1
             self._counters.drop("stray ACK", flow, ack.headers.get("Call-ID"), self._now())
-
-    def _receive_cancel(self, cancel: Request, key: str, flow: Flow) -> None:
-        """Take a CANCEL. It belongs to the request with its branch and sent-by that has come from
-        the same address, and ends an INVITE (§9.2)."""
-        layer = self._layer
-        found = (self._servers.get(server_key(cancel, method)) for method in _CANCELLED)
-        tx = next(filter(None, found), None)
-        if tx is None or tx.flow.origin != flow.origin or tx.flow.remote[0] != flow.remote[0]:
-            cancel.use_to_tag(self._stateless_tag(cancel))
-            layer.answer(flow, cancel.response(481))
-            return
-        user = tx.user
-        tag = _tag_sent(tx) or (user.request.to_tag if user is not None else None)
-        if tag is not None:
-            cancel.use_to_tag(tag)  # that of the request's own responses (§9.2)
-        if len(self._servers) + len(self._clients) < self._limits.transactions:
-            self._counters.answered += 1
-            layer.respond(layer.new_server(cancel, key, flow, False), cancel.response(200))
-        else:
-            layer.answer(flow, cancel.response(200))
-        if user is not None and tx.machine is INVITE_SERVER and tx.state is PROCEEDING:
-            user.cancel(cancel)
-
-    def _note_source(self, request: Request, mandatory: Mandatory, flow: Flow) -> Flow:
-        """Write received and rport into the top Via (§18.2.1, RFC 3581 §4).
-
-        Returns the flow by which the answers leave (§18.2.2).
-        """
-        host, port = flow.remote
-        if flow.peer_identity:
-            _take_alias(request, flow)
-        if mandatory.has_rport:
-            headers = request.headers
-            at = 0
-            while headers.lines[at][0] != "Via":
-                at += 1
-            head, found, tail = headers.lines[at][2].partition(";rport")
-            if (
-                found
-                and tail[:1] in _PLAIN_END
-                and not mandatory.has_received
-                and "," not in head
-                and '"' not in head
-            ):
-                headers.set_line(at, f"{head};rport={port};received={host}{tail}")
-            else:
-                _rewrite_via(headers, received=host, rport=port)
-            return flow
-        sent_by = mandatory.host
-        if mandatory.has_received or (
-            sent_by != host and normal_host(sent_by).strip("[]") != normal_host(host).strip("[]")
-        ):
-            _rewrite_via(request.headers, received=host)
-        transport = flow.transport
-        answer_port = mandatory.port or transport.default_port
-        return flow if transport.reliable or answer_port == port else flow.to_port(answer_port)
 
     # ---- responses
 
@@ -287,22 +220,20 @@ class Ingress:
             self._counters.absorbed += 1
         self._layer.drive(tx, effects)
 
-    # ---- refusals without a transaction
+    # ---- refusals
 
     def _refusal(
-        self, request: Request, mandatory: Mandatory, merge: int | None, key: str, size: int
+        self, request: Request, first: ServerRecord | None, key: str, size: int
     ) -> Response | None:
         """Return the answer that makes a transaction needless; None if the request is served.
 
         That is 482 to a copy of a request that is being served (§8.2.2.2), and 503 while the stack
-        drains or a limit is reached. A proxy refuses no copies (§16.3). A copy of a request whose
-        core may still forward it waits until that is known.
+        drains or a limit is reached.
         """
         layer = self._layer
-        first = self._servers.get(self._merged.get(merge, ""))  # type: ignore[arg-type]
-        if first is not None and (first.user is None or first.user.is_decided):
-            request.use_to_tag(self._stateless_tag(request))
-            return request.response(482, "Request Merged")
+        refusal = refusal_of_copy(request, first, self.stateless.response)
+        if refusal is not None:
+            return refusal
         retry_after = self._admission.retry_after(
             request,
             key,
@@ -313,46 +244,7 @@ class Ingress:
         )
         if retry_after is None:
             return None
-        request.use_to_tag(self._stateless_tag(request))
-        return request.response(503, retry_after=retry_after)
-
-    def refuse(self, error: ParseError, flow: Flow) -> None:
-        """Answer the message that has broken a stream, if its header section allows that. Count
-        it."""
-        self._counters.received += 1
-        data = error.value if isinstance(error.value, bytes) else b""
-        if self._layer.tap is not None:
-            self._layer.tap.tell("in", data, flow, None)
-        self._refuse(error, data, flow)
-
-    def _refuse(self, error: ParseError, data: bytes, flow: Flow) -> None:
-        """Answer a broken request if its first lines allow that; drop everything else."""
-        request = error.request
-        now = self._now()
-        if request is None or request.method == "ACK" or "Via" not in request.headers:
-            self._counters.drop(
-                "bad response" if data[:4] == b"SIP/" else "bad message", flow, error, now
-            )
-        elif not self._errors.take(flow.remote[0], now):
-            self._counters.drop("too many errors", flow, error, now)
-        else:
-            self._counters.warn("refused", now, "refused request from %s: %s", flow, error)
-            try:
-                flow = self._note_source(request, mandatory_of_via(request.headers), flow)
-            except ParseError:
-                pass  # a Via that cannot be read goes back as it came, to where it came from
-            request.use_to_tag(self._stateless_tag(request))
-            self._layer.answer(flow, request.response(error.status, _phrase(error)))
-
-    def _stateless_tag(self, request: Request) -> str:
-        """Return the To tag of answers without a transaction: the same for each repetition of the
-        request (§8.2.7)."""
-        headers = request.headers
-        number = headers.get("CSeq", "").partition(" ")[0]
-        text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode(
-            "utf-8", "surrogateescape"
-        )
-        return blake2b(text, digest_size=8, key=self._layer.secret).hexdigest()
+        return self.stateless.response(request, 503, retry_after=retry_after)
 
     # ---- greenlets
 
@@ -380,19 +272,6 @@ class Ingress:
         )
 
 
-def _tag_sent(tx: ServerRecord) -> str | None:
-    """Return the To tag of the last response of a server transaction; None before the first
-    response that has one.
-
-    A response that a proxy forwarded has the tag of the callee. The final response outlives the
-    request and its user.
-    """
-    try:
-        return None if tx.last is None else parse(tx.last).to.tag
-    except ParseError:
-        return None
-
-
 def _is_misrouted(response: Response, tx: ClientRecord) -> bool:
     """True for a response with further Vias to a request of ours that had none below it. It SHOULD
     be discarded (§8.1.3.3).
@@ -403,48 +282,3 @@ def _is_misrouted(response: Response, tx: ClientRecord) -> bool:
     if tx.method == "INVITE" and response.is_success:
         return False
     return tx.request is not None and tx.request.headers.has_one("Via")
-
-
-def _take_alias(request: Request, flow: Flow) -> None:
-    """Tell the transport of a proven peer that offers its connection for requests to it (RFC 5923
-    §8.2)."""
-    try:
-        via = request.headers.top_via
-    except ParseError:
-        return
-    if "alias" in via.parameters:
-        flow.transport.take_alias(flow, via.port)
-
-
-def _grant_keep(request: Request, flow: Flow) -> None:
-    """Ask a peer that offers it for keep-alives, in the Via that all responses have (RFC 6223
-    §4.4)."""
-    seconds = flow.transport.keep_alive_seconds
-    if not seconds or (request.mandatory.to_tag is not None and request.method != "REGISTER"):
-        return
-    if "keep" not in request.headers["Via"]:
-        return
-
-    try:
-        via = request.headers.top_via
-    except ParseError:
-        return
-    if "keep" in via.parameters and via.parameters["keep"] is None:
-        request.headers.top_via = via.with_params(keep=seconds)
-
-
-def _rewrite_via(headers: Headers, **parameters: object) -> None:
-    """Set parameters of the top Via. Those below it remain as they came, readable or not."""
-    via = headers.top_via
-    headers.top_via = via._replace(
-        parameters=via.parameters.without("received").replace(parameters)
-    )
-
-
-def _phrase(error: ParseError) -> str:
-    """Return a reason phrase that names the fault: 'Missing From', 'Duplicate To', 'CSeq: not a
-    number'."""
-    words = {"missing": "Missing", "appears twice": "Duplicate"}.get(error.problem)
-    if words and error.header:
-        return f"{words} {error.header}"
-    return f"{error.header}: {error.problem}" if error.header else error.problem.capitalize()

@@ -33,6 +33,7 @@ from ..transaction.machines import (
 from ..transaction.timers import Timers
 from ..transport.base import Flow
 from .admission import Admission
+from .merged import Merged
 from .users import ClientRecord, ClientUser, CoreLayer, ServerRecord
 
 log = logging.getLogger("sippet_gevent.transport")
@@ -57,8 +58,8 @@ class TransactionLayer:
         self.admission = Admission(limits, timers, clock, self.counters)
         self.servers: dict[str, ServerRecord] = {}
         self.clients: dict[str, ClientRecord] = {}
-        self.merged: dict[int, str] = {}
-        """Keys of server transactions by what copies of their requests share (§8.2.2.2)."""
+        self.merged = Merged(self.servers)
+        """Requests whose copies are refused or wait (§8.2.2.2)."""
         self.draining = False
         """True while new requests are refused."""
         self.tap: Tap[Flow] | None = None
@@ -149,7 +150,7 @@ class TransactionLayer:
             if self.servers.get(tx.key) is tx:
                 del self.servers[tx.key]
             if tx.merge is not None:
-                self.forwarded(tx)
+                self.merged.forget(tx)
         elif self.clients.get(tx.key) is tx:
             del self.clients[tx.key]
         if self.admission.large:
@@ -246,13 +247,6 @@ class TransactionLayer:
             flow.transactions.add(tx)
         tx.start(self._now())
         return tx
-
-    def forwarded(self, tx: ServerRecord) -> None:
-        """Note that a request is forwarded, so that its copies are, too: only a user agent server
-        refuses copies (§8.2.2.2)."""
-        merge, tx.merge = tx.merge, None
-        if merge is not None and self.merged.get(merge) == tx.key:
-            del self.merged[merge]
 
     def forget(self, tx: ClientRecord | ServerRecord) -> None:
         """End a transaction at once and tell nothing of it. A request that still waits for its

@@ -94,15 +94,3 @@ def acknowledges(ack: Request, last: bytes | None) -> bool:
         return last is not None
     _, lines, fields, _ = scan(last, len(last), len(last))
     return read_mandatory(Headers(lines, fields), is_response=True).to_tag == e.to_tag
-
-
-def merge_key(request: Request) -> int | None:
-    """Return the key by which copies of one request are found, or None within a dialog (§8.2.2.2).
-
-    Copies arrive by different paths after a fork. The Request-URI belongs to the key. So a request
-    that spirals through a proxy and returns with another URI is no copy.
-    """
-    e = request.mandatory or mandatory_of(request)
-    if e.to_tag is not None:
-        return None
-    return hash((e.from_tag, request.headers.fields["Call-ID"], e.cseq, e.method, request._uri))

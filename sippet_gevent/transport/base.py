@@ -20,6 +20,7 @@ from ..transaction.fsm import Transaction
 from .listener import Listener
 
 if TYPE_CHECKING:
+    from ..message.message import Request
     from .websocket.handshake import Handshake  # h11 and wsproto take a while to import
 
 __all__ = ["IGNORED", "Address", "Events", "Flow", "Origin", "Receive", "Transport"]
@@ -356,9 +357,9 @@ class Transport:
         except (ValueError, TransportError):
             return None
 
-    def take_alias(self, flow: Flow, port: int | None) -> None:
-        """Take a peer's offer to get requests for this port by the connection that it has opened
-        (RFC 5923), or ignore it."""
+    def take_alias(self, flow: Flow, request: Request) -> None:
+        """Take the offer of a peer, in the Via of this request, to get requests by the connection
+        that it has opened (RFC 5923), or ignore it."""
 
     def is_ours(self, host: str) -> bool:
         """True when this numeric host, IPv6 without brackets, is one we listen on."""

@@ -185,7 +185,7 @@ def test_fault_of_our_own_is_counted_kept_and_survived(wire, monkeypatch, caplog
         raise RuntimeError("our fault")
 
     with monkeypatch.context() as patch:
-        patch.setattr(wire.stack.engine.ingress, "_note_source", broken)
+        patch.setattr("sippet_gevent.engine.ingress.note_source", broken)
         wire.send(wire.good())
     assert wire.counters()["internal error"] == 1
     assert "our fault" in caplog.text

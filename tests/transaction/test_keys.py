@@ -12,7 +12,6 @@ from sippet_gevent.message.parser import parse
 from sippet_gevent.transaction.keys import (
     acknowledges,
     client_key,
-    merge_key,
     quoted_key,
     server_key,
 )
@@ -348,43 +347,6 @@ def test_broken_lower_via_does_not_matter_to_an_old_request():
     with pytest.raises(ParseError):
         _ = broken.via
     assert server_key(broken) == server_key(request(via=OLD[1]))
-
-
-# ---- merged requests
-
-
-@pytest.mark.rfc("3261 8.2.2.2")
-def test_copies_of_a_request_by_different_paths_have_one_merge_key():
-    by_another_way = request(
-        via=f"{sent_by('p.example', branch='z9hG4bKp')}, {sent_by('a.example')}"
-    )
-    assert merge_key(by_another_way) == merge_key(request())
-    assert server_key(by_another_way) != server_key(request())
-
-
-@pytest.mark.rfc("3261 8.2.2.2")
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"from_": "<sip:alice@a.example>;tag=other"},
-        {"call_id": "other"},
-        {"cseq": 986760},
-        {"uri": "sip:carol@b.example"},
-    ],
-    ids=["From tag", "Call-ID", "CSeq number", "Request-URI: a spiral"],
-)
-def test_request_is_no_copy_when_any_of_these_differs(changes):
-    assert merge_key(request(**changes)) != merge_key(request())
-
-
-@pytest.mark.rfc("3261 8.2.2.2")
-def test_request_with_another_method_is_no_copy():
-    assert merge_key(request("OPTIONS")) != merge_key(request())
-
-
-@pytest.mark.rfc("3261 8.2.2.2")
-def test_request_within_a_dialog_has_no_merge_key():
-    assert merge_key(request(to="Bob <sip:bob@b.example>;tag=a6c85cf")) is None
 
 
 # ---- our own messages

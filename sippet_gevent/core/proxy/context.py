@@ -114,7 +114,7 @@ class ResponseContext:
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
         tx.forwarded = True
-        self.stack.engine.forwarded(tx.transaction)
+        self.stack.engine.merged.forget(tx.transaction)
         tx._recount()
         if tx.request.method != "INVITE":
             # the branches may take all of their timer F, and we must not answer before them (RFC

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
 
+from ...errors import ParseError
+from ...message.message import Request
+
 IDENTITIES = 16
 """Most domains of one certificate that get an entry, the first ones. A certificate may have
 hundreds."""
@@ -24,6 +27,10 @@ class Proven(Protocol):
 
     remote: tuple[str, int]
     peer_identity: tuple[str, ...]
+
+    @property
+    def dialled(self) -> object:
+        """None for a connection that the peer has opened."""
 
     def is_alive(self) -> bool:
         """Return False when nothing can be sent any more."""
@@ -42,6 +49,20 @@ class Aliases(Generic[F]):
     def __init__(self) -> None:
         self._flows: dict[Key, F] = {}
         self._keys: dict[object, tuple[Key, ...]] = {}
+
+    def take(self, flow: F, request: Request, default_port: int) -> None:
+        """Add a connection whose peer offers it by `alias` in the top Via of this request (§8.2).
+
+        Others are ignored: a connection that we have opened, and a peer without a certificate.
+        """
+        if flow.dialled is not None or not flow.peer_identity:
+            return
+        try:
+            via = request.headers.top_via
+        except ParseError:
+            return
+        if "alias" in via.parameters:
+            self.add(flow, via.port or default_port)
 
     def add(self, flow: F, port: int) -> None:
         """Note the offer of a peer. Requests to this port of its host may take its connection.

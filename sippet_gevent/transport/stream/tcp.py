@@ -12,6 +12,7 @@ from gevent import socket
 
 from ...errors import TransportError
 from ...message.iana import TRANSPORTS
+from ...message.message import Request
 from ...message.parser import DEFAULT_LIMITS, ParserLimits
 from ...message.uri import bracketed
 from ...runtime.limits import StreamLimits
@@ -233,15 +234,9 @@ class TCP(StreamTransport):
         if self.aliases is not None:
             self.aliases.remove(flow)
 
-    def take_alias(self, flow: Flow, port: int | None) -> None:
-        if (
-            self.aliases is not None
-            and isinstance(flow, Connection)
-            and flow.dialled is None
-            and flow.peer_identity
-            and flow in self.flows
-        ):
-            self.aliases.add(flow, port or self.default_port)
+    def take_alias(self, flow: Flow, request: Request) -> None:
+        if self.aliases is not None and isinstance(flow, Connection) and flow in self.flows:
+            self.aliases.take(flow, request, self.default_port)
 
     # ---- connections of ours
 

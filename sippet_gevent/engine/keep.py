@@ -1,0 +1,29 @@
+"""Keep: grants the keep-alives that a peer offers to send, RFC 6223 §4.4."""
+
+from __future__ import annotations
+
+from ..errors import ParseError
+from ..message.iana import DIALOG_CREATING
+from ..message.message import Request
+from ..transport.base import Flow
+
+KEPT_FOR = DIALOG_CREATING | {"REGISTER"}
+"""Methods that begin a registration or a dialog, which keep-alives are agreed for (RFC 6223
+§4.2)."""
+
+
+def grant_keep(request: Request, flow: Flow) -> None:
+    """Ask a peer that offers it for keep-alives, in the Via that all responses have (RFC 6223
+    §4.4)."""
+    seconds = flow.transport.keep_alive_seconds
+    if not seconds or (request.mandatory.to_tag is not None and request.method != "REGISTER"):
+        return
+    if "keep" not in request.headers["Via"]:
+        return
+
+    try:
+        via = request.headers.top_via
+    except ParseError:
+        return
+    if "keep" in via.parameters and via.parameters["keep"] is None:
+        request.headers.top_via = via.with_params(keep=seconds)

@@ -1,0 +1,83 @@
+"""Stateless answers: those of requests without a transaction, RFC 3261 §8.2.6 and §8.2.7."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+from ..errors import ParseError
+from ..message.mandatory import mandatory_of_via
+from ..message.message import Request, Response
+from ..runtime.rates import TokenBuckets
+from ..transport.base import Flow
+from .layer import TransactionLayer
+from .received_rport import note_source
+
+
+class Stateless:
+    """Answers requests without a transaction.
+
+    Args:
+        layer: Sends the answers, and has the limits.
+    """
+
+    def __init__(self, layer: TransactionLayer) -> None:
+        self._layer = layer
+        self._counters = layer.counters
+        self._now = layer.clock.now
+        self._errors = TokenBuckets(
+            layer.limits.errors_per_second, layer.limits.errors_burst, layer.limits.sources
+        )
+
+    def refuse(self, error: ParseError, flow: Flow) -> None:
+        """Answer the message that has broken a stream, if its header section allows that. Count
+        it."""
+        self._counters.received += 1
+        data = error.value if isinstance(error.value, bytes) else b""
+        if self._layer.tap is not None:
+            self._layer.tap.tell("in", data, flow, None)
+        self.answer_broken(error, data, flow)
+
+    def answer_broken(self, error: ParseError, data: bytes, flow: Flow) -> None:
+        """Answer a broken request if its first lines allow that; drop everything else."""
+        request = error.request
+        now = self._now()
+        if request is None or request.method == "ACK" or "Via" not in request.headers:
+            self._counters.drop(
+                "bad response" if data[:4] == b"SIP/" else "bad message", flow, error, now
+            )
+        elif not self._errors.take(flow.remote[0], now):
+            self._counters.drop("too many errors", flow, error, now)
+        else:
+            self._counters.warn("refused", now, "refused request from %s: %s", flow, error)
+            try:
+                flow = note_source(request, mandatory_of_via(request.headers), flow)
+            except ParseError:
+                pass  # a Via that cannot be read goes back as it came, to where it came from
+            self._layer.answer(flow, self.response(request, error.status, _phrase(error)))
+
+    def response(
+        self, request: Request, status: int, reason: str | None = None, **headers: Any
+    ) -> Response:
+        """Return a response without a transaction, with the To tag of tag()."""
+        request.use_to_tag(self.tag(request))
+        return request.response(status, reason, **headers)
+
+    def tag(self, request: Request) -> str:
+        """Return the To tag of answers without a transaction: the same for each repetition of the
+        request (§8.2.7)."""
+        headers = request.headers
+        number = headers.get("CSeq", "").partition(" ")[0]
+        text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode(
+            "utf-8", "surrogateescape"
+        )
+        return blake2b(text, digest_size=8, key=self._layer.secret).hexdigest()
+
+
+def _phrase(error: ParseError) -> str:
+    """Return a reason phrase that names the fault: 'Missing From', 'Duplicate To', 'CSeq: not a
+    number'."""
+    words = {"missing": "Missing", "appears twice": "Duplicate"}.get(error.problem)
+    if words and error.header:
+        return f"{words} {error.header}"
+    return f"{error.header}: {error.problem}" if error.header else error.problem.capitalize()

@@ -21,8 +21,8 @@ Place = dict[WaitingCore, float]
 """Requests whose cores are counted together, and the time at which each was added."""
 
 REFUSED = 100_000
-"""Most refused requests that are remembered, because their repetitions must be refused, too: 100
-bytes each, twice."""
+"""Most refused requests that are remembered, because their retransmissions must be refused, too.
+Each takes 100 bytes, twice."""
 
 
 class Admission:
@@ -52,8 +52,8 @@ class Admission:
         self.large_bytes = 0
         self.lately = RefusedLately(64 * timers.t1)
         self.is_open = limits.handlers > 0 and limits.overdue > 0
-        """False while a limit on cores is reached, or refused requests are remembered: then
-        limit_reached() is to be asked."""
+        """False while a limit on cores is reached, or refused requests are remembered. Then call
+        limit_reached()."""
         self._limits = limits
         self._counters = counters
         self._clock = clock
@@ -68,7 +68,8 @@ class Admission:
     # ---- places
 
     def enter(self, worker: Worker, tx: WaitingCore) -> None:
-        """Begin to count the core that serves `tx` in `worker`: it waits for the first time."""
+        """Begin to count the core that serves `tx` in `worker`, because it waits for the first
+        time."""
         tx.worker = worker
         worker.counted = tx
         tx.place = place = self._place(tx)
@@ -78,8 +79,8 @@ class Admission:
             self._watch()
 
     def move(self, tx: WaitingCore) -> None:
-        """Count a core in the place where it belongs now: its request was answered or forwarded, or
-        its call has ended."""
+        """Count a core in its new place, because its request was answered or forwarded, or its call
+        has ended."""
         before, place = tx.place, self._place(tx)
         if before is not None and before is not place:
             del before[tx]
@@ -117,7 +118,8 @@ class Admission:
         self.large_bytes += size
 
     def release(self, holder: object) -> None:
-        """Count the bytes of a transaction or call no longer: it has ended. Others are ignored."""
+        """Stop counting the bytes of a transaction or call that has ended. Ignores one that was not
+        counted."""
         self.large_bytes -= self.large.pop(holder, 0)
 
     # ---- limits
@@ -138,7 +140,7 @@ class Admission:
             request: The request.
             key: The key that its transaction would have.
             size: Its bytes.
-            transactions: The number of transactions there are.
+            transactions: The number of transactions.
             belongs: Returns True if the request belongs to a call, a dialog or a route of ours.
             is_draining: True while the stack refuses what is not within a dialog.
         """

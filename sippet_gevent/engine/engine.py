@@ -27,13 +27,14 @@ _NO_SUCH_VERSION = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPO
 
 
 class Engine(TransactionLayer):
-    """The floors below the cores: a transaction layer, its transports, and the way into it.
+    """The layers below the cores: the transaction layer, its transports, and the entry of received
+    messages.
 
     Args:
-        cores: The core layer, which gets what belongs to no user.
+        cores: The core layer, which gets messages that belong to no user.
         clock: The time; real time by default.
-        timers: The lengths of the RFC's timers.
-        limits: How many of everything may exist.
+        timers: The lengths of the timers of RFC 3261.
+        limits: The limits of transactions, cores and connections.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Engine(TransactionLayer):
 
     @property
     def accept(self) -> Accept | None:
-        """The filter that is asked about each message before it is parsed."""
+        """The filter that is called for each message before it is parsed."""
         return self.ingress.accept
 
     @accept.setter
@@ -98,7 +99,7 @@ class Engine(TransactionLayer):
             log.info("stopped plug %s:%d/%s", bracketed(host), port, transport.name.lower())
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
-        """Answer the message that has broken a stream, if its header section allows that."""
+        """Answer the unreadable message of a stream, if its header section allows that."""
         self.ingress.stateless.refuse(error, flow)
 
     def add_observer(self, observer: Observer[Flow]) -> None:
@@ -108,7 +109,7 @@ class Engine(TransactionLayer):
         self.tap = tap
 
     def remove_observer(self, observer: Observer[Flow]) -> None:
-        """Tell a callable of no further message; nothing happens if it was not added."""
+        """Stop telling a callable of messages. Does nothing if it was not added."""
         if self.tap is not None:
             self.tap.observers = tuple(each for each in self.tap.observers if each != observer)
             if not self.tap.observers:

@@ -1,4 +1,4 @@
-"""Filter: drops messages before they are parsed, those of scanners and of sources over their rate.
+"""Filter: drops messages of scanners, and of sources over their rate, before they are parsed.
 
 It looks at bytes and addresses only. The time it takes grows with the length of a message, whatever
 the message says. It keeps load and noise away and is no protection, because a sender writes any
@@ -73,12 +73,12 @@ class Filter:
     Args:
         scanners: Words of a User-Agent or Server, in any case; `()` for none.
         rate: Messages a second from one source, requests and responses; None for any number.
-        burst: Messages at once; by default those of two seconds, and 20 at least.
+        burst: Messages at the same moment. By default those of two seconds, and at least 20.
         exempt: Networks that have no rate.
         clock: Measures the rate; a Stack that is given the Filter sets its own.
 
     Raises:
-        InvalidValue: A rate or network cannot be. TypeError: a value has another type.
+        InvalidValue: A rate or network is invalid. TypeError: A value has another type.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Filter:
         self._untold: dict[tuple[str, str], tuple[float, int]] = {}
 
     def __call__(self, data: bytes, flow: Flow) -> bool | str:
-        """Return True for a message to take, or the reason why it is dropped."""
+        """Return True for a message to accept, or the reason why it is dropped."""
         if self._buckets is not None:
             source = self._source(flow.remote[0])
             if source is not None and not self._buckets.take(source, self.clock.now()):

@@ -31,7 +31,8 @@ from .stateless import Stateless
 from .users import ClientRecord, ServerRecord
 
 Accept = Callable[[bytes, Flow], "bool | str"]
-"""A filter: says whether a message is taken. True, or False, or the reason why not."""
+"""A filter of messages. It returns True to accept the message, or False or a reason as text to drop
+it."""
 
 CRASHES_KEPT = 16
 """Messages that caused an internal error, kept for debugging in `crashes`."""
@@ -42,7 +43,7 @@ class Ingress:
 
     def __init__(self, layer: TransactionLayer) -> None:
         self.accept: Accept | None = None
-        """The filter that is asked about each message before it is parsed."""
+        """The filter that is called for each message before it is parsed."""
         self.crashes: deque[tuple[bytes, str]] = deque(maxlen=CRASHES_KEPT)
         """Messages that caused an internal error, with the error."""
         self._layer = layer
@@ -64,20 +65,19 @@ class Ingress:
         )
 
     def entrance(self) -> Receive:
-        """Return what a transport calls with each message, in the hub."""
+        """Return the callable that a transport calls with each message, in the hub."""
         return self.workers.run if self.accept is None else self._receive_accepted
 
     def _receive_accepted(self, data: bytes, flow: Flow) -> None:
         """Ask the filter, in the hub. Give the message to a worker, or drop and count it.
 
-        If the filter raises, the message is taken as if there were no filter. The library must
-        stand any bytes without one, and a message that breaks the filter must not close the server
-        for others.
+        If the filter raises, the message is taken as if there were no filter. The library survives
+        any bytes without a filter, and a filter that raises must not stop it.
         """
         verdict: bool | str = True
         try:
             verdict = self.accept(data, flow)  # type: ignore[misc]
-        except Exception as error:  # it is the application's, and the reader goes on
+        except Exception as error:  # the filter belongs to the application, and reading continues
             self._counters.filter_errors += 1
             self._counters.error(
                 "filter failed",
@@ -95,7 +95,7 @@ class Ingress:
             self._counters.filter(verdict if isinstance(verdict, str) else "")
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        """Carry one whole message to where it belongs. Runs in a greenlet of the message's own."""
+        """Bring one whole message to its transaction or core. Runs in a greenlet of its own."""
         self._counters.received += 1
         try:
             message = parse(data, self._limits.parser)
@@ -179,7 +179,8 @@ class Ingress:
                 raise
 
     def _receive_ack(self, ack: Request, mandatory: Mandatory, flow: Flow) -> None:
-        """Take an ACK of no transaction: to a 2xx, or to an answer without a transaction."""
+        """Take an ACK that belongs to no transaction. It is for a 2xx, or for an answer without a
+        transaction."""
         if mandatory.to_tag is not None and mandatory.to_tag == self.stateless.tag(ack):
             self._counters.absorbed += 1
             return

@@ -1,5 +1,5 @@
-"""The transaction layer, RFC 3261 §17: tables of transactions. Carries out what the state machines
-decide.
+"""The transaction layer, RFC 3261 §17: keeps the tables of transactions, and carries out the
+effects of the state machines.
 
 Every message that a stack sends leaves by TransactionLayer.send().
 """
@@ -43,10 +43,10 @@ class TransactionLayer:
     """One table of transactions for each direction, and the way of a message out of them.
 
     Args:
-        cores: The core layer, which gets what belongs to no user.
+        cores: The core layer, which gets messages that belong to no user.
         clock: The time.
-        timers: The lengths of the RFC's timers.
-        limits: How many of everything may exist.
+        timers: The lengths of the timers of RFC 3261.
+        limits: The limits of transactions, cores and connections.
     """
 
     def __init__(self, cores: CoreLayer, clock: Clock, timers: Timers, limits: Limits) -> None:
@@ -63,7 +63,7 @@ class TransactionLayer:
         self.draining = False
         """True while new requests are refused."""
         self.tap: Tap[Flow] | None = None
-        """Is told of each message; None when nothing listens."""
+        """Called with each message. None without observers."""
         self.secret = os.urandom(16)
         self._now = clock.now
         self._deadlines = clock.deadlines(self._due)
@@ -74,8 +74,7 @@ class TransactionLayer:
         """Send one whole message. All messages leave here.
 
         Args:
-            flow: Where it goes.
-            data: The message.
+            flow: The flow to send by. data: The message.
             transaction: The key of its transaction, if it has one.
 
         Raises:
@@ -183,7 +182,7 @@ class TransactionLayer:
         event: str,
         message: Response | bytes | None = None,
     ) -> None:
-        """Feed an event of our own to a transaction and carry out what follows."""
+        """Feed an event of our own to a transaction and carry out the effects."""
         self.drive(tx, tx.handle(event, self._now(), message))
 
     def respond(self, tx: ServerRecord, response: Response) -> None:
@@ -249,7 +248,7 @@ class TransactionLayer:
         return tx
 
     def forget(self, tx: ClientRecord | ServerRecord) -> None:
-        """End a transaction at once and tell nothing of it. A request that still waits for its
+        """End a transaction at once without telling its user. A request that still waits for its
         connection is not sent."""
         if tx.machine.is_client and tx.is_unanswered:
             tx.flow.withdraw(tx.last)

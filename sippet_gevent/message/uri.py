@@ -1,6 +1,6 @@
 """URIs: parse, format and compare, RFC 3261 §19.1; tel, RFC 3966. Pure.
 
-Longer than others by the rules of comparison, which need the same expressions.
+The file is longer than others because of the rules of comparison, which need the same expressions.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ _DISTINGUISHING = frozenset(("user", "ttl", "method", "maddr", "transport"))
 
 
 class Escaped(str):
-    """A user part that came with escapes: its text, and `escapes` with the part as it came. It is
-    sent as it came, because a reserved character and its escape are not the same (§19.1.4)."""
+    """A user part that was received with escapes. It is the unescaped text, and `escapes` is the
+    part as received. It is sent as received, because a reserved character and its escape are not
+    the same (§19.1.4)."""
 
     __slots__ = ("escapes",)
     escapes: str
@@ -251,7 +252,7 @@ def plain_in_python(text: str) -> URI | None:
 
 
 plain: Callable[[str], URI | None] = plain_in_python
-"""The one of the twins to call."""
+"""The function to call: the C version if it is built, otherwise the Python version."""
 if c is not None:
     c.setup_uri(URI, URIParameters, NO_URI_PARAMETERS, NO_URI_HEADERS)
     plain = c.plain_uri

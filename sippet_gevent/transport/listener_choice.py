@@ -1,5 +1,5 @@
-"""ListenerChoice: the listener by which a request leaves, where several could send it, RFC 3261
-§18.1.1."""
+"""ListenerChoice: chooses the listener by which a request leaves, if several could send it, RFC
+3261 §18.1.1."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from . import stun
 from .send_queue import SendQueue
 
 PENDING = 4096
-"""Binding requests that wait for their answer. The oldest is forgotten: there is one for each flow
-that we keep alive."""
+"""Most Binding requests that wait for their answer, one for each flow that we keep alive. The
+oldest is forgotten first."""
 
 RATE, BURST, SOURCES = 500.0, 1000.0, 10_000
 """Answers per second to one source, the most at once, and the sources remembered.
@@ -29,7 +29,7 @@ log = logging.getLogger("sippet_gevent.transport")
 
 
 class KeptFlow(Protocol):
-    """What the agent needs of a flow."""
+    """The parts of a flow that the agent needs."""
 
     remote: Address
     asked: bytes | None
@@ -51,14 +51,14 @@ class StunAgent:
         """Flows whose peer has not answered a Binding request yet, by its transaction."""
         self.rates = TokenBuckets(RATE, BURST, SOURCES)
         self.counts: dict[str, int] = {}
-        """What became of STUN messages, which are not SIP.
+        """Counters of STUN messages by outcome.
 
         Requests of peers: `answered`; `refused` with a 420; `dropped`; `rate_limited`. Our own
         keep-alives: `keepalive_answered`, `keepalive_unanswered`, and `address_changed` when the
         answer shows that a NAT has given us another address."""
 
     def take(self, data: bytes, flow: KeptFlow) -> bool:
-        """Answer a Binding request at once, if that is what it is (RFC 5626 §8).
+        """Answer a datagram at once if it is a Binding request (RFC 5626 §8).
 
         Answers are dropped while messages wait to be sent, and when the source is over its rate,
         because clients repeat their requests (RFC 5389 §7.2.1).
@@ -94,8 +94,8 @@ class StunAgent:
         flow.send(stun.ask(flow.asked))
 
     def unreachable(self, quote: bytes, flow: KeptFlow) -> str:
-        """Take that a datagram with the STUN cookie did not reach a peer. It fails a Binding
-        request of ours (RFC 5389 §7.2.1).
+        """Take the report that a datagram with the STUN cookie did not reach a peer. Our Binding
+        request then fails (RFC 5389 §7.2.1).
 
         Returns:
             `matched`, or `unmatched` if no request of ours to this peer is pending.

@@ -19,13 +19,14 @@ from .send_queue import SendQueue
 from .stun_agent import StunAgent
 
 DATAGRAM = 65535
-"""Bytes asked of each read: no UDP payload is longer, so none is ever truncated."""
+"""Bytes asked of each read. No UDP payload is longer, so none is ever truncated."""
 
 BURST = 64
-"""Datagrams read before the loop may look at its timers: 64 of them are a millisecond or two."""
+"""Datagrams read before the loop may check its timers. 64 datagrams take a millisecond or two."""
 
 RECEIVE_BUFFER = 4 << 20
-"""Bytes the kernel may hold for us: a second's worth at full rate. The system may grant less."""
+"""Bytes that the kernel may buffer for us, enough for a second at full rate. The system may grant
+less."""
 
 FLOWS = 16384
 """Flows remembered by address, so that a peer's flow is one object. All are forgotten at once when
@@ -41,8 +42,8 @@ FlowKey = SockAddr | tuple[SockAddr, bytes]
 
 
 class UDPFlow(Flow):
-    """A peer's address and the socket that talks to it: answers leave by the socket that their
-    request came to."""
+    """A peer's address and the socket for it. Answers leave by the socket at which their request
+    arrived."""
 
     __slots__ = ("_queue", "address", "asked", "mapped")
 
@@ -87,8 +88,8 @@ class UDPFlow(Flow):
 
 
 class PinnedFlow(UDPFlow):
-    """A flow that sends from a certain address of a socket on all addresses, where the kernel would
-    choose another one (RFC 3581 §4)."""
+    """A flow of a socket on all addresses that sends from one certain address, because the kernel
+    would choose another one (RFC 3581 §4)."""
 
     __slots__ = ("ancillary", "ours")
 
@@ -121,8 +122,8 @@ class PinnedFlow(UDPFlow):
 
 
 class UDP(Transport):
-    """One UDP socket, IPv4 or IPv6. No SO_REUSEADDR: a second process must not take the port
-    over."""
+    """One UDP socket, IPv4 or IPv6. It does not set SO_REUSEADDR, because a second process must not
+    take over the port."""
 
     name = "UDP"
     reliable, secure, default_port = TRANSPORTS[name][1:4]
@@ -138,17 +139,17 @@ class UDP(Transport):
         self.read_errors = 0
         """Reads that failed for another reason than an ICMP error that we know of."""
         self.errors = ErrorQueue(self._undelivered)
-        """What the kernel reports of datagrams that could not be delivered."""
+        """The kernel's reports of datagrams that could not be delivered."""
         self.icmp = self.errors.counts
         """ICMP errors by what they meant: `matched` when a transaction or keep-alive waited for
         that datagram's answer; `unmatched` when none did; `truncated` when the quote is too short
         to tell; `too_big`; and `ignored` for the kinds that §18.4 ignores."""
         self.queue = SendQueue(self.errors)
-        """How datagrams leave, and those that wait."""
+        """Sends datagrams, and queues those that must wait."""
         self.stun_agent = StunAgent(self.queue)
         """Answers Binding requests and sends ours."""
         self.stun = self.stun_agent.counts
-        """STUN messages by what became of them."""
+        """STUN messages by outcome."""
 
     @property
     def lost(self) -> int:
@@ -280,8 +281,8 @@ class UDP(Transport):
         return flow
 
     def _flow_here(self, address: SockAddr, key: FlowKey) -> UDPFlow:
-        """Return the flow of a datagram that came to one of all our addresses: answers leave from
-        that one."""
+        """Return the flow of a datagram that arrived at one of our addresses. Answers leave from
+        that address."""
         flow = self._flows.get(address) or self._flow(address)
         info = key[1]
         if isinstance(info, bytes):
@@ -341,13 +342,13 @@ class UDP(Transport):
     # ---- addresses
 
     def is_ours(self, host: str) -> bool:
-        """True when this numeric host is one we listen on: on a wildcard socket, any that the
-        system lets us bind."""
+        """True when we listen on this numeric host. On a wildcard socket, these are all hosts that
+        the system lets us bind."""
         return self._interfaces.is_ours(host)
 
     def source_for(self, address: SockAddr) -> Address:
-        """Return our address as the peer sees it: on a wildcard socket, what the kernel's routes
-        choose."""
+        """Return our address as the peer sees it. On a wildcard socket, the kernel's routes choose
+        it."""
         host, port = self.local
         if host not in WILDCARDS:
             return host, port

@@ -1,4 +1,4 @@
-"""StreamTransport: what the connections of one listening point share, RFC 3261 §18.
+"""StreamTransport: the parts that the connections of one listening point share, RFC 3261 §18.
 
 It has their limits, TLS and counters, and keeps their deadlines.
 """
@@ -20,19 +20,19 @@ from ..tls import TLS
 from .pacing import ENDS, Endings, Handshakes, Paced
 
 SWEEP = 0.5
-"""Most seconds between two looks at the deadlines of all connections. The limits are whole
+"""Most seconds between two checks of the deadlines of all connections. The limits are whole
 seconds."""
 
 SWEPT = 100
-"""Connections looked at before the loop serves others. Thousands would take milliseconds."""
+"""Connections checked before the loop serves other events. Thousands would take milliseconds."""
 
 BREATH = 0.002
-"""Seconds until the next of them are looked at."""
+"""Seconds until the next of these connections are checked."""
 
 
 Destination = tuple[SockAddr, str | None]
-"""What a connection of ours leads to: a socket address, and the name that a certificate must be
-valid for."""
+"""The destination of a connection of ours: a socket address, and the name that a certificate must
+be valid for."""
 
 
 class Member(Paced, Protocol):
@@ -60,7 +60,7 @@ class StreamTransport(Transport):
     receive: Receive
     """Takes each whole message, after start()."""
     matches_name: Callable[[Certificate, str], bool] = staticmethod(matches_sip_domain)
-    """Whether a certificate is valid for a name, by the rules of the protocol."""
+    """Decides if a certificate is valid for a name, by the rules of the protocol."""
 
     def __init__(
         self,
@@ -90,13 +90,13 @@ class StreamTransport(Transport):
         self._unswept: list[Member] = []
 
     def count(self, reason: str) -> None:
-        """Count what has become of a connection."""
+        """Count an outcome of a connection."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
 
     # ---- what a connection reports
 
     def retire(self, destination: Destination, flow: Flow) -> None:
-        """Send no new request by this connection of ours."""
+        """Send no new requests by this connection of ours."""
         raise TypeError(f"{type(self).__name__} lacks .retire()")
 
     def handshake_ended(self, flow: Paced) -> None:
@@ -178,7 +178,7 @@ class StreamTransport(Transport):
         now = time.monotonic()
         unswept = self._unswept
         looked = ended = 0
-        # Connections that came at the same moment are late at the same moment, too.
+        # Connections that were opened at the same time also miss their deadlines at the same time.
         while unswept and looked < SWEPT and ended < ENDS:
             looked += 1
             if unswept.pop().sweep(now):

@@ -1,5 +1,4 @@
-"""Exchange: one HTTP request that asks for something else than a WebSocket, and its answer, RFC
-9110 and PEP 3333."""
+"""Exchange: one HTTP request that is not for a WebSocket, and its answer, RFC 9110 and PEP 3333."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ log = logging.getLogger("sippet_gevent.transport")
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 BODY = 65536
-"""Most bytes of the body of an HTTP request. What comes to a SIP port is small."""
+"""Most bytes of the body of an HTTP request. Requests to a SIP port are small."""
 
 REQUESTS = 100
 """Requests that an application works on at the same time. One more gets 503."""
@@ -123,7 +122,7 @@ class Exchange:
             self._answer(app)
             if self._http.our_state is h11.DONE:
                 return True
-            self._wait()  # the connection ends then, and soon drops what still waits
+            self._wait()  # the connection ends then, and soon drops the bytes that still wait
         except TransportError as error:  # the peer has gone
             self._lose(error)
         except Exception as error:
@@ -225,7 +224,7 @@ class Exchange:
             self._flow.write(data)
 
     def _wait(self) -> None:
-        """Wait until the kernel has all that was written."""
+        """Wait until the kernel has taken all written bytes."""
         flow = self._flow
         while flow.waiting:
             self._drained.clear()

@@ -1,4 +1,4 @@
-"""Web: the settings of a WebSocket port: which pages may use it, and what other HTTP requests get,
+"""Web: the settings of a WebSocket port, for the pages that may use it and for other HTTP requests,
 RFC 7118 §4 and RFC 6454. Pure."""
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def origin_of(text: str) -> str:
 
 
 class Web:
-    """The settings of WebSocket ports: which pages may use them, and what other requests get.
+    """The settings of WebSocket ports, for the pages that may use them and for other requests.
 
     `Stack("wss:0.0.0.0:443", tls=TLS("chain.pem"), web=Web(origins=["https://example.com"]))`
 
     Args:
         origins: The sites whose pages may open a WebSocket, as browsers write them in Origin (RFC
-            6454); None for all. Programs that send no Origin are accepted in any case, because
-            this check protects the users of browsers alone.
+            6454); None for all. Programs that send no Origin are always accepted, because this
+            check protects only the users of browsers.
         accept: A function of the handshake. It returns True, or the status of the refusal, such
             as 401. It must not block.
         app: A WSGI application for all other HTTP requests. Without one they get 426 (RFC 9110

@@ -1,4 +1,5 @@
-"""Counters: what became of each received message. LimitedLog: limits log lines that peers cause."""
+"""Counters: count the outcome of each received message. LimitedLog: limits log lines that peers
+cause."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ from typing import Any, Protocol
 from ..errors import excerpt
 
 LINES = 10
-"""Log lines of one reason before further ones are summarised: enough to see what is wrong."""
+"""Log lines of one reason before further ones are summarised. They are enough to see the
+problem."""
 
 SUMMARY_SECONDS = 10.0
 """Seconds between two summaries of a reason. So a flood of any rate writes 8,640 lines a day."""
 
 LOG_REASONS = 256
-"""Most reasons with lines of their own; the others share those of OTHER. The library has fewer than
-50, all constants."""
+"""Most reasons with lines of their own. The others share the lines of OTHER. The library has fewer
+than 50, all constants."""
 
 OTHER = "other"
 
@@ -89,14 +91,14 @@ class _Flood:
 
 
 class Alarm(Protocol):
-    """A call that is to come."""
+    """A scheduled call."""
 
     def close(self) -> None:
         """Prevent the call."""
 
 
 class Timekeeper(Protocol):
-    """What limits and summaries read the time from: a Clock."""
+    """The source of time for limits and summaries. A Clock is one."""
 
     @property
     def now(self) -> Callable[[], float]:
@@ -107,7 +109,7 @@ class Timekeeper(Protocol):
 
 
 class LimitedLog:
-    """Writes log lines that a peer can cause: LINES for each reason, then a summary every
+    """Writes log lines that a peer can cause. Each reason has LINES lines, then a summary every
     SUMMARY_SECONDS.
 
     A reason gets one line back after SUMMARY_SECONDS in which none of its lines was left out.
@@ -176,7 +178,7 @@ class LimitedLog:
         return False
 
     def stop(self) -> None:
-        """Write the summaries that are still to come, and forget all reasons."""
+        """Write the pending summaries, and forget all reasons."""
         floods, self._floods = self._floods, {}
         for reason, flood in floods.items():
             self._summarise(flood, reason)
@@ -323,7 +325,8 @@ class Counters:
 
     @property
     def balance(self) -> int:
-        """Messages received less those that are counted: 0 while no message is carried."""
+        """Number of received messages that are not counted yet. 0 while no message is being
+        processed."""
         return (
             self.received
             - self.delivered

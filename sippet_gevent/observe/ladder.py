@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 from .tap import Passage
 
 LADDER_LINES = 200
-"""Messages that are drawn, the last ones: what goes wrong in a test is at its end."""
+"""Most messages that are drawn. The last ones are drawn, because the failure of a test is at its
+end."""
 
 _WIDTH = 30
 
@@ -17,7 +18,8 @@ Address = tuple[str, int]
 
 
 class Arrow(Protocol):
-    """One message between two addresses. `fate` is "carried", or says why it did not arrive."""
+    """One message between two addresses. `fate` is "carried", or the reason why the message did not
+    arrive."""
 
     @property
     def time(self) -> float: ...
@@ -99,6 +101,6 @@ def _line(arrow: Arrow, hosts: list[str], start: float) -> str:
 
 
 def _label(data: bytes) -> str:
-    """Return what is written on an arrow: status and phrase, or method and Request-URI."""
+    """Return the text on an arrow: status and phrase, or method and Request-URI."""
     first = data.split(b"\r\n", 1)[0].decode("utf-8", "replace")
     return first[8:] if first.startswith("SIP/2.0 ") else first.rsplit(" ", 1)[0]

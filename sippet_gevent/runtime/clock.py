@@ -31,7 +31,7 @@ Fire = Callable[[float, Any], None]
 
 
 class Alarm(Protocol):
-    """A call that is to come."""
+    """A scheduled call."""
 
     def close(self) -> None:
         """Prevent the call."""
@@ -50,7 +50,8 @@ class _Alarm(Timeout):  # type: ignore[misc]
 
 
 class Clock:
-    """Real time in seconds. It is monotonic, so a step of the system's clock moves no timer."""
+    """Real time in seconds. It is monotonic, so a step of the system's clock does not change
+    timers."""
 
     tick = TICK
 
@@ -82,7 +83,7 @@ class Clock:
             return None
         finally:
             timeout.close()
-            del timeout  # whose traceback holds this frame
+            del timeout  # its traceback holds this frame
 
     def sleep(self, seconds: float) -> None:
         """Let time pass in the current greenlet, by this clock: `stack.clock.sleep(3)`.
@@ -105,8 +106,8 @@ class Clock:
 class Deadlines:
     """Items by the tick at which they are due, with one alarm a tick.
 
-    `fire(now, item)` is called for each, in the hub. Items are never removed: one that is not due
-    any more ignores the call. So the cost of a timer is one append. At 20,000 requests a second
+    `fire(now, item)` is called for each, in the hub. Items are never removed. An item that is not
+    due any more ignores the call. So the cost of a timer is one append. At 20,000 requests a second
     that linger for 32 seconds, there are 6,400 alarms.
     """
 
@@ -164,7 +165,7 @@ class Deadlines:
 
 
 class VirtualClock(Clock):
-    """Time that passes in advance() only. Then everything that is due happens, in order, without
+    """Time that passes only in advance(). Everything that is due then happens in order, without
     delay."""
 
     tick = 1e-6
@@ -218,7 +219,7 @@ class VirtualClock(Clock):
 
     @property
     def pending(self) -> int:
-        """Alarms that are still to come."""
+        """Number of pending alarms."""
         return sum(alarm.call is not None for _, _, alarm in self._alarms)
 
 

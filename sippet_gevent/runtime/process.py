@@ -1,4 +1,4 @@
-"""Process: what `Stack.run()` sets up: signals, logging, watchdog and garbage collector.
+"""Process: sets up signals, logging, watchdog and garbage collector for `Stack.run()`.
 
 Several stacks may run in one process, each in a greenlet of its own. They share the signals and the
 watchdog.
@@ -58,12 +58,12 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 
 
 class Process:
-    """The stacks that run in this process, and what they share while at least one runs.
+    """The stacks that run in this process, with the signals and the watchdog that they share.
 
-    The first SIGTERM or SIGINT drains all stacks, the next one stops them at once, and the watchdog
-    ends the process then if the loop is blocked and takes no signals. SIGHUP reads the
-    certificates again, SIGUSR1 logs the statistics. A signal that the application handles itself,
-    or that is ignored, is left alone.
+    The first SIGTERM or SIGINT drains all stacks, and the next one stops them at once. If the loop
+    is blocked at the second one, the watchdog ends the process. SIGHUP reads the certificates
+    again, SIGUSR1 logs the statistics. Process does not touch a signal that is ignored, or that the
+    application handles itself.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Process:
 
     @contextmanager
     def _joined(self, stack: Runnable, drain: float) -> Iterator[None]:
-        """Add the stack to those that signals concern."""
+        """Add the stack to those that signals drain and stop."""
         if not self._stacks:
             self._set_up()
         elif gevent.get_hub() is not self._hub:

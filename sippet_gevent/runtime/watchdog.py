@@ -29,7 +29,7 @@ class Watchdog:
     """A native thread that watches a heartbeat of the loop.
 
     `blocked` counts the times that the loop was blocked for more than `lag` seconds. Each time, one
-    log line shows what its thread was running: a blocking call that was not patched, or a long
+    log line shows the code that blocked, such as a blocking call that was not patched, or a long
     computation.
 
     A blocked loop handles no signals, so the thread receives the `ending` signals, too. When two of
@@ -98,7 +98,7 @@ class Watchdog:
             now = self._monotonic()
             if self._beat != seen:
                 seen, since, reported = self._beat, now, False
-                asked = asked[-1:]  # the loop has taken what came before
+                asked = asked[-1:]  # the loop has handled the earlier signals
             asked += [number for number in self._signals.heard() if number in self._ending]
             if len(asked) > 1 and now - since >= END_SECONDS:
                 self._end(asked[-1])
@@ -120,7 +120,7 @@ class Watchdog:
     def _end(self, number: int) -> None:
         """End the process without its main thread, which is blocked, and without its locks.
 
-        The text is written to stderr as far as that takes it at once.
+        Writes the text to stderr, or the part of it that stderr takes at once.
         """
         try:
             name = signal.Signals(number).name

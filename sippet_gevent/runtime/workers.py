@@ -26,7 +26,7 @@ yielding."""
 
 
 class Worker(greenlet):  # type: ignore[misc]
-    """One greenlet.
+    """A greenlet that runs jobs.
 
     `serving` is the ServerTransaction whose core it runs, or None. `counted` is the one that is
     counted as waiting.
@@ -49,7 +49,7 @@ class Workers:
         lines: Limits log lines.
     """
 
-    # Any: flows and what is counted belong to floors above
+    # Any, because higher layers define flows and counted transactions
     def __init__(
         self,
         job: Callable[[bytes, Any], None],
@@ -96,7 +96,7 @@ class Workers:
             while True:
                 try:
                     Context().run(self._job, data, flow)
-                except gevent.GreenletExit:  # it was killed, and serves nothing more
+                except gevent.GreenletExit:  # it was killed, and serves no more messages
                     return
                 except BaseException as error:
                     self._crashed(error, data, flow)
@@ -133,7 +133,8 @@ class Workers:
                     self._ended(counted)
 
     def stop(self) -> None:
-        """End the parked workers. Those that run a core are left alone: it is the application's."""
+        """End the parked workers. Those that run a core continue, because the core belongs to the
+        application."""
         while self._parked:
             worker = self._parked.pop()
             self._alive.discard(worker)

@@ -1,4 +1,4 @@
-"""BindingStore: what a registrar and a proxy need of a store of bindings, RFC 3261 §10.3."""
+"""BindingStore: the store of bindings, as a registrar and a proxy need it, RFC 3261 §10.3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .bindings import Binding
 
 
 class BindingStore(Protocol):
-    """A store of bindings by address-of-record. `Location` is one; write your own with these
+    """A store of bindings by address-of-record. `Location` is one. Your own store needs these
     methods.
 
     A store may also have `lookup_contact(uri)`, as Location has. RegistrarProxy then uses it for

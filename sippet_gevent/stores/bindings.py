@@ -1,4 +1,4 @@
-"""Bindings of a registrar: which Contact replaces which, and how many bytes they take, RFC 3261
+"""Bindings of a registrar: the rules by which a Contact replaces another, and their size, RFC 3261
 §10.3, RFC 3327 and RFC 5626. Pure.
 
 A store only keeps bindings; the rules about them are functions of this file.
@@ -22,7 +22,7 @@ from ..message.parameters import Parameters, URIHeaders, URIParameters
 from ..message.uri import URI, Escaped
 
 CONTACTS = 10
-"""Most bindings of one address-of-record: no user has more phones, and each is a branch of every
+"""Most bindings of one address-of-record. No user has more phones, and each is a branch of every
 call."""
 
 MOST_REG_ID = 2**31 - 1
@@ -82,7 +82,7 @@ class Binding(NamedTuple):
         Args:
             contact: A Contact of the new REGISTER.
             has_outbound: True when the first hop of that REGISTER supports flows. For the binding,
-                its own flow and Path tell.
+                its own flow and Path decide.
         """
         mine = (
             flow_registered(self.contact) if self.flow is not None or self._came_by_edge else None
@@ -152,7 +152,7 @@ def reg_id_of(contact: NameAddr) -> int | None:
 def flow_registered(contact: NameAddr) -> tuple[str, int] | None:
     """Return +sip.instance and reg-id, which together name one flow of one user agent.
 
-    None when either is missing: a reg-id alone means nothing (RFC 5626 §6).
+    None when either is missing, because a reg-id alone has no meaning (RFC 5626 §6).
     """
     instance, reg_id = instance_of(contact), reg_id_of(contact)
     return None if instance is None or reg_id is None else (instance, reg_id)
@@ -167,8 +167,9 @@ def merged(
     """Return the bindings after a REGISTER, best first: highest q, then newest.
 
     Args:
-        bindings: Those of before. Each that a new one replaces is left out.
-        wanted: One for each Contact of the REGISTER; one that ends `now` is only removed.
+        bindings: The previous bindings. A binding that a new one replaces is left out.
+        wanted: One binding for each Contact of the REGISTER. A binding that ends `now` is only
+            removed.
         now: The time, in seconds of the clock of `expires_at`.
         has_outbound: See Binding.is_of().
 
@@ -181,7 +182,7 @@ def merged(
         if not any(b.is_of(new.contact, has_outbound=has_outbound) for new in wanted)
     ]
     result = [*(b for b in wanted if b.expires_at > now), *kept]
-    # a phone with a new port for each connection leaves bindings that lead nowhere
+    # a phone with a new port for each connection leaves unreachable bindings
     if len(result) > CONTACTS:
         result = [b for b in result if b.flow is None or b.flow.is_alive()]
     if len(result) > CONTACTS:

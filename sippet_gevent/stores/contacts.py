@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ..message.uri import URI, normal_host
 
 SHARED = 10
-"""Most addresses-of-record indexed for one Contact. A phone has few lines; of a gateway with many,
-any one leads to it."""
+"""Most addresses-of-record indexed for one Contact. A phone has few lines. A gateway has many, and
+any one of them leads to it."""
 
 
 class ContactIndex:
@@ -30,7 +30,7 @@ class ContactIndex:
 
         Args:
             name: The address-of-record.
-            before: Its Contact URIs of before.
+            before: Its previous Contact URIs.
             after: Its Contact URIs from now on. A Contact that has SHARED addresses-of-record gets
                 no further one.
         """

@@ -21,10 +21,10 @@ ADDRESSES = 100_000
 """Most addresses-of-record in memory."""
 
 STORE_BYTES = 256 * 1024 * 1024
-"""Most bytes that a Location takes in memory: ADDRESSES with one usual phone each take 200 MB."""
+"""Most bytes that a Location takes in memory. ADDRESSES with one usual phone each take 200 MB."""
 
 END_SECONDS = 5.0
-"""Most seconds between the end of a binding and its removal: the bindings that end within five
+"""Most seconds between the end of a binding and its removal. The bindings that end within five
 seconds are removed together."""
 
 ENDS_AT_ONCE = 500
@@ -44,7 +44,7 @@ class _Engine(Protocol):
 
 
 class Owner(Protocol):
-    """The stack that a Location serves, as far as a Location needs it."""
+    """The parts of a stack that a Location needs."""
 
     @property
     def engine(self) -> _Engine:
@@ -266,7 +266,7 @@ class Location:
 
 
 _Way = tuple[tuple[object, tuple[str, int]] | None, tuple[NameAddr, ...]]
-"""What tells phones without +sip.instance apart: listener and peer of the flow, and the Path."""
+"""The key of a phone without +sip.instance: listener and peer of the flow, and the Path."""
 
 
 class _Entry(NamedTuple):
@@ -304,7 +304,8 @@ def shown_uri(uri: URI) -> Plain:
 
 
 def log_ended(stack: Owner, aor: str, bindings: Iterable[Binding], reason: str) -> None:
-    """Log that bindings have ended: removed by the phone, expired, or without their connection."""
+    """Log that bindings have ended, because the phone removed them, they expired, or their
+    connection ended."""
     for binding in bindings:
         stack.engine.counters.info(
             "registration ended",

@@ -25,7 +25,7 @@ from gevent.event import Event
 from ...errors import ParseError, TransportError
 from ..base import Address
 from .channel import READ, RETRY
-from .deadlines import TimedChannel
+from .keepalive import KeptAlive
 from .proxy_protocol import read as read_proxy_header
 from .state import Late, State
 from .tls_session import TLSSession
@@ -41,7 +41,7 @@ reset the connection, and the answer would be lost."""
 log = logging.getLogger("sippet_gevent.transport")
 
 
-class Connection(TimedChannel):
+class Connection(KeptAlive):
     """One connection. `state` is its row in the table.
 
     Subclasses implement `feed(data)` and `ping()`, and may implement `begin()`, `step()` and

@@ -1,4 +1,4 @@
-"""Deadlines of one connection, for its state, a message, a pong and idleness.
+"""Deadlines of one connection: that of its state, of a message, and idleness.
 
 Timers would cost memory for each connection. Instead, the listening point sweeps all connections
 now and then, and each connection checks its deadlines.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ...errors import TransportError
 from .channel import Channel
 from .state import State
 from .transport import StreamTransport
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class TimedChannel(Channel):
     """A channel that is closed at a missed deadline.
 
-    A subclass implements `ping()`, and notes in `_heard` when bytes came and in `_started` when an
+    A subclass notes in `_heard` when bytes came and in `_started` when an
     incomplete message began.
     """
 
@@ -29,15 +28,12 @@ class TimedChannel(Channel):
         "_deadline",
         "_heard",
         "_kept_until",
-        "_pinged",
-        "_probed",
         "_started",
         "is_lost",
         "state",
         "transactions",
     )
 
-    probes = True
     state: State[Any]
     """The row of the state table. Its functions take the subclass."""
 
@@ -45,23 +41,12 @@ class TimedChannel(Channel):
         super().__init__(transport, raw)
         self.transactions = set()
         self.is_lost = False
-        self._pinged = False
-        self._probed = 0.0  # when we sent the last ping
         self._started: float | None = None  # when the first byte of an incomplete message came
         self._heard = time.monotonic()
         self._deadline: float | None = None
         self._kept_until = 0.0
 
     # ---- what a subclass implements
-
-    def ping(self) -> None:
-        """Ask the peer whether it is there. Raises TransportError."""
-        raise TypeError(f"{type(self).__name__} lacks .ping()")
-
-    @property
-    def ping_after(self) -> float:
-        """Seconds of silence after which we ping; 0 for never."""
-        return 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -88,12 +73,6 @@ class TimedChannel(Channel):
         if not self._kept_until and self._socket is not None and not self._let_kernel_probe():
             return
         self._kept_until = max(self._kept_until, time.monotonic() + seconds)
-
-    def probe(self) -> None:
-        if self.state.is_whole and not self._pinged and not self._queue:
-            self._pinged = True
-            self._probed = time.monotonic()
-            self.ping()
 
     def is_alive(self) -> bool:
         """Return False when the peer has closed or reset the connection, also if that is unread.
@@ -125,22 +104,6 @@ class TimedChannel(Channel):
         ):
             self.close("idle", "idle too long")
         return self._socket is None
-
-    def _sweep_open(self, now: float) -> bool:
-        """Ping a silent peer, and close the connection when it does not answer."""
-        if self._pinged and now - self._probed >= self.transport.limits.pong:
-            self.is_lost = True
-            self.close("no_pong", "the peer does not answer a ping (RFC 5626 §4.4.1)")
-            return True
-        after = self.ping_after
-        if not after or self._queue:
-            return False
-        if now - self._heard >= after:
-            try:
-                self.probe()
-            except TransportError:
-                pass  # the connection is closed
-        return True
 
     def _sweep_half_closed(self, now: float) -> bool:
         """Close the connection when the peer waits for no response any more."""

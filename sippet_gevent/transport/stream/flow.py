@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import TransportError
-from ...message.framer import PING, PONG, Framer
+from ...message.framer import PING, Framer
 from ..base import Address
 from .connection import Connection
 from .transport import Destination, StreamTransport
 
 if TYPE_CHECKING:
     from _socket import socket as Socket
-
-PONGS = 200
-"""Most pings of one connection that are answered between two sweeps. A usual peer sends one in half
-a minute."""
 
 
 class StreamFlow(Connection):
@@ -24,7 +19,7 @@ class StreamFlow(Connection):
     A message goes to its worker in the callback that has read it, as a datagram does.
     """
 
-    __slots__ = ("_framer", "_ponged")
+    __slots__ = ("_framer",)
 
     def __init__(
         self,
@@ -36,7 +31,6 @@ class StreamFlow(Connection):
         name: str | None = None,
     ) -> None:
         self._framer = Framer(transport.parser_limits)
-        self._ponged = 0  # pings answered since the last sweep
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
     def feed(self, data: bytes) -> None:
@@ -64,30 +58,9 @@ class StreamFlow(Connection):
         elif messages or self._started is None:
             self._started = self._heard
 
-    def _answer_pings(self, number: int) -> bool:
-        """Answer pings with as many pongs (RFC 5626 §4.4.1), up to PONGS between two sweeps.
-
-        Returns False when the connection has ended.
-        """
-        owed = min(number, PONGS - self._ponged)
-        if owed < number:
-            self.transport.count("too_many_pings")
-        if not owed:
-            return True
-        self._ponged += owed
-        try:
-            self.send(PONG * owed)
-        except TransportError:
-            return False
-        return True
-
     def ping(self) -> None:
         self._framer.awaits_pong = True
         self.write(PING)  # RFC 5626 §4.4.1
-
-    def sweep(self, now: float) -> bool:
-        self._ponged = 0
-        return super().sweep(now)
 
     @property
     def is_idle(self) -> bool:

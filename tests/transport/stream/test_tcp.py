@@ -24,7 +24,8 @@ from sippet_gevent.runtime.limits import StreamLimits
 from sippet_gevent.transport.stream import tcp as tcp_module
 from sippet_gevent.transport.stream import transport as sweep_module
 from sippet_gevent.transport.stream.connection import CLOSED, OPEN
-from sippet_gevent.transport.stream.flow import PONGS, StreamFlow
+from sippet_gevent.transport.stream.flow import StreamFlow
+from sippet_gevent.transport.stream.keepalive import PONGS
 from sippet_gevent.transport.stream.pacing import ENDS
 from sippet_gevent.transport.stream.tcp import TCP
 from tests.conformance import corpus

@@ -34,7 +34,8 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
     "core/client/reason", "core/dialog/dialog", "core/dialog/glare", "core/proxy/best_response",
-    "core/option_tags", "core/proxy/rules", "core/refusal",
+    "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",
+    "core/proxy/request_validation", "core/refusal",
     "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
     "stores/bindings", "stores/contacts",
     "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263",

@@ -28,12 +28,14 @@ from ..client.targets import NextHop
 from ..inbox import Inbox
 from ..refusal import refuse
 from ..routing.keepalive import REGISTRATION, withdraw
-from ..routing.record_route import Path, RecordRoute
+from ..routing.path import Path
+from ..routing.record_route import RecordRoute
 from ..server import ServerTransaction
 from .best_response import response_upstream
 from .branch import COMPLETED_ELSEWHERE, Branch
 from .copy import Target, check_target, prepare
-from .rules import breadth_of, loop_mark
+from .loops import loop_mark
+from .max_breadth import breadth_of
 
 log = logging.getLogger("sippet_gevent.core")
 

@@ -16,7 +16,7 @@ from ..routing.own_route import take_own_route
 from ..routing.routes import MAX_FORWARDS, as_request_uri, top_route
 from ..routing.sips import REQUIRED, retarget
 from ..server import ServerTransaction
-from .rules import check_host
+from .request_validation import check_host
 
 Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a binding with its Path or its flow."""

@@ -12,7 +12,9 @@ from ..client.targets import NextHop
 from ..server import ServerTransaction
 from .context import ResponseContext
 from .copy import Target, check_target, prepare
-from .rules import breadth_of, check_request, loop_mark
+from .loops import loop_mark
+from .max_breadth import breadth_of
+from .request_validation import check_request
 
 
 def forward(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Location, Registrar, RegistrarProxy, ResponseContext, forward
-from sippet_gevent.core.proxy.rules import MAX_BREADTH
+from sippet_gevent.core.proxy.max_breadth import MAX_BREADTH
 from sippet_gevent.testing import SERVER
 
 from ..wire import Peer, sent

@@ -450,7 +450,7 @@ import resource, sys, socket, gevent
 from gevent import socket as cooperative
 from sippet_gevent import Stack
 sys.path.insert(0, {root!r})
-from tests.transport.test_stream import options
+from tests.transport.stream.test_tcp import options
 stack = Stack("tcp:127.0.0.1:0")
 stack.on("OPTIONS")(lambda request, tx: 200)
 with stack:

@@ -1,11 +1,11 @@
-"""Rules of a proxy: refusals, RFC 3261 §16.3."""
+"""Requests that a proxy refuses to forward, RFC 3261 §16.3."""
 
 from __future__ import annotations
 
 import pytest
 
 from sippet_gevent import Reject, Request
-from sippet_gevent.core.proxy.rules import check_request
+from sippet_gevent.core.proxy.request_validation import check_request
 
 
 def request(uri="sip:bob@example.com", *routes, **headers):

@@ -1,0 +1,42 @@
+"""Loops: the mark in our branches by which a proxy knows a looped request, RFC 3261 §16.3 item 4,
+§16.6 step 8 and RFC 5393 §4.2. Pure."""
+
+from __future__ import annotations
+
+from hashlib import blake2s
+
+from ...errors import Reject
+from ...message.message import Request
+
+LOOP_MARK = 8
+"""Bytes of the hash in our branches. Two different requests of 70 hops do not share one by chance
+(RFC 5393 §4.2.4)."""
+
+
+def loop_mark(request: Request, secret: bytes) -> str:
+    """Return the hash that tells a loop from a spiral, for the branches of the copies (§16.6 step
+    8, RFC 5393 §4.2.1).
+
+    A request that comes back unchanged has the same hash, and a request that spirals has another.
+    The hash is keyed, so only our own Via values can match. The hash itself is public, because it
+    is in the branch that the next hop sees.
+
+    Args:
+        request: The request as it was received.
+        secret: The key, which is the same for the life of the stack.
+
+    Raises:
+        Reject: 482 when a Via of the request already has this hash (§16.3 item 4).
+    """
+    e, headers = request.mandatory, request.headers
+    # not the method, because CANCEL and ACK have the branch of their INVITE (§16.6 step 8)
+    parts = [request.uri_text, headers["Call-ID"], f"{e.cseq} {e.from_tag} {e.to_tag}"]
+    for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
+        if name in headers.fields:
+            parts += (name, *headers.all(name))
+    mark = blake2s(
+        "\n".join(parts).encode("utf-8", "surrogateescape"), key=secret, digest_size=LOOP_MARK
+    ).hexdigest()
+    if any(mark in via for via in headers.all("Via")):
+        raise Reject(482, "Loop Detected")
+    return mark

@@ -113,7 +113,7 @@ class Server(Program):
 
     def port_of(self, transport):
         """Return the port of its first address of a transport: "udp", "tcp", "tls", "wss" …"""
-        return int(self.wait_for(rf"started plug \S+:(\d+)/{transport}\n")[1])
+        return int(self.wait_for(rf"listening: address={transport}:\S+:(\d+)\n")[1])
 
     def stats(self):
         """Return the counters and gauges that are not 0, as the command logs them when it gets SIGUSR1."""

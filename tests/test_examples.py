@@ -237,7 +237,7 @@ def test_unix_transport_runs_and_is_called(serve_unix, unix):
             gevent.sleep(0.01)
     program.signal(signal.SIGTERM)
     assert program.wait() == 0
-    assert "stopped plug hello:5060/unix" in program.text
+    assert "listening ended: address=unix:hello:5060" in program.text
 
 
 def test_unix_transport_calls_by_itself(serve_unix, run, tmp_path):
@@ -318,7 +318,7 @@ def serve_unix(run, tmp_path):
             f"{EXAMPLES / 'unix_transport.py'}:stack",
         ]
         program = run(*arguments, SIP_SOCKETS=str(tmp_path / "s"))
-        program.wait_for("started plug hello:5060/unix")
+        program.wait_for("listening: address=unix:hello:5060")
         return program
 
     return start

@@ -43,15 +43,15 @@ def test_bad_address_is_an_invalid_value_that_quotes_it(text):
         Stack(text)
 
 
-def test_started_plug_is_logged_in_the_ancestor_s_words(caplog):
+def test_listening_address_is_logged_at_start_and_end(caplog):
     with (
         caplog.at_level(logging.INFO, "sippet_gevent.transport"),
         Stack("udp:127.0.0.1:0") as stack,
     ):
         port = stack.engine.transports[0].local[1]
     assert caplog.messages == [
-        f"started plug 127.0.0.1:{port}/udp",
-        f"stopped plug 127.0.0.1:{port}/udp",
+        f"listening: address=udp:127.0.0.1:{port}",
+        f"listening ended: address=udp:127.0.0.1:{port}",
     ]
 
 

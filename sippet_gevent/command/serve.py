@@ -247,7 +247,7 @@ def _call(where: str, function: Callable[..., Any], *arguments: str) -> Any:
     except Mistake:
         raise
     except (Exception, SystemExit) as error:
-        log.debug("cannot load %s", where, exc_info=error)
+        log.debug('core not loaded: core="%s"', where, exc_info=error)
         message = " ".join(str(error).split())
         if not isinstance(error, (ImportError, SyntaxError)):
             message = f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -38,5 +38,6 @@ def _show(passage: Passage[Flow]) -> None:
     shown = text.decode("utf-8", "backslashreplace").rstrip("\n").split("\n")
     lines = "\n".join(f"    {visible(line)}" for line in shown)
     host, port = passage.flow.remote
-    what = "received from" if passage.direction == "in" else "sent to"
-    log.debug("%s %s:%d, %d bytes\n%s", what, bracketed(host), port, len(passage.data), lines)
+    event = "received: source" if passage.direction == "in" else "sent: destination"
+    address = f"{passage.flow.transport.name}:{bracketed(host)}:{port}"
+    log.debug("message %s=%s bytes=%d\n%s", event, address, len(passage.data), lines)

@@ -13,6 +13,7 @@ from typing import Protocol
 from ..engine.users import ServerRecord, ServerUser
 from ..errors import Reject
 from ..message.message import Request, Response
+from ..observe.counters import Plain
 from ..transaction.machines import INVITE_SERVER
 from .core import Core, CoreFunction, check_core
 from .dialog.dialogs import Dialogs
@@ -199,9 +200,11 @@ class Dispatcher:
         """Log the failure of a transaction that no greenlet waits for, and call
         Core.receive_error()."""
         stack = self._stack
-        text = "transaction failed: transaction=%r reason=%s"
+        text = 'transaction failed: transaction="%r" call_id=%s reason="%s"'
+        request = getattr(transaction, "request", None)
+        call_id = Plain("" if request is None else request.headers.get("Call-ID"))
         stack.engine.counters.info(
-            "transaction failed", stack.clock.now(), text, transaction, error, log=log
+            "transaction failed", stack.clock.now(), text, transaction, call_id, error, log=log
         )
         core = self.core
         if isinstance(core, Core) and type(core).receive_error is not Core.receive_error:

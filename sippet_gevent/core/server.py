@@ -366,7 +366,7 @@ class ServerTransaction(Handler):
         self.stack.engine.counters.error(
             event,
             self.stack.clock.now(),
-            f"{event}: request=%r call_id=%s{more}",
+            f'{event}: request="%r" call_id=%s{more}',
             request,
             Plain(request.headers.get("Call-ID")),
             *values,

@@ -116,14 +116,14 @@ def call_back(element: Element, function: Callable[..., object], *arguments: obj
         else:
             counters = element.engine.counters
             counters.core_errors += 1
-            text, call_id = "core raised: argument=%r call_id=%s", _call_id(what)
+            text, call_id = 'core raised: argument="%r" call_id=%s', _call_id(what)
             now = element.clock.now()
             counters.error("core raised", now, text, what, call_id, exc_info=error, log=log)
 
 
 def _gave_up(element: Element, what: object, error: BaseException) -> None:
     """Log that a core ended with an exception that is not its mistake."""
-    text = "core gave up: argument=%r call_id=%s reason=%s"
+    text = 'core gave up: argument="%r" call_id=%s reason="%s"'
     now, call_id = element.clock.now(), _call_id(what)
     element.engine.counters.warn("core gave up", now, text, what, call_id, error, log=log)
 
@@ -163,7 +163,7 @@ def _late(tx: ServerTransaction, result: object) -> None:
     counters.warn(
         "late answer",
         tx.stack.clock.now(),
-        "late answer: returned=%r answered=%d method=%s call_id=%s",
+        'late answer: returned="%r" answered=%d method=%s call_id=%s',
         result,
         tx.answered,
         Plain(tx.request.method),

@@ -236,7 +236,7 @@ class Admission:
         frame = tx.worker.gr_frame
         if frame is not None and self._counters.loud("overdue", self._clock.now()):
             log.warning(
-                "core is overdue: method=%s answered=%d call_id=%s it is at:\n%s",
+                "core overdue: method=%s answered=%d call_id=%s stack=\n%s",
                 Plain(tx.request.method), tx.answered, Plain(tx.request.headers.get("Call-ID")),
                 "".join(traceback.format_stack(frame)),
             )  # fmt: skip

@@ -72,7 +72,9 @@ class Engine(TransactionLayer):
                 self._open(transport, listener)
             except TransportError as error:
                 if listener.is_half and getattr(error.__cause__, "errno", None) in _NO_SUCH_VERSION:
-                    cores_log.warning("%s; going on with the other IP version", error)
+                    cores_log.warning(
+                        'IP version skipped: address=%s reason="%s"', listener.address, error
+                    )
                     continue
                 for each in opened:
                     self.close(each)
@@ -87,7 +89,7 @@ class Engine(TransactionLayer):
         transport.start((listener.host, port), self.ingress.entrance(), self)
         self.transports.append(transport)
         host, port = transport.local
-        log.info("started plug %s:%d/%s", bracketed(host), port, transport.name.lower())
+        log.info("listening: address=%s:%s:%d", transport.name.lower(), bracketed(host), port)
         transport.listener = listener.bound(transport.name.lower(), port)
 
     def close(self, transport: Transport) -> None:
@@ -96,7 +98,8 @@ class Engine(TransactionLayer):
             self.transports.remove(transport)
             transport.stop()
             host, port = transport.local
-            log.info("stopped plug %s:%d/%s", bracketed(host), port, transport.name.lower())
+            name = transport.name.lower()
+            log.info("listening ended: address=%s:%s:%d", name, bracketed(host), port)
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
         """Answer the unreadable message of a stream, if its header section allows that."""

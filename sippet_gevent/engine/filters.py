@@ -49,7 +49,8 @@ addresses must not take memory."""
 LINE_EVERY = 10.0
 """Seconds between two log lines about one source. Each line says how many messages were dropped."""
 
-SCANNER, OVER_RATE = "scanner", "over its rate"
+SCANNER, RATE_LIMITED = "scanner", "rate_limited"
+"""The reasons that `refused` and `stats()` count dropped messages by."""
 
 log = logging.getLogger("sippet_gevent.transport")
 
@@ -68,7 +69,7 @@ class Filter:
         stack = Stack("udp:0.0.0.0:5060", accept=Filter(rate=50))
 
     A source is an IPv4 address or an IPv6 /64. `refused` counts dropped messages by reason,
-    "scanner" or "over its rate". One log line in ten seconds tells of each source.
+    "scanner" or "rate_limited". One log line in ten seconds tells of each source.
 
     Args:
         scanners: Words of a User-Agent or Server, in any case; `()` for none.
@@ -114,7 +115,7 @@ class Filter:
         if self._buckets is not None:
             source = self._source(flow.remote[0])
             if source is not None and not self._buckets.take(source, self.clock.now()):
-                return self._refuse(OVER_RATE, source, b"")
+                return self._refuse(RATE_LIMITED, source, b"")
         if self._is_scanner is not None:
             head = data.lstrip(b"\r\n")  # as the parser does (RFC 3261 §7.5)
             for end in _ENDS:
@@ -147,13 +148,13 @@ class Filter:
         told, untold = self._untold.get((reason, source), (-math.inf, 0))
         untold += 1
         if now - told >= LINE_EVERY:
-            if reason is OVER_RATE:
-                why = f"more than rate={self.rate:g} a second, burst={self.burst:g} at once"
+            if reason is RATE_LIMITED:
+                why = f"rate={self.rate:g} burst={self.burst:g}"
             else:
-                why = f"it calls itself {excerpt(agent)}"
+                why = f"user_agent={excerpt(agent)[1:]}"
             line = _Line(untold, source, reason, why)
             if self.lines.line(
-                log, logging.WARNING, f"filter: {reason}", "filter dropped %s", line
+                log, logging.WARNING, f"filter: {reason}", "messages filtered: %s", line
             ):
                 told, untold = now, 0
         if len(self._untold) >= SOURCES and (reason, source) not in self._untold:
@@ -171,8 +172,7 @@ class _Line(NamedTuple):
     why: str
 
     def __str__(self) -> str:
-        messages = "a message" if self.number == 1 else f"{self.number} messages"
-        return f"{messages} of {self.source}: {self.reason}: {self.why}"
+        return f"count={self.number} source={self.source} reason={self.reason} {self.why}"
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -16,6 +16,7 @@ from ..errors import ParseError
 from ..message.mandatory import Mandatory
 from ..message.message import Request, Response
 from ..message.parser import parse
+from ..observe.counters import Plain
 from ..runtime.limits import LARGE
 from ..runtime.workers import Worker, Workers
 from ..transaction.fsm import RECEIVED
@@ -82,7 +83,7 @@ class Ingress:
             self._counters.error(
                 "filter failed",
                 self._now(),
-                "the filter failed at a message from %s, which is taken",
+                'filter failed: source=%s reason="it raised, so the message is accepted"',
                 flow,
                 exc_info=error,
             )
@@ -187,7 +188,7 @@ class Ingress:
         self._counters.delivered += 1  # before its core runs, which may be killed
         if not self._layer.cores.acknowledge(ack):
             self._counters.delivered -= 1
-            self._counters.drop("stray ACK", flow, ack.headers.get("Call-ID"), self._now())
+            self._counters.drop("stray_ack", flow, self._now(), ack)
 
     # ---- responses
 
@@ -198,21 +199,17 @@ class Ingress:
             self._counters.delivered += 1
             if not self._layer.cores.stray(response):
                 self._counters.delivered -= 1
-                self._counters.drop("stray response", flow, response.headers.get("Call-ID"), now)
+                self._counters.drop("stray_response", flow, now, response)
             return
         if (
             tx.flow.remote[0] != flow.remote[0]
             and not tx.reliable
             and not self._limits.any_response_source
         ):
-            self._counters.drop(
-                "response from another address", flow, response.headers.get("Call-ID"), now
-            )
+            self._counters.drop("response_source_mismatch", flow, now, response)
             return
         if not response.headers.has_one("Via") and _is_misrouted(response, tx):
-            self._counters.drop(
-                "response with a strange Via", flow, response.headers.get("Call-ID"), now
-            )
+            self._counters.drop("response_via_mismatch", flow, now, response)
             return
         effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
         if any(kind is DELIVER for kind, _ in effects):
@@ -267,9 +264,9 @@ class Ingress:
             return
         self.crashes.append((data, repr(error)))
         if self._counters.balance > 0:
-            self._counters.drop("internal error", flow, repr(error), self._now())
+            self._counters.drop("internal_error", flow, self._now(), detail=Plain(repr(error)))
         self._counters.error(
-            "crashed", self._now(), "internal error at a message from %s", flow, exc_info=error
+            "crashed", self._now(), "internal error: source=%s", flow, exc_info=error
         )
 
 

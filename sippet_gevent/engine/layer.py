@@ -12,8 +12,8 @@ import os
 import gevent
 
 from ..errors import InvalidValue, TransactionTimeout, TransportError
-from ..message.message import Request, Response
-from ..observe.counters import Counters
+from ..message.message import Message, Request, Response
+from ..observe.counters import Counters, Plain
 from ..observe.tap import Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
@@ -91,7 +91,13 @@ class TransactionLayer:
             self.send(flow, bytes(response))
         except TransportError as error:
             self.counters.send_errors += 1
-            self.counters.warn("send", self._now(), "cannot answer %s: %s", flow, error)
+            self._warn_unsent(flow, response, error)
+
+    def _warn_unsent(self, flow: Flow, message: Message | None, problem: object) -> None:
+        """Log a response that cannot be sent. `message` is the response or its request."""
+        text = 'response not sent: destination=%s call_id=%s reason="%s"'
+        call_id = Plain("" if message is None else message.headers.get("Call-ID"))
+        self.counters.warn("send", self._now(), text, flow, call_id, problem)
 
     # ---- effects
 
@@ -109,9 +115,7 @@ class TransactionLayer:
                             if isinstance(tx, ServerRecord):
                                 if self.cores.reroute(tx, payload):
                                     continue
-                                self.counters.warn(
-                                    "send", self._now(), "cannot answer %s: %s", tx.flow, str(error)
-                                )
+                                self._warn_unsent(tx.flow, tx.request, Plain(str(error)))
                             self.counters.send_errors += 1
                             error.flow = tx.flow
                             pending += tx.handle(TRANSPORT_ERROR, self._now(), error)
@@ -269,7 +273,7 @@ class TransactionLayer:
 
     def undelivered(self, tx: ServerRecord, error: TransportError) -> None:
         """Fail a response that has found no other way. The caller has counted the send error."""
-        self.counters.warn("send", self._now(), "cannot answer %s: %s", tx.flow, error)
+        self._warn_unsent(tx.flow, tx.request, error)
         if tx.state is not TERMINATED:
             self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 

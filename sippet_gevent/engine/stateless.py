@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ParseError
 from ..message.mandatory import mandatory_of_via
 from ..message.message import Request, Response
+from ..observe.counters import Plain
 from ..runtime.rates import TokenBuckets
 from ..transport.base import Flow
 from .layer import TransactionLayer
@@ -43,13 +44,14 @@ class Stateless:
         request = error.request
         now = self._now()
         if request is None or request.method == "ACK" or "Via" not in request.headers:
-            self._counters.drop(
-                "bad response" if data[:4] == b"SIP/" else "bad message", flow, error, now
-            )
+            reason = "bad_response" if data[:4] == b"SIP/" else "bad_message"
+            self._counters.drop(reason, flow, now, detail=error)
         elif not self._errors.take(flow.remote[0], now):
-            self._counters.drop("too many errors", flow, error, now)
+            self._counters.drop("too_many_errors", flow, now, request, detail=error)
         else:
-            self._counters.warn("refused", now, "refused request from %s: %s", flow, error)
+            text = 'request refused: source=%s answered=%d call_id=%s reason="%s"'
+            call_id = Plain(request.headers.get("Call-ID"))
+            self._counters.warn("refused", now, text, flow, error.status, call_id, error)
             try:
                 flow = note_source(request, mandatory_of_via(request.headers), flow)
             except ParseError:

@@ -108,6 +108,14 @@ class Timekeeper(Protocol):
         """Call `call()` after this many seconds."""
 
 
+class Identified(Protocol):
+    """A message with a Call-ID."""
+
+    @property
+    def headers(self) -> Any:
+        """The header fields."""
+
+
 class LimitedLog:
     """Writes log lines that a peer can cause. Each reason has LINES lines, then a summary every
     SUMMARY_SECONDS.
@@ -225,7 +233,7 @@ class LimitedLog:
             flood.alarm = None
         if flood.left_out:
             text = 'log lines left out: reason="%s" count=%d seconds=%g%s'
-            example = f", the first: {flood.example}" if flood.example else ""
+            example = f' first="{flood.example}"' if flood.example else ""
             # before a handler of the log lets others run
             count, flood.left_out, flood.example = flood.left_out, 0, ""
             flood.log.log(flood.level, text, reason, count, SUMMARY_SECONDS, example)
@@ -257,13 +265,27 @@ class Counters:
         ) = 0
 
     def drop(
-        self, reason: str, flow: Any = None, detail: object = None, now: float | None = None
+        self,
+        reason: str,
+        flow: Any = None,
+        now: float | None = None,
+        message: Identified | None = None,
+        *,
+        detail: object = None,
     ) -> None:
         """Count a dropped message. With `now`, log it unless the reason has used up its lines."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        if now is not None:
-            text = f"dropped message from %s: {reason}: %s"
-            self.lines.line(self._log, logging.WARNING, reason, text, flow, detail, stacklevel=3)
+        if now is None:
+            return
+        text, values = "message dropped: source=%s", [flow]
+        if message is not None:
+            text += " call_id=%s"
+            values.append(Plain(message.headers.get("Call-ID")))
+        text += f" reason={reason}"
+        if detail is not None:
+            text += ' detail="%s"'
+            values.append(detail)
+        self.lines.line(self._log, logging.WARNING, reason, text, *values, stacklevel=3)
 
     def filter(self, reason: str) -> None:
         """Count a message that a filter has dropped, by the reason it tells. It is not logged,

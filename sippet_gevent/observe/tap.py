@@ -73,7 +73,7 @@ class Tap(Generic[F]):
             try:
                 observer(passage)
             except Exception as error:  # an application bug; the message is processed anyway
-                text = "tap failed: observer=%r reason=%r"
+                text = 'tap failed: observer="%r" reason="%r"'
                 self._lines.line(
                     log, logging.ERROR, "tap failed", text, observer, error, exc_info=error
                 )

@@ -146,7 +146,7 @@ class Deadlines:
                     log,
                     logging.ERROR,
                     "deadline",
-                    "internal error at a deadline of %r",
+                    'deadline failed: item="%r"',
                     item,
                     exc_info=error,
                 )

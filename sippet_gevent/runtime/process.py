@@ -99,8 +99,8 @@ class Process:
         try:
             with self._joined(stack, drain):
                 log.info(
-                    "listening on %s; SIGTERM or Ctrl-C stops",
-                    ", ".join(stack.addresses) or "no address",
+                    'started: addresses=%s hint="SIGTERM or Ctrl-C stops"',
+                    ",".join(stack.addresses) or "none",
                 )
                 stack.serve_forever()
         finally:
@@ -159,11 +159,14 @@ class Process:
         at_once = self.asked > 1
         for stack, drain in list(self._stacks.items()):
             if at_once:
-                log.info("stopping at once, with %d under way", stack.active)
+                log.info("stopping at once: active=%d", stack.active)
                 # a stack that fails, or takes long to send BYE, must not delay the others
                 gevent.spawn(stack.stop)
             else:
-                log.info("stopping: new requests get 503, %d under way are finished", stack.active)
+                log.info(
+                    'stopping: active=%d reason="new requests get 503, active ones are finished"',
+                    stack.active,
+                )
                 gevent.spawn(stack.stop, drain)
 
     def _reload(self) -> None:
@@ -172,12 +175,13 @@ class Process:
             try:
                 stack.reload_tls()
                 log.info(
-                    "certificates are read again"
+                    "certificates reloaded: addresses=%s"
                     if stack.tls
-                    else "there are no certificates to read again"
+                    else 'certificates not reloaded: addresses=%s reason="no TLS"',
+                    ",".join(stack.addresses) or "none",
                 )
             except SIPError as error:
-                log.error("certificates stay as they were: %s", error)
+                log.error('certificates not reloaded: reason="%s" hint="the old ones stay"', error)
 
     def _log_stats(self) -> None:
         for stack in list(self._stacks):

@@ -111,7 +111,7 @@ class Watchdog:
     def _report(self, stack: str) -> None:
         """Log the stack, in a thread of its own. The loop may be blocked by the log itself, whose
         lock it holds."""
-        log.warning("loop blocked: seconds=%g at:\n%s", self.lag, stack)
+        log.warning("loop blocked: seconds=%g stack=\n%s", self.lag, stack)
 
     def _stack(self) -> str:
         frame = sys._current_frames().get(self._watched)
@@ -124,7 +124,7 @@ class Watchdog:
         """
         try:
             name = signal.Signals(number).name
-            text = f"the loop takes no signals: ended by the second {name}, in:\n{self._stack()}"
+            text = f"loop takes no signals: ended_by={name} stack=\n{self._stack()}"
             # else 2 is closed, or a socket of ours
             if sys.__stderr__ is not None and self._select([], [2], [], 0)[1]:
                 os.write(2, text.encode("utf-8", "backslashreplace")[:PIPE_BUF])

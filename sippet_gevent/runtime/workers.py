@@ -117,7 +117,7 @@ class Workers:
                     self._running = me
                     if not isinstance(error, (gevent.Timeout, gevent.GreenletExit)):
                         text = (
-                            "exception in a parked greenlet: reason=%r "
+                            'exception in a parked greenlet: reason="%r" '
                             'hint="close the Timeouts of the core"'
                         )
                         self._lines.line(log, logging.WARNING, "parked greenlet", text, error)

@@ -174,6 +174,11 @@ class Flow:
         host, port = self.remote
         return f"<Flow {self.transport.name} {bracketed(host)}:{port}>"
 
+    def __str__(self) -> str:
+        """Return the transport and the peer's address without blanks, for log lines."""
+        host, port = self.remote
+        return f"{self.transport.name}:{bracketed(host)}:{port}"
+
 
 class Events(Protocol):
     """Events that a transport reports besides messages. The engine implements this class.

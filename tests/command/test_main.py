@@ -196,7 +196,7 @@ def test_each_given_address_is_listened_on(serve, write, client):
     write("app", ANSWER_200)
     server = serve("app:core", "--listen", "udp:127.0.0.2:0")
     for host in ("127.0.0.1", "127.0.0.2"):
-        port = server.wait_for(rf"started plug {re.escape(host)}:(\d+)/udp")[1]
+        port = server.wait_for(rf"listening: address=udp:{re.escape(host)}:(\d+)")[1]
         assert client.request("MESSAGE", f"sip:{host}:{port}", timeout=5).status == 200
 
 
@@ -219,7 +219,7 @@ def test_verbose_shows_each_message_without_credentials(serve, write, client):
         content_type="text/plain",
         timeout=5,
     )
-    server.wait_for(r"sent to 127\.0\.0\.1:\d+, \d+ bytes\n    SIP/2.0 200 OK")
+    server.wait_for(r"message sent: destination=UDP:127\.0\.0\.1:\d+ bytes=\d+\n    SIP/2.0 200 OK")
     assert f"    MESSAGE {server.uri} SIP/2.0\n" in server.text
     assert "    Authorization: Digest ...\n" in server.text
     assert "0123456789abcdef" not in server.text
@@ -235,7 +235,7 @@ def test_signal_refuses_new_requests_and_finishes_others(serve, write, client, n
     server = serve("app:core")
     call = ring(client, server.uri)
     server.signal(number)
-    server.wait_for("stopping: new requests get 503")
+    server.wait_for("stopping: active=")
     refused = client.request("MESSAGE", server.uri, timeout=5)
     assert refused.status == 503
     assert refused.retry_after is not None
@@ -261,7 +261,7 @@ def test_second_signal_ends_it_at_once(serve, write, client):
     server.wait_for("stopping: ")
     server.signal(signal.SIGINT)
     assert server.wait() == 0
-    assert "stopping at once, with 2 under way" in server.text
+    assert "stopping at once: active=2" in server.text
 
 
 def test_signal_ends_an_idle_server_at_once_with_a_summary(serve, write, client):
@@ -270,7 +270,7 @@ def test_signal_ends_an_idle_server_at_once_with_a_summary(serve, write, client)
     client.request("MESSAGE", server.uri, timeout=5)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
-    assert f"stopped plug 127.0.0.1:{server.port}/udp" in server.text
+    assert f"listening ended: address=udp:127.0.0.1:{server.port}" in server.text
     assert "stopped: delivered=1 received=1" in server.text
 
 
@@ -344,7 +344,7 @@ def test_scanners_are_dropped_and_others_answered(serve, write, client):
         client.request("MESSAGE", server.uri, user_agent="friendly-scanner", timeout=0.3)
     assert client.request("MESSAGE", server.uri, timeout=5).status == 200
     server.wait_for(
-        "filter dropped a message of 127.0.0.1: scanner: it calls itself b'friendly-scanner'"
+        "messages filtered: count=1 source=127.0.0.1 reason=scanner user_agent='friendly-scanner'"
     )
 
 
@@ -353,7 +353,7 @@ def test_source_over_its_rate_is_dropped_and_logged(serve, write, client):
     server = serve("app:core", "--rate", "5", "--exempt", "192.0.2.0/24")
     asked = [client.send(Request("MESSAGE", server.uri)) for _ in range(25)]
     server.wait_for(
-        "filter dropped a message of 127.0.0.1: over its rate: more than rate=5 a second, burst=20 at once"
+        "messages filtered: count=1 source=127.0.0.1 reason=rate_limited rate=5 burst=20"
     )
     assert {tx.final(timeout=25).status for tx in asked} == {
         200
@@ -575,12 +575,12 @@ def test_verbose_ping_shows_how_the_name_is_resolved(sippet, serve):
     port = serve().port
     told = sippet("ping", "-v", f"localhost:{port}").stderr
     steps = [
-        line.partition(f"resolve sip:localhost:{port}: ")[2]
+        line.partition(f'target="sip:localhost:{port}" ')[2]
         for line in told.splitlines()
-        if ": resolve " in line
+        if f'target="sip:localhost:{port}"' in line
     ]
-    assert "A localhost: 127.0.0.1" in steps
-    assert steps[-1].startswith("leads to ") and f"udp:127.0.0.1:{port}" in steps[-1]
+    assert 'question="A localhost" answer="127.0.0.1"' in steps
+    assert steps[-1].startswith("candidates=") and f"udp:127.0.0.1:{port}" in steps[-1]
 
 
 def test_ping_answered_with_a_refusal_is_exit_code_1(sippet, serve):

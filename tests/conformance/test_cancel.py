@@ -468,7 +468,7 @@ def test_200_after_the_transaction_of_a_refusal_has_ended_is_a_stray(sip, peer):
     peer.reply(peer.last("INVITE"), 200, contact=f"<{peer.uri}>")
     assert (peer.methods, sip.client.stats()["dropped"]) == (
         ["INVITE", "ACK"],
-        {"stray response": 1},
+        {"stray_response": 1},
     )
 
 

@@ -110,13 +110,13 @@ def test_response_that_the_core_takes_counts_as_delivered(stack, peer):
 def test_response_is_dropped_and_counted_where_no_core_wants_it(sip, peer):
     stack = sip.serve(lambda request, tx: 200)
     peer.send(response_of_nothing(peer))
-    assert stack.stats()["dropped"] == {"stray response": 1}
+    assert stack.stats()["dropped"] == {"stray_response": 1}
 
 
 def test_stray_response_is_dropped_if_the_core_has_no_callback(sip, peer):
     stack = sip.serve(Core())
     peer.send(response_of_nothing(peer))
-    assert stack.stats()["dropped"] == {"stray response": 1}
+    assert stack.stats()["dropped"] == {"stray_response": 1}
 
 
 def test_error_of_receive_response_is_counted_and_the_next_request_served(sip, peer):

@@ -107,7 +107,7 @@ def test_options_may_be_the_core_s_own(stack, peer):
 @pytest.mark.rfc("3261 17")
 def test_ack_of_nothing_is_not_answered(stack, peer):
     peer.ask("ACK", to=f"<{AT_SERVER}>;tag=gone")
-    assert (peer.responses, stack.stats()["dropped"]) == ([], {"stray ACK": 1})
+    assert (peer.responses, stack.stats()["dropped"]) == ([], {"stray_ack": 1})
 
 
 def test_ack_of_nothing_goes_to_the_function_registered_for_it(stack, peer):

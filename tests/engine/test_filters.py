@@ -131,7 +131,7 @@ def test_source_may_send_its_burst_and_then_its_rate():
     assert taken(sieve, "192.0.2.1") == 10
     clock.advance(60)
     assert taken(sieve, "192.0.2.1") == 20
-    assert sieve.refused == {"over its rate": 250}
+    assert sieve.refused == {"rate_limited": 250}
 
 
 def test_sources_have_a_rate_each():
@@ -191,9 +191,11 @@ def test_source_stays_refused_while_the_log_is_silent_about_it(caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert (
         lines[0]
-        == "filter dropped a message of 203.0.113.7: over its rate: more than rate=10 a second, burst=20 at once"
+        == "messages filtered: count=1 source=203.0.113.7 reason=rate_limited rate=10 burst=20"
     )
-    assert lines[1].startswith("filter dropped 190 messages of 203.0.113.7: over its rate: ")
+    assert lines[1].startswith(
+        "messages filtered: count=190 source=203.0.113.7 reason=rate_limited "
+    )
     assert len(lines) == 3
 
 
@@ -204,7 +206,7 @@ def test_log_lines_of_many_sources_are_bounded(caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert (
         lines[0]
-        == "filter dropped a message of 192.0.2.0: scanner: it calls itself b'friendly-scanner\\x1b[31m'"
+        == "messages filtered: count=1 source=192.0.2.0 reason=scanner user_agent='friendly-scanner\\x1b[31m'"
     )
     assert len(lines) == 10
     assert sieve.refused == {"scanner": 256}
@@ -347,7 +349,7 @@ def test_filter_that_fails_lets_messages_through_and_says_so(peer, broken, caplo
         assert asked.answered() == str(number)
     stats = asked.stack.stats()
     assert (stats["filter_errors"], stats["delivered"], stats["dropped"]) == (30, 30, {})
-    lines = [record for record in caplog.records if "the filter failed" in record.getMessage()]
+    lines = [record for record in caplog.records if "filter failed" in record.getMessage()]
     assert lines[0].exc_info and 10 <= len(lines) < 30
     assert stats["unlogged"] == 30 - len(lines)
 
@@ -378,8 +380,8 @@ def test_ready_made_filter_tells_the_same_numbers_as_the_stack(peer, caplog):
     with gevent.Timeout(5):
         while asked.stack.stats()["received"] < 5:
             gevent.sleep(0.001)
-    assert asked.stack.stats()["dropped"] == sieve.refused == {"scanner": 1, "over its rate": 2}
-    assert "more than rate=0.001 a second, burst=3 at once" in caplog.text
+    assert asked.stack.stats()["dropped"] == sieve.refused == {"scanner": 1, "rate_limited": 2}
+    assert "rate=0.001 burst=3" in caplog.text
 
 
 def test_stack_gives_its_filter_its_clock():

@@ -97,11 +97,11 @@ def test_fault_is_answered_with_its_status(wire, old, new, answer):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"\0\1\2 nothing like SIP", "bad message"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "bad message"),
+        (b"\0\1\2 nothing like SIP", "bad_message"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "bad_message"),
         (b"\r\n\r\n", "keepalive"),
         (b"\0\0\0\0", "keepalive"),
-        (b"SIP/2.0 999 Odd\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\n\r\n", "bad response"),
+        (b"SIP/2.0 999 Odd\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1\r\n\r\n", "bad_response"),
     ],
 )
 def test_what_is_no_request_is_dropped_in_silence_and_counted(wire, data, reason):
@@ -112,19 +112,19 @@ def test_what_is_no_request_is_dropped_in_silence_and_counted(wire, data, reason
 
 def test_missing_via_is_dropped(wire):
     assert wire.send(without(wire.good(), b"Via")) == []
-    assert wire.counters()["bad message"] == 1
+    assert wire.counters()["bad_message"] == 1
 
 
 def test_response_of_no_transaction_is_dropped(wire):
     response = bytes(parse(wire.good()).response(200))
     assert wire.send(response) == []
-    assert wire.counters()["stray response"] == 1
+    assert wire.counters()["stray_response"] == 1
 
 
 @pytest.mark.rfc("3261 17.1.1.3")
 def test_stray_ack_is_never_answered(wire):
     assert wire.send(wire.good().replace(b"OPTIONS", b"ACK")) == []
-    assert wire.counters()["stray ACK"] == 1
+    assert wire.counters()["stray_ack"] == 1
 
 
 @pytest.mark.rfc("3261 9.2")
@@ -140,7 +140,7 @@ def test_errors_to_one_source_are_limited(wire):
     broken = without(wire.good(), b"From")
     answers = sum(len(wire.send(broken)) for _ in range(100))
     assert 20 <= answers <= 22
-    assert wire.counters()["too many errors"] == 100 - answers
+    assert wire.counters()["too_many_errors"] == 100 - answers
 
 
 def test_too_many_header_lines_are_513(wire):
@@ -187,7 +187,7 @@ def test_fault_of_our_own_is_counted_kept_and_survived(wire, monkeypatch, caplog
     with monkeypatch.context() as patch:
         patch.setattr("sippet_gevent.engine.ingress.note_source", broken)
         wire.send(wire.good())
-    assert wire.counters()["internal error"] == 1
+    assert wire.counters()["internal_error"] == 1
     assert "our fault" in caplog.text
     assert wire.stack.engine.crashes.pop()[1] == "RuntimeError('our fault')"
     assert wire.still_answers()
@@ -317,7 +317,7 @@ def test_answer_beside_an_unreadable_line_adds_a_to_tag_where_there_is_none(wire
 )
 def test_request_whose_vias_cannot_be_kept_whole_is_not_answered(wire, line):
     assert wire.send(TWO_PROXIES % line) == []
-    assert wire.counters()["bad message"] == 1
+    assert wire.counters()["bad_message"] == 1
 
 
 @pytest.mark.rfc("3261 8.2.6.2")

@@ -79,7 +79,7 @@ def test_ping_goes_over_tcp(serve, sippet):
 def test_verbose_shows_a_message_once_that_has_waited_for_its_connection(serve, sippet):
     server = serve(listen=BOTH)
     told = sippet("ping", "-v", f"sip:127.0.0.1:{server.port_of('tcp')};transport=tcp").stderr
-    assert (told.count(" sent to "), told.count("    OPTIONS sip:")) == (1, 1)
+    assert (told.count(" message sent: "), told.count("    OPTIONS sip:")) == (1, 1)
 
 
 def test_ping_over_tls_verifies_the_server(serve, sippet, pem):
@@ -123,7 +123,7 @@ def test_sighup_reads_the_certificate_again(need, serve, pem):
     assert "old.example" in shown_by("openssl", port)
     pem("new.example")
     server.signal(signal.SIGHUP)
-    server.wait_for("certificates are read again")
+    server.wait_for("certificates reloaded: ")
     assert "new.example" in shown_by("openssl", port)
 
 
@@ -133,7 +133,7 @@ def test_sighup_with_a_broken_certificate_changes_nothing(need, serve, pem):
     server = serve("--cert", path, listen=SECURE)
     Path(path).write_text("broken")
     server.signal(signal.SIGHUP)
-    server.wait_for("certificates stay as they were: cannot load")
+    server.wait_for('certificates not reloaded: reason="cannot load')
     assert "old.example" in shown_by("openssl", server.port_of("tls"))
 
 

@@ -59,7 +59,7 @@ def program(run, tmp_path):
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(text))
         program = run(sys.executable, path)
-        port = program.wait_for(r"listening on udp:127\.0\.0\.1:(\d+)")[1]
+        port = program.wait_for(r"started: addresses=udp:127\.0\.0\.1:(\d+)")[1]
         program.uri = f"sip:127.0.0.1:{port}"
         return program
 
@@ -85,7 +85,7 @@ def test_signal_drains_a_program_and_run_returns(program, client, number):
     program = program(RINGING.format(seconds=1, arguments=""))
     call = ring(client, program.uri)
     program.signal(number)
-    program.wait_for("stopping: new requests get 503")
+    program.wait_for("stopping: active=")
     assert client.request("MESSAGE", program.uri, timeout=5).status == 503
     assert call.final(timeout=5).status == 603
     assert program.wait() == 0
@@ -100,7 +100,7 @@ def test_second_signal_ends_a_program_at_once(program, client):
     program.wait_for("stopping: ")
     program.signal(signal.SIGINT)
     assert program.wait() == 0
-    assert "stopping at once, with 2 under way" in program.text
+    assert "stopping at once: active=2" in program.text
 
 
 def test_drain_seconds_bound_the_end_of_a_program(program, client):
@@ -129,7 +129,7 @@ def test_program_with_its_own_logging_and_signals_keeps_them(run, tmp_path):
         """)
     )
     program = run(sys.executable, path)
-    program.wait_for("MINE listening on udp:127.0.0.1:")
+    program.wait_for("MINE started: addresses=udp:127.0.0.1:")
     program.wait_for("greenlets go on")
     program.signal(signal.SIGTERM)
     assert program.wait() == 0
@@ -175,7 +175,7 @@ def test_endless_loop_in_a_core_ends_at_the_second_signal(program, client, loop,
     assert program.process.poll() is None
     program.signal(number)
     assert program.wait(5) == 128 + number
-    assert "in core" in program.text[program.text.index("ended by the second") :]
+    assert "in core" in program.text[program.text.index("loop takes no signals: ended_by=") :]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_two_stacks_share_the_signals_of_a_process(run, tmp_path):
         "gevent.joinall([gevent.spawn(Stack('udp:127.0.0.1:0').run) for _ in range(2)], raise_error=True)\n"
     )
     program = run(sys.executable, path)
-    program.wait_for(r"(?s)listening on.*listening on")
+    program.wait_for(r"(?s)started: .*started: ")
     program.signal(signal.SIGTERM)
     assert program.wait() == 0
     assert program.text.count("stopped: received=0") == 2
@@ -270,7 +270,8 @@ def test_run_says_where_it_listens(caplog):
     gevent.spawn(lambda: (addresses.extend(stack.addresses), stack.stop()))
     stack.run()
     assert (
-        f"listening on {addresses[0]}, {addresses[1]}; SIGTERM or Ctrl-C stops" in caplog.messages
+        f'started: addresses={addresses[0]},{addresses[1]} hint="SIGTERM or Ctrl-C stops"'
+        in caplog.messages
     )
 
 

@@ -210,7 +210,7 @@ def test_machine_without_ipv6_says_so_once_and_serves_ipv4(listen, monkeypatch, 
     monkeypatch.undo()
     assert [transport.local[0] for transport in stack.engine.transports] == ["0.0.0.0"]
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "cannot listen on udp:[::]:0: no IPv6; going on with the other IP version"
+        'IP version skipped: address=udp:[::]:0 reason="cannot listen on udp:[::]:0: no IPv6"'
     ]
 
 

@@ -75,7 +75,7 @@ class Failures:
         text += ' reason="%s"'
         values.append(failure.status if isinstance(failure, Response) else failure)
         if following is not None:
-            text += " next=%r"
+            text += " next=%s"
             values.append(following)
         elif answered:
             text += " answered=%s"

@@ -76,7 +76,7 @@ class Detours:
             if len(self._logged) >= DESTINATIONS:
                 del self._logged[next(iter(self._logged))]
             self._logged[key] = None
-            text = f"request too long for a datagram: bytes=%d flow=%r goes_by={what}"
+            text = f"request too long for a datagram: bytes=%d flow=%s goes_by={what}"
             self._lines.line(log, logging.INFO, "too long", text, size, flow)
 
 

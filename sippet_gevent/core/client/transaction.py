@@ -391,7 +391,7 @@ class ClientTransaction:
                 self.stack.engine.counters.info(
                     "CANCEL not sent",
                     self.stack.clock.now(),
-                    "CANCEL not sent: call_id=%s reason=%s",
+                    'CANCEL not sent: call_id=%s reason="%s"',
                     Plain(self.request.headers.get("Call-ID")),
                     error,
                     log=log,

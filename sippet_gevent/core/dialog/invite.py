@@ -388,7 +388,7 @@ class InviteSession(Call):
             self._warn("BYE not sent", error)
 
     def _warn(self, event: str, error: SIPError) -> None:
-        text = f"{event}: call_id=%s reason=%s"
+        text = f'{event}: call_id=%s reason="%s"'
         now, call_id = self.stack.clock.now(), Plain(self.dialog.call_id)
         self.stack.engine.counters.warn(event, now, text, call_id, error, log=log)
 

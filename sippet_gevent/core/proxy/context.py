@@ -281,7 +281,7 @@ class ResponseContext:
             self.stack.engine.counters.warn(
                 "2xx",
                 self.stack.clock.now(),
-                "late 2xx not forwarded: status=%d call_id=%s reason=%s",
+                'late 2xx not forwarded: status=%d call_id=%s reason="%s"',
                 response.status,
                 Plain(response.headers.get("Call-ID")),
                 error,

@@ -144,7 +144,7 @@ class ReroutedResponses:
             engine.counters.info(
                 "response rerouted",
                 engine.clock.now(),
-                "response rerouted: transaction=%s flow=%r by=%r",
+                "response rerouted: transaction=%s flow=%s by=%s",
                 Plain(tx.key),
                 gone,
                 fresh,
@@ -179,7 +179,7 @@ class ReroutedResponses:
                 problem = f"{fresh!r} has ended"
             stack.engine.counters.send_errors += 1
             log.debug(
-                "response not sent: flow=%r target=%s:%d reason=%s", gone, host, port, problem
+                'response not sent: flow=%s target=%s:%d reason="%s"', gone, host, port, problem
             )
         return None
 
@@ -207,7 +207,7 @@ class ReroutedResponses:
             )
         except TransportError as error:
             self.stack.engine.counters.send_errors += 1
-            log.debug("sent-by not resolved: sent_by=%s reason=%s", via.sent_by, error)
+            log.debug('sent-by not resolved: sent_by=%s reason="%s"', via.sent_by, error)
             return
         for candidate in self._allowed(candidates)[:TRIES]:
             address = candidate.host, candidate.port
@@ -218,9 +218,10 @@ class ReroutedResponses:
         try:
             return self.stack.sender.allowed(candidates)
         except TransportError as error:
-            log.debug("response not sent: reason=%s", error)
+            log.debug('response not sent: reason="%s"', error)
         except Exception as error:  # allow_target belongs to the application
-            text, now = "allow_target failed: response not sent", self.stack.clock.now()
+            text = 'allow_target failed: reason="it raised, so the response is not sent"'
+            now = self.stack.clock.now()
             self.stack.engine.counters.error("allow_target", now, text, exc_info=error, log=log)
         self.stack.engine.counters.send_errors += 1
         return []

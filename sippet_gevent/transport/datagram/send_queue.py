@@ -152,7 +152,7 @@ class SendQueue:
                 if error.errno in _NO_ROOM:
                     return
                 self.lost += 1
-                text = "cannot send %d bytes to %r: %s"
+                text = 'datagram not sent: bytes=%d destination=%s reason="%s"'
                 self._lines.line(log, logging.WARNING, "datagram", text, len(data), flow, error)
             self._unsent.popleft()
         self.must_wait = False

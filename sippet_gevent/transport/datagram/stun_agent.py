@@ -86,7 +86,7 @@ class StunAgent:
         pending. Raises TransportError."""
         if self.pending.pop(flow.asked or b"", None) is not None:
             self._count("keepalive_unanswered")
-            self.lines.line(log, logging.INFO, "keep-alive", "keep-alive unanswered: flow=%r", flow)
+            self.lines.line(log, logging.INFO, "keep-alive", "keep-alive unanswered: flow=%s", flow)
         if len(self.pending) >= PENDING:
             del self.pending[next(iter(self.pending))]
         flow.asked = os.urandom(12)
@@ -105,7 +105,7 @@ class StunAgent:
             return "unmatched"
         del self.pending[quote[8:20]]
         self._count("keepalive_unanswered")
-        self.lines.line(log, logging.INFO, "keep-alive", "keep-alive undelivered: flow=%r", asked)
+        self.lines.line(log, logging.INFO, "keep-alive", "keep-alive undelivered: flow=%s", asked)
         return "matched"
 
     def _take_answer(self, data: bytes, flow: KeptFlow) -> str:
@@ -118,7 +118,7 @@ class StunAgent:
         del self.pending[found[0]]
         before, asked.mapped = asked.mapped, found[1]
         if before not in (None, asked.mapped):
-            text = 'address changed: flow=%r reason="the peer sees us at another address now"'
+            text = 'address changed: flow=%s reason="the peer sees us at another address now"'
             self.lines.line(log, logging.WARNING, "address changed", text, asked)
             return "address_changed"
         return "keepalive_answered"

@@ -196,7 +196,7 @@ class NameServer:
         self._suspected = False
         if self.down:
             self.down = False
-            log.warning("name server up: server=%s", self)
+            log.warning('name server up: server="%s"', self)
 
     def _check(self) -> None:
         """Ask for the servers of the root, and for the last name it had records for, until either
@@ -220,7 +220,7 @@ class NameServer:
                     if not self.down:
                         self.down = True
                         log.warning(
-                            "name server down: server=%s "
+                            'name server down: server="%s" '
                             'reason="no answers; no names are asked for until it answers"',
                             self,
                         )

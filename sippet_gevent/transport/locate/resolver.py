@@ -96,11 +96,14 @@ class Resolver:
             while True:
                 answers = self.ask(questions, budget)
                 for question, answer in zip(questions, answers):
-                    log.debug("resolve %s: %s: %s", what, question, answer)
+                    log.debug(
+                        'name asked: target="%s" question="%s" answer="%s"', what, question, answer
+                    )
                 questions = steps.send(answers)
         except StopIteration as done:
             found: list[Candidate] = done.value
-        log.debug("resolve %s: leads to %s", what, ", then ".join(map(str, found)))
+        candidates = " ".join(map(str, found))
+        log.debug('target resolved: target="%s" candidates="%s"', what, candidates)
         return found
 
     def begin(self) -> Any:

@@ -446,7 +446,7 @@ class Connection(KeptAlive):
                 return
         if reason is not None:
             transport.count(reason)
-            log.debug("connection closed: flow=%r reason=%s problem=%r", self, reason, problem)
+            log.debug("connection closed: flow=%s reason=%s problem=%r", self, reason, problem)
         if reason is not None and not self._kind and getattr(error, "errno", None) is None:
             self._kind = reason
         self._retire()

@@ -159,7 +159,7 @@ class TCP(StreamTransport):
                     self.count("no_descriptor")
                     self._acceptor.stop()
                     self._pause.again(self._resume)
-                    text = "accepting pauses: transport=%r seconds=%g reason=%s"
+                    text = 'accepting paused: transport="%r" seconds=%g reason="%s"'
                     self.lines.line(log, logging.WARNING, "accept pause", text, self, PAUSE, error)
                     return
                 if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):

@@ -151,7 +151,7 @@ class Exchange:
             self._lose(error)
 
     def _lose(self, error: Exception) -> None:
-        text = "HTTP answer not sent: source=%s reason=%s"
+        text = 'HTTP answer not sent: source=%s reason="%s"'
         self._lines.line(log, logging.INFO, "HTTP", text, self._flow, error)
 
     @property

@@ -192,7 +192,7 @@ def test_2xx_after_the_end_of_the_client_transaction_is_not_forwarded(one):
     one.reply(0, 486)
     one.sip.advance(33)
     one.accept(0)
-    assert (one.finals, one.stack.stats()["dropped"]) == ([486], {"stray response": 1})
+    assert (one.finals, one.stack.stats()["dropped"]) == ([486], {"stray_response": 1})
 
 
 @pytest.mark.rfc("3261 16.7", "3261 13.2.2.4")

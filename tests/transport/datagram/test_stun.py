@@ -263,7 +263,7 @@ def test_datagram_without_the_cookie_is_dropped_as_sip(asked):
     sock.send(b"")
     sock.send(options("192.0.2.9:5060;branch=z9hG4bK1;rport"))
     assert parse(sock.recv(2000)).status == 200
-    assert stack.stats()["dropped"] == {"bad message": 1, "keepalive": 2}
+    assert stack.stats()["dropped"] == {"bad_message": 1, "keepalive": 2}
     assert stack.stats()["stun"] == {}
 
 

@@ -318,8 +318,8 @@ def test_server_that_comes_back_is_asked_for_names_at_once(server, only, brisk, 
         record.getMessage() for record in caplog.records if record.name == "sippet_gevent.transport"
     ]
     assert told == [
-        f'name server down: server={known} reason="no answers; no names are asked for until it answers"',
-        f"name server up: server={known}",
+        f'name server down: server="{known}" reason="no answers; no names are asked for until it answers"',
+        f'name server up: server="{known}"',
     ]
 
 

@@ -265,7 +265,7 @@ def test_log_says_which_target_failed_why_and_how_long_it_took(sip, client, firs
     sip.run(client.request, "OPTIONS", BOB, call_id="abc@example.com")
     assert caplog.messages == [
         f"next hop failed: method=OPTIONS target={BOB} transport=UDP address={FIRST}:5060 seconds=32.0 "
-        f'reason="no final response to OPTIONS in time" next=<Flow UDP {SECOND}:5060> call_id=abc@example.com'
+        f'reason="no final response to OPTIONS in time" next=UDP:{SECOND}:5060 call_id=abc@example.com'
     ]
 
 

@@ -29,9 +29,106 @@ def test_calling_block_wakes_the_callee_that_answers(sip, capsys):
 
     carol = sip.stack(lambda request, tx: 486)
     uris = [f"sip:{stack.addresses[0].removeprefix('udp:')}" for stack in (bob, carol)]
-    sip.run(block("calling").wake_all, sip.client, [*uris, "sip:10.9.9.9"])
+    uris += ["sip:10.9.9.9", "sip:nobody.example"]
+    sip.run(block("calling").wake_all, sip.client, uris)
     assert heard == [b"good morning"]
-    assert capsys.readouterr().out == "refused: 486 Busy Here\nnobody there\n"
+    out = capsys.readouterr().out
+    assert "refused: 486 Busy Here\n" in out
+    assert "nobody there\n" in out
+    assert out.count("not reached: ") == 1
+
+
+def test_calling_block_survives_a_closed_port(capsys):
+    with Stack("udp:127.0.0.1:0") as gone:
+        uri = f"sip:{gone.addresses[0].removeprefix('udp:')}"
+    with Stack("udp:127.0.0.1:0") as stack:
+        block("calling").wake_all(stack, [uri])
+    assert capsys.readouterr().out.startswith("not reached: ")
+
+
+def hunted(sip, *phones, middleware=None):
+    """Register phones at the hunt group, in this order, and call their user."""
+    stack = block("hunting").stack
+    if middleware is not None:
+        stack.use(middleware)
+    sip.serve(stack)
+    user = "<sip:bob@example.com>"
+    for number, core in enumerate(phones):
+        phone = sip.stack(core)
+        headers = {
+            "to": user,
+            "from_": f"{user};tag=1",
+            "contact": f"<sip:bob@{phone.addresses[0][4:]}>;q=0.{9 - number}",
+        }
+        answer = sip.run(phone.request, "REGISTER", f"sip:{stack.addresses[0][4:]}", **headers)
+        assert answer.status == 200
+    return sip.ask(stack, "INVITE sip:bob@example.com", body=OFFER, content_type="application/sdp")
+
+
+def rings(name, fates, seconds=60):
+    """Return a phone that rings for this long and answers, and notes what becomes of the call."""
+
+    def core(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(seconds)
+        except Cancelled:
+            fates.append(f"{name} cancelled")
+            raise
+        fates.append(f"{name} answered")
+        tx.accept(body=OFFER).wait()
+
+    return core
+
+
+def test_hunting_block_rings_one_phone_after_another(sip):
+    fates = []
+    asked = hunted(sip, rings("desk", fates), lambda *_: 486, rings("mobile", fates, 2))
+    assert (asked.statuses, fates) == ([180], [])
+    sip.advance(3)
+    assert (asked.statuses, fates) == ([180, 180], ["desk cancelled"])
+    sip.advance(2)
+    assert (asked.statuses, fates[1:]) == ([180, 180, 200], ["mobile answered"])
+    asked.call.hangup()
+
+
+def test_hunting_block_answers_480_when_no_phone_answers(sip):
+    fates = []
+    asked = hunted(sip, rings("desk", fates), rings("mobile", fates))
+    sip.advance(7)
+    assert asked.statuses == [180, 180, 480]
+    assert fates == ["desk cancelled", "mobile cancelled"]
+
+
+def test_hunting_block_ends_at_a_603(sip):
+    assert hunted(sip, lambda *_: 603, lambda *_: 200).statuses == [603]
+
+
+def test_hunting_block_stops_ringing_when_the_caller_gives_up(sip):
+    fates = []
+    asked = hunted(sip, rings("desk", fates), rings("mobile", fates))
+    sip.advance(1)
+    asked.cancel()
+    assert (asked.statuses, fates) == ([180, 487], ["desk cancelled"])
+
+
+def test_hunting_block_may_take_the_call_itself_in_the_end(sip):
+    def voicemail(core):
+        def wrapped(request, tx):
+            status = core(request, tx)
+            if status != 480:
+                return status
+            with tx.accept(body=OFFER) as call:
+                call.wait(60)
+
+        return wrapped
+
+    fates = []
+    asked = hunted(sip, rings("desk", fates), middleware=voicemail)
+    sip.advance(4)
+    assert (asked.statuses, fates) == ([180, 200], ["desk cancelled"])
+    sip.advance(61)
+    assert asked.call.ended.is_set()
 
 
 def bridged(sip, core):

@@ -381,7 +381,7 @@ class Stack:
     @accept.setter
     def accept(self, accept: Accept | None) -> None:
         if isinstance(accept, Filter):
-            accept.clock, accept.lines = self.clock, self.engine.counters.lines
+            accept.attach(self.clock, self.engine.counters.lines)
         check_accept(accept)
         if self._running:
             raise TransactionStateError("the stack is running: set the filter before start()")

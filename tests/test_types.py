@@ -98,6 +98,7 @@ TYPES = {
     "tx.flow.transport.name": "str",
     "tx.call": "Call | None",
     "tx.accept()": "Call",
+    "tx.accept().ended.is_set()": "bool",
     "tx.accept().flow": "Flow | None",
     "core.stack.request('OPTIONS', 'sip:b@c')": "Response",
     "core.stack.invite('sip:b@c')": "Call",

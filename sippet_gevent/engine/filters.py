@@ -110,6 +110,15 @@ class Filter:
         """Limits and summarises log lines; a Stack that is given the Filter sets its own."""
         self._untold: dict[tuple[str, str], tuple[float, int]] = {}
 
+    def attach(self, clock: Clock, lines: LimitedLog) -> None:
+        """Measure rates by this clock and log by these limits: those of the stack it is given to.
+
+        Another clock begins anew, because the times of two clocks cannot be compared.
+        """
+        if clock is not self.clock and self.rate is not None:
+            self._buckets = TokenBuckets(self.rate, self.burst, SOURCES)
+        self.clock, self.lines = clock, lines
+
     def __call__(self, data: bytes, flow: Flow) -> bool | str:
         """Return True for a message to accept, or the reason why it is dropped."""
         if self._buckets is not None:

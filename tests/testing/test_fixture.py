@@ -523,3 +523,23 @@ def test_mistake_in_a_test_is_told_with_what_to_write(sip, mistake):
     call, kind, text = MISTAKES[mistake]
     with pytest.raises(kind, match=re.escape(text)):
         call(sip)
+
+
+RATED = Stack("udp:127.0.0.1:0", core=lambda request, tx: 200, accept=Filter(rate=50))
+
+
+@pytest.mark.parametrize("seconds", [10, 0])
+def test_filter_of_a_stack_of_the_application_begins_anew_in_each_test(sip, seconds):
+    sip.advance(seconds)
+    assert sip.ask(RATED, "OPTIONS sip:bob@example.com").statuses == [200]
+
+
+def test_invite_of_a_test_that_timer_c_ends_is_cancelled_without_an_internal_error(sip, caplog):
+    def core(request, tx):
+        tx.respond(180)
+        tx.wait(400)
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    sip.advance(200)
+    assert asked.statuses == [180, 487]
+    assert "internal error" not in caplog.text

@@ -138,6 +138,9 @@ class ClientTransaction:
         Raises:
             InvalidValue: A header field cannot be sent.
         """
+        self._cancel(headers)
+
+    def _cancel(self, headers: dict[str, Any]) -> None:
         if self.request.method != "INVITE" or self._cancelling is not None or not self.is_pending:
             return
         if headers:
@@ -172,7 +175,7 @@ class ClientTransaction:
         if self.call is not None:
             self.call.hangup(**headers)
         elif self.request.method == "INVITE":
-            self.cancel(**headers)
+            self._cancel(headers)  # not by cancel(), which a subclass may override
         elif self.is_pending and self.transaction is not None:
             self.stack.engine.forget(self.transaction)
 

@@ -34,6 +34,14 @@ so this file cannot import it.
 """
 
 
+class Flag(Protocol):
+    """What gevent's Event is, with types: it is set once, and greenlets wait for it."""
+
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
 class Holder(Protocol):
     """The request whose core holds a call. That core does not count toward the handler limit."""
 
@@ -78,7 +86,7 @@ class Call:
     remote_body: bytes
     """The peer's last session description."""
 
-    ended: Event
+    ended: Flag
     """Set when the call has ended."""
 
     flow: Flow | None
@@ -97,7 +105,7 @@ class Call:
         self.origin = origin
         self.local_body = self.remote_body = b""
         self.local_type = SESSION_TYPE
-        self.ended = Event()
+        self.ended: Flag = Event()
         self.flow = None
         self.acknowledged = False
         self._on_reinvite: ReinviteCore | None = None

@@ -72,8 +72,7 @@ class Dispatcher:
     def use(self, middleware: object) -> None:
         """Add middleware behind the others. Raises TypeError for an object that is not
         middleware."""
-        self.middleware.add(middleware)
-        self._wrapped = self.middleware.wrap(self.core)
+        self._wrapped = self.middleware.add(middleware, self.core)
 
     def register(self, methods: tuple[str, ...]) -> Callable[[CoreFunction], CoreFunction]:
         """Return a decorator that registers a function for these methods; see Stack.on()."""

@@ -171,6 +171,9 @@ class RequestSender(Protocol):
     ) -> object:
         """Send a request; its responses and its end go to `user`. Raises SIPError."""
 
+    def acknowledge(self, ack: Request, next_hop: NextHop | None, listener: Wanted) -> Request:
+        """Send an ACK, and return the request that was sent. Raises SIPError."""
+
     def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
         """Return a failed request for its next candidate, with flow and bytes; None at the end."""
 

@@ -14,6 +14,9 @@ from .core import CoreFunction, check_core
 Send = Callable[[Request], ClientTransaction]
 """Sends a request and returns its transaction; None for an ACK."""
 
+Wrapper = Callable[[CoreFunction], CoreFunction]
+"""Takes a core, and returns the core that serves in its place."""
+
 Sent = TypeVar("Sent")
 
 
@@ -46,7 +49,11 @@ class Middleware:
 
         The request may be changed before. It can be one of our own, also an ACK or a request within
         a call, or one that is forwarded. Middleware sees neither CANCELs nor a request that is
-        repeated for another target. An exception keeps the request from being sent.
+        repeated for another target.
+
+        Each call of `send` needs a request that has not left: `request`, or a copy of it. The
+        caller gets the transaction of the last one. Without a call, the caller gets a TypeError. An
+        exception keeps the request from being sent, and the caller gets the exception.
         """
         return send(request)
 
@@ -57,11 +64,13 @@ class Chain:
     def __init__(self) -> None:
         self.senders: tuple[Callable[[Request, Callable[[Request], object]], object], ...] = ()
         """The `send` methods. Empty when no middleware sees sent requests."""
-        self._wrappers: list[Callable[[CoreFunction], CoreFunction]] = []
+        self._wrappers: list[Wrapper] = []
 
-    def add(self, middleware: object) -> None:
-        """Add middleware behind the others. Raises TypeError for an object that is not
-        middleware."""
+    def add(self, middleware: object, core: CoreFunction) -> CoreFunction:
+        """Add middleware behind the others, and return the core with all of it around.
+
+        Raises TypeError, and adds nothing, for an object that is not middleware or returns no core.
+        """
         send = None if isinstance(middleware, type) else getattr(middleware, "send", None)
         if not callable(middleware) and send is None:
             raise TypeError(
@@ -70,25 +79,35 @@ class Chain:
             )
         if send is not None:
             takes(send, ("request", "send"), f"{type(middleware).__name__}.send()")
+        wrappers = self._wrappers
         if callable(middleware):
             takes(middleware, ("core",), "middleware")
-            self._wrappers.append(middleware)
+            wrappers = [*wrappers, middleware]
+        wrapped = _wrap(core, wrappers)
+        self._wrappers = wrappers
         if send is not None:
             self.senders += (send,)
+        return wrapped
 
     def wrap(self, core: CoreFunction) -> CoreFunction:
         """Return a core with all middleware around it. Raises TypeError for middleware that returns
         no core."""
-        for wrapper in reversed(self._wrappers):
-            core = wrapper(core)
-            check_core(core)
-        return core
+        return _wrap(core, self._wrappers)
 
     def send(self, request: Request, leave: Callable[[Request], Sent]) -> Sent:
         """Send a request through all middleware; the last one calls `leave(request)`."""
         for send in reversed(self.senders):
             leave = _link(send, leave)
         return leave(request)
+
+
+def _wrap(
+    core: CoreFunction, wrappers: list[Callable[[CoreFunction], CoreFunction]]
+) -> CoreFunction:
+    for wrapper in reversed(wrappers):
+        core = wrapper(core)
+        check_core(core)
+    return core
 
 
 def _link(

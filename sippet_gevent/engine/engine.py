@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ..errors import ParseError, TransportError
 from ..message.uri import bracketed
-from ..observe.tap import Observer, Tap
+from ..observe.tap import Observation, Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
 from ..transaction.timers import Timers
@@ -105,17 +105,18 @@ class Engine(TransactionLayer):
         """Answer the unreadable message of a stream, if its header section allows that."""
         self.ingress.stateless.refuse(error, flow)
 
-    def add_observer(self, observer: Observer[Flow]) -> None:
-        """Tell a callable of each message from now on."""
+    def add_observation(self, observation: Observation[Flow]) -> None:
+        """Tell an observer of each message from now on."""
         tap = self.tap or Tap(self.clock.now, self.counters.lines)
-        tap.observers = (*tap.observers, observer)
+        tap.observations = (*tap.observations, observation)
         self.tap = tap
 
-    def remove_observer(self, observer: Observer[Flow]) -> None:
-        """Stop telling a callable of messages. Does nothing if it was not added."""
+    def remove_observation(self, observation: Observation[Flow]) -> None:
+        """Tell an observer of no further message; nothing happens if it was not added."""
         if self.tap is not None:
-            self.tap.observers = tuple(each for each in self.tap.observers if each != observer)
-            if not self.tap.observers:
+            left = tuple(each for each in self.tap.observations if each is not observation)
+            self.tap.observations = left
+            if not left:
                 self.tap = None
 
     def stop(self) -> None:

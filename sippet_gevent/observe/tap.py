@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+import gevent
+
 from ..errors import ParseError
 from ..message.mandatory import mandatory_of
 from ..message.parser import parse
@@ -64,32 +66,40 @@ class Tap(Generic[F]):
     def __init__(self, now: Callable[[], float], lines: LimitedLog) -> None:
         self._now = now
         self._lines = lines
-        self.observers: tuple[Observer[F], ...] = ()
+        self.observations: tuple[Observation[F], ...] = ()
 
     def tell(self, direction: Direction, data: bytes, flow: F, transaction: str | None) -> None:
         """Tell the observers of a message. An observer that raises is logged."""
         passage = Passage(self._now(), direction, data, flow, transaction)
-        for observer in self.observers:
+        for observation in self.observations:
+            if observation.is_closed:
+                continue
+            observer = observation.observer
             try:
                 observer(passage)
-            except Exception as error:  # an application bug; the message is processed anyway
+            # an application bug; the message is processed anyway
+            except (Exception, gevent.Timeout) as error:
                 text = 'tap failed: observer="%r" reason="%r"'
                 self._lines.line(
                     log, logging.ERROR, "tap failed", text, observer, error, exc_info=error
                 )
 
 
-class Observation:
+class Observation(Generic[F]):
     """An observer that is told of messages until close(), or until the end of its `with` block."""
 
-    def __init__(self, close: Callable[[], None]) -> None:
-        self._close = close
+    def __init__(self, observer: Observer[F], remove: Callable[[Observation[F]], None]) -> None:
+        self.observer = observer
+        self.is_closed = False
+        self._remove = remove
 
     def close(self) -> None:
         """Tell the observer nothing more. Closing it again does nothing."""
-        self._close()
+        if not self.is_closed:
+            self.is_closed = True
+            self._remove(self)
 
-    def __enter__(self) -> Observation:
+    def __enter__(self) -> Observation[F]:
         return self
 
     def __exit__(self, *exception: object) -> None:

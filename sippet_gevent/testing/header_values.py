@@ -12,6 +12,7 @@ from hypothesis.strategies import SearchStrategy
 
 from ..errors import InvalidValue
 from ..message.address import STAR, BracketedAddr, Contact, NameAddr
+from ..message.fields import table  # noqa: F401 its rows are in ROWS
 from ..message.fields.authentication import AuthParameters, Challenge
 from ..message.fields.p_headers import ServedUser
 from ..message.fields.refer import ReferredBy, ReferTo

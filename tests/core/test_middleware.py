@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 
+import gevent
 import pytest
 
-from sippet_gevent import Cancelled, Core, Reject, forward
+from sippet_gevent import Cancelled, Core, InvalidValue, Reject, forward
 from sippet_gevent.core.middleware import Middleware
+from sippet_gevent.testing import CLIENT
 
 from .wire import Peer, sent
 
@@ -307,3 +309,83 @@ def test_forwarded_request_passes_middleware(sip, peer):
 def test_what_is_no_middleware_is_refused(sip, wrong):
     with pytest.raises(TypeError):
         sip.client.use(wrong)
+
+
+class Copying(Middleware):
+    """Middleware that sends a copy in place of each request."""
+
+    def send(self, request, send):
+        return send(request.copy())
+
+
+def test_ack_that_middleware_copied_is_repeated_for_each_2xx(sip):
+    peer = Peer(sip, "10.0.0.60")
+    sip.client.use(Copying())
+    call = gevent.spawn(sip.client.invite, peer.uri)
+    sip.settle()
+    response = peer.received[0].response(200, contact=peer.uri)
+    for _ in range(3):
+        peer.send(response, to=CLIENT)
+    sip.settle()
+    assert [message.method for message in peer.received] == ["INVITE", "ACK", "ACK", "ACK"]
+    call.get().hangup()
+
+
+def test_middleware_that_sends_nothing_is_a_type_error_of_the_caller(sip):
+    class Silent(Middleware):
+        def send(self, request, send):
+            return None
+
+    sip.serve(lambda request, tx: 200)
+    sip.client.use(Silent())
+    with pytest.raises(TypeError, match="middleware returned without sending .*: call send"):
+        sip.run(sip.client.request, "OPTIONS", "sip:bob@10.0.0.1")
+    assert sent(sip) == []
+
+
+def test_request_that_middleware_sends_twice_is_refused(sip):
+    class Twice(Middleware):
+        def send(self, request, send):
+            send(request)
+            return send(request)
+
+    sip.serve(lambda request, tx: 200)
+    sip.client.use(Twice())
+    with pytest.raises(InvalidValue, match=r"has left already: send request\.copy\(\)"):
+        sip.run(sip.client.request, "OPTIONS", "sip:bob@10.0.0.1")
+
+
+def test_middleware_that_fails_at_the_ack_and_bye_is_counted_and_the_call_ends(sip, caplog):
+    class Failing(Middleware):
+        def send(self, request, send):
+            if request.method in ("ACK", "BYE"):
+                raise ZeroDivisionError
+            return send(request)
+
+    peer = Peer(sip, "10.0.0.60")
+    sip.client.use(Failing())
+    calling = gevent.spawn(sip.client.invite, peer.uri)
+    sip.settle()
+    peer.send(peer.received[0].response(200, contact=peer.uri), to=CLIENT)
+    sip.settle()
+    call = calling.get()
+    call.hangup()
+    sip.settle()
+    assert call.ended.is_set() and not sip.client.dialogs
+    assert sip.client.stats()["core_errors"] == 2
+    assert "ACK not sent" in caplog.text and "BYE not sent" in caplog.text
+
+
+def test_middleware_that_is_refused_leaves_the_chain_as_it_was(sip):
+    class NoCore(Middleware):
+        def __call__(self, core):
+            return None
+
+    order = []
+    stack = sip.stack(lambda request, tx: 200, host="10.0.0.1")
+    stack.use(named("first", order))
+    with pytest.raises(TypeError):
+        stack.use(NoCore())
+    stack.core = lambda request, tx: 404
+    assert sip.ask(stack, "OPTIONS sip:bob@example.com").statuses == [404]
+    assert order == ["first"] and stack.middleware.senders == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import gevent
 import pytest
 
 from sippet_gevent import Request, Stack, TransportError
@@ -143,3 +144,24 @@ def test_ladder_draws_what_a_stack_receives_and_sends(sip, peer):
 def test_observer_that_cannot_be_called_is_refused(sip, wrong):
     with pytest.raises(TypeError, match="tap"):
         sip.client.tap(wrong)
+
+
+def test_observer_that_is_given_twice_is_closed_once_each(sip, peer):
+    stack, seen = sip.serve(lambda request, tx: 200), []
+    observe = seen.append
+    first, second = stack.tap(observe), stack.tap(observe)
+    first.close()
+    first.close()
+    peer.ask("OPTIONS")
+    assert len(seen) == 2
+    second.close()
+    assert stack.engine.tap is None
+
+
+def test_observer_that_raises_a_timeout_loses_no_message(sip, peer):
+    def observe(passage):
+        raise gevent.Timeout(1)
+
+    sip.serve(lambda request, tx: 200).tap(observe)
+    peer.ask("OPTIONS")
+    assert peer.statuses == [200]

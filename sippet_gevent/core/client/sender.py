@@ -27,6 +27,10 @@ _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 _NOT_IN_TO = ("method", "maddr", "ttl", "transport", "lr")
 
 
+_Way = tuple["NextHop | None", "ClientUser | None", str, Wanted, "RouteWriter | None"]
+"""How a request leaves: the arguments of Sender.send() after the request."""
+
+
 class Sender:
     """Finds the next hops of each request, writes Via, Contact and Route for them, and tries the
     next one when one fails."""
@@ -77,17 +81,48 @@ class Sender:
         """
         try:
             if self.stack.middleware.senders:
-                return self.stack.middleware.send(
-                    request,
-                    lambda request: self._send(
-                        request, next_hop, user, mark, listener, record_route
-                    ),
-                )
+                way = next_hop, user, mark, listener, record_route
+                return self._send_through_middleware(request, way)[1]
             return self._send(request, next_hop, user, mark, listener, record_route)
         except TransportError as error:
             if user is None and self.stack.is_running:
                 self.failures.note(self.stack.clock.now(), request, error, answered=error.status)
             raise
+
+    def acknowledge(self, ack: Request, next_hop: NextHop | None, listener: Wanted) -> Request:
+        """Send an ACK, and return the request that was sent: `ack`, unless middleware sent a copy.
+
+        Raises the same as send().
+        """
+        if not self.stack.middleware.senders:
+            self.send(ack, next_hop, listener=listener)
+            return ack
+        return self._send_through_middleware(ack, (next_hop, None, "", listener, None))[0]
+
+    def _send_through_middleware(
+        self, request: Request, way: _Way
+    ) -> tuple[Request, ClientTransaction]:
+        """Return the request that middleware sent, and its transaction.
+
+        What a `send` method returns is not used, because only the transaction can be it. Raises
+        TypeError if no method has sent the request.
+        """
+        sent: list[tuple[Request, ClientTransaction]] = []
+
+        def leave(request: Request) -> ClientTransaction:
+            if request.sent_via is not None:
+                raise InvalidValue(f"{request!r} has left already: send request.copy() before it")
+            transaction = self._send(request, *way)
+            sent.append((request, transaction))
+            return transaction
+
+        self.stack.middleware.send(request, leave)
+        if not sent:
+            raise TypeError(
+                f"middleware returned without sending {request!r}: call send(request), or raise "
+                "Reject(403) to refuse it"
+            )
+        return sent[-1]
 
     def _send(
         self,

@@ -1,4 +1,7 @@
-"""ClientTransaction: the responses to a request of ours, RFC 3261 §8.1.3, §9.1 and §13.2."""
+"""ClientTransaction: the responses to a request of ours, RFC 3261 §8.1.3, §9.1 and §13.2.
+
+It is longer than other files, because its public methods are documented here.
+"""
 
 from __future__ import annotations
 

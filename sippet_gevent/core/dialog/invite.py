@@ -10,6 +10,8 @@ import logging
 import random
 from typing import Any
 
+import gevent
+
 from ...arguments import seconds as check_seconds
 from ...errors import (
     ParseError,
@@ -292,9 +294,8 @@ class InviteSession(Call):
                     authorization=invite.authorization,
                     proxy_authorization=invite.proxy_authorization,
                 )
-                self.stack.sender.send(ack, self._next_hop, listener=self.origin)
-                self._ack = ack
-        except SIPError as error:
+                self._ack = self.stack.sender.acknowledge(ack, self._next_hop, self.origin)
+        except (Exception, gevent.Timeout) as error:  # middleware may raise anything
             self._warn("ACK not sent", error)
         if not self.acknowledged and self._answer is None:
             self._confirm()
@@ -384,13 +385,18 @@ class InviteSession(Call):
             self.stack.sender.send(
                 self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin
             )
-        except SIPError as error:
+        except Exception as error:  # middleware may raise anything
             self._warn("BYE not sent", error)
 
-    def _warn(self, event: str, error: SIPError) -> None:
+    def _warn(self, event: str, error: BaseException) -> None:
         text = f'{event}: call_id=%s reason="%s"'
         now, call_id = self.stack.clock.now(), Plain(self.dialog.call_id)
-        self.stack.engine.counters.warn(event, now, text, call_id, error, log=log)
+        counters = self.stack.engine.counters
+        if isinstance(error, SIPError):
+            counters.warn(event, now, text, call_id, str(error), log=log)
+        else:
+            counters.core_errors += 1
+            counters.error(event, now, text, call_id, error, exc_info=error, log=log)
 
 
 class Answer(Retransmission):

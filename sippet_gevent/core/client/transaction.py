@@ -355,7 +355,7 @@ class ClientTransaction:
         return not isinstance(failure, TransportError) or first is None or first.status == 100
 
     def _retry(self, failure: Response | Exception) -> bool:
-        """Send the request again as a policy of retry.py decides. False if no target is left."""
+        """Send the request again as a policy of failover.py decides. False if no target is left."""
         transaction, stack = self.transaction, self.stack
         if transaction is None or not stack.is_running:  # a stopped stack is no fault of the target
             return False

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .core.client.transaction import ClientTransaction
-    from .core.core import Core
+    from .core.core import Core, CoreFunction
     from .core.dialog.call import Call
-    from .core.middleware import Middleware
+    from .core.middleware import Middleware, Send
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
     from .core.registrar.registrar import Registrar
     from .core.registrar_proxy import RegistrarProxy
     from .core.server import ServerTransaction
+    from .core.user_agent import UserAgent
     from .engine.filters import Filter
     from .errors import (
         Cancelled,
@@ -43,24 +44,30 @@ if TYPE_CHECKING:
     from .message.body import Part
     from .message.framer import Framer
     from .message.header import Header
+    from .message.headers import Headers
     from .message.iana import METHODS, OPTION_TAGS, STATUSES, TRANSPORTS, reason_phrase
     from .message.identifiers import Identifiers, create_branch, create_call_id, create_tag
     from .message.message import Request, Response, register_header
     from .message.multipart import multipart
-    from .message.parser import implementation, parse
+    from .message.parameters import Parameters
+    from .message.parser import ParserLimits, implementation, parse
     from .message.sipfrag import Fragment
     from .message.uri import URI
     from .message.validation import validate
     from .message.via import Via
-    from .runtime.clock import Clock, VirtualClock
+    from .observe.tap import Observation, Passage
+    from .runtime.clock import Alarm, Clock, VirtualClock
     from .runtime.limits import Limits, StreamLimits
     from .stack import Stack
+    from .stores.base import BindingStore
+    from .stores.bindings import Binding
     from .stores.memory import Location
     from .transaction.timers import Timers
     from .transport.base import Flow, Transport
     from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
     from .transport.locate.rfc3263 import NAPTR, SRV, Answer, Candidate, Question
     from .transport.tls import TLS
+    from .transport.websocket.handshake import Handshake
     from .transport.websocket.settings import Web
 
 __version__ = "0.1.0"
@@ -82,8 +89,11 @@ __all__ = [
     "NameAddr",
     "Via",
     "Header",
+    "Headers",
+    "Parameters",
     "register_header",
     "parse",
+    "ParserLimits",
     "validate",
     "Part",
     "multipart",
@@ -115,14 +125,19 @@ __all__ = [
     "Candidate",
     "Clock",
     "VirtualClock",
+    "Alarm",
     "TLS",
     "Web",
+    "Handshake",
     "Limits",
     "StreamLimits",
     "Filter",
     # core
     "Core",
+    "CoreFunction",
+    "UserAgent",
     "Middleware",
+    "Send",
     "ServerTransaction",
     "ClientTransaction",
     "Call",
@@ -130,9 +145,13 @@ __all__ = [
     "forward",
     "Registrar",
     "Location",
+    "Binding",
+    "BindingStore",
     "RegistrarProxy",
     # stack
     "Stack",
+    "Passage",
+    "Observation",
 ]
 
 # The module of each public name. It is imported when the name is first used, so that importing the
@@ -140,13 +159,16 @@ __all__ = [
 _MODULES = {
     "ClientTransaction": ".core.client.transaction",
     "Core": ".core.core",
+    "CoreFunction": ".core.core",
     "Call": ".core.dialog.call",
     "Middleware": ".core.middleware",
+    "Send": ".core.middleware",
     "ResponseContext": ".core.proxy.context",
     "forward": ".core.proxy.forward",
     "Registrar": ".core.registrar.registrar",
     "RegistrarProxy": ".core.registrar_proxy",
     "ServerTransaction": ".core.server",
+    "UserAgent": ".core.user_agent",
     "Filter": ".engine.filters",
     "Cancelled": ".errors",
     "InvalidValue": ".errors",
@@ -161,6 +183,7 @@ _MODULES = {
     "Part": ".message.body",
     "Framer": ".message.framer",
     "Header": ".message.header",
+    "Headers": ".message.headers",
     "METHODS": ".message.iana",
     "OPTION_TAGS": ".message.iana",
     "STATUSES": ".message.iana",
@@ -174,17 +197,24 @@ _MODULES = {
     "Response": ".message.message",
     "register_header": ".message.message",
     "multipart": ".message.multipart",
+    "Parameters": ".message.parameters",
+    "ParserLimits": ".message.parser",
     "implementation": ".message.parser",
     "parse": ".message.parser",
     "Fragment": ".message.sipfrag",
     "URI": ".message.uri",
     "validate": ".message.validation",
     "Via": ".message.via",
+    "Observation": ".observe.tap",
+    "Passage": ".observe.tap",
+    "Alarm": ".runtime.clock",
     "Clock": ".runtime.clock",
     "VirtualClock": ".runtime.clock",
     "Limits": ".runtime.limits",
     "StreamLimits": ".runtime.limits",
     "Stack": ".stack",
+    "BindingStore": ".stores.base",
+    "Binding": ".stores.bindings",
     "Location": ".stores.memory",
     "Timers": ".transaction.timers",
     "Flow": ".transport.base",
@@ -192,12 +222,13 @@ _MODULES = {
     "DNSResolver": ".transport.locate.resolver",
     "Resolver": ".transport.locate.resolver",
     "StaticResolver": ".transport.locate.resolver",
-    "SRV": ".transport.locate.rfc3263",
-    "NAPTR": ".transport.locate.rfc3263",
-    "Question": ".transport.locate.rfc3263",
     "Answer": ".transport.locate.rfc3263",
     "Candidate": ".transport.locate.rfc3263",
+    "NAPTR": ".transport.locate.rfc3263",
+    "Question": ".transport.locate.rfc3263",
+    "SRV": ".transport.locate.rfc3263",
     "TLS": ".transport.tls",
+    "Handshake": ".transport.websocket.handshake",
     "Web": ".transport.websocket.settings",
 }
 

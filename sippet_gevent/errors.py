@@ -118,7 +118,8 @@ class Reject(SIPError):
         headers: Header fields of the answer.
 
     Raises:
-        InvalidValue: The status is not a refusal. TypeError: The status is not a number.
+        InvalidValue: The status is not a refusal.
+        TypeError: The status is not a number.
     """
 
     def __init__(

@@ -28,7 +28,6 @@ from .core.middleware import Middleware
 from .core.option_tags import check_supported
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
-from .core.routing.record_route import RecordRoute
 from .core.routing.responses import ReroutedResponses
 from .core.statistics import statistics, unfinished
 from .engine.engine import Engine
@@ -462,10 +461,7 @@ class Stack:
         request: Request,
         next_hop: NextHop | None = None,
         *,
-        user: ClientUser | None = None,
-        mark: str = "",
         listener: Wanted = None,
-        record_route: RecordRoute | None = None,
     ) -> ClientTransaction:
         """Send a request. Adds its Via, and the header fields of §8.1.1 that it lacks.
 
@@ -479,13 +475,9 @@ class Stack:
             request: The request.
             next_hop: Where the request goes instead of its Route or Request-URI. A URI, or a Flow
                 that a peer opened (RFC 5626 §5.3).
-            user: The object that gets its responses and its end, in place of a new
-                ClientTransaction.
-            mark: The end of its branch, by which a proxy detects loops.
             listener: The name of the listener by which the request leaves, or the `origin` of a
                 flow, which is preferred if it reaches the target. By default, the kernel's routes
                 decide.
-            record_route: An object that writes the Record-Route of a proxy.
 
         Returns:
             The ClientTransaction, or None for an ACK.
@@ -495,6 +487,18 @@ class Stack:
             InvalidValue: No listener has this name. Or this is the `request` of a transaction,
                 whose Route and Contact are for the next hop that it was sent to.
         """
+        return self._send(request, next_hop, listener=listener)
+
+    def _send(
+        self,
+        request: Request,
+        next_hop: NextHop | None = None,
+        *,
+        user: ClientUser | None = None,
+        listener: Wanted = None,
+    ) -> ClientTransaction:
+        """Send a request as send() does. `user` gets its responses and its end, in place of a new
+        ClientTransaction."""
         arguments.instance("request", request, Request, 'Request("OPTIONS", "sip:bob@example.com")')
         check_way(next_hop, listener)
         if request.sent_via is not None:
@@ -505,9 +509,7 @@ class Stack:
             request.copy(),
             next_hop,
             user=user,
-            mark=mark,
             listener=listener,
-            record_route=record_route,
         )
 
     def request(

@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -88,4 +89,6 @@ def test_star_import_gives_the_public_names_only():
 
 
 def is_documentable(value):
+    if isinstance(value, types.GenericAlias):
+        return False
     return inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)

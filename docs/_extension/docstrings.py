@@ -8,6 +8,9 @@ CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 SPECIAL = re.compile(r"([\\*|]|(?<=\w)_(?!\w))")
 SECTION = re.compile(r"(Args|Arguments|Returns|Raises|Yields|Attributes|Example|Examples|Note):\Z")
 ITEM = re.compile(r"\s*([*-]|\d+\.) ")
+ROW = re.compile(r"\s*\|.*\|\s*\Z")
+RULE = re.compile(r"\s*\|[\s|:-]*-[\s|:-]*\|\s*\Z")
+CELL = re.compile(r"((?:`[^`]*`|\\.|[^|`\\])*)\|")
 
 
 def escaped(text: str) -> str:
@@ -21,6 +24,23 @@ def escaped(text: str) -> str:
 
 def indent_of(line: str) -> int:
     return len(line) - len(line.lstrip())
+
+
+def cells_of(row: str) -> list[str]:
+    """Return the cells of a row of a Markdown table. A bar in code or after a backslash is text."""
+    return [cell.strip() for cell in CELL.findall(row.strip()[1:])]
+
+
+def list_table(rows: list[str]) -> list[str]:
+    """Return the lines of a Markdown table, whose second line is the rule, as a list-table."""
+    space = " " * indent_of(rows[0])
+    header = cells_of(rows[0])
+    lines = ["", f"{space}.. list-table::", f"{space}   :header-rows: 1", ""]
+    for row in [rows[0], *rows[2:]]:
+        cells = [*cells_of(row), *[""] * len(header)][: len(header)]
+        for number, cell in enumerate(cells):
+            lines.append(f"{space}   {'* -' if number == 0 else '  -'} {escaped(cell)}".rstrip())
+    return [*lines, ""]
 
 
 def converted(lines: list[str]) -> list[str]:
@@ -57,6 +77,13 @@ def converted(lines: list[str]) -> list[str]:
                 at += 1
             at += 1
             result.append("")
+            continue
+        if not paragraph and ROW.match(line) and at < len(lines) and RULE.match(lines[at]):
+            rows = [line]
+            while at < len(lines) and ROW.match(lines[at]):
+                rows.append(lines[at])
+                at += 1
+            result += list_table(rows)
             continue
         if not indent:
             in_section = bool(SECTION.match(line))
@@ -95,6 +122,23 @@ def process(app, what, name, obj, options, lines) -> None:
         lines[:] = GoogleDocstring(lines, settings, app, what, name, obj, options).lines()
 
 
+MADE_BY_STACK = ("sippet_gevent.Call",)
+"""Classes that applications do not make, so their pages leave out the arguments."""
+
+
+def shorten(app, what, name, obj, options, signature, returns):
+    """Write `Callable[P, T]` where Sphinx fails to parse the parameters of a generic callable."""
+
+    def short(text: str | None) -> str | None:
+        if text is None or "~P" not in text:
+            return text
+        return re.sub(r"~(?:\w+\.)*", "", text.replace("[[~P], ~T]", "[P, T]"))
+
+    if name in MADE_BY_STACK:
+        return "", None
+    return short(signature), short(returns)
+
+
 def skip(app, what, name, obj, skipped, options):
     """Leave out members of named tuples that have no text of their own."""
     return (
@@ -105,4 +149,5 @@ def skip(app, what, name, obj, skipped, options):
 def setup(app):
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", shorten)
     return {"parallel_read_safe": True}

@@ -41,6 +41,23 @@ ROOMS = {
 """Pages of the package's own names: title, and the folders whose names it has."""
 
 
+INTERNAL = {
+    "ClientTransaction": ("receive", "fail", "flow_ended", "ended", "expire"),
+    "ServerTransaction": ("receive", "crashed", "cancel", "fail", "ended"),
+}
+"""Methods of public classes that only the engine calls, which are on no page."""
+
+RULES = {
+    "Messages: what is read, mended and refused": "message.parser",
+    "Multipart bodies": "message.body",
+    "Refusals: which header fields cross a B2BUA": "core.refusal",
+    "Default header fields": "core.capabilities",
+    "sips URIs": "core.routing.sips",
+    "Format parameters in answers": "message.sdp.fmtp",
+}
+"""Modules whose docstrings are rules that users look up: titles and names."""
+
+
 def heading(title: str, mark: str = "=") -> list[str]:
     return [title, mark * len(title), ""]
 
@@ -73,15 +90,37 @@ def documented(module: str, names: list[str]) -> list[str]:
             if issubclass(value, BaseException):
                 lines += [f".. autoexception:: {name}", "   :show-inheritance:", ""]
             else:
-                lines += [f".. autoclass:: {name}", ""]
+                internal = INTERNAL.get(name, ())
+                lines += [f".. autoclass:: {name}"]
+                if internal:
+                    lines += [f"   :exclude-members: {', '.join(internal)}"]
+                lines += [""]
         elif inspect.isroutine(value):
             lines += [f".. autofunction:: {name}", ""]
         else:
-            lines += [f".. py:data:: {name}", f"   :type: {type(value).__name__}", ""]
+            if isinstance(value, types.GenericAlias | types.UnionType):
+                meaning = alias_text(home, name)
+                lines += [f".. py:type:: {name}", f"   :canonical: {meaning}", ""]
+            else:
+                lines += [f".. py:data:: {name}", f"   :type: {type(value).__name__}", ""]
             lines += [f"   {escaped(line)}" for line in constant_text(home, name).splitlines()] + [
                 ""
             ]
     return lines
+
+
+def alias_text(home: types.ModuleType, name: str) -> str:
+    """Return the type that a type alias is for, as its module writes it."""
+    source = getattr(home, "_MODULES", {}).get(name)
+    if source is not None:
+        return alias_text(importlib.import_module(source, home.__name__), name)
+    for node in ast.parse(inspect.getsource(home)).body:
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+            module = "." * node.level + (node.module or "")
+            return alias_text(importlib.import_module(module, home.__package__), name)
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == name:
+            return re.sub(r"['\"]", "", ast.unparse(node.value))
+    raise LookupError(name)
 
 
 def constant_text(home: types.ModuleType, name: str) -> str:
@@ -104,19 +143,19 @@ def constant_text(home: types.ModuleType, name: str) -> str:
     return "" if isinstance(value, dict) else f"`{value!r}`"
 
 
-def room_of(value: object) -> str:
-    module = getattr(value, "__module__", "") or ""
-    return module.split(".")[1] if module.startswith(f"{PACKAGE}.") else "message"
+def room_of(name: str) -> str:
+    """Return the folder or file of the package that a public name comes from."""
+    return importlib.import_module(PACKAGE)._MODULES[name].split(".")[1]
 
 
 def api() -> dict[str, list[str]]:
     package = importlib.import_module(PACKAGE)
     pages = {}
     for page, (title, rooms) in ROOMS.items():
-        names = [name for name in package.__all__ if room_of(getattr(package, name)) in rooms]
+        names = [name for name in package.__all__ if room_of(name) in rooms]
         pages[page] = [f".. _api-{page}:", "", *heading(title), *documented(PACKAGE, names)]
     described = {name for rooms in ROOMS.values() for name in rooms[1]}
-    lost = [n for n in package.__all__ if room_of(getattr(package, n)) not in described]
+    lost = [n for n in package.__all__ if room_of(n) not in described]
     assert not lost, f"no page of the API has {lost}: add their folders to ROOMS"
     return pages
 
@@ -141,6 +180,29 @@ def module_page(title: str, module: str, own: bool = False) -> list[str]:
     named = f"Module ``{module.replace('.message.sdp', '.sdp')}``."
     text = converted(intro.splitlines())
     return [*heading(title), named, "", *text, "", *documented(module, names)]
+
+
+def rules() -> list[str]:
+    """Return the page of rules, each from the docstring of the module that follows them."""
+    from docstrings import converted
+
+    lines = [
+        *heading("Rules in tables"),
+        "The rules by which the library reads, answers and passes on what its peers send.",
+        "",
+    ]
+    for title, module in RULES.items():
+        text = inspect.getdoc(importlib.import_module(f"{PACKAGE}.{module}")) or ""
+        label = module.rpartition(".")[2].replace("_", "-")
+        _, _, body = text.partition("\n\n")
+        lines += [
+            f".. _rules-{label}:",
+            "",
+            *heading(title, "-"),
+            *converted(body.splitlines()),
+            "",
+        ]
+    return lines
 
 
 # ---- header fields
@@ -446,6 +508,7 @@ def pages() -> dict[str, list[str]]:
         ),
         "plug": module_page("Transports of your own", f"{PACKAGE}.transport.base"),
         "headers": headers(),
+        "rules": rules(),
         "limits": limits(),
         "command": command(),
         "conformance": conformance(),

@@ -79,7 +79,8 @@ class Filter:
         clock: Measures the rate; a Stack that is given the Filter sets its own.
 
     Raises:
-        InvalidValue: A rate or network is invalid. TypeError: A value has another type.
+        InvalidValue: A rate or network is invalid.
+        TypeError: A value has another type.
     """
 
     def __init__(

@@ -243,7 +243,7 @@ class Sip:
         host, port = point.local
         uri = f"sip:{bracketed(host)}:{port};transport={point.name.lower()}"
         asked = Asked(self, what)
-        self.client.send(what, next_hop=uri, user=asked)
+        self.client._send(what, next_hop=uri, user=asked)
         self.settle()
         return asked
 

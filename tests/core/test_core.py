@@ -243,6 +243,6 @@ def test_error_of_receive_error_is_counted(sip, peer):
 
 
 def test_sender_that_does_not_wait_gets_no_error(sip, core, stack):
-    stack.send(Request("OPTIONS", "sip:10.0.0.99"), user=NullUser())
+    stack._send(Request("OPTIONS", "sip:10.0.0.99"), user=NullUser())
     sip.advance(33)
     assert core.errors == []

@@ -245,8 +245,8 @@ def test_ringing_invite_takes_no_timers_of_others_at_its_tick(sip):
     sip.serve(answers)
     sip.network.partition("10.0.0.100", "10.0.0.70")
     invite = ClientTransaction(sip.client, Request("INVITE", f"sip:{SERVER}"))
-    sip.client.send(invite.request, user=invite)
+    sip.client._send(invite.request, user=invite)
     options = ClientTransaction(sip.client, Request("OPTIONS", "sip:10.0.0.70"))
-    sip.client.send(options.request, user=options)
+    sip.client._send(options.request, user=options)
     sip.advance(0.6)
     assert [c.fate for c in sip.network.trace if c.data.startswith(b"OPTIONS")] == ["cut", "cut"]

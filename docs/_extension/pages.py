@@ -42,10 +42,11 @@ ROOMS = {
 
 
 INTERNAL = {
+    "Binding": ("bytes",),
     "ClientTransaction": ("receive", "fail", "flow_ended", "ended", "expire"),
     "ServerTransaction": ("receive", "crashed", "cancel", "fail", "ended"),
 }
-"""Methods of public classes that only the engine calls, which are on no page."""
+"""Members of public classes that only the library uses, which are on no page."""
 
 RULES = {
     "Messages: what is read, mended and refused": "message.parser",

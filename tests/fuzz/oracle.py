@@ -320,7 +320,7 @@ def scanned(data: bytes) -> list[python.Line]:
 
 ENTRIES: dict[str, Callable[[bytes], None]] = {
     "scan": check_scan,
-    "mandatory": check_mandatory,
+    "plain_mandatory": check_mandatory,
     "echo": check_echo,
     **{twins[0].__name__: check_values for twins in VALUE_TWINS.values() if twins[0]},
 }

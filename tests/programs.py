@@ -87,6 +87,8 @@ class Program:
 
     def stop(self):
         """End it, by force if need be."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
             try:

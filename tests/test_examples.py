@@ -483,5 +483,7 @@ def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(
     print(
         f"p99 of OPTIONS: {idle:.1f} ms idle, {busy:.1f} ms with {BLOCKED} blocked cores of {each:.1f} KB each"
     )
+    load.socket.close()
+    other.socket.close()
     assert busy < idle + 20
     assert each < 64

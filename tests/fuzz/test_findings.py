@@ -27,6 +27,7 @@ def test_findings_are_small():
     assert not [path.name for path in FINDINGS if path.stat().st_size > 65536]
 
 
+@pytest.mark.timeout(300)  # it takes 45 seconds of processor time
 @corpus.needed
 def test_everything_holds_of_every_message_of_the_corpus():
     found = []

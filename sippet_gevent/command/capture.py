@@ -42,7 +42,7 @@ _Key = tuple[bytes, int, bytes, int]  # source, port, destination, port
 class Found(NamedTuple):
     """One message of a capture. `missing` bytes of its datagram or connection were not captured.
 
-    `is_rest` is True for text behind a message of a connection that does not begin like one.
+    `is_rest` is True for text of a connection that follows a message and has no start line.
     """
 
     data: bytes
@@ -75,7 +75,7 @@ class Capture:
             for found in Capture(file.read(4), file):
                 print(found.source, found.data)
 
-    `counts` counts all that is no message, by its description. `packets` counts the packets.
+    `counts` says how much else the capture has, by description. `packets` is the number of packets.
 
     Args:
         head: the bytes of the file that are read already, at least four.

@@ -1,4 +1,4 @@
-"""Cutter: cuts text with many messages, a file or a TCP connection, RFC 3261 §7 and §18.3.
+"""Cutter: cuts the text of a file or a TCP connection into messages, RFC 3261 §7 and §18.3.
 
 A server that reads a connection must give up at a wrong length. But a user that looks for the fault
 needs the messages behind it, so the Cutter continues at the next line that looks like a start line.
@@ -14,12 +14,12 @@ from ..message.grammar import TOKEN_CHARACTERS
 from ..message.parser import DEFAULT_LIMITS
 
 LIMIT = DEFAULT_LIMITS.message
-"""Most bytes of one message, because parse() refuses more. No more is kept of a text without
-messages."""
+"""Most bytes of one message, because parse() refuses more. The Cutter also keeps at most so many
+bytes of text in which it finds no message."""
 
 # Request-Line = Method SP Request-URI SP SIP-Version CRLF, Status-Line = SIP-Version SP Status-Code
-# SP Reason-Phrase CRLF. No header line looks so, because its name is a token and a colon follows. A
-# longer method is the end of a body before it.
+# SP Reason-Phrase CRLF. A header line cannot match, because a colon follows its name. A method of
+# more than 64 characters is taken for the end of the body of the message before.
 _START = re.compile(
     rb"^(?:[%s]{1,64}[ \t]+[^\s:]\S*[ \t]+SIP/[0-9]+\.[0-9]+[ \t]*\r?$"
     rb"|SIP/[0-9]+\.[0-9]+[ \t]+[1-6][0-9]{2}(?![0-9]))" % TOKEN_CHARACTERS.encode(),
@@ -36,7 +36,7 @@ _line_breaks: Callable[[bytearray], re.Match[bytes]] = re.compile(rb"[\r\n]*").m
 class Piece(NamedTuple):
     """One message. `data` began at byte `offset` of the text.
 
-    `is_rest` is True for bytes behind a message that do not begin like one.
+    `is_rest` is True for bytes that follow a message and have no start line.
     """
 
     offset: int
@@ -45,7 +45,7 @@ class Piece(NamedTuple):
 
 
 class Cutter:
-    """Cuts text into messages, in pieces of any size.
+    """Cuts text into messages. The text may arrive in chunks of any size.
 
         cutter = Cutter()
         for data in chunks:
@@ -88,7 +88,7 @@ class Cutter:
         )
 
     def finish(self) -> list[Piece]:
-        """Return the rest, which is complete because nothing follows, or cut off."""
+        """Return the remaining messages at the end of the text. The last one may be cut off."""
         return self._pieces(True)
 
     def _pieces(self, at_end: bool) -> list[Piece]:

@@ -128,7 +128,7 @@ def _pcapng(file: _Checked) -> Iterator[Frame]:
 
 
 class _Interface(NamedTuple):
-    """An interface: its link layer, its units of time a second, and the seconds to add."""
+    """An interface: its link layer, clock ticks per second, and seconds to add to each time."""
 
     link: int
     per_second: int

@@ -1,7 +1,7 @@
 """report(): a message and its faults as plain values, RFC 3261 §7 and §20.
 
 All header fields are read by their types, optional ones too, and so are multiparts, session
-descriptions and sipfrags in the body. An element on the path would ignore most of these.
+descriptions and sipfrags in the body. A proxy or phone ignores most of these faults.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
     `offset` is its first byte in a text file. The other attributes are set for a message from a
     capture. `missing` is the number of its bytes that were not captured. `is_rest` is True for text
-    behind a message that does not begin like one.
+    that follows a message and has no start line.
     """
 
     file: str

@@ -1,4 +1,7 @@
-"""`sippet serve`: run a core until a signal stops it. `--monkey` patches before its import."""
+"""`sippet serve`: run a core until a signal stops it.
+
+With `--monkey`, gevent patches the standard library before the core is imported.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Argument checks: of what an application passes to a stack and its methods."""
+"""Argument checks for a Stack and its methods, which applications call."""
 
 from __future__ import annotations
 

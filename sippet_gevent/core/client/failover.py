@@ -1,4 +1,4 @@
-"""Failover: how a request goes on at another next hop after a try has failed, RFC 3263 §4.3.
+"""Failover: sends a request to another next hop after a try has failed, RFC 3263 §4.3.
 
 | policy | after | the next try has |
 |---|---|---|

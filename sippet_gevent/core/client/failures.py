@@ -13,7 +13,7 @@ from ...transport.base import Flow
 log = logging.getLogger("sippet_gevent.core")
 
 TIMEOUT = "timeout"
-"""The reason of a next hop that has not answered until timer B or F."""
+"""The reason if a next hop has not answered before timer B or F fires."""
 
 LATER = "later"
 """Text in place of the caller's status, while other branches of its request are pending."""

@@ -1,8 +1,8 @@
 """Long requests: those over 1300 bytes, which go by TCP instead of UDP, RFC 3261 §18.1.1.
 
-A request may have 1300 bytes on a path of unknown MTU, and the MTU of a path is always unknown. The
-rule is a MUST, whatever the transport parameter of the URI says. It is for requests alone, because
-responses go back the way the request came.
+The limit of 1300 bytes applies to paths of unknown MTU, and this stack never knows the MTU. The
+rule is a MUST, whatever the transport parameter of the URI says. It does not apply to responses,
+because they return the way the request came.
 """
 
 from __future__ import annotations

@@ -157,8 +157,8 @@ class Ways:
 
         For a server that has read the request already, the same branch makes it a retransmission
         (RFC 3261 §17.2.3). Another target gets a new branch (RFC 3263 §4.3), and so does the same
-        target after begin_anew(). A detour and the datagram that takes its place are one target:
-        §18.1.1 retries the request at the same target.
+        target after begin_anew(). A detour by TCP and the UDP datagram that replaces it count as
+        one target, because §18.1.1 retries the same request there.
         """
         before, self._aimed = self._aimed, (transport, remote)
         return (

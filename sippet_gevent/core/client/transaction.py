@@ -124,7 +124,7 @@ class ClientTransaction:
             self._abandon(**reason_of(error.cancel if isinstance(error, Cancelled) else None))
             raise
         finally:
-            event = None  # type: ignore[assignment]  # the traceback of one that was raised holds this frame
+            event = None  # type: ignore[assignment]  # a raised event holds this frame by its traceback
 
     def cancel(self, **headers: Any) -> None:
         """Cancel an INVITE (§9.1): now if it has a provisional response, else when it gets one.

@@ -118,7 +118,7 @@ class Dialogs:
         """Hang up all calls, without waiting for ACKs.
 
         The names in their targets are resolved for at most LEAVE_SECONDS. A ringing INVITE may be
-        answered meanwhile. Its core must not wait forever in a call that is in no table.
+        answered meanwhile. Its call is hung up too, because its core would wait forever otherwise.
         """
         leaving: dict[InviteSession, gevent.Greenlet] = {}
         with gevent.Timeout(LEAVE_SECONDS, False):

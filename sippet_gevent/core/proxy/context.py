@@ -71,8 +71,8 @@ class ResponseContext:
     one yields a response of our own: 408 for a timeout, 503 for an unreachable target, and 430 for
     a phone whose only flow has ended.
 
-    Leaving the `with` block cancels the branches that are still pending. If Cancelled leaves the
-    block, it waits for the responses of these branches, and sends the best one upstream (§16.10).
+    Leaving the `with` block cancels the branches that are still pending. If the block raises
+    Cancelled, the context waits for their responses and sends the best one upstream (§16.10).
 
     Args:
         tx: The server transaction of the request.
@@ -82,7 +82,7 @@ class ResponseContext:
     Raises:
         InvalidValue: `add_path` for another method.
         ParseError: Max-Breadth, or another field that a proxy reads, is invalid.
-        Reject: 482 for a request that passed here before with the same fields of §16.6 step 8. 503
+        Reject: 482 for a loop, a request that came here before and is unchanged (§16.6 step 8). 503
             when the stack is at its limit of forwarded requests.
     """
 
@@ -273,8 +273,10 @@ class ResponseContext:
             self.stack.engine.respond(tx.transaction, response)
 
     def _forward_late(self, response: Response) -> None:
-        """Send a 2xx after our refusal without the transaction, whose table does not allow it
-        (§16.7 step 5)."""
+        """Send a 2xx that arrives after our refusal (§16.7 step 5).
+
+        It bypasses the transaction, whose state table allows no 2xx any more.
+        """
         try:
             self.stack.engine.send(self.tx.flow, bytes(response))
         except TransportError as error:

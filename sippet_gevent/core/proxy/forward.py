@@ -38,8 +38,8 @@ def forward(
                 return 404
             forward(request, tx, *targets, record_route=True)
 
-    A peer that is registered by its flow alone is reached by that flow. So is one in a dialog that
-    was begun with `record_route=True` (RFC 5626 §5.3).
+    If a peer can be reached only by its flow, the request goes by that flow. This applies to
+    registered peers, and to dialogs begun with `record_route=True` (RFC 5626 §5.3).
 
     A CANCEL cancels every branch, with its Reason (RFC 3326 §2). The Expires of an INVITE has no
     effect here, because it is for the callee (§13.3.1). A core that wants to end the INVITE cancels

@@ -9,8 +9,8 @@ from ...errors import Reject
 from ...message.message import Request
 
 LOOP_MARK = 8
-"""Bytes of the hash in our branches. Two different requests of 70 hops do not share one by chance
-(RFC 5393 §4.2.4)."""
+"""Bytes of the hash in our branches. That is enough to make an accidental match within 70 hops
+improbable (RFC 5393 §4.2.4)."""
 
 
 def loop_mark(request: Request, secret: bytes) -> str:

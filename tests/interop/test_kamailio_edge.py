@@ -7,7 +7,7 @@ import socket
 import gevent
 import pytest
 
-from sippet_gevent import Stack
+from sippet_gevent import Stack, TransportError
 from tests.docs.blocks import NAMED
 
 pytest_plugins = ["tests.programs"]
@@ -19,6 +19,15 @@ def free_port(host):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((host, 0))
         return sock.getsockname()[1]
+
+
+def is_there(client, edge):
+    """True once the edge answers. Until it listens, the system refuses datagrams to its port."""
+    try:
+        return client.request("OPTIONS", f"{edge};x", next_hop=edge, timeout=5).status != 408
+    except TransportError:
+        gevent.sleep(0.1)
+        return False
 
 
 @pytest.mark.timeout(120)
@@ -43,7 +52,7 @@ def test_phones_call_each_other_through_the_edge(need, run, serve, tmp_path):
 
     with Stack("udp:127.0.0.3:0", core=answer) as bob, Stack("udp:127.0.0.4:0") as alice:
         with gevent.Timeout(20):
-            while alice.request("OPTIONS", f"{edge};x", next_hop=edge, timeout=5).status == 408:
+            while not is_there(alice, edge):
                 assert kamailio.process.poll() is None, kamailio.text
         for phone, user in ((bob, "bob"), (alice, "alice")):
             host, at = phone.addresses[0].removeprefix("udp:").split(":")

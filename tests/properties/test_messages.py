@@ -151,12 +151,14 @@ def test_twins_agree_on_messages_in_odd_spellings(data):
     assert not differences([data])
 
 
+@built
 @steady
 @given(strategies.spelled())
 def test_both_mandatory_readers_agree_on_messages_in_odd_spellings(data):
     assert disagreement(data) is None
 
 
+@built
 @steady
 @given(strategies.mangled(of=st.just(corpus.OPTIONS)))
 def test_both_mandatory_readers_agree_on_mangled_messages(data):

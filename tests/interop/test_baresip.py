@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 from ..programs import PATIENCE
 
 pytest_plugins = ["tests.programs"]
@@ -52,8 +54,7 @@ class Phone:
     """
 
     def __init__(self, run, folder, user, server, transport, *, ca, more, extra, domain):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            control = probe.getsockname()[1]
+        control = free_port()
         folder.mkdir()
         (folder / "config").write_text(
             CONFIG.format(user=user, control=control, modules=MODULES, ca=ca, more=more)

@@ -12,6 +12,7 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import Stack, forward
+from tests.ports import free_port
 
 pytest_plugins = ["tests.programs"]
 
@@ -27,9 +28,7 @@ CONFIGURATION = Path(__file__).with_name("kamailio_registrar.cfg")
 @pytest.fixture
 def registrar(run, tmp_path):
     """The port of a Kamailio that registers and forwards."""
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     configuration = tmp_path / "kamailio.cfg"
     configuration.write_text(CONFIGURATION.read_text().replace("PORT", str(port)))
     run(

@@ -9,16 +9,11 @@ import pytest
 
 from sippet_gevent import Stack, TransportError
 from tests.docs.blocks import NAMED
+from tests.ports import free_port
 
 pytest_plugins = ["tests.programs"]
 
 KAMAILIO = "/usr/sbin/kamailio"
-
-
-def free_port(host):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[1]
 
 
 def is_there(client, edge):

@@ -11,10 +11,11 @@ from html import escape
 import pytest
 
 from tests.docs.blocks import BLOCKS, ROOT
+from tests.ports import free_port
 from tests.programs import PATIENCE
 
 from .test_baresip import Phone
-from .test_sipp import HERE, free_port, sipp
+from .test_sipp import HERE, sipp
 
 pytest_plugins = ["tests.programs"]
 

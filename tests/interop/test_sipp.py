@@ -10,22 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 pytest_plugins = ["tests.programs"]
 
 HERE = Path(__file__).parent
 
 GOAL = float(os.environ.get("LOAD", "0"))
 """Seconds for which the loads run at the rates that are the goal; 0 is a suite's short run."""
-
-
-KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
-
-
-def free_port(transport="udp"):
-    """Return a free port. SIPp cannot tell which one it took."""
-    with socket.socket(socket.AF_INET, KINDS[transport]) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until_taken(port, transport="udp"):
@@ -108,7 +100,7 @@ def sipp(need, run, tmp_path):
             run,
             tmp_path,
             [*which, *where, *how, "-m", calls, *arguments],
-            port or free_port(transport),
+            port or free_port(),
         )
         if not to:
             wait_until_taken(port, transport)
@@ -125,7 +117,7 @@ def register(sipp):
     """
 
     def register(user, server, transport="udp"):
-        port = free_port(transport)
+        port = free_port()
         contact = f"{port};transport={transport}"
         source = port if transport == "udp" else None
         sipp(

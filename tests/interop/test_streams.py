@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from sippet_gevent import Stack
+from tests.ports import free_port
 
 from .cores import SDP
-from .test_sipp import HERE, free_port, refused, register, sipp
+from .test_sipp import HERE, refused, register, sipp
 
 pytest_plugins = ["tests.programs"]
 
@@ -36,7 +37,7 @@ def test_sipp_calls_a_core_over_tcp(sipp, serve, mode):
 
 
 def test_stack_calls_sipp_over_tcp(sipp):
-    port = free_port("tcp")
+    port = free_port()
     callee = sipp("callee", port=port, transport="tcp")
     with Stack("tcp:127.0.0.1:0") as stack:
         stack.invite(f"sip:bob@127.0.0.1:{port};transport=tcp", body=SDP, timeout=20).hangup()

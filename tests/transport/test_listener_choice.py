@@ -14,6 +14,7 @@ from sippet_gevent.transport.base import Origin
 from sippet_gevent.transport.datagram import udp as udp_module
 from sippet_gevent.transport.listener_choice import ListenerChoice
 from sippet_gevent.transport.locate.rfc3263 import Candidate
+from tests.ports import free_port
 
 from .conftest import port_of
 from .datagram.test_udp import options
@@ -169,10 +170,8 @@ def test_dialog_s_listener_is_not_used_without_a_route_from_it(listen):
 
 
 def test_dialog_that_goes_on_over_another_transport_keeps_to_the_port(listen):
-    stack = listen("udp:127.0.0.1:0", "udp:127.0.0.1:0")
-    ports = [port_of(stack, index) for index in (0, 1)]
-    for port in ports:
-        stack.listen(f"tcp:127.0.0.1:{port}")
+    ports = [free_port(), free_port()]
+    stack = listen(*(f"{kind}:127.0.0.1:{port}" for kind in ("udp", "tcp") for port in ports))
     choice, far = ListenerChoice(stack.engine.transports), Candidate("TCP", "127.0.0.9", 5060)
     for udp, tcp in ((0, 2), (1, 3)):
         ways = choice.ways(far, Origin(stack.engine.transports[udp]))
@@ -288,15 +287,9 @@ def test_answer_from_the_address_that_was_asked_waits_for_room(listen, peer):
 
 
 def listen_both_ways(listen, core):
-    """Return a stack on one port of UDP and TCP: of the ports that the system gives for one, the first free for the other."""
-    for _ in range(50):
-        server = listen("udp:127.0.0.1:0", core=core)
-        try:
-            server.listen(f"tcp:127.0.0.1:{port_of(server)}")
-        except TransportError:
-            continue
-        return server
-    raise AssertionError("no port is free both ways")
+    """Return a stack on one port of UDP and TCP."""
+    port = free_port()
+    return listen(f"udp:127.0.0.1:{port}", f"tcp:127.0.0.1:{port}", core=core)
 
 
 @pytest.mark.rfc("3261 18.1.1")

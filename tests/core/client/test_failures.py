@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 
 import pytest
 
@@ -19,6 +18,7 @@ from sippet_gevent import (
     TransportError,
     forward,
 )
+from tests.ports import free_port
 
 from ..wire import Peer
 
@@ -200,15 +200,9 @@ def test_stack_that_stops_blames_no_next_hop(sip, peer, lines):
 # ---- over real connections
 
 
-def closed_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @pytest.mark.parametrize("method", ["request", "invite"])
 def test_connection_that_is_refused_is_one_warning_and_counted(lines, method):
-    target = f"sip:bob@127.0.0.1:{closed_port()};transport=tcp"
+    target = f"sip:bob@127.0.0.1:{free_port()};transport=tcp"
     with Stack("tcp:127.0.0.1:0") as stack:
         with pytest.raises(SIPError):
             getattr(stack, method)(*(["OPTIONS"] if method == "request" else []), target, timeout=5)

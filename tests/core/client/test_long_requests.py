@@ -16,6 +16,7 @@ from sippet_gevent.message.parser import ParserLimits, parse
 from sippet_gevent.transport.datagram.udp import UDP
 from sippet_gevent.transport.locate.resolver import StaticResolver
 from sippet_gevent.transport.locate.rfc3263 import Candidate
+from tests.ports import free_port
 
 from ..wire import Peer
 
@@ -31,19 +32,12 @@ class Phone:
     def __init__(self, *transports, limits=None):
         self.seen = []
         self.answers = [200]
-        self.stack = Stack("udp:127.0.0.1:0", limits=limits)
+        self.port = free_port()
+        addresses = [f"{name}:127.0.0.1:{self.port}" for name in ("udp", *transports)]
+        self.stack = Stack(*addresses, limits=limits)
         self.stack.on()(self.serve)
         self.stack.start()
-        self.port = self.stack.engine.transports[0].local[1]
         self.uri = f"sip:127.0.0.1:{self.port}"
-        try:
-            with plain_socket.socket() as probe:
-                probe.bind(("127.0.0.1", self.port))
-            for name in transports:
-                self.stack.listen(f"{name}:127.0.0.1:{self.port}")
-        except OSError:  # a TransportError is one
-            self.stack.stop()
-            raise
 
     def serve(self, request, tx):
         self.seen.append(request)
@@ -61,13 +55,8 @@ def phones():
     made = []
 
     def make(*transports, limits=None):
-        for _ in range(50):
-            try:
-                made.append(Phone(*transports, limits=limits))
-                return made[-1]
-            except OSError:  # another process has this port for TCP
-                continue
-        raise AssertionError("no port is free both ways")
+        made.append(Phone(*transports, limits=limits))
+        return made[-1]
 
     yield make
     for phone in made:

@@ -6,7 +6,6 @@ import contextlib
 
 import gevent
 import pytest
-from gevent import socket
 
 from sippet_gevent import Request, Stack, TransactionTimeout, TransportError, forward
 from sippet_gevent.core.client.targets import GREY_SECONDS, GREY_TARGETS, TRIES, GreyList
@@ -15,6 +14,7 @@ from sippet_gevent.transaction.machines import TRANSPORT_ERROR
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.locate.rfc3263 import Candidate
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
+from tests.ports import free_port
 
 from ..wire import Peer, start
 
@@ -88,11 +88,7 @@ def real(request, listen):
     server = listen(
         f"udp:{host}:0", core=lambda request, tx: 486 if request.method == "INVITE" else 200
     )
-    with socket.socket(
-        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
-    ) as sock:
-        sock.bind((loopback, 0))
-        closed = sock.getsockname()[1]
+    closed = free_port(loopback)
     targets = [
         SRV(10, 0, closed, "a.example.com"),
         SRV(20, 0, server.engine.transports[0].local[1], "b.example.com"),

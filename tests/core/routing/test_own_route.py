@@ -6,12 +6,12 @@ import contextlib
 
 import gevent
 import pytest
-from gevent import socket
 
 from sippet_gevent import RegistrarProxy, Request, Stack, forward
 from sippet_gevent.core.routing.own_route import take_own_route
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.locate.resolver import StaticResolver
+from tests.ports import free_port
 
 PATIENCE = 5
 SDP = b"v=0\r\n"
@@ -40,23 +40,6 @@ def listen():
             return stack
 
         yield make
-
-
-def free_port(*hosts):
-    """Return a port that is free on these hosts, for UDP and TCP."""
-    while True:
-        with contextlib.ExitStack() as socks:
-            first = socks.enter_context(socket.socket())
-            first.bind((hosts[0], 0))
-            port = first.getsockname()[1]
-            try:
-                for host in hosts:
-                    socks.enter_context(socket.socket(type=socket.SOCK_DGRAM)).bind((host, port))
-                    if host != hosts[0]:
-                        socks.enter_context(socket.socket()).bind((host, port))
-            except OSError:
-                continue
-            return port
 
 
 def callee_core(request, tx):

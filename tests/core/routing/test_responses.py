@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket as plain_socket
-
 import gevent
 import pytest
 from gevent import socket
@@ -13,6 +11,7 @@ from sippet_gevent import Stack, TransportError
 from sippet_gevent.core.routing import responses
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.memory import MemoryFlow
+from tests.ports import free_port
 from tests.transport.stream.test_tcp import PATIENCE, options, until
 from tests.transport.stream.test_tcp import Peer as Connected
 
@@ -153,7 +152,7 @@ def test_200_reaches_the_caller_that_returned_after_a_lost_180(server, hosts):
         assert lost.wait(PATIENCE)
         tx.respond(200)
 
-    port = unused()
+    port = free_port()
     ask(server, f"127.0.0.1:{port}", "INVITE")
     server.go.set()
     until(lambda: server.stats()["send_errors"] and not len(server.rerouted))
@@ -166,19 +165,12 @@ def test_200_reaches_the_caller_that_returned_after_a_lost_180(server, hosts):
 @pytest.mark.rfc("3263 5")
 def test_name_without_port_is_looked_up_as_a_service(server, hosts, monkeypatch):
     other = hosts("127.0.0.2")
-    monkeypatch.setitem(responses.DEFAULT_PORTS, "TCP", unused())
+    monkeypatch.setitem(responses.DEFAULT_PORTS, "TCP", free_port())
     server.records["_sip._tcp.phone.example"] = (SRV(10, 0, other.port, "b.example"),)
     server.records["b.example"] = ("127.0.0.2",)
     ask(server, "phone.example")
     server.go.set()
     assert other.accept().message().status == 200
-
-
-def unused():
-    """Return a port without a listener."""
-    with plain_socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @pytest.mark.rfc("3263 5")
@@ -257,7 +249,7 @@ class Slow(StaticResolver):
 
 def test_slow_name_server_delays_no_other_response(server, hosts):
     server.resolver = Slow(go := Event(), {})
-    ask(server, f"phone.example:{unused()}")
+    ask(server, f"phone.example:{free_port()}")
     server.go.set()
     until(lambda: len(server.rerouted) == 1)
     assert len(server.rerouted) == server.active == 1
@@ -283,7 +275,7 @@ def test_provisional_response_without_a_way_is_counted(server, caplog):
         after.append(tx.transaction.state)
         return 486
 
-    ask(server, f"phone.example:{unused()}", "INVITE")
+    ask(server, f"phone.example:{free_port()}", "INVITE")
     server.go.set()
     until(lambda: after)
     assert after == ["proceeding"]  # the transaction remains in its state
@@ -292,7 +284,7 @@ def test_provisional_response_without_a_way_is_counted(server, caplog):
 
 def test_searches_for_a_way_are_bounded(server, monkeypatch):
     monkeypatch.setattr(responses, "SEARCHES", 0)
-    ask(server, f"phone.example:{unused()}")
+    ask(server, f"phone.example:{free_port()}")
     server.go.set()
     until(lambda: server.stats()["send_errors"] == 1)
     assert not server.tcp.counts.get("connect_failed")
@@ -323,7 +315,7 @@ def test_source_at_its_limit_gives_up_its_own_oldest_response(sip, deaf, monkeyp
 
 def test_stopping_ends_the_search(server):
     server.resolver = Slow(Event(), {})
-    ask(server, f"phone.example:{unused()}")
+    ask(server, f"phone.example:{free_port()}")
     server.go.set()
     until(lambda: len(server.rerouted))
     server.stop()
@@ -334,7 +326,7 @@ def test_search_that_ends_as_the_stack_stops_ends_quietly(server, monkeypatch):
     raised = []
     monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *error: raised.append(error))
     server.resolver = Slow(go := Event(), {"phone.example": ["127.0.0.2"]})
-    ask(server, f"phone.example:{unused()}")
+    ask(server, f"phone.example:{free_port()}")
     server.go.set()
     until(lambda: len(server.rerouted))
     (search,) = server.rerouted._greenlets

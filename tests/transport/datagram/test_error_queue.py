@@ -18,6 +18,7 @@ from sippet_gevent.transport.datagram import stun
 from sippet_gevent.transport.datagram.error_queue import AT_ONCE
 from sippet_gevent.transport.datagram.send_queue import SENDS
 from sippet_gevent.transport.datagram.udp import UDP, PinnedFlow
+from tests.ports import free_port
 
 from .test_icmp import LOCAL, V4, extended_error
 
@@ -59,9 +60,7 @@ def silent():
 
 def closed(host="127.0.0.1"):
     """Return an address with a closed port."""
-    with socket.socket(family_of(host), socket.SOCK_DGRAM) as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[:2]
+    return host, free_port(host)
 
 
 def until(condition):

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 EXCERPT = 80
 """Characters of a wrong value that an error quotes. They are enough to find the value, and too few
@@ -33,6 +34,101 @@ _CREDENTIALS = re.compile(r"(authorization(?:=|%3D))[^&>\s]*", re.IGNORECASE).su
 # The rule for wrong arguments. TypeError: the value has another type than the argument, such as one
 # text in place of a tuple of texts. The program is wrong, and `except SIPError` must not hide that.
 # InvalidValue: the type is right and the value is wrong, which data may cause.
+
+
+# This is the lowest floor, so it cannot import Request, Response and Flow. These protocols are the
+# parts that an editor shows. After `isinstance(error.response, Response)` it shows all of them.
+
+
+class HeaderTexts(Protocol):
+    """The header fields of a message as text. They are a `Headers`."""
+
+    def get(self, name: str) -> str | None:
+        """Return the text of the first line of a header field, None if there is none."""
+
+    def all(self, name: str) -> list[str]:
+        """Return the texts of all lines of a header field."""
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return names and texts of all lines, in their order."""
+
+    def __getitem__(self, name: str) -> str: ...
+    def __contains__(self, name: object) -> bool: ...
+
+
+class PeerResponse(Protocol):
+    """The response of a peer. It is a `Response`."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase."""
+
+    @property
+    def headers(self) -> HeaderTexts:
+        """The header fields."""
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+
+
+class PeerReason(Protocol):
+    """One value of a Reason header field (RFC 3326 §2)."""
+
+    @property
+    def protocol(self) -> str:
+        """`SIP`, `Q.850` …"""
+
+    @property
+    def cause(self) -> int | None:
+        """A SIP status, or the cause of another protocol."""
+
+    @property
+    def text(self) -> str | None:
+        """The cause in words."""
+
+
+class PeerCancel(Protocol):
+    """A CANCEL of the caller. It is a `Request`."""
+
+    @property
+    def reason_header(self) -> Sequence[PeerReason]:
+        """Why the caller has given up (RFC 3326). Raises ParseError."""
+
+    @property
+    def headers(self) -> HeaderTexts:
+        """The header fields."""
+
+
+class PeerTransport(Protocol):
+    """The transport of a flow. It is a `Transport`."""
+
+    @property
+    def name(self) -> str:
+        """The transport as a Via has it: `UDP`, `TLS` …"""
+
+
+class PeerFlow(Protocol):
+    """The flow to a peer. It is a `Flow`."""
+
+    @property
+    def transport(self) -> PeerTransport:
+        """The transport that the flow belongs to."""
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The address of the peer: host and port."""
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """Our address as the peer sees it: host and port."""
+
+    def is_alive(self) -> bool:
+        """False after the connection has ended."""
 
 
 class SIPError(Exception):
@@ -78,7 +174,7 @@ class ParseError(SIPError, ValueError):
         self.offset = offset
         self.status = status
         self.source = value if source is None else source
-        # Any, because a higher layer defines Request, and also Response and Flow below
+        # Any, because a higher layer defines Request
         self.request: Any = None
         """The part of the request that could be read, if it is enough to answer it."""
 
@@ -123,7 +219,12 @@ class Reject(SIPError):
     """
 
     def __init__(
-        self, status: int, reason: str | None = None, *, response: Any = None, **headers: Any
+        self,
+        status: int,
+        reason: str | None = None,
+        *,
+        response: PeerResponse | None = None,
+        **headers: Any,
     ) -> None:
         if not isinstance(status, int) or isinstance(status, bool):
             code = status if isinstance(status, str) and status.isdecimal() else 403
@@ -150,7 +251,7 @@ class WrongScheme(Reject):
     """A sips URI in place of a sip URI, or the reverse. It counts as a 480, and its Warning says
     which (RFC 5630 §5.3)."""
 
-    def __init__(self, *, warning: Any) -> None:
+    def __init__(self, *, warning: object) -> None:
         super().__init__(480, warning=warning)
 
 
@@ -163,7 +264,7 @@ class Cancelled(SIPError):
 
     status = 487
 
-    def __init__(self, *arguments: object, cancel: Any = None) -> None:
+    def __init__(self, *arguments: object, cancel: PeerCancel | None = None) -> None:
         super().__init__(*arguments)
         self.cancel = cancel
 
@@ -201,7 +302,7 @@ class TransportError(SIPError, OSError):
 
     status = 503
 
-    def __init__(self, problem: str, flow: Any = None, *, kind: str = "") -> None:
+    def __init__(self, problem: str, flow: PeerFlow | None = None, *, kind: str = "") -> None:
         super().__init__(problem)
         self.flow = flow
         self._kind = kind

@@ -29,7 +29,7 @@ from .core.option_tags import check_supported
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.responses import ReroutedResponses
-from .core.statistics import statistics, unfinished
+from .core.statistics import Statistics, statistics, unfinished
 from .engine.engine import Engine
 from .engine.filters import Filter
 from .engine.ingress import Accept
@@ -329,7 +329,7 @@ class Stack:
         cores, calls, and responses that are being rerouted."""
         return unfinished(self)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Statistics:
         """Return counters of received messages and gauges of what exists now, by name.
 
         The values are numbers, and dicts of numbers by reason.

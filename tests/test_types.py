@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mypy import api
+
+import sippet_gevent
+from sippet_gevent import sdp, testing
+from sippet_gevent.testing import strategies
 
 USER_CORE = '''
 """A core of a user: reads twenty header fields, answers, calls, forwards."""
@@ -106,6 +113,14 @@ TYPES = {
     "core.stack.send(request).call": "Call | None",
     "core.stack.is_local(request.uri)": "bool",
     "stack.addresses": "list[str]",
+    "stack.stats()['received']": "int",
+    "stack.stats()['dropped']": "dict[str, int]",
+    "Reject(486).status": "int",
+    "refused.response.status if refused.response else 0": "int",
+    "refused.response.headers.get('Warning') if refused.response else None": "str | None",
+    "cancelled.cancel.reason_header[0].cause if cancelled.cancel else None": "int | None",
+    "failed.flow.remote if failed.flow else None": "tuple[str, int] | None",
+    "failed.flow.transport.name if failed.flow else ''": "str",
     "sdp.SDP.parse('v=0').media": "tuple[sdp.MediaDescription, ...]",
 }
 """Expressions of a user's program, and their types."""
@@ -143,11 +158,53 @@ def test_expressions_have_their_real_types(check):
     head = """
 from typing import Literal, assert_type
 from sippet_gevent import (
-    Call, ClientTransaction, Core, Flow, NameAddr, Request, Response, ServerTransaction, Stack, sdp
+    Call, Cancelled, ClientTransaction, Core, Flow, NameAddr, Reject, Request, Response,
+    ServerTransaction, Stack, TransportError, sdp,
 )
 def show(
-    request: Request, response: Response, tx: ServerTransaction, core: Core, stack: Stack
+    request: Request, response: Response, tx: ServerTransaction, core: Core, stack: Stack,
+    refused: Reject, cancelled: Cancelled, failed: TransportError,
 ) -> None:
 """
     asserted = [f"    assert_type({text}, {kind})\n" for text, kind in TYPES.items()]
     assert check(head + "".join(asserted)) == []
+
+
+# ---- at run time
+
+
+def annotated(value: object) -> Iterator[tuple[str, object]]:
+    """Yield a public function, or a public class with its methods, those of its bases too."""
+    if inspect.isroutine(value):
+        yield "", value
+    elif inspect.isclass(value):
+        yield "", value
+        for kind in value.__mro__:
+            if kind.__module__.startswith("sippet_gevent"):
+                for name, member in vars(kind).items():
+                    found = getattr(member, "__func__", getattr(member, "fget", member))
+                    found = getattr(found, "func", found)
+                    if inspect.isfunction(found):
+                        yield f".{name}", found
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        pytest.param(module, name, id=f"{module.__name__}.{name}")
+        for module in (sippet_gevent, sdp, testing, strategies)
+        for name in module.__all__
+        if name != "sip"  # a fixture, which imports its type when a test wants it
+    ],
+)
+def test_type_hints_can_be_read_at_run_time(module, name):
+    for member, function in annotated(getattr(module, name)):
+        try:
+            typing.get_type_hints(function)
+        except NameError as error:
+            pytest.fail(f"{name}{member}: {error}: import what the annotation names")
+
+
+def test_statistics_have_the_keys_that_their_type_has():
+    stats = sippet_gevent.Stack("udp:127.0.0.1:0").stats
+    assert set(stats()) == set(typing.get_type_hints(typing.get_type_hints(stats)["return"]))

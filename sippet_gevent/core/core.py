@@ -10,7 +10,7 @@ from ..message.message import Request, Response
 from .server import ServerTransaction
 from .user_agent import UserAgent
 
-CoreFunction = Callable[[Request, ServerTransaction], "int | Response | None"]
+CoreFunction = Callable[[Request, ServerTransaction], int | Response | None]
 """A core, `core(request, tx)`. It returns a status or a Response, or None when it has answered
 itself."""
 

@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..engine.engine import Engine
+from ..observe.counters import Counts
 from .element import RequestSender
+
+
+class Statistics(Counts):
+    """Counters and gauges of one stack by name, as `stack.stats()` returns them."""
+
+    server_transactions: int
+    client_transactions: int
+    calls: int
+    handlers: int
+    forwarding: int
+    overdue: int
+    large_bytes: int
+    refused: dict[str, int]
+    greenlets: int
+    transports: int
+    connections: int
+    streams: dict[str, int]
+    next_hop_failures: dict[str, int]
+    icmp: dict[str, int]
+    stun: dict[str, int]
 
 
 class Measured(Protocol):
@@ -29,11 +50,12 @@ class Measured(Protocol):
         """The responses that are being rerouted."""
 
 
-def statistics(stack: Measured) -> dict[str, Any]:
+def statistics(stack: Measured) -> Statistics:
     """Return counters and gauges as one dict of numbers, and of dicts of numbers."""
     engine = stack.engine
     admission, transports = engine.admission, engine.transports
-    return engine.counters.as_dict() | {
+    return {
+        **engine.counters.as_dict(),
         "server_transactions": len(engine.servers),
         "client_transactions": len(engine.clients),
         "calls": len(stack.dialogs),

@@ -14,6 +14,7 @@ from .client.targets import NextHop
 from .client.transaction import ClientTransaction
 from .dialog.call import Call, OnProvisional
 from .element import Element
+from .statistics import Statistics
 
 
 class UserAgent(Element, Protocol):
@@ -85,7 +86,7 @@ class UserAgent(Element, Protocol):
 
     # ---- life
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Statistics:
         """Return counters and gauges by name: numbers, and dicts of them."""
 
     def drain(self) -> None:

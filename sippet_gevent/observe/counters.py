@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from ..errors import excerpt
 
@@ -239,6 +239,22 @@ class LimitedLog:
             flood.log.log(flood.level, text, reason, count, SUMMARY_SECONDS, example)
 
 
+class Counts(TypedDict):
+    """The numbers of Counters by name."""
+
+    received: int
+    delivered: int
+    answered: int
+    absorbed: int
+    dropped: dict[str, int]
+    core_errors: int
+    filter_errors: int
+    late_answers: int
+    send_errors: int
+    timeouts: int
+    unlogged: int
+
+
 class Counters:
     """Numbers. Each received message ends in exactly one of delivered, answered, absorbed, dropped.
 
@@ -357,12 +373,18 @@ class Counters:
             - sum(self.dropped.values())
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Counts:
         """Return all numbers by name."""
-        return {name: getattr(self, name) for name in _NUMBERS} | {
+        return {
+            "absorbed": self.absorbed,
+            "answered": self.answered,
+            "core_errors": self.core_errors,
+            "delivered": self.delivered,
+            "filter_errors": self.filter_errors,
+            "late_answers": self.late_answers,
+            "received": self.received,
+            "send_errors": self.send_errors,
+            "timeouts": self.timeouts,
             "unlogged": self.unlogged,
             "dropped": dict(self.dropped),
         }
-
-
-_NUMBERS = [name for name in sorted(Counters.__slots__) if name not in ("_log", "dropped", "lines")]

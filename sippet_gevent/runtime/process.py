@@ -10,7 +10,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
@@ -37,17 +37,17 @@ _MAIN_THREAD = "run() must be called in the main thread: call serve_forever() in
 class Runnable(Protocol):
     """The part of a Stack that a process uses."""
 
-    tls: Any
-
+    @property
+    def tls(self) -> object: ...
     @property
     def addresses(self) -> list[str]: ...
     @property
     def active(self) -> int: ...
-    def start(self) -> Any: ...
+    def start(self) -> object: ...
     def serve_forever(self) -> None: ...
     def stop(self, timeout: float | None = None) -> None: ...
     def reload_tls(self) -> None: ...
-    def stats(self) -> dict[str, Any]: ...
+    def stats(self) -> Mapping[str, object]: ...
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
@@ -188,7 +188,7 @@ class Process:
             log.info("stats: %s", _line(stack.stats()))
 
 
-def _line(stats: dict[str, Any]) -> str:
+def _line(stats: Mapping[str, object]) -> str:
     """Return the counters and gauges that are not 0 as one line."""
     return (
         " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in stats.items() if value)

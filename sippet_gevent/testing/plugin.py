@@ -10,10 +10,9 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from pluggy import Result
 
 if TYPE_CHECKING:
-    from pluggy import Result
-
     from .fixture import Sip
 
 _BLOCKED = (

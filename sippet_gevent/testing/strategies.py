@@ -13,8 +13,6 @@ They draw what the grammar of RFC 3261 §25.1 allows, usual and unusual: escapes
 compact forms. Only mangled() draws more than that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, TypeVar
 

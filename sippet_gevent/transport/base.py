@@ -10,18 +10,16 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from ..errors import ParseError, TransportError
+from ..message.message import Request
 from ..message.uri import bracketed
 from ..observe.counters import LimitedLog
 from ..transaction.fsm import Transaction
 from .listener import Listener
-
-if TYPE_CHECKING:
-    from ..message.message import Request
-    from .websocket.handshake import Handshake  # h11 and wsproto take a while to import
+from .websocket.handshake import Handshake
 
 __all__ = ["IGNORED", "Address", "Events", "Flow", "Origin", "Receive", "Transport"]
 

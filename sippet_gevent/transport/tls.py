@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from ssl import SSLContext, SSLObject, _SSLMethod
 
 from gevent import ssl
 
 from ..arguments import flag, optional
 from ..errors import InvalidValue
-
-if TYPE_CHECKING:
-    from ssl import SSLContext, SSLObject, _SSLMethod
 
 Path = str | os.PathLike[str]
 

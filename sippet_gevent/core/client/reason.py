@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ...errors import ParseError
-from ...message.message import Request
+from ...errors import ParseError, PeerCancel
 
 
-def reason_of(cancel: Request | None) -> dict[str, object]:
+def reason_of(cancel: PeerCancel | None) -> dict[str, object]:
     """Return the header fields of a received CANCEL that our own CANCELs repeat.
 
     That is a readable Reason (RFC 3326 §2).

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 from .codec import DEFAULT_EVENTS, Codec
 
-Fmtp = Callable[[Codec, "str | None"], "str | Literal[False] | None"]
+Fmtp = Callable[[Codec, str | None], str | Literal[False] | None]
 """A function that agrees on format parameters: of our codec and of the text offered.
 
 It returns the text to answer with, None for no parameters, or False to refuse the format.

@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ...errors import TransportError
+from ...errors import PeerFlow, TransportError
 from ...observe.counters import LimitedLog
-from ..base import Address
 from ..interfaces import SockAddr
 from .error_queue import ErrorQueue
 
@@ -33,10 +32,8 @@ Ancillary = list[tuple[int, int, bytes]]
 """Control messages for sendmsg(): level, type, data."""
 
 
-class DatagramFlow(Protocol):
+class DatagramFlow(PeerFlow, Protocol):
     """What the queue needs of a flow."""
-
-    remote: Address
 
     def emit(self, data: bytes) -> None:
         """Give a datagram to the kernel. Raises OSError."""

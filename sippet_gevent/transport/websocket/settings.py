@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...arguments import function, takes, texts
 from ...errors import InvalidValue, excerpt
-
-if TYPE_CHECKING:
-    from .handshake import Handshake
+from .handshake import Handshake
 
 _PATH = re.compile(r"/[!-~]*").fullmatch  # what a request line can hold (RFC 9112 §3.2.1)
 

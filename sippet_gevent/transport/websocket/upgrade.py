@@ -18,8 +18,9 @@ from wsproto.utilities import RemoteProtocolError
 
 from ...errors import TransportError
 from ..stream.connection import UPGRADING
-from .handshake import SUBPROTOCOL, Handshake, Refusal, open_websocket, wants_websocket
+from .handshake import Handshake
 from .http import BODY, REQUESTS, Exchange, HTTPConnection, answer
+from .opening import SUBPROTOCOL, Refusal, open_websocket, wants_websocket
 from .settings import Web, WSGIApp
 
 log = logging.getLogger("sippet_gevent.transport")

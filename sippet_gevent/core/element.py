@@ -230,6 +230,9 @@ class DialogTable(Protocol):
     def accepted(self, request: Request, response: Response) -> Call:
         """Return the call that the peer's 2xx creates. The caller acknowledges it."""
 
+    def inviting(self, request: Request) -> None:
+        """Complete an INVITE of ours that begins a call, by the rules."""
+
     def remove(self, call: Call, *, by_us: bool = False) -> None:
         """Forget a call."""
 

@@ -1,4 +1,7 @@
-"""ServerTransaction: a request that a core serves, RFC 3261 §8.2, §9.2 and §13.3."""
+"""ServerTransaction: a request that a core serves, RFC 3261 §8.2, §9.2 and §13.3.
+
+It is longer than other files, because its public methods are documented here.
+"""
 
 from __future__ import annotations
 
@@ -260,9 +263,12 @@ class ServerTransaction(Handler):
         else:
             if status in NEEDY:
                 self._complete(response)
-            self._finish(status, response)
-            if self.call is not None and status < 300 and request.method == "UPDATE":
-                self.call._refreshed(request)
+            if self.call is None or status >= 300 or request.method != "UPDATE":
+                self._finish(status, response)
+            else:
+                self.call._responding(request, response)
+                self._finish(status, response)
+                self.call._refreshed(request, response, by_us=True)
 
     def _check_is_ours(self, response: Response) -> None:
         """Refuse a response that the caller could not match to its request (§17.1.3), such as a

@@ -137,6 +137,8 @@ class Sender:
         self._complete(request)
         if ours:
             self.stack.capabilities.complete_request(request)
+            if request._method == "INVITE" and request.to.tag is None:
+                self.stack.dialogs.inviting(request)
         if (
             ours
             and self.stack.engine.draining

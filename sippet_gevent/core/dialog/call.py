@@ -19,6 +19,7 @@ from ...runtime.clock import Clock
 from ...transport.base import Flow, Origin
 from ..inbox import Inbox
 from .dialog import Dialog
+from .end import End
 
 SESSION_TYPE = "application/sdp"
 """Content-Type of a session description that comes without one (§13.2.1)."""
@@ -89,24 +90,19 @@ class Call:
     ended: Flag
     """Set when the call has ended."""
 
-    flow: Flow | None
-    """The flow of the call, if it is the only way to the peer (RFC 5626 §5.3); else None."""
-
-    origin: Origin | None
-    """The listener at which the dialog began. Our requests leave by it, if it reaches their
-    target."""
+    end: End | None
+    """How the call has ended: side, cause, status and Reason. None before."""
 
     acknowledged: bool
     """True after the ACK to the last 2xx was received or sent, or after the wait for it has
     ended."""
 
-    def __init__(self, clock: Clock, dialog: Dialog, origin: Origin | None = None) -> None:
+    def __init__(self, clock: Clock, dialog: Dialog) -> None:
         self.dialog = dialog
-        self.origin = origin
         self.local_body = self.remote_body = b""
         self.local_type = SESSION_TYPE
         self.ended: Flag = Event()
-        self.flow = None
+        self.end = None
         self.acknowledged = False
         self._on_reinvite: ReinviteCore | None = None
         self._inbox: Inbox[None] = Inbox(clock)
@@ -114,6 +110,21 @@ class Call:
         self._keeps_alive = False
         """True when a flow is pinged until the call ends (RFC 6223 §4.2.3). Other calls may have
         the same Call-ID."""
+
+    @property
+    def flow(self) -> Flow | None:
+        """The flow of the call, if it is the only way to the peer (RFC 5626 §5.3); else None."""
+        raise NotImplementedError
+
+    @flow.setter
+    def flow(self, flow: Flow | None) -> None:
+        raise NotImplementedError
+
+    @property
+    def origin(self) -> Origin | None:
+        """The listener at which the dialog began. Our requests leave by it, if it reaches their
+        target."""
+        raise NotImplementedError
 
     @property
     def on_reinvite(self) -> ReinviteCore | None:
@@ -201,5 +212,8 @@ class Call:
     def _acknowledge(self, invite: Request) -> None:
         raise NotImplementedError
 
-    def _refreshed(self, update: Request) -> None:
+    def _responding(self, request: Request, response: Response) -> None:
+        raise NotImplementedError
+
+    def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
         raise NotImplementedError

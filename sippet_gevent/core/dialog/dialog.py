@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import ParseError, excerpt
 from ...message.address import BracketedAddr, NameAddr
@@ -16,6 +16,9 @@ from ..routing.sips import is_secure, secured
 
 DialogID = tuple[str, str, str]
 """Call-ID, our tag, the peer's tag (§12)."""
+
+
+Self = TypeVar("Self", bound="Dialog")
 
 
 def dialog_id(request: Request) -> DialogID | None:
@@ -66,7 +69,7 @@ class Dialog:
         """The error that left values out of the route set."""
 
     @classmethod
-    def of_uas(cls, request: Request, response: Response) -> Dialog:
+    def of_uas(cls: type[Self], request: Request, response: Response) -> Self:
         """Return the dialog that our response creates (§12.1.1).
 
         The route set is the Record-Route in its order.
@@ -86,7 +89,7 @@ class Dialog:
         return dialog
 
     @classmethod
-    def of_uac(cls, request: Request, response: Response) -> Dialog:
+    def of_uac(cls: type[Self], request: Request, response: Response) -> Self:
         """Return the dialog that the peer's response creates (§12.1.2).
 
         The route set is the Record-Route reversed. A response cannot be refused, and a 2xx must be

@@ -13,10 +13,12 @@ from ..core import CoreFunction
 from ..element import Element, ServedRequest
 from ..server import ServerTransaction
 from .call import SESSION_TYPE, Call
-from .dialog import Dialog, DialogID, dialog_id
+from .dialog import DialogID, dialog_id
 from .ended import STATUS as AFTER_THE_END
 from .ended import EndedDialogs, after_the_end
 from .invite import InviteSession
+from .rules import RULES
+from .state import DialogState
 
 LEAVE_SECONDS = 5.0
 """Seconds that a stopping stack spends on resolving names for its last BYEs."""
@@ -27,6 +29,8 @@ class Dialogs:
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
+        self.rules = RULES
+        """What RFCs add to calls. Another table applies to calls that begin later."""
         self.ended = EndedDialogs(stack)
         self._calls: dict[DialogID, InviteSession] = {}
 
@@ -43,6 +47,7 @@ class Dialogs:
             response.content_type = SESSION_TYPE
         call = tx.call
         if isinstance(call, InviteSession):
+            call._responding(tx.request, response)
             tx._finish(response.status, response)
         else:
             call = self._begin(tx, response)
@@ -52,10 +57,19 @@ class Dialogs:
     def accepted(self, request: Request, response: Response) -> Call:
         """Return the call that the peer's 2xx creates. The caller acknowledges it."""
         flow: Flow = response.flow  # type: ignore[assignment]  # it was received by one of ours
-        call = InviteSession(self.stack, Dialog.of_uac(request, response), flow.origin)
-        call._agree(request, response)
-        self._calls[call.dialog.id] = call
+        dialog = DialogState.of_uac(request, response)
+        dialog.belongs_to(self.stack, flow.origin)
+        call = InviteSession(self.stack, dialog, request, self.rules, is_caller=True)
+        self._calls[dialog.id] = call
+        for place in self.rules.begins:
+            call.rules[place].begins(request, self)
+        call._accepted(request, response)
         return call
+
+    def inviting(self, request: Request) -> None:
+        """Let the rules complete an INVITE of ours that begins a call."""
+        for rule in self.rules.inviting:
+            rule.inviting(self.stack, request)
 
     def _begin(self, tx: ServedRequest, response: Response) -> InviteSession:
         """Send the 2xx to an initial INVITE and return its new call. Raises Reject."""
@@ -66,7 +80,12 @@ class Dialogs:
             admission.refuse("calls", tx.request)
             raise Reject(503, retry_after=random.randint(*limits.retry_after))
         flow: Flow = tx.request.flow  # type: ignore[assignment]  # it was received by one of ours
-        call = InviteSession(self.stack, Dialog.of_uas(tx.request, response), flow.origin)
+        dialog = DialogState.of_uas(tx.request, response)
+        dialog.belongs_to(self.stack, flow.origin)
+        call = InviteSession(self.stack, dialog, tx.request, self.rules, is_caller=False)
+        for place in self.rules.begins:
+            call.rules[place].begins(tx.request, self)
+        call._responding(tx.request, response)
         tx._hold(call)  # before the response is sent, so that the core is not counted as overdue
         try:
             tx._finish(response.status, response)

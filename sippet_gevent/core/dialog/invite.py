@@ -13,14 +13,7 @@ from typing import Any
 import gevent
 
 from ...arguments import seconds as check_seconds
-from ...errors import (
-    ParseError,
-    Reject,
-    SIPError,
-    TransactionStateError,
-    TransactionTimeout,
-    TransportError,
-)
+from ...errors import Reject, SIPError, TransactionStateError, TransactionTimeout
 from ...message.body import Part
 from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Request, Response
@@ -28,34 +21,50 @@ from ...observe.counters import Plain
 from ...transport.base import Flow, Origin
 from ..client.transaction import ClientTransaction
 from ..element import Element, ServedRequest
-from ..routing.outbound import Reach, can_be_dialled, reach_of_answerer, reach_of_sender
 from ..routing.sips import AGENT
 from .call import SESSION_TYPE, Call, OnProvisional
-from .dialog import Dialog
+from .end import End
 from .glare import GLARING, Pending, glare
 from .retransmission import Retransmission
+from .rule import Rule, Rules
+from .state import DialogState
+from .usage import Usage
 
 log = logging.getLogger("sippet_gevent.core")
 
 CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
 """The Warning of a 488 to a re-INVITE (§14.2)."""
 
+BYE = End("us", "bye")
+
 _SERVED = frozenset(("BYE", "INVITE"))
 _THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
 
 
-class InviteSession(Call):
+class InviteSession(Call, Usage):
     """A call with its protocol. Sends and receives the messages within the call.
 
     Args:
         stack: The element that the call belongs to.
         dialog: The dialog.
-        origin: The listener at which the dialog began.
+        invite: The INVITE that begins the call.
+        plan: The rules that the session asks.
+        is_caller: True when the INVITE is ours.
     """
 
-    def __init__(self, stack: Element, dialog: Dialog, origin: Origin | None = None) -> None:
-        super().__init__(stack.clock, dialog, origin)
+    dialog: DialogState
+
+    def __init__(
+        self, stack: Element, dialog: DialogState, invite: Request, plan: Rules, *, is_caller: bool
+    ) -> None:
+        super().__init__(stack.clock, dialog)
         self.stack = stack
+        self.invite = invite
+        self.is_caller = is_caller
+        self.is_confirmed = True
+        self.plan = plan
+        self.rules: tuple[Rule, ...] = tuple([rule(self) for rule in plan.classes])
+        dialog.usages.append(self)
         self._serving: list[ServedRequest] = []
         self._reinvite: ClientTransaction | None = None
         self._update: ClientTransaction | None = None
@@ -63,6 +72,18 @@ class InviteSession(Call):
         self._ack: Request | None = None
         self._bye: dict[str, Any] | None = None  # the header fields of a BYE that waits for the ACK
         self._failure: SIPError | None = None
+
+    @property
+    def flow(self) -> Flow | None:
+        return self.dialog.flow
+
+    @flow.setter
+    def flow(self, flow: Flow | None) -> None:
+        self.dialog.flow = flow
+
+    @property
+    def origin(self) -> Origin | None:
+        return self.dialog.origin
 
     # ---- for applications
 
@@ -89,8 +110,10 @@ class InviteSession(Call):
             # it follows the ACK (§15)
             self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
         request = self.dialog.request(method, body=body, **headers)
+        for place in self.plan.requesting:
+            self.rules[place].requesting(request)
         if method == "BYE":
-            self._end()
+            self._end(BYE)
             self._forget(by_us=True)
         tx: ClientTransaction
         if is_invite:
@@ -100,7 +123,9 @@ class InviteSession(Call):
             if is_update:
                 self._update = tx
         try:
-            self.stack.sender.send(request, self._next_hop, user=tx, listener=self.origin)
+            self.stack.sender.send(
+                request, self.dialog.next_hop, user=tx, listener=self.dialog.origin
+            )
         except SIPError as error:
             tx.fail(error)  # so that it is no longer under way
             raise
@@ -117,7 +142,7 @@ class InviteSession(Call):
         if response.status in (408, 481):
             self.hangup()
         elif response.is_success and is_update:
-            self._refresh(response)
+            self._refreshed(request, response, by_us=False)
         return response
 
     def hangup(self, **headers: Any) -> None:
@@ -127,7 +152,7 @@ class InviteSession(Call):
             # an invalid header field raises here, not when the BYE is sent
             Request("BYE", self.dialog.remote_target, **headers)
         self._bye = headers
-        self._end()
+        self._end(BYE)
         if self.acknowledged:
             self._send_bye()
 
@@ -136,13 +161,14 @@ class InviteSession(Call):
     def _answered(self, tx: ServedRequest, response: Response) -> None:
         """Repeat the 2xx that we sent until its ACK arrives, and note what was agreed."""
         request = tx.request
-        before = self.dialog.remote_target
         self._agree(response, request)
-        self._follow(request, moved=self.dialog.remote_target != before)
+        self.dialog.refresh_by(request)
         self.acknowledged = False
         if self._answer is not None:
             self._stop_answer(self._answer)
         self._answer = Answer(self, tx, response)
+        for place in self.plan.answered:
+            self.rules[place].answered(request, response, by_us=True)
 
     def _wait_for_ack(self) -> None:
         """Wait for the ACK. Raises TransactionTimeout when none arrives."""
@@ -187,9 +213,13 @@ class InviteSession(Call):
         A request is refused before it has changed anything (§8.2, §12.2.2). Raises Reject.
         """
         self._inspect(request, tx)
+        for place in self.plan.received:
+            answer = self.rules[place].received(request, tx)
+            if answer is not None:
+                return answer
         if request.method == "BYE":
             self._bye = None
-            self._end()
+            self._end(End("peer", "bye"))
             self._forget()
             for pending in self._serving:
                 pending.cancel()  # 487 to what is still unanswered (§15.1.2)
@@ -234,16 +264,19 @@ class InviteSession(Call):
                     raise Reject(415, accept=SESSION_TYPE)  # §8.2.3
                 raise Reject(488, warning=(CANNOT_CHANGE,))  # §14.2
 
-    def _refreshed(self, update: Request) -> None:
-        """Take the target of the peer's UPDATE, which was accepted (RFC 3311 §5.2)."""
-        before = self.dialog.remote_target
-        self._take_target(update)
-        self._follow(update, moved=self.dialog.remote_target != before)
+    def _responding(self, request: Request, response: Response) -> None:
+        """Let the rules complete our response to an INVITE or UPDATE. Raises Reject."""
+        for place in self.plan.responding:
+            self.rules[place].responding(request, response)
 
-    def _follow(self, request: Request, *, moved: bool) -> None:
-        """Set `flow` by the peer's last target refresh. None if its Contact is to be used."""
-        flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
-        self.flow = None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else flow
+    def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
+        """Take the target of an UPDATE, ours or the peer's, that was accepted (RFC 3311 §5)."""
+        if by_us:
+            self.dialog.refresh_by(update)
+        else:
+            self.dialog.refresh_from(response)
+        for place in self.plan.answered:
+            self.rules[place].answered(update, response, by_us=by_us)
 
     # ---- glare
 
@@ -274,80 +307,39 @@ class InviteSession(Call):
     # ---- the peer's 2xx
 
     def _agree(self, ours: Request | Response, theirs: Request | Response) -> None:
-        """Note the session descriptions of an INVITE and its 2xx, and the peer's target (§13.2.1,
-        §12.2)."""
+        """Note the session descriptions of an INVITE and its 2xx (§13.2.1)."""
         if ours.body:
             self.local_body, self.local_type = ours.body, str(ours.content_type or SESSION_TYPE)
         self.remote_body = theirs.body or self.remote_body
-        if isinstance(theirs, Response):
-            self._refresh(theirs)
-        else:
-            self._take_target(theirs)
+
+    def _accepted(self, request: Request, response: Response) -> None:
+        """Take the peer's 2xx to an INVITE of ours."""
+        self._agree(request, response)
+        self.dialog.refresh_from(response)
+        for place in self.plan.answered:
+            self.rules[place].answered(request, response, by_us=False)
 
     def _acknowledge(self, invite: Request) -> None:
         """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
         number = invite.cseq.number
         try:
-            if self._ack is None or self._ack.cseq.number != number or not self._repeat(self._ack):
+            if (
+                self._ack is None
+                or self._ack.cseq.number != number
+                or not self.dialog.repeat(self._ack)
+            ):
                 ack = self.dialog.ack(
                     number,
                     authorization=invite.authorization,
                     proxy_authorization=invite.proxy_authorization,
                 )
-                self._ack = self.stack.sender.acknowledge(ack, self._next_hop, self.origin)
+                self._ack = self.stack.sender.acknowledge(
+                    ack, self.dialog.next_hop, self.dialog.origin
+                )
         except (Exception, gevent.Timeout) as error:  # middleware may raise anything
             self._warn("ACK not sent", error)
         if not self.acknowledged and self._answer is None:
             self._confirm()
-
-    def _repeat(self, ack: Request) -> bool:
-        """Send an ACK again by its flow. False if that flow cannot send it any more."""
-        flow: Flow = ack.flow  # type: ignore[assignment]  # it has left by one of ours
-        data = bytes(ack)
-        try:
-            self.stack.engine.send(flow, data)
-        except TransportError:
-            detours = self.stack.sender.detours
-            # nothing else notes that its detour was refused, because an ACK has no transaction
-            if len(data) > detours.size:
-                detours.refused(flow, self.stack.clock.now())
-            return False
-        return True
-
-    def _refresh(self, response: Response) -> None:
-        """Take the target of the peer's 2xx to a target refresh of ours.
-
-        The flow to the old target is not used for the new target, unless it is the only way to it.
-        """
-        before = self.dialog.remote_target
-        self._take_target(response)
-        if self.dialog.remote_target != before:
-            reach = reach_of_answerer(response)
-            if reach is Reach.AT_CONTACT:
-                self.flow = None
-            elif self.flow is None and reach is Reach.BY_FLOW_ONLY:
-                self.flow = response.flow  # type: ignore[assignment]  # one of ours
-
-    def _take_target(self, message: Request | Response) -> None:
-        try:
-            self.dialog.refresh(message)
-        except ParseError as error:  # the call goes on with the old target
-            self._warn("Contact ignored", error)
-
-    @property
-    def _next_hop(self) -> Flow | None:
-        """The peer's flow; None if requests go along the route set or to the remote target.
-
-        Also None when the flow has ended and the target may be reached without it.
-        """
-        flow, dialog = self.flow, self.dialog
-        if flow is None or dialog.route_set:
-            return None
-        return (
-            flow
-            if self.stack.names.is_usable(flow) or not can_be_dialled(dialog.remote_target)
-            else None
-        )
 
     # ---- the end
 
@@ -358,7 +350,7 @@ class InviteSession(Call):
 
     def _drop(self) -> None:
         """End the call without a message to the peer, because the stack has stopped."""
-        self._end()
+        self._end(End("stack", "stopped"))
         if self._answer is not None:
             self._stop_answer(self._answer)
 
@@ -368,10 +360,18 @@ class InviteSession(Call):
         if holder is not None:
             holder._release()
 
-    def _end(self) -> None:
+    def _end(self, end: End) -> None:
+        if self.end is not None:
+            return
+        self.end = end
         self.ended.set()
         self._inbox.wake()
         self._let_go()
+        for place in self.plan.ended:
+            self.rules[place].ended(end)
+
+    def wake(self) -> None:
+        self._inbox.wake()
 
     def _forget(self, *, by_us: bool = False) -> None:
         if self._answer is not None:
@@ -381,10 +381,11 @@ class InviteSession(Call):
     def _send_bye(self) -> None:
         headers, self._bye = self._bye, None
         self._forget(by_us=True)
+        bye = self.dialog.request("BYE", **headers or {})
+        for place in self.plan.requesting:
+            self.rules[place].requesting(bye)
         try:
-            self.stack.sender.send(
-                self.dialog.request("BYE", **headers or {}), self._next_hop, listener=self.origin
-            )
+            self.stack.sender.send(bye, self.dialog.next_hop, listener=self.dialog.origin)
         except Exception as error:  # middleware may raise anything
             self._warn("BYE not sent", error)
 
@@ -427,7 +428,7 @@ class Reinvite(ClientTransaction):
         self._within = call
 
     def _accepted(self, response: Response) -> None:
-        self._within._agree(self.request, response)
+        self._within._accepted(self.request, response)
         self._deliver(response)
         self._within._acknowledge(self.request)
 

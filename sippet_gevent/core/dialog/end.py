@@ -1,0 +1,27 @@
+"""End: how a usage of a dialog has ended. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class End(NamedTuple):
+    """How a usage has ended, such as `call.end`."""
+
+    by: str
+    """The side that ended it: "us", "peer", or "stack" when the stack has stopped."""
+
+    cause: str
+    """What happened: "bye", "cancel", "refused", "timeout", "no ack", "replaced", "expired",
+    "stopped" …"""
+
+    status: int = 0
+    """The status of the response that ended it; 0 if no response did."""
+
+    reason: str = ""
+    """The value of the Reason header field (RFC 3326) or of the reason phrase, as it was received
+    or sent."""
+
+    def __str__(self) -> str:
+        status = f" {self.status}" if self.status else ""
+        return f"{self.cause}{status} by {self.by}" + (f" ({self.reason})" if self.reason else "")

@@ -1,0 +1,114 @@
+"""DialogState: a dialog with what a stack adds to it, which is flow, listener and usages."""
+
+from __future__ import annotations
+
+import logging
+
+from ...errors import ParseError, TransportError
+from ...message.message import Request, Response
+from ...observe.counters import Plain
+from ...transport.base import Flow, Origin
+from ..element import Element
+from ..routing.outbound import Reach, can_be_dialled, reach_of_answerer, reach_of_sender
+from .dialog import Dialog
+from .usage import Usage
+
+log = logging.getLogger("sippet_gevent.core")
+
+
+class DialogState(Dialog):
+    """A dialog of a stack. Its usages share the remote target and the way to it.
+
+    Made by `of_uas` or `of_uac`, and taken in use by `belongs_to`.
+    """
+
+    __slots__ = ("element", "flow", "origin", "usages")
+
+    element: Element
+    """The element that the dialog belongs to."""
+
+    flow: Flow | None
+    """The flow of the dialog, if it is the only way to the peer (RFC 5626 §5.3); else None."""
+
+    origin: Origin | None
+    """The listener at which the dialog began."""
+
+    usages: list[Usage]
+    """The usages of the dialog, oldest first (RFC 5057)."""
+
+    def belongs_to(self, element: Element, origin: Origin | None) -> None:
+        """Take the dialog in use for an element."""
+        self.element = element
+        self.origin = origin
+        self.flow = None
+        self.usages = []
+
+    # ---- target refresh, §12.2
+
+    def take_target(self, message: Request | Response) -> bool:
+        """Take the target of a target refresh that was accepted. True if it is another one.
+
+        A Contact that cannot be read leaves the old target.
+        """
+        before = self.remote_target
+        try:
+            self.refresh(message)
+        except ParseError as error:  # the dialog goes on with the old target
+            self.element.engine.counters.warn(
+                "Contact ignored",
+                self.element.clock.now(),
+                'Contact ignored: call_id=%s reason="%s"',
+                Plain(self.call_id),
+                str(error),
+                log=log,
+            )
+        return self.remote_target != before
+
+    def refresh_by(self, request: Request) -> None:
+        """Take the target of the peer's request, which was accepted, and the way to it."""
+        moved = self.take_target(request)
+        flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
+        self.flow = None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else flow
+
+    def refresh_from(self, response: Response) -> None:
+        """Take the target of the peer's 2xx to a target refresh of ours.
+
+        The flow to the old target is not used for the new target, unless it is the only way to it.
+        """
+        if self.take_target(response):
+            reach = reach_of_answerer(response)
+            if reach is Reach.AT_CONTACT:
+                self.flow = None
+            elif self.flow is None and reach is Reach.BY_FLOW_ONLY:
+                self.flow = response.flow  # type: ignore[assignment]  # one of ours
+
+    # ---- the way to the peer
+
+    @property
+    def next_hop(self) -> Flow | None:
+        """The peer's flow; None if requests go along the route set or to the remote target.
+
+        Also None when the flow has ended and the target may be reached without it.
+        """
+        flow = self.flow
+        if flow is None or self.route_set:
+            return None
+        return (
+            flow
+            if self.element.names.is_usable(flow) or not can_be_dialled(self.remote_target)
+            else None
+        )
+
+    def repeat(self, ack: Request) -> bool:
+        """Send an ACK again by its flow. False if that flow cannot send it any more."""
+        flow: Flow = ack.flow  # type: ignore[assignment]  # it has left by one of ours
+        data, element = bytes(ack), self.element
+        try:
+            element.engine.send(flow, data)
+        except TransportError:
+            detours = element.sender.detours
+            # nothing else notes that its detour was refused, because an ACK has no transaction
+            if len(data) > detours.size:
+                detours.refused(flow, element.clock.now())
+            return False
+        return True

@@ -1,0 +1,34 @@
+"""Usage: what a dialog is used for, an INVITE session or a subscription, RFC 5057 §4.
+
+A dialog may have several usages at the same time. Each gets the requests that concern it, and ends
+by itself. The dialog ends with its last usage.
+"""
+
+from __future__ import annotations
+
+from ...message.message import Request, Response
+from ..element import Element, ServedRequest
+from .dialog import Dialog
+from .end import End
+
+
+class Usage:
+    """One use of a dialog. `Dialogs` gives it each request within the dialog that concerns it."""
+
+    stack: Element
+    """The element that the usage belongs to."""
+
+    dialog: Dialog
+    """Tags, route set, remote target and sequence numbers."""
+
+    end: End | None
+    """How the usage has ended; None before."""
+
+    def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
+        """Serve a request within the dialog; NotImplemented leaves it to the core. Raises
+        Reject."""
+        raise NotImplementedError
+
+    def _drop(self) -> None:
+        """End without a message to the peer, because the stack has stopped."""
+        raise NotImplementedError

@@ -41,6 +41,7 @@ test = [
     "hypothesis>=6.100",
     "mypy>=1.11",  # tests hold what an editor shows
     "requests>=2.31",
+    "httpx>=0.27",  # judges digests, as requests does
     "sdp-transform>=1.1",
     "trustme>=1.1",
     # A phone of the interop tests. It has wheels for x86-64 Linux and these versions only.

@@ -1,0 +1,431 @@
+"""Digest: computes and checks digests, RFC 7616, RFC 8760 and RFC 3261 §22.4. Pure.
+
+| name | from | what proves it |
+|---|---|---|
+| HA1 | user name, realm and password | `ha1()`: as good as the password within its realm |
+| response | HA1, nonce, method, URI, and the body for `auth-int` | `response()`: in Authorization |
+| rspauth | the same without method | `response(method="")`: in Authentication-Info |
+
+MD5 without `qop` is the form of RFC 2069, for old phones. It proves less: a response can be
+repeated, and the client adds nothing to what is hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from hmac import compare_digest
+from typing import NamedTuple
+from unicodedata import is_normalized, normalize
+from urllib.parse import quote
+
+from ...errors import InvalidValue, ParseError, excerpt
+from ...message.fields.authentication import AuthenticationInfo, AuthParameters, Challenge
+from ...message.fields.authentication import Credentials as Authorization
+
+SCHEME = "Digest"
+"""The only scheme that SIP elements may offer and answer by password (RFC 8760 §2.6)."""
+
+SESSION = "-sess"
+"""End of the names of algorithms whose key also covers the nonces (RFC 7616 §3.4.2)."""
+
+
+def _hashes() -> dict[str, Callable[[bytes], str]]:
+    """Return the hash functions that this Python has, strongest first, by algorithm name.
+
+    SHA-512-256 is part of OpenSSL, and not of hashlib itself. A system in FIPS mode refuses MD5
+    unless it is told that it protects nothing, which is nearly true.
+    """
+    found: dict[str, Callable[[bytes], str]] = {}
+    for name, text in (("SHA-512-256", "sha512_256"), ("SHA-256", "sha256"), ("MD5", "md5")):
+        make = getattr(hashlib, text, None)
+        try:
+            if make is None:
+                hashlib.new(text, usedforsecurity=False)
+                found[name] = lambda data, text=text: hashlib.new(  # type: ignore[misc]
+                    text, data, usedforsecurity=False
+                ).hexdigest()
+            else:
+                make(b"", usedforsecurity=False)
+                found[name] = lambda data, make=make: make(  # type: ignore[misc]
+                    data, usedforsecurity=False
+                ).hexdigest()
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+_HASHES = _hashes()
+
+ALGORITHMS = tuple(_HASHES)
+"""The algorithms that can be computed here, strongest first, without their -sess forms."""
+
+_KNOWN = {
+    known.lower(): known for name in ALGORITHMS for known in (name, name + SESSION)
+}  # names are compared without case, as tokens are (RFC 3261 §7.3.1)
+_STRENGTH = {name: len(ALGORITHMS) - place for place, name in enumerate(ALGORITHMS)}
+
+
+def known_algorithm(name: str | None) -> str | None:
+    """Return the algorithm of a challenge as this module spells it; None for an unknown one.
+
+    A missing name means MD5 (RFC 8760 §2.1).
+    """
+    return _KNOWN.get("md5" if name is None else name.lower())
+
+
+def base_of(algorithm: str) -> str:
+    """Return an algorithm without its `-sess`: the one by which HA1 is computed."""
+    return algorithm.removesuffix(SESSION)
+
+
+def _hash_of(algorithm: str) -> Callable[[bytes], str]:
+    known = known_algorithm(algorithm)
+    if known is None:
+        raise InvalidValue(
+            f"algorithm must be one of {', '.join(ALGORITHMS)}, got {excerpt(algorithm)}: "
+            "SHA-512-256 needs a Python whose OpenSSL has sha512_256"
+        )
+    return _HASHES[base_of(known)]
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _normal(text: str) -> bytes:
+    # RFC 7616 §4: Normalization Form C. A password typed on one machine has to equal the same
+    # password stored by another.
+    return _utf8(text if is_normalized("NFC", text) else normalize("NFC", text))
+
+
+def ha1(username: str, realm: str, password: str, algorithm: str = "SHA-256") -> str:
+    """Return HA1, the hash of user name, realm and password, in hexadecimal (RFC 7616 §3.4.2).
+
+    A server can keep it in place of the password. It is as good as the password within its realm.
+
+        ha1("100", "example.com", "secret", "MD5")
+
+    Args:
+        username: The user name.
+        realm: The realm, exactly as the server writes it in its challenges.
+        password: The password.
+        algorithm: One of ALGORITHMS. The -sess forms have the same HA1.
+
+    Raises:
+        InvalidValue: The algorithm is unknown, or the user name has a colon, which would make
+            another user's HA1 (RFC 7617 §2).
+    """
+    if ":" in username:
+        raise InvalidValue(f"a user name must have no colon, got {excerpt(username)}")
+    return _hash_of(algorithm)(b":".join((_normal(username), _utf8(realm), _normal(password))))
+
+
+def userhash(username: str, realm: str, algorithm: str = "SHA-256") -> str:
+    """Return the hash that hides a user name, in hexadecimal (RFC 7616 §3.4.4). Raises
+    InvalidValue for an unknown algorithm."""
+    return _hash_of(algorithm)(b":".join((_normal(username), _utf8(realm))))
+
+
+def session_key(ha1: str, algorithm: str, nonce: str, cnonce: str) -> str:
+    """Return the key of a -sess algorithm, in hexadecimal (RFC 7616 §3.4.2)."""
+    return _hash_of(algorithm)(_utf8(f"{ha1}:{nonce}:{cnonce}"))
+
+
+def response(
+    key: str,
+    *,
+    method: str,
+    uri: str,
+    nonce: str,
+    algorithm: str = "MD5",
+    qop: str | None = None,
+    nc: str = "00000001",
+    cnonce: str = "",
+    body: bytes = b"",
+) -> str:
+    """Return the digest that proves a password, in hexadecimal (RFC 7616 §3.4.1).
+
+    Args:
+        key: HA1; for a -sess algorithm its session_key().
+        method: The request's method; empty for `rspauth` (RFC 7616 §3.5).
+        uri: The Request-URI, as the credentials have it.
+        nonce: The nonce of the challenge.
+        algorithm: The algorithm.
+        qop: `auth`, `auth-int`, or None for the form of RFC 2069.
+        nc: The nonce count, as the credentials have it.
+        cnonce: The nonce of the client.
+        body: The body, for `auth-int`.
+    """
+    digest = _hash_of(algorithm)
+    a2 = f"{method}:{uri}"
+    if qop is not None and qop.lower() == "auth-int":
+        # H(entity-body) of an empty body is the hash of nothing (RFC 8760 §2.6, rule 7)
+        a2 = f"{a2}:{digest(body)}"
+    ha2 = digest(_utf8(a2))
+    if qop is None:
+        return digest(_utf8(f"{key}:{nonce}:{ha2}"))
+    return digest(_utf8(f"{key}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}"))
+
+
+# ---- the client's side
+
+
+class Session:
+    """A challenge that a client answers, request after request: nonce, count and key.
+
+    Args:
+        challenge: The challenge. can_answer() has to be true for it.
+        username: The user name.
+        ha1: Its HA1 for the challenge's algorithm.
+        cnonce: Random text of the client, which stays while this session is used.
+        rfc2069: Answer MD5 without `qop` by the form of RFC 2069, as servers of that time want.
+            False answers with `qop=auth`, the default of RFC 8760 §2.6.
+    """
+
+    __slots__ = (
+        "_key", "algorithm", "challenge", "cnonce", "count", "nonce", "qop", "username",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        challenge: Challenge,
+        username: str,
+        ha1: str,
+        cnonce: str,
+        *,
+        rfc2069: bool = True,
+    ) -> None:
+        self.challenge = challenge
+        self.username = username
+        self.algorithm = known_algorithm(challenge.algorithm) or "MD5"
+        self.qop = qop_of(challenge, rfc2069=rfc2069)
+        self.cnonce = cnonce
+        self.nonce = challenge.nonce or ""
+        self.count = 0
+        """Requests that were sent with this nonce."""
+        # of the first nonce, even when the server names the next one (RFC 7616 §3.4.2)
+        self._key = (
+            session_key(ha1, self.algorithm, self.nonce, cnonce)
+            if self.algorithm.endswith(SESSION)
+            else ha1
+        )
+
+    def answer(self, method: str, uri: str, body: bytes = b"") -> Authorization:
+        """Return the credentials for one request, and count it."""
+        self.count += 1
+        challenge = self.challenge
+        pairs: list[tuple[str, object]] = self._name()
+        pairs += [("realm", challenge.realm or ""), ("nonce", self.nonce), ("uri", uri)]
+        pairs.append(("response", self._response(method, uri, body)))
+        if challenge.algorithm is not None:
+            # exactly as the server has spelled it (RFC 7616 §3.4)
+            pairs.append(("algorithm", challenge.algorithm))
+        if self.qop is not None:
+            pairs += [("cnonce", self.cnonce), ("qop", self.qop), ("nc", f"{self.count:08x}")]
+        if challenge.opaque is not None:
+            pairs.append(("opaque", challenge.opaque))
+        if challenge.userhash:
+            pairs.append(("userhash", "true"))
+        return Authorization(SCHEME, AuthParameters(pairs))
+
+    def _name(self) -> list[tuple[str, object]]:
+        name = self.username
+        if self.challenge.userhash:
+            realm = self.challenge.realm or ""
+            return [("username", userhash(name, realm, self.algorithm))]
+        if not name.isprintable():  # a control character is no part of a quoted string
+            return [("username*", "UTF-8''" + quote(_normal(name)))]
+        return [("username", normalize("NFC", name))]
+
+    def _response(self, method: str, uri: str, body: bytes) -> str:
+        return response(
+            self._key,
+            method=method,
+            uri=uri,
+            nonce=self.nonce,
+            algorithm=self.algorithm,
+            qop=self.qop,
+            nc=f"{self.count:08x}",
+            cnonce=self.cnonce,
+            body=body,
+        )
+
+    def check(self, info: AuthenticationInfo, uri: str, body: bytes = b"") -> bool:
+        """Take the Authentication-Info of a response to the latest request (RFC 7616 §3.5).
+
+        The next request uses its `nextnonce`.
+
+        Args:
+            info: The header field.
+            uri: The `uri` of that request's credentials.
+            body: The body of the response.
+
+        Returns:
+            False when `rspauth` is wrong, so the server did not know the password.
+        """
+        try:
+            given, count, cnonce = info.rspauth, info.nc, info.cnonce
+        except ParseError:
+            return False
+        fits = True
+        if given is not None:
+            ours = count in (None, self.count) and cnonce in (None, self.cnonce)
+            fits = ours and same(given, self._response("", uri, body))
+        following = info.nextnonce
+        if fits and following:
+            self.nonce, self.count = following, 0
+        return fits
+
+
+def qop_of(challenge: Challenge, *, rfc2069: bool = True) -> str | None:
+    """Return the quality of protection by which a client answers a challenge.
+
+    `auth` if it is offered, because proxies on the way may change a body. None means the form of
+    RFC 2069, for MD5 without `qop`.
+    """
+    offered = [qop.lower() for qop in challenge.qop]
+    if "auth" in offered:
+        return "auth"
+    if "auth-int" in offered:
+        return "auth-int"
+    is_old = known_algorithm(challenge.algorithm) == "MD5" and "qop" not in challenge.parameters
+    return None if is_old and rfc2069 else "auth"
+
+
+def can_answer(challenge: Challenge) -> bool:
+    """True for a challenge that Session can answer.
+
+    That is a Digest with realm and nonce, a known algorithm, and a known `qop` or none. Others are
+    ignored (RFC 8760 §2.4).
+    """
+    if challenge.scheme.lower() != "digest" or not challenge.nonce or challenge.realm is None:
+        return False
+    known = known_algorithm(challenge.algorithm)
+    if known is None:
+        return False
+    if "qop" in challenge.parameters:
+        return any(qop.lower() in ("auth", "auth-int") for qop in challenge.qop)
+    # without qop a client must not send a cnonce, which -sess needs (RFC 3261 §22.4, rule 8)
+    return not known.endswith(SESSION)
+
+
+def strongest(challenges: Iterable[Challenge]) -> list[Challenge]:
+    """Return the challenges to answer: for each realm those of the strongest known algorithm.
+
+    A server offers its realm by several algorithms, one of which is answered (RFC 8760 §2.3). The
+    same realm and algorithm twice come from two servers behind a forking proxy, and both are
+    answered (RFC 3261 §22.3).
+    """
+    best: dict[str, tuple[int, list[Challenge]]] = {}
+    for challenge in challenges:
+        if not can_answer(challenge):
+            continue
+        known = known_algorithm(challenge.algorithm) or "MD5"
+        strength = _STRENGTH[base_of(known)]
+        realm = challenge.realm or ""
+        before = best.get(realm)
+        if before is None or strength > before[0]:
+            best[realm] = strength, [challenge]
+        elif strength == before[0] and not any(
+            challenge.nonce == other.nonce or known != known_algorithm(other.algorithm)
+            for other in before[1]
+        ):
+            before[1].append(challenge)
+    return [challenge for _, chosen in best.values() for challenge in chosen]
+
+
+# ---- the server's side
+
+
+class Claim(NamedTuple):
+    """Credentials of a request whose parameters were checked, but not yet their digest."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    response: str
+    algorithm: str
+    qop: str | None
+    number: int
+    """The nonce count; 0 without `qop`."""
+    nc: str
+    """The nonce count as written, because it is hashed so."""
+    cnonce: str
+    is_hashed: bool
+    """True when `username` is a userhash()."""
+
+    @classmethod
+    def of(cls, credentials: Authorization) -> Claim:
+        """Read the credentials of a request (RFC 7616 §3.4).
+
+        Raises:
+            ParseError: A parameter is missing, wrong, or unknown. The text quotes none.
+        """
+        if credentials.scheme.lower() != "digest":
+            raise ParseError("scheme is not Digest", header="Authorization")
+        known = known_algorithm(credentials.algorithm)
+        if known is None:
+            raise ParseError("unknown algorithm", header="Authorization")
+        username, realm, nonce = credentials.username, credentials.realm, credentials.nonce
+        uri, given, qop = credentials.uri, credentials.response, credentials.qop
+        if username is None or realm is None or not nonce or uri is None or not given:
+            raise ParseError(
+                "username, realm, nonce, uri or response is missing", header="Authorization"
+            )
+        number, nc, cnonce = 0, "", ""
+        if qop is not None:
+            if qop.lower() not in ("auth", "auth-int"):
+                raise ParseError("unknown qop", header="Authorization")
+            number, cnonce = credentials.nc or 0, credentials.cnonce or ""
+            nc = credentials.parameters.get("nc") or ""
+            if not number or not cnonce:
+                raise ParseError("nc or cnonce is missing", header="Authorization")
+        elif known.endswith(SESSION):
+            raise ParseError("qop is missing", header="Authorization")
+        is_hashed = credentials.userhash
+        return cls(username, realm, nonce, uri, given, known, qop, number, nc, cnonce, is_hashed)
+
+    def is_proved_by(self, ha1: str, method: str, body: bytes = b"") -> bool:
+        """True when the digest was made with this HA1, for a request with this method and body.
+
+        The comparison takes the same time wherever the difference is.
+        """
+        return same(self.response, self._response(ha1, method, body))
+
+    def _response(self, ha1: str, method: str, body: bytes) -> str:
+        key = ha1
+        if self.algorithm.endswith(SESSION):
+            key = session_key(ha1, self.algorithm, self.nonce, self.cnonce)
+        return response(
+            key,
+            method=method,
+            uri=self.uri,
+            nonce=self.nonce,
+            algorithm=self.algorithm,
+            qop=self.qop,
+            nc=self.nc,
+            cnonce=self.cnonce,
+            body=body,
+        )
+
+    def info(self, ha1: str, body: bytes = b"", nextnonce: str | None = None) -> AuthenticationInfo:
+        """Return the Authentication-Info of the response, which proves the server (RFC 7616 §3.5).
+
+        Args:
+            ha1: The user's HA1.
+            body: The body of the response.
+            nextnonce: The nonce for the client's next request.
+        """
+        pairs: list[tuple[str, object]] = [("rspauth", self._response(ha1, "", body))]
+        if nextnonce is not None:
+            pairs.insert(0, ("nextnonce", nextnonce))
+        if self.qop is not None:
+            pairs += [("qop", self.qop), ("cnonce", self.cnonce), ("nc", self.nc)]
+        return AuthenticationInfo(pairs)
+
+
+def same(one: str, other: str) -> bool:
+    """True when two hexadecimal texts are equal, in a time that does not tell where they differ."""
+    return compare_digest(_utf8(one.lower()), _utf8(other))

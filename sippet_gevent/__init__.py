@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ParseError,
         Reject,
         SIPError,
+        StoreError,
         TransactionStateError,
         TransactionTimeout,
         TransportError,
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
     from .runtime.clock import Alarm, Clock, VirtualClock
     from .runtime.limits import Limits, StreamLimits
     from .stack import Stack
-    from .stores.base import BindingStore
-    from .stores.bindings import Binding
+    from .stores.base import BindingEvent, BindingStore, Watch, Watchers
+    from .stores.bindings import Binding, FlowName
     from .stores.memory import Location
     from .transaction.timers import Timers
     from .transport.base import Flow, Transport
@@ -81,6 +82,7 @@ __all__ = [
     "Cancelled",
     "TransactionTimeout",
     "TransportError",
+    "StoreError",
     "TransactionStateError",
     # message
     "Request",
@@ -146,7 +148,11 @@ __all__ = [
     "Registrar",
     "Location",
     "Binding",
+    "FlowName",
     "BindingStore",
+    "BindingEvent",
+    "Watch",
+    "Watchers",
     "RegistrarProxy",
     # stack
     "Stack",
@@ -175,6 +181,7 @@ _MODULES = {
     "ParseError": ".errors",
     "Reject": ".errors",
     "SIPError": ".errors",
+    "StoreError": ".errors",
     "TransactionStateError": ".errors",
     "TransactionTimeout": ".errors",
     "TransportError": ".errors",
@@ -213,8 +220,12 @@ _MODULES = {
     "Limits": ".runtime.limits",
     "StreamLimits": ".runtime.limits",
     "Stack": ".stack",
+    "BindingEvent": ".stores.base",
     "BindingStore": ".stores.base",
+    "Watch": ".stores.base",
+    "Watchers": ".stores.base",
     "Binding": ".stores.bindings",
+    "FlowName": ".stores.bindings",
     "Location": ".stores.memory",
     "Timers": ".transaction.timers",
     "Flow": ".transport.base",

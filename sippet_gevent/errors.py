@@ -324,6 +324,15 @@ class FlowFailed(TransportError):
         return self._kind or "flow_ended"
 
 
+class StoreError(SIPError):
+    """A store of bindings or users fails, or is full. It counts as a 503.
+
+    The text says what is wrong, and what to do. A change may or may not be stored.
+    """
+
+    status = 503
+
+
 class TransactionStateError(SIPError):
     """A method is called in the wrong state, for example for a second final response, or for a
     response after the end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from ..message.iana import DIALOG_CREATING
 from ..message.message import Request, Response
-from ..stores.base import BindingStore
 from ..stores.memory import Location
 from .core import Core
 from .proxy.forward import forward
@@ -43,11 +42,11 @@ class RegistrarProxy(Core):
     allowed = ()
     """A proxy has no methods of its own (§11.2)."""
 
-    def __init__(self, location: BindingStore | None = None) -> None:
+    def __init__(self, location: Location | None = None) -> None:
         self._location = location
 
     @property
-    def location(self) -> BindingStore:
+    def location(self) -> Location:
         """The store of bindings: the given one, or a Location."""
         if self._location is None:
             location = self._location = Location()

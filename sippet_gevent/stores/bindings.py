@@ -11,13 +11,12 @@ and a constant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from sys import getsizeof
 from typing import NamedTuple
 
 from ..errors import Reject
 from ..message.address import NameAddr
-from ..message.flow import MessageFlow
 from ..message.parameters import Parameters, URIHeaders, URIParameters
 from ..message.uri import URI, Escaped
 
@@ -43,6 +42,20 @@ the entries that will expire."""
 _UUID = "<urn:uuid:"
 
 
+class FlowName(NamedTuple):
+    """The name of a flow, which any process can read. The process that has the flow finds it by
+    this name.
+
+    Args:
+        node: The process that has the connection. "" for a flow of datagrams, which every process
+            that listens at that address can use.
+        name: Finds the flow there.
+    """
+
+    node: str
+    name: str
+
+
 class Binding(NamedTuple):
     """One Contact of an address-of-record, RFC 3261 §10.3.
 
@@ -52,7 +65,7 @@ class Binding(NamedTuple):
     uri: URI
     """The Contact URI."""
     expires_at: float
-    """When the binding ends, in seconds of the stack's clock."""
+    """When the binding ends, in seconds since 1970, by the clock of its store."""
     call_id: str
     """Call-ID of the REGISTER, which orders registrations together with `cseq` (§10.3 step 7)."""
     cseq: int
@@ -61,14 +74,17 @@ class Binding(NamedTuple):
     """The whole Contact value, with its parameters."""
     path: tuple[NameAddr, ...] = ()
     """The Path of the REGISTER, the Route of requests to this Contact (RFC 3327 §5.3)."""
-    flow: MessageFlow | None = None
+    flow: FlowName | None = None
     """The flow by which the user agent registered, if requests should use it (RFC 5626)."""
     by_flow_only: bool = False
     """True when no other way leads to the Contact; the binding then ends with its flow."""
     others: tuple[Binding, ...] = ()
-    """Further flows of the same user agent, for use when this one fails (RFC 5626 §7)."""
-    origin: object = None
-    """The listener at which it was registered, `Flow.origin`. Requests leave by it."""
+    """Further flows of the same user agent, for use when this one fails (RFC 5626 §7). Only targets
+    have them; they are never stored."""
+    listener: str = ""
+    """The name of the listener at which it was registered. Requests leave by it."""
+    unknown: tuple[tuple[str, bytes], ...] = ()
+    """Fields that a later version has stored: name and packed value. They are kept."""
 
     def is_of(self, contact: NameAddr, *, has_outbound: bool = True) -> bool:
         """True when a registration of this Contact replaces the binding (§10.3 step 7, RFC 5626
@@ -99,10 +115,9 @@ class Binding(NamedTuple):
         """The bytes that the binding takes in memory; the phone chooses most of them."""
         return binding_bytes(self.contact, self.path, self.call_id)
 
-    @property
-    def has_ended(self) -> bool:
-        """True when the only way to this Contact was a flow that has ended (RFC 5626 §7)."""
-        return self.by_flow_only and self.flow is not None and not self.flow.is_alive()
+
+Bindings = tuple[Binding, ...]
+"""The bindings of an address-of-record, best first."""
 
 
 # ---- which resource
@@ -161,9 +176,19 @@ def flow_registered(contact: NameAddr) -> tuple[str, int] | None:
 # ---- a REGISTER changes bindings, §10.3 step 7
 
 
+def never(binding: Binding) -> bool:
+    """Return False."""
+    return False
+
+
 def merged(
-    bindings: Iterable[Binding], wanted: Sequence[Binding], now: float, *, has_outbound: bool
-) -> tuple[Binding, ...]:
+    bindings: Iterable[Binding],
+    wanted: Sequence[Binding],
+    now: float,
+    *,
+    has_outbound: bool,
+    is_unusable: Callable[[Binding], bool] = never,
+) -> Bindings:
     """Return the bindings after a REGISTER, best first: highest q, then newest.
 
     Args:
@@ -172,6 +197,7 @@ def merged(
             removed.
         now: The time, in seconds of the clock of `expires_at`.
         has_outbound: See Binding.is_of().
+        is_unusable: True for a binding that gives way if there are too many: its flow has ended.
 
     Raises:
         Reject: 403 when there are more than CONTACTS.
@@ -184,13 +210,41 @@ def merged(
     result = [*(b for b in wanted if b.expires_at > now), *kept]
     # a phone with a new port for each connection leaves unreachable bindings
     if len(result) > CONTACTS:
-        result = [b for b in result if b.flow is None or b.flow.is_alive()]
+        result = [b for b in result if not is_unusable(b)]
     if len(result) > CONTACTS:
         raise Reject(403, f"Over {CONTACTS} Contacts")
     return tuple(sorted(result, key=lambda b: b.contact.q, reverse=True))
 
 
-def with_others(phones: Iterable[list[Binding]]) -> tuple[Binding, ...]:
+def events(before: Bindings, after: Bindings, now: float) -> list[tuple[str, Binding]]:
+    """Return what has changed between two states of an address-of-record.
+
+    Args:
+        before: The previous bindings.
+        after: The bindings from now on.
+        now: The time, in seconds of the clock of `expires_at`.
+
+    Returns:
+        Pairs of a kind and a binding: `added`, `refreshed`, then `removed` and `expired`.
+    """
+    changes: list[tuple[str, Binding]] = []
+    gone = [old for old in before if old not in after]
+    for new in after:
+        if new in before:
+            continue
+        has_outbound = new.flow is not None or new._came_by_edge
+        replaced = [
+            old
+            for old in gone
+            if old.expires_at > now and old.is_of(new.contact, has_outbound=has_outbound)
+        ]
+        changes.append(("refreshed" if replaced else "added", new))
+        gone = [old for old in gone if old not in replaced]
+    changes += [("removed" if old.expires_at > now else "expired", old) for old in gone]
+    return changes
+
+
+def with_others(phones: Iterable[list[Binding]]) -> Bindings:
     """Return the first binding of each phone, with the phone's other bindings in `others`."""
     return tuple(first._replace(others=tuple(others)) for first, *others in phones)
 

@@ -14,7 +14,7 @@ from ..message.fields.rfc3261 import RetryAfter
 from ..message.uri import URI, check_uri
 from ..observe.counters import Counters, Plain
 from ..runtime.clock import Clock, Deadlines
-from .bindings import Binding, aor, entry_bytes, instance_of, with_others
+from .bindings import Binding, FlowName, aor, entry_bytes, instance_of, with_others
 from .contacts import ContactIndex
 
 ADDRESSES = 100_000
@@ -43,8 +43,23 @@ class _Engine(Protocol):
     def counters(self) -> Counters: ...
 
 
+class _Flow(Protocol):
+    def is_alive(self) -> bool: ...
+
+
+class _Names(Protocol):
+    @property
+    def node(self) -> str: ...
+    @property
+    def live_flow(self) -> Callable[[FlowName], _Flow | None]: ...
+
+
 class Owner(Protocol):
     """The parts of a stack that a Location needs."""
+
+    @property
+    def names(self) -> _Names:
+        """Finds flows by name."""
 
     @property
     def engine(self) -> _Engine:
@@ -150,7 +165,9 @@ class Location:
             return ()
         expired = [binding for binding in entry.bindings if binding.expires_at <= now]
         cut_off = [
-            binding for binding in entry.bindings if binding.expires_at > now and binding.has_ended
+            binding
+            for binding in entry.bindings
+            if binding.expires_at > now and self.has_ended(binding)
         ]
         if not expired and not cut_off:
             return entry.bindings
@@ -164,6 +181,21 @@ class Location:
             log_ended(self.stack, aor, expired, "expired")
             log_ended(self.stack, aor, cut_off, "connection closed")
         return live
+
+    def has_ended(self, binding: Binding) -> bool:
+        """True when the only way to this Contact was a flow of this process that has ended (RFC
+        5626 §7)."""
+        return binding.by_flow_only and self.is_unusable(binding)
+
+    def is_unusable(self, binding: Binding) -> bool:
+        """True when the flow of a binding was of this process and has ended."""
+        flow, stack = binding.flow, self.stack
+        return (
+            flow is not None
+            and stack is not None
+            and flow.node == stack.names.node
+            and stack.names.live_flow(flow) is None
+        )
 
     def put(self, aor: str, bindings: tuple[Binding, ...]) -> None:
         """Replace all bindings of an address-of-record at once. Raises Reject(503) when the store
@@ -236,10 +268,8 @@ class Location:
         for name in self._contacts.find(uri):
             for binding in self.get(name):
                 if binding.uri.equivalent(uri):  # one phone may have several lines, and flows
-                    flow = binding.flow
-                    peer = None if flow is None else (flow.transport, flow.remote)
                     found.setdefault(
-                        instance_of(binding.contact) or (peer, binding.path), []
+                        instance_of(binding.contact) or (binding.flow, binding.path), []
                     ).append(binding)
         return with_others(found.values())
 
@@ -265,8 +295,8 @@ class Location:
         return len(self._entries)
 
 
-_Way = tuple[tuple[object, tuple[str, int]] | None, tuple[NameAddr, ...]]
-"""The key of a phone without +sip.instance: listener and peer of the flow, and the Path."""
+_Way = tuple[FlowName | None, tuple[NameAddr, ...]]
+"""The key of a phone without +sip.instance: its flow and the Path."""
 
 
 class _Entry(NamedTuple):

@@ -99,9 +99,9 @@ def prepare(
     copy._set(headers)
     is_led = top_route(copy) is not None
     if isinstance(target, Binding) and next_hop is None and not is_led:
-        next_hop = target.flow if names.is_usable(target.flow) else None
+        next_hop = None if target.flow is None else names.live_flow(target.flow)
         if next_hop is None and target.by_flow_only:
-            raise FlowFailed(f"the flow of {target.uri} has ended", target.flow)
+            raise FlowFailed(f"the flow of {target.uri} has ended")
     if secure_hop is not None and not is_led:
         next_hop = next_hop or secure_hop
         ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
@@ -111,8 +111,8 @@ def prepare(
         check_host(copy)
     if target is None and next_hop is None and not is_led and names.is_local(copy.uri):
         raise Reject(404)  # the request is for this element, and has no target (§16.5)
-    origin = target.origin if isinstance(target, Binding) else tx.route_origin
-    return copy, next_hop, origin if isinstance(origin, Origin) else None
+    origin = names.listener(target.listener) if isinstance(target, Binding) else tx.route_origin
+    return copy, next_hop, origin
 
 
 def forwarded(

@@ -11,13 +11,13 @@ from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
 from ...message.message import Request, Response
 from ...message.uri import URI
-from ...stores.base import BindingStore
 from ...stores.bindings import (
     Binding,
     compact,
     entry_bytes,
     flow_registered,
     merged,
+    never,
     reg_id_of,
 )
 from ...stores.memory import Location
@@ -85,7 +85,7 @@ class Registrar:
 
     def __init__(
         self,
-        location: BindingStore,
+        location: Location,
         *,
         default_expires: int = DEFAULT_EXPIRES,
         min_expires: int = MIN_EXPIRES,
@@ -155,8 +155,9 @@ class Registrar:
         if changes:
             self.location.put(aor, bindings)
             flow: Flow = request.flow  # type: ignore[assignment]  # a received request has a Flow
+            name = tx.stack.names.stored_flow(flow)
             for binding in bindings:
-                if binding.flow is flow:
+                if binding.flow == name:
                     flow.keep(binding.expires_at - now)
             log_changes(
                 tx.stack, request, aor, before, bindings, first_hop_supports_outbound(request)
@@ -242,20 +243,34 @@ class Registrar:
             )
             flow = None
             if reach is not Reach.AT_CONTACT:
-                flow = request.flow
+                flow = tx.stack.names.stored_flow(cast(Flow, request.flow))
             only = reach is Reach.BY_FLOW_ONLY
-            origin = cast(Flow, request.flow).origin
+            listener = tx.stack.names.stored_listener(cast(Flow, request.flow))
             if seconds:
                 # an invalid q raises here, while the error can still quote the request
                 float(contact.q)
             contact = compact(contact)
             binding = Binding(
-                contact.uri, now + seconds, call_id, cseq, contact, path, flow, only, origin=origin
+                contact.uri,
+                now + seconds,
+                call_id,
+                cseq,
+                contact,
+                path,
+                flow,
+                only,
+                listener=listener,
             )
             if seconds and binding.bytes > BINDING_BYTES:
                 raise Reject(403, f"Binding Over {BINDING_BYTES} Bytes")
             wanted.append(binding)
-        return merged(bindings, wanted, now, has_outbound=has_outbound)
+        return merged(
+            bindings,
+            wanted,
+            now,
+            has_outbound=has_outbound,
+            is_unusable=getattr(self.location, "is_unusable", never),
+        )
 
     def _seconds(self, request: Request, contact: NameAddr) -> int:
         """Return the seconds for which a Contact is bound (§10.3 step 7). Raises Reject(423)."""

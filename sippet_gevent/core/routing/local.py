@@ -30,6 +30,7 @@ from ...message.uri import URI, bracketed, is_valid_host, normal_host
 from ...stores.bindings import aor
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import SECURE, literal
+from .flow_names import FlowNames
 from .routes import top_route
 from .sips import wants_sips
 from .tokens import ROUTE_SECRET, RouteTokens
@@ -69,7 +70,7 @@ class Names:
         self.route_tokens = RouteTokens(
             os.urandom(ROUTE_SECRET) if route_secret is None else route_secret
         )
-        self._transports = transports
+        self._use(transports)
         self._own: set[tuple[str, int]] = set()
         self._hosts: set[str] = set()
         self.serve(domains, aliases)
@@ -128,9 +129,20 @@ class Names:
         """Return a copy with the same domains and secret for other transports, none of them open
         yet."""
         names = copy.copy(self)
-        names._transports = transports
+        names._use(transports)
         names._own, names._hosts = set(), set()
         return names
+
+    def _use(self, transports: list[Transport]) -> None:
+        self._transports = transports
+        flows = self._flow_names = FlowNames(transports)
+        self.node = flows.node
+        """The name of this process in the names of flows that a store keeps."""
+        # attributes, because a request to a binding needs two of them
+        self.stored_flow = flows.stored_flow
+        self.live_flow = flows.live_flow
+        self.stored_listener = flows.stored_listener
+        self.listener = flows.listener
 
     # ---- hosts and ports
 
@@ -153,6 +165,7 @@ class Names:
         """Remove all addresses."""
         self._own.clear()
         self._hosts.clear()
+        self._flow_names.forget()
 
     def sent_by(self, flow: Flow) -> tuple[str, int]:
         """Return our host (IPv6 in brackets) and port, as the peer of a flow sees them.

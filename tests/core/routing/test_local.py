@@ -7,6 +7,7 @@ import pytest
 from sippet_gevent import URI, InvalidValue, Request, parse
 from sippet_gevent.core.routing.local import Names
 from sippet_gevent.runtime.clock import VirtualClock
+from sippet_gevent.stores.bindings import FlowName
 from sippet_gevent.transport.listener import Advertised, Listener
 from sippet_gevent.transport.memory import Network
 
@@ -152,3 +153,48 @@ def test_flow_of_another_element_has_no_name_and_is_no_next_hop():
 def test_too_short_secret_is_refused():
     with pytest.raises(InvalidValue, match="at least 16"):
         Names([], route_secret=b"short")
+
+
+# ---- names of flows in stores
+
+
+@pytest.mark.rfc("5626 5.2")
+@pytest.mark.parametrize("listener", ["udp:10.0.0.2:5060", "udp:10.0.0.2:5060;name=inside"])
+def test_flow_of_datagrams_is_found_by_name_after_a_restart_with_other_listeners(listener):
+    before = Element("udp:10.0.0.1:5060", listener)
+    flow = before.flow(1)
+    name, place = before.names.stored_flow(flow), before.names.stored_listener(flow)
+    after = Element("udp:10.0.0.3:5060", listener, "udp:10.0.0.1:5060")
+    for _ in range(2):
+        found = after.names.live_flow(name)
+        assert (found.transport, found.remote) == (after.transports[1], PHONE)
+        assert after.names.listener(place) == (after.transports[1], 0)
+    assert Element("udp:10.0.0.1:5060").names.live_flow(name) is None
+    assert Element("udp:10.0.0.1:5060").names.listener(place) is None
+
+
+@pytest.mark.parametrize("name", ["", "/", "x", "udp:10.0.0.1:5060/", "udp:10.0.0.1:5060/zz"])
+def test_invalid_name_of_a_stored_flow_finds_none(name):
+    names = Element("udp:10.0.0.1:5060").names
+    assert names.live_flow(FlowName("", name)) is None
+    assert names.live_flow(FlowName("another", name)) is None
+    assert names.listener(name) is None
+
+
+def test_connection_is_found_by_its_own_process_until_it_ends():
+    one, other = (Element("udp:10.0.0.1:5060") for _ in range(2))
+    for element in (one, other):
+        element.transports[0].reliable = True
+    flow = one.flow()
+    name = one.names.stored_flow(flow)
+    assert one.names.live_flow(name) is flow and other.names.live_flow(name) is None
+    one.transports.clear()
+    one.names.forget()
+    assert one.names.live_flow(name) is None
+
+
+def test_listener_of_a_link_local_peer_has_its_interface():
+    names = Element("udp:10.0.0.1:5060").names
+    assert names.listener("udp:10.0.0.1:5060%3") == names.listener("udp:10.0.0.1:5060")._replace(
+        scope=3
+    )

@@ -33,7 +33,8 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
-    "core/auth/digest", "core/client/reason", "core/dialog/dialog", "core/dialog/end", "core/dialog/glare", "core/proxy/best_response",
+    "core/auth/digest", "core/client/reason", "core/dialog/dialog", "core/dialog/end", "core/dialog/glare",
+    "core/dialog/session_interval", "core/dialog/subscription_state", "core/proxy/best_response",
     "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",
     "core/proxy/request_validation", "core/refusal",
     "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",

@@ -34,6 +34,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
     "core/auth/digest", "core/client/reason", "core/dialog/dialog", "core/dialog/end", "core/dialog/glare",
+    "core/dialog/media", "core/dialog/negotiation",
     "core/dialog/session_interval", "core/dialog/subscription_state", "core/proxy/best_response",
     "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",
     "core/proxy/request_validation", "core/refusal",

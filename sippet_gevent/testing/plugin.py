@@ -15,6 +15,9 @@ from pluggy import Result
 if TYPE_CHECKING:
     from .fixture import Sip
 
+# their assertions then show both sides, as those of a test file do
+pytest.register_assert_rewrite("sippet_gevent.testing.stores")
+
 _BLOCKED = (
     "the test waits itself, and no time passes for it: "
     "write sip.run(stack.request, …), or sip.ask(core, …)"

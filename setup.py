@@ -83,6 +83,7 @@ setup(
         "gevent>=24.11",
         "greenlet>=3.1",
         "h11>=0.14",
+        "msgpack>=1.0.3",  # bindings in stores
         "wsproto>=1.2",
     ],
     extras_require={

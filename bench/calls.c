@@ -1,0 +1,532 @@
+/*
+ * An open-loop generator of whole units of work for one SIP server over UDP: calls, proxied calls, registrations.
+ *
+ *     call      INVITE, 180, 200, ACK, BYE, 200 with a server that answers calls
+ *     proxied   the same through a proxy: the generator is the caller and, at -c, the callee
+ *     register  REGISTER of the users 0 to -u by turns, each with its own Call-ID and a rising CSeq
+ *
+ * Units begin at a named rate whatever the server does. The Contact, Record-Route and To of the answers are followed, as
+ * RFC 3261 section 12 says. A request unanswered for 500 ms (T1) is sent again, at doubling intervals, and counts as lost
+ * after five copies. The result is one line of JSON.
+ *
+ *     cc -O2 -o calls calls.c
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    SLOTS = 1 << 17,            /* most units in progress; the slot is the unit's number modulo this */
+    MAX_DATAGRAM = 65535,
+    MESSAGE = 4096,
+    BURST = 64,                 /* datagrams read before anything else is done */
+    MAX_COPIES = 5,
+    HISTOGRAM = 20000,          /* latency buckets of 100 us: up to two seconds */
+    BUCKET_US = 100,
+};
+
+static const double T1 = 0.5, PATIENCE = 5.0;
+
+static const char HELP[] =
+"usage: calls [options] call|proxied|register HOST PORT\n"
+"\n"
+"  -n N   units of work (default 2000)\n"
+"  -r R   units begun per second (default 500)\n"
+"  -c P   port of the callee, for proxied\n"
+"  -p MS  milliseconds from the ACK to the BYE (default 0)\n"
+"  -u U   users, for register (default 10000)\n"
+"  -s S   CSeq of the first REGISTER of each user (default 1)\n"
+"  -b     busy: never sleep, so that the server never pays for waking the generator\n"
+"  -v     print the first messages on stderr\n"
+"\n"
+"examples:\n"
+"  calls call 127.0.0.1 5060                     2000 calls, 500 per second\n"
+"  calls -r 1200 -c 5080 proxied 127.0.0.1 5060  through a proxy, whose target is 127.0.0.1:5080\n"
+"  calls -n 20000 -u 10000 register 127.0.0.1 5060\n"
+"\n"
+"exit status: 0 every unit succeeded, 1 some did not, 2 wrong usage or no socket\n";
+
+enum mode { CALL, PROXIED, REGISTER };
+enum state { FREE, INVITED, PAUSED, LEAVING };
+
+struct unit {
+    long number;
+    enum state state;
+    int copies;
+    double begun, sent, due;            /* due: when it is sent again, or the BYE leaves */
+    char *bye;                          /* the BYE that waits, or that is repeated */
+    char *ack;                          /* the ACK, repeated for each repeated 2xx */
+};
+
+static struct {
+    enum mode mode;
+    long units, begun, ok, other, lost, resent, stray;
+    double rate, pause;
+    int users, first_cseq, busy, verbose, port, local, callee_local;
+    unsigned id;
+    int caller, callee;
+    struct sockaddr_in server;
+    uint32_t histogram[HISTOGRAM + 1];
+} run;
+
+static struct unit table[SLOTS];
+static char host[64];
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "calls: %s: %s\n", what, strerror(errno));
+    exit(2);
+}
+
+static int bound(int port, int *local)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
+    socklen_t length = sizeof address;
+    int size = 8 << 20, sock = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+    inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+    if (sock < 0 || bind(sock, (struct sockaddr *)&address, sizeof address) < 0)
+        die("no socket");
+    setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    getsockname(sock, (struct sockaddr *)&address, &length);
+    *local = ntohs(address.sin_port);
+    return sock;
+}
+
+static void transmit(int sock, const char *text, const struct sockaddr_in *to)
+{
+    static int shown;
+
+    if (run.verbose && shown++ < 16)
+        fprintf(stderr, "---- sent\n%s", text);
+    sendto(sock, text, strlen(text), 0, (const struct sockaddr *)to, sizeof *to);
+}
+
+/* ---- reading */
+
+/* The value of a header field, at or after a place, by its long or its compact name; its end goes into *end. */
+static const char *field(const char *from, const char *name, char compact, const char **end)
+{
+    size_t length = strlen(name);
+
+    for (const char *line = strstr(from, "\r\n"); line && line[2] != '\r'; line = strstr(line, "\r\n")) {
+        line += 2;
+        const char *colon = strchr(line, ':');
+
+        if (colon == NULL)
+            return NULL;
+        size_t size = colon - line;
+        while (size && line[size - 1] == ' ')
+            size--;
+        if ((size == length && strncasecmp(line, name, length) == 0) ||
+            (compact && size == 1 && (line[0] | 32) == compact)) {
+            const char *value = colon + 1;
+
+            while (*value == ' ')
+                value++;
+            *end = strstr(value, "\r\n");
+            return *end ? value : NULL;
+        }
+    }
+    return NULL;
+}
+
+static size_t copy_field(char *out, const char *from, const char *name, char compact, const char *label)
+{
+    const char *end, *value;
+    size_t used = 0;
+
+    for (const char *at = from; (value = field(at, name, compact, &end)); at = end)
+        used += sprintf(out + used, "%s: %.*s\r\n", label, (int)(end - value), value);
+    out[used] = 0;
+    return used;
+}
+
+/* The URI inside the first angle brackets of a value. */
+static int uri_of(const char *value, const char *end, char *out)
+{
+    const char *open = memchr(value, '<', end - value);
+    const char *close = open ? memchr(open, '>', end - open) : NULL;
+
+    if (close == NULL)
+        return 0;
+    sprintf(out, "%.*s", (int)(close - open - 1), open + 1);
+    return 1;
+}
+
+/* Write the Record-Route values of an answer as a Route, last value first (RFC 3261 section 12.1.2). */
+static void route_of(const char *answer, char *out)
+{
+    const char *values[16], *ends[16], *end, *value;
+    int count = 0;
+
+    for (const char *at = answer; (value = field(at, "Record-Route", 0, &end)); at = end)
+        for (const char *part = value; part < end && count < 16;) {
+            const char *close = memchr(part, '>', end - part);
+            const char *comma = close ? memchr(close, ',', end - close) : NULL;
+
+            values[count] = part;
+            ends[count++] = comma ? comma : end;
+            part = comma ? comma + 1 : end;
+        }
+    *out = 0;
+    while (count-- > 0)
+        out += sprintf(out, "Route: %.*s\r\n", (int)(ends[count] - values[count]), values[count]);
+}
+
+/* ---- the caller */
+
+static const char SDP[] =
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=audio 6000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n"
+    "a=rtpmap:101 telephone-event/8000\r\n";
+
+static void invite(struct unit *unit)
+{
+    char text[MESSAGE];
+
+    sprintf(text,
+            "INVITE sip:bob@%s:%d SIP/2.0\r\n"
+            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
+            "Max-Forwards: 70\r\n"
+            "From: \"Alice\" <sip:alice@127.0.0.1>;tag=%ld\r\n"
+            "To: <sip:bob@%s>\r\n"
+            "Call-ID: %08x.%ld@bench\r\n"
+            "CSeq: 1 INVITE\r\n"
+            "Contact: <sip:alice@127.0.0.1:%d>\r\n"
+            "User-Agent: calls\r\n"
+            "Content-Type: application/sdp\r\n"
+            "Content-Length: %zu\r\n\r\n%s",
+            host, run.port, run.local, run.id, unit->number, unit->number, host, run.id, unit->number, run.local,
+            strlen(SDP), SDP);
+    transmit(run.caller, text, &run.server);
+}
+
+static void reregister(struct unit *unit)
+{
+    char text[MESSAGE];
+    long user = unit->number % run.users, cseq = run.first_cseq + unit->number / run.users;
+
+    sprintf(text,
+            "REGISTER sip:%s SIP/2.0\r\n"
+            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
+            "Max-Forwards: 70\r\n"
+            "From: <sip:user%ld@%s>;tag=%ld\r\n"
+            "To: <sip:user%ld@%s>\r\n"
+            "Call-ID: register-%ld@bench\r\n"
+            "CSeq: %ld REGISTER\r\n"
+            "Contact: <sip:user%ld@127.0.0.1:%d>;expires=3600\r\n"
+            "User-Agent: calls\r\n"
+            "Content-Length: 0\r\n\r\n",
+            host, run.local, run.id, unit->number, user, host, unit->number, user, host, user, cseq, user, run.local);
+    transmit(run.caller, text, &run.server);
+}
+
+static void request(struct unit *unit)
+{
+    if (unit->state == LEAVING)
+        transmit(run.caller, unit->bye, &run.server);
+    else if (run.mode == REGISTER)
+        reregister(unit);
+    else
+        invite(unit);
+}
+
+static void send_request(struct unit *unit, double time)
+{
+    request(unit);
+    unit->copies = 1;
+    unit->sent = time;
+    unit->due = time + T1;
+}
+
+static void end(struct unit *unit, long *counter)
+{
+    free(unit->bye);
+    free(unit->ack);
+    unit->bye = unit->ack = NULL;
+    unit->state = FREE;
+    ++*counter;
+}
+
+/* Make a request within the dialog that an answer has begun. */
+static char *within(const struct unit *unit, const char *answer, const char *method, int cseq)
+{
+    char text[MESSAGE], route[2048], target[512], to[512];
+    const char *finish, *contact = field(answer, "Contact", 'm', &finish);
+
+    if (contact == NULL || !uri_of(contact, finish, target))
+        return NULL;
+    route_of(answer, route);
+    copy_field(to, answer, "To", 't', "To");
+    sprintf(text,
+            "%s %s SIP/2.0\r\n"
+            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld.%s;rport\r\n"
+            "Max-Forwards: 70\r\n%s"
+            "From: \"Alice\" <sip:alice@127.0.0.1>;tag=%ld\r\n%s"
+            "Call-ID: %08x.%ld@bench\r\n"
+            "CSeq: %d %s\r\n"
+            "User-Agent: calls\r\n"
+            "Content-Length: 0\r\n\r\n",
+            method, target, run.local, run.id, unit->number, method, route, unit->number, to, run.id, unit->number, cseq,
+            method);
+    return strdup(text);
+}
+
+static void refused(const struct unit *unit, const char *answer)
+{
+    char text[MESSAGE], to[512];
+
+    copy_field(to, answer, "To", 't', "To");
+    sprintf(text,
+            "ACK sip:bob@%s:%d SIP/2.0\r\n"
+            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
+            "Max-Forwards: 70\r\n"
+            "From: \"Alice\" <sip:alice@127.0.0.1>;tag=%ld\r\n%s"
+            "Call-ID: %08x.%ld@bench\r\n"
+            "CSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",
+            host, run.port, run.local, run.id, unit->number, unit->number, to, run.id, unit->number);
+    transmit(run.caller, text, &run.server);
+}
+
+static void note(const struct unit *unit, double time)
+{
+    long bucket = (time - unit->begun) * 1e6 / BUCKET_US;
+
+    run.histogram[bucket < HISTOGRAM ? bucket : HISTOGRAM]++;
+}
+
+static void answered(const char *text, double time)
+{
+    const char *finish, *via = field(text, "Via", 'v', &finish), *cseq = field(text, "CSeq", 0, &finish);
+    const char *branch = via ? strstr(via, "branch=z9hG4bK") : NULL;
+    unsigned id;
+    long number;
+    int status = atoi(text + 8);
+
+    if (branch == NULL || cseq == NULL || sscanf(branch + 14, "%8x.%ld", &id, &number) != 2 || id != run.id) {
+        run.stray++;
+        return;
+    }
+    struct unit *unit = &table[number % SLOTS];
+
+    if (unit->state == FREE || unit->number != number)
+        return;                                  /* a repeated answer of a unit that has ended */
+    const char *method = strchr(cseq, ' ');
+
+    if (status < 200) {
+        if (unit->state == INVITED)
+            unit->due = time + PATIENCE;
+        return;
+    }
+    if (run.mode == REGISTER) {
+        note(unit, time);
+        end(unit, status == 200 ? &run.ok : &run.other);
+    } else if (method && strncmp(method + 1, "INVITE", 6) == 0) {
+        if (status >= 300) {
+            refused(unit, text);
+            end(unit, &run.other);
+        } else if (unit->state == INVITED) {
+            note(unit, time);
+            unit->ack = within(unit, text, "ACK", 1);
+            unit->bye = within(unit, text, "BYE", 2);
+            if (unit->ack == NULL || unit->bye == NULL) {
+                end(unit, &run.other);
+                return;
+            }
+            transmit(run.caller, unit->ack, &run.server);
+            unit->state = PAUSED;
+            unit->due = time + run.pause;
+            if (run.pause == 0) {
+                unit->state = LEAVING;
+                send_request(unit, time);
+            }
+        } else if (unit->ack)
+            transmit(run.caller, unit->ack, &run.server);
+    } else if (unit->state == LEAVING)
+        end(unit, status == 200 ? &run.ok : &run.other);
+}
+
+/* ---- the callee */
+
+static void respond(const char *text, const char *status, int has_body, const struct sockaddr_in *to)
+{
+    char out[MESSAGE * 2];
+    const char *finish, *value;
+    size_t used = sprintf(out, "SIP/2.0 %s\r\n", status);
+
+    used += copy_field(out + used, text, "Via", 'v', "Via");
+    used += copy_field(out + used, text, "Record-Route", 0, "Record-Route");
+    used += copy_field(out + used, text, "From", 'f', "From");
+    if ((value = field(text, "To", 't', &finish)))
+        used += sprintf(out + used, "To: %.*s%s\r\n", (int)(finish - value), value,
+                        memmem(value, finish - value, ";tag=", 5) ? "" : ";tag=callee");
+    used += copy_field(out + used, text, "Call-ID", 'i', "Call-ID");
+    used += copy_field(out + used, text, "CSeq", 0, "CSeq");
+    used += sprintf(out + used, "Contact: <sip:bob@127.0.0.1:%d>\r\n", run.callee_local);
+    if (has_body)
+        used += sprintf(out + used, "Content-Type: application/sdp\r\n");
+    sprintf(out + used, "Content-Length: %zu\r\n\r\n%s", has_body ? strlen(SDP) : 0, has_body ? SDP : "");
+    transmit(run.callee, out, to);
+}
+
+static void called(const char *text, const struct sockaddr_in *from)
+{
+    if (strncmp(text, "INVITE ", 7) == 0) {
+        respond(text, "180 Ringing", 0, from);
+        respond(text, "200 OK", 1, from);
+    } else if (strncmp(text, "ACK ", 4) != 0 && strncmp(text, "SIP/2.0 ", 8) != 0)
+        respond(text, "200 OK", 0, from);
+}
+
+/* ---- the loop */
+
+static int drain(int sock, double time)
+{
+    static char data[MAX_DATAGRAM + 1];
+    int count = 0;
+
+    for (; count < BURST; count++) {
+        struct sockaddr_in from;
+        socklen_t length = sizeof from;
+        ssize_t got = recvfrom(sock, data, MAX_DATAGRAM, 0, (struct sockaddr *)&from, &length);
+
+        if (got < 0)
+            break;
+        data[got] = 0;
+        if (sock == run.callee)
+            called(data, &from);
+        else if (strncmp(data, "SIP/2.0 ", 8) == 0)
+            answered(data, time);
+        else
+            run.stray++;
+    }
+    return count;
+}
+
+/* Look through a part of the table for units that are due; a whole round takes about 20 ms. */
+static void sweep(double time, long oldest)
+{
+    for (long number = oldest; number < run.begun; number++) {
+        struct unit *unit = &table[number % SLOTS];
+
+        if (unit->state == FREE || unit->number != number || time < unit->due)
+            continue;
+        if (unit->state == PAUSED) {
+            unit->state = LEAVING;
+            send_request(unit, time);
+        } else if (unit->copies >= MAX_COPIES)
+            end(unit, &run.lost);
+        else {
+            request(unit);
+            run.resent++;
+            unit->due = time + T1 * (1 << unit->copies++);
+        }
+    }
+}
+
+static double percentile(double part)
+{
+    long total = 0, seen = 0;
+
+    for (int index = 0; index <= HISTOGRAM; index++)
+        total += run.histogram[index];
+    for (int index = 0; index <= HISTOGRAM; index++)
+        if ((seen += run.histogram[index]) > total * part)
+            return (index + 1) * BUCKET_US / 1000.0;
+    return 0;
+}
+
+int main(int count, char **words)
+{
+    static const char *MODES[] = { "call", "proxied", "register" };
+    int option, callee_port = 0;
+
+    run.units = 2000, run.rate = 500, run.users = 10000, run.first_cseq = 1;
+    while ((option = getopt(count, words, "n:r:c:p:u:s:bvh")) != -1)
+        switch (option) {
+        case 'n': run.units = atol(optarg); break;
+        case 'r': run.rate = atof(optarg); break;
+        case 'c': callee_port = atoi(optarg); break;
+        case 'p': run.pause = atof(optarg) / 1000; break;
+        case 'u': run.users = atoi(optarg); break;
+        case 's': run.first_cseq = atoi(optarg); break;
+        case 'b': run.busy = 1; break;
+        case 'v': run.verbose = 1; break;
+        case 'h': fputs(HELP, stdout); return 0;
+        default: fputs(HELP, stderr); return 2;
+        }
+    for (run.mode = CALL; optind < count && run.mode <= REGISTER && strcmp(words[optind], MODES[run.mode]); run.mode++)
+        ;
+    if (count - optind != 3 || run.mode > REGISTER || run.units < 1 || run.rate <= 0 || run.users < 1 ||
+        (run.mode == PROXIED && callee_port == 0)) {
+        fputs(HELP, stderr);
+        return 2;
+    }
+    snprintf(host, sizeof host, "%s", words[optind + 1]);
+    run.port = atoi(words[optind + 2]);
+    run.server.sin_family = AF_INET;
+    run.server.sin_port = htons(run.port);
+    if (inet_pton(AF_INET, host, &run.server.sin_addr) != 1) {
+        fprintf(stderr, "calls: %s is not an IPv4 address\n", host);
+        return 2;
+    }
+    run.id = (unsigned)getpid() * 2654435761u ^ (unsigned)time(NULL);
+    run.caller = bound(0, &run.local);
+    run.callee = run.mode == PROXIED ? bound(callee_port, &run.callee_local) : -1;
+
+    double start = now(), swept = start, last = start;
+    long oldest = 0;
+
+    while (run.ok + run.other + run.lost < run.units) {
+        double time = now();
+        long wanted = (time - start) * run.rate + 1;
+        int busy = 0;
+
+        for (; run.begun < run.units && run.begun < wanted && run.begun - oldest < SLOTS; run.begun++) {
+            struct unit *unit = &table[run.begun % SLOTS];
+
+            unit->number = run.begun;
+            unit->state = INVITED;
+            unit->begun = time;
+            send_request(unit, time);
+            busy = 1;
+        }
+        busy += drain(run.caller, time);
+        if (run.callee >= 0)
+            busy += drain(run.callee, time);
+        if (time - swept > 0.005) {
+            while (oldest < run.begun && table[oldest % SLOTS].state == FREE)
+                oldest++;
+            sweep(time, oldest);
+            swept = time;
+        }
+        if (busy)
+            last = time;
+        if (time - last > 40)
+            break;
+        if (!busy && !run.busy)
+            usleep(200);
+    }
+    printf("{\"units\": %ld, \"ok\": %ld, \"other\": %ld, \"lost\": %ld, \"resent\": %ld, \"stray\": %ld, "
+           "\"seconds\": %.3f, \"p50_ms\": %.1f, \"p99_ms\": %.1f}\n",
+           run.begun, run.ok, run.other, run.begun - run.ok - run.other, run.resent, run.stray, now() - start,
+           percentile(0.5), percentile(0.99));
+    return run.ok == run.units ? 0 : 1;
+}

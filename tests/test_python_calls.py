@@ -1,0 +1,195 @@
+"""The Python calls of a unit of work, which only ever become fewer.
+
+One call of a Python function costs about 0.3 us, so their number is the CPU time of the unit without
+the noise of a machine. A change that needs more of them raises the number here and says why.
+"""
+
+from __future__ import annotations
+
+import socket as plain_socket
+import sys
+from pathlib import Path
+
+import gevent
+import pytest
+
+import sippet_gevent
+from sippet_gevent import Location, Registrar, Stack, forward
+
+PACKAGE = str(Path(sippet_gevent.__file__).parent)
+WARM = 20
+UNITS = 20
+
+MOST = {
+    "c": {"options": 50, "call": 520, "proxied": 1400, "register": 480},
+    "python": {"options": 88, "call": 640, "proxied": 1640, "register": 520},
+}[sippet_gevent.implementation]
+"""Calls of functions of the package for one unit of work, with the C functions and without."""
+
+SDP = (
+    b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    b"m=audio 6002 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
+)
+
+
+class Peer:
+    """A phone whose messages are made by hand from the bytes of those before."""
+
+    def __init__(self, to=None):
+        self.sock = plain_socket.socket(type=plain_socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.setblocking(False)
+        self.port = self.sock.getsockname()[1]
+        self.to = to
+
+    def send(self, text, to=None):
+        self.sock.sendto(text.encode(), to or self.to)
+
+    def take(self):
+        """Return the next message and its source."""
+        for _ in range(10_000):
+            try:
+                data, source = self.sock.recvfrom(65535)
+            except BlockingIOError:
+                gevent.sleep(0)
+            else:
+                return data.decode(), source
+        raise AssertionError("no message came")
+
+    def take_status(self, status):
+        text, _ = self.take()
+        assert text.startswith(f"SIP/2.0 {status} "), text
+        return text
+
+    def request(self, method, uri, number, *, cseq=1, to="", more="", body=""):
+        self.send(
+            f"{method} {uri} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK{method}{number};rport\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:alice@127.0.0.1>;tag=a{number}\r\n"
+            f"To: <sip:bob@127.0.0.1>{to}\r\nCall-ID: call-{number}\r\nCSeq: {cseq} {method}\r\n"
+            f"{more}Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+
+    def answer(self, request, source, status, *, body=""):
+        kept = [
+            line if not line.startswith("To:") or ";tag=" in line else line + ";tag=callee"
+            for line in request.split("\r\n")
+            if line.startswith(("Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:"))
+        ]
+        contact = f"Contact: <sip:bob@127.0.0.1:{self.port}>"
+        lines = [f"SIP/2.0 {status}", *kept, contact, f"Content-Length: {len(body)}", "", body]
+        self.send("\r\n".join(lines), source)
+
+
+def values(text, name):
+    return [line.partition(": ")[2] for line in text.split("\r\n") if line.startswith(name + ":")]
+
+
+def within(answer):
+    """Return the target, To parameters and Route lines of a dialog."""
+    (contact,), (to,) = values(answer, "Contact"), values(answer, "To")
+    route = "".join(f"Route: {value}\r\n" for value in reversed(values(answer, "Record-Route")))
+    return contact[1 : contact.index(">")], to[to.index(";tag=") :], route
+
+
+def options(stack, peer, _callee):
+    stack.on("OPTIONS")(lambda request, tx: 200)
+
+    def unit(number):
+        peer.request("OPTIONS", "sip:127.0.0.1", number)
+        peer.take_status(200)
+
+    return unit
+
+
+def invite(peer, number):
+    more = f"Contact: <sip:alice@127.0.0.1:{peer.port}>\r\nContent-Type: application/sdp\r\n"
+    peer.request("INVITE", "sip:bob@127.0.0.1", number, more=more, body=SDP.decode())
+
+
+def call(stack, peer, _callee):
+    @stack.on("INVITE")
+    def answered(request, tx):
+        tx.respond(180)
+        with tx.accept(body=SDP, content_type="application/sdp") as call:
+            call.wait()
+
+    def unit(number):
+        invite(peer, number)
+        peer.take_status(180)
+        target, to, _ = within(peer.take_status(200))
+        peer.request("ACK", target, number, to=to)
+        peer.request("BYE", target, number, to=to, cseq=2)
+        peer.take_status(200)
+
+    return unit
+
+
+def proxied(stack, peer, callee):
+    @stack.on()
+    def route(request, tx):
+        if tx.take_route() and not stack.is_local(request.uri):
+            return forward(request, tx)
+        if request.method == "ACK" or request.to.tag is not None:
+            return 481
+        return forward(request, tx, f"sip:bob@127.0.0.1:{callee.port}", record_route=True)
+
+    def unit(number):
+        invite(peer, number)
+        request, source = callee.take()
+        callee.answer(request, source, "180 Ringing")
+        peer.take_status(180)
+        callee.answer(request, source, "200 OK", body=SDP.decode())
+        target, to, route = within(peer.take_status(200))
+        peer.request("ACK", target, number, to=to, more=route)
+        assert callee.take()[0].startswith("ACK ")
+        peer.request("BYE", target, number, to=to, cseq=2, more=route)
+        callee.answer(*callee.take(), "200 OK")
+        peer.take_status(200)
+
+    return unit
+
+
+def register(stack, peer, _callee):
+    stack.on("REGISTER")(Registrar(Location()))
+
+    def unit(number):
+        peer.send(
+            "REGISTER sip:127.0.0.1 SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{peer.port};branch=z9hG4bKr{number};rport\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:bob@127.0.0.1>;tag={number}\r\n"
+            f"To: <sip:bob@127.0.0.1>\r\nCall-ID: register\r\nCSeq: {number} REGISTER\r\n"
+            f"Contact: <sip:bob@127.0.0.1:{peer.port}>;expires=3600\r\nContent-Length: 0\r\n\r\n"
+        )
+        peer.take_status(200)
+
+    return unit
+
+
+@pytest.mark.parametrize("make", [options, call, proxied, register], ids=lambda make: make.__name__)
+def test_unit_of_work_makes_no_more_python_calls(make):
+    counts = {}
+
+    def count(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            name = f"{frame.f_code.co_filename[len(PACKAGE) :]}:{frame.f_code.co_name}"
+            counts[name] = counts.get(name, 0) + 1
+
+    with Stack("udp:127.0.0.1:0") as stack:
+        peer, callee = Peer(stack.engine.transports[0].local), Peer()
+        unit = make(stack, peer, callee)
+        with peer.sock, callee.sock:
+            for number in range(1, WARM + 1):
+                unit(number)
+            sys.setprofile(count)
+            try:
+                for number in range(WARM + 1, WARM + UNITS + 1):
+                    unit(number)
+            finally:
+                sys.setprofile(None)
+    spent = sum(counts.values()) / UNITS
+    top = sorted(counts.items(), key=lambda item: -item[1])[:15]
+    assert spent <= MOST[make.__name__], f"{spent:.0f} calls, most of them: " + ", ".join(
+        f"{name} {number / UNITS:.1f}" for name, number in top
+    )
+    assert spent > MOST[make.__name__] * 0.75, f"{spent:.0f} calls: lower the number"

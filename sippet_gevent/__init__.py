@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .stores.base import BindingEvent, BindingStore, Watch, Watchers
     from .stores.bindings import Binding, FlowName
     from .stores.memory import Location
+    from .stores.sqlite import SQLiteBindings
     from .transaction.timers import Timers
     from .transport.base import Flow, Transport
     from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
@@ -147,6 +148,7 @@ __all__ = [
     "forward",
     "Registrar",
     "Location",
+    "SQLiteBindings",
     "Binding",
     "FlowName",
     "BindingStore",
@@ -227,6 +229,7 @@ _MODULES = {
     "Binding": ".stores.bindings",
     "FlowName": ".stores.bindings",
     "Location": ".stores.memory",
+    "SQLiteBindings": ".stores.sqlite",
     "Timers": ".transaction.timers",
     "Flow": ".transport.base",
     "Transport": ".transport.base",

@@ -39,7 +39,7 @@ PURE = (
     "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",
     "core/proxy/request_validation", "core/refusal",
     "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
-    "stores/bindings", "stores/contacts", "stores/record",
+    "stores/bindings", "stores/cache", "stores/contacts", "stores/record",
     "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263",
     "transport/stream/alias", "transport/stream/proxy_protocol",
     "transport/certificate", "transport/websocket/handshake", "transport/websocket/opening",

@@ -65,7 +65,7 @@ def full_binding(contact: str, now: float, number: int) -> Binding:
         flow=FlowName("node 1", f"tcp:0:192.0.2.7:{number}"),
         by_flow_only=bool(number % 2),
         listener="udp:192.0.2.10:5060",
-        unknown=(("push", b"\x81\xa1a\xc0"), ("später", b"\x00\xff")),
+        unknown=(("push", b"\x81\xa1a\xc0"), ("später", b"\xc4\x02\x00\xff")),
     )
 
 

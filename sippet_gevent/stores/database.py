@@ -1,0 +1,415 @@
+"""Database: one SQLite file, and the thread that reads and writes it.
+
+The thread commits all waiting writes together. A commit waits for the disk, and so it costs the
+same for one write as for a hundred.
+
+Several processes may use one file. It is in WAL mode: readers never wait for a writer, and a writer
+waits for another one at most LOCK_SECONDS, with random pauses. The file and those that SQLite makes
+beside it are for their owner only, because users have keys in it.
+
+The SQL of a group is one statement for all its rows where possible. SQLite releases Python's lock
+for each step of a statement, and in a busy process the thread then waits up to 5 ms to get it back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from gevent import monkey
+
+from ..arguments import whole
+from ..errors import InvalidValue, StoreError, excerpt
+from ..runtime.native_thread import Call, NativeThread
+from .schema import prepare
+from .sqlite_errors import failure_of, is_full, is_locked
+
+T = TypeVar("T")
+
+_sleep = monkey.get_original("time", "sleep")  # in the thread of SQLite
+
+GROUP = 128
+"""Most writes of one commit, and most rows of one statement. Older SQLite allows 999 values in a
+statement."""
+
+MAX_BYTES = 1024 * 1024 * 1024
+"""Most bytes of a file. A million bindings take 500 MB."""
+
+LEAST_BYTES = 64 * 1024
+
+BUSY_SECONDS = 0.2
+"""Seconds for which SQLite itself waits for the lock of another process."""
+
+LOCK_SECONDS = 2.0
+"""Seconds until writes fail because another process has the lock."""
+
+OPEN_SECONDS = 5.0
+"""The same for opening the file: several processes may start at the same time."""
+
+REOPEN_SECONDS = 0.25
+"""Least seconds between two attempts to open a file that has failed."""
+
+CHECKED_BYTES = 128 * 1024 * 1024
+"""Bytes of the largest file that is checked for damage when it is opened, which takes a second."""
+
+LOG_SECONDS = 60.0
+"""Least seconds between two log lines about the same failure."""
+
+CHECKPOINT_PAGES = 4000
+"""Pages of the write-ahead log before they are copied to the file. A page that changes often is
+copied once."""
+
+SYNCHRONOUS = ("FULL", "NORMAL")
+"""FULL: what was acknowledged survives a loss of power. NORMAL: only the end of the process."""
+
+log = logging.getLogger("sippet_gevent.core")
+
+
+class Read(Call[T]):
+    """A job that reads: `call(connection)`, outside of any transaction."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[sqlite3.Connection], T]) -> None:
+        super().__init__()
+        self.call = call
+
+
+class Write(Call[None]):
+    """A job that writes, in one transaction with others. `apply` of its Database carries it out."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = None
+
+
+class _Close(Call[None]):
+    __slots__ = ()
+
+
+W = TypeVar("W", bound=Write)
+
+
+class Database(Generic[W]):
+    """One SQLite file and its thread.
+
+    Args:
+        path: The file. It is created, with mode 0600, if it does not exist.
+        apply: Carries out writes inside a transaction, `apply(connection, writes)`. It runs in the
+            thread, and again if the transaction fails.
+        max_bytes: Most bytes of the file.
+        synchronous: FULL or NORMAL, see SYNCHRONOUS.
+
+    Raises:
+        StoreError: The file cannot be used. The text says why, and what to do.
+        InvalidValue: An argument is wrong.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        apply: Callable[[sqlite3.Connection, list[W]], None],
+        *,
+        max_bytes: int = MAX_BYTES,
+        synchronous: str = "FULL",
+    ) -> None:
+        self.path = _checked_path(path)
+        self._max_bytes = whole("max_bytes", max_bytes, LEAST_BYTES)
+        if synchronous not in SYNCHRONOUS:
+            raise InvalidValue(
+                f"synchronous must be one of {', '.join(SYNCHRONOUS)}, got {excerpt(synchronous)}"
+            )
+        self._synchronous = synchronous
+        self._apply = apply
+        self._connection: sqlite3.Connection | None = None
+        self.reader: sqlite3.Connection | None = None
+        """A connection for the thread of the loop, which never waits: to see whether the file has
+        changed."""
+        self._old: list[sqlite3.Connection] = []
+        self._error: StoreError | None = None
+        self._tried_at = 0.0
+        self.is_closed = False
+        self.lock_retries = 0
+        """Attempts to write that found the lock of another process."""
+        self.commits = 0
+        self.writes = 0
+        self._failing_since: float | None = None
+        self._logged_at = 0.0
+        self._thread = NativeThread(self._run)
+        opened: Read[None] = Read(lambda connection: None)
+        try:
+            self._thread.give(opened)
+            opened.wait()
+        except BaseException:
+            self.close()
+            raise
+        if os.stat(self.path).st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            log.warning('database can be read by others: path=%s reason="run chmod 600"', self.path)
+
+    # ---- in the thread of the loop
+
+    def give(self, job: Call[T]) -> Call[T]:
+        """Give a job to the thread, and return it. Raises StoreError after close()."""
+        if self.is_closed:
+            raise StoreError(f"{self.path} is closed")
+        self._thread.give(job)
+        return job
+
+    def read(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `call(connection)` returns in the thread. Raises StoreError."""
+        return self.wait(self.give(Read(call)))
+
+    def wait(self, job: Call[T]) -> T:
+        """Wait for a job in a greenlet. Return its value. Raises StoreError, with a log line for
+        the first failure."""
+        while self._old:
+            self._old.pop().close()  # a reader of a file that has failed
+        try:
+            value = job.wait()
+        except StoreError as error:
+            self._failed(error)
+            raise
+        if self._failing_since is not None:
+            self._works()
+        return value
+
+    def _failed(self, error: StoreError) -> None:
+        now = time.monotonic()
+        if self.is_closed:
+            return
+        if self._failing_since is None or now >= self._logged_at + LOG_SECONDS:
+            self._logged_at = now
+            log.error('database failed: path=%s reason="%s"', self.path, error)
+        if self._failing_since is None:
+            self._failing_since = now
+
+    def _works(self) -> None:
+        seconds = time.monotonic() - (self._failing_since or 0.0)
+        self._failing_since = None
+        log.info("database works again: path=%s seconds=%.1f", self.path, seconds)
+
+    def close(self) -> None:
+        """Finish the jobs that were given, and close the file. May be called twice."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        job = _Close()
+        job.value = None
+        self._thread.give(job)
+        job.wait()
+        self._thread.close()
+        for connection in (*self._old, self.reader):
+            if connection is not None:
+                connection.close()
+        self._old.clear()
+        self.reader = None
+
+    # ---- in the thread of SQLite: no gevent, and no logging, whose locks may be gevent's
+
+    def _run(self, thread: NativeThread) -> None:
+        writes: list[W] = []
+        closing: _Close | None = None
+        locked_since, pause = 0.0, 0.0
+        while closing is None or writes:
+            for job in thread.take(GROUP, pause if writes else None):
+                if isinstance(job, Read):
+                    self._read(job)
+                    thread.hand_back([job])
+                elif isinstance(job, _Close):
+                    closing = job
+                else:
+                    writes.append(cast(W, job))
+            if writes:
+                group = writes[:GROUP]
+                now = time.monotonic()
+                locked_since = locked_since or now
+                if self._write(group, is_last_try=now >= locked_since + LOCK_SECONDS):
+                    del writes[: len(group)]
+                    locked_since = pause = 0.0
+                    thread.hand_back(group)
+                else:
+                    self.lock_retries += 1
+                    pause = random.uniform(0.0, min(0.1, max(0.002, pause * 3)))
+        if self._connection is not None:
+            _close(self._connection)
+        thread.hand_back([closing])
+
+    def _read(self, job: Read[T]) -> None:
+        try:
+            job.value = job.call(self._opened())
+        except StoreError as error:
+            job.error = error
+        except Exception as error:  # whatever it is, the greenlet must not wait for ever
+            job.error = self._broken(error)
+
+    def _write(self, group: list[W], *, is_last_try: bool) -> bool:
+        """Carry out a group of writes. False: another process has the lock, so try again."""
+        try:
+            connection = self._opened()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if is_locked(error) and not is_last_try:
+                    return False
+                raise
+            self._apply(connection, group)
+            connection.execute("COMMIT")
+            # The first read after a commit writes to the shared memory of the WAL, which may wait
+            # for the disk. Read here, so that `reader` does not have to.
+            connection.execute("PRAGMA data_version").fetchall()
+            self.commits += 1
+            self.writes += len(group)
+        except StoreError as error:
+            for job in group:
+                job.error = error
+        except Exception as error:  # whatever it is, the greenlets must not wait for ever
+            self._roll_back()
+            if is_full(error) and len(group) > 1:
+                # those that need no more room can still be stored
+                for job in group:
+                    self._write([job], is_last_try=True)
+            else:
+                failure = self._broken(error)
+                for job in group:
+                    job.error = failure
+        return True
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._drop()
+
+    def _broken(self, error: Exception) -> StoreError:
+        """Return the failure to raise. Unless it is a usual one, open the file anew next time."""
+        if not (is_full(error) or is_locked(error)):
+            self._drop()
+        return failure_of(error, self.path)
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            _close(self._connection)
+            self._connection = None
+            if self.reader is not None:
+                self._old.append(self.reader)  # the loop may be using it
+                self.reader = None
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return the connection, opened if there is none. Raises StoreError."""
+        if self._connection is None:
+            now = time.monotonic()
+            if self._error is not None and now < self._tried_at + REOPEN_SECONDS:
+                raise self._error
+            self._tried_at = now
+            try:
+                self._connection, self.reader = self._open()
+                self._error = None
+            except StoreError as error:
+                self._error = error
+                raise
+        return self._connection
+
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        connection: sqlite3.Connection | None = None
+        try:
+            create(self.path)
+            connection = self._connect(BUSY_SECONDS)
+            patiently(connection, "PRAGMA journal_mode=WAL")
+            ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
+            if mode != "wal":
+                raise StoreError(
+                    f"{self.path} is on a file system without shared memory, as network file "
+                    "systems are: choose a file on a local disk"
+                )
+            ((page_size,),) = connection.execute("PRAGMA page_size").fetchall()
+            for pragma in (
+                f"synchronous={self._synchronous}",
+                f"max_page_count={max(1, self._max_bytes // page_size)}",
+                f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+                "journal_size_limit=67108864",
+                "cache_size=-16000",
+            ):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            patiently(connection, "BEGIN IMMEDIATE")
+            prepare(connection, self.path)
+            connection.execute("COMMIT")
+            if Path(self.path).stat().st_size <= CHECKED_BYTES:
+                ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+                if found != "ok":
+                    raise sqlite3.DatabaseError(f"database disk image is malformed: {found}")
+            reader = self._connect(0.0)
+            reader.execute("PRAGMA query_only=1").fetchall()
+            reader.execute("PRAGMA data_version").fetchall()
+            return connection, reader
+        except (sqlite3.Error, OSError, StoreError) as error:
+            if connection is not None:
+                _close(connection)
+            if isinstance(error, StoreError):
+                raise
+            raise failure_of(error, self.path) from error
+
+    def _connect(self, timeout: float) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path,
+            timeout=timeout,
+            isolation_level=None,
+            cached_statements=4 * GROUP,
+            check_same_thread=False,
+        )
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    try:
+        connection.close()
+    except sqlite3.Error:
+        pass
+
+
+def _checked_path(path: str | os.PathLike[str]) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must name a file, got {excerpt(path)}: write 'sippet.db'")
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text or text == ":memory:":
+        raise InvalidValue(
+            f"path must name a file, got {excerpt(text)}: write 'sippet.db', or use a store in "
+            "memory"
+        )
+    return os.path.abspath(text)
+
+
+def create(path: str) -> None:
+    """Create a file with mode 0600 unless it exists. Raises OSError.
+
+    SQLite gives the files that it makes beside it the same mode. A file that exists is not opened
+    here: closing it would drop the locks that other connections of this process have.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
+
+
+def patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute a statement of the opening, and wait for other processes that open the file.
+
+    Changing a new file to WAL ignores the busy timeout. Raises sqlite3.Error.
+    """
+    ends_at = time.monotonic() + OPEN_SECONDS
+    while True:
+        try:
+            connection.execute(statement).fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if not is_locked(error) or time.monotonic() >= ends_at:
+                raise
+        _sleep(random.uniform(0.001, 0.02))

@@ -376,6 +376,20 @@ def test_middleware_that_fails_at_the_ack_and_bye_is_counted_and_the_call_ends(s
     assert "ACK not sent" in caplog.text and "BYE not sent" in caplog.text
 
 
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_ack_through_middleware_that_reaches_nothing_is_a_failed_next_hop(sip, caplog):
+    peer = Peer(sip, "10.0.0.60")
+    sip.client.use(Copying())
+    calling = gevent.spawn(sip.client.invite, peer.uri)
+    sip.settle()
+    response = peer.received[0].response(200, contact="<sip:bob@nobody.example>")
+    peer.send(response, to=CLIENT)
+    sip.settle()
+    assert "next hop failed: method=ACK" in caplog.text
+    assert sip.client.stats()["next_hop_failures"]["no_address"] == 1
+    calling.get().hangup()
+
+
 def test_middleware_that_is_refused_leaves_the_chain_as_it_was(sip):
     class NoCore(Middleware):
         def __call__(self, core):

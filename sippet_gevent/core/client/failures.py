@@ -15,8 +15,8 @@ log = logging.getLogger("sippet_gevent.core")
 TIMEOUT = "timeout"
 """The reason if a next hop has not answered before timer B or F fires."""
 
-LATER = "later"
-"""Text in place of the caller's status, while other branches of its request are pending."""
+LATER = "answered=later"
+"""The outcome while other branches of the request are pending."""
 
 
 class Failures:
@@ -39,7 +39,7 @@ class Failures:
         *,
         flow: Flow | None = None,
         since: float | None = None,
-        answered: int | str = "",
+        outcome: str = "",
         following: Flow | None = None,
         is_same_target: bool = False,
     ) -> None:
@@ -51,7 +51,8 @@ class Failures:
             failure: The response or exception by which the next hop has failed.
             flow: The flow of the try.
             since: The time at which the try began.
-            answered: The status that the caller gets.
+            outcome: `answered=` with the status that the caller gets; LATER; or `best=` with the
+                best status so far, if only the core knows whether it forks further.
             following: The flow of the next try.
             is_same_target: The next try goes to the same host by another connection. This is not
                 counted, and the log line has level INFO.
@@ -77,9 +78,9 @@ class Failures:
         if following is not None:
             text += " next=%s"
             values.append(following)
-        elif answered:
-            text += " answered=%s"
-            values.append(Plain(answered))
+        elif outcome:
+            text += " %s"
+            values.append(Plain(outcome))
         text += " call_id=%s"
         values.append(Plain(request.headers.get("Call-ID")))
         write = self._counters.info if is_same_target else self._counters.warn

@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 from ...engine.users import ClientUser
-from ...errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
+from ...errors import (
+    FlowFailed,
+    InvalidValue,
+    ParseError,
+    TransactionStateError,
+    TransportError,
+    excerpt,
+)
 from ...message.address import NameAddr
 from ...message.fields.rfc3261 import CSeq
 from ...message.message import Request
@@ -85,9 +92,15 @@ class Sender:
                 return self._send_through_middleware(request, way)[1]
             return self._send(request, next_hop, user, mark, listener, record_route)
         except TransportError as error:
-            if user is None and self.stack.is_running:
-                self.failures.note(self.stack.clock.now(), request, error, answered=error.status)
+            if user is None:
+                self._note_unsent(request, error)
             raise
+
+    def _note_unsent(self, request: Request, error: TransportError) -> None:
+        """Count and log a next hop that failed before the request was sent."""
+        if self.stack.is_running:
+            outcome = f"answered={error.status}"
+            self.failures.note(self.stack.clock.now(), request, error, outcome=outcome)
 
     def acknowledge(self, ack: Request, next_hop: NextHop | None, listener: Wanted) -> Request:
         """Send an ACK, and return the request that was sent: `ack`, unless middleware sent a copy.
@@ -97,7 +110,11 @@ class Sender:
         if not self.stack.middleware.senders:
             self.send(ack, next_hop, listener=listener)
             return ack
-        return self._send_through_middleware(ack, (next_hop, None, "", listener, None))[0]
+        try:
+            return self._send_through_middleware(ack, (next_hop, None, "", listener, None))[0]
+        except TransportError as error:
+            self._note_unsent(ack, error)
+            raise
 
     def _send_through_middleware(
         self, request: Request, way: _Way
@@ -171,7 +188,7 @@ class Sender:
             uri = (
                 take_next_hop(request)
                 if next_hop is None
-                else URI.parse(next_hop)
+                else _parse_next_hop(next_hop)
                 if isinstance(next_hop, str)
                 else next_hop
             )
@@ -430,6 +447,17 @@ class Sender:
             raise TransportError(
                 f"{flow!r} is not secure, but the request has a sips URI", flow, kind="not_secure"
             )
+
+
+def _parse_next_hop(text: str) -> URI:
+    """Read the text that an application has given as next hop. Raises InvalidValue."""
+    try:
+        return URI.parse(text)
+    except ParseError as error:
+        write = f"sip:{text}" if ":" not in text or text[:1].isdigit() else "sip:192.0.2.1"
+        raise InvalidValue(
+            f'next_hop must be a sip URI, got {excerpt(text)}: write next_hop="{write}"'
+        ) from error
 
 
 def _for_to(uri: URI) -> URI:

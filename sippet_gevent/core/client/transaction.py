@@ -281,16 +281,16 @@ class ClientTransaction:
                     error,
                     flow=None if self.transaction is None else self.transaction.flow,
                     since=None if self.ways is None else self.ways.since,
-                    answered=self._answer_to(error),
+                    outcome=self._outcome_of(error),
                 )
             is_awaited = self._is_awaited
             self._deliver(error)
             if not is_awaited:
                 self.stack.engine.cores.fail(error, self)
 
-    def _answer_to(self, error: SIPError) -> int | str:
-        """Return the status that a failure counts as (§8.1.3.1), for the log."""
-        return error.status
+    def _outcome_of(self, error: SIPError) -> str:
+        """Return the status that a failure counts as (§8.1.3.1), for its log line."""
+        return f"answered={error.status}"
 
     @property
     def _is_awaited(self) -> bool:

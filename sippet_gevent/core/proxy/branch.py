@@ -34,7 +34,7 @@ class BranchUser(Protocol):
     def forward(self, response: Response) -> None:
         """Send a response upstream."""
 
-    def _answer_to(self, branch: Branch, error: SIPError) -> int | str:
+    def _outcome_of(self, branch: Branch, error: SIPError) -> str:
         """Return the status that goes upstream after this branch has failed, for its log line."""
 
 
@@ -90,8 +90,8 @@ class Branch(ClientTransaction):
             error = FlowFailed(str(error), error.flow, kind=error.kind)
         super().fail(error)
 
-    def _answer_to(self, error: SIPError) -> int | str:
-        return self.context._answer_to(self, error)
+    def _outcome_of(self, error: SIPError) -> str:
+        return self.context._outcome_of(self, error)
 
     def _deliver(self, event: Response | Exception) -> None:
         if isinstance(event, Response) and not has_way_back(event):

@@ -110,8 +110,8 @@ class ResponseContext:
         self._inbox: Inbox[tuple[Branch, Response | Exception]] = Inbox(tx.stack.clock)
         self._closed = False
         self._branches = 0
-        self._coming = 0
-        """Number of branches that the core will still fork, if known."""
+        self._coming: int | None = None
+        """Number of branches that the core will still fork. None if only the core knows."""
         self._pending: set[Branch] = set()
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
@@ -290,15 +290,16 @@ class ResponseContext:
                 log=log,
             )
 
-    def _answer_to(self, branch: Branch, error: SIPError) -> int | str:
-        """Return the status that goes upstream after a branch failed, for its log line. LATER while
-        it is not decided."""
+    def _outcome_of(self, branch: Branch, error: SIPError) -> str:
+        """Return what goes upstream after a branch failed, for the log; see Failures.note()."""
         if self.tx.answered:
-            return self.tx.answered
+            return f"answered={self.tx.answered}"
         if self._coming or self._pending - {branch} or branch.instead is not None:
             return LATER
         finals = [*self._finals, (self._in_place_of(error), False)]
-        return response_upstream(self.tx.request, finals, is_registrar=self._at_home).status
+        best = response_upstream(self.tx.request, finals, is_registrar=self._at_home).status
+        # a core of its own may fork to another target next
+        return f"answered={best}" if self._coming == 0 else f"best={best}"
 
     def best(self) -> Response:
         """Return the final response to send upstream: the best one so far (§16.7 steps 6 and 7).

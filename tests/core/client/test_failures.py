@@ -77,51 +77,51 @@ def by_invite(target):
 
 
 WAYS = {
-    "forward": (by_forward, 500),
-    "fork": (by_fork, 500),
-    "request": (by_request, 503),
-    "invite": (by_invite, 503),
+    "forward": (by_forward, "answered", 500),
+    "fork": (by_fork, "best", 500),
+    "request": (by_request, "answered", 503),
+    "invite": (by_invite, "answered", 503),
 }
-each_way = pytest.mark.parametrize(("way", "answered"), WAYS.values(), ids=list(WAYS))
+each_way = pytest.mark.parametrize(("way", "key", "status"), WAYS.values(), ids=list(WAYS))
 
 
 @each_way
 @pytest.mark.rfc("3261 16.9")
-def test_name_without_address_is_one_warning_and_counted(sip, peer, lines, way, answered):
+def test_name_without_address_is_one_warning_and_counted(sip, peer, lines, way, key, status):
     stack = serve(sip, way(NOBODY))
     peer.ask("INVITE", call_id="abc@10.0.0.50")
     (line,) = lines()
     assert line.startswith(
         f'next hop failed: method=INVITE target={NOBODY} transport=unknown reason="nobody.example: no address'
     )
-    assert line.endswith(f" answered={answered} call_id=abc@10.0.0.50")
-    assert peer.statuses[-1] == answered
+    assert line.endswith(f" {key}={status} call_id=abc@10.0.0.50")
+    assert peer.statuses[-1] == status
     assert stack.stats()["next_hop_failures"] == {"no_address": 1}
 
 
 @each_way
 def test_target_that_allow_target_forbids_is_one_warning_and_counted(
-    sip, peer, lines, way, answered
+    sip, peer, lines, way, key, status
 ):
     stack = serve(sip, way(BOB), allow_target=lambda candidate: False)
     peer.ask("INVITE")
     (line,) = lines()
     assert (
         'reason="allow_target forbids ' in line
-        and f"answered={answered}" in line
+        and f" {key}={status} " in line
         and "secret" not in line
     )
     assert stack.stats()["next_hop_failures"] == {"forbidden": 1}
 
 
 @each_way
-def test_next_hop_that_is_silent_is_one_warning_and_counted(sip, peer, lines, way, answered):
+def test_next_hop_that_is_silent_is_one_warning_and_counted(sip, peer, lines, way, key, status):
     stack = serve(sip, way(BOB))
     peer.ask("INVITE")
     sip.advance(33)
     (line,) = lines()
     assert "target=sip:bob:...@10.0.0.60 transport=UDP address=10.0.0.60:5060 " in line
-    assert f"answered={408}" in line and peer.statuses[-1] == 408
+    assert f" {key}=408 " in line and peer.statuses[-1] == 408
     assert stack.stats()["next_hop_failures"] == {"timeout": 1}
 
 
@@ -158,6 +158,25 @@ def test_last_branch_that_fails_is_logged_with_the_best_answer(sip, peer, lines)
     sip.advance(33)
     (line,) = lines()
     assert f"answered={peer.statuses[-1]} " in line
+
+
+@pytest.mark.rfc("3261 16.7")
+def test_core_that_forks_in_series_is_logged_with_the_best_answer_so_far(sip, peer, lines):
+    busy, free = Peer(sip, "10.0.0.61", lambda request: 487), Peer(sip, "10.0.0.62", lambda _: 200)
+
+    def core(request, tx):
+        with ResponseContext(tx) as context:
+            for target in (busy.uri, NOBODY, free.uri):
+                context.fork(target)
+                for response in context:
+                    if response.status < 300:
+                        context.forward(response)
+
+    serve(sip, core)
+    peer.ask("INVITE")
+    (line,) = lines()
+    assert " best=487 " in line and "answered=" not in line
+    assert peer.statuses[-1] == 200
 
 
 @pytest.mark.rfc("5626 5.3.1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from .tap import Passage
@@ -69,6 +69,47 @@ class Ladder:
 
     def __str__(self) -> str:
         return draw([*self._drawn])
+
+
+class Exchange:
+    """Collects the messages of several stacks in one network. A message that one stack has sent and
+    another one has received is one arrow.
+
+        exchange = Exchange()
+        for stack in stacks:
+            stack.tap(exchange)
+    """
+
+    def __init__(self) -> None:
+        self._drawn: deque[Drawn] = deque(maxlen=LADDER_LINES)
+        self._under_way: deque[Drawn] = deque(maxlen=LADDER_LINES)
+
+    def __call__(self, passage: Passage[Ends]) -> None:
+        ends = passage.flow.remote, passage.flow.local
+        source, destination = ends if passage.direction == "in" else reversed(ends)
+        drawn = Drawn(passage.time, source, destination, passage.data)
+        if passage.direction == "out":
+            self._under_way.append(drawn)
+        else:
+            for sent in self._under_way:
+                if sent[1:] == drawn[1:]:
+                    self._under_way.remove(sent)
+                    return
+        self._drawn.append(drawn)
+
+    def arrows(self, carried: Iterable[Arrow]) -> list[Drawn]:
+        """Return the last messages. `carried` is what the network knows of them: one that did not
+        arrive has its fate."""
+        fates: dict[tuple[float, Address, Address, bytes], str] = {
+            (arrow.time, arrow.source, arrow.destination, arrow.data): arrow.fate
+            for arrow in carried
+        }
+        return [each._replace(fate=fates.get(each[:4], each.fate)) for each in self._drawn]
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._drawn.clear()
+        self._under_way.clear()
 
 
 def draw(arrows: Sequence[Arrow]) -> str:

@@ -21,12 +21,13 @@ Direction = Literal["in", "out"]
 
 F = TypeVar("F")
 """The class of flows, which a higher layer defines."""
+F_co = TypeVar("F_co", covariant=True)
 
 log = logging.getLogger("sippet_gevent.transport")
 
 
 @dataclass(frozen=True)
-class Passage(Generic[F]):
+class Passage(Generic[F_co]):
     """One message that a stack has received or sent."""
 
     time: float
@@ -35,7 +36,7 @@ class Passage(Generic[F]):
     """`"in"` for a received message, `"out"` for a sent one."""
     data: bytes
     """The whole message."""
-    flow: F
+    flow: F_co
     """The flow by which it has come or left. It has `local`, `remote` and `transport`."""
     transaction: str | None
     """Key of its transaction. None for a message that cannot be read, and for one that is sent

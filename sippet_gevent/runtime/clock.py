@@ -15,6 +15,7 @@ import gevent
 from gevent import Timeout
 from gevent.event import Event
 
+from ..arguments import number
 from ..observe.counters import LimitedLog
 
 TICK = 0.005
@@ -59,13 +60,22 @@ class Clock:
 
     def alarm(self, seconds: float, call: Callable[[], None]) -> Alarm:
         """Call `call()` in the hub after this many seconds, unless the returned alarm is closed."""
-        alarm = _Alarm(seconds, call)
+        try:
+            alarm = _Alarm(seconds, call)
+        except TypeError:
+            number("seconds", seconds)
+            raise
         alarm.start()
         return alarm
 
     def timeout(self, seconds: float) -> Timeout:
-        """Return a started gevent.Timeout for the current greenlet. The caller closes it."""
-        timeout = Timeout(max(seconds, 0.0))
+        """Return a started gevent.Timeout for the current greenlet. The caller closes it. Raises
+        TypeError if `seconds` is not a number."""
+        try:
+            timeout = Timeout(max(seconds, 0.0))
+        except TypeError:
+            number("seconds", seconds)
+            raise
         timeout.start()
         return timeout
 
@@ -96,6 +106,9 @@ class Clock:
             woken.wait()
         finally:
             alarm.close()
+
+    def _note_failure(self, error: Exception) -> None:
+        """Take an exception that has left a callback of a deadline, after it was logged."""
 
     def deadlines(self, fire: Fire) -> Deadlines:
         """Return a new collection of deadlines, which calls `fire(now, item)` for each that is
@@ -150,6 +163,7 @@ class Deadlines:
                     item,
                     exc_info=error,
                 )
+                self._clock._note_failure(error)
 
     def stop(self) -> None:
         """Forget all deadlines."""
@@ -175,10 +189,20 @@ class VirtualClock(Clock):
         self._order = count()
         self._alarms: list[tuple[float, int, _VirtualAlarm]] = []
         self.now = lambda: self._now
+        self.failures: list[Exception] = []
+        """Exceptions that have left callbacks of deadlines and alarms, which a test should see."""
+
+    def _note_failure(self, error: Exception) -> None:
+        self.failures.append(error)
 
     def alarm(self, seconds: float, call: Callable[[], None]) -> Alarm:
-        alarm = _VirtualAlarm(call)
-        heapq.heappush(self._alarms, (self._now + max(seconds, 0.0), next(self._order), alarm))
+        alarm = _VirtualAlarm(call, self.failures)
+        try:
+            due = self._now + max(seconds, 0.0)
+        except TypeError:
+            number("seconds", seconds)
+            raise
+        heapq.heappush(self._alarms, (due, next(self._order), alarm))
         return alarm
 
     def timeout(self, seconds: float) -> Timeout:
@@ -224,15 +248,20 @@ class VirtualClock(Clock):
 
 
 class _VirtualAlarm:
-    __slots__ = ("call",)
+    __slots__ = ("_failures", "call")
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], None], failures: list[Exception]) -> None:
         self.call: Callable[[], None] | None = call
+        self._failures = failures
 
     def fire(self) -> None:
         call, self.call = self.call, None
         if call is not None:
-            call()
+            try:
+                call()
+            except Exception as error:
+                self._failures.append(error)
+                raise  # the hub shows it
 
     def close(self) -> None:
         self.call = None

@@ -23,7 +23,7 @@ from ..core.core import CoreFunction
 from ..errors import InvalidValue, TransactionStateError, excerpt
 from ..message.message import Request, Response
 from ..message.uri import bracketed
-from ..observe.ladder import LADDER_LINES
+from ..observe.ladder import LADDER_LINES, Exchange
 from ..observe.ladder import draw as ladder
 from ..runtime.clock import VirtualClock
 from ..stack import Stack
@@ -114,6 +114,7 @@ class Sip:
         self.clock = VirtualClock()
         self.network = Network(self.clock)
         self.stacks: list[Stack] = []
+        self._exchange = Exchange()
         self._next_host = 2
         self._client: Stack | None = None
         self._taken: list[tuple[Stack, dict[str, Any]]] = []
@@ -147,6 +148,7 @@ class Sip:
         options.setdefault("resolver", NoDNS())
         stack = Stack(core=core, clock=self.clock, **options)
         stack.listen(f"udp:{host}:{port}", MemoryTransport(self.network))
+        stack.tap(self._exchange)
         stack.start()
         self.stacks.append(stack)
         return stack
@@ -207,6 +209,7 @@ class Sip:
         if isinstance(stack.resolver, DNSResolver):
             put_back["resolver"], stack.resolver = stack.resolver, NoDNS()
         self.stacks.append(stack)
+        stack.tap(self._exchange)
         stack.start()
 
     def ask(
@@ -283,8 +286,8 @@ class Sip:
         self.clock.advance(0.00001)
 
     def ladder(self) -> str:
-        """Return the messages so far as a diagram."""
-        return ladder(self.network.trace)
+        """Return the messages so far as a diagram: all that the stacks have received and sent."""
+        return ladder(self._exchange.arrows(self.network.trace))
 
     def close(self) -> None:
         """End the test: let every transaction end by its timers, and check that nothing is left."""
@@ -292,6 +295,8 @@ class Sip:
         self.network.heal()
         self.clock.advance(OUTLIVES)
         left = [text for stack in self.stacks for text in leftovers(stack)]
+        failures = self.clock.failures
+        left += [f"internal error at a deadline: {error!r}" for error in failures]
         for stack in self.stacks:
             stack.stop()
         self.network.stop()
@@ -303,7 +308,7 @@ class Sip:
         if left:
             raise AssertionError(
                 "left over after the test: " + "; ".join(left) + "\n" + self.ladder()
-            )
+            ) from (failures[0] if failures else None)
 
 
 def leftovers(stack: Stack) -> list[str]:

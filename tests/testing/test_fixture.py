@@ -54,6 +54,14 @@ TESTS = """
     def test_nothing_ever_happens(sip):
         sip.run(Event().wait)
 
+    def test_deadline_that_fails(sip):
+        sip.clock.alarm(1, lambda: 1 / 0)
+        sip.advance(2)
+
+    def test_deadline_of_an_item_that_fails(sip):
+        stack = sip.serve(core)
+        stack.deadlines.add(sip.clock.now() + 1, "an item without expire()")
+
     def test_request_without_run(sip):
         sip.serve(core)
         sip.client.request("OPTIONS", "sip:10.0.0.1")
@@ -74,7 +82,7 @@ def report(pytester):
         )
         plugin = () if installed else ("-p", "sippet_gevent.testing")
         result = pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider")
-        result.assert_outcomes(passed=2, failed=4, errors=1)
+        result.assert_outcomes(passed=4, failed=4, errors=3)
         name = ""
         for line in result.outlines:
             found = re.fullmatch("_+ (?:ERROR at teardown of )?(test_[a-z_]+) _+", line)
@@ -118,6 +126,12 @@ def test_wait_for_what_never_comes_fails_instead_of_hanging(report):
     assert "waits for an event that never comes" in report["test_nothing_ever_happens"]
 
 
+def test_exception_at_a_deadline_is_an_error_of_the_test(report):
+    text = "left over after the test: internal error at a deadline"
+    assert f"{text}: ZeroDivisionError" in report["test_deadline_that_fails"]
+    assert f"{text}: AttributeError" in report["test_deadline_of_an_item_that_fails"]
+
+
 # ---- the ladder
 
 
@@ -140,6 +154,33 @@ def test_arrow_points_to_the_receiver():
 def test_what_did_not_arrive_ends_in_a_cross_and_says_why(fate):
     line = ladder([carried(b"BYE sip:b SIP/2.0\r\n", fate=fate)]).splitlines()[1]
     assert line.endswith("x|") and f"BYE sip:b ({fate})" in line
+
+
+def test_message_between_two_stacks_is_one_arrow(sip):
+    sip.ask(lambda request, tx: 200, "OPTIONS sip:bob@example.com")
+    assert [line.count("|") for line in sip.ladder().splitlines()[1:]] == [2, 2]
+    assert [word in sip.ladder() for word in ("OPTIONS sip:bob@example", "200 OK")] == [True, True]
+
+
+def test_ladder_shows_a_retransmission_and_what_was_lost(sip):
+    sip.lossy(loss=1.0)
+    asked = sip.ask(lambda request, tx: 200, "OPTIONS sip:b")
+    sip.lossy(loss=0.0)
+    sip.advance(0.6)
+    lost, again, answer = sip.ladder().splitlines()[1:]
+    assert asked.statuses == [200] and "200 OK" in answer
+    assert "|x" in lost and "OPTIONS sip:b (lost)" in lost
+    assert "|<" in again and "OPTIONS sip:b-" in again
+
+
+def test_ladder_has_the_messages_of_hosts_that_are_no_stacks(sip):
+    peer = Peer(sip, "10.0.0.50", lambda request: 200)
+    assert sip.run(sip.client.request, "OPTIONS", peer.uri).status == 200
+    sip.serve(lambda request, tx: 299)
+    peer.ask("MESSAGE")
+    drawn = sip.ladder()
+    assert len(drawn.splitlines()) == 5
+    assert [word in drawn for word in ("-OPTIONS", "200 OK", "-MESSAGE", "299")] == [True] * 4
 
 
 def test_times_are_counted_from_the_first_message():

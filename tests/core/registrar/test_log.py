@@ -257,6 +257,7 @@ def test_memory_of_bindings_is_at_most_what_is_counted(phone, shape, path):
             )
             phone.peer.received.clear()
             phone.sip.network.trace.clear()
+            phone.sip._exchange.clear()
         phone.sip.advance(40)  # its transactions are over
         phone.caplog.clear()
         address._known.cache_clear()

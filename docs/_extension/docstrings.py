@@ -132,7 +132,10 @@ def shorten(app, what, name, obj, options, signature, returns):
     def short(text: str | None) -> str | None:
         if text is None or "~P" not in text:
             return text
-        return re.sub(r"~(?:\w+\.)*", "", text.replace("[[~P], ~T]", "[P, T]"))
+        text = re.sub(r"~(?:\w+\.)*", "", text).replace("[[P], ", "[P, ")
+        return re.sub(
+            r"(\*\*\w+: P)\b", r"\1.kwargs", re.sub(r"([( ]\*\w+: P)\b", r"\1.args", text)
+        )
 
     if name in MADE_BY_STACK:
         return "", None

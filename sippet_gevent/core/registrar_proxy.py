@@ -3,6 +3,7 @@ and §16."""
 
 from __future__ import annotations
 
+from ..errors import excerpt
 from ..message.iana import DIALOG_CREATING
 from ..message.message import Request, Response
 from ..stores.memory import Location
@@ -37,12 +38,20 @@ class RegistrarProxy(Core):
 
     Args:
         location: The store of bindings; a Location by default.
+
+    Raises:
+        TypeError: `location` is no store of bindings.
     """
 
     allowed = ()
     """A proxy has no methods of its own (§11.2)."""
 
     def __init__(self, location: Location | None = None) -> None:
+        if location is not None and not callable(getattr(location, "lookup", None)):
+            raise TypeError(
+                f"location must be a store of bindings, got {excerpt(location)}: write "
+                "RegistrarProxy(Location())"
+            )
         self._location = location
 
     @property

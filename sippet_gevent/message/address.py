@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from ..errors import ParseError
+from ..errors import InvalidValue, ParseError, excerpt
 from .grammar import (
     BLANKS,
     PLAIN_NAME_ADDR,
@@ -33,7 +33,13 @@ _QUOTED_START = re.compile(QUOTED, re.DOTALL).match
 _DISPLAY = re.compile(rf"[{TOKEN_CHARACTERS} \t\x80-\U0010ffff]*").fullmatch
 
 
-class NameAddr(NamedTuple):
+class _Fields(NamedTuple):
+    uri: URI
+    display: str = ""
+    parameters: Parameters = EMPTY
+
+
+class NameAddr(_Fields):
     """An address with its header parameters: From, To, Contact, Route … (RFC 3261 §20.10).
 
     name-addr = [ display-name ] LAQUOT addr-spec RAQUOT. Without brackets, parameters belong to the
@@ -44,14 +50,24 @@ class NameAddr(NamedTuple):
         display: The display name without quotes and escapes, or "".
         parameters: The parameters of the header field, such as the tag.
 
+    Raises:
+        TypeError: The URI or the display name has another type.
+        InvalidValue: The URI is a text without a scheme.
+
     ```python
     NameAddr(URI.parse("sip:bob@example.com"), "Bob").with_params(tag=create_tag())
     ```
     """
 
-    uri: URI
-    display: str = ""
-    parameters: Parameters = EMPTY
+    __slots__ = ()
+
+    # Received addresses are made by tuple.__new__(), which skips these checks.
+    def __new__(
+        cls: type[AnyNameAddr], uri: URI, display: str = "", parameters: Parameters = EMPTY
+    ) -> AnyNameAddr:
+        if type(uri) is not URI or type(display) is not str:
+            _check(uri, display)
+        return tuple.__new__(cls, (uri, display, parameters))
 
     @staticmethod
     def parse(text: str) -> NameAddr:
@@ -197,6 +213,19 @@ class NameAddr(NamedTuple):
     def temp_gruu(self) -> str | None:
         """The temporary GRUU that a registrar assigned to a Contact, or None (RFC 5627 §5.3)."""
         return self.parameters.get("temp-gruu")
+
+
+def _check(uri: object, display: object) -> None:
+    """Check the arguments of an address that a program makes."""
+    example = 'NameAddr(URI.parse("sip:bob@example.com"), "Bob")'
+    if not isinstance(uri, (URI, str)):
+        raise TypeError(f"uri must be a URI, got {excerpt(uri)}: write {example}")
+    if not isinstance(display, str):
+        raise TypeError(f"display must be a text, got {excerpt(display)}: write {example}")
+    if isinstance(uri, str) and ":" not in uri:
+        if ":" in display:
+            example = f"NameAddr(URI.parse({excerpt(display)}), {excerpt(uri)})"
+        raise InvalidValue(f"uri must be a URI, got {excerpt(uri)}: write {example}")
 
 
 @lru_cache(CACHED_ADDRESSES)

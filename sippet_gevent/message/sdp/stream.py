@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from ...arguments import texts
 from ...errors import excerpt
 from .codec import Codec, payload_types_of
 from .direction import DIRECTIONS, SENDRECV, checked_direction
@@ -14,18 +15,7 @@ from .section import Section
 from .values import Attribute, Bandwidth, Connection
 
 
-class MediaStream(NamedTuple):
-    """A media stream that we can offer, or accept from an offer.
-
-        MediaStream("audio", 49170, (OPUS, PCMU, TELEPHONE_EVENT))
-        MediaStream("image", 49174, proto="udptl", formats=("t38",))
-
-    `codecs` are the formats of RTP, the preferred one first. `formats` are those of any other
-    protocol. `direction` is what we would like: an answer has as much of it as the offer allows.
-    `connection` is the stream's own address. Without one, the session's address applies. `ptime` is
-    in milliseconds. A `port` of 0 disables the stream.
-    """
-
+class _Fields(NamedTuple):
     media: str
     port: int
     codecs: Sequence[Codec] = ()
@@ -36,6 +26,53 @@ class MediaStream(NamedTuple):
     ptime: float | None = None
     bandwidths: Sequence[Bandwidth] = ()
     attributes: Sequence[Attribute] = ()
+
+
+class MediaStream(_Fields):
+    """A media stream that we can offer, or accept from an offer.
+
+        MediaStream("audio", 49170, (OPUS, PCMU, TELEPHONE_EVENT))
+        MediaStream("image", 49174, proto="udptl", formats=("t38",))
+
+    `codecs` are the formats of RTP, the preferred one first. `formats` are those of any other
+    protocol. `direction` is what we would like: an answer has as much of it as the offer allows.
+    `connection` is the stream's own address. Without one, the session's address applies. `ptime` is
+    in milliseconds. A `port` of 0 disables the stream.
+
+    Raises:
+        TypeError: `codecs` is no tuple of Codec, or `formats` no tuple of texts.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        media: str,
+        port: int,
+        codecs: Sequence[Codec] = (),
+        proto: str = "RTP/AVP",
+        formats: Sequence[str] = (),
+        direction: str = SENDRECV,
+        connection: Connection | str | None = None,
+        ptime: float | None = None,
+        bandwidths: Sequence[Bandwidth] = (),
+        attributes: Sequence[Attribute] = (),
+    ) -> MediaStream:
+        _check_codecs(codecs)
+        texts("formats", formats, "formats")
+        return super().__new__(
+            cls,
+            media,
+            port,
+            codecs,
+            proto,
+            formats,
+            direction,
+            connection,
+            ptime,
+            bandwidths,
+            attributes,
+        )
 
 
 def checked_streams(streams: Iterable[MediaStream]) -> list[MediaStream]:
@@ -52,12 +89,20 @@ def checked_streams(streams: Iterable[MediaStream]) -> list[MediaStream]:
             raise TypeError(
                 f"streams must be a list of MediaStream, got {excerpt(stream)} in it: write {write}"
             )
-        codecs = stream.codecs
-        if isinstance(codecs, Codec) or not all(isinstance(codec, Codec) for codec in codecs):
-            raise TypeError(
-                f"codecs must be a tuple of Codec, got {excerpt(codecs)}: write codecs=(sdp.PCMU,)"
-            )
+        _check_codecs(stream.codecs)  # _replace() does not check them
     return checked
+
+
+def _check_codecs(codecs: object) -> None:
+    # a Codec is a tuple too, so it would be taken for its fields
+    if (
+        isinstance(codecs, Codec)
+        or not isinstance(codecs, Iterable)
+        or not all(isinstance(codec, Codec) for codec in codecs)
+    ):
+        raise TypeError(
+            f"codecs must be a tuple of Codec, got {excerpt(codecs)}: write codecs=(sdp.PCMU,)"
+        )
 
 
 def writes_direction(session: Section, *sections: MediaDescription | None) -> bool:

@@ -87,13 +87,14 @@ examples:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process.
 
-    Returns the exit code: 0, 1 for no good response or message, 2 for a mistake in the arguments.
+    Returns the exit code: 0; 1 if no response was a success, or a message is broken; 2 for a
+    mistake in the arguments.
     """
     options = _parser().parse_args(arguments)
     if getattr(options, "monkey", False):
-        # Before the core's module is imported, because a socket or lock that it takes unpatched
-        # would block all greenlets. Until here this package has imported only gevent and modules
-        # that patching changes in place.
+        # Patch before the core's module is imported: an unpatched socket or lock in it would block
+        # all greenlets. Until here, this package has imported only gevent and modules that patching
+        # changes in place.
         from gevent import monkey
 
         monkey.patch_all()
@@ -248,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the mistake, and where to read on."""
+        """Print the usage, the mistake, and how to get help."""
         self.print_usage(sys.stderr)
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 

@@ -21,11 +21,11 @@ CONNECTIONS = 2048
 first."""
 
 WAITING = 65536
-"""Most bytes behind a gap in a direction of a TCP connection. More mean that the gap was not
-captured."""
+"""Most bytes that wait behind a gap in one direction of a TCP connection. If there are more, the
+gap was not captured."""
 
 SEGMENTS = 256
-"""Most segments behind a gap, for the same reason."""
+"""Most segments that wait behind a gap."""
 
 _TCP, _UDP = 6, 17
 
@@ -78,7 +78,7 @@ class Capture:
     `counts` says how much else the capture has, by description. `packets` is the number of packets.
 
     Args:
-        head: the bytes of the file that are read already, at least four.
+        head: the bytes of the file that have been read already, at least four.
         file: the rest of the file.
     """
 
@@ -115,7 +115,7 @@ class Capture:
             data = udp.data[: udp.ulen - 8] if udp.ulen >= 8 else udp.data
             missing = max(packet.missing, udp.ulen - 8 - len(data))
             if _KEEP_ALIVE(data) and not missing:
-                self._ip.count("keepalives")
+                self._ip.count("keep-alives")
             elif _SIP_LINE(data):
                 source, destination = (
                     _address(packet.source, udp.sport),
@@ -146,7 +146,8 @@ class Capture:
             if not tcp.data:
                 return
             direction = _Direction(tcp.seq)
-        self._directions[key] = direction  # at the end of the dict, as the last to speak
+        # to the end of the dict, because the first one there is given up first
+        self._directions[key] = direction
         if tcp.flags & (dpkt.tcp.TH_FIN | dpkt.tcp.TH_RST):
             direction.end = _add(tcp.seq, len(tcp.data) + missing)
         if tcp.data and len(direction.waiting.get(tcp.seq, b"")) < len(tcp.data):

@@ -15,12 +15,12 @@ FRAGMENTS = 256
 
 INCOMPLETE = "datagrams with missing fragments"
 
-# Link layer: offset of the Ethernet type, or None where the packet itself tells its version, and
-# offset of the packet. https://www.tcpdump.org/linktypes.html
+# By link layer: the offset of the Ethernet type, and the offset of the packet. The first is None if
+# the packet itself has the IP version. https://www.tcpdump.org/linktypes.html
 _LINKS: dict[int, tuple[int | None, int]] = {
     0: (None, 4),  # BSD loopback
     1: (12, 14),  # Ethernet
-    12: (None, 0),  # raw IP: three numbers, by operating system
+    12: (None, 0),  # raw IP, which has another number on some systems
     14: (None, 0),
     101: (None, 0),
     108: (None, 4),  # OpenBSD loopback
@@ -68,7 +68,7 @@ class _Parts(dict[int, bytes]):
 class Packets:
     """Reads frames. It keeps the fragments of packets that are not complete, up to FRAGMENTED.
 
-    `counts` counts all that is left out, by its description.
+    `counts` has the number of frames and packets left out, by description.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Packets:
             if version == 6:
                 return self._ipv6(data)
         except (LookupError, AttributeError) as error:
-            # dpkt does not check for it, such as an encrypted extension header
+            # dpkt does not expect this packet; it may have an encrypted extension header
             raise dpkt.UnpackError from error
         self.count("packets that are not IP")
         return None

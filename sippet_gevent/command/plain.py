@@ -15,7 +15,7 @@ from ..message.via import Via
 from .terminal import without_password
 
 Plain: TypeAlias = "str | int | dict[str, Plain] | None"
-"""A value as JSON has it."""
+"""A value that JSON can hold."""
 
 SHOWN_OF_CREDENTIALS = frozenset(("realm", "algorithm", "qop"))
 """Parameters of credentials that are shown. They tell how a user is authenticated, but prove
@@ -24,11 +24,11 @@ nothing (RFC 3261 §22.4)."""
 DIGEST_PARAMETERS = SHOWN_OF_CREDENTIALS | frozenset(
     "username nonce uri response cnonce opaque nc userhash".split()
 )
-"""Parameters that are named, without their values. Any other name may itself be a misplaced
-secret."""
+"""Parameters whose names are shown. The name of any other parameter is hidden, because it may be a
+secret in the wrong place."""
 
 SCHEMES = frozenset(("basic", "bearer"))
-"""Schemes that are named, without anything else of the credentials."""
+"""Schemes whose names are shown. The rest of their credentials is hidden."""
 
 HIDDEN = "..."
 """Replaces a credential."""
@@ -92,7 +92,7 @@ def _parameters(parameters: Parameters) -> dict[str, Plain]:
 
 
 def _without_proof(credentials: Challenge) -> Plain:
-    # In any other scheme, a name may be the secret itself, and so may an unknown scheme.
+    # In other schemes the name of a parameter may be the secret. So may an unknown scheme.
     if credentials.scheme.lower() != "digest":
         is_known = credentials.scheme.lower() in SCHEMES
         return {"scheme": credentials.scheme if is_known else HIDDEN, "parameters": {}}

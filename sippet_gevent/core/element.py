@@ -241,10 +241,10 @@ class KeepAliveTable(Protocol):
     """Flows that are kept alive, by the Call-ID of a registration or call (RFC 6223)."""
 
     def offers(self, request: Request) -> bool:
-        """True for a request that offers keepalives."""
+        """True for a request that offers keep-alives."""
 
     def take(self, request: Request, response: Response, flow: Flow) -> None:
-        """Note what a response to a request with a keepalive offer says."""
+        """Note what a response to a request with a keep-alive offer says."""
 
     def drop(self, owner: str) -> None:
-        """End the keepalives that a registration or call asked for."""
+        """End the keep-alives that a registration or call asked for."""

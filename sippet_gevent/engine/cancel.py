@@ -20,8 +20,10 @@ _CANCELLED = ("INVITE", *sorted(METHODS.keys() - {"ACK", "CANCEL", "INVITE"}))
 def receive_cancel(
     layer: TransactionLayer, stateless: Stateless, cancel: Request, key: str, flow: Flow
 ) -> None:
-    """Take a CANCEL. It belongs to the request with its branch and sent-by that has come from
-    the same address, and ends an INVITE (§9.2)."""
+    """Answer a CANCEL, and end the INVITE that it cancels (§9.2).
+
+    That is the request with the same branch and sent-by that came from the same address.
+    """
     found = (layer.servers.get(server_key(cancel, method)) for method in _CANCELLED)
     tx = next(filter(None, found), None)
     if tx is None or tx.flow.origin != flow.origin or tx.flow.remote[0] != flow.remote[0]:
@@ -44,8 +46,8 @@ def _tag_sent(tx: ServerRecord) -> str | None:
     """Return the To tag of the last response of a server transaction; None before the first
     response that has one.
 
-    A response that a proxy forwarded has the tag of the callee. The final response outlives the
-    request and its user.
+    A response that a proxy forwarded has the tag of the callee. The transaction keeps its final
+    response longer than its user.
     """
     try:
         return None if tx.last is None else parse(tx.last).to.tag

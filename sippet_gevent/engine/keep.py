@@ -8,13 +8,15 @@ from ..message.message import Request
 from ..transport.base import Flow
 
 KEPT_FOR = DIALOG_CREATING | {"REGISTER"}
-"""Methods that begin a registration or a dialog, which keep-alives are agreed for (RFC 6223
-§4.2)."""
+"""Methods that begin a registration or a dialog. Peers agree on keep-alives for one of these (RFC
+6223 §4.2)."""
 
 
 def grant_keep(request: Request, flow: Flow) -> None:
-    """Ask a peer that offers it for keep-alives, in the Via that all responses have (RFC 6223
-    §4.4)."""
+    """Ask a peer that offers keep-alives to send them (RFC 6223 §4.4).
+
+    The interval is written into the top Via of the request, which all responses copy.
+    """
     seconds = flow.transport.keep_alive_seconds
     if not seconds or (request.mandatory.to_tag is not None and request.method != "REGISTER"):
         return

@@ -1,7 +1,7 @@
 """Merged requests: copies of one request that arrive by different paths, RFC 3261 §8.2.2.2.
 
-A user agent server refuses such a copy with 482. A proxy forwards it (§16.3). A copy of a request
-whose core may still forward it waits until that is known.
+A user agent server refuses such a copy with 482. A proxy forwards it (§16.3). If it is not known
+yet whether the core forwards the first request, the copy waits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def merge_key(request: Request) -> int | None:
 
 
 class Merged:
-    """The requests that are being served, by what their copies share. `len()` counts them.
+    """The requests that are being served, by merge_key(). `len()` is their number.
 
     Args:
         servers: The table of server transactions.
@@ -44,7 +44,7 @@ class Merged:
         return None if merge is None else self._servers.get(self.keys.get(merge, ""))
 
     def forget(self, tx: ServerRecord) -> None:
-        """Refuse copies of a request no longer, because it has ended or is forwarded."""
+        """Stop refusing copies of a request, because it has ended or is forwarded."""
         merge, tx.merge = tx.merge, None
         if merge is not None and self.keys.get(merge) == tx.key:
             del self.keys[merge]
@@ -56,7 +56,7 @@ class Merged:
 def refusal_of_copy(
     request: Request, first: ServerRecord | None, response: Callable[..., Response]
 ) -> Response | None:
-    """Return the 482 to a copy of a request; None if it gets none, or not yet.
+    """Return the 482 to a copy of a request; None if the request is no copy, or has to wait.
 
     Args:
         request: The request.

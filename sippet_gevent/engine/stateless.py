@@ -1,4 +1,4 @@
-"""Stateless answers: those of requests without a transaction, RFC 3261 §8.2.6 and §8.2.7."""
+"""Stateless answers: responses to requests that have no transaction, RFC 3261 §8.2.6 and §8.2.7."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Stateless:
             try:
                 flow = note_source(request, mandatory_of_via(request.headers), flow)
             except ParseError:
-                pass  # a Via that cannot be read goes back as it came, to where it came from
+                pass  # the Via cannot be read: copy it unchanged, and answer to the source address
             self._layer.answer(flow, self.response(request, error.status, _phrase(error)))
 
     def response(
@@ -66,8 +66,8 @@ class Stateless:
         return request.response(status, reason, **headers)
 
     def tag(self, request: Request) -> str:
-        """Return the To tag of answers without a transaction: the same for each repetition of the
-        request (§8.2.7)."""
+        """Return the To tag of answers without a transaction. It is the same for each
+        retransmission of the request (§8.2.7)."""
         headers = request.headers
         number = headers.get("CSeq", "").partition(" ")[0]
         text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode(

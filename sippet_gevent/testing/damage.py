@@ -62,19 +62,20 @@ TOKENS = (
     *(b"INVITE ", b"ACK ", b"CANCEL ", b"invite ", b"[2001:db8::1]", b"[::", b"[::ffff:192.0.2.1]"),
     *(b"Digest ", b'nonce="', b"nc=0", b"stale=true", b"qop=auth-int"),
 )
-"""Texts to insert: separators, line breaks, bytes that are no text, misplaced words of SIP."""
+"""Texts to insert: separators, line breaks, bytes that are not text, words of SIP in the wrong
+place."""
 
 NUMBERS = (
     *(b"", b"-1", b"0", b"00", b"+1", b"1_0", b"0x1f", b"1e9", "\u0663".encode()),
     *(b"256", b"65536", b"2147483648", b"4294967296", b"9" * 25, b"9" * 5000),
 )
-"""Texts to replace numbers by: just out of range, far out of range, accepted by int() but not by
-SIP."""
+"""Texts that take the place of numbers. They are just out of range, far out of range, or accepted
+by int() and not by SIP."""
 
 LINE_BREAKS = (b"\n", b"\r", b"\n\r", b"\r\r\n", b"\r\n ", b"\r\n\r\n", b"\0\r\n", b"")
 SWELLINGS = (b"x", b";x", b",", b" ", b'"', b"\\", b"<", b"(", b"\r\n a", b"%41")
 SWOLLEN = 9000
-"""Times that a piece of SWELLINGS is inserted, which exceeds the limit of a line."""
+"""How often a piece of SWELLINGS is inserted. The line is then longer than its limit."""
 
 _NUMBER = re.compile(rb"[0-9]+")
 

@@ -56,13 +56,14 @@ NUMBERS = st.sampled_from([0, 1, 70, 2**31 - 1, 2**32 - 1]) | st.integers(0, 2**
 CSEQS = st.sampled_from([0, 1, 2**31 - 1]) | st.integers(0, 2**31 - 1)
 KNOWN_OR_ANY_METHOD = st.sampled_from(METHODS) | token()
 _SEPARATORS = st.sampled_from(["<urn:x:y>", "a;tag=b", "a, b", '"', 'a"<', ">\\", '"a"'])
-"""Texts with characters that are no separators within quotes."""
+"""Texts with characters that separate values, unless they are within quotes."""
 
 
 def parameters(**usual: SearchStrategy[object]) -> SearchStrategy[Parameters]:
     """Draw the parameters of a header value: some of the `usual` ones, and some unknown ones.
 
-    A parameter whose value is None has no value. Text that is no token is written in quotes.
+    None as a value makes a parameter without a value, `;lr`. Text that is not a token is written in
+    quotes.
 
         parameters(q=st.sampled_from(["0.5", "1"]))
     """

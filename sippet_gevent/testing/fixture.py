@@ -252,8 +252,7 @@ class Sip:
 
     def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
         """Run blocking code in a greenlet while virtual time passes. Return its result, or raise
-        its
-        error."""
+        its error."""
         if not callable(function):
             raise TypeError(
                 f"sip.run() calls a function, got {excerpt(function)}: write "

@@ -148,7 +148,7 @@ VALUES: dict[type, SearchStrategy[Any]] = {
 }
 """Strategies of one value, by the type in the row of a header field. value_of() looks here first.
 
-Add one for a type of your own if its shape alone draws values that parse() refuses.
+For other types, value_of() draws values by their shape. Add a strategy where parse() refuses some.
 """
 
 
@@ -169,14 +169,14 @@ VALUES.update(
 def value_of(kind: type[V]) -> SearchStrategy[V]:
     """Draw one value of a type, such as the type in the row of a header field.
 
-    VALUES has the strategies of most types. Otherwise the shape of the type decides. The fields of
-    a NamedTuple get values of their types. A subclass of str or int gets the tokens or numbers that
-    its parse() accepts.
+    VALUES has the strategies of most types. For the others, the shape of the type decides. The
+    fields of a NamedTuple get values of their types. A subclass of str or int gets the tokens or
+    numbers that its parse() accepts.
 
         value_of(CSeq)
 
     Raises:
-        LookupError: the type has no strategy and no such shape.
+        LookupError: the type has no strategy, and is no NamedTuple, str or int.
     """
     if kind in VALUES:
         return VALUES[kind]
@@ -242,8 +242,8 @@ def _values_of(one: SearchStrategy[Any], row: Header[Any], max_size: int) -> Sea
     if row.kind is ONE:
         return one
     if row.commas and isinstance(row.type, type) and issubclass(row.type, str):
-        # A list of such text is cut at commas, so no value has one. Most have no quotes and
-        # brackets either, because a comma between them does not cut.
+        # parse() cuts a line at commas, so no value contains one. A comma within quotes or brackets
+        # does not cut, so most values contain none of these either.
         kept_out = set("," if hasattr(row.type, "cut") else ',"<>')
         one = one.filter(lambda drawn: drawn and not set(drawn) & kept_out)
     several = st.lists(one, min_size=1, max_size=max_size).map(tuple)
@@ -268,9 +268,9 @@ _ADDR_SPEC = (NameAddr, Contact, ReferTo, ReferredBy, ServedUser)
 
 
 def without_brackets(row: Header[Any], text: str) -> list[str]:
-    """Return the text of a line with an addr-spec in place of each name-addr that can be one.
+    """Return the text of a line with addresses without brackets, where the grammar allows that.
 
-    Return an empty list if there is none (§20.10).
+    Return an empty list if it allows none (§20.10).
     """
     if row.type not in _ADDR_SPEC:
         return []

@@ -1,4 +1,4 @@
-"""SAMPLES: texts of header values, for types whose values strategies.py does not build of parts."""
+"""SAMPLES: texts of header values, for types whose values the strategies do not build of parts."""
 
 from __future__ import annotations
 
@@ -139,4 +139,4 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "User-to-User": ("342342ef34", "56a390f3d2b7310023a2;encoding=hex;purpose=foo;content=bar"),
 }
-"""Names of header fields, each with about the shortest and the longest example of its RFC."""
+"""Texts by the name of a header field: about the shortest and the longest example of its RFC."""

@@ -9,8 +9,8 @@
     @given(strategies.mangled())
     def test_server_survives_damaged_messages(data): ...
 
-They draw what the grammar of RFC 3261 §25.1 allows, usual and unusual: escapes, quotes, IPv6,
-compact forms. Only mangled() draws more than that.
+They draw what the grammar of RFC 3261 §25.1 allows, also what is unusual: escapes, quotes, IPv6,
+compact forms. Only mangled() draws text that breaks the grammar.
 """
 
 from collections.abc import Iterable
@@ -182,7 +182,7 @@ def message() -> SearchStrategy[Request | Response]:
 def spelled(draw: DrawFn, /, of: SearchStrategy[Request | Response] | None = None) -> bytes:
     """Draw the bytes of a valid message, in the spellings that peers choose (§7.3.1).
 
-    These are compact forms, any case, spaces round the colon and at the end, lines folded at a
+    These are compact forms, any case, spaces around the colon and at the end, lines folded at a
     space, and addresses without brackets. `of` draws the message, by default message().
     """
     drawn = draw(message() if of is None else of)

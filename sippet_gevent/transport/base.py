@@ -161,7 +161,7 @@ class Flow:
     """True when probe() does something."""
 
     def probe(self) -> None:
-        """Send a keepalive that the peer answers. If the peer does not answer, end the flow (RFC
+        """Send a keep-alive that the peer answers. If the peer does not answer, end the flow (RFC
         5626 §4.4)."""
 
     def hurry(self, seconds: float) -> None:
@@ -291,8 +291,8 @@ class Transport:
     and the stack does not ask DNS."""
 
     keep_alive_seconds: int = 0
-    """Seconds between the keepalives of peers that offer them (RFC 6223 §4.4). 0 never asks for
-    keepalives."""
+    """Seconds between the keep-alives of peers that offer them (RFC 6223 §4.4). 0 never asks for
+    keep-alives."""
     offers_alias: bool = False
     """True when peers may send requests by our connections, because a certificate proves who we are
     (RFC 5923)."""

@@ -174,7 +174,7 @@ def test_packets_without_sip_are_counted():
     )
     assert found == []
     assert counts == {
-        "keepalives": 3,
+        "keep-alives": 3,
         "other datagrams": 3,
         "packets of other protocols": 1,
         "packets that are not IP": 1,
@@ -400,7 +400,7 @@ def test_capture_is_read_from_standard_input_with_addresses_and_time(popen):
     first, second, *_ = shown.decode().splitlines()
     assert first == "- #1  192.0.2.1:5060 -> 192.0.2.2:5070  UDP  2023-11-14T22:13:20.250000Z"
     assert second == "OPTIONS sip:bob@example.com SIP/2.0"
-    assert told.decode() == "sippet: standard input: skipped 1 keepalives\n"
+    assert told.decode() == "sippet: standard input: skipped 1 keep-alives\n"
 
 
 def test_without_dpkt_only_captures_are_exit_code_2(sippet, tmp_path):

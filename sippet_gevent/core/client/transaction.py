@@ -252,8 +252,8 @@ class ClientTransaction:
         """Acknowledge a further 2xx to our INVITE. If it begins another call, end that call
         (§13.2.2.4).
 
-        Either the ACK was lost and the 2xx is repeated, or it comes from another branch of a fork,
-        which may have refused before.
+        The 2xx is repeated because the ACK was lost, or it comes from another branch of a fork.
+        That branch may have sent a refusal before.
         """
         tag = response.mandatory.to_tag
         call = self._calls.get(tag)
@@ -343,9 +343,9 @@ class ClientTransaction:
     def _may_go_on(self, failure: Response | Exception) -> bool:
         """True when a target's failure sends the request on to the next one (RFC 3263 §4.3).
 
-        That is a 503, a transport error, or timer B or F without any response. A target that has
-        said that it works on the request is not replaced, because the request would be served
-        twice. A request that was cancelled goes to no other target.
+        That is a 503, a transport error, or timer B or F without any response. After a provisional
+        response no other target is tried, because the request would be served twice. A cancelled
+        request goes to no other target.
         """
         if self._cancelling is not None or self.abandoned:
             return False
@@ -407,7 +407,8 @@ class ClientTransaction:
         self.stack.engine.request(cancel, flow, NullUser(), self.transaction.timers)
 
     def _watch(self, seconds: float) -> None:
-        """Have expire() called after so many seconds. If that is too early, it is called again."""
+        """Call expire() after this many seconds. It waits again if the deadline has moved
+        meanwhile."""
         self._silence = self.stack.clock.now() + seconds
         if self._silence < self._wake:
             self._wake = self._silence

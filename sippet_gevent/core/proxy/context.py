@@ -40,14 +40,15 @@ from .max_breadth import breadth_of
 log = logging.getLogger("sippet_gevent.core")
 
 BRANCHES = 32
-"""Most branches of one request. Everything that multiplies requests must be bounded (RFC 5393)."""
+"""Most branches of one request. Forking must be bounded, because it multiplies requests (RFC
+5393)."""
 
 SHARE = 4
 """Divisor of the remaining breadth: by default a branch gets one quarter. That is enough to fork
 again, and leaves room for 15 branches at the same time."""
 
 BRANCH_SECONDS = 2.0
-"""Seconds allowed for sending the branches of a request, whose names are resolved first."""
+"""Seconds allowed for sending the branches of a request, with the resolution of their names."""
 
 
 class ResponseContext:
@@ -82,8 +83,9 @@ class ResponseContext:
     Raises:
         InvalidValue: `add_path` for another method.
         ParseError: Max-Breadth, or another field that a proxy reads, is invalid.
-        Reject: 482 for a loop, a request that came here before and is unchanged (§16.6 step 8). 503
-            when the stack is at its limit of forwarded requests.
+        Reject: 482 for a loop, which is a request that this stack has forwarded before, and that
+            has returned unchanged (§16.3 item 4). 503 when the stack is at its limit of forwarded
+            requests.
     """
 
     def __init__(

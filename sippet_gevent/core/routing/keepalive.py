@@ -1,4 +1,4 @@
-"""Keepalives that peers negotiate, RFC 6223, and those of SIP Outbound, RFC 5626 §4.4.
+"""Keep-alives that peers negotiate, RFC 6223, and those of SIP Outbound, RFC 5626 §4.4.
 
 Negotiation: `keep` in the Via of a request says that its sender is willing to ping. `keep=30` in
 the Via of the response says that it should ping every 30 seconds (§4.3, §4.4). The engine answers a
@@ -12,10 +12,10 @@ ACK makes no offer (§4.3).
 
 Target refresh: the request may make the offer, too (§4.2.3). Our target refreshes make none, and we
 grant none to the peer's, as §4.4 allows. A repeated offer must be ignored (§4.3). So an element
-that grants keepalives has to remember that for each dialog, and a proxy has no dialogs.
+that grants keep-alives has to remember that for each dialog, and a proxy has no dialogs.
 
 Refusals: a response that refuses the request has the value, too, because all responses have the
-same Via (§4.4). The value grants nothing then, because keepalives belong to the registration or
+same Via (§4.4). The value grants nothing then, because keep-alives belong to the registration or
 dialog that the request would have created (§4.2).
 """
 
@@ -55,11 +55,11 @@ class KeepAlives:
 
     @staticmethod
     def offers(request: Request) -> bool:
-        """True for a request of ours that offers keepalives."""
+        """True for a request of ours that offers keep-alives."""
         return request.method == REGISTRATION or (request.method == CALL and request.to.tag is None)
 
     def take(self, request: Request, response: Response, flow: Flow) -> None:
-        """Start, continue or end keepalives, as a response grants them or not.
+        """Start, continue or end keep-alives, as a response grants them or not.
 
         Args:
             request: The request, for which offers() is true.
@@ -94,7 +94,7 @@ class KeepAlives:
         kept.plan(self.stack.clock.now())
 
     def drop(self, owner: str) -> None:
-        """End the keepalives of a registration or call."""
+        """End the keep-alives of a registration or call."""
         kept = self._owners.pop(owner, None)
         if kept is not None:
             del kept.owners[owner]
@@ -102,12 +102,12 @@ class KeepAlives:
                 self._flows.pop(kept.flow, None)
 
     def forget(self, kept: Kept) -> None:
-        """End the keepalives of a flow, for all its owners."""
+        """End the keep-alives of a flow, for all its owners."""
         for owner in [*kept.owners]:
             self.drop(owner)
 
     def stop(self) -> None:
-        """End all keepalives."""
+        """End all keep-alives."""
         self._flows.clear()
         self._owners.clear()
 
@@ -156,7 +156,7 @@ class Kept:
 
 
 def wanted_interval(response: Response, flow: Flow) -> int | None:
-    """Return the seconds between the keepalives that the peer asks for. None if it asks for none.
+    """Return the seconds between the keep-alives that the peer asks for. None if it asks for none.
 
     A registrar that answers with `Require: outbound` wants them as well, with the interval of its
     Flow-Timer (RFC 5626 §4.2.1, §4.4).
@@ -190,9 +190,9 @@ def lifetime(request: Request, response: Response) -> float:
 
 
 def withdraw(request: Request) -> None:
-    """Remove the answer to an offer of keepalives from a request's Via (§4.4).
+    """Remove the answer to an offer of keep-alives from a request's Via (§4.4).
 
-    A proxy that is not on the route of the dialog needs no keepalives for it.
+    A proxy that is not on the route of the dialog needs no keep-alives for it.
     """
     if "keep=" not in request.headers["Via"]:
         return

@@ -33,7 +33,8 @@ written by the grammar of §9. Real peers send more than the grammar allows, so 
 These raise ParseError:
 
 * a line that is not `type=value`, NUL or CR in a line
-* no v= or o=, or two of v=, o= or s=, which is two descriptions in one (RFC 3264 §5)
+* no v= or no o= line
+* a second v=, o= or s= line, because it begins another description (RFC 3264 §5)
 * r= before any t=
 * malformed numbers in v=, c=, t= and m=, and ports over 65535
 * too many lines, media descriptions, formats or times

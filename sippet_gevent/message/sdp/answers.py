@@ -88,8 +88,8 @@ def answer(
 def _reachable(offered: MediaDescription) -> Connection | None:
     """Return the address of a stream, or None if there is none or no packet can reach it.
 
-    The answer then has port 0 for this stream, and accepts the others. The address of o= is not
-    taken instead, because it only names the session (RFC 8866 §5.2).
+    With None, the answer has port 0 for this stream, and accepts the others. The address of o= does
+    not count, because it only names the session (RFC 8866 §5.2).
     """
     connection = offered.connection
     if connection is None or not connection.is_usable:

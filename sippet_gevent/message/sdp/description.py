@@ -18,7 +18,7 @@ from .values import RTCP, Attribute, Bandwidth, Connection, Origin
 
 # Lines that parse() reads at once, by type.
 _CHECKS: dict[str, Callable[[str], object]] = {
-    "v": lambda text: integer(text.strip(BLANKS), 0),  # §5.1: version 0 is all there is
+    "v": lambda text: integer(text.strip(BLANKS), 0),  # §5.1: there is no version but 0
     "c": Connection.parse,
     "t": Time.parse,
     "r": Repeat.parse,
@@ -297,7 +297,7 @@ class SDP(Section):
 
     @property
     def times(self) -> tuple[Time, ...]:
-        """The time descriptions (§5.9). Without a t= line it is one of `0 0`."""
+        """The time descriptions (§5.9). A description without a t= line has one, `0 0`."""
         return tuple(time for time, _ in self._time_groups()) or (Time(),)
 
     @times.setter
@@ -433,9 +433,9 @@ def with_media(made: SDP, media: Iterable[MediaDescription]) -> SDP:
 
 
 def next_version(previous: SDP, new: SDP) -> SDP:
-    """Give a description the o= line that follows the previous one's (RFC 3264 §8).
+    """Give a description the o= line of `previous` (RFC 3264 §8).
 
-    Its version is one more if anything else differs from `previous`.
+    The version goes up by one if anything else differs from `previous`.
     """
     new._copy_origin(previous)
     if new != previous:

@@ -104,9 +104,10 @@ def _fmtp_faults(
 ) -> Iterable[tuple[str, str]]:
     """Yield the format parameters that an answer must not change, but has changed.
 
-    A format of the answer is compared with the offered one of its number, or else with all of its
-    meaning. A telephone-event with another clock rate than the audio is not reported: many peers
-    answer so, and only those events are lost.
+    A format of the answer is compared with the offered format of the same number. If that one has
+    another meaning, it is compared with all offered formats of its own meaning. A telephone-event
+    with another clock rate than the audio is not reported: many peers answer so, and only those
+    events are lost.
     """
     rtpmaps, parameters, written = offered.rtpmaps, offered.fmtps, answered.fmtps
     for fmt, rtpmap in answered.rtpmaps.items():
@@ -175,7 +176,7 @@ def modification_faults(previous: SDP, new: SDP) -> list[Fault]:
 def _origin_faults(previous: SDP, new: SDP) -> list[Fault]:
     try:
         before, after = previous.origin, new.origin
-    except ParseError as error:  # tolerated elsewhere, but there is no version to compare
+    except ParseError as error:  # other functions tolerate this, but here the versions are compared
         return [Fault("RFC 8866 §5.2", f"o= cannot be read: {error.problem}")]
     faults: list[Fault] = []
     old_version, version = before.session_version, after.session_version

@@ -106,7 +106,7 @@ def _modes(parameters: _Parameters, highest: int) -> frozenset[int] | None:
 
 
 def _changes_slowly(parameters: _Parameters) -> bool:
-    """True if a side wants modes to change at every second frame only, or is able to do so."""
+    """True if a side wants, or is able, to change modes at every second frame only."""
     return "2" in (parameters.get("mode-change-period"), parameters.get("mode-change-capability"))
 
 
@@ -214,7 +214,7 @@ def _h264_keeps(offered: str | None, answered: str | None) -> bool:
 
 
 def _annex(name: str) -> Rule:
-    """Return the rule of a parameter that switches comfort noise (RFC 7261 §3).
+    """Return the rule of a parameter that turns comfort noise on or off (RFC 7261 §3).
 
     Comfort noise is used unless one side refuses it: `no` wins over `yes`, the default.
     """
@@ -321,7 +321,7 @@ def refers_to(encoding: str, text: str | None) -> list[str]:
 def fmtp_fault(encoding: str, offered: Iterable[str | None], answered: str | None) -> str | None:
     """Return the section that an answer's format parameters break, or None.
 
-    They are in order if they fit at least one of those `offered`.
+    Nothing is broken if they fit at least one of those `offered`.
     """
     rule = RULES.get(encoding.lower())
     if rule is None or rule.keeps is None or any(rule.keeps(one, answered) for one in offered):

@@ -27,8 +27,8 @@ TIME_FIELDS = 256
 """Most numbers in one r= or z= line. A lecture on each day of a week has seven."""
 
 DIGITS = 20
-"""Most digits of a number. A number of 64 bits (RFC 3264 §5) has no more, and int() never gets a
-longer text."""
+"""Most digits of a number. A number of 64 bits (RFC 3264 §5) has no more. Longer texts are refused
+before int() would spend time on them."""
 
 MAX_PORT = 65535
 MAX_TTL = 255  # §5.7

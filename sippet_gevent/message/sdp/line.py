@@ -26,7 +26,7 @@ class Line(NamedTuple):
     def read(self, parse: Callable[[str], T], value: str | None = None) -> T:
         """Return `parse(value)`, where the value is by default that of this line.
 
-        A ParseError of it names this line.
+        Its ParseError names this line.
         """
         try:
             return parse(self.value if value is None else value)

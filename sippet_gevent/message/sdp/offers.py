@@ -79,9 +79,9 @@ def modify(
 
     Args:
         previous: the last description that we sent.
-        streams: the i-th one goes in the place of the i-th m= line, further ones go below. None, or
-            no entry where a stream was, removes that stream: its m= line gets port 0 (§8.2). A
-            MediaDescription is taken as it is, such as `previous.media[0]`.
+        streams: the stream at an index takes the place of the m= line at that index, and further
+            streams go below. None, or a list that is too short, removes a stream: its m= line gets
+            port 0 (§8.2). A MediaDescription such as `previous.media[0]` is used unchanged.
         address: the session's new address, if it has changed.
 
     Raises:
@@ -111,8 +111,8 @@ def modify(
 def add_stream(previous: SDP, stream: MediaStream, *, reuse: bool = True) -> SDP:
     """Make an offer with one more stream (§8.1).
 
-    With `reuse`, the stream takes the first m= line that is disabled. Without one, and without
-    `reuse`, it goes below all others.
+    With `reuse`, the stream takes the first m= line that is disabled. If no line is disabled,
+    or without `reuse`, it goes below all others.
     """
     check_description("previous", previous)
     media: list[MediaStream | MediaDescription] = list(previous.media)
@@ -166,8 +166,8 @@ def resume(
 
     Args:
         previous: the last description that we sent.
-        direction: the direction to offer. The direction of the last answer is not taken instead,
-            because the peer may have forced it (RFC 6337 §5.3).
+        direction: the direction to offer. Do not pass the direction of the last answer, because the
+            peer may have forced it (RFC 6337 §5.3).
         streams: the indexes of the streams to resume. None resumes all that are on hold.
         address: the address to put in the place of 0.0.0.0.
 

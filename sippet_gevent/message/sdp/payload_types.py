@@ -68,11 +68,12 @@ DYNAMIC_PAYLOAD_TYPES = range(96, 128)
 MISNAMED = {
     # its clock rate is 8000 by an old mistake (RFC 3551 §4.5.2)
     (9, "g722", 16000, 1): ("g722", 8000, 1),
-    (18, "g729a", 8000, 1): ("g729", 8000, 1),  # Annex A is the same bits, and has no name (§4.5.6)
+    # Annex A has the same format, and no name of its own (§4.5.6)
+    (18, "g729a", 8000, 1): ("g729", 8000, 1),
     (18, "g729b", 8000, 1): ("g729", 8000, 1),  # Annex B is a parameter
     (18, "g729ab", 8000, 1): ("g729", 8000, 1),
 }
-"""Wrong names that peers give to static payload types: payload type and key, to the right key."""
+"""The right key of static payload types that peers name wrongly, by payload type and wrong key."""
 
 STATIC_FORMATS = {str(number): row for number, row in STATIC_PAYLOAD_TYPES.items()}
 """STATIC_PAYLOAD_TYPES by format, as the m= line has it."""

@@ -27,7 +27,8 @@ FREE_TEXT: dict[str, Callable[[str], str]] = {
     "e": _grammatical(is_email, "an email address"),
     "p": _grammatical(is_phone, "a phone number"),
 }
-"""The line types that hold text, each with the function that checks one. Raises InvalidValue."""
+"""The line types that hold text, each with the function that checks the text. It raises
+InvalidValue."""
 
 
 class Attributes:

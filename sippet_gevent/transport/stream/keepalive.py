@@ -1,4 +1,4 @@
-"""Keepalive: pings and pongs of one connection, both ways, RFC 5626 §3.5.1 and §4.4.1.
+"""Keep-alive: pings and pongs of one connection, both ways, RFC 5626 §3.5.1 and §4.4.1.
 
 The pings of a peer are answered with a CRLF. Our own pings find out whether a silent peer is there.
 A WebSocket has frames for both (RFC 6455 §5.5.2).

@@ -26,8 +26,8 @@ FRAGMENTS = 100
 """Most frames of one message. Senders split by size, and a message of 64 KB is small."""
 
 EMPTY_FRAMES = 200
-"""Most pings, pongs and keepalives between two sweeps, which are half a second apart. Each costs us
-far more than the peer, which sends six bytes."""
+"""Most pings, pongs and keep-alives between two sweeps, which are half a second apart. Each costs
+us far more than the peer, which sends six bytes."""
 
 
 class LengthCap(Extension):

@@ -28,7 +28,7 @@ from .core.middleware import Middleware
 from .core.option_tags import check_supported
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
-from .core.routing.responses import ReroutedResponses
+from .core.routing.rerouted_responses import ReroutedResponses
 from .core.statistics import Statistics, statistics, unfinished
 from .engine.engine import Engine
 from .engine.filters import Filter

@@ -19,7 +19,7 @@ from .core import Core, CoreFunction, check_core
 from .dialog.dialogs import Dialogs
 from .methods import Methods, check_methods, near_method
 from .middleware import Chain
-from .routing.responses import ReroutedResponses
+from .routing.rerouted_responses import ReroutedResponses
 from .routing.sips import check_received
 from .server import ServerTransaction
 from .serving import Copied, call_back, serve, serve_ack

@@ -1,5 +1,5 @@
-"""The received and rport parameters of the top Via, and where responses go, RFC 3261 §18.2.1,
-§18.2.2 and RFC 3581 §4."""
+"""The received and rport parameters of the top Via (RFC 3261 §18.2.1, RFC 3581 §4), and the
+destination of responses (§18.2.2)."""
 
 from __future__ import annotations
 

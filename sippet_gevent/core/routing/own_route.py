@@ -1,5 +1,5 @@
 """OwnRoute: our own URIs on the Route of a request, and the flow or listener that they name, RFC
-3261 §16.4 and RFC 5626 §5.3."""
+3261 §16.4. A request for a flow that has ended gets 430 (Flow Failed), RFC 5626 §5.3.1."""
 
 from __future__ import annotations
 

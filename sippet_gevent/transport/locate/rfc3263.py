@@ -1,5 +1,5 @@
-"""The addresses of a SIP URI in the order to try them, RFC 3263 §4 and §5, RFC 2782.
-Pure.
+"""The addresses of a SIP URI (RFC 3263 §4), or of the Via of a response (§5), in the order to try
+them. Pure.
 
 `select(uri)` is a generator. It yields questions for DNS step by step, is sent the answers, and
 returns the candidates. So the rules know neither sockets nor time, and their tests need only a

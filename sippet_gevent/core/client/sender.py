@@ -4,14 +4,7 @@
 from __future__ import annotations
 
 from ...engine.users import ClientUser
-from ...errors import (
-    FlowFailed,
-    InvalidValue,
-    ParseError,
-    TransactionStateError,
-    TransportError,
-    excerpt,
-)
+from ...errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
 from ...message.address import NameAddr
 from ...message.fields.rfc3261 import CSeq
 from ...message.message import Request
@@ -26,13 +19,11 @@ from ..routing.routes import MAX_FORWARDS, take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
 from .failures import Failures
 from .long_requests import DETOUR_SECONDS, Detours
-from .targets import TRIES, GreyList, NextHop, RouteWriter, Ways
+from .targets import TRIES, GreyList, NextHop, RouteWriter, Ways, parse_next_hop
 from .transaction import ClientTransaction
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
-
 _NOT_IN_TO = ("method", "maddr", "ttl", "transport", "lr")
-
 
 _Way = tuple["NextHop | None", "ClientUser | None", str, Wanted, "RouteWriter | None"]
 """How a request leaves: the arguments of Sender.send() after the request."""
@@ -185,13 +176,9 @@ class Sender:
         if isinstance(next_hop, Flow):
             self._check_flow(next_hop, secure=secure)
         else:
-            uri = (
-                take_next_hop(request)
-                if next_hop is None
-                else _parse_next_hop(next_hop)
-                if isinstance(next_hop, str)
-                else next_hop
-            )
+            uri = take_next_hop(request) if next_hop is None else next_hop
+            if isinstance(uri, str):
+                uri = parse_next_hop(uri)
             # §8.1.2, §16.6 step 7
             candidates = self.resolve(secured(uri) if secure else uri, listener)
         if user is None and request.method not in _WHEN_LEAVING:
@@ -447,17 +434,6 @@ class Sender:
             raise TransportError(
                 f"{flow!r} is not secure, but the request has a sips URI", flow, kind="not_secure"
             )
-
-
-def _parse_next_hop(text: str) -> URI:
-    """Read the text that an application has given as next hop. Raises InvalidValue."""
-    try:
-        return URI.parse(text)
-    except ParseError as error:
-        write = f"sip:{text}" if ":" not in text or text[:1].isdigit() else "sip:192.0.2.1"
-        raise InvalidValue(
-            f'next_hop must be a sip URI, got {excerpt(text)}: write next_hop="{write}"'
-        ) from error
 
 
 def _for_to(uri: URI) -> URI:

@@ -14,7 +14,14 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from . import arguments
-from .core.argument_checks import check_accept, check_alone, check_options, check_wait, check_way
+from .core.argument_checks import (
+    check_accept,
+    check_alone,
+    check_options,
+    check_session_expires,
+    check_wait,
+    check_way,
+)
 from .core.capabilities import Capabilities
 from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
@@ -22,6 +29,8 @@ from .core.client.transaction import ClientTransaction
 from .core.core import Core, CoreFunction
 from .core.dialog.call import SESSION_TYPE, Call, OnProvisional
 from .core.dialog.dialogs import Dialogs
+from .core.dialog.rules import RULES
+from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
 from .core.dispatch import Dispatcher
 from .core.methods import check_methods
 from .core.middleware import Middleware
@@ -93,6 +102,9 @@ class Stack:
             proxy that terminates TLS (RFC 5630).
         keep: Offer keep-alives to registrars and callees, and send them if they are wanted (RFC
             6223).
+        session_expires: Seconds after which a call ends unless it was refreshed. Half of them pass
+            between two refreshes (RFC 4028). 0 asks for no session timer, and grants one to a peer
+            that asks. `invite()` and `accept()` take another value for one call.
         web: Decides which pages may open a WebSocket, and which HTTP application its port serves.
         accept: A Filter, or a function of (data, flow), which decides which messages are read.
         allow_target: A function of (candidate), which decides to which addresses messages may be
@@ -122,6 +134,7 @@ class Stack:
         tls: TLS | None = None,
         sips_in_clear: bool = False,
         keep: bool = False,
+        session_expires: int = SESSION_EXPIRES,
         web: Web | None = None,
         accept: Accept | None = None,
         allow_target: AllowTarget | None = None,
@@ -140,8 +153,9 @@ class Stack:
         self.web = web
         self.sips_in_clear = sips_in_clear
         self.keep = keep
+        self.session_expires = check_session_expires(session_expires)
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
-        self.supported = frozenset(tag.lower() for tag in check_supported(supported))
+        self.supported = RULES.option_tags.union(tag.lower() for tag in check_supported(supported))
         self.capabilities = Capabilities(self, headers)
         self.resolver = DNSResolver() if resolver is None else resolver
         self.planned: list[Planned] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import arguments
 from ..engine.ingress import Accept
-from ..errors import InvalidValue
+from ..errors import InvalidValue, excerpt
 from ..message.uri import URI
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
@@ -15,6 +15,7 @@ from ..transport.base import Flow, Origin
 from ..transport.locate.resolver import Resolver
 from ..transport.tls import TLS
 from ..transport.websocket.settings import Web
+from .dialog.session_interval import SMALLEST
 
 _TYPES: dict[str, tuple[type, str]] = {
     "clock": (Clock, "clock=Clock()"),
@@ -47,6 +48,21 @@ def check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options
         is not None
     ):
         arguments.takes(allow_target, ("candidate",), "allow_target")
+
+
+def check_session_expires(seconds: Any) -> int:
+    """Check a session interval (RFC 4028 §4). Raises TypeError and InvalidValue."""
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        raise TypeError(
+            f"session_expires must be a whole number of seconds, got {excerpt(seconds)}: write "
+            "session_expires=1800"
+        )
+    if seconds and seconds < SMALLEST:
+        raise InvalidValue(
+            f"session_expires must be 0 or at least {SMALLEST} seconds, got {seconds}: write 0 to "
+            "ask for no session timer"
+        )
+    return seconds
 
 
 def check_accept(accept: Accept | None) -> None:

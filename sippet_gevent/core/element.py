@@ -101,6 +101,10 @@ class Element(Protocol):
         """Methods that are served, as Allow names them (§20.5)."""
 
     @property
+    def session_expires(self) -> int:
+        """Seconds of the session interval that calls ask for; 0 for none (RFC 4028)."""
+
+    @property
     def keep(self) -> bool:
         """True when requests ask for keep-alives (RFC 6223)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import InvalidValue, RegistrarProxy, Reject, Request, Stack, forward
+from sippet_gevent.core.dialog.rules import RULES
 
 from .wire import Peer
 
@@ -76,15 +77,12 @@ def test_our_request_has_the_fields_of_its_method(sip, peer, method):
     assert request.headers["Supported"] == "100rel, timer"
 
 
-@pytest.mark.rfc("3261 13.2.1", "3261 20.37")
-def test_invite_of_a_stack_without_extensions_has_an_empty_supported(sip, peer):
-    request = sent_by_us(sip, peer, "INVITE", stack=sip.stack())
-    assert (request.headers["Supported"], request.supported, request.headers["Allow"]) == (
-        "",
-        (),
-        UAS,
-    )
-    assert "Supported" not in sent_by_us(sip, peer, "MESSAGE", stack=sip.stack()).headers
+@pytest.mark.rfc("3261 13.2.1", "3261 20.37", "4028 7.1")
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_request_of_a_stack_names_the_extensions_of_calls(sip, peer, method):
+    request = sent_by_us(sip, peer, method, stack=sip.stack())
+    assert request.supported == tuple(sorted(RULES.option_tags))
+    assert "timer" in request.supported
 
 
 @pytest.mark.rfc("3261 13.2.1", "3261 20.5")

@@ -54,6 +54,12 @@ class Session(Protocol):
     ended: Flag
     """Set when the session has ended."""
 
+    end: End | None
+    """How the session has ended. A rule that knows more may replace it in `ended`."""
+
+    local_body: bytes
+    """Our last session description."""
+
     def request(
         self,
         method: str,

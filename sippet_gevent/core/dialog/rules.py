@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from .rule import Rules
+from .session_interval import TIMER
+from .session_timer import SessionTimer
 
-RULES = Rules(())
+RULES = Rules(
+    (
+        (TIMER, SessionTimer),  # RFC 4028
+    )
+)
 """The rules of every stack, in the order in which sessions ask them."""

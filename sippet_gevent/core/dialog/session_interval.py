@@ -124,6 +124,14 @@ def agreed(request: Request, response: Response) -> Agreed | None:
     return None if interval is None else Agreed(interval, UAC, is_shared=False)
 
 
+def granted(request: Request, response: Response) -> Agreed | None:
+    """Return what our 2xx to the peer's session refresh has set (§9), None if nothing expires."""
+    interval, refresher = _session_expires(response)
+    if interval is None or refresher is None:
+        return None
+    return Agreed(interval, refresher, supports_timer(request))
+
+
 def raised(request: Request, response: Response) -> int | None:
     """Return the Min-SE with which a request is sent again after a 422, in seconds (§7.3).
 

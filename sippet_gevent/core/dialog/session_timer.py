@@ -1,0 +1,340 @@
+"""SessionTimer: refreshes keep a call alive, and a call whose peer is gone ends, RFC 4028.
+
+One side sends a session refresh when half of the session interval has passed. The other side ends
+the call if no refresh comes. If the peer lacks `timer`, we refresh alone (§7.2, table 2 of §9), so
+no call outlives its peer. What is agreed is in session_interval.py.
+
+The interval is that of `Stack(session_expires=1800)`. One call has its own by the header field:
+
+    stack.invite(uri, session_expires=600)
+    tx.accept(session_expires=0)
+
+0 asks for no session timer, and grants one to a peer that asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import gevent
+
+from ...errors import ParseError, Reject, SIPError, TransactionStateError
+from ...message.fields.rfc3261 import SessionExpires
+from ...message.message import Request, Response
+from ...observe.counters import Plain
+from ..element import DialogTable, Element, ServedRequest
+from .end import End
+from .rule import Rule, Session
+from .session_interval import (
+    TIMER,
+    UAC,
+    UAS,
+    Agreed,
+    Policy,
+    TooSmall,
+    agreed,
+    answer,
+    ask,
+    granted,
+    least_of,
+)
+
+log = logging.getLogger("sippet_gevent.core")
+
+BUSY = 5.0
+"""Seconds until the next try of a refresh that had to wait for another INVITE or UPDATE. That one
+is a session refresh itself if it is accepted."""
+
+EXPIRED = 'SIP;cause=408;text="Session Expired"'
+"""The Reason of the BYE if the peer has not refreshed the session (RFC 3326)."""
+
+NOT_REFRESHED = 'SIP;cause=408;text="Session Not Refreshed"'
+"""The Reason of the BYE if our refresh has failed."""
+
+_REFRESHING = frozenset(("INVITE", "UPDATE"))
+_NOT_SERVED = frozenset((405, 501))
+
+
+class SessionTimer(Rule):
+    """The session timer of one call."""
+
+    __slots__ = (
+        "_agreed", "_due", "_ended_by_us", "_is_ours", "_least", "_peer_updates", "_policy",
+        "_refresher", "_until", "_watch",
+    )  # fmt: skip
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._policy = Policy(session.stack.session_expires)
+        self._agreed: Agreed | None = None
+        self._is_ours = False  # we send the refreshes
+        self._refresher: object = None  # the greenlet of a refresh that is under way
+        self._ended_by_us: str | None = None  # the Reason of our BYE
+        self._peer_updates: bool | None = None  # if the peer serves UPDATE; None is not known
+        self._least = 0  # the largest Min-SE that was learned in this dialog (§7.4)
+        self._due = math.inf  # when to refresh, or to end the call
+        self._until = math.inf  # when to end the call
+        self._watch: Watch | None = None
+
+    # ---- negotiation
+
+    @classmethod
+    def inviting(cls, element: Element, request: Request) -> None:
+        """Ask for a session timer (§7.1)."""
+        if _is_off(request):
+            del request.session_expires
+        else:
+            ask(request, element.session_expires)
+
+    def begins(self, request: Request, dialogs: DialogTable) -> None:
+        """Refuse a session interval that is too small (§9), before anything rings."""
+        if self.session.is_caller:
+            self._wish(request)
+        else:
+            self._least = least_of(request)
+            self._check(request)
+
+    def received(self, request: Request, tx: ServedRequest) -> int | Response | None:
+        """Note the Min-SE of the peer's session refresh (§7.4), and refuse a small interval."""
+        if request.method in _REFRESHING and self.session.is_confirmed:
+            self._least = max(self._least, least_of(request))
+            self._check(request)
+        return None
+
+    def requesting(self, request: Request) -> None:
+        """Keep interval and refresher as they are in each session refresh of ours (§7.4)."""
+        method = request.method
+        if method == "BYE":
+            if self._ended_by_us is not None and "Reason" not in request.headers.fields:
+                request.headers["Reason"] = self._ended_by_us
+        elif method in _REFRESHING and self.session.is_confirmed:
+            now = self._agreed
+            if _is_off(request):
+                self._policy = self._policy._replace(interval=0)
+                del request.session_expires
+            elif now is None:
+                ask(request, self._policy.interval, least=self._least)
+            else:
+                refresher = UAC if self._is_ours else UAS
+                ask(request, now.interval, least=self._least, refresher=refresher)
+
+    def responding(self, request: Request, response: Response) -> None:
+        """Write the session timer into our 2xx to a session refresh (§9)."""
+        if response.status < 200 or not self._refreshes(request):
+            return
+        if "Session-Expires" in response.headers.fields:
+            self._wish(response)
+            del response.session_expires
+        said = answer(request, self._policy)
+        if isinstance(said, TooSmall):
+            raise _too_small(said)
+        if said is None:
+            return
+        response.session_expires = said.header
+        if said.is_shared and TIMER not in response.require:
+            response.require = (*response.require, TIMER)
+
+    def answered(self, request: Request, response: Response, *, by_us: bool) -> None:
+        """Take what the 2xx says, and begin the session interval anew."""
+        if not self._refreshes(request):
+            return
+        peers = request if by_us else response
+        # an UPDATE that was refused says more than Allow
+        if self._peer_updates is not False and "Allow" in peers.headers.fields:
+            self._peer_updates = _allows_update(peers) or None
+        if by_us:
+            now = granted(request, response)
+            self._is_ours = now is not None and now.refresher == UAS
+        else:
+            now = agreed(request, response)
+            self._is_ours = now is not None and now.refresher == UAC
+        self._agreed = now
+        if now is None:
+            self._due = self._until = math.inf
+            return
+        start = self.session.stack.clock.now()
+        # slightly before the expiration, because then middleboxes stop to pass messages (§10)
+        self._until = start + now.interval - min(32.0, now.interval / 3)
+        self._plan(start + now.interval / 2 if self._is_ours else self._until)
+
+    def _refreshes(self, request: Request) -> bool:
+        """True for a session refresh: an INVITE, or an UPDATE within a confirmed dialog.
+
+        An UPDATE in an early dialog is followed by the 2xx to the INVITE, which decides anyway.
+        """
+        return request.method == "INVITE" or (
+            request.method == "UPDATE" and self.session.is_confirmed
+        )
+
+    def _check(self, request: Request) -> None:
+        """Refuse a small session interval with a 422 (§9). Raises Reject."""
+        if "Session-Expires" in request.headers.fields:
+            said = answer(request, self._policy)
+            if isinstance(said, TooSmall):
+                raise _too_small(said)
+
+    def _wish(self, message: Request | Response) -> None:
+        """Take the interval that the application wants for this call."""
+        wanted = _seconds(message)
+        self._policy = self._policy._replace(interval=wanted or 0)
+
+    # ---- refreshes and the end, §10
+
+    def expire(self, now: float) -> None:
+        """Refresh the session, or end the call."""
+        if self.session.ended.is_set() or math.isinf(self._due):
+            return
+        if now < self._due:
+            self._plan(self._due)
+        elif now >= self._until:
+            self._end()
+        else:
+            self._due = self._until
+            self._plan(self._until)
+            # it waits for the answer, and this is the hub
+            self.session.stack.callbacks.spawn(self._refresh)
+
+    def ended(self, reason: End) -> None:
+        """Say why the call has ended, and let go of the deadline."""
+        # session.request() ends the call after a timeout, 408 or 481 (RFC 3261 §12.2.1.2)
+        if self._refresher is not None and self._refresher is gevent.getcurrent():
+            self._ended_by_us = NOT_REFRESHED
+        if self._ended_by_us is not None and reason.by == "us":
+            self.session.end = End("us", "expired", 408, self._ended_by_us)
+        if self._watch is not None:
+            self._watch.owner = None
+            self._watch = None
+        self._due = self._until = math.inf
+
+    def _plan(self, due: float) -> None:
+        """Have expire() called at `due`, or up to a second later."""
+        self._due = due
+        watch = self._watch
+        # the pending deadline comes first, and plans the next one
+        if watch is None or watch.due > due:
+            if watch is not None:
+                watch.owner = None
+            # whole seconds, so that all calls of a second share one alarm
+            self._watch = watch = Watch(self, float(math.ceil(due)))
+            self.session.stack.deadlines.add(watch.due, watch)
+
+    def _refresh(self) -> None:
+        """Send a session refresh: an UPDATE if the peer serves it, else the same offer again
+        (§7.4)."""
+        session, timer = self.session, self._agreed
+        if timer is None or self._refresher is not None or session.ended.is_set():
+            return
+        self._refresher = gevent.getcurrent()
+        try:
+            response = self._ask_peer()
+        except TransactionStateError:  # another INVITE or UPDATE is under way
+            self._again(BUSY)
+        except SIPError as error:
+            # a timeout has ended the call (RFC 3261 §12.2.1.2); another way may exist later
+            self._note("session refresh failed", str(error))
+            self._again()
+        else:
+            if response.is_success or session.ended.is_set():
+                return
+            self._note("session refresh refused", f"{response.status} {response.reason}")
+            if timer.is_shared:
+                self._again()
+            else:
+                # the interval is ours alone (§7.2), and the peer lives
+                now = session.stack.clock.now()
+                self._until = now + timer.interval - min(32.0, timer.interval / 3)
+                self._plan(now + timer.interval / 2)
+        finally:
+            self._refresher = None
+
+    def _ask_peer(self) -> Response:
+        """Send refreshes until one is answered with more than "not like this". Raises SIPError."""
+        session = self.session
+        if self._peer_updates:
+            response = session.request("UPDATE")
+            if response.status == 422 and self._learn(response):
+                response = session.request("UPDATE")
+            if response.status not in _NOT_SERVED:
+                return response
+            self._peer_updates = False
+        response = session.request("INVITE", body=session.local_body)
+        if response.status == 422 and self._learn(response):
+            response = session.request("INVITE", body=session.local_body)
+        return response
+
+    def _learn(self, response: Response) -> bool:
+        """Take the Min-SE of a 422 (§7.4). False if it is no larger than what we asked for."""
+        least, now = least_of(response), self._agreed
+        if least <= max(self._least, 0 if now is None else now.interval):
+            return False
+        self._least = least
+        return True
+
+    def _again(self, seconds: float | None = None) -> None:
+        """Try the refresh again: after some seconds, or in the middle of the time that is left."""
+        if self.session.ended.is_set() or math.isinf(self._until):
+            return
+        now = self.session.stack.clock.now()
+        left = self._until - now
+        pause = left / 2 if seconds is None else seconds
+        self._plan(self._until if left < 2 * BUSY or pause > left else now + pause)
+
+    def _end(self) -> None:
+        """End the call, because no refresh was accepted in time."""
+        self._ended_by_us = reason = NOT_REFRESHED if self._is_ours else EXPIRED
+        self._note("session expired", reason)
+        # the BYE may have a name to resolve, and this is the hub
+        self.session.stack.callbacks.spawn(self.session.hangup)
+
+    def _note(self, event: str, reason: str) -> None:
+        session = self.session
+        session.stack.engine.counters.info(
+            event,
+            session.stack.clock.now(),
+            f'{event}: call_id=%s reason="%s"',
+            Plain(session.dialog.call_id),
+            Plain(reason),
+            log=log,
+        )
+
+
+def _seconds(message: Request | Response) -> int | None:
+    """Return the seconds of a Session-Expires, None without one that can be read."""
+    if "Session-Expires" not in message.headers.fields:
+        return None
+    try:
+        value = message.session_expires
+    except ParseError:
+        return None
+    return None if value is None else value.seconds
+
+
+def _is_off(request: Request) -> bool:
+    """True for a request with which the application turns the session timer off."""
+    return _seconds(request) == 0
+
+
+def _allows_update(message: Request | Response) -> bool:
+    """True if the sender of a message serves UPDATE (§7.4)."""
+    return any("UPDATE" in line.upper() for line in message.headers.all("Allow"))
+
+
+def _too_small(refusal: TooSmall) -> Reject:
+    return Reject(422, min_se=SessionExpires(refusal.smallest))
+
+
+class Watch:
+    """A reference to a session timer for a deadline, which the timer can clear."""
+
+    __slots__ = ("due", "owner")
+
+    def __init__(self, owner: SessionTimer, due: float) -> None:
+        self.owner: SessionTimer | None = owner
+        self.due = due
+
+    def expire(self, now: float) -> None:
+        owner = self.owner
+        if owner is not None:
+            owner._watch = None
+            owner.expire(now)

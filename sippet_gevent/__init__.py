@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from .stack import Stack
     from .stores.base import BindingEvent, BindingStore, Watch, Watchers
     from .stores.bindings import Binding, FlowName
-    from .stores.memory import Location
+    from .stores.location import Location
+    from .stores.memory import MemoryBindings
     from .stores.sqlite import SQLiteBindings
     from .transaction.timers import Timers
     from .transport.base import Flow, Transport
@@ -148,6 +149,7 @@ __all__ = [
     "forward",
     "Registrar",
     "Location",
+    "MemoryBindings",
     "SQLiteBindings",
     "Binding",
     "FlowName",
@@ -228,7 +230,8 @@ _MODULES = {
     "Watchers": ".stores.base",
     "Binding": ".stores.bindings",
     "FlowName": ".stores.bindings",
-    "Location": ".stores.memory",
+    "Location": ".stores.location",
+    "MemoryBindings": ".stores.memory",
     "SQLiteBindings": ".stores.sqlite",
     "Timers": ".transaction.timers",
     "Flow": ".transport.base",

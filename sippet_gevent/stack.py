@@ -156,6 +156,7 @@ class Stack:
         self.session_expires = check_session_expires(session_expires)
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
         self.supported = RULES.option_tags.union(tag.lower() for tag in check_supported(supported))
+        self.engine.flow_watch = self.names.flow_ended
         self.capabilities = Capabilities(self, headers)
         self.resolver = DNSResolver() if resolver is None else resolver
         self.planned: list[Planned] = []
@@ -195,6 +196,7 @@ class Stack:
         for observation in engine.tap.observations if engine.tap is not None else ():
             self.engine.add_observation(observation)
         self.names = self.names.of(self.engine.transports)
+        self.engine.flow_watch = self.names.flow_ended
         self.planned = planned
         return {name: value for name, value in before.items() if vars(self)[name] is not value}
 

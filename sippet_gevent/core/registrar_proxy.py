@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..errors import excerpt
 from ..message.iana import DIALOG_CREATING
 from ..message.message import Request, Response
-from ..stores.memory import Location
+from ..stores.location import Location
 from .core import Core
 from .proxy.forward import forward
 from .registrar.registrar import Registrar, serves
@@ -37,26 +37,27 @@ class RegistrarProxy(Core):
     party to a call may name any target in it. Use it in your own network only.
 
     Args:
-        location: The store of bindings; a Location by default.
+        location: The bindings; a Location in memory by default.
 
     Raises:
-        TypeError: `location` is no store of bindings.
+        TypeError: `location` is no Location.
     """
 
     allowed = ()
     """A proxy has no methods of its own (§11.2)."""
 
     def __init__(self, location: Location | None = None) -> None:
-        if location is not None and not callable(getattr(location, "lookup", None)):
+        if location is not None and not isinstance(location, Location):
             raise TypeError(
-                f"location must be a store of bindings, got {excerpt(location)}: write "
+                f"location must be a Location, got {excerpt(location)}: write "
                 "RegistrarProxy(Location())"
             )
         self._location = location
+        self._registrar: Registrar | None = None
 
     @property
     def location(self) -> Location:
-        """The store of bindings: the given one, or a Location."""
+        """The bindings: the given Location, or one in memory."""
         if self._location is None:
             location = self._location = Location()
             location.stack = self.stack
@@ -65,7 +66,9 @@ class RegistrarProxy(Core):
     def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
         stack = self.stack
         if request.method == "REGISTER":
-            return Registrar(self.location)(request, tx)
+            if self._registrar is None:
+                self._registrar = Registrar(self.location)
+            return self._registrar(request, tx)
         ours = tx.take_route()
         # within a dialog the Request-URI is the Contact of a phone, which may be at another port of
         # our own host
@@ -78,9 +81,7 @@ class RegistrarProxy(Core):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
         targets = self.location.lookup(request.uri) if ours or not in_dialog else ()
         if not targets and not in_dialog:
-            # a store that the application wrote may lack this method
-            lookup_contact = getattr(self.location, "lookup_contact", None)
-            targets = () if lookup_contact is None else lookup_contact(request.uri)
+            targets = self.location.lookup_contact(request.uri)
         if targets:
             forward(request, tx, *targets, record_route=request.method in _OUTSIDE)
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..errors import ParseError, TransportError
 from ..message.uri import bracketed
@@ -50,6 +50,8 @@ class Engine(TransactionLayer):
         self.workers = self.ingress.workers
         self.crashes = self.ingress.crashes
         self.transports: list[Transport] = []
+        self.flow_watch: Callable[[Flow], None] | None = None
+        """Called with each connection that has ended, in the hub."""
 
     @property
     def accept(self) -> Accept | None:
@@ -100,6 +102,11 @@ class Engine(TransactionLayer):
             host, port = transport.local
             name = transport.name.lower()
             log.info("listening ended: address=%s:%s:%d", name, bracketed(host), port)
+
+    def flow_ended(self, flow: Flow, error: TransportError) -> None:
+        super().flow_ended(flow, error)
+        if self.flow_watch is not None:
+            self.flow_watch(flow)
 
     def refuse(self, error: ParseError, flow: Flow) -> None:
         """Answer the unreadable message of a stream, if its header section allows that."""

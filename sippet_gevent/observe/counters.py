@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypedDict
 
 from ..errors import excerpt
@@ -253,6 +253,12 @@ class Counts(TypedDict):
     send_errors: int
     timeouts: int
     unlogged: int
+    store_errors: int
+    store_timeouts: int
+    store_retries: int
+    store_unreadable_records: int
+    store_stale_lookups: int
+    store_breakers_open: int
 
 
 class Counters:
@@ -267,13 +273,25 @@ class Counters:
     """
 
     __slots__ = (
-        "_log", "absorbed", "answered", "core_errors", "delivered", "dropped", "filter_errors",
-        "late_answers", "lines", "received", "send_errors", "timeouts",
+        "_log",
+        "_stores",
+        "absorbed",
+        "answered",
+        "core_errors",
+        "delivered",
+        "dropped",
+        "filter_errors",
+        "late_answers",
+        "lines",
+        "received",
+        "send_errors",
+        "timeouts",
     )  # fmt: skip
 
     def __init__(self, log: logging.Logger, clock: Timekeeper | None = None) -> None:
         self._log = log
         self.lines = LimitedLog(clock)
+        self._stores: list[Mapping[str, int]] = []
         self.received = self.delivered = self.answered = self.absorbed = 0
         self.dropped: dict[str, int] = {}
         self.core_errors = self.filter_errors = self.late_answers = self.send_errors = (
@@ -361,6 +379,15 @@ class Counters:
         """Log lines that were left out."""
         return self.lines.unlogged
 
+    def add_store(self, counts: Mapping[str, int]) -> None:
+        """Add the numbers of a store, `store_errors` and the like, to those of the others. Nothing
+        happens if they were added before."""
+        if not any(known is counts for known in self._stores):
+            self._stores.append(counts)
+
+    def _of_stores(self, name: str) -> int:
+        return sum(counts.get(name, 0) for counts in self._stores)
+
     @property
     def balance(self) -> int:
         """Number of received messages that are not counted yet. 0 while no message is being
@@ -387,4 +414,10 @@ class Counters:
             "timeouts": self.timeouts,
             "unlogged": self.unlogged,
             "dropped": dict(self.dropped),
+            "store_errors": self._of_stores("store_errors"),
+            "store_timeouts": self._of_stores("store_timeouts"),
+            "store_retries": self._of_stores("store_retries"),
+            "store_unreadable_records": self._of_stores("store_unreadable_records"),
+            "store_stale_lookups": self._of_stores("store_stale_lookups"),
+            "store_breakers_open": self._of_stores("store_breakers_open"),
         }

@@ -22,6 +22,10 @@ TICK = 0.005
 """Seconds. Deadlines are rounded up to this, and those of one tick share one Timeout. So they are
 never early, and late by 5 ms at most."""
 
+EPOCH = 1_800_000_000.0
+"""The time since 1970 at which a VirtualClock shows 0. It is a whole number, so that sums are
+exact."""
+
 log = logging.getLogger("sippet_gevent.transport")
 
 P = ParamSpec("P")
@@ -57,6 +61,10 @@ class Clock:
     tick = TICK
 
     now = staticmethod(time.monotonic)
+
+    wall = staticmethod(time.time)
+    """The time in seconds since 1970, which other processes and machines share. Unlike now(), it
+    jumps when somebody sets the system's clock."""
 
     def alarm(self, seconds: float, call: Callable[[], None]) -> Alarm:
         """Call `call()` in the hub after this many seconds, unless the returned alarm is closed."""
@@ -189,6 +197,7 @@ class VirtualClock(Clock):
         self._order = count()
         self._alarms: list[tuple[float, int, _VirtualAlarm]] = []
         self.now = lambda: self._now
+        self.wall = lambda: EPOCH + self._now
         self.failures: list[Exception] = []
         """Exceptions that have left callbacks of deadlines and alarms, which a test should see."""
 

@@ -216,6 +216,43 @@ def merged(
     return tuple(sorted(result, key=lambda b: b.contact.q, reverse=True))
 
 
+def registered(
+    bindings: Bindings,
+    wanted: Sequence[Binding],
+    now: float,
+    *,
+    has_outbound: bool,
+    is_unusable: Callable[[Binding], bool] = never,
+) -> Bindings:
+    """Return the bindings after a REGISTER, as merged() does, if it is newer than they are.
+
+    A REGISTER that finds its own result, with the same Call-ID, CSeq and Contact, is not older: a
+    store may compute a change again that it has already made.
+
+    Raises:
+        Reject: 500 for a REGISTER that is out of order, 403 for more than CONTACTS bindings.
+    """
+    for new in wanted:
+        for old in bindings:
+            if (
+                old.call_id == new.call_id
+                and new.cseq <= old.cseq
+                and old.is_of(new.contact, has_outbound=has_outbound)
+                and not (
+                    old.cseq == new.cseq and new.expires_at > now and old.contact == new.contact
+                )
+            ):
+                raise Reject(500, "Out of Order")
+    return merged(bindings, wanted, now, has_outbound=has_outbound, is_unusable=is_unusable)
+
+
+def check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:
+    """Refuse a REGISTER that is older than one of these bindings (§10.3 step 7). Raises
+    Reject(500)."""
+    if any(b.call_id == call_id and cseq <= b.cseq for b in bindings):
+        raise Reject(500, "Out of Order")
+
+
 def events(before: Bindings, after: Bindings, now: float) -> list[tuple[str, Binding]]:
     """Return what has changed between two states of an address-of-record.
 

@@ -139,7 +139,7 @@ class Flow:
 
     def keep(self, seconds: float) -> None:
         """Do not end the flow for being idle within this time, because a user is reached only by
-        this flow. Does nothing for datagrams."""
+        this flow. Report its end by flow_ended() of the events. Does nothing for datagrams."""
 
     @property
     def id(self) -> str:
@@ -195,7 +195,8 @@ class Events(Protocol):
         """
 
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
-        """Report the end of a flow that has `transactions`. Do not call it within send().
+        """Report the end of a flow that has `transactions`, or for which keep() was called. Do not
+        call it within send().
 
         Args:
             flow: The connection.

@@ -490,7 +490,7 @@ def test_other_flow_replaces_one_that_its_edge_proxy_has_lost(office):
 
 @pytest.mark.rfc("5626 7")
 def test_other_flow_is_tried_by_the_same_next_hop_and_listener(sip):
-    location = Location(sip.clock.now)
+    location = Location()
 
     def core(request, tx):
         if request.method == "REGISTER":

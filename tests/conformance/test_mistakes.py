@@ -123,7 +123,7 @@ def test_invite_without_contact_that_is_accepted_is_400_without_traceback(sip, p
 
 
 def test_register_with_star_beside_a_contact_is_400_without_traceback(sip, peer, errors):
-    sip.serve(Registrar(Location(sip.clock.now)))
+    sip.serve(Registrar(Location()))
     assert ask(peer, "REGISTER", contact=("*", "<sip:10.0.0.50>")) == [400]
     assert errors() == []
 

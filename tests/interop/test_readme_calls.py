@@ -128,7 +128,7 @@ def test_refusal_of_a_phone_reaches_the_caller_of_the_b2bua_whole(
 REGISTRAR = """
 from sippet_gevent import Location, Registrar
 
-stack.on("REGISTER")(Registrar(Location(stack.clock.now)))
+stack.on("REGISTER")(Registrar(Location()))
 stack.on("INVITE")(core)
 """
 

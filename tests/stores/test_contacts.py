@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sippet_gevent import URI, Location, NameAddr, RegistrarProxy, Reject
+from sippet_gevent import URI, MemoryBindings, NameAddr, Reject
 from sippet_gevent.stores.bindings import Binding
 from sippet_gevent.stores.contacts import SHARED, ContactIndex
 
@@ -96,7 +96,7 @@ def test_contact_whose_binding_has_ended_reaches_nothing(sip, office, phones, en
         office.flow(bob).end()
     alice.ask("MESSAGE", bob.uri)
     assert (bob.received, alice.statuses) == ([], [404])
-    assert len(office.stack.core.location._contacts) == 1  # those of alice
+    assert len(office.stack.core.location.store._contacts) == 1  # those of alice
 
 
 def test_request_within_a_dialog_that_we_did_not_route_is_481(phones):
@@ -150,17 +150,6 @@ def test_phones_behind_two_nats_with_one_contact_both_get_the_request(office, ph
     assert other.methods == ["INVITE", "ACK"]
 
 
-def test_store_without_lookup_contact_is_served(sip):
-    class Store:
-        stack = None
-
-        def lookup(self, uri):
-            return ()
-
-    sip.serve(RegistrarProxy(Store()))
-    assert sip.ask(sip.stacks[0], "MESSAGE sip:bob@192.0.2.7").statuses == [404]
-
-
 # ---- the index
 
 
@@ -195,9 +184,9 @@ def test_index_is_bounded_for_one_contact_of_many():
     assert index.find(uri) == (*map(str, range(1, SHARED)), "new")
 
 
-def test_location_refuses_beyond_its_size_without_touching_the_index(monkeypatch):
+def test_store_refuses_beyond_its_size_without_touching_the_index(monkeypatch):
     monkeypatch.setattr("sippet_gevent.stores.memory.ADDRESSES", 0)
-    location, contact = Location(), NameAddr(URIS[0])
+    store, contact = MemoryBindings(), NameAddr(URIS[0])
     with pytest.raises(Reject, match="503"):
-        location.put("sip:a@h", (Binding(contact.uri, 60.0, "1", 1, contact),))
-    assert len(location._contacts) == 0
+        store.update("sip:a@h", lambda before: (Binding(contact.uri, 60.0, "1", 1, contact),))
+    assert len(store._contacts) == len(store) == store.bytes == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import entry_points
-from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -15,12 +14,14 @@ from sippet_gevent import (
     Filter,
     InvalidValue,
     Location,
+    MemoryBindings,
     Registrar,
     Request,
     Stack,
     StaticResolver,
     TransactionStateError,
     TransactionTimeout,
+    VirtualClock,
     forward,
 )
 from sippet_gevent.core.registrar_proxy import RegistrarProxy
@@ -359,7 +360,7 @@ def test_stack_of_an_application_is_put_on_network_and_clock_of_the_test(sip):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda stack: Location(), lambda stack: Location(stack.clock.now)]
+    "make", [lambda stack: Location(), lambda stack: Location(MemoryBindings())]
 )
 def test_location_of_an_application_goes_by_the_clock_of_the_test(sip, make):
     stack = sip.serve(application(make_location=make))
@@ -383,12 +384,12 @@ def test_what_was_registered_in_one_test_is_gone_in_the_next():
         assert sip.ask(
             stack, f"REGISTER {bob}", to=f"<{bob}>", contact="<sip:bob@10.0.0.9>"
         ).statuses == [200]
-        assert len(sip.stacks[0].methods.handlers["REGISTER"].location) == 1
+        assert len(sip.stacks[0].methods.handlers["REGISTER"].location.store) == 1
         sip.close()
 
 
 def test_bindings_keep_the_time_they_have_left_when_their_clock_changes(sip):
-    location = Location(lambda: 50.0)
+    location = Location()
     stack = sip.stack(Registrar(location))
     first = sip.ask(
         stack,
@@ -398,13 +399,16 @@ def test_bindings_keep_the_time_they_have_left_when_their_clock_changes(sip):
         expires=600,
     )
     [binding] = location.get("sip:a@x.example")
-    location.stack = SimpleNamespace(clock=SimpleNamespace(now=lambda: 70.0))
-    [moved] = location.get("sip:a@x.example")
-    assert (
-        binding.expires_at - sip.clock.now()
-        == pytest.approx(moved.expires_at - 70.0)
-        == pytest.approx(600)
-    )
+    other = VirtualClock()
+    other.advance(12345)
+    with Stack(clock=other) as another:
+        location.stack = another
+        [moved] = location.get("sip:a@x.example")
+        assert (
+            binding.expires_at - sip.clock.wall()
+            == pytest.approx(moved.expires_at - other.wall())
+            == pytest.approx(600)
+        )
     location.stack = stack
     assert first.statuses == [200]
 

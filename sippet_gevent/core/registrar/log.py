@@ -9,8 +9,8 @@ from ...message.iana import STATUSES
 from ...message.message import Request
 from ...message.uri import bracketed
 from ...observe.counters import Plain
-from ...stores.bindings import Binding
-from ...stores.memory import log_ended, shown_uri
+from ...stores.base import BindingEvent, Change, Watch
+from ...stores.location import Location, shown_uri
 from ..element import Element
 
 log = logging.getLogger("sippet_gevent.core")
@@ -31,47 +31,70 @@ def _source(request: Request) -> Plain:
     return Plain(f"{request.flow.transport.name}:{bracketed(host)}:{port}")
 
 
-def log_changes(
-    stack: Element,
-    request: Request,
-    aor: str,
-    before: tuple[Binding, ...],
-    after: tuple[Binding, ...],
-    has_outbound: bool,
-) -> None:
-    """Log each binding that a REGISTER has made, refreshed or removed.
+_REASONS = {
+    "removed": "removed by the phone",
+    "expired": "expired",
+    "flow ended": "connection closed",
+}
+"""Why a registration has ended, by the kind of the event."""
+
+
+class RegistrationLog:
+    """Logs the events of a Location: each binding that is made, refreshed or ends.
 
     Args:
-        stack: The element whose counters limit log lines.
-        request: The REGISTER.
-        aor: The address-of-record.
-        before: Its bindings before the REGISTER.
-        after: Its bindings from now on.
-        has_outbound: True when both sides support SIP Outbound, see Binding.is_of().
+        location: The Location, whose stack limits the lines.
     """
-    if not log.isEnabledFor(logging.INFO):
-        return
-    now = stack.clock.now()
-    over = [old for old in before if not any(old is binding for binding in after)]
-    for binding in after:
-        if any(binding is old for old in before):
-            continue
-        replaced = [old for old in over if old.is_of(binding.contact, has_outbound=has_outbound)]
-        over = [old for old in over if old not in replaced]
-        event = "registration refreshed" if replaced else "registration made"
+
+    __slots__ = ("_location", "_sources", "_watch")
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._sources: dict[str, Plain] = {}
+        self._watch: Watch = location.watch(self._log)
+
+    def close(self) -> None:
+        """Log no further event."""
+        self._watch.close()
+
+    def update(self, request: Request, aor: str, change: Change) -> None:
+        """Make the change of a REGISTER. Its events have the source of this request."""
+        self._sources[request.call_id] = _source(request)
+        try:
+            self._location.update(aor, change)
+        finally:
+            self._sources.pop(request.call_id, None)
+
+    def _log(self, event: BindingEvent) -> None:
+        stack, binding = self._location.stack, event.binding
+        if stack is None:
+            return
+        reason = _REASONS.get(event.kind)
+        if reason is not None:
+            stack.engine.counters.info(
+                "registration ended",
+                stack.clock.now(),
+                'registration ended: aor=%s contact=%s reason="%s" call_id=%s',
+                Plain(event.aor),
+                shown_uri(binding.uri),
+                Plain(reason),
+                Plain(binding.call_id),
+                log=log,
+            )
+            return
+        text = "registration refreshed" if event.kind == "refreshed" else "registration made"
         stack.engine.counters.info(
-            event,
-            now,
-            f"{event}: aor=%s contact=%s expires=%d source=%s by=%s call_id=%s",
-            Plain(aor),
+            text,
+            stack.clock.now(),
+            f"{text}: aor=%s contact=%s expires=%d source=%s by=%s call_id=%s",
+            Plain(event.aor),
             shown_uri(binding.uri),
-            round(binding.expires_at - now),
-            _source(request),
+            round(binding.expires_at - self._location.now()),
+            self._sources.get(binding.call_id, Plain("unknown")),
             Plain("contact" if binding.flow is None else "flow"),
             Plain(binding.call_id),
             log=log,
         )
-    log_ended(stack, aor, over, "removed by the phone")
 
 
 def log_refusal(stack: Element, request: Request, error: SIPError) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, cast
 
 from ...arguments import flag, whole
@@ -13,14 +15,15 @@ from ...message.message import Request, Response
 from ...message.uri import URI
 from ...stores.bindings import (
     Binding,
+    Bindings,
+    check_order,
     compact,
     entry_bytes,
     flow_registered,
-    merged,
-    never,
     reg_id_of,
+    registered,
 )
-from ...stores.memory import Location
+from ...stores.location import Location
 from ...transport.base import Flow
 from ..element import Element
 from ..routing.outbound import (
@@ -33,7 +36,7 @@ from ..routing.outbound import (
 )
 from ..routing.sips import check_registration
 from ..server import ServerTransaction
-from .log import log_changes, log_refusal
+from .log import RegistrationLog, log, log_refusal
 
 DEFAULT_EXPIRES = 3600
 """Seconds of a binding whose REGISTER asks for no time. The registrar may choose (§10.2.1.1)."""
@@ -60,6 +63,9 @@ ADDRESS_BYTES = 16 * 1024
 """Most bytes of an address-of-record in memory. It has room for four of the largest bindings, or
 for CONTACTS usual ones."""
 
+SMALL = 3
+"""So many bindings, of BINDING_BYTES each, always have room in an address-of-record."""
+
 
 def serves(stack: Element, uri: URI) -> bool:
     """True when a URI is in a domain of the stack, or when the stack has no domains."""
@@ -70,7 +76,7 @@ class Registrar:
     """A core that serves REGISTER with a Location: `stack.on("REGISTER")(Registrar(location))`.
 
     Args:
-        location: The store of bindings.
+        location: The bindings, in memory or in a store of yours.
         default_expires: Seconds of a binding whose REGISTER asks for no time.
         min_expires: Seconds of the shortest binding. A REGISTER for less gets 423.
         max_expires: Seconds of the longest binding; more is shortened to this.
@@ -80,7 +86,7 @@ class Registrar:
 
     Raises:
         InvalidValue: The times contradict each other.
-        TypeError: The store has no get and put, or a time is not a number.
+        TypeError: The location is no Location, or a time is not a number.
     """
 
     def __init__(
@@ -92,12 +98,12 @@ class Registrar:
         max_expires: int = MAX_EXPIRES,
         strict_outbound: bool = True,
     ) -> None:
-        if isinstance(location, type) or not (
-            hasattr(location, "get") and hasattr(location, "put")
-        ):
+        if not isinstance(location, Location):
+            is_store = hasattr(location, "lookup") and not isinstance(location, type)
+            write = "Location(store)" if is_store else "Location()"
             raise TypeError(
                 f"a Registrar keeps bindings in a Location, got {excerpt(location)}: "
-                "write Registrar(Location())"
+                f"write Registrar({write})"
             )
         self.location = location
         self.default_expires = whole("default_expires", default_expires, 1)
@@ -122,57 +128,50 @@ class Registrar:
             raise
 
     def _register(self, request: Request, tx: ServerTransaction) -> Response:
+        stack, location = tx.stack, self.location
         tx.check_required(EXTENSIONS)  # before anything is stored (§10.3 step 2)
         if not request.to.uri.has_valid_host:
             raise Reject(400, "To: host is neither an address nor a name")
-        if not serves(tx.stack, request.to.uri):
+        if not serves(stack, request.to.uri):
             raise Reject(404)  # §10.3 step 5
-        now = tx.stack.clock.now()
-        aor = self._aor(request.to.uri, tx.stack)
-        before = bindings = self.location.get(aor)
-        outbound = self._outbound(request)
-        changes = bool(request.contact)
-        if changes:
-            check_registration(request)
-            bindings = self._changed(request, tx, bindings, now)
-            if entry_bytes(aor, (binding.bytes for binding in bindings)) > ADDRESS_BYTES:
-                raise Reject(403, f"Address-of-Record Over {ADDRESS_BYTES} Bytes")
-        response = request.response(
-            200,
-            contact=tuple(
-                b.contact._replace(
-                    parameters=b.contact.parameters.replace(
-                        expires=max(1, round(b.expires_at - now))
-                    )
-                )
-                for b in bindings
-            ),
-            path=request.path,  # RFC 3327 §5.3
-            date=datetime.now(timezone.utc),
-            **outbound,
-        )
-        # last, because a REGISTER is processed completely or not at all (§10.3 step 7)
-        if changes:
-            self.location.put(aor, bindings)
-            flow: Flow = request.flow  # type: ignore[assignment]  # a received request has a Flow
-            name = tx.stack.names.stored_flow(flow)
-            for binding in bindings:
-                if binding.flow == name:
-                    flow.keep(binding.expires_at - now)
-            log_changes(
-                tx.stack, request, aor, before, bindings, first_hop_supports_outbound(request)
-            )
-        return response
-
-    def _aor(self, uri: URI, stack: Element) -> str:
-        """Return the address-of-record that a URI names, the same text that Location.lookup()
-        uses."""
-        location = self.location
-        if not isinstance(location, Location):
-            return stack.aor(uri)
         if location.stack is None or not location.stack.is_running:
             location.stack = stack
-        return location.aor(uri)
+        aor, now = location.aor(request.to.uri), location.now()
+        respond = partial(
+            request.response,
+            200,
+            path=request.path,  # RFC 3327 §5.3
+            date=datetime.now(timezone.utc),
+            **self._outbound(request),
+        )
+        if not request.contact:
+            return respond(contact=listed(location.get(aor), now))
+        check_registration(request)
+        change = _Change(request, location, aor, now, respond)
+        if STAR in request.contact:
+            self._check_star(request)
+        else:
+            change.wanted = self._wanted(request, stack, now)
+        events = self._log()
+        if events is None:
+            location.update(aor, change)
+        else:
+            events.update(request, aor, change)
+        change.keep_flow()
+        return change.response
+
+    def _log(self) -> RegistrationLog | None:
+        """Return the log of the Location, None if nobody reads such lines."""
+        location = self.location
+        events = location.registration_log
+        if log.isEnabledFor(logging.INFO):
+            if events is None:
+                events = location.registration_log = RegistrationLog(location)
+            return events if isinstance(events, RegistrationLog) else None
+        if events is not None:
+            events.close()
+            location.registration_log = None
+        return None
 
     def _outbound(self, request: Request) -> dict[str, Any]:
         """Return the header fields of a 200 that concern flows: Require and Flow-Timer (RFC 5626
@@ -208,25 +207,26 @@ class Registrar:
         seconds = 0 if request.path or transport.name in WEB else transport.keep_alive_seconds
         return {"require": (OUTBOUND,)} | ({"flow_timer": seconds} if seconds else {})
 
-    def _changed(
-        self, request: Request, tx: ServerTransaction, bindings: tuple[Binding, ...], now: float
-    ) -> tuple[Binding, ...]:
-        """Return the bindings after this REGISTER (§10.3 steps 6 and 7).
+    def _check_star(self, request: Request) -> None:
+        """Check a REGISTER that removes all bindings (§10.3 step 6). Raises ParseError."""
+        if len(request.contact) > 1 or self._expires(request) != 0:
+            raise ParseError(
+                "* must be the only Contact, with Expires: 0", header="Contact", source=request
+            )
+
+    def _wanted(self, request: Request, stack: Element, now: float) -> list[Binding]:
+        """Return a binding for each Contact of a REGISTER; one that ends `now` is to be removed
+        (§10.3 step 7).
 
         All or nothing: raises Reject or ParseError if any Contact is invalid.
         """
         call_id, cseq = request.call_id, request.cseq.number
-        if STAR in request.contact:
-            if len(request.contact) > 1 or self._expires(request) != 0:
-                raise ParseError(
-                    "* must be the only Contact, with Expires: 0", header="Contact", source=request
-                )
-            check_order(bindings, call_id, cseq)
-            return ()
         # from the user agent, without a proxy on the way (RFC 5626 §6)
         is_direct = request.headers.has_one("Via") and not request.path
         has_outbound = first_hop_supports_outbound(request)
         path = tuple(map(compact, request.path))
+        came_by = cast(Flow, request.flow)
+        listener = stack.names.stored_listener(came_by)
         wanted: list[Binding] = []
         for contact in request.contact:
             if isinstance(contact, str):  # the "*" that removes all is handled above
@@ -234,18 +234,9 @@ class Registrar:
             if not contact.uri.has_valid_host:
                 raise Reject(400, "Contact: host is neither an address nor a name")
             seconds = self._seconds(request, contact)
-            check_order(
-                (b for b in bindings if b.is_of(contact, has_outbound=has_outbound)), call_id, cseq
-            )
-            wanted = [b for b in wanted if not b.is_of(contact, has_outbound=has_outbound)]
-            reach = (
-                reach_of(contact, request.via[0], request.flow) if is_direct else Reach.AT_CONTACT
-            )
-            flow = None
-            if reach is not Reach.AT_CONTACT:
-                flow = tx.stack.names.stored_flow(cast(Flow, request.flow))
-            only = reach is Reach.BY_FLOW_ONLY
-            listener = tx.stack.names.stored_listener(cast(Flow, request.flow))
+            if wanted:
+                wanted = [b for b in wanted if not b.is_of(contact, has_outbound=has_outbound)]
+            reach = reach_of(contact, request.via[0], came_by) if is_direct else Reach.AT_CONTACT
             if seconds:
                 # an invalid q raises here, while the error can still quote the request
                 float(contact.q)
@@ -257,20 +248,15 @@ class Registrar:
                 cseq,
                 contact,
                 path,
-                flow,
-                only,
-                listener=listener,
+                None if reach is Reach.AT_CONTACT else stack.names.stored_flow(came_by),
+                reach is Reach.BY_FLOW_ONLY,
+                (),
+                listener,
             )
             if seconds and binding.bytes > BINDING_BYTES:
                 raise Reject(403, f"Binding Over {BINDING_BYTES} Bytes")
             wanted.append(binding)
-        return merged(
-            bindings,
-            wanted,
-            now,
-            has_outbound=has_outbound,
-            is_unusable=getattr(self.location, "is_unusable", never),
-        )
+        return wanted
 
     def _seconds(self, request: Request, contact: NameAddr) -> int:
         """Return the seconds for which a Contact is bound (§10.3 step 7). Raises Reject(423)."""
@@ -297,7 +283,77 @@ class Registrar:
             return MALFORMED_EXPIRES
 
 
-def check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:
-    """Refuse a REGISTER that is older than one of these bindings. Raises Reject(500)."""
-    if any(b.call_id == call_id and cseq <= b.cseq for b in bindings):
-        raise Reject(500, "Out of Order")
+class _Change:
+    """What a REGISTER makes of the bindings of its address-of-record, and the 200 that says so.
+
+    A store may run it again, on other bindings or on its own result. It makes the response, too,
+    because a REGISTER is processed completely or not at all (§10.3 step 7).
+    """
+
+    __slots__ = (
+        "_aor",
+        "_bindings",
+        "_location",
+        "_now",
+        "_request",
+        "_respond",
+        "response",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        location: Location,
+        aor: str,
+        now: float,
+        respond: Callable[..., Response],
+    ) -> None:
+        self._request = request
+        self._location = location
+        self._aor = aor
+        self._now = now
+        self._respond = respond
+        self._bindings: Bindings = ()
+        self.wanted: list[Binding] | None = None
+        """A binding for each Contact; None to remove all."""
+        self.response: Response
+        """The 200 of the last run."""
+
+    def __call__(self, stored: Bindings) -> Bindings:
+        request, now = self._request, self._now
+        bindings = self._location.live(stored, now)
+        if self.wanted is None:
+            check_order(bindings, request.call_id, request.cseq.number)
+            bindings = ()
+        else:
+            bindings = registered(
+                bindings,
+                self.wanted,
+                now,
+                has_outbound=first_hop_supports_outbound(request),
+                is_unusable=self._location.is_unusable,
+            )
+            if (len(bindings) > SMALL or len(self._aor) > BINDING_BYTES) and entry_bytes(
+                self._aor, [b.bytes for b in bindings]
+            ) > ADDRESS_BYTES:
+                raise Reject(403, f"Address-of-Record Over {ADDRESS_BYTES} Bytes")
+        self.response = self._respond(contact=listed(bindings, now))
+        self._bindings = bindings
+        return bindings
+
+    def keep_flow(self) -> None:
+        """Keep the flow of the REGISTER open as long as its bindings."""
+        for binding in self.wanted or ():
+            if binding.flow is not None and binding in self._bindings:
+                cast(Flow, self._request.flow).keep(binding.expires_at - self._now)
+
+
+def listed(bindings: Bindings, now: float) -> tuple[NameAddr, ...]:
+    """Return the Contacts of the 200 to a REGISTER, each with its seconds (§10.3 step 8)."""
+    return tuple(
+        b.contact._replace(
+            parameters=b.contact.parameters.replace(expires=max(1, round(b.expires_at - now)))
+        )
+        for b in bindings
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from ...stores.bindings import FlowName
 from ...transport.base import Flow, Origin, Transport
@@ -28,6 +29,8 @@ class FlowNames:
     def __init__(self, transports: list[Transport]) -> None:
         self.node = os.urandom(NODE).hex()
         """The name of this process. It is random, because connections end with the process."""
+        self.watches: list[Callable[[FlowName], None]] = []
+        """Called with the name of each connection that ends, in the hub."""
         self._transports = transports
         self._listeners: dict[Transport, str] = {}
         self._origins: dict[str, Origin] = {}
@@ -38,6 +41,13 @@ class FlowNames:
         self._listeners.clear()
         self._origins.clear()
         self._known.clear()
+
+    def ended(self, flow: Flow) -> None:
+        """Tell that a flow has ended."""
+        if self.watches:
+            name = self.stored_flow(flow)
+            for watch in self.watches:
+                watch(name)
 
     def stored_flow(self, flow: Flow) -> FlowName:
         """Return the name under which a store keeps a flow of this element."""

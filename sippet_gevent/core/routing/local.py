@@ -138,6 +138,9 @@ class Names:
         flows = self._flow_names = FlowNames(transports)
         self.node = flows.node
         """The name of this process in the names of flows that a store keeps."""
+        self.flow_watches = flows.watches
+        """Callables that get the name of each connection that ends."""
+        self.flow_ended = flows.ended
         # attributes, because a request to a binding needs two of them
         self.stored_flow = flows.stored_flow
         self.live_flow = flows.live_flow

@@ -424,7 +424,7 @@ class Connection(KeptAlive):
 
         The report is a callback of its own, because the engine may be in the middle of sending.
         """
-        if self.transactions and not self.transport.stopping:
+        if (self.transactions or self._kept_until) and not self.transport.stopping:
             failure = TransportError(f"{self!r} has ended: {problem}", self, kind=self._kind)
             failure.__cause__ = error
             self.transport.loop.run_callback(self.transport.events.flow_ended, self, failure)

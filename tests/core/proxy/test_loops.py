@@ -35,7 +35,7 @@ class Looping:
     def __init__(self, sip, caller, contacts):
         self.sip, self.caller, self.count = sip, caller, contacts
         self.stack = sip.stack(self.route, SERVER)
-        self.location = Location(self.stack.clock.now)
+        self.location = Location()
         loops = ", ".join(f"<sip:loop@{SERVER};n={n}>" for n in range(contacts))
         caller.ask("REGISTER", f"sip:{SERVER}", to=f"<sip:loop@{SERVER}>", contact=loops)
         caller.received.clear()

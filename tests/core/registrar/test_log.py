@@ -10,6 +10,7 @@ import pytest
 
 from sippet_gevent import Location, NameAddr, Registrar
 from sippet_gevent.message import address, uri
+from sippet_gevent.stores import ends
 from sippet_gevent.stores import memory as limits
 from sippet_gevent.stores.bindings import address_bytes, compact
 
@@ -93,7 +94,12 @@ def test_registration_that_expires_is_dropped_and_logged_without_a_request(phone
         'registration ended: aor=sip:alice@example.com contact=sip:alice@10.0.0.71:5060 reason="expired" call_id=phone'
     ]
     phone.sip.advance(3600)
-    assert (len(phone.lines), len(phone.location), phone.location.bytes, phone.location._ends) == (
+    assert (
+        len(phone.lines),
+        len(phone.location.store),
+        phone.location.store.bytes,
+        phone.location.store._ends,
+    ) == (
         1,
         0,
         0,
@@ -108,15 +114,15 @@ def test_registration_expires_after_a_restart_of_its_stack(phone):
     phone.stack.start()
     phone.register(DESK, user="bob", expires=120, call_id="again")
     phone.sip.advance(4000)
-    assert (len(phone.location), phone.location.bytes) == (0, 0)
+    assert (len(phone.location.store), phone.location.store.bytes) == (0, 0)
 
 
 def test_many_registrations_that_expire_together_take_several_turns(phone, monkeypatch):
-    monkeypatch.setattr(limits, "ENDS_AT_ONCE", 2)
+    monkeypatch.setattr(ends, "ENDS_AT_ONCE", 2)
     for n in range(5):
         phone.register(f"<sip:{n}@10.0.0.71>;expires=60", user=n)
     phone.sip.advance(60 + limits.END_SECONDS)
-    assert (len(phone.location), phone.location._ends) == (0, {})
+    assert (len(phone.location.store), phone.location.store._ends) == (0, {})
 
 
 REFUSALS = [
@@ -219,9 +225,9 @@ def test_refused_registration_keeps_no_flow(phone, monkeypatch):
 
 def test_full_location_is_503_with_retry_after_and_still_refreshes(phone, monkeypatch):
     phone.register(f"{PHONE};expires=60")
-    monkeypatch.setattr(limits, "STORE_BYTES", phone.location.bytes + 100)
+    monkeypatch.setattr(limits, "STORE_BYTES", phone.location.store.bytes + 100)
     response = phone.register(PHONE, user="bob")
-    assert (response.status, response.retry_after.seconds) == (503, limits.SWEEP_SECONDS)
+    assert (response.status, response.retry_after.seconds) == (503, limits.RETRY_SECONDS)
     assert 'status=503 reason="Registrar Full" hint="the store is full' in phone.lines[-1]
     assert phone.register(f"{PHONE};expires=60").status == 200
     assert phone.register(PHONE, DESK).status == 503
@@ -265,7 +271,7 @@ def test_memory_of_bindings_is_at_most_what_is_counted(phone, shape, path):
         gc.collect()
 
     register(0, 10)
-    counted = phone.location.bytes
+    counted = phone.location.store.bytes
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -273,7 +279,7 @@ def test_memory_of_bindings_is_at_most_what_is_counted(phone, shape, path):
         real = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    counted = phone.location.bytes - counted
+    counted = phone.location.store.bytes - counted
     assert counted / 4 < real < counted
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
-from sippet_gevent import URI, InvalidValue, Location, Registrar, Request, forward
+from sippet_gevent import URI, InvalidValue, Location, Registrar, Request, Watchers, forward
 from sippet_gevent.stores import memory as limits
 from sippet_gevent.stores.bindings import CONTACTS
 from sippet_gevent.transport.memory import MemoryFlow
@@ -22,7 +23,7 @@ class Phone:
     def __init__(self, sip, **options):
         self.sip = sip
         self.stack = sip.stack(host="10.0.0.1")
-        self.location = Location(self.stack.clock.now)
+        self.location = Location()
         self.stack.on("REGISTER")(Registrar(self.location, **options))
         self.peer = Peer(sip, "10.0.0.71")
         self.number = 0
@@ -40,7 +41,7 @@ class Phone:
     @property
     def bound(self):
         """Return URIs and remaining seconds, best first."""
-        now = self.stack.clock.now()
+        now = self.stack.clock.wall()
         return {str(b.uri): round(b.expires_at - now) for b in self.location.get(AOR)}
 
 
@@ -133,7 +134,7 @@ def test_nothing_bound_is_an_empty_200(phone):
 def test_star_removes_all_bindings(phone):
     phone.register(f"<{PHONE}>", f"<{DESK}>")
     response = phone.register("*", expires=0)
-    assert (response.status, phone.bound, len(phone.location)) == (200, {}, 0)
+    assert (response.status, phone.bound, len(phone.location.store)) == (200, {}, 0)
 
 
 @pytest.mark.rfc("3261 10.3")
@@ -379,20 +380,39 @@ def test_lookup_finds_the_bindings_of_a_request_uri(phone):
     assert [str(b.uri) for b in found] == [PHONE]
 
 
+class Store:
+    """A store of an application: a dict."""
+
+    def __init__(self, clock):
+        self.now, self.kept = clock.wall, {}
+        self.watch = Watchers().add
+
+    def update(self, aor, change):
+        self.kept[aor] = change(self.kept.get(aor, ()))
+        return self.kept[aor]
+
+    def lookup(self, aor):
+        return self.kept.get(aor, ())
+
+    def find(self, contact):
+        return list(self.kept)
+
+    def expire(self, now, limit):
+        return ()
+
+
 def test_store_of_the_application_is_served(sip):
-    class Store(dict):
-        def get(self, aor):
-            return super().get(aor, ())
-
-        def put(self, aor, bindings):
-            self[aor] = bindings
-
-    store = Store()
+    store = Store(sip.clock)
     stack = sip.stack(host="10.0.0.1")
-    stack.on("REGISTER")(Registrar(store))
+    location = Location(store)
+    stack.on("REGISTER")(Registrar(location))
     peer = Peer(sip, "10.0.0.71")
     peer.ask("REGISTER", "sip:example.com", to=f"<{AOR}>", contact=f"<{PHONE}>")
-    assert [str(b.uri) for b in store[AOR]] == [PHONE]
+    assert peer.statuses == [200]
+    assert [str(b.uri) for b in store.kept[AOR]] == [PHONE]
+    found = []
+    gevent.spawn(lambda: found.extend(location.lookup_contact(URI.parse(PHONE)))).join()
+    assert [str(b.uri) for b in found] == [PHONE]
 
 
 # ---- all or nothing

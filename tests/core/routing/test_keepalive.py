@@ -320,7 +320,7 @@ def test_flow_of_several_registrations_is_pinged_at_the_shortest_interval(
 def asked(sip, monkeypatch):
     """A registrar and callee that wants pings every 30 seconds."""
     monkeypatch.setattr(MemoryTransport, "keep_alive_seconds", 30)
-    location = Location(sip.clock.now)
+    location = Location()
 
     def core(request, tx):
         if request.method == "REGISTER":
@@ -426,7 +426,7 @@ def test_registered_phone_pings_its_server_over_tcp():
         Stack("tcp:127.0.0.1:0", limits=Limits(streams=StreamLimits(keep=1))) as server,
         Stack("tcp:127.0.0.1:0", keep=True) as phone,
     ):
-        server.on("REGISTER")(Registrar(Location(server.clock.now)))
+        server.on("REGISTER")(Registrar(Location()))
         uri = f"sip:127.0.0.1:{server.engine.transports[0].local[1]};transport=tcp"
         with gevent.Timeout(PATIENCE):
             assert phone.request("REGISTER", uri, contact="<sip:me@127.0.0.1>").status == 200
@@ -483,7 +483,7 @@ def test_registered_phone_pings_its_server_by_stun_over_udp():
         Stack("udp:127.0.0.1:0", limits=Limits(keep=1)) as server,
         Stack("udp:127.0.0.1:0", keep=True) as phone,
     ):
-        server.on("REGISTER")(Registrar(Location(server.clock.now)))
+        server.on("REGISTER")(Registrar(Location()))
         here = server.engine.transports[0].local
         with gevent.Timeout(PATIENCE):
             assert (

@@ -368,7 +368,7 @@ def test_sips_contact_is_bound_only_if_all_uris_are_sips(uri, contact, path, acc
 
 @pytest.mark.rfc("5630 5.2", "5630 5.1.1.1")
 def test_address_of_record_and_contact_are_the_same_whatever_their_scheme(sip):
-    location = Location(sip.clock.now)
+    location = Location()
     sip.serve(Registrar(location), sips_in_clear=True)
     phone = Peer(sip, "10.0.0.50")
     for number, scheme in enumerate(("sip", "sips", "sip"), 1):
@@ -407,7 +407,7 @@ def test_phone_registered_as_sips_is_called_by_tls_for_a_sip_uri(stacks):
 
     def core(request, tx):
         if request.method == "REGISTER":
-            location[:] = [Location(tx.stack.clock.now)]
+            location[:] = [Location()]
             return Registrar(location[0])(request, tx)
         return forward(request, tx, *location[0].lookup(URI.parse("sip:bob@127.0.0.1")))
 
@@ -427,7 +427,7 @@ def test_sips_registration_through_an_edge_proxy_has_a_sips_path(stacks):
     location = []
 
     def home(request, tx):
-        location[:] = location or [Location(tx.stack.clock.now)]
+        location[:] = location or [Location()]
         return Registrar(location[0])(request, tx)
 
     registrar = stacks(core=home)

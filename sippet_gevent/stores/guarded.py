@@ -1,0 +1,383 @@
+"""GuardedStore: calls a store that may wait or fail, and lets callers wait a short time only."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NoReturn, TypeVar
+
+import gevent
+from gevent.event import Event
+
+from ..errors import Reject, SIPError, StoreError
+from ..message.fields.rfc3261 import RetryAfter
+from ..message.uri import URI
+from ..observe.counters import LimitedLog, Plain
+from ..runtime.clock import Clock
+from .base import BindingStore, Change
+from .bindings import Bindings
+from .breaker import Breaker
+from .local_copy import LocalCopy
+
+GREENLETS = 128
+"""Most greenlets inside a store. A store of 20 ms then serves 6,000 calls a second; more would only
+wait inside it."""
+
+WAITING = 2000
+"""Most changes that wait for their turn. Each is a REGISTER that waits for its answer."""
+
+RETRY_AFTER = (2, 10)
+"""The Retry-After of a 503 because the store fails, in seconds. It is random, because thousands of
+phones get it at the same time."""
+
+log = logging.getLogger("sippet_gevent.core")
+
+T = TypeVar("T")
+
+
+class _Call:
+    """One call of the store, in a greenlet that is never killed. Its callers wait for it, and no
+    longer than the time-out."""
+
+    __slots__ = ("began", "is_late")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.is_late = False
+
+
+class _Wish:
+    """A change that waits for its turn, or for the store's answer."""
+
+    __slots__ = ("call", "change", "done", "error", "is_lost", "stored")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.done = Event()
+        self.call: _Call | None = None
+        self.stored: Bindings = ()
+        self.error: BaseException | None = None  # of the change, or a refusal of the store
+        self.is_lost = False
+
+
+class _Joined:
+    """Changes of one address-of-record as one change, in the order of arrival.
+
+    One that raises fails alone. A store may run this several times, so each run begins anew.
+    """
+
+    __slots__ = ("before", "runs", "wishes")
+
+    def __init__(self, wishes: list[_Wish]) -> None:
+        self.wishes = wishes
+        self.before: Bindings = ()
+        self.runs = 0
+
+    def __call__(self, before: Bindings) -> Bindings:
+        self.runs += 1
+        self.before = bindings = before
+        refused: BaseException | None = None
+        for wish in self.wishes:
+            wish.error = None
+            try:
+                bindings = wish.change(bindings)
+            except Exception as error:
+                wish.error = refused = error
+        if refused is not None and all(wish.error is not None for wish in self.wishes):
+            raise refused  # nothing is to be stored
+        return bindings
+
+    def has_refused(self, error: BaseException) -> bool:
+        """True for an exception of the last change, which is not the store's."""
+        return any(wish.error is error for wish in self.wishes)
+
+
+class GuardedStore:
+    """Calls a store in greenlets of its own, with a time-out, a breaker and a local copy.
+
+    * The changes of one address-of-record have one queue. Those that wait while one is being
+      stored are stored together, in order of arrival.
+    * A caller waits at most `timeout` seconds, and gets Reject(503) then. The call of the store
+      continues, because nobody knows if it can be interrupted, and its result is remembered.
+    * After some failures the breaker opens. Changes then get 503 at once, except for one try now
+      and then.
+    * Look-ups are answered from the local copy while the store fails, for `serve_stale` seconds
+      since its last success.
+
+    Args:
+        store: The store.
+        timeout: Most seconds that a caller waits.
+        serve_stale: Seconds.
+        copy_bytes: Most bytes of the local copy.
+        changed: Is told of each address-of-record whose bindings were stored: before, and after.
+    """
+
+    def __init__(
+        self,
+        store: BindingStore,
+        *,
+        timeout: float,
+        serve_stale: float,
+        copy_bytes: int,
+        changed: Callable[[str, Bindings, Bindings], None],
+    ) -> None:
+        self.store = store
+        self.timeout = timeout
+        self.serve_stale = serve_stale
+        self.clock: Clock = Clock()
+        self.lines = LimitedLog()
+        self.copy = LocalCopy(copy_bytes)
+        self.breaker = Breaker()
+        self.counts = {
+            "store_errors": 0,
+            "store_timeouts": 0,
+            "store_retries": 0,
+            "store_stale_lookups": 0,
+            "store_breakers_open": 0,
+        }
+        self._changed = changed
+        self._queues: dict[str, list[_Wish]] = {}
+        self._busy: set[str] = set()
+        self._ready: deque[str] = deque()
+        self._waiting = 0
+        self.running = 0
+        """Greenlets inside the store."""
+
+    # ---- changes
+
+    def update(self, aor: str, change: Change) -> Bindings:
+        """Store a change; see BindingStore.update().
+
+        Raises:
+            Reject: 503 when the store fails or is late, or too many changes wait.
+        """
+        if not self.breaker.allow(self.clock.now()):
+            self._refuse()
+        if self._waiting >= WAITING:
+            self._refuse("Store Busy")
+        wish = _Wish(change)
+        self._queues.setdefault(aor, []).append(wish)
+        self._waiting += 1
+        if aor not in self._busy:
+            self._busy.add(aor)
+            if self.running < GREENLETS:
+                self.running += 1
+                gevent.spawn(self._run, aor)
+            else:
+                self._ready.append(aor)
+        try:
+            in_time = self.clock.within(self.timeout, wish.done.wait)
+        finally:
+            self._withdraw(aor, wish)
+        if not in_time:
+            self._late(wish.call, aor)
+            self._refuse("Store Timeout")
+        if wish.error is not None:
+            raise wish.error
+        if wish.is_lost:
+            self._refuse()
+        return wish.stored
+
+    def _withdraw(self, aor: str, wish: _Wish) -> None:
+        """Take back a change whose turn has not come. Its caller has given up."""
+        queue = self._queues.get(aor)
+        if queue is not None and wish in queue:
+            queue.remove(wish)
+            self._waiting -= 1
+            if not queue:
+                del self._queues[aor]
+
+    def _run(self, aor: str) -> None:
+        """Store what waits for this address-of-record, then what waits for others."""
+        try:
+            while True:
+                wishes = self._queues.pop(aor, None)
+                if wishes:
+                    self._waiting -= len(wishes)
+                    self._write(aor, wishes)
+                if aor in self._queues:
+                    self._ready.append(aor)
+                else:
+                    self._busy.discard(aor)
+                if not self._ready:
+                    return
+                aor = self._ready.popleft()
+        finally:
+            self.running -= 1
+
+    def _write(self, aor: str, wishes: list[_Wish]) -> None:
+        call = _Call(self.clock.now())
+        for wish in wishes:
+            wish.call = call
+        joined = _Joined(wishes)
+        try:
+            after = self.store.update(aor, joined)
+        except BaseException as error:
+            self._not_stored(joined, call, aor, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._heard(call)
+            self.copy.put(aor, after, call.began)
+            self._changed(aor, joined.before, after)
+            for wish in wishes:
+                wish.stored = after
+        finally:
+            self.counts["store_retries"] += max(0, joined.runs - 1)
+            for wish in wishes:
+                wish.done.set()
+
+    def _not_stored(self, joined: _Joined, call: _Call, aor: str, error: BaseException) -> None:
+        if joined.has_refused(error):
+            self._heard(call)
+            return
+        if isinstance(error, SIPError) and not isinstance(error, StoreError):
+            self._heard(call)  # it refuses, because it is full for example
+            for wish in joined.wishes:
+                wish.error = wish.error or error
+        else:
+            self._failed(call, "update", aor, error)
+            for wish in joined.wishes:
+                wish.is_lost = True
+
+    # ---- look-ups
+
+    def lookup(self, aor: str) -> Bindings:
+        """Return the stored bindings; see BindingStore.lookup().
+
+        Raises:
+            Reject: 503 when the store fails and the local copy does not have them.
+        """
+
+        def remember(bindings: Bindings, began: float) -> None:
+            self.copy.put(aor, bindings, began)
+
+        found = self._ask("lookup", aor, lambda: self.store.lookup(aor), remember)
+        if found is None:
+            found = self.copy.get(aor) if self._may_be_stale() else None
+            if found is None:
+                self._refuse()
+            self.counts["store_stale_lookups"] += 1
+        return found
+
+    def find(self, contact: URI) -> Iterable[str]:
+        """Return addresses-of-record by Contact; see BindingStore.find(). Raises Reject(503)."""
+        found = self._ask("find", contact, lambda: tuple(self.store.find(contact)))
+        if found is None:
+            if not self._may_be_stale():
+                self._refuse()
+            self.counts["store_stale_lookups"] += 1
+            return self.copy.find(contact)
+        return found
+
+    def expire(self, now: float, limit: int) -> list[tuple[str, Bindings]] | None:
+        """Remove bindings that have ended; see BindingStore.expire(). None when the store fails."""
+        return self._ask("expire", "", lambda: list(self.store.expire(now, limit)))
+
+    def _ask(
+        self,
+        what: str,
+        about: object,
+        ask: Callable[[], T],
+        remember: Callable[[T, float], None] | None = None,
+    ) -> T | None:
+        """Return the store's answer, None when it fails, is late or is not asked at all."""
+        if self.running >= GREENLETS or not self.breaker.allow(self.clock.now()):
+            return None
+        call, done = _Call(self.clock.now()), Event()
+        answer: list[T] = []
+
+        def run() -> None:
+            try:
+                found = ask()
+            except BaseException as error:
+                self._failed(call, what, about, error)
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                self._heard(call)
+                answer.append(found)
+                if remember is not None:
+                    remember(found, call.began)
+            finally:
+                self.running -= 1
+                done.set()
+
+        self.running += 1
+        gevent.spawn(run)
+        if not self.clock.within(self.timeout, done.wait):
+            self._late(call, about)
+        return answer[0] if answer else None
+
+    # ---- failures
+
+    def _may_be_stale(self) -> bool:
+        since = self.breaker.failing_since
+        return since is None or self.clock.now() - since <= self.serve_stale
+
+    def _heard(self, call: _Call) -> None:
+        """Note that the store has answered. An answer that was too late is no success."""
+        if call.is_late:
+            return
+        if self.breaker.is_open:
+            since = self.breaker.failing_since or 0.0
+            self.lines.line(
+                log,
+                logging.WARNING,
+                "store works again",
+                "store works again: seconds=%.1f",
+                self.clock.now() - since,
+            )
+            self.counts["store_breakers_open"] = 0
+        self.breaker.succeeded()
+
+    def _failed(self, call: _Call, what: str, about: object, error: BaseException) -> None:
+        self.counts["store_errors"] += 1
+        self.lines.line(
+            log,
+            logging.ERROR,
+            "store failed",
+            'store failed: call=%s about=%s reason="%s"',
+            Plain(what),
+            Plain(about),
+            Plain(str(error) or type(error).__name__),
+        )
+        if not call.is_late:
+            self._count_failure()
+
+    def _late(self, call: _Call | None, about: object) -> None:
+        """Note that a caller has waited in vain. Each call of the store is one failure, however
+        many callers wait for it."""
+        self.counts["store_timeouts"] += 1
+        if call is None or call.is_late:
+            return
+        call.is_late = True
+        self.lines.line(
+            log,
+            logging.ERROR,
+            "store late",
+            "store is late: about=%s seconds=%g greenlets=%d waiting=%d",
+            Plain(about),
+            self.timeout,
+            self.running,
+            self._waiting,
+        )
+        self._count_failure()
+
+    def _count_failure(self) -> None:
+        if self.breaker.failed(self.clock.now()):
+            self.counts["store_breakers_open"] = 1
+            self.lines.line(
+                log,
+                logging.ERROR,
+                "store unavailable",
+                "store unavailable: copy=%d seconds=%g "
+                'hint="look-ups are served from memory, registrations get 503"',
+                len(self.copy),
+                self.serve_stale,
+            )
+
+    def _refuse(self, reason: str = "Store Unavailable") -> NoReturn:
+        raise Reject(503, reason, retry_after=RetryAfter(random.randint(*RETRY_AFTER)))

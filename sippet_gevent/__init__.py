@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .stores.location import Location
     from .stores.memory import MemoryBindings
     from .stores.sqlite import SQLiteBindings
+    from .stores.users import MemoryUsers, SQLiteUsers, User, UserStore
     from .transaction.timers import Timers
     from .transport.base import Flow, Transport
     from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
@@ -151,6 +152,10 @@ __all__ = [
     "Location",
     "MemoryBindings",
     "SQLiteBindings",
+    "User",
+    "UserStore",
+    "MemoryUsers",
+    "SQLiteUsers",
     "Binding",
     "FlowName",
     "BindingStore",
@@ -233,6 +238,10 @@ _MODULES = {
     "Location": ".stores.location",
     "MemoryBindings": ".stores.memory",
     "SQLiteBindings": ".stores.sqlite",
+    "MemoryUsers": ".stores.users",
+    "SQLiteUsers": ".stores.users",
+    "User": ".stores.users",
+    "UserStore": ".stores.users",
     "Timers": ".transaction.timers",
     "Flow": ".transport.base",
     "Transport": ".transport.base",

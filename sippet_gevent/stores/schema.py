@@ -50,6 +50,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (realm, username, algorithm)
         ) WITHOUT ROWID
         """,
+        # how many times users have changed; one row
+        "CREATE TABLE users_changes (id INTEGER PRIMARY KEY, number INTEGER)",
+        "INSERT INTO users_changes VALUES (1, 0)",
+        *(
+            f"CREATE TRIGGER users_{event} AFTER {event} ON users "
+            "BEGIN UPDATE users_changes SET number = number + 1; END"
+            for event in ("insert", "update", "delete")
+        ),
     ),
 )
 """The statements that lead from each version to the next. A released one never changes."""

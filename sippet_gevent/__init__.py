@@ -18,6 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .core.auth.credentials import Credentials
+    from .core.auth.digest import ha1
     from .core.client.transaction import ClientTransaction
     from .core.core import Core, CoreFunction
     from .core.dialog.call import Call
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         TransactionStateError,
         TransactionTimeout,
         TransportError,
+        Unauthorized,
     )
     from .message import sdp
     from .message.address import NameAddr
@@ -82,6 +85,7 @@ __all__ = [
     "ParseError",
     "InvalidValue",
     "Reject",
+    "Unauthorized",
     "Cancelled",
     "TransactionTimeout",
     "TransportError",
@@ -145,6 +149,8 @@ __all__ = [
     "Send",
     "ServerTransaction",
     "ClientTransaction",
+    "Credentials",
+    "ha1",
     "Call",
     "ResponseContext",
     "forward",
@@ -172,6 +178,8 @@ __all__ = [
 # The module of each public name. It is imported when the name is first used, so that importing the
 # package costs nothing: pytest does so in each run, because of the plugin in `testing`.
 _MODULES = {
+    "Credentials": ".core.auth.credentials",
+    "ha1": ".core.auth.digest",
     "ClientTransaction": ".core.client.transaction",
     "Core": ".core.core",
     "CoreFunction": ".core.core",
@@ -194,6 +202,7 @@ _MODULES = {
     "TransactionStateError": ".errors",
     "TransactionTimeout": ".errors",
     "TransportError": ".errors",
+    "Unauthorized": ".errors",
     "sdp": ".message.sdp",
     "NameAddr": ".message.address",
     "Part": ".message.body",

@@ -247,6 +247,27 @@ class Reject(SIPError):
         return f"{self.status} {self.reason}" if self.reason else str(self.status)
 
 
+class Unauthorized(Reject):
+    """The peer asks for credentials that are missing, or refuses those that it got (RFC 3261 §22).
+
+    `problem` says which. It quotes the user and the realm, and no password.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str | None = None,
+        *,
+        problem: str,
+        response: PeerResponse | None = None,
+    ) -> None:
+        super().__init__(status, reason, response=response)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: {self.problem}"
+
+
 class WrongScheme(Reject):
     """A sips URI in place of a sip URI, or the reverse. It counts as a 480, and its Warning says
     which (RFC 5630 §5.3)."""

@@ -22,7 +22,9 @@ from .core.argument_checks import (
     check_wait,
     check_way,
 )
+from .core.auth.credentials import Given, keyring
 from .core.capabilities import Capabilities
+from .core.client.retry import Retry
 from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
 from .core.client.transaction import ClientTransaction
@@ -44,7 +46,14 @@ from .engine.filters import Filter
 from .engine.ingress import Accept
 from .engine.listening import Planned, plan
 from .engine.users import ClientUser
-from .errors import InvalidValue, Reject, TransactionStateError, TransportError, excerpt
+from .errors import (
+    InvalidValue,
+    Reject,
+    TransactionStateError,
+    TransportError,
+    Unauthorized,
+    excerpt,
+)
 from .message.address import NameAddr
 from .message.identifiers import Identifiers
 from .message.message import Request, Response
@@ -110,6 +119,9 @@ class Stack:
         allow_target: A function of (candidate), which decides to which addresses messages may be
             sent, after names were resolved. It is called for requests, and for responses whose
             connection has ended.
+        credentials: Credentials, a list of them, or a callable of (realm, request) that returns
+            some and may block. They answer the challenges that requests of this stack get, and
+            have to name their hosts.
         headers: Header fields of all messages of this stack that do not have their own,
             `{"User-Agent": "office/1.0", "Server": "office/1.0"}`. User-Agent is for requests,
             Server for responses. Accept lists the body types that the application understands.
@@ -138,6 +150,7 @@ class Stack:
         web: Web | None = None,
         accept: Accept | None = None,
         allow_target: AllowTarget | None = None,
+        credentials: Given | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         check_options(
@@ -148,6 +161,7 @@ class Stack:
         self.methods = self.dispatcher.methods
         self.middleware = self.dispatcher.middleware
         self.identifiers = Identifiers()
+        self.keyring = keyring(credentials, need_hosts=True)
         self._wire(Engine(self.dispatcher, clock=clock, timers=timers, limits=limits))
         self.tls = tls
         self.web = web
@@ -537,6 +551,8 @@ class Stack:
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        credentials: Given | None = None,
+        follow_redirects: bool = False,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Response:
@@ -551,6 +567,10 @@ class Stack:
             listener: The listener by which the request leaves; see send().
             timeout: Most seconds to wait.
             on_provisional: Called with each provisional response.
+            credentials: Credentials, a list of them, or a callable of (realm, request) that returns
+                some and may block. They answer a 401 or 407, in place of those of the stack.
+            follow_redirects: Send the request to the Contacts of a 3xx, best q first, each once
+                (§8.1.3.4). Never from a sips URI to a sip URI.
             body: The body.
             headers: Header fields, such as `max_forwards=5`.
 
@@ -563,7 +583,12 @@ class Stack:
         check_way(next_hop, listener)
         request = Request(method, uri, body=body, **headers)
         check_alone(request.method)
-        return self.sender.send(request, next_hop, listener=listener).final(on_provisional, timeout)
+        retry = None
+        if credentials is not None or follow_redirects is not False:
+            retry = self._retry_of(credentials, follow_redirects)
+        return self.sender.send(request, next_hop, listener=listener, retry=retry).final(
+            on_provisional, timeout
+        )
 
     def invite(
         self,
@@ -573,6 +598,8 @@ class Stack:
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        credentials: Given | None = None,
+        follow_redirects: bool = False,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Call:
@@ -582,7 +609,8 @@ class Stack:
         are those of request().
 
         Raises:
-            Reject: The peer has refused; `response` is its response.
+            Reject: The peer has refused; `response` is its response. Unauthorized, a Reject, if
+                it asks for credentials that are missing or wrong.
             TransactionTimeout: There is no final response in time.
             TransportError: There is no way to the peer, or the connection has ended.
             Cancelled: The request that this core serves was cancelled.
@@ -593,11 +621,20 @@ class Stack:
         check_way(next_hop, listener)
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
-        tx = self.sender.send(
-            Request("INVITE", uri, body=body, **headers), next_hop, listener=listener
-        )
+        retry = None
+        if credentials is not None or follow_redirects is not False:
+            retry = self._retry_of(credentials, follow_redirects)
+        request = Request("INVITE", uri, body=body, **headers)
+        tx = self.sender.send(request, next_hop, listener=listener, retry=retry)
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
+            if tx.retry is not None and tx.retry.problem:
+                raise Unauthorized(
+                    response.status,
+                    response.reason,
+                    problem=tx.retry.problem,
+                    response=response,
+                )
             raise Reject(response.status, response.reason, response=response)
         call = tx.call
         assert call is not None  # every 2xx creates a call
@@ -605,6 +642,12 @@ class Stack:
         if serving is not None and not call.ended.is_set():
             serving._hold(call)
         return call
+
+    def _retry_of(self, credentials: Given | None, follow_redirects: bool) -> Retry:
+        """Return how a request is tried again."""
+        arguments.flag("follow_redirects", follow_redirects)
+        given = keyring(credentials)
+        return Retry(self.keyring if given is None else given, follow_redirects=follow_redirects)
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
         """Return the candidates of a URI, best first, and those that failed lately last (RFC 3263).

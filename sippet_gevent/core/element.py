@@ -8,10 +8,11 @@ this package name the protocol that they need, never the class `Stack`, which im
 | Element | the parts of a stack: engine, names, clock, sender, dialogs … |
 | RequestSender | routes and sends requests: client/sender.py |
 | DialogTable | the calls of a stack, by dialog: dialog/dialogs.py |
+| Tried, Within | a request with a failed try, and the usage of a dialog that it belongs to |
 | ServedRequest | a request that a core serves, as its call sees it: server.py |
 | KeepAliveTable | flows that are kept alive: routing/keepalive.py |
 
-The last four describe classes that need an Element themselves.
+The last ones describe classes that need an Element themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Protocol, TypeVar
 from gevent.pool import Group
 
 from ..engine.engine import Engine
-from ..engine.users import ClientUser, ServerRecord
+from ..engine.users import ClientRecord, ClientUser, ServerRecord
 from ..message.identifiers import Identifiers
 from ..message.message import Request, Response
 from ..message.uri import URI
@@ -31,6 +32,7 @@ from ..transport.base import Flow
 from ..transport.listener_choice import ListenerChoice, Wanted
 from ..transport.locate.resolver import Resolver
 from ..transport.locate.rfc3263 import Candidate
+from .auth.credentials import Kept, Keyring
 from .capabilities import Capabilities
 from .client.failures import Failures
 from .client.long_requests import Detours
@@ -79,6 +81,10 @@ class Element(Protocol):
     @property
     def dialogs(self) -> DialogTable:
         """The calls, by dialog."""
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The credentials of the stack, if it has any."""
 
     @property
     def keepalives(self) -> KeepAliveTable:
@@ -144,6 +150,57 @@ class SendingMiddleware(Protocol):
         """Pass a request through the middleware; then `leave` sends the result."""
 
 
+class Numbered(Protocol):
+    """A dialog, which numbers the requests within it (§12.2.1.1)."""
+
+    local_cseq: int
+
+
+class Within(Protocol):
+    """What a request within a dialog belongs to: the INVITE session, or another usage."""
+
+    @property
+    def dialog(self) -> Numbered:
+        """The dialog."""
+
+    @property
+    def kept_credentials(self) -> Kept | None:
+        """The credentials of the request that began it, if it had any."""
+
+
+class Tried(Protocol):
+    """A request with a failed try, as the policies see it. A ClientTransaction is one."""
+
+    stack: Element
+
+    @property
+    def request(self) -> Request:
+        """The request, as it left."""
+
+    @property
+    def transaction(self) -> ClientRecord:
+        """The transaction of the latest try."""
+
+    @property
+    def provisional(self) -> Response | None:
+        """The last provisional response of this try."""
+
+    @property
+    def ways(self) -> Ways | None:
+        """The next hops left to try. None for a request that goes by one flow."""
+
+    @property
+    def by_flow(self) -> bool:
+        """True for a request that goes by one flow."""
+
+    @property
+    def within(self) -> Within | None:
+        """The session or other usage of a dialog that the request belongs to."""
+
+    def _may_go_on(self, failure: Response | Exception) -> bool:
+        """True when another target may be asked."""
+
+
 class RequestSender(Protocol):
     """Finds the next hops of each request, and tries the next one when one fails."""
 
@@ -154,6 +211,10 @@ class RequestSender(Protocol):
     @property
     def detours(self) -> Detours:
         """Destinations of requests that are too long for a datagram."""
+
+    @property
+    def repeated(self) -> dict[str, int]:
+        """Number of requests that were sent again, by the status or failure before."""
 
     @property
     def failures(self) -> Failures:
@@ -172,6 +233,7 @@ class RequestSender(Protocol):
         mark: str = "",
         listener: Wanted = None,
         record_route: RouteWriter | None = None,
+        within: Within | None = None,
     ) -> object:
         """Send a request; its responses and its end go to `user`. Raises SIPError."""
 
@@ -180,6 +242,12 @@ class RequestSender(Protocol):
 
     def send_next(self, request: Request, ways: Ways) -> tuple[Request, Flow, bytes] | None:
         """Return a failed request for its next candidate, with flow and bytes; None at the end."""
+
+    def repeat(self, request: Request, tried: Tried) -> tuple[Request, Flow, bytes] | None:
+        """Write a changed request for the server that has answered; None if its flow has ended."""
+
+    def reroute(self, request: Request, tried: Tried, next_hop: URI | None) -> None:
+        """Send a changed request to wherever it has to go now. Raises SIPError."""
 
     def flow_again(self, ways: Ways) -> Flow:
         """Return a new flow to the next hop of a pending request. Raises TransportError."""

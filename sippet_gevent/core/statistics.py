@@ -26,6 +26,7 @@ class Statistics(Counts):
     connections: int
     streams: dict[str, int]
     next_hop_failures: dict[str, int]
+    requests_repeated: dict[str, int]
     icmp: dict[str, int]
     stun: dict[str, int]
 
@@ -68,6 +69,7 @@ def statistics(stack: Measured) -> Statistics:
         "transports": len(transports),
         "connections": sum(len(getattr(each, "flows", ())) for each in transports),
         "streams": _summed(getattr(each, "counts", {}) for each in transports),
+        "requests_repeated": dict(stack.sender.repeated),
         "next_hop_failures": dict(stack.sender.failures.counts),
         "icmp": _summed(getattr(each, "icmp", {}) for each in transports),
         "stun": _summed(getattr(each, "stun", {}) for each in transports),

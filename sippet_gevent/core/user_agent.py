@@ -10,6 +10,7 @@ from ..message.uri import URI
 from ..transport.base import Flow
 from ..transport.listener_choice import Wanted
 from ..transport.locate.rfc3263 import Candidate
+from .auth.credentials import Given
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction
 from .dialog.call import Call, OnProvisional
@@ -39,6 +40,8 @@ class UserAgent(Element, Protocol):
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        credentials: Given | None = None,
+        follow_redirects: bool = False,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Response:
@@ -53,6 +56,8 @@ class UserAgent(Element, Protocol):
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        credentials: Given | None = None,
+        follow_redirects: bool = False,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Call:

@@ -143,7 +143,6 @@ class Database(Generic[W]):
         self.commits = 0
         self.writes = 0
         self._failing_since: float | None = None
-        self._write_failed = False
         self._logged_at = 0.0
         self._thread = NativeThread(self._run)
         opened: Read[None] = Read(lambda connection: None)
@@ -174,20 +173,17 @@ class Database(Generic[W]):
         the first failure."""
         while self._old:
             self._old.pop().close()  # a reader of a file that has failed
-        is_write = isinstance(job, Write)
         try:
             value = job.wait()
         except StoreError as error:
-            self._failed(error, is_write)
+            self._failed(error)
             raise
-        # a file that is locked or full can be read all the time
-        if self._failing_since is not None and is_write >= self._write_failed:
+        if self._failing_since is not None:
             self._works()
         return value
 
-    def _failed(self, error: StoreError, is_write: bool) -> None:
+    def _failed(self, error: StoreError) -> None:
         now = time.monotonic()
-        self._write_failed |= is_write
         if self.is_closed:
             return
         if self._failing_since is None or now >= self._logged_at + LOG_SECONDS:
@@ -198,7 +194,7 @@ class Database(Generic[W]):
 
     def _works(self) -> None:
         seconds = time.monotonic() - (self._failing_since or 0.0)
-        self._failing_since, self._write_failed = None, False
+        self._failing_since = None
         log.info("database works again: path=%s seconds=%.1f", self.path, seconds)
 
     def close(self) -> None:

@@ -209,13 +209,11 @@ class SQLiteBindings:
         for _ in range(MOST_CONFLICTS):
             # On top of an update that is on its way, so that those of one user go together.
             pending = self._pending.get(aor)
-            if pending is None or not pending.is_sound:
-                record = self._record(aor) if write is None else write.found
-                pending = self._pending.get(aor)  # another greenlet may have been faster
             if pending is not None and pending.is_sound:
                 record = pending.record
             else:
                 pending = None
+                record = self._record(aor) if write is None else write.found
             before, is_readable = self._unpacked(aor, record)
             try:
                 after = change(before)

@@ -18,6 +18,8 @@ from typing import Any
 import gevent
 
 from ..arguments import number
+from ..core.client.attempt import Policy
+from ..core.client.retry import FAIL_OVER
 from ..core.client.transaction import ClientTransaction
 from ..core.core import CoreFunction
 from ..errors import InvalidValue, TransactionStateError, excerpt
@@ -69,7 +71,10 @@ class NoDNS(Resolver):
 
 
 class Asked(ClientTransaction):
-    """A request that a test has sent. It records each response and the error."""
+    """A request that a test has sent. It records each response and the error.
+
+    It is not sent again after a refusal, so that the test sees each refusal.
+    """
 
     __slots__ = ("_sip", "error", "responses")
 
@@ -78,6 +83,9 @@ class Asked(ClientTransaction):
         self._sip = sip
         self.responses: list[Response] = []
         self.error: Exception | None = None
+
+    def _policies(self) -> tuple[Policy, ...]:
+        return FAIL_OVER
 
     def _deliver(self, event: Response | Exception) -> None:
         super()._deliver(event)

@@ -1,74 +1,48 @@
-"""Failover: sends a request to another next hop after a try has failed, RFC 3263 §4.3.
-
-| policy | after | the next try has |
-|---|---|---|
-| fail_over() | 503, no way to the target, timer B or F | another next hop |
-
-A ClientTransaction asks the policies at one place, `ClientTransaction._retry()`. Each try is a new
-transaction in the same ClientTransaction.
-"""
+"""Failover: sends a request to another next hop after a try has failed, RFC 3263 §4.3."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
-
-from ...engine.users import ClientRecord
 from ...errors import ParseError, TransactionTimeout, TransportError
-from ...message.message import Request, Response
+from ...message.message import Response
 from ...transport.base import Flow
-from ..element import RequestSender
+from ..element import RequestSender, Tried
+from .attempt import Attempt, Policy
 from .long_requests import is_too_long
 from .targets import Target, Ways
 
 
-class Attempt(NamedTuple):
-    """The next try of a request: the request, where it goes, and its bytes."""
+class FailOver(Policy):
+    """After a 503, or when there is no way to the target or no response from it, tries the next
+    target.
 
-    request: Request
-    flow: Flow
-    data: bytes
-
-
-class Tried(Protocol):
-    """A request with a failed try, as the policies see it. A ClientTransaction is one."""
-
-    @property
-    def request(self) -> Request:
-        """The request, as it left."""
-
-    @property
-    def transaction(self) -> ClientRecord:
-        """The transaction of the latest try."""
-
-    @property
-    def provisional(self) -> Response | None:
-        """The last provisional response of this try."""
-
-    @property
-    def ways(self) -> Ways | None:
-        """The next hops left to try. None for a request that goes by one flow."""
-
-    def _may_go_on(self, failure: Response | Exception) -> bool:
-        """True when another target may be asked."""
-
-
-def fail_over(
-    sender: RequestSender, tried: Tried, failure: Response | Exception, now: float
-) -> Attempt | None:
-    """Remember that a target failed. Return the try of the next target, or None if there is none.
-
-    Only branch, Via and Contact of the request change.
+    It also remembers which targets have failed. Only branch, Via and Contact of the request change,
+    and its CSeq stays, because the failed target did not serve it.
     """
-    ways = tried.ways
-    if ways is None or not isinstance(failure, (Response, TransportError, TransactionTimeout)):
-        return None
-    _blame(sender, tried, ways, failure, now)
-    if not tried._may_go_on(failure):
-        return None
-    if not isinstance(failure, TransportError):
-        ways.begin_anew()
-    following = sender.send_next(tried.request, ways)
-    return None if following is None else Attempt(*following)
+
+    statuses = frozenset((503,))
+
+    def __call__(self, attempt: Attempt) -> Attempt | None:
+        tried, failure = attempt.tried, attempt.failure
+        ways = tried.ways
+        if ways is None or not (
+            attempt.status in self.statuses
+            or isinstance(failure, (TransportError, TransactionTimeout))
+        ):
+            return None
+        assert failure is not None  # it has one of these
+        sender = tried.stack.sender
+        _blame(sender, tried, ways, failure, tried.stack.clock.now())
+        if not tried._may_go_on(failure):
+            return None
+        if not isinstance(failure, TransportError):
+            ways.begin_anew()
+        departure = sender.send_next(tried.request, ways)
+        if departure is None:
+            return None
+        request, flow, data = departure
+        following = Attempt(tried, request, None, attempt.number)
+        following.departure = flow, data
+        return following
 
 
 def target_of(ways: Ways | None, flow: Flow) -> Target:

@@ -4,44 +4,46 @@
 from __future__ import annotations
 
 from ...engine.users import ClientUser
-from ...errors import FlowFailed, InvalidValue, TransactionStateError, TransportError
-from ...message.address import NameAddr
-from ...message.fields.rfc3261 import CSeq
+from ...errors import InvalidValue, TransactionStateError, TransportError
 from ...message.message import Request
 from ...message.uri import URI
 from ...transport.base import Flow
-from ...transport.listener_choice import ListenerChoice, Wanted
+from ...transport.listener_choice import Wanted
 from ...transport.locate.rfc3263 import Candidate
 from ..capabilities import CONTACT_IN_REQUEST
-from ..element import Element
+from ..element import Element, Tried, Within
 from ..inbox import check_serving
-from ..routing.routes import MAX_FORWARDS, take_next_hop
+from ..routing.routes import take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
+from .completion import complete
 from .failures import Failures
 from .long_requests import DETOUR_SECONDS, Detours
-from .targets import TRIES, GreyList, NextHop, RouteWriter, Ways, parse_next_hop
+from .next_hops import NextHops
+from .retry import Retry
+from .targets import TRIES, NextHop, RouteWriter, Ways, parse_next_hop
 from .transaction import ClientTransaction
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
-_NOT_IN_TO = ("method", "maddr", "ttl", "transport", "lr")
 
-_Way = tuple["NextHop | None", "ClientUser | None", str, Wanted, "RouteWriter | None"]
+_Way = tuple[
+    "NextHop | None", "ClientUser | None", str, Wanted, "RouteWriter | None", "Retry | None",
+    "Within | None",
+]  # fmt: skip
 """How a request leaves: the arguments of Sender.send() after the request."""
 
 
-class Sender:
+class Sender(NextHops):
     """Finds the next hops of each request, writes Via, Contact and Route for them, and tries the
     next one when one fails."""
 
     def __init__(self, stack: Element) -> None:
-        self.stack = stack
-        self.grey = GreyList()
-        """Targets that failed lately."""
+        super().__init__(stack)
         self.failures = Failures(stack.engine.counters)
         """Counts and logs next hops that failed."""
         self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
         """Destinations of requests that are too long for a datagram."""
-        self.listener_choice = ListenerChoice(stack.engine.transports)
+        self.repeated: dict[str, int] = {}
+        """Number of requests that were sent again, by the status or failure before."""
 
     def send(
         self,
@@ -52,6 +54,8 @@ class Sender:
         mark: str = "",
         listener: Wanted = None,
         record_route: RouteWriter | None = None,
+        retry: Retry | None = None,
+        within: Within | None = None,
     ) -> ClientTransaction:
         """Send a request, and write Via, Contact and Route into it; see Stack.send(), which passes
         a copy.
@@ -66,6 +70,8 @@ class Sender:
             mark: The end of the Via branch.
             listener: The listener by which the request leaves.
             record_route: Writes a proxy's Record-Route.
+            retry: How it is tried again, if the application has said so.
+            within: The session or other usage that the request belongs to.
 
         Returns:
             The user; None for an ACK, which has no transaction.
@@ -79,9 +85,9 @@ class Sender:
         """
         try:
             if self.stack.middleware.senders:
-                way = next_hop, user, mark, listener, record_route
+                way = next_hop, user, mark, listener, record_route, retry, within
                 return self._send_through_middleware(request, way)[1]
-            return self._send(request, next_hop, user, mark, listener, record_route)
+            return self._send(request, next_hop, user, mark, listener, record_route, retry, within)
         except TransportError as error:
             if user is None:
                 self._note_unsent(request, error)
@@ -101,8 +107,9 @@ class Sender:
         if not self.stack.middleware.senders:
             self.send(ack, next_hop, listener=listener)
             return ack
+        way = next_hop, None, "", listener, None, None, None
         try:
-            return self._send_through_middleware(ack, (next_hop, None, "", listener, None))[0]
+            return self._send_through_middleware(ack, way)[0]
         except TransportError as error:
             self._note_unsent(ack, error)
             raise
@@ -140,9 +147,11 @@ class Sender:
         mark: str,
         listener: Wanted,
         record_route: RouteWriter | None,
+        retry: Retry | None,
+        within: Within | None,
     ) -> ClientTransaction:
         ours = "Via" not in request.headers.fields
-        self._complete(request)
+        complete(request, self.stack.identifiers)
         if ours:
             self.stack.capabilities.complete_request(request)
             if request._method == "INVITE" and request.to.tag is None:
@@ -175,14 +184,26 @@ class Sender:
         candidates: list[Candidate] = []
         if isinstance(next_hop, Flow):
             self._check_flow(next_hop, secure=secure)
+            hop = next_hop.remote[0]
         else:
             uri = take_next_hop(request) if next_hop is None else next_hop
             if isinstance(uri, str):
                 uri = parse_next_hop(uri)
+            hop = uri.host
             # §8.1.2, §16.6 step 7
             candidates = self.resolve(secured(uri) if secure else uri, listener)
         if user is None and request.method not in _WHEN_LEAVING:
             check_serving()  # a CANCEL may have come while the name was resolved
+        if retry is None and within is not None and isinstance(user, ClientTransaction):
+            retry = user.retry
+        if retry is None and ours and request.method != "ACK":
+            kept = None if within is None else within.kept_credentials
+            if kept is not None or self.stack.keyring is not None:
+                retry = Retry.within(kept, self.stack.keyring)
+        if retry is not None:
+            if isinstance(user, ClientTransaction):
+                user._resume()
+            retry.begin(request, hop, is_within=within is not None)
         ways = Ways(
             candidates,
             mark,
@@ -191,6 +212,7 @@ class Sender:
             listener=listener,
             record_route=record_route,
         )
+        ways.next_hop = next_hop
         ways.keep = self.stack.keep and ours and self.stack.keepalives.offers(request)
         if isinstance(next_hop, Flow):
             flow, data = (
@@ -212,6 +234,9 @@ class Sender:
             tx.request = request
             tx.by_flow = flow is next_hop
             tx.ways = None if tx.by_flow else ways
+            tx.within = within
+            if retry is not None:
+                tx.retry = retry
         self.stack.engine.request(request, flow, tx, data=data)
         return tx  # type: ignore[return-value]  # of the class that the caller has given
 
@@ -320,131 +345,50 @@ class Sender:
             return None
         return again, flow, data
 
-    def _complete(self, request: Request) -> None:
-        """Add the header fields of §8.1.1 that the request lacks."""
-        fields = request.headers.fields
-        if "From" not in fields:
-            request.from_ = NameAddr(URI("sip", "anonymous", "anonymous.invalid"))  # §8.1.1.3
-        if "Via" not in fields and request.from_.tag is None:
-            request.from_ = request.from_._replace(
-                parameters=request.from_.parameters.replace(tag=self.stack.identifiers.tag())
-            )
-        if "To" not in fields:
-            request.to = NameAddr(_for_to(request.uri))
-        if "Call-ID" not in fields:
-            request.call_id = self.stack.identifiers.call_id()
-        if "CSeq" not in fields:
-            request.cseq = CSeq(1, request.method)
-        if "Max-Forwards" not in fields:
-            request.max_forwards = MAX_FORWARDS
+    def repeat(self, request: Request, tried: Tried) -> tuple[Request, Flow, bytes] | None:
+        """Write a changed request for the server that has answered the one before.
 
-    def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
-        """Return the candidates of a URI, best first; those that failed lately are last (RFC 3263).
+        It goes to that server itself, because others do not know its nonces.
 
-        Raises:
-            TransportError: There is none.
+        Returns:
+            The request, its flow and its bytes; None when its flow has ended.
         """
-        if not self.stack.is_running:
-            raise TransportError("the stack is not running: start() it first")
-        ports = {
-            transport.name: transport.default_port
-            for transport in self.listener_choice.open(listener)
-        }
-        candidates = self._by_name(uri, listener) or [*self.stack.resolver.resolve(uri, ports)]
-        candidates = self.allowed(candidates)
-        if len(candidates) > 1 and self.grey:
-            self.grey.sort(candidates, self.stack.clock.now())
-        return candidates
+        ways, flow = tried.ways, tried.transaction.flow
+        if ways is None:
+            if not self.stack.names.is_usable(flow):
+                return None
+            ways = Ways([], "", has_own_contact=False, now=self.stack.clock.now())
+            ways.written = flow
+            return request, flow, self._write(request, flow, ways, secure=False, by_flow=True)
+        if ways.taken is not None:
+            ways.left.insert(0, ways.taken)
+        ways.begin_anew()
+        return self.send_next(request, ways)
 
-    def allowed(self, candidates: list[Candidate]) -> list[Candidate]:
-        """Return the candidates that `allow_target` allows. Raises TransportError for none."""
-        allow = self.stack.allow_target
-        if allow is None:
-            return candidates
-        left = [candidate for candidate in candidates if allow(candidate)]
-        if not left:
-            raise TransportError(
-                f"allow_target forbids {', '.join(map(str, candidates))}", kind="forbidden"
-            )
-        return left
+    def reroute(self, request: Request, tried: Tried, next_hop: URI | None) -> None:
+        """Send a changed request to wherever it has to go now. This may wait for a name.
 
-    def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
-        """Return the candidate of a transport that resolves the URI's host itself, if there is
-        one."""
-        if uri.scheme == "sip":
-            host = uri.parameters.get("maddr") or uri.host
-            for transport in self.stack.engine.transports:
-                fits = not isinstance(listener, str) or transport.listener.name == listener
-                if fits and transport.resolves and transport.name == uri.transport:
-                    return [
-                        Candidate(
-                            transport.name,
-                            host.strip("[]").lower(),
-                            uri.port or transport.default_port,
-                            uri.host,
-                        )
-                    ]
-        return []
-
-    def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
-        """Return a flow to where a URI leads, by the listener that suits best.
+        Args:
+            request: The request, with the Via and Contact of the one before.
+            tried: Its transaction object, which is told of the new transaction.
+            next_hop: Where it goes instead of the next hop that the application has given.
 
         Raises:
             TransportError: There is no way.
+            InvalidValue: A header field is wrong for the new Request-URI.
+            Cancelled: The request was cancelled meanwhile.
         """
-        return self._connect(self.resolve(uri, listener), listener)
-
-    def _connect(self, candidates: list[Candidate], listener: Wanted = None) -> Flow:
-        """Take candidates off the list until one has a flow, and return the flow.
-
-        Raises:
-            TransportError: No candidate can be reached.
-        """
-        problem: TransportError | None = None
-        while candidates:
-            candidate = candidates.pop(0)
-            for transport, address in self.listener_choice.ways(candidate, listener):
-                try:
-                    # its certificate must be for the URI's domain (RFC 5922 §4)
-                    if transport.secure or transport.named:
-                        flow = transport.connect(address, name=candidate.name)
-                    else:
-                        flow = transport.connect(address)
-                    flow.local  # noqa: B018 raises where the system has no route
-                    return flow
-                except TransportError as error:
-                    problem = error
-        raise problem or TransportError(
-            "no listener of this stack can reach the destination: add one with its transport",
-            kind="no_transport",
-        )
-
-    def _check_flow(self, flow: Flow, *, secure: bool) -> None:
-        """Check that a request may go by a flow.
-
-        Raises:
-            TransportError: The flow has ended, is not ours, or is not secure although the request
-                has a sips URI (§26.2.2).
-        """
-        if not self.stack.is_running:
-            raise TransportError("the stack is not running: start() it first")
-        if not self.stack.names.is_usable(flow):
-            raise FlowFailed(f"{flow!r} has ended", flow)
-        if secure and not flow.transport.secure:
-            raise TransportError(
-                f"{flow!r} is not secure, but the request has a sips URI", flow, kind="not_secure"
-            )
-
-
-def _for_to(uri: URI) -> URI:
-    """Return a URI without the port and parameters that only a Request-URI may have.
-
-    §8.1.1.2, table 1 of §19.1.1.
-    """
-    return (
-        uri._replace(
-            port=None, parameters=uri.parameters.without(*_NOT_IN_TO), headers=URI().headers
-        )
-        if uri.is_sip
-        else uri
-    )
+        assert isinstance(tried, ClientTransaction)  # whose request is tried again
+        ways = tried.ways
+        request.headers.delete_header_front("Via")
+        request.sent_via = None
+        way: NextHop | None = next_hop
+        listener: Wanted = None
+        if ways is not None:
+            way = ways.next_hop if way is None else way
+            listener = ways.listener
+            if ways.has_own_contact:
+                request.contact = None  # it is written again
+        elif way is None:
+            way = tried.transaction.flow
+        self._send(request, way, tried, "", listener, None, tried.retry, tried.within)

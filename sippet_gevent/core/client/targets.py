@@ -126,7 +126,7 @@ class Ways:
 
     __slots__ = (
         "_aimed", "branch", "detour", "detoured", "found_open", "has_own_contact", "is_renewed",
-        "keep", "left", "listener", "mark", "record_route", "since", "taken", "written",
+        "keep", "left", "listener", "mark", "next_hop", "record_route", "since", "taken", "written",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +145,8 @@ class Ways:
         """The time at which the latest try began."""
         self.left = left
         self.mark = mark
+        self.next_hop: NextHop | None = None
+        """The next hop that the application has given."""
         self.has_own_contact = has_own_contact
         self.written: Flow | None = None
         """The flow that the request was written for last."""

@@ -15,11 +15,14 @@ from ...errors import Cancelled, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ...observe.counters import Plain
 from ..dialog.call import Call, OnProvisional
-from ..element import Element
+from ..element import Element, Within
 from ..inbox import Inbox
-from .failover import fail_over, target_of
+from .attempt import Attempt
+from .failover import target_of
 from .reason import reason_of
+from .retry import RETRIED, Retry
 from .targets import Ways
+from .tries import Tries
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -30,7 +33,7 @@ BYE."""
 NEVER = float("inf")
 
 
-class ClientTransaction:
+class ClientTransaction(Tries):
     """A request that was sent. Iterate over its responses, or ask for the `final` one.
 
         tx = stack.send(Request("INVITE", "sip:bob@example.com"))
@@ -41,15 +44,14 @@ class ClientTransaction:
     TransactionTimeout or TransportError. An INVITE that is answered is acknowledged, and has its
     `call` from then on.
 
-    If a target fails and its name resolved to others, the request is sent to the next one. It gets
-    a new branch and keeps this object (RFC 3263 §4.3). `request` and `transaction` are then those
-    of the latest try, and the last try decides the outcome.
+    If a target fails and its name resolved to others, the request is sent to the next one (RFC 3263
+    §4.3). If a server asks for credentials, it is sent again with them (§22). See retry.py for all
+    cases. Each try has a new branch and keeps this object. `request` and `transaction` are then
+    those of the latest try, and the last try decides the outcome.
     """
 
     __slots__ = (
-        "_calls", "_cancelling", "_ended", "_inbox", "_silence", "_wake", "_watches", "abandoned",
-        "by_flow", "call", "failed", "final_response", "provisional", "request", "stack",
-        "transaction", "ways",
+        "_calls", "_ended", "_inbox", "_silence", "_wake", "_watches", "call", "failed",
     )  # fmt: skip
 
     def __init__(self, stack: Element, request: Request) -> None:
@@ -71,6 +73,12 @@ class ClientTransaction:
         """The call that the 2xx to an INVITE has begun."""
         self._calls: dict[str | None, Call] = {}
         self.abandoned = self.by_flow = self._ended = False
+        self.retry: Retry | None = None
+        """How the request is tried again. None until it fails, unless the application has said."""
+        self.within: Within | None = None
+        """The session or other usage of a dialog that the request belongs to."""
+        # the failed try, while it is being decided what follows it
+        self._waiting: Attempt | None = None
         # the header fields of the CANCEL that is wanted, or sent
         self._cancelling: dict[str, Any] | None = None
         self._silence = self._wake = NEVER
@@ -150,7 +158,10 @@ class ClientTransaction:
             # an invalid header field raises here, not when the CANCEL is sent
             Request("CANCEL", self.request.uri_text, **headers)
         self._cancelling = headers
-        if self.provisional is not None:
+        if self._waiting is not None:  # nothing is pending that a CANCEL could end
+            self._waiting = None
+            self._withdrawn()
+        elif self.provisional is not None:
             self._send_cancel()
         elif self.transaction is not None and self.transaction.flow.withdraw(self.transaction.last):
             self._withdrawn()
@@ -207,9 +218,15 @@ class ClientTransaction:
         if response.status < 200:
             self._deliver(response)
         elif self.final_response is None:
-            if response.status == 503 and self._retry(response):
+            if (
+                response.status >= 300
+                and (response.status in RETRIED or self.retry is not None)
+                and self._retry(response)
+            ):
                 return
             self.final_response = response
+            if self.retry is not None:
+                self.retry.received(response, self.request, self.stack)
             if is_invite and response.is_success:
                 self._accepted(response)
             else:
@@ -244,6 +261,8 @@ class ClientTransaction:
 
     def _begin_call(self, response: Response) -> Call:
         call = self.stack.dialogs.accepted(self.request, response)
+        if self.retry is not None:
+            call.kept_credentials = self.retry.kept_credentials
         if self.by_flow:
             call.flow = self.transaction.flow
         return call
@@ -272,6 +291,11 @@ class ClientTransaction:
     def fail(self, error: Exception) -> None:
         """Take the failure of the transaction, which has no final response."""
         if self.is_pending and not self._retry(error):
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Deliver the failure of the last try."""
+        if self.is_pending:
             self._ended = True
             self.failed = True
             if isinstance(error, (TransportError, TransactionTimeout)) and self.stack.is_running:
@@ -324,7 +348,9 @@ class ClientTransaction:
         self._wake = NEVER
         if not self.is_pending:
             return
-        if now < self._silence:
+        if self._waiting is not None and now >= self._silence:
+            self._conclude(self._waiting)
+        elif now < self._silence:
             self._watch(self._silence - now)
         elif self._cancelling is not None:
             self.fail(TransactionTimeout("no final response to the cancelled INVITE"))
@@ -353,33 +379,6 @@ class ClientTransaction:
         if isinstance(failure, TransactionTimeout):
             return first is None
         return not isinstance(failure, TransportError) or first is None or first.status == 100
-
-    def _retry(self, failure: Response | Exception) -> bool:
-        """Send the request again as a policy of failover.py decides. False if no target is left."""
-        transaction, stack = self.transaction, self.stack
-        if transaction is None or not stack.is_running:  # a stopped stack is no fault of the target
-            return False
-        ways, now = self.ways, stack.clock.now()
-        attempt = fail_over(stack.sender, self, failure, now)
-        if attempt is None or ways is None:
-            return False
-        self.request, flow, data = attempt
-        before = transaction.flow
-        stack.sender.failures.note(
-            now,
-            self.request,
-            failure,
-            flow=before,
-            since=ways.since,
-            following=flow,
-            is_same_target=before.remote == flow.remote,
-        )
-        ways.since = now
-        transaction.user = Former(self)  # the failed transaction still repeats the ACK to its 503
-        self.provisional = None
-        self._unwatch()
-        stack.engine.request(self.request, flow, self, transaction.timers, data=data)
-        return True
 
     @property
     def _offers_keep(self) -> bool:
@@ -438,19 +437,3 @@ class Watch:
     def expire(self, now: float) -> None:
         if self.owner is not None:
             self.owner.expire(now)
-
-
-class Former(NullUser):
-    """The user of a transaction whose request has gone on to another target.
-
-    If the first target sends a 2xx after its 503, that is a further 2xx (§13.2.2.4).
-    """
-
-    __slots__ = ("owner",)
-
-    def __init__(self, owner: ClientTransaction) -> None:
-        self.owner = owner
-
-    def receive(self, response: Response) -> None:
-        if response.is_success:
-            self.owner._receive_late(response)

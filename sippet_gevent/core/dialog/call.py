@@ -17,6 +17,7 @@ from ...arguments import seconds as check_seconds
 from ...message.message import Request, Response
 from ...runtime.clock import Clock
 from ...transport.base import Flow, Origin
+from ..auth.credentials import Given, Kept
 from ..inbox import Inbox
 from .dialog import Dialog
 from .end import End
@@ -90,6 +91,9 @@ class Call:
     ended: Flag
     """Set when the call has ended."""
 
+    kept_credentials: Kept | None = None
+    """The credentials of the INVITE that began the call. Our later ones in it have them, too."""
+
     end: End | None
     """How the call has ended: side, cause, status and Reason. None before."""
 
@@ -158,6 +162,7 @@ class Call:
         *,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        credentials: Given | None = None,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Response:
@@ -172,6 +177,7 @@ class Call:
             method: The method.
             timeout: Seconds to wait for the final response.
             on_provisional: Called with each provisional response.
+            credentials: Credentials in place of those of the INVITE that began the call.
             body: The body.
             headers: Header fields, by attribute name.
 

@@ -19,6 +19,8 @@ from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Request, Response
 from ...observe.counters import Plain
 from ...transport.base import Flow, Origin
+from ..auth.credentials import Given, keyring
+from ..client.retry import Retry
 from ..client.transaction import ClientTransaction
 from ..element import Element, ServedRequest
 from ..routing.sips import AGENT
@@ -93,9 +95,11 @@ class InviteSession(Call, Usage):
         *,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        credentials: Given | None = None,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Response:
+        given = keyring(credentials)
         timeout = check_seconds("timeout", timeout)
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
@@ -122,9 +126,15 @@ class InviteSession(Call, Usage):
             tx = ClientTransaction(self.stack, request)
             if is_update:
                 self._update = tx
+        if given is not None:
+            tx.retry = Retry(given)
         try:
             self.stack.sender.send(
-                request, self.dialog.next_hop, user=tx, listener=self.dialog.origin
+                request,
+                self.dialog.next_hop,
+                user=tx,
+                listener=self.dialog.origin,
+                within=self,
             )
         except SIPError as error:
             tx.fail(error)  # so that it is no longer under way
@@ -385,7 +395,9 @@ class InviteSession(Call, Usage):
         for place in self.plan.requesting:
             self.rules[place].requesting(bye)
         try:
-            self.stack.sender.send(bye, self.dialog.next_hop, listener=self.dialog.origin)
+            self.stack.sender.send(
+                bye, self.dialog.next_hop, listener=self.dialog.origin, within=self
+            )
         except Exception as error:  # middleware may raise anything
             self._warn("BYE not sent", error)
 

@@ -7,6 +7,7 @@ by itself. The dialog ends with its last usage.
 from __future__ import annotations
 
 from ...message.message import Request, Response
+from ..auth.credentials import Kept
 from ..element import Element, ServedRequest
 from .dialog import Dialog
 from .end import End
@@ -20,6 +21,9 @@ class Usage:
 
     dialog: Dialog
     """Tags, route set, remote target and sequence numbers."""
+
+    kept_credentials: Kept | None = None
+    """The credentials of the request that began it, which later requests have, too."""
 
     end: End | None
     """How the usage has ended; None before."""

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from ...errors import FlowFailed, Reject, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
+from ..client.attempt import Policy
+from ..client.retry import FAIL_OVER
 from ..client.transaction import ClientTransaction
 from ..inbox import Inbox
 from ..server import ServerTransaction
@@ -62,6 +64,9 @@ class Branch(ClientTransaction):
         # cancels the request at its present target
         self.cancel(reason_header=COMPLETED_ELSEWHERE)
         self._accepted(response)
+
+    def _policies(self) -> tuple[Policy, ...]:
+        return FAIL_OVER
 
     def _may_go_on(self, failure: Response | Exception) -> bool:
         # after timer F no client upstream waits any more, because its own timer began before ours

@@ -8,7 +8,7 @@ from gevent import socket
 from gevent.event import Event
 
 from sippet_gevent import Stack, TransportError
-from sippet_gevent.core.routing import rerouted_responses
+from sippet_gevent.core.routing import responses
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.memory import MemoryFlow
 from tests.ports import free_port
@@ -165,7 +165,7 @@ def test_200_reaches_the_caller_that_returned_after_a_lost_180(server, hosts):
 @pytest.mark.rfc("3263 5")
 def test_name_without_port_is_looked_up_as_a_service(server, hosts, monkeypatch):
     other = hosts("127.0.0.2")
-    monkeypatch.setitem(rerouted_responses.DEFAULT_PORTS, "TCP", free_port())
+    monkeypatch.setitem(responses.DEFAULT_PORTS, "TCP", free_port())
     server.records["_sip._tcp.phone.example"] = (SRV(10, 0, other.port, "b.example"),)
     server.records["b.example"] = ("127.0.0.2",)
     ask(server, "phone.example")
@@ -283,7 +283,7 @@ def test_provisional_response_without_a_way_is_counted(server, caplog):
 
 
 def test_searches_for_a_way_are_bounded(server, monkeypatch):
-    monkeypatch.setattr(rerouted_responses, "SEARCHES", 0)
+    monkeypatch.setattr(responses, "SEARCHES", 0)
     ask(server, f"phone.example:{free_port()}")
     server.go.set()
     until(lambda: server.stats()["send_errors"] == 1)
@@ -291,8 +291,8 @@ def test_searches_for_a_way_are_bounded(server, monkeypatch):
 
 
 def test_source_at_its_limit_gives_up_its_own_oldest_response(sip, deaf, monkeypatch):
-    monkeypatch.setattr(rerouted_responses, "SEARCHES", 4)
-    monkeypatch.setattr(rerouted_responses, "SEARCHES_OF_SOURCE", 2)
+    monkeypatch.setattr(responses, "SEARCHES", 4)
+    monkeypatch.setattr(responses, "SEARCHES_OF_SOURCE", 2)
     go, hosts = Event(), ("10.0.0.76", "10.0.0.77")
     deaf.update(hosts)
     records = {f"p{number}.example": ["10.0.0.78"] for number in range(6)}
@@ -374,11 +374,9 @@ def test_unsendable_datagram_to_the_address_of_its_via_is_given_up(sip, deaf):
     assert server.engine.counters.send_errors == 1
 
 
-@pytest.mark.parametrize(
-    ("size", "taken"), [(100, rerouted_responses.RESPONSES), (60_000, 2), (131_000, 1)]
-)
+@pytest.mark.parametrize(("size", "taken"), [(100, responses.RESPONSES), (60_000, 2), (131_000, 1)])
 def test_waiting_responses_are_bounded_in_bytes(size, taken):
-    waiting = rerouted_responses.ReroutedResponses(None)
+    waiting = responses.ReroutedResponses(None)
     tx = object()
     waiting._waiting[tx] = [b"0" * size]
     for number in range(1, 20):

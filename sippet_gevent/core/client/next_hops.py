@@ -1,0 +1,118 @@
+"""NextHops: finds the candidates of a URI and opens flows to them, RFC 3261 §8.1.2 and RFC 3263."""
+
+from __future__ import annotations
+
+from ...errors import FlowFailed, TransportError
+from ...message.uri import URI
+from ...transport.base import Flow
+from ...transport.listener_choice import ListenerChoice, Wanted
+from ...transport.locate.rfc3263 import Candidate
+from ..element import Element
+from .targets import GreyList
+
+
+class NextHops:
+    """The part of a Sender that finds next hops."""
+
+    def __init__(self, stack: Element) -> None:
+        self.stack = stack
+        self.grey = GreyList()
+        """Targets that failed lately."""
+        self.listener_choice = ListenerChoice(stack.engine.transports)
+
+    def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
+        """Return the candidates of a URI, best first; those that failed lately are last (RFC 3263).
+
+        Raises:
+            TransportError: There is none.
+        """
+        if not self.stack.is_running:
+            raise TransportError("the stack is not running: start() it first")
+        ports = {
+            transport.name: transport.default_port
+            for transport in self.listener_choice.open(listener)
+        }
+        candidates = self._by_name(uri, listener) or [*self.stack.resolver.resolve(uri, ports)]
+        candidates = self.allowed(candidates)
+        if len(candidates) > 1 and self.grey:
+            self.grey.sort(candidates, self.stack.clock.now())
+        return candidates
+
+    def allowed(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return the candidates that `allow_target` allows. Raises TransportError for none."""
+        allow = self.stack.allow_target
+        if allow is None:
+            return candidates
+        left = [candidate for candidate in candidates if allow(candidate)]
+        if not left:
+            raise TransportError(
+                f"allow_target forbids {', '.join(map(str, candidates))}", kind="forbidden"
+            )
+        return left
+
+    def _by_name(self, uri: URI, listener: Wanted) -> list[Candidate]:
+        """Return the candidate of a transport that resolves the URI's host itself, if there is
+        one."""
+        if uri.scheme == "sip":
+            host = uri.parameters.get("maddr") or uri.host
+            for transport in self.stack.engine.transports:
+                fits = not isinstance(listener, str) or transport.listener.name == listener
+                if fits and transport.resolves and transport.name == uri.transport:
+                    return [
+                        Candidate(
+                            transport.name,
+                            host.strip("[]").lower(),
+                            uri.port or transport.default_port,
+                            uri.host,
+                        )
+                    ]
+        return []
+
+    def flow_to(self, uri: URI, listener: Wanted = None) -> Flow:
+        """Return a flow to where a URI leads, by the listener that suits best.
+
+        Raises:
+            TransportError: There is no way.
+        """
+        return self._connect(self.resolve(uri, listener), listener)
+
+    def _connect(self, candidates: list[Candidate], listener: Wanted = None) -> Flow:
+        """Take candidates off the list until one has a flow, and return the flow.
+
+        Raises:
+            TransportError: No candidate can be reached.
+        """
+        problem: TransportError | None = None
+        while candidates:
+            candidate = candidates.pop(0)
+            for transport, address in self.listener_choice.ways(candidate, listener):
+                try:
+                    # its certificate must be for the URI's domain (RFC 5922 §4)
+                    if transport.secure or transport.named:
+                        flow = transport.connect(address, name=candidate.name)
+                    else:
+                        flow = transport.connect(address)
+                    flow.local  # noqa: B018 raises where the system has no route
+                    return flow
+                except TransportError as error:
+                    problem = error
+        raise problem or TransportError(
+            "no listener of this stack can reach the destination: add one with its transport",
+            kind="no_transport",
+        )
+
+    def _check_flow(self, flow: Flow, *, secure: bool) -> None:
+        """Check that a request may go by a flow.
+
+        Raises:
+            TransportError: The flow has ended, is not ours, or is not secure although the request
+                has a sips URI (§26.2.2).
+        """
+        if not self.stack.is_running:
+            raise TransportError("the stack is not running: start() it first")
+        if not self.stack.names.is_usable(flow):
+            raise FlowFailed(f"{flow!r} has ended", flow)
+        if secure and not flow.transport.secure:
+            raise TransportError(
+                f"{flow!r} is not secure, but the request has a sips URI", flow, kind="not_secure"
+            )

@@ -5,6 +5,7 @@
 | FailOver | 503, no way to the target, timer B or F | another next hop (RFC 3263 §4.3) |
 | Authentication | 401, 407 | credentials (§22.2, §22.3) |
 | Unsupported | 420, 415, 416 | no such extension, body part or URI scheme (§8.1.3.5) |
+| MinSE | 422 | a longer session interval (RFC 4028 §7.3) |
 | Redirect | 3xx, and what its targets answer | another Request-URI (§8.1.3.4) |
 
 A ClientTransaction asks them in this order, at one place. Each try is a new transaction in the same
@@ -22,6 +23,7 @@ from ..auth.credentials import Kept, Keyring, Trust
 from ..element import Element
 from .attempt import Attempt, Policy
 from .failover import FailOver
+from .min_se import MinSE
 from .redirect import Redirect
 from .unsupported import Unsupported
 
@@ -32,7 +34,7 @@ and this one holds for all of them together."""
 FAIL_OVER: tuple[Policy, ...] = (FailOver(),)
 """The policies of a proxy's branch."""
 
-ALWAYS: tuple[type[Policy], ...] = (Unsupported,)
+ALWAYS: tuple[type[Policy], ...] = (Unsupported, MinSE)
 """Policies of each request of ours that keep what they have tried."""
 
 _POLICIES: tuple[type[Policy], ...] = (FailOver, Authentication, *ALWAYS)

@@ -152,7 +152,7 @@ class InviteSession(Call, Usage):
         if response.status in (408, 481):
             self.hangup()
         elif response.is_success and is_update:
-            self._refreshed(request, response, by_us=False)
+            self._refreshed(tx.request, response, by_us=False)
         return response
 
     def hangup(self, **headers: Any) -> None:

@@ -149,6 +149,8 @@ class SessionTimer(Rule):
         else:
             now = agreed(request, response)
             self._is_ours = now is not None and now.refresher == UAC
+            if self._agreed is not None:  # that of the first INVITE is forgotten (§7.4)
+                self._least = max(self._least, least_of(request))  # a 422 had asked for it
         self._agreed = now
         if now is None:
             self._due = self._until = math.inf
@@ -253,23 +255,10 @@ class SessionTimer(Rule):
         session = self.session
         if self._peer_updates:
             response = session.request("UPDATE")
-            if response.status == 422 and self._learn(response):
-                response = session.request("UPDATE")
             if response.status not in _NOT_SERVED:
                 return response
             self._peer_updates = False
-        response = session.request("INVITE", body=session.local_body)
-        if response.status == 422 and self._learn(response):
-            response = session.request("INVITE", body=session.local_body)
-        return response
-
-    def _learn(self, response: Response) -> bool:
-        """Take the Min-SE of a 422 (§7.4). False if it is no larger than what we asked for."""
-        least, now = least_of(response), self._agreed
-        if least <= max(self._least, 0 if now is None else now.interval):
-            return False
-        self._least = least
-        return True
+        return session.request("INVITE", body=session.local_body)
 
     def _again(self, seconds: float | None = None) -> None:
         """Try the refresh again: after some seconds, or in the middle of the time that is left."""

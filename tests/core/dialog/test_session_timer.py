@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from sippet_gevent import InvalidValue, Stack
+from sippet_gevent import InvalidValue, Reject, Stack
 from sippet_gevent.core.dialog.session_timer import EXPIRED, NOT_REFRESHED, SessionTimer
 
 from ..wire import Peer, start
@@ -342,6 +342,38 @@ def test_refresh_after_422_asks_for_min_se(ours):
     again = ours.refreshes()[1]
     assert names(again)["Min-SE"] == "3600"
     assert names(again)["Session-Expires"] == "3600;refresher=uac"
+    assert again.cseq.number == ours.refreshes()[0].cseq.number + 1
+    ours.headers = {}
+    ours.advance(5 * HALF)
+    assert names(ours.refreshes()[-1])["Min-SE"] == "3600"  # it is remembered
+
+
+@pytest.mark.rfc("4028 7.3", "4028 7.4")
+def test_invite_that_gets_422_is_sent_again_with_min_se(sip):
+    peer = Peer(sip, CALLEE)
+    greenlet = start(sip, sip.client.invite, BOB, body="offer")
+    first = peer.last("INVITE")
+    peer.reply(first, 422, min_se="7200")
+    again = peer.last("INVITE")
+    assert (again.call_id, str(again.from_), str(again.to)) == (
+        first.call_id, str(first.from_), str(first.to),
+    )  # fmt: skip
+    assert again.cseq.number == first.cseq.number + 1
+    assert (names(again)["Session-Expires"], names(again)["Min-SE"]) == ("7200", "7200")
+    peer.reply(again, 200, contact=f"<{peer.uri}>", body="answer")
+    greenlet.get().hangup()
+
+
+@pytest.mark.rfc("4028 10")
+@pytest.mark.parametrize("least", [None, "100", "1800"])
+def test_422_that_asks_for_no_more_is_not_repeated(sip, least):
+    peer = Peer(sip, CALLEE)
+    greenlet = start(sip, sip.client.invite, BOB)
+    peer.reply(peer.last("INVITE"), 422, min_se=least)
+    with pytest.raises(Reject) as refused:
+        greenlet.get()
+    assert refused.value.status == 422
+    assert peer.methods == ["INVITE", "ACK"]
 
 
 def test_refresh_waits_for_an_invite_that_is_under_way(ours):

@@ -64,10 +64,17 @@ class Dispatcher:
         # check_core() refuses other classes
         served = core() if isinstance(core, type) and issubclass(core, Core) else core  # type: ignore[assignment]
         check_core(served)
-        if isinstance(served, Core):
-            served.stack = self._stack
+        self._attach(served)
         self._wrapped = self.middleware.wrap(served)
         self.core = served
+
+    def _attach(self, core: CoreFunction) -> None:
+        """Tell a core whose it is: a Core, or one with a method `attach`, such as a Registrar."""
+        if isinstance(core, Core):
+            core.stack = self._stack
+        attach = getattr(core, "attach", None)
+        if callable(attach):
+            attach(self._stack)
 
     def use(self, middleware: object) -> None:
         """Add middleware behind the others. Raises TypeError for an object that is not
@@ -88,8 +95,7 @@ class Dispatcher:
 
         def register(function: CoreFunction) -> CoreFunction:
             check_core(function)
-            if isinstance(function, Core):
-                function.stack = self._stack
+            self._attach(function)
             self.methods.add(methods, function)
             self._stack.capabilities.forget()
             return function

@@ -58,10 +58,15 @@ class RegistrarProxy(Core):
     @property
     def location(self) -> Location:
         """The bindings: the given Location, or one in memory."""
-        if self._location is None:
+        location = self._location
+        if location is None:
             location = self._location = Location()
-            location.stack = self.stack
-        return self._location
+        stack = self.stack
+        if location.stack is not stack and (
+            location.stack is None or (stack.is_running and not location.stack.is_running)
+        ):
+            location.stack = stack
+        return location
 
     def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
         stack = self.stack

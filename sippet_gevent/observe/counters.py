@@ -291,7 +291,7 @@ class Counters:
     def __init__(self, log: logging.Logger, clock: Timekeeper | None = None) -> None:
         self._log = log
         self.lines = LimitedLog(clock)
-        self._stores: list[Mapping[str, int]] = []
+        self._stores: list[Callable[[], Mapping[str, int]]] = []
         self.received = self.delivered = self.answered = self.absorbed = 0
         self.dropped: dict[str, int] = {}
         self.core_errors = self.filter_errors = self.late_answers = self.send_errors = (
@@ -379,14 +379,14 @@ class Counters:
         """Log lines that were left out."""
         return self.lines.unlogged
 
-    def add_store(self, counts: Mapping[str, int]) -> None:
+    def add_store(self, counts: Callable[[], Mapping[str, int]]) -> None:
         """Add the numbers of a store, `store_errors` and the like, to those of the others. Nothing
         happens if they were added before."""
-        if not any(known is counts for known in self._stores):
+        if counts not in self._stores:
             self._stores.append(counts)
 
     def _of_stores(self, name: str) -> int:
-        return sum(counts.get(name, 0) for counts in self._stores)
+        return sum(counts().get(name, 0) for counts in self._stores)
 
     @property
     def balance(self) -> int:

@@ -57,16 +57,17 @@ class Breaker:
         if self.failing_since is None:
             self.failing_since = now
         if self.is_open:
+            self._tries += 1
             self._wait(now)
             return False
         self._failures.append(now)
         if len(self._failures) < FAILURES or now - self._failures[0] > WINDOW:
             return False
         self.is_open = True
+        self._tries = 1
         self._wait(now)
         return True
 
     def _wait(self, now: float) -> None:
-        self._tries += 1
         longest = min(MOST, LEAST * 2.0 ** min(self._tries, 10))
         self._next_try = now + self._random.uniform(LEAST, longest)

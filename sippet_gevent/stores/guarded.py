@@ -41,9 +41,10 @@ class _Call:
     """One call of the store, in a greenlet that is never killed. Its callers wait for it, and no
     longer than the time-out."""
 
-    __slots__ = ("began", "is_late")
+    __slots__ = ("began", "breaker", "is_late")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, breaker: Breaker, began: float) -> None:
+        self.breaker = breaker
         self.began = began
         self.is_late = False
 
@@ -101,8 +102,8 @@ class GuardedStore:
       stored are stored together, in order of arrival.
     * A caller waits at most `timeout` seconds, and gets Reject(503) then. The call of the store
       continues, because nobody knows if it can be interrupted, and its result is remembered.
-    * After some failures the breaker opens. Changes then get 503 at once, except for one try now
-      and then.
+    * After some failures a breaker opens. Changes then get 503 at once, except for one try now and
+      then. Look-ups have a breaker of their own.
     * Look-ups are answered from the local copy while the store fails, for `serve_stale` seconds
       since its last success.
 
@@ -129,7 +130,8 @@ class GuardedStore:
         self.clock: Clock = Clock()
         self.lines = LimitedLog()
         self.copy = LocalCopy(copy_bytes)
-        self.breaker = Breaker()
+        # apart, because a store that is full, or read-only, still answers look-ups
+        self.reads, self.writes = Breaker(), Breaker()
         self.counts = {
             "store_errors": 0,
             "store_timeouts": 0,
@@ -153,7 +155,7 @@ class GuardedStore:
         Raises:
             Reject: 503 when the store fails or is late, or too many changes wait.
         """
-        if not self.breaker.allow(self.clock.now()):
+        if not self.writes.allow(self.clock.now()):
             self._refuse()
         if self._waiting >= WAITING:
             self._refuse("Store Busy")
@@ -206,9 +208,10 @@ class GuardedStore:
                 aor = self._ready.popleft()
         finally:
             self.running -= 1
+            self._busy.discard(aor)
 
     def _write(self, aor: str, wishes: list[_Wish]) -> None:
-        call = _Call(self.clock.now())
+        call = _Call(self.writes, self.clock.now())
         for wish in wishes:
             wish.call = call
         joined = _Joined(wishes)
@@ -216,7 +219,7 @@ class GuardedStore:
             after = self.store.update(aor, joined)
         except BaseException as error:
             self._not_stored(joined, call, aor, error)
-            if not isinstance(error, Exception):
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
         else:
             self._heard(call)
@@ -254,7 +257,7 @@ class GuardedStore:
         def remember(bindings: Bindings, began: float) -> None:
             self.copy.put(aor, bindings, began)
 
-        found = self._ask("lookup", aor, lambda: self.store.lookup(aor), remember)
+        found = self._ask(self.reads, "lookup", aor, lambda: self.store.lookup(aor), remember)
         if found is None:
             found = self.copy.get(aor) if self._may_be_stale() else None
             if found is None:
@@ -264,7 +267,7 @@ class GuardedStore:
 
     def find(self, contact: URI) -> Iterable[str]:
         """Return addresses-of-record by Contact; see BindingStore.find(). Raises Reject(503)."""
-        found = self._ask("find", contact, lambda: tuple(self.store.find(contact)))
+        found = self._ask(self.reads, "find", contact, lambda: tuple(self.store.find(contact)))
         if found is None:
             if not self._may_be_stale():
                 self._refuse()
@@ -274,19 +277,20 @@ class GuardedStore:
 
     def expire(self, now: float, limit: int) -> list[tuple[str, Bindings]] | None:
         """Remove bindings that have ended; see BindingStore.expire(). None when the store fails."""
-        return self._ask("expire", "", lambda: list(self.store.expire(now, limit)))
+        return self._ask(self.writes, "expire", "", lambda: list(self.store.expire(now, limit)))
 
     def _ask(
         self,
+        breaker: Breaker,
         what: str,
         about: object,
         ask: Callable[[], T],
         remember: Callable[[T, float], None] | None = None,
     ) -> T | None:
         """Return the store's answer, None when it fails, is late or is not asked at all."""
-        if self.running >= GREENLETS or not self.breaker.allow(self.clock.now()):
+        if self.running >= GREENLETS or not breaker.allow(self.clock.now()):
             return None
-        call, done = _Call(self.clock.now()), Event()
+        call, done = _Call(breaker, self.clock.now()), Event()
         answer: list[T] = []
 
         def run() -> None:
@@ -294,7 +298,7 @@ class GuardedStore:
                 found = ask()
             except BaseException as error:
                 self._failed(call, what, about, error)
-                if not isinstance(error, Exception):
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
                     raise
             else:
                 self._heard(call)
@@ -314,15 +318,15 @@ class GuardedStore:
     # ---- failures
 
     def _may_be_stale(self) -> bool:
-        since = self.breaker.failing_since
+        since = self.reads.failing_since
         return since is None or self.clock.now() - since <= self.serve_stale
 
     def _heard(self, call: _Call) -> None:
         """Note that the store has answered. An answer that was too late is no success."""
         if call.is_late:
             return
-        if self.breaker.is_open:
-            since = self.breaker.failing_since or 0.0
+        if call.breaker.is_open:
+            since = call.breaker.failing_since or 0.0
             self.lines.line(
                 log,
                 logging.WARNING,
@@ -330,8 +334,8 @@ class GuardedStore:
                 "store works again: seconds=%.1f",
                 self.clock.now() - since,
             )
-            self.counts["store_breakers_open"] = 0
-        self.breaker.succeeded()
+            self.counts["store_breakers_open"] -= 1
+        call.breaker.succeeded()
 
     def _failed(self, call: _Call, what: str, about: object, error: BaseException) -> None:
         self.counts["store_errors"] += 1
@@ -345,7 +349,7 @@ class GuardedStore:
             Plain(str(error) or type(error).__name__),
         )
         if not call.is_late:
-            self._count_failure()
+            self._count_failure(call.breaker)
 
     def _late(self, call: _Call | None, about: object) -> None:
         """Note that a caller has waited in vain. Each call of the store is one failure, however
@@ -364,19 +368,24 @@ class GuardedStore:
             self.running,
             self._waiting,
         )
-        self._count_failure()
+        self._count_failure(call.breaker)
 
-    def _count_failure(self) -> None:
-        if self.breaker.failed(self.clock.now()):
-            self.counts["store_breakers_open"] = 1
+    def _count_failure(self, breaker: Breaker) -> None:
+        if breaker.failed(self.clock.now()):
+            self.counts["store_breakers_open"] += 1
             self.lines.line(
                 log,
                 logging.ERROR,
                 "store unavailable",
-                "store unavailable: copy=%d seconds=%g "
-                'hint="look-ups are served from memory, registrations get 503"',
+                'store unavailable: calls=%s copy=%d seconds=%g hint="%s"',
+                Plain("look-ups" if breaker is self.reads else "changes"),
                 len(self.copy),
                 self.serve_stale,
+                Plain(
+                    "look-ups are answered from the copy in memory for so many seconds"
+                    if breaker is self.reads
+                    else "registrations get 503"
+                ),
             )
 
     def _refuse(self, reason: str = "Store Unavailable") -> NoReturn:

@@ -286,6 +286,15 @@ class Location:
 
     # ---- the stack
 
+    def _counts(self) -> dict[str, int]:
+        """Return the numbers of the store for stack.stats()."""
+        counts = {} if self._guarded is None else dict(self._guarded.counts)
+        for name in ("retries", "unreadable_records"):  # the store knows more about its own
+            number = getattr(self.store, name, None)
+            if number is not None:
+                counts[f"store_{name}"] = number
+        return counts
+
     def _begin(self) -> None:
         """Use the clock and the deadlines of this run of the stack."""
         stack = self.stack
@@ -299,8 +308,7 @@ class Location:
         counters = stack.engine.counters
         if guarded is not None:
             guarded.clock, guarded.lines = stack.clock, counters.lines
-            counters.add_store(guarded.counts)
-        counters.add_store(getattr(store, "counts", {}))
+            counters.add_store(self._counts)
         if stack.is_running:
             self._ends.begin(stack)
 

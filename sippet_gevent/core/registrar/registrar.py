@@ -117,6 +117,14 @@ class Registrar:
         flag("strict_outbound", strict_outbound)
         self.strict_outbound = strict_outbound
 
+    def attach(self, stack: Element) -> None:
+        """Give the Location the clock and domains of the stack that this core belongs to.
+
+        A stack calls it. So requests find bindings that an earlier process has stored.
+        """
+        if self.location.stack is None:
+            self.location.stack = stack
+
     def __call__(self, request: Request, tx: ServerTransaction) -> Response:
         """Serve a REGISTER and return its 200. Raises Reject and ParseError, with a log line."""
         if request.method != "REGISTER":

@@ -1,0 +1,530 @@
+"""Location on a store that is slow, fails or is asked twice; restarts, flows that end, and events."""
+
+from __future__ import annotations
+
+import logging
+
+import gevent
+import pytest
+
+from sippet_gevent import Location, MemoryBindings, Registrar, RegistrarProxy, forward
+from sippet_gevent.stores import ends, guarded
+from sippet_gevent.stores.breaker import MOST
+from sippet_gevent.testing.stores import FAILURES, FAULTS, Faulty
+from sippet_gevent.testing.stores.samples import binding
+
+from ..conformance.test_flows import DOMAIN, SERVER, Office
+from ..core.wire import Peer
+
+AOR = f"sip:alice@{DOMAIN}"
+
+
+class Slow:
+    """A default server with a store that takes a time, and peers that register alice."""
+
+    def __init__(self, sip, latency=0.02, **options):
+        self.sip = sip
+        self.memory = MemoryBindings(sip.clock.wall)
+        self.store = Faulty(self.memory, sleep=sip.clock.sleep)
+        self.store.latency = latency
+        self.location = Location(self.store, **options)
+        self.stack = sip.stack(RegistrarProxy(self.location), SERVER, domains=(DOMAIN,))
+        self.peer = Peer(sip, "198.51.100.7")
+        self.number = 0
+
+    def send(self, contact="<sip:alice@198.51.100.7>", *, user="alice", method="REGISTER", **more):
+        """Send a request, and let no time pass."""
+        self.number += 1
+        aor = f"sip:{user}@{DOMAIN}"
+        if method != "REGISTER":
+            return self.peer.ask(method, aor, at=SERVER, **more)
+        headers = {"to": f"<{aor}>", "contact": contact, "call_id": "c", "number": self.number}
+        return self.peer.ask(method, f"sip:{DOMAIN}", at=SERVER, **(headers | more))
+
+    def take(self):
+        """Return the final responses so far, and forget them."""
+        found = [response for response in self.peer.responses if response.status >= 200]
+        self.peer.received.clear()
+        return found
+
+    def register(self, *arguments, wait=0.5, **more):
+        """Send a REGISTER, wait for its answer, and return that."""
+        self.take()
+        self.send(*arguments, **more)
+        self.sip.advance(wait)
+        return self.take()[0]
+
+    @property
+    def stored(self):
+        return {str(b.uri): b.cseq for b in self.memory.lookup(AOR)}
+
+
+def during(sip, seconds, *calls):
+    """Make calls in greenlets, let time pass, and return what they returned or raised."""
+    jobs = [gevent.spawn(outcome, call) for call in calls]
+    sip.advance(seconds)
+    return [job.value for job in jobs]
+
+
+def outcome(call):
+    try:
+        return call()
+    except Exception as error:
+        return error
+
+
+# ---- registrations at the same time
+
+
+@pytest.mark.rfc("3261 10.3")
+@pytest.mark.parametrize("count", [2, 10])
+def test_phones_of_one_user_that_register_at_once_are_all_kept(sip, count):
+    slow = Slow(sip)
+    for n in range(count):
+        slow.send(f"<sip:alice@198.51.100.{n}>", call_id=str(n))
+    sip.advance(0.1)
+    assert [answer.status for answer in slow.take()] == [200] * count
+    assert len(slow.stored) == count
+    assert slow.store.calls <= 3  # what waited was stored together
+
+
+@pytest.mark.rfc("3261 10.3")
+def test_fifty_registers_of_one_user_at_once_are_200_and_in_order_of_cseq(sip):
+    slow = Slow(sip)
+    for cseq in range(1, 6):
+        for n in range(10):
+            slow.send(f"<sip:alice@198.51.100.{n}>", call_id=str(n), number=cseq)
+    sip.advance(0.1)
+    assert [answer.status for answer in slow.take()] == [200] * 50
+    assert slow.stored == {f"sip:alice@198.51.100.{n}": 5 for n in range(10)}
+
+
+def test_registers_out_of_order_among_those_that_wait_fail_alone(sip):
+    slow = Slow(sip)
+    for cseq in (3, 5, 4, 6):
+        slow.send(number=cseq)
+    sip.advance(0.1)
+    assert [answer.status for answer in slow.take()] == [200, 200, 500, 200]
+    assert list(slow.stored.values()) == [6]
+
+
+@pytest.mark.parametrize("count", [2, 10, 50])
+def test_store_of_750_ms_costs_503_within_300_ms_and_nothing_half_applied(sip, count):
+    slow = Slow(sip, 0.75)
+    begun = sip.clock.now()
+    for n in range(count):
+        slow.send(f"<sip:alice@198.51.100.{n}>, <sip:a@198.51.101.{n}>", call_id=str(n))
+    sip.advance(0.3)
+    answers = slow.take()
+    assert [answer.status for answer in answers] == [503] * count
+    assert all(2 <= answer.retry_after.seconds <= 10 for answer in answers)
+    assert sip.clock.now() - begun <= 0.31
+    sip.advance(5)
+    assert len(slow.stored) % 2 == 0  # whole registrations, or none
+    assert slow.store.waiting == 0 and slow.location._guarded.running == 0
+    assert slow.location._guarded._queues == {} and slow.location._guarded._waiting == 0
+    slow.store.latency = 0.02
+    slow.memory.update(AOR, lambda before: ())
+    assert slow.register(number=9, call_id="later").status == 200
+    # and the search for bindings that have ended
+    assert slow.stack.stats()["store_timeouts"] == count + 1
+
+
+def test_changes_that_wait_are_bounded(sip, monkeypatch):
+    monkeypatch.setattr(guarded, "WAITING", 5)
+    slow = Slow(sip)
+    for n in range(9):
+        slow.send(call_id=str(n), user=f"user{n}")
+    answers = [(answer.status, answer.reason) for answer in slow.take()]
+    assert answers == []  # one greenlet each
+    monkeypatch.setattr(guarded, "GREENLETS", 2)
+    for n in range(9):
+        slow.send(f"<sip:alice@198.51.100.{n}>", call_id=str(n))
+    assert {(answer.status, answer.reason) for answer in slow.take()} == {(503, "Store Busy")}
+    sip.advance(1)
+    assert all(answer.status == 200 for answer in slow.take())
+
+
+# ---- failures
+
+
+@pytest.mark.parametrize("fault", FAILURES)
+def test_store_that_fails_costs_503_and_works_when_it_works(sip, caplog, fault):
+    slow = Slow(sip)
+    slow.register()
+    slow.store.fault = fault
+    answer = slow.register(call_id="again")
+    assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+    assert [r for r in caplog.messages if r.startswith("store failed: call=update")]
+    slow.store.fault = None
+    assert slow.register(call_id="again").status == 200
+    assert slow.stack.stats()["store_errors"] == 1
+
+
+@pytest.mark.parametrize("fault", sorted(set(FAULTS) - set(FAILURES)))
+def test_change_that_a_store_runs_again_is_200_once(sip, fault):
+    slow = Slow(sip)
+    slow.register()
+    slow.store.fault = fault
+    for _ in range(2):
+        assert slow.register("<sip:alice@198.51.100.7>;q=0.5, <sip:b@198.51.100.8>").status == 200
+    assert slow.stored == {"sip:alice@198.51.100.7": 3, "sip:b@198.51.100.8": 3}
+    slow.store.fault = None
+    assert slow.register("*", expires=0).status == 200 and slow.stored == {}
+
+
+def test_register_whose_answer_was_lost_is_200_when_it_is_sent_again(sip):
+    """The store had done it; the phone repeats the REGISTER, with the same CSeq, or a later one."""
+    slow = Slow(sip)
+    slow.store.fault = "unsure"
+    assert slow.register(number=7).status == 503
+    slow.store.fault = None
+    assert slow.register(number=7).status == 200
+    assert slow.register(number=8).status == 200
+    assert slow.register(number=7).status == 500
+
+
+def test_store_that_keeps_failing_is_left_alone(sip):
+    slow = Slow(sip)
+    slow.register()
+    slow.store.fault = "failing"
+    for _ in range(5):
+        assert slow.register(wait=0.03).status == 503
+    before, now = slow.store.calls, sip.clock.now()
+    slow.send()
+    (answer,) = slow.take()
+    assert (answer.status, slow.store.calls) == (503, before)
+    assert sip.clock.now() - now < 0.001
+    assert 2 <= answer.retry_after.seconds <= 10
+    assert slow.stack.stats()["store_breakers_open"] == 1
+    slow.store.fault = None
+    sip.advance(MOST)
+    assert slow.register().status == 200
+    assert slow.stack.stats()["store_breakers_open"] == 0
+    assert slow.register().status == 200
+
+
+@pytest.mark.parametrize(("latency", "fault"), [(0.02, "failing"), (0.75, None), (1e6, None)])
+def test_calls_go_on_while_the_store_fails_for_as_long_as_is_given(sip, latency, fault):
+    slow = Slow(sip, serve_stale=60)
+    slow.register()
+    slow.store.latency, slow.store.fault = latency, fault
+    begun = sip.clock.now()
+    for _ in range(15):
+        slow.send(method="MESSAGE")
+        sip.advance(0.3)
+        assert slow.peer.methods == ["MESSAGE"]
+        slow.peer.reply(slow.peer.last("MESSAGE"), 200)
+        assert [answer.status for answer in slow.take()] == [200]
+    assert slow.stack.stats()["store_stale_lookups"] == 15
+    assert slow.location._guarded.running < 15  # the breaker is open
+    slow.send(method="MESSAGE")  # and by the Contact
+    slow.peer.ask("MESSAGE", "sip:alice@198.51.100.7", at=SERVER)
+    sip.advance(0.6)
+    assert slow.peer.methods == ["MESSAGE", "MESSAGE"]
+    for request in slow.peer.requests:
+        slow.peer.reply(request, 200)
+    sip.advance(begun + 62 - sip.clock.now())
+    slow.take()
+    slow.send(method="MESSAGE")
+    sip.advance(0.3)
+    assert [answer.status for answer in slow.take()] == [503]
+
+
+def test_user_that_the_copy_does_not_know_is_503_while_the_store_fails(sip):
+    slow = Slow(sip)
+    slow.send(method="MESSAGE")
+    sip.advance(0.1)
+    assert [answer.status for answer in slow.take()] == [404]
+    slow.store.fault = "failing"
+    slow.send(method="MESSAGE")
+    sip.advance(0.1)
+    assert [answer.status for answer in slow.take()] == [503]
+
+
+def test_binding_that_expires_while_the_store_fails_is_not_called(sip):
+    slow = Slow(sip)
+    slow.register(expires=60)
+    slow.store.fault = "failing"
+    sip.advance(61)
+    slow.send(method="MESSAGE")
+    sip.advance(0.3)
+    assert slow.peer.methods == []
+
+
+def test_look_ups_are_asked_of_a_store_that_refuses_to_write(sip):
+    class Full(MemoryBindings):
+        blocks = True
+        is_full = False
+
+        def update(self, aor, change):
+            if self.is_full:
+                raise OSError("no space left on device")
+            return super().update(aor, change)
+
+    store = Full(sip.clock.wall)
+    location = Location(store)
+    sip.stack(RegistrarProxy(location), SERVER)
+    kept = binding(now=store.now())
+    during(sip, 0.1, lambda: location.update(AOR, lambda before: (kept,)))
+    store.is_full = True
+    for _ in range(8):
+        (error,) = during(sip, 0.1, lambda: location.update(AOR, lambda before: ()))
+        assert error.status == 503
+    assert during(sip, 0.1, lambda: location.get(AOR)) == [(kept,)]
+    assert location._guarded.counts["store_stale_lookups"] == 0
+
+
+def test_change_of_the_application_that_raises_fails_alone(sip):
+    slow = Slow(sip)
+
+    def adding(n):
+        made = binding(f"<sip:{n}@192.0.2.1>", sip.clock.wall())
+        return lambda: slow.location.update(AOR, lambda before: (*before, made))
+
+    def refuse(before):
+        raise KeyError("mine")
+
+    results = during(
+        sip, 0.1, adding(1), lambda: slow.location.update(AOR, refuse), adding(2), adding(3)
+    )
+    assert isinstance(results[1], KeyError)
+    assert [b.uri.user for b in slow.memory.lookup(AOR)] == ["1", "2", "3"]
+    (error,) = during(sip, 0.1, lambda: slow.location.update(AOR, refuse))
+    assert isinstance(error, KeyError) and slow.location._guarded.counts["store_errors"] == 0
+
+
+def test_caller_that_is_killed_withdraws_its_change(sip):
+    slow = Slow(sip)
+    first, second = (
+        gevent.spawn(
+            slow.location.update,
+            AOR,
+            lambda before, n=n: (*before, binding(f"<sip:{n}@h>", sip.clock.wall())),
+        )
+        for n in (1, 2)
+    )
+    sip.advance(0.001)
+    third = gevent.spawn(slow.location.update, AOR, lambda before: ())
+    sip.advance(0.001)
+    third.kill()
+    sip.advance(0.1)
+    assert first.successful() and second.successful()
+    assert len(slow.memory.lookup(AOR)) == 2
+    assert slow.location._guarded._waiting == 0
+
+
+@pytest.mark.parametrize("skew", [3600.0, -3600.0])
+def test_store_whose_clock_is_an_hour_off_keeps_bindings_as_long_as_asked(sip, skew):
+    slow = Slow(sip)
+    slow.store.skew = skew
+    assert slow.register(expires=600).contact[0].parameters["expires"] == "600"
+    sip.advance(590)
+    assert len(during(sip, 0.1, lambda: slow.location.get(AOR))[0]) == 1
+    sip.advance(10)
+    assert during(sip, 0.1, lambda: slow.location.get(AOR)) == [()]
+    sip.advance(ends.END_SECONDS + 1)
+    assert len(slow.memory) == 0
+
+
+# ---- ends of bindings
+
+
+def test_bindings_that_expire_are_removed_from_a_slow_store_in_batches(sip, monkeypatch):
+    monkeypatch.setattr(ends, "ENDS_AT_ONCE", 10)
+    slow = Slow(sip)
+    told = []
+    slow.location.watch(told.append)
+    for n in range(35):
+        slow.send(f"<sip:{n}@198.51.100.7>", user=str(n), expires=60)
+    sip.advance(1)
+    assert len(slow.memory) == 35
+    sip.advance(60 + ends.END_SECONDS)
+    assert len(slow.memory) == 0
+    assert [event.kind for event in told] == ["added"] * 35 + ["expired"] * 35
+
+
+def test_bindings_of_an_earlier_process_expire(sip):
+    memory = MemoryBindings(sip.clock.wall)
+    kept = binding(now=sip.clock.wall(), seconds=100)
+    memory.update(AOR, lambda before: (kept,))
+    slow = Slow(sip)
+    slow.location.store.store = memory
+    slow.register(user="bob")
+    sip.advance(100 + ends.SWEEP_SECONDS)
+    assert memory.lookup(AOR) == ()
+
+
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("latency", [None, 0.02])
+def test_connections_that_end_remove_what_only_they_led_to(sip, monkeypatch, latency):
+    monkeypatch.setattr(ends, "ENDS_AT_ONCE", 10)
+    memory = MemoryBindings(sip.clock.wall)
+    store = memory if latency is None else Faulty(memory, sleep=sip.clock.sleep)
+    if latency:
+        store.latency = latency
+    location = Location(store)
+    office, told, most = Office(sip, RegistrarProxy(location)), [], [0]
+    phones = [office.phone("browser", f"user{n}") for n in range(30)]
+    stays, tcp = office.phone("browser", "stays"), office.phone("TCP", "tcp")
+    for phone in (*phones, stays, tcp):
+        phone.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{phone.aor}>")
+        sip.advance(0.1)
+        assert phone.statuses == [200]
+    assert len(memory) == 32
+    location.watch(told.append)
+    for phone in (*phones, tcp):
+        flow = office.flow(phone)
+        flow.end()
+        office.stack.engine.flow_ended(flow, None)
+    if latency is None:
+        sip.advance(0.1)
+    else:
+        for _ in range(60):
+            sip.advance(0.01)
+            most[0] = max(most[0], store.waiting)
+        assert 0 < most[0] <= ends.ENDERS
+    assert len(memory) == 2 and memory.lookup(stays.aor) and memory.lookup(tcp.aor)
+    assert {event.kind for event in told} == {"flow ended"} and len(told) == 30
+    assert location._ends._by_flow.keys() == {memory.lookup(stays.aor)[0].flow}
+
+
+def test_connection_that_ends_while_the_store_fails_is_removed_later(sip):
+    memory = MemoryBindings(sip.clock.wall)
+    store = Faulty(memory, sleep=sip.clock.sleep)
+    office = Office(sip, RegistrarProxy(Location(store)))
+    bob = office.phone("browser", "bob")
+    bob.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{bob.aor}>")
+    sip.advance(0.1)
+    assert bob.statuses == [200]
+    flow = office.flow(bob)
+    store.fault = "failing"
+    flow.end()
+    office.stack.engine.flow_ended(flow, None)
+    sip.advance(1)
+    assert len(memory) == 1
+    assert during(sip, 0.1, lambda: office.stack.core.location.get(bob.aor)) == [()]
+    store.fault = None
+    sip.advance(2 * ends.RETRY)
+    assert len(memory) == 0
+
+
+def test_phone_that_has_registered_again_keeps_its_new_connection(sip):
+    memory = MemoryBindings(sip.clock.wall)
+    office = Office(sip, RegistrarProxy(Location(memory)))
+    first, second = (office.phone("browser", "bob") for _ in range(2))
+    for phone in (first, second):
+        contact = f'<{phone.uri}>;reg-id=1;+sip.instance="<urn:uuid:1>"'
+        phone.register(contact=contact, call_id=phone.source[0])
+    office.stack.engine.flow_ended(office.flow(first), None)
+    sip.advance(1)
+    assert [str(b.uri) for b in memory.lookup(second.aor)] == [second.uri]
+
+
+# ---- a restart
+
+
+@pytest.mark.rfc("5626 7", "3261 16.5")
+def test_after_a_restart_phones_that_can_be_dialled_are_called_and_others_are_480_once_logged(
+    sip, caplog
+):
+    caplog.set_level(logging.INFO, "sippet_gevent.core")
+    memory = MemoryBindings(sip.clock.wall)
+    office = Office(sip, RegistrarProxy(Location(memory)))
+    kinds = {
+        kind: office.phone(kind, kind.split()[-1].lower())
+        for kind in ("plain", "NAT", "TCP", "browser")
+    }
+    for phone in kinds.values():
+        phone.register()
+    alice = office.phone("plain", "alice")
+    office.stack.stop()
+
+    office.__init__(sip, RegistrarProxy(Location(memory)))
+    caplog.clear()
+    for kind in ("plain", "NAT"):
+        alice.ask("MESSAGE", kinds[kind].aor)
+        assert kinds[kind].methods == ["MESSAGE"], kind
+        kinds[kind].reply(kinds[kind].last("MESSAGE"), 200)
+        assert alice.statuses.pop() == 200
+        alice.received.clear()
+    alice.ask("MESSAGE", kinds["TCP"].aor)  # is dialled, at the port of its Contact
+    assert sip.network.trace[-2].destination == (kinds["TCP"].source[0], 5060)
+    alice.received.clear()
+    browser = kinds["browser"]
+    for _ in range(3):
+        alice.ask("MESSAGE", browser.aor)
+        assert alice.statuses == [480] and browser.methods == []
+        alice.received.clear()
+    (line,) = [text for text in caplog.messages if text.startswith("registration unreachable")]
+    assert f"aor={browser.aor} " in line and "answered=480" in line
+    assert not [text for text in caplog.messages if text.startswith("registration ended")]
+    browser.register()
+    alice.ask("MESSAGE", browser.aor)
+    assert browser.methods == ["MESSAGE"]
+    browser.reply(browser.last("MESSAGE"), 200)
+
+
+def test_bindings_of_an_earlier_process_are_found_before_the_first_register(sip):
+    memory = MemoryBindings(sip.clock.wall)
+    kept = binding("<sip:alice@198.51.100.7>", sip.clock.wall())
+    memory.update(AOR, lambda before: (kept,))
+    location = Location(memory)
+    stack = sip.stack(None, SERVER, domains=(DOMAIN,))
+    stack.on("REGISTER")(Registrar(location))
+
+    @stack.on("MESSAGE")
+    def message(request, tx):
+        return forward(request, tx, *location.lookup(request.uri))
+
+    phone = Peer(sip, "198.51.100.7")
+    phone.ask("MESSAGE", f"sip:alice@{SERVER}:5060")
+    assert phone.methods == ["MESSAGE"]
+
+
+# ---- events
+
+
+@pytest.mark.parametrize("latency", [None, 0.02])
+def test_watch_tells_of_each_change_until_it_is_closed(sip, latency):
+    memory = MemoryBindings(sip.clock.wall)
+    slow = Slow(sip, latency or 0.0)
+    if latency is None:
+        slow.location = slow.stack.core._location = Location(memory)
+    told = []
+    watch = slow.location.watch(lambda event: told.append((event.kind, event.aor)))
+    for more in ({}, {}, {"expires": 0}, {"expires": 60}):
+        slow.register(**more)
+    sip.advance(60 + 2 * ends.END_SECONDS)
+    assert told == [(kind, AOR) for kind in "added refreshed removed added expired".split()]
+    watch.close()
+    watch.close()
+    slow.register()
+    assert len(told) == 5
+
+
+def test_watch_that_raises_stops_neither_the_registration_nor_other_watches(sip, caplog):
+    slow, told = Slow(sip), []
+    slow.location.watch(lambda event: 1 / 0)
+    slow.location.watch(told.append)
+    assert slow.register().status == 200
+    assert [event.kind for event in told] == ["added"]
+    assert "watch of bindings failed: event='added'" in caplog.messages
+
+
+def test_log_of_registrations_is_attached_once_and_only_while_it_is_read(sip, caplog):
+    location = Location()
+    stacks = [sip.stack(Registrar(location), f"10.0.0.{n}") for n in (1, 2)]
+    peer = Peer(sip, "10.0.0.71")
+
+    def register(at, level):
+        caplog.set_level(level, "sippet_gevent.core")
+        caplog.clear()
+        peer.ask("REGISTER", "sip:h", at=at, to="<sip:a@h>", contact="<sip:a@10.0.0.71>")
+        return len([text for text in caplog.messages if text.startswith("registration ")])
+
+    assert [register(f"10.0.0.{n}", logging.INFO) for n in (1, 2, 1)] == [1, 1, 1]
+    assert register("10.0.0.1", logging.WARNING) == 0
+    assert location.registration_log is None and not len(location.store._watchers)
+    assert register("10.0.0.2", logging.INFO) == 1
+    assert peer.statuses == [200] * 5 and len(stacks) == 2

@@ -196,19 +196,28 @@ class GuardedStore:
         try:
             while True:
                 wishes = self._queues.pop(aor, None)
-                if wishes:
-                    self._waiting -= len(wishes)
-                    self._write(aor, wishes)
-                if aor in self._queues:
-                    self._ready.append(aor)
-                else:
-                    self._busy.discard(aor)
+                try:
+                    if wishes:
+                        self._waiting -= len(wishes)
+                        self._write(aor, wishes)
+                finally:  # even if somebody kills this greenlet, the next change has its turn
+                    if aor in self._queues:
+                        self._ready.append(aor)
+                    else:
+                        self._busy.discard(aor)
                 if not self._ready:
                     return
                 aor = self._ready.popleft()
         finally:
-            self.running -= 1
-            self._busy.discard(aor)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Note that a greenlet is no longer inside the store. A change that waits for that takes
+        its place."""
+        self.running -= 1
+        if self._ready and self.running < GREENLETS:
+            self.running += 1
+            gevent.spawn(self._run, self._ready.popleft())
 
     def _write(self, aor: str, wishes: list[_Wish]) -> None:
         call = _Call(self.writes, self.clock.now())
@@ -216,14 +225,15 @@ class GuardedStore:
             wish.call = call
         joined = _Joined(wishes)
         try:
-            after = self.store.update(aor, joined)
+            after = tuple(self.store.update(aor, joined))  # raises for None: the store forgot it
         except BaseException as error:
             self._not_stored(joined, call, aor, error)
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
         else:
             self._heard(call)
-            self.copy.put(aor, after, call.began)
+            # now, because a look-up that began before may have read what was there before
+            self.copy.put(aor, after, self.clock.now(), is_stored=True)
             self._changed(aor, joined.before, after)
             for wish in wishes:
                 wish.stored = after
@@ -257,7 +267,9 @@ class GuardedStore:
         def remember(bindings: Bindings, began: float) -> None:
             self.copy.put(aor, bindings, began)
 
-        found = self._ask(self.reads, "lookup", aor, lambda: self.store.lookup(aor), remember)
+        found = self._ask(
+            self.reads, "lookup", aor, lambda: tuple(self.store.lookup(aor)), remember
+        )
         if found is None:
             found = self.copy.get(aor) if self._may_be_stale() else None
             if found is None:
@@ -306,7 +318,7 @@ class GuardedStore:
                 if remember is not None:
                     remember(found, call.began)
             finally:
-                self.running -= 1
+                self._leave()
                 done.set()
 
         self.running += 1
@@ -319,6 +331,8 @@ class GuardedStore:
 
     def _may_be_stale(self) -> bool:
         since = self.reads.failing_since
+        if not self.serve_stale:
+            return False
         return since is None or self.clock.now() - since <= self.serve_stale
 
     def _heard(self, call: _Call) -> None:

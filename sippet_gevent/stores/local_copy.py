@@ -32,24 +32,27 @@ class LocalCopy:
         self._entries: OrderedDict[str, _Known] = OrderedDict()
         self._contacts = ContactIndex()
 
-    def put(self, aor: str, bindings: Bindings, as_of: float) -> None:
+    def put(self, aor: str, bindings: Bindings, as_of: float, *, is_stored: bool = False) -> None:
         """Remember what is stored for an address-of-record.
 
         Args:
             aor: The address-of-record.
-            bindings: What is stored; () forgets it.
-            as_of: When the call of the store began. The answer of an older call changes nothing.
+            bindings: What is stored.
+            as_of: Since when this is so: the end of an update, the beginning of a look-up. What is
+                older than the known changes nothing.
+            is_stored: True if an update has stored this. Only then that there is nothing is
+                remembered, because anybody may ask for users that do not exist.
         """
         old = self._entries.get(aor)
         if old is not None:
             if as_of < old.as_of:
                 return
-            if bindings and (bindings is old.bindings or bindings == old.bindings):
+            if (bindings or is_stored) and (bindings is old.bindings or bindings == old.bindings):
                 self._entries[aor] = old._replace(as_of=as_of)
                 self._entries.move_to_end(aor)
                 return
             self._remove(aor)
-        if not bindings:
+        if not (bindings or is_stored):
             return
         size = entry_bytes(aor, [binding.bytes for binding in bindings])
         if size > self.most:

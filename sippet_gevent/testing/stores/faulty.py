@@ -48,7 +48,11 @@ class Faulty:
     """Seconds before each call is passed on."""
 
     skew = 0.0
-    """Seconds by which the clock of this store is ahead of that of the other store."""
+    """Seconds by which the clock of this store is ahead of that of the other store. Its bindings
+    end later by as much."""
+
+    later = 0.0
+    """Seconds that have passed for this store alone, so that its bindings end earlier."""
 
     def __init__(
         self, store: BindingStore, *, sleep: Callable[[float], object] = gevent.sleep
@@ -101,7 +105,7 @@ class Faulty:
 
     def now(self) -> float:
         """Return the time of the other store, with the skew."""
-        return self.store.now() + self.skew
+        return self.store.now() + self.skew + self.later
 
     def update(self, aor: str, change: Change, /) -> Bindings:
         """Update the bindings of an address-of-record, as the fault says."""

@@ -507,6 +507,7 @@ def pages() -> dict[str, list[str]]:
             "Hypothesis strategies",
             f"{PACKAGE}.testing.strategies",
         ),
+        "store_contract": module_page("Tests for a store of bindings", f"{PACKAGE}.testing.stores"),
         "plug": module_page("Transports of your own", f"{PACKAGE}.transport.base"),
         "headers": headers(),
         "rules": rules(),

@@ -18,8 +18,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .core.auth.authenticated import Authenticated
+    from .core.auth.bans import Ban, Bans
     from .core.auth.credentials import Credentials
     from .core.auth.digest import ha1
+    from .core.auth.server import Authenticator
     from .core.client.transaction import ClientTransaction
     from .core.core import Core, CoreFunction
     from .core.dialog.call import Call
@@ -151,6 +154,10 @@ __all__ = [
     "ClientTransaction",
     "Credentials",
     "ha1",
+    "Authenticated",
+    "Authenticator",
+    "Bans",
+    "Ban",
     "Call",
     "ResponseContext",
     "forward",
@@ -178,6 +185,10 @@ __all__ = [
 # The module of each public name. It is imported when the name is first used, so that importing the
 # package costs nothing: pytest does so in each run, because of the plugin in `testing`.
 _MODULES = {
+    "Authenticated": ".core.auth.authenticated",
+    "Authenticator": ".core.auth.server",
+    "Ban": ".core.auth.bans",
+    "Bans": ".core.auth.bans",
     "Credentials": ".core.auth.credentials",
     "ha1": ".core.auth.digest",
     "ClientTransaction": ".core.client.transaction",

@@ -247,6 +247,10 @@ class Reject(SIPError):
         return f"{self.status} {self.reason}" if self.reason else str(self.status)
 
 
+class Challenged(Reject):
+    """A refusal that asks for credentials: 401 or 407 (RFC 3261 §22). It leaves no state."""
+
+
 class Unauthorized(Reject):
     """The peer asks for credentials that are missing, or refuses those that it got (RFC 3261 §22).
 

@@ -33,7 +33,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
-    "core/auth/digest", "core/client/completion", "core/client/reason", "core/dialog/dialog", "core/dialog/end", "core/dialog/glare",
+    "core/auth/bans", "core/auth/digest", "core/auth/nonces", "core/client/completion", "core/client/reason", "core/dialog/dialog", "core/dialog/end", "core/dialog/glare",
     "core/dialog/media", "core/dialog/negotiation",
     "core/dialog/session_interval", "core/dialog/subscription_state", "core/proxy/best_response",
     "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",
@@ -251,6 +251,7 @@ OBJECTS_OF_USERS = {
 TYPELESS = {
     # file and function: why the type cannot be written
     ("command/trace.py", "host_of"): "a socket address, which differs by family",
+    ("core/server.py", "authenticate"): "a ServerTransaction, which that protocol cannot name",
     ("core/methods.py", "__call__"): "what a user's core returns",
     ("core/methods.py", "check_methods"): "arguments to check",
     ("core/option_tags.py", "check_supported"): "an argument to check",

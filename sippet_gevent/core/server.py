@@ -14,6 +14,7 @@ from ..arguments import seconds as check_seconds
 from ..engine.users import ServerRecord
 from ..errors import (
     Cancelled,
+    Challenged,
     InvalidValue,
     ParseError,
     Reject,
@@ -47,6 +48,13 @@ class Forwarding(Protocol):
         """Cancel the branches, with these header fields."""
 
 
+class Guard(Protocol):
+    """Checks who sends a request: Authenticator in auth/server.py."""
+
+    def authenticate(self, request: Request, tx: Any) -> str | None:
+        """Return the user name, None if the request needs none. Raises Reject."""
+
+
 class ServerTransaction(Handler):
     """A request that a core serves. All responses to it have one To tag, the request's."""
 
@@ -70,6 +78,9 @@ class ServerTransaction(Handler):
 
     call: Call | None = None
     """The call that the request belongs to, or that its 2xx has begun."""
+
+    user: str | None = None
+    """Name of the user whose password was right. None before, and for a request that needs none."""
 
     context: Forwarding | None = None
     """The branches of the request while it is forwarded."""
@@ -212,6 +223,28 @@ class ServerTransaction(Handler):
         call._wait_for_ack()
         return call
 
+    def authenticate(self, authenticator: Guard) -> str | None:
+        """Return the user that has sent the request, which is also `tx.user` from then on.
+
+            office = Authenticator(realm="example.com", users=users)
+
+            @stack.on("MESSAGE")
+            def message(request, tx):
+                if tx.authenticate(office) != "100":
+                    return 403
+
+        Args:
+            authenticator: An Authenticator. Make one for all requests, because it counts nonces and
+                wrong passwords.
+
+        Returns:
+            The user name. None for a request that needs no password, such as an ACK.
+
+        Raises:
+            Reject: 401 or 407 with challenges, 403, or 400. Let it leave the core.
+        """
+        return authenticator.authenticate(self.request, self)
+
     def check_required(self, known: frozenset[str] = frozenset()) -> None:
         """Refuse a request that requires an unknown extension (§8.2.2.3).
 
@@ -339,6 +372,9 @@ class ServerTransaction(Handler):
                 self._complete(response)
             self.stack.capabilities.complete_response(self.request, response)
             self._finish(refusal.status, response)
+            if isinstance(refusal, Challenged) and self.request.method != "INVITE":
+                # as a stateless server (§8.2.7); an INVITE needs its transaction for the ACK
+                self.stack.engine.forget(self.transaction)
 
     def _complete(self, response: Response) -> None:
         """Add the header fields that the status of a refusal needs, and log those that are

@@ -1,0 +1,379 @@
+"""Authenticator: asks for passwords, and checks them, RFC 3261 §22, RFC 7616 and RFC 8760.
+
+| request | answer |
+|---|---|
+| ACK, or one in a call or along our route | goes to the core; an ACK cannot be asked (§22.1) |
+| without credentials for the realm | 401 or 407 |
+| wrong password, or unknown user | the same 401 or 407, after the same work |
+| right password, and a nonce that is too old, used, or not ours | 401 or 407 with `stale=true` |
+| right password, and an address of another user | 403 |
+| credentials that cannot be read, or for another URI | 400 |
+| from a source with too many wrong passwords | 403 for a while |
+
+A challenge leaves no state: the nonce is checked by its MAC, and a transaction other than INVITE
+ends with it (§8.2.7).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+from ...arguments import flag, function, number, takes, texts
+from ...errors import Challenged, InvalidValue, ParseError, Reject, excerpt
+from ...message.address import NameAddr
+from ...message.fields.authentication import Credentials as Authorization
+from ...message.grammar import quote
+from ...message.message import Request
+from ...message.uri import URI
+from ...observe.counters import Plain
+from ...runtime.rates import source_of
+from ...stores.users import User
+from ..server import ServerTransaction
+from ..user_agent import UserAgent
+from . import digest
+from .bans import Ban, Bans
+from .digest import ALGORITHMS, Claim, base_of
+from .nonces import SECONDS, Age, Nonces
+
+log = logging.getLogger("sippet_gevent.core")
+
+OFFERED = ("SHA-256", "MD5")
+"""Algorithms that are offered by default. Few phones know SHA-512-256, and each offer makes the
+challenge longer."""
+
+_NOBODY = "0" * 64
+_ANONYMOUS = "anonymous.invalid"  # RFC 3323 §4.1.1.3
+
+Secret = User | Mapping[str, str] | str
+"""A user as a store returns it: a User, HA1 by algorithm, or a password."""
+
+
+class Users(Protocol):
+    """Where users are looked up: `MemoryUsers`, `SQLiteUsers`, or a store of your own."""
+
+    def lookup(self, username: str, realm: str, /) -> Secret | None:
+        """Return a user of a realm, None if there is none. It may wait."""
+
+
+Owns = Callable[[str, URI], bool]
+"""Decides if a user may use an address, `owns(username, uri)`."""
+
+Exempt = Callable[[Request, ServerTransaction], bool]
+"""Decides if a request needs no password, `exempt(request, tx)`."""
+
+
+class Authenticator:
+    """Checks the passwords of requests.
+
+        office = Authenticator(realm="example.com", users={"100": "secret"})
+
+        @stack.on("MESSAGE")
+        def message(request, tx):
+            user = tx.authenticate(office)
+            ...
+
+    A user may use the address-of-record with its own name, in To of a REGISTER, and in From and
+    P-Asserted-Identity of other requests. `owns` decides otherwise. An anonymous From is free.
+
+    Args:
+        realm: The realm, usually the domain. Its text is part of each HA1.
+        users: A dict from user name to password, User, or HA1 by algorithm. Or anything with
+            `lookup(username, realm)`.
+        algorithms: The algorithms to offer, strongest first. A store with HA1 values needs them for
+            each.
+        proxy: Ask by 407 and Proxy-Authenticate, except for REGISTER (§22.3).
+        integrity: Offer `auth-int`, too, by which a password covers the body.
+        rfc2069: Accept MD5 without `qop`, as old phones send it.
+        seconds: How long a nonce may be used.
+        bind_source: A nonce is good for the address alone that has got it. Not for phones that
+            change networks.
+        secret: The key of the nonces; random by default. Processes that serve the same users need
+            the same.
+        bans: Counts wrong passwords; `Bans()` by default.
+        owns: Decides if a user may use an address, `owns(username, uri)`.
+        exempt: Decides if a request needs no password, `exempt(request, tx)`, for example from a
+            trunk.
+
+    Raises:
+        InvalidValue: An algorithm cannot be computed, or the realm is empty.
+        TypeError: An argument has the wrong type.
+    """
+
+    def __init__(
+        self,
+        *,
+        realm: str,
+        users: Users | Mapping[str, Secret],
+        algorithms: tuple[str, ...] = OFFERED,
+        proxy: bool = False,
+        integrity: bool = False,
+        rfc2069: bool = True,
+        seconds: float = SECONDS,
+        bind_source: bool = False,
+        secret: bytes | None = None,
+        bans: Bans | None = None,
+        owns: Owns | None = None,
+        exempt: Exempt | None = None,
+    ) -> None:
+        if not isinstance(realm, str):
+            raise TypeError(f"realm must be text, got {excerpt(realm)}: write realm='example.com'")
+        if not realm:
+            raise InvalidValue("realm must not be empty: write realm='example.com'")
+        self.realm = realm
+        self._lookup = _lookup_of(users)
+        self._algorithms = texts("algorithms", algorithms, "names")
+        for algorithm in self._algorithms:
+            if algorithm not in ALGORITHMS:
+                raise InvalidValue(
+                    f"algorithms must be of {', '.join(ALGORITHMS)}, got {excerpt(algorithm)}"
+                )
+        if not self._algorithms:
+            raise InvalidValue("algorithms must not be empty: write algorithms=('SHA-256',)")
+        for name, value in (("proxy", proxy), ("integrity", integrity), ("rfc2069", rfc2069),
+                            ("bind_source", bind_source)):  # fmt: skip
+            flag(name, value)
+        for name, given, parameters in (
+            ("owns", owns, ("username", "uri")),
+            ("exempt", exempt, ("request", "tx")),
+        ):
+            if function(name, given, f"a function of ({', '.join(parameters)})") is not None:
+                takes(given, parameters, name)
+        self._proxy, self._rfc2069, self._bind_source = proxy, rfc2069, bind_source
+        self._qops = ("auth", "auth-int") if integrity else ("auth",)
+        self._nonces = Nonces(realm, secret, number("seconds", seconds))
+        self._bans = Bans() if bans is None else bans
+        self._owns, self._exempt = owns, exempt
+        # the same work for an unknown user as for a known one
+        has_passwords = isinstance(users, Mapping) and any(
+            isinstance(secret, str) for secret in users.values()
+        )
+        self._nobody: Secret = "nobody" if has_passwords else {}
+        realm_and_qop = f"Digest realm={quote(realm)}, qop={quote(','.join(self._qops))}"
+        self._offers = [
+            (f"{realm_and_qop}, algorithm={algorithm}, nonce=") for algorithm in self._algorithms
+        ]
+
+    # ---- the decision
+
+    def authenticate(self, request: Request, tx: ServerTransaction) -> str | None:
+        """Return the user that has sent a request, whose password was right.
+
+        Returns:
+            The user name. None for a request that needs no password: an ACK, one in a call or along
+            a route of ours, and an exempt one.
+
+        Raises:
+            Reject: 401 or 407 with challenges, 403, or 400.
+        """
+        if self._is_free(request, tx):
+            return None
+        stack = tx.stack
+        now, source = stack.clock.now(), source_of(tx.flow.remote[0])
+        if self._bans.holds(source, "", now):
+            raise Reject(403)
+        proxied = self._proxy and request.method != "REGISTER"
+        claim = self._claim(request, proxied=proxied)
+        if claim is None:
+            raise self._challenge(now, source, proxied=proxied)
+        if self._bans.holds(source, claim.username, now):
+            raise Reject(403)
+        found = self._lookup(claim.username, self.realm)
+        proved = self._is_proved(claim, self._nobody if found is None else found, request)
+        nonce = claim.nonce
+        if found is None or not proved:
+            if self._nonces.is_for(nonce, source):
+                self._failed(request, tx, source, claim.username, now)
+            raise self._challenge(now, source, proxied=proxied)
+        if (
+            self._nonces.check(nonce, now) is not Age.VALID
+            or (self._bind_source and not self._nonces.is_for(nonce, source))
+            or not self._nonces.use(nonce, claim.number, now)
+        ):
+            raise self._challenge(now, source, proxied=proxied, stale=True)
+        self._bans.succeeded(source, claim.username)
+        self._check_addresses(request, stack, claim)
+        if proxied:
+            self._consume(request)
+        tx.user = claim.username
+        return claim.username
+
+    def _is_free(self, request: Request, tx: ServerTransaction) -> bool:
+        if request.method in ("ACK", "CANCEL"):  # §22.1
+            return True
+        if request.mandatory.to_tag is not None and (tx.call is not None or tx._belongs()):
+            return True
+        return self._exempt is not None and bool(self._exempt(request, tx))
+
+    def _claim(self, request: Request, *, proxied: bool) -> Claim | None:
+        """Return the credentials of a request for this realm. None if there are none that were
+        offered. Raises Reject(400)."""
+        name = "Proxy-Authorization" if proxied else "Authorization"
+        if name not in request.headers.fields:
+            return None
+        try:
+            values = request.proxy_authorization if proxied else request.authorization
+            for value in values:
+                if value.scheme.lower() == "digest" and value.realm == self.realm:
+                    # an empty response says who is there, before any challenge (RFC 8760 §2.7)
+                    if not value.response:
+                        continue
+                    claim = Claim.of(cast(Authorization, value))
+                    if not self._is_offered(claim):
+                        continue
+                    self._check_uri(request, claim)
+                    return claim
+        except ParseError as error:
+            raise Reject(400, f"{name} Unreadable") from error
+        return None
+
+    def _is_offered(self, claim: Claim) -> bool:
+        if base_of(claim.algorithm) not in self._algorithms or claim.is_hashed:
+            return False
+        if claim.qop is None:
+            return self._rfc2069 and claim.algorithm == "MD5"
+        return claim.qop.lower() in self._qops
+
+    def _check_uri(self, request: Request, claim: Claim) -> None:
+        """Refuse credentials that were made for another URI (RFC 7616 §3.4.6, RFC 8760 §2.6 rule
+        6). Raises Reject(400)."""
+        if claim.uri == request.uri_text:
+            return
+        theirs, uri = URI.parse(claim.uri), request.uri
+        if theirs.user != uri.user or theirs.host.lower() != uri.host.lower():
+            raise Reject(400, "Credentials For Another URI")
+
+    def _is_proved(self, claim: Claim, secret: Secret, request: Request) -> bool:
+        """True when the digest was made with a user's secret."""
+        algorithm = base_of(claim.algorithm)
+        if isinstance(secret, str):
+            ha1 = digest.ha1(claim.username.replace(":", ""), self.realm, secret, algorithm)
+        else:
+            by_algorithm = secret.ha1 if isinstance(secret, User) else secret
+            known = by_algorithm.get(algorithm)
+            ha1 = _NOBODY if known is None else known
+            if known is None:
+                return claim.is_proved_by(ha1, request.method, request.body) and False
+        return claim.is_proved_by(ha1, request.method, request.body)
+
+    def _challenge(
+        self, now: float, source: str, *, proxied: bool, stale: bool = False
+    ) -> Challenged:
+        """Return the refusal that asks for a password: one header line for each algorithm, the
+        strongest first (RFC 8760 §2.3)."""
+        nonce = self._nonces.make(now, source)
+        end = f'"{nonce}", stale=true' if stale else f'"{nonce}"'
+        values = [offer + end for offer in self._offers]
+        if proxied:
+            return Challenged(407, proxy_authenticate=values)
+        return Challenged(401, www_authenticate=values)
+
+    # ---- addresses
+
+    def _check_addresses(self, request: Request, stack: UserAgent, claim: Claim) -> None:
+        """Refuse a user that uses the address of another one (§10.3 step 4, RFC 3325 §5). Raises
+        Reject(403)."""
+        if request.method == "REGISTER":
+            uris = [request.to.uri]
+        else:
+            uris = [request.from_.uri]
+            for name in ("p_asserted_identity", "p_preferred_identity"):
+                uris += [value.uri for value in getattr(request, name) if _is_address(value)]
+        for uri in uris:
+            if not self._may_use(claim.username, uri, stack):
+                stack.engine.counters.warn(
+                    "address of another user",
+                    stack.clock.now(),
+                    "address of another user: user=%s address=%s method=%s call_id=%s answered=403",
+                    Plain(claim.username),
+                    Plain(excerpt(str(uri))[1:-1]),
+                    Plain(request.method),
+                    Plain(request.headers.get("Call-ID")),
+                    log=log,
+                )
+                raise Reject(403, "Address Of Another User")
+
+    def _may_use(self, username: str, uri: URI, stack: UserAgent) -> bool:
+        if self._owns is not None:
+            return bool(self._owns(username, uri))
+        if uri.host.lower() == _ANONYMOUS:
+            return True
+        if not uri.is_sip or (stack.domains and not stack.is_responsible_for(uri)):
+            return False
+        return uri.user == username or f"{uri.user}@{uri.host}" == username
+
+    def _consume(self, request: Request) -> None:
+        """Remove the credentials for this realm from a request that is forwarded (§22.3), so that
+        no phone gets them."""
+        left = tuple(value for value in request.proxy_authorization if value.realm != self.realm)
+        request.proxy_authorization = left or None
+
+    # ---- failures
+
+    def _failed(
+        self, request: Request, tx: ServerTransaction, source: str, user: str, now: float
+    ) -> None:
+        """Count and log a wrong password. A program like fail2ban can read the line."""
+        counters, stack = tx.stack.engine.counters, tx.stack
+        counters.warn(
+            "authentication failed",
+            now,
+            "authentication failed: source=%s user=%s realm=%s method=%s call_id=%s",
+            Plain(source),
+            Plain(excerpt(user)[1:-1]),
+            Plain(self.realm),
+            Plain(request.method),
+            Plain(request.headers.get("Call-ID")),
+            log=log,
+        )
+        for ban in self._bans.failed(source, user, now):
+            counters.warn(
+                "source banned",
+                now,
+                "source banned: source=%s user=%s failures=%d seconds=%d realm=%s",
+                Plain(ban.source),
+                Plain(excerpt(ban.user)[1:-1]),
+                ban.failures,
+                ban.seconds,
+                Plain(self.realm),
+                log=log,
+            )
+            if self._bans.on_ban is not None:
+                stack.callbacks.spawn(_tell, stack, self._bans.on_ban, ban)
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, NameAddr)
+
+
+def _tell(stack: UserAgent, on_ban: Callable[[Ban], object], ban: Ban) -> None:
+    """Tell the application of a ban. What it raises is logged."""
+    try:
+        on_ban(ban)
+    except Exception as error:
+        counters = stack.engine.counters
+        counters.core_errors += 1
+        text = 'on_ban raised: source=%s reason="%s"'
+        now, source = stack.clock.now(), Plain(ban.source)
+        counters.error("on_ban raised", now, text, source, error, exc_info=error, log=log)
+
+
+def _lookup_of(users: Users | Mapping[str, Secret]) -> Callable[[str, str], Secret | None]:
+    """Return the look-up of the argument `users`. Raises TypeError, which shows no secret."""
+    if isinstance(users, Mapping):
+        for name, secret in users.items():
+            if not isinstance(name, str) or not isinstance(secret, (str, User, Mapping)):
+                raise TypeError(
+                    f"users must map names to passwords or Users, got {type(secret).__name__} for "
+                    f"{excerpt(name)}: write users={{'100': 'secret'}}"
+                )
+        return lambda username, realm: users.get(username)
+    lookup = getattr(users, "lookup", None)
+    if isinstance(users, type) or not callable(lookup):
+        raise TypeError(
+            f"users must be a dict or have lookup(username, realm), got {type(users).__name__}: "
+            "write users={'100': 'secret'}"
+        )
+    takes(lookup, ("username", "realm"), "lookup")
+    return lookup  # type: ignore[no-any-return]

@@ -1,0 +1,563 @@
+"""The server's side: who is asked for a password, what is accepted, and what guessing costs."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from sippet_gevent import RegistrarProxy, Request, StaticResolver, forward
+from sippet_gevent.core.auth.authenticated import Authenticated
+from sippet_gevent.core.auth.bans import Bans
+from sippet_gevent.core.auth.credentials import Credentials
+from sippet_gevent.core.auth.digest import Session, ha1
+from sippet_gevent.core.auth.server import Authenticator
+from sippet_gevent.errors import InvalidValue
+from sippet_gevent.stores.users import MemoryUsers, User
+
+DOMAIN = "example.com"
+URI = f"sip:{DOMAIN}"
+USERS = {"100": "secret", "101": "other"}
+ALICE = f"sip:100@{DOMAIN}"
+
+
+def serve(sip, core=lambda request, tx: 200, *, stack=None, **options):
+    options = {"realm": DOMAIN, "users": USERS} | options
+    guarded = Authenticated(core, **options)
+    return sip.stack(
+        guarded, host="10.0.0.1", domains=(DOMAIN,), resolver=StaticResolver({}), **(stack or {})
+    )
+
+
+def client_of(sip, host="10.0.0.50", **options):
+    resolver = StaticResolver({DOMAIN: ["10.0.0.1"], "new.example": ["10.0.0.2"]})
+    return sip.stack(host=host, resolver=resolver, **options)
+
+
+def ask(sip, client, method="OPTIONS", uri=URI, user="100", password="secret", **options):
+    options.setdefault("from_", f"sip:{user}@{DOMAIN}")
+    if method == "REGISTER":
+        options.setdefault("to", f"sip:{user}@{DOMAIN}")
+    mine = None if password is None else Credentials(user, password, hosts=(DOMAIN,))
+    return sip.run(client.request, method, uri, credentials=mine, **options)
+
+
+def challenge_of(response):
+    values = response.www_authenticate or response.proxy_authenticate
+    return values[0]
+
+
+def authorization(challenge, method, *, user="100", password="secret", uri=URI, count=1, **options):
+    key = ha1(user, challenge.realm, password, challenge.algorithm)
+    session = Session(challenge, user, key, "cnonce", **options)
+    session.count = count - 1
+    return session.answer(method, uri)
+
+
+# ---- challenges
+
+
+@pytest.mark.rfc("8760 2.3")
+@pytest.mark.rfc("3261 22.2")
+def test_request_without_credentials_gets_a_challenge_for_each_algorithm(sip):
+    serve(sip, algorithms=("SHA-512-256", "SHA-256", "MD5"))
+    response = ask(sip, client_of(sip), password=None)
+    assert response.status == 401
+    challenges = response.www_authenticate
+    assert [each.algorithm for each in challenges] == ["SHA-512-256", "SHA-256", "MD5"]
+    assert {each.realm for each in challenges} == {DOMAIN}
+    assert {each.qop for each in challenges} == {("auth",)}
+    assert not any(each.stale for each in challenges)
+
+
+@pytest.mark.rfc("3261 22.3")
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 407), ("REGISTER", 401)])
+def test_proxy_asks_by_407_and_a_registrar_by_401(sip, method, status):
+    serve(sip, RegistrarProxy())
+    assert ask(sip, client_of(sip), method, password=None).status == status
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"algorithms": ("MD5",)}, {"algorithms": ("SHA-512-256",)}]
+)
+@pytest.mark.parametrize("method", ["OPTIONS", "MESSAGE", "REGISTER"])
+def test_right_password_passes(sip, options, method):
+    seen = []
+
+    def core(request, tx):
+        seen.append(tx.user)
+        return 200
+
+    serve(sip, core, **options)
+    assert ask(sip, client_of(sip), method).status == 200
+    assert seen == ["100"]
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        MemoryUsers([User("100", DOMAIN, {"SHA-256": ha1("100", DOMAIN, "secret")})]),
+        {"100": User("100", DOMAIN, {"SHA-256": ha1("100", DOMAIN, "secret")})},
+        {"100": {"SHA-256": ha1("100", DOMAIN, "secret")}},
+    ],
+)
+def test_users_may_be_a_store_or_a_dict_of_keys(sip, users):
+    serve(sip, users=users)
+    client = client_of(sip)
+    assert ask(sip, client).status == 200
+    assert ask(sip, client, user="7").status == 401
+
+
+@pytest.mark.rfc("7616 3.4.3")
+def test_body_is_covered_by_choice(sip):
+    guard = Authenticator(realm=DOMAIN, users=USERS, integrity=True)
+    core = Authenticated(lambda request, tx: 200, authenticator=guard)
+    sip.stack(core, host="10.0.0.1", domains=(DOMAIN,))
+    client = client_of(sip)
+    response = ask(sip, client, "MESSAGE", password=None)
+    challenge = challenge_of(response)
+    assert challenge.qop == ("auth", "auth-int")
+    only = challenge._replace(parameters=challenge.parameters.replace(qop="auth-int"))
+    session = Session(only, "100", ha1("100", DOMAIN, "secret"), "c")
+    for body, status in ((b"hello", 200), (b"other", 401)):
+        value = session.answer("MESSAGE", URI, b"hello")
+        asked = {"authorization": value, "body": body, "content_type": "text/plain"}
+        assert ask(sip, client, "MESSAGE", password=None, **asked).status == status
+
+
+# ---- refusals
+
+
+@pytest.mark.rfc("3261 22.1")
+@pytest.mark.parametrize(
+    ("user", "password"), [("100", "wrong"), ("nobody", "secret"), ("100", "")]
+)
+def test_wrong_password_and_unknown_user_get_the_same_challenge(sip, user, password):
+    serve(sip)
+    response = ask(sip, client_of(sip), user=user, password=password)
+    assert response.status == 401
+    assert len(response.www_authenticate) == 2
+    assert not challenge_of(response).stale
+    assert [name for name, _ in response.headers.items()] == [
+        name for name, _ in ask(sip, client_of(sip, "10.0.0.51"), password="x").headers.items()
+    ]
+
+
+@pytest.mark.rfc("7616 3.3")
+def test_expired_nonce_is_stale(sip):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    sip.advance(301)
+    value = authorization(challenge, "OPTIONS")
+    response = ask(sip, client, password=None, authorization=value)
+    assert response.status == 401
+    assert challenge_of(response).stale
+
+
+@pytest.mark.rfc("7616 3.3")
+def test_expired_nonce_with_a_wrong_password_is_not_stale(sip):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    sip.advance(301)
+    value = authorization(challenge, "OPTIONS", password="x")
+    assert not challenge_of(ask(sip, client, password=None, authorization=value)).stale
+
+
+@pytest.mark.rfc("7616 5.5")
+def test_replayed_credentials_are_stale(sip):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    value = authorization(challenge, "OPTIONS")
+    assert ask(sip, client, password=None, authorization=value).status == 200
+    response = ask(sip, client, password=None, authorization=value)
+    assert response.status == 401
+    assert challenge_of(response).stale
+
+
+@pytest.mark.rfc("7616 3.4")
+def test_counts_may_overtake_each_other(sip):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    for count, status in ((3, 200), (1, 200), (3, 401), (1, 401), (2, 200), (100, 200), (4, 401)):
+        value = authorization(challenge, "OPTIONS", count=count)
+        assert ask(sip, client, password=None, authorization=value).status == status, count
+
+
+@pytest.mark.rfc("2617 3.2.2.1")
+@pytest.mark.parametrize("rfc2069", [True, False])
+def test_old_phone_uses_each_nonce_once(sip, rfc2069):
+    guard = Authenticator(realm=DOMAIN, users=USERS, rfc2069=rfc2069)
+    core = Authenticated(lambda request, tx: 200, authenticator=guard)
+    sip.stack(core, host="10.0.0.1", domains=(DOMAIN,))
+    client = client_of(sip)
+    challenge = ask(sip, client, password=None).www_authenticate[1]
+    old = challenge._replace(parameters=challenge.parameters.without("qop"))
+    value = authorization(old, "OPTIONS")
+    assert value.qop is None
+    statuses = [ask(sip, client, password=None, authorization=value).status for _ in range(2)]
+    assert statuses == ([200, 401] if rfc2069 else [401, 401])
+
+
+def test_algorithm_that_is_not_offered_is_not_accepted(sip):
+    serve(sip, algorithms=("SHA-256",))
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    weak = challenge._replace(parameters=challenge.parameters.replace(algorithm="MD5"))
+    value = authorization(weak, "OPTIONS")
+    assert ask(sip, client, password=None, authorization=value).status == 401
+
+
+def test_nonce_of_another_secret_is_stale_with_the_right_password(sip):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    forged = challenge._replace(parameters=challenge.parameters.replace(nonce="A" * 32))
+    response = ask(sip, client, password=None, authorization=authorization(forged, "OPTIONS"))
+    assert response.status == 401
+    assert challenge_of(response).stale
+
+
+def test_secret_makes_nonces_good_at_another_process(sip):
+    secret = b"0123456789abcdef"
+    one = Authenticator(realm=DOMAIN, users=USERS, secret=secret)
+    other = Authenticator(realm=DOMAIN, users=USERS, secret=secret)
+    core = lambda guard: Authenticated(lambda request, tx: 200, authenticator=guard)  # noqa: E731
+    sip.stack(core(one), host="10.0.0.1", domains=(DOMAIN,))
+    sip.stack(core(other), host="10.0.0.2", domains=("new.example", DOMAIN))
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    value = authorization(challenge, "OPTIONS", uri="sip:new.example")
+    assert ask(sip, client, uri="sip:new.example", password=None, authorization=value).status == 200
+
+
+@pytest.mark.parametrize("bind", [True, False])
+def test_nonce_is_bound_to_its_source_by_choice(sip, bind):
+    guard = Authenticator(realm=DOMAIN, users=USERS, bind_source=bind)
+    core = Authenticated(lambda request, tx: 200, authenticator=guard)
+    sip.stack(core, host="10.0.0.1", domains=(DOMAIN,))
+    challenge = challenge_of(ask(sip, client_of(sip), password=None))
+    value = authorization(challenge, "OPTIONS")
+    response = ask(sip, client_of(sip, "10.0.0.51"), password=None, authorization=value)
+    assert response.status == (401 if bind else 200)
+
+
+@pytest.mark.rfc("8760 2.6")
+def test_credentials_for_another_uri_are_refused(sip):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    for uri, status in ((f"sip:premium@{DOMAIN}", 400), ("sip:other.example", 400), ("%", 400)):
+        value = authorization(challenge, "OPTIONS", uri=uri)
+        assert ask(sip, client, password=None, authorization=value).status == status
+    value = authorization(challenge, "OPTIONS", uri=f"{URI};transport=tcp")
+    assert ask(sip, client, password=None, authorization=value).status == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ('Digest username="100", realm="example.com", nonce="n", uri="sip:example.com"', 401),
+        ('Digest username="100", realm="example.com", nonce="", uri="sip:example.com", response=""', 401),
+        ('Digest username="100", realm="example.com", nonce="n", uri="sip:example.com", response="0", qop=auth', 400),
+        ('Digest username="100", realm="example.com", nonce="n", uri="sip:example.com", response="0", qop=other', 400),
+        ('Digest username="100", realm="other", nonce="n", uri="sip:example.com", response="0"', 401),
+        ('Basic MTAwOnNlY3JldA==', 401),
+        ("Digest", 401),
+        ("Digest ,", 400),
+        ('Digest username="a:b", realm="example.com", nonce="n", uri="sip:example.com", response="0"', 401),
+    ],
+)  # fmt: skip
+def test_credentials_that_say_nothing_are_answered_and_logged_by_nobody(sip, text, status):
+    stack = serve(sip)
+    request = Request("OPTIONS", URI, from_=ALICE)
+    request.headers.add("Authorization", text)
+    tx = client_of(sip).send(request)
+    assert sip.run(tx.final).status == status
+    assert stack.stats()["core_errors"] == 0
+
+
+# ---- addresses
+
+
+@pytest.mark.rfc("3261 10.3")
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"to": f"sip:101@{DOMAIN}"}, 403),
+        ({"to": "sip:100@elsewhere.example"}, 403),
+        ({"to": ALICE}, 200),
+    ],
+)
+def test_user_registers_its_own_address_alone(sip, options, status):
+    serve(sip)
+    assert ask(sip, client_of(sip), "REGISTER", **options).status == status
+
+
+@pytest.mark.rfc("3325 5")
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"from_": f"sip:101@{DOMAIN}"}, 403),
+        ({"from_": "sip:100@elsewhere.example"}, 403),
+        ({"from_": "sip:anonymous@anonymous.invalid"}, 200),
+        ({"from_": "sips:100@example.com"}, 200),
+        ({"p_asserted_identity": f"<sip:101@{DOMAIN}>"}, 403),
+        ({"p_asserted_identity": f"<{ALICE}>"}, 200),
+        ({"p_asserted_identity": "<tel:+15551>"}, 403),
+        ({"p_preferred_identity": f"<sip:101@{DOMAIN}>"}, 403),
+    ],
+)
+def test_user_calls_by_its_own_address_alone(sip, options, status, caplog):
+    serve(sip)
+    assert ask(sip, client_of(sip), "MESSAGE", **options).status == status
+    assert ("address of another user: user=100" in caplog.text) == (status == 403)
+
+
+def test_application_decides_which_addresses_a_user_has(sip):
+    serve(sip, owns=lambda username, uri: uri.user in ("100", "sales"))
+    client = client_of(sip)
+    assert ask(sip, client, "MESSAGE", from_=f"sip:sales@{DOMAIN}").status == 200
+    assert ask(sip, client, "MESSAGE", from_=f"sip:101@{DOMAIN}").status == 403
+
+
+# ---- what needs no password
+
+
+@pytest.mark.rfc("3261 22.1")
+def test_ack_and_requests_in_a_call_are_not_asked(sip):
+    seen = []
+
+    def core(request, tx):
+        seen.append((request.method, tx.user))
+        if request.method == "INVITE":
+            with tx.accept(body=b"v=0\r\n", content_type="application/sdp") as call:
+                call.wait(60)
+            return None
+        return 200
+
+    serve(sip, core)
+    client = client_of(sip)
+    mine = Credentials("100", "secret", hosts=(DOMAIN,))
+    call = sip.run(client.invite, f"sip:101@{DOMAIN}", from_=ALICE, credentials=mine)
+    call.kept_credentials = None
+    assert sip.run(call.request, "INFO").status == 200
+    call.hangup()
+    sip.settle()
+    assert seen == [("INVITE", "100"), ("INFO", None)]
+
+
+def test_to_tag_alone_is_no_call(sip):
+    serve(sip)
+    response = ask(sip, client_of(sip), "MESSAGE", password=None, to=f"<{URI}>;tag=x")
+    assert response.status == 401
+
+
+def test_exempt_request_needs_no_password(sip):
+    serve(sip, exempt=lambda request, tx: tx.flow.remote[0] == "10.0.0.51")
+    assert ask(sip, client_of(sip, "10.0.0.51"), password=None).status == 200
+    assert ask(sip, client_of(sip), password=None).status == 401
+
+
+# ---- proxies and cores
+
+
+@pytest.mark.rfc("3261 22.3")
+def test_default_server_calls_and_registers_with_passwords(sip):
+    phone_requests = []
+
+    def phone(request, tx):
+        phone_requests.append(request)
+        if request.method == "INVITE":
+            with tx.accept(body=b"v=0\r\n", content_type="application/sdp") as call:
+                call.wait(60)
+            return None
+        return 200
+
+    server = serve(sip, RegistrarProxy())
+    bob = client_of(sip, "10.0.0.51", core=None)
+    bob.core = phone
+    alice = client_of(sip)
+    response = ask(sip, bob, "REGISTER", user="101", password="other", contact="sip:101@10.0.0.51")
+    assert response.status == 200
+    assert len(response.contact) == 1
+    mine = Credentials("100", "secret", hosts=(DOMAIN,))
+    call = sip.run(alice.invite, f"sip:101@{DOMAIN}", from_=ALICE, credentials=mine)
+    (invite, *_) = phone_requests
+    assert not invite.proxy_authorization  # the phone must not get it
+    assert sip.run(call.request, "INFO").status == 200
+    call.hangup()
+    sip.settle()
+    assert len(server.engine.servers) <= 40
+
+
+def test_credentials_for_another_realm_go_on(sip):
+    seen = []
+
+    def core(request, tx):
+        seen.append(request)
+        return 200
+
+    sip.stack(core, host="10.0.0.2")
+    serve(sip, lambda request, tx: forward(request, tx, "sip:10.0.0.2"), proxy=True)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    other = 'Digest username="u", realm="other", nonce="n", uri="sip:a", response="0"'
+    response = ask(
+        sip, client, password=None,
+        proxy_authorization=[str(authorization(challenge, "OPTIONS")), other],
+    )  # fmt: skip
+    assert response.status == 200
+    assert [value.realm for value in seen[0].proxy_authorization] == ["other"]
+
+
+def test_core_decides_by_itself(sip):
+    guard = Authenticator(realm=DOMAIN, users=USERS)
+
+    def core(request, tx):
+        if request.method == "OPTIONS":
+            return 200
+        assert tx.user is None
+        return 200 if tx.authenticate(guard) == tx.user == "100" else 403
+
+    sip.stack(core, host="10.0.0.1", domains=(DOMAIN,))
+    client = client_of(sip)
+    assert ask(sip, client, password=None).status == 200
+    assert ask(sip, client, "MESSAGE", password=None).status == 401
+    assert ask(sip, client, "MESSAGE").status == 200
+    assert ask(sip, client, "MESSAGE", user="101", password="other").status == 403
+
+
+def test_core_behind_it_knows_its_stack_and_methods(sip):
+    proxy = RegistrarProxy()
+    server = serve(sip, proxy)
+    assert proxy.stack is server
+    assert server.allowed == ()
+
+
+# ---- what it costs
+
+
+def test_challenge_leaves_no_state(sip):
+    server = serve(sip)
+    client = client_of(sip)
+    for _ in range(20):
+        assert ask(sip, client, "REGISTER", password=None).status == 401
+    assert len(server.engine.servers) == 0
+    assert len(server.core.authenticator._nonces) == 0
+
+
+def test_challenge_of_an_invite_is_acknowledged_to_its_transaction(sip):
+    seen = []
+
+    def core(request, tx):
+        seen.append(request.method)
+        return 200
+
+    serve(sip, core)
+    client = client_of(sip)
+    with pytest.raises(Exception, match="401"):
+        sip.run(client.invite, URI, from_=ALICE)
+    sip.settle()
+    assert seen == []
+
+
+def test_guessing_is_banned_after_the_limit_and_others_are_not(sip, caplog):
+    caplog.set_level(logging.INFO, "sippet_gevent")
+    told = []
+    server = serve(sip, bans=Bans(10, 30, seconds=600, on_ban=told.append))
+    attacker, other = client_of(sip), client_of(sip, "10.0.0.51")
+    statuses = [ask(sip, attacker, password=f"guess{n}").status for n in range(40)]
+    assert statuses[:10] == [401] * 10
+    assert set(statuses[10:]) == {403}
+    assert ask(sip, attacker, user="101", password="other").status == 200
+    assert ask(sip, other).status == 200
+    for n in range(100):
+        ask(sip, attacker, user=f"user{n}", password="guess")
+    assert ask(sip, attacker, user="101", password="other").status == 403
+    assert ask(sip, attacker, password=None).status == 403
+    assert ask(sip, other).status == 200
+    sip.settle()
+    assert [(ban.source, ban.user) for ban in told] == [("10.0.0.50", "100"), ("10.0.0.50", "")]
+    sip.advance(601)
+    assert ask(sip, attacker).status == 200
+    assert server.stats()["core_errors"] == 0
+
+
+def test_a_thousand_guesses_write_few_lines(sip, caplog):
+    serve(sip)
+    attacker = client_of(sip)
+    for n in range(200):
+        ask(sip, attacker, password=f"guess{n}")
+    lines = [r.getMessage() for r in caplog.records if "authentication failed" in r.getMessage()]
+    assert 0 < len(lines) <= 20
+    assert "source=10.0.0.50 user=100 realm=example.com method=OPTIONS call_id=" in lines[0]
+    (ban,) = [r.getMessage() for r in caplog.records if "source banned" in r.getMessage()]
+    assert "source=10.0.0.50 user=100 failures=10 seconds=900" in ban
+    assert "guess" not in caplog.text
+
+
+def test_nobody_can_have_another_source_banned(sip):
+    """A forged datagram has no nonce that was made for the source it names."""
+    server = serve(sip, bans=Bans(3, 5))
+    attacker, victim = client_of(sip), client_of(sip, "10.0.0.51")
+    challenge = challenge_of(ask(sip, attacker, password=None))
+    wrong = authorization(challenge, "OPTIONS", password="x")
+    for _ in range(20):  # as if the attacker had written the victim's address
+        ask(sip, victim, password=None, authorization=wrong)
+    assert ask(sip, victim).status == 200
+    assert len(server.core.authenticator._bans) == 0
+
+
+def test_hook_that_raises_is_logged(sip, caplog):
+    def on_ban(ban):
+        raise RuntimeError("no nft here")
+
+    server = serve(sip, bans=Bans(1, on_ban=on_ban))
+    assert ask(sip, client_of(sip), password="x").status == 401
+    sip.settle()
+    assert "on_ban raised: source=10.0.0.50" in caplog.text
+    assert server.stats()["core_errors"] == 1
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"realm": 5}, "realm must be text"),
+        ({"users": "100:secret"}, "users must be a dict"),
+        ({"users": {"100": 5}}, "users must map names"),
+        ({"users": MemoryUsers}, "users must be a dict"),
+        ({"algorithms": "MD5"}, "algorithms"),
+        ({"owns": 5}, "owns"),
+        ({"owns": lambda user: True}, "owns must take"),
+        ({"exempt": lambda: True}, "exempt must take"),
+        ({"proxy": 1}, "proxy"),
+        ({"realm": None}, "realm and users are missing"),
+        ({"users": None}, "realm and users are missing"),
+        ({"authenticator": Authenticator(realm="r", users={})}, "leave out realm"),
+    ],
+)
+def test_wrong_argument_is_a_type_error(options, error):
+    with pytest.raises(TypeError, match=error) as refused:
+        Authenticated(lambda request, tx: 200, **({"realm": "r", "users": USERS} | options))
+    assert "secret" not in str(refused.value).replace("'secret'", "").replace('"secret"', "")
+
+
+@pytest.mark.parametrize("options", [{"realm": ""}, {"algorithms": ()}, {"algorithms": ("SHA-1",)}])
+def test_wrong_value_is_refused(options):
+    with pytest.raises(InvalidValue):
+        Authenticator(**({"realm": "r", "users": USERS} | options))
+
+
+@pytest.mark.parametrize(
+    "options", [{"failures": 0}, {"within": -1}, {"seconds": "x"}, {"on_ban": 5}]
+)
+def test_wrong_argument_of_bans_is_refused(options):
+    with pytest.raises((TypeError, InvalidValue)):
+        Bans(**options)

@@ -15,6 +15,7 @@ SERVE_EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
   sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, with each message shown
   sippet serve --domain office.example --alias sip.office.example
+  sippet serve --database /var/lib/sippet/bindings.db  phones stay registered over a restart
   sippet serve --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
   sippet serve --listen wss:192.0.2.10:443 --cert chain.pem --key key.pem \\
                --origin https://phone.example.com
@@ -30,7 +31,8 @@ EXAMPLES = f"""{SERVE_EXAMPLES.rstrip()}
 """
 
 SERVE = """Run a core until SIGTERM or Ctrl-C. A core is a function core(request, tx), a Core (class
-or instance) or a Stack. Without one, the default server runs: registrar and proxy, in memory."""
+or instance) or a Stack. Without one, the default server runs: registrar and proxy, in memory unless
+there is a --database."""
 
 SERVE_NOTES = """signals:
   SIGTERM, SIGINT   refuse new requests with 503, finish those in progress, exit;
@@ -38,7 +40,7 @@ SERVE_NOTES = """signals:
   SIGHUP            read the certificates again, for new connections
   SIGUSR1           log counters and gauges
 
-exit codes: 0 stopped by a signal, 2 an argument or the module of the core is wrong
+exit codes: 0 stopped by a signal, 2 an argument, the module of the core or the database is wrong
 
 """
 
@@ -148,6 +150,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME[=DOMAIN]",
         help="another name or address of a --domain, by default of the first; repeatable",
+    )
+    serve.add_argument(
+        "--database",
+        metavar="FILE",
+        help="SQLite file for the bindings of phones, which then survive a restart; it is created "
+        "if it does not exist; default: in memory",
     )
     serve.add_argument(
         "--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM"

@@ -12,17 +12,22 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.core import Core, check_core
 from ..core.registrar_proxy import RegistrarProxy
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
 from ..errors import SIPError, excerpt
 from ..stack import DEFAULT_ADDRESS, Stack
+from ..stores.base import BindingStore
+from ..stores.location import Location
 from ..transport.tls import TLS
 from ..transport.websocket.settings import Web
 from .terminal import Mistake, naming, tell
 from .trace import log_to_stderr, show_messages
+
+if TYPE_CHECKING:
+    from ..stores.sqlite import SQLiteBindings
 
 log = logging.getLogger("sippet_gevent")
 
@@ -41,6 +46,7 @@ class Options(Protocol):
     key: str | None
     ca: str | None
     client_ca: str | None
+    database: str | None
     origin: list[str] | None
     filter_scanners: bool
     rate: float | None
@@ -56,8 +62,10 @@ def serve(options: Options) -> int:
         The exit code: 0, or 2 for a mistake, which is printed on stderr in one line.
     """
     log_to_stderr(options.verbose, logging.INFO)
+    store = None
     try:
-        stack = _stack(options)
+        store = _store(options)
+        stack = _stack(options, store)
         if options.verbose:
             show_messages(stack)
         if options.core is None:
@@ -69,10 +77,30 @@ def serve(options: Options) -> int:
                     "registrar: domains=any "
                     'reason="without --domain phones may register with any domain"'
                 )
+            if store is not None:
+                log.info("bindings: count=%d database=%s", store.count(), store.path)
         stack.run(drain=options.drain)
     except SIPError as error:
         return tell(error)
+    finally:
+        if store is not None:
+            store.close()
     return 0
+
+
+def _store(options: Options) -> SQLiteBindings | None:
+    """Return the store of `--database`, or None. Raises Mistake, StoreError."""
+    if options.database is None:
+        return None
+    if options.core is not None:
+        raise Mistake(
+            f"--database is for the default server, and {options.core} keeps its own bindings: "
+            f"write Location(SQLiteBindings({options.database!r})) there"
+        )
+    from ..stores.sqlite import SQLiteBindings  # some systems build Python without SQLite
+
+    with naming("--database"):
+        return SQLiteBindings(options.database)
 
 
 def _tls(options: Options) -> TLS | None:
@@ -124,10 +152,10 @@ def _filter(options: Options) -> Filter | None:
         return Filter(scanners=scanners, rate=options.rate, exempt=options.exempt or LOOPBACK)
 
 
-def _stack(options: Options) -> Stack:
+def _stack(options: Options, store: BindingStore | None) -> Stack:
     """Return the stack to run, not started yet. Raises Mistake, InvalidValue."""
     accept = _filter(options)
-    stack = _stack_of_core(options)
+    stack = _stack_of_core(options, store)
     if accept is not None:
         if stack.accept is not None:
             raise Mistake(
@@ -137,7 +165,7 @@ def _stack(options: Options) -> Stack:
     return stack
 
 
-def _stack_of_core(options: Options) -> Stack:
+def _stack_of_core(options: Options, store: BindingStore | None) -> Stack:
     """Return the stack of the options without a filter. Raises Mistake, InvalidValue."""
     tls = _tls(options)
     web = _web(options)
@@ -147,7 +175,8 @@ def _stack_of_core(options: Options) -> Stack:
     if options.core is None:
         _check_addresses(options, kinds, options.cert is not None or options.ca is not None)
         with naming("--domain, --alias"):
-            stack = Stack(core=RegistrarProxy(), domains=domains, aliases=aliases, tls=tls, web=web)
+            core = RegistrarProxy(Location(store))
+            stack = Stack(core=core, domains=domains, aliases=aliases, tls=tls, web=web)
         return _listening(stack, addresses)
     found = _load(options.core)
     if isinstance(found, Stack):

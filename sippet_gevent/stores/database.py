@@ -20,7 +20,6 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Generic, TypeVar, cast
 
 from gevent import monkey
@@ -28,8 +27,8 @@ from gevent import monkey
 from ..arguments import whole
 from ..errors import InvalidValue, StoreError, excerpt
 from ..runtime.native_thread import Call, NativeThread
-from .schema import prepare
 from .sqlite_errors import failure_of, is_full, is_locked
+from .sqlite_file import checked_path, close, open_file
 
 T = TypeVar("T")
 
@@ -44,32 +43,39 @@ MAX_BYTES = 1024 * 1024 * 1024
 
 LEAST_BYTES = 64 * 1024
 
-BUSY_SECONDS = 0.2
-"""Seconds for which SQLite itself waits for the lock of another process."""
+SPARE_PAGES = 8
+"""Pages that one write may need. A file with fewer ones left is full."""
+
+# SQLite's own waiting for a lock doubles its pauses up to 0.1 s. Under steady writes of two
+# processes, one of them then got the lock after 0.3 s. So this module waits itself, in short
+# pauses.
+
+PAUSES = (0.0002, 0.001, 0.01)
+"""Seconds between two attempts to get the lock: least, most at first, and most later."""
+
+POLITE_SECONDS = 0.001
+"""Seconds after a commit for which the lock is left to another process that writes, too."""
+
+READ_LOCK_SECONDS = 0.2
+"""Seconds until a read fails because another process repairs the file."""
 
 LOCK_SECONDS = 2.0
 """Seconds until writes fail because another process has the lock."""
 
-OPEN_SECONDS = 5.0
-"""The same for opening the file: several processes may start at the same time."""
-
 REOPEN_SECONDS = 0.25
 """Least seconds between two attempts to open a file that has failed."""
 
-CHECKED_BYTES = 128 * 1024 * 1024
-"""Bytes of the largest file that is checked for damage when it is opened, which takes a second."""
-
 LOG_SECONDS = 60.0
 """Least seconds between two log lines about the same failure."""
-
-CHECKPOINT_PAGES = 4000
-"""Pages of the write-ahead log before they are copied to the file. A page that changes often is
-copied once."""
 
 SYNCHRONOUS = ("FULL", "NORMAL")
 """FULL: what was acknowledged survives a loss of power. NORMAL: only the end of the process."""
 
 log = logging.getLogger("sippet_gevent.core")
+
+
+class DatabaseFull(StoreError):
+    """The file has reached its `max_bytes`. What needs no more room can still be stored."""
 
 
 class Read(Call[T]):
@@ -105,7 +111,7 @@ class Database(Generic[W]):
     Args:
         path: The file. It is created, with mode 0600, if it does not exist.
         apply: Carries out writes inside a transaction, `apply(connection, writes)`. It runs in the
-            thread, and again if the transaction fails.
+            thread, and again if the transaction fails. It returns True if others write, too.
         max_bytes: Most bytes of the file.
         synchronous: FULL or NORMAL, see SYNCHRONOUS.
 
@@ -117,12 +123,12 @@ class Database(Generic[W]):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        apply: Callable[[sqlite3.Connection, list[W]], None],
+        apply: Callable[[sqlite3.Connection, list[W]], bool],
         *,
         max_bytes: int = MAX_BYTES,
         synchronous: str = "FULL",
     ) -> None:
-        self.path = _checked_path(path)
+        self.path = checked_path(path)
         self._max_bytes = whole("max_bytes", max_bytes, LEAST_BYTES)
         if synchronous not in SYNCHRONOUS:
             raise InvalidValue(
@@ -130,6 +136,7 @@ class Database(Generic[W]):
             )
         self._synchronous = synchronous
         self._apply = apply
+        self._is_shared = False
         self._connection: sqlite3.Connection | None = None
         self.reader: sqlite3.Connection | None = None
         """A connection for the thread of the loop, which never waits: to see whether the file has
@@ -143,7 +150,9 @@ class Database(Generic[W]):
         self.commits = 0
         self.writes = 0
         self._failing_since: float | None = None
-        self._logged_at = 0.0
+        self._write_failed = False
+        self._logged_at = -LOG_SECONDS
+        self._is_logged = False
         self._thread = NativeThread(self._run)
         opened: Read[None] = Read(lambda connection: None)
         try:
@@ -173,29 +182,33 @@ class Database(Generic[W]):
         the first failure."""
         while self._old:
             self._old.pop().close()  # a reader of a file that has failed
+        is_write = isinstance(job, Write)
         try:
             value = job.wait()
         except StoreError as error:
-            self._failed(error)
+            self._failed(error, is_write)
             raise
-        if self._failing_since is not None:
+        # a file that is locked or full can be read all the time
+        if self._failing_since is not None and is_write >= self._write_failed:
             self._works()
         return value
 
-    def _failed(self, error: StoreError) -> None:
+    def _failed(self, error: StoreError, is_write: bool) -> None:
         now = time.monotonic()
+        self._write_failed |= is_write
         if self.is_closed:
             return
-        if self._failing_since is None or now >= self._logged_at + LOG_SECONDS:
-            self._logged_at = now
+        if now >= self._logged_at + LOG_SECONDS:
+            self._logged_at, self._is_logged = now, True
             log.error('database failed: path=%s reason="%s"', self.path, error)
         if self._failing_since is None:
             self._failing_since = now
 
     def _works(self) -> None:
         seconds = time.monotonic() - (self._failing_since or 0.0)
-        self._failing_since = None
-        log.info("database works again: path=%s seconds=%.1f", self.path, seconds)
+        if self._is_logged:  # a file that is nearly full fails and works in turn
+            log.info("database works again: path=%s seconds=%.1f", self.path, seconds)
+        self._failing_since, self._write_failed, self._is_logged = None, False, False
 
     def close(self) -> None:
         """Finish the jobs that were given, and close the file. May be called twice."""
@@ -236,16 +249,27 @@ class Database(Generic[W]):
                     del writes[: len(group)]
                     locked_since = pause = 0.0
                     thread.hand_back(group)
+                    if self._is_shared:
+                        _sleep(POLITE_SECONDS)
                 else:
                     self.lock_retries += 1
-                    pause = random.uniform(0.0, min(0.1, max(0.002, pause * 3)))
+                    most = PAUSES[1] if now < locked_since + 0.02 else PAUSES[2]
+                    pause = random.uniform(PAUSES[0], most)
         if self._connection is not None:
-            _close(self._connection)
+            close(self._connection)
         thread.hand_back([closing])
 
     def _read(self, job: Read[T]) -> None:
         try:
-            job.value = job.call(self._opened())
+            ends_at = time.monotonic() + READ_LOCK_SECONDS
+            while True:
+                try:
+                    job.value = job.call(self._opened())
+                    return
+                except sqlite3.OperationalError as error:
+                    if not is_locked(error) or time.monotonic() > ends_at:
+                        raise
+                _sleep(PAUSES[1])
         except StoreError as error:
             job.error = error
         except Exception as error:  # whatever it is, the greenlet must not wait for ever
@@ -261,7 +285,7 @@ class Database(Generic[W]):
                 if is_locked(error) and not is_last_try:
                     return False
                 raise
-            self._apply(connection, group)
+            self._is_shared = self._apply(connection, group)
             connection.execute("COMMIT")
             # The first read after a commit writes to the shared memory of the WAL, which may wait
             # for the disk. Read here, so that `reader` does not have to.
@@ -278,9 +302,10 @@ class Database(Generic[W]):
                 for job in group:
                     self._write([job], is_last_try=True)
             else:
+                has_limit = is_full(error) and self._has_reached_limit()
                 failure = self._broken(error)
                 for job in group:
-                    job.error = failure
+                    job.error = DatabaseFull(str(failure)) if has_limit else failure
         return True
 
     def _roll_back(self) -> None:
@@ -290,6 +315,16 @@ class Database(Generic[W]):
         except sqlite3.Error:
             self._drop()
 
+    def _has_reached_limit(self) -> bool:
+        """True if the file is full, and not the disk."""
+        try:
+            connection = self._opened()
+            ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+            ((most,),) = connection.execute("PRAGMA max_page_count").fetchall()
+        except (StoreError, sqlite3.Error):
+            return False
+        return int(pages) >= int(most) - SPARE_PAGES
+
     def _broken(self, error: Exception) -> StoreError:
         """Return the failure to raise. Unless it is a usual one, open the file anew next time."""
         if not (is_full(error) or is_locked(error)):
@@ -298,7 +333,7 @@ class Database(Generic[W]):
 
     def _drop(self) -> None:
         if self._connection is not None:
-            _close(self._connection)
+            close(self._connection)
             self._connection = None
             if self.reader is not None:
                 self._old.append(self.reader)  # the loop may be using it
@@ -312,104 +347,11 @@ class Database(Generic[W]):
                 raise self._error
             self._tried_at = now
             try:
-                self._connection, self.reader = self._open()
+                self._connection, self.reader = open_file(
+                    self.path, max_bytes=self._max_bytes, synchronous=self._synchronous
+                )
                 self._error = None
             except StoreError as error:
                 self._error = error
                 raise
         return self._connection
-
-    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        connection: sqlite3.Connection | None = None
-        try:
-            create(self.path)
-            connection = self._connect(BUSY_SECONDS)
-            patiently(connection, "PRAGMA journal_mode=WAL")
-            ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
-            if mode != "wal":
-                raise StoreError(
-                    f"{self.path} is on a file system without shared memory, as network file "
-                    "systems are: choose a file on a local disk"
-                )
-            ((page_size,),) = connection.execute("PRAGMA page_size").fetchall()
-            for pragma in (
-                f"synchronous={self._synchronous}",
-                f"max_page_count={max(1, self._max_bytes // page_size)}",
-                f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-                "journal_size_limit=67108864",
-                "cache_size=-16000",
-            ):
-                connection.execute(f"PRAGMA {pragma}").fetchall()
-            patiently(connection, "BEGIN IMMEDIATE")
-            prepare(connection, self.path)
-            connection.execute("COMMIT")
-            if Path(self.path).stat().st_size <= CHECKED_BYTES:
-                ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
-                if found != "ok":
-                    raise sqlite3.DatabaseError(f"database disk image is malformed: {found}")
-            reader = self._connect(0.0)
-            reader.execute("PRAGMA query_only=1").fetchall()
-            reader.execute("PRAGMA data_version").fetchall()
-            return connection, reader
-        except (sqlite3.Error, OSError, StoreError) as error:
-            if connection is not None:
-                _close(connection)
-            if isinstance(error, StoreError):
-                raise
-            raise failure_of(error, self.path) from error
-
-    def _connect(self, timeout: float) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self.path,
-            timeout=timeout,
-            isolation_level=None,
-            cached_statements=4 * GROUP,
-            check_same_thread=False,
-        )
-
-
-def _close(connection: sqlite3.Connection) -> None:
-    try:
-        connection.close()
-    except sqlite3.Error:
-        pass
-
-
-def _checked_path(path: str | os.PathLike[str]) -> str:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must name a file, got {excerpt(path)}: write 'sippet.db'")
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text or text == ":memory:":
-        raise InvalidValue(
-            f"path must name a file, got {excerpt(text)}: write 'sippet.db', or use a store in "
-            "memory"
-        )
-    return os.path.abspath(text)
-
-
-def create(path: str) -> None:
-    """Create a file with mode 0600 unless it exists. Raises OSError.
-
-    SQLite gives the files that it makes beside it the same mode. A file that exists is not opened
-    here: closing it would drop the locks that other connections of this process have.
-    """
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        pass
-
-
-def patiently(connection: sqlite3.Connection, statement: str) -> None:
-    """Execute a statement of the opening, and wait for other processes that open the file.
-
-    Changing a new file to WAL ignores the busy timeout. Raises sqlite3.Error.
-    """
-    ends_at = time.monotonic() + OPEN_SECONDS
-    while True:
-        try:
-            connection.execute(statement).fetchall()
-            return
-        except sqlite3.OperationalError as error:
-            if not is_locked(error) or time.monotonic() >= ends_at:
-                raise
-        _sleep(random.uniform(0.001, 0.02))

@@ -20,7 +20,7 @@ because SQLite has none: a bit that flips in a Contact would send calls to someb
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import isfinite
 from typing import TypeVar
 
@@ -97,11 +97,16 @@ def unpack(data: bytes) -> Bindings:
 
 def _unpack(packed: bytes) -> object:
     # a field of a later version may be a map with any keys
-    value: object = msgpack.unpackb(packed, strict_map_key=False)
+    value: object = msgpack.unpackb(packed, strict_map_key=False, unicode_errors=_NOT_UTF_8)
     return value
 
 
-_pack: Callable[[object], bytes] = msgpack.packb
+def _pack(value: object) -> bytes:
+    packed: bytes = msgpack.packb(value, unicode_errors=_NOT_UTF_8)
+    return packed
+
+
+_NOT_UTF_8 = "surrogateescape"  # a phone may send other bytes, and the parser keeps them so
 _WRITTEN = bytes((VERSION, READABLE_SINCE))
 _WRITTEN_CRC = zlib.crc32(_WRITTEN)
 

@@ -35,6 +35,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # which store has written last, and how many times; one row
         "CREATE TABLE writer (id INTEGER PRIMARY KEY, name INTEGER, number INTEGER)",
         "INSERT INTO writer VALUES (1, 0, 0)",
+        # a change by others, such as an operator with the program sqlite3, has no writer
+        *(
+            f"CREATE TRIGGER bindings_{event} AFTER {event} ON bindings "
+            "WHEN (SELECT name FROM writer) <> 0 BEGIN UPDATE writer SET name = 0; END"
+            for event in ("insert", "update", "delete")
+        ),
         """
         CREATE TABLE users (
             realm TEXT,

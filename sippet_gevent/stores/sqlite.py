@@ -11,14 +11,15 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from ..arguments import whole
-from ..errors import InvalidValue, StoreError, excerpt
+from ..errors import InvalidValue, Reject, StoreError, excerpt
+from ..message.fields.rfc3261 import RetryAfter
 from ..message.uri import URI, normal_host
 from . import sqlite_writes
 from .base import BindingEvent, Change, Watch, Watchers
 from .bindings import Bindings
 from .cache import RecordCache
 from .contacts import SHARED
-from .database import GROUP, MAX_BYTES, Database, Read
+from .database import GROUP, MAX_BYTES, Database, DatabaseFull, Read
 from .record import UnreadableRecord, pack, unpack
 from .sqlite_writes import Write
 
@@ -31,6 +32,9 @@ process has stored something."""
 
 MOST_ROUNDS = 20
 """Most searches of one expire()."""
+
+RETRY_SECONDS = 60
+"""The Retry-After of the 503 of a full file. Bindings end, and make room."""
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -51,7 +55,7 @@ class SQLiteBindings:
     Args:
         path: The file. Its directory must exist, on a local disk.
         now: Returns the time in seconds since 1970.
-        max_bytes: Most bytes of the file. An update that needs more raises StoreError.
+        max_bytes: Most bytes of the file. An update that needs more gets 503.
         synchronous: "FULL" by default. With "NORMAL" a loss of power may cost the last seconds.
         cache_bytes: Most bytes of records in memory.
 
@@ -200,7 +204,10 @@ class SQLiteBindings:
             What is stored from now on.
 
         Raises:
-            StoreError: The file fails, is locked, or is full. The change is usually not stored.
+            StoreError: The file fails, is locked, or the disk is full. The change is usually not
+                stored.
+            Reject: 503, because the file has reached `max_bytes`. What needs no more room is still
+                stored, so this is no failure of the store.
             InvalidValue: The address-of-record, or a binding, is no text.
         """
         if not _is_storable(aor):
@@ -209,11 +216,13 @@ class SQLiteBindings:
         for _ in range(MOST_CONFLICTS):
             # On top of an update that is on its way, so that those of one user go together.
             pending = self._pending.get(aor)
+            if pending is None or not pending.is_sound:
+                record = self._record(aor) if write is None else write.found
+                pending = self._pending.get(aor)  # another greenlet may have been faster
             if pending is not None and pending.is_sound:
                 record = pending.record
             else:
                 pending = None
-                record = self._record(aor) if write is None else write.found
             before, is_readable = self._unpacked(aor, record)
             try:
                 after = change(before)
@@ -231,7 +240,11 @@ class SQLiteBindings:
                 write = None
                 continue
             write = self._give(aor, record, packed, before, after, is_readable)
-            self._database.wait(write)
+            try:
+                self._database.wait(write)
+            except DatabaseFull:
+                retry_after = RetryAfter(RETRY_SECONDS)
+                raise Reject(503, "Registrar Full", retry_after=retry_after) from None
             if write.is_stored:
                 self._watchers.tell(aor, before, after, self.now())
                 return after

@@ -75,11 +75,14 @@ class Group:
         self._name = name
         self._number = 0
 
-    def apply(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    def apply(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> bool:
         """Carry out writes in their order, inside a transaction. Runs in the thread of SQLite.
 
         Each write gets `is_stored`, or what the file has instead in `found`. If another store has
         written since the last call, each gets `is_foreign`.
+
+        Returns:
+            True if another store has written since the last call.
 
         Raises:
             sqlite3.Error: SQLite fails. The same writes may come again.
@@ -125,6 +128,7 @@ class Group:
             connection.execute("UPDATE writer SET name = ?, number = ?", (self._name, self._number))
         for write in writes:
             write.number = self._number
+        return is_foreign
 
     def _store(
         self, connection: sqlite3.Connection, last: dict[str, Write], moved: set[str]

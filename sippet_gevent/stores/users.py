@@ -155,9 +155,10 @@ class _Change(database.Write):
         self.has_changed = False
 
 
-def _apply(connection: sqlite3.Connection, changes: Iterable[_Change]) -> None:
+def _apply(connection: sqlite3.Connection, changes: Iterable[_Change]) -> bool:
     for each in changes:
         each.has_changed = each.change(connection)
+    return False
 
 
 class SQLiteUsers:

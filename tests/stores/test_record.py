@@ -89,6 +89,15 @@ def test_contact_is_kept_byte_for_byte():
     assert str(found.contact) == text
 
 
+def test_bytes_of_a_phone_that_are_not_utf_8_are_kept():
+    sent = b'"Jos\xe9" <sip:jos\xe9@192.0.2.1>;x="\xff"'.decode("utf-8", "surrogateescape")
+    contact = NameAddr.parse(sent)
+    binding = Binding(contact.uri, 1.0, "caf\udce9", 1, contact)
+    (kept,) = unpack(pack((binding,)))
+    assert kept == binding
+    assert str(kept.contact) == str(contact)
+
+
 def test_record_of_one_usual_phone_takes_few_bytes():
     contact = NameAddr.parse("<sip:alice@192.0.2.101:5060;transport=udp;line=abcdef0123>")
     binding = Binding(contact.uri, 1.8e9, "a84b4c76e66710@192.0.2.101", 4711, contact)

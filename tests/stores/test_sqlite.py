@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
 
-from sippet_gevent.stores.sqlite import SQLiteBindings
+import gevent
+import gevent.os
+import pytest
+from gevent import monkey
+
+from sippet_gevent import InvalidValue, Reject, SQLiteBindings, StoreError
+from sippet_gevent.stores import database, schema, sqlite_file
 from sippet_gevent.testing.stores import SharedStoreContract
+from sippet_gevent.testing.stores.calls import AOR, OTHER, PATIENCE, at_once, outcome
+from sippet_gevent.testing.stores.samples import CONTACTS, binding
+
+native_sleep = monkey.get_original("time", "sleep")
 
 
 @pytest.fixture
@@ -23,3 +41,480 @@ class TestSQLiteBindingsWithoutCache(SharedStoreContract):
     @pytest.fixture
     def make(self, path):
         return lambda: SQLiteBindings(path, cache_bytes=0, synchronous="NORMAL")
+
+
+@pytest.fixture
+def open_(path):
+    """Makes stores that are closed after the test."""
+    stores = []
+
+    def make(at=path, **options):
+        stores.append(SQLiteBindings(at, **options))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def add(store, aor=AOR, contact=CONTACTS[0], **fields):
+    return store.update(aor, lambda before: (*before, binding(contact, store.now(), **fields)))
+
+
+def set_(store, aor=AOR, **fields):
+    new = binding(CONTACTS[0], store.now(), **fields)
+    return store.update(aor, lambda before: (new,))
+
+
+def sql(path, statement, *values):
+    """Execute a statement as another program does."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+# ---- at the start
+
+
+@pytest.mark.parametrize("path", ["", ":memory:", "a\0b", b"x.db", 7])
+def test_path_that_names_no_file_is_refused(path):
+    with pytest.raises((InvalidValue, TypeError), match="path must name a file"):
+        SQLiteBindings(path)
+
+
+def test_wrong_arguments_are_refused(path):
+    with pytest.raises(InvalidValue, match="synchronous must be one of FULL, NORMAL, got 'OFF'"):
+        SQLiteBindings(path, synchronous="OFF")
+    with pytest.raises(InvalidValue, match="max_bytes"):
+        SQLiteBindings(path, max_bytes=1000)
+    with pytest.raises(InvalidValue, match="cache_bytes"):
+        SQLiteBindings(path, cache_bytes=-1)
+    with pytest.raises(TypeError, match="now"):
+        SQLiteBindings(path, now=5)
+    assert not path.exists()
+
+
+def test_missing_directory_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"directory .*/none does not exist: create it"):
+        SQLiteBindings(tmp_path / "none" / "bindings.db")
+
+
+def test_directory_in_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="is a directory: name a file in it"):
+        SQLiteBindings(tmp_path)
+
+
+def test_file_of_something_else_is_refused_and_left_alone(path):
+    path.write_bytes(b"not a database, but a letter\n" * 100)
+    with pytest.raises(StoreError, match="is no SQLite database: name another file"):
+        SQLiteBindings(path)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_database_of_another_program_is_refused_and_left_alone(path):
+    sql(path, "CREATE TABLE bindings (letters TEXT)")
+    with pytest.raises(StoreError, match="is a database of another program"):
+        SQLiteBindings(path)
+    assert sql(path, "SELECT name FROM sqlite_master") == [("bindings",)]
+
+
+def test_later_schema_is_refused(path, open_):
+    open_().close()
+    sql(path, "PRAGMA user_version=99")
+    with pytest.raises(StoreError, match="has schema version 99, .* up to 1: install the version"):
+        SQLiteBindings(path)
+
+
+def test_earlier_schema_is_changed_and_keeps_its_bindings(path, open_, monkeypatch):
+    store = open_()
+    add(store)
+    store.close()
+    step = ("ALTER TABLE bindings ADD COLUMN note TEXT", "CREATE TABLE more (x)")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
+    assert len(open_().lookup(AOR)) == 1
+    assert sql(path, "PRAGMA user_version") == [(2,)]
+    assert sql(path, "SELECT note FROM bindings") == [(None,)]
+
+
+def test_damaged_file_is_found_at_the_start(path, open_):
+    store = open_()
+    for number in range(300):
+        add(store, f"sip:{number}@example.com")
+    store.close()
+    data = bytearray(path.read_bytes())
+    for page in range(2, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 200] = b"\xee" * 200
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="is damaged: restore a copy, or move the file away"):
+        SQLiteBindings(path)
+
+
+def test_locked_file_is_an_error_at_the_start(path, open_, monkeypatch):
+    open_().close()
+    monkeypatch.setattr(sqlite_file, "OPEN_SECONDS", 0.1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="is locked by another process"):
+            SQLiteBindings(path)
+
+
+READ_ONLY = """
+import os, sys, gevent
+from sippet_gevent import SQLiteBindings, StoreError
+gevent.sleep(0)  # all is imported that another user may not read
+os.geteuid() or os.setuid(65534)
+try:
+    SQLiteBindings(sys.argv[1])
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_file_that_cannot_be_written_is_an_error_at_the_start(exists):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "bindings.db"
+        if exists:
+            SQLiteBindings(path).close()
+            path.chmod(0o444)
+        Path(directory).chmod(0o555)
+        command = [sys.executable, "-c", READ_ONLY, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        Path(directory).chmod(0o755)
+    assert "check its owner and mode" in done.stdout, done
+
+
+def test_files_are_for_their_owner_only_whatever_the_umask(path, open_):
+    before = os.umask(0)
+    try:
+        store = open_()
+        add(store)
+    finally:
+        os.umask(before)
+    files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert files == dict.fromkeys(["bindings.db", "bindings.db-wal", "bindings.db-shm"], 0o600)
+
+
+def test_file_that_others_can_read_is_logged(path, open_, caplog):
+    open_().close()
+    path.chmod(0o644)
+    open_()
+    assert f"database can be read by others: path={path}" in caplog.text
+
+
+AT_ONCE = """
+import sys
+from sippet_gevent import SQLiteBindings
+input()
+store = SQLiteBindings(sys.argv[1])
+print(store.count())
+store.close()
+"""
+
+
+def test_new_file_may_be_opened_by_several_processes_at_once(path):
+    command = [sys.executable, "-c", AT_ONCE, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(8)]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=PATIENCE)[0] for process in processes] == ["0\n"] * 8
+
+
+def test_path_is_absolute(tmp_path, open_, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = open_("bindings.db")
+    monkeypatch.chdir("/")
+    add(store)
+    assert store.path == str(tmp_path / "bindings.db")
+
+
+# ---- while it runs
+
+
+def test_updates_that_wait_are_committed_together(open_):
+    store = open_()
+    at_once(lambda aor: add(store, aor), [f"sip:{n}@example.com" for n in range(200)])
+    assert store._database.writes == 200
+    assert store._database.commits <= 20
+    assert store.count() == 200
+
+
+def test_locked_file_fails_updates_in_time_and_works_again(path, open_, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.3)
+    store = open_()
+    add(store)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(2):
+            with pytest.raises(StoreError, match="is locked by another process"):
+                add(store, OTHER)
+        assert len(store.lookup(AOR)) == 1
+    assert len(add(store, OTHER)) == 1
+    assert store.retries >= 2
+    lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("database")]
+    assert [line.split(":")[0] for line in lines] == ["database failed", "database works again"]
+    assert f"path={path}" in lines[0] and "is locked" in lines[0]
+
+
+def test_update_waits_for_a_lock_that_is_freed_soon(path, open_):
+    store = open_()
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        job = gevent.spawn(add, store)
+        gevent.sleep(0.5)
+        assert not job.ready()
+        other.execute("ROLLBACK")
+        assert len(job.get(timeout=PATIENCE)) == 1
+    assert store.retries >= 1
+
+
+def test_full_file_refuses_what_grows_and_keeps_refreshing(open_, caplog):
+    store = open_(max_bytes=100_000)
+    stored, refused = [], []
+
+    def fill(aor):
+        try:
+            add(store, aor, call_id="x" * 200)
+            stored.append(aor)
+        except Reject as error:
+            refused.append(error)
+
+    at_once(fill, [f"sip:{n}@example.com" for n in range(600)])
+    assert len(stored) > 50 and len(refused) > 50
+    assert {(error.status, error.reason) for error in refused} == {(503, "Registrar Full")}
+    assert refused[0].headers["retry_after"].seconds == 60
+    (line,) = [r.getMessage() for r in caplog.records if "database" in r.getMessage()]
+    assert "has no room: free some of the disk, or raise max_bytes" in line
+    at_once(lambda aor: set_(store, aor, cseq=2, call_id="x" * 200), stored)
+    assert all(store.lookup(aor)[0].cseq == 2 for aor in stored)
+    assert not any(
+        store.lookup(f"sip:{n}@example.com")
+        for n in range(600)
+        if f"sip:{n}@example.com" not in stored
+    )
+    at_once(lambda aor: store.update(aor, lambda before: ()), stored[: len(stored) // 2])
+    assert len(add(store, AOR)) == 1
+
+
+@pytest.mark.parametrize("where", ["apply", "commit"])
+def test_failing_disk_fails_all_that_wait_and_works_again(open_, monkeypatch, caplog, where):
+    store = open_()
+    add(store)
+    group, real = store._database, store._database._apply
+
+    def apply(connection, writes):
+        real(connection, writes)
+        if where == "commit":  # a constraint that is checked at the end
+            connection.execute("PRAGMA foreign_keys")
+            connection.execute("ROLLBACK")
+        else:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    group._apply = apply
+    jobs = [
+        gevent.spawn(outcome, store, f"sip:{n}@example.com", lambda b: (binding(CONTACTS[0], 9e9),))
+        for n in range(20)
+    ]
+    gevent.joinall(jobs, raise_error=True)
+    assert {type(job.value) for job in jobs} == {StoreError}
+    assert len(caplog.records) == 1
+    group._apply = real
+    assert store.count() == 1
+    assert len(store.lookup(AOR)) == 1
+    at_once(lambda aor: add(store, aor), [f"sip:{n}@example.com" for n in range(20)])
+    assert store.count() == 21
+
+
+def test_file_that_is_damaged_while_it_runs_fails_until_it_is_restored(path, open_):
+    store = open_(cache_bytes=0)
+    for number in range(300):
+        add(store, f"sip:{number}@example.com")
+    store._database.read(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    good = path.read_bytes()
+    with path.open("r+b") as file:
+        file.write(b"\xee" * len(good))
+    store._database.read(lambda c: c.execute("PRAGMA shrink_memory").fetchall())
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            store.lookup("sip:7@example.com")
+        gevent.sleep(database.REOPEN_SECONDS)
+    with path.open("r+b") as file:
+        file.write(good)
+    gevent.sleep(database.REOPEN_SECONDS)
+    assert len(store.lookup("sip:7@example.com")) == 1
+    assert len(add(store)) == 1
+
+
+def test_stalled_disk_holds_neither_other_greenlets_nor_cached_lookups(open_):
+    store = open_()
+    add(store)
+    real = store._database._apply
+
+    def apply(connection, writes):
+        native_sleep(0.5)
+        return real(connection, writes)
+
+    store._database._apply = apply
+    job = gevent.spawn(add, store, OTHER)
+    gevent.sleep(0.05)
+    turns = 0
+    while not job.ready():
+        assert len(store.lookup(AOR)) == 1
+        turns += 1
+        gevent.sleep(0.001)
+    assert turns > 50
+    assert len(job.get()) == 1
+
+
+def test_change_runs_in_the_greenlet_of_its_caller(open_):
+    store = open_()
+    seen = []
+    store.update(AOR, lambda before: seen.append(gevent.getcurrent()) or before)
+    store.update(
+        AOR, lambda before: seen.append(gevent.getcurrent()) or (binding(CONTACTS[0], 9e9),)
+    )
+    assert set(seen) == {gevent.getcurrent()}
+
+
+def test_change_that_raises_about_an_update_that_fails_later_runs_again(open_):
+    store = open_()
+    real = store._database._apply
+
+    def failing(connection, writes):
+        store._database._apply = real
+        raise sqlite3.OperationalError("disk I/O error")
+
+    store._database._apply = failing
+
+    def once(before):
+        if before:
+            raise Reject(500, "Out of Order")
+        return (binding(CONTACTS[0], 9e9),)
+
+    jobs = [gevent.spawn(outcome, store, AOR, once) for _ in range(2)]
+    gevent.joinall(jobs, raise_error=True)
+    assert [type(job.value) for job in jobs] == [StoreError, tuple]
+
+
+# ---- records that cannot be read
+
+
+def test_unreadable_record_is_skipped_counted_logged_once_and_kept(path, open_, caplog):
+    store = open_()
+    add(store)
+    add(store, OTHER)
+    sql(path, "UPDATE bindings SET record = ? WHERE aor = ?", b"\x09\x09later", AOR)
+    assert store.lookup(AOR) == () == store.lookup(AOR)
+    assert store.unreadable_records >= 2
+    assert len([r for r in caplog.records if "record skipped" in r.getMessage()]) == 1
+    assert len(store.lookup(OTHER)) == 1
+    assert len(add(store, AOR, CONTACTS[1])) == 1
+    assert sql(path, "SELECT aor, record FROM unreadable") == [(AOR, b"\x09\x09later")]
+    assert AOR in store.find(binding(CONTACTS[1]).uri)
+    assert AOR not in store.find(binding(CONTACTS[0]).uri)
+
+
+def test_unreadable_record_expires_into_the_side_table(path, open_):
+    store = open_()
+    add(store)
+    add(store, OTHER)
+    sql(path, "UPDATE bindings SET record = ? WHERE aor = ?", b"damaged", AOR)
+    assert [aor for aor, _ in store.expire(store.now() + 1e6, 10)] == [OTHER]
+    assert store.expire(store.now() + 1e6, 10) == []
+    assert sql(path, "SELECT record FROM unreadable") == [(b"damaged",)]
+
+
+def test_aor_that_cannot_be_stored_is_refused(open_):
+    store = open_()
+    assert store.lookup("sip:\ud800@example.com") == ()
+    with pytest.raises(InvalidValue, match="cannot be stored"):
+        add(store, "sip:\ud800@example.com")
+    with pytest.raises(TypeError, match="aor must be a text"):
+        store.lookup(7)
+
+
+# ---- the read cache
+
+
+def test_cache_is_bounded_in_bytes_and_keeps_the_last_used(open_):
+    store = open_(cache_bytes=20_000)
+    for number in range(200):
+        add(store, f"sip:{number}@example.com")
+        store.lookup("sip:0@example.com")
+    assert 10_000 < store.cached_bytes <= 20_000
+    reads = count_reads(store)
+    store.lookup("sip:0@example.com")
+    store.lookup("sip:199@example.com")
+    assert reads == []
+    store.lookup("sip:1@example.com")
+    assert len(reads) == 1
+
+
+def test_own_writes_leave_the_cache(open_):
+    store = open_()
+    for number in range(20):
+        add(store, f"sip:{number}@example.com")
+    reads = count_reads(store)
+    for number in range(20):
+        add(store, OTHER)
+        store.lookup(f"sip:{number}@example.com")
+    assert len(reads) <= 1
+
+
+def test_writes_of_another_program_are_seen_at_once(path, open_):
+    store, other = open_(), open_()
+    for cseq in range(1, 50):
+        set_(store, cseq=cseq)
+        assert other.lookup(AOR)[0].cseq == cseq
+        set_(other, cseq=cseq + 100)
+        assert store.lookup(AOR)[0].cseq == cseq + 100
+    sql(path, "DELETE FROM bindings")
+    assert store.lookup(AOR) == () == other.lookup(AOR)
+
+
+def count_reads(store):
+    reads, real = [], store._database.give
+    store._database.give = lambda job: (
+        reads.append(job) if isinstance(job, database.Read) else None,
+        real(job),
+    )[1]
+    return reads
+
+
+# ---- processes and threads
+
+
+def test_store_of_before_a_fork_is_refused_in_the_child(open_):
+    store = open_()
+    pid = gevent.os.fork()
+    if not pid:
+        try:
+            store.lookup(AOR)
+        except StoreError as error:
+            os._exit(0 if "open it in each process" in str(error) else 2)
+        os._exit(3)
+    assert gevent.os.waitpid(pid, 0)[1] == 0
+    assert len(add(store)) == 1
+
+
+def test_store_of_another_thread_is_refused(open_):
+    store = open_()
+    error = gevent.get_hub().threadpool.apply(lambda: outcome(store, AOR, lambda before: before))
+    assert isinstance(error, StoreError) and "another thread" in str(error)
+
+
+def test_close_finishes_the_updates_that_were_given(path, open_):
+    store = open_()
+    jobs = [
+        gevent.spawn(outcome, store, f"sip:{n}@example.com", lambda b: (binding(CONTACTS[0], 9e9),))
+        for n in range(100)
+    ]
+    gevent.sleep(0)
+    store.close()
+    gevent.joinall(jobs, raise_error=True)
+    kept = sum(isinstance(job.value, tuple) for job in jobs)
+    assert open_().count() == kept
+    with pytest.raises(StoreError, match="is closed"):
+        store.lookup(AOR)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .core.client.transaction import ClientTransaction
     from .core.core import Core, CoreFunction
     from .core.dialog.call import Call
+    from .core.dialog.end import End
+    from .core.dialog.events import CallEvent
     from .core.middleware import Middleware, Send
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
@@ -159,6 +161,8 @@ __all__ = [
     "Bans",
     "Ban",
     "Call",
+    "CallEvent",
+    "End",
     "ResponseContext",
     "forward",
     "Registrar",
@@ -195,6 +199,8 @@ _MODULES = {
     "Core": ".core.core",
     "CoreFunction": ".core.core",
     "Call": ".core.dialog.call",
+    "End": ".core.dialog.end",
+    "CallEvent": ".core.dialog.events",
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",
     "ResponseContext": ".core.proxy.context",

@@ -29,7 +29,7 @@ from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
 from .core.client.transaction import ClientTransaction
 from .core.core import Core, CoreFunction
-from .core.dialog.call import SESSION_TYPE, Call, OnProvisional
+from .core.dialog.call import SESSION_TYPE, Call, CallHandlers, OnProvisional, check_handlers
 from .core.dialog.dialogs import Dialogs
 from .core.dialog.rules import RULES
 from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
@@ -436,6 +436,11 @@ class Stack:
         without that attribute, they are the methods of every user agent."""
         return self.dispatcher.allowed
 
+    @property
+    def allowed_in_calls(self) -> frozenset[str]:
+        """Methods that every call serves by itself, such as PRACK."""
+        return self.dialogs.rules.methods
+
     def handles(self, method: str) -> bool:
         """True when the core serves a method. A core that is one function gets all methods."""
         return self.dispatcher.handles(method)
@@ -598,6 +603,7 @@ class Stack:
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        handlers: CallHandlers | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
         body: bytes | str = b"",
@@ -606,7 +612,7 @@ class Stack:
         """Call a peer, and return the Call after the peer has answered and the ACK is sent (§13.2).
 
         If an exception leaves this method before the answer, the INVITE is cancelled. The arguments
-        are those of request().
+        are those of request(), and `handlers`: cores for requests within the call, by method.
 
         Raises:
             Reject: The peer has refused; `response` is its response. Unauthorized, a Reject, if
@@ -619,6 +625,7 @@ class Stack:
         """
         timeout = check_wait(timeout, on_provisional)
         check_way(next_hop, listener)
+        known = check_handlers(handlers)
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
         retry = None
@@ -626,6 +633,7 @@ class Stack:
             retry = self._retry_of(credentials, follow_redirects)
         request = Request("INVITE", uri, body=body, **headers)
         tx = self.sender.send(request, next_hop, listener=listener, retry=retry)
+        tx.handlers = known
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             if tx.retry is not None and tx.retry.problem:

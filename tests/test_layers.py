@@ -33,7 +33,9 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
-    "core/auth/bans", "core/auth/digest", "core/auth/nonces", "core/client/completion", "core/client/reason", "core/dialog/dialog", "core/dialog/end", "core/dialog/glare",
+    "core/auth/bans", "core/auth/digest", "core/auth/nonces", "core/client/completion",
+    "core/client/reason", "core/dialog/dialog", "core/dialog/dtmf", "core/dialog/effects",
+    "core/dialog/end", "core/dialog/glare",
     "core/dialog/media", "core/dialog/negotiation",
     "core/dialog/session_interval", "core/dialog/subscription_state", "core/proxy/best_response",
     "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",

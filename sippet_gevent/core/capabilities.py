@@ -102,6 +102,10 @@ class Served(Protocol):
     def allowed(self) -> tuple[str, ...]:
         """Methods."""
 
+    @property
+    def allowed_in_calls(self) -> frozenset[str]:
+        """Methods that calls serve by their rules."""
+
 
 class Capabilities:
     """Adds header fields to the messages of one stack.
@@ -180,7 +184,9 @@ class Capabilities:
     def _lines(self, names: Iterable[str], method: str) -> list[Line]:
         allowed: Iterable[str] = self._element.allowed
         if method == "INVITE":
-            allowed = sorted({*allowed, *WITHIN_CALLS})
+            allowed = sorted({*allowed, *WITHIN_CALLS, *self._element.allowed_in_calls})
+        elif "INVITE" in self._element.allowed:
+            allowed = sorted({*allowed, *self._element.allowed_in_calls})
         texts = {
             "Accept": self._accept,
             "Allow": ", ".join(allowed),

@@ -7,6 +7,7 @@ this package name the protocol that they need, never the class `Stack`, which im
 |---|---|
 | Element | the parts of a stack: engine, names, clock, sender, dialogs … |
 | RequestSender | routes and sends requests: client/sender.py |
+| InvitingRequest | an INVITE of ours, as its calls see it: client/transaction.py |
 | DialogTable | the calls of a stack, by dialog: dialog/dialogs.py |
 | Tried, Within | a request with a failed try, and the usage of a dialog that it belongs to |
 | ServedRequest | a request that a core serves, as its call sees it: server.py |
@@ -18,7 +19,7 @@ The last ones describe classes that need an Element themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gevent.pool import Group
 
@@ -101,6 +102,10 @@ class Element(Protocol):
     @property
     def supported(self) -> frozenset[str]:
         """Option tags that the cores implement, in lower case (§8.2.2.3)."""
+
+    @property
+    def allowed_in_calls(self) -> frozenset[str]:
+        """Methods that calls serve by their rules."""
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -280,8 +285,23 @@ class ServedRequest(Protocol):
     def answered(self) -> int:
         """Status of the final response that was sent; 0 before."""
 
-    def cancel(self) -> None:
-        """End the request with 487, unless it is answered."""
+    @property
+    def cancelled(self) -> bool:
+        """True when a CANCEL or BYE has ended it."""
+
+    def cancel(self, cancel: Request | None = None) -> None:
+        """End the request with 487, unless it is answered. `cancel` is the CANCEL or BYE."""
+
+    def respond(
+        self,
+        status: int | Response,
+        reason: str | None = None,
+        *,
+        reliable: bool = False,
+        body: bytes | str = b"",
+        **headers: Any,
+    ) -> None:
+        """Send a response."""
 
     def check_required(self) -> None:
         """Refuse a request that requires an unknown extension. Raises Reject."""
@@ -292,15 +312,48 @@ class ServedRequest(Protocol):
     def _hold(self, call: Call) -> None:
         """Note that the core holds a call."""
 
+    def _refuse_for_core(
+        self, status: int, error: Exception | None, headers: dict[str, Any]
+    ) -> None:
+        """Refuse the request in place of its core, which gets `error`, or else Cancelled."""
+
+
+class InvitingRequest(Protocol):
+    """An INVITE of ours, as its calls see it: a ClientTransaction."""
+
+    request: Request
+    """The INVITE, as it left."""
+
+    @property
+    def is_pending(self) -> bool:
+        """True until the final response."""
+
+    def cancel(self, **headers: Any) -> None:
+        """Cancel it."""
+
 
 class DialogTable(Protocol):
     """The calls of a stack, by dialog."""
 
+    unowned: int
+    """Calls that no program held any more."""
+
+    events_dropped: int
+    """Events of calls whose core has not read them."""
+
+    def ring(self, tx: ServedRequest, response: Response) -> None:
+        """Begin the early call of our first 101 to 199 with a tag, and complete the response.
+        Raises Reject."""
+
     def answer(self, tx: ServedRequest, response: Response) -> Call:
         """Send a 2xx to an INVITE and return the call that it creates. Raises Reject."""
 
-    def accepted(self, request: Request, response: Response) -> Call:
-        """Return the call that the peer's 2xx creates. The caller acknowledges it."""
+    def begin(self, tx: InvitingRequest, response: Response, only_way: Flow | None = None) -> Call:
+        """Return the early call that a response to an INVITE of ours creates. `only_way` is the
+        flow that alone reaches the peer."""
+
+    def confirm(self, call: Call) -> None:
+        """Note that an early call is answered."""
 
     def inviting(self, request: Request) -> None:
         """Complete an INVITE of ours that begins a call, by the rules."""

@@ -47,6 +47,7 @@ class Handler:
     holds = 0
     """Number of calls that the core has accepted or made, and that have not ended."""
 
+    _held: tuple[Call, ...] = ()
     _cancel: Request | None = None
     _cancel_raised = False
     _failure: Exception | None = None
@@ -95,12 +96,20 @@ class Handler:
         """Note that the core holds a call, until _release()."""
         call._holder = self
         self.holds += 1
+        self._held = (*self._held, call)
         self._recount()
 
-    def _release(self) -> None:
+    def _release(self, call: Call) -> None:
         """Note that a call which the core has held has ended."""
         self.holds -= 1
+        self._held = tuple([each for each in self._held if each is not call])
         self._recount()
+
+    def _returned(self) -> None:
+        """Note that the core has returned while it held calls."""
+        held, self._held = self._held, ()
+        for call in held:
+            call._core_returned()
 
     def _recount(self) -> None:
         """Count the core where it belongs now, if it waits."""

@@ -29,7 +29,9 @@ from ..transaction.timers import EXPIRES
 from ..transport.base import Flow, Origin
 from .capabilities import CONTACT_IN_SUCCESS
 from .client.reason import reason_of
-from .dialog.call import Call
+from .dialog.call import Call, CallHandlers, check_handlers
+from .dialog.end import End, reason_in
+from .dialog.reliable import TAG as RELIABLE
 from .handler import Handler
 from .inbox import Inbox
 from .option_tags import check_required
@@ -126,22 +128,28 @@ class ServerTransaction(Handler):
         status: int | Response,
         reason: str | None = None,
         *,
+        reliable: bool = False,
         body: bytes | str = b"",
         **headers: Any,
     ) -> None:
         """Send a response.
 
             tx.respond(180)
+            tx.respond(183, body=announcement, reliable=True)
             tx.respond(302, contact="sip:bob@192.0.2.7")
 
         Args:
             status: A status, or a whole Response made with `request.response()`.
             reason: The reason phrase; by default that of the status.
+            reliable: Repeat this provisional response to an INVITE until its PRACK comes, if the
+                caller supports that (RFC 3262). All are if the INVITE requires it. The next
+                reliable response, and a 2xx after one with a body, then waits here for the PRACK.
             body: The body.
             headers: Header fields, by attribute name.
 
         Raises:
             Cancelled: The caller has given up.
+            TransactionTimeout: No PRACK has come in 64*T1. The INVITE was refused with 504.
             TransactionStateError: The request has a final response already, or its time is over.
             Reject: 420, because the request requires an extension that the stack does not have
                 (§8.2.2.3).
@@ -150,9 +158,17 @@ class ServerTransaction(Handler):
         self._check()
         if isinstance(status, Response):
             self._check_is_ours(status)
-            self._send(status)
+            response = status
         else:
-            self._send(self.request.response(status, reason, body=body, **headers))
+            response = self.request.response(status, reason, body=body, **headers)
+        if reliable:
+            if self.request.method != "INVITE" or not 100 < response.status < 200:
+                raise TransactionStateError(
+                    f"{response.status} to {self.request.method} cannot be reliable: only "
+                    "101 to 199 to an INVITE can (RFC 3262 §3)"
+                )
+            response.require = (*response.require, RELIABLE)
+        self._send(response)
 
     def take_route(self) -> bool:
         """Remove this stack from the request's Route (§16.4).
@@ -201,12 +217,19 @@ class ServerTransaction(Handler):
         self._inbox = self._inbox or Inbox(self.stack.clock)
         self._inbox.wait(_never, check_seconds("seconds", seconds))
 
-    def accept(self, *, body: bytes | str = b"", **headers: Any) -> Call:
+    def accept(
+        self, *, handlers: CallHandlers | None = None, body: bytes | str = b"", **headers: Any
+    ) -> Call:
         """Answer an INVITE with 200 and return the Call after the ACK has arrived (§13.3.1.4).
 
         The 200 is repeated until the ACK arrives.
 
+            with tx.accept(body=answer, handlers={"MESSAGE": show}) as call:
+                call.wait()
+
         Args:
+            handlers: Cores for requests within the call, by method. They are `core(request, tx)`,
+                with the call as `tx.call`.
             body: The session description.
             headers: Header fields, by attribute name.
 
@@ -217,9 +240,13 @@ class ServerTransaction(Handler):
         """
         if self.request.method != "INVITE":
             raise TransactionStateError(f"only an INVITE is accepted, not {self.request.method}")
+        known = check_handlers(handlers)
+        if self.call is not None:
+            self.call.handlers = known or self.call.handlers
         self.respond(200, body=body, **headers)
         call = self.call
         assert call is not None  # a 2xx to an INVITE begins one
+        call.handlers = known or call.handlers
         call._wait_for_ack()
         return call
 
@@ -287,6 +314,10 @@ class ServerTransaction(Handler):
         if status > 100:
             self.stack.capabilities.complete_response(request, response)
         if status < 200:
+            if status > 100:
+                self.stack.dialogs.ring(self, response)
+                if self.answered:  # while a rule held the response
+                    raise TransactionStateError(f"answered meanwhile with {self.answered}")
             self.provisional = status
             if self.copies is not None:
                 self.copies.wake()
@@ -343,6 +374,19 @@ class ServerTransaction(Handler):
         if self.place is not None:
             self._recount()
         transaction.user = transaction.request = None
+        if self.call is not None and status >= 300:
+            self._end_early(status)
+
+    def _end_early(self, status: int) -> None:
+        """End the call of an initial INVITE, which was refused or cancelled (§12.3)."""
+        if self.call is not None and self.request.mandatory.to_tag is None:
+            cancel = self._cancel
+            reason = "" if cancel is None else reason_in(cancel)
+            self.call._finish_early(
+                End("peer", "cancel", status, reason)
+                if self.cancelled
+                else End("us", "refused", status)
+            )
 
     def _hand_over(self, status: int, response: Response | bytes) -> None:
         transaction = self.transaction
@@ -355,6 +399,21 @@ class ServerTransaction(Handler):
     def _refuse(self, status: int, reason: str | None = None, **headers: Any) -> None:
         """Refuse the request with a status; see _reject()."""
         self._reject(Reject(status, reason, **headers))
+
+    def _refuse_for_core(
+        self, status: int, error: Exception | None, headers: dict[str, Any]
+    ) -> None:
+        """Refuse the request in place of its core, which gets `error`, or else Cancelled, at its
+        next call of this library."""
+        if self.answered:
+            return
+        self._refuse(status, **headers)
+        if error is not None:
+            self._end(error)
+        else:
+            self.cancelled = True
+            if self.parked is not None:
+                self.parked.wake()
 
     def _reject(self, refusal: Reject) -> None:
         """Send a refusal, unless a final response was sent.
@@ -450,6 +509,7 @@ class ServerTransaction(Handler):
             return
         self.transaction.user = self.transaction.request = None
         self._overdue(408 if self.request.method == "INVITE" else 500)
+        self._end_early(408)
         self._end(error)
 
     def ended(self) -> None:
@@ -459,6 +519,8 @@ class ServerTransaction(Handler):
             # core must not count as a handler
             self.answered = 503
             self._recount()
+            if self.call is not None:
+                self.call._finish_early(End("stack", "stopped"))
             self._end(TransportError("the stack has stopped"))
 
     # ---- the request

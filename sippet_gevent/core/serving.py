@@ -31,6 +31,8 @@ def serve(tx: ServerTransaction, core: CoreFunction) -> None:
         elif result is None:
             if not tx.answered:
                 _unanswered(tx)
+            elif tx.holds:
+                tx._returned()
         elif tx.answered or tx.cancelled:
             _late(tx, result)
         elif isinstance(result, int) and tx._is_plain(result):

@@ -16,6 +16,9 @@ class Statistics(Counts):
     server_transactions: int
     client_transactions: int
     calls: int
+    early_dialogs: int
+    calls_unowned: int
+    call_events_dropped: int
     handlers: int
     forwarding: int
     overdue: int
@@ -31,6 +34,17 @@ class Statistics(Counts):
     stun: dict[str, int]
 
 
+class MeasuredDialogs(Sized, Protocol):
+    """The dialogs of a stack. Their length is the number of calls."""
+
+    unowned: int
+    events_dropped: int
+
+    @property
+    def early(self) -> int:
+        """Number of early dialogs."""
+
+
 class Measured(Protocol):
     """The parts of a stack that have counters."""
 
@@ -43,7 +57,7 @@ class Measured(Protocol):
         """Counts next hops that have failed."""
 
     @property
-    def dialogs(self) -> Sized:
+    def dialogs(self) -> MeasuredDialogs:
         """The calls."""
 
     @property
@@ -60,6 +74,9 @@ def statistics(stack: Measured) -> Statistics:
         "server_transactions": len(engine.servers),
         "client_transactions": len(engine.clients),
         "calls": len(stack.dialogs),
+        "early_dialogs": stack.dialogs.early,
+        "calls_unowned": stack.dialogs.unowned,
+        "call_events_dropped": stack.dialogs.events_dropped,
         "handlers": len(admission.handlers),
         "forwarding": len(admission.forwarding_invites) + len(admission.forwarding),
         "overdue": len(admission.overdue),

@@ -13,7 +13,7 @@ from ..transport.locate.rfc3263 import Candidate
 from .auth.credentials import Given
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction
-from .dialog.call import Call, OnProvisional
+from .dialog.call import Call, CallHandlers, OnProvisional
 from .element import Element
 from .statistics import Statistics
 
@@ -56,6 +56,7 @@ class UserAgent(Element, Protocol):
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        handlers: CallHandlers | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
         body: bytes | str = b"",

@@ -14,7 +14,8 @@ from ...engine.users import ClientRecord, NullUser
 from ...errors import Cancelled, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ...observe.counters import Plain
-from ..dialog.call import Call, OnProvisional
+from ..dialog.call import Call, OnProvisional, ReinviteCore
+from ..dialog.end import End
 from ..element import Element, Within
 from ..inbox import Inbox
 from .attempt import Attempt
@@ -51,8 +52,11 @@ class ClientTransaction(Tries):
     """
 
     __slots__ = (
-        "_calls", "_ended", "_inbox", "_silence", "_wake", "_watches", "call", "failed",
+        "_calls", "_ended", "_inbox", "_silence", "_wake", "_watches", "call", "failed", "handlers",
     )  # fmt: skip
+
+    begins_dialogs = True
+    """False for a proxy's branch, whose responses begin dialogs of others."""
 
     def __init__(self, stack: Element, request: Request) -> None:
         self.stack = stack
@@ -71,6 +75,8 @@ class ClientTransaction(Tries):
         """True when the request has ended without a final response."""
         self.call: Call | None = None
         """The call that the 2xx to an INVITE has begun."""
+        self.handlers: dict[str, ReinviteCore] | None = None
+        """The handlers of its calls."""
         self._calls: dict[str | None, Call] = {}
         self.abandoned = self.by_flow = self._ended = False
         self.retry: Retry | None = None
@@ -216,6 +222,13 @@ class ClientTransaction(Tries):
         if self.final_response is None and self._offers_keep:
             self.stack.keepalives.take(self.request, response, self.transaction.flow)
         if response.status < 200:
+            if (
+                is_invite
+                and response.status > 100
+                and self.begins_dialogs
+                and not self._ring(response)
+            ):
+                return
             self._deliver(response)
         elif self.final_response is None:
             if (
@@ -223,6 +236,8 @@ class ClientTransaction(Tries):
                 and (response.status in RETRIED or self.retry is not None)
                 and self._retry(response)
             ):
+                if self._calls:
+                    self._end_early("refused", response.status, response.reason)
                 return
             self.final_response = response
             if self.retry is not None:
@@ -230,6 +245,8 @@ class ClientTransaction(Tries):
             if is_invite and response.is_success:
                 self._accepted(response)
             else:
+                if self._calls:
+                    self._end_early("refused", response.status, response.reason)
                 self._deliver(response)
         elif response.is_success:
             self._again(response)
@@ -250,8 +267,10 @@ class ClientTransaction(Tries):
         of the ACK. If the Record-Route cannot be read, the ACK goes along its readable values, a
         BYE follows, and the ParseError is delivered in place of the 2xx.
         """
-        call = self.call = self._calls[response.mandatory.to_tag] = self._begin_call(response)
+        call = self.call = self._call_of(response)
+        assert call is not None  # only further ones are limited
         call._keeps_alive = self._offers_keep
+        call._accepted(self.request, response)
         fault = call.dialog.fault
         # the 2xx crossed our CANCEL, or cannot be used; the BYE follows the ACK
         if self.abandoned or fault is not None:
@@ -259,13 +278,35 @@ class ClientTransaction(Tries):
         self._deliver(response if fault is None else fault)
         call._acknowledge(self.request)
 
-    def _begin_call(self, response: Response) -> Call:
-        call = self.stack.dialogs.accepted(self.request, response)
-        if self.retry is not None:
+    def _ring(self, response: Response) -> bool:
+        """Give a provisional response to its early call, which it may begin. False if the
+        application must not see it."""
+        call = None if response.mandatory.to_tag is None else self._call_of(response)
+        return call is None or call._provisional(response)
+
+    def _call_of(self, response: Response) -> Call | None:
+        """Return the call of a response's To tag, which begins unless it is known (§12.1.2).
+
+        None if too many branches of a fork have answered. The first 2xx always begins a call.
+        """
+        tag = response.mandatory.to_tag
+        call = self._calls.get(tag)
+        is_first = self.call is None and response.is_success
+        if call is None and (len(self._calls) < FORKS or is_first):
+            only_way = self.transaction.flow if self.by_flow else None
+            call = self._calls[tag] = self.stack.dialogs.begin(self, response, only_way)
+            if self.handlers is not None:
+                call.handlers = self.handlers
+        if call is not None and self.retry is not None:
             call.kept_credentials = self.retry.kept_credentials
-        if self.by_flow:
-            call.flow = self.transaction.flow
         return call
+
+    def _end_early(self, cause: str, status: int = 0, reason: str = "") -> None:
+        """End the calls that are early still (§12.3)."""
+        by = "peer" if status and self._cancelling is None else "us"
+        end = End(by, cause if self._cancelling is None else "cancel", status, reason)
+        for call in self._calls.values():
+            call._finish_early(end)
 
     def _again(self, response: Response) -> None:
         """Acknowledge a further 2xx to our INVITE. If it begins another call, end that call
@@ -274,13 +315,13 @@ class ClientTransaction(Tries):
         The 2xx is repeated because the ACK was lost, or it comes from another branch of a fork.
         That branch may have sent a refusal before.
         """
-        tag = response.mandatory.to_tag
-        call = self._calls.get(tag)
-        if call is None and len(self._calls) < FORKS:
-            call = self._calls[tag] = self._begin_call(response)
+        call = self._call_of(response)
+        if call is None:
+            return
+        if not call.is_confirmed:
+            call._accepted(self.request, response)
             call.hangup()
-        if call is not None:
-            call._acknowledge(self.request)
+        call._acknowledge(self.request)
 
     def _withdrawn(self) -> None:
         """Deliver a 487 of our own for an INVITE that was cancelled before it left (§8.1.3.1)."""
@@ -290,14 +331,19 @@ class ClientTransaction(Tries):
 
     def fail(self, error: Exception) -> None:
         """Take the failure of the transaction, which has no final response."""
-        if self.is_pending and not self._retry(error):
-            self._fail(error)
+        if self.is_pending:
+            if not self._retry(error):
+                self._fail(error)
+            elif self._calls:
+                self._end_early("failed")
 
     def _fail(self, error: Exception) -> None:
         """Deliver the failure of the last try."""
         if self.is_pending:
             self._ended = True
             self.failed = True
+            if self._calls:
+                self._end_early("timeout" if isinstance(error, TransactionTimeout) else "failed")
             if isinstance(error, (TransportError, TransactionTimeout)) and self.stack.is_running:
                 self.stack.sender.failures.note(
                     self.stack.clock.now(),
@@ -341,6 +387,8 @@ class ClientTransaction(Tries):
                 )
             )
         self._ended = True
+        if self._calls:
+            self._end_early("answered elsewhere")  # 64*T1 after the first 2xx (§13.2.2.4)
         self._unwatch()
 
     def expire(self, now: float) -> None:

@@ -7,20 +7,24 @@ call that they made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from gevent.event import Event
 
 from ...arguments import function, takes
 from ...arguments import seconds as check_seconds
+from ...errors import InvalidValue, Reject
+from ...message.grammar import is_token
 from ...message.message import Request, Response
 from ...runtime.clock import Clock
 from ...transport.base import Flow, Origin
 from ..auth.credentials import Given, Kept
 from ..inbox import Inbox
 from .dialog import Dialog
+from .dtmf import PLAIN, RELAY, SECONDS, check_digits, relay
 from .end import End
+from .events import CallEvent, EventQueue
 
 SESSION_TYPE = "application/sdp"
 """Content-Type of a session description that comes without one (§13.2.1)."""
@@ -36,6 +40,32 @@ so this file cannot import it.
 """
 
 
+CallHandlers = Mapping[str, ReinviteCore]
+"""Cores for requests within one call by method, `{"INFO": core}`."""
+
+
+def check_handlers(handlers: CallHandlers | None) -> dict[str, ReinviteCore]:
+    """Check the handlers of a call, and return a copy. Raises TypeError and InvalidValue."""
+    if handlers is None:
+        return {}
+    write = 'handlers={"INFO": function}'
+    if not isinstance(handlers, Mapping):
+        raise TypeError(f"handlers must map methods to functions, got {handlers!r}: write {write}")
+    for method, handler in handlers.items():
+        if not isinstance(method, str) or not is_token(method) or method in _OF_THE_CALL:
+            raise InvalidValue(
+                f"handlers must be of methods within a call that it does not serve by itself, "
+                f"got {method!r}: write {write}"
+            )
+        if not callable(handler):
+            raise TypeError(f"the handler of {method} is not callable: write {write}")
+        takes(handler, ("request", "tx"), f"the handler of {method}")
+    return dict(handlers)
+
+
+_OF_THE_CALL = frozenset(("ACK", "BYE", "CANCEL", "INVITE"))
+
+
 class Flag(Protocol):
     """What gevent's Event is, with types: it is set once, and greenlets wait for it."""
 
@@ -47,11 +77,13 @@ class Flag(Protocol):
 class Holder(Protocol):
     """The request whose core holds a call. That core does not count toward the handler limit."""
 
-    def _release(self) -> None:
+    def _release(self, call: Call) -> None:
         """Note that the call has ended."""
 
 
 Self = TypeVar("Self", bound="Call")
+
+_NONE: dict[str, ReinviteCore] = {}
 
 
 class Call:
@@ -65,8 +97,9 @@ class Call:
     The call answers a BYE with 200. It answers a re-INVITE that changes nothing with the body that
     was sent before, and refuses any other re-INVITE with 488, which leaves the session as it was
     (§14.2). An application that changes sessions sets `on_reinvite`. Other requests within the call
-    go to the stack's core, with `tx.call` set. No core sees a request that is refused for its CSeq,
-    for an extension that it requires, or because of glare (glare.py).
+    go to `handlers`, or else to the stack's core, with `tx.call` set. Digits are events(), and so
+    are requests that none of them serves. No core sees a request that is refused for its CSeq, for
+    an extension that it requires, or because of glare (glare.py).
 
     Our requests go along the route set to the remote target, the Contact of the peer's last target
     refresh that was accepted (§12.2.1.1). Without a route set they go by a flow in two cases.
@@ -97,6 +130,13 @@ class Call:
     end: End | None
     """How the call has ended: side, cause, status and Reason. None before."""
 
+    is_confirmed: bool
+    """True once the INVITE was answered with 2xx; false while the call is early (§12)."""
+
+    handlers: dict[str, ReinviteCore]
+    """Cores for requests within the call by method, `core(request, tx)`. They come before the core
+    of the stack. Give them to accept() or invite(), so that each request finds them."""
+
     acknowledged: bool
     """True after the ACK to the last 2xx was received or sent, or after the wait for it has
     ended."""
@@ -108,9 +148,13 @@ class Call:
         self.ended: Flag = Event()
         self.end = None
         self.acknowledged = False
+        self.handlers = _NONE
         self._on_reinvite: ReinviteCore | None = None
+        self._queue: EventQueue | None = None
         self._inbox: Inbox[None] = Inbox(clock)
         self._holder: Holder | None = None
+        self._waits = False
+        """True once the core has called wait(), so it does not read events."""
         self._keeps_alive = False
         """True when a flow is pinged until the call ends (RFC 6223 §4.2.3). Other calls may have
         the same Call-ID."""
@@ -154,7 +198,66 @@ class Call:
         Raises:
             Cancelled: The request that this greenlet serves was cancelled.
         """
-        return self._inbox.wait(self.ended.is_set, check_seconds("seconds", seconds))
+        seconds = check_seconds("seconds", seconds)
+        if self._queue is not None:
+            self._queue.decline()
+        self._waits = True
+        return self._inbox.wait(self.ended.is_set, seconds)
+
+    def events(self, timeout: float | None = None) -> Iterator[CallEvent]:
+        """Return an iterator over what happens in the call: digits, requests, and its end.
+
+            for event in call.events(timeout=30):
+                if event.digit == "1":
+                    return play(call)
+
+        Events that came before are there still. The last one is of kind `end`. Loops may follow
+        each other, as in a menu, but only one runs at a time.
+
+        Args:
+            timeout: Seconds to wait for the next event. The loop ends when none comes in time.
+
+        Raises:
+            Cancelled: The request that this greenlet serves was cancelled.
+        """
+        return self._events().read(check_seconds("timeout", timeout))
+
+    def _events(self) -> EventQueue:
+        if self._queue is None:
+            self._queue = EventQueue(self._inbox, lambda: self.end)
+            if self._waits:
+                self._queue.is_read = False
+        return self._queue
+
+    def send_digits(self, digits: str, *, seconds: float = SECONDS, pause: float = 0.1) -> None:
+        """Send digits by INFO, one after the other, each after the response to the one before.
+
+        The first is sent as application/dtmf-relay. If the peer does not understand that (415), all
+        are sent as application/dtmf.
+
+            call.send_digits("12#")
+
+        Args:
+            digits: 0 to 9, `*`, `#` and A to D.
+            seconds: How long each is pressed, as the peer is told.
+            pause: Seconds between two digits.
+
+        Raises:
+            InvalidValue: A character is no digit.
+            Reject: The peer has refused a digit.
+            TransactionTimeout, TransportError, TransactionStateError, Cancelled: As for request().
+        """
+        kind = RELAY
+        for place, digit in enumerate(check_digits(digits)):
+            if place:
+                self._inbox.wait(self.ended.is_set, check_seconds("pause", pause))
+            body = relay(digit, seconds) if kind is RELAY else digit
+            response = self.request("INFO", body=body, content_type=kind)
+            if response.status == 415 and kind is RELAY:
+                kind = PLAIN
+                response = self.request("INFO", body=digit, content_type=kind)
+            if not response.is_success:
+                raise Reject(response.status, response.reason, response=response)
 
     def request(
         self,
@@ -215,7 +318,22 @@ class Call:
     def _wait_for_ack(self) -> None:
         raise NotImplementedError
 
+    def _provisional(self, response: Response) -> bool:
+        raise NotImplementedError
+
+    def _hold(self, response: Response) -> None:
+        raise NotImplementedError
+
+    def _accepted(self, request: Request, response: Response) -> None:
+        raise NotImplementedError
+
     def _acknowledge(self, invite: Request) -> None:
+        raise NotImplementedError
+
+    def _core_returned(self) -> None:
+        raise NotImplementedError
+
+    def _finish_early(self, end: End) -> None:
         raise NotImplementedError
 
     def _responding(self, request: Request, response: Response) -> None:

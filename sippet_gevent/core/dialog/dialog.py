@@ -43,7 +43,7 @@ class Dialog:
     """
 
     __slots__ = (
-        "call_id", "fault", "local", "local_cseq", "remote", "remote_cseq", "remote_target",
+        "call_id", "fault", "id", "local", "local_cseq", "remote", "remote_cseq", "remote_target",
         "route_set", "secure",
     )  # fmt: skip
 
@@ -62,6 +62,8 @@ class Dialog:
         self.remote = remote
         self.remote_target = secured(remote_target) if secure else remote_target
         self.route_set = route_set
+        self.id: DialogID = call_id, local.tag or "", remote.tag or ""
+        """Call-ID, our tag, the peer's tag."""
         self.local_cseq = 0
         self.remote_cseq: int | None = None
         self.secure = secure
@@ -100,13 +102,7 @@ class Dialog:
             target = contact_uri(response)
         except ParseError:
             target = request.uri
-        fault = None
-        try:
-            route = response.record_route
-        except ParseError as error:
-            fault, route = error, readable_route(response)
-            # the peer made the mistake, not the caller whose request the core serves
-            fault.status = 502
+        route, fault = route_of(response)
         if not (route or target.has_valid_host):  # with a route, the last hop resolves the target
             target = request.uri
         dialog = cls(
@@ -121,10 +117,10 @@ class Dialog:
         dialog.fault = fault
         return dialog
 
-    @property
-    def id(self) -> DialogID:
-        """Call-ID, our tag, the peer's tag."""
-        return self.call_id, self.local.tag or "", self.remote.tag or ""
+    def establish(self, response: Response) -> None:
+        """Take the route set of the 2xx that confirms an early dialog of ours (§13.2.2.4)."""
+        route, self.fault = route_of(response)
+        self.route_set = tuple(reversed(route))
 
     def request(self, method: str, *, body: bytes | str = b"", **headers: Any) -> Request:
         """Build a request within the dialog, with the next sequence number (§12.2.1.1).
@@ -186,6 +182,19 @@ class Dialog:
     def __repr__(self) -> str:
         call_id, theirs = excerpt(self.call_id)[1:-1], excerpt(self.remote.tag)[1:-1]
         return f"<Dialog {call_id} {self.local.tag} {theirs}>"
+
+
+def route_of(response: Response) -> tuple[tuple[NameAddr, ...], ParseError | None]:
+    """Return the Record-Route values of a response in their order, and the error that leaves some
+    out."""
+    if "Record-Route" not in response.headers.fields:
+        return (), None
+    try:
+        return response.record_route, None
+    except ParseError as error:
+        # the peer made the mistake, not the caller whose request the core serves
+        error.status = 502
+        return readable_route(response), error
 
 
 def readable_route(response: Response) -> tuple[NameAddr, ...]:

@@ -1,4 +1,4 @@
-"""Dialogs: the calls of a stack by dialog, including those that have just ended, RFC 3261 §12."""
+"""Dialogs: the dialogs of a stack, early ones and those that have just ended too, RFC 3261 §12."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import random
 
 import gevent
 
-from ...errors import Reject
+from ...errors import ParseError, Reject
 from ...message.message import Request, Response
 from ...transport.base import Flow
 from ..core import CoreFunction
-from ..element import Element, ServedRequest
-from ..server import ServerTransaction
+from ..element import Element, InvitingRequest, ServedRequest
 from .call import SESSION_TYPE, Call
 from .dialog import DialogID, dialog_id
 from .ended import STATUS as AFTER_THE_END
-from .ended import EndedDialogs, after_the_end
+from .ended import EndedDialogs
 from .invite import InviteSession
 from .rules import RULES
 from .state import DialogState
+from .within import InCall
 
 LEAVE_SECONDS = 5.0
 """Seconds that a stopping stack spends on resolving names for its last BYEs."""
 
 
 class Dialogs:
-    """The dialogs of a stack: finds the call of a BYE or an ACK. `len()` counts the calls."""
+    """The dialogs of a stack: finds the call of a BYE or an ACK. `len()` counts the calls that are
+    answered, and `early` the others."""
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack
@@ -33,6 +34,33 @@ class Dialogs:
         """What RFCs add to calls. Another table applies to calls that begin later."""
         self.ended = EndedDialogs(stack)
         self._calls: dict[DialogID, InviteSession] = {}
+        self._early = 0  # of them
+        self.unowned = 0
+        """Calls that no program held any more."""
+        self.events_dropped = 0
+        """Events of calls whose core has not read them."""
+
+    # ---- calls that the peer begins
+
+    def ring(self, tx: ServedRequest, response: Response) -> None:
+        """Begin the early call of our first 101 to 199, and let the rules complete the response.
+
+        Without a readable Contact in the INVITE no dialog can begin (§12.1.1), and the response
+        leaves without one. Raises Reject.
+        """
+        call = tx.call
+        if call is None:
+            if tx.request.mandatory.to_tag is not None:
+                return
+            try:
+                call = self._begin(tx, response)
+            except ParseError:
+                if "Require" in response.headers.fields:
+                    raise  # it would need a dialog
+                return
+        if self.rules.holds:
+            call._hold(response)
+        call._responding(tx.request, response)
 
     def answer(self, tx: ServedRequest, response: Response) -> Call:
         """Send a 2xx to an INVITE and return the call that it creates (§12.1.1).
@@ -46,56 +74,72 @@ class Dialogs:
         if response.body and response.content_type is None:
             response.content_type = SESSION_TYPE
         call = tx.call
-        if isinstance(call, InviteSession):
-            call._responding(tx.request, response)
-            tx._finish(response.status, response)
-        else:
+        if call is None and tx.request.mandatory.to_tag is not None:
+            raise Reject(481)
+        admission, limits = self.stack.engine.admission, self.stack.engine.limits
+        is_new = call is None or not call.is_confirmed
+        if is_new and len(self) >= limits.calls:
+            admission.refuse("calls", tx.request)
+            raise Reject(503, retry_after=random.randint(*limits.retry_after))
+        if not isinstance(call, InviteSession):
             call = self._begin(tx, response)
+        if self.rules.holds:
+            call._hold(response)
+        call._responding(tx.request, response)
+        if is_new:
+            tx._hold(call)  # before the response is sent, so that the core is not counted overdue
+        try:
+            tx._finish(response.status, response)
+        except BaseException:
+            if is_new:
+                call._let_go()
+            raise
+        if is_new and tx.transaction in admission.large:
+            admission.weigh(call, admission.large[tx.transaction])
         call._answered(tx, response)
         return call
 
-    def accepted(self, request: Request, response: Response) -> Call:
-        """Return the call that the peer's 2xx creates. The caller acknowledges it."""
-        flow: Flow = response.flow  # type: ignore[assignment]  # it was received by one of ours
-        dialog = DialogState.of_uac(request, response)
+    def _begin(self, tx: ServedRequest, response: Response) -> InviteSession:
+        """Begin the early call of an initial INVITE. Raises ParseError and Reject."""
+        request = tx.request
+        flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
+        dialog = DialogState.of_uas(request, response)
         dialog.belongs_to(self.stack, flow.origin)
-        call = InviteSession(self.stack, dialog, request, self.rules, is_caller=True)
-        self._calls[dialog.id] = call
-        for place in self.rules.begins:
-            call.rules[place].begins(request, self)
-        call._accepted(request, response)
+        dialog.refresh_by(request)
+        call = InviteSession(self.stack, dialog, request, self.rules, theirs=tx)
+        call._begin(request, self)
+        self._add(call)
+        tx.call = call
         return call
+
+    # ---- calls that we begin
 
     def inviting(self, request: Request) -> None:
         """Let the rules complete an INVITE of ours that begins a call."""
         for rule in self.rules.inviting:
             rule.inviting(self.stack, request)
 
-    def _begin(self, tx: ServedRequest, response: Response) -> InviteSession:
-        """Send the 2xx to an initial INVITE and return its new call. Raises Reject."""
-        if tx.request.mandatory.to_tag is not None:
-            raise Reject(481)
-        admission, limits = self.stack.engine.admission, self.stack.engine.limits
-        if len(self._calls) >= limits.calls:
-            admission.refuse("calls", tx.request)
-            raise Reject(503, retry_after=random.randint(*limits.retry_after))
-        flow: Flow = tx.request.flow  # type: ignore[assignment]  # it was received by one of ours
-        dialog = DialogState.of_uas(tx.request, response)
+    def begin(self, tx: InvitingRequest, response: Response, only_way: Flow | None = None) -> Call:
+        """Return the early call that a response to an INVITE of ours creates (§12.1.2)."""
+        flow: Flow = response.flow  # type: ignore[assignment]  # it was received by one of ours
+        dialog = DialogState.of_uac(tx.request, response)
         dialog.belongs_to(self.stack, flow.origin)
-        call = InviteSession(self.stack, dialog, tx.request, self.rules, is_caller=False)
-        for place in self.rules.begins:
-            call.rules[place].begins(tx.request, self)
-        call._responding(tx.request, response)
-        tx._hold(call)  # before the response is sent, so that the core is not counted as overdue
-        try:
-            tx._finish(response.status, response)
-        except BaseException:
-            call._let_go()
-            raise
-        tx.call = self._calls[call.dialog.id] = call
-        if tx.transaction in admission.large:
-            admission.weigh(call, admission.large[tx.transaction])
+        call = InviteSession(self.stack, dialog, tx.request, self.rules, ours=tx)
+        dialog.flow = only_way
+        call._begin(tx.request, self)
+        self._add(call)
         return call
+
+    def _add(self, call: InviteSession) -> None:
+        self._calls[call.dialog.id] = call
+        self._early += 1
+
+    def confirm(self, call: Call) -> None:
+        """Note that an early call is answered."""
+        if self._calls.get(call.dialog.id) is call:
+            self._early -= 1
+
+    # ---- requests within dialogs
 
     def find(self, request: Request) -> InviteSession | None:
         """Return the call that a received request belongs to."""
@@ -122,16 +166,21 @@ class Dialogs:
             return core
         call = self._calls.get(key)
         if call is not None:
-            return _InCall(call, core)
-        return after_the_end if request.method in AFTER_THE_END and key in self.ended else core
+            return InCall(call, core)
+        if request.method in AFTER_THE_END and key in self.ended:
+            return self.ended.core_of(key)
+        return core
 
     def remove(self, call: Call, *, by_us: bool = False) -> None:
         """Forget a call. If we ended the call, remember it for a BYE that crosses ours."""
         if call._keeps_alive:
             self.stack.keepalives.drop(call.dialog.call_id)
         self.stack.engine.admission.release(call)
-        if self._calls.pop(call.dialog.id, None) is not None and by_us:
-            self.ended.add(call.dialog.id)
+        known = self._calls.pop(call.dialog.id, None)
+        if known is not None:
+            self._early -= not known.is_confirmed
+            if by_us:
+                self.ended.add(call.dialog.id, early=not known.is_confirmed)
 
     def stop(self) -> None:
         """Hang up all calls, without waiting for ACKs.
@@ -141,31 +190,22 @@ class Dialogs:
         """
         leaving: dict[InviteSession, gevent.Greenlet] = {}
         with gevent.Timeout(LEAVE_SECONDS, False):
-            while further := [call for call in self._calls.values() if call not in leaving]:
+            while further := [
+                call for call in self._calls.values() if call not in leaving and call.is_confirmed
+            ]:
                 leaving.update((call, gevent.spawn(call._leave)) for call in further)
                 gevent.joinall([*leaving.values()])
         gevent.killall([*leaving.values()])
         for call in [*self._calls.values()]:
             call._drop()
         self._calls.clear()
+        self._early = 0
         self.ended.stop()
 
+    @property
+    def early(self) -> int:
+        """Number of early dialogs."""
+        return self._early
+
     def __len__(self) -> int:
-        return len(self._calls)
-
-
-class _InCall:
-    """The core for a request within a call: the call first, then the stack's core."""
-
-    __slots__ = ("call", "core")
-
-    def __init__(self, call: InviteSession, core: CoreFunction) -> None:
-        self.call = call
-        self.core = core
-
-    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
-        tx.call = self.call
-        result = self.call._receive(request, tx)
-        if result is NotImplemented:
-            result = self.core(request, tx)
-        return result
+        return len(self._calls) - self._early

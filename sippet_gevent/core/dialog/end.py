@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ...errors import ParseError
+from ...message.message import Message
+
 
 class End(NamedTuple):
     """How a usage has ended, such as `call.end`."""
@@ -25,3 +28,12 @@ class End(NamedTuple):
     def __str__(self) -> str:
         status = f" {self.status}" if self.status else ""
         return f"{self.cause}{status} by {self.by}" + (f" ({self.reason})" if self.reason else "")
+
+
+def reason_in(message: Message) -> str:
+    """Return the first readable Reason of a message as text (RFC 3326); empty without one."""
+    try:
+        reasons = message.reason_header if "Reason" in message.headers.fields else ()
+    except ParseError:
+        return ""
+    return str(reasons[0]) if reasons else ""

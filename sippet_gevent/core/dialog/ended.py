@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...message.message import Request
 from ..element import Element
 from .dialog import DialogID
+
+CoreFunction = Callable[[Request, object], int]
 
 ENDED = 10_000
 """Limit on dialogs remembered; the oldest are forgotten first. It is enough for 300 ended calls a
@@ -25,16 +29,21 @@ class EndedDialogs:
         self.stack = stack
         # by the hash of the id, because the peer chooses the id's length; in the order of their end
         self._until: dict[int, float] = {}
+        self._early: set[int] = set()
 
-    def add(self, dialog: DialogID) -> None:
-        """Remember a dialog from now on."""
+    def add(self, dialog: DialogID, *, early: bool = False) -> None:
+        """Remember a dialog from now on. An early one has ended by our refusal of its INVITE."""
         stack, until, number = self.stack, self._until, hash(dialog)
         until.pop(number, None)
         if len(until) >= ENDED:
-            del until[next(iter(until))]
+            oldest = next(iter(until))
+            del until[oldest]
+            self._early.discard(oldest)
         if not until:
             stack.deadlines.add(stack.clock.now() + 64 * stack.engine.timers.t1, self)
         until[number] = stack.clock.now() + 64 * stack.engine.timers.t1
+        if early:
+            self._early.add(number)
 
     def expire(self, now: float) -> None:
         """Forget the dialogs that were kept for 64*T1, and set the deadline of the next one."""
@@ -44,10 +53,16 @@ class EndedDialogs:
                 self.stack.deadlines.add(due, self)
                 break
             del until[number]
+            self._early.discard(number)
+
+    def core_of(self, dialog: DialogID) -> CoreFunction:
+        """Return the core for a request within a dialog that is remembered."""
+        return after_a_refusal if hash(dialog) in self._early else after_the_end
 
     def stop(self) -> None:
         """Forget all."""
         self._until.clear()
+        self._early.clear()
 
     def __contains__(self, dialog: DialogID) -> bool:
         return hash(dialog) in self._until
@@ -59,3 +74,11 @@ class EndedDialogs:
 def after_the_end(request: Request, tx: object) -> int:
     """Refuse or answer a request within a call that has ended; a core."""
     return STATUS[request.method]
+
+
+def after_a_refusal(request: Request, tx: object) -> int:
+    """Refuse or answer a request within an early dialog whose INVITE we have refused; a core.
+
+    A PRACK may be under way to a response that we sent before (RFC 3262 §3).
+    """
+    return 200 if request.method == "PRACK" else STATUS[request.method]

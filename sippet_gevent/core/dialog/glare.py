@@ -6,6 +6,8 @@
 | our UPDATE | 491 | 491 | served | RFC 6337 4.3, RFC 3311 5.2 |
 | our offer in a 2xx, to be answered in the ACK | 491 | 491 | served | RFC 5407 3.1.5 |
 | an INVITE of the peer | 500 | 500 | served | RFC 3261 14.2, RFC 3311 5.2 |
+| our first INVITE, whose offer was answered | 491 | served | served | RFC 3311 5.1, 5.2 |
+| the peer's first INVITE, whose offer was answered | 500 | served | served | RFC 3311 5.1, 5.2 |
 | an UPDATE of the peer | 500 | 500 | 500 | RFC 6337 4.3, RFC 3311 5.2 |
 
 A 500 has Retry-After, 0 to 10 seconds. While an offer waits for its answer, RFC 6337 §4.3 answers
@@ -31,6 +33,8 @@ class Pending(Enum):
     OUR_OFFER = "our offer in a 2xx"
     THEIR_INVITE = "an INVITE of the peer"
     THEIR_UPDATE = "an UPDATE of the peer"
+    OUR_AGREED_INVITE = "our first INVITE, whose offer was answered"
+    THEIR_AGREED_INVITE = "the peer's first INVITE, whose offer was answered"
 
 
 _STATUS = {  # INVITE, UPDATE with an offer, UPDATE without
@@ -39,6 +43,8 @@ _STATUS = {  # INVITE, UPDATE with an offer, UPDATE without
     Pending.OUR_OFFER: (491, 491, None),
     Pending.THEIR_INVITE: (500, 500, None),
     Pending.THEIR_UPDATE: (500, 500, 500),
+    Pending.OUR_AGREED_INVITE: (491, None, None),
+    Pending.THEIR_AGREED_INVITE: (500, None, None),
 }
 
 GLARING = frozenset(("INVITE", "UPDATE"))
@@ -50,3 +56,17 @@ def glare(method: str, has_offer: bool, pending: Container[Pending]) -> int | No
     column = 0 if method == "INVITE" else 1 if has_offer else 2
     found = (row[column] for what, row in _STATUS.items() if what in pending)
     return next(filter(None, found), None)
+
+
+def must_wait(
+    method: str, has_offer: bool, pending: Container[Pending], *, acknowledged: bool
+) -> bool:
+    """True when an INVITE or UPDATE of ours would collide with another one.
+
+    RFC 3261 §14.1, RFC 6337 §4.3, rules for the UAC.
+    """
+    if method == "UPDATE" and not has_offer:
+        return Pending.OUR_UPDATE in pending
+    return glare(method, has_offer, pending) is not None or (
+        method == "INVITE" and not acknowledged
+    )

@@ -1,91 +1,85 @@
 """InviteSession: the protocol of a call, RFC 3261 §13 to §15.
 
-Re-INVITE and UPDATE with their glare, the ACK to a 2xx and the BYE are here. The application sees
-the base class `Call` in call.py.
+Early and confirmed calls, re-INVITE and UPDATE with their glare, the ACK to a 2xx and the BYE are
+here. The application sees the base class `Call` in call.py. What later RFCs add is in rules.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 from typing import Any
 
-import gevent
-
 from ...arguments import seconds as check_seconds
 from ...errors import Reject, SIPError, TransactionStateError, TransactionTimeout
-from ...message.body import Part
-from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Request, Response
-from ...observe.counters import Plain
-from ...transport.base import Flow, Origin
 from ..auth.credentials import Given, keyring
 from ..client.retry import Retry
 from ..client.transaction import ClientTransaction
-from ..element import Element, ServedRequest
-from ..routing.sips import AGENT
-from .call import SESSION_TYPE, Call, OnProvisional
-from .end import End
-from .glare import GLARING, Pending, glare
-from .retransmission import Retransmission
-from .rule import Rule, Rules
+from ..element import Element, InvitingRequest, ServedRequest
+from .agreement import Agreement
+from .answer import Answer
+from .call import Call, OnProvisional
+from .effects import Effect, effect_of
+from .end import End, reason_in
+from .glare import GLARING, Pending, glare, must_wait
+from .reinvite import Reinvite
+from .rule import Rules
+from .ruled import Ruled
 from .state import DialogState
-from .usage import Usage
-
-log = logging.getLogger("sippet_gevent.core")
-
-CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
-"""The Warning of a 488 to a re-INVITE (§14.2)."""
+from .unowned import Unowned
 
 BYE = End("us", "bye")
 
 _SERVED = frozenset(("BYE", "INVITE"))
 _THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
 
+_AGREED = {
+    Pending.OUR_INVITE: Pending.OUR_AGREED_INVITE,
+    Pending.THEIR_INVITE: Pending.THEIR_AGREED_INVITE,
+}
 
-class InviteSession(Call, Usage):
+
+class InviteSession(Ruled, Agreement):
     """A call with its protocol. Sends and receives the messages within the call.
+
+    It begins with its dialog, so it is early at first unless the first response is a 2xx (§12.1).
 
     Args:
         stack: The element that the call belongs to.
         dialog: The dialog.
         invite: The INVITE that begins the call.
         plan: The rules that the session asks.
-        is_caller: True when the INVITE is ours.
+        ours: The transaction of the INVITE, if it is ours.
+        theirs: The transaction of the INVITE, if it is the peer's.
     """
 
     dialog: DialogState
 
     def __init__(
-        self, stack: Element, dialog: DialogState, invite: Request, plan: Rules, *, is_caller: bool
+        self,
+        stack: Element,
+        dialog: DialogState,
+        invite: Request,
+        plan: Rules,
+        *,
+        ours: InvitingRequest | None = None,
+        theirs: ServedRequest | None = None,
     ) -> None:
-        super().__init__(stack.clock, dialog)
+        Call.__init__(self, stack.clock, dialog)
         self.stack = stack
         self.invite = invite
-        self.is_caller = is_caller
-        self.is_confirmed = True
+        self.is_caller = theirs is None
+        self.is_confirmed = False
+        self.is_agreed = False
         self.plan = plan
-        self.rules: tuple[Rule, ...] = tuple([rule(self) for rule in plan.classes])
+        self.rules = plan.of(self) if plan.classes else ()
         dialog.usages.append(self)
-        self._serving: list[ServedRequest] = []
-        self._reinvite: ClientTransaction | None = None
+        self._serving: list[ServedRequest] = [] if theirs is None else [theirs]
+        self._reinvite: InvitingRequest | None = ours
         self._update: ClientTransaction | None = None
         self._answer: Answer | None = None
-        self._ack: Request | None = None
         self._bye: dict[str, Any] | None = None  # the header fields of a BYE that waits for the ACK
         self._failure: SIPError | None = None
-
-    @property
-    def flow(self) -> Flow | None:
-        return self.dialog.flow
-
-    @flow.setter
-    def flow(self, flow: Flow | None) -> None:
-        self.dialog.flow = flow
-
-    @property
-    def origin(self) -> Origin | None:
-        return self.dialog.origin
 
     # ---- for applications
 
@@ -104,18 +98,22 @@ class InviteSession(Call, Usage):
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
-        if method in GLARING and self._must_wait(method, bool(body)):
+        if method in GLARING and must_wait(
+            method, bool(body), self._pending(), acknowledged=self.acknowledged
+        ):
             raise TransactionStateError(
                 f"another INVITE or UPDATE is under way: send the {method} after its final response"
             )
         if is_invite and body:
             headers.setdefault("content_type", self.local_type)
-        if method == "BYE":
+        if method == "BYE" and (self.is_confirmed or not self.is_caller):
+            if not self.is_confirmed:
+                raise TransactionStateError(
+                    "a callee sends no BYE before its 2xx (§15): refuse the INVITE, or hang up"
+                )
             # it follows the ACK (§15)
             self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
-        request = self.dialog.request(method, body=body, **headers)
-        for place in self.plan.requesting:
-            self.rules[place].requesting(request)
+        request = self._within(method, body, headers)
         if method == "BYE":
             self._end(BYE)
             self._forget(by_us=True)
@@ -128,43 +126,76 @@ class InviteSession(Call, Usage):
                 self._update = tx
         if given is not None:
             tx.retry = Retry(given)
-        try:
-            self.stack.sender.send(
-                request,
-                self.dialog.next_hop,
-                user=tx,
-                listener=self.dialog.origin,
-                within=self,
-            )
-        except SIPError as error:
-            tx.fail(error)  # so that it is no longer under way
-            raise
-        except BaseException:  # the core's Timeout, while a name was resolved: end it too
-            tx._abandon()
-            tx.ended()
-            raise
+        self.dialog.send(request, tx, self)
         try:
             response = tx.final(on_provisional, timeout)
         except TransactionTimeout:
             if tx.failed:  # the transaction, not only the caller's `timeout`
-                self.hangup()
+                self._hang_up(End("us", "timeout"))
             raise
-        if response.status in (408, 481):
-            self.hangup()
-        elif response.is_success and is_update:
-            self._refreshed(tx.request, response, by_us=False)
+        if response.is_success:
+            if is_update:
+                self._refreshed(tx.request, response, by_us=False)
+        elif effect_of(method, response.status) is not Effect.TRANSACTION:
+            self._hang_up(End("us", "refused", response.status, response.reason))
         return response
+
+    def send(self, method: str, *, body: bytes | str = b"", **headers: Any) -> ClientTransaction:
+        """Send a request within the session without waiting for its response. Raises SIPError."""
+        request = self._within(method, body, headers)
+        tx = ClientTransaction(self.stack, request)
+        self.dialog.send(request, tx, self)
+        return tx
 
     def hangup(self, **headers: Any) -> None:
         if self.ended.is_set():
             return
         if headers:
             # an invalid header field raises here, not when the BYE is sent
-            Request("BYE", self.dialog.remote_target, **headers)
-        self._bye = headers
-        self._end(BYE)
+            checked = Request("BYE", self.dialog.remote_target, **headers)
+            self._hang_up(End("us", "bye", 0, reason_in(checked)), headers)
+        else:
+            self._hang_up(BYE)
+
+    def _hang_up(self, end: End, headers: dict[str, Any] | None = None) -> None:
+        """End the call: a confirmed one by BYE, an early one by CANCEL or by a refusal."""
+        if self.ended.is_set():
+            return
+        if not self.is_confirmed:
+            if not self.is_caller:
+                self.refuse(480, **headers or {})
+                return
+            if self._reinvite is not None and self._reinvite.is_pending:
+                self._reinvite.cancel(**headers or {})
+                return
+            self.acknowledged = True  # another branch has answered: §15 lets us send a BYE
+        self._bye = headers or {}
+        self._end(end)
         if self.acknowledged:
             self._send_bye()
+
+    def refuse(self, status: int, error: SIPError | None = None, **headers: Any) -> None:
+        """Refuse the INVITE that we serve, the first one or a re-INVITE.
+
+        Its core gets `error` at its next call of this library, or else Cancelled.
+        """
+        tx = self.served_invite
+        if tx is not None:
+            tx._refuse_for_core(status, error, headers)
+
+    # ---- the early dialog
+
+    def _provisional(self, response: Response) -> bool:
+        """Take a 101 to 199 to our INVITE. False hides it from the application."""
+        if not self.is_confirmed and self.dialog.remote_target == self.invite.uri:
+            self.dialog.take_target(response)  # the first one may have had no Contact
+        return self._is_shown(response)
+
+    def _finish_early(self, end: End) -> None:
+        """End a call that is early still, because its INVITE was refused or has failed (§12.3)."""
+        if not self.is_confirmed:
+            self._end(end)
+            self._forget(by_us=not self.is_caller)
 
     # ---- our 2xx and its ACK
 
@@ -172,11 +203,15 @@ class InviteSession(Call, Usage):
         """Repeat the 2xx that we sent until its ACK arrives, and note what was agreed."""
         request = tx.request
         self._agree(response, request)
-        self.dialog.refresh_by(request)
+        if self.is_confirmed:
+            self.dialog.refresh_by(request)
+        else:
+            self._serving.remove(tx)
+            self._establish()
         self.acknowledged = False
         if self._answer is not None:
             self._stop_answer(self._answer)
-        self._answer = Answer(self, tx, response)
+        self._answer = Answer(self.stack, tx, response, self._give_up)
         for place in self.plan.answered:
             self.rules[place].answered(request, response, by_us=True)
 
@@ -199,8 +234,13 @@ class InviteSession(Call, Usage):
     def _give_up(self) -> None:
         """End the call with a BYE, because no ACK has come in 64*T1 (§13.3.1.4)."""
         self._failure = TransactionTimeout("no ACK to the 200 in time")
-        self.hangup()
+        self._hang_up(End("us", "no ack"))
         self._confirm()
+
+    def _establish(self) -> None:
+        """Note that the call is answered (§12.1, §13.2.2.4)."""
+        self.is_confirmed = True
+        self.stack.dialogs.confirm(self)
 
     def _confirm(self) -> None:
         """Continue after the ACK or its timeout. Sends a BYE that waited for the ACK."""
@@ -229,19 +269,28 @@ class InviteSession(Call, Usage):
                 return answer
         if request.method == "BYE":
             self._bye = None
-            self._end(End("peer", "bye"))
+            self._end(End("peer", "bye", 0, reason_in(request)))
             self._forget()
             for pending in self._serving:
-                pending.cancel()  # 487 to what is still unanswered (§15.1.2)
+                pending.cancel(request)  # 487 to what is still unanswered (§15.1.2)
             return 200
         self._serving.append(tx)
         if request.method != "INVITE":
             return NotImplemented  # type: ignore[no-any-return]
         if self._on_reinvite is not None:
             return self._on_reinvite(request, tx)
-        return request.response(
-            200, body=self.local_body, content_type=self.local_type if self.local_body else None
-        )
+        return self._unchanged(request)
+
+    @property
+    def served_invite(self) -> ServedRequest | None:
+        for tx in self._serving:
+            if tx.request.method == "INVITE" and not tx.answered:
+                return tx
+        return None
+
+    @property
+    def sent_invite(self) -> Request:
+        return self.invite if self._reinvite is None else self._reinvite.request
 
     def _inspect(self, request: Request, tx: ServedRequest) -> None:
         """Refuse a request that cannot be served, in the order of §8.2. Raises Reject.
@@ -253,8 +302,6 @@ class InviteSession(Call, Usage):
         method = request.method
         if self.ended.is_set() and method != "BYE":
             raise Reject(481)  # RFC 5407 §3.2.2
-        if not self.dialog.receives(request):
-            raise Reject(500, "Out of Order")  # §12.2.2
         if method in _SERVED or self.stack.handles(method):
             tx.check_required()
         self._serving = [other for other in self._serving if not other.answered]
@@ -264,20 +311,8 @@ class InviteSession(Call, Usage):
                 raise Reject(500, retry_after=random.randint(0, 10))
             if status is not None:
                 raise Reject(status)
-            if (
-                method == "INVITE"
-                and self._on_reinvite is None
-                and request.body
-                and request.body != self.remote_body
-            ):
-                if Part.of(request).not_understood(SESSION_TYPE):
-                    raise Reject(415, accept=SESSION_TYPE)  # §8.2.3
-                raise Reject(488, warning=(CANNOT_CHANGE,))  # §14.2
-
-    def _responding(self, request: Request, response: Response) -> None:
-        """Let the rules complete our response to an INVITE or UPDATE. Raises Reject."""
-        for place in self.plan.responding:
-            self.rules[place].responding(request, response)
+            if method == "INVITE" and self._on_reinvite is None:
+                self._check_offer(request)
 
     def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
         """Take the target of an UPDATE, ours or the peer's, that was accepted (RFC 3311 §5)."""
@@ -296,58 +331,32 @@ class InviteSession(Call, Usage):
         pending = {_THEIRS[method] for method in serving if method in _THEIRS}
         if self._reinvite is not None and self._reinvite.is_pending:
             pending.add(Pending.OUR_INVITE)
+        if self.is_agreed and not self.is_confirmed:
+            pending = {_AGREED.get(each, each) for each in pending}
         if self._update is not None and self._update.is_pending:
             pending.add(Pending.OUR_UPDATE)
         if self._answer is not None and self._answer.is_offer:
             pending.add(Pending.OUR_OFFER)
         return pending
 
-    def _must_wait(self, method: str, has_offer: bool) -> bool:
-        """True when an INVITE or UPDATE of ours would collide with another one.
-
-        RFC 3261 §14.1, RFC 6337 §4.3, rules for the UAC.
-        """
-        pending = self._pending()
-        if method == "UPDATE" and not has_offer:
-            return Pending.OUR_UPDATE in pending
-        return glare(method, has_offer, pending) is not None or (
-            method == "INVITE" and not self.acknowledged
-        )
-
     # ---- the peer's 2xx
-
-    def _agree(self, ours: Request | Response, theirs: Request | Response) -> None:
-        """Note the session descriptions of an INVITE and its 2xx (§13.2.1)."""
-        if ours.body:
-            self.local_body, self.local_type = ours.body, str(ours.content_type or SESSION_TYPE)
-        self.remote_body = theirs.body or self.remote_body
 
     def _accepted(self, request: Request, response: Response) -> None:
         """Take the peer's 2xx to an INVITE of ours."""
         self._agree(request, response)
-        self.dialog.refresh_from(response)
+        if self.is_confirmed:
+            self.dialog.refresh_from(response)
+        else:
+            self.dialog.establish(response)
+            self._establish()
+            if self.end is not None and self.end.by == "peer":
+                self._bye = {}  # its BYE came before its 2xx, so our ACK is followed by one
         for place in self.plan.answered:
             self.rules[place].answered(request, response, by_us=False)
 
     def _acknowledge(self, invite: Request) -> None:
         """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
-        number = invite.cseq.number
-        try:
-            if (
-                self._ack is None
-                or self._ack.cseq.number != number
-                or not self.dialog.repeat(self._ack)
-            ):
-                ack = self.dialog.ack(
-                    number,
-                    authorization=invite.authorization,
-                    proxy_authorization=invite.proxy_authorization,
-                )
-                self._ack = self.stack.sender.acknowledge(
-                    ack, self.dialog.next_hop, self.dialog.origin
-                )
-        except (Exception, gevent.Timeout) as error:  # middleware may raise anything
-            self._warn("ACK not sent", error)
+        self.dialog.acknowledge(invite)
         if not self.acknowledged and self._answer is None:
             self._confirm()
 
@@ -364,11 +373,18 @@ class InviteSession(Call, Usage):
         if self._answer is not None:
             self._stop_answer(self._answer)
 
+    def _core_returned(self) -> None:
+        """Note that the core which holds this call has returned, so it does not read events."""
+        self._waits = True
+        if self._queue is not None:
+            self._queue.decline()
+        Unowned(self)
+
     def _let_go(self) -> None:
         """Note that the core no longer holds this call."""
         holder, self._holder = self._holder, None
         if holder is not None:
-            holder._release()
+            holder._release(self)
 
     def _end(self, end: End) -> None:
         if self.end is not None:
@@ -383,6 +399,9 @@ class InviteSession(Call, Usage):
     def wake(self) -> None:
         self._inbox.wake()
 
+    def warn(self, event: str, error: BaseException) -> None:
+        self.dialog.warn(event, error)
+
     def _forget(self, *, by_us: bool = False) -> None:
         if self._answer is not None:
             self._stop_answer(self._answer)
@@ -391,58 +410,8 @@ class InviteSession(Call, Usage):
     def _send_bye(self) -> None:
         headers, self._bye = self._bye, None
         self._forget(by_us=True)
-        bye = self.dialog.request("BYE", **headers or {})
-        for place in self.plan.requesting:
-            self.rules[place].requesting(bye)
+        bye, dialog = self._within("BYE", b"", headers or {}), self.dialog
         try:
-            self.stack.sender.send(
-                bye, self.dialog.next_hop, listener=self.dialog.origin, within=self
-            )
+            self.stack.sender.send(bye, dialog.next_hop, listener=dialog.origin, within=self)
         except Exception as error:  # middleware may raise anything
-            self._warn("BYE not sent", error)
-
-    def _warn(self, event: str, error: BaseException) -> None:
-        text = f'{event}: call_id=%s reason="%s"'
-        now, call_id = self.stack.clock.now(), Plain(self.dialog.call_id)
-        counters = self.stack.engine.counters
-        if isinstance(error, SIPError):
-            counters.warn(event, now, text, call_id, str(error), log=log)
-        else:
-            counters.core_errors += 1
-            counters.error(event, now, text, call_id, error, exc_info=error, log=log)
-
-
-class Answer(Retransmission):
-    """Our 2xx to an INVITE, repeated until its ACK comes, over any transport (§13.3.1.4)."""
-
-    __slots__ = ("_call", "is_offer", "number")
-
-    def __init__(self, call: InviteSession, tx: ServedRequest, response: Response) -> None:
-        transaction = tx.transaction
-        super().__init__(call.stack, transaction, response, transaction.timers.t2)
-        self._call = call
-        self.number = tx.request.mandatory.cseq
-        # its answer comes in the ACK (§13.2.1)
-        self.is_offer = bool(response.body) and not tx.request.body
-
-    def _give_up(self) -> None:
-        self._call._give_up()
-
-
-class Reinvite(ClientTransaction):
-    """Our INVITE within a call. Its 2xx changes the call even if no greenlet waits for it any more
-    (§14.1)."""
-
-    __slots__ = ("_within",)
-
-    def __init__(self, call: InviteSession, request: Request) -> None:
-        super().__init__(call.stack, request)
-        self._within = call
-
-    def _accepted(self, response: Response) -> None:
-        self._within._accepted(self.request, response)
-        self._deliver(response)
-        self._within._acknowledge(self.request)
-
-    def _again(self, response: Response) -> None:
-        self._within._acknowledge(self.request)
+            self.dialog.warn("BYE not sent", error)

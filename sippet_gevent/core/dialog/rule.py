@@ -13,7 +13,7 @@ rules have it.
 | requesting | a further request of ours within the session leaves | add header fields |
 | received | a request of the peer came within the session | answer or refuse it |
 | provisional | a 101 to 199 to our INVITE came | hide it from the application |
-| holds | a 2xx of ours to an INVITE is to leave | make it wait |
+| holds | our 101 to 299 to an INVITE is to leave | make it wait |
 | responding | our 101 to 299 to an INVITE or UPDATE is to leave | add header fields |
 | answered | a 2xx to an INVITE or UPDATE was sent or came | note what was agreed |
 | expire | a deadline of the rule has come | send something |
@@ -23,9 +23,11 @@ rules have it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+from ...errors import SIPError
 from ...message.message import Request, Response
+from ..client.transaction import ClientTransaction
 from ..element import DialogTable, Element, ServedRequest
 from .call import Flag, OnProvisional
 from .dialog import Dialog
@@ -51,6 +53,10 @@ class Session(Protocol):
     is_confirmed: bool
     """True from the 2xx on; false while the dialog is early."""
 
+    is_agreed: bool
+    """True when the offer of the first INVITE was answered in a response before its 2xx, so
+    another offer may follow. The rule that made that response reliable sets it."""
+
     ended: Flag
     """Set when the session has ended."""
 
@@ -59,6 +65,26 @@ class Session(Protocol):
 
     local_body: bytes
     """Our last session description."""
+
+    remote_body: bytes
+    """The peer's last session description."""
+
+    @property
+    def served_invite(self) -> ServedRequest | None:
+        """The INVITE of the peer that has no final response yet; None without one."""
+
+    @property
+    def sent_invite(self) -> Request:
+        """Our last INVITE. In a session that the peer has begun, it is a re-INVITE."""
+
+    def offered(self, request: Request) -> int | Response:
+        """Return the answer to an offer in a request of the peer. Raises Reject."""
+
+    def answer_to(self, response: Response) -> bytes:
+        """Return the answer to an offer in a response of the peer. Empty if there is none."""
+
+    def warn(self, event: str, error: BaseException) -> None:
+        """Log that something of this session has failed."""
 
     def request(
         self,
@@ -74,6 +100,13 @@ class Session(Protocol):
         It waits, so call it in a greenlet: `session.stack.callbacks.spawn(session.request,
         "UPDATE")`.
         """
+
+    def send(self, method: str, *, body: bytes | str = b"", **headers: Any) -> ClientTransaction:
+        """Send a request within the session without waiting for its response. Raises SIPError."""
+
+    def refuse(self, status: int, error: SIPError | None = None, **headers: Any) -> None:
+        """Refuse the INVITE that we serve. Its core gets `error` at its next call of this library,
+        or else Cancelled."""
 
     def hangup(self, **headers: Any) -> None:
         """End the session with a BYE, or with a CANCEL or a refusal while it is early."""
@@ -93,6 +126,9 @@ class Rule:
     """
 
     __slots__ = ("session",)
+
+    methods: ClassVar[tuple[str, ...]] = ()
+    """Methods that the rule serves within a session. Allow names them (§20.5)."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -142,8 +178,8 @@ class Rule:
         return True
 
     def holds(self, response: Response) -> bool:
-        """True when a 2xx of ours to the INVITE must wait. Call `session.wake()` when it need not
-        wait any more."""
+        """True when our response of 101 to 299 to an INVITE must wait. Call `session.wake()` when
+        it need not wait any more."""
         return False
 
     def responding(self, request: Request, response: Response) -> None:
@@ -196,7 +232,7 @@ class Rules:
     """
 
     __slots__ = (
-        "answered", "begins", "classes", "ended", "holds", "inviting", "option_tags",
+        "answered", "begins", "classes", "ended", "holds", "inviting", "methods", "option_tags",
         "provisional", "received", "requesting", "responding", "rows",
     )  # fmt: skip
 
@@ -206,6 +242,8 @@ class Rules:
         """The rules, in order. A session has an instance of each."""
         self.option_tags = frozenset(row.option_tag for row in self.rows if row.option_tag)
         """The option tags that sessions support and understand in Require."""
+        self.methods = frozenset(method for rule in self.classes for method in rule.methods)
+        """The methods that sessions serve by their rules."""
         self.begins = self._with("begins")
         self.requesting = self._with("requesting")
         self.received = self._with("received")
@@ -220,6 +258,10 @@ class Rules:
             if rule.inviting.__func__ is not Rule.inviting.__func__  # type: ignore[attr-defined]
         )
         """The classes that complete an INVITE of ours."""
+
+    def of(self, session: Session) -> tuple[Rule, ...]:
+        """Return an instance of each rule for a session."""
+        return tuple([rule(session) for rule in self.classes])
 
     def _with(self, hook: str) -> Hook:
         """Return the places of the rules that override a hook."""

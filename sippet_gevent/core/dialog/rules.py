@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from .rule import Rules
+from .reliable import TAG as RELIABLE
+from .reliable import Reliable
+from .rule import Row, Rules
 from .session_interval import TIMER
 from .session_timer import SessionTimer
 
 RULES = Rules(
     (
-        (TIMER, SessionTimer),  # RFC 4028
+        Row(RELIABLE, Reliable),  # RFC 3262
+        Row(TIMER, SessionTimer),  # RFC 4028
     )
 )
 """The rules of every stack, in the order in which sessions ask them."""

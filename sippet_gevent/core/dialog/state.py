@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
-from ...errors import ParseError, TransportError
+import gevent
+
+from ...errors import ParseError, SIPError, TransportError
 from ...message.message import Request, Response
 from ...observe.counters import Plain
 from ...transport.base import Flow, Origin
-from ..element import Element
+from ..client.transaction import ClientTransaction
+from ..element import Element, ServedRequest, Within
 from ..routing.outbound import Reach, can_be_dialled, reach_of_answerer, reach_of_sender
 from .dialog import Dialog
-from .usage import Usage
 
 log = logging.getLogger("sippet_gevent.core")
+
+
+class DialogUsage(Protocol):
+    """A usage of a dialog, see usage.py."""
+
+    def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
+        """Serve a request within the dialog; NotImplemented leaves it to the next usage."""
+
+    def _drop(self) -> None:
+        """End without a message to the peer."""
 
 
 class DialogState(Dialog):
@@ -22,7 +35,7 @@ class DialogState(Dialog):
     Made by `of_uas` or `of_uac`, and taken in use by `belongs_to`.
     """
 
-    __slots__ = ("element", "flow", "origin", "usages")
+    __slots__ = ("element", "flow", "last_ack", "origin", "usages")
 
     element: Element
     """The element that the dialog belongs to."""
@@ -33,7 +46,10 @@ class DialogState(Dialog):
     origin: Origin | None
     """The listener at which the dialog began."""
 
-    usages: list[Usage]
+    last_ack: Request | None
+    """The last ACK that was sent."""
+
+    usages: list[DialogUsage]
     """The usages of the dialog, oldest first (RFC 5057)."""
 
     def belongs_to(self, element: Element, origin: Origin | None) -> None:
@@ -41,6 +57,7 @@ class DialogState(Dialog):
         self.element = element
         self.origin = origin
         self.flow = None
+        self.last_ack = None
         self.usages = []
 
     # ---- target refresh, §12.2
@@ -54,14 +71,7 @@ class DialogState(Dialog):
         try:
             self.refresh(message)
         except ParseError as error:  # the dialog goes on with the old target
-            self.element.engine.counters.warn(
-                "Contact ignored",
-                self.element.clock.now(),
-                'Contact ignored: call_id=%s reason="%s"',
-                Plain(self.call_id),
-                str(error),
-                log=log,
-            )
+            self.warn("Contact ignored", error)
         return self.remote_target != before
 
     def refresh_by(self, request: Request) -> None:
@@ -82,6 +92,10 @@ class DialogState(Dialog):
             elif self.flow is None and reach is Reach.BY_FLOW_ONLY:
                 self.flow = response.flow  # type: ignore[assignment]  # one of ours
 
+    def establish(self, response: Response) -> None:
+        super().establish(response)
+        self.refresh_from(response)
+
     # ---- the way to the peer
 
     @property
@@ -99,7 +113,36 @@ class DialogState(Dialog):
             else None
         )
 
-    def repeat(self, ack: Request) -> bool:
+    def send(self, request: Request, tx: ClientTransaction, usage: Within) -> None:
+        """Send a request of a usage. Raises SIPError, which the transaction gets, too."""
+        try:
+            self.element.sender.send(
+                request, self.next_hop, user=tx, listener=self.origin, within=usage
+            )
+        except SIPError as error:
+            tx.fail(error)  # so that it is no longer under way
+            raise
+        except BaseException:  # the core's Timeout, while a name was resolved: end it too
+            tx._abandon()
+            tx.ended()
+            raise
+
+    def acknowledge(self, invite: Request) -> None:
+        """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
+        number = invite.cseq.number
+        try:
+            ack = self.last_ack
+            if ack is None or ack.cseq.number != number or not self._repeat(ack):
+                ack = self.ack(
+                    number,
+                    authorization=invite.authorization,
+                    proxy_authorization=invite.proxy_authorization,
+                )
+                self.last_ack = self.element.sender.acknowledge(ack, self.next_hop, self.origin)
+        except (Exception, gevent.Timeout) as error:  # middleware may raise anything
+            self.warn("ACK not sent", error)
+
+    def _repeat(self, ack: Request) -> bool:
         """Send an ACK again by its flow. False if that flow cannot send it any more."""
         flow: Flow = ack.flow  # type: ignore[assignment]  # it has left by one of ours
         data, element = bytes(ack), self.element
@@ -112,3 +155,14 @@ class DialogState(Dialog):
                 detours.refused(flow, element.clock.now())
             return False
         return True
+
+    def warn(self, event: str, error: BaseException) -> None:
+        """Log that something of this dialog has failed, and count it if a program made it fail."""
+        text = f'{event}: call_id=%s reason="%s"'
+        now, call_id = self.element.clock.now(), Plain(self.call_id)
+        counters = self.element.engine.counters
+        if isinstance(error, SIPError):
+            counters.warn(event, now, text, call_id, str(error), log=log)
+        else:
+            counters.core_errors += 1
+            counters.error(event, now, text, call_id, error, exc_info=error, log=log)

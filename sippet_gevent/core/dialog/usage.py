@@ -7,10 +7,11 @@ by itself. The dialog ends with its last usage.
 from __future__ import annotations
 
 from ...message.message import Request, Response
+from ...transport.base import Flow, Origin
 from ..auth.credentials import Kept
 from ..element import Element, ServedRequest
-from .dialog import Dialog
 from .end import End
+from .state import DialogState
 
 
 class Usage:
@@ -19,7 +20,7 @@ class Usage:
     stack: Element
     """The element that the usage belongs to."""
 
-    dialog: Dialog
+    dialog: DialogState
     """Tags, route set, remote target and sequence numbers."""
 
     kept_credentials: Kept | None = None
@@ -27,6 +28,20 @@ class Usage:
 
     end: End | None
     """How the usage has ended; None before."""
+
+    @property
+    def flow(self) -> Flow | None:
+        """The flow of the dialog, if it is the only way to the peer (RFC 5626 §5.3); else None."""
+        return self.dialog.flow
+
+    @flow.setter
+    def flow(self, flow: Flow | None) -> None:
+        self.dialog.flow = flow
+
+    @property
+    def origin(self) -> Origin | None:
+        """The listener at which the dialog began."""
+        return self.dialog.origin
 
     def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
         """Serve a request within the dialog; NotImplemented leaves it to the core. Raises

@@ -48,6 +48,8 @@ class Branch(ClientTransaction):
 
     __slots__ = ("breadth", "context", "instead")
 
+    begins_dialogs = False
+
     def __init__(self, context: BranchUser, request: Request, breadth: int) -> None:
         super().__init__(context.tx.stack, request)
         self.context = context

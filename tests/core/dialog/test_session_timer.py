@@ -166,7 +166,7 @@ each = calls_of("")
 @pytest.mark.rfc("4028 7.1")
 def test_our_invite_asks_for_a_session_timer(sip):
     placed = Placed(sip)
-    assert names(placed.invite) == {"Session-Expires": "1800", "Supported": "timer"}
+    assert names(placed.invite) == {"Session-Expires": "1800", "Supported": "100rel, timer"}
     placed.call.hangup()
 
 

@@ -1,0 +1,202 @@
+"""Reliable: provisional responses that are acknowledged by PRACK, RFC 3262."""
+
+from __future__ import annotations
+
+import random
+
+from ...engine.users import ServerRecord
+from ...errors import ParseError, Reject, SIPError, TransactionTimeout
+from ...message.fields.rfc3261 import RAck
+from ...message.message import Request, Response
+from ..element import ServedRequest
+from .end import End
+from .retransmission import Retransmission
+from .rule import Rule, Session
+
+TAG = "100rel"
+"""The option tag (§8.1)."""
+
+FIRST = 2**31 - 1
+"""Highest RSeq of the first reliable response of an INVITE (§3)."""
+
+
+class Reliable(Rule):
+    """Makes provisional responses reliable, and acknowledges those of the peer.
+
+    A response of ours is reliable if the INVITE requires it, or if the core asks for it by
+    `tx.respond(183, reliable=True)` and the caller supports it. While one waits for its PRACK, the
+    next reliable one waits too, and so does a 2xx if the one before had a session description (§3).
+    """
+
+    __slots__ = ("_seen", "_sent", "_unacknowledged")
+
+    methods = ("PRACK",)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._sent: tuple[int, int] | None = None  # CSeq and RSeq of our last reliable response
+        self._seen: tuple[int, int] | None = None  # the same of the peer's last one
+        self._unacknowledged: list[Unacknowledged] = []
+
+    # ---- our responses
+
+    def holds(self, response: Response) -> bool:
+        if not self._unacknowledged:
+            return False
+        waiting = [each for each in self._unacknowledged if not each.is_stopped]
+        if not waiting:
+            return False
+        if response.status < 200:
+            invite = self.session.served_invite
+            return invite is not None and is_wanted(invite.request, response)
+        return any(each.has_session for each in waiting)
+
+    def responding(self, request: Request, response: Response) -> None:
+        if response.status >= 200 or not is_wanted(request, response):
+            return
+        invite = self.session.served_invite
+        if invite is None or invite.request is not request:
+            return
+        if not (lists(request, "Supported") or lists(request, "Require")):
+            # the core has asked for it, but the caller does not know it (§3)
+            others = tuple(tag for tag in response.require if tag.lower() != TAG)
+            response.require = others or None
+            response.rseq = None
+            return
+        number = request.cseq.number
+        rseq: int | None = response.rseq
+        if rseq is None:
+            last = self._sent
+            rseq = random.randint(1, FIRST) if last is None or last[0] != number else last[1] + 1
+            response.rseq = rseq
+        if not lists(response, "Require"):
+            response.require = (*response.require, TAG)
+        self._sent = number, rseq
+        if response.body:
+            self.session.local_body = response.body
+            self.session.remote_body = request.body or self.session.remote_body
+        waiting = [each for each in self._unacknowledged if not each.is_stopped]
+        self._unacknowledged = [
+            *waiting,
+            Unacknowledged(self, invite.transaction, request, response),
+        ]
+
+    def received(self, request: Request, tx: ServedRequest) -> int | Response | None:
+        if request.method != "PRACK":
+            return None
+        if self._sent is None and self.session.stack.handles("PRACK"):
+            return None  # a core may have reliable responses of its own
+        rack = request.rack
+        if rack is None:
+            raise Reject(400, "Missing RAck")
+        found = next((each for each in self._unacknowledged if each.matches(rack)), None)
+        if found is None:
+            raise Reject(481)  # §3
+        found.is_stopped = True
+        self._unacknowledged.remove(found)
+        answer: int | Response = 200
+        if found.has_session:
+            if not found.is_offer:
+                self.session.is_agreed = True
+                if request.body:
+                    answer = self.session.offered(request)  # a further offer (§5)
+            elif request.body:
+                self.session.is_agreed = True
+                self.session.remote_body = request.body
+        self.session.wake()
+        return answer
+
+    def answered(self, request: Request, response: Response, *, by_us: bool) -> None:
+        # no retransmissions after a final response, but a late PRACK is served (§3)
+        if self._unacknowledged and by_us and request.method == "INVITE":
+            self._stop()
+
+    def ended(self, reason: End) -> None:
+        if self._unacknowledged:
+            self._stop()
+
+    def _stop(self) -> None:
+        for each in self._unacknowledged:
+            each.is_stopped = True
+
+    def _give_up(self, response: Response) -> None:
+        """Refuse the INVITE, because no PRACK has come in 64*T1 (§3)."""
+        self._stop()
+        self.session.refuse(
+            504, TransactionTimeout(f"no PRACK to the reliable {response.status} in time")
+        )
+        self.session.wake()
+
+    # ---- responses of the peer
+
+    def provisional(self, response: Response) -> bool:
+        if "Require" not in response.headers.fields or not lists(response, "Require"):
+            return True
+        try:
+            number = response.rseq
+        except ParseError:
+            number = None
+        if number is None:
+            return True  # it cannot be acknowledged
+        cseq = response.cseq.number
+        last = self._seen
+        if last is not None and last[0] == cseq and number != last[1] + 1:
+            return False  # repeated, or one before it is missing: §4 forbids to process it
+        self._seen = cseq, number
+        session = self.session
+        body = b""
+        if response.body:
+            session.remote_body = response.body
+            offer = session.sent_invite.body
+            if offer:
+                session.local_body = offer
+                session.is_agreed = True
+            else:
+                body = session.answer_to(response)  # the answer must be in the PRACK (§5)
+        if not session.ended.is_set():
+            try:
+                session.send("PRACK", body=body, rack=RAck(number, cseq, response.cseq.method))
+            except SIPError as error:
+                session.warn("PRACK not sent", error)
+        return True
+
+
+class Unacknowledged(Retransmission):
+    """A reliable response of ours that waits for its PRACK. Its intervals double without limit
+    (§3)."""
+
+    __slots__ = ("_cseq", "_rseq", "_rule", "has_session", "is_offer")
+
+    def __init__(
+        self, rule: Reliable, transaction: ServerRecord, request: Request, response: Response
+    ) -> None:
+        super().__init__(rule.session.stack, transaction, response, float("inf"))
+        self._rule = rule
+        self._cseq = request.cseq.number
+        self._rseq = response.rseq
+        self.has_session = bool(response.body)
+        self.is_offer = self.has_session and not request.body
+
+    def matches(self, rack: RAck) -> bool:
+        """True when a PRACK acknowledges this response."""
+        return (rack.response, rack.cseq, rack.method) == (self._rseq, self._cseq, "INVITE")
+
+    def _give_up(self) -> None:
+        if not self.is_stopped:
+            self._rule._give_up(self._response)
+
+
+def is_wanted(request: Request, response: Response) -> bool:
+    """True when a provisional response is to be reliable, by its INVITE or by its core."""
+    return ("Require" in request.headers.fields and lists(request, "Require")) or (
+        "Require" in response.headers.fields and lists(response, "Require")
+    )
+
+
+def lists(message: Request | Response, name: str) -> bool:
+    """True when Supported or Require of a message lists the option tag."""
+    try:
+        tags = message.supported if name == "Supported" else message.require
+    except ParseError:
+        return False
+    return any(tag.lower() == TAG for tag in tags)

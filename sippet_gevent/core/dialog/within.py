@@ -1,0 +1,56 @@
+"""InCall: the core for a request within a call, RFC 3261 §12.2.2, RFC 5057 §5.3."""
+
+from __future__ import annotations
+
+from ...errors import Reject
+from ...message.message import Request, Response
+from ..core import CoreFunction
+from ..server import ServerTransaction
+from .dtmf import digit_of
+from .events import CallEvent
+from .invite import InviteSession
+
+
+class InCall:
+    """The core for a request within a call: its usages, its handlers, its events, the stack's core.
+
+    A digit is an event even if the core serves INFO, because the core may read events later. Then
+    the core answers it as well, unless it reads events already.
+
+    Args:
+        call: The call.
+        core: The core of the stack.
+    """
+
+    __slots__ = ("call", "core")
+
+    def __init__(self, call: InviteSession, core: CoreFunction) -> None:
+        self.call = call
+        self.core = core
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+        tx.call = call = self.call
+        if not call.dialog.receives(request):
+            raise Reject(500, "Out of Order")  # §12.2.2
+        for usage in call.dialog.usages:
+            result = usage._receive(request, tx)
+            if result is not NotImplemented:
+                return result
+        handler = call.handlers.get(request.method)
+        if handler is not None:
+            return handler(request, tx)
+        handles = call.stack.handles(request.method)
+        digit = digit_of(request) if request.method == "INFO" else None
+        if digit is not None:
+            events = call._events()
+            event = CallEvent("digit", request, digit=digit.digit, seconds=digit.seconds)
+            call.stack.dialogs.events_dropped += events.put(event)
+            if events.is_read or not handles:
+                return 200
+        elif not handles and call.end is None:
+            offered = CallEvent("request", request, tx=tx)
+            # a core that runs may look soon; a greenlet of the program has only to begin
+            patience = 0.0 if call._holder is None else tx.transaction.timers.t1
+            if call._events().offer(offered, tx, patience):
+                return None
+        return self.core(request, tx)

@@ -46,6 +46,7 @@ class CallEvent:
     |---|---|
     | digit | the peer sent a `digit` by INFO, as application/dtmf-relay or application/dtmf |
     | request | a `request` that neither a handler nor the core serves; respond() answers it |
+    | hold, resume | the peer has held or resumed the call; `call.remote_sdp` says how | |
     | end | the call has ended, as `end` says; no event follows |
     """
 

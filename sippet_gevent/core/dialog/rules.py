@@ -7,11 +7,13 @@ from .reliable import Reliable
 from .rule import Row, Rules
 from .session_interval import TIMER
 from .session_timer import SessionTimer
+from .update import Update
 
 RULES = Rules(
     (
         Row(RELIABLE, Reliable),  # RFC 3262
         Row(TIMER, SessionTimer),  # RFC 4028
+        Row(None, Update),  # RFC 3311
     )
 )
 """The rules of every stack, in the order in which sessions ask them."""

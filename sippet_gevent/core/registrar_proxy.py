@@ -3,9 +3,10 @@ and §16."""
 
 from __future__ import annotations
 
-from ..errors import excerpt
+from ..errors import Reject, excerpt
 from ..message.iana import DIALOG_CREATING
 from ..message.message import Request, Response
+from ..stores.bindings import Bindings
 from ..stores.location import Location
 from .core import Core
 from .proxy.forward import forward
@@ -84,10 +85,21 @@ class RegistrarProxy(Core):
         in_dialog = request.mandatory.to_tag is not None or request.method == "ACK"
         if request.method == "OPTIONS" and request.uri.user is None and serves(stack, request.uri):
             return 200  # without Allow: a proxy has no methods of its own (§11.2)
-        targets = self.location.lookup(request.uri) if ours or not in_dialog else ()
-        if not targets and not in_dialog:
-            targets = self.location.lookup_contact(request.uri)
+        targets = () if in_dialog and not ours else self._targets(request, in_dialog)
         if targets:
             forward(request, tx, *targets, record_route=request.method in _OUTSIDE)
             return None
         return 481 if in_dialog else 404
+
+    def _targets(self, request: Request, in_dialog: bool) -> Bindings:
+        """Return the bindings that a request goes to: by its address-of-record, or by Contact."""
+        failure: Reject | None = None
+        try:
+            targets = self.location.lookup(request.uri)
+        except Reject as error:  # the store fails, and its copy may know the Contact
+            targets, failure = (), error
+        if not targets and not in_dialog:
+            targets = self.location.lookup_contact(request.uri)
+        if failure is not None and not targets:
+            raise failure
+        return targets

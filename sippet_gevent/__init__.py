@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .core.dialog.call import Call
     from .core.dialog.end import End
     from .core.dialog.events import CallEvent
+    from .core.dialog.refer import Referral
     from .core.middleware import Middleware, Send
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
@@ -162,6 +163,7 @@ __all__ = [
     "Ban",
     "Call",
     "CallEvent",
+    "Referral",
     "End",
     "ResponseContext",
     "forward",
@@ -201,6 +203,7 @@ _MODULES = {
     "Call": ".core.dialog.call",
     "End": ".core.dialog.end",
     "CallEvent": ".core.dialog.events",
+    "Referral": ".core.dialog.refer",
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",
     "ResponseContext": ".core.proxy.context",

@@ -6,7 +6,7 @@ It has no logic of its own. The file is long because it documents all public met
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
@@ -33,15 +33,14 @@ from .core.dialog.call import (
     SESSION_TYPE,
     Call,
     CallHandlers,
-    OnOffer,
+    MayReplace,
     OnProvisional,
     check_handlers,
 )
 from .core.dialog.dialogs import Dialogs
-from .core.dialog.offer_answer import check_media, check_on_offer
+from .core.dialog.replaces import NamesDialog, dialog_of
 from .core.dialog.rules import RULES
 from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
-from .core.dialog.terms import Terms
 from .core.dispatch import Dispatcher
 from .core.methods import check_methods
 from .core.middleware import Middleware
@@ -66,7 +65,6 @@ from .errors import (
 from .message.address import NameAddr
 from .message.identifiers import Identifiers
 from .message.message import Request, Response
-from .message.sdp import MediaStream
 from .message.uri import URI, check_uri
 from .observe.tap import Observation, Observer
 from .runtime.clock import Clock
@@ -126,6 +124,9 @@ class Stack:
             that asks. `invite()` and `accept()` take another value for one call.
         web: Decides which pages may open a WebSocket, and which HTTP application its port serves.
         accept: A Filter, or a function of (data, flow), which decides which messages are read.
+        may_replace: A function of (request, call), which decides if an INVITE with Replaces or Join
+            may replace or join that call (RFC 3891, RFC 3911). By default a caller that knows the
+            tags of a call may replace it, and nobody may join one.
         allow_target: A function of (candidate), which decides to which addresses messages may be
             sent, after names were resolved. It is called for requests, and for responses whose
             connection has ended.
@@ -159,6 +160,7 @@ class Stack:
         session_expires: int = SESSION_EXPIRES,
         web: Web | None = None,
         accept: Accept | None = None,
+        may_replace: MayReplace | None = None,
         allow_target: AllowTarget | None = None,
         credentials: Given | None = None,
         headers: Mapping[str, str] | None = None,
@@ -166,6 +168,7 @@ class Stack:
         check_options(
             clock=clock, timers=timers, limits=limits, resolver=resolver, tls=tls, web=web,
             sips_in_clear=sips_in_clear, keep=keep, allow_target=allow_target,
+            may_replace=may_replace,
         )  # fmt: skip
         self.dispatcher = Dispatcher(self)
         self.methods = self.dispatcher.methods
@@ -186,6 +189,7 @@ class Stack:
         self.planned: list[Planned] = []
         self.accept = accept
         self.allow_target = allow_target
+        self.may_replace = may_replace
         self._has_own_core = core is not None
         if core is not None:
             self.core = core
@@ -455,10 +459,6 @@ class Stack:
         """True when the core serves a method. A core that is one function gets all methods."""
         return self.dispatcher.handles(method)
 
-    def handles_by_name(self, method: str) -> bool:
-        """True when `@stack.on(method)` has registered a function for this very method."""
-        return self.dispatcher.handles_by_name(method)
-
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
         """Register a function for methods.
 
@@ -617,33 +617,16 @@ class Stack:
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
-        media: Sequence[MediaStream] | None = None,
         handlers: CallHandlers | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
         body: bytes | str = b"",
-        on_offer: OnOffer | None = None,
         **headers: Any,
     ) -> Call:
         """Call a peer, and return the Call after the peer has answered and the ACK is sent (§13.2).
 
-        With `media`, the INVITE offers these streams. The same streams answer what the peer changes
-        later. Without `media` and `body`, the INVITE asks the peer for an offer. `on_offer` returns
-        the answer, which goes into the ACK. Without it, `call.offer` is that offer, and the ACK
-        waits until `call.answer(media=[…])` is called.
-
-            call = stack.invite("sip:bob@example.com", media=[AUDIO])
-
-        If an exception leaves this method before the answer, the INVITE is cancelled. The other
-        arguments are those of request().
-
-        Args:
-            uri: The peer.
-            media: The streams to offer.
-            handlers: Cores for requests within the call, by method.
-            body: The session description, in place of `media`.
-            on_offer: Decides about the offers of the peer, `on_offer(offer, call)`; see
-                Call.on_offer.
+        If an exception leaves this method before the answer, the INVITE is cancelled. The arguments
+        are those of request(), and `handlers`: cores for requests within the call, by method.
 
         Raises:
             Reject: The peer has refused; `response` is its response. Unauthorized, a Reject, if
@@ -651,25 +634,20 @@ class Stack:
             TransactionTimeout: There is no final response in time.
             TransportError: There is no way to the peer, or the connection has ended.
             Cancelled: The request that this core serves was cancelled.
-            ParseError: The Record-Route or the answer to `media` cannot be read, or is missing.
-                The call is acknowledged and hung up. The status of this error is 502.
+            ParseError: The Record-Route of the answer cannot be read. The call is acknowledged and
+                hung up. The status of this error is 502.
         """
         timeout = check_wait(timeout, on_provisional)
         check_way(next_hop, listener)
         known = check_handlers(handlers)
-        terms = None
-        if media is not None or on_offer is not None:
-            check_media(media, body)
-            terms = Terms(media, check_on_offer(on_offer, "stack.invite(uri, on_offer=function)"))
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
         retry = None
         if credentials is not None or follow_redirects is not False:
             retry = self._retry_of(credentials, follow_redirects)
         request = Request("INVITE", uri, body=body, **headers)
-        tx = self.sender.send(request, next_hop, listener=listener, record_route=terms, retry=retry)
+        tx = self.sender.send(request, next_hop, listener=listener, retry=retry)
         tx.handlers = known
-        tx.terms = terms
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             if tx.retry is not None and tx.retry.problem:
@@ -692,6 +670,16 @@ class Stack:
         arguments.flag("follow_redirects", follow_redirects)
         given = keyring(credentials)
         return Retry(self.keyring if given is None else given, follow_redirects=follow_redirects)
+
+    def find_call(self, named: NamesDialog | None) -> Call | None:
+        """Return the call that a header field names: Replaces, Join or Target-Dialog (RFC 3891, RFC
+        3911, RFC 4538).
+
+            old = stack.find_call(request.replaces)
+
+        None without one, and for an argument of None.
+        """
+        return None if named is None else self.dialogs.named(dialog_of(named))
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
         """Return the candidates of a URI, best first, and those that failed lately last (RFC 3263).

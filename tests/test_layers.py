@@ -254,6 +254,7 @@ TYPELESS = {
     # file and function: why the type cannot be written
     ("command/trace.py", "host_of"): "a socket address, which differs by family",
     ("core/server.py", "authenticate"): "a ServerTransaction, which that protocol cannot name",
+    ("core/dialog/events.py", "follow"): "a Call, whose file imports this one",
     ("core/methods.py", "__call__"): "what a user's core returns",
     ("core/methods.py", "check_methods"): "arguments to check",
     ("core/option_tags.py", "check_supported"): "an argument to check",

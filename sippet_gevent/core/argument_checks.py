@@ -37,7 +37,9 @@ _NOT_ALONE = {
 # Any, because an application may pass a value of any type.
 
 
-def check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options: Any) -> None:
+def check_options(
+    *, sips_in_clear: Any, keep: Any, allow_target: Any, may_replace: Any, **options: Any
+) -> None:
     """Check the options of a Stack. Raises TypeError, which says what to write."""
     for name, value in options.items():
         arguments.optional(name, value, *_TYPES[name])
@@ -48,6 +50,11 @@ def check_options(*, sips_in_clear: Any, keep: Any, allow_target: Any, **options
         is not None
     ):
         arguments.takes(allow_target, ("candidate",), "allow_target")
+    if (
+        arguments.function("may_replace", may_replace, "may_replace=a function of (request, call)")
+        is not None
+    ):
+        arguments.takes(may_replace, ("request", "call"), "may_replace")
 
 
 def check_session_expires(seconds: Any) -> int:

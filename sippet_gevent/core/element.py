@@ -38,8 +38,8 @@ from .capabilities import Capabilities
 from .client.failures import Failures
 from .client.long_requests import Detours
 from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
-from .dialog.call import Call
-from .dialog.terms import Terms
+from .dialog.call import Call, MayReplace
+from .dialog.dialog import DialogID
 from .routing.local import Names
 
 Sent = TypeVar("Sent")
@@ -121,6 +121,10 @@ class Element(Protocol):
         """True when requests ask for keep-alives (RFC 6223)."""
 
     @property
+    def may_replace(self) -> MayReplace | None:
+        """The application's decision which INVITEs may replace or join a call."""
+
+    @property
     def allow_target(self) -> AllowTarget | None:
         """The application's filter of destinations."""
 
@@ -134,9 +138,6 @@ class Element(Protocol):
 
     def handles(self, method: str) -> bool:
         """True when the core serves a method."""
-
-    def handles_by_name(self, method: str) -> bool:
-        """True when a function is registered for this very method."""
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI leads to this element."""
@@ -277,9 +278,6 @@ class ServedRequest(Protocol):
     call: Call | None
     """The call that the request belongs to, or that its 2xx has begun."""
 
-    terms: Terms | None
-    """What the application wants of the session that an INVITE begins."""
-
     @property
     def request(self) -> Request:
         """The request."""
@@ -331,9 +329,6 @@ class InvitingRequest(Protocol):
     request: Request
     """The INVITE, as it left."""
 
-    terms: Terms | None
-    """What the application wants of the session."""
-
     @property
     def is_pending(self) -> bool:
         """True until the final response."""
@@ -370,6 +365,12 @@ class DialogTable(Protocol):
 
     def remove(self, call: Call, *, by_us: bool = False) -> None:
         """Forget a call."""
+
+    def named(self, key: DialogID) -> Call | None:
+        """Return the call of a dialog; None without one."""
+
+    def has_ended(self, key: DialogID) -> bool:
+        """True for the dialog of a call that we have just ended."""
 
 
 class KeepAliveTable(Protocol):

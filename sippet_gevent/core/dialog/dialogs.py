@@ -16,6 +16,7 @@ from .dialog import DialogID, dialog_id
 from .ended import STATUS as AFTER_THE_END
 from .ended import EndedDialogs
 from .invite import InviteSession
+from .refer import ReferringSession
 from .rules import RULES
 from .state import DialogState
 from .within import InCall
@@ -106,7 +107,7 @@ class Dialogs:
         dialog = DialogState.of_uas(request, response)
         dialog.belongs_to(self.stack, flow.origin)
         dialog.refresh_by(request)
-        call = InviteSession(self.stack, dialog, request, self.rules, theirs=tx)
+        call = ReferringSession(self.stack, dialog, request, self.rules, theirs=tx)
         call._begin(request, self)
         self._add(call)
         tx.call = call
@@ -124,7 +125,7 @@ class Dialogs:
         flow: Flow = response.flow  # type: ignore[assignment]  # it was received by one of ours
         dialog = DialogState.of_uac(tx.request, response)
         dialog.belongs_to(self.stack, flow.origin)
-        call = InviteSession(self.stack, dialog, tx.request, self.rules, ours=tx)
+        call = ReferringSession(self.stack, dialog, tx.request, self.rules, ours=tx)
         dialog.flow = only_way
         call._begin(tx.request, self)
         self._add(call)
@@ -145,6 +146,18 @@ class Dialogs:
         """Return the call that a received request belongs to."""
         key = dialog_id(request)
         return None if key is None else self._calls.get(key)
+
+    def named(self, key: DialogID) -> Call | None:
+        """Return the call of a dialog. A tag of `0` also means no tag (RFC 3891 §6.1)."""
+        call = self._calls.get(key)
+        if call is None and "0" in key[1:]:
+            call_id, local, remote = key
+            call = self._calls.get((call_id, local.strip("0"), remote.strip("0")))
+        return call
+
+    def has_ended(self, key: DialogID) -> bool:
+        """True for the dialog of a call that we have just ended."""
+        return key in self.ended
 
     def knows(self, request: Request) -> bool:
         """True for a request within a call, and for a BYE within one that has just ended."""

@@ -8,12 +8,38 @@ from typing import Any, Protocol
 
 from ...errors import TransactionStateError
 from ...message.message import Request, Response
+from ...message.uri import URI
 from ..inbox import Inbox
 from .end import End
 
 EVENTS = 100
 """Most events that wait for one call. The oldest one is dropped first, because a peer can send any
 number of digits to a call whose core reads none."""
+
+
+class Following(Protocol):
+    """A transfer that the peer asks for: a Referral of refer.py."""
+
+    @property
+    def uri(self) -> URI:
+        """The URI to call."""
+
+    def accept(self) -> None:
+        """Accept it, for an application that reaches the target by itself."""
+
+    def refuse(self, status: int = 603, reason: str | None = None, **headers: Any) -> None:
+        """Refuse it."""
+
+    def follow(
+        self, *, body: bytes | str = b"", timeout: float | None = None, **headers: Any
+    ) -> Any:
+        """Accept it, call the target, and return that Call."""
+
+    def progress(self, response: int | Response) -> None:
+        """Tell the peer a provisional response of the target."""
+
+    def finish(self, response: int | Response) -> None:
+        """Tell the peer the final response of the target."""
 
 
 class Answerable(Protocol):
@@ -26,6 +52,10 @@ class Answerable(Protocol):
     @property
     def cancelled(self) -> bool:
         """True when a BYE or CANCEL has ended it."""
+
+    @property
+    def referral(self) -> Following | None:
+        """What a REFER asks for."""
 
     def respond(
         self,
@@ -45,12 +75,13 @@ class CallEvent:
     | kind | what happened |
     |---|---|
     | digit | the peer sent a `digit` by INFO, as application/dtmf-relay or application/dtmf |
+    | transfer | the peer asks for a transfer, see `referral`, which accepts or refuses it |
+    | progress | the peer tells how our transfer() goes on, by a `status` |
     | request | a `request` that neither a handler nor the core serves; respond() answers it |
-    | hold, resume | the peer has held or resumed the call; `call.remote_sdp` says how | |
     | end | the call has ended, as `end` says; no event follows |
     """
 
-    __slots__ = ("digit", "end", "is_passed", "kind", "request", "seconds", "tx")
+    __slots__ = ("digit", "end", "is_passed", "kind", "request", "seconds", "status", "tx")
 
     def __init__(
         self,
@@ -59,6 +90,7 @@ class CallEvent:
         *,
         digit: str = "",
         seconds: float = 0.0,
+        status: int = 0,
         tx: Answerable | None = None,
         end: End | None = None,
     ) -> None:
@@ -70,6 +102,8 @@ class CallEvent:
         """The key: 0 to 9, `*`, `#`, A to D, or `!` for a hook flash. Empty for other events."""
         self.seconds = seconds
         """How long the key was pressed."""
+        self.status = status
+        """The status of the target of a transfer; 0 for other events."""
         self.tx = tx
         self.end = end
         """How the call has ended."""
@@ -80,6 +114,11 @@ class CallEvent:
     def method(self) -> str:
         """The method of the request; empty without one."""
         return "" if self.request is None else self.request.method
+
+    @property
+    def referral(self) -> Following | None:
+        """The transfer that the peer asks for; None for other events."""
+        return None if self.tx is None else self.tx.referral
 
     def respond(
         self,

@@ -16,15 +16,13 @@ from ..auth.credentials import Given, keyring
 from ..client.retry import Retry
 from ..client.transaction import ClientTransaction
 from ..element import Element, InvitingRequest, ServedRequest
+from .agreement import Agreement
 from .answer import Answer
-from .call import OnProvisional
-from .described_call import DescribedCall
+from .call import Call, OnProvisional
 from .effects import Effect, effect_of
 from .end import End, reason_in
-from .glare import GLARING, glare
-from .negotiation import ACCEPTED, ACK, UPDATE_ACCEPTED
-from .offer_answer import carrier_of
-from .reinvite import Modification, Reinvite
+from .glare import GLARING, Pending, glare, must_wait
+from .reinvite import Reinvite
 from .rule import Rules
 from .ruled import Ruled
 from .state import DialogState
@@ -33,9 +31,15 @@ from .unowned import Unowned
 BYE = End("us", "bye")
 
 _SERVED = frozenset(("BYE", "INVITE"))
+_THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
+
+_AGREED = {
+    Pending.OUR_INVITE: Pending.OUR_AGREED_INVITE,
+    Pending.THEIR_INVITE: Pending.THEIR_AGREED_INVITE,
+}
 
 
-class InviteSession(Ruled, DescribedCall):
+class InviteSession(Ruled, Agreement):
     """A call with its protocol. Sends and receives the messages within the call.
 
     It begins with its dialog, so it is early at first unless the first response is a 2xx (§12.1).
@@ -61,12 +65,12 @@ class InviteSession(Ruled, DescribedCall):
         ours: InvitingRequest | None = None,
         theirs: ServedRequest | None = None,
     ) -> None:
-        begins = ours if theirs is None else theirs
-        DescribedCall.__init__(self, stack.clock, dialog, None if begins is None else begins.terms)
+        Call.__init__(self, stack.clock, dialog)
         self.stack = stack
         self.invite = invite
         self.is_caller = theirs is None
         self.is_confirmed = False
+        self.is_agreed = False
         self.plan = plan
         self.rules = plan.of(self) if plan.classes else ()
         dialog.usages.append(self)
@@ -75,11 +79,7 @@ class InviteSession(Ruled, DescribedCall):
         self._update: ClientTransaction | None = None
         self._answer: Answer | None = None
         self._bye: dict[str, Any] | None = None  # the header fields of a BYE that waits for the ACK
-        self._failure: BaseException | None = None
-        if theirs is None:
-            self.offers.give("INVITE", invite)
-        else:
-            self.offers.take_request(invite)
+        self._failure: SIPError | None = None
 
     # ---- for applications
 
@@ -98,11 +98,13 @@ class InviteSession(Ruled, DescribedCall):
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
-        if method in GLARING and self._collides(method, bool(body)):
+        if method in GLARING and must_wait(
+            method, bool(body), self._pending(), acknowledged=self.acknowledged
+        ):
             raise TransactionStateError(
                 f"another INVITE or UPDATE is under way: send the {method} after its final response"
             )
-        if body and method in GLARING:
+        if is_invite and body:
             headers.setdefault("content_type", self.local_type)
         if method == "BYE" and (self.is_confirmed or not self.is_caller):
             if not self.is_confirmed:
@@ -115,15 +117,13 @@ class InviteSession(Ruled, DescribedCall):
         if method == "BYE":
             self._end(BYE)
             self._forget(by_us=True)
-        elif method in GLARING:
-            self.offers.give(method, request)
         tx: ClientTransaction
         if is_invite:
             tx = self._reinvite = Reinvite(self, request)
-        elif is_update:
-            tx = self._update = Modification(self, request)
         else:
             tx = ClientTransaction(self.stack, request)
+            if is_update:
+                self._update = tx
         if given is not None:
             tx.retry = Retry(given)
         self.dialog.send(request, tx, self)
@@ -171,14 +171,8 @@ class InviteSession(Ruled, DescribedCall):
             self.acknowledged = True  # another branch has answered: §15 lets us send a BYE
         self._bye = headers or {}
         self._end(end)
-        self._refuse_late()
-        if self.acknowledged and self._bye is not None:
+        if self.acknowledged:
             self._send_bye()
-
-    def _fail(self, fault: BaseException, end: End) -> None:
-        self._failure = fault
-        self.acknowledged = False  # so that the BYE follows the ACK
-        self._hang_up(end)
 
     def refuse(self, status: int, error: SIPError | None = None, **headers: Any) -> None:
         """Refuse the INVITE that we serve, the first one or a re-INVITE.
@@ -195,10 +189,7 @@ class InviteSession(Ruled, DescribedCall):
         """Take a 101 to 199 to our INVITE. False hides it from the application."""
         if not self.is_confirmed and self.dialog.remote_target == self.invite.uri:
             self.dialog.take_target(response)  # the first one may have had no Contact
-        shown = self._is_shown(response)
-        if shown and response.body:
-            self.offers.take(carrier_of(response), response)
-        return shown
+        return self._is_shown(response)
 
     def _finish_early(self, end: End) -> None:
         """End a call that is early still, because its INVITE was refused or has failed (§12.3)."""
@@ -211,6 +202,7 @@ class InviteSession(Ruled, DescribedCall):
     def _answered(self, tx: ServedRequest, response: Response) -> None:
         """Repeat the 2xx that we sent until its ACK arrives, and note what was agreed."""
         request = tx.request
+        self._agree(response, request)
         if self.is_confirmed:
             self.dialog.refresh_by(request)
         else:
@@ -236,7 +228,7 @@ class InviteSession(Ruled, DescribedCall):
     def _receive_ack(self, ack: Request) -> None:
         """Take the ACK to our 2xx. An ACK to an earlier 2xx is ignored."""
         if self._answer is not None and self._answer.number == ack.mandatory.cseq:
-            self._take_answer(ACK, ack)
+            self.remote_body = ack.body or self.remote_body
             self._confirm()
 
     def _give_up(self) -> None:
@@ -271,8 +263,6 @@ class InviteSession(Ruled, DescribedCall):
         A request is refused before it has changed anything (§8.2, §12.2.2). Raises Reject.
         """
         self._inspect(request, tx)
-        if request.method in GLARING:
-            self.offers.take_request(request)
         for place in self.plan.received:
             answer = self.rules[place].received(request, tx)
             if answer is not None:
@@ -289,7 +279,7 @@ class InviteSession(Ruled, DescribedCall):
             return NotImplemented  # type: ignore[no-any-return]
         if self._on_reinvite is not None:
             return self._on_reinvite(request, tx)
-        return self.offers.response_to(request)
+        return self._unchanged(request)
 
     @property
     def served_invite(self) -> ServedRequest | None:
@@ -316,25 +306,13 @@ class InviteSession(Ruled, DescribedCall):
             tx.check_required()
         self._serving = [other for other in self._serving if not other.answered]
         if method in GLARING:
-            has_offer = bool(request.body)
-            status = glare(method, has_offer, self._pending()) or self.offers.refusal(
-                method, has_offer
-            )
+            status = glare(method, bool(request.body), self._pending())
             if status == 500:
                 raise Reject(500, retry_after=random.randint(0, 10))
             if status is not None:
                 raise Reject(status)
-            if has_offer and self._on_reinvite is None:
-                self._check_type(request)
-
-    def _responding(self, request: Request, response: Response) -> None:
-        super()._responding(request, response)
-        is_invite = request.method == "INVITE"
-        self.offers.give(carrier_of(response) if is_invite else UPDATE_ACCEPTED, response)
-
-    def _refused(self, request: Request) -> None:
-        """Note that a request of the peer was refused. The session is as it was (§14.2)."""
-        self.offers.lose(request)
+            if method == "INVITE" and self._on_reinvite is None:
+                self._check_offer(request)
 
     def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
         """Take the target of an UPDATE, ours or the peer's, that was accepted (RFC 3311 §5)."""
@@ -345,10 +323,27 @@ class InviteSession(Ruled, DescribedCall):
         for place in self.plan.answered:
             self.rules[place].answered(update, response, by_us=by_us)
 
+    # ---- glare
+
+    def _pending(self) -> set[Pending]:
+        """Return the INVITE and UPDATE transactions that others have to wait for."""
+        serving = [tx.request.method for tx in self._serving if not tx.answered]
+        pending = {_THEIRS[method] for method in serving if method in _THEIRS}
+        if self._reinvite is not None and self._reinvite.is_pending:
+            pending.add(Pending.OUR_INVITE)
+        if self.is_agreed and not self.is_confirmed:
+            pending = {_AGREED.get(each, each) for each in pending}
+        if self._update is not None and self._update.is_pending:
+            pending.add(Pending.OUR_UPDATE)
+        if self._answer is not None and self._answer.is_offer:
+            pending.add(Pending.OUR_OFFER)
+        return pending
+
     # ---- the peer's 2xx
 
     def _accepted(self, request: Request, response: Response) -> None:
         """Take the peer's 2xx to an INVITE of ours."""
+        self._agree(request, response)
         if self.is_confirmed:
             self.dialog.refresh_from(response)
         else:
@@ -356,11 +351,12 @@ class InviteSession(Ruled, DescribedCall):
             self._establish()
             if self.end is not None and self.end.by == "peer":
                 self._bye = {}  # its BYE came before its 2xx, so our ACK is followed by one
-        self._take_answer(ACCEPTED, response)
         for place in self.plan.answered:
             self.rules[place].answered(request, response, by_us=False)
 
-    def _acknowledged(self) -> None:
+    def _acknowledge(self, invite: Request) -> None:
+        """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
+        self.dialog.acknowledge(invite)
         if not self.acknowledged and self._answer is None:
             self._confirm()
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from .refer import NO_SUBSCRIPTION, Refer
 from .reliable import TAG as RELIABLE
 from .reliable import Reliable
+from .replaces import REPLACES, Joining, Replacing
 from .rule import Row, Rules
 from .session_interval import TIMER
 from .session_timer import SessionTimer
-from .update import Update
 
 RULES = Rules(
     (
         Row(RELIABLE, Reliable),  # RFC 3262
+        Row(REPLACES, Replacing),  # RFC 3891
+        Row(None, Joining),  # RFC 3911
         Row(TIMER, SessionTimer),  # RFC 4028
-        Row(None, Update),  # RFC 3311
+        Row(NO_SUBSCRIPTION, Refer),  # RFC 3515, RFC 4488
     )
 )
 """The rules of every stack, in the order in which sessions ask them."""

@@ -11,6 +11,7 @@ from ...errors import ParseError, SIPError, TransportError
 from ...message.message import Request, Response
 from ...observe.counters import Plain
 from ...transport.base import Flow, Origin
+from ..auth.credentials import Kept
 from ..client.transaction import ClientTransaction
 from ..element import Element, ServedRequest, Within
 from ..routing.outbound import Reach, can_be_dialled, reach_of_answerer, reach_of_sender
@@ -21,6 +22,10 @@ log = logging.getLogger("sippet_gevent.core")
 
 class DialogUsage(Protocol):
     """A usage of a dialog, see usage.py."""
+
+    @property
+    def kept_credentials(self) -> Kept | None:
+        """The credentials of the request that began it."""
 
     def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
         """Serve a request within the dialog; NotImplemented leaves it to the next usage."""
@@ -127,19 +132,14 @@ class DialogState(Dialog):
             tx.ended()
             raise
 
-    def acknowledge(self, invite: Request, body: bytes, content_type: str) -> None:
-        """Send the ACK to a 2xx, with a body unless it is empty.
-
-        Each repetition of the 2xx gets the same ACK (§13.2.2.4).
-        """
+    def acknowledge(self, invite: Request) -> None:
+        """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
         number = invite.cseq.number
         try:
             ack = self.last_ack
             if ack is None or ack.cseq.number != number or not self._repeat(ack):
                 ack = self.ack(
                     number,
-                    body=body,
-                    content_type=content_type if body else None,
                     authorization=invite.authorization,
                     proxy_authorization=invite.proxy_authorization,
                 )

@@ -48,7 +48,8 @@ class InCall:
             if events.is_read or not handles:
                 return 200
         elif not handles and call.end is None:
-            offered = CallEvent("request", request, tx=tx)
+            kind = "request" if tx.referral is None else "transfer"
+            offered = CallEvent(kind, request, tx=tx)
             # a core that runs may look soon; a greenlet of the program has only to begin
             patience = 0.0 if call._holder is None else tx.transaction.timers.t1
             if call._events().offer(offered, tx, patience):

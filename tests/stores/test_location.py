@@ -6,8 +6,10 @@ import logging
 
 import gevent
 import pytest
+from gevent import socket
+from gevent.event import Event
 
-from sippet_gevent import Location, MemoryBindings, Registrar, RegistrarProxy, forward
+from sippet_gevent import Location, MemoryBindings, Registrar, RegistrarProxy, Stack, forward
 from sippet_gevent.stores import ends, guarded
 from sippet_gevent.stores.breaker import MOST
 from sippet_gevent.testing.stores import FAILURES, FAULTS, Faulty
@@ -526,3 +528,30 @@ def test_log_of_registrations_is_attached_once_and_only_while_it_is_read(sip, ca
     assert location.registration_log is None and not len(location.store._watchers)
     assert register("10.0.0.2", logging.INFO) == 1
     assert peer.statuses == [200] * 5 and len(stacks) == 2
+
+
+# ---- sockets
+
+
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("end", ["close", "shutdown"])
+def test_tcp_connection_that_the_phone_ends_removes_its_binding_at_once(end):
+    location, told = Location(), Event()
+    location.watch(lambda event: event.kind == "flow ended" and told.set())
+    with Stack("tcp:127.0.0.1:0", core=RegistrarProxy(location)) as stack:
+        port = stack.engine.transports[0].local[1]
+        phone = socket.create_connection(("127.0.0.1", port))
+        phone.sendall(
+            b"REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:1;branch=z9hG4bK1\r\n"
+            b"From: <sip:a@127.0.0.1>;tag=1\r\nTo: <sip:a@127.0.0.1>\r\nCall-ID: c\r\n"
+            b"CSeq: 1 REGISTER\r\nMax-Forwards: 70\r\nContact: <sip:a@127.0.0.1:1;ob>\r\n"
+            b"Content-Length: 0\r\n\r\n"
+        )
+        assert phone.recv(4096).startswith(b"SIP/2.0 200")
+        assert len(location.store) == 1
+        for tx in [*stack.engine.servers.values()]:  # as after 32 seconds
+            tx.flow.transactions.clear()
+        phone.close() if end == "close" else phone.shutdown(socket.SHUT_RDWR)
+        assert told.wait(30)
+        assert len(location.store) == 0
+        phone.close()

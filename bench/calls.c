@@ -3,7 +3,8 @@
  *
  *     call      INVITE, 180, 200, ACK, BYE, 200 with a server that answers calls
  *     proxied   the same through a proxy: the generator is the caller and, at -c, the callee
- *     register  REGISTER of the users 0 to -u by turns, each with its own Call-ID and a rising CSeq
+ *     register  REGISTER of the users 0 to -u by turns, each with its own Call-ID, its own Contact in every run, and a
+ *               rising CSeq
  *
  * Units begin at a named rate whatever the server does. The Contact, Record-Route and To of the answers are followed, as
  * RFC 3261 section 12 says. A request unanswered for 500 ms (T1) is sent again, at doubling intervals, and counts as lost
@@ -231,10 +232,10 @@ static void reregister(struct unit *unit)
             "To: <sip:user%ld@%s>\r\n"
             "Call-ID: register-%ld@bench\r\n"
             "CSeq: %ld REGISTER\r\n"
-            "Contact: <sip:user%ld@127.0.0.1:%d>;expires=3600\r\n"
+            "Contact: <sip:user%ld@127.0.0.1:5062>;expires=3600\r\n"
             "User-Agent: calls\r\n"
             "Content-Length: 0\r\n\r\n",
-            host, run.local, run.id, unit->number, user, host, unit->number, user, host, user, cseq, user, run.local);
+            host, run.local, run.id, unit->number, user, host, unit->number, user, host, user, cseq, user);
     transmit(run.caller, text, &run.server);
 }
 

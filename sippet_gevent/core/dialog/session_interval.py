@@ -15,12 +15,13 @@ A session refresh is an INVITE or UPDATE with its 2xx. Table 2 of §9 says who r
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ...errors import ParseError
 from ...message.fields.rfc3261 import SessionExpires
 from ...message.message import Request, Response
-from ...message.parameters import Parameters
+from ...message.scan import USUAL, Line
 
 TIMER = "timer"
 """The option tag (§7.1)."""
@@ -33,7 +34,13 @@ DEFAULT = 1800
 
 UAC, UAS = "uac", "uas"
 
-_PARAMETERS = {UAC: Parameters.parse(";refresher=uac"), UAS: Parameters.parse(";refresher=uas")}
+REQUIRED: Line = ("Require", USUAL, TIMER)
+"""The Require of a 2xx whose receiver takes part (§9)."""
+
+
+def _line(seconds: int, refresher: str | None) -> Line:
+    text = str(seconds) if refresher is None else f"{seconds};refresher={refresher}"
+    return "Session-Expires", USUAL, text
 
 
 class Policy(NamedTuple):
@@ -57,9 +64,9 @@ class Agreed(NamedTuple):
     """True if the peer takes part. Else the timer is for our own benefit (§7.2)."""
 
     @property
-    def header(self) -> SessionExpires:
-        """The Session-Expires of the 2xx."""
-        return SessionExpires(self.interval, _PARAMETERS[self.refresher])
+    def line(self) -> Line:
+        """The header line of the 2xx."""
+        return _line(self.interval, self.refresher)
 
 
 class TooSmall(NamedTuple):
@@ -82,6 +89,11 @@ def least_of(message: Request | Response) -> int:
     except ParseError:
         return 0
     return 0 if value is None else value.seconds
+
+
+def seconds_of(message: Request | Response) -> int | None:
+    """Return the seconds of Session-Expires, None without one that can be read."""
+    return _session_expires(message)[0]
 
 
 def answer(request: Request, policy: Policy) -> Agreed | TooSmall | None:
@@ -157,31 +169,43 @@ def ask(request: Request, interval: int, *, least: int = 0, refresher: str | Non
         request.min_se = SessionExpires(least)
     if interval and "Session-Expires" not in fields:
         seconds = max(interval, least, SMALLEST)
-        request.session_expires = (
-            SessionExpires(seconds)
-            if refresher is None
-            else SessionExpires(seconds, _PARAMETERS[refresher])
-        )
+        request.headers.extend([_line(seconds, refresher)])
 
 
 def _session_expires(message: Request | Response) -> tuple[int | None, str | None]:
     """Return the seconds and the refresher of a message, None for what is missing or unreadable."""
-    if "Session-Expires" not in message.headers.fields:
-        return None, None
+    text = message.headers.fields.get("Session-Expires")
+    # nearly all calls have one of a few texts, so each is read once
+    return _read(text) if type(text) is str and len(text) < REMEMBERED else _NONE
+
+
+REMEMBERED = 100
+"""Longest text that is remembered. A longer Session-Expires is no session timer."""
+
+_NONE = (None, None)
+
+
+@lru_cache(64)
+def _read(text: str) -> tuple[int | None, str | None]:
     try:
-        value = message.session_expires
+        value = SessionExpires.parse(text)
     except ParseError:
-        return None, None
-    if value is None:
-        return None, None
+        return _NONE
     try:
         return value.seconds, value.refresher
     except ParseError:
         return value.seconds, None
 
 
+@lru_cache(64)
+def _has_timer(text: str) -> bool:
+    return TIMER in (tag.strip().lower() for tag in text.split(","))
+
+
 def _names_timer(message: Request | Response, name: str) -> bool:
-    return name in message.headers.fields and any(
-        TIMER in (tag.strip().lower() for tag in line.split(","))
-        for line in message.headers.all(name)
-    )
+    text = message.headers.fields.get(name)
+    if text is None:
+        return False
+    if type(text) is str and len(text) < REMEMBERED:
+        return _has_timer(text)
+    return any(_has_timer.__wrapped__(line) for line in message.headers.all(name))

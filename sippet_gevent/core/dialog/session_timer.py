@@ -19,7 +19,7 @@ import math
 
 import gevent
 
-from ...errors import ParseError, Reject, SIPError, TransactionStateError
+from ...errors import Reject, SIPError, TransactionStateError
 from ...message.fields.rfc3261 import SessionExpires
 from ...message.message import Request, Response
 from ...observe.counters import Plain
@@ -27,6 +27,7 @@ from ..element import DialogTable, Element, ServedRequest
 from .end import End
 from .rule import Rule, Session
 from .session_interval import (
+    REQUIRED,
     TIMER,
     UAC,
     UAS,
@@ -38,6 +39,7 @@ from .session_interval import (
     ask,
     granted,
     least_of,
+    seconds_of,
 )
 
 log = logging.getLogger("sippet_gevent.core")
@@ -131,9 +133,13 @@ class SessionTimer(Rule):
             raise _too_small(said)
         if said is None:
             return
-        response.session_expires = said.header
-        if said.is_shared and TIMER not in response.require:
-            response.require = (*response.require, TIMER)
+        lines = [said.line]
+        if said.is_shared:
+            if "Require" not in response.headers.fields:
+                lines.append(REQUIRED)
+            elif TIMER not in response.require:
+                response.require = (*response.require, TIMER)
+        response.headers.extend(lines)
 
     def answered(self, request: Request, response: Response, *, by_us: bool) -> None:
         """Take what the 2xx says, and begin the session interval anew."""
@@ -178,7 +184,7 @@ class SessionTimer(Rule):
 
     def _wish(self, message: Request | Response) -> None:
         """Take the interval that the application wants for this call."""
-        wanted = _seconds(message)
+        wanted = seconds_of(message)
         self._policy = self._policy._replace(interval=wanted or 0)
 
     # ---- refreshes and the end, §10
@@ -288,25 +294,15 @@ class SessionTimer(Rule):
         )
 
 
-def _seconds(message: Request | Response) -> int | None:
-    """Return the seconds of a Session-Expires, None without one that can be read."""
-    if "Session-Expires" not in message.headers.fields:
-        return None
-    try:
-        value = message.session_expires
-    except ParseError:
-        return None
-    return None if value is None else value.seconds
-
-
 def _is_off(request: Request) -> bool:
     """True for a request with which the application turns the session timer off."""
-    return _seconds(request) == 0
+    return seconds_of(request) == 0
 
 
 def _allows_update(message: Request | Response) -> bool:
     """True if the sender of a message serves UPDATE (§7.4)."""
-    return any("UPDATE" in line.upper() for line in message.headers.all("Allow"))
+    allow = message.headers.fields.get("Allow", "")
+    return "UPDATE" in (allow if type(allow) is str else ",".join(allow)).upper()
 
 
 def _too_small(refusal: TooSmall) -> Reject:

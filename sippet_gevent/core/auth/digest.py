@@ -13,6 +13,7 @@ repeated, and the client adds nothing to what is hashed.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from hmac import compare_digest
 from typing import NamedTuple
@@ -337,6 +338,11 @@ def strongest(challenges: Iterable[Challenge]) -> list[Challenge]:
 
 # ---- the server's side
 
+_PAIR = r'([A-Za-z0-9-]+)=(?:"([^"\\]*)"|([^\s",;=\\]+))'
+_PLAIN = re.compile(rf"[Dd]igest +{_PAIR}(?:, *{_PAIR})*", re.ASCII).fullmatch
+_PAIRS = re.compile(_PAIR, re.ASCII).findall
+_NEEDED = ("username", "realm", "nonce", "uri", "response")
+
 
 class Claim(NamedTuple):
     """Credentials of a request whose parameters were checked, but not yet their digest."""
@@ -386,6 +392,36 @@ class Claim(NamedTuple):
             raise ParseError("qop is missing", header="Authorization")
         is_hashed = credentials.userhash
         return cls(username, realm, nonce, uri, given, known, qop, number, nc, cnonce, is_hashed)
+
+    @classmethod
+    def read(cls, text: str) -> Claim | None:
+        """Read credentials as Claim.of() does, in a third of the time. None for those with escapes
+        or `username*`, and for others that Claim.of() has to read."""
+        if not _PLAIN(text):
+            return None
+        pairs = _PAIRS(text, 6)
+        values = {name.lower(): quoted or token for name, quoted, token in pairs}
+        get = values.get
+        algorithm, qop, nc = _KNOWN.get(get("algorithm", "MD5").lower()), get("qop"), ""
+        username, realm, nonce, uri, given = map(get, _NEEDED)
+        if len(values) < len(pairs) or algorithm is None or not (username and nonce and given):
+            return None
+        if realm is None or uri is None or "userhash" in values:
+            return None
+        number, cnonce = 0, ""
+        if qop is not None:
+            nc, cnonce = get("nc", ""), get("cnonce", "")
+            if qop not in ("auth", "auth-int") or len(nc) != 8 or not cnonce:
+                return None
+            try:
+                number = int(nc, 16)
+            except ValueError:
+                return None
+            if not number or not nc.isalnum():
+                return None
+        elif algorithm.endswith(SESSION):
+            return None
+        return cls(username, realm, nonce, uri, given, algorithm, qop, number, nc, cnonce, False)
 
     def is_proved_by(self, ha1: str, method: str, body: bytes = b"") -> bool:
         """True when the digest was made with this HA1, for a request with this method and body.

@@ -213,6 +213,11 @@ class Authenticator:
         if name not in request.headers.fields:
             return None
         try:
+            for text in request.headers.all(name):
+                claim = Claim.read(text)
+                if claim is not None and claim.realm == self.realm and self._is_offered(claim):
+                    self._check_uri(request, claim)
+                    return claim
             values = request.proxy_authorization if proxied else request.authorization
             for value in values:
                 if value.scheme.lower() == "digest" and value.realm == self.realm:

@@ -288,6 +288,39 @@ def test_credentials_of_any_text_are_read_or_refused(text):
         assert error.status == 400
 
 
+@settings(max_examples=200)
+@given(
+    USERS, REALMS, NONCES, st.sampled_from([name + end for name in ALGORITHMS for end in ("", "-sess")]),
+    st.sampled_from((None, "auth", "auth-int", "other", "")), st.text("0123456789abcdefxyz_", max_size=9),
+    st.text("abc=, \\", max_size=5), st.sampled_from((", ", ",", " ,", ",  ")),
+    st.sampled_from(("", "userhash=true", "username=x", "charset=UTF-8", "x=", 'x="a\\"b"', "x")),
+)  # fmt: skip
+def test_quick_reader_of_credentials_agrees_with_the_whole_one(
+    user, realm, nonce, algorithm, qop, nc, cnonce, comma, more
+):
+    pairs = [f'username="{user}"', f'realm="{realm}"', f'nonce="{nonce}"', 'uri="sip:b"']
+    pairs += ['response="00ff"', f"algorithm={algorithm}", f'cnonce="{cnonce}"', f"nc={nc}"]
+    pairs += [f"qop={qop}"] if qop is not None else []
+    text = "Digest " + comma.join([*pairs, *([more] if more else [])])
+    quick = Claim.read(text)
+    if quick is not None:
+        assert quick == Claim.of(Credentials.parse(text))
+
+
+@settings(max_examples=200)
+@given(st.text('abnonce="realm,uri sip:b\\\\\t\r\n=;', max_size=60))
+def test_quick_reader_reads_no_text_that_the_whole_one_refuses(text):
+    quick = Claim.read("Digest " + text)
+    if quick is not None:
+        assert quick == Claim.of(Credentials.parse("Digest " + text))
+
+
+def test_quick_reader_reads_the_answers_of_phones():
+    challenge = challenge_of("r", "n", "SHA-256")
+    text = str(Session(challenge, "u", "0" * 64, "c").answer("BYE", "sip:b"))
+    assert Claim.read(text) == Claim.of(Credentials.parse(text))
+
+
 # ---- rules
 
 

@@ -284,3 +284,58 @@ def test_tap_block_counts_bytes_of_each_peer():
         assert stack.request("OPTIONS", uri, timeout=5).status == 200
     assert len(made.traffic) == 2  # both directions
     assert min(made.traffic.values()) > 200
+
+
+def test_passwords_block_lets_users_with_passwords_register(sip):
+    stack = sip.serve(block("passwords").stack)
+    resolver = StaticResolver({"example.com": [stack.addresses[0][4:].partition(":")[0]]})
+    phone = sip.stack(resolver=resolver)
+    for user, password, status in (
+        ("alice", "secret", 200),
+        ("alice", "x", 401),
+        ("bob", "x", 401),
+    ):
+        mine = sippet_gevent.Credentials(user, password, hosts=("example.com",))
+        answer = sip.run(
+            phone.request, "REGISTER", "sip:example.com", credentials=mine,
+            to=f"sip:{user}@example.com", contact="sip:a@10.0.0.9",
+        )  # fmt: skip
+        assert answer.status == status
+
+
+def test_authenticate_block_asks_for_messages_alone(sip, capsys):
+    stack = sip.serve(block("authenticate").stack)
+    host = stack.addresses[0][4:].partition(":")[0]
+    phone = sip.stack(resolver=StaticResolver({"example.com": [host]}))
+    assert sip.run(phone.request, "OPTIONS", "sip:example.com").status == 200
+    assert sip.run(phone.request, "MESSAGE", "sip:example.com").status == 401
+    mine = sippet_gevent.Credentials("alice", "secret", hosts=("example.com",))
+    answer = sip.run(
+        phone.request, "MESSAGE", "sip:example.com", credentials=mine, body="hello",
+        content_type="text/plain", from_="sip:alice@example.com",
+    )  # fmt: skip
+    assert answer.status == 200
+    assert capsys.readouterr().out == "alice writes hello\n"
+
+
+def test_credentials_block_calls_by_a_carrier(sip, capsys):
+    def core(request, tx):
+        with tx.accept(body=OFFER, content_type="application/sdp") as call:
+            call.wait(60)
+
+    users = {"4930123": "secret"}
+    carrier = sippet_gevent.Authenticated(
+        core, realm="carrier", users=users, owns=lambda username, uri: True
+    )
+    sip.stack(carrier, host="10.0.0.9")
+    program = block("credentials")
+    stack = sip.serve(program.stack)
+    stack.resolver = StaticResolver({"carrier.example": ["10.0.0.9"]})
+    call = sip.run(program.call, "0301", OFFER)
+    call.hangup()
+    sip.settle()
+    users["4930123"] = "changed"
+    assert sip.run(program.call, "0301", OFFER) is None
+    assert capsys.readouterr().out == (
+        "not called: 401 Unauthorized: user 4930123 was refused by realm carrier\n"
+    )

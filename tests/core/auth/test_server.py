@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 
-from sippet_gevent import RegistrarProxy, Request, StaticResolver, forward
+from sippet_gevent import RegistrarProxy, Reject, Request, StaticResolver, forward, parse
 from sippet_gevent.core.auth.authenticated import Authenticated
 from sippet_gevent.core.auth.bans import Bans
 from sippet_gevent.core.auth.credentials import Credentials
@@ -521,6 +522,64 @@ def test_hook_that_raises_is_logged(sip, caplog):
     sip.settle()
     assert "on_ban raised: source=10.0.0.50" in caplog.text
     assert server.stats()["core_errors"] == 1
+
+
+class Noted:
+    """A store whose users are noted in order of their look-up, known or not."""
+
+    def __init__(self):
+        self.looked_up = []
+
+    def lookup(self, username, realm):
+        self.looked_up.append(username)
+        known = {"MD5": ha1("100", DOMAIN, "secret", "MD5")}
+        return known if username == "100" else None
+
+
+@pytest.mark.parametrize("users", [USERS, Noted()])
+def test_unknown_user_costs_the_same_calls_as_a_known_one(sip, users):
+    """T28: the same work, counted in calls, because a clock would judge the machine."""
+    guard = Authenticator(realm=DOMAIN, users=users, algorithms=("MD5",), bans=Bans(1000, 1000))
+    core = Authenticated(lambda request, tx: 200, authenticator=guard)
+    sip.stack(core, host="10.0.0.1", domains=(DOMAIN,))
+    counts = []
+
+    def counted(user):
+        calls = 0
+
+        def profile(frame, event, argument):
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        challenge = challenge_of(ask(sip, client, password=None))
+        value = authorization(challenge, "OPTIONS", user=user, password="x")
+        request = parse(
+            f"OPTIONS {URI} SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.50;branch=z9hG4bK1\r\n"
+            f"From: <{ALICE}>;tag=1\r\nTo: <{URI}>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n"
+            f"Authorization: {value}\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        tx = Tx(server)
+        sys.setprofile(profile)
+        try:
+            guard.authenticate(request, tx)
+        except Reject as refusal:
+            assert refusal.status == 401
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    class Tx:
+        call = user = None
+
+        def __init__(self, stack):
+            self.stack = stack
+            self.flow = stack.engine.transports[0].connect(("10.0.0.50", 5060))
+
+    server = sip.stacks[0]
+    client = client_of(sip)
+    for user in ("100", "777", "100", "777"):
+        counts.append(counted(user))
+    assert counts[2] == counts[3]
 
 
 # ---- arguments

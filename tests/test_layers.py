@@ -33,7 +33,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
-    "core/auth/bans", "core/auth/digest", "core/auth/nonces", "core/client/completion",
+    "core/auth/bans", "core/auth/claim", "core/auth/digest", "core/auth/nonces", "core/client/completion",
     "core/client/reason", "core/dialog/dialog", "core/dialog/dtmf", "core/dialog/effects",
     "core/dialog/end", "core/dialog/glare",
     "core/dialog/media", "core/dialog/negotiation",

@@ -13,10 +13,8 @@ repeated, and the client adds nothing to what is hashed.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from hmac import compare_digest
-from typing import NamedTuple
 from unicodedata import is_normalized, normalize
 from urllib.parse import quote
 
@@ -334,132 +332,6 @@ def strongest(challenges: Iterable[Challenge]) -> list[Challenge]:
         ):
             before[1].append(challenge)
     return [challenge for _, chosen in best.values() for challenge in chosen]
-
-
-# ---- the server's side
-
-_PAIR = r'([A-Za-z0-9-]+)=(?:"([^"\\]*)"|([^\s",;=\\]+))'
-_PLAIN = re.compile(rf"[Dd]igest +{_PAIR}(?:, *{_PAIR})*", re.ASCII).fullmatch
-_PAIRS = re.compile(_PAIR, re.ASCII).findall
-_NEEDED = ("username", "realm", "nonce", "uri", "response")
-
-
-class Claim(NamedTuple):
-    """Credentials of a request whose parameters were checked, but not yet their digest."""
-
-    username: str
-    realm: str
-    nonce: str
-    uri: str
-    response: str
-    algorithm: str
-    qop: str | None
-    number: int
-    """The nonce count; 0 without `qop`."""
-    nc: str
-    """The nonce count as written, because it is hashed so."""
-    cnonce: str
-    is_hashed: bool
-    """True when `username` is a userhash()."""
-
-    @classmethod
-    def of(cls, credentials: Authorization) -> Claim:
-        """Read the credentials of a request (RFC 7616 §3.4).
-
-        Raises:
-            ParseError: A parameter is missing, wrong, or unknown. The text quotes none.
-        """
-        if credentials.scheme.lower() != "digest":
-            raise ParseError("scheme is not Digest", header="Authorization")
-        known = known_algorithm(credentials.algorithm)
-        if known is None:
-            raise ParseError("unknown algorithm", header="Authorization")
-        username, realm, nonce = credentials.username, credentials.realm, credentials.nonce
-        uri, given, qop = credentials.uri, credentials.response, credentials.qop
-        if username is None or realm is None or not nonce or uri is None or not given:
-            raise ParseError(
-                "username, realm, nonce, uri or response is missing", header="Authorization"
-            )
-        number, nc, cnonce = 0, "", ""
-        if qop is not None:
-            if qop.lower() not in ("auth", "auth-int"):
-                raise ParseError("unknown qop", header="Authorization")
-            number, cnonce = credentials.nc or 0, credentials.cnonce or ""
-            nc = credentials.parameters.get("nc") or ""
-            if not number or not cnonce:
-                raise ParseError("nc or cnonce is missing", header="Authorization")
-        elif known.endswith(SESSION):
-            raise ParseError("qop is missing", header="Authorization")
-        is_hashed = credentials.userhash
-        return cls(username, realm, nonce, uri, given, known, qop, number, nc, cnonce, is_hashed)
-
-    @classmethod
-    def read(cls, text: str) -> Claim | None:
-        """Read credentials as Claim.of() does, in a third of the time. None for those with escapes
-        or `username*`, and for others that Claim.of() has to read."""
-        if not _PLAIN(text):
-            return None
-        pairs = _PAIRS(text, 6)
-        values = {name.lower(): quoted or token for name, quoted, token in pairs}
-        get = values.get
-        algorithm, qop, nc = _KNOWN.get(get("algorithm", "MD5").lower()), get("qop"), ""
-        username, realm, nonce, uri, given = map(get, _NEEDED)
-        if len(values) < len(pairs) or algorithm is None or not (username and nonce and given):
-            return None
-        if realm is None or uri is None or "userhash" in values:
-            return None
-        number, cnonce = 0, ""
-        if qop is not None:
-            nc, cnonce = get("nc", ""), get("cnonce", "")
-            if qop not in ("auth", "auth-int") or len(nc) != 8 or not cnonce:
-                return None
-            try:
-                number = int(nc, 16)
-            except ValueError:
-                return None
-            if not number or not nc.isalnum():
-                return None
-        elif algorithm.endswith(SESSION):
-            return None
-        return cls(username, realm, nonce, uri, given, algorithm, qop, number, nc, cnonce, False)
-
-    def is_proved_by(self, ha1: str, method: str, body: bytes = b"") -> bool:
-        """True when the digest was made with this HA1, for a request with this method and body.
-
-        The comparison takes the same time wherever the difference is.
-        """
-        return same(self.response, self._response(ha1, method, body))
-
-    def _response(self, ha1: str, method: str, body: bytes) -> str:
-        key = ha1
-        if self.algorithm.endswith(SESSION):
-            key = session_key(ha1, self.algorithm, self.nonce, self.cnonce)
-        return response(
-            key,
-            method=method,
-            uri=self.uri,
-            nonce=self.nonce,
-            algorithm=self.algorithm,
-            qop=self.qop,
-            nc=self.nc,
-            cnonce=self.cnonce,
-            body=body,
-        )
-
-    def info(self, ha1: str, body: bytes = b"", nextnonce: str | None = None) -> AuthenticationInfo:
-        """Return the Authentication-Info of the response, which proves the server (RFC 7616 §3.5).
-
-        Args:
-            ha1: The user's HA1.
-            body: The body of the response.
-            nextnonce: The nonce for the client's next request.
-        """
-        pairs: list[tuple[str, object]] = [("rspauth", self._response(ha1, "", body))]
-        if nextnonce is not None:
-            pairs.insert(0, ("nextnonce", nextnonce))
-        if self.qop is not None:
-            pairs += [("qop", self.qop), ("cnonce", self.cnonce), ("nc", self.nc)]
-        return AuthenticationInfo(pairs)
 
 
 def same(one: str, other: str) -> bool:

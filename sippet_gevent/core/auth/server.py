@@ -34,7 +34,8 @@ from ..server import ServerTransaction
 from ..user_agent import UserAgent
 from . import digest
 from .bans import Ban, Bans
-from .digest import ALGORITHMS, Claim, base_of
+from .claim import Claim
+from .digest import ALGORITHMS, base_of
 from .nonces import SECONDS, Age, Nonces
 
 log = logging.getLogger("sippet_gevent.core")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sippet_gevent.core.auth.digest import Claim, ha1
+from sippet_gevent.core.auth.claim import Claim
+from sippet_gevent.core.auth.digest import ha1
 from sippet_gevent.message.fields.authentication import Challenge
 
 HEADERS = {

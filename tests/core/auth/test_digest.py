@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.core.auth import digest
+from sippet_gevent.core.auth.claim import Claim
 from sippet_gevent.core.auth.digest import (
     ALGORITHMS,
-    Claim,
     Session,
     can_answer,
     ha1,

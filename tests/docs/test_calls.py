@@ -38,6 +38,24 @@ def test_calling_block_wakes_the_callee_that_answers(sip, capsys):
     assert out.count("not reached: ") == 1
 
 
+def test_events_block_reads_digits_and_answers_other_requests(sip, capsys):
+    stack = block("events").stack
+    sip.serve(stack)
+    digits = []
+    call = sip.run(
+        sip.client.invite,
+        f"sip:menu@{stack.addresses[0].removeprefix('udp:')}",
+        handlers={"INFO": lambda request, tx: digits.append(request.body) or 200},
+    )
+    sip.run(call.send_digits, "31")
+    assert sip.run(call.request, "MESSAGE", body="hello").status == 200
+    sip.advance(1)
+    assert b"".join(digits).count(b"Signal=") == 3
+    call.hangup()
+    sip.settle()
+    assert "ended: bye by peer" in capsys.readouterr().out
+
+
 def test_calling_block_survives_a_closed_port(capsys):
     with Stack("udp:127.0.0.1:0") as gone:
         uri = f"sip:{gone.addresses[0].removeprefix('udp:')}"

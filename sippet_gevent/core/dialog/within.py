@@ -43,10 +43,12 @@ class InCall:
         digit = digit_of(request) if request.method == "INFO" else None
         if digit is not None:
             events = call._events()
-            event = CallEvent("digit", request, digit=digit.digit, seconds=digit.seconds)
-            call.stack.dialogs.events_dropped += events.put(event)
-            if events.is_read or not handles:
-                return 200
+            # a core in call.wait() reads none, and the peer should know
+            if handles or events.is_read is not False:
+                event = CallEvent("digit", request, digit=digit.digit, seconds=digit.seconds)
+                call.stack.dialogs.events_dropped += events.put(event)
+                if events.is_read or not handles:
+                    return 200
         elif not handles and call.end is None:
             kind = "request" if tx.referral is None else "transfer"
             offered = CallEvent(kind, request, tx=tx)

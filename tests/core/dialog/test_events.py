@@ -226,6 +226,14 @@ def test_digit_goes_to_a_core_that_serves_info_unless_it_reads_events(sip):
     answered.send("BYE")
 
 
+def test_digit_is_refused_while_the_core_waits_for_the_end(sip):
+    answered = Answered(sip, lambda tx: tx.accept().wait() and None)
+    answered.burst()
+    answered.peer.send(digit(answered, "1"))
+    assert answered.statuses("INFO") == [405]
+    answered.send("BYE")
+
+
 def test_digit_of_a_function_core_that_reads_events_later_is_there(sip):
     seen = []
 

@@ -17,46 +17,40 @@ class RecordCache:
         most: Most bytes. 0 keeps nothing.
     """
 
-    __slots__ = ("_records", "age", "bytes", "most")
+    __slots__ = ("_records", "bytes", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.bytes = 0
         """Bytes of all entries."""
-        self.age = 0
-        """Grows with forget(): what was read before must not be kept any more."""
         self._records: OrderedDict[str, bytes | None] = OrderedDict()
 
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self._records)
 
+    def __contains__(self, aor: str) -> bool:
+        """True if the cache knows the record, or that there is none."""
+        return aor in self._records
+
     def __getitem__(self, aor: str) -> bytes | None:
         record = self._records[aor]
         self._records.move_to_end(aor)
         return record
 
-    def keep(self, aor: str, record: bytes | None, age: int) -> None:
-        """Keep a record that was read or written at this age; None says that there is none."""
-        if age != self.age:
-            return
+    def keep(self, aor: str, record: bytes | None) -> None:
+        """Keep a record that was read or written; None says that there is none."""
+        self.forget(aor)
         records = self._records
-        if aor in records:
-            self.bytes -= _bytes(aor, records.pop(aor))
         records[aor] = record
         self.bytes += _bytes(aor, record)
         while self.bytes > self.most:
             self.bytes -= _bytes(*records.popitem(last=False))
 
-    def clear(self) -> None:
-        """Remove all entries."""
-        self._records.clear()
-        self.bytes = 0
-
-    def forget(self) -> None:
-        """Remove all entries, and those that are being read, too."""
-        self.clear()
-        self.age += 1
+    def forget(self, aor: str) -> None:
+        """Remove an entry, if there is one."""
+        if aor in self._records:
+            self.bytes -= _bytes(aor, self._records.pop(aor))
 
 
 def _bytes(aor: str, record: bytes | None) -> int:

@@ -1,7 +1,11 @@
-"""Database: one SQLite file, and the thread that reads and writes it.
+"""Database: one SQLite file, with a thread that writes and one that reads.
 
 The thread commits all waiting writes together. A commit waits for the disk, and so it costs the
-same for one write as for a hundred.
+same for one write as for a hundred. Reads have a thread of their own, and never wait for a commit.
+
+The thread of the loop never calls SQLite, not even to ask whether the file has changed. All
+connections of a process to a file share a lock, and on a disk that stalled for two seconds such a
+call held the loop for as long.
 
 Several processes may use one file. It is in WAL mode: readers never wait for a writer, and a writer
 waits for another one at most LOCK_SECONDS, with random pauses. The file and those that SQLite makes
@@ -28,7 +32,7 @@ from ..arguments import whole
 from ..errors import InvalidValue, StoreError, excerpt
 from ..runtime.native_thread import Call, NativeThread
 from .sqlite_errors import failure_of, is_full, is_locked
-from .sqlite_file import checked_path, close, open_file
+from .sqlite_file import checked_path, close, open_file, open_reader
 
 T = TypeVar("T")
 
@@ -87,6 +91,10 @@ class Read(Call[T]):
         super().__init__()
         self.call = call
 
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Read. Called in the thread of SQLite."""
+        self.value = self.call(connection)
+
 
 class Write(Call[None]):
     """A job that writes, in one transaction with others. `apply` of its Database carries it out."""
@@ -98,7 +106,11 @@ class Write(Call[None]):
         self.value = None
 
 
-class _Close(Call[None]):
+class _Open(Write):
+    __slots__ = ()
+
+
+class _Close(Write):
     __slots__ = ()
 
 
@@ -111,7 +123,7 @@ class Database(Generic[W]):
     Args:
         path: The file. It is created, with mode 0600, if it does not exist.
         apply: Carries out writes inside a transaction, `apply(connection, writes)`. It runs in the
-            thread, and again if the transaction fails. It returns True if others write, too.
+            thread, and again if the transaction fails.
         max_bytes: Most bytes of the file.
         synchronous: FULL or NORMAL, see SYNCHRONOUS.
 
@@ -123,7 +135,7 @@ class Database(Generic[W]):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        apply: Callable[[sqlite3.Connection, list[W]], bool],
+        apply: Callable[[sqlite3.Connection, list[W]], None],
         *,
         max_bytes: int = MAX_BYTES,
         synchronous: str = "FULL",
@@ -137,11 +149,8 @@ class Database(Generic[W]):
         self._synchronous = synchronous
         self._apply = apply
         self._is_shared = False
+        self._version: list[tuple[int]] = []
         self._connection: sqlite3.Connection | None = None
-        self.reader: sqlite3.Connection | None = None
-        """A connection for the thread of the loop, which never waits: to see whether the file has
-        changed."""
-        self._old: list[sqlite3.Connection] = []
         self._error: StoreError | None = None
         self._tried_at = 0.0
         self.is_closed = False
@@ -153,11 +162,11 @@ class Database(Generic[W]):
         self._write_failed = False
         self._logged_at = -LOG_SECONDS
         self._is_logged = False
-        self._thread = NativeThread(self._run)
-        opened: Read[None] = Read(lambda connection: None)
+        self._writer, self._reader = NativeThread(self._run_writes), NativeThread(self._run_reads)
+        opening = _Open()
         try:
-            self._thread.give(opened)
-            opened.wait()
+            self._writer.give(opening)
+            opening.wait()
         except BaseException:
             self.close()
             raise
@@ -167,11 +176,16 @@ class Database(Generic[W]):
     # ---- in the thread of the loop
 
     def give(self, job: Call[T]) -> Call[T]:
-        """Give a job to the thread, and return it. Raises StoreError after close()."""
+        """Give a job to its thread, and return it. Raises StoreError after close()."""
         if self.is_closed:
             raise StoreError(f"{self.path} is closed")
-        self._thread.give(job)
+        (self._reader if isinstance(job, Read) else self._writer).give(job)
         return job
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that were given and are not done yet."""
+        return self._writer.waiting + self._reader.waiting
 
     def read(self, call: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `call(connection)` returns in the thread. Raises StoreError."""
@@ -180,8 +194,6 @@ class Database(Generic[W]):
     def wait(self, job: Call[T]) -> T:
         """Wait for a job in a greenlet. Return its value. Raises StoreError, with a log line for
         the first failure."""
-        while self._old:
-            self._old.pop().close()  # a reader of a file that has failed
         is_write = isinstance(job, Write)
         try:
             value = job.wait()
@@ -215,27 +227,25 @@ class Database(Generic[W]):
         if self.is_closed:
             return
         self.is_closed = True
-        job = _Close()
-        job.value = None
-        self._thread.give(job)
-        job.wait()
-        self._thread.close()
-        for connection in (*self._old, self.reader):
-            if connection is not None:
-                connection.close()
-        self._old.clear()
-        self.reader = None
+        for thread in (self._reader, self._writer):
+            job = _Close()
+            thread.give(job)
+            job.wait_quietly()
+            thread.close()
 
-    # ---- in the thread of SQLite: no gevent, and no logging, whose locks may be gevent's
+    # ---- in the threads of SQLite: no gevent, and no logging, whose locks may be gevent's
 
-    def _run(self, thread: NativeThread) -> None:
+    def _run_writes(self, thread: NativeThread) -> None:
         writes: list[W] = []
         closing: _Close | None = None
         locked_since, pause = 0.0, 0.0
         while closing is None or writes:
             for job in thread.take(GROUP, pause if writes else None):
-                if isinstance(job, Read):
-                    self._read(job)
+                if isinstance(job, _Open):
+                    try:
+                        self._opened()
+                    except StoreError as error:
+                        job.error = error
                     thread.hand_back([job])
                 elif isinstance(job, _Close):
                     closing = job
@@ -259,21 +269,31 @@ class Database(Generic[W]):
             close(self._connection)
         thread.hand_back([closing])
 
-    def _read(self, job: Read[T]) -> None:
-        try:
+    def _run_reads(self, thread: NativeThread) -> None:
+        connection: sqlite3.Connection | None = None
+        while True:
+            (job,) = thread.take(1)
+            if isinstance(job, _Close):
+                break
             ends_at = time.monotonic() + READ_LOCK_SECONDS
             while True:
                 try:
-                    job.value = job.call(self._opened())
-                    return
-                except sqlite3.OperationalError as error:
-                    if not is_locked(error) or time.monotonic() > ends_at:
-                        raise
-                _sleep(PAUSES[1])
-        except StoreError as error:
-            job.error = error
-        except Exception as error:  # whatever it is, the greenlet must not wait for ever
-            job.error = self._broken(error)
+                    if connection is None:
+                        connection = open_reader(self.path)
+                    cast("Read[object]", job).run(connection)
+                except Exception as error:  # whatever it is, the greenlet must not wait for ever
+                    if is_locked(error) and time.monotonic() < ends_at:
+                        _sleep(PAUSES[1])
+                        continue
+                    job.error = failure_of(error, self.path)
+                    if connection is not None and not is_locked(error):
+                        close(connection)
+                        connection = None
+                break
+            thread.hand_back([job])
+        if connection is not None:
+            close(connection)
+        thread.hand_back([job])
 
     def _write(self, group: list[W], *, is_last_try: bool) -> bool:
         """Carry out a group of writes. False: another process has the lock, so try again."""
@@ -285,11 +305,11 @@ class Database(Generic[W]):
                 if is_locked(error) and not is_last_try:
                     return False
                 raise
-            self._is_shared = self._apply(connection, group)
+            # changes when another connection has written
+            version = connection.execute("PRAGMA data_version").fetchall()
+            self._is_shared, self._version = version != self._version, version
+            self._apply(connection, group)
             connection.execute("COMMIT")
-            # The first read after a commit writes to the shared memory of the WAL, which may wait
-            # for the disk. Read here, so that `reader` does not have to.
-            connection.execute("PRAGMA data_version").fetchall()
             self.commits += 1
             self.writes += len(group)
         except StoreError as error:
@@ -335,9 +355,6 @@ class Database(Generic[W]):
         if self._connection is not None:
             close(self._connection)
             self._connection = None
-            if self.reader is not None:
-                self._old.append(self.reader)  # the loop may be using it
-                self.reader = None
 
     def _opened(self) -> sqlite3.Connection:
         """Return the connection, opened if there is none. Raises StoreError."""
@@ -347,7 +364,7 @@ class Database(Generic[W]):
                 raise self._error
             self._tried_at = now
             try:
-                self._connection, self.reader = open_file(
+                self._connection = open_file(
                     self.path, max_bytes=self._max_bytes, synchronous=self._synchronous
                 )
                 self._error = None

@@ -32,15 +32,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " WITHOUT ROWID",
         # records that could not be read when they had to make way for others
         "CREATE TABLE unreadable (aor TEXT, record BLOB, moved_at REAL)",
-        # which store has written last, and how many times; one row
-        "CREATE TABLE writer (id INTEGER PRIMARY KEY, name INTEGER, number INTEGER)",
-        "INSERT INTO writer VALUES (1, 0, 0)",
-        # a change by others, such as an operator with the program sqlite3, has no writer
-        *(
-            f"CREATE TRIGGER bindings_{event} AFTER {event} ON bindings "
-            "WHEN (SELECT name FROM writer) <> 0 BEGIN UPDATE writer SET name = 0; END"
-            for event in ("insert", "update", "delete")
-        ),
         """
         CREATE TABLE users (
             realm TEXT,
@@ -50,14 +41,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (realm, username, algorithm)
         ) WITHOUT ROWID
         """,
-        # how many times users have changed; one row
-        "CREATE TABLE users_changes (id INTEGER PRIMARY KEY, number INTEGER)",
-        "INSERT INTO users_changes VALUES (1, 0)",
-        *(
-            f"CREATE TRIGGER users_{event} AFTER {event} ON users "
-            "BEGIN UPDATE users_changes SET number = number + 1; END"
-            for event in ("insert", "update", "delete")
-        ),
     ),
 )
 """The statements that lead from each version to the next. A released one never changes."""

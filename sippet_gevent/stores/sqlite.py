@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable
@@ -19,12 +18,13 @@ from .base import BindingEvent, Change, Watch, Watchers
 from .bindings import Bindings
 from .cache import RecordCache
 from .contacts import SHARED
-from .database import GROUP, MAX_BYTES, Database, DatabaseFull, Read
+from .database import GROUP, MAX_BYTES, Database, DatabaseFull
 from .record import UnreadableRecord, pack, unpack
 from .sqlite_writes import Write
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""Bytes of records that are kept in memory: those of 100,000 usual phones."""
+"""Bytes of records that are kept in memory, so that a refresh need not read: those of 100,000 usual
+phones."""
 
 MOST_CONFLICTS = 100
 """Most times that one update begins again because another process was faster. Each time, that
@@ -47,6 +47,9 @@ class SQLiteBindings:
     What `update()` has returned is on the disk, and survives `kill -9` and, with
     `synchronous="FULL"`, a loss of power. Updates that wait are committed together. The file is
     created with mode 0600. A later version of this library changes it when it opens it.
+
+    A look-up reads the file, so it sees at once what another process has stored. The records in
+    memory are only what updates begin from; one that is outdated costs a second attempt.
 
     `watch()` tells the changes that this object makes, not those of other processes.
 
@@ -86,7 +89,6 @@ class SQLiteBindings:
             raise TypeError(f"now must be a function, got {excerpt(now)}: write now=time.time")
         self.now = now
         self._cache = RecordCache(whole("cache_bytes", cache_bytes))
-        self._name = secrets.randbits(62) + 1
         self._pending: dict[str, _Pending] = {}
         self._watchers = Watchers()
         self.conflicts = 0
@@ -94,12 +96,9 @@ class SQLiteBindings:
         self.unreadable_records = 0
         """Records that could not be read, each time that one was met."""
         self._logged: set[str] = set()
-        # the last commit whose results have arrived here, and the state of the file at that time
-        self._number = -1
-        self._version: int | None = None
         self._database: Database[Write] = Database(
             path,
-            sqlite_writes.Group(self._name).apply,
+            sqlite_writes.apply,
             max_bytes=max_bytes,
             synchronous=synchronous,
         )
@@ -130,7 +129,7 @@ class SQLiteBindings:
         """Return the stored bindings, () for none. Some may have ended. Raises StoreError."""
         if not _is_storable(aor):
             return ()
-        return self._unpacked(aor, self._record(aor))[0]
+        return self._unpacked(aor, self._read(aor))[0]
 
     def find(self, contact: URI, /) -> list[str]:
         """Return addresses-of-record that have a binding of this Contact URI (§19.1.4), and
@@ -145,38 +144,12 @@ class SQLiteBindings:
             ]
         )
 
-    def _record(self, aor: str) -> bytes | None:
-        """Return the record of the file, from memory if it is the same there."""
-        cache = self._cache
-        if self._is_current():
-            try:
-                return cache[aor]
-            except KeyError:
-                pass
-        lookup = _Lookup(cache, aor)
-        return self._database.wait(self._database.give(lookup))
-
-    def _is_current(self) -> bool:
-        """True if the cache is what the file has. Forgets it if another process has written.
-
-        This reads the shared memory of the WAL, without waiting, in some microseconds.
-        """
-        reader = self._database.reader
-        if reader is None:
-            return False
-        try:
-            ((version,),) = reader.execute("PRAGMA data_version").fetchall()
-            if version == self._version:
-                return True
-            ((name, number),) = reader.execute(sqlite_writes.WRITER).fetchall()
-        except (sqlite3.Error, ValueError):  # locked for a moment, or failed: ask the thread
-            return False
-        if name != self._name:
-            self._cache.forget()
-        elif number != self._number:
-            return False  # the results of our last commit are on their way
-        self._version = version
-        return True
+    def _read(self, aor: str) -> bytes | None:
+        """Return the record of the file."""
+        record = self._database.read(lambda connection: sqlite_writes.records(connection, [aor])[0])
+        if aor not in self._pending:  # it will be kept when its update is done
+            self._cache.keep(aor, record)
+        return record
 
     def _unpacked(self, aor: str, record: bytes | None) -> tuple[Bindings, bool]:
         """Return the bindings of a record, and whether it could be read."""
@@ -212,32 +185,33 @@ class SQLiteBindings:
         """
         if not _is_storable(aor):
             raise InvalidValue(f"{excerpt(aor)} cannot be stored: it has characters that are none")
-        write: Write | None = None
+        trusts_cache = True
         for _ in range(MOST_CONFLICTS):
-            # On top of an update that is on its way, so that those of one user go together.
+            # On top of an update that is on its way, so that those of one user go together, or of
+            # what was stored last: the thread compares, and another process may have been faster.
+            is_sure = False
             pending = self._pending.get(aor)
             if pending is None or not pending.is_sound:
-                record = self._record(aor) if write is None else write.found
+                if trusts_cache and aor in self._cache:
+                    record = self._cache[aor]
+                else:
+                    record, is_sure = self._read(aor), True
                 pending = self._pending.get(aor)  # another greenlet may have been faster
             if pending is not None and pending.is_sound:
-                record = pending.record
-            else:
-                pending = None
+                record, is_sure = pending.record, False
             before, is_readable = self._unpacked(aor, record)
             try:
                 after = change(before)
+                packed = pack(after) if after else None
             except Exception:
-                if pending is None:
+                if is_sure:
                     raise
-                pending.last.wait_quietly()  # it may fail, and then this change was wrong about it
-                write = None
+                trusts_cache = self._settle(aor)  # the change may be wrong about what is stored
                 continue
-            packed = pack(after) if after else None
             if packed == record:
-                if pending is None:
+                if is_sure:
                     return after
-                pending.last.wait_quietly()
-                write = None
+                trusts_cache = self._settle(aor)
                 continue
             write = self._give(aor, record, packed, before, after, is_readable)
             try:
@@ -249,6 +223,7 @@ class SQLiteBindings:
                 self._watchers.tell(aor, before, after, self.now())
                 return after
             self.conflicts += 1
+            trusts_cache = True  # it has what the file has instead
         raise StoreError(f"{excerpt(aor)} was changed by other processes {MOST_CONFLICTS} times")
 
     def _give(
@@ -261,7 +236,7 @@ class SQLiteBindings:
         is_readable: bool,
     ) -> Write:
         """Give a change to the thread."""
-        write = Write(self.settle, aor, record, packed)
+        write = Write(self._written, aor, record, packed)
         write.count = len(after)
         if after:
             first = min([binding.expires_at for binding in after])
@@ -277,7 +252,6 @@ class SQLiteBindings:
             numbers = {contact_number(uri) for uri in old}
             wanted = {contact_number(uri) for uri in new}
             write.dropped, write.added = numbers - wanted, wanted - numbers
-        write.age = self._cache.age
         self._database.give(write)
         pending = self._pending.get(aor)
         if pending is None:
@@ -287,24 +261,28 @@ class SQLiteBindings:
         write.turn = pending.turn
         return write
 
-    def settle(self, write: Write) -> None:
+    def _settle(self, aor: str) -> bool:
+        """Wait for the updates of an address-of-record that are on their way. Return False: what
+        is stored must be read."""
+        pending = self._pending.get(aor)
+        if pending is not None:
+            pending.last.wait_quietly()
+        return False
+
+    def _written(self, write: Write) -> None:
         """Note the result of a write, before its greenlet goes on. Called by the loop."""
-        aor, pending, cache = write.aor, self._pending[write.aor], self._cache
+        aor, pending = write.aor, self._pending[write.aor]
         pending.count -= 1
         if not pending.count:
             del self._pending[aor]
-        elif not write.is_stored and write.turn == pending.turn:
+        elif write.turn == pending.turn and (write.error is not None or not write.is_stored):
             # what was computed on top of this write fails, too, and begins again in its order
             pending.turn += 1
             pending.is_sound = False
         if write.error is not None:
-            cache.forget()
-            self._version = None
-            return
-        if write.is_foreign and write.number != self._number:
-            cache.clear()  # another process has written since our last commit
-        self._number = write.number
-        cache.keep(aor, write.record if write.is_stored else write.found, write.age)
+            self._cache.forget(aor)
+        else:
+            self._cache.keep(aor, write.record if write.is_stored else write.found)
 
     def expire(self, now: float, limit: int, /) -> list[tuple[str, Bindings]]:
         """Remove bindings whose `expires_at` is not after `now`.
@@ -365,24 +343,6 @@ class SQLiteBindings:
     def close(self) -> None:
         """Finish the updates that wait, and close the file. May be called twice."""
         self._database.close()
-
-
-class _Lookup(Read["bytes | None"]):
-    """Reads a record, and keeps it in the cache."""
-
-    __slots__ = ("age", "aor", "cache")
-
-    def __init__(self, cache: RecordCache, aor: str) -> None:
-        super().__init__(lambda connection: sqlite_writes.records(connection, [aor])[0])
-        self.cache = cache
-        self.aor = aor
-        self.age = cache.age
-
-    def done(self) -> None:
-        # here, because the results of later commits may be here before the greenlet goes on
-        if self.error is None:
-            self.cache.keep(self.aor, self.value, self.age)
-        super().done()
 
 
 class _Pending:

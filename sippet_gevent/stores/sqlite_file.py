@@ -34,18 +34,13 @@ STATEMENTS = 512
 """Statements of a connection that stay compiled: one for each number of rows."""
 
 
-def open_file(
-    path: str, *, max_bytes: int, synchronous: str
-) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def open_file(path: str, *, max_bytes: int, synchronous: str) -> sqlite3.Connection:
     """Open a file, create it if it does not exist, and change it to this version of the schema.
 
     Args:
         path: The absolute path.
         max_bytes: Most bytes of the file.
         synchronous: FULL or NORMAL.
-
-    Returns:
-        A connection for the thread of SQLite, and one that only reads and never waits.
 
     Raises:
         StoreError: The file cannot be used. The text says why, and what to do.
@@ -76,10 +71,7 @@ def open_file(
             ((found,),) = patiently(connection, "PRAGMA quick_check(1)")
             if found != "ok":
                 raise sqlite3.DatabaseError(f"database disk image is malformed: {found}")
-        reader = _connect(path)
-        patiently(reader, "PRAGMA query_only=1")
-        patiently(reader, "PRAGMA data_version")
-        return connection, reader
+        return connection
     except (sqlite3.Error, OSError, StoreError) as error:
         if connection is not None:
             close(connection)
@@ -88,13 +80,21 @@ def open_file(
         raise failure_of(error, path) from error
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def open_reader(path: str) -> sqlite3.Connection:
+    """Return a connection that only reads a file that exists. Raises sqlite3.Error."""
+    reader = _connect(f"{Path(path).as_uri()}?mode=rw", uri=True)
+    patiently(reader, "PRAGMA query_only=1")
+    patiently(reader, "PRAGMA cache_size=-8000")
+    return reader
+
+
+def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(
         path,
         timeout=0.0,
+        uri=uri,
         isolation_level=None,
         cached_statements=STATEMENTS,
-        check_same_thread=False,
     )
 
 

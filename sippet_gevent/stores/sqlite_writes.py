@@ -9,9 +9,6 @@ from functools import lru_cache
 from . import database
 from .database import GROUP
 
-WRITER = "SELECT name, number FROM writer"
-"""The store that has written last, and how many times it has."""
-
 
 class Write(database.Write):
     """Stores a record if the file still has the one that it was computed from.
@@ -24,8 +21,8 @@ class Write(database.Write):
     """
 
     __slots__ = (
-        "added", "age", "aor", "count", "dropped", "expected", "found", "is_foreign", "is_stored",
-        "look_at", "moves", "number", "record", "settle", "turn", "unreadable_since",
+        "added", "aor", "count", "dropped", "expected", "found", "is_stored", "look_at", "moves",
+        "record", "settle", "turn", "unreadable_since",
     )  # fmt: skip
 
     def __init__(
@@ -51,94 +48,66 @@ class Write(database.Write):
         """Hashes of Contacts that the entry has no more, and has from now on."""
         self.unreadable_since: float | None = None
         """If set, `expected` cannot be read, and is put aside."""
-        self.age = self.turn = 0  # of the cache, and of the pending updates
+        self.turn = 0  # of the pending updates
         # results
-        self.is_stored = self.is_foreign = False
+        self.is_stored = False
         self.found: bytes | None = None
-        self.number = 0
 
     def done(self) -> None:
         self.settle(self)
         super().done()
 
 
-class Group:
-    """Carries out writes for one store.
+def apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    """Carry out writes in their order, inside a transaction. Runs in the thread of SQLite.
 
-    Args:
-        name: A random number that names the store in the file.
+    Each write gets `is_stored`, or what the file has instead in `found`.
+
+    Raises:
+        sqlite3.Error: SQLite fails. The same writes may come again.
     """
+    names = list(dict.fromkeys([write.aor for write in writes]))
+    before = dict(zip(names, records(connection, names)))
+    after = before.copy()
+    last: dict[str, Write] = {}
+    moved: set[str] = set()
+    dropped: set[tuple[int, str]] = set()
+    added: set[tuple[int, str]] = set()
+    for write in writes:
+        aor = write.aor
+        write.is_stored = after[aor] == write.expected
+        if not write.is_stored:
+            write.found = after[aor]
+            continue
+        after[aor] = write.record
+        last[aor] = write
+        if write.moves:
+            moved.add(aor)
+        for contact in write.dropped:
+            added.discard((contact, aor))
+            dropped.add((contact, aor))
+        for contact in write.added:
+            dropped.discard((contact, aor))
+            added.add((contact, aor))
+        if write.unreadable_since is not None:
+            connection.execute(
+                "INSERT INTO unreadable VALUES (?, ?, ?)",
+                (aor, write.expected, write.unreadable_since),
+            )
+            # its Contacts are unknown
+            connection.execute("DELETE FROM contacts WHERE aor = ?", (aor,))
+    _store(connection, last, moved)
+    _each(connection, _drop_contacts, dropped)
+    _each(connection, _add_contacts, added)
 
-    __slots__ = ("_name", "_number")
 
-    def __init__(self, name: int) -> None:
-        self._name = name
-        self._number = 0
-
-    def apply(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> bool:
-        """Carry out writes in their order, inside a transaction. Runs in the thread of SQLite.
-
-        Each write gets `is_stored`, or what the file has instead in `found`. If another store has
-        written since the last call, each gets `is_foreign`.
-
-        Returns:
-            True if another store has written since the last call.
-
-        Raises:
-            sqlite3.Error: SQLite fails. The same writes may come again.
-        """
-        ((name, number),) = connection.execute(WRITER).fetchall()
-        is_foreign = (name, number) != (self._name, self._number)
-        names = list(dict.fromkeys([write.aor for write in writes]))
-        before = dict(zip(names, records(connection, names)))
-        after = before.copy()
-        last: dict[str, Write] = {}
-        moved: set[str] = set()
-        dropped: set[tuple[int, str]] = set()
-        added: set[tuple[int, str]] = set()
-        for write in writes:
-            aor = write.aor
-            write.is_foreign = is_foreign
-            write.is_stored = after[aor] == write.expected
-            if not write.is_stored:
-                write.found = after[aor]
-                continue
-            after[aor] = write.record
-            last[aor] = write
-            if write.moves:
-                moved.add(aor)
-            for contact in write.dropped:
-                added.discard((contact, aor))
-                dropped.add((contact, aor))
-            for contact in write.added:
-                dropped.discard((contact, aor))
-                added.add((contact, aor))
-            if write.unreadable_since is not None:
-                connection.execute(
-                    "INSERT INTO unreadable VALUES (?, ?, ?)",
-                    (aor, write.expected, write.unreadable_since),
-                )
-                # its Contacts are unknown
-                connection.execute("DELETE FROM contacts WHERE aor = ?", (aor,))
-        if last:
-            self._store(connection, last, moved)
-            _each(connection, _drop_contacts, dropped)
-            _each(connection, _add_contacts, added)
-            self._number = (max(number, self._number) if name == self._name else self._number) + 1
-            connection.execute("UPDATE writer SET name = ?, number = ?", (self._name, self._number))
-        for write in writes:
-            write.number = self._number
-        return is_foreign
-
-    def _store(
-        self, connection: sqlite3.Connection, last: dict[str, Write], moved: set[str]
-    ) -> None:
-        kept = [write for aor, write in last.items() if write.record and aor not in moved]
-        moving = [write for aor, write in last.items() if write.record and aor in moved]
-        gone = [(aor,) for aor, write in last.items() if not write.record]
-        for statement, stored in ((_refresh, kept), (_put, moving)):
-            _each(connection, statement, [(w.aor, w.record, w.look_at, w.count) for w in stored])
-        _each(connection, _delete, gone)
+def _store(connection: sqlite3.Connection, last: dict[str, Write], moved: set[str]) -> None:
+    kept = [write for aor, write in last.items() if write.record and aor not in moved]
+    moving = [write for aor, write in last.items() if write.record and aor in moved]
+    gone = [(aor,) for aor, write in last.items() if not write.record]
+    for statement, stored in ((_refresh, kept), (_put, moving)):
+        _each(connection, statement, [(w.aor, w.record, w.look_at, w.count) for w in stored])
+    _each(connection, _delete, gone)
 
 
 def records(connection: sqlite3.Connection, names: Sequence[str]) -> list[bytes | None]:

@@ -9,22 +9,17 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-from ..arguments import whole
 from ..errors import InvalidValue, excerpt
 from . import database
 from .database import MAX_BYTES, Database
 
 HA1_LENGTHS = {"MD5": 32, "SHA-256": 64, "SHA-512-256": 64}
 """Hexadecimal digits of an HA1 by algorithm (RFC 8760 §2.1). The -sess forms have the same HA1."""
-
-CACHED_USERS = 20_000
-"""Most users of a file that are kept in memory, about 1 KB each."""
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]+").fullmatch
 
@@ -155,10 +150,9 @@ class _Change(database.Write):
         self.has_changed = False
 
 
-def _apply(connection: sqlite3.Connection, changes: Iterable[_Change]) -> bool:
+def _apply(connection: sqlite3.Connection, changes: Iterable[_Change]) -> None:
     for each in changes:
         each.has_changed = each.change(connection)
-    return False
 
 
 class SQLiteUsers:
@@ -167,13 +161,11 @@ class SQLiteUsers:
         users = SQLiteUsers("/var/lib/sippet/sippet.db")
         users.add(User("100", "example.com", {"SHA-256": ha1("100", "example.com", "secret")}))
 
-    Users that were looked up are kept in memory until any process changes a user. The file is
-    created with mode 0600.
+    A look-up sees at once what another process has changed. The file is created with mode 0600.
 
     Args:
         path: The file. Its directory must exist, on a local disk.
         max_bytes: Most bytes of the file.
-        cached: Most users in memory.
 
     Raises:
         StoreError: The file cannot be used. The text says why, and what to do.
@@ -184,12 +176,7 @@ class SQLiteUsers:
         path: str | os.PathLike[str],
         *,
         max_bytes: int = MAX_BYTES,
-        cached: int = CACHED_USERS,
     ) -> None:
-        self._cached = whole("cached", cached)
-        self._users: OrderedDict[tuple[str, str], User] = OrderedDict()
-        self._version: int | None = None
-        self._number = -1
         self._database: Database[_Change] = Database(path, _apply, max_bytes=max_bytes)
 
     @property
@@ -199,45 +186,16 @@ class SQLiteUsers:
 
     def lookup(self, username: str, realm: str, /) -> User | None:
         """Return a user of a realm, None if there is none. Raises StoreError."""
-        key = (realm, username)
-        number = self._checked()
-        if number is not None and key in self._users:
-            self._users.move_to_end(key)
-            return self._users[key]
         if not (_is_text(username) and _is_text(realm)):
             return None
         found = self._database.read(
             lambda connection: connection.execute(
                 "SELECT realm, username, algorithm, ha1 FROM users "
                 "WHERE realm = ? AND username = ?",
-                key,
+                (realm, username),
             ).fetchall()
         )
-        user = next(iter(_users(found)), None)
-        # unless users have changed while this one was read
-        if user is not None and number is not None and number == self._checked():
-            self._users[key] = user
-            while len(self._users) > self._cached:
-                self._users.popitem(last=False)
-        return user
-
-    def _checked(self) -> int | None:
-        """Return the number of changes of users, None if it is not known now. Forgets users that
-        may have changed. Does not wait."""
-        reader = self._database.reader
-        if reader is None:
-            return None
-        try:
-            ((version,),) = reader.execute("PRAGMA data_version").fetchall()
-            if version == self._version:
-                return self._number
-            ((number,),) = reader.execute("SELECT number FROM users_changes").fetchall()
-        except (sqlite3.Error, ValueError):  # locked for a moment, or failed: ask the thread
-            return None
-        if number != self._number:
-            self._users.clear()
-        self._version, self._number = version, number
-        return self._number
+        return next(iter(_users(found)), None)
 
     def add(self, user: User) -> None:
         """Add a user, or replace the one with the same name and realm. Raises StoreError."""

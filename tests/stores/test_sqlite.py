@@ -347,7 +347,7 @@ def test_file_that_is_damaged_while_it_runs_fails_until_it_is_restored(path, ope
     assert len(add(store)) == 1
 
 
-def test_stalled_disk_holds_neither_other_greenlets_nor_cached_lookups(open_):
+def test_stalled_commit_holds_neither_other_greenlets_nor_lookups(open_):
     store = open_()
     add(store)
     real = store._database._apply
@@ -442,25 +442,44 @@ def test_cache_is_bounded_in_bytes_and_keeps_the_last_used(open_):
     store = open_(cache_bytes=20_000)
     for number in range(200):
         add(store, f"sip:{number}@example.com")
-        store.lookup("sip:0@example.com")
+        set_(store, "sip:0@example.com", cseq=number)
     assert 10_000 < store.cached_bytes <= 20_000
     reads = count_reads(store)
-    store.lookup("sip:0@example.com")
-    store.lookup("sip:199@example.com")
+    set_(store, "sip:0@example.com", cseq=999)
+    set_(store, "sip:199@example.com", cseq=999)
     assert reads == []
-    store.lookup("sip:1@example.com")
+    set_(store, "sip:1@example.com", cseq=999)
     assert len(reads) == 1
 
 
-def test_own_writes_leave_the_cache(open_):
-    store = open_()
-    for number in range(20):
-        add(store, f"sip:{number}@example.com")
-    reads = count_reads(store)
-    for number in range(20):
-        add(store, OTHER)
-        store.lookup(f"sip:{number}@example.com")
-    assert len(reads) <= 1
+def test_update_begins_again_if_the_cache_is_outdated(path, open_):
+    store, other = open_(), open_()
+    add(store, contact=CONTACTS[0])
+    add(other, contact=CONTACTS[1])
+    assert len(add(store, contact=CONTACTS[2])) == 3
+    assert (store.conflicts, store.retries) == (1, 1)
+
+
+def test_change_that_raises_about_an_outdated_cache_runs_again(path, open_):
+    store, other = open_(), open_()
+    add(store)
+
+    def once(before):
+        if before:
+            raise Reject(500, "Out of Order")
+        return (binding(CONTACTS[0], 9e9),)
+
+    other.update(AOR, lambda before: ())
+    assert len(store.update(AOR, once)) == 1
+    with pytest.raises(Reject):
+        other.update(AOR, once)
+
+
+def test_change_of_nothing_returns_what_another_process_has_stored(path, open_):
+    store, other = open_(), open_()
+    add(store)
+    set_(other, cseq=9)
+    assert [b.cseq for b in store.update(AOR, lambda before: before)] == [9]
 
 
 def test_writes_of_another_program_are_seen_at_once(path, open_):
@@ -472,14 +491,12 @@ def test_writes_of_another_program_are_seen_at_once(path, open_):
         assert store.lookup(AOR)[0].cseq == cseq + 100
     sql(path, "DELETE FROM bindings")
     assert store.lookup(AOR) == () == other.lookup(AOR)
+    assert len(add(store)) == 1
 
 
 def count_reads(store):
-    reads, real = [], store._database.give
-    store._database.give = lambda job: (
-        reads.append(job) if isinstance(job, database.Read) else None,
-        real(job),
-    )[1]
+    reads, real = [], store._database.read
+    store._database.read = lambda call: (reads.append(call), real(call))[1]
     return reads
 
 

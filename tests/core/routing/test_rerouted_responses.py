@@ -8,7 +8,7 @@ from gevent import socket
 from gevent.event import Event
 
 from sippet_gevent import Stack, TransportError
-from sippet_gevent.core.routing import responses
+from sippet_gevent.core.routing import rerouted_responses as responses
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.memory import MemoryFlow
 from tests.ports import free_port

@@ -364,7 +364,7 @@ def test_stalled_commit_holds_neither_other_greenlets_nor_lookups(open_):
         assert len(store.lookup(AOR)) == 1
         turns += 1
         gevent.sleep(0.001)
-    assert turns > 50
+    assert turns >= 5  # a held loop has none
     assert len(job.get()) == 1
 
 

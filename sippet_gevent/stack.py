@@ -6,7 +6,7 @@ It has no logic of its own. The file is long because it documents all public met
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -34,13 +34,16 @@ from .core.dialog.call import (
     Call,
     CallHandlers,
     MayReplace,
+    OnOffer,
     OnProvisional,
     check_handlers,
 )
 from .core.dialog.dialogs import Dialogs
+from .core.dialog.offer_answer import check_media, check_on_offer
 from .core.dialog.replaces import NamesDialog, dialog_of
 from .core.dialog.rules import RULES
 from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
+from .core.dialog.terms import Terms
 from .core.dispatch import Dispatcher
 from .core.methods import check_methods
 from .core.middleware import Middleware
@@ -65,6 +68,7 @@ from .errors import (
 from .message.address import NameAddr
 from .message.identifiers import Identifiers
 from .message.message import Request, Response
+from .message.sdp import MediaStream
 from .message.uri import URI, check_uri
 from .observe.tap import Observation, Observer
 from .runtime.clock import Clock
@@ -459,6 +463,10 @@ class Stack:
         """True when the core serves a method. A core that is one function gets all methods."""
         return self.dispatcher.handles(method)
 
+    def handles_by_name(self, method: str) -> bool:
+        """True when `@stack.on(method)` has registered a function for this very method."""
+        return self.dispatcher.handles_by_name(method)
+
     def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
         """Register a function for methods.
 
@@ -617,16 +625,33 @@ class Stack:
         listener: Wanted = None,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        media: Sequence[MediaStream] | None = None,
         handlers: CallHandlers | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
         body: bytes | str = b"",
+        on_offer: OnOffer | None = None,
         **headers: Any,
     ) -> Call:
         """Call a peer, and return the Call after the peer has answered and the ACK is sent (§13.2).
 
-        If an exception leaves this method before the answer, the INVITE is cancelled. The arguments
-        are those of request(), and `handlers`: cores for requests within the call, by method.
+        With `media`, the INVITE offers these streams. The same streams answer what the peer changes
+        later. Without `media` and `body`, the INVITE asks the peer for an offer. `on_offer` returns
+        the answer, which goes into the ACK. Without it, `call.offer` is that offer, and the ACK
+        waits until `call.answer(media=[…])` is called.
+
+            call = stack.invite("sip:bob@example.com", media=[AUDIO])
+
+        If an exception leaves this method before the answer, the INVITE is cancelled. The other
+        arguments are those of request().
+
+        Args:
+            uri: The peer.
+            media: The streams to offer.
+            handlers: Cores for requests within the call, by method.
+            body: The session description, in place of `media`.
+            on_offer: Decides about the offers of the peer, `on_offer(offer, call)`; see
+                Call.on_offer.
 
         Raises:
             Reject: The peer has refused; `response` is its response. Unauthorized, a Reject, if
@@ -634,20 +659,25 @@ class Stack:
             TransactionTimeout: There is no final response in time.
             TransportError: There is no way to the peer, or the connection has ended.
             Cancelled: The request that this core serves was cancelled.
-            ParseError: The Record-Route of the answer cannot be read. The call is acknowledged and
-                hung up. The status of this error is 502.
+            ParseError: The Record-Route or the answer to `media` cannot be read, or is missing.
+                The call is acknowledged and hung up. The status of this error is 502.
         """
         timeout = check_wait(timeout, on_provisional)
         check_way(next_hop, listener)
         known = check_handlers(handlers)
+        terms = None
+        if media is not None or on_offer is not None:
+            check_media(media, body)
+            terms = Terms(media, check_on_offer(on_offer, "stack.invite(uri, on_offer=function)"))
         if body:
             headers.setdefault("content_type", SESSION_TYPE)
         retry = None
         if credentials is not None or follow_redirects is not False:
             retry = self._retry_of(credentials, follow_redirects)
         request = Request("INVITE", uri, body=body, **headers)
-        tx = self.sender.send(request, next_hop, listener=listener, retry=retry)
+        tx = self.sender.send(request, next_hop, listener=listener, record_route=terms, retry=retry)
         tx.handlers = known
+        tx.terms = terms
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             if tx.retry is not None and tx.retry.problem:

@@ -117,6 +117,11 @@ class Dispatcher:
         core = self.core
         return not isinstance(core, Methods) or core.handles(method)
 
+    def handles_by_name(self, method: str) -> bool:
+        """True when a function is registered for this very method."""
+        core = self.core
+        return isinstance(core, Methods) and method in core.handlers
+
     # ---- for the engine
 
     def serve(

@@ -40,6 +40,7 @@ from .client.long_requests import Detours
 from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
 from .dialog.call import Call, MayReplace
 from .dialog.dialog import DialogID
+from .dialog.terms import Terms
 from .routing.local import Names
 
 Sent = TypeVar("Sent")
@@ -138,6 +139,9 @@ class Element(Protocol):
 
     def handles(self, method: str) -> bool:
         """True when the core serves a method."""
+
+    def handles_by_name(self, method: str) -> bool:
+        """True when a function is registered for this very method."""
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI leads to this element."""
@@ -278,6 +282,9 @@ class ServedRequest(Protocol):
     call: Call | None
     """The call that the request belongs to, or that its 2xx has begun."""
 
+    terms: Terms | None
+    """What the application wants of the session that an INVITE begins."""
+
     @property
     def request(self) -> Request:
         """The request."""
@@ -328,6 +335,9 @@ class InvitingRequest(Protocol):
 
     request: Request
     """The INVITE, as it left."""
+
+    terms: Terms | None
+    """What the application wants of the session."""
 
     @property
     def is_pending(self) -> bool:

@@ -6,6 +6,7 @@ It is longer than other files, because its public methods are documented here.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -22,6 +23,7 @@ from ..errors import (
     TransportError,
 )
 from ..message.message import Request, Response
+from ..message.sdp import MediaStream
 from ..observe.counters import Plain
 from ..transaction.fsm import SENT
 from ..transaction.machines import SEND_NOTHING
@@ -29,10 +31,13 @@ from ..transaction.timers import EXPIRES
 from ..transport.base import Flow, Origin
 from .capabilities import CONTACT_IN_SUCCESS
 from .client.reason import reason_of
-from .dialog.call import Call, CallHandlers, check_handlers
+from .dialog.call import Call, CallHandlers, OnOffer, check_handlers
 from .dialog.end import End, reason_in
+from .dialog.media import Media
+from .dialog.offer_answer import check_media, check_on_offer, media_address
 from .dialog.refer import Referral
 from .dialog.reliable import TAG as RELIABLE
+from .dialog.terms import Terms
 from .handler import Handler
 from .inbox import Inbox
 from .option_tags import check_required
@@ -87,6 +92,9 @@ class ServerTransaction(Handler):
 
     referral: Referral | None = None
     """The transfer that a REFER within a call asks for."""
+
+    terms: Terms | None = None
+    """What the core wants of the session that its 2xx begins."""
 
     context: Forwarding | None = None
     """The branches of the request while it is forwarded."""
@@ -222,22 +230,40 @@ class ServerTransaction(Handler):
         self._inbox.wait(_never, check_seconds("seconds", seconds))
 
     def accept(
-        self, *, handlers: CallHandlers | None = None, body: bytes | str = b"", **headers: Any
+        self,
+        *,
+        media: Sequence[MediaStream] | None = None,
+        handlers: CallHandlers | None = None,
+        body: bytes | str = b"",
+        on_offer: OnOffer | None = None,
+        **headers: Any,
     ) -> Call:
         """Answer an INVITE with 200 and return the Call after the ACK has arrived (§13.3.1.4).
 
-        The 200 is repeated until the ACK arrives.
+        The 200 is repeated until the ACK arrives. With `media`, it has the answer to the caller's
+        offer. If the INVITE has no offer, the 200 has one, and the ACK brings the answer. The same
+        streams answer what the caller changes later.
+
+            AUDIO = sdp.MediaStream("audio", 4000, (sdp.PCMU, sdp.PCMA))
+            with tx.accept(media=[AUDIO]) as call:
+                call.wait(30)
 
             with tx.accept(body=answer, handlers={"MESSAGE": show}) as call:
                 call.wait()
 
         Args:
+            media: The streams that we accept or offer.
             handlers: Cores for requests within the call, by method. They are `core(request, tx)`,
                 with the call as `tx.call`.
-            body: The session description.
+            body: The session description, in place of `media`.
+            on_offer: Decides about offers of the caller that follow, `on_offer(offer, call)`; see
+                Call.on_offer.
             headers: Header fields, by attribute name.
 
         Raises:
+            Reject: 488, because no stream of the offer can be accepted.
+            ParseError: The offer cannot be read. If the ACK has no answer to our offer, or none
+                that can be read, the status is 502, and the call is hung up.
             TransactionTimeout: No ACK has come in 64*T1. The call is hung up.
             TransactionStateError: The request is no INVITE, or is answered already.
             Cancelled: The caller has given up.
@@ -247,6 +273,16 @@ class ServerTransaction(Handler):
         known = check_handlers(handlers)
         if self.call is not None:
             self.call.handlers = known or self.call.handlers
+        if media is not None or on_offer is not None:
+            check_media(media, body)
+            check_on_offer(on_offer, "tx.accept(on_offer=function)")
+        if not body and (media is not None or self.call is not None):
+            body = self._describe(media)
+        if on_offer is not None:
+            self.terms = self.terms or Terms(None, on_offer)
+            self.terms.on_offer = on_offer
+            if self.call is not None:
+                self.call.on_offer = on_offer
         self.respond(200, body=body, **headers)
         call = self.call
         assert call is not None  # a 2xx to an INVITE begins one
@@ -275,6 +311,14 @@ class ServerTransaction(Handler):
             Reject: 401 or 407 with challenges, 403, or 400. Let it leave the core.
         """
         return authenticator.authenticate(self.request, self)
+
+    def _describe(self, media: Sequence[MediaStream] | None) -> bytes:
+        """Return the description for a 200 to this INVITE. Raises Reject and ParseError."""
+        if self.call is not None:
+            wanted = None if media is None else Media(media, media_address(self.flow))
+            return self.call._describe(wanted)
+        self.terms = Terms(media, None)
+        return self.terms.answer(self.request)
 
     def check_required(self, known: frozenset[str] = frozenset()) -> None:
         """Refuse a request that requires an unknown extension (§8.2.2.3).
@@ -368,7 +412,7 @@ class ServerTransaction(Handler):
 
     def _finish(self, status: int, response: Response | bytes) -> None:
         """Send the final response, whole or formatted. Only the transaction's record stays."""
-        transaction = self.transaction
+        transaction, request = self.transaction, self.request
         before, self.answered = self.answered, status
         try:
             self._hand_over(status, response)
@@ -379,6 +423,7 @@ class ServerTransaction(Handler):
             self._recount()
         transaction.user = transaction.request = None
         if self.call is not None and status >= 300:
+            self.call._refused(request)
             self._end_early(status)
 
     def _end_early(self, status: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..message.address import NameAddr
 from ..message.message import Request, Response
+from ..message.sdp import MediaStream
 from ..message.uri import URI
 from ..transport.base import Flow
 from ..transport.listener_choice import Wanted
@@ -13,7 +15,7 @@ from ..transport.locate.rfc3263 import Candidate
 from .auth.credentials import Given
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction
-from .dialog.call import Call, CallHandlers, OnProvisional
+from .dialog.call import Call, CallHandlers, OnOffer, OnProvisional
 from .element import Element
 from .statistics import Statistics
 
@@ -57,9 +59,11 @@ class UserAgent(Element, Protocol):
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
         handlers: CallHandlers | None = None,
+        media: Sequence[MediaStream] | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
         body: bytes | str = b"",
+        on_offer: OnOffer | None = None,
         **headers: Any,
     ) -> Call:
         """Call a peer and return the Call after the peer has answered. Raises Reject with the

@@ -22,8 +22,12 @@ from ..core.client.attempt import Policy
 from ..core.client.retry import FAIL_OVER
 from ..core.client.transaction import ClientTransaction
 from ..core.core import CoreFunction
+from ..core.dialog.call import Call
+from ..core.dialog.media import stream_of
+from ..core.dialog.terms import Terms
 from ..errors import InvalidValue, TransactionStateError, excerpt
 from ..message.message import Request, Response
+from ..message.sdp import SDP, SENDRECV, answer
 from ..message.uri import bracketed
 from ..observe.ladder import LADDER_LINES, Exchange
 from ..observe.ladder import draw as ladder
@@ -110,6 +114,14 @@ class Asked(ClientTransaction):
         """The final response, or None so far."""
         self._sip.settle()
         return self.final_response
+
+
+def _accept_offer(offer: SDP | None, call: Call) -> SDP | None:
+    """Answer an offer as a phone that can do all of it."""
+    if offer is None:
+        return None
+    streams = {index: stream_of(section, SENDRECV) for index, section in enumerate(offer.media)}
+    return answer(offer, streams, address=CLIENT, previous=call.local_sdp)
 
 
 class Sip:
@@ -230,6 +242,8 @@ class Sip:
     ) -> Asked:
         """Send a request to a core or a stack, and let everything happen that needs no time.
 
+        If an INVITE has no offer, the ACK has an answer that accepts all streams of the 2xx.
+
         Args:
             core: The core or the stack.
             what: The request, or method and URI, `"INVITE sip:bob@example.com"`.
@@ -254,6 +268,7 @@ class Sip:
         host, port = point.local
         uri = f"sip:{bracketed(host)}:{port};transport={point.name.lower()}"
         asked = Asked(self, what)
+        asked.terms = Terms(None, _accept_offer)
         self.client._send(what, next_hop=uri, user=asked)
         self.settle()
         return asked

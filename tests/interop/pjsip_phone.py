@@ -1,10 +1,12 @@
 """A phone made with pjsua2: `python pjsip_phone.py USER TRANSPORT REGISTRAR`. Commands come on stdin, events go to stdout: `registration 200 300`,
-`call 1 CONFIRMED 200`.
+`call 1 CONFIRMED 200`, `media 1 REMOTE_HOLD`.
 
 | command | |
 |---|---|
 | `dial URI` | call a URI |
 | `hangup` | end the call |
+| `hold`, `unhold` | hold the call, and take it off hold |
+| `update` | send an UPDATE with an offer |
 | `quit` | unregister and end |
 
 Its address-of-record has no port, as RFC 3261 §19.1.1 Table 1 asks. It answers each call with 180 and 200.
@@ -25,6 +27,14 @@ KINDS = {
     "tls": pjsua2.PJSIP_TRANSPORT_TLS,
 }
 
+MEDIA = {
+    pjsua2.PJSUA_CALL_MEDIA_NONE: "NONE",
+    pjsua2.PJSUA_CALL_MEDIA_ACTIVE: "ACTIVE",
+    pjsua2.PJSUA_CALL_MEDIA_LOCAL_HOLD: "LOCAL_HOLD",
+    pjsua2.PJSUA_CALL_MEDIA_REMOTE_HOLD: "REMOTE_HOLD",
+    pjsua2.PJSUA_CALL_MEDIA_ERROR: "ERROR",
+}
+
 calls = []  # all of its life: one that Python forgets is ended
 
 
@@ -41,6 +51,10 @@ class Call(pjsua2.Call):
     def onCallState(self, prm):
         info = self.getInfo()
         tell("call", self.number, info.stateText, info.lastStatusCode)
+
+    def onCallMediaState(self, prm):
+        info = self.getInfo()  # it owns the streams
+        tell("media", self.number, *[MEDIA[stream.status] for stream in info.media])
 
 
 class Account(pjsua2.Account):
@@ -87,6 +101,14 @@ def run():
                     Call(account).makeCall(value, pjsua2.CallOpParam(True))
                 elif command == "hangup":
                     calls[-1].hangup(pjsua2.CallOpParam())
+                elif command == "hold":
+                    calls[-1].setHold(pjsua2.CallOpParam(True))
+                elif command == "unhold":
+                    off = pjsua2.CallOpParam(True)
+                    off.opt.flag = pjsua2.PJSUA_CALL_UNHOLD
+                    calls[-1].reinvite(off)
+                elif command == "update":
+                    calls[-1].update(pjsua2.CallOpParam(True))
                 elif command == "quit":
                     account.setRegistration(False)
                     for _ in range(20):

@@ -84,3 +84,72 @@ def test_pjsip_phones_register_without_a_port_and_call_each_other(phone, serve, 
             f'registration ended: aor=sip:{user}@localhost .* reason="removed by the phone"'
         )
     assert "WARNING" not in server.text and "ERROR" not in server.text
+
+
+CORE = """
+from sippet_gevent import Location, Registrar, Stack, Timers, sdp
+
+stack = Stack(timers=Timers(d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0))
+stack.on("REGISTER")(Registrar(Location(stack.clock.now)))
+AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.TELEPHONE_EVENT))
+
+
+@stack.on("INVITE")
+def core(request, tx):
+    if request.uri.user == "holds":
+        with tx.accept(media=[AUDIO]) as call:
+            call.wait(0.5)
+            call.hold()
+            call.wait(0.5)
+            call.resume()
+            call.wait(0.5)
+            call.update(media=[AUDIO._replace(codecs=(sdp.PCMA,))])
+            call.wait()
+    else:
+        with tx.accept(media=[AUDIO]) as call:
+            call.wait()
+"""
+
+
+@pytest.fixture
+def core(tmp_path, serve):
+    """Serve CORE."""
+    path = tmp_path / "core.py"
+    path.write_text(CORE, "utf-8")
+    return serve(f"{path}:stack")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.rfc("3264 8.4", "3311 5.2")
+def test_pjsip_holds_resumes_and_updates_a_call(phone, core):
+    alice = phone("alice", core, "udp")
+    alice.wait_for("registration 200")
+    alice.command(f"dial {uri(core, 'udp', 'waits')}")
+    alice.wait_for("media 1 ACTIVE")
+    alice.command("hold")
+    alice.wait_for("media 1 LOCAL_HOLD")
+    alice.command("unhold")
+    alice.wait_for("media 1 ACTIVE")
+    alice.command("update")
+    alice.wait_for("media 1 ACTIVE")
+    assert core.stats()["calls"] == 1
+    alice.command("hangup")
+    alice.wait_for("call 1 DISCONNECTED 200")
+    alice.command("quit")
+    core.wait_until_empty()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.rfc("3264 8.4", "3311 5.1")
+def test_pjsip_is_held_and_resumed(phone, core):
+    alice = phone("alice", core, "udp")
+    alice.wait_for("registration 200")
+    alice.command(f"dial {uri(core, 'udp', 'holds')}")
+    alice.wait_for("media 1 ACTIVE")
+    alice.wait_for("media 1 REMOTE_HOLD")
+    alice.wait_for("media 1 ACTIVE")
+    alice.wait_for("media 1 ACTIVE")  # after our UPDATE
+    alice.command("hangup")
+    alice.wait_for("call 1 DISCONNECTED 200")
+    alice.command("quit")
+    core.wait_until_empty()

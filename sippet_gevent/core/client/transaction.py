@@ -16,6 +16,7 @@ from ...message.message import Request, Response
 from ...observe.counters import Plain
 from ..dialog.call import Call, OnProvisional, ReinviteCore
 from ..dialog.end import End
+from ..dialog.terms import Terms
 from ..element import Element, Within
 from ..inbox import Inbox
 from .attempt import Attempt
@@ -53,6 +54,7 @@ class ClientTransaction(Tries):
 
     __slots__ = (
         "_calls", "_ended", "_inbox", "_silence", "_wake", "_watches", "call", "failed", "handlers",
+        "terms",
     )  # fmt: skip
 
     begins_dialogs = True
@@ -77,6 +79,8 @@ class ClientTransaction(Tries):
         """The call that the 2xx to an INVITE has begun."""
         self.handlers: dict[str, ReinviteCore] | None = None
         """The handlers of its calls."""
+        self.terms: Terms | None = None
+        """What the application wants of the session that an INVITE begins."""
         self._calls: dict[str | None, Call] = {}
         self.abandoned = self.by_flow = self._ended = False
         self.retry: Retry | None = None

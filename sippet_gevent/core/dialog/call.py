@@ -1,5 +1,7 @@
 """Call: an answered INVITE, as an application holds it, RFC 3261 §13 to §15.
 
+It is longer than other files, because its public methods are documented here.
+
 This file has no protocol. Each call is an `InviteSession` of invite.py, which has the methods that
 send something. The two are apart because that class imports transactions, and transactions name the
 call that they made.
@@ -7,7 +9,7 @@ call that they made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from gevent.event import Event
@@ -17,6 +19,7 @@ from ...arguments import seconds as check_seconds
 from ...errors import InvalidValue, Reject
 from ...message.grammar import is_token
 from ...message.message import Request, Response
+from ...message.sdp import SDP, MediaStream
 from ...message.sipfrag import Fragment
 from ...message.uri import URI
 from ...runtime.clock import Clock
@@ -27,9 +30,18 @@ from .dialog import Dialog
 from .dtmf import PLAIN, RELAY, SECONDS, check_digits, relay
 from .end import End
 from .events import CallEvent, EventQueue
+from .media import Media
 
 SESSION_TYPE = "application/sdp"
 """Content-Type of a session description that comes without one (§13.2.1)."""
+
+OnOffer = Callable[[SDP | None, Any], SDP | bytes | str | None]
+"""A callable that decides about offers of session descriptions, `on_offer(offer, call)`.
+
+It returns the answer. If the peer asks for an offer of ours, `offer` is None, and it returns that
+offer. None leaves the decision to the call. Reject(488) refuses the offer. The type of `call` is
+Any, because the class Call names this callable.
+"""
 
 OnProvisional = Callable[[Response], object]
 """A callable that gets each provisional response to a request."""
@@ -106,12 +118,22 @@ class Call:
         with tx.accept(body=answer) as call:
             call.wait(30)
 
-    The call answers a BYE with 200. It answers a re-INVITE that changes nothing with the body that
-    was sent before, and refuses any other re-INVITE with 488, which leaves the session as it was
-    (§14.2). An application that changes sessions sets `on_reinvite`. Other requests within the call
-    go to `handlers`, or else to the stack's core, with `tx.call` set. Digits are events(), and so
-    are requests that none of them serves. No core sees a request that is refused for its CSeq, for
-    an extension that it requires, or because of glare (glare.py).
+    The call answers a BYE with 200. It answers the peer's re-INVITEs and UPDATEs:
+
+    | the peer | answer |
+    |---|---|
+    | holds or resumes the call | 200 with the direction that follows (RFC 3264 §6.1) |
+    | sends the same description again, with a higher version or not | 200 with ours |
+    | changes codecs or streams | 200, within `media` or within what was agreed |
+    | moves its media to another address | 200 with `media`; 488 with `body` |
+    | asks for an offer by a re-INVITE without one | 200 with what we have (RFC 6337 §5.2.5) |
+    | offers nothing that we can accept | 488, and the session is as it was (§14.2) |
+
+    An application decides about offers by `on_offer`, or serves re-INVITEs and UPDATEs whole by
+    `on_reinvite`. Other requests within the call go to `handlers`, or else to the stack's core,
+    with `tx.call` set. Digits are events(), and so are requests that none of them serves. No core
+    sees a request that is refused for its CSeq, for an extension that it requires, or because of
+    glare (glare.py).
 
     Our requests go along the route set to the remote target, the Contact of the peer's last target
     refresh that was accepted (§12.2.1.1). Without a route set they go by a flow in two cases.
@@ -123,15 +145,6 @@ class Call:
 
     dialog: Dialog
     """Tags, route set, remote target and sequence numbers."""
-
-    local_body: bytes
-    """Our last session description."""
-
-    local_type: str
-    """The Content-Type of `local_body`."""
-
-    remote_body: bytes
-    """The peer's last session description."""
 
     ended: Flag
     """Set when the call has ended."""
@@ -155,8 +168,6 @@ class Call:
 
     def __init__(self, clock: Clock, dialog: Dialog) -> None:
         self.dialog = dialog
-        self.local_body = self.remote_body = b""
-        self.local_type = SESSION_TYPE
         self.ended: Flag = Event()
         self.end = None
         self.acknowledged = False
@@ -186,9 +197,147 @@ class Call:
         target."""
         raise NotImplementedError
 
+    # ---- the session
+
+    @property
+    def local_body(self) -> bytes:
+        """Our session description that was agreed last, or else the one that we offer."""
+        raise NotImplementedError
+
+    @property
+    def local_type(self) -> str:
+        """The Content-Type of `local_body`."""
+        raise NotImplementedError
+
+    @property
+    def remote_body(self) -> bytes:
+        """The peer's session description that was agreed last, or else its offer or preview."""
+        raise NotImplementedError
+
+    @property
+    def local_sdp(self) -> SDP | None:
+        """`local_body`, parsed. None if it is no session description."""
+        raise NotImplementedError
+
+    @property
+    def remote_sdp(self) -> SDP | None:
+        """`remote_body`, parsed. None if it is no session description."""
+        raise NotImplementedError
+
+    @property
+    def offer(self) -> SDP | None:
+        """The peer's offer that waits for our answer; None if there is none."""
+        raise NotImplementedError
+
+    @property
+    def is_held(self) -> bool:
+        """True from hold() to resume()."""
+        raise NotImplementedError
+
+    @property
+    def on_offer(self) -> OnOffer | None:
+        """Decides about the peer's offers, `on_offer(offer, call)`.
+
+            def on_offer(offer, call):
+                if offer is None:            # the peer asks for an offer
+                    return call.local_sdp
+                return sdp.answer(offer, [AUDIO], previous=call.local_sdp)
+
+        It returns an SDP or bytes, our answer or our offer. None leaves the decision to the call,
+        and Reject(488) refuses the offer. An offer in a 2xx cannot be refused. Reject ends the call
+        then. A UPDATE wants its answer soon, so do not ask anybody first (RFC 3311 §5.2).
+
+        Raises:
+            TypeError: The value is no callable of (offer, call).
+        """
+        raise NotImplementedError
+
+    @on_offer.setter
+    def on_offer(self, on_offer: OnOffer | None) -> None:
+        raise NotImplementedError
+
+    def answer(
+        self, *, media: Sequence[MediaStream] | None = None, body: bytes | str | SDP = b""
+    ) -> None:
+        """Answer the offer in the 2xx to our INVITE, which had none, and send the ACK (§13.2.1).
+
+            call = stack.invite("sip:bob@example.com")
+            call.answer(media=[AUDIO])
+
+        Leaving the call without an answer refuses all streams and hangs up. So does the call after
+        64*T1, because the peer gives up then.
+
+        Args:
+            media: The streams that we accept.
+            body: The answer, in place of `media`.
+
+        Raises:
+            TransactionStateError: No offer waits.
+            Reject: 488, because no stream can be accepted. The offer still waits.
+        """
+        raise NotImplementedError
+
+    def hold(self, *, timeout: float | None = None) -> None:
+        """Hold the call by a re-INVITE: we receive nothing until resume() (RFC 3264 §8.4).
+
+        If our request meets one of the peer's, it is sent once more after a random time (§14.1).
+
+        Raises:
+            Reject: The peer has refused. The session is as it was.
+            TransactionStateError: The call has ended, or another INVITE or UPDATE is under way.
+            TransactionTimeout: No final response came in time.
+            TransportError: Nothing could be sent.
+        """
+        raise NotImplementedError
+
+    def resume(self, *, timeout: float | None = None) -> None:
+        """Resume a call that hold() has held. Raises the same."""
+        raise NotImplementedError
+
+    def reinvite(
+        self,
+        *,
+        media: Sequence[MediaStream] | None = None,
+        body: bytes | str = b"",
+        timeout: float | None = None,
+        **headers: Any,
+    ) -> Response:
+        """Change the session by a re-INVITE, and return its 2xx (§14.1).
+
+        Without `media` and `body` it refreshes the session and the remote target.
+
+        Args:
+            media: The streams that we offer from now on, in place of all others.
+            body: The offer, in place of `media`.
+            timeout: Seconds to wait for the final response.
+            headers: Header fields, by attribute name.
+
+        Raises:
+            Reject: The peer has refused. The session is as it was.
+        """
+        raise NotImplementedError
+
+    def update(
+        self,
+        *,
+        media: Sequence[MediaStream] | None = None,
+        body: bytes | str = b"",
+        timeout: float | None = None,
+        **headers: Any,
+    ) -> Response:
+        """Change the session by an UPDATE, and return its 2xx (RFC 3311).
+
+        Without `media` and `body` it has no offer, and refreshes the remote target. The arguments
+        and exceptions are those of reinvite(). A peer without UPDATE refuses it with 405 or 501.
+        """
+        raise NotImplementedError
+
+    # ---- requests
+
     @property
     def on_reinvite(self) -> ReinviteCore | None:
-        """The core that serves the peer's re-INVITEs, `on_reinvite(request, tx)`.
+        """The core that serves the peer's re-INVITEs, `on_reinvite(request, tx)`. If there is one,
+        UPDATEs go to the core of the stack. So do they if `@stack.on("UPDATE")` has a function.
 
         Raises:
             TypeError: The value is no callable of (request, tx).
@@ -386,6 +535,12 @@ class Call:
         raise NotImplementedError
 
     def _finish_early(self, end: End) -> None:
+        raise NotImplementedError
+
+    def _describe(self, media: Media | None) -> bytes:
+        raise NotImplementedError
+
+    def _refused(self, request: Request) -> None:
         raise NotImplementedError
 
     def _responding(self, request: Request, response: Response) -> None:

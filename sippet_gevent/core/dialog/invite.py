@@ -16,13 +16,15 @@ from ..auth.credentials import Given, keyring
 from ..client.retry import Retry
 from ..client.transaction import ClientTransaction
 from ..element import Element, InvitingRequest, ServedRequest
-from .agreement import Agreement
 from .answer import Answer
-from .call import Call, OnProvisional
+from .call import OnProvisional
+from .described_call import DescribedCall
 from .effects import Effect, effect_of
 from .end import End, reason_in
-from .glare import GLARING, Pending, glare, must_wait
-from .reinvite import Reinvite
+from .glare import GLARING, glare
+from .negotiation import ACCEPTED, ACK, UPDATE_ACCEPTED
+from .offer_answer import carrier_of
+from .reinvite import Modification, Reinvite
 from .rule import Rules
 from .ruled import Ruled
 from .state import DialogState
@@ -31,15 +33,9 @@ from .unowned import Unowned
 BYE = End("us", "bye")
 
 _SERVED = frozenset(("BYE", "INVITE"))
-_THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
-
-_AGREED = {
-    Pending.OUR_INVITE: Pending.OUR_AGREED_INVITE,
-    Pending.THEIR_INVITE: Pending.THEIR_AGREED_INVITE,
-}
 
 
-class InviteSession(Ruled, Agreement):
+class InviteSession(Ruled, DescribedCall):
     """A call with its protocol. Sends and receives the messages within the call.
 
     It begins with its dialog, so it is early at first unless the first response is a 2xx (§12.1).
@@ -65,12 +61,12 @@ class InviteSession(Ruled, Agreement):
         ours: InvitingRequest | None = None,
         theirs: ServedRequest | None = None,
     ) -> None:
-        Call.__init__(self, stack.clock, dialog)
+        begins = ours if theirs is None else theirs
+        DescribedCall.__init__(self, stack.clock, dialog, None if begins is None else begins.terms)
         self.stack = stack
         self.invite = invite
         self.is_caller = theirs is None
         self.is_confirmed = False
-        self.is_agreed = False
         self.plan = plan
         self.rules = plan.of(self) if plan.classes else ()
         dialog.usages.append(self)
@@ -79,7 +75,11 @@ class InviteSession(Ruled, Agreement):
         self._update: ClientTransaction | None = None
         self._answer: Answer | None = None
         self._bye: dict[str, Any] | None = None  # the header fields of a BYE that waits for the ACK
-        self._failure: SIPError | None = None
+        self._failure: BaseException | None = None
+        if theirs is None:
+            self.offers.give("INVITE", invite)
+        else:
+            self.offers.take_request(invite)
 
     # ---- for applications
 
@@ -98,13 +98,11 @@ class InviteSession(Ruled, Agreement):
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
-        if method in GLARING and must_wait(
-            method, bool(body), self._pending(), acknowledged=self.acknowledged
-        ):
+        if method in GLARING and self._collides(method, bool(body)):
             raise TransactionStateError(
                 f"another INVITE or UPDATE is under way: send the {method} after its final response"
             )
-        if is_invite and body:
+        if body and method in GLARING:
             headers.setdefault("content_type", self.local_type)
         if method == "BYE" and (self.is_confirmed or not self.is_caller):
             if not self.is_confirmed:
@@ -117,13 +115,15 @@ class InviteSession(Ruled, Agreement):
         if method == "BYE":
             self._end(BYE)
             self._forget(by_us=True)
+        elif method in GLARING:
+            self.offers.give(method, request)
         tx: ClientTransaction
         if is_invite:
             tx = self._reinvite = Reinvite(self, request)
+        elif is_update:
+            tx = self._update = Modification(self, request)
         else:
             tx = ClientTransaction(self.stack, request)
-            if is_update:
-                self._update = tx
         if given is not None:
             tx.retry = Retry(given)
         self.dialog.send(request, tx, self)
@@ -171,8 +171,14 @@ class InviteSession(Ruled, Agreement):
             self.acknowledged = True  # another branch has answered: §15 lets us send a BYE
         self._bye = headers or {}
         self._end(end)
-        if self.acknowledged:
+        self._refuse_late()
+        if self.acknowledged and self._bye is not None:
             self._send_bye()
+
+    def _fail(self, fault: BaseException, end: End) -> None:
+        self._failure = fault
+        self.acknowledged = False  # so that the BYE follows the ACK
+        self._hang_up(end)
 
     def refuse(self, status: int, error: SIPError | None = None, **headers: Any) -> None:
         """Refuse the INVITE that we serve, the first one or a re-INVITE.
@@ -189,7 +195,10 @@ class InviteSession(Ruled, Agreement):
         """Take a 101 to 199 to our INVITE. False hides it from the application."""
         if not self.is_confirmed and self.dialog.remote_target == self.invite.uri:
             self.dialog.take_target(response)  # the first one may have had no Contact
-        return self._is_shown(response)
+        shown = self._is_shown(response)
+        if shown and response.body:
+            self.offers.take(carrier_of(response), response)
+        return shown
 
     def _finish_early(self, end: End) -> None:
         """End a call that is early still, because its INVITE was refused or has failed (§12.3)."""
@@ -202,7 +211,6 @@ class InviteSession(Ruled, Agreement):
     def _answered(self, tx: ServedRequest, response: Response) -> None:
         """Repeat the 2xx that we sent until its ACK arrives, and note what was agreed."""
         request = tx.request
-        self._agree(response, request)
         if self.is_confirmed:
             self.dialog.refresh_by(request)
         else:
@@ -228,7 +236,7 @@ class InviteSession(Ruled, Agreement):
     def _receive_ack(self, ack: Request) -> None:
         """Take the ACK to our 2xx. An ACK to an earlier 2xx is ignored."""
         if self._answer is not None and self._answer.number == ack.mandatory.cseq:
-            self.remote_body = ack.body or self.remote_body
+            self._take_answer(ACK, ack)
             self._confirm()
 
     def _give_up(self) -> None:
@@ -263,6 +271,8 @@ class InviteSession(Ruled, Agreement):
         A request is refused before it has changed anything (§8.2, §12.2.2). Raises Reject.
         """
         self._inspect(request, tx)
+        if request.method in GLARING:
+            self.offers.take_request(request)
         for place in self.plan.received:
             answer = self.rules[place].received(request, tx)
             if answer is not None:
@@ -279,7 +289,7 @@ class InviteSession(Ruled, Agreement):
             return NotImplemented  # type: ignore[no-any-return]
         if self._on_reinvite is not None:
             return self._on_reinvite(request, tx)
-        return self._unchanged(request)
+        return self.offers.response_to(request)
 
     @property
     def served_invite(self) -> ServedRequest | None:
@@ -306,13 +316,25 @@ class InviteSession(Ruled, Agreement):
             tx.check_required()
         self._serving = [other for other in self._serving if not other.answered]
         if method in GLARING:
-            status = glare(method, bool(request.body), self._pending())
+            has_offer = bool(request.body)
+            status = glare(method, has_offer, self._pending()) or self.offers.refusal(
+                method, has_offer
+            )
             if status == 500:
                 raise Reject(500, retry_after=random.randint(0, 10))
             if status is not None:
                 raise Reject(status)
-            if method == "INVITE" and self._on_reinvite is None:
-                self._check_offer(request)
+            if has_offer and self._on_reinvite is None:
+                self._check_type(request)
+
+    def _responding(self, request: Request, response: Response) -> None:
+        super()._responding(request, response)
+        is_invite = request.method == "INVITE"
+        self.offers.give(carrier_of(response) if is_invite else UPDATE_ACCEPTED, response)
+
+    def _refused(self, request: Request) -> None:
+        """Note that a request of the peer was refused. The session is as it was (§14.2)."""
+        self.offers.lose(request)
 
     def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
         """Take the target of an UPDATE, ours or the peer's, that was accepted (RFC 3311 §5)."""
@@ -323,27 +345,10 @@ class InviteSession(Ruled, Agreement):
         for place in self.plan.answered:
             self.rules[place].answered(update, response, by_us=by_us)
 
-    # ---- glare
-
-    def _pending(self) -> set[Pending]:
-        """Return the INVITE and UPDATE transactions that others have to wait for."""
-        serving = [tx.request.method for tx in self._serving if not tx.answered]
-        pending = {_THEIRS[method] for method in serving if method in _THEIRS}
-        if self._reinvite is not None and self._reinvite.is_pending:
-            pending.add(Pending.OUR_INVITE)
-        if self.is_agreed and not self.is_confirmed:
-            pending = {_AGREED.get(each, each) for each in pending}
-        if self._update is not None and self._update.is_pending:
-            pending.add(Pending.OUR_UPDATE)
-        if self._answer is not None and self._answer.is_offer:
-            pending.add(Pending.OUR_OFFER)
-        return pending
-
     # ---- the peer's 2xx
 
     def _accepted(self, request: Request, response: Response) -> None:
         """Take the peer's 2xx to an INVITE of ours."""
-        self._agree(request, response)
         if self.is_confirmed:
             self.dialog.refresh_from(response)
         else:
@@ -351,12 +356,11 @@ class InviteSession(Ruled, Agreement):
             self._establish()
             if self.end is not None and self.end.by == "peer":
                 self._bye = {}  # its BYE came before its 2xx, so our ACK is followed by one
+        self._take_answer(ACCEPTED, response)
         for place in self.plan.answered:
             self.rules[place].answered(request, response, by_us=False)
 
-    def _acknowledge(self, invite: Request) -> None:
-        """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
-        self.dialog.acknowledge(invite)
+    def _acknowledged(self) -> None:
         if not self.acknowledged and self._answer is None:
             self._confirm()
 

@@ -44,13 +44,14 @@ class Media:
         address: Where we receive media, unless a stream has a `connection` of its own.
     """
 
-    __slots__ = ("_is_derived", "_spare", "_streams", "address", "is_held")
+    __slots__ = ("_spare", "_streams", "address", "is_derived", "is_held")
 
     def __init__(self, streams: Sequence[MediaStream], address: str | None = None) -> None:
         self.address = address
         self.is_held = False
         """True from hold() to resume() of the call."""
-        self._is_derived = False
+        self.is_derived = False
+        """True for the media of a session that the application has described by itself."""
         self._streams: dict[int, MediaStream] = {}  # by the index of the m= line
         self._spare = checked_streams(streams)  # those that have no m= line
 
@@ -63,7 +64,7 @@ class Media:
             offer: The peer's offer that it answers; None if it is an offer of ours.
         """
         media = cls(())
-        media._is_derived = True
+        media.is_derived = True
         for index, section in enumerate(local.media):
             if section.is_disabled:
                 continue
@@ -73,14 +74,14 @@ class Media:
                 # as much as the offer allowed, so we want everything
                 if answer_direction(offered, SENDRECV) == wanted:
                     wanted = SENDRECV
-            media._streams[index] = _stream(section, wanted)
+            media._streams[index] = stream_of(section, wanted)
         return media
 
     def offer(self, local: SDP | None = None) -> SDP:
         """Return an offer of everything that we have: the first one, or a later one.
 
-        A later offer takes the place of one that the peer asks for by an INVITE without an offer
-        (RFC 6337 §5.2.5). It equals `local` if nothing has changed.
+        The peer asks for a later offer by an INVITE without one (RFC 6337 §5.2.5). The offer equals
+        `local` if nothing has changed. A stream of `local` that we do not have is removed.
 
         Args:
             local: Our description that was agreed last.
@@ -91,12 +92,12 @@ class Media:
             return initial_offer(
                 [self._wanted(stream) for stream in self._streams.values()], address=self.address
             )
-        if self._is_derived:
+        if self.is_derived:
             return self.redirect(local)
         sections: list[MediaStream | MediaDescription | None] = []
         for index, section in enumerate(local.media):
             found = self._streams.get(index) or self._take_spare(index, section)
-            sections.append(section if found is None else self._wanted(found))
+            sections.append(None if found is None else self._wanted(found))
         for stream in self._spare:
             self._streams[len(sections)] = stream
             sections.append(self._wanted(stream))
@@ -120,6 +121,25 @@ class Media:
             ):
                 section.direction = self._wanted(stream).direction
         return next_version(local, changed)
+
+    def moves(self, offer: SDP, remote: SDP) -> bool:
+        """True if an offer moves a stream to another address, and only the application can follow.
+
+        That is so where it has described the session by itself. Hold by 0.0.0.0, and its end, is no
+        move.
+        """
+        if not self.is_derived:
+            return False
+        for index, section in enumerate(offer.media[: len(remote.media)]):
+            before = remote.media[index]
+            if index not in self._streams or section.is_disabled or before.is_disabled:
+                continue
+            new, old = section.connection, before.connection
+            if (new is not None and new.is_hold) or (old is not None and old.is_hold):
+                continue
+            if (new, section.port) != (old, before.port):
+                return True
+        return False
 
     def answer(self, offer: SDP, local: SDP | None = None) -> SDP:
         """Return the answer to an offer.
@@ -185,7 +205,7 @@ class Media:
         return stream
 
 
-def _stream(section: MediaDescription, direction: str) -> MediaStream:
+def stream_of(section: MediaDescription, direction: str) -> MediaStream:
     """Return the stream that a section of ours describes."""
     parameters = section.fmtps
     return MediaStream(

@@ -116,7 +116,7 @@ _FAILED = {  # a request that failed: the states in which its offer waits, and t
 }
 
 _OF_INVITE = frozenset((OFFERED, ASKED, OFFERED_1XX, OFFERED_2XX, ANSWERED_1XX, OFFERED_PRACK))
-_REPEATABLE = frozenset((UNRELIABLE, RELIABLE, ACCEPTED))
+_IGNORED = frozenset((UNRELIABLE, RELIABLE, ACCEPTED))  # with a description after the answer
 
 
 class Negotiation:
@@ -130,8 +130,8 @@ class Negotiation:
     """
 
     __slots__ = (
-        "_before", "invite_is_ours", "last_sent", "local", "offer", "offer_is_ours", "preview",
-        "remote", "state",
+        "_before", "invite_is_ours", "last_sent", "local", "local_is_answer", "offer",
+        "offer_is_ours", "preview", "remote", "state",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -140,6 +140,8 @@ class Negotiation:
         """Our description that was agreed last."""
         self.remote = b""
         """The peer's description that was agreed last."""
+        self.local_is_answer = False
+        """True when `local` answers `remote`, False when `remote` answers `local`."""
         self.offer = b""
         """The offer that waits for its answer."""
         self.offer_is_ours = False
@@ -155,21 +157,22 @@ class Negotiation:
     def sent(self, carrier: str, description: bytes = b"") -> Means:
         """Note a message that we send.
 
+        A description that a response repeats after the answer is ignored, here as by the peer (RFC
+        6337 §3.1.1).
+
         Raises:
             TransactionStateError: The message must not carry a description now. Nothing changes.
         """
         if carrier == INVITE and self.state != QUIET:
             raise TransactionStateError(f"no INVITE can be sent now, because {self.state}")
         if description:
-            if (self.state, carrier, True) not in _TABLE and not (
-                # a repetition in a later response to the same INVITE (RFC 3261 §13.2.1)
-                carrier in _REPEATABLE and description in (self.local, self.last_sent)
-            ):
+            if (self.state, carrier, True) in _TABLE:
+                self.last_sent = description
+            elif carrier not in _IGNORED:
                 raise TransactionStateError(
                     f"{carrier} must not carry a session description now, because {self.state} "
                     "(RFC 6337 §2.2)"
                 )
-            self.last_sent = description
         return self._take(carrier, description, True)
 
     def received(self, carrier: str, description: bytes = b"") -> Means:
@@ -212,6 +215,7 @@ class Negotiation:
             self.local, self.remote = self.offer, answer
         else:
             self.local, self.remote = answer, self.offer
+        self.local_is_answer = not self.offer_is_ours
         self.offer = self.preview = b""
 
     def failed(self, carrier: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reinvite: our INVITE within a call, RFC 3261 §14.1."""
+"""Our INVITE and UPDATE within a call, RFC 3261 §14.1, RFC 3311."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Protocol
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import Element
+from .negotiation import UPDATE_ACCEPTED
+from .offer_answer import OfferAnswer
 
 
 class Reinviting(Protocol):
     """The call that a re-INVITE belongs to."""
 
     stack: Element
+    offers: OfferAnswer
 
     def _provisional(self, response: Response) -> bool:
         """Take a provisional response; False hides it from the application."""
@@ -24,20 +27,47 @@ class Reinviting(Protocol):
         """Send the ACK."""
 
 
-class Reinvite(ClientTransaction):
-    """Our INVITE within a call. Its 2xx changes the call even if no greenlet waits for it any
-    more."""
+class Modification(ClientTransaction):
+    """Our UPDATE within a call. Its outcome changes the session even if no greenlet waits for it
+    any more."""
 
-    __slots__ = ("_within",)
+    __slots__ = ("_is_settled", "_within")
 
     def __init__(self, call: Reinviting, request: Request) -> None:
         super().__init__(call.stack, request)
         self._within = call
+        self._is_settled = False
+
+    def _deliver(self, event: Response | Exception) -> None:
+        response = event if isinstance(event, Response) else None
+        if not (self._is_settled or (response is not None and response.status < 200)):
+            self._settle(response if response is not None and response.status < 300 else None)
+        super()._deliver(event)
+
+    def ended(self) -> None:
+        super().ended()
+        if self._ended and not self._is_settled:  # it was given up before it left
+            self._settle(None)
+
+    def _settle(self, success: Response | None) -> None:
+        """Tell the session of the 2xx or of the failure, once."""
+        self._is_settled = True
+        if success is None:
+            self._within.offers.failed(self.method)
+        else:
+            self._within.offers.take(UPDATE_ACCEPTED, success)
+
+
+class Reinvite(Modification):
+    """Our INVITE within a call."""
+
+    __slots__ = ()
 
     def _ring(self, response: Response) -> bool:
         return self._within._provisional(response)
 
     def _accepted(self, response: Response) -> None:
+        self._is_settled = True  # _accepted() of the call takes the answer
         self._within._accepted(self.request, response)
         self._deliver(response)
         self._within._acknowledge(self.request)

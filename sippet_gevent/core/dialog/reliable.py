@@ -72,9 +72,6 @@ class Reliable(Rule):
         if not lists(response, "Require"):
             response.require = (*response.require, TAG)
         self._sent = number, rseq
-        if response.body:
-            self.session.local_body = response.body
-            self.session.remote_body = request.body or self.session.remote_body
         waiting = [each for each in self._unacknowledged if not each.is_stopped]
         self._unacknowledged = [
             *waiting,
@@ -94,17 +91,12 @@ class Reliable(Rule):
             raise Reject(481)  # §3
         found.is_stopped = True
         self._unacknowledged.remove(found)
-        answer: int | Response = 200
-        if found.has_session:
-            if not found.is_offer:
-                self.session.is_agreed = True
-                if request.body:
-                    answer = self.session.offered(request)  # a further offer (§5)
-            elif request.body:
-                self.session.is_agreed = True
-                self.session.remote_body = request.body
-        self.session.wake()
-        return answer
+        offers = self.session.offers
+        offers.take_request(request)  # the answer to our offer, or a further offer (§5)
+        try:
+            return offers.response_to(request)
+        finally:
+            self.session.wake()
 
     def answered(self, request: Request, response: Response, *, by_us: bool) -> None:
         # no retransmissions after a final response, but a late PRACK is served (§3)
@@ -144,18 +136,15 @@ class Reliable(Rule):
             return False  # repeated, or one before it is missing: §4 forbids to process it
         self._seen = cseq, number
         session = self.session
-        body = b""
-        if response.body:
-            session.remote_body = response.body
-            offer = session.sent_invite.body
-            if offer:
-                session.local_body = offer
-                session.is_agreed = True
-            else:
-                body = session.answer_to(response)  # the answer must be in the PRACK (§5)
+        body = session.answer_to(response)  # if it has an offer, the PRACK has the answer (§5)
         if not session.ended.is_set():
             try:
-                session.send("PRACK", body=body, rack=RAck(number, cseq, response.cseq.method))
+                session.send(
+                    "PRACK",
+                    body=body,
+                    content_type=session.offers.local_type if body else None,
+                    rack=RAck(number, cseq, response.cseq.method),
+                )
             except SIPError as error:
                 session.warn("PRACK not sent", error)
         return True
@@ -165,7 +154,7 @@ class Unacknowledged(Retransmission):
     """A reliable response of ours that waits for its PRACK. Its intervals double without limit
     (§3)."""
 
-    __slots__ = ("_cseq", "_rseq", "_rule", "has_session", "is_offer")
+    __slots__ = ("_cseq", "_rseq", "_rule", "has_session")
 
     def __init__(
         self, rule: Reliable, transaction: ServerRecord, request: Request, response: Response
@@ -175,7 +164,6 @@ class Unacknowledged(Retransmission):
         self._cseq = request.cseq.number
         self._rseq = response.rseq
         self.has_session = bool(response.body)
-        self.is_offer = self.has_session and not request.body
 
     def matches(self, rack: RAck) -> bool:
         """True when a PRACK acknowledges this response."""

@@ -29,9 +29,10 @@ from ...errors import SIPError
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import DialogTable, Element, ServedRequest
-from .call import Flag, OnProvisional
+from .call import Flag, OnProvisional, ReinviteCore
 from .dialog import Dialog
 from .end import End
+from .offer_answer import OfferAnswer
 
 
 class Session(Protocol):
@@ -53,21 +54,20 @@ class Session(Protocol):
     is_confirmed: bool
     """True from the 2xx on; false while the dialog is early."""
 
-    is_agreed: bool
-    """True when the offer of the first INVITE was answered in a response before its 2xx, so
-    another offer may follow. The rule that made that response reliable sets it."""
-
     ended: Flag
     """Set when the session has ended."""
 
     end: End | None
     """How the session has ended. A rule that knows more may replace it in `ended`."""
 
-    local_body: bytes
-    """Our last session description."""
+    offers: OfferAnswer
+    """Its offers and answers."""
 
-    remote_body: bytes
-    """The peer's last session description."""
+    handlers: dict[str, ReinviteCore]
+    """The application's cores for requests within the call, by method."""
+
+    on_reinvite: ReinviteCore | None
+    """The application's core for re-INVITEs, if it serves them."""
 
     @property
     def served_invite(self) -> ServedRequest | None:
@@ -77,11 +77,9 @@ class Session(Protocol):
     def sent_invite(self) -> Request:
         """Our last INVITE. In a session that the peer has begun, it is a re-INVITE."""
 
-    def offered(self, request: Request) -> int | Response:
-        """Return the answer to an offer in a request of the peer. Raises Reject."""
-
     def answer_to(self, response: Response) -> bytes:
-        """Return the answer to an offer in a response of the peer. Empty if there is none."""
+        """Note a reliable response of 101 to 199 to our INVITE, and return our answer for its
+        PRACK if it has an offer; empty otherwise."""
 
     def warn(self, event: str, error: BaseException) -> None:
         """Log that something of this session has failed."""

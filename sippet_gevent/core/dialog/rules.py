@@ -9,6 +9,7 @@ from .replaces import REPLACES, Joining, Replacing
 from .rule import Row, Rules
 from .session_interval import TIMER
 from .session_timer import SessionTimer
+from .update import Update
 
 RULES = Rules(
     (
@@ -17,6 +18,7 @@ RULES = Rules(
         Row(None, Joining),  # RFC 3911
         Row(TIMER, SessionTimer),  # RFC 4028
         Row(NO_SUBSCRIPTION, Refer),  # RFC 3515, RFC 4488
+        Row(None, Update),  # RFC 3311
     )
 )
 """The rules of every stack, in the order in which sessions ask them."""

@@ -264,7 +264,7 @@ class SessionTimer(Rule):
             if response.status not in _NOT_SERVED:
                 return response
             self._peer_updates = False
-        return session.request("INVITE", body=session.local_body)
+        return session.request("INVITE", body=session.offers.refresh())
 
     def _again(self, seconds: float | None = None) -> None:
         """Try the refresh again: after some seconds, or in the middle of the time that is left."""

@@ -132,14 +132,19 @@ class DialogState(Dialog):
             tx.ended()
             raise
 
-    def acknowledge(self, invite: Request) -> None:
-        """Send the ACK to a 2xx. Each repetition of the 2xx gets the same ACK (§13.2.2.4)."""
+    def acknowledge(self, invite: Request, body: bytes, content_type: str) -> None:
+        """Send the ACK to a 2xx, with a body unless it is empty.
+
+        Each repetition of the 2xx gets the same ACK (§13.2.2.4).
+        """
         number = invite.cseq.number
         try:
             ack = self.last_ack
             if ack is None or ack.cseq.number != number or not self._repeat(ack):
                 ack = self.ack(
                     number,
+                    body=body,
+                    content_type=content_type if body else None,
                     authorization=invite.authorization,
                     proxy_authorization=invite.proxy_authorization,
                 )

@@ -353,14 +353,18 @@ def test_first_request_of_the_callee_may_have_any_number(placed):
     assert placed.peer.statuses[-1] == 200
 
 
-def test_update_that_is_accepted_moves_the_remote_target(sip):
+@pytest.mark.parametrize("by_the_core", [True, False])
+def test_update_that_is_accepted_moves_the_remote_target(sip, by_the_core):
     taken = Taken(sip, core=lambda request, tx: 200)
+    if by_the_core:
+        taken.call.on_reinvite = lambda request, tx: 200
     taken.ask("UPDATE", contact="<sip:moved@10.0.0.50:5070>")
     assert str(taken.call.dialog.remote_target) == "sip:moved@10.0.0.50:5070"
 
 
 def test_update_that_is_refused_does_not_move_the_remote_target(sip):
     taken = Taken(sip, core=lambda request, tx: 488)
+    taken.call.on_reinvite = lambda request, tx: 488
     taken.ask("UPDATE", contact="<sip:moved@10.0.0.50:5070>")
     assert str(taken.call.dialog.remote_target) == "sip:10.0.0.50:5060"
 
@@ -467,6 +471,7 @@ def test_refused_request_leaves_its_sequence_number_behind(sip):
 @pytest.mark.parametrize("status", [400, 403, 405, 415, 421, 488, 491, 500, 503])
 def test_request_that_the_core_refuses_changes_nothing(sip, method, status):
     taken = Taken(sip, core=lambda request, tx: status)
+    taken.call.on_reinvite = lambda request, tx: status  # so that the core gets UPDATE
     before = state_of(taken.call)
     taken.ask(method, body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.99>")
     taken.call._serving.clear()
@@ -633,6 +638,7 @@ def test_our_update_with_an_offer_waits_for_the_reinvite_of_the_peer(taken):
 @pytest.mark.rfc("3311 5.2")
 def test_second_update_before_the_first_answer_is_500_with_retry_after(sip):
     taken = Taken(sip, core=lambda request, tx: tx.wait(1) or 200)
+    taken.call.on_reinvite = lambda request, tx: 200  # so that the core gets UPDATE
     taken.ask("UPDATE")
     taken.ask("UPDATE")
     assert taken.peer.statuses[-1] == 500

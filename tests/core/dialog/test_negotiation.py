@@ -177,6 +177,11 @@ def test_description_that_is_no_offer_and_no_answer_cannot_be_sent(state, carrie
         if carrier in LEGAL[state]:
             made.sent(carrier, b"new")
             assert made.last_sent == b"new"
+        elif carrier in (UNRELIABLE, RELIABLE, ACCEPTED):
+            last_sent = made.last_sent
+            assert made.sent(carrier, b"new") is Means.IGNORED
+            assert (made.local, made.remote, made.offer) == before[:3]
+            assert made.last_sent == last_sent
         else:
             with pytest.raises(TransactionStateError):
                 made.sent(carrier, b"new")

@@ -1,0 +1,250 @@
+"""DescribedCall: a call with its session, which offers and answers agree on, RFC 3264.
+
+It connects what an application asks for with offer_answer.py, late_offer.py and renegotiation.py.
+The messages are those of invite.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arguments import seconds as check_seconds
+from ...errors import ParseError, Reject, TransactionStateError
+from ...message.body import Part
+from ...message.message import Message, Request, Response
+from ...message.sdp import SDP, MediaStream
+from ...runtime.clock import Clock
+from ..client.transaction import ClientTransaction
+from ..element import Element, InvitingRequest, ServedRequest
+from .answer import Answer
+from .call import SESSION_TYPE, Call, OnOffer
+from .end import End
+from .events import CallEvent
+from .glare import Pending, must_wait
+from .late_offer import LateOffer, answer_in_ack, answer_in_prack
+from .media import Media
+from .negotiation import ACK, Means
+from .offer_answer import (
+    OfferAnswer,
+    as_bytes,
+    check_media,
+    check_on_offer,
+    media_address,
+    parsed,
+)
+from .renegotiation import change_hold, change_session
+from .state import DialogState
+from .terms import Terms
+
+_THEIRS = {"INVITE": Pending.THEIR_INVITE, "UPDATE": Pending.THEIR_UPDATE}
+
+_AGREED = {
+    Pending.OUR_INVITE: Pending.OUR_AGREED_INVITE,
+    Pending.THEIR_INVITE: Pending.THEIR_AGREED_INVITE,
+}
+
+NO_ANSWER = End("us", "no answer")
+"""The end of a call whose peer has sent no answer that can be used."""
+
+
+class DescribedCall(Call):
+    """A call with its session.
+
+    Args:
+        clock: The clock of the stack.
+        dialog: The dialog.
+        terms: What the application wants of the session, if it has said so already.
+    """
+
+    stack: Element
+    dialog: DialogState
+    invite: Request
+    is_caller: bool
+    _serving: list[ServedRequest]
+    _reinvite: InvitingRequest | None
+    _update: ClientTransaction | None
+    _answer: Answer | None
+
+    def __init__(self, clock: Clock, dialog: DialogState, terms: Terms | None) -> None:
+        super().__init__(clock, dialog)
+        self.offers = OfferAnswer(self)
+        self._late: LateOffer | None = None
+        if terms is not None:
+            self.offers.media = terms.media
+            self.offers.on_offer = terms.on_offer
+
+    # ---- for applications
+
+    @property
+    def local_body(self) -> bytes:
+        return self.offers.local_body
+
+    @property
+    def local_type(self) -> str:
+        return self.offers.local_type
+
+    @property
+    def remote_body(self) -> bytes:
+        return self.offers.remote_body
+
+    @property
+    def local_sdp(self) -> SDP | None:
+        return parsed(self.offers.local_body)
+
+    @property
+    def remote_sdp(self) -> SDP | None:
+        return parsed(self.offers.remote_body)
+
+    @property
+    def offer(self) -> SDP | None:
+        return parsed(self.offers.offer) if self.offers.owes_answer else None
+
+    @property
+    def on_offer(self) -> OnOffer | None:
+        return self.offers.on_offer
+
+    @on_offer.setter
+    def on_offer(self, on_offer: OnOffer | None) -> None:
+        self.offers.on_offer = check_on_offer(on_offer, "call.on_offer = function")
+
+    @property
+    def is_held(self) -> bool:
+        return self.offers.media is not None and self.offers.media.is_held
+
+    def answer(
+        self, *, media: Sequence[MediaStream] | None = None, body: bytes | str | SDP = b""
+    ) -> None:
+        check_media(media, body)
+        late = self._late
+        if late is None:
+            raise TransactionStateError("no offer of the peer waits for an answer")
+        if media is not None:
+            self.offers.media = Media(media, self._media_address)
+            try:
+                body = self.offers.answer()
+            except BaseException:
+                self.offers.media = None
+                raise
+        elif not body:
+            raise TypeError(
+                "answer() needs media or body: write media=[stream], or body=bytes(sdp)"
+            )
+        self._send_ack(late.invite, as_bytes(body))
+
+    def hold(self, *, timeout: float | None = None) -> None:
+        change_hold(self, held=True, timeout=check_seconds("timeout", timeout))
+
+    def resume(self, *, timeout: float | None = None) -> None:
+        change_hold(self, held=False, timeout=check_seconds("timeout", timeout))
+
+    def reinvite(
+        self,
+        *,
+        media: Sequence[MediaStream] | None = None,
+        body: bytes | str = b"",
+        timeout: float | None = None,
+        **headers: Any,
+    ) -> Response:
+        timeout = check_seconds("timeout", timeout)
+        return change_session(self, "INVITE", media, body, timeout, headers)
+
+    def update(
+        self,
+        *,
+        media: Sequence[MediaStream] | None = None,
+        body: bytes | str = b"",
+        timeout: float | None = None,
+        **headers: Any,
+    ) -> Response:
+        timeout = check_seconds("timeout", timeout)
+        return change_session(self, "UPDATE", media, body, timeout, headers)
+
+    # ---- for the session
+
+    @property
+    def _media_address(self) -> str:
+        return media_address(self.invite.flow)  # type: ignore[arg-type]  # it was sent or received
+
+    def _describe(self, media: Media | None) -> bytes:
+        return self.offers.describe(media)
+
+    def _changed(self, kind: str) -> None:
+        """Tell that the peer has held or resumed the call, "hold" or "resume"."""
+        self.stack.dialogs.events_dropped += self._events().put(CallEvent(kind))
+
+    def _take_answer(self, carrier: str, message: Message) -> None:
+        """Note the 2xx or the ACK of the peer, which may have the answer to our offer.
+
+        If the call made the offer, and no answer can be read, the call ends: it has no session.
+        """
+        offers = self.offers
+        means = offers.take(carrier, message)
+        media = offers.media
+        if media is None or media.is_derived:
+            return
+        if (
+            means is Means.NO_ANSWER
+            or means is Means.NO_OFFER
+            or (means is Means.ANSWER and parsed(offers.remote) is None)
+        ):
+            fault = ParseError(
+                f"no session description that can be read in {carrier}",
+                header="SDP", status=502, source=message.body,
+            )  # fmt: skip
+            self.dialog.fault = self.dialog.fault or fault
+            self._fail(fault, NO_ANSWER)
+
+    def _check_type(self, request: Request) -> None:
+        """Refuse a body that is no session description. Raises Reject."""
+        if request.body != self.remote_body and Part.of(request).not_understood(SESSION_TYPE):
+            raise Reject(415, accept=SESSION_TYPE)  # §8.2.3
+
+    def _fail(self, fault: BaseException, end: End) -> None:
+        """End the call, because the peer has broken a rule. Our ACK precedes the BYE."""
+        raise NotImplementedError
+
+    def answer_to(self, response: Response) -> bytes:
+        return answer_in_prack(self, response)
+
+    def _acknowledge(self, invite: Request) -> None:
+        """Send the ACK to a 2xx, with our answer if the 2xx has an offer (§13.2.1)."""
+        body = answer_in_ack(self, invite)
+        if body is not None:
+            self._send_ack(invite, body)
+
+    def _send_ack(self, invite: Request, body: bytes = b"") -> None:
+        self._late = None
+        if self.offers.owes_answer:
+            self.offers.sent(ACK, body)
+        self.dialog.acknowledge(invite, body, self.offers.local_type)
+        self._acknowledged()
+
+    def _acknowledged(self) -> None:
+        """Continue after our ACK."""
+        raise NotImplementedError
+
+    def _refuse_late(self) -> None:
+        """Send the ACK that waits for the application, with an answer that accepts no stream."""
+        if self._late is not None:
+            self._send_ack(self._late.invite, self.offers.refused_offer(self._media_address))
+
+    # ---- glare
+
+    def _pending(self) -> set[Pending]:
+        """Return the INVITE and UPDATE transactions that others have to wait for."""
+        serving = [tx.request.method for tx in self._serving if not tx.answered]
+        pending = {_THEIRS[method] for method in serving if method in _THEIRS}
+        if self._reinvite is not None and self._reinvite.is_pending:
+            pending.add(Pending.OUR_INVITE)
+        if self.offers.may_offer:  # a response before the 2xx has ended the exchange
+            pending = {_AGREED.get(each, each) for each in pending}
+        if self._update is not None and self._update.is_pending:
+            pending.add(Pending.OUR_UPDATE)
+        if self._answer is not None and self._answer.is_offer:
+            pending.add(Pending.OUR_OFFER)
+        return pending
+
+    def _collides(self, method: str, has_offer: bool) -> bool:
+        """True when an INVITE or UPDATE of ours would collide with another one."""
+        return must_wait(method, has_offer, self._pending(), acknowledged=self.acknowledged)

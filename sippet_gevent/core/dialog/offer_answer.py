@@ -1,0 +1,331 @@
+"""OfferAnswer: the session of a call, as its messages agree on it, RFC 3264, RFC 3261 §13 and §14.
+
+It knows which messages carry offers and answers (negotiation.py), and what to offer and answer
+(media.py). The INVITE session shows it each message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ...arguments import function, takes
+from ...errors import ParseError, Reject, excerpt
+from ...message import sdp
+from ...message.body import Part
+from ...message.fields.rfc3261 import Warning as SIPWarning
+from ...message.message import Message, Request, Response
+from ...message.sdp import SDP, MediaStream
+from ...transport.base import Flow
+from ..routing.sips import AGENT
+from .call import SESSION_TYPE, OnOffer
+from .media import Media, successor
+from .negotiation import (
+    ACCEPTED,
+    ASKED,
+    INVITE,
+    OFFERED,
+    PRACK,
+    PRACK_ACCEPTED,
+    RELIABLE,
+    UNRELIABLE,
+    Means,
+    Negotiation,
+    same_session,
+)
+
+CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
+"""The Warning of a 488 to an offer (§14.2)."""
+
+
+def description_of(message: Message) -> bytes:
+    """Return the session description of a message, from a multipart, too; b"" without one.
+
+    A body with another Content-Disposition than "session" is none (RFC 6337 §2.4).
+    """
+    body = message.body
+    if not body:
+        return b""
+    if "Content-Disposition" in message.headers.fields:
+        disposition = message.headers["Content-Disposition"].partition(";")[0].strip().lower()
+        if disposition != "session":
+            return b""
+    if _type_of(message)[:10].lower() == "multipart/":
+        part = Part.of(message).find(SESSION_TYPE)
+        return b"" if part is None else part.content
+    return body
+
+
+def _type_of(message: Message) -> str:
+    """Return the Content-Type as text, "" without one."""
+    return message.headers["Content-Type"] if "Content-Type" in message.headers.fields else ""
+
+
+def carrier_of(response: Response) -> str:
+    """Return what a response to an INVITE is, for Negotiation."""
+    if response.status >= 200:
+        return ACCEPTED
+    return RELIABLE if "RSeq" in response.headers.fields else UNRELIABLE
+
+
+def media_address(flow: Flow) -> str:
+    """Return the address of ours that the peer of a flow sees, without brackets."""
+    host, _ = flow.sent_by
+    return host.strip("[]")
+
+
+def parsed(description: bytes) -> SDP | None:
+    """Return a description, None if there is none or it cannot be read."""
+    try:
+        return SDP.parse(description) if description else None
+    except ParseError:
+        return None
+
+
+def as_bytes(description: SDP | bytes | str) -> bytes:
+    """Return what `on_offer` has decided as bytes. Raises TypeError."""
+    if isinstance(description, SDP):
+        return bytes(description)
+    if isinstance(description, str):
+        return description.encode()
+    if isinstance(description, bytes):
+        return description
+    raise TypeError(
+        f"on_offer must return an SDP, bytes or None, got {excerpt(description)}: "
+        "write return sdp.answer(offer, [stream])"
+    )
+
+
+def is_hold(description: bytes) -> bool:
+    """True if a description of the peer puts all its streams on hold (RFC 3264 §8.4)."""
+    if not (b"sendonly" in description or b"inactive" in description or b"0.0.0.0" in description):
+        return False  # not parsed, because nearly all are not
+    found = parsed(description)
+    return found is not None and found.is_hold
+
+
+def check_on_offer(on_offer: OnOffer | None, write: str) -> OnOffer | None:
+    """Check the argument `on_offer`. Raises TypeError."""
+    if function("on_offer", on_offer, write) is not None:
+        takes(on_offer, ("offer", "call"), "on_offer")
+    return on_offer
+
+
+def check_media(media: Sequence[MediaStream] | None, body: bytes | str | SDP) -> None:
+    """Check the argument `media`. Raises TypeError."""
+    if media is not None:
+        if body:
+            raise TypeError("media and body were given: write media=[stream], or body=bytes(sdp)")
+        Media(media)
+
+
+class Described(Protocol):
+    """The call that a session belongs to."""
+
+    def _changed(self, kind: str) -> None:
+        """Tell that the peer has held or resumed the call, "hold" or "resume"."""
+
+
+class OfferAnswer(Negotiation):
+    """The session of a call.
+
+    Args:
+        call: The call.
+    """
+
+    __slots__ = ("_call", "_made", "_pending", "local_type", "media", "on_offer")
+
+    def __init__(self, call: Described) -> None:
+        super().__init__()
+        self._call = call
+        self.media: Media | None = None
+        """What we offer and accept; None until it is needed, if the application gave bytes."""
+        self.on_offer: OnOffer | None = None
+        self.local_type = SESSION_TYPE
+        """The Content-Type of our descriptions."""
+        self._made = b""  # the last description that was not the application's own
+        self._pending: Request | None = None  # the peer's request that has an offer or asks for one
+
+    # ---- messages
+
+    def give(self, carrier: str, message: Message) -> Means:
+        """Note a message that we are about to send. Raises TransactionStateError."""
+        description = description_of(message)
+        if description and description != self._made:
+            kind = _type_of(message)
+            self.local_type = kind if kind[:10].lower() != "multipart/" and kind else SESSION_TYPE
+            if self.media is not None and self.media.is_derived:
+                self.media = None  # the application has described the session anew
+        before = self.remote
+        means = self.sent(carrier, description)
+        if means is Means.ANSWER:
+            self._tell(before)
+        return means
+
+    def take(self, carrier: str, message: Message) -> Means:
+        """Note a response or an ACK of the peer. A body that cannot be read counts as none."""
+        try:
+            description = description_of(message)
+        except ParseError:
+            description = b""
+        return self._take_description(carrier, description)
+
+    def _take_description(self, carrier: str, description: bytes) -> Means:
+        before = self.remote
+        means = self.received(carrier, description)
+        if means is Means.ANSWER:
+            self._tell(before)
+        return means
+
+    def take_request(self, request: Request) -> None:
+        """Note an INVITE, UPDATE or PRACK of the peer, which `lose` may undo. Raises ParseError."""
+        before = self.state
+        self._take_description(request.method, description_of(request))
+        self._pending = request if self.state != before else None
+
+    def lose(self, request: Request) -> None:
+        """Note that a request of the peer was refused, unless it was refused before it was
+        noted."""
+        if request is self._pending:
+            self._pending = None
+            self.failed(request.method)
+
+    def _tell(self, before: bytes) -> None:
+        """Tell the call that the peer has held or resumed it."""
+        if before and before is not self.remote:
+            held = is_hold(self.remote)
+            if held != is_hold(before):
+                self._call._changed("hold" if held else "resume")
+
+    # ---- what we answer and offer
+
+    def response_to(self, request: Request) -> Response:
+        """Return the 200 to an INVITE, UPDATE or PRACK of the peer, with our answer or our offer.
+
+        Raises:
+            Reject: 488, because the offer cannot be accepted.
+        """
+        if self.owes_answer and request is self._pending:
+            response = self._with(request, self.answer())
+            if request.method == PRACK:
+                self.give(PRACK_ACCEPTED, response)  # nothing else notes it
+            return response
+        if request.method == INVITE:
+            return self._with(request, self.next_offer())
+        return request.response(200)
+
+    def _with(self, request: Request, description: bytes) -> Response:
+        return request.response(
+            200, body=description, content_type=self.local_type if description else None
+        )
+
+    def answer(self) -> bytes:
+        """Return the answer to the offer that waits.
+
+        By default, an offer that changes nothing but its o= line gets our last description again.
+        Any other gets an answer by the SDP engine. If the application has described the session by
+        itself, the engine answers changes of directions and codecs. It refuses other addresses,
+        because the application would not send its media there.
+
+        Raises:
+            Reject: 488, because it cannot be accepted.
+        """
+        offer, local = parsed(self.offer), parsed(self.local)
+        if self.on_offer is not None and offer is not None:
+            decided = self.on_offer(offer, self._call)
+            if decided is not None:
+                return as_bytes(decided)
+        if self.local and same_session(self.offer, self.remote):
+            return self.local
+        media = self._media(local)
+        remote = parsed(self.remote)
+        if offer is None or media is None or (remote is not None and media.moves(offer, remote)):
+            raise Reject(488, warning=(CANNOT_CHANGE,))
+        return self._note(media.answer(offer, local), local)
+
+    def next_offer(self) -> bytes:
+        """Return the offer that the peer has asked for by an INVITE without one."""
+        if self.on_offer is not None:
+            decided = self.on_offer(None, self._call)
+            if decided is not None:
+                return as_bytes(decided)
+        local = parsed(self.local)
+        media = self._media(local)
+        if media is None or (local is None and media.is_derived):
+            return self.local  # the application's own, such as a body that is no SDP
+        return self._note(media.offer(local), local)
+
+    def directed(self, *, held: bool) -> bytes:
+        """Return an offer that holds or resumes the streams that are agreed.
+
+        Raises:
+            Reject: 488, because nothing is agreed that can be held.
+        """
+        local = parsed(self.local)
+        media = self._media(local)
+        if media is None or local is None:
+            raise Reject(488, warning=(CANNOT_CHANGE,))
+        before, media.is_held = media.is_held, held
+        try:
+            return self._note(media.redirect(local), local)
+        finally:
+            media.is_held = before
+
+    def describe(self, media: Media | None) -> bytes:
+        """Return our description for the 2xx to an INVITE that waits for one.
+
+        It is the preview that we have sent, if there is one, because all descriptions in responses
+        to an INVITE are the same (RFC 3261 §13.2.1). It is empty if a reliable 1xx had it.
+
+        Args:
+            media: What we offer and accept from now on; None to send a preview again, or nothing.
+        """
+        if media is not None:
+            self.media = media
+        if self.state not in (OFFERED, ASKED):
+            return b""
+        if self.preview or media is None:
+            return self.preview
+        return self.answer() if self.state == OFFERED else self.next_offer()
+
+    def refresh(self) -> bytes:
+        """Return an offer of what is agreed, with the directions that we want (RFC 6337 §5.3)."""
+        local = parsed(self.local)
+        media = self._media(local)
+        if media is None or local is None:
+            return self.local
+        return self._note(media.redirect(local), local)
+
+    def offer_of(self, media: Media) -> bytes:
+        """Return an offer of these media, which takes the place of what is agreed."""
+        local = parsed(self.local)
+        return self._note(media.offer(local), local)
+
+    def _media(self, local: SDP | None) -> Media | None:
+        """Return the media of this call; derived from our description, if need be."""
+        if self.media is None and local is not None:
+            self.media = Media.of(local, parsed(self.remote) if self.local_is_answer else None)
+        return self.media
+
+    def _note(self, made: SDP, local: SDP | None) -> bytes:
+        if local is not None:
+            made = successor(made, local, self.last_sent)
+        self._made = bytes(made)
+        return self._made
+
+    def refused_offer(self, address: str) -> bytes:
+        """Return an answer that refuses all streams of the offer that waits (RFC 6337 §5.2.4)."""
+        offer = parsed(self.offer)
+        return b"" if offer is None else bytes(sdp.answer(offer, [], address=address))
+
+    # ---- what applications see
+
+    @property
+    def local_body(self) -> bytes:
+        """Our description: that which was agreed last, or else the one that we offer."""
+        return self.local or (self.offer if self.offer_is_ours else b"")
+
+    @property
+    def remote_body(self) -> bytes:
+        """The peer's description that was agreed last, or else its offer or preview."""
+        return self.remote or self.preview or (b"" if self.offer_is_ours else self.offer)

@@ -236,7 +236,8 @@ class InviteSession(Ruled, DescribedCall):
     def _receive_ack(self, ack: Request) -> None:
         """Take the ACK to our 2xx. An ACK to an earlier 2xx is ignored."""
         if self._answer is not None and self._answer.number == ack.mandatory.cseq:
-            self._take_answer(ACK, ack)
+            if self.offers.offer:
+                self._take_answer(ACK, ack)
             self._confirm()
 
     def _give_up(self) -> None:
@@ -329,8 +330,9 @@ class InviteSession(Ruled, DescribedCall):
 
     def _responding(self, request: Request, response: Response) -> None:
         super()._responding(request, response)
-        is_invite = request.method == "INVITE"
-        self.offers.give(carrier_of(response) if is_invite else UPDATE_ACCEPTED, response)
+        if response.status >= 200 or response.body:
+            is_invite = request.method == "INVITE"
+            self.offers.give(carrier_of(response) if is_invite else UPDATE_ACCEPTED, response)
 
     def _refused(self, request: Request) -> None:
         """Note that a request of the peer was refused. The session is as it was (§14.2)."""

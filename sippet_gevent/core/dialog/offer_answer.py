@@ -46,11 +46,13 @@ def description_of(message: Message) -> bytes:
     body = message.body
     if not body:
         return b""
-    if "Content-Disposition" in message.headers.fields:
-        disposition = message.headers["Content-Disposition"].partition(";")[0].strip().lower()
+    headers = message.headers
+    fields = headers.fields
+    if "Content-Disposition" in fields:
+        disposition = headers["Content-Disposition"].partition(";")[0].strip().lower()
         if disposition != "session":
             return b""
-    if _type_of(message)[:10].lower() == "multipart/":
+    if "Content-Type" in fields and headers["Content-Type"][:10].lower() == "multipart/":
         part = Part.of(message).find(SESSION_TYPE)
         return b"" if part is None else part.content
     return body

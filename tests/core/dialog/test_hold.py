@@ -281,6 +281,27 @@ def test_update_goes_to_the_function_registered_for_it(sip):
     taken.call.hangup()
 
 
+def test_hold_and_resume_of_the_peer_are_events(two):
+    held = sdp.hold(two.mine)
+    two.offer(held)
+    two.offer(sdp.modify(held, held.media))  # a refresh is none
+    two.offer(sdp.resume(held), "UPDATE")
+    events = two.call.events(timeout=1)
+    assert [next(events).kind for _ in range(2)] == ["hold", "resume"]
+    two.ask("BYE")
+    assert next(events).kind == "end"
+
+
+def test_refused_hold_is_no_event(two):
+    def on_offer(offer, call):
+        raise Reject(488)
+
+    two.call.on_offer = on_offer
+    two.offer(sdp.hold(two.mine))
+    two.ask("BYE")
+    assert [event.kind for event in two.call.events(timeout=1)] == ["end"]
+
+
 # ---- the application decides
 
 

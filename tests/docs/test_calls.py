@@ -357,3 +357,21 @@ def test_credentials_block_calls_by_a_carrier(sip, capsys):
     assert capsys.readouterr().out == (
         "not called: 401 Unauthorized: user 4930123 was refused by realm carrier\n"
     )
+
+
+def test_sessions_block_agrees_on_sessions(sip, capsys):
+    kinds = []
+    program = block("sessions")
+    bob = sip.stack()
+
+    @bob.on("INVITE")
+    def answer(request, tx):
+        with tx.accept(media=[program.AUDIO]) as call:
+            for event in call.events():
+                kinds.append(event.kind)
+
+    uri = f"sip:{bob.addresses[0].removeprefix('udp:')}"
+    for function in (program.consult, program.late, program.quiet):
+        sip.run(function, sip.client, uri)
+    assert capsys.readouterr().out == "send RTP to 10.0.0.2\n"
+    assert kinds == ["hold", "resume", "end", "end", "end"]

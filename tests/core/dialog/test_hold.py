@@ -455,7 +455,7 @@ def test_call_that_ends_during_the_back_off_sends_nothing(two):
     assert two.peer.methods.count("INVITE") == count
 
 
-@pytest.mark.rfc("3261 14.1", "14.2")
+@pytest.mark.rfc("3261 14.1", "3261 14.2")
 def test_hold_during_the_peer_s_reinvite_waits(sip):
     taken = Taken(sip)
     taken.call.on_reinvite = lambda request, tx: tx.wait(1) or 488

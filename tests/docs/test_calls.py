@@ -7,7 +7,7 @@ import re
 import pytest
 
 import sippet_gevent
-from sippet_gevent import URI, Cancelled, Stack, TransportError
+from sippet_gevent import URI, Cancelled, Reject, Stack, TransportError
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 
 from .blocks import BLOCKS, OFFER, block, on_free_ports, run_script
@@ -199,6 +199,69 @@ def test_bridging_block_passes_giving_up_on(sip):
     asked.cancel()
     assert asked.statuses == [180, 487]
     assert fates == ["cancelled"]
+
+
+class Transferred:
+    """A call from `sip.client` to a phone that follows transfers to the sales department."""
+
+    def __init__(self, sip, sales):
+        self.calls = []
+        self.phone = block("following").stack
+        self.phone.on("INVITE")(self.answer)
+        sip.serve(self.phone)
+        self.sales = sip.stack(sales or self.answer, host="192.0.2.30")
+        self.call = self.invite(sip, self.phone)
+
+    def answer(self, request, tx):
+        with tx.accept(body=OFFER) as call:
+            self.calls.append(call)
+            call.wait()
+
+    @staticmethod
+    def invite(sip, stack):
+        uri = f"sip:somebody@{stack.addresses[0].removeprefix('udp:')}"
+        return sip.run(sip.client.invite, uri, body=OFFER, content_type="application/sdp")
+
+
+def test_transferring_block_sends_the_phone_to_sales(sip):
+    transferred = Transferred(sip, None)
+    sip.run(block("transferring").to_sales, transferred.call)
+    sip.settle()
+    with_us, with_sales = transferred.calls
+    assert with_us.ended.is_set()
+    assert not with_sales.ended.is_set()
+    assert with_sales.remote_body == OFFER
+    with_sales.hangup()
+
+
+def test_transferring_block_says_that_sales_is_not_reached(sip, capsys):
+    transferred = Transferred(sip, lambda request, tx: 486)
+    sip.run(block("transferring").to_sales, transferred.call)
+    sip.settle()
+    assert capsys.readouterr().out == "sales was not reached: 486\n"
+
+
+def test_following_block_goes_to_sales_only(sip):
+    transferred = Transferred(sip, None)
+    with pytest.raises(Reject) as refused:
+        sip.run(transferred.call.transfer, "sip:stranger@192.0.2.31")
+    assert refused.value.status == 603
+    transferred.call.hangup()
+    phone = f"sip:x@{transferred.phone.addresses[0][4:]}"
+    assert sip.run(sip.client.request, "REFER", phone, refer_to="<sip:y@192.0.2.30>").status == 403
+
+
+def test_transferring_block_connects_two_calls(sip):
+    transferred = Transferred(sip, None)
+    second = transferred.invite(sip, transferred.sales)
+    sip.run(block("transferring").connect, transferred.call, second)
+    sip.settle()
+    with_us, replaced, joined = transferred.calls
+    assert with_us.ended.is_set()
+    assert replaced.ended.is_set()
+    assert second.ended.is_set()
+    assert not joined.ended.is_set()
+    joined.hangup()
 
 
 def test_path_block_leads_to_the_phone_by_its_connection():

@@ -125,7 +125,7 @@ def refuse(request: Request, refusal: Reject) -> Response:
         for line in peers.headers.lines:
             if line[0] in wanted and line[0] not in there:
                 response.headers.lines.append(line)
-        response.headers._fields = None
+        response.headers._forget_fields()
     return response
 
 

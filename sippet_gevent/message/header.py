@@ -54,7 +54,6 @@ class TypedLines(Protocol):
     """The header lines of a message, as a row reads and writes them."""
 
     looked_at: dict[str, Any]
-    _fields: Fields | None
 
     @property
     def fields(self) -> Fields: ...
@@ -226,7 +225,7 @@ class Header(Generic[T]):
         value = looked_at.get(self.name)
         if value is not None:
             return value
-        there = (headers._fields or headers.fields).get(self.name)
+        there = headers.fields.get(self.name)
         try:  # the usual case: one line, or several without commas
             if type(there) is str:
                 if self.is_one:

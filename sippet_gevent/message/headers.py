@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..errors import InvalidValue, ParseError
 from .grammar import BLANKS, split_first
 from .header import EACH, LIST, ONE, ROWS, Header
-from .lines import HeaderLines, named, safe
+from .lines import HeaderLines, _built, named, safe
 from .scan import USUAL, Line, canonical
 from .via import Via
 
@@ -38,7 +38,11 @@ class Headers(HeaderLines):
 
     def copy(self) -> Headers:
         """Return an independent copy."""
-        return Headers(list(self.lines), None if self._fields is None else dict(self._fields))
+        try:
+            fields = dict(_built(self))
+        except AttributeError:  # they are not made yet
+            fields = None
+        return Headers(list(self.lines), fields)
 
     # ---- values
 
@@ -47,7 +51,7 @@ class Headers(HeaderLines):
         ParseError."""
         value: T | None = self.looked_at.get(row.name)
         if value is None:
-            there = (self._fields or self.fields).get(row.name)
+            there = self.fields.get(row.name)
             if there is None:
                 return row.missing
             try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import CREDENTIALS, InvalidValue, excerpt
 from .grammar import BLANKS, is_token
@@ -32,33 +32,52 @@ class HeaderLines:
     Headers adds the typed values.
     """
 
-    __slots__ = ("_fields", "lines", "looked_at", "wire")
+    __slots__ = ("fields", "lines", "looked_at", "wire")
+
+    fields: Fields
+    """Canonical name to the text of its only line, or a list of texts. Do not change it. It is made
+    at the first use after a change: the slot is empty until then, so that reading it costs no
+    call."""
 
     def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
         self.lines: list[Line] = lines if type(lines) is list else list(lines)
         """Each line as (canonical name, text as received, value). Do not change it."""
-        self._fields: Fields | None = fields
+        if fields is not None:
+            self.fields = fields
         self.looked_at: dict[str, Any] = {}
         """Canonical name to typed value of the known header fields that were read so far. Do not
         change it."""
         self.wire: bytes | None = None
         """The bytes of the whole message that has these lines; None after the first change."""
 
-    @property
-    def fields(self) -> Fields:
-        """Canonical name to the text of its only line, or a list of texts. Do not change it."""
-        fields = self._fields
-        if fields is None:
-            fields = self._fields = {}
-            for name, _, value in self.lines:
-                there = fields.get(name)
+    if not TYPE_CHECKING:  # with it, an editor would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Fields:
+            """Fill the empty slot `fields`."""
+            if name != "fields":
+                raise AttributeError(
+                    f"{type(self).__name__!r} object has no attribute {name!r}",
+                    name=name,
+                    obj=self,
+                )
+            fields = self.fields = {}
+            for known, _, value in self.lines:
+                there = fields.get(known)
                 if there is None:
-                    fields[name] = value
+                    fields[known] = value
                 elif type(there) is list:
                     there.append(value)
                 else:
-                    fields[name] = [there, value]  # type: ignore[list-item]
-        return fields
+                    fields[known] = [there, value]
+            return fields
+
+    def _forget_fields(self) -> None:
+        """Empty the slots that a change of the lines makes outdated."""
+        self.wire = None
+        try:
+            del self.fields
+        except AttributeError:  # it is empty
+            pass
 
     def all(self, name: str) -> list[str]:
         """Return the texts of all lines of this header field, in order."""
@@ -120,7 +139,7 @@ class HeaderLines:
     def extend(self, lines: Iterable[Line]) -> None:
         """Add lines that are safe behind the last line."""
         self.lines += lines
-        self._fields = self.wire = None
+        self._forget_fields()
 
     def set_line(self, index: int, text: str) -> None:
         """Change the text of the line at `index`, the first of its name. The text must be safe,
@@ -128,8 +147,11 @@ class HeaderLines:
         name = self.lines[index][0]
         self.lines[index] = (name, USUAL, text)
         self.wire = None
-        fields = self._fields
-        if fields is not None:
+        try:
+            fields = _built(self)
+        except AttributeError:
+            pass
+        else:
             there = fields[name]
             fields[name] = [text, *there[1:]] if type(there) is list else text
         self.looked_at.pop(name, None)
@@ -153,7 +175,11 @@ class HeaderLines:
         self._changed(known)
 
     def _changed(self, known: str) -> None:
-        self._fields = self.wire = None
+        self.wire = None
+        try:
+            del self.fields
+        except AttributeError:  # it is empty
+            pass
         self.looked_at.pop(known, None)
 
     def __eq__(self, other: object) -> bool:
@@ -167,6 +193,10 @@ class HeaderLines:
 
     def __repr__(self) -> str:
         return f"<Headers {', '.join(self)}>"
+
+
+_built: Callable[[HeaderLines], Fields] = HeaderLines.__dict__["fields"].__get__
+"""Returns `fields` if it is made, and raises AttributeError otherwise."""
 
 
 def named(name: str) -> str:

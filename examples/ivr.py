@@ -8,7 +8,8 @@ its call, and none needs an `if` for that. Each call has its own greenlet, so a 
 this code at the same time.
 
 `media=` answers the caller's offer, refuses a caller without a common codec with 488, and answers
-when the caller puts the call on hold. A digit by INFO is an event that this example does not read.
+when the caller puts the call on hold. A digit by INFO gets 405, because call.wait() reads no
+events.
 """
 
 import logging

@@ -90,7 +90,7 @@ CORE = """
 from sippet_gevent import Location, Registrar, Stack, Timers, sdp
 
 stack = Stack(timers=Timers(d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0))
-stack.on("REGISTER")(Registrar(Location(stack.clock.now)))
+stack.on("REGISTER")(Registrar(Location()))
 AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.TELEPHONE_EVENT))
 
 

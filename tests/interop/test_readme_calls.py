@@ -66,40 +66,36 @@ def bridge(program):
     return bridge
 
 
-def test_phone_holds_dials_and_hangs_up_at_the_answering_core(program, sipp, tmp_path):
+@pytest.fixture
+def refused_digit(tmp_path):
+    """The scenario of a phone whose digit is refused, because the core is in call.wait()."""
+    scenario = tmp_path / "phone.xml"
+    before, duration, after = (HERE / "phone_holds.xml").read_text().partition("Duration=160")
+    assert '<recv response="200"/>' in after
+    after = after.replace('<recv response="200"/>', REFUSED, 1)
+    scenario.write_text(before + duration + after.replace('variables="', 'variables="allow,'))
+    return scenario
+
+
+def test_phone_holds_dials_and_hangs_up_at_the_answering_core(program, sipp, refused_digit):
     server = program(BLOCKS["answering"], ", core=core")
-    scenario = tmp_path / "phone.xml"  # a core that is one function refuses the digit by itself
-    before, _, after = (HERE / "phone_holds.xml").read_text().partition("Duration=160")
-    scenario.write_text(
-        before
-        + "Duration=160"
-        + after.replace('<recv response="200"/>', REFUSED, 1).replace(
-            'variables="', 'variables="allow,'
-        )
-    )
-    sipp(scenario, "-s", "bob", to=server.uri).wait_for_success(1)
+    sipp(refused_digit, "-s", "bob", to=server.uri).wait_for_success(1)
     server.wait_until_empty()
 
 
-def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp, tmp_path):
+def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp):
     port = free_port()
     server = bridge(port)
     callee = sipp("callee", port=port)
     # the digit is an event of the call, which this program might read
-    text = (HERE / "phone_holds.xml").read_text()
-    head, refused, tail = text.partition('<recv response="405">')
-    assert refused
-    tail = tail.replace('header="Allow:" check_it="true"', 'header="Allow:" check_it="false"', 1)
-    text = f'{head}<recv response="200">{tail}'
-    (tmp_path / "phone.xml").write_text(text)
-    sipp(tmp_path / "phone.xml", "-s", "bob", to=server.uri).wait_for_success(1)
+    sipp("phone_holds", "-s", "bob", to=server.uri).wait_for_success(1)
     callee.wait_for_success(1)  # it has got its BYE, too
     server.wait_until_empty()
 
 
-def test_phone_holds_dials_and_hangs_up_at_the_ivr(serve, sipp):
+def test_phone_holds_dials_and_hangs_up_at_the_ivr(serve, sipp, refused_digit):
     server = serve(f"{ROOT / 'examples' / 'ivr.py'}:stack")
-    sipp("phone_holds", "-s", "ivr", to=server.uri).wait_for_success(1)
+    sipp(refused_digit, "-s", "ivr", to=server.uri).wait_for_success(1)
     server.wait_for("has hung up")
 
 

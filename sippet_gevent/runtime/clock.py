@@ -17,6 +17,7 @@ from gevent.event import Event
 
 from ..arguments import number
 from ..observe.counters import LimitedLog
+from .native_thread import are_busy
 
 TICK = 0.005
 """Seconds. Deadlines are rounded up to this, and those of one tick share one Timeout. So they are
@@ -246,9 +247,14 @@ class VirtualClock(Clock):
         self._now = math.inf
 
     def settle(self) -> None:
-        """Let greenlets run until all of them wait."""
+        """Let greenlets run until all of them wait, and no thread works for them. A database
+        takes real time, and none of this clock."""
         for _ in range(2):
             gevent.idle()
+        while are_busy():
+            gevent.sleep(0.0005)
+            for _ in range(2):
+                gevent.idle()
 
     @property
     def pending(self) -> int:

@@ -24,6 +24,15 @@ T = TypeVar("T")
 _start, _thread_id = monkey.get_original("_thread", ("start_new_thread", "get_ident"))
 _Queue, Empty = monkey.get_original("queue", ("SimpleQueue", "Empty"))
 
+_busy: set[NativeThread] = set()
+"""Threads that have jobs to do."""
+
+
+def are_busy() -> bool:
+    """True while a thread that serves this loop has jobs to do, which take real time."""
+    here, process = _thread_id(), os.getpid()
+    return any(thread._loop_thread == here and thread._pid == process for thread in list(_busy))
+
 
 class Job:
     """Something that a NativeThread has to do."""
@@ -104,6 +113,7 @@ class NativeThread:
             )
         if not self.waiting:
             self._wake.ref = True
+            _busy.add(self)
         self.waiting += 1
         self._jobs.put(job)
 
@@ -115,12 +125,14 @@ class NativeThread:
                 job.done()
         if not self.waiting:
             self._wake.ref = False
+            _busy.discard(self)
 
     def close(self) -> None:
         """Wait for the end of the thread, which has handed back its last job, and free the
         watcher."""
         while not self._has_ended:  # it may be between hand_back() and its end
             gevent.sleep(0.0005)
+        _busy.discard(self)
         self._wake.stop()
         self._wake.close()
 

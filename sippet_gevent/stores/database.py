@@ -171,7 +171,7 @@ class Database(Generic[W]):
             self.close()
             raise
         if os.stat(self.path).st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            log.warning('database can be read by others: path=%s reason="run chmod 600"', self.path)
+            log.warning('database can be read by others: path=%s hint="run chmod 600"', self.path)
 
     # ---- in the thread of the loop
 

@@ -14,7 +14,8 @@ class Write(database.Write):
     """Stores a record if the file still has the one that it was computed from.
 
     Args:
-        settle: Called with it in the loop, before the waiting greenlet goes on.
+        settle: Called with this write in the thread of the loop, before the waiting greenlet
+            goes on.
         aor: The address-of-record.
         expected: The record that the file should have, None for none.
         record: The record to store, None to delete.
@@ -45,7 +46,7 @@ class Write(database.Write):
         """Number of bindings."""
         self.dropped: set[int] = set()
         self.added: set[int] = set()
-        """Hashes of Contacts that the entry has no more, and has from now on."""
+        """Hashes of the Contacts that the write takes from the entry, and adds to it."""
         self.unreadable_since: float | None = None
         """If set, `expected` cannot be read, and is put aside."""
         self.turn = 0  # of the pending updates
@@ -64,7 +65,7 @@ def apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
     Each write gets `is_stored`, or what the file has instead in `found`.
 
     Raises:
-        sqlite3.Error: SQLite fails. The same writes may come again.
+        sqlite3.Error: SQLite fails. The same writes may be tried again.
     """
     names = list(dict.fromkeys([write.aor for write in writes]))
     before = dict(zip(names, records(connection, names)))

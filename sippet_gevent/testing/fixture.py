@@ -162,7 +162,14 @@ class Sip:
         port: int = 5060,
         **options: Any,
     ) -> Stack:
-        """Return a new running stack on the network, at a host of its own."""
+        """Return a new running stack on the network, at a host of its own.
+
+        Args:
+            core: The core. Without one, use `@stack.on`, or only send requests.
+            host: Its address, such as "192.0.2.20". The default is the next one of 10.0.0.0/24.
+            port: Its UDP port.
+            options: Keyword arguments of Stack.
+        """
         if host is None:
             host = self._new_host()
         options.setdefault("resolver", NoDNS())

@@ -79,7 +79,7 @@ class Listener(NamedTuple):
         address, *parameters = text.split(";")
         match = _ADDRESS(address)
         if not match or match[1] not in (*transports, None):
-            known = ", ".join(transports)
+            known = ", ".join(dict.fromkeys(transports))
             raise InvalidValue(
                 f"{text!r} is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; "
                 f"transports are {known}"

@@ -10,6 +10,8 @@ import pytest
 from gevent.event import Event
 
 from sippet_gevent import (
+    Authenticated,
+    Credentials,
     DNSResolver,
     Filter,
     InvalidValue,
@@ -17,12 +19,16 @@ from sippet_gevent import (
     MemoryBindings,
     Registrar,
     Request,
+    SQLiteBindings,
+    SQLiteUsers,
     Stack,
     StaticResolver,
     TransactionStateError,
     TransactionTimeout,
+    User,
     VirtualClock,
     forward,
+    ha1,
 )
 from sippet_gevent.core.registrar_proxy import RegistrarProxy
 from sippet_gevent.testing import CLIENT, LADDER_LINES, SERVER, Sip, ladder
@@ -588,3 +594,28 @@ def test_invite_of_a_test_that_timer_c_ends_is_cancelled_without_an_internal_err
     sip.advance(200)
     assert asked.statuses == [180, 487]
     assert "internal error" not in caplog.text
+
+
+def test_clock_stands_still_while_a_database_works(sip, tmp_path, caplog):
+    path, aor = str(tmp_path / "bindings.db"), "sip:alice@example.com"
+    users, bindings = SQLiteUsers(path), SQLiteBindings(path)
+    users.add(User("alice", "example.com", {"SHA-256": ha1("alice", "example.com", "secret")}))
+    registrar = RegistrarProxy(Location(bindings))
+    server = sip.serve(Authenticated(registrar, realm="example.com", users=users))
+    phone = sip.stack(host="192.0.2.7")
+    secret = Credentials("alice", "secret", hosts=("10.0.0.1", "example.com"))
+    for number in range(1, 9):
+        response = sip.run(
+            phone.request,
+            "REGISTER",
+            "sip:example.com",
+            next_hop=f"sip:{host_of(server)}",
+            to=f"<{aor}>",
+            from_=f"<{aor}>",
+            contact="<sip:alice@192.0.2.7>",
+            credentials=secret,
+        )
+        assert (number, response.status) == (number, 200)
+    assert "store is late" not in caplog.text
+    bindings.close()
+    users.close()

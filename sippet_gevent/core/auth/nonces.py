@@ -21,7 +21,7 @@ SECONDS = 300.0
 """How long a nonce may be used."""
 
 NONCES = 50_000
-"""Most used nonces that are remembered, about 250 bytes each. When there are more, the oldest
+"""How many used nonces are remembered, about 250 bytes each. When there are more, the oldest
 nonces are stale, used or not."""
 
 WINDOW = 64
@@ -115,9 +115,9 @@ class Nonces:
         return len(self._used)
 
     def _forget(self, now: float) -> None:
-        """Forget nonces that have ended, and the first ones if there are too many."""
+        """Forget expired nonces, and the oldest ones if there are too many."""
         used = self._used
-        for _ in range(2):  # one was added, so the table shrinks
+        for _ in range(2):  # two for each that is added, so the table shrinks
             nonce = next(iter(used))
             made = int.from_bytes(urlsafe_b64decode(nonce)[:_TIME], "big") / 1000
             if now - made <= self._seconds:

@@ -114,14 +114,14 @@ class Policy:
     """
 
     statuses: frozenset[int] = frozenset()
-    """Statuses after which this policy is asked, even if no other has been asked before."""
+    """Statuses of the responses after which the policies are asked, in their order."""
 
     def blocks(self, attempt: Attempt) -> bool:
         """True when the call may wait for something, so it has to run in a greenlet of its own."""
         return False
 
     def __call__(self, attempt: Attempt) -> Attempt | None:
-        """Return the next try, or None if this policy has none. Raises nothing that is expected."""
+        """Return the next try, or None if this policy has none. It should not raise."""
         raise NotImplementedError
 
 

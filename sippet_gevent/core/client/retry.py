@@ -6,7 +6,7 @@
 | Authentication | 401, 407 | credentials (§22.2, §22.3) |
 | Unsupported | 420, 415, 416 | no such extension, body part or URI scheme (§8.1.3.5) |
 | MinSE | 422 | a longer session interval (RFC 4028 §7.3) |
-| Redirect | 3xx, and what its targets answer | another Request-URI (§8.1.3.4) |
+| Redirect | 3xx, and failures of the targets that it names | another Request-URI (§8.1.3.4) |
 
 A ClientTransaction asks them in this order, at one place. Each try is a new transaction in the same
 ClientTransaction, so the application sees one request and one answer. A proxy's branch has FailOver
@@ -74,8 +74,8 @@ class Retry:
 
     @classmethod
     def within(cls, kept: Kept | None, keyring: Keyring | None) -> Retry:
-        """Return the Retry of a request of a stack with credentials, or within a call that has
-        some.
+        """Return the Retry of a request, with the credentials of its call or else of its
+        stack.
 
         Args:
             kept: The credentials of the INVITE that began the call.
@@ -109,7 +109,7 @@ class Retry:
             if self.number >= TRIES:
                 return False
             self.number = following.number
-            # also in a request that another policy has changed: each request counts by itself
+            # a request that another policy has changed needs a new nonce count, too
             if self.authentication is not None and not following.is_rerouted:
                 self.authentication.write(following.request)
         return True

@@ -202,7 +202,8 @@ class Tries:
                 self._conclude(attempt)
 
     def _resume(self) -> None:
-        """Take up the next try, whose next hop is known now. Raises Cancelled if it has no use."""
+        """Go on with the next try, whose next hop is known now. Raises Cancelled if the request has
+        ended."""
         if self._waiting is not None or self.transaction is not None:
             if self._waiting is None or not self.is_pending:
                 raise Cancelled("the request has ended")
@@ -210,13 +211,13 @@ class Tries:
             self._unwatch()
 
     def _undecided(self, attempt: Attempt) -> None:
-        """Fail, because the greenlet of a decision was killed."""
+        """Fail the request if the greenlet that decides about its next try was killed."""
         if self._waiting is attempt:
             self._waiting = None
             self._fail(TransportError("the stack has stopped"))
 
     def _conclude(self, attempt: Attempt) -> None:
-        """Deliver the failure of a try that none follows."""
+        """Deliver the failure of the last try."""
         self._waiting = None
         self._unwatch()
         failure = attempt.failure

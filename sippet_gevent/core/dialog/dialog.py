@@ -68,7 +68,7 @@ class Dialog:
         self.remote_cseq: int | None = None
         self.secure = secure
         self.fault: ParseError | None = None
-        """The error that left values out of the route set."""
+        """The error of Record-Route values that cannot be read. The route set lacks them."""
 
     @classmethod
     def of_uas(cls: type[Self], request: Request, response: Response) -> Self:
@@ -185,8 +185,8 @@ class Dialog:
 
 
 def route_of(response: Response) -> tuple[tuple[NameAddr, ...], ParseError | None]:
-    """Return the Record-Route values of a response in their order, and the error that leaves some
-    out."""
+    """Return the Record-Route values of a response in their order, and the error if some
+    cannot be read."""
     if "Record-Route" not in response.headers.fields:
         return (), None
     try:

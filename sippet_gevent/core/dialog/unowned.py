@@ -76,9 +76,9 @@ class Unowned:
         call = self._call()
         if call is None or call.ended.is_set() or call.handlers or call._inbox.is_awaited:
             return
-        theirs = LOCAL + OWN + len(call.rules) + (call._queue is not None)
-        theirs += getattr(call._holder, "call", None) is call
-        if _references(call) > theirs:
+        ours = LOCAL + OWN + len(call.rules) + (call._queue is not None)
+        ours += getattr(call._holder, "call", None) is call
+        if _references(call) > ours:
             return
         stack = call.stack
         stack.dialogs.unowned += 1

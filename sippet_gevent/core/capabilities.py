@@ -164,8 +164,9 @@ class Capabilities:
         if not 200 <= response.status < 300:
             _add_missing(response.headers, self.in_responses)
             return
-        _add_missing(response.headers, self._in_success(request.method))
-        if request.method == "SUBSCRIBE" and "Expires" not in response.headers.fields:
+        method = request.method
+        _add_missing(response.headers, self._successes.get(method) or self._in_success(method))
+        if method == "SUBSCRIBE" and "Expires" not in response.headers.fields:
             response.expires = _subscription_seconds(request)
 
     def success_end(self, method: str) -> bytes:

@@ -338,7 +338,8 @@ class ServerTransaction(Handler):
         """Send a response that this element made; see respond()."""
         status = response.status
         request = self.request
-        is_invite = request.method == "INVITE"
+        method = request.method
+        is_invite = method == "INVITE"
         if self.transaction is None:
             raise TransactionStateError("an ACK is never answered (§17)")
         if self.answered:
@@ -347,14 +348,13 @@ class ServerTransaction(Handler):
             )
         if status < 200 and not is_invite:
             raise TransactionStateError(
-                f"{status} to {request.method}: "
-                "provisional responses are for INVITE (RFC 4320 §4.1)"
+                f"{status} to {method}: provisional responses are for INVITE (RFC 4320 §4.1)"
             )
         if 100 < status < 300:
             if "Require" in request.headers.fields:
                 self.check_required()
             # each makes a dialog (§12.1.1)
-            contacted = request.method in CONTACT_IN_SUCCESS if status >= 200 else is_invite
+            contacted = method in CONTACT_IN_SUCCESS if status >= 200 else is_invite
             if contacted and "Contact" not in response.headers.fields:
                 response.contact = self.stack.names.contact(
                     self.flow, secure=answer_wants_sips(request)
@@ -375,7 +375,7 @@ class ServerTransaction(Handler):
         else:
             if status in NEEDY:
                 self._complete(response)
-            if self.call is None or status >= 300 or request.method != "UPDATE":
+            if self.call is None or status >= 300 or method != "UPDATE":
                 self._finish(status, response)
             else:
                 self.call._responding(request, response)

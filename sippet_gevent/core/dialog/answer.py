@@ -29,7 +29,7 @@ class Answer(Retransmission):
         self._when_given_up = give_up
         self.number = tx.request.mandatory.cseq
         # its answer comes in the ACK (§13.2.1)
-        self.is_offer = bool(response.body) and not tx.request.body
+        self.is_offer = not tx.request.body and bool(response.body)
 
     def _give_up(self) -> None:
         self._when_given_up()

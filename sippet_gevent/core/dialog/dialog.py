@@ -87,7 +87,8 @@ class Dialog:
             route_set=request.record_route,
             secure=is_secure(request),
         )
-        dialog.remote_cseq = request.cseq.number
+        read = request.mandatory  # of a message that was received
+        dialog.remote_cseq = request.cseq.number if read is None else read.cseq
         return dialog
 
     @classmethod
@@ -158,7 +159,8 @@ class Dialog:
         Returns:
             False when the number is not higher than that of an earlier request.
         """
-        number = request.cseq.number
+        read = request.mandatory  # of a message that was received
+        number = request.cseq.number if read is None else read.cseq
         if request.method not in ("ACK", "CANCEL"):
             if self.remote_cseq is not None and number <= self.remote_cseq:
                 return False

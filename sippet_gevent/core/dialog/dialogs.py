@@ -59,8 +59,6 @@ class Dialogs:
                 if "Require" in response.headers.fields:
                     raise  # it would need a dialog
                 return
-        if self.rules.holds:
-            call._hold(response)
         call._responding(tx.request, response)
 
     def answer(self, tx: ServedRequest, response: Response) -> Call:
@@ -72,20 +70,18 @@ class Dialogs:
             ParseError: The INVITE has no Contact.
             Reject: 481 for an INVITE in an unknown dialog (§12.2.2), 503 at the limit of calls.
         """
-        if response.body and response.content_type is None:
+        if response.body and "Content-Type" not in response.headers.fields:
             response.content_type = SESSION_TYPE
         call = tx.call
         if call is None and tx.request.mandatory.to_tag is not None:
             raise Reject(481)
         admission, limits = self.stack.engine.admission, self.stack.engine.limits
         is_new = call is None or not call.is_confirmed
-        if is_new and len(self) >= limits.calls:
+        if is_new and len(self._calls) - self._early >= limits.calls:
             admission.refuse("calls", tx.request)
             raise Reject(503, retry_after=random.randint(*limits.retry_after))
         if not isinstance(call, InviteSession):
             call = self._begin(tx, response)
-        if self.rules.holds:
-            call._hold(response)
         call._responding(tx.request, response)
         if is_new:
             tx._hold(call)  # before the response is sent, so that the core is not counted overdue

@@ -68,7 +68,7 @@ class InviteSession(Ruled, DescribedCall):
         self.is_caller = theirs is None
         self.is_confirmed = False
         self.plan = plan
-        self.rules = plan.of(self) if plan.classes else ()
+        self.rules = plan.of(self)
         dialog.usages.append(self)
         self._serving: list[ServedRequest] = [] if theirs is None else [theirs]
         self._reinvite: InvitingRequest | None = ours
@@ -221,7 +221,9 @@ class InviteSession(Ruled, DescribedCall):
             self._stop_answer(self._answer)
         self._answer = Answer(self.stack, tx, response, self._give_up)
         for place in self.plan.answered:
-            self.rules[place].answered(request, response, by_us=True)
+            rule = self.rules[place]
+            if rule is not None:
+                rule.answered(request, response, by_us=True)
 
     def _wait_for_ack(self) -> None:
         """Wait for the ACK. Raises TransactionTimeout when none arrives."""
@@ -272,13 +274,17 @@ class InviteSession(Ruled, DescribedCall):
         A request is refused before it has changed anything (§8.2, §12.2.2). Raises Reject.
         """
         self._inspect(request, tx)
-        if request.method in GLARING:
+        method, plan, fields = request.method, self.plan, request.headers.fields
+        if method in GLARING:
             self.offers.take_request(request)
-        for place in self.plan.received:
-            answer = self.rules[place].received(request, tx)
+        if method in plan.by_method or not plan.fields.isdisjoint(fields):
+            self._meet(fields, method)
+        for place in plan.received:
+            rule = self.rules[place]
+            answer = None if rule is None else rule.received(request, tx)
             if answer is not None:
                 return answer
-        if request.method == "BYE":
+        if method == "BYE":
             self._bye = None
             self._end(End("peer", "bye", 0, reason_in(request)))
             self._forget()
@@ -286,7 +292,7 @@ class InviteSession(Ruled, DescribedCall):
                 pending.cancel(request)  # 487 to what is still unanswered (§15.1.2)
             return 200
         self._serving.append(tx)
-        if request.method != "INVITE":
+        if method != "INVITE":
             return NotImplemented  # type: ignore[no-any-return]
         if self._on_reinvite is not None:
             return self._on_reinvite(request, tx)
@@ -313,7 +319,8 @@ class InviteSession(Ruled, DescribedCall):
         method = request.method
         if self.ended.is_set() and method != "BYE":
             raise Reject(481)  # RFC 5407 §3.2.2
-        if method in _SERVED or self.stack.handles(method):
+        requires = "Require" in request.headers.fields
+        if requires and (method in _SERVED or self.stack.handles(method)):
             tx.check_required()
         self._serving = [other for other in self._serving if not other.answered]
         if method in GLARING:
@@ -329,10 +336,30 @@ class InviteSession(Ruled, DescribedCall):
                 self._check_type(request)
 
     def _responding(self, request: Request, response: Response) -> None:
-        super()._responding(request, response)
+        """Wait until no rule holds our response to an INVITE or UPDATE, and let them complete it.
+
+        Raises:
+            Reject: A rule refuses the request instead.
+            Cancelled: The caller has given up, or the INVITE was refused meanwhile.
+            TransactionStateError: The call has ended meanwhile.
+        """
+        plan, fields = self.plan, response.headers.fields
+        if not plan.fields.isdisjoint(fields):
+            self._meet(fields)
+        method = request.method
+        if method == "INVITE":
+            for place in plan.holds:
+                rule = self.rules[place]
+                if rule is not None and rule.holds(response):
+                    self._hold(response)
+                    break
+        for place in plan.responding:
+            rule = self.rules[place]
+            if rule is not None:
+                rule.responding(request, response)
         if response.status >= 200 or response.body:
-            is_invite = request.method == "INVITE"
-            self.offers.give(carrier_of(response) if is_invite else UPDATE_ACCEPTED, response)
+            carrier = carrier_of(response) if method == "INVITE" else UPDATE_ACCEPTED
+            self.offers.give(carrier, response)
 
     def _refused(self, request: Request) -> None:
         """Note that a request of the peer was refused. The session is as it was (§14.2)."""
@@ -345,7 +372,9 @@ class InviteSession(Ruled, DescribedCall):
         else:
             self.dialog.refresh_from(response)
         for place in self.plan.answered:
-            self.rules[place].answered(update, response, by_us=by_us)
+            rule = self.rules[place]
+            if rule is not None:
+                rule.answered(update, response, by_us=by_us)
 
     # ---- the peer's 2xx
 
@@ -360,7 +389,9 @@ class InviteSession(Ruled, DescribedCall):
                 self._bye = {}  # its BYE came before its 2xx, so our ACK is followed by one
         self._take_answer(ACCEPTED, response)
         for place in self.plan.answered:
-            self.rules[place].answered(request, response, by_us=False)
+            rule = self.rules[place]
+            if rule is not None:
+                rule.answered(request, response, by_us=False)
 
     def _acknowledged(self) -> None:
         if not self.acknowledged and self._answer is None:
@@ -400,7 +431,9 @@ class InviteSession(Ruled, DescribedCall):
         self._inbox.wake()
         self._let_go()
         for place in self.plan.ended:
-            self.rules[place].ended(end)
+            rule = self.rules[place]
+            if rule is not None:
+                rule.ended(end)
 
     def wake(self) -> None:
         self._inbox.wake()

@@ -330,6 +330,8 @@ class Refer(Rule):
 
     __slots__ = ("_is_first",)
 
+    takes = ("NOTIFY", "REFER", "SUBSCRIBE")
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._is_first = True

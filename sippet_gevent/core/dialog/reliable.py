@@ -8,6 +8,7 @@ from ...engine.users import ServerRecord
 from ...errors import ParseError, Reject, SIPError, TransactionTimeout
 from ...message.fields.rfc3261 import RAck
 from ...message.message import Request, Response
+from ..capabilities import WITHIN_CALLS
 from ..element import ServedRequest
 from .end import End
 from .retransmission import Retransmission
@@ -30,7 +31,8 @@ class Reliable(Rule):
 
     __slots__ = ("_seen", "_sent", "_unacknowledged")
 
-    methods = ("PRACK",)
+    methods = takes = ("PRACK",)
+    fields = ("Require",)
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -71,6 +73,9 @@ class Reliable(Rule):
             response.rseq = rseq
         if not lists(response, "Require"):
             response.require = (*response.require, TAG)
+        if response.body and "Allow" not in response.headers.fields:
+            stack = self.session.stack  # so that the caller may send an UPDATE (RFC 3311 §4)
+            response.allow = tuple(sorted({*stack.allowed, *WITHIN_CALLS, *stack.allowed_in_calls}))
         self._sent = number, rseq
         waiting = [each for each in self._unacknowledged if not each.is_stopped]
         self._unacknowledged = [

@@ -78,6 +78,8 @@ class Replacing(Rule):
 
     __slots__ = ("_is_replaced", "_replaced")
 
+    fields = ("Replaces",)
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._replaced: InviteSession | None = None  # the call that this one replaces
@@ -112,9 +114,9 @@ class Replacing(Rule):
         replaced, self._replaced = self._replaced, None
         if replaced is None or replaced.ended.is_set():
             return
-        for rule in replaced.rules:
-            if isinstance(rule, Replacing):
-                rule._is_replaced = True
+        rule = replaced.rule_of(Replacing)
+        if rule is not None:
+            rule._is_replaced = True
         # it may have a name to resolve, and the 2xx must not wait for that
         self.session.stack.callbacks.spawn(replaced.hangup)
 
@@ -132,6 +134,8 @@ class Joining(Rule):
     """
 
     __slots__ = ()
+
+    fields = ("Join",)
 
     def begins(self, request: Request, dialogs: DialogTable) -> None:
         """Refuse a Join that names no call, or that is not authorized. Raises Reject."""

@@ -4,7 +4,8 @@ timers.
 A rule is one file with one subclass of `Rule`, and one row of the table in rules.py. The session
 asks the rules of the table in its order, and names none of them. A rule overrides the hooks that it
 needs. A hook that no rule of the table overrides costs nothing: `Rules` knows for each hook which
-rules have it.
+rules have it. A rule that names header fields or methods costs nothing either, until the session
+meets one of them.
 
 | hook | when | may |
 |---|---|---|
@@ -119,6 +120,9 @@ class Rule:
     Subclass it, override the hooks that the RFC needs, and add a row to RULES in rules.py. Hooks
     must not wait: `expire` runs in the hub, the others in the greenlet that carries the message.
 
+    A rule with `fields` or `takes` is made when the session meets one of them, and none of its
+    hooks is asked before. Other rules are made when the session begins.
+
     Args:
         session: The session.
     """
@@ -127,6 +131,13 @@ class Rule:
 
     methods: ClassVar[tuple[str, ...]] = ()
     """Methods that the rule serves within a session. Allow names them (§20.5)."""
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    """Header fields, in their usual form, that concern the rule: in the INVITE that begins the
+    session, in requests of the peer, in a 101 to 199 to our INVITE, and in our responses."""
+
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Methods of requests of the peer that concern the rule."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -230,14 +241,30 @@ class Rules:
     """
 
     __slots__ = (
-        "answered", "begins", "classes", "ended", "holds", "inviting", "methods", "option_tags",
-        "provisional", "received", "requesting", "responding", "rows",
+        "always", "answered", "begins", "by_field", "by_method", "classes", "ended", "fields",
+        "holds", "inviting", "methods", "option_tags", "provisional", "received", "requesting",
+        "responding", "rows",
     )  # fmt: skip
 
     def __init__(self, rows: Iterable[Row | tuple[str | None, type[Rule]]] = ()) -> None:
         self.rows = tuple(Row(*row) for row in rows)
         self.classes = tuple(row.rule for row in self.rows)
-        """The rules, in order. A session has an instance of each."""
+        """The rules, in order. A session has at most one instance of each."""
+        self.always = tuple(
+            place for place, rule in enumerate(self.classes) if not (rule.fields or rule.takes)
+        )
+        """Places of the rules that each session has from its begin."""
+        self.by_field = tuple(
+            (name, place) for place, rule in enumerate(self.classes) for name in rule.fields
+        )
+        """Header fields, and the place of the rule that each concerns."""
+        self.fields = frozenset(name for name, _ in self.by_field)
+        self.by_method: dict[str, Hook] = {
+            method: tuple(place for place, rule in enumerate(self.classes) if method in rule.takes)
+            for rule in self.classes
+            for method in rule.takes
+        }
+        """Methods, and the places of the rules that each concerns."""
         self.option_tags = frozenset(row.option_tag for row in self.rows if row.option_tag)
         """The option tags that sessions support and understand in Require."""
         self.methods = frozenset(method for rule in self.classes for method in rule.methods)
@@ -257,9 +284,12 @@ class Rules:
         )
         """The classes that complete an INVITE of ours."""
 
-    def of(self, session: Session) -> tuple[Rule, ...]:
-        """Return an instance of each rule for a session."""
-        return tuple([rule(session) for rule in self.classes])
+    def of(self, session: Session) -> list[Rule | None]:
+        """Return the rules with which a session begins; None for each that is made later."""
+        rules: list[Rule | None] = [None] * len(self.classes)
+        for place in self.always:
+            rules[place] = self.classes[place](session)
+        return rules
 
     def _with(self, hook: str) -> Hook:
         """Return the places of the rules that override a hook."""

@@ -1,48 +1,87 @@
-"""Ruled: a usage that asks rules, as an INVITE session does."""
+"""Ruled: a usage that asks rules, as an INVITE session does.
+
+Each loop over a hook skips the rules that the session has not met. It has no generator and no
+function of its own, because each call of a function costs more than the loop.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Container
+from typing import Any, TypeVar, cast
 
 from ...errors import TransactionStateError
 from ...message.message import Request, Response
 from ..element import DialogTable
 from ..inbox import Inbox
 from .call import Flag
-from .rule import Rule, Rules
+from .rule import Rule, Rules, Session
 from .usage import Usage
+
+R = TypeVar("R", bound=Rule)
 
 
 class Ruled(Usage):
-    """A usage with an instance of each rule of a table. Hooks that no rule has are not called."""
+    """A usage with the rules of a table. Hooks that no rule has are not called."""
 
     plan: Rules
     """The table, with the places of the rules that have each hook."""
 
-    rules: tuple[Rule, ...]
-    """The rules, in the order of the table."""
+    rules: list[Rule | None]
+    """The rules, in the order of the table; None for each that the session has not met."""
 
     ended: Flag
     _inbox: Inbox[None]
 
+    def rule_of(self, kind: type[R]) -> R | None:
+        """Return the rule of a class, which is made if the session has not met it. None if the
+        table has no such rule."""
+        if kind not in self.plan.classes:
+            return None
+        return cast(R, self._make(self.plan.classes.index(kind)))
+
+    def _make(self, place: int) -> Rule:
+        rule = self.rules[place]
+        if rule is None:
+            rule = self.rules[place] = self.plan.classes[place](cast(Session, self))
+        return rule
+
+    def _meet(self, fields: Container[str], method: str = "") -> None:
+        """Make the rules that a message concerns by its header fields or its method."""
+        for name, place in self.plan.by_field:
+            if name in fields:
+                self._make(place)
+        for place in self.plan.by_method.get(method, ()):
+            self._make(place)
+
     def _begin(self, request: Request, dialogs: DialogTable) -> None:
         """Ask the rules about the INVITE that begins the call. Raises Reject."""
-        for place in self.plan.begins:
-            self.rules[place].begins(request, dialogs)
+        plan, fields = self.plan, request.headers.fields
+        if not plan.fields.isdisjoint(fields):
+            self._meet(fields)
+        for place in plan.begins:
+            rule = self.rules[place]
+            if rule is not None:
+                rule.begins(request, dialogs)
 
     def _within(self, method: str, body: bytes | str, headers: dict[str, Any]) -> Request:
         """Return a request within the dialog, which the rules have completed."""
         request = self.dialog.request(method, body=body, **headers)
         for place in self.plan.requesting:
-            self.rules[place].requesting(request)
+            rule = self.rules[place]
+            if rule is not None:
+                rule.requesting(request)
         return request
 
     def _is_shown(self, response: Response) -> bool:
         """Give the rules a 101 to 199 to our INVITE. False hides it from the application."""
-        # a loop without a generator: most calls have a provisional response
+        plan, fields = self.plan, response.headers.fields
+        if not plan.fields.isdisjoint(fields):
+            self._meet(fields)
         shown = True
-        for place in self.plan.provisional:
-            shown = shown and self.rules[place].provisional(response)
+        for place in plan.provisional:
+            rule = self.rules[place]
+            if rule is not None:
+                shown = shown and rule.provisional(response)
         return shown
 
     def _hold(self, response: Response) -> None:
@@ -52,17 +91,13 @@ class Ruled(Usage):
             Cancelled: The caller has given up, or the INVITE was refused meanwhile.
             TransactionStateError: The call has ended meanwhile.
         """
-        for place in self.plan.holds:
-            if self.rules[place].holds(response):
-                self._inbox.wait(lambda: self.ended.is_set() or not self._is_held(response))
-                if self.ended.is_set():
-                    raise TransactionStateError(f"the call has ended: {self.end}")
-                return
+        self._inbox.wait(lambda: self.ended.is_set() or not self._is_held(response))
+        if self.ended.is_set():
+            raise TransactionStateError(f"the call has ended: {self.end}")
 
     def _is_held(self, response: Response) -> bool:
-        return any(self.rules[place].holds(response) for place in self.plan.holds)
-
-    def _responding(self, request: Request, response: Response) -> None:
-        """Let the rules complete our response to an INVITE or UPDATE. Raises Reject."""
-        for place in self.plan.responding:
-            self.rules[place].responding(request, response)
+        for place in self.plan.holds:
+            rule = self.rules[place]
+            if rule is not None and rule.holds(response):
+                return True
+        return False

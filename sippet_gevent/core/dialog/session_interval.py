@@ -66,7 +66,7 @@ class Agreed(NamedTuple):
     @property
     def line(self) -> Line:
         """The header line of the 2xx."""
-        return _line(self.interval, self.refresher)
+        return "Session-Expires", USUAL, f"{self.interval};refresher={self.refresher}"
 
 
 class TooSmall(NamedTuple):
@@ -77,7 +77,15 @@ class TooSmall(NamedTuple):
 
 def supports_timer(message: Request | Response) -> bool:
     """True if the sender of a message has the option tag `timer` in Supported or Require."""
-    return _names_timer(message, "Supported") or _names_timer(message, "Require")
+    # nearly all calls have one of a few texts, so each is read once
+    text = message.headers.fields.get("Supported")
+    if type(text) is str and len(text) < REMEMBERED and _has_timer(text):
+        return True
+    return any(
+        _has_timer.__wrapped__(line)
+        for name in ("Supported", "Require")
+        for line in message.headers.all(name)
+    )
 
 
 def least_of(message: Request | Response) -> int:
@@ -107,9 +115,10 @@ def answer(request: Request, policy: Policy) -> Agreed | TooSmall | None:
         The timer to write into the 2xx. TooSmall if the caller understands a 422. None if neither
         side wants a timer.
     """
-    asked, chosen = _session_expires(request)
+    fields = request.headers.fields
+    asked, chosen = _session_expires(request) if "Session-Expires" in fields else _NONE
     is_shared = supports_timer(request)
-    least = max(least_of(request), SMALLEST)
+    least = max(least_of(request), SMALLEST) if "Min-SE" in fields else SMALLEST
     if asked is None:
         if not policy.interval:
             return None
@@ -200,12 +209,3 @@ def _read(text: str) -> tuple[int | None, str | None]:
 @lru_cache(64)
 def _has_timer(text: str) -> bool:
     return TIMER in (tag.strip().lower() for tag in text.split(","))
-
-
-def _names_timer(message: Request | Response, name: str) -> bool:
-    text = message.headers.fields.get(name)
-    if text is None:
-        return False
-    if type(text) is str and len(text) < REMEMBERED:
-        return _has_timer(text)
-    return any(_has_timer.__wrapped__(line) for line in message.headers.all(name))

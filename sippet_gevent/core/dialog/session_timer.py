@@ -93,15 +93,19 @@ class SessionTimer(Rule):
         """Refuse a session interval that is too small (§9), before anything rings."""
         if self.session.is_caller:
             self._wish(request)
-        else:
+            return
+        fields = request.headers.fields
+        if "Min-SE" in fields:
             self._least = least_of(request)
+        if "Session-Expires" in fields:
             self._check(request)
 
     def received(self, request: Request, tx: ServedRequest) -> int | Response | None:
         """Note the Min-SE of the peer's session refresh (§7.4), and refuse a small interval."""
         if request.method in _REFRESHING and self.session.is_confirmed:
             self._least = max(self._least, least_of(request))
-            self._check(request)
+            if "Session-Expires" in request.headers.fields:
+                self._check(request)
         return None
 
     def requesting(self, request: Request) -> None:
@@ -123,8 +127,8 @@ class SessionTimer(Rule):
 
     def responding(self, request: Request, response: Response) -> None:
         """Write the session timer into our 2xx to a session refresh (§9)."""
-        if response.status < 200 or not self._refreshes(request):
-            return
+        if response.status < 200 or (not self.session.is_confirmed and request.method != "INVITE"):
+            return  # an UPDATE in an early dialog: the 2xx to the INVITE decides anyway
         if "Session-Expires" in response.headers.fields:
             self._wish(response)
             del response.session_expires
@@ -143,8 +147,8 @@ class SessionTimer(Rule):
 
     def answered(self, request: Request, response: Response, *, by_us: bool) -> None:
         """Take what the 2xx says, and begin the session interval anew."""
-        if not self._refreshes(request):
-            return
+        if not self.session.is_confirmed and request.method != "INVITE":
+            return  # an UPDATE in an early dialog: the 2xx to the INVITE decides anyway
         peers = request if by_us else response
         # an UPDATE that was refused says more than Allow
         if self._peer_updates is not False and "Allow" in peers.headers.fields:
@@ -166,21 +170,11 @@ class SessionTimer(Rule):
         self._until = start + now.interval - min(32.0, now.interval / 3)
         self._plan(start + now.interval / 2 if self._is_ours else self._until)
 
-    def _refreshes(self, request: Request) -> bool:
-        """True for a session refresh: an INVITE, or an UPDATE within a confirmed dialog.
-
-        An UPDATE in an early dialog is followed by the 2xx to the INVITE, which decides anyway.
-        """
-        return request.method == "INVITE" or (
-            request.method == "UPDATE" and self.session.is_confirmed
-        )
-
     def _check(self, request: Request) -> None:
         """Refuse a small session interval with a 422 (§9). Raises Reject."""
-        if "Session-Expires" in request.headers.fields:
-            said = answer(request, self._policy)
-            if isinstance(said, TooSmall):
-                raise _too_small(said)
+        said = answer(request, self._policy)
+        if isinstance(said, TooSmall):
+            raise _too_small(said)
 
     def _wish(self, message: Request | Response) -> None:
         """Take the interval that the application wants for this call."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import weakref
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import Protocol
 
 from ...observe.counters import Plain
@@ -27,8 +27,8 @@ class Ownable(Protocol):
     _holder: Holder | None
 
     @property
-    def rules(self) -> Sized:
-        """Its rules, which refer to it."""
+    def rules(self) -> Sequence[object]:
+        """Its rules, which refer to it; None for each that does not exist."""
 
     @property
     def _queue(self) -> Sized | None:
@@ -76,7 +76,8 @@ class Unowned:
         call = self._call()
         if call is None or call.ended.is_set() or call.handlers or call._inbox.is_awaited:
             return
-        ours = LOCAL + OWN + len(call.rules) + (call._queue is not None)
+        rules = sum(rule is not None for rule in call.rules)
+        ours = LOCAL + OWN + rules + (call._queue is not None)
         ours += getattr(call._holder, "call", None) is call
         if _references(call) > ours:
             return

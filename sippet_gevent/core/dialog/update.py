@@ -17,7 +17,7 @@ class Update(Rule):
 
     __slots__ = ()
 
-    methods = ("UPDATE",)
+    methods = takes = ("UPDATE",)
 
     def received(self, request: Request, tx: ServedRequest) -> int | Response | None:
         session = self.session

@@ -419,7 +419,8 @@ def test_refer_to_of_a_call_names_its_dialog_as_the_target_sees_it(sip):
 
 def test_rule_is_in_each_call(sip):
     taken = Taken(sip)
-    assert any(isinstance(rule, Refer) for rule in taken.call.rules)
+    assert Refer in taken.call.plan.classes
+    assert isinstance(taken.call.rule_of(Refer), Refer)
     assert CALLER in str(taken.call.dialog.remote_target)
     taken.call.hangup()
 

@@ -198,3 +198,70 @@ def test_call_and_rules_are_told_how_the_call_ended(sip, end):
     assert [(each.by, each.cause) for each in ends] == [end]
     assert placed.call.end is ends[0]
     sip.settle()
+
+
+# ---- rules that a session has only when it meets what concerns them
+
+
+def concerned(seen, name, *, fields=(), takes=(), **results):
+    rule = noting(seen, name, **results)
+    rule.fields, rule.takes = fields, takes
+    return rule
+
+
+def test_rule_of_a_header_field_begins_with_an_invite_that_has_it(sip, seen):
+    Taken(
+        sip,
+        concerned(seen, "Other", fields=("Replaces",)),
+        concerned(seen, "Typed", fields=("Content-Type",)),
+    )
+    assert {name for name, _, _ in seen} == {"Typed"}
+    assert [hook for _, hook, _ in seen if hook != "holds"] == ["begins", "responding", "answered"]
+
+
+def test_rule_of_a_method_is_made_by_that_method(sip, seen):
+    taken = Taken(sip, concerned(seen, "Rule", takes=("UPDATE",), received=202))
+    assert (seen, taken.calls[0].rules) == ([], [None])
+    taken.ask("INFO")
+    assert seen == []
+    taken.ask("UPDATE")
+    assert taken.peer.statuses[-1] == 202
+    assert [hook for _, hook, _ in seen] == ["received", "responding", "answered"]
+    seen.clear()
+    taken.ask("BYE")  # from then on it is asked for all methods
+    assert seen[:1] == [("Rule", "received", "BYE")]
+
+
+def test_rule_of_a_header_field_is_made_by_a_request_that_has_it(sip, seen):
+    taken = Taken(sip, concerned(seen, "Rule", fields=("Subject",)))
+    taken.number += 1
+    request = taken.peer.within(taken.invite, taken.response, "BYE", number=taken.number)
+    request.subject = "lunch"
+    taken.peer.send(request)
+    assert [hook for _, hook, _ in seen] == ["received", "ended"]
+
+
+def test_rule_of_a_header_field_is_made_by_our_response_that_has_it(sip, seen):
+    def accepting(request, tx):
+        tx.respond(180)
+        tx.respond(200, subject="lunch")
+
+    with_rules(sip.serve(accepting), concerned(seen, "Rule", fields=("Subject",)))
+    Peer(sip, CALLER).ask("INVITE", body="offer", content_type="application/sdp")
+    assert [(hook, status) for _, hook, status in seen if hook == "holds"] == [("holds", 200)]
+    assert [hook for _, hook, _ in seen if hook != "holds"] == ["responding", "answered"]
+
+
+def test_rule_of_a_header_field_is_made_by_a_provisional_response(sip, seen):
+    with_rules(sip.client, concerned(seen, "Rule", fields=("Subject",), provisional=False))
+    peer = Peer(sip, CALLEE)
+    shown = []
+    greenlet = start(sip, sip.client.invite, BOB, body="offer", on_provisional=shown.append)
+    invite = peer.last("INVITE")
+    peer.reply(invite, 180, contact=f"<{peer.uri}>")
+    assert [response.status for response in shown] == [180]
+    peer.reply(invite, 183, contact=f"<{peer.uri}>", subject="lunch")
+    assert [response.status for response in shown] == [180]
+    assert [hook for _, hook, _ in seen if hook != "inviting"] == ["provisional"]
+    peer.reply(invite, 200, contact=f"<{peer.uri}>")
+    greenlet.get().hangup()

@@ -86,6 +86,14 @@ def test_reliable_response_has_require_and_rseq(sip):
     alerting.hang_up()
 
 
+@pytest.mark.rfc("3311 4")
+def test_reliable_response_with_a_session_names_update_in_allow(sip):
+    alerting = Alerting(sip, session)
+    assert "UPDATE" in alerting.provisional[0].allow
+    alerting.prack()
+    alerting.hang_up()
+
+
 @pytest.mark.rfc("3262 3")
 def test_2xx_waits_for_the_prack_of_a_1xx_with_a_session(sip):
     alerting = Alerting(sip, session)

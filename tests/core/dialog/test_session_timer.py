@@ -486,3 +486,27 @@ def test_calls_of_one_second_share_one_deadline(sip):
     assert len(due) == 1
     for placed in calls:
         placed.call.hangup()
+
+
+# ---- two stacks
+
+
+@pytest.mark.rfc("3311 4", "4028 7.4")
+@pytest.mark.parametrize("refresher", ["uac", "uas"])
+def test_two_stacks_refresh_by_update_because_their_allow_names_it(sip, refresher):
+    def core(request, tx):
+        with tx.accept(body="answer") as call:
+            call.wait()
+
+    served = sip.serve(core)
+    greenlet = start(
+        sip, sip.client.invite, f"sip:bob@{served.engine.transports[0].local[0]}", body="offer",
+        session_expires=f"1800;refresher={refresher}",
+    )  # fmt: skip
+    call = greenlet.get()
+    for _ in range(3):  # and again after each of them
+        sip.clock.advance(HALF + 1)
+    ladder = sip.ladder()
+    assert (ladder.count("INVITE sip:"), ladder.count("UPDATE")) == (1, 3)
+    assert not call.ended.is_set()
+    call.hangup()

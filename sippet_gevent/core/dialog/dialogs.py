@@ -102,7 +102,7 @@ class Dialogs:
         flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
         dialog = DialogState.of_uas(request, response)
         dialog.belongs_to(self.stack, flow.origin)
-        dialog.refresh_by(request)
+        dialog.reach_by(request)
         call = ReferringSession(self.stack, dialog, request, self.rules, theirs=tx)
         call._begin(request, self)
         self._add(call)

@@ -220,10 +220,7 @@ class InviteSession(Ruled, DescribedCall):
         if self._answer is not None:
             self._stop_answer(self._answer)
         self._answer = Answer(self.stack, tx, response, self._give_up)
-        for place in self.plan.answered:
-            rule = self.rules[place]
-            if rule is not None:
-                rule.answered(request, response, by_us=True)
+        self._note_answer(request, response, by_us=True)
 
     def _wait_for_ack(self) -> None:
         """Wait for the ACK. Raises TransactionTimeout when none arrives."""
@@ -371,10 +368,7 @@ class InviteSession(Ruled, DescribedCall):
             self.dialog.refresh_by(update)
         else:
             self.dialog.refresh_from(response)
-        for place in self.plan.answered:
-            rule = self.rules[place]
-            if rule is not None:
-                rule.answered(update, response, by_us=by_us)
+        self._note_answer(update, response, by_us=by_us)
 
     # ---- the peer's 2xx
 
@@ -388,10 +382,7 @@ class InviteSession(Ruled, DescribedCall):
             if self.end is not None and self.end.by == "peer":
                 self._bye = {}  # its BYE came before its 2xx, so our ACK is followed by one
         self._take_answer(ACCEPTED, response)
-        for place in self.plan.answered:
-            rule = self.rules[place]
-            if rule is not None:
-                rule.answered(request, response, by_us=False)
+        self._note_answer(request, response, by_us=False)
 
     def _acknowledged(self) -> None:
         if not self.acknowledged and self._answer is None:

@@ -95,6 +95,13 @@ class Ruled(Usage):
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: {self.end}")
 
+    def _note_answer(self, request: Request, response: Response, *, by_us: bool) -> None:
+        """Tell the rules of a 2xx to an INVITE or UPDATE."""
+        for place in self.plan.answered:
+            rule = self.rules[place]
+            if rule is not None:
+                rule.answered(request, response, by_us=by_us)
+
     def _is_held(self, response: Response) -> bool:
         for place in self.plan.holds:
             rule = self.rules[place]

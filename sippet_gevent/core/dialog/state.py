@@ -81,7 +81,10 @@ class DialogState(Dialog):
 
     def refresh_by(self, request: Request) -> None:
         """Take the target of the peer's request, which was accepted, and the way to it."""
-        moved = self.take_target(request)
+        self.reach_by(request, moved=self.take_target(request))
+
+    def reach_by(self, request: Request, *, moved: bool = False) -> None:
+        """Take the way to the target of the peer's request. `moved` is true for another target."""
         flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
         self.flow = None if reach_of_sender(request, moved=moved) is Reach.AT_CONTACT else flow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 
@@ -23,11 +24,20 @@ class Breaker:
         seed: For the generator of random numbers; only tests give one.
     """
 
-    __slots__ = ("_failures", "_next_try", "_random", "_tries", "failing_since", "is_open")
+    __slots__ = (
+        "_counted_at",
+        "_failures",
+        "_next_try",
+        "_random",
+        "_tries",
+        "failing_since",
+        "is_open",
+    )
 
     def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(seed)
         self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._counted_at = -math.inf
         self._tries = 0
         self._next_try = 0.0
         self.is_open = False
@@ -52,10 +62,21 @@ class Breaker:
         self.is_open = False
         self.failing_since = None
 
-    def failed(self, now: float) -> bool:
-        """Note that a call has failed or was late; return True if that opens the breaker."""
+    def failed(self, began: float, now: float) -> bool:
+        """Note that a call has failed or was late; return True if that opens the breaker.
+
+        Calls that run at the same time meet the same trouble, such as a disk that stalls for 0.75
+        s. So a call that began before the last failure was counted belongs to that failure.
+
+        Args:
+            began: When the call began.
+            now: The time.
+        """
         if self.failing_since is None:
             self.failing_since = now
+        if began < self._counted_at:
+            return False
+        self._counted_at = now
         if self.is_open:
             self._tries += 1
             self._wait(now)

@@ -363,7 +363,7 @@ class GuardedStore:
             Plain(str(error) or type(error).__name__),
         )
         if not call.is_late:
-            self._count_failure(call.breaker)
+            self._count_failure(call)
 
     def _late(self, call: _Call | None, about: object) -> None:
         """Note that a caller has waited in vain. Each call of the store is one failure, however
@@ -382,10 +382,11 @@ class GuardedStore:
             self.running,
             self._waiting,
         )
-        self._count_failure(call.breaker)
+        self._count_failure(call)
 
-    def _count_failure(self, breaker: Breaker) -> None:
-        if breaker.failed(self.clock.now()):
+    def _count_failure(self, call: _Call) -> None:
+        breaker = call.breaker
+        if breaker.failed(call.began, self.clock.now()):
             self.counts["store_breakers_open"] += 1
             self.lines.line(
                 log,

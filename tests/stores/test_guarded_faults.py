@@ -231,3 +231,34 @@ def test_nothing_is_served_from_memory_without_serve_stale(guarded):
     guarded.update(guarded.adding[0])
     guarded.store.fault = "failing"
     assert guarded.start(guarded.guard.lookup, AOR).value.status == 503
+
+
+def test_one_stall_of_the_store_with_many_callers_opens_no_breaker(guarded):
+    guarded.store.latency = 0.02
+    begun, calls = guarded.clock.now(), []
+
+    def stalls(seconds):
+        guarded.clock.sleep(max(seconds, begun + 0.75 - guarded.clock.now()))
+
+    guarded.store.sleep = stalls
+    for n in range(100):  # 100 changes a second, of 50 users
+        calls.append(guarded.update(guarded.adding[0], f"sip:{n % 50}@x"))
+        calls.append(guarded.start(guarded.guard.lookup, f"sip:{n % 50}@x"))
+        guarded.clock.advance(0.01)
+    guarded.settle()
+    errors = [call.value for call in calls if isinstance(call.value, Reject)]
+    # look-ups that are late are Unavailable, because the copy does not have them yet
+    assert {call.value.reason for call in calls[::2] if call.value in errors} == {"Store Timeout"}
+    assert not (guarded.guard.writes.is_open or guarded.guard.reads.is_open)
+    assert 50 <= len(errors) <= 120 and guarded.is_idle
+
+
+def test_store_that_is_late_again_and_again_opens_the_breaker(guarded):
+    guarded.store.latency = 0.75
+    for n in range(200):
+        guarded.update(guarded.adding[0], f"sip:{n}@x")
+        guarded.clock.advance(0.01)
+    assert guarded.guard.writes.is_open
+    before = guarded.store.calls
+    assert guarded.update(guarded.adding[0], "sip:other@x").value.reason == "Store Unavailable"
+    assert guarded.store.calls == before

@@ -6,7 +6,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -47,6 +47,22 @@ class _Call:
         self.breaker = breaker
         self.began = began
         self.is_late = False
+
+
+class _Question(_Call, Generic[T]):
+    """A look-up, and its answer: None until there is one."""
+
+    __slots__ = ("about", "answer", "done")
+
+    def __init__(self, breaker: Breaker, began: float, about: object) -> None:
+        super().__init__(breaker, began)
+        self.about = about
+        self.answer: T | None = None
+        self.done = Event()
+
+
+def _forget(answer: object, began: float) -> None:
+    pass
 
 
 class _Wish:
@@ -174,7 +190,7 @@ class GuardedStore:
         finally:
             self._withdraw(aor, wish)
         if not in_time:
-            self._late(wish.call, aor)
+            self._late(wish.call, aor, self.timeout)
             self._refuse("Store Timeout")
         if wish.error is not None:
             raise wish.error
@@ -263,13 +279,43 @@ class GuardedStore:
         Raises:
             Reject: 503 when the store fails and the local copy does not have them.
         """
+        question = self._ask_lookup(aor)
+        return self._found(aor, self._answer(question, self.timeout))
 
+    def lookup_contact(self, contact: URI) -> list[tuple[str, Bindings]]:
+        """Return the addresses-of-record that may have a binding of this Contact, with their stored
+        bindings. The caller waits `timeout` seconds at most for all of them together.
+
+        Raises:
+            Reject: 503 when the store fails and the local copy does not have them.
+        """
+        ends_at = self.clock.now() + self.timeout
+        question = self._ask(
+            self.reads, "find", contact, lambda: tuple(self.store.find(contact)), _forget
+        )
+        names = self._answer(question, self.timeout)
+        if names is None:
+            if not self._may_be_stale():
+                self._refuse()
+            self.counts["store_stale_lookups"] += 1
+            names = self.copy.find(contact)
+        # asked together, because one after the other they might take too long
+        questions = [(name, self._ask_lookup(name)) for name in names]
+        return [
+            (name, self._found(name, self._answer(question, ends_at - self.clock.now())))
+            for name, question in questions
+        ]
+
+    def _ask_lookup(self, aor: str) -> _Question[Bindings] | None:
         def remember(bindings: Bindings, began: float) -> None:
             self.copy.put(aor, bindings, began)
 
-        found = self._ask(
+        return self._ask(
             self.reads, "lookup", aor, lambda: tuple(self.store.lookup(aor)), remember
         )
+
+    def _found(self, aor: str, found: Bindings | None) -> Bindings:
+        """Return what the store has answered, or else what the local copy has."""
         if found is None:
             found = self.copy.get(aor) if self._may_be_stale() else None
             if found is None:
@@ -277,19 +323,12 @@ class GuardedStore:
             self.counts["store_stale_lookups"] += 1
         return found
 
-    def find(self, contact: URI) -> Iterable[str]:
-        """Return addresses-of-record by Contact; see BindingStore.find(). Raises Reject(503)."""
-        found = self._ask(self.reads, "find", contact, lambda: tuple(self.store.find(contact)))
-        if found is None:
-            if not self._may_be_stale():
-                self._refuse()
-            self.counts["store_stale_lookups"] += 1
-            return self.copy.find(contact)
-        return found
-
     def expire(self, now: float, limit: int) -> list[tuple[str, Bindings]] | None:
         """Remove bindings that have ended; see BindingStore.expire(). None when the store fails."""
-        return self._ask(self.writes, "expire", "", lambda: list(self.store.expire(now, limit)))
+        question = self._ask(
+            self.writes, "expire", "", lambda: list(self.store.expire(now, limit)), _forget
+        )
+        return self._answer(question, self.timeout)
 
     def _ask(
         self,
@@ -297,35 +336,39 @@ class GuardedStore:
         what: str,
         about: object,
         ask: Callable[[], T],
-        remember: Callable[[T, float], None] | None = None,
-    ) -> T | None:
-        """Return the store's answer, None when it fails, is late or is not asked at all."""
+        remember: Callable[[T, float], None],
+    ) -> _Question[T] | None:
+        """Ask the store in a greenlet of its own. None if it must not be asked now."""
         if self.running >= GREENLETS or not breaker.allow(self.clock.now()):
             return None
-        call, done = _Call(breaker, self.clock.now()), Event()
-        answer: list[T] = []
+        question: _Question[T] = _Question(breaker, self.clock.now(), about)
 
         def run() -> None:
             try:
                 found = ask()
             except BaseException as error:
-                self._failed(call, what, about, error)
+                self._failed(question, what, about, error)
                 if isinstance(error, (KeyboardInterrupt, SystemExit)):
                     raise
             else:
-                self._heard(call)
-                answer.append(found)
-                if remember is not None:
-                    remember(found, call.began)
+                self._heard(question)
+                question.answer = found
+                remember(found, question.began)
             finally:
                 self._leave()
-                done.set()
+                question.done.set()
 
         self.running += 1
         gevent.spawn(run)
-        if not self.clock.within(self.timeout, done.wait):
-            self._late(call, about)
-        return answer[0] if answer else None
+        return question
+
+    def _answer(self, question: _Question[T] | None, seconds: float) -> T | None:
+        """Return the store's answer, None when it fails, is late or was not asked at all."""
+        if question is None:
+            return None
+        if not question.done.is_set() and not self.clock.within(seconds, question.done.wait):
+            self._late(question, question.about, seconds)
+        return question.answer
 
     # ---- failures
 
@@ -337,7 +380,7 @@ class GuardedStore:
 
     def _heard(self, call: _Call) -> None:
         """Note that the store has answered. An answer that was too late is no success."""
-        if call.is_late:
+        if call.is_late or self.clock.now() - call.began > self.timeout:
             return
         if call.breaker.is_open:
             since = call.breaker.failing_since or 0.0
@@ -365,11 +408,11 @@ class GuardedStore:
         if not call.is_late:
             self._count_failure(call)
 
-    def _late(self, call: _Call | None, about: object) -> None:
-        """Note that a caller has waited in vain. Each call of the store is one failure, however
-        many callers wait for it."""
+    def _late(self, call: _Call | None, about: object, seconds: float) -> None:
+        """Note that a caller has waited in vain for so many seconds. Each call of the store is one
+        failure, however many callers wait for it. It is none if it had less than the time-out."""
         self.counts["store_timeouts"] += 1
-        if call is None or call.is_late:
+        if call is None or call.is_late or seconds < self.timeout:
             return
         call.is_late = True
         self.lines.line(

@@ -229,10 +229,14 @@ class Location:
         """
         check_uri("uri", uri)
         self._begin()
-        names = (self.store if self._guarded is None else self._guarded).find(uri)
+        if self._guarded is None:
+            entries = [(name, self.get(name)) for name in self.store.find(uri)]
+        else:
+            stored = self._guarded.lookup_contact(uri)
+            entries = [(name, self.live(bindings)) for name, bindings in stored]
         found: dict[str | _Way, list[Binding]] = {}
-        for name in names:
-            for binding in self.get(name):
+        for name, bindings in entries:
+            for binding in bindings:
                 if binding.uri.equivalent(uri):  # one phone may have several lines, and flows
                     if binding.by_flow_only:
                         self._log_unreachable(name, binding)

@@ -242,6 +242,25 @@ def test_user_that_the_copy_does_not_know_is_503_while_the_store_fails(sip):
     assert [answer.status for answer in slow.take()] == [503]
 
 
+@pytest.mark.parametrize("latency", [0.02, 0.2, 0.75])
+def test_look_up_of_a_contact_of_many_users_has_one_deadline(sip, latency):
+    slow = Slow(sip, 0.0)
+    for n in range(5):
+        assert slow.register("<sip:shared@192.168.1.2>", user=str(n)).status == 200
+    slow.store.latency = latency
+    uri, begun = binding("<sip:shared@192.168.1.2>").uri, sip.clock.now()
+
+    def look_up():
+        (phone,) = slow.location.lookup_contact(uri)  # five users of one phone
+        return 1 + len(phone.others), round(sip.clock.now() - begun, 3)
+
+    (found,) = during(sip, 2, look_up)
+    assert found == (5, min(2 * latency, 0.25))
+    # an address that had less than the whole time is no failure of the store
+    assert slow.location._guarded.counts["store_errors"] == 0
+    assert (slow.location._guarded.reads.failing_since is None) == (latency < 0.25)
+
+
 def test_binding_that_expires_while_the_store_fails_is_not_called(sip):
     slow = Slow(sip)
     slow.register(expires=60)

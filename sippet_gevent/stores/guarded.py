@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Generic, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
 import gevent
-from gevent.event import Event
 
 from ..errors import Reject, SIPError, StoreError
 from ..message.fields.rfc3261 import RetryAfter
@@ -20,10 +19,19 @@ from .base import BindingStore, Change
 from .bindings import Bindings
 from .breaker import Breaker
 from .local_copy import LocalCopy
+from .store_calls import Call, Joined, Question, Wish
 
 GREENLETS = 128
 """Most greenlets inside a store. A store of 20 ms then serves 6,000 calls a second; more would only
 wait inside it."""
+
+STUCK_SECONDS = 30.0
+"""Seconds after which a call of the store is taken for one that never returns. Its greenlet does
+not count any more, so that other addresses-of-record are served."""
+
+STUCK = 1000
+"""Most greenlets whose calls never return, each of some kilobytes. When there are more, the store
+is left alone."""
 
 WAITING = 2000
 """Most changes that wait for their turn. Each is a REGISTER that waits for its answer."""
@@ -37,80 +45,6 @@ log = logging.getLogger("sippet_gevent.core")
 T = TypeVar("T")
 
 
-class _Call:
-    """One call of the store, in a greenlet that is never killed. Its callers wait for it, and no
-    longer than the time-out."""
-
-    __slots__ = ("began", "breaker", "is_late")
-
-    def __init__(self, breaker: Breaker, began: float) -> None:
-        self.breaker = breaker
-        self.began = began
-        self.is_late = False
-
-
-class _Question(_Call, Generic[T]):
-    """A look-up, and its answer: None until there is one."""
-
-    __slots__ = ("about", "answer", "done")
-
-    def __init__(self, breaker: Breaker, began: float, about: object) -> None:
-        super().__init__(breaker, began)
-        self.about = about
-        self.answer: T | None = None
-        self.done = Event()
-
-
-def _forget(answer: object, began: float) -> None:
-    pass
-
-
-class _Wish:
-    """A change that waits for its turn, or for the store's answer."""
-
-    __slots__ = ("call", "change", "done", "error", "is_lost", "stored")
-
-    def __init__(self, change: Change) -> None:
-        self.change = change
-        self.done = Event()
-        self.call: _Call | None = None
-        self.stored: Bindings = ()
-        self.error: BaseException | None = None  # of the change, or a refusal of the store
-        self.is_lost = False
-
-
-class _Joined:
-    """Changes of one address-of-record as one change, in the order of arrival.
-
-    One that raises fails alone. A store may run this several times, so each run begins anew.
-    """
-
-    __slots__ = ("before", "runs", "wishes")
-
-    def __init__(self, wishes: list[_Wish]) -> None:
-        self.wishes = wishes
-        self.before: Bindings = ()
-        self.runs = 0
-
-    def __call__(self, before: Bindings) -> Bindings:
-        self.runs += 1
-        self.before = bindings = before
-        refused: BaseException | None = None
-        for wish in self.wishes:
-            wish.error = None
-            try:
-                bindings = wish.change(bindings)
-            except Exception as error:
-                wish.error = refused = error
-        if refused is not None and all(wish.error is not None for wish in self.wishes):
-            raise refused  # nothing is to be stored
-        return bindings
-
-    def has_refused(self, error: BaseException) -> bool:
-        """True for an exception of the last change, which is not the store's."""
-        return any(wish.error is error for wish in self.wishes)
-
-
 class GuardedStore:
     """Calls a store in greenlets of its own, with a time-out, a breaker and a local copy.
 
@@ -118,6 +52,8 @@ class GuardedStore:
       stored are stored together, in order of arrival.
     * A caller waits at most `timeout` seconds, and gets Reject(503) then. The call of the store
       continues, because nobody knows if it can be interrupted, and its result is remembered.
+    * A call that does not return within STUCK_SECONDS costs the changes of its address-of-record
+      503 at once. Other addresses-of-record are served.
     * After some failures a breaker opens. Changes then get 503 at once, except for one try now and
       then. Look-ups have a breaker of their own.
     * Look-ups are answered from the local copy while the store fails, for `serve_stale` seconds
@@ -156,12 +92,15 @@ class GuardedStore:
             "store_breakers_open": 0,
         }
         self._changed = changed
-        self._queues: dict[str, list[_Wish]] = {}
-        self._busy: set[str] = set()
+        self._queues: dict[str, list[Wish]] = {}
+        self._busy: dict[str, Call | None] = {}  # with the call of the store, if it has begun
         self._ready: deque[str] = deque()
         self._waiting = 0
         self.running = 0
-        """Greenlets inside the store."""
+        """Greenlets inside the store, without those that are stuck."""
+        self.stuck = 0
+        """Greenlets whose call of the store does not return."""
+        self._calls: dict[Call, None] = {}  # inside the store, in their order
 
     # ---- changes
 
@@ -173,18 +112,20 @@ class GuardedStore:
         """
         if not self.writes.allow(self.clock.now()):
             self._refuse()
+        ahead = self._busy.get(aor)
+        if ahead is not None and self._is_old(ahead):  # to wait behind it would be in vain
+            self._refuse("Store Timeout")
         if self._waiting >= WAITING:
             self._refuse("Store Busy")
-        wish = _Wish(change)
+        wish = Wish(change)
         self._queues.setdefault(aor, []).append(wish)
         self._waiting += 1
         if aor not in self._busy:
-            self._busy.add(aor)
-            if self.running < GREENLETS:
-                self.running += 1
-                gevent.spawn(self._run, aor)
-            else:
-                self._ready.append(aor)
+            self._busy[aor] = None
+            self._ready.append(aor)
+        if self._ready and self._has_room():
+            self.running += 1
+            gevent.spawn(self._run, self._ready.popleft())
         try:
             in_time = self.clock.within(self.timeout, wish.done.wait)
         finally:
@@ -198,7 +139,7 @@ class GuardedStore:
             self._refuse()
         return wish.stored
 
-    def _withdraw(self, aor: str, wish: _Wish) -> None:
+    def _withdraw(self, aor: str, wish: Wish) -> None:
         """Take back a change whose turn has not come. Its caller has given up."""
         queue = self._queues.get(aor)
         if queue is not None and wish in queue:
@@ -220,8 +161,8 @@ class GuardedStore:
                     if aor in self._queues:
                         self._ready.append(aor)
                     else:
-                        self._busy.discard(aor)
-                if not self._ready:
+                        self._busy.pop(aor, None)
+                if not self._ready or self.running > GREENLETS:  # some were stuck
                     return
                 aor = self._ready.popleft()
         finally:
@@ -235,11 +176,37 @@ class GuardedStore:
             self.running += 1
             gevent.spawn(self._run, self._ready.popleft())
 
-    def _write(self, aor: str, wishes: list[_Wish]) -> None:
-        call = _Call(self.writes, self.clock.now())
+    def _is_old(self, call: Call) -> bool:
+        return self.clock.now() - call.began >= STUCK_SECONDS
+
+    def _has_room(self) -> bool:
+        """True if one more greenlet may enter the store. The oldest one inside is given up if that
+        makes room."""
+        if self.running < GREENLETS:
+            return True
+        call = next(iter(self._calls), None)
+        if call is None or not self._is_old(call) or self.stuck >= STUCK:
+            return False
+        del self._calls[call]
+        call.is_stuck = True
+        self.running -= 1
+        self.stuck += 1
+        return True
+
+    def _returned(self, call: Call) -> None:
+        """Note that a call of the store has returned, even one that was given up."""
+        if call.is_stuck:
+            self.stuck -= 1
+            self.running += 1
+        else:
+            self._calls.pop(call, None)
+
+    def _write(self, aor: str, wishes: list[Wish]) -> None:
+        call = self._busy[aor] = Call(self.writes, self.clock.now())
+        self._calls[call] = None
         for wish in wishes:
             wish.call = call
-        joined = _Joined(wishes)
+        joined = Joined(wishes)
         try:
             after = tuple(self.store.update(aor, joined))  # raises for None: the store forgot it
         except BaseException as error:
@@ -254,11 +221,13 @@ class GuardedStore:
             for wish in wishes:
                 wish.stored = after
         finally:
+            self._busy[aor] = None
+            self._returned(call)
             self.counts["store_retries"] += max(0, joined.runs - 1)
             for wish in wishes:
                 wish.done.set()
 
-    def _not_stored(self, joined: _Joined, call: _Call, aor: str, error: BaseException) -> None:
+    def _not_stored(self, joined: Joined, call: Call, aor: str, error: BaseException) -> None:
         if joined.has_refused(error):
             self._heard(call)
             return
@@ -306,13 +275,11 @@ class GuardedStore:
             for name, question in questions
         ]
 
-    def _ask_lookup(self, aor: str) -> _Question[Bindings] | None:
+    def _ask_lookup(self, aor: str) -> Question[Bindings] | None:
         def remember(bindings: Bindings, began: float) -> None:
             self.copy.put(aor, bindings, began)
 
-        return self._ask(
-            self.reads, "lookup", aor, lambda: tuple(self.store.lookup(aor)), remember
-        )
+        return self._ask(self.reads, "lookup", aor, lambda: tuple(self.store.lookup(aor)), remember)
 
     def _found(self, aor: str, found: Bindings | None) -> Bindings:
         """Return what the store has answered, or else what the local copy has."""
@@ -337,11 +304,12 @@ class GuardedStore:
         about: object,
         ask: Callable[[], T],
         remember: Callable[[T, float], None],
-    ) -> _Question[T] | None:
+    ) -> Question[T] | None:
         """Ask the store in a greenlet of its own. None if it must not be asked now."""
-        if self.running >= GREENLETS or not breaker.allow(self.clock.now()):
+        if not (self._has_room() and breaker.allow(self.clock.now())):
             return None
-        question: _Question[T] = _Question(breaker, self.clock.now(), about)
+        question: Question[T] = Question(breaker, self.clock.now(), about)
+        self._calls[question] = None
 
         def run() -> None:
             try:
@@ -355,6 +323,7 @@ class GuardedStore:
                 question.answer = found
                 remember(found, question.began)
             finally:
+                self._returned(question)
                 self._leave()
                 question.done.set()
 
@@ -362,7 +331,7 @@ class GuardedStore:
         gevent.spawn(run)
         return question
 
-    def _answer(self, question: _Question[T] | None, seconds: float) -> T | None:
+    def _answer(self, question: Question[T] | None, seconds: float) -> T | None:
         """Return the store's answer, None when it fails, is late or was not asked at all."""
         if question is None:
             return None
@@ -378,7 +347,7 @@ class GuardedStore:
             return False
         return since is None or self.clock.now() - since <= self.serve_stale
 
-    def _heard(self, call: _Call) -> None:
+    def _heard(self, call: Call) -> None:
         """Note that the store has answered. An answer that was too late is no success."""
         if call.is_late or self.clock.now() - call.began > self.timeout:
             return
@@ -394,7 +363,7 @@ class GuardedStore:
             self.counts["store_breakers_open"] -= 1
         call.breaker.succeeded()
 
-    def _failed(self, call: _Call, what: str, about: object, error: BaseException) -> None:
+    def _failed(self, call: Call, what: str, about: object, error: BaseException) -> None:
         self.counts["store_errors"] += 1
         self.lines.line(
             log,
@@ -408,7 +377,7 @@ class GuardedStore:
         if not call.is_late:
             self._count_failure(call)
 
-    def _late(self, call: _Call | None, about: object, seconds: float) -> None:
+    def _late(self, call: Call | None, about: object, seconds: float) -> None:
         """Note that a caller has waited in vain for so many seconds. Each call of the store is one
         failure, however many callers wait for it. It is none if it had less than the time-out."""
         self.counts["store_timeouts"] += 1
@@ -427,7 +396,7 @@ class GuardedStore:
         )
         self._count_failure(call)
 
-    def _count_failure(self, call: _Call) -> None:
+    def _count_failure(self, call: Call) -> None:
         breaker = call.breaker
         if breaker.failed(call.began, self.clock.now()):
             self.counts["store_breakers_open"] += 1
@@ -448,3 +417,7 @@ class GuardedStore:
 
     def _refuse(self, reason: str = "Store Unavailable") -> NoReturn:
         raise Reject(503, reason, retry_after=RetryAfter(random.randint(*RETRY_AFTER)))
+
+
+def _forget(answer: object, began: float) -> None:
+    pass

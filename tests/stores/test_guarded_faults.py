@@ -8,9 +8,10 @@ import logging
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from sippet_gevent.errors import Reject, SIPError
-from sippet_gevent.stores.guarded import GREENLETS, WAITING, GuardedStore
+from sippet_gevent.stores.guarded import GREENLETS, STUCK_SECONDS, WAITING, GuardedStore
 from sippet_gevent.stores.memory import MemoryBindings
 from sippet_gevent.testing.stores import Faulty
 from sippet_gevent.testing.stores.calls import AOR, adding
@@ -262,3 +263,64 @@ def test_store_that_is_late_again_and_again_opens_the_breaker(guarded):
     before = guarded.store.calls
     assert guarded.update(guarded.adding[0], "sip:other@x").value.reason == "Store Unavailable"
     assert guarded.store.calls == before
+
+
+def hanging(guarded, *users):
+    """Let the calls of these users never return until `wake` is set."""
+    update, wake = guarded.store.store.update, Event()
+
+    def hangs(aor, change):
+        if aor in users:
+            wake.wait()
+        return update(aor, change)
+
+    guarded.store.store.update = hangs
+    return wake
+
+
+def test_address_whose_store_call_never_returns_is_503_at_once_and_others_are_served(guarded):
+    wake = hanging(guarded, AOR)
+    first = guarded.update(guarded.adding[0])
+    guarded.settle()
+    assert first.value.reason == "Store Timeout"
+    for _ in range(int(STUCK_SECONDS) - 1):  # until then each waits for its turn
+        late = guarded.update(guarded.adding[1])
+        assert not late.ready()
+        other = guarded.update(guarded.adding[0], "sip:other@x")
+        assert len(users(other)) == 1
+        guarded.settle()
+        assert late.value.reason == "Store Timeout"
+    for _ in range(50):
+        at_once = guarded.update(guarded.adding[1])
+        assert at_once.value.status == 503 and "retry_after" in at_once.value.headers
+        assert len(users(guarded.update(guarded.adding[0], "sip:other@x"))) == 1
+        guarded.settle()
+    assert (guarded.guard.running, guarded.guard._waiting) == (1, 0)
+    wake.set()
+    guarded.settle()
+    assert len(users(guarded.update(guarded.adding[1]))) == 2 and guarded.is_idle
+
+
+def test_more_calls_than_greenlets_that_never_return_leave_others_served(guarded, monkeypatch):
+    monkeypatch.setattr("sippet_gevent.stores.guarded.GREENLETS", 4)
+    monkeypatch.setattr("sippet_gevent.stores.guarded.STUCK", 8)
+    names = [f"sip:{n}@x" for n in range(40)]
+    wake, guard = hanging(guarded, *names), guarded.guard
+
+    def served():
+        return isinstance(guarded.update(guarded.adding[0], "sip:other@x").value, tuple)
+
+    for _ in range(3):  # those that hang use up every greenlet, until they are old
+        for name in names:
+            guarded.update(guarded.adding[0], name)
+            guarded.settle(0.01)
+        guard.writes.succeeded()
+        guarded.settle(STUCK_SECONDS)
+        if guard.stuck < 8:
+            assert served()
+    assert guard.running <= 4 and guard.stuck <= 8
+    assert guarded.store.waiting <= 4 + 8
+    wake.set()
+    guarded.settle()
+    guard.writes.succeeded()
+    assert served() and guarded.is_idle and guard.stuck == 0 and not guard._calls

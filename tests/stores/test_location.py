@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import gevent
 import pytest
 from gevent import socket
 from gevent.event import Event
 
-from sippet_gevent import Location, MemoryBindings, Registrar, RegistrarProxy, Stack, forward
+from sippet_gevent import (
+    InvalidValue,
+    Location,
+    MemoryBindings,
+    Registrar,
+    RegistrarProxy,
+    SQLiteBindings,
+    Stack,
+    forward,
+)
 from sippet_gevent.stores import ends, guarded
 from sippet_gevent.stores.breaker import MOST
 from sippet_gevent.testing.stores import FAILURES, FAULTS, Faulty
+from sippet_gevent.testing.stores.calls import PATIENCE
 from sippet_gevent.testing.stores.samples import binding
 
 from ..conformance.test_flows import DOMAIN, SERVER, Office
@@ -73,6 +84,15 @@ def outcome(call):
         return call()
     except Exception as error:
         return error
+
+
+def happens(sip, condition):
+    """Wait for the thread of a store, which takes real time."""
+    ends_at = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < ends_at
+        gevent.sleep(0.002)
+        sip.settle()
 
 
 # ---- registrations at the same time
@@ -229,6 +249,61 @@ def test_calls_go_on_while_the_store_fails_for_as_long_as_is_given(sip, latency,
     slow.send(method="MESSAGE")
     sip.advance(0.3)
     assert [answer.status for answer in slow.take()] == [503]
+
+
+HINTS = [
+    (0.75, None, "Store Timeout", "store is slow"),
+    (0.0, "failing", "Store Unavailable", "store fails"),
+]
+
+
+@pytest.mark.parametrize(("latency", "fault", "reason", "hint"), HINTS)
+def test_register_that_the_store_fails_is_logged_with_a_hint_about_the_store(
+    sip, caplog, latency, fault, reason, hint
+):
+    caplog.set_level(logging.INFO, "sippet_gevent.core")
+    slow = Slow(sip, latency)
+    slow.store.fault = fault
+    assert slow.register().status == 503
+    (line,) = [text for text in caplog.messages if text.startswith("registration refused")]
+    assert f'reason="{reason}" hint="the {hint}' in line and "full" not in line
+
+
+@pytest.mark.rfc("3261 19.1.4")
+@pytest.mark.parametrize("kind", ["memory", "SQLite"])
+def test_user_whose_bytes_are_not_utf_8_is_registered_in_every_store(sip, tmp_path, kind):
+    """The key of the address-of-record has such bytes escaped, so every store can keep it."""
+    store = SQLiteBindings(tmp_path / "b.db") if kind == "SQLite" else MemoryBindings()
+    location = Location(store)
+    sip.stack(RegistrarProxy(location), SERVER, domains=(DOMAIN,))
+    peer = Peer(sip, "198.51.100.7")
+    for number in (1, 2):
+        peer.send(
+            b"REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK%d\r\n"
+            b"From: <sip:\xff\xfe@example.com>;tag=1\r\nTo: <sip:\xff\xfe@example.com>\r\n"
+            b"Call-ID: \xff\r\nCSeq: %d REGISTER\r\nMax-Forwards: 70\r\n"
+            b'Contact: "\xff" <sip:\xff@198.51.100.7>\r\nContent-Length: 0\r\n\r\n'
+            % (number, number)
+        )
+        happens(sip, lambda number=number: len(peer.statuses) == number)
+    assert peer.statuses == [200, 200]
+    stored = store.lookup("sip:%FF%FE@example.com")
+    assert [b.cseq for b in stored] == [2]
+    peer.ask("MESSAGE", "sip:%ff%fe@example.com")
+    happens(sip, lambda: peer.requests)
+    assert peer.methods == ["MESSAGE"]
+    location.close()
+
+
+def test_address_that_a_store_cannot_keep_is_no_failure_of_the_store(sip, tmp_path):
+    location = Location(SQLiteBindings(tmp_path / "bindings.db"))
+    for _ in range(20):
+        with pytest.raises(InvalidValue, match="cannot be stored"):
+            location.update("sip:\ud800@example.com", lambda before: (binding(),))
+    assert not location._guarded.writes.is_open
+    assert location._guarded.counts["store_errors"] == 0
+    assert location.get("sip:\ud800@example.com") == ()
+    location.close()
 
 
 def test_user_that_the_copy_does_not_know_is_503_while_the_store_fails(sip):

@@ -21,9 +21,16 @@ _HELP = {
     423: "let the phone ask for a longer time, or give the Registrar a shorter min_expires",
     439: "let the first hop write a Path with ob, or use Registrar(strict_outbound=False)",
     500: "let the phone raise its CSeq with each REGISTER, or begin with a new Call-ID",
-    503: "the store is full: let bindings end sooner, or spread the users",
 }
 """Hints for the administrator, by the status of the refusal."""
+
+_STORE_HELP = {
+    "Registrar Full": "the store is full: let bindings end sooner, or spread the users",
+    "Store Busy": "too many REGISTERs wait: use a faster store, or spread the users",
+    "Store Timeout": "the store is slow: check its disk or network, or raise store_timeout",
+    "Store Unavailable": "the store fails: see the last line 'store failed' or 'store is late'",
+}
+"""Hints for a 503 by its reason: each failure of a store asks for something else."""
 
 
 def _source(request: Request) -> Plain:
@@ -114,7 +121,7 @@ def log_refusal(stack: Element, request: Request, error: SIPError) -> None:
         aor,
         status,
         Plain(reason),
-        Plain(_HELP.get(status, "")),
+        Plain(_STORE_HELP.get(reason, "") if status == 503 else _HELP.get(status, "")),
         _source(request),
         Plain(request.call_id),
         log=log,

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from gevent import Greenlet
 from gevent.pool import Group
 
 from ..errors import SIPError
@@ -116,13 +117,14 @@ class Ends:
         self._slots: set[int] = set()  # of END_SECONDS, which have a deadline
         self._by_flow: dict[FlowName, str | set[str]] = {}  # addresses-of-record
         self._cut_off: deque[str] = deque()  # addresses-of-record whose flow has ended
-        self._enders = 0
+        self._is_removing = False  # from a store that does not wait
+        self._enders: list[Greenlet[..., None]] = []  # which tell a store that may wait
         self._is_expiring = False
 
     def begin(self, stack: Owner) -> None:
         """Add the deadlines to those of a stack that has been started."""
         self.deadlines, self.stops = stack.deadlines, stack.deadlines.stops
-        self._enders, self._is_expiring = 0, False
+        self._is_removing = self._is_expiring = False
         self._slots.clear()
         if self._flow_ended not in stack.names.flow_watches:
             stack.names.flow_watches.append(self._flow_ended)
@@ -132,6 +134,10 @@ class Ends:
                 self._plan(end - END_SECONDS)
         elif self._guarded is not None:
             self.deadlines.add(stack.clock.now(), _Sweep(self))
+        # connections ended when this stack was stopped, and nobody was told then
+        for names in self._by_flow.values():
+            self._cut(names)
+        self._start_enders(stack)
 
     def changed(self, aor: str, before: Bindings, after: Bindings) -> None:
         """Note when bindings end that were stored."""
@@ -224,29 +230,37 @@ class Ends:
 
     def _flow_ended(self, name: FlowName) -> None:
         """Remove the bindings that only this flow has led to (RFC 5626 §7), in the hub."""
-        names = self._by_flow.pop(name, ())
-        stack = self._location.stack
+        self._cut(self._by_flow.pop(name, ()))
+        if self._location.stack is not None:
+            self._start_enders(self._location.stack)
+
+    def _cut(self, names: str | Iterable[str]) -> None:
+        """Note addresses-of-record whose flow may have ended."""
         for aor in (names,) if isinstance(names, str) else names:
             if len(self._cut_off) < ENDED_FLOWS:
                 self._cut_off.append(aor)
-        if stack is None or self.deadlines is None or not self._cut_off:
+
+    def _start_enders(self, stack: Owner) -> None:
+        """Remove the bindings of these, a bounded number at a time."""
+        if self.deadlines is None or not self._cut_off:
             return
         if self._guarded is None:
-            if not self._enders:
-                self._enders = 1
+            if not self._is_removing:
+                self._is_removing = True
                 self.deadlines.add(stack.clock.now(), _CutOff(self))
-        elif self._enders < ENDERS:
-            self._enders += 1
-            stack.callbacks.spawn(self._remove_cut_off, stack.clock)
+            return
+        self._enders = [each for each in self._enders if not each.dead]
+        for _ in range(min(len(self._cut_off), ENDERS - len(self._enders))):
+            self._enders.append(stack.callbacks.spawn(self._remove_cut_off, stack.clock))
 
     def remove_some(self) -> None:
         """Remove bindings whose flow has ended from a store that does not wait."""
-        self._enders = 0
+        self._is_removing = False
         for _ in range(min(len(self._cut_off), ENDS_AT_ONCE)):
             self._location.update(self._cut_off.popleft(), self._location.live)
         stack = self._location.stack
         if self._cut_off and stack is not None and self.deadlines is not None:
-            self._enders = 1
+            self._is_removing = True
             self.deadlines.add(stack.clock.now(), _CutOff(self))
 
     def _remove_cut_off(self, clock: Clock) -> None:
@@ -254,16 +268,16 @@ class Ends:
 
         Thousands of connections may end together, and registrations must not wait behind them.
         """
-        try:
-            while self._cut_off:
-                aor = self._cut_off.popleft()
-                try:
-                    self._location.update(aor, self._location.live)
-                except SIPError:
-                    self._cut_off.append(aor)
-                    clock.sleep(RETRY)
-        finally:
-            self._enders -= 1
+        while self._cut_off:
+            aor = self._cut_off.popleft()
+            try:
+                self._location.update(aor, self._location.live)
+            except SIPError:
+                self._cut_off.append(aor)
+                clock.sleep(RETRY)
+            except BaseException:  # the stack is stopped; when it is started again, others go on
+                self._cut_off.append(aor)
+                raise
 
 
 def _connections(bindings: Bindings) -> set[FlowName]:

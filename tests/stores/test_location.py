@@ -503,6 +503,33 @@ def test_connection_that_ends_while_the_store_fails_is_removed_later(sip):
     assert len(memory) == 0
 
 
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("latency", [None, 0.02])
+def test_stack_that_is_started_again_removes_what_only_its_connections_led_to(sip, latency):
+    memory = MemoryBindings(sip.clock.wall)
+    store = memory if latency is None else Faulty(memory, sleep=sip.clock.sleep)
+    if latency:
+        store.latency = latency
+    office, most = Office(sip, RegistrarProxy(Location(store))), 0
+    for n in range(30):
+        phone = office.phone("browser", f"user{n}")
+        phone.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{phone.aor}>")
+    plain = office.phone("plain", "plain")
+    plain.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{plain.aor}>")
+    sip.advance(1)
+    assert len(memory) == 31
+    office.stack.stop()
+    for flow in office.web.connections.values():
+        flow.end()
+    office.stack.start()
+    plain.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{plain.aor}>", number=2)
+    for _ in range(60):
+        sip.advance(0.01)
+        most = max(most, getattr(store, "waiting", 0))
+    assert len(memory) == 1 and memory.lookup(plain.aor)
+    assert most <= ends.ENDERS + 2  # and the REGISTER, and the search for what has ended
+
+
 def test_phone_that_has_registered_again_keeps_its_new_connection(sip):
     memory = MemoryBindings(sip.clock.wall)
     office = Office(sip, RegistrarProxy(Location(memory)))

@@ -32,7 +32,7 @@ from ..arguments import whole
 from ..errors import InvalidValue, StoreError, excerpt
 from ..runtime.native_thread import Call, NativeThread
 from .sqlite_errors import failure_of, is_full, is_locked
-from .sqlite_file import checked_path, close, open_file, open_reader
+from .sqlite_file import FileId, checked_path, close, file_id, open_file, open_reader
 
 T = TypeVar("T")
 
@@ -65,6 +65,10 @@ READ_LOCK_SECONDS = 0.2
 
 LOCK_SECONDS = 2.0
 """Seconds until writes fail because another process has the lock."""
+
+FILE_SECONDS = 0.25
+"""Least seconds between two looks whether the path still leads to the open file. After a pause, the
+first write always looks."""
 
 REOPEN_SECONDS = 0.25
 """Least seconds between two attempts to open a file that has failed."""
@@ -151,6 +155,9 @@ class Database(Generic[W]):
         self._is_shared = False
         self._version: list[tuple[int]] = []
         self._connection: sqlite3.Connection | None = None
+        self._file: FileId | None = None  # of the connection
+        self._looked_at = 0.0
+        self._is_gone = False
         self._error: StoreError | None = None
         self._tried_at = 0.0
         self.is_closed = False
@@ -299,6 +306,7 @@ class Database(Generic[W]):
         """Carry out a group of writes. False: another process has the lock, so try again."""
         try:
             connection = self._opened()
+            self._check_file()
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
@@ -356,6 +364,24 @@ class Database(Generic[W]):
             close(self._connection)
             self._connection = None
 
+    def _check_file(self) -> None:
+        """Raise StoreError if the file was deleted or replaced. SQLite would go on to write into a
+        file that nobody can open any more.
+
+        It is not opened anew, because then an empty file would take the place of one that was
+        moved by mistake. The one that is open still answers look-ups. When it is back at its path,
+        writes work again.
+        """
+        now = time.monotonic()
+        if now >= self._looked_at + FILE_SECONDS:
+            self._looked_at = now
+            self._is_gone = file_id(self.path) != self._file
+        if self._is_gone:
+            raise StoreError(
+                f"{self.path} was deleted or replaced while it was open: move the file back, or "
+                "start this process again"
+            )
+
     def _opened(self) -> sqlite3.Connection:
         """Return the connection, opened if there is none. Raises StoreError."""
         if self._connection is None:
@@ -364,10 +390,10 @@ class Database(Generic[W]):
                 raise self._error
             self._tried_at = now
             try:
-                self._connection = open_file(
+                self._connection, self._file = open_file(
                     self.path, max_bytes=self._max_bytes, synchronous=self._synchronous
                 )
-                self._error = None
+                self._error, self._is_gone, self._looked_at = None, False, now
             except StoreError as error:
                 self._error = error
                 raise

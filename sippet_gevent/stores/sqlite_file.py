@@ -34,7 +34,22 @@ STATEMENTS = 512
 """Statements of a connection that stay compiled: one for each number of rows."""
 
 
-def open_file(path: str, *, max_bytes: int, synchronous: str) -> sqlite3.Connection:
+FileId = tuple[int, int]
+"""Device and inode of a file."""
+
+
+def file_id(path: str) -> FileId | None:
+    """Return which file a path leads to, None for none that can be found."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def open_file(
+    path: str, *, max_bytes: int, synchronous: str
+) -> tuple[sqlite3.Connection, FileId | None]:
     """Open a file, create it if it does not exist, and change it to this version of the schema.
 
     Args:
@@ -42,12 +57,16 @@ def open_file(path: str, *, max_bytes: int, synchronous: str) -> sqlite3.Connect
         max_bytes: Most bytes of the file.
         synchronous: FULL or NORMAL.
 
+    Returns:
+        The connection, and which file it has open.
+
     Raises:
         StoreError: The file cannot be used. The text says why, and what to do.
     """
     connection: sqlite3.Connection | None = None
     try:
         create(path)
+        file = file_id(path)  # before it is opened, so that one put there meanwhile is noticed
         connection = _connect(path)
         ((mode,),) = patiently(connection, "PRAGMA journal_mode=WAL")
         if mode != "wal":
@@ -71,7 +90,7 @@ def open_file(path: str, *, max_bytes: int, synchronous: str) -> sqlite3.Connect
             ((found,),) = patiently(connection, "PRAGMA quick_check(1)")
             if found != "ok":
                 raise sqlite3.DatabaseError(f"database disk image is malformed: {found}")
-        return connection
+        return connection, file
     except (sqlite3.Error, OSError, StoreError) as error:
         if connection is not None:
             close(connection)

@@ -347,6 +347,44 @@ def test_file_that_is_damaged_while_it_runs_fails_until_it_is_restored(path, ope
     assert len(add(store)) == 1
 
 
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+def test_file_that_is_gone_while_it_runs_fails_updates_until_it_is_back(path, open_, caplog, how):
+    store, aside = open_(), path.with_name("aside.db")
+    add(store)
+    before = store.lookup(AOR)
+    os.link(path, aside)
+    path.unlink()
+    if how == "replaced":
+        open_(aside.with_name("new.db")).close()
+        os.rename(aside.with_name("new.db"), path)
+    gevent.sleep(database.FILE_SECONDS)
+    for number in range(3):
+        with pytest.raises(StoreError, match="was deleted or replaced while it was open: move"):
+            add(store, f"sip:{number}@example.com")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]  # once
+    assert "deleted or replaced" in caplog.messages[0]
+    assert store.lookup(AOR) == before  # calls go on
+    assert how == "replaced" or not path.exists()  # no empty file in its place
+    if how != "deleted":
+        os.replace(aside, path)
+        gevent.sleep(database.FILE_SECONDS)
+        assert len(add(store, contact=CONTACTS[1])) == 2
+        assert sql(path, "SELECT count FROM bindings WHERE aor = ?", AOR) == [(2,)]
+
+
+def test_file_is_looked_for_at_a_bounded_rate(path, open_, monkeypatch):
+    store, looks = open_(), []
+    monkeypatch.setattr(database, "FILE_SECONDS", 3600.0)
+    monkeypatch.setattr(database, "file_id", lambda path: looks.append(path))
+    for number in range(20):
+        add(store, f"sip:{number}@example.com")
+    assert looks == []
+    monkeypatch.setattr(database, "FILE_SECONDS", 0.0)
+    with pytest.raises(StoreError, match="deleted or replaced"):
+        add(store)
+    assert looks
+
+
 def test_stalled_commit_holds_neither_other_greenlets_nor_lookups(open_):
     store = open_()
     add(store)

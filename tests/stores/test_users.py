@@ -12,7 +12,7 @@ import pytest
 from sippet_gevent import InvalidValue, MemoryUsers, SQLiteBindings, SQLiteUsers, StoreError, User
 from sippet_gevent.core.auth.digest import ha1
 from sippet_gevent.stores import database
-from sippet_gevent.testing.stores.calls import AOR
+from sippet_gevent.testing.stores.calls import AOR, at_once
 from sippet_gevent.testing.stores.samples import CONTACTS, binding
 
 REALM = "example.com"
@@ -140,6 +140,26 @@ def test_users_of_a_file_survive_and_share_it_with_bindings(tmp_path):
     assert len(bindings.lookup(AOR)) == 2
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
     bindings.close()
+    users.close()
+
+
+def test_users_and_bindings_of_one_file_are_written_at_the_same_time(tmp_path):
+    path = tmp_path / "sippet.db"
+    users, bindings = SQLiteUsers(path), SQLiteBindings(path)  # a new file, users first
+
+    def change(number):
+        users.add(user(number))
+        bindings.update(
+            f"sip:{number}@example.com", lambda before: (binding(CONTACTS[0], bindings.now()),)
+        )
+        assert users.lookup(number, REALM) == user(number)
+
+    at_once(change, [str(number) for number in range(50)])
+    assert len(users.list()) == bindings.count() == 50
+    files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert files.keys() >= {"sippet.db", "sippet.db-wal"} and set(files.values()) == {0o600}
+    bindings.close()
+    assert users.lookup("7", REALM) == user("7")
     users.close()
 
 

@@ -124,8 +124,8 @@ Bindings = tuple[Binding, ...]
 
 
 def in_clear(uri: URI) -> URI:
-    """Return a sips URI as a sip URI, otherwise unchanged (RFC 5630 §5.3); return any other as it
-    is."""
+    """Return a sips URI as the sip URI with the same parts (RFC 5630 §5.3), and any other URI as
+    it is."""
     return uri._replace(scheme="sip") if uri.scheme == "sips" else uri
 
 

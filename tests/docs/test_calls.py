@@ -367,8 +367,15 @@ def test_tap_block_counts_bytes_of_each_peer():
     assert min(made.traffic.values()) > 200
 
 
-def test_passwords_block_lets_users_with_passwords_register(sip):
-    stack = sip.serve(block("passwords").stack)
+@pytest.mark.parametrize(
+    "made",
+    [lambda: block("passwords"), lambda: block("passwords_in_a_file")],
+    ids=["in memory", "in a file"],
+)
+def test_passwords_block_lets_users_with_passwords_register(sip, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = made()
+    stack = sip.serve(shown.stack)
     resolver = StaticResolver({"example.com": [stack.addresses[0][4:].partition(":")[0]]})
     phone = sip.stack(resolver=resolver)
     for user, password, status in (
@@ -382,6 +389,9 @@ def test_passwords_block_lets_users_with_passwords_register(sip):
             to=f"sip:{user}@example.com", contact="sip:a@10.0.0.9",
         )  # fmt: skip
         assert answer.status == status
+    if hasattr(shown, "bindings"):
+        shown.users.close()
+        shown.bindings.close()
 
 
 def test_authenticate_block_asks_for_messages_alone(sip, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sippet_gevent import Limits, RegistrarProxy, Stack, Timers
+from sippet_gevent import Authenticated, Limits, RegistrarProxy, Stack, Timers
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\na=inactive\r\n"
 
@@ -16,6 +16,15 @@ SHORT = (
 
 proxy = Stack(core=RegistrarProxy(), timers=SHORT)
 asking_to_ping = Stack(core=RegistrarProxy(), timers=SHORT, limits=Limits(keep=1))
+with_passwords = Stack(
+    core=Authenticated(
+        RegistrarProxy(),
+        realm="127.0.0.1",
+        users={"alice": "none", "bob": "none"},  # what the phones of test_baresip.py send
+        algorithms=("MD5",),
+    ),
+    timers=SHORT,
+)
 answering = Stack(timers=SHORT)
 identifying = Stack(timers=SHORT)
 

@@ -158,6 +158,18 @@ def test_baresip_phones_talk_until_the_caller_hangs_up(phone, serve_all, caller,
     assert "WARNING" not in server.text
 
 
+@pytest.mark.rfc("3261 22.2", "3261 22.3")
+def test_baresip_phones_with_passwords_talk(phone, serve_all):
+    server = serve_all(f"{HERE / 'cores.py'}:with_passwords")
+    alice, bob = phone("alice", server), phone("bob", server, answers=True)
+    alice.command("dial", bob.uri)
+    for one in (alice, bob):
+        one.wait_for("Call established")
+    alice.command("hangup")
+    bob.wait_for("session closed: Connection reset by peer")
+    assert "authentication failed" not in server.text
+
+
 @pytest.mark.rfc("3261 19.1.1", "3261 10.3")
 @pytest.mark.parametrize(
     "domains", [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("office.example",) * 2]

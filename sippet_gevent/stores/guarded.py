@@ -18,6 +18,7 @@ from ..runtime.clock import Clock
 from .base import BindingStore, Change
 from .bindings import Bindings
 from .breaker import Breaker
+from .contacts import SHARED
 from .local_copy import LocalCopy
 from .store_calls import Call, Joined, Question, Wish
 
@@ -268,12 +269,18 @@ class GuardedStore:
                 self._refuse()
             self.counts["store_stale_lookups"] += 1
             names = self.copy.find(contact)
-        # asked together, because one after the other they might take too long
-        questions = [(name, self._ask_lookup(name)) for name in names]
-        return [
-            (name, self._found(name, self._answer(question, ends_at - self.clock.now())))
-            for name, question in questions
-        ]
+        found: list[tuple[str, Bindings]] = []
+        for first in range(0, len(names), SHARED):
+            # asked together, because one after the other they might take too long
+            is_time_left = self.clock.now() < ends_at
+            questions = [
+                (name, self._ask_lookup(name) if is_time_left else None)
+                for name in names[first : first + SHARED]
+            ]
+            for name, asked in questions:
+                left = ends_at - self.clock.now()
+                found.append((name, self._found(name, self._answer(asked, left))))
+        return found
 
     def _ask_lookup(self, aor: str) -> Question[Bindings] | None:
         def remember(bindings: Bindings, began: float) -> None:

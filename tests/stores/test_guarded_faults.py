@@ -11,6 +11,7 @@ import pytest
 from gevent.event import Event
 
 from sippet_gevent.errors import Reject, SIPError
+from sippet_gevent.message.uri import URI
 from sippet_gevent.stores.guarded import GREENLETS, STUCK_SECONDS, WAITING, GuardedStore
 from sippet_gevent.stores.memory import MemoryBindings
 from sippet_gevent.testing.stores import Faulty
@@ -324,3 +325,11 @@ def test_more_calls_than_greenlets_that_never_return_leave_others_served(guarded
     guarded.settle()
     guard.writes.succeeded()
     assert served() and guarded.is_idle and guard.stuck == 0 and not guard._calls
+
+
+def test_look_up_of_a_contact_of_very_many_addresses_asks_some_at_a_time(guarded):
+    names, asked = [f"sip:{n}@x" for n in range(1000)], []
+    guarded.store.store.find = lambda contact: names
+    guarded.store.store.lookup = lambda aor: asked.append(guarded.guard.running) or ()
+    found = guarded.start(guarded.guard.lookup_contact, URI.parse("sip:a@b"))
+    assert [name for name, _ in found.value] == names and max(asked) <= 10

@@ -45,7 +45,7 @@ class Reliable(Rule):
     def holds(self, response: Response) -> bool:
         if not self._unacknowledged:
             return False
-        waiting = [each for each in self._unacknowledged if not each.is_stopped]
+        waiting = [each for each in self._unacknowledged if each.is_waiting]
         if not waiting:
             return False
         if response.status < 200:
@@ -77,7 +77,7 @@ class Reliable(Rule):
             stack = self.session.stack  # so that the caller may send an UPDATE (RFC 3311 §4)
             response.allow = tuple(sorted({*stack.allowed, *WITHIN_CALLS, *stack.allowed_in_calls}))
         self._sent = number, rseq
-        waiting = [each for each in self._unacknowledged if not each.is_stopped]
+        waiting = [each for each in self._unacknowledged if each.is_waiting]
         self._unacknowledged = [
             *waiting,
             Unacknowledged(self, invite.transaction, request, response),
@@ -97,8 +97,8 @@ class Reliable(Rule):
         found.is_stopped = True
         self._unacknowledged.remove(found)
         offers = self.session.offers
-        offers.take_request(request)  # the answer to our offer, or a further offer (§5)
         try:
+            offers.take_request(request)  # the answer to our offer, or a further offer (§5)
             return offers.response_to(request)
         finally:
             self.session.wake()
@@ -170,12 +170,21 @@ class Unacknowledged(Retransmission):
         self._rseq = response.rseq
         self.has_session = bool(response.body)
 
+    @property
+    def is_waiting(self) -> bool:
+        """True until its PRACK has come, or its INVITE has a final response (§3)."""
+        return not self.is_stopped and self._transaction.request is not None
+
+    def expire(self, now: float) -> None:
+        if self.is_waiting:
+            super().expire(now)
+
     def matches(self, rack: RAck) -> bool:
         """True when a PRACK acknowledges this response."""
         return (rack.response, rack.cseq, rack.method) == (self._rseq, self._cseq, "INVITE")
 
     def _give_up(self) -> None:
-        if not self.is_stopped:
+        if self.is_waiting:
             self._rule._give_up(self._response)
 
 

@@ -111,6 +111,8 @@ class Replacing(Rule):
 
     def answered(self, request: Request, response: Response, *, by_us: bool) -> None:
         """End the call that our 2xx replaces, by a BYE or a CANCEL (§3)."""
+        if request.method != "INVITE":
+            return  # an UPDATE while it rings replaces nothing
         replaced, self._replaced = self._replaced, None
         if replaced is None or replaced.ended.is_set():
             return

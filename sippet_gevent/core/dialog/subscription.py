@@ -73,6 +73,11 @@ class _Subscription(Usage):
         """True if a number is that of the REFER."""
         return self.number is None or number == str(self.number)
 
+    def _refresh_target(self, request: Request) -> None:
+        """Take the target of a SUBSCRIBE or NOTIFY that was accepted (RFC 6665 §3.1, §3.2)."""
+        if "Contact" in request.headers.fields:
+            self.dialog.refresh_by(request)
+
     def _plan(self, due: float) -> None:
         """Have _expire() called at this time."""
         if self._watch is not None:
@@ -153,6 +158,7 @@ class Subscription(_Subscription):
         self.state.notified(SubscriptionState.parse(text), self.stack.clock.now())
         self._on_notify(request)
         self._check()
+        self._refresh_target(request)
         return 200
 
     def _expire(self, now: float) -> None:
@@ -226,6 +232,7 @@ class Notification(_Subscription):
             return NotImplemented  # type: ignore[no-any-return]
         granted = self.state.subscribed(self.stack.clock.now(), request.expires)
         self._plan(self.state.expires_at if granted else math.inf)
+        self._refresh_target(request)
         # a NOTIFY follows each SUBSCRIBE (§4.2.1.2), behind its 200
         self.stack.callbacks.spawn(self._try)
         return request.response(200, expires=granted)
@@ -244,6 +251,8 @@ class Notification(_Subscription):
 
     def _try(self) -> None:
         """Send a NOTIFY that no greenlet of the application waits for."""
+        if self.end is not None:
+            return  # the last one was sent meanwhile
         try:
             self._send()
         except SIPError as error:

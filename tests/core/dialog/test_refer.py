@@ -345,6 +345,38 @@ def test_referrer_may_end_its_subscription_and_the_call_to_the_target_goes_on(si
     referred.call.hangup()
 
 
+@pytest.mark.rfc("6665 3.1", "6665 3.2")
+@pytest.mark.parametrize("method", ["SUBSCRIBE", "NOTIFY"])
+def test_subscribe_and_notify_refresh_the_remote_target(sip, method):
+    if method == "SUBSCRIBE":
+        asked = Referred(sip, lambda request, tx: tx.referral.accept())
+        asked.refer()
+        asked.ask("SUBSCRIBE", event="refer", contact="<sip:desk@10.0.0.50:5060>")
+    else:
+        asked = Transferring(sip)
+        asked.accept()
+        asked.notify("100 Trying", contact="<sip:desk@10.0.0.50:5060>")
+    assert asked.call.dialog.remote_target.user == "desk"
+    asked.call.hangup()
+
+
+@pytest.mark.rfc("6665 4.2.2")
+def test_no_notify_follows_the_last_one(sip):
+    referrals = []
+
+    def accepting(request, tx):
+        tx.referral.accept()
+        referrals.append(tx.referral)
+
+    referred = Referred(sip, accepting)
+    referred.refer()
+    (subscription,) = referred.call.dialog.usages[1:]
+    start(sip, referrals[0].finish, 200)
+    start(sip, subscription._try)  # as a SUBSCRIBE that came just before has planned
+    assert referred.notifies == [("100 Trying", "active"), ("200 OK", "terminated")]
+    referred.call.hangup()
+
+
 @pytest.mark.rfc("3515 2.4.4")
 def test_subscribe_to_a_refer_that_does_not_exist_gets_403(sip):
     referred = Referred(sip, following)

@@ -206,6 +206,43 @@ def test_second_prack_for_one_response_is_481(sip):
     alerting.hang_up()
 
 
+@pytest.mark.rfc("3262 3")
+def test_prack_whose_body_cannot_be_read_does_not_hold_the_2xx(sip):
+    alerting = Alerting(sip, session)
+    bad = alerting.prack(body="offer", content_type="multipart/mixed")  # without a boundary
+    assert bad.status == 400
+    assert alerting.finals() == [200]
+    alerting.hang_up()
+
+
+@pytest.mark.rfc("3262 3")
+def test_refused_reinvite_ends_its_reliable_response(sip):
+    def modify(request, tx):
+        if modified.append(request) or len(modified) > 1:
+            return 200
+        tx.respond(183, body=b"answer", content_type="application/sdp", reliable=True)
+        return 488
+
+    modified = []
+    alerting = Alerting(sip, lambda tx: None)
+    alerting.tx.call.on_reinvite = modify
+    ok = alerting.peer.responses[-1]
+    alerting.peer.send(alerting.peer.within(alerting.invite, ok, "ACK"))
+    for number in (2, 3):
+        headers = {"supported": "100rel", "body": "offer", "content_type": "application/sdp"}
+        again = alerting.peer.within(alerting.invite, ok, "INVITE", number=number, **headers)
+        alerting.peer.send(again)
+        if number == 2:
+            assert alerting.peer.statuses[-2:] == [183, 488]
+            alerting.peer.send(again.ack(alerting.peer.responses[-1]))
+            sip.advance(10)
+            assert alerting.peer.statuses.count(183) == 1
+    assert alerting.peer.statuses[-1] == 200
+    alerting.number = 3
+    alerting.peer.send(alerting.peer.within(alerting.invite, ok, "ACK", number=3))
+    alerting.peer.send(alerting.peer.within(alerting.invite, ok, "BYE", number=4))
+
+
 def test_prack_without_rack_is_400(sip):
     alerting = Alerting(sip, session)
     request = alerting.peer.within(alerting.invite, alerting.provisional[0], "PRACK", number=2)

@@ -167,6 +167,20 @@ def test_replaces_of_a_call_that_rings_here_gets_481(sip):
 
 
 @pytest.mark.rfc("3891 3")
+def test_update_while_it_rings_does_not_end_the_replaced_call(desk):
+    desk.rings = True
+    invite = desk.other.ask("INVITE", replaces=desk.replaces())
+    ringing = desk.other.responses[-1]
+    assert ringing.status == 180
+    desk.other.send(desk.other.within(invite, ringing, "UPDATE", number=2))
+    assert desk.other.statuses[-1] == 200
+    assert not desk.calls[0].ended.is_set()
+    desk.other.send(invite.cancel())
+    assert desk.other.statuses[-1] == 487
+    assert not desk.calls[0].ended.is_set()
+
+
+@pytest.mark.rfc("3891 3")
 def test_two_replaces_get_400(desk):
     request = desk.other.request("INVITE")
     for _ in range(2):

@@ -17,6 +17,8 @@ missing, nothing is under way (RFC 5407 §3.1.4).
 
 If two UPDATEs without an offer cross, both are served (RFC 3311 §5.2), because neither changes the
 session. RFC 6337 §4.3, which is not normative, refuses them.
+
+renegotiation.py repeats a request of ours that got 491, after a random time (§14.1).
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ from .core.dialog.call import (
     check_handlers,
 )
 from .core.dialog.dialogs import Dialogs
+from .core.dialog.expiry import Expiry
 from .core.dialog.offer_answer import check_media, check_on_offer
 from .core.dialog.replaces import NamesDialog, dialog_of
 from .core.dialog.rules import RULES
@@ -642,8 +643,8 @@ class Stack:
 
             call = stack.invite("sip:bob@example.com", media=[AUDIO])
 
-        If an exception leaves this method before the answer, the INVITE is cancelled. The other
-        arguments are those of request().
+        If an exception leaves this method before the answer, the INVITE is cancelled. So it is when
+        its Expires has passed, `expires=30`. The other arguments are those of request().
 
         Args:
             uri: The peer.
@@ -678,6 +679,8 @@ class Stack:
         tx = self.sender.send(request, next_hop, listener=listener, record_route=terms, retry=retry)
         tx.handlers = known
         tx.terms = terms
+        if request.expires is not None:
+            Expiry(tx, request.expires)
         response = tx.final(on_provisional, timeout)
         if not response.is_success:
             if tx.retry is not None and tx.retry.problem:

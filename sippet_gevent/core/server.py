@@ -351,8 +351,11 @@ class ServerTransaction(Handler):
                 f"{status} to {method}: provisional responses are for INVITE (RFC 4320 §4.1)"
             )
         if 100 < status < 300:
-            if "Require" in request.headers.fields:
+            fields = request.headers.fields
+            if "Require" in fields:
                 self.check_required()
+            if "Replaces" in fields and not is_invite:
+                raise Reject(400, "Replaces Is For INVITE")  # RFC 3891 §3
             # each makes a dialog (§12.1.1)
             contacted = method in CONTACT_IN_SUCCESS if status >= 200 else is_invite
             if contacted and "Contact" not in response.headers.fields:
@@ -407,7 +410,8 @@ class ServerTransaction(Handler):
         if 200 <= status < 300:
             request = self.request
             may_be = self.call is None and request._method not in CONTACT_IN_SUCCESS
-            return may_be and "Require" not in request.headers.fields
+            fields = request.headers.fields
+            return may_be and "Require" not in fields and "Replaces" not in fields
         return 300 <= status <= 699 and status not in NEEDY
 
     def _finish(self, status: int, response: Response | bytes) -> None:

@@ -136,6 +136,16 @@ def test_reason_of_a_bye_in_early_dialog_reaches_the_core(sip):
     assert str(ringing.raised[0].cancel.reason_header[0]) == "SIP;cause=480"
 
 
+@pytest.mark.rfc("3326 2")
+def test_call_tells_the_reason_of_the_cancel_that_ended_it(sip):
+    ringing = Ringing(sip)
+    call, cancel = ringing.tx.call, ringing.invite.cancel()
+    cancel.headers["Reason"] = 'SIP;cause=200;text="Call completed elsewhere"'
+    ringing.peer.send(cancel)
+    assert call.end.cause == "cancel"
+    assert call.end.reason == 'SIP;cause=200;text="Call completed elsewhere"'
+
+
 @pytest.mark.rfc("3261 9.2", "3261 12.3")
 def test_cancel_ends_the_early_dialog(sip):
     ringing = Ringing(sip)

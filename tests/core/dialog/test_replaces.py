@@ -181,6 +181,16 @@ def test_update_while_it_rings_does_not_end_the_replaced_call(desk):
 
 
 @pytest.mark.rfc("3891 3")
+@pytest.mark.parametrize("method", ["OPTIONS", "MESSAGE", "SUBSCRIBE"])
+def test_replaces_outside_a_call_is_for_invite_alone(desk, method):
+    desk.stack.core = lambda request, tx: 200
+    headers = {"event": "presence"} if method == "SUBSCRIBE" else {}
+    assert desk.ask(method, **headers).status == 200
+    assert desk.ask(method, replaces=desk.replaces(), **headers).status == 400
+    assert not desk.calls[0].ended.is_set()
+
+
+@pytest.mark.rfc("3891 3")
 def test_two_replaces_get_400(desk):
     request = desk.other.request("INVITE")
     for _ in range(2):

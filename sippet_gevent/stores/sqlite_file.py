@@ -102,8 +102,12 @@ def open_file(
 def open_reader(path: str) -> sqlite3.Connection:
     """Return a connection that only reads a file that exists. Raises sqlite3.Error."""
     reader = _connect(f"{Path(path).as_uri()}?mode=rw", uri=True)
-    patiently(reader, "PRAGMA query_only=1")
-    patiently(reader, "PRAGMA cache_size=-8000")
+    try:
+        patiently(reader, "PRAGMA query_only=1")
+        patiently(reader, "PRAGMA cache_size=-8000")
+    except sqlite3.Error:
+        close(reader)
+        raise
     return reader
 
 

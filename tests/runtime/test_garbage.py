@@ -9,7 +9,7 @@ from gevent import socket
 
 from sippet_gevent import DNSResolver, Stack, TransactionTimeout, TransportError
 
-TIMES = 100  # a call that ends in a race, on a slow machine, may leave a cycle; not each
+TIMES = 100
 """How often each is done: what the interpreter and the test leave behind is less than one object each time."""
 
 

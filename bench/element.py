@@ -2,10 +2,10 @@
 registrations."""
 
 import argparse
-import gc
+
+from collecting import collect_as_served
 
 from sippet_gevent import Location, Registrar, Stack, forward
-from sippet_gevent.runtime.process import FULL_COLLECTIONS
 
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -58,7 +58,7 @@ def main():
     stack = Stack(f"udp:127.0.0.1:{options.port}")
     UNITS[options.unit](stack, options.target)
     stack.start()
-    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)  # as Stack.run() does
+    collect_as_served()
     print("element ready", flush=True)
     stack.serve_forever()
 

@@ -6,14 +6,13 @@ with that input.
 """
 
 import argparse
-import gc
 import sys
 
 import gevent
+from collecting import collect_as_served
 from uas import Reloads, print_stats
 
 from sippet_gevent import Location, Registrar, Stack, Timers, forward, implementation
-from sippet_gevent.runtime.process import FULL_COLLECTIONS
 
 
 def location_of(options):
@@ -39,7 +38,7 @@ def main():
     )
     options = parser.parse_args()
 
-    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)  # as `sippet serve` does
+    collect_as_served()
     location = location_of(options)
     stack = Stack(f"udp:127.0.0.1:{options.port}", timers=Timers(j=options.linger))
     stack.on("REGISTER")(Registrar(location))

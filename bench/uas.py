@@ -6,12 +6,12 @@ resolved. INVITE gets 200, and the call lasts until the caller hangs up. With --
 """
 
 import argparse
-import gc
 import json
 import sys
 import time
 
 import gevent
+from collecting import collect_as_served
 from gevent.fileobject import FileObjectPosix
 
 from sippet_gevent import (
@@ -24,7 +24,6 @@ from sippet_gevent import (
     Timers,
     implementation,
 )
-from sippet_gevent.runtime.process import FULL_COLLECTIONS
 
 SPARE = 100
 """Connections beyond --flows: those that measure while the others are idle."""
@@ -119,7 +118,7 @@ def main():
     parser.add_argument(
         "--collect-seldom",
         action="store_true",
-        help="run Python's full collections as rarely as `sippet serve` does",
+        help="collect garbage as `sippet serve` does",
     )
     parser.add_argument(
         "--stats",
@@ -137,7 +136,7 @@ def main():
     options = parser.parse_args()
 
     if options.collect_seldom:
-        gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
+        collect_as_served()
     addresses = [
         f"{name}:127.0.0.1:{options.port + place}"
         for place, name in enumerate(options.transport.split(","))

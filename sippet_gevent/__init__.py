@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from .message.via import Via
     from .observe.tap import Observation, Passage
     from .runtime.clock import Alarm, Clock, VirtualClock
+    from .runtime.collector import Collector
     from .runtime.limits import Limits, StreamLimits
     from .stack import Stack
     from .stores.base import BindingEvent, BindingStore, Watch, Watchers
@@ -144,6 +145,7 @@ __all__ = [
     "TLS",
     "Web",
     "Handshake",
+    "Collector",
     "Limits",
     "StreamLimits",
     "Filter",
@@ -255,6 +257,7 @@ _MODULES = {
     "Alarm": ".runtime.clock",
     "Clock": ".runtime.clock",
     "VirtualClock": ".runtime.clock",
+    "Collector": ".runtime.collector",
     "Limits": ".runtime.limits",
     "StreamLimits": ".runtime.limits",
     "Stack": ".stack",

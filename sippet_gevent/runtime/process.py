@@ -6,7 +6,6 @@ watchdog.
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import sys
@@ -18,18 +17,12 @@ from typing import Any, Protocol
 import gevent
 
 from ..errors import SIPError, TransactionStateError
+from .collector import Collector
 from .watchdog import Watchdog
 
 log = logging.getLogger("sippet_gevent")
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-
-FULL_COLLECTIONS = 1000
-"""Least number of middle collections between two full collections of Python's garbage collector.
-
-With the default of 10, it searches all objects of thousands of calls again and again. Each search
-takes 0.1 s, in which the process serves nothing. Objects of this library form no cycles, so a full
-collection finds little."""
 
 _MAIN_THREAD = "run() must be called in the main thread: call serve_forever() in another one"
 
@@ -68,6 +61,7 @@ class Process:
 
     def __init__(self) -> None:
         self.watchdog = Watchdog()
+        self.collector = Collector()
         self.asked = 0
         """Number of times that SIGTERM or SIGINT has asked the process to stop."""
         self._stacks: dict[Runnable, float] = {}
@@ -135,15 +129,14 @@ class Process:
         except ValueError as error:  # Python handles signals in the main thread only
             raise TransactionStateError(_MAIN_THREAD) from error
         self._hub = gevent.get_hub()
-        thresholds = self._thresholds = gc.get_threshold()
-        gc.set_threshold(*thresholds[:2], max(thresholds[2], FULL_COLLECTIONS))
+        self.collector.start()
         self.watchdog.start(
             [number for number in self._replaced if self._handlers[number] == self._stop]
         )
 
     def _restore(self) -> None:
         self.watchdog.stop()
-        gc.set_threshold(*self._thresholds)
+        self.collector.stop()
         while self._replaced:
             signal.signal(*self._replaced.popitem())
 

@@ -14,7 +14,8 @@ import pytest
 from gevent import monkey
 
 from sippet_gevent import InvalidValue, Request, Stack, TransactionStateError, TransportError
-from sippet_gevent.runtime.process import FULL_COLLECTIONS, PROCESS
+from sippet_gevent.runtime.collector import FULL_COLLECTIONS
+from sippet_gevent.runtime.process import PROCESS
 
 pytest_plugins = ["tests.programs"]
 

@@ -1,0 +1,93 @@
+"""Collector: new objects are looked at by the clock, old ones seldom."""
+
+import gc
+from collections import Counter, deque
+
+import gevent
+import pytest
+
+from sippet_gevent import Collector
+from sippet_gevent.runtime.collector import FULL_COLLECTIONS, INTERVAL
+
+
+@pytest.fixture
+def collections():
+    """The collections of each generation since the last clear()."""
+    seen = Counter()
+
+    def count(phase, info):
+        if phase == "stop":
+            seen[info["generation"]] += 1
+
+    gc.callbacks.append(count)
+    yield seen
+    gc.callbacks.remove(count)
+
+
+def work(old, turns):
+    """Make objects and free as many old ones, as a busy server does."""
+    for _ in range(turns):
+        for _ in range(20):
+            old.append([])
+            old.popleft()
+        gevent.sleep(INTERVAL / 4)
+
+
+def test_new_objects_are_looked_at_while_as_many_old_ones_are_freed(collections):
+    old = deque([] for _ in range(5000))
+    gc.collect()
+    collections.clear()
+    with Collector():
+        work(old, 30)
+    assert collections[1] >= 3
+
+
+def test_collector_finds_a_cycle_that_is_new(collections):
+    found = []
+
+    class Cycle:
+        def __del__(self):
+            found.append(self.name)
+
+    gc.collect()
+    cycle = Cycle()
+    cycle.cycle, cycle.name = cycle, "new"
+    del cycle
+    with Collector():
+        gevent.sleep(INTERVAL * 3)
+        assert found == ["new"]
+
+
+def test_collector_gives_the_thresholds_back():
+    before = gc.get_threshold()
+    collector = Collector()
+    with collector:
+        collector.start()  # begun already
+        assert gc.get_threshold() == (*before[:2], max(before[2], FULL_COLLECTIONS))
+    collector.stop()  # ended already
+    assert gc.get_threshold() == before
+
+
+def test_collector_leaves_a_rarer_threshold_of_the_program(collections):
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, FULL_COLLECTIONS * 2)
+    try:
+        with Collector():
+            assert gc.get_threshold() == (700, 10, FULL_COLLECTIONS * 2)
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_collector_stays_off_where_the_program_has_switched_it_off(collections):
+    gc.disable()
+    try:
+        with Collector():
+            gevent.sleep(INTERVAL * 3)
+            assert not collections
+    finally:
+        gc.enable()
+
+
+def test_collector_keeps_no_loop_running():
+    with Collector():
+        assert gevent.wait(timeout=5)

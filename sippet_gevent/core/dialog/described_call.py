@@ -240,7 +240,8 @@ class DescribedCall(Call):
         if self.offers.may_offer:  # a response before the 2xx has ended the exchange
             pending = {_AGREED.get(each, each) for each in pending}
         if self._update is not None and self._update.is_pending:
-            pending.add(Pending.OUR_UPDATE)
+            has_offer = bool(self._update.request.body)
+            pending.add(Pending.OUR_UPDATE if has_offer else Pending.OUR_REFRESH)
         if self._answer is not None and self._answer.is_offer:
             pending.add(Pending.OUR_OFFER)
         return pending

@@ -3,7 +3,8 @@
 | under way | INVITE | UPDATE with an offer | UPDATE without one | § |
 |---|---|---|---|---|
 | our INVITE | 491 | 491 | served | RFC 3261 14.2, RFC 3311 5.2 |
-| our UPDATE | 491 | 491 | served | RFC 6337 4.3, RFC 3311 5.2 |
+| our UPDATE with an offer | 491 | 491 | served | RFC 6337 4.3, RFC 3311 5.2 |
+| our UPDATE without one | served | 491 | served | RFC 5407 3.3.2 |
 | our offer in a 2xx, to be answered in the ACK | 491 | 491 | served | RFC 5407 3.1.5 |
 | an INVITE of the peer | 500 | 500 | served | RFC 3261 14.2, RFC 3311 5.2 |
 | our first INVITE, whose offer was answered | 491 | served | served | RFC 3311 5.1, 5.2 |
@@ -16,7 +17,8 @@ because it asks us for a second offer (RFC 3264 §4). If the 2xx had the answer 
 missing, nothing is under way (RFC 5407 §3.1.4).
 
 If two UPDATEs without an offer cross, both are served (RFC 3311 §5.2), because neither changes the
-session. RFC 6337 §4.3, which is not normative, refuses them.
+session. So are such an UPDATE and a re-INVITE that cross (RFC 5407 §3.3.2). RFC 6337 §4.3, which is
+not normative, refuses them.
 
 renegotiation.py repeats a request of ours that got 491, after a random time (§14.1).
 """
@@ -31,7 +33,8 @@ class Pending(Enum):
     """INVITE and UPDATE transactions, and offers, that may be under way in a call."""
 
     OUR_INVITE = "our INVITE"
-    OUR_UPDATE = "our UPDATE"
+    OUR_UPDATE = "our UPDATE with an offer"
+    OUR_REFRESH = "our UPDATE without an offer"
     OUR_OFFER = "our offer in a 2xx"
     THEIR_INVITE = "an INVITE of the peer"
     THEIR_UPDATE = "an UPDATE of the peer"
@@ -42,6 +45,7 @@ class Pending(Enum):
 _STATUS = {  # INVITE, UPDATE with an offer, UPDATE without
     Pending.OUR_INVITE: (491, 491, None),
     Pending.OUR_UPDATE: (491, 491, None),
+    Pending.OUR_REFRESH: (None, 491, None),
     Pending.OUR_OFFER: (491, 491, None),
     Pending.THEIR_INVITE: (500, 500, None),
     Pending.THEIR_UPDATE: (500, 500, 500),
@@ -67,8 +71,10 @@ def must_wait(
 
     RFC 3261 §14.1, RFC 6337 §4.3, rules for the UAC.
     """
+    if Pending.OUR_UPDATE in pending or Pending.OUR_REFRESH in pending:
+        return True
     if method == "UPDATE" and not has_offer:
-        return Pending.OUR_UPDATE in pending
+        return False
     return glare(method, has_offer, pending) is not None or (
         method == "INVITE" and not acknowledged
     )

@@ -152,7 +152,7 @@ class Dialogs:
         return call
 
     def has_ended(self, key: DialogID) -> bool:
-        """True for the dialog of a call that we have just ended."""
+        """True for the dialog of a call that has just ended."""
         return key in self.ended
 
     def knows(self, request: Request) -> bool:
@@ -166,7 +166,7 @@ class Dialogs:
         """Return the core for a request with a To tag.
 
         A request within a call goes to the call first and then to `core`. If the call has ended,
-        the result is after_the_end(). Otherwise it is `core`.
+        the result is that of `ended`. Otherwise it is `core`.
         """
         if not self._calls and not self.ended:
             return core
@@ -181,15 +181,15 @@ class Dialogs:
         return core
 
     def remove(self, call: Call, *, by_us: bool = False) -> None:
-        """Forget a call. If we ended the call, remember it for a BYE that crosses ours."""
+        """Forget a call. Remember its dialog for requests that are under way."""
         if call._keeps_alive:
             self.stack.keepalives.drop(call.dialog.call_id)
         self.stack.engine.admission.release(call)
         known = self._calls.pop(call.dialog.id, None)
         if known is not None:
             self._early -= not known.is_confirmed
-            if by_us:
-                self.ended.add(call.dialog.id, early=not known.is_confirmed)
+            if by_us or known.is_confirmed:
+                self.ended.add(call.dialog.id, early=not known.is_confirmed, by_us=by_us)
 
     def stop(self) -> None:
         """Hang up all calls, without waiting for ACKs.

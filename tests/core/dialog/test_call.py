@@ -201,8 +201,8 @@ def test_bye_long_after_ours_belongs_to_no_call(two):
     assert len(two.call.stack.dialogs.ended) == 0
 
 
-@pytest.mark.rfc("5407 3.2.2")
-@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "PRACK"])
+@pytest.mark.rfc("5407 3.2.2", "5407 3.3.3")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "PRACK", "REFER"])
 def test_request_that_crosses_our_bye_is_481_and_no_core_sees_it(sip, method):
     seen = []
     taken = Taken(sip, core=lambda request, tx: seen.append(request.method) or 200)
@@ -230,8 +230,21 @@ def test_dialogs_remembered_after_our_bye_are_bounded(two, monkeypatch):
     assert len(dialogs) == 0
 
 
-def test_call_that_the_peer_has_ended_is_not_remembered(taken):
+@pytest.mark.rfc("5407 B", "3261 15.1.2")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "PRACK", "REFER", "BYE"])
+def test_request_that_the_peer_had_sent_before_its_bye_is_481_and_no_core_sees_it(sip, method):
+    seen = []
+    taken = Taken(sip)
+    taken.stack.core = lambda request, tx: seen.append(request.method) or 200
     taken.ask("BYE")
+    taken.ask(method)
+    assert (taken.peer.statuses[-1], seen) == (481, [])
+
+
+def test_call_that_the_peer_has_ended_is_remembered_for_64_t1(taken):
+    taken.ask("BYE")
+    assert len(taken.stack.dialogs.ended) == 1
+    taken.sip.advance(33)
     assert len(taken.stack.dialogs.ended) == 0
 
 
@@ -512,7 +525,7 @@ INVITES = (Pending.OUR_INVITE, Pending.OUR_UPDATE, Pending.OUR_OFFER)
 THEIRS = (Pending.THEIR_INVITE, Pending.THEIR_UPDATE)
 
 
-@pytest.mark.rfc("3261 14.2", "3311 5.2", "6337 4.3")
+@pytest.mark.rfc("3261 14.2", "3311 5.2", "5407 3.3.2", "6337 4.3")
 @pytest.mark.parametrize(
     ("method", "has_offer", "pending", "status"),
     [
@@ -522,6 +535,10 @@ THEIRS = (Pending.THEIR_INVITE, Pending.THEIR_UPDATE)
         *(("INVITE", offer, (what,), 500) for what in THEIRS for offer in (True, False)),
         *(("UPDATE", True, (what,), 500) for what in THEIRS),
         ("UPDATE", False, (Pending.THEIR_UPDATE,), 500),
+        # RFC 5407 §3.3.2
+        *(("INVITE", offer, (Pending.OUR_REFRESH,), None) for offer in (True, False)),
+        ("UPDATE", True, (Pending.OUR_REFRESH,), 491),
+        ("UPDATE", False, (Pending.OUR_REFRESH,), None),
         ("INVITE", True, (), None),
         ("UPDATE", True, (), None),
         ("INVITE", True, (Pending.OUR_INVITE, Pending.THEIR_INVITE), 491),

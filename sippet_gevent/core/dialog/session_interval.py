@@ -51,6 +51,9 @@ class Policy(NamedTuple):
     own."""
     smallest: int = SMALLEST
     """The smallest interval that we accept, in seconds."""
+    refresher: str | None = None
+    """Refresher in our 2xx, `uac` or `uas`, if the choice is ours. None chooses as the table
+    does."""
 
 
 class Agreed(NamedTuple):
@@ -104,6 +107,11 @@ def seconds_of(message: Request | Response) -> int | None:
     return _session_expires(message)[0]
 
 
+def refresher_of(message: Request | Response) -> str | None:
+    """Return the refresher of Session-Expires, None without one that can be read."""
+    return _session_expires(message)[1]
+
+
 def answer(request: Request, policy: Policy) -> Agreed | TooSmall | None:
     """Return what our 2xx to a received session refresh says (§9).
 
@@ -122,13 +130,15 @@ def answer(request: Request, policy: Policy) -> Agreed | TooSmall | None:
     if asked is None:
         if not policy.interval:
             return None
-        return Agreed(max(policy.interval, least), UAS, is_shared)
+        refresher = policy.refresher if is_shared else None
+        return Agreed(max(policy.interval, least), refresher or UAS, is_shared)
     # without `timer` in the request a proxy asks, and the caller would not understand (§9)
     if is_shared and asked < max(policy.smallest, SMALLEST):
         return TooSmall(max(policy.smallest, SMALLEST))
     # it may be reduced, but not below Min-SE, and must not be increased
     interval = max(min(asked, policy.interval or asked), least)
-    return Agreed(interval, (chosen or UAC) if is_shared else UAS, is_shared)
+    refresher = (chosen or policy.refresher or UAC) if is_shared else UAS
+    return Agreed(interval, refresher, is_shared)
 
 
 def agreed(request: Request, response: Response) -> Agreed | None:

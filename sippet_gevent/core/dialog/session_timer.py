@@ -9,7 +9,9 @@ The interval is that of `Stack(session_expires=1800)`. One call has its own by t
     stack.invite(uri, session_expires=600)
     tx.accept(session_expires=0)
 
-0 asks for no session timer, and grants one to a peer that asks for it.
+0 asks for no session timer, and grants one to a peer that asks for it. `session_expires=
+"600;refresher=uac"` chooses who refreshes. A callee chooses only if the caller has not, and knows
+the session timer (§9, table 2).
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from .session_interval import (
     ask,
     granted,
     least_of,
+    refresher_of,
     seconds_of,
 )
 
@@ -131,6 +134,7 @@ class SessionTimer(Rule):
             return  # an UPDATE in an early dialog: the 2xx to the INVITE decides anyway
         if "Session-Expires" in response.headers.fields:
             self._wish(response)
+            self._policy = self._policy._replace(refresher=refresher_of(response))
             del response.session_expires
         said = answer(request, self._policy)
         if isinstance(said, TooSmall):

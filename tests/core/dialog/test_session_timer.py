@@ -208,6 +208,31 @@ def test_accept_takes_another_interval_for_one_call(sip):
     taken.call.hangup()
 
 
+@pytest.mark.rfc("4028 9")
+@pytest.mark.parametrize(
+    ("asked", "wanted", "answered"),
+    [
+        (TIMER, "300;refresher=uac", "300;refresher=uac"),
+        ({"session_expires": "600", **TIMER}, "600;refresher=uas", "600;refresher=uas"),
+        ({"session_expires": "600", **TIMER}, "600;refresher=uac", "600;refresher=uac"),
+        # the caller has chosen
+        (
+            {"session_expires": "600;refresher=uas", **TIMER},
+            "600;refresher=uac",
+            "600;refresher=uas",
+        ),
+        # the caller could not refresh
+        ({}, "300;refresher=uac", "300;refresher=uas"),
+    ],
+)
+def test_accept_chooses_the_refresher_if_the_caller_has_not(sip, asked, wanted, answered):
+    taken = Taken(sip, asked, session_expires=wanted)
+    assert names(taken.response)["Session-Expires"] == answered
+    taken.advance(HALF)
+    assert bool(taken.refreshes()) == answered.endswith("uas")
+    taken.call.hangup()
+
+
 @pytest.mark.parametrize(
     ("asked", "answered"),
     [(TIMER, None), ({"session_expires": "600", **TIMER}, "600;refresher=uac")],

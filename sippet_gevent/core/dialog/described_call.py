@@ -33,7 +33,7 @@ from .offer_answer import (
     media_address,
     parsed,
 )
-from .renegotiation import change_hold, change_session
+from .renegotiation import change_hold, change_session, restore
 from .state import DialogState
 from .terms import Terms
 
@@ -228,6 +228,12 @@ class DescribedCall(Call):
         """Send the ACK that waits for the application, with an answer that accepts no stream."""
         if self._late is not None:
             self._send_ack(self._late.invite, self.offers.refused_offer(self._media_address))
+
+    def _undone(self) -> None:
+        """Offer the session as it was, after a refused INVITE whose changes had been made."""
+        if not self.ended.is_set():
+            # it waits for the answer, and this is the greenlet of the refusal
+            self.stack.callbacks.spawn(restore, self)
 
     # ---- glare
 

@@ -16,6 +16,7 @@ from ...message.body import Part
 from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Message, Request, Response
 from ...message.sdp import SDP, MediaStream
+from ...message.sdp.description import next_version
 from ...transport.base import Flow
 from ..routing.sips import AGENT
 from .call import SESSION_TYPE, OnOffer
@@ -297,6 +298,19 @@ class OfferAnswer(Negotiation):
         if media is None or local is None:
             return self.local
         return self._note(media.redirect(local), local)
+
+    def restore(self) -> bytes:
+        """Return an offer of what is agreed, after a refused INVITE whose changes were undone.
+
+        Its version follows that of the undone description, which the peer may still use (RFC 6141
+        §3.4).
+        """
+        local = parsed(self.local)
+        undone = parsed(self.last_sent)
+        if local is None or undone is None:
+            return self.local
+        self._made = bytes(next_version(undone, local))
+        return self._made
 
     def offer_of(self, media: Media) -> bytes:
         """Return an offer of these media, which takes the place of what is agreed."""

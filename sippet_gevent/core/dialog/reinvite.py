@@ -7,6 +7,7 @@ from typing import Protocol
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import Element
+from .effects import Effect, effect_of
 from .negotiation import UPDATE_ACCEPTED
 from .offer_answer import OfferAnswer
 
@@ -26,6 +27,9 @@ class Reinviting(Protocol):
     def _acknowledge(self, invite: Request) -> None:
         """Send the ACK."""
 
+    def _undone(self) -> None:
+        """Note that a refusal has undone changes which both sides had made."""
+
 
 class Modification(ClientTransaction):
     """Our UPDATE within a call. Its outcome changes the session even if no greenlet waits for it
@@ -41,7 +45,7 @@ class Modification(ClientTransaction):
     def _deliver(self, event: Response | Exception) -> None:
         response = event if isinstance(event, Response) else None
         if not (self._is_settled or (response is not None and response.status < 200)):
-            self._settle(response if response is not None and response.status < 300 else None)
+            self._settle(response)
         super()._deliver(event)
 
     def ended(self) -> None:
@@ -49,13 +53,17 @@ class Modification(ClientTransaction):
         if self._ended and not self._is_settled:  # it was given up before it left
             self._settle(None)
 
-    def _settle(self, success: Response | None) -> None:
-        """Tell the session of the 2xx or of the failure, once."""
+    def _settle(self, response: Response | None) -> None:
+        """Tell the session of the final response, once; None if the request has failed."""
         self._is_settled = True
-        if success is None:
+        if response is not None and response.status < 300:
+            self._within.offers.take(UPDATE_ACCEPTED, response)
+        elif (
             self._within.offers.failed(self.method)
-        else:
-            self._within.offers.take(UPDATE_ACCEPTED, success)
+            and response is not None
+            and effect_of(self.method, response.status) is Effect.TRANSACTION
+        ):
+            self._within._undone()
 
 
 class Reinvite(Modification):

@@ -9,13 +9,14 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ...errors import Reject
+from ...errors import Reject, SIPError
 from ...message.message import Request, Response
 from ...message.sdp import MediaStream
 from ..inbox import Inbox
 from .call import Flag
 from .media import Media
 from .offer_answer import OfferAnswer, check_media, media_address
+from .state import DialogState
 
 OWNER = (210, 400)
 """Back-off after a 491 in units of 10 ms, if we have made the Call-ID (§14.1)."""
@@ -31,6 +32,7 @@ WAITS = 5
 class Changing(Protocol):
     """The call that we change."""
 
+    dialog: DialogState
     invite: Request
     is_caller: bool
     ended: Flag
@@ -105,6 +107,19 @@ def change_hold(call: Changing, *, held: bool, timeout: float | None) -> None:
     send_offer(call, "INVITE", lambda: offers.directed(held=held), timeout)
     if offers.media is not None:
         offers.media.is_held = held
+
+
+def restore(call: Changing) -> None:
+    """Offer what is agreed, so that both sides have the same session again (RFC 6141 §3.4).
+
+    The peer has refused an INVITE after it had made some of its changes, such as by the answer in a
+    reliable 183. It may not have undone them.
+    """
+    try:
+        send_offer(call, "INVITE", call.offers.restore)
+    except SIPError as error:
+        if not call.ended.is_set():
+            call.dialog.warn("session not restored", error)
 
 
 def change_session(

@@ -406,6 +406,60 @@ def test_version_goes_up_after_a_refused_offer(two):
     two.take_offer()
 
 
+def refuse_after_an_answer(two, status=488):
+    """The peer answers our re-INVITE in a reliable 183, and refuses it then. Returns the offer."""
+    changing = start(two.sip, two.call.reinvite, media=[AUDIO._replace(codecs=(sdp.PCMA,))])
+    invite = two.peer.last("INVITE")
+    answer = sdp.answer(description(invite), [PHONE], address=HOST, previous=two.mine)
+    two.peer.reply(
+        invite, 183, require="100rel", rseq=1, contact=f"<{two.peer.uri}>", **body(answer)
+    )
+    two.peer.reply(two.peer.last("PRACK"), 200)
+    two.peer.reply(invite, status)
+    with pytest.raises(Reject):
+        changing.get()
+    return invite
+
+
+@pytest.mark.rfc("6141 3.4")
+def test_refusal_that_undoes_a_change_is_followed_by_an_offer_of_the_session_before(two):
+    before = two.call.local_sdp
+    refused = refuse_after_an_answer(two)
+    assert two.peer.last("INVITE") is not refused
+    offer = two.take_offer()
+    assert version(two.peer.last("INVITE")) == version(refused) + 1
+    assert [stream.formats for stream in offer.media] == [s.formats for s in before.media]
+    assert two.call.local_sdp == offer
+    assert two.call.remote_sdp == two.mine
+    held = start(two.sip, two.call.hold)  # the session goes on as usual
+    assert [stream.direction for stream in two.take_offer().media] == ["sendonly"]
+    held.get()
+
+
+@pytest.mark.rfc("6141 3.4")
+def test_refusal_that_undoes_nothing_is_not_followed_by_an_offer(two):
+    start(two.sip, two.call.hold)
+    refused = two.peer.last("INVITE")
+    two.peer.reply(refused, 488)
+    two.sip.advance(5)
+    assert two.peer.last("INVITE") is refused
+
+
+@pytest.mark.rfc("6141 3.4")
+def test_offer_after_an_undone_change_that_is_refused_is_logged_and_the_call_lives(two, caplog):
+    refuse_after_an_answer(two)
+    two.peer.reply(two.peer.last("INVITE"), 488)
+    assert "session not restored" in caplog.text
+    assert not two.call.ended.is_set()
+
+
+@pytest.mark.rfc("6141 3.4")
+def test_refusal_that_undoes_a_change_and_ends_the_call_is_followed_by_its_bye(two):
+    refused = refuse_after_an_answer(two, 481)
+    assert two.peer.last("INVITE") is refused
+    assert two.call.ended.is_set()
+
+
 def test_call_without_a_session_cannot_be_held(sip):
     placed = Placed(sip, answer=False, body="something")
     placed.reply(200)

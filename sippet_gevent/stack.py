@@ -41,6 +41,7 @@ from .core.dialog.call import (
 from .core.dialog.dialogs import Dialogs
 from .core.dialog.expiry import Expiry
 from .core.dialog.offer_answer import check_media, check_on_offer
+from .core.dialog.reliable import without_reliable
 from .core.dialog.replaces import NamesDialog, dialog_of
 from .core.dialog.rules import RULES
 from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
@@ -638,8 +639,9 @@ class Stack:
 
         With `media`, the INVITE offers these streams. The same streams answer what the peer changes
         later. Without `media` and `body`, the INVITE asks the peer for an offer. `on_offer` returns
-        the answer, which goes into the ACK. Without it, `call.offer` is that offer, and the ACK
-        waits until `call.answer(media=[…])` is called.
+        the answer, which goes into the ACK, or into the PRACK if a reliable 183 has the offer.
+        Without `on_offer`, the INVITE does not support 100rel, so the offer is in the 2xx. It is
+        `call.offer`, and the ACK waits until `call.answer(media=[…])` is called.
 
             call = stack.invite("sip:bob@example.com", media=[AUDIO])
 
@@ -676,6 +678,8 @@ class Stack:
         if credentials is not None or follow_redirects is not False:
             retry = self._retry_of(credentials, follow_redirects)
         request = Request("INVITE", uri, body=body, **headers)
+        if terms is None and not body:
+            without_reliable(request, self.supported)
         tx = self.sender.send(request, next_hop, listener=listener, record_route=terms, retry=retry)
         tx.handlers = known
         tx.terms = terms

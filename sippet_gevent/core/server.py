@@ -31,12 +31,13 @@ from ..transaction.timers import EXPIRES
 from ..transport.base import Flow, Origin
 from .capabilities import CONTACT_IN_SUCCESS
 from .client.reason import reason_of
-from .dialog.call import Call, CallHandlers, OnOffer, check_handlers
+from .dialog.call import SESSION_TYPE, Call, CallHandlers, OnOffer, check_handlers
 from .dialog.end import End, reason_in
 from .dialog.media import Media
 from .dialog.offer_answer import check_media, check_on_offer, media_address
 from .dialog.refer import Referral
 from .dialog.reliable import TAG as RELIABLE
+from .dialog.reliable import lists
 from .dialog.terms import Terms
 from .handler import Handler
 from .inbox import Inbox
@@ -141,13 +142,14 @@ class ServerTransaction(Handler):
         reason: str | None = None,
         *,
         reliable: bool = False,
+        media: Sequence[MediaStream] | None = None,
         body: bytes | str = b"",
         **headers: Any,
     ) -> None:
         """Send a response.
 
             tx.respond(180)
-            tx.respond(183, body=announcement, reliable=True)
+            tx.respond(183, media=[AUDIO], reliable=True)
             tx.respond(302, contact="sip:bob@192.0.2.7")
 
         Args:
@@ -156,7 +158,10 @@ class ServerTransaction(Handler):
             reliable: Repeat this provisional response to an INVITE until its PRACK comes, if the
                 caller supports that (RFC 3262). All are if the INVITE requires it. The next
                 reliable response, and a 2xx after one with a body, then waits here for the PRACK.
-            body: The body.
+            media: Streams for early media. A 101 to 199 to an INVITE then has the answer to the
+                caller's offer, and the 2xx has the same one, or none after a reliable response. If
+                the INVITE has no offer, only a reliable response may have ours (RFC 6337 §3.1.2).
+            body: The body, in place of `media`.
             headers: Header fields, by attribute name.
 
         Raises:
@@ -164,10 +169,15 @@ class ServerTransaction(Handler):
             TransactionTimeout: No PRACK has come in 64*T1. The INVITE was refused with 504.
             TransactionStateError: The request has a final response already, or its time is over.
             Reject: 420, because the request requires an extension that the stack does not have
-                (§8.2.2.3).
+                (§8.2.2.3). 488, because no stream of the offer can be accepted.
+            ParseError: The offer cannot be read, and `media` was given.
             InvalidValue: The Response was not made of this request.
         """
         self._check()
+        if media is not None:
+            body = self._describe_early(status, media, body, reliable=reliable)
+            if body:
+                headers.setdefault("content_type", SESSION_TYPE)
         if isinstance(status, Response):
             self._check_is_ours(status)
             response = status
@@ -312,13 +322,38 @@ class ServerTransaction(Handler):
         """
         return authenticator.authenticate(self.request, self)
 
-    def _describe(self, media: Sequence[MediaStream] | None) -> bytes:
-        """Return the description for a 200 to this INVITE. Raises Reject and ParseError."""
+    def _describe(self, media: Sequence[MediaStream] | None, *, may_offer: bool = True) -> bytes:
+        """Return the description for a response to this INVITE. Raises Reject and ParseError."""
         if self.call is not None:
             wanted = None if media is None else Media(media, media_address(self.flow))
-            return self.call._describe(wanted)
+            return self.call._describe(wanted, may_offer=may_offer)
         self.terms = Terms(media, None)
-        return self.terms.answer(self.request)
+        return self.terms.answer(self.request, may_offer=may_offer)
+
+    def _describe_early(
+        self,
+        status: int | Response,
+        media: Sequence[MediaStream],
+        body: bytes | str,
+        *,
+        reliable: bool,
+    ) -> bytes:
+        """Return the description for a 101 to 299 to this INVITE.
+
+        Raises:
+            TypeError: `media` is wrong, or has no place in this response.
+            Reject, ParseError: As respond() does.
+        """
+        check_media(media, body)
+        request = self.request
+        if isinstance(status, Response) or request.method != "INVITE" or not 100 < status < 300:
+            raise TypeError(
+                f"media in {status!r} to {request.method}: write tx.respond(183, media=[stream])"
+            )
+        may_offer = (
+            status >= 200 or lists(request, "Require") or (reliable and lists(request, "Supported"))
+        )
+        return self._describe(media, may_offer=may_offer)
 
     def check_required(self, known: frozenset[str] = frozenset()) -> None:
         """Refuse a request that requires an unknown extension (§8.2.2.3).

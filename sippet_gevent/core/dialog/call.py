@@ -537,7 +537,7 @@ class Call:
     def _finish_early(self, end: End) -> None:
         raise NotImplementedError
 
-    def _describe(self, media: Media | None) -> bytes:
+    def _describe(self, media: Media | None, *, may_offer: bool = True) -> bytes:
         raise NotImplementedError
 
     def _refused(self, request: Request) -> None:

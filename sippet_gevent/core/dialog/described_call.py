@@ -166,8 +166,8 @@ class DescribedCall(Call):
     def _media_address(self) -> str:
         return media_address(self.invite.flow)  # type: ignore[arg-type]  # it was sent or received
 
-    def _describe(self, media: Media | None) -> bytes:
-        return self.offers.describe(media)
+    def _describe(self, media: Media | None, *, may_offer: bool = True) -> bytes:
+        return self.offers.describe(media, may_offer=may_offer)
 
     def _changed(self, kind: str) -> None:
         """Tell that the peer has held or resumed the call, "hold" or "resume"."""

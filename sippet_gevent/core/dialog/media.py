@@ -104,6 +104,12 @@ class Media:
         self._spare = []
         return modify(local, sections)
 
+    def describes(self, local: SDP) -> None:
+        """Note that a description of ours, which was sent before, has these streams."""
+        for index, section in enumerate(local.media):
+            if index not in self._streams and not section.is_disabled:
+                self._take_spare(index, section)
+
     def redirect(self, local: SDP) -> SDP:
         """Return an offer that changes the directions of `local` to those that we want: hold,
         resume, or neither."""

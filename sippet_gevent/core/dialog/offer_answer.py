@@ -274,22 +274,31 @@ class OfferAnswer(Negotiation):
         finally:
             media.is_held = before
 
-    def describe(self, media: Media | None) -> bytes:
-        """Return our description for the 2xx to an INVITE that waits for one.
+    def describe(self, media: Media | None, *, may_offer: bool = True) -> bytes:
+        """Return our description for a response to an INVITE that waits for one.
 
         It is the preview that we have sent, if there is one, because all descriptions in responses
         to an INVITE are the same (RFC 3261 §13.2.1). It is empty if a reliable 1xx had it.
 
         Args:
-            media: What we offer and accept from now on; None to send a preview again, or nothing.
+            media: What we offer and accept from now on; None for what was given before.
+            may_offer: False for a response that may have an answer only.
+
+        Raises:
+            Reject: 488, because the offer cannot be accepted.
         """
+        waits = self.state in (OFFERED, ASKED)
         if media is not None:
             self.media = media
-        if self.state not in (OFFERED, ASKED):
-            return b""
-        if self.preview or media is None:
-            return self.preview
-        return self.answer() if self.state == OFFERED else self.next_offer()
+            ours = self.preview if waits else self.local_body
+            described = parsed(ours)
+            if described is not None:
+                media.describes(described)
+        if not waits or self.preview or self.media is None:
+            return self.preview if waits else b""
+        if self.state == OFFERED:
+            return self.answer()
+        return self.next_offer() if may_offer else b""
 
     def refresh(self) -> bytes:
         """Return an offer of what is agreed, with the directions that we want (RFC 6337 §5.3)."""

@@ -195,6 +195,18 @@ def is_wanted(request: Request, response: Response) -> bool:
     )
 
 
+def without_reliable(request: Request, supported: frozenset[str]) -> None:
+    """Write a Supported without 100rel, unless the application has written that or a Require.
+
+    If an INVITE has no offer, a reliable 1xx has one, which the PRACK must answer at once. If
+    nothing can answer before the application does, the peer has to offer in the 2xx (RFC 6337
+    §3.1.2).
+    """
+    fields = request.headers.fields
+    if "Supported" not in fields and "Require" not in fields:
+        request.headers["Supported"] = ", ".join(sorted(supported - {TAG}))
+
+
 def lists(message: Request | Response, name: str) -> bool:
     """True when Supported or Require of a message lists the option tag."""
     try:

@@ -43,8 +43,12 @@ class Terms:
         if media_address(before) != media_address(flow):
             self.write(copy, flow)
 
-    def answer(self, request: Request) -> bytes:
-        """Return our description for the 2xx to an INVITE of the peer: our answer, or our offer.
+    def answer(self, request: Request, *, may_offer: bool = True) -> bytes:
+        """Return our description for a response to an INVITE of the peer: our answer, or our offer.
+
+        Args:
+            request: The INVITE.
+            may_offer: False for a response that may have an answer only.
 
         Raises:
             ParseError: The offer cannot be read.
@@ -53,4 +57,6 @@ class Terms:
         flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
         self.media = Media(self._streams or (), media_address(flow))
         offer = description_of(request)
-        return bytes(self.media.answer(SDP.parse(offer)) if offer else self.media.offer())
+        if offer:
+            return bytes(self.media.answer(SDP.parse(offer)))
+        return bytes(self.media.offer()) if may_offer else b""

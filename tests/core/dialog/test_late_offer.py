@@ -149,6 +149,47 @@ def test_offer_in_the_2xx_to_our_reinvite_that_we_cannot_accept_ends_the_call(si
     assert placed.peer.methods[-2:] == ["ACK", "BYE"]
 
 
+# ---- reliable provisional responses
+
+
+@pytest.mark.rfc("6337 3.1.2")
+def test_invite_that_only_the_application_can_answer_for_does_not_support_100rel(asked):
+    supported = asked.invite.supported
+    assert "100rel" not in supported
+    assert set(supported) == asked.stack.supported - {"100rel"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"media": [AUDIO]},
+        {"body": b"v=0"},
+        {"supported": ("100rel",)},
+        {"on_offer": lambda offer, call: None},
+    ],
+)
+def test_other_invites_support_100rel(sip, options):
+    placed = Placed(sip, answer=False, **options)
+    assert "100rel" in placed.invite.supported
+    placed.reply(486)
+
+
+@pytest.mark.rfc("3262 5", "6337 3.1.2")
+def test_answer_to_an_offer_in_a_reliable_183_leaves_in_the_prack(sip):
+    placed = Placed(
+        sip, answer=False, on_offer=lambda offer, call: sdp.answer(offer, [AUDIO], address=OURS)
+    )
+    offer = phone_offer()
+    placed.reply(183, require="100rel", rseq=1, **body(offer))
+    prack = placed.peer.last("PRACK")
+    assert [stream.port for stream in description(prack).media] == [4000]
+    placed.peer.reply(prack, 200)
+    placed.reply(200)
+    assert placed.peer.last("ACK").body == b""
+    assert (placed.call.remote_sdp, placed.call.local_body) == (offer, prack.body)
+    placed.call.hangup()
+
+
 @pytest.mark.rfc("3261 13.2.1")
 def test_2xx_without_the_offer_is_acknowledged_at_once(sip):
     placed = Placed(sip, answer=False, body=b"")

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import gevent
 import pytest
 
-from sippet_gevent import Stack, sdp
+from sippet_gevent import Authenticated, Credentials, Stack, forward, sdp
 from sippet_gevent.message.parser import parse
 from sippet_gevent.testing import Sip
 from sippet_gevent.transport.memory import Carried
@@ -30,7 +30,15 @@ DELAY = 0.05
 
 AUDIO = sdp.MediaStream("audio", 49172, (sdp.PCMU,))
 
-Script = Callable[["Flow"], None]
+ALICE = [
+    Credentials("alice", "secret", realm=realm, hosts=("10.0.0.0/24",))
+    for realm in ("atlanta.example.com", "biloxi.example.com")
+]
+"""Credentials for the proxies that ask."""
+
+SILENT = "10.0.0.200"
+
+Script = Callable[["Flow"], Any]
 
 
 class Arrow(NamedTuple):
@@ -83,6 +91,50 @@ class Flow:
     def phone(self, name: str, **options: Any) -> Phone:
         """Return a phone for this host of the flow; see Phone."""
         return Phone(self, name, **options)
+
+    def silent(self, name: str) -> str:
+        """Return the URI of a host that receives and never answers."""
+        self.hosts[SILENT] = name
+        self.sip.network.transport().start((SILENT, 5060), lambda data, flow: None)
+        return f"sip:{name.lower()}@{SILENT}"
+
+    def proxy(
+        self,
+        name: str,
+        *to: str,
+        next_hop: str | None = None,
+        asks: str = "",
+        record_route: bool = True,
+    ) -> Any:
+        """Return a proxy that sends each INVITE of nobody's call on to these URIs.
+
+        Args:
+            name: Its name in the flow.
+            to: The URIs.
+            next_hop: The proxy that gets the request instead, with its Request-URI as it is.
+            asks: The realm for which it asks a password, see ALICE.
+            record_route: False leaves the route when the call is answered.
+        """
+
+        def core(request: Any, tx: Any) -> Any:
+            stack = tx.stack
+            if tx.take_route() and not stack.is_local(request.uri):
+                return forward(request, tx)
+            if request.to.tag is not None or request.method == "ACK":
+                return 481
+            is_invite = request.method == "INVITE"
+            if is_invite:
+                tx.respond(100)  # at once, as in the RFCs, instead of after 200 ms (§17.2.1)
+            return forward(
+                request, tx, *to, next_hop=next_hop, record_route=record_route and is_invite
+            )
+
+        if asks:
+            core = Authenticated(
+                core, realm=asks, users={"alice": "secret"}, proxy=True,
+                owns=lambda user, uri: True, algorithms=("MD5",),
+            )  # fmt: skip
+        return self.stack(name, core)
 
     def lose(self, *labels: str) -> None:
         """Lose the next message with each of these labels."""
@@ -157,6 +209,11 @@ def label_of(data: bytes) -> str:
     return f"{message.status} ({method})" if data.startswith(b"SIP/2.0 ") else method
 
 
+def at(stack: Stack) -> str:
+    """Return the URI of a stack."""
+    return f"sip:{stack.engine.transports[0].local[0]}"
+
+
 class Phone:
     """A phone with one line. It rings, answers, and does what the flow tells it.
 
@@ -164,7 +221,8 @@ class Phone:
         flow: Its flow.
         name: Its name there.
         rings: Seconds until it answers. Zero answers without a 180.
-        answer: The status that it answers with. None lets it ring for ever.
+        answer: The status that it answers with, or a Response made of the request by a function.
+            None lets it ring for ever.
         accept: How it accepts: keyword arguments of accept().
         core: The core for what is no INVITE and belongs to no call.
         options: Keyword arguments of its stack.
@@ -176,7 +234,7 @@ class Phone:
         name: str,
         *,
         rings: float = 1.0,
-        answer: int | None = 200,
+        answer: Any = 200,
         accept: dict[str, Any] | None = None,
         core: Any = None,
         **options: Any,
@@ -202,7 +260,7 @@ class Phone:
             tx.respond(180)
             tx.wait(self.rings if self.answers else 600)
         if self.answers != 200:
-            return self.answers
+            return self.answers(request, tx) if callable(self.answers) else self.answers
         self.calls.append(tx.accept(**self.accepts))
         return None
 
@@ -267,7 +325,11 @@ class Flows:
 def play(sip: Sip, arrows: str, script: Script) -> None:
     """Play a flow, check its messages, and check that no dialog is left."""
     flow = Flow(sip)
-    script(flow)
+    rest = script(flow)
+    if rest is not None:
+        next(rest)  # until its yield, where the flow of the RFC ends
     flow.check(arrows)
+    for _ in rest or ():
+        pass
     flow.wait(40)  # 64*T1, and what crossed
     assert left_by(sip) == []

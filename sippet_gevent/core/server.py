@@ -466,15 +466,18 @@ class ServerTransaction(Handler):
             self._end_early(status)
 
     def _end_early(self, status: int) -> None:
-        """End the call of an initial INVITE, which was refused or cancelled (§12.3)."""
+        """End the call of an initial INVITE, which was refused or cancelled (§12.3), or whose 2xx
+        came from somewhere else, so that its dialog is another one (§13.2.2.4)."""
         if self.call is not None and self.request.mandatory.to_tag is None:
             cancel = self._cancel
             reason = "" if cancel is None else reason_in(cancel)
-            self.call._finish_early(
-                End("peer", "cancel", status, reason)
-                if self.cancelled
-                else End("us", "refused", status)
-            )
+            if status < 300:
+                end = End("us", "answered elsewhere", status)
+            elif self.cancelled:
+                end = End("peer", "cancel", status, reason)
+            else:
+                end = End("us", "refused", status)
+            self.call._finish_early(end)
 
     def _hand_over(self, status: int, response: Response | bytes) -> None:
         transaction = self.transaction

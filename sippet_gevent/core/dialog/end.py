@@ -16,7 +16,7 @@ class End(NamedTuple):
 
     cause: str
     """What happened: "bye", "cancel", "refused", "timeout", "no ack", "replaced", "expired",
-    "stopped" …"""
+    "answered elsewhere", "stopped" …"""
 
     status: int = 0
     """The status of the response that ended it; 0 if no response did."""

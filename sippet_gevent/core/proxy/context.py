@@ -270,6 +270,8 @@ class ResponseContext:
                     self._forward_late(response)
         elif response.status >= 200:
             tx._finish(response.status, response)
+            if is_invite and response.is_success:
+                tx._end_early(response.status)  # the early dialog of a 1xx of ours, such as a 181
         elif is_invite:
             tx.provisional = response.status
             self.stack.engine.respond(tx.transaction, response)

@@ -466,6 +466,28 @@ def test_proxied_invite_begins_no_dialog_here(sip):
     peer.reply(peer.last("INVITE"), 487)
 
 
+@pytest.mark.rfc("3261 13.2.2.4", "3261 16.7")
+@pytest.mark.parametrize(("status", "cause"), [(200, "answered elsewhere"), (486, "refused")])
+def test_early_dialog_of_a_proxy_that_says_181_ends_with_the_forwarded_answer(sip, status, cause):
+    calls = []
+
+    def core(request, tx):
+        if request.method == "ACK":
+            return None
+        tx.respond(181)
+        calls.append(tx.call)
+        return forward(request, tx)
+
+    peer = Peer(sip, CALLEE)
+    stack = sip.serve(core)
+    caller = Peer(sip, CALLER)
+    caller.ask("INVITE", BOB)
+    assert stack.dialogs.early == 1
+    peer.reply(peer.last("INVITE"), status, contact=f"<{peer.uri}>")
+    assert caller.statuses[-1] == status
+    assert (stack.dialogs.early, calls[0].end.cause) == (0, cause)
+
+
 def test_refused_call_raises_reject_after_its_early_dialogs_have_ended(sip):
     calling = Calling(sip, "one")
     calling.reply(603, "one")

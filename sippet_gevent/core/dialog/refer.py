@@ -269,8 +269,9 @@ class Referral:
     ) -> Call:
         """Accept the transfer and call its target, with NOTIFYs about the progress.
 
-        The INVITE has the Replaces of Refer-To and the Referred-By of the REFER. The first call
-        stays: usually the peer hangs up when it hears that the target has answered.
+        The INVITE has the Replaces of Refer-To, the Referred-By of the REFER, and `Require:
+        replaces` if Refer-To asks for it (RFC 5589 §7.5). The first call stays: usually the peer
+        hangs up when it hears that the target has answered.
 
         Args:
             body: The session description of the INVITE.
@@ -291,6 +292,8 @@ class Referral:
             raise Reject(501)
         if self.replaces is not None:
             headers.setdefault("replaces", self.replaces)
+            if self.target.requires_replaces:
+                headers.setdefault("require", "replaces")
         if self.referred_by is not None:
             headers.setdefault("referred_by", self.referred_by)
         if not self._tx.answered:

@@ -32,6 +32,13 @@ class ReferTo(NameAddr):
         text = self.uri.headers.get("Replaces")
         return Replaces.parse(text) if text else None
 
+    @property
+    def requires_replaces(self) -> bool:
+        """True if the new request must not reach a phone that would ring instead (RFC 5589
+        §7.5)."""
+        tags = self.uri.headers.get("Require") or ""
+        return "replaces" in (tag.strip().lower() for tag in tags.split(","))
+
 
 class ReferredBy(NameAddr):
     """The sender of a REFER (RFC 3892 §3): referrer-uri *( SEMI (referredby-id-param /

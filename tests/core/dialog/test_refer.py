@@ -282,6 +282,20 @@ def test_attended_transfer_sends_replaces_to_the_target(sip):
     referred.call.hangup()
 
 
+@pytest.mark.rfc("5589 7.5")
+@pytest.mark.parametrize(
+    ("require", "sent"), [("replaces", "replaces"), ("REPLACES%2Cx", "replaces"), ("x", None)]
+)
+def test_replaces_is_required_of_the_target_if_the_referrer_says_so(sip, require, sent):
+    referred = Referred(sip, following)
+    replaces = "abc%40h%3Bto-tag%3D1%3Bfrom-tag%3D2"
+    referred.refer(f"sip:sales@10.0.0.70?Replaces={replaces}&Require={require}")
+    invite = referred.target.last("INVITE")
+    assert invite.headers.get("Require") == sent
+    referred.target.reply(invite, 486)
+    referred.call.hangup()
+
+
 @pytest.mark.rfc("4488 4")
 def test_referrer_that_wants_no_subscription_gets_none(sip):
     referred = Referred(sip, following)

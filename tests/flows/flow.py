@@ -102,6 +102,7 @@ class Flow:
         self,
         name: str,
         *to: str,
+        users: dict[str, str] | None = None,
         next_hop: str | None = None,
         asks: str = "",
         record_route: bool = True,
@@ -111,6 +112,7 @@ class Flow:
         Args:
             name: Its name in the flow.
             to: The URIs.
+            users: The URI of each user, in place of `to`.
             next_hop: The proxy that gets the request instead, with its Request-URI as it is.
             asks: The realm for which it asks a password, see ALICE.
             record_route: False leaves the route when the call is answered.
@@ -123,10 +125,11 @@ class Flow:
             if request.to.tag is not None or request.method == "ACK":
                 return 481
             is_invite = request.method == "INVITE"
+            targets = to if users is None else (users[request.uri.user],)
             if is_invite:
                 tx.respond(100)  # at once, as in the RFCs, instead of after 200 ms (§17.2.1)
             return forward(
-                request, tx, *to, next_hop=next_hop, record_route=record_route and is_invite
+                request, tx, *targets, next_hop=next_hop, record_route=record_route and is_invite
             )
 
         if asks:
@@ -225,6 +228,7 @@ class Phone:
             None lets it ring for ever.
         accept: How it accepts: keyword arguments of accept().
         core: The core for what is no INVITE and belongs to no call.
+        follows: Seconds for which it calls the target of a transfer. Zero refuses transfers.
         options: Keyword arguments of its stack.
     """
 
@@ -237,6 +241,7 @@ class Phone:
         answer: Any = 200,
         accept: dict[str, Any] | None = None,
         core: Any = None,
+        follows: float = 0.0,
         **options: Any,
     ) -> None:
         self.flow = flow
@@ -247,12 +252,18 @@ class Phone:
         self.calls: list[Any] = []
         self.invites: list[Any] = []
         self._core = core
+        self._follows = follows
         self.stack = flow.stack(name, self.core, **options)
         self.host = self.stack.engine.transports[0].local[0]
         self.uri = f"sip:{name.lower()}@{self.host}"
 
     def core(self, request: Any, tx: Any) -> Any:
         """The core of the phone."""
+        if request.method == "REFER" and self._follows:
+            tx.referral.accept()
+            tx.wait(0.3)  # until the peer knows: the RFCs show the arrows one after the other
+            self.calls.append(tx.referral.follow(media=[AUDIO], timeout=self._follows))
+            return None
         if request.method != "INVITE":
             return 501 if self._core is None else self._core(request, tx)
         self.invites.append(request)
@@ -310,6 +321,10 @@ class Flows:
             return script
 
         return add
+
+    def sections(self) -> set[str]:
+        """Return the sections whose flows are played."""
+        return {section.split(" ")[0] for section, _, _, _ in self.rows}
 
     def parameters(self) -> list[Any]:
         """Return the parameters of a test: arrows and script, a row for each flow."""

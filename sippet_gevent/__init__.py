@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from .core.dialog.call import Call
     from .core.dialog.end import End
     from .core.dialog.events import CallEvent
+    from .core.dialog.notifier import Notifier
     from .core.dialog.refer import Referral
+    from .core.dialog.subscriber import Subscription
     from .core.middleware import Middleware, Send
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
@@ -166,6 +168,8 @@ __all__ = [
     "Call",
     "CallEvent",
     "Referral",
+    "Subscription",
+    "Notifier",
     "End",
     "ResponseContext",
     "forward",
@@ -205,7 +209,9 @@ _MODULES = {
     "Call": ".core.dialog.call",
     "End": ".core.dialog.end",
     "CallEvent": ".core.dialog.events",
+    "Notifier": ".core.dialog.notifier",
     "Referral": ".core.dialog.refer",
+    "Subscription": ".core.dialog.subscriber",
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",
     "ResponseContext": ".core.proxy.context",

@@ -35,16 +35,21 @@ from .core.dialog.call import (
     CallHandlers,
     MayReplace,
     OnOffer,
+    OnProgress,
     OnProvisional,
     check_handlers,
 )
 from .core.dialog.dialogs import Dialogs
+from .core.dialog.event_package import package_of
 from .core.dialog.expiry import Expiry
 from .core.dialog.offer_answer import check_media, check_on_offer
+from .core.dialog.refer import refer_to
+from .core.dialog.referring import refer
 from .core.dialog.reliable import without_reliable
 from .core.dialog.replaces import NamesDialog, dialog_of
 from .core.dialog.rules import RULES
 from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
+from .core.dialog.subscriber import Subscription
 from .core.dialog.terms import Terms
 from .core.dispatch import Dispatcher
 from .core.methods import check_methods
@@ -68,6 +73,7 @@ from .errors import (
     excerpt,
 )
 from .message.address import NameAddr
+from .message.fields.extensions import Event as SubscribedEvent
 from .message.identifiers import Identifiers
 from .message.message import Request, Response
 from .message.sdp import MediaStream
@@ -701,6 +707,104 @@ class Stack:
         if serving is not None and not call.ended.is_set():
             serving._hold(call)
         return call
+
+    def subscribe(
+        self,
+        uri: URI | str,
+        *,
+        event: str,
+        expires: int | None = None,
+        next_hop: NextHop | None = None,
+        listener: Wanted = None,
+        timeout: float | None = None,
+        credentials: Given | None = None,
+        body: bytes | str = b"",
+        **headers: Any,
+    ) -> Subscription:
+        """Subscribe to the state of a resource, and return the Subscription after the 2xx (RFC 6665
+        §4.1.2.1).
+
+            with stack.subscribe("sip:bob@example.com", event="presence") as subscription:
+                for notify in subscription:
+                    print(notify.body)
+
+        A 423 repeats the SUBSCRIBE with the duration that the notifier wants. The other arguments
+        are those of request().
+
+        Args:
+            uri: The resource.
+            event: The event type, such as "presence", with parameters or without.
+            expires: Seconds to ask for, by default those of the event package. 0 asks once for the
+                state, and the loop ends with it (§4.4.3).
+            body: A filter that the event package defines.
+
+        Raises:
+            Reject: The peer has refused. Allow-Events in the `response` of a 489 says which event
+                types it knows. Unauthorized, a Reject, as for invite().
+            TransactionTimeout, TransportError, Cancelled: As for request().
+        """
+        timeout = check_wait(timeout, None)
+        check_way(next_hop, listener)
+        what = SubscribedEvent.parse(event)
+        package = package_of(what)
+        seconds = arguments.whole("expires", package.default if expires is None else expires)
+        request = Request(
+            "SUBSCRIBE",
+            uri,
+            body=body,
+            event=what,
+            expires=seconds,
+            **{**package.accepts, **headers},
+        )
+        check_alone(request.method)
+        subscription = Subscription(self, request, package, refreshes=seconds or None)
+        retry = None if credentials is None else self._retry_of(credentials, False)
+        subscription._send(self.sender, next_hop, listener, retry, timeout)
+        return subscription
+
+    def refer(
+        self,
+        uri: URI | str,
+        target: URI | str | Call,
+        *,
+        subscribe: bool = True,
+        next_hop: NextHop | None = None,
+        listener: Wanted = None,
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+        credentials: Given | None = None,
+        **headers: Any,
+    ) -> None:
+        """Ask a peer to call somebody, by a REFER outside a call, and wait for the outcome (RFC
+        3515).
+
+            stack.refer("sip:desk@example.com", "sip:bob@example.com")
+
+        The arguments that are not below are those of request().
+
+        Args:
+            uri: The peer, such as the phone of the user that clicks.
+            target: The URI to call, or a call of this program, whose peer is to be called in its
+                place (RFC 5589 §7.3).
+            subscribe: False asks the peer to tell nothing (RFC 4488). Then this method returns when
+                the peer has accepted.
+            timeout: Seconds to wait for the outcome.
+            on_progress: Called with what the peer tells: a Fragment with `status` and `reason`.
+            headers: Header fields of the REFER, such as `target_dialog` (RFC 4538).
+
+        Raises:
+            Reject: The peer refuses, or has not reached the target.
+            TransactionTimeout: The outcome is not known in time, or the peer tells nothing.
+            TransportError, Cancelled: As for request().
+            ParseError: The target is no URI.
+        """
+        timeout = check_wait(timeout, on_progress)
+        check_way(next_hop, listener)
+        if not arguments.flag("subscribe", subscribe):
+            headers.setdefault("refer_sub", "false")
+        request = Request("REFER", uri, refer_to=refer_to(target), **headers)
+        retry = None if credentials is None else self._retry_of(credentials, False)
+        refer(self, request, next_hop, listener, retry, timeout, on_progress)
 
     def _retry_of(self, credentials: Given | None, follow_redirects: bool) -> Retry:
         """Return how a request is tried again."""

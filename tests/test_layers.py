@@ -35,7 +35,7 @@ PURE = (
     "errors", "arguments", "extras", "message", "transaction",
     "core/auth/bans", "core/auth/claim", "core/auth/digest", "core/auth/nonces", "core/client/completion",
     "core/client/reason", "core/dialog/dialog", "core/dialog/dtmf", "core/dialog/effects",
-    "core/dialog/end", "core/dialog/glare",
+    "core/dialog/end", "core/dialog/event_package", "core/dialog/glare",
     "core/dialog/media", "core/dialog/negotiation",
     "core/dialog/session_interval", "core/dialog/subscription_state", "core/proxy/best_response",
     "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",

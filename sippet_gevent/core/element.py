@@ -39,7 +39,7 @@ from .client.failures import Failures
 from .client.long_requests import Detours
 from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
 from .dialog.call import Call, MayReplace
-from .dialog.dialog import DialogID
+from .dialog.dialog import Dialog, DialogID
 from .dialog.terms import Terms
 from .routing.local import Names
 
@@ -356,6 +356,23 @@ class DialogTable(Protocol):
     events_dropped: int
     """Events of calls whose core has not read them."""
 
+    subscriptions: int
+    """Subscriptions of both roles."""
+
+    def of_request(self, request: Request, response: Response) -> Dialog:
+        """Return the dialog of a SUBSCRIBE, REFER or NOTIFY, a DialogState, which begins unless it
+        is known. Raises ParseError."""
+
+    def subscribing(self, call_id: str, tag: str, first: FirstNotify | None) -> None:
+        """Give the NOTIFYs that create dialogs of a request of ours to `first` from now on; None
+        ends that."""
+
+    def admit_subscription(self, request: Request) -> None:
+        """Refuse a subscription of a peer beyond the limit. Raises Reject."""
+
+    def release(self, key: DialogID) -> None:
+        """Forget a dialog without a call if its last subscription has ended."""
+
     def ring(self, tx: ServedRequest, response: Response) -> None:
         """Begin the early call of our first 101 to 199 with a tag, and complete the response.
         Raises Reject."""
@@ -381,6 +398,16 @@ class DialogTable(Protocol):
 
     def has_ended(self, key: DialogID) -> bool:
         """True for the dialog of a call that we have just ended."""
+
+
+class FirstNotify(Protocol):
+    """A request of ours whose NOTIFYs create dialogs: a Subscription (RFC 6665 §4.4.1)."""
+
+    def _serve(self, request: Request, tx: ServedRequest) -> int | Response | None:
+        """Serve the first NOTIFY of a dialog. Raises Reject."""
+
+    def _drop(self) -> None:
+        """End without a message to the peer, because the stack has stopped."""
 
 
 class KeepAliveTable(Protocol):

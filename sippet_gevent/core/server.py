@@ -34,6 +34,7 @@ from .client.reason import reason_of
 from .dialog.call import SESSION_TYPE, Call, CallHandlers, OnOffer, check_handlers
 from .dialog.end import End, reason_in
 from .dialog.media import Media
+from .dialog.notifier import Notifier, State, accept
 from .dialog.offer_answer import check_media, check_on_offer, media_address
 from .dialog.refer import Referral
 from .dialog.reliable import TAG as RELIABLE
@@ -91,8 +92,7 @@ class ServerTransaction(Handler):
     user: str | None = None
     """Name of the user whose password was right. None before, and for a request that needs none."""
 
-    referral: Referral | None = None
-    """The transfer that a REFER within a call asks for."""
+    _referral: Referral | None = None
 
     terms: Terms | None = None
     """What the core wants of the session that its 2xx begins."""
@@ -127,6 +127,21 @@ class ServerTransaction(Handler):
         That is when it is forwarded, answered, or has a 101 to 199.
         """
         return bool(self.forwarded or self.answered or self.provisional > 100)
+
+    @property
+    def referral(self) -> Referral | None:
+        """The transfer that a REFER asks for, within a call or outside. None for other methods.
+
+        Raises:
+            Reject: 400, because the REFER has no Refer-To, or several (RFC 3515 §2.4.2).
+        """
+        if self._referral is None and self.request.method == "REFER":
+            self._referral = Referral(self)
+        return self._referral
+
+    @referral.setter
+    def referral(self, referral: Referral | None) -> None:
+        self._referral = referral
 
     @property
     def flow(self) -> Flow:
@@ -299,6 +314,48 @@ class ServerTransaction(Handler):
         call.handlers = known or call.handlers
         call._wait_for_ack()
         return call
+
+    def accept_subscription(
+        self,
+        *events: str,
+        body: State = b"",
+        content_type: str = "",
+        pending: bool = False,
+        **headers: Any,
+    ) -> Notifier:
+        """Answer a SUBSCRIBE with 200, send the first NOTIFY, and return the Notifier (RFC 6665
+        §4.2.1).
+
+            @stack.on("SUBSCRIBE")
+            def voicemail(request, tx):
+                with tx.accept_subscription("message-summary", body=summary) as notifier:
+                    while not notifier.wait(60):
+                        notifier.notify()
+
+        The duration granted is what the peer asks for, up to the longest of the package.
+
+        Args:
+            events: The event types that this core serves.
+            body: The state that the NOTIFY tells: bytes, text, or a callable that returns the
+                present state. It is asked whenever the stack sends a NOTIFY by itself.
+            content_type: Its Content-Type, by default that of the package.
+            pending: True while it is not decided yet if the peer may know the state. Call
+                notifier.activate() or close() later.
+            headers: Header fields of the 200.
+
+        Raises:
+            Reject: 489 with Allow-Events for another event type, 423 with Min-Expires for a
+                duration that is too short, 503 at the limit of subscriptions.
+            ParseError: The SUBSCRIBE has no Contact.
+            TransactionStateError: The request is no SUBSCRIBE, or is answered already.
+        """
+        if self.request.method != "SUBSCRIBE":
+            raise TransactionStateError(
+                f"accept_subscription() is for SUBSCRIBE, not for {self.request.method}"
+            )
+        return accept(
+            self, events, body, content_type=content_type, is_pending=pending, headers=headers
+        )
 
     def authenticate(self, authenticator: Guard) -> str | None:
         """Return the user that has sent the request, which is also `tx.user` from then on.

@@ -19,6 +19,7 @@ class Statistics(Counts):
     early_dialogs: int
     calls_unowned: int
     call_events_dropped: int
+    subscriptions: int
     handlers: int
     forwarding: int
     overdue: int
@@ -39,6 +40,7 @@ class MeasuredDialogs(Sized, Protocol):
 
     unowned: int
     events_dropped: int
+    subscriptions: int
 
     @property
     def early(self) -> int:
@@ -77,6 +79,7 @@ def statistics(stack: Measured) -> Statistics:
         "early_dialogs": stack.dialogs.early,
         "calls_unowned": stack.dialogs.unowned,
         "call_events_dropped": stack.dialogs.events_dropped,
+        "subscriptions": stack.dialogs.subscriptions,
         "handlers": len(admission.handlers),
         "forwarding": len(admission.forwarding_invites) + len(admission.forwarding),
         "overdue": len(admission.overdue),

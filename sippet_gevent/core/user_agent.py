@@ -15,7 +15,8 @@ from ..transport.locate.rfc3263 import Candidate
 from .auth.credentials import Given
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction
-from .dialog.call import Call, CallHandlers, OnOffer, OnProvisional
+from .dialog.call import Call, CallHandlers, OnOffer, OnProgress, OnProvisional
+from .dialog.subscriber import Subscription
 from .element import Element
 from .statistics import Statistics
 
@@ -68,6 +69,37 @@ class UserAgent(Element, Protocol):
     ) -> Call:
         """Call a peer and return the Call after the peer has answered. Raises Reject with the
         peer's refusal."""
+
+    def subscribe(
+        self,
+        uri: URI | str,
+        *,
+        event: str,
+        expires: int | None = None,
+        next_hop: NextHop | None = None,
+        listener: Wanted = None,
+        timeout: float | None = None,
+        credentials: Given | None = None,
+        body: bytes | str = b"",
+        **headers: Any,
+    ) -> Subscription:
+        """Subscribe to the state of a resource (RFC 6665). Raises Reject with the peer's
+        refusal."""
+
+    def refer(
+        self,
+        uri: URI | str,
+        target: URI | str | Call,
+        *,
+        subscribe: bool = True,
+        next_hop: NextHop | None = None,
+        listener: Wanted = None,
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+        credentials: Given | None = None,
+        **headers: Any,
+    ) -> None:
+        """Ask a peer to call somebody, and wait for the outcome (RFC 3515). Raises Reject."""
 
     def resolve(self, uri: URI | str, listener: Wanted = None) -> list[Candidate]:
         """Return the candidates of a URI, best first (RFC 3263). Raises TransportError."""

@@ -98,6 +98,9 @@ class Limits:
     calls: int = 100_000
     """Calls at the same time. A further INVITE that a core accepts gets 503. Each holds its dialog,
     some 4 KB, and the greenlet of its core, if that waits for the call."""
+    subscriptions: int = 100_000
+    """Subscriptions at the same time, of both roles. A further SUBSCRIBE or REFER that a core
+    accepts gets 503. Each holds its dialog, some 4 KB."""
     overdue: int = 10_000
     """Cores that still run although their request is answered or timed out. Beyond this number, new
     requests get 503. A core that never returns holds its greenlet forever. A log line shows where

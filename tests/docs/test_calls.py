@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import gevent
 import pytest
 
 import sippet_gevent
@@ -448,3 +449,35 @@ def test_sessions_block_agrees_on_sessions(sip, capsys):
         sip.run(function, sip.client, uri)
     assert capsys.readouterr().out == "send RTP to 10.0.0.2\n"
     assert kinds == ["hold", "resume", "end", "end", "end"]
+
+
+def test_notifying_and_subscribing_blocks_talk_to_each_other(sip, capsys):
+    served = block("notifying")
+    sip.serve(served.stack)
+    uri = f"sip:{served.stack.addresses[0].removeprefix('udp:')}"
+    gevent.spawn(block("subscribing").watch, sip.client, uri)
+    sip.advance(5)
+    served.mailbox["new"] = 0
+    sip.advance(5)
+    assert capsys.readouterr().out.splitlines() == [
+        "active Messages-Waiting: yes", "Voice-Message: 2/8", "",
+        "active Messages-Waiting: no", "Voice-Message: 0/8", "",
+    ]  # fmt: skip
+    sip.client.stop()
+    sip.settle()
+    assert "ended: stopped by stack" in capsys.readouterr().out
+    served.mailbox["new"] = 1
+    sip.advance(40)  # the NOTIFY finds nobody
+    assert served.stack.stats()["subscriptions"] == 0
+
+
+def test_clicking_block_tells_how_the_target_answers(sip, capsys):
+    @(phone := sip.stack()).on("REFER")
+    def refer(request, tx):
+        tx.referral.follow(body=OFFER).hangup()
+
+    target = sip.stack(lambda request, tx: 486)
+    uris = [f"sip:{stack.addresses[0].removeprefix('udp:')}" for stack in (phone, target)]
+    with pytest.raises(Reject):
+        sip.run(block("clicking").click, sip.client, *uris)
+    assert capsys.readouterr().out == "100 Trying\n486 Busy Here\n"

@@ -6,6 +6,7 @@
 | Authentication | 401, 407 | credentials (§22.2, §22.3) |
 | Unsupported | 420, 415, 416 | no such extension, body part or URI scheme (§8.1.3.5) |
 | MinSE | 422 | a longer session interval (RFC 4028 §7.3) |
+| MinExpires | 423 | a longer duration (RFC 6665 §4.1.2.1) |
 | Redirect | 3xx, and failures of the targets that it names | another Request-URI (§8.1.3.4) |
 
 A ClientTransaction asks them in this order, at one place. Each try is a new transaction in the same
@@ -23,6 +24,7 @@ from ..auth.credentials import Kept, Keyring, Trust
 from ..element import Element
 from .attempt import Attempt, Policy
 from .failover import FailOver
+from .min_expires import MinExpires
 from .min_se import MinSE
 from .redirect import Redirect
 from .unsupported import Unsupported
@@ -34,7 +36,7 @@ and this one holds for all of them together."""
 FAIL_OVER: tuple[Policy, ...] = (FailOver(),)
 """The policies of a proxy's branch."""
 
-ALWAYS: tuple[type[Policy], ...] = (Unsupported, MinSE)
+ALWAYS: tuple[type[Policy], ...] = (Unsupported, MinSE, MinExpires)
 """Policies of each request of ours that keep what they have tried."""
 
 _POLICIES: tuple[type[Policy], ...] = (FailOver, Authentication, *ALWAYS)

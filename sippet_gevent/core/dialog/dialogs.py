@@ -10,7 +10,7 @@ from ...errors import ParseError, Reject
 from ...message.message import Request, Response
 from ...transport.base import Flow
 from ..core import CoreFunction
-from ..element import Element, InvitingRequest, ServedRequest
+from ..element import Element, FirstNotify, InvitingRequest, ServedRequest
 from .call import SESSION_TYPE, Call
 from .dialog import DialogID, dialog_id
 from .ended import STATUS as AFTER_THE_END
@@ -19,7 +19,7 @@ from .invite import InviteSession
 from .refer import ReferringSession
 from .rules import RULES
 from .state import DialogState
-from .within import InCall
+from .within import InCall, InDialog
 
 LEAVE_SECONDS = 5.0
 """Seconds that a stopping stack spends on resolving names for its last BYEs."""
@@ -40,6 +40,10 @@ class Dialogs:
         """Calls that no program held any more."""
         self.events_dropped = 0
         """Events of calls whose core has not read them."""
+        self.subscriptions = 0
+        """Subscriptions of both roles."""
+        self._others: dict[DialogID, DialogState] = {}  # with subscriptions and without a call
+        self._subscribing: dict[tuple[str, str], FirstNotify] = {}  # by Call-ID and our tag
 
     # ---- calls that the peer begins
 
@@ -156,19 +160,24 @@ class Dialogs:
         return key in self.ended
 
     def knows(self, request: Request) -> bool:
-        """True for a request within a call, and for a BYE within one that has just ended."""
+        """True for a request within a call or a subscription, for a NOTIFY that begins one, and for
+        a BYE within a call that has just ended."""
         key = dialog_id(request)
         return key is not None and (
-            key in self._calls or (request.method == "BYE" and key in self.ended)
+            key in self._calls
+            or key in self._others
+            or (request.method == "NOTIFY" and key[:2] in self._subscribing)
+            or (request.method == "BYE" and key in self.ended)
         )
 
     def core_for(self, request: Request, core: CoreFunction) -> CoreFunction:
         """Return the core for a request with a To tag.
 
         A request within a call goes to the call first and then to `core`. If the call has ended,
-        the result is that of `ended`. Otherwise it is `core`.
+        the result is that of `ended`. Subscriptions get what the call has left (RFC 5057 §4.2), and
+        the NOTIFYs that create them (RFC 6665 §4.4.1). Otherwise it is `core`.
         """
-        if not self._calls and not self.ended:
+        if not (self._calls or self.ended or self._others or self._subscribing):
             return core
         key = dialog_id(request)
         if key is None:
@@ -178,7 +187,66 @@ class Dialogs:
             return InCall(call, core)
         if request.method in AFTER_THE_END and key in self.ended:
             return self.ended.core_of(key)
+        dialog = self._others.get(key)
+        if dialog is not None:
+            return InDialog(dialog, core)
+        if request.method == "NOTIFY":
+            first = self._subscribing.get(key[:2])
+            return core if first is None else first._serve
         return core
+
+    # ---- subscriptions
+
+    def hold(self, dialog: DialogState) -> None:
+        """Remember a dialog that has a subscription and no call."""
+        self._others[dialog.id] = dialog
+
+    def release(self, key: DialogID) -> None:
+        """Forget a dialog without a call if its last subscription has ended."""
+        dialog = self._others.get(key)
+        if dialog is not None and not dialog.usages:
+            del self._others[key]
+
+    def of_request(self, request: Request, response: Response) -> DialogState:
+        """Return the dialog of a SUBSCRIBE, REFER or NOTIFY, which begins unless it is known.
+
+        Args:
+            request: The request.
+            response: Our 2xx to it.
+
+        Raises:
+            ParseError: It would begin one, and has no Contact that can be read (§12.1.1).
+            Reject: 481 for a dialog that has ended.
+        """
+        key = dialog_id(request)
+        if key is not None:
+            call = self._calls.get(key)
+            known = self._others.get(key) if call is None else call.dialog
+            if known is not None:
+                return known
+            if request.method != "NOTIFY":
+                raise Reject(481)  # §12.2.2
+        flow: Flow = request.flow  # type: ignore[assignment]  # it was received by one of ours
+        dialog = DialogState.of_uas(request, response)
+        dialog.belongs_to(self.stack, flow.origin)
+        dialog.reach_by(request)
+        self.hold(dialog)
+        return dialog
+
+    def subscribing(self, call_id: str, tag: str, first: FirstNotify | None) -> None:
+        """Give the NOTIFYs that create dialogs of a request of ours to `first` from now on; None
+        ends that."""
+        if first is not None:
+            self._subscribing[call_id, tag] = first
+        else:
+            self._subscribing.pop((call_id, tag), None)
+
+    def admit_subscription(self, request: Request) -> None:
+        """Refuse a subscription of a peer beyond the limit. Raises Reject."""
+        admission, limits = self.stack.engine.admission, self.stack.engine.limits
+        if self.subscriptions >= limits.subscriptions:
+            admission.refuse("subscriptions", request)
+            raise Reject(503, retry_after=random.randint(*limits.retry_after))
 
     def remove(self, call: Call, *, by_us: bool = False) -> None:
         """Forget a call. Remember its dialog for requests that are under way."""
@@ -190,6 +258,10 @@ class Dialogs:
             self._early -= not known.is_confirmed
             if by_us or known.is_confirmed:
                 self.ended.add(call.dialog.id, early=not known.is_confirmed, by_us=by_us)
+            usages = known.dialog.usages
+            if len(usages) > 1:  # its BYE has ended the call alone (RFC 5057 §4.2)
+                usages.remove(known)
+                self.hold(known.dialog)
 
     def stop(self) -> None:
         """Hang up all calls, without waiting for ACKs.
@@ -207,8 +279,16 @@ class Dialogs:
         gevent.killall([*leaving.values()])
         for call in [*self._calls.values()]:
             call._drop()
+            for usage in call.dialog.usages[1:]:
+                usage._drop()
         self._calls.clear()
         self._early = 0
+        for usage in [usage for dialog in self._others.values() for usage in dialog.usages]:
+            usage._drop()
+        for first in [*self._subscribing.values()]:
+            first._drop()
+        self._others.clear()
+        self._subscribing.clear()
         self.ended.stop()
 
     @property

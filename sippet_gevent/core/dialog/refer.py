@@ -1,5 +1,5 @@
-"""REFER within calls: transfers that we ask for, and those that the peer asks for, RFC 3515, 3892,
-4488 and 5589."""
+"""REFER: transfers that we ask for, and those that the peer asks for, within calls and outside of
+them, RFC 3515, 3892, 4488 and 5589."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from ...message.message import Request, Response
 from ...message.parameters import URIHeaders
 from ...message.sipfrag import Fragment
 from ...message.uri import URI
-from ..element import ServedRequest
+from ..element import DialogTable, ServedRequest
 from ..routing.routes import as_request_uri
 from .call import Call, OnProgress, OnProvisional
 from .dialog import Dialog
+from .event_package import REFER
 from .events import CallEvent
 from .invite import InviteSession
 from .rule import Rule, Session
 from .state import DialogState
-from .subscription import REFER, Notification, Subscription
+from .subscription import NotifierUsage, SubscriberUsage
 
 NO_SUBSCRIPTION = "norefersub"
 """The option tag of RFC 4488."""
@@ -56,6 +57,17 @@ def status_line(status: int, reason: str | None = None) -> bytes:
     return f"SIP/2.0 {status} {reason or reason_phrase(status)}\r\n".encode()
 
 
+def fragment_of(notify: Request) -> Fragment:
+    """Return what a NOTIFY of event refer tells. Raises Reject for one without a status."""
+    try:
+        fragment = Fragment.parse(notify.body)
+    except ParseError:
+        raise Reject(400, "Not a sipfrag") from None
+    if fragment.status is None:  # RFC 3515 §2.4.5
+        raise Reject(400, "No Status-Line")
+    return fragment
+
+
 # ---- transfers that we ask for
 
 
@@ -79,7 +91,7 @@ class ReferringSession(InviteSession):
         headers.setdefault("referred_by", ReferredBy(self.dialog.local.uri))
         progress = _Progress(self, on_progress)
         where = refer_to(target)
-        subscription = progress.subscription = Subscription(
+        subscription = progress.subscription = SubscriberUsage(
             self.dialog,
             REFER,
             self.dialog.local_cseq + 1,
@@ -95,13 +107,15 @@ class ReferringSession(InviteSession):
         subscription.answered(response.status)
         if not response.is_success:
             raise Reject(response.status, response.reason, response=response)
-        if _wants_none(response):  # RFC 4488 §4: the peer has created none
+        if wants_none(response):  # RFC 4488 §4: the peer has created none
             subscription.cancel()
         elif subscribe:
             progress.wait(None if deadline is None else deadline - now())
 
     def _tell(self, notify: Request, status: int) -> None:
-        """Add an event for a NOTIFY."""
+        """Add an event for a NOTIFY. After the end of the call no event follows."""
+        if self.end is not None:
+            return
         event = CallEvent("progress", notify, status=status)
         self.stack.dialogs.events_dropped += self._events().put(event)
 
@@ -112,20 +126,15 @@ class _Progress:
     def __init__(self, session: ReferringSession, on_progress: OnProgress | None) -> None:
         self._session = session
         self._on_progress = on_progress
-        self.subscription: Subscription | None = None
+        self.subscription: SubscriberUsage | None = None
         self.status = 100
         self.reason = ""
 
     def notified(self, notify: Request) -> None:
         """Take a NOTIFY. Raises Reject for one without a status."""
-        try:
-            fragment = Fragment.parse(notify.body)
-        except ParseError:
-            raise Reject(400, "Not a sipfrag") from None
-        if fragment.status is None:  # RFC 3515 §2.4.5
-            raise Reject(400, "No Status-Line")
-        self.status, self.reason = fragment.status, fragment.reason or ""
-        self._session._tell(notify, fragment.status)
+        fragment = fragment_of(notify)
+        self.status, self.reason = fragment.status or 0, fragment.reason or ""
+        self._session._tell(notify, self.status)
         if self._on_progress is not None:
             try:
                 self._on_progress(fragment)
@@ -141,8 +150,6 @@ class _Progress:
             seconds,
         ):
             raise TransactionTimeout("the outcome of the transfer is not known in time")
-        if session.ended.is_set():
-            subscription.cancel()  # a NOTIFY after the BYE finds no dialog
         if self.status >= 300:
             raise Reject(self.status, self.reason)
         if self.status < 200 and subscription.end is not None and subscription.end.by == "us":
@@ -154,6 +161,10 @@ class _Progress:
 
 class Inviting(Protocol):
     """What places calls: a Stack."""
+
+    @property
+    def dialogs(self) -> DialogTable:
+        """The dialogs, for the subscription of a REFER outside a call."""
 
     def invite(
         self,
@@ -189,7 +200,7 @@ class ReferRequest(ServedRequest, Protocol):
 
 
 class Referral:
-    """A transfer that the peer asks for by a REFER within a call: `tx.referral`.
+    """A transfer that the peer asks for by a REFER, within a call or outside: `tx.referral`.
 
     The application accepts it or refuses it. follow() accepts it and does all the rest:
 
@@ -200,25 +211,25 @@ class Referral:
     An application that reaches the target by itself calls accept(), progress() and finish().
 
     Args:
-        session: The call.
         tx: The REFER.
         number: CSeq of the REFER, None for the first one in its dialog (RFC 3515 §2.4.6).
+
+    Raises:
+        Reject: 400, because the REFER has no Refer-To or several (RFC 3515 §2.4.2).
     """
 
-    __slots__ = ("_dialog", "_number", "_subscription", "_tx", "_warn", "target")
+    __slots__ = ("_number", "_subscription", "_tx", "target")
 
-    def __init__(self, session: Session, tx: ReferRequest, number: int | None) -> None:
+    def __init__(self, tx: ReferRequest, number: int | None = None) -> None:
+        if len(tx.request.headers.all("Refer-To")) != 1:
+            raise Reject(400, "Needs One Refer-To")
         target = tx.request.refer_to
-        assert target is not None  # Refer.received() has counted them
+        assert target is not None
         self.target = target
         """The Refer-To."""
-        dialog = session.dialog
-        assert isinstance(dialog, DialogState)  # of a call of a stack
-        self._dialog = dialog
-        self._warn = session.warn
         self._tx = tx
         self._number = number
-        self._subscription: Notification | None = None
+        self._subscription: NotifierUsage | None = None
 
     @property
     def uri(self) -> URI:
@@ -238,16 +249,27 @@ class Referral:
     def accept(self) -> None:
         """Answer 202, and tell the peer "100 Trying" by a first NOTIFY.
 
-        If the REFER asks for no subscription, there is none (RFC 4488 §4).
+        If the REFER asks for no subscription, there is none (RFC 4488 §4). Outside a call, the
+        subscription has a dialog of its own.
 
         Raises:
             TransactionStateError: The REFER has a final response already.
+            ParseError: A REFER outside a call has no Contact.
+            Reject: 503, because there are too many subscriptions.
         """
-        if _wants_none(self._tx.request):
-            self._tx.respond(202, refer_sub="false")
+        tx = self._tx
+        if wants_none(tx.request):
+            tx.respond(202, refer_sub="false")
             return
-        self._tx.respond(202)
-        self._subscription = Notification(self._dialog, REFER, self._number)
+        response, dialogs = tx.request.response(202), tx.stack.dialogs
+        dialogs.admit_subscription(tx.request)
+        dialog = dialogs.of_request(tx.request, response)
+        assert isinstance(dialog, DialogState)  # of a stack
+        try:
+            tx.respond(response)
+            self._subscription = NotifierUsage(dialog, REFER, self._number)
+        finally:
+            dialogs.release(dialog.id)  # if it has none
         self._notify(lambda it: it.begin(status_line(100)))
 
     def refuse(self, status: int = 603, reason: str | None = None, **headers: Any) -> None:
@@ -315,14 +337,14 @@ class Referral:
         if response.status > 100:
             self.progress(response)
 
-    def _notify(self, send: Callable[[Notification], None]) -> None:
+    def _notify(self, send: Callable[[NotifierUsage], None]) -> None:
         """Send a NOTIFY, if the peer wants any. A failure ends the subscription alone."""
         if self._subscription is None:
             return
         try:
             send(self._subscription)
         except SIPError as error:
-            self._warn("NOTIFY not sent", error)
+            self._subscription.dialog.warn("NOTIFY not sent", error)
 
     def __repr__(self) -> str:
         return f"<Referral {self.target}>"
@@ -343,11 +365,9 @@ class Refer(Rule):
         """Read a REFER for the application, and refuse what belongs to no subscription."""
         method = request.method
         if method == "REFER":
-            if len(request.headers.all("Refer-To")) != 1:
-                raise Reject(400, "Needs One Refer-To")  # RFC 3515 §2.4.2
             number = None if self._is_first else request.cseq.number
+            tx.referral = Referral(tx, number)  # type: ignore[attr-defined, arg-type]
             self._is_first = False
-            tx.referral = Referral(self.session, tx, number)  # type: ignore[attr-defined, arg-type]
         elif method in _UNKNOWN and _is_refer(request):
             dialog = self.session.dialog
             assert isinstance(dialog, DialogState)
@@ -369,11 +389,11 @@ def _is_refer(request: Request) -> bool:
 
 
 def _concerns(usage: object, request: Request) -> bool:
-    kind = Subscription if request.method == "NOTIFY" else Notification
+    kind = SubscriberUsage if request.method == "NOTIFY" else NotifierUsage
     return isinstance(usage, kind) and usage.concerns(request)
 
 
-def _wants_none(message: Request | Response) -> bool:
+def wants_none(message: Request | Response) -> bool:
     """True for `Refer-Sub: false` (RFC 4488 §4)."""
     try:
         value = message.refer_sub

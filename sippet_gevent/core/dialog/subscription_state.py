@@ -110,17 +110,21 @@ def retry_after(state: SubscriptionState) -> float | None:
     return float(state.retry_after or 0) if retry.waits else 0.0
 
 
-class Subscriber:
+class SubscriberState:
     """The state of a subscription of ours.
 
     Args:
         timer_n: 64*T1 in seconds.
+        default: The duration in seconds if neither a 2xx nor a NOTIFY names one. None for no end.
     """
 
-    __slots__ = ("_timer_n", "ended_by", "expires_at", "notify_by", "state")
+    __slots__ = (
+        "_default", "_timer_n", "ended_by", "expires_at", "has_timed_out", "notify_by", "state",
+    )  # fmt: skip
 
-    def __init__(self, timer_n: float) -> None:
+    def __init__(self, timer_n: float, default: int | None = None) -> None:
         self._timer_n = timer_n
+        self._default = default
         self.state = State.INIT
         self.expires_at = math.inf
         """When the subscription ends unless it is refreshed."""
@@ -128,6 +132,8 @@ class Subscriber:
         """When timer N fires."""
         self.ended_by: SubscriptionState | None = None
         """The Subscription-State that has ended it, None if no NOTIFY did."""
+        self.has_timed_out = False
+        """True when timer N or its duration has ended it."""
 
     @property
     def is_terminated(self) -> bool:
@@ -172,14 +178,21 @@ class Subscriber:
             self.ended_by = state
         elif state.expires is not None:
             self.expires_at = now + state.expires
+        elif math.isinf(self.expires_at) and self._default is not None:
+            self.expires_at = now + self._default  # so that it ends some day
         self._take(event)
+
+    def leave(self) -> None:
+        """Note that a SUBSCRIBE with Expires 0 leaves: only timer N bounds the wait for the last
+        NOTIFY (§4.1.2.3)."""
+        self.expires_at = math.inf
+        self._default = None
 
     def expire(self, now: float) -> None:
         """End it if timer N or its duration is over."""
-        if now >= self.notify_by:
-            self._take(Happened.TIMER_N)
-        elif now >= self.expires_at:
-            self._take(Happened.EXPIRED)
+        if now >= self.due:
+            self.has_timed_out = True
+            self._take(Happened.TIMER_N if now >= self.notify_by else Happened.EXPIRED)
 
     def _take(self, event: Happened) -> None:
         self.state = SUBSCRIBER[self.state].get(event, self.state)
@@ -187,14 +200,14 @@ class Subscriber:
             self.expires_at = self.notify_by = math.inf
 
 
-class Notifier:
+class NotifierState:
     """The state of a peer's subscription to us.
 
     Args:
         longest: The longest duration that we grant, in seconds.
     """
 
-    __slots__ = ("_longest", "expires_at", "reason", "retry_after", "state")
+    __slots__ = ("_longest", "expires_at", "reason", "retry_after", "side", "state")
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
@@ -204,6 +217,8 @@ class Notifier:
         self.reason: str | None = None
         """The reason of its end."""
         self.retry_after: int | None = None
+        self.side = "us", "terminated"
+        """The side that ends it, and what happened, as in End."""
 
     @property
     def is_terminated(self) -> bool:

@@ -1,4 +1,4 @@
-"""InCall: the core for a request within a call, RFC 3261 §12.2.2, RFC 5057 §5.3."""
+"""InCall, InDialog: the cores for a request within a dialog, RFC 3261 §12.2.2, RFC 5057 §5.3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,36 @@ from ..server import ServerTransaction
 from .dtmf import digit_of
 from .events import CallEvent
 from .invite import InviteSession
+from .state import DialogState
+
+_WITHOUT_CALL = frozenset(("BYE", "INFO", "INVITE", "NOTIFY", "PRACK", "SUBSCRIBE", "UPDATE"))
+"""Methods of usages, which get 481 in a dialog without such a usage (RFC 5057 §5.3)."""
+
+
+class InDialog:
+    """The core for a request within a dialog that has subscriptions and no call.
+
+    Args:
+        dialog: The dialog.
+        core: The core of the stack.
+    """
+
+    __slots__ = ("core", "dialog")
+
+    def __init__(self, dialog: DialogState, core: CoreFunction) -> None:
+        self.dialog = dialog
+        self.core = core
+
+    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+        if not self.dialog.receives(request):
+            raise Reject(500, "Out of Order")  # §12.2.2
+        for usage in [*self.dialog.usages]:
+            result = usage._receive(request, tx)
+            if result is not NotImplemented:
+                return result
+        if request.method in _WITHOUT_CALL:
+            raise Reject(481)
+        return self.core(request, tx)
 
 
 class InCall:

@@ -11,9 +11,9 @@ from sippet_gevent.core.dialog.subscription_state import (
     NOTIFIER,
     SUBSCRIBER,
     Happened,
-    Notifier,
+    NotifierState,
     State,
-    Subscriber,
+    SubscriberState,
     retry_after,
 )
 from sippet_gevent.message.fields.extensions import SubscriptionState
@@ -26,7 +26,7 @@ def header(text):
 
 
 def subscriber(*states):
-    it = Subscriber(TIMER_N)
+    it = SubscriberState(TIMER_N)
     it.subscribed(0.0)
     for text in states:
         it.notified(header(text), 1.0)
@@ -175,7 +175,7 @@ def test_end_without_reason_allows_another_subscription():
 
 
 def notifier(asked=None, longest=180):
-    it = Notifier(longest)
+    it = NotifierState(longest)
     it.subscribed(0.0, asked)
     return it
 
@@ -183,7 +183,7 @@ def notifier(asked=None, longest=180):
 @pytest.mark.rfc("6665 4.2.1.1")
 @pytest.mark.parametrize(("asked", "granted"), [(None, 180), (600, 180), (60, 60), (0, 0)])
 def test_notifier_may_shorten_but_never_lengthen(asked, granted):
-    it = Notifier(180)
+    it = NotifierState(180)
     assert it.subscribed(0.0, asked) == granted
 
 

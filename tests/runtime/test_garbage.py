@@ -7,10 +7,15 @@ import gevent
 import pytest
 from gevent import socket
 
-from sippet_gevent import DNSResolver, Stack, TransactionTimeout, TransportError
+from sippet_gevent import DNSResolver, Stack, Timers, TransactionTimeout, TransportError, sdp
 
-TIMES = 100
+TIMES = 20
 """How often each is done: what the interpreter and the test leave behind is less than one object each time."""
+
+AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU,))
+
+SHORT = Timers(d=0.05, i=0.05, j=0.05, k=0.05, l=0.05, m=0.05)
+"""Ended transactions are forgotten soon. What they refer to is in no cycle before, from the collector's view."""
 
 
 @pytest.fixture
@@ -19,13 +24,13 @@ def collected():
 
     def count(function):
         function()
-        gevent.sleep(0.01)
+        gevent.sleep(0.3)
         gc.collect()
         gc.disable()
         try:
             for _ in range(TIMES):
                 function()
-            gevent.sleep(0.01)
+            gevent.sleep(0.3)
             return gc.collect() // TIMES
         finally:
             gc.enable()
@@ -37,8 +42,8 @@ def collected():
 def pair(request):
     """A client stack, and the URI of a server."""
     with (
-        Stack(f"{request.param}:127.0.0.1:0") as server,
-        Stack(f"{request.param}:127.0.0.1:0") as client,
+        Stack(f"{request.param}:127.0.0.1:0", timers=SHORT) as server,
+        Stack(f"{request.param}:127.0.0.1:0", timers=SHORT) as client,
     ):
 
         @server.on("MESSAGE")
@@ -52,6 +57,13 @@ def pair(request):
 
         @server.on("INVITE")
         def answer(request, tx):
+            if request.uri.user == "ringing":
+                tx.respond(180)
+                tx.wait(10)
+            if request.uri.user == "events":
+                with tx.accept(media=[AUDIO]) as call:
+                    assert [event.kind for event in call.events(10)] == ["hold", "resume", "end"]
+                return
             with tx.accept() as call:
                 call.wait(10)
 
@@ -72,6 +84,29 @@ def test_call_leaves_no_cycle(pair, collected):
     def call():
         with client.invite(uri) as call:
             call.wait(0.001)
+
+    assert collected(call) == 0
+
+
+def test_call_that_the_caller_gave_up_leaves_no_cycle(pair, collected):
+    client, uri = pair
+    uri = uri.replace("sip:", "sip:ringing@")
+
+    def call():
+        with pytest.raises(TransactionTimeout):
+            client.invite(uri, timeout=0.003)
+
+    assert collected(call) == 0
+
+
+def test_call_with_an_inbox_of_events_leaves_no_cycle(pair, collected):
+    client, uri = pair
+    uri = uri.replace("sip:", "sip:events@")
+
+    def call():
+        with client.invite(uri, media=[AUDIO]) as call:
+            call.hold()
+            call.resume()
 
     assert collected(call) == 0
 

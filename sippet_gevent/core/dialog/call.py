@@ -385,7 +385,7 @@ class Call:
 
     def _events(self) -> EventQueue:
         if self._queue is None:
-            self._queue = EventQueue(self._inbox, lambda: self.end)
+            self._queue = EventQueue(self._inbox, self.end)
             if self._waits:
                 self._queue.is_read = False
         return self._queue

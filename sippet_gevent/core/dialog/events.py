@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ...errors import TransactionStateError
@@ -156,14 +156,15 @@ class EventQueue:
 
     Args:
         inbox: Where greenlets of the call wait.
-        end: Returns how the call has ended, or None before.
+        end: How the call has ended, or None.
     """
 
-    __slots__ = ("_end", "_events", "_inbox", "is_read")
+    __slots__ = ("_events", "_inbox", "end", "is_read")
 
-    def __init__(self, inbox: Inbox[None], end: Callable[[], End | None]) -> None:
+    def __init__(self, inbox: Inbox[None], end: End | None) -> None:
         self._inbox = inbox
-        self._end = end
+        self.end = end
+        """How the call has ended; None before."""
         self._events: deque[CallEvent] = deque()
         self.is_read: bool | None = None
         """True while the core reads events, and False once it waits for something else. None
@@ -192,7 +193,7 @@ class EventQueue:
         self.put(event)
 
         def is_over() -> bool:
-            return bool(tx.answered or event.is_passed or self._end() is not None)
+            return bool(tx.answered or event.is_passed or self.end is not None)
 
         try:
             if self.is_read is None:
@@ -216,9 +217,9 @@ class EventQueue:
         self._inbox.wake()
         events, event = self._events, None
         try:
-            while self._inbox.wait(lambda: events or self._end() is not None, timeout):
+            while self._inbox.wait(lambda: events or self.end is not None, timeout):
                 if not events:
-                    yield CallEvent("end", end=self._end())
+                    yield CallEvent("end", end=self.end)
                     return
                 event = events.popleft()
                 yield event

@@ -109,8 +109,7 @@ class InviteSession(Ruled, DescribedCall):
                 raise TransactionStateError(
                     "a callee sends no BYE before its 2xx (§15): refuse the INVITE, or hang up"
                 )
-            # it follows the ACK (§15)
-            self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
+            self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())  # §15
         request = self._within(method, body, headers)
         if method == "BYE":
             self._end(BYE)
@@ -217,8 +216,7 @@ class InviteSession(Ruled, DescribedCall):
             self._serving.remove(tx)
             self._establish()
         self.acknowledged = False
-        if self._answer is not None:
-            self._stop_answer(self._answer)
+        self._stop_answer()
         self._answer = Answer(self.stack, tx, response, self._give_up)
         self._note_answer(request, response, by_us=True)
 
@@ -253,15 +251,15 @@ class InviteSession(Ruled, DescribedCall):
     def _confirm(self) -> None:
         """Continue after the ACK or its timeout. Sends a BYE that waited for the ACK."""
         self.acknowledged = True
-        if self._answer is not None:
-            self._stop_answer(self._answer)
+        self._stop_answer()
         self._inbox.wake()
         if self._bye is not None:
             self._send_bye()
 
-    def _stop_answer(self, answer: Answer) -> None:
-        answer.is_stopped = True
-        self._answer = None
+    def _stop_answer(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.is_stopped = True
 
     # ---- the peer's requests
 
@@ -283,9 +281,10 @@ class InviteSession(Ruled, DescribedCall):
                 return answer
         if method == "BYE":
             self._bye = None
+            serving = self._serving
             self._end(End("peer", "bye", 0, reason_in(request)))
             self._forget()
-            for pending in self._serving:
+            for pending in serving:
                 pending.cancel(request)  # 487 to what is still unanswered (§15.1.2)
             return 200
         self._serving.append(tx)
@@ -398,8 +397,7 @@ class InviteSession(Ruled, DescribedCall):
     def _drop(self) -> None:
         """End the call without a message to the peer, because the stack has stopped."""
         self._end(End("stack", "stopped"))
-        if self._answer is not None:
-            self._stop_answer(self._answer)
+        self._close()
 
     def _core_returned(self) -> None:
         """Note that the core which holds this call has returned, so it does not read events."""
@@ -424,23 +422,27 @@ class InviteSession(Ruled, DescribedCall):
         for place in self.plan.ended:
             rule = self.rules[place]
             if rule is not None:
-                rule.ended(end)
-
-    def wake(self) -> None:
-        self._inbox.wake()
-
-    def warn(self, event: str, error: BaseException) -> None:
-        self.dialog.warn(event, error)
+                rule.ended(end)  # it may know better why
+        if self._queue is not None:
+            self._queue.end = self.end
 
     def _forget(self, *, by_us: bool = False) -> None:
-        if self._answer is not None:
-            self._stop_answer(self._answer)
         self.stack.dialogs.remove(self, by_us=by_us)
+        self._close()
+
+    def _close(self) -> None:
+        """Leave all that refers to the call and is referred to by it, so that no cycle is left."""
+        if self._answer is not None:
+            self._stop_answer()
+        self.rules = [None] * len(self.rules)
+        self.offers.call = self.offers.on_offer = None
+        self._serving, self._reinvite, self._update = [], None, None
+        self._leave_dialog()
 
     def _send_bye(self) -> None:
         headers, self._bye = self._bye, None
-        self._forget(by_us=True)
         bye, dialog = self._within("BYE", b"", headers or {}), self.dialog
+        self._forget(by_us=True)
         try:
             self.stack.sender.send(bye, dialog.next_hop, listener=dialog.origin, within=self)
         except Exception as error:  # middleware may raise anything

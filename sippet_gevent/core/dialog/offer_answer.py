@@ -136,11 +136,12 @@ class OfferAnswer(Negotiation):
         call: The call.
     """
 
-    __slots__ = ("_call", "_made", "_pending", "local_type", "media", "on_offer")
+    __slots__ = ("_made", "_pending", "call", "local_type", "media", "on_offer")
 
     def __init__(self, call: Described) -> None:
         super().__init__()
-        self._call = call
+        self.call: Described | None = call
+        """The call; None after its end."""
         self.media: Media | None = None
         """What we offer and accept; None until it is needed, if the application gave bytes."""
         self.on_offer: OnOffer | None = None
@@ -195,10 +196,10 @@ class OfferAnswer(Negotiation):
 
     def _tell(self, before: bytes) -> None:
         """Tell the call that the peer has held or resumed it."""
-        if before and before is not self.remote:
+        if self.call is not None and before and before is not self.remote:
             held = is_hold(self.remote)
             if held != is_hold(before):
-                self._call._changed("hold" if held else "resume")
+                self.call._changed("hold" if held else "resume")
 
     # ---- what we answer and offer
 
@@ -235,7 +236,7 @@ class OfferAnswer(Negotiation):
         """
         offer, local = parsed(self.offer), parsed(self.local)
         if self.on_offer is not None and offer is not None:
-            decided = self.on_offer(offer, self._call)
+            decided = self.on_offer(offer, self.call)
             if decided is not None:
                 return as_bytes(decided)
         if self.local and same_session(self.offer, self.remote):
@@ -249,7 +250,7 @@ class OfferAnswer(Negotiation):
     def next_offer(self) -> bytes:
         """Return the offer that the peer has asked for by an INVITE without one."""
         if self.on_offer is not None:
-            decided = self.on_offer(None, self._call)
+            decided = self.on_offer(None, self.call)
             if decided is not None:
                 return as_bytes(decided)
         local = parsed(self.local)

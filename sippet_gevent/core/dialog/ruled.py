@@ -39,6 +39,14 @@ class Ruled(Usage):
             return None
         return cast(R, self._make(self.plan.classes.index(kind)))
 
+    def wake(self) -> None:
+        """Let the greenlets go on that wait for something in the call."""
+        self._inbox.wake()
+
+    def warn(self, event: str, error: BaseException) -> None:
+        """Log that something has failed, with the Call-ID."""
+        self.dialog.warn(event, error)
+
     def _make(self, place: int) -> Rule:
         rule = self.rules[place]
         if rule is None:

@@ -100,8 +100,7 @@ class EventUsage(Usage):
         if self.end is None:
             self.end = end
             self._plan(math.inf)
-            if self in self.dialog.usages:
-                self.dialog.usages.remove(self)
+            self._leave_dialog()
             self.stack.dialogs.subscriptions -= 1
             self.stack.dialogs.release(self.dialog.id)
 

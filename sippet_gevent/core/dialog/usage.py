@@ -51,3 +51,8 @@ class Usage:
     def _drop(self) -> None:
         """End without a message to the peer, because the stack has stopped."""
         raise NotImplementedError
+
+    def _leave_dialog(self) -> None:
+        """Be no usage of the dialog any more."""
+        if self in self.dialog.usages:
+            self.dialog.usages.remove(self)

@@ -181,17 +181,17 @@ class SDP(Section):
 
     def copy(self) -> SDP:
         """Return an equal description that can be changed without changing this one."""
-        return SDP(self._lines, self._media, self._end)
+        return SDP(self._lines, self._media, self._own.end)
 
     def _adopt(self, media: Iterable[MediaDescription]) -> None:
         own: list[MediaDescription] = []
         taken: set[int] = set()
         for section in media:
-            if (section._session is not None and section._session is not self) or id(
+            if (section._session is not None and section._session is not self._own) or id(
                 section
             ) in taken:
                 section = section.copy()  # one object in two places would change in both
-            section._session = self
+            section._session = self._own
             taken.add(id(section))
             own.append(section)
         self._media = tuple(own)
@@ -388,7 +388,7 @@ class SDP(Section):
         whole = Section(
             [*self._lines, *[line for section in self._media for line in section._lines]]
         )
-        return whole._written(self._end)
+        return whole._written(self._own.end)
 
     def __bytes__(self) -> bytes:
         return str(self).encode("utf-8", "surrogateescape")

@@ -10,7 +10,7 @@ from .direction import DIRECTIONS, INACTIVE, SENDONLY, SENDRECV, checked_directi
 from .grammar import real, text_line
 from .line import Line
 from .payload_types import STATIC_FORMATS, RTPMap
-from .section import Section, connection_of
+from .section import Lines, Section, connection_of
 from .values import RTCP, Attribute, Bandwidth, Connection, MediaField
 
 
@@ -24,7 +24,7 @@ class MediaDescription(Section):
     __slots__ = ("_field", "_session")
     _order = "micbka"
 
-    def __init__(self, lines: Iterable[Line], session: Section | None = None) -> None:
+    def __init__(self, lines: Iterable[Line], session: Lines | None = None) -> None:
         super().__init__(lines)
         self._field = self._lines[0].read(MediaField.parse)
         self._session = session
@@ -108,7 +108,7 @@ class MediaDescription(Section):
 
     def _own_or_session(self, key: str) -> list[Line]:
         """Return the lines of a key (see Section._get) here, or else in the session."""
-        return self._get(key) or ([] if self._session is None else self._session._get(key))
+        return self._get(key) or ([] if self._session is None else self._session.get(key))
 
     # ---- m=
 
@@ -345,7 +345,7 @@ class MediaDescription(Section):
         )
 
     def __str__(self) -> str:
-        return self._written((self if self._session is None else self._session)._end)
+        return self._written((self._own if self._session is None else self._session).end)
 
     def __eq__(self, other: object) -> bool:
         return str(self) == str(other) if isinstance(other, MediaDescription) else NotImplemented

@@ -83,27 +83,29 @@ class Attributes:
         return f"<Attributes {', '.join(line.value for line in self._section._get('a'))}>"
 
 
-class Section:
-    """Consecutive lines of a description: the base of SDP (the session) and MediaDescription."""
+class Lines:
+    """The lines of one section, with an index of them.
 
-    __slots__ = ("_end", "_found", "_lines")
-    _order: ClassVar[str]
+    A media description knows the lines of its session, not the session itself. The session refers
+    to its media descriptions, so the two would form a cycle.
+    """
 
-    def __init__(self, lines: Iterable[Line], end: str = CRLF) -> None:
-        self._lines = list(lines)
-        self._end = end  # of lines of our own
+    __slots__ = ("_found", "all", "end")
+
+    def __init__(self, lines: Iterable[Line], end: str) -> None:
+        self.all = list(lines)
+        self.end = end
+        """What ends lines of our own."""
         self._found: dict[str, list[Line]] | None = None
 
-    # ---- lines
-
-    def _get(self, key: str) -> list[Line]:
+    def get(self, key: str) -> list[Line]:
         """Return the lines of a type, "c", of an attribute, "a=ptime", or of any "direction".
 
-        They come from an index, because an answer asks many times.
+        They come from the index, because an answer asks many times.
         """
         if self._found is None:
             self._found = {}
-            for line in self._lines:
+            for line in self.all:
                 self._found.setdefault(line.type, []).append(line)
                 if line.type == "a":
                     name = Attribute.parse(line.value).name
@@ -112,9 +114,28 @@ class Section:
                         self._found.setdefault("direction", []).append(line)
         return self._found.get(key, [])
 
-    def _set(self, lines: list[Line]) -> None:
-        self._lines = lines
+    def set(self, lines: list[Line]) -> None:
+        """Replace all lines."""
+        self.all = lines
         self._found = None
+
+
+class Section:
+    """Consecutive lines of a description: the base of SDP (the session) and MediaDescription."""
+
+    __slots__ = ("_get", "_own", "_set")
+    _order: ClassVar[str]
+
+    def __init__(self, lines: Iterable[Line], end: str = CRLF) -> None:
+        self._own = Lines(lines, end)
+        self._get = self._own.get
+        self._set = self._own.set
+
+    # ---- lines
+
+    @property
+    def _lines(self) -> list[Line]:
+        return self._own.all
 
     def _place(self, kind: str) -> int:
         """Return the index for a new line of a type, by the order of §5."""

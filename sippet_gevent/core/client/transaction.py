@@ -32,6 +32,10 @@ FORKS = 32
 """Most branches of a fork that may answer one INVITE of ours. Each further one costs an ACK and a
 BYE."""
 
+UNREAD = 100
+"""Most responses that wait for the program to read them. Further provisional ones are dropped,
+because a peer can send any number of them."""
+
 NEVER = float("inf")
 
 
@@ -233,7 +237,8 @@ class ClientTransaction(Tries):
                 and not self._ring(response)
             ):
                 return
-            self._deliver(response)
+            if len(self._inbox) < UNREAD:
+                self._deliver(response)
         elif self.final_response is None:
             if (
                 response.status >= 300

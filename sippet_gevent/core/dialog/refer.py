@@ -3,6 +3,7 @@ them, RFC 3515, 3892, 4488 and 5589."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -28,6 +29,10 @@ from .subscription import NotifierUsage, SubscriberUsage
 
 NO_SUBSCRIPTION = "norefersub"
 """The option tag of RFC 4488."""
+
+REFERRALS = 20
+"""Most transfers of one dialog that the peer is told of at the same time. Each holds a
+subscription, and each costs a call to somewhere else."""
 
 
 def replaces_of(dialog: Dialog) -> Replaces:
@@ -365,6 +370,11 @@ class Refer(Rule):
         """Read a REFER for the application, and refuse what belongs to no subscription."""
         method = request.method
         if method == "REFER":
+            dialog = self.session.dialog
+            assert isinstance(dialog, DialogState)  # of a call of a stack
+            if sum(isinstance(usage, NotifierUsage) for usage in dialog.usages) >= REFERRALS:
+                stack = self.session.stack
+                raise Reject(503, retry_after=random.randint(*stack.engine.limits.retry_after))
             number = None if self._is_first else request.cseq.number
             tx.referral = Referral(tx, number)  # type: ignore[attr-defined, arg-type]
             self._is_first = False

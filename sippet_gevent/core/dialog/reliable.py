@@ -9,6 +9,7 @@ from ...errors import ParseError, Reject, SIPError, TransactionTimeout
 from ...message.fields.rfc3261 import RAck
 from ...message.message import Request, Response
 from ..capabilities import WITHIN_CALLS
+from ..client.transaction import ClientTransaction
 from ..element import ServedRequest
 from .end import End
 from .retransmission import Retransmission
@@ -16,6 +17,11 @@ from .rule import Rule, Session
 
 TAG = "100rel"
 """The option tag (§8.1)."""
+
+PRACKS = 8
+"""Most PRACKs of one early dialog that wait for their responses. Each is repeated up to 10 times. A
+peer sends its next reliable response after a PRACK (§3), so more of them mean that it answers
+none, and they are not acknowledged until it repeats them."""
 
 FIRST = 2**31 - 1
 """Highest RSeq of the first reliable response of an INVITE (§3)."""
@@ -29,7 +35,7 @@ class Reliable(Rule):
     next reliable one waits too, and so does a 2xx if the one before had a session description (§3).
     """
 
-    __slots__ = ("_seen", "_sent", "_unacknowledged")
+    __slots__ = ("_pracks", "_seen", "_sent", "_unacknowledged")
 
     methods = takes = ("PRACK",)
     fields = ("Require",)
@@ -39,6 +45,7 @@ class Reliable(Rule):
         self._sent: tuple[int, int] | None = None  # CSeq and RSeq of our last reliable response
         self._seen: tuple[int, int] | None = None  # the same of the peer's last one
         self._unacknowledged: list[Unacknowledged] = []
+        self._pracks: list[ClientTransaction] = []
 
     # ---- our responses
 
@@ -107,6 +114,7 @@ class Reliable(Rule):
         # no retransmissions after a final response, but a late PRACK is served (§3)
         if self._unacknowledged and by_us and request.method == "INVITE":
             self._stop()
+        self._pracks = []
 
     def ended(self, reason: End) -> None:
         if self._unacknowledged:
@@ -139,17 +147,21 @@ class Reliable(Rule):
         last = self._seen
         if last is not None and last[0] == cseq and number != last[1] + 1:
             return False  # repeated, or one before it is missing: §4 forbids to process it
+        self._pracks = [prack for prack in self._pracks if prack.is_pending]
+        if len(self._pracks) >= PRACKS:
+            return False
         self._seen = cseq, number
         session = self.session
         body = session.answer_to(response)  # if it has an offer, the PRACK has the answer (§5)
         if not session.ended.is_set():
             try:
-                session.send(
+                prack = session.send(
                     "PRACK",
                     body=body,
                     content_type=session.offers.local_type if body else None,
                     rack=RAck(number, cseq, response.cseq.method),
                 )
+                self._pracks.append(prack)
             except SIPError as error:
                 session.warn("PRACK not sent", error)
         return True

@@ -9,7 +9,7 @@ from ...errors import FlowFailed, Reject, SIPError, TransactionTimeout, Transpor
 from ...message.message import Request, Response
 from ..client.attempt import Policy
 from ..client.retry import FAIL_OVER
-from ..client.transaction import ClientTransaction
+from ..client.transaction import UNREAD, ClientTransaction
 from ..inbox import Inbox
 from ..server import ServerTransaction
 
@@ -101,10 +101,12 @@ class Branch(ClientTransaction):
         return self.context._outcome_of(self, error)
 
     def _deliver(self, event: Response | Exception) -> None:
-        if isinstance(event, Response) and not has_way_back(event):
+        if isinstance(event, Response):
             if event.status < 200:
-                return
-            event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded
+                if not has_way_back(event) or len(self.context._inbox) >= UNREAD:
+                    return
+            elif not has_way_back(event):
+                event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded
         self.context._inbox.put((self, event))
 
     def _withdrawn(self) -> None:

@@ -1,6 +1,7 @@
-"""Races within a call: bursts of requests in one moment, and random calls on a network that loses.
+"""Races within a call: bursts of requests in one moment, and random calls on a network that loses,
+repeats and reorders.
 
-`SIPPET_SEEDS=10000` plays so many random calls.
+`pytest -m slow` plays 10,000 random calls, and `SIPPET_SEEDS=500` so many instead of 300.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from sippet_gevent.testing import Sip, leftovers
 
 from .test_early import Calling, Ringing
 
-SEEDS = int(os.environ.get("SIPPET_SEEDS", "150"))
+SEEDS = int(os.environ.get("SIPPET_SEEDS", "300"))
+MANY = 10_000
 
 METHODS = ("INVITE", "BYE", "CANCEL", "UPDATE", "PRACK", "INFO")
 
@@ -136,7 +138,7 @@ class Random:
 
     def __init__(self, seed):
         self.sip = Sip()
-        self.sip.lossy(loss=0.1, seed=seed)
+        self.sip.lossy(loss=0.1, duplicate=0.1, reorder=0.1, delay=0.02, jitter=0.05, seed=seed)
         self.random = random.Random(seed)
         self.seen = []
         self.taken = []
@@ -147,16 +149,28 @@ class Random:
 
     def core(self, request, tx):
         if request.to.tag is not None:
-            return 200 if request.method in ("INFO", "UPDATE") else 501
+            if request.method == "INFO":
+                return self.handle(request, tx)
+            return 200 if request.method == "UPDATE" else 501
         choice = self.random.random
         for _ in range(self.random.randint(0, 2)):
             tx.respond(183, body=b"early", reliable=choice() < 0.5)
             tx.wait(self.pause())
         if choice() < 0.15:
             return 486
+        if choice() < 0.3:
+            with tx.accept(body=b"answer") as call:
+                self.read(call)
+            return None
         with tx.accept(body=b"answer", handlers={"INFO": self.handle}) as call:
             self.act(call)
         return None
+
+    def read(self, call):
+        """Read events until the caller is silent."""
+        for event in call.events(timeout=40):
+            if event.kind == "digit":
+                self.seen.append(event.request.body)
 
     def handle(self, request, tx):
         self.seen.append(bytes(request.body))
@@ -165,7 +179,7 @@ class Random:
     def act(self, call):
         """Do some things within a call."""
         for _ in range(self.random.randint(0, 3)):
-            what = self.random.choice(("INFO", "UPDATE", "INVITE", "wait", "BYE"))
+            what = self.random.choice(("INFO", "UPDATE", "INVITE", "REFER", "digit", "wait", "BYE"))
             try:
                 if what == "wait":
                     call.wait(self.pause() or 0.1)
@@ -173,6 +187,13 @@ class Random:
                     body = str(self.random.random())
                     if call.request("INFO", body=body, content_type="text/plain").is_success:
                         self.taken.append(body.encode())
+                elif what == "digit":
+                    body = f"Signal={self.random.randint(0, 9)}\r\nDuration={len(self.taken)}"
+                    kind = "application/dtmf-relay"
+                    if call.request("INFO", body=body, content_type=kind).is_success:
+                        self.taken.append(body.encode())
+                elif what == "REFER":
+                    call.transfer("sip:carol@10.0.0.99", timeout=self.pause() or 0.01)
                 elif what == "BYE":
                     call.hangup()
                 elif what == "UPDATE":
@@ -211,7 +232,18 @@ class Random:
 
 @pytest.mark.parametrize("kind", range(10))
 def test_random_calls_with_loss_leave_nothing_and_lose_no_event(kind):
-    for seed in range(kind, SEEDS, 10):
+    play(range(kind, SEEDS, 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", range(10))
+def test_many_random_calls_with_loss_leave_nothing_and_lose_no_event(kind):
+    play(range(kind, MANY, 10))
+
+
+def play(seeds):
+    """Play a random call for each seed."""
+    for seed in seeds:
         try:
             Random(seed).play()
         except BaseException as error:

@@ -1,5 +1,5 @@
-"""The arguments of the `sippet` command: `serve` runs a core, `ping` sends OPTIONS, `parse`
-explains messages."""
+"""The arguments of the `sippet` command: `serve` runs a core, `call` places a call, `ping` sends
+OPTIONS, `parse` explains messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import math
 import sys
 from typing import NoReturn
 
-DESCRIPTION = "SIP for gevent programs: run a core, ask whether a peer answers, explain messages."
+DESCRIPTION = (
+    "SIP for gevent programs: run a core, place a call, ask whether a peer answers, explain "
+    "messages."
+)
 
 SERVE_EXAMPLES = """examples:
   sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
@@ -25,6 +28,7 @@ SERVE_EXAMPLES = """examples:
 """
 
 EXAMPLES = f"""{SERVE_EXAMPLES.rstrip()}
+  sippet call sip:bob@192.0.2.10 --duration 10    place a call, hang up 10 seconds after the answer
   sippet ping sip:192.0.2.10                      send OPTIONS, print the response and its delay
   sippet ping -v example.com                      also print each DNS answer and each target tried
   sippet parse call.pcap                          explain the messages of a capture and their faults
@@ -56,6 +60,30 @@ examples:
   sippet ping 'sip:[2001:db8::10]:5070'
   sippet ping 'sip:192.0.2.10;transport=tcp'      in quotes, because of the semicolon
   sippet ping sips:example.com                    over TLS
+"""
+
+CALL = """Place a call and print a line for each thing that happens in it: ringing, answered, held,
+digits, and which side ended it and why. It has no sound: it offers audio, and drops what it
+receives. Ctrl-C cancels the call, or hangs up; a second one exits at once."""
+
+CALL_NOTES = """On a terminal the last line shows the state of the call and for how long. Without
+--duration the call lasts until the peer hangs up, or until Ctrl-C or SIGTERM.
+
+exit codes:
+  0    the call was answered, and everything asked for was done; either side has hung up
+  1    the peer was not reached, has refused, or has not answered in time
+  2    an argument is wrong
+  3    the call was answered, but the peer has refused hold or digits, or the call has ended without
+       a BYE, for example because its peer is gone
+  130  Ctrl-C or SIGTERM has cancelled the call before it was answered
+
+examples:
+  sippet call sip:bob@192.0.2.10                  call, and talk until a side hangs up
+  sippet call bob@192.0.2.10 --duration 10        hang up 10 seconds after the answer
+  sippet call sip:menu@192.0.2.10 --digits 12#    send digits by INFO, a second after the answer
+  sippet call sip:bob@192.0.2.10 --hold -v        hold and resume, and draw the messages at the end
+  sippet call sip:bob@192.0.2.10 --from 'sip:alice@example.com'
+  sippet call 'sip:192.0.2.10;transport=tcp' --sdp offer.sdp
 """
 
 PARSE = """Explain SIP messages: show the value of each header field, and list the faults. All
@@ -90,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process.
 
     Returns the exit code: 0; 1 if no response was a success, or a message is broken; 2 for a
-    mistake in the arguments.
+    mistake in the arguments; others as `sippet call --help` says.
     """
     options = _parser().parse_args(arguments)
     if getattr(options, "monkey", False):
@@ -243,6 +271,64 @@ def _parser() -> argparse.ArgumentParser:
         "--verbose",
         action="store_true",
         help="show each DNS answer, each target tried, and the messages",
+    )
+
+    call = _with_notes(
+        commands.add_parser("call", help="place a call and tell what happens in it"),
+        CALL,
+        CALL_NOTES,
+    )
+    call.add_argument("uri", help="peer to call, such as sip:bob@127.0.0.1:5060")
+    call.add_argument(
+        "--from",
+        dest="from_",
+        metavar="URI",
+        help="the caller, such as sip:alice@example.com; default: anonymous",
+    )
+    call.add_argument(
+        "--sdp",
+        metavar="FILE",
+        help="session description to offer; - is standard input; default: audio (PCMU, PCMA)",
+    )
+    call.add_argument(
+        "--duration",
+        type=_seconds,
+        metavar="SECONDS",
+        help="hang up so long after the answer; default: when the peer does, or at Ctrl-C",
+    )
+    call.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="longest time to wait for the answer; default 60",
+    )
+    call.add_argument(
+        "--hold", action="store_true", help="hold the call for three seconds, then resume it"
+    )
+    call.add_argument(
+        "--digits",
+        default="",
+        metavar="12#",
+        help="digits to send by INFO, a second after the answer, and before --hold",
+    )
+    call.add_argument(
+        "--listen",
+        default=None,
+        metavar="udp:HOST:PORT",
+        help="local address to call from; default: any, by the transport of the URI",
+    )
+    call.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="authorities that sign the certificates of TLS servers; default: those of the system",
+    )
+    call.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show each DNS answer, each target tried and the messages, and draw the messages as a "
+        "ladder at the end",
     )
 
     parse = _with_notes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from .tap import Passage
@@ -113,21 +113,33 @@ class Exchange:
 
 
 def draw(arrows: Sequence[Arrow]) -> str:
-    """Draw messages as arrows between hosts, a line for each."""
+    """Draw messages as arrows between hosts, a line for each. If there is one host, it is between
+    its ports."""
     if not arrows:
         return "(no messages)"
     shown = arrows[-LADDER_LINES:]
-    hosts = sorted({host for arrow in shown for host, _ in (arrow.source, arrow.destination)})
+    ends = {end for arrow in shown for end in (arrow.source, arrow.destination)}
+    # the programs of one machine differ by their ports alone
+    name = _host_and_port if len({host for host, _ in ends}) == 1 < len(ends) else _host
+    hosts = sorted({name(end) for end in ends})
     start = arrows[0].time
     lines = [" " * 10 + "".join(host.center(_WIDTH) for host in hosts)]
     if len(arrows) > len(shown):
         lines.append(f"          ({len(arrows) - len(shown)} earlier messages)")
-    lines += [_line(arrow, hosts, start) for arrow in shown]
+    lines += [_line(arrow, name, hosts, start) for arrow in shown]
     return "\n".join(lines)
 
 
-def _line(arrow: Arrow, hosts: list[str], start: float) -> str:
-    left, right = hosts.index(arrow.source[0]), hosts.index(arrow.destination[0])
+def _host(end: Address) -> str:
+    return end[0]
+
+
+def _host_and_port(end: Address) -> str:
+    return f"{end[0]}:{end[1]}"
+
+
+def _line(arrow: Arrow, name: Callable[[Address], str], hosts: list[str], start: float) -> str:
+    left, right = hosts.index(name(arrow.source)), hosts.index(name(arrow.destination))
     low, high = min(left, right), max(left, right)
     span = max((high - low) * _WIDTH, 8)
     arrived = arrow.fate == "carried"

@@ -616,7 +616,7 @@ def test_ping_of_no_sip_uri_is_exit_code_2(sippet, uri):
 # ---- help
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["ping"], ["parse"]])
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["call"], ["ping"], ["parse"]])
 def test_help_has_examples(sippet, arguments):
     ended = sippet(*arguments, "--help")
     assert ended.returncode == 0

@@ -12,7 +12,7 @@ import pytest
 
 from tests.ports import free_port
 
-from ..programs import PATIENCE
+from ..programs import PATIENCE, SIPPET
 
 pytest_plugins = ["tests.programs"]
 
@@ -326,3 +326,37 @@ def test_baresip_talks_over_tls_with_neither_certificate_nor_outbound(
     bob.command("hangup")
     alice.wait_for("session closed: Connection reset by peer")
     server.wait_until_empty()
+
+
+@pytest.mark.rfc("3264 8.4")
+def test_baresip_is_called_held_and_resumed_by_the_command(phone, serve_all, sippet):
+    server = serve_all()
+    phone("bob", server, answers=True)
+    ended = sippet("call", f"bob@127.0.0.1:{server.port}", "--hold", "--duration", "5")
+    told = [line[9:] for line in ended.stdout.splitlines()]
+    assert (ended.returncode, told[-3:]) == (
+        0,
+        ["held by us", "resumed by us", "ended by us: BYE"],
+    )
+
+
+def test_baresip_hangs_up_on_the_command(phone, serve_all, run):
+    server = serve_all()
+    bob = phone("bob", server)
+    call = run(*SIPPET, "call", f"bob@127.0.0.1:{server.port}")
+    call.wait_for("ringing")
+    bob.command("accept")
+    call.wait_for("answered by .*, audio at 127.0.0.1:")
+    bob.command("hangup")
+    assert call.wait() == 0
+    assert call.text.endswith("ended by the peer: BYE\n")
+
+
+def test_baresip_refuses_the_command(phone, serve_all, run):
+    server = serve_all()
+    bob = phone("bob", server)
+    call = run(*SIPPET, "call", f"bob@127.0.0.1:{server.port}")
+    bob.wait_for("ncoming call")
+    bob.command("hangup")
+    assert call.wait() == 1
+    assert "refused by the peer: 486" in call.text

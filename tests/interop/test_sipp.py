@@ -234,3 +234,19 @@ def test_ping_is_answered_by_sipp(sipp, sippet):
 def test_ping_is_answered_by_sippet(serve, sippet):
     ended = sippet("ping", serve().uri)
     assert (ended.returncode, ended.stdout[:6]) == (0, "200 OK")
+
+
+def test_sipp_is_called_by_the_command(sipp, sippet):
+    port = free_port()
+    callee = sipp("uas", port=port)
+    ended = sippet("call", f"sip:service@127.0.0.1:{port}", "--duration", "0.2")
+    assert ended.returncode == 0, ended.stdout
+    callee.wait_for_success(1)
+
+
+def test_sipp_refuses_the_command(sipp, sippet):
+    port = free_port()
+    callee = sipp("callee_refuses", port=port)
+    ended = sippet("call", f"sip:service@127.0.0.1:{port}")
+    assert (ended.returncode, "refused by the peer: " in ended.stdout) == (1, True)
+    callee.wait_for_success(1)

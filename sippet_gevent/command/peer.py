@@ -1,0 +1,65 @@
+"""The peer of a verb: its URI, and a stack that reaches it."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from ..engine.listening import FACTORIES
+from ..errors import ParseError
+from ..message.uri import URI
+from ..stack import Stack
+from ..transport.locate.rfc3263 import SECURE
+from ..transport.tls import TLS
+from .terminal import Mistake, naming
+
+SCHEMES = ("sip:", "sips:", "tel:")
+"""Text with one of these prefixes is a URI. Other text gets `sip:` in front."""
+
+_FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:;|$))").match
+"""Matches the scheme of another URI, `mailto:`, but no host and port, `localhost:5060`."""
+
+
+class Options(Protocol):
+    """The arguments that say how a peer is reached."""
+
+    uri: str
+    listen: str | None
+    ca: str | None
+
+
+def peer_uri(text: str, verb: str) -> URI:
+    """Return a text as a SIP URI. Raises Mistake, which says how to write one.
+
+    Args:
+        text: What the user has written.
+        verb: What the command does with the peer, such as "ping".
+    """
+    write = "write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST (RFC 3261 §19.1)"
+    is_uri = text.lower().startswith(SCHEMES)
+    if not is_uri and _FOREIGN(text):
+        raise Mistake(f"{text!r} is not a SIP URI: {write}")
+    try:
+        uri = URI.parse(text if is_uri else f"sip:{text}")
+    except ParseError as error:
+        raise Mistake(f"not a SIP URI: {error}: {write}") from error
+    if not uri.is_sip:
+        raise Mistake(f"{text!r} is a {uri.scheme} URI, which names no host to {verb}: {write}")
+    return uri
+
+
+def peer_stack(options: Options, uri: URI) -> Stack:
+    """Return a stack that reaches a peer, not started yet. Raises Mistake."""
+    kind = uri.transport or "UDP"
+    kind = (SECURE.get(kind, "TLS") if uri.is_secure else kind).lower()
+    if kind not in FACTORIES:
+        raise Mistake(
+            f"{options.uri!r} has the unknown transport {kind!r}: "
+            f"write one of {', '.join(FACTORIES)}"
+        )
+    with naming("--ca"):
+        tls = TLS(ca=options.ca)
+    with naming("--listen"):
+        return Stack(
+            options.listen or f"{kind}:{'[::]' if ':' in uri.host else '0.0.0.0'}:0", tls=tls
+        )

@@ -19,6 +19,7 @@ from .core.argument_checks import (
     check_alone,
     check_options,
     check_session_expires,
+    check_timers,
     check_wait,
     check_way,
 )
@@ -527,6 +528,7 @@ class Stack:
         next_hop: NextHop | None = None,
         *,
         listener: Wanted = None,
+        timers: Timers | None = None,
     ) -> ClientTransaction:
         """Send a request. Adds its Via, and the header fields of §8.1.1 that it lacks.
 
@@ -543,6 +545,8 @@ class Stack:
             listener: The name of the listener by which the request leaves, or the `origin` of a
                 flow, which is preferred if it reaches the target. By default, the kernel's routes
                 decide.
+            timers: The timers of this request, in place of those of the stack, such as
+                `Timers(b=3)` to try the next server after three seconds.
 
         Returns:
             The ClientTransaction, or None for an ACK.
@@ -552,7 +556,7 @@ class Stack:
             InvalidValue: No listener has this name. Or this is the `request` of a transaction,
                 whose Route and Contact are for the next hop that it was sent to.
         """
-        return self._send(request, next_hop, listener=listener)
+        return self._send(request, next_hop, listener=listener, timers=timers)
 
     def _send(
         self,
@@ -561,11 +565,14 @@ class Stack:
         *,
         user: ClientUser | None = None,
         listener: Wanted = None,
+        timers: Timers | None = None,
     ) -> ClientTransaction:
         """Send a request as send() does. `user` gets its responses and its end, in place of a new
         ClientTransaction."""
         arguments.instance("request", request, Request, 'Request("OPTIONS", "sip:bob@example.com")')
         check_way(next_hop, listener)
+        if timers is not None:
+            check_timers(timers)
         if request.sent_via is not None:
             raise InvalidValue(
                 f"{request!r} was sent already: send the Request it was made from, or a new one"
@@ -575,6 +582,7 @@ class Stack:
             next_hop,
             user=user,
             listener=listener,
+            timers=timers,
         )
 
     def request(
@@ -588,6 +596,7 @@ class Stack:
         on_provisional: OnProvisional | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
+        timers: Timers | None = None,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Response:
@@ -606,6 +615,7 @@ class Stack:
                 some and may block. They answer a 401 or 407, in place of those of the stack.
             follow_redirects: Send the request to the Contacts of a 3xx, best q first, each once
                 (§8.1.3.4). Never from a sips URI to a sip URI.
+            timers: The timers of this request; see send().
             body: The body.
             headers: Header fields, such as `max_forwards=5`.
 
@@ -618,12 +628,14 @@ class Stack:
         check_way(next_hop, listener)
         request = Request(method, uri, body=body, **headers)
         check_alone(request.method)
+        if timers is not None:
+            check_timers(timers)
         retry = None
         if credentials is not None or follow_redirects is not False:
             retry = self._retry_of(credentials, follow_redirects)
-        return self.sender.send(request, next_hop, listener=listener, retry=retry).final(
-            on_provisional, timeout
-        )
+        return self.sender.send(
+            request, next_hop, listener=listener, retry=retry, timers=timers
+        ).final(on_provisional, timeout)
 
     def invite(
         self,
@@ -637,6 +649,7 @@ class Stack:
         handlers: CallHandlers | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
+        timers: Timers | None = None,
         body: bytes | str = b"",
         on_offer: OnOffer | None = None,
         **headers: Any,
@@ -686,7 +699,11 @@ class Stack:
         request = Request("INVITE", uri, body=body, **headers)
         if terms is None and not body:
             without_reliable(request, self.supported)
-        tx = self.sender.send(request, next_hop, listener=listener, record_route=terms, retry=retry)
+        if timers is not None:
+            check_timers(timers)
+        tx = self.sender.send(
+            request, next_hop, listener=listener, record_route=terms, retry=retry, timers=timers
+        )
         tx.handlers = known
         tx.terms = terms
         if request.expires is not None:

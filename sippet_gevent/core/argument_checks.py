@@ -91,6 +91,11 @@ def check_way(next_hop: Any, listener: Any) -> None:
         )
 
 
+def check_timers(timers: Any) -> None:
+    """Check the timers of one request. Raises TypeError."""
+    arguments.optional("timers", timers, *_TYPES["timers"])
+
+
 def check_wait(timeout: Any, on_provisional: Any) -> float | None:
     """Check the arguments for waiting on a response, and return the seconds. Raises TypeError and
     InvalidValue."""

@@ -29,6 +29,7 @@ from ..message.identifiers import Identifiers
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..runtime.clock import Clock, Deadlines
+from ..transaction.timers import Timers
 from ..transport.base import Flow
 from ..transport.listener_choice import ListenerChoice, Wanted
 from ..transport.locate.resolver import Resolver
@@ -248,6 +249,7 @@ class RequestSender(Protocol):
         listener: Wanted = None,
         record_route: RouteWriter | None = None,
         within: Within | None = None,
+        timers: Timers | None = None,
     ) -> object:
         """Send a request; its responses and its end go to `user`. Raises SIPError."""
 

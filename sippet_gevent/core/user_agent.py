@@ -9,6 +9,7 @@ from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.sdp import MediaStream
 from ..message.uri import URI
+from ..transaction.timers import Timers
 from ..transport.base import Flow
 from ..transport.listener_choice import Wanted
 from ..transport.locate.rfc3263 import Candidate
@@ -30,7 +31,12 @@ class UserAgent(Element, Protocol):
     # ---- requests
 
     def send(
-        self, request: Request, next_hop: NextHop | None = None, *, listener: Wanted = None
+        self,
+        request: Request,
+        next_hop: NextHop | None = None,
+        *,
+        listener: Wanted = None,
+        timers: Timers | None = None,
     ) -> ClientTransaction:
         """Send a request and return its ClientTransaction. Raises TransportError."""
 
@@ -45,6 +51,7 @@ class UserAgent(Element, Protocol):
         on_provisional: OnProvisional | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
+        timers: Timers | None = None,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Response:
@@ -63,6 +70,7 @@ class UserAgent(Element, Protocol):
         media: Sequence[MediaStream] | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
+        timers: Timers | None = None,
         body: bytes | str = b"",
         on_offer: OnOffer | None = None,
         **headers: Any,

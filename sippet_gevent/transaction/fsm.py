@@ -199,15 +199,14 @@ class Transaction:
         self._set(())
 
     def restart(self, timer: Timer, now: float, length: float | None = None) -> None:
-        """Let a running timer start again, with its first length or with `length` seconds."""
-        if length is None:
-            length = timer.first(self.timers)
-        self._set(
-            tuple(
-                (now + length, timer, length) if entry[1] is timer else entry
-                for entry in self._entries()
-            )
-        )
+        """Let a running timer start again, with the length it has or with `length` seconds."""
+        running = []
+        for entry in self._entries():
+            if entry[1] is timer:
+                seconds = entry[2] if length is None else length
+                entry = now + seconds, timer, seconds
+            running.append(entry)
+        self._set(tuple(running))
 
     def _enter(self, state: str, now: float) -> None:
         """Stop timers that the new state does not list, and start those that only it lists."""

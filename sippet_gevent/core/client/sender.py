@@ -7,6 +7,7 @@ from ...engine.users import ClientUser
 from ...errors import InvalidValue, TransactionStateError, TransportError
 from ...message.message import Request
 from ...message.uri import URI
+from ...transaction.timers import Timers
 from ...transport.base import Flow
 from ...transport.listener_choice import Wanted
 from ...transport.locate.rfc3263 import Candidate
@@ -27,7 +28,7 @@ _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
 
 _Way = tuple[
     "NextHop | None", "ClientUser | None", str, Wanted, "RouteWriter | None", "Retry | None",
-    "Within | None",
+    "Within | None", "Timers | None",
 ]  # fmt: skip
 """How a request leaves: the arguments of Sender.send() after the request."""
 
@@ -56,6 +57,7 @@ class Sender(NextHops):
         record_route: RouteWriter | None = None,
         retry: Retry | None = None,
         within: Within | None = None,
+        timers: Timers | None = None,
     ) -> ClientTransaction:
         """Send a request, and write Via, Contact and Route into it; see Stack.send(), which passes
         a copy.
@@ -72,6 +74,7 @@ class Sender(NextHops):
             record_route: Writes a proxy's Record-Route.
             retry: How it is tried again, if the application has said so.
             within: The session or other usage that the request belongs to.
+            timers: The timers of its transactions, by default those of the stack.
 
         Returns:
             The user; None for an ACK, which has no transaction.
@@ -85,9 +88,11 @@ class Sender(NextHops):
         """
         try:
             if self.stack.middleware.senders:
-                way = next_hop, user, mark, listener, record_route, retry, within
+                way = next_hop, user, mark, listener, record_route, retry, within, timers
                 return self._send_through_middleware(request, way)[1]
-            return self._send(request, next_hop, user, mark, listener, record_route, retry, within)
+            return self._send(
+                request, next_hop, user, mark, listener, record_route, retry, within, timers
+            )
         except TransportError as error:
             if user is None:
                 self._note_unsent(request, error)
@@ -107,7 +112,7 @@ class Sender(NextHops):
         if not self.stack.middleware.senders:
             self.send(ack, next_hop, listener=listener)
             return ack
-        way = next_hop, None, "", listener, None, None, None
+        way = next_hop, None, "", listener, None, None, None, None
         try:
             return self._send_through_middleware(ack, way)[0]
         except TransportError as error:
@@ -149,6 +154,7 @@ class Sender(NextHops):
         record_route: RouteWriter | None,
         retry: Retry | None,
         within: Within | None,
+        timers: Timers | None,
     ) -> ClientTransaction:
         ours = "Via" not in request.headers.fields
         complete(request, self.stack.identifiers)
@@ -237,7 +243,7 @@ class Sender(NextHops):
             tx.within = within
             if retry is not None:
                 tx.retry = retry
-        self.stack.engine.request(request, flow, tx, data=data)
+        self.stack.engine.request(request, flow, tx, timers, data=data)
         return tx  # type: ignore[return-value]  # of the class that the caller has given
 
     def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
@@ -391,4 +397,5 @@ class Sender(NextHops):
                 request.contact = None  # it is written again
         elif way is None:
             way = tried.transaction.flow
-        self._send(request, way, tried, "", listener, None, tried.retry, tried.within)
+        timers = None if tried.transaction is None else tried.transaction.timers
+        self._send(request, way, tried, "", listener, None, tried.retry, tried.within, timers)

@@ -21,8 +21,9 @@ from ...message.iana import reason_phrase
 from ...message.message import Request, Response
 from ...observe.counters import Plain
 from ...stores.bindings import Binding
-from ...transaction.timers import CORE_NON_INVITE, F
+from ...transaction.timers import CORE_INVITE, CORE_NON_INVITE, F, Timers
 from ...transport.listener_choice import Wanted
+from ..argument_checks import check_timers
 from ..client.failures import LATER
 from ..client.targets import NextHop
 from ..inbox import Inbox
@@ -79,6 +80,7 @@ class ResponseContext:
         tx: The server transaction of the request.
         record_route: True to stay on the route of the dialog that the request begins.
         add_path: True to add this stack to the Path of a REGISTER (RFC 3327 §5.2).
+        timers: The timers of the branches, in place of those of the stack.
 
     Raises:
         InvalidValue: `add_path` for another method.
@@ -89,8 +91,16 @@ class ResponseContext:
     """
 
     def __init__(
-        self, tx: ServerTransaction, *, record_route: bool = False, add_path: bool = False
+        self,
+        tx: ServerTransaction,
+        *,
+        record_route: bool = False,
+        add_path: bool = False,
+        timers: Timers | None = None,
     ) -> None:
+        if timers is not None:
+            check_timers(timers)
+        self._timers = timers
         if add_path and tx.request.method != REGISTRATION:
             raise InvalidValue(
                 f"add_path is for REGISTER, not {tx.request.method}: "
@@ -123,8 +133,11 @@ class ResponseContext:
         if tx.request.method != "INVITE":
             # the branches may take all of their timer F, and we must not answer before them (RFC
             # 4320)
-            patience = F.first(tx.transaction.timers) + BRANCH_SECONDS
+            patience = F.first(timers or tx.transaction.timers) + BRANCH_SECONDS
             tx.transaction.restart(CORE_NON_INVITE, self.stack.clock.now(), patience)
+        elif timers is not None:  # so that we do not answer before timer C of the branches
+            patience = CORE_INVITE.first(timers)
+            tx.transaction.restart(CORE_INVITE, self.stack.clock.now(), patience)
 
     def fork(
         self,
@@ -190,6 +203,7 @@ class ResponseContext:
                 mark=self._mark,
                 listener=origin if listener is None else listener,
                 record_route=self._record_route,
+                timers=self._timers,
             )
         except SIPError as error:
             branch.fail(error)  # §16.9: like a response

@@ -7,6 +7,7 @@ from typing import Any
 from ...arguments import instance
 from ...errors import Reject
 from ...message.message import Request
+from ...transaction.timers import Timers
 from ...transport.listener_choice import Wanted
 from ..client.targets import NextHop
 from ..server import ServerTransaction
@@ -25,6 +26,7 @@ def forward(
     listener: Wanted = None,
     record_route: bool = False,
     add_path: bool = False,
+    timers: Timers | None = None,
     **headers: Any,
 ) -> None:
     """Proxy a request to all targets at the same time, and answer with the best response (§16).
@@ -55,6 +57,8 @@ def forward(
         record_route: True to stay on the route of the dialog that the request begins.
         add_path: True to add this stack to the Path of a REGISTER, so that requests to the phone
             come here and go by the phone's flow (RFC 3327 §5.2, RFC 5626 §5.1).
+        timers: The timers of the copies, in place of those of the stack: `Timers(c=240)` for
+            phones that ring long (§16.6 step 11), `Timers(b=3)` for servers that fail fast.
         headers: Header fields to set in the copies.
 
     Raises:
@@ -83,7 +87,9 @@ def forward(
                 copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener
             )
         return
-    with ResponseContext(tx, record_route=record_route, add_path=add_path) as context:
+    with ResponseContext(
+        tx, record_route=record_route, add_path=add_path, timers=timers
+    ) as context:
         for left, target in zip(range(len(wanted), 0, -1), wanted):
             context._coming = left - 1
             context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)

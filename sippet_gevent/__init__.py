@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from .core.auth.credentials import Credentials
     from .core.auth.digest import ha1
     from .core.auth.server import Authenticator
+    from .core.b2bua.bridge import bridge
+    from .core.b2bua.policy import BridgePolicy
+    from .core.b2bua.relay import MediaRelay
     from .core.client.transaction import ClientTransaction
     from .core.core import Core, CoreFunction
     from .core.dialog.call import Call
-    from .core.dialog.end import End
+    from .core.dialog.end import Bridged, End
     from .core.dialog.events import CallEvent
     from .core.dialog.notifier import Notifier
     from .core.dialog.refer import Referral
@@ -173,6 +176,10 @@ __all__ = [
     "End",
     "ResponseContext",
     "forward",
+    "bridge",
+    "Bridged",
+    "BridgePolicy",
+    "MediaRelay",
     "Registrar",
     "Location",
     "MemoryBindings",
@@ -216,6 +223,10 @@ _MODULES = {
     "Send": ".core.middleware",
     "ResponseContext": ".core.proxy.context",
     "forward": ".core.proxy.forward",
+    "bridge": ".core.b2bua.bridge",
+    "Bridged": ".core.dialog.end",
+    "BridgePolicy": ".core.b2bua.policy",
+    "MediaRelay": ".core.b2bua.relay",
     "Registrar": ".core.registrar.registrar",
     "RegistrarProxy": ".core.registrar_proxy",
     "ServerTransaction": ".core.server",

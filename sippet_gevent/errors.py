@@ -218,6 +218,9 @@ class Reject(SIPError):
         TypeError: The status is not a number.
     """
 
+    also: frozenset[str] = frozenset()
+    """Names of header fields of `response` that the answer gets besides those of its status."""
+
     def __init__(
         self,
         status: int,

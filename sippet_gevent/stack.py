@@ -24,6 +24,7 @@ from .core.argument_checks import (
     check_way,
 )
 from .core.auth.credentials import Given, keyring
+from .core.b2bua.session import BridgingSession
 from .core.capabilities import Capabilities
 from .core.client.retry import Retry
 from .core.client.sender import Sender
@@ -214,7 +215,7 @@ class Stack:
         self.engine = engine
         self.clock = engine.clock
         self.deadlines = self.clock.deadlines(_expire)
-        self.dialogs = Dialogs(self)
+        self.dialogs = Dialogs(self, BridgingSession)
         self.rerouted = ReroutedResponses(self)
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)

@@ -342,6 +342,10 @@ class InvitingRequest(Protocol):
     """What the application wants of the session."""
 
     @property
+    def abandoned(self) -> bool:
+        """True when no greenlet waits for its response any more."""
+
+    @property
     def is_pending(self) -> bool:
         """True until the final response."""
 

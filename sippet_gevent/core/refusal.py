@@ -117,7 +117,7 @@ def refuse(request: Request, refusal: Reject) -> Response:
     peers = refusal.response
     if isinstance(peers, Response):
         fields = fields_of(refusal.status)
-        wanted = {*fields.needed, *fields.others, *ANY}
+        wanted = {*fields.needed, *fields.others, *ANY, *refusal.also}
         if fields.body and peers.body:
             wanted.update(_OF_BODY)
             response.body = peers.body

@@ -25,10 +25,12 @@ from ...message.uri import URI
 from ...runtime.clock import Clock
 from ...transport.base import Flow, Origin
 from ..auth.credentials import Given, Kept
+from ..b2bua.policy import BridgePolicy
+from ..b2bua.relay import MediaRelay
 from ..inbox import Inbox
 from .dialog import Dialog
 from .dtmf import PLAIN, RELAY, SECONDS, check_digits, relay
-from .end import End
+from .end import Bridged, End
 from .events import CallEvent, EventQueue
 from .media import Media
 
@@ -96,6 +98,17 @@ class Flag(Protocol):
     def is_set(self) -> bool: ...
     def set(self) -> None: ...
     def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class BridgedLeg(Protocol):
+    """The side of a bridge that a call is: a Leg of core/b2bua."""
+
+    def begins(self, call: Any) -> None:
+        """Take a call that begins, early or not. The type of `call` is Any, because the class Call
+        names this protocol."""
+
+    def left_by(self, bye: Request) -> None:
+        """Note the BYE of the peer, whose header fields the other leg gets."""
 
 
 class Holder(Protocol):
@@ -491,6 +504,34 @@ class Call:
             TransportError: Nothing could be sent.
             Cancelled: The request that this greenlet serves was cancelled.
             ParseError: The target is no URI.
+        """
+        raise NotImplementedError
+
+    def bridge(
+        self, other: Call, *, policy: BridgePolicy | None = None, media: MediaRelay | None = None
+    ) -> Bridged:
+        """Connect the peers of two answered calls, and wait until both calls have ended (RFC 3725).
+
+            alice = stack.invite("sip:alice@example.com", body=nothing)
+            bob = stack.invite("sip:bob@example.com")
+            alice.bridge(bob)
+
+        The sessions are connected by re-INVITEs, see core/b2bua/flows.py. Later requests and the
+        end of one call are passed on to the other, as by bridge().
+
+        Args:
+            other: The other call.
+            policy: Which header fields cross, and what becomes of a REFER.
+            media: What relays the media, such as an RTPEngine.
+
+        Returns:
+            How both calls have ended: this one as `caller`, the other as `callee`.
+
+        Raises:
+            Reject: A peer has refused the session of the other. Both calls are hung up, as they
+                are after each exception.
+            TransactionStateError: A call has ended, or is bridged already.
+            TransactionTimeout, TransportError, Cancelled: As for reinvite().
         """
         raise NotImplementedError
 

@@ -18,7 +18,7 @@ from ...runtime.clock import Clock
 from ..client.transaction import ClientTransaction
 from ..element import Element, InvitingRequest, ServedRequest
 from .answer import Answer
-from .call import SESSION_TYPE, Call, OnOffer
+from .call import SESSION_TYPE, BridgedLeg, Call, OnOffer
 from .end import End
 from .events import CallEvent
 from .glare import Pending, must_wait
@@ -66,6 +66,9 @@ class DescribedCall(Call):
     _update: ClientTransaction | None
     _answer: Answer | None
 
+    leg: BridgedLeg | None = None
+    """The side of a bridge that this call is."""
+
     def __init__(self, clock: Clock, dialog: DialogState, terms: Terms | None) -> None:
         super().__init__(clock, dialog)
         self.offers = OfferAnswer(self)
@@ -73,6 +76,8 @@ class DescribedCall(Call):
         if terms is not None:
             self.offers.media = terms.media
             self.offers.on_offer = terms.on_offer
+            if terms.leg is not None:
+                terms.leg.begins(self)
 
     # ---- for applications
 

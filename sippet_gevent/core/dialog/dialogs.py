@@ -29,8 +29,10 @@ class Dialogs:
     """The dialogs of a stack: finds the call of a BYE or an ACK. `len()` counts the calls that are
     answered, and `early` the others."""
 
-    def __init__(self, stack: Element) -> None:
+    def __init__(self, stack: Element, session: type[InviteSession] = ReferringSession) -> None:
         self.stack = stack
+        self.session = session
+        """The class of the calls."""
         self.rules = RULES
         """What RFCs add to calls. Another table applies to calls that begin later."""
         self.ended = EndedDialogs(stack)
@@ -107,7 +109,7 @@ class Dialogs:
         dialog = DialogState.of_uas(request, response)
         dialog.belongs_to(self.stack, flow.origin)
         dialog.reach_by(request)
-        call = ReferringSession(self.stack, dialog, request, self.rules, theirs=tx)
+        call = self.session(self.stack, dialog, request, self.rules, theirs=tx)
         call._begin(request, self)
         self._add(call)
         tx.call = call
@@ -125,7 +127,7 @@ class Dialogs:
         flow: Flow = response.flow  # type: ignore[assignment]  # it was received by one of ours
         dialog = DialogState.of_uac(tx.request, response)
         dialog.belongs_to(self.stack, flow.origin)
-        call = ReferringSession(self.stack, dialog, tx.request, self.rules, ours=tx)
+        call = self.session(self.stack, dialog, tx.request, self.rules, ours=tx)
         dialog.flow = only_way
         call._begin(tx.request, self)
         self._add(call)

@@ -1,4 +1,4 @@
-"""End: how a usage of a dialog has ended. Pure."""
+"""End: how a usage of a dialog has ended; Bridged: how the two calls of a bridge have. Pure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ class End(NamedTuple):
     def __str__(self) -> str:
         status = f" {self.status}" if self.status else ""
         return f"{self.cause}{status} by {self.by}" + (f" ({self.reason})" if self.reason else "")
+
+
+class Bridged(NamedTuple):
+    """How the two sides of a bridge have ended, as bridge() returns it."""
+
+    caller: End | None
+    """The end of the caller's call."""
+
+    callee: End | None
+    """The end of the callee's call. None if another bridge goes on with it."""
 
 
 def reason_in(message: Message) -> str:

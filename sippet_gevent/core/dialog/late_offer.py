@@ -11,7 +11,7 @@ from typing import Protocol
 import gevent
 
 from ...message.message import Request, Response
-from ..element import Element
+from ..element import Element, InvitingRequest
 from .call import Flag
 from .end import End
 from .negotiation import PRACK, RELIABLE
@@ -31,6 +31,7 @@ class Answering(Protocol):
     invite: Request
     offers: OfferAnswer
     _late: LateOffer | None
+    _reinvite: InvitingRequest | None
 
     def hangup(self) -> None:
         """End the call. It sends the ACK first."""
@@ -92,7 +93,12 @@ def answer_in_ack(call: Answering, invite: Request) -> bytes | None:
     if not offers.owes_answer or parsed(offers.offer) is None:
         return b""  # there is nothing to answer
     if not call.ended.is_set():
-        if offers.media is None and offers.on_offer is None and not offers.local:
+        reinvite = call._reinvite
+        if offers.is_relayed and offers.local and reinvite is not None and reinvite.abandoned:
+            return offers.local  # the side that has asked for the offer has given up
+        if offers.is_relayed or (
+            offers.media is None and offers.on_offer is None and not offers.local
+        ):
             if call._late is None:
                 call._late = LateOffer(call, invite)
             return None

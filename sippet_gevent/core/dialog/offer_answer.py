@@ -136,7 +136,7 @@ class OfferAnswer(Negotiation):
         call: The call.
     """
 
-    __slots__ = ("_made", "_pending", "call", "local_type", "media", "on_offer")
+    __slots__ = ("_made", "_pending", "call", "is_relayed", "local_type", "media", "on_offer")
 
     def __init__(self, call: Described) -> None:
         super().__init__()
@@ -145,6 +145,8 @@ class OfferAnswer(Negotiation):
         self.media: Media | None = None
         """What we offer and accept; None until it is needed, if the application gave bytes."""
         self.on_offer: OnOffer | None = None
+        self.is_relayed = False
+        """True when the descriptions are those of another call, so this one makes none."""
         self.local_type = SESSION_TYPE
         """The Content-Type of our descriptions."""
         self._made = b""  # the last description that was not the application's own
@@ -303,6 +305,8 @@ class OfferAnswer(Negotiation):
 
     def refresh(self) -> bytes:
         """Return an offer of what is agreed, with the directions that we want (RFC 6337 §5.3)."""
+        if self.is_relayed:
+            return self.local
         local = parsed(self.local)
         media = self._media(local)
         if media is None or local is None:

@@ -378,7 +378,7 @@ class Refer(Rule):
             number = None if self._is_first else request.cseq.number
             tx.referral = Referral(tx, number)  # type: ignore[attr-defined, arg-type]
             self._is_first = False
-        elif method in _UNKNOWN and _is_refer(request):
+        elif method in _UNKNOWN and method not in self.session.handlers and _is_refer(request):
             dialog = self.session.dialog
             assert isinstance(dialog, DialogState)
             if not any(_concerns(usage, request) for usage in dialog.usages):

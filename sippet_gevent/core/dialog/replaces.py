@@ -24,6 +24,7 @@ from ...errors import Reject
 from ...message.message import Request, Response
 from ...message.parameters import Parameters
 from ..element import DialogTable, ServedRequest
+from .call import MayReplace
 from .dialog import DialogID
 from .end import End
 from .invite import InviteSession
@@ -73,6 +74,22 @@ def refusal(call: InviteSession | None, *, has_ended: bool, early_only: bool) ->
     return None if call.is_caller else 481
 
 
+def replaced_by(
+    request: Request, dialogs: DialogTable, may_replace: MayReplace | None
+) -> InviteSession | None:
+    """Return the call that an INVITE with Replaces may replace. Raises Reject."""
+    named = request.replaces
+    assert named is not None  # it is there
+    key = dialog_of(named)
+    call = _session(dialogs, key)
+    status = refusal(call, has_ended=dialogs.has_ended(key), early_only=named.early_only)
+    if status is not None:
+        raise Reject(status)
+    if may_replace is not None and not may_replace(request, call):
+        raise Reject(403)
+    return call
+
+
 class Replacing(Rule):
     """Replaces, RFC 3891."""
 
@@ -91,17 +108,7 @@ class Replacing(Rule):
             return
         if len(request.headers.all("Replaces")) != 1 or "Join" in request.headers.fields:
             raise Reject(400, "Contradictory Replaces")
-        named = request.replaces
-        assert named is not None  # it is there
-        key = dialog_of(named)
-        call = _session(dialogs, key)
-        status = refusal(call, has_ended=dialogs.has_ended(key), early_only=named.early_only)
-        if status is not None:
-            raise Reject(status)
-        may_replace = self.session.stack.may_replace
-        if may_replace is not None and not may_replace(request, call):
-            raise Reject(403)
-        self._replaced = call
+        self._replaced = replaced_by(request, dialogs, self.session.stack.may_replace)
 
     def received(self, request: Request, tx: ServedRequest) -> int | Response | None:
         """Refuse Replaces in anything but an INVITE (§3)."""

@@ -19,6 +19,10 @@ from .usage import Usage
 
 R = TypeVar("R", bound=Rule)
 
+CROSSING = "crossing"
+"""Key among the header fields of a request that a bridge passes on. Its value is a function that
+completes the request with what crosses, see core/b2bua."""
+
 
 class Ruled(Usage):
     """A usage with the rules of a table. Hooks that no rule has are not called."""
@@ -73,7 +77,10 @@ class Ruled(Usage):
 
     def _within(self, method: str, body: bytes | str, headers: dict[str, Any]) -> Request:
         """Return a request within the dialog, which the rules have completed."""
+        crossing = headers.pop(CROSSING, None)
         request = self.dialog.request(method, body=body, **headers)
+        if crossing is not None:
+            crossing(request)
         for place in self.plan.requesting:
             rule = self.rules[place]
             if rule is not None:

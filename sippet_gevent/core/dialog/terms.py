@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...message.message import Request
 from ...message.sdp import SDP, MediaStream
 from ...transport.base import Flow
-from .call import SESSION_TYPE, OnOffer
+from .call import SESSION_TYPE, BridgedLeg, OnOffer
 from .media import Media
 from .offer_answer import description_of, media_address
 
@@ -21,13 +21,20 @@ class Terms:
     Args:
         streams: The streams to offer or to accept; None if the application describes the session.
         on_offer: Decides about offers of the peer.
+        leg: The side of a bridge that the call will be, if any.
     """
 
-    __slots__ = ("_streams", "media", "on_offer")
+    __slots__ = ("_streams", "leg", "media", "on_offer")
 
-    def __init__(self, streams: Sequence[MediaStream] | None, on_offer: OnOffer | None) -> None:
+    def __init__(
+        self,
+        streams: Sequence[MediaStream] | None,
+        on_offer: OnOffer | None,
+        leg: BridgedLeg | None = None,
+    ) -> None:
         self._streams = streams
         self.on_offer = on_offer
+        self.leg = leg
         self.media: Media | None = None
         """What the call offers and accepts from now on."""
 

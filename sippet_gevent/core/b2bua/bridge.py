@@ -1,0 +1,408 @@
+"""bridge(): a B2BUA in one call, RFC 7092, RFC 3261 §6.
+
+The caller's INVITE becomes an INVITE to the target. Responses, later requests and the end of one
+leg are passed on to the other leg. Each leg has its own dialog, reliable responses and session
+timer.
+
+| what happens | the other leg |
+|---|---|
+| the callee rings: 101 to 199, but no 199 | the same status, header fields and description |
+| the callee's 1xx is reliable, or the caller requires that | reliable, if the caller supports it |
+| the caller requires 100rel, without an offer | no 1xx, which would need one (RFC 3262 §5) |
+| the callee refuses | Reject; if it leaves the core, the caller gets the refusal whole |
+| the caller sends CANCEL, or BYE before the answer | CANCEL with its Reason |
+| the callee answers | the 2xx, with its description unless a reliable 1xx had it |
+| the caller had no offer | none; the 2xx has the callee's, and the ACK the caller's answer |
+| one side sends BYE | BYE with its Reason and other header fields |
+| one side vanishes | BYE with a Reason that says so |
+| the INVITE comes back unchanged | 482; others are counted by Max-Forwards (RFC 7332) |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ...arguments import instance
+from ...arguments import seconds as check_seconds
+from ...errors import Cancelled, Reject, SIPError, TransactionStateError
+from ...message.message import Request, Response
+from ...message.uri import URI
+from ...transport.listener_choice import Wanted
+from ..argument_checks import check_way
+from ..auth.credentials import Given, keyring
+from ..client.reason import reason_of
+from ..client.retry import Retry
+from ..client.targets import NextHop
+from ..client.transaction import ClientTransaction
+from ..dialog.end import Bridged, End
+from ..dialog.expiry import Expiry
+from ..dialog.negotiation import ASKED, OFFERED, same_session
+from ..dialog.offer_answer import description_of
+from ..dialog.reliable import TAG as RELIABLE
+from ..dialog.reliable import lists
+from ..dialog.replaces import replaced_by
+from ..dialog.rules import RULES
+from ..element import Element
+from ..server import ServerTransaction
+from .connection import Connection
+from .crossing import hops_left, with_description
+from .flows import ask_for_offer, reoffer
+from .leg import Leg
+from .policy import BridgePolicy, Kind
+from .relay import MediaRelay
+
+_WRITE = 'bridge(request, tx, "sip:bob@192.0.2.20")'
+
+_PLACED: WeakKeyDictionary[Element, dict[str, tuple[str, str]]] = WeakKeyDictionary()
+"""By stack and by Call-ID of the INVITEs that bridges have sent and that have no final response:
+the Request-URI that was received, and the one that was sent."""
+
+
+def bridge(
+    request: Request,
+    tx: ServerTransaction,
+    target: URI | str,
+    *,
+    policy: BridgePolicy | None = None,
+    media: MediaRelay | None = None,
+    next_hop: NextHop | None = None,
+    listener: Wanted = None,
+    timeout: float | None = None,
+    credentials: Given | None = None,
+    follow_redirects: bool = False,
+    **headers: Any,
+) -> Bridged:
+    """Call the target for the caller, connect both, and wait until both calls have ended.
+
+        @stack.on("INVITE")
+        def b2bua(request, tx):
+            bridge(request, tx, f"sip:{request.uri.user}@192.0.2.20")
+
+    If the callee refuses, the refusal is a Reject. Catch it to try another target:
+
+        try:
+            bridge(request, tx, phone, timeout=20)
+        except (Reject, TransactionTimeout):
+            bridge(request, tx, voicemail)
+
+    An INVITE with Replaces of a bridged call takes the place of that side, whatever the target is.
+
+    Args:
+        request: The INVITE of the caller.
+        tx: Its server transaction.
+        target: The URI to call.
+        policy: Which header fields cross, and what becomes of a REFER.
+        media: What relays the media, such as an RTPEngine; None lets it flow between the peers.
+        next_hop: Where the INVITE goes instead of its target.
+        listener: The name of the listener by which it leaves.
+        timeout: Seconds until the callee must have answered.
+        credentials: Credentials for a callee that asks for them. Without them the caller is asked.
+        follow_redirects: True to follow 3xx.
+        headers: Header fields of the INVITE to the callee, by attribute name.
+
+    Returns:
+        How both calls have ended.
+
+    Raises:
+        Reject: The callee has refused, before anybody has answered. 483 or 482 for a loop.
+        TransactionTimeout: The callee has not answered in time, or the caller sent no ACK or PRACK.
+        TransportError: There is no way to the callee.
+        Cancelled: The caller has given up. The callee got a CANCEL, or a BYE.
+        TransactionStateError: The request begins no call, or is answered already.
+        ParseError: The target is no URI, or the callee's answer cannot be used.
+    """
+    instance("request", request, Request, _WRITE)
+    instance("tx", tx, ServerTransaction, _WRITE)
+    check_way(next_hop, listener)
+    if request.method != "INVITE" or request.mandatory.to_tag is not None:
+        raise TransactionStateError(f"a bridge begins with an INVITE that begins a call: {_WRITE}")
+    if tx.answered:
+        raise TransactionStateError(f"the request is answered already with {tx.answered}")
+    seconds = check_seconds("timeout", timeout)
+    given = keyring(credentials)
+    retry = Retry(tx.stack.keyring if given is None else given, follow_redirects=follow_redirects)
+    tx.check_required()
+    hops = hops_left(request)
+    inbound = Inbound(request, tx, checked_policy(policy), media, credentials is not None)
+    try:
+        replaced = _replaced(request, tx)
+        if replaced is not None:
+            inbound.take_over(replaced)
+        else:
+            invite = inbound.invite(target, hops, headers)
+            inbound.place(invite, next_hop, listener, seconds, retry)
+        inbound.until_over()
+    except BaseException as error:
+        inbound.abandon(error)
+        raise
+    finally:
+        inbound.close()
+    return Bridged(inbound.caller.call.end if inbound.caller.call else None, inbound.callee_end)
+
+
+def checked_policy(policy: BridgePolicy | None) -> BridgePolicy:
+    """Return the policy of a bridge. Raises TypeError."""
+    if policy is None:
+        return BridgePolicy()
+    instance("policy", policy, BridgePolicy, 'policy=BridgePolicy(refer="follow")')
+    return policy
+
+
+def _replaced(request: Request, tx: ServerTransaction) -> Leg | None:
+    """Return the leg that an INVITE with Replaces takes the place of. Raises Reject."""
+    if "Replaces" not in request.headers.fields:
+        return None
+    if len(request.headers.all("Replaces")) != 1 or "Join" in request.headers.fields:
+        raise Reject(400, "Contradictory Replaces")
+    call = replaced_by(request, tx.stack.dialogs, tx.stack.may_replace)
+    leg = None if call is None else call.leg
+    return leg if isinstance(leg, Leg) else None
+
+
+class Inbound(Connection):
+    """A bridge that begins with the INVITE of a caller.
+
+    Args:
+        request: The INVITE.
+        tx: Its server transaction.
+        policy: Which header fields cross.
+        media: What relays the media.
+        has_credentials: True if this element answers the challenges of the callee.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        tx: ServerTransaction,
+        policy: BridgePolicy,
+        media: MediaRelay | None,
+        has_credentials: bool,
+    ) -> None:
+        super().__init__(tx.stack, policy, media)
+        self.request = request
+        self.tx = tx
+        self.has_credentials = has_credentials
+        self.offer_given = description_of(request)
+        self.caller = self.add_leg()
+        self.callee: Leg = self.add_leg()
+        self.connect(self.caller, self.callee)
+        self.caller.note_allowed(request)
+        tx.terms = self.caller.terms
+        if tx.call is not None:  # of an earlier bridge that was refused
+            self.caller.begins(tx.call)  # type: ignore[arg-type]  # each call is one
+
+    @property
+    def credentials_are_ours(self) -> bool:
+        return self.has_credentials or self.tx.user is not None
+
+    @property
+    def callee_end(self) -> End | None:
+        """How the callee's call has ended; None if it goes on elsewhere."""
+        call = self.callee.call
+        return None if call is None or self.callee not in self.legs else call.end
+
+    # ---- the INVITE to the callee
+
+    def invite(self, target: URI | str, hops: int, headers: dict[str, Any]) -> Request:
+        """Return the INVITE to the callee. Raises Reject, SIPError and TypeError."""
+        request, policy = self.request, self.policy
+        offer = self.offer_given
+        if offer:
+            translated = self.offer_to(self.caller, self.callee, offer)
+            self.callee.shown = offer
+        else:
+            translated = offer
+        body, content = with_description(request, offer, translated)
+        invite = Request("INVITE", target, body=body)
+        lines = policy.lines(request, Kind.INVITE, credentials=not self.credentials_are_ours)
+        invite.headers.extend([*lines, *content])
+        invite.from_ = policy.from_(request)
+        to = policy.to(request)
+        if to is not None:
+            invite.to = to
+        invite.max_forwards = hops
+        required = tuple(tag for tag in request.require if tag.lower() not in RULES.option_tags)
+        if required:
+            invite.require = required
+        self.callee.write_allowed(invite)
+        if not offer:
+            # the PRACK to an offer in a 1xx could not wait for the caller's answer
+            invite.supported = tuple(sorted(self.stack.supported - {RELIABLE}))
+        if headers:
+            checked = Request("INVITE", target, **headers)
+            for name in {line[0] for line in checked.headers.lines}:
+                invite.headers.delete_header(name)
+            invite.headers.extend(checked.headers.lines)
+        return invite
+
+    def place(
+        self,
+        invite: Request,
+        next_hop: NextHop | None,
+        listener: Wanted,
+        timeout: float | None,
+        retry: Retry,
+    ) -> None:
+        """Call the callee, and answer the caller when the callee has answered."""
+        placed = _PLACED.setdefault(self.stack, {})
+        received = self.request.uri_text
+        if received in placed.get(self.request.headers.get("Call-ID", ""), ()):
+            raise Reject(482)
+        sender = self.stack.sender
+        out = sender.send(invite, next_hop, listener=listener, retry=retry)  # type: ignore[call-arg]
+        assert isinstance(out, ClientTransaction)  # no user was given
+        out.terms = self.callee.terms
+        call_id = out.request.headers["Call-ID"]
+        placed[call_id] = received, out.request.uri_text
+        try:
+            if out.request.expires is not None:
+                Expiry(out, out.request.expires)
+            response = out.final(self.ringing, timeout)
+        finally:
+            placed.pop(call_id, None)
+        if not response.is_success:
+            raise self.callee.refusal(response)
+        call = out.call
+        assert call is not None  # each 2xx begins one
+        self.callee.call = call  # type: ignore[assignment]  # each call is one
+        self.callee.note_allowed(response)
+        if not call.ended.is_set():
+            self.tx._hold(call)
+        self.accept(response)
+
+    # ---- responses of the callee
+
+    def ringing(self, response: Response) -> None:
+        """Pass on a 101 to 199. 199 is about one branch of a fork, and the caller has one dialog
+        (RFC 6228 §4)."""
+        if response.status == 199 or response.status == 100:
+            return
+        request, tx = self.request, self.tx
+        self.callee.rings(response)
+        found = description_of(response)
+        state = self._caller_state()
+        must = "Require" in request.headers.fields and lists(request, "Require")
+        if must and state == ASKED:
+            return  # RFC 3262 §5: it would need an offer
+        if found and state not in (OFFERED, ASKED):
+            found = b""
+            provisional = request.response(response.status, response.reason)
+        else:
+            shown = self._to_caller(found) if found else found
+            body, content = with_description(response, found, shown)
+            provisional = request.response(response.status, response.reason, body=body)
+            provisional.headers.extend(content)
+        provisional.headers.extend(self.policy.lines(response, Kind.PROVISIONAL))
+        self.caller.write_allowed(provisional)
+        reliable = "RSeq" in response.headers.fields and state != ASKED
+        tx.respond(provisional, reliable=reliable)
+        if found:
+            self.caller.shown = found
+
+    def accept(self, response: Response) -> None:
+        """Answer the caller with the 2xx of the callee, and wait for the ACK."""
+        request, tx, callee = self.request, self.tx, self.callee
+        call = callee.call
+        assert call is not None  # it has answered
+        is_late = call._late is not None
+        found = call.offers.offer if is_late else call.remote_body
+        answer = request.response(response.status, response.reason)
+        if found and self._caller_state() in (OFFERED, ASKED):
+            shown = self._to_caller(found)
+            same = description_of(response) == found
+            body, content = with_description(response, found, shown) if same else (shown, [])
+            answer.body = body
+            answer.headers.extend(content)
+            self.caller.shown = found
+        answer.headers.extend(self.policy.lines(response, Kind.SUCCESS))
+        self.caller.write_allowed(answer)
+        tx.respond(answer)
+        caller = self.caller.call
+        assert caller is not None  # the 2xx has begun it, at the latest
+        caller._wait_for_ack()
+        if caller.ended.is_set() or call.ended.is_set():
+            return
+        if is_late:
+            given = caller.offers.remote
+            if not given:
+                raise Reject(488)  # the ACK had no answer
+            callee.take_answer(self.answer_to(self.caller, callee, given))
+            callee.shown = given
+        elif found and not same_session(found, self.caller.shown):
+            # another branch has answered than the one whose preview the caller took as the answer;
+            # this greenlet has to see the end of the calls meanwhile
+            self.stack.callbacks.spawn(self._offer_again, found)
+
+    def _offer_again(self, found: bytes) -> None:
+        """Offer the callee's description to the caller, which has agreed on another one."""
+        caller, callee = self.caller, self.callee
+        try:
+            given = reoffer(self, callee, caller, found)
+            if not same_session(given, callee.shown):
+                reoffer(self, caller, callee, given)
+        except SIPError as error:
+            if caller.is_open and caller.call is not None:
+                caller.call.warn("session of the callee not accepted", error)
+                caller.call.hangup()
+
+    def _to_caller(self, found: bytes) -> bytes:
+        if self.offer_given:
+            return self.answer_to(self.callee, self.caller, found)
+        return self.offer_to(self.callee, self.caller, found)
+
+    def _caller_state(self) -> str:
+        if self.caller.call is not None:
+            return self.caller.negotiation.state
+        return OFFERED if self.offer_given else ASKED
+
+    # ---- an INVITE with Replaces
+
+    def take_over(self, replaced: Leg) -> None:
+        """Connect the caller with the other side of a bridged call, in place of the side that the
+        INVITE replaces (RFC 3891 §3, RFC 5589 §7.3).
+
+        Raises:
+            Reject: 488, because the other side has not answered yet, or refuses the session.
+        """
+        kept = replaced.peer
+        if kept is None or not kept.is_open or not kept._is_confirmed:
+            raise Reject(488)
+        replaced.peer = kept.peer = None  # the end of one does not end the other any more
+        self.legs.remove(self.callee)
+        self.callee = kept
+        self.take(kept)
+        self.connect(self.caller, kept)
+        call = kept.call
+        assert call is not None  # it is open
+        self.tx._hold(call)
+        if self.offer_given:
+            found = reoffer(self, self.caller, kept, self.offer_given)
+        else:
+            found = ask_for_offer(kept)
+        try:
+            answer = self.request.response(200, body=self._to_caller(found))
+            self.caller.write_allowed(answer)
+            self.tx.respond(answer)
+            caller = self.caller.call
+            assert caller is not None  # the 2xx has begun it
+            caller._wait_for_ack()
+            if not self.offer_given and not caller.ended.is_set():
+                kept.take_answer(self.answer_to(self.caller, kept, caller.offers.remote))
+        finally:
+            kept.keep_session()
+
+    # ---- the end
+
+    def abandon(self, error: BaseException) -> None:
+        """End what goes on still, because the bridge has failed or its core gives up."""
+        headers = reason_of(error.cancel if isinstance(error, Cancelled) else None)
+        for leg in self.legs:
+            call = leg.call
+            if call is None or call.ended.is_set() or not call.is_confirmed:
+                continue
+            if headers:
+                call.hangup(**headers)
+            else:
+                status = error.status if isinstance(error, SIPError) else 500
+                leg.hang_up(None, End("us", "failed", status))

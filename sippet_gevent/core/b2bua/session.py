@@ -1,0 +1,48 @@
+"""BridgingSession: a call that can be bridged with another one."""
+
+from __future__ import annotations
+
+from ...arguments import instance
+from ...errors import InvalidValue, TransactionStateError
+from ..dialog.call import Call
+from ..dialog.end import Bridged, End
+from ..dialog.invite import InviteSession
+from ..dialog.refer import ReferringSession
+from .bridge import checked_policy
+from .connection import Connection
+from .flows import connect_sessions
+from .leg import Leg
+from .policy import BridgePolicy
+from .relay import MediaRelay
+
+
+class BridgingSession(ReferringSession):
+    """A call that can be bridged with another one that the program has."""
+
+    def bridge(
+        self, other: Call, *, policy: BridgePolicy | None = None, media: MediaRelay | None = None
+    ) -> Bridged:
+        instance("other", other, InviteSession, "call_a.bridge(call_b)")
+        assert isinstance(other, InviteSession)
+        if other is self:
+            raise InvalidValue("a call cannot be bridged with itself: write call_a.bridge(call_b)")
+        for call in (self, other):
+            if call.ended.is_set() or not call.is_confirmed:
+                raise TransactionStateError(f"only an answered call can be bridged, not {call!r}")
+            if isinstance(call.leg, Leg):
+                raise TransactionStateError(f"{call!r} is bridged already")
+        connection = Connection(self.stack, checked_policy(policy), media)
+        one, two = connection.add_leg(), connection.add_leg()
+        try:
+            one.begins(self)
+            two.begins(other)
+            connect_sessions(connection, one, two, is_relayed=media is not None)
+            connection.connect(one, two)
+            connection.until_over()
+        except BaseException:
+            for leg in connection.legs:
+                leg.hang_up(None, End("us", "failed", 500))
+            raise
+        finally:
+            connection.close()
+        return Bridged(self.end, other.end)

@@ -1,0 +1,180 @@
+"""Transfer: a REFER that a bridge carries out, RFC 3515, RFC 5589 §6 and §7.
+
+The other side of the leg is connected to the target. While that rings, the first call goes on, and
+so it does if the transfer fails. Afterwards the peer that has asked usually hangs up. If it does
+not, the bridge does so after 64*T1.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...errors import Reject, SIPError
+from ...message.message import Request, Response
+from ..client.transaction import ClientTransaction
+from ..dialog.dialog import DialogID
+from ..dialog.refer import Referral
+from ..dialog.replaces import dialog_of
+from ..element import Element
+from ..server import ServerTransaction
+from .crossing import hops_left
+from .flows import connect_sessions
+from .leg import Leg
+from .policy import BridgePolicy, Kind
+from .relay import MediaRelay
+
+
+class Connecting(Protocol):
+    """The bridge whose leg is transferred."""
+
+    stack: Element
+    policy: BridgePolicy
+    media: MediaRelay | None
+    legs: list[Leg]
+
+    @property
+    def credentials_are_ours(self) -> bool: ...
+    def offer_to(self, source: Leg, target: Leg, description: bytes) -> bytes: ...
+    def answer_to(self, source: Leg, target: Leg, description: bytes) -> bytes: ...
+    def follow(self, leg: Leg, request: Request, tx: ServerTransaction) -> None: ...
+    def add_leg(self) -> Leg: ...
+    def take(self, leg: Leg) -> None: ...
+    def connect(self, one: Leg, other: Leg) -> None: ...
+    def wake(self) -> None: ...
+
+
+class Transfer:
+    """One REFER.
+
+    Args:
+        bridge: The bridge.
+        leg: The leg whose peer has sent it.
+        tx: The REFER.
+    """
+
+    def __init__(self, bridge: Connecting, leg: Leg, tx: ServerTransaction) -> None:
+        self.bridge = bridge
+        self.leg = leg
+        self.tx = tx
+        other = leg.peer
+        if other is None or not other.is_open or not other._is_confirmed:
+            raise Reject(480)  # nobody could be transferred now
+        self.other = other
+
+    def run(self) -> None:
+        """Carry it out. Raises Reject if it is refused."""
+        referral = self.tx.referral
+        assert referral is not None  # within a call each REFER has one
+        if referral.target.method.upper() != "INVITE" or referral.uri.scheme not in _SCHEMES:
+            raise Reject(501)
+        replaced = self._replaced(referral)
+        hops = hops_left(self.tx.request)
+        referral.accept()
+        try:
+            if replaced is None:
+                self._call(referral, hops)
+            else:
+                self._join(replaced)
+        except SIPError as error:
+            referral.finish(error.status if error.status >= 300 else 500)
+            return
+        except BaseException:
+            referral.finish(487)
+            raise
+        referral.finish(200)
+        self._leave()
+
+    def _replaced(self, referral: Referral) -> Leg | None:
+        """Return the other side of the bridged call that the Refer-To would replace."""
+        named = referral.replaces
+        if named is None:
+            return None
+        call_id, local, remote = dialog_of(named)
+        # the tags are as the target sees them, and the target is this element
+        known: DialogID = (call_id, local, remote)
+        call = self.bridge.stack.dialogs.named(known)
+        leg = getattr(call, "leg", None)
+        if not isinstance(leg, Leg):
+            return None
+        kept = leg.peer
+        if kept is None or not kept.is_open or not kept._is_confirmed or kept is self.other:
+            raise Reject(480)
+        return kept
+
+    def _call(self, referral: Referral, hops: int) -> None:
+        """Call the target without an offer, and connect it to the other side (RFC 3725)."""
+        bridge, other = self.bridge, self.other
+        target = bridge.add_leg()
+        out: ClientTransaction | None = None
+        try:
+            invite = Request("INVITE", referral.uri)
+            invite.max_forwards = hops
+            call = other.call
+            assert call is not None  # it is open
+            invite.from_ = call.dialog.remote._replace(
+                parameters=call.dialog.remote.parameters.without("tag")
+            )
+            if referral.referred_by is not None:
+                invite.referred_by = referral.referred_by
+            if referral.replaces is not None:
+                invite.replaces = referral.replaces
+            invite.headers.extend(
+                line
+                for line in bridge.policy.lines(self.tx.request, Kind.REQUEST, credentials=False)
+                if line[0] not in _OF_REFER
+            )
+            sent = bridge.stack.sender.send(invite)
+            assert isinstance(sent, ClientTransaction)  # no user was given
+            out = sent
+            out.terms = target.terms
+
+            def ringing(response: Response) -> None:
+                if response.status > 100:
+                    target.rings(response)
+                    referral.progress(response)
+
+            response = out.final(ringing)
+            if not response.is_success:
+                raise Reject(response.status, response.reason, response=response)
+            target.call = out.call  # type: ignore[assignment]  # each call is one
+            target.note_allowed(response)
+            self._connect(target)
+        except BaseException:
+            if out is not None and out.call is not None:
+                out.call.hangup()
+            bridge.legs.remove(target)
+            target.let_go()
+            bridge.wake()
+            raise
+
+    def _join(self, kept: Leg) -> None:
+        """Connect the other side with one of another bridge, in place of both that are between."""
+        replaced = kept.peer
+        self._connect(kept)
+        if replaced is not None and replaced.call is not None:
+            replaced.call.hangup()
+
+    def _connect(self, target: Leg) -> None:
+        bridge, leg, other = self.bridge, self.leg, self.other
+        connect_sessions(bridge, target, other, is_relayed=bridge.media is not None)
+        if not other.is_open or not target.is_open:
+            raise Reject(480)
+        leg.peer = None
+        if target.peer is not None:
+            target.peer.peer = None
+        if target not in bridge.legs:
+            bridge.take(target)
+        bridge.connect(target, other)
+
+    def _leave(self) -> None:
+        """Wait for the BYE of the peer that has asked, and hang up if none comes."""
+        call = self.leg.call
+        if call is not None:
+            call._inbox.wait(call.ended.is_set, 64 * self.bridge.stack.engine.timers.t1)
+            call.hangup()
+
+
+_SCHEMES = frozenset(("sip", "sips", "tel"))
+
+_OF_REFER = frozenset(("Event", "Refer-Sub", "Refer-To", "Referred-By", "Expires"))
+"""Header fields of a REFER that the INVITE does not get, or gets by itself."""

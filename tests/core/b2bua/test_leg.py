@@ -1,0 +1,306 @@
+"""Leg: requests within a bridged call, RFC 3261 §14, RFC 3311, RFC 6337."""
+
+from __future__ import annotations
+
+import pytest
+
+from .phones import CALLEE, Phones, body, describe
+
+
+@pytest.fixture
+def phones(sip):
+    """Phones that a bridge has connected."""
+    phones = Phones(sip)
+    phones.answer()
+    yield phones
+    if not phones.results and not phones.errors:
+        phones.end()
+
+
+HELD = describe(version=2, direction="sendonly")
+ACCEPTED = describe(CALLEE, version=2, direction="recvonly")
+
+
+def agree(phones, offer, answer, method="INVITE"):
+    """The caller offers, and the callee answers; return what the callee and the caller have got."""
+    phones.ask(method, offer)
+    got = phones.callee.last(method)
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(answer))
+    response = phones.last
+    if method == "INVITE":
+        phones.ask("ACK")
+    return got, response
+
+
+# ---- hold and other changes
+
+
+@pytest.mark.rfc("3264 8.4")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_hold_and_resume_reach_the_callee(phones, method):
+    got, response = agree(phones, HELD, ACCEPTED, method)
+    assert (got.body, response.status, response.body) == (HELD, 200, ACCEPTED)
+    again, answer = describe(version=3), describe(CALLEE, version=3)
+    got, response = agree(phones, again, answer, method)
+    assert (got.body, response.body) == (again, answer)
+
+
+def test_hold_of_the_callee_reaches_the_caller(phones):
+    phones.ask_back("INVITE", describe(CALLEE, version=2, direction="inactive"))
+    got = phones.caller.last("INVITE")
+    answer = describe(version=2, direction="inactive")
+    phones.caller.reply(got, 200, contact=f"<{phones.caller.uri}>", **body(answer))
+    assert phones.caller.methods == ["INVITE", "ACK"]
+    assert phones.callee.responses[-1].body == answer
+    phones.ask_back("ACK")
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_refused_change_leaves_both_sessions_as_they_were(phones):
+    phones.ask("INVITE", HELD)
+    phones.callee.reply(phones.callee.last("INVITE"), 488, warning='304 phone "no"')
+    assert phones.last.status == 488
+    assert phones.last.headers["Warning"] == '304 phone "no"'
+    phones.ask("ACK")
+    got, response = agree(phones, describe(version=3, port=9002), describe(CALLEE, version=2))
+    assert (got.body, response.status) == (describe(version=3, port=9002), 200)
+
+
+@pytest.mark.rfc("4028 7.4")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_refresh_is_answered_on_its_own_leg(phones, method):
+    phones.ask(method, phones.offer)
+    assert (phones.last.status, phones.last.body) == (200, describe(CALLEE))
+    if method == "INVITE":
+        phones.ask("ACK")
+    assert phones.callee.methods == ["INVITE", "ACK"]
+
+
+@pytest.mark.rfc("6337 5.2.5")
+def test_reinvite_without_an_offer_is_passed_through(phones):
+    phones.ask("INVITE")
+    got = phones.callee.last("INVITE")
+    assert got.body == b""
+    offer = describe(CALLEE, version=2, port=9100)
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(offer))
+    assert phones.last.body == offer
+    assert phones.callee.methods == ["INVITE", "ACK", "INVITE"]
+    answer = describe(version=2, port=9200)
+    phones.ask("ACK", answer)
+    assert phones.callee.methods == ["INVITE", "ACK", "INVITE", "ACK"]
+    assert phones.callee.last("ACK").body == answer
+
+
+def test_reinvite_without_an_offer_that_is_cancelled_keeps_the_session(phones):
+    reinvite = phones.ask("INVITE")
+    phones.caller.send(reinvite.cancel())
+    assert phones.callee.methods[-1] == "INVITE"  # it has no response yet
+    got = phones.callee.last("INVITE")
+    offer = describe(CALLEE, version=2)
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(offer))
+    assert [r.status for r in phones.caller.responses if r.cseq.number == phones.number][-1] == 487
+    assert phones.callee.methods == ["INVITE", "ACK", "INVITE", "ACK"]
+    assert phones.callee.last("ACK").body == phones.offer  # what was agreed before
+    phones.ask("ACK")
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_change_that_is_cancelled_too_late_is_put_back(phones):
+    reinvite = phones.ask("INVITE", HELD)
+    phones.caller.send(reinvite.cancel())
+    phones.callee.reply(
+        phones.callee.last("INVITE"), 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED)
+    )
+    assert phones.callee.methods == ["INVITE", "ACK", "INVITE", "ACK", "INVITE"]
+    again = phones.callee.last("INVITE")
+    assert again.body == phones.offer
+    answer = describe(CALLEE, version=3)
+    phones.callee.reply(again, 200, contact=f"<{phones.callee.uri}>", **body(answer))
+    phones.ask("ACK")
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_changes_of_both_sides_at_the_same_time_get_491(phones):
+    phones.ask("INVITE", HELD)
+    phones.ask_back("INVITE", describe(CALLEE, version=2, direction="sendonly"))
+    assert phones.callee.responses[-1].status == 491
+    phones.ask_back("ACK")
+    got = [r for r in phones.callee.requests if r.method == "INVITE"][1]
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    assert phones.last.body == ACCEPTED
+    phones.ask("ACK")
+
+
+@pytest.mark.rfc("3311 4")
+def test_update_becomes_an_invite_for_a_callee_without_update(sip):
+    phones = Phones(sip)
+    phones.answer(allow="INVITE, ACK, BYE, CANCEL")
+    phones.ask("UPDATE", HELD)
+    got = phones.callee.last("INVITE")
+    assert got.body == HELD
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+    phones.end()
+
+
+@pytest.mark.rfc("3311 5.2")
+def test_update_that_is_not_known_is_tried_as_an_invite(phones):
+    phones.ask("UPDATE", HELD)
+    phones.callee.reply(phones.callee.last("UPDATE"), 501)
+    got = phones.callee.last("INVITE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+
+
+@pytest.mark.rfc("3311 5.1")
+def test_update_in_the_early_dialog_crosses(sip):
+    phones = Phones(sip, invite={"supported": "100rel"})
+    phones.reply(183, describe(CALLEE), require="100rel", rseq=1, allow="UPDATE, PRACK")
+    phones.callee.reply(phones.callee.last("PRACK"), 200)
+    phones.response = phones.last
+    phones.ask("PRACK", rack=f"{phones.last.rseq} {phones.invite.cseq.number} INVITE")
+    phones.ask("UPDATE", HELD)
+    got = phones.callee.last("UPDATE")
+    assert got.body == HELD
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+    number, phones.number = phones.number, phones.invite.cseq.number
+    phones.answer(b"")
+    assert phones.last.body == b""
+    phones.number = number
+    phones.end()
+
+
+@pytest.mark.rfc("3262 5")
+def test_offer_in_a_prack_becomes_an_update(sip):
+    phones = Phones(sip, invite={"supported": "100rel"})
+    phones.reply(183, describe(CALLEE), require="100rel", rseq=1, allow="UPDATE, PRACK")
+    phones.callee.reply(phones.callee.last("PRACK"), 200)
+    phones.response = phones.last
+    rack = f"{phones.last.rseq} {phones.invite.cseq.number} INVITE"
+    phones.ask("PRACK", HELD, rack=rack)
+    got = phones.callee.last("UPDATE")
+    assert got.body == HELD
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+    number, phones.number = phones.number, phones.invite.cseq.number
+    phones.answer(b"")
+    phones.number = number
+    phones.end()
+
+
+def test_answer_of_another_branch_than_the_preview_is_offered_to_the_caller(sip):
+    phones = Phones(sip, invite={"require": "100rel"})
+    phones.reply(183, describe(CALLEE))  # to the caller it is reliable, so it is the answer
+    phones.ask("PRACK", rack=f"{phones.last.rseq} {phones.invite.cseq.number} INVITE")
+    phones.number = phones.invite.cseq.number
+    other = describe("10.0.0.61", port=9300)
+    branch = phones.inner.response(200, contact="<sip:10.0.0.60>", **body(other))
+    branch.to = f"<{phones.inner.to.uri}>;tag=other"
+    phones.callee.reply(phones.inner, branch)
+    phones.inner_response = branch
+    assert phones.last.body == b""
+    phones.ack()
+    got = phones.caller.last("INVITE")
+    assert got.body == other
+    phones.caller.reply(got, 200, contact=f"<{phones.caller.uri}>", **body(describe()))
+    phones.number += 1
+    phones.end()
+
+
+# ---- other requests
+
+
+def test_digit_crosses_whole_and_so_does_its_answer(phones):
+    phones.ask("INFO", body="Signal=5\r\n", content_type="application/dtmf-relay", info_package="x")
+    got = phones.callee.last("INFO")
+    assert (got.body, str(got.content_type)) == (b"Signal=5\r\n", "application/dtmf-relay")
+    assert got.headers["Info-Package"] == "x"
+    assert got.max_forwards == 69
+    phones.callee.reply(got, 200, body="ok", content_type="text/plain")
+    assert (phones.last.status, phones.last.body) == (200, b"ok")
+
+
+def test_refused_info_is_refused_with_its_header_fields(phones):
+    phones.ask_back("INFO", info_package="x")
+    phones.caller.reply(phones.caller.last("INFO"), 469, recv_info="y")
+    response = phones.callee.responses[-1]
+    assert (response.status, response.headers["Recv-Info"]) == (469, "y")
+
+
+def test_message_before_the_callee_rings_is_told_to_come_later(sip):
+    phones = Phones(sip)
+    phones.reply(180)
+    phones.response = phones.last
+    phones.ask("MESSAGE", body="x", content_type="text/plain")
+    got = phones.callee.last("MESSAGE")
+    phones.callee.reply(got, 200)
+    assert phones.last.status == 200
+    phones.number = phones.invite.cseq.number
+    phones.reply(486)
+    assert phones.heard[-1] == 486
+
+
+def test_unknown_method_is_not_passed_on(phones):
+    phones.ask("PUBLISH")
+    assert phones.last.status in (405, 481, 501)
+    assert phones.callee.methods == ["INVITE", "ACK"]
+
+
+@pytest.mark.rfc("4028 10")
+def test_each_leg_has_its_own_session_timer(sip):
+    phones = Phones(sip, invite={"supported": "timer", "session_expires": "600;refresher=uac"})
+    assert phones.inner.headers["Session-Expires"] != "600;refresher=uac"
+    phones.answer(supported="timer", session_expires="900;refresher=uac", allow="UPDATE")
+    assert phones.response.headers["Session-Expires"] == "600;refresher=uac"
+    sip.advance(460)
+    update = phones.callee.last("UPDATE")  # ours, of the inner leg
+    phones.callee.reply(update, 200, session_expires="900;refresher=uac", require="timer",
+                        contact=f"<{phones.callee.uri}>")  # fmt: skip
+    assert "UPDATE" not in phones.caller.methods
+    sip.advance(109.2)  # the caller has not refreshed: its leg expires, and the callee hears why
+    assert phones.caller.methods == ["BYE"]
+    assert "Reason" in phones.callee.last("BYE").headers
+    phones.caller.reply(phones.caller.last("BYE"), 200)
+    phones.callee.reply(phones.callee.last("BYE"), 200)
+
+
+@pytest.mark.rfc("7332 4.1")
+def test_request_whose_hops_are_used_up_is_refused(phones):
+    request = phones.caller.within(phones.invite, phones.response, "INFO", number=8, max_forwards=0)
+    phones.caller.send(request)
+    phones.number = 8
+    assert phones.last.status == 483
+    assert phones.callee.methods == ["INVITE", "ACK"]
+
+
+def test_requests_behind_the_ack_and_the_200_are_passed_on(sip):
+    phones = Phones(sip)
+    phones.reply(200, describe(CALLEE))
+    phones.response = phones.last
+    ack = phones.caller.within(phones.invite, phones.last, "ACK", number=phones.number)
+    info = phones.caller.within(phones.invite, phones.last, "INFO", number=phones.number + 1)
+    held = phones.caller.within(
+        phones.invite, phones.last, "INVITE", number=phones.number + 2,
+        contact=f"<{phones.caller.uri}>", **body(HELD),
+    )  # fmt: skip
+    phones.caller.send(ack, info, held)
+    phones.number += 2
+    assert phones.callee.methods == ["INVITE", "ACK", "INFO", "INVITE"]
+    assert phones.callee.last("INVITE").body == HELD
+    phones.callee.reply(phones.callee.last("INFO"), 200)
+    got = phones.callee.last("INVITE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    phones.ask("ACK", number=phones.number)
+    phones.end()
+
+
+def test_bye_while_a_reinvite_is_passed_on_ends_everything(phones):
+    phones.ask("INVITE", HELD)
+    got = phones.callee.last("INVITE")
+    phones.ask("BYE")
+    assert phones.last.status in (200, 487)
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    assert "BYE" in phones.callee.methods
+    phones.callee.reply(phones.callee.last("BYE"), 200)
+    assert phones.results

@@ -1,0 +1,244 @@
+"""REFER and Replaces at a bridge, RFC 3515, RFC 3891, RFC 5589."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import BridgePolicy, bridge
+
+from ..wire import Peer
+from .phones import BOB, CALLEE, OURS, Phones, body, describe
+
+TARGET = "10.0.0.70"
+CAROL = f"<sip:carol@{TARGET}>"
+
+
+@pytest.fixture
+def carol(sip):
+    return Peer(sip, TARGET)
+
+
+def connected(sip, **options):
+    phones = Phones(sip, **options)
+    phones.answer()
+    return phones
+
+
+def bodies(peer):
+    """Return the status lines of the NOTIFYs that a peer has received."""
+    return [request.body for request in peer.requests if request.method == "NOTIFY"]
+
+
+def confirm_notifies(peer):
+    for request in [r for r in peer.requests if r.method == "NOTIFY" and not hasattr(r, "done")]:
+        peer.reply(request, 200)
+
+
+# ---- passed on
+
+
+@pytest.mark.rfc("3515 2.4.6")
+def test_refer_and_its_notify_are_passed_on_with_the_id_of_each_leg(sip):
+    phones = connected(sip)
+    phones.ask("REFER", refer_to=CAROL)
+    first = phones.callee.last("REFER")
+    assert first.headers["Refer-To"] == CAROL
+    phones.callee.reply(first, 202, contact=f"<{phones.callee.uri}>")
+    assert phones.last.status == 202
+    asked = phones.ask("REFER", refer_to=CAROL)
+    second = phones.callee.last("REFER")
+    phones.callee.reply(second, 202, contact=f"<{phones.callee.uri}>")
+    phones.ask_back(
+        "NOTIFY", event=f"refer;id={second.cseq.number}", body="SIP/2.0 200 OK\r\n",
+        content_type="message/sipfrag", subscription_state="terminated;reason=noresource",
+        contact=f"<{phones.callee.uri}>",
+    )  # fmt: skip
+    got = phones.caller.last("NOTIFY")
+    assert got.headers["Event"] == f"refer;id={asked.cseq.number}"
+    assert got.body == b"SIP/2.0 200 OK\r\n"
+    assert got.headers["Subscription-State"] == "terminated;reason=noresource"
+    phones.caller.reply(got, 200)
+    assert phones.callee.responses[-1].status == 200
+    phones.end()
+
+
+def test_refer_is_refused_by_policy(sip):
+    phones = connected(sip, policy=BridgePolicy(refer="refuse"))
+    phones.ask("REFER", refer_to=CAROL)
+    assert phones.last.status == 603
+    assert "REFER" not in phones.callee.methods
+    phones.end()
+
+
+# ---- carried out
+
+
+@pytest.mark.rfc("5589 6.1")
+def test_blind_transfer_is_carried_out(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL, referred_by="<sip:alice@example.com>")
+    assert 202 in phones.caller.statuses
+    assert "REFER" not in phones.callee.methods
+    invite = carol.last("INVITE")
+    assert invite.body == b""
+    assert invite.headers["Referred-By"] == "<sip:alice@example.com>"
+    assert invite.from_.uri == phones.inner.to.uri
+    confirm_notifies(phones.caller)
+    carol.reply(invite, 180, contact=f"<{carol.uri}>")
+    offer = describe(TARGET)
+    carol.reply(invite, 200, contact=f"<{carol.uri}>", **body(offer))
+    moved = phones.callee.last("INVITE")
+    assert moved.body == offer
+    assert carol.methods == ["INVITE"]
+    answer = describe(CALLEE, version=2)
+    phones.callee.reply(moved, 200, contact=f"<{phones.callee.uri}>", **body(answer))
+    assert carol.methods == ["INVITE", "ACK"]
+    assert carol.last("ACK").body == answer
+    confirm_notifies(phones.caller)
+    assert bodies(phones.caller)[0] == b"SIP/2.0 100 Trying\r\n"
+    assert bodies(phones.caller)[-1] == b"SIP/2.0 200 OK\r\n"
+    phones.ask("BYE")
+    assert "BYE" not in phones.callee.methods
+    phones.ask_back("INFO", body=b"1", content_type="text/plain")
+    carol.reply(carol.last("INFO"), 200)
+    phones.ask_back("BYE")
+    carol.reply(carol.last("BYE"), 200)
+    sip.settle()
+    assert phones.results
+
+
+@pytest.mark.rfc("5589 6.1")
+def test_transferor_that_does_not_hang_up_is_hung_up(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    invite = carol.last("INVITE")
+    carol.reply(invite, 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
+    moved = phones.callee.last("INVITE")
+    phones.callee.reply(moved, 200, contact=f"<{phones.callee.uri}>", **body(describe(CALLEE)))
+    assert phones.caller.methods == []
+    sip.advance(32.1)
+    assert phones.caller.methods == ["BYE"]
+    phones.caller.reply(phones.caller.last("BYE"), 200)
+    phones.ask_back("BYE")
+    carol.reply(carol.last("BYE"), 200)
+
+
+@pytest.mark.rfc("5589 6.2")
+def test_transfer_that_fails_leaves_the_call(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL)
+    confirm_notifies(phones.caller)
+    carol.reply(carol.last("INVITE"), 486)
+    assert bodies(phones.caller)[-1] == b"SIP/2.0 486 Busy Here\r\n"
+    confirm_notifies(phones.caller)
+    phones.ask("INFO", body="1", content_type="text/plain")
+    phones.callee.reply(phones.callee.last("INFO"), 200)
+    assert phones.last.status == 200
+    phones.end()
+
+
+def test_target_is_hung_up_when_the_other_side_refuses_its_session(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    carol.reply(carol.last("INVITE"), 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
+    phones.callee.reply(phones.callee.last("INVITE"), 488)
+    assert carol.methods == ["INVITE", "ACK", "BYE"]
+    carol.reply(carol.last("BYE"), 200)
+    phones.end()
+
+
+def test_everybody_may_hang_up_while_the_target_rings(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    carol.reply(carol.last("INVITE"), 180, contact=f"<{carol.uri}>")
+    phones.end()
+    carol.reply(carol.last("INVITE"), 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
+    sip.settle()
+    assert carol.methods[-1] == "BYE" or "CANCEL" in carol.methods
+    if carol.methods[-1] == "BYE":
+        carol.reply(carol.last("BYE"), 200)
+    assert phones.results
+
+
+# ---- Replaces
+
+
+def replaces(dialog_request, response):
+    """Return Refer-To's Replaces of the dialog that a phone has with the bridge."""
+    return f"{dialog_request.call_id};to-tag={response.to.tag};from-tag={dialog_request.from_.tag}"
+
+
+@pytest.mark.rfc("3891 3")
+@pytest.mark.parametrize("offer", [describe(TARGET), b""])
+def test_invite_with_replaces_takes_the_place_of_one_side(sip, carol, offer):
+    phones = connected(sip)
+    named = replaces(phones.invite, phones.response)
+    invite = carol.ask("INVITE", replaces=named, **body(offer))
+    moved = phones.callee.last("INVITE")
+    assert moved.body == offer
+    answer = describe(CALLEE, version=2)
+    phones.callee.reply(moved, 200, contact=f"<{phones.callee.uri}>", **body(answer))
+    response = carol.responses[-1]
+    assert (response.status, response.body) == (200, answer)
+    late = body(describe(TARGET)) if not offer else {}
+    carol.send(carol.within(invite, response, "ACK", number=invite.cseq.number, **late))
+    if not offer:
+        assert phones.callee.last("ACK").body == describe(TARGET)
+    assert phones.caller.methods == ["BYE"]
+    phones.caller.reply(phones.caller.last("BYE"), 200)
+    assert "BYE" not in phones.callee.methods
+    ((caller, callee),) = phones.results
+    assert (caller.cause, callee) == ("replaced", None)
+    carol.send(carol.within(invite, response, "INFO", number=9))
+    phones.callee.reply(phones.callee.last("INFO"), 200)
+    carol.send(carol.within(invite, response, "BYE", number=10))
+    phones.callee.reply(phones.callee.last("BYE"), 200)
+    assert len(phones.results) == 2
+
+
+@pytest.mark.rfc("3891 3")
+def test_replaces_of_an_unknown_call_is_refused(sip, carol):
+    phones = connected(sip)
+    carol.ask("INVITE", replaces="other;to-tag=a;from-tag=b", **body(describe(TARGET)))
+    assert carol.statuses[-1] == 481
+    phones.end()
+
+
+@pytest.mark.rfc("5589 7.3")
+def test_attended_transfer_is_carried_out(sip, carol):
+    """The caller has two calls through the bridge, and connects their other sides."""
+
+    def core(request, tx):
+        if request.to.tag is not None:
+            return 481
+        target = BOB if request.uri.user == "bob" else f"sip:carol@{TARGET}"
+        bridge(request, tx, target, policy=BridgePolicy(refer="follow"))
+        return None
+
+    phones = Phones(sip, core=core)
+    phones.answer()
+    second = phones.caller.ask("INVITE", f"sip:carol@{OURS}", **body(describe(version=5)))
+    invite = carol.last("INVITE")
+    inner = carol.reply(invite, 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
+    response = phones.caller.responses[-1]
+    phones.caller.send(phones.caller.within(second, response, "ACK", number=second.cseq.number))
+    named = replaces(second, response).replace(";", "%3B").replace("=", "%3D")
+    contact = response.contact[0].uri
+    phones.ask("REFER", refer_to=f"<{contact}?Replaces={named}>", refer_sub="false")
+    asked = carol.last("INVITE")
+    assert asked.body == b""
+    offer = describe(TARGET, version=2)
+    carol.reply(asked, 200, contact=f"<{carol.uri}>", **body(offer))
+    moved = phones.callee.last("INVITE")
+    assert moved.body == offer
+    answer = describe(CALLEE, version=2)
+    phones.callee.reply(moved, 200, contact=f"<{phones.callee.uri}>", **body(answer))
+    assert carol.last("ACK").body == answer
+    # the second call of the caller is hung up, the first by itself
+    byes = [request for request in phones.caller.requests if request.method == "BYE"]
+    assert len(byes) == 1
+    phones.caller.reply(byes[0], 200)
+    phones.ask("BYE")
+    assert "BYE" not in phones.callee.methods + carol.methods
+    carol.send(carol.back(invite, inner, "BYE", number=5))
+    phones.callee.reply(phones.callee.last("BYE"), 200)

@@ -62,6 +62,8 @@ class InCall:
         tx.call = call = self.call
         if not call.dialog.receives(request):
             raise Reject(500, "Out of Order")  # §12.2.2
+        if call.leg is not None and request.method == "BYE":
+            call.leg.left_by(request)
         for usage in call.dialog.usages:
             result = usage._receive(request, tx)
             if result is not NotImplemented:

@@ -258,8 +258,8 @@ class Dialogs:
         known = self._calls.pop(call.dialog.id, None)
         if known is not None:
             self._early -= not known.is_confirmed
-            if by_us or known.is_confirmed:
-                self.ended.add(call.dialog.id, early=not known.is_confirmed, by_us=by_us)
+            early = by_us and not known.is_confirmed
+            self.ended.add(call.dialog.id, early=early, by_us=by_us)
             usages = known.dialog.usages
             if len(usages) > 1:  # its BYE has ended the call alone (RFC 5057 §4.2)
                 usages.remove(known)

@@ -280,8 +280,7 @@ class Dialogs:
                 gevent.joinall([*leaving.values()])
         gevent.killall([*leaving.values()])
         for call in [*self._calls.values()]:
-            call._drop()
-            for usage in call.dialog.usages[1:]:
+            for usage in [*call.dialog.usages]:  # the call itself is the first
                 usage._drop()
         self._calls.clear()
         self._early = 0

@@ -12,6 +12,7 @@ if it has nothing to try.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -107,7 +108,7 @@ class Attempt:
         return following
 
 
-class Policy:
+class Policy(ABC):
     """Decides if a request that has failed is tried again, and how. Derive your own from it.
 
     One object is made for each request that fails, so it can keep what it has tried.
@@ -120,9 +121,9 @@ class Policy:
         """True when the call may wait for something, so it has to run in a greenlet of its own."""
         return False
 
+    @abstractmethod
     def __call__(self, attempt: Attempt) -> Attempt | None:
         """Return the next try, or None if this policy has none. It should not raise."""
-        raise NotImplementedError
 
 
 Ask = Callable[[Attempt], "Attempt | None"]

@@ -6,6 +6,7 @@ retry.py has the policies that decide if there is one.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Any
 
 from ...engine.users import ClientRecord, NullUser
@@ -20,7 +21,7 @@ from .targets import Ways
 log = logging.getLogger("sippet_gevent.core")
 
 
-class Tries:
+class Tries(ABC):
     """The part of a ClientTransaction that sends its request again."""
 
     __slots__ = (
@@ -44,40 +45,40 @@ class Tries:
     # ---- in transaction.py
 
     @property
+    @abstractmethod
     def is_pending(self) -> bool:
         """True until the final response, or the failure that takes its place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _may_go_on(self, failure: Response | Exception) -> bool:
         """True when a target's failure sends the request on to the next one."""
-        raise NotImplementedError
 
-    def receive(self, response: Response) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def receive(self, response: Response) -> None: ...
 
-    def fail(self, error: Exception) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def fail(self, error: Exception) -> None: ...
 
-    def flow_ended(self, error: TransportError) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def flow_ended(self, error: TransportError) -> None: ...
 
-    def ended(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def ended(self) -> None: ...
 
-    def _deliver(self, event: Response | Exception) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _deliver(self, event: Response | Exception) -> None: ...
 
-    def _fail(self, error: Exception) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _fail(self, error: Exception) -> None: ...
 
-    def _watch(self, seconds: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _watch(self, seconds: float) -> None: ...
 
-    def _unwatch(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _unwatch(self) -> None: ...
 
-    def _receive_late(self, response: Response) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _receive_late(self, response: Response) -> None: ...
 
     # ---- the next try
 

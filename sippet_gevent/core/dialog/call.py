@@ -9,6 +9,7 @@ call that they made.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -123,7 +124,7 @@ Self = TypeVar("Self", bound="Call")
 _NONE: dict[str, ReinviteCore] = {}
 
 
-class Call:
+class Call(ABC):
     """One call: an INVITE that was answered with 2xx.
 
     Leaving a `with call:` block hangs up:
@@ -196,58 +197,59 @@ class Call:
         the same Call-ID."""
 
     @property
+    @abstractmethod
     def flow(self) -> Flow | None:
         """The flow of the call, if it is the only way to the peer (RFC 5626 §5.3); else None."""
-        raise NotImplementedError
 
     @flow.setter
-    def flow(self, flow: Flow | None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def flow(self, flow: Flow | None) -> None: ...
 
     @property
+    @abstractmethod
     def origin(self) -> Origin | None:
         """The listener at which the dialog began. Our requests leave by it, if it reaches their
         target."""
-        raise NotImplementedError
 
     # ---- the session
 
     @property
+    @abstractmethod
     def local_body(self) -> bytes:
         """Our session description that was agreed last, or else the one that we offer."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def local_type(self) -> str:
         """The Content-Type of `local_body`."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def remote_body(self) -> bytes:
         """The peer's session description that was agreed last, or else its offer or preview."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def local_sdp(self) -> SDP | None:
         """`local_body`, parsed. None if it is no session description."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def remote_sdp(self) -> SDP | None:
         """`remote_body`, parsed. None if it is no session description."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def offer(self) -> SDP | None:
         """The peer's offer that waits for our answer; None if there is none."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def is_held(self) -> bool:
         """True from hold() to resume()."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def on_offer(self) -> OnOffer | None:
         """Decides about the peer's offers, `on_offer(offer, call)`.
 
@@ -263,12 +265,12 @@ class Call:
         Raises:
             TypeError: The value is no callable of (offer, call).
         """
-        raise NotImplementedError
 
     @on_offer.setter
-    def on_offer(self, on_offer: OnOffer | None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def on_offer(self, on_offer: OnOffer | None) -> None: ...
 
+    @abstractmethod
     def answer(
         self, *, media: Sequence[MediaStream] | None = None, body: bytes | str | SDP = b""
     ) -> None:
@@ -288,8 +290,8 @@ class Call:
             TransactionStateError: No offer waits.
             Reject: 488, because no stream can be accepted. The offer still waits.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def hold(self, *, timeout: float | None = None) -> None:
         """Hold the call by a re-INVITE: we receive nothing until resume() (RFC 3264 §8.4).
 
@@ -301,12 +303,12 @@ class Call:
             TransactionTimeout: No final response came in time.
             TransportError: Nothing could be sent.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def resume(self, *, timeout: float | None = None) -> None:
         """Resume a call that hold() has held. Raises the same."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reinvite(
         self,
         *,
@@ -328,8 +330,8 @@ class Call:
         Raises:
             Reject: The peer has refused. The session is as it was.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def update(
         self,
         *,
@@ -343,7 +345,6 @@ class Call:
         Without `media` and `body` it has no offer, and refreshes the remote target. The arguments
         and exceptions are those of reinvite(). A peer without UPDATE refuses it with 405 or 501.
         """
-        raise NotImplementedError
 
     # ---- requests
 
@@ -433,6 +434,7 @@ class Call:
             if not response.is_success:
                 raise Reject(response.status, response.reason, response=response)
 
+    @abstractmethod
     def request(
         self,
         method: str,
@@ -465,8 +467,8 @@ class Call:
             TransportError: Nothing could be sent.
             Cancelled: The request that this greenlet serves was cancelled.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def transfer(
         self,
         target: URI | str | Call,
@@ -505,8 +507,8 @@ class Call:
             Cancelled: The request that this greenlet serves was cancelled.
             ParseError: The target is no URI.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def bridge(
         self, other: Call, *, policy: BridgePolicy | None = None, media: MediaRelay | None = None
     ) -> Bridged:
@@ -533,8 +535,8 @@ class Call:
             TransactionStateError: A call has ended, or is bridged already.
             TransactionTimeout, TransportError, Cancelled: As for reinvite().
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def hangup(self, **headers: Any) -> None:
         """End the call with a BYE that has these `headers`. Does nothing if the call has ended.
 
@@ -544,7 +546,6 @@ class Call:
         Raises:
             InvalidValue: A header field cannot be sent.
         """
-        raise NotImplementedError
 
     def __enter__(self: Self) -> Self:
         return self
@@ -557,35 +558,35 @@ class Call:
 
     # ---- for transactions, in invite.py
 
-    def _wait_for_ack(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _wait_for_ack(self) -> None: ...
 
-    def _provisional(self, response: Response) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _provisional(self, response: Response) -> bool: ...
 
-    def _hold(self, response: Response) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _hold(self, response: Response) -> None: ...
 
-    def _accepted(self, request: Request, response: Response) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _accepted(self, request: Request, response: Response) -> None: ...
 
-    def _acknowledge(self, invite: Request) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _acknowledge(self, invite: Request) -> None: ...
 
-    def _core_returned(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _core_returned(self) -> None: ...
 
-    def _finish_early(self, end: End) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _finish_early(self, end: End) -> None: ...
 
-    def _describe(self, media: Media | None, *, may_offer: bool = True) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _describe(self, media: Media | None, *, may_offer: bool = True) -> bytes: ...
 
-    def _refused(self, request: Request) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _refused(self, request: Request) -> None: ...
 
-    def _responding(self, request: Request, response: Response) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _responding(self, request: Request, response: Response) -> None: ...
 
-    def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None: ...

@@ -6,6 +6,7 @@ The messages are those of invite.py.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -205,9 +206,9 @@ class DescribedCall(Call):
         if request.body != self.remote_body and Part.of(request).not_understood(SESSION_TYPE):
             raise Reject(415, accept=SESSION_TYPE)  # §8.2.3
 
+    @abstractmethod
     def _fail(self, fault: BaseException, end: End) -> None:
         """End the call, because the peer has broken a rule. Our ACK precedes the BYE."""
-        raise NotImplementedError
 
     def answer_to(self, response: Response) -> bytes:
         return answer_in_prack(self, response)
@@ -225,9 +226,9 @@ class DescribedCall(Call):
         self.dialog.acknowledge(invite, body, self.offers.local_type)
         self._acknowledged()
 
+    @abstractmethod
     def _acknowledged(self) -> None:
         """Continue after our ACK."""
-        raise NotImplementedError
 
     def _refuse_late(self) -> None:
         """Send the ACK that waits for the application, with an answer that accepts no stream."""

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from ...engine.users import ServerRecord
 from ...message.message import Response
 from ..element import Element
 
 
-class Retransmission:
+class Retransmission(ABC):
     """A response that is sent again after T1, then after intervals that double.
 
     The repetition ends when `is_stopped` is set, or after 64*T1, when `_give_up()` runs in a
@@ -56,6 +58,6 @@ class Retransmission:
             self._repeat_at = now + self._interval
         element.deadlines.add(min(self._repeat_at, self._give_up_at), self)
 
+    @abstractmethod
     def _give_up(self) -> None:
         """Handle the end of the repetitions when nothing has stopped them."""
-        raise NotImplementedError

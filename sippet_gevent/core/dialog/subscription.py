@@ -7,6 +7,7 @@ the call of its dialog (RFC 5057 §4.2): the dialog ends with its last usage.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -92,8 +93,8 @@ class EventUsage(Usage):
             self._watch = Watch(self)
             self.stack.deadlines.add(due, self._watch)
 
-    def _expire(self, now: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _expire(self, now: float) -> None: ...
 
     def _finish(self, end: End) -> None:
         """Leave the dialog, which ends with its last usage."""

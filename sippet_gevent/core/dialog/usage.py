@@ -6,6 +6,8 @@ by itself. The dialog ends with its last usage.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from ...message.message import Request, Response
 from ...transport.base import Flow, Origin
 from ..auth.credentials import Kept
@@ -14,7 +16,7 @@ from .end import End
 from .state import DialogState
 
 
-class Usage:
+class Usage(ABC):
     """One use of a dialog. `Dialogs` gives it each request within the dialog that concerns it."""
 
     stack: Element
@@ -43,14 +45,14 @@ class Usage:
         """The listener at which the dialog began."""
         return self.dialog.origin
 
+    @abstractmethod
     def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
         """Serve a request within the dialog; NotImplemented leaves it to the core. Raises
         Reject."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _drop(self) -> None:
         """End without a message to the peer, because the stack has stopped."""
-        raise NotImplementedError
 
     def _leave_dialog(self) -> None:
         """Be no usage of the dialog any more."""

@@ -49,7 +49,7 @@ from .core.dialog.refer import refer_to
 from .core.dialog.referring import refer
 from .core.dialog.reliable import without_reliable
 from .core.dialog.replaces import NamesDialog, dialog_of
-from .core.dialog.rules import RULES
+from .core.dialog.rules import RULES, rules_for
 from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
 from .core.dialog.subscriber import Subscription
 from .core.dialog.terms import Terms
@@ -197,6 +197,7 @@ class Stack:
         self.session_expires = check_session_expires(session_expires)
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
         self.supported = RULES.option_tags.union(tag.lower() for tag in check_supported(supported))
+        self.dialogs.rules = rules_for(self.supported)
         self.engine.flow_watch = self.names.flow_ended
         self.capabilities = Capabilities(self, headers)
         self.resolver = DNSResolver() if resolver is None else resolver
@@ -215,7 +216,7 @@ class Stack:
         self.engine = engine
         self.clock = engine.clock
         self.deadlines = self.clock.deadlines(_expire)
-        self.dialogs = Dialogs(self, BridgingSession)
+        self.dialogs: Dialogs = Dialogs(self, BridgingSession)
         self.rerouted = ReroutedResponses(self)
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
@@ -238,6 +239,7 @@ class Stack:
         for observation in engine.tap.observations if engine.tap is not None else ():
             self.engine.add_observation(observation)
         self.names = self.names.of(self.engine.transports)
+        self.dialogs.rules = rules_for(self.supported)
         self.engine.flow_watch = self.names.flow_ended
         self.planned = planned
         return {name: value for name, value in before.items() if vars(self)[name] is not value}

@@ -18,6 +18,7 @@ from gevent.event import Event
 from ...arguments import function, takes
 from ...arguments import seconds as check_seconds
 from ...errors import InvalidValue, Reject
+from ...message.address import NameAddr
 from ...message.grammar import is_token
 from ...message.message import Request, Response
 from ...message.sdp import SDP, MediaStream
@@ -344,6 +345,46 @@ class Call(ABC):
 
         Without `media` and `body` it has no offer, and refreshes the remote target. The arguments
         and exceptions are those of reinvite(). A peer without UPDATE refuses it with 405 or 501.
+        """
+
+    # ---- identities
+
+    @property
+    def remote_identity(self) -> NameAddr:
+        """The address of the peer, as it told it last: From or To of the INVITE, or the From of its
+        re-INVITE or UPDATE since then (RFC 4916). Nothing proves it."""
+        remote = self.dialog.remote
+        return NameAddr(remote.uri, remote.display)
+
+    @property
+    def local_identity(self) -> NameAddr:
+        """Our address, as our requests tell it."""
+        local = self.dialog.local
+        return NameAddr(local.uri, local.display)
+
+    @abstractmethod
+    def identify(self, identity: NameAddr | str, *, timeout: float | None = None) -> bool:
+        """Tell the peer another identity, such as that of the user that a call was transferred to
+        (RFC 4916 §4.3).
+
+            call.identify("Sales <sip:sales@example.com>")
+
+        It is the From of an UPDATE, or of a re-INVITE to a peer without UPDATE, and of all our
+        requests from then on. A stack that lists `from-change` in `supported` also tells its
+        identity after each INVITE that it answers, and peers may tell theirs. The peer's are events
+        of kind `identity`.
+
+        Args:
+            identity: The new identity.
+            timeout: Seconds to wait for the final response.
+
+        Returns:
+            False if the peer does not list `from-change` in its Supported. Nothing was changed.
+
+        Raises:
+            InvalidValue: The identity is no address.
+            Reject: The peer has refused it.
+            TransactionTimeout, TransportError, TransactionStateError, Cancelled: As for request().
         """
 
     # ---- requests

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from ...arguments import seconds as check_seconds
 from ...errors import ParseError, Reject, TransactionStateError
+from ...message.address import NameAddr
 from ...message.body import Part
 from ...message.message import Message, Request, Response
 from ...message.sdp import SDP, MediaStream
@@ -20,6 +21,7 @@ from ..client.transaction import ClientTransaction
 from ..element import Element, InvitingRequest, ServedRequest
 from .answer import Answer
 from .call import SESSION_TYPE, BridgedLeg, Call, OnOffer
+from .connected_identity import change_identity
 from .end import End
 from .events import CallEvent
 from .glare import Pending, must_wait
@@ -35,6 +37,7 @@ from .offer_answer import (
     parsed,
 )
 from .renegotiation import change_hold, change_session, restore
+from .rule import Session
 from .state import DialogState
 from .terms import Terms
 
@@ -74,6 +77,7 @@ class DescribedCall(Call):
         super().__init__(clock, dialog)
         self.offers = OfferAnswer(self)
         self._late: LateOffer | None = None
+        self._accepted_by: Response | None = None
         if terms is not None:
             self.offers.media = terms.media
             self.offers.on_offer = terms.on_offer
@@ -144,6 +148,14 @@ class DescribedCall(Call):
     def resume(self, *, timeout: float | None = None) -> None:
         change_hold(self, held=False, timeout=check_seconds("timeout", timeout))
 
+    def identify(self, identity: NameAddr | str, *, timeout: float | None = None) -> bool:
+        timeout = check_seconds("timeout", timeout)
+        peers = self._accepted_by if self.is_caller else self.invite
+        method = change_identity(cast(Session, self), peers, identity)
+        if method is not None:
+            change_session(self, method, None, b"", timeout, {})
+        return method is not None
+
     def reinvite(
         self,
         *,
@@ -177,7 +189,14 @@ class DescribedCall(Call):
 
     def _changed(self, kind: str) -> None:
         """Tell that the peer has held or resumed the call, "hold" or "resume"."""
-        self.stack.dialogs.events_dropped += self._events().put(CallEvent(kind))
+        self.tell(CallEvent(kind))
+
+    def tell(self, event: CallEvent) -> None:
+        self.stack.dialogs.events_dropped += self._events().put(event)
+
+    def wait_for_ack(self) -> bool:
+        self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
+        return not self.ended.is_set()
 
     def _take_answer(self, carrier: str, message: Message) -> None:
         """Note the 2xx or the ACK of the peer, which may have the answer to our offer.
@@ -185,6 +204,8 @@ class DescribedCall(Call):
         If the call made the offer, and no answer can be read, the call ends: it has no session.
         """
         offers = self.offers
+        if isinstance(message, Response):
+            self._accepted_by = message
         means = offers.take(carrier, message)
         media = offers.media
         if media is None or media.is_derived:

@@ -33,6 +33,7 @@ from ..element import DialogTable, Element, ServedRequest
 from .call import Flag, OnProvisional, ReinviteCore
 from .dialog import Dialog
 from .end import End
+from .events import CallEvent
 from .offer_answer import OfferAnswer
 
 
@@ -81,6 +82,12 @@ class Session(Protocol):
     def answer_to(self, response: Response) -> bytes:
         """Note a reliable response of 101 to 199 to our INVITE, and return our answer for its
         PRACK if it has an offer; empty otherwise."""
+
+    def tell(self, event: CallEvent) -> None:
+        """Add an event of the call for the application."""
+
+    def wait_for_ack(self) -> bool:
+        """Wait for the ACK to our 2xx, in a greenlet of the rule. False if the call has ended."""
 
     def warn(self, event: str, error: BaseException) -> None:
         """Log that something of this session has failed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .connected_identity import TAG as FROM_CHANGE
+from .connected_identity import Announcing, ConnectedIdentity
 from .refer import NO_SUBSCRIPTION, Refer
 from .reliable import TAG as RELIABLE
 from .reliable import Reliable
@@ -19,6 +21,16 @@ RULES = Rules(
         Row(TIMER, SessionTimer),  # RFC 4028
         Row(NO_SUBSCRIPTION, Refer),  # RFC 3515, RFC 4488
         Row(None, Update),  # RFC 3311
+        Row(None, ConnectedIdentity),  # RFC 4916 §4.4.2
     )
 )
 """The rules of every stack, in the order in which sessions ask them."""
+
+ON_REQUEST = (Row(FROM_CHANGE, Announcing),)  # RFC 4916 §4.2
+"""Rules of stacks that list their option tags in `supported`."""
+
+
+def rules_for(supported: frozenset[str]) -> Rules:
+    """Return the rules of a stack that lists these option tags."""
+    more = [row for row in ON_REQUEST if row.option_tag in supported]
+    return Rules((*RULES.rows, *more)) if more else RULES

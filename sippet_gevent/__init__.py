@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .core.b2bua.bridge import bridge
     from .core.b2bua.policy import BridgePolicy
     from .core.b2bua.relay import MediaRelay
+    from .core.b2bua.rtpengine import RTPEngine
     from .core.client.transaction import ClientTransaction
     from .core.core import Core, CoreFunction
     from .core.dialog.call import Call
@@ -180,6 +181,7 @@ __all__ = [
     "Bridged",
     "BridgePolicy",
     "MediaRelay",
+    "RTPEngine",
     "Registrar",
     "Location",
     "MemoryBindings",
@@ -227,6 +229,7 @@ _MODULES = {
     "Bridged": ".core.dialog.end",
     "BridgePolicy": ".core.b2bua.policy",
     "MediaRelay": ".core.b2bua.relay",
+    "RTPEngine": ".core.b2bua.rtpengine",
     "Registrar": ".core.registrar.registrar",
     "RegistrarProxy": ".core.registrar_proxy",
     "ServerTransaction": ".core.server",

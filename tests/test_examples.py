@@ -488,3 +488,69 @@ def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(
     other.socket.close()
     assert busy < idle + 20
     assert each < 64
+
+
+# ---- b2bua
+
+
+def bridged(sip, core):
+    """Call through the B2BUA to a gateway with this core."""
+    sip.stack(core, host="127.0.0.1", port=5070)
+    offer = sdp.initial_offer([SPEECH], address="10.0.0.9")
+    return sip.ask(
+        example("b2bua.py").stack,
+        "INVITE sip:+15550100@example.com;user=phone",
+        body=bytes(offer),
+        content_type="application/sdp",
+    )
+
+
+SPEECH = sdp.MediaStream("audio", 4000, (sdp.PCMU, sdp.PCMA))
+
+
+def test_b2bua_connects_and_passes_hold_and_digits_on(sip):
+    calls, digits = [], []
+
+    def gateway(request, tx):
+        tx.respond(180)
+        tx.wait(2)
+        with tx.accept(media=[SPEECH]) as call:
+            calls.append((request, call))
+            digits.extend(event.digit or event.kind for event in call.events())
+
+    asked = bridged(sip, gateway)
+    sip.advance(2)
+    assert asked.statuses == [180, 200]
+    request, call = calls[0]
+    assert (request.uri.user, request.uri.parameters.get("user")) == ("+15550100", "phone")
+    sip.run(asked.call.hold)
+    sip.run(asked.call.send_digits, "42")
+    sip.run(asked.call.resume)
+    assert call.remote_sdp.media[0].direction == sdp.SENDRECV
+    asked.call.hangup()
+    sip.settle()
+    assert digits == ["hold", "4", "2", "resume", "end"]
+    assert call.end.by == "peer"
+
+
+def test_b2bua_refuses_as_the_gateway_does(sip):
+    assert bridged(sip, lambda request, tx: 486).statuses == [486]
+
+
+def test_b2bua_ends_the_call_of_a_gateway_that_loses_power(sip):
+    def gateway(request, tx):
+        tx.accept(media=[SPEECH]).wait()
+
+    asked = bridged(sip, gateway)
+    assert asked.statuses == [200]
+    sip.network.partition("10.0.0.1", "127.0.0.1")
+    sip.advance(31 * 60)
+    sip.network.heal()
+    sip.advance(31 * 60)  # and that of the gateway
+    assert asked.call.ended.is_set()
+    assert asked.call.end.reason.startswith("SIP;cause=408")
+
+
+def test_b2bua_core_is_short():
+    text = (EXAMPLES / "b2bua.py").read_text().split('"""')[2].split("if __name__")[0]
+    assert len([line for line in text.splitlines() if line.strip()]) <= 15

@@ -53,6 +53,10 @@ RULES = {
     "Multipart bodies": "message.body",
     "Refusals: which header fields cross a B2BUA": "core.refusal",
     "Default header fields": "core.capabilities",
+    "Bridges: what crosses": "core.b2bua.bridge",
+    "Bridges: which header fields cross": "core.b2bua.policy",
+    "Bridges: requests within a call": "core.b2bua.leg",
+    "Third-party call control": "core.b2bua.flows",
     "sips URIs": "core.routing.sips",
     "Format parameters in answers": "message.sdp.fmtp",
 }

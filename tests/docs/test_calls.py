@@ -153,7 +153,7 @@ def test_hunting_block_may_take_the_call_itself_in_the_end(sip):
 def bridged(sip, core):
     sip.stack(core, host="192.0.2.20")
     return sip.ask(
-        block("bridging").bridge,
+        block("bridging").b2bua,
         "INVITE sip:bob@example.com",
         body=OFFER,
         content_type="application/sdp",

@@ -9,6 +9,7 @@ from gevent import socket
 from sippet_gevent import Stack
 from sippet_gevent.transport.memory import MemoryTransport
 
+from ..core.b2bua.engine import Engine
 from .blocks import block, on_free_ports
 
 
@@ -69,34 +70,6 @@ def test_behind_nat_block_names_the_public_address():
         assert (listener.host, str(listener.advertise)) == ("10.0.0.5", "203.0.113.7")
 
 
-class Relay:
-    """Does what rtpengine does with the datagrams of its control protocol; ignores the first one."""
-
-    def __init__(self, made):
-        self.made = made
-        self.commands = []
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        made.ask.__globals__["ENGINE"] = self.socket.getsockname()
-        self.greenlet = gevent.spawn(self.serve)
-
-    def serve(self):
-        self.socket.recvfrom(65536)
-        while True:
-            data, peer = self.socket.recvfrom(65536)
-            cookie, _, question = data.partition(b" ")
-            asked, end = self.made.decode(question)
-            assert end == len(question) and self.made.encode(asked) == question
-            command = asked["command"].decode()
-            self.commands.append((command, asked["call-id"].decode()))
-            answer = {"result": "ok", "sdp": b"v=0 relayed " + command.encode(), "tags": ["a", "b"]}
-            self.socket.sendto(cookie + b" " + self.made.encode(answer), peer)
-
-    def close(self):
-        self.greenlet.kill()
-        self.socket.close()
-
-
 def test_rtpengine_block_relays_the_media_of_a_call():
     bodies = []
 
@@ -105,35 +78,35 @@ def test_rtpengine_block_relays_the_media_of_a_call():
         with tx.accept(body=b"v=0 callee") as call:
             call.wait()
 
-    with Stack("udp:127.0.0.1:0", core=callee) as phone:
+    with Stack("udp:127.0.0.1:0", core=callee) as phone, Engine() as engine:
         made = block("rtpengine")
-        relay = Relay(made)
+        made.relay._place = engine.place
         target = phone.addresses[0].removeprefix("udp:")
         server = on_free_ports(made.stack)
-        invite = server.invite
-        server.invite = lambda to, **options: invite(to.replace("192.0.2.20", target), **options)
-        try:
-            with server, Stack("udp:127.0.0.1:0") as caller:
-                uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
-                with caller.invite(uri, body=b"v=0 caller", timeout=10) as call:
-                    assert call.remote_body == b"v=0 relayed answer"
-                    call_id = call.dialog.call_id
-                with gevent.Timeout(10):
-                    while len(relay.commands) < 3:
-                        gevent.sleep(0.01)
-        finally:
-            relay.close()
-    assert bodies == [b"v=0 relayed offer"]
-    assert relay.commands == [(command, call_id) for command in ("offer", "answer", "delete")]
+        bridged = made.bridge
+
+        def bridge(request, tx, uri, **options):
+            return bridged(request, tx, uri.replace("192.0.2.20", target), **options)
+
+        made.relayed.__globals__["bridge"] = bridge
+        with server, Stack("udp:127.0.0.1:0") as caller:
+            uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
+            with caller.invite(uri, body=b"v=0 caller", timeout=10) as call:
+                assert call.remote_body == b"v=0 callee relayed for caller"
+            with gevent.Timeout(10):
+                while engine.names != ["offer", "answer", "delete"]:
+                    gevent.sleep(0.01)
+    assert bodies == [b"v=0 caller relayed for callee"]
 
 
-def test_rtpengine_block_says_that_nobody_answers():
-    made = block("rtpengine")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        made.ask.__globals__["ENGINE"] = silent.getsockname()
-        with pytest.raises(RuntimeError, match="does not answer"):
-            made.ask("ping")
+def test_webrtc_block_says_what_each_side_gets():
+    with Engine() as engine:
+        relay = block("webrtc").relay
+        relay._place = engine.place
+        relay.offer("a", "caller", "callee", b"v=0")
+        relay.answer("a", "caller", "callee", b"v=0")
+        asked = [command["transport-protocol"] for command in engine.commands]
+        assert asked == [b"RTP/AVP", b"UDP/TLS/RTP/SAVPF"]
 
 
 @pytest.mark.parametrize("number, status", [("8001", 299), ("bob", 404)])

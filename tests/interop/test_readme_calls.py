@@ -61,7 +61,7 @@ def bridge(program):
             .replace("192.0.2.20", f"127.0.0.1:{port}")
             .replace("udp:127.0.0.1:5060", "udp:127.0.0.1:0")
         )
-        return program(text, more='stack.on("INVITE")(bridge)')
+        return program(text, more='stack.on("INVITE")(b2bua)')
 
     return bridge
 
@@ -86,8 +86,7 @@ def test_phone_holds_dials_and_hangs_up_at_the_answering_core(program, sipp, ref
 def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp):
     port = free_port()
     server = bridge(port)
-    callee = sipp("callee", port=port)
-    # the digit is an event of the call, which this program might read
+    callee = sipp("callee_in_call", port=port)  # the hold, the digit and the refresh reach it
     sipp("phone_holds", "-s", "bob", to=server.uri).wait_for_success(1)
     callee.wait_for_success(1)  # it has got its BYE, too
     server.wait_until_empty()

@@ -45,9 +45,14 @@ class Connection:
 
     def add_leg(self) -> Leg:
         """Return a new leg."""
-        leg = Leg(self, f"leg{next(self._tags)}")
+        leg = Leg(self, self._next_tag())
         self.legs.append(leg)
         return leg
+
+    def _next_tag(self) -> str:
+        """Return the tag of a leg for the media relay: "caller", "callee", then "leg3" …"""
+        number = next(self._tags)
+        return ("caller", "callee")[number - 1] if number < 3 else f"leg{number}"
 
     def take(self, leg: Leg) -> None:
         """Take a leg of another bridge, which does not wait for its end any more."""
@@ -56,7 +61,7 @@ class Connection:
         other.legs.remove(leg)
         other.wake()
         leg.bridge = self
-        leg.tag = f"leg{next(self._tags)}"
+        leg.tag = self._next_tag()
         self.legs.append(leg)
 
     def connect(self, one: Leg, other: Leg) -> None:

@@ -1,0 +1,28 @@
+"""A B2BUA: each caller is connected with a gateway, whatever the two of them do.
+
+    python examples/b2bua.py                      or  sippet serve examples/b2bua.py:stack
+
+Hold, digits, transfers and hanging up reach the other side. A gateway that is busy refuses the
+caller, with everything that it says. Each side has its own session timer, so a phone that loses
+power ends the call of the other.
+"""
+
+import logging
+
+from sippet_gevent import Stack, bridge
+
+GATEWAY, PORT = "127.0.0.1", 5070
+
+log = logging.getLogger("b2bua")
+stack = Stack()
+
+
+@stack.on("INVITE")
+def b2bua(request, tx):
+    target = request.uri._replace(host=GATEWAY, port=PORT)
+    ends = bridge(request, tx, target, timeout=180)
+    log.info("%s: %s, %s", request.from_.uri, ends.caller, ends.callee)
+
+
+if __name__ == "__main__":
+    stack.run()

@@ -1,13 +1,18 @@
-"""A phone made with pjsua2: `python pjsip_phone.py USER TRANSPORT REGISTRAR`. Commands come on stdin, events go to stdout: `registration 200 300`,
-`call 1 CONFIRMED 200`, `media 1 REMOTE_HOLD`.
+"""A phone made with pjsua2: `python pjsip_phone.py USER TRANSPORT REGISTRAR [OPTION ...]`. Commands come on stdin, events go to stdout:
+`registration 200 300`, `call 1 CONFIRMED 200`, `media 1 REMOTE_HOLD`, `digit 1 5`, `transfer 1 202`.
 
 | command | |
 |---|---|
 | `dial URI` | call a URI |
-| `hangup` | end the call |
+| `hangup [CALL]` | end the call |
 | `hold`, `unhold` | hold the call, and take it off hold |
 | `update` | send an UPDATE with an offer |
+| `digits DIGITS` | send digits by INFO |
+| `transfer URI` | ask the peer to call a URI |
+| `attended` | ask the peer of the last call but one to take the place of the last call |
 | `quit` | unregister and end |
+
+Each command is for the last call. An option is `100rel`, to require it in each call, or `timer`.
 
 Its address-of-record has no port, as RFC 3261 §19.1.1 Table 1 asks. It answers each call with 180 and 200.
 """
@@ -20,7 +25,7 @@ import sys
 
 import pjsua2
 
-user, transport, registrar = sys.argv[1:]
+user, transport, registrar, *options = sys.argv[1:]
 KINDS = {
     "udp": pjsua2.PJSIP_TRANSPORT_UDP,
     "tcp": pjsua2.PJSIP_TRANSPORT_TCP,
@@ -43,8 +48,9 @@ def tell(*words):
 
 
 class Call(pjsua2.Call):
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, account, *arguments):
+        super().__init__(account, *arguments)
+        self.account = account
         calls.append(self)
         self.number = len(calls)
 
@@ -55,6 +61,23 @@ class Call(pjsua2.Call):
     def onCallMediaState(self, prm):
         info = self.getInfo()  # it owns the streams
         tell("media", self.number, *[MEDIA[stream.status] for stream in info.media])
+
+    def onDtmfDigit(self, prm):
+        tell("digit", self.number, prm.digit)
+
+    def onCallTransferRequest(self, prm):
+        tell("refer", self.number, prm.dstUri)
+        prm.newCall = Call(self.account)
+
+    def onCallTransferStatus(self, prm):
+        tell("transfer", self.number, prm.statusCode)
+
+    def onCallReplaceRequest(self, prm):
+        tell("replaces", self.number)
+
+    def onCallReplaced(self, prm):
+        prm.newCall = Call(self.account, prm.newCallId)
+        tell("replaced", self.number)
 
 
 class Account(pjsua2.Account):
@@ -86,6 +109,11 @@ def run():
     wanted.idUri = f"sip:{user}@127.0.0.1"
     wanted.regConfig.registrarUri = registrar
     wanted.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
+    if "100rel" in options:
+        wanted.callConfig.prackUse = pjsua2.PJSUA_100REL_MANDATORY
+    if "timer" in options:
+        wanted.callConfig.timerUse = pjsua2.PJSUA_SIP_TIMER_REQUIRED
+        wanted.callConfig.timerSessExpiresSec = 90
     account = Account()
     account.create(wanted)
     text = b""
@@ -100,7 +128,7 @@ def run():
                 if command == "dial":
                     Call(account).makeCall(value, pjsua2.CallOpParam(True))
                 elif command == "hangup":
-                    calls[-1].hangup(pjsua2.CallOpParam())
+                    calls[int(value or 0) - 1].hangup(pjsua2.CallOpParam())
                 elif command == "hold":
                     calls[-1].setHold(pjsua2.CallOpParam(True))
                 elif command == "unhold":
@@ -109,6 +137,15 @@ def run():
                     calls[-1].reinvite(off)
                 elif command == "update":
                     calls[-1].update(pjsua2.CallOpParam(True))
+                elif command == "digits":
+                    digits = pjsua2.CallSendDtmfParam()
+                    digits.method = pjsua2.PJSUA_DTMF_METHOD_SIP_INFO
+                    digits.digits = value
+                    calls[-1].sendDtmf(digits)
+                elif command == "transfer":
+                    calls[-1].xfer(value, pjsua2.CallOpParam(True))
+                elif command == "attended":
+                    calls[-2].xferReplaces(calls[-1], pjsua2.CallOpParam(True))
                 elif command == "quit":
                     account.setRegistration(False)
                     for _ in range(20):

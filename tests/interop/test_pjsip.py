@@ -33,14 +33,14 @@ class Phone(Program):
 
 @pytest.fixture
 def phone(run):
-    """Start a phone that registers: `phone("bob", server, "tls")`."""
+    """Start a phone that registers: `phone("bob", server, "tls")`. More arguments are its options."""
     if find_spec("pjsua2") is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
             "run: pip install pjsua2-python"
         )
 
-    def start(user, server, transport):
-        return run(user, transport, uri(server, transport), kind=Phone)
+    def start(user, server, transport, *options):
+        return run(user, transport, uri(server, transport), *options, kind=Phone)
 
     return start
 

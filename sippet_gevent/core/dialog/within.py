@@ -45,7 +45,8 @@ class InCall:
     """The core for a request within a call: its usages, its handlers, its events, the stack's core.
 
     A digit is an event even if the core serves INFO, because the core may read events later. Then
-    the core answers it as well, unless it reads events already.
+    the core answers it as well, unless it reads events already. A core that reads events gets other
+    requests as events, too, before a function of the stack that serves all methods.
 
     Args:
         call: The call.
@@ -81,7 +82,7 @@ class InCall:
                 call.stack.dialogs.events_dropped += events.put(event)
                 if events.is_read or not handles:
                     return 200
-        elif not handles and call.end is None:
+        elif call.end is None and (not handles or self._reads_first(call, request)):
             kind = "request" if tx.referral is None else "transfer"
             offered = CallEvent(kind, request, tx=tx)
             # a core that runs may look soon; a greenlet of the program has only to begin
@@ -89,3 +90,12 @@ class InCall:
             if call._events().offer(offered, tx, patience):
                 return None
         return self.core(request, tx)
+
+    def _reads_first(self, call: InviteSession, request: Request) -> bool:
+        """True if the core reads events, and the stack has no function for this very method."""
+        queue = call._queue
+        return (
+            queue is not None
+            and bool(queue.is_read)
+            and not call.stack.handles_by_name(request.method)
+        )

@@ -138,6 +138,34 @@ def test_request_that_no_core_serves_is_an_event_which_the_core_answers(sip):
     assert seen == ["MESSAGE", "end"]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_request_is_an_event_before_a_function_for_all_methods_gets_it(sip, answers):
+    seen, served = [], []
+
+    def use(tx):
+        with tx.accept(body=b"answer") as call:
+            for event in call.events():
+                seen.append(event.method)
+                if answers and event.kind == "request":
+                    event.respond(202)
+
+    def others(request, tx):
+        served.append(request.method)
+        return 404
+
+    answered = Answered(sip, use)
+    answered.stack.on()(others)
+    answered.stack.on("INFO")(lambda request, tx: 200)
+    answered.burst()
+    answered.send("MESSAGE")
+    assert answered.statuses("MESSAGE") == [202 if answers else 404]
+    assert served == ([] if answers else ["MESSAGE"])
+    answered.send("INFO")
+    assert answered.statuses("INFO") == [200]
+    assert "INFO" not in seen, "it has a function of its own"
+    answered.send("BYE")
+
+
 def test_request_event_that_is_not_answered_is_refused(sip):
     def use(tx):
         with tx.accept() as call:

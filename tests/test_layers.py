@@ -41,7 +41,7 @@ PURE = (
     "core/dialog/session_interval", "core/dialog/subscription_state", "core/proxy/best_response",
     "core/option_tags", "core/proxy/loops", "core/proxy/max_breadth",
     "core/proxy/request_validation", "core/refusal",
-    "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
+    "core/routing/history_info", "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
     "stores/bindings", "stores/breaker", "stores/cache", "stores/contacts", "stores/local_copy",
     "stores/record",
     "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ...errors import InvalidValue, ParseError, SIPError
 from ...message.address import STAR, NameAddr
+from ...message.fields.history import HistoryInfo
 from ...message.message import Request, Response
 from ...message.uri import URI
+from ..routing.history_info import redirected
 from ..routing.routes import as_request_uri
 from ..routing.sips import is_secure
 from .attempt import Attempt, Policy
@@ -60,6 +62,8 @@ class Redirect(Policy):
                     authorization=None,
                     proxy_authorization=None,
                 )
+                if "History-Info" in attempt.request.headers.fields:
+                    following.request.history_info = tuple(_history(attempt, following.request.uri))
                 _take_headers(following.request, uri)
             except (InvalidValue, ParseError):
                 continue  # a Contact that no request can be made of
@@ -89,6 +93,14 @@ class Redirect(Policy):
             found.append((q, uri))
         found.sort(key=lambda each: -each[0])  # stable: equal ones in the order of the response
         return [uri for _, uri in found]
+
+
+def _history(attempt: Attempt, uri: URI) -> list[HistoryInfo]:
+    """Return the history of the request for the next target (RFC 7044 §6.1). Raises ParseError."""
+    failure = attempt.failure
+    if not isinstance(failure, Response):
+        failure = attempt.request.response(408)  # §10.2
+    return redirected(attempt.request, failure, uri)
 
 
 def _take_headers(request: Request, uri: URI) -> None:

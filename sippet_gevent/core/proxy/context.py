@@ -12,6 +12,7 @@ from ...errors import (
     Cancelled,
     FlowFailed,
     InvalidValue,
+    ParseError,
     Reject,
     SIPError,
     TransportError,
@@ -28,6 +29,8 @@ from ..client.failures import LATER
 from ..client.targets import NextHop
 from ..inbox import Inbox
 from ..refusal import refuse
+from ..routing.history_info import TAG as HISTORY
+from ..routing.history_info import History, anonymized, is_kept
 from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.path import Path
 from ..routing.record_route import RecordRoute
@@ -118,6 +121,13 @@ class ResponseContext:
         self._breadth = breadth_of(tx.request)
         written = Path if add_path else RecordRoute if record_route else None
         self._record_route = None if written is None else written(self.stack, tx.request)
+        fields = tx.request.headers.fields
+        self._history: History | None = None
+        # without a call of a function for each request that lacks both
+        if "History-Info" in fields or (
+            "Supported" in fields and HISTORY in str(fields["Supported"]).lower()
+        ):
+            self._history = _history_of(tx.request)
         self._at_home = self._cancelled = False
         self._inbox: Inbox[tuple[Branch, Response | Exception]] = Inbox(tx.stack.clock)
         self._closed = False
@@ -195,6 +205,8 @@ class ResponseContext:
             branch.fail(error)
             return
         branch = self._begin(copy, breadth, target, instead)
+        if self._history is not None:
+            self._write_history(branch, copy, target)
         try:
             self.stack.sender.send(
                 copy,
@@ -210,6 +222,15 @@ class ResponseContext:
         except BaseException:  # such as a Timeout of the core while a name was resolved
             self._pending.discard(branch)
             raise
+
+    def _write_history(self, branch: Branch, copy: Request, target: Target | None) -> None:
+        """Write the History-Info of one copy (RFC 7044 §9.2)."""
+        history, stack = self._history, self.stack
+        assert history is not None
+        entries = history.branch(branch, copy.uri, is_contact=isinstance(target, Binding))
+        if not isinstance(target, Binding) and not stack.is_responsible_for(copy.uri):
+            entries = anonymized(entries, stack.is_responsible_for, all_of_ours=history.is_private)
+        copy.history_info = tuple(entries)
 
     def _begin(
         self, request: Request, breadth: int, target: Target | None, instead: Callable[..., None]
@@ -251,6 +272,8 @@ class ResponseContext:
                 received, response = True, event
             else:
                 received, response = False, self._in_place_of(event)
+            if self._history is not None:
+                self._history.received(branch, response)
             if response.status == 100 or (branch not in self._pending and not response.is_success):
                 continue
             if response.status >= 300 and self._fork_instead(branch, event):
@@ -273,6 +296,8 @@ class ResponseContext:
         After the final response, further 2xx to an INVITE are sent, and all others are discarded.
         """
         tx = self.tx
+        if self._history is not None and response.status > 100:
+            response.history_info = tuple(self._history.entries)  # RFC 7044 §9.4
         is_invite = tx.request.method == "INVITE"
         if tx.transaction.is_terminated:  # then responses are discarded (RFC 6026 §8.3)
             return
@@ -378,3 +403,11 @@ class ResponseContext:
         # otherwise the 487 of the core's Cancelled is the better answer
         if not self.tx.answered and any(received for _, received in self._finals):
             self.forward(self.best())
+
+
+def _history_of(request: Request) -> History | None:
+    """Return the history of a request that has one (RFC 7044); None if it cannot be read."""
+    try:
+        return History(request) if is_kept(request) else None
+    except ParseError:
+        return None

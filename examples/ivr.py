@@ -1,39 +1,44 @@
-"""A call from ringing to hanging up, as code in the order of its events.
+"""A menu by digits, as code in the order of its events.
 
     python examples/ivr.py                        or  sippet serve examples/ivr.py:stack
 
-Call it, let it ring, listen to the silence (there is no media in SIP), and wait until it hangs up.
-Or hang up first, while it rings or later. Each line below where time passes may be the last one of
-its call, and none needs an `if` for that. Each call has its own greenlet, so a thousand callers run
-this code at the same time.
-
-`media=` answers the caller's offer, refuses a caller without a common codec with 488, and answers
-when the caller puts the call on hold. A digit by INFO gets 405, because call.wait() reads no
-events.
+The caller sends digits by INFO: 1 and 2 transfer, # hangs up. Each line may be the last one of its
+call, and none needs an `if` for that. Hold is answered by itself. A caller whose network is gone is
+noticed by its session timer. SALES=sip:… and SUPPORT=sip:… are the targets.
 """
 
 import logging
+import os
 
-from sippet_gevent import Stack, sdp
+from sippet_gevent import SIPError, Stack, sdp
 
-RINGING, TALKING = 2, 10  # seconds
-
+SALES, SUPPORT = os.environ.get("SALES", "sip:sales@127.0.0.1:5080"), "sip:support@127.0.0.1:5081"
+MENU = {"1": SALES, "2": os.environ.get("SUPPORT", SUPPORT)}
+RINGING, QUIET, TRANSFER, SESSION = 2, 10, 60, 600  # seconds
 SILENCE = sdp.MediaStream("audio", 9, (sdp.PCMU, sdp.PCMA), direction=sdp.INACTIVE)
-
 log = logging.getLogger("ivr")
-stack = Stack()
+stack = Stack(session_expires=SESSION)
 
 
 @stack.on("INVITE")
 def answer(request, tx):
-    caller = request.from_.uri
     tx.respond(180)
     tx.wait(RINGING)
     with tx.accept(media=[SILENCE]) as call:
-        log.info("%s is here", caller)
-        hung_up = call.wait(TALKING)
-    # leaving the block has sent our BYE
-    log.info("%s %s", caller, "has hung up" if hung_up else "has talked long enough")
+        for event in call.events(timeout=QUIET):  # the loop ends when none comes in time
+            if event.digit == "#" or (event.digit in MENU and transferred(call, MENU[event.digit])):
+                break
+    # leaving the block has sent our BYE, unless the caller was faster
+    log.info("%s: %s", request.from_.uri, call.end)
+
+
+def transferred(call, target):
+    try:
+        call.transfer(target, timeout=TRANSFER)
+        return True
+    except SIPError as error:  # busy, not reached, not understood: the menu goes on
+        log.info("%s: %s", target, error)
+        return False
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def test_ivr_caller_may_hang_up_first(sip, caplog):
     sip.advance(5)
     asked.call.hangup()
     sip.settle()
-    assert "sip:alice@example.com has hung up" in caplog.text
+    assert "sip:alice@example.com: bye by peer" in caplog.text
 
 
 def test_ivr_caller_may_give_up_while_it_rings(sip):
@@ -207,7 +207,7 @@ def test_ivr_runs(serve, phone):
     server = serve(f"{EXAMPLES / 'ivr.py'}:stack")
     with phone().invite(server.uri, timeout=10) as call:
         assert b"\r\nc=IN IP4 127.0.0.1\r\n" in call.remote_body
-    server.wait_for("INFO +ivr: sip:anonymous@anonymous.invalid has hung up")
+    server.wait_for("INFO +ivr: sip:anonymous@anonymous.invalid: bye by peer")
 
 
 # ---- a transport of one's own

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
 
 from ..runtime.clock import Clock
 
 Event = TypeVar("Event")
+
+
+class Waitable(Protocol):
+    """What gevent can wait for: an Event, an AsyncResult or a greenlet."""
+
+    def ready(self) -> bool:
+        """True once the wait is over."""
+
+    def rawlink(self, callback: Callable[[object], object]) -> object:
+        """Call back when it is ready."""
+
+    def unlink(self, callback: Callable[[object], object]) -> object:
+        """Undo rawlink()."""
 
 
 class Inbox(Generic[Event]):
@@ -85,6 +98,28 @@ class Inbox(Generic[Event]):
                 timer.close()
                 del timer  # the traceback of an expired timer would hold this frame
         return True
+
+    def wait_until(self, until: Waitable, timeout: float | None) -> bool:
+        """Wait until an object of gevent is ready. False when `timeout` seconds have passed first.
+
+        Raises:
+            Cancelled: The request that this greenlet serves was cancelled.
+            TypeError: It is no such object.
+        """
+        if not callable(getattr(until, "rawlink", None)):
+            raise TypeError(
+                f"until must be an Event, an AsyncResult or a greenlet of gevent, got {until!r}: "
+                "write until=gevent.event.Event()"
+            )
+
+        def wake(_: object) -> None:
+            self.wake()
+
+        until.rawlink(wake)
+        try:
+            return self.wait(until.ready, timeout)
+        finally:
+            until.unlink(wake)
 
     @property
     def is_awaited(self) -> bool:

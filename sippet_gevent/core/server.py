@@ -41,7 +41,7 @@ from .dialog.reliable import TAG as RELIABLE
 from .dialog.reliable import lists
 from .dialog.terms import Terms
 from .handler import Handler
-from .inbox import Inbox
+from .inbox import Inbox, Waitable
 from .option_tags import check_required
 from .refusal import NEEDY, complete, refuse
 from .routing.own_route import OwnRoute
@@ -245,14 +245,30 @@ class ServerTransaction(Handler):
         self.take_route()
         return None if self._own_route is None else self._own_route.flow(self.request.uri)
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float | None = None, *, until: Waitable | None = None) -> bool:
         """Wait, for example while the phone rings.
+
+            picked_up = gevent.event.Event()
+            if not tx.wait(60, until=picked_up):
+                return 480
+
+        Args:
+            seconds: How long; None waits for `until` alone.
+            until: What ends the wait: an Event, an AsyncResult or a greenlet of gevent.
+
+        Returns:
+            True when `until` is ready, which ends the wait early.
 
         Raises:
             Cancelled: The caller gives up meanwhile.
+            TypeError: There is nothing to wait for, or `until` is no such object.
         """
-        self._inbox = self._inbox or Inbox(self.stack.clock)
-        self._inbox.wait(_never, check_seconds("seconds", seconds))
+        inbox = self._inbox = self._inbox or Inbox(self.stack.clock)
+        if until is None:
+            if seconds is None:
+                raise TypeError("wait() needs seconds or until: write tx.wait(30)")
+            return inbox.wait(_never, check_seconds("seconds", seconds))
+        return inbox.wait_until(until, check_seconds("seconds", seconds))
 
     def accept(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gevent
 import pytest
+from gevent.event import AsyncResult, Event
 
 from sippet_gevent import (
     InvalidValue,
@@ -578,3 +579,56 @@ def test_server_transaction_shows_its_request_and_state(sip):
     shown = []
     sip.ask(lambda request, tx: shown.append(repr(tx)) or 200, "OPTIONS sip:bob@example.com")
     assert shown == ["<ServerTransaction <Request OPTIONS sip:bob@example.com> trying>"]
+
+
+@pytest.mark.parametrize("after, statuses", [(5, [180, 486]), (70, [180, 480])])
+def test_wait_until_an_event_ends_when_it_is_set(sip, after, statuses):
+    event = Event()
+
+    def core(request, tx):
+        tx.respond(180)
+        return 486 if tx.wait(60, until=event) else 480
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    sip.advance(after - 1)
+    event.set()
+    assert asked.statuses == statuses
+
+
+def test_wait_until_an_event_is_cancelled(sip):
+    event = Event()
+
+    def core(request, tx):
+        tx.respond(180)
+        tx.wait(until=event)
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com")
+    asked.cancel()
+    assert asked.statuses == [180, 487]
+    event.set()
+    sip.settle()
+
+
+@pytest.mark.parametrize("make", [AsyncResult, lambda: gevent.spawn(int)])
+def test_wait_until_takes_what_gevent_waits_for(sip, make):
+    waited = make()
+    if isinstance(waited, AsyncResult):
+        waited.set(1)
+    asked = sip.ask(
+        lambda _, tx: 486 if tx.wait(9, until=waited) else 480, "INVITE sip:b@c.example"
+    )
+    assert asked.statuses == [486]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"until": 5}, {"seconds": 5, "until": "event"}])
+def test_wait_without_anything_to_wait_for_raises(sip, arguments):
+    raised = []
+
+    def core(request, tx):
+        with pytest.raises(TypeError) as error:
+            tx.wait(**arguments)
+        raised.append(str(error.value))
+        return 486
+
+    sip.ask(core, "INVITE sip:bob@example.com")
+    assert "write " in raised[0]

@@ -92,10 +92,10 @@ def test_phone_holds_dials_and_hangs_up_at_the_b2bua(bridge, sipp):
     server.wait_until_empty()
 
 
-def test_phone_holds_dials_and_hangs_up_at_the_ivr(serve, sipp, refused_digit):
+def test_phone_holds_dials_and_hangs_up_at_the_ivr(serve, sipp):
     server = serve(f"{ROOT / 'examples' / 'ivr.py'}:stack")
-    sipp(refused_digit, "-s", "ivr", to=server.uri).wait_for_success(1)
-    server.wait_for("has hung up")
+    sipp("phone_holds", "-s", "ivr", to=server.uri).wait_for_success(1)
+    server.wait_for("bye by peer")
 
 
 REFUSALS = [

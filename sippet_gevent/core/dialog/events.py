@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from ...errors import TransactionStateError
 from ...message.message import Request, Response
+from ...message.sdp import MediaStream
 from ...message.uri import URI
 from ..inbox import Inbox
 from .end import End
@@ -31,7 +32,12 @@ class Following(Protocol):
         """Refuse it."""
 
     def follow(
-        self, *, body: bytes | str = b"", timeout: float | None = None, **headers: Any
+        self,
+        *,
+        media: Sequence[MediaStream] | None = None,
+        body: bytes | str = b"",
+        timeout: float | None = None,
+        **headers: Any,
     ) -> Any:
         """Accept it, call the target, and return that Call."""
 

@@ -4,7 +4,7 @@ them, RFC 3515, 3892, 4488 and 5589."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ...arguments import seconds as check_seconds
@@ -14,6 +14,7 @@ from ...message.fields.replaces import Replaces
 from ...message.iana import reason_phrase
 from ...message.message import Request, Response
 from ...message.parameters import URIHeaders
+from ...message.sdp import MediaStream
 from ...message.sipfrag import Fragment
 from ...message.uri import URI
 from ..element import DialogTable, ServedRequest
@@ -177,6 +178,7 @@ class Inviting(Protocol):
         *,
         timeout: float | None = None,
         on_provisional: OnProvisional | None = None,
+        media: Sequence[MediaStream] | None = None,
         body: bytes | str = b"",
         **headers: Any,
     ) -> Call:
@@ -292,7 +294,12 @@ class Referral:
         self._notify(lambda it: it.notify(body, reason="noresource"))
 
     def follow(
-        self, *, body: bytes | str = b"", timeout: float | None = None, **headers: Any
+        self,
+        *,
+        media: Sequence[MediaStream] | None = None,
+        body: bytes | str = b"",
+        timeout: float | None = None,
+        **headers: Any,
     ) -> Call:
         """Accept the transfer and call its target, with NOTIFYs about the progress.
 
@@ -301,7 +308,8 @@ class Referral:
         hangs up when it hears that the target has answered.
 
         Args:
-            body: The session description of the INVITE.
+            media: The streams to offer.
+            body: The session description of the INVITE, in place of `media`.
             timeout: Seconds to wait for the answer.
             headers: Header fields of the INVITE.
 
@@ -327,7 +335,12 @@ class Referral:
             self.accept()
         try:
             call = self._tx.stack.invite(
-                uri, timeout=timeout, on_provisional=self._provisional, body=body, **headers
+                uri,
+                timeout=timeout,
+                on_provisional=self._provisional,
+                media=media,
+                body=body,
+                **headers,
             )
         except SIPError as error:
             self.finish(error.status if error.status >= 300 else 500)

@@ -215,15 +215,17 @@ class InviteSession(Ruled, DescribedCall):
         else:
             self._serving.remove(tx)
             self._establish()
+        if self._answer is not None:
+            self._confirm()  # the peer has sent another INVITE, so it has that 2xx
         self.acknowledged = False
-        self._stop_answer()
         self._answer = Answer(self.stack, tx, response, self._give_up)
         self._note_answer(request, response, by_us=True)
 
     def _wait_for_ack(self) -> None:
-        """Wait for the ACK. Raises TransactionTimeout when none arrives."""
+        """Wait for the ACK to this 2xx, not to a later one. Raises TransactionTimeout."""
+        answer = self._answer
         try:
-            self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
+            self._inbox.wait(lambda: answer is None or answer.is_stopped or self.ended.is_set())
         except BaseException:
             self.hangup()
             raise
@@ -231,7 +233,7 @@ class InviteSession(Ruled, DescribedCall):
             raise self._failure
 
     def _receive_ack(self, ack: Request) -> None:
-        """Take the ACK to our 2xx. An ACK to an earlier 2xx is ignored."""
+        """Take the ACK to our last 2xx. An earlier one is ignored."""
         if self._answer is not None and self._answer.number == ack.mandatory.cseq:
             if self.offers.offer:
                 self._take_answer(ACK, ack)
@@ -257,9 +259,8 @@ class InviteSession(Ruled, DescribedCall):
             self._send_bye()
 
     def _stop_answer(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.is_stopped = True
+        if self._answer is not None:
+            self._answer.is_stopped, self._answer = True, None
 
     # ---- the peer's requests
 

@@ -1064,3 +1064,29 @@ def test_call_is_acknowledged_over_a_network_with_delay(sip):
     sip.advance(1)
     assert sent(sip).count("ACK") == 1
     call.hangup()
+
+
+@pytest.mark.rfc("3261 13.3.1.4", "5407 3.1.4")
+@pytest.mark.parametrize("is_lost", [False, True], ids=["behind the ACK", "the ACK is lost"])
+def test_accept_returns_with_its_ack_and_waits_for_none_of_a_reinvite(sip, is_lost):
+    """A re-INVITE may come right behind the ACK, or show that a lost ACK was sent."""
+    returned = []
+
+    def core(request, tx):
+        with tx.accept(body="answer") as call:
+            returned.append(call.acknowledged)
+            call.wait(5)
+
+    peer = Peer(sip, CALLER, lambda request: 200)
+    sip.serve(core)
+    invite = peer.ask("INVITE", body="offer", content_type="application/sdp")
+    ok = peer.responses[-1]
+    ack = [] if is_lost else [peer.within(invite, ok, "ACK")]
+    again = peer.within(
+        invite, ok, "INVITE", number=2, body="offer", content_type="application/sdp"
+    )
+    peer.send(*ack, again)
+    assert returned == [False]  # the ACK of the re-INVITE is missing still
+    peer.send(peer.within(invite, ok, "ACK", number=2))
+    sip.advance(6)
+    assert peer.methods == ["BYE"]

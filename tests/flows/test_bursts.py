@@ -1,0 +1,355 @@
+"""CANCEL, BYE, re-INVITE and INFO in one burst: right behind the ACK, before a core's first line, and
+wherever a core of an example waits."""
+
+from __future__ import annotations
+
+import itertools
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import gevent
+import pytest
+
+from sippet_gevent import Stack
+from sippet_gevent.core.inbox import Inbox
+from sippet_gevent.message.parser import parse
+
+from ..core.wire import Peer, start
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+METHODS = ("CANCEL", "BYE", "INVITE", "INFO")
+
+BURSTS = [
+    burst
+    for length in range(1, len(METHODS) + 1)
+    for burst in itertools.permutations(METHODS, length)
+]
+"""Each selection of the methods, in each order."""
+
+OFFER = {
+    "body": "v=0\r\no=- 1 1 IN IP4 10.0.0.50\r\ns=-\r\nc=IN IP4 10.0.0.50\r\nt=0 0\r\n"
+    "m=audio 9000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
+    "content_type": "application/sdp",
+}
+DIGIT = {"body": "Signal=5\r\n", "content_type": "application/dtmf-relay"}
+
+
+class Caller(Peer):
+    """A caller that writes its requests by hand, and one call of it."""
+
+    def __init__(self, sip, uri="sip:bob@10.0.0.1"):
+        super().__init__(sip, "10.0.0.50", self.serve)
+        self.invite = self.request("INVITE", uri, **OFFER)
+        self.sent = []
+
+    def serve(self, request):
+        return 200
+
+    def within_call(self, response, burst):
+        """Make the requests of a burst."""
+        found = []
+        for place, method in enumerate(burst):
+            if method == "CANCEL":
+                found.append(self.invite.cancel())
+                continue
+            headers = {"INVITE": OFFER, "INFO": DIGIT}.get(method, {})
+            number = self.invite.cseq.number + 1 + place
+            found.append(self.within(self.invite, response, method, number=number, **headers))
+        self.sent += found
+        return found
+
+    def throw(self, *messages):
+        """Send messages, without letting anything happen."""
+        for message in messages:
+            self._transport.connect(("10.0.0.1", 5060)).send(bytes(message))
+
+    def finals(self, request):
+        """Return the final statuses of a request, each once."""
+        return {r.status for r in self.responses if r.status >= 200 and r.cseq == request.cseq}
+
+    def acknowledge(self):
+        """Send the ACKs of the 2xx that have none."""
+        done = {request.cseq.number for request in self.sent if request.method == "ACK"}
+        for response in [r for r in self.responses if r.is_success and r.cseq.method == "INVITE"]:
+            if response.cseq.number not in done:
+                done.add(response.cseq.number)
+                ack = self.within(self.invite, response, "ACK", number=response.cseq.number)
+                self.sent.append(ack)
+                self.throw(ack)
+        self.sip.settle()
+
+    def leave(self):
+        """End the call if it is there still, and check that each request got one answer."""
+        self.acknowledge()
+        self.sip.advance(70)
+        self.acknowledge()
+        ok = [r for r in self.responses if r.is_success and r.cseq.method == "INVITE"]
+        if ok:
+            self.throw(self.within(self.invite, ok[-1], "BYE", number=90))
+        self.sip.advance(70)
+        assert self.finals(self.invite)
+        for request in self.sent:
+            if request.method != "ACK":
+                assert len(self.finals(request)) == 1, f"{request!r}: {self.finals(request)}"
+        for stack in self.sip.stacks:
+            assert (len(stack.dialogs), stack.dialogs.early) == (0, 0)
+
+
+def check(burst, caller, requests, *, own):
+    """Check the answers to a burst in a confirmed call (RFC 3261 §9.2, §14.2, §15.1.2)."""
+    over = False
+    for method, request in zip(burst, requests, strict=True):
+        expected = {"CANCEL": {200}, "BYE": {200}, "INVITE": {200}, "INFO": own}[method]
+        if over and method != "CANCEL":
+            expected = {481}
+        got = caller.finals(request)
+        assert len(got) == 1 and got <= expected, f"{method} of {burst}: {got}"
+        over = over or method == "BYE"
+
+
+# ---- behind the ACK
+
+KINDS = {
+    # what the core does in its call: the statuses that an INFO may get
+    "events": {200},
+    "handler": {200},
+    "wait": {501},
+    "busy": {200, 501},
+}
+
+
+@pytest.mark.rfc("3261 9.2", "3261 14.2", "3261 15.1.2", "5407 3.1.2", "5407 3.1.6")
+@pytest.mark.parametrize("burst", BURSTS, ids="-".join)
+@pytest.mark.parametrize("kind", KINDS)
+def test_burst_behind_the_ack(sip, kind, burst):
+    seen, ends = [], []
+
+    def core(request, tx):
+        if request.to.tag is not None:
+            return 501
+        handlers = {"INFO": handle} if kind == "handler" else None
+        with tx.accept(body=OFFER["body"], handlers=handlers) as call:
+            if kind == "busy":
+                tx.wait(0.1)
+            if kind in ("events", "busy"):
+                for event in call.events(timeout=30):
+                    if event.digit:
+                        seen.append(event.digit)
+            else:
+                call.wait(30)
+            ends.append(call.end)
+        return None
+
+    def handle(request, tx):
+        seen.append(request.body)
+        return 200
+
+    stack = Stack(clock=sip.clock)
+    stack.on("INVITE")(core)
+    if kind != "events" and kind != "busy":
+        stack.on("INFO")(lambda request, tx: 501)
+    sip.serve(stack, **{})
+    caller = Caller(sip)
+    caller.send(caller.invite)
+    ok = caller.responses[-1]
+    requests = caller.within_call(ok, burst)
+    ack = caller.within(caller.invite, ok, "ACK", number=caller.invite.cseq.number)
+    caller.sent.append(ack)
+    caller.throw(ack, *requests)
+    sip.advance(1)
+    check(burst, caller, requests, own=KINDS[kind])
+    sip.advance(31)
+    served = [request for request in requests if caller.finals(request) == {200}]
+    digits = [request for request in served if request.method == "INFO"]
+    if "BYE" in burst:
+        assert ends[0].by == "peer"
+    assert len(seen) >= len(digits)  # a digit that was answered 200 has reached the core
+    caller.leave()
+
+
+# ---- before the core's first line
+
+
+@pytest.mark.rfc("3261 9.2")
+@pytest.mark.parametrize("again", [False, True], ids=["once", "repeated"])
+@pytest.mark.parametrize("first", ["INVITE", "CANCEL"])
+def test_cancel_arrives_before_the_core_s_first_line(sip, first, again):
+    began = []
+
+    def core(request, tx):
+        if request.to.tag is not None:
+            return 481
+        began.append(request)
+        with tx.accept(body=OFFER["body"]) as call:
+            call.wait(5)
+        return None
+
+    sip.serve(core)
+    caller = Caller(sip)
+    cancel = caller.invite.cancel()
+    order = [caller.invite, cancel] if first == "INVITE" else [cancel, caller.invite, cancel]
+    if again:
+        order.append(caller.invite)
+    caller.sent.append(cancel)
+    caller.throw(*order)
+    sip.settle()
+    # a CANCEL that comes before its INVITE has nothing to cancel: 481 without a transaction (§9.2),
+    # so that its repetition finds the INVITE
+    assert caller.finals(cancel) == ({200} if first == "INVITE" else {200, 481})
+    caller.sent.clear()
+    caller.leave()
+    assert len(began) == 1
+
+
+@pytest.mark.rfc("3261 13.2.2.4", "3261 15", "5407 3.1")
+@pytest.mark.parametrize("burst", [each for each in BURSTS if "CANCEL" not in each], ids="-".join)
+def test_burst_of_the_callee_behind_its_200(sip, burst):
+    seen = []
+
+    def handle(request, tx):
+        seen.append(request.body)
+        return 200
+
+    peer = Peer(sip, "10.0.0.60", lambda request: 200 if request.method == "BYE" else None)
+    placing = start(
+        sip, sip.client.invite, "sip:bob@10.0.0.60", body=OFFER["body"], handlers={"INFO": handle}
+    )
+    invite = peer.last("INVITE")
+    ok = invite.response(200, contact=f"<{peer.uri}>", **OFFER)
+    requests = [
+        peer.back(
+            invite, ok, method, number=1 + place, **{"INVITE": OFFER, "INFO": DIGIT}.get(method, {})
+        )
+        for place, method in enumerate(burst)
+    ]
+    at = sip.client.engine.transports[0].local[0]
+    peer.send(ok, *requests, to=at)
+    finals = [
+        {r.status for r in peer.responses if r.cseq == request.cseq and r.status >= 200}
+        for request in requests
+    ]
+    over = False
+    for method, got in zip(burst, finals, strict=True):
+        assert got == ({481} if over else {200})
+        over = over or method == "BYE"
+    call = placing.get(block=False)
+    assert call.ended.is_set() is ("BYE" in burst)
+    for method, request in zip(burst, requests, strict=True):
+        if method == "INVITE":
+            peer.send(peer.back(invite, ok, "ACK", number=request.cseq.number), to=at)
+    call.hangup()
+    sip.advance(70)
+    assert len(sip.client.dialogs) == 0
+    assert len(seen) == [
+        200 for method, got in zip(burst, finals, strict=True) if method == "INFO" and got == {200}
+    ].count(200)
+
+
+# ---- at each point where a core of an example waits
+
+
+def load(name):
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLES / name)))
+
+
+def ivr(sip):
+    stack = load("ivr.py").stack
+    sip.serve(stack)
+    return "sip:ivr@10.0.0.1"
+
+
+def hello(sip):
+    stack = load("hello.py").stack
+    sip.serve(stack)
+    return "sip:anything@10.0.0.1"
+
+
+def proxy(sip):
+    stack = load("registrar_proxy.py").stack
+    sip.serve(stack)
+
+    def phone(request, tx):
+        if request.to.tag is not None:
+            return 200
+        tx.respond(180)
+        tx.wait(2)
+        with tx.accept(body=OFFER["body"]) as call:
+            call.wait(10)
+        return None
+
+    callee = sip.stack(phone, host="10.0.0.60")
+    aor = f"sip:bob@{stack.engine.transports[0].local[0]}"
+    response = sip.run(
+        callee.request, "REGISTER", "sip:10.0.0.1", next_hop="sip:10.0.0.1",
+        from_=f"<{aor}>", to=f"<{aor}>", contact="<sip:bob@10.0.0.60>",
+    )  # fmt: skip
+    assert response.status == 200
+    return aor
+
+
+EXAMPLE = {"hello.py": hello, "ivr.py": ivr, "registrar_proxy.py": proxy}
+
+POINTS = range(1, 6)
+"""The waits of a core. After the last one of an example, nothing is thrown."""
+
+AT_POINTS = [burst for burst in BURSTS if len(burst) in (1, 2, 4)][::3]
+
+
+class Thrower:
+    """Throws a burst of the caller at a wait of a core."""
+
+    def __init__(self, sip, monkeypatch, caller, point, burst):
+        self.sip = sip
+        self.caller = caller
+        self.burst = burst
+        self.requests = None
+        self.waits = 0
+        wait = Inbox.wait
+
+        def counting(inbox, ready, timeout=None):
+            if getattr(gevent.getcurrent(), "serving", None) is not None:
+                self.waits += 1
+                if self.waits == point:
+                    self.throw()
+            return wait(inbox, ready, timeout)
+
+        monkeypatch.setattr(Inbox, "wait", counting)
+
+    def throw(self):
+        """Send the burst behind what was sent to the caller, an ACK first if that is a 2xx."""
+        caller = self.caller
+        told = [
+            parse(carried.data)
+            for carried in self.sip.network.trace
+            if carried.destination[0] == caller.host and carried.data.startswith(b"SIP/2.0")
+        ]
+        told = [r for r in told if r.cseq.method == "INVITE" and r.to.tag]
+        last = told[-1] if told else None
+        burst = [m for m in self.burst if m == "CANCEL" or (last is not None and last.contact)]
+        if last is not None and last.is_success:
+            ack = caller.within(caller.invite, last, "ACK", number=caller.invite.cseq.number)
+            caller.sent.append(ack)
+            caller.throw(ack)
+        self.requests = caller.within_call(last, burst)
+        caller.throw(*self.requests)
+
+
+@pytest.mark.rfc("3261 9.2", "3261 14.2", "3261 15", "3261 15.1.2", "5407 3")
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("example", EXAMPLE)
+def test_burst_wherever_a_core_of_an_example_waits(sip, monkeypatch, example, point):
+    uri = EXAMPLE[example](sip)
+    for burst in AT_POINTS:
+        with monkeypatch.context() as patch:
+            caller = Caller(sip, uri)
+            thrower = Thrower(sip, patch, caller, point, burst)
+            caller.throw(caller.invite)
+            for _ in range(30):
+                sip.advance(0.5)
+                caller.acknowledge()
+            if thrower.requests is not None and {"BYE", "CANCEL"} & set(burst):
+                assert caller.finals(caller.invite)
+            caller.leave()
+            caller._transport.stop()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from ...errors import ParseError, PeerCancel
 
+COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
+"""Reason for a phone when another one has answered, so that it shows no missed call (RFC 3326
+§2)."""
+
 
 def reason_of(cancel: PeerCancel | None) -> dict[str, object]:
     """Return the header fields of a received CANCEL that our own CANCELs repeat.

@@ -21,7 +21,7 @@ from ..element import Element, Within
 from ..inbox import Inbox
 from .attempt import Attempt
 from .failover import target_of
-from .reason import reason_of
+from .reason import COMPLETED_ELSEWHERE, reason_of
 from .retry import RETRIED, Retry
 from .targets import Ways
 from .tries import Tries
@@ -329,7 +329,10 @@ class ClientTransaction(Tries):
             return
         if not call.is_confirmed:
             call._accepted(self.request, response)
-            call.hangup()
+            if self.call is None:
+                call.hangup()
+            else:
+                call.hangup(reason_header=COMPLETED_ELSEWHERE)
         call._acknowledge(self.request)
 
     def _withdrawn(self) -> None:

@@ -112,7 +112,7 @@ class InviteSession(Ruled, DescribedCall):
             self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())  # §15
         request = self._within(method, body, headers)
         if method == "BYE":
-            self._end(BYE)
+            self._end(End("us", "bye", 0, reason_in(request)))
             self._forget(by_us=True)
         elif method in GLARING:
             self.offers.give(method, request)
@@ -391,8 +391,8 @@ class InviteSession(Ruled, DescribedCall):
     # ---- the end
 
     def _leave(self) -> None:
-        """Hang up without waiting for the ACK."""
-        self.hangup()
+        """Hang up without waiting for the ACK, because the stack stops."""
+        self._hang_up(End("stack", "stopped"))
         self._confirm()
 
     def _drop(self) -> None:

@@ -8,14 +8,11 @@ from typing import Protocol
 from ...errors import FlowFailed, Reject, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ..client.attempt import Policy
+from ..client.reason import COMPLETED_ELSEWHERE
 from ..client.retry import FAIL_OVER
 from ..client.transaction import UNREAD, ClientTransaction
 from ..inbox import Inbox
 from ..server import ServerTransaction
-
-COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
-"""Reason of a CANCEL when another phone has answered, so that the cancelled phone shows no missed
-call (RFC 3326 §2)."""
 
 
 class BranchUser(Protocol):

@@ -26,6 +26,7 @@ from ...transaction.timers import CORE_INVITE, CORE_NON_INVITE, F, Timers
 from ...transport.listener_choice import Wanted
 from ..argument_checks import check_timers
 from ..client.failures import LATER
+from ..client.reason import COMPLETED_ELSEWHERE
 from ..client.targets import NextHop
 from ..inbox import Inbox
 from ..refusal import refuse
@@ -36,7 +37,7 @@ from ..routing.path import Path
 from ..routing.record_route import RecordRoute
 from ..server import ServerTransaction
 from .best_response import response_upstream
-from .branch import COMPLETED_ELSEWHERE, Branch
+from .branch import Branch
 from .copy import Target, check_target, prepare
 from .loops import loop_mark
 from .max_breadth import breadth_of

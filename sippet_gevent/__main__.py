@@ -1,5 +1,5 @@
-"""The arguments of the `sippet` command: `serve` runs a core, `call` places a call, `ping` sends
-OPTIONS, `parse` explains messages."""
+"""The arguments of the `sippet` command: `serve` runs a core, `user` sets passwords, `call` places
+a call, `ping` sends OPTIONS, `parse` explains messages."""
 
 from __future__ import annotations
 
@@ -9,109 +9,21 @@ import math
 import sys
 from typing import NoReturn
 
-DESCRIPTION = (
-    "SIP for gevent programs: run a core, place a call, ask whether a peer answers, explain "
-    "messages."
+from .command.manual import (
+    CALL,
+    CALL_NOTES,
+    DESCRIPTION,
+    EXAMPLES,
+    PARSE,
+    PARSE_NOTES,
+    PING,
+    PING_NOTES,
+    SERVE,
+    SERVE_EXAMPLES,
+    SERVE_NOTES,
+    USER,
+    USER_NOTES,
 )
-
-SERVE_EXAMPLES = """examples:
-  sippet serve                                    registrar and proxy on udp:127.0.0.1:5060
-  sippet serve --listen udp:192.0.2.10:5060 -v    the same for your network, with each message shown
-  sippet serve --domain office.example --alias sip.office.example
-  sippet serve --database /var/lib/sippet/bindings.db  phones stay registered over a restart
-  sippet serve --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
-  sippet serve --listen wss:192.0.2.10:443 --cert chain.pem --key key.pem \\
-               --origin https://phone.example.com
-  sippet serve --filter-scanners --rate 50        on an address that strangers can reach
-  sippet serve myapp:core --monkey                your own core, with blocking libraries patched
-  sippet serve examples/hello.py:stack            a Stack that a file makes
-"""
-
-EXAMPLES = f"""{SERVE_EXAMPLES.rstrip()}
-  sippet call sip:bob@192.0.2.10 --duration 10    place a call, hang up 10 seconds after the answer
-  sippet ping sip:192.0.2.10                      send OPTIONS, print the response and its delay
-  sippet ping -v example.com                      also print each DNS answer and each target tried
-  sippet parse call.pcap                          explain the messages of a capture and their faults
-"""
-
-SERVE = """Run a core until SIGTERM or Ctrl-C. A core is a function core(request, tx), a Core (class
-or instance) or a Stack. Without one, the default server runs: registrar and proxy, in memory unless
-there is a --database."""
-
-SERVE_NOTES = """signals:
-  SIGTERM, SIGINT   refuse new requests with 503, finish those in progress, exit;
-                    a second one exits at once
-  SIGHUP            read the certificates again, for new connections
-  SIGUSR1           log counters and gauges
-
-exit codes: 0 stopped by a signal, 2 an argument, the module of the core or the database is wrong
-
-"""
-
-PING = (
-    "Send OPTIONS to a SIP URI. Print the status, the round-trip time and the address of the peer."
-)
-
-PING_NOTES = """exit codes: 0 a 2xx response, 1 any other response or none, 2 an argument is wrong
-
-examples:
-  sippet ping 192.0.2.10                          the same as sip:192.0.2.10
-  sippet ping 'sip:bob@example.com' --timeout 2   wait two seconds for the response
-  sippet ping 'sip:[2001:db8::10]:5070'
-  sippet ping 'sip:192.0.2.10;transport=tcp'      in quotes, because of the semicolon
-  sippet ping sips:example.com                    over TLS
-"""
-
-CALL = """Place a call and print a line for each thing that happens in it: ringing, answered, held,
-digits, and which side ended it and why. It has no sound: it offers audio, and drops what it
-receives. Ctrl-C cancels the call, or hangs up; a second one exits at once."""
-
-CALL_NOTES = """On a terminal the last line shows the state of the call and for how long. Without
---duration the call lasts until the peer hangs up, or until Ctrl-C or SIGTERM.
-
-exit codes:
-  0    the call was answered, and everything asked for was done; either side has hung up
-  1    the peer was not reached, has refused, or has not answered in time
-  2    an argument is wrong
-  3    the call was answered, but the peer has refused hold or digits, or the call has ended without
-       a BYE, for example because its peer is gone
-  130  Ctrl-C or SIGTERM has cancelled the call before it was answered
-
-examples:
-  sippet call sip:bob@192.0.2.10                  call, and talk until a side hangs up
-  sippet call bob@192.0.2.10 --duration 10        hang up 10 seconds after the answer
-  sippet call sip:menu@192.0.2.10 --digits 12#    send digits by INFO, a second after the answer
-  sippet call sip:bob@192.0.2.10 --hold -v        hold and resume, and draw the messages at the end
-  sippet call sip:bob@192.0.2.10 --from 'sip:alice@example.com'
-  sippet call 'sip:192.0.2.10;transport=tcp' --sdp offer.sdp
-"""
-
-PARSE = """Explain SIP messages: show the value of each header field, and list the faults. All
-header fields are read, optional ones too. After a broken message, the next one is read."""
-
-PARSE_NOTES = """files:
-  a text file   one message, or several, divided by Content-Length and by their start lines
-  a capture     pcap or pcapng; IP fragments and TCP segments are reassembled;
-                needs dpkt: pip install 'sippet-gevent[capture]'
-  -             standard input, with either of these; the default
-
---json prints one object a line, always with these keys:
-  file, number, offset (byte, in a text file), time, transport, source, destination (in a capture),
-  bytes, kind (request, response, or null for neither), start_line, method, uri, status, reason,
-  headers (name, text of each line, values as objects; null if they cannot be read),
-  body (bytes, type, media lines), problems (header, problem, offset and line in the message, text),
-  ok
-
-exit codes: 0 all messages are in order, 1 one is broken or there is none, 2 a file cannot be read
-Output has colours on a terminal only, and never when NO_COLOR is set. Passwords and credentials are
-replaced by "...".
-
-examples:
-  sippet parse invite.txt                         one message in a text file
-  sippet parse call.pcap                          those of a capture, with addresses and times
-  tcpdump -w - -U port 5060 | sippet parse -      messages as they are captured
-  sippet parse --json *.pcap | jq 'select(.ok == false) | .problems'
-"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -182,8 +94,21 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--database",
         metavar="FILE",
-        help="SQLite file for the bindings of phones, which then survive a restart; it is created "
-        "if it does not exist; default: in memory",
+        help="SQLite file with the users of `sippet user`, whose passwords are asked for. The "
+        "bindings of their phones are kept in it, too, and survive a restart. It is created if it "
+        "does not exist; default: in memory, without passwords",
+    )
+    serve.add_argument(
+        "--algorithm",
+        action="append",
+        metavar="NAME",
+        help="digest algorithm to offer: SHA-512-256, SHA-256 or MD5, strongest first; repeatable; "
+        "default: SHA-256, MD5",
+    )
+    serve.add_argument(
+        "--open",
+        action="store_true",
+        help="ask nobody for a password: whoever reaches an address may register and call",
     )
     serve.add_argument(
         "--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM"
@@ -243,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show each message, and the traceback of a core that cannot be loaded",
     )
+
+    _add_user(commands)
 
     ping = _with_notes(
         commands.add_parser("ping", help="send OPTIONS and print the response"), PING, PING_NOTES
@@ -339,6 +266,40 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("files", nargs="*", metavar="FILE", help="file to read; - is standard input")
     parse.add_argument("--json", action="store_true", help="print one JSON object a line")
     return parser
+
+
+def _add_user(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    user = _with_notes(
+        commands.add_parser("user", help="add and change users and their passwords"),
+        USER,
+        USER_NOTES,
+    )
+    actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, what in (
+        ("add", "add a user"),
+        ("passwd", "give a user another password"),
+        ("remove", "remove a user"),
+        ("list", "list all users, or those of a domain"),
+    ):
+        action = actions.add_parser(name, help=what, description=what.capitalize() + ".")
+        if name == "list":
+            action.add_argument("realm", nargs="?", metavar="DOMAIN", help="such as example.com")
+        else:
+            action.add_argument("user", metavar="USER", help="such as alice@example.com")
+        action.add_argument(
+            "--database",
+            required=True,
+            metavar="FILE",
+            help="SQLite file of the users; it is created if it does not exist",
+        )
+        if name in ("add", "passwd"):
+            action.add_argument(
+                "--algorithm",
+                action="append",
+                metavar="NAME",
+                help="digest algorithm that the server may offer: SHA-512-256, SHA-256 or MD5; "
+                "repeatable; default: SHA-256, MD5",
+            )
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,9 +11,12 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..core.auth.authenticated import Authenticated
+from ..core.auth.server import OFFERED
 from ..core.core import Core, check_core
 from ..core.registrar_proxy import RegistrarProxy
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
@@ -28,6 +31,7 @@ from .trace import log_to_stderr, show_messages
 
 if TYPE_CHECKING:
     from ..stores.sqlite import SQLiteBindings
+    from ..stores.users import SQLiteUsers
 
 log = logging.getLogger("sippet_gevent")
 
@@ -47,6 +51,8 @@ class Options(Protocol):
     ca: str | None
     client_ca: str | None
     database: str | None
+    algorithm: list[str] | None
+    open: bool
     origin: list[str] | None
     filter_scanners: bool
     rate: float | None
@@ -62,10 +68,11 @@ def serve(options: Options) -> int:
         The exit code: 0, or 2 for a mistake, which is printed on stderr in one line.
     """
     log_to_stderr(options.verbose, logging.INFO)
-    store = None
+    store = users = None
     try:
         store = _store(options)
-        stack = _stack(options, store)
+        users = _users(options)
+        stack = _stack(options, store, users)
         if options.verbose:
             show_messages(stack)
         if options.core is None:
@@ -79,13 +86,93 @@ def serve(options: Options) -> int:
                 )
             if store is not None:
                 log.info("bindings: count=%d database=%s", store.count(), store.path)
+            _tell_of_passwords(options, users)
         stack.run(drain=options.drain)
     except SIPError as error:
         return tell(error)
     finally:
-        if store is not None:
-            store.close()
+        for opened in (store, users):
+            if opened is not None:
+                opened.close()
     return 0
+
+
+def _users(options: Options) -> SQLiteUsers | None:
+    """Return the users of `--database`, or None if nobody is asked for a password. Raises Mistake,
+    StoreError."""
+    if options.core is not None and (options.open or options.algorithm):
+        name = "--open" if options.open else "--algorithm"
+        raise Mistake(
+            f"{name} is for the default server: {options.core} asks for passwords by Authenticated"
+        )
+    if options.database is None or options.open:
+        if options.algorithm:
+            raise Mistake("--algorithm needs users: add --database FILE, and leave --open out")
+        return None
+    if not options.domain:
+        raise Mistake(
+            "--database asks for the passwords of a domain: add --domain NAME, or --open to ask "
+            "for none"
+        )
+    from ..stores.users import SQLiteUsers
+
+    with naming("--database"):
+        return SQLiteUsers(options.database)
+
+
+def _tell_of_passwords(options: Options, users: SQLiteUsers | None) -> None:
+    if users is not None:
+        realm = options.domain[0]
+        count = len(users.list(realm))
+        if count:
+            log.info("passwords: users=%d realm=%s", count, realm)
+        else:
+            log.warning(
+                "passwords: users=0 realm=%s "
+                'hint="add users: sippet user add NAME@%s --database %s"',
+                realm,
+                realm,
+                options.database,
+            )
+    elif options.open:
+        log.warning(
+            'passwords: none reason="--open" hint="whoever reaches this server may register as '
+            'anybody, and call at your expense"'
+        )
+
+
+def _core(options: Options, store: BindingStore | None, users: SQLiteUsers | None) -> Core:
+    """Return the default server, which asks for passwords if there are users. Raises Mistake."""
+    core = RegistrarProxy(Location(store))
+    if users is None:
+        return core
+    with naming("--algorithm"):
+        return Authenticated(
+            core,
+            realm=options.domain[0],
+            users=users,
+            algorithms=tuple(options.algorithm or OFFERED),
+        )
+
+
+def _check_loopback(stack: Stack) -> None:
+    """Check that only this machine reaches a server that asks for no passwords. Raises Mistake."""
+    for _, listener in stack.planned:
+        if not _is_loopback(listener.host):
+            raise Mistake(
+                f"--listen {listener.transport}:{listener.host} lets everybody on the network "
+                "register and call: add --database FILE and --domain NAME to ask for passwords, "
+                "or --open to ask for none"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _store(options: Options) -> SQLiteBindings | None:
@@ -152,10 +239,10 @@ def _filter(options: Options) -> Filter | None:
         return Filter(scanners=scanners, rate=options.rate, exempt=options.exempt or LOOPBACK)
 
 
-def _stack(options: Options, store: BindingStore | None) -> Stack:
+def _stack(options: Options, store: BindingStore | None, users: SQLiteUsers | None) -> Stack:
     """Return the stack to run, not started yet. Raises Mistake, InvalidValue."""
     accept = _filter(options)
-    stack = _stack_of_core(options, store)
+    stack = _stack_of_core(options, store, users)
     if accept is not None:
         if stack.accept is not None:
             raise Mistake(
@@ -165,7 +252,9 @@ def _stack(options: Options, store: BindingStore | None) -> Stack:
     return stack
 
 
-def _stack_of_core(options: Options, store: BindingStore | None) -> Stack:
+def _stack_of_core(
+    options: Options, store: BindingStore | None, users: SQLiteUsers | None
+) -> Stack:
     """Return the stack of the options without a filter. Raises Mistake, InvalidValue."""
     tls = _tls(options)
     web = _web(options)
@@ -174,10 +263,13 @@ def _stack_of_core(options: Options, store: BindingStore | None) -> Stack:
     domains, aliases = _domains(options)
     if options.core is None:
         _check_addresses(options, kinds, options.cert is not None or options.ca is not None)
+        core = _core(options, store, users)
         with naming("--domain, --alias"):
-            core = RegistrarProxy(Location(store))
             stack = Stack(core=core, domains=domains, aliases=aliases, tls=tls, web=web)
-        return _listening(stack, addresses)
+        _listening(stack, addresses)
+        if users is None and not options.open:
+            _check_loopback(stack)
+        return stack
     found = _load(options.core)
     if isinstance(found, Stack):
         if domains:

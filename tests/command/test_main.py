@@ -462,7 +462,7 @@ def test_verbose_shows_the_traceback_of_a_core_that_cannot_be_loaded(sippet, wri
     ],
 )
 def test_bad_address_is_one_line_and_exit_code_2(sippet, address, problem):
-    ended = sippet("serve", "--listen", address)
+    ended = sippet("serve", "--open", "--listen", address)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"sippet: {problem}")
     assert ended.stderr.count("\n") == 1
@@ -616,7 +616,9 @@ def test_ping_of_no_sip_uri_is_exit_code_2(sippet, uri):
 # ---- help
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["call"], ["ping"], ["parse"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["serve"], ["user"], ["user", "add"], ["call"], ["ping"], ["parse"]]
+)
 def test_help_has_examples(sippet, arguments):
     ended = sippet(*arguments, "--help")
     assert ended.returncode == 0

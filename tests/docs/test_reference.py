@@ -72,5 +72,5 @@ def test_conformance_page_names_the_rfcs(pages):
 
 
 def test_command_page_has_every_verb(pages):
-    for verb in ("serve", "call", "ping", "parse"):
+    for verb in ("serve", "user", "call", "ping", "parse"):
         assert f"sippet {verb}\n" in pages["command"]

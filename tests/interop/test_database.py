@@ -139,7 +139,7 @@ def fill(path, count):
 
 def test_phones_stay_registered_over_a_restart(serve, tmp_path, phone):
     path, port = tmp_path / "bindings.db", free_port()
-    server = serve("--database", path, listen=f"udp:127.0.0.1:{port}")
+    server = serve("--open", "--database", path, listen=f"udp:127.0.0.1:{port}")
     server.wait_for(rf"bindings: count=0 database={path}")
     bob = phone(port)
     bob.send("bob", 1)
@@ -148,7 +148,7 @@ def test_phones_stay_registered_over_a_restart(serve, tmp_path, phone):
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     assert path.stat().st_mode & 0o777 == 0o600
-    server = serve("--database", path, listen=f"udp:127.0.0.1:{port}")
+    server = serve("--open", "--database", path, listen=f"udp:127.0.0.1:{port}")
     server.wait_for(rf"bindings: count=1 database={path}")
     bob.ask("bob")
     bob.send("bob", 2)
@@ -162,7 +162,7 @@ def killed_under_load(serve, phone, path, *, rounds, seconds, rate):
     users = [f"user{n}" for n in range(500)]
     bob, cseq, worst = phone(port), 0, 0.0
     for _ in range(rounds):
-        server = serve("--database", path, listen=f"udp:127.0.0.1:{port}")
+        server = serve("--open", "--database", path, listen=f"udp:127.0.0.1:{port}")
         worst = max(worst, bob.ask(users[1]) if cseq else 0.0)
         lost = check_kept(path, bob.acknowledged)
         assert not lost
@@ -209,7 +209,9 @@ def test_kill_9_fifty_times_with_100_000_bindings(serve, tmp_path, phone):
 
 def two_servers(serve, phone, path, *, seconds, rate, is_goal=False):
     ports = [free_port(), free_port()]
-    servers = [serve("--database", path, listen=f"udp:127.0.0.1:{port}") for port in ports]
+    servers = [
+        serve("--open", "--database", path, listen=f"udp:127.0.0.1:{port}") for port in ports
+    ]
     phones = [phone(port) for port in ports]
     began, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - began) < seconds:
@@ -272,9 +274,7 @@ def test_database_that_cannot_be_used_is_one_line(sippet, tmp_path):
         ("letter.txt", "is no SQLite database: name another file"),
     ):
         (tmp_path / "letter.txt").write_text("Dear Bob,\n" * 200)
-        done = sippet(
-            "serve", "--listen", "udp:127.0.0.1:0", "--database", tmp_path / name if name else ""
-        )
+        done = sippet("serve", "--open", "--database", tmp_path / name if name else "")
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("sippet: ") and done.stderr.count("\n") == 1
         assert problem in done.stderr

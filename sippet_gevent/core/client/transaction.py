@@ -237,7 +237,7 @@ class ClientTransaction(Tries):
                 and not self._ring(response)
             ):
                 return
-            if len(self._inbox) < UNREAD:
+            if len(self._inbox._items) < UNREAD:
                 self._deliver(response)
         elif self.final_response is None:
             if (

@@ -100,7 +100,7 @@ class Branch(ClientTransaction):
     def _deliver(self, event: Response | Exception) -> None:
         if isinstance(event, Response):
             if event.status < 200:
-                if not has_way_back(event) or len(self.context._inbox) >= UNREAD:
+                if not has_way_back(event) or len(self.context._inbox._items) >= UNREAD:
                     return
             elif not has_way_back(event):
                 event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded

@@ -169,9 +169,17 @@ class Sip:
             host: Its address, such as "192.0.2.20". The default is the next one of 10.0.0.0/24.
             port: Its UDP port.
             options: Keyword arguments of Stack.
+
+        Raises:
+            InvalidValue: The host is no address.
         """
         if host is None:
             host = self._new_host()
+        if not _is_host(host):
+            raise InvalidValue(
+                f"host must be an IP address of the test's network, got {host!r}: write "
+                'sip.stack(core, host="192.0.2.20", port=5060)'
+            )
         options.setdefault("resolver", NoDNS())
         stack = Stack(core=core, clock=self.clock, **options)
         stack.listen(f"udp:{host}:{port}", MemoryTransport(self.network))
@@ -338,6 +346,15 @@ class Sip:
             raise AssertionError(
                 "left over after the test: " + "; ".join(left) + "\n" + self.ladder()
             ) from (failures[0] if failures else None)
+
+
+def _is_host(host: str) -> bool:
+    """True for an IP address, with or without the brackets of IPv6."""
+    try:
+        ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def leftovers(stack: Stack) -> list[str]:

@@ -481,3 +481,23 @@ def test_clicking_block_tells_how_the_target_answers(sip, capsys):
     with pytest.raises(Reject):
         sip.run(block("clicking").click, sip.client, *uris)
     assert capsys.readouterr().out == "100 Trying\n486 Busy Here\n"
+
+
+def test_click_to_call_block_connects_two_phones(sip):
+    program = block("click_to_call")
+    sessions = []
+
+    def phone(request, tx):
+        tx.respond(180)
+        tx.wait(1)
+        with tx.accept(
+            media=[sippet_gevent.sdp.MediaStream("audio", 4000, (sippet_gevent.sdp.PCMU,))]
+        ) as call:
+            sessions.append(call)
+            call.wait(30)
+
+    a, b = (f"sip:x@{sip.stack(phone).addresses[0][4:]}" for _ in range(2))
+    assert sip.run(program.connect, sip.client, a, b).startswith("ended: bye by ")
+    assert [call.remote_sdp.media[0].port for call in sessions] == [4000, 4000]
+    busy = f"sip:x@{sip.stack(lambda *_: 486).addresses[0][4:]}"
+    assert sip.run(program.connect, sip.client, a, busy) == "not connected: 486 Busy Here"

@@ -81,3 +81,44 @@ def test_browser_block_serves_its_page_and_registers_browsers():
         assert registered.status == 200
         message = page.request("MESSAGE", "sip:carol@localhost", next_hop=way, timeout=5)
         assert message.status == 299
+
+
+def test_menu_lesson_block_transfers_or_goes_on(sip, capsys):
+    stack = sip.serve(block("menu_lesson").stack)
+    uri = f"sip:menu@{stack.addresses[0].removeprefix('udp:')}"
+    targets = []
+
+    def refer(request, tx):
+        targets.append(str(tx.referral.uri))
+        if len(targets) == 1:
+            return 603
+        tx.referral.accept()
+        tx.referral.finish(200)
+
+    call = sip.run(sip.client.invite, uri, handlers={"REFER": refer}, body=block("offer").offer)
+    sip.run(call.send_digits, "1")
+    sip.advance(1)
+    assert not call.ended.is_set()
+    sip.run(call.send_digits, "2")
+    sip.advance(1)
+    assert targets == ["sip:sales@192.0.2.30", "sip:support@192.0.2.31"]
+    assert call.ended.is_set()
+    assert capsys.readouterr().out == "not transferred: 603 Decline\nended: bye by us\n"
+
+
+def test_answer_lesson_block_waits_for_its_user(sip):
+    program = block("answer_lesson")
+    uri = "INVITE sip:bob@example.com"
+    for decision, status in (("answer", 200), ("reject", 486)):
+        asked = sip.ask(program.stack, uri)
+        assert asked.statuses == [180]
+        program.waiting[0].set(decision)
+        assert asked.statuses == [180, status]
+        if asked.call is not None:
+            asked.call.hangup()
+    given_up = sip.ask(program.stack, uri)
+    given_up.cancel()
+    late = sip.ask(program.stack, uri)
+    sip.advance(61)
+    assert (given_up.statuses, late.statuses) == ([180, 487], [180, 480])
+    assert program.waiting == []

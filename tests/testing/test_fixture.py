@@ -619,3 +619,8 @@ def test_clock_stands_still_while_a_database_works(sip, tmp_path, caplog):
     assert "store is late" not in caplog.text
     bindings.close()
     users.close()
+
+
+def test_host_that_is_an_address_with_a_transport_is_refused(sip):
+    with pytest.raises(InvalidValue, match=r"host must be an IP address.*host=\"192.0.2.20\""):
+        sip.stack(None, "udp:10.0.0.9:5060")

@@ -170,7 +170,7 @@ class SubscriberUsage(EventUsage):
     def subscribe(self, seconds: int) -> None:
         """Send a SUBSCRIBE that refreshes the subscription, or ends it with 0 (§4.1.2.2,
         §4.1.2.3). Raises SIPError."""
-        if self.end is not None:
+        if self.end is not None or self._is_leaving:
             return
         if not seconds:
             self._is_leaving = True

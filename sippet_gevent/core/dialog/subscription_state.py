@@ -119,12 +119,14 @@ class SubscriberState:
     """
 
     __slots__ = (
-        "_default", "_timer_n", "ended_by", "expires_at", "has_timed_out", "notify_by", "state",
+        "_default", "_is_leaving", "_timer_n", "ended_by", "expires_at", "has_timed_out",
+        "notify_by", "state",
     )  # fmt: skip
 
     def __init__(self, timer_n: float, default: int | None = None) -> None:
         self._timer_n = timer_n
         self._default = default
+        self._is_leaving = False
         self.state = State.INIT
         self.expires_at = math.inf
         """When the subscription ends unless it is refreshed."""
@@ -172,8 +174,10 @@ class SubscriberState:
 
     def notified(self, state: SubscriptionState, now: float) -> None:
         """Take the Subscription-State of a NOTIFY. An unknown state is like `active` (§4.1.3)."""
-        self.notify_by = math.inf
         event = _OF_NOTIFY.get(state.state, Happened.ACTIVE)
+        if self._is_leaving and event is not Happened.TERMINATED:
+            return  # it crosses our SUBSCRIBE; the last one is still to come
+        self.notify_by = math.inf
         if event is Happened.TERMINATED:
             self.ended_by = state
         elif state.expires is not None:
@@ -186,7 +190,7 @@ class SubscriberState:
         """Note that a SUBSCRIBE with Expires 0 leaves: only timer N bounds the wait for the last
         NOTIFY (§4.1.2.3)."""
         self.expires_at = math.inf
-        self._default = None
+        self._is_leaving = True
 
     def expire(self, now: float) -> None:
         """End it if timer N or its duration is over."""

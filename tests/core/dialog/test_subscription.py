@@ -390,6 +390,22 @@ def test_unsubscribed_peer_that_is_silent_is_forgotten(sip):
     assert tuple(it.subscription.end) == ("us", "unsubscribed", 0, "")
 
 
+@pytest.mark.rfc("6665 4.1.2.3", "6665 4.1.2.4")
+@pytest.mark.parametrize("state", ["active", "active;expires=600", "pending"])
+def test_notify_that_crosses_the_unsubscribe_does_not_prolong_the_subscription(sip, state):
+    it = Watching(sip, expires=600, granted=600)
+    it.notify()
+    for _ in range(2):  # the second one does nothing
+        it.subscription.unsubscribe()
+    sip.settle()
+    assert it.peer.methods.count("SUBSCRIBE") == 2
+    it.peer.reply(it.peer.last("SUBSCRIBE"), 200, expires=0)
+    assert it.notify(state) == 200
+    assert it.subscription.end is None
+    sip.advance(33)
+    assert it.subscription.end.cause == "unsubscribed"
+
+
 @pytest.mark.rfc("6665 4.4.3")
 def test_subscribe_with_expires_0_asks_once(sip):
     it, seen = Watching(sip, expires=0, granted=0), []

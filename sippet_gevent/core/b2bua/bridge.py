@@ -52,6 +52,8 @@ from .leg import Leg
 from .policy import BridgePolicy, Kind
 from .relay import MediaRelay
 
+_DEFAULT = BridgePolicy()
+
 _WRITE = 'bridge(request, tx, "sip:bob@192.0.2.20")'
 
 _PLACED: WeakKeyDictionary[Element, dict[str, tuple[str, str]]] = WeakKeyDictionary()
@@ -144,7 +146,7 @@ def bridge(
 def checked_policy(policy: BridgePolicy | None) -> BridgePolicy:
     """Return the policy of a bridge. Raises TypeError."""
     if policy is None:
-        return BridgePolicy()
+        return _DEFAULT
     instance("policy", policy, BridgePolicy, 'policy=BridgePolicy(refer="follow")')
     return policy
 

@@ -9,6 +9,8 @@ from gevent.event import Event
 
 from ...message.identifiers import create_call_id
 from ...message.message import Request
+from ...message.scan import USUAL, Line
+from ..capabilities import WITHIN_CALLS
 from ..element import Element
 from ..server import ServerTransaction
 from .leg import Leg
@@ -32,6 +34,9 @@ class Connection:
         self.media = media
         self.legs: list[Leg] = []
         """The legs whose end this bridge waits for."""
+        methods = {*stack.allowed, *WITHIN_CALLS, *stack.allowed_in_calls, *policy.methods}
+        self.allow: Line = ("Allow", USUAL, ", ".join(sorted(methods)))
+        """What both sides hear of the methods that are served."""
         self._changed = Event()
         self._tags = count(1)
         self._media_id = ""

@@ -20,7 +20,6 @@ from ...errors import Cancelled, Reject, TransactionStateError, TransactionTimeo
 from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
 from ...message.sdp import SDP
-from ..capabilities import WITHIN_CALLS
 from ..client.transaction import FORKS
 from ..dialog.call import OnProvisional, ReinviteCore
 from ..dialog.described_call import DescribedCall
@@ -31,7 +30,6 @@ from ..dialog.negotiation import same_session
 from ..dialog.offer_answer import OfferAnswer, description_of
 from ..dialog.ruled import CROSSING
 from ..dialog.terms import Terms
-from ..element import Element
 from ..server import ServerTransaction
 from .crossing import (
     allows_update,
@@ -52,7 +50,7 @@ class Shared(Protocol):
     """The bridge that a leg belongs to."""
 
     policy: BridgePolicy
-    stack: Element
+    allow: Line
 
     @property
     def credentials_are_ours(self) -> bool:
@@ -128,9 +126,7 @@ class Leg:
 
     def write_allowed(self, message: Request | Response) -> None:
         """Write Allow: the methods that the bridge passes on, besides those of the stack."""
-        stack = self.bridge.stack
-        allowed = {*stack.allowed, *WITHIN_CALLS, *stack.allowed_in_calls}
-        message.allow = tuple(sorted(allowed | self.bridge.policy.methods))
+        message.headers.extend((self.bridge.allow,))
 
     def left_by(self, bye: Request) -> None:
         """Note the BYE of the peer, whose header fields the other leg gets."""

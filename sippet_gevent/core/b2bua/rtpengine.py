@@ -105,7 +105,8 @@ class RTPEngine:
         """Free the ports of a bridge. If rtpengine does not answer, it frees them by itself after a
         time without media."""
         try:
-            self.command("delete", {"call-id": call_id})
+            # by default it waits 30 seconds, for a branch of a fork that may follow
+            self.command("delete", {"call-id": call_id, "delete-delay": 0})
         except TransportError as error:
             log.warning('media not deleted: call_id=%s reason="%s"', call_id, error)
 

@@ -82,7 +82,7 @@ class Connection:
         """Wait until all legs have ended. The end of one leg is passed on to its other side."""
         while True:
             for leg in [*self.legs]:
-                if not leg.is_over and not leg.is_open:
+                if leg.call is not None and not leg.is_over and not leg.is_open:
                     self._ended(leg)
             ends = [leg.call.ended for leg in self.legs if leg.is_open and leg.call is not None]
             if not ends:
@@ -92,6 +92,10 @@ class Connection:
 
     def _ended(self, leg: Leg) -> None:
         leg.is_over = True
+        if leg.inviting is not None:
+            leg.inviting.cancel()  # nobody is left to be transferred
+        if leg.is_leaving:
+            return
         peer, call = leg.peer, leg.call
         leg.peer = None
         if peer is not None:

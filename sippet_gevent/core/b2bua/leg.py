@@ -20,7 +20,7 @@ from ...errors import Cancelled, Reject, TransactionStateError, TransactionTimeo
 from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
 from ...message.sdp import SDP
-from ..client.transaction import FORKS
+from ..client.transaction import FORKS, ClientTransaction
 from ..dialog.call import OnProvisional, ReinviteCore
 from ..dialog.described_call import DescribedCall
 from ..dialog.end import End
@@ -89,6 +89,11 @@ class Leg:
         """True if the peer knows UPDATE; None if that is unknown."""
         self.bye: Request | None = None
         """The BYE of the peer."""
+        self.is_leaving = False
+        """True while a transfer that the peer has asked for is carried out. Its BYE ends only this
+        leg then, because many phones hang up at once."""
+        self.inviting: ClientTransaction | None = None
+        """The INVITE to the target that the peer is being transferred to."""
         self.is_over = False
         """True once the end of the call was dealt with."""
         self._calls: list[InviteSession] = []
@@ -139,6 +144,7 @@ class Leg:
                 call.leg = None
                 call.handlers = {}
                 call._on_reinvite = None
+                call.offers.is_relayed = False
                 call.offers.on_offer = None
         self._calls.clear()
         self._handlers.clear()
@@ -299,6 +305,8 @@ class Leg:
             if copy.method in GLARING:
                 self.write_allowed(copy)
             if numbers is not None:
+                if len(numbers._numbers) >= FORKS:
+                    del numbers._numbers[next(iter(numbers._numbers))]
                 numbers._numbers[copy.cseq.number] = request.cseq.number
 
         try:

@@ -70,15 +70,18 @@ class Transfer:
         replaced = self._replaced(referral)
         hops = hops_left(self.tx.request)
         referral.accept()
+        self.leg.is_leaving = True
         try:
             if replaced is None:
                 self._call(referral, hops)
             else:
                 self._join(replaced)
         except SIPError as error:
+            self._stay()
             referral.finish(error.status if error.status >= 300 else 500)
             return
         except BaseException:
+            self._stay()
             referral.finish(487)
             raise
         referral.finish(200)
@@ -127,13 +130,17 @@ class Transfer:
             assert isinstance(sent, ClientTransaction)  # no user was given
             out = sent
             out.terms = target.terms
+            other.inviting = out
 
             def ringing(response: Response) -> None:
                 if response.status > 100:
                     target.rings(response)
                     referral.progress(response)
 
-            response = out.final(ringing)
+            try:
+                response = out.final(ringing)
+            finally:
+                other.inviting = None
             if not response.is_success:
                 raise Reject(response.status, response.reason, response=response)
             target.call = out.call  # type: ignore[assignment]  # each call is one
@@ -165,6 +172,18 @@ class Transfer:
         if target not in bridge.legs:
             bridge.take(target)
         bridge.connect(target, other)
+
+    def _stay(self) -> None:
+        """Go on with the first call, because the transfer has failed. If the peer that has asked
+        for it has hung up meanwhile, the other side has nobody left."""
+        leg, other = self.leg, self.other
+        leg.is_leaving = False
+        if not leg.is_open and leg.peer is other:
+            leg.peer = other.peer = None
+            other.hang_up(leg, None if leg.call is None else leg.call.end)
+        elif not other.is_open and leg.peer is other:
+            leg.peer = other.peer = None
+            leg.hang_up(other, None if other.call is None else other.call.end)
 
     def _leave(self) -> None:
         """Wait for the BYE of the peer that has asked, and hang up if none comes."""

@@ -137,6 +137,43 @@ def test_transfer_that_fails_leaves_the_call(sip, carol):
     phones.end()
 
 
+@pytest.mark.rfc("5589 6.1")
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_transferor_may_hang_up_while_the_target_rings(sip, carol, succeeds):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    invite = carol.last("INVITE")
+    carol.reply(invite, 180, contact=f"<{carol.uri}>")
+    phones.ask("BYE")
+    assert "BYE" not in phones.callee.methods
+    if not succeeds:
+        carol.reply(invite, 486)
+        assert phones.callee.methods[-1] == "BYE"
+        phones.callee.reply(phones.callee.last("BYE"), 200)
+        assert phones.results
+        return
+    carol.reply(invite, 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
+    moved = phones.callee.last("INVITE")
+    phones.callee.reply(moved, 200, contact=f"<{phones.callee.uri}>", **body(describe(CALLEE)))
+    assert carol.methods == ["INVITE", "ACK"]
+    phones.ask_back("BYE")
+    carol.reply(carol.last("BYE"), 200)
+    assert phones.results
+
+
+def test_target_rings_no_longer_when_the_other_side_hangs_up(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    invite = carol.last("INVITE")
+    carol.reply(invite, 180, contact=f"<{carol.uri}>")
+    phones.ask_back("BYE")
+    assert carol.methods == ["INVITE", "CANCEL"]
+    carol.reply(invite, 487)
+    assert phones.caller.methods == ["BYE"]
+    phones.caller.reply(phones.caller.last("BYE"), 200)
+    assert phones.results
+
+
 def test_target_is_hung_up_when_the_other_side_refuses_its_session(sip, carol):
     phones = connected(sip, policy=BridgePolicy(refer="follow"))
     phones.ask("REFER", refer_to=CAROL, refer_sub="false")
@@ -151,12 +188,11 @@ def test_everybody_may_hang_up_while_the_target_rings(sip, carol):
     phones = connected(sip, policy=BridgePolicy(refer="follow"))
     phones.ask("REFER", refer_to=CAROL, refer_sub="false")
     carol.reply(carol.last("INVITE"), 180, contact=f"<{carol.uri}>")
-    phones.end()
+    phones.ask("BYE")
+    phones.ask_back("BYE")
     carol.reply(carol.last("INVITE"), 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
-    sip.settle()
-    assert carol.methods[-1] == "BYE" or "CANCEL" in carol.methods
-    if carol.methods[-1] == "BYE":
-        carol.reply(carol.last("BYE"), 200)
+    assert carol.methods == ["INVITE", "CANCEL", "ACK", "BYE"]
+    carol.reply(carol.last("BYE"), 200)
     assert phones.results
 
 

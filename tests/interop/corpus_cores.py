@@ -1,0 +1,84 @@
+"""What serves and calls the SIPp scenarios of the shared corpus: a stack for each way of answering, and `python corpus_cores.py URI WAY` to call."""
+
+from __future__ import annotations
+
+import sys
+
+from sippet_gevent import Cancelled, Credentials, Reject, Stack, Timers, TransactionTimeout, sdp
+
+SHORT = Timers(b=4.0, c=10.0, d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)
+AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.G729, sdp.TELEPHONE_EVENT))
+
+
+def answers(request, tx):
+    with tx.accept(media=[AUDIO]) as call:
+        for _ in call.events():
+            pass
+
+
+def hangs_up(request, tx):
+    with tx.accept(media=[AUDIO]) as call:
+        call.wait(1.5)
+
+
+def reliable(request, tx):
+    tx.respond(100)
+    tx.respond(183, media=[AUDIO], reliable=True)
+    tx.wait(1)
+    with tx.accept() as call:
+        call.wait()
+
+
+def rings(request, tx):
+    tx.respond(100)
+    tx.respond(180)
+    tx.wait(3)
+    with tx.accept(media=[AUDIO]) as call:
+        call.wait()
+
+
+def previews(request, tx):
+    tx.respond(100)
+    tx.respond(183, media=[AUDIO])
+    tx.wait(3)
+    with tx.accept() as call:
+        call.wait()
+
+
+def stack_of(core):
+    stack = Stack(timers=SHORT)
+    stack.on("INVITE")(core)
+    return stack
+
+
+SERVING = {core.__name__: core for core in (answers, hangs_up, reliable, rings, previews)} | {
+    f"refuses{status}": (lambda request, tx, status=status: status)
+    for status in (404, 480, 503, 603)
+}
+globals().update({name: stack_of(core) for name, core in SERVING.items()})  # for `sippet serve`
+
+
+def call(uri, way):
+    """Call a scenario, and print what has come of it."""
+    stack = Stack(timers=SHORT)
+    stack.listen("udp:127.0.0.1:0")
+    with stack:
+        try:
+            options = {} if way == "asks" else {"media": [AUDIO]}
+            if way == "cancels":
+                options["timeout"] = 1.0
+            if way == "knows":
+                options["credentials"] = Credentials("bob", "secret")
+            placed = stack.invite(uri, **options)
+            if placed.offer is not None:
+                placed.answer(media=[AUDIO])
+            placed.wait(None if way == "waits" else 1.0)
+            placed.hangup()
+            stack.clock.sleep(0.5)
+            print("call", placed.end)
+        except (Reject, Cancelled, TransactionTimeout) as error:
+            print("refused", error.status, error)
+
+
+if __name__ == "__main__":
+    call(*sys.argv[1:])

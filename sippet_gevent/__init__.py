@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .core.proxy.forward import forward
     from .core.registrar.registrar import Registrar
     from .core.registrar_proxy import RegistrarProxy
+    from .core.registration.registration import Registration
     from .core.server import ServerTransaction
     from .core.user_agent import UserAgent
     from .engine.filters import Filter
@@ -183,6 +184,7 @@ __all__ = [
     "MediaRelay",
     "RTPEngine",
     "Registrar",
+    "Registration",
     "Location",
     "MemoryBindings",
     "SQLiteBindings",
@@ -221,6 +223,7 @@ _MODULES = {
     "Notifier": ".core.dialog.notifier",
     "Referral": ".core.dialog.refer",
     "Subscription": ".core.dialog.subscriber",
+    "Registration": ".core.registration.registration",
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",
     "ResponseContext": ".core.proxy.context",

@@ -57,6 +57,8 @@ from .core.dispatch import Dispatcher
 from .core.methods import check_methods
 from .core.middleware import Middleware
 from .core.option_tags import check_supported
+from .core.registration.registration import EXPIRES, OnChange, Registration
+from .core.registration.registrations import Registrations
 from .core.routing.keepalive import KeepAlives
 from .core.routing.local import Names
 from .core.routing.rerouted_responses import ReroutedResponses
@@ -220,6 +222,7 @@ class Stack:
         self.rerouted = ReroutedResponses(self)
         self.keepalives = KeepAlives(self)
         self.sender = Sender(self)
+        self.registrations = Registrations(self)
         self.callbacks = Group()
         self._running = False
         self._stopped = Event()
@@ -315,6 +318,7 @@ class Stack:
         if self._running:
             self.drain()  # while the last BYEs leave
         try:
+            self.registrations.stop()
             self.dialogs.stop()
         finally:
             # before connections end, so that no request goes on to its next target
@@ -781,6 +785,66 @@ class Stack:
         retry = None if credentials is None else self._retry_of(credentials, False)
         subscription._send(self.sender, next_hop, listener, retry, timeout)
         return subscription
+
+    def register(
+        self,
+        aor: URI | str,
+        *,
+        credentials: Given | None = None,
+        contact: NameAddr | URI | str | None = None,
+        expires: int = EXPIRES,
+        registrar: URI | str | None = None,
+        instance: str | None = None,
+        next_hop: NextHop | None = None,
+        listener: Wanted = None,
+        on_change: OnChange | None = None,
+        **headers: Any,
+    ) -> Registration:
+        """Register an address-of-record, and keep it registered until the end (§10.2).
+
+            with stack.register("sip:100@carrier.example", credentials=carrier) as registration:
+                registration.wait(10)
+
+        It returns at once. `registration.wait()` waits for the registrar.
+
+        Args:
+            aor: The address-of-record.
+            credentials: Credentials, as for request().
+            contact: Where requests for the address-of-record go. By default this stack, with the
+                user of `aor`, by the flow of the REGISTER.
+            expires: Seconds to ask for. A 423 makes them longer.
+            registrar: The Request-URI, by default the host of `aor`.
+            instance: A URN of this device, `urn:uuid:…`, which stays the same when it restarts.
+                With it, REGISTER uses SIP Outbound and asks for GRUUs (RFC 5626, RFC 5627).
+            next_hop: An outbound proxy; see send().
+            listener: The listener by which REGISTER leaves; see send().
+            on_change: Called with the Registration after each change of `registered`, `refused`
+                or `ended`, in a greenlet of its own.
+            headers: Header fields of each REGISTER.
+
+        Raises:
+            InvalidValue: A URI, a time or a header field is wrong.
+            TransactionStateError: The stack is not running.
+        """
+        check_way(next_hop, listener)
+        if on_change is not None:
+            arguments.takes(on_change, ("registration",), "on_change")
+        registration = Registration(
+            self,
+            self.sender,
+            aor,
+            credentials=credentials,
+            contact=contact,
+            expires=expires,
+            registrar=registrar,
+            instance=instance,
+            next_hop=next_hop,
+            listener=listener,
+            on_change=on_change,
+            headers=headers,
+        )
+        registration._start()
+        return registration
 
     def refer(
         self,

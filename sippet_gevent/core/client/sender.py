@@ -167,6 +167,7 @@ class Sender(NextHops):
             and self.stack.engine.draining
             and request.method not in _WHEN_LEAVING
             and request.to.tag is None
+            and not (request.method == "REGISTER" and request.expires == 0)  # it leaves, too
         ):
             error = TransactionStateError(
                 f"the stack is draining: no new {request.method} is begun"

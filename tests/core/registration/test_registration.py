@@ -1,0 +1,423 @@
+"""A registration that keeps itself, against our Registrar and against a scripted one."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from sippet_gevent import (
+    URI,
+    Credentials,
+    InvalidValue,
+    Location,
+    Registrar,
+    Reject,
+    StaticResolver,
+    TransactionStateError,
+    Unauthorized,
+)
+from tests.core.auth.gate import Gate
+
+AOR = "sip:100@10.0.0.1"
+INSTANCE = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
+
+
+class Script:
+    """A registrar that answers as it is told: `answer(request)` returns a status or Response."""
+
+    def __init__(self, *answers, expires=600):
+        self.answers = list(answers)
+        self.expires = expires
+        self.requests = []
+        self.times = []
+        self.clock = None
+        self.silent = False
+
+    def __call__(self, request, tx):
+        self.requests.append(request)
+        self.times.append(tx.stack.clock.now())
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            status, headers = answer
+            return request.response(status, **headers)
+        return self.accept(request)
+
+    def accept(self, request):
+        if request.expires == 0:
+            return request.response(200)
+        seconds = min(self.expires, request.expires)
+        return request.response(200, contact=request.contact[0].with_params(expires=seconds))
+
+
+def registered(sip, core, aor=AOR, **options):
+    """Return a client, and its registration at a registrar of this core."""
+    sip.stack(core, host="10.0.0.1")
+    client = sip.stack(host="10.0.0.50")
+    registration = client.register(aor, **options)
+    sip.clock.advance(1)
+    return client, registration
+
+
+def closed(sip, registration):
+    """Close it, while virtual time passes."""
+    greenlet = gevent.spawn(registration.close)
+    sip.clock.advance(10)
+    greenlet.get(timeout=0)
+
+
+# ---- our Registrar
+
+
+@pytest.mark.rfc("3261 10.2")
+def test_registration_is_kept_and_removed(sip):
+    location = Location()
+    server = sip.stack(Registrar(location), host="10.0.0.1", domains=("example.com",))
+    client = sip.stack(host="10.0.0.50")
+    aor = server.aor(URI.parse(AOR))
+    registration = client.register(AOR, expires=600)
+    sip.clock.advance(1)
+    assert registration.wait(0)
+    first = location.get(aor)
+    assert [binding.uri.user for binding in first] == ["100"]
+    assert first[0].uri.host == "10.0.0.50"
+    sip.clock.advance(3600)
+    now = location.get(aor)
+    assert registration.registered and len(now) == 1
+    assert now[0].call_id == first[0].call_id
+    assert now[0].cseq >= first[0].cseq + 6
+    closed(sip, registration)
+    assert location.get(aor) == ()
+    assert registration.ended and not registration.registered
+
+
+@pytest.mark.rfc("3261 10.2.8")
+def test_423_of_our_registrar_is_learned(sip):
+    _, registration = registered(sip, Registrar(Location()), expires=10)
+    assert registration.registered
+    assert 50 < registration.expires_at - sip.clock.now() <= 60
+    closed(sip, registration)
+
+
+# ---- a scripted registrar
+
+
+@pytest.mark.rfc("3261 10.2.4")
+def test_refreshes_are_in_time_and_have_one_call_id(sip):
+    script = Script(expires=100)
+    _, registration = registered(sip, script)
+    sip.clock.advance(1000)
+    gaps = [after - before for before, after in zip(script.times, script.times[1:], strict=False)]
+    assert gaps and all(79.9 <= gap <= 90.1 for gap in gaps)
+    assert len({request.call_id for request in script.requests}) == 1
+    assert len({request.from_.tag for request in script.requests}) == 1
+    numbers = [request.cseq.number for request in script.requests]
+    assert numbers == list(range(1, len(numbers) + 1))
+    closed(sip, registration)
+    assert script.requests[-1].expires == 0
+
+
+@pytest.mark.rfc("3261 10.2.8")
+def test_min_expires_is_learned_for_good(sip):
+    script = Script((423, {"min_expires": 1800}), expires=5000)
+    _, registration = registered(sip, script, expires=60)
+    assert [request.expires for request in script.requests] == [60, 1800]
+    assert registration.registered
+    sip.clock.advance(1800)
+    assert script.requests[2].expires == 1800
+    closed(sip, registration)
+
+
+def test_423_without_end_is_given_up(sip):
+    script = Script(*((423, {"min_expires": 100 * n}) for n in range(1, 50)))
+    _, registration = registered(sip, script, expires=60)
+    assert len(script.requests) == 3
+    assert registration.refused and registration.error.status == 423
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("5626 4.5")
+def test_retry_after_of_503_is_kept(sip):
+    script = Script((503, {"retry_after": 200}))
+    _, registration = registered(sip, script)
+    assert not registration.registered and not registration.refused
+    assert registration.error.status == 503
+    sip.clock.advance(198)
+    assert len(script.requests) == 1
+    sip.clock.advance(30)
+    assert registration.registered and registration.error is None
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("5626 4.5")
+def test_pauses_grow_while_the_registrar_fails(sip):
+    script = Script(*((500, {}) for _ in range(5)))
+    _, registration = registered(sip, script)
+    sip.clock.advance(3600)
+    gaps = [after - before for before, after in zip(script.times, script.times[1:], strict=False)]
+    for gap, longest in zip(gaps, (60, 120, 240, 480, 960), strict=False):
+        assert longest / 2 <= gap <= longest + 1
+    assert registration.registered
+    closed(sip, registration)
+
+
+def test_silent_registrar_is_tried_again(sip):
+    client = sip.stack(host="10.0.0.50")
+    registration = client.register(AOR)
+    greenlet = gevent.spawn(registration.wait, 40)
+    sip.clock.advance(45)
+    assert greenlet.get(timeout=0) is False
+    assert registration.error is not None and not registration.refused
+    sip.stack(Script(), host="10.0.0.1")
+    sip.clock.advance(200)
+    assert registration.registered
+    closed(sip, registration)
+
+
+def test_binding_that_is_not_refreshed_has_an_end(sip):
+    script = Script(None, *((500, {}) for _ in range(20)), expires=100)
+    changes = []
+    _, registration = registered(
+        sip, script, on_change=lambda registration: changes.append(registration.registered)
+    )
+    sip.clock.advance(95)
+    assert registration.registered and registration.error.status == 500
+    sip.clock.advance(10)
+    assert not registration.registered and registration.expires_at is None
+    assert changes == [True, False]
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("3261 10.2.4")
+def test_rewritten_contact_is_found(sip):
+    class Rewriting(Script):
+        def accept(self, request):
+            contact = f"<sip:100@192.0.2.77:1024>;expires={70 if request.expires else 0}"
+            return request.response(200, contact=contact)
+
+    _, registration = registered(sip, Rewriting())
+    assert registration.expires_at - sip.clock.now() < 70
+    assert registration.contact.uri.host == "192.0.2.77"
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("3261 10.2.4")
+def test_expires_of_our_own_contact_counts(sip):
+    class Shared(Script):
+        def accept(self, request):
+            ours = request.contact[0].with_params(expires=90)
+            return request.response(
+                200, contact=f"<sip:100@192.0.2.9>;expires=5000, {ours}", expires=7000
+            )
+
+    _, registration = registered(sip, Shared())
+    assert registration.expires_at - sip.clock.now() <= 90
+    closed(sip, registration)
+
+
+# ---- passwords
+
+
+@pytest.mark.rfc("3261 22.2")
+def test_password_is_proved_and_the_nonce_kept(sip):
+    script = Script(expires=100)
+    gate = Gate(script, realm="carrier")
+    _, registration = registered(sip, gate, credentials=Credentials("100", "secret"))
+    assert registration.registered
+    assert len(gate.requests) == 2
+    sip.clock.advance(200)
+    assert len(gate.requests) == 2 + len(script.requests) - 1
+    numbers = [request.cseq.number for request in gate.requests]
+    assert numbers == sorted(set(numbers))
+    closed(sip, registration)
+
+
+def test_registrar_that_always_challenges_is_a_clear_error(sip):
+    count = []
+
+    def always(request, tx):
+        count.append(request)
+        challenge = f'Digest realm="carrier", nonce="n{len(count)}", stale=true, qop="auth"'
+        return request.response(401, www_authenticate=challenge)
+
+    _, registration = registered(sip, always, credentials=Credentials("100", "secret"))
+    assert 2 <= len(count) <= 3
+    assert registration.refused and not registration.wait(0)
+    assert isinstance(registration.error, Unauthorized)
+    assert "stale twice" in str(registration.error) or "challenged again" in str(registration.error)
+    sip.clock.advance(800)
+    assert len(count) <= 3
+    closed(sip, registration)
+
+
+def test_wrong_password_is_refused(sip):
+    gate = Gate(Script(), realm="carrier")
+    _, registration = registered(sip, gate, credentials=Credentials("100", "wrong"))
+    assert registration.refused
+    assert "refused" in str(registration.error)
+    closed(sip, registration)
+
+
+def test_refused_account_is_asked_again_rarely(sip):
+    script = Script(*((403, {}) for _ in range(3)))
+    _, registration = registered(sip, script)
+    assert registration.refused and isinstance(registration.error, Reject)
+    sip.clock.advance(899)
+    assert len(script.requests) == 1
+    sip.clock.advance(3 * 1800)
+    assert registration.registered and not registration.refused
+    closed(sip, registration)
+
+
+# ---- what the account gets
+
+
+@pytest.mark.rfc("3608 5")
+def test_service_route_is_for_requests_of_the_account(sip):
+    class Routing(Script):
+        def __call__(self, request, tx):
+            if request.method != "REGISTER":
+                self.requests.append(request)
+                return 200
+            return super().__call__(request, tx)
+
+        def accept(self, request):
+            response = super().accept(request)
+            response.service_route = "<sip:10.0.0.1;lr>, <sip:core.carrier.example;lr>"
+            return response
+
+    script = Routing()
+    _, registration = registered(sip, script)
+    assert len(registration.service_route) == 2
+    response = sip.run(registration.request, "OPTIONS", "sip:bob@elsewhere.example")
+    assert response.status == 200
+    asked = script.requests[-1]
+    assert [route.uri.host for route in asked.route] == ["10.0.0.1", "core.carrier.example"]
+    assert str(asked.from_.uri) == AOR
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("5626 4.2")
+@pytest.mark.rfc("5627 5")
+def test_instance_registers_a_flow_and_keeps_gruus(sip):
+    class Gruu(Script):
+        def accept(self, request):
+            response = super().accept(request)
+            if request.expires:
+                response.contact = response.contact[0].with_params(
+                    **{"pub-gruu": f"{AOR};gr={INSTANCE}", "temp-gruu": "sip:tgruu.1@10.0.0.1;gr"}
+                )
+            return response
+
+    script = Gruu()
+    _, registration = registered(sip, script, instance=INSTANCE)
+    request = script.requests[0]
+    assert f'+sip.instance="<{INSTANCE}>"' in request.headers["Contact"]
+    assert "reg-id=1" in request.headers["Contact"]
+    assert {"outbound", "path", "gruu"} <= set(request.supported)
+    assert registration.gruu.parameters.get("gr") == INSTANCE
+    assert registration.temp_gruu.user == "tgruu.1"
+    closed(sip, registration)
+
+
+# ---- the end
+
+
+def test_close_is_bounded_when_the_registrar_is_gone(sip):
+    server = sip.stack(Script(), host="10.0.0.1")
+    client = sip.stack(host="10.0.0.50")
+    registration = client.register(AOR)
+    sip.clock.advance(1)
+    server.stop()
+    greenlet = gevent.spawn(registration.close)
+    sip.clock.advance(4.1)
+    assert greenlet.ready()
+    greenlet.get()
+    assert len(client.registrations) == 0
+    assert client.active == 0
+
+
+def test_stopped_stack_unregisters_and_leaves_nothing(sip):
+    script = Script()
+    client, registration = registered(sip, script)
+    client.stop()
+    sip.clock.advance(1)
+    assert script.requests[-1].expires == 0
+    assert registration.ended and len(client.registrations) == 0
+    sip.clock.advance(5000)
+    assert len(script.requests) == 2
+    registration.close()
+
+
+def test_draining_stack_can_unregister(sip):
+    script = Script()
+    client, registration = registered(sip, script)
+    client.drain()
+    closed(sip, registration)
+    assert script.requests[-1].expires == 0
+
+
+def test_with_block_unregisters(sip):
+    script = Script()
+    sip.stack(script, host="10.0.0.1")
+    client = sip.stack(host="10.0.0.50")
+
+    def program():
+        with client.register(AOR) as registration:
+            assert registration.wait(10)
+
+    sip.run(program)
+    assert [request.expires for request in script.requests] == [3600, 0]
+
+
+def test_stack_has_to_run(sip):
+    client = sip.stack(host="10.0.0.50")
+    client.stop()
+    with pytest.raises(TransactionStateError, match="start it"):
+        client.register(AOR)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"aor": "tel:+1"}, {"aor": AOR, "registrar": "mailto:x@y"}, {"aor": AOR, "expires": 0}],
+)
+def test_wrong_arguments_raise_at_once(sip, options):
+    client = sip.stack(host="10.0.0.50")
+    with pytest.raises(InvalidValue):
+        client.register(options.pop("aor"), **options)
+    assert len(client.registrations) == 0
+
+
+# ---- other ways
+
+
+@pytest.mark.rfc("3263 4.3")
+def test_second_registrar_takes_over(sip):
+    script = Script()
+    sip.stack(script, host="10.0.0.2")
+    resolver = StaticResolver({"carrier.example": ["10.0.0.1", "10.0.0.2"]})
+    client = sip.stack(host="10.0.0.50", resolver=resolver)
+    registration = client.register("sip:100@carrier.example")
+    sip.clock.advance(40)
+    assert registration.registered
+    closed(sip, registration)
+
+
+def test_storm_has_no_burst_and_all_are_registered_again(sip):
+    script = Script(expires=120)
+    server = sip.stack(script, host="10.0.0.1")
+    client = sip.stack(host="10.0.0.50")
+    all_of_them = [client.register(f"sip:{n}@10.0.0.1") for n in range(200)]
+    sip.clock.advance(20)
+    assert all(each.registered for each in all_of_them)
+    assert len(client.callbacks) == 0
+    server.stop()
+    sip.clock.advance(120)
+    sip.stack(script, host="10.0.0.1")
+    begin = sip.clock.now()
+    sip.clock.advance(300)
+    assert all(each.registered for each in all_of_them)
+    times = script.times
+    bursts = [sum(1 for other in times[n : n + 60] if other < at + 1) for n, at in enumerate(times)]
+    assert max(bursts) <= 50
+    assert times[-1] > begin
+    client.stop()

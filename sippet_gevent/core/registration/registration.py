@@ -396,6 +396,7 @@ class Registration:
         flow = tx.transaction.flow
         if flow is not self._flow:
             self._flow, self._since = flow, now
+        flow.keep(found.seconds)  # requests for us come by it, and its end is reported
         self._stack.registrations.bind(self, flow)
         self._failures = self._brief = 0
         self.contact, self.service_route = found.contact, found.service_route

@@ -150,7 +150,7 @@ def test_burst_behind_the_ack(sip, kind, burst):
     stack.on("INVITE")(core)
     if kind != "events" and kind != "busy":
         stack.on("INFO")(lambda request, tx: 501)
-    sip.serve(stack, **{})
+    sip.serve(stack)
     caller = Caller(sip)
     caller.send(caller.invite)
     ok = caller.responses[-1]
@@ -254,6 +254,35 @@ def load(name):
     return SimpleNamespace(**runpy.run_path(str(EXAMPLES / name)))
 
 
+def gateway(request, tx):
+    """The core of a phone that rings, answers, and hangs up."""
+    if request.to.tag is not None:
+        return 200
+    tx.respond(180)
+    tx.wait(2)
+    with tx.accept(body=OFFER["body"]) as call:
+        call.wait(10)
+    return None
+
+
+def b2bua(sip):
+    module = load("b2bua.py")
+    module.b2bua.__globals__.update(GATEWAY="10.0.0.60", PORT=5060)
+    sip.serve(module.stack)
+    sip.stack(gateway, host="10.0.0.60")
+    return "sip:bob@10.0.0.1"
+
+
+def softphone(sip):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LISTEN", "udp:10.0.0.1:5060")
+        patch.setenv("ANSWER", "2")
+        module = load("softphone.py")
+    module.phone.say = lambda text: None
+    sip.serve(module.stack)
+    return "sip:me@10.0.0.1"
+
+
 def ivr(sip):
     stack = load("ivr.py").stack
     sip.serve(stack)
@@ -270,16 +299,7 @@ def proxy(sip):
     stack = load("registrar_proxy.py").stack
     sip.serve(stack)
 
-    def phone(request, tx):
-        if request.to.tag is not None:
-            return 200
-        tx.respond(180)
-        tx.wait(2)
-        with tx.accept(body=OFFER["body"]) as call:
-            call.wait(10)
-        return None
-
-    callee = sip.stack(phone, host="10.0.0.60")
+    callee = sip.stack(gateway, host="10.0.0.60")
     aor = f"sip:bob@{stack.engine.transports[0].local[0]}"
     response = sip.run(
         callee.request, "REGISTER", "sip:10.0.0.1", next_hop="sip:10.0.0.1",
@@ -289,7 +309,13 @@ def proxy(sip):
     return aor
 
 
-EXAMPLE = {"hello.py": hello, "ivr.py": ivr, "registrar_proxy.py": proxy}
+EXAMPLE = {
+    "b2bua.py": b2bua,
+    "hello.py": hello,
+    "ivr.py": ivr,
+    "registrar_proxy.py": proxy,
+    "softphone.py": softphone,
+}
 
 POINTS = range(1, 6)
 """The waits of a core. After the last one of an example, nothing is thrown."""

@@ -20,7 +20,7 @@ pytest.register_assert_rewrite("sippet_gevent.testing.stores")
 
 _BLOCKED = (
     "the test waits itself, and no time passes for it: "
-    "write sip.run(stack.request, …), or sip.ask(core, …)"
+    "write sip.run(stack.request, …), sip.run(call.send_digits, …), or sip.ask(core, …)"
 )
 
 

@@ -9,12 +9,10 @@ that comes at last looks at all of them: 40 to 90 ms, in which nothing is served
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any
 
 import gevent
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 INTERVAL = 0.02
 """Seconds between two collections of the objects that are new."""

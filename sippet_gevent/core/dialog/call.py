@@ -170,6 +170,12 @@ class Call(ABC):
     end: End | None
     """How the call has ended: side, cause, status and Reason. None before."""
 
+    invite: Request
+    """The INVITE that has begun the call, ours or the peer's."""
+
+    response: Response | None = None
+    """The 2xx that has answered it, the peer's or ours. None while the call is early."""
+
     is_confirmed: bool
     """True once the INVITE was answered with 2xx; false while the call is early (§12)."""
 

@@ -93,8 +93,7 @@ class InviteSession(Ruled, DescribedCall):
         body: bytes | str = b"",
         **headers: Any,
     ) -> Response:
-        given = keyring(credentials)
-        timeout = check_seconds("timeout", timeout)
+        given, timeout = keyring(credentials), check_seconds("timeout", timeout)
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
@@ -214,7 +213,7 @@ class InviteSession(Ruled, DescribedCall):
             self.dialog.refresh_by(request)
         else:
             self._serving.remove(tx)
-            self._establish()
+            self._establish(response)
         if self._answer is not None:
             self._confirm()  # the peer has sent another INVITE, so it has that 2xx
         self.acknowledged = False
@@ -245,9 +244,9 @@ class InviteSession(Ruled, DescribedCall):
         self._hang_up(End("us", "no ack"))
         self._confirm()
 
-    def _establish(self) -> None:
+    def _establish(self, response: Response) -> None:
         """Note that the call is answered (§12.1, §13.2.2.4)."""
-        self.is_confirmed = True
+        self.is_confirmed, self.response = True, response
         self.stack.dialogs.confirm(self)
 
     def _confirm(self) -> None:
@@ -378,7 +377,7 @@ class InviteSession(Ruled, DescribedCall):
             self.dialog.refresh_from(response)
         else:
             self.dialog.establish(response)
-            self._establish()
+            self._establish(response)
             if self.end is not None and self.end.by == "peer":
                 self._bye = {}  # its BYE came before its 2xx, so our ACK is followed by one
         self._take_answer(ACCEPTED, response)

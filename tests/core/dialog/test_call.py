@@ -1090,3 +1090,16 @@ def test_accept_returns_with_its_ack_and_waits_for_none_of_a_reinvite(sip, is_lo
     peer.send(peer.within(invite, ok, "ACK", number=2))
     sip.advance(6)
     assert peer.methods == ["BYE"]
+
+
+# ---- what made it
+
+
+def test_call_has_the_invite_and_the_2xx_that_made_it(two):
+    call = two.call
+    assert str(call.invite.call_id) == str(two.invite.call_id)
+    assert call.invite.method == "INVITE"
+    assert (call.response.status, call.response.body) == (200, b"answer")
+    first = call.response
+    two.ask("INVITE", body="again", content_type="application/sdp", contact=f"<{two.peer.uri}>")
+    assert call.response is first

@@ -135,12 +135,12 @@ def bridge(
             invite = inbound.invite(target, hops, headers)
             inbound.place(invite, next_hop, listener, seconds, retry)
         inbound.until_over()
+        return inbound.ends
     except BaseException as error:
         inbound.abandon(error)
         raise
     finally:
         inbound.close()
-    return Bridged(inbound.caller.call.end if inbound.caller.call else None, inbound.callee_end)
 
 
 def checked_policy(policy: BridgePolicy | None) -> BridgePolicy:
@@ -199,10 +199,18 @@ class Inbound(Connection):
         return self.has_credentials or self.tx.user is not None
 
     @property
-    def callee_end(self) -> End | None:
-        """How the callee's call has ended; None if it goes on elsewhere."""
-        call = self.callee.call
-        return None if call is None or self.callee not in self.legs else call.end
+    def ends(self) -> Bridged:
+        """How both calls have ended; None for one that goes on elsewhere."""
+        caller, callee = [
+            None if leg.call is None or leg not in self.legs else leg.call.end
+            for leg in (self.caller, self.callee)
+        ]
+        return Bridged(caller, callee)
+
+    def close(self) -> None:
+        super().close()
+        # each leg refers to this object, and no garbage collector should have to find that out
+        del self.caller, self.callee
 
     # ---- the INVITE to the callee
 
@@ -334,11 +342,10 @@ class Inbound(Connection):
         elif found and not same_session(found, self.caller.shown):
             # another branch has answered than the one whose preview the caller took as the answer;
             # this greenlet has to see the end of the calls meanwhile
-            self.stack.callbacks.spawn(self._offer_again, found)
+            self.stack.callbacks.spawn(self._offer_again, self.caller, callee, found)
 
-    def _offer_again(self, found: bytes) -> None:
+    def _offer_again(self, caller: Leg, callee: Leg, found: bytes) -> None:
         """Offer the callee's description to the caller, which has agreed on another one."""
-        caller, callee = self.caller, self.callee
         try:
             given = reoffer(self, callee, caller, found)
             if not same_session(given, callee.shown):

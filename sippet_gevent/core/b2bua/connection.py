@@ -106,6 +106,7 @@ class Connection:
         """Let go of the legs, and of the media."""
         for leg in self.legs:
             leg.let_go()
+        self.legs.clear()
         if self.media is not None and self._media_id:
             self.media.delete(self._media_id)
 

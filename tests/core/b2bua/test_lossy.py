@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -20,6 +21,20 @@ NETWORKS = {
     "out of order": {"loss": 0.05, "duplicate": 0.2, "reorder": 0.3, "delay": 0.1, "jitter": 0.3},
 }
 FATES = ("caller hangs up", "callee hangs up", "caller cancels", "callee refuses", "hold")
+
+
+def call(sip, uri, fate):
+    """Call through the bridge."""
+    seconds = 1 if fate == "caller cancels" else 60
+    try:
+        with sip.client.invite(uri, media=[AUDIO], timeout=seconds) as call:
+            if fate == "hold":
+                call.hold()
+                call.request("INFO", body="1", content_type="application/dtmf")
+                call.resume()
+            call.wait(None if fate == "callee hangs up" else 1)
+    except SIPError:
+        pass
 
 
 def play(sip, fate):
@@ -42,19 +57,7 @@ def play(sip, fate):
     phone.on("INVITE")(callee)
     uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
 
-    def caller():
-        try:
-            seconds = 1 if fate == "caller cancels" else 60
-            with sip.client.invite(uri, media=[AUDIO], timeout=seconds) as call:
-                if fate == "hold":
-                    call.hold()
-                    call.request("INFO", body="1", content_type="application/dtmf")
-                    call.resume()
-                call.wait(None if fate == "callee hangs up" else 1)
-        except SIPError:
-            pass
-
-    sip.run(caller)
+    sip.run(call, sip, uri, fate)
     sip.advance(200)
     return server, phone
 
@@ -76,3 +79,25 @@ def test_nothing_is_left_of_a_bridge_on_a_network_that_loses(network, fate):
             raise
         finally:
             sip.close()
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_bridge_leaves_no_cycle_to_the_garbage_collector(fate):
+    sip = Sip()
+    try:
+        play(sip, fate)
+        server = sip.stacks[0]
+        uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
+        sip.network.trace.clear()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                sip.run(call, sip, uri, fate)
+                sip.advance(200)
+            sip.network.trace.clear()
+            assert gc.collect() < 20  # not one object for each call
+        finally:
+            gc.enable()
+    finally:
+        sip.close()

@@ -17,6 +17,9 @@ from .test_sipp import HERE, sipp
 
 pytest_plugins = ["tests.programs"]
 
+BAD_UNDER_LOAD = ("FailedCall", "OutOfCallMsgs", "FatalErrors")
+"""On a slow machine SIPp repeats a BYE, and counts the second 200 as a message of a dead call."""
+
 SHORT = "Stack(timers=Timers(d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0))"
 
 
@@ -67,10 +70,11 @@ def play(server, sipp, port, *, rate, calls):
     """Play calls at a rate. In every third call the caller holds, sends a digit and resumes."""
     callee = sipp("callee_in_call", port=port, calls=calls)
     caller = sipp("caller_in_call", "-s", "bob", "-r", rate, "-d", 500, to=server.uri, calls=calls)
-    caller.wait_for_success(calls, seconds=calls / rate + 60)
-    callee.wait_for_success(calls, seconds=60)
+    caller.wait_for_success(calls, seconds=calls / rate + 60, bad=BAD_UNDER_LOAD)
+    callee.wait_for_success(calls, seconds=60, bad=BAD_UNDER_LOAD)
     stats = server.wait_until_empty(seconds=60)
     assert not {"core_errors", "calls_unowned", "call_events_dropped"} & stats.keys()
+    print("resident KB:", memory_of(server))
     return memory_of(server)
 
 

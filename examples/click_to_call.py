@@ -29,7 +29,7 @@ def connect(a, b):
         calls[a, b] = "the first phone rings"
         with stack.invite(a, media=[SILENCE], timeout=30) as first:
             calls[a, b] = "the second phone rings"
-            with stack.invite(b, timeout=30) as second:
+            with stack.invite(b, timeout=30, until=first.ended) as second:
                 calls[a, b] = "connected"
                 calls[a, b] = f"ended: {first.bridge(second).caller}"
     except SIPError as error:  # refused, not answered, not reached, no address

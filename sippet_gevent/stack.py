@@ -30,6 +30,7 @@ from .core.client.retry import Retry
 from .core.client.sender import Sender
 from .core.client.targets import AllowTarget, NextHop
 from .core.client.transaction import ClientTransaction
+from .core.client.until import cancelled_by
 from .core.core import Core, CoreFunction
 from .core.dialog.call import (
     SESSION_TYPE,
@@ -54,6 +55,7 @@ from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
 from .core.dialog.subscriber import Subscription
 from .core.dialog.terms import Terms
 from .core.dispatch import Dispatcher
+from .core.inbox import Waitable, check_waitable
 from .core.methods import check_methods
 from .core.middleware import Middleware
 from .core.option_tags import check_supported
@@ -659,6 +661,7 @@ class Stack:
         timers: Timers | None = None,
         body: bytes | str = b"",
         on_offer: OnOffer | None = None,
+        until: Waitable | None = None,
         **headers: Any,
     ) -> Call:
         """Call a peer, and return the Call after the peer has answered and the ACK is sent (§13.2).
@@ -681,6 +684,9 @@ class Stack:
             body: The session description, in place of `media`.
             on_offer: Decides about the offers of the peer, `on_offer(offer, call)`; see
                 Call.on_offer.
+            until: What ends the ringing, such as `ended` of another call: an Event, an AsyncResult
+                or a greenlet of gevent. When it is ready, the INVITE is cancelled, and Reject(487)
+                follows, unless the peer has answered meanwhile.
 
         Raises:
             Reject: The peer has refused; `response` is its response. Unauthorized, a Reject, if
@@ -693,6 +699,8 @@ class Stack:
         """
         timeout = check_wait(timeout, on_provisional)
         check_way(next_hop, listener)
+        if until is not None:
+            check_waitable(until)
         known = check_handlers(handlers)
         terms = None
         if media is not None or on_offer is not None:
@@ -715,7 +723,8 @@ class Stack:
         tx.terms = terms
         if request.expires is not None:
             Expiry(tx, request.expires)
-        response = tx.final(on_provisional, timeout)
+        with cancelled_by(tx, until):
+            response = tx.final(on_provisional, timeout)
         if not response.is_success:
             if tx.retry is not None and tx.retry.problem:
                 raise Unauthorized(

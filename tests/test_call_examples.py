@@ -257,6 +257,33 @@ def test_click_connects_two_phones(sip, clicked):
     assert clicked.calls[a, b].startswith("ended: bye by ")
 
 
+@pytest.mark.rfc("3261 9.1")
+def test_click_stops_the_second_phone_when_the_first_hangs_up(sip, clicked):
+    for desk in (clicked.a, clicked.b):
+        desk.refuses, desk.talk = False, (20.0, 30.0)
+    ringing = sip.stack()
+    heard = []
+
+    @ringing.on("INVITE")
+    def ring(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(25)
+        except BaseException as error:
+            heard.append((type(error).__name__, sip.clock.now()))
+            raise
+
+    a, b = uri_of(clicked.a.stack, "a"), uri_of(ringing, "b")
+    connecting = gevent.spawn(clicked.connect, a, b)
+    sip.advance(5)
+    assert clicked.calls == {(a, b): "the second phone rings"}
+    [first] = clicked.a.answered
+    first.hangup()
+    sip.run(connecting.join)
+    assert [name for name, _ in heard] == ["Cancelled"]
+    assert clicked.calls[a, b] == "not connected: 487 Request Terminated"
+
+
 def test_click_tells_why_phones_are_not_connected(sip, clicked):
     busy = sip.stack(core=lambda request, tx: 486)
     b = uri_of(busy, "b")

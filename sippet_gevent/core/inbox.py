@@ -26,6 +26,15 @@ class Waitable(Protocol):
         """Undo rawlink()."""
 
 
+def check_waitable(until: Waitable) -> None:
+    """Check that something is an object of gevent that can be waited for. Raises TypeError."""
+    if not callable(getattr(until, "rawlink", None)):
+        raise TypeError(
+            f"until must be an Event, an AsyncResult or a greenlet of gevent, got {until!r}: "
+            "write until=gevent.event.Event()"
+        )
+
+
 class Inbox(Generic[Event]):
     """A queue of events of one transaction, call or response context.
 
@@ -106,11 +115,7 @@ class Inbox(Generic[Event]):
             Cancelled: The request that this greenlet serves was cancelled.
             TypeError: It is no such object.
         """
-        if not callable(getattr(until, "rawlink", None)):
-            raise TypeError(
-                f"until must be an Event, an AsyncResult or a greenlet of gevent, got {until!r}: "
-                "write until=gevent.event.Event()"
-            )
+        check_waitable(until)
 
         def wake(_: object) -> None:
             self.wake()

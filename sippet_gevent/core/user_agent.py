@@ -19,6 +19,7 @@ from .client.transaction import ClientTransaction
 from .dialog.call import Call, CallHandlers, OnOffer, OnProgress, OnProvisional
 from .dialog.subscriber import Subscription
 from .element import Element
+from .inbox import Waitable
 from .statistics import Statistics
 
 
@@ -73,6 +74,7 @@ class UserAgent(Element, Protocol):
         timers: Timers | None = None,
         body: bytes | str = b"",
         on_offer: OnOffer | None = None,
+        until: Waitable | None = None,
         **headers: Any,
     ) -> Call:
         """Call a peer and return the Call after the peer has answered. Raises Reject with the

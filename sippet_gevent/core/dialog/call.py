@@ -29,7 +29,7 @@ from ...transport.base import Flow, Origin
 from ..auth.credentials import Given, Kept
 from ..b2bua.policy import BridgePolicy
 from ..b2bua.relay import MediaRelay
-from ..inbox import Inbox
+from ..inbox import Inbox, Waitable
 from .dialog import Dialog
 from .dtmf import PLAIN, RELAY, SECONDS, check_digits, relay
 from .end import Bridged, End
@@ -94,7 +94,7 @@ MayReplace = Callable[[Request, Any], bool]
 """
 
 
-class Flag(Protocol):
+class Flag(Waitable, Protocol):
     """What gevent's Event is, with types: it is set once, and greenlets wait for it."""
 
     def is_set(self) -> bool: ...

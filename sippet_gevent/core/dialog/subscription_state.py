@@ -165,12 +165,14 @@ class SubscriberState:
                 self.expires_at = now + expires
             if status == 204:  # no NOTIFY follows (§4.1.2.2, RFC 5839)
                 self.notify_by = math.inf
+                if self._is_leaving:
+                    self._take(Happened.GONE)
         elif self.state is State.NOTIFY_WAIT:
             self._take(Happened.REFUSED)
         elif status in ENDING:
             self._take(Happened.GONE)
-        else:  # it remains valid until it expires (§4.1.2.2)
-            self.notify_by = math.inf
+        elif not self._is_leaving:  # else timer N is all that ends it, see leave()
+            self.notify_by = math.inf  # it remains valid until it expires (§4.1.2.2)
 
     def notified(self, state: SubscriptionState, now: float) -> None:
         """Take the Subscription-State of a NOTIFY. An unknown state is like `active` (§4.1.3)."""

@@ -391,6 +391,19 @@ def test_unsubscribed_peer_that_is_silent_is_forgotten(sip):
 
 
 @pytest.mark.rfc("6665 4.1.2.3", "6665 4.1.2.4")
+@pytest.mark.parametrize("status", [204, 403, 500, 503])
+def test_unsubscribe_that_is_refused_ends_the_subscription_in_time(sip, status):
+    it = Watching(sip, expires=600, granted=600)
+    it.notify()
+    it.subscription.unsubscribe()
+    sip.settle()
+    it.peer.reply(it.peer.last("SUBSCRIBE"), status)
+    sip.advance(33)
+    assert tuple(it.subscription.end) == ("us", "unsubscribed", 0, "")
+    assert it.notify() == 481
+
+
+@pytest.mark.rfc("6665 4.1.2.3", "6665 4.1.2.4")
 @pytest.mark.parametrize("state", ["active", "active;expires=600", "pending"])
 def test_notify_that_crosses_the_unsubscribe_does_not_prolong_the_subscription(sip, state):
     it = Watching(sip, expires=600, granted=600)

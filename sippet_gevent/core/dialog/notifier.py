@@ -60,8 +60,9 @@ class Notifier:
         content_type: str,
         asked: int,
         is_pending: bool,
+        first: bytes,
     ) -> None:
-        """Send the first NOTIFY. Raises SIPError."""
+        """Send the first NOTIFY, with this state. Raises SIPError."""
         usage = self._usage = NotifierUsage(
             dialog,
             package,
@@ -70,7 +71,7 @@ class Notifier:
             state_of=lambda: as_bytes(self._state),
             on_end=self._inbox.wake,
         )
-        usage.begin(as_bytes(self._state), asked=asked, is_pending=is_pending)
+        usage.begin(first, asked=asked, is_pending=is_pending)
 
     @property
     def end(self) -> End | None:
@@ -189,10 +190,11 @@ def accept(
     dialog = stack.dialogs.of_request(request, response)
     assert isinstance(dialog, DialogState)  # of a stack
     try:
+        first = as_bytes(body)  # it may raise, and a NOTIFY must follow the 200 (§4.2.1.2)
         tx.respond(response)
         notifier._begin(
             dialog, package, event_id=event.id, content_type=content_type, asked=granted,
-            is_pending=is_pending,
+            is_pending=is_pending, first=first,
         )  # fmt: skip
     finally:
         stack.dialogs.release(dialog.id)  # if it has none

@@ -329,13 +329,15 @@ class NotifierUsage(EventUsage):
 
     def _send(self) -> None:
         body, dialog = self._body, self.dialog
-        notify = dialog.request(
-            "NOTIFY",
-            body=body,
-            content_type=self.content_type if body and self.content_type else None,
-            event=self.event,
-            subscription_state=self.state.header(self.stack.clock.now()),
-        )
+        try:
+            notify = dialog.request(
+                "NOTIFY", body=body, event=self.event,
+                content_type=self.content_type if body and self.content_type else None,
+                subscription_state=self.state.header(self.stack.clock.now()),
+            )  # fmt: skip
+        except SIPError:  # the application's content_type
+            self._finish(End("us", "terminated"))
+            raise
         if self.state.is_terminated:
             self._finish(End(*self.state.side, 0, self.state.reason or ""))
         dialog.send(notify, _Notify(self, notify), self)
@@ -379,8 +381,12 @@ class NotifierUsage(EventUsage):
         try:
             if self._state_of is not None:
                 self._body = self._state_of()
-            self._send()
-        except Exception as error:  # of the application's state, too
+        except Exception as error:  # of the application; the NOTIFY has to follow anyway
+            self.dialog.warn("state of a subscription not read", error)
+        try:
+            if self.end is None:  # the state may have taken its time
+                self._send()
+        except Exception as error:
             self.dialog.warn("NOTIFY not sent", error)
 
 

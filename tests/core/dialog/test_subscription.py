@@ -551,6 +551,30 @@ def test_refresh_gets_200_and_a_notify_with_the_state_of_now(sip):
     assert it.ask(expires=600).status == 481
 
 
+@pytest.mark.rfc("6665 4.2.1.2")
+def test_state_that_raises_begins_no_subscription(sip):
+    it = Subscribed(sip, body=lambda: 1 / 0)
+    assert (it.response.status, it.told) == (500, [])
+    assert it.stack.stats()["subscriptions"] == 0
+
+
+@pytest.mark.rfc("6665 4.2.1.2", "6665 4.2.1.4")
+def test_state_that_raises_later_is_told_as_before(sip):
+    states = iter(["on"])
+    it = Subscribed(sip, body=lambda: next(states))
+    it.ask(expires=600)
+    assert it.told[1:] == [("active", None, b"on")]
+    sip.advance(601)
+    assert it.told[2:] == [("terminated", "timeout", b"on")]
+    assert it.notifiers[0].wait(0) is True
+
+
+def test_notify_that_cannot_be_written_leaves_no_subscription(sip):
+    it = Subscribed(sip, content_type="text/plain\r\nX-Other: 1")
+    sip.advance(601)
+    assert it.stack.stats()["subscriptions"] == 0
+
+
 @pytest.mark.rfc("6665 4.2.1.4")
 def test_peer_that_unsubscribes_gets_a_last_notify(sip):
     it = Subscribed(sip)

@@ -130,3 +130,51 @@ def test_deadline_that_fails_costs_no_other_its_turn(caplog):
     clock.advance(2)
     assert fired == ["a", "b"]
     assert "broken" in caplog.text
+
+
+# ---- deadlines that are removed
+
+
+@pytest.fixture
+def fired():
+    return []
+
+
+def test_removed_items_are_not_fired(fired):
+    clock = VirtualClock()
+    deadlines = clock.deadlines(lambda now, item: fired.append(item))
+    items = list("abcdefgh")
+    for item in items:
+        deadlines.add(1005.0, item)
+    for item in "bdh":
+        deadlines.remove(1005.0, item)
+    clock.advance(6)
+    assert fired == list("acefg")
+    assert len(deadlines) == clock.pending == 0
+    deadlines.remove(1005.0, "a")  # fired already
+
+
+def test_removed_items_are_freed_before_their_deadline(fired):
+    clock = VirtualClock()
+    deadlines = clock.deadlines(lambda now, item: fired.append(item))
+    for item in range(1000):
+        deadlines.add(2800.0, item)
+    for item in range(1000):
+        deadlines.remove(2800.0, item)
+        assert len(deadlines) <= 2 * (1000 - item)
+    assert len(deadlines) == clock.pending == 0  # the alarm is closed, too
+    deadlines.add(2800.0, "again")
+    clock.advance(1801)
+    assert fired == ["again"]
+
+
+def test_stop_forgets_what_was_removed(fired):
+    clock = VirtualClock()
+    deadlines = clock.deadlines(lambda now, item: fired.append(item))
+    for item in "abc":
+        deadlines.add(1005.0, item)
+    deadlines.remove(1005.0, "a")
+    deadlines.stop()
+    deadlines.add(1005.0, "a")
+    clock.advance(6)
+    assert fired == ["a"]

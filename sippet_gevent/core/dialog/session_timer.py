@@ -209,7 +209,7 @@ class SessionTimer(Rule):
         if self._ended_by_us is not None and reason.by == "us":
             self.session.end = End("us", "expired", 408, self._ended_by_us)
         if self._watch is not None:
-            self._watch.owner = None
+            self._unwatch(self._watch)
             self._watch = None
         self._due = self._until = math.inf
 
@@ -220,10 +220,15 @@ class SessionTimer(Rule):
         # the pending deadline comes first, and plans the next one
         if watch is None or watch.due > due:
             if watch is not None:
-                watch.owner = None
+                self._unwatch(watch)
             # whole seconds, so that all calls of a second share one alarm
             self._watch = watch = Watch(self, float(math.ceil(due)))
             self.session.stack.deadlines.add(watch.due, watch)
+
+    def _unwatch(self, watch: Watch) -> None:
+        # the deadline may be half an hour off
+        watch.owner = None
+        self.session.stack.deadlines.remove(watch.due, watch)
 
     def _refresh(self) -> None:
         """Send a session refresh: an UPDATE if the peer serves it, else the same offer again

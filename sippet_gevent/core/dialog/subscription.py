@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 from ...errors import ParseError, Reject, SIPError
 from ...message.fields.extensions import Event, SubscriptionState
@@ -21,6 +20,7 @@ from .event_package import REFER, Package
 from .state import DialogState
 from .subscription_state import NotifierState, SubscriberState
 from .usage import Usage
+from .watch import Watch
 
 LEAST = 1.0
 """Least seconds between two refreshes of a subscription, whatever durations the peer grants."""
@@ -86,12 +86,13 @@ class EventUsage(Usage):
 
     def _plan(self, due: float) -> None:
         """Have _expire() called at this time."""
-        if self._watch is not None:
-            self._watch.owner = None
-            self._watch = None
+        deadlines, watch = self.stack.deadlines, self._watch
+        if watch is not None:
+            watch.owner = self._watch = None
+            deadlines.remove(watch.due, watch)  # it may be an hour off
         if not math.isinf(due):
-            self._watch = Watch(self)
-            self.stack.deadlines.add(due, self._watch)
+            self._watch = Watch(self, due)
+            deadlines.add(due, self._watch)
 
     @abstractmethod
     def _expire(self, now: float) -> None: ...
@@ -428,23 +429,3 @@ class _Notify(ClientTransaction):
     @property
     def _is_awaited(self) -> bool:
         return True
-
-
-class Expiring(Protocol):
-    """What has a deadline."""
-
-    def _expire(self, now: float) -> None:
-        """Take the deadline."""
-
-
-class Watch:
-    """A reference to a subscription for a deadline, which the subscription can clear."""
-
-    __slots__ = ("owner",)
-
-    def __init__(self, owner: Expiring) -> None:
-        self.owner: Expiring | None = owner
-
-    def expire(self, now: float) -> None:
-        if self.owner is not None:
-            self.owner._expire(now)

@@ -303,8 +303,8 @@ class Registration:
         if watch is not None:
             if watch.due <= due < math.inf:
                 return  # it comes first, and plans the next one
-            watch.owner = None
-            self._watch = None
+            watch.owner = self._watch = None
+            self._stack.deadlines.remove(watch.due, watch)  # it may be an hour off
         if due < math.inf:
             self._watch = Watch(self, due)
             self._stack.deadlines.add(due, self._watch)

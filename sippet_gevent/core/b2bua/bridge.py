@@ -51,6 +51,7 @@ from .flows import ask_for_offer, reoffer
 from .leg import Leg
 from .policy import BridgePolicy, Kind
 from .relay import MediaRelay
+from .undo import put_back
 
 _DEFAULT = BridgePolicy()
 
@@ -371,33 +372,45 @@ class Inbound(Connection):
         """Connect the caller with the other side of a bridged call, in place of the side that the
         INVITE replaces (RFC 3891 §3, RFC 5589 §7.3).
 
+        If that fails, both sides are connected as before.
+
         Raises:
             Reject: 488, because the other side has not answered yet, or refuses the session.
         """
         kept = replaced.peer
         if kept is None or not kept.is_open or not kept._is_confirmed:
             raise Reject(488)
+        call = kept.call
+        assert call is not None  # it is open
+        bridge, tag, shown, before = kept.bridge, kept.tag, kept.shown, call.offers.local
         replaced.peer = kept.peer = None  # the end of one does not end the other any more
         self.legs.remove(self.callee)
         self.callee = kept
         self.take(kept)
         self.connect(self.caller, kept)
-        call = kept.call
-        assert call is not None  # it is open
-        self.tx._hold(call)
-        if self.offer_given:
-            found = reoffer(self, self.caller, kept, self.offer_given)
-        else:
-            found = ask_for_offer(kept)
         try:
+            if self.offer_given:
+                found = reoffer(self, self.caller, kept, self.offer_given)
+            else:
+                found = ask_for_offer(kept)
             answer = self.request.response(200, body=self._to_caller(found))
             self.caller.write_allowed(answer)
             self.tx.respond(answer)
+            self.tx._hold(call)
             caller = self.caller.call
             assert caller is not None  # the 2xx has begun it
             caller._wait_for_ack()
             if not self.offer_given and not caller.ended.is_set():
                 kept.take_answer(self.answer_to(self.caller, kept, caller.offers.remote))
+        except BaseException:
+            if replaced.is_open and not 200 <= self.tx.answered < 300:
+                # the dialog that the INVITE names must stay as it was (RFC 3891 §3)
+                self.legs.remove(kept)
+                self.caller.peer = None
+                kept.tag, kept.shown = tag, shown
+                bridge.take_back(kept, replaced)
+                self.stack.callbacks.spawn(put_back, call, before)
+            raise
         finally:
             kept.keep_session()
 

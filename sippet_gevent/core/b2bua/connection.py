@@ -69,6 +69,12 @@ class Connection:
         leg.tag = self._next_tag()
         self.legs.append(leg)
 
+    def take_back(self, leg: Leg, peer: Leg) -> None:
+        """Take a leg back that another bridge has given up, and connect it as before."""
+        leg.bridge = self
+        self.legs.append(leg)
+        self.connect(leg, peer)
+
     def connect(self, one: Leg, other: Leg) -> None:
         """Pass on what one leg receives to the other, from now on."""
         one.peer, other.peer = other, one

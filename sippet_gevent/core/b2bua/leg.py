@@ -62,6 +62,9 @@ class Shared(Protocol):
     def answer_to(self, source: Leg, target: Leg, description: bytes) -> bytes:
         """Return an answer of one leg as the other one gets it. Raises SIPError."""
 
+    def take_back(self, leg: Leg, peer: Leg) -> None:
+        """Take a leg back, and connect it as before."""
+
     def follow(self, leg: Leg, request: Request, tx: ServerTransaction) -> None:
         """Carry out a REFER."""
 

@@ -233,6 +233,61 @@ def test_invite_with_replaces_takes_the_place_of_one_side(sip, carol, offer):
 
 
 @pytest.mark.rfc("3891 3")
+@pytest.mark.parametrize("offer", [describe(TARGET), b""])
+def test_invite_with_replaces_that_fails_leaves_the_call(sip, carol, offer):
+    phones = connected(sip)
+    named = replaces(phones.invite, phones.response)
+    carol.ask("INVITE", replaces=named, **body(offer))
+    phones.callee.reply(phones.callee.last("INVITE"), 488)
+    assert carol.statuses[-1] == 488
+    assert "BYE" not in phones.caller.methods + phones.callee.methods
+    phones.ask("INFO", body="1", content_type="text/plain")
+    phones.callee.reply(phones.callee.last("INFO"), 200)
+    assert phones.last.status == 200
+    phones.end()
+    ((caller, callee),) = phones.results
+    assert (caller.by, caller.cause, callee.by, callee.cause) == ("peer", "bye", "us", "bye")
+
+
+@pytest.mark.rfc("3891 3")
+def test_invite_with_replaces_that_is_cancelled_leaves_the_call_and_its_session(sip, carol):
+    phones = connected(sip)
+    named = replaces(phones.invite, phones.response)
+    invite = carol.ask("INVITE", replaces=named, **body(describe(TARGET)))
+    moved = phones.callee.last("INVITE")
+    carol.send(invite.cancel())
+    assert 487 in carol.statuses
+    phones.callee.reply(
+        moved, 200, contact=f"<{phones.callee.uri}>", **body(describe(CALLEE, version=2))
+    )
+    sip.advance(5)
+    assert "BYE" not in phones.caller.methods + phones.callee.methods
+    back = phones.callee.last("INVITE")
+    assert back.body == describe()
+    phones.callee.reply(
+        back, 200, contact=f"<{phones.callee.uri}>", **body(describe(CALLEE, version=3))
+    )
+    phones.ask("INFO", body="1", content_type="text/plain")
+    phones.callee.reply(phones.callee.last("INFO"), 200)
+    assert phones.last.status == 200
+    phones.end()
+
+
+@pytest.mark.rfc("3891 3")
+def test_caller_that_hangs_up_while_it_is_replaced_ends_both_if_that_fails(sip, carol):
+    phones = connected(sip)
+    named = replaces(phones.invite, phones.response)
+    carol.ask("INVITE", replaces=named, **body(describe(TARGET)))
+    phones.ask("BYE")
+    assert "BYE" not in phones.callee.methods
+    phones.callee.reply(phones.callee.last("INVITE"), 488)
+    assert carol.statuses[-1] == 488
+    assert phones.callee.methods[-1] == "BYE"
+    phones.callee.reply(phones.callee.last("BYE"), 200)
+    assert len(phones.results) == 1
+
+
+@pytest.mark.rfc("3891 3")
 def test_replaces_of_an_unknown_call_is_refused(sip, carol):
     phones = connected(sip)
     carol.ask("INVITE", replaces="other;to-tag=a;from-tag=b", **body(describe(TARGET)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from ...errors import ParseError, Reject
@@ -80,5 +81,5 @@ def renumbered(line: Line, numbers: Mapping[int, int]) -> Line:
         return line
     package, _, number = line[2].partition("id=")
     digits = number.partition(";")[0].strip()
-    known = numbers.get(int(digits)) if digits.isdecimal() else None
+    known = numbers.get(int(digits)) if re.fullmatch("[0-9]{1,10}", digits) else None
     return line if known is None else (line[0], USUAL, f"{package}id={known}")

@@ -59,6 +59,8 @@ class Transfer:
         other = leg.peer
         if other is None or not other.is_open or not other._is_confirmed:
             raise Reject(480)  # nobody could be transferred now
+        if leg.is_leaving or other.is_leaving:
+            raise Reject(491)  # each side can be connected to one target only
         self.other = other
 
     def run(self) -> None:

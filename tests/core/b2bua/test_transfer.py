@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import BridgePolicy, bridge
+from sippet_gevent.core.b2bua.crossing import renumbered
 
 from ..wire import Peer
 from .phones import BOB, CALLEE, OURS, Phones, body, describe
@@ -35,6 +36,13 @@ def confirm_notifies(peer):
 
 
 # ---- passed on
+
+
+@pytest.mark.rfc("3515 2.4.6")
+@pytest.mark.parametrize("number", ["7" * 5000, "\u0667", "x", ""])
+def test_event_with_a_strange_id_is_passed_on_as_it_is(number):
+    line = ("Event", "Event", f"refer;id={number}")
+    assert renumbered(line, {7: 8}) == line
 
 
 @pytest.mark.rfc("3515 2.4.6")
@@ -121,6 +129,22 @@ def test_transferor_that_does_not_hang_up_is_hung_up(sip, carol):
     phones.caller.reply(phones.caller.last("BYE"), 200)
     phones.ask_back("BYE")
     carol.reply(carol.last("BYE"), 200)
+
+
+def test_second_refer_is_refused_while_the_first_is_carried_out(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    carol.reply(carol.last("INVITE"), 180, contact=f"<{carol.uri}>")
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    assert phones.last.status == 491
+    phones.ask_back("REFER", refer_to=CAROL, refer_sub="false")
+    assert phones.callee.statuses[-1] == 491
+    assert carol.methods == ["INVITE"]
+    carol.reply(carol.last("INVITE"), 486)
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    assert phones.last.status == 202
+    carol.reply(carol.last("INVITE"), 486)
+    phones.end()
 
 
 @pytest.mark.rfc("5589 6.2")

@@ -133,6 +133,8 @@ class Transfer:
             out = sent
             out.terms = target.terms
             other.inviting = out
+            if not other.is_open:  # its end has come before, and found nothing to cancel
+                out.cancel()
 
             def ringing(response: Response) -> None:
                 if response.status > 100:
@@ -151,7 +153,8 @@ class Transfer:
         except BaseException:
             if out is not None and out.call is not None:
                 out.call.hangup()
-            bridge.legs.remove(target)
+            if target in bridge.legs:  # else the bridge is over
+                bridge.legs.remove(target)
             target.let_go()
             bridge.wake()
             raise

@@ -198,6 +198,26 @@ def test_target_rings_no_longer_when_the_other_side_hangs_up(sip, carol):
     assert phones.results
 
 
+def test_target_does_not_ring_when_the_other_side_has_hung_up_before(sip, carol, monkeypatch):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    send = phones.stack.sender.send
+
+    def slow(request, *args, **options):
+        if request.method == "INVITE":
+            phones.ask_back("BYE")  # while the name of the target is resolved
+        return send(request, *args, **options)
+
+    monkeypatch.setattr(phones.stack.sender, "send", slow)
+    phones.ask("REFER", refer_to=CAROL, refer_sub="false")
+    sip.settle()
+    invite = carol.last("INVITE")
+    carol.reply(invite, 180, contact=f"<{carol.uri}>")
+    assert carol.methods == ["INVITE", "CANCEL"]
+    carol.reply(invite, 487)
+    phones.caller.reply(phones.caller.last("BYE"), 200)
+    assert phones.results
+
+
 def test_target_is_hung_up_when_the_other_side_refuses_its_session(sip, carol):
     phones = connected(sip, policy=BridgePolicy(refer="follow"))
     phones.ask("REFER", refer_to=CAROL, refer_sub="false")

@@ -279,7 +279,7 @@ class Registration:
         self.ended = True
         self._due = math.inf
         self._plan_watch()
-        self._set(registered=False)
+        self._set(registered=False, error=self.error)
 
     def _forget(self) -> None:
         """Let go of the pending REGISTER."""
@@ -315,7 +315,7 @@ class Registration:
             return
         if self.expires_at is not None and now >= self.expires_at:
             self._note("registration expired", "no refresh was accepted")
-            self._set(registered=False)
+            self._set(registered=False, error=self.error)
         if now >= self._due and self._idle.is_set():
             turn = self._stack.registrations.slot(now) if self._is_paced else now
             self._is_paced = False
@@ -391,7 +391,8 @@ class Registration:
     def _accepted(self, tx: _Register, response: Response) -> None:
         found, now = granted(tx.request, response), self._stack.clock.now()
         if not found.seconds:
-            self._failed(InvalidValue("the registrar does not list our Contact in its 200"))
+            error = InvalidValue("the registrar does not list our Contact in its 200")
+            self._failed(error, lost=True)
             return
         flow = tx.transaction.flow
         if flow is not self._flow:
@@ -439,9 +440,14 @@ class Registration:
         return True
 
     def _failed(
-        self, error: SIPError, retry_after: float | None = None, *, refused: bool = False
+        self,
+        error: SIPError,
+        retry_after: float | None = None,
+        *,
+        refused: bool = False,
+        lost: bool = False,
     ) -> None:
-        """Plan the next try (RFC 5626 §4.5)."""
+        """Plan the next try (RFC 5626 §4.5). `lost` is true if the registrar has no binding."""
         self._failures += 1
         self._brief = 0
         # an account that is refused is not asked often, because registrars ban guessers
@@ -453,7 +459,7 @@ class Registration:
         if refused:
             self._set(registered=False, refused=True, error=error)
         else:
-            self._set(registered=self.registered, error=error)
+            self._set(registered=self.registered and not lost, error=error)
 
     def _flow_ended(self) -> None:
         """Register by a new connection: at once if the old one was steady (RFC 5626 §4.5)."""
@@ -478,6 +484,7 @@ class Registration:
         self.error = error
         if not registered:
             self.expires_at = None
+            self.service_route = ()  # it ends with the binding (RFC 3608 §6.1)
             self._plan_watch()
         self._changes.wake()
         if self._on_change is not None and before != (registered, refused, False):

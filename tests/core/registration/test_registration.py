@@ -183,7 +183,31 @@ def test_binding_that_is_not_refreshed_has_an_end(sip):
     assert registration.registered and registration.error.status == 500
     sip.clock.advance(10)
     assert not registration.registered and registration.expires_at is None
+    assert registration.error.status == 500
     assert changes == [True, False]
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("3261 10.2.4")
+def test_binding_that_the_registrar_has_lost_is_none(sip):
+    class Losing(Script):
+        def accept(self, request):
+            if len(self.requests) != 2:
+                return super().accept(request)
+            return request.response(
+                200, contact="<sip:other@192.0.2.1>;expires=60, <sip:b@192.0.2.2>"
+            )
+
+    script = Losing(expires=100)
+    changes = []
+    _, registration = registered(sip, script, on_change=lambda it: changes.append(it.registered))
+    assert registration.registered
+    sip.clock.advance(90)
+    assert len(script.requests) == 2
+    assert not registration.registered and registration.expires_at is None
+    assert "does not list our Contact" in str(registration.error)
+    sip.clock.advance(65)
+    assert registration.registered and changes == [True, False, True]
     closed(sip, registration)
 
 
@@ -293,6 +317,25 @@ def test_service_route_is_for_requests_of_the_account(sip):
     asked = script.requests[-1]
     assert [route.uri.host for route in asked.route] == ["10.0.0.1", "core.carrier.example"]
     assert str(asked.from_.uri) == AOR
+    closed(sip, registration)
+    assert registration.service_route == ()
+
+
+@pytest.mark.rfc("3608 6.1")
+@pytest.mark.parametrize("status", [403, 500])
+def test_service_route_is_forgotten_with_the_binding(sip, status):
+    class Routing(Script):
+        def accept(self, request):
+            response = super().accept(request)
+            response.service_route = "<sip:10.0.0.1;lr>"
+            return response
+
+    script = Routing(None, *((status, {}) for _ in range(9)), expires=100)
+    _, registration = registered(sip, script)
+    assert registration.service_route
+    sip.clock.advance(110)
+    assert not registration.registered
+    assert registration.service_route == ()
     closed(sip, registration)
 
 

@@ -353,6 +353,19 @@ class Registration:
             self._bound = True
         except SIPError as error:
             self._answered(tx, error)
+        except Exception as error:  # middleware may raise anything
+            self._answered(tx, error)
+            counters, now = self._stack.engine.counters, self._stack.clock.now()
+            counters.core_errors += 1
+            counters.error(
+                "registration not sent",
+                now,
+                'registration not sent: call_id=%s reason="%s"',
+                Plain(request.call_id),
+                error,
+                exc_info=error,
+                log=log,
+            )
         except BaseException:
             self._forget()
             raise
@@ -386,7 +399,7 @@ class Registration:
         elif isinstance(event, SIPError):
             self._failed(event)
         else:
-            self._failed(TransactionStateError(str(event)))
+            self._failed(TransactionStateError(str(event) or repr(event)))
 
     def _accepted(self, tx: _Register, response: Response) -> None:
         found, now = granted(tx.request, response), self._stack.clock.now()

@@ -10,6 +10,7 @@ from sippet_gevent import (
     Credentials,
     InvalidValue,
     Location,
+    Middleware,
     Registrar,
     Reject,
     StaticResolver,
@@ -209,6 +210,31 @@ def test_binding_that_the_registrar_has_lost_is_none(sip):
     sip.clock.advance(65)
     assert registration.registered and changes == [True, False, True]
     closed(sip, registration)
+
+
+def test_middleware_that_raises_does_not_stop_a_registration(sip):
+    class Broken(Middleware):
+        def __init__(self):
+            self.raises = False
+
+        def send(self, request, send):
+            if self.raises:
+                raise KeyError("application")
+            return send(request)
+
+    broken, script = Broken(), Script(expires=100)
+    client, registration = registered(sip, script)
+    client.use(broken)
+    broken.raises = True
+    sip.clock.advance(110)
+    assert not registration.registered and "application" in str(registration.error)
+    assert client.engine.counters.core_errors
+    broken.raises = False
+    sip.clock.advance(300)
+    assert registration.registered
+    broken.raises = True
+    client.stop()
+    assert registration.ended and len(client.registrations) == 0
 
 
 @pytest.mark.rfc("3261 10.2.4")

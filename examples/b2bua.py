@@ -1,10 +1,9 @@
-"""A B2BUA: each caller is connected with a gateway, whatever the two of them do.
+"""A B2BUA: connects each caller with a gateway.
 
     python examples/b2bua.py                      or  sippet serve examples/b2bua.py:stack
 
-Hold, digits, transfers and hanging up reach the other side. A gateway that is busy refuses the
-caller, with everything that it says. Each side has its own session timer, so a phone that loses
-power ends the call of the other.
+Hold, digits, transfers and hanging up reach the other side. If the gateway is busy, the caller gets
+its refusal. Each side has its own session timer, so the call ends if a phone loses power.
 """
 
 import logging

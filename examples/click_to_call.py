@@ -4,7 +4,8 @@
 
 Open http://127.0.0.1:8080 and write two addresses. The first phone rings; when it is answered, the
 second one does. Hold and transfer cross, and when one side hangs up, so does the other. The page is
-for your own machine: who reaches it can place calls. PAGE=127.0.0.1:8080 is where it listens.
+for your own machine, because everybody that reaches it can place calls. PAGE=127.0.0.1:8080 is
+where it listens.
 """
 
 import os
@@ -21,7 +22,7 @@ FORM = """<!doctype html><title>Click to call</title><pre>{}</pre><form method=p
 <button>Call</button></form>"""
 SILENCE = sdp.MediaStream("audio", 9, (sdp.PCMU, sdp.PCMA), direction=sdp.INACTIVE)
 stack = Stack("udp:0.0.0.0:0")
-calls = {}  # what the page shows, the last ones
+calls = {}  # the latest lines of the page
 
 
 def connect(a, b):

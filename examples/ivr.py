@@ -2,9 +2,9 @@
 
     python examples/ivr.py                        or  sippet serve examples/ivr.py:stack
 
-The caller sends digits by INFO: 1 and 2 transfer, # hangs up. Each line may be the last one of its
-call, and none needs an `if` for that. Hold is answered by itself. A caller whose network is gone is
-noticed by its session timer. SALES=sip:… and SUPPORT=sip:… are the targets.
+The caller sends digits by INFO: 1 and 2 transfer, # hangs up. The caller may hang up at any
+line, and no line needs an `if` for that. The library answers hold. If the caller's network is gone,
+the session timer ends the call. SALES=sip:… and SUPPORT=sip:… are the targets.
 """
 
 import logging
@@ -36,7 +36,7 @@ def transferred(call, target):
     try:
         call.transfer(target, timeout=TRANSFER)
         return True
-    except SIPError as error:  # busy, not reached, not understood: the menu goes on
+    except SIPError as error:  # busy, not reached, not accepted: the menu goes on
         log.info("%s: %s", target, error)
         return False
 

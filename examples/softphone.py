@@ -1,4 +1,4 @@
-"""A soft phone without sound: it rings, calls, holds and transfers as the keyboard says.
+"""A soft phone without sound: the keyboard tells it to answer, call, hold and transfer.
 
     python examples/softphone.py                  or  sippet serve examples/softphone.py:stack
 
@@ -23,7 +23,7 @@ ANSWER = float(os.environ.get("ANSWER", "0"))
 
 
 class Phone:
-    """What the keyboard and the network do to one user's calls."""
+    """The calls of one user, as the keyboard and the network change them."""
 
     def __init__(self, stack, say=print):
         self.stack, self.say = stack, say
@@ -66,7 +66,7 @@ class Phone:
         self.say(f"{response.status} {response.reason}")
 
     def talk(self, call):
-        """Tell what the peer does, until the call ends."""
+        """Print what the peer does, until the call ends."""
         self.calls.append(call)
         self.say(f"connected to {call.dialog.remote.uri}")
         try:
@@ -81,7 +81,7 @@ class Phone:
             self.calls.remove(call)
 
     def follow(self, referral):
-        """Call whom the peer asks to call. It hangs up when it hears that this worked."""
+        """Call the target of a transfer. The peer hangs up when it hears that this worked."""
         self.say(f"transferred to {referral.uri}")
         try:
             with referral.follow(media=[AUDIO], timeout=RINGING) as call:
@@ -90,7 +90,7 @@ class Phone:
             self.say(f"not transferred: {error}")
 
     def do(self, line):
-        """Carry out a command. Refusals of the peer are told, and the call goes on."""
+        """Carry out a command. If the peer refuses it, print that. The call goes on."""
         command, _, argument = line.strip().partition(" ")
         try:
             getattr(self, f"do_{command}", self.unknown)(argument.strip())
@@ -166,7 +166,7 @@ class NoCall(SIPError):
 
 
 def keyboard(phone):
-    """Carry out what is written, line by line. The end of the input is no command."""
+    """Carry out each line of the input as a command, until the input ends."""
     while line := gevent.get_hub().threadpool.apply(sys.stdin.readline):
         phone.do(line)
 

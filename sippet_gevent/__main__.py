@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--database",
         metavar="FILE",
-        help="SQLite file with the users of `sippet user`, whose passwords are asked for. The "
+        help="SQLite file with the users of `sippet user`; the server asks for passwords. The "
         "bindings of their phones are kept in it, too, and survive a restart. It is created if it "
         "does not exist; default: in memory, without passwords",
     )
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--open",
         action="store_true",
-        help="ask nobody for a password: whoever reaches an address may register and call",
+        help="ask for no passwords: everybody that reaches an address may register and call",
     )
     serve.add_argument(
         "--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM"
@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         "--duration",
         type=_seconds,
         metavar="SECONDS",
-        help="hang up so long after the answer; default: when the peer does, or at Ctrl-C",
+        help="seconds after the answer to hang up; default: when the peer does, or at Ctrl-C",
     )
     call.add_argument(
         "--timeout",

@@ -877,10 +877,10 @@ class Stack:
 
         Args:
             uri: The peer, such as the phone of the user that clicks.
-            target: The URI to call, or a call of this program, whose peer is to be called in its
-                place (RFC 5589 §7.3).
-            subscribe: False asks the peer to tell nothing (RFC 4488). Then this method returns when
-                the peer has accepted.
+            target: The URI to call, or a call of this program. The peer then calls the peer of that
+                call, and takes our place in it (RFC 5589 §7.3).
+            subscribe: False asks the peer to send no NOTIFY (RFC 4488). Then this method returns
+                when the peer has accepted.
             timeout: Seconds to wait for the outcome.
             on_progress: Called with what the peer tells: a Fragment with `status` and `reason`.
             headers: Header fields of the REFER, such as `target_dialog` (RFC 4538).

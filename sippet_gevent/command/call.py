@@ -1,4 +1,4 @@
-"""`sippet call`: place a call, and tell what happens in it, RFC 3261 §13."""
+"""`sippet call`: place a call, and print what happens in it, RFC 3261 §13."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def _description(name: str | None) -> bytes:
         sdp.SDP.parse(text)
     except ParseError as error:
         raise Mistake(
-            f"--sdp: {name} is not a session description: {error}: write one as in RFC 4566 §5, or "
+            f"--sdp: {name} is not a session description: {error}: write one as in RFC 8866 §5, or "
             "leave --sdp out"
         ) from error
     return text
@@ -317,8 +317,8 @@ def _description(name: str | None) -> bytes:
 def _media_port(uri: URI) -> Iterator[int]:
     """Open a UDP port that takes the peer's media and drops it, and yield its number.
 
-    It is even, because RTCP has the next one (RFC 3550 §11). Without a port the peer's system would
-    hear that nothing listens, and some peers hang up then.
+    It is even, because RTCP has the next one (RFC 3550 §11). Without an open port
+    the peer would get ICMP errors, and some peers hang up then.
     """
     family = socket.AF_INET6 if ":" in uri.host else socket.AF_INET
     held: list[socket.socket] = []

@@ -31,7 +31,7 @@ EXAMPLES = f"""{SERVE_EXAMPLES.rstrip()}
 SERVE = """Run a core until SIGTERM or Ctrl-C. A core is a function core(request, tx), a Core (class
 or instance) or a Stack. Without one, the default server runs: registrar and proxy. With a
 --database it asks for the passwords that `sippet user` has set. Without one it listens on loopback
-only, unless it is told to be --open."""
+only, unless you add --open."""
 
 SERVE_NOTES = """signals:
   SIGTERM, SIGINT   refuse new requests with 503, finish those in progress, exit;
@@ -45,8 +45,8 @@ exit codes: 0 stopped by a signal, 2 an argument, the module of the core or the 
 
 USER = """Add, change, remove and list the users of a database. A server with that --database asks
 for their passwords. The password is read from a prompt, or from a line of standard input. The
-database has no passwords, but what digest authentication needs of them (HA1). That is as good as a
-password for this domain, so the file is for its owner only."""
+database has no passwords, but the HA1 values that digest authentication needs. An HA1 value is
+enough to log in to this domain, so only its owner may read the file."""
 
 USER_NOTES = """exit codes:
   0    done

@@ -1,4 +1,4 @@
-"""The peer of a verb: its URI, and a stack that reaches it."""
+"""The peer of a command such as ping: its URI, and a stack that reaches it."""
 
 from __future__ import annotations
 

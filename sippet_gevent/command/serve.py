@@ -98,8 +98,8 @@ def serve(options: Options) -> int:
 
 
 def _users(options: Options) -> SQLiteUsers | None:
-    """Return the users of `--database`, or None if nobody is asked for a password. Raises Mistake,
-    StoreError."""
+    """Return the users of `--database`, or None if the server asks for no passwords. Raises
+    Mistake, StoreError."""
     if options.core is not None and (options.open or options.algorithm):
         name = "--open" if options.open else "--algorithm"
         raise Mistake(
@@ -136,7 +136,7 @@ def _tell_of_passwords(options: Options, users: SQLiteUsers | None) -> None:
             )
     elif options.open:
         log.warning(
-            'passwords: none reason="--open" hint="whoever reaches this server may register as '
+            'passwords: none reason="--open" hint="everybody that reaches it may register as '
             'anybody, and call at your expense"'
         )
 

@@ -1,4 +1,4 @@
-"""StatusLines: a line for each thing that happens, and on a terminal the state that lasts."""
+"""StatusLines: prints a line for each event, and on a terminal a last line with the state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gevent
 from .terminal import painter, visible
 
 TICK = 0.5
-"""Seconds between two updates of the living line."""
+"""Seconds between two updates of the last line."""
 
 
 class StatusLines:
@@ -25,7 +25,7 @@ class StatusLines:
 
     Args:
         stream: Where to print.
-        live: False for no living line on a terminal, because other output is mixed in.
+        live: False prints events only, because other output is mixed in.
     """
 
     def __init__(self, stream: TextIO, live: bool = True) -> None:
@@ -42,7 +42,7 @@ class StatusLines:
         Args:
             text: What has happened.
             purpose: Its colour, see terminal.COLOURS.
-            live: The state that begins with it, for the living line.
+            live: The state that begins with it, for the last line.
         """
         now = time.monotonic()
         if live != self._state:
@@ -54,7 +54,7 @@ class StatusLines:
         self._stream.flush()
 
     def close(self) -> None:
-        """Remove the living line."""
+        """Remove the last line of the terminal."""
         if self._ticker is not None:
             self._ticker.kill(block=False)
             self._clear()

@@ -30,7 +30,7 @@ def user(options: Options) -> int:
     """Add, change, remove or list users.
 
     Returns:
-        The exit code: 0; 1 if the user exists already, or does not; 2 for a mistake, which is
+        The exit code: 0; 1 if a user to add exists, or another does not; 2 for a mistake, which is
         printed on stderr in one line.
     """
     try:
@@ -65,7 +65,7 @@ def _passwd(users: SQLiteUsers, options: Options) -> int:
     if users.lookup(username, realm) is None:
         return _unknown(options)
     users.add(_user(username, realm, options))
-    print(f"{options.user} has another password")
+    print(f"{options.user} has a new password")
     return 0
 
 
@@ -111,7 +111,7 @@ def _name(text: str) -> tuple[str, str]:
 
 
 def _user(username: str, realm: str, options: Options) -> User:
-    """Return the user with a password that is asked for. Raises Mistake, InvalidValue."""
+    """Ask for a password, and return the user with it. Raises Mistake, InvalidValue."""
     algorithms = options.algorithm or OFFERED
     for algorithm in algorithms:
         if algorithm not in ALGORITHMS:

@@ -366,8 +366,8 @@ class DialogTable(Protocol):
     """Subscriptions of both roles."""
 
     def of_request(self, request: Request, response: Response) -> Dialog:
-        """Return the dialog of a SUBSCRIBE, REFER or NOTIFY, a DialogState, which begins unless it
-        is known. Raises ParseError."""
+        """Return the dialog of a SUBSCRIBE, REFER or NOTIFY, a DialogState, a new one unless it is
+        known. Raises ParseError."""
 
     def subscribing(self, call_id: str, tag: str, first: FirstNotify | None) -> None:
         """Give the NOTIFYs that create dialogs of a request of ours to `first` from now on; None

@@ -171,10 +171,11 @@ class ServerTransaction(Handler):
             status: A status, or a whole Response made with `request.response()`.
             reason: The reason phrase; by default that of the status.
             reliable: Repeat this provisional response to an INVITE until its PRACK comes, if the
-                caller supports that (RFC 3262). All are if the INVITE requires it. The next
-                reliable response, and a 2xx after one with a body, then waits here for the PRACK.
-            media: Streams for early media. A 101 to 199 to an INVITE then has the answer to the
-                caller's offer, and the 2xx has the same one, or none after a reliable response. If
+                caller supports that (RFC 3262). All are reliable if the INVITE requires that. The
+                next reliable response, and a 2xx after one with a body, then waits here for the
+                PRACK.
+            media: Streams for early media. A 101 to 199 to an INVITE then answers the caller's
+                offer. The 2xx repeats that answer, or leaves it out after a reliable response. If
                 the INVITE has no offer, only a reliable response may have ours (RFC 6337 §3.1.2).
             body: The body, in place of `media`.
             headers: Header fields, by attribute name.

@@ -113,8 +113,7 @@ class Exchange:
 
 
 def draw(arrows: Sequence[Arrow]) -> str:
-    """Draw messages as arrows between hosts, a line for each. If there is one host, it is between
-    its ports."""
+    """Draw messages as arrows between hosts, a line for each. For one host, draw its ports."""
     if not arrows:
         return "(no messages)"
     shown = arrows[-LADDER_LINES:]

@@ -1,4 +1,4 @@
-"""Collector: looks for cycles of garbage a little at a time, so that no collection is felt.
+"""Collector: collects Python's garbage in short runs, so that no run stops the server for long.
 
 Python begins a collection when 700 more objects were made than freed since the last one. A server
 frees the transactions of half a minute ago (timer J, RFC 3261 §17.2.2) as fast as it makes new

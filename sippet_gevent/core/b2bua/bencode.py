@@ -14,7 +14,7 @@ Plain = Union[bytes, str, int, Sequence["Plain"], Mapping[str, "Plain"]]  # noqa
 """What encode() writes. Text becomes UTF-8."""
 
 DEPTH = 16
-"""Most lists and dictionaries within each other. rtpengine writes 6 of them, for statistics."""
+"""The deepest nesting of lists and dictionaries. Statistics of rtpengine have 6 levels."""
 
 
 def encode(value: Plain) -> bytes:

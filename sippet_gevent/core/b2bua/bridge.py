@@ -6,16 +6,16 @@ timer.
 
 | what happens | the other leg |
 |---|---|
-| the callee rings: 101 to 199, but no 199 | the same status, header fields and description |
+| the callee rings: 101 to 198 | the same status, header fields and description |
 | the callee's 1xx is reliable, or the caller requires that | reliable, if the caller supports it |
-| the caller requires 100rel, without an offer | no 1xx, which would need one (RFC 3262 §5) |
-| the callee refuses | Reject; if it leaves the core, the caller gets the refusal whole |
+| the caller requires 100rel, but makes no offer | no 1xx, as each needs an offer (RFC 3262 §5) |
+| the callee refuses | Reject; unless the core catches it, the caller gets the refusal |
 | the caller sends CANCEL, or BYE before the answer | CANCEL with its Reason |
 | the callee answers | the 2xx, with its description unless a reliable 1xx had it |
-| the caller had no offer | none; the 2xx has the callee's, and the ACK the caller's answer |
+| the caller made no offer | INVITE without one; the 2xx has an offer, and the ACK its answer |
 | one side sends BYE | BYE with its Reason and other header fields |
 | one side vanishes | BYE with a Reason that says so |
-| the INVITE comes back unchanged | 482; others are counted by Max-Forwards (RFC 7332) |
+| the INVITE comes back unchanged | 482; Max-Forwards ends other loops (RFC 7332) |
 """
 
 from __future__ import annotations
@@ -89,17 +89,18 @@ def bridge(
         except (Reject, TransactionTimeout):
             bridge(request, tx, voicemail)
 
-    An INVITE with Replaces of a bridged call takes the place of that side, whatever the target is.
+    An INVITE that replaces a bridged call (RFC 3891) takes the place of that side. The target is
+    ignored then.
 
     Args:
         request: The INVITE of the caller.
         tx: Its server transaction.
         target: The URI to call.
-        policy: Which header fields cross, and what becomes of a REFER.
+        policy: Which header fields cross, and whether the bridge carries out a REFER.
         media: What relays the media, such as an RTPEngine; None lets it flow between the peers.
         next_hop: Where the INVITE goes instead of its target.
         listener: The name of the listener by which it leaves.
-        timeout: Seconds until the callee must have answered.
+        timeout: Most seconds until the callee answers.
         credentials: Credentials for a callee that asks for them. Without them the caller is asked.
         follow_redirects: True to follow 3xx.
         headers: Header fields of the INVITE to the callee, by attribute name.
@@ -108,7 +109,7 @@ def bridge(
         How both calls have ended.
 
     Raises:
-        Reject: The callee has refused, before anybody has answered. 483 or 482 for a loop.
+        Reject: The callee has refused. 482 or 483 for a loop.
         TransactionTimeout: The callee has not answered in time, or the caller sent no ACK or PRACK.
         TransportError: There is no way to the callee.
         Cancelled: The caller has given up. The callee got a CANCEL, or a BYE.
@@ -210,7 +211,7 @@ class Inbound(Connection):
 
     def close(self) -> None:
         super().close()
-        # each leg refers to this object, and no garbage collector should have to find that out
+        # each leg refers to this object, so no reference cycle is left
         del self.caller, self.callee
 
     # ---- the INVITE to the callee
@@ -285,8 +286,8 @@ class Inbound(Connection):
     # ---- responses of the callee
 
     def ringing(self, response: Response) -> None:
-        """Pass on a 101 to 199. 199 is about one branch of a fork, and the caller has one dialog
-        (RFC 6228 §4)."""
+        """Pass on a 101 to 198. A 199 ends one branch of a fork, but the caller has one dialog (RFC
+        6228 §4)."""
         if response.status == 199 or response.status == 100:
             return
         request, tx = self.request, self.tx
@@ -341,12 +342,12 @@ class Inbound(Connection):
             callee.take_answer(self.answer_to(self.caller, callee, given))
             callee.shown = given
         elif found and not same_session(found, self.caller.shown):
-            # another branch has answered than the one whose preview the caller took as the answer;
+            # the caller has taken the description of another branch, from its 1xx, as the answer;
             # this greenlet has to see the end of the calls meanwhile
             self.stack.callbacks.spawn(self._offer_again, self.caller, callee, found)
 
     def _offer_again(self, caller: Leg, callee: Leg, found: bytes) -> None:
-        """Offer the callee's description to the caller, which has agreed on another one."""
+        """Offer the callee's description to the caller, which has agreed to another one."""
         try:
             given = reoffer(self, callee, caller, found)
             if not same_session(given, callee.shown):
@@ -417,7 +418,7 @@ class Inbound(Connection):
     # ---- the end
 
     def abandon(self, error: BaseException) -> None:
-        """End what goes on still, because the bridge has failed or its core gives up."""
+        """End the calls that still go on, because the bridge has failed or its core gives up."""
         headers = reason_of(error.cancel if isinstance(error, Cancelled) else None)
         for leg in self.legs:
             call = leg.call

@@ -36,7 +36,7 @@ class Connection:
         """The legs whose end this bridge waits for."""
         methods = {*stack.allowed, *WITHIN_CALLS, *stack.allowed_in_calls, *policy.methods}
         self.allow: Line = ("Allow", USUAL, ", ".join(sorted(methods)))
-        """What both sides hear of the methods that are served."""
+        """The Allow of messages to both sides."""
         self._changed = Event()
         self._tags = count(1)
         self._media_id = ""
@@ -81,7 +81,7 @@ class Connection:
         self.wake()
 
     def wake(self) -> None:
-        """Look at the legs again."""
+        """Let until_over() look at the legs again."""
         self._changed.set()
 
     def until_over(self) -> None:

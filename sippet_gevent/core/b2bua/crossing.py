@@ -44,7 +44,7 @@ def allows_update(message: Message) -> bool | None:
 
 
 def hops_left(request: Request) -> int:
-    """Return the Max-Forwards of what a request becomes (RFC 7332). Raises Reject(483)."""
+    """Return the Max-Forwards of a request that is passed on (RFC 7332). Raises Reject(483)."""
     try:
         hops = request.max_forwards
     except ParseError:

@@ -5,7 +5,7 @@
 | its offer waits | invited with that offer | the ACK to A, with B's answer | flow I, §4.1 |
 | has a session | its offer waits | A: re-INVITE with B's offer; B: ACK | flow IV, §4.4 |
 | its offer waits | has another session | B: re-INVITE with A's offer; A: ACK | flow IV |
-| has a session | has a session | A: re-INVITE without; then as above | §7 |
+| has a session | has a session | A: re-INVITE without offer; as above | §7 |
 | its offer waits | its offer waits | A: ACK that accepts no stream; then flow IV | |
 
 An offer waits if the call was placed without `media` and `body`. Each ACK has the other peer's

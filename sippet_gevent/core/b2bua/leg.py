@@ -81,24 +81,24 @@ class Leg:
         self.bridge = bridge
         self.tag = tag
         self.terms = Terms(None, None, self)
-        """What makes the calls of a transaction the calls of this leg."""
+        """For the transactions of this leg, so that their calls become its calls."""
         self.call: InviteSession | None = None
         """The call, early or answered. If a callee has forked, the branch that rang last."""
         self.peer: Leg | None = None
         """The other side, while both are connected."""
         self.shown = b""
-        """The description of the other side that was passed on to this one last."""
+        """The latest description of the other side that this side has received."""
         self.updates: bool | None = None
         """True if the peer knows UPDATE; None if that is unknown."""
         self.bye: Request | None = None
         """The BYE of the peer."""
         self.is_leaving = False
-        """True while a transfer that the peer has asked for is carried out. Its BYE ends only this
-        leg then, because many phones hang up at once."""
+        """True while a transfer that the peer has asked for is carried out. The peer's BYE then
+        ends only this leg, because many phones hang up at once."""
         self.inviting: ClientTransaction | None = None
         """The INVITE to the target that the peer is being transferred to."""
         self.is_over = False
-        """True once the end of the call was dealt with."""
+        """True once the end of the call was passed on."""
         self._calls: list[InviteSession] = []
         self._numbers: dict[int, int] = {}  # CSeq of REFERs: as passed on, and as received
         methods = bridge.policy.methods - {"UPDATE", "REFER"}
@@ -283,8 +283,8 @@ class Leg:
 
         Args:
             request: The request as it was received.
-            method: The method, if it is another one.
-            body: The body, if it is another one.
+            method: The method, if it differs from the request's.
+            body: The body, if it differs from the request's.
             lines: The header lines that cross.
             on_provisional: Gets each provisional response.
             numbers: The leg that the request came from, if its CSeq names a subscription.
@@ -346,7 +346,7 @@ class Leg:
             call.answer(body=answer)
 
     def keep_session(self) -> None:
-        """Answer an offer that nobody else has answered by what was agreed before."""
+        """Answer a pending offer by the session that was agreed before."""
         call = self.call
         if call is None or call._late is None or call.ended.is_set():
             return

@@ -1,4 +1,4 @@
-"""BridgePolicy: which header fields cross a B2BUA, and what becomes of transfers, RFC 7092. Pure.
+"""BridgePolicy: which header fields cross a B2BUA, and how it treats transfers, RFC 7092. Pure.
 
 A bridge copies header fields from one leg to the other, the unknown ones too. This table says which
 it does not copy. `BridgePolicy(fields={...})` changes each row.
@@ -21,8 +21,7 @@ it does not copy. `BridgePolicy(fields={...})` changes each row.
 
 *By status* means the table of core/refusal.py. Credentials stay here if this element has asked for
 them. P-Asserted-Identity is for elements that trust each other (RFC 3325 §5), so a program has to
-say that it trusts both sides. A bridge that is told to leave out From calls anonymously (RFC 3323
-§4.1).
+say that it trusts both sides. If the policy leaves out From, the call is anonymous (RFC 3323 §4.1).
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ CONTENT = frozenset(
 CREDENTIALS = frozenset(("Authorization", "Proxy-Authorization"))
 
 OF_THE_SENDER = frozenset(("Date", "Identity", "Identity-Info", "Organization"))
-"""Header fields that name the sender of a message. They cross in requests alone."""
+"""Header fields that name the sender of a message. They cross in requests only."""
 
 UNTRUSTED = frozenset(("Remote-Party-ID",))
 """Header fields for elements that trust each other, besides those that begin with P-."""
@@ -96,7 +95,7 @@ _ANONYMOUS = NameAddr(URI("sip", "anonymous", "anonymous.invalid"), "Anonymous")
 
 
 class BridgePolicy:
-    """Says which header fields cross a bridge, and what becomes of transfers.
+    """Says which header fields cross a bridge, and how it treats transfers.
 
         BridgePolicy(
             fields={
@@ -111,9 +110,9 @@ class BridgePolicy:
     The module's table says what a policy without arguments does.
 
     Args:
-        fields: Header fields by name, with what becomes of them. True copies, False leaves out. A
-            text is for the INVITE to the callee. A callable gets the INVITE of the caller, and
-            returns that text or None.
+        fields: What to do with each header field, by name. True copies it, False leaves it out. A
+            text is its value in the INVITE to the callee. A callable gets the INVITE of the caller,
+            and returns that text or None.
         unknown: False leaves out header fields that no RFC known here defines.
         refer: "pass" sends a REFER on to the other leg. "follow" has the bridge call the target and
             connect it. "refuse" answers 603.
@@ -141,7 +140,7 @@ class BridgePolicy:
         if refer not in (PASS, FOLLOW, REFUSE):
             raise InvalidValue(f'refer must be "pass", "follow" or "refuse", got {excerpt(refer)}')
         self.refer = refer
-        """What becomes of a REFER: "pass", "follow" or "refuse"."""
+        """How a REFER is treated: "pass", "follow" or "refuse"."""
         if isinstance(methods, str):
             raise TypeError(f'methods must be a tuple, got {methods!r}: write methods=("INFO",)')
         self.methods = frozenset(methods) - {"ACK", "BYE", "CANCEL", "INVITE", "PRACK"}

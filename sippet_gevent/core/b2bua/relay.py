@@ -1,4 +1,4 @@
-"""MediaRelay: what changes the descriptions that cross a bridge, such as RTPEngine. Pure."""
+"""MediaRelay: changes the descriptions that cross a bridge, as RTPEngine does. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class MediaRelay(Protocol):
     """Relays the media of bridges: each description passes through it on its way to the other leg.
 
     `call_id` names the bridge. `from_tag` names the leg that has made the offer, and `to_tag` the
-    leg that answers. Each method may wait. It raises a SIPError if it cannot help.
+    leg that answers. Each method may wait. It raises a SIPError if it fails.
     """
 
     def offer(self, call_id: str, from_tag: str, to_tag: str, description: bytes) -> bytes:

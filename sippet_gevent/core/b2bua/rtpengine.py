@@ -1,4 +1,4 @@
-"""RTPEngine: the media of bridges pass through rtpengine, which its NG protocol controls.
+"""RTPEngine: relays the media of bridges through rtpengine, by its NG protocol.
 
 A command is one datagram, a cookie and a dictionary in bencode. So is its answer, with the same
 cookie. A datagram may be lost, so the command is repeated. rtpengine knows the cookie, and repeats
@@ -24,7 +24,7 @@ FIRST_WAIT = 0.25
 """Seconds until a command is repeated for the first time. Then the interval doubles."""
 
 LONGEST = 65535
-"""Longest answer, in bytes: a datagram's."""
+"""Longest answer in bytes, that of the longest datagram."""
 
 CALLER = "caller"
 """The tag of the leg that begins a bridge."""
@@ -111,7 +111,7 @@ class RTPEngine:
             log.warning('media not deleted: call_id=%s reason="%s"', call_id, error)
 
     def ping(self) -> None:
-        """Ask rtpengine if it is there. Raises TransportError if not."""
+        """Check that rtpengine answers. Raises TransportError if not."""
         self.command("ping")
 
     def _describe(

@@ -1,8 +1,8 @@
 """Transfer: a REFER that a bridge carries out, RFC 3515, RFC 5589 §6 and §7.
 
-The other side of the leg is connected to the target. While that rings, the first call goes on, and
-so it does if the transfer fails. Afterwards the peer that has asked usually hangs up. If it does
-not, the bridge does so after 64*T1.
+The other side of the leg is connected to the target. The first call goes on while the target rings,
+and if the transfer fails. After a success the peer that has asked usually hangs up. If it does not,
+the bridge does so after 64*T1.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Transfer:
             raise
 
     def _join(self, kept: Leg) -> None:
-        """Connect the other side with one of another bridge, in place of both that are between."""
+        """Connect the other side with that of another bridge, and end the two legs between them."""
         replaced = kept.peer
         self._connect(kept)
         if replaced is not None and replaced.call is not None:
@@ -179,8 +179,8 @@ class Transfer:
         bridge.connect(target, other)
 
     def _stay(self) -> None:
-        """Go on with the first call, because the transfer has failed. If the peer that has asked
-        for it has hung up meanwhile, the other side has nobody left."""
+        """Go on with the first call, because the transfer has failed. If one side has hung up
+        meanwhile, end the other side."""
         leg, other = self.leg, self.other
         leg.is_leaving = False
         if not leg.is_open and leg.peer is other:

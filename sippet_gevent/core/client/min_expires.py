@@ -15,7 +15,7 @@ served."""
 class MinExpires(Policy):
     """Repeats a SUBSCRIBE after a 423, if its Min-Expires is longer than what was asked for.
 
-    A REGISTER and a PUBLISH are up to the application, because it counts their durations.
+    The sender of a REGISTER or PUBLISH repeats it, because it counts the duration.
     """
 
     statuses = frozenset((423,))

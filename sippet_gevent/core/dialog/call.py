@@ -103,7 +103,7 @@ class Flag(Waitable, Protocol):
 
 
 class BridgedLeg(Protocol):
-    """The side of a bridge that a call is: a Leg of core/b2bua."""
+    """One side of a bridge, as its call sees it: a Leg of core/b2bua."""
 
     def begins(self, call: Any) -> None:
         """Take a call that begins, early or not. The type of `call` is Any, because the class Call
@@ -375,10 +375,10 @@ class Call(ABC):
 
             call.identify("Sales <sip:sales@example.com>")
 
-        It is the From of an UPDATE, or of a re-INVITE to a peer without UPDATE, and of all our
-        requests from then on. A stack that lists `from-change` in `supported` also tells its
-        identity after each INVITE that it answers, and peers may tell theirs. The peer's are events
-        of kind `identity`.
+        The identity is the From of an UPDATE, or of a re-INVITE to a peer without UPDATE, and of
+        all our later requests. A stack that lists `from-change` in `supported` also tells its
+        identity after each INVITE that it answers, and peers may tell theirs. An identity of the
+        peer is an event of kind `identity`.
 
         Args:
             identity: The new identity.
@@ -570,7 +570,7 @@ class Call(ABC):
 
         Args:
             other: The other call.
-            policy: Which header fields cross, and what becomes of a REFER.
+            policy: Which header fields cross, and whether the bridge carries out a REFER.
             media: What relays the media, such as an RTPEngine.
 
         Returns:

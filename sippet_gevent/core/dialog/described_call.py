@@ -71,7 +71,7 @@ class DescribedCall(Call):
     _answer: Answer | None
 
     leg: BridgedLeg | None = None
-    """The side of a bridge that this call is."""
+    """The side of a bridge that holds this call, if any."""
 
     def __init__(self, clock: Clock, dialog: DialogState, terms: Terms | None) -> None:
         super().__init__(clock, dialog)

@@ -176,8 +176,9 @@ class Dialogs:
         """Return the core for a request with a To tag.
 
         A request within a call goes to the call first and then to `core`. If the call has ended,
-        the result is that of `ended`. Subscriptions get what the call has left (RFC 5057 §4.2), and
-        the NOTIFYs that create them (RFC 6665 §4.4.1). Otherwise it is `core`.
+        `ended` answers INVITE, BYE and the like. The other requests go to the subscriptions of the
+        dialog (RFC 5057 §4.2). A NOTIFY that creates a dialog goes to its subscription (RFC 6665
+        §4.4.1). All else goes to `core`.
         """
         if not (self._calls or self.ended or self._others or self._subscribing):
             return core
@@ -210,14 +211,14 @@ class Dialogs:
             del self._others[key]
 
     def of_request(self, request: Request, response: Response) -> DialogState:
-        """Return the dialog of a SUBSCRIBE, REFER or NOTIFY, which begins unless it is known.
+        """Return the dialog of a SUBSCRIBE, REFER or NOTIFY, a new one unless it is known.
 
         Args:
             request: The request.
             response: Our 2xx to it.
 
         Raises:
-            ParseError: It would begin one, and has no Contact that can be read (§12.1.1).
+            ParseError: It needs a new dialog, but has no Contact that can be read (§12.1.1).
             Reject: 481 for a dialog that has ended.
         """
         key = dialog_id(request)

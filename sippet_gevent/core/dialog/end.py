@@ -1,4 +1,4 @@
-"""End: how a usage of a dialog has ended; Bridged: how the two calls of a bridge have. Pure."""
+"""End: how a usage of a dialog has ended; Bridged: how the calls of a bridge have ended. Pure."""
 
 from __future__ import annotations
 

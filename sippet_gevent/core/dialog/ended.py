@@ -24,8 +24,8 @@ Other methods may belong to a subscription in the same dialog (RFC 5057), so the
 
 
 class EndedDialogs:
-    """Ids of ended dialogs. Each is kept for 64*T1, because the peer may repeat a request that
-    crossed ours, or that was lost before (RFC 5407 appendix B), for that time."""
+    """Ids of ended dialogs. Each is kept for 64*T1. For that time the peer may repeat a request
+    that was lost, or that crossed our BYE (RFC 5407 appendix B)."""
 
     def __init__(self, stack: Element) -> None:
         self.stack = stack

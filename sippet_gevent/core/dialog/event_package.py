@@ -1,4 +1,4 @@
-"""Event packages: what a subscription can be about, RFC 6665 §5. Pure.
+"""Event packages: the kinds of state that a peer can subscribe to, RFC 6665 §5. Pure.
 
 A package is one row of ROWS.
 """

@@ -431,7 +431,7 @@ class InviteSession(Ruled, DescribedCall):
         self._close()
 
     def _close(self) -> None:
-        """Leave all that refers to the call and is referred to by it, so that no cycle is left."""
+        """Cut the references between the call and its parts, so that no cycle is left."""
         if self._answer is not None:
             self._stop_answer()
         self.rules = [None] * len(self.rules)

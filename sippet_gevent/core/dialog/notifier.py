@@ -98,7 +98,7 @@ class Notifier:
         This method does not wait for the response. A peer that refuses it ends the subscription.
 
         Args:
-            body: The state; by default that of before, or what its callable returns now.
+            body: The state; by default the last one, or what its callable returns now.
 
         Raises:
             TransportError: It cannot be sent. The subscription has ended then.
@@ -124,8 +124,9 @@ class Notifier:
 
         Args:
             body: The last state.
-            reason: Why, and if the peer should subscribe again: a reason of §4.1.3, "deactivated",
-                "probation", "rejected", "timeout", "giveup", "noresource" or "invariant".
+            reason: Why, and whether the peer should subscribe again: a reason of §4.1.3,
+                "deactivated", "probation", "rejected", "timeout", "giveup", "noresource" or
+                "invariant".
             retry_after: Seconds after which the peer may subscribe again, for "probation" and
                 "giveup".
 

@@ -146,7 +146,7 @@ class OfferAnswer(Negotiation):
         """What we offer and accept; None until it is needed, if the application gave bytes."""
         self.on_offer: OnOffer | None = None
         self.is_relayed = False
-        """True when the descriptions are those of another call, so this one makes none."""
+        """True for a bridged call, whose descriptions come from the other side."""
         self.local_type = SESSION_TYPE
         """The Content-Type of our descriptions."""
         self._made = b""  # the last description that was not the application's own

@@ -32,8 +32,8 @@ NO_SUBSCRIPTION = "norefersub"
 """The option tag of RFC 4488."""
 
 REFERRALS = 20
-"""Most transfers of one dialog that the peer is told of at the same time. Each holds a
-subscription, and each costs a call to somewhere else."""
+"""Most transfers that a peer may have under way in one dialog. Each holds a subscription, and costs
+a call to its target."""
 
 
 def replaces_of(dialog: Dialog) -> Replaces:

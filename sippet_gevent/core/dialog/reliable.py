@@ -20,8 +20,8 @@ TAG = "100rel"
 
 PRACKS = 8
 """Most PRACKs of one early dialog that wait for their responses. Each is repeated up to 10 times. A
-peer sends its next reliable response after a PRACK (§3), so more of them mean that it answers
-none, and they are not acknowledged until it repeats them."""
+peer sends its next reliable response after a PRACK (§3), so more of them mean that it answers none.
+Further responses get no PRACK until the peer repeats them."""
 
 FIRST = 2**31 - 1
 """Highest RSeq of the first reliable response of an INVITE (§3)."""

@@ -10,8 +10,8 @@ The interval is that of `Stack(session_expires=1800)`. One call has its own by t
     tx.accept(session_expires=0)
 
 0 asks for no session timer, and grants one to a peer that asks for it. `session_expires=
-"600;refresher=uac"` chooses who refreshes. A callee chooses only if the caller has not, and knows
-the session timer (§9, table 2).
+"600;refresher=uac"` chooses the refresher. A callee chooses only if the caller has not, and
+supports the session timer (§9, table 2).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Subscription:
                 print(notify.subscription_state.state, notify.body)
 
     Each NOTIFY is a Request, which was answered with 200 already. The loop ends when the
-    subscription has ended; `end` says how, and `retry_after` if it makes sense to subscribe again.
+    subscription has ended. Then `end` says how, and `retry_after` says when to subscribe again.
     Until then the stack refreshes the subscription in time (§4.1.2.2). Leaving the `with` block
     unsubscribes.
 
@@ -49,7 +49,7 @@ class Subscription:
         request: The SUBSCRIBE or REFER. Its From, Call-ID and CSeq are completed here.
         package: The event package.
         refreshes: Seconds that each refresh asks for. None refreshes nothing.
-        check: Called with each NOTIFY before it is answered. Reject refuses it.
+        check: Called with each NOTIFY before it is answered. It refuses one by Reject.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Subscription:
         complete(request, stack.identifiers)
         event = request.event
         self.request = request
-        """The SUBSCRIBE or REFER, as it left."""
+        """The SUBSCRIBE or REFER, as it was sent."""
         self.response: Response | None = None
         """Its final response."""
         self.end: End | None = None
@@ -99,8 +99,8 @@ class Subscription:
     def retry_after(self) -> float | None:
         """Seconds after which to subscribe again; None if that makes no sense (§4.1.3).
 
-        None also if this program has ended it, or the stack has stopped. 0 before the end, and
-        after an end without a word of the notifier.
+        It is also None if this program has ended the subscription, or the stack has stopped. It is
+        0 before the end, and if the notifier has sent no NOTIFY about the end.
         """
         if self.end is not None and self.end.cause in ("stopped", "unsubscribed"):
             return None
@@ -204,7 +204,7 @@ class Subscription:
         return response
 
     def _forget(self) -> None:
-        """Forget the subscription: it was refused, or is not wanted. A NOTIFY gets 481."""
+        """Forget the subscription, because it was refused or is not wanted. A NOTIFY gets 481."""
         for usage in [*self._usages]:
             usage.cancel()
         self._finish(End("peer", "refused", 0 if self.response is None else self.response.status))
@@ -286,7 +286,7 @@ class Subscription:
             self._finish(ended[-1].end)
 
     def _others(self, tags: set[str | None]) -> bool:
-        """True if a subscription lasts whose notifier has another tag than these."""
+        """True if the subscription of another notifier, with none of these tags, still lasts."""
         return any(usage.dialog.remote.tag not in tags for usage in self._usages)
 
     def _finish(self, end: End) -> None:

@@ -15,13 +15,13 @@ from .offer_answer import description_of, media_address
 class Terms:
     """What an application wants of the session of a call that begins.
 
-    It writes the offer into an INVITE, when the flow is known by which the INVITE leaves, and so
-    the address at which we receive media.
+    It writes the offer into an INVITE once the flow of the INVITE is known, because the flow gives
+    the address for our media.
 
     Args:
         streams: The streams to offer or to accept; None if the application describes the session.
         on_offer: Decides about offers of the peer.
-        leg: The side of a bridge that the call will be, if any.
+        leg: The side of a bridge that gets the call, if any.
     """
 
     __slots__ = ("_streams", "leg", "media", "on_offer")

@@ -55,6 +55,6 @@ class Usage(ABC):
         """End without a message to the peer, because the stack has stopped."""
 
     def _leave_dialog(self) -> None:
-        """Be no usage of the dialog any more."""
+        """Remove this usage from its dialog."""
         if self in self.dialog.usages:
             self.dialog.usages.remove(self)

@@ -42,11 +42,12 @@ class InDialog:
 
 
 class InCall:
-    """The core for a request within a call: its usages, its handlers, its events, the stack's core.
+    """Serves a request within a call: by its usages, handlers or events, or by the stack's core.
 
     A digit is an event even if the core serves INFO, because the core may read events later. Then
-    the core answers it as well, unless it reads events already. A core that reads events gets other
-    requests as events, too, before a function of the stack that serves all methods.
+    the stack's core also gets the INFO, unless the core of the call reads events already. A core
+    that reads events gets other requests as events, too, before a function of the stack that serves
+    all methods.
 
     Args:
         call: The call.

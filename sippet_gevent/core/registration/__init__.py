@@ -1,1 +1,1 @@
-"""Registrations of our own, RFC 3261 §10.2: kept up until the program ends them."""
+"""Registrations of our own, RFC 3261 §10.2: refreshed until the program ends them."""

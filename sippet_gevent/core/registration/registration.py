@@ -52,10 +52,10 @@ UNREGISTER = 4.0
 """Most seconds that close() waits for the registrar."""
 
 TOO_BRIEF = 2
-"""Most answers with 423 that are followed at once."""
+"""Most consecutive 423s after each of which the REGISTER is repeated at once."""
 
 STEADY = 120.0
-"""Seconds after which a flow that ends is no failure of the flow."""
+"""Least seconds that a flow lasts if its end does not count as a failure."""
 
 _AGAIN_LATER = frozenset((408, 480, 500, 502, 503, 504, 600))
 """Refusals that say nothing about the account."""
@@ -82,15 +82,15 @@ OnChange = Callable[["Registration"], object]
 
 
 class Registration:
-    """A registration that keeps itself; `stack.register()` makes it.
+    """A registration that refreshes itself; `stack.register()` makes it.
 
         with stack.register("sip:100@carrier.example", credentials=carrier) as registration:
             if not registration.wait(10):
                 print("not registered:", registration.error)
 
-    It is refreshed in time. After a failure it is tried again, with growing pauses (RFC 5626
-    §4.5) and not before the Retry-After of the registrar. A connection that ends is replaced at
-    once. Leaving the `with` block unregisters.
+    The stack refreshes it in time. After a failure it tries again, with growing pauses (RFC 5626
+    §4.5) and not before the Retry-After of the registrar. It replaces a connection that ends, at
+    once if that has lasted two minutes. Leaving the `with` block unregisters.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class Registration:
         self.registered = False
         """True while the registrar has our binding."""
         self.refused = False
-        """True if the registrar has refused the account; `error` says why. It is asked again after
-        half an hour at most."""
+        """True if the registrar has refused the account; `error` says why. The stack tries again
+        after 15 to 30 minutes."""
         self.error: SIPError | None = None
         """Why the latest REGISTER has failed; None after a success."""
         self.expires_at: float | None = None
@@ -441,7 +441,7 @@ class Registration:
         self._failed(error, retry_after, refused=status not in _AGAIN_LATER)
 
     def _learn(self, response: Response) -> bool:
-        """Take the Min-Expires of a 423 (§10.2.8). False if it leads no further."""
+        """Take the Min-Expires of a 423 (§10.2.8). False if a new REGISTER would not help."""
         try:
             least = response.min_expires
         except ParseError:

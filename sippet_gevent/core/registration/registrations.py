@@ -1,4 +1,4 @@
-"""Registrations: all registrations of a stack, their pace and their flows."""
+"""Registrations: all registrations of a stack, their rate and their flows."""
 
 from __future__ import annotations
 

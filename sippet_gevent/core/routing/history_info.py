@@ -93,7 +93,8 @@ class History:
         return [*self.entries, entry]
 
     def _kind(self, uri: URI, is_contact: bool) -> str:
-        """Return how a target was found: the same, a contact of the user, or another user."""
+        """Return how a target was found: as the same URI, a contact of the user, or another
+        user."""
         if _same(uri, self._target):
             return "np"
         return "rc" if is_contact or uri.user == self._target.user else "mp"
@@ -125,7 +126,7 @@ class History:
             pass  # nobody can follow them either
 
     def _add(self, entry: HistoryInfo) -> None:
-        """Put an entry into its place, that of an entry with the same index or in their order."""
+        """Add an entry in the order of indexes. It replaces an entry with the same index."""
         place = order_of(entry)
         for number, known in enumerate(self.entries):
             if known.index == entry.index:
@@ -154,8 +155,8 @@ def anonymized(
     Args:
         entries: The entries.
         is_ours: True for a URI of our domain.
-        all_of_ours: True if the message wants privacy for all of them; else only those count that
-            have Privacy themselves.
+        all_of_ours: True if the message wants privacy for all of them. Otherwise only those with a
+            Privacy of their own are changed.
     """
     return [
         _entry_like(entry, ANONYMOUS)

@@ -95,7 +95,7 @@ class Lines:
     def __init__(self, lines: Iterable[Line], end: str) -> None:
         self.all = list(lines)
         self.end = end
-        """What ends lines of our own."""
+        """The line end of lines that we add."""
         self._found: dict[str, list[Line]] | None = None
 
     def get(self, key: str) -> list[Line]:

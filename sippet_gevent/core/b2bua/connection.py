@@ -50,23 +50,24 @@ class Connection:
 
     def add_leg(self) -> Leg:
         """Return a new leg."""
-        leg = Leg(self, self._next_tag())
+        leg = Leg(self, self.new_tag())
         self.legs.append(leg)
         return leg
 
-    def _next_tag(self) -> str:
+    def new_tag(self) -> str:
         """Return the tag of a leg for the media relay: "caller", "callee", then "leg3" …"""
         number = next(self._tags)
         return ("caller", "callee")[number - 1] if number < 3 else f"leg{number}"
 
-    def take(self, leg: Leg) -> None:
-        """Take a leg of another bridge, which does not wait for its end any more."""
+    def take(self, leg: Leg, tag: str = "") -> None:
+        """Take a leg of another bridge, which does not wait for its end any more. `tag` is one of
+        new_tag() if the media relay knows it already."""
         other = leg.bridge
         assert isinstance(other, Connection)  # each bridge is one
         other.legs.remove(leg)
         other.wake()
         leg.bridge = self
-        leg.tag = self._next_tag()
+        leg.tag = tag or self.new_tag()
         self.legs.append(leg)
 
     def take_back(self, leg: Leg, peer: Leg) -> None:

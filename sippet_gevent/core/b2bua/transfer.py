@@ -38,7 +38,8 @@ class Connecting(Protocol):
     def answer_to(self, source: Leg, target: Leg, description: bytes) -> bytes: ...
     def follow(self, leg: Leg, request: Request, tx: ServerTransaction) -> None: ...
     def add_leg(self) -> Leg: ...
-    def take(self, leg: Leg) -> None: ...
+    def take(self, leg: Leg, tag: str = "") -> None: ...
+    def new_tag(self) -> str: ...
     def connect(self, one: Leg, other: Leg) -> None: ...
     def wake(self) -> None: ...
 
@@ -168,14 +169,21 @@ class Transfer:
 
     def _connect(self, target: Leg) -> None:
         bridge, leg, other = self.bridge, self.leg, self.other
-        connect_sessions(bridge, target, other, is_relayed=bridge.media is not None)
-        if not other.is_open or not target.is_open:
-            raise Reject(480)
+        before = target.tag
+        if target not in bridge.legs:
+            target.tag = bridge.new_tag()  # a leg of this bridge may have the one of before
+        try:
+            connect_sessions(bridge, target, other, is_relayed=bridge.media is not None)
+            if not other.is_open or not target.is_open:
+                raise Reject(480)
+        except BaseException:
+            target.tag = before
+            raise
         leg.peer = None
         if target.peer is not None:
             target.peer.peer = None
         if target not in bridge.legs:
-            bridge.take(target)
+            bridge.take(target, target.tag)
         bridge.connect(target, other)
 
     def _stay(self) -> None:

@@ -339,15 +339,32 @@ def test_replaces_of_an_unknown_call_is_refused(sip, carol):
     phones.end()
 
 
+class Relay:
+    """A media relay that changes nothing, and keeps the tags of each command."""
+
+    def __init__(self):
+        self.tags = []
+
+    def offer(self, call_id, from_tag, to_tag, description):
+        self.tags.append((call_id, from_tag, to_tag))
+        return description
+
+    answer = offer
+
+    def delete(self, call_id):
+        pass
+
+
 @pytest.mark.rfc("5589 7.3")
-def test_attended_transfer_is_carried_out(sip, carol):
+@pytest.mark.parametrize("relay", [None, Relay()])
+def test_attended_transfer_is_carried_out(sip, carol, relay):
     """The caller has two calls through the bridge, and connects their other sides."""
 
     def core(request, tx):
         if request.to.tag is not None:
             return 481
         target = BOB if request.uri.user == "bob" else f"sip:carol@{TARGET}"
-        bridge(request, tx, target, policy=BridgePolicy(refer="follow"))
+        bridge(request, tx, target, policy=BridgePolicy(refer="follow"), media=relay)
         return None
 
     phones = Phones(sip, core=core)
@@ -377,3 +394,10 @@ def test_attended_transfer_is_carried_out(sip, carol):
     assert "BYE" not in phones.callee.methods + carol.methods
     carol.send(carol.back(invite, inner, "BYE", number=5))
     phones.callee.reply(phones.callee.last("BYE"), 200)
+    if relay is not None:
+        first, second = relay.tags[0][0], relay.tags[2][0]
+        assert relay.tags == [
+            (first, "caller", "callee"), (first, "caller", "callee"),
+            (second, "caller", "callee"), (second, "caller", "callee"),
+            (first, "leg3", "callee"), (first, "leg3", "callee"),
+        ]  # fmt: skip

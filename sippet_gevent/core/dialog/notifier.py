@@ -185,8 +185,11 @@ def accept(
     asked = package.check(request)
     stack.dialogs.admit_subscription(request)
     granted = min(asked, package.longest)
-    headers.setdefault("expires", granted)
     response = request.response(200, **headers)
+    wanted = response.expires
+    if wanted is not None:  # of the application, which may shorten it and not lengthen (§4.2.1.1)
+        granted = min(granted, wanted)
+    response.expires = granted
     notifier = Notifier(stack.clock, request, body)
     dialog = stack.dialogs.of_request(request, response)
     assert isinstance(dialog, DialogState)  # of a stack

@@ -94,6 +94,8 @@ class Subscribed:
         self.sip = sip
         self.notifiers = []
         options.setdefault("body", "on")
+        if "expires_" in options:  # that of the core
+            options["expires"] = options.pop("expires_")
         self.stack = serving(sip, self.notifiers, **options)
         self.peer = Peer(sip, "10.0.0.50", lambda request: answer)
         self.number = 1
@@ -549,6 +551,16 @@ def test_refresh_gets_200_and_a_notify_with_the_state_of_now(sip):
     assert it.told[2:] == [("terminated", "timeout", b"off")]
     assert tuple(it.notifiers[0].end) == ("peer", "timeout", 0, "timeout")
     assert it.ask(expires=600).status == 481
+
+
+@pytest.mark.rfc("6665 4.2.1.1", "6665 4.2.2")
+@pytest.mark.parametrize(("wanted", "granted"), [(60, 60), ("60", 60), (7200, 600), (0, 0)])
+def test_expires_of_the_core_shortens_the_subscription(sip, wanted, granted):
+    it = Subscribed(sip, expires_=wanted)
+    assert it.response.expires == granted
+    assert it.peer.last("NOTIFY").subscription_state.expires == (granted or None)
+    sip.advance(granted + 1)
+    assert it.told[-1][0] == "terminated"
 
 
 @pytest.mark.rfc("6665 4.2.1.2")

@@ -561,9 +561,13 @@ def _sip_uri(name: str, value: URI | str) -> URI:
 
 
 def _contact_of(value: NameAddr | URI | str | None) -> NameAddr | None:
-    if value is None or isinstance(value, NameAddr):
-        return value
-    return NameAddr.parse(value) if isinstance(value, str) else NameAddr(value)
+    if value is None:
+        return None
+    if isinstance(value, URI):
+        return NameAddr(value)
+    contact = NameAddr.parse(value) if isinstance(value, str) else value
+    # it would overrule the Expires of each REGISTER, the last one's 0, too (§10.2.1.1)
+    return contact._replace(parameters=contact.parameters.without("expires"))
 
 
 def _with_instance(contact: NameAddr, instance: str) -> NameAddr:

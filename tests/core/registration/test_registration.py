@@ -417,6 +417,17 @@ def test_stopped_stack_unregisters_and_leaves_nothing(sip):
     registration.close()
 
 
+@pytest.mark.rfc("3261 10.2.1.1", "3261 10.2.2")
+def test_expires_of_a_given_contact_does_not_count(sip):
+    script = Script(expires=100)
+    _, registration = registered(sip, script, contact="<sip:100@10.0.0.50>;q=0.5;expires=9")
+    closed(sip, registration)
+    assert [str(request.contact[0]) for request in script.requests] == [
+        "<sip:100@10.0.0.50>;q=0.5"
+    ] * 2
+    assert script.requests[-1].expires == 0
+
+
 def test_draining_stack_can_unregister(sip):
     script = Script()
     client, registration = registered(sip, script)

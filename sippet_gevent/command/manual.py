@@ -16,7 +16,7 @@ SERVE_EXAMPLES = """examples:
                --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
   sippet serve --database phones.db --domain office.example --listen wss:192.0.2.10:443 \\
                --cert chain.pem --key key.pem --origin https://phone.example.com
-  sippet serve --filter-scanners --rate 50        with a filter, where strangers can reach you
+  sippet serve myapp:core --filter-scanners       your own core, without the messages of scanners
   sippet serve myapp:core --monkey                your own core, with blocking libraries patched
   sippet serve examples/hello.py:stack            a Stack that a file makes
 """

@@ -1,4 +1,4 @@
-"""cancelled_by(): an INVITE of ours that is cancelled when something happens, RFC 3261 §9.1."""
+"""cancelled_by(): cancels an INVITE of ours when an event is set, RFC 3261 §9.1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def cancelled_by(tx: ClientTransaction, until: Waitable | None) -> Iterator[None
 
     Args:
         tx: The INVITE.
-        until: An Event, an AsyncResult or a greenlet; None for none.
+        until: An Event, an AsyncResult or a greenlet. None cancels nothing.
     """
     if until is None:
         yield

@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         "--duration",
         type=_seconds,
         metavar="SECONDS",
-        help="seconds after the answer to hang up; default: when the peer does, or at Ctrl-C",
+        help="hang up after this time in the call; default: when the peer does, or at Ctrl-C",
     )
     call.add_argument(
         "--timeout",

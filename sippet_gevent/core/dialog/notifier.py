@@ -144,7 +144,11 @@ class Notifier:
         if body is not None:
             self._state = body
         if self.end is None:
-            self._usage.notify(as_bytes(self._state), reason=reason, retry_after=retry_after)
+            last = self._usage._body
+            try:
+                last = as_bytes(self._state)
+            finally:  # the state may raise
+                self._usage.notify(last, reason=reason, retry_after=retry_after)
 
     def __enter__(self: Self) -> Self:
         return self

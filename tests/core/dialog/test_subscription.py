@@ -581,6 +581,16 @@ def test_state_that_raises_later_is_told_as_before(sip):
     assert it.notifiers[0].wait(0) is True
 
 
+def test_state_that_raises_does_not_keep_a_subscription_open(sip):
+    states = iter(["on"])
+    it = Subscribed(sip, body=lambda: next(states))
+    with pytest.raises(StopIteration), it.notifiers[0]:
+        pass
+    sip.settle()
+    assert it.told[1:] == [("terminated", "noresource", b"on")]
+    assert it.notifiers[0].end.cause == "terminated"
+
+
 def test_notify_that_cannot_be_written_leaves_no_subscription(sip):
     it = Subscribed(sip, content_type="text/plain\r\nX-Other: 1")
     sip.advance(601)

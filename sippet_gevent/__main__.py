@@ -275,13 +275,17 @@ def _add_user(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         USER_NOTES,
     )
     actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, what in (
-        ("add", "add a user"),
-        ("passwd", "give a user another password"),
-        ("remove", "remove a user"),
-        ("list", "list all users, or those of a domain"),
+    for name, what, example in (
+        ("add", "add a user", "alice@example.com"),
+        ("passwd", "give a user another password", "alice@example.com"),
+        ("remove", "remove a user", "alice@example.com"),
+        ("list", "list all users, or those of a domain", "example.com"),
     ):
-        action = actions.add_parser(name, help=what, description=what.capitalize() + ".")
+        action = _with_notes(
+            actions.add_parser(name, help=what),
+            f"{what.capitalize()}.",
+            f"examples:\n  sippet user {name} {example} --database phones.db\n",
+        )
         if name == "list":
             action.add_argument("realm", nargs="?", metavar="DOMAIN", help="such as example.com")
         else:

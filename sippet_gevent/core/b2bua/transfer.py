@@ -169,12 +169,14 @@ class Transfer:
 
     def _connect(self, target: Leg) -> None:
         bridge, leg, other = self.bridge, self.leg, self.other
+        if leg.peer is not other:
+            raise Reject(480)  # an INVITE with Replaces has taken the other side meanwhile
         before = target.tag
         if target not in bridge.legs:
             target.tag = bridge.new_tag()  # a leg of this bridge may have the one of before
         try:
             connect_sessions(bridge, target, other, is_relayed=bridge.media is not None)
-            if not other.is_open or not target.is_open:
+            if not other.is_open or not target.is_open or leg.peer is not other:
                 raise Reject(480)
         except BaseException:
             target.tag = before

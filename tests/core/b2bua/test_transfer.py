@@ -332,6 +332,30 @@ def test_caller_that_hangs_up_while_it_is_replaced_ends_both_if_that_fails(sip, 
 
 
 @pytest.mark.rfc("3891 3")
+def test_side_that_was_replaced_cannot_transfer_the_other_any_more(sip, carol):
+    dave = Peer(sip, "10.0.0.71")
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    phones.ask("REFER", refer_to=f"<{dave.uri}>", refer_sub="false")
+    dave.reply(dave.last("INVITE"), 180, contact=f"<{dave.uri}>")
+    named = replaces(phones.invite, phones.response)
+    invite = carol.ask("INVITE", replaces=named, **body(describe(TARGET)))
+    moved = phones.callee.last("INVITE")
+    phones.callee.reply(
+        moved, 200, contact=f"<{phones.callee.uri}>", **body(describe(CALLEE, version=2))
+    )
+    response = carol.responses[-1]
+    carol.send(carol.within(invite, response, "ACK", number=invite.cseq.number))
+    phones.caller.reply(phones.caller.last("BYE"), 200)
+    dave.reply(dave.last("INVITE"), 200, contact=f"<{dave.uri}>", **body(describe("10.0.0.71")))
+    assert dave.methods == ["INVITE", "ACK", "BYE"]
+    dave.reply(dave.last("BYE"), 200)
+    assert phones.callee.methods.count("INVITE") == 2
+    carol.send(carol.within(invite, response, "BYE", number=10))
+    phones.callee.reply(phones.callee.last("BYE"), 200)
+    assert len(phones.results) == 2
+
+
+@pytest.mark.rfc("3891 3")
 def test_replaces_of_an_unknown_call_is_refused(sip, carol):
     phones = connected(sip)
     carol.ask("INVITE", replaces="other;to-tag=a;from-tag=b", **body(describe(TARGET)))

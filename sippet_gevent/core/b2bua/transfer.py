@@ -20,7 +20,7 @@ from ..server import ServerTransaction
 from .crossing import hops_left
 from .flows import connect_sessions
 from .leg import Leg
-from .policy import BridgePolicy, Kind
+from .policy import OF_THE_SENDER, BridgePolicy, Kind
 from .relay import MediaRelay
 
 
@@ -103,8 +103,10 @@ class Transfer:
         if not isinstance(leg, Leg):
             return None
         kept = leg.peer
-        if kept is None or not kept.is_open or not kept._is_confirmed or kept is self.other:
+        if kept is None or not kept.is_open or not kept._is_confirmed:
             raise Reject(480)
+        if kept is self.other or kept is self.leg:
+            raise Reject(480)  # both sides of this bridge, which are connected already
         return kept
 
     def _call(self, referral: Referral, hops: int) -> None:
@@ -124,10 +126,12 @@ class Transfer:
                 invite.referred_by = referral.referred_by
             if referral.replaces is not None:
                 invite.replaces = referral.replaces
+                if referral.target.requires_replaces:
+                    invite.require = ("replaces",)  # RFC 5589 §7.5
             invite.headers.extend(
                 line
                 for line in bridge.policy.lines(self.tx.request, Kind.REQUEST, credentials=False)
-                if line[0] not in _OF_REFER
+                if line[0] not in _OF_REFER and line[0] not in OF_THE_SENDER
             )
             sent = bridge.stack.sender.send(invite)
             assert isinstance(sent, ClientTransaction)  # no user was given
@@ -138,7 +142,7 @@ class Transfer:
                 out.cancel()
 
             def ringing(response: Response) -> None:
-                if response.status > 100:
+                if response.status not in (100, 199):  # 199 is about one branch (RFC 6228 §4)
                     target.rings(response)
                     referral.progress(response)
 

@@ -115,6 +115,49 @@ def test_blind_transfer_is_carried_out(sip, carol):
     assert phones.results
 
 
+@pytest.mark.rfc("5589 7.5", "6228 4")
+def test_invite_to_the_target_requires_replaces_and_has_no_signature_of_the_refer(sip, carol):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    elsewhere = "call-elsewhere%3Bto-tag%3D7%3Bfrom-tag%3D8"
+    phones.ask(
+        "REFER", refer_to=f"<sip:carol@{TARGET}?Replaces={elsewhere}&Require=replaces>",
+        identity="signed;info=<https://a.example/cert>", date="Sat, 28 Nov 2026 10:00:00 GMT",
+        subject="a transfer",
+    )  # fmt: skip
+    invite = carol.last("INVITE")
+    assert "replaces" in invite.require
+    assert invite.headers["Replaces"] == "call-elsewhere;to-tag=7;from-tag=8"
+    assert not {"Identity", "Date"} & set(invite.headers.fields)
+    assert invite.headers["Subject"] == "a transfer"
+    confirm_notifies(phones.caller)
+    carol.reply(invite, 199, contact=f"<{carol.uri}>")
+    carol.reply(invite, 180, contact=f"<{carol.uri}>")
+    confirm_notifies(phones.caller)
+    assert [text for text in bodies(phones.caller) if b" 199 " in text] == []
+    carol.reply(invite, 486)
+    confirm_notifies(phones.caller)
+    phones.end()
+
+
+@pytest.mark.rfc("3891 3")
+@pytest.mark.parametrize("side", ["caller", "callee"])
+def test_refer_that_names_a_side_of_its_own_bridge_is_refused(sip, side):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    if side == "caller":
+        call_id, ours, theirs = (
+            phones.invite.call_id,
+            phones.response.to.tag,
+            phones.invite.from_.tag,
+        )
+    else:
+        call_id, ours = phones.inner.call_id, phones.inner.from_.tag
+        theirs = phones.inner_response.to.tag
+    dialog = f"{call_id}%3Bto-tag%3D{ours}%3Bfrom-tag%3D{theirs}"
+    phones.ask("REFER", refer_to=f"<sip:x@{OURS}?Replaces={dialog}>")
+    assert phones.last.status == 480
+    phones.end()
+
+
 @pytest.mark.rfc("5589 6.1")
 def test_transferor_that_does_not_hang_up_is_hung_up(sip, carol):
     phones = connected(sip, policy=BridgePolicy(refer="follow"))

@@ -108,16 +108,17 @@ def test_scenarios_that_call_us_succeed(need, run, serve, core):
     need("sipp")
     server = serve(f"{CORES}:{core}")
     to = server.uri.removeprefix("sip:")
-    started = {
-        scenario: run(
+
+    def start(scenario):
+        return run(
             "sipp", "-sf", path_of(scenario), to, "-i", "127.0.0.1", "-bind_local",
             "-p", free_port(), "-nostdin", "-m", "1", "-s", "bob",
-        )
-        for scenario in SERVED[core].split()
-    }  # fmt: skip
-    assert {scenario: sipp.wait(60) for scenario, sipp in started.items()} == dict.fromkeys(
-        started, 0
-    )
+        )  # fmt: skip
+
+    started = {scenario: start(scenario) for scenario in SERVED[core].split()}
+    failed = [scenario for scenario, sipp in started.items() if sipp.wait(60)]
+    # some scenarios wait for milliseconds only, which a busy machine misses with all at once
+    assert [scenario for scenario in failed if start(scenario).wait(60)] == []
     assert "ERROR" not in server.text
 
 

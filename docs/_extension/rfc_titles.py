@@ -64,6 +64,7 @@ TITLES = {
     "6026": "2xx responses to INVITE",
     "6141": "re-INVITE and target refresh",
     "6223": "keep-alive indication",
+    "6228": "199 responses",
     "6337": "use of the offer/answer model",
     "6454": "the web origin",
     "6455": "WebSocket",

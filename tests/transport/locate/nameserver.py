@@ -14,6 +14,8 @@ import gevent
 from gevent import socket
 from gevent.server import DatagramServer, StreamServer
 
+from ...ports import free_port
+
 
 class NameServer:
     """Answers from `zone`: a name to lines like "300 A 192.0.2.1". Attributes make it misbehave.
@@ -33,9 +35,9 @@ class NameServer:
         self.mangle = None
         self.follow = True
         self.seen = []
-        self._stream = StreamServer((host, 0), self._connected)
+        self.address = (host, free_port(host))
+        self._stream = StreamServer(self.address, self._connected)
         self._stream.start()
-        self.address = (host, self._stream.server_port)
         self._datagram = DatagramServer(self.address, self._datagram_came)
         self._datagram.start()
 

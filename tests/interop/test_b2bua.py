@@ -20,7 +20,8 @@ pytest_plugins = ["tests.programs"]
 BAD_UNDER_LOAD = ("FailedCall", "OutOfCallMsgs", "FatalErrors")
 """On a slow machine SIPp repeats a BYE, and counts the second 200 as a message of a dead call."""
 
-SHORT = "Stack(timers=Timers(d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0))"
+SHORT = "Stack(timers=Timers(d=4.0, i=2.0, j=4.0, k=2.0, l=4.0, m=4.0))"
+"""Short, but longer than the pauses in which SIPp repeats what was not answered at once."""
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from ...errors import Reject, SIPError, TransactionStateError
 from ...message.fields.rfc3261 import SessionExpires
 from ...message.message import Request, Response
 from ...observe.counters import Plain
+from ...runtime.watch import Watch
 from ..element import DialogTable, Element, ServedRequest
 from .end import End
 from .rule import Rule, Session
@@ -310,19 +311,3 @@ def _allows_update(message: Request | Response) -> bool:
 
 def _too_small(refusal: TooSmall) -> Reject:
     return Reject(422, min_se=SessionExpires(refusal.smallest))
-
-
-class Watch:
-    """A reference to a session timer for a deadline, which the timer can clear."""
-
-    __slots__ = ("due", "owner")
-
-    def __init__(self, owner: SessionTimer, due: float) -> None:
-        self.owner: SessionTimer | None = owner
-        self.due = due
-
-    def expire(self, now: float) -> None:
-        owner = self.owner
-        if owner is not None:
-            owner._watch = None
-            owner.expire(now)

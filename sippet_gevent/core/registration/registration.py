@@ -29,6 +29,7 @@ from ...message.fields.rfc3261 import CSeq
 from ...message.message import Request, Response
 from ...message.uri import URI
 from ...observe.counters import Plain
+from ...runtime.watch import Watch
 from ...transport.base import Flow
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Given, Keyring, keyring
@@ -533,22 +534,6 @@ class _Register(ClientTransaction):
     def _deliver(self, event: Response | Exception) -> None:
         if isinstance(event, Exception) or event.status >= 200:
             self._registration._answered(self, event)
-
-
-class Watch:
-    """A reference to a registration for a deadline, which the registration can clear."""
-
-    __slots__ = ("due", "owner")
-
-    def __init__(self, owner: Registration, due: float) -> None:
-        self.owner: Registration | None = owner
-        self.due = due
-
-    def expire(self, now: float) -> None:
-        owner = self.owner
-        if owner is not None:
-            owner._watch = None
-            owner.expire(now)
 
 
 def _sip_uri(name: str, value: URI | str) -> URI:

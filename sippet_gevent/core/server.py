@@ -6,7 +6,7 @@ It is longer than other files, because its public methods are documented here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -91,6 +91,9 @@ class ServerTransaction(Handler):
 
     user: str | None = None
     """Name of the user whose password was right. None before, and for a request that needs none."""
+
+    complete_success: Callable[[Response], None] | None = None
+    """Adds header fields to the final 2xx, which an Authenticator has ordered."""
 
     _referral: Referral | None = None
 
@@ -519,6 +522,8 @@ class ServerTransaction(Handler):
         if 200 <= status < 300:
             request = self.request
             may_be = self.call is None and request._method not in CONTACT_IN_SUCCESS
+            if self.complete_success is not None:
+                return False
             fields = request.headers.fields
             return may_be and "Require" not in fields and "Replaces" not in fields
         return 300 <= status <= 699 and status not in NEEDY
@@ -527,6 +532,8 @@ class ServerTransaction(Handler):
         """Send the final response, whole or formatted. Only the transaction's record stays."""
         transaction, request = self.transaction, self.request
         before, self.answered = self.answered, status
+        if self.complete_success is not None and status < 300 and not isinstance(response, bytes):
+            self.complete_success(response)
         try:
             self._hand_over(status, response)
         except BaseException:

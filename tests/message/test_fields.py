@@ -178,7 +178,8 @@ NO_ROW = {
 """What the registry has and the table has not, and why."""
 
 NOT_REGISTERED = {
-    "Diversion": "RFC 5806 is historic and never was in the registry; networks without History-Info use it"
+    "Proxy-Authentication-Info": "RFC 7615 has it for HTTP, and RFC 7616 §3.8 lets a proxy send it",
+    "Diversion": "RFC 5806 is historic and never was in the registry; networks without History-Info use it",
 }
 """What the table has and the registry has not, and why."""
 

@@ -17,7 +17,7 @@ import logging
 from typing import NamedTuple
 
 from ...errors import ParseError
-from ...message.fields.authentication import Challenge
+from ...message.fields.authentication import AuthenticationInfo, Challenge
 from ...message.fields.authentication import Credentials as Authorization
 from ...message.message import Request, Response
 from ...observe.counters import Plain
@@ -36,6 +36,12 @@ _HEADERS = (
     ("WWW-Authenticate", "www_authenticate", "authorization"),
 )
 """Challenges, and the header field that answers them."""
+
+_INFOS = (
+    ("Authentication-Info", "authentication_info", "authorization"),
+    ("Proxy-Authentication-Info", "proxy_authentication_info", "proxy_authorization"),
+)
+"""Proofs of a server (RFC 7616 §3.5 and §3.8), and the header field that they answer."""
 
 
 class _Answer(NamedTuple):
@@ -247,14 +253,19 @@ class Authentication(Policy):
         A wrong `rspauth` is logged. The response counts anyway, because a call that is answered
         cannot be refused.
         """
-        if "Authentication-Info" not in response.headers.fields:
-            return
-        answers = [it for key, it in self._answers.items() if key[0] == "authorization"]
+        for name, attribute, header in _INFOS:
+            if name in response.headers.fields:
+                self._check_info(response, attribute, header, request, element)
+
+    def _check_info(
+        self, response: Response, attribute: str, header: str, request: Request, element: Element
+    ) -> None:
+        answers = [it for key, it in self._answers.items() if key[0] == header]
         if len(answers) != 1:  # it does not say for which realm it is
             return
         answer = answers[0]
         try:
-            info = response.authentication_info
+            info: AuthenticationInfo | None = getattr(response, attribute)
             fits = info is None or answer.session.check(info, request.uri_text, response.body)
         except ParseError:
             fits = False

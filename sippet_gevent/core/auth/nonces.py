@@ -24,6 +24,10 @@ NONCES = 50_000
 """How many used nonces are remembered, about 250 bytes each. When there are more, the oldest
 nonces are stale, used or not."""
 
+AHEAD = 60.0
+"""Seconds by which the clock of another process with the same secret may be ahead of ours. A nonce
+from later than that was made before a clock was set back, or by a machine with a wrong clock."""
+
 WINDOW = 64
 """Nonce counts below the highest one that are still accepted once, because datagrams overtake each
 other."""
@@ -49,7 +53,7 @@ class Nonces:
     Args:
         realm: The realm.
         secret: The key of the MAC; random by default. Processes that serve the same users need the
-            same secret. They do not share the counts.
+            same secret, and agree about the time. They do not share the counts.
         seconds: How long a nonce may be used.
     """
 
@@ -72,10 +76,21 @@ class Nonces:
         raw = self._raw(nonce)
         if raw is None:
             return Age.UNKNOWN
-        made = int.from_bytes(raw[:_TIME], "big") / 1000
-        if now - made > self._seconds or (made < self._oldest and nonce not in self._used):
+        made = _made(raw)
+        if not -AHEAD <= now - made <= self._seconds or (
+            made < self._oldest and nonce not in self._used
+        ):
             return Age.STALE
         return Age.VALID
+
+    def is_aging(self, nonce: str, now: float) -> bool:
+        """True when half of the time of a nonce of ours has passed.
+
+        Then it is time for the next one. A client that got a new nonce with each response could not
+        send two requests at the same time.
+        """
+        raw = self._raw(nonce)
+        return raw is not None and now - _made(raw) > self._seconds / 2
 
     def is_for(self, nonce: str, source: str) -> bool:
         """True when a nonce was made here for a source, however long ago."""
@@ -119,7 +134,7 @@ class Nonces:
         used = self._used
         for _ in range(2):  # two for each that is added, so the table shrinks
             nonce = next(iter(used))
-            made = int.from_bytes(urlsafe_b64decode(nonce)[:_TIME], "big") / 1000
+            made = _made(urlsafe_b64decode(nonce))
             if now - made <= self._seconds:
                 if len(used) <= NONCES:
                     return
@@ -147,3 +162,8 @@ class Nonces:
 
     def _mac(self, body: bytes) -> bytes:
         return blake2s(body + self._realm, key=self._key, digest_size=_MAC, person=b"mac").digest()
+
+
+def _made(raw: bytes) -> float:
+    """Return the time at which a nonce was made."""
+    return int.from_bytes(raw[:_TIME], "big") / 1000

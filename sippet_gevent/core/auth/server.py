@@ -9,6 +9,7 @@
 | right password, and an address of another user | 403 |
 | credentials that cannot be read, or for another URI | 400 |
 | from a source with too many wrong passwords | 403 for a while |
+| while the users cannot be looked up | 503 with Retry-After |
 
 A challenge leaves no state: the nonce is checked by its MAC, and a transaction other than INVITE
 ends with it (§8.2.7).
@@ -17,15 +18,25 @@ ends with it (§8.2.7).
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol, cast
 
 from ...arguments import flag, function, number, takes, texts
-from ...errors import Challenged, InvalidValue, ParseError, Reject, excerpt
+from ...errors import (
+    Challenged,
+    InvalidValue,
+    ParseError,
+    Reject,
+    SIPError,
+    StoreError,
+    excerpt,
+)
 from ...message.address import NameAddr
 from ...message.fields.authentication import Credentials as Authorization
 from ...message.grammar import quote
-from ...message.message import Request
+from ...message.message import Request, Response
 from ...message.uri import URI
 from ...observe.counters import Plain
 from ...runtime.rates import source_of
@@ -90,6 +101,8 @@ class Authenticator:
         seconds: How long a nonce may be used.
         bind_source: A nonce is good for the address alone that has got it. Not for phones that
             change networks.
+        mutual: Prove this server to the client, too, by Authentication-Info in a 2xx, which also
+            gives a new nonce before the old one ends (RFC 7616 §3.5). Few phones check it.
         secret: The key of the nonces; random by default. Processes that serve the same users need
             the same.
         bans: Counts wrong passwords; `Bans()` by default.
@@ -113,6 +126,7 @@ class Authenticator:
         rfc2069: bool = True,
         seconds: float = SECONDS,
         bind_source: bool = False,
+        mutual: bool = False,
         secret: bytes | None = None,
         bans: Bans | None = None,
         owns: Owns | None = None,
@@ -133,7 +147,7 @@ class Authenticator:
         if not self._algorithms:
             raise InvalidValue("algorithms must not be empty: write algorithms=('SHA-256',)")
         for name, value in (("proxy", proxy), ("integrity", integrity), ("rfc2069", rfc2069),
-                            ("bind_source", bind_source)):  # fmt: skip
+                            ("bind_source", bind_source), ("mutual", mutual)):  # fmt: skip
             flag(name, value)
         for name, given, parameters in (
             ("owns", owns, ("username", "uri")),
@@ -142,8 +156,12 @@ class Authenticator:
             if function(name, given, f"a function of ({', '.join(parameters)})") is not None:
                 takes(given, parameters, name)
         self._proxy, self._rfc2069, self._bind_source = proxy, rfc2069, bind_source
+        self._mutual = mutual
         self._qops = ("auth", "auth-int") if integrity else ("auth",)
         self._nonces = Nonces(realm, secret, number("seconds", seconds))
+        self._epoch: float | None = None
+        """Seconds to add to the clock for times that other processes share. It is fixed at the
+        start, so that a step of the system's clock ends no nonce, and brings none back."""
         self._bans = Bans() if bans is None else bans
         self._owns, self._exempt = owns, exempt
         # the same work for an unknown user as for a known one
@@ -172,33 +190,64 @@ class Authenticator:
             return None
         stack = tx.stack
         now, source = stack.clock.now(), source_of(tx.flow.remote[0])
+        if self._epoch is None:
+            self._epoch = stack.clock.wall() - now
+        time = now + self._epoch
         if self._bans.holds(source, "", now):
             raise Reject(403)
         proxied = self._proxy and request.method != "REGISTER"
         claim = self._claim(request, proxied=proxied)
         if claim is None:
-            raise self._challenge(now, source, proxied=proxied)
+            raise self._challenge(time, source, proxied=proxied)
         if self._bans.holds(source, claim.username, now):
             raise Reject(403)
-        found = self._lookup(claim.username, self.realm)
-        proved = self._is_proved(claim, self._nobody if found is None else found, request)
+        found = self._find(claim, request, stack)
+        key = self._ha1_of(claim, self._nobody if found is None else found)
+        proved = claim.is_proved_by(_NOBODY if key is None else key, request.method, request.body)
         nonce = claim.nonce
-        if found is None or not proved:
+        if found is None or key is None or not proved:
             if self._nonces.is_for(nonce, source):
                 self._failed(request, tx, source, claim.username, now)
-            raise self._challenge(now, source, proxied=proxied)
+            raise self._challenge(time, source, proxied=proxied)
         if (
-            self._nonces.check(nonce, now) is not Age.VALID
+            self._nonces.check(nonce, time) is not Age.VALID
             or (self._bind_source and not self._nonces.is_for(nonce, source))
-            or not self._nonces.use(nonce, claim.number, now)
+            or not self._nonces.use(nonce, claim.number, time)
         ):
-            raise self._challenge(now, source, proxied=proxied, stale=True)
+            raise self._challenge(time, source, proxied=proxied, stale=True)
         self._bans.succeeded(source, claim.username)
         self._check_addresses(request, stack, claim)
         if proxied:
             self._consume(request)
+        if self._mutual:
+            name = "Proxy-Authentication-Info" if proxied else "Authentication-Info"
+            following = (
+                self._nonces.make(time, source) if self._nonces.is_aging(nonce, time) else None
+            )
+            tx.complete_success = partial(_prove, name, claim, key, following)
         tx.user = claim.username
         return claim.username
+
+    def _find(self, claim: Claim, request: Request, stack: UserAgent) -> Secret | None:
+        """Look a user up. Raises Reject(503) when the store fails, because 401 would make the phone
+        ask its user for another password."""
+        try:
+            return self._lookup(claim.username, self.realm)
+        except Exception as error:
+            if isinstance(error, SIPError) and not isinstance(error, StoreError):
+                raise
+            stack.engine.counters.warn(
+                "users not looked up",
+                stack.clock.now(),
+                "users not looked up: method=%s realm=%s answered=503 call_id=%s reason=%r",
+                Plain(request.method),
+                Plain(self.realm),
+                Plain(request.headers.get("Call-ID")),
+                error,
+                log=log,
+            )
+            after = random.randint(*stack.engine.limits.retry_after)
+            raise Reject(503, "Users Unavailable", retry_after=after) from error
 
     def _is_free(self, request: Request, tx: ServerTransaction) -> bool:
         if request.method in ("ACK", "CANCEL"):  # §22.1
@@ -250,25 +299,19 @@ class Authenticator:
         if theirs.user != uri.user or theirs.host.lower() != uri.host.lower():
             raise Reject(400, "Credentials For Another URI")
 
-    def _is_proved(self, claim: Claim, secret: Secret, request: Request) -> bool:
-        """True when the digest was made with a user's secret."""
+    def _ha1_of(self, claim: Claim, secret: Secret) -> str | None:
+        """Return a user's HA1 for the algorithm of a claim. None if the user has none."""
         algorithm = base_of(claim.algorithm)
         if isinstance(secret, str):
-            ha1 = digest.ha1(claim.username.replace(":", ""), self.realm, secret, algorithm)
-        else:
-            by_algorithm = secret.ha1 if isinstance(secret, User) else secret
-            known = by_algorithm.get(algorithm)
-            ha1 = _NOBODY if known is None else known
-            if known is None:
-                return claim.is_proved_by(ha1, request.method, request.body) and False
-        return claim.is_proved_by(ha1, request.method, request.body)
+            return digest.ha1(claim.username.replace(":", ""), self.realm, secret, algorithm)
+        return (secret.ha1 if isinstance(secret, User) else secret).get(algorithm)
 
     def _challenge(
-        self, now: float, source: str, *, proxied: bool, stale: bool = False
+        self, time: float, source: str, *, proxied: bool, stale: bool = False
     ) -> Challenged:
         """Return the refusal that asks for a password: one header line for each algorithm, the
         strongest first (RFC 8760 §2.3)."""
-        nonce = self._nonces.make(now, source)
+        nonce = self._nonces.make(time, source)
         end = f'"{nonce}", stale=true' if stale else f'"{nonce}"'
         values = [offer + end for offer in self._offers]
         if proxied:
@@ -347,6 +390,11 @@ class Authenticator:
             )
             if self._bans.on_ban is not None:
                 stack.callbacks.spawn(_tell, stack, self._bans.on_ban, ban)
+
+
+def _prove(name: str, claim: Claim, ha1: str, nextnonce: str | None, response: Response) -> None:
+    """Write the header field that proves this server into a 2xx (RFC 7616 §3.5, RFC 3261 §20.6)."""
+    response.headers[name] = str(claim.info(ha1, response.body, nextnonce))
 
 
 def _is_address(value: object) -> bool:

@@ -170,6 +170,9 @@ class HeaderFields:
     priv_answer_mode = Header("Priv-Answer-Mode", None, ONE, AnswerMode)  # RFC 5373
     privacy = Header("Privacy", None, ONE, Privacy)  # RFC 3323
     proxy_authenticate = Header("Proxy-Authenticate", None, LINES, Challenge)
+    proxy_authentication_info = Header(
+        "Proxy-Authentication-Info", None, ONE, AuthenticationInfo
+    )  # RFC 7615, not at IANA
     proxy_authorization = Header("Proxy-Authorization", None, LINES, Credentials)
     proxy_require = Header("Proxy-Require", None, LIST, Token)
     rack = Header("RAck", None, ONE, RAck)  # RFC 3262

@@ -23,6 +23,15 @@ def test_nonce_is_valid_for_its_time():
     assert not made.is_for(nonce, "192.0.2.2")
 
 
+@pytest.mark.rfc("7616 5.5")
+def test_nonce_from_the_future_is_stale():
+    """It was made before a clock was set back, or the machine was started again."""
+    made, other = Nonces("r", b"s" * 32), Nonces("r", b"s" * 32)
+    nonce = made.make(1e6, SOURCE)
+    assert other.check(nonce, 1e6 - 30.0) is Age.VALID
+    assert other.check(nonce, 1e6 - 61.0) is other.check(nonce, 100.0) is Age.STALE
+
+
 def test_nonces_differ():
     made = Nonces("r")
     assert len({made.make(1.0, SOURCE) for _ in range(1000)}) == 1000

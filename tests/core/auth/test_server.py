@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import pytest
 
 from sippet_gevent import RegistrarProxy, Reject, Request, StaticResolver, forward, parse
 from sippet_gevent.core.auth.authenticated import Authenticated
 from sippet_gevent.core.auth.bans import Bans
+from sippet_gevent.core.auth.claim import Claim
 from sippet_gevent.core.auth.credentials import Credentials
 from sippet_gevent.core.auth.digest import Session, ha1
 from sippet_gevent.core.auth.server import Authenticator
-from sippet_gevent.errors import InvalidValue
+from sippet_gevent.errors import InvalidValue, ParseError, StoreError
+from sippet_gevent.message.fields.authentication import Credentials as Authorization
 from sippet_gevent.stores.users import MemoryUsers, User
+
+from ...pace import slowness
 
 DOMAIN = "example.com"
 URI = f"sip:{DOMAIN}"
@@ -282,6 +287,101 @@ def test_credentials_that_say_nothing_are_answered_and_logged_by_nobody(sip, tex
 
 
 # ---- addresses
+
+
+# ---- proof of the server
+
+
+def mutual(core=lambda request, tx: 200, **options):
+    guard = Authenticator(realm=DOMAIN, users=USERS, mutual=True, **options)
+    return Authenticated(core, authenticator=guard)
+
+
+@pytest.mark.rfc("7616 3.5")
+@pytest.mark.rfc("7616 3.8")
+@pytest.mark.rfc("3261 20.6")
+@pytest.mark.parametrize("integrity", [False, True])
+@pytest.mark.parametrize("proxy", [False, True])
+def test_success_proves_the_server_by_choice(sip, proxy, integrity):
+    def core(request, tx):
+        return request.response(200, body=b"hello", content_type="text/plain")
+
+    sip.stack(
+        mutual(core, proxy=proxy, integrity=integrity), host="10.0.0.1", domains=(DOMAIN,)
+    )  # fmt: skip
+    response = ask(sip, client_of(sip), "MESSAGE")
+    assert response.status == 200
+    info = response.proxy_authentication_info if proxy else response.authentication_info
+    assert (info.qop, info.nc, info.nextnonce) == ("auth", 1, None)
+    assert len(info.rspauth) == 64
+    other = response.authentication_info if proxy else response.proxy_authentication_info
+    assert other is None
+
+
+@pytest.mark.rfc("7616 3.5")
+def test_plain_status_and_call_are_proved_and_refusals_are_not(sip):
+    def core(request, tx):
+        if request.method == "INVITE":
+            return tx.accept(body=b"v=0") and None
+        return 200 if request.method == "OPTIONS" else 486
+
+    sip.stack(mutual(core), host="10.0.0.1", domains=(DOMAIN,))
+    client = client_of(sip)
+    assert ask(sip, client).authentication_info.rspauth
+    assert "Authentication-Info" not in ask(sip, client, "MESSAGE").headers
+    mine = Credentials("100", "secret", hosts=(DOMAIN,))
+    call = sip.run(client.invite, URI, from_=ALICE, credentials=mine)
+    assert call.response.authentication_info.rspauth
+
+
+@pytest.mark.rfc("7616 3.5")
+def test_next_nonce_comes_before_the_old_one_ends(sip):
+    sip.stack(mutual(), host="10.0.0.1", domains=(DOMAIN,))
+    client = client_of(sip)
+    mine = Credentials("100", "secret", hosts=(DOMAIN,))
+
+    def ask_again():
+        return sip.run(client.request, "OPTIONS", URI, from_=ALICE, credentials=mine)
+
+    assert ask_again().authentication_info.nextnonce is None
+    for _ in range(10):  # 1600 s, without a further challenge
+        sip.advance(160)
+        response = ask_again()
+        assert response.status == 200
+        assert response.cseq.number == 1
+        assert response.authentication_info.nextnonce
+
+
+@pytest.mark.rfc("7616 3.5")
+def test_client_notices_that_a_server_does_not_know_its_password(sip, caplog):
+    """The server lets everybody in, and cannot compute rspauth."""
+    guard = Authenticator(realm=DOMAIN, users=USERS, mutual=True)
+
+    def core(request, tx):
+        tx.authenticate(guard)
+        tx.complete_success = None
+        return request.response(200, authentication_info=f'rspauth="{"0" * 64}", qop=auth')
+
+    sip.stack(core, host="10.0.0.1", domains=(DOMAIN,))
+    assert ask(sip, client_of(sip)).status == 200
+    assert "server does not know the password" in caplog.text
+
+
+@pytest.mark.rfc("7616 3.8")
+def test_proxy_proves_itself_in_a_forwarded_response(sip, caplog):
+    def core(request, tx):
+        forward(request, tx, "sip:200@10.0.0.2")
+
+    sip.stack(mutual(core, proxy=True), host="10.0.0.1", domains=(DOMAIN,))
+    callee = sip.stack(host="10.0.0.2")
+    callee.on("MESSAGE")(lambda request, tx: 200)
+    response = ask(sip, client_of(sip), "MESSAGE", f"sip:200@{DOMAIN}")
+    assert response.status == 200
+    assert response.proxy_authentication_info.rspauth
+    assert "does not know" not in caplog.text
+
+
+# ---- whose address
 
 
 @pytest.mark.rfc("3261 10.3")
@@ -580,6 +680,124 @@ def test_unknown_user_costs_the_same_calls_as_a_known_one(sip, users):
     for user in ("100", "777", "100", "777"):
         counts.append(counted(user))
     assert counts[2] == counts[3]
+
+
+# ---- attacks and failures
+
+
+class Failing:
+    """A store that fails."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def lookup(self, username, realm):
+        if self.error is not None:
+            raise self.error
+        return USERS.get(username)
+
+
+@pytest.mark.rfc("3261 21.5.4")
+@pytest.mark.parametrize("error", [StoreError("disk full"), ConnectionError("no database")])
+def test_store_that_fails_is_answered_503_and_bans_nobody(sip, caplog, error):
+    users = Failing(error)
+    server = serve(sip, users=users)
+    client = client_of(sip)
+    for _ in range(30):
+        response = ask(sip, client)
+        assert response.status == 503
+        assert response.retry_after is not None
+    lines = [r for r in caplog.records if "users not looked up" in r.getMessage()]
+    assert 0 < len(lines) <= 20
+    assert str(error) in lines[0].getMessage()
+    assert "secret" not in caplog.text
+    users.error = None
+    assert ask(sip, client).status == 200
+    assert server.stats()["core_errors"] == 0
+
+
+def test_forged_nonces_ban_nobody_and_leave_nothing(sip):
+    server = serve(sip)
+    client = client_of(sip)
+    guard = server.core.authenticator
+    challenge = challenge_of(ask(sip, client, password=None))
+    for n in range(60):
+        forged = challenge._replace(parameters=challenge.parameters.replace(nonce=f"{n:032d}"))
+        ask(
+            sip, client, password=None, authorization=authorization(forged, "OPTIONS", password="x")
+        )
+        right = ask(sip, client, password=None, authorization=authorization(forged, "OPTIONS"))
+        assert right.status == 401
+        assert challenge_of(right).stale
+    assert len(guard._bans) == len(guard._nonces) == 0
+    assert ask(sip, client).status == 200
+
+
+@pytest.mark.parametrize("more", ["a", ",", "=", '"', "\\", ", a=", ', a="b"', " ", "a=b "])
+def test_huge_credentials_are_read_in_linear_time(more):
+    """No pattern may take quadratic time for a long header field."""
+    for text in (f'Digest username="u", {more * 60_000}', f'Digest {more * 60_000}, realm="r"'):
+        begin = time.process_time()
+        assert Claim.read(text) is None
+        try:
+            Claim.of(Authorization.parse(text))
+        except ParseError as error:
+            assert len(str(error)) < 1000
+        assert time.process_time() - begin < 1.0 * slowness()
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_step_of_the_system_clock_ends_no_nonce(sip, step):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    first, second = (authorization(challenge, "OPTIONS", count=n) for n in (1, 2))
+    assert ask(sip, client, password=None, authorization=first).status == 200
+    sip.clock.wall = lambda: 1_000_000_000.0 + step
+    assert ask(sip, client, password=None, authorization=second).status == 200
+    assert ask(sip, client, password=None, authorization=first).status == 401
+
+
+@pytest.mark.rfc("7616 5.5")
+def test_counts_far_apart_are_accepted_once_and_old_ones_are_not(sip):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+
+    def send(count):
+        value = authorization(challenge, "OPTIONS", count=count)
+        return ask(sip, client, password=None, authorization=value).status
+
+    assert send(1) == 200
+    assert send(0xFFFFFFFF) == 200  # the greatest count
+    assert send(0xFFFFFFFF) == 401
+    assert send(0xFFFFFFFF - 63) == 200  # the window's last
+    assert send(0xFFFFFFFF - 63) == 401
+    assert send(0xFFFFFFFF - 64) == 401
+    assert send(2) == 401
+
+
+@pytest.mark.rfc("7616 5.5")
+def test_two_servers_with_one_secret_accept_each_nonce_for_its_time_only(sip):
+    """They do not share counts: a nonce may be replayed once at the other server, and no longer."""
+    one = Authenticator(realm=DOMAIN, users=USERS, secret=b"s" * 32)
+    two = Authenticator(realm=DOMAIN, users=USERS, secret=b"s" * 32, seconds=60)
+    for host, guard in (("10.0.0.1", one), ("10.0.0.2", two)):
+        core = Authenticated(lambda request, tx: 200, authenticator=guard)
+        sip.stack(core, host=host, domains=(DOMAIN, "new.example"))
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    value = authorization(challenge, "OPTIONS")
+    uri = "sip:new.example"
+    other = authorization(challenge, "OPTIONS", uri=uri)
+    assert ask(sip, client, password=None, authorization=value).status == 200
+    assert ask(sip, client, uri=uri, password=None, authorization=other).status == 200
+    assert ask(sip, client, uri=uri, password=None, authorization=other).status == 401
+    sip.advance(61.5)
+    late = authorization(challenge, "OPTIONS", uri=uri, count=2)
+    response = ask(sip, client, uri=uri, password=None, authorization=late)
+    assert response.status == 401
+    assert challenge_of(response).stale
 
 
 # ---- arguments

@@ -40,8 +40,12 @@ _ONLY = {
 }
 """Methods to which a status has its effect; to others it ends the transaction alone."""
 
-_WITHOUT_USAGE = frozenset(("MESSAGE", "OPTIONS"))
-"""Methods that belong to no usage, so only the end of the dialog concerns one (§5.3)."""
+_OF_CALLS = frozenset(("BYE", "INFO", "INVITE", "PRACK", "UPDATE"))
+"""Methods that belong to the INVITE usage (§5.3)."""
+
+_OF_SUBSCRIPTIONS = frozenset(("NOTIFY", "REFER", "SUBSCRIBE"))
+"""Methods that belong to a subscription, which REFER creates (§5.3). Other methods, such as OPTIONS
+and MESSAGE, belong to no usage, so only the end of the dialog concerns one."""
 
 _LOST = frozenset((408, 481))
 """Statuses that end a call, whatever the method (RFC 3261 §12.2.1.2)."""
@@ -50,12 +54,23 @@ _LOST = frozenset((408, 481))
 def effect_of(method: str, status: int) -> Effect:
     """Return what a final response to a request within a dialog ends.
 
-    §5.3 says that MESSAGE and OPTIONS belong to no usage. But RFC 3261 §12.2.1.2 ends the dialog
-    after a 408 or 481 to any request, and applications send OPTIONS to find out.
+    §5.3 says that MESSAGE, OPTIONS and unknown methods belong to no usage. But RFC 3261 §12.2.1.2
+    ends the dialog after a 408 or 481 to any request, and applications send OPTIONS to find out.
     """
     effect = _EFFECTS.get(status, Effect.TRANSACTION)
     if method not in _ONLY.get(status, (method,)):
         return Effect.TRANSACTION
-    if method in _WITHOUT_USAGE and effect is Effect.USAGE and status not in _LOST:
-        return Effect.TRANSACTION
-    return effect
+    if method in _OF_CALLS or method in _OF_SUBSCRIPTIONS or status in _LOST:
+        return effect
+    return Effect.TRANSACTION if effect is Effect.USAGE else effect
+
+
+def effect_on_call(method: str, status: int) -> Effect:
+    """Return what a final response to a request within a call ends, as far as it is about the call.
+
+    The end of a subscription leaves the call (§5.1). A peer that does not know the call answers
+    also a REFER with 481, because it looks for the dialog first (RFC 3261 §12.2.2).
+    """
+    effect = effect_of(method, status)
+    is_other = method in _OF_SUBSCRIPTIONS and (status not in _LOST or method != "REFER")
+    return Effect.TRANSACTION if effect is Effect.USAGE and is_other else effect

@@ -10,7 +10,7 @@ import random
 from typing import Any
 
 from ...arguments import seconds as check_seconds
-from ...errors import Reject, SIPError, TransactionStateError, TransactionTimeout
+from ...errors import Reject, TransactionStateError, TransactionTimeout
 from ...message.message import Request, Response
 from ..auth.credentials import Given, keyring
 from ..client.retry import Retry
@@ -18,24 +18,20 @@ from ..client.transaction import ClientTransaction
 from ..element import Element, InvitingRequest, ServedRequest
 from .answer import Answer
 from .call import OnProvisional
-from .described_call import DescribedCall
-from .effects import Effect, effect_of
+from .effects import Effect, effect_on_call
 from .end import End, reason_in
+from .ending_call import EndingCall
 from .glare import GLARING, glare
 from .negotiation import ACCEPTED, ACK, UPDATE_ACCEPTED
 from .offer_answer import carrier_of
 from .reinvite import Modification, Reinvite
 from .rule import Rules
-from .ruled import Ruled
 from .state import DialogState
-from .unowned import Unowned
-
-BYE = End("us", "bye")
 
 _SERVED = frozenset(("BYE", "INVITE"))
 
 
-class InviteSession(Ruled, DescribedCall):
+class InviteSession(EndingCall):
     """A call with its protocol. Sends and receives the messages within the call.
 
     It begins with its dialog, so it is early at first unless the first response is a 2xx (§12.1).
@@ -49,8 +45,6 @@ class InviteSession(Ruled, DescribedCall):
         theirs: The transaction of the INVITE, if it is the peer's.
     """
 
-    dialog: DialogState
-
     def __init__(
         self,
         stack: Element,
@@ -62,7 +56,7 @@ class InviteSession(Ruled, DescribedCall):
         theirs: ServedRequest | None = None,
     ) -> None:
         begins = ours if theirs is None else theirs
-        DescribedCall.__init__(self, stack.clock, dialog, None if begins is None else begins.terms)
+        EndingCall.__init__(self, stack.clock, dialog, None if begins is None else begins.terms)
         self.stack = stack
         self.invite = invite
         self.is_caller = theirs is None
@@ -128,14 +122,15 @@ class InviteSession(Ruled, DescribedCall):
         try:
             response = tx.final(on_provisional, timeout)
         except TransactionTimeout:
-            if tx.failed:  # the transaction, not only the caller's `timeout`
+            # the transaction, not only the caller's `timeout` (RFC 5057 §5.2)
+            if tx.failed and effect_on_call(method, 408) is not Effect.TRANSACTION:
                 self._hang_up(End("us", "timeout"))
             raise
         if response.is_success:
             if is_update:
                 self._refreshed(tx.request, response, by_us=False)
-        elif effect_of(method, response.status) is not Effect.TRANSACTION:
-            self._hang_up(End("us", "refused", response.status, response.reason))
+        else:
+            self._take_effect(method, response)
         return response
 
     def send(self, method: str, *, body: bytes | str = b"", **headers: Any) -> ClientTransaction:
@@ -144,48 +139,6 @@ class InviteSession(Ruled, DescribedCall):
         tx = ClientTransaction(self.stack, request)
         self.dialog.send(request, tx, self)
         return tx
-
-    def hangup(self, **headers: Any) -> None:
-        if self.ended.is_set():
-            return
-        if headers:
-            # an invalid header field raises here, not when the BYE is sent
-            checked = Request("BYE", self.dialog.remote_target, **headers)
-            self._hang_up(End("us", "bye", 0, reason_in(checked)), headers)
-        else:
-            self._hang_up(BYE)
-
-    def _hang_up(self, end: End, headers: dict[str, Any] | None = None) -> None:
-        """End the call: a confirmed one by BYE, an early one by CANCEL or by a refusal."""
-        if self.ended.is_set():
-            return
-        if not self.is_confirmed:
-            if not self.is_caller:
-                self.refuse(480, **headers or {})
-                return
-            if self._reinvite is not None and self._reinvite.is_pending:
-                self._reinvite.cancel(**headers or {})
-                return
-            self.acknowledged = True  # another branch has answered: §15 lets us send a BYE
-        self._bye = headers or {}
-        self._end(end)
-        self._refuse_late()
-        if self.acknowledged and self._bye is not None:
-            self._send_bye()
-
-    def _fail(self, fault: BaseException, end: End) -> None:
-        self._failure = fault
-        self.acknowledged = False  # so that the BYE follows the ACK
-        self._hang_up(end)
-
-    def refuse(self, status: int, error: SIPError | None = None, **headers: Any) -> None:
-        """Refuse the INVITE that we serve, the first one or a re-INVITE.
-
-        Its core gets `error` at its next call of this library, or else Cancelled.
-        """
-        tx = self.served_invite
-        if tx is not None:
-            tx._refuse_for_core(status, error, headers)
 
     # ---- the early dialog
 
@@ -197,12 +150,6 @@ class InviteSession(Ruled, DescribedCall):
         if shown and response.body:
             self.offers.take(carrier_of(response), response)
         return shown
-
-    def _finish_early(self, end: End) -> None:
-        """End a call that is early still, because its INVITE was refused or has failed (§12.3)."""
-        if not self.is_confirmed:
-            self._end(end)
-            self._forget(by_us=not self.is_caller)
 
     # ---- our 2xx and its ACK
 
@@ -386,64 +333,3 @@ class InviteSession(Ruled, DescribedCall):
     def _acknowledged(self) -> None:
         if not self.acknowledged and self._answer is None:
             self._confirm()
-
-    # ---- the end
-
-    def _leave(self) -> None:
-        """Hang up without waiting for the ACK, because the stack stops."""
-        self._hang_up(End("stack", "stopped"))
-        self._confirm()
-
-    def _drop(self) -> None:
-        """End the call without a message to the peer, because the stack has stopped."""
-        self._end(End("stack", "stopped"))
-        self._close()
-
-    def _core_returned(self) -> None:
-        """Note that the core which holds this call has returned, so it does not read events."""
-        self._waits = True
-        if self._queue is not None:
-            self._queue.decline()
-        Unowned(self)
-
-    def _let_go(self) -> None:
-        """Note that the core no longer holds this call."""
-        holder, self._holder = self._holder, None
-        if holder is not None:
-            holder._release(self)
-
-    def _end(self, end: End) -> None:
-        if self.end is not None:
-            return
-        self.end = end
-        self.ended.set()
-        self._inbox.wake()
-        self._let_go()
-        for place in self.plan.ended:
-            rule = self.rules[place]
-            if rule is not None:
-                rule.ended(end)  # it may know better why
-        if self._queue is not None:
-            self._queue.end = self.end
-
-    def _forget(self, *, by_us: bool = False) -> None:
-        self.stack.dialogs.remove(self, by_us=by_us)
-        self._close()
-
-    def _close(self) -> None:
-        """Cut the references between the call and its parts, so that no cycle is left."""
-        if self._answer is not None:
-            self._stop_answer()
-        self.rules = [None] * len(self.rules)
-        self.offers.call = self.offers.on_offer = None
-        self._serving, self._reinvite, self._update = [], None, None
-        self._leave_dialog()
-
-    def _send_bye(self) -> None:
-        headers, self._bye = self._bye, None
-        bye, dialog = self._within("BYE", b"", headers or {}), self.dialog
-        self._forget(by_us=True)
-        try:
-            self.stack.sender.send(bye, dialog.next_hop, listener=dialog.origin, within=self)
-        except Exception as error:  # middleware may raise anything
-            self.dialog.warn("BYE not sent", error)

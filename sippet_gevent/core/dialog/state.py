@@ -33,6 +33,9 @@ class DialogUsage(Protocol):
     def _drop(self) -> None:
         """End without a message to the peer."""
 
+    def _end_with_dialog(self, status: int, reason: str) -> None:
+        """End, because a response has ended the dialog."""
+
 
 class DialogState(Dialog):
     """A dialog of a stack. Its usages share the remote target and the way to it.
@@ -64,6 +67,11 @@ class DialogState(Dialog):
         self.flow = None
         self.last_ack = None
         self.usages = []
+
+    def ended_by(self, status: int, reason: str) -> None:
+        """End all usages, because of a response that ends the dialog (RFC 5057 §5.1)."""
+        for usage in [*self.usages]:
+            usage._end_with_dialog(status, reason)
 
     # ---- target refresh, §12.2
 

@@ -15,6 +15,7 @@ from ...message.fields.extensions import Event, SubscriptionState
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import ServedRequest
+from .effects import Effect, effect_of
 from .end import End
 from .event_package import REFER, Package
 from .state import DialogState
@@ -108,6 +109,15 @@ class EventUsage(Usage):
 
     def _drop(self) -> None:
         self._finish(End("stack", "stopped"))
+
+    def _end_with_dialog(self, status: int, reason: str) -> None:
+        self._finish(End("peer", "refused", status, reason))
+
+    def _end_dialog(self, response: Response) -> None:
+        """End all usages of the dialog, if the refusal of a request of ours does (RFC 5057
+        §5.1)."""
+        if effect_of(response.cseq.method, response.status) is Effect.DIALOG:
+            self.dialog.ended_by(response.status, response.reason)
 
 
 class SubscriberUsage(EventUsage):
@@ -205,6 +215,7 @@ class SubscriberUsage(EventUsage):
         except ParseError:
             expires = None
         self.answered(response.status, expires)
+        self._end_dialog(response)
 
     # ---- NOTIFY
 
@@ -267,6 +278,11 @@ class SubscriberUsage(EventUsage):
     def _drop(self) -> None:
         super()._drop()
         self._on_end()
+
+    def _end_with_dialog(self, status: int, reason: str) -> None:
+        if self.end is None:
+            super()._end_with_dialog(status, reason)
+            self._on_end()
 
 
 class NotifierUsage(EventUsage):
@@ -425,6 +441,7 @@ class _Notify(ClientTransaction):
             self._of._answered(408)
         elif event.status >= 200:
             self._of._answered(event.status, event.reason)
+            self._of._end_dialog(event)
 
     @property
     def _is_awaited(self) -> bool:

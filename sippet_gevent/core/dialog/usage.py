@@ -54,6 +54,11 @@ class Usage(ABC):
     def _drop(self) -> None:
         """End without a message to the peer, because the stack has stopped."""
 
+    @abstractmethod
+    def _end_with_dialog(self, status: int, reason: str) -> None:
+        """End, because a response to a request of any usage has ended the dialog (RFC 5057
+        §5.1)."""
+
     def _leave_dialog(self) -> None:
         """Remove this usage from its dialog."""
         if self in self.dialog.usages:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from .core.proxy.forward import forward
     from .core.registrar.registrar import Registrar
     from .core.registrar_proxy import RegistrarProxy
+    from .core.registration.account import Account
+    from .core.registration.accounts import Accounts
     from .core.registration.registration import Registration
     from .core.server import ServerTransaction
     from .core.user_agent import UserAgent
@@ -185,6 +187,8 @@ __all__ = [
     "RTPEngine",
     "Registrar",
     "Registration",
+    "Account",
+    "Accounts",
     "Location",
     "MemoryBindings",
     "SQLiteBindings",
@@ -223,6 +227,8 @@ _MODULES = {
     "Notifier": ".core.dialog.notifier",
     "Referral": ".core.dialog.refer",
     "Subscription": ".core.dialog.subscriber",
+    "Account": ".core.registration.account",
+    "Accounts": ".core.registration.accounts",
     "Registration": ".core.registration.registration",
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",

@@ -59,6 +59,7 @@ from .core.inbox import Waitable, check_waitable
 from .core.methods import check_methods
 from .core.middleware import Middleware
 from .core.option_tags import check_supported
+from .core.registration.accounts import Accounts
 from .core.registration.registration import EXPIRES, OnChange, Registration
 from .core.registration.registrations import Registrations
 from .core.routing.keepalive import KeepAlives
@@ -209,6 +210,7 @@ class Stack:
         self.accept = accept
         self.allow_target = allow_target
         self.may_replace = may_replace
+        self.accounts = Accounts(self)
         self._has_own_core = core is not None
         if core is not None:
             self.core = core
@@ -296,6 +298,7 @@ class Stack:
             except TransportError:
                 self.stop()
                 raise
+            self.accounts.start()
         return self
 
     def drain(self) -> None:
@@ -325,6 +328,7 @@ class Stack:
         finally:
             # before connections end, so that no request goes on to its next target
             self._running = False
+            self.accounts.stop()
             self.rerouted.stop()
             self.keepalives.stop()
             self.engine.stop()
@@ -840,7 +844,6 @@ class Stack:
             arguments.takes(on_change, ("registration",), "on_change")
         registration = Registration(
             self,
-            self.sender,
             aor,
             credentials=credentials,
             contact=contact,

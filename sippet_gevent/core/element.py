@@ -12,13 +12,14 @@ this package name the protocol that they need, never the class `Stack`, which im
 | Tried, Within | a request with a failed try, and the usage of a dialog that it belongs to |
 | ServedRequest | a request that a core serves, as its call sees it: server.py |
 | KeepAliveTable | flows that are kept alive: routing/keepalive.py |
+| AccountTable | accounts at carriers: registration/accounts.py |
 
 The last ones describe classes that need an Element themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, Protocol, TypeVar
 
 from gevent.pool import Group
@@ -89,6 +90,10 @@ class Element(Protocol):
     @property
     def keyring(self) -> Keyring | None:
         """The credentials of the stack, if it has any."""
+
+    @property
+    def accounts(self) -> AccountTable:
+        """The accounts at carriers."""
 
     @property
     def keepalives(self) -> KeepAliveTable:
@@ -414,6 +419,18 @@ class FirstNotify(Protocol):
 
     def _drop(self) -> None:
         """End without a message to the peer, because the stack has stopped."""
+
+
+class AccountTable(Protocol):
+    """The accounts of a stack, see registration/accounts.py."""
+
+    @property
+    def known(self) -> Sized:
+        """All accounts."""
+
+    def kept_for(self, request: Request) -> Kept | None:
+        """Return the credentials for a call that a received INVITE begins, if an account has
+        some."""
 
 
 class KeepAliveTable(Protocol):

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
@@ -88,12 +88,27 @@ class Credentials:
         self._password = password
         self._ha1 = None if ha1 is None else _by_algorithm(ha1)
         self._names, self._networks = _places_of(self.hosts or ())
-        self._sessions: OrderedDict[_Place, Session] = OrderedDict()
+        self._sessions: dict[_Place, Session] = {}
 
     def __repr__(self) -> str:
         realm = "" if self.realm is None else f" realm={excerpt(self.realm)}"
         hosts = "" if self.hosts is None else f" hosts={excerpt(self.hosts)}"
         return f"<Credentials {excerpt(self.user)[1:-1]}{realm}{hosts}>"
+
+    def copy_for(self, hosts: tuple[str, ...]) -> Credentials:
+        """Return these credentials for some hosts, without the nonces of others."""
+        copy = Credentials.__new__(Credentials)
+        for name in ("_ha1", "_password", "realm", "rfc2069", "user"):
+            setattr(copy, name, getattr(self, name))
+        copy.hosts = _shared(texts("hosts", hosts, "names"))
+        copy._names, copy._networks = _places_of(copy.hosts)
+        copy._sessions = {}
+        return copy
+
+    def trust(self, host: str) -> None:
+        """Let a further host ask for these credentials, which have hosts."""
+        self.hosts = _shared((*(self.hosts or ()), host))
+        self._names, self._networks = _places_of(self.hosts)
 
     def is_for(self, hosts: Collection[str]) -> bool:
         """True when one of these hosts is among `hosts`."""
@@ -120,7 +135,7 @@ class Credentials:
         self._sessions.pop(place, None)
         self._sessions[place] = session
         if len(self._sessions) > SESSIONS:
-            self._sessions.popitem(last=False)
+            del self._sessions[next(iter(self._sessions))]
         return session
 
     def sessions(self, hosts: Collection[str]) -> list[tuple[_Place, Session]]:
@@ -154,8 +169,18 @@ def _by_algorithm(ha1: str | Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _places_of(hosts: Iterable[str]) -> tuple[frozenset[str], list[IPv4Network | IPv6Network]]:
-    names, networks = set(), []
+@lru_cache(maxsize=SESSIONS)
+def _shared(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one tuple for all equal ones, because thousands of accounts have the same hosts."""
+    return hosts
+
+
+@lru_cache(maxsize=SESSIONS)
+def _places_of(
+    hosts: tuple[str, ...],
+) -> tuple[frozenset[str], tuple[IPv4Network | IPv6Network, ...]]:
+    names: set[str] = set()
+    networks: list[IPv4Network | IPv6Network] = []
     for host in hosts:
         if "/" in host:
             try:
@@ -167,7 +192,7 @@ def _places_of(hosts: Iterable[str]) -> tuple[frozenset[str], list[IPv4Network |
                 ) from error
         else:
             names.add(host_key(host))
-    return frozenset(names), networks
+    return frozenset(names), tuple(networks)
 
 
 def _lies_in(host: str, network: IPv4Network | IPv6Network) -> bool:
@@ -277,6 +302,28 @@ def _checked(given: Iterable[Credentials], what: str) -> tuple[Credentials, ...]
                 'Credentials("100", "secret")'
             )
     return every
+
+
+def own_credentials(
+    given: Given | None, hosts: tuple[str, ...]
+) -> tuple[Given | None, tuple[Credentials, ...]]:
+    """Return the credentials of an account, and those of them that are copies for its hosts.
+
+    Credentials that name their hosts stay as they are, and so does a callable. The others are for
+    the hosts of the account. Raises TypeError.
+    """
+    if given is None:
+        return None, ()
+    known = Keyring(given)
+    if known.source is not None:
+        return given, ()
+    every = tuple(
+        each.copy_for(hosts) if each.hosts is None else each for each in known.credentials
+    )
+    copies = tuple(
+        each for each, before in zip(every, known.credentials, strict=True) if each is not before
+    )
+    return every[0] if len(every) == 1 else every, copies
 
 
 def keyring(given: Given | None, *, need_hosts: bool = False) -> Keyring | None:

@@ -110,6 +110,8 @@ class Dialogs:
         dialog.belongs_to(self.stack, flow.origin)
         dialog.reach_by(request)
         call = self.session(self.stack, dialog, request, self.rules, theirs=tx)
+        if self.stack.accounts.known:  # the carrier may ask for credentials in calls to us, too
+            call.kept_credentials = self.stack.accounts.kept_for(request)
         call._begin(request, self)
         self._add(call)
         tx.call = call

@@ -45,6 +45,11 @@ def granted(request: Request, response: Response) -> Granted:
     )
 
 
+def own_uri(request: Request) -> URI:
+    """Return the URI of the Contact that a REGISTER of ours registers."""
+    return _contacts(request)[0].uri
+
+
 def own_contact(request: Request, response: Response) -> NameAddr | None:
     """Return the Contact of a 2xx that is the one of the request (§10.2.4, §19.1.4).
 

@@ -34,14 +34,12 @@ from ...transport.base import Flow
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Given, Keyring, keyring
 from ..client.retry import Retry
-from ..client.sender import Sender
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
-from ..dialog.call import Call
 from ..element import Element
 from ..inbox import Inbox
-from .binding import granted
-from .registrations import Registrations
+from .binding import granted, own_uri
+from .requests import AccountRequests, Registering, Way
 from .schedule import LONGEST_WANTED, pause, refresh_after
 
 log = logging.getLogger("sippet_gevent.core")
@@ -64,25 +62,18 @@ _AGAIN_LATER = frozenset((408, 480, 500, 502, 503, 504, 600))
 Self = TypeVar("Self", bound="Registration")
 
 
-class Registering(Element, Protocol):
-    """A stack, as a registration sees it."""
-
-    @property
-    def registrations(self) -> Registrations:
-        """All registrations."""
-
-    def request(self, *args: Any, **headers: Any) -> Response:
-        """Send a request and return its final response."""
-
-    def invite(self, *args: Any, **headers: Any) -> Call:
-        """Call a peer."""
-
-
 OnChange = Callable[["Registration"], object]
 """A function that is told of each change of a registration."""
 
 
-class Registration:
+class Observer(Protocol):
+    """What a registration belongs to: an Account."""
+
+    def _changed(self, registration: Registration) -> None:
+        """The state of the registration, or its flow, has changed."""
+
+
+class Registration(AccountRequests):
     """A registration that refreshes itself; `stack.register()` makes it.
 
         with stack.register("sip:100@carrier.example", credentials=carrier) as registration:
@@ -97,7 +88,6 @@ class Registration:
     def __init__(
         self,
         stack: Registering,
-        sender: Sender,
         aor: URI | str,
         *,
         credentials: Given | None,
@@ -110,7 +100,7 @@ class Registration:
         on_change: OnChange | None,
         headers: dict[str, Any],
     ) -> None:
-        self.aor = _sip_uri("aor", aor)
+        self.aor = sip_uri("aor", aor)
         """The address-of-record."""
         self.credentials = credentials
         """The credentials of the account."""
@@ -133,9 +123,16 @@ class Registration:
         """The latest temporary GRUU, which does not show the address-of-record (RFC 5627)."""
         self.ended = False
         """True after close(), and after the stack has stopped."""
-        self._stack, self._sender = stack, sender
+        self.own_contact: URI | None = None
+        """The Contact of our requests while it is registered: the GRUU, or the URI that the latest
+        REGISTER had."""
+        self.address: str | None = None
+        """The address of the registrar, or of the proxy before it, that accepted the latest
+        REGISTER."""
+        self._observer: Observer | None = None
+        self._stack = stack
         self._keyring: Keyring | None = keyring(credentials)
-        self._given = _contact_of(contact)
+        self._given = contact_of(contact)
         self._instance = instance
         self._next_hop, self._listener = next_hop, listener
         self._on_change = on_change
@@ -143,7 +140,7 @@ class Registration:
         registrar = (
             URI(self.aor.scheme, None, self.aor.host, self.aor.port)
             if registrar is None
-            else _sip_uri("registrar", registrar)
+            else sip_uri("registrar", registrar)
         )
         address = NameAddr(self.aor)
         own = address.with_params(tag=stack.identifiers.tag())
@@ -156,8 +153,7 @@ class Registration:
         if "Supported" not in self._request.headers.fields:
             tags = {"path", "gruu", "outbound"} if instance else {"path"}
             self._request.supported = tuple(sorted(tags | stack.supported))
-        if instance is not None:
-            _with_instance(NameAddr(self.aor), instance)
+        checked_instance(instance)
         self._cseq = 0
         self._failures = self._brief = 0
         self._flow: Flow | None = None
@@ -199,29 +195,22 @@ class Registration:
         if not self.ended and self._idle.is_set():
             self._plan(self._stack.clock.now(), paced=False)
 
-    def request(self, method: str, uri: URI | str, **options: Any) -> Response:
-        """Send a request of this account: with its From, credentials and Service-Route.
+    def _again(self) -> None:
+        """Register again in turn, because the registrar was down and may have lost the binding."""
+        now = self._stack.clock.now()
+        if not self.ended and self._idle.is_set() and self._due > now:
+            self._plan(now, paced=True)
 
-        The arguments and exceptions are those of Stack.request().
-        """
-        return self._stack.request(method, uri, **self._of_account(options))
-
-    def invite(self, uri: URI | str, **options: Any) -> Call:
-        """Call a peer from this account: with its From, credentials and Service-Route.
-
-        The arguments and exceptions are those of Stack.invite().
-        """
-        return self._stack.invite(uri, **self._of_account(options))
-
-    def _of_account(self, options: dict[str, Any]) -> dict[str, Any]:
-        own: dict[str, Any] = {"from_": NameAddr(self.aor), "listener": self._listener}
-        if self.credentials is not None:
-            own["credentials"] = self.credentials
-        if self._next_hop is not None:
-            own["next_hop"] = self._next_hop
-        if self.service_route:
-            own["route"] = self.service_route
-        return own | options
+    def _way(self) -> Way:
+        return Way(
+            self._stack,
+            NameAddr(self.aor),
+            self.credentials,
+            self._next_hop,
+            self._listener,
+            self.service_route,
+            self.own_contact,
+        )
 
     def close(self, timeout: float = UNREGISTER) -> None:
         """Unregister, and wait for the registrar. Does nothing after the end.
@@ -343,7 +332,7 @@ class Registration:
             request.contact = self._complete(self._given)
         tx = self._tx = _Register(self, self._stack, request)
         try:
-            self._sender.send(
+            self._stack.sender.send(
                 request,
                 self._next_hop,
                 user=tx,
@@ -416,6 +405,8 @@ class Registration:
         self._failures = self._brief = 0
         self.contact, self.service_route = found.contact, found.service_route
         self.gruu, self.temp_gruu = found.gruu, found.temp_gruu
+        self.own_contact = found.gruu or own_uri(tx.request)
+        self.address = flow.remote[0]
         is_new = not self.registered
         self.expires_at = now + found.seconds
         self._plan(now + refresh_after(found.seconds, random.random()), paced=False)
@@ -497,10 +488,12 @@ class Registration:
         self.registered, self.refused = registered, refused
         self.error = error
         if not registered:
-            self.expires_at = None
+            self.expires_at = self.own_contact = None
             self.service_route = ()  # it ends with the binding (RFC 3608 §6.1)
             self._plan_watch()
         self._changes.wake()
+        if self._observer is not None:
+            self._observer._changed(self)
         if self._on_change is not None and before != (registered, refused, False):
             self._stack.callbacks.spawn(self._on_change, self)
 
@@ -536,7 +529,8 @@ class _Register(ClientTransaction):
             self._registration._answered(self, event)
 
 
-def _sip_uri(name: str, value: URI | str) -> URI:
+def sip_uri(name: str, value: URI | str) -> URI:
+    """Return a sip or sips URI. Raises InvalidValue and ParseError."""
     uri = URI.parse(value) if isinstance(value, str) else value
     if not isinstance(uri, URI) or not uri.is_sip:
         raise InvalidValue(
@@ -545,7 +539,8 @@ def _sip_uri(name: str, value: URI | str) -> URI:
     return uri
 
 
-def _contact_of(value: NameAddr | URI | str | None) -> NameAddr | None:
+def contact_of(value: NameAddr | URI | str | None) -> NameAddr | None:
+    """Return the Contact that a program gives, without expires. Raises ParseError."""
     if value is None:
         return None
     if isinstance(value, URI):
@@ -553,6 +548,13 @@ def _contact_of(value: NameAddr | URI | str | None) -> NameAddr | None:
     contact = NameAddr.parse(value) if isinstance(value, str) else value
     # it would overrule the Expires of each REGISTER, the last one's 0, too (§10.2.1.1)
     return contact._replace(parameters=contact.parameters.without("expires"))
+
+
+def checked_instance(instance: str | None) -> str | None:
+    """Return the URN of a device. Raises InvalidValue if a Contact cannot have it."""
+    if instance is not None:
+        _with_instance(NameAddr(URI("sip", None, "example.com")), instance)
+    return instance
 
 
 def _with_instance(contact: NameAddr, instance: str) -> NameAddr:

@@ -357,6 +357,9 @@ class InvitingRequest(Protocol):
     def cancel(self, **headers: Any) -> None:
         """Cancel it."""
 
+    def _left(self) -> None:
+        """Note that a BYE has ended an early dialog of it."""
+
 
 class DialogTable(Protocol):
     """The calls of a stack, by dialog."""

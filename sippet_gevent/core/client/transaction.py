@@ -57,8 +57,8 @@ class ClientTransaction(Tries):
     """
 
     __slots__ = (
-        "_calls", "_ended", "_inbox", "_silence", "_wake", "_watches", "call", "failed", "handlers",
-        "terms",
+        "_calls", "_ended", "_inbox", "_is_left", "_silence", "_wake", "_watches", "call", "failed",
+        "handlers", "terms",
     )  # fmt: skip
 
     begins_dialogs = True
@@ -86,7 +86,8 @@ class ClientTransaction(Tries):
         self.terms: Terms | None = None
         """What the application wants of the session that an INVITE begins."""
         self._calls: dict[str | None, Call] = {}
-        self.abandoned = self.by_flow = self._ended = False
+        # _is_left: a BYE has ended the early dialogs of the INVITE, all of them
+        self.abandoned = self.by_flow = self._ended = self._is_left = False
         self.retry: Retry | None = None
         """How the request is tried again. None until it fails, unless the application has said."""
         self.within: Within | None = None
@@ -222,7 +223,7 @@ class ClientTransaction(Tries):
             if self._cancelling is not None:
                 if first:
                     self._send_cancel()
-            elif is_invite and (first or response.status > 100):
+            elif is_invite and (first or response.status > 100) and not self._is_left:
                 self._watch(self.transaction.timers.c)  # §16.6 step 11, §16.7 step 2
         if self.stack.sender.grey and response.status != 503:
             self.stack.sender.grey.discard(target_of(self.ways, self.transaction.flow))
@@ -304,11 +305,30 @@ class ClientTransaction(Tries):
         if call is None and (len(self._calls) < FORKS or is_first):
             only_way = self.transaction.flow if self.by_flow else None
             call = self._calls[tag] = self.stack.dialogs.begin(self, response, only_way)
+            if self._is_left:  # another branch of the fork rings
+                self._is_left = False
+                self._watch(self.transaction.timers.c)
             if self.handlers is not None:
                 call.handlers = self.handlers
         if call is not None and self.retry is not None:
             call.kept_credentials = self.retry.kept_credentials
         return call
+
+    def _left(self) -> None:
+        """Note that a BYE has ended an early dialog of the INVITE, from either side.
+
+        The callee has to answer the INVITE anyway, usually with 487 (§15.1.2). A callee may not
+        send such a BYE (§15), and one that does so may not know that rule either. So if no other
+        branch rings, the INVITE is cancelled after 64*T1, the time for which a final response that
+        got lost is repeated (timer H).
+        """
+        if (
+            self._cancelling is None
+            and self.is_pending
+            and all(call.ended.is_set() for call in self._calls.values())
+        ):
+            self._is_left = True
+            self._watch(64 * self.transaction.timers.t1)
 
     def _end_early(self, cause: str, status: int = 0, reason: str = "") -> None:
         """End the calls that are early still (§12.3)."""
@@ -412,6 +432,8 @@ class ClientTransaction(Tries):
             self._conclude(self._waiting)
         elif now < self._silence:
             self._watch(self._silence - now)
+        elif self._is_left and self._cancelling is None:
+            self._cancel({})
         elif self._cancelling is not None:
             self.fail(TransactionTimeout("no final response to the cancelled INVITE"))
             self.stack.engine.forget(self.transaction)

@@ -128,6 +128,12 @@ class EndingCall(Ruled, DescribedCall):
         if self._queue is not None:
             self._queue.end = self.end
 
+    def _end_by_bye(self, end: End) -> None:
+        """Note a BYE, of either side. The INVITE of an early call has no final response yet."""
+        self._end(end)
+        if not self.is_confirmed and self.is_caller and self._reinvite is not None:
+            self._reinvite._left()
+
     def _forget(self, *, by_us: bool = False) -> None:
         self.stack.dialogs.remove(self, by_us=by_us)
         self._close()

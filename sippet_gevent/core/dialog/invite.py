@@ -105,7 +105,7 @@ class InviteSession(EndingCall):
             self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())  # §15
         request = self._within(method, body, headers)
         if method == "BYE":
-            self._end(End("us", "bye", 0, reason_in(request)))
+            self._end_by_bye(End("us", "bye", 0, reason_in(request)))
             self._forget(by_us=True)
         elif method in GLARING:
             self.offers.give(method, request)
@@ -229,7 +229,7 @@ class InviteSession(EndingCall):
         if method == "BYE":
             self._bye = None
             serving = self._serving
-            self._end(End("peer", "bye", 0, reason_in(request)))
+            self._end_by_bye(End("peer", "bye", 0, reason_in(request)))
             self._forget()
             for pending in serving:
                 pending.cancel(request)  # 487 to what is still unanswered (§15.1.2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Cancelled, Reject, TransactionStateError, forward
+from sippet_gevent import Cancelled, Reject, TransactionStateError, TransactionTimeout, forward
 
 from ..wire import Peer, sent, start
 
@@ -391,6 +391,50 @@ def test_2xx_that_follows_its_bye_gets_ack_and_bye(sip):
     assert calling.greenlet.get().ended.is_set()
     calling.peer.reply(calling.peer.last("BYE"), 481)
     assert len(calling.dialogs) == calling.dialogs.early == 0
+
+
+@pytest.mark.rfc("3261 15", "3261 15.1.2", "3261 9.1")
+@pytest.mark.parametrize("by", ["callee", "caller"])
+def test_bye_in_an_early_dialog_whose_invite_stays_unanswered_is_followed_by_cancel(sip, by):
+    """A callee may not send that BYE. Without a 487 the caller would wait until timer C."""
+    calling = Calling(sip, "one")
+    if by == "callee":
+        calling.ask("BYE", "one")
+    else:
+        start(sip, next(iter(sip.client.dialogs._calls.values())).request, "BYE")
+        calling.peer.reply(calling.peer.last("BYE"), 200)
+    sip.advance(20)
+    calling.reply(180, "one")  # which prolongs nothing
+    assert "CANCEL" not in calling.peer.methods
+    sip.advance(13)
+    assert calling.peer.methods[-1] == "CANCEL"
+    calling.reply(487, "one")
+    with pytest.raises(Reject) as refused:
+        calling.greenlet.get()
+    assert refused.value.status == 487
+
+
+@pytest.mark.rfc("3261 15", "3261 9.1")
+def test_callee_that_answers_nothing_after_its_early_bye_is_given_up(sip):
+    calling = Calling(sip, "one")
+    calling.ask("BYE", "one")
+    sip.advance(32 + 33)
+    with pytest.raises(TransactionTimeout):
+        calling.greenlet.get()
+
+
+@pytest.mark.rfc("3261 15", "3261 13.2.2")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_early_bye_of_one_branch_leaves_the_other_branch_ringing(sip, when):
+    calling = Calling(sip, "one", *(["two"] if when == "before" else []))
+    calling.ask("BYE", "one")
+    if when == "after":
+        sip.advance(10)
+        calling.reply(180, "two")
+    sip.advance(60)
+    assert "CANCEL" not in calling.peer.methods
+    calling.reply(200, "two")
+    calling.hangup(calling.greenlet.get())
 
 
 @pytest.mark.rfc("3261 15")

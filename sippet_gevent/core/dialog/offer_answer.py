@@ -136,7 +136,9 @@ class OfferAnswer(Negotiation):
         call: The call.
     """
 
-    __slots__ = ("_made", "_pending", "call", "is_relayed", "local_type", "media", "on_offer")
+    __slots__ = (
+        "_invite", "_made", "_pending", "call", "is_relayed", "local_type", "media", "on_offer",
+    )  # fmt: skip
 
     def __init__(self, call: Described) -> None:
         super().__init__()
@@ -151,6 +153,7 @@ class OfferAnswer(Negotiation):
         """The Content-Type of our descriptions."""
         self._made = b""  # the last description that was not the application's own
         self._pending: Request | None = None  # the peer's request that has an offer or asks for one
+        self._invite: Request | None = None  # the peer's last INVITE, whose refusal undoes much
 
     # ---- messages
 
@@ -188,17 +191,30 @@ class OfferAnswer(Negotiation):
         before = self.state
         self._take_description(request.method, description_of(request))
         self._pending = request if self.state != before else None
+        if request.method == INVITE:
+            self._invite = request
 
     def lose(self, request: Request) -> None:
         """Note that a request of the peer was refused, unless it was refused before it was
-        noted."""
-        if request is self._pending:
+        noted.
+
+        An INVITE may have been answered in a reliable 1xx (RFC 6141 §3.1). A PRACK or UPDATE was
+        noted since then.
+        """
+        if request is self._pending or request is self._invite:
             self._pending = None
             self.failed(request.method)
 
+    def failed(self, carrier: str) -> bool:
+        before = self.remote
+        changed = super().failed(carrier)
+        if changed:
+            self._tell(before)  # what the application was told is undone, too (RFC 6141 §3.1)
+        return changed
+
     def _tell(self, before: bytes) -> None:
         """Tell the call that the peer has held or resumed it."""
-        if self.call is not None and before and before is not self.remote:
+        if self.call is not None and before and self.remote and before is not self.remote:
             held = is_hold(self.remote)
             if held != is_hold(before):
                 self.call._changed("hold" if held else "resume")

@@ -406,11 +406,11 @@ def test_version_goes_up_after_a_refused_offer(two):
     two.take_offer()
 
 
-def refuse_after_an_answer(two, status=488):
+def refuse_after_an_answer(two, status=488, stream=PHONE):
     """The peer answers our re-INVITE in a reliable 183, and refuses it then. Returns the offer."""
     changing = start(two.sip, two.call.reinvite, media=[AUDIO._replace(codecs=(sdp.PCMA,))])
     invite = two.peer.last("INVITE")
-    answer = sdp.answer(description(invite), [PHONE], address=HOST, previous=two.mine)
+    answer = sdp.answer(description(invite), [stream], address=HOST, previous=two.mine)
     two.peer.reply(
         invite, 183, require="100rel", rseq=1, contact=f"<{two.peer.uri}>", **body(answer)
     )
@@ -434,6 +434,36 @@ def test_refusal_that_undoes_a_change_is_followed_by_an_offer_of_the_session_bef
     held = start(two.sip, two.call.hold)  # the session goes on as usual
     assert [stream.direction for stream in two.take_offer().media] == ["sendonly"]
     held.get()
+
+
+@pytest.mark.rfc("6141 3.1")
+def test_refusal_that_undoes_a_hold_of_the_peer_is_an_event(two):
+    refuse_after_an_answer(two, stream=PHONE._replace(direction="sendonly"))
+    two.take_offer()
+    two.ask("BYE")
+    assert [event.kind for event in two.call.events(timeout=1)] == ["hold", "resume", "end"]
+
+
+@pytest.mark.rfc("6141 3.1")
+def test_reinvite_of_the_peer_that_is_refused_after_its_hold_was_answered_resumes(two):
+    """Our core answers the hold in a reliable 183, and refuses the re-INVITE then."""
+
+    def core(request, tx):
+        answer = sdp.answer(sdp.SDP.parse(request.body), [AUDIO], previous=two.call.local_sdp)
+        tx.respond(183, reliable=True, **body(answer))
+        tx.wait(1)
+        return 488
+
+    two.call.on_reinvite = core
+    two.ask("INVITE", supported="100rel", **body(sdp.hold(two.mine)))
+    reliable = two.last
+    two.ask("PRACK", rack=f"{reliable.rseq} {reliable.cseq.number} INVITE")
+    two.sip.advance(2)
+    assert two.last.status == 488
+    assert two.call.remote_sdp == two.mine
+    two.ask("ACK", number=reliable.cseq.number)
+    two.ask("BYE", number=reliable.cseq.number + 2)
+    assert [event.kind for event in two.call.events(timeout=1)] == ["hold", "resume", "end"]
 
 
 @pytest.mark.rfc("6141 3.4")

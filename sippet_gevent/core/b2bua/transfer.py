@@ -72,8 +72,12 @@ class Transfer:
             raise Reject(501)
         replaced = self._replaced(referral)
         hops = hops_left(self.tx.request)
-        referral.accept()
-        self.leg.is_leaving = True
+        self.leg.is_leaving = True  # before anything waits, such as the first NOTIFY for a name
+        try:
+            referral.accept()
+        except BaseException:
+            self._stay()
+            raise
         try:
             if replaced is None:
                 self._call(referral, hops)
@@ -91,7 +95,11 @@ class Transfer:
         self._leave()
 
     def _replaced(self, referral: Referral) -> Leg | None:
-        """Return the other side of the bridged call that the Refer-To would replace."""
+        """Return the other side of the bridged call that the Refer-To would replace. Raises Reject.
+
+        The target of the REFER is this element, so it would get the INVITE with Replaces, and has
+        to ask the same as for one (RFC 3891 §3): whether the referrer may replace that call.
+        """
         named = referral.replaces
         if named is None:
             return None
@@ -107,6 +115,11 @@ class Transfer:
             raise Reject(480)
         if kept is self.other or kept is self.leg:
             raise Reject(480)  # both sides of this bridge, which are connected already
+        may_replace = self.bridge.stack.may_replace
+        if may_replace is not None and not may_replace(self.tx.request, call):
+            raise Reject(403)
+        if kept.is_leaving or leg.is_leaving:
+            raise Reject(491)  # a transfer connects them to another target
         return kept
 
     def _call(self, referral: Referral, hops: int) -> None:

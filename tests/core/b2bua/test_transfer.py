@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import BridgePolicy, bridge
+from sippet_gevent import BridgePolicy, Limits, bridge
 from sippet_gevent.core.b2bua.crossing import renumbered
+from sippet_gevent.core.dialog.state import DialogState
 
 from ..wire import Peer
 from .phones import BOB, CALLEE, OURS, Phones, body, describe
@@ -187,6 +188,38 @@ def test_second_refer_is_refused_while_the_first_is_carried_out(sip, carol):
     phones.ask("REFER", refer_to=CAROL, refer_sub="false")
     assert phones.last.status == 202
     carol.reply(carol.last("INVITE"), 486)
+    phones.end()
+
+
+def test_second_refer_is_refused_while_the_first_notify_resolves_a_name(sip, carol, monkeypatch):
+    phones = connected(sip, policy=BridgePolicy(refer="follow"))
+    send, asked = DialogState.send, []
+
+    def slow(dialog, request, *args, **options):
+        if request.method == "NOTIFY" and not asked:
+            asked.append(phones.ask("REFER", refer_to=CAROL, refer_sub="false"))
+        return send(dialog, request, *args, **options)
+
+    monkeypatch.setattr(DialogState, "send", slow)
+    phones.ask("REFER", refer_to=CAROL)
+    sip.settle()
+    statuses = {r.cseq.number: r.status for r in phones.caller.responses}
+    assert statuses[asked[0].cseq.number] == 491
+    assert carol.methods == ["INVITE"]
+    confirm_notifies(phones.caller)
+    carol.reply(carol.last("INVITE"), 486)
+    confirm_notifies(phones.caller)
+    phones.end()
+
+
+def test_transfer_whose_first_notify_has_no_room_leaves_the_call(sip, carol):
+    phones = connected(
+        sip, policy=BridgePolicy(refer="follow"), stack={"limits": Limits(subscriptions=0)}
+    )
+    for _ in range(2):
+        phones.ask("REFER", refer_to=CAROL)
+        assert phones.last.status == 503
+    assert carol.methods == []
     phones.end()
 
 
@@ -422,28 +455,82 @@ class Relay:
         pass
 
 
+class Consulting(Phones):
+    """The caller has two calls through the bridge: with the callee, and with Carol."""
+
+    def __init__(self, sip, carol, relay=None, **options):
+        def core(request, tx):
+            if request.to.tag is not None:
+                return 481
+            target = BOB if request.uri.user == "bob" else f"sip:carol@{TARGET}"
+            bridge(request, tx, target, policy=BridgePolicy(refer="follow"), media=relay)
+            return None
+
+        super().__init__(sip, core=core, stack=options)
+        self.answer()
+        self.second = second = self.caller.ask(
+            "INVITE", f"sip:carol@{OURS}", **body(describe(version=5))
+        )
+        self.to_carol = carol.last("INVITE")
+        self.of_carol = carol.reply(
+            self.to_carol, 200, contact=f"<{carol.uri}>", **body(describe(TARGET))
+        )
+        self.second_response = response = self.last
+        self.caller.send(self.caller.within(second, response, "ACK", number=second.cseq.number))
+
+    def connect(self, **headers):
+        """The caller connects the callee with Carol."""
+        named = replaces(self.second, self.second_response)
+        named = named.replace(";", "%3B").replace("=", "%3D")
+        contact = self.second_response.contact[0].uri
+        self.ask("REFER", refer_to=f"<{contact}?Replaces={named}>", refer_sub="false", **headers)
+
+
+@pytest.mark.rfc("3891 3")
+@pytest.mark.parametrize("may", [True, False])
+def test_refer_that_replaces_a_bridged_call_asks_may_replace(sip, carol, may):
+    asked = []
+
+    def may_replace(request, call):
+        asked.append((request.method, call.dialog.remote.tag))
+        return may
+
+    phones = Consulting(sip, carol, may_replace=may_replace)
+    phones.connect()
+    assert asked == [("REFER", phones.second.from_.tag)]
+    assert phones.last.status == (202 if may else 403)
+    assert carol.methods == ["INVITE", "ACK"] + ["INVITE"] * may
+    if may:
+        carol.reply(carol.last("INVITE"), 488)
+    phones.end()
+    phones.caller.send(phones.caller.within(phones.second, phones.second_response, "BYE", number=9))
+    carol.reply(carol.last("BYE"), 200)
+
+
+def test_refer_that_replaces_a_call_that_is_being_transferred_is_refused(sip, carol):
+    phones = Consulting(sip, carol)
+    transfer = phones.caller.within(
+        phones.second, phones.second_response, "REFER", number=8, refer_to=CAROL,
+        contact=f"<{phones.caller.uri}>", refer_sub="false",
+    )  # fmt: skip
+    phones.caller.send(transfer)
+    ringing = carol.last("INVITE")
+    carol.reply(ringing, 180, contact=f"<{carol.uri}>")
+    phones.connect()
+    assert phones.last.status == 491
+    carol.reply(ringing, 486)
+    phones.end()
+    phones.caller.send(phones.caller.within(phones.second, phones.second_response, "BYE", number=9))
+    carol.reply(carol.last("BYE"), 200)
+
+
 @pytest.mark.rfc("5589 7.3")
 @pytest.mark.parametrize("relay", [None, Relay()])
 def test_attended_transfer_is_carried_out(sip, carol, relay):
     """The caller has two calls through the bridge, and connects their other sides."""
-
-    def core(request, tx):
-        if request.to.tag is not None:
-            return 481
-        target = BOB if request.uri.user == "bob" else f"sip:carol@{TARGET}"
-        bridge(request, tx, target, policy=BridgePolicy(refer="follow"), media=relay)
-        return None
-
-    phones = Phones(sip, core=core)
-    phones.answer()
-    second = phones.caller.ask("INVITE", f"sip:carol@{OURS}", **body(describe(version=5)))
-    invite = carol.last("INVITE")
-    inner = carol.reply(invite, 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
-    response = phones.caller.responses[-1]
-    phones.caller.send(phones.caller.within(second, response, "ACK", number=second.cseq.number))
-    named = replaces(second, response).replace(";", "%3B").replace("=", "%3D")
-    contact = response.contact[0].uri
-    phones.ask("REFER", refer_to=f"<{contact}?Replaces={named}>", refer_sub="false")
+    phones = Consulting(sip, carol, relay)
+    invite, inner = phones.to_carol, phones.of_carol
+    phones.connect()
     asked = carol.last("INVITE")
     assert asked.body == b""
     offer = describe(TARGET, version=2)

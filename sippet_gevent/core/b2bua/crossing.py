@@ -15,6 +15,9 @@ VANISHED = {"timeout": 408, "no ack": 408, "expired": 408, "no answer": 488, "st
 """Statuses that the Reason of a BYE names if the other side has vanished, by the cause of its
 end."""
 
+REFERS = 32
+"""Most REFERs of one leg whose numbers are known. The oldest is forgotten first."""
+
 
 def content_lines(message: Message) -> list[Line]:
     """Return the lines that describe the body of a message."""
@@ -83,3 +86,26 @@ def renumbered(line: Line, numbers: Mapping[int, int]) -> Line:
     digits = number.partition(";")[0].strip()
     known = numbers.get(int(digits)) if re.fullmatch("[0-9]{1,10}", digits) else None
     return line if known is None else (line[0], USUAL, f"{package}id={known}")
+
+
+class ReferNumbers:
+    """CSeq numbers of the REFERs that one leg has received, as received and as passed on. The id of
+    Event is such a number (RFC 3515 §2.4.6)."""
+
+    def __init__(self) -> None:
+        self._received: dict[int, int] = {}  # by the number as passed on
+
+    def note(self, passed_on: Request, received: Request) -> None:
+        """Note a REFER that is passed on."""
+        if len(self._received) >= REFERS:
+            del self._received[next(iter(self._received))]
+        self._received[passed_on.cseq.number] = received.cseq.number
+
+    def as_received(self, lines: list[Line]) -> list[Line]:
+        """Return the lines of a NOTIFY for the leg that has sent the REFER."""
+        return [renumbered(line, self._received) for line in lines]
+
+    def as_passed_on(self, lines: list[Line]) -> list[Line]:
+        """Return the lines of a SUBSCRIBE for the leg that has received the REFER."""
+        numbers = {received: passed_on for passed_on, received in self._received.items()}
+        return [renumbered(line, numbers) for line in lines]

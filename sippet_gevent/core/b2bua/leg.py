@@ -16,11 +16,11 @@ from __future__ import annotations
 import random
 from typing import Protocol
 
-from ...errors import Cancelled, Reject, TransactionStateError, TransactionTimeout
+from ...errors import Reject, TransactionStateError, TransactionTimeout
 from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
 from ...message.sdp import SDP
-from ..client.transaction import FORKS, ClientTransaction
+from ..client.transaction import ClientTransaction
 from ..dialog.call import OnProvisional, ReinviteCore
 from ..dialog.described_call import DescribedCall
 from ..dialog.end import End
@@ -32,16 +32,16 @@ from ..dialog.ruled import CROSSING
 from ..dialog.terms import Terms
 from ..server import ServerTransaction
 from .crossing import (
+    ReferNumbers,
     allows_update,
     completion,
     content_lines,
     hops_left,
     reason_for,
-    renumbered,
     with_description,
 )
 from .policy import CONTENT, FOLLOW, PASS, BridgePolicy, Kind
-from .undo import put_back
+from .undo import undone_if_refused
 
 _NO_UPDATE = frozenset((405, 501))
 
@@ -93,14 +93,14 @@ class Leg:
         self.bye: Request | None = None
         """The BYE of the peer."""
         self.is_leaving = False
-        """True while a transfer that the peer has asked for is carried out. The peer's BYE then
-        ends only this leg, because many phones hang up at once."""
+        """True while a transfer of the peer is carried out. Its BYE ends only this leg then."""
         self.inviting: ClientTransaction | None = None
         """The INVITE to the target that the peer is being transferred to."""
         self.is_over = False
         """True once the end of the call was passed on."""
         self._calls: list[InviteSession] = []
-        self._numbers: dict[int, int] = {}  # CSeq of REFERs: as passed on, and as received
+        self.refers = ReferNumbers()
+        """The REFERs of the peer that were passed on."""
         methods = bridge.policy.methods - {"UPDATE", "REFER"}
         self._handlers: dict[str, ReinviteCore] = dict.fromkeys(methods, self.serve)
         self._handlers.update(UPDATE=self.change, REFER=self.refer)
@@ -115,8 +115,10 @@ class Leg:
         call._on_reinvite = self.change
         call.offers.is_relayed = True
         call.offers.on_offer = self.offered
-        if len(self._calls) < FORKS:
-            self._calls.append(call)
+        for ended in [each for each in self._calls if each.ended.is_set()]:
+            self._release(ended)
+            self._calls.remove(ended)
+        self._calls.append(call)  # a client transaction limits those that have not ended
         if self.call is None:
             self.call = call
 
@@ -133,7 +135,7 @@ class Leg:
         self.updates = self.updates if (known := allows_update(message)) is None else known
 
     def write_allowed(self, message: Request | Response) -> None:
-        """Write Allow: the methods that the bridge passes on, besides those of the stack."""
+        """Write Allow, with the methods that the bridge passes on."""
         message.headers.extend((self.bridge.allow,))
 
     def left_by(self, bye: Request) -> None:
@@ -143,16 +145,20 @@ class Leg:
     def let_go(self) -> None:
         """Pass on nothing any more, and forget the calls."""
         for call in self._calls:
-            if call.leg is self:
-                call.leg = None
-                call.handlers = {}
-                call._on_reinvite = None
-                call.offers.is_relayed = False
-                call.offers.on_offer = None
+            self._release(call)
         self._calls.clear()
         self._handlers.clear()
         self.peer = None
         self.terms.leg = None
+
+    def _release(self, call: InviteSession) -> None:
+        """Pass on nothing any more that a call receives, unless another leg has taken it."""
+        if call.leg is self:
+            call.leg = None
+            call.handlers = {}
+            call._on_reinvite = None
+            call.offers.is_relayed = False
+            call.offers.on_offer = None
 
     @property
     def is_open(self) -> bool:
@@ -190,22 +196,18 @@ class Leg:
         if not offer:
             return self._ask_for_offer(request, tx, call, there)
         body, lines = self._described(request, self.bridge.offer_to(self, there, offer))
-        before = there.negotiation.local
-        try:
+        with undone_if_refused(there):
             response = there.ask(
                 request, there.method_for(request.method), body=body, lines=lines,
                 on_provisional=_ringing(tx),
             )  # fmt: skip
-        except Cancelled:
-            tx.stack.callbacks.spawn(put_back, there.call, before)
-            raise
-        if response.status in _NO_UPDATE and request.method == "UPDATE" and there._is_confirmed:
-            there.updates = False
-            response = there.ask(request, "INVITE", body=body, lines=lines)
-        found = description_of(response)
-        if response.is_success and not found:
-            raise Reject(488)  # the other side has no answer
-        answer = self.bridge.answer_to(there, self, found) if response.is_success else b""
+            if response.status in _NO_UPDATE and request.method == "UPDATE" and there._is_confirmed:
+                there.updates = False
+                response = there.ask(request, "INVITE", body=body, lines=lines)
+            found = description_of(response)
+            if response.is_success and not found:
+                raise Reject(488)  # the other side has no answer
+            answer = self.bridge.answer_to(there, self, found) if response.is_success else b""
         self.shown, there.shown = found or self.shown, offer if found else there.shown
         return self.success(request, response, *with_description(response, found, answer))
 
@@ -218,15 +220,12 @@ class Leg:
         if how != PASS or "REFER" not in self.bridge.policy.methods:
             return 603
         there = self._other()
-        response = there.ask(request, lines=self._crossing(request), numbers=self)
+        response = there.ask(request, lines=self._crossing(request), numbers=self.refers)
         return self.success(request, response, response.body, content_lines(response))
 
     def offered(self, offer: SDP | None, call: InviteSession) -> bytes | None:
         """Return the other side's answer to an offer in a PRACK. None leaves a refresh to the call.
-
-        Raises:
-            Reject: The other side cannot be asked now, or refuses.
-        """
+        Raises Reject."""
         offers = call.offers
         if offer is None or same_session(offers.offer, offers.remote):
             return None
@@ -234,12 +233,14 @@ class Leg:
         if call is not self.call or there.call is None or call.is_caller:
             raise Reject(488)  # no offer was asked for
         description = self.bridge.offer_to(self, there, offers.offer)
-        response = there.ask(call.sent_invite, "UPDATE", body=description, lines=[])
-        found = description_of(response)
-        if not response.is_success or not found:
-            raise Reject(488)
+        with undone_if_refused(there):
+            response = there.ask(call.sent_invite, "UPDATE", body=description, lines=[])
+            found = description_of(response)
+            if not response.is_success or not found:
+                raise Reject(488)
+            answer = self.bridge.answer_to(there, self, found)
         self.shown, there.shown = found, offers.offer
-        return self.bridge.answer_to(there, self, found)
+        return answer
 
     def _ask_for_offer(
         self, request: Request, tx: ServerTransaction, call: InviteSession, there: Leg
@@ -256,13 +257,16 @@ class Leg:
             if not found:
                 raise Reject(488)
             offer = self.bridge.offer_to(there, self, found)
-            tx.respond(self.success(request, response, *with_description(response, found, offer)))
-            self.shown = found
-            call._wait_for_ack()
-            answer = b"" if call.ended.is_set() else call.offers.remote
-            if answer:
-                there.take_answer(self.bridge.answer_to(self, there, answer))
-                there.shown = answer
+            with undone_if_refused(self):  # the other side keeps its session then
+                tx.respond(
+                    self.success(request, response, *with_description(response, found, offer))
+                )
+                self.shown = found
+                call._wait_for_ack()
+                answer = b"" if call.ended.is_set() else call.offers.remote
+                if answer:
+                    there.take_answer(self.bridge.answer_to(self, there, answer))
+                    there.shown = answer
         finally:
             there.keep_session()
         return None
@@ -277,7 +281,7 @@ class Leg:
         body: bytes | None = None,
         lines: list[Line],
         on_provisional: OnProvisional | None = None,
-        numbers: Leg | None = None,
+        numbers: ReferNumbers | None = None,
     ) -> Response:
         """Send a request of the other side to our peer, and return the final response.
 
@@ -287,7 +291,7 @@ class Leg:
             body: The body, if it differs from the request's.
             lines: The header lines that cross.
             on_provisional: Gets each provisional response.
-            numbers: The leg that the request came from, if its CSeq names a subscription.
+            numbers: Notes the CSeq of a REFER, which names a subscription.
 
         Raises:
             Reject: 483 for a Max-Forwards of 0, 491 if another change of the session is under way,
@@ -308,9 +312,7 @@ class Leg:
             if copy.method in GLARING:
                 self.write_allowed(copy)
             if numbers is not None:
-                if len(numbers._numbers) >= FORKS:
-                    del numbers._numbers[next(iter(numbers._numbers))]
-                numbers._numbers[copy.cseq.number] = request.cseq.number
+                numbers.note(copy, request)
 
         try:
             return call.request(
@@ -417,12 +419,10 @@ class Leg:
             request, Kind.REQUEST, credentials=not self.bridge.credentials_are_ours
         )
         lines += content_lines(request)
-        if request.method in ("NOTIFY", "SUBSCRIBE"):
-            there = self.peer
-            numbers = {} if there is None else there._numbers
-            if request.method == "SUBSCRIBE":
-                numbers = {old: new for new, old in self._numbers.items()}
-            lines = [renumbered(line, numbers) for line in lines]
+        if request.method == "SUBSCRIBE":
+            lines = self.refers.as_passed_on(lines)
+        elif request.method == "NOTIFY" and self.peer is not None:
+            lines = self.peer.refers.as_received(lines)
         return lines
 
     def _described(self, request: Request, offer: bytes) -> tuple[bytes, list[Line]]:

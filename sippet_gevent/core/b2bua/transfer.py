@@ -22,6 +22,7 @@ from .flows import connect_sessions
 from .leg import Leg
 from .policy import OF_THE_SENDER, BridgePolicy, Kind
 from .relay import MediaRelay
+from .undo import undone_if_refused
 
 
 class Connecting(Protocol):
@@ -192,9 +193,10 @@ class Transfer:
         if target not in bridge.legs:
             target.tag = bridge.new_tag()  # a leg of this bridge may have the one of before
         try:
-            connect_sessions(bridge, target, other, is_relayed=bridge.media is not None)
-            if not other.is_open or not target.is_open or leg.peer is not other:
-                raise Reject(480)
+            with undone_if_refused(target, other):
+                connect_sessions(bridge, target, other, is_relayed=bridge.media is not None)
+                if not other.is_open or not target.is_open or leg.peer is not other:
+                    raise Reject(480)
         except BaseException:
             target.tag = before
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sippet_gevent import TransportError
+
 from .phones import CALLEE, Phones, body, describe
 
 
@@ -117,6 +119,111 @@ def test_change_that_is_cancelled_too_late_is_put_back(phones):
     answer = describe(CALLEE, version=3)
     phones.callee.reply(again, 200, contact=f"<{phones.callee.uri}>", **body(answer))
     phones.ask("ACK")
+
+
+class FailingRelay:
+    """A media relay that changes nothing, and fails to answer once it is told to."""
+
+    fails = False
+
+    def offer(self, call_id, from_tag, to_tag, description):
+        return description
+
+    def answer(self, call_id, from_tag, to_tag, description):
+        if self.fails:
+            raise TransportError("the media relay does not answer")
+        return description
+
+    def delete(self, call_id):
+        pass
+
+
+def restored(phones, peer, before):
+    """A peer gets an offer of the session before, and takes it. Then the call is hung up."""
+    again = peer.last("INVITE")
+    assert again.body == before
+    answer = describe(CALLEE, version=9)
+    peer.reply(again, 200, contact=f"<{peer.uri}>", **body(answer))
+    phones.end()
+
+
+@pytest.mark.rfc("3261 14.2", "6337 2.3")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_change_whose_media_relay_fails_after_the_answer_is_put_back(sip, method):
+    relay = FailingRelay()
+    phones = Phones(sip, media=relay)
+    phones.answer()
+    relay.fails = True
+    phones.ask(method, HELD)
+    phones.callee.reply(
+        phones.callee.last(method), 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED)
+    )
+    assert phones.last.status >= 500
+    if method == "INVITE":
+        phones.ask("ACK")
+    restored(phones, phones.callee, phones.offer)
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_accepted_change_without_an_answer_is_put_back(phones):
+    phones.ask("INVITE", HELD)
+    phones.callee.reply(phones.callee.last("INVITE"), 200, contact=f"<{phones.callee.uri}>")
+    assert phones.last.status == 488
+    phones.ask("ACK")
+    restored(phones, phones.callee, phones.offer)
+
+
+@pytest.mark.rfc("3262 5", "3311 5.3")
+def test_offer_in_a_prack_whose_media_relay_fails_is_put_back(sip):
+    relay = FailingRelay()
+    phones = Phones(sip, invite={"supported": "100rel"}, media=relay)
+    phones.reply(183, describe(CALLEE), require="100rel", rseq=1, allow="UPDATE, PRACK")
+    phones.callee.reply(phones.callee.last("PRACK"), 200)
+    phones.response = phones.last
+    relay.fails = True
+    rack = f"{phones.last.rseq} {phones.invite.cseq.number} INVITE"
+    phones.ask("PRACK", HELD, rack=rack)
+    got = phones.callee.last("UPDATE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    assert phones.last.status >= 488
+    relay.fails = False
+    number, phones.number = phones.number, phones.invite.cseq.number
+    phones.answer(b"")
+    phones.number = number
+    sip.settle()
+    restored(phones, phones.callee, phones.offer)
+
+
+@pytest.mark.rfc("3261 13.2.1")
+def test_late_answer_that_the_media_relay_does_not_translate_leaves_both_sessions(sip):
+    """The caller asks for an offer, takes it, and its answer is lost at the relay."""
+    relay = FailingRelay()
+    phones = Phones(sip, media=relay)
+    phones.answer()
+    phones.ask("INVITE")
+    got = phones.callee.last("INVITE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    relay.fails = True
+    phones.ask("ACK", describe(version=3))
+    assert phones.callee.last("ACK").body == phones.offer  # what was agreed before
+    restored(phones, phones.caller, describe(CALLEE))
+
+
+def test_legs_of_a_fork_with_many_branches_are_released(sip):
+    phones = Phones(sip)
+    calls = []
+    for number in range(40):
+        branch = phones.inner.response(180, contact=f"<{phones.callee.uri}>")
+        branch.to = f"<{phones.inner.to.uri}>;tag=branch{number}"
+        phones.callee.reply(phones.inner, branch)
+    calls = [call for call in phones.stack.dialogs._calls.values() if call.is_caller]
+    assert len(calls) == 32
+    phones.answer(to=f"<{phones.inner.to.uri}>;tag=branch40")
+    calls += [call for call in phones.stack.dialogs._calls.values() if call not in calls]
+    phones.end()
+    sip.advance(33)
+    assert phones.results
+    assert [call.leg for call in calls] == [None] * 34
 
 
 @pytest.mark.rfc("3261 14.2")

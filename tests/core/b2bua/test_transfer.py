@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import BridgePolicy, Limits, bridge
+from sippet_gevent import BridgePolicy, Limits, TransportError, bridge
 from sippet_gevent.core.b2bua.crossing import renumbered
 from sippet_gevent.core.dialog.state import DialogState
 
@@ -301,6 +301,32 @@ def test_target_is_hung_up_when_the_other_side_refuses_its_session(sip, carol):
     phones.callee.reply(phones.callee.last("INVITE"), 488)
     assert carol.methods == ["INVITE", "ACK", "BYE"]
     carol.reply(carol.last("BYE"), 200)
+    phones.end()
+
+
+@pytest.mark.rfc("5589 6.2", "3261 14.2")
+def test_transfer_whose_media_relay_fails_puts_the_session_back(sip, carol):
+    class Failing(Relay):
+        def answer(self, call_id, from_tag, to_tag, description):
+            if len(self.tags) > 2:
+                raise TransportError("the media relay does not answer")
+            return self.offer(call_id, from_tag, to_tag, description)
+
+    phones = connected(sip, policy=BridgePolicy(refer="follow"), media=Failing())
+    phones.ask("REFER", refer_to=CAROL)
+    confirm_notifies(phones.caller)
+    invite = carol.last("INVITE")
+    carol.reply(invite, 200, contact=f"<{carol.uri}>", **body(describe(TARGET)))
+    moved = phones.callee.last("INVITE")
+    answer = body(describe(CALLEE, version=2))
+    phones.callee.reply(moved, 200, contact=f"<{phones.callee.uri}>", **answer)
+    assert carol.methods == ["INVITE", "ACK", "BYE"]
+    carol.reply(carol.last("BYE"), 200)
+    assert bodies(phones.caller)[-1].startswith(b"SIP/2.0 5")
+    confirm_notifies(phones.caller)
+    again = phones.callee.last("INVITE")
+    assert again.body == phones.offer
+    phones.callee.reply(again, 200, contact=f"<{phones.callee.uri}>", **answer)
     phones.end()
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .core.middleware import Middleware, Send
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
+    from .core.proxy.forwarded_request import ForwardedRequest
     from .core.registrar.registrar import Registrar
     from .core.registrar_proxy import RegistrarProxy
     from .core.registration.account import Account
@@ -179,6 +180,7 @@ __all__ = [
     "Notifier",
     "End",
     "ResponseContext",
+    "ForwardedRequest",
     "forward",
     "bridge",
     "Bridged",
@@ -233,6 +235,7 @@ _MODULES = {
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",
     "ResponseContext": ".core.proxy.context",
+    "ForwardedRequest": ".core.proxy.forwarded_request",
     "forward": ".core.proxy.forward",
     "bridge": ".core.b2bua.bridge",
     "Bridged": ".core.dialog.end",

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from ..arguments import takes
 from ..errors import excerpt
 from ..message.message import Request, Response
-from .server import ServerTransaction
+from .server import CoreResult, ServerTransaction
 from .user_agent import UserAgent
 
-CoreFunction = Callable[[Request, ServerTransaction], int | Response | None]
-"""A core, `core(request, tx)`. It returns a status or a Response, or None when it has answered
-itself."""
+CoreFunction = Callable[[Request, ServerTransaction], CoreResult]
+"""A core, `core(request, tx)`. It returns a status or a Response, what forward() has returned, or
+None when it has answered itself."""
 
 
 class Core:
@@ -33,12 +33,12 @@ class Core:
     allowed: tuple[str, ...] = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")
     """The methods that this core serves. A 405 names them in Allow (RFC 3261 §8.2.1)."""
 
-    def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+    def receive_request(self, request: Request, tx: ServerTransaction) -> CoreResult:
         """Serve a request.
 
         Returns:
-            A final status, a final Response, or None when the request is answered. The return value
-            for an ACK is ignored, because an ACK is never answered.
+            A final status, a final Response, what forward() has returned, or None when the request
+            is answered. The return value for an ACK is ignored, because an ACK is never answered.
         """
         return 501
 
@@ -56,7 +56,7 @@ class Core:
                 Both have a `method`.
         """
 
-    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+    def __call__(self, request: Request, tx: ServerTransaction) -> CoreResult:
         return self.receive_request(request, tx)
 
 

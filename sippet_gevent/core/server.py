@@ -6,6 +6,7 @@ It is longer than other files, because its public methods are documented here.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -51,11 +52,23 @@ from .user_agent import UserAgent
 log = logging.getLogger("sippet_gevent.core")
 
 
-class Forwarding(Protocol):
-    """The branches of a request that is forwarded: proxy/context.py."""
+class Forwarding(ABC):
+    """The branches of a request that is forwarded: proxy/context.py. A core may return it, because
+    it answers the request."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def cancel(self, **headers: Any) -> None:
         """Cancel the branches, with these header fields."""
+
+    def _answered(self) -> None:  # noqa: B027  a context whose core decides ignores it
+        """Note that the request has its final response."""
+
+
+CoreResult = int | Response | Forwarding | None
+"""What a core may return: a status or a Response, what forward() has returned, or None when it has
+answered itself."""
 
 
 class Guard(Protocol):
@@ -112,6 +125,7 @@ class ServerTransaction(Handler):
 
     _known: frozenset[str] = frozenset()
     _inbox: Inbox[None] | None = None
+    _observers: tuple[Callable[[int], object], ...] = ()
     _own_route: OwnRoute | None = None
 
     def __init__(
@@ -248,6 +262,31 @@ class ServerTransaction(Handler):
         """
         self.take_route()
         return None if self._own_route is None else self._own_route.flow(self.request.uri)
+
+    def on_final(self, function: Callable[[int], object]) -> None:
+        """Call `function(status)` when the request has its final response, as call records need.
+
+            tx.on_final(lambda status: log.info("answered=%d", status))
+
+        No greenlet waits for it. It is called at once if the request is answered already. It must
+        not wait, because timers call it, too. An exception is logged.
+
+        Args:
+            function: Takes the status. It is 408 or 500 if the time of the request is over, and 503
+                if the stack has stopped.
+        """
+        self._observers += (function,)
+        if self.answered:
+            self._tell_observers()
+
+    def _tell_observers(self) -> None:
+        observers, self._observers = self._observers, ()
+        for function in observers:
+            try:
+                function(self.answered)
+            except Exception as error:
+                self.stack.engine.counters.core_errors += 1
+                self._complain("on_final raised", exc_info=error)
 
     def wait(self, seconds: float | None = None, *, until: Waitable | None = None) -> bool:
         """Wait, for example while the phone rings.
@@ -542,6 +581,10 @@ class ServerTransaction(Handler):
         if self.place is not None:
             self._recount()
         transaction.user = transaction.request = None
+        if self.context is not None:
+            self.context._answered()
+        if self._observers:
+            self._tell_observers()
         if self.call is not None and status >= 300:
             self.call._refused(request)
             self._end_early(status)
@@ -681,6 +724,9 @@ class ServerTransaction(Handler):
             return
         self.transaction.user = self.transaction.request = None
         self._overdue(408 if self.request.method == "INVITE" else 500)
+        if self.context is not None:
+            self.context._answered()
+        self._tell_observers()
         self._end_early(408)
         self._end(error)
 
@@ -691,6 +737,7 @@ class ServerTransaction(Handler):
             # core must not count as a handler
             self.answered = 503
             self._recount()
+            self._tell_observers()
             if self.call is not None:
                 self.call._finish_early(End("stack", "stopped"))
             self._end(TransportError("the stack has stopped"))

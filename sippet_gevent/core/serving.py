@@ -14,7 +14,7 @@ from .capabilities import BEFORE_END, END
 from .core import CoreFunction
 from .element import Element
 from .inbox import Inbox
-from .server import ServerTransaction
+from .server import CoreResult, Forwarding, ServerTransaction
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -29,10 +29,12 @@ def serve(tx: ServerTransaction, core: CoreFunction) -> None:
         if tx.transaction.is_terminated:
             pass  # the stack has stopped meanwhile, so the answer would go nowhere
         elif result is None:
-            if not tx.answered:
+            if not tx.answered and tx.context is None:
                 _unanswered(tx)
             elif tx.holds:
                 tx._returned()
+        elif tx.forwarded and (isinstance(result, Forwarding) or result == tx.answered):
+            pass  # its context answers, or has answered
         elif tx.answered or tx.cancelled:
             _late(tx, result)
         elif isinstance(result, int) and tx._is_plain(result):
@@ -54,7 +56,8 @@ def serve(tx: ServerTransaction, core: CoreFunction) -> None:
                 raise TypeError(_what_to_return(result))
             tx._send(response)
     except Cancelled:
-        tx._refuse(487)
+        if tx.context is None:  # otherwise it answers when the branches have ended (§16.10)
+            tx._refuse(487)
     except Reject as refusal:
         tx._reject(refusal)
     except SIPError as error:
@@ -97,7 +100,7 @@ class Copied:
         self.first = first
         self.core = core
 
-    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+    def __call__(self, request: Request, tx: ServerTransaction) -> CoreResult:
         first = self.first
         first.copies = first.copies or Inbox(tx.stack.clock)
         first.copies.wait(lambda: first.is_decided)

@@ -29,8 +29,8 @@ class Admission:
     """Counts each core that waits in one place, and compares the places with their limits.
 
     * `handlers`: cores whose request has no final response yet.
-    * `forwarding_invites`, `forwarding`: cores that wait for the responses to a forwarded INVITE,
-      or another request.
+    * `forwarding_invites`, `forwarding`: INVITEs that are forwarded and not answered yet, and other
+      such requests. Their cores may have ended.
     * `holding`: cores that have answered and hold a call. The call counts against `Limits.calls`,
       the core against nothing.
     * `overdue`: cores that still run although they have answered, or although their transaction has
@@ -72,7 +72,10 @@ class Admission:
         time."""
         tx.worker = worker
         worker.counted = tx
-        tx.place = place = self._place(tx)
+        before, place = tx.place, self._place(tx)
+        if before is not None:
+            del before[tx]
+        tx.place = place
         place[tx] = self._clock.now()
         self._settle()
         if place is self.overdue or tx.transaction is None:
@@ -82,7 +85,9 @@ class Admission:
         """Count a core in its new place, because its request was answered or forwarded, or its call
         has ended."""
         before, place = tx.place, self._place(tx)
-        if before is not None and before is not place:
+        if tx.worker is None and (tx.answered or tx.context is None):
+            self.leave(tx)
+        elif before is not None and before is not place:
             del before[tx]
             tx.place = place
             place[tx] = self._clock.now()
@@ -90,9 +95,18 @@ class Admission:
             if place is self.overdue:
                 self._watch()
 
+    def forwarding_begins(self, tx: WaitingCore) -> None:
+        """Begin to count a request that is forwarded, whether its core waits or not."""
+        if tx.place is None:
+            tx.place = place = self._place(tx)
+            place[tx] = self._clock.now()
+
     def leave(self, tx: WaitingCore) -> None:
-        """Stop counting a core that has ended."""
-        place, tx.place, tx.worker = tx.place, None, None
+        """Stop counting a core that has ended, unless its request is still forwarded."""
+        tx.worker = None
+        if tx.context is not None and not tx.answered and tx.place is not None:
+            return
+        place, tx.place = tx.place, None
         if place is not None:
             place.pop(tx, None)
         self._told.discard(tx)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ...errors import excerpt
 from ...message.message import Request, Response
 from ..core import Core, CoreFunction, check_core
-from ..server import ServerTransaction
+from ..server import CoreResult, ServerTransaction
 from ..user_agent import UserAgent
 from .bans import Bans
 from .server import OFFERED, Authenticator, Exempt, Owns, Secret, Users
@@ -90,7 +90,7 @@ class Authenticated(Core):
         if isinstance(self.core, Core):
             self.core.stack = stack
 
-    def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+    def receive_request(self, request: Request, tx: ServerTransaction) -> CoreResult:
         self.authenticator.authenticate(request, tx)
         return self.core(request, tx)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ...engine.users import ClientUser
-from ...errors import InvalidValue, TransactionStateError, TransportError
+from ...errors import Cancelled, InvalidValue, TransactionStateError, TransportError
 from ...message.message import Request
 from ...message.uri import URI
 from ...transaction.timers import Timers
@@ -199,8 +199,16 @@ class Sender(NextHops):
             hop = uri.host
             # §8.1.2, §16.6 step 7
             candidates = self.resolve(secured(uri) if secure else uri, listener)
-        if user is None and request.method not in _WHEN_LEAVING:
-            check_serving()  # a CANCEL may have come while the name was resolved
+        # a CANCEL may have come while the name was resolved
+        if user is None:
+            if request.method not in _WHEN_LEAVING:
+                check_serving()
+        elif (
+            isinstance(user, ClientTransaction)
+            and user._cancelling is not None
+            and user.transaction is None
+        ):
+            raise Cancelled("the request was cancelled before it was sent")
         if retry is None and within is not None and isinstance(user, ClientTransaction):
             retry = user.retry
         if retry is None and ours and request.method != "ACK":

@@ -64,6 +64,9 @@ class ClientTransaction(Tries):
     begins_dialogs = True
     """False for a proxy's branch, whose responses begin dialogs of others."""
 
+    has_inbox = True
+    """False for a proxy's branch, whose responses go to its context."""
+
     def __init__(self, stack: Element, request: Request) -> None:
         self.stack = stack
         self.request = request
@@ -72,7 +75,8 @@ class ClientTransaction(Tries):
         """The state machine of the latest try; None until the request leaves."""
         self.ways: Ways | None = None
         """The next hops left to try. None for a request that goes by one flow."""
-        self._inbox: Inbox[Response | Exception] = Inbox(stack.clock)
+        # None only in a branch, which never reads it
+        self._inbox: Inbox[Response | Exception] = Inbox(stack.clock) if self.has_inbox else None  # type: ignore[assignment]
         self.provisional: Response | None = None
         """The last provisional response of the latest try."""
         self.final_response: Response | None = None
@@ -238,7 +242,7 @@ class ClientTransaction(Tries):
                 and not self._ring(response)
             ):
                 return
-            if len(self._inbox._items) < UNREAD:
+            if not self.has_inbox or len(self._inbox._items) < UNREAD:
                 self._deliver(response)
         elif self.final_response is None:
             if (

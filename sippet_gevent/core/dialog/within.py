@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...errors import Reject
-from ...message.message import Request, Response
+from ...message.message import Request
 from ..core import CoreFunction
-from ..server import ServerTransaction
+from ..server import CoreResult, ServerTransaction
 from .dtmf import digit_of
 from .events import CallEvent
 from .invite import InviteSession
@@ -29,7 +29,7 @@ class InDialog:
         self.dialog = dialog
         self.core = core
 
-    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+    def __call__(self, request: Request, tx: ServerTransaction) -> CoreResult:
         if not self.dialog.receives(request):
             raise Reject(500, "Out of Order")  # §12.2.2
         for usage in [*self.dialog.usages]:
@@ -60,7 +60,7 @@ class InCall:
         self.call = call
         self.core = core
 
-    def __call__(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+    def __call__(self, request: Request, tx: ServerTransaction) -> CoreResult:
         tx.call = call = self.call
         if not call.dialog.receives(request):
             raise Reject(500, "Out of Order")  # §12.2.2

@@ -10,8 +10,7 @@ from ...message.message import Request, Response
 from ..client.attempt import Policy
 from ..client.reason import COMPLETED_ELSEWHERE
 from ..client.retry import FAIL_OVER
-from ..client.transaction import UNREAD, ClientTransaction
-from ..inbox import Inbox
+from ..client.transaction import ClientTransaction
 from ..server import ServerTransaction
 
 
@@ -23,15 +22,14 @@ class BranchUser(Protocol):
         """The server transaction of the request that is forwarded."""
 
     @property
-    def _inbox(self) -> Inbox[tuple[Branch, Response | Exception]]:
-        """Gets `(branch, event)` for each response and failure."""
-
-    @property
     def _closed(self) -> bool:
-        """True when no core reads the inbox any more."""
+        """True when the context takes no events any more."""
 
     def forward(self, response: Response) -> None:
         """Send a response upstream."""
+
+    def _receive(self, branch: Branch, event: Response | Exception) -> None:
+        """Take a response or failure of a branch."""
 
     def _outcome_of(self, branch: Branch, error: SIPError) -> str:
         """Return the status that goes upstream after this branch has failed, for its log line."""
@@ -46,6 +44,7 @@ class Branch(ClientTransaction):
     __slots__ = ("breadth", "context", "instead")
 
     begins_dialogs = False
+    has_inbox = False
 
     def __init__(self, context: BranchUser, request: Request, breadth: int) -> None:
         super().__init__(context.tx.stack, request)
@@ -98,13 +97,11 @@ class Branch(ClientTransaction):
         return self.context._outcome_of(self, error)
 
     def _deliver(self, event: Response | Exception) -> None:
-        if isinstance(event, Response):
+        if isinstance(event, Response) and "Via" not in event.headers.fields:
             if event.status < 200:
-                if not has_way_back(event) or len(self.context._inbox._items) >= UNREAD:
-                    return
-            elif not has_way_back(event):
-                event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded
-        self.context._inbox.put((self, event))
+                return
+            event = Reject(502)  # §16.7 step 3: without Via it must not be forwarded
+        self.context._receive(self, event)
 
     def _withdrawn(self) -> None:
         self.fail(Reject(487))

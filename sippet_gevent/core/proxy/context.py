@@ -12,7 +12,6 @@ from ...errors import (
     Cancelled,
     FlowFailed,
     InvalidValue,
-    ParseError,
     Reject,
     SIPError,
     TransportError,
@@ -28,14 +27,15 @@ from ..argument_checks import check_timers
 from ..client.failures import LATER
 from ..client.reason import COMPLETED_ELSEWHERE
 from ..client.targets import NextHop
+from ..client.transaction import UNREAD
 from ..inbox import Inbox
 from ..refusal import refuse
 from ..routing.history_info import TAG as HISTORY
-from ..routing.history_info import History, anonymized, is_kept
+from ..routing.history_info import History, anonymized, history_of
 from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.path import Path
 from ..routing.record_route import RecordRoute
-from ..server import ServerTransaction
+from ..server import Forwarding, ServerTransaction
 from .best_response import response_upstream
 from .branch import Branch
 from .copy import Target, check_target, prepare
@@ -56,7 +56,7 @@ BRANCH_SECONDS = 2.0
 """Seconds allowed for sending the branches of a request, with the resolution of their names."""
 
 
-class ResponseContext:
+class ResponseContext(Forwarding):
     """The branches of one request and their responses (§16): fork, iterate, forward.
 
     forward() is the short form for most proxies. With a context, the core decides about each
@@ -94,6 +94,11 @@ class ResponseContext:
             requests.
     """
 
+    __slots__ = (
+        "_at_home", "_branches", "_breadth", "_cancelled", "_closed", "_coming", "_finals",
+        "_history", "_inbox", "_mark", "_pending", "_record_route", "_timers", "stack", "tx",
+    )  # fmt: skip
+
     def __init__(
         self,
         tx: ServerTransaction,
@@ -128,9 +133,9 @@ class ResponseContext:
         if "History-Info" in fields or (
             "Supported" in fields and HISTORY in str(fields["Supported"]).lower()
         ):
-            self._history = _history_of(tx.request)
+            self._history = history_of(tx.request)
         self._at_home = self._cancelled = False
-        self._inbox: Inbox[tuple[Branch, Response | Exception]] = Inbox(tx.stack.clock)
+        self._inbox: Inbox[tuple[Branch, Response | Exception]] | None = None
         self._closed = False
         self._branches = 0
         self._coming: int | None = None
@@ -208,13 +213,17 @@ class ResponseContext:
         branch = self._begin(copy, breadth, target, instead)
         if self._history is not None:
             self._write_history(branch, copy, target)
+        self._leave(branch, next_hop, origin if listener is None else listener)
+
+    def _leave(self, branch: Branch, next_hop: NextHop | None, listener: Wanted) -> None:
+        """Send the copy of a branch. This may wait for a name."""
         try:
             self.stack.sender.send(
-                copy,
+                branch.request,
                 next_hop,
                 user=branch,
                 mark=self._mark,
-                listener=origin if listener is None else listener,
+                listener=listener,
                 record_route=self._record_route,
                 timers=self._timers,
             )
@@ -243,8 +252,8 @@ class ResponseContext:
         self._pending.add(branch)
         return branch
 
-    def _fork_instead(self, branch: Branch, event: Response | Exception) -> bool:
-        """Replace a branch whose flow has failed by another flow of the same phone, if there is one
+    def _may_fork_instead(self, branch: Branch, event: Response | Exception) -> bool:
+        """True when another flow of the same phone replaces a branch, because its flow has failed
         (RFC 5626 §7).
 
         A flow has failed if a 430 says so, or if no response arrives by it, for example because its
@@ -254,9 +263,12 @@ class ResponseContext:
         if branch.instead is None or self._cancelled or self.tx.answered:
             return False
         if isinstance(event, Response):
-            if event.status != 430:
-                return False
-        elif not isinstance(event, FlowFailed) and not branch.is_unheard(event):
+            return event.status == 430
+        return isinstance(event, FlowFailed) or branch.is_unheard(event)
+
+    def _fork_instead(self, branch: Branch, event: Response | Exception) -> bool:
+        """Replace a branch by another flow of the same phone. False if that is not possible."""
+        if branch.instead is None or not self._may_fork_instead(branch, event):
             return False
         self._pending.discard(branch)
         try:
@@ -267,22 +279,40 @@ class ResponseContext:
         return True
 
     def __iter__(self) -> Iterator[Response]:
-        while self._pending or self._inbox:
-            branch, event = self._inbox.get()
-            if isinstance(event, Response):
-                received, response = True, event
-            else:
-                received, response = False, self._in_place_of(event)
-            if self._history is not None:
-                self._history.received(branch, response)
-            if response.status == 100 or (branch not in self._pending and not response.is_success):
-                continue
-            if response.status >= 300 and self._fork_instead(branch, event):
-                continue
-            if response.status >= 200:
-                self._pending.discard(branch)
-                self._finals.append((response, received))
-            yield response
+        inbox = self._inbox
+        if inbox is None:
+            inbox = self._inbox = Inbox(self.stack.clock)
+        while self._pending or inbox:
+            response = self._take(*inbox.get())
+            if response is not None:
+                yield response
+
+    def _receive(self, branch: Branch, event: Response | Exception) -> None:
+        """Keep an event of a branch until the core takes it."""
+        inbox = self._inbox
+        if inbox is None:
+            inbox = self._inbox = Inbox(self.stack.clock)
+        if len(inbox._items) < UNREAD or not isinstance(event, Response) or event.status >= 200:
+            inbox.put((branch, event))
+
+    def _take(self, branch: Branch, event: Response | Exception) -> Response | None:
+        """Note an event of a branch. Return the response that it amounts to, or None if it concerns
+        no one."""
+        if isinstance(event, Response):
+            received, response = True, event
+        else:
+            received, response = False, self._in_place_of(event)
+        if self._history is not None:
+            self._history.received(branch, response)
+        status = response.status
+        if status == 100 or (branch not in self._pending and not 200 <= status < 300):
+            return None
+        if status >= 300 and branch.instead is not None and self._fork_instead(branch, event):
+            return None
+        if status >= 200:
+            self._pending.discard(branch)
+            self._finals.append((response, received))
+        return response
 
     def _in_place_of(self, error: Exception) -> Response:
         """Return our response for a branch that failed without one."""
@@ -389,9 +419,16 @@ class ResponseContext:
             if isinstance(error, Cancelled):
                 self._wind_up()
         finally:
-            self._closed = True
-            self.tx.context = None
-            self.tx._recount()
+            self._close()
+
+    def _close(self) -> None:
+        """Take no events any more, and cancel the branches that are still pending."""
+        self._closed = True
+        tx = self.tx
+        tx.context = None
+        if tx.place is not None or tx.copies is not None:
+            tx._recount()
+        if self._pending:
             reason = self._reason()
             for branch in list(self._pending):
                 branch._abandon(**reason)
@@ -404,11 +441,3 @@ class ResponseContext:
         # otherwise the 487 of the core's Cancelled is the better answer
         if not self.tx.answered and any(received for _, received in self._finals):
             self.forward(self.best())
-
-
-def _history_of(request: Request) -> History | None:
-    """Return the history of a request that has one (RFC 7044); None if it cannot be read."""
-    try:
-        return History(request) if is_kept(request) else None
-    except ParseError:
-        return None

@@ -11,8 +11,8 @@ from ...transaction.timers import Timers
 from ...transport.listener_choice import Wanted
 from ..client.targets import NextHop
 from ..server import ServerTransaction
-from .context import ResponseContext
 from .copy import Target, check_target, prepare
+from .forwarded_request import ForwardedRequest
 from .loops import loop_mark
 from .max_breadth import breadth_of
 from .request_validation import check_request
@@ -28,7 +28,7 @@ def forward(
     add_path: bool = False,
     timers: Timers | None = None,
     **headers: Any,
-) -> None:
+) -> ForwardedRequest:
     """Proxy a request to all targets at the same time, and answer with the best response (§16).
 
     A proxy for registered phones::
@@ -38,14 +38,18 @@ def forward(
             targets = location.lookup(request.uri)
             if not targets:
                 return 404
-            forward(request, tx, *targets, record_route=True)
+            return forward(request, tx, *targets, record_route=True)
 
     If a peer can be reached only by its flow, the request goes by that flow. This applies to
     registered peers, and to dialogs begun with `record_route=True` (RFC 5626 §5.3).
 
     A CANCEL cancels every branch, with its Reason (RFC 3326 §2). The Expires of an INVITE has no
-    effect here, because it is for the callee (§13.3.1). A core that wants to end the INVITE cancels
-    its ResponseContext (§16.10). An ACK is sent on without waiting.
+    effect here, because it is for the callee (§13.3.1). A core that wants to end the INVITE calls
+    cancel() of the result (§16.10). An ACK is sent on and never answered.
+
+    No greenlet waits for the responses, so the core may end. It may return the result, or wait for
+    the outcome: `status = forward(request, tx, *targets).wait()`. What must wait for a name server
+    has a greenlet of its own.
 
     Args:
         request: The received request.
@@ -61,8 +65,10 @@ def forward(
             phones that ring long (§16.6 step 11), `Timers(b=3)` for servers that fail fast.
         headers: Header fields to set in the copies.
 
+    Returns:
+        The branches with their responses. wait() waits for the outcome.
+
     Raises:
-        Cancelled: The caller has cancelled, and all branches have ended.
         Reject: 483 when Max-Forwards is 0; 482 for a loop; 440 for more targets than Max-Breadth;
             420 for an unknown Proxy-Require; 404 for a Request-URI of this stack without targets;
             403 for targets if the request has a Route that this stack did not make.
@@ -86,20 +92,14 @@ def forward(
             tx.stack.sender.send(
                 copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener
             )
-        return
-    with ResponseContext(
-        tx, record_route=record_route, add_path=add_path, timers=timers
-    ) as context:
+        return ForwardedRequest.of_ack(tx)
+    context = ForwardedRequest(tx, record_route=record_route, add_path=add_path, timers=timers)
+    try:
         for left, target in zip(range(len(wanted), 0, -1), wanted):
             context._coming = left - 1
             context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)
-        for response in context:
-            if response.is_success:
-                context.forward(response)
-                context.cancel()
-            elif response.is_provisional:
-                context.forward(response)
-            elif response.status >= 600:
-                context.cancel()  # §16.7 step 5
-        if not tx.answered:
-            context.forward(context.best())
+    except BaseException:  # the request is refused
+        context._close()
+        raise
+    context._launched()
+    return context

@@ -233,3 +233,11 @@ def _wants_privacy(entry: HistoryInfo) -> bool:
 def _same(one: URI, other: URI) -> bool:
     """True for the same target; the headers of an entry's URI are not part of it."""
     return one._replace(headers=URIHeaders()).equivalent(other._replace(headers=URIHeaders()))
+
+
+def history_of(request: Request) -> History | None:
+    """Return the history of a request that has one (RFC 7044); None if it cannot be read."""
+    try:
+        return History(request) if is_kept(request) else None
+    except ParseError:
+        return None

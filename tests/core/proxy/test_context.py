@@ -822,7 +822,7 @@ def test_cancelled_is_raised_after_the_branches_have_answered(sip, caller, phone
 
     def core(request, tx):
         try:
-            forward(request, tx, TARGETS[0])
+            forward(request, tx, TARGETS[0]).wait()
         except Cancelled as error:
             met.append(type(error))
             raise

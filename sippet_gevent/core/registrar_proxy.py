@@ -3,15 +3,19 @@ and §16."""
 
 from __future__ import annotations
 
+from ..arguments import instance
 from ..errors import Reject, excerpt
 from ..message.iana import DIALOG_CREATING
 from ..message.message import Request, Response
+from ..message.uri import URI
 from ..stores.bindings import Bindings
 from ..stores.location import Location
 from .core import Core
 from .proxy.forward import forward
 from .registrar.registrar import Registrar, serves
+from .routing.routes import top_route
 from .server import ServerTransaction
+from .user_agent import UserAgent
 
 _WITHIN = frozenset(("NOTIFY",))
 """Methods that may begin a further dialog from within a dialog (RFC 6665 §4.3)."""
@@ -37,24 +41,34 @@ class RegistrarProxy(Core):
     There is no authentication. Any phone may register with any address as its Contact, and any
     party to a call may name any target in it. Use it in your own network only.
 
+    A GRUU of a registered phone leads to that phone alone, within a dialog, too (RFC 5627 §6.1).
+
     Args:
         location: The bindings; a Location in memory by default.
+        registrar: Serves REGISTER, with its own Location: `Registrar(Location(), max_contacts=1)`.
 
     Raises:
-        TypeError: `location` is no Location.
+        TypeError: `location` is no Location, `registrar` no Registrar, or both are given.
     """
 
     allowed = ()
     """A proxy has no methods of its own (§11.2)."""
 
-    def __init__(self, location: Location | None = None) -> None:
+    def __init__(
+        self, location: Location | None = None, *, registrar: Registrar | None = None
+    ) -> None:
+        if registrar is not None:
+            instance("registrar", registrar, Registrar, "RegistrarProxy(registrar=Registrar(...))")
+            if location is not None:
+                raise TypeError("a Registrar has its Location: leave out location")
+            location = registrar.location
         if location is not None and not isinstance(location, Location):
             raise TypeError(
                 f"location must be a Location, got {excerpt(location)}: write "
                 "RegistrarProxy(Location())"
             )
         self._location = location
-        self._registrar: Registrar | None = None
+        self._registrar = registrar
 
     @property
     def location(self) -> Location:
@@ -76,6 +90,9 @@ class RegistrarProxy(Core):
                 self._registrar = Registrar(self.location)
             return self._registrar(request, tx)
         ours = tx.take_route()
+        is_gruu = ";gr" in request.uri_text and _is_gruu(stack, request.uri)
+        if is_gruu and (ours or not tx.leads_to_flow):
+            return self._to_gruu(request, tx, ours=ours)
         # within a dialog the Request-URI is the Contact of a phone, which may be at another port of
         # our own host
         if tx.leads_to_flow or (ours and not stack.is_local(request.uri)):
@@ -91,6 +108,21 @@ class RegistrarProxy(Core):
             return None
         return 481 if in_dialog else 404
 
+    def _to_gruu(self, request: Request, tx: ServerTransaction, *, ours: bool) -> int | None:
+        """Forward a request for a GRUU (RFC 5627 §6.1)."""
+        if not ours and (request.mandatory.to_tag is not None or request.method == "ACK"):
+            return 481
+        targets = self.location.lookup(request.uri)
+        if not targets:
+            # a temporary GRUU ends with its last binding, a public one does not (§5.3)
+            return 404 if request.uri.parameters.get("gr") is None else 480
+        if top_route(request) is not None:  # the dialog's route leads there, not the Path
+            targets = tuple(b._replace(path=(), flow=None, by_flow_only=False) for b in targets[:1])
+            forward(request, tx, *targets)
+            return None
+        forward(request, tx, *targets, record_route=request.method in _OUTSIDE)
+        return None
+
     def _targets(self, request: Request, in_dialog: bool) -> Bindings:
         """Return the bindings that a request goes to: by its address-of-record, or by Contact."""
         failure: Reject | None = None
@@ -103,3 +135,7 @@ class RegistrarProxy(Core):
         if failure is not None and not targets:
             raise failure
         return targets
+
+
+def _is_gruu(stack: UserAgent, uri: URI) -> bool:
+    return "gr" in uri.parameters and serves(stack, uri)

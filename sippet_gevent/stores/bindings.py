@@ -181,6 +181,31 @@ def never(binding: Binding) -> bool:
     return False
 
 
+class Policy(NamedTuple):
+    """How many bindings an address-of-record may have, and which gives way."""
+
+    contacts: int = CONTACTS
+    """Most bindings."""
+    makes_room: bool = False
+    """True when the bindings that end first give way to a new one. Otherwise it is refused."""
+    one_per_instance: bool = False
+    """True when a Contact replaces those with the same +sip.instance, unless both are flows."""
+
+
+USUAL = Policy()
+"""The policy of a registrar that was told no other."""
+
+
+def _same_device(new: Binding, old: Binding) -> bool:
+    """True when two bindings are of one user agent, and not two of its flows (RFC 5626 §4.2)."""
+    instance = instance_of(new.contact)
+    return (
+        instance is not None
+        and instance == instance_of(old.contact)
+        and not (flow_registered(new.contact) and flow_registered(old.contact))
+    )
+
+
 def merged(
     bindings: Iterable[Binding],
     wanted: Sequence[Binding],
@@ -188,6 +213,7 @@ def merged(
     *,
     has_outbound: bool,
     is_unusable: Callable[[Binding], bool] = never,
+    policy: Policy = USUAL,
 ) -> Bindings:
     """Return the bindings after a REGISTER, best first: highest q, then newest.
 
@@ -198,22 +224,29 @@ def merged(
         now: The time, in seconds of the clock of `expires_at`.
         has_outbound: See Binding.is_of().
         is_unusable: True for a binding that gives way if there are too many: its flow has ended.
+        policy: How many there may be.
 
     Raises:
-        Reject: 403 when there are more than CONTACTS.
+        Reject: 403 when there are more than the policy allows.
     """
+    most = policy.contacts
     kept = [
         b
         for b in bindings
         if not any(b.is_of(new.contact, has_outbound=has_outbound) for new in wanted)
     ]
-    result = [*(b for b in wanted if b.expires_at > now), *kept]
+    fresh = [b for b in wanted if b.expires_at > now]
+    if policy.one_per_instance:
+        kept = [b for b in kept if not any(_same_device(new, b) for new in fresh)]
     # a phone with a new port for each connection leaves unreachable bindings
-    if len(result) > CONTACTS:
-        result = [b for b in result if not is_unusable(b)]
-    if len(result) > CONTACTS:
-        raise Reject(403, f"Over {CONTACTS} Contacts")
-    return tuple(sorted(result, key=lambda b: b.contact.q, reverse=True))
+    if len(fresh) + len(kept) > most:
+        kept = [b for b in kept if not is_unusable(b)]
+    if policy.makes_room and len(fresh) + len(kept) > most:
+        kept.sort(key=lambda b: b.expires_at, reverse=True)
+        del kept[max(0, most - len(fresh)) :]
+    if len(fresh) + len(kept) > most:
+        raise Reject(403, f"Over {most} Contacts")
+    return tuple(sorted([*fresh, *kept], key=lambda b: b.contact.q, reverse=True))
 
 
 def registered(
@@ -223,6 +256,7 @@ def registered(
     *,
     has_outbound: bool,
     is_unusable: Callable[[Binding], bool] = never,
+    policy: Policy = USUAL,
 ) -> Bindings:
     """Return the bindings after a REGISTER, as merged() does, if it is newer than they are.
 
@@ -230,7 +264,8 @@ def registered(
     store may compute a change again that it has already made.
 
     Raises:
-        Reject: 500 for a REGISTER that is out of order, 403 for more than CONTACTS bindings.
+        Reject: 500 for a REGISTER that is out of order, 403 for more bindings than the policy
+            allows.
     """
     for new in wanted:
         for old in bindings:
@@ -243,7 +278,9 @@ def registered(
                 )
             ):
                 raise Reject(500, "Out of Order")
-    return merged(bindings, wanted, now, has_outbound=has_outbound, is_unusable=is_unusable)
+    return merged(
+        bindings, wanted, now, has_outbound=has_outbound, is_unusable=is_unusable, policy=policy
+    )
 
 
 def check_order(bindings: Iterable[Binding], call_id: str, cseq: int) -> None:

@@ -17,6 +17,7 @@ from ..observe.counters import Counters
 from ..runtime.clock import Clock, Deadlines
 from .base import BindingStore, Change
 from .bindings import Bindings, FlowName
+from .gruu import Gruus
 from .guarded import GuardedStore
 from .memory import END_SECONDS, MemoryBindings
 
@@ -48,6 +49,8 @@ class _Names(Protocol):
     def live_flow(self) -> Callable[[FlowName], object | None]: ...
     @property
     def flow_watches(self) -> list[Callable[[FlowName], None]]: ...
+    @property
+    def gruus(self) -> Gruus: ...
 
 
 class _Engine(Protocol):

@@ -205,17 +205,31 @@ class Location:
         its first binding has the further ones in `others`, because all of them together would get
         the request more than once (RFC 5626 §7).
 
+        A GRUU leads to the bindings of its instance alone (RFC 5627 §6.1).
+
         Raises:
             Reject: 503 when the store fails and the copy in memory does not help.
         """
         check_uri("uri", uri)
         found: dict[str | URI, list[Binding]] = {}
-        name = self.aor(uri)
-        for binding in self.get(name):
+        if uri.parameters and "gr" in uri.parameters:
+            name, bindings = self._of_gruu(uri)
+        else:
+            name = self.aor(uri)
+            bindings = self.get(name)
+        for binding in bindings:
             if binding.by_flow_only:
                 self._log_unreachable(name, binding)
             found.setdefault(instance_of(binding.contact) or binding.uri, []).append(binding)
         return with_others(found.values())
+
+    def _of_gruu(self, uri: URI) -> tuple[str, Bindings]:
+        """Return the address-of-record of a GRUU, and the bindings that it leads to."""
+        gruu = None if self.stack is None else self.stack.names.gruus.read(uri)
+        if gruu is None:
+            return "", ()
+        name = self.aor(uri) if gruu.aor is None else gruu.aor
+        return name, tuple(binding for binding in self.get(name) if gruu.reaches(binding))
 
     def lookup_contact(self, uri: URI) -> Bindings:
         """Return the bindings whose Contact is this URI, by the comparison of RFC 3261 §19.1.4.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, cast
 
-from ...arguments import flag, whole
+from ...arguments import flag, number, texts, whole
 from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
 from ...message.message import Request, Response
 from ...message.uri import URI
 from ...stores.bindings import (
+    CONTACTS,
     Binding,
     Bindings,
+    Policy,
     check_order,
     compact,
     entry_bytes,
@@ -23,6 +25,7 @@ from ...stores.bindings import (
     reg_id_of,
     registered,
 )
+from ...stores.gruu import TAG, Gruus
 from ...stores.location import Location
 from ...transport.base import Flow
 from ..element import Element
@@ -36,7 +39,9 @@ from ..routing.outbound import (
 )
 from ..routing.sips import check_registration
 from ..server import ServerTransaction
+from .contacts import listed, route, supports_gruu, without_gruus
 from .log import RegistrationLog, log, log_refusal
+from .probe import Probe
 
 DEFAULT_EXPIRES = 3600
 """Seconds of a binding whose REGISTER asks for no time. The registrar may choose (§10.2.1.1)."""
@@ -51,9 +56,9 @@ MAX_EXPIRES = 86400
 MALFORMED_EXPIRES = 3600
 """Seconds that replace an expiration that cannot be read (§10.2, §20.10)."""
 
-EXTENSIONS = frozenset((OUTBOUND, "path"))
+EXTENSIONS = frozenset((OUTBOUND, "path", TAG))
 """Option tags that a REGISTER may require of a Registrar, besides what its stack supports (RFC 5626
-§4.2.1, RFC 3327 §5.3)."""
+§4.2.1, RFC 3327 §5.3, RFC 5627 §5.1)."""
 
 BINDING_BYTES = 4096
 """Most bytes of one binding in memory. A VoLTE phone with all its feature tags and two Path values
@@ -83,10 +88,21 @@ class Registrar:
         strict_outbound: A phone may use SIP Outbound behind a first hop that does not support it.
             By default its REGISTER gets 439 (RFC 5626 §6). False registers it without SIP Outbound.
             JsSIP always uses SIP Outbound, and gives up at 439.
+        max_contacts: Most bindings of an address-of-record. A REGISTER for more gets 403.
+        makes_room: Remove the bindings that end first instead, so that a phone which has got a new
+            address is not refused.
+        one_per_instance: A phone that registers another Contact with the same +sip.instance
+            replaces its former one, which it has lost with its address or by a restart.
+        service_route: URIs of the proxies that requests of the phones should pass, in the
+            Service-Route of a 200 (RFC 3608): `("sip:proxy.example.com;lr",)`.
+        probe: Seconds between two OPTIONS by which a phone is asked if it is still there. After two
+            without an answer, its binding is removed. None never asks.
+        gruu: Assign GRUUs to phones that support them (RFC 5627). A proxy that looks requests up in
+            the Location follows them.
 
     Raises:
-        InvalidValue: The times contradict each other.
-        TypeError: The location is no Location, or a time is not a number.
+        InvalidValue: The times contradict each other, or a URI of the Service-Route has no `lr`.
+        TypeError: The location is no Location, or an argument has the wrong type.
     """
 
     def __init__(
@@ -97,6 +113,12 @@ class Registrar:
         min_expires: int = MIN_EXPIRES,
         max_expires: int = MAX_EXPIRES,
         strict_outbound: bool = True,
+        max_contacts: int = CONTACTS,
+        makes_room: bool = False,
+        one_per_instance: bool = False,
+        service_route: Sequence[str] = (),
+        gruu: bool = True,
+        probe: float | None = None,
     ) -> None:
         if not isinstance(location, Location):
             is_store = hasattr(location, "lookup") and not isinstance(location, type)
@@ -116,6 +138,13 @@ class Registrar:
             )
         flag("strict_outbound", strict_outbound)
         self.strict_outbound = strict_outbound
+        flag("makes_room", makes_room)
+        flag("one_per_instance", one_per_instance)
+        self.policy = Policy(whole("max_contacts", max_contacts, 1), makes_room, one_per_instance)
+        self.service_route = tuple(map(route, texts("service_route", service_route, "URIs")))
+        flag("gruu", gruu)
+        self.gruu = gruu
+        self._probe = None if probe is None else Probe(location, number("probe", probe, above=True))
 
     def attach(self, stack: Element) -> None:
         """Give the Location the clock and domains of the stack that this core belongs to.
@@ -144,6 +173,8 @@ class Registrar:
             raise Reject(404)  # §10.3 step 5
         if location.stack is None or not location.stack.is_running:
             location.stack = stack
+        if self._probe is not None:
+            self._probe.begin(stack)
         aor, now = location.aor(request.to.uri), location.now()
         respond = partial(
             request.response,
@@ -152,10 +183,16 @@ class Registrar:
             date=datetime.now(timezone.utc),
             **self._outbound(request),
         )
+        if self.service_route:
+            respond.keywords["service_route"] = self.service_route
+        gruus = None
+        if self.gruu and supports_gruu(request.headers.fields):
+            gruus = stack.names.gruus
         if not request.contact:
-            return respond(contact=listed(location.get(aor), now))
+            bindings = location.get(aor)
+            return respond(contact=listed(bindings, now, request.to.uri, aor, gruus))
         check_registration(request)
-        change = _Change(request, location, aor, now, respond)
+        change = _Change(request, location, aor, now, respond, self.policy, gruus)
         if STAR in request.contact:
             self._check_star(request)
         else:
@@ -236,6 +273,8 @@ class Registrar:
         came_by = cast(Flow, request.flow)
         listener = stack.names.stored_listener(came_by)
         wanted: list[Binding] = []
+        # without a call of a function for each phone that names no instance
+        has_instance = "+sip.instance" in str(request.headers.fields["Contact"]).lower()
         for contact in request.contact:
             if isinstance(contact, str):  # the "*" that removes all is handled above
                 continue
@@ -245,6 +284,10 @@ class Registrar:
             if wanted:
                 wanted = [b for b in wanted if not b.is_of(contact, has_outbound=has_outbound)]
             reach = reach_of(contact, request.via[0], came_by) if is_direct else Reach.AT_CONTACT
+            if has_instance:
+                if seconds:
+                    self._check_loop(request, contact, stack)
+                contact = without_gruus(contact)
             if seconds:
                 # an invalid q raises here, while the error can still quote the request
                 float(contact.q)
@@ -265,6 +308,17 @@ class Registrar:
                 raise Reject(403, f"Binding Over {BINDING_BYTES} Bytes")
             wanted.append(binding)
         return wanted
+
+    @staticmethod
+    def _check_loop(request: Request, contact: NameAddr, stack: Element) -> None:
+        """Refuse a Contact of a user agent that leads back here: the address-of-record, or one of
+        its GRUUs (RFC 5627 §5.1). Raises Reject(403)."""
+        if "+sip.instance" not in contact.parameters:
+            return
+        uri = contact.uri
+        is_gruu = "gr" in uri.parameters and serves(stack, uri)
+        if not uri.is_sip or is_gruu or uri.equivalent(request.to.uri):
+            raise Reject(403, "Contact Leads Back Here")
 
     def _seconds(self, request: Request, contact: NameAddr) -> int:
         """Return the seconds for which a Contact is bound (§10.3 step 7). Raises Reject(423)."""
@@ -301,8 +355,10 @@ class _Change:
     __slots__ = (
         "_aor",
         "_bindings",
+        "_gruus",
         "_location",
         "_now",
+        "_policy",
         "_request",
         "_respond",
         "response",
@@ -316,7 +372,11 @@ class _Change:
         aor: str,
         now: float,
         respond: Callable[..., Response],
+        policy: Policy,
+        gruus: Gruus | None,
     ) -> None:
+        self._policy = policy
+        self._gruus = gruus
         self._request = request
         self._location = location
         self._aor = aor
@@ -341,12 +401,14 @@ class _Change:
                 now,
                 has_outbound=first_hop_supports_outbound(request),
                 is_unusable=self._location.is_unusable,
+                policy=self._policy,
             )
             if (len(bindings) > SMALL or len(self._aor) > BINDING_BYTES) and entry_bytes(
                 self._aor, [b.bytes for b in bindings]
             ) > ADDRESS_BYTES:
                 raise Reject(403, f"Address-of-Record Over {ADDRESS_BYTES} Bytes")
-        self.response = self._respond(contact=listed(bindings, now))
+        contacts = listed(bindings, now, request.to.uri, self._aor, self._gruus)
+        self.response = self._respond(contact=contacts)
         self._bindings = bindings
         return bindings
 
@@ -355,13 +417,3 @@ class _Change:
         for binding in self.wanted or ():
             if binding.flow is not None and binding in self._bindings:
                 cast(Flow, self._request.flow).keep(binding.expires_at - self._now)
-
-
-def listed(bindings: Bindings, now: float) -> tuple[NameAddr, ...]:
-    """Return the Contacts of the 200 to a REGISTER, each with its seconds (§10.3 step 8)."""
-    return tuple(
-        b.contact._replace(
-            parameters=b.contact.parameters.replace(expires=max(1, round(b.expires_at - now)))
-        )
-        for b in bindings
-    )

@@ -28,6 +28,7 @@ from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS, URIParameters
 from ...message.uri import URI, bracketed, is_valid_host, normal_host
 from ...stores.bindings import aor
+from ...stores.gruu import Gruus
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import SECURE, literal
 from .flow_names import FlowNames
@@ -67,9 +68,9 @@ class Names:
         route_secret: bytes | None = None,
         aliases: Mapping[str, str] | None = None,
     ) -> None:
-        self.route_tokens = RouteTokens(
-            os.urandom(ROUTE_SECRET) if route_secret is None else route_secret
-        )
+        secret = os.urandom(ROUTE_SECRET) if route_secret is None else route_secret
+        self.route_tokens = RouteTokens(secret)
+        self.gruus = Gruus(secret)
         self._use(transports)
         self._own: set[tuple[str, int]] = set()
         self._hosts: set[str] = set()

@@ -1,0 +1,60 @@
+"""The Contacts of the 200 to a REGISTER with their GRUUs, and its Service-Route, RFC 3261 §10.3
+step 8, RFC 5627 §5.2 and RFC 3608. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...errors import InvalidValue, excerpt
+from ...message.address import NameAddr
+from ...message.uri import URI
+from ...stores.bindings import Bindings
+from ...stores.gruu import TAG, Gruus, public
+
+
+def listed(
+    bindings: Bindings, now: float, uri: URI, aor: str, gruus: Gruus | None
+) -> tuple[NameAddr, ...]:
+    """Return the Contacts of the 200 to a REGISTER, each with its seconds (§10.3 step 8).
+
+    Args:
+        bindings: The bindings.
+        now: The time.
+        uri: The address-of-record, as the phone spells it.
+        aor: Its key.
+        gruus: Makes the GRUUs of the Contacts (RFC 5627 §5.2). None if the phone knows none.
+    """
+    contacts = []
+    for b in bindings:
+        parameters = b.contact.parameters.replace(expires=max(1, round(b.expires_at - now)))
+        if gruus is not None:
+            one, other = public(uri, b), gruus.temporary(uri, aor, b)
+            if one is not None and other is not None:
+                parameters = parameters.replace({"pub-gruu": str(one), "temp-gruu": str(other)})
+        contacts.append(b.contact._replace(parameters=parameters))
+    return tuple(contacts)
+
+
+def supports_gruu(fields: Mapping[str, object]) -> bool:
+    """True when the sender of a request with these header fields supports GRUUs (RFC 5627 §4.2)."""
+    text = f"{fields.get('Supported', '')},{fields.get('Require', '')}".lower()
+    return TAG in text
+
+
+def without_gruus(contact: NameAddr) -> NameAddr:
+    """Return a Contact without the GRUUs that a phone suggests (RFC 5627 §5.1)."""
+    parameters = contact.parameters
+    if "pub-gruu" not in parameters and "temp-gruu" not in parameters:
+        return contact
+    return contact._replace(parameters=parameters.without("pub-gruu", "temp-gruu"))
+
+
+def route(text: str) -> NameAddr:
+    """Return a value of Service-Route. Raises InvalidValue for a URI without lr (RFC 3608 §6.3)."""
+    address = NameAddr.parse(text if text.startswith("<") else f"<{text}>")
+    if not address.uri.is_sip or "lr" not in address.uri.parameters:
+        raise InvalidValue(
+            f"service_route must have SIP URIs with lr, got {excerpt(text)}: "
+            'write ("sip:proxy.example.com;lr",)'
+        )
+    return address

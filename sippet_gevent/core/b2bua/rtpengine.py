@@ -162,7 +162,7 @@ class RTPEngine:
             raise TransportError(
                 f"rtpengine at {self.address} does not answer {name} in {self._timeout:g} seconds"
             ) from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that no name server can be asked for
             raise TransportError(f"rtpengine at {self.address} not reached: {error}") from error
         if answer.get("result") not in (b"ok", b"pong"):
             reason = answer.get("error-reason", b"no reason given")

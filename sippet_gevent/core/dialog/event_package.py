@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...errors import ParseError, Reject
+from ...errors import InvalidValue, ParseError, Reject
 from ...message.fields.extensions import Event
 from ...message.message import Request
 from ...message.sipfrag import SIPFRAG
@@ -70,6 +70,17 @@ def package_of(event: Event) -> Package:
     """Return the package of an event type; one without a Content-Type for an unknown type."""
     name = event.value.lower()
     return PACKAGES.get(name) or Package(name)
+
+
+def with_content_type(body: bytes, content_type: str, package: Package) -> bytes:
+    """Return the body of a NOTIFY, after a check that it has a Content-Type (RFC 3261 §20.15).
+    Raises InvalidValue."""
+    if body and not content_type:
+        raise InvalidValue(
+            f"the body of a NOTIFY of event {package.name} needs a Content-Type: write "
+            'tx.accept_subscription(…, content_type="text/plain")'
+        )
+    return body
 
 
 def event_of(request: Request, known: tuple[str, ...]) -> Event:

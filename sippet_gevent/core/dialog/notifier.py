@@ -13,7 +13,7 @@ from ...runtime.clock import Clock
 from ..element import Element, ServedRequest
 from ..inbox import Inbox
 from .end import End
-from .event_package import Package, event_of, package_of
+from .event_package import Package, event_of, package_of, with_content_type
 from .state import DialogState
 from .subscription import NotifierUsage
 from .subscription_state import REASONS
@@ -101,6 +101,7 @@ class Notifier:
             body: The state; by default the last one, or what its callable returns now.
 
         Raises:
+            InvalidValue: The state has no Content-Type.
             TransportError: It cannot be sent. The subscription has ended then.
         """
         if body is not None:
@@ -198,7 +199,8 @@ def accept(
     dialog = stack.dialogs.of_request(request, response)
     assert isinstance(dialog, DialogState)  # of a stack
     try:
-        first = as_bytes(body)  # it may raise, and a NOTIFY must follow the 200 (§4.2.1.2)
+        # it may raise, and a NOTIFY must follow the 200 (§4.2.1.2)
+        first = with_content_type(as_bytes(body), content_type or package.content_type, package)
         tx.respond(response)
         notifier._begin(
             dialog, package, event_id=event.id, content_type=content_type, asked=granted,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ...arguments import seconds as check_seconds
-from ...errors import ParseError, Reject, SIPError, TransactionTimeout
+from ...errors import ParseError, Reject, SIPError, TransactionStateError, TransactionTimeout
 from ...message.fields.refer import ReferredBy, ReferTo
 from ...message.fields.replaces import Replaces
 from ...message.iana import reason_phrase
@@ -148,7 +148,12 @@ class _Progress:
                 self._session.warn("on_progress raised", error)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for the outcome. Raises Reject if the target was not reached."""
+        """Wait for the outcome. Raises Reject if the target was not reached.
+
+        A peer that hangs up has usually reached it (RFC 5589 §6.1). But a subscription that ends
+        before a final status leaves the outcome unknown, because the last NOTIFY has to have one
+        (RFC 3515 §2.4.5).
+        """
         session, subscription = self._session, self.subscription
         assert subscription is not None  # transfer() has set it
         if not session._inbox.wait(
@@ -158,7 +163,12 @@ class _Progress:
             raise TransactionTimeout("the outcome of the transfer is not known in time")
         if self.status >= 300:
             raise Reject(self.status, self.reason)
-        if self.status < 200 and subscription.end is not None and subscription.end.by == "us":
+        if self.status >= 200:
+            return
+        if session.end is not None:
+            if session.end.by != "peer":
+                raise TransactionStateError(f"the call has ended: {session.end}")
+        elif subscription.end is not None:
             raise TransactionTimeout("the peer does not say how the transfer goes on")
 
 

@@ -19,7 +19,7 @@ from ..client.transaction import FORKS, ClientTransaction
 from ..element import Element, ServedRequest
 from ..inbox import Inbox
 from .end import End
-from .event_package import Package
+from .event_package import REFER, Package
 from .events import EVENTS
 from .state import DialogState
 from .subscription import SubscriberUsage
@@ -85,6 +85,8 @@ class Subscription:
         self._until = 0.0  # timer N
         self._expires: int | None = None
         self._last: SubscriptionState | None = None
+        self._last_end: End | None = None  # of the usage that has ended last
+        self._retry_after: float | None = None  # of the refresh that was refused
         self._is_left = False
 
     # ---- for applications
@@ -100,10 +102,13 @@ class Subscription:
         """Seconds after which to subscribe again; None if that makes no sense (§4.1.3).
 
         It is also None if this program has ended the subscription, or the stack has stopped. It is
-        0 before the end, and if the notifier has sent no NOTIFY about the end.
+        0 before the end, and if the notifier has sent no NOTIFY about the end. If it has refused a
+        refresh, its Retry-After counts.
         """
         if self.end is not None and self.end.cause in ("stopped", "unsubscribed"):
             return None
+        if self._retry_after is not None:
+            return self._retry_after
         return 0.0 if self._last is None else retry_after(self._last)
 
     def __iter__(self) -> Iterator[Request]:
@@ -222,7 +227,7 @@ class Subscription:
         if now >= self._until:
             self._stack.dialogs.subscribing(*self._key, None)
             if not self._usages:
-                self._finish(End("us", "timeout"))
+                self._finish(self._last_end or End("us", "timeout"))
 
     # ---- NOTIFYs
 
@@ -253,6 +258,7 @@ class Subscription:
             if self.response is not None:
                 usage.answered(self.response.status, self._expires)
             self._usages.append(usage)
+            self._tags.add(tag)  # before this NOTIFY ends the subscription
             result = usage._receive(request, tx)
         except BaseException:
             self._undo(usage)
@@ -260,11 +266,11 @@ class Subscription:
         if result is NotImplemented:  # another event
             self._undo(usage)
             raise Reject(481)
-        self._tags.add(tag)
         return result
 
     def _undo(self, usage: SubscriberUsage) -> None:
         usage.cancel()
+        self._tags.discard(usage.dialog.remote.tag)
         if usage in self._usages:
             self._usages.remove(usage)
 
@@ -278,15 +284,32 @@ class Subscription:
         self._inbox.put(notify)
 
     def _usage_ended(self) -> None:
-        """Note that one of the subscriptions has ended: the last one ends all."""
+        """Note that one of the subscriptions has ended: the last one ends all.
+
+        If a REFER was forked, the first NOTIFY of another peer, which may reach the target, can
+        come until timer N has fired (§4.4.1, RFC 3515 §4.6).
+        """
         ended = [usage for usage in self._usages if usage.end is not None]
         self._usages = [usage for usage in self._usages if usage.end is None]
         if not self._usages and ended:
-            assert ended[-1].end is not None
-            self._finish(ended[-1].end)
+            last = ended[-1]
+            assert last.end is not None
+            self._last_end, self._retry_after = last.end, last.retry_after
+            waits = self._stack.clock.now() < self._until and last.end.cause != "stopped"
+            if not (waits and self._package is REFER and self._is_forked):
+                self._finish(last.end)
+
+    @property
+    def _is_forked(self) -> bool:
+        """True if notifiers have answered that are not the one of the 2xx."""
+        of_2xx = set() if self.response is None else {self.response.to.tag}
+        return len(self._tags | of_2xx) > 1
 
     def _others(self, tags: set[str | None]) -> bool:
-        """True if the subscription of another notifier, with none of these tags, still lasts."""
+        """True if the subscription of another notifier, with none of these tags, still lasts, or
+        may begin."""
+        if not self._usages:
+            return self.end is None
         return any(usage.dialog.remote.tag not in tags for usage in self._usages)
 
     def _finish(self, end: End) -> None:

@@ -17,7 +17,7 @@ from ..client.transaction import ClientTransaction
 from ..element import ServedRequest
 from .effects import Effect, effect_of
 from .end import End
-from .event_package import REFER, Package
+from .event_package import REFER, Package, with_content_type
 from .state import DialogState
 from .subscription_state import NotifierState, SubscriberState
 from .usage import Usage
@@ -154,6 +154,7 @@ class SubscriberUsage(EventUsage):
         self._refreshed_at = -math.inf
         self._is_leaving = False
         self._refusal: Response | None = None
+        self._not_before = -math.inf
 
     def _has(self, number: str) -> bool:
         # a REFER that was challenged has another CSeq than the first one
@@ -210,12 +211,22 @@ class SubscriberUsage(EventUsage):
                 self.dialog.refresh_from(response)
         else:
             self._refusal = response
+            self._not_before = self.stack.clock.now() + (self.retry_after or 0)
         try:
             expires = None if self._is_leaving else response.expires
         except ParseError:
             expires = None
         self.answered(response.status, expires)
         self._end_dialog(response)
+
+    @property
+    def retry_after(self) -> float | None:
+        """The Retry-After of a SUBSCRIBE within the dialog that was refused; None without one."""
+        try:
+            value = None if self._refusal is None else self._refusal.retry_after
+        except ParseError:
+            return None
+        return None if value is None else value.seconds
 
     # ---- NOTIFY
 
@@ -273,7 +284,11 @@ class SubscriberUsage(EventUsage):
             return math.inf  # one is under way
         now = self.stack.clock.now()
         lead = min((expires_at - now) / 2, 64 * self.stack.engine.timers.t1)
-        return max(expires_at - lead, self._refreshed_at + LEAST)
+        return max(
+            expires_at - lead,
+            self._refreshed_at + LEAST,
+            self._not_before,  # RFC 5057 §5.1 note 13; it may end the subscription
+        )
 
     def _drop(self) -> None:
         super()._drop()
@@ -335,9 +350,10 @@ class NotifierUsage(EventUsage):
         Does nothing after the end: the subscriber may have ended the subscription.
 
         Raises:
+            InvalidValue: The body has no Content-Type. Nothing has changed.
             SIPError: It cannot be sent. The subscription has ended then.
         """
-        self._body = body
+        self._body = with_content_type(body, self.content_type, self.package)
         if self.end is not None:
             return
         if reason is not None:
@@ -349,7 +365,7 @@ class NotifierUsage(EventUsage):
         try:
             notify = dialog.request(
                 "NOTIFY", body=body, event=self.event,
-                content_type=self.content_type if body and self.content_type else None,
+                content_type=self.content_type if body else None,
                 subscription_state=self.state.header(self.stack.clock.now()),
             )  # fmt: skip
         except SIPError:  # the application's content_type
@@ -397,7 +413,7 @@ class NotifierUsage(EventUsage):
             return  # the last one was sent meanwhile
         try:
             if self._state_of is not None:
-                self._body = self._state_of()
+                self._body = with_content_type(self._state_of(), self.content_type, self.package)
         except Exception as error:  # of the application; the NOTIFY has to follow anyway
             self.dialog.warn("state of a subscription not read", error)
         try:

@@ -72,6 +72,12 @@ def test_closed_port_is_an_error():
         RTPEngine(address, timeout=10).ping()
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_name_that_cannot_be_asked_for_is_an_error(host):
+    with pytest.raises(TransportError):
+        RTPEngine(f"{host}:2223").ping()
+
+
 def test_refused_command_is_an_error_with_its_reason():
     with (
         Engine(result="error") as engine,

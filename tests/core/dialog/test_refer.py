@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Reject, TransactionTimeout
+from sippet_gevent import Reject, TransactionStateError, TransactionTimeout
 from sippet_gevent.core.dialog.refer import Refer, refer_to
 from sippet_gevent.core.dialog.subscription import REFER
 
@@ -79,6 +79,24 @@ def test_notify_may_come_before_the_202(transferring):
     transferring.accept()
     transferring.notify("200 OK", "terminated;reason=noresource")
     assert transferring.outcome.get() is None
+
+
+@pytest.mark.rfc("3515 2.4.5")
+@pytest.mark.parametrize("line", ["100 Trying", "180 Ringing"])
+def test_transfer_whose_last_notify_has_no_final_status_is_no_success(transferring, line):
+    transferring.accept()
+    assert transferring.notify(line, "terminated;reason=noresource") == 200
+    with pytest.raises(TransactionTimeout):
+        transferring.outcome.get()
+    assert not transferring.call.ended.is_set()
+
+
+def test_transfer_whose_call_we_hang_up_has_no_outcome(transferring):
+    transferring.accept()
+    transferring.call.hangup()
+    with pytest.raises(TransactionStateError):
+        transferring.outcome.get()
+    transferring.notify("200 OK", "terminated;reason=noresource")
 
 
 @pytest.mark.rfc("3515 2.4.5")

@@ -332,6 +332,42 @@ def test_refresh_that_fails_otherwise_leaves_the_subscription_until_it_expires(s
     assert 2 < len(it.peer.methods) < 20
 
 
+@pytest.mark.rfc("3261 20.33", "5057 5.1")
+@pytest.mark.parametrize("status", [500, 503])
+def test_refused_refresh_is_repeated_after_its_retry_after(sip, status):
+    it = Watching(sip, expires=600, granted=600)
+    it.notify()
+    asked = []
+
+    def answer(request):
+        asked.append(sip.clock.now())
+        return request.response(status, retry_after=20)
+
+    it.peer.answer = answer
+    sip.advance(569)
+    assert len(asked) == 1
+    sip.advance(15)
+    assert len(asked) == 1
+    sip.advance(15)
+    assert len(asked) == 2  # the next one would come after the end
+    assert asked[1] - asked[0] >= 20
+    assert it.subscription.end is None
+    assert it.subscription.retry_after == 0
+    sip.advance(20)
+    assert len(asked) == 2
+    assert it.subscription.end.cause == "timeout"
+
+
+@pytest.mark.rfc("3261 20.33", "6665 4.1.2.2")
+def test_retry_after_of_the_refusal_that_ended_the_subscription_is_told(sip):
+    it = Watching(sip, expires=100, granted=100)
+    it.notify("active;expires=100")
+    sip.advance(70)
+    it.peer.reply(it.peer.last("SUBSCRIBE"), 480, retry_after=120)
+    assert it.subscription.end.status == 480
+    assert it.subscription.retry_after == 120
+
+
 @pytest.mark.rfc("6665 4.1.2.2", "6665 4.1.2.4")
 def test_refresh_without_a_notify_ends_with_timer_n(sip):
     it = Watching(sip, expires=600, granted=600)
@@ -591,6 +627,33 @@ def test_state_that_raises_does_not_keep_a_subscription_open(sip):
     assert it.notifiers[0].end.cause == "terminated"
 
 
+@pytest.mark.rfc("3261 20.15")
+def test_state_of_an_unknown_event_needs_a_content_type(sip):
+    seen = []
+    errors = []
+
+    def core(request, tx):
+        try:
+            seen.append(tx.accept_subscription("weather", body=b"sunny"))
+        except InvalidValue as error:
+            errors.append(str(error))
+            seen.append(tx.accept_subscription("weather"))
+
+    stack = sip.serve(core)
+    peer = Peer(sip, "10.0.0.50", lambda request: 200)
+    peer.ask("SUBSCRIBE", event="weather", contact=f"<{peer.uri}>")
+    assert peer.statuses == [200]
+    assert "content_type=" in errors[0]
+    with pytest.raises(InvalidValue):
+        seen[0].notify("rain")
+    assert seen[0].end is None
+    seen[0]._state = b""
+    seen[0].close()
+    sip.settle()
+    assert [request.body for request in peer.requests] == [b"", b""]
+    assert stack.stats()["subscriptions"] == 0
+
+
 def test_notify_that_cannot_be_written_leaves_no_subscription(sip):
     it = Subscribed(sip, content_type="text/plain\r\nX-Other: 1")
     sip.advance(601)
@@ -759,6 +822,34 @@ def test_refer_that_was_forked_succeeds_with_the_first_success(sip):
     assert not it.outcome.ready()
     it.notify("200 OK", "terminated;reason=noresource", tag="b")
     assert it.outcome.get() is None
+
+
+@pytest.mark.rfc("3515 4.6", "6665 4.1.2.4", "6665 4.4.1")
+@pytest.mark.parametrize("arrives", [True, False])
+def test_refer_that_was_forked_waits_for_a_branch_that_has_told_nothing(sip, arrives):
+    """Branch a fails before the first NOTIFY of branch b, whose 202 we got."""
+    it = Referring(sip)
+    it.accept(to=f"<{BOB}>;tag=b")
+    it.notify("486 Busy Here", "terminated;reason=noresource", tag="a")
+    assert not it.outcome.ready()
+    if arrives:
+        sip.advance(5)
+        assert it.notify("200 OK", "terminated;reason=noresource", tag="b") == 200
+        assert it.outcome.get() is None
+        return
+    sip.advance(33)
+    with pytest.raises(Reject) as refused:
+        it.outcome.get()
+    assert refused.value.status == 486
+
+
+@pytest.mark.rfc("3515 2.4.5")
+def test_refer_whose_last_notify_has_no_final_status_is_no_success(sip):
+    it = Referring(sip)
+    it.accept()
+    assert it.notify("100 Trying", "terminated;reason=noresource") == 200
+    with pytest.raises(TransactionTimeout):
+        it.outcome.get()
 
 
 def test_refer_that_is_refused_raises(sip):

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from .core.dialog.end import Bridged, End
     from .core.dialog.events import CallEvent
     from .core.dialog.notifier import Notifier
-    from .core.dialog.refer import Referral
-    from .core.dialog.subscriber import Subscription
+    from .core.dialog.referral import Referral
+    from .core.dialog.subscription import Subscription
     from .core.middleware import Middleware, Send
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
@@ -227,8 +227,8 @@ _MODULES = {
     "End": ".core.dialog.end",
     "CallEvent": ".core.dialog.events",
     "Notifier": ".core.dialog.notifier",
-    "Referral": ".core.dialog.refer",
-    "Subscription": ".core.dialog.subscriber",
+    "Referral": ".core.dialog.referral",
+    "Subscription": ".core.dialog.subscription",
     "Account": ".core.registration.account",
     "Accounts": ".core.registration.accounts",
     "Registration": ".core.registration.registration",

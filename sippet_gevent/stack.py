@@ -46,13 +46,12 @@ from .core.dialog.dialogs import Dialogs
 from .core.dialog.event_package import package_of
 from .core.dialog.expiry import Expiry
 from .core.dialog.offer_answer import check_media, check_on_offer
-from .core.dialog.refer import refer_to
-from .core.dialog.referring import refer
+from .core.dialog.refer import refer, refer_to
 from .core.dialog.reliable import without_reliable
 from .core.dialog.replaces import NamesDialog, dialog_of
 from .core.dialog.rules import RULES, rules_for
 from .core.dialog.session_interval import DEFAULT as SESSION_EXPIRES
-from .core.dialog.subscriber import Subscription
+from .core.dialog.subscription import Subscription
 from .core.dialog.terms import Terms
 from .core.dispatch import Dispatcher
 from .core.inbox import Waitable, check_waitable

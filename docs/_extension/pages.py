@@ -56,7 +56,7 @@ RULES = {
     "Bridges: what crosses": "core.b2bua.bridge",
     "Bridges: which header fields cross": "core.b2bua.policy",
     "Bridges: requests within a call": "core.b2bua.leg",
-    "Third-party call control": "core.b2bua.flows",
+    "Third-party call control": "core.b2bua.third_party",
     "sips URIs": "core.routing.sips",
     "Format parameters in answers": "message.sdp.fmtp",
 }

@@ -37,7 +37,7 @@ from .dialog.end import End, reason_in
 from .dialog.media import Media
 from .dialog.notifier import Notifier, State, accept
 from .dialog.offer_answer import check_media, check_on_offer, media_address
-from .dialog.refer import Referral
+from .dialog.referral import Referral
 from .dialog.reliable import TAG as RELIABLE
 from .dialog.reliable import lists
 from .dialog.terms import Terms

@@ -17,7 +17,7 @@ from .auth.credentials import Given
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction
 from .dialog.call import Call, CallHandlers, OnOffer, OnProgress, OnProvisional
-from .dialog.subscriber import Subscription
+from .dialog.subscription import Subscription
 from .element import Element
 from .inbox import Waitable
 from .statistics import Statistics

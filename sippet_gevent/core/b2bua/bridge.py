@@ -47,10 +47,10 @@ from ..element import Element
 from ..server import ServerTransaction
 from .connection import Connection
 from .crossing import hops_left, with_description
-from .flows import ask_for_offer, reoffer
 from .leg import Leg
 from .policy import BridgePolicy, Kind
 from .relay import MediaRelay
+from .third_party import ask_for_offer, reoffer
 from .undo import put_back
 
 _DEFAULT = BridgePolicy()

@@ -7,13 +7,13 @@ from ...errors import InvalidValue, TransactionStateError
 from ..dialog.call import Call
 from ..dialog.end import Bridged, End
 from ..dialog.invite import InviteSession
-from ..dialog.refer import ReferringSession
+from ..dialog.transfer import ReferringSession
 from .bridge import checked_policy
 from .connection import Connection
-from .flows import connect_sessions
 from .leg import Leg
 from .policy import BridgePolicy
 from .relay import MediaRelay
+from .third_party import connect_sessions
 
 
 class BridgingSession(ReferringSession):

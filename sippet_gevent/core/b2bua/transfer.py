@@ -13,15 +13,15 @@ from ...errors import Reject, SIPError
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..dialog.dialog import DialogID
-from ..dialog.refer import Referral
+from ..dialog.referral import Referral
 from ..dialog.replaces import dialog_of
 from ..element import Element
 from ..server import ServerTransaction
 from .crossing import hops_left
-from .flows import connect_sessions
 from .leg import Leg
 from .policy import OF_THE_SENDER, BridgePolicy, Kind
 from .relay import MediaRelay
+from .third_party import connect_sessions
 from .undo import undone_if_refused
 
 

@@ -565,8 +565,8 @@ class Call(ABC):
             bob = stack.invite("sip:bob@example.com")
             alice.bridge(bob)
 
-        The sessions are connected by re-INVITEs, see core/b2bua/flows.py. Later requests and the
-        end of one call are passed on to the other, as by bridge().
+        The sessions are connected by re-INVITEs, see core/b2bua/third_party.py. Later requests and
+        the end of one call are passed on to the other, as by bridge().
 
         Args:
             other: The other call.

@@ -16,9 +16,9 @@ from .dialog import DialogID, dialog_id
 from .ended import STATUS as AFTER_THE_END
 from .ended import EndedDialogs
 from .invite import InviteSession
-from .refer import ReferringSession
 from .rules import RULES
 from .state import DialogState
+from .transfer import ReferringSession
 from .within import InCall, InDialog
 
 LEAVE_SECONDS = 5.0

@@ -19,7 +19,7 @@ number of digits to a call whose core reads none."""
 
 
 class Following(Protocol):
-    """A transfer that the peer asks for: a Referral of refer.py."""
+    """A transfer that the peer asks for: a Referral of referral.py."""
 
     @property
     def uri(self) -> URI:

@@ -14,8 +14,8 @@ from ..element import Element, ServedRequest
 from ..inbox import Inbox
 from .end import End
 from .event_package import Package, event_of, package_of, with_content_type
+from .notifier_usage import NotifierUsage
 from .state import DialogState
-from .subscription import NotifierUsage
 from .subscription_state import REASONS
 
 State = bytes | str | Callable[[], "bytes | str"]

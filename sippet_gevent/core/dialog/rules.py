@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .connected_identity import TAG as FROM_CHANGE
 from .connected_identity import Announcing, ConnectedIdentity
-from .refer import NO_SUBSCRIPTION, Refer
+from .refer import NO_SUBSCRIPTION
+from .referral import Refer
 from .reliable import TAG as RELIABLE
 from .reliable import Reliable
 from .replaces import REPLACES, Joining, Replacing

@@ -9,7 +9,7 @@ from sippet_gevent.core.client import transaction
 from sippet_gevent.core.client.transaction import FORKS, UNREAD
 from sippet_gevent.core.dialog import ended
 from sippet_gevent.core.dialog.events import EVENTS
-from sippet_gevent.core.dialog.refer import REFERRALS
+from sippet_gevent.core.dialog.referral import REFERRALS
 from sippet_gevent.core.dialog.reliable import PRACKS
 
 from ..wire import Peer, start

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Reject, TransactionStateError, TransactionTimeout
-from sippet_gevent.core.dialog.refer import Refer, refer_to
-from sippet_gevent.core.dialog.subscription import REFER
+from sippet_gevent.core.dialog.event_package import REFER
+from sippet_gevent.core.dialog.refer import refer_to
+from sippet_gevent.core.dialog.referral import Refer
 
 from ..wire import Peer, sent, start
 from .test_call import CALLEE, CALLER, Placed, Taken

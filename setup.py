@@ -84,6 +84,7 @@ setup(
         "greenlet>=3.1",
         "h11>=0.14",
         "msgpack>=1.0.3",  # bindings in stores
+        "tomli>=2; python_version < '3.11'",
         "wsproto>=1.2",
     ],
     extras_require={
@@ -98,7 +99,7 @@ setup(
         "pytest11": ["sippet_gevent = sippet_gevent.testing"],
     },
     packages=find_packages(include=["sippet_gevent", "sippet_gevent.*"]),
-    package_data={"sippet_gevent": ["py.typed"]},
+    package_data={"sippet_gevent": ["py.typed", "command/sample.toml"]},
     include_package_data=False,
     ext_modules=[] if skip else [scan],
     options={} if skip else {"bdist_wheel": {"py_limited_api": "cp310"}},

@@ -9,6 +9,7 @@ import math
 import sys
 from typing import NoReturn
 
+from .command.configuration import wants_patching
 from .command.manual import (
     CALL,
     CALL_NOTES,
@@ -24,6 +25,7 @@ from .command.manual import (
     USER,
     USER_NOTES,
 )
+from .command.serve_options import add_serve_options
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     mistake in the arguments; others as `sippet call --help` says.
     """
     options = _parser().parse_args(arguments)
-    if getattr(options, "monkey", False):
+    if options.command == "serve" and wants_patching(options.config, options.monkey):
         # Patch before the core's module is imported: an unpatched socket or lock in it would block
         # all greenlets. Until here, this package has imported only gevent and modules that patching
         # changes in place.
@@ -62,112 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         SERVE,
         SERVE_NOTES + SERVE_EXAMPLES,
     )
-    serve.add_argument(
-        "core",
-        nargs="?",
-        metavar="MODULE_OR_FILE:CORE",
-        help="the core to run, such as myapp:core or ./app.py:core",
-    )
-    serve.add_argument(
-        "--listen",
-        action="append",
-        default=[],
-        metavar="udp:HOST:PORT",
-        help="address to listen on: udp:, tcp:, tls:, ws: or wss:, with the parameters of the "
-        "documentation; repeatable; default udp:127.0.0.1:5060",
-    )
-    serve.add_argument(
-        "--domain",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="domain whose phones may register; repeatable; default: any domain. The first one "
-        "also has the addresses of this server",
-    )
-    serve.add_argument(
-        "--alias",
-        action="append",
-        default=[],
-        metavar="NAME[=DOMAIN]",
-        help="another name or address of a --domain, by default of the first; repeatable",
-    )
-    serve.add_argument(
-        "--database",
-        metavar="FILE",
-        help="SQLite file with the users of `sippet user`; the server asks for passwords. The "
-        "bindings of their phones are kept in it, too, and survive a restart. It is created if it "
-        "does not exist; default: in memory, without passwords",
-    )
-    serve.add_argument(
-        "--algorithm",
-        action="append",
-        metavar="NAME",
-        help="digest algorithm to offer: SHA-512-256, SHA-256 or MD5, strongest first; repeatable; "
-        "default: SHA-256, MD5",
-    )
-    serve.add_argument(
-        "--open",
-        action="store_true",
-        help="ask for no passwords: everybody that reaches an address may register and call",
-    )
-    serve.add_argument(
-        "--cert", metavar="FILE", help="certificate and its chain for tls: and wss:, in PEM"
-    )
-    serve.add_argument(
-        "--key", metavar="FILE", help="private key, if it is not in the file of --cert"
-    )
-    serve.add_argument(
-        "--ca",
-        metavar="FILE",
-        help="authorities that sign the certificates of TLS servers; default: those of the system",
-    )
-    serve.add_argument(
-        "--client-ca",
-        metavar="FILE",
-        help="authorities that sign the certificates of clients, which must then present one",
-    )
-    serve.add_argument(
-        "--origin",
-        action="append",
-        metavar="URL",
-        help="web page whose scripts may open a WebSocket; repeatable; default: any page",
-    )
-    serve.add_argument(
-        "--filter-scanners",
-        action="store_true",
-        help="drop messages that name a scanner, such as friendly-scanner or sipvicious",
-    )
-    serve.add_argument(
-        "--rate",
-        type=_rate,
-        metavar="N",
-        help="drop messages of a source that exceed N a second",
-    )
-    serve.add_argument(
-        "--exempt",
-        action="append",
-        metavar="NETWORK",
-        help="network that --rate does not limit, such as 192.0.2.0/24; repeatable; default: the "
-        "loopback",
-    )
-    serve.add_argument(
-        "--monkey",
-        action="store_true",
-        help="call gevent.monkey.patch_all() first, so that blocking libraries yield",
-    )
-    serve.add_argument(
-        "--drain",
-        type=_seconds,
-        default=32.0,
-        metavar="SECONDS",
-        help="longest time to finish requests and calls after SIGTERM; default 32",
-    )
-    serve.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="show each message, and the traceback of a core that cannot be loaded",
-    )
+    add_serve_options(serve)
 
     _add_user(commands)
 
@@ -328,15 +225,6 @@ def _seconds(text: str) -> float:
             f"must be a number of seconds, 0 or more, got {text!r}: write 10 or 0.5"
         )
     return seconds
-
-
-def _rate(text: str) -> float:
-    rate = _number(text)
-    if rate is None or rate <= 0:
-        raise argparse.ArgumentTypeError(
-            f"must be greater than 0 messages a second, got {text!r}: write 50"
-        )
-    return rate
 
 
 def _number(text: str) -> float | None:

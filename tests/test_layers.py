@@ -33,6 +33,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
     "errors", "arguments", "extras", "message", "transaction",
+    "command/kinds", "command/settings", "command/settings_reader", "command/toml_lines", "runtime/limits",
     "core/b2bua/bencode", "core/b2bua/crossing", "core/b2bua/policy", "core/b2bua/relay",
     "core/auth/bans", "core/auth/claim", "core/auth/digest", "core/auth/nonces", "core/client/completion",
     "core/client/reason", "core/dialog/dialog", "core/dialog/dtmf", "core/dialog/effects",

@@ -16,6 +16,9 @@ SERVE_EXAMPLES = """examples:
                --listen tls:192.0.2.10:5061 --cert chain.pem --key key.pem
   sippet serve --database phones.db --domain office.example --listen wss:192.0.2.10:443 \\
                --cert chain.pem --key key.pem --origin https://phone.example.com
+  sippet serve --config sippet.toml               all settings from a file
+  sippet serve --sample > sippet.toml             begin with a file that explains all keys
+  sippet serve --config sippet.toml --check       say what is wrong in it, and exit
   sippet serve myapp:core --filter-scanners       your own core, without the messages of scanners
   sippet serve myapp:core --monkey                your own core, with blocking libraries patched
   sippet serve examples/hello.py:stack            a Stack that a file makes
@@ -31,15 +34,17 @@ EXAMPLES = f"""{SERVE_EXAMPLES.rstrip()}
 SERVE = """Run a core until SIGTERM or Ctrl-C. A core is a function core(request, tx), a Core (class
 or instance) or a Stack. Without one, the default server runs: registrar and proxy. With a
 --database it asks for the passwords that `sippet user` has set. Without one it listens on loopback
-only, unless you add --open."""
+only, unless you add --open. Each option is also a key of the file of --config. An option wins over
+the file."""
 
 SERVE_NOTES = """signals:
   SIGTERM, SIGINT   refuse new requests with 503, finish those in progress, exit;
                     a second one exits at once
-  SIGHUP            read the certificates again, for new connections
+  SIGHUP            read the file of --config and the certificates again; calls go on
   SIGUSR1           log counters and gauges
 
-exit codes: 0 stopped by a signal, 2 an argument, the module of the core or the database is wrong
+exit codes: 0 stopped by a signal, 2 an argument, the file, the core or the database is wrong, or an
+address is taken
 
 """
 

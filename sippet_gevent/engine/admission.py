@@ -60,6 +60,15 @@ class Admission:
         self._patience = 64 * timers.t1
         self._told: set[WaitingCore] = set()
         self._alarm: Alarm | None = None
+        self._reserve(limits)
+
+    def use_limits(self, limits: Limits) -> None:
+        """Use other limits from now on. What exceeds them stays until it ends."""
+        self._limits = limits
+        self._reserve(limits)
+        self._settle()
+
+    def _reserve(self, limits: Limits) -> None:
         self._handlers_reserve = _with_reserve(limits.handlers, limits)
         self._transactions_reserve = _with_reserve(limits.transactions, limits)
         self._large_reserve = _with_reserve(limits.large_bytes, limits)

@@ -14,6 +14,7 @@ from ..runtime.limits import Limits
 from ..transaction.timers import Timers
 from ..transport.base import Flow, Transport
 from ..transport.listener import Listener
+from ..transport.stream.transport import StreamTransport
 from .ingress import Accept, Ingress
 from .layer import TransactionLayer
 from .listening import Planned
@@ -61,6 +62,18 @@ class Engine(TransactionLayer):
     @accept.setter
     def accept(self, accept: Accept | None) -> None:
         self.ingress.accept = accept
+
+    def use_limits(self, limits: Limits) -> None:
+        """Use other limits from now on.
+
+        What the old ones have sized when the stack started stays: the rate of answers to broken
+        requests, when requests change to TCP, handshakes, and the offers of keep-alives.
+        """
+        self.limits = self.ingress.limits = limits
+        self.admission.use_limits(limits)
+        for transport in self.transports:
+            if isinstance(transport, StreamTransport):
+                transport.limits = limits.streams
 
     def open(self, planned: Iterable[Planned]) -> list[Transport]:
         """Open transports on their addresses, all or none, and return those that are open.

@@ -49,7 +49,8 @@ class Ingress:
         """Messages that caused an internal error, with the error."""
         self._layer = layer
         self._counters = layer.counters
-        self._limits = layer.limits
+        self.limits = layer.limits
+        """The limits of messages and transactions."""
         self._admission = layer.admission
         self._servers = layer.servers
         self._clients = layer.clients
@@ -99,7 +100,7 @@ class Ingress:
         """Bring one whole message to its transaction or core. Runs in a greenlet of its own."""
         self._counters.received += 1
         try:
-            message = parse(data, self._limits.parser)
+            message = parse(data, self.limits.parser)
         except ParseError as error:
             if self._layer.tap is not None:
                 self._layer.tap.tell("in", data, flow, None)
@@ -150,7 +151,7 @@ class Ingress:
                 or layer.draining
                 or not self._admission.is_open
                 or size > LARGE
-                or len(self._servers) + len(self._clients) >= self._limits.transactions
+                or len(self._servers) + len(self._clients) >= self.limits.transactions
             ):
                 first = layer.merged.first(merge)
                 refusal = self._refusal(request, first, key, size)
@@ -204,7 +205,7 @@ class Ingress:
         if (
             tx.flow.remote[0] != flow.remote[0]
             and not tx.reliable
-            and not self._limits.any_response_source
+            and not self.limits.any_response_source
         ):
             self._counters.drop("response_source_mismatch", flow, now, response)
             return

@@ -1,4 +1,4 @@
-"""Limits of the calls, transactions, connections and bytes of a stack, each with its reason."""
+"""Limits of the calls, transactions, connections and bytes of a stack, with reasons. Pure."""
 
 from __future__ import annotations
 

@@ -98,6 +98,10 @@ class TLS:
         self._by_name = by_name
         self.server_context, self.client_context = server, client
 
+    def take_over(self, other: TLS) -> None:
+        """Use the files and contexts of another TLS. Only new connections use the changes."""
+        vars(self).update(vars(other))
+
     @property
     def shows_certificate(self) -> bool:
         """True when servers that request a certificate get one of ours."""

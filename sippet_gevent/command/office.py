@@ -1,0 +1,428 @@
+"""Office: the stack that a configuration describes, and what a reload changes in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, cast
+
+from ..core.auth.authenticated import Authenticated
+from ..core.auth.bans import Ban, Bans
+from ..core.core import Core, CoreFunction, check_core
+from ..core.registrar_proxy import RegistrarProxy
+from ..engine.filters import LOOPBACK, SCANNERS, Filter
+from ..errors import SIPError, excerpt
+from ..stack import DEFAULT_ADDRESS, Stack
+from ..stores.location import Location
+from ..transport.tls import TLS
+from ..transport.websocket.settings import Web
+from .configuration import Configuration, Words
+from .core_loading import call, load_core
+from .settings import Settings
+from .terminal import Mistake
+from .users_file import OfficeUsers, configured_users
+
+if TYPE_CHECKING:
+    from ..stores.sqlite import SQLiteBindings
+    from ..stores.users import MemoryUsers, SQLiteUsers
+
+log = logging.getLogger("sippet_gevent")
+
+
+class Office:
+    """The stack of a configuration.
+
+    Args:
+        configuration: The settings, and how messages name them.
+        is_check: Open no database, because the settings are only checked.
+
+    Raises:
+        Mistake: The settings contradict each other, or something they name cannot be used.
+        StoreError: The database cannot be used.
+    """
+
+    def __init__(self, configuration: Configuration, *, is_check: bool = False) -> None:
+        self.settings = configuration.settings
+        self.words = configuration.words
+        self.store: SQLiteBindings | None = None
+        self._database_users: SQLiteUsers | None = None
+        self.users: OfficeUsers | None = None
+        self._proxy: Core | None = None
+        self._secret = os.urandom(32)
+        self._algorithms: tuple[str, ...] = ()
+        check_core_options(self.settings, self.words)
+        check_users(self.settings, self.words)
+        try:
+            if self.settings.database is not None and not is_check:
+                self._open(self.settings.database)
+            if self._asks:
+                self.users = OfficeUsers(self._database_users)
+                self.users.configured = configured_users(self.settings)
+            self.stack = self._stack()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _asks(self) -> bool:
+        """True if the default server asks for passwords."""
+        return self.settings.core is None and self.settings.has_users and not self.settings.open
+
+    def _open(self, path: str) -> None:
+        from ..stores.sqlite import SQLiteBindings  # some systems build Python without SQLite
+        from ..stores.users import SQLiteUsers
+
+        with self.words.naming("database"):
+            self.store = SQLiteBindings(path)
+            if self._asks:
+                self._database_users = SQLiteUsers(path)
+
+    def close(self) -> None:
+        """Close the database."""
+        for opened in (self.store, self._database_users):
+            if opened is not None:
+                opened.close()
+
+    # ---- the stack
+
+    def _stack(self) -> Stack:
+        settings, words = self.settings, self.words
+        found = _found_core(settings)
+        tls, web = tls_of(settings, words), _web(settings, words)
+        aliases = aliases_of(settings, words)
+        accept = filter_of(settings, words)
+        addresses = settings.listen or (DEFAULT_ADDRESS,)
+        kinds = {address.partition(":")[0] for address in addresses}
+        if isinstance(found, Stack):
+            stack = found
+            if settings.domains:
+                with words.naming("domains", "aliases"):
+                    stack.names.serve(settings.domains, aliases)
+            stack.tls, stack.web = tls or stack.tls, web or stack.web
+            kinds |= {listener.transport for _, listener in stack.planned}
+            _check_addresses(settings, words, kinds, stack.tls is not None)
+            self._listen(stack, settings.listen)
+            if not stack.planned:
+                stack.listen(DEFAULT_ADDRESS)
+        else:
+            _check_addresses(settings, words, kinds, tls is not None)
+            with words.naming("domains", "aliases"):
+                stack = Stack(
+                    core=self._core() if found is None else found,
+                    domains=settings.domains,
+                    aliases=aliases,
+                    tls=tls,
+                    web=web,
+                    limits=settings.limits,
+                )
+            self._listen(stack, addresses)
+            if found is None and not self._asks and not settings.open:
+                _check_loopback(stack, words)
+        if accept is not None:
+            if stack.accept is not None:
+                raise Mistake(
+                    f"{settings.core} has a filter of its own: leave out --filter-scanners and "
+                    "--rate"
+                )
+            stack.accept = accept
+        elif words.file is not None and stack.accept is None:
+            stack.accept = Filter(scanners=())  # so that a reload can set another one
+        return stack
+
+    def _listen(self, stack: Stack, addresses: tuple[str, ...]) -> None:
+        for address in addresses:
+            with self.words.naming("listen.address"):
+                stack.listen(address)
+
+    def _core(self) -> Core:
+        """Return the default server, which asks for passwords if there are users. Raises
+        Mistake."""
+        if self._proxy is None:
+            self._proxy = RegistrarProxy(Location(self.store))
+        if self.users is None:
+            return self._proxy
+        return self._authenticated(self.settings, self.users)
+
+    def _authenticated(self, settings: Settings, users: OfficeUsers) -> Authenticated:
+        assert self._proxy is not None
+        self._algorithms = self._offered(settings, users)
+        with self.words.naming("algorithms"):
+            return Authenticated(
+                self._proxy,
+                realm=settings.domains[0],
+                users=users,
+                algorithms=self._algorithms,
+                secret=self._secret,
+                bans=_bans(settings),
+            )
+
+    def _offered(self, settings: Settings, users: OfficeUsers) -> tuple[str, ...]:
+        return settings.algorithms or users.algorithms(settings.domains[0])
+
+    def adopt(self, configuration: Configuration, users: MemoryUsers | None) -> None:
+        """Use another configuration, whose other parts are in use already.
+
+        Calls, bindings and nonces stay. The Authenticated core is replaced if its settings have
+        changed.
+        """
+        before, self.settings, self.words = self.settings, *configuration
+        if self.users is None or users is None:
+            if self._asks:
+                log.warning('setting not reloaded: key=users reason="it needs a restart"')
+            return
+        self.users.configured = users
+        if self.settings.domains and (
+            _asking(before) != _asking(self.settings)
+            or self._algorithms != self._offered(self.settings, self.users)
+        ):
+            self.stack.core = self._authenticated(self.settings, self.users)
+
+    # ---- what it says at its start
+
+    def tell(self) -> None:
+        """Log what the default server does."""
+        settings = self.settings
+        if settings.core is not None:
+            return
+        if self.stack.domains:
+            log.info("registrar: domains=%s", ",".join(self.stack.domains))
+        else:
+            log.info(
+                "registrar: domains=any "
+                'reason="without --domain phones may register with any domain"'
+            )
+        if self.store is not None:
+            log.info("bindings: count=%d database=%s", self.store.count(), self.store.path)
+        if self.users is not None:
+            self._tell_of_users(self.users)
+        elif settings.open:
+            log.warning(
+                'passwords: none reason="--open" hint="everybody that reaches it may register as '
+                'anybody, and call at your expense"'
+            )
+
+    def _tell_of_users(self, users: OfficeUsers) -> None:
+        realm = self.settings.domains[0]
+        count = len(users.list(realm))
+        if count:
+            log.info("passwords: users=%d realm=%s", count, realm)
+        else:
+            log.warning(
+                "passwords: users=0 realm=%s "
+                'hint="add users: sippet user add NAME@%s --database %s"',
+                realm,
+                realm,
+                self.settings.database or "FILE",
+            )
+
+
+def _found_core(settings: Settings) -> Stack | CoreFunction | None:
+    """Return the core or the Stack that the user names; None for the default server. Raises
+    Mistake."""
+    if settings.core is None:
+        return None
+    found = load_core(settings.core)
+    if isinstance(found, Stack):
+        return found
+    if isinstance(found, type) and issubclass(found, Core):
+        found = call(settings.core, found)
+    if not callable(found):
+        raise Mistake(
+            f"{settings.core} must be a callable, a Core or a Stack, got {excerpt(found)}: "
+            "write def core(request, tx)"
+        )
+    try:
+        check_core(found)
+    except TypeError as error:
+        raise Mistake(f"{settings.core} is not a core: {error}") from None
+    return cast(CoreFunction, found)
+
+
+def check_core_options(settings: Settings, words: Words) -> None:
+    """Check that settings of the default server come without a core of the user. Raises Mistake."""
+    if settings.core is None:
+        return
+    if settings.open or settings.algorithms:
+        name = words.name("open" if settings.open else "algorithms")
+        raise Mistake(
+            f"{name} is for the default server: {settings.core} asks for passwords by Authenticated"
+        )
+    if settings.database is not None:
+        raise Mistake(
+            f"{words.name('database')} is for the default server, and {settings.core} keeps its "
+            f"own bindings: write Location(SQLiteBindings({settings.database!r})) there"
+        )
+    for key, value in (
+        ("users", settings.users),
+        ("users_file", settings.users_file),
+    ):
+        if value:
+            raise Mistake(
+                f"{words.name(key)} is for the default server: {settings.core} asks for passwords "
+                "by Authenticated"
+            )
+
+
+def check_users(settings: Settings, words: Words) -> None:
+    """Check that there is a domain for users, and a user for passwords. Raises Mistake."""
+    if settings.core is not None:
+        return
+    if settings.open or not settings.has_users:
+        if settings.algorithms:
+            raise Mistake(
+                f"{words.name('algorithms')} needs users: {words.add('database', 'FILE')}, and "
+                "leave --open out"
+            )
+        return
+    if not settings.domains:
+        key = next(
+            key
+            for key in ("database", "users", "users_file")
+            if getattr(settings, key) not in (None, {})
+        )
+        raise Mistake(
+            f"{words.name(key)} asks for the passwords of a domain: "
+            f"{words.add('domains', 'NAME')}, or --open to ask for none"
+        )
+
+
+def aliases_of(settings: Settings, words: Words) -> dict[str, str]:
+    """Return the aliases with their domains. One without a domain belongs to the first domain.
+    Raises Mistake."""
+    if settings.aliases and not settings.domains:
+        raise Mistake(f"{words.name('aliases')} needs a domain: {words.add('domains', 'NAME')}")
+    return {name: domain or settings.domains[0] for name, domain in settings.aliases.items()}
+
+
+def _check_loopback(stack: Stack, words: Words) -> None:
+    """Check that only this machine reaches a server that asks for no passwords. Raises Mistake."""
+    for _, listener in stack.planned:
+        if not _is_loopback(listener.host):
+            raise Mistake(
+                f"{words.name('listen.address')} {listener.transport}:{listener.host} lets "
+                f"everybody on the network register and call: {words.add('database', 'FILE')} and "
+                f"{words.add('domains', 'NAME').removeprefix('add ')} to ask for passwords, or "
+                "--open to ask for none"
+            )
+
+
+def _asking(settings: Settings) -> tuple[object, ...]:
+    """Return the settings of the core that asks for passwords."""
+    return (
+        settings.domains[:1],
+        settings.algorithms,
+        settings.bans_failures,
+        settings.bans_source_failures,
+        settings.bans_within,
+        settings.bans_seconds,
+        settings.bans_command,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def tls_of(settings: Settings, words: Words) -> TLS | None:
+    """Return the TLS of the settings, or None. Raises Mistake."""
+    cert, key, client_ca = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
+    if cert is None and (key is not None or client_ca is not None):
+        raise Mistake(
+            f"--key and --client-ca need a certificate: {words.add('tls.certificate', 'FILE')}"
+        )
+    if cert is None and settings.tls_ca is None:
+        return None
+    keys = ("tls.certificate", "tls.key", "tls.ca", "tls.client_ca")
+    with words.naming(*keys):
+        return TLS(cert, key, ca=settings.tls_ca, client_ca=client_ca)
+
+
+def _web(settings: Settings, words: Words) -> Web | None:
+    """Return the Web that admits the pages of the settings, or None to admit all. Raises
+    Mistake."""
+    if settings.web_origins is None:
+        return None
+    if "*" in settings.web_origins:
+        name = words.name("web.origins")
+        raise Mistake(
+            f"{name} must not be '*': leave --origin out to let all pages open a WebSocket"
+        )
+    with words.naming("web.origins"):
+        return Web(origins=settings.web_origins)
+
+
+def _check_addresses(
+    settings: Settings, words: Words, kinds: set[str], has_certificate: bool
+) -> None:
+    """Check that settings and addresses fit together. Raises Mistake."""
+    for address in settings.listen:
+        if address.startswith(("tls:", "wss:")) and not has_certificate:
+            raise Mistake(
+                f"{words.name('listen.address')} {address} needs a certificate: "
+                f"{words.add('tls.certificate', 'FILE')}, and {words.add('tls.key', 'FILE')} if "
+                "the key is in another file".replace("and add ", "and ")
+            )
+    if settings.tls_certificate is not None and not kinds & {"tls", "wss"}:
+        raise Mistake(
+            f"{words.name('tls.certificate')} needs an address with TLS: add --listen "
+            "tls:HOST:5061 or --listen wss:HOST:443"
+        )
+    if settings.web_origins is not None and not kinds & {"ws", "wss"}:
+        raise Mistake(
+            f"{words.name('web.origins')} needs an address with WebSockets: add --listen "
+            "wss:HOST:443"
+        )
+
+
+def filter_of(settings: Settings, words: Words) -> Filter | None:
+    """Return the filter of the settings, or None. Raises Mistake."""
+    if settings.filters_exempt is not None and settings.filters_rate is None:
+        raise Mistake(
+            f"{words.name('filters.exempt')} needs a rate: {words.add('filters.rate', '50')}"
+        )
+    if settings.filters_rate is None and not settings.filters_scanners:
+        return None
+    scanners = SCANNERS if settings.filters_scanners else ()
+    with words.naming("filters.exempt"):
+        return Filter(
+            scanners=scanners,
+            rate=settings.filters_rate,
+            exempt=settings.filters_exempt or LOOPBACK,
+        )
+
+
+def _bans(settings: Settings) -> Bans:
+    """Return the Bans of the settings, with the command that is run for each ban."""
+    words = settings.bans_command
+
+    def run(ban: Ban) -> None:
+        import gevent.subprocess as subprocess
+
+        given = {"source": ban.source, "user": ban.user, "seconds": str(int(ban.seconds))}
+        command = [_filled(word, given) for word in words]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+        )
+        if done.returncode:
+            problem = done.stderr.decode("utf-8", "replace").strip()
+            raise SIPError(f"{command[0]} has ended with {done.returncode}: {excerpt(problem)}")
+
+    return Bans(
+        settings.bans_failures,
+        settings.bans_source_failures,
+        within=settings.bans_within,
+        seconds=settings.bans_seconds,
+        on_ban=run if words else None,
+    )
+
+
+def _filled(word: str, given: dict[str, str]) -> str:
+    for name, value in given.items():
+        word = word.replace(f"{{{name}}}", value)
+    return word

@@ -1,0 +1,147 @@
+"""Reloader: reads the configuration again at SIGHUP, and changes a running server.
+
+Everything that can fail comes first. So a file with a mistake changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+
+import gevent
+
+from ..core.routing.local import Names
+from ..engine.filters import Filter
+from ..errors import SIPError
+from ..transport.tls import TLS
+from .configuration import read_configuration
+from .logs import set_up_log
+from .office import Office, aliases_of, check_core_options, check_users, filter_of, tls_of
+from .settings import ROWS, Settings
+from .users_file import configured_users
+
+log = logging.getLogger("sippet_gevent")
+
+
+class Reloader:
+    """Reads the configuration of an office again when SIGHUP arrives.
+
+    Args:
+        office: The running office.
+        options: The arguments of the command line, which still win over the file.
+    """
+
+    def __init__(self, office: Office, options: Mapping[str, object]) -> None:
+        self._office = office
+        self._options = options
+        self._is_busy = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Serve SIGHUP, if there is a file to read again. Otherwise the stack serves it."""
+        settings = self._office.settings
+        if self._office.words.file is None and settings.users_file is None:
+            yield
+            return
+        before = signal.signal(signal.SIGHUP, self._received)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal, which may arrive between any two instructions. The loop does the rest."""
+        gevent.get_hub().loop.run_callback(gevent.spawn, self.reload)
+
+    def reload(self) -> bool:
+        """Read the configuration, and use what has changed. Returns False, and changes nothing, if
+        something is wrong; the log says what."""
+        if self._is_busy:
+            return False
+        self._is_busy = True
+        try:
+            self._reload()
+        except SIPError as error:
+            for line in str(error).split("\n"):
+                log.error('configuration not reloaded: reason="%s" hint="the old one stays"', line)
+            return False
+        finally:
+            self._is_busy = False
+        return True
+
+    def _reload(self) -> None:
+        office, stack = self._office, self._office.stack
+        before = office.settings
+        configuration = read_configuration(self._options)
+        settings, words = configuration
+        # what can fail
+        check_core_options(settings, words)
+        check_users(settings, words)
+        aliases = aliases_of(settings, words)
+        with words.naming("domains", "aliases"):
+            Names([], settings.domains, None, aliases)
+        accept = filter_of(settings, words)
+        tls = gevent.get_hub().threadpool.apply(tls_of, (settings, words))
+        users = None if office.users is None else configured_users(settings)
+        set_up_log(settings)
+        # what cannot
+        changed = changed_keys(before, settings)
+        self._use_tls(tls)
+        if words.file is not None and isinstance(stack.engine.accept, Filter):
+            accept = accept or Filter(scanners=())
+            accept.attach(stack.clock, stack.engine.counters.lines)
+            stack.engine.accept = accept
+        if settings.domains and (
+            settings.domains != before.domains or settings.aliases != before.aliases
+        ):
+            stack.names.serve(settings.domains, aliases)
+        if settings.limits != before.limits:
+            stack.engine.use_limits(settings.limits)
+        office.adopt(configuration, users)
+        for key in changed:
+            if not _reloads(key):
+                log.warning('setting not reloaded: key=%s reason="it needs a restart"', key)
+        log.info(
+            "configuration reloaded: file=%s changed=%s",
+            words.file or settings.users_file,
+            ",".join(key for key in changed if _reloads(key)) or "none",
+        )
+
+    def _use_tls(self, tls: TLS | None) -> None:
+        stack = self._office.stack
+        if tls is not None and stack.tls is not None:
+            stack.tls.take_over(tls)
+        elif tls is not None or stack.tls is not None:
+            log.warning('setting not reloaded: key=tls reason="it needs a restart"')
+
+
+def changed_keys(before: Settings, after: Settings) -> list[str]:
+    """Return the keys of settings that differ."""
+    changed = []
+    for row in ROWS:
+        if row.table == "limits":
+            if getattr(before.limits, row.name) != getattr(after.limits, row.name):
+                changed.append(row.key)
+        elif row.table.startswith("limits."):
+            part = row.table.partition(".")[2]
+            one, other = getattr(before.limits, part), getattr(after.limits, part)
+            if getattr(one, row.name) != getattr(other, row.name):
+                changed.append(row.key)
+        elif row.table not in ("listen", "trunks"):
+            name = row.key.replace(".", "_")
+            if getattr(before, name) != getattr(after, name):
+                changed.append(row.key)
+    for name in ("listen", "trunks"):
+        if getattr(before, name) != getattr(after, name):
+            changed.append(name)
+    return changed
+
+
+_FIXED = frozenset(row.key for row in ROWS if not row.reloads) | {"listen"}
+
+
+def _reloads(key: str) -> bool:
+    return key not in _FIXED

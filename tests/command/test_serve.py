@@ -1,0 +1,258 @@
+"""`sippet serve --config`: a server from one file, which SIGHUP reads again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+
+import gevent
+import pytest
+
+from sippet_gevent import Credentials, Request, Stack, ha1
+from sippet_gevent.command.ports import holder_of
+
+from ..ports import free_port
+from ..programs import PATIENCE, SIPPET, Server
+
+pytest_plugins = ["tests.programs"]
+
+
+@pytest.fixture
+def client():
+    with Stack("udp:127.0.0.1:0", "tcp:127.0.0.1:0") as stack:
+        yield stack
+
+
+@pytest.fixture
+def configured(run, tmp_path):
+    """Start `sippet serve --config sippet.toml` with this text; `reload(text)` replaces it, and sends SIGHUP."""
+    path = tmp_path / "sippet.toml"
+
+    def start(text, *options):
+        path.write_text(text)
+        server = run("--config", path, *options, kind=Server)
+
+        def reload(text, wait_for="configuration reloaded: ", log=None):
+            """Replace the file, and return the log lines of its reload."""
+            path.write_text(text)
+            seen = len(server.text) if log is None else 0
+            server.signal(signal.SIGHUP)
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                told = (
+                    server.text[seen:] if log is None else (log.exists() and log.read_text()) or ""
+                )
+                if wait_for in told and told.endswith("\n"):
+                    return told
+                assert time.monotonic() < deadline, told
+                gevent.sleep(0.05)
+
+        server.reload = reload
+        return server
+
+    return start
+
+
+def register(client, server, user="alice", password="secret", domain="office.example"):
+    """Register a phone. Return the status."""
+    aor = f"sip:{user}@{domain}"
+    credentials = Credentials(user, password, realm="office.example", hosts=(domain, "127.0.0.1"))
+    return client.request(
+        "REGISTER", f"sip:{domain}", next_hop=server.uri, to=f"<{aor}>", from_=f"<{aor}>;tag=1",
+        contact="<sip:a@127.0.0.1:9>", credentials=credentials, timeout=10,
+    ).status  # fmt: skip
+
+
+LISTEN = '[[listen]]\naddress = "udp:127.0.0.1:0"\n'
+
+OFFICE = f"""
+domains = ["office.example"]
+{LISTEN}
+[users]
+alice = "secret"
+"""
+
+
+def test_office_of_one_file_asks_for_passwords(configured, client, tmp_path):
+    (tmp_path / "users").write_text(
+        f"bob:office.example:{ha1('bob', 'office.example', 'other', 'MD5')}\n"
+    )
+    server = configured('users_file = "users"\n' + OFFICE, "--alias", "home.example")
+    # bob has an HA1 of MD5 alone, so only MD5 is offered
+    assert register(client, server) == 200
+    assert register(client, server, domain="home.example", user="alice") == 200
+    assert register(client, server, "bob", "other") == 200
+    assert register(client, server, "bob", "secret") == 401
+    assert "passwords: users=2 realm=office.example" in server.text
+    server.wait_for("authentication failed: source=127.0.0.1 user=bob")
+
+
+def test_check_says_what_is_wrong_and_opens_nothing(sippet, tmp_path):
+    path = tmp_path / "sippet.toml"
+    path.write_text('database = "phones.db"\ndomains = ["office.example"]\n' + LISTEN)
+    ended = sippet("serve", "--config", path, "--check")
+    assert (ended.returncode, ended.stdout) == (0, f"{path}: the settings can be used\n")
+    assert not (tmp_path / "phones.db").exists()
+    path.write_text('[tls]\ncertificate = "no.pem"\nkeys = 1\n')
+    ended = sippet("serve", "--config", path, "--check")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        f"sippet: {path}:2: [tls] certificate: no such file 'no.pem': write the path of a PEM file",
+        f"sippet: {path}:3: [tls] keys: there is no such key: write key",
+    ]
+    path.write_text('database = "phones.db"\n')
+    ended = sippet("serve", "--config", path, "--check")
+    assert ended.stderr.startswith(
+        f'sippet: {path}:1: database: asks for the passwords of a domain: write domains = ["office.example"] in the top'
+    )
+
+
+def test_sample_is_printed(sippet, tmp_path):
+    text = sippet("serve", "--sample").stdout
+    (tmp_path / "sippet.toml").write_text(text)
+    assert sippet("serve", "--config", "sippet.toml", "--check").returncode == 0
+
+
+def test_core_of_a_file_is_beside_it_and_may_be_patched(run, client, tmp_path):
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "app.py").write_text(
+        "from gevent import monkey\n"
+        "def core(request, tx):\n    return 200 if monkey.is_module_patched('socket') else 500\n"
+    )
+    (folder / "sippet.toml").write_text('monkey = true\ncore = "app.py:core"\n' + LISTEN)
+    server = run("--config", folder / "sippet.toml", kind=Server)
+    assert client.request("MESSAGE", server.uri, timeout=10).status == 200
+
+
+# ---- SIGHUP
+
+
+def test_sighup_reloads_users_domains_limits_filters_and_log(configured, client, tmp_path):
+    server = configured(OFFICE)
+    assert register(client, server) == 200
+    assert register(client, server, "bob", "other") == 401
+    (tmp_path / "users").write_text(
+        f"carol:office.example:{ha1('carol', 'office.example', 'c', 'MD5')}\n"
+    )
+    users = OFFICE.replace('alice = "secret"', 'bob = "other"')
+    changed = users.replace('.example"]', '.example", "new.example"]\nusers_file = "users"')
+    told = server.reload(f"{changed}[filters]\nscanners = true\n[limits]\ntransactions = 9999\n")
+    assert "changed=domains,users,users_file,filters.scanners,limits.transactions\n" in told
+    assert register(client, server) == 401
+    assert register(client, server, "bob", "other") == 200
+    assert register(client, server, "carol", "c", domain="new.example") == 200
+    scanner = client.send(Request("OPTIONS", server.uri, user_agent="friendly-scanner"))
+    server.wait_for("messages filtered: count=1 source=127.0.0.1 reason=scanner")
+    assert scanner.is_pending
+    log = tmp_path / "sippet.log"
+    server.reload(f'{changed}[log]\nfile = "sippet.log"\n', log=log)
+    assert client.request("OPTIONS", server.uri, user_agent="friendly-scanner").status == 407
+    log.rename(tmp_path / "sippet.log.1")
+    server.reload(f'{changed}[log]\nfile = "sippet.log"\n', log=log)
+
+
+def test_reload_of_a_file_with_a_mistake_changes_nothing(configured, client):
+    server = configured(OFFICE)
+    told = server.reload(
+        OFFICE.replace("secret", "other") + "[filters]\nrate = -1\nrat = 1\n",
+        wait_for="[filters] rat:",
+    )
+    assert 'configuration not reloaded: reason="' in told
+    assert "sippet.toml:9: [filters] rate: must be greater than 0" in told
+    assert 'hint="the old one stays"' in told
+    assert register(client, server) == 200
+
+
+def test_reload_names_each_setting_that_needs_a_restart(configured, client):
+    server = configured(OFFICE)
+    told = server.reload(
+        OFFICE.replace("udp:127.0.0.1:0", "tcp:127.0.0.1:0") + "[limits]\ndatagram = 0\n"
+    )
+    lines = [line.partition("setting not reloaded: ")[2] for line in told.splitlines()]
+    assert [line for line in lines if line] == [
+        'key=limits.datagram reason="it needs a restart"',
+        'key=listen reason="it needs a restart"',
+    ]
+    assert register(client, server) == 200
+
+
+def test_calls_go_on_during_a_reload(configured, client, tmp_path):
+    (tmp_path / "app.py").write_text(
+        "def core(request, tx):\n"
+        "    if request.method != 'INVITE': return 200\n"
+        "    tx.respond(180)\n    tx.wait(1)\n"
+        "    with tx.accept(body=request.body) as call:\n        call.ended.wait()\n"
+    )
+    text = 'core = "app.py:core"\n' + LISTEN
+    server = configured(text)
+    ringing = gevent.spawn(client.invite, server.uri, body=OFFER, timeout=20)
+    early = client.invite(server.uri, body=OFFER, timeout=20)
+    server.reload(text + "[filters]\nrate = 1000\n")
+    call = ringing.get(timeout=20)
+    assert not early.ended.is_set() and not call.ended.is_set()
+    assert early.request("OPTIONS", timeout=10).status == 200
+    early.hangup()
+    call.hangup()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+OFFER = (
+    b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    b"m=audio 40000 RTP/AVP 0\r\n"
+)
+
+
+def test_sighup_reads_certificates_again(configured, pem):
+    pem("old.example")
+    text = '[tls]\ncertificate = "cert.pem"\n[[listen]]\naddress = "tls:127.0.0.1:0"\n'
+    server = configured(text)
+
+    def names():
+        context = ssl.create_default_context(cafile=pem.ca)
+        context.check_hostname = False
+        with (
+            socket.create_connection(("127.0.0.1", server.port)) as raw,
+            context.wrap_socket(raw) as sock,
+        ):
+            return sock.getpeercert()["subjectAltName"]
+
+    assert names() == (("DNS", "old.example"),)
+    pem("new.example", file="new.pem")
+    server.reload(text.replace("cert.pem", "new.pem"))
+    assert names() == (("DNS", "new.example"),)
+    pem("again.example", file="new.pem")
+    server.reload(text.replace("cert.pem", "new.pem"))
+    assert names() == (("DNS", "again.example"),)
+
+
+# ---- ports
+
+
+def test_taken_port_is_waited_for(run):
+    port = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", port))
+        program = run(*SIPPET, "serve", "--wait", "--listen", f"udp:127.0.0.1:{port}")
+        program.wait_for(f'waiting for an address: reason="cannot listen on udp:127.0.0.1:{port}:')
+        assert "listening: " not in program.text
+    program.wait_for(f"listening: address=udp:127.0.0.1:{port}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_holder_of_a_port_is_found(kind):
+    with socket.socket(
+        socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
+    ) as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        if kind == "tcp":
+            held.listen()
+        assert f"(pid {os.getpid()})" in holder_of(kind, port)
+    assert holder_of(kind, port) is None

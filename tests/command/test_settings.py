@@ -1,0 +1,337 @@
+"""The settings of `sippet serve`: the table of their keys, their reader, and the sample file. Nothing is opened."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields
+
+import pytest
+
+from sippet_gevent.command.configuration import read_configuration
+from sippet_gevent.command.serve import SAMPLE
+from sippet_gevent.command.settings import (
+    BY_TABLE,
+    REPEATED,
+    ROWS,
+    Settings,
+    TrunkSettings,
+)
+from sippet_gevent.command.terminal import Mistake
+from sippet_gevent.command.toml_lines import line_of, lines_of
+from sippet_gevent.runtime.limits import Limits, StreamLimits
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a text as the file sippet.toml, with options: `read("open = true", listen=["udp:…"])`."""
+
+    def read(text="", **options):
+        path = tmp_path / "sippet.toml"
+        path.write_text(text)
+        return read_configuration({"config": str(path), **options}).settings
+
+    return read
+
+
+@pytest.fixture
+def problems(read, tmp_path):
+    """Read a text, and return what is wrong, a line for each; without the folder of the file."""
+
+    def problems(text="", **options):
+        with pytest.raises(Mistake) as caught:
+            read(text, **options)
+        return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
+
+    return problems
+
+
+# ---- the table
+
+
+def test_each_row_is_a_field_of_settings():
+    plain = {
+        row.key.replace(".", "_")
+        for row in ROWS
+        if row.table.partition(".")[0] not in ("limits", "listen", "trunks")
+    }
+    assert plain | {"limits", "listen", "trunks"} == {each.name for each in fields(Settings)}
+    assert {"name", *BY_TABLE["trunks"]} == {each.name for each in fields(TrunkSettings)}
+
+
+def test_each_limit_is_a_row():
+    assert {*BY_TABLE["limits"], "streams", "parser"} == {each.name for each in fields(Limits)}
+    assert set(BY_TABLE["limits.streams"]) == {each.name for each in fields(StreamLimits)}
+
+
+def test_each_key_but_secrets_has_an_option():
+    for row in ROWS:
+        if row.table.partition(".")[0] not in ("limits", *REPEATED):  # --limit, --listen, --trunk
+            assert (row.option is None) == (row.key == "users"), row.key
+        assert row.help and row.example
+
+
+def test_each_example_is_a_value(read, tmp_path):
+    for name in (
+        "chain.pem",
+        "key.pem",
+        "ca.pem",
+        "clients.pem",
+        "users.htdigest",
+        "carrier.password",
+    ):
+        (tmp_path / name).touch()
+    for row in ROWS:
+        header = REPEATED.get(row.table, f"[{row.table}]" if row.table else "")
+        more = {"listen": 'address = "tcp:127.0.0.1:0"\n', "trunks": 'account = "sip:1@a"\n'}
+        more = more.get(row.table, "") if row.name not in ("address", "account") else ""
+        read(f"{header}\n{more}{row.name} = {row.example}\n")
+
+
+# ---- the sample
+
+
+def uncommented(text):
+    return re.sub(r'(?m)^#(?=[\w\["])', "", text)
+
+
+def test_sample_has_each_key():
+    table = tomllib.loads(uncommented(SAMPLE.read_text("utf-8")))
+    for row in ROWS:
+        found = table
+        for name in row.key.split("."):
+            if name == "trunks":
+                found = {"trunks": found["trunks"]["carrier"]}
+            elif name == "listen":
+                found = {"listen": {k: v for each in found["listen"] for k, v in each.items()}}
+            if row.key != "trunks.password":  # the sample has a file in its place
+                assert name in found, f"sample.toml lacks {row.key}"
+                found = found[name]
+    assert 'password = "secret"' in SAMPLE.read_text("utf-8")
+
+
+def test_sample_loads_as_it_is_and_with_all_keys(read, tmp_path):
+    text = SAMPLE.read_text("utf-8")
+    settings = read(text)
+    assert settings.domains == ("office.example",)
+    assert settings.listen == ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
+    for name in (
+        "chain.pem",
+        "key.pem",
+        "ca.pem",
+        "clients.pem",
+        "users.htdigest",
+        "carrier.password",
+    ):
+        (tmp_path / name).touch()
+    full = read(uncommented(text))
+    assert full.trunks[0].numbers == ("0", "+")
+    # the limits are shown with their defaults
+    assert full.limits == Limits()
+
+
+# ---- values
+
+
+def test_values_of_a_file_are_read_with_their_types(read, tmp_path):
+    settings = read(
+        """
+core = "app.py:core"
+domains = ["a.example", "b.example"]
+aliases = { "c.example" = "b.example" }
+database = "phones.db"
+open = true
+drain = 5
+[[listen]]
+address = "udp:127.0.0.1:0"
+name = "inside"
+advertise = "203.0.113.7"
+[[listen]]
+address = "tcp:127.0.0.1:0"
+proxy = ["192.0.2.0/24", "198.51.100.0/24"]
+[limits]
+handlers = 5
+retry_after = [2, 3]
+[limits.streams]
+idle = 60
+[limits.parser]
+message = 4096
+[trunks.one]
+account = "sip:1@one.example"
+[trunks.two]
+account = "sip:2@two.example"
+next_on = [503]
+"""
+    )
+    assert settings.core == f"{tmp_path}/app.py:core"
+    assert settings.database == f"{tmp_path}/phones.db"
+    assert (settings.open, settings.drain) == (True, 5.0)
+    assert settings.aliases == {"c.example": "b.example"}
+    assert settings.listen == (
+        "udp:127.0.0.1:0;name=inside;advertise=203.0.113.7",
+        "tcp:127.0.0.1:0;proxy=192.0.2.0/24,198.51.100.0/24",
+    )
+    assert (settings.limits.handlers, settings.limits.retry_after) == (5, (2, 3))
+    assert (settings.limits.streams.idle, settings.limits.parser.message) == (60, 4096)
+    assert [trunk.name for trunk in settings.trunks] == ["one", "two"]
+    assert settings.trunks[1].next_on == (503,)
+
+
+def test_addresses_may_be_a_list_of_texts(read):
+    assert read('listen = ["udp:127.0.0.1:0;name=a"]').listen == ("udp:127.0.0.1:0;name=a",)
+
+
+def test_option_wins_over_the_file(read):
+    text = """
+domains = ["a.example"]
+open = true
+listen = ["udp:127.0.0.1:1"]
+[limits]
+handlers = 5
+calls = 7
+[trunks.one]
+account = "sip:1@one.example"
+"""
+    settings = read(
+        text,
+        domains=["b.example"],
+        open=False,
+        listen=["tcp:127.0.0.1:2"],
+        limit=["handlers=6", "streams.idle=9.5"],
+        trunk=[
+            "one account=sip:9@one.example",
+            "two account=sip:2@two.example numbers=0,+ next_on=500,503",
+        ],
+    )
+    assert (settings.domains, settings.open) == (("b.example",), False)
+    assert settings.listen == ("tcp:127.0.0.1:2",)
+    assert (settings.limits.handlers, settings.limits.calls) == (6, 7)
+    assert settings.limits.streams.idle == 9.5
+    assert [trunk.account for trunk in settings.trunks] == [
+        "sip:9@one.example",
+        "sip:2@two.example",
+    ]
+    assert settings.trunks[1].numbers == ("0", "+")
+    assert settings.trunks[1].next_on == (500, 503)
+
+
+def test_settings_show_no_password(read):
+    text = 'users = { a = "geheim" }\n[trunks.one]\naccount = "sip:1@a"\npassword = "geheim"\n'
+    assert "geheim" not in repr(read(text))
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[tls]\ncertificate = 'no.pem'", "sippet.toml:2: [tls] certificate: no such file 'no.pem': write the path of a PEM file"),
+        ("\ndomain = ['a']", "sippet.toml:2: domain: there is no such key: write domains"),
+        ("[trunk.a]\nx = 1", "sippet.toml:1: trunk: there is no such key: write trunks"),
+        ("[limits]\nhandler = 1", "sippet.toml:2: [limits] handler: there is no such key: write handlers"),
+        ("[limits.streams]\nidel = 1", "sippet.toml:2: [limits.streams] idel: there is no such key: write idle"),
+        ("[limits]\n\nhandlers = -1", "sippet.toml:3: [limits] handlers: must be a whole number of 0 or more, got -1: write handlers = 1000"),
+        ("[limits]\nhandlers = 'x'", "sippet.toml:2: [limits] handlers: must be a whole number, got 'x': write handlers = 1000"),
+        ("open = 1", "sippet.toml:1: open: must be true or false, got 1: write open = false"),
+        ("domains = 'a.example'", "sippet.toml:1: domains: must be a list of texts, got 'a.example': write domains = [\"office.example\"]"),
+        ("tls = 'x'", "sippet.toml:1: tls: must be a table: write [tls]"),
+        ("[[listen]]\naddress = 'sctp:1'", "sippet.toml:2: [[listen]] address: 'sctp:1' is not an address: write udp:192.0.2.1:5060 or udp:[::]:5060; transports are udp, tcp, tls, ws, wss"),
+        ("[[listen]]\naddress = 'udp:127.0.0.1:0'\n[[listen]]\nname = 'x'", "sippet.toml:3: [[listen]]: address is missing: write address = \"udp:192.0.2.10:5060\""),
+        ("[filters]\nexempt = ['192.0.2.1/24']", "sippet.toml:2: [filters] exempt: '192.0.2.1/24' is not a network: write 192.0.2.0/24, or 192.0.2.1 for one address"),
+        ("[filters]\nrate = 0", "sippet.toml:2: [filters] rate: must be greater than 0 messages a second, got 0: write rate = 50"),
+        ("algorithms = ['SHA1']", "sippet.toml:1: algorithms: must be of SHA-512-256, SHA-256, MD5, got 'SHA1': write algorithms = [\"SHA-256\", \"MD5\"]"),
+        ("[log]\nlevel = 'loud'", "sippet.toml:2: [log] level: must be one of debug, info, warning, error, got 'loud': write level = \"info\""),
+        ("[trunks.a]\nnumbers = ['0']", "sippet.toml:1: [trunks.a]: account is missing: write account = \"sip:4930123@carrier.example\""),
+        ("[trunks.a]\naccount = 'sip:a.example'", "sippet.toml:2: [trunks.a] account: must have a user, got 'sip:a.example': write account = \"sip:4930123@carrier.example\""),
+        ("[trunks.a]\naccount = 'sip:1@a'\npattern = '('", "sippet.toml:3: [trunks.a] pattern: is not a regular expression: '(': missing ), unterminated subpattern at position 0: write pattern = \"0[1-9][0-9]+\""),
+        ("[trunks.a]\naccount = 'sip:1@a'\nnext_on = [200]", "sippet.toml:3: [trunks.a] next_on: must be a list of statuses from 300 to 699, got [200]: write next_on = [408, 480, 500, 502, 503, 504]"),
+        ("a = ", "sippet.toml:1: Invalid value: write key = \"value\" as in https://toml.io"),
+    ],
+)  # fmt: skip
+def test_mistake_names_file_line_key_and_what_to_write(problems, text, problem):
+    assert problems(text) == [problem]
+
+
+def test_several_mistakes_are_shown_together(problems):
+    assert problems("opn = true\n[tls]\nkey = 3\n", domains=[""]) == [
+        "sippet.toml:1: opn: there is no such key: write open",
+        "sippet.toml:3: [tls] key: must be a text, got 3: write the path of a PEM file",
+        "--domain: must be a list of texts, got ['']: write --domain office.example",
+    ]
+
+
+def test_mistake_in_a_password_does_not_quote_it(problems):
+    for text in (
+        'users = "geheim"',
+        'users = { a = ["geheim"] }',
+        '[trunks.a]\naccount = "sip:1@a"\npassword = ["geheim"]',
+    ):
+        assert "geheim" not in str(problems(text))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"limit": ["handler=1"]}, "--limit handler: there is no such key: write handlers"),
+        ({"limit": ["handlers=x"]}, "--limit handlers: must be a whole number, got 'x': write handlers = 1000"),
+        ({"trunk": ["a account=sip:1@a password=secret"]}, "--trunk a password: others could see it: write password_file=FILE"),
+        ({"trunk": ["a 'x"]}, "--trunk : \"a 'x\" cannot be read: No closing quotation"),
+        ({"tls_certificate": "no.pem"}, "--cert: no such file 'no.pem': write the path of a PEM file"),
+    ],
+)  # fmt: skip
+def test_mistake_in_an_option_names_it(options, problem):
+    with pytest.raises(Mistake) as caught:
+        read_configuration(options)
+    assert str(caught.value) == problem
+
+
+def test_file_that_cannot_be_read_is_a_mistake(tmp_path):
+    path = tmp_path / "sippet.toml"
+    with pytest.raises(Mistake, match="--config: cannot read .*: No such file"):
+        read_configuration({"config": str(path)})
+    path.write_bytes(b'a = 1\nb = "\xff"\n')
+    with pytest.raises(Mistake, match=r"sippet.toml:2: the file is not UTF-8"):
+        read_configuration({"config": str(path)})
+
+
+# ---- lines
+
+
+def test_lines_of_keys_are_found():
+    text = """# comment [x]
+a = 1
+"b c" = [
+  1, # ]
+  "]",
+]
+d = '''
+x = 1
+'''
+e.f = 2
+
+[table]
+g = "[no]"
+[table.'in ner']
+h = { i = 1 }
+[[many]]
+j = 1
+[[many]]
+j = \"\"\"
+[z]
+\"\"\"
+k = 2
+"""
+    lines = lines_of(text)
+    assert lines == {
+        ("a",): 2, ("b c",): 3, ("d",): 7, ("e", "f"): 10, ("table",): 12, ("table", "g"): 13,
+        ("table", "in ner"): 14, ("table", "in ner", "h"): 15, ("many", "0"): 16,
+        ("many", "0", "j"): 17, ("many", "1"): 18, ("many", "1", "j"): 19, ("many", "1", "k"): 22,
+    }  # fmt: skip
+    assert line_of(lines, ("table", "in ner", "h", "i")) == 15
+    assert line_of(lines, ("nowhere",)) == 1

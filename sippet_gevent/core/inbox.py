@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
+from gevent.exceptions import LoopExit
 
+from ..errors import TransactionStateError
 from ..runtime.clock import Clock
 
 Event = TypeVar("Event")
@@ -78,6 +80,7 @@ class Inbox(Generic[Event]):
 
         Raises:
             Cancelled: The request that this greenlet serves was cancelled.
+            TransactionStateError: The stack does not run, so the wait would last for ever.
         """
         me = gevent.getcurrent()
         serving = getattr(me, "serving", None)
@@ -99,6 +102,13 @@ class Inbox(Generic[Event]):
             if expired is not timer:
                 raise
             return bool(ready())  # an event that arrives with the timeout still counts
+        except (
+            LoopExit
+        ) as error:  # of gevent, in the main greenlet: no watcher and no timer is left
+            raise TransactionStateError(
+                "nothing is left that could end this wait: call it while the stack runs, and in a "
+                "test of the sip fixture write sip.run(call.send_digits, …)"
+            ) from error
         finally:
             self._waiters.remove(me)
             if serving is not None:

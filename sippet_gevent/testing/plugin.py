@@ -45,6 +45,7 @@ def pytest_runtest_makereport(
     report = outcome.get_result()
     sip: Sip | None = getattr(item, "_sip", None)
     if sip is not None and report.failed:
-        if call.excinfo is not None and call.excinfo.type.__name__ == "LoopExit":
+        error = None if call.excinfo is None else call.excinfo.value
+        if "LoopExit" in {type(error).__name__, type(getattr(error, "__cause__", None)).__name__}:
             report.sections.append(("sip fixture", _BLOCKED))
         report.sections.append(("SIP messages", f"seed {sip.network.seed}\n{sip.ladder()}"))

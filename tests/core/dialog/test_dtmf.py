@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
-from sippet_gevent import InvalidValue, Request
+from sippet_gevent import InvalidValue, Request, Stack, TransactionStateError
 from sippet_gevent.core.dialog.dtmf import check_digits, digit_of, relay
+
+from .test_call import Placed
 
 
 def info(kind, body, method="INFO"):
@@ -68,3 +71,35 @@ def test_digits_to_send_are_checked(digits):
     with pytest.raises(InvalidValue, match="digits must be"):
         check_digits(digits)
     assert check_digits("12#ab") == "12#AB"
+
+
+def test_digits_are_sent_from_any_greenlet():
+    """From the main greenlet, which no core and no stack.run() has begun, and from another one."""
+    seen = []
+    taking, placing = Stack("udp:127.0.0.1:0"), Stack("udp:127.0.0.1:0")
+
+    @taking.on("INVITE")
+    def core(request, tx):
+        with tx.accept(body=b"answer") as call:
+            seen.extend(event.digit for event in call.events(timeout=30) if event.digit)
+
+    with taking, placing:
+        host, port = taking.engine.transports[0].local
+        with placing.invite(f"sip:menu@{host}:{port}", body=b"offer") as call:
+            call.send_digits("12", pause=0.01)
+            gevent.spawn(call.send_digits, "#").get(timeout=30)
+        gevent.wait(timeout=0.01)
+    assert seen == ["1", "2", "#"]
+
+
+def test_digits_that_nothing_can_answer_raise_a_clear_error(sip):
+    """No time passes in a test that waits itself, so gevent would say that the loop has ended."""
+    placed = Placed(sip)
+    with pytest.raises(TransactionStateError, match=r"sip\.run\(call\.send_digits, …\)"):
+        placed.call.send_digits("1")
+    placed.peer.answer = lambda request: 200
+    sip.run(placed.call.send_digits, "12")
+    assert [request.body for request in placed.peer.requests if request.method == "INFO"][1:] == [
+        relay("1", 0.16).encode(), relay("2", 0.16).encode(),
+    ]  # fmt: skip
+    placed.call.hangup()

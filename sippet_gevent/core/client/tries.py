@@ -197,7 +197,7 @@ class Tries(ABC):
             self._waiting = None
             if self.is_pending and not self._retry(error, has_left=False):
                 self._fail(error)
-        except Exception as error:
+        except Exception as error:  # of credentials or middleware; the request still has an outcome
             self._complain(attempt, error)
             if self._waiting is attempt or self._waiting is None:
                 self._conclude(attempt)

@@ -153,7 +153,7 @@ class EndingCall(Ruled, DescribedCall):
         self._forget(by_us=True)
         try:
             self.stack.sender.send(bye, dialog.next_hop, listener=dialog.origin, within=self)
-        except Exception as error:  # middleware may raise anything
+        except Exception as error:  # middleware may raise anything, and the call has ended
             self.dialog.warn("BYE not sent", error)
 
     @abstractmethod

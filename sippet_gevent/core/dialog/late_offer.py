@@ -76,7 +76,8 @@ def answer_in_prack(call: Answering, response: Response) -> bytes:
     if offers.owes_answer:
         try:
             body = offers.answer()
-        except (Exception, gevent.Timeout) as error:  # on_offer may raise anything
+        except (Exception, gevent.Timeout) as error:
+            # on_offer may raise anything, and the 1xx has to be acknowledged anyway (RFC 3262 §4)
             call.dialog.warn("offer not accepted", error)
             body = offers.refused_offer(media_address(call.invite.flow))  # type: ignore[arg-type]
     offers.sent(PRACK, body)
@@ -104,7 +105,8 @@ def answer_in_ack(call: Answering, invite: Request) -> bytes | None:
             return None
         try:
             return offers.answer()
-        except (Exception, gevent.Timeout) as error:  # on_offer may raise anything
+        except (Exception, gevent.Timeout) as error:
+            # on_offer may raise anything, and a BYE has to follow the ACK (§13.2.2.4)
             call.dialog.warn("offer not accepted", error)
             call._fail(error, NO_OFFER)
     return offers.refused_offer(media_address(invite.flow))  # type: ignore[arg-type]  # one of ours

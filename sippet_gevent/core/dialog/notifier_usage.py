@@ -130,12 +130,13 @@ class NotifierUsage(EventUsage):
         try:
             if self._state_of is not None:
                 self._body = with_content_type(self._state_of(), self.content_type, self.package)
-        except Exception as error:  # of the application; the NOTIFY has to follow anyway
+        except Exception as error:
+            # the state is the application's, and a NOTIFY follows each SUBSCRIBE (§4.2.1.2)
             self.dialog.warn("state of a subscription not read", error)
         try:
             if self.end is None:  # the state may have taken its time
                 self._send()
-        except Exception as error:
+        except Exception as error:  # middleware may raise anything, and this greenlet is ours
             self.dialog.warn("NOTIFY not sent", error)
 
 

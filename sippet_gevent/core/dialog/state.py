@@ -146,21 +146,28 @@ class DialogState(Dialog):
     def acknowledge(self, invite: Request, body: bytes, content_type: str) -> None:
         """Send the ACK to a 2xx, with a body unless it is empty.
 
-        Each repetition of the 2xx gets the same ACK (§13.2.2.4).
+        Each repetition of the 2xx gets the same ACK (§13.2.2.4), also if the first one could not
+        leave. Only that one knows the answer to an offer in the 2xx.
         """
         number = invite.cseq.number
         try:
             ack = self.last_ack
-            if ack is None or ack.cseq.number != number or not self._repeat(ack):
-                ack = self.ack(
-                    number,
-                    body=body,
-                    content_type=content_type if body else None,
-                    authorization=invite.authorization,
-                    proxy_authorization=invite.proxy_authorization,
-                )
-                self.last_ack = self.element.sender.acknowledge(ack, self.next_hop, self.origin)
-        except (Exception, gevent.Timeout) as error:  # middleware may raise anything
+            if ack is not None and ack.cseq.number == number:
+                if ack.flow is not None and self._repeat(ack):
+                    return
+                if ack.body:
+                    body, content_type = ack.body, ack.headers["Content-Type"]
+            ack = self.last_ack = self.ack(
+                number,
+                body=body,
+                content_type=content_type if body else None,
+                authorization=invite.authorization,
+                proxy_authorization=invite.proxy_authorization,
+            )
+            self.last_ack = self.element.sender.acknowledge(ack, self.next_hop, self.origin)
+        except (Exception, gevent.Timeout) as error:
+            # middleware may raise anything, and the call goes on: the peer repeats its 2xx until
+            # it has an ACK, or ends the call
             self.warn("ACK not sent", error)
 
     def _repeat(self, ack: Request) -> bool:

@@ -88,7 +88,9 @@ class _Progress:
         if self._on_progress is not None:
             try:
                 self._on_progress(fragment)
-            except Exception as error:  # of the application
+            except (
+                Exception
+            ) as error:  # of the application; the NOTIFY was in order, so it gets 200
                 self._session.warn("on_progress raised", error)
 
     def wait(self, seconds: float | None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
-from sippet_gevent import Reject, TransactionStateError, sdp
+from sippet_gevent import Reject, TransactionStateError, TransportError, sdp
 
 from ..wire import start
 from .described import (
@@ -65,6 +66,28 @@ def test_repeated_200_gets_no_ack_before_the_answer_and_the_same_one_after_it(as
     acks = [bytes(request) for request in asked.peer.requests if request.method == "ACK"]
     assert len(acks) == 2
     assert acks[0] == acks[1]
+
+
+@pytest.mark.rfc("3261 13.2.2.4", "3261 13.2.1")
+@pytest.mark.parametrize("error", [TransportError("no way to the peer"), gevent.Timeout(1)])
+def test_ack_that_could_not_leave_has_the_answer_when_the_200_is_repeated(
+    asked, monkeypatch, error
+):
+    """The first ACK fails. Nothing else knows the answer any more."""
+    sender = asked.sip.client.sender
+    with monkeypatch.context() as patched:
+
+        def failing(*arguments):
+            raise error
+
+        patched.setattr(sender, "acknowledge", failing)
+        asked.call.answer(media=[AUDIO])
+    assert asked.peer.methods == ["INVITE"]
+    asked.peer.reply(asked.invite, asked.response)
+    assert asked.peer.methods == ["INVITE", "ACK"]
+    ack = asked.peer.last("ACK")
+    assert ack.body == asked.call.local_body
+    assert str(ack.content_type) == "application/sdp"
 
 
 def test_answer_with_a_stream_that_does_not_fit_leaves_the_offer(asked):

@@ -260,8 +260,10 @@ class ServerTransaction(Handler):
             FlowFailed: 430, because the flow has ended and the Request-URI cannot be reached (RFC
                 5626 §5.3.1).
         """
-        self.take_route()
-        return None if self._own_route is None else self._own_route.flow(self.request.uri)
+        if self._own_route is None:
+            self.take_route()
+        route = self._own_route
+        return None if route is None or not route.names_flow else route.flow(self.request.uri)
 
     def on_final(self, function: Callable[[int], object]) -> None:
         """Call `function(status)` when the request has its final response, as call records need.

@@ -28,7 +28,7 @@ from .keep import KEPT_FOR, grant_keep
 from .layer import TransactionLayer
 from .merged import merge_key, refusal_of_copy
 from .received_rport import note_source
-from .stateless import Stateless
+from .stateless import TAG_LENGTH, Stateless
 from .users import ClientRecord, ServerRecord
 
 Accept = Callable[[bytes, Flow], "bool | str"]
@@ -183,7 +183,8 @@ class Ingress:
     def _receive_ack(self, ack: Request, mandatory: Mandatory, flow: Flow) -> None:
         """Take an ACK that belongs to no transaction. It is for a 2xx, or for an answer without a
         transaction."""
-        if mandatory.to_tag is not None and mandatory.to_tag == self.stateless.tag(ack):
+        tag = mandatory.to_tag
+        if tag is not None and len(tag) == TAG_LENGTH and tag == self.stateless.tag(ack):
             self._counters.absorbed += 1
             return
         self._counters.delivered += 1  # before its core runs, which may be killed
@@ -194,7 +195,9 @@ class Ingress:
     # ---- responses
 
     def _receive_response(self, response: Response, flow: Flow) -> None:
-        tx = self._clients.get(client_key(response) or "")
+        e = response.mandatory
+        key = client_key(response) if e is None or e.method == "ACK" else e.key
+        tx = self._clients.get(key or "")
         now = self._now()
         if tx is None:
             self._counters.delivered += 1
@@ -209,11 +212,12 @@ class Ingress:
         ):
             self._counters.drop("response_source_mismatch", flow, now, response)
             return
-        if not response.headers.has_one("Via") and _is_misrouted(response, tx):
+        via = response.headers.fields.get("Via")
+        if (type(via) is not str or "," in via) and _is_misrouted(response, tx):
             self._counters.drop("response_via_mismatch", flow, now, response)
             return
         effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
-        if any(kind is DELIVER for kind, _ in effects):
+        if effects and (effects[0][0] is DELIVER or effects[-1][0] is DELIVER):
             self._counters.delivered += 1
         else:
             self._counters.absorbed += 1
@@ -278,6 +282,9 @@ def _is_misrouted(response: Response, tx: ClientRecord) -> bool:
     A 2xx to an INVITE is taken: it has our branch and comes from our callee, whose call would be
     dead without an ACK (§13.2.2.4).
     """
+    # a proxy's branch, in most cases, whose request has several lines
+    if tx.request is None or type(tx.request.headers.fields.get("Via")) is list:
+        return False
     if tx.method == "INVITE" and response.is_success:
         return False
-    return tx.request is not None and tx.request.headers.has_one("Via")
+    return tx.request.headers.has_one("Via") and not response.headers.has_one("Via")

@@ -14,6 +14,9 @@ from ..transport.base import Flow
 from .layer import TransactionLayer
 from .received_rport import note_source
 
+TAG_LENGTH = 16
+"""Characters of the To tag of an answer without a transaction."""
+
 
 class Stateless:
     """Answers requests without a transaction.
@@ -73,7 +76,7 @@ class Stateless:
         text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode(
             "utf-8", "surrogateescape"
         )
-        return blake2b(text, digest_size=8, key=self._layer.secret).hexdigest()
+        return blake2b(text, digest_size=TAG_LENGTH // 2, key=self._layer.secret).hexdigest()
 
 
 def _phrase(error: ParseError) -> str:

@@ -488,6 +488,10 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
     at = text_of(fields, "Via", &stop);
     if (!at || stop - at < 10 || memcmp(at, "SIP/2.0/", 8))
         Py_RETURN_NONE;
+    const char *comma = memchr(at, ',', stop - at); /* Vias of other hops on the same line are not read */
+    if (comma) /* a comma in quotes: read_parameters() takes no quote */
+        for (stop = comma; stop > at && (stop[-1] == ' ' || stop[-1] == '\t');)
+            stop--;
     const char *transport = at += 8;
     while (at < stop && *at >= 'A' && *at <= 'Z')
         at++;

@@ -167,7 +167,24 @@ class Headers(HeaderLines):
 
     def delete_header_front(self, name: str) -> None:
         """Remove the first value, readable or not. The header field goes with its only value."""
-        self._replace_at_end(name, FIRST, None)
+        fields = self.fields
+        there = fields.get(name)
+        text = there[0] if type(there) is list else there
+        if not text or "," in text:
+            self._replace_at_end(name, FIRST, None)
+            return
+        # the usual case, for each response that a proxy forwards: a line that is one value
+        lines = self.lines
+        for at, line in enumerate(lines):
+            if line[0] == name:
+                del lines[at]
+                break
+        if type(there) is list:
+            fields[name] = there[1] if len(there) == 2 else there[1:]
+        else:
+            del fields[name]
+        self.wire = None
+        self.looked_at.pop(name, None)
 
     def delete_header_back(self, name: str) -> None:
         """Remove the last value, readable or not. The header field goes with its only value."""

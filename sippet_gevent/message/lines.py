@@ -156,6 +156,44 @@ class HeaderLines:
             fields[name] = [text, *there[1:]] if type(there) is list else text
         self.looked_at.pop(name, None)
 
+    def push(self, known: str, text: str) -> None:
+        """Add a line in front of the other lines of its header field, or at the top if there are
+        none. The text must be safe. `fields` is kept in step, because a proxy does this for each
+        request."""
+        at = 0
+        for index, line in enumerate(self.lines):
+            if line[0] == known:
+                at = index
+                break
+        fields = self.fields  # before the change, if it is not made yet
+        self.lines.insert(at, (known, USUAL, text))
+        self.wire = None
+        there = fields.get(known)
+        if there is None:
+            fields[known] = text
+        else:  # a new list, because copies share the old one
+            fields[known] = [text, there] if type(there) is str else [text, *there]
+        self.looked_at.pop(known, None)
+
+    def put(self, known: str, text: str) -> None:
+        """Make a text the only line of its header field, in place or at the end. It must be
+        safe."""
+        fields = self.fields
+        there = fields.get(known)
+        if there is None:
+            self.lines.append((known, USUAL, text))
+        elif type(there) is str:
+            for index, line in enumerate(self.lines):
+                if line[0] == known:
+                    self.lines[index] = (known, USUAL, text)
+                    break
+        else:
+            self.replace(known, [text])
+            return
+        fields[known] = text
+        self.wire = None
+        self.looked_at.pop(known, None)
+
     def replace(self, known: str, texts: list[str]) -> None:
         """Replace all lines of a header field by these texts, in the place of its first line or at
         the end."""

@@ -231,15 +231,19 @@ class Transaction:
     def _entries(self) -> tuple[tuple[float, Timer, float], ...]:
         running = self._running
         if type(running) is float:
-            starts = self._plan.starts[self.state][1]
-            running = self._running = tuple(
-                (running + length, timer, length) for length, timer in starts
-            )
+            entries = []
+            for length, timer in self._plan.starts[self.state][1]:
+                entries.append((running + length, timer, length))
+            running = self._running = tuple(entries)
         return running  # type: ignore[return-value]
 
     def _set(self, running: tuple[tuple[float, Timer, float], ...]) -> None:
         self._running = running
-        self.deadline = min(map(_deadline, running), default=NEVER)
+        deadline = NEVER
+        for entry in running:
+            if entry[0] < deadline:
+                deadline = entry[0]
+        self.deadline = deadline
 
     @property
     def timers(self) -> Timers:

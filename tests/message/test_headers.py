@@ -980,3 +980,44 @@ def test_top_via_behind_other_lines_has_their_number_as_its_line():
 def test_top_via_that_is_missing_or_broken_is_a_parse_error(lines, problem):
     with pytest.raises(ParseError, match=f"Via: {problem}"):
         _ = Headers(lines).top_via
+
+
+# ---- splices of a proxy, which keep `fields` in step
+
+
+SPLICED = {
+    "none": [],
+    "one": [("Via", ": ", "a")],
+    "two": [("Via", ": ", "a"), ("To", ": ", "x"), ("Via", ": ", "b")],
+    "three": [("To", ": ", "x"), ("Via", ": ", "a"), ("Via", ": ", "b"), ("Via", ": ", "c")],
+    "joined": [("Via", ": ", "a, b"), ("Via", ": ", "c")],
+    "empty": [("Via", ": ", ""), ("Via", ": ", "c")],
+}
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("lines", SPLICED.values(), ids=SPLICED)
+@pytest.mark.parametrize(
+    ("splice", "left"),
+    [
+        (lambda headers: headers.push("Via", "new"), lambda vias: ["new", *vias]),
+        (lambda headers: headers.put("Via", "new"), lambda vias: ["new"]),
+        (
+            lambda headers: headers.delete_header_front("Via"),
+            lambda vias: [via for via in ", ".join(vias).split(", ") if via][1:],
+        ),
+    ],
+    ids=["push", "put", "delete_header_front"],
+)
+def test_splice_keeps_fields_in_step_and_copies_apart(lines, splice, left, built):
+    headers = Headers(list(lines))
+    if built:
+        assert headers.fields is not None
+    copy = headers.copy()
+    headers.wire = b"as it came"
+    splice(headers)
+    before = [value for name, _, value in lines if name == "Via"]
+    assert [via for via in headers.all("Via") if via] == [via for via in left(before) if via]
+    assert headers.fields == Headers(list(headers.lines)).fields
+    assert headers.wire is None or headers.lines == lines
+    assert (copy.lines, copy.fields) == (lines, Headers(list(lines)).fields)

@@ -260,6 +260,10 @@ SPELLINGS = {
         "SIP/2.0/UDP a;branch=Z9hG4bK1",
         "SIP/2.0/UDP [2001:DB8::0:1];branch=z9hG4bK1", "SIP/2.0/UDP a;BRANCH=x;RPORT", "SIP/2.0/UDP a;x=;branch",
         "SIP/2.0/UDP a;received=[::1]", "SIP/2.0/UDP a;branch=x:y", "SIP/2.0/UDP a;",
+        "SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b;branch=z9hG4bK2", "SIP/2.0/UDP a;rport \t, broken",
+        "SIP/2.0/UDP a;branch=z9hG4bK1,", ", SIP/2.0/UDP a;branch=z9hG4bK1", 'SIP/2.0/UDP a;x="1, SIP/2.0/UDP b',
+        'SIP/2.0/UDP a;x="1,2";branch=z9hG4bK1, SIP/2.0/UDP b', "SIP/2.0/UDP,a", "SIP/2.0/UDP a;x=,y",
+        "SIP/2.0/UDP a;branch=z9hG4bK1,,SIP/2.0/UDP b",
     ],
     "From": [
         "<sip:a@b>;tag=1", "sip:a@b;tag=1", '"A \\" B" <sip:a@b>;tag=1', '"A" <sip:a@b>;TAG=1', "A B <sip:a@b>;xtag=2;tag=1",
@@ -289,6 +293,16 @@ RARE = {
     "long branch": ["Via: SIP/2.0/UDP a;branch=z9hG4bK" + "x" * 600],
     "broken second Via": ["Via: SIP/2.0/UDP a\r\nVia: broken"],
 }
+
+
+@built
+def test_top_via_is_read_in_c_where_others_share_its_line():
+    _, _, fields, _ = python.scan(
+        corpus.message("Via: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/UDP b;branch=z9hG4bK2"),
+        256,
+        8192,
+    )
+    assert c.plain_mandatory(fields).branch == "z9hG4bK1"
 
 
 @built

@@ -193,7 +193,7 @@ class ResponseContext(Forwarding):
         instead = partial(self.fork, next_hop=next_hop, listener=listener, share=share, **headers)
         try:
             copy, next_hop, origin = prepare(self.tx, target, next_hop, headers)
-            copy.max_breadth = breadth
+            copy.headers.put("Max-Breadth", str(breadth))
         except (InvalidValue, FlowFailed, WrongScheme) as error:
             # a target that cannot be written or reached ends only its own branch
             if isinstance(error, InvalidValue):

@@ -16,7 +16,7 @@ from ..routing.own_route import take_own_route
 from ..routing.routes import MAX_FORWARDS, as_request_uri, top_route
 from ..routing.sips import REQUIRED, retarget
 from ..server import ServerTransaction
-from .request_validation import check_host
+from .request_validation import check_host, hops_left
 
 Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a binding with its Path or its flow."""
@@ -83,7 +83,8 @@ def prepare(
     if target is None and next_hop is None and "route" not in headers:
         next_hop = tx.route_flow()
     copy = forwarded(tx.request, uri, names.is_local)
-    is_led = top_route(copy) is not None
+    first = top_route(copy)
+    is_led = first is not None
     if (
         is_led
         and target is not None
@@ -96,8 +97,11 @@ def prepare(
     if isinstance(target, Binding):
         for hop in reversed(target.path):
             copy.headers.put_header_front("Route", hop)  # RFC 3327 §5.4
-    copy._set(headers)
-    is_led = top_route(copy) is not None
+    if headers:
+        copy._set(headers)
+    if headers or isinstance(target, Binding):
+        first = top_route(copy)
+        is_led = first is not None
     if isinstance(target, Binding) and next_hop is None and not is_led:
         next_hop = None if target.flow is None else names.live_flow(target.flow)
         if next_hop is None and target.by_flow_only:
@@ -108,7 +112,7 @@ def prepare(
         if not any(transport.secure for transport in ways):
             raise WrongScheme(warning=(REQUIRED,))
     if next_hop is None and (is_led or target is None):
-        check_host(copy)
+        check_host(first, copy)
     if target is None and next_hop is None and not is_led and names.is_local(copy.uri):
         raise Reject(404)  # the request is for this element, and has no target (§16.5)
     origin = names.listener(target.listener) if isinstance(target, Binding) else tx.route_origin
@@ -132,11 +136,13 @@ def forwarded(
         Reject: 483 when Max-Forwards is 0 (§16.3 item 3).
         ParseError: A target in text is not a URI.
     """
-    if request.max_forwards == 0:
+    hops = hops_left(request)
+    if hops == 0:
         raise Reject(483)
     copy = request.copy()
-    take_own_route(copy, is_local)
+    if ";" in copy._uri or "Route" in copy.headers.fields:
+        take_own_route(copy, is_local)
     if target is not None:
         copy.uri = as_request_uri(URI.parse(target) if isinstance(target, str) else target)
-    copy.max_forwards = MAX_FORWARDS if copy.max_forwards is None else copy.max_forwards - 1
+    copy.headers.put("Max-Forwards", str(MAX_FORWARDS if hops is None else hops - 1))
     return copy

@@ -88,7 +88,7 @@ def forward(
         mark = loop_mark(request, tx.stack.engine.secret)
         for target in wanted:
             copy, hop, origin = prepare(tx, target, next_hop, headers)
-            copy.max_breadth = breadth // len(wanted)
+            copy.headers.put("Max-Breadth", str(breadth // len(wanted)))
             tx.stack.sender.send(
                 copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener
             )

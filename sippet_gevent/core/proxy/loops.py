@@ -28,15 +28,22 @@ def loop_mark(request: Request, secret: bytes) -> str:
     Raises:
         Reject: 482 when a Via of the request already has this hash (§16.3 item 4).
     """
-    e, headers = request.mandatory, request.headers
+    e, fields = request.mandatory, request.headers.fields
+    call_id = fields["Call-ID"]
     # not the method, because CANCEL and ACK have the branch of their INVITE (§16.6 step 8)
-    parts = [request.uri_text, headers["Call-ID"], f"{e.cseq} {e.from_tag} {e.to_tag}"]
+    text = (
+        f"{request._uri}\n{call_id if type(call_id) is str else call_id[0]}\n"
+        f"{e.cseq} {e.from_tag} {e.to_tag}"
+    )
     for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
-        if name in headers.fields:
-            parts += (name, *headers.all(name))
+        there = fields.get(name)
+        if there is not None:
+            text += f"\n{name}\n" + (there if type(there) is str else "\n".join(there))
     mark = blake2s(
-        "\n".join(parts).encode("utf-8", "surrogateescape"), key=secret, digest_size=LOOP_MARK
+        text.encode("utf-8", "surrogateescape"), key=secret, digest_size=LOOP_MARK
     ).hexdigest()
-    if any(mark in via for via in headers.all("Via")):
-        raise Reject(482, "Loop Detected")
+    vias = fields["Via"]
+    for via in (vias,) if type(vias) is str else vias:
+        if mark in via:
+            raise Reject(482, "Loop Detected")
     return mark

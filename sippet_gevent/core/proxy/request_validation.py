@@ -6,8 +6,8 @@ from collections.abc import Container
 
 from ...errors import Reject
 from ...message.message import Request
+from ...message.uri import URI
 from ..option_tags import check_required
-from ..routing.routes import top_route
 
 
 def check_request(request: Request, supported: Container[str]) -> None:
@@ -20,19 +20,29 @@ def check_request(request: Request, supported: Container[str]) -> None:
     Raises:
         Reject: 483 when Max-Forwards is 0, 420 when Proxy-Require has an unknown option tag.
     """
-    if request.max_forwards == 0:
+    if hops_left(request) == 0:
         raise Reject(483)
-    check_required(request.proxy_require, supported)
+    if "Proxy-Require" in request.headers.fields:
+        check_required(request.proxy_require, supported)
 
 
-def check_host(request: Request) -> None:
+def hops_left(request: Request) -> int | None:
+    """Return Max-Forwards, None if there is none. Raises ParseError."""
+    there = request.headers.fields.get("Max-Forwards")
+    if there is None:
+        return None
+    if type(there) is str and there.isdecimal() and there.isascii() and len(there) < 4:
+        return int(there)
+    return request.max_forwards  # the rare spellings, and the errors
+
+
+def check_host(first: URI | None, request: Request) -> None:
     """Refuse a request whose next hop has a host that is neither an address nor a name (§16.3 item
     1). Raises Reject(400).
 
-    Hosts in other header fields, and in a Request-URI below a Route, are for other hops and are not
-    checked.
+    `first` is the topmost Route. Hosts in other header fields, and in a Request-URI below a Route,
+    are for other hops and are not checked.
     """
-    first = top_route(request)
     uri = request.uri if first is None else first
     if not uri.has_valid_host:
         raise Reject(

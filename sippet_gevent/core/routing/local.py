@@ -74,6 +74,9 @@ class Names:
         self._use(transports)
         self._own: set[tuple[str, int]] = set()
         self._hosts: set[str] = set()
+        # what sent_by() and route_text() have made, as many as we have addresses
+        self._sent_by: dict[tuple[str, int], tuple[str, int]] = {}
+        self._route_ends: dict[tuple[str, tuple[str, int], bool], tuple[str, str]] = {}
         self.serve(domains, aliases)
 
     # ---- domains
@@ -132,6 +135,7 @@ class Names:
         names = copy.copy(self)
         names._use(transports)
         names._own, names._hosts = set(), set()
+        names._sent_by, names._route_ends = {}, {}
         return names
 
     def _use(self, transports: list[Transport]) -> None:
@@ -169,6 +173,8 @@ class Names:
         """Remove all addresses."""
         self._own.clear()
         self._hosts.clear()
+        self._sent_by.clear()
+        self._route_ends.clear()
         self._flow_names.forget()
 
     def sent_by(self, flow: Flow) -> tuple[str, int]:
@@ -176,9 +182,13 @@ class Names:
 
         From then on they count as ours, as after add().
         """
-        host, port = flow.sent_by
-        self._add(host, port)
-        return bracketed(host), port
+        address = flow.sent_by
+        known = self._sent_by.get(address)
+        if known is None:
+            host, port = address
+            self._add(host, port)
+            known = self._sent_by[address] = (bracketed(host), port)
+        return known
 
     def is_local(self, uri: URI) -> bool:
         """True when a URI leads to this element.
@@ -186,17 +196,25 @@ class Names:
         That is a host and port at which it listens or that it has given to peers, or a domain with
         any port, because SRV records or a NAT in front of us may name any port.
         """
+        if uri.port is not None and (uri.host, uri.port) in self._own:
+            return uri.is_sip  # the usual spelling of an own Route
         if not uri.is_sip:
             return False
         host = normal_host(uri.host)
-        ports = _ports(uri)
-        if any((host, port) in self._own for port in ports):
-            return True
+        ports = _ports(uri) if uri.port is None else (uri.port,)
+        for port in ports:
+            if (host, port) in self._own:
+                return True
         hosts = LOOPBACK if host == LOCALHOST else _address(host)
-        mine = [transport for transport in self._transports if any(map(transport.is_ours, hosts))]
-        if not mine:  # a name, or the address of a NAT in front of us, given as a domain
-            return host in self._domains
-        return any(transport.local[1] in ports for transport in mine)
+        is_mine = False
+        for transport in self._transports:
+            for address in hosts:
+                if transport.is_ours(address):
+                    if transport.local[1] in ports:
+                        return True
+                    is_mine = True
+        # a name, or the address of a NAT in front of us, given as a domain
+        return not is_mine and host in self._domains
 
     def _is_own(self, host: str) -> bool:
         """True for an address, with any port, at which we listen or that we gave to peers. The host
@@ -244,6 +262,20 @@ class Names:
             request, self.flow_name(flow) if by_flow else self._listener_name(uri, flow)
         )
         return NameAddr(uri._replace(user=token, parameters=uri.parameters.replace(lr=None)))
+
+    def route_text(self, request: Request, flow: Flow, *, by_flow: bool = False) -> str:
+        """Return `str(route_uri())`, whose text around the token is made once for each of our
+        addresses."""
+        if by_flow or len(self._transports) > 1:
+            return str(self.route_uri(request, flow, by_flow=by_flow))
+        key = flow.transport.name, flow.sent_by, wants_sips(request)
+        ends = self._route_ends.get(key)
+        token = self.route_tokens.make(request)
+        if ends is None:
+            text = str(self.route_uri(request, flow))
+            before, _, after = text.partition(token)
+            ends = self._route_ends[key] = before, after
+        return f"{ends[0]}{token}{ends[1]}"
 
     def made_route_of(self, request: Request) -> bool:
         """True when the next hop of a received request is a URI that we have made for its dialog

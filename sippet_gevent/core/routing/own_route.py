@@ -38,10 +38,12 @@ class OwnRoute:
                 §5.3.1).
         """
         taken = take_own_route(request, names.is_local)
-        matched = [names.route_tokens.match(request, uri) for uri in taken]
-        self.is_of_dialog = any(matched)
+        matched = False
+        for uri in taken:
+            matched = names.route_tokens.match(request, uri)
+            self.is_of_dialog = self.is_of_dialog or matched
         if taken:
-            self._take_side(request, names, taken[-1], matched[-1])
+            self._take_side(request, names, taken[-1], matched)
 
     def _take_side(self, request: Request, names: Names, uri: URI, is_of_dialog: bool) -> None:
         """Set the listener or flow by which the request leaves. Our last URI names it."""
@@ -68,6 +70,11 @@ class OwnRoute:
         """True when the Route names a flow that has not ended."""
         return self._flow is not None
 
+    @property
+    def names_flow(self) -> bool:
+        """True when the Route names a flow, which may have ended."""
+        return self._names_flow
+
     def flow(self, uri: URI) -> Flow | None:
         """Return the flow that the Route names, for a request to `uri`.
 
@@ -92,6 +99,19 @@ def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[U
     Returns:
         The removed URIs, in the order of the route.
     """
+    headers = request.headers
+    taken: tuple[URI, ...] = ()
+    if ";" in request._uri:  # it may have lr or maddr
+        taken = _take_from_request_uri(request, is_local)
+    if "Route" in headers.fields:
+        while (top := top_route(request)) is not None and is_local(top):
+            taken += (top,)
+            headers.delete_header_front("Route")
+    return taken
+
+
+def _take_from_request_uri(request: Request, is_local: Callable[[URI], bool]) -> tuple[URI, ...]:
+    """Undo what strict routers, and senders that write maddr, did to the Request-URI (§16.4)."""
     uri, headers = request.uri, request.headers
     taken: tuple[URI, ...] = ()
     if uri.is_loose_router and headers.get_header_back("Route") is not None and is_local(uri):
@@ -104,7 +124,4 @@ def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[U
         request.uri = uri._replace(
             port=None, parameters=uri.parameters.without("maddr", "transport")
         )
-    while (top := top_route(request)) is not None and is_local(top):
-        taken += (top,)
-        headers.delete_header_front("Route")
     return taken

@@ -49,10 +49,10 @@ class RecordRoute:
             copy.headers.replace(self.name, [*new, *copy.headers.all(self.name)[len(old) :]])
 
     def _values(self, flow: Flow, by_flow: bool) -> tuple[str, ...]:
-        facing_callee = str(self._names.route_uri(self._request, flow, by_flow=by_flow))
+        facing_callee = self._names.route_text(self._request, flow, by_flow=by_flow)
         return tuple(dict.fromkeys((facing_callee, self._facing_sender)))
 
     def _value_of_sender(self) -> str:
         by_flow = reach_of_sender(self._request) is not Reach.AT_CONTACT
         flow: Flow = self._request.flow  # type: ignore[assignment]  # each flow is one
-        return str(self._names.route_uri(self._request, flow, by_flow=by_flow))
+        return self._names.route_text(self._request, flow, by_flow=by_flow)

@@ -3,6 +3,7 @@ Pure."""
 
 from __future__ import annotations
 
+from ...errors import ParseError
 from ...message.address import NameAddr
 from ...message.message import Request
 from ...message.parameters import NO_URI_HEADERS
@@ -21,7 +22,7 @@ def take_next_hop(request: Request) -> URI:
     """
     first = top_route(request)
     if first is None:
-        return request.uri
+        return URI.parse(request._uri)
     if not first.is_loose_router:
         target = NameAddr(request.uri)
         request.uri = as_request_uri(first)
@@ -35,8 +36,15 @@ def top_route(request: Request) -> URI | None:
 
     The values below it are for other hops and are not parsed.
     """
-    if "Route" not in request.headers.fields:
+    there = request.headers.fields.get("Route")
+    if there is None:
         return None
+    text = there[0] if type(there) is list else there
+    if text and "," not in text:
+        try:
+            return NameAddr.parse(text).uri  # type: ignore[arg-type]
+        except ParseError:
+            pass  # raised below, with its source
     top: NameAddr | None = request.headers.get_header_front("Route")
     return None if top is None else top.uri
 

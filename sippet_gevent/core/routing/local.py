@@ -19,18 +19,18 @@ from collections.abc import Iterable, Mapping
 from typing import TypeGuard
 
 from ...arguments import texts
-from ...errors import InvalidValue, ParseError, excerpt
+from ...errors import InvalidValue, ParseError
 from ...message.address import NameAddr
 from ...message.flow import MessageFlow
-from ...message.grammar import is_host
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS, URIParameters
-from ...message.uri import URI, bracketed, is_valid_host, normal_host
+from ...message.uri import URI, bracketed, normal_host
 from ...stores.bindings import aor
 from ...stores.gruu import Gruus
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import SECURE, literal
+from .domain_names import alias_pairs, domain_name
 from .flow_names import FlowNames
 from .routes import top_route
 from .sips import wants_sips
@@ -94,11 +94,11 @@ class Names:
                 a name with a port.
         """
         self.domains = tuple(
-            dict.fromkeys(_name(domain, "domain") for domain in texts("domains", domains))
+            dict.fromkeys(domain_name(domain, "domain") for domain in texts("domains", domains))
         )
         self._home = self.domains[0] if self.domains else LOCALHOST
         self._domains = {domain: domain for domain in self.domains}
-        for name, given in _pairs(aliases):
+        for name, given in alias_pairs(aliases):
             domain = normal_host(given)
             if domain not in (self.domains or (LOCALHOST,)):
                 known = ", ".join(self.domains) or f"{LOCALHOST}, as there are no domains"
@@ -106,7 +106,7 @@ class Names:
                     f"alias {name!r} leads to {given!r}, which is none of our domains: "
                     f"write one of {known}"
                 )
-            self._domains[_name(name, "alias")] = domain
+            self._domains[domain_name(name, "alias")] = domain
 
     def domain_of(self, host: str) -> str | None:
         """Return the domain that a host is, or is an alias of; None for a host of other elements.
@@ -396,33 +396,6 @@ def _address(host: str) -> tuple[str, ...]:
         return ()
     address = literal(host)
     return () if address is None else (address,)
-
-
-def _pairs(aliases: Mapping[str, str] | None) -> Iterable[tuple[str, str]]:
-    """Return the aliases and their domains. Raises TypeError."""
-    if aliases is None:
-        return ()
-    if not isinstance(aliases, Mapping):
-        wrong: list[object] = [aliases]
-    else:
-        wrong = [text for text in (*aliases, *aliases.values()) if not isinstance(text, str)]
-    if wrong:
-        raise TypeError(
-            f"aliases must map names, got {excerpt(wrong[0])}: "
-            'write aliases={"example.net": "example.com"}'
-        )
-    return aliases.items()
-
-
-def _name(text: str, what: str) -> str:
-    """Return a domain or alias in its normal form. Raises InvalidValue."""
-    host = bracketed(text.strip("[]"))
-    if not (is_host(host) and is_valid_host(host)):
-        raise InvalidValue(
-            f"{what} {text!r} is not a host name: "
-            "write it without scheme and port, like office.example"
-        )
-    return normal_host(text)
 
 
 def _ports(uri: URI) -> tuple[int, ...]:

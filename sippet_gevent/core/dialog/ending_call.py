@@ -79,6 +79,16 @@ class EndingCall(Ruled, DescribedCall):
         elif effect is Effect.USAGE:
             self._end_with_dialog(response.status, response.reason)
 
+    def _unawaited(self, method: str, outcome: Response | None) -> None:
+        """Take the refusal of a request that its core waits for no longer, None for a timeout
+        (§14.1)."""
+        # the BYE may have a name to resolve
+        spawn = self.stack.callbacks.spawn
+        if outcome is None:
+            spawn(self._hang_up, End("us", "timeout"))
+        elif outcome.status >= 300:
+            spawn(self._take_effect, method, outcome)
+
     def _finish_early(self, end: End) -> None:
         """End a call that is early still, because its INVITE was refused or has failed (§12.3)."""
         if not self.is_confirmed:

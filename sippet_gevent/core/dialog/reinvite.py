@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ...errors import TransactionTimeout
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import Element
@@ -30,6 +31,9 @@ class Reinviting(Protocol):
     def _undone(self) -> None:
         """Note that a refusal has undone changes which both sides had made."""
 
+    def _unawaited(self, method: str, outcome: Response | None) -> None:
+        """Take the refusal of a request that no greenlet waits for any more, None for a timeout."""
+
 
 class Modification(ClientTransaction):
     """Our UPDATE within a call. Its outcome changes the session even if no greenlet waits for it
@@ -46,6 +50,12 @@ class Modification(ClientTransaction):
         response = event if isinstance(event, Response) else None
         if not (self._is_settled or (response is not None and response.status < 200)):
             self._settle(response)
+            if self.abandoned:
+                if response is not None:
+                    self._within._unawaited(self.method, response)
+                elif isinstance(event, TransactionTimeout) and self.provisional is None:
+                    # timer B. Without an answer to its CANCEL, an INVITE counts as cancelled (§9.1)
+                    self._within._unawaited(self.method, None)
         super()._deliver(event)
 
     def ended(self) -> None:

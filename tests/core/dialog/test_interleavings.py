@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import SIPError
+from sippet_gevent import SIPError, TransactionTimeout, sdp
 
 from ..wire import start
 from .described import HOST, Placed, Taken, body, phone_offer
@@ -204,24 +204,28 @@ BOTH_SIDES = {
     ("UPDATE", "update"): (200, True, "3311 5.2"),
     ("UPDATE", "INFO"): (200, True, "6086 4.2.2"),
     ("UPDATE", "REFER"): (202, True, "3515 2.4.2"),
+    ("UPDATE", "PRACK"): (481, True, "3262 3"),
     ("UPDATE", "BYE"): (200, False, "3261 15.1.2"),
     ("update", "INVITE"): (200, True, "5407 3.3.2"),
     ("update", "UPDATE"): (491, True, "6337 4.3"),
     ("update", "update"): (200, True, "5407 3.3.2"),
     ("update", "INFO"): (200, True, "6086 4.2.2"),
     ("update", "REFER"): (202, True, "3515 2.4.2"),
+    ("update", "PRACK"): (481, True, "3262 3"),
     ("update", "BYE"): (200, False, "3261 15.1.2"),
     ("INFO", "INVITE"): (200, True, "3261 14.2"),
     ("INFO", "UPDATE"): (200, True, "3311 5.2"),
     ("INFO", "update"): (200, True, "3311 5.2"),
     ("INFO", "INFO"): (200, True, "6086 4.2.2"),
     ("INFO", "REFER"): (202, True, "3515 2.4.2"),
+    ("INFO", "PRACK"): (481, True, "3262 3"),
     ("INFO", "BYE"): (200, False, "3261 15.1.2"),
     ("REFER", "INVITE"): (200, True, "3261 14.2"),
     ("REFER", "UPDATE"): (200, True, "3311 5.2"),
     ("REFER", "update"): (200, True, "3311 5.2"),
     ("REFER", "INFO"): (200, True, "6086 4.2.2"),
     ("REFER", "REFER"): (202, True, "3515 2.4.2"),
+    ("REFER", "PRACK"): (481, True, "3262 3"),
     ("REFER", "BYE"): (200, False, "3261 15.1.2"),
     ("BYE", "INVITE"): (481, False, "5407 3.2.2"),
     ("BYE", "UPDATE"): (481, False, "5407 3.2.2"),
@@ -262,6 +266,135 @@ def test_request_of_the_peer_crosses_ours(sip, role, ours, theirs, status, goes_
     sip.settle()
     assert asking.ready()
     assert both.call.ended.is_set() is not goes_on  # a refusal leaves the session (§14.1)
+    both.leave()
+
+
+# ---- our CANCEL of a re-INVITE, which its callee has not answered yet
+
+CANCELLED_BY_US = {
+    # the peer's request, which crosses our CANCEL: its status, the section
+    "INVITE": (491, "3261 14.2"),
+    "UPDATE": (491, "3311 5.2"),
+    "update": (200, "3311 5.2"),
+    "INFO": (200, "6086 4.2.2"),
+    "REFER": (202, "3515 2.4.2"),
+    "PRACK": (481, "3262 3"),
+    "BYE": (200, "3261 15.1.2"),
+}
+
+
+class Cancelling(Both):
+    """Our re-INVITE rings, and is cancelled after a second."""
+
+    def __init__(self, sip, role, *, rings=True):
+        super().__init__(sip, role)
+        self.before = self.call.local_body
+        self.asking = start(sip, self.call.reinvite, timeout=1)
+        self.mine = self.peer.last("INVITE")
+        if rings:
+            self.peer.reply(self.mine, 180, contact=f"<{self.peer.uri}>")
+        sip.advance(1.1)
+        assert isinstance(self.asking.exception, TransactionTimeout)
+        assert not self.call.ended.is_set()
+        if rings:
+            self.peer.reply(self.peer.last("CANCEL"), 200)
+
+
+@pytest.mark.parametrize("role", ["callee", "caller"])
+@pytest.mark.parametrize("answer", [487, 200, 488])
+@pytest.mark.parametrize(
+    ("theirs", "status"),
+    [pytest.param(w, s, id=w, marks=pytest.mark.rfc(r)) for w, (s, r) in CANCELLED_BY_US.items()],
+)
+def test_request_of_the_peer_crosses_our_cancel_of_a_reinvite(sip, role, theirs, status, answer):
+    both = Cancelling(sip, role)
+    request = both.ask(theirs)
+    assert both.finals(request) == {status}
+    both.acknowledge(request)
+    accepted = {"contact": f"<{both.peer.uri}>", **body(both.side.mine)} if answer == 200 else {}
+    both.peer.reply(both.mine, answer, **accepted)
+    ack = both.peer.last("ACK")
+    assert ack.cseq.number == both.mine.cseq.number  # the 2xx has crossed the CANCEL (§9.1)
+    assert both.call.ended.is_set() is (theirs == "BYE")
+    if theirs != "BYE":
+        info = start(sip, both.call.request, "INFO")  # the call goes on
+        both.peer.reply(both.peer.last("INFO"), 200)
+        assert info.get().status == 200
+    both.leave()
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_cancelled_reinvite_that_gets_no_answer_leaves_the_call(sip):
+    both = Cancelling(sip, "callee")
+    sip.advance(40)
+    assert not both.call.ended.is_set()
+    assert both.call.local_body == both.before
+    held = start(sip, both.call.hold)  # nothing is under way any more
+    both.peer.reply(both.peer.last("INVITE"), 488)
+    assert isinstance(held.exception, SIPError)
+    both.leave()
+
+
+@pytest.mark.rfc("3261 14.1", "5057 5.1")
+@pytest.mark.parametrize("status", [408, 481, 404])
+def test_cancelled_reinvite_that_the_peer_does_not_know_ends_the_call(sip, status):
+    both = Cancelling(sip, "callee")
+    both.peer.reply(both.mine, status)
+    assert both.call.end[:3] == ("us", "refused", status)
+    assert both.peer.methods[-1] == "BYE"
+    both.leave()
+
+
+@pytest.mark.rfc("3261 14.1", "3261 9.1")
+def test_reinvite_that_was_given_up_and_gets_no_response_at_all_ends_the_call(sip):
+    both = Cancelling(sip, "callee", rings=False)
+    sip.advance(32)
+    assert "CANCEL" not in both.peer.methods
+    assert both.call.end.cause == "timeout"
+    assert both.peer.methods[-1] == "BYE"
+    both.leave()
+
+
+# ---- a PRACK that belongs to a reliable response of ours
+
+
+@pytest.mark.rfc("3262 3", "3262 5", "6337 2.2")
+@pytest.mark.parametrize("role", ["callee", "caller"])
+@pytest.mark.parametrize("ours", ["UPDATE", "update", "INFO", "REFER"])
+def test_prack_of_the_peer_crosses_our_request(sip, role, ours):
+    """Our core has answered a re-INVITE of the peer in a reliable 183."""
+    both = Both(sip, role)
+
+    def core(request, tx):
+        tx.respond(183, reliable=True, **body(sdp.SDP.parse(tx.call.local_body)))
+        tx.wait(SECONDS)
+        return 200
+
+    both.call.on_reinvite = core
+    reinvite = both.ask("INVITE", supported="100rel")
+    reliable = both.peer.responses[-1]
+    assert reliable.status == 183
+
+    def asks():
+        try:
+            OURS[ours](both.call)
+        except SIPError as error:
+            return error
+        return None
+
+    asking = start(sip, asks)
+    # an offer has to wait for the PRACK, and for the re-INVITE (RFC 3311 §5.1)
+    has_left = ours.upper() in both.peer.methods
+    assert has_left is (ours != "UPDATE")
+    both.last = both.side.ask("PRACK", rack=f"{reliable.rseq} {reinvite.cseq.number} INVITE")
+    assert both.finals(both.last) == {200}
+    if has_left:
+        both.peer.reply(both.peer.last(ours.upper()), 200 if ours != "REFER" else 603)
+    assert asking.ready()
+    sip.advance(SECONDS)
+    assert both.finals(reinvite) == {200}
+    both.side.ask("ACK", number=reinvite.cseq.number)
+    assert not both.call.ended.is_set()
     both.leave()
 
 
@@ -414,4 +547,5 @@ def test_tables_have_each_pair():
         assert {second for one, second in BOTH_THEIRS if one == first} == peers
     for ours in OURS:
         pairs = {theirs for one, theirs in BOTH_SIDES if one == ours}
-        assert pairs >= peers - {"CANCEL", "PRACK"} - ({"REFER"} if ours == "BYE" else set())
+        assert pairs >= peers - {"CANCEL"}
+    assert CANCELLED_BY_US.keys() == peers - {"CANCEL"}

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .core.registration.accounts import Accounts
     from .core.registration.registration import Registration
     from .core.server import ServerTransaction
+    from .core.trunks import Trunk, Trunks
     from .core.user_agent import UserAgent
     from .engine.filters import Filter
     from .errors import (
@@ -205,6 +206,8 @@ __all__ = [
     "Watch",
     "Watchers",
     "RegistrarProxy",
+    "Trunk",
+    "Trunks",
     # stack
     "Stack",
     "Passage",
@@ -244,6 +247,8 @@ _MODULES = {
     "RTPEngine": ".core.b2bua.rtpengine",
     "Registrar": ".core.registrar.registrar",
     "RegistrarProxy": ".core.registrar_proxy",
+    "Trunk": ".core.trunks",
+    "Trunks": ".core.trunks",
     "ServerTransaction": ".core.server",
     "UserAgent": ".core.user_agent",
     "Filter": ".engine.filters",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
 
 from ..core.auth.authenticated import Authenticated
 from ..core.auth.bans import Ban, Bans
+from ..core.auth.server import Exempt
 from ..core.core import Core, CoreFunction, check_core
 from ..core.registrar_proxy import RegistrarProxy
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
@@ -19,8 +19,10 @@ from ..transport.tls import TLS
 from ..transport.websocket.settings import Web
 from .configuration import Configuration, Words
 from .core_loading import call, load_core
+from .office_checks import check_addresses, check_core_options, check_loopback, check_users
 from .settings import Settings
 from .terminal import Mistake
+from .trunk_settings import OfficeTrunk, OfficeTrunks
 from .users_file import OfficeUsers, configured_users
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class Office:
         self.store: SQLiteBindings | None = None
         self._database_users: SQLiteUsers | None = None
         self.users: OfficeUsers | None = None
-        self._proxy: Core | None = None
+        self._proxy: RegistrarProxy | None = None
+        self.trunks = OfficeTrunks()
         self._secret = os.urandom(32)
         self._algorithms: tuple[str, ...] = ()
         check_core_options(self.settings, self.words)
@@ -59,7 +62,10 @@ class Office:
             if self._asks:
                 self.users = OfficeUsers(self._database_users)
                 self.users.configured = configured_users(self.settings)
+            if self.settings.core is None:
+                self.trunks.first(self.trunks.made(self.settings, self.words))
             self.stack = self._stack()
+            self.trunks.join(self.stack)
         except BaseException:
             self.close()
             raise
@@ -101,12 +107,12 @@ class Office:
                     stack.names.serve(settings.domains, aliases)
             stack.tls, stack.web = tls or stack.tls, web or stack.web
             kinds |= {listener.transport for _, listener in stack.planned}
-            _check_addresses(settings, words, kinds, stack.tls is not None)
+            check_addresses(settings, words, kinds, stack.tls is not None)
             self._listen(stack, settings.listen)
             if not stack.planned:
                 stack.listen(DEFAULT_ADDRESS)
         else:
-            _check_addresses(settings, words, kinds, tls is not None)
+            check_addresses(settings, words, kinds, tls is not None)
             with words.naming("domains", "aliases"):
                 stack = Stack(
                     core=self._core() if found is None else found,
@@ -118,7 +124,7 @@ class Office:
                 )
             self._listen(stack, addresses)
             if found is None and not self._asks and not settings.open:
-                _check_loopback(stack, words)
+                check_loopback(stack, words)
         if accept is not None:
             if stack.accept is not None:
                 raise Mistake(
@@ -140,43 +146,59 @@ class Office:
         Mistake."""
         if self._proxy is None:
             self._proxy = RegistrarProxy(Location(self.store))
+        core: Core = self._proxy
+        office = self.trunks.core_around(self._proxy, is_open=self.users is None)
+        if office is not None:
+            core = office
         if self.users is None:
-            return self._proxy
-        return self._authenticated(self.settings, self.users)
+            return core
+        exempt = None if office is None else office.is_from_carrier
+        return self._authenticated(core, self.settings, self.users, exempt)
 
-    def _authenticated(self, settings: Settings, users: OfficeUsers) -> Authenticated:
-        assert self._proxy is not None
+    def _authenticated(
+        self, core: Core, settings: Settings, users: OfficeUsers, exempt: Exempt | None
+    ) -> Authenticated:
         self._algorithms = self._offered(settings, users)
         with self.words.naming("algorithms"):
             return Authenticated(
-                self._proxy,
+                core,
                 realm=settings.domains[0],
                 users=users,
                 algorithms=self._algorithms,
                 secret=self._secret,
                 bans=_bans(settings),
+                exempt=exempt,
             )
 
     def _offered(self, settings: Settings, users: OfficeUsers) -> tuple[str, ...]:
         return settings.algorithms or users.algorithms(settings.domains[0])
 
-    def adopt(self, configuration: Configuration, users: MemoryUsers | None) -> None:
+    def adopt(
+        self, configuration: Configuration, users: MemoryUsers | None, trunks: list[OfficeTrunk]
+    ) -> None:
         """Use another configuration, whose other parts are in use already.
 
         Calls, bindings and nonces stay. The Authenticated core is replaced if its settings have
         changed.
         """
         before, self.settings, self.words = self.settings, *configuration
+        if self.settings.core is not None:
+            return
+        is_other = self.trunks.use(trunks, self.stack)
         if self.users is None or users is None:
             if self._asks:
                 log.warning('setting not reloaded: key=users reason="it needs a restart"')
-            return
-        self.users.configured = users
-        if self.settings.domains and (
-            _asking(before) != _asking(self.settings)
-            or self._algorithms != self._offered(self.settings, self.users)
-        ):
-            self.stack.core = self._authenticated(self.settings, self.users)
+        else:
+            self.users.configured = users
+            is_other = is_other or bool(
+                self.settings.domains
+                and (
+                    _asking(before) != _asking(self.settings)
+                    or self._algorithms != self._offered(self.settings, self.users)
+                )
+            )
+        if is_other:
+            self.stack.core = self._core()
 
     # ---- what it says at its start
 
@@ -239,72 +261,12 @@ def _found_core(settings: Settings) -> Stack | CoreFunction | None:
     return cast(CoreFunction, found)
 
 
-def check_core_options(settings: Settings, words: Words) -> None:
-    """Check that settings of the default server come without a core of the user. Raises Mistake."""
-    if settings.core is None:
-        return
-    if settings.open or settings.algorithms:
-        name = words.name("open" if settings.open else "algorithms")
-        raise Mistake(
-            f"{name} is for the default server: {settings.core} asks for passwords by Authenticated"
-        )
-    if settings.database is not None:
-        raise Mistake(
-            f"{words.name('database')} is for the default server, and {settings.core} keeps its "
-            f"own bindings: write Location(SQLiteBindings({settings.database!r})) there"
-        )
-    for key, value in (
-        ("users", settings.users),
-        ("users_file", settings.users_file),
-    ):
-        if value:
-            raise Mistake(
-                f"{words.name(key)} is for the default server: {settings.core} asks for passwords "
-                "by Authenticated"
-            )
-
-
-def check_users(settings: Settings, words: Words) -> None:
-    """Check that there is a domain for users, and a user for passwords. Raises Mistake."""
-    if settings.core is not None:
-        return
-    if settings.open or not settings.has_users:
-        if settings.algorithms:
-            raise Mistake(
-                f"{words.name('algorithms')} needs users: {words.add('database', 'FILE')}, and "
-                "leave --open out"
-            )
-        return
-    if not settings.domains:
-        key = next(
-            key
-            for key in ("database", "users", "users_file")
-            if getattr(settings, key) not in (None, {})
-        )
-        raise Mistake(
-            f"{words.name(key)} asks for the passwords of a domain: "
-            f"{words.add('domains', 'NAME')}, or --open to ask for none"
-        )
-
-
 def aliases_of(settings: Settings, words: Words) -> dict[str, str]:
     """Return the aliases with their domains. One without a domain belongs to the first domain.
     Raises Mistake."""
     if settings.aliases and not settings.domains:
         raise Mistake(f"{words.name('aliases')} needs a domain: {words.add('domains', 'NAME')}")
     return {name: domain or settings.domains[0] for name, domain in settings.aliases.items()}
-
-
-def _check_loopback(stack: Stack, words: Words) -> None:
-    """Check that only this machine reaches a server that asks for no passwords. Raises Mistake."""
-    for _, listener in stack.planned:
-        if not _is_loopback(listener.host):
-            raise Mistake(
-                f"{words.name('listen.address')} {listener.transport}:{listener.host} lets "
-                f"everybody on the network register and call: {words.add('database', 'FILE')} and "
-                f"{words.add('domains', 'NAME').removeprefix('add ')} to ask for passwords, or "
-                "--open to ask for none"
-            )
 
 
 def _asking(settings: Settings) -> tuple[object, ...]:
@@ -318,15 +280,6 @@ def _asking(settings: Settings) -> tuple[object, ...]:
         settings.bans_seconds,
         settings.bans_command,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def tls_of(settings: Settings, words: Words) -> TLS | None:
@@ -355,29 +308,6 @@ def _web(settings: Settings, words: Words) -> Web | None:
         )
     with words.naming("web.origins"):
         return Web(origins=settings.web_origins)
-
-
-def _check_addresses(
-    settings: Settings, words: Words, kinds: set[str], has_certificate: bool
-) -> None:
-    """Check that settings and addresses fit together. Raises Mistake."""
-    for address in settings.listen:
-        if address.startswith(("tls:", "wss:")) and not has_certificate:
-            raise Mistake(
-                f"{words.name('listen.address')} {address} needs a certificate: "
-                f"{words.add('tls.certificate', 'FILE')}, and {words.add('tls.key', 'FILE')} if "
-                "the key is in another file".replace("and add ", "and ")
-            )
-    if settings.tls_certificate is not None and not kinds & {"tls", "wss"}:
-        raise Mistake(
-            f"{words.name('tls.certificate')} needs an address with TLS: add --listen "
-            "tls:HOST:5061 or --listen wss:HOST:443"
-        )
-    if settings.web_origins is not None and not kinds & {"ws", "wss"}:
-        raise Mistake(
-            f"{words.name('web.origins')} needs an address with WebSockets: add --listen "
-            "wss:HOST:443"
-        )
 
 
 def filter_of(settings: Settings, words: Words) -> Filter | None:

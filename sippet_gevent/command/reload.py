@@ -19,7 +19,8 @@ from ..errors import SIPError
 from ..transport.tls import TLS
 from .configuration import read_configuration
 from .logs import set_up_log
-from .office import Office, aliases_of, check_core_options, check_users, filter_of, tls_of
+from .office import Office, aliases_of, filter_of, tls_of
+from .office_checks import check_core_options, check_users
 from .settings import ROWS, Settings
 from .users_file import configured_users
 
@@ -86,6 +87,7 @@ class Reloader:
         accept = filter_of(settings, words)
         tls = gevent.get_hub().threadpool.apply(tls_of, (settings, words))
         users = None if office.users is None else configured_users(settings)
+        trunks = office.trunks.made(settings, words) if settings.core is None else []
         set_up_log(settings)
         # what cannot
         changed = changed_keys(before, settings)
@@ -100,7 +102,7 @@ class Reloader:
             stack.names.serve(settings.domains, aliases)
         if settings.limits != before.limits:
             stack.engine.use_limits(settings.limits)
-        office.adopt(configuration, users)
+        office.adopt(configuration, users, trunks)
         for key in changed:
             if not _reloads(key):
                 log.warning('setting not reloaded: key=%s reason="it needs a restart"', key)

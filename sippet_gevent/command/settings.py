@@ -17,9 +17,6 @@ from .kinds import Kind
 
 ALGORITHMS = ("SHA-512-256", "SHA-256", "MD5")
 
-NEXT_ON = (408, 480, 500, 502, 503, 504)
-"""Responses of a trunk that try the next one: the carrier has failed, not the callee."""
-
 
 @dataclass(frozen=True)
 class TrunkSettings:
@@ -35,15 +32,15 @@ class TrunkSettings:
     display_name: str | None = None
     register: bool = True
     expires: int = 3600
-    probe: float = 0.0
+    probe: float = 30.0
     numbers: tuple[str, ...] = ()
     pattern: str | None = None
     strip: str = ""
     prepend: str = ""
     caller_id: str | None = None
     caller_ids: Mapping[str, str] = field(default_factory=dict)
-    next_on: tuple[int, ...] = NEXT_ON
-    timeout: float = 0.0
+    next_on: tuple[int, ...] | None = None
+    peers: tuple[str, ...] = ()
     incoming: str | None = None
     incoming_numbers: Mapping[str, str] = field(default_factory=dict)
 
@@ -213,8 +210,8 @@ _OWN_ROWS = (
         '{ alice = "+49301231" }'),
     Row("trunks.next_on", kinds.STATUSES, "responses that try the next trunk",
         "[408, 480, 500, 502, 503, 504]"),
-    Row("trunks.timeout", kinds.SECONDS, "seconds to wait for a ringing or an answer before the "
-        "next trunk is tried; 0 waits as long as SIP does", "6"),
+    Row("trunks.peers", kinds.NETWORKS, "networks from which its calls come, besides the addresses "
+        "of its server", '["192.0.2.0/24"]'),
     Row("trunks.incoming", kinds.TEXT, "user that gets its calls", '"alice"'),
     Row("trunks.incoming_numbers", kinds.PAIRS, "users that get calls to these numbers",
         '{ "+49301231" = "alice" }'),

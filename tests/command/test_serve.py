@@ -12,7 +12,7 @@ import time
 import gevent
 import pytest
 
-from sippet_gevent import Credentials, Request, Stack, ha1
+from sippet_gevent import Authenticator, Credentials, Reject, Request, Stack, ha1
 from sippet_gevent.command.ports import holder_of
 
 from ..ports import free_port
@@ -229,6 +229,99 @@ def test_sighup_reads_certificates_again(configured, pem):
     pem("again.example", file="new.pem")
     server.reload(text.replace("cert.pem", "new.pem"))
     assert names() == (("DNS", "again.example"),)
+
+
+# ---- trunks
+
+
+@pytest.fixture
+def carrier():
+    """Return a carrier on the loopback: a Stack with `registers` and `invites`."""
+
+    def core(request, tx):
+        tx.authenticate(gate)
+        if request.method == "REGISTER":
+            stack.registers.append(request)
+            return request.response(200, contact=request.contact, expires=request.expires)
+        stack.invites.append(request)
+        return stack.status
+
+    gate = Authenticator(
+        realm="carrier", users={"100": "secret", "200": "other"}, owns=lambda user, uri: True
+    )
+    with Stack("udp:127.0.0.1:0", core=core) as stack:
+        stack.registers, stack.invites, stack.status = [], [], 486
+        stack.host = stack.addresses[0].removeprefix("udp:")
+        yield stack
+
+
+@pytest.fixture
+def phone():
+    """Return a phone at another address than the carrier, because a carrier is known by its address."""
+    with Stack("udp:127.0.0.2:0") as stack:
+        yield stack
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        gevent.sleep(0.05)
+
+
+def test_trunks_of_the_file_register_and_take_numbers(configured, phone, carrier, tmp_path):
+    (tmp_path / "password").write_text("other\n")
+    first = f"""
+[trunks.first]
+account = "sip:100@{carrier.host}"
+password = "secret"
+numbers = ["0"]
+next_on = [486]
+probe = 0
+"""
+    second = f"""
+[trunks.second]
+account = "sip:9@{carrier.host}"
+user = "200"
+password_file = "password"
+numbers = ["0"]
+strip = "0"
+prepend = "+49"
+caller_id = "+4930"
+probe = 0
+"""
+    server = configured(OFFICE + first + second)
+    wait_until(lambda: len(carrier.registers) == 2)
+    assert [request.to.uri.user for request in carrier.registers] == ["100", "9"]
+    alice = Credentials("alice", "secret", hosts=("office.example", "127.0.0.1"))
+
+    def call(number):
+        with pytest.raises(Reject) as refused:
+            phone.invite(
+                f"sip:{number}@office.example", next_hop=server.uri, body=OFFER, timeout=20,
+                from_="<sip:alice@office.example>", credentials=alice,
+            )  # fmt: skip
+        return refused.value.status
+
+    assert call("030123") == 486
+    numbers = [(each.uri.user, each.from_.uri.user) for each in carrier.invites]
+    assert numbers == [("030123", "100"), ("+4930123", "+4930")]
+    # the second trunk keeps its account, the first one unregisters
+    told = server.reload(OFFICE + second.replace('numbers = ["0"]', 'numbers = ["00"]'))
+    assert "changed=trunks" in told
+    wait_until(lambda: len(carrier.registers) == 3)
+    last = carrier.registers[-1]
+    assert (last.to.uri.user, last.expires) == ("100", 0)
+    assert (call("030123"), call("0030123")) == (404, 486)
+    assert len(carrier.registers) == 3
+
+
+def test_trunk_needs_passwords_of_phones(sippet, tmp_path):
+    path = tmp_path / "sippet.toml"
+    path.write_text('open = true\n[trunks.a]\naccount = "sip:1@a.example"\n')
+    ended = sippet("serve", "--config", path, "--check")
+    assert ended.returncode == 2
+    assert "open: would let everybody call at your expense by a trunk" in ended.stderr
 
 
 # ---- ports

@@ -1,0 +1,284 @@
+"""Trunks: calls between the phones of a server and the accounts that it has at carriers.
+
+| call | goes to |
+|---|---|
+| from a phone, to a number that is registered here | that phone, as without trunks |
+| from a phone, to a number of a trunk | the first such trunk that is up, as a call of its account |
+| the same, refused with one of its `next_on` | the next such trunk |
+| from the carrier of a trunk | all phones of the user that the number belongs to |
+
+A call to a carrier is bridged, because the carrier asks us for the password, not the phone. A call
+from a carrier is forwarded, so that all phones of a user ring.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..arguments import instance
+from ..errors import InvalidValue, Reject, TransactionTimeout, TransportError, excerpt
+from ..message.address import NameAddr
+from ..message.message import Request, Response
+from ..message.uri import URI
+from ..observe.counters import Plain
+from .core import Core
+from .proxy.forward import forward
+from .registrar_proxy import RegistrarProxy
+from .registration.account import Account
+from .server import ServerTransaction
+from .user_agent import UserAgent
+
+log = logging.getLogger("sippet_gevent.core")
+
+NEXT_ON = (408, 480, 500, 502, 503, 504)
+"""Responses of a trunk that try the next one: the carrier has failed, not the callee."""
+
+_SEPARATORS = str.maketrans("", "", "-.()")  # visual-separator of RFC 3966 §3
+
+_ANONYMOUS = NameAddr.parse('"Anonymous" <sip:anonymous@anonymous.invalid>')  # RFC 3323 §4.1.1.3
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """An account at a carrier, and the calls that go to it and come from it.
+
+        Trunk(Account("sip:100@carrier.example", carrier), numbers=("0",), strip="0", prepend="+49")
+
+    Args:
+        account: The account.
+        numbers: Beginnings of the numbers that go to this trunk.
+        pattern: A regular expression of whole numbers that go to it.
+        strip: The beginning that is taken off such a number.
+        prepend: What is put there then.
+        caller_id: The number that callees see, by default that of the account.
+        caller_ids: The same by user, which comes first.
+        next_on: Statuses of refusals that try the next trunk.
+        incoming: The user that gets its calls.
+        incoming_numbers: Users by the number that was called, which come first.
+
+    Raises:
+        InvalidValue: The pattern is not a regular expression.
+        TypeError: `account` is no Account.
+    """
+
+    account: Account
+    numbers: tuple[str, ...] = ()
+    pattern: str | None = None
+    strip: str = ""
+    prepend: str = ""
+    caller_id: str | None = None
+    caller_ids: Mapping[str, str] = field(default_factory=dict)
+    next_on: tuple[int, ...] = NEXT_ON
+    incoming: str | None = None
+    incoming_numbers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        instance("account", self.account, Account, 'Trunk(Account("sip:100@carrier.example"))')
+        if isinstance(self.numbers, str):
+            raise TypeError(f"numbers must be a tuple, got a text: write ({self.numbers!r},)")
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise InvalidValue(
+                f"pattern must be a regular expression, got {excerpt(self.pattern)}: {error}"
+            ) from None
+
+    def number(self, dialled: str) -> str | None:
+        """Return the number to call at the carrier; None if this trunk does not have it.
+
+        Example:
+            A trunk with `numbers=("0",), strip="0", prepend="+49"` calls +4930123 for 030123.
+        """
+        number = dialled.partition(";")[0].translate(_SEPARATORS)
+        if not number or not (
+            number.startswith(self.numbers)
+            or (self.pattern is not None and re.fullmatch(self.pattern, number))
+        ):
+            return None
+        return self.prepend + number.removeprefix(self.strip)
+
+    def user(self, request: Request) -> str | None:
+        """Return the user that gets a call of the carrier; None if nobody does.
+
+        The number is in the Request-URI, in P-Called-Party-ID (RFC 7315 §4.2) or in To. Carriers
+        that call the registered Contact have it in one of the others.
+        """
+        if self.incoming_numbers:
+            called = request.p_called_party_id
+            uris = [request.uri, request.to.uri]
+            if called is not None:
+                uris.insert(1, called.uri)
+            for uri in uris:
+                number = (uri.user or "").partition(";")[0]
+                found = self.incoming_numbers.get(number)
+                if found is not None:
+                    return found
+        return self.incoming
+
+    def identity(self, user: str | None) -> NameAddr:
+        """Return the caller that callees see for calls of a user."""
+        own = self.account.from_
+        number = self.caller_ids.get(user or "", self.caller_id)
+        if number is None:
+            return own
+        return NameAddr(self.account.uri(number), own.display)
+
+
+class Trunks(Core):
+    """A registrar and proxy with trunks.
+
+        carrier = Trunk(Account("sip:100@carrier.example", credentials), numbers=("0",))
+        office = Trunks(RegistrarProxy(), [carrier])
+        stack = Stack(
+            core=Authenticated(
+                office, realm="example.com", users=users, exempt=office.is_from_carrier
+            )
+        )
+        for trunk in office.trunks:
+            stack.accounts.add(trunk.account)
+
+    Only a request with a password reaches a carrier, unless `is_open`.
+
+    Args:
+        core: The registrar and proxy.
+        trunks: The trunks, in the order in which they are tried.
+        is_open: True lets callers without a password call at your expense.
+
+    Raises:
+        TypeError: `core` is no RegistrarProxy.
+    """
+
+    allowed = ()
+
+    def __init__(
+        self, core: RegistrarProxy, trunks: Iterable[Trunk] = (), *, is_open: bool = False
+    ) -> None:
+        instance("core", core, RegistrarProxy, "Trunks(RegistrarProxy(), trunks)")
+        self.core = core
+        self.trunks: tuple[Trunk, ...] = tuple(trunks)
+        """The trunks. They may be replaced at any time; calls go on."""
+        self._is_open = is_open
+
+    @property
+    def stack(self) -> UserAgent:
+        """The stack that runs this core."""
+        return self._stack
+
+    @stack.setter
+    def stack(self, stack: UserAgent) -> None:
+        self._stack = stack
+        self.core.stack = stack
+
+    def is_from_carrier(self, request: Request, tx: ServerTransaction) -> bool:
+        """True for a request of a carrier, which needs no password. Never for REGISTER."""
+        return request.method != "REGISTER" and self._origin(request) is not None
+
+    def _origin(self, request: Request) -> Trunk | None:
+        """Return the trunk whose carrier has sent a request."""
+        for trunk in self.trunks:
+            if trunk.account.owns(request):
+                return trunk
+        return None
+
+    def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+        if request.method != "REGISTER" and request.mandatory.to_tag is None:
+            origin = self._origin(request)
+            if origin is not None:
+                return self._receive_call(origin, request, tx)
+            if request.method == "INVITE":
+                ways = self._ways(request)
+                if ways and not self.core.location.lookup(request.uri):
+                    self._place_call(ways, request, tx)
+                    return None
+        return self.core.receive_request(request, tx)
+
+    # ---- from a carrier
+
+    def _receive_call(self, trunk: Trunk, request: Request, tx: ServerTransaction) -> int | None:
+        if request.method == "OPTIONS":
+            return 200
+        tx.take_route()
+        user = trunk.user(request)
+        if user is None:
+            return 404
+        stack = self._stack
+        host = stack.domains[0] if stack.domains else request.uri.host
+        targets = self.core.location.lookup(URI("sip", user, host))
+        if not targets:
+            return 480  # the user is known, and has no phone at this moment (§21.4.18)
+        forward(request, tx, *targets, record_route=request.method == "INVITE")
+        return None
+
+    # ---- to a carrier
+
+    def _ways(self, request: Request) -> list[tuple[Trunk, str]]:
+        """Return the trunks for a number, each with the number to call."""
+        uri = request.uri
+        if uri.user is None or not self._stack.is_responsible_for(uri):
+            return []
+        found = [(trunk, trunk.number(uri.user)) for trunk in self.trunks]
+        return [(trunk, number) for trunk, number in found if number is not None]
+
+    def _place_call(
+        self, ways: list[tuple[Trunk, str]], request: Request, tx: ServerTransaction
+    ) -> None:
+        if tx.user is None and not self._is_open:
+            raise Reject(403)
+        up = [way for way in ways if way[0].account.is_up]
+        if not up:
+            self._note(request, ways[0][0], "no trunk is up")
+            raise Reject(503)
+        tx.take_route()
+        last = up[-1]
+        for way in up:
+            trunk, number = way
+            try:
+                _bridge(trunk, number, request, tx)
+                return
+            except Reject as refusal:
+                if refusal.status not in trunk.next_on or way is last or tx.answered:
+                    raise
+                self._note(request, trunk, f"{refusal.status} {refusal.reason}")
+            except (TransactionTimeout, TransportError) as error:
+                if way is last or tx.answered:
+                    raise
+                self._note(request, trunk, str(error))
+
+    def _note(self, request: Request, trunk: Trunk, reason: str) -> None:
+        counters, now = self._stack.engine.counters, self._stack.clock.now()
+        counters.warn(
+            "trunk failed",
+            now,
+            'trunk failed: account=%s reason="%s" call_id=%s',
+            Plain(str(trunk.account.aor)),
+            Plain(excerpt(reason)[1:-1]),
+            Plain(request.headers.get("Call-ID")),
+            log=log,
+        )
+
+
+def _bridge(trunk: Trunk, number: str, request: Request, tx: ServerTransaction) -> None:
+    """Place a call by a trunk, and wait until it has ended.
+
+    A caller that wants privacy is anonymous in From, and the carrier alone learns its number (RFC
+    3325 §9.2).
+    """
+    caller = request.from_.uri
+    own = trunk.identity(tx.user if tx.user is not None else caller.user)
+    target = trunk.account.uri(number)
+    if caller.host.lower() == _ANONYMOUS.uri.host or _wants_privacy(request):
+        trunk.account.bridge(
+            request, tx, target, from_=_ANONYMOUS, p_preferred_identity=own, privacy="id"
+        )
+    else:
+        trunk.account.bridge(request, tx, target, from_=own)
+
+
+def _wants_privacy(request: Request) -> bool:
+    words = {
+        word.strip().lower() for text in request.headers.all("Privacy") for word in text.split(";")
+    }
+    return not words.isdisjoint(("id", "user", "header"))

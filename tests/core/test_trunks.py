@@ -1,0 +1,295 @@
+"""Trunks: calls between the phones of an office and two scripted carriers."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from sippet_gevent import (
+    Account,
+    Authenticated,
+    Credentials,
+    InvalidValue,
+    Location,
+    RegistrarProxy,
+    Reject,
+    Request,
+    Trunk,
+    Trunks,
+)
+from tests.core.auth.gate import Gate
+from tests.core.registration.test_registration import Script
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+OFFICE = "10.0.0.50"
+
+
+class Carrier:
+    """A carrier that asks for the password, and answers INVITE with `status`."""
+
+    def __init__(self, sip, host, status=200, **gate):
+        self.invites, self.ends, self.status, self.silent = [], [], status, False
+        self.script = Script()
+        self.gate = Gate(self.serve, status=407, realm="carrier", **gate)
+        self.stack = sip.stack(self.receive, host=host)
+
+    def receive(self, request, tx):
+        if self.silent:
+            tx.wait(300)
+            return None
+        return self.gate(request, tx)
+
+    def serve(self, request, tx):
+        if request.method == "REGISTER":
+            return self.script(request, tx)
+        if request.method != "INVITE":
+            return 200
+        self.invites.append(request)
+        if self.status != 200:
+            return self.status
+        with tx.accept(body=SDP) as call:
+            call.ended.wait()
+        self.ends.append(call.end)
+        return None
+
+
+@pytest.fixture
+def office(sip):
+    """Return an office with trunks, and a function that makes a phone: `phone("alice")`."""
+
+    def start(*trunks, is_open=False):
+        core = Trunks(RegistrarProxy(Location()), trunks, is_open=is_open)
+        guarded = Authenticated(
+            core, realm="office.example", users={"alice": "a", "bob": "b"},
+            exempt=core.is_from_carrier,
+        )  # fmt: skip
+        stack = sip.stack(core if is_open else guarded, host=OFFICE, domains=("office.example",))
+        for trunk in trunks:
+            stack.accounts.add(trunk.account)
+        sip.clock.advance(1)
+        return stack
+
+    return start
+
+
+@pytest.fixture
+def phone(sip):
+    """Start a phone that registers: `phone("alice", "10.0.0.60", password="a")`."""
+
+    def start(user, host, password, core=None):
+        stack = sip.stack(core, host=host)
+        credentials = Credentials(user, password, hosts=(OFFICE, "office.example"))
+        stack.secret = credentials
+        stack.aor = f"<sip:{user}@office.example>"
+        response = sip.run(
+            stack.request, "REGISTER", "sip:office.example", next_hop=f"sip:{OFFICE}",
+            to=stack.aor, from_=f"{stack.aor};tag=1", contact=f"<sip:{user}@{host}>",
+            credentials=credentials,
+        )  # fmt: skip
+        assert response.status == 200
+        return stack
+
+    return start
+
+
+def dial(sip, phone, number, seconds=2, **headers):
+    """Call a number, while virtual time passes. Return the call, or raise the refusal."""
+    headers = {"from_": phone.aor, **headers}
+    calling = gevent.spawn(
+        phone.invite, f"sip:{number}@office.example", next_hop=f"sip:{OFFICE}", body=SDP,
+        credentials=phone.secret, **headers,
+    )  # fmt: skip
+    sip.clock.advance(seconds)
+    return calling.get(timeout=0)
+
+
+def trunk(host, user="100", **options):
+    keep_up = options.pop("keep_up", None)
+    account = Account(f"sip:{user}@{host}", Credentials(user, "secret"), keep_up=keep_up)
+    return Trunk(account, **{"numbers": ("0",), **options})
+
+
+@pytest.mark.rfc("3261 22.2")
+def test_number_goes_to_the_trunk_as_a_call_of_its_account(sip, office, phone):
+    carrier = Carrier(sip, "10.0.0.1")
+    office(trunk("10.0.0.1", strip="0", prepend="+49", caller_ids={"alice": "+4912"}))
+    alice = phone("alice", "10.0.0.60", "a")
+    call = dial(sip, alice, "030-123")
+    (invite,) = carrier.invites
+    assert str(invite.uri) == "sip:+4930123@10.0.0.1"
+    assert str(invite.from_.uri) == "sip:+4912@10.0.0.1"
+    assert "alice" not in str(invite) and "office.example" not in str(invite)
+    call.hangup()
+    sip.clock.advance(1)
+    assert len(carrier.ends) == 1
+
+
+def test_refusal_that_next_on_names_tries_the_next_trunk(sip, office, phone):
+    first, second = Carrier(sip, "10.0.0.1", 503), Carrier(sip, "10.0.0.2", user="200")
+    office(trunk("10.0.0.1"), trunk("10.0.0.2", "200", prepend="9"))
+    alice = phone("alice", "10.0.0.60", "a")
+    dial(sip, alice, "0123").hangup()
+    assert len(first.invites) == 1
+    assert [invite.uri.user for invite in second.invites] == ["90123"]
+    sip.clock.advance(1)
+
+
+def test_refusal_of_the_callee_ends_the_call(sip, office, phone):
+    first, second = Carrier(sip, "10.0.0.1", 486), Carrier(sip, "10.0.0.2", user="200")
+    office(trunk("10.0.0.1"), trunk("10.0.0.2", "200"))
+    alice = phone("alice", "10.0.0.60", "a")
+    with pytest.raises(Reject) as refused:
+        dial(sip, alice, "0123")
+    assert refused.value.status == 486
+    assert len(first.invites) == 1 and not second.invites
+
+
+def test_last_refusal_is_that_of_the_last_trunk(sip, office, phone):
+    Carrier(sip, "10.0.0.1", 503), Carrier(sip, "10.0.0.2", 500, user="200")
+    office(trunk("10.0.0.1"), trunk("10.0.0.2", "200"))
+    alice = phone("alice", "10.0.0.60", "a")
+    with pytest.raises(Reject) as refused:
+        dial(sip, alice, "0123")
+    assert refused.value.status == 500
+
+
+def test_dead_trunk_is_taken_out_by_its_probes(sip, office, phone):
+    first, second = Carrier(sip, "10.0.0.1"), Carrier(sip, "10.0.0.2", user="200")
+    stack = office(trunk("10.0.0.1", keep_up=10), trunk("10.0.0.2", "200", keep_up=10))
+    alice = phone("alice", "10.0.0.60", "a")
+    first.silent = True
+    sip.clock.advance(120)
+    dial(sip, alice, "0123").hangup()
+    assert not first.invites and len(second.invites) == 1
+    second.silent = True
+    sip.clock.advance(120)
+    with pytest.raises(Reject) as refused:
+        dial(sip, alice, "0123")
+    assert refused.value.status == 503
+    first.silent = second.silent = False
+    sip.clock.advance(120)
+    dial(sip, alice, "0123").hangup()
+    assert len(first.invites) == 1
+    sip.clock.advance(1)
+    stack.stop()
+    sip.clock.advance(40)
+
+
+def test_registered_user_comes_before_a_trunk(sip, office, phone):
+    carrier = Carrier(sip, "10.0.0.1")
+    office(trunk("10.0.0.1", numbers=("b",)))
+    alice = phone("alice", "10.0.0.60", "a")
+    phone("bob", "10.0.0.61", "b", core=lambda request, tx: 486)
+    with pytest.raises(Reject) as refused:
+        dial(sip, alice, "bob")
+    assert refused.value.status == 486 and not carrier.invites
+
+
+def test_number_of_no_trunk_gets_404(sip, office, phone):
+    carrier = Carrier(sip, "10.0.0.1")
+    office(trunk("10.0.0.1", numbers=(), pattern="0[1-9]+"))
+    alice = phone("alice", "10.0.0.60", "a")
+    for number in ("1", "00", "011x"):
+        with pytest.raises(Reject) as refused:
+            dial(sip, alice, number)
+        assert refused.value.status == 404
+    dial(sip, alice, "011").hangup()
+    assert len(carrier.invites) == 1
+    sip.clock.advance(1)
+
+
+def test_caller_without_a_password_reaches_no_carrier(sip, office, phone):
+    carrier = Carrier(sip, "10.0.0.1")
+    stack = office(trunk("10.0.0.1"))
+    stranger = sip.stack(host="10.0.0.66")
+    invite = Request("INVITE", "sip:0123@office.example", body=SDP)
+    assert sip.run(stranger.send, invite, f"sip:{OFFICE}").final().status == 407
+    stack.core = stack.core.core  # without Authenticated
+    invite = Request("INVITE", "sip:0123@office.example", body=SDP)
+    assert sip.run(sip.run(stranger.send, invite, f"sip:{OFFICE}").final).status == 403
+    assert not carrier.invites
+
+
+@pytest.mark.rfc("3325 9.2")
+@pytest.mark.rfc("3323 4.1.1.3")
+def test_caller_that_wants_privacy_is_anonymous(sip, office, phone):
+    carrier = Carrier(sip, "10.0.0.1")
+    office(trunk("10.0.0.1", caller_id="+4930"))
+    alice = phone("alice", "10.0.0.60", "a")
+    dial(sip, alice, "0123", privacy="id").hangup()
+    (invite,) = carrier.invites
+    assert str(invite.from_.uri) == "sip:anonymous@anonymous.invalid"
+    assert [str(each.uri) for each in invite.p_preferred_identity] == ["sip:+4930@10.0.0.1"]
+    assert "id" in str(invite.privacy)
+    sip.clock.advance(1)
+
+
+@pytest.mark.parametrize(
+    ("uri", "to", "user"),
+    [
+        ("sip:100@10.0.0.50", "sip:+4912@10.0.0.1", "bob"),
+        ("sip:+4912@10.0.0.50", "sip:100@10.0.0.1", "bob"),
+        ("sip:100@10.0.0.50", "sip:+4999@10.0.0.1", "alice"),
+    ],
+)
+def test_call_of_the_carrier_rings_the_user_of_its_number(sip, office, phone, uri, to, user):
+    carrier = Carrier(sip, "10.0.0.1")
+    office(trunk("10.0.0.1", incoming="alice", incoming_numbers={"+4912": "bob"}))
+    rung = []
+
+    def core(name):
+        def answer(request, tx):
+            rung.append(name)
+            with tx.accept(body=SDP) as call:
+                call.ended.wait()
+
+        return answer
+
+    phone("alice", "10.0.0.60", "a", core("alice"))
+    phone("bob", "10.0.0.61", "b", core("bob"))
+    calling = gevent.spawn(
+        carrier.stack.invite, uri, to=f"<{to}>", next_hop=f"sip:{OFFICE}", body=SDP
+    )
+    sip.clock.advance(2)
+    call = calling.get(timeout=0)
+    assert rung == [user]
+    sip.run(call.hangup)
+    sip.clock.advance(1)
+
+
+def test_carrier_without_a_user_for_the_number_gets_404_and_no_phone_480(sip, office):
+    carrier = Carrier(sip, "10.0.0.1")
+    office(trunk("10.0.0.1", incoming_numbers={"+4912": "bob"}))
+    for user, status in (("100", 404), ("+4912", 480)):
+        tx = carrier.stack.send(
+            Request("INVITE", f"sip:{user}@{OFFICE}", body=SDP), f"sip:{OFFICE}"
+        )
+        assert sip.run(tx.final).status == status
+    assert sip.run(carrier.stack.request, "OPTIONS", f"sip:100@{OFFICE}").status == 200
+
+
+def test_carrier_may_not_register_or_call_out(sip, office):
+    first, second = Carrier(sip, "10.0.0.1"), Carrier(sip, "10.0.0.2", user="200")
+    office(trunk("10.0.0.1"), trunk("10.0.0.2", "200"))
+    aor = "<sip:alice@office.example>"
+    answer = sip.run(
+        first.stack.request, "REGISTER", "sip:office.example", next_hop=f"sip:{OFFICE}", to=aor,
+        from_=f"{aor};tag=1", contact="<sip:x@10.0.0.1>",
+    )  # fmt: skip
+    assert answer.status == 401
+    tx = first.stack.send(Request("INVITE", "sip:0123@office.example", body=SDP), f"sip:{OFFICE}")
+    assert sip.run(tx.final).status == 404
+    assert not second.invites
+
+
+def test_trunk_checks_its_arguments():
+    account = Account("sip:100@10.0.0.1", register=False)
+    with pytest.raises(InvalidValue, match=r"pattern must be a regular expression, got '\('"):
+        Trunk(account, pattern="(")
+    with pytest.raises(TypeError, match="numbers must be a tuple"):
+        Trunk(account, numbers="0")
+    with pytest.raises(TypeError, match="account"):
+        Trunk("sip:100@10.0.0.1")
+    with pytest.raises(TypeError, match="RegistrarProxy"):
+        Trunks(lambda request, tx: 200)

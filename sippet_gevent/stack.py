@@ -809,6 +809,8 @@ class Stack:
         registrar: URI | str | None = None,
         instance: str | None = None,
         next_hop: NextHop | None = None,
+        outbound_proxies: tuple[URI | str, ...] = (),
+        public_contact: bool = False,
         listener: Wanted = None,
         on_change: OnChange | None = None,
         **headers: Any,
@@ -830,6 +832,10 @@ class Stack:
             instance: A URN of this device, `urn:uuid:…`, which stays the same when it restarts.
                 With it, REGISTER uses SIP Outbound and asks for GRUUs (RFC 5626, RFC 5627).
             next_hop: An outbound proxy; see send().
+            outbound_proxies: Several of them, in place of `next_hop`. Each gets a flow of its own,
+                so one of them can fail (RFC 5626 §4.2). They need `instance`.
+            public_contact: Register the address at which the first hop sees us by UDP, for a
+                registrar that does not help clients behind NATs.
             listener: The listener by which REGISTER leaves; see send().
             on_change: Called with the Registration after each change of `registered`, `refused`
                 or `ended`, in a greenlet of its own.
@@ -854,6 +860,8 @@ class Stack:
             listener=listener,
             on_change=on_change,
             headers=headers,
+            outbound_proxies=outbound_proxies,
+            public_contact=public_contact,
         )
         registration._start()
         return registration

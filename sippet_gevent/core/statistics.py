@@ -33,6 +33,8 @@ class Statistics(Counts):
     requests_repeated: dict[str, int]
     icmp: dict[str, int]
     stun: dict[str, int]
+    registrations: dict[str, int]
+    accounts: dict[str, int]
 
 
 class MeasuredDialogs(Sized, Protocol):
@@ -45,6 +47,14 @@ class MeasuredDialogs(Sized, Protocol):
     @property
     def early(self) -> int:
         """Number of early dialogs."""
+
+
+class Counted(Protocol):
+    """What has counters of its own."""
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """The counters and gauges by name."""
 
 
 class Measured(Protocol):
@@ -61,6 +71,14 @@ class Measured(Protocol):
     @property
     def dialogs(self) -> MeasuredDialogs:
         """The calls."""
+
+    @property
+    def registrations(self) -> Counted:
+        """Registrations of our own."""
+
+    @property
+    def accounts(self) -> Counted:
+        """Accounts at carriers."""
 
     @property
     def rerouted(self) -> Sized:
@@ -91,6 +109,8 @@ def statistics(stack: Measured) -> Statistics:
         "streams": _summed(getattr(each, "counts", {}) for each in transports),
         "requests_repeated": dict(stack.sender.repeated),
         "next_hop_failures": dict(stack.sender.failures.counts),
+        "registrations": stack.registrations.statistics,
+        "accounts": stack.accounts.statistics,
         "icmp": _summed(getattr(each, "icmp", {}) for each in transports),
         "stun": _summed(getattr(each, "stun", {}) for each in transports),
         "send_errors": engine.counters.send_errors

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from ... import arguments
-from ...errors import SIPError, TransactionStateError
+from ...errors import InvalidValue, SIPError, TransactionStateError
 from ...message.address import NameAddr
 from ...message.message import Request
 from ...message.uri import URI
@@ -87,13 +87,15 @@ class Account(AccountRequests):
         credentials: Credentials, a list of them, or a callable, as for Stack.request(). Those
             without `hosts` are for the hosts of this account.
         registrar: The Request-URI of REGISTER, by default the host of `aor`.
-        outbound_proxy: Where all requests of the account go first: a URI.
+        outbound_proxy: Where all requests of the account go first: a URI. A tuple of URIs with an
+            `instance` registers by each of them, and requests go by one that works (RFC 5626 §4.2).
         from_: The From of its requests, by default `aor` with `display_name`.
         display_name: The display name of that From.
         register: False for a trunk that is known by its IP address.
         expires: Seconds to register for. A 423 makes them longer.
         contact: The Contact to register, by default this stack with the user of `aor`.
         instance: A URN of this device; see Stack.register().
+        public_contact: Register the address at which a NAT shows us; see Stack.register().
         keep_up: Seconds between two OPTIONS that ask the server if it answers. None sends none.
             Accounts with the same server share them.
         peers: Addresses or networks from which requests for the account come, besides those that
@@ -109,9 +111,9 @@ class Account(AccountRequests):
 
     __slots__ = (
         "_changes", "_contact", "_copies", "_expires", "_instance", "_is_known", "_keep_up",
-        "_on_change", "_probe_error", "_table", "addresses", "aor", "credentials", "ended", "error",
-        "from_", "is_up", "listener", "outbound_proxy", "peers", "refused", "registers",
-        "registrar", "registration",
+        "_on_change", "_probe_error", "_probed_at", "_public_contact", "_table", "addresses", "aor",
+        "credentials", "ended", "error", "from_", "is_up", "listener", "outbound_proxies", "peers",
+        "refused", "registers", "registrar", "registration",
     )  # fmt: skip
 
     def __init__(
@@ -120,13 +122,14 @@ class Account(AccountRequests):
         credentials: Given | None = None,
         *,
         registrar: URI | str | None = None,
-        outbound_proxy: URI | str | None = None,
+        outbound_proxy: URI | str | tuple[URI | str, ...] | None = None,
         from_: NameAddr | URI | str | None = None,
         display_name: str = "",
         register: bool = True,
         expires: int = EXPIRES,
         contact: NameAddr | URI | str | None = None,
         instance: str | None = None,
+        public_contact: bool = False,
         keep_up: float | None = None,
         peers: tuple[str, ...] = (),
         listener: Wanted = None,
@@ -143,10 +146,8 @@ class Account(AccountRequests):
             else sip_uri("registrar", registrar)
         )
         """The Request-URI of REGISTER and OPTIONS."""
-        self.outbound_proxy = (
-            None if outbound_proxy is None else sip_uri("outbound_proxy", outbound_proxy)
-        )
-        """Where all requests of the account go first."""
+        self.outbound_proxies = proxies_of(outbound_proxy)
+        """Where the requests of the account go first, in the order of preference."""
         self.from_ = _from_of(self.aor, from_, display_name)
         """The From of its requests."""
         self.registers = arguments.flag("register", register)
@@ -174,10 +175,17 @@ class Account(AccountRequests):
             None if keep_up is None else arguments.number("keep_up", keep_up, 0, above=True)
         )
         self._expires = arguments.whole("expires", expires, 1)
+        self._public_contact = arguments.flag("public_contact", public_contact)
         self._contact, self._instance = contact_of(contact), checked_instance(instance)
+        if len(self.outbound_proxies) > 1 and instance is None:
+            raise InvalidValue(
+                "an account with several outbound proxies needs instance=, which names this "
+                "device in all flows (RFC 5626 §4.2)"
+            )
         self._on_change = on_change
         self._table: AccountTable | None = None
         self._probe_error: SIPError | None = None
+        self._probed_at: Target | None = None
         self._is_known = False
         self._changes: Inbox[None] | None = None
 
@@ -337,30 +345,33 @@ class Account(AccountRequests):
                 expires=self._expires,
                 registrar=self.registrar,
                 instance=self._instance,
-                next_hop=self.outbound_proxy,
+                next_hop=self.outbound_proxies[0] if len(self.outbound_proxies) == 1 else None,
                 listener=self.listener,
                 on_change=None,
                 headers={},
+                outbound_proxies=self.outbound_proxies if len(self.outbound_proxies) > 1 else (),
+                public_contact=self._public_contact,
             )
             registration._observer = self
             registration._start()
         else:
             stack.callbacks.spawn(self._resolve)
         if self._keep_up is not None:
-            table.probes.add(self, self._target, self._keep_up)
+            self._probed_at = self._target
+            table.probes.add(self, self._probed_at, self._keep_up)
         self._update()
 
     def _resolve(self) -> None:
         """Learn all addresses of a server by its name, because each may send calls."""
-        uri = self.outbound_proxy or self.registrar
-        try:
-            found = self._stack.sender.resolve(uri, self.listener)
-        except SIPError as error:
-            if self._table is not None:
-                self._log("account not resolved", str(error))
-            return
-        for candidate in found[:ADDRESSES]:
-            self._learn(candidate.host)
+        for uri in self.outbound_proxies or (self.registrar,):
+            try:
+                found = self._stack.sender.resolve(uri, self.listener)
+            except SIPError as error:
+                if self._table is not None:
+                    self._log("account not resolved", str(error))
+                return
+            for candidate in found[:ADDRESSES]:
+                self._learn(candidate.host)
 
     def _stop(self) -> None:
         """The stack has stopped. The account stays in it."""
@@ -373,7 +384,8 @@ class Account(AccountRequests):
         table, registration = self._table, self.registration
         if self.ended or table is None:
             return
-        table.probes.remove(self, self._target)
+        if self._probed_at is not None:
+            table.probes.remove(self, self._probed_at)
         try:
             self._update(ended=True)
             if registration is not None:
@@ -393,7 +405,14 @@ class Account(AccountRequests):
 
     @property
     def _target(self) -> Target:
-        return Target(self.registrar, self.outbound_proxy, self.listener)
+        return Target(self.registrar, self._next_hop, self.listener)
+
+    @property
+    def _next_hop(self) -> NextHop | None:
+        proxies, registration = self.outbound_proxies, self.registration
+        if registration is not None and len(proxies) > 1:
+            return registration.next_hop
+        return proxies[0] if proxies else None
 
     @property
     def contact_user(self) -> str | None:
@@ -402,8 +421,8 @@ class Account(AccountRequests):
 
     def _hosts(self) -> tuple[str, ...]:
         """Return the hosts that may ask for the credentials."""
-        proxy = self.outbound_proxy
-        hosts = (self.aor.host, self.registrar.host, *(() if proxy is None else (proxy.host,)))
+        proxies = (proxy.host for proxy in self.outbound_proxies)
+        hosts = (self.aor.host, self.registrar.host, *proxies)
         return (*dict.fromkeys(hosts), *self.peers)
 
     def _way(self) -> Way:
@@ -416,7 +435,7 @@ class Account(AccountRequests):
             stack,
             self.from_,
             self.credentials,
-            self.outbound_proxy,
+            self._next_hop,
             self.listener,
             route,
             contact,
@@ -453,7 +472,7 @@ class Account(AccountRequests):
             self._learn(address)
         registration = self.registration
         if was_down and error is None and registration is not None and not registration.refused:
-            registration._again()  # it may have lost its bindings
+            registration.again()  # it may have lost its bindings
         self._update()
 
     @property
@@ -505,6 +524,14 @@ class Account(AccountRequests):
             Plain(reason),
             log=log,
         )
+
+
+def proxies_of(given: URI | str | tuple[URI | str, ...] | None) -> tuple[URI, ...]:
+    """Return the outbound proxies of an account. Raises InvalidValue and ParseError."""
+    if given is None:
+        return ()
+    every = (given,) if isinstance(given, (str, URI)) else tuple(given)
+    return tuple(sip_uri("outbound_proxy", each) for each in every)
 
 
 def _from_of(aor: URI, given: NameAddr | URI | str | None, display_name: str) -> NameAddr:

@@ -52,6 +52,11 @@ class Accounts:
         """Number of accounts that are up."""
         return sum(account.is_up for account in self.known)
 
+    @property
+    def statistics(self) -> dict[str, int]:
+        """The accounts that exist, those that are up, and the servers that get OPTIONS."""
+        return {"kept": len(self.known), "up": self.up, "probed_servers": len(self.probes)}
+
     def add(self, account: Account) -> Account:
         """Add an account, and return it. It starts at once if the stack runs.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...errors import ParseError
 from ...message.address import NameAddr
 from ...message.message import Request, Response
-from ...message.uri import URI
+from ...message.uri import URI, bracketed
 from ...stores.bindings import flow_registered, same_resource
 
 
@@ -48,6 +48,18 @@ def granted(request: Request, response: Response) -> Granted:
 def own_uri(request: Request) -> URI:
     """Return the URI of the Contact that a REGISTER of ours registers."""
     return _contacts(request)[0].uri
+
+
+def seen_at(response: Response) -> tuple[str, int] | None:
+    """Return the address at which the first hop has seen us: `received` and `rport` of our Via
+    (RFC 3581 §4). None if the Via does not say both."""
+    try:
+        via = response.via[0]
+    except (ParseError, IndexError):
+        return None
+    if via.rport is None:
+        return None
+    return bracketed(via.received or via.host), via.rport
 
 
 def own_contact(request: Request, response: Response) -> NameAddr | None:

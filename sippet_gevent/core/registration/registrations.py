@@ -1,20 +1,35 @@
-"""Registrations: all registrations of a stack, their rate and their flows."""
+"""Registrations: all registrations of a stack, their turns, their flows and their counters."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Hashable
 from typing import Protocol
 
+from ...observe.counters import Plain
+from ...runtime.watch import Watch
 from ...stores.bindings import FlowName
-from ...transport.base import Flow
+from ...transport.base import Address, Flow
 from ..element import Element
+from .turns import Turns, Waiting
 
-RATE = 20.0
-"""Most registrations a second that begin anew or after a failure. A registrar that asks for
-passwords gets twice as many requests. Refreshes are not counted, because they are spread anyway."""
+log = logging.getLogger("sippet_gevent.core")
+
+ADDRESS_SECONDS = 30.0
+"""Seconds between two looks at our own addresses, which change when an interface does."""
+
+COUNTERS = ("sent", "accepted", "failed", "refused", "expired", "flows_ended", "address_changed")
 
 
-class Registered(Protocol):
-    """A registration, as this table sees it."""
+class Registered(Waiting, Protocol):
+    """A registration by one flow, as this table sees it."""
+
+    seconds: float
+    """Seconds between two refreshes; 0 while it is not registered."""
+
+    @property
+    def is_registered(self) -> bool:
+        """True while the registrar has the binding."""
 
     def _flow_ended(self) -> None:
         """The flow of the last REGISTER has ended."""
@@ -22,19 +37,38 @@ class Registered(Protocol):
     def _stop(self) -> None:
         """The stack stops."""
 
+    def _look(self, addresses: dict[Flow, Address]) -> None:
+        """Register again if our own address has changed. `addresses` has those that are known."""
+
 
 class Registrations:
-    """The registrations of a stack. `len()` counts them."""
+    """The registrations of a stack. `len()` counts them, each flow for itself."""
 
     def __init__(self, stack: Element) -> None:
         self._stack = stack
         self._all: dict[Registered, FlowName | None] = {}
         self._by_flow: dict[FlowName, dict[Registered, None]] = {}
-        self._next = 0.0
+        self._turns = Turns()
         self._is_watching = False
+        self._watch: Watch | None = None
+        self._look_at = 0.0
+        self._looking: Looking | None = None
+        self.counts = dict.fromkeys(COUNTERS, 0)
+        """What has happened, by name."""
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """Counters, and the registrations that exist, are registered and wait for their turn."""
+        registered = sum(each.is_registered for each in self._all)
+        return {
+            **self.counts,
+            "kept": len(self._all),
+            "registered": registered,
+            "waiting": len(self._turns),
+        }
 
     def add(self, registration: Registered) -> None:
         """Keep a registration until it is removed."""
@@ -42,17 +76,77 @@ class Registrations:
         if not self._is_watching:
             self._is_watching = True
             self._stack.names.flow_watches.append(self._ended)
+        if self._looking is None:
+            self._looking = Looking(self)
+            self._look_again()
 
-    def remove(self, registration: Registered) -> None:
+    def remove(self, registration: Registered, key: Hashable) -> None:
         """Forget a registration."""
         self.bind(registration, None)
+        self.spread(registration, 0.0)
         self._all.pop(registration, None)
+        self._turns.withdraw(registration, key)
+        self._plan()
 
-    def slot(self, now: float) -> float:
-        """Return the time at which a registration that is due may begin: `now`, or its turn."""
-        due = max(now, self._next)
-        self._next = due + 1 / RATE
-        return due
+    # ---- turns
+
+    def ask(self, registration: Registered, key: Hashable, *, is_refresh: bool) -> None:
+        """Ask for the turn of a registration, which may come at once.
+
+        Args:
+            registration: The registration.
+            key: What stands for its registrar.
+            is_refresh: True if the registrar has the binding, so it would be lost otherwise.
+        """
+        self._turns.ask(registration, key, self._stack.clock.now(), is_refresh=is_refresh)
+        self._plan()
+
+    def release(self, registration: Registered, error: Exception | None) -> None:
+        """A REGISTER has ended: `error` says why the registrar has not answered."""
+        self._turns.note(registration, error, self._stack.clock.now())
+        self._turns.release(registration)
+        self._plan()
+
+    def spread(self, registration: Registered, seconds: float) -> None:
+        """Note the seconds between two refreshes of a registration; 0 for none."""
+        before, registration.seconds = registration.seconds, seconds
+        if seconds != before:
+            load = self._turns.load
+            load += (1 / seconds if seconds else 0.0) - (1 / before if before else 0.0)
+            self._turns.load = max(load, 0.0)
+
+    def _plan(self) -> None:
+        """Give the turns that are due, and have expire() called for the next one."""
+        now = self._stack.clock.now()
+        due = self._turns.give(now)
+        watch = self._watch
+        if due is None or (watch is not None and watch.due <= due):
+            return
+        if watch is not None:
+            watch.owner = None
+            self._stack.deadlines.remove(watch.due, watch)
+        self._watch = Watch(self, due)
+        self._stack.deadlines.add(due, self._watch)
+
+    def expire(self, now: float) -> None:
+        """Give the turns that are due."""
+        self._plan()
+
+    def complain(self, call_id: str, error: Exception) -> None:
+        """Count and log an exception of the application, such as one of its middleware."""
+        counters = self._stack.engine.counters
+        counters.core_errors += 1
+        counters.error(
+            "registration not sent",
+            self._stack.clock.now(),
+            'registration not sent: call_id=%s reason="%s"',
+            Plain(call_id),
+            error,
+            exc_info=error,
+            log=log,
+        )
+
+    # ---- flows
 
     def bind(self, registration: Registered, flow: Flow | None) -> None:
         """Note the connection that a registration depends on."""
@@ -78,6 +172,26 @@ class Registrations:
             self.bind(registration, None)
             registration._flow_ended()
 
+    # ---- our own addresses
+
+    def look(self) -> None:
+        """Register again what our peers would look for at an old address of ours."""
+        if not self._all:
+            self._looking = None
+            return
+        addresses: dict[Flow, Address] = {}
+        for registration in [*self._all]:
+            registration._look(addresses)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._looking is not None:
+            due = self._stack.clock.now() + ADDRESS_SECONDS
+            self._looking._watch = Watch(self._looking, due)
+            self._stack.deadlines.add(due, self._looking._watch)
+
+    # ---- the end
+
     def stop(self) -> None:
         """End all registrations. Each that is registered sends one REGISTER that removes it, and
         waits for no answer."""
@@ -85,4 +199,24 @@ class Registrations:
             registration._stop()
         self._all.clear()
         self._by_flow.clear()
-        self._next = 0.0
+        self._turns.clear()
+        for owner in (self, self._looking):
+            watch = None if owner is None else owner._watch
+            if owner is not None and watch is not None:
+                watch.owner = owner._watch = None
+                self._stack.deadlines.remove(watch.due, watch)
+        self._looking = None
+
+
+class Looking:
+    """The deadline of the next look at our own addresses."""
+
+    __slots__ = ("_registrations", "_watch")
+
+    def __init__(self, registrations: Registrations) -> None:
+        self._registrations = registrations
+        self._watch: Watch | None = None
+
+    def expire(self, now: float) -> None:
+        """Look."""
+        self._registrations.look()

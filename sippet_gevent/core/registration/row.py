@@ -22,11 +22,15 @@ from ..auth.credentials import Credentials
 _SECRET = ("user", "password", "ha1", "realm", "hosts")
 
 _PLAIN = (
-    "registrar", "outbound_proxy", "display_name", "expires", "contact", "instance", "keep_up",
+    "registrar", "display_name", "expires", "contact", "instance", "keep_up",
     "listener",
 )  # fmt: skip
 
-KEYS = ("aor", *_SECRET, "from", "from_", "register", "peers", *_PLAIN)
+_FLAGS = ("register", "public_contact")
+
+_LISTS = ("outbound_proxy", "peers")
+
+KEYS = ("aor", *_SECRET, "from", "from_", *_FLAGS, *_LISTS, *_PLAIN)
 """The keys that a row may have."""
 
 
@@ -66,11 +70,13 @@ def arguments_of(row: Row) -> dict[str, Any]:
     found = {name: given[name] for name in ("aor", *_PLAIN) if name in given}
     if "from_" in given or "from" in given:
         found["from_"] = given.get("from_", given.get("from"))
-    if "register" in given:
-        value = given["register"]  # databases have 0 and 1
-        found["register"] = bool(value) if value in (0, 1) else value
-    if "peers" in given:
-        found["peers"] = _several(given["peers"])
+    for name in _FLAGS:
+        if name in given:
+            value = given[name]  # databases have 0 and 1
+            found[name] = bool(value) if value in (0, 1) else value
+    for name in _LISTS:
+        if name in given:
+            found[name] = _several(given[name])
     if "password" in given or "ha1" in given:
         found["credentials"] = Credentials(
             given["user"] if "user" in given else _user_of(given["aor"]),

@@ -9,6 +9,9 @@ from __future__ import annotations
 BASE = 30.0
 """Seconds that double with each failure if no flow is left (RFC 5626 §4.5)."""
 
+BASE_BESIDE = 90.0
+"""The same if another flow of the registration works."""
+
 LONGEST = 1800.0
 """Most seconds of a pause after failures (RFC 5626 §4.5)."""
 
@@ -29,15 +32,18 @@ def refresh_after(granted: float, chance: float) -> float:
     return max(due, 1.0)
 
 
-def pause(failures: int, chance: float, retry_after: float | None = None) -> float:
+def pause(
+    failures: int, chance: float, retry_after: float | None = None, base: float = BASE
+) -> float:
     """Return the seconds until the next try after consecutive failures (RFC 5626 §4.5).
 
     Args:
         failures: Number of consecutive failures, 1 after the first.
         chance: A random number from 0 to 1.
         retry_after: The Retry-After of the response; the pause is that long at least.
+        base: BASE, or BASE_BESIDE if another flow works.
     """
-    longest = min(LONGEST, BASE * 2.0 ** min(failures, 16))
+    longest = min(LONGEST, base * 2.0 ** min(failures, 16))
     seconds = longest * (0.5 + 0.5 * chance)
     if retry_after is not None:
         # spread, because all clients of a registrar get the same value

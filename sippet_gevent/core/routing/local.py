@@ -164,6 +164,10 @@ class Names:
         if advertised is not None:
             self._add(advertised.host, advertised.port or port)
 
+    def add_address(self, host: str, port: int) -> None:
+        """Add an address at which peers reach us, such as that of a NAT."""
+        self._add(host, port)
+
     def _add(self, host: str, port: int) -> None:
         host = normal_host(host)
         self._own.add((host, port))

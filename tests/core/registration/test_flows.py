@@ -6,7 +6,7 @@ import gevent
 import pytest
 
 from sippet_gevent import Stack
-from sippet_gevent.core.registration import registration as module
+from sippet_gevent.core.registration import flow as module
 
 
 def registrar_of(requests):
@@ -55,6 +55,6 @@ def test_connection_that_ends_early_is_replaced_after_a_pause():
         registration = client.register(f"sip:100@{host}", registrar=f"sip:{host};transport=tcp")
         assert registration.wait(20)
         requests[0].flow.close()
-        wait_for(lambda: registration._flow is None)
-        assert registration._due - client.clock.now() > 20
+        wait_for(lambda: registration._flows[0].flow is None)
+        assert registration._flows[0]._due - client.clock.now() > 20
         assert len(requests) == 1

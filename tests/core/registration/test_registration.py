@@ -13,10 +13,13 @@ from sippet_gevent import (
     Middleware,
     Registrar,
     Reject,
+    Response,
     StaticResolver,
     TransactionStateError,
     Unauthorized,
 )
+from sippet_gevent.core.registration import flow as flow_module
+from sippet_gevent.core.registration.binding import seen_at
 from tests.core.auth.gate import Gate
 
 AOR = "sip:100@10.0.0.1"
@@ -501,3 +504,307 @@ def test_storm_has_no_burst_and_all_are_registered_again(sip):
     assert max(bursts) <= 50
     assert times[-1] > begin
     client.stop()
+
+
+@pytest.mark.slow
+def test_large_storm_has_no_burst_on_the_wire_and_all_are_registered_again(sip):
+    storm(sip, 2000, expires=180, start=110)
+
+
+@pytest.mark.rfc("5626 4.5")
+def test_storm_has_no_burst_on_the_wire(sip):
+    storm(sip, 200, expires=120, start=20)
+
+
+def storm(sip, number, *, expires, start):
+    """Registrations whose registrar is dead for two minutes, and asks for passwords; each datagram
+    of them counts, repeated ones too."""
+    sent = []
+
+    def new_registrar():
+        return sip.stack(
+            Gate(Script(expires=expires), realm="carrier", uses=10**6), host="10.0.0.1"
+        )
+
+    server = new_registrar()
+    client = sip.stack(host="10.0.0.50")
+    client.tap(lambda it: sent.append(it.time) if it.direction == "out" else None)
+    each = [
+        client.register(f"sip:{n}@10.0.0.1", credentials=Credentials("100", "secret"))
+        for n in range(number)
+    ]
+    sip.clock.advance(start)
+    assert all(it.registered for it in each)
+    for _ in range(expires):
+        sip.clock.advance(1)
+    server.stop()
+    for _ in range(120):
+        sip.clock.advance(1)
+    assert not all(it.registered for it in each)
+    assert client.stats()["registrations"]["waiting"] > number / 10
+    new_registrar()
+    for _ in range(300):
+        sip.clock.advance(1)
+        if all(it.registered for it in each):
+            break
+    assert all(it.registered for it in each)
+    last = 0
+    for first, at in enumerate(sent):
+        while last < len(sent) and sent[last] < at + 1:
+            last += 1
+        assert last - first <= 50
+    client.stop()
+
+
+# ---- refusals that are not the account's fault
+
+
+@pytest.mark.rfc("5626 4.2.1")
+def test_retry_after_of_0_is_at_once_but_not_for_ever(sip):
+    script = Script(*((503, {"retry_after": 0}) for _ in range(3)))
+    _, registration = registered(sip, script)
+    assert len(script.requests) == 2 and not registration.registered
+    sip.clock.advance(58)
+    assert len(script.requests) == 2
+    sip.clock.advance(500)
+    assert registration.registered
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("3261 8.1.3.2")
+@pytest.mark.parametrize(
+    ("status", "refused"), [(599, False), (650, False), (499, True), (603, True), (600, False)]
+)
+def test_unknown_status_counts_as_the_first_of_its_class(sip, status, refused):
+    script = Script((status, {"reason": "Strange"}))
+    _, registration = registered(sip, Reasons(script))
+    assert registration.refused is refused and registration.error.status == status
+    closed(sip, registration)
+
+
+class Reasons:
+    """Answers with a status that no RFC has."""
+
+    def __init__(self, script):
+        self.script = script
+
+    def __call__(self, request, tx):
+        if not self.script.answers:
+            return self.script(request, tx)
+        status, _ = self.script.answers.pop(0)
+        return request.response(status, "Strange")
+
+
+# ---- flows of SIP Outbound
+
+
+class Edges(Script):
+    """A registrar that notes the Contacts of all edges."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.flows = {}
+
+    def accept(self, request):
+        contact = request.contact[0]
+        key = contact.parameters.get("reg-id")
+        self.flows[key] = request
+        return super().accept(request)
+
+
+def edges(sip, script, **options):
+    for host in ("10.0.0.1", "10.0.0.2"):
+        sip.stack(script, host=host)
+    client = sip.stack(host="10.0.0.50")
+    registration = client.register(
+        "sip:100@carrier.example",
+        instance=INSTANCE,
+        outbound_proxies=("sip:10.0.0.1", "sip:10.0.0.2"),
+        **options,
+    )
+    sip.clock.advance(1)
+    return client, registration
+
+
+@pytest.mark.rfc("5626 4.2.1")
+def test_each_outbound_proxy_has_a_flow(sip):
+    script = Edges()
+    _, registration = edges(sip, script)
+    assert registration.registered and registration.flows == 2
+    assert sorted(script.flows) == ["1", "2"]
+    one, two = script.flows["1"], script.flows["2"]
+    assert one.call_id != two.call_id
+    assert {str(one.uri), str(two.uri)} == {"sip:carrier.example"}
+    closed(sip, registration)
+    assert [request.expires for request in script.requests[-2:]] == [0, 0]
+
+
+@pytest.mark.rfc("5626 4.5")
+def test_second_flow_remains_when_one_fails(sip):
+    class Failing(Edges):
+        def accept(self, request):
+            if request.flow.local[0] == "10.0.0.1" and len(self.requests) > 2:
+                failed.append(self.clock_now())
+                return request.response(500)
+            return super().accept(request)
+
+        def clock_now(self):
+            return sip.clock.now()
+
+    failed = []
+    _, registration = edges(sip, Failing(expires=100))
+    assert registration.flows == 2
+    sip.clock.advance(1000)
+    assert registration.registered and registration.flows == 1
+    assert registration.next_hop.host == "10.0.0.2"
+    # 90 seconds are the base while another flow works, so the first pause is 90 to 180
+    assert 89 <= failed[1] - failed[0] <= 181
+    closed(sip, registration)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"outbound_proxies": ("sip:10.0.0.1", "sip:10.0.0.2")}, InvalidValue),
+        ({"outbound_proxies": "sip:10.0.0.1", "instance": INSTANCE}, TypeError),
+        (
+            {"outbound_proxies": ("sip:a",), "instance": INSTANCE, "next_hop": "sip:b"},
+            InvalidValue,
+        ),
+        ({"outbound_proxies": ("tel:1",), "instance": INSTANCE}, InvalidValue),
+    ],
+)
+def test_outbound_proxies_are_checked(sip, options, error):
+    client = sip.stack(host="10.0.0.50")
+    with pytest.raises(error):
+        client.register(AOR, **options)
+    assert len(client.registrations) == 0
+
+
+@pytest.mark.rfc("5626 11.6")
+def test_439_is_repeated_without_reg_id(sip):
+    script = Script((439, {}))
+    _, registration = registered(sip, script, instance=INSTANCE)
+    assert registration.registered
+    first, second = script.requests
+    assert "reg-id=1" in first.headers["Contact"] and "outbound" in first.supported
+    assert "reg-id" not in second.headers["Contact"] and "outbound" not in second.supported
+    assert "+sip.instance" in second.headers["Contact"]
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("5626 4.2.2")
+def test_refresh_goes_by_the_registered_flow(sip):
+    script = Script(expires=100)
+    sip.stack(script, host="10.0.0.1")
+    other = Script(expires=100)
+    sip.stack(other, host="10.0.0.2")
+    asked = []
+
+    class Turning(StaticResolver):
+        def ask(self, question, *more):
+            asked.append(question)
+            return super().ask(question, *more)
+
+    resolver = Turning({"carrier.example": ["10.0.0.1", "10.0.0.2"]})
+    client = sip.stack(host="10.0.0.50", resolver=resolver)
+    registration = client.register("sip:100@carrier.example", instance=INSTANCE)
+    sip.clock.advance(1)
+    first = len(asked)
+    sip.clock.advance(500)
+    assert len(asked) == first and len(script.requests) > 4 and not other.requests
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("5626 4.2.2")
+def test_flow_that_answers_no_refresh_is_replaced(sip):
+    script, other = Script(expires=300), Script(expires=300)
+    server = sip.stack(script, host="10.0.0.1")
+    sip.stack(other, host="10.0.0.2")
+    resolver = StaticResolver({"carrier.example": ["10.0.0.1", "10.0.0.2"]})
+    client = sip.stack(host="10.0.0.50", resolver=resolver)
+    registration = client.register("sip:100@carrier.example", instance=INSTANCE)
+    sip.clock.advance(1)
+    server.stop()
+    sip.clock.advance(350)
+    assert other.requests and registration.registered
+    closed(sip, registration)
+
+
+# ---- our own address
+
+
+@pytest.mark.rfc("3261 10.2.2")
+def test_changed_address_is_registered_and_the_old_one_removed(sip, monkeypatch):
+    script = Script()
+    client, registration = registered(sip, script)
+    here = ["10.0.0.50"]
+    real = client.names.sent_by
+    monkeypatch.setattr(client.names, "sent_by", lambda flow: (here[0], real(flow)[1]))
+    sip.clock.advance(65)
+    assert len(script.requests) == 1
+    here[0] = "10.0.0.51"
+    sip.clock.advance(31)
+    assert len(script.requests) == 2
+    new, old = script.requests[1].contact
+    assert new.uri.host == "10.0.0.51" and "expires" not in new.parameters
+    assert old.uri.host == "10.0.0.50" and old.parameters["expires"] == "0"
+    assert client.stats()["registrations"]["address_changed"] == 1
+    sip.clock.advance(300)
+    assert len(script.requests) == 2
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("3581 4")
+def test_address_behind_a_nat_is_registered_if_asked_for(sip, monkeypatch):
+    seen = [("192.0.2.9", 40000)]
+    monkeypatch.setattr(flow_module, "seen_at", lambda response: seen[0])
+    script = Script(expires=100)
+    client, registration = registered(sip, script, public_contact=True)
+    assert len(script.requests) == 2
+    new, old = script.requests[1].contact
+    assert (new.uri.host, new.uri.port) == ("192.0.2.9", 40000) and old.uri.host == "10.0.0.50"
+    assert registration.own_contact.host == "192.0.2.9"
+    assert client.is_local(registration.own_contact)
+    sip.clock.advance(95)
+    assert len(script.requests) == 3 and len(script.requests[2].contact) == 1
+    seen[0] = ("192.0.2.9", 40001)
+    sip.clock.advance(90)
+    new, old = script.requests[-1].contact
+    assert (new.uri.port, old.uri.port) == (40001, 40000)
+    closed(sip, registration)
+
+
+def test_nat_that_moves_us_each_time_does_not_have_us_register_for_ever(sip, monkeypatch):
+    ports = iter(range(40000, 50000))
+    monkeypatch.setattr(flow_module, "seen_at", lambda response: ("192.0.2.9", next(ports)))
+    script = Script()
+    _, registration = registered(sip, script, public_contact=True)
+    sip.clock.advance(60)
+    assert registration.registered and len(script.requests) <= 5
+    closed(sip, registration)
+
+
+def test_nat_is_ignored_by_default(sip, monkeypatch):
+    monkeypatch.setattr(flow_module, "seen_at", lambda response: ("192.0.2.9", 40000))
+    script = Script()
+    _, registration = registered(sip, script)
+    assert len(script.requests) == 1
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("3581 4")
+@pytest.mark.parametrize(
+    ("via", "seen"),
+    [
+        ("10.0.0.1:5060;rport=4000;received=192.0.2.9", ("192.0.2.9", 4000)),
+        ("10.0.0.1:5060;rport=5060", ("10.0.0.1", 5060)),
+        ("10.0.0.1:5060;rport=4000;received=2001:db8::9", ("[2001:db8::9]", 4000)),
+        ("10.0.0.1:5060;received=192.0.2.9", None),
+        ("10.0.0.1:5060;rport", None),
+    ],
+)
+def test_via_shows_where_the_first_hop_sees_us(via, seen):
+    response = Response(200, "OK")
+    response.headers.add("Via", f"SIP/2.0/UDP {via};branch=z9hG4bK1")
+    assert seen_at(response) == seen

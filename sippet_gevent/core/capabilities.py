@@ -165,7 +165,8 @@ class Capabilities:
             _add_missing(response.headers, self.in_responses)
             return
         method = request.method
-        _add_missing(response.headers, self._successes.get(method) or self._in_success(method))
+        lines = self._successes.get(method)
+        _add_missing(response.headers, self._in_success(method) if lines is None else lines)
         if method == "SUBSCRIBE" and "Expires" not in response.headers.fields:
             response.expires = _subscription_seconds(request)
 

@@ -483,7 +483,8 @@ class ServerTransaction(Handler):
             Reject: 420, with the unknown option tags in Unsupported.
         """
         self._known |= known
-        check_required(self.request.require, self.stack.supported | self._known)
+        if "Require" in self.request.headers.fields:
+            check_required(self.request.require, self.stack.supported | self._known)
 
     # ---- responses
 
@@ -543,10 +544,8 @@ class ServerTransaction(Handler):
         response to another request. Raises InvalidValue.
         """
         request = self.request
-        if all(
-            response.headers.fields.get(name) == request.headers.fields.get(name)
-            for name in ("Via", "CSeq")
-        ):
+        theirs, ours = request.headers.fields, response.headers.fields
+        if ours.get("Via") == theirs.get("Via") and ours.get("CSeq") == theirs.get("CSeq"):
             return
         try:  # an element on the path may spell the same values differently
             if response.via[0].branch == request.via[0].branch and response.cseq == request.cseq:

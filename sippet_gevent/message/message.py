@@ -323,11 +323,13 @@ class Request(Message):
         if status > 100:
             for at, (name, _, text) in enumerate(lines):
                 if name == "To":
-                    if "tag" not in text.lower() or not tag_of(text):
+                    is_without = "tag" not in text.lower()
+                    if is_without or not tag_of(text):
                         tag = self._to_tag
                         if tag is None:
                             tag = self._to_tag = create_tag()
-                        lines[at] = ("To", USUAL, tagged(text, tag))
+                        text = f"{text};tag={tag}" if is_without else tagged(text, tag)
+                        lines[at] = ("To", USUAL, text)
                     break
         elif status == 100:
             lines += [line for line in self.headers.lines if line[0] == "Timestamp"]

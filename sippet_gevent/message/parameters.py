@@ -150,9 +150,11 @@ class Parameters(Mapping[str, "str | None"]):
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of a parameter, None if it has no value, or `default` if it is
         missing."""
-        for key, value in self._pairs or self.pairs:
+        pairs = self._pairs
+        for key, value in self.pairs if pairs is None else pairs:
             if key == name or key.lower() == name.lower():
-                return value if value is None else self._read(value)
+                # letters and digits have neither quotes nor escapes
+                return value if value is None or value.isalnum() else self._read(value)
         return default
 
     def __iter__(self) -> Iterator[str]:
@@ -162,15 +164,21 @@ class Parameters(Mapping[str, "str | None"]):
         return len(self.pairs)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and any(
-            key == name or key.lower() == name.lower() for key, _ in self.pairs
-        )
+        if isinstance(name, str):
+            pairs = self._pairs
+            for key, _ in self.pairs if pairs is None else pairs:
+                if key == name or key.lower() == name.lower():
+                    return True
+        return False
 
     def __hash__(self) -> int:
         return hash(frozenset((name.lower(), self[name]) for name in self))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Mapping):
+        if type(other) is type(self) and self._pairs is other._pairs is None:
+            if self._text == other._text:
+                return True
+        elif not isinstance(other, Mapping):
             return NotImplemented
         mine = {name.lower(): self[name] for name in self}
         return mine == {str(name).lower(): value for name, value in other.items()}
@@ -194,13 +202,12 @@ class Parameters(Mapping[str, "str | None"]):
         return self.of(tuple(item for item in self.pairs if item[0].lower() not in gone))
 
     def __str__(self) -> str:
-        if self._pairs is None:
+        pairs = self._pairs
+        if pairs is None:
             return self._text
-        if not self.pairs:
+        if not pairs:
             return ""
-        return self.opener + self.separator.join(
-            n if v is None else f"{n}={v}" for n, v in self.pairs
-        )
+        return self.opener + self.separator.join([n if v is None else f"{n}={v}" for n, v in pairs])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({dict(self)!r})"

@@ -58,6 +58,8 @@ _TELEPHONE = re.compile(r"\+?[0-9A-Fa-f*#\-.()]+").fullmatch
 _VISUAL_SEPARATORS = str.maketrans("", "", "-.()")
 
 _USER_ALLOWED = "&=+$,;?/"  # user-unreserved
+# user = 1*( unreserved / escaped / user-unreserved ): characters that escape() leaves alone
+_UNESCAPED = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]*").fullmatch
 _PASSWORD_ALLOWED = "&=+$,"
 
 SCHEME_PORTS = {"sip": 5060, "sips": 5061}
@@ -136,7 +138,7 @@ class URI(NamedTuple):
     @property
     def has_valid_host(self) -> bool:
         """False for a sip or sips URI whose host is_valid_host() refuses."""
-        return not self.is_sip or is_valid_host(self.host)
+        return self.scheme not in SCHEME_PORTS or is_valid_host(self.host)
 
     @property
     def aor(self) -> str:
@@ -153,12 +155,18 @@ class URI(NamedTuple):
             return f"urn:{_urn(self.opaque)}"
         if not self.is_sip:
             return f"{self.scheme}:{self.opaque}"
-        user = "" if self.user is None else escape(self.user, _USER_ALLOWED) + "@"
-        return f"{self.scheme}:{user}{normal_host(self.host)}"
+        user = self.user
+        if user is None:
+            return f"{self.scheme}:{normal_host(self.host)}"
+        if not _UNESCAPED(user):
+            user = escape(user, _USER_ALLOWED)
+        return f"{self.scheme}:{user}@{normal_host(self.host)}"
 
     def equivalent(self, other: URI | str) -> bool:
         """True if both URIs are equal by RFC 3261 §19.1.4, tel by RFC 3966 §4, urn by RFC 8141 §3.
         This is not transitive, so it differs from `==`. Raises ParseError for a text."""
+        if self == other and not (type(self.user) is Escaped or type(other.user) is Escaped):
+            return True
         return _equivalent(self, URI.parse(other) if isinstance(other, str) else other)
 
     def __str__(self) -> str:
@@ -180,11 +188,11 @@ class URI(NamedTuple):
             raise InvalidValue(f"port must be 1 to 65535 or None, got {self.port!r}")
         user = ""
         if self.user:
-            userinfo = (
-                self.user.escapes
-                if isinstance(self.user, Escaped)
-                else escape(self.user, _USER_ALLOWED)
-            )
+            userinfo = self.user
+            if isinstance(userinfo, Escaped):
+                userinfo = userinfo.escapes
+            elif not _UNESCAPED(userinfo):
+                userinfo = escape(userinfo, _USER_ALLOWED)
             password = (
                 "" if self.password is None else ":" + escape(self.password, _PASSWORD_ALLOWED)
             )
@@ -335,10 +343,14 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return None
 
 
+CACHED_HOSTS = 256
+"""Most hosts of which it is remembered whether they are valid."""
+
 LABEL, NAME = 63, 253
 """Most characters of one label of a name, and of a whole name (RFC 1035 §2.3.4)."""
 
 
+@lru_cache(CACHED_HOSTS)
 def is_valid_host(host: str) -> bool:
     """False for a host that is neither an address nor a name that DNS can have (RFC 3261 §25.1, RFC
     1123 §2.1).

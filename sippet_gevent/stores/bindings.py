@@ -13,11 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from sys import getsizeof
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import Reject
 from ..message.address import NameAddr
-from ..message.parameters import Parameters, URIHeaders, URIParameters
+from ..message.parameters import (
+    EMPTY,
+    NO_URI_HEADERS,
+    NO_URI_PARAMETERS,
+    Parameters,
+    URIHeaders,
+    URIParameters,
+)
 from ..message.uri import URI, Escaped
 
 CONTACTS = 10
@@ -132,14 +139,14 @@ def in_clear(uri: URI) -> URI:
 def same_resource(one: URI, other: URI) -> bool:
     """True when two URIs are equivalent by RFC 3261 §19.1.4, apart from sip or sips (RFC 5630
     §4.1)."""
-    return one.equivalent(other) or (
-        one.scheme != other.scheme and in_clear(one).equivalent(in_clear(other))
-    )
+    if one.scheme != other.scheme:
+        one, other = in_clear(one), in_clear(other)
+    return one.equivalent(other)
 
 
 def aor(uri: URI) -> str:
     """Return the address-of-record that a URI names, one text for both schemes (RFC 5630 §5.2)."""
-    return in_clear(uri).aor
+    return in_clear(uri).aor if uri.scheme == "sips" else uri.aor
 
 
 # ---- which user agent, and which of its flows
@@ -169,7 +176,8 @@ def flow_registered(contact: NameAddr) -> tuple[str, int] | None:
 
     None when either is missing, because a reg-id alone has no meaning (RFC 5626 §6).
     """
-    instance, reg_id = instance_of(contact), reg_id_of(contact)
+    reg_id = reg_id_of(contact)
+    instance = None if reg_id is None else instance_of(contact)
     return None if instance is None or reg_id is None else (instance, reg_id)
 
 
@@ -230,12 +238,16 @@ def merged(
         Reject: 403 when there are more than the policy allows.
     """
     most = policy.contacts
-    kept = [
-        b
-        for b in bindings
-        if not any(b.is_of(new.contact, has_outbound=has_outbound) for new in wanted)
-    ]
     fresh = [b for b in wanted if b.expires_at > now]
+    kept = []
+    for old in bindings:
+        for new in wanted:
+            if old.is_of(new.contact, has_outbound=has_outbound):
+                break
+        else:
+            kept.append(old)
+    if not kept and len(fresh) == 1:  # the usual REGISTER, of a user with one phone
+        return tuple(fresh)
     if policy.one_per_instance:
         kept = [b for b in kept if not any(_same_device(new, b) for new in fresh)]
     # a phone with a new port for each connection leaves unreachable bindings
@@ -336,6 +348,13 @@ class _Compact(Parameters):
     def pairs(self) -> tuple[tuple[str, str | None], ...]:
         return self.read.parse(self._text).pairs
 
+    def get(self, name: str, default: Any = None) -> Any:
+        text = self._text
+        # most parameters are not there, and then their names are nowhere in the text
+        if name.lower() in text.lower() or "%" in text:
+            return Parameters.get(self, name, default)
+        return default
+
     @classmethod
     def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:  # type: ignore[override]
         return cls.read.of(pairs)  # a changed copy is used at once, and not kept
@@ -354,31 +373,39 @@ class _CompactURIHeaders(_Compact, URIHeaders):
 def _compacted(kind: type[_Compact], parameters: Parameters) -> Parameters:
     if isinstance(parameters, _Compact):
         return parameters
-    text = str(parameters)
+    text = parameters._text if parameters._pairs is None else str(parameters)
     return kind.plain(text) if text else kind.read._empty()
 
 
 def compact(address: NameAddr) -> NameAddr:
     """Return an address whose parameters, and those of its URI, are kept as text. It reads and
     formats as before."""
-    uri = address.uri
-    uri = uri._replace(
-        parameters=_compacted(_CompactURIParameters, uri.parameters),
-        headers=_compacted(_CompactURIHeaders, uri.headers),
-    )
-    return address._replace(uri=uri, parameters=_compacted(_Compact, address.parameters))
+    uri, display, parameters = address
+    if uri.parameters is not NO_URI_PARAMETERS or uri.headers is not NO_URI_HEADERS:
+        uri = uri._replace(
+            parameters=_compacted(_CompactURIParameters, uri.parameters),
+            headers=_compacted(_CompactURIHeaders, uri.headers),
+        )
+    if parameters is not EMPTY:
+        parameters = _compacted(_Compact, parameters)
+    return tuple.__new__(type(address), (uri, display, parameters))
 
 
 def address_bytes(address: NameAddr) -> int:
     """Return the bytes that a compact address takes in memory; a character takes one to four."""
     uri = address.uri
-    texts = (address.display, uri.user, uri.host, uri.password, uri.opaque)
-    size = ADDRESS + sum(getsizeof(text) for text in texts if text)
+    size = ADDRESS
+    for text in (address.display, uri.user, uri.host, uri.password, uri.opaque):
+        if text:
+            size += getsizeof(text)
     if isinstance(uri.user, Escaped):
         size += getsizeof(uri.user.escapes)
-    return size + sum(
-        getsizeof(str(part)) for part in (address.parameters, uri.parameters, uri.headers) if part
-    )
+    for part in (address.parameters, uri.parameters, uri.headers):
+        if part._pairs is None:
+            size += getsizeof(part._text)
+        elif part._pairs:
+            size += getsizeof(str(part))
+    return size
 
 
 def binding_bytes(contact: NameAddr, path: Iterable[NameAddr], call_id: str) -> int:

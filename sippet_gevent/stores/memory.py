@@ -145,7 +145,10 @@ class MemoryBindings:
 
     def _will_end(self, aor: str, bindings: Bindings) -> int:
         """Note the end of the first of these bindings; return its slot in `_ends`."""
-        first = min([binding.expires_at for binding in bindings])
+        first = bindings[0].expires_at
+        for binding in bindings:
+            if binding.expires_at < first:
+                first = binding.expires_at
         if not math.isfinite(first):  # the clock of a test that is over, for example
             return 0
         slot = int(first / END_SECONDS) + 1

@@ -3,19 +3,19 @@ step 8, RFC 5627 §5.2 and RFC 3608. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ...errors import InvalidValue, excerpt
 from ...message.address import NameAddr
+from ...message.grammar import QUOTED
 from ...message.uri import URI
 from ...stores.bindings import Bindings
 from ...stores.gruu import TAG, Gruus, public
 
 
-def listed(
-    bindings: Bindings, now: float, uri: URI, aor: str, gruus: Gruus | None
-) -> tuple[NameAddr, ...]:
-    """Return the Contacts of the 200 to a REGISTER, each with its seconds (§10.3 step 8).
+def listed(bindings: Bindings, now: float, uri: URI, aor: str, gruus: Gruus | None) -> list[str]:
+    """Return the texts of the Contacts of a 200 to a REGISTER, with their seconds (§10.3 step 8).
 
     Args:
         bindings: The bindings.
@@ -24,15 +24,29 @@ def listed(
         aor: Its key.
         gruus: Makes the GRUUs of the Contacts (RFC 5627 §5.2). None if the phone knows none.
     """
-    contacts = []
+    texts = []
     for b in bindings:
-        parameters = b.contact.parameters.replace(expires=max(1, round(b.expires_at - now)))
+        contact = b.contact
         if gruus is not None:
             one, other = public(uri, b), gruus.temporary(uri, aor, b)
             if one is not None and other is not None:
-                parameters = parameters.replace({"pub-gruu": str(one), "temp-gruu": str(other)})
-        contacts.append(b.contact._replace(parameters=parameters))
-    return tuple(contacts)
+                contact = contact.with_params({"pub-gruu": str(one), "temp-gruu": str(other)})
+        text, parameters = str(contact), str(contact.parameters)
+        expires = f";expires={max(1, round(b.expires_at - now))}"
+        given = _EXPIRES(parameters) if parameters else None
+        if given:
+            at = len(text) - len(parameters)
+            text = text[: at + given.end(1)] + expires + text[at + given.end() :]
+        else:
+            text += expires
+        texts.append(text)
+    return texts
+
+
+# The text before the expires parameter, and the parameter. A quoted text may have semicolons.
+_EXPIRES = re.compile(
+    rf"((?:{QUOTED}|[^\"])*?);[ \t]*expires[ \t]*(?:=[^;]*)?(?=;|\Z)", re.IGNORECASE | re.DOTALL
+).match
 
 
 def supports_gruu(fields: Mapping[str, object]) -> bool:

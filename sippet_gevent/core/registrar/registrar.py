@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
-from functools import partial
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 from ...arguments import flag, number, texts, whole
 from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
 from ...message.message import Request, Response
+from ...message.scan import USUAL, Line
 from ...message.uri import URI
 from ...stores.bindings import (
     CONTACTS,
@@ -25,7 +24,7 @@ from ...stores.bindings import (
     reg_id_of,
     registered,
 )
-from ...stores.gruu import TAG, Gruus
+from ...stores.gruu import TAG
 from ...stores.location import Location
 from ...transport.base import Flow
 from ..element import Element
@@ -39,7 +38,8 @@ from ..routing.outbound import (
 )
 from ..routing.sips import check_registration
 from ..server import ServerTransaction
-from .contacts import listed, route, supports_gruu, without_gruus
+from .answer import Answer
+from .contacts import route, supports_gruu, without_gruus
 from .log import RegistrationLog, log, log_refusal
 from .probe import Probe
 
@@ -142,6 +142,9 @@ class Registrar:
         flag("one_per_instance", one_per_instance)
         self.policy = Policy(whole("max_contacts", max_contacts, 1), makes_room, one_per_instance)
         self.service_route = tuple(map(route, texts("service_route", service_route, "URIs")))
+        self._lines: list[Line] = [
+            ("Service-Route", USUAL, str(value)) for value in self.service_route
+        ]
         flag("gruu", gruu)
         self.gruu = gruu
         self._probe = None if probe is None else Probe(location, number("probe", probe, above=True))
@@ -167,36 +170,30 @@ class Registrar:
     def _register(self, request: Request, tx: ServerTransaction) -> Response:
         stack, location = tx.stack, self.location
         tx.check_required(EXTENSIONS)  # before anything is stored (§10.3 step 2)
-        if not request.to.uri.has_valid_host:
+        user, contacts = request.to.uri, request.contact
+        if not user.has_valid_host:
             raise Reject(400, "To: host is neither an address nor a name")
-        if not serves(stack, request.to.uri):
+        if not serves(stack, user):
             raise Reject(404)  # §10.3 step 5
         if location.stack is None or not location.stack.is_running:
             location.stack = stack
         if self._probe is not None:
             self._probe.begin(stack)
-        aor, now = location.aor(request.to.uri), location.now()
-        respond = partial(
-            request.response,
-            200,
-            path=request.path,  # RFC 3327 §5.3
-            date=datetime.now(timezone.utc),
-            **self._outbound(request),
-        )
-        if self.service_route:
-            respond.keywords["service_route"] = self.service_route
+        aor, now = location.aor(user), location.now()
+        has_outbound = first_hop_supports_outbound(request)
+        lines = self._outbound(request, has_outbound) + self._lines
         gruus = None
         if self.gruu and supports_gruu(request.headers.fields):
             gruus = stack.names.gruus
-        if not request.contact:
-            bindings = location.get(aor)
-            return respond(contact=listed(bindings, now, request.to.uri, aor, gruus))
+        answer = Answer(request, now, aor, gruus, lines)
+        if not contacts:
+            return answer.listing(location.get(aor))
         check_registration(request)
-        change = _Change(request, location, aor, now, respond, self.policy, gruus)
-        if STAR in request.contact:
+        change = _Change(request, location, aor, now, answer, has_outbound, self.policy)
+        if STAR in contacts:
             self._check_star(request)
         else:
-            change.wanted = self._wanted(request, stack, now)
+            change.wanted = self._wanted(request, stack, now, has_outbound)
         events = self._log()
         if events is None:
             location.update(aor, change)
@@ -218,8 +215,8 @@ class Registrar:
             location.registration_log = None
         return None
 
-    def _outbound(self, request: Request) -> dict[str, Any]:
-        """Return the header fields of a 200 that concern flows: Require and Flow-Timer (RFC 5626
+    def _outbound(self, request: Request, has_outbound: bool) -> list[Line]:
+        """Return the header lines of a 200 that concern flows: Require and Flow-Timer (RFC 5626
         §6).
 
         Flow-Timer is for a phone whose first hop we are. Its seconds are those that `keep` grants
@@ -229,15 +226,18 @@ class Registrar:
             Reject: 439 when the phone requires flows and its first hop does not support them.
             ParseError: Several Contacts with a reg-id.
         """
-        contacts = [contact for contact in request.contact if contact != STAR]
-        if not any(reg_id_of(contact) for contact in contacts):
-            return {}
-        if not first_hop_supports_outbound(request):
+        for contact in request.contact:
+            if isinstance(contact, NameAddr) and reg_id_of(contact):
+                break
+        else:
+            return []
+        contacts = [contact for contact in request.contact if isinstance(contact, NameAddr)]
+        if not has_outbound:
             if supports_outbound(request) and self.strict_outbound:
                 raise Reject(439)
-            return {}
+            return []
         if not any(flow_registered(contact) for contact in contacts):
-            return {}
+            return []
         expires = request.headers.get("Expires")
         lasting = [
             contact for contact in contacts if contact.parameters.get("expires", expires) != "0"
@@ -247,10 +247,11 @@ class Registrar:
                 "several with a reg-id, which is for one alone", header="Contact", source=request
             )
         if not supports_outbound(request):
-            return {}
+            return []
         transport = cast(Flow, request.flow).transport
         seconds = 0 if request.path or transport.name in WEB else transport.keep_alive_seconds
-        return {"require": (OUTBOUND,)} | ({"flow_timer": seconds} if seconds else {})
+        lines: list[Line] = [("Require", USUAL, OUTBOUND)]
+        return [*lines, ("Flow-Timer", USUAL, str(seconds))] if seconds else lines
 
     def _check_star(self, request: Request) -> None:
         """Check a REGISTER that removes all bindings (§10.3 step 6). Raises ParseError."""
@@ -259,17 +260,18 @@ class Registrar:
                 "* must be the only Contact, with Expires: 0", header="Contact", source=request
             )
 
-    def _wanted(self, request: Request, stack: Element, now: float) -> list[Binding]:
+    def _wanted(
+        self, request: Request, stack: Element, now: float, has_outbound: bool
+    ) -> list[Binding]:
         """Return a binding for each Contact of a REGISTER; one that ends `now` is to be removed
         (§10.3 step 7).
 
         All or nothing: raises Reject or ParseError if any Contact is invalid.
         """
         call_id, cseq = request.call_id, request.cseq.number
+        path = tuple(map(compact, request.path)) if "Path" in request.headers.fields else ()
         # from the user agent, without a proxy on the way (RFC 5626 §6)
-        is_direct = request.headers.has_one("Via") and not request.path
-        has_outbound = first_hop_supports_outbound(request)
-        path = tuple(map(compact, request.path))
+        is_direct = not path and request.headers.has_one("Via")
         came_by = cast(Flow, request.flow)
         listener = stack.names.stored_listener(came_by)
         wanted: list[Binding] = []
@@ -353,14 +355,14 @@ class _Change:
     """
 
     __slots__ = (
+        "_answer",
         "_aor",
         "_bindings",
-        "_gruus",
+        "_has_outbound",
         "_location",
         "_now",
         "_policy",
         "_request",
-        "_respond",
         "response",
         "wanted",
     )
@@ -371,17 +373,17 @@ class _Change:
         location: Location,
         aor: str,
         now: float,
-        respond: Callable[..., Response],
+        answer: Answer,
+        has_outbound: bool,
         policy: Policy,
-        gruus: Gruus | None,
     ) -> None:
         self._policy = policy
-        self._gruus = gruus
         self._request = request
         self._location = location
         self._aor = aor
         self._now = now
-        self._respond = respond
+        self._answer = answer
+        self._has_outbound = has_outbound
         self._bindings: Bindings = ()
         self.wanted: list[Binding] | None = None
         """A binding for each Contact; None to remove all."""
@@ -399,7 +401,7 @@ class _Change:
                 bindings,
                 self.wanted,
                 now,
-                has_outbound=first_hop_supports_outbound(request),
+                has_outbound=self._has_outbound,
                 is_unusable=self._location.is_unusable,
                 policy=self._policy,
             )
@@ -407,8 +409,7 @@ class _Change:
                 self._aor, [b.bytes for b in bindings]
             ) > ADDRESS_BYTES:
                 raise Reject(403, f"Address-of-Record Over {ADDRESS_BYTES} Bytes")
-        contacts = listed(bindings, now, request.to.uri, self._aor, self._gruus)
-        self.response = self._respond(contact=contacts)
+        self.response = self._answer.listing(bindings)
         self._bindings = bindings
         return bindings
 

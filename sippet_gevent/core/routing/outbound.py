@@ -33,7 +33,11 @@ def can_be_dialled(uri: URI) -> bool:
 
     That excludes the URI of a browser (RFC 7118 §5.2) and a host under `.invalid` (RFC 2606 §2).
     """
-    return uri.transport not in WEB and not f".{normal_host(uri.host)}".endswith(".invalid")
+    if uri.transport in WEB:
+        return False
+    # the usual hosts are addresses or end in another domain
+    host = uri.host
+    return "invalid" not in host.lower() or not f".{normal_host(host)}".endswith(".invalid")
 
 
 def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = False) -> Reach:
@@ -67,15 +71,18 @@ def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = Fa
         or flow_registered(contact)
     ):
         return Reach.BY_FLOW_ONLY
-    if not uri.is_sip or (uri.is_secure and not transport.secure):
+    scheme = uri.scheme
+    if scheme not in SCHEME_PORTS or (scheme == "sips" and not transport.secure):
         return Reach.AT_CONTACT
-    host, source = normal_host(uri.host), normal_host(flow.remote[0])
+    host, source = uri.host, flow.remote[0]
+    if host != source:
+        host, source = normal_host(host), normal_host(source)
     if host == source:
         if flow.scope:  # link-local: only the flow knows the interface (RFC 4007 §11)
             return Reach.BY_FLOW
         if uri.transport not in (None, transport.name):
             return Reach.AT_CONTACT
-        port = uri.port or SCHEME_PORTS[uri.scheme]
+        port = uri.port or SCHEME_PORTS[scheme]
         by_flow = transport.reliable or (
             not moved and port != flow.remote[1] and "rport" in via.parameters
         )
@@ -133,8 +140,9 @@ def first_hop_supports_outbound(request: Request) -> bool:
     first hop writes "ob" (RFC 5626 §5.1). A proxy that writes a Path but hides its Via counts as a
     hop, too.
     """
-    first_hop = request.headers.get_header_back("Path")
-    return request.headers.has_one("Via") if first_hop is None else "ob" in first_hop.uri.parameters
+    headers = request.headers
+    first_hop = headers.get_header_back("Path") if "Path" in headers.fields else None
+    return headers.has_one("Via") if first_hop is None else "ob" in first_hop.uri.parameters
 
 
 def supports_outbound(request: Request) -> bool:

@@ -167,8 +167,11 @@ def retarget(request: Request, target: URI) -> tuple[URI, URI | None]:
 def check_registration(request: Request) -> None:
     """Refuse a REGISTER that binds a sips Contact together with sip URIs (RFC 5630 §5.2). Raises
     Reject(400)."""
-    contacts = [value.uri for value in request.contact if isinstance(value, NameAddr)]
-    if any(uri.is_secure for uri in contacts):
-        others = [request.uri, *contacts, *(value.uri for value in request.path)]
-        if any(uri.scheme == "sip" for uri in others):
+    schemes = set()
+    for value in request.contact:
+        if isinstance(value, NameAddr):
+            schemes.add(value.uri.scheme)
+    if "sips" in schemes:
+        schemes.update([request.uri.scheme, *[value.uri.scheme for value in request.path]])
+        if "sip" in schemes:
             raise Reject(400, "SIPS Contact Among SIP URIs")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from sys import getsizeof
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import Reject
 from ..message.address import NameAddr
@@ -47,6 +47,8 @@ ENTRY = 600
 the entries that will expire."""
 
 _UUID = "<urn:uuid:"
+
+D = TypeVar("D")
 
 
 class FlowName(NamedTuple):
@@ -348,11 +350,11 @@ class _Compact(Parameters):
     def pairs(self) -> tuple[tuple[str, str | None], ...]:
         return self.read.parse(self._text).pairs
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, /, default: D | None = None) -> str | D | None:
         text = self._text
         # most parameters are not there, and then their names are nowhere in the text
         if name.lower() in text.lower() or "%" in text:
-            return Parameters.get(self, name, default)
+            return super().get(name, default)
         return default
 
     @classmethod

@@ -10,6 +10,7 @@ import gevent
 from ..errors import Cancelled, ParseError, Reject, SIPError, excerpt
 from ..message.message import Message, Request, Response
 from ..observe.counters import Plain
+from ..transaction.machines import TERMINATED
 from .capabilities import BEFORE_END, END
 from .core import CoreFunction
 from .element import Element
@@ -26,7 +27,7 @@ def serve(tx: ServerTransaction, core: CoreFunction) -> None:
     try:
         request = tx.request
         result = core(request, tx)
-        if tx.transaction.is_terminated:
+        if tx.transaction.state is TERMINATED:
             pass  # the stack has stopped meanwhile, so the answer would go nowhere
         elif result is None:
             if not tx.answered and tx.context is None:

@@ -202,6 +202,7 @@ class TransactionLayer:
         timers: Timers | None = None,
         *,
         data: bytes | None = None,
+        key: str | None = None,
     ) -> ClientRecord:
         """Send a request through a new client transaction.
 
@@ -211,17 +212,19 @@ class TransactionLayer:
             user: Takes the responses and the end of the transaction.
             timers: Those of the layer by default.
             data: The bytes of the request, if they are known.
+            key: The key of its transaction, if it is known.
 
         Raises:
             InvalidValue: The request has no branch.
         """
-        key = client_key(request)
+        if key is None:
+            key = client_key(request)
         if key is None:
             raise InvalidValue(
                 "a request needs a Via with a branch of its own before it can be sent (§8.1.1.7)"
             )
         tx = ClientRecord(
-            client_machine(request.method),
+            client_machine(request._method),
             key,
             request,
             reliable=flow.transport.reliable,

@@ -7,11 +7,13 @@
  * plain_uri(text): plain() of uri.py, a SIP URI in its usual spelling; None for any other.
  * name_addr(text), via(text), cseq(text): NameAddr.parse, Via.parse and CSeq.parse. The first two put a tag or a branch to
  *     what is remembered.
+ * head(start_line, lines, length): head() of head.py, which it calls for text that is not UTF-8 and for odd Content-Lengths.
  * echo(lines, echoed, start_line, tag): echo() of echo.py, which it calls for text that is not UTF-8.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { NO_END, BAD_BREAK, NO_COLON, BAD_NAME, MANY_LINES, LONG_LINE };
@@ -29,7 +31,7 @@ typedef struct {
 
 static Spelling table[SLOTS];
 static int spellings;
-static PyObject *canonical, *fail, *mandatory, *tuple_new, *python_echo;
+static PyObject *canonical, *fail, *mandatory, *tuple_new, *python_echo, *python_head;
 static PyObject *parse_error, *no_parameters;            /* ParseError; EMPTY of parameters.py */
 static PyObject *pairs_name, *text_name, *tag_name, *branch_name; /* "_pairs", "_text", "tag", "branch" */
 static PyObject *usual; /* ": ", what stands in the middle of a line that came as `Name: value` */
@@ -683,6 +685,79 @@ static PyObject *echo(PyObject *module, PyObject *const *args, Py_ssize_t count_
     return answer;
 }
 
+/* ---- head(): start line and header lines of a message, with a Content-Length */
+
+#define MOST_WRITTEN 128 /* lines; the Python twin takes longer messages */
+
+typedef struct {
+    const char *text[3];
+    Py_ssize_t length[3];
+} Written;
+
+static PyObject *head(PyObject *module, PyObject *const *args, Py_ssize_t count_of_args)
+{
+    Written written[MOST_WRITTEN];
+    char number[24];
+    (void)module;
+    if (count_of_args != 3 || !PyList_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "head(start_line, lines, length)");
+        return NULL;
+    }
+    PyObject *lines = args[1];
+    Py_ssize_t body = PyLong_AsSsize_t(args[2]), count = PyList_Size(lines), start_length;
+    if (body == -1 && PyErr_Occurred())
+        return NULL;
+    int digits = snprintf(number, sizeof number, "%lld", (long long)body), given = 0;
+    const char *start = PyUnicode_AsUTF8AndSize(args[0], &start_length);
+    if (!start || count > MOST_WRITTEN)
+        goto twin;
+    Py_ssize_t size = start_length + 2 + 2;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *line = PyList_GetItem(lines, i);
+        if (!line || !PyTuple_Check(line) || PyTuple_Size(line) != 3)
+            goto twin;
+        Written *one = &written[i];
+        for (int part = 0; part < 3; part++) {
+            one->text[part] = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(line, part), &one->length[part]);
+            if (!one->text[part])
+                goto twin;
+        }
+        if (one->length[0] == 14 && !memcmp(one->text[0], "Content-Length", 14)) {
+            if (given || one->length[2] != digits || memcmp(one->text[2], number, digits))
+                goto twin; /* which raises, or knows another spelling */
+            given = 1;
+        }
+        if (one->length[1] != 2 || memcmp(one->text[1], ": ", 2))
+            one->length[0] = one->length[2] = 0; /* the middle has the whole line */
+        size += one->length[0] + one->length[1] + one->length[2] + 2;
+    }
+    if (!given)
+        size += 16 + digits + 2;
+    PyObject *whole = PyBytes_FromStringAndSize(NULL, size);
+    char *out = whole ? PyBytes_AsString(whole) : NULL;
+    if (!out)
+        return NULL;
+#define PUT(text, length) (memcpy(out, text, length), out += (length))
+    PUT(start, start_length);
+    PUT("\r\n", 2);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        for (int part = 0; part < 3; part++)
+            PUT(written[i].text[part], written[i].length[part]);
+        PUT("\r\n", 2);
+    }
+    if (!given) {
+        PUT("Content-Length: ", 16);
+        PUT(number, digits);
+        PUT("\r\n", 2);
+    }
+    PUT("\r\n", 2);
+#undef PUT
+    return whole;
+twin:
+    PyErr_Clear();
+    return PyObject_CallFunctionObjArgs(python_head, args[0], lines, args[2], NULL);
+}
+
 /* ---- name_addr() and via(): what is remembered, and a new tag or branch */
 
 #define LONGEST_REMEMBERED 256 /* REMEMBERED of grammar.py */
@@ -1023,6 +1098,13 @@ static PyObject *setup_echo(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
+static PyObject *setup_head(PyObject *module, PyObject *function)
+{
+    (void)module;
+    keep(&python_head, function);
+    Py_RETURN_NONE;
+}
+
 static PyObject *setup_name_addr(PyObject *module, PyObject *args)
 {
     PyObject *type, *parameters, *known, *slow, *empty, *error;
@@ -1091,6 +1173,8 @@ static PyMethodDef methods[] = {
     {"via", via, METH_O, "via(text): Via.parse, see via.py"},
     {"setup_scan", setup_scan, METH_VARARGS, "setup_scan(canonical, fail)"},
     {"setup_plain_mandatory", setup_plain_mandatory, METH_O, "setup_plain_mandatory(Mandatory)"},
+    {"head", (PyCFunction)(void (*)(void))head, METH_FASTCALL, "head(start_line, lines, length): see head.py"},
+    {"setup_head", setup_head, METH_O, "setup_head(head)"},
     {"setup_echo", setup_echo, METH_O, "setup_echo(echo)"},
     {"setup_name_addr", setup_name_addr, METH_VARARGS, "setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, known, slow)"},
     {"plain_uri", plain_uri, METH_O, "plain_uri(text): see plain() in uri.py"},

@@ -17,6 +17,7 @@ from .echo import fastest_echo, tag_of, tagged
 from .fields.table import HeaderFields
 from .flow import MessageFlow
 from .grammar import is_token, split_first
+from .head import fastest_head
 from .header import ONE, Header, Kind
 from .headers import Headers
 from .iana import DIALOG_CREATING, METHODS, STATUSES, check_method_case, reason_phrase
@@ -25,7 +26,7 @@ from .lines import safe
 from .mandatory import Mandatory
 from .parameters import Parameters
 from .scan import NAMES, USUAL, Line
-from .uri import URI
+from .uri import URI, parse_uri
 
 # The fields that a response copies from its request (§8.2.6.2), and those that it copies if it
 # creates a dialog (§12.1.1).
@@ -37,7 +38,6 @@ _COPIED = frozenset(("Route", "From", "To", "Call-ID"))
 _START_LINES = {status: f"SIP/2.0 {status} {phrase}" for status, phrase in STATUSES.items()}
 
 _CONTENT_LENGTH = "Content-Length"
-_BREAK = "\r\n"
 
 # The password of a URI, which is never shown (§19.1.1 calls it NOT RECOMMENDED).
 _PASSWORD = re.compile(r"^(sips?:[^:@]*):[^@]*@", re.IGNORECASE).sub
@@ -146,23 +146,8 @@ class Message(HeaderFields):
             f"{self.start_line}\r\n".encode("utf-8", "surrogateescape")
         ):
             return wire
-        lines = self.headers.lines
-        text = "\r\n".join(
-            [name + came + value if came == USUAL else came for name, came, value in lines]
-        )
-        given = [line[2] for line in lines if line[0] == _CONTENT_LENGTH]
-        if given and (given[0] == "" or given[0].lstrip("0") != str(len(self._body) or "")):
-            # the next message would begin inside this one
-            raise InvalidValue(
-                f"{_CONTENT_LENGTH}: must be the length of the body, {len(self._body)} bytes, "
-                f"got {given[0]!r}: remove it, and it is written for you"
-            )
-        if given:
-            head = f"{self.start_line}\r\n{text}\r\n\r\n"
-        else:
-            last = f"{_BREAK if text else ''}Content-Length: {len(self._body)}"
-            head = f"{self.start_line}\r\n{text}{last}\r\n\r\n"
-        return head.encode("utf-8", "surrogateescape") + self._body
+        body = self._body
+        return fastest_head(self.start_line, self.headers.lines, len(body)) + body
 
     def __str__(self) -> str:
         """Return the message as text for people. A body that is not text is shown by its length."""
@@ -251,7 +236,7 @@ class Request(Message):
     @property
     def uri(self) -> URI:
         """The Request-URI (§8.1.1.1). Raises ParseError if it cannot be read."""
-        return URI.parse(self._uri)
+        return parse_uri(self._uri)
 
     @uri.setter
     def uri(self, value: URI | str) -> None:
@@ -394,7 +379,7 @@ class Request(Message):
 
     def copy(self) -> Request:
         """Return an independent copy, as a proxy forwards it (§16.6 step 1)."""
-        request = Request.read(self.method, self._uri, self.headers.copy(), self._body)
+        request = Request.read(self._method, self._uri, self.headers.copy(), self._body)
         request.flow = self.flow
         request.sent_via = self.sent_via
         return request

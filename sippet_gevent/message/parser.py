@@ -191,7 +191,9 @@ def parse(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Respo
         start_line, lines, fields, at = scan(data, limits.headers, limits.line)
     except ParseError as error:
         raise _answerable(error, data, limits) from None
-    return _read(start_line, Headers(lines, fields), data, at)
+    if start_line[:4].upper() == "SIP/":
+        return _response(start_line, Headers(lines, fields), data, at)
+    return _request(start_line, Headers(lines, fields), data, at)
 
 
 def _read(start_line: str, headers: Headers, data: bytes, at: int) -> Request | Response:

@@ -59,7 +59,11 @@ class ListenerChoice:
         name, host, port = candidate[:3]
         if isinstance(wanted, Origin) and wanted.scope and is_link_local(host) and "%" not in host:
             host = f"{host}%{wanted.scope}"
-        fitting = [transport for transport in self.open(wanted) if transport.name == name]
+        transports = self.open(wanted) if isinstance(wanted, str) else self._transports
+        if len(transports) == 1:  # the usual case
+            only = transports[0]
+            return ((only, (host, port)),) if only.name == name else ()
+        fitting = [transport for transport in transports if transport.name == name]
         if len(fitting) > 1:
             rank = self._ranks((host, port), wanted)
             fitting.sort(key=rank)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sippet_gevent.errors import ParseError
+from sippet_gevent.errors import InvalidValue, ParseError
 from sippet_gevent.message import address, uri, via
 from sippet_gevent.message import mandatory as mandatory
 from sippet_gevent.message import scan as python
@@ -16,6 +16,7 @@ from sippet_gevent.message.address import NameAddr
 from sippet_gevent.message.echo import echo
 from sippet_gevent.message.fields import rfc3261 as values
 from sippet_gevent.message.fields.rfc3261 import CSeq
+from sippet_gevent.message.head import head
 from sippet_gevent.message.header import ROWS
 from sippet_gevent.message.headers import Headers
 from sippet_gevent.message.parameters import EMPTY, Parameters
@@ -33,6 +34,7 @@ else:
         c.setup_scan(python.canonical, python.fail)
         c.setup_plain_mandatory(mandatory.Mandatory)
         c.setup_echo(echo)
+        c.setup_head(head)
         c.setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, address._known, NameAddr._parse)
         c.setup_via(Via, Parameters, via._known, Via._parse)
         c.setup_cseq(CSeq, CSeq.parse)
@@ -452,6 +454,62 @@ def test_value_in_c_leaves_nothing_behind(kind):
 def test_value_in_c_refuses_what_is_no_text(kind, text):
     with pytest.raises(TypeError):
         VALUE_TWINS[kind][0](text)
+
+
+# ---- head(): start line and header lines
+
+
+def head_outcome(function, *arguments):
+    try:
+        return function(*arguments)
+    except InvalidValue as error:
+        return str(error)
+
+
+@built
+def test_both_heads_are_the_same_of_every_message_of_the_corpus():
+    different = []
+    for row in corpus.datagrams():
+        try:
+            start_line, lines, _, at = python.scan(row.data, 256, 8192)
+        except ParseError:
+            continue
+        for length in (len(row.data) - at, 0, 10**9):
+            arguments = (start_line, lines, length)
+            if head_outcome(head, *arguments) != head_outcome(c.head, *arguments):
+                different.append(row.file)
+    assert not different
+
+
+HEADS = {
+    "no lines": [],
+    "a length": [("Content-Length", ": ", "4")],
+    "a length with zeros": [("Content-Length", ": ", "004")],
+    "a wrong length": [("Content-Length", ": ", "5")],
+    "no number": [("Content-Length", ": ", "")],
+    "two lengths": [("Content-Length", ": ", "4"), ("Content-Length", ": ", "5")],
+    "two equal lengths": [("Content-Length", ": ", "4"), ("Content-Length", ": ", "4")],
+    "compact": [("Content-Length", "l: 4", "4")],
+    "folded": [("Subject", "Subject: a\r\n b", "a b")],
+    "not UTF-8": [("Subject", ": ", "\udcff")],
+    "not ASCII": [("Subject", ": ", "é")],
+    "129 lines": [("Subject", ": ", "x")] * 129,
+    "256 lines": [("Subject", ": ", "x" * number) for number in range(256)],
+}
+
+
+@built
+@pytest.mark.parametrize("lines", HEADS.values(), ids=HEADS)
+def test_both_heads_are_the_same_of_odd_lines(lines):
+    for length in (4, 0):
+        arguments = ("SIP/2.0 200 é", lines, length)
+        assert head_outcome(head, *arguments) == head_outcome(c.head, *arguments)
+
+
+@built
+def test_head_in_c_leaves_nothing_behind():
+    lines = [("Subject", ": ", "x"), ("To", "t:y", "y")]
+    assert blocks_left(lambda: c.head("SIP/2.0 200 OK", lines, 4)) < 50
 
 
 # ---- echo(): the answer that is nothing but a status

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from ...errors import FlowFailed, TransportError
+from ...message.parameters import NO_URI_PARAMETERS
 from ...message.uri import URI
-from ...transport.base import Flow
+from ...transport.base import Flow, Transport
 from ...transport.listener_choice import ListenerChoice, Wanted
-from ...transport.locate.rfc3263 import Candidate
+from ...transport.locate.resolver import Resolver
+from ...transport.locate.rfc3263 import Candidate, literal
 from ..element import Element
 from .targets import GreyList
+
+NUMERIC = 4096
+"""Most addresses whose candidates are remembered. All are forgotten at once when there are more."""
 
 
 class NextHops:
@@ -19,6 +24,9 @@ class NextHops:
         self.grey = GreyList()
         """Targets that failed lately."""
         self.listener_choice = ListenerChoice(stack.engine.transports)
+        # candidates of hosts that are addresses, and the transports that they were made for
+        self._numeric: dict[tuple[str, str, int | None], tuple[Candidate, ...]] = {}
+        self._numeric_for: list[Transport] = []
 
     def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
         """Return the candidates of a URI, best first; those that failed lately are last (RFC 3263).
@@ -26,17 +34,34 @@ class NextHops:
         Raises:
             TransportError: There is none.
         """
-        if not self.stack.is_running:
+        stack = self.stack
+        if not stack.is_running:
             raise TransportError("the stack is not running: start() it first")
+        key = uri.scheme, uri.host, uri.port
+        is_usual = uri.parameters is NO_URI_PARAMETERS and not isinstance(listener, str)
+        if is_usual and self._numeric_for == stack.engine.transports:
+            numeric = self._numeric.get(key)
+            if numeric is not None:
+                return [*numeric] if stack.allow_target is None else self.allowed([*numeric])
         ports = {
             transport.name: transport.default_port
             for transport in self.listener_choice.open(listener)
         }
-        candidates = self._by_name(uri, listener) or [*self.stack.resolver.resolve(uri, ports)]
+        candidates = self._by_name(uri, listener) or [*stack.resolver.resolve(uri, ports)]
+        if is_usual and len(candidates) == 1 and self._asks_nothing(uri):
+            if self._numeric_for != stack.engine.transports or len(self._numeric) >= NUMERIC:
+                self._numeric_for = [*stack.engine.transports]
+                self._numeric = {}
+            self._numeric[key] = tuple(candidates)
         candidates = self.allowed(candidates)
         if len(candidates) > 1 and self.grey:
-            self.grey.sort(candidates, self.stack.clock.now())
+            self.grey.sort(candidates, stack.clock.now())
         return candidates
+
+    def _asks_nothing(self, uri: URI) -> bool:
+        """True when the host of a URI is an address, and the resolver leaves such hosts alone."""
+        resolve = getattr(self.stack.resolver.resolve, "__func__", None)
+        return resolve is Resolver.resolve and literal(uri.host) is not None
 
     def allowed(self, candidates: list[Candidate]) -> list[Candidate]:
         """Return the candidates that `allow_target` allows. Raises TransportError for none."""

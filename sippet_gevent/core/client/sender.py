@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ...engine.users import ClientUser
 from ...errors import Cancelled, InvalidValue, TransactionStateError, TransportError
+from ...message.mandatory import transaction_key
 from ...message.message import Request
 from ...message.uri import URI
 from ...transaction.timers import Timers
@@ -252,7 +253,7 @@ class Sender(NextHops):
             tx.within = within
             if retry is not None:
                 tx.retry = retry
-        self.stack.engine.request(request, flow, tx, timers, data=data)
+        self.stack.engine.request(request, flow, tx, timers, data=data, key=ways.key)
         return tx  # type: ignore[return-value]  # of the class that the caller has given
 
     def _depart(self, request: Request, ways: Ways, *, secure: bool) -> tuple[Flow, bytes]:
@@ -313,12 +314,13 @@ class Sender(NextHops):
         request.mandatory = None  # type: ignore[assignment]
         if not ways.aim(flow.transport.name, flow.remote):
             ways.branch = self.stack.identifiers.branch() + ways.mark
-        request.sent_via = self._via(flow, ways.branch) + (
-            ";keep" if ways.keep and flow.probes else ""
-        )
+        sent_by = self.stack.names.sent_by(flow)
+        via = self._via(flow, sent_by, ways.branch)
+        request.sent_via = via + ";keep" if ways.keep and flow.probes else via
+        ways.key = transaction_key(flow.transport.name, *sent_by, ways.branch, request._method)
         before = ways.written
         if before is None:
-            request.headers.add("Via", request.sent_via, first=True)
+            request.headers.push("Via", request.sent_via)
         else:
             # the Vias below stay as they came, readable or not
             request.headers.set_line(request.headers.top_via_line, request.sent_via)
@@ -333,9 +335,10 @@ class Sender(NextHops):
                     ways.record_route.rewrite(request, before, flow)
         return bytes(request)
 
-    def _via(self, flow: Flow, branch: str) -> str:
+    @staticmethod
+    def _via(flow: Flow, sent_by: tuple[str, int], branch: str) -> str:
         """Return a Via of our own for this flow (§8.1.1.7, §16.6 step 8)."""
-        host, port = self.stack.names.sent_by(flow)
+        host, port = sent_by
         # the peer may send us requests by this connection (RFC 5923 §8.1)
         offered = ";alias" if flow.transport.offers_alias else ""
         return f"SIP/2.0/{flow.transport.name} {host}:{port};branch={branch};rport{offered}"

@@ -126,7 +126,8 @@ class Ways:
 
     __slots__ = (
         "_aimed", "branch", "detour", "detoured", "found_open", "has_own_contact", "is_renewed",
-        "keep", "left", "listener", "mark", "next_hop", "record_route", "since", "taken", "written",
+        "keep", "key", "left", "listener", "mark", "next_hop", "record_route", "since", "taken",
+        "written",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +153,8 @@ class Ways:
         """The flow that the request was written for last."""
         self.branch = ""
         """The branch that it had for that flow."""
+        self.key: str | None = None
+        """The key of its transaction by that flow."""
         self.is_renewed = False
         """True once a dead connection was replaced by a new one to the same place."""
         self.keep = False

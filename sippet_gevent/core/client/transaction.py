@@ -220,7 +220,7 @@ class ClientTransaction(Tries):
         The deadline of the transaction is set first, so that no exception further down leaves it
         without one.
         """
-        is_invite = self.request.method == "INVITE"
+        is_invite = self.request._method == "INVITE"
         if response.status < 200 and self.final_response is None:
             first = self.provisional is None
             self.provisional = response

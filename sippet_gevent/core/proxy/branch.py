@@ -107,7 +107,7 @@ class Branch(ClientTransaction):
         self.fail(Reject(487))
 
     def _accepted(self, response: Response) -> None:
-        if self.context._closed or not has_way_back(response):
+        if self.context._closed or "Via" not in response.headers.fields:
             self._again(response)
         if not self.context._closed:
             self._deliver(response)

@@ -19,8 +19,10 @@ from ...errors import (
 )
 from ...message.iana import reason_phrase
 from ...message.message import Request, Response
+from ...message.uri import URI
 from ...observe.counters import Plain
 from ...stores.bindings import Binding
+from ...transaction.machines import TERMINATED
 from ...transaction.timers import CORE_INVITE, CORE_NON_INVITE, F, Timers
 from ...transport.listener_choice import Wanted
 from ..argument_checks import check_timers
@@ -118,11 +120,11 @@ class ResponseContext(Forwarding):
         self.tx = tx
         self.stack = tx.stack
         admission, limits = self.stack.engine.admission, self.stack.engine.limits
-        if not admission.may_forward(tx.request.method, tx._belongs):
+        if not admission.may_forward(tx.request._method, tx._belongs):
             admission.refuse("forwarding", tx.request)
             raise Reject(503, retry_after=random.randint(*limits.retry_after))
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
-        if not record_route and tx.request.method != REGISTRATION:
+        if not record_route and tx.request._method != REGISTRATION:
             withdraw(tx.request)
         self._breadth = breadth_of(tx.request)
         written = Path if add_path else RecordRoute if record_route else None
@@ -146,7 +148,7 @@ class ResponseContext(Forwarding):
         tx.forwarded = True
         self.stack.engine.merged.forget(tx.transaction)
         tx._recount()
-        if tx.request.method != "INVITE":
+        if tx.request._method != "INVITE":
             # the branches may take all of their timer F, and we must not answer before them (RFC
             # 4320)
             patience = F.first(timers or tx.transaction.timers) + BRANCH_SECONDS
@@ -184,7 +186,9 @@ class ResponseContext(Forwarding):
             TypeError: The target has another type.
         """
         check_target(target)
-        free = self._breadth - sum(branch.breadth for branch in self._pending)
+        free = self._breadth
+        for each in self._pending:
+            free -= each.breadth
         if free < 1 or self._branches >= BRANCHES:
             raise Reject(440)
         self._branches += 1
@@ -192,7 +196,7 @@ class ResponseContext(Forwarding):
         self._at_home = self._at_home or isinstance(target, Binding)
         instead = partial(self.fork, next_hop=next_hop, listener=listener, share=share, **headers)
         try:
-            copy, next_hop, origin = prepare(self.tx, target, next_hop, headers)
+            copy, next_hop, origin, first = prepare(self.tx, target, next_hop, headers)
             copy.headers.put("Max-Breadth", str(breadth))
         except (InvalidValue, FlowFailed, WrongScheme) as error:
             # a target that cannot be written or reached ends only its own branch
@@ -213,10 +217,12 @@ class ResponseContext(Forwarding):
         branch = self._begin(copy, breadth, target, instead)
         if self._history is not None:
             self._write_history(branch, copy, target)
-        self._leave(branch, next_hop, origin if listener is None else listener)
+        self._leave(branch, next_hop, origin if listener is None else listener, first)
 
-    def _leave(self, branch: Branch, next_hop: NextHop | None, listener: Wanted) -> None:
-        """Send the copy of a branch. This may wait for a name."""
+    def _leave(
+        self, branch: Branch, next_hop: NextHop | None, listener: Wanted, first: URI | None
+    ) -> None:
+        """Send the copy of a branch. This may wait for a name. `first` is its topmost Route."""
         try:
             self.stack.sender.send(
                 branch.request,
@@ -329,8 +335,8 @@ class ResponseContext(Forwarding):
         tx = self.tx
         if self._history is not None and response.status > 100:
             response.history_info = tuple(self._history.entries)  # RFC 7044 §9.4
-        is_invite = tx.request.method == "INVITE"
-        if tx.transaction.is_terminated:  # then responses are discarded (RFC 6026 §8.3)
+        is_invite = tx.request._method == "INVITE"
+        if tx.transaction.state is TERMINATED:  # then responses are discarded (RFC 6026 §8.3)
             return
         if tx.answered:
             if is_invite and response.is_success:

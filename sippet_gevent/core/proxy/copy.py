@@ -38,7 +38,7 @@ def check_target(target: object) -> None:
 
 def prepare(
     tx: ServerTransaction, target: Target | None, next_hop: NextHop | None, headers: dict[str, Any]
-) -> tuple[Request, NextHop | None, Origin | None]:
+) -> tuple[Request, NextHop | None, Origin | None, URI | None]:
     """Return the copy of a request for one target, its next hop, and its listener (§16.6).
 
     The copy has no Route values of ours, one hop less in Max-Forwards, the Path of a binding as
@@ -54,9 +54,10 @@ def prepare(
         The copy.
         The next hop: the given one, or else the flow of the binding or the flow that the Route
         names; None when Route and Request-URI of the copy decide.
-        The listener to prefer: the one at which the binding was registered, or within a dialog the
-        one that our Record-Route named (RFC 5658 §5). A NAT in front of the peer may accept no
-        other.
+        The listener to prefer. It is the one at which the binding was registered, or within a
+        dialog the one that our Record-Route named (RFC 5658 §5). A NAT in front of the peer may
+        accept no other.
+        The topmost Route of the copy.
 
     Raises:
         FlowFailed: The flow that alone leads to the target has ended.
@@ -116,7 +117,7 @@ def prepare(
     if target is None and next_hop is None and not is_led and names.is_local(copy.uri):
         raise Reject(404)  # the request is for this element, and has no target (§16.5)
     origin = names.listener(target.listener) if isinstance(target, Binding) else tx.route_origin
-    return copy, next_hop, origin
+    return copy, next_hop, origin, first
 
 
 def forwarded(

@@ -74,8 +74,9 @@ def forward(
             403 for targets if the request has a Route that this stack did not make.
         TypeError: A target, or another argument, has another type.
     """
-    instance("request", request, Request, "forward(request, tx, *targets)")
-    instance("tx", tx, ServerTransaction, "forward(request, tx, *targets)")
+    if not isinstance(request, Request) or not isinstance(tx, ServerTransaction):
+        instance("request", request, Request, "forward(request, tx, *targets)")
+        instance("tx", tx, ServerTransaction, "forward(request, tx, *targets)")
     check_request(request, tx.stack.supported)
     for given in targets:
         check_target(given)
@@ -84,10 +85,10 @@ def forward(
     breadth = breadth_of(request)
     if len(wanted) > breadth:
         raise Reject(440)
-    if request.method == "ACK":
+    if request._method == "ACK":
         mark = loop_mark(request, tx.stack.engine.secret)
         for target in wanted:
-            copy, hop, origin = prepare(tx, target, next_hop, headers)
+            copy, hop, origin, _ = prepare(tx, target, next_hop, headers)
             copy.headers.put("Max-Breadth", str(breadth // len(wanted)))
             tx.stack.sender.send(
                 copy, next_hop=hop, mark=mark, listener=origin if listener is None else listener

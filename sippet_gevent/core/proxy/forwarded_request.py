@@ -10,7 +10,8 @@ import logging
 
 from ...errors import Cancelled
 from ...message.message import Response
-from ...message.uri import URI
+from ...message.parameters import NO_URI_PARAMETERS
+from ...message.uri import URI, parse_uri
 from ...observe.counters import Plain
 from ...transaction.timers import Timers
 from ...transport.base import Flow
@@ -18,7 +19,6 @@ from ...transport.listener_choice import Wanted
 from ...transport.locate.rfc3263 import literal
 from ..client.targets import NextHop
 from ..inbox import Inbox
-from ..routing.routes import top_route
 from ..server import ServerTransaction
 from .branch import Branch
 from .context import ResponseContext
@@ -149,11 +149,20 @@ class ForwardedRequest(ResponseContext):
 
     # ---- what may wait has a greenlet of its own
 
-    def _leave(self, branch: Branch, next_hop: NextHop | None, listener: Wanted) -> None:
-        if _may_wait(branch, next_hop):
-            self.stack.callbacks.spawn(super()._leave, branch, next_hop, listener)
-        else:
-            super()._leave(branch, next_hop, listener)
+    def _leave(
+        self, branch: Branch, next_hop: NextHop | None, listener: Wanted, first: URI | None
+    ) -> None:
+        if not isinstance(next_hop, Flow):
+            uri = next_hop or first or parse_uri(branch.request._uri)
+            if isinstance(uri, str):
+                uri = parse_uri(uri)
+            host = uri.host
+            if uri.parameters is not NO_URI_PARAMETERS:
+                host = uri.parameters.get("maddr") or host
+            if literal(host) is None:  # a name server may be asked
+                self.stack.callbacks.spawn(super()._leave, branch, next_hop, listener, first)
+                return
+        super()._leave(branch, next_hop, listener, first)
 
     def _fork_instead(self, branch: Branch, event: Response | Exception) -> bool:
         if not self._may_fork_instead(branch, event):
@@ -166,13 +175,3 @@ class ForwardedRequest(ResponseContext):
         if not super()._fork_instead(branch, event):
             branch.instead = None
             self._receive(branch, event)
-
-
-def _may_wait(branch: Branch, next_hop: NextHop | None) -> bool:
-    """True when sending a branch may wait for a name server."""
-    if isinstance(next_hop, Flow):
-        return False
-    uri = next_hop or top_route(branch.request) or branch.request.uri
-    if isinstance(uri, str):
-        uri = URI.parse(uri)
-    return literal(uri.parameters.get("maddr") or uri.host) is None

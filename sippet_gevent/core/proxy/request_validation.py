@@ -6,7 +6,8 @@ from collections.abc import Container
 
 from ...errors import Reject
 from ...message.message import Request
-from ...message.uri import URI
+from ...message.uri import URI, parse_uri
+from ...transport.locate.rfc3263 import literal
 from ..option_tags import check_required
 
 
@@ -43,7 +44,9 @@ def check_host(first: URI | None, request: Request) -> None:
     `first` is the topmost Route. Hosts in other header fields, and in a Request-URI below a Route,
     are for other hops and are not checked.
     """
-    uri = request.uri if first is None else first
+    uri = parse_uri(request._uri) if first is None else first
+    if literal(uri.host) is not None:
+        return
     if not uri.has_valid_host:
         raise Reject(
             400,

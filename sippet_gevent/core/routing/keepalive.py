@@ -194,7 +194,8 @@ def withdraw(request: Request) -> None:
 
     A proxy that is not on the route of the dialog needs no keep-alives for it.
     """
-    if "keep=" not in request.headers["Via"]:
+    there = request.headers.fields["Via"]
+    if "keep=" not in (there if type(there) is str else there[0]):
         return
     try:
         via = request.headers.top_via

@@ -201,8 +201,8 @@ class Names:
         any port, because SRV records or a NAT in front of us may name any port.
         """
         if uri.port is not None and (uri.host, uri.port) in self._own:
-            return uri.is_sip  # the usual spelling of an own Route
-        if not uri.is_sip:
+            return uri.scheme in ("sip", "sips")  # the usual spelling of an own Route
+        if uri.scheme not in ("sip", "sips"):
             return False
         host = normal_host(uri.host)
         ports = _ports(uri) if uri.port is None else (uri.port,)

@@ -9,6 +9,7 @@ from ...errors import ParseError
 from ...message.address import NameAddr
 from ...message.flow import MessageFlow
 from ...message.message import Request, Response
+from ...message.parameters import EMPTY, NO_URI_PARAMETERS
 from ...message.uri import SCHEME_PORTS, URI, address_of, normal_host
 from ...message.via import Via
 from ...stores.bindings import flow_registered
@@ -64,23 +65,26 @@ def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = Fa
             followed (RFC 3261 §12.2).
     """
     uri, transport = contact.uri, flow.transport
+    has_parameters = uri.parameters is not NO_URI_PARAMETERS  # most phones write none
+    host = normal_host(uri.host)
     if (
         transport.name in WEB
-        or not can_be_dialled(uri)
-        or "ob" in uri.parameters
-        or flow_registered(contact)
+        or host.endswith(".invalid")
+        or host == "invalid"
+        or (has_parameters and (uri.transport in WEB or "ob" in uri.parameters))
+        or (contact.parameters is not EMPTY and flow_registered(contact))
     ):
         return Reach.BY_FLOW_ONLY
     scheme = uri.scheme
     if scheme not in SCHEME_PORTS or (scheme == "sips" and not transport.secure):
         return Reach.AT_CONTACT
-    host, source = uri.host, flow.remote[0]
+    source = flow.remote[0]
     if host != source:
-        host, source = normal_host(host), normal_host(source)
+        source = normal_host(source)
     if host == source:
         if flow.scope:  # link-local: only the flow knows the interface (RFC 4007 §11)
             return Reach.BY_FLOW
-        if uri.transport not in (None, transport.name):
+        if has_parameters and uri.transport not in (None, transport.name):
             return Reach.AT_CONTACT
         port = uri.port or SCHEME_PORTS[scheme]
         by_flow = transport.reliable or (
@@ -105,9 +109,17 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
     Also AT_CONTACT for a request that cannot be parsed.
     """
     try:
-        if not request.headers.has_one("Via"):
+        headers = request.headers
+        there = headers.fields["Via"]
+        if type(there) is not str or ("," in there and not headers.has_one("Via")):
             return Reach.AT_CONTACT
-        (via,), given = request.via, request.headers.get_header_front("Contact")
+        (via,) = request.via
+        text = headers.fields.get("Contact")
+        given: NameAddr | str | None
+        if type(text) is str and text[:1] == "<" and "," not in text:
+            given = NameAddr.parse(text)
+        else:
+            given = headers.get_header_front("Contact")
         contact = (
             given if isinstance(given, NameAddr) else NameAddr(URI("sip", None, via.host, via.port))
         )

@@ -40,7 +40,10 @@ class RecordRoute:
         """
         headers = copy.headers
         for value in reversed(self._values(flow, by_flow)):
-            headers.add(self.name, value, first=self.name in headers.fields)
+            if self.name in headers.fields:
+                headers.push(self.name, value)
+            else:
+                headers.put(self.name, value)
 
     def rewrite(self, copy: Request, before: Flow, flow: Flow) -> None:
         """Replace the values that write() inserted, because the copy now goes by another flow."""
@@ -49,10 +52,15 @@ class RecordRoute:
             copy.headers.replace(self.name, [*new, *copy.headers.all(self.name)[len(old) :]])
 
     def _values(self, flow: Flow, by_flow: bool) -> tuple[str, ...]:
+        sender = self._request.flow
+        if not by_flow and not self._by_flow and flow.transport is sender.transport:
+            names = self._names
+            if names.sent_by(flow) == names.sent_by(sender):  # type: ignore[arg-type]
+                return (self._facing_sender,)
         facing_callee = self._names.route_text(self._request, flow, by_flow=by_flow)
         return tuple(dict.fromkeys((facing_callee, self._facing_sender)))
 
     def _value_of_sender(self) -> str:
-        by_flow = reach_of_sender(self._request) is not Reach.AT_CONTACT
+        by_flow = self._by_flow = reach_of_sender(self._request) is not Reach.AT_CONTACT
         flow: Flow = self._request.flow  # type: ignore[assignment]  # each flow is one
         return self._names.route_text(self._request, flow, by_flow=by_flow)

@@ -6,8 +6,8 @@ from __future__ import annotations
 from ...errors import ParseError
 from ...message.address import NameAddr
 from ...message.message import Request
-from ...message.parameters import NO_URI_HEADERS
-from ...message.uri import URI
+from ...message.parameters import NO_URI_HEADERS, NO_URI_PARAMETERS
+from ...message.uri import URI, parse_uri
 
 MAX_FORWARDS = 70
 """Max-Forwards of a request that has none (§8.1.1.6)."""
@@ -22,7 +22,7 @@ def take_next_hop(request: Request) -> URI:
     """
     first = top_route(request)
     if first is None:
-        return URI.parse(request._uri)
+        return parse_uri(request._uri)
     if not first.is_loose_router:
         target = NameAddr(request.uri)
         request.uri = as_request_uri(first)
@@ -52,4 +52,6 @@ def top_route(request: Request) -> URI | None:
 def as_request_uri(uri: URI) -> URI:
     """Return a URI without the parts that a Request-URI must not have: method and headers (§19.1.1
     table 1)."""
+    if uri.parameters is NO_URI_PARAMETERS and uri.headers is NO_URI_HEADERS:
+        return uri
     return uri._replace(parameters=uri.parameters.without("method"), headers=NO_URI_HEADERS)

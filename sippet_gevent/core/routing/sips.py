@@ -61,7 +61,7 @@ REQUIRED = SIPWarning(381, AGENT, "SIPS Required")
 
 def is_secure(request: Request) -> bool:
     """True for a request with a sips Request-URI."""
-    return request.uri_text[:5].lower() == "sips:"
+    return request._uri[:5].lower() == "sips:"
 
 
 def secured(uri: URI) -> URI:
@@ -76,7 +76,7 @@ def secured(uri: URI) -> URI:
 def wants_sips(request: Request) -> bool:
     """True when the URI that we insert must be sips. That is the Contact of our own request, or the
     Record-Route of a forwarded one (§8.1.1.8, §16.6 step 4)."""
-    if is_secure(request):
+    if request._uri[:5].lower() == "sips:":  # is_secure(), for each forwarded INVITE
         return True
     if "Route" not in request.headers.fields:
         return False

@@ -55,7 +55,10 @@ class RouteTokens:
     def make(self, request: Request, flow: str = "") -> str:
         """Return the token for the dialog of a received request, and for the flow of this name if
         one is given."""
-        return self._token(request, request.mandatory.from_tag, flow)
+        there = request.headers.fields["Call-ID"]
+        # no header field contains a LF
+        text = f"{there if type(there) is str else there[0]}\n{request.mandatory.from_tag or ''}"
+        return self._signed(f"{text}\n{flow}" if flow else text, flow)
 
     def match(self, request: Request, uri: URI) -> bool:
         """True when the token of a URI was made for the dialog of the request.
@@ -95,10 +98,6 @@ class RouteTokens:
         """Return the name of the flow in a URI, "" when it has none. Only a matching MAC proves
         it."""
         return (uri.user or "").partition("-")[2]
-
-    def _token(self, request: Request, tag: str | None, flow: str) -> str:
-        text = f"{request.headers['Call-ID']}\n{tag or ''}"  # no header field contains a LF
-        return self._signed(f"{text}\n{flow}" if flow else text, flow)
 
     def _signed(self, text: str, flow: str) -> str:
         mac = self._keyed.copy()

@@ -67,7 +67,15 @@ class UDPFlow(Flow):
 
     @property
     def local(self) -> Address:
-        return self.transport.source_for(self.address)
+        transport = self.transport
+        return transport.source_for(self.address) if transport.is_wildcard else transport.local
+
+    @property
+    def sent_by(self) -> Address:
+        transport = self.transport
+        if transport.is_wildcard or transport.listener.advertise is not None:
+            return super().sent_by
+        return self.local
 
     def send(self, data: bytes) -> None:
         queue = self._queue
@@ -135,6 +143,8 @@ class UDP(Transport):
         self._flows: dict[FlowKey, UDPFlow] = {}
         self._routes = Routes()
         self._scope = 0
+        self.is_wildcard = False
+        """True when it listens on all addresses, so that our address depends on the peer."""
         self._interfaces = Interfaces("")
         self.read_errors = 0
         """Reads that failed for another reason than an ICMP error that we know of."""
@@ -184,6 +194,7 @@ class UDP(Transport):
         bound = raw.getsockname()
         self.local = bound[:2]
         self._scope = bound[3] if len(bound) > 2 else 0
+        self.is_wildcard = self.local[0] in WILDCARDS
         self._interfaces = Interfaces(self.local[0])
         self._recvfrom, self._recvmsg = raw.recvfrom, raw.recvmsg
         self._receive, self.events = receive, events
@@ -304,7 +315,7 @@ class UDP(Transport):
             raise TransportError(
                 f"{self!r} has no way to {full[0]}: the other IP version", kind="no_transport"
             )
-        if is_link_local(full[0]) and len(full) > 2 and not full[3]:
+        if len(full) > 2 and not full[3] and is_link_local(full[0]):
             raise TransportError(
                 f"{full[0]} is an address on every link: write its interface, as in "
                 f"{full[0]}%eth0, "

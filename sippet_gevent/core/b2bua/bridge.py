@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 from ...arguments import instance
 from ...arguments import seconds as check_seconds
-from ...errors import Cancelled, Reject, SIPError, TransactionStateError
+from ...errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout
 from ...message.message import Request, Response
 from ...message.uri import URI
 from ...transport.listener_choice import Wanted
@@ -48,6 +48,7 @@ from ..server import ServerTransaction
 from .connection import Connection
 from .crossing import hops_left, with_description
 from .leg import Leg
+from .pickup import pick_up, wait_for_pickup
 from .policy import BridgePolicy, Kind
 from .relay import MediaRelay
 from .third_party import ask_for_offer, reoffer
@@ -89,8 +90,8 @@ def bridge(
         except (Reject, TransactionTimeout):
             bridge(request, tx, voicemail)
 
-    An INVITE that replaces a bridged call (RFC 3891) takes the place of that side. The target is
-    ignored then.
+    An INVITE that replaces a bridged call (RFC 3891) takes the place of that side, or of a callee
+    that rings. The target is ignored then.
 
     Args:
         request: The INVITE of the caller.
@@ -187,6 +188,8 @@ class Inbound(Connection):
         self.request = request
         self.tx = tx
         self.has_credentials = has_credentials
+        self.is_picked_up = False
+        """True once another phone has taken the call that rings at the callee."""
         self.offer_given = description_of(request)
         self.caller = self.add_leg()
         self.callee: Leg = self.add_leg()
@@ -271,8 +274,14 @@ class Inbound(Connection):
             if out.request.expires is not None:
                 Expiry(out, out.request.expires)
             response = out.final(self.ringing, timeout)
+        except TransactionTimeout:
+            if not self.is_picked_up:
+                raise
         finally:
             placed.pop(call_id, None)
+        if self.is_picked_up:
+            wait_for_pickup(self, out)
+            return
         if not response.is_success:
             raise self.callee.refusal(response)
         call = out.call
@@ -288,7 +297,7 @@ class Inbound(Connection):
     def ringing(self, response: Response) -> None:
         """Pass on a 101 to 198. A 199 ends one branch of a fork, but the caller has one dialog (RFC
         6228 §4)."""
-        if response.status == 199 or response.status == 100:
+        if response.status == 199 or response.status == 100 or self.is_picked_up:
             return
         request, tx = self.request, self.tx
         self.callee.rings(response)
@@ -376,11 +385,16 @@ class Inbound(Connection):
         If that fails, both sides are connected as before.
 
         Raises:
-            Reject: 488, because the other side has not answered yet, or refuses the session.
+            Reject: 488, because the other side refuses the session.
         """
         kept = replaced.peer
-        if kept is None or not kept.is_open or not kept._is_confirmed:
+        if kept is None or not kept.is_open:
             raise Reject(488)
+        if not kept._is_confirmed:
+            if not isinstance(kept.bridge, Inbound):
+                raise Reject(488)
+            pick_up(self, kept.bridge, replaced)
+            return
         call = kept.call
         assert call is not None  # it is open
         bridge, tag, shown, before = kept.bridge, kept.tag, kept.shown, call.offers.local

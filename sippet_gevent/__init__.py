@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from .core.dialog.notifier import Notifier
     from .core.dialog.referral import Referral
     from .core.dialog.subscription import Subscription
+    from .core.identity import TrustDomain
     from .core.middleware import Middleware, Send
+    from .core.numbers import COUNTRIES, Country, hide_caller, normalise
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
     from .core.proxy.forwarded_request import ForwardedRequest
@@ -171,6 +173,11 @@ __all__ = [
     "Credentials",
     "ha1",
     "Authenticated",
+    "TrustDomain",
+    "normalise",
+    "hide_caller",
+    "Country",
+    "COUNTRIES",
     "Authenticator",
     "Bans",
     "Ban",
@@ -235,8 +242,13 @@ _MODULES = {
     "Account": ".core.registration.account",
     "Accounts": ".core.registration.accounts",
     "Registration": ".core.registration.registration",
+    "TrustDomain": ".core.identity",
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",
+    "COUNTRIES": ".core.numbers",
+    "Country": ".core.numbers",
+    "hide_caller": ".core.numbers",
+    "normalise": ".core.numbers",
     "ResponseContext": ".core.proxy.context",
     "ForwardedRequest": ".core.proxy.forwarded_request",
     "forward": ".core.proxy.forward",

@@ -40,7 +40,7 @@ PURE = (
     "core/dialog/end", "core/dialog/event_package", "core/dialog/glare",
     "core/dialog/media", "core/dialog/negotiation",
     "core/dialog/session_interval", "core/dialog/subscription_state", "core/proxy/best_response",
-    "core/option_tags", "core/registrar/contacts", "core/registration/binding", "core/registration/schedule", "core/registration/peers", "core/registration/turns", "core/proxy/loops", "core/proxy/max_breadth", "core/routing/domain_names",
+    "core/numbers", "core/option_tags", "core/privacy", "core/registrar/contacts", "core/registration/binding", "core/registration/schedule", "core/registration/peers", "core/registration/turns", "core/proxy/loops", "core/proxy/max_breadth", "core/routing/domain_names",
     "core/proxy/request_validation", "core/refusal",
     "core/routing/history_info", "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
     "stores/bindings", "stores/breaker", "stores/cache", "stores/contacts", "stores/local_copy",

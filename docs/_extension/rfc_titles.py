@@ -47,6 +47,7 @@ TITLES = {
     "4916": "Connected identity",
     "5031": "service URNs",
     "5057": "dialog usages",
+    "5079": "Refusing anonymous requests",
     "5118": "SIP torture tests for IPv6",
     "5389": "STUN",
     "5393": "amplification by forking proxies",

@@ -10,6 +10,7 @@ from ..core.auth.authenticated import Authenticated
 from ..core.auth.bans import Ban, Bans
 from ..core.auth.server import Exempt
 from ..core.core import Core, CoreFunction, check_core
+from ..core.identity import TrustDomain
 from ..core.registrar_proxy import RegistrarProxy
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
 from ..errors import SIPError, excerpt
@@ -161,7 +162,7 @@ class Office:
         self._algorithms = self._offered(settings, users)
         with self.words.naming("algorithms"):
             return Authenticated(
-                core,
+                TrustDomain(core, is_trusted=exempt),
                 realm=settings.domains[0],
                 users=users,
                 algorithms=self._algorithms,

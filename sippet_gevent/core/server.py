@@ -71,6 +71,16 @@ CoreResult = int | Response | Forwarding | None
 answered itself."""
 
 
+class Edge(Protocol):
+    """Completes what a proxy passes on at the edge of a trust domain: identity.py."""
+
+    def leaves(self, copy: Request, target: object, next_hop: Any) -> None:
+        """Complete the copy of a request for one target."""
+
+    def returns(self, response: Response, flow: Flow) -> None:
+        """Complete a response that goes back by a flow."""
+
+
 class Guard(Protocol):
     """Checks who sends a request: Authenticator in auth/server.py."""
 
@@ -107,6 +117,9 @@ class ServerTransaction(Handler):
 
     complete_success: Callable[[Response], None] | None = None
     """Adds header fields to the final 2xx, which an Authenticator has ordered."""
+
+    edge: Edge | None = None
+    """What the request passes when it is forwarded, and its responses on their way back."""
 
     _referral: Referral | None = None
 

@@ -41,6 +41,7 @@ from ...message.uri import URI
 from ...observe.counters import Plain
 from ...runtime.rates import source_of
 from ...stores.users import User
+from ..privacy import ANONYMOUS_HOST
 from ..server import ServerTransaction
 from ..user_agent import UserAgent
 from . import digest
@@ -56,7 +57,6 @@ OFFERED = ("SHA-256", "MD5")
 challenge longer."""
 
 _NOBODY = "0" * 64
-_ANONYMOUS = "anonymous.invalid"  # RFC 3323 §4.1.1.3
 
 Secret = User | Mapping[str, str] | str
 """A user as a store returns it: a User, HA1 by algorithm, or a password."""
@@ -344,10 +344,10 @@ class Authenticator:
                 raise Reject(403, "Address Of Another User")
 
     def _may_use(self, username: str, uri: URI, stack: UserAgent) -> bool:
+        if uri.host.lower() == ANONYMOUS_HOST:
+            return True
         if self._owns is not None:
             return bool(self._owns(username, uri))
-        if uri.host.lower() == _ANONYMOUS:
-            return True
         if not uri.is_sip or (stack.domains and not stack.is_responsible_for(uri)):
             return False
         return uri.user == username or f"{uri.user}@{uri.host}" == username

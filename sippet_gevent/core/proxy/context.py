@@ -335,6 +335,8 @@ class ResponseContext(Forwarding):
         tx = self.tx
         if self._history is not None and response.status > 100:
             response.history_info = tuple(self._history.entries)  # RFC 7044 §9.4
+        if tx.edge is not None:
+            tx.edge.returns(response, tx.flow)
         is_invite = tx.request._method == "INVITE"
         if tx.transaction.state is TERMINATED:  # then responses are discarded (RFC 6026 §8.3)
             return
@@ -353,10 +355,8 @@ class ResponseContext(Forwarding):
             self.stack.engine.respond(tx.transaction, response)
 
     def _forward_late(self, response: Response) -> None:
-        """Send a 2xx that arrives after our refusal (§16.7 step 5).
-
-        It bypasses the transaction, whose state table allows no 2xx any more.
-        """
+        """Send a 2xx that arrives after our refusal (§16.7 step 5). It bypasses the transaction,
+        whose state table allows no 2xx any more."""
         try:
             self.stack.engine.send(self.tx.flow, bytes(response))
         except TransportError as error:

@@ -107,6 +107,8 @@ def prepare(
         next_hop = None if target.flow is None else names.live_flow(target.flow)
         if next_hop is None and target.by_flow_only:
             raise FlowFailed(f"the flow of {target.uri} has ended")
+    if tx.edge is not None:
+        tx.edge.leaves(copy, target, next_hop)
     if secure_hop is not None and not is_led:
         next_hop = next_hop or secure_hop
         ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports

@@ -126,7 +126,10 @@ class URI(NamedTuple):
     @property
     def transport(self) -> str | None:
         """The transport parameter in upper case (`"TCP"`), or None."""
-        value = self.parameters.get("transport")
+        parameters = self.parameters
+        if parameters is NO_URI_PARAMETERS:
+            return None
+        value = parameters.get("transport")
         return value.upper() if value else None
 
     @property
@@ -153,14 +156,9 @@ class URI(NamedTuple):
             return f"tel:{number}" if context is None else f"tel:{number};phone-context={context}"
         if self.scheme == "urn":
             return f"urn:{_urn(self.opaque)}"
-        if not self.is_sip:
+        if self.scheme not in SCHEME_PORTS:
             return f"{self.scheme}:{self.opaque}"
-        user = self.user
-        if user is None:
-            return f"{self.scheme}:{normal_host(self.host)}"
-        if not _UNESCAPED(user):
-            user = escape(user, _USER_ALLOWED)
-        return f"{self.scheme}:{user}@{normal_host(self.host)}"
+        return sip_aor(self.scheme, self.user, normal_host(self.host))
 
     def equivalent(self, other: URI | str) -> bool:
         """True if both URIs are equal by RFC 3261 §19.1.4, tel by RFC 3966 §4, urn by RFC 8141 §3.
@@ -198,6 +196,8 @@ class URI(NamedTuple):
             )
             user = userinfo + password + "@"
         port = "" if self.port is None else f":{self.port}"
+        if self.parameters is NO_URI_PARAMETERS and self.headers is NO_URI_HEADERS:
+            return f"{self.scheme}:{user}{self.host}{port}"
         return f"{self.scheme}:{user}{self.host}{port}{self.parameters}{self.headers}"
 
     def with_params(self, values: Mapping[str, object] | None = None, **named: object) -> URI:
@@ -212,6 +212,15 @@ class URI(NamedTuple):
     def without_params(self, *names: str) -> URI:
         """Return a copy that lacks these URI parameters."""
         return self._replace(parameters=self.parameters.without(*names))
+
+
+def sip_aor(scheme: str, user: str | None, host: str) -> str:
+    """Return the address-of-record of a sip or sips URI with this user and normal_host()."""
+    if user is None:
+        return f"{scheme}:{host}"
+    if not _UNESCAPED(user):
+        user = escape(user, _USER_ALLOWED)
+    return f"{scheme}:{user}@{host}"
 
 
 def check_uri(argument: str, value: object) -> None:

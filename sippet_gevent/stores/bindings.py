@@ -109,9 +109,9 @@ class Binding(NamedTuple):
             has_outbound: True when the first hop of that REGISTER supports flows. For the binding,
                 its own flow and Path decide.
         """
-        mine = (
-            flow_registered(self.contact) if self.flow is not None or self._came_by_edge else None
-        )
+        mine = None
+        if self.flow is not None or (self.path and self._came_by_edge):
+            mine = flow_registered(self.contact)
         theirs = flow_registered(contact) if mine is not None and has_outbound else None
         return same_resource(self.uri, contact.uri) if theirs is None else mine == theirs
 

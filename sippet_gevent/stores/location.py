@@ -103,7 +103,9 @@ class Location:
 
     def aor(self, uri: URI) -> str:
         """Return the address-of-record that a URI names, the key of get() and update()."""
-        return aor(uri) if self.stack is None else self.stack.aor(uri)
+        if type(uri) is not URI:
+            check_uri("uri", uri)
+        return aor(uri) if self.stack is None else self.stack.names.aor(uri)
 
     def now(self) -> float:
         """Return the time by which bindings end, in seconds since 1970."""

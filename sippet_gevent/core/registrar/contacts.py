@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ...errors import InvalidValue, excerpt
 from ...message.address import NameAddr
-from ...message.grammar import QUOTED
+from ...message.grammar import QUOTED, quote
 from ...message.uri import URI
 from ...stores.bindings import Bindings
 from ...stores.gruu import TAG, Gruus, public
@@ -31,7 +31,9 @@ def listed(bindings: Bindings, now: float, uri: URI, aor: str, gruus: Gruus | No
             one, other = public(uri, b), gruus.temporary(uri, aor, b)
             if one is not None and other is not None:
                 contact = contact.with_params({"pub-gruu": str(one), "temp-gruu": str(other)})
-        text, parameters = str(contact), str(contact.parameters)
+        parameters = str(contact.parameters)
+        display = f"{quote(contact.display)} " if contact.display else ""
+        text = f"{display}<{contact.uri}>{parameters}"
         expires = f";expires={max(1, round(b.expires_at - now))}"
         given = _EXPIRES(parameters) if parameters else None
         if given:

@@ -11,7 +11,7 @@ from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
 from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
-from ...message.uri import URI
+from ...message.uri import SCHEME_PORTS, URI
 from ...stores.bindings import (
     CONTACTS,
     Binding,
@@ -74,7 +74,7 @@ SMALL = 3
 
 def serves(stack: Element, uri: URI) -> bool:
     """True when a URI is in a domain of the stack, or when the stack has no domains."""
-    return uri.is_sip and (not stack.domains or stack.is_responsible_for(uri))
+    return uri.scheme in SCHEME_PORTS and (not stack.domains or stack.is_responsible_for(uri))
 
 
 class Registrar:
@@ -181,7 +181,7 @@ class Registrar:
             self._probe.begin(stack)
         aor, now = location.aor(user), location.now()
         has_outbound = first_hop_supports_outbound(request)
-        lines = self._outbound(request, has_outbound) + self._lines
+        lines = self._outbound(request, contacts, has_outbound) + self._lines
         gruus = None
         if self.gruu and supports_gruu(request.headers.fields):
             gruus = stack.names.gruus
@@ -215,7 +215,9 @@ class Registrar:
             location.registration_log = None
         return None
 
-    def _outbound(self, request: Request, has_outbound: bool) -> list[Line]:
+    def _outbound(
+        self, request: Request, given: Sequence[NameAddr | str], has_outbound: bool
+    ) -> list[Line]:
         """Return the header lines of a 200 that concern flows: Require and Flow-Timer (RFC 5626
         §6).
 
@@ -226,12 +228,12 @@ class Registrar:
             Reject: 439 when the phone requires flows and its first hop does not support them.
             ParseError: Several Contacts with a reg-id.
         """
-        for contact in request.contact:
+        for contact in given:
             if isinstance(contact, NameAddr) and reg_id_of(contact):
                 break
         else:
             return []
-        contacts = [contact for contact in request.contact if isinstance(contact, NameAddr)]
+        contacts = [contact for contact in given if isinstance(contact, NameAddr)]
         if not has_outbound:
             if supports_outbound(request) and self.strict_outbound:
                 raise Reject(439)
@@ -271,7 +273,7 @@ class Registrar:
         call_id, cseq = request.call_id, request.cseq.number
         path = tuple(map(compact, request.path)) if "Path" in request.headers.fields else ()
         # from the user agent, without a proxy on the way (RFC 5626 §6)
-        is_direct = not path and request.headers.has_one("Via")
+        is_direct = not path and has_outbound
         came_by = cast(Flow, request.flow)
         listener = stack.names.stored_listener(came_by)
         wanted: list[Binding] = []

@@ -25,7 +25,7 @@ from ...message.flow import MessageFlow
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS, URIParameters
-from ...message.uri import SCHEME_PORTS, URI, bracketed, normal_host
+from ...message.uri import SCHEME_PORTS, URI, bracketed, normal_host, sip_aor
 from ...stores.bindings import aor
 from ...stores.gruu import Gruus
 from ...transport.base import Flow, Transport
@@ -126,8 +126,14 @@ class Names:
     def aor(self, uri: URI) -> str:
         """Return the address-of-record that a URI names, one text for all names and ports of a
         domain (§10.3 step 5)."""
-        domain = self.domain_of(uri.host) if uri.scheme in SCHEME_PORTS else None
-        return aor(uri if domain is None else uri._replace(host=domain))
+        if uri.scheme not in SCHEME_PORTS:
+            return aor(uri)
+        host = normal_host(uri.host)
+        domain = self._domains.get(host)
+        if domain is None and self._is_own(host):
+            domain = self._home
+        # one text for sip and sips (RFC 5630 §5.2)
+        return sip_aor("sip", uri.user, domain or host)
 
     def of(self, transports: list[Transport]) -> Names:
         """Return a copy with the same domains and secret for other transports, none of them open

@@ -35,7 +35,7 @@ class Reliable(Rule):
     next reliable one waits too, and so does a 2xx if the one before had a session description (§3).
     """
 
-    __slots__ = ("_pracks", "_seen", "_sent", "_unacknowledged")
+    __slots__ = ("_pracks", "_seen", "_sent", "_unacknowledged", "_unsent")
 
     methods = takes = ("PRACK",)
     fields = ("Require",)
@@ -46,6 +46,9 @@ class Reliable(Rule):
         self._seen: tuple[int, int] | None = None  # the same of the peer's last one
         self._unacknowledged: list[Unacknowledged] = []
         self._pracks: list[ClientTransaction] = []
+        self._unsent: tuple[RAck, bytes] | None = (
+            None  # a PRACK that could not leave, with its body
+        )
 
     # ---- our responses
 
@@ -146,25 +149,36 @@ class Reliable(Rule):
         cseq = response.cseq.number
         last = self._seen
         if last is not None and last[0] == cseq and number != last[1] + 1:
+            if self._unsent is not None and number == last[1]:
+                self._send(*self._unsent)  # nothing else knows the answer in its body
             return False  # repeated, or one before it is missing: §4 forbids to process it
         self._pracks = [prack for prack in self._pracks if prack.is_pending]
         if len(self._pracks) >= PRACKS:
             return False
         self._seen = cseq, number
-        session = self.session
-        body = session.answer_to(response)  # if it has an offer, the PRACK has the answer (§5)
-        if not session.ended.is_set():
-            try:
-                prack = session.send(
-                    "PRACK",
-                    body=body,
-                    content_type=session.offers.local_type if body else None,
-                    rack=RAck(number, cseq, response.cseq.method),
-                )
-                self._pracks.append(prack)
-            except SIPError as error:
-                session.warn("PRACK not sent", error)
+        # if it has an offer, the PRACK has the answer (§5)
+        body = self.session.answer_to(response)
+        self._send(RAck(number, cseq, response.cseq.method), body)
         return True
+
+    def _send(self, rack: RAck, body: bytes) -> None:
+        """Send a PRACK. If it cannot leave, the repetition of its response tries again."""
+        session = self.session
+        self._unsent = rack, body
+        if session.ended.is_set():
+            return
+        try:
+            prack = session.send(
+                "PRACK",
+                body=body,
+                content_type=session.offers.local_type if body else None,
+                rack=rack,
+            )
+        except SIPError as error:
+            session.warn("PRACK not sent", error)
+        else:
+            self._pracks.append(prack)
+            self._unsent = None
 
 
 class Unacknowledged(Retransmission):

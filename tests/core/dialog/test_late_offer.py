@@ -6,6 +6,7 @@ import gevent
 import pytest
 
 from sippet_gevent import Reject, TransactionStateError, TransportError, sdp
+from sippet_gevent.core.dialog.state import DialogState
 
 from ..wire import start
 from .described import (
@@ -210,6 +211,29 @@ def test_answer_to_an_offer_in_a_reliable_183_leaves_in_the_prack(sip):
     placed.reply(200)
     assert placed.peer.last("ACK").body == b""
     assert (placed.call.remote_sdp, placed.call.local_body) == (offer, prack.body)
+    placed.call.hangup()
+
+
+@pytest.mark.rfc("3262 4", "3262 5")
+def test_prack_that_could_not_leave_has_the_answer_when_the_183_is_repeated(sip, monkeypatch):
+    placed = Placed(
+        sip, answer=False, on_offer=lambda offer, call: sdp.answer(offer, [AUDIO], address=OURS)
+    )
+    offer = phone_offer()
+
+    def failing(*arguments):
+        raise TransportError("no way to the peer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DialogState, "send", failing)
+        placed.reply(183, require="100rel", rseq=1, **body(offer))
+    assert "PRACK" not in placed.peer.methods
+    placed.reply(183, require="100rel", rseq=1, **body(offer))
+    prack = placed.peer.last("PRACK")
+    assert [stream.port for stream in description(prack).media] == [4000]
+    placed.peer.reply(prack, 200)
+    placed.reply(200)
+    assert placed.peer.last("ACK").body == b""
     placed.call.hangup()
 
 

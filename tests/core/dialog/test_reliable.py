@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from sippet_gevent import Cancelled, TransactionStateError, TransactionTimeout
+from sippet_gevent import Cancelled, TransactionStateError, TransactionTimeout, TransportError
+from sippet_gevent.core.dialog.state import DialogState
 
 from ..wire import Peer, sent, start
 from .test_early import Calling
@@ -488,3 +489,26 @@ def test_reinvite_with_a_reliable_response_is_acknowledged(sip):
     calling.peer.reply(again, 200, contact=f"<{calling.peer.uri}>")
     assert greenlet.get().status == 200
     calling.hangup(call)
+
+
+@pytest.mark.rfc("3262 4", "3262 5")
+def test_prack_that_could_not_leave_follows_the_repeated_response_with_its_body(sip, monkeypatch):
+    calling = Calling(sip)
+    send = DialogState.send
+
+    def failing(dialog, request, *arguments):
+        if request.method == "PRACK":
+            raise TransportError("no way to the peer")
+        send(dialog, request, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DialogState, "send", failing)
+        first = reliable(calling, "one", 7, body="answer", content_type="application/sdp")
+        offering = next(iter(sip.client.dialogs._calls.values()))
+        assert offering.remote_body == b"answer"
+    assert pracks(calling) == []
+    calling.peer.reply(calling.invite, first)
+    assert pracks(calling) == [("one", f"7 {calling.invite.cseq.number} INVITE")]
+    calling.peer.reply(calling.invite, first)
+    assert len(pracks(calling)) == 1
+    calling.reply(486, "one")

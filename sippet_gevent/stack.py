@@ -32,19 +32,11 @@ from .core.client.targets import AllowTarget, NextHop
 from .core.client.transaction import ClientTransaction
 from .core.client.until import cancelled_by
 from .core.core import Core, CoreFunction
-from .core.dialog.call import (
-    SESSION_TYPE,
-    Call,
-    CallHandlers,
-    MayReplace,
-    OnOffer,
-    OnProgress,
-    OnProvisional,
-    check_handlers,
-)
+from .core.dialog.call import SESSION_TYPE, Call, MayReplace, OnOffer, OnProgress, OnProvisional
 from .core.dialog.dialogs import Dialogs
 from .core.dialog.event_package import package_of
 from .core.dialog.expiry import Expiry
+from .core.dialog.handlers import CallHandlers, check_handlers
 from .core.dialog.offer_answer import check_media, check_on_offer
 from .core.dialog.refer import refer, refer_to
 from .core.dialog.reliable import without_reliable

@@ -32,8 +32,9 @@ from ..transaction.timers import EXPIRES
 from ..transport.base import Flow, Origin
 from .capabilities import CONTACT_IN_SUCCESS
 from .client.reason import reason_of
-from .dialog.call import SESSION_TYPE, Call, CallHandlers, OnOffer, check_handlers
+from .dialog.call import SESSION_TYPE, Call, OnOffer
 from .dialog.end import End, reason_in
+from .dialog.handlers import CallHandlers, check_handlers
 from .dialog.media import Media
 from .dialog.notifier import Notifier, State, accept
 from .dialog.offer_answer import check_media, check_on_offer, media_address

@@ -16,7 +16,8 @@ from ..transport.locate.rfc3263 import Candidate
 from .auth.credentials import Given
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction
-from .dialog.call import Call, CallHandlers, OnOffer, OnProgress, OnProvisional
+from .dialog.call import Call, OnOffer, OnProgress, OnProvisional
+from .dialog.handlers import CallHandlers
 from .dialog.subscription import Subscription
 from .element import Element
 from .inbox import Waitable

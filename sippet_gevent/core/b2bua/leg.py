@@ -21,10 +21,11 @@ from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
 from ...message.sdp import SDP
 from ..client.transaction import ClientTransaction
-from ..dialog.call import OnProvisional, ReinviteCore
+from ..dialog.call import OnProvisional
 from ..dialog.described_call import DescribedCall
 from ..dialog.end import End
 from ..dialog.glare import GLARING
+from ..dialog.handlers import ReinviteCore
 from ..dialog.invite import InviteSession
 from ..dialog.negotiation import same_session
 from ..dialog.offer_answer import OfferAnswer, description_of

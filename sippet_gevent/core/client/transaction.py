@@ -14,8 +14,9 @@ from ...engine.users import ClientRecord, NullUser
 from ...errors import Cancelled, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ...observe.counters import Plain
-from ..dialog.call import Call, OnProvisional, ReinviteCore
+from ..dialog.call import Call, OnProvisional
 from ..dialog.end import End
+from ..dialog.handlers import ReinviteCore
 from ..dialog.terms import Terms
 from ..element import Element, Within
 from ..inbox import Inbox

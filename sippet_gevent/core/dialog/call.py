@@ -10,16 +10,15 @@ call that they made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from gevent.event import Event
 
 from ...arguments import function, takes
 from ...arguments import seconds as check_seconds
-from ...errors import InvalidValue, Reject
+from ...errors import Reject
 from ...message.address import NameAddr
-from ...message.grammar import is_token
 from ...message.message import Request, Response
 from ...message.sdp import SDP, MediaStream
 from ...message.sipfrag import Fragment
@@ -34,6 +33,7 @@ from .dialog import Dialog
 from .dtmf import PLAIN, RELAY, SECONDS, check_digits, relay
 from .end import Bridged, End
 from .events import CallEvent, EventQueue
+from .handlers import ReinviteCore
 from .media import Media
 
 SESSION_TYPE = "application/sdp"
@@ -53,45 +53,10 @@ OnProvisional = Callable[[Response], object]
 OnProgress = Callable[[Fragment], object]
 """A callable that gets the lines in which the peer tells how a transfer goes on."""
 
-ReinviteCore = Callable[[Request, Any], "int | Response | None"]
-"""A core for re-INVITEs, `core(request, tx)`.
-
-`tx` is a ServerTransaction. Its type here is Any, because the class ServerTransaction names Call,
-so this file cannot import it.
-"""
-
-
-CallHandlers = Mapping[str, ReinviteCore]
-"""Cores for requests within one call by method, `{"INFO": core}`."""
-
-
-def check_handlers(handlers: CallHandlers | None) -> dict[str, ReinviteCore]:
-    """Check the handlers of a call, and return a copy. Raises TypeError and InvalidValue."""
-    if handlers is None:
-        return {}
-    write = 'handlers={"INFO": function}'
-    if not isinstance(handlers, Mapping):
-        raise TypeError(f"handlers must map methods to functions, got {handlers!r}: write {write}")
-    for method, handler in handlers.items():
-        if not isinstance(method, str) or not is_token(method) or method in _OF_THE_CALL:
-            raise InvalidValue(
-                f"handlers must be of methods within a call that it does not serve by itself, "
-                f"got {method!r}: write {write}"
-            )
-        if not callable(handler):
-            raise TypeError(f"the handler of {method} is not callable: write {write}")
-        takes(handler, ("request", "tx"), f"the handler of {method}")
-    return dict(handlers)
-
-
-_OF_THE_CALL = frozenset(("ACK", "BYE", "CANCEL", "INVITE"))
-
 
 MayReplace = Callable[[Request, Any], bool]
-"""A function of (request, call) which decides if an INVITE may replace a call, or join it.
-
-`call` is a Call, which is described below.
-"""
+"""A function of (request, call) which decides if an INVITE may replace a call, or join it, or if a
+REFER that a bridge carries out may replace it. `call` is a Call, which is described below."""
 
 
 class Flag(Waitable, Protocol):

@@ -30,10 +30,11 @@ from ...errors import SIPError
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import DialogTable, Element, ServedRequest
-from .call import Flag, OnProvisional, ReinviteCore
+from .call import Flag, OnProvisional
 from .dialog import Dialog
 from .end import End
 from .events import CallEvent
+from .handlers import ReinviteCore
 from .offer_answer import OfferAnswer
 
 

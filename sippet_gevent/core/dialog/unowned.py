@@ -11,8 +11,9 @@ from typing import Protocol
 from ...observe.counters import Plain
 from ..element import Element
 from ..inbox import Inbox
-from .call import Flag, Holder, ReinviteCore
+from .call import Flag, Holder
 from .dialog import Dialog
+from .handlers import ReinviteCore
 
 log = logging.getLogger("sippet_gevent.core")
 

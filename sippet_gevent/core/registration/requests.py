@@ -15,7 +15,8 @@ from ..auth.credentials import Given
 from ..capabilities import CONTACT_IN_REQUEST
 from ..client.sender import Sender
 from ..client.targets import NextHop
-from ..dialog.call import Call, CallHandlers, OnOffer, OnProvisional
+from ..dialog.call import Call, OnOffer, OnProvisional
+from ..dialog.handlers import CallHandlers
 from ..element import Element
 from ..inbox import Waitable
 from .registrations import Registrations

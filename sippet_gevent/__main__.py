@@ -1,5 +1,6 @@
-"""The arguments of the `sippet` command: `serve` runs a core, `user` sets passwords, `call` places
-a call, `ping` sends OPTIONS, `parse` explains messages."""
+"""The arguments of the `sippet` command: `serve` runs a core, `user` sets passwords, `register`
+registers, `call` places a call, `message` sends a text, `ping` sends OPTIONS, `parse` explains
+messages."""
 
 from __future__ import annotations
 
@@ -15,10 +16,15 @@ from .command.manual import (
     CALL_NOTES,
     DESCRIPTION,
     EXAMPLES,
+    IMPORT_NOTES,
+    MESSAGE,
+    MESSAGE_NOTES,
     PARSE,
     PARSE_NOTES,
     PING,
     PING_NOTES,
+    REGISTER,
+    REGISTER_NOTES,
     SERVE,
     SERVE_EXAMPLES,
     SERVE_NOTES,
@@ -67,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     add_serve_options(serve)
 
     _add_user(commands)
+    _add_register(commands)
+    _add_message(commands)
 
     ping = _with_notes(
         commands.add_parser("ping", help="send OPTIONS and print the response"), PING, PING_NOTES
@@ -109,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URI",
         help="the caller, such as sip:alice@example.com; default: anonymous",
     )
+    _add_password(call, "that of --from")
     call.add_argument(
         "--sdp",
         metavar="FILE",
@@ -177,13 +186,24 @@ def _add_user(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ("passwd", "give a user another password", "alice@example.com"),
         ("remove", "remove a user", "alice@example.com"),
         ("list", "list all users, or those of a domain", "example.com"),
+        ("import", "add the users of another server", "users.htdigest"),
     ):
         action = _with_notes(
             actions.add_parser(name, help=what),
             f"{what.capitalize()}.",
-            f"examples:\n  sippet user {name} {example} --database phones.db\n",
+            (IMPORT_NOTES if name == "import" else "")
+            + f"examples:\n  sippet user {name} {example} --database phones.db\n",
         )
-        if name == "list":
+        if name == "import":
+            action.add_argument("file", metavar="FILE", help="file; - is standard input")
+            action.add_argument(
+                "--format",
+                choices=["htdigest", "kamailio"],
+                default="htdigest",
+                help="htdigest: lines of user:domain:HA1. kamailio: the table `subscriber`; "
+                "default: htdigest",
+            )
+        elif name == "list":
             action.add_argument("realm", nargs="?", metavar="DOMAIN", help="such as example.com")
         else:
             action.add_argument("user", metavar="USER", help="such as alice@example.com")
@@ -201,6 +221,91 @@ def _add_user(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
                 help="digest algorithm that the server may offer: SHA-512-256, SHA-256 or MD5; "
                 "repeatable; default: SHA-256, MD5",
             )
+
+
+def _add_password(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--user", metavar="NAME", help=f"user name for the password; default: {default}"
+    )
+    parser.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help="read the password from the first line of standard input",
+    )
+    parser.add_argument(
+        "--password-file", metavar="FILE", help="read the password from the first line of a file"
+    )
+
+
+def _add_way(parser: argparse.ArgumentParser, timeout: float, what: str) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=timeout,
+        metavar="SECONDS",
+        help=f"longest time to wait for {what}; default {timeout:g}",
+    )
+    parser.add_argument(
+        "--listen",
+        default=None,
+        metavar="udp:HOST:PORT",
+        help="local address to send from; default: any, by the transport of the URI",
+    )
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="authorities that sign the certificates of TLS servers; default: those of the system",
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show each DNS answer, each target tried, and the messages",
+    )
+
+
+def _add_register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    register = _with_notes(
+        commands.add_parser("register", help="register at a server, and stay registered"),
+        REGISTER,
+        REGISTER_NOTES,
+    )
+    register.add_argument("uri", help="address-of-record, such as sip:alice@example.com")
+    _add_password(register, "that of the URI")
+    register.add_argument(
+        "--registrar",
+        metavar="URI",
+        help="where to register, such as sip:192.0.2.10; default: the host of the URI",
+    )
+    register.add_argument(
+        "--contact", metavar="URI", help="where calls go; default: this command, which refuses them"
+    )
+    register.add_argument(
+        "--expires", type=_whole, default=3600, metavar="SECONDS", help="duration; default 3600"
+    )
+    register.add_argument(
+        "--duration",
+        type=_seconds,
+        metavar="SECONDS",
+        help="unregister after this time, 0 at once; default: at Ctrl-C",
+    )
+    _add_way(register, 10.0, "the registrar")
+
+
+def _add_message(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    message = _with_notes(
+        commands.add_parser("message", help="send a text to a peer"), MESSAGE, MESSAGE_NOTES
+    )
+    message.add_argument("uri", help="peer, such as sip:bob@192.0.2.10")
+    message.add_argument("text", metavar="TEXT", help="text to send; - is standard input")
+    message.add_argument(
+        "--from",
+        dest="from_",
+        metavar="URI",
+        help="the sender, such as sip:alice@example.com; default: anonymous",
+    )
+    _add_password(message, "that of --from")
+    _add_way(message, 32.0, "the answer")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -225,6 +330,15 @@ def _seconds(text: str) -> float:
             f"must be a number of seconds, 0 or more, got {text!r}: write 10 or 0.5"
         )
     return seconds
+
+
+def _whole(text: str) -> int:
+    seconds = _number(text)
+    if seconds is None or seconds < 1 or seconds != int(seconds):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of seconds, 1 or more, got {text!r}: write 3600"
+        )
+    return int(seconds)
 
 
 def _number(text: str) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import gevent
-
+from ..core.auth.credentials import Credentials
 from ..core.dialog.call import Call
 from ..core.dialog.dtmf import check_digits
 from ..core.dialog.end import End
@@ -24,6 +22,8 @@ from ..message.message import Response
 from ..message.uri import URI
 from ..observe.ladder import Ladder
 from ..stack import Stack
+from .interrupts import Interrupted, impatient, interruptible
+from .password import credentials_of
 from .peer import peer_stack, peer_uri
 from .status_lines import StatusLines
 from .terminal import Mistake, tell, visible
@@ -43,10 +43,10 @@ NOT_ANSWERED, FAILED, INTERRUPTED = 1, 3, 130
 """Exit codes, besides 0 for a call that went as asked, and 2 for a mistake."""
 
 ADVICE = {
-    401: "the peer asks for a password: call from a program, with credentials= (docs/howto/calls)",
+    401: "the peer asks for a password: --from sip:USER@DOMAIN --password-file FILE",
     403: "try another caller: --from sip:USER@DOMAIN",
     404: "check the user name in the URI",
-    407: "the proxy asks for a password: call from a program, with credentials= (docs/howto/calls)",
+    407: "the proxy asks for a password: --from sip:USER@DOMAIN --password-file FILE",
     415: "write a session description that the peer understands: --sdp FILE",
     480: "the user has no phone there at this moment: try again later",
     481: "the user has no phone there at this moment: try again later",
@@ -66,6 +66,9 @@ class Options(Protocol):
 
     uri: str
     from_: str | None
+    user: str | None
+    password_stdin: bool
+    password_file: str | None
     sdp: str | None
     duration: float | None
     timeout: float
@@ -74,10 +77,6 @@ class Options(Protocol):
     listen: str | None
     ca: str | None
     verbose: bool
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. No `except Exception` catches it."""
 
 
 def call(options: Options) -> int:
@@ -92,8 +91,9 @@ def call(options: Options) -> int:
     try:
         _check_digits(options.digits)
         uri = peer_uri(options.uri, "call")
-        caller = _caller(options.from_)
+        caller = caller_of(options.from_)
         description = _description(options.sdp)
+        credentials = credentials_of(options, None if caller is None else caller.uri.user)
         stack = peer_stack(options, uri)
         if options.verbose:
             show_messages(stack)
@@ -102,12 +102,12 @@ def call(options: Options) -> int:
     except SIPError as error:
         return tell(error)
     lines = StatusLines(sys.stdout, live=not options.verbose)
-    with stack, _media_port(uri) as port, _interruptible():
+    with stack, _media_port(uri) as port, interruptible():
         media = None if description else [sdp.MediaStream("audio", port, CODECS)]
         try:
-            code = _Placed(options, lines).run(stack, uri, caller, media, description)
+            code = _Placed(options, lines).run(stack, uri, caller, media, description, credentials)
         finally:
-            with _impatient():
+            with impatient():
                 stack.stop(GOODBYE)  # responses to our last CANCEL or BYE
             lines.close()
     if options.verbose:
@@ -130,6 +130,7 @@ class _Placed:
         caller: NameAddr | None,
         media: list[sdp.MediaStream] | None,
         description: bytes,
+        credentials: Credentials | None,
     ) -> int:
         lines, options = self.lines, self.options
         headers: dict[str, Any] = {} if caller is None else {"from_": caller}
@@ -137,7 +138,7 @@ class _Placed:
         try:
             placed = stack.invite(
                 uri, media=media, body=description, timeout=options.timeout,
-                on_provisional=self._provisional, **headers,
+                on_provisional=self._provisional, credentials=credentials, **headers,
             )  # fmt: skip
         except Interrupted:
             lines.tell("cancelled by us")
@@ -281,7 +282,7 @@ def _check_digits(digits: str) -> None:
         ) from None
 
 
-def _caller(text: str | None) -> NameAddr | None:
+def caller_of(text: str | None) -> NameAddr | None:
     """Return the From of `--from`. Raises Mistake."""
     if text is None:
         return None
@@ -337,31 +338,3 @@ def _media_port(uri: URI) -> Iterator[int]:
     finally:
         for each in held:
             each.close()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise Interrupted in this greenlet, where it waits; see _Placed."""
-    me, asked = gevent.getcurrent(), 0
-
-    def interrupt() -> None:
-        nonlocal asked
-        asked += 1
-        if asked <= 2:
-            gevent.get_hub().loop.run_callback(me.throw, Interrupted)
-
-    watchers = [gevent.signal_handler(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield
-    finally:
-        for watcher in watchers:
-            watcher.cancel()
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """Stop waiting at once at another Ctrl-C."""
-    try:
-        yield
-    except Interrupted:
-        pass

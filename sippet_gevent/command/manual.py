@@ -26,6 +26,8 @@ SERVE_EXAMPLES = """examples:
 
 EXAMPLES = f"""{SERVE_EXAMPLES.rstrip()}
   sippet call sip:bob@192.0.2.10 --duration 10    place a call, hang up 10 seconds after the answer
+  sippet register sip:alice@office.example        register, and stay registered until Ctrl-C
+  sippet message sip:bob@192.0.2.10 'Lunch?'      send a text
   sippet ping sip:192.0.2.10                      send OPTIONS, print the response and its delay
   sippet ping -v example.com                      also print each DNS answer and each target tried
   sippet parse call.pcap                          explain the messages of a capture and their faults
@@ -48,10 +50,10 @@ address is taken
 
 """
 
-USER = """Add, change, remove and list the users of a database. A server with that --database asks
-for their passwords. The password is read from a prompt, or from a line of standard input. The
-database has no passwords, but the HA1 values that digest authentication needs. An HA1 value is
-enough to log in to this domain, so only its owner may read the file."""
+USER = """Add, change, remove, list and import the users of a database. A server with that
+--database asks for their passwords. The password is read from a prompt, or from a line of standard
+input. The database has no passwords, but the HA1 values that digest authentication needs. An HA1
+value is enough to log in to this domain, so only its owner may read the file."""
 
 USER_NOTES = """exit codes:
   0    done
@@ -64,6 +66,52 @@ examples:
   sippet user passwd alice@example.com --database phones.db < password.txt
   sippet user remove alice@example.com --database phones.db
   sippet user list --database phones.db
+  sippet user import users.htdigest --database phones.db
+"""
+
+IMPORT_NOTES = """A user that exists gets the imported HA1. If a line is wrong, nothing is imported.
+
+--format kamailio reads the table `subscriber` with a line of column names:
+  mysql --batch -e 'SELECT username, domain, ha1 FROM subscriber' kamailio > subscriber.tsv
+  sqlite3 -header -csv kamailio.sqlite 'SELECT username, domain, ha1 FROM subscriber'
+If ha1 is empty, a column password is taken. The domain must be the realm of the challenges.
+
+"""
+
+REGISTER = """Register an address-of-record, print what the registrar says, and stay registered
+until --duration or Ctrl-C. Then unregister. The password is asked for at the terminal if the
+registrar wants one, or comes from --password-stdin or --password-file."""
+
+REGISTER_NOTES = """exit codes:
+  0    it was registered until the end
+  1    the registrar has refused, or was not reached in time
+  2    an argument, or the password, is wrong
+  3    it was registered, and is no longer at the end
+  130  Ctrl-C before it was registered
+
+examples:
+  sippet register sip:alice@office.example        until Ctrl-C
+  sippet register sip:alice@office.example --registrar sip:192.0.2.10
+  sippet register sip:alice@office.example --duration 0 --password-file alice.password
+                                                  only try whether user and password are right
+  pass sip/alice | sippet register sip:alice@office.example --password-stdin
+"""
+
+MESSAGE = """Send a text as a SIP MESSAGE, and print whether the peer has taken it. If the server
+wants a password, it is asked for at the terminal, or comes from --password-stdin or
+--password-file."""
+
+MESSAGE_NOTES = """exit codes:
+  0    the peer has taken the text, or its server keeps it
+  1    it was refused, or there was no answer in time
+  2    an argument, the text or the password is wrong
+  130  Ctrl-C
+
+examples:
+  sippet message sip:bob@192.0.2.10 'Lunch?'
+  sippet message sip:bob@office.example 'Lunch?' --from sip:alice@office.example
+  date | sippet message sip:bob@192.0.2.10 - --from sip:alice@office.example \\
+                        --password-file alice.password
 """
 
 PING = (
@@ -101,6 +149,7 @@ examples:
   sippet call sip:menu@192.0.2.10 --digits 12#    send digits by INFO, a second after the answer
   sippet call sip:bob@192.0.2.10 --hold -v        hold and resume, and draw the messages at the end
   sippet call sip:bob@192.0.2.10 --from 'sip:alice@example.com'
+  sippet call sip:0123@office.example --from sip:alice@office.example --password-file alice.password
   sippet call 'sip:192.0.2.10;transport=tcp' --sdp offer.sdp
 """
 

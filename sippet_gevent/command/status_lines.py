@@ -53,6 +53,12 @@ class StatusLines:
         self._draw()
         self._stream.flush()
 
+    def clear(self) -> None:
+        """Remove the last line until the next event, before something else is printed."""
+        self._state = ""
+        self._clear()
+        self._stream.flush()
+
     def close(self) -> None:
         """Remove the last line of the terminal."""
         if self._ticker is not None:

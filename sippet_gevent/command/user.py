@@ -11,9 +11,9 @@ from ..core.auth.digest import ALGORITHMS, ha1
 from ..core.auth.server import OFFERED
 from ..errors import SIPError, excerpt
 from ..stores.users import SQLiteUsers, User
+from .imports import imported
+from .password import MAX_PASSWORD
 from .terminal import Mistake, naming, painter, tell, visible
-
-MAX_PASSWORD = 1024
 
 
 class Options(Protocol):
@@ -21,6 +21,8 @@ class Options(Protocol):
 
     action: str
     user: str
+    file: str
+    format: str
     realm: str | None
     database: str
     algorithm: list[str] | None
@@ -86,11 +88,27 @@ def _list(users: SQLiteUsers, options: Options) -> int:
     return 0
 
 
+def _import(users: SQLiteUsers, options: Options) -> int:
+    """Add all users of a file, or none if a line is wrong. Those that exist are replaced."""
+    found = imported(options.file, options.format)
+    for each in found:
+        users.add(each)
+    print(f"users imported: {len(found)}")
+    weak = sum(1 for each in found if set(each.ha1) == {"MD5"})
+    if weak:
+        print(
+            f"{weak} of them have an HA1 for MD5 only: restart the server, or send it SIGHUP, so "
+            "that it offers MD5 alone"
+        )
+    return 0
+
+
 _ACTIONS: dict[str, Callable[[SQLiteUsers, Options], int]] = {
     "add": _add,
     "passwd": _passwd,
     "remove": _remove,
     "list": _list,
+    "import": _import,
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.auth.digest import ha1
 from ..core.auth.server import OFFERED
-from ..errors import InvalidValue, excerpt
+from ..errors import InvalidValue
 from ..stores.users import MemoryUsers, User
 from .settings import Settings
 from .terminal import Mistake
@@ -15,7 +15,8 @@ from .terminal import Mistake
 if TYPE_CHECKING:
     from ..stores.users import SQLiteUsers
 
-_LENGTHS = {32: "MD5", 64: "SHA-256"}
+HA1_LENGTHS = {32: "MD5", 64: "SHA-256"}
+"""The algorithm of an HA1 by its number of digits."""
 
 
 class OfficeUsers:
@@ -73,14 +74,14 @@ def users_of_htdigest(path: str) -> list[User]:
     """Return the users of a file of htdigest. Raises Mistake, which names the line."""
     try:
         with open(path, encoding="utf-8") as file:
-            return list(merged(_lines(path, file)))
+            return list(merged(users_of_lines(path, file)))
     except OSError as error:
         raise Mistake(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise Mistake(f"{path} is not UTF-8: save it as UTF-8") from error
 
 
-def _lines(path: str, file: Iterable[str]) -> Iterator[User]:
+def users_of_lines(path: str, file: Iterable[str]) -> Iterator[User]:
     """Yield a user for each line, `user:realm:HA1`. Empty lines and comments are left out."""
     for number, line in enumerate(file, 1):
         text = line.strip()
@@ -89,9 +90,9 @@ def _lines(path: str, file: Iterable[str]) -> Iterator[User]:
         username, _, rest = text.partition(":")
         realm, _, key = rest.rpartition(":")
         try:
-            if not realm or len(key) not in _LENGTHS:
+            if not realm or len(key) not in HA1_LENGTHS:
                 raise InvalidValue("write user:realm:HA1, with 32 or 64 hexadecimal digits")
-            yield User(username, realm, {_LENGTHS[len(key)]: key})
+            yield User(username, realm, {HA1_LENGTHS[len(key)]: key})
         except InvalidValue as error:
             raise Mistake(f"{path}:{number}: {error}") from None
 
@@ -105,8 +106,3 @@ def merged(users: Iterable[User]) -> list[User]:
         keys = {**before.ha1, **user.ha1} if before is not None else user.ha1
         found[name] = User(*name, keys)
     return list(found.values())
-
-
-def shown(user: User) -> str:
-    """Return the name of a user for messages."""
-    return excerpt(f"{user.username}@{user.realm}")[1:-1]

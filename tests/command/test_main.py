@@ -623,7 +623,19 @@ def test_ping_of_no_sip_uri_is_exit_code_2(sippet, uri):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["serve"], ["user"], ["user", "add"], ["call"], ["ping"], ["parse"]]
+    "arguments",
+    [
+        [],
+        ["serve"],
+        ["user"],
+        ["user", "add"],
+        ["user", "import"],
+        ["register"],
+        ["message"],
+        ["call"],
+        ["ping"],
+        ["parse"],
+    ],
 )
 def test_help_has_examples(sippet, arguments):
     ended = sippet(*arguments, "--help")

@@ -189,3 +189,49 @@ def test_options_that_do_not_fit_are_one_line(sippet, arguments, problem):
     ended = sippet("serve", *arguments)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert ended.stderr.startswith(f"sippet: {problem}")
+
+
+def test_users_of_htdigest_and_kamailio_are_imported(user, tmp_path):
+    md5 = ha1("alice", "office.example", "secret", "MD5")
+    sha = ha1("alice", "office.example", "secret", "SHA-256")
+    (tmp_path / "htdigest").write_text(
+        f"# phones\nalice:office.example:{md5}\nalice:office.example:{sha}\nbob:office.example:{md5}\n"
+    )
+    path = tmp_path / "phones.db"
+    code, told, _ = user("import", "htdigest")
+    assert code == 0
+    assert told.startswith("users imported: 2\n1 of them have an HA1 for MD5 only: restart")
+    assert keys(path) == {"MD5": md5, "SHA-256": sha}
+    (tmp_path / "tsv").write_text(
+        f"id\tusername\tdomain\tpassword\tha1\n1\talice\toffice.example\t\t{md5}\n"
+        "2\tcarol\toffice.example\tsecret\tNULL\n"
+    )
+    assert user("import", "tsv", "--format", "kamailio")[:2] == (
+        0,
+        "users imported: 2\n1 of them have an HA1 for MD5 only: restart the server, or send it "
+        "SIGHUP, so that it offers MD5 alone\n",
+    )
+    assert keys(path) == {"MD5": md5}
+    assert keys(path, "carol@office.example")["SHA-256"] == ha1(
+        "carol", "office.example", "secret", "SHA-256"
+    )
+    (tmp_path / "csv").write_text(f"username,domain,ha1\nd,office.example,{md5}\n")
+    assert user("import", "csv", "--format", "kamailio")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "told"),
+    [
+        ("a:b\n", "htdigest", "users:1: write user:realm:HA1"),
+        (f"a:b:{'0' * 32}\na:b:{'x' * 32}\n", "htdigest", "users:2: ha1 of MD5 must be 32 hexa"),
+        ("", "htdigest", "users has no users"),
+        ("alice,office.example\n", "kamailio", "users:1: the first line must name the columns"),
+        ("username,domain,ha1\na,,x\n", "kamailio", "users:2: username or domain is empty"),
+        ("username,domain,ha1\na,b,x\n", "kamailio", "users:2: ha1 must be 32 or 64"),
+    ],
+)
+def test_import_with_a_wrong_line_imports_nothing(user, tmp_path, text, form, told):
+    (tmp_path / "users").write_text(text)
+    code, _, err = user("import", "users", "--format", form)
+    assert (code, told in err) == (2, True), err
+    assert user("list")[1] == ""

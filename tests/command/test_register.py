@@ -1,0 +1,154 @@
+"""`sippet register` and `sippet message`, at a server that asks for passwords."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from ..programs import HERE, PATIENCE, SIPPET
+
+pytest_plugins = ["tests.programs"]
+
+
+@pytest.fixture
+def office(serve, tmp_path):
+    """Return a server with the user alice, whose password is "secret"."""
+    (tmp_path / "sippet.toml").write_text(
+        'domains = ["office.example"]\n[users]\nalice = "secret"\nbob = "other"\n'
+    )
+    (tmp_path / "alice").write_text("secret\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+    (tmp_path / "app.py").write_text(
+        "def core(request, tx):\n    return 202 if request.body == b'later' else 488\n"
+    )
+    return serve("--config", "sippet.toml")
+
+
+def typed(tmp_path, arguments, text):
+    """Run `sippet` at a terminal, type a line when it asks, and return its exit code and output."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*SIPPET, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path,
+        env={**os.environ, **HERE}, start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    told, deadline = b"", time.monotonic() + PATIENCE
+    try:
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # the terminal is closed: it has ended
+                break
+            if not piece:
+                break
+            told += piece
+            if b"Password of " in told and text:
+                os.write(ours, text)
+                text = b""
+            assert time.monotonic() < deadline, told
+    finally:
+        os.close(ours)
+    return process.wait(PATIENCE), told.decode()
+
+
+def test_register_registers_and_unregisters(office, sippet, tmp_path):
+    way = ["--registrar", office.uri, "--duration", "0"]
+    ended = sippet("register", "sip:alice@office.example", "--password-file", "alice", *way)
+    assert ended.returncode == 0, ended
+    lines = [line[9:] for line in ended.stdout.splitlines()]
+    assert lines[0] == "registering sip:alice@office.example"
+    assert lines[1].startswith("registered for 3600 s, Contact sip:alice@")
+    assert lines[2] == "unregistered"
+    office.wait_for("registration ended: aor=sip:alice@office.example .*removed by the phone")
+
+
+@pytest.mark.parametrize(
+    ("user", "options", "code", "told"),
+    [
+        ("alice", ["--password-file", "wrong"], 1, "refused by the registrar: 401 Unauthorized"),
+        ("alice", [], 1, "it asks for a password: --password-file FILE, or --password-stdin"),
+        ("bob", ["--password-file", "alice", "--user", "alice"], 1, "the registrar: 403 "),
+        ("alice", ["--password-file", "none"], 2, "cannot read none: No such file"),
+        ("alice", ["--password-file", "alice", "--password-stdin"], 2, "give one of them"),
+        ("alice", ["--password", "secret"], 2, "ambiguous option: --password"),
+        ("alice", ["--password-stdin"], 2, "--password-stdin: standard input is empty"),
+    ],
+)
+def test_register_that_fails_says_why(office, sippet, user, options, code, told):
+    ended = sippet(
+        "register", f"sip:{user}@office.example", "--registrar", office.uri, "--duration", "0",
+        *options,
+    )  # fmt: skip
+    assert (ended.returncode, told in ended.stdout + ended.stderr) == (code, True), ended
+
+
+def test_register_stays_registered_until_ctrl_c(office, run):
+    program = run(
+        *SIPPET, "register", "sip:alice@office.example", "--registrar", office.uri,
+        "--password-file", "alice",
+    )  # fmt: skip
+    program.wait_for("registered for 3600 s")
+    program.signal(signal.SIGINT)
+    assert program.wait() == 0
+    assert "unregistered" in program.text
+
+
+def test_register_without_an_answer_is_exit_code_1(sippet):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        uri = f"sip:a@127.0.0.1:{silent.getsockname()[1]}"
+        ended = sippet("register", uri, "--timeout", "0.5")
+    assert ended.returncode == 1
+    assert "not registered in time" in ended.stdout
+
+
+def test_password_is_asked_for_at_a_terminal(office, tmp_path):
+    arguments = [
+        "register",
+        "sip:alice@office.example",
+        "--registrar",
+        office.uri,
+        "--duration",
+        "0",
+    ]
+    code, told = typed(tmp_path, arguments, b"secret\n")
+    assert code == 0, told
+    assert "Password of alice for office.example: " in told and "registered for" in told
+    assert "secret" not in told
+    host = office.uri.removeprefix("sip:")
+    arguments = ["message", f"sip:bob@{host}", "Hi", "--from", "sip:alice@office.example"]
+    code, told = typed(tmp_path, arguments, b"secret\n")
+    assert code == 1 and "refused: 404 Not Found" in told, told
+
+
+def test_message_is_delivered_or_refused(office, serve, sippet, tmp_path):
+    server = serve("app.py:core")
+    ended = sippet("message", f"sip:bob@127.0.0.1:{server.port}", "later")
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines()[-1][9:] == "kept for later: 202 Accepted"
+    ended = sippet("message", f"sip:bob@127.0.0.1:{server.port}", "Grüße")
+    assert ended.returncode == 1
+    assert "refused: 488 " in ended.stdout
+    ended = sippet("message", office.uri, "Hi")
+    assert (ended.returncode, "it asks for a password" in ended.stdout) == (1, True)
+    ended = sippet(
+        "message", f"sip:bob@127.0.0.1:{office.port}", "Hi", "--from", "sip:alice@office.example",
+        "--password-file", "alice",
+    )  # fmt: skip
+    assert "refused: 404 Not Found" in ended.stdout
+
+
+@pytest.mark.rfc("3428 8")
+def test_message_checks_its_text(sippet):
+    for text, told in (("", "the text is empty"), ("x" * 1301, "over 1300 bytes")):
+        ended = sippet("message", "sip:127.0.0.1", text)
+        assert (ended.returncode, told in ended.stderr) == (2, True)
+    ended = sippet("message", "sip:127.0.0.1", "-", "--password-stdin")
+    assert "cannot both be standard input" in ended.stderr

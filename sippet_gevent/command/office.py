@@ -167,7 +167,7 @@ class Office:
                 users=users,
                 algorithms=self._algorithms,
                 secret=self._secret,
-                bans=_bans(settings),
+                bans=bans_of(settings),
                 exempt=exempt,
             )
 
@@ -328,13 +328,19 @@ def filter_of(settings: Settings, words: Words) -> Filter | None:
         )
 
 
-def _bans(settings: Settings) -> Bans:
-    """Return the Bans of the settings, with the command that is run for each ban."""
+def bans_of(settings: Settings) -> Bans:
+    """Return the Bans of the settings, with the command that is run for each ban.
+
+    A ban of one user at a source runs a command only if that has a word `{user}`. Otherwise one
+    phone with an old password would cut off its whole office.
+    """
     words = settings.bans_command
 
     def run(ban: Ban) -> None:
         import gevent.subprocess as subprocess
 
+        if ban.user and not any("{user}" in word for word in words):
+            return
         given = {"source": ban.source, "user": ban.user, "seconds": str(int(ban.seconds))}
         command = [_filled(word, given) for word in words]
         done = subprocess.run(

@@ -16,6 +16,7 @@ import pytest
 
 from sippet_gevent import Call, Flow, Location, ResponseContext, ServerTransaction, Stack, sdp
 from sippet_gevent import __main__ as main
+from sippet_gevent.command.settings import Settings
 from sippet_gevent.testing import Sip, strategies
 
 from .blocks import ALL, BLOCKS, DOCS, NAMED, PAGES, ROOT, of_language
@@ -46,7 +47,7 @@ def test_blocks_with_one_name_have_one_text():
 
 
 def test_every_fence_has_a_language_that_is_checked():
-    known = {"python", "sh", "text", "log", "ini", "nginx", "dockerfile"}
+    known = {"python", "sh", "text", "log", "ini", "nginx", "dockerfile", "toml"}
     assert {block.language for block in ALL} <= known
     for path in PAGES:
         fences = re.findall(r"^```(.*)$", path.read_text("utf-8"), re.M)
@@ -184,7 +185,7 @@ def test_systemd_unit_is_read_by_systemd(tmp_path):
     text = config("ini", "sippet.service")
     command = re.search(r"^ExecStart=\S+/sippet (.*)$", text, re.M)[1]
     check_sippet(shlex.split(command))
-    drain = parser().parse_args(["serve"]).drain
+    drain = Settings().drain
     assert int(re.search(r"^TimeoutStopSec=(\d+)$", text, re.M)[1]) > drain
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -330,6 +330,9 @@ class Sip:
         """End the test: let every transaction end by its timers, and check that nothing is left."""
         self.network.loss = 0.0
         self.network.heal()
+        for stack in self.stacks:  # what begins again and again would never end
+            stack.accounts.probes.stop()
+            stack.registrations.stop()
         self.clock.advance(OUTLIVES)
         left = [text for stack in self.stacks for text in leftovers(stack)]
         failures = self.clock.failures

@@ -87,7 +87,7 @@ class Authentication(Policy):
             hosts = {target, self._hop}
             if is_within:
                 hosts.add(host_key(request.to.uri.host))
-            self.trust = Trust(target, frozenset(hosts))
+            self.trust = Trust(target, hosts)
         elif not is_within:
             self.trust.strayed = target != self.trust.target
         known = self._hosts(request, self._hop, is_within=is_within)
@@ -108,9 +108,12 @@ class Authentication(Policy):
     ) -> tuple[set[str], set[str]]:
         """Return the hosts that stand for the server, and those that stand for any hop."""
         servers = {host_key(request.uri.host)}
-        if is_within and self.trust is not None and not self.trust.strayed:
+        here = {self._hop, host_key(address)}
+        # a call is with the host that it was made for, unless its Contact leads elsewhere: a callee
+        # behind a carrier could ask for the password of the carrier otherwise
+        if is_within and self.trust is not None and self.trust.holds(here):
             servers.add(host_key(request.to.uri.host))
-        return servers, servers | {self._hop, host_key(address)}
+        return servers, servers | here
 
     def _is_allowed(
         self, credentials: Credentials, header: str, hosts: tuple[set[str], set[str]]

@@ -268,16 +268,25 @@ class Trust:
 
     Args:
         target: The host of the Request-URI.
-        hosts: All of them.
+        hosts: All of them: target, next hop, and later the addresses that have answered.
     """
 
     __slots__ = ("hosts", "strayed", "target")
 
-    def __init__(self, target: str, hosts: frozenset[str]) -> None:
+    def __init__(self, target: str, hosts: set[str]) -> None:
         self.target = target
         self.hosts = hosts
         self.strayed = False
         """True when the request was redirected to another host."""
+
+    def answered(self, address: str) -> None:
+        """Note the address that has answered the request."""
+        if not self.strayed:
+            self.hosts.add(host_key(address))
+
+    def holds(self, hosts: set[str]) -> bool:
+        """True when one of these hosts is one that the request was made for."""
+        return not self.strayed and not self.hosts.isdisjoint(hosts)
 
 
 class Kept(NamedTuple):

@@ -87,12 +87,16 @@ class Retry:
             return cls(keyring)
         return cls(kept.keyring, trust=kept.trust)
 
-    @property
-    def kept_credentials(self) -> Kept | None:
-        """The credentials for a call that this request begins."""
+    def kept_credentials(self, address: str) -> Kept | None:
+        """Return the credentials for a call that this request begins.
+
+        Args:
+            address: The address that has answered it.
+        """
         authentication = self.authentication
         if authentication is None or authentication.trust is None:
             return None
+        authentication.trust.answered(address)
         return Kept(authentication.keyring, authentication.trust)
 
     @property

@@ -316,7 +316,8 @@ class ClientTransaction(Tries):
             if self.handlers is not None:
                 call.handlers = self.handlers
         if call is not None and self.retry is not None:
-            call.kept_credentials = self.retry.kept_credentials
+            address = self.transaction.flow.remote[0]
+            call.kept_credentials = self.retry.kept_credentials(address)
         return call
 
     def _left(self) -> None:

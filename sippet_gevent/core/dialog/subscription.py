@@ -252,7 +252,8 @@ class Subscription:
             refreshes=self._refreshes,
         )
         if sent is not None and sent.retry is not None:
-            usage.kept_credentials = sent.retry.kept_credentials
+            address = sent.transaction.flow.remote[0]
+            usage.kept_credentials = sent.retry.kept_credentials(address)
         usage.subscribed()
         try:
             if self.response is not None:

@@ -137,7 +137,7 @@ class Accounts:
         if keys is None:
             return None
         address = host_key(request.flow.remote[0])
-        return Kept(keys, Trust(address, frozenset((address,))))
+        return Kept(keys, Trust(address, {address}))
 
     def _network_of(self, address: str) -> _Peer | None:
         try:

@@ -542,3 +542,101 @@ def test_trunk_by_name_knows_all_addresses_of_the_name(sip):
     office(sip, account, resolver=resolver)
     assert account.is_up and set(account.addresses) == {"10.0.0.2", "10.0.0.3"}
     ended(sip, account)
+
+
+# ---- carriers that ask again and again, and others that ask (threat T27)
+
+
+def always(asked):
+    """A carrier that challenges every INVITE with a new nonce."""
+    script = Script()
+
+    def core(request, tx):
+        if request.method == "REGISTER":
+            return script(request, tx)
+        if request.method == "ACK":
+            return None
+        asked.append(request)
+        challenge = f'Digest realm="carrier", nonce="n{len(asked)}", qop="auth"'
+        return request.response(407, proxy_authenticate=challenge)
+
+    return core
+
+
+@pytest.mark.rfc("3261 22.1")
+def test_carrier_that_always_challenges_gets_two_rounds_at_most(sip):
+    asked = []
+    sip.stack(always(asked), host="10.0.0.1")
+    account = Account(AOR, Credentials("100", "secret"))
+    office(sip, account)
+    for call in (
+        lambda: account.invite(account.uri("200"), body=SDP),
+        lambda: account.request("OPTIONS", account.uri("200")),
+    ):
+        asked.clear()
+        calling = gevent.spawn(call)
+        sip.clock.advance(2)
+        if calling.exception is None:
+            assert calling.get(timeout=0).status == 407
+        else:
+            with pytest.raises(Unauthorized, match=r"refused by realm carrier|challenged again"):
+                calling.get(timeout=0)
+        assert 2 <= len(asked) <= 3
+    ended(sip, account)
+
+
+@pytest.mark.rfc("3261 26.1")
+def test_callee_behind_the_carrier_gets_no_answer_to_its_challenge(sip):
+    script = Script()
+    stranger = Gate(realm="carrier")
+    invites = []
+
+    def core(request, tx):
+        if request.method == "REGISTER":
+            return script(request, tx)
+        invites.append(request)
+        # the carrier passes on the 401 of a callee, which asks for the realm of the carrier
+        return request.response(401, www_authenticate='Digest realm="carrier", nonce="evil"')
+
+    sip.stack(core, host="10.0.0.1")
+    sip.stack(stranger, host="10.0.0.66")
+    account = Account(AOR, Credentials("100", "secret"), outbound_proxy="sip:10.0.0.1")
+    office(sip, account)
+    calling = gevent.spawn(account.invite, "sip:bob@evil.example", body=SDP)
+    sip.clock.advance(2)
+    with pytest.raises(Unauthorized):
+        calling.get(timeout=0)
+    assert len(invites) == 1 and "Authorization" not in invites[0].headers.fields
+    ended(sip, account)
+
+
+@pytest.mark.rfc("3261 22.3")
+def test_contact_elsewhere_gets_no_answer_within_a_call(sip):
+    elsewhere = Gate(status=407, realm="carrier")
+    script = Script()
+
+    def core(request, tx):
+        if request.method == "REGISTER":
+            return script(request, tx)
+        response = request.response(200, contact="<sip:evil@10.0.0.66>", body=SDP)
+        response.content_type = "application/sdp"
+        return response
+
+    sip.stack(core, host="10.0.0.1")
+    sip.stack(elsewhere, host="10.0.0.66")
+    account = Account(AOR, Credentials("100", "secret"))
+    office(sip, account)
+    calling = gevent.spawn(account.invite, "sip:bob@10.0.0.1", body=SDP)
+    sip.clock.advance(2)
+    call = calling.get(timeout=0)
+    asking = gevent.spawn(call.request, "INFO")
+    sip.clock.advance(2)
+    asking.get(timeout=0)
+    assert not [
+        request for request in elsewhere.requests if "Authorization" in request.headers.fields
+    ]
+    hanging = gevent.spawn(call.hangup)
+    sip.clock.advance(40)
+    hanging.get(timeout=0)
+    assert not elsewhere.claims
+    ended(sip, account)

@@ -1,0 +1,234 @@
+"""Kamailio as the carrier of an Account: passwords for REGISTER and calls, and a restart with other nonces."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import gevent
+import pytest
+
+from sippet_gevent import Account, Credentials, Reject, SIPError, Stack, Unauthorized, sdp
+from tests.docs.blocks import ROOT
+from tests.ports import free_port
+
+pytest_plugins = ["tests.programs"]
+
+KAMAILIO = shutil.which("kamailio") or "/usr/sbin/kamailio"
+CONFIGURATION = Path(__file__).with_name("kamailio_carrier.cfg")
+AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU,))
+PATIENCE = 20
+
+
+class Carrier:
+    """A Kamailio that can be restarted with another nonce secret."""
+
+    def __init__(self, run, tmp_path, pstn):
+        self.run, self.tmp_path, self.pstn = run, tmp_path, pstn
+        self.port = free_port("127.0.0.2")
+        self.uri = f"sip:127.0.0.2:{self.port}"
+        self.starts = 0
+        self.logs = []
+        self.start()
+
+    def start(self):
+        self.starts += 1
+        text = CONFIGURATION.read_text("utf-8").replace("PORT", str(self.port))
+        text = text.replace("PSTN", str(self.pstn))
+        text = text.replace("NONCE_SECRET", f"secret{self.starts}")
+        path = self.tmp_path / f"carrier{self.starts}.cfg"
+        path.write_text(text, "utf-8")
+        self.program = self.run(
+            KAMAILIO, "-f", path, "-DD", "-E", "-m", "32", "-M", "4",
+            "-Y", self.tmp_path, "-P", self.tmp_path / f"pid{self.starts}",
+        )  # fmt: skip
+        with Stack("udp:127.0.0.1:0") as stack, gevent.Timeout(PATIENCE):
+            while True:  # until it answers
+                with contextlib.suppress(SIPError):
+                    if stack.request("OPTIONS", self.uri, timeout=0.3).status == 200:
+                        return
+                assert self.program.process.poll() is None, self.program.text
+                gevent.sleep(0.1)
+
+    def restart(self, seconds=0.0):
+        """Restart it, without the bindings and nonces that it had."""
+        self.program.process.terminate()
+        self.program.wait()
+        self.logs.append(self.program.text)
+        gevent.sleep(seconds)
+        self.start()
+
+    @property
+    def log(self):
+        return "".join([*self.logs, self.program.text])
+
+
+def until(condition):
+    with gevent.Timeout(PATIENCE):
+        while not condition():
+            gevent.sleep(0.02)
+
+
+@pytest.fixture
+def far():
+    """The other side of the carrier: answers all calls."""
+    calls = []
+
+    def core(request, tx):
+        if request.method != "INVITE":
+            return 200
+        with tx.accept(media=[AUDIO]) as call:
+            calls.append(call)
+            call.ended.wait(PATIENCE)
+        return None
+
+    with Stack("udp:127.0.0.1:0", core=core) as stack:
+        stack.seen = calls
+        yield stack
+
+
+@pytest.fixture
+def carrier(need, run, tmp_path, far):
+    need(KAMAILIO)
+    return Carrier(run, tmp_path, far.addresses[0].rpartition(":")[2])
+
+
+def trunk_account(carrier, password="trunk-secret", **options):
+    return Account(
+        "sip:100@carrier.example",
+        Credentials("100", password),
+        outbound_proxy=carrier.uri,
+        **options,
+    )
+
+
+@pytest.fixture
+def office(carrier):
+    """A stack with a trunk; its core answers calls of the carrier."""
+    account = trunk_account(carrier, keep_up=0.5)
+    calls = []
+
+    def core(request, tx):
+        if request.method != "INVITE" or not account.owns(request):
+            return 403
+        with tx.accept(media=[AUDIO]) as call:
+            calls.append(call)
+            call.ended.wait(PATIENCE)
+        return None
+
+    with Stack("udp:127.0.0.1:0", core=core) as stack:
+        stack.accounts.add(account)
+        stack.account, stack.answered = account, calls
+        assert account.wait(PATIENCE), account.error
+        yield stack
+
+
+def called(far, carrier):
+    """Call the account from the other side of the carrier."""
+    return far.invite(
+        "sip:100@carrier.example", next_hop=carrier.uri, media=[AUDIO], timeout=PATIENCE
+    )
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rfc("3261 22.3")
+def test_account_registers_calls_and_is_called(carrier, far, office):
+    account = office.account
+    assert "authenticated REGISTER 100" in carrier.log
+    with account.invite(account.uri("+4930123"), media=[AUDIO], timeout=PATIENCE) as call:
+        call.hold()
+        call.resume()
+        assert far.seen[0].dialog
+    until(lambda: far.seen[0].ended.is_set())
+    with called(far, carrier):
+        until(lambda: office.answered)
+        mine = office.answered[0]
+        mine.hold()
+        mine.hangup()
+    until(lambda: mine.ended.is_set())
+    until(lambda: carrier.log.count("authenticated BYE") == 2)
+    # a call, its hold and resume, and the hold of the call to us
+    assert carrier.log.count("authenticated INVITE") == 4
+    assert office.stats()["core_errors"] == 0
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.rfc("3261 22.2")
+def test_restart_with_other_nonces_fails_no_call(carrier, far, office):
+    account = office.account
+    through = account.invite(account.uri("+4930123"), media=[AUDIO], timeout=PATIENCE)
+    with called(far, carrier):
+        until(lambda: office.answered)
+        theirs = office.answered[0]
+        registered = carrier.log.count("authenticated REGISTER")
+        carrier.restart(seconds=2.0)
+        # calls that the restart has met are changed and ended with new nonces
+        through.hold()
+        theirs.hold()
+        through.hangup()
+        theirs.hangup()
+        until(lambda: through.ended.is_set() and theirs.ended.is_set())
+    assert {through.end.by, theirs.end.by} == {"us"}
+    until(lambda: carrier.log.count("authenticated REGISTER") > registered)
+    until(lambda: account.is_up)
+    for number in range(5):
+        with account.invite(account.uri(f"+4930{number}"), media=[AUDIO], timeout=PATIENCE) as call:
+            call.hold()
+        with called(far, carrier):
+            until(lambda n=number: len(office.answered) == n + 2)
+        if number == 2:
+            carrier.restart()
+            account.refresh()
+            until(lambda: account.is_up)
+    assert office.stats()["core_errors"] == far.stats()["core_errors"] == 0
+    assert account.is_up and account.error is None
+
+
+@pytest.mark.timeout(60)
+def test_wrong_password_is_a_clear_error(carrier, far):
+    account = trunk_account(carrier, "wrong")
+    with Stack("udp:127.0.0.1:0") as stack:
+        stack.accounts.add(account)
+        assert not account.wait(PATIENCE) and account.refused
+        assert "100 was refused by realm carrier.example" in str(account.error)
+        with pytest.raises(Unauthorized, match="refused by realm"):
+            account.invite(account.uri("200"), media=[AUDIO], timeout=PATIENCE)
+    assert not far.seen
+
+
+@pytest.mark.timeout(120)
+def test_trunk_example_calls_and_is_called(carrier, far, serve, tmp_path):
+    reception = []
+
+    def answer(request, tx):
+        with tx.accept(media=[AUDIO]) as call:
+            reception.append(call)
+            call.ended.wait(PATIENCE)
+
+    with Stack("udp:127.0.0.1:0", core=answer) as phone:
+        text = (ROOT / "examples" / "trunk.py").read_text("utf-8")
+        text = text.replace("5070", str(carrier.port)).replace("keep_up=30", "keep_up=0.5")
+        text = text.replace("127.0.0.1:5080", phone.addresses[0].removeprefix("udp:"))
+        path = tmp_path / "trunk.py"
+        path.write_text(text, "utf-8")
+        server = serve(f"{path}:stack", TRUNK_PASSWORD="trunk-secret", PHONE_PASSWORD="phone")
+        server.wait_for("account up")
+        with phone.invite(
+            f"sip:+4930123@{server.uri.removeprefix('sip:')}",
+            from_="sip:200@office",
+            credentials=Credentials("200", "phone"),
+            media=[AUDIO],
+            timeout=PATIENCE,
+        ) as call:
+            call.hold()
+            assert far.seen[0].invite.from_.uri.user == "100"
+            assert "authenticated INVITE" in carrier.log
+        with called(far, carrier) as call:
+            until(lambda: reception)
+            call.hold()
+        until(lambda: reception[0].ended.is_set())
+        with pytest.raises(Reject) as refused:  # a stranger cannot call abroad
+            phone.invite(f"sip:+4930@{server.uri.removeprefix('sip:')}", media=[AUDIO])
+        assert refused.value.status in (401, 407)
+    assert "core raised" not in server.text

@@ -85,15 +85,14 @@ def taking(sip):
     return stack
 
 
-def trunk_of(sip, name, **values):
-    shown = block(name, **values)
+def trunk_of(sip, shown):
     resolver = StaticResolver({"sbc.carrier.example": ["10.0.0.1"]})
     shown.stack.resolver = resolver
     return shown, sip.serve(shown.stack)
 
 
 def test_trunk_block_calls_the_carrier_for_phones_alone(sip, taking):
-    shown, stack = trunk_of(sip, "trunk")
+    shown, stack = trunk_of(sip, block("trunk"))
     sip.clock.advance(1)
     assert shown.carrier.is_up and {r.method for r in taking.heard} == {"REGISTER", "OPTIONS"}
     host = stack.addresses[0].removeprefix("udp:")
@@ -113,7 +112,7 @@ def test_trunk_block_calls_the_carrier_for_phones_alone(sip, taking):
 
 
 def test_carriers_block_tries_the_next_carrier(sip, taking):
-    shown, stack = trunk_of(sip, "trunk")
+    shown, stack = trunk_of(sip, block("trunk"))
     sip.clock.advance(1)
     again = block("carriers")
     down = Account("sip:1@10.0.0.77", register=False)

@@ -96,8 +96,9 @@ class _Progress:
     def wait(self, seconds: float | None) -> None:
         """Wait for the outcome. Raises Reject if the target was not reached.
 
-        A peer that hangs up has usually reached it (RFC 5589 §6.1). But a subscription that ends
-        before a final status leaves the outcome unknown, because the last NOTIFY has to have one
+        A peer that hangs up has usually reached it (RFC 5589 §6.1), and an application that hangs
+        up does not want to know (RFC 5359 §2.4). But a call that fails, or a subscription that ends
+        before a final status, leaves the outcome unknown, because the last NOTIFY has to have one
         (RFC 3515 §2.4.5).
         """
         session, subscription = self._session, self.subscription
@@ -112,7 +113,7 @@ class _Progress:
         if self.status >= 200:
             return
         if session.end is not None:
-            if session.end.by != "peer":
+            if session.end.cause != "bye" and session.end.by != "peer":
                 raise TransactionStateError(f"the call has ended: {session.end}")
         elif subscription.end is not None:
             raise TransactionTimeout("the peer does not say how the transfer goes on")

@@ -92,9 +92,21 @@ def test_transfer_whose_last_notify_has_no_final_status_is_no_success(transferri
     assert not transferring.call.ended.is_set()
 
 
-def test_transfer_whose_call_we_hang_up_has_no_outcome(transferring):
+@pytest.mark.rfc("5359 2.4")
+def test_transfer_whose_call_we_hang_up_returns(transferring):
     transferring.accept()
     transferring.call.hangup()
+    transferring.sip.settle()
+    assert transferring.outcome.get() is None
+    transferring.notify("200 OK", "terminated;reason=noresource")
+
+
+@pytest.mark.rfc("3515 2.4.5", "3261 12.2.1.2")
+def test_transfer_whose_call_fails_has_no_outcome(transferring):
+    transferring.accept()
+    asking = start(transferring.sip, transferring.call.request, "INFO")
+    transferring.peer.reply(transferring.peer.last("INFO"), 481)
+    assert asking.get().status == 481
     with pytest.raises(TransactionStateError):
         transferring.outcome.get()
     transferring.notify("200 OK", "terminated;reason=noresource")

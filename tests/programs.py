@@ -26,7 +26,15 @@ HERE = {"PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent), "PYTHONUN
 
 SIPPET = [sys.executable, "-m", "sippet_gevent"]
 
-GAUGES = ("server_transactions", "client_transactions", "calls", "handlers")
+GAUGES = (
+    "server_transactions",
+    "client_transactions",
+    "calls",
+    "early_dialogs",
+    "subscriptions",
+    "handlers",
+    "forwarding",
+)
 """What must be back at 0 when traffic has ended and the timers have run."""
 
 
@@ -42,6 +50,7 @@ class Program:
     def __init__(self, arguments, output, stdin=subprocess.DEVNULL, **environment):
         self.arguments = [str(argument) for argument in arguments]
         self.output = output
+        self.read = 0
         with output.open("wb") as file:
             self.process = subprocess.Popen(
                 self.arguments,
@@ -74,6 +83,18 @@ class Program:
             )
             time.sleep(0.01)
 
+    def expect(self, pattern, seconds=PATIENCE):
+        """Return the first match behind that of the last expect(), waiting for it."""
+        deadline = time.monotonic() + seconds
+        while not (found := re.compile(pattern).search(self.text, self.read)):
+            assert self.process.poll() is None and time.monotonic() < deadline, (
+                f"{self} has not printed {pattern!r} behind its first {self.read} characters:"
+                f"\n{self.text}"
+            )
+            time.sleep(0.01)
+        self.read = found.end()
+        return found
+
     def wait(self, seconds=PATIENCE):
         """Return its exit code once it has ended."""
         try:
@@ -104,8 +125,10 @@ class Program:
 class Server(Program):
     """A running `sippet serve`. `port` is that of its first address, `uri` a SIP URI with it."""
 
+    command = (*SIPPET, "serve")
+
     def __init__(self, arguments, output, **environment):
-        super().__init__([*SIPPET, "serve", *arguments], output, **environment)
+        super().__init__([*self.command, *arguments], output, **environment)
         try:
             self.port = self.port_of(r"\w+")
         except BaseException:
@@ -144,6 +167,20 @@ class Server(Program):
                 f"still there after {seconds} s: {left}\n{self.text}"
             )
             time.sleep(0.1)
+
+
+class Script(Server):
+    """A running Python program whose stack it runs by `stack.run()`. Its input is a pipe."""
+
+    command = (sys.executable,)
+
+    def __init__(self, arguments, output, **environment):
+        super().__init__(arguments, output, stdin=subprocess.PIPE, **environment)
+
+    def type(self, line):
+        """Write a line to its input."""
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
 
 
 @pytest.fixture

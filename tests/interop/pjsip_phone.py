@@ -1,18 +1,28 @@
 """A phone made with pjsua2: `python pjsip_phone.py USER TRANSPORT REGISTRAR [OPTION ...]`. Commands come on stdin, events go to stdout:
-`registration 200 300`, `call 1 CONFIRMED 200`, `media 1 REMOTE_HOLD`, `digit 1 5`, `transfer 1 202`.
+`at 127.0.0.1:5080`, `registration 200 300`, `call 1 CONFIRMED 200`, `media 1 REMOTE_HOLD`, `digit 1 5`, `transfer 1 202`.
+With the registrar `none` it does not register.
 
 | command | |
 |---|---|
 | `dial URI` | call a URI |
+| `answer [STATUS]` | answer the call by 200, or refuse it |
 | `hangup [CALL]` | end the call |
 | `hold`, `unhold` | hold the call, and take it off hold |
 | `update` | send an UPDATE with an offer |
 | `digits DIGITS` | send digits by INFO |
 | `transfer URI` | ask the peer to call a URI |
 | `attended` | ask the peer of the last call but one to take the place of the last call |
+| `settled` | say so when no transaction of a call has changed for a moment |
 | `quit` | unregister and end |
 
-Each command is for the last call. An option is `100rel`, to require it in each call, or `timer`.
+Each command is for the last call, or the one that `use CALL` has named. These are the options:
+
+| option | |
+|---|---|
+| `100rel`, `timer` | require it in each call |
+| `rings` | answer calls with 180, and wait for the command `answer` |
+| `codecs` | offer all codecs of pjsip. It then tells by an UPDATE which one it has chosen, behind each answer with several |
+| `port=5080` | listen there |
 
 Its address-of-record has no port, as RFC 3261 §19.1.1 Table 1 asks. It answers each call with 180 and 200.
 """
@@ -22,6 +32,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 
 import pjsua2
 
@@ -40,7 +51,12 @@ MEDIA = {
     pjsua2.PJSUA_CALL_MEDIA_ERROR: "ERROR",
 }
 
+QUIET = 0.2
+"""Seconds without a change of a transaction, after which a phone is settled. pjsip tells by an UPDATE which codec it has
+chosen, right behind the ACK, and refuses or garbles what else it is told to send meanwhile."""
+
 calls = []  # all of its life: one that Python forgets is ended
+changed = [0.0]
 
 
 def tell(*words):
@@ -57,6 +73,9 @@ class Call(pjsua2.Call):
     def onCallState(self, prm):
         info = self.getInfo()
         tell("call", self.number, info.stateText, info.lastStatusCode)
+
+    def onCallTsxState(self, prm):
+        changed[0] = time.monotonic()
 
     def onCallMediaState(self, prm):
         info = self.getInfo()  # it owns the streams
@@ -86,10 +105,15 @@ class Account(pjsua2.Account):
 
     def onIncomingCall(self, prm):
         call = Call(self, prm.callId)
-        for status in (180, 200):
-            answer = pjsua2.CallOpParam(True)
-            answer.statusCode = status
-            call.answer(answer)
+        tell("incoming", call.number, call.getInfo().remoteUri)
+        for status in (180,) if "rings" in options else (180, 200):
+            respond(call, status)
+
+
+def respond(call, status):
+    answer = pjsua2.CallOpParam(True)
+    answer.statusCode = status
+    call.answer(answer)
 
 
 def run():
@@ -103,11 +127,20 @@ def run():
     endpoint.audDevManager().setNullDev()
     where = pjsua2.TransportConfig()
     where.boundAddress = "127.0.0.1"
-    endpoint.transportCreate(KINDS[transport], where)
+    for option in options:
+        if option.startswith("port="):
+            where.port = int(option.removeprefix("port="))
+    made = endpoint.transportCreate(KINDS[transport], where)
+    if "codecs" not in options:
+        for codec in endpoint.codecEnum2():
+            if not codec.codecId.startswith("PCMU/"):
+                endpoint.codecSetPriority(codec.codecId, 0)
     endpoint.libStart()
+    tell("at", endpoint.transportGetInfo(made).localName)
     wanted = pjsua2.AccountConfig()
     wanted.idUri = f"sip:{user}@127.0.0.1"
-    wanted.regConfig.registrarUri = registrar
+    if registrar != "none":
+        wanted.regConfig.registrarUri = registrar
     wanted.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
     if "100rel" in options:
         wanted.callConfig.prackUse = pjsua2.PJSUA_100REL_MANDATORY
@@ -117,6 +150,7 @@ def run():
     account = Account()
     account.create(wanted)
     text = b""
+    used = 0
     while True:
         endpoint.libHandleEvents(10)
         while select.select([0], [], [], 0)[0]:
@@ -127,27 +161,36 @@ def run():
                 command, _, value = line.decode().partition(" ")
                 if command == "dial":
                     Call(account).makeCall(value, pjsua2.CallOpParam(True))
+                elif command == "use":
+                    used = int(value)
+                elif command == "answer":
+                    respond(calls[used - 1], int(value or 200))
                 elif command == "hangup":
-                    calls[int(value or 0) - 1].hangup(pjsua2.CallOpParam())
+                    calls[int(value or used) - 1].hangup(pjsua2.CallOpParam())
                 elif command == "hold":
-                    calls[-1].setHold(pjsua2.CallOpParam(True))
+                    calls[used - 1].setHold(pjsua2.CallOpParam(True))
                 elif command == "unhold":
                     off = pjsua2.CallOpParam(True)
                     off.opt.flag = pjsua2.PJSUA_CALL_UNHOLD
-                    calls[-1].reinvite(off)
+                    calls[used - 1].reinvite(off)
                 elif command == "update":
-                    calls[-1].update(pjsua2.CallOpParam(True))
+                    calls[used - 1].update(pjsua2.CallOpParam(True))
                 elif command == "digits":
                     digits = pjsua2.CallSendDtmfParam()
                     digits.method = pjsua2.PJSUA_DTMF_METHOD_SIP_INFO
                     digits.digits = value
-                    calls[-1].sendDtmf(digits)
+                    calls[used - 1].sendDtmf(digits)
                 elif command == "transfer":
-                    calls[-1].xfer(value, pjsua2.CallOpParam(True))
+                    calls[used - 1].xfer(value, pjsua2.CallOpParam(True))
                 elif command == "attended":
                     calls[-2].xferReplaces(calls[-1], pjsua2.CallOpParam(True))
+                elif command == "settled":
+                    while time.monotonic() - changed[0] < QUIET:
+                        endpoint.libHandleEvents(10)
+                    tell("settled")
                 elif command == "quit":
-                    account.setRegistration(False)
+                    if registrar != "none":
+                        account.setRegistration(False)
                     for _ in range(20):
                         endpoint.libHandleEvents(10)
                     os._exit(

@@ -146,7 +146,7 @@ def test_pjsip_holds_resumes_and_updates_a_call(phone, core):
 @pytest.mark.timeout(60)
 @pytest.mark.rfc("3264 8.4", "3311 5.1")
 def test_pjsip_is_held_and_resumed(phone, core):
-    alice = phone("alice", core, "udp")
+    alice = phone("alice", core, "udp", "codecs")
     alice.wait_for("registration 200")
     alice.command(f"dial {uri(core, 'udp', 'holds')}")
     alice.wait_for("media 1 ACTIVE")

@@ -85,7 +85,11 @@ def test_phone_holds_resumes_updates_and_sends_digits(alice, core):
 
 @pytest.mark.timeout(60)
 @pytest.mark.rfc("3264 8.4", "3311 5.1")
-def test_phone_is_held_resumed_and_updated(alice, core):
+@pytest.mark.parametrize("options", OPTIONS)
+def test_phone_is_held_resumed_and_updated(phone, core, options):
+    alice = registered(
+        phone, core, "alice", "codecs", *OPTIONS[options]
+    )  # the core changes the codec
     dial(alice, core, "holds")
     alice.wait_for("media 1 ACTIVE\n(.*\n)*media 1 REMOTE_HOLD\n(.*\n)*media 1 ACTIVE")
     core.wait_for("updated")

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import itertools
 import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import gevent
 import pytest
 
-from sippet_gevent import Stack
+from sippet_gevent import SIPError, Stack
 from sippet_gevent.core.inbox import Inbox
 from sippet_gevent.message.parser import parse
 
@@ -309,12 +310,48 @@ def proxy(sip):
     return aor
 
 
+def unix(sip):
+    """The core of the transport's example; it is served on the network of the tests."""
+    stack = Stack(clock=sip.clock)
+    stack.on("INVITE")(load("unix_transport.py").hello)
+    sip.serve(stack)
+    return "sip:hello@10.0.0.1"
+
+
+def redirecting(sip):
+    """The core that blocks in HTTP, Redis and a thread: each of them lets others run for a second."""
+
+    def blocks(result=None):
+        def call(*_, **__):
+            Thrower.yields()
+            sip.clock.sleep(1)
+            return result
+
+        return call
+
+    found = SimpleNamespace(
+        status_code=200, text="sip:bob@10.0.0.60", raise_for_status=lambda: None
+    )
+    counters = SimpleNamespace(incr=blocks(1), expire=blocks())
+    client = SimpleNamespace(from_url=lambda url: counters)
+    pool = SimpleNamespace(threadpool=SimpleNamespace(apply=blocks()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "redis", SimpleNamespace(Redis=client))
+        patch.setitem(sys.modules, "requests", SimpleNamespace(get=blocks(found)))
+        module = load("blocking_core.py")
+    module.core.__globals__["gevent"] = SimpleNamespace(get_hub=lambda: pool)
+    sip.serve(module.core)
+    return "sip:bob@10.0.0.1"
+
+
 EXAMPLE = {
     "b2bua.py": b2bua,
+    "blocking_core.py": redirecting,
     "hello.py": hello,
     "ivr.py": ivr,
     "registrar_proxy.py": proxy,
     "softphone.py": softphone,
+    "unix_transport.py": unix,
 }
 
 POINTS = range(1, 6)
@@ -326,6 +363,9 @@ AT_POINTS = [burst for burst in BURSTS if len(burst) in (1, 2, 4)][::3]
 class Thrower:
     """Throws a burst of the caller at a wait of a core."""
 
+    yields = staticmethod(lambda: None)
+    """What a core's blocking call of others tells, too."""
+
     def __init__(self, sip, monkeypatch, caller, point, burst):
         self.sip = sip
         self.caller = caller
@@ -334,14 +374,18 @@ class Thrower:
         self.waits = 0
         wait = Inbox.wait
 
-        def counting(inbox, ready, timeout=None):
+        def yields():
             if getattr(gevent.getcurrent(), "serving", None) is not None:
                 self.waits += 1
                 if self.waits == point:
                     self.throw()
+
+        def counting(inbox, ready, timeout=None):
+            yields()
             return wait(inbox, ready, timeout)
 
         monkeypatch.setattr(Inbox, "wait", counting)
+        monkeypatch.setattr(Thrower, "yields", staticmethod(yields))
 
     def throw(self):
         """Send the burst behind what was sent to the caller, an ACK first if that is a 2xx."""
@@ -379,3 +423,83 @@ def test_burst_wherever_a_core_of_an_example_waits(sip, monkeypatch, example, po
                 assert caller.finals(caller.invite)
             caller.leave()
             caller._transport.stop()
+
+
+# ---- the example that only calls: its phones act
+
+
+class Callee:
+    """A phone that rings, answers, and hangs up after a while."""
+
+    def __init__(self, sip, host):
+        self.calls = []
+        self.stack = sip.stack(self.ring, host=host)
+
+    def ring(self, request, tx):
+        if request.to.tag is not None:
+            return 200
+        tx.respond(180)
+        tx.wait(1)
+        with tx.accept(body=OFFER["body"]) as call:
+            self.calls.append(call)
+            call.wait(20)
+        return None
+
+    def act(self, method):
+        """Send a request within the call, if there is one."""
+        for call in self.calls:
+            try:
+                if method == "BYE":
+                    call.hangup()
+                elif method == "INVITE":
+                    call.reinvite(body=OFFER["body"])
+                else:
+                    call.request("INFO", **DIGIT)
+            except SIPError:
+                pass  # the call has ended, or another request was faster
+
+
+ACTS = [
+    burst
+    for length in (1, 2, 3)
+    for burst in itertools.permutations(("BYE", "INVITE", "INFO"), length)
+]
+
+
+@pytest.mark.rfc("3725 4.4", "3261 15")
+@pytest.mark.parametrize("leaver", [0, 1])
+@pytest.mark.parametrize("point", range(1, 11))
+def test_phones_act_wherever_the_click_to_call_example_waits(sip, monkeypatch, point, leaver):
+    with monkeypatch.context() as patch:
+        patch.setenv("PAGE", "127.0.0.1:0")
+        module = load("click_to_call.py")
+    module.server.stop()
+    sip.serve(module.stack)
+    phones = [Callee(sip, "10.0.0.50"), Callee(sip, "10.0.0.60")]
+    uris = ("sip:a@10.0.0.50", "sip:b@10.0.0.60")
+    wait = Inbox.wait
+    for burst in ACTS:
+        waits, connecting = [], []
+
+        def counting(inbox, ready, timeout=None, burst=burst, waits=waits, connecting=connecting):
+            if gevent.getcurrent() in connecting:
+                waits.append(inbox)
+                if len(waits) == point:
+                    for method in burst:
+                        gevent.spawn(phones[leaver].act, method)
+            return wait(inbox, ready, timeout)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Inbox, "wait", counting)
+            connecting.append(gevent.spawn(module.connect, *uris))
+            for _ in range(60):
+                sip.advance(0.5)
+        assert connecting[0].dead, module.calls
+        assert module.calls[uris].startswith(("ended: ", "not connected: "))
+        sip.advance(70)
+        for stack in (module.stack, *(phone.stack for phone in phones)):
+            stats = stack.stats()
+            assert [stats[name] for name in ("calls", "early_dialogs", "handlers")] == [0, 0, 0]
+            assert stats["server_transactions"] == stats["client_transactions"] == 0
+        for phone in phones:
+            phone.calls.clear()

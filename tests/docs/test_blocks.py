@@ -105,6 +105,8 @@ def test_command_is_one_that_exists(page, line):
 
 
 def check_command(words):
+    for arrow in (">", "<"):  # what follows is a file
+        words = words[: words.index(arrow)] if arrow in words else words
     if not words:
         return
     program, *arguments = words

@@ -124,6 +124,11 @@ class do:
         return ((DELIVER, message),)
 
     @staticmethod
+    def proceed(tx: Record, response: Response, now: float) -> Effects:
+        tx.last = None  # the INVITE is not sent again, and may ring for long
+        return ((DELIVER, response),)
+
+    @staticmethod
     def ack_and_deliver(tx: Record, response: Response, now: float) -> Effects:
         # From now on `last` is the ACK, which answers each repeated final response (§17.1.1.2)
         tx.last = bytes(_request_of(tx).ack(response))
@@ -200,7 +205,7 @@ INVITE_CLIENT = Machine(  # RFC 6026 figure 5, which replaces RFC 3261 figure 5
         CALLING: {
             A: (do.resend, CALLING),
             B: (do.report_timeout, TERMINATED),
-            RECV_1XX: (do.deliver, PROCEEDING),
+            RECV_1XX: (do.proceed, PROCEEDING),
             RECV_2XX: (do.deliver, ACCEPTED),
             RECV_300_UP: (do.ack_and_deliver, COMPLETED),
             TRANSPORT_ERROR: (do.report_error, TERMINATED),

@@ -224,7 +224,8 @@ class ClientTransaction(Tries):
         is_invite = self.request._method == "INVITE"
         if response.status < 200 and self.final_response is None:
             first = self.provisional is None
-            self.provisional = response
+            # a branch has forwarded it, and needs only to know that there was one
+            self.provisional = response if self.has_inbox else _HEARD[response.status > 100]
             if self._cancelling is not None:
                 if first:
                     self._send_cancel()
@@ -512,6 +513,10 @@ class ClientTransaction(Tries):
     def __repr__(self) -> str:
         state = self.transaction.state if self.transaction is not None else "not sent"
         return f"<ClientTransaction {self.request!r} {state}>"
+
+
+_HEARD = Response(100), Response(180)
+"""What stands for a provisional response that a branch has received."""
 
 
 class Watch:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ...message.iana import reason_phrase
 from ...message.message import Request, Response
+from ..client.reason import COMPLETED_ELSEWHERE
 
 _PREFERRED = (401, 407, 415, 420, 484)
 """Statuses that help the caller to try again. They come first among 4xx (§16.7 step 6)."""
@@ -66,3 +68,17 @@ def response_upstream(
             if challenges:
                 best.headers[name] = challenges
     return best
+
+
+def cancel_reason(statuses: Sequence[int]) -> dict[str, str]:
+    """Return the Reason of the CANCELs for other branches, as header field (RFC 3326 §2, §3.1).
+
+    It is the 2xx or 6xx among the final statuses, which has decided the request. Empty if there is
+    none.
+    """
+    if any(200 <= status < 300 for status in statuses):
+        return {"reason_header": COMPLETED_ELSEWHERE}
+    declined = next((status for status in statuses if status >= 600), None)
+    if declined is None:
+        return {}
+    return {"reason_header": f'SIP;cause={declined};text="{reason_phrase(declined)}"'}

@@ -17,7 +17,6 @@ from ...errors import (
     TransportError,
     WrongScheme,
 )
-from ...message.iana import reason_phrase
 from ...message.message import Request, Response
 from ...message.uri import URI
 from ...observe.counters import Plain
@@ -27,7 +26,6 @@ from ...transaction.timers import CORE_INVITE, CORE_NON_INVITE, F, Timers
 from ...transport.listener_choice import Wanted
 from ..argument_checks import check_timers
 from ..client.failures import LATER
-from ..client.reason import COMPLETED_ELSEWHERE
 from ..client.targets import NextHop
 from ..client.transaction import UNREAD
 from ..inbox import Inbox
@@ -38,7 +36,7 @@ from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.path import Path
 from ..routing.record_route import RecordRoute
 from ..server import Forwarding, ServerTransaction
-from .best_response import response_upstream
+from .best_response import cancel_reason, response_upstream
 from .branch import Branch
 from .copy import Target, check_target, prepare
 from .loops import loop_mark
@@ -142,7 +140,7 @@ class ResponseContext(Forwarding):
         self._branches = 0
         self._coming: int | None = None
         """Number of branches that the core will still fork. None if only the core knows."""
-        self._pending: set[Branch] = set()
+        self._pending: list[Branch] = []
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
         tx.forwarded = True
@@ -236,7 +234,7 @@ class ResponseContext(Forwarding):
         except SIPError as error:
             branch.fail(error)  # §16.9: like a response
         except BaseException:  # such as a Timeout of the core while a name was resolved
-            self._pending.discard(branch)
+            self._pending.remove(branch)
             raise
 
     def _write_history(self, branch: Branch, copy: Request, target: Target | None) -> None:
@@ -255,7 +253,7 @@ class ResponseContext(Forwarding):
         if isinstance(target, Binding) and target.others:
             following, *others = target.others
             branch.instead = partial(instead, following._replace(others=tuple(others)))
-        self._pending.add(branch)
+        self._pending.append(branch)
         return branch
 
     def _may_fork_instead(self, branch: Branch, event: Response | Exception) -> bool:
@@ -276,11 +274,11 @@ class ResponseContext(Forwarding):
         """Replace a branch by another flow of the same phone. False if that is not possible."""
         if branch.instead is None or not self._may_fork_instead(branch, event):
             return False
-        self._pending.discard(branch)
+        self._pending.remove(branch)
         try:
             branch.instead()
         except Reject:  # the limit of branches
-            self._pending.add(branch)
+            self._pending.append(branch)
             return False
         return True
 
@@ -316,7 +314,8 @@ class ResponseContext(Forwarding):
         if status >= 300 and branch.instead is not None and self._fork_instead(branch, event):
             return None
         if status >= 200:
-            self._pending.discard(branch)
+            if branch in self._pending:
+                self._pending.remove(branch)
             self._finals.append((response, received))
         return response
 
@@ -374,7 +373,11 @@ class ResponseContext(Forwarding):
         """Return what goes upstream after a branch failed, for the log; see Failures.note()."""
         if self.tx.answered:
             return f"answered={self.tx.answered}"
-        if self._coming or self._pending - {branch} or branch.instead is not None:
+        if (
+            self._coming
+            or any(each is not branch for each in self._pending)
+            or branch.instead is not None
+        ):
             return LATER
         finals = [*self._finals, (self._in_place_of(error), False)]
         best = response_upstream(self.tx.request, finals, is_registrar=self._at_home).status
@@ -402,15 +405,7 @@ class ResponseContext(Forwarding):
             branch.cancel(**headers)
 
     def _reason(self) -> dict[str, str]:
-        statuses = [response.status for response, _ in self._finals]
-        if any(200 <= status < 300 for status in statuses):
-            return {"reason_header": COMPLETED_ELSEWHERE}
-        declined = next((status for status in statuses if status >= 600), None)
-        return (
-            {}
-            if declined is None
-            else {"reason_header": f'SIP;cause={declined};text="{reason_phrase(declined)}"'}
-        )
+        return cancel_reason([response.status for response, _ in self._finals])
 
     @property
     def pending(self) -> int:

@@ -55,7 +55,7 @@ class ForwardedRequest(ResponseContext):
         """Return the result of forwarding an ACK, which has no response."""
         context = cls.__new__(cls)
         context.tx, context.stack = tx, tx.stack
-        context._waiters, context._closed, context._pending = None, True, set()
+        context._waiters, context._closed, context._pending = None, True, []
         return context
 
     def wait(self) -> int:

@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from .core.proxy.context import ResponseContext
     from .core.proxy.forward import forward
     from .core.proxy.forwarded_request import ForwardedRequest
+    from .core.proxy.steps import (
+        add_record_route,
+        add_via,
+        derive_branch,
+        forward_request,
+        forward_response,
+    )
     from .core.registrar.registrar import Registrar
     from .core.registrar_proxy import RegistrarProxy
     from .core.registration.account import Account
@@ -190,6 +197,11 @@ __all__ = [
     "ResponseContext",
     "ForwardedRequest",
     "forward",
+    "add_record_route",
+    "add_via",
+    "derive_branch",
+    "forward_request",
+    "forward_response",
     "bridge",
     "Bridged",
     "BridgePolicy",
@@ -251,6 +263,11 @@ _MODULES = {
     "normalise": ".core.numbers",
     "ResponseContext": ".core.proxy.context",
     "ForwardedRequest": ".core.proxy.forwarded_request",
+    "add_record_route": ".core.proxy.steps",
+    "add_via": ".core.proxy.steps",
+    "derive_branch": ".core.proxy.steps",
+    "forward_request": ".core.proxy.steps",
+    "forward_response": ".core.proxy.steps",
     "forward": ".core.proxy.forward",
     "bridge": ".core.b2bua.bridge",
     "Bridged": ".core.dialog.end",

@@ -481,7 +481,7 @@ class Stack:
         """True when `@stack.on(method)` has registered a function for this very method."""
         return self.dispatcher.handles_by_name(method)
 
-    def on(self, *methods: str) -> Callable[[CoreFunction], CoreFunction]:
+    def on(self, *methods: str, stateless: bool = False) -> Callable[[CoreFunction], CoreFunction]:
         """Register a function for methods.
 
             @stack.on("OPTIONS")
@@ -490,6 +490,10 @@ class Stack:
 
         Args:
             methods: The methods. Without any, the function serves all methods that have no other.
+            stateless: True to serve them without a transaction (§16.11). The function forwards each
+                request to one target, or returns a final status. It runs again for a
+                retransmission, so it must decide the same. Nothing is retransmitted, and no other
+                target is tried. With INVITE, it also gets its ACKs and CANCELs.
 
         Raises:
             InvalidValue: A text is not a method, or the method has a function already.
@@ -502,7 +506,7 @@ class Stack:
                 "this stack was made with a core, which gets all requests: "
                 "leave out core=, or answer in that core"
             )
-        return self.dispatcher.register(methods)
+        return self.dispatcher.register(methods, stateless=stateless)
 
     def use(self, middleware: Callable[[CoreFunction], CoreFunction] | Middleware) -> None:
         """Add middleware: it wraps the core, and the requests that this stack sends.

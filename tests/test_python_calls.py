@@ -21,7 +21,7 @@ WARM = 20
 UNITS = 20
 
 MOST = {
-    "c": {"options": 43, "call": 430, "proxied": 570, "register": 152},
+    "c": {"options": 43, "call": 425, "proxied": 565, "register": 152},
     "python": {"options": 76, "call": 530, "proxied": 770, "register": 190},
 }[sippet_gevent.implementation]
 """Calls of functions of the package for one unit of work, with the C functions and without."""

@@ -15,14 +15,16 @@ from ..errors import Reject
 from ..message.message import Request, Response
 from ..observe.counters import Plain
 from ..transaction.machines import INVITE_SERVER
+from ..transport.base import Flow
 from .core import Core, CoreFunction, check_core
 from .dialog.dialogs import Dialogs
-from .methods import Methods, check_methods, near_method
+from .methods import ANY, Methods, check_methods, near_method
 from .middleware import Chain
+from .proxy.stateless import return_statelessly
 from .routing.rerouted_responses import ReroutedResponses
 from .routing.sips import check_received
 from .server import ServerTransaction
-from .serving import Copied, call_back, serve, serve_ack
+from .serving import Copied, call_back, serve, serve_ack, serve_stateless
 from .user_agent import UserAgent
 
 log = logging.getLogger("sippet_gevent.core")
@@ -81,7 +83,9 @@ class Dispatcher:
         middleware."""
         self._wrapped = self.middleware.add(middleware, self.core)
 
-    def register(self, methods: tuple[str, ...]) -> Callable[[CoreFunction], CoreFunction]:
+    def register(
+        self, methods: tuple[str, ...], *, stateless: bool = False
+    ) -> Callable[[CoreFunction], CoreFunction]:
         """Return a decorator that registers a function for these methods; see Stack.on()."""
         check_methods(methods)
         for method in methods:
@@ -97,6 +101,9 @@ class Dispatcher:
             check_core(function)
             self._attach(function)
             self.methods.add(methods, function)
+            if stateless:
+                self.methods.stateless.update(methods or (ANY,))
+                self._stack.engine.serves_statelessly = self.methods.is_stateless
             self._stack.capabilities.forget()
             return function
 
@@ -155,6 +162,13 @@ class Dispatcher:
                 else self._stack.dialogs.core_for(request, self._wrapped),
             )
 
+    def serve_stateless(self, request: Request, reply: Flow) -> None:
+        """Serve a request without a transaction (§16.11). `reply` is the flow of its answer."""
+        tx = ServerTransaction(self._stack, request, None)
+        tx.is_stateless = True
+        tx._reply_flow = reply
+        serve_stateless(tx, self._wrapped)
+
     def _check_scheme(self, request: Request) -> None:
         """Refuse a Request-URI of an unknown scheme, or a sips URI that arrived without TLS. Raises
         Reject."""
@@ -192,7 +206,12 @@ class Dispatcher:
 
     def stray(self, response: Response) -> bool:
         """Give a stray response to Core.receive_response(). False if the core lacks that method, or
-        too many callbacks run already."""
+        too many callbacks run already.
+
+        A response to a request that was forwarded without a transaction returns to its sender.
+        """
+        if "-" in (response.mandatory.branch or "") and return_statelessly(self._stack, response):
+            return True
         core = self.core
         if not isinstance(core, Core) or type(core).receive_response is Core.receive_response:
             return False

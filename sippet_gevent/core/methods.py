@@ -61,6 +61,8 @@ class Methods:
 
     def __init__(self) -> None:
         self.handlers: dict[str, CoreFunction] = {}
+        self.stateless: set[str] = set()
+        """Methods that are served without a transaction (§16.11)."""
 
     def add(self, methods: tuple[str, ...], function: CoreFunction) -> None:
         """Register a function for these methods. Without methods, it serves all that have no other
@@ -79,6 +81,13 @@ class Methods:
         for method in methods or (ANY,):
             self.handlers[method] = function
 
+    def is_stateless(self, method: str) -> bool:
+        """True for a method that is served without a transaction. ACK and CANCEL belong to the
+        INVITE."""
+        if method in ("ACK", "CANCEL") and method not in self.handlers:
+            method = "INVITE"
+        return (method if method in self.handlers else ANY) in self.stateless
+
     def handles(self, method: str) -> bool:
         """True when a function is registered for the method."""
         return method in self.handlers or ANY in self.handlers
@@ -94,6 +103,8 @@ class Methods:
     def __call__(self, request: Request, tx: ServerTransaction) -> Any:
         # not the property, because this runs for each request
         handler = self.handlers.get(request._method) or self.handlers.get(ANY)
+        if handler is None and tx.is_stateless:  # an ACK or CANCEL goes where its INVITE went
+            handler = self.handlers.get("INVITE")
         if handler is not None:
             return handler(request, tx)
         if tx.call is None and (request.mandatory.to_tag is not None or request.method == "BYE"):

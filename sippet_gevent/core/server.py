@@ -137,6 +137,11 @@ class ServerTransaction(Handler):
     """The listener by which a request within a dialog goes on: that of our Record-Route (RFC 5658
     §5). Set by take_route()."""
 
+    is_stateless = False
+    """True for a request that is served without a transaction (§16.11). Its core forwards it, or
+    returns a status."""
+
+    _reply_flow: Flow | None = None
     _known: frozenset[str] = frozenset()
     _inbox: Inbox[None] | None = None
     _observers: tuple[Callable[[int], object], ...] = ()
@@ -179,6 +184,11 @@ class ServerTransaction(Handler):
         """The flow by which the responses leave (§18.2.2)."""
         transaction = self.transaction
         return self.request.flow if transaction is None else transaction.flow
+
+    @property
+    def reply_flow(self) -> Flow:
+        """The flow by which a response without a transaction leaves."""
+        return self._reply_flow or self.flow
 
     # ---- for cores
 
@@ -509,7 +519,11 @@ class ServerTransaction(Handler):
         method = request.method
         is_invite = method == "INVITE"
         if self.transaction is None:
-            raise TransactionStateError("an ACK is never answered (§17)")
+            raise TransactionStateError(
+                f"tx.respond() needs a transaction: return {status}"
+                if self.is_stateless
+                else "an ACK is never answered (§17)"
+            )
         if self.answered:
             raise TransactionStateError(
                 f"answered already with {self.answered}, so not with {status}"
@@ -677,6 +691,21 @@ class ServerTransaction(Handler):
                 response.status, Plain(", ".join(missing)), Plain(self.request.method),
                 Plain(self.request.headers.get("Call-ID")), log=log,
             )  # fmt: skip
+
+    def _forward_response(self, response: Response) -> None:
+        """Send a response of a next hop; see forward_response()."""
+        if self.transaction is None:
+            raise TransactionStateError("a request without a transaction is answered by its hash")
+        if self.answered:
+            raise TransactionStateError(
+                f"answered already with {self.answered}, so not with {response.status}"
+            )
+        self.forwarded = True
+        if response.status >= 200:
+            self._finish(response.status, response)
+        elif self.request.method == "INVITE":
+            self.provisional = response.status
+            self.stack.engine.respond(self.transaction, response)
 
     # ---- for the engine
 

@@ -15,6 +15,7 @@ from .capabilities import BEFORE_END, END
 from .core import CoreFunction
 from .element import Element
 from .inbox import Inbox
+from .refusal import refuse
 from .server import CoreResult, Forwarding, ServerTransaction
 
 log = logging.getLogger("sippet_gevent.core")
@@ -82,6 +83,42 @@ def serve_ack(tx: ServerTransaction, core: CoreFunction) -> None:
     worker.serving = tx
     call_back(tx.stack, core, tx.request, tx)
     worker.serving = None
+
+
+def serve_stateless(tx: ServerTransaction, core: CoreFunction) -> None:
+    """Run the core for a request without a transaction, and answer with the status that it returns
+    or raises (§8.2.7, §16.11)."""
+    worker = gevent.getcurrent()
+    worker.serving = tx
+    request, engine = tx.request, tx.stack.engine
+    try:
+        result = core(request, tx)
+        if isinstance(result, int) and result >= 200:
+            answer = engine.ingress.stateless.response(request, result)
+        elif isinstance(result, Response) and result.status >= 200:
+            answer = result
+        elif tx.forwarded and (result is None or isinstance(result, Forwarding)):
+            worker.serving = None
+            return
+        elif result is None:
+            raise TypeError("a stateless core must forward the request, or return a final status")
+        else:
+            raise TypeError(_what_to_return(result))
+    except Reject as refusal:
+        request.use_to_tag(engine.ingress.stateless.tag(request))
+        answer = refuse(request, refusal)
+    except (Exception, gevent.Timeout) as error:
+        if isinstance(error, SIPError) and not is_mistake(error, request):
+            _gave_up(tx.stack, request, error)
+            answer = engine.ingress.stateless.response(request, error.status)
+        else:
+            engine.counters.core_errors += 1
+            tx._complain("core raised", exc_info=error)
+            answer = engine.ingress.stateless.response(request, 500)
+    worker.serving = None
+    if request.method != "ACK":
+        engine.counters.delivered -= 1  # it counts as answered
+        engine.answer(tx.reply_flow, answer)
 
 
 class Copied:

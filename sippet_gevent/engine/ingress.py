@@ -139,6 +139,14 @@ class Ingress:
             else:
                 self._counters.absorbed += 1
             self._layer.drive(tx, effects)
+        elif (
+            self._layer.serves_statelessly is not None
+            and (method == "ACK" or method == "CANCEL")
+            and self._layer.serves_statelessly(method)
+        ):
+            # the proxy knows nothing of the request that they belong to (§16.10, §16.11)
+            self._counters.delivered += 1
+            self._layer.cores.serve_stateless(request, reply)
         elif method == "ACK":
             self._receive_ack(request, mandatory, flow)
         elif method == "CANCEL":
@@ -166,6 +174,9 @@ class Ingress:
                     layer.cores.serve(request, tx, first.user)
                     return
             self._counters.delivered += 1
+            if layer.serves_statelessly is not None and layer.serves_statelessly(method):
+                layer.cores.serve_stateless(request, reply)
+                return
             if method in KEPT_FOR:
                 grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 import gevent
 
@@ -65,6 +66,8 @@ class TransactionLayer:
         self.tap: Tap[Flow] | None = None
         """Called with each message. None without observers."""
         self.secret = os.urandom(16)
+        self.serves_statelessly: Callable[[str], bool] | None = None
+        """Tells which methods are served without a transaction. None if none are."""
         self._now = clock.now
         self._deadlines = clock.deadlines(self._due)
 

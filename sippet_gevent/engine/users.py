@@ -140,6 +140,9 @@ class CoreLayer(Protocol):
     ) -> None:
         """Serve a new request. It may be a copy of the one that `first` serves."""
 
+    def serve_stateless(self, request: Request, reply: Flow) -> None:
+        """Serve a request without a transaction. `reply` is the flow of its answer."""
+
     def acknowledge(self, ack: Request) -> bool:
         """Take an ACK that belongs to no transaction; False if nothing waits for it."""
 

@@ -77,6 +77,11 @@ class Identifiers:
         self._mark = f"~{owner}" if owner else ""
         self._branch = MAGIC_COOKIE + self._mark
 
+    @property
+    def prefix(self) -> str:
+        """How each branch begins: the magic cookie and the owner."""
+        return self._branch
+
     def branch(self) -> str:
         """Return a new branch with 128 random bits."""
         return self._branch + _take(32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ...engine.users import ClientUser
 from ...errors import Cancelled, InvalidValue, TransactionStateError, TransportError
+from ...message.identifiers import MAGIC_COOKIE
 from ...message.mandatory import transaction_key
 from ...message.message import Request
 from ...message.uri import URI
@@ -70,7 +71,8 @@ class Sender(NextHops):
             request: The request, which is changed.
             next_hop: Where it goes instead of its Route or Request-URI.
             user: Takes the responses; by default a new ClientTransaction.
-            mark: The end of the Via branch.
+            mark: The end of the Via branch. If it begins with the magic cookie, it is the whole
+                branch, and the request is sent without a transaction (§16.11).
             listener: The listener by which the request leaves.
             record_route: Writes a proxy's Record-Route.
             retry: How it is tried again, if the application has said so.
@@ -78,7 +80,7 @@ class Sender(NextHops):
             timers: The timers of its transactions, by default those of the stack.
 
         Returns:
-            The user; None for an ACK, which has no transaction.
+            The user; None for an ACK, and for what is sent without a transaction.
 
         Raises:
             TransportError: No next hop can be reached, or the flow has ended.
@@ -202,7 +204,7 @@ class Sender(NextHops):
             candidates = self.resolve(secured(uri) if secure else uri, listener)
         # a CANCEL may have come while the name was resolved
         if user is None:
-            if request.method not in _WHEN_LEAVING:
+            if request.method not in _WHEN_LEAVING and not mark:
                 check_serving()
         elif (
             isinstance(user, ClientTransaction)
@@ -238,7 +240,7 @@ class Sender(NextHops):
         else:
             flow, data = self._depart(request, ways, secure=sips_contact)
             del ways.left[TRIES - 1 :]
-        if request.method == "ACK":
+        if request.method == "ACK" or mark[:7] == MAGIC_COOKIE:
             # an ACK has no transaction that could fall back to a datagram
             if ways.detour is not None and not flow.wait_open():
                 self.detours.refused(flow, self.stack.clock.now())
@@ -313,7 +315,11 @@ class Sender(NextHops):
         request.flow = flow
         request.mandatory = None  # type: ignore[assignment]
         if not ways.aim(flow.transport.name, flow.remote):
-            ways.branch = self.stack.identifiers.branch() + ways.mark
+            ways.branch = (
+                ways.mark
+                if ways.mark[:7] == MAGIC_COOKIE
+                else self.stack.identifiers.branch() + ways.mark
+            )
         sent_by = self.stack.names.sent_by(flow)
         via = self._via(flow, sent_by, ways.branch)
         request.sent_via = via + ";keep" if ways.keep and flow.probes else via

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...arguments import instance
-from ...errors import Reject
+from ...errors import InvalidValue, Reject
 from ...message.message import Request
 from ...transaction.timers import Timers
 from ...transport.listener_choice import Wanted
@@ -16,6 +16,7 @@ from .forwarded_request import ForwardedRequest
 from .loops import loop_mark
 from .max_breadth import breadth_of
 from .request_validation import check_request
+from .stateless import stateless_branch
 
 
 def forward(
@@ -69,6 +70,7 @@ def forward(
         The branches with their responses. wait() waits for the outcome.
 
     Raises:
+        InvalidValue: The function is stateless, and there are several targets, or `record_route`.
         Reject: 483 when Max-Forwards is 0; 482 for a loop; 440 for more targets than Max-Breadth;
             420 for an unknown Proxy-Require; 404 for a Request-URI of this stack without targets;
             403 for targets if the request has a Route that this stack did not make.
@@ -82,6 +84,19 @@ def forward(
         check_target(given)
     # each target only once (§16.5)
     wanted: tuple[Target | None, ...] = tuple(dict.fromkeys(targets)) or (None,)
+    if tx.is_stateless:
+        if len(wanted) > 1:
+            raise InvalidValue("a request is forwarded without a transaction to one target only")
+        if record_route or add_path:
+            raise InvalidValue("record_route and add_path need a transaction")
+        copy, hop, origin, _ = prepare(tx, wanted[0], next_hop, headers)
+        tx.stack.sender.send(
+            copy,
+            hop,
+            mark=stateless_branch(request, tx),
+            listener=origin if listener is None else listener,
+        )
+        return ForwardedRequest.of_ack(tx)
     breadth = breadth_of(request)
     if len(wanted) > breadth:
         raise Reject(440)

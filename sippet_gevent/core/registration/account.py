@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -29,7 +30,16 @@ from ..inbox import Inbox
 from ..server import ServerTransaction
 from .peers import check_peers
 from .probes import Probes, Target
-from .registration import EXPIRES, UNREGISTER, Registration, checked_instance, contact_of, sip_uri
+from .registration import (
+    EXPIRES,
+    UNREGISTER,
+    Registration,
+    checked_instance,
+    contact_of,
+    registrar_of,
+    shared_uri,
+    sip_uri,
+)
 from .requests import AccountRequests, Registering, Way
 from .row import Row, arguments_of
 
@@ -141,9 +151,9 @@ class Account(AccountRequests):
         self.aor = sip_uri("aor", aor)
         """The address-of-record."""
         self.registrar = (
-            URI(self.aor.scheme, None, self.aor.host, self.aor.port)
+            registrar_of(self.aor)
             if registrar is None
-            else sip_uri("registrar", registrar)
+            else shared_uri(sip_uri("registrar", registrar))
         )
         """The Request-URI of REGISTER and OPTIONS."""
         self.outbound_proxies = proxies_of(outbound_proxy)
@@ -526,12 +536,17 @@ class Account(AccountRequests):
         )
 
 
+@lru_cache(maxsize=64)
+def _shared_tuple(proxies: tuple[URI, ...]) -> tuple[URI, ...]:
+    return proxies
+
+
 def proxies_of(given: URI | str | tuple[URI | str, ...] | None) -> tuple[URI, ...]:
     """Return the outbound proxies of an account. Raises InvalidValue and ParseError."""
     if given is None:
         return ()
     every = (given,) if isinstance(given, (str, URI)) else tuple(given)
-    return tuple(sip_uri("outbound_proxy", each) for each in every)
+    return _shared_tuple(tuple(sip_uri("outbound_proxy", each) for each in every))
 
 
 def _from_of(aor: URI, given: NameAddr | URI | str | None, display_name: str) -> NameAddr:

@@ -39,7 +39,7 @@ from ..client.transaction import ClientTransaction
 from ..element import Element
 from .binding import Granted, granted, own_uri, seen_at
 from .requests import Registering
-from .schedule import BASE, BASE_BESIDE, LONGEST_WANTED, pause, refresh_after
+from .schedule import BASE, BASE_BESIDE, LONGEST_WANTED, in_step, pause, refresh_after
 from .turns import Lane
 
 TOO_BRIEF = 2
@@ -324,7 +324,8 @@ class FlowRegistration:
         self.expires_at = now + found.seconds
         after = refresh_after(found.seconds, random.random())
         table.spread(self, after)
-        self.plan(now if self._has_moved(response, flow) else now + after, is_refresh=True)
+        due = now if self._has_moved(response, flow) else in_step(now + after, found.seconds)
+        self.plan(due, is_refresh=True)
         if is_new:
             reason = f"{response.status} {response.reason}"
             self._owner.note("registered", self, reason, found.seconds)

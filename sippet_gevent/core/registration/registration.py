@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -31,6 +32,8 @@ EXPIRES = 3600
 
 UNREGISTER = 4.0
 """Most seconds that close() waits for the registrar."""
+
+_NO_HEADERS: dict[str, Any] = {}
 
 Self = TypeVar("Self", bound="Registration")
 
@@ -58,8 +61,8 @@ class Registration(AccountRequests):
     """
 
     __slots__ = (
-        "__weakref__", "_address", "_changes", "_flows", "_headers", "_instance", "_observer",
-        "_on_change", "_registrar", "address", "aor", "contact", "credentials", "ended", "error",
+        "__weakref__", "_changes", "_flows", "_headers", "_instance", "_observer", "_on_change",
+        "_registrar", "_tag", "address", "aor", "contact", "credentials", "ended", "error",
         "expires", "expires_at", "given", "gruu", "keyring", "listener", "own_contact", "public",
         "refused", "registered", "service_route", "stack", "temp_gruu",
     )  # fmt: skip
@@ -121,12 +124,10 @@ class Registration(AccountRequests):
         self._instance = checked_instance(instance)
         self._on_change = on_change
         self._registrar = (
-            URI(self.aor.scheme, None, self.aor.host, self.aor.port)
-            if registrar is None
-            else sip_uri("registrar", registrar)
+            registrar_of(self.aor) if registrar is None else sip_uri("registrar", registrar)
         )
-        self._address = NameAddr(self.aor).with_params(tag=stack.identifiers.tag())
-        self._headers = headers
+        self._tag = stack.identifiers.tag()
+        self._headers = headers or _NO_HEADERS
         self._changes: Inbox[None] | None = None
         self._flows = self._make_flows(next_hop, outbound_proxies)
         self.template(self._flows[0])  # a wrong header field raises here
@@ -246,7 +247,7 @@ class Registration(AccountRequests):
             "REGISTER",
             self._registrar,
             **{
-                "from_": self._address,
+                "from_": NameAddr(self.aor).with_params(tag=self._tag),
                 "to": NameAddr(self.aor),
                 "call_id": flow.call_id,
                 **self._headers,
@@ -328,6 +329,21 @@ class Registration(AccountRequests):
             Plain(reason),
             log=log,
         )
+
+
+def registrar_of(aor: URI) -> URI:
+    """Return the host of an address-of-record, one URI for all of its accounts (§10.2)."""
+    return _shared(URI(aor.scheme, None, aor.host, aor.port))
+
+
+@lru_cache(maxsize=64)
+def _shared(uri: URI) -> URI:
+    return uri
+
+
+def shared_uri(uri: URI) -> URI:
+    """Return one URI for all that are equal, because thousands of accounts have the same."""
+    return _shared(uri)
 
 
 def sip_uri(name: str, value: URI | str) -> URI:

@@ -145,6 +145,17 @@ def test_message_is_delivered_or_refused(office, serve, sippet, tmp_path):
     assert "refused: 404 Not Found" in ended.stdout
 
 
+def test_call_answers_the_challenge_with_the_password_of_a_file(office, sippet):
+    uri = f"sip:bob@127.0.0.1:{office.port}"
+    ended = sippet("call", uri)
+    assert (ended.returncode, "--password-file FILE" in ended.stderr) == (1, True), ended
+    way = ["--from", "sip:alice@office.example", "--password-file"]
+    ended = sippet("call", uri, *way, "wrong")
+    assert (ended.returncode, "refused by the peer: 407" in ended.stdout) == (1, True), ended
+    ended = sippet("call", uri, *way, "alice")
+    assert (ended.returncode, "refused by the peer: 404" in ended.stdout) == (1, True), ended
+
+
 @pytest.mark.rfc("3428 8")
 def test_message_checks_its_text(sippet):
     for text, told in (("", "the text is empty"), ("x" * 1301, "over 1300 bytes")):

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from sippet_gevent import Cancelled, Credentials, Reject, Stack, Timers, TransactionTimeout, sdp
+from sippet_gevent import (
+    Cancelled,
+    Credentials,
+    Reject,
+    SIPError,
+    Stack,
+    Timers,
+    TransactionTimeout,
+    sdp,
+)
 
 SHORT = Timers(b=4.0, c=10.0, d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)
 AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.G729, sdp.TELEPHONE_EVENT))
@@ -45,15 +54,26 @@ def previews(request, tx):
         call.wait()
 
 
+def follows(request, tx):
+    """Answer, and accept each transfer."""
+    with tx.accept(media=[AUDIO]) as call:
+        for event in call.events():
+            if event.referral is not None:
+                event.referral.accept()
+                event.referral.finish(200)
+
+
 def stack_of(core):
     stack = Stack(timers=SHORT)
     stack.on("INVITE")(core)
     return stack
 
 
-SERVING = {core.__name__: core for core in (answers, hangs_up, reliable, rings, previews)} | {
+SERVING = {
+    core.__name__: core for core in (answers, follows, hangs_up, reliable, rings, previews)
+} | {
     f"refuses{status}": (lambda request, tx, status=status: status)
-    for status in (404, 480, 503, 603)
+    for status in (404, 480, 486, 503, 603)
 }
 globals().update({name: stack_of(core) for name, core in SERVING.items()})  # for `sippet serve`
 
@@ -72,12 +92,18 @@ def call(uri, way):
             placed = stack.invite(uri, **options)
             if placed.offer is not None:
                 placed.answer(media=[AUDIO])
+            if way == "reinvites":
+                try:
+                    placed.reinvite()
+                except SIPError as error:
+                    print("refused within the call", error.status)
             placed.wait(None if way == "waits" else 1.0)
             placed.hangup()
             stack.clock.sleep(0.5)
             print("call", placed.end)
         except (Reject, Cancelled, TransactionTimeout) as error:
             print("refused", error.status, error)
+            stack.clock.sleep(1.0)  # the 487 of a CANCEL
 
 
 if __name__ == "__main__":

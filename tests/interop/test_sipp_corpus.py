@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,36 @@ SERVED = {
         siphon-rs/invite siphon-rs/invite_bye_ipv6 siphon-rs/invite_multi_codec
         siphon-rs/max_forwards_decrement siphon-rs/max_forwards_edge_case siphon-rs/route_bye
         siphon-rs/session_timer siphon-rs/session_timer_refresh siphon-rs/update upstream/docs/uac
-        upstream/regress/github-0238/uac""",
-    "hangs_up": "drachtio-srf/uac-send-reinvite-no-sdp",
+        upstream/regress/github-0238/uac drachtio-server/uac-outbound-3032
+        drachtio-server/uac-outbound-3034 drachtio-server/uac-options-expect-200
+        pjsip/uac-options siphon-rs/options
+        asterisk/acl_call/sipp/testsip1-success
+        asterisk/acl_call/sipp/testsip2-success
+        asterisk/acl_call/sipp/testsip3-success
+        asterisk/acl_call/sipp/testsip5-success
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_anonymous/sipp/anonymous_invite
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user/sipp/echo_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user/sipp/echo_with_initial_sdp
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user_drop_options/sipp/echo_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user_drop_options/sipp/echo_with_initial_sdp
+        asterisk/dialplan_functions/pjsip_notify/sipp/alice_3434
+        asterisk/history_info/history_info_request/sipp/user1
+        asterisk/incoming_calls_without_auth/sipp/echo_with_deferred_sdp
+        asterisk/incoming_calls_without_auth/sipp/echo_with_initial_sdp
+        asterisk/incoming_calls_without_auth/sipp/playback_with_deferred_sdp
+        asterisk/incoming_calls_without_auth/sipp/playback_with_initial_sdp""",
+    "follows": "pjsip/transfer-attended pjsip/uac-norefersub",
+    "hangs_up": """
+        drachtio-server/uac-session-expires drachtio-srf/uac-send-reinvite-no-sdp
+        pjsip/uac-inv-without-sdp""",
+    "previews": "drachtio-server/uac-cancel",
     "rings": """
-        drachtio-server/uac-notify-during-call-setup drachtio-srf/uac-cancel
+        drachtio-server/uac-notify-during-call-setup
+        drachtio-srf/uac-cancel
         drachtio-srf/uac-drop-200-then-cancel""",
     "refuses404": "drachtio-srf/uac-expect-404 upstream/regress/github-0458/uac",
     "refuses480": "drachtio-srf/uac-expect-480 drachtio-server/uac-outbound-3033-expect-480",
+    "refuses486": "drachtio-server/uac-expect-486",
     "refuses503": "drachtio-srf/uac-expect-503 drachtio-server/uac-drop-one-503",
     "refuses603": """
         drachtio-srf/uac-spammer-expect-603 drachtio-server/uac-spammer-expect-603
@@ -50,6 +74,16 @@ SERVED = {
 
 CALLED = {
     # a scenario, how it is called, and what comes of it
+    "drachtio-server/uas-ackbye": ("cancels", "refused 408"),
+    "drachtio-server/uas-cancel": ("cancels", "refused 408"),
+    "drachtio-server/uas-drop-one-200": ("hangs", "call bye by us"),
+    "drachtio-srf/uas-auth": ("knows", "call bye by us"),
+    "drachtio-srf/uas-refer": ("hangs", "call bye by us"),
+    "drachtio-srf/uas-cancel": ("cancels", "refused 408"),
+    "pjsip/uas-answer-183-wrong-attr": ("cancels", "refused 408"),
+    "pjsip/uas-answer-183-wrong-media": ("cancels", "refused 408"),
+    "pjsip/uas-inv_401_retry_after_100": ("knows", "refused 500"),
+    "saghul/sipp_uas_reinvite_481": ("reinvites", "refused within the call 481"),
     "drachtio-server/uas-slow-response": ("hangs", "call bye by us"),
     "drachtio-srf/uas-302": ("hangs", "refused 302"),
     "drachtio-srf/uas-404": ("hangs", "refused 404"),
@@ -77,6 +111,7 @@ NOT_OURS = {
     "drachtio-server/uac-long-sdp": "offers codecs that no stream of ours has: 488",
     "drachtio-srf/uac-expect-400-no-contact-header": "its application refuses what the core of this test does not",
     "etsi-named/sip_cc_te_ce_v_022": "a Content-Length of 170 with an empty body: 400 (RFC 3261 §18.3)",
+    "etsi-named/sip_cc_oe_ce_v_038": "a second final response, which meets our ACK of the first one",
     "freeswitch/uac_savp_check": "offers SRTP alone: 488",
     "pjsip/alt-pjsua-uas-custom-sdp": "wants the SDP of one application",
     "pjsip/uac-srtp-dtls": "offers SRTP alone: 488; so do the other uac-srtp scenarios",
@@ -92,6 +127,91 @@ NOT_OURS = {
 }
 
 
+OTHERS = {
+    # the rest, by patterns of names: the first one that fits says why a scenario is not played here
+    "asterisk/registration/outbound/*": "a registrar that refuses the registrations of a configuration file",
+    "asterisk/registration/*": "wants accounts, and limits of Contacts, from a configuration file",
+    "asterisk/subscriptions/*": "wants mailboxes, presence and lists of a configuration file",
+    "asterisk/publish/*": "wants the subscribers of a configuration file",
+    "asterisk/message/*": "one side of a message through a server with a dial plan",
+    "asterisk/transfers/*": "one of several phones around a server with a dial plan; they wait for each other",
+    "asterisk/*": "wants the accounts, dial plan or address lists of its server, or is one of several phones around it",
+    "by-example/*": "plays a file of sound that the corpus does not have, or waits for another SIPp",
+    "drachtio-server/uac_*": "wants an X-Color of its application",
+    "drachtio-srf/uac-success-green": "wants an X-Color of its application",
+    "*/uac-drop-all-200": "never sends an ACK, and waits for more repetitions than the test",
+    "drachtio-server/uac-long-message": "a MESSAGE to an application that takes messages",
+    "drachtio-server/uac-long-uri": "insists on a 100 before its 488: no codec of its offer is ours",
+    "drachtio-server/uac-no-ack": "insists on a 100 before the 200, and never sends its ACK",
+    "drachtio-server/uac-register*": "wants the registrar and the presence server of its application",
+    "drachtio-server/uas-183-recv-update": "waits for an UPDATE of its application before its 200",
+    "drachtio-server/uas-183-send-update": "answers a PRACK for a 183 that cannot be acknowledged before its answer",
+    "drachtio-server/uas-bad-bye": "its BYE names a dialog that does not exist, and it never answers the INVITE",
+    "drachtio-server/uas-fail-480": "wants an X-Custom of its application",
+    "drachtio-server/uas-handle-5-registers": "a registrar for five users of its application",
+    "drachtio-server/uas-invite-delay": "answers after 408, when the call is over: nothing to judge",
+    "drachtio-server/uas-options-delay": "waits for OPTIONS; no caller of the test sends them",
+    "drachtio-server/uas-reinvite-bye": "insists on a 100 to its re-INVITE, which is answered at once",
+    "drachtio-server/uas-*": "wants re-INVITEs of its application in turn, and its responses to them have two tags in To: dropped (RFC 3261 §8.1.3)",
+    "drachtio-srf/uac-prack": "sends a PRACK for a 180 of its application",
+    "drachtio-srf/uac-subscribe": "a subscription to its application",
+    "drachtio-srf/uas-200-ok-no-contact-cancel": "waits for a CANCEL behind its 200 without Contact; we end the call by BYE",
+    "drachtio-srf/uas-407-no-auth-header": "a 407 without a challenge cannot be answered (RFC 3261 §22.3)",
+    "drachtio-srf/uas-bye-with-auth": "its responses within the call have two tags in To: dropped (RFC 3261 §8.1.3)",
+    "drachtio-srf/uas-reinvite": "SIPp cannot read it: an element is not closed",
+    "drachtio-srf/uas-reinvite-overlap": "wants several re-INVITEs in turn by its application",
+    "drachtio-srf/uas-reinvite-with-auth": "SIPp cannot read it: an element is not closed",
+    "etsi-named/*": "a 2xx without a readable SDP, or 32 seconds of silence, as a test purpose for other equipment",
+    "freeswitch/uac_*": "wants the accounts of its server",
+    "freeswitch/uas_register_no_challange": "a registrar; no caller of the test registers",
+    "pjsip/alt-pjsua-*": "wants the SDP of one application",
+    "pjsip/strict-route": "its responses within the call have two tags in To: dropped (RFC 3261 §8.1.3)",
+    "pjsip/uac-early-recv-update-481": "insists on a 100, and on an UPDATE of its application while it rings",
+    "pjsip/uac-inv-two-media-but-one-disabled-no-rtpmap": "waits for a re-INVITE of its application",
+    "pjsip/uac-reinvite-bad-via-branch": "its re-INVITE has the branch of its INVITE, so it is a repetition of that (RFC 3261 §17.2.3)",
+    "pjsip/uac-srtp-*": "offers SRTP alone: 488",
+    "pjsip/uac-subscribe": "a subscription to the presence of one application",
+    "pjsip/uac-ticket-1864-scenario2": "its re-INVITE changes to codecs that no stream of ours has: 488",
+    "pjsip/uas-422-then-200-bad-se": "waits four seconds for no BYE; the caller of the test hangs up",
+    "pjsip/uas-answer-180-multiple-fmts-support-update": "waits for an UPDATE of its application while it rings",
+    "pjsip/uas-answer-200-*": "waits for an UPDATE, and is gone before the BYE",
+    "pjsip/uas-auth*": "a registrar; no caller of the test registers",
+    "pjsip/uas-early-bye": "a callee must not send a BYE before it answers (RFC 3261 §15); it is gone then",
+    "pjsip/uas-keep-call-on-tsx-fail": "wants the call to go on after a 481, which ends it (RFC 5057 §5.1)",
+    "pjsip/uas-mwi*": "a subscription of one application",
+    "pjsip/uas-norefersub-disabled": "SIPp cannot read it: a variable is not used",
+    "pjsip/uas-register-ip-change": "a registrar; no caller of the test registers",
+    "pjsip/uas-reinv-*": "waits for re-INVITEs or UPDATEs of one application, and for no BYE",
+    "pjsip/uas-subscribe-*": "a subscription of one application",
+    "saghul/sipp_uac_audio_video": "offers CELT and video, which no stream of ours has: 488",
+    "saghul/sipp_uac_bad_message": "starts with no request",
+    "saghul/sipp_uac_*register*": "wants the accounts of a registrar, or a push service",
+    "saghul/sipp_uac_subscribe_*": "a subscription to presence or a mailbox",
+    "saghul/sipp_uac_*": "plays a file of sound that the corpus does not have",
+    "saghul/sipp_uas_delayed_answer": "answers after ten seconds and waits for a BYE of its application",
+    "saghul/sipp_uas_register_ignore": "a registrar; no caller of the test registers",
+    "saghul/sipp_uas_*": "plays a file of sound that the corpus does not have",
+    "siphon-rs/auth_*": "wants the account of its server",
+    "siphon-rs/info_out_of_dialog": "an INFO outside a call to a core without one: 405",
+    "siphon-rs/message": "a MESSAGE to an application that takes messages",
+    "siphon-rs/prack_bad_rack": "insists on a reliable 180 of its application",
+    "siphon-rs/proxy_invite_bye": "wants a file of users that the corpus does not have",
+    "siphon-rs/refer*": "wants a file of targets that the corpus does not have, or the NOTIFYs of a target that refuses",
+    "siphon-rs/subscribe_*": "a subscription to its application",
+    "upstream/docs/3pcc-*": "waits for another SIPp",
+    "upstream/docs/*": "shows how SIPp is written: wants a file of sound, a proxy, or what its own UAS sends",
+    "upstream/regress/*": "shows a fault of SIPp itself, by a message that it makes or breaks, or by a file that the corpus does not have",
+    "upstream/sipp_scenarios/mcd_register": "wants the accounts of a registrar",
+    "upstream/sipp_scenarios/*": "plays a file of sound that the corpus does not have",
+}
+
+
+def why_not(scenario):
+    """Return the reason for which a scenario is not played; None without one."""
+    fitting = (why for pattern, why in OTHERS.items() if fnmatchcase(scenario, pattern))
+    return NOT_OURS.get(scenario) or next(fitting, None)
+
+
 def path_of(scenario):
     return FOLDER / f"sipp-{scenario}.xml"
 
@@ -100,6 +220,18 @@ def test_each_scenario_of_the_tables_is_in_the_corpus():
     scenarios = [*" ".join(SERVED.values()).split(), *CALLED, *NOT_OURS]
     assert [each for each in scenarios if not path_of(each).is_file()] == []
     assert len(set(scenarios)) == len(scenarios)
+
+
+def test_each_scenario_of_the_corpus_is_played_or_has_a_reason():
+    played = {*" ".join(SERVED.values()).split(), *CALLED}
+    found = {
+        str(path.relative_to(FOLDER)).removeprefix("sipp-").removesuffix(".xml")
+        for path in FOLDER.glob("sipp-*/**/*.xml")
+    }
+    assert sorted(each for each in found - played if why_not(each) is None) == []
+    assert sorted(each for each in played & NOT_OURS.keys()) == []
+    rest = found - played - NOT_OURS.keys()
+    assert [each for each in OTHERS if not any(fnmatchcase(one, each) for one in rest)] == []
 
 
 @pytest.mark.timeout(120)

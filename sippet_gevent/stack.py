@@ -716,13 +716,14 @@ class Stack:
             without_reliable(request, self.supported)
         if timers is not None:
             check_timers(timers)
+        expires = request.expires  # before it is sent, because it may raise
         tx = self.sender.send(
             request, next_hop, listener=listener, record_route=terms, retry=retry, timers=timers
         )
         tx.handlers = known
         tx.terms = terms
-        if request.expires is not None:
-            Expiry(tx, request.expires)
+        if expires is not None:
+            Expiry(tx, expires)
         with cancelled_by(tx, until):
             response = tx.final(on_provisional, timeout)
         if not response.is_success:

@@ -25,7 +25,14 @@ from weakref import WeakKeyDictionary
 
 from ...arguments import instance
 from ...arguments import seconds as check_seconds
-from ...errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout
+from ...errors import (
+    Cancelled,
+    ParseError,
+    Reject,
+    SIPError,
+    TransactionStateError,
+    TransactionTimeout,
+)
 from ...message.message import Request, Response
 from ...message.uri import URI
 from ...transport.listener_choice import Wanted
@@ -38,7 +45,7 @@ from ..client.transaction import ClientTransaction
 from ..dialog.end import Bridged, End
 from ..dialog.expiry import Expiry
 from ..dialog.negotiation import ASKED, OFFERED, same_session
-from ..dialog.offer_answer import description_of
+from ..dialog.offer_answer import description_of, is_reliable
 from ..dialog.reliable import TAG as RELIABLE
 from ..dialog.reliable import lists
 from ..dialog.replaces import replaced_by
@@ -264,6 +271,10 @@ class Inbound(Connection):
         received = self.request.uri_text
         if received in placed.get(self.request.headers.get("Call-ID", ""), ()):
             raise Reject(482)
+        try:
+            expires = invite.expires
+        except ParseError:
+            expires = None  # the caller's; it must not raise once the INVITE has left
         sender = self.stack.sender
         out = sender.send(invite, next_hop, listener=listener, retry=retry)  # type: ignore[call-arg]
         assert isinstance(out, ClientTransaction)  # no user was given
@@ -271,8 +282,8 @@ class Inbound(Connection):
         call_id = out.request.headers["Call-ID"]
         placed[call_id] = received, out.request.uri_text
         try:
-            if out.request.expires is not None:
-                Expiry(out, out.request.expires)
+            if expires is not None:
+                Expiry(out, expires)
             response = out.final(self.ringing, timeout)
         except TransactionTimeout:
             if not self.is_picked_up:
@@ -316,7 +327,7 @@ class Inbound(Connection):
             provisional.headers.extend(content)
         provisional.headers.extend(self.policy.lines(response, Kind.PROVISIONAL))
         self.caller.write_allowed(provisional)
-        reliable = "RSeq" in response.headers.fields and state != ASKED
+        reliable = is_reliable(response) and state != ASKED
         tx.respond(provisional, reliable=reliable)
         if found:
             self.caller.shown = found

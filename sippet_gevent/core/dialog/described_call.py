@@ -242,7 +242,7 @@ class DescribedCall(Call):
 
     def _send_ack(self, invite: Request, body: bytes = b"") -> None:
         self._late = None
-        if self.offers.owes_answer:
+        if self.offers.owes_answer_in(ACK):
             self.offers.sent(ACK, body)
         self.dialog.acknowledge(invite, body, self.offers.local_type)
         self._acknowledged()

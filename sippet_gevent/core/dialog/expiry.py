@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from ..client.transaction import ClientTransaction, Watch
 
+STEP = 180.0
+"""Most seconds until a deadline is looked at again. A caller of a bridge chooses its Expires, up to
+2**32 - 1 seconds, and nothing of an INVITE that has ended may wait for that long."""
+
 
 class Expiry(Watch):
     """The deadline of an INVITE of ours: it sends a CANCEL unless a final response has come.
@@ -15,14 +19,23 @@ class Expiry(Watch):
         seconds: Its Expires.
     """
 
-    __slots__ = ()
+    __slots__ = ("_until",)
 
     def __init__(self, tx: ClientTransaction, seconds: int) -> None:
         super().__init__(tx)
+        now = tx.stack.clock.now()
+        self._until = now + seconds
         tx._watches.append(self)
-        tx.stack.deadlines.add(tx.stack.clock.now() + seconds, self)
+        self._plan(tx, now)
+
+    def _plan(self, tx: ClientTransaction, now: float) -> None:
+        tx.stack.deadlines.add(min(self._until, now + STEP), self)
 
     def expire(self, now: float) -> None:
         tx = self.owner
-        if tx is not None and tx.is_pending:
+        if tx is None or not tx.is_pending:
+            return
+        if now < self._until:
+            self._plan(tx, now)
+        else:
             tx.cancel()

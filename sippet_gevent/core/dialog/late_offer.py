@@ -14,7 +14,7 @@ from ...message.message import Request, Response
 from ..element import Element, InvitingRequest
 from .call import Flag
 from .end import End
-from .negotiation import PRACK, RELIABLE
+from .negotiation import ACK, PRACK, RELIABLE
 from .offer_answer import OfferAnswer, media_address, parsed
 from .state import DialogState
 
@@ -73,7 +73,7 @@ def answer_in_prack(call: Answering, response: Response) -> bytes:
     offers = call.offers
     offers.take(RELIABLE, response)
     body = b""
-    if offers.owes_answer:
+    if offers.owes_answer_in(PRACK):
         try:
             body = offers.answer()
         except (Exception, gevent.Timeout) as error:
@@ -91,7 +91,7 @@ def answer_in_ack(call: Answering, invite: Request) -> bytes | None:
     call ends (RFC 6337 §2.3, §5.2.4).
     """
     offers = call.offers
-    if not offers.owes_answer or parsed(offers.offer) is None:
+    if not offers.owes_answer_in(ACK) or parsed(offers.offer) is None:
         return b""  # there is nothing to answer
     if not call.ended.is_set():
         reinvite = call._reinvite

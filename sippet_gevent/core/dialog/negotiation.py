@@ -110,6 +110,8 @@ _RECEIVED = {
     (QUIET, PRACK, True): (Means.OFFER, OFFERED_PRACK),
 }
 
+_ANSWERED_BY = {OFFERED_1XX: PRACK, OFFERED_2XX: ACK}
+
 _FAILED = {  # a request that failed: the states in which its offer waits, and the next one
     (UPDATE, OFFERED_UPDATE): QUIET,
     (PRACK, OFFERED_PRACK): ANSWERED_1XX,  # RFC 6337 §2.3: it may be sent again without the offer
@@ -264,6 +266,14 @@ class Negotiation:
     def owes_answer(self) -> bool:
         """True when an offer of the peer waits for our answer."""
         return bool(self.offer) and not self.offer_is_ours
+
+    def owes_answer_in(self, carrier: str) -> bool:
+        """True when this message of ours carries the answer to the offer of the peer that waits.
+
+        The offer of an UPDATE may wait while a 2xx or a reliable 1xx to our INVITE arrives. Its
+        answer is due in the 2xx to the UPDATE, not in our ACK or PRACK (RFC 3311 §5.2).
+        """
+        return self.owes_answer and _ANSWERED_BY.get(self.state) == carrier
 
     def __repr__(self) -> str:
         return f"<Negotiation: {self.state}>"

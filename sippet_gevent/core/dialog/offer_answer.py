@@ -68,7 +68,21 @@ def carrier_of(response: Response) -> str:
     """Return what a response to an INVITE is, for Negotiation."""
     if response.status >= 200:
         return ACCEPTED
-    return RELIABLE if "RSeq" in response.headers.fields else UNRELIABLE
+    return RELIABLE if is_reliable(response) else UNRELIABLE
+
+
+def is_reliable(response: Response) -> bool:
+    """True for a provisional response that a PRACK acknowledges: it requires 100rel, and its RSeq
+    can be read (RFC 3262 §3, §4)."""
+    fields = response.headers.fields
+    if "RSeq" not in fields or "Require" not in fields:
+        return False
+    try:
+        return response.rseq is not None and any(
+            tag.lower() == "100rel" for tag in response.require
+        )
+    except ParseError:
+        return False
 
 
 def media_address(flow: Flow) -> str:

@@ -10,6 +10,7 @@ import math
 from enum import Enum
 from typing import NamedTuple
 
+from ...errors import ParseError
 from ...message.fields.extensions import SubscriptionState
 
 
@@ -107,7 +108,16 @@ def retry_after(state: SubscriptionState) -> float | None:
     retry = REASONS.get(state.reason or "", UNKNOWN)
     if not retry.may:
         return None
-    return float(state.retry_after or 0) if retry.waits else 0.0
+    return float(seconds_in(state, "retry-after") or 0) if retry.waits else 0.0
+
+
+def seconds_in(state: SubscriptionState, name: str) -> int | None:
+    """Return a parameter of Subscription-State in seconds. One that cannot be read counts as
+    none, because the state itself can be read."""
+    try:
+        return state.expires if name == "expires" else state.retry_after
+    except ParseError:
+        return None
 
 
 class SubscriberState:
@@ -182,8 +192,8 @@ class SubscriberState:
         self.notify_by = math.inf
         if event is Happened.TERMINATED:
             self.ended_by = state
-        elif state.expires is not None:
-            self.expires_at = now + state.expires
+        elif (expires := seconds_in(state, "expires")) is not None:
+            self.expires_at = now + expires
         elif math.isinf(self.expires_at) and self._default is not None:
             self.expires_at = now + self._default  # so that it ends some day
         self._take(event)

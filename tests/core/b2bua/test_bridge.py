@@ -331,3 +331,20 @@ def test_stack_that_stops_ends_both_legs_and_the_core(phones):
     assert phones.callee.methods[-1] == "BYE"
     assert phones.caller.methods[-1] == "BYE"
     assert phones.results or phones.errors
+
+
+@pytest.mark.rfc("3261 13.2.1", "3261 20.19")
+def test_expires_of_the_caller_that_cannot_be_read_counts_as_none(sip):
+    """The caller got 400 after the INVITE had left, and nothing hung up when the callee answered."""
+    first = Phones(sip)
+    first.reply(486)
+    second = first.caller.request("INVITE", **body(first.offer))
+    second.headers["Expires"] = "soon"
+    first.caller.send(second)
+    inner = first.callee.last("INVITE")
+    first.callee.reply(inner, 180, contact=f"<{first.callee.uri}>")
+    assert first.caller.statuses[-1] == 180
+    first.caller.send(second.cancel())
+    assert first.callee.methods[-1] == "CANCEL"
+    first.callee.reply(first.callee.last("CANCEL"), 200)
+    first.callee.reply(inner, 487)

@@ -291,3 +291,37 @@ def test_ack_without_the_answer_to_bytes_leaves_it_to_the_application(sip):
     assert taken.call.remote_sdp is None
     assert not taken.call.ended.is_set()
     taken.call.hangup()
+
+
+# ---- responses with an RSeq that nothing acknowledges
+
+
+@pytest.mark.rfc("3262 4", "6337 3.1.1")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rseq": 1},
+        {"rseq": 1, "require": "timer"},
+        {"require": "100rel"},
+        {"require": "100rel", "RSeq": "x"},
+    ],
+    ids=["no Require", "another Require", "no RSeq", "unreadable RSeq"],
+)
+def test_offer_in_a_1xx_that_no_prack_acknowledges_is_a_preview(sip, fields):
+    """The call waited for the PRACK that it never sent, and could not make the ACK."""
+    placed = Placed(sip, answer=False, body=b"", supported="100rel, timer")
+    given = dict(fields)
+    unreadable = given.pop("RSeq", None)
+    contact = f"<{placed.peer.uri}>"
+    ringing = placed.invite.response(180, contact=contact, **given, **body(phone_offer()))
+    if unreadable:
+        ringing.headers["RSeq"] = unreadable
+    placed.peer.reply(placed.invite, ringing)
+    ok = placed.invite.response(200, contact=contact, **body(phone_offer()))
+    ok.to = ringing.to
+    placed.peer.reply(placed.invite, ok)
+    placed.call.answer(media=[AUDIO])
+    sip.settle()
+    assert placed.peer.methods == ["INVITE", "ACK"]
+    assert directions(placed.peer.last("ACK")) == ["sendrecv"]
+    placed.call.hangup()

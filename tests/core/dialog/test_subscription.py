@@ -1043,3 +1043,25 @@ def test_bye_of_ours_leaves_the_subscription_of_the_peer(sip):
     )
     assert peer.statuses[-1] == 200
     assert messages(sip, "NOTIFY")[-1].subscription_state.state == "terminated"
+
+
+# ---- parameters that cannot be read
+
+
+@pytest.mark.rfc("6665 4.1.3")
+@pytest.mark.parametrize("expires", ["99999999999", "soon", "-1"])
+def test_notify_whose_expires_cannot_be_read_counts_as_without(sip, expires, caplog):
+    """Such a NOTIFY was shown to the application, and answered 500 with a traceback."""
+    it = Watching(sip)
+    assert it.notify(f"active;expires={expires}") == 200
+    assert it.subscription.state == "active"
+    assert it.notify("terminated;reason=noresource") == 200
+    assert it.subscription.end.reason == "noresource"
+    assert not caplog.records
+
+
+@pytest.mark.rfc("6665 4.1.3")
+def test_retry_after_that_cannot_be_read_is_0(sip):
+    it = Watching(sip)
+    assert it.notify("terminated;reason=giveup;retry-after=later") == 200
+    assert it.subscription.retry_after == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from gevent.event import Event
 
 from sippet_gevent import Reject, TransactionStateError, sdp
 
@@ -280,3 +281,64 @@ def test_on_offer_that_rejects_an_update_is_488(sip):
     assert phone.ask("UPDATE", **body(sdp.hold(phone.offer))).status == 488
     assert phone.call.remote_sdp == phone.offer
     phone.finish()
+
+
+# ---- an UPDATE whose answer takes a while
+
+
+class Undecided(Ringing):
+    """A call of ours. Its callee has answered in a reliable 183, and has sent an UPDATE with an
+    offer since, which the application has not decided about."""
+
+    def __init__(self, sip):
+        self.decided = Event()
+
+        def decide(offer, call):
+            self.decided.wait()
+
+        super().__init__(sip, media=[AUDIO], on_offer=decide)
+        self.answer = sdp.answer(description(self.invite), [PHONE], address=HOST)
+        self.progress(**body(self.answer))
+        self.peer.send(
+            self.peer.back(
+                self.invite, self.early, "UPDATE", number=1, **body(sdp.hold(self.answer))
+            ),
+            to=self.at,
+        )
+
+    def decide(self):
+        """The application decides now. Return the response to the UPDATE."""
+        self.decided.set()
+        self.sip.settle()
+        return self.peer.responses[-1]
+
+
+@pytest.mark.rfc("3311 5.2", "6337 2.2")
+def test_ack_has_no_answer_to_the_offer_of_an_update(sip):
+    """The callee answers the INVITE while its UPDATE waits. No ACK could be made."""
+    phone = Undecided(sip)
+    call = phone.finish()
+    assert phone.peer.methods[-1] == "ACK"
+    assert phone.peer.last("ACK").body == b""
+    response = phone.decide()
+    assert (response.status, response.cseq.method) == (200, "UPDATE")
+    assert directions(response) == ["recvonly"]
+    assert call.remote_sdp == sdp.hold(phone.answer)
+    call.hangup()
+
+
+@pytest.mark.rfc("3311 5.2", "3262 5")
+def test_prack_has_no_answer_to_the_offer_of_an_update(sip):
+    """The callee sends another reliable 180 while its UPDATE waits. No PRACK could be made."""
+    phone = Undecided(sip)
+    again = phone.invite.response(
+        180, contact=f"<{phone.peer.uri}>", require="100rel", rseq=REL["rseq"] + 1
+    )
+    again.to = phone.early.to
+    phone.peer.reply(phone.invite, again)
+    prack = phone.peer.last("PRACK")
+    assert prack.rack.response == REL["rseq"] + 1
+    assert prack.body == b""
+    phone.peer.reply(prack, 200)
+    assert directions(phone.decide()) == ["recvonly"]
+    phone.finish().hangup()

@@ -25,14 +25,7 @@ from weakref import WeakKeyDictionary
 
 from ...arguments import instance
 from ...arguments import seconds as check_seconds
-from ...errors import (
-    Cancelled,
-    ParseError,
-    Reject,
-    SIPError,
-    TransactionStateError,
-    TransactionTimeout,
-)
+from ...errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout
 from ...message.message import Request, Response
 from ...message.uri import URI
 from ...transport.listener_choice import Wanted
@@ -43,7 +36,7 @@ from ..client.retry import Retry
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
 from ..dialog.end import Bridged, End
-from ..dialog.expiry import Expiry
+from ..dialog.expiry import Expiry, seconds_of
 from ..dialog.negotiation import ASKED, OFFERED, same_session
 from ..dialog.offer_answer import description_of, is_reliable
 from ..dialog.reliable import TAG as RELIABLE
@@ -271,10 +264,7 @@ class Inbound(Connection):
         received = self.request.uri_text
         if received in placed.get(self.request.headers.get("Call-ID", ""), ()):
             raise Reject(482)
-        try:
-            expires = invite.expires
-        except ParseError:
-            expires = None  # the caller's; it must not raise once the INVITE has left
+        expires = seconds_of(invite)  # now, because nothing may raise once the INVITE has left
         sender = self.stack.sender
         out = sender.send(invite, next_hop, listener=listener, retry=retry)  # type: ignore[call-arg]
         assert isinstance(out, ClientTransaction)  # no user was given

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from ...errors import ParseError
+from ...message.message import Request
 from ..client.transaction import ClientTransaction, Watch
 
 STEP = 180.0
 """Most seconds until a deadline is looked at again. A caller of a bridge chooses its Expires, up to
 2**32 - 1 seconds, and nothing of an INVITE that has ended may wait for that long."""
+
+
+def seconds_of(invite: Request) -> int | None:
+    """Return the Expires of an INVITE; None without one that can be read."""
+    try:
+        return invite.expires
+    except ParseError:
+        return None
 
 
 class Expiry(Watch):

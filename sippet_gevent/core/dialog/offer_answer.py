@@ -42,7 +42,11 @@ CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
 def description_of(message: Message) -> bytes:
     """Return the session description of a message, from a multipart, too; b"" without one.
 
-    A body with another Content-Disposition than "session" is none (RFC 6337 §2.4).
+    A body with another Content-Disposition than "session" is none (RFC 6337 §2.4). Neither is a
+    multipart of a response that cannot be read, because nothing can refuse a response.
+
+    Raises:
+        ParseError: The multipart of a request cannot be read.
     """
     body = message.body
     if not body:
@@ -54,14 +58,30 @@ def description_of(message: Message) -> bytes:
         if disposition != "session":
             return b""
     if "Content-Type" in fields and headers["Content-Type"][:10].lower() == "multipart/":
-        part = Part.of(message).find(SESSION_TYPE)
+        try:
+            part = Part.of(message).find(SESSION_TYPE)
+        except ParseError:
+            if isinstance(message, Request):
+                raise
+            return b""
         return b"" if part is None else part.content
     return body
 
 
 def _type_of(message: Message) -> str:
-    """Return the Content-Type as text, "" without one."""
-    return message.headers["Content-Type"] if "Content-Type" in message.headers.fields else ""
+    """Return the Content-Type of a session description as text.
+
+    It is application/sdp without one, and for a multipart. So it is for one that cannot be read,
+    which a bridge may have received, because our later requests have this type, too.
+    """
+    kind = message.headers.get("Content-Type") or SESSION_TYPE
+    if kind == SESSION_TYPE:
+        return kind
+    try:
+        readable = message.content_type is not None
+    except ParseError:
+        readable = False
+    return kind if readable and kind[:10].lower() != "multipart/" else SESSION_TYPE
 
 
 def carrier_of(response: Response) -> str:
@@ -175,8 +195,7 @@ class OfferAnswer(Negotiation):
         """Note a message that we are about to send. Raises TransactionStateError."""
         description = description_of(message)
         if description and description != self._made:
-            kind = _type_of(message)
-            self.local_type = kind if kind[:10].lower() != "multipart/" and kind else SESSION_TYPE
+            self.local_type = _type_of(message)
             if self.media is not None and self.media.is_derived:
                 self.media = None  # the application has described the session anew
         before = self.remote

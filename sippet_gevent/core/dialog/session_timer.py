@@ -216,6 +216,8 @@ class SessionTimer(Rule):
 
     def _plan(self, due: float) -> None:
         """Have expire() called at `due`, or up to a second later."""
+        if self.session.ended.is_set():
+            return  # its 2xx could not be used, and nothing would remove the deadline
         self._due = due
         watch = self._watch
         # the pending deadline comes first, and plans the next one

@@ -348,3 +348,43 @@ def test_expires_of_the_caller_that_cannot_be_read_counts_as_none(sip):
     assert first.callee.methods[-1] == "CANCEL"
     first.callee.reply(first.callee.last("CANCEL"), 200)
     first.callee.reply(inner, 487)
+
+
+@pytest.mark.rfc("2046 5.1.1")
+def test_multipart_of_the_callee_that_cannot_be_read_crosses_as_it_is(sip):
+    """The bridge raised ParseError, and the caller got 500."""
+    phones = Phones(sip)
+    phones.inner_response = phones.callee.reply(
+        phones.inner, 183, contact=f"<{phones.callee.uri}>", body=b"no delimiter",
+        content_type="multipart/mixed;boundary=x",
+    )  # fmt: skip
+    assert phones.heard == [183]
+    assert phones.last.body == b"no delimiter"
+    phones.reply(486)
+    assert phones.heard == [183, 486]
+
+
+@pytest.mark.rfc("3261 20.15")
+def test_content_type_that_cannot_be_read_is_not_that_of_later_requests(sip):
+    """The offer of the caller's re-INVITE could not be passed on, and the caller got 500."""
+    phones = Phones(sip, offer=b"")
+    phones.reply(486)
+    invite = phones.caller.request("INVITE", **body(describe()))
+    invite.headers["Content-Type"] = "garbage"
+    phones.invite, phones.number = invite, invite.cseq.number
+    phones.caller.send(invite)
+    inner = phones.callee.last("INVITE")
+    assert inner.headers["Content-Type"] == "garbage"
+    ok = phones.callee.reply(inner, 200, contact=f"<{phones.callee.uri}>", **body(describe(CALLEE)))
+    phones.ack()
+    held = describe().replace(b"sendrecv", b"sendonly")
+    held = held if held != describe() else held + b"a=sendonly\r\n"
+    phones.ask("INVITE", held)
+    again = phones.callee.last("INVITE")
+    assert again is not inner
+    assert again.headers["Content-Type"] == "application/sdp"
+    phones.callee.reply(again, 488)
+    assert phones.last.status == 488
+    phones.ask("BYE")
+    phones.callee.reply(phones.callee.last("BYE"), 200)
+    assert ok.status == 200

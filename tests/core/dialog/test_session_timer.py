@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from sippet_gevent import InvalidValue, Reject, Stack
+from sippet_gevent import InvalidValue, ParseError, Reject, Stack, sdp
 from sippet_gevent.core.dialog.rules import RULES
 from sippet_gevent.core.dialog.session_timer import EXPIRED, NOT_REFRESHED, SessionTimer
 
@@ -535,3 +535,21 @@ def test_two_stacks_refresh_by_update_because_their_allow_names_it(sip, refreshe
     assert (ladder.count("INVITE sip:"), ladder.count("UPDATE")) == (1, 3)
     assert not call.ended.is_set()
     call.hangup()
+
+
+@pytest.mark.rfc("4028 10")
+def test_call_that_ends_at_its_2xx_leaves_no_deadline(sip):
+    """The 2xx had no answer, so the call ended, and began its session timer after that."""
+    peer = Peer(sip, CALLEE)
+    audio = sdp.MediaStream("audio", 4000, (sdp.PCMU,))
+    greenlet = start(sip, sip.client.invite, BOB, media=[audio])
+    interval = "4294967295;refresher=uas"
+    peer.reply(
+        peer.last("INVITE"), 200, contact=f"<{peer.uri}>", session_expires=interval, require="timer"
+    )
+    assert peer.methods == ["INVITE", "ACK", "BYE"]
+    peer.reply(peer.last("BYE"), 200)
+    with pytest.raises(ParseError):
+        greenlet.get()
+    sip.advance(250)
+    assert len(sip.client.deadlines) == 0

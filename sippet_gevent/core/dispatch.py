@@ -103,7 +103,7 @@ class Dispatcher:
             self.methods.add(methods, function)
             if stateless:
                 self.methods.stateless.update(methods or (ANY,))
-                self._stack.engine.serves_statelessly = self.methods.is_stateless
+                self._stack.engine.serves_statelessly = self._is_stateless
             self._stack.capabilities.forget()
             return function
 
@@ -161,6 +161,16 @@ class Dispatcher:
                 if request.mandatory.to_tag is None
                 else self._stack.dialogs.core_for(request, self._wrapped),
             )
+
+    def _is_stateless(self, request: Request) -> bool:
+        """True for a request without a transaction: its method is served so, and it belongs to no
+        dialog of this stack."""
+        if not self.methods.is_stateless(request.method):
+            return False
+        core = self._wrapped
+        return request.mandatory.to_tag is None or (
+            self._stack.dialogs.core_for(request, core) is core
+        )
 
     def serve_stateless(self, request: Request, reply: Flow) -> None:
         """Serve a request without a transaction (§16.11). `reply` is the flow of its answer."""

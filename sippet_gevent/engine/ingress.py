@@ -142,7 +142,7 @@ class Ingress:
         elif (
             self._layer.serves_statelessly is not None
             and (method == "ACK" or method == "CANCEL")
-            and self._layer.serves_statelessly(method)
+            and self._layer.serves_statelessly(request)
         ):
             # the proxy knows nothing of the request that they belong to (§16.10, §16.11)
             self._counters.delivered += 1
@@ -174,7 +174,7 @@ class Ingress:
                     layer.cores.serve(request, tx, first.user)
                     return
             self._counters.delivered += 1
-            if layer.serves_statelessly is not None and layer.serves_statelessly(method):
+            if layer.serves_statelessly is not None and layer.serves_statelessly(request):
                 layer.cores.serve_stateless(request, reply)
                 return
             if method in KEPT_FOR:

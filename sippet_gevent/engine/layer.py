@@ -66,8 +66,8 @@ class TransactionLayer:
         self.tap: Tap[Flow] | None = None
         """Called with each message. None without observers."""
         self.secret = os.urandom(16)
-        self.serves_statelessly: Callable[[str], bool] | None = None
-        """Tells which methods are served without a transaction. None if none are."""
+        self.serves_statelessly: Callable[[Request], bool] | None = None
+        """Tells which requests are served without a transaction. None if none are."""
         self._now = clock.now
         self._deadlines = clock.deadlines(self._due)
 

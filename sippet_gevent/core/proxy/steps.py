@@ -7,7 +7,7 @@ from hashlib import blake2s
 from typing import Any
 
 from ...arguments import instance
-from ...errors import InvalidValue
+from ...errors import InvalidValue, TransactionStateError
 from ...message.address import NameAddr
 from ...message.identifiers import MAGIC_COOKIE, create_branch
 from ...message.message import Request, Response
@@ -105,7 +105,8 @@ def forward_request(
     next_hop: NextHop | None = None,
     **headers: Any,
 ) -> None:
-    """Send one copy of a request to one target without a transaction (§16.6, §16.11).
+    """Send one copy of a request to one target without a transaction (§16.6, §16.11): an ACK, or a
+    request that is served with `stateless=True`.
 
     The copy has a Via of ours with a derived branch, one hop less in Max-Forwards, and no Route of
     ours. Its responses return to the sender of the request without a transaction. `forward()` in a
@@ -120,11 +121,18 @@ def forward_request(
 
     Raises:
         Reject: 483 when Max-Forwards is 0, 482 for a loop, 420, 404 or 403 as in forward().
+        TransactionStateError: The request has a server transaction, which nothing would answer.
         TransportError: It cannot be sent.
         TypeError: An argument has another type.
     """
     instance("request", request, Request, "forward_request(request, tx, target)")
     instance("tx", tx, ServerTransaction, "forward_request(request, tx, target)")
+    if not tx.is_stateless and request.method != "ACK":
+        raise TransactionStateError(
+            f"{request.method} has a server transaction, and forward_request() keeps none for its "
+            "responses: write forward(request, tx, target), or register the function with "
+            "stateless=True"
+        )
     check_request(request, tx.stack.supported)
     check_target(target)
     copy, hop, origin, _ = prepare(tx, target, next_hop, headers)

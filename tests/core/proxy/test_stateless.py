@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
 from sippet_gevent import Reject, Response, forward
@@ -142,3 +143,26 @@ def test_other_methods_of_the_stack_have_transactions(stack, caller):
     stack.on("OPTIONS")(lambda request, tx: 200)
     caller.ask("OPTIONS")
     assert (caller.statuses, len(stack.engine.servers)) == ([200], 1)
+
+
+@pytest.mark.rfc("3261 16.11", "3261 12.2")
+def test_request_in_a_call_of_our_own_has_a_transaction(sip, stack, phone):
+    phone.answer = lambda request: (
+        request.response(200, contact=f"<{phone.uri}>", to=request.to.with_params(tag="b"))
+        if request.method == "INVITE"
+        else None
+    )
+    gevent.spawn(lambda: stack.invite(TARGET).wait())
+    sip.settle()
+    (invite,) = [request for request in phone.requests if request.method == "INVITE"]
+    inside = {
+        "from_": "<sip:bob@10.0.0.61>;tag=b",
+        "to": str(invite.from_),
+        "call_id": invite.call_id,
+    }
+    uri = str(invite.contact[0].uri)
+    phone.ask("INVITE", uri, number=1, **inside)
+    assert len(stack.engine.servers) == 1
+    phone.ask("BYE", uri, number=2, **inside)
+    assert phone.statuses[-1] == 200
+    assert phone.methods == ["INVITE", "ACK"]  # the re-INVITE went no further

@@ -7,6 +7,7 @@ import pytest
 from sippet_gevent import (
     InvalidValue,
     Request,
+    TransactionStateError,
     add_record_route,
     add_via,
     derive_branch,
@@ -107,3 +108,20 @@ def test_forward_response_refuses_one_that_is_for_this_stack(sip, caller, phone,
     sip.serve(core)
     caller.ask("MESSAGE")
     assert (seen, caller.statuses) == ([1], [200])
+
+
+@pytest.mark.rfc("3261 16.11")
+def test_forward_request_refuses_a_request_that_nothing_would_answer(sip, caller, phone, caplog):
+    stack = sip.stack(None, SERVER)
+    errors = []
+
+    @stack.on("OPTIONS")
+    def core(request, tx):
+        with pytest.raises(TransactionStateError) as raised:
+            forward_request(request, tx, "sip:bob@10.0.0.61")
+        errors.append(str(raised.value))
+        return 480
+
+    caller.ask("OPTIONS")
+    assert (caller.statuses, phone.requests) == ([480], [])
+    assert "write forward(request, tx, target)" in errors[0]

@@ -40,6 +40,7 @@ class TrunkSettings:
     caller_id: str | None = None
     caller_ids: Mapping[str, str] = field(default_factory=dict)
     next_on: tuple[int, ...] | None = None
+    ring: float = 0.0
     peers: tuple[str, ...] = ()
     incoming: str | None = None
     incoming_numbers: Mapping[str, str] = field(default_factory=dict)
@@ -210,6 +211,8 @@ _OWN_ROWS = (
         '{ alice = "+49301231" }'),
     Row("trunks.next_on", kinds.STATUSES, "responses that try the next trunk",
         "[408, 480, 500, 502, 503, 504]"),
+    Row("trunks.ring", kinds.SECONDS, "most seconds until a call is answered, then the next trunk "
+        "is tried; default: as long as it rings", "40"),
     Row("trunks.peers", kinds.NETWORKS, "networks from which its calls come, besides the addresses "
         "of its server", '["192.0.2.0/24"]'),
     Row("trunks.incoming", kinds.TEXT, "user that gets its calls", '"alice"'),

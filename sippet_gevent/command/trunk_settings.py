@@ -143,4 +143,5 @@ def _trunk(settings: TrunkSettings, account: Account) -> Trunk:
         next_on=NEXT_ON if settings.next_on is None else settings.next_on,
         incoming=settings.incoming,
         incoming_numbers=settings.incoming_numbers,
+        ring=settings.ring or None,
     )

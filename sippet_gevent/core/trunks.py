@@ -7,8 +7,10 @@
 | the same, refused with one of its `next_on` | the next such trunk |
 | from the carrier of a trunk | all phones of the user that the number belongs to |
 
-A call to a carrier is bridged, because the carrier asks us for the password, not the phone. A call
-from a carrier is forwarded, so that all phones of a user ring.
+Calls are bridged, because the carrier asks us for the password, not the phone. It may do that for a
+re-INVITE or a BYE of a phone that it has called, too. Only an element with a dialog of its own can
+answer, because the second try has another CSeq (RFC 3261 §22.2). All phones of a user ring. Other
+requests of a carrier, such as MESSAGE, are forwarded to all phones.
 """
 
 from __future__ import annotations
@@ -18,12 +20,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..arguments import instance
+from ..arguments import instance, number
 from ..errors import InvalidValue, Reject, TransactionTimeout, TransportError, excerpt
 from ..message.address import NameAddr
 from ..message.message import Request, Response
 from ..message.uri import URI
 from ..observe.counters import Plain
+from ..transaction.timers import Timers
+from .argument_checks import check_timers
+from .b2bua.bridge import bridge
+from .b2bua.policy import BridgePolicy
 from .core import Core
 from .proxy.forward import forward
 from .registrar_proxy import RegistrarProxy
@@ -37,6 +43,29 @@ NEXT_ON = (408, 480, 500, 502, 503, 504)
 """Responses of a trunk that try the next one: the carrier has failed, not the callee."""
 
 _SEPARATORS = str.maketrans("", "", "-.()")  # visual-separator of RFC 3966 §3
+
+
+def _asserted(invite: Request) -> str | None:
+    """Return the caller that a carrier asserts, unless it has to be hidden from phones (RFC 3325
+    §7)."""
+    if _wants_privacy(invite):
+        return None
+    return ", ".join(invite.headers.all("P-Asserted-Identity")) or None
+
+
+def _called(invite: Request) -> str | None:
+    return invite.headers.get("P-Called-Party-ID")
+
+
+def _wants_privacy(request: Request) -> bool:
+    words = {
+        word.strip().lower() for text in request.headers.all("Privacy") for word in text.split(";")
+    }
+    return not words.isdisjoint(("id", "user", "header"))
+
+
+_INCOMING = BridgePolicy({"P-Asserted-Identity": _asserted, "P-Called-Party-ID": _called})
+"""What phones get of a call of a carrier, which they trust (RFC 3325 §7, RFC 7315 §4.2)."""
 
 _ANONYMOUS = NameAddr.parse('"Anonymous" <sip:anonymous@anonymous.invalid>')  # RFC 3323 §4.1.1.3
 
@@ -56,12 +85,16 @@ class Trunk:
         caller_id: The number that callees see, by default that of the account.
         caller_ids: The same by user, which comes first.
         next_on: Statuses of refusals that try the next trunk.
+        ring: Most seconds until a call by this trunk is answered. Then the next trunk is tried, and
+            after the last one the caller gets 408. None is as long as the callee rings.
+        timers: The timers of its INVITEs, in place of those of the stack: with `Timers(b=4)`, a
+            carrier that does not respond at all makes way for the next one after 4 seconds.
         incoming: The user that gets its calls.
         incoming_numbers: Users by the number that was called, which come first.
 
     Raises:
-        InvalidValue: The pattern is not a regular expression.
-        TypeError: `account` is no Account.
+        InvalidValue: The pattern is not a regular expression, or `ring` is not above 0.
+        TypeError: `account` is no Account, or another argument has another type.
     """
 
     account: Account
@@ -74,11 +107,17 @@ class Trunk:
     next_on: tuple[int, ...] = NEXT_ON
     incoming: str | None = None
     incoming_numbers: Mapping[str, str] = field(default_factory=dict)
+    ring: float | None = None
+    timers: Timers | None = None
 
     def __post_init__(self) -> None:
         instance("account", self.account, Account, 'Trunk(Account("sip:100@carrier.example"))')
         if isinstance(self.numbers, str):
             raise TypeError(f"numbers must be a tuple, got a text: write ({self.numbers!r},)")
+        if self.ring is not None:
+            number("ring", self.ring, above=True)
+        if self.timers is not None:
+            check_timers(self.timers)
         try:
             re.compile(self.pattern or "")
         except re.error as error:
@@ -209,7 +248,10 @@ class Trunks(Core):
         targets = self.core.location.lookup(URI("sip", user, host))
         if not targets:
             return 480  # the user is known, and has no phone at this moment (§21.4.18)
-        forward(request, tx, *targets, record_route=request.method == "INVITE")
+        if request.method == "INVITE":
+            bridge(request, tx, targets, policy=_INCOMING)
+        else:
+            forward(request, tx, *targets)
         return None
 
     # ---- to a carrier
@@ -271,14 +313,10 @@ def _bridge(trunk: Trunk, number: str, request: Request, tx: ServerTransaction) 
     target = trunk.account.uri(number)
     if caller.host.lower() == _ANONYMOUS.uri.host or _wants_privacy(request):
         trunk.account.bridge(
-            request, tx, target, from_=_ANONYMOUS, p_preferred_identity=own, privacy="id"
-        )
+            request, tx, target, from_=_ANONYMOUS, p_preferred_identity=own, privacy="id",
+            timeout=trunk.ring, timers=trunk.timers,
+        )  # fmt: skip
     else:
-        trunk.account.bridge(request, tx, target, from_=own)
-
-
-def _wants_privacy(request: Request) -> bool:
-    words = {
-        word.strip().lower() for text in request.headers.all("Privacy") for word in text.split(";")
-    }
-    return not words.isdisjoint(("id", "user", "header"))
+        trunk.account.bridge(
+            request, tx, target, from_=own, timeout=trunk.ring, timers=trunk.timers
+        )

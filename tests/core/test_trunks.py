@@ -8,17 +8,21 @@ import pytest
 from sippet_gevent import (
     Account,
     Authenticated,
+    Cancelled,
     Credentials,
     InvalidValue,
     Location,
     RegistrarProxy,
     Reject,
     Request,
+    Timers,
     Trunk,
     Trunks,
 )
 from tests.core.auth.gate import Gate
+from tests.core.b2bua.phones import body
 from tests.core.registration.test_registration import Script
+from tests.core.wire import Peer
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
@@ -283,12 +287,169 @@ def test_carrier_may_not_register_or_call_out(sip, office):
     assert not second.invites
 
 
+def call_the_office(sip, carrier, **headers):
+    """Call an office from its carrier. Return the call, or raise the refusal."""
+    calling = gevent.spawn(
+        carrier.stack.invite, f"sip:100@{OFFICE}", next_hop=f"sip:{OFFICE}", body=SDP, **headers
+    )
+    sip.clock.advance(2)
+    return calling.get(timeout=0)
+
+
+def ringing(log, name, seconds=None, status=200):
+    """Return the core of a phone that answers after some seconds, or rings until the CANCEL."""
+
+    def core(request, tx):
+        log.append((name, "rings"))
+        tx.respond(180)
+        try:
+            tx.wait(300 if seconds is None else seconds)
+        except Cancelled as cancelled:
+            log.append((name, str(cancelled.cancel.headers.get("Reason", "cancelled"))))
+            raise
+        if status != 200:
+            return status
+        with tx.accept(body=SDP) as call:
+            log.append(call)
+            call.ended.wait()
+        return None
+
+    return core
+
+
+def test_all_phones_of_a_user_ring_for_the_carrier(sip, office, phone):
+    carrier, log = Carrier(sip, "10.0.0.1"), []
+    office(trunk("10.0.0.1", incoming="alice"))
+    phone("alice", "10.0.0.60", "a", ringing(log, "desk"))
+    phone("alice", "10.0.0.61", "a", ringing(log, "mobile", 1))
+    call = call_the_office(sip, carrier)
+    assert sorted(log[:2]) == [("desk", "rings"), ("mobile", "rings")]
+    assert ("desk", 'SIP;cause=200;text="Call completed elsewhere"') in log
+    (answered,) = [each for each in log if not isinstance(each, tuple)]
+    sip.run(call.hangup)
+    sip.clock.advance(1)
+    assert answered.end.cause == "bye"
+
+
+def test_carrier_that_gives_up_stops_all_phones(sip, office, phone):
+    carrier, log = Carrier(sip, "10.0.0.1"), []
+    office(trunk("10.0.0.1", incoming="alice"))
+    phone("alice", "10.0.0.60", "a", ringing(log, "desk"))
+    phone("alice", "10.0.0.61", "a", ringing(log, "mobile"))
+    tx = carrier.stack.send(Request("INVITE", f"sip:100@{OFFICE}", body=SDP), f"sip:{OFFICE}")
+    sip.clock.advance(2)
+    tx.cancel()
+    assert sip.run(tx.final).status == 487
+    sip.clock.advance(1)
+    assert sorted(log[2:]) == [("desk", "cancelled"), ("mobile", "cancelled")]
+
+
+def test_carrier_gets_the_best_refusal_of_all_phones(sip, office, phone):
+    carrier, log = Carrier(sip, "10.0.0.1"), []
+    office(trunk("10.0.0.1", incoming="alice"))
+    phone("alice", "10.0.0.60", "a", ringing(log, "desk", 1, 503))
+    phone("alice", "10.0.0.61", "a", ringing(log, "mobile", 0.5, 486))
+    with pytest.raises(Reject) as refused:
+        call_the_office(sip, carrier)
+    assert refused.value.status == 486
+
+
+@pytest.mark.rfc("3325 7")
+def test_phone_learns_the_asserted_caller_unless_it_is_hidden(sip, office, phone):
+    carrier, got = Carrier(sip, "10.0.0.1"), []
+    office(trunk("10.0.0.1", incoming="alice"))
+
+    def core(request, tx):
+        got.append([str(each.uri) for each in request.p_asserted_identity])
+        return 486
+
+    phone("alice", "10.0.0.60", "a", core)
+    for hidden in ({}, {"privacy": "id"}):
+        with pytest.raises(Reject):
+            call_the_office(
+                sip, carrier, p_asserted_identity="<sip:+4912@carrier.example>", **hidden
+            )
+    assert got == [["sip:+4912@carrier.example"], []]
+
+
+@pytest.mark.rfc("3261 22.2")
+@pytest.mark.parametrize("method", ["INVITE", "BYE"])
+def test_phone_in_a_call_of_the_carrier_may_be_challenged(sip, office, phone, method):
+    log, carrier = [], Peer(sip, "10.0.0.1")
+    account = Account("sip:100@10.0.0.1", Credentials("100", "secret"), register=False)
+    office(Trunk(account, incoming="alice"))
+    phone("alice", "10.0.0.60", "a", ringing(log, "desk", 0.5))
+    invite = carrier.request("INVITE", f"sip:100@{OFFICE}", **body(SDP))
+    carrier.send(invite, to=OFFICE)
+    sip.clock.advance(1)
+    answer = carrier.responses[-1]
+    assert answer.status == 200
+    carrier.send(carrier.within(invite, answer, "ACK", number=1), to=OFFICE)
+    sip.clock.advance(1)
+    call = log[-1]
+    changed = (
+        {}
+        if method == "BYE"
+        else {"body": SDP.replace(b"1 1 IN", b"1 2 IN").replace(b"4000", b"4002")}
+    )
+    asking = gevent.spawn(call.hangup if method == "BYE" else call.reinvite, **changed)
+    sip.clock.advance(0.1)
+    first = carrier.last(method)
+    challenge = 'Digest realm="carrier", nonce="n1", algorithm=MD5, qop="auth"'
+    carrier.reply(first, 407, proxy_authenticate=challenge)
+    sip.clock.advance(0.1)
+    second = carrier.last(method)
+    assert second.cseq.number == first.cseq.number + 1
+    assert 'username="100"' in second.headers["Proxy-Authorization"]
+    if method == "INVITE":
+        carrier.reply(second, 200, **body(SDP), contact=f"<{carrier.uri}>")
+        sip.clock.advance(0.1)
+        assert asking.get(timeout=0).status == 200
+        carrier.send(carrier.within(invite, answer, "BYE", number=2), to=OFFICE)
+    else:
+        carrier.reply(second, 200)
+    sip.clock.advance(1)
+    assert call.ended.is_set()
+
+
+def test_trunk_that_rings_too_long_makes_way_for_the_next_one(sip, office, phone):
+    log = []
+    first, second = Carrier(sip, "10.0.0.1"), Carrier(sip, "10.0.0.2", user="200")
+    serve = first.serve
+    rings = ringing(log, "first")
+    first.gate.core = lambda request, tx: (
+        rings(request, tx) if request.method == "INVITE" else serve(request, tx)
+    )
+    office(trunk("10.0.0.1", ring=20), trunk("10.0.0.2", "200"))
+    alice = phone("alice", "10.0.0.60", "a")
+    call = dial(sip, alice, "0123", seconds=22)
+    assert log[0] == ("first", "rings") and log[1][0] == "first"
+    assert len(second.invites) == 1
+    call.hangup()
+    sip.clock.advance(1)
+
+
+def test_timers_of_a_trunk_skip_a_silent_carrier(sip, office, phone):
+    first, second = Carrier(sip, "10.0.0.1"), Carrier(sip, "10.0.0.2", user="200")
+    office(trunk("10.0.0.1", timers=Timers(b=4)), trunk("10.0.0.2", "200"))
+    alice = phone("alice", "10.0.0.60", "a")
+    sip.network.partition("10.0.0.1", OFFICE)
+    call = dial(sip, alice, "0123", seconds=6)
+    assert len(second.invites) == 1 and not first.invites
+    call.hangup()
+    sip.clock.advance(1)
+
+
 def test_trunk_checks_its_arguments():
     account = Account("sip:100@10.0.0.1", register=False)
     with pytest.raises(InvalidValue, match=r"pattern must be a regular expression, got '\('"):
         Trunk(account, pattern="(")
     with pytest.raises(TypeError, match="numbers must be a tuple"):
         Trunk(account, numbers="0")
+    with pytest.raises(InvalidValue, match="ring must be"):
+        Trunk(account, ring=0)
+    with pytest.raises(TypeError, match="timers"):
+        Trunk(account, timers=4)
     with pytest.raises(TypeError, match="account"):
         Trunk("sip:100@10.0.0.1")
     with pytest.raises(TypeError, match="RegistrarProxy"):

@@ -9,6 +9,7 @@ timer.
 | the callee rings: 101 to 198 | the same status, header fields and description |
 | the callee's 1xx is reliable, or the caller requires that | reliable, if the caller supports it |
 | the caller requires 100rel, but makes no offer | no 1xx, as each needs an offer (RFC 3262 §5) |
+| several targets are given | all ring; see parallel.py |
 | the callee refuses | Reject; unless the core catches it, the caller gets the refusal |
 | the caller sends CANCEL, or BYE before the answer | CANCEL with its Reason |
 | the callee answers | the 2xx, with its description unless a reliable 1xx had it |
@@ -20,6 +21,8 @@ timer.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,8 +31,10 @@ from ...arguments import seconds as check_seconds
 from ...errors import Cancelled, Reject, SIPError, TransactionStateError, TransactionTimeout
 from ...message.message import Request, Response
 from ...message.uri import URI
+from ...stores.bindings import Binding
+from ...transaction.timers import Timers
 from ...transport.listener_choice import Wanted
-from ..argument_checks import check_way
+from ..argument_checks import check_timers, check_way
 from ..auth.credentials import Given, keyring
 from ..client.reason import reason_of
 from ..client.retry import Retry
@@ -41,38 +46,37 @@ from ..dialog.negotiation import ASKED, OFFERED, same_session
 from ..dialog.offer_answer import description_of, is_reliable
 from ..dialog.reliable import TAG as RELIABLE
 from ..dialog.reliable import lists
-from ..dialog.replaces import replaced_by
 from ..dialog.rules import RULES
 from ..element import Element
 from ..server import ServerTransaction
 from .connection import Connection
 from .crossing import hops_left, with_description
 from .leg import Leg
-from .pickup import pick_up, wait_for_pickup
-from .policy import BridgePolicy, Kind
+from .parallel import Parallel, Target, Wish, check_targets
+from .pickup import pick_up, replaced_leg, wait_for_pickup
+from .policy import BridgePolicy, Kind, checked_policy
 from .relay import MediaRelay
 from .third_party import ask_for_offer, reoffer
 from .undo import put_back
 
-_DEFAULT = BridgePolicy()
-
 _WRITE = 'bridge(request, tx, "sip:bob@192.0.2.20")'
 
-_PLACED: WeakKeyDictionary[Element, dict[str, tuple[str, str]]] = WeakKeyDictionary()
+_PLACED: WeakKeyDictionary[Element, dict[str, set[str]]] = WeakKeyDictionary()
 """By stack and by Call-ID of the INVITEs that bridges have sent and that have no final response:
-the Request-URI that was received, and the one that was sent."""
+the Request-URI that was received, and those that were sent."""
 
 
 def bridge(
     request: Request,
     tx: ServerTransaction,
-    target: URI | str,
+    target: Target | Iterable[Target],
     *,
     policy: BridgePolicy | None = None,
     media: MediaRelay | None = None,
     next_hop: NextHop | None = None,
     listener: Wanted = None,
     timeout: float | None = None,
+    timers: Timers | None = None,
     credentials: Given | None = None,
     follow_redirects: bool = False,
     **headers: Any,
@@ -96,12 +100,15 @@ def bridge(
     Args:
         request: The INVITE of the caller.
         tx: Its server transaction.
-        target: The URI to call.
+        target: The URI to call. All of several URIs or bindings ring at the same time, and the
+            first that answers is connected: `bridge(request, tx, location.lookup(request.uri))`.
         policy: Which header fields cross, and whether the bridge carries out a REFER.
         media: What relays the media, such as an RTPEngine; None lets it flow between the peers.
         next_hop: Where the INVITE goes instead of its target.
         listener: The name of the listener by which it leaves.
         timeout: Most seconds until the callee answers.
+        timers: The timers of the INVITE, in place of those of the stack: `Timers(b=3)` for a server
+            that must answer fast.
         credentials: Credentials for a callee that asks for them. Without them the caller is asked.
         follow_redirects: True to follow 3xx.
         headers: Header fields of the INVITE to the callee, by attribute name.
@@ -110,7 +117,7 @@ def bridge(
         How both calls have ended.
 
     Raises:
-        Reject: The callee has refused. 482 or 483 for a loop.
+        Reject: The callee has refused. 482 or 483 for a loop, 480 for no target.
         TransactionTimeout: The callee has not answered in time, or the caller sent no ACK or PRACK.
         TransportError: There is no way to the callee.
         Cancelled: The caller has given up. The callee got a CANCEL, or a BYE.
@@ -126,17 +133,22 @@ def bridge(
         raise TransactionStateError(f"the request is answered already with {tx.answered}")
     seconds = check_seconds("timeout", timeout)
     given = keyring(credentials)
-    retry = Retry(tx.stack.keyring if given is None else given, follow_redirects=follow_redirects)
+    if timers is not None:
+        check_timers(timers)
+    keys = tx.stack.keyring if given is None else given
+    retry = partial(Retry, keys, follow_redirects=follow_redirects)
+    targets = (target,) if isinstance(target, (URI, str)) else check_targets(target)
     tx.check_required()
     hops = hops_left(request)
     inbound = Inbound(request, tx, checked_policy(policy), media, credentials is not None)
     try:
-        replaced = _replaced(request, tx)
+        replaced = replaced_leg(request, tx)
         if replaced is not None:
             inbound.take_over(replaced)
         else:
-            invite = inbound.invite(target, hops, headers)
-            inbound.place(invite, next_hop, listener, seconds, retry)
+            first = targets[0].uri if isinstance(targets[0], Binding) else targets[0]
+            wish = Wish(next_hop, listener, seconds, timers, retry)
+            inbound.place(targets, inbound.invite(first, hops, headers), wish)
         inbound.until_over()
         return inbound.ends
     except BaseException as error:
@@ -144,25 +156,6 @@ def bridge(
         raise
     finally:
         inbound.close()
-
-
-def checked_policy(policy: BridgePolicy | None) -> BridgePolicy:
-    """Return the policy of a bridge. Raises TypeError."""
-    if policy is None:
-        return _DEFAULT
-    instance("policy", policy, BridgePolicy, 'policy=BridgePolicy(refer="follow")')
-    return policy
-
-
-def _replaced(request: Request, tx: ServerTransaction) -> Leg | None:
-    """Return the leg that an INVITE with Replaces takes the place of. Raises Reject."""
-    if "Replaces" not in request.headers.fields:
-        return None
-    if len(request.headers.all("Replaces")) != 1 or "Join" in request.headers.fields:
-        raise Reject(400, "Contradictory Replaces")
-    call = replaced_by(request, tx.stack.dialogs, tx.stack.may_replace)
-    leg = None if call is None else call.leg
-    return leg if isinstance(leg, Leg) else None
 
 
 class Inbound(Connection):
@@ -251,30 +244,32 @@ class Inbound(Connection):
             invite.headers.extend(checked.headers.lines)
         return invite
 
-    def place(
-        self,
-        invite: Request,
-        next_hop: NextHop | None,
-        listener: Wanted,
-        timeout: float | None,
-        retry: Retry,
-    ) -> None:
+    def place(self, targets: tuple[Target, ...], invite: Request, wish: Wish) -> None:
         """Call the callee, and answer the caller when the callee has answered."""
         placed = _PLACED.setdefault(self.stack, {})
         received = self.request.uri_text
         if received in placed.get(self.request.headers.get("Call-ID", ""), ()):
             raise Reject(482)
+        if len(targets) > 1 or isinstance(targets[0], Binding):
+            uris = {received}
+            every = Parallel(self, invite, uris, wish)
+            placed[call_id := str(invite.call_id)] = uris
+            try:
+                every.call(targets)
+            finally:
+                placed.pop(call_id, None)
+            return
         expires = seconds_of(invite)  # now, because nothing may raise once the INVITE has left
-        sender = self.stack.sender
-        out = sender.send(invite, next_hop, listener=listener, retry=retry)  # type: ignore[call-arg]
+        out = self.stack.sender.send(
+            invite, wish.next_hop, listener=wish.listener, timers=wish.timers, retry=wish.retry()  # type: ignore[call-arg]
+        )  # fmt: skip
         assert isinstance(out, ClientTransaction)  # no user was given
         out.terms = self.callee.terms
-        call_id = out.request.headers["Call-ID"]
-        placed[call_id] = received, out.request.uri_text
+        placed[call_id := out.request.headers["Call-ID"]] = {received, out.request.uri_text}
         try:
             if expires is not None:
                 Expiry(out, expires)
-            response = out.final(self.ringing, timeout)
+            response = out.final(self.ringing, wish.timeout)
         except TransactionTimeout:
             if not self.is_picked_up:
                 raise
@@ -285,6 +280,10 @@ class Inbound(Connection):
             return
         if not response.is_success:
             raise self.callee.refusal(response)
+        self.answered(out, response)
+
+    def answered(self, out: ClientTransaction, response: Response) -> None:
+        """Connect both sides, because the callee has answered."""
         call = out.call
         assert call is not None  # each 2xx begins one
         self.callee.call = call  # type: ignore[assignment]  # each call is one

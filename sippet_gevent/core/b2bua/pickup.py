@@ -24,6 +24,7 @@ from ..client.transaction import ClientTransaction
 from ..dialog.media import stream_of
 from ..dialog.negotiation import OFFERED, same_session
 from ..dialog.offer_answer import media_address, parsed
+from ..dialog.replaces import replaced_by
 from ..element import Element
 from ..server import ServerTransaction
 from .leg import Leg
@@ -50,6 +51,17 @@ class Bridging(Protocol):
     def take(self, leg: Leg, tag: str = "") -> None: ...
     def connect(self, one: Leg, other: Leg) -> None: ...
     def _offer_again(self, caller: Leg, callee: Leg, found: bytes) -> None: ...
+
+
+def replaced_leg(request: Request, tx: ServerTransaction) -> Leg | None:
+    """Return the leg that an INVITE with Replaces takes the place of. Raises Reject."""
+    if "Replaces" not in request.headers.fields:
+        return None
+    if len(request.headers.all("Replaces")) != 1 or "Join" in request.headers.fields:
+        raise Reject(400, "Contradictory Replaces")
+    call = replaced_by(request, tx.stack.dialogs, tx.stack.may_replace)
+    leg = None if call is None else call.leg
+    return leg if isinstance(leg, Leg) else None
 
 
 def pick_up(bridge: Bridging, ringing: Bridging, replaced: Leg) -> None:

@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 
-from ...arguments import flag
+from ...arguments import flag, instance
 from ...errors import InvalidValue, excerpt
 from ...message.address import NameAddr
 from ...message.grammar import is_token
@@ -246,3 +246,14 @@ def _checked(name: str, treatment: Treatment) -> Treatment:
             f"write {_WRITE}"
         )
     return treatment
+
+
+_DEFAULT = BridgePolicy()
+
+
+def checked_policy(policy: BridgePolicy | None) -> BridgePolicy:
+    """Return the policy of a bridge. Raises TypeError."""
+    if policy is None:
+        return _DEFAULT
+    instance("policy", policy, BridgePolicy, 'policy=BridgePolicy(refer="follow")')
+    return policy

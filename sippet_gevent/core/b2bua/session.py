@@ -8,10 +8,9 @@ from ..dialog.call import Call
 from ..dialog.end import Bridged, End
 from ..dialog.invite import InviteSession
 from ..dialog.transfer import ReferringSession
-from .bridge import checked_policy
 from .connection import Connection
 from .leg import Leg
-from .policy import BridgePolicy
+from .policy import BridgePolicy, checked_policy
 from .relay import MediaRelay
 from .third_party import connect_sessions
 

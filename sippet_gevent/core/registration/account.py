@@ -17,6 +17,7 @@ from ...message.address import NameAddr
 from ...message.message import Request
 from ...message.uri import URI
 from ...observe.counters import Plain
+from ...transaction.timers import Timers
 from ...transport.listener_choice import Wanted
 from ...transport.locate.rfc3263 import literal
 from ..argument_checks import check_way
@@ -265,6 +266,7 @@ class Account(AccountRequests):
         next_hop: NextHop | None = None,
         listener: Wanted = None,
         timeout: float | None = None,
+        timers: Timers | None = None,
         credentials: Given | None = None,
         follow_redirects: bool = False,
         **headers: Any,
@@ -276,8 +278,8 @@ class Account(AccountRequests):
                 carrier.bridge(request, tx, carrier.uri(request.uri.user))
 
         The callee gets the From of this account, and `target` as To, unless `from_=` and `to=` say
-        otherwise. The arguments and exceptions are those of bridge(). What is given here comes
-        first.
+        otherwise. The arguments and exceptions are those of bridge(): `timeout=20` lets the callee
+        ring for 20 seconds. What is given here comes first.
 
         Raises:
             TransactionStateError: The account is in no stack, or as for bridge().
@@ -293,6 +295,7 @@ class Account(AccountRequests):
             next_hop=way.next_hop if next_hop is None else next_hop,
             listener=way.listener if listener is None else listener,
             timeout=timeout,
+            timers=timers,
             credentials=way.credentials if credentials is None else credentials,
             follow_redirects=follow_redirects,
             **{"to": NameAddr(target), **way.headers("INVITE", target), **headers},

@@ -314,9 +314,28 @@ class _VirtualTimeout(Timeout):  # type: ignore[misc]
     def __init__(self, clock: VirtualClock, seconds: float) -> None:
         super().__init__(None)
         self.seconds = seconds
-        self._greenlet = gevent.getcurrent()
-        self._alarm = clock.alarm(seconds, lambda: self._greenlet.throw(self))
+        self._clock = clock
+        self._alarm: Alarm | None = None
+        self.start()
+
+    @property
+    def pending(self) -> bool:
+        return self._alarm is not None
+
+    def start(self) -> None:
+        greenlet = gevent.getcurrent()
+
+        def fire() -> None:
+            self._alarm = None
+            greenlet.throw(self)
+
+        self._alarm = self._clock.alarm(self.seconds, fire)
+
+    def cancel(self) -> None:
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
 
     def close(self) -> None:
-        self._alarm.close()
+        self.cancel()
         super().close()

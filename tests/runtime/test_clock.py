@@ -116,6 +116,29 @@ def test_virtual_timeout_is_thrown_into_its_greenlet():
     assert result == [True]
 
 
+@pytest.mark.parametrize("seconds", [30, 2000])
+def test_virtual_timeout_limits_a_block(seconds):
+    """The `with` block that the documentation shows raised AssertionError."""
+    clock, result = VirtualClock(), []
+
+    def waits():
+        try:
+            with clock.timeout(seconds) as timeout:
+                clock.sleep(1000)
+        except gevent.Timeout as caught:
+            result.append(caught is timeout)
+        else:
+            result.append(timeout.pending)
+
+    greenlet = gevent.spawn(waits)
+    clock.advance(29)
+    assert result == []
+    clock.advance(2000)
+    greenlet.join(1)
+    assert result == [seconds == 30]
+    assert clock.pending == 0
+
+
 def test_deadline_that_fails_costs_no_other_its_turn(caplog):
     clock, fired = VirtualClock(), []
 

@@ -473,6 +473,7 @@ class Call(ABC):
             headers: Header fields, by attribute name.
 
         Raises:
+            InvalidValue: The method is ACK or CANCEL, which the call sends by itself.
             TransactionStateError: The call has ended, or an INVITE or UPDATE has to wait for
                 another one.
             TransactionTimeout: No final response came in time.

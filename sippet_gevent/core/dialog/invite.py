@@ -12,6 +12,7 @@ from typing import Any
 from ...arguments import seconds as check_seconds
 from ...errors import Reject, TransactionStateError, TransactionTimeout
 from ...message.message import Request, Response
+from ..argument_checks import check_alone
 from ..auth.credentials import Given, keyring
 from ..client.retry import Retry
 from ..client.transaction import ClientTransaction
@@ -91,6 +92,8 @@ class InviteSession(EndingCall):
         is_invite, is_update = method == "INVITE", method == "UPDATE"
         if self.ended.is_set():
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
+        if method in ("ACK", "CANCEL"):
+            check_alone(method)
         if method in GLARING and self._collides(method, bool(body)):
             raise TransactionStateError(
                 f"another INVITE or UPDATE is under way: send the {method} after its final response"

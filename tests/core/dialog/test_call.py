@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from sippet_gevent import URI, TransactionStateError, TransactionTimeout
+from sippet_gevent import URI, InvalidValue, TransactionStateError, TransactionTimeout
 from sippet_gevent.core.dialog import ended
 from sippet_gevent.core.dialog.glare import Pending, glare
 from sippet_gevent.observe.ladder import _label
@@ -1103,3 +1103,14 @@ def test_call_has_the_invite_and_the_2xx_that_made_it(two):
     first = call.response
     two.ask("INVITE", body="again", content_type="application/sdp", contact=f"<{two.peer.uri}>")
     assert call.response is first
+
+
+@pytest.mark.rfc("3261 13.2.2.4", "3261 9.1")
+@pytest.mark.parametrize("method", ["ACK", "CANCEL"])
+def test_request_refuses_the_methods_that_the_call_sends_by_itself(placed, method):
+    """Nothing answers an ACK, so the call waited for ever."""
+    sequence = placed.call.dialog.local_cseq
+    with pytest.raises(InvalidValue, match=method):
+        placed.call.request(method)
+    assert placed.call.dialog.local_cseq == sequence
+    assert placed.peer.methods == ["INVITE", "ACK"]

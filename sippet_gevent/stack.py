@@ -298,7 +298,12 @@ class Stack:
         self.engine.draining = True
 
     def stop(self, timeout: float | None = None) -> None:
-        """Close everything: calls, transactions and connections.
+        """Close everything: registrations, calls, transactions and connections.
+
+        Bindings at registrars are removed, and no answer is waited for. Up to 16 leave at once. If
+        there are more, stop() takes up to 10 seconds for them, so that a registrar gets no burst:
+        they leave by 20 a second, or faster if they are more than 216. A second stop() meanwhile
+        sends the rest at once.
 
         Args:
             timeout: Most seconds to drain first. Meanwhile new requests are refused, and calls and
@@ -314,6 +319,15 @@ class Stack:
                     return  # another greenlet called stop() meanwhile, and perhaps start()
         if self._running:
             self.drain()  # while the last BYEs leave
+        try:
+            if self._running and not self.registrations.leave():
+                return  # another greenlet called stop() meanwhile, and perhaps start()
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+
+    def _end(self) -> None:
         try:
             self.registrations.stop()
             self.dialogs.stop()

@@ -191,7 +191,7 @@ class FlowRegistration:
 
     def expire(self, now: float) -> None:
         """Register if it is time, and note the end of a binding."""
-        if self._owner.ended:
+        if self._owner.ended or self._stack.registrations.is_leaving:
             return
         if self.expires_at is not None and now >= self.expires_at:
             self._stack.registrations.counts["expired"] += 1
@@ -504,14 +504,17 @@ class FlowRegistration:
         self._send(0)
         self._wait(None)
 
-    def _stop(self) -> None:
-        """End with the stack: unregister by the flow that exists, and wait for nothing."""
+    def _stop(self) -> bool:
+        """End with the stack: unregister by the flow that exists, and wait for nothing. True if a
+        REGISTER was sent."""
         self._owner.stopped()
         self._plan_watch()
-        if self._bound and self._tx is None and self._stack.names.is_usable(self.flow):
+        is_bound = self._bound and self._tx is None and self._stack.names.is_usable(self.flow)
+        if is_bound:
             self._is_pending = True
             self._send(0, by_flow=True)
         self.forget()
+        return is_bound
 
     def forget(self) -> None:
         """Let go of the pending REGISTER."""

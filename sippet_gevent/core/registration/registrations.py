@@ -6,12 +6,14 @@ import logging
 from collections.abc import Hashable
 from typing import Protocol
 
+from gevent.event import Event
+
 from ...observe.counters import Plain
 from ...runtime.watch import Watch
 from ...stores.bindings import FlowName
 from ...transport.base import Address, Flow
 from ..element import Element
-from .turns import Turns, Waiting
+from .turns import PENDING, UNREGISTER_SECONDS, Turns, Waiting, unregister_rate
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -34,8 +36,8 @@ class Registered(Waiting, Protocol):
     def _flow_ended(self) -> None:
         """The flow of the last REGISTER has ended."""
 
-    def _stop(self) -> None:
-        """The stack stops."""
+    def _stop(self) -> bool:
+        """The stack stops. True if a REGISTER was sent that removes the binding."""
 
     def _look(self, addresses: dict[Flow, Address]) -> None:
         """Register again if our own address has changed. `addresses` has those that are known."""
@@ -53,6 +55,7 @@ class Registrations:
         self._watch: Watch | None = None
         self._look_at = 0.0
         self._looking: Looking | None = None
+        self._left: Event | None = None
         self.counts = dict.fromkeys(COUNTERS, 0)
         """What has happened, by name."""
 
@@ -192,9 +195,44 @@ class Registrations:
 
     # ---- the end
 
+    @property
+    def is_leaving(self) -> bool:
+        """True while the stack stops, and removes its bindings."""
+        return self._left is not None
+
+    def leave(self) -> bool:
+        """Remove the bindings at a steady pace, if there are many, because the stack is about to
+        stop. Waits for UNREGISTER_SECONDS at most.
+
+        stop() ends what is left. Returns False if another greenlet has called it meanwhile.
+        """
+        registered = [each for each in self._all if each.is_registered]
+        if len(registered) <= PENDING or self._left is not None:
+            return True
+        left = self._left = Event()
+        clock = self._stack.clock
+        begin, rate = clock.now(), unregister_rate(len(registered))
+        try:
+            for number, registration in enumerate(registered):
+                due = begin + max(number + 1 - PENDING, 0) / rate
+                wait = min(due, begin + UNREGISTER_SECONDS) - clock.now()
+                if wait > 0 and clock.within(wait, left.wait):
+                    return False
+                if registration in self._all:  # it may have ended meanwhile
+                    registration._stop()
+                    self.bind(registration, None)
+                    del self._all[registration]
+        finally:
+            if self._left is left:
+                self._left = None
+        return True
+
     def stop(self) -> None:
         """End all registrations. Each that is registered sends one REGISTER that removes it, and
         waits for no answer."""
+        left, self._left = self._left, None
+        if left is not None:
+            left.set()
         for registration in [*self._all]:
             registration._stop()
         self._all.clear()

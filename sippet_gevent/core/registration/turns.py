@@ -6,6 +6,7 @@
 | refreshes a second, while a registrar answers | any, because they are spread anyway |
 | refreshes a second that had to wait | RATE together with the others, and before them |
 | REGISTERs without a final response, at one registrar | PENDING |
+| REGISTERs that remove bindings when the stack stops | PENDING at once, then as unregister_rate() |
 
 A silent registrar gets each REGISTER eleven times (timer E). So what bounds the datagrams that it
 gets is PENDING. All other registrations wait for their turn meanwhile. RATE and PENDING grow with
@@ -31,6 +32,19 @@ pending: all are repeated, and challenged, in T2 seconds."""
 
 MARGIN = 1.25
 """How much faster than needed the refreshes that have waited are sent."""
+
+
+UNREGISTER_SECONDS = 10.0
+"""Most seconds that the stop of a stack takes to remove its bindings. Then a service manager would
+lose its patience; most wait for 90 seconds, some for 10."""
+
+
+def unregister_rate(number: int) -> float:
+    """Return how many REGISTERs a second remove the bindings of a stack that stops.
+
+    That is RATE. It is more if `number` bindings would take longer than UNREGISTER_SECONDS.
+    """
+    return max(RATE, (number - PENDING) / UNREGISTER_SECONDS)
 
 
 class Waiting(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent.core.registration.turns import PENDING, RATE, Turns
+from sippet_gevent.core.registration.turns import PENDING, RATE, Turns, unregister_rate
 
 
 class Each:
@@ -133,3 +133,8 @@ def test_rate_and_pending_follow_the_refreshes_that_are_needed():
     assert turns.rate == 100.0 and turns.most_pending == 80.0
     turns.clear()
     assert turns.rate == RATE and turns.most_pending == PENDING
+
+
+@pytest.mark.parametrize(("number", "rate"), [(1, 20.0), (216, 20.0), (2016, 200.0)])
+def test_rate_of_removals_keeps_the_time_of_a_stop(number, rate):
+    assert unregister_rate(number) == rate

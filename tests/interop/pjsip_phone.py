@@ -23,6 +23,7 @@ Each command is for the last call, or the one that `use CALL` has named. These a
 | `rings` | answer calls with 180, and wait for the command `answer` |
 | `codecs` | offer all codecs of pjsip. It then tells by an UPDATE which one it has chosen, behind each answer with several |
 | `port=5080` | listen there |
+| `password=SECRET` | answer challenges with it |
 
 Its address-of-record has no port, as RFC 3261 §19.1.1 Table 1 asks. It answers each call with 180 and 200.
 """
@@ -142,6 +143,10 @@ def run():
     if registrar != "none":
         wanted.regConfig.registrarUri = registrar
     wanted.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
+    for option in options:
+        if option.startswith("password="):
+            secret = option.partition("=")[2]
+            wanted.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", user, 0, secret))
     if "100rel" in options:
         wanted.callConfig.prackUse = pjsua2.PJSUA_100REL_MANDATORY
     if "timer" in options:

@@ -53,20 +53,37 @@ class Phone:
     account.
     """
 
-    def __init__(self, run, folder, user, server, transport, *, ca, more, extra, domain):
+    def __init__(
+        self,
+        run,
+        folder,
+        user,
+        server,
+        transport,
+        *,
+        ca,
+        more,
+        extra,
+        domain,
+        password="none",
+        expected="200 OK",
+    ):
         control = free_port()
         folder.mkdir()
         (folder / "config").write_text(
             CONFIG.format(user=user, control=control, modules=MODULES, ca=ca, more=more)
         )
         self.uri = f"sip:{user}@{domain or f'127.0.0.1:{server.port}'}"
-        account = f"<{self.uri}>;auth_pass=none;regint=600{extra}"
+        account = f"<{self.uri}>;auth_pass={password};regint=600{extra}"
         way = f"sip:127.0.0.1:{server.port_of(transport)};transport={transport}"
         (folder / "accounts").write_text(f'{account};outbound="{way}"\n')
         (folder / "contacts").touch()
         self.program = run("baresip", "-f", folder)
         self.wait_for = self.program.wait_for
-        self.wait_for(rf"/{transport.upper()}/v4}} 200 OK \(.*\) \[1 binding\]")
+        if expected == "200 OK":
+            expected = r"200 OK \(.*\) \[1 binding\]"
+            expected = rf"/{transport.upper()}/v4}} {expected}"
+        self.wait_for(expected)
         self.control = socket.create_connection(("127.0.0.1", control), timeout=20)
 
     def command(self, name, value=""):
@@ -92,8 +109,9 @@ def phone(need, run, tmp_path, pem):
     phones = []
 
     def start(
-        user, server, transport="udp", answers=False, certified=True, outbound=False, domain=None
-    ):
+        user, server, transport="udp", answers=False, certified=True, outbound=False, domain=None,
+        **options,
+    ):  # fmt: skip
         more = f"sip_certificate {pem('127.0.0.1', file=f'{user}.pem')}\n" if certified else ""
         more += "module_tmp uuid.so" if outbound else ""
         extra = (
@@ -110,6 +128,7 @@ def phone(need, run, tmp_path, pem):
                 more=more,
                 extra=extra,
                 domain=domain,
+                **options,
             )
         )
         return phones[-1]

@@ -1,0 +1,204 @@
+"""Real phones with passwords at `sippet serve --database`: pjsip, baresip, and JsSIP in Chromium register and call."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from sippet_gevent import Credentials, SQLiteUsers, Stack, User, ha1, parse
+from sippet_gevent.core.auth.digest import Session
+
+from .test_baresip import phone as baresip
+from .test_browser import Browser, pin_of, script, site
+from .test_pjsip import phone as pjsip
+
+pytest_plugins = ["tests.programs"]
+
+REALM = "127.0.0.1"
+USERS = {"alice": "secret", "bob": "other"}
+
+
+@pytest.fixture
+def office(serve, tmp_path, pem):
+    """Start a server with users: `office("udp", algorithms=("MD5",))`."""
+
+    def start(*transports, algorithms=("SHA-256", "MD5"), arguments=()):
+        path = tmp_path / "office.db"
+        users = SQLiteUsers(path)
+        for name, password in USERS.items():
+            keys = {each: ha1(name, REALM, password, each) for each in ("SHA-256", "MD5")}
+            users.add(User(name, REALM, keys))
+        users.close()
+        words = ["--database", path, "--domain", REALM]
+        for algorithm in algorithms:
+            words += ["--algorithm", algorithm]
+        file = pem("127.0.0.1")
+        if set(transports) & {"tls", "wss"}:
+            words += ["--cert", file, "--ca", pem.ca]
+        server = serve(
+            *words, *arguments, listen=tuple(f"{each}:127.0.0.1:0" for each in transports)
+        )
+        server.certificate = file
+        return server
+
+    return start
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.rfc("3261 22.2")
+@pytest.mark.rfc("8760 2.3")
+@pytest.mark.parametrize("transport", ["udp", "tls"])
+def test_pjsip_registers_and_calls_with_a_password(pjsip, office, transport):
+    server = office(transport)
+    phones = {
+        user: pjsip(user, server, transport, f"password={password}")
+        for user, password in USERS.items()
+    }
+    for one in phones.values():
+        one.wait_for("registration 200")
+    way = f"sip:bob@127.0.0.1:{server.port_of(transport)};transport={transport}"
+    phones["alice"].command(f"dial {way}")
+    for one in phones.values():
+        one.wait_for("call 1 CONFIRMED 200")
+    phones["bob"].command("hangup")
+    for one in phones.values():
+        one.wait_for("call 1 DISCONNECTED 200")
+        one.command("quit")
+    assert "authentication failed" not in server.text
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.rfc("3261 22.1")
+@pytest.mark.parametrize(("user", "password"), [("alice", "wrong"), ("nobody", "secret")])
+def test_pjsip_with_a_wrong_password_or_name_is_refused(pjsip, office, user, password):
+    server = office("udp")
+    phone = pjsip(user, server, "udp", f"password={password}")
+    phone.wait_for("registration 40[13]")
+    server.wait_for(rf"authentication failed: source=127\.0\.0\.1 user={user} realm=")
+    assert "registration 200" not in phone.text
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.rfc("3261 22.2")
+@pytest.mark.parametrize("transport", ["udp", "tls"])
+def test_baresip_registers_and_calls_with_a_password(baresip, office, transport):
+    # baresip 1.0 gives up when it sees SHA-256
+    server = office(transport, algorithms=("MD5",))
+    alice, bob = (
+        baresip(user, server, transport, answers=user == "bob", domain=REALM, password=password)
+        for user, password in USERS.items()
+    )
+    alice.command("dial", bob.uri)
+    alice.wait_for("Call established")
+    alice.command("hangup")
+    bob.wait_for("session closed|terminated")
+    for one in (alice, bob):
+        one.quit()
+    assert "authentication failed" not in server.text
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.rfc("3261 22.1")
+def test_baresip_with_a_wrong_password_is_refused(baresip, office):
+    server = office("udp", algorithms=("MD5",))
+    baresip("alice", server, "udp", domain=REALM, password="wrong", expected="40[13] ")
+    server.wait_for(r"authentication failed: source=127\.0\.0\.1 user=alice realm=")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rfc("7118 7")
+@pytest.mark.rfc("3261 22.2")
+def test_browsers_register_and_call_with_passwords(run, office, site, tmp_path):
+    # JsSIP knows MD5 alone
+    server = office("wss", algorithms=("MD5",), arguments=("--origin", site.origin))
+    server.pin = pin_of(server.certificate)
+    browsers = {user: Browser(run, site, tmp_path, server, user) for user in USERS}
+    wss = f"wss://127.0.0.1:{server.port_of('wss')}"
+    browsers["alice"].command("register", server=wss, uri=f"sip:alice@{REALM}", password="wrong")
+    browsers["alice"].wait_for("registrationFailed")
+    for user, browser in browsers.items():
+        browser.command("register", server=wss, uri=f"sip:{user}@{REALM}", password=USERS[user])
+        browser.wait_for("registered")
+    browsers["alice"].command("dial", uri=f"sip:bob@{REALM}")
+    for browser in browsers.values():
+        browser.wait_for("confirmed")
+    browsers["bob"].command("hangup")
+    browsers["alice"].wait_for("ended", originator="remote")
+
+
+# ---- what no phone does
+
+
+@pytest.fixture
+def ask(office):
+    """Send a REGISTER by hand: `ask(**parameters)` returns the response."""
+    server = office("udp", algorithms=("MD5",))
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.settimeout(10)
+    numbers = iter(range(1, 100))
+
+    def send(user="alice", authorization=None, to=None):
+        number = next(numbers)
+        lines = [
+            f"REGISTER sip:{REALM} SIP/2.0",
+            f"Via: SIP/2.0/UDP 127.0.0.1:{sock.getsockname()[1]};branch=z9hG4bK{number}",
+            f"From: <sip:{user}@{REALM}>;tag=1",
+            f"To: <sip:{to or user}@{REALM}>",
+            "Call-ID: by-hand",
+            f"CSeq: {number} REGISTER",
+            f"Contact: <sip:{user}@127.0.0.1>",
+        ]
+        if authorization is not None:
+            lines.append(f"Authorization: {authorization}")
+        text = "\r\n".join([*lines, "Content-Length: 0", "", ""])
+        sock.sendto(text.encode(), ("127.0.0.1", server.port))
+        return parse(sock.recv(65535))
+
+    yield send
+    sock.close()
+
+
+def session_of(response, user="alice", password="secret"):
+    (challenge,) = response.www_authenticate
+    key = ha1(user, challenge.realm, password, challenge.algorithm)
+    return Session(challenge, user, key, "cnonce")
+
+
+@pytest.mark.rfc("7616 5.5")
+@pytest.mark.rfc("3261 10.3")
+def test_replay_forged_nonce_and_foreign_address_are_refused(ask):
+    session = session_of(ask())
+    first = session.answer("REGISTER", f"sip:{REALM}")
+    assert ask(authorization=first).status == 200
+    replayed = ask(authorization=first)
+    assert (replayed.status, replayed.www_authenticate[0].stale) == (401, True)
+    # another user's address-of-record
+    second = session.answer("REGISTER", f"sip:{REALM}")
+    assert ask(authorization=second, to="bob").status == 403
+    # a nonce that the server has never made is answered like one that has ended
+    session.nonce = "A" * len(session.nonce)
+    forged = ask(authorization=session.answer("REGISTER", f"sip:{REALM}"))
+    assert (forged.status, forged.www_authenticate[0].stale) == (401, True)
+
+
+@pytest.mark.rfc("3261 22.1")
+def test_wrong_password_and_unknown_user_look_the_same(ask):
+    answers = []
+    for user in ("alice", "nobody"):
+        session = session_of(ask(user), user, "wrong")
+        response = ask(user, authorization=session.answer("REGISTER", f"sip:{REALM}"))
+        answers.append((response.status, response.www_authenticate[0].stale))
+    assert answers == [(401, False)] * 2
+
+
+def test_our_own_client_registers_by_sha_256(office):
+    server = office("udp")
+    with Stack("udp:127.0.0.1:0") as stack:
+        mine = Credentials("alice", "secret", hosts=(REALM,))
+        response = stack.request(
+            "REGISTER", f"sip:{REALM}:{server.port}", to=f"sip:alice@{REALM}",
+            from_=f"sip:alice@{REALM}", contact="sip:alice@127.0.0.1", credentials=mine, timeout=10,
+        )  # fmt: skip
+    assert response.status == 200

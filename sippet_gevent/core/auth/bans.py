@@ -82,37 +82,37 @@ class Bans:
         if function("on_ban", on_ban, "a function of (ban)") is not None:
             takes(on_ban, ("ban",), "on_ban")
         self.on_ban = on_ban
-        # first failure and count, of each source (user "") and of each user from it
-        self._counts: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
-        self._until: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.counts: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        """Time of the first failure and number, by source and user. The user is empty for all of a
+        source. Do not change it: it is here so that a look costs no call while nobody guesses."""
+        self.until: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """End of each ban by source and user, like `counts`."""
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self.until)
 
     def holds(self, source: str, user: str, now: float) -> bool:
         """True while a source is banned, or a user at it. The user may be empty."""
-        if not self._until:
-            return False
         for key in ((source, ""), (source, user)):
-            until = self._until.get(key)
+            until = self.until.get(key)
             if until is not None:
                 if until > now:
                     return True
-                del self._until[key]
+                del self.until[key]
         return False
 
     def failed(self, source: str, user: str, now: float) -> list[Ban]:
         """Count a wrong password. Returns the bans that it begins."""
         bans = []
         for key, limit in zip(((source, user), (source, "")), self._limits):
-            first, count = self._counts.pop(key, (now, 0))
+            first, count = self.counts.pop(key, (now, 0))
             if now - first > self._within:
                 first, count = now, 0
             count += 1
             if count < limit:
-                _add(self._counts, key, (first, count))
+                _add(self.counts, key, (first, count))
             else:
-                _add(self._until, key, now + self._seconds)
+                _add(self.until, key, now + self._seconds)
                 bans.append(Ban(source, key[1], count, self._seconds))
         return bans
 
@@ -121,8 +121,7 @@ class Bans:
 
         Those of the source stay, so that a user with a password cannot guess those of others.
         """
-        if self._counts:
-            self._counts.pop((source, user), None)
+        self.counts.pop((source, user), None)
 
 
 Value = TypeVar("Value")

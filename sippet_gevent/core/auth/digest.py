@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from hmac import compare_digest
+from typing import Protocol
 from unicodedata import is_normalized, normalize
 from urllib.parse import quote
 
@@ -29,26 +31,26 @@ SESSION = "-sess"
 """End of the names of algorithms whose key also covers the nonces (RFC 7616 §3.4.2)."""
 
 
-def _hashes() -> dict[str, Callable[[bytes], str]]:
+class _Hash(Protocol):
+    """What a constructor of hashlib returns."""
+
+    def hexdigest(self) -> str: ...
+
+
+def _hashes() -> dict[str, Callable[[bytes], _Hash]]:
     """Return the hash functions that this Python has, strongest first, by algorithm name.
 
     SHA-512-256 is part of OpenSSL, and not of hashlib itself. A system in FIPS mode refuses MD5
     unless it is told that it protects nothing, which is nearly true.
     """
-    found: dict[str, Callable[[bytes], str]] = {}
+    found: dict[str, Callable[[bytes], _Hash]] = {}
     for name, text in (("SHA-512-256", "sha512_256"), ("SHA-256", "sha256"), ("MD5", "md5")):
         make = getattr(hashlib, text, None)
         try:
             if make is None:
-                hashlib.new(text, usedforsecurity=False)
-                found[name] = lambda data, text=text: hashlib.new(  # type: ignore[misc]
-                    text, data, usedforsecurity=False
-                ).hexdigest()
-            else:
-                make(b"", usedforsecurity=False)
-                found[name] = lambda data, make=make: make(  # type: ignore[misc]
-                    data, usedforsecurity=False
-                ).hexdigest()
+                make = partial(hashlib.new, text)
+            make(b"", usedforsecurity=False)
+            found[name] = partial(make, usedforsecurity=False)
         except (ValueError, TypeError):
             continue
     return found
@@ -62,6 +64,9 @@ ALGORITHMS = tuple(_HASHES)
 _KNOWN = {
     known.lower(): known for name in ALGORITHMS for known in (name, name + SESSION)
 }  # names are compared without case, as tokens are (RFC 3261 §7.3.1)
+_HASH_OF = {name + end: _HASHES[name] for name in ALGORITHMS for end in ("", SESSION)}
+"""The hash functions also of the -sess forms."""
+
 _STRENGTH = {name: len(ALGORITHMS) - place for place, name in enumerate(ALGORITHMS)}
 
 
@@ -78,14 +83,14 @@ def base_of(algorithm: str) -> str:
     return algorithm.removesuffix(SESSION)
 
 
-def _hash_of(algorithm: str) -> Callable[[bytes], str]:
+def _hash_of(algorithm: str) -> Callable[[bytes], _Hash]:
     known = known_algorithm(algorithm)
     if known is None:
         raise InvalidValue(
             f"algorithm must be one of {', '.join(ALGORITHMS)}, got {excerpt(algorithm)}: "
             "SHA-512-256 needs a Python whose OpenSSL has sha512_256"
         )
-    return _HASHES[base_of(known)]
+    return _HASH_OF[known]
 
 
 def _utf8(text: str) -> bytes:
@@ -117,18 +122,19 @@ def ha1(username: str, realm: str, password: str, algorithm: str = "SHA-256") ->
     """
     if ":" in username:
         raise InvalidValue(f"a user name must have no colon, got {excerpt(username)}")
-    return _hash_of(algorithm)(b":".join((_normal(username), _utf8(realm), _normal(password))))
+    text = b":".join((_normal(username), _utf8(realm), _normal(password)))
+    return _hash_of(algorithm)(text).hexdigest()
 
 
 def userhash(username: str, realm: str, algorithm: str = "SHA-256") -> str:
     """Return the hash that hides a user name, in hexadecimal (RFC 7616 §3.4.4). Raises
     InvalidValue for an unknown algorithm."""
-    return _hash_of(algorithm)(b":".join((_normal(username), _utf8(realm))))
+    return _hash_of(algorithm)(b":".join((_normal(username), _utf8(realm)))).hexdigest()
 
 
 def session_key(ha1: str, algorithm: str, nonce: str, cnonce: str) -> str:
     """Return the key of a -sess algorithm, in hexadecimal (RFC 7616 §3.4.2)."""
-    return _hash_of(algorithm)(_utf8(f"{ha1}:{nonce}:{cnonce}"))
+    return _hash_of(algorithm)(_utf8(f"{ha1}:{nonce}:{cnonce}")).hexdigest()
 
 
 def response(
@@ -156,15 +162,14 @@ def response(
         cnonce: The nonce of the client.
         body: The body, for `auth-int`.
     """
-    digest = _hash_of(algorithm)
+    digest = _HASH_OF.get(algorithm) or _hash_of(algorithm)
     a2 = f"{method}:{uri}"
     if qop is not None and qop.lower() == "auth-int":
         # H(entity-body) of an empty body is the hash of nothing (RFC 8760 §2.6, rule 7)
-        a2 = f"{a2}:{digest(body)}"
-    ha2 = digest(_utf8(a2))
-    if qop is None:
-        return digest(_utf8(f"{key}:{nonce}:{ha2}"))
-    return digest(_utf8(f"{key}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}"))
+        a2 = f"{a2}:{digest(body).hexdigest()}"
+    ha2 = digest(a2.encode("utf-8", "surrogateescape")).hexdigest()
+    covered = f"{nonce}:{ha2}" if qop is None else f"{nonce}:{nc}:{cnonce}:{qop}:{ha2}"
+    return digest(f"{key}:{covered}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 # ---- the client's side
@@ -335,5 +340,8 @@ def strongest(challenges: Iterable[Challenge]) -> list[Challenge]:
 
 
 def same(one: str, other: str) -> bool:
-    """True when two hexadecimal texts are equal, in a time that does not tell where they differ."""
-    return compare_digest(_utf8(one.lower()), _utf8(other))
+    """True when two hexadecimal texts are equal, in a time that does not tell where they differ.
+
+    The second text is ours. The first one may be any text.
+    """
+    return one.isascii() and compare_digest(one.lower(), other)

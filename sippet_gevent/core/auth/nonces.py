@@ -21,7 +21,7 @@ SECONDS = 300.0
 """How long a nonce may be used."""
 
 NONCES = 50_000
-"""How many used nonces are remembered, about 250 bytes each. When there are more, the oldest
+"""How many used nonces are remembered, about 280 bytes each. When there are more, the oldest
 nonces are stale, used or not."""
 
 AHEAD = 60.0
@@ -63,7 +63,8 @@ class Nonces:
         self._key = blake2s(os.urandom(32) if secret is None else secret, person=b"nonce").digest()
         self._realm = realm.encode("utf-8", "surrogateescape")
         self._seconds = seconds
-        self._used: OrderedDict[str, tuple[int, int]] = OrderedDict()  # highest count, bits below
+        # time, highest count, bits of those below
+        self._used: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
         self._oldest = 0.0  # nonces that were made earlier are stale
 
     def make(self, now: float, source: str) -> str:
@@ -73,15 +74,17 @@ class Nonces:
 
     def check(self, nonce: str, now: float) -> Age:
         """Return what is known about a nonce, used or not."""
-        raw = self._raw(nonce)
-        if raw is None:
-            return Age.UNKNOWN
-        made = _made(raw)
-        if not -AHEAD <= now - made <= self._seconds or (
-            made < self._oldest and nonce not in self._used
-        ):
-            return Age.STALE
-        return Age.VALID
+        used = self._used.get(nonce)
+        if used is not None:  # only nonces whose MAC was right are in there
+            made = used[0]
+        else:
+            raw = self._raw(nonce)
+            if raw is None:
+                return Age.UNKNOWN
+            made = _made(raw)
+            if made < self._oldest:
+                return Age.STALE
+        return Age.VALID if -AHEAD <= now - made <= self._seconds else Age.STALE
 
     def is_aging(self, nonce: str, now: float) -> bool:
         """True when half of the time of a nonce of ours has passed.
@@ -111,19 +114,19 @@ class Nonces:
         count = count or 1
         before = self._used.get(nonce)
         if before is None:
-            self._used[nonce] = count, 1
+            self._used[nonce] = _made(urlsafe_b64decode(nonce)), count, 1
             self._forget(now)
             return True
-        highest, bits = before
+        made, highest, bits = before
         if count > highest:
             distance = count - highest
             bits = ((bits << distance) if distance < WINDOW else 0) | 1
-            self._used[nonce] = count, bits & ((1 << WINDOW) - 1)
+            self._used[nonce] = made, count, bits & ((1 << WINDOW) - 1)
             return True
         bit = 1 << (highest - count)
         if highest - count >= WINDOW or bits & bit:
             return False
-        self._used[nonce] = highest, bits | bit
+        self._used[nonce] = made, highest, bits | bit
         return True
 
     def __len__(self) -> int:
@@ -133,8 +136,7 @@ class Nonces:
         """Forget expired nonces, and the oldest ones if there are too many."""
         used = self._used
         for _ in range(2):  # two for each that is added, so the table shrinks
-            nonce = next(iter(used))
-            made = _made(urlsafe_b64decode(nonce))
+            nonce, (made, _, _) = next(iter(used.items()))
             if now - made <= self._seconds:
                 if len(used) <= NONCES:
                     return

@@ -47,7 +47,7 @@ from ..user_agent import UserAgent
 from . import digest
 from .bans import Ban, Bans
 from .claim import Claim
-from .digest import ALGORITHMS, base_of
+from .digest import ALGORITHMS, SESSION
 from .nonces import SECONDS, Age, Nonces
 
 log = logging.getLogger("sippet_gevent.core")
@@ -57,6 +57,9 @@ OFFERED = ("SHA-256", "MD5")
 challenge longer."""
 
 _NOBODY = "0" * 64
+
+_FREE = frozenset(("ACK", "CANCEL"))
+"""Methods that cannot be asked for a password (§22.1)."""
 
 Secret = User | Mapping[str, str] | str
 """A user as a store returns it: a User, HA1 by algorithm, or a password."""
@@ -155,6 +158,10 @@ class Authenticator:
         ):
             if function(name, given, f"a function of ({', '.join(parameters)})") is not None:
                 takes(given, parameters, name)
+        # with their -sess forms: the algorithm of HA1
+        self._accepted = {
+            algorithm + end: algorithm for algorithm in self._algorithms for end in ("", SESSION)
+        }
         self._proxy, self._rfc2069, self._bind_source = proxy, rfc2069, bind_source
         self._mutual = mutual
         self._qops = ("auth", "auth-int") if integrity else ("auth",)
@@ -186,24 +193,30 @@ class Authenticator:
         Raises:
             Reject: 401 or 407 with challenges, 403, or 400.
         """
-        if self._is_free(request, tx):
+        method = request.method
+        if method in _FREE:  # §22.1
+            return None
+        if request.mandatory.to_tag is not None and (tx.call is not None or tx._belongs()):
+            return None
+        if self._exempt is not None and self._exempt(request, tx):
             return None
         stack = tx.stack
         now, source = stack.clock.now(), source_of(tx.flow.remote[0])
         if self._epoch is None:
             self._epoch = stack.clock.wall() - now
         time = now + self._epoch
-        if self._bans.holds(source, "", now):
+        bans = self._bans
+        if bans.until and bans.holds(source, "", now):
             raise Reject(403)
-        proxied = self._proxy and request.method != "REGISTER"
+        proxied = self._proxy and method != "REGISTER"
         claim = self._claim(request, proxied=proxied)
         if claim is None:
             raise self._challenge(time, source, proxied=proxied)
-        if self._bans.holds(source, claim.username, now):
+        if bans.until and bans.holds(source, claim.username, now):
             raise Reject(403)
         found = self._find(claim, request, stack)
         key = self._ha1_of(claim, self._nobody if found is None else found)
-        proved = claim.is_proved_by(_NOBODY if key is None else key, request.method, request.body)
+        proved = claim.is_proved_by(_NOBODY if key is None else key, method, request.body)
         nonce = claim.nonce
         if found is None or key is None or not proved:
             if self._nonces.is_for(nonce, source):
@@ -215,7 +228,8 @@ class Authenticator:
             or not self._nonces.use(nonce, claim.number, time)
         ):
             raise self._challenge(time, source, proxied=proxied, stale=True)
-        self._bans.succeeded(source, claim.username)
+        if bans.counts:
+            bans.succeeded(source, claim.username)
         self._check_addresses(request, stack, claim)
         if proxied:
             self._consume(request)
@@ -249,24 +263,19 @@ class Authenticator:
             after = random.randint(*stack.engine.limits.retry_after)
             raise Reject(503, "Users Unavailable", retry_after=after) from error
 
-    def _is_free(self, request: Request, tx: ServerTransaction) -> bool:
-        if request.method in ("ACK", "CANCEL"):  # §22.1
-            return True
-        if request.mandatory.to_tag is not None and (tx.call is not None or tx._belongs()):
-            return True
-        return self._exempt is not None and bool(self._exempt(request, tx))
-
     def _claim(self, request: Request, *, proxied: bool) -> Claim | None:
         """Return the credentials of a request for this realm. None if there are none that were
         offered. Raises Reject(400)."""
         name = "Proxy-Authorization" if proxied else "Authorization"
-        if name not in request.headers.fields:
+        there = request.headers.fields.get(name)
+        if there is None:
             return None
         try:
-            for text in request.headers.all(name):
+            for text in (there,) if isinstance(there, str) else there:
                 claim = Claim.read(text)
                 if claim is not None and claim.realm == self.realm and self._is_offered(claim):
-                    self._check_uri(request, claim)
+                    if claim.uri != request.uri_text:
+                        self._check_uri(request, claim)
                     return claim
             values = request.proxy_authorization if proxied else request.authorization
             for value in values:
@@ -284,7 +293,7 @@ class Authenticator:
         return None
 
     def _is_offered(self, claim: Claim) -> bool:
-        if base_of(claim.algorithm) not in self._algorithms or claim.is_hashed:
+        if claim.algorithm not in self._accepted or claim.is_hashed:
             return False
         if claim.qop is None:
             return self._rfc2069 and claim.algorithm == "MD5"
@@ -301,7 +310,7 @@ class Authenticator:
 
     def _ha1_of(self, claim: Claim, secret: Secret) -> str | None:
         """Return a user's HA1 for the algorithm of a claim. None if the user has none."""
-        algorithm = base_of(claim.algorithm)
+        algorithm = self._accepted[claim.algorithm]
         if isinstance(secret, str):
             return digest.ha1(claim.username.replace(":", ""), self.realm, secret, algorithm)
         return (secret.ha1 if isinstance(secret, User) else secret).get(algorithm)

@@ -18,6 +18,7 @@ from ...message.message import Request
 from ...message.uri import URI
 from ...observe.counters import Plain
 from ...transaction.timers import Timers
+from ...transport.base import Address
 from ...transport.listener_choice import Wanted
 from ...transport.locate.rfc3263 import literal
 from ..argument_checks import check_way
@@ -65,10 +66,11 @@ class AccountTable(Protocol):
     def owner_of(self, request: Request) -> Account | None:
         """Return the account that a received request is for."""
 
-    def bind(self, account: Account, address: str) -> None:
-        """Note an address or network from which requests for an account come."""
+    def bind(self, account: Account, address: str, port: int = 0) -> None:
+        """Note an address or network from which requests for an account come, by any port or by
+        one."""
 
-    def unbind(self, account: Account, address: str) -> None:
+    def unbind(self, account: Account, address: str, port: int = 0) -> None:
         """Forget an address or network of an account."""
 
     def remove(self, account: Account, timeout: float = UNREGISTER) -> None:
@@ -122,7 +124,7 @@ class Account(AccountRequests):
 
     __slots__ = (
         "_changes", "_contact", "_copies", "_expires", "_instance", "_is_known", "_keep_up",
-        "_on_change", "_probe_error", "_probed_at", "_public_contact", "_table", "addresses", "aor",
+        "_on_change", "_probe_error", "_probed_at", "_public_contact", "_servers", "_table", "aor",
         "credentials", "ended", "error", "from_", "is_up", "listener", "outbound_proxies", "peers",
         "refused", "registers", "registrar", "registration",
     )  # fmt: skip
@@ -168,8 +170,7 @@ class Account(AccountRequests):
         self.listener = listener
         """The listener by which its requests leave."""
         self.credentials, self._copies = own_credentials(credentials, self._hosts())
-        self.addresses: tuple[str, ...] = ()
-        """Addresses of the server that are known, without `peers`."""
+        self._servers: tuple[Address, ...] = ()
         self.is_up = False
         """True while calls can be made: it is registered, and its server answers OPTIONS. An
         account without REGISTER and OPTIONS is up while its stack runs."""
@@ -252,6 +253,10 @@ class Account(AccountRequests):
         A request for an unknown user that comes from the server of one account alone is for that
         account, because carriers call all numbers of a trunk. Over UDP an address can be forged
         wherever the network lets it pass.
+
+        A datagram must come from address and port of the server, so another program on its host
+        is not the server. Any port counts for `peers`, and for a connection that the server may
+        have opened, because that has an arbitrary port.
         """
         return self._table is not None and self._table.owner_of(request) is self
 
@@ -336,14 +341,15 @@ class Account(AccountRequests):
     def _join(self, table: AccountTable) -> None:
         """Become an account of a stack."""
         self._table = table
+        self._servers = ()
         self.ended = self.refused = False
         self.error = None
         for network in self.peers:
             table.bind(self, network)
-        for host in self._hosts():
-            address = literal(host)
+        for uri in dict.fromkeys((self.aor, self.registrar, *self.outbound_proxies)):
+            address = literal(uri.host)
             if address is not None:
-                self._learn(address)
+                self._learn(address, _port_of(uri))
 
     def _start(self) -> None:
         """Register, and begin to ask the server if it answers. The stack runs."""
@@ -384,7 +390,7 @@ class Account(AccountRequests):
                     self._log("account not resolved", str(error))
                 return
             for candidate in found[:ADDRESSES]:
-                self._learn(candidate.host)
+                self._learn(candidate.host, candidate.port)
 
     def _stop(self) -> None:
         """The stack has stopped. The account stays in it."""
@@ -454,35 +460,45 @@ class Account(AccountRequests):
             contact,
         )
 
-    def _learn(self, address: str) -> None:
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Addresses of the server that are known, without `peers`."""
+        return tuple(dict.fromkeys(host for host, _ in self._servers))
+
+    def _learn(self, address: str, port: int) -> None:
         """Note an address of the server: requests for the account come from there, and it may ask
         for the credentials."""
         table = self._table
-        if table is None or address in self.addresses:
+        if table is None or (address, port) in self._servers:
             return
-        if len(self.addresses) >= ADDRESSES:
-            table.unbind(self, self.addresses[0])
-            self.addresses = self.addresses[1:]
-        self.addresses = (*self.addresses, address)
-        table.bind(self, address)
+        if len(self._servers) >= ADDRESSES:
+            table.unbind(self, *self._servers[0])
+            self._servers = self._servers[1:]
+        is_new = all(host != address for host, _ in self._servers)
+        self._servers = _shared_servers((*self._servers, (address, port)))
+        table.bind(self, address, port)
+        if not is_new:
+            return
         for credentials in self._copies:
-            credentials.trust(address)
+            if not credentials.is_for((address,)):
+                credentials.trust(address)
 
     def _changed(self, registration: Registration) -> None:
         """Take a change of the registration, or of its flow."""
         if registration is self.registration and not self.ended:
-            if registration.address is not None:
-                self._learn(registration.address)
+            flow = registration._best().flow
+            if flow is not None:
+                self._learn(*flow.remote)
             self._update()
 
-    def _probed(self, error: SIPError | None, address: str | None) -> None:
+    def _probed(self, error: SIPError | None, address: Address | None) -> None:
         """The server has answered from this address; or it has not, and why."""
         if self.ended or self._table is None:
             return
         was_down = self._is_silent
         self._probe_error, self._is_known = error, True
         if error is None and address is not None:
-            self._learn(address)
+            self._learn(*address)
         registration = self.registration
         if was_down and error is None and registration is not None and not registration.refused:
             registration.again()  # it may have lost its bindings
@@ -537,6 +553,20 @@ class Account(AccountRequests):
             Plain(reason),
             log=log,
         )
+
+
+@lru_cache(maxsize=64)
+def _shared_servers(servers: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return one tuple for all equal ones, because thousands of accounts have the same servers."""
+    return servers
+
+
+def _port_of(uri: URI) -> int:
+    """Return the port of a URI with an address (RFC 3263 §4.2)."""
+    if uri.port is not None:
+        return uri.port
+    is_tls = uri.is_secure or (uri.parameters.get("transport") or "").lower() == "tls"
+    return 5061 if is_tls else 5060
 
 
 @lru_cache(maxsize=64)

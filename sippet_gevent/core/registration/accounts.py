@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from ...arguments import instance, number
@@ -35,7 +37,11 @@ class Accounts:
         self.probes = Probes(stack)
         self.known: dict[Account, None] = {}
         """All accounts."""
-        self._by_peer: dict[str, _Peer] = {}
+        self._by_peer: dict[str, dict[int, _Peer]] = {}
+        """By address and port; port 0 is any."""
+        self._rows: dict[Account, bytes] = {}
+        """A hash of the row of each account that load() or update() has made."""
+        self._key = os.urandom(16)
         self._networks: dict[IPv4Network | IPv6Network, _Peer] = {}
 
     def __len__(self) -> int:
@@ -86,8 +92,63 @@ class Accounts:
             InvalidValue: A row has an unknown key, or a value that cannot be used.
             TypeError: A value has another type.
         """
-        made = [Account.of_row(row, on_change=on_change) for row in rows]
-        return [self.add(account) for account in made]
+        made = [
+            (Account.of_row(row, on_change=on_change), self._hash_of(row)) for row in list(rows)
+        ]
+        return [self._add(*each) for each in made]
+
+    def update(
+        self,
+        rows: Iterable[Row],
+        *,
+        on_change: OnAccountChange | None = None,
+        timeout: float = UNREGISTER,
+    ) -> list[Account]:
+        """Have the accounts of a table that has changed, and return them in its order.
+
+            stack.accounts.update(database.execute("SELECT aor, password FROM accounts"))
+
+        An account whose row is as before stays registered. One whose row has changed or is gone
+        is unregistered, then the new ones are added. Accounts that were added by add() stay. All or
+        nothing: an invalid row raises, and changes nothing.
+
+        Args:
+            rows: All rows; see load().
+            on_change: That of each new Account.
+            timeout: Most seconds to wait for registrars, in all.
+
+        Raises:
+            InvalidValue: A row has an unknown key, or a value that cannot be used.
+            TypeError: A value has another type.
+        """
+        timeout = number("timeout", timeout)
+        before: dict[bytes, list[Account]] = {}
+        for account, key in self._rows.items():
+            before.setdefault(key, []).append(account)
+        found: list[tuple[Account, bytes]] = []
+        for row in list(rows):
+            made, key = Account.of_row(row, on_change=on_change), self._hash_of(row)
+            kept = before.get(key)
+            found.append((kept.pop(0) if kept else made, key))
+        clock = self.stack.clock
+        deadline = clock.now() + timeout
+        # before new ones, because the last REGISTER of one would remove the same Contact of another
+        for accounts in before.values():
+            for account in accounts:
+                self.remove(account, max(deadline - clock.now(), 0.0))
+        for account, key in found:
+            if account not in self.known:
+                self._add(account, key)
+        return [account for account, _ in found]
+
+    def _add(self, account: Account, key: bytes) -> Account:
+        self._rows[account] = key
+        return self.add(account)
+
+    def _hash_of(self, row: Row) -> bytes:
+        """Return a hash of a row, which has a password."""
+        values = sorted((name, repr(row[name])) for name in row.keys() if row[name] is not None)  # noqa: SIM118 no dict
+        return blake2b(repr(values).encode(), digest_size=16, key=self._key).digest()
 
     def remove(self, account: Account, timeout: float = UNREGISTER) -> None:
         """Unregister an account, wait for the registrar, and forget the account.
@@ -98,8 +159,11 @@ class Accounts:
         """
         timeout = number("timeout", timeout)
         if self.known.pop(account, account) is None:
-            for address in (*account.peers, *account.addresses):
+            self._rows.pop(account, None)
+            for address in account.peers:
                 self.unbind(account, address)
+            for server in account._servers:
+                self.unbind(account, *server)
             account._end(timeout)
 
     def of(self, request: Request) -> Account | None:
@@ -121,9 +185,16 @@ class Accounts:
         flow = request.flow
         if flow is None:
             return None
-        host = flow.remote[0]
-        peer = self._by_peer.get(host)
-        owner = None if peer is None else peer.owner_of(request)
+        host, port = flow.remote
+        owner = None
+        peers = self._by_peer.get(host)
+        if peers is not None:
+            # the port of a connection that the server has opened is arbitrary
+            ports = (port, 0, *peers) if flow.transport.reliable else (port, 0)
+            for each in ports:
+                owner = peers[each].owner_of(request) if each in peers else None
+                if owner is not None:
+                    break
         if owner is None and self._networks:
             peer = self._network_of(host)
             owner = None if peer is None else peer.owner_of(request)
@@ -151,22 +222,26 @@ class Accounts:
 
     # ---- for accounts
 
-    def bind(self, account: Account, address: str) -> None:
-        """Note an address or network from which requests for an account come."""
+    def bind(self, account: Account, address: str, port: int = 0) -> None:
+        """Note an address or network from which requests for an account come, by any port or by
+        one."""
         network = network_of(address)
         if network is None:
-            self._by_peer.setdefault(_key(address), _Peer()).add(account)
+            self._by_peer.setdefault(_key(address), {}).setdefault(port, _Peer()).add(account)
         else:
             self._networks.setdefault(network, _Peer()).add(account)
 
-    def unbind(self, account: Account, address: str) -> None:
+    def unbind(self, account: Account, address: str, port: int = 0) -> None:
         """Forget an address or network of an account."""
         network = network_of(address)
         if network is None:
             key = _key(address)
-            peer = self._by_peer.get(key)
+            peers = self._by_peer.get(key, {})
+            peer = peers.get(port)
             if peer is not None and not peer.remove(account):
-                del self._by_peer[key]
+                del peers[port]
+                if not peers:
+                    del self._by_peer[key]
         else:
             peer = self._networks.get(network)
             if peer is not None and not peer.remove(account):

@@ -17,6 +17,7 @@ from ...message.message import Request, Response
 from ...message.uri import URI
 from ...runtime.watch import Watch
 from ...transaction.timers import Timers
+from ...transport.base import Address
 from ...transport.listener_choice import Wanted
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
@@ -41,7 +42,7 @@ class Probed(Protocol):
 
     from_: NameAddr
 
-    def _probed(self, error: SIPError | None, address: str | None) -> None:
+    def _probed(self, error: SIPError | None, address: Address | None) -> None:
         """The server has answered from this address; or it has not, and why."""
 
 
@@ -92,7 +93,7 @@ class Probe:
         """True after the first answer or failure."""
         self.error: SIPError | None = None
         """Why the latest OPTIONS has failed; None after an answer."""
-        self.address: str | None = None
+        self.address: Address | None = None
         """The address that has answered."""
         self._tx: _Options | None = None
         self._watch: Watch | None = None
@@ -157,7 +158,7 @@ class Probe:
         elif event.status in DOWN:
             error = Reject(event.status, event.reason, response=event)
         else:
-            self.address = tx.transaction.flow.remote[0]
+            self.address = tx.transaction.flow.remote
         self.is_known, self.error = True, error
         for account in [*self.accounts]:
             account._probed(error, self.address)

@@ -640,3 +640,143 @@ def test_contact_elsewhere_gets_no_answer_within_a_call(sip):
     hanging.get(timeout=0)
     assert not elsewhere.claims
     ended(sip, account)
+
+
+# ---- which port
+
+
+def test_datagram_of_another_port_of_the_carriers_host_is_not_from_it(sip):
+    owners = []
+
+    def core(request, tx):
+        owners.append(stack.accounts.of(request))
+        return 486
+
+    carrier = sip.stack(Script(), host="10.0.0.1")
+    account = Account(AOR, Credentials("100", "secret"))
+    stack = office(sip, account, core)
+    phone = sip.stack(host="10.0.0.1", port=5080)
+    for sender in (carrier, phone):
+        asked = gevent.spawn(sender.request, "INVITE", "sip:100@10.0.0.50")
+        sip.clock.advance(1)
+        asked.get(timeout=0)
+    assert owners == [account, None]
+    ended(sip, account)
+    assert not stack.accounts._by_peer
+
+
+def test_two_carriers_on_one_host_are_told_apart_by_their_ports(sip):
+    owners = []
+
+    def core(request, tx):
+        owners.append(stack.accounts.of(request))
+        return 486
+
+    carriers = [sip.stack(Script(), host="10.0.0.1", port=port) for port in (5060, 5070)]
+    one = Account(AOR)
+    other = Account("sip:100@10.0.0.1:5070")
+    stack = office(sip, one, core)
+    stack.accounts.add(other)
+    sip.clock.advance(1)
+    for sender in carriers:
+        asked = gevent.spawn(sender.request, "INVITE", "sip:+4930@10.0.0.50")
+        sip.clock.advance(1)
+        asked.get(timeout=0)
+    assert owners == [one, other]
+    ended(sip, one)
+    ended(sip, other)
+    assert not stack.accounts._by_peer
+
+
+class Connection:
+    """The flow of a request, at a port of the carrier's host."""
+
+    def __init__(self, port, *, reliable):
+        self.remote = ("10.0.0.1", port)
+        self.transport = self
+        self.reliable = reliable
+
+
+@pytest.mark.parametrize(
+    ("port", "reliable", "is_owner"),
+    [(5060, False, True), (40000, False, False), (5060, True, True), (40000, True, True)],
+)
+def test_connection_that_the_carrier_opens_has_any_port(sip, port, reliable, is_owner):
+    sip.stack(Script(), host="10.0.0.1")
+    account = Account(AOR)
+    office(sip, account)
+    invite = Request("INVITE", "sip:100@10.0.0.50", to="<sip:100@10.0.0.50>")
+    invite.flow = Connection(port, reliable=reliable)
+    assert account.owns(invite) is is_owner
+    ended(sip, account)
+
+
+def test_account_that_joins_again_knows_its_carrier(sip):
+    sip.stack(Script(), host="10.0.0.1")
+    account = Account(AOR, Credentials("100", "secret"))
+    stack = office(sip, account)
+    ended(sip, account)
+    stack.accounts.add(account)
+    invite = Request("INVITE", "sip:100@10.0.0.50", to="<sip:100@10.0.0.50>")
+    invite.flow = Connection(5060, reliable=False)
+    sip.clock.advance(1)
+    assert account.owns(invite)
+    ended(sip, account)
+
+
+# ---- update()
+
+
+def rows(*users, password="secret"):
+    return [{"aor": f"sip:{user}@10.0.0.1", "password": password} for user in users]
+
+
+def updated(sip, stack, table, **options):
+    greenlet = gevent.spawn(stack.accounts.update, table, **options)
+    sip.clock.advance(10)
+    return greenlet.get(timeout=0)
+
+
+def test_update_keeps_accounts_whose_row_is_as_before(sip):
+    script = Script()
+    sip.stack(script, host="10.0.0.1")
+    by_code = Account("sip:1@10.0.0.1")
+    stack = office(sip, by_code)
+    first = updated(sip, stack, rows(100, 101, 102))
+    sent = len(script.requests)
+    second = updated(sip, stack, [*rows(103, 100), *rows(101, password="other")])
+    assert second[1] is first[0] and second[2] is not first[1]
+    users = [(each.to.uri.user, each.expires) for each in script.requests[sent:]]
+    assert sorted(users[:2]) == [("101", 0), ("102", 0)]
+    assert sorted(user for user, expires in users[2:] if expires) == ["101", "103"]
+    assert all(account.is_up for account in second)
+    assert first[1].ended and first[2].ended and by_code in stack.accounts
+    assert updated(sip, stack, []) == []
+    assert [*stack.accounts] == [by_code]
+    ended(sip, by_code)
+
+
+def test_update_with_an_invalid_row_changes_nothing(sip):
+    script = Script()
+    sip.stack(script, host="10.0.0.1")
+    stack = sip.stack(host="10.0.0.50")
+    before = stack.accounts.load(rows(100, 101))
+    sip.clock.advance(1)
+    with pytest.raises(InvalidValue, match="unknown key"):
+        stack.accounts.update([*rows(100), {"aor": AOR, "colour": "red"}])
+    assert [*stack.accounts] == before and all(each.is_up for each in before)
+    assert updated(sip, stack, rows(101, 100)) == before[::-1]
+    updated(sip, stack, ())
+
+
+def test_update_waits_no_longer_than_its_timeout_for_silent_registrars(sip):
+    script = Script()
+    registrar = sip.stack(script, host="10.0.0.1")
+    stack = sip.stack(host="10.0.0.50")
+    stack.accounts.load(rows(*range(100, 110)))
+    sip.clock.advance(1)
+    sip.network.partition("10.0.0.1", "10.0.0.50")
+    greenlet = gevent.spawn(stack.accounts.update, (), timeout=2)
+    sip.clock.advance(3)
+    assert greenlet.get(timeout=0) == [] and not len(stack.accounts)
+    assert registrar.is_running

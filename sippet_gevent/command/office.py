@@ -122,6 +122,8 @@ class Office:
                     tls=tls,
                     web=web,
                     limits=settings.limits,
+                    # so that calls can be hung up after a restart
+                    route_secret=None if self.store is None else self.store.route_secret(),
                 )
             self._listen(stack, addresses)
             if found is None and not self._asks and not settings.open:

@@ -6,6 +6,7 @@ because an earlier program would not keep its rules.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from ..errors import StoreError
@@ -42,8 +43,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    ("CREATE TABLE secrets (name TEXT PRIMARY KEY, secret BLOB NOT NULL) WITHOUT ROWID",),
 )
 """The statements that lead from each version to the next. A released one never changes."""
+
+SECRET_BYTES = 32
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
@@ -69,4 +73,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         for statement in statements:
             connection.execute(statement)
     if version < len(MIGRATIONS):
+        connection.execute(
+            "INSERT OR IGNORE INTO secrets VALUES ('route', ?)", (os.urandom(SECRET_BYTES),)
+        )
         connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")

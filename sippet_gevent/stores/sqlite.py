@@ -123,6 +123,14 @@ class SQLiteBindings:
         """Return the number of bindings. Raises StoreError."""
         return self._database.read(_count)
 
+    def route_secret(self) -> bytes:
+        """Return the random secret of this file, for `Stack(route_secret=...)`.
+
+        With it, calls on whose route the stack is (RFC 3261 §16.12) and temporary GRUUs work after
+        a restart, and at all processes that use the file. Raises StoreError.
+        """
+        return self._database.read(_route_secret)
+
     # ---- reading
 
     def lookup(self, aor: str, /) -> Bindings:
@@ -389,3 +397,8 @@ _TO_LOOK_AT = "SELECT aor, record FROM bindings WHERE look_at <= ? ORDER BY look
 def _count(connection: sqlite3.Connection) -> int:
     ((count,),) = connection.execute("SELECT COALESCE(SUM(count), 0) FROM bindings").fetchall()
     return int(count)
+
+
+def _route_secret(connection: sqlite3.Connection) -> bytes:
+    ((secret,),) = connection.execute("SELECT secret FROM secrets WHERE name = 'route'").fetchall()
+    return bytes(secret)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import gevent.pool
 import pytest
+from gevent.event import AsyncResult
 
-from sippet_gevent import NameAddr, SQLiteBindings, parse
+from sippet_gevent import NameAddr, SQLiteBindings, Stack, parse, sdp
 from sippet_gevent.stores.bindings import Binding
 from tests.pace import slowness
 from tests.ports import free_port
@@ -24,6 +25,8 @@ from tests.ports import free_port
 pytest_plugins = ["tests.programs"]
 
 PATIENCE = 20
+
+SILENCE = sdp.MediaStream("audio", 9, (sdp.PCMU,), direction=sdp.INACTIVE)
 
 
 class Phone:
@@ -155,6 +158,38 @@ def test_phones_stay_registered_over_a_restart(serve, tmp_path, phone):
     bob.until("200 OK")
     bob.send("bob", 1)  # out of order, after the restart, too (RFC 3261 §10.3 step 7)
     assert bob.until("SIP/2.0").startswith("SIP/2.0 500 ")
+
+
+@pytest.mark.rfc("3261 16.12")
+def test_call_is_hung_up_after_a_restart(serve, tmp_path):
+    port = free_port()
+    answered = AsyncResult()
+    phones = Stack("udp:127.0.0.1:0")
+
+    def start():
+        server = serve(
+            "--open", "--database", tmp_path / "bindings.db", listen=f"udp:127.0.0.1:{port}"
+        )
+        server.wait_for("started: ")
+        return server
+
+    @phones.on("INVITE")
+    def bob(request, tx):
+        with tx.accept(media=[SILENCE]) as call:
+            answered.set(call)
+            call.wait()
+
+    server = start()
+    aor = f"sip:bob@127.0.0.1:{port}"
+    with phones, phones.register(aor) as registration:
+        assert registration.wait(PATIENCE)
+        call = phones.invite(aor, media=[SILENCE], timeout=PATIENCE)
+        callee = answered.get(timeout=PATIENCE)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        start()
+        call.hangup()
+        assert callee.wait(PATIENCE)
 
 
 def killed_under_load(serve, phone, path, *, rounds, seconds, rate):

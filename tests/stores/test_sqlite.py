@@ -120,7 +120,7 @@ def test_database_of_another_program_is_refused_and_left_alone(path):
 def test_later_schema_is_refused(path, open_):
     open_().close()
     sql(path, "PRAGMA user_version=99")
-    with pytest.raises(StoreError, match="has schema version 99, .* up to 1: install the version"):
+    with pytest.raises(StoreError, match="has schema version 99, .* up to 2: install the version"):
         SQLiteBindings(path)
 
 
@@ -131,8 +131,29 @@ def test_earlier_schema_is_changed_and_keeps_its_bindings(path, open_, monkeypat
     step = ("ALTER TABLE bindings ADD COLUMN note TEXT", "CREATE TABLE more (x)")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
     assert len(open_().lookup(AOR)) == 1
-    assert sql(path, "PRAGMA user_version") == [(2,)]
+    assert sql(path, "PRAGMA user_version") == [(3,)]
     assert sql(path, "SELECT note FROM bindings") == [(None,)]
+
+
+def test_route_secret_is_random_and_stays(path, open_, tmp_path):
+    first, other = open_(), open_()
+    secret = first.route_secret()
+    assert len(secret) == 32 and other.route_secret() == secret
+    first.close()
+    other.close()
+    assert open_().route_secret() == secret
+    assert open_(tmp_path / "another.db").route_secret() != secret
+
+
+def test_file_of_the_first_schema_gets_a_route_secret(path, open_):
+    store = open_()
+    add(store)
+    store.close()
+    sql(path, "DROP TABLE secrets")
+    sql(path, "PRAGMA user_version=1")
+    store = open_()
+    assert len(store.route_secret()) == 32
+    assert len(store.lookup(AOR)) == 1
 
 
 def test_damaged_file_is_found_at_the_start(path, open_):

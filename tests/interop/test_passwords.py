@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 
@@ -96,6 +97,27 @@ def test_baresip_registers_and_calls_with_a_password(baresip, office, transport)
     for one in (alice, bob):
         one.quit()
     assert "authentication failed" not in server.text
+
+
+SHORT = """
+from sippet_gevent import Authenticated, Authenticator, RegistrarProxy, Reject
+
+class Office(Authenticated):
+    def receive_request(self, request, tx):
+        try:
+            answer = super().receive_request(request, tx)
+        except Reject as refusal:
+            stale = "stale=true" in str(refusal.headers)
+            print(f"{request.method} {refusal.status} stale={stale}", flush=True)
+            raise
+        print(f"{request.method} of {tx.user} passed", flush=True)
+        return answer
+
+users = {"alice": "secret"}
+guard = Authenticator(realm="127.0.0.1", users=users, algorithms=("MD5",), seconds=1.0)
+core = Office(RegistrarProxy(), authenticator=guard)
+"""
+"""A server whose nonces are good for a second, and which says what becomes of each request."""
 
 
 @pytest.mark.timeout(60)
@@ -202,3 +224,25 @@ def test_our_own_client_registers_by_sha_256(office):
             from_=f"sip:alice@{REALM}", contact="sip:alice@127.0.0.1", credentials=mine, timeout=10,
         )  # fmt: skip
     assert response.status == 200
+
+
+@pytest.mark.rfc("7616 3.3")
+def test_our_own_client_answers_the_challenge_for_an_expired_nonce(serve, tmp_path):
+    """pjsip and baresip ask for a new nonce for each request, so theirs never expires."""
+    path = tmp_path / "core.py"
+    path.write_text(SHORT, "utf-8")
+    server = serve(f"{path}:core")
+    with Stack("udp:127.0.0.1:0") as stack:
+        mine = Credentials("alice", "secret", hosts=(REALM,))
+        for _ in range(2):
+            response = stack.request(
+                "REGISTER", f"sip:{REALM}:{server.port}", to=f"sip:alice@{REALM}",
+                from_=f"sip:alice@{REALM}", contact="sip:alice@127.0.0.1", credentials=mine,
+            )  # fmt: skip
+            assert response.status == 200
+            time.sleep(1.5)
+    server.wait_for(
+        r"(?s)REGISTER 401 stale=False\n.*REGISTER of alice passed\n"
+        r".*REGISTER 401 stale=True\n.*REGISTER of alice passed\n"
+    )
+    assert "authentication failed" not in server.text

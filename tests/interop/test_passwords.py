@@ -228,7 +228,7 @@ def test_our_own_client_registers_by_sha_256(office):
 
 @pytest.mark.rfc("7616 3.3")
 def test_our_own_client_answers_the_challenge_for_an_expired_nonce(serve, tmp_path):
-    """pjsip and baresip ask for a new nonce for each request, so theirs never expires."""
+    """Our own client, because pjsip and baresip ended their registrations here without a nonce."""
     path = tmp_path / "core.py"
     path.write_text(SHORT, "utf-8")
     server = serve(f"{path}:core")

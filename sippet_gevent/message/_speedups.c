@@ -10,6 +10,8 @@
  * head(start_line, lines, length): head() of head.py, which it calls for text that is not UTF-8 and for odd Content-Lengths.
  * echo(lines, echoed, start_line, tag): echo() of echo.py, which it calls for text that is not UTF-8.
  */
+/* What the functions take and return. The same number is in speedups.py, which refuses a build of another one. */
+#define INTERFACE 1
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
@@ -1198,5 +1200,10 @@ PyMODINIT_FUNC PyInit__speedups(void)
     tuple_new = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__new__");
     if (!usual || !pairs_name || !text_name || !tag_name || !branch_name || !tuple_new)
         return NULL;
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module && PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
 }

@@ -7,7 +7,11 @@ via.py, uri.py, mandatory.py. SIPPET_PUREPYTHON=1 in the environment turns them 
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
+
+INTERFACE = 1
+"""INTERFACE of `_speedups.c`. A change of what its functions take or return raises both."""
 
 c: Any = None
 try:
@@ -15,5 +19,14 @@ try:
         from . import _speedups as c  # type: ignore[attr-defined, no-redef]
 except ImportError:
     pass
+if c is not None and getattr(c, "INTERFACE", None) != INTERFACE:
+    # for example after "git pull" in a clone that was installed with "pip install -e"
+    warnings.warn(
+        f"{getattr(c, '__file__', 'the C extension')} was built from another version of "
+        "sippet_gevent, so its slower twin in Python is used: run pip install again",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    c = None
 
 implementation = "python" if c is None else "c"

@@ -94,4 +94,4 @@ def _offender(data: bytes) -> str:
     place = _ADDRESSES.get(_FAMILY.unpack_from(data)[0]) if len(data) >= _FAMILY.size else None
     if place is None or len(data) < place.stop:
         return ""
-    return f", says {ipaddress.ip_address(data[place])}"
+    return f" (ICMP from {ipaddress.ip_address(data[place])})"

@@ -278,7 +278,7 @@ class UDP(Transport):
             return self.stun_agent.unreachable(quote, flow)
         host, port = flow.remote
         failure = TransportError(
-            f"no way to {bracketed(host)}:{port}: {problem}", flow, kind="unreachable"
+            f"cannot reach {bracketed(host)}:{port}: {problem}", flow, kind="unreachable"
         )
         return self.events.unreachable(flow, quote, failure)
 

@@ -57,10 +57,13 @@ def test_each_kind_of_icmp_error_counts_as_the_rfc_has_it(origin, type_, codes, 
 @pytest.mark.parametrize(
     ("ancillary", "problem"),
     [
-        (extended_error(V4, 3, 3, offender="192.0.2.7"), "Connection refused, says 192.0.2.7"),
+        (
+            extended_error(V4, 3, 3, offender="192.0.2.7"),
+            "Connection refused (ICMP from 192.0.2.7)",
+        ),
         (
             extended_error(V6, 1, 3, errno.EHOSTUNREACH, "2001:db8::7"),
-            "No route to host, says 2001:db8::7",
+            "No route to host (ICMP from 2001:db8::7)",
         ),
         (extended_error(V4, 3, 3), "Connection refused"),
         ((0, 11, extended_error(V4, 3, 3, offender="192.0.2.7")[2][:16]), "Connection refused"),

@@ -92,7 +92,10 @@ class RegistrarProxy(Core):
         ours = tx.take_route()
         is_gruu = ";gr" in request.uri_text and _is_gruu(stack, request.uri)
         if is_gruu and (ours or not tx.leads_to_flow):
-            return self._to_gruu(request, tx, ours=ours)
+            targets = self.location.lookup(request.uri)
+            # a Contact may look like a GRUU of ours, and its dialog has a flow (RFC 7118 §8.2)
+            if targets or not tx.leads_to_flow:
+                return self._to_gruu(request, tx, targets, ours=ours)
         # within a dialog the Request-URI is the Contact of a phone, which may be at another port of
         # our own host
         if tx.leads_to_flow or (ours and not stack.is_local(request.uri)):
@@ -108,11 +111,12 @@ class RegistrarProxy(Core):
             return None
         return 481 if in_dialog else 404
 
-    def _to_gruu(self, request: Request, tx: ServerTransaction, *, ours: bool) -> int | None:
-        """Forward a request for a GRUU (RFC 5627 §6.1)."""
+    def _to_gruu(
+        self, request: Request, tx: ServerTransaction, targets: Bindings, *, ours: bool
+    ) -> int | None:
+        """Forward a request for a GRUU to its bindings (RFC 5627 §6.1)."""
         if not ours and (request.mandatory.to_tag is not None or request.method == "ACK"):
             return 481
-        targets = self.location.lookup(request.uri)
         if not targets:
             # a temporary GRUU ends with its last binding, a public one does not (§5.3)
             return 404 if request.uri.parameters.get("gr") is None else 480

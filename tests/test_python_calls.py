@@ -22,8 +22,8 @@ WARM = 20
 UNITS = 20
 
 MOST = {
-    "c": {"options": 43, "call": 425, "proxied": 565, "register": 145, "password": 173},
-    "python": {"options": 76, "call": 530, "proxied": 770, "register": 180, "password": 208},
+    "c": {"options": 43, "call": 365, "proxied": 558, "register": 145, "password": 173},
+    "python": {"options": 76, "call": 470, "proxied": 770, "register": 180, "password": 208},
 }[sippet_gevent.implementation]
 """Calls of functions of the package for one unit of work, with the C functions and without."""
 

@@ -541,9 +541,8 @@ class ServerTransaction(Handler):
             # each makes a dialog (§12.1.1)
             contacted = method in CONTACT_IN_SUCCESS if status >= 200 else is_invite
             if contacted and "Contact" not in response.headers.fields:
-                response.contact = self.stack.names.contact(
-                    self.flow, secure=answer_wants_sips(request)
-                )
+                line = self.stack.names.contact_line(self.flow, answer_wants_sips(request))
+                response.headers.extend((line,))
         if status > 100:
             self.stack.capabilities.complete_response(request, response)
         if status < 200:

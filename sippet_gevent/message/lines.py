@@ -81,12 +81,18 @@ class HeaderLines:
 
     def all(self, name: str) -> list[str]:
         """Return the texts of all lines of this header field, in order."""
-        there = self.fields.get(canonical(name))
+        fields = self.fields
+        there = fields.get(name)
+        if there is None:  # missing, or spelled in another way
+            there = fields.get(canonical(name))
         return [] if there is None else [there] if isinstance(there, str) else list(there)
 
     def __getitem__(self, name: str) -> str:
-        there = self.fields[canonical(name)]
-        return there if isinstance(there, str) else there[0]
+        fields = self.fields
+        there = fields.get(name)
+        if there is None:
+            there = fields[canonical(name)]
+        return there if type(there) is str else there[0]
 
     @overload
     def get(self, name: str) -> str | None: ...
@@ -94,7 +100,10 @@ class HeaderLines:
     def get(self, name: str, default: D) -> str | D: ...
     def get(self, name: str, default: Any = None) -> Any:
         """Return the text of the first line of this header field, or `default`."""
-        there = self.fields.get(canonical(name), default)
+        fields = self.fields
+        there = fields.get(name)
+        if there is None:
+            there = fields.get(canonical(name), default)
         return there[0] if type(there) is list else there
 
     def __setitem__(self, name: str, value: str | Iterable[str]) -> None:

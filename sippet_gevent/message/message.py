@@ -308,6 +308,9 @@ class Request(Message):
         if status > 100:
             for at, (name, _, text) in enumerate(lines):
                 if name == "To":
+                    known = None if self.mandatory is None else self.mandatory.to_tag
+                    if known and text.endswith(f">;tag={known}"):
+                        break  # as nearly all peers write it
                     is_without = "tag" not in text.lower()
                     if is_without or not tag_of(text):
                         tag = self._to_tag

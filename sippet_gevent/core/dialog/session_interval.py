@@ -81,14 +81,14 @@ class TooSmall(NamedTuple):
 def supports_timer(message: Request | Response) -> bool:
     """True if the sender of a message has the option tag `timer` in Supported or Require."""
     # nearly all calls have one of a few texts, so each is read once
-    text = message.headers.fields.get("Supported")
+    fields = message.headers.fields
+    text = fields.get("Supported")
     if type(text) is str and len(text) < REMEMBERED and _has_timer(text):
         return True
-    return any(
-        _has_timer.__wrapped__(line)
-        for name in ("Supported", "Require")
-        for line in message.headers.all(name)
-    )
+    for name in ("Supported", "Require"):
+        if name in fields and any(map(_has_timer.__wrapped__, message.headers.all(name))):
+            return True
+    return False
 
 
 def least_of(message: Request | Response) -> int:

@@ -25,6 +25,7 @@ from ...message.flow import MessageFlow
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS, URIParameters
+from ...message.scan import USUAL, Line
 from ...message.uri import SCHEME_PORTS, URI, bracketed, normal_host, sip_aor
 from ...stores.bindings import aor
 from ...stores.gruu import Gruus
@@ -41,6 +42,9 @@ LOCALHOST = "localhost"
 
 LOOPBACK = ("127.0.0.1", "::1")
 """The addresses of localhost (RFC 6761 §6.3)."""
+
+CONTACT_LINES = 256
+"""Most Contacts of ours that are kept as text: one for each address and transport."""
 
 ADDRESS_LENGTH = 47
 """Characters of the longest numeric address, with brackets. A longer host is a name and needs no
@@ -76,6 +80,7 @@ class Names:
         self._hosts: set[str] = set()
         # what sent_by() and route_text() have made, as many as we have addresses
         self._sent_by: dict[tuple[str, int], tuple[str, int]] = {}
+        self._contact_lines: dict[tuple[str, int, str, bool], Line] = {}
         self._route_ends: dict[tuple[str, tuple[str, int], bool], tuple[str, str]] = {}
         self.serve(domains, aliases)
 
@@ -141,7 +146,7 @@ class Names:
         names = copy.copy(self)
         names._use(transports)
         names._own, names._hosts = set(), set()
-        names._sent_by, names._route_ends = {}, {}
+        names._sent_by, names._route_ends, names._contact_lines = {}, {}, {}
         return names
 
     def _use(self, transports: list[Transport]) -> None:
@@ -184,6 +189,7 @@ class Names:
         self._own.clear()
         self._hosts.clear()
         self._sent_by.clear()
+        self._contact_lines.clear()
         self._route_ends.clear()
         self._flow_names.forget()
 
@@ -256,6 +262,18 @@ class Names:
             NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
         )
         return NameAddr(URI("sip", None, host, port, parameters))
+
+    def contact_line(self, flow: Flow, secure: bool) -> Line:
+        """Return contact() as a header line. Most calls have the same few, so they are kept."""
+        host, port = self.sent_by(flow)
+        transport = flow.transport
+        key = (host, port, transport.name, secure and transport.secure)
+        line = self._contact_lines.get(key)
+        if line is None:
+            line = ("Contact", USUAL, str(self.contact(flow, secure=secure)))
+            if len(self._contact_lines) < CONTACT_LINES:
+                self._contact_lines[key] = line
+        return line
 
     def route_uri(self, request: Request, flow: Flow, *, by_flow: bool = False) -> NameAddr:
         """Return the Record-Route value that keeps us on the route of a dialog (§16.6 step 4).

@@ -18,6 +18,7 @@ from sippet_gevent.message import scan as python
 from sippet_gevent.message.echo import echo
 from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.grammar import is_token
+from sippet_gevent.message.head import head
 from sippet_gevent.message.header import ROWS, Header
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import DEFAULT_LIMITS, parse
@@ -288,6 +289,28 @@ def check_echo(data: bytes) -> None:
                 raise Finding("echo differs", data, c.echo(*arguments), echo(*arguments))
 
 
+def check_head(data: bytes) -> None:
+    pieces = [piece.partition(":") for piece in data.decode("utf-8", "surrogateescape").split("\n")]
+    lines = [(name, python.USUAL, value) for name, _, value in pieces[1:]]
+    lengths = [("Content-Length", f"l:{value}", value) for _, _, value in pieces[:2]]
+    start_line = pieces[0][0]
+    for found in (lines, lines + lengths[:1], lengths + lines, scanned(data)):
+        for length in (0, len(data)):
+            of_c, of_python = (
+                written(c.head, start_line, found, length),
+                written(head, start_line, found, length),
+            )
+            if of_c != of_python:
+                raise Finding("head differs", data, length, of_c, of_python)
+
+
+def written(function: Callable[..., bytes], *arguments: object) -> bytes | str:
+    try:
+        return function(*arguments)
+    except InvalidValue as error:
+        return str(error)
+
+
 KINDS = {
     "From": "NameAddr",
     "To": "NameAddr",
@@ -322,6 +345,7 @@ ENTRIES: dict[str, Callable[[bytes], None]] = {
     "scan": check_scan,
     "plain_mandatory": check_mandatory,
     "echo": check_echo,
+    "head": check_head,
     **{twins[0].__name__: check_values for twins in VALUE_TWINS.values() if twins[0]},
 }
 """Each function of _speedups.c that is fed with what came from the network, and how bytes become its arguments."""

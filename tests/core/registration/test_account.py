@@ -446,6 +446,7 @@ def test_accounts_are_loaded_from_rows_of_a_database(sip):
     )
     stack = sip.stack(host="10.0.0.50")
     found = stack.accounts.load(database.execute("SELECT * FROM accounts ORDER BY rowid"))
+    database.close()
     sip.clock.advance(1)
     assert found[0].is_up and found[0].from_ == NameAddr(URI.parse(AOR), "Example")
     assert found[1].peers == ("10.3.0.0/16", "10.0.0.3") and not found[1].registers

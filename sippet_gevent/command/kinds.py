@@ -36,8 +36,10 @@ class Kind(NamedTuple):
 
 
 def _text(value: object, files: Files) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         raise InvalidValue(f"must be a text, got {excerpt(value)}")
+    if not value.strip():
+        raise InvalidValue("must not be empty")
     return value
 
 

@@ -183,10 +183,13 @@ class Process:
 
 def _line(stats: Mapping[str, object]) -> str:
     """Return the counters and gauges that are not 0 as one line."""
-    return (
-        " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in stats.items() if value)
-        or "received=0"
-    )
+    found = []
+    for name, value in stats.items():
+        if isinstance(value, Mapping):
+            value = {key: number for key, number in value.items() if number}
+        if value:
+            found.append(f"{name}={str(value).replace(' ', '')}")
+    return " ".join(found) or "received=0"
 
 
 PROCESS = Process()

@@ -305,7 +305,7 @@ def test_database_that_cannot_be_used_is_one_line(sippet, tmp_path):
     for name, problem in (
         ("none/bindings.db", f"directory {tmp_path}/none does not exist: create it"),
         (".", "is a directory: name a file in it"),
-        ("", "--database: path must name a file"),
+        ("", "--database: must not be empty: write --database phones.db"),
         ("letter.txt", "is no SQLite database: name another file"),
     ):
         (tmp_path / "letter.txt").write_text("Dear Bob,\n" * 200)

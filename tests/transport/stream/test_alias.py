@@ -103,8 +103,8 @@ def test_via_offers_nothing_over_tcp():
 def test_offer_of_a_peer_without_certificate_is_ignored(domain):
     a, b = domain(A, shown=False), domain(B, client_ca=False)
     a._via_of_flow = a.sender._via
-    a.sender._via = lambda flow, mark: (
-        a._via_of_flow(flow, mark) + ";alias"
+    a.sender._via = lambda *parts: (
+        a._via_of_flow(*parts) + ";alias"
     )  # it offers its connection anyway
     assert ask(a, B, b) == 200
     assert "alias" in b.seen[0].via[0].parameters
@@ -125,10 +125,8 @@ def test_connection_without_an_offer_is_not_used(domain, monkeypatch):
 def test_peer_proven_for_another_domain_gets_no_request(domain):
     """The peer has the address of the victim, names its port, and has a certificate of its own domain."""
     victim, b, thief = domain(A), domain(B), domain("thief.example")
-    via = thief.sender._via
-    thief.sender._via = lambda flow, mark: via(flow, mark).replace(
-        f":{thief.port}", f":{victim.port}"
-    )
+    sent_by = thief.names.sent_by
+    thief.names.sent_by = lambda flow: (sent_by(flow)[0], victim.port)
     assert ask(thief, B, b) == 200
     assert b.seen[0].via[0].port == victim.port and "alias" in b.seen[0].via[0].parameters
     assert ask(b, A, victim) == 200

@@ -36,8 +36,9 @@ def configured(run, tmp_path):
         path.write_text(text)
         server = run("--config", path, *options, kind=Server)
 
-        def reload(text, wait_for="configuration reloaded: ", log=None):
-            """Replace the file, and return the log lines of its reload."""
+        def reload(text, *wait_for, log=None):
+            """Replace the file, and return the log lines of its reload: all that are waited for."""
+            wait_for = wait_for or ("configuration reloaded: ",)
             path.write_text(text)
             seen = len(server.text) if log is None else 0
             server.signal(signal.SIGHUP)
@@ -46,7 +47,7 @@ def configured(run, tmp_path):
                 told = (
                     server.text[seen:] if log is None else (log.exists() and log.read_text()) or ""
                 )
-                if wait_for in told and told.endswith("\n"):
+                if all(each in told for each in wait_for) and told.endswith("\n"):
                     return told
                 assert time.monotonic() < deadline, told
                 gevent.sleep(0.05)
@@ -160,7 +161,8 @@ def test_reload_of_a_file_with_a_mistake_changes_nothing(configured, client):
     server = configured(OFFICE)
     told = server.reload(
         OFFICE.replace("secret", "other") + "[filters]\nrate = -1\nrat = 1\n",
-        wait_for="[filters] rat:",
+        "[filters] rat:",
+        "[filters] rate:",
     )
     assert 'configuration not reloaded: reason="' in told
     assert "sippet.toml:9: [filters] rate: must be greater than 0" in told

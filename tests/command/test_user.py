@@ -42,11 +42,11 @@ def keys(path, name=ALICE):
 def test_user_is_added_changed_listed_and_removed(user, tmp_path):
     path = tmp_path / "phones.db"
     assert user("list") == (0, "", "")
-    assert user("add", ALICE) == (0, f"{ALICE} added\n", "")
+    assert user("add", ALICE, password="k3pt-away") == (0, f"{ALICE} added\n", "")
     assert keys(path) == {
-        name: ha1("alice", "office.example", "secret", name) for name in ("SHA-256", "MD5")
+        name: ha1("alice", "office.example", "k3pt-away", name) for name in ("SHA-256", "MD5")
     }
-    assert b"secret" not in path.read_bytes()
+    assert b"k3pt-away" not in path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
     assert user("add", "bob@home.example", "--algorithm", "SHA-512-256")[0] == 0
     assert user("list")[1] == f"bob@home.example      SHA-512-256\n{ALICE}  MD5 SHA-256\n"

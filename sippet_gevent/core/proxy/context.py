@@ -234,7 +234,8 @@ class ResponseContext(Forwarding):
         except SIPError as error:
             branch.fail(error)  # §16.9: like a response
         except BaseException:  # such as a Timeout of the core while a name was resolved
-            self._pending.remove(branch)
+            if branch in self._pending:  # not cancelled meanwhile
+                self._pending.remove(branch)
             raise
 
     def _write_history(self, branch: Branch, copy: Request, target: Target | None) -> None:

@@ -270,3 +270,26 @@ def test_on_final_is_503_when_the_stack_stops(sip, caller, phone):
     caller.ask("INVITE")
     stack.stop()
     assert (seen, finals(caller)) == ([503], [])
+
+
+@pytest.mark.rfc("3261 16.10")
+def test_stop_of_a_branch_that_was_cancelled_while_it_was_sent_raises_its_own_error(sip, caller):
+    stack, stopped = sip.stack(None, SERVER), []
+
+    @stack.on("INVITE")
+    def core(request, tx):
+        def send(copy, *rest, user, **named):
+            user.fail(Reject(487))  # as a cancelled branch does
+            raise gevent.Timeout(1)
+
+        stack.sender.send = send
+        try:
+            forward(request, tx, TARGET)
+        except gevent.Timeout as timeout:
+            stopped.append(timeout)
+        finally:
+            del stack.sender.send
+        return 480
+
+    caller.ask("INVITE")
+    assert len(stopped) == 1

@@ -15,6 +15,7 @@ from sippet_gevent import (
     sdp,
 )
 
+STAYS = {"waits": None, "stays": 4.0}  # seconds in the call; `stays` sees four copies of a 200
 SHORT = Timers(b=4.0, c=10.0, d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)
 AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.G729, sdp.TELEPHONE_EVENT))
 
@@ -97,7 +98,7 @@ def call(uri, way):
                     placed.reinvite()
                 except SIPError as error:
                     print("refused within the call", error.status)
-            placed.wait(None if way == "waits" else 1.0)
+            placed.wait(STAYS.get(way, 1.0))
             placed.hangup()
             stack.clock.sleep(0.5)
             print("call", placed.end)

@@ -76,7 +76,7 @@ CALLED = {
     # a scenario, how it is called, and what comes of it
     "drachtio-server/uas-ackbye": ("cancels", "refused 408"),
     "drachtio-server/uas-cancel": ("cancels", "refused 408"),
-    "drachtio-server/uas-drop-one-200": ("hangs", "call bye by us"),
+    "drachtio-server/uas-drop-one-200": ("stays", "call bye by us"),
     "drachtio-srf/uas-auth": ("knows", "call bye by us"),
     "drachtio-srf/uas-refer": ("hangs", "call bye by us"),
     "drachtio-srf/uas-cancel": ("cancels", "refused 408"),
@@ -234,7 +234,16 @@ def test_each_scenario_of_the_corpus_is_played_or_has_a_reason():
     assert [each for each in OTHERS if not any(fnmatchcase(one, each) for one in rest)] == []
 
 
-@pytest.mark.timeout(120)
+def attempts(scenario):
+    """Return how often a scenario may be played until it succeeds.
+
+    Some throw dice: SIPp drops up to three quarters of what their `lost=` names, so that now
+    and then each copy of a message is dropped.
+    """
+    return 5 if 'lost="' in path_of(scenario).read_text(errors="replace") else 1
+
+
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("core", SERVED)
 def test_scenarios_that_call_us_succeed(need, run, serve, core):
     need("sipp")
@@ -247,24 +256,31 @@ def test_scenarios_that_call_us_succeed(need, run, serve, core):
             "-p", free_port(), "-nostdin", "-m", "1", "-s", "bob",
         )  # fmt: skip
 
+    def fails_again(scenario):
+        return all(start(scenario).wait(60) for _ in range(attempts(scenario)))
+
     started = {scenario: start(scenario) for scenario in SERVED[core].split()}
     failed = [scenario for scenario, sipp in started.items() if sipp.wait(60)]
     # some scenarios wait for milliseconds only, which a busy machine misses with all at once
-    assert [scenario for scenario in failed if start(scenario).wait(60)] == []
+    assert [scenario for scenario in failed if fails_again(scenario)] == []
     assert "ERROR" not in server.text
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("scenario", CALLED)
 def test_scenario_that_we_call_succeeds(need, run, scenario):
     need("sipp")
     way, outcome = CALLED[scenario]
-    port = free_port()
-    program = run(
-        "sipp", "-sf", path_of(scenario), "-i", "127.0.0.1", "-bind_local",
-        "-p", port, "-nostdin", "-m", "1",
-    )  # fmt: skip
-    wait_until_taken(port)
-    caller = run(sys.executable, CORES, f"sip:bob@127.0.0.1:{port}", way)
-    caller.wait_for(f"(?m)^{outcome}")
-    assert program.wait(20) == 0
+
+    def play():
+        port = free_port()
+        program = run(
+            "sipp", "-sf", path_of(scenario), "-i", "127.0.0.1", "-bind_local",
+            "-p", port, "-nostdin", "-m", "1",
+        )  # fmt: skip
+        wait_until_taken(port)
+        caller = run(sys.executable, CORES, f"sip:bob@127.0.0.1:{port}", way)
+        caller.wait_for(f"(?m)^{outcome}")
+        return program.wait(20) == 0
+
+    assert any(play() for _ in range(attempts(scenario)))

@@ -24,6 +24,10 @@ T = TypeVar("T")
 _start, _thread_id = monkey.get_original("_thread", ("start_new_thread", "get_ident"))
 _Queue, Empty = monkey.get_original("queue", ("SimpleQueue", "Empty"))
 
+AT_ONCE = 4
+"""Most greenlets that go on in one turn of the loop. Hundreds wait for a disk that stalls. If all
+of them went on in one turn, everything else would wait."""
+
 _busy: set[NativeThread] = set()
 """Threads that have jobs to do."""
 
@@ -82,7 +86,7 @@ class NativeThread:
 
     def __init__(self, run: Callable[[NativeThread], None]) -> None:
         self._jobs = _Queue()
-        self._done: deque[Sequence[Job]] = deque()
+        self._done: deque[Job] = deque()
         self._loop_thread = _thread_id()
         self._pid = os.getpid()
         self._has_ended = False
@@ -118,11 +122,12 @@ class NativeThread:
         self._jobs.put(job)
 
     def _finish(self) -> None:
-        while self._done:
-            jobs = self._done.popleft()
-            self.waiting -= len(jobs)
-            for job in jobs:
-                job.done()
+        done = self._done
+        for _ in range(min(len(done), AT_ONCE)):
+            self.waiting -= 1
+            done.popleft().done()
+        if done:
+            self._wake.send()  # the loop reads its sockets before it comes back
         if not self.waiting:
             self._wake.ref = False
             _busy.discard(self)
@@ -155,6 +160,7 @@ class NativeThread:
         return jobs
 
     def hand_back(self, jobs: Sequence[Job]) -> None:
-        """Let the greenlets go on that wait for these jobs, all of them in one turn of the loop."""
-        self._done.append(jobs)
+        """Let the greenlets go on that wait for these jobs, AT_ONCE of them in a turn of the
+        loop."""
+        self._done.extend(jobs)
         self._wake.send()

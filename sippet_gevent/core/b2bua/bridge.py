@@ -388,7 +388,7 @@ class Inbound(Connection):
             Reject: 488, because the other side refuses the session.
         """
         kept = replaced.peer
-        if kept is None or not kept.is_open:
+        if kept is None or (kept.call is not None and kept.call.ended.is_set()):
             raise Reject(488)
         if not kept._is_confirmed:
             if not isinstance(kept.bridge, Inbound):

@@ -3,24 +3,32 @@
 RFC 3891 §3 lets it replace an early dialog that this element has begun. RFC 5359 §2.16 calls that
 call pickup.
 
-| step | caller | phone that picks up | callee |
+| offers | to the phone that picks up | to the caller | later |
 |---|---|---|---|
-| it rings | its offer waits | | 180 |
-| INVITE with Replaces and an offer | | 200 on hold | CANCEL |
-| or without an offer | | 200 with the caller's offer | CANCEL |
-| after its ACK | | re-INVITE with the caller's offer, if it has none yet | |
-| the answer | 200 with it | | |
+| of both | 200 on hold | 200 with the answer | first a re-INVITE to the phone |
+| of the caller | 200 with that offer | 200 with the answer of the ACK | |
+| of the phone | 200 with the answer of the ACK | 200 with that offer | |
+| none | 200 that offers a silent stream | 200 with the offer of the phone | see below |
+
+If nobody has offered, a re-INVITE without an offer asks the phone for one. The caller gets it in
+the 200, and its ACK has the answer (RFC 3725 §4.4). The first offer has a stream, because some
+phones refuse a session without one.
+
+The 200 to the phone cancels the INVITE to the callee.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from ...errors import Reject
+from gevent.event import Event
+
+from ...errors import Cancelled, Reject, TransactionStateError
 from ...message import sdp
 from ...message.message import Request
 from ..client.reason import COMPLETED_ELSEWHERE
 from ..client.transaction import ClientTransaction
+from ..dialog.invite import InviteSession
 from ..dialog.media import stream_of
 from ..dialog.negotiation import OFFERED, same_session
 from ..dialog.offer_answer import media_address, parsed
@@ -28,7 +36,7 @@ from ..dialog.replaces import replaced_by
 from ..element import Element
 from ..server import ServerTransaction
 from .leg import Leg
-from .third_party import reoffer
+from .third_party import ask_for_offer, reoffer
 
 DISCARD = 9
 """The port of streams that flow nowhere (RFC 863)."""
@@ -76,58 +84,156 @@ def pick_up(bridge: Bridging, ringing: Bridging, replaced: Leg) -> None:
         replaced: The leg of that callee.
 
     Raises:
-        Reject: 488, because the caller made no offer, or that of the phone cannot be held.
+        Reject: 603, because the caller has given up. 488, because an offer cannot be held, or was
+            not answered.
         TransactionTimeout, TransportError, Cancelled: As for bridge().
     """
-    kept, offer = ringing.caller, ringing.offer_given
-    call = kept.call
-    if kept is not replaced.peer or call is None or not offer:
+    if ringing.caller is not replaced.peer or ringing.tx.answered:
         raise Reject(488)
-    has_offer = bool(bridge.offer_given)
-    if has_offer:
-        # both have offered, so the phone is on hold until it has the offer of the caller
-        body = on_hold(bridge.offer_given, media_address(bridge.request.flow))  # type: ignore[arg-type]
+    if ringing.offer_given or not bridge.offer_given:
+        _answer_phone_first(bridge, ringing, replaced)
     else:
-        body = bridge.offer_to(kept, bridge.caller, offer)
+        _answer_caller_first(bridge, ringing, replaced)
+
+
+def _answer_phone_first(bridge: Bridging, ringing: Bridging, replaced: Leg) -> None:
+    phone, kept, offer = bridge.caller, ringing.caller, ringing.offer_given
+    address = media_address(bridge.request.flow)  # type: ignore[arg-type]  # it was received
+    if not offer:
+        body = silence(address)
+    elif bridge.offer_given:
+        # both have offered, so the phone is on hold until it has the offer of the caller
+        body = on_hold(bridge.offer_given, address)
+    else:
+        body = bridge.offer_to(bridge.callee, phone, offer)  # the caller takes that place
     answer = bridge.request.response(200, body=body)
-    bridge.caller.write_allowed(answer)
+    phone.write_allowed(answer)
     ringing.is_picked_up = True
     try:
         bridge.tx.respond(answer)
     except BaseException:
         ringing.is_picked_up = False
         raise
-    replaced.peer = kept.peer = None
-    bridge.legs.remove(bridge.callee)
-    bridge.callee = kept
-    bridge.take(kept)
-    bridge.connect(bridge.caller, kept)
-    bridge.tx._hold(call)
+    _connect(bridge, kept, replaced)
     try:
-        phone = bridge.caller.call
-        assert phone is not None  # the 2xx has begun it
-        phone._wait_for_ack()
-        if has_offer:
-            found = reoffer(bridge, kept, bridge.caller, offer)
+        call = _call_of(phone)
+        call._wait_for_ack()
+        if not offer:
+            _offer_of_phone(bridge, ringing)
+            return
+        if bridge.offer_given:
+            found = reoffer(bridge, kept, phone, offer)
         else:
-            found, bridge.caller.shown = phone.offers.remote, offer
+            found, phone.shown = call.offers.remote, offer
         if not found:
             raise Reject(488)
-        shown = bridge.answer_to(bridge.caller, kept, found)
+        shown = bridge.answer_to(phone, kept, found)
         # the description of the callee in a reliable 183 was the answer already
-        is_answer = call.offers.state == OFFERED
-        accepted = ringing.request.response(200, body=shown if is_answer else b"")
-        kept.write_allowed(accepted)
-        ringing.tx.respond(accepted)
-        call._wait_for_ack()
+        is_answer = kept.call is None or kept.negotiation.state == OFFERED
+        _respond(ringing, shown if is_answer else b"")
+        bridge.tx._hold(_call_of(kept))
+        _call_of(kept)._wait_for_ack()
     except BaseException:
-        if not call.is_confirmed:
-            call.hangup()  # refuses the INVITE of the caller
+        _refuse(ringing)
         raise
     before, kept.shown = kept.shown, found
     if before and not same_session(found, before):
         # the caller has seen the description of the callee, and may have taken it as the answer
-        bridge.stack.callbacks.spawn(bridge._offer_again, kept, bridge.caller, found)
+        bridge.stack.callbacks.spawn(bridge._offer_again, kept, phone, found)
+
+
+def _answer_caller_first(bridge: Bridging, ringing: Bridging, replaced: Leg) -> None:
+    """Answer the caller, which has made no offer, with that of the phone, and then the phone."""
+    phone, kept, offer = bridge.caller, ringing.caller, bridge.offer_given
+    body = bridge.offer_to(phone, bridge.callee, offer)  # the caller takes that place
+    ringing.is_picked_up = True
+    try:
+        _respond(ringing, body)
+    except (Cancelled, TransactionStateError):
+        ringing.is_picked_up = False
+        raise Reject(603) from None  # RFC 3891 §3: the call has ended
+    try:
+        _connect(bridge, kept, replaced)
+        bridge.tx._hold(_call_of(kept))
+        found = _answer_of(kept)
+        kept.shown = offer
+        answer = bridge.request.response(200, body=bridge.answer_to(kept, phone, found))
+        phone.write_allowed(answer)
+        phone.shown = found
+        bridge.tx.respond(answer)
+    except BaseException:
+        if replaced.call is not None:
+            # no 2xx to the phone cancels it; a name may have to be resolved for that
+            bridge.stack.callbacks.spawn(replaced.call.hangup)
+        raise
+    _call_of(phone)._wait_for_ack()
+
+
+def _offer_of_phone(bridge: Bridging, ringing: Bridging) -> None:
+    """Answer the caller, which has made no offer, with that of the phone, which has made none
+    either."""
+    phone, kept = bridge.caller, ringing.caller
+    try:
+        offer = ask_for_offer(phone)
+        kept.shown = offer
+        _respond(ringing, bridge.offer_to(phone, kept, offer))
+        bridge.tx._hold(_call_of(kept))
+        found = _answer_of(kept)
+        phone.take_answer(bridge.answer_to(kept, phone, found))
+        phone.shown = found
+    finally:
+        phone.keep_session()
+
+
+def _connect(bridge: Bridging, kept: Leg, replaced: Leg) -> None:
+    """Connect the phone with the caller, which takes the place of a callee in its bridge."""
+    replaced.peer = kept.peer = None
+    bridge.legs.remove(bridge.callee)
+    tag, bridge.callee = bridge.callee.tag, kept
+    bridge.take(kept, tag)
+    bridge.connect(bridge.caller, kept)
+
+
+def _respond(ringing: Bridging, body: bytes) -> None:
+    """Answer the caller with 200."""
+    accepted = ringing.request.response(200, body=body)
+    ringing.caller.write_allowed(accepted)
+    ringing.tx.respond(accepted)
+
+
+def _answer_of(kept: Leg) -> bytes:
+    """Wait for the ACK of the caller, and return its answer.
+
+    Raises:
+        Reject: 488, because it has none.
+        TransactionTimeout: No ACK has come.
+    """
+    call = _call_of(kept)
+    call._wait_for_ack()
+    found = b"" if call.ended.is_set() else call.offers.remote
+    if not found:
+        raise Reject(488)
+    return found
+
+
+def _call_of(leg: Leg) -> InviteSession:
+    assert leg.call is not None  # the 2xx has begun it, at the latest
+    return leg.call
+
+
+def _refuse(ringing: Bridging) -> None:
+    """Refuse the INVITE of the caller, unless it is answered."""
+    call = ringing.caller.call
+    if call is None:
+        ringing.tx._refuse(480)
+    elif not call.is_confirmed:
+        call.hangup()
+
+
+def silence(address: str) -> bytes:
+    """Return an offer of audio in which nothing flows, for a phone that has made no offer."""
+    stream = sdp.MediaStream("audio", DISCARD, (sdp.PCMU, sdp.PCMA), direction=sdp.INACTIVE)
+    return bytes(sdp.initial_offer([stream], address=address))
 
 
 def on_hold(offer: bytes, address: str) -> bytes:
@@ -157,6 +263,6 @@ def wait_for_pickup(ringing: Bridging, out: ClientTransaction) -> None:
     """
     if out.call is not None:
         out.call.hangup(reason_header=COMPLETED_ELSEWHERE)
-    call = ringing.caller.call
-    assert call is not None  # it was picked up
-    call._inbox.wait(lambda: ringing.tx.answered or call.ended.is_set())
+    answered = Event()
+    ringing.tx.on_final(lambda _: answered.set())
+    ringing.tx.wait(until=answered)

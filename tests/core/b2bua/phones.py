@@ -7,6 +7,7 @@ from sippet_gevent import bridge, sdp
 from ..wire import Peer
 
 CALLER, CALLEE, OURS = "10.0.0.50", "10.0.0.60", "10.0.0.1"
+TARGET = "10.0.0.70"
 BOB = f"sip:bob@{CALLEE}"
 
 PHONE = sdp.MediaStream("audio", 9000, (sdp.PCMA, sdp.PCMU))
@@ -127,3 +128,19 @@ class Phones:
         """The caller hangs up, and the callee answers."""
         self.ask("BYE")
         self.callee.reply(self.callee.last("BYE"), 200)
+
+
+class Relay:
+    """A media relay that changes nothing, and keeps the tags of each command."""
+
+    def __init__(self):
+        self.tags = []
+
+    def offer(self, call_id, from_tag, to_tag, description):
+        self.tags.append((call_id, from_tag, to_tag))
+        return description
+
+    answer = offer
+
+    def delete(self, call_id):
+        pass

@@ -9,9 +9,8 @@ from sippet_gevent.core.b2bua.crossing import renumbered
 from sippet_gevent.core.dialog.state import DialogState
 
 from ..wire import Peer
-from .phones import BOB, CALLEE, OURS, Phones, body, describe
+from .phones import BOB, CALLEE, OURS, TARGET, Phones, Relay, body, describe
 
-TARGET = "10.0.0.70"
 CAROL = f"<sip:carol@{TARGET}>"
 
 
@@ -457,150 +456,11 @@ def test_side_that_was_replaced_cannot_transfer_the_other_any_more(sip, carol):
     assert len(phones.results) == 2
 
 
-@pytest.mark.rfc("3891 3")
-class PickingUp(Phones):
-    """The callee rings, and Carol takes the call by an INVITE with Replaces."""
-
-    def __init__(self, sip, carol, offer, *, preview=b"", offer_of_caller=None):
-        super().__init__(sip, offer=offer_of_caller)
-        self.carol = carol
-        ringing = self.reply(183 if preview else 180, preview)
-        self.response = self.last
-        self.picked_offer = offer
-        self.picked = carol.ask(
-            "INVITE",
-            replaces=f"{self.inner.call_id};to-tag={self.inner.from_.tag};from-tag={ringing.to.tag}",
-            **body(offer),
-        )
-
-    def confirm_cancel(self):
-        self.callee.reply(self.callee.last("CANCEL"), 200)
-        self.callee.reply(self.inner, 487)
-
-    def connect(self, answer):
-        """Carol answers the caller's offer: in the ACK, or to a re-INVITE."""
-        self.picked_response = ok = next(r for r in self.carol.responses if r.status == 200)
-        if not self.picked_offer:
-            assert ok.body == self.offer
-            self.from_carol("ACK", number=self.picked.cseq.number, **body(answer))
-            return
-        assert b"a=inactive" in ok.body
-        self.from_carol("ACK", number=self.picked.cseq.number)
-        again = self.carol.last("INVITE")
-        assert again.body == self.offer
-        self.carol.reply(again, 200, contact=f"<{self.carol.uri}>", **body(answer))
-
-    def from_carol(self, method, **headers):
-        self.carol.send(self.carol.within(self.picked, self.picked_response, method, **headers))
-
-    def end_by_carol(self):
-        self.from_carol("BYE", number=20)
-        self.caller.reply(self.caller.last("BYE"), 200)
-
-
-@pytest.mark.rfc("3891 3", "5359 2.16", "3264 8.4")
-@pytest.mark.parametrize("offer", [describe(TARGET), b""], ids=["offer", "no offer"])
-@pytest.mark.parametrize("first", ["the callee is cancelled", "the caller is answered"])
-def test_call_that_rings_is_picked_up_by_an_invite_with_replaces(sip, carol, offer, first):
-    phones = PickingUp(sip, carol, offer)
-    assert phones.callee.methods == ["INVITE", "CANCEL"]
-    assert phones.heard == [180]
-    answer = describe(TARGET, version=2)
-    if first == "the callee is cancelled":
-        phones.confirm_cancel()
-        assert not phones.results  # the core of the first bridge still serves the caller
-    phones.connect(answer)
-    assert (phones.heard[-1], phones.last.body) == (200, answer)
-    if first != "the callee is cancelled":
-        phones.confirm_cancel()
-    phones.ack()
-    assert [(r.caller, r.callee.cause) for r in phones.results] == [(None, "replaced")]
-    phones.ask("INFO", body="1", content_type="text/plain")
-    carol.reply(carol.last("INFO"), 200)
-    assert phones.last.status == 200
-    phones.end_by_carol()
-    assert len(phones.results) == 2
-    assert not phones.errors
-
-
-@pytest.mark.rfc("3891 3")
-def test_callee_that_answers_while_it_is_picked_up_is_hung_up(sip, carol):
-    phones = PickingUp(sip, carol, b"")
-    phones.reply(200, describe(CALLEE))
-    assert phones.callee.methods == ["INVITE", "CANCEL", "ACK", "BYE"]
-    phones.callee.reply(phones.callee.last("BYE"), 200)
-    phones.connect(describe(TARGET, version=2))
-    assert phones.heard[-1] == 200
-    phones.ack()
-    phones.end_by_carol()
-    assert not phones.errors
-
-
-@pytest.mark.rfc("3261 13.2.1")
-def test_caller_that_has_seen_another_description_gets_that_of_the_phone_again(sip, carol):
-    phones = PickingUp(sip, carol, b"", preview=describe(CALLEE))
-    phones.confirm_cancel()
-    answer = describe(TARGET, version=2)
-    phones.connect(answer)
-    phones.ack()
-    again = phones.caller.last("INVITE")
-    assert again.body == answer
-    phones.caller.reply(again, 200, contact=f"<{phones.caller.uri}>", **body(phones.offer))
-    phones.end_by_carol()
-
-
-@pytest.mark.rfc("3891 3")
-@pytest.mark.parametrize("gives_up", ["caller", "phone"])
-def test_pickup_that_is_given_up_ends_both_sides(sip, carol, gives_up):
-    phones = PickingUp(sip, carol, describe(TARGET))
-    phones.confirm_cancel()
-    phones.picked_response = carol.responses[-1]
-    phones.from_carol("ACK", number=phones.picked.cseq.number)
-    again = carol.last("INVITE")
-    if gives_up == "caller":
-        phones.caller.send(phones.invite.cancel())
-        assert phones.heard[-1] == 487
-        carol.reply(again, 200, contact=f"<{carol.uri}>", **body(describe(TARGET, version=2)))
-    else:
-        carol.reply(again, 488)
-        assert phones.heard[-1] == 480
-    assert carol.methods[-1] == "BYE"
-    carol.reply(carol.last("BYE"), 200)
-    sip.advance(40)
-    assert len(phones.stack.dialogs) == phones.stack.dialogs.early == 0
-
-
-@pytest.mark.rfc("3891 3")
-def test_caller_without_an_offer_is_not_picked_up(sip, carol):
-    phones = PickingUp(sip, carol, describe(TARGET), offer_of_caller=b"")
-    assert carol.statuses[-1] == 488
-    assert phones.callee.methods == ["INVITE"]
-    phones.reply(200, describe(CALLEE))
-    phones.ack(describe())
-    phones.end()
-
-
 def test_replaces_of_an_unknown_call_is_refused(sip, carol):
     phones = connected(sip)
     carol.ask("INVITE", replaces="other;to-tag=a;from-tag=b", **body(describe(TARGET)))
     assert carol.statuses[-1] == 481
     phones.end()
-
-
-class Relay:
-    """A media relay that changes nothing, and keeps the tags of each command."""
-
-    def __init__(self):
-        self.tags = []
-
-    def offer(self, call_id, from_tag, to_tag, description):
-        self.tags.append((call_id, from_tag, to_tag))
-        return description
-
-    answer = offer
-
-    def delete(self, call_id):
-        pass
 
 
 class Consulting(Phones):

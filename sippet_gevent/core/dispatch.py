@@ -208,7 +208,10 @@ class Dispatcher:
         if call is not None:
             call._receive_ack(ack)
             return True
-        admission = self._stack.engine.admission
+        admission, bound = self._stack.engine.admission, self._stack.engine.amplification
+        host = ack.flow.remote[0]
+        if host not in bound.acknowledged and self._stack.names.made_route_of(ack):
+            bound.acknowledge(host)  # it has received the token in our Record-Route
         if not self.handles("ACK") or not admission.may_acknowledge(lambda: self.belongs(ack)):
             return False
         serve_ack(ServerTransaction(self._stack, ack, None), self._wrapped)

@@ -24,6 +24,7 @@ class Statistics(Counts):
     forwarding: int
     overdue: int
     large_bytes: int
+    unacknowledged: dict[str, int]
     refused: dict[str, int]
     greenlets: int
     transports: int
@@ -102,6 +103,7 @@ def statistics(stack: Measured) -> Statistics:
         "forwarding": len(admission.forwarding_invites) + len(admission.forwarding),
         "overdue": len(admission.overdue),
         "large_bytes": admission.large_bytes,
+        "unacknowledged": engine.amplification.statistics,
         "refused": dict(admission.refused),
         "greenlets": engine.workers.alive,
         "transports": len(transports),

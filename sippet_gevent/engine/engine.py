@@ -71,6 +71,7 @@ class Engine(TransactionLayer):
         """
         self.limits = self.ingress.limits = limits
         self.admission.use_limits(limits)
+        self.amplification.most = limits.unacknowledged
         for transport in self.transports:
             if isinstance(transport, StreamTransport):
                 transport.limits = limits.streams

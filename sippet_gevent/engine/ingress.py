@@ -55,6 +55,9 @@ class Ingress:
         self._servers = layer.servers
         self._clients = layer.clients
         self._merged = layer.merged.keys
+        self._amplification = layer.amplification
+        self._acknowledged = layer.amplification.acknowledged
+        self._repeated = layer.amplification.repeated
         self._now = layer.clock.now
         self.stateless = Stateless(layer)
         """Answers requests without a transaction."""
@@ -133,6 +136,8 @@ class Ingress:
                 and not tx.flow.is_alive()
             ):
                 self._layer.move(tx, reply)  # repeated by a new connection
+            if method == "ACK" and tx.flow.remote[0] not in self._acknowledged:
+                self._amplification.take_ack(tx, tx.flow.remote[0], request)
             effects = tx.handle(RECV_ACK if method == "ACK" else RECV_REQUEST, self._now(), request)
             if effects and effects[0][0] is DELIVER:
                 self._counters.delivered += 1
@@ -223,6 +228,8 @@ class Ingress:
         ):
             self._counters.drop("response_source_mismatch", flow, now, response)
             return
+        if self._repeated and flow.remote[0] not in self._acknowledged:
+            self._amplification.acknowledge(flow.remote[0])
         via = response.headers.fields.get("Via")
         if (type(via) is not str or "," in via) and _is_misrouted(response, tx):
             self._counters.drop("response_via_mismatch", flow, now, response)

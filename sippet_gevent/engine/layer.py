@@ -34,6 +34,7 @@ from ..transaction.machines import (
 from ..transaction.timers import Timers
 from ..transport.base import Flow
 from .admission import Admission
+from .amplification import Amplification
 from .merged import Merged
 from .users import ClientRecord, ClientUser, CoreLayer, ServerRecord
 
@@ -57,6 +58,8 @@ class TransactionLayer:
         self.limits = limits
         self.counters = Counters(log, clock)
         self.admission = Admission(limits, timers, clock, self.counters)
+        self.amplification = Amplification(limits.unacknowledged)
+        """Bounds what is repeated to sources that have never acknowledged anything."""
         self.servers: dict[str, ServerRecord] = {}
         self.clients: dict[str, ClientRecord] = {}
         self.merged = Merged(self.servers)
@@ -161,6 +164,8 @@ class TransactionLayer:
             del self.clients[tx.key]
         if self.admission.large:
             self.admission.release(tx)
+        if self.amplification.repeated:
+            self.amplification.repeated.pop(tx, None)
         if tx.flow.transactions is not None:
             tx.flow.transactions.discard(tx)
         if tx.user is not None:
@@ -175,6 +180,12 @@ class TransactionLayer:
             tx.wake = now
             effects = tx.expire(now)
             tx.wake = NEVER
+            if (
+                effects
+                and effects[0][0] is SEND
+                and not self.amplification.may_resend(tx, tx.flow.remote[0], effects[0][1])
+            ):
+                effects = effects[1:]
             self.drive(tx, effects)
         elif tx.wake <= now:
             tx.wake = NEVER

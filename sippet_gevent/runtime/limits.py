@@ -124,6 +124,11 @@ class Limits:
     must not flood it."""
     errors_burst: float = 20.0
     """Answers to broken requests at the same moment to one source."""
+    unacknowledged: int = 100
+    """INVITEs whose final response is repeated to a source that has never acknowledged anything.
+    While there are more, such a source gets four copies of a final response, and two of a BYE. 0
+    always keeps the schedule of RFC 3261, which sends eleven. If the sources are forged, our
+    repetitions must not flood them."""
     sources: int = 10_000
     """Sources whose rate of errors is remembered. When there are more, all are forgotten."""
     datagram: int = 1300

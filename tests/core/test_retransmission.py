@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from sippet_gevent.core.dialog.retransmission import Retransmission
+from sippet_gevent.engine.amplification import Amplification
 from sippet_gevent.runtime.clock import VirtualClock
 from sippet_gevent.transaction.timers import Timers
 
@@ -29,14 +30,22 @@ def element():
         clock=clock,
         times=times,
         deadlines=clock.deadlines(lambda now, item: item.expire(now)),
-        engine=SimpleNamespace(respond=lambda tx, response: times.append(clock.now())),
+        engine=SimpleNamespace(
+            respond=lambda tx, response: times.append(clock.now()), amplification=Amplification(100)
+        ),
         callbacks=SimpleNamespace(spawn=lambda function: function()),
     )
 
 
 def repeat(element, longest):
     """Start to repeat a response; return the repetition and the time of its start."""
-    transaction = SimpleNamespace(timers=Timers(), is_terminated=False)
+    transaction = SimpleNamespace(
+        timers=Timers(),
+        is_terminated=False,
+        reliable=True,
+        last=b"",
+        flow=SimpleNamespace(remote=("10.0.0.1", 5060)),
+    )
     return Repeated(element, transaction, None, longest), element.clock.now()
 
 

@@ -186,6 +186,9 @@ class InviteSession(EndingCall):
         if self._answer is not None and self._answer.number == ack.mandatory.cseq:
             if self.offers.offer:
                 self._take_answer(ACK, ack)
+            bound = self.stack.engine.amplification
+            if self._answer.host not in bound.acknowledged:
+                self._answer.stop()
             self._confirm()
 
     def _give_up(self) -> None:

@@ -104,7 +104,7 @@ class Reliable(Rule):
         found = next((each for each in self._unacknowledged if each.matches(rack)), None)
         if found is None:
             raise Reject(481)  # §3
-        found.is_stopped = True
+        found.stop()
         self._unacknowledged.remove(found)
         offers = self.session.offers
         try:

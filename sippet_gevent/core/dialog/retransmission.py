@@ -25,7 +25,7 @@ class Retransmission(ABC):
 
     __slots__ = (
         "_element", "_give_up_at", "_interval", "_longest", "_repeat_at", "_response",
-        "_transaction", "is_stopped",
+        "_transaction", "host", "is_stopped",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +36,7 @@ class Retransmission(ABC):
         self._response = response
         self._longest = longest
         self._interval = t1 = transaction.timers.t1
+        self.host: str = transaction.flow.remote[0]
         now = element.clock.now()
         self._repeat_at = now + t1
         self._give_up_at = now + 64 * t1
@@ -52,11 +53,24 @@ class Retransmission(ABC):
             element.callbacks.spawn(self._give_up)
             return
         if now >= self._repeat_at:
-            if not self._transaction.is_terminated:
+            if not self._transaction.is_terminated and self._may_repeat():
                 element.engine.respond(self._transaction, self._response)
             self._interval = min(self._interval * 2, self._longest)
             self._repeat_at = now + self._interval
         element.deadlines.add(min(self._repeat_at, self._give_up_at), self)
+
+    def _may_repeat(self) -> bool:
+        """True unless too much is repeated to sources that never acknowledged anything."""
+        tx = self._transaction
+        return self._element.engine.amplification.may_repeat(tx, self.host, len(tx.last or b""))
+
+    def stop(self) -> None:
+        """Stop, because the peer has acknowledged the response by a request with our tag."""
+        self.is_stopped = True
+        bound = self._element.engine.amplification
+        if self.host not in bound.acknowledged:
+            bound.acknowledge(self.host)
+        bound.repeated.pop(self._transaction, None)
 
     @abstractmethod
     def _give_up(self) -> None:

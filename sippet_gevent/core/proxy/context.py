@@ -342,10 +342,12 @@ class ResponseContext(Forwarding):
             return
         if tx.answered:
             if is_invite and response.is_success:
-                if tx.answered < 300:
-                    self.stack.engine.respond(tx.transaction, response)
-                else:
+                if tx.answered >= 300:
                     self._forward_late(response)
+                elif self.stack.engine.amplification.may_repeat(
+                    tx.transaction, tx.flow.remote[0], len(tx.transaction.last or b"")
+                ):
+                    self.stack.engine.respond(tx.transaction, response)
         elif response.status >= 200:
             tx._finish(response.status, response)
             if is_invite and response.is_success:

@@ -28,8 +28,11 @@ class NextHops:
         self._numeric: dict[tuple[str, str, int | None], tuple[Candidate, ...]] = {}
         self._numeric_for: list[Transport] = []
 
-    def resolve(self, uri: URI, listener: Wanted = None) -> list[Candidate]:
+    def resolve(self, uri: URI, listener: Wanted = None, *, branch: str = "") -> list[Candidate]:
         """Return the candidates of a URI, best first; those that failed lately are last (RFC 3263).
+
+        With a branch, the order depends on the branch alone, not on chance or on what has failed
+        (RFC 3261 §16.11, RFC 3263 §4.4).
 
         Raises:
             TransportError: There is none.
@@ -47,14 +50,21 @@ class NextHops:
             transport.name: transport.default_port
             for transport in self.listener_choice.open(listener)
         }
-        candidates = self._by_name(uri, listener) or [*stack.resolver.resolve(uri, ports)]
+        resolver = stack.resolver
+        candidates = self._by_name(uri, listener) or [
+            *(
+                resolver.resolve_steadily(uri, ports, key=branch)
+                if branch
+                else resolver.resolve(uri, ports)
+            )
+        ]
         if is_usual and len(candidates) == 1 and self._asks_nothing(uri):
             if self._numeric_for != stack.engine.transports or len(self._numeric) >= NUMERIC:
                 self._numeric_for = [*stack.engine.transports]
                 self._numeric = {}
             self._numeric[key] = tuple(candidates)
         candidates = self.allowed(candidates)
-        if len(candidates) > 1 and self.grey:
+        if len(candidates) > 1 and self.grey and not branch:
             self.grey.sort(candidates, stack.clock.now())
         return candidates
 

@@ -201,7 +201,13 @@ class Sender(NextHops):
                 uri = parse_next_hop(uri)
             hop = uri.host
             # §8.1.2, §16.6 step 7
-            candidates = self.resolve(secured(uri) if secure else uri, listener)
+            if secure:
+                uri = secured(uri)
+            candidates = (
+                self.resolve(uri, listener, branch=mark)
+                if mark[:7] == MAGIC_COOKIE
+                else self.resolve(uri, listener)
+            )
         # a CANCEL may have come while the name was resolved
         if user is None:
             if request.method not in _WHEN_LEAVING and not mark:

@@ -78,6 +78,26 @@ class Resolver:
         """
         return self._walk(select(uri, transports, self.random), uri)
 
+    def resolve_steadily(
+        self, uri: URI, transports: Collection[str] = ALL, *, key: str
+    ) -> list[Candidate]:
+        """Return the candidates of a SIP URI in an order that depends on a key alone, as a
+        stateless proxy needs it (§4.4).
+
+        If you have written resolve(), it decides, and must give a retransmission the same order.
+
+        Args:
+            uri: A SIP or SIPS URI.
+            transports: The names of the transports that we have.
+            key: What retransmissions, CANCEL and ACK have in common: the branch of the copy.
+
+        Raises:
+            TransportError: There is no address, or no transport.
+        """
+        if type(self).resolve is not Resolver.resolve:
+            return self.resolve(uri, transports)
+        return self._walk(select(uri, transports, key=key), uri)
+
     def resolve_response(self, via: Via) -> list[Candidate]:
         """Return where to send a response whose flow has ended: the sent-by of its top Via (§5).
 

@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from functools import lru_cache
 from itertools import groupby
+from random import Random as Generated
 from typing import NamedTuple
 
 from ...errors import TransportError
@@ -121,6 +122,7 @@ class Candidate(NamedTuple):
 Random = Callable[[], float]
 """Returns a number from 0 to under 1, as random.random does."""
 
+
 Steps = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
 """A selection in progress: yields questions, is sent their answers in the same order, and returns
 the candidates."""
@@ -180,7 +182,13 @@ def default_port(transport: str, transports: Collection[str] = ALL) -> int:
     return DEFAULT_PORTS.get(transport, DEFAULT_PORT)
 
 
-def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda: 0.0) -> Steps:
+def select(
+    uri: URI,
+    transports: Collection[str] = ALL,
+    random: Random = lambda: 0.0,
+    *,
+    key: str = "",
+) -> Steps:
     """Find the candidates of a URI (§4.1, §4.2).
 
     Args:
@@ -188,6 +196,9 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
         transports: The names of the transports that we have. A mapping also has the default ports
             of those that RFC 3263 does not know.
         random: Chooses among SRV records of the same priority.
+        key: Chooses in place of `random`, and of the order in which name servers answer. A
+            stateless proxy gives what a request, its retransmissions and its CANCEL have in common.
+            So they take the same way, and different requests spread by the weights (§4.4).
 
     Raises:
         TransportError: There are no candidates.
@@ -217,7 +228,7 @@ def select(uri: URI, transports: Collection[str] = ALL, random: Random = lambda:
         return [
             Candidate(transport, numeric, uri.port or default_port(transport, transports), uri.host)
         ]
-    search = _Search(_name(target), uri.host, random, transports)
+    search = _Search(_name(target), uri.host, random, transports, key=key)
     if uri.port is not None or uri.transport is not None:
         found = yield from search.with_transport(transport_for(uri, transports), uri.port)
     else:
@@ -265,8 +276,15 @@ class _Search:
     """One selection: the name to find, the transports, and the answers without records."""
 
     def __init__(
-        self, target: str, domain: str, random: Random, transports: Collection[str] = ALL
+        self,
+        target: str,
+        domain: str,
+        random: Random,
+        transports: Collection[str] = ALL,
+        *,
+        key: str = "",
     ) -> None:
+        self.key = key
         self.transports = transports
         self.target = target
         self.domain = domain
@@ -279,7 +297,23 @@ class _Search:
     ) -> Generator[tuple[Question, ...], tuple[Answer, ...], tuple[Answer, ...]]:
         answers = yield questions
         self.notes += [f"{q}: {a}" for q, a in zip(questions, answers) if not a.records]
+        if self.key:
+            return tuple(self.in_order(q, a) for q, a in zip(questions, answers))
         return answers
+
+    def in_order(self, question: Question, answer: Answer) -> Answer:
+        """Return an answer with its records in an order of our own (§4.4). Addresses begin at one
+        that the key chooses."""
+        records = sorted(answer.records, key=repr)
+        if question.kind in ("A", "AAAA") and records:
+            at = int(self.random_for(question.name)() * len(records))
+            records = records[at:] + records[:at]
+        return answer._replace(records=tuple(records))
+
+    def random_for(self, name: str) -> Random:
+        """Return what chooses among the records of a name. With a key, answers to other questions
+        do not change it."""
+        return Generated(f"{self.key} {name.lower()}").random if self.key else self.random
 
     def result(self, found: list[Candidate]) -> list[Candidate]:
         if not found:
@@ -330,14 +364,15 @@ class _Search:
         answers = yield from self.ask(*[Question(name, "SRV") for _, name in names])
         services = []
         refused = 0
-        for (transport, _), answer in zip(names, answers):
+        for (transport, name), answer in zip(names, answers):
             records = [r for r in answer.records if isinstance(r, SRV)]
             offered = [
                 r for r in records if r.target != "." and r.port
             ]  # nothing listens on port 0
             refused += bool(records and not offered)
             services += [
-                (transport, record) for record in order_srv(offered, self.random)[:RECORDS]
+                (transport, record)
+                for record in order_srv(offered, self.random_for(name))[:RECORDS]
             ]
         if refused and not services:
             # "decidedly not available" (RFC 2782): its addresses must not be tried either

@@ -7,6 +7,7 @@ import pytest
 
 from sippet_gevent import Reject, Response, forward
 from sippet_gevent.testing import SERVER
+from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 
 from ..wire import Peer
 
@@ -56,6 +57,66 @@ def test_retransmission_cancel_and_ack_have_the_branch_of_their_invite(stack, ca
     assert phone.methods == ["INVITE", "INVITE", "CANCEL", "ACK"]
     assert len({request.via[0].branch for request in phone.requests}) == 1
     assert caller.statuses == [200, 487]
+
+
+class Turning(StaticResolver):
+    """A name server that turns the records of each answer, and whose IPv6 answers are lost at times."""
+
+    asked = 0
+
+    def ask(self, questions, budget):
+        self.asked += 1
+        answers = super().ask(questions, budget)
+        return tuple(
+            answer._replace(records=answer.records[at:] + answer.records[:at])
+            for answer in answers
+            for at in [self.asked % (len(answer.records) or 1)]
+        )
+
+
+SERVERS = {
+    "_sip._udp.farm.example": [
+        SRV(1, 10, 5060, "a.example"),
+        SRV(1, 30, 5060, "b.example"),
+        SRV(2, 0, 5060, "c.example"),
+    ],
+    "a.example": ["10.0.0.71"],
+    "b.example": ["10.0.0.72", "10.0.0.73"],
+    "c.example": ["10.0.0.74"],
+}
+
+
+@pytest.mark.rfc("3261 16.11", "3263 4.4")
+@pytest.mark.parametrize("where", ["next_hop", "target"])
+def test_repeats_cancel_and_ack_go_to_one_server_of_srv_records(sip, caller, where):
+    farm = [Peer(sip, f"10.0.0.{last}") for last in (71, 72, 73, 74)]
+    stack = sip.stack(None, SERVER, resolver=Turning(SERVERS))
+    uri = "sip:farm.example;transport=udp"
+
+    @stack.on("INVITE", stateless=True)
+    def balance(request, tx):
+        return (
+            forward(request, tx, next_hop=uri) if where == "next_hop" else forward(request, tx, uri)
+        )
+
+    stack.engine.secret = b"a secret of the test"
+    for call in range(24):
+        via = f"SIP/2.0/UDP {CALLER};branch=z9hG4bK{call}"
+        invite = caller.request(
+            "INVITE", via=via, from_=f"<sip:peer@{CALLER}>;tag=1", call_id=str(call)
+        )
+        before = [len(peer.requests) for peer in farm]
+        caller.send(invite, invite, invite.cancel(), invite)
+        (chosen,) = [peer for peer, n in zip(farm, before) if len(peer.requests) > n]
+        stack.sender.grey.add(("UDP", chosen.host, 5060), sip.clock.now())  # it failed for others
+        caller.send(invite)
+        chosen.reply(chosen.last("INVITE"), 487)
+        caller.send(invite.ack(caller.responses[-1]))
+        assert chosen.methods[-6:] == ["INVITE", "INVITE", "CANCEL", "INVITE", "INVITE", "ACK"]
+    first, second, third, backup = [len(peer.requests) // 6 for peer in farm]
+    assert backup == 0 < first < second + third  # by priority, then by weight
+    assert second and third  # both addresses of b.example
+    assert first + second + third == 24
 
 
 @pytest.mark.rfc("3261 16.11")

@@ -98,8 +98,9 @@ if TYPE_CHECKING:
     from .stores.users import MemoryUsers, SQLiteUsers, User, UserStore
     from .transaction.timers import Timers
     from .transport.base import Flow, Transport
+    from .transport.locate.records import NAPTR, SRV, Answer, Question
     from .transport.locate.resolver import DNSResolver, Resolver, StaticResolver
-    from .transport.locate.rfc3263 import NAPTR, SRV, Answer, Candidate, Question
+    from .transport.locate.rfc3263 import Candidate
     from .transport.tls import TLS
     from .transport.websocket.handshake import Handshake
     from .transport.websocket.settings import Web
@@ -346,11 +347,11 @@ _MODULES = {
     "DNSResolver": ".transport.locate.resolver",
     "Resolver": ".transport.locate.resolver",
     "StaticResolver": ".transport.locate.resolver",
-    "Answer": ".transport.locate.rfc3263",
+    "Answer": ".transport.locate.records",
     "Candidate": ".transport.locate.rfc3263",
-    "NAPTR": ".transport.locate.rfc3263",
-    "Question": ".transport.locate.rfc3263",
-    "SRV": ".transport.locate.rfc3263",
+    "NAPTR": ".transport.locate.records",
+    "Question": ".transport.locate.records",
+    "SRV": ".transport.locate.records",
     "TLS": ".transport.tls",
     "Handshake": ".transport.websocket.handshake",
     "Web": ".transport.websocket.settings",

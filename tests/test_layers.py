@@ -45,7 +45,7 @@ PURE = (
     "core/routing/history_info", "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
     "stores/bindings", "stores/breaker", "stores/cache", "stores/contacts", "stores/local_copy",
     "stores/gruu", "stores/record",
-    "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263",
+    "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263", "transport/locate/records",
     "transport/stream/alias", "transport/stream/proxy_protocol",
     "transport/certificate", "transport/websocket/handshake", "transport/websocket/opening",
     "transport/websocket/settings",

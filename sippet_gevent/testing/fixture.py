@@ -35,8 +35,8 @@ from ..runtime.clock import VirtualClock
 from ..stack import Stack
 from ..transport.base import Transport
 from ..transport.listener import Listener
+from ..transport.locate.records import Answer, Question
 from ..transport.locate.resolver import DNSResolver, Resolver
-from ..transport.locate.rfc3263 import Answer, Question
 from ..transport.memory import MemoryTransport, Network
 
 CLIENT = "10.0.0.100"

@@ -22,8 +22,9 @@ from gevent.queue import Queue
 from ...observe.counters import LimitedLog
 from ...runtime.clock import Clock
 from .nameserver import NameServer
+from .records import NAPTR, SRV, Answer, Question, Record
 from .resolv_conf import Address, WatchedFile, read_hosts, read_resolv_conf
-from .rfc3263 import NAPTR, RECORDS, SRV, Answer, Question, Record, literal
+from .rfc3263 import RECORDS, literal
 
 log = logging.getLogger("sippet_gevent.transport")
 

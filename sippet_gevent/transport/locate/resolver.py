@@ -15,20 +15,8 @@ from ...errors import InvalidValue, excerpt
 from ...message.uri import URI
 from ...message.via import Via
 from ...runtime.clock import Clock
-from .rfc3263 import (
-    ALL,
-    NAPTR,
-    SRV,
-    Answer,
-    Candidate,
-    Question,
-    Random,
-    Record,
-    Steps,
-    literal,
-    select,
-    select_for_response,
-)
+from .records import NAPTR, SRV, Answer, Question, Random, Record
+from .rfc3263 import ALL, Candidate, Steps, literal, select, select_for_response
 
 if TYPE_CHECKING:
     from .dns import DNS

@@ -9,7 +9,7 @@ table of records.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from functools import lru_cache
 from itertools import groupby
 from random import Random as Generated
@@ -19,6 +19,7 @@ from ...errors import TransportError
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS, TRANSPORTS
 from ...message.uri import URI, address_of, bracketed, is_valid_host
 from ...message.via import Via
+from .records import NAPTR, SRV, Answer, Question, Random, Record, interleave, order_srv
 
 RECORDS = 32
 """Most records used of one answer. The preferred ones are used, and the others are ignored."""
@@ -49,56 +50,6 @@ SECURE = {name: to for name in PREFERENCE["sip"] if (to := TRANSPORTS[name].secu
 secure form."""
 
 
-class NAPTR(NamedTuple):
-    """A NAPTR record (RFC 3403 §4.1)."""
-
-    order: int
-    preference: int
-    flags: str
-    service: str
-    regexp: str
-    replacement: str
-
-
-class SRV(NamedTuple):
-    """An SRV record (RFC 2782). The target `"."` means that the domain lacks the service."""
-
-    priority: int
-    weight: int
-    port: int
-    target: str
-
-
-Record = NAPTR | SRV | str
-"""A record in an answer. A text is the numeric address of an A or AAAA record."""
-
-
-class Question(NamedTuple):
-    """A question for DNS: a name, and "NAPTR", "SRV", "A" or "AAAA"."""
-
-    name: str
-    kind: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-class Answer(NamedTuple):
-    """The answer to a question: records, or the reason why there are none."""
-
-    records: tuple[Record, ...] = ()
-    problem: str = ""
-
-    def __str__(self) -> str:
-        text = (
-            ", ".join(" ".join(map(str, r)) if isinstance(r, tuple) else r for r in self.records)
-            or self.problem
-            or "none"
-        )
-        # escaped, because it goes to logs and strangers write the records
-        return text if text.isprintable() else ascii(text)
-
-
 class Candidate(NamedTuple):
     """An address to try.
 
@@ -117,10 +68,6 @@ class Candidate(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.transport.lower()}:{bracketed(self.host)}:{self.port}"
-
-
-Random = Callable[[], float]
-"""Returns a number from 0 to under 1, as random.random does."""
 
 
 Steps = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
@@ -433,35 +380,3 @@ def _usable_rules(records: Iterable[Record], ours: list[str]) -> list[tuple[str,
                 )
     rules.sort(key=lambda rule: rule[:2])
     return [rule for order, _, rule in rules[:RULES] if order == rules[0][0]]
-
-
-def order_srv(records: Iterable[SRV], random: Random) -> list[SRV]:
-    """Return SRV records in the order to try them: by priority, then at random by weight (RFC
-    2782).
-
-    The random number is real, not whole, so that weights of 1 and 2 are chosen in the ratio 1 to 2.
-    Records of weight 0 come behind all others of their priority, and are equal among themselves.
-    """
-    by_priority: dict[int, list[SRV]] = {}
-    for record in records:
-        by_priority.setdefault(record.priority, []).append(record)
-    ordered = []
-    for priority in sorted(by_priority):
-        left = by_priority[priority]
-        while left:
-            total = sum(record.weight for record in left)
-            weights = [record.weight for record in left] if total else [1] * len(left)
-            drawn = random() * (total or len(left))
-            at = 0
-            while at < len(left) - 1 and drawn >= weights[at]:
-                drawn -= weights[at]
-                at += 1
-            ordered.append(left.pop(at))
-    return ordered
-
-
-def interleave(six: list[str], four: list[str]) -> list[str]:
-    """Return addresses of both IP versions in turn, IPv6 first, so that a version which does not
-    work costs one try (RFC 8305 §4)."""
-    paired = [address for pair in zip(six, four) for address in pair]
-    return paired + six[len(four) :] + four[len(six) :]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sippet_gevent import URI, InvalidValue, TransportError, Via
+from sippet_gevent.transport.locate.records import Question, interleave, order_srv
 from sippet_gevent.transport.locate.resolver import (
     NAPTR,
     SRV,
@@ -22,9 +23,6 @@ from sippet_gevent.transport.locate.rfc3263 import (
     RULES,
     SERVICES,
     SRV_TARGETS,
-    Question,
-    interleave,
-    order_srv,
     select,
     select_for_response,
 )

@@ -54,6 +54,7 @@ class Office:
         self._proxy: RegistrarProxy | None = None
         self.trunks = OfficeTrunks()
         self._secret = os.urandom(32)
+        self._gate: Authenticated | None = None
         self._algorithms: tuple[str, ...] = ()
         check_core_options(self.settings, self.words)
         check_users(self.settings, self.words)
@@ -163,7 +164,7 @@ class Office:
     ) -> Authenticated:
         self._algorithms = self._offered(settings, users)
         with self.words.naming("algorithms"):
-            return Authenticated(
+            gate = Authenticated(
                 TrustDomain(core, is_trusted=exempt),
                 realm=settings.domains[0],
                 users=users,
@@ -172,6 +173,10 @@ class Office:
                 bans=bans_of(settings),
                 exempt=exempt,
             )
+        if self._gate is not None:  # a reload must not free a source that guesses passwords
+            gate.authenticator.take_over(self._gate.authenticator)
+        self._gate = gate
+        return gate
 
     def _offered(self, settings: Settings, users: OfficeUsers) -> tuple[str, ...]:
         return settings.algorithms or users.algorithms(settings.domains[0])
@@ -181,8 +186,8 @@ class Office:
     ) -> None:
         """Use another configuration, whose other parts are in use already.
 
-        Calls, bindings and nonces stay. The Authenticated core is replaced if its settings have
-        changed.
+        Calls, bindings, bans and nonces stay. The Authenticated core is replaced if its settings
+        have changed.
         """
         before, self.settings, self.words = self.settings, *configuration
         if self.settings.core is not None:

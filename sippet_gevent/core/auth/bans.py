@@ -91,6 +91,11 @@ class Bans:
     def __len__(self) -> int:
         return len(self.until)
 
+    def take_over(self, before: Bans) -> None:
+        """Go on with the counts and bans of others, such as those of a configuration that was
+        replaced. They end when they would have ended."""
+        self.counts, self.until = before.counts, before.until
+
     def holds(self, source: str, user: str, now: float) -> bool:
         """True while a source is banned, or a user at it. The user may be empty."""
         for key in ((source, ""), (source, user)):

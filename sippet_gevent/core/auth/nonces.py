@@ -67,6 +67,11 @@ class Nonces:
         self._used: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
         self._oldest = 0.0  # nonces that were made earlier are stale
 
+    def take_over(self, before: Nonces) -> None:
+        """Go on with the nonces of others, those of another realm, too: none can be used with a
+        count that it was used with before."""
+        self._used, self._oldest = before._used, before._oldest
+
     def make(self, now: float, source: str) -> str:
         """Return a new nonce for a source."""
         body = int(now * 1000).to_bytes(_TIME, "big") + os.urandom(_RANDOM) + self._tag(source)

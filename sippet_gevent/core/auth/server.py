@@ -181,6 +181,26 @@ class Authenticator:
             (f"{realm_and_qop}, algorithm={algorithm}, nonce=") for algorithm in self._algorithms
         ]
 
+    def take_over(self, before: Authenticator) -> None:
+        """Go on where another Authenticator ends that this one replaces, for example because its
+        realm or its algorithms have changed.
+
+            authenticator = Authenticator(realm="new.example", users=users, secret=secret)
+            authenticator.take_over(core.authenticator)
+            core.authenticator = authenticator
+
+        Bans and counts of wrong passwords end when they would have ended. Credentials that were
+        used cannot be replayed (RFC 7616 §5.5). Nonces that were used stay good, and others if
+        realm and `secret` are the same. Otherwise phones get `stale=true`, which they answer by
+        themselves.
+
+        Args:
+            before: The Authenticator that is used no longer.
+        """
+        self._bans.take_over(before._bans)
+        self._nonces.take_over(before._nonces)
+        self._epoch = before._epoch
+
     # ---- the decision
 
     def authenticate(self, request: Request, tx: ServerTransaction) -> str | None:

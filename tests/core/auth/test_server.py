@@ -588,6 +588,35 @@ def test_guessing_is_banned_after_the_limit_and_others_are_not(sip, caplog):
     assert server.stats()["core_errors"] == 0
 
 
+@pytest.mark.rfc("7616 5.5")
+@pytest.mark.parametrize("realm", [DOMAIN, "new.example"])
+def test_authenticator_that_replaces_another_keeps_bans_and_used_counts(sip, realm):
+    options = {"secret": b"k" * 32, "users": USERS}
+    server = serve(sip, bans=Bans(3, 50, seconds=600), **options)
+    attacker, other = client_of(sip), client_of(sip, "10.0.0.51")
+    for _ in range(3):
+        ask(sip, attacker, password="guess")
+    for _ in range(2):
+        ask(sip, attacker, user="101", password="guess")
+    challenge = challenge_of(ask(sip, other, password=None))
+    used = authorization(challenge, "OPTIONS")
+    assert ask(sip, other, password=None, authorization=used).status == 200
+    for name in (realm, DOMAIN):  # another one, and back
+        authenticator = Authenticator(realm=name, bans=Bans(3, 50, seconds=60), **options)
+        authenticator.take_over(server.core.authenticator)
+        server.core.authenticator = authenticator
+        assert ask(sip, attacker).status == 403
+        sip.advance(61)
+        assert ask(sip, attacker).status == 403
+    assert challenge_of(ask(sip, other, password=None, authorization=used)).stale
+    following = authorization(challenge, "OPTIONS", count=2)
+    assert ask(sip, other, password=None, authorization=following).status == 200
+    assert ask(sip, attacker, user="101", password="guess").status == 401  # the third
+    assert ask(sip, attacker, user="101", password="other").status == 403
+    sip.advance(600 - 120)
+    assert ask(sip, attacker).status == 200
+
+
 @pytest.mark.rfc("7616 5.7")
 @pytest.mark.parametrize("users", [1, 1000])
 def test_a_thousand_guesses_are_banned_and_write_few_lines(sip, caplog, users):

@@ -48,6 +48,9 @@ def page(environ, start_response):
 
 
 server = WSGIServer(os.environ.get("PAGE", "127.0.0.1:8080"), page, log=None)
-server.start()
+try:
+    server.start()
+except OSError as error:  # a port that another program has
+    raise SystemExit(f"PAGE: {error}") from None
 if __name__ == "__main__":
     stack.run()

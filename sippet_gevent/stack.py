@@ -365,7 +365,9 @@ class Stack:
             drain: Most seconds to drain after the first signal.
 
         Raises:
-            TransportError: An address is taken.
+            SystemExit: An address is taken. Python then prints one line, which names the program
+                that has it, and exits with 1. start() raises TransportError instead, and may be
+                called before.
             InvalidValue: An address cannot be read.
         """
         for address in addresses:

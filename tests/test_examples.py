@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import runpy
 import signal
 import socket
@@ -16,6 +18,7 @@ import gevent
 import pytest
 
 from sippet_gevent import Cancelled, Framer, Request, Stack, TransportError, sdp
+from tests.ports import free_port
 
 pytest_plugins = ["tests.programs"]
 
@@ -54,6 +57,28 @@ def test_example_says_how_to_run_it(name):
     assert f"sippet serve examples/{name}:" in text.split('"""')[1]
     assert f"examples/{name} " in text.split("    python ")[1].split("sippet serve")[0]
     assert 'if __name__ == "__main__":\n' in text
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "unix_transport.py"])
+def test_example_ends_with_a_line_if_its_port_is_taken(run, name):
+    port = free_port()
+    start = (
+        "import runpy, sys; from sippet_gevent import stack; "
+        f"stack.DEFAULT_ADDRESS = 'udp:127.0.0.1:{port}'; "
+        "runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken, socket.socket() as page:
+        taken.bind(("127.0.0.1", port))
+        page.bind(("127.0.0.1", port))
+        page.listen()
+        program = run(
+            sys.executable, "-c", start, EXAMPLES / name, PAGE=f"127.0.0.1:{port}",
+            LISTEN=f"udp:127.0.0.1:{port}", TRUNK_PASSWORD="x", PHONE_PASSWORD="x",
+        )  # fmt: skip
+        assert program.wait() == 1
+    (line,) = program.text.splitlines()
+    assert re.search(f"(not started: |PAGE: ).*127.0.0.1.*{port}", line)
+    assert "PAGE" in line or f"(pid {os.getpid()}) has it; stop it, or write another" in line
 
 
 # ---- hello

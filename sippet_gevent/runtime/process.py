@@ -16,13 +16,16 @@ from typing import Any, Protocol
 
 import gevent
 
-from ..errors import SIPError, TransactionStateError
+from ..errors import SIPError, TransactionStateError, TransportError
 from .collector import Collector
+from .ports import explained
 from .watchdog import Watchdog
 
 log = logging.getLogger("sippet_gevent")
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+ADVICE = "stop it, or write another port"
 
 _MAIN_THREAD = "run() must be called in the main thread: call serve_forever() in another one"
 
@@ -81,7 +84,8 @@ class Process:
             drain: Most seconds between a signal and the end.
 
         Raises:
-            TransportError: An address is taken.
+            SystemExit: An address is taken, or cannot be opened for another reason. Its text says
+                which one, and which program has it.
             TransactionStateError: This is not the main thread, or the stack runs already.
         """
         if stack in self._stacks:
@@ -89,7 +93,13 @@ class Process:
                 "run() was called before for this stack, and has not returned: call it once"
             )
         log_to_stderr()
-        stack.start()
+        try:
+            stack.start()
+        except TransportError as error:
+            if not gevent.get_hub().main_hub:
+                raise  # threading drops SystemExit
+            # no traceback, because a user of the program can do something
+            raise SystemExit(f"not started: {explained(error, ADVICE)}") from error
         try:
             with self._joined(stack, drain):
                 log.info(

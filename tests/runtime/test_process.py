@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
+import socket
 import sys
 import textwrap
 import time
@@ -287,7 +289,7 @@ def test_run_without_an_address_takes_that_of_the_command():
 
 @pytest.mark.parametrize(
     ("address", "error"),
-    [("udp:198.51.100.1:0", TransportError), ("sctp:127.0.0.1:0", InvalidValue)],
+    [("udp:198.51.100.1:0", SystemExit), ("sctp:127.0.0.1:0", InvalidValue)],
 )
 def test_run_on_a_bad_address_raises_and_leaves_nothing(address, error):
     stack = Stack()
@@ -295,6 +297,30 @@ def test_run_on_a_bad_address_raises_and_leaves_nothing(address, error):
         stack.run(address)
     assert not stack.is_running
     assert signal.getsignal(signal.SIGTERM) is not PROCESS._received
+
+
+def test_run_on_a_taken_port_names_the_program_that_has_it():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"udp:127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SystemExit) as ended:
+            Stack().run(address)
+        text = f"not started: cannot listen on {address}: Address already in use: "
+        assert ended.value.code.startswith(text)
+        if sys.platform == "linux":
+            assert f"(pid {os.getpid()}) has it; stop it, or write another port" in ended.value.code
+        with pytest.raises(TransportError):  # for a program that wants to decide by itself
+            Stack(address).start()
+        errors = []
+
+        def other():
+            with pytest.raises(TransportError) as raised:
+                Stack(address).run()
+            errors.append(raised.value)
+            gevent.get_hub().destroy()
+
+        in_a_thread(other)
+        assert errors
 
 
 def test_run_in_another_thread_says_what_to_call():

@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="authorities that sign the certificates of TLS servers; default: those of the system",
     )
+    _add_proxy(ping)
     ping.add_argument(
         "-v",
         "--verbose",
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="authorities that sign the certificates of TLS servers; default: those of the system",
     )
+    _add_proxy(call)
     call.add_argument(
         "-v",
         "--verbose",
@@ -256,11 +258,20 @@ def _add_way(parser: argparse.ArgumentParser, timeout: float, what: str) -> None
         metavar="FILE",
         help="authorities that sign the certificates of TLS servers; default: those of the system",
     )
+    _add_proxy(parser)
     parser.add_argument(
         "-v",
         "--verbose",
         action="store_true",
         help="show each DNS answer, each target tried, and the messages",
+    )
+
+
+def _add_proxy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--outbound-proxy",
+        metavar="URI",
+        help="where requests go in place of the host of the URI, such as sip:192.0.2.10",
     )
 
 

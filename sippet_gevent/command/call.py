@@ -24,7 +24,7 @@ from ..observe.ladder import Ladder
 from ..stack import Stack
 from .interrupts import Interrupted, impatient, interruptible
 from .password import credentials_of
-from .peer import peer_stack, peer_uri
+from .peer import outbound_proxy, peer_stack, peer_uri
 from .status_lines import StatusLines
 from .terminal import Mistake, tell, visible
 from .trace import host_of, log_to_stderr, show_messages
@@ -76,6 +76,7 @@ class Options(Protocol):
     digits: str
     listen: str | None
     ca: str | None
+    outbound_proxy: str | None
     verbose: bool
 
 
@@ -94,7 +95,8 @@ def call(options: Options) -> int:
         caller = caller_of(options.from_)
         description = _description(options.sdp)
         credentials = credentials_of(options, None if caller is None else caller.uri.user)
-        stack = peer_stack(options, uri)
+        proxy = outbound_proxy(options)
+        stack = peer_stack(options, proxy or uri)
         if options.verbose:
             show_messages(stack)
             stack.tap(ladder)
@@ -102,10 +104,11 @@ def call(options: Options) -> int:
     except SIPError as error:
         return tell(error)
     lines = StatusLines(sys.stdout, live=not options.verbose)
-    with stack, _media_port(uri) as port, interruptible():
+    with stack, _media_port(proxy or uri) as port, interruptible():
         media = None if description else [sdp.MediaStream("audio", port, CODECS)]
         try:
-            code = _Placed(options, lines).run(stack, uri, caller, media, description, credentials)
+            placed = _Placed(options, lines, proxy)
+            code = placed.run(stack, uri, caller, media, description, credentials)
         finally:
             with impatient():
                 stack.stop(GOODBYE)  # responses to our last CANCEL or BYE
@@ -118,9 +121,10 @@ def call(options: Options) -> int:
 class _Placed:
     """One call from the INVITE to its end."""
 
-    def __init__(self, options: Options, lines: StatusLines) -> None:
+    def __init__(self, options: Options, lines: StatusLines, proxy: URI | None) -> None:
         self.options = options
         self.lines = lines
+        self.proxy = proxy
         self._heard = ""
 
     def run(
@@ -137,7 +141,7 @@ class _Placed:
         lines.tell(f"calling {uri}", live="calling, Ctrl-C cancels")
         try:
             placed = stack.invite(
-                uri, media=media, body=description, timeout=options.timeout,
+                uri, next_hop=self.proxy, media=media, body=description, timeout=options.timeout,
                 on_provisional=self._provisional, credentials=credentials, **headers,
             )  # fmt: skip
         except Interrupted:

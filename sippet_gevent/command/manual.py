@@ -110,6 +110,7 @@ MESSAGE_NOTES = """exit codes:
 examples:
   sippet message sip:bob@192.0.2.10 'Lunch?'
   sippet message sip:bob@office.example 'Lunch?' --from sip:alice@office.example
+  sippet message sip:bob@office.example 'Lunch?' --outbound-proxy sip:192.0.2.10
   date | sippet message sip:bob@192.0.2.10 - --from sip:alice@office.example \\
                         --password-file alice.password
 """

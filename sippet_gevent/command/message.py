@@ -14,7 +14,7 @@ from ..stack import Stack
 from .call import caller_of
 from .interrupts import Interrupted, interruptible
 from .password import asked, can_ask, credentials_of
-from .peer import peer_stack, peer_uri
+from .peer import outbound_proxy, peer_stack, peer_uri
 from .status_lines import StatusLines
 from .terminal import Mistake, tell
 from .trace import log_to_stderr, show_messages
@@ -48,6 +48,7 @@ class Options(Protocol):
     timeout: float
     listen: str | None
     ca: str | None
+    outbound_proxy: str | None
     verbose: bool
 
 
@@ -65,13 +66,16 @@ def message(options: Options) -> int:
         user = None if sender is None else sender.uri.user
         text = _text_of(options)
         credentials = credentials_of(options, user)
-        stack = peer_stack(options, uri)
+        proxy = outbound_proxy(options)
+        stack = peer_stack(options, proxy or uri)
         if options.verbose:
             show_messages(stack)
         stack.start()
     except SIPError as error:
         return tell(error)
-    headers: dict[str, Any] = {} if sender is None else {"from_": sender}
+    headers: dict[str, Any] = {"next_hop": proxy}
+    if sender is not None:
+        headers["from_"] = sender
     lines = StatusLines(sys.stdout, live=not options.verbose)
     with stack:
         try:

@@ -26,6 +26,7 @@ class Options(Protocol):
     uri: str
     listen: str | None
     ca: str | None
+    outbound_proxy: str | None
 
 
 def peer_uri(text: str, verb: str) -> URI:
@@ -48,14 +49,28 @@ def peer_uri(text: str, verb: str) -> URI:
     return uri
 
 
+def outbound_proxy(options: Options) -> URI | None:
+    """Return the URI of `--outbound-proxy`. Raises Mistake."""
+    if options.outbound_proxy is None:
+        return None
+    try:
+        return peer_uri(options.outbound_proxy, "send to")
+    except Mistake as error:
+        raise Mistake(f"--outbound-proxy: {error}") from error
+
+
 def peer_stack(options: Options, uri: URI) -> Stack:
-    """Return a stack that reaches a peer, not started yet. Raises Mistake."""
+    """Return a stack that reaches a peer, not started yet. Raises Mistake.
+
+    Args:
+        options: Options of the command.
+        uri: The outbound proxy, or else the peer.
+    """
     kind = uri.transport or "UDP"
     kind = (SECURE.get(kind, "TLS") if uri.is_secure else kind).lower()
     if kind not in FACTORIES:
         raise Mistake(
-            f"{options.uri!r} has the unknown transport {kind!r}: "
-            f"write one of {', '.join(FACTORIES)}"
+            f"{str(uri)!r} has the unknown transport {kind!r}: write one of {', '.join(FACTORIES)}"
         )
     with naming("--ca"):
         tls = TLS(ca=options.ca)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..errors import SIPError
 from ..message.message import Request
-from .peer import peer_stack, peer_uri
+from .peer import outbound_proxy, peer_stack, peer_uri
 from .terminal import tell
 from .trace import host_of, log_to_stderr, show_messages
 
@@ -20,6 +20,7 @@ class Options(Protocol):
     timeout: float
     listen: str | None
     ca: str | None
+    outbound_proxy: str | None
     verbose: bool
 
 
@@ -34,7 +35,8 @@ def ping(options: Options) -> int:
     log_to_stderr(options.verbose, logging.ERROR)
     try:
         uri = peer_uri(options.uri, "ping")
-        stack = peer_stack(options, uri)
+        proxy = outbound_proxy(options)
+        stack = peer_stack(options, proxy or uri)
         if options.verbose:
             show_messages(stack)
         stack.start()
@@ -43,7 +45,7 @@ def ping(options: Options) -> int:
     with stack:
         try:
             # DNS queries end before this returns, so the round trip excludes them
-            asked = stack.send(Request("OPTIONS", uri))
+            asked = stack.send(Request("OPTIONS", uri), proxy)
             started = time.perf_counter()
             response = asked.final(timeout=options.timeout)
         except SIPError as error:

@@ -18,7 +18,7 @@ from ..message.uri import URI
 from ..stack import Stack
 from .interrupts import Interrupted, impatient, interruptible
 from .password import asked, can_ask, credentials_of
-from .peer import peer_stack, peer_uri
+from .peer import outbound_proxy, peer_stack, peer_uri
 from .status_lines import StatusLines
 from .terminal import Mistake, tell
 from .trace import log_to_stderr, show_messages
@@ -56,6 +56,7 @@ class Options(Protocol):
     timeout: float
     listen: str | None
     ca: str | None
+    outbound_proxy: str | None
     verbose: bool
 
 
@@ -73,7 +74,8 @@ def register(options: Options) -> int:
         if aor.user is None:
             raise Mistake(f"{options.uri!r} has no user: write sip:USER@{aor.host}")
         credentials = credentials_of(options, aor.user)
-        stack = peer_stack(options, aor)
+        proxy = outbound_proxy(options)
+        stack = peer_stack(options, proxy or aor)
         if options.verbose:
             show_messages(stack)
         stack.start()
@@ -83,13 +85,14 @@ def register(options: Options) -> int:
     with stack:
         try:
             try:
-                return _Kept(options, lines).run(stack, aor, credentials)
+                return _Kept(options, lines, proxy).run(stack, aor, credentials)
             except Reject as refused:
                 if refused.status not in _ASKED or credentials is not None or not can_ask(options):
                     raise
                 lines.clear()
                 realm = _realm_of(refused) or aor.host
-                return _Kept(options, lines).run(stack, aor, asked(options, aor.user, realm))
+                found = asked(options, aor.user, realm)
+                return _Kept(options, lines, proxy).run(stack, aor, found)
         except Reject as refusal:
             lines.tell(f"refused by the registrar: {refusal.status} {refusal.reason}", "bad")
             advice = ADVICE.get(refusal.status)
@@ -112,9 +115,10 @@ class _Kept:
 
     _stack: Stack
 
-    def __init__(self, options: Options, lines: StatusLines) -> None:
+    def __init__(self, options: Options, lines: StatusLines, proxy: URI | None) -> None:
         self._options = options
         self._lines = lines
+        self._proxy = proxy
         self._changed = Event()
 
     def run(self, stack: Stack, aor: URI, credentials: Credentials | None) -> int:
@@ -129,12 +133,18 @@ class _Kept:
             contact=options.contact,
             expires=options.expires,
             registrar=options.registrar,
+            next_hop=self._proxy,
             on_change=self._note,
         )
         code = INTERRUPTED
         with interruptible():
             try:
-                if not registration.wait(options.timeout):
+                registration._wait_until(
+                    # the next try is later than anybody waits for a command
+                    lambda: isinstance(registration.error, Reject),
+                    options.timeout,
+                )
+                if not registration.registered:
                     return self._failed(registration)
                 code = 0
                 self._tell(registration)

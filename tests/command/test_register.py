@@ -89,6 +89,16 @@ def test_register_that_fails_says_why(office, sippet, user, options, code, told)
     assert (ended.returncode, told in ended.stdout + ended.stderr) == (code, True), ended
 
 
+@pytest.mark.parametrize("status", [500, 503, 600])
+def test_register_waits_no_longer_after_a_refusal(serve, sippet, tmp_path, status):
+    (tmp_path / "busy.py").write_text(f"def core(request, tx):\n    return {status}\n")
+    server = serve("busy.py:core")
+    # the time-out is longer than the patience of this test
+    ended = sippet("register", server.uri.replace("sip:", "sip:a@"), "--timeout", "600")
+    assert ended.returncode == 1, ended
+    assert f"refused by the registrar: {status} " in ended.stdout
+
+
 def test_register_stays_registered_until_ctrl_c(office, run):
     program = run(
         *SIPPET, "register", "sip:alice@office.example", "--registrar", office.uri,
@@ -154,6 +164,31 @@ def test_call_answers_the_challenge_with_the_password_of_a_file(office, sippet):
     assert (ended.returncode, "refused by the peer: 407" in ended.stdout) == (1, True), ended
     ended = sippet("call", uri, *way, "alice")
     assert (ended.returncode, "refused by the peer: 404" in ended.stdout) == (1, True), ended
+
+
+@pytest.mark.rfc("3261 8.1.2")
+def test_requests_go_to_the_outbound_proxy(office, sippet):
+    way = ["--outbound-proxy", office.uri]
+    mine = ["--from", "sip:alice@office.example", "--password-file", "alice"]
+    ended = sippet(
+        "register", "sip:alice@office.example", *way, "--duration", "0", "--password-file", "alice"
+    )
+    assert ended.returncode == 0, ended
+    ended = sippet("call", "sip:bob@office.example", *way, *mine)
+    assert (ended.returncode, "refused by the peer: 404" in ended.stdout) == (1, True), ended
+    ended = sippet("message", "sip:bob@office.example", "Hi", *way, *mine)
+    assert (ended.returncode, "refused: 404 Not Found" in ended.stdout) == (1, True), ended
+    ended = sippet("ping", "sip:office.example", *way)
+    assert (ended.returncode, f":{office.port}" in ended.stdout) == (0, True), ended
+
+
+@pytest.mark.parametrize("verb", ["register", "call", "message", "ping"])
+@pytest.mark.parametrize("proxy", ["tel:+4930", "sip:", "sip:127.0.0.1;transport=sctp"])
+def test_outbound_proxy_that_cannot_be_used_is_a_mistake(sippet, verb, proxy):
+    text = ["Hi"] if verb == "message" else []
+    ended = sippet(verb, "sip:alice@office.example", *text, "--outbound-proxy", proxy)
+    assert ended.returncode == 2, ended
+    assert "SIP URI" in ended.stderr or "tel URI" in ended.stderr or "sctp" in ended.stderr
 
 
 @pytest.mark.rfc("3428 8")

@@ -183,11 +183,16 @@ class Registration(AccountRequests):
         Raises:
             Cancelled: The request that this greenlet serves was cancelled.
         """
-        timeout = arguments.seconds("timeout", timeout)
+        self._wait_until(lambda: False, arguments.seconds("timeout", timeout))
+        return self.registered
+
+    def _wait_until(self, is_enough: Callable[[], bool], timeout: float | None) -> None:
+        """Wait until it is registered, refused or ended, or something else is enough."""
         if self._changes is None:
             self._changes = Inbox(self.stack.clock)
-        self._changes.wait(lambda: self.registered or self.refused or self.ended, timeout)
-        return self.registered
+        self._changes.wait(
+            lambda: self.registered or self.refused or self.ended or is_enough(), timeout
+        )
 
     def refresh(self) -> None:
         """Register now, in place of the next refresh or try."""

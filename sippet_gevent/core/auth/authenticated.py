@@ -10,7 +10,8 @@ from ..core import Core, CoreFunction, check_core
 from ..server import CoreResult, ServerTransaction
 from ..user_agent import UserAgent
 from .bans import Bans
-from .server import OFFERED, Authenticator, Exempt, Owns, Secret, Users
+from .lookup import Secret, Users
+from .server import OFFERED, Authenticator, Exempt, Owns
 
 
 class Authenticated(Core):

@@ -21,7 +21,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 from ...arguments import flag, function, number, takes, texts
 from ...errors import (
@@ -48,6 +48,7 @@ from . import digest
 from .bans import Ban, Bans
 from .claim import Claim
 from .digest import ALGORITHMS, SESSION
+from .lookup import Secret, Users, lookup_of
 from .nonces import SECONDS, Age, Nonces
 
 log = logging.getLogger("sippet_gevent.core")
@@ -60,17 +61,6 @@ _NOBODY = "0" * 64
 
 _FREE = frozenset(("ACK", "CANCEL"))
 """Methods that cannot be asked for a password (§22.1)."""
-
-Secret = User | Mapping[str, str] | str
-"""A user as a store returns it: a User, HA1 by algorithm, or a password."""
-
-
-class Users(Protocol):
-    """Where users are looked up: `MemoryUsers`, `SQLiteUsers`, or a store of your own."""
-
-    def lookup(self, username: str, realm: str, /) -> Secret | None:
-        """Return a user of a realm, None if there is none. It may wait."""
-
 
 Owns = Callable[[str, URI], bool]
 """Decides if a user may use an address, `owns(username, uri)`."""
@@ -140,7 +130,7 @@ class Authenticator:
         if not realm:
             raise InvalidValue("realm must not be empty: write realm='example.com'")
         self.realm = realm
-        self._lookup = _lookup_of(users)
+        self._lookup = lookup_of(users)
         self._algorithms = texts("algorithms", algorithms, "names")
         for algorithm in self._algorithms:
             if algorithm not in ALGORITHMS:
@@ -440,23 +430,3 @@ def _tell(stack: UserAgent, on_ban: Callable[[Ban], object], ban: Ban) -> None:
         text = 'on_ban raised: source=%s reason="%s"'
         now, source = stack.clock.now(), Plain(ban.source)
         counters.error("on_ban raised", now, text, source, error, exc_info=error, log=log)
-
-
-def _lookup_of(users: Users | Mapping[str, Secret]) -> Callable[[str, str], Secret | None]:
-    """Return the look-up of the argument `users`. Raises TypeError, which shows no secret."""
-    if isinstance(users, Mapping):
-        for name, secret in users.items():
-            if not isinstance(name, str) or not isinstance(secret, (str, User, Mapping)):
-                raise TypeError(
-                    f"users must map names to passwords or Users, got {type(secret).__name__} for "
-                    f"{excerpt(name)}: write users={{'100': 'secret'}}"
-                )
-        return lambda username, realm: users.get(username)
-    lookup = getattr(users, "lookup", None)
-    if isinstance(users, type) or not callable(lookup):
-        raise TypeError(
-            f"users must be a dict or have lookup(username, realm), got {type(users).__name__}: "
-            "write users={'100': 'secret'}"
-        )
-    takes(lookup, ("username", "realm"), "lookup")
-    return lookup  # type: ignore[no-any-return]

@@ -3,7 +3,8 @@
 | rule | value |
 |---|---|
 | REGISTERs a second that begin anew or after a failure, of all registrars together | RATE |
-| refreshes a second, while a registrar answers | any, because they are spread anyway |
+| refreshes, while a registrar answers | at once, because they are spread anyway |
+| REGISTERs in any second, those refreshes among them | MARGIN times RATE |
 | refreshes a second that had to wait | RATE together with the others, and before them |
 | REGISTERs without a final response, at one registrar | PENDING |
 | REGISTERs that remove bindings when the stack stops | PENDING at once, then as unregister_rate() |
@@ -15,7 +16,7 @@ the refreshes that the bindings of a stack need, so that thousands of them can b
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Protocol
 
@@ -31,7 +32,9 @@ SETTLE = 4.5
 pending: all are repeated, and challenged, in T2 seconds."""
 
 MARGIN = 1.25
-"""How much faster than needed the refreshes that have waited are sent."""
+"""How much faster than needed the refreshes that have waited are sent. Also how many more than RATE
+begin in one second, because chance brings refreshes together. A registrar that has lost its nonces
+challenges each of them, and gets 50 requests then."""
 
 
 UNREGISTER_SECONDS = 10.0
@@ -85,6 +88,8 @@ class Turns:
     def __init__(self) -> None:
         self._lanes: dict[Hashable, Lane] = {}
         self._next = 0.0
+        self._begun: deque[float] = deque()
+        """When the REGISTERs of the last second began."""
         self.load = 0.0
         """Refreshes a second that the present bindings need."""
 
@@ -106,7 +111,10 @@ class Turns:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
-        if is_refresh and not lane and lane.error is None and lane.pending < self.most_pending:
+        if (
+            is_refresh and not lane and lane.error is None and lane.pending < self.most_pending
+            and now >= self._room_at(now)
+        ):  # fmt: skip
             self._give(lane, waiting, now)
             return
         lane.first.pop(waiting, None)
@@ -156,8 +164,9 @@ class Turns:
             if not lanes:
                 return None
             for lane in lanes:
-                if now < self._next:
-                    return self._next
+                due = max(self._next, self._room_at(now))
+                if now < due:
+                    return due
                 queue = lane.first or lane.then
                 waiting, _ = queue.popitem(last=False)
                 self._give(lane, waiting, now)
@@ -165,7 +174,15 @@ class Turns:
                 if self._lanes.get(lane.key) is lane:
                     self._lanes[lane.key] = self._lanes.pop(lane.key)
 
+    def _room_at(self, now: float) -> float:
+        """Return when one more REGISTER may begin, because less than the most of a second have."""
+        begun = self._begun
+        while begun and begun[0] <= now - 1:
+            begun.popleft()
+        return begun[0] + 1 if len(begun) >= MARGIN * self.rate else now
+
     def _give(self, lane: Lane, waiting: Waiting, now: float) -> None:
+        self._begun.append(now)
         self._next = max(now, self._next) + 1 / self.rate
         lane.pending += 1
         waiting.lane = lane
@@ -178,4 +195,5 @@ class Turns:
     def clear(self) -> None:
         """Forget everything. The stack has stopped."""
         self._lanes.clear()
+        self._begun.clear()
         self._next = self.load = 0.0

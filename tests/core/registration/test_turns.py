@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections import deque
+
 import pytest
 
-from sippet_gevent.core.registration.turns import PENDING, RATE, Turns, unregister_rate
+from sippet_gevent.core.registration.turns import MARGIN, PENDING, RATE, Turns, unregister_rate
 
 
 class Each:
@@ -72,6 +75,25 @@ def test_refresh_comes_at_once_while_the_registrar_answers():
     assert len(began) == PENDING
     _, more = many(3, turns, is_refresh=True)
     assert not more  # too many are pending
+
+
+def test_refreshes_that_chance_brings_together_make_no_burst():
+    """As many as RATE on average, each at once, would be 33 in some seconds."""
+    turns, chance, began = Turns(), random.Random(1), []
+    due = sorted(chance.uniform(0, 30) for _ in range(600))
+    waits, now = deque(), 0.0
+    while now < 40:
+        while due and due[0] <= now:
+            waits.append(Each(began, len(due)))
+            turns.ask(waits[-1], "registrar", due.pop(0), is_refresh=True)
+        turns.give(now)
+        while waits and waits[0].lane is not None:
+            turns.release(waits.popleft())  # the registrar answers at once
+        now += 0.01
+    times = [at for at, _ in began]
+    assert len(times) == 600 and len(turns) == 0
+    assert max(sum(at <= other < at + 1 for other in times) for at in times) <= MARGIN * RATE
+    assert times[-1] < 35
 
 
 def test_refreshes_that_wait_come_before_the_others():

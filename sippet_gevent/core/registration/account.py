@@ -15,7 +15,7 @@ from ... import arguments
 from ...errors import InvalidValue, SIPError, TransactionStateError
 from ...message.address import NameAddr
 from ...message.message import Request
-from ...message.uri import URI
+from ...message.uri import URI, normal_host
 from ...observe.counters import Plain
 from ...transaction.timers import Timers
 from ...transport.base import Address
@@ -254,9 +254,10 @@ class Account(AccountRequests):
         account, because carriers call all numbers of a trunk. Over UDP an address can be forged
         wherever the network lets it pass.
 
-        A datagram must come from address and port of the server, so another program on its host
-        is not the server. Any port counts for `peers`, and for a connection that the server may
-        have opened, because that has an arbitrary port.
+        A datagram, or a connection, must come from address and port of the server, so a phone on
+        its host is not the server. The connection by which the account registers has this port. One
+        that the server opens has an arbitrary port, so it counts if a certificate proves the name
+        of the server (RFC 5922 §7.3). Any port counts for `peers`.
         """
         return self._table is not None and self._table.owner_of(request) is self
 
@@ -437,6 +438,12 @@ class Account(AccountRequests):
     def contact_user(self) -> str | None:
         """The user of the Request-URI of requests for this account."""
         return self.aor.user if self._contact is None else self._contact.uri.user
+
+    def _is_server(self, identity: tuple[str, ...]) -> bool:
+        """True if the domains that a certificate has proved name the server of this account."""
+        proved = {normal_host(name) for name in identity}
+        uris = (self.aor, self.registrar, *self.outbound_proxies)
+        return any(normal_host(uri.host) in proved for uri in uris)
 
     def _hosts(self) -> tuple[str, ...]:
         """Return the hosts that may ask for the credentials."""

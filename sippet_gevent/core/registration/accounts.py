@@ -189,12 +189,12 @@ class Accounts:
         owner = None
         peers = self._by_peer.get(host)
         if peers is not None:
-            # the port of a connection that the server has opened is arbitrary
-            ports = (port, 0, *peers) if flow.transport.reliable else (port, 0)
-            for each in ports:
+            for each in (port, 0):
                 owner = peers[each].owner_of(request) if each in peers else None
                 if owner is not None:
                     break
+            else:
+                owner = _proved(peers, request, flow.peer_identity)
         if owner is None and self._networks:
             peer = self._network_of(host)
             owner = None if peer is None else peer.owner_of(request)
@@ -311,6 +311,20 @@ class _Peer:
                 if normal_host(account.aor.host) == host:
                     return account
         return found[0]
+
+
+def _proved(peers: dict[int, _Peer], request: Request, identity: tuple[str, ...]) -> Account | None:
+    """Return the account whose server has opened the connection of a request.
+
+    Its port is arbitrary, as that of any phone on that host. So its certificate has to name the
+    server (RFC 5922 §7.3).
+    """
+    if identity:
+        for peer in peers.values():
+            owner = peer.owner_of(request)
+            if owner is not None and owner._is_server(identity):
+                return owner
+    return None
 
 
 def _key(address: str) -> str:

@@ -21,7 +21,7 @@ from sippet_gevent import (
     bridge,
 )
 from tests.core.auth.gate import Gate
-from tests.core.registration.test_registration import Script
+from tests.core.registration.test_registration import INSTANCE, Script
 
 AOR = "sip:100@10.0.0.1"
 SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
@@ -692,23 +692,41 @@ def test_two_carriers_on_one_host_are_told_apart_by_their_ports(sip):
 class Connection:
     """The flow of a request, at a port of the carrier's host."""
 
-    def __init__(self, port, *, reliable):
+    def __init__(self, port, *, reliable, peer_identity=()):
+        self.peer_identity = peer_identity
         self.remote = ("10.0.0.1", port)
         self.transport = self
         self.reliable = reliable
 
 
+@pytest.mark.rfc("5922 7.3")
 @pytest.mark.parametrize(
-    ("port", "reliable", "is_owner"),
-    [(5060, False, True), (40000, False, False), (5060, True, True), (40000, True, True)],
+    ("port", "flow", "options", "is_owner"),
+    [
+        (5060, {"reliable": False}, {}, True),
+        (5060, {"reliable": True}, {}, True),
+        (40000, {"reliable": False}, {}, False),
+        (40000, {"reliable": True}, {}, False),  # a phone on the carrier's host may be anything
+        (40000, {"reliable": True, "peer_identity": ("phone.example",)}, {}, False),
+        (40000, {"reliable": True, "peer_identity": ("Carrier.Example",)}, {}, True),
+        (40000, {"reliable": True, "peer_identity": ("sbc.example",)}, {}, True),
+        (40000, {"reliable": True}, {"peers": ("10.0.0.1",)}, True),
+        (40000, {"reliable": True}, {"peers": ("10.0.0.0/24",)}, True),
+    ],
 )
-def test_connection_that_the_carrier_opens_has_any_port(sip, port, reliable, is_owner):
+def test_phone_on_the_host_of_the_carrier_is_not_the_carrier(sip, port, flow, options, is_owner):
     sip.stack(Script(), host="10.0.0.1")
-    account = Account(AOR)
-    office(sip, account)
+    account = Account(
+        "sip:100@carrier.example",
+        outbound_proxy=("sip:10.0.0.1", "sip:sbc.example"),
+        instance=INSTANCE,
+        **options,
+    )
+    stack = office(sip, account)
     invite = Request("INVITE", "sip:100@10.0.0.50", to="<sip:100@10.0.0.50>")
-    invite.flow = Connection(port, reliable=reliable)
+    invite.flow = Connection(port, **flow)
     assert account.owns(invite) is is_owner
+    assert (stack.accounts.of(invite) is account) is is_owner
     ended(sip, account)
 
 

@@ -25,7 +25,15 @@ from ..stores.bindings import Binding
 from ..transport.base import Flow
 from .client.targets import NextHop
 from .core import Core, CoreFunction, check_core
-from .privacy import ANONYMOUS_HOST, check_critical, conceal, hides_its_caller, without_tag
+from .privacy import (
+    ANONYMOUS_HOST,
+    by_proxy,
+    check_critical,
+    conceal,
+    hides_its_caller,
+    privacy_of,
+    without_tag,
+)
 from .routing.routes import top_route
 from .server import CoreResult, ServerTransaction
 from .user_agent import UserAgent
@@ -118,7 +126,7 @@ class TrustDomain(Core):
         if request.method != "REGISTER":
             if not self._believes(request, tx):
                 self._assert(request, tx)
-            check_critical(request)
+            privacy_of(request)  # one that cannot be read is 400
             self._check_anonymous(request)
             tx.edge = _Edge(self, requires_privacy=without_tag(request))
         return self.core(request, tx)
@@ -223,6 +231,7 @@ class _Edge:
     def leaves(self, copy: Request, target: object, next_hop: NextHop | None) -> None:
         """Complete the copy of a request for one target."""
         if "Privacy" in copy.headers.fields:
+            check_critical(copy, by_proxy(copy))
             if self._requires_privacy:
                 copy.proxy_require = (*copy.proxy_require, "privacy")
             conceal(copy, is_trusted=self._domain._trusts_hop(copy, target, next_hop))

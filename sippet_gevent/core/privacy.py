@@ -9,10 +9,15 @@
 | `none` | nothing, and P-Asserted-Identity stays |
 | `critical` | refuses the request with 500, if one of the others cannot be done |
 
+A request that a bridge takes over is not refused for `header`. So what is critical is checked where
+a request leaves, not where it arrives.
+
 The words whose work is done are removed from Privacy, so that no other proxy does it again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 from ..errors import Reject
 from ..message.headers import Headers
@@ -43,8 +48,26 @@ def privacy_of(message: Request | Response) -> tuple[str, ...]:
     return tuple(word.lower() for word in message.privacy or ())
 
 
-def check_critical(request: Request) -> None:
-    """Refuse a request whose privacy is critical and more than a proxy can do (RFC 3323 §5).
+BY_BRIDGE = frozenset(("header", "history", "id", "user"))
+"""What a bridge can do, which has a Via, Contact, From and Call-ID of its own. Not `session`, which
+needs a media relay (RFC 3323 §5.2)."""
+
+
+def by_proxy(request: Request) -> frozenset[str]:
+    """Return what a proxy can do for a request. Raises ParseError."""
+    return _BY_PROXY_ANONYMOUS if is_anonymous(request.from_.uri) else _BY_PROXY
+
+
+_BY_PROXY = frozenset(("history", "id"))
+_BY_PROXY_ANONYMOUS = _BY_PROXY | {"user"}
+
+
+def check_critical(request: Request, able: Container[str]) -> None:
+    """Refuse a request whose privacy is critical and more than this element can do (RFC 3323 §5).
+
+    Args:
+        request: The request.
+        able: The words of Privacy that are done: BY_BRIDGE or by_proxy().
 
     Raises:
         ParseError: Privacy cannot be read.
@@ -53,8 +76,7 @@ def check_critical(request: Request) -> None:
     words = privacy_of(request)
     if "critical" not in words or "none" in words:
         return
-    able = {"critical", "id", "history"} | ({"user"} if is_anonymous(request.from_.uri) else set())
-    unable = [word for word in words if word not in able]
+    unable = [word for word in words if word != "critical" and word not in able]
     if unable:
         raise Reject(500, f"Privacy Failure: {', '.join(unable)}")
 

@@ -29,8 +29,9 @@ from ..observe.counters import Plain
 from ..transaction.timers import Timers
 from .argument_checks import check_timers
 from .b2bua.bridge import bridge
-from .b2bua.policy import BridgePolicy
+from .b2bua.policy import BridgePolicy, Treatment
 from .core import Core
+from .privacy import BY_BRIDGE, INFORMATIONAL, check_critical, privacy_of
 from .proxy.forward import forward
 from .registrar_proxy import RegistrarProxy
 from .registration.account import Account
@@ -57,17 +58,39 @@ def _called(invite: Request) -> str | None:
     return invite.headers.get("P-Called-Party-ID")
 
 
+def _history(invite: Request) -> str | None:
+    """Return how the call came here, unless that has to be hidden (RFC 7044 §10.1)."""
+    if "history" in privacy_of(invite):
+        return None
+    return ", ".join(invite.headers.all("History-Info")) or None
+
+
 def _wants_privacy(request: Request) -> bool:
-    words = {
-        word.strip().lower() for text in request.headers.all("Privacy") for word in text.split(";")
-    }
-    return not words.isdisjoint(("id", "user", "header"))
+    words = privacy_of(request)
+    return "none" not in words and not {"id", "user", "header"}.isdisjoint(words)
 
-
-_INCOMING = BridgePolicy({"P-Asserted-Identity": _asserted, "P-Called-Party-ID": _called})
-"""What phones get of a call of a carrier, which they trust (RFC 3325 §7, RFC 7315 §4.2)."""
 
 _ANONYMOUS = NameAddr.parse('"Anonymous" <sip:anonymous@anonymous.invalid>')  # RFC 3323 §4.1.1.3
+
+_OF_THE_CARRIER: dict[str, Treatment] = {
+    "P-Asserted-Identity": _asserted,
+    "P-Called-Party-ID": _called,
+    "History-Info": _history,
+}
+_HIDDEN: dict[str, Treatment] = {
+    # User-Agent is that of each leg anyway
+    **{name: False for name in INFORMATIONAL if name != "User-Agent"},
+    "History-Info": _history,
+}
+
+_INCOMING = BridgePolicy(_OF_THE_CARRIER)
+"""What phones get of a call of a carrier, which they trust (RFC 3325 §7, RFC 7315 §4.2)."""
+
+_INCOMING_HIDDEN = BridgePolicy({**_OF_THE_CARRIER, **_HIDDEN, "From": str(_ANONYMOUS)})
+"""The same for a caller that wants user-level privacy (RFC 3323 §5.3)."""
+
+_OUTGOING_HIDDEN = BridgePolicy(_HIDDEN)
+"""What a carrier gets of a call whose caller wants privacy, besides From."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +272,11 @@ class Trunks(Core):
         if not targets:
             return 480  # the user is known, and has no phone at this moment (§21.4.18)
         if request.method == "INVITE":
-            bridge(request, tx, targets, policy=_INCOMING)
+            check_critical(request, BY_BRIDGE)
+            words = privacy_of(request)
+            is_hidden = "user" in words and "none" not in words
+            policy = _INCOMING_HIDDEN if is_hidden else _INCOMING
+            bridge(request, tx, targets, policy=policy)
         else:
             forward(request, tx, *targets)
         return None
@@ -269,6 +296,7 @@ class Trunks(Core):
     ) -> None:
         if tx.user is None and not self._is_open:
             raise Reject(403)
+        check_critical(request, BY_BRIDGE)
         up = [way for way in ways if way[0].account.is_up]
         if not up:
             self._note(request, ways[0][0], "no trunk is up")
@@ -306,15 +334,18 @@ def _bridge(trunk: Trunk, number: str, request: Request, tx: ServerTransaction) 
     """Place a call by a trunk, and wait until it has ended.
 
     A caller that wants privacy is anonymous in From, and the carrier alone learns its number (RFC
-    3325 §9.2).
+    3325 §9.2). The bridge hides its Via and Contact (RFC 3323 §5.1). What only the carrier can do
+    is left to it, and stays critical.
     """
     caller = request.from_.uri
     own = trunk.identity(tx.user if tx.user is not None else caller.user)
     target = trunk.account.uri(number)
     if caller.host.lower() == _ANONYMOUS.uri.host or _wants_privacy(request):
+        left = [word for word in privacy_of(request) if word in ("session", "critical")]
         trunk.account.bridge(
-            request, tx, target, from_=_ANONYMOUS, p_preferred_identity=own, privacy="id",
-            timeout=trunk.ring, timers=trunk.timers,
+            request, tx, target, policy=_OUTGOING_HIDDEN, from_=_ANONYMOUS,
+            p_preferred_identity=own, privacy=";".join(["id", *left]), timeout=trunk.ring,
+            timers=trunk.timers,
         )  # fmt: skip
     else:
         trunk.account.bridge(

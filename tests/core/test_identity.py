@@ -222,6 +222,14 @@ def test_critical_privacy_that_a_proxy_cannot_give_is_500(edge, privacy, status,
 
 
 @pytest.mark.rfc("3323 5")
+def test_core_that_answers_itself_needs_no_privacy_service(sip):
+    """Privacy is for what leaves (RFC 3323 §5)."""
+    edge = Edge(sip)
+    edge.stack.core.core.core = lambda request, tx: 204
+    assert edge.send(privacy="header;critical").status == 204
+
+
+@pytest.mark.rfc("3323 5")
 def test_privacy_that_is_left_stays_for_the_next_proxy(edge):
     assert edge.sent(privacy="header;id").privacy == ("header",)
 

@@ -18,6 +18,7 @@ from sippet_gevent import (
     Timers,
     Trunk,
     Trunks,
+    TrustDomain,
 )
 from tests.core.auth.gate import Gate
 from tests.core.b2bua.phones import body
@@ -227,6 +228,75 @@ def test_caller_that_wants_privacy_is_anonymous(sip, office, phone):
     assert [str(each.uri) for each in invite.p_preferred_identity] == ["sip:+4930@10.0.0.1"]
     assert "id" in str(invite.privacy)
     sip.clock.advance(1)
+
+
+@pytest.mark.rfc("3323 5")
+@pytest.mark.rfc("3323 5.1")
+@pytest.mark.rfc("3323 5.3")
+@pytest.mark.parametrize(
+    ("privacy", "expected"),
+    [
+        ("header;critical", ("id", "critical")),
+        ("user;history;critical", ("id", "critical")),
+        ("header;session", ("id", "session")),
+        ("session;critical", "Privacy Failure: session"),
+        ("none", ()),
+    ],
+)
+def test_privacy_that_a_bridge_can_give_is_given(sip, office, phone, privacy, expected):
+    """Also at the edge of a trust domain, which would refuse `header` if it had to be a proxy."""
+    carrier = Carrier(sip, "10.0.0.1")
+    stack = office(trunk("10.0.0.1", caller_id="+4930"))
+    stack.core.core = TrustDomain(stack.core.core, is_trusted=stack.core.core.is_from_carrier)
+    stack.core.stack = stack
+    alice = phone("alice", "10.0.0.60", "a")
+    headers = {"subject": "Alice", "history_info": "<sip:alice@office.example>;index=1"}
+    if isinstance(expected, str):
+        with pytest.raises(Reject) as refused:
+            dial(sip, alice, "0123", privacy=privacy, **headers)
+        assert (refused.value.status, refused.value.reason) == (500, expected)
+        assert not carrier.invites
+        return
+    dial(sip, alice, "0123", privacy=privacy, **headers).hangup()
+    (invite,) = carrier.invites
+    assert (invite.privacy or ()) == (expected or ("none",))
+    assert ("Subject" in invite.headers) is (privacy == "none")
+    assert ("History-Info" in invite.headers) is ("history" not in privacy)
+    assert "alice" not in str(invite.from_)
+    assert len(invite.via) == 1 and "10.0.0.60" not in str(invite.headers)
+    sip.clock.advance(1)
+
+
+@pytest.mark.rfc("3323 5")
+@pytest.mark.rfc("3323 5.3")
+@pytest.mark.parametrize(
+    "privacy", ["user;id;critical", "header;critical", "none", "session;critical"]
+)
+def test_call_of_a_carrier_keeps_the_privacy_of_its_caller(sip, office, phone, privacy):
+    carrier, got = Carrier(sip, "10.0.0.1"), []
+    office(trunk("10.0.0.1", incoming="alice"))
+
+    def core(request, tx):
+        got.append(request)
+        return 486
+
+    phone("alice", "10.0.0.60", "a", core)
+    with pytest.raises(Reject) as refused:
+        call_the_office(
+            sip, carrier, p_asserted_identity="<sip:+4912@carrier.example>", privacy=privacy,
+            from_="Carol <sip:+4912@carrier.example>", subject="Carol", organization="Carol Ltd",
+        )  # fmt: skip
+    if "session" in privacy:
+        assert (refused.value.status, refused.value.reason) == (500, "Privacy Failure: session")
+        assert not got
+        return
+    assert refused.value.status == 486
+    (request,) = got
+    is_hidden = "user" in privacy
+    assert ("Carol" in bytes(request).decode()) is not is_hidden
+    assert ("+4912" in bytes(request).decode()) is not is_hidden
+    assert (request.from_.uri.host == "anonymous.invalid") is is_hidden
+    assert ("P-Asserted-Identity" in request.headers) is (privacy == "none")
 
 
 @pytest.mark.parametrize(

@@ -614,7 +614,7 @@ class ServerTransaction(Handler):
         if self._observers:
             self._tell_observers()
         if self.call is not None and status >= 300:
-            self.call._refused(request)
+            self.call._refused(request, status)
             self._end_early(status)
 
     def _end_early(self, status: int) -> None:

@@ -117,18 +117,23 @@ def bridge(
         How both calls have ended.
 
     Raises:
-        Reject: The callee has refused. 482 or 483 for a loop, 480 for no target.
+        Reject: The callee has refused. 482 or 483 for a loop, 480 for no target, 481 for an
+            INVITE within a call that is unknown.
         TransactionTimeout: The callee has not answered in time, or the caller sent no ACK or PRACK.
         TransportError: There is no way to the callee.
         Cancelled: The caller has given up. The callee got a CANCEL, or a BYE.
-        TransactionStateError: The request begins no call, or is answered already.
+        TransactionStateError: The request is no INVITE, or is answered already.
         ParseError: The target is no URI, or the callee's answer cannot be used.
     """
     instance("request", request, Request, _WRITE)
     instance("tx", tx, ServerTransaction, _WRITE)
     check_way(next_hop, listener)
-    if request.method != "INVITE" or request.mandatory.to_tag is not None:
-        raise TransactionStateError(f"a bridge begins with an INVITE that begins a call: {_WRITE}")
+    if request.method != "INVITE":
+        raise TransactionStateError(
+            f"a bridge begins with an INVITE, not {request.method}: {_WRITE}"
+        )
+    if request.mandatory.to_tag is not None:
+        raise Reject(481)  # of a call that is unknown, as after a restart (RFC 3261 §12.2.2)
     if tx.answered:
         raise TransactionStateError(f"the request is answered already with {tx.answered}")
     seconds = check_seconds("timeout", timeout)

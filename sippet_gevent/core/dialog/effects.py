@@ -32,6 +32,9 @@ _EFFECTS = {
 }
 """Tables 1 and 2. A status that is not here ends its transaction alone, unknown ones too."""
 
+ENDING = frozenset(_EFFECTS)
+"""Statuses that may end more than their transaction."""
+
 _ONLY = {
     # the method that the usage cannot do without (note 3)
     405: frozenset(("BYE", "INVITE", "NOTIFY", "SUBSCRIBE")),
@@ -74,3 +77,29 @@ def effect_on_call(method: str, status: int) -> Effect:
     effect = effect_of(method, status)
     is_other = method in _OF_SUBSCRIPTIONS and (status not in _LOST or method != "REFER")
     return Effect.TRANSACTION if effect is Effect.USAGE and is_other else effect
+
+
+_KEPT = {
+    "BYE": frozenset((408, 483)),
+    "INFO": frozenset((408, 483)),
+    "INVITE": frozenset((483,)),
+    "PRACK": frozenset((408, 481, 483)),
+    "UPDATE": frozenset((408, 483)),
+}
+"""Refusals of ours after which the call goes on. A 481 to a PRACK says that no response waits for
+it (RFC 3262 §3). After a 483 the peer may raise Max-Forwards (note 10). The 408 is never sent (RFC
+4320 §4.2)."""
+
+_KEPT_OF_OTHERS = frozenset((408, 481, 483))
+"""The same for other methods. A core may refuse by 481 what it does not serve within a call."""
+
+
+def effect_of_ours(method: str, status: int) -> Effect:
+    """Return what our refusal of a request within a call ends, as far as it is about the call.
+
+    The effect at the server is the same as at the client (§5.1). What is left to the client in the
+    notes ends nothing here.
+    """
+    if status in _KEPT.get(method, _KEPT_OF_OTHERS):
+        return Effect.TRANSACTION
+    return effect_on_call(method, status)

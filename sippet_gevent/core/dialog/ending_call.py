@@ -6,10 +6,11 @@ from abc import abstractmethod
 from typing import Any
 
 from ...errors import SIPError
+from ...message.iana import reason_phrase
 from ...message.message import Request, Response
 from ..element import ServedRequest
 from .described_call import DescribedCall
-from .effects import Effect, effect_on_call
+from .effects import ENDING, Effect, effect_of_ours, effect_on_call
 from .end import End, reason_in
 from .ruled import Ruled
 from .state import DialogState
@@ -73,11 +74,24 @@ class EndingCall(Ruled, DescribedCall):
 
     def _take_effect(self, method: str, response: Response) -> None:
         """End what a refusal of a request of ours ends (RFC 5057 §5.1)."""
-        effect = effect_on_call(method, response.status)
+        self._suffer(effect_on_call(method, response.status), response.status, response.reason)
+
+    def _refused(self, request: Request, status: int) -> None:
+        """Note that we have refused a request of the peer, and end what that ends (RFC 5057
+        §5.1)."""
+        self.offers.lose(request)  # the session is as it was (§14.2)
+        if status in ENDING and request.mandatory.to_tag is not None:
+            effect = effect_of_ours(request.method, status)
+            if effect is not Effect.TRANSACTION:
+                # the BYE may have a name to resolve, and the refusal goes first
+                spawn = self.stack.callbacks.spawn
+                spawn(self._suffer, effect, status, reason_phrase(status))
+
+    def _suffer(self, effect: Effect, status: int, reason: str) -> None:
         if effect is Effect.DIALOG:
-            self.dialog.ended_by(response.status, response.reason)
+            self.dialog.ended_by(status, reason)
         elif effect is Effect.USAGE:
-            self._end_with_dialog(response.status, response.reason)
+            self._end_with_dialog(status, reason)
 
     def _unawaited(self, method: str, outcome: Response | None) -> None:
         """Take the refusal of a request that its core waits for no longer, None for a timeout

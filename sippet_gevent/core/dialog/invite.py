@@ -310,10 +310,6 @@ class InviteSession(EndingCall):
             carrier = carrier_of(response) if method == "INVITE" else UPDATE_ACCEPTED
             self.offers.give(carrier, response)
 
-    def _refused(self, request: Request) -> None:
-        """Note that a request of the peer was refused. The session is as it was (§14.2)."""
-        self.offers.lose(request)
-
     def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
         """Take the target of an UPDATE, ours or the peer's, that was accepted (RFC 3311 §5)."""
         if by_us:

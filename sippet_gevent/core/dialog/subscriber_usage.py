@@ -137,7 +137,11 @@ class SubscriberUsage(EventUsage):
         if text is None:
             raise Reject(400, "Missing Subscription-State")  # §4.1.3
         state = SubscriptionState.parse(text)
-        self._on_notify(request)  # which may refuse it, so nothing has changed before
+        try:
+            self._on_notify(request)  # which may refuse it, so nothing has changed before
+        except Reject as refusal:
+            self._refused("NOTIFY", refusal.status)
+            raise
         self.state.notified(state, self.stack.clock.now())
         self._check()
         self._refresh_target(request)

@@ -12,6 +12,7 @@ from abc import abstractmethod
 
 from ...errors import ParseError
 from ...message.fields.extensions import Event
+from ...message.iana import reason_phrase
 from ...message.message import Request, Response
 from .effects import Effect, effect_of
 from .end import End
@@ -112,3 +113,11 @@ class EventUsage(Usage):
         §5.1)."""
         if effect_of(response.cseq.method, response.status) is Effect.DIALOG:
             self.dialog.ended_by(response.status, response.reason)
+
+    def _refused(self, method: str, status: int) -> None:
+        """End what our refusal of a request of the peer ends (RFC 5057 §5.1)."""
+        effect = effect_of(method, status)
+        if effect is Effect.DIALOG:
+            self.dialog.ended_by(status, reason_phrase(status))
+        elif effect is Effect.USAGE:
+            self._end_with_dialog(status, reason_phrase(status))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...errors import Reject
+from ...message.iana import reason_phrase
 from ...message.message import Request
 from ..core import CoreFunction
 from ..server import CoreResult, ServerTransaction
 from .dtmf import digit_of
+from .effects import Effect, effect_of
 from .events import CallEvent
 from .invite import InviteSession
 from .state import DialogState
@@ -38,7 +42,13 @@ class InDialog:
                 return result
         if request.method in _WITHOUT_CALL:
             raise Reject(481)
+        tx.on_final(partial(self._answered, request.method))
         return self.core(request, tx)
+
+    def _answered(self, method: str, status: int) -> None:
+        """End the subscriptions if our refusal of a request ends the dialog (RFC 5057 §5.1)."""
+        if effect_of(method, status) is Effect.DIALOG:
+            self.dialog.ended_by(status, reason_phrase(status))
 
 
 class InCall:

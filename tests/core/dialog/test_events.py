@@ -151,14 +151,14 @@ def test_request_is_an_event_before_a_function_for_all_methods_gets_it(sip, answ
 
     def others(request, tx):
         served.append(request.method)
-        return 404
+        return 403
 
     answered = Answered(sip, use)
     answered.stack.on()(others)
     answered.stack.on("INFO")(lambda request, tx: 200)
     answered.burst()
     answered.send("MESSAGE")
-    assert answered.statuses("MESSAGE") == [202 if answers else 404]
+    assert answered.statuses("MESSAGE") == [202 if answers else 403]
     assert served == ([] if answers else ["MESSAGE"])
     answered.send("INFO")
     assert answered.statuses("INFO") == [200]

@@ -7,7 +7,7 @@ import pytest
 from sippet_gevent import Reject, bridge
 
 from ..wire import Peer
-from .phones import BOB, CALLEE, Phones, body, describe
+from .phones import BOB, CALLEE, OURS, Phones, body, describe
 
 
 @pytest.fixture
@@ -388,3 +388,14 @@ def test_content_type_that_cannot_be_read_is_not_that_of_later_requests(sip):
     phones.ask("BYE")
     phones.callee.reply(phones.callee.last("BYE"), 200)
     assert ok.status == 200
+
+
+@pytest.mark.rfc("3261 12.2.2")
+def test_invite_within_an_unknown_call_is_refused_with_481(sip, caplog):
+    """As after a restart of the bridge."""
+    phones = Phones(sip, core=lambda request, tx: bridge(request, tx, BOB))
+    phones.reply(486)
+    phones.caller.ask("INVITE", to=f"<sip:bob@{OURS}>;tag=forgotten", **body(describe()))
+    assert phones.caller.statuses[-1] == 481
+    assert phones.callee.methods == ["INVITE", "ACK"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from .core.b2bua.policy import BridgePolicy
     from .core.b2bua.relay import MediaRelay
     from .core.b2bua.rtpengine import RTPEngine
+    from .core.client.targets import NextHop
     from .core.client.transaction import ClientTransaction
     from .core.core import Core, CoreFunction
     from .core.dialog.call import Call
     from .core.dialog.end import Bridged, End
     from .core.dialog.events import CallEvent
+    from .core.dialog.handlers import CallHandlers
     from .core.dialog.notifier import Notifier
     from .core.dialog.referral import Referral
     from .core.dialog.subscription import Subscription
@@ -53,7 +55,8 @@ if TYPE_CHECKING:
     from .core.registration.account import Account
     from .core.registration.accounts import Accounts
     from .core.registration.registration import Registration
-    from .core.server import ServerTransaction
+    from .core.server import CoreResult, ServerTransaction
+    from .core.statistics import Statistics
     from .core.trunks import Trunk, Trunks
     from .core.user_agent import UserAgent
     from .engine.filters import Filter
@@ -77,7 +80,7 @@ if TYPE_CHECKING:
     from .message.headers import Headers
     from .message.iana import METHODS, OPTION_TAGS, STATUSES, TRANSPORTS, reason_phrase
     from .message.identifiers import Identifiers, create_branch, create_call_id, create_tag
-    from .message.message import Request, Response, register_header
+    from .message.message import Message, Request, Response, register_header
     from .message.multipart import multipart
     from .message.parameters import Parameters
     from .message.parser import ParserLimits, implementation, parse
@@ -91,7 +94,7 @@ if TYPE_CHECKING:
     from .runtime.limits import Limits, StreamLimits
     from .stack import Stack
     from .stores.base import BindingEvent, BindingStore, Watch, Watchers
-    from .stores.bindings import Binding, FlowName
+    from .stores.bindings import Binding, Bindings, FlowName
     from .stores.location import Location
     from .stores.memory import MemoryBindings
     from .stores.sqlite import SQLiteBindings
@@ -120,6 +123,7 @@ __all__ = [
     "StoreError",
     "TransactionStateError",
     # message
+    "Message",
     "Request",
     "Response",
     "URI",
@@ -173,10 +177,12 @@ __all__ = [
     # core
     "Core",
     "CoreFunction",
+    "CoreResult",
     "UserAgent",
     "Middleware",
     "Send",
     "ServerTransaction",
+    "NextHop",
     "ClientTransaction",
     "Credentials",
     "ha1",
@@ -191,6 +197,7 @@ __all__ = [
     "Ban",
     "Call",
     "CallEvent",
+    "CallHandlers",
     "Referral",
     "Subscription",
     "Notifier",
@@ -220,6 +227,7 @@ __all__ = [
     "MemoryUsers",
     "SQLiteUsers",
     "Binding",
+    "Bindings",
     "FlowName",
     "BindingStore",
     "BindingEvent",
@@ -230,6 +238,7 @@ __all__ = [
     "Trunks",
     # stack
     "Stack",
+    "Statistics",
     "Passage",
     "Observation",
 ]
@@ -243,12 +252,15 @@ _MODULES = {
     "Bans": ".core.auth.bans",
     "Credentials": ".core.auth.credentials",
     "ha1": ".core.auth.digest",
+    "NextHop": ".core.client.targets",
     "ClientTransaction": ".core.client.transaction",
     "Core": ".core.core",
     "CoreFunction": ".core.core",
+    "CoreResult": ".core.server",
     "Call": ".core.dialog.call",
     "End": ".core.dialog.end",
     "CallEvent": ".core.dialog.events",
+    "CallHandlers": ".core.dialog.handlers",
     "Notifier": ".core.dialog.notifier",
     "Referral": ".core.dialog.referral",
     "Subscription": ".core.dialog.subscription",
@@ -307,6 +319,7 @@ _MODULES = {
     "create_branch": ".message.identifiers",
     "create_call_id": ".message.identifiers",
     "create_tag": ".message.identifiers",
+    "Message": ".message.message",
     "Request": ".message.message",
     "Response": ".message.message",
     "register_header": ".message.message",
@@ -333,7 +346,9 @@ _MODULES = {
     "Watch": ".stores.base",
     "Watchers": ".stores.base",
     "Binding": ".stores.bindings",
+    "Bindings": ".stores.bindings",
     "FlowName": ".stores.bindings",
+    "Statistics": ".core.statistics",
     "Location": ".stores.location",
     "MemoryBindings": ".stores.memory",
     "SQLiteBindings": ".stores.sqlite",
@@ -358,13 +373,15 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = import_module(module, __name__)
-    value = globals()[name] = getattr(found, name, found)  # sdp is a module itself
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours otherwise
+
+    def __getattr__(name: str) -> object:
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = import_module(module, __name__)
+        value = globals()[name] = getattr(found, name, found)  # sdp is a module itself
+        return value
 
 
 def __dir__() -> list[str]:

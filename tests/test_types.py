@@ -153,6 +153,54 @@ def test_core_of_a_user_passes_mypy_strict(check):
     assert check(USER_CORE) == []
 
 
+TYPED_APPLICATION = """
+from __future__ import annotations
+
+from sippet_gevent import (
+    Bindings, Call, CallHandlers, Core, CoreFunction, CoreResult, Location, Message, NextHop,
+    Request, ServerTransaction, Stack, Statistics,
+)
+from sippet_gevent.testing import Sip
+
+class Office(Core):
+    def receive_request(self, request: Request, tx: ServerTransaction) -> CoreResult:
+        return 404
+
+def wrap(core: CoreFunction) -> CoreFunction:
+    def wrapped(request: Request, tx: ServerTransaction) -> CoreResult:
+        return core(request, tx)
+    return wrapped
+
+def phones(location: Location, request: Request) -> Bindings:
+    return location.lookup(request.uri)
+
+def identify(message: Message) -> str:
+    return message.call_id
+
+def place(stack: Stack, uri: str, hop: NextHop, handlers: CallHandlers) -> Call:
+    return stack.invite(uri, next_hop=hop, handlers=handlers)
+
+def received(statistics: Statistics) -> int:
+    return statistics["received"]
+
+def test_office(sip: Sip) -> None:
+    status: int = sip.run(sip.client.request, "OPTIONS", "sip:a@b").status
+    print(status + len(sip.run(str, 5)))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_typed_application_names_the_types_of_its_functions(check):
+    assert check(TYPED_APPLICATION) == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("module", ["sippet_gevent", "sippet_gevent.testing"])
+def test_misspelt_import_is_an_error_of_mypy(check, module):
+    (line,) = check(f"from {module} import Stak\n")
+    assert "has no attribute" in line
+
+
 @pytest.mark.timeout(300)
 def test_expressions_have_their_real_types(check):
     head = """

@@ -28,13 +28,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import fixture
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours otherwise
 
-    value = globals()[name] = getattr(fixture, name)
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import fixture
+
+        value = globals()[name] = getattr(fixture, name)
+        return value
 
 
 def __dir__() -> list[str]:

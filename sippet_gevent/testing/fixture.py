@@ -11,9 +11,9 @@ transaction, core or timer may be left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 
@@ -38,6 +38,8 @@ from ..transport.listener import Listener
 from ..transport.locate.records import Answer, Question
 from ..transport.locate.resolver import DNSResolver, Resolver
 from ..transport.memory import MemoryTransport, Network
+
+Result = TypeVar("Result")
 
 CLIENT = "10.0.0.100"
 SERVER = "10.0.0.1"
@@ -288,7 +290,7 @@ class Sip:
         self.settle()
         return asked
 
-    def run(self, function: Any, *arguments: Any, **options: Any) -> Any:
+    def run(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """Run blocking code in a greenlet while virtual time passes. Return its result, or raise
         its error."""
         if not callable(function):
@@ -307,7 +309,8 @@ class Sip:
                     or "waits for an event that never comes"
                 )
                 raise AssertionError(f"{function!r}: {asleep}\n{self.ladder()}")
-        return greenlet.get()
+        result: Result = greenlet.get()
+        return result
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Raises AssertionError for a core in gevent.sleep(), which waits in real

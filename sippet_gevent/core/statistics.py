@@ -36,6 +36,8 @@ class Statistics(Counts):
     stun: dict[str, int]
     registrations: dict[str, int]
     accounts: dict[str, int]
+    kernel_drops: int
+    overload: dict[str, int]
 
 
 class MeasuredDialogs(Sized, Protocol):
@@ -113,6 +115,8 @@ def statistics(stack: Measured) -> Statistics:
         "next_hop_failures": dict(stack.sender.failures.counts),
         "registrations": stack.registrations.statistics,
         "accounts": stack.accounts.statistics,
+        "kernel_drops": sum(getattr(each, "kernel_drops", 0) for each in transports),
+        "overload": engine.overload.statistics,
         "icmp": _summed(getattr(each, "icmp", {}) for each in transports),
         "stun": _summed(getattr(each, "stun", {}) for each in transports),
         "send_errors": engine.counters.send_errors

@@ -54,6 +54,9 @@ class Admission:
         self.is_open = limits.handlers > 0 and limits.overdue > 0
         """False while a limit on cores is reached, or refused requests are remembered. Then call
         limit_reached()."""
+        self.admits = False
+        """True while a new request is served in spite of the overload, because it is its turn."""
+        self._is_overloaded = False
         self._limits = limits
         self._counters = counters
         self._clock = clock
@@ -121,10 +124,15 @@ class Admission:
         self._told.discard(tx)
         self._settle()
 
+    def overloaded(self, is_overloaded: bool) -> None:
+        """Refuse new requests outside dialogs, or stop that; see Overload."""
+        self._is_overloaded = is_overloaded
+        self._settle()
+
     def _settle(self) -> None:
         limits = self._limits
         is_full = len(self.handlers) >= limits.handlers or len(self.overdue) >= limits.overdue
-        self.is_open = not (is_full or self.lately.keys)
+        self.is_open = not (is_full or self.lately.keys or self._is_overloaded)
 
     def _place(self, tx: WaitingCore) -> Place:
         if not tx.answered:
@@ -172,6 +180,8 @@ class Admission:
             return seconds
         if is_draining:
             limit = None if request.mandatory.to_tag is not None else "draining"
+        elif self._is_overloaded and not self.admits and _begins(request):
+            limit = "overload"
         else:
             limit = self.limit_reached(transactions, belongs, request.method, size)
         if limit is None:
@@ -330,6 +340,12 @@ class RefusedLately:
             return None
         found = self.keys.get(hash(key))
         return self._before.get(hash(key)) if found is None else found
+
+
+def _begins(request: Request) -> bool:
+    """True for a request that begins something. A REGISTER may refresh a binding, and a BYE without
+    a tag costs one answer."""
+    return request.mandatory.to_tag is None and request.method not in ("BYE", "REGISTER")
 
 
 def _with_reserve(limit: int, limits: Limits) -> int:

@@ -12,7 +12,7 @@ from ..observe.tap import Observation, Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
 from ..transaction.timers import Timers
-from ..transport.base import Flow, Transport
+from ..transport.base import Flow, Receive, Transport
 from ..transport.listener import Listener
 from ..transport.stream.transport import StreamTransport
 from .ingress import Accept, Ingress
@@ -48,6 +48,9 @@ class Engine(TransactionLayer):
     ) -> None:
         super().__init__(cores, clock or Clock(), timers or Timers(), limits or Limits())
         self.ingress = Ingress(self)
+        self.overload = self.ingress.overload
+        """Sorts messages while more arrive than can be served."""
+        self._deadlines.late = self.overload.loop_is_late
         self.workers = self.ingress.workers
         self.crashes = self.ingress.crashes
         self.transports: list[Transport] = []
@@ -126,6 +129,10 @@ class Engine(TransactionLayer):
         """Answer the unreadable message of a stream, if its header section allows that."""
         self.ingress.stateless.refuse(error, flow)
 
+    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+        """Take a transport's report of how long a message has waited; see Events."""
+        return self.ingress.waited(transport, seconds, stands=stands)
+
     def add_observation(self, observation: Observation[Flow]) -> None:
         """Tell an observer of each message from now on."""
         tap = self.tap or Tap(self.clock.now, self.counters.lines)
@@ -145,6 +152,7 @@ class Engine(TransactionLayer):
         for transport in [*self.transports]:
             self.close(transport)
         super().stop()
+        self.overload.stop()
         self.admission.stop()
         self.workers.stop()
         self.counters.lines.stop()

@@ -16,17 +16,19 @@ from ..errors import ParseError
 from ..message.mandatory import Mandatory
 from ..message.message import Request, Response
 from ..message.parser import parse
+from ..message.peek import compiled_key
 from ..observe.counters import Plain
 from ..runtime.limits import LARGE
 from ..runtime.workers import Worker, Workers
 from ..transaction.fsm import RECEIVED
 from ..transaction.keys import acknowledges, client_key, server_key
-from ..transaction.machines import DELIVER, RECV_ACK, RECV_REQUEST
-from ..transport.base import Flow, Receive
+from ..transaction.machines import ACCEPTED, DELIVER, RECV_ACK, RECV_REQUEST
+from ..transport.base import Flow, Receive, Transport
 from .cancel import receive_cancel
 from .keep import KEPT_FOR, grant_keep
 from .layer import TransactionLayer
 from .merged import merge_key, refusal_of_copy
+from .overload import Overload
 from .received_rport import note_source
 from .stateless import TAG_LENGTH, Stateless
 from .users import ClientRecord, ServerRecord
@@ -61,6 +63,12 @@ class Ingress:
         self._now = layer.clock.now
         self.stateless = Stateless(layer)
         """Answers requests without a transaction."""
+        self.overload = Overload(
+            layer,
+            serve=lambda data, flow: self.workers.run(data, flow),
+            refuse=self.stateless.refuse_overload,
+        )
+        """Sorts messages while more arrive than can be served."""
         self.workers = Workers(
             self.receive,
             crashed=self._crashed,
@@ -73,8 +81,18 @@ class Ingress:
         """Return the callable that a transport calls with each message, in the hub."""
         return self.workers.run if self.accept is None else self._receive_accepted
 
-    def _receive_accepted(self, data: bytes, flow: Flow) -> None:
-        """Ask the filter, in the hub. Give the message to a worker, or drop and count it.
+    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+        """Return the callable that takes messages instead of entrance(), while the stack is
+        overloaded."""
+        take = self.overload.waited(transport, seconds, stands=stands)
+        return take if take is None or self.accept is None else self._take_accepted
+
+    def _take_accepted(self, data: bytes, flow: Flow) -> None:
+        self._receive_accepted(data, flow, self.overload.take)
+
+    def _receive_accepted(self, data: bytes, flow: Flow, accepted: Receive | None = None) -> None:
+        """Ask the filter, in the hub. Give the message to a worker or to `accepted`, or drop and
+        count it.
 
         If the filter raises, the message is taken as if there were no filter. The library survives
         any bytes without a filter, and a filter that raises must not stop it.
@@ -92,7 +110,7 @@ class Ingress:
                 exc_info=error,
             )
         if verdict and not isinstance(verdict, str):
-            self.workers.run(data, flow)
+            (accepted or self.workers.run)(data, flow)
         else:
             self._counters.received += 1
             if self._layer.tap is not None:
@@ -101,7 +119,16 @@ class Ingress:
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """Bring one whole message to its transaction or core. Runs in a greenlet of its own."""
+        if self.overload.sorts and self.overload.set_aside(data, flow):
+            return
         self._counters.received += 1
+        if compiled_key is not None:
+            tx = self._servers.get(compiled_key(data))  # type: ignore[arg-type]
+            if tx is not None and not tx.reliable:
+                is_ack = data[:4] == b"ACK "
+                if not is_ack or tx.state is not ACCEPTED:
+                    self._receive_copy(tx, RECV_ACK if is_ack else RECV_REQUEST, data, flow)
+                    return
         try:
             message = parse(data, self.limits.parser)
         except ParseError as error:
@@ -122,6 +149,18 @@ class Ingress:
             self._receive_response(message, flow)  # type: ignore[arg-type]
 
     # ---- requests
+
+    def _receive_copy(self, tx: ServerRecord, event: str, data: bytes, flow: Flow) -> None:
+        """Take a retransmission, or the ACK to a refusal, which its branch has shown before it was
+        parsed (§17.2.3). The transaction needs nothing of it but the event."""
+        if self._layer.tap is not None:
+            self._layer.tap.tell("in", data, flow, tx.key)
+        self._counters.absorbed += 1
+        effects = tx.handle(event, self._now())
+        if effects:
+            self._layer.drive(tx, effects)
+        else:
+            self._layer.plan(tx)
 
     def _receive_request(self, request: Request, flow: Flow, size: int) -> None:
         mandatory = request.mandatory

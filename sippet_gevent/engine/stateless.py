@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from random import random
 from typing import Any
 
-from ..errors import ParseError
-from ..message.mandatory import mandatory_of_via
+from ..errors import ParseError, TransportError
+from ..message.echo import fastest_echo as echo
+from ..message.headers import Headers
+from ..message.mandatory import mandatory_of_via, plain_mandatory, read_mandatory
 from ..message.message import Request, Response
+from ..message.scan import fastest as scan
 from ..observe.counters import Plain
 from ..runtime.rates import TokenBuckets
 from ..transport.base import Flow
@@ -16,6 +20,12 @@ from .received_rport import note_source
 
 TAG_LENGTH = 16
 """Characters of the To tag of an answer without a transaction."""
+
+OVERLOAD = "overload"
+"""The name of requests that are refused or dropped because of overload, in `stats()`."""
+
+_UNAVAILABLE = "SIP/2.0 503 Service Unavailable\r\nRetry-After: "
+_ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 
 
 class Stateless:
@@ -60,6 +70,48 @@ class Stateless:
             except ParseError:
                 pass  # the Via cannot be read: copy it unchanged, and answer to the source address
             self._layer.answer(flow, self.response(request, error.status, _phrase(error)))
+
+    def refuse_overload(self, data: bytes, flow: Flow, key: str) -> None:
+        """Answer a new request with 503 because of overload, and remember it. Only what the answer
+        repeats is read (§8.2.6).
+
+        Args:
+            data: The request, outside a dialog, in the usual spelling.
+            flow: Its flow.
+            key: The key that its transaction would have.
+        """
+        layer, admission, counters = self._layer, self._layer.admission, self._counters
+        counters.received += 1
+        if layer.tap is not None:
+            layer.tap.tell("in", data, flow, key)
+        limits = layer.limits.parser
+        try:
+            if len(data) > limits.message:
+                raise ParseError(f"over {limits.message} bytes", status=513)
+            start_line, lines, fields, _ = scan(data, limits.headers, limits.line)
+            method, uri, _ = start_line.split(" ")
+            request = Request.read(method, uri, Headers(lines, fields), b"")
+            request.flow = flow
+            mandatory = request.mandatory = (
+                plain_mandatory and plain_mandatory(fields)
+            ) or read_mandatory(request.headers)
+            reply = note_source(request, mandatory, flow)
+        except ParseError as error:
+            counters.drop("bad_message", flow, self._now(), detail=error)
+            return
+        known = admission.lately.get(key, self._now())
+        least, most = layer.limits.retry_after
+        seconds = least + int(random() * (most - least + 1)) if known is None else known
+        if known is None:
+            admission.refused[OVERLOAD] = admission.refused.get(OVERLOAD, 0) + 1
+            admission.remember(key, seconds)
+        counters.answered += 1
+        answer = echo(lines, _ECHOED, f"{_UNAVAILABLE}{seconds}", self.tag(request))
+        try:
+            layer.send(reply, answer)
+        except TransportError as error:
+            counters.send_errors += 1
+            layer._warn_unsent(reply, request, error)
 
     def response(
         self, request: Request, status: int, reason: str | None = None, **headers: Any

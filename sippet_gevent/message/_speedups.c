@@ -11,7 +11,7 @@
  * echo(lines, echoed, start_line, tag): echo() of echo.py, which it calls for text that is not UTF-8.
  */
 /* What the functions take and return. The same number is in speedups.py, which refuses a build of another one. */
-#define INTERFACE 1
+#define INTERFACE 2
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
@@ -590,6 +590,104 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
         result = PyObject_CallFunctionObjArgs(tuple_new, mandatory, values, NULL);
     Py_DECREF(values);
     return result;
+}
+
+/* ---- request_key() and has_to_tag(): a request before it is parsed, see peek.py */
+
+#define LONGEST_PEEKED 512
+
+/* The bytes of a message; 0 unless it is bytes. */
+static const char *peeked(PyObject *data, const char **stop)
+{
+    if (!PyBytes_Check(data)) {
+        PyErr_SetString(PyExc_TypeError, "bytes are wanted");
+        return NULL;
+    }
+    const char *at = PyBytes_AsString(data);
+    *stop = at + PyBytes_Size(data);
+    return at;
+}
+
+static PyObject *request_key(PyObject *module, PyObject *data)
+{
+    static const char version[] = " SIP/2.0\r\nVia: SIP/2.0/";
+    static const char *const in_via[] = {"branch"};
+    const char *stop, *at = peeked(data, &stop), *method = at;
+    Parameter branch;
+    (void)module;
+
+    if (!at)
+        return NULL;
+    while (at < stop && *at >= 'A' && *at <= 'Z')
+        at++;
+    Py_ssize_t method_length = at - method;
+    if (!method_length || at == stop || *at != ' ')
+        Py_RETURN_NONE;
+    const char *uri = ++at;
+    while (at < stop && *at != ' ' && *at != '\r' && *at != '\n')
+        at++;
+    if (at == uri || stop - at < (Py_ssize_t)sizeof version + 4 || memcmp(at, version, sizeof version - 1))
+        Py_RETURN_NONE;
+    at += sizeof version - 1;
+    if (memcmp(at, "UDP ", 4) && memcmp(at, "TCP ", 4))
+        Py_RETURN_NONE;
+    at += 4;
+    const char *end = memchr(at, '\r', stop - at);
+    if (!end || stop - end < 3 || end[1] != '\n' || end[2] == ' ' || end[2] == '\t')
+        Py_RETURN_NONE; /* cut off, or folded */
+    const char *host = at;
+    at = read_host(at, end);
+    if (!at)
+        Py_RETURN_NONE;
+    const char *host_end = at;
+    for (const char *c = host; c < host_end; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            Py_RETURN_NONE; /* the key wants lower case */
+    int port = read_port(&at, end);
+    if (!port || !read_parameters(at, end, in_via, &branch, 1) || branch.length < 8 || memcmp(branch.at, "z9hG4bK", 7))
+        Py_RETURN_NONE;
+    Py_ssize_t host_length = host_end - host;
+    if (branch.length + host_length + method_length > LONGEST_PEEKED)
+        Py_RETURN_NONE;
+    char text[LONGEST_PEEKED + 32], *out = text;
+    int is_ack = method_length == 3 && !memcmp(method, "ACK", 3);
+    memcpy(out, branch.at, branch.length);
+    out += branch.length;
+    *out++ = ' ';
+    memcpy(out, host, host_length);
+    out += host_length;
+    out += snprintf(out, 8, ":%d ", port > 0 ? port : 5060);
+    memcpy(out, is_ack ? "INVITE" : method, is_ack ? 6 : method_length);
+    out += is_ack ? 6 : method_length;
+    return PyUnicode_FromStringAndSize(text, out - text);
+}
+
+static PyObject *has_to_tag(PyObject *module, PyObject *data)
+{
+    const char *stop, *at = peeked(data, &stop);
+    (void)module;
+
+    if (!at)
+        return NULL;
+    while ((at = memchr(at, '\r', stop - at)) && stop - at > 4) {
+        const char *name = at + 2;
+        if (*++at != '\n' || (*name | 0x20) != 't')
+            continue;
+        const char *colon = name + 1 + ((name[1] | 0x20) == 'o');
+        while (colon < stop && (*colon == ' ' || *colon == '\t'))
+            colon++;
+        if (colon == stop || *colon != ':')
+            continue;
+        const char *end = memchr(colon, '\r', stop - colon);
+        if (!end || memchr(colon, '\n', end - colon) || stop - end < 2 || end[1] != '\n' ||
+            (stop - end > 2 && (end[2] == ' ' || end[2] == '\t')))
+            break;
+        for (const char *c = colon; c + 3 <= end; c++)
+            if (is_called(c, 3, "tag"))
+                Py_RETURN_TRUE;
+        Py_RETURN_FALSE;
+    }
+    Py_RETURN_TRUE; /* not found: parse() decides */
 }
 
 /* ---- echo(): an answer that is nothing but a status */
@@ -1184,6 +1282,8 @@ static PyMethodDef methods[] = {
     {"setup_cseq", setup_cseq, METH_VARARGS, "setup_cseq(CSeq, slow)"},
     {"setup_uri", setup_uri, METH_VARARGS, "setup_uri(URI, URIParameters, NO_URI_PARAMETERS, NO_URI_HEADERS)"},
     {"setup_via", setup_via, METH_VARARGS, "setup_via(Via, Parameters, known, slow)"},
+    {"request_key", request_key, METH_O, "request_key(data): see peek.py"},
+    {"has_to_tag", has_to_tag, METH_O, "has_to_tag(data): see peek.py"},
     {"forget", forget, METH_NOARGS, "forget(): drop the remembered spellings, after a name was registered"},
     {NULL, NULL, 0, NULL},
 };

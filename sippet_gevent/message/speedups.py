@@ -10,7 +10,7 @@ import os
 import warnings
 from typing import Any
 
-INTERFACE = 1
+INTERFACE = 2
 """INTERFACE of `_speedups.c`. A change of what its functions take or return raises both."""
 
 c: Any = None

@@ -23,6 +23,9 @@ TICK = 0.005
 """Seconds. Deadlines are rounded up to this, and those of one tick share one Timeout. So they are
 never early, and late by 5 ms at most."""
 
+LATE = 0.05
+"""Seconds. A tick that is later shows that the loop is busy."""
+
 EPOCH = 1_800_000_000.0
 """The time since 1970 at which a VirtualClock shows 0. It is a whole number, so that sums are
 exact."""
@@ -134,7 +137,8 @@ class Deadlines:
     """
 
     __slots__ = (
-        "_alarms", "_batches", "_clock", "_fire", "_lines", "_per_second", "_removed", "stops",
+        "_alarms", "_batches", "_clock", "_fire", "_lines", "_per_second", "_removed", "late",
+        "stops",
     )  # fmt: skip
 
     def __init__(self, clock: Clock, fire: Fire) -> None:
@@ -145,6 +149,8 @@ class Deadlines:
         self._batches: dict[int, list[object]] = {}
         self._alarms: dict[int, Alarm] = {}
         self._removed: dict[int, set[object]] = {}  # of each batch, until half of it is removed
+        self.late: Callable[[float], None] | None = None
+        """Called with the seconds that a tick is late, if those are more than LATE."""
         self.stops = 0
         """Number of calls of stop(). An item that needs its deadline after that adds it again."""
 
@@ -182,6 +188,8 @@ class Deadlines:
     def _due(self, slot: int) -> None:
         del self._alarms[slot]
         now = self._clock.now()
+        if now - slot / self._per_second > LATE and self.late is not None:
+            self.late(now - slot / self._per_second)
         removed = self._removed.pop(slot, ())
         for item in self._batches.pop(slot):
             if removed and item in removed:

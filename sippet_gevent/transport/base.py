@@ -215,6 +215,21 @@ class Events(Protocol):
             `matched`, `unmatched` or `truncated`, the counter in `stack.stats()["icmp"]`.
         """
 
+    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+        """Report how long a message has waited in the kernel before it was read. Call it in the
+        hub, once for a burst of messages at most.
+
+        Args:
+            transport: The transport that reads.
+            seconds: The time since its arrival.
+            stands: True if messages have waited all the time since the last report.
+
+        Returns:
+            None as long as the messages go to `receive`. While the stack is overloaded, the
+            callable that takes this message and those behind it. It is quick, so read all that
+            waits.
+        """
+
 
 class _Ignored:
     """Ignored events, for a transport that is started without an engine."""
@@ -227,6 +242,9 @@ class _Ignored:
 
     def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
         return "unmatched"
+
+    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+        return None
 
 
 IGNORED: Events = _Ignored()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import ipaddress
+import time
 from typing import Any
 
 import gevent
@@ -15,7 +16,8 @@ from ..base import IGNORED, Address, Events, Flow, Receive, Transport
 from ..interfaces import WILDCARDS, Interfaces, Routes, SockAddr, is_link_local, sockaddr
 from . import pktinfo, stun
 from .error_queue import ErrorQueue
-from .send_queue import SendQueue
+from .receive_report import ANCILLARY, ReceiveReport
+from .send_queue import Ancillary, SendQueue
 from .stun_agent import StunAgent
 
 DATAGRAM = 65535
@@ -32,8 +34,20 @@ FLOWS = 16384
 """Flows remembered by address, so that a peer's flow is one object. All are forgotten at once when
 there are more."""
 
-ANCILLARY = 64
-"""Bytes for the control message of a datagram received: the local address that it was sent to."""
+MEASURED = 3
+"""Datagrams of a burst that are read before one whose wait is measured. Where fewer wait, there is
+no queue, and reading the kernel's report costs as much as two counters."""
+
+SLOW = 0.02
+"""Seconds. If a burst takes longer because cores are slow, the next one is half as long, so that
+timers are kept."""
+
+SHORTEST = 8
+"""Datagrams of the shortest burst."""
+
+SORTED = 1024
+"""Most datagrams read at a time while the stack is overloaded. Sorting them takes two
+milliseconds."""
 
 _ZONE, _PINNED = "z", "p"  # in the id of a flow; the rest is hexadecimal
 
@@ -156,6 +170,13 @@ class UDP(Transport):
         to tell; `too_big`; and `ignored` for the kinds that §18.4 ignores."""
         self.queue = SendQueue(self.errors)
         """Sends datagrams, and queues those that must wait."""
+        self.report = ReceiveReport()
+        """The kernel's reports of waiting and dropped datagrams."""
+        self._is_reported = False
+        self._was_emptied = True  # since the last report
+        self._burst = BURST
+        self._measured_at = 0.0
+        self._take: Receive | None = None  # takes messages while the stack is overloaded
         self.stun_agent = StunAgent(self.queue)
         """Answers Binding requests and sends ours."""
         self.stun = self.stun_agent.counts
@@ -165,6 +186,11 @@ class UDP(Transport):
     def lost(self) -> int:
         """Datagrams that waited for room in the kernel, and then could not be sent."""
         return self.queue.lost
+
+    @property
+    def kernel_drops(self) -> int:
+        """Datagrams that the kernel has dropped, because they came faster than they were read."""
+        return self.report.drops
 
     def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         host, port = address
@@ -180,6 +206,7 @@ class UDP(Transport):
                 raw.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
             raw.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, RECEIVE_BUFFER)
             reports_local = host in WILDCARDS and pktinfo.ask_for(raw, family)
+            self._is_reported = self.report.ask_for(raw)
             self.errors.open(raw)
             raw.bind(sockaddr(host, port))
         except (OSError, OverflowError, TransportError) as error:
@@ -202,6 +229,7 @@ class UDP(Transport):
         self.queue.open(raw, loop, self.lines)
         self.stun_agent.lines = self.lines
         self._reader = loop.io(raw.fileno(), 1)
+        self._reports_local = reports_local
         self._reader.start(self._readable_anywhere if reports_local else self._readable)
 
     def stop(self) -> None:
@@ -214,27 +242,31 @@ class UDP(Transport):
         self._socket = self._reader = None
         self.errors.close()
         self._flows.clear()
+        self._take = None
         self.stun_agent.pending.clear()
 
     # ---- receiving
 
     def _readable(self) -> None:
-        recvfrom, flows, receive, below_text = (
-            self._recvfrom,
-            self._flows,
-            self._receive,
-            stun.BELOW_TEXT,
-        )
-        for done in range(BURST):
+        if self._take is not None:
+            self._read_overloaded()
+            return
+        recvfrom, receive = self._recvfrom, self._receive
+        flows, below_text = self._flows, stun.BELOW_TEXT
+        for done in range(self._burst):
             try:
-                data, address = recvfrom(DATAGRAM)
+                if done == MEASURED and self._is_reported:
+                    data, ancillary, _, address = self._recvmsg(DATAGRAM, ANCILLARY)
+                    receive = self._measure(ancillary)
+                else:
+                    data, address = recvfrom(DATAGRAM)
             except BlockingIOError:
+                self._was_emptied = True
                 if not done:  # the loop has found errors to read, not datagrams
                     self.errors.take()
                 return
             except OSError:  # reported in place of a datagram
-                if not self.errors.take():
-                    self.read_errors += 1
+                self.read_errors += not self.errors.take()
                 return
             if data < below_text and self.stun_agent.take(
                 data, flows.get(address) or self._flow(address)
@@ -246,30 +278,71 @@ class UDP(Transport):
 
     def _readable_anywhere(self) -> None:
         """Read as _readable() does, with the local address of each datagram."""
-        recvmsg, flows, receive, below_text = (
-            self._recvmsg,
-            self._flows,
-            self._receive,
-            stun.BELOW_TEXT,
-        )
-        for done in range(BURST):
+        if self._take is not None:
+            self._read_overloaded()
+            return
+        recvmsg, receive, below_text = self._recvmsg, self._receive, stun.BELOW_TEXT
+        for done in range(self._burst):
             try:
                 data, ancillary, _, address = recvmsg(DATAGRAM, ANCILLARY)
             except BlockingIOError:
+                self._was_emptied = True
                 if not done:  # the loop has found errors to read, not datagrams
                     self.errors.take()
                 return
             except OSError:  # reported in place of a datagram
-                if not self.errors.take():
-                    self.read_errors += 1
+                self.read_errors += not self.errors.take()
                 return
-            key = (address, ancillary[0][2]) if ancillary else address
-            flow = flows.get(key) or self._flow_here(address, key)
+            if done == MEASURED and self._is_reported:
+                receive = self._measure(ancillary)
+            flow = self._flow_of(address, ancillary)
             if data < below_text and self.stun_agent.take(data, flow):
                 continue
             receive(data, flow)
             if self._socket is None:  # the receiver has stopped us
                 return
+
+    def _read_overloaded(self) -> None:
+        """Read all that waits, up to SORTED datagrams. The receiver only sorts new requests."""
+        receive, below_text = self._receive, stun.BELOW_TEXT
+        anywhere = self._reports_local
+        for done in range(SORTED):
+            ancillary: Ancillary = []
+            try:
+                if anywhere or not done % BURST:
+                    data, ancillary, _, address = self._recvmsg(DATAGRAM, ANCILLARY)
+                    if not done % BURST:
+                        receive = self._measure(ancillary)
+                else:
+                    data, address = self._recvfrom(DATAGRAM)
+            except BlockingIOError:
+                self._was_emptied = True
+                return
+            except OSError:  # reported in place of a datagram
+                self.read_errors += not self.errors.take()
+                return
+            flow = (
+                self._flow_of(address, ancillary)
+                if anywhere
+                else self._flows.get(address) or self._flow(address)
+            )
+            if data < below_text and self.stun_agent.take(data, flow):
+                continue
+            receive(data, flow)
+            if self._socket is None:  # the receiver has stopped us
+                return
+
+    def _measure(self, ancillary: Ancillary) -> Receive:
+        """Report how long a datagram has waited, and return what takes it and those behind it."""
+        now = time.monotonic()
+        if not self._was_emptied:
+            is_slow = now - self._measured_at > SLOW
+            self._burst = max(SHORTEST, self._burst // 2) if is_slow else BURST
+        self._measured_at = now
+        waited = self.report.read(ancillary, self.lines, self)
+        self._take = self.events.waited(self, waited, stands=not self._was_emptied)
+        self._was_emptied = False
+        return self._take or self._receive
 
     def _undelivered(self, quote: bytes, address: SockAddr, problem: str) -> str:
         """Report a datagram of ours that could not be delivered; return what the report meant."""
@@ -290,6 +363,14 @@ class UDP(Transport):
             flows.clear()
         flow = flows[address] = UDPFlow(self, address)
         return flow
+
+    def _flow_of(self, address: SockAddr, ancillary: Ancillary) -> UDPFlow:
+        """Return the flow of a datagram, by its control messages. That of the local address is the
+        last one."""
+        if not ancillary or ancillary[-1][0] == _socket.SOL_SOCKET:
+            return self._flows.get(address) or self._flow(address)
+        key = (address, ancillary[-1][2])
+        return self._flows.get(key) or self._flow_here(address, key)
 
     def _flow_here(self, address: SockAddr, key: FlowKey) -> UDPFlow:
         """Return the flow of a datagram that arrived at one of our addresses. Answers leave from

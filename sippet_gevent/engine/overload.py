@@ -1,0 +1,371 @@
+"""Overload: which new requests are served, refused or dropped while more arrive than can be served
+(RFC 3261 §21.5.4, RFC 5390, RFC 6357).
+
+Nothing is set: the capacity is what is left of the process's time when everything that frees state
+has been done. All times are parts of T1, because after T1 a client sends its request again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gevent
+
+from ..message.peek import fastest_has_to_tag as has_to_tag
+from ..message.peek import fastest_key as request_key
+from ..runtime.clock import Alarm
+from ..transport.base import Flow, Receive
+from .layer import TransactionLayer
+from .stateless import OVERLOAD
+
+NORMAL, REFUSING, SHEDDING = "normal", "refusing", "shedding"
+"""The states. In Normal, messages are served in the order in which they arrive. In Refusing, the
+newest request is served first, and one that has waited too long gets 503. In Shedding, there is
+not even time for all refusals, and the rest is dropped."""
+
+STATES = (NORMAL, REFUSING, SHEDDING)
+
+LATE = 0.1
+"""Of T1, 50 ms: a wait in the kernel that is a sign of overload if it stands."""
+
+STANDING = 0.2
+"""Of T1, 100 ms: for so long all waits must be late before the state is Refusing. The queue behind
+a single pause of the process is served before that, and nobody is refused."""
+
+PATIENCE = 0.5
+"""Of T1, 250 ms: a new request that has waited for so long is refused or dropped. An answer that is
+later than T1 meets the first retransmission."""
+
+REFUSALS = 0.2
+"""Part of the time that refusals may take. A refusal costs a tenth of a call, so this is enough for
+three refused calls to each served one. If refusals took all the time, nobody would be served."""
+
+SLICE = 0.005
+"""Seconds for new requests, then the sockets are read. Requests within a dialog wait no longer."""
+
+TURN = 64
+"""Most new requests that are served in a turn."""
+
+WAITING = 20_000
+"""Most new requests that wait. Beyond that the oldest ones are dropped. Each takes 1 KB."""
+
+SHED_SECONDS = 1.0
+"""Seconds for which the state is Shedding after a request was dropped."""
+
+LOOP_SECONDS = 0.5
+"""Two late timers that are further apart say nothing of the time between them."""
+
+_FREEING = (b"ACK ", b"BYE ", b"PRACK ")
+"""Begins a request that frees something, or continues what has begun."""
+
+log = logging.getLogger("sippet_gevent.core")
+
+
+class Waiting(NamedTuple):
+    """A new request that waits."""
+
+    arrival: float
+    data: bytes
+    flow: Flow
+    cancel: tuple[bytes, Flow] | None = None
+    """Its CANCEL, which waits with it."""
+
+
+class Overload:
+    """Sorts messages while more new requests arrive than the process can serve.
+
+    * Responses, requests with a To tag, ACK, BYE, CANCEL, refreshes of registrations and
+      retransmissions of what is being served are passed on in the order of their arrival.
+    * Of new requests the newest is served first. Its sender still waits, and has not sent it
+      again.
+    * A new request that has waited for PATIENCE gets 503 with Retry-After. If refusals have used up
+      their share of the time, it is dropped. Its sender repeats it after T1, and may be served
+      then.
+
+    Args:
+        layer: Has the transactions, limits, counters and clock.
+        serve: `serve(data, flow)` carries a message to its transaction or core. Called in the hub.
+        refuse: `refuse(data, flow, key)` answers a request with 503, without a transaction.
+    """
+
+    def __init__(
+        self,
+        layer: TransactionLayer,
+        *,
+        serve: Receive,
+        refuse: Callable[[bytes, Flow, str], None],
+    ) -> None:
+        self._layer = layer
+        self._serve, self._refuse = serve, refuse
+        self._servers = layer.servers
+        self._admission = layer.admission
+        self._counters = layer.counters
+        self._now = layer.clock.now
+        t1 = layer.timers.t1
+        self._late, self._standing, self._patience = LATE * t1, STANDING * t1, PATIENCE * t1
+        self._longest = 64 * t1  # the patience of a client on a connection, which repeats nothing
+        self.is_active = False
+        """True in any state but Normal."""
+        self.sorts = False
+        """True if messages that arrive by connections must be given to set_aside()."""
+        self.waiting: OrderedDict[str, Waiting] = OrderedDict()
+        """New requests that wait, by the key of their transaction, oldest first."""
+        self.delay = 0.0
+        """Seconds that the last message measured has waited in the kernel."""
+        self.periods = 0
+        """Number of times that the state has left Normal."""
+        self.dropped = self.refused = 0
+        self._late_since: dict[object, float] = {}
+        self._arrival = 0.0
+        self._shed_at = self._began = float("-inf")
+        self._pressed = self._turned = self._budget = self._looked = 0.0
+        self._is_scheduled = False
+        self._alarm: Alarm | None = None
+
+    @property
+    def state(self) -> str:
+        """NORMAL, REFUSING or SHEDDING."""
+        if not self.is_active:
+            return NORMAL
+        return SHEDDING if self._now() - self._shed_at < SHED_SECONDS else REFUSING
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """The gauges and counters by name: `state` is 0 in Normal, 1 in Refusing, 2 in Shedding."""
+        return {
+            "state": STATES.index(self.state),
+            "delay_ms": round(self.delay * 1000),
+            "waiting": len(self.waiting),
+            "periods": self.periods,
+        }
+
+    # ---- the measure
+
+    def waited(self, source: object, seconds: float, *, stands: bool) -> Receive | None:
+        """Take a report of the time that a message has waited, or that the loop is late.
+
+        Args:
+            source: The socket, or whatever has measured it.
+            seconds: The time.
+            stands: True if there was no moment without a queue since the last report of the source.
+
+        Returns:
+            take() while the stack is overloaded, otherwise None.
+        """
+        now = self._now()
+        self.delay = seconds
+        if seconds < self._late:
+            self._late_since.pop(source, None)
+        elif self.is_active:
+            self._pressed = now
+        else:
+            since = self._late_since.setdefault(source, now) if stands else now
+            self._late_since[source] = since
+            if now - since >= self._standing:
+                self._begin(now)
+        if not self.is_active:
+            return None
+        self._arrival = now - seconds
+        return self.take
+
+    def loop_is_late(self, seconds: float) -> None:
+        """Take the lateness of a timer, which shows how long messages of connections wait."""
+        now = self._now()
+        self.waited("loop", seconds, stands=now - self._looked < LOOP_SECONDS)
+        self._looked = now
+
+    def _begin(self, now: float) -> None:
+        self.is_active = self.sorts = True
+        self.periods += 1
+        self.dropped = self.refused = 0
+        self._began = self._turned = self._pressed = now
+        self._budget = SLICE
+        self._late_since.clear()
+        self._admission.overloaded(True)
+        self._watch()
+        text = 'overload begins: delay_ms=%d reason="new requests are refused with 503"'
+        self._counters.warn(OVERLOAD, now, text, self.delay * 1000, log=log)
+
+    def _end(self, now: float) -> None:
+        self.is_active = self.sorts = False
+        self._admission.overloaded(False)
+        text = "overload ended: seconds=%.1f refused=%d dropped=%d"
+        self._counters.warn(
+            OVERLOAD, now, text, now - self._began, self.refused, self.dropped, log=log
+        )
+
+    # ---- sorting
+
+    def take(self, data: bytes, flow: Flow) -> None:
+        """Take a message that has just arrived, in the hub: set it aside, or pass it on."""
+        if not self.set_aside(data, flow, self._arrival):
+            self._pass(data, flow)
+
+    def set_aside(self, data: bytes, flow: Flow, arrival: float | None = None) -> bool:
+        """Keep a new request until its turn. False for any other message.
+
+        Args:
+            data: The message.
+            flow: Its flow.
+            arrival: The time of its arrival; now by default.
+        """
+        key = request_key(data)
+        if key is None:
+            return False
+        now = self._now()
+        is_refused = self._admission.lately.get(key, now) is not None
+        if data.startswith(_FREEING):
+            if not is_refused or data[:4] != b"ACK ":
+                return False
+            self._counters.received += 1
+            self._counters.absorbed += 1
+            return True
+        if data.startswith(b"CANCEL "):
+            return self._set_cancel_aside(key, data, flow)
+        if key in self._servers or has_to_tag(data) or _is_refresh(data):
+            return False
+        before = self.waiting.pop(key, None)
+        cancel = None
+        if before is not None:
+            self._counters.received += 1
+            self._counters.absorbed += 1
+            cancel = before.cancel
+        if is_refused and self._budget > 0:
+            self._refuse_one(key, data, flow, now)
+            return True
+        self.waiting[key] = Waiting(now if arrival is None else arrival, data, flow, cancel)
+        if len(self.waiting) > WAITING:
+            oldest, request = self.waiting.popitem(last=False)
+            self._drop(oldest, request, now)
+        if not self._is_scheduled:
+            self._schedule()
+        return True
+
+    def _set_cancel_aside(self, key: str, data: bytes, flow: Flow) -> bool:
+        """Keep a CANCEL behind its INVITE that waits, and let that be next. False if none does."""
+        invite = key[: -len("CANCEL")] + "INVITE"
+        request = self.waiting.pop(invite, None)
+        if request is None:
+            return False
+        if request.cancel is not None:
+            self._counters.received += 1
+            self._counters.absorbed += 1
+        self.waiting[invite] = request._replace(arrival=self._now(), cancel=(data, flow))
+        return True
+
+    def _pass(self, data: bytes, flow: Flow) -> None:
+        self.sorts = False
+        self._serve(data, flow)
+        self.sorts = self.is_active
+
+    # ---- turns
+
+    def _schedule(self) -> None:
+        self._is_scheduled = True
+        gevent.get_hub().loop.run_callback(self.turn)
+
+    def turn(self) -> None:
+        """Serve the newest requests for SLICE seconds. Then refuse or drop those that are too
+        old."""
+        self._is_scheduled = False
+        now = self._now()
+        self._budget = min(self._budget + (now - self._turned) * REFUSALS, SLICE)
+        self._turned = now
+        until = now + SLICE
+        waiting, admission = self.waiting, self._admission
+        for _ in range(TURN):
+            if not waiting or now >= until:
+                break
+            key, request = waiting.popitem()
+            if now - request.arrival >= self._patience:
+                waiting[key] = request
+                break
+            admission.admits = True
+            try:
+                self._pass(request.data, request.flow)
+            finally:
+                admission.admits = False
+            if request.cancel is not None:
+                self._pass(*request.cancel)
+            now = self._now()
+        self._clear(now)
+        if waiting:
+            self._pressed = now
+            self._schedule()
+
+    def _clear(self, now: float) -> None:
+        """Refuse or drop requests that have waited for PATIENCE, the oldest first."""
+        waiting = self.waiting
+        while waiting:
+            key = next(iter(waiting))
+            request = waiting[key]
+            waited = now - request.arrival
+            if waited < self._patience:
+                return
+            if self._budget > 0:
+                del waiting[key]
+                self._refuse_one(key, request.data, request.flow, now, request.cancel)
+                now = self._now()
+            elif not request.flow.transport.reliable or waited >= self._longest:
+                del waiting[key]
+                self._drop(key, request, now)
+            else:
+                return
+
+    def _refuse_one(
+        self,
+        key: str,
+        data: bytes,
+        flow: Flow,
+        now: float,
+        cancel: tuple[bytes, Flow] | None = None,
+    ) -> None:
+        self.refused += 1
+        self._refuse(data, flow, key)
+        self._budget -= self._now() - now
+        if cancel is not None:
+            self._pass(*cancel)
+
+    def _drop(self, key: str, request: Waiting, now: float) -> None:
+        self._shed_at = now
+        self.dropped += 1
+        self._counters.received += 1
+        if self._layer.tap is not None:
+            self._layer.tap.tell("in", request.data, request.flow, key)
+        self._counters.drop(OVERLOAD)
+        if request.cancel is not None:
+            self._pass(*request.cancel)
+
+    # ---- the end
+
+    def _watch(self) -> None:
+        self._alarm = self._layer.clock.alarm(self._standing, self._look)
+
+    def _look(self) -> None:
+        """End the overload when for STANDING each turn has served all that waited."""
+        self._alarm = None
+        now = self._now()
+        if now - self._pressed >= self._standing:
+            self._end(now)
+        else:
+            self._watch()
+
+    def stop(self) -> None:
+        """Forget the requests that wait."""
+        for key in [*self.waiting]:
+            self._drop(key, self.waiting.pop(key)._replace(cancel=None), self._now())
+        self.is_active = self.sorts = False
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+
+
+def _is_refresh(data: bytes) -> bool:
+    """True for a REGISTER that probably refreshes a binding: it has credentials, or is not the
+    first of its Call-ID (§10.2.4)."""
+    return data.startswith(b"REGISTER ") and (
+        b"\r\nAuthorization:" in data or b"\r\nCSeq: 1 " not in data
+    )

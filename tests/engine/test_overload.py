@@ -1,0 +1,455 @@
+"""Overload: each state at its limit and after it, RFC 3261 §21.5.4; nothing that frees state is ever refused."""
+
+from __future__ import annotations
+
+import logging
+import socket as plain_socket
+import time
+
+import gevent
+import pytest
+
+from sippet_gevent import Location, Registrar, Stack
+from sippet_gevent.engine import overload as overload_module
+from sippet_gevent.engine.overload import (
+    NORMAL,
+    PATIENCE,
+    REFUSING,
+    SHEDDING,
+    STANDING,
+)
+from sippet_gevent.transport.memory import MemoryTransport
+
+from ..core.wire import Peer
+
+CALLER = "10.0.0.50"
+T1 = 0.5
+
+LATE = overload_module.LATE * T1
+COST = 0.01
+"""Seconds of virtual time that the core takes for a request, as a busy processor does."""
+
+
+@pytest.fixture
+def caller(sip):
+    return Peer(sip, CALLER)
+
+
+def overloaded(stack, clock):
+    """Report late messages until the stack is overloaded."""
+    overload = stack.engine.overload
+    assert overload.waited("socket", LATE, stands=True) is None
+    clock.advance(STANDING * T1)
+    assert overload.waited("socket", LATE, stands=True) is not None
+    assert overload.state == REFUSING
+    return overload
+
+
+def pass_time(clock, seconds):
+    """Let time pass while the processor is busy: nothing else happens meanwhile."""
+    clock._now += seconds
+
+
+@pytest.fixture
+def busy(sip):
+    """A server whose core takes COST for each request, the Call-IDs that it has served, and how it became overloaded."""
+    served = []
+
+    def core(request, tx):
+        served.append(request.call_id)
+        pass_time(sip.clock, COST)
+        return 486 if request.method == "INVITE" else 200
+
+    stack = sip.serve(core)
+    stack.served = served
+    stack.overload = overloaded(stack, sip.clock)
+    return stack
+
+
+def arrive(stack, *requests, host=CALLER):
+    """Let requests arrive at one moment, as a burst that a socket has read."""
+    transport = stack.engine.transports[0]
+
+    def read():
+        for request in requests:
+            data = request if isinstance(request, bytes) else bytes(request)
+            stack.overload._arrival = stack.clock.now()
+            stack.overload.take(data, transport.connect((host, 5060)))
+
+    gevent.get_hub().loop.run_callback(read)
+    gevent.sleep(0)
+
+
+def settle(sip):
+    """Let happen what can, and let the answers arrive."""
+    sip.clock.settle()
+    sip.advance(0.001)
+
+
+def refused(stack):
+    return stack.stats()["refused"].get("overload", 0)
+
+
+# ---- Normal
+
+
+def test_request_is_served_while_waits_are_shorter_than_late(sip, caller):
+    stack = sip.serve(lambda request, tx: 200)
+    for _ in range(100):
+        assert stack.engine.overload.waited("socket", LATE * 0.99, stands=True) is None
+        sip.advance(0.01)
+    assert stack.engine.overload.state == NORMAL
+    caller.ask("OPTIONS")
+    assert caller.statuses == [200]
+
+
+def test_queue_behind_a_pause_is_served_and_not_refused(sip, caller):
+    stack = sip.serve(lambda request, tx: 200)
+    for _ in range(9):  # late for 90 ms
+        assert stack.engine.overload.waited("socket", 1.0, stands=True) is None
+        sip.advance(0.01)
+    assert stack.engine.overload.waited("socket", 0.0, stands=True) is None
+    assert stack.engine.overload.waited("socket", 1.0, stands=True) is None
+    assert stack.engine.overload.state == NORMAL
+
+
+def test_pauses_with_an_empty_socket_between_them_are_no_overload(sip):
+    stack = sip.serve(lambda request, tx: 200)
+    for _ in range(20):
+        assert stack.engine.overload.waited("socket", 1.0, stands=False) is None
+        sip.advance(0.2)
+    assert stack.engine.overload.state == NORMAL
+
+
+def test_late_socket_is_overload_although_another_one_is_not(sip):
+    stack = sip.serve(lambda request, tx: 200)
+    overload = stack.engine.overload
+    for _ in range(12):
+        overload.waited("late", LATE, stands=True)
+        overload.waited("other", 0.0, stands=True)
+        sip.advance(0.01)
+    assert overload.state == REFUSING
+
+
+def test_late_timers_are_overload(sip):
+    stack = sip.serve(lambda request, tx: 200)
+    overload = stack.engine.overload
+    for _ in range(4):
+        overload.loop_is_late(LATE)
+        sip.advance(STANDING * T1 / 2)
+    assert overload.state == REFUSING
+
+
+# ---- Refusing
+
+
+def test_newest_request_is_served_first_and_the_old_ones_get_503(sip, caller, busy):
+    requests = [caller.request("INVITE") for _ in range(40)]
+    arrive(busy, *requests)
+    settle(sip)
+    count = len(busy.served)
+    assert 0 < count <= PATIENCE * T1 / COST + 1
+    assert busy.served == [request.call_id for request in reversed(requests)][:count]
+    refusals = [response for response in caller.responses if response.status == 503]
+    assert {response.call_id for response in refusals} == {r.call_id for r in requests[:-count]}
+    assert all(1 <= int(response.headers["Retry-After"]) <= 10 for response in refusals)
+    assert all(response.to.tag and response.cseq.method == "INVITE" for response in refusals)
+    assert refused(busy) == 40 - count
+    assert busy.stats()["overload"]["state"] == 1
+
+
+@pytest.mark.rfc("3261 8.2.7")
+def test_refused_branch_is_refused_again_in_overload_and_after_it(sip, caller, busy):
+    requests = [caller.request("INVITE") for _ in range(40)]
+    arrive(busy, *requests)
+    settle(sip)
+    first = requests[0]
+    arrive(busy, first)
+    settle(sip)
+    sip.advance(1)
+    assert busy.overload.state == NORMAL
+    caller.send(first)
+    mine = [response for response in caller.responses if response.call_id == first.call_id]
+    assert [response.status for response in mine] == [503, 503, 503]
+    assert len({(str(each.to), each.headers["Retry-After"]) for each in mine}) == 1
+    assert first.call_id not in busy.served
+    assert refused(busy) == 40 - len(set(busy.served))
+
+
+def test_ack_to_a_503_is_absorbed_in_overload_and_after_it(sip, caller, busy):
+    requests = [caller.request("INVITE") for _ in range(40)]
+    arrive(busy, *requests)
+    settle(sip)
+    answer = next(each for each in caller.responses if each.call_id == requests[0].call_id)
+    ack = requests[0].ack(answer)
+    before = busy.stats()
+    arrive(busy, ack)
+    sip.advance(1)
+    caller.send(ack)
+    after = busy.stats()
+    assert after["absorbed"] - before["absorbed"] == 2
+    assert after["dropped"] == before["dropped"] == {}
+
+
+def test_call_in_progress_ends_by_bye_in_overload(sip, caller):
+    def core(request, tx):
+        with tx.accept() as call:
+            call.wait()
+
+    stack = sip.serve(core)
+    invite = caller.ask("INVITE")
+    answer = caller.responses[-1]
+    assert answer.status == 200
+    stack.overload = overloaded(stack, sip.clock)
+    # new ones wait, and the BYE does not
+    stack.overload._is_scheduled = True
+    arrive(stack, *[caller.request("INVITE") for _ in range(10)])
+    arrive(stack, caller.within(invite, answer, "ACK"))
+    arrive(stack, caller.within(invite, answer, "BYE"))
+    assert len(stack.overload.waiting) == 10
+    settle(sip)
+    assert stack.stats()["calls"] == 0
+    assert caller.statuses == [200, 200]
+    stack.overload._schedule()
+    settle(sip)
+
+
+@pytest.mark.parametrize("method", ["INFO", "UPDATE", "PRACK", "MESSAGE", "SUBSCRIBE", "BYE"])
+def test_request_with_a_to_tag_does_not_wait(sip, caller, busy, method):
+    busy.overload._is_scheduled = True
+    arrive(busy, caller.request(method, to="<sip:bob@10.0.0.1>;tag=ours"))
+    assert not busy.overload.waiting
+    settle(sip)
+    assert caller.statuses
+    assert 503 not in caller.statuses
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_of_a_waiting_invite_is_served_behind_it(sip, caller):
+    def core(request, tx):
+        tx.wait(60)
+
+    stack = sip.serve(core)
+    stack.overload = overloaded(stack, sip.clock)
+    stack.overload._is_scheduled = True
+    invite = caller.request("INVITE")
+    arrive(stack, invite, invite.cancel(), invite.cancel())
+    arrive(stack, *[caller.request("OPTIONS") for _ in range(3)])
+    stack.overload._schedule()
+    settle(sip)
+    mine = [each for each in caller.responses if each.call_id == invite.call_id]
+    assert sorted((each.cseq.method, each.status) for each in mine if each.status >= 200) == [
+        ("CANCEL", 200),
+        ("INVITE", 487),
+    ]
+    caller.send(invite.ack(next(each for each in mine if each.status == 487)))
+    assert stack.stats()["absorbed"] >= 1
+
+
+def test_cancel_of_a_dropped_invite_gets_481(sip, caller, busy):
+    invite = caller.request("INVITE")
+    busy.overload._is_scheduled = True
+    busy.overload._budget = -100.0
+    arrive(busy, invite)
+    arrive(busy, invite.cancel())
+    pass_time(sip.clock, PATIENCE * T1)
+    busy.overload._schedule()
+    settle(sip)
+    assert caller.statuses == [481]
+
+
+def test_refresh_of_a_registration_does_not_wait(sip, caller):
+    stack = Stack(clock=sip.clock)
+    stack.on("REGISTER")(Registrar(Location()))
+    stack = sip.serve(stack)
+    first = caller.request("REGISTER", "sip:10.0.0.1", contact=f"<{caller.uri}>", number=1)
+    caller.send(first)
+    assert caller.statuses == [200]
+    stack.overload = overloaded(stack, sip.clock)
+    stack.overload._is_scheduled = True
+    refresh = caller.request(
+        "REGISTER", "sip:10.0.0.1", contact=f"<{caller.uri}>", number=2,
+        call_id=first.call_id, from_=first.from_, to=first.to,
+    )  # fmt: skip
+    arrive(stack, refresh)
+    assert not stack.overload.waiting
+    settle(sip)
+    assert caller.statuses == [200, 200]
+    arrive(stack, caller.request("REGISTER", "sip:10.0.0.1"))
+    assert len(stack.overload.waiting) == 1
+    stack.overload._schedule()
+    settle(sip)
+
+
+def test_retransmission_of_a_waiting_request_takes_its_place(sip, caller, busy):
+    busy.overload._is_scheduled = True
+    one, two = caller.request("OPTIONS"), caller.request("OPTIONS")
+    arrive(busy, one, two, one)
+    assert len(busy.overload.waiting) == 2
+    busy.overload._schedule()
+    settle(sip)
+    assert busy.served == [one.call_id, two.call_id]
+    assert busy.stats()["absorbed"] == 1
+
+
+def test_request_in_an_unusual_spelling_is_refused_unless_it_ends_something(sip, caller, busy):
+    odd = bytes(caller.request("OPTIONS")).replace(b"Via:", b"v:", 1)
+    arrive(busy, odd)
+    arrive(busy, bytes(caller.request("BYE")).replace(b"Via:", b"v:", 1))
+    settle(sip)
+    assert sorted(caller.statuses)[-1] == 503
+    assert len(caller.statuses) == 2
+    assert caller.statuses.count(503) == 1
+
+
+def test_filter_is_asked_before_a_request_waits(sip, caller):
+    stack = Stack(clock=sip.clock, accept=lambda data, flow: b"OPTIONS" in data)
+    stack.on()(lambda request, tx: 200)
+    stack = sip.serve(stack)
+    overload = overloaded(stack, sip.clock)
+    take = stack.engine.waited(stack.engine.transports[0], LATE, stands=True)
+    flow = stack.engine.transports[0].connect((CALLER, 5060))
+    for method in ("MESSAGE", "OPTIONS"):
+        gevent.get_hub().loop.run_callback(take, bytes(caller.request(method)), flow)
+    gevent.sleep(0)
+    assert len(overload.waiting) == 1
+    settle(sip)
+    assert caller.statuses == [200]
+    assert stack.stats()["dropped"] == {"filtered": 1}
+
+
+# ---- Shedding
+
+
+def test_old_request_is_dropped_unread_where_refusals_take_too_long(sip, caller, busy):
+    refuse = busy.overload._refuse
+
+    def costly(*arguments):
+        refuse(*arguments)
+        pass_time(sip.clock, COST)
+
+    busy.overload._refuse = costly
+    requests = [caller.request("INVITE") for _ in range(60)]
+    arrive(busy, *requests)
+    settle(sip)
+    dropped = busy.stats()["dropped"]["overload"]
+    assert dropped > 0
+    assert len(busy.served) + refused(busy) + dropped == 60
+    assert busy.overload.state == SHEDDING
+    assert busy.stats()["overload"]["state"] == 2
+    answered = {response.call_id for response in caller.responses}
+    lost = next(request for request in requests if request.call_id not in answered)
+    arrive(busy, lost)  # T1 later the sender repeats it
+    settle(sip)
+    assert busy.served[-1] == lost.call_id
+
+
+def test_request_on_a_connection_is_not_dropped_within_its_senders_patience(sip, caller, busy):
+    like_tcp = type("TCPLike", (MemoryTransport,), {"reliable": True})(sip.network)
+    like_tcp.start(("10.0.0.77", 5060), lambda data, flow: None)
+    request = bytes(caller.request("OPTIONS"))
+    overload = busy.overload
+    overload._is_scheduled = True
+    overload.set_aside(request, like_tcp.connect((CALLER, 5060)))
+    overload._budget = -100.0
+    pass_time(sip.clock, PATIENCE * T1)
+    overload._clear(sip.clock.now())
+    assert len(overload.waiting) == 1
+    pass_time(sip.clock, 64 * T1)
+    overload._clear(sip.clock.now())
+    assert not overload.waiting
+    assert busy.stats()["dropped"] == {"overload": 1}
+    like_tcp.stop()
+
+
+def test_oldest_request_is_dropped_when_too_many_wait(sip, caller, busy, monkeypatch):
+    monkeypatch.setattr(overload_module, "WAITING", 3)
+    busy.overload._is_scheduled = True
+    requests = [caller.request("OPTIONS") for _ in range(5)]
+    arrive(busy, *requests)
+    busy.overload._schedule()
+    settle(sip)
+    assert busy.served == [request.call_id for request in reversed(requests[2:])]
+    assert busy.stats()["dropped"] == {"overload": 2}
+
+
+# ---- after it
+
+
+def test_overload_ends_when_nothing_has_waited_for_its_time(sip, caller, busy, caplog):
+    caplog.set_level(logging.WARNING, "sippet_gevent.core")
+    arrive(busy, *[caller.request("INVITE") for _ in range(40)])
+    settle(sip)
+    sip.advance(STANDING * T1 * 3)
+    assert busy.overload.state == NORMAL
+    assert busy.stats()["overload"] == {"state": 0, "delay_ms": 50, "waiting": 0, "periods": 1}
+    ended = [record.message for record in caplog.records if "overload ended" in record.message]
+    assert len(ended) == 1
+    assert f"refused={refused(busy)} dropped=0" in ended[0]
+    caller.ask("OPTIONS")
+    sip.advance(2 * COST)
+    assert caller.statuses.count(200) == 1
+
+
+def test_overload_lasts_while_waits_are_late(sip, busy):
+    for _ in range(50):
+        busy.overload.waited("socket", LATE, stands=True)
+        sip.advance(0.05)
+    assert busy.overload.state == REFUSING
+    assert busy.overload.periods == 1
+
+
+def test_stack_that_stops_counts_what_waits(sip, caller, busy):
+    busy.overload._is_scheduled = True
+    arrive(busy, caller.request("OPTIONS"))
+    busy.overload.stop()
+    assert busy.stats()["dropped"] == {"overload": 1}
+    assert busy.overload.state == NORMAL
+
+
+# ---- the kernel
+
+
+def test_datagrams_dropped_by_the_kernel_are_counted_with_one_line(caplog):
+    caplog.set_level(logging.WARNING, "sippet_gevent.transport")
+    stack = Stack("udp:127.0.0.1:0")
+    stack.on()(lambda request, tx: 200)
+    with stack:
+        transport = stack.engine.transports[0]
+        transport._socket.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_RCVBUF, 4096)
+        with plain_socket.socket(type=plain_socket.SOCK_DGRAM) as sock:
+            for _ in range(3):
+                for _ in range(200):
+                    sock.sendto(b"\r\n\r\n" * 50, transport.local)
+                gevent.sleep(0.01)
+            for _ in range(8):  # the kernel tells with the datagrams behind them
+                sock.sendto(b"\r\n\r\n", transport.local)
+        with gevent.Timeout(30):
+            while stack.stats()["dropped"].get("keepalive", 0) < 8:
+                gevent.sleep(0.01)
+        drops = stack.stats()["kernel_drops"]
+        assert drops > 100
+        assert drops + stack.stats()["received"] <= 608
+    lines = [r.message for r in caplog.records if "dropped by the kernel" in r.message]
+    assert len(lines) == 1
+    assert "count=" in lines[0]
+
+
+def test_wait_in_the_kernel_is_measured(monkeypatch):
+    stack = Stack("udp:127.0.0.1:0")
+    stack.on()(lambda request, tx: 200)
+    with stack:
+        transport = stack.engine.transports[0]
+        waits = []
+        monkeypatch.setattr(
+            type(stack.engine), "waited", lambda self, of, seconds, *, stands: waits.append(seconds)
+        )
+        with plain_socket.socket(type=plain_socket.SOCK_DGRAM) as sock:
+            for _ in range(8):
+                sock.sendto(b"\r\n\r\n", transport.local)
+        time.sleep(0.12)  # the loop is blocked
+        with gevent.Timeout(30):
+            while not waits:
+                gevent.sleep(0.01)
+    assert len(waits) == 1
+    assert waits[0] >= 0.12

@@ -12,6 +12,7 @@ and a constant.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from sys import getsizeof
 from typing import NamedTuple, TypeVar
 
@@ -45,6 +46,13 @@ measures them."""
 ENTRY = 600
 """Bytes of an address-of-record besides its key and bindings: its place in the store, and among
 the entries that will expire."""
+
+SHORT = 32
+"""Most characters of parameters that bindings share, such as `;transport=udp` and `;lr;ob`. All the
+phones of a model send the same ones."""
+
+SHARED_TEXTS = 256
+"""Texts that are shared."""
 
 _UUID = "<urn:uuid:"
 
@@ -376,7 +384,15 @@ def _compacted(kind: type[_Compact], parameters: Parameters) -> Parameters:
     if isinstance(parameters, _Compact):
         return parameters
     text = parameters._text if parameters._pairs is None else str(parameters)
-    return kind.plain(text) if text else kind.read._empty()
+    if len(text) <= SHORT:
+        return _shared(kind, text) if text else kind.read._empty()
+    return kind.plain(text)
+
+
+@lru_cache(SHARED_TEXTS)
+def _shared(kind: type[_Compact], text: str) -> Parameters:
+    """Return parameters that all bindings with this text have together."""
+    return kind.plain(text)
 
 
 def compact(address: NameAddr) -> NameAddr:

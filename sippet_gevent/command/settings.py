@@ -221,8 +221,8 @@ _OWN_ROWS = (
 )  # fmt: skip
 
 FIXED_LIMITS = frozenset(
-    ("errors_per_second", "errors_burst", "sources", "datagram", "keep", "parser",
-     "streams.handshakes", "streams.keep")
+    ("errors_per_second", "errors_burst", "sources", "datagram", "keep", "memory",
+     "memory_percent", "parser", "streams.handshakes", "streams.keep")
 )  # fmt: skip
 """Limits that a running server has already put to use."""
 
@@ -239,11 +239,14 @@ def _limit_rows() -> tuple[Row, ...]:
             if isinstance(value, bool):
                 kind = kinds.FLAG
             elif isinstance(value, tuple):
-                kind = kinds.NUMBERS
+                kind = kinds.NETWORKS if each.name == "exempt" else kinds.NUMBERS
             example = str(list(value) if isinstance(value, tuple) else value).lower()
+            if kind is kinds.NETWORKS:
+                example = '["192.0.2.0/24"]'
             key = f"{table}.{each.name}"
             fixed = key.removeprefix("limits.") in FIXED_LIMITS
-            rows.append(Row(key, kind, f"default {example}", example, reloads=not fixed))
+            default = "default: none" if kind is kinds.NETWORKS else f"default {example}"
+            rows.append(Row(key, kind, default, example, reloads=not fixed))
     for name, number in DEFAULT_LIMITS._asdict().items():
         text = f"default {number}"
         rows.append(Row(f"limits.parser.{name}", kinds.NUMBER, text, str(number), reloads=False))

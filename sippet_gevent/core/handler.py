@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.admission import Place
-from ..engine.users import ServerRecord
+from ..engine.users import Place, ServerRecord
 from ..errors import Cancelled, TransactionTimeout
 from ..message.message import Request
 from ..runtime.workers import Worker

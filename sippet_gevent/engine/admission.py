@@ -11,14 +11,13 @@ from ..message.message import Request
 from ..observe.counters import Counters, Plain
 from ..runtime.clock import Alarm, Clock
 from ..runtime.limits import LARGE, Limits
+from ..runtime.rates import source_of
 from ..runtime.workers import Worker
 from ..transaction.timers import Timers
-from .users import WaitingCore
+from .sources import SHARE, Sources
+from .users import Place, WaitingCore
 
 log = logging.getLogger("sippet_gevent.core")
-
-Place = dict[WaitingCore, float]
-"""Requests whose cores are counted together, and the time at which each was added."""
 
 REFUSED = 100_000
 """Most refused requests that are remembered, because their retransmissions must be refused, too.
@@ -40,20 +39,24 @@ class Admission:
     """
 
     def __init__(self, limits: Limits, timers: Timers, clock: Clock, counters: Counters) -> None:
-        self.handlers: Place = {}
-        self.forwarding_invites: Place = {}
-        self.forwarding: Place = {}
-        self.holding: Place = {}
-        self.overdue: Place = {}
+        self.handlers = Place()
+        self.forwarding_invites = Place()
+        self.forwarding = Place()
+        self.holding = Place()
+        self.overdue = Place()
+        self.sources = Sources(limits)
+        """What each source may have of the limits."""
         self.refused: dict[str, int] = {}
         """Requests refused with 503, by the limit that was reached."""
         self.large: dict[object, int] = {}
         """Transactions and calls that large requests have made, and the bytes of those requests."""
         self.large_bytes = 0
         self.lately = RefusedLately(64 * timers.t1)
-        self.is_open = limits.handlers > 0 and limits.overdue > 0
-        """False while a limit on cores is reached, or refused requests are remembered. Then call
-        limit_reached()."""
+        self.is_open = False
+        """False while a limit on cores is nearly reached, sources have caps, or refused requests
+        are remembered. Then call limit_reached()."""
+        self.crowded = 0.0
+        """Number of transactions from which on limit_reached() has to be called."""
         self.admits = False
         """True while a new request is served in spite of the overload, because it is its turn."""
         self._is_overloaded = False
@@ -61,21 +64,32 @@ class Admission:
         self._counters = counters
         self._clock = clock
         self._patience = 64 * timers.t1
+        self._lacks_memory = False
         self._told: set[WaitingCore] = set()
         self._alarm: Alarm | None = None
         self._reserve(limits)
+        self._settle()
 
     def use_limits(self, limits: Limits) -> None:
         """Use other limits from now on. What exceeds them stays until it ends."""
         self._limits = limits
+        self.sources.use_limits(limits)
         self._reserve(limits)
         self._settle()
 
     def _reserve(self, limits: Limits) -> None:
+        self._has_caps = bool(limits.transactions_per_source or limits.unanswered_per_source)
+        self._handlers_crowded = (1 - SHARE) * limits.handlers
+        self.crowded = (1 - SHARE) * limits.transactions
         self._handlers_reserve = _with_reserve(limits.handlers, limits)
         self._transactions_reserve = _with_reserve(limits.transactions, limits)
         self._large_reserve = _with_reserve(limits.large_bytes, limits)
         self._forwarding_reserve = _with_reserve(limits.forwarding, limits)
+
+    def use_memory(self, is_short: bool) -> None:
+        """Refuse new work because memory is short, or stop that."""
+        self._lacks_memory = is_short
+        self._settle()
 
     # ---- places
 
@@ -84,11 +98,7 @@ class Admission:
         time."""
         tx.worker = worker
         worker.counted = tx
-        before, place = tx.place, self._place(tx)
-        if before is not None:
-            del before[tx]
-        tx.place = place
-        place[tx] = self._clock.now()
+        place = self._put(tx)
         self._settle()
         if place is self.overdue or tx.transaction is None:
             self._watch()
@@ -96,22 +106,18 @@ class Admission:
     def move(self, tx: WaitingCore) -> None:
         """Count a core in its new place, because its request was answered or forwarded, or its call
         has ended."""
-        before, place = tx.place, self._place(tx)
+        before = tx.place
         if tx.worker is None and (tx.answered or tx.context is None):
             self.leave(tx)
-        elif before is not None and before is not place:
-            del before[tx]
-            tx.place = place
-            place[tx] = self._clock.now()
+        elif before is not None and self._put(tx) is not before:
             self._settle()
-            if place is self.overdue:
+            if tx.place is self.overdue:
                 self._watch()
 
     def forwarding_begins(self, tx: WaitingCore) -> None:
         """Begin to count a request that is forwarded, whether its core waits or not."""
         if tx.place is None:
-            tx.place = place = self._place(tx)
-            place[tx] = self._clock.now()
+            self._put(tx)
 
     def leave(self, tx: WaitingCore) -> None:
         """Stop counting a core that has ended, unless its request is still forwarded."""
@@ -119,8 +125,11 @@ class Admission:
         if tx.context is not None and not tx.answered and tx.place is not None:
             return
         place, tx.place = tx.place, None
-        if place is not None:
-            place.pop(tx, None)
+        if place is not None and tx in place:
+            source = place.pop(tx)[1]
+            place.sources[source] -= 1
+            if not place.sources[source]:
+                del place.sources[source]
         self._told.discard(tx)
         self._settle()
 
@@ -131,15 +140,41 @@ class Admission:
 
     def _settle(self) -> None:
         limits = self._limits
-        is_full = len(self.handlers) >= limits.handlers or len(self.overdue) >= limits.overdue
-        self.is_open = not (is_full or self.lately.keys or self._is_overloaded)
+        is_full = (
+            len(self.handlers) >= self._handlers_crowded or len(self.overdue) >= limits.overdue
+        )
+        self.is_open = not (
+            is_full
+            or self._has_caps
+            or self._lacks_memory
+            or self._is_overloaded
+            or self.lately.keys
+        )
 
-    def _place(self, tx: WaitingCore) -> Place:
-        if not tx.answered:
-            if tx.context is not None:
-                return self.forwarding_invites if tx.request.method == "INVITE" else self.forwarding
-            return self.handlers
-        return self.holding if tx.holds else self.overdue
+    def _put(self, tx: WaitingCore) -> Place:
+        """Put a request where it belongs now, and return that place."""
+        if tx.answered:
+            place = self.holding if tx.holds else self.overdue
+        elif tx.context is None:
+            place = self.handlers
+        else:
+            is_invite = tx.request._method == "INVITE"
+            place = self.forwarding_invites if is_invite else self.forwarding
+        before = tx.place
+        if before is place:
+            return place
+        if before is None:
+            host = tx.request.flow.remote[0]
+            source = source_of(host) if ":" in host else host
+        else:
+            source = before.pop(tx)[1]
+            before.sources[source] -= 1
+            if not before.sources[source]:
+                del before.sources[source]
+        tx.place = place
+        place[tx] = self._clock.now(), source
+        place.sources[source] = place.sources.get(source, 0) + 1
+        return place
 
     # ---- large requests
 
@@ -183,7 +218,9 @@ class Admission:
         elif self._is_overloaded and not self.admits and _begins(request):
             limit = "overload"
         else:
-            limit = self.limit_reached(transactions, belongs, request.method, size)
+            limit = self.limit_reached(
+                transactions, belongs, request.method, size, request.flow.remote[0]
+            )
         if limit is None:
             return None
         self.refuse(limit, request)
@@ -192,7 +229,7 @@ class Admission:
         return seconds
 
     def limit_reached(
-        self, transactions: int, belongs: Callable[[], bool], method: str, size: int
+        self, transactions: int, belongs: Callable[[], bool], method: str, size: int, host: str
     ) -> str | None:
         """Return the name of the limit that refuses a request; None if it is served.
 
@@ -205,6 +242,7 @@ class Admission:
             belongs: Returns True if the request belongs to one of those.
             method: Its method.
             size: Its bytes.
+            host: Where it came from.
         """
         limits = self._limits
         if transactions >= limits.transactions:
@@ -215,8 +253,11 @@ class Admission:
             name = "overdue"
         elif size > LARGE and self.large_bytes + size > limits.large_bytes:
             name = "large_bytes"
+        elif self._lacks_memory:
+            name = "memory"
         else:
-            return None
+            rule = self._rule_of_source(host, transactions)
+            return None if rule is None or belongs() else rule
         if not belongs() or transactions >= self._transactions_reserve:
             return name
         if size > LARGE and self.large_bytes + size > self._large_reserve:
@@ -225,17 +266,40 @@ class Admission:
             "handlers" if len(self.handlers) >= self._handlers_reserve and method != "BYE" else None
         )
 
+    def _rule_of_source(self, host: str, transactions: int) -> str | None:
+        """Return the name of the rule that refuses new work to this source; None if none does."""
+        limits, sources, source = self._limits, self.sources, source_of(host)
+        waiting = self.handlers.sources.get(source, 0)
+        unanswered = waiting + self.forwarding_invites.sources.get(source, 0)
+        return (
+            sources.limit_of(
+                host,
+                "transactions",
+                sources.transactions.get(source, 0),
+                transactions,
+                limits.transactions,
+                limits.transactions_per_source,
+            )
+            or sources.limit_of(host, "unanswered", unanswered, 0, 1, limits.unanswered_per_source)
+            or sources.limit_of(host, "handlers", waiting, len(self.handlers), limits.handlers)
+        )
+
     def may_acknowledge(self, belongs: Callable[[], bool]) -> bool:
         """True when there is room for one more core that serves an ACK."""
         handlers = len(self.handlers)
         return handlers < self._limits.handlers or (handlers < self._handlers_reserve and belongs())
 
-    def may_forward(self, method: str, belongs: Callable[[], bool]) -> bool:
-        """True when there is room for one more forwarded request. INVITEs are counted apart from
-        other methods."""
+    def may_forward(self, method: str, belongs: Callable[[], bool], host: str) -> bool:
+        """True when there is room for one more forwarded request from this host. INVITEs are
+        counted apart from other methods."""
         place = self.forwarding_invites if method == "INVITE" else self.forwarding
-        if len(place) < self._limits.forwarding:
+        limit = self._limits.forwarding
+        if len(place) < (1 - SHARE) * limit:
             return True
+        if len(place) < limit:
+            has = place.sources.get(source_of(host), 0)
+            rule = self.sources.limit_of(host, "forwarding", has, len(place), limit)
+            return rule is None or belongs()
         return belongs() and (method == "BYE" or len(place) < self._forwarding_reserve)
 
     def refused_lately(self, key: str) -> int | None:
@@ -284,12 +348,12 @@ class Admission:
         self._alarm = None
         before = self._clock.now() - self._patience
         waiting = False
-        for tx, since in [*self.handlers.items()]:
+        for tx, (since, _) in [*self.handlers.items()]:
             if tx.transaction is None:
                 waiting = True
                 if since <= before:
                     tx.give_up()
-        for tx, since in [*self.overdue.items()]:
+        for tx, (since, _) in [*self.overdue.items()]:
             if since <= before:
                 self.tell(tx)
         if waiting or self.overdue:

@@ -18,6 +18,7 @@ from ..observe.counters import Counters, Plain
 from ..observe.tap import Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
+from ..runtime.rates import source_of
 from ..transaction.fsm import NEVER, SENT, client_machine
 from ..transaction.keys import client_key, quoted_key
 from ..transaction.machines import (
@@ -60,6 +61,7 @@ class TransactionLayer:
         self.admission = Admission(limits, timers, clock, self.counters)
         self.amplification = Amplification(limits.unacknowledged)
         """Bounds what is repeated to sources that have never acknowledged anything."""
+        self.sources = self.admission.sources
         self.servers: dict[str, ServerRecord] = {}
         self.clients: dict[str, ClientRecord] = {}
         self.merged = Merged(self.servers)
@@ -158,6 +160,9 @@ class TransactionLayer:
         if isinstance(tx, ServerRecord):
             if self.servers.get(tx.key) is tx:
                 del self.servers[tx.key]
+                host = tx.flow.remote[0]
+                source = source_of(host) if ":" in host else host
+                self.sources.transactions[source] -= 1
             if tx.merge is not None:
                 self.merged.forget(tx)
         elif self.clients.get(tx.key) is tx:
@@ -263,6 +268,14 @@ class TransactionLayer:
         )
         tx.flow = flow
         self.servers[key] = tx
+        host = flow.remote[0]
+        source = source_of(host) if ":" in host else host
+        counts = self.sources.transactions
+        has = counts.get(source)
+        if has is None:
+            self.sources.begin(source)
+        else:
+            counts[source] = has + 1
         if flow.transactions is not None:
             flow.transactions.add(tx)
         tx.start(self._now())

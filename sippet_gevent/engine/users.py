@@ -80,7 +80,7 @@ class WaitingCore(Protocol):
     def parked(self) -> object | None:
         """What it waits for, if that is a function of this library."""
 
-    place: dict[WaitingCore, float] | None
+    place: Place | None
     """Where it is counted."""
     worker: Worker | None
     """The greenlet of the core."""
@@ -90,6 +90,17 @@ class WaitingCore(Protocol):
 
     def ended(self) -> None:
         """Note that the stack has stopped."""
+
+
+class Place(dict[WaitingCore, tuple[float, str]]):
+    """Requests whose cores are counted together, with the time at which each was added, and its
+    source."""
+
+    __slots__ = ("sources",)
+
+    def __init__(self) -> None:
+        self.sources: dict[str, int] = {}
+        """The number of requests of each source."""
 
 
 class ClientRecord(Transaction):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from typing import Any
 
-from ..arguments import flag, instance, number, whole
+from ..arguments import flag, instance, number, texts, whole
 from ..errors import InvalidValue
 from ..message.parser import DEFAULT_LIMITS, ParserLimits
 
@@ -108,10 +109,28 @@ class Limits:
     transactions: int = 1_000_000
     """Transactions at the same time. A further request gets 503. At 20,000 requests a second,
     640,000 transactions wait for their last timer."""
+    transactions_per_source: int = 0
+    """Transactions of one source at the same time: of an IPv4 address, or an IPv6 /64. A further
+    request gets 503. 0 sets no number. Then a source may have all, but gets nothing of the last
+    quarter of a limit if it has a quarter already, and other sources are known."""
+    unanswered_per_source: int = 0
+    """INVITEs of one source without final response, and other requests whose cores wait. 0 as
+    above."""
+    calls_per_source: int = 0
+    """Calls that one source has begun. 0 as above."""
+    exempt: tuple[str, ...] = ()
+    """Networks that may have all of each limit, such as those of your trunks: `("192.0.2.0/24",)`.
+    All that a trunk or a proxy sends comes from one source."""
     large_bytes: int = 256 * 1024 * 1024
     """Bytes of requests longer than LARGE whose transactions or calls exist. A further large
     request gets 503. A transaction keeps request and answer for 32 s, and peers choose how long
     both are."""
+    memory: int = 0
+    """Bytes of memory that the process may have. 0 takes the least limit of its control groups, as
+    containers have them, or the memory of the machine. It is read when the stack starts."""
+    memory_percent: int = 85
+    """Percent of `memory` that the process has when new requests get 503. Without that, the kernel
+    would kill it with all its calls. 0 never looks."""
     reserve: float = 0.5
     """Part of `handlers`, `forwarding`, `transactions` and `large_bytes` that is added for requests
     of a call, a dialog or a route of ours. A limit must never refuse the request that would free
@@ -156,6 +175,15 @@ class Limits:
             .items()
         ):
             whole(f"parser.{name}", value, 1)
+        whole("memory_percent", self.memory_percent, 0, 100)
+        for network in texts("exempt", self.exempt, "networks"):
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise InvalidValue(
+                    f"exempt must be networks, got {network!r}, because {error}: write "
+                    'exempt=("192.0.2.0/24",)'
+                ) from None
         try:
             least, most = self.retry_after
         except (TypeError, ValueError):

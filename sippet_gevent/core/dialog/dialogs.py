@@ -8,6 +8,7 @@ import gevent
 
 from ...errors import ParseError, Reject
 from ...message.message import Request, Response
+from ...runtime.rates import source_of
 from ...transport.base import Flow
 from ..core import CoreFunction
 from ..element import Element, FirstNotify, InvitingRequest, ServedRequest
@@ -38,6 +39,8 @@ class Dialogs:
         self.ended = EndedDialogs(stack)
         self._calls: dict[DialogID, InviteSession] = {}
         self._early = 0  # of them
+        self._sources: dict[DialogID, str] = {}  # of the calls that peers have begun
+        self._by_source: dict[str, int] = {}  # the number of them
         self.unowned = 0
         """Calls that no program held any more."""
         self.events_dropped = 0
@@ -83,9 +86,18 @@ class Dialogs:
             raise Reject(481)
         admission, limits = self.stack.engine.admission, self.stack.engine.limits
         is_new = call is None or not call.is_confirmed
-        if is_new and len(self._calls) - self._early >= limits.calls:
-            admission.refuse("calls", tx.request)
-            raise Reject(503, retry_after=random.randint(*limits.retry_after))
+        host = tx.request.flow.remote[0]
+        source = source_of(host) if ":" in host else host
+        if is_new:
+            total, has = len(self._calls) - self._early, self._by_source.get(source, 0)
+            limit = "calls" if total >= limits.calls else None
+            if limit is None and (limits.calls_per_source or has * 4 >= limits.calls):
+                limit = admission.sources.limit_of(
+                    host, "calls", has, total, limits.calls, limits.calls_per_source
+                )
+            if limit is not None:
+                admission.refuse(limit, tx.request)
+                raise Reject(503, retry_after=random.randint(*limits.retry_after))
         if not isinstance(call, InviteSession):
             call = self._begin(tx, response)
         call._responding(tx.request, response)
@@ -97,6 +109,9 @@ class Dialogs:
             if is_new:
                 call._let_go()
             raise
+        if is_new:
+            self._sources[call.dialog.id] = source
+            self._by_source[source] = self._by_source.get(source, 0) + 1
         if is_new and tx.transaction in admission.large:
             admission.weigh(call, admission.large[tx.transaction])
         call._answered(tx, response)
@@ -259,6 +274,11 @@ class Dialogs:
             self.stack.keepalives.drop(call.dialog.call_id)
         self.stack.engine.admission.release(call)
         known = self._calls.pop(call.dialog.id, None)
+        source = self._sources.pop(call.dialog.id, None)
+        if source is not None:
+            left = self._by_source[source] = self._by_source[source] - 1
+            if not left:
+                del self._by_source[source]
         if known is not None:
             self._early -= not known.is_confirmed
             early = by_us and not known.is_confirmed
@@ -286,6 +306,8 @@ class Dialogs:
             for usage in [*call.dialog.usages]:  # the call itself is the first
                 usage._drop()
         self._calls.clear()
+        self._sources.clear()
+        self._by_source.clear()
         self._early = 0
         for usage in [usage for dialog in self._others.values() for usage in dialog.usages]:
             usage._drop()

@@ -118,7 +118,7 @@ class ResponseContext(Forwarding):
         self.tx = tx
         self.stack = tx.stack
         admission, limits = self.stack.engine.admission, self.stack.engine.limits
-        if not admission.may_forward(tx.request._method, tx._belongs):
+        if not admission.may_forward(tx.request._method, tx._belongs, tx.request.flow.remote[0]):
             admission.refuse("forwarding", tx.request)
             raise Reject(503, retry_after=random.randint(*limits.retry_after))
         self._mark = loop_mark(tx.request, self.stack.engine.secret)

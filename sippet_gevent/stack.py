@@ -78,7 +78,9 @@ from .message.sdp import MediaStream
 from .message.uri import URI, check_uri
 from .observe.tap import Observation, Observer
 from .runtime.clock import Clock
+from .runtime.collector import COLLECTOR
 from .runtime.limits import Limits
+from .runtime.memory import MemoryWatch, allowed
 from .runtime.process import PROCESS
 from .transaction.timers import Timers
 from .transport.base import Flow, Transport
@@ -129,6 +131,9 @@ class Stack:
             proxy that terminates TLS (RFC 5630).
         keep: Offer keep-alives to registrars and callees, and send them if they are wanted (RFC
             6223).
+        tune_gc: Let Python's garbage collector run often and shortly while the stack runs, instead
+            of seldom and for long; see Collector. The thresholds are restored when the last stack
+            stops.
         session_expires: Seconds after which a call ends unless it was refreshed. Half of them pass
             between two refreshes (RFC 4028). 0 asks for no session timer, and grants one to a peer
             that asks. `invite()` and `accept()` take another value for one call.
@@ -168,6 +173,7 @@ class Stack:
         tls: TLS | None = None,
         sips_in_clear: bool = False,
         keep: bool = False,
+        tune_gc: bool = True,
         session_expires: int = SESSION_EXPIRES,
         web: Web | None = None,
         accept: Accept | None = None,
@@ -178,7 +184,7 @@ class Stack:
     ) -> None:
         check_options(
             clock=clock, timers=timers, limits=limits, resolver=resolver, tls=tls, web=web,
-            sips_in_clear=sips_in_clear, keep=keep, allow_target=allow_target,
+            sips_in_clear=sips_in_clear, keep=keep, tune_gc=tune_gc, allow_target=allow_target,
             may_replace=may_replace,
         )  # fmt: skip
         self.dispatcher = Dispatcher(self)
@@ -191,6 +197,7 @@ class Stack:
         self.web = web
         self.sips_in_clear = sips_in_clear
         self.keep = keep
+        self.tune_gc = tune_gc
         self.session_expires = check_session_expires(session_expires)
         self.names = Names(self.engine.transports, domains, route_secret, aliases)
         self.supported = RULES.option_tags.union(tag.lower() for tag in check_supported(supported))
@@ -220,8 +227,13 @@ class Stack:
         self.sender = Sender(self)
         self.registrations = Registrations(self)
         self.callbacks = Group()
+        self.memory = MemoryWatch(self._work, engine.admission.use_memory)
         self._running = False
         self._stopped = Event()
+
+    def _work(self) -> int:
+        """Return the number of transactions and calls."""
+        return len(self.engine.servers) + len(self.engine.clients) + len(self.dialogs)
 
     def _move(self, clock: Clock, planned: list[Planned]) -> dict[str, Any]:
         """Give a stopped stack another clock and other transports, for tests.
@@ -285,6 +297,11 @@ class Stack:
             self._stopped = Event()
             self.engine.draining = False
             self.resolver.start(self.clock)
+            limits = self.engine.limits
+            if self.tune_gc:
+                COLLECTOR.join(self)
+            if limits.memory_percent:
+                self.memory.start((limits.memory or allowed()) * limits.memory_percent // 100)
             try:
                 self._open(self.planned)
             except TransportError:
@@ -334,6 +351,8 @@ class Stack:
         finally:
             # before connections end, so that no request goes on to its next target
             self._running = False
+            COLLECTOR.leave(self)
+            self.memory.stop()
             self.accounts.stop()
             self.rerouted.stop()
             self.keepalives.stop()
@@ -354,8 +373,7 @@ class Stack:
         * SIGTERM or Ctrl-C drains the stack, a second one stops it at once. SIGHUP reads the
           certificates again, SIGUSR1 logs the statistics. run() does not touch a signal that the
           program handles itself.
-        * It logs the line of code that blocks the loop, and keeps the garbage collector from
-          stopping all calls for 0.1 s.
+        * It logs the line of code that blocks the loop.
 
         Call it in the main thread. Greenlets of the program run meanwhile.
         `gevent.spawn(stack.run)` is possible, and several stacks may run at the same time.

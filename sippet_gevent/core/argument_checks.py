@@ -38,13 +38,20 @@ _NOT_ALONE = {
 
 
 def check_options(
-    *, sips_in_clear: Any, keep: Any, allow_target: Any, may_replace: Any, **options: Any
+    *,
+    sips_in_clear: Any,
+    keep: Any,
+    tune_gc: Any,
+    allow_target: Any,
+    may_replace: Any,
+    **options: Any,
 ) -> None:
     """Check the options of a Stack. Raises TypeError, which says what to write."""
     for name, value in options.items():
         arguments.optional(name, value, *_TYPES[name])
     arguments.flag("sips_in_clear", sips_in_clear)
     arguments.flag("keep", keep)
+    arguments.flag("tune_gc", tune_gc)
     if (
         arguments.function("allow_target", allow_target, "allow_target=a function of (candidate)")
         is not None

@@ -40,6 +40,9 @@ it."""
 CRASHES_KEPT = 16
 """Messages that caused an internal error, kept for debugging in `crashes`."""
 
+OUT_OF_MEMORY = "out_of_memory"
+"""Reason of messages that were dropped because the process could get no memory for them."""
+
 
 class Ingress:
     """Carries each received message to its transaction or core, in a greenlet of its own."""
@@ -203,7 +206,7 @@ class Ingress:
                 or layer.draining
                 or not self._admission.is_open
                 or size > LARGE
-                or len(self._servers) + len(self._clients) >= self.limits.transactions
+                or len(self._servers) + len(self._clients) >= self._admission.crowded
             ):
                 first = layer.merged.first(merge)
                 refusal = self._refusal(request, first, key, size)
@@ -317,12 +320,27 @@ class Ingress:
                 self._layer.plan(serving.transaction)
 
     def _crashed(self, error: BaseException, data: bytes, flow: Flow) -> None:
-        """Take an exception that has left a message's greenlet. A core's request is answered 500;
-        an internal error is logged and kept."""
+        """Take an exception that has left a message's greenlet. If memory runs out even here, that
+        costs this message alone."""
+        try:
+            self._take_crash(error, data, flow)
+        except MemoryError:
+            serving = getattr(gevent.getcurrent(), "serving", None)
+            if serving is not None and serving.transaction is not None:
+                self._layer.plan(serving.transaction)  # its timer answers in time
+            if self._counters.balance > 0:
+                self._counters.drop(OUT_OF_MEMORY)
+
+    def _take_crash(self, error: BaseException, data: bytes, flow: Flow) -> None:
+        """Answer 500 to a core's request. Log and keep an internal error."""
         serving = getattr(gevent.getcurrent(), "serving", None)
         if serving is not None:
             self._counters.core_errors += 1
             serving.crashed(error)
+            return
+        if isinstance(error, MemoryError):
+            if self._counters.balance > 0:
+                self._counters.drop(OUT_OF_MEMORY, flow, self._now())
             return
         self.crashes.append((data, repr(error)))
         if self._counters.balance > 0:

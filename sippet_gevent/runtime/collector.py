@@ -9,10 +9,13 @@ that comes at last looks at all of them: 40 to 90 ms, in which nothing is served
 from __future__ import annotations
 
 import gc
+import logging
 from types import TracebackType
 from typing import Any
 
 import gevent
+
+log = logging.getLogger("sippet_gevent")
 
 INTERVAL = 0.02
 """Seconds between two collections of the objects that are new."""
@@ -28,9 +31,10 @@ _NEW = 1  # the youngest generation and the one after it: what is left of them c
 
 
 class Collector:
-    """Collects new objects every 20 ms, and all objects seldom. `Stack.run()` has one.
+    """Collects new objects every 20 ms, and all objects seldom. A stack that runs has one, unless
+    it is made with `Stack(tune_gc=False)`.
 
-    A program with a main loop of its own uses it as a context manager, in the thread of the loop:
+    A program without a stack uses it as a context manager, in the thread of its loop:
 
         with Collector():
             main_loop()
@@ -51,6 +55,12 @@ class Collector:
         gc.set_threshold(*self._thresholds[:2], max(self._thresholds[2], FULL_COLLECTIONS))
         self._timer = gevent.get_hub().loop.timer(INTERVAL, repeat=INTERVAL, ref=False)
         self._timer.start(gc.collect, _NEW)
+        log.info(
+            "garbage collector set: thresholds=%s before=%s interval=%g",
+            _shown(gc.get_threshold()),
+            _shown(self._thresholds),
+            INTERVAL,
+        )
 
     def stop(self) -> None:
         """End, and give Python back the thresholds that it had."""
@@ -60,6 +70,7 @@ class Collector:
         self._timer.close()
         self._timer = None
         gc.set_threshold(*self._thresholds)
+        log.info("garbage collector restored: thresholds=%s", _shown(self._thresholds))
 
     def __enter__(self) -> Collector:
         self.start()
@@ -72,3 +83,34 @@ class Collector:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+class SharedCollector:
+    """One Collector for all stacks of the process. It begins with the first and ends with the
+    last."""
+
+    __slots__ = ("_collector", "_users")
+
+    def __init__(self) -> None:
+        self._collector = Collector()
+        self._users: set[int] = set()
+
+    def join(self, user: object) -> None:
+        """Begin, unless another stack has begun."""
+        self._users.add(id(user))
+        self._collector.start()
+
+    def leave(self, user: object) -> None:
+        """End, unless another stack still runs."""
+        if id(user) in self._users:
+            self._users.remove(id(user))
+            if not self._users:
+                self._collector.stop()
+
+
+COLLECTOR = SharedCollector()
+"""That of this process."""
+
+
+def _shown(thresholds: tuple[int, ...]) -> str:
+    return ",".join(map(str, thresholds))

@@ -1,4 +1,4 @@
-"""Process: sets up signals, logging, watchdog and garbage collector for `Stack.run()`.
+"""Process: sets up signals, logging and watchdog for `Stack.run()`.
 
 Several stacks may run in one process, each in a greenlet of its own. They share the signals and the
 watchdog.
@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import gevent
 
 from ..errors import SIPError, TransactionStateError, TransportError
-from .collector import Collector
 from .ports import explained
 from .watchdog import Watchdog
 
@@ -64,7 +63,6 @@ class Process:
 
     def __init__(self) -> None:
         self.watchdog = Watchdog()
-        self.collector = Collector()
         self.asked = 0
         """Number of times that SIGTERM or SIGINT has asked the process to stop."""
         self._stacks: dict[Runnable, float] = {}
@@ -139,14 +137,12 @@ class Process:
         except ValueError as error:  # Python handles signals in the main thread only
             raise TransactionStateError(_MAIN_THREAD) from error
         self._hub = gevent.get_hub()
-        self.collector.start()
         self.watchdog.start(
             [number for number in self._replaced if self._handlers[number] == self._stop]
         )
 
     def _restore(self) -> None:
         self.watchdog.stop()
-        self.collector.stop()
         while self._replaced:
             signal.signal(*self._replaced.popitem())
 

@@ -183,6 +183,7 @@ class Sip:
                 'sip.stack(core, host="192.0.2.20", port=5060)'
             )
         options.setdefault("resolver", NoDNS())
+        options.setdefault("tune_gc", False)
         stack = Stack(core=core, clock=self.clock, **options)
         stack.listen(f"udp:{host}:{port}", MemoryTransport(self.network))
         stack.tap(self._exchange)

@@ -6,7 +6,7 @@ from collections import Counter, deque
 import gevent
 import pytest
 
-from sippet_gevent import Collector
+from sippet_gevent import Collector, Stack, TransportError
 from sippet_gevent.runtime.collector import FULL_COLLECTIONS, INTERVAL
 
 
@@ -91,3 +91,40 @@ def test_collector_stays_off_where_the_program_has_switched_it_off(collections):
 def test_collector_keeps_no_loop_running():
     with Collector():
         assert gevent.wait(timeout=5)
+
+
+# ---- the collector of stacks
+
+
+def test_running_stack_sets_the_thresholds_and_the_last_one_restores_them(caplog):
+    before = gc.get_threshold()
+    first, second = Stack("udp:127.0.0.1:0"), Stack("udp:127.0.0.1:0")
+    with caplog.at_level("INFO", "sippet_gevent"), first:
+        assert gc.get_threshold() == (*before[:2], max(before[2], FULL_COLLECTIONS))
+        with second:
+            pass
+        assert gc.get_threshold() != before
+    assert gc.get_threshold() == before
+    told = [line for line in caplog.messages if line.startswith("garbage collector")]
+    assert [line.partition(":")[0] for line in told] == [
+        "garbage collector set",
+        "garbage collector restored",
+    ]
+
+
+def test_stack_can_leave_the_thresholds_alone():
+    before = gc.get_threshold()
+    with Stack("udp:127.0.0.1:0", tune_gc=False):
+        assert gc.get_threshold() == before
+
+
+def test_stack_whose_address_is_taken_restores_the_thresholds():
+    before = gc.get_threshold()
+    with Stack("udp:127.0.0.1:0") as stack, pytest.raises(TransportError):
+        Stack(*stack.addresses).start()
+    assert gc.get_threshold() == before
+
+
+def test_tune_gc_must_be_a_flag():
+    with pytest.raises(TypeError, match="tune_gc"):
+        Stack(tune_gc="yes")

@@ -129,7 +129,10 @@ class Ingress:
             tx = self._servers.get(compiled_key(data))  # type: ignore[arg-type]
             if tx is not None and not tx.reliable:
                 is_ack = data[:4] == b"ACK "
-                if not is_ack or tx.state is not ACCEPTED:
+                # the first ACK of a host is read, because its tag proves the source
+                if not is_ack or (
+                    tx.state is not ACCEPTED and tx.flow.remote[0] in self._acknowledged
+                ):
                     self._receive_copy(tx, RECV_ACK if is_ack else RECV_REQUEST, data, flow)
                     return
         try:

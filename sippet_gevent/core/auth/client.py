@@ -99,7 +99,7 @@ class Authentication(Policy):
         for each in self.keyring.credentials:
             for place, session in each.sessions(known[1]):
                 if self._is_allowed(each, place[0], known):
-                    key = (place[0], place[1], session.challenge.nonce or "")
+                    key = (place[0], place[1], session.first_nonce)
                     self._answers[key] = _Answer(session, each, place, False, False)
         self.write(request)
 

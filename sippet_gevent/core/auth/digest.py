@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from hmac import compare_digest
 from typing import Protocol
 from unicodedata import is_normalized, normalize
@@ -23,6 +23,7 @@ from urllib.parse import quote
 from ...errors import InvalidValue, ParseError, excerpt
 from ...message.fields.authentication import AuthenticationInfo, AuthParameters, Challenge
 from ...message.fields.authentication import Credentials as Authorization
+from ...message.grammar import REMEMBERED
 
 SCHEME = "Digest"
 """The only scheme that SIP elements may offer and answer by password (RFC 8760 §2.6)."""
@@ -175,6 +176,16 @@ def response(
 # ---- the client's side
 
 
+def _shared(text: str) -> str:
+    """Return one text for all that are equal: the realm and the algorithm of many accounts."""
+    return _one(text) if len(text) <= REMEMBERED else text
+
+
+@lru_cache(maxsize=64)
+def _one(text: str) -> str:
+    return text
+
+
 class Session:
     """A challenge that a client answers, request after request: nonce, count and key.
 
@@ -188,7 +199,8 @@ class Session:
     """
 
     __slots__ = (
-        "_key", "algorithm", "challenge", "cnonce", "count", "nonce", "qop", "username",
+        "_key", "_opaque", "_realm", "_spelled", "_userhash", "algorithm", "cnonce", "count",
+        "first_nonce", "nonce", "qop", "username",
     )  # fmt: skip
 
     def __init__(
@@ -200,12 +212,15 @@ class Session:
         *,
         rfc2069: bool = True,
     ) -> None:
-        self.challenge = challenge
+        # not the whole challenge, because thousands of accounts have one each
+        self._realm = _shared(challenge.realm or "")
+        self._spelled = None if challenge.algorithm is None else _shared(challenge.algorithm)
+        self._opaque, self._userhash = challenge.opaque, bool(challenge.userhash)
         self.username = username
         self.algorithm = known_algorithm(challenge.algorithm) or "MD5"
         self.qop = qop_of(challenge, rfc2069=rfc2069)
         self.cnonce = cnonce
-        self.nonce = challenge.nonce or ""
+        self.nonce = self.first_nonce = challenge.nonce or ""
         self.count = 0
         """Requests that were sent with this nonce."""
         # of the first nonce, even when the server names the next one (RFC 7616 §3.4.2)
@@ -218,26 +233,24 @@ class Session:
     def answer(self, method: str, uri: str, body: bytes = b"") -> Authorization:
         """Return the credentials for one request, and count it."""
         self.count += 1
-        challenge = self.challenge
         pairs: list[tuple[str, object]] = self._name()
-        pairs += [("realm", challenge.realm or ""), ("nonce", self.nonce), ("uri", uri)]
+        pairs += [("realm", self._realm), ("nonce", self.nonce), ("uri", uri)]
         pairs.append(("response", self._response(method, uri, body)))
-        if challenge.algorithm is not None:
+        if self._spelled is not None:
             # exactly as the server has spelled it (RFC 7616 §3.4)
-            pairs.append(("algorithm", challenge.algorithm))
+            pairs.append(("algorithm", self._spelled))
         if self.qop is not None:
             pairs += [("cnonce", self.cnonce), ("qop", self.qop), ("nc", f"{self.count:08x}")]
-        if challenge.opaque is not None:
-            pairs.append(("opaque", challenge.opaque))
-        if challenge.userhash:
+        if self._opaque is not None:
+            pairs.append(("opaque", self._opaque))
+        if self._userhash:
             pairs.append(("userhash", "true"))
         return Authorization(SCHEME, AuthParameters(pairs))
 
     def _name(self) -> list[tuple[str, object]]:
         name = self.username
-        if self.challenge.userhash:
-            realm = self.challenge.realm or ""
-            return [("username", userhash(name, realm, self.algorithm))]
+        if self._userhash:
+            return [("username", userhash(name, self._realm, self.algorithm))]
         if not name.isprintable():  # a control character is no part of a quoted string
             return [("username*", "UTF-8''" + quote(_normal(name)))]
         return [("username", normalize("NFC", name))]

@@ -256,6 +256,10 @@ TYPELESS = {
     # file and function: why the type cannot be written
     ("command/trace.py", "host_of"): "a socket address, which differs by family",
     ("core/registration/requests.py", "headers"): "values of header fields",
+    (
+        "core/registration/requests.py",
+        "completed",
+    ): "arguments of a request, with values of header fields",
     ("core/registration/row.py", "arguments_of"): "the columns of a user's table",
     ("core/registration/row.py", "_several"): "a column to check",
     ("core/registration/row.py", "_user_of"): "a column to check",

@@ -44,6 +44,7 @@ class UserAgent(Element, Protocol):
 
     def request(
         self,
+        /,
         method: str,
         uri: URI | str,
         *,
@@ -62,6 +63,7 @@ class UserAgent(Element, Protocol):
 
     def invite(
         self,
+        /,
         uri: URI | str,
         *,
         next_hop: NextHop | None = None,

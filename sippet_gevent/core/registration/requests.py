@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from ...message.address import NameAddr
 from ...message.message import Response
-from ...message.sdp import MediaStream
 from ...message.uri import URI
-from ...transaction.timers import Timers
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Given
 from ..capabilities import CONTACT_IN_REQUEST
 from ..client.sender import Sender
 from ..client.targets import NextHop
-from ..dialog.call import Call, OnOffer, OnProvisional
-from ..dialog.handlers import CallHandlers
-from ..element import Element
-from ..inbox import Waitable
+from ..dialog.call import Call
+from ..user_agent import UserAgent
 from .registrations import Registrations
 
+M = TypeVar("M")
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
 
-class Registering(Element, Protocol):
+
+class Registering(UserAgent, Protocol):
     """A stack, as registrations and accounts see it."""
 
     @property
@@ -32,43 +34,6 @@ class Registering(Element, Protocol):
     @property
     def registrations(self) -> Registrations:
         """All registrations."""
-
-    def request(
-        self,
-        method: str,
-        uri: URI | str,
-        *,
-        next_hop: NextHop | None = None,
-        listener: Wanted = None,
-        timeout: float | None = None,
-        on_provisional: OnProvisional | None = None,
-        credentials: Given | None = None,
-        follow_redirects: bool = False,
-        timers: Timers | None = None,
-        body: bytes | str = b"",
-        **headers: Any,
-    ) -> Response:
-        """Send a request and return its final response."""
-
-    def invite(
-        self,
-        uri: URI | str,
-        *,
-        next_hop: NextHop | None = None,
-        listener: Wanted = None,
-        timeout: float | None = None,
-        on_provisional: OnProvisional | None = None,
-        media: Sequence[MediaStream] | None = None,
-        handlers: CallHandlers | None = None,
-        credentials: Given | None = None,
-        follow_redirects: bool = False,
-        timers: Timers | None = None,
-        body: bytes | str = b"",
-        on_offer: OnOffer | None = None,
-        until: Waitable | None = None,
-        **headers: Any,
-    ) -> Call:
-        """Call a peer."""
 
 
 class Way(NamedTuple):
@@ -99,6 +64,29 @@ class Way(NamedTuple):
                 own["contact"] = NameAddr(contact)
         return own
 
+    def completed(self, method: str, uri: URI | str, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a request, with those of the account where none are given."""
+        options = {**self.headers(method, uri), **options}
+        for name in ("next_hop", "listener", "credentials"):
+            if options.get(name) is None:
+                options[name] = getattr(self, name)
+        return options
+
+
+def signed_as(
+    model: Callable[Concatenate[M, P], R],
+) -> Callable[[Callable[Concatenate[S, ...], R]], Callable[Concatenate[S, P], R]]:
+    """Give a method the signature of another one, so that it is written once.
+
+    Editors, mypy and inspect.signature() show that signature.
+    """
+
+    def sign(method: Callable[Concatenate[S, ...], R]) -> Callable[Concatenate[S, P], R]:
+        method.__signature__ = signature(model)  # type: ignore[attr-defined]
+        return method
+
+    return sign
+
 
 class AccountRequests:
     """Sends requests of an account. Base class of Registration and Account."""
@@ -108,76 +96,20 @@ class AccountRequests:
     def _way(self) -> Way:
         raise TypeError(f"{type(self).__name__} lacks _way()")
 
-    def request(
-        self,
-        method: str,
-        uri: URI | str,
-        *,
-        next_hop: NextHop | None = None,
-        listener: Wanted = None,
-        timeout: float | None = None,
-        on_provisional: OnProvisional | None = None,
-        credentials: Given | None = None,
-        follow_redirects: bool = False,
-        timers: Timers | None = None,
-        body: bytes | str = b"",
-        **headers: Any,
-    ) -> Response:
+    @signed_as(UserAgent.request)
+    def request(self, method: str, uri: URI | str, **options: object) -> Response:
         """Send a request of this account: with its From, credentials and Service-Route.
 
         The arguments and exceptions are those of Stack.request(). What is given here comes first.
         """
         way = self._way()
-        return way.stack.request(
-            method,
-            uri,
-            next_hop=way.next_hop if next_hop is None else next_hop,
-            listener=way.listener if listener is None else listener,
-            timeout=timeout,
-            on_provisional=on_provisional,
-            credentials=way.credentials if credentials is None else credentials,
-            follow_redirects=follow_redirects,
-            timers=timers,
-            body=body,
-            **{**way.headers(method, uri), **headers},
-        )
+        return way.stack.request(method, uri, **way.completed(method, uri, options))
 
-    def invite(
-        self,
-        uri: URI | str,
-        *,
-        next_hop: NextHop | None = None,
-        listener: Wanted = None,
-        timeout: float | None = None,
-        on_provisional: OnProvisional | None = None,
-        media: Sequence[MediaStream] | None = None,
-        handlers: CallHandlers | None = None,
-        credentials: Given | None = None,
-        follow_redirects: bool = False,
-        timers: Timers | None = None,
-        body: bytes | str = b"",
-        on_offer: OnOffer | None = None,
-        until: Waitable | None = None,
-        **headers: Any,
-    ) -> Call:
+    @signed_as(UserAgent.invite)
+    def invite(self, uri: URI | str, **options: object) -> Call:
         """Call a peer from this account: with its From, credentials and Service-Route.
 
         The arguments and exceptions are those of Stack.invite(). What is given here comes first.
         """
         way = self._way()
-        return way.stack.invite(
-            uri,
-            next_hop=way.next_hop if next_hop is None else next_hop,
-            listener=way.listener if listener is None else listener,
-            timeout=timeout,
-            on_provisional=on_provisional,
-            media=media,
-            handlers=handlers,
-            credentials=way.credentials if credentials is None else credentials,
-            follow_redirects=follow_redirects,
-            timers=timers,
-            body=body,
-            on_offer=on_offer,
-            until=until,
-            **{**way.headers("INVITE", uri), **headers},
-        )
+        return way.stack.invite(uri, **way.completed("INVITE", uri, options))

@@ -44,7 +44,7 @@ ROOMS = {
 INTERNAL = {
     "Binding": ("bytes",),
     "ClientTransaction": ("receive", "fail", "flow_ended", "ended", "expire"),
-    "ServerTransaction": ("receive", "crashed", "cancel", "fail", "ended"),
+    "ServerTransaction": ("receive", "crashed", "cancel", "fail", "ended", "give_up"),
 }
 """Members of public classes that only the library uses, which are on no page."""
 
@@ -97,6 +97,8 @@ def documented(module: str, names: list[str]) -> list[str]:
             else:
                 internal = INTERNAL.get(name, ())
                 lines += [f".. autoclass:: {name}"]
+                if has_private_base(value):
+                    lines += ["   :inherited-members:"]
                 if internal:
                     lines += [f"   :exclude-members: {', '.join(internal)}"]
                 lines += [""]
@@ -112,6 +114,17 @@ def documented(module: str, names: list[str]) -> list[str]:
                 ""
             ]
     return lines
+
+
+def has_private_base(kind: type) -> bool:
+    """True if methods of a class are those of a base that has no public name, so no page either."""
+    public = importlib.import_module(PACKAGE).__all__
+    return any(
+        base.__module__.startswith(PACKAGE)
+        and base.__name__ not in public
+        and any(inspect.isfunction(value) and name[0] != "_" for name, value in vars(base).items())
+        for base in kind.__mro__[1:]
+    )
 
 
 def alias_text(home: types.ModuleType, name: str) -> str:

@@ -42,6 +42,12 @@ def test_api_pages_have_every_public_name(pages):
     assert not missing
 
 
+@pytest.mark.parametrize("name", ["Account", "Headers", "Registration", "Stack"])
+def test_api_page_has_the_methods_of_bases_without_a_public_name(pages, name):
+    text = "".join(pages.values())
+    assert f".. autoclass:: {name}\n   :inherited-members:\n" in text
+
+
 def test_header_page_has_every_header_field(pages):
     from sippet_gevent.message.fields.table import HeaderFields
 

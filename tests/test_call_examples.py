@@ -308,6 +308,81 @@ def test_clicked_phones_hang_up_at_every_point(sip, clicked, loss):
     assert clicked.a.answered and clicked.b.answered
 
 
+# ---- B2BUA
+
+
+class Gateway:
+    """examples/b2bua.py, and the phone that it calls."""
+
+    def __init__(self, sip: Sip):
+        self.phone = Desk(sip)
+        host, _, port = self.phone.stack.addresses[0].removeprefix("udp:").rpartition(":")
+        made = example("b2bua.py")
+        made.b2bua.__globals__.update(GATEWAY=host, PORT=int(port))
+        self.stack = sip.serve(made.stack)
+        self.uri = uri_of(self.stack, "bob")
+
+
+def gateway_caller(sip, gateway, outcomes):
+    def script(rng):
+        try:
+            with sip.client.invite(gateway.uri, media=[AUDIO]) as call:
+                if rng.random() < 0.4:
+                    call.hold()
+                    sip.clock.sleep(rng.uniform(0, 2))
+                    call.resume()
+                for digit in rng.choice(["1", "12", ""]):
+                    call.send_digits(digit)
+                if rng.random() < 0.2:
+                    call.reinvite(media=[AUDIO])
+                call.wait(rng.uniform(0, 30))
+            outcomes.append(str(call.end))
+        except SIPError as error:
+            outcomes.append(type(error).__name__)
+
+    return script
+
+
+@LONG
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_callers_through_the_b2bua_hang_up_at_every_point(sip, loss):
+    gateway, outcomes = Gateway(sip), []
+    sip.lossy(loss=loss, seed=11)
+    play(sip, gateway_caller(sip, gateway, outcomes))
+    sip.advance(300)
+    stacks = gateway.stack, sip.client, gateway.phone.stack
+    assert calls_of(*stacks) == [0] * 3
+    assert [(len(each.dialogs), each.dialogs.early) for each in stacks] == [(0, 0)] * 3
+    assert gateway.stack.stats()["core_errors"] == 0
+    assert gateway.phone.answered
+    assert "Reject" in outcomes
+    assert {"bye by us", "bye by peer"} & set(outcomes)
+
+
+@pytest.mark.parametrize("tenths", range(0, 60, 4))
+def test_caller_through_the_b2bua_hangs_up_after_tenths_of_a_second(sip, tenths):
+    gateway = Gateway(sip)
+    gateway.phone.refuses = False
+    sip.lossy(delay=0.05)
+
+    def script():
+        with sip.client.invite(gateway.uri, media=[AUDIO]) as call:
+            call.hold()
+            call.send_digits("3")
+            call.resume()
+            call.wait(20)
+
+    def quietly():
+        try:
+            sip.clock.within(tenths / 10, script)
+        except SIPError:
+            pass  # the phone holds at the same time
+
+    sip.run(quietly)
+    sip.advance(120)
+    assert calls_of(gateway.stack, sip.client, gateway.phone.stack) == [0] * 3
+
+
 # ---- soft phone
 
 

@@ -236,6 +236,7 @@ def test_random_calls_with_loss_leave_nothing_and_lose_no_event(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", range(10))
 def test_many_random_calls_with_loss_leave_nothing_and_lose_no_event(kind):
     play(range(kind, MANY, 10))

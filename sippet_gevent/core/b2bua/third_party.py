@@ -18,9 +18,12 @@ session while B rings.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from ...errors import Reject
+from ...errors import Reject, TransactionStateError
+from ...message.message import Response
+from ..dialog.invite import InviteSession
 from ..dialog.negotiation import same_session
 from ..dialog.offer_answer import description_of
 from ..dialog.renegotiation import send_offer
@@ -42,13 +45,13 @@ def reoffer(bridge: Describing, source: Leg, target: Leg, description: bytes) ->
     came.
 
     Raises:
-        Reject: The peer has refused, or its 2xx has no answer.
+        Reject: The peer has refused, or its 2xx has no answer. 481 if the call has ended.
         TransactionTimeout, TransportError, Cancelled: As for Call.reinvite().
     """
     call = target.call
     assert call is not None  # it is answered
     offer = bridge.offer_to(source, target, description)
-    response = send_offer(call, "INVITE", lambda: offer)
+    response = _reinvite(call, lambda: offer)
     answer = description_of(response)
     if not answer:
         raise Reject(488)
@@ -62,15 +65,23 @@ def ask_for_offer(leg: Leg) -> bytes:
     The ACK waits until the leg gets its answer, by take_answer() or keep_session().
 
     Raises:
-        Reject: The peer has refused, or made no offer.
+        Reject: The peer has refused, or made no offer. 481 if the call has ended.
         TransactionTimeout, TransportError, Cancelled: As for Call.reinvite().
     """
     call = leg.call
     assert call is not None  # it is answered
-    send_offer(call, "INVITE", bytes)
+    _reinvite(call, bytes)
     if not call.offers.owes_answer:
         raise Reject(488)
     return call.offers.offer
+
+
+def _reinvite(call: InviteSession, offer: Callable[[], bytes]) -> Response:
+    try:
+        return send_offer(call, "INVITE", offer)
+    except TransactionStateError:
+        # it has ended while the re-INVITE waited for its turn, or the peer changes the session
+        raise Reject(481 if call.ended.is_set() else 491) from None
 
 
 def connect_sessions(bridge: Describing, a: Leg, b: Leg, *, is_relayed: bool) -> None:

@@ -203,7 +203,9 @@ class Hostile(Peer):
     def go_on(self, invite: Request, before: int, host: str) -> None:
         """Send ACKs, or none, to what the victim has answered."""
         for response in [r for r in self.received[before:] if isinstance(r, Response)]:
-            if response.call_id != invite.call_id or response.to.tag is None:
+            if (response.call_id, response.cseq.method) != (invite.call_id, "INVITE"):
+                continue
+            if response.to.tag is None:
                 continue
             if response.status < 300:
                 target = str(response.contact[0].uri) if response.contact else str(invite.uri)

@@ -56,7 +56,7 @@ from .parallel import Parallel, Target, Wish, check_targets
 from .pickup import pick_up, replaced_leg, wait_for_pickup
 from .policy import BridgePolicy, Kind, checked_policy
 from .relay import MediaRelay
-from .third_party import ask_for_offer, reoffer
+from .third_party import answer_in_ack, ask_for_offer, reoffer
 from .undo import put_back
 
 _WRITE = 'bridge(request, tx, "sip:bob@192.0.2.20")'
@@ -350,9 +350,7 @@ class Inbound(Connection):
         if caller.ended.is_set() or call.ended.is_set():
             return
         if is_late:
-            given = caller.offers.remote
-            if not given:
-                raise Reject(488)  # the ACK had no answer
+            given = answer_in_ack(caller)
             callee.take_answer(self.answer_to(self.caller, callee, given))
             callee.shown = given
         elif found and not same_session(found, self.caller.shown):
@@ -421,7 +419,7 @@ class Inbound(Connection):
             assert caller is not None  # the 2xx has begun it
             caller._wait_for_ack()
             if not self.offer_given and not caller.ended.is_set():
-                kept.take_answer(self.answer_to(self.caller, kept, caller.offers.remote))
+                kept.take_answer(self.answer_to(self.caller, kept, answer_in_ack(caller)))
         except BaseException:
             if replaced.is_open and not 200 <= self.tx.answered < 300:
                 # the dialog that the INVITE names must stay as it was (RFC 3891 §3)

@@ -88,7 +88,9 @@ def pick_up(bridge: Bridging, ringing: Bridging, replaced: Leg) -> None:
             not answered.
         TransactionTimeout, TransportError, Cancelled: As for bridge().
     """
-    if ringing.caller is not replaced.peer or ringing.tx.answered:
+    kept = replaced.peer
+    # a bridge that is over has no legs any more
+    if kept not in ringing.legs or kept is not ringing.caller or ringing.tx.answered:
         raise Reject(488)
     if ringing.offer_given or not bridge.offer_given:
         _answer_phone_first(bridge, ringing, replaced)

@@ -76,6 +76,13 @@ def ask_for_offer(leg: Leg) -> bytes:
     return call.offers.offer
 
 
+def answer_in_ack(call: InviteSession) -> bytes:
+    """Return the answer of a peer to the offer in our 2xx. Raises Reject if its ACK has none."""
+    if not call.offers.remote:
+        raise Reject(488)
+    return call.offers.remote
+
+
 def _reinvite(call: InviteSession, offer: Callable[[], bytes]) -> Response:
     try:
         return send_offer(call, "INVITE", offer)
@@ -106,8 +113,9 @@ def connect_sessions(bridge: Describing, a: Leg, b: Leg, *, is_relayed: bool) ->
     try:
         if first._late is not None:
             offer = first.offers.offer
-            if not is_relayed and same_session(offer, second.offers.local):
-                answer, b.shown = second.offers.remote, offer
+            agreed = second.offers.remote
+            if agreed and not is_relayed and same_session(offer, second.offers.local):
+                answer, b.shown = agreed, offer
             else:
                 answer = reoffer(bridge, a, b, offer)
         else:

@@ -174,7 +174,8 @@ class SubscriberState:
             if expires is not None:
                 self.expires_at = now + expires
             if status == 204:  # no NOTIFY follows (§4.1.2.2, RFC 5839)
-                self.notify_by = math.inf
+                if not math.isinf(self.expires_at):  # or else timer N is all that ends it
+                    self.notify_by = math.inf
                 if self._is_leaving:
                     self._take(Happened.GONE)
         elif self.state is State.NOTIFY_WAIT:

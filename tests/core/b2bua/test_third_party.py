@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import InvalidValue, Reject, TransactionStateError
+from sippet_gevent import InvalidValue, Reject, TransactionStateError, bridge
+from sippet_gevent.core.b2bua.third_party import ask_for_offer, reoffer
 
 from ..wire import Peer, host_of, start
-from .phones import CALLEE, CALLER, body, describe
+from .phones import CALLEE, CALLER, Phones, body, describe
 
 NOTHING = describe("10.0.0.2", port=0, direction="inactive")
 
@@ -134,3 +135,21 @@ def test_call_that_cannot_be_bridged_is_an_error(pair):
     alice.hangup()
     pair.sip.settle()
     pair.alice.reply(pair.alice.last("BYE"), 200)
+
+
+def test_side_that_has_ended_meanwhile_is_refused_with_481(sip):
+    served = []
+
+    def core(request, tx):
+        served.append(tx)
+        bridge(request, tx, f"sip:bob@{CALLEE}")
+
+    phones = Phones(sip, core=core)
+    phones.answer()
+    leg = served[0].call.leg.peer
+    connection = leg.bridge
+    phones.end()
+    for ask in (ask_for_offer, lambda leg: reoffer(connection, leg, leg, describe())):
+        with pytest.raises(Reject) as refused:
+            sip.run(ask, leg)
+        assert refused.value.status == 481

@@ -377,6 +377,21 @@ def test_invite_with_replaces_takes_the_place_of_one_side(sip, carol, offer):
     assert len(phones.results) == 2
 
 
+@pytest.mark.rfc("3891 3", "3261 13.2.1")
+def test_invite_with_replaces_whose_ack_has_no_answer_ends_both_sides(sip, carol, caplog):
+    phones = connected(sip)
+    invite = carol.ask("INVITE", replaces=replaces(phones.invite, phones.response))
+    moved = phones.callee.last("INVITE")
+    offer = describe(CALLEE, version=2)
+    phones.callee.reply(moved, 200, contact=f"<{phones.callee.uri}>", **body(offer))
+    carol.send(carol.within(invite, carol.responses[-1], "ACK", number=invite.cseq.number))
+    assert phones.callee.methods[-2:] == ["ACK", "BYE"]
+    for peer in (phones.caller, phones.callee, carol):
+        peer.reply(peer.last("BYE"), 200)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(phones.stack.dialogs) == 0
+
+
 @pytest.mark.rfc("3891 3")
 @pytest.mark.parametrize("offer", [describe(TARGET), b""])
 def test_invite_with_replaces_that_fails_leaves_the_call(sip, carol, offer):

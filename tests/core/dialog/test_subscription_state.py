@@ -126,6 +126,18 @@ def test_refresh_without_notify_ends_with_timer_n():
     assert it.is_terminated
 
 
+@pytest.mark.rfc("6665 4.1.2.4")
+def test_204_without_any_duration_leaves_timer_n():
+    """A peer answers a REFER by 204, and never sends a NOTIFY."""
+    it = SubscriberState(TIMER_N, 180)
+    it.subscribed(0.0)
+    it.answered(204, 1.0)
+    assert it.due == TIMER_N
+    it.expire(TIMER_N)
+    assert it.is_terminated
+    assert it.has_timed_out
+
+
 @pytest.mark.rfc("6665 4.1.2.2")
 def test_204_stops_timer_n():
     it = subscriber("active;expires=600")

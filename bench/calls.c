@@ -8,7 +8,7 @@
  *
  * Units begin at a named rate whatever the server does. The Contact, Record-Route and To of the answers are followed, as
  * RFC 3261 section 12 says. A request unanswered for 500 ms (T1) is sent again, at doubling intervals, and counts as lost
- * after five copies. The result is one line of JSON.
+ * after five copies. The result is one line of JSON. Latencies are those of the first request, and of nothing refused.
  *
  *     cc -O2 -o calls calls.c
  */
@@ -25,10 +25,11 @@
 #include <unistd.h>
 
 enum {
-    SLOTS = 1 << 17,            /* most units in progress; the slot is the unit's number modulo this */
+    SLOTS = 1 << 20,            /* most units in progress; the slot is the unit's number modulo this */
     MAX_DATAGRAM = 65535,
     MESSAGE = 4096,
     BURST = 64,                 /* datagrams read before anything else is done */
+    BEGIN = 256,                /* units begun before anything else is done */
     MAX_COPIES = 5,
     HISTOGRAM = 20000,          /* latency buckets of 100 us: up to two seconds */
     BUCKET_US = 100,
@@ -44,6 +45,8 @@ static const char HELP[] =
 "  -c P   port of the callee, for proxied\n"
 "  -p MS  milliseconds from the ACK to the BYE (default 0)\n"
 "  -u U   users, for register (default 10000)\n"
+"  -g S   give up: end S seconds after the last unit has begun; without this, when all units have ended\n"
+"  -w W   at most W units in progress (default: any number)\n"
 "  -s S   CSeq of the first REGISTER of each user (default 1)\n"
 "  -b     busy: never sleep, so that the server never pays for waking the generator\n"
 "  -v     print the first messages on stderr\n"
@@ -61,7 +64,7 @@ enum state { FREE, INVITED, PAUSED, LEAVING };
 struct unit {
     long number;
     enum state state;
-    int copies;
+    int copies, refusals;               /* refusals: 503s received */
     double begun, sent, due;            /* due: when it is sent again, or the BYE leaves */
     char *bye;                          /* the BYE that waits, or that is repeated */
     char *ack;                          /* the ACK, repeated for each repeated 2xx */
@@ -69,8 +72,8 @@ struct unit {
 
 static struct {
     enum mode mode;
-    long units, begun, ok, other, lost, resent, stray;
-    double rate, pause;
+    long units, begun, ok, other, lost, resent, stray, refused, refused_twice, answered, broken, in_time, window;
+    double rate, pause, patience;
     int users, first_cseq, busy, verbose, port, local, callee_local;
     unsigned id;
     int caller, callee;
@@ -79,6 +82,7 @@ static struct {
 } run;
 
 static struct unit table[SLOTS];
+static struct { long first, last; int number[SLOTS]; } waiting[MAX_COPIES + 2]; /* by copies sent: due in the order of entry */
 static char host[64];
 
 static double now(void)
@@ -239,6 +243,11 @@ static void reregister(struct unit *unit)
     transmit(run.caller, text, &run.server);
 }
 
+static void wait_for(struct unit *unit)
+{
+    waiting[unit->copies].number[waiting[unit->copies].last++ % SLOTS] = unit->number;
+}
+
 static void request(struct unit *unit)
 {
     if (unit->state == LEAVING)
@@ -255,6 +264,7 @@ static void send_request(struct unit *unit, double time)
     unit->copies = 1;
     unit->sent = time;
     unit->due = time + T1;
+    wait_for(unit);
 }
 
 static void end(struct unit *unit, long *counter)
@@ -327,10 +337,15 @@ static void answered(const char *text, double time)
     }
     struct unit *unit = &table[number % SLOTS];
 
-    if (unit->state == FREE || unit->number != number)
-        return;                                  /* a repeated answer of a unit that has ended */
     const char *method = strchr(cseq, ' ');
 
+    if (unit->state == FREE || unit->number != number) {
+        if (status == 503 && unit->number == number && unit->refusals++ == 1)
+            run.refused_twice++;
+        if (status >= 300 && method && strncmp(method + 1, "INVITE", 6) == 0 && unit->number == number)
+            refused(unit, text);                 /* a repeated refusal: its ACK was lost, or late */
+        return;                                  /* or a repeated answer of a unit that has ended */
+    }
     if (status < 200) {
         if (unit->state == INVITED)
             unit->due = time + PATIENCE;
@@ -342,9 +357,12 @@ static void answered(const char *text, double time)
     } else if (method && strncmp(method + 1, "INVITE", 6) == 0) {
         if (status >= 300) {
             refused(unit, text);
-            end(unit, &run.other);
+            unit->refusals = status == 503;
+            end(unit, status == 503 ? &run.refused : &run.other);
         } else if (unit->state == INVITED) {
-            note(unit, time);
+            if (!run.patience || run.begun < run.units)
+                note(unit, time);
+            run.answered++;
             unit->ack = within(unit, text, "ACK", 1);
             unit->bye = within(unit, text, "BYE", 2);
             if (unit->ack == NULL || unit->bye == NULL) {
@@ -354,6 +372,8 @@ static void answered(const char *text, double time)
             transmit(run.caller, unit->ack, &run.server);
             unit->state = PAUSED;
             unit->due = time + run.pause;
+            unit->copies = 0;
+            wait_for(unit);
             if (run.pause == 0) {
                 unit->state = LEAVING;
                 send_request(unit, time);
@@ -421,25 +441,35 @@ static int drain(int sock, double time)
     return count;
 }
 
-/* Look through a part of the table for units that are due; a whole round takes about 20 ms. */
-static void sweep(double time, long oldest)
+/* Send again what is due, by the number of copies sent: the units of each number are due in the order of entry, but for
+ * those that ring. */
+static void sweep(double time)
 {
-    for (long number = oldest; number < run.begun; number++) {
-        struct unit *unit = &table[number % SLOTS];
+    for (int copies = 0; copies <= MAX_COPIES; copies++)
+        while (waiting[copies].first < waiting[copies].last) {
+            struct unit *unit = &table[waiting[copies].number[waiting[copies].first % SLOTS] % SLOTS];
 
-        if (unit->state == FREE || unit->number != number || time < unit->due)
-            continue;
-        if (unit->state == PAUSED) {
-            unit->state = LEAVING;
-            send_request(unit, time);
-        } else if (unit->copies >= MAX_COPIES)
-            end(unit, &run.lost);
-        else {
-            request(unit);
-            run.resent++;
-            unit->due = time + T1 * (1 << unit->copies++);
+            if (unit->number == waiting[copies].number[waiting[copies].first % SLOTS] && unit->state != FREE &&
+                unit->copies == copies) {
+                if (time < unit->due && unit->due - time < PATIENCE / 2 + T1 * (1 << copies))
+                    break;
+                if (time < unit->due)
+                    wait_for(unit);              /* it rings */
+                else if (unit->state == PAUSED) {
+                    unit->state = LEAVING;
+                    send_request(unit, time);
+                } else if (copies >= MAX_COPIES) {
+                    run.broken += unit->state == LEAVING;
+                    end(unit, &run.lost);
+                } else {
+                    request(unit);
+                    run.resent++;
+                    unit->due = time + T1 * (1 << unit->copies++);
+                    wait_for(unit);
+                }
+            }
+            waiting[copies].first++;
         }
-    }
 }
 
 static double percentile(double part)
@@ -460,7 +490,7 @@ int main(int count, char **words)
     int option, callee_port = 0;
 
     run.units = 2000, run.rate = 500, run.users = 10000, run.first_cseq = 1;
-    while ((option = getopt(count, words, "n:r:c:p:u:s:bvh")) != -1)
+    while ((option = getopt(count, words, "n:r:c:p:u:s:g:w:bvh")) != -1)
         switch (option) {
         case 'n': run.units = atol(optarg); break;
         case 'r': run.rate = atof(optarg); break;
@@ -468,6 +498,8 @@ int main(int count, char **words)
         case 'p': run.pause = atof(optarg) / 1000; break;
         case 'u': run.users = atoi(optarg); break;
         case 's': run.first_cseq = atoi(optarg); break;
+        case 'g': run.patience = atof(optarg); break;
+        case 'w': run.window = atol(optarg); break;
         case 'b': run.busy = 1; break;
         case 'v': run.verbose = 1; break;
         case 'h': fputs(HELP, stdout); return 0;
@@ -495,15 +527,18 @@ int main(int count, char **words)
     double start = now(), swept = start, last = start;
     long oldest = 0;
 
-    while (run.ok + run.other + run.lost < run.units) {
+    while (run.ok + run.other + run.lost + run.refused < run.units) {
         double time = now();
         long wanted = (time - start) * run.rate + 1;
         int busy = 0;
 
-        for (; run.begun < run.units && run.begun < wanted && run.begun - oldest < SLOTS; run.begun++) {
+        for (int begun = 0; begun < BEGIN && run.begun < run.units && run.begun < wanted && run.begun - oldest < SLOTS &&
+             (!run.window || run.begun - run.ok - run.other - run.lost - run.refused < run.window);
+             begun++, run.begun++) {
             struct unit *unit = &table[run.begun % SLOTS];
 
             unit->number = run.begun;
+            unit->refusals = 0;
             unit->state = INVITED;
             unit->begun = time;
             send_request(unit, time);
@@ -515,19 +550,25 @@ int main(int count, char **words)
         if (time - swept > 0.005) {
             while (oldest < run.begun && table[oldest % SLOTS].state == FREE)
                 oldest++;
-            sweep(time, oldest);
+            sweep(time);
             swept = time;
         }
         if (busy)
             last = time;
+        if (run.begun < run.units)
+            run.in_time = run.ok;
+        else if (run.patience && time - table[(run.units - 1) % SLOTS].begun > run.patience)
+            break;
         if (time - last > 40)
             break;
         if (!busy && !run.busy)
             usleep(200);
     }
     printf("{\"units\": %ld, \"ok\": %ld, \"other\": %ld, \"lost\": %ld, \"resent\": %ld, \"stray\": %ld, "
-           "\"seconds\": %.3f, \"p50_ms\": %.1f, \"p99_ms\": %.1f}\n",
-           run.begun, run.ok, run.other, run.begun - run.ok - run.other, run.resent, run.stray, now() - start,
-           percentile(0.5), percentile(0.99));
+           "\"seconds\": %.3f, \"p50_ms\": %.1f, \"p99_ms\": %.1f, \"refused\": %ld, \"refused_twice\": %ld, "
+           "\"answered\": %ld, \"broken\": %ld, \"in_time\": %ld, \"begun_seconds\": %.3f}\n",
+           run.begun, run.ok, run.other + run.refused, run.begun - run.ok - run.other - run.refused, run.resent, run.stray,
+           now() - start, percentile(0.5), percentile(0.99), run.refused, run.refused_twice, run.answered, run.broken,
+           run.in_time, table[(run.begun - 1) % SLOTS].begun - start);
     return run.ok == run.units ? 0 : 1;
 }

@@ -145,6 +145,11 @@ class Load:
     def __exit__(self, *exc_info):
         self.directory.cleanup()
 
+    def result(self, command):
+        """Run a command and return the JSON that it prints."""
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=300, check=False)
+        return json.loads(done.stdout)
+
     def run(self, unit, port, target, count, rate, first_cseq, is_echo):
         """Run `count` units and return `{"ok": …, "units": …}`."""
         busy = [] if self.core is None else ["-b"]
@@ -156,10 +161,7 @@ class Load:
             words = ["calls", "-n", count, "-r", rate, "-c", target, "-s", first_cseq, *busy]
             words += [unit, "127.0.0.1", port]
         command = [*pinned_to(self.core), Path(self.directory.name, words[0]), *words[1:]]
-        done = subprocess.run(
-            [str(word) for word in command], stdout=subprocess.PIPE, timeout=300, check=False
-        )
-        result = json.loads(done.stdout)
+        result = self.result([str(word) for word in command])
         return {"ok": result["ok"], "units": count, "resent": result["resent"]}
 
 

@@ -381,18 +381,18 @@ class RefusedLately:
     twice that; there are at most REFUSED.
     """
 
-    __slots__ = ("_before", "_seconds", "_since", "keys")
+    __slots__ = ("_seconds", "_since", "before", "keys")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since = 0.0
         self.keys: dict[int, int] = {}  # of a key the hash: the client chooses its length
-        self._before: dict[int, int] = {}
+        self.before: dict[int, int] = {}
 
     def add(self, key: str, retry_after: int, now: float) -> None:
         """Remember that a request was refused."""
         if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
-            self._before = self.keys if now < self._since + 2 * self._seconds else {}
+            self.before = self.keys if now < self._since + 2 * self._seconds else {}
             self.keys = {}
             self._since = now
         self.keys[hash(key)] = retry_after
@@ -400,10 +400,10 @@ class RefusedLately:
     def get(self, key: str, now: float) -> int | None:
         """Return the Retry-After of a request's 503; None if it was not refused lately."""
         if now >= self._since + 2 * self._seconds:
-            self.keys, self._before = {}, {}
+            self.keys, self.before = {}, {}
             return None
         found = self.keys.get(hash(key))
-        return self._before.get(hash(key)) if found is None else found
+        return self.before.get(hash(key)) if found is None else found
 
 
 def _begins(request: Request) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import gevent
 
@@ -18,6 +18,7 @@ from ..message.peek import fastest_has_to_tag as has_to_tag
 from ..message.peek import fastest_key as request_key
 from ..runtime.clock import Alarm
 from ..transport.base import Flow, Receive
+from .admission import RefusedLately
 from .layer import TransactionLayer
 from .stateless import OVERLOAD
 
@@ -39,12 +40,16 @@ PATIENCE = 0.5
 """Of T1, 250 ms: a new request that has waited for so long is refused or dropped. An answer that is
 later than T1 meets the first retransmission."""
 
-REFUSALS = 0.2
-"""Part of the time that refusals may take. A refusal costs a tenth of a call, so this is enough for
-three refused calls to each served one. If refusals took all the time, nobody would be served."""
+REFUSALS = 0.15
+"""Part of the time that refusals may take. One costs a tenth of a call, so this is enough for one
+to each call that is served. If refusals took all the time, nobody would be served."""
 
-SLICE = 0.005
-"""Seconds for new requests, then the sockets are read. Requests within a dialog wait no longer."""
+SLICE = 0.002
+"""Seconds for new requests, then the sockets are read. Where the system grants the usual 200 KB, a
+socket's buffer has room for 300 datagrams: some milliseconds."""
+
+SAVED = 0.05
+"""Seconds for refusals that may be saved. The first ones come all at once."""
 
 TURN = 64
 """Most new requests that are served in a turn."""
@@ -58,20 +63,15 @@ SHED_SECONDS = 1.0
 LOOP_SECONDS = 0.5
 """Two late timers that are further apart say nothing of the time between them."""
 
-_FREEING = (b"ACK ", b"BYE ", b"PRACK ")
-"""Begins a request that frees something, or continues what has begun."""
+_FREEING = (b"ACK", b"BYE", b"PRA", b"CAN")
+"""Begins a request that frees something, or continues what has begun: ACK, BYE, PRACK, CANCEL."""
 
 log = logging.getLogger("sippet_gevent.core")
 
 
-class Waiting(NamedTuple):
-    """A new request that waits."""
-
-    arrival: float
-    data: bytes
-    flow: Flow
-    cancel: tuple[bytes, Flow] | None = None
-    """Its CANCEL, which waits with it."""
+Waiting = tuple[float, bytes, Flow, "tuple[bytes, Flow] | None"]
+"""A new request that waits: its arrival, the message, its flow, and its CANCEL if that has arrived.
+A plain tuple, because most of them are dropped."""
 
 
 class Overload:
@@ -82,8 +82,8 @@ class Overload:
     * Of new requests the newest is served first. Its sender still waits, and has not sent it
       again.
     * A new request that has waited for PATIENCE gets 503 with Retry-After. If refusals have used up
-      their share of the time, it is dropped. Its sender repeats it after T1, and may be served
-      then.
+      their share of the time, it is dropped. Its sender repeats it after T1, and gets 503 then, or
+      is served if the overload has ended.
 
     Args:
         layer: Has the transactions, limits, counters and clock.
@@ -118,12 +118,15 @@ class Overload:
         self.periods = 0
         """Number of times that the state has left Normal."""
         self.dropped = self.refused = 0
+        self._lost = RefusedLately(64 * t1)  # requests dropped; their copies are not served either
         self._late_since: dict[object, float] = {}
         self._arrival = 0.0
         self._shed_at = self._began = float("-inf")
         self._pressed = self._turned = self._budget = self._looked = 0.0
         self._is_scheduled = False
         self._alarm: Alarm | None = None
+        self._timer: Any = None  # of the loop; gevent has no types
+        self._later = self._after_reading
 
     @property
     def state(self) -> str:
@@ -182,7 +185,7 @@ class Overload:
         self.periods += 1
         self.dropped = self.refused = 0
         self._began = self._turned = self._pressed = now
-        self._budget = SLICE
+        self._budget = SAVED
         self._late_since.clear()
         self._admission.overloaded(True)
         self._watch()
@@ -215,31 +218,36 @@ class Overload:
         key = request_key(data)
         if key is None:
             return False
-        now = self._now()
-        is_refused = self._admission.lately.get(key, now) is not None
-        if data.startswith(_FREEING):
-            if not is_refused or data[:4] != b"ACK ":
-                return False
+        number = hash(key)
+        lately = self._admission.lately
+        is_refused = number in lately.keys or number in lately.before
+        first = data[:3]
+        if first in _FREEING:
+            if first != b"ACK" or not is_refused:
+                return first == b"CAN" and self._set_cancel_aside(key, data, flow)
             self._counters.received += 1
             self._counters.absorbed += 1
             return True
-        if data.startswith(b"CANCEL "):
-            return self._set_cancel_aside(key, data, flow)
-        if key in self._servers or has_to_tag(data) or _is_refresh(data):
+        if key in self._servers or has_to_tag(data) or (first == b"REG" and _is_refresh(data)):
             return False
-        before = self.waiting.pop(key, None)
+        if is_refused or number in self._lost.keys or number in self._lost.before:
+            # the capacity is for callers that have not waited yet
+            now = self._now()
+            if self._budget > 0:
+                self._refuse_one(key, data, flow, now, None)
+            else:
+                self._drop(key, data, flow, now)
+            return True
         cancel = None
+        before = self.waiting.pop(key, None)
         if before is not None:
             self._counters.received += 1
             self._counters.absorbed += 1
-            cancel = before.cancel
-        if is_refused and self._budget > 0:
-            self._refuse_one(key, data, flow, now)
-            return True
-        self.waiting[key] = Waiting(now if arrival is None else arrival, data, flow, cancel)
+            cancel = before[3]
+        self.waiting[key] = (self._now() if arrival is None else arrival, data, flow, cancel)
         if len(self.waiting) > WAITING:
-            oldest, request = self.waiting.popitem(last=False)
-            self._drop(oldest, request, now)
+            oldest, (_, data, flow, cancel) = self.waiting.popitem(last=False)
+            self._drop(oldest, data, flow, self._now(), cancel)
         if not self._is_scheduled:
             self._schedule()
         return True
@@ -250,10 +258,11 @@ class Overload:
         request = self.waiting.pop(invite, None)
         if request is None:
             return False
-        if request.cancel is not None:
+        _, waiting, its_flow, before = request
+        if before is not None:
             self._counters.received += 1
             self._counters.absorbed += 1
-        self.waiting[invite] = request._replace(arrival=self._now(), cancel=(data, flow))
+        self.waiting[invite] = (self._now(), waiting, its_flow, (data, flow))
         return True
 
     def _pass(self, data: bytes, flow: Flow) -> None:
@@ -267,51 +276,60 @@ class Overload:
         self._is_scheduled = True
         gevent.get_hub().loop.run_callback(self.turn)
 
+    def _after_reading(self, turn: Callable[[], None]) -> None:
+        """Call turn() once the sockets have been read: callbacks run again and again before that."""
+        if self._timer is None:
+            self._timer = gevent.get_hub().loop.timer(0)
+        self._timer.start(turn)
+
     def turn(self) -> None:
         """Serve the newest requests for SLICE seconds. Then refuse or drop those that are too
         old."""
         self._is_scheduled = False
         now = self._now()
-        self._budget = min(self._budget + (now - self._turned) * REFUSALS, SLICE)
+        self._budget = min(self._budget + (now - self._turned) * REFUSALS, SAVED)
         self._turned = now
         until = now + SLICE
         waiting, admission = self.waiting, self._admission
-        for _ in range(TURN):
+        # calls in progress first: what they still need is late, so no more than one is begun
+        for _ in range(TURN if self.delay < self._late else 1):
             if not waiting or now >= until:
                 break
             key, request = waiting.popitem()
-            if now - request.arrival >= self._patience:
+            arrival, data, flow, cancel = request
+            if now - arrival >= self._patience:
                 waiting[key] = request
                 break
             admission.admits = True
             try:
-                self._pass(request.data, request.flow)
+                self._pass(data, flow)
             finally:
                 admission.admits = False
-            if request.cancel is not None:
-                self._pass(*request.cancel)
+            if cancel is not None:
+                self._pass(*cancel)
             now = self._now()
-        self._clear(now)
+        self._clear(now, now + SLICE)
         if waiting:
             self._pressed = now
-            self._schedule()
+            self._is_scheduled = True
+            self._later(self.turn)
 
-    def _clear(self, now: float) -> None:
+    def _clear(self, now: float, until: float) -> None:
         """Refuse or drop requests that have waited for PATIENCE, the oldest first."""
         waiting = self.waiting
         while waiting:
             key = next(iter(waiting))
-            request = waiting[key]
-            waited = now - request.arrival
-            if waited < self._patience:
+            arrival, data, flow, cancel = waiting[key]
+            waited = now - arrival
+            if waited < self._patience or now >= until:
                 return
             if self._budget > 0:
                 del waiting[key]
-                self._refuse_one(key, request.data, request.flow, now, request.cancel)
+                self._refuse_one(key, data, flow, now, cancel)
                 now = self._now()
-            elif not request.flow.transport.reliable or waited >= self._longest:
+            elif not flow.transport.reliable or waited >= self._longest:
                 del waiting[key]
-                self._drop(key, request, now)
+                self._drop(key, data, flow, now, cancel)
             else:
                 return
 
@@ -321,7 +339,7 @@ class Overload:
         data: bytes,
         flow: Flow,
         now: float,
-        cancel: tuple[bytes, Flow] | None = None,
+        cancel: tuple[bytes, Flow] | None,
     ) -> None:
         self.refused += 1
         self._refuse(data, flow, key)
@@ -329,15 +347,24 @@ class Overload:
         if cancel is not None:
             self._pass(*cancel)
 
-    def _drop(self, key: str, request: Waiting, now: float) -> None:
+    def _drop(
+        self,
+        key: str,
+        data: bytes,
+        flow: Flow,
+        now: float,
+        cancel: tuple[bytes, Flow] | None = None,
+    ) -> None:
         self._shed_at = now
+        self._lost.add(key, 0, now)
         self.dropped += 1
-        self._counters.received += 1
+        counters = self._counters
+        counters.received += 1
+        counters.dropped[OVERLOAD] = counters.dropped.get(OVERLOAD, 0) + 1
         if self._layer.tap is not None:
-            self._layer.tap.tell("in", request.data, request.flow, key)
-        self._counters.drop(OVERLOAD)
-        if request.cancel is not None:
-            self._pass(*request.cancel)
+            self._layer.tap.tell("in", data, flow, key)
+        if cancel is not None:
+            self._pass(*cancel)
 
     # ---- the end
 
@@ -355,9 +382,15 @@ class Overload:
 
     def stop(self) -> None:
         """Forget the requests that wait."""
-        for key in [*self.waiting]:
-            self._drop(key, self.waiting.pop(key)._replace(cancel=None), self._now())
+        while self.waiting:
+            key, (_, data, flow, cancel) = self.waiting.popitem()
+            self._drop(key, data, flow, self._now())
+            if cancel is not None:
+                self._drop(key, *cancel, self._now())
         self.is_active = self.sorts = False
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None

@@ -166,7 +166,8 @@ def table(unit, result):
     lines = [
         f"{unit}: C = {result['capacity']:.0f} calls per second at the start, "
         f"p99 at half of it {result['p99_ms']:.1f} ms",
-        "      C times C  goodput  % of C  p50 ms  p99 ms  503    twice  dropped  by kernel  other  no BYE",
+        "      C times C  goodput  % of C  p50 ms  p99 ms  503    twice  dropped  by kernel  other "
+        " no BYE",
     ]
     for multiple, row in result["rows"].items():
         most = row["capacity"]

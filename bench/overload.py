@@ -172,7 +172,8 @@ def table(unit, result):
     for multiple, row in result["rows"].items():
         most = row["capacity"]
         lines.append(
-            f"{most:7.0f} {row['offered'] / most:7.1f} {row['goodput']:8.0f} {row['goodput'] / most:7.0%} "
+            f"{most:7.0f} {row['offered'] / most:7.1f} {row['goodput']:8.0f} "
+            f"{row['goodput'] / most:7.0%} "
             f"{row['p50_ms']:7.1f} {row['p99_ms']:7.1f}  {row['refused']:<6} "
             f"{row['refused_twice']:<6} {row['dropped']:<8} {row['kernel']:<10} "
             f"{row['other'] - row['refused']:<6} {row['broken']}"

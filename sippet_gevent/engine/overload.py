@@ -277,7 +277,8 @@ class Overload:
         gevent.get_hub().loop.run_callback(self.turn)
 
     def _after_reading(self, turn: Callable[[], None]) -> None:
-        """Call turn() once the sockets have been read: callbacks run again and again before that."""
+        """Call turn() once the sockets have been read. Callbacks would run before that, again and
+        again."""
         if self._timer is None:
             self._timer = gevent.get_hub().loop.timer(0)
         self._timer.start(turn)

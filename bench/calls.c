@@ -446,7 +446,7 @@ static int drain(int sock, double time)
 static void sweep(double time)
 {
     for (int copies = 0; copies <= MAX_COPIES; copies++)
-        while (waiting[copies].first < waiting[copies].last) {
+        for (long last = waiting[copies].last; waiting[copies].first < last; waiting[copies].first++) {
             struct unit *unit = &table[waiting[copies].number[waiting[copies].first % SLOTS] % SLOTS];
 
             if (unit->number == waiting[copies].number[waiting[copies].first % SLOTS] && unit->state != FREE &&
@@ -468,7 +468,6 @@ static void sweep(double time)
                     wait_for(unit);
                 }
             }
-            waiting[copies].first++;
         }
 }
 

@@ -146,7 +146,7 @@ class TransactionLayer:
                 self._drop(tx)
             elif tx.deadline < tx.wake:
                 tx.wake = tx.deadline
-                self._deadlines.add(tx.deadline, tx)
+                self._deadlines.add(tx.deadline, tx, coarse=True)
 
     def plan(self, tx: ClientRecord | ServerRecord) -> None:
         """Drop a transaction that has ended, or make sure that its next deadline is kept."""
@@ -154,7 +154,7 @@ class TransactionLayer:
             self._drop(tx)
         elif tx.deadline < tx.wake:
             tx.wake = tx.deadline
-            self._deadlines.add(tx.deadline, tx)
+            self._deadlines.add(tx.deadline, tx, coarse=True)
 
     def _drop(self, tx: ClientRecord | ServerRecord) -> None:
         if isinstance(tx, ServerRecord):

@@ -6,7 +6,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from sippet_gevent.runtime.clock import TICK, Clock, VirtualClock
+from sippet_gevent.runtime.clock import FAR, TICK, Clock, VirtualClock
 
 
 def test_deadline_is_never_early_and_hardly_late():
@@ -201,3 +201,30 @@ def test_stop_forgets_what_was_removed(fired):
     deadlines.add(1005.0, "a")
     clock.advance(6)
     assert fired == ["a"]
+
+
+# ---- coarse deadlines
+
+
+def test_coarse_deadlines_that_are_far_off_share_an_alarm():
+    clock = Clock()
+    deadlines = clock.deadlines(lambda now, item: None)
+    start = clock.now()
+    for index in range(100):
+        deadlines.add(start + 32 + index * 0.01, index, coarse=True)
+    assert len(deadlines._alarms) <= 11 and len(deadlines) == 100
+    for slot, batch in deadlines._batches.items():
+        for index in batch:
+            late = slot * TICK - (start + 32 + index * 0.01)
+            assert 0 <= late <= 0.1 + TICK
+    deadlines.stop()
+
+
+def test_coarse_deadlines_that_are_near_are_as_exact_as_others():
+    clock = Clock()
+    deadlines = clock.deadlines(lambda now, item: None)
+    due = clock.now() + FAR - 1
+    deadlines.add(due, "x", coarse=True)
+    (slot,) = deadlines._batches
+    assert 0 <= slot * TICK - due <= TICK + 1e-9
+    deadlines.stop()

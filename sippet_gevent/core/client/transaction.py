@@ -501,7 +501,7 @@ class ClientTransaction(Tries):
         if self._silence < self._wake:
             self._wake = self._silence
             self._watches.append(watch := Watch(self))
-            self.stack.deadlines.add(self._silence, watch)
+            self.stack.deadlines.add(self._silence, watch, coarse=True)
 
     def _unwatch(self) -> None:
         for watch in self._watches:

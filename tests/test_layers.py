@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 # every unit further down; those in one line are neighbours and do not know each other.
 FLOORS = (
     ("errors",),
-    ("arguments", "extras"),  # checks of what a program passes, and of what is installed
+    ("arguments", "extras", "slots"),  # checks of what a program passes, and of what is installed
     ("message",),
     ("observe",),  # counters and logs: every floor above may call them
     ("transaction", "runtime"),
@@ -32,7 +32,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
-    "errors", "arguments", "extras", "message", "transaction",
+    "errors", "arguments", "extras", "slots", "message", "transaction",
     "command/kinds", "command/settings", "command/settings_reader", "command/toml_lines", "runtime/limits",
     "core/b2bua/bencode", "core/b2bua/crossing", "core/b2bua/policy", "core/b2bua/relay",
     "core/auth/bans", "core/auth/claim", "core/auth/digest", "core/auth/nonces", "core/client/completion",

@@ -122,10 +122,9 @@ def refuse(request: Request, refusal: Reject) -> Response:
             wanted.update(_OF_BODY)
             response.body = peers.body
         there = response.headers.fields
-        for line in peers.headers.lines:
-            if line[0] in wanted and line[0] not in there:
-                response.headers.lines.append(line)
-        response.headers._forget_fields()
+        response.headers.extend(
+            [line for line in peers.headers.lines if line[0] in wanted and line[0] not in there]
+        )
     return response
 
 

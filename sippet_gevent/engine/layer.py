@@ -278,7 +278,7 @@ class TransactionLayer:
             counts[source] = has + 1
         if flow.transactions is not None:
             flow.transactions.add(tx)
-        tx.start(self._now())
+        tx.begin(self._now())
         return tx
 
     def forget(self, tx: ClientRecord | ServerRecord) -> None:

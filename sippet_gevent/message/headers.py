@@ -71,6 +71,8 @@ class Headers(HeaderLines):
                 row.name,
                 [kept.get(id(item)) or (row.name, USUAL, row.write_one(item)) for item in value],
             )
+        elif row.is_one:
+            self.put(row.name, row.write_one(value))
         else:
             self.replace(row.name, row.write(value))
 

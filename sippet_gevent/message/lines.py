@@ -71,14 +71,6 @@ class HeaderLines:
                     fields[known] = [there, value]
             return fields
 
-    def _forget_fields(self) -> None:
-        """Empty the slots that a change of the lines makes outdated."""
-        self.wire = None
-        try:
-            del self.fields
-        except AttributeError:  # it is empty
-            pass
-
     def all(self, name: str) -> list[str]:
         """Return the texts of all lines of this header field, in order."""
         fields = self.fields
@@ -146,9 +138,19 @@ class HeaderLines:
         self._changed(known)
 
     def extend(self, lines: Iterable[Line]) -> None:
-        """Add lines that are safe behind the last line."""
-        self.lines += lines
-        self._forget_fields()
+        """Add lines that are safe behind the last line. `fields` is kept in step, because each
+        response gets some."""
+        fields = self.fields  # before the change, if it is not made yet
+        for line in lines:
+            self.lines.append(line)
+            known, _, text = line
+            there = fields.get(known)
+            if there is None:
+                fields[known] = text
+            else:  # a new list, because copies share the old one
+                fields[known] = [there, text] if type(there) is str else [*there, text]
+            self.looked_at.pop(known, None)
+        self.wire = None
 
     def set_line(self, index: int, text: str) -> None:
         """Change the text of the line at `index`, the first of its name. The text must be safe,

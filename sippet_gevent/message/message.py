@@ -13,6 +13,7 @@ from typing import Any
 from ..arguments import as_bytes
 from ..arguments import status as check_status
 from ..errors import InvalidValue, ParseError, excerpt
+from ..slots import read_from_slots
 from .echo import fastest_echo, tag_of, tagged
 from .fields.table import HeaderFields
 from .flow import MessageFlow
@@ -462,6 +463,11 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {excerpt(self.reason)[1:-1]}>"
+
+
+read_from_slots(Message, body="_body")
+read_from_slots(Request, method="_method", uri_text="_uri")
+read_from_slots(Response, reason="_reason")
 
 
 def register_header(

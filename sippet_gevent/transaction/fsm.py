@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import TransactionStateError, TransportError, excerpt
 from ..message.message import Message, Request
+from ..slots import read_from_slots
 from .machines import (
     CALLING,
     INVITE_CLIENT,
@@ -76,10 +77,8 @@ class Plan:
 
 
 def plan_of(machine: Machine, timers: Timers, reliable: bool) -> Plan:
-    """Return the plan of a machine, which is made once for each set of timers."""
-    plan: Plan | None = timers._plans.get((machine.name, reliable))
-    if plan is None:
-        plan = timers._plans[machine.name, reliable] = Plan(machine, timers, reliable)
+    """Return the plan of a machine, made for a set of timers that keeps it from then on."""
+    plan = timers._plans[machine.name, reliable] = Plan(machine, timers, reliable)
     return plan
 
 
@@ -124,7 +123,9 @@ class Transaction:
         self.request: Request | None = request
         self.method: str = request.method
         self.reliable = reliable
-        self._plan = plan_of(machine, timers, reliable)
+        self._plan = timers._plans.get((machine.name, reliable)) or plan_of(
+            machine, timers, reliable
+        )
         self.state = TERMINATED
         self.last: bytes | None = None
         self.quiet_until = 0.0
@@ -147,6 +148,10 @@ class Transaction:
             self.last = bytes(self.request)
         self._enter(state, float(now))
         return action(self, self.request, now)
+
+    def begin(self, now: float) -> None:
+        """Enter the first state of a server, as start() does. The caller delivers the request."""
+        self._enter(self.machine.start[1], float(now))
 
     def handle(
         self, event: Event, now: float, message: Message | bytes | TransportError | None = None
@@ -267,6 +272,9 @@ class Transaction:
 
     def __repr__(self) -> str:
         return f"<Transaction {self.machine.name} {excerpt(self.key)[1:-1]} {self.state}>"
+
+
+read_from_slots(Transaction, timers="_plan.timers")
 
 
 def _deadline(entry: tuple[float, Timer, float]) -> float:

@@ -383,7 +383,8 @@ class _CompactURIHeaders(_Compact, URIHeaders):
 def _compacted(kind: type[_Compact], parameters: Parameters) -> Parameters:
     if isinstance(parameters, _Compact):
         return parameters
-    text = parameters._text if parameters._pairs is None else str(parameters)
+    # the text of parameters that were read as text, which may have been cut since then
+    text = getattr(parameters, "_text", None) or str(parameters)
     if len(text) <= SHORT:
         return _shared(kind, text) if text else kind.read._empty()
     return kind.plain(text)

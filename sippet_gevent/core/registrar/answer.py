@@ -9,6 +9,7 @@ from functools import lru_cache
 from ...message.fields.rfc3261 import Date
 from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
+from ...message.uri import URI
 from ...stores.bindings import Bindings
 from ...stores.gruu import Gruus
 from .contacts import listed
@@ -22,18 +23,26 @@ class Answer:
     Args:
         request: The REGISTER.
         now: The time, by the clock of the Location.
+        user: The address-of-record, as the phone spells it.
         aor: The key of the address-of-record.
         gruus: Makes the GRUUs of the Contacts, None if the phone knows none.
         lines: Further header lines.
     """
 
-    __slots__ = ("_aor", "_gruus", "_lines", "_now", "_request")
+    __slots__ = ("_aor", "_gruus", "_lines", "_now", "_request", "_user")
 
     def __init__(
-        self, request: Request, now: float, aor: str, gruus: Gruus | None, lines: list[Line]
+        self,
+        request: Request,
+        now: float,
+        user: URI,
+        aor: str,
+        gruus: Gruus | None,
+        lines: list[Line],
     ) -> None:
         self._request = request
         self._now = now
+        self._user = user
         self._aor = aor
         self._gruus = gruus
         self._lines = lines
@@ -45,7 +54,7 @@ class Answer:
         lines: list[Line] = []
         if "Path" in request.headers.fields:  # RFC 3327 §5.3
             lines += [line for line in request.headers.lines if line[0] == "Path"]
-        for text in listed(bindings, self._now, request.to.uri, self._aor, self._gruus):
+        for text in listed(bindings, self._now, self._user, self._aor, self._gruus):
             lines.append(("Contact", USUAL, text))
         lines.append(("Date", USUAL, _date(int(time.time()))))
         lines += self._lines

@@ -9,6 +9,7 @@ from typing import cast
 from ...arguments import flag, number, texts, whole
 from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
+from ...message.mandatory import mandatory_of
 from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
 from ...message.uri import SCHEME_PORTS, URI
@@ -181,19 +182,24 @@ class Registrar:
             self._probe.begin(stack)
         aor, now = location.aor(user), location.now()
         has_outbound = first_hop_supports_outbound(request)
-        lines = self._outbound(request, contacts, has_outbound) + self._lines
+        # without a call of a function for each phone that names no flow, or no sips URI
+        given = str(request.headers.fields.get("Contact", "")).lower()
+        lines = self._lines
+        if "reg-id" in given:
+            lines = self._outbound(request, contacts, has_outbound) + lines
         gruus = None
         if self.gruu and supports_gruu(request.headers.fields):
             gruus = stack.names.gruus
-        answer = Answer(request, now, aor, gruus, lines)
+        answer = Answer(request, now, user, aor, gruus, lines)
         if not contacts:
             return answer.listing(location.get(aor))
-        check_registration(request)
+        if "sips" in given:
+            check_registration(request)
         change = _Change(request, location, aor, now, answer, has_outbound, self.policy)
         if STAR in contacts:
             self._check_star(request)
         else:
-            change.wanted = self._wanted(request, stack, now, has_outbound)
+            change.wanted = self._wanted(request, contacts, stack, now, has_outbound)
         events = self._log()
         if events is None:
             location.update(aor, change)
@@ -263,14 +269,20 @@ class Registrar:
             )
 
     def _wanted(
-        self, request: Request, stack: Element, now: float, has_outbound: bool
+        self,
+        request: Request,
+        contacts: Sequence[NameAddr | str],
+        stack: Element,
+        now: float,
+        has_outbound: bool,
     ) -> list[Binding]:
         """Return a binding for each Contact of a REGISTER; one that ends `now` is to be removed
         (§10.3 step 7).
 
         All or nothing: raises Reject or ParseError if any Contact is invalid.
         """
-        call_id, cseq = request.call_id, request.cseq.number
+        read = mandatory_of(request)
+        call_id = request.headers["Call-ID"]
         path = tuple(map(compact, request.path)) if "Path" in request.headers.fields else ()
         # from the user agent, without a proxy on the way (RFC 5626 §6)
         is_direct = not path and has_outbound
@@ -279,7 +291,7 @@ class Registrar:
         wanted: list[Binding] = []
         # without a call of a function for each phone that names no instance
         has_instance = "+sip.instance" in str(request.headers.fields["Contact"]).lower()
-        for contact in request.contact:
+        for contact in contacts:
             if isinstance(contact, str):  # the "*" that removes all is handled above
                 continue
             if not contact.uri.has_valid_host:
@@ -287,7 +299,9 @@ class Registrar:
             seconds = self._seconds(request, contact)
             if wanted:
                 wanted = [b for b in wanted if not b.is_of(contact, has_outbound=has_outbound)]
-            reach = reach_of(contact, request.via[0], came_by) if is_direct else Reach.AT_CONTACT
+            reach = Reach.AT_CONTACT
+            if is_direct:
+                reach = reach_of(contact, read.host, came_by, has_rport=read.has_rport)
             if has_instance:
                 if seconds:
                     self._check_loop(request, contact, stack)
@@ -300,7 +314,7 @@ class Registrar:
                 contact.uri,
                 now + seconds,
                 call_id,
-                cseq,
+                read.cseq,
                 contact,
                 path,
                 None if reach is Reach.AT_CONTACT else stack.names.stored_flow(came_by),

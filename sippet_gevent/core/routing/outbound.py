@@ -8,10 +8,10 @@ from enum import IntEnum
 from ...errors import ParseError
 from ...message.address import NameAddr
 from ...message.flow import MessageFlow
+from ...message.mandatory import mandatory_of
 from ...message.message import Request, Response
 from ...message.parameters import EMPTY, NO_URI_PARAMETERS
 from ...message.uri import SCHEME_PORTS, URI, address_of, normal_host
-from ...message.via import Via
 from ...stores.bindings import flow_registered
 
 WEB = frozenset(("WS", "WSS"))
@@ -41,7 +41,9 @@ def can_be_dialled(uri: URI) -> bool:
     return "invalid" not in host.lower() or not f".{normal_host(host)}".endswith(".invalid")
 
 
-def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = False) -> Reach:
+def reach_of(
+    contact: NameAddr, sent_by: str, flow: MessageFlow, *, has_rport: bool, moved: bool = False
+) -> Reach:
     """Decide how the sender of a request is reached.
 
     A user agent that supports SIP Outbound says that it wants to be reached by its flow, with "ob"
@@ -59,8 +61,9 @@ def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = Fa
 
     Args:
         contact: The Contact of the request.
-        via: The Via that the sender itself wrote.
+        sent_by: The host in the Via that the sender itself wrote.
         flow: The flow by which the request came.
+        has_rport: True when that Via has rport.
         moved: True for a target refresh that names another Contact than before, which must be
             followed (RFC 3261 §12.2).
     """
@@ -72,7 +75,11 @@ def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = Fa
         or host.endswith(".invalid")
         or host == "invalid"
         or (has_parameters and (uri.transport in WEB or "ob" in uri.parameters))
-        or (contact.parameters is not EMPTY and flow_registered(contact))
+        or (
+            contact.parameters is not EMPTY
+            and contact.parameters.get("reg-id")
+            and flow_registered(contact)
+        )
     ):
         return Reach.BY_FLOW_ONLY
     scheme = uri.scheme
@@ -87,17 +94,15 @@ def reach_of(contact: NameAddr, via: Via, flow: MessageFlow, *, moved: bool = Fa
         if has_parameters and uri.transport not in (None, transport.name):
             return Reach.AT_CONTACT
         port = uri.port or SCHEME_PORTS[scheme]
-        by_flow = transport.reliable or (
-            not moved and port != flow.remote[1] and "rport" in via.parameters
-        )
+        by_flow = transport.reliable or (not moved and port != flow.remote[1] and has_rport)
     else:
         address, at = address_of(host), address_of(source)
         behind_nat = (
             address is not None and not address.is_global and at is not None and at.is_global
         )
-        if host != normal_host(via.host) and not behind_nat:
+        if host != normal_host(sent_by) and not behind_nat:
             return Reach.AT_CONTACT
-        by_flow = transport.reliable or address is not None or "rport" in via.parameters
+        by_flow = transport.reliable or address is not None or has_rport
     return Reach.BY_FLOW if by_flow else Reach.AT_CONTACT
 
 
@@ -113,7 +118,7 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
         there = headers.fields["Via"]
         if type(there) is not str or ("," in there and not headers.has_one("Via")):
             return Reach.AT_CONTACT
-        (via,) = request.via
+        via = mandatory_of(request)
         text = headers.fields.get("Contact")
         given: NameAddr | str | None
         if type(text) is str and text[:1] == "<" and "," not in text:
@@ -123,7 +128,7 @@ def reach_of_sender(request: Request, *, moved: bool = False) -> Reach:
         contact = (
             given if isinstance(given, NameAddr) else NameAddr(URI("sip", None, via.host, via.port))
         )
-        return reach_of(contact, via, request.flow, moved=moved)
+        return reach_of(contact, via.host, request.flow, has_rport=via.has_rport, moved=moved)
     except ParseError:
         return Reach.AT_CONTACT
 
@@ -136,9 +141,8 @@ def reach_of_answerer(response: Response) -> Reach:
         return Reach.AT_CONTACT
     flow = response.flow
     # a response has no Via of its sender, so its source address serves as one
-    via = Via(flow.transport.name, *flow.remote)
     return (
-        reach_of(contact, via, flow, moved=True)
+        reach_of(contact, flow.remote[0], flow, has_rport=False, moved=True)
         if isinstance(contact, NameAddr)
         else Reach.AT_CONTACT
     )
@@ -154,7 +158,10 @@ def first_hop_supports_outbound(request: Request) -> bool:
     """
     headers = request.headers
     first_hop = headers.get_header_back("Path") if "Path" in headers.fields else None
-    return headers.has_one("Via") if first_hop is None else "ob" in first_hop.uri.parameters
+    if first_hop is not None:
+        return "ob" in first_hop.uri.parameters
+    via = headers.fields["Via"]
+    return type(via) is str and ("," not in via or headers.has_one("Via"))
 
 
 def supports_outbound(request: Request) -> bool:

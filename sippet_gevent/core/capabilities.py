@@ -162,11 +162,15 @@ class Capabilities:
     def complete_response(self, request: Request, response: Response) -> None:
         """Add the header fields that a response of ours lacks."""
         if not 200 <= response.status < 300:
-            _add_missing(response.headers, self.in_responses)
+            if self.in_responses:
+                _add_missing(response.headers, self.in_responses)
             return
         method = request.method
         lines = self._successes.get(method)
-        _add_missing(response.headers, self._in_success(method) if lines is None else lines)
+        if lines is None:
+            lines = self._in_success(method)
+        if lines:
+            _add_missing(response.headers, lines)
         if method == "SUBSCRIBE" and "Expires" not in response.headers.fields:
             response.expires = _subscription_seconds(request)
 
@@ -210,11 +214,10 @@ def _remember(where: dict[str, T], method: str, what: T) -> T:
 
 
 def _add_missing(headers: Headers, lines: list[Line]) -> None:
-    if lines:
-        there = headers.fields
-        missing = [line for line in lines if line[0] not in there]
-        if missing:
-            headers.extend(missing)
+    there = headers.fields
+    missing = [line for line in lines if line[0] not in there]
+    if missing:
+        headers.extend(missing)
 
 
 def _text(lines: list[Line]) -> bytes:

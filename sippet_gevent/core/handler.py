@@ -48,26 +48,32 @@ class Handler:
 
     _held: tuple[Call, ...] = ()
     _cancel: Request | None = None
-    _cancel_raised = False
-    _failure: Exception | None = None
+
+    interruptions: tuple[Exception, ...] = ()
+    """What happened to the request since the core's last call of this library: Cancelled, or the
+    error that has ended its transaction. If there is any, each such call begins with
+    interrupt()."""
 
     # ---- interruption
 
-    def _check(self) -> None:
-        """Raise the error that happened to this request since the core's last call of this library.
+    def interrupt(self) -> None:
+        """Raise the first of the interruptions in the core. Each is raised once."""
+        error, *later = self.interruptions
+        self.interruptions = tuple(later)
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
-        That is Cancelled, or the error that has ended the transaction.
-        """
-        if self.cancelled and not self._cancel_raised:
-            self._cancel_raised = True
-            raise Cancelled("the caller has given up", cancel=self._cancel)
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+    def _give_up_by(self, cancel: Request | None) -> None:
+        """Note that the caller has given up, by this CANCEL if there is one."""
+        self.cancelled = True
+        self._cancel = cancel
+        self.interruptions += (Cancelled("the caller has given up", cancel=cancel),)
 
     def _end(self, error: Exception) -> None:
         """Raise this error at the core's next call of this library."""
-        self._failure = error
+        self.interruptions += (error,)
         if self.parked is not None:
             self.parked.wake()
 
@@ -96,12 +102,16 @@ class Handler:
         call._holder = self
         self.holds += 1
         self._held = (*self._held, call)
-        self._recount()
+        if self.place is not None:
+            self._recount()
 
     def _release(self, call: Call) -> None:
         """Note that a call which the core has held has ended."""
         self.holds -= 1
-        self._held = tuple([each for each in self._held if each is not call])
+        if call in self._held:
+            held = [*self._held]
+            held.remove(call)
+            self._held = tuple(held)
         self._recount()
 
     def _returned(self) -> None:

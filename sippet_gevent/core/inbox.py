@@ -84,8 +84,8 @@ class Inbox(Generic[Event]):
         """
         me = gevent.getcurrent()
         serving = getattr(me, "serving", None)
-        if serving is not None:
-            serving._check()
+        if serving is not None and serving.interruptions:
+            serving.interrupt()
         if ready():
             return True
         hub = gevent.get_hub()
@@ -94,10 +94,12 @@ class Inbox(Generic[Event]):
         if serving is not None:
             serving.parked = self
         try:
-            while not ready():
+            while True:
                 hub.switch()
-                if serving is not None:
-                    serving._check()
+                if serving is not None and serving.interruptions:
+                    serving.interrupt()
+                if ready():
+                    return True
         except gevent.Timeout as expired:
             if expired is not timer:
                 raise
@@ -116,7 +118,6 @@ class Inbox(Generic[Event]):
             if timer is not None:
                 timer.close()
                 del timer  # the traceback of an expired timer would hold this frame
-        return True
 
     def wait_until(self, until: Waitable, timeout: float | None) -> bool:
         """Wait until an object of gevent is ready. False when `timeout` seconds have passed first.
@@ -148,5 +149,5 @@ class Inbox(Generic[Event]):
 def check_serving() -> None:
     """Raise Cancelled when the request that this greenlet serves was cancelled."""
     serving = getattr(gevent.getcurrent(), "serving", None)
-    if serving is not None:
-        serving._check()
+    if serving is not None and serving.interruptions:
+        serving.interrupt()

@@ -24,6 +24,7 @@ from ..errors import (
     TransportError,
 )
 from ..message.message import Request, Response
+from ..message.scan import Line
 from ..message.sdp import MediaStream
 from ..observe.counters import Plain
 from ..transaction.fsm import SENT
@@ -142,6 +143,7 @@ class ServerTransaction(Handler):
     returns a status."""
 
     _reply_flow: Flow | None = None
+    _contact: tuple[Flow, Line] | None = None  # of our last response, with the flow it is for
     _known: frozenset[str] = frozenset()
     _inbox: Inbox[None] | None = None
     _observers: tuple[Callable[[int], object], ...] = ()
@@ -230,7 +232,8 @@ class ServerTransaction(Handler):
             ParseError: The offer cannot be read, and `media` was given.
             InvalidValue: The Response was not made of this request.
         """
-        self._check()
+        if self.interruptions:
+            self.interrupt()
         if media is not None:
             body = self._describe_early(status, media, body, reliable=reliable)
             if body:
@@ -380,7 +383,7 @@ class ServerTransaction(Handler):
         """
         if self.request.method != "INVITE":
             raise TransactionStateError(f"only an INVITE is accepted, not {self.request.method}")
-        known = check_handlers(handlers)
+        known = None if handlers is None else check_handlers(handlers)
         if self.call is not None:
             self.call.handlers = known or self.call.handlers
         if media is not None or on_offer is not None:
@@ -541,8 +544,11 @@ class ServerTransaction(Handler):
             # each makes a dialog (§12.1.1)
             contacted = method in CONTACT_IN_SUCCESS if status >= 200 else is_invite
             if contacted and "Contact" not in response.headers.fields:
-                line = self.stack.names.contact_line(self.flow, answer_wants_sips(request))
-                response.headers.extend((line,))
+                flow, known = self.transaction.flow, self._contact
+                if known is None or known[0] is not flow:
+                    secure = answer_wants_sips(request)
+                    known = self._contact = flow, self.stack.names.contact_line(flow, secure)
+                response.headers.extend(known[1:])
         if status > 100:
             self.stack.capabilities.complete_response(request, response)
         if status < 200:
@@ -553,7 +559,7 @@ class ServerTransaction(Handler):
             self.provisional = status
             if self.copies is not None:
                 self.copies.wake()
-            self.stack.engine.respond(self.transaction, response)
+            self.stack.engine.handle(self.transaction, SENT[1], response)  # type: ignore[arg-type]
         elif status < 300 and is_invite:
             self.stack.dialogs.answer(self, response)
         else:
@@ -588,11 +594,10 @@ class ServerTransaction(Handler):
         """True for a final status to which _send() would add nothing."""
         if 200 <= status < 300:
             request = self.request
-            may_be = self.call is None and request._method not in CONTACT_IN_SUCCESS
-            if self.complete_success is not None:
+            if self.complete_success is not None or request._method in CONTACT_IN_SUCCESS:
                 return False
             fields = request.headers.fields
-            return may_be and "Require" not in fields and "Replaces" not in fields
+            return "Require" not in fields and "Replaces" not in fields
         return 300 <= status <= 699 and status not in NEEDY
 
     def _finish(self, status: int, response: Response | bytes) -> None:
@@ -602,7 +607,10 @@ class ServerTransaction(Handler):
         if self.complete_success is not None and status < 300 and not isinstance(response, bytes):
             self.complete_success(response)
         try:
-            self._hand_over(status, response)
+            # RFC 4320 §4.2: a 408 comes too late anyway, unless it is for an INVITE
+            late = status == 408 and request.method != "INVITE"
+            event = SEND_NOTHING if late else SENT[status // 100]
+            self.stack.engine.handle(transaction, event, response)  # type: ignore[arg-type]
         except BaseException:
             self.answered = before
             raise
@@ -631,14 +639,6 @@ class ServerTransaction(Handler):
                 end = End("us", "refused", status)
             self.call._finish_early(end)
 
-    def _hand_over(self, status: int, response: Response | bytes) -> None:
-        transaction = self.transaction
-        # RFC 4320 §4.2: such an answer comes too late anyway
-        if status == 408 and self.request.method != "INVITE":
-            self.stack.engine.handle(transaction, SEND_NOTHING)
-        else:
-            self.stack.engine.handle(transaction, SENT[status // 100], response)  # type: ignore[arg-type]
-
     def _refuse(self, status: int, reason: str | None = None, **headers: Any) -> None:
         """Refuse the request with a status; see _reject()."""
         self._reject(Reject(status, reason, **headers))
@@ -654,7 +654,7 @@ class ServerTransaction(Handler):
         if error is not None:
             self._end(error)
         else:
-            self.cancelled = True
+            self._give_up_by(self._cancel)
             if self.parked is not None:
                 self.parked.wake()
 
@@ -740,8 +740,7 @@ class ServerTransaction(Handler):
         """
         if self.answered or self.cancelled:
             return
-        self.cancelled = True
-        self._cancel = cancel
+        self._give_up_by(cancel)
         if self.context is not None:
             self.context.cancel(**reason_of(cancel))  # at once, wherever the core is (§16.10)
         if self.parked is not None:

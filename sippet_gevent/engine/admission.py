@@ -99,7 +99,8 @@ class Admission:
         tx.worker = worker
         worker.counted = tx
         place = self._put(tx)
-        self._settle()
+        if place is not self.holding or not self.is_open:
+            self._settle()
         if place is self.overdue or tx.transaction is None:
             self._watch()
 
@@ -131,7 +132,8 @@ class Admission:
             if not place.sources[source]:
                 del place.sources[source]
         self._told.discard(tx)
-        self._settle()
+        if not self.is_open:
+            self._settle()
 
     def overloaded(self, is_overloaded: bool) -> None:
         """Refuse new requests outside dialogs, or stop that; see Overload."""
@@ -139,6 +141,8 @@ class Admission:
         self._settle()
 
     def _settle(self) -> None:
+        """Decide if new requests are served, after a place that has a limit has grown, or while
+        they are not."""
         limits = self._limits
         is_full = (
             len(self.handlers) >= self._handlers_crowded or len(self.overdue) >= limits.overdue

@@ -20,9 +20,9 @@ def grant_keep(request: Request, flow: Flow) -> None:
     seconds = flow.transport.keep_alive_seconds
     if not seconds or (request.mandatory.to_tag is not None and request.method != "REGISTER"):
         return
-    if "keep" not in request.headers["Via"]:
+    vias = request.headers.fields["Via"]
+    if "keep" not in (vias if type(vias) is str else vias[0]):
         return
-
     try:
         via = request.headers.top_via
     except ParseError:

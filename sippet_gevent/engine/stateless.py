@@ -18,8 +18,9 @@ from ..transport.base import Flow
 from .layer import TransactionLayer
 from .received_rport import note_source
 
-TAG_LENGTH = 16
-"""Characters of the To tag of an answer without a transaction."""
+TAG_LENGTH = 20
+"""Characters of the To tag of an answer without a transaction. Other tags of ours are shorter, so
+the hash that this tag is need not be computed for most ACKs."""
 
 OVERLOAD = "overload"
 """The name of requests that are refused or dropped because of overload, in `stats()`."""

@@ -385,7 +385,8 @@ class Call(ABC):
         Raises:
             Cancelled: The request that this greenlet serves was cancelled.
         """
-        seconds = check_seconds("seconds", seconds)
+        if seconds is not None:
+            seconds = check_seconds("seconds", seconds)
         if self._queue is not None:
             self._queue.decline()
         self._waits = True

@@ -26,7 +26,8 @@ def dialog_id(request: Request) -> DialogID | None:
     e = request.mandatory
     if e is None or e.to_tag is None:
         return None
-    return request.headers["Call-ID"], e.to_tag, e.from_tag or ""
+    # one line, because the request was received
+    return request.headers.fields["Call-ID"], e.to_tag, e.from_tag or ""  # type: ignore[return-value]
 
 
 class Dialog:
@@ -34,35 +35,39 @@ class Dialog:
 
     Args:
         call_id: The Call-ID.
-        local: The From of our requests, tag included.
-        remote: The To of our requests, tag included.
+        local: The From of our requests, tag included. A text is read when we send the first one,
+            because the callee of most calls sends none.
+        remote: The To of our requests, in the same way.
         remote_target: The Request-URI of our requests.
         route_set: The Route of our requests, in that order.
         secure: True when a request to a sips URI began the dialog. Then each target of the peer is
             used as a sips URI (§12.1.1).
+        tags: The tags of `local` and `remote`, if they are known.
     """
 
     __slots__ = (
-        "call_id", "fault", "id", "local", "local_cseq", "remote", "remote_cseq", "remote_target",
-        "route_set", "secure",
+        "_local", "_remote", "call_id", "fault", "id", "local_cseq", "remote_cseq",
+        "remote_target", "route_set", "secure",
     )  # fmt: skip
 
     def __init__(
         self,
         call_id: str,
-        local: NameAddr,
-        remote: NameAddr,
+        local: NameAddr | str,
+        remote: NameAddr | str,
         *,
         remote_target: URI,
         route_set: tuple[NameAddr, ...] = (),
         secure: bool = False,
+        tags: tuple[str, str] | None = None,
     ) -> None:
         self.call_id = call_id
-        self.local = local
-        self.remote = remote
+        self._local = local
+        self._remote = remote
         self.remote_target = secured(remote_target) if secure else remote_target
         self.route_set = route_set
-        self.id: DialogID = call_id, local.tag or "", remote.tag or ""
+        local_tag, remote_tag = tags or (self.local.tag, self.remote.tag)
+        self.id: DialogID = call_id, local_tag or "", remote_tag or ""
         """Call-ID, our tag, the peer's tag."""
         self.local_cseq = 0
         self.remote_cseq: int | None = None
@@ -79,17 +84,47 @@ class Dialog:
         Raises:
             ParseError: The request has no Contact, or a header field cannot be read.
         """
+        read = request.mandatory
+        target, fields = contact_uri(request), request.headers.fields
+        route = request.record_route if "Record-Route" in fields else ()
+        secure = is_secure(request)
+        tag, to = request._to_tag, response.headers.fields["To"]
+        if read is None or tag is None or not str(to).endswith(f";tag={tag}"):
+            dialog = cls(
+                request.call_id, response.to, request.from_,
+                remote_target=target, route_set=route, secure=secure,
+            )  # fmt: skip
+            dialog.remote_cseq = request.cseq.number
+            return dialog
+        # one line each, because the request was received
         dialog = cls(
-            request.call_id,
-            response.to,
-            request.from_,
-            remote_target=contact_uri(request),
-            route_set=request.record_route,
-            secure=is_secure(request),
-        )
-        read = request.mandatory  # of a message that was received
-        dialog.remote_cseq = request.cseq.number if read is None else read.cseq
+            fields["Call-ID"], to, fields["From"],  # type: ignore[arg-type]
+            remote_target=target, route_set=route, secure=secure, tags=(tag, read.from_tag or ""),
+        )  # fmt: skip
+        dialog.remote_cseq = read.cseq
         return dialog
+
+    @property
+    def local(self) -> NameAddr:
+        """The From of our requests, tag included."""
+        if type(self._local) is str:
+            self._local = NameAddr.parse(self._local)
+        return self._local  # type: ignore[return-value]
+
+    @local.setter
+    def local(self, address: NameAddr) -> None:
+        self._local = address
+
+    @property
+    def remote(self) -> NameAddr:
+        """The To of our requests, tag included."""
+        if type(self._remote) is str:
+            self._remote = NameAddr.parse(self._remote)
+        return self._remote  # type: ignore[return-value]
+
+    @remote.setter
+    def remote(self, address: NameAddr) -> None:
+        self._remote = address
 
     @classmethod
     def of_uac(cls: type[Self], request: Request, response: Response) -> Self:
@@ -221,7 +256,9 @@ def contact_uri(message: Request | Response) -> URI:
     Raises:
         ParseError: There is no Contact, or it is `*`.
     """
-    contact = message.headers.get_header_front("Contact")
+    headers = message.headers
+    read = headers.looked_at.get("Contact")  # by what has written our Contact, in most cases
+    contact = read[0] if read else headers.get_header_front("Contact")
     if not isinstance(contact, NameAddr):
         raise ParseError("missing or *", header="Contact", source=message)
     return as_request_uri(contact.uri)

@@ -272,7 +272,9 @@ class Dialogs:
         """Forget a call. Remember its dialog for requests that are under way."""
         if call._keeps_alive:
             self.stack.keepalives.drop(call.dialog.call_id)
-        self.stack.engine.admission.release(call)
+        admission = self.stack.engine.admission
+        if admission.large:
+            admission.release(call)
         known = self._calls.pop(call.dialog.id, None)
         source = self._sources.pop(call.dialog.id, None)
         if source is not None:

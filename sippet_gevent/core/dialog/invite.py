@@ -271,7 +271,8 @@ class InviteSession(EndingCall):
         requires = "Require" in request.headers.fields
         if requires and (method in _SERVED or self.stack.handles(method)):
             tx.check_required()
-        self._serving = [other for other in self._serving if not other.answered]
+        if self._serving:
+            self._serving = [other for other in self._serving if not other.answered]
         if method in GLARING:
             has_offer = bool(request.body)
             status = glare(method, has_offer, self._pending()) or self.offers.refusal(

@@ -57,7 +57,9 @@ def description_of(message: Message) -> bytes:
         disposition = headers["Content-Disposition"].partition(";")[0].strip().lower()
         if disposition != "session":
             return b""
-    if "Content-Type" in fields and headers["Content-Type"][:10].lower() == "multipart/":
+    # a list for several lines, which are no multipart that can be read
+    kind = fields.get("Content-Type", "")
+    if type(kind) is str and kind[:10].lower() == "multipart/":
         try:
             part = Part.of(message).find(SESSION_TYPE)
         except ParseError:
@@ -74,7 +76,8 @@ def _type_of(message: Message) -> str:
     It is application/sdp without one, and for a multipart. So it is for one that cannot be read,
     which a bridge may have received, because our later requests have this type, too.
     """
-    kind = message.headers.get("Content-Type") or SESSION_TYPE
+    there = message.headers.fields.get("Content-Type") or SESSION_TYPE
+    kind = there if type(there) is str else there[0]
     if kind == SESSION_TYPE:
         return kind
     try:
@@ -200,7 +203,7 @@ class OfferAnswer(Negotiation):
                 self.media = None  # the application has described the session anew
         before = self.remote
         means = self.sent(carrier, description)
-        if means is Means.ANSWER:
+        if before and means is Means.ANSWER:
             self._tell(before)
         return means
 
@@ -214,8 +217,8 @@ class OfferAnswer(Negotiation):
 
     def _take_description(self, carrier: str, description: bytes) -> Means:
         before = self.remote
-        means = self.received(carrier, description)
-        if means is Means.ANSWER:
+        means = self._take(carrier, description, False)
+        if before and means is Means.ANSWER:
             self._tell(before)
         return means
 

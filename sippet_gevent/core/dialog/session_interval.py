@@ -38,7 +38,9 @@ REQUIRED: Line = ("Require", USUAL, TIMER)
 """The Require of a 2xx whose receiver takes part (§9)."""
 
 
-def _line(seconds: int, refresher: str | None) -> Line:
+@lru_cache(64)  # calls have few different ones
+def line_of(seconds: int, refresher: str | None) -> Line:
+    """Return a Session-Expires as a header line."""
     text = str(seconds) if refresher is None else f"{seconds};refresher={refresher}"
     return "Session-Expires", USUAL, text
 
@@ -65,11 +67,6 @@ class Agreed(NamedTuple):
     """`uac` or `uas`, by the roles in that transaction."""
     is_shared: bool
     """True if the peer takes part. Else the timer is for our own benefit (§7.2)."""
-
-    @property
-    def line(self) -> Line:
-        """The header line of the 2xx."""
-        return "Session-Expires", USUAL, f"{self.interval};refresher={self.refresher}"
 
 
 class TooSmall(NamedTuple):
@@ -155,14 +152,6 @@ def agreed(request: Request, response: Response) -> Agreed | None:
     return None if interval is None else Agreed(interval, UAC, is_shared=False)
 
 
-def granted(request: Request, response: Response) -> Agreed | None:
-    """Return what our 2xx to the peer's session refresh has set (§9), None if nothing expires."""
-    interval, refresher = _session_expires(response)
-    if interval is None or refresher is None:
-        return None
-    return Agreed(interval, refresher, supports_timer(request))
-
-
 def raised(request: Request, response: Response) -> int | None:
     """Return the Min-SE with which a request is sent again after a 422, in seconds (§7.3).
 
@@ -188,7 +177,7 @@ def ask(request: Request, interval: int, *, least: int = 0, refresher: str | Non
         request.min_se = SessionExpires(least)
     if interval and "Session-Expires" not in fields:
         seconds = max(interval, least, SMALLEST)
-        request.headers.extend([_line(seconds, refresher)])
+        request.headers.extend([line_of(seconds, refresher)])
 
 
 def _session_expires(message: Request | Response) -> tuple[int | None, str | None]:

@@ -40,8 +40,8 @@ from .session_interval import (
     agreed,
     answer,
     ask,
-    granted,
     least_of,
+    line_of,
     refresher_of,
     seconds_of,
 )
@@ -67,12 +67,13 @@ class SessionTimer(Rule):
 
     __slots__ = (
         "_agreed", "_due", "_ended_by_us", "_is_ours", "_least", "_peer_updates", "_policy",
-        "_refresher", "_until", "_watch",
+        "_refresher", "_said", "_until", "_watch",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._policy = Policy(session.stack.session_expires)
+        self._said: Agreed | None = None  # by our last 2xx, which may not have left yet
         self._agreed: Agreed | None = None
         self._is_ours = False  # we send the refreshes
         self._refresher: object = None  # the greenlet of a refresh that is under way
@@ -140,9 +141,10 @@ class SessionTimer(Rule):
         said = answer(request, self._policy)
         if isinstance(said, TooSmall):
             raise _too_small(said)
+        self._said = said
         if said is None:
             return
-        lines = [said.line]
+        lines = [line_of(said.interval, said.refresher)]
         if said.is_shared:
             if "Require" not in response.headers.fields:
                 lines.append(REQUIRED)
@@ -159,7 +161,7 @@ class SessionTimer(Rule):
         if self._peer_updates is not False and "Allow" in peers.headers.fields:
             self._peer_updates = _allows_update(peers) or None
         if by_us:
-            now = granted(request, response)
+            now = self._said
             self._is_ours = now is not None and now.refresher == UAS
         else:
             now = agreed(request, response)

@@ -265,7 +265,7 @@ class Names:
 
     def contact_line(self, flow: Flow, secure: bool) -> Line:
         """Return contact() as a header line. Most calls have the same few, so they are kept."""
-        key = (*self.sent_by(flow), flow.transport.name, secure and flow.transport.secure)
+        key = (*flow.sent_by, flow.transport.name, secure and flow.transport.secure)
         line = self._contact_lines.get(key)
         if line is None:
             line = ("Contact", USUAL, str(self.contact(flow, secure=secure)))

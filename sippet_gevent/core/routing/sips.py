@@ -139,7 +139,7 @@ def answer_wants_sips(request: Request) -> bool:
     except ParseError:
         return False
     for value in contacts:  # noqa: SIM110  # each INVITE asks twice, and a generator costs more
-        if isinstance(value, NameAddr) and value.uri.is_secure:
+        if isinstance(value, NameAddr) and value.uri.scheme == "sips":
             return True
     return False
 

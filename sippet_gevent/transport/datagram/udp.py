@@ -59,7 +59,7 @@ class UDPFlow(Flow):
     """A peer's address and the socket for it. Answers leave by the socket at which their request
     arrived."""
 
-    __slots__ = ("_queue", "address", "asked", "mapped")
+    __slots__ = ("_queue", "address", "asked", "mapped", "scope")
 
     transport: UDP
     probes = True
@@ -68,16 +68,13 @@ class UDPFlow(Flow):
         self.transport = transport
         self.address = address
         self.remote = address[:2]
+        self.scope = address[3] if len(address) > 2 else 0
+        """The number of the interface that leads to a link-local peer, 0 for others."""
         self._queue = transport.queue
         self.asked: bytes | None = None
         """The transaction of our last Binding request."""
         self.mapped: Address | None = None
         """Our address as the peer has last reported it (RFC 5626 §4.4.2)."""
-
-    @property
-    def scope(self) -> int:  # type: ignore[override]
-        """The number of the interface that leads to a link-local peer, 0 for others."""
-        return self.address[3] if len(self.address) > 2 else 0
 
     @property
     def local(self) -> Address:
@@ -89,7 +86,7 @@ class UDPFlow(Flow):
         transport = self.transport
         if transport.is_wildcard or transport.listener.advertise is not None:
             return super().sent_by
-        return self.local
+        return transport.local
 
     def send(self, data: bytes) -> None:
         queue = self._queue

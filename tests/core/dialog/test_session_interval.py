@@ -13,6 +13,7 @@ from sippet_gevent.core.dialog.session_interval import (
     answer,
     ask,
     least_of,
+    line_of,
     raised,
     supports_timer,
 )
@@ -156,7 +157,7 @@ def test_header_fields_of_the_application_stay():
 
 
 def test_agreed_writes_its_header_field():
-    assert Agreed(600, "uas", True).line[::2] == ("Session-Expires", "600;refresher=uas")
+    assert line_of(600, "uas")[::2] == ("Session-Expires", "600;refresher=uas")
 
 
 def test_option_tag_is_found_in_supported_and_require():

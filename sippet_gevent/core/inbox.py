@@ -49,12 +49,16 @@ class Inbox(Generic[Event]):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._items: deque[Event] = deque()
+        # most wait for something else than an item, and an empty deque takes 760 bytes
+        self._items: deque[Event] | tuple[()] = ()
         self._waiters: list[Any] = []
 
     def put(self, item: Event) -> None:
         """Add an event and wake the waiting greenlets."""
-        self._items.append(item)
+        items = self._items
+        if isinstance(items, tuple):
+            items = self._items = deque()
+        items.append(item)
         self.wake()
 
     def wake(self) -> None:
@@ -69,7 +73,8 @@ class Inbox(Generic[Event]):
 
     def get(self) -> Event:
         """Return the oldest event, waiting for one. Raises Cancelled."""
-        self.wait(self._items.__len__)
+        self.wait(self.__len__)
+        assert isinstance(self._items, deque)  # because it has an item
         return self._items.popleft()
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:

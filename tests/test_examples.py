@@ -76,7 +76,9 @@ def test_example_ends_with_a_line_if_its_port_is_taken(run, name):
             LISTEN=f"udp:127.0.0.1:{port}", TRUNK_PASSWORD="x", PHONE_PASSWORD="x",
         )  # fmt: skip
         assert program.wait() == 1
-    (line,) = program.text.splitlines()
+    assert "Traceback" not in program.text
+    *before, line = program.text.splitlines()
+    assert all(" INFO " in each for each in before)
     assert re.search(f"(not started: |PAGE: ).*127.0.0.1.*{port}", line)
     assert "PAGE" in line or f"(pid {os.getpid()}) has it; stop it, or write another" in line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sqlite3
 
 import gevent
@@ -15,6 +16,7 @@ from sippet_gevent import (
     NameAddr,
     Reject,
     Request,
+    Stack,
     StaticResolver,
     TransactionStateError,
     Unauthorized,
@@ -687,6 +689,17 @@ def test_two_carriers_on_one_host_are_told_apart_by_their_ports(sip):
     ended(sip, one)
     ended(sip, other)
     assert not stack.accounts._by_peer
+
+
+@pytest.mark.parametrize("name", ["request", "invite"])
+def test_requests_of_an_account_have_the_arguments_of_the_stack(name):
+    ours, theirs = (inspect.signature(getattr(each, name)) for each in (Account, Stack))
+    mine, stacks = (
+        {key: value for key, value in each.parameters.items() if key != "self"}
+        for each in (ours, theirs)
+    )
+    assert mine == stacks
+    assert ours.return_annotation == theirs.return_annotation
 
 
 class Connection:

@@ -624,3 +624,9 @@ def test_clock_stands_still_while_a_database_works(sip, tmp_path, caplog):
 def test_host_that_is_an_address_with_a_transport_is_refused(sip):
     with pytest.raises(InvalidValue, match=r"host must be an IP address.*host=\"192.0.2.20\""):
         sip.stack(None, "udp:10.0.0.9:5060")
+
+
+def test_error_of_code_that_runs_is_raised_and_not_printed(sip, capfd):
+    with pytest.raises(ZeroDivisionError):
+        sip.run(divmod, 1, 0)
+    assert capfd.readouterr().err == ""

@@ -132,11 +132,11 @@ def _answer_phone_first(bridge: Bridging, ringing: Bridging, replaced: Leg) -> N
         shown = bridge.answer_to(phone, kept, found)
         # the description of the callee in a reliable 183 was the answer already
         is_answer = kept.call is None or kept.negotiation.state == OFFERED
-        _respond(ringing, shown if is_answer else b"")
+        _respond(ringing, kept, shown if is_answer else b"")
         bridge.tx._hold(_call_of(kept))
         _call_of(kept)._wait_for_ack()
     except BaseException:
-        _refuse(ringing)
+        _refuse(ringing, kept)
         raise
     before, kept.shown = kept.shown, found
     if before and not same_session(found, before):
@@ -150,10 +150,10 @@ def _answer_caller_first(bridge: Bridging, ringing: Bridging, replaced: Leg) -> 
     body = bridge.offer_to(phone, bridge.callee, offer)  # the caller takes that place
     ringing.is_picked_up = True
     try:
-        _respond(ringing, body)
-    except (Cancelled, TransactionStateError):
+        _respond(ringing, kept, body)
+    except BaseException:
         ringing.is_picked_up = False
-        raise Reject(603) from None  # RFC 3891 §3: the call has ended
+        raise
     try:
         _connect(bridge, kept, replaced)
         bridge.tx._hold(_call_of(kept))
@@ -174,11 +174,11 @@ def _answer_caller_first(bridge: Bridging, ringing: Bridging, replaced: Leg) -> 
 def _offer_of_phone(bridge: Bridging, ringing: Bridging) -> None:
     """Answer the caller, which has made no offer, with that of the phone, which has made none
     either."""
-    phone, kept = bridge.caller, ringing.caller
+    phone, kept = bridge.caller, bridge.callee
     try:
         offer = ask_for_offer(phone)
         kept.shown = offer
-        _respond(ringing, bridge.offer_to(phone, kept, offer))
+        _respond(ringing, kept, bridge.offer_to(phone, kept, offer))
         bridge.tx._hold(_call_of(kept))
         found = _answer_of(kept)
         phone.take_answer(bridge.answer_to(kept, phone, found))
@@ -196,11 +196,14 @@ def _connect(bridge: Bridging, kept: Leg, replaced: Leg) -> None:
     bridge.connect(bridge.caller, kept)
 
 
-def _respond(ringing: Bridging, body: bytes) -> None:
-    """Answer the caller with 200."""
+def _respond(ringing: Bridging, kept: Leg, body: bytes) -> None:
+    """Answer the caller with 200. Its bridge may be over, so the leg is given. Raises Reject."""
     accepted = ringing.request.response(200, body=body)
-    ringing.caller.write_allowed(accepted)
-    ringing.tx.respond(accepted)
+    kept.write_allowed(accepted)
+    try:
+        ringing.tx.respond(accepted)
+    except (Cancelled, TransactionStateError):
+        raise Reject(603) from None  # RFC 3891 §3: the caller has given up
 
 
 def _answer_of(kept: Leg) -> bytes:
@@ -223,9 +226,9 @@ def _call_of(leg: Leg) -> InviteSession:
     return leg.call
 
 
-def _refuse(ringing: Bridging) -> None:
+def _refuse(ringing: Bridging, kept: Leg) -> None:
     """Refuse the INVITE of the caller, unless it is answered."""
-    call = ringing.caller.call
+    call = kept.call
     if call is None:
         ringing.tx._refuse(480)
     elif not call.is_confirmed:

@@ -105,6 +105,22 @@ def test_caller_that_has_seen_another_description_gets_that_of_the_phone_again(s
 
 
 @pytest.mark.rfc("3891 3")
+def test_phone_without_an_answer_after_the_caller_has_given_up_is_no_error_of_the_core(sip, carol):
+    phones = PickingUp(sip, carol, describe(TARGET))
+    phones.confirm_cancel()
+    phones.picked_response = carol.responses[-1]
+    phones.from_carol("ACK", number=phones.picked.cseq.number)
+    phones.caller.send(phones.invite.cancel())
+    assert phones.heard[-1] == 487
+    carol.reply(carol.last("INVITE"), 200, contact=f"<{carol.uri}>")
+    assert carol.methods[-1] == "BYE"
+    carol.reply(carol.last("BYE"), 200)
+    sip.advance(40)
+    assert len(phones.stack.dialogs) == phones.stack.dialogs.early == 0
+    assert phones.stack.stats()["core_errors"] == 0
+
+
+@pytest.mark.rfc("3891 3")
 @pytest.mark.parametrize("gives_up", ["caller", "phone"])
 def test_pickup_that_is_given_up_ends_both_sides(sip, carol, gives_up):
     phones = PickingUp(sip, carol, describe(TARGET))
@@ -123,6 +139,7 @@ def test_pickup_that_is_given_up_ends_both_sides(sip, carol, gives_up):
     carol.reply(carol.last("BYE"), 200)
     sip.advance(40)
     assert len(phones.stack.dialogs) == phones.stack.dialogs.early == 0
+    assert phones.stack.stats()["core_errors"] == 0
 
 
 class PickingUpLate(PickingUp):
@@ -199,6 +216,7 @@ def test_pickup_of_a_caller_whose_ack_has_no_answer_ends_all(sip, carol):
     phones.caller.reply(phones.caller.last("BYE"), 200)
     sip.advance(40)
     assert len(phones.stack.dialogs) == phones.stack.dialogs.early == 0
+    assert phones.stack.stats()["core_errors"] == 0
 
 
 @pytest.mark.rfc("3261 13.3.1.4", "3891 3")
@@ -235,6 +253,7 @@ def test_pickup_without_any_offer_that_is_given_up_ends_both_sides(sip, carol, g
     carol.reply(carol.last("BYE"), 200)
     sip.advance(40)
     assert len(phones.stack.dialogs) == phones.stack.dialogs.early == 0
+    assert phones.stack.stats()["core_errors"] == 0
 
 
 @pytest.mark.rfc("3891 3")
@@ -248,6 +267,7 @@ def test_phone_that_gives_up_while_the_caller_answers_it_ends_all(sip, carol):
     phones.confirm_cancel()
     sip.advance(40)
     assert len(phones.stack.dialogs) == phones.stack.dialogs.early == 0
+    assert phones.stack.stats()["core_errors"] == 0
 
 
 @pytest.mark.parametrize("caller", [describe(), b""], ids=["caller offers", "caller asks"])

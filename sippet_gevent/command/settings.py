@@ -222,9 +222,17 @@ _OWN_ROWS = (
 
 FIXED_LIMITS = frozenset(
     ("errors_per_second", "errors_burst", "sources", "datagram", "keep", "memory",
-     "memory_percent", "parser", "streams.handshakes", "streams.keep")
+     "memory_percent", "overload_control", "parser", "streams.handshakes", "streams.keep")
 )  # fmt: skip
 """Limits that a running server has already put to use."""
+
+
+_TUPLES = {
+    "exempt": kinds.NETWORKS, "emergency": kinds.TEXTS, "resource_priority": kinds.TEXTS,
+}  # fmt: skip
+_EXAMPLES = {
+    "exempt": '["192.0.2.0/24"]', "emergency": '["112"]', "resource_priority": '["ets.0"]',
+}  # fmt: skip
 
 
 def _limit_rows() -> tuple[Row, ...]:
@@ -239,13 +247,12 @@ def _limit_rows() -> tuple[Row, ...]:
             if isinstance(value, bool):
                 kind = kinds.FLAG
             elif isinstance(value, tuple):
-                kind = kinds.NETWORKS if each.name == "exempt" else kinds.NUMBERS
+                kind = _TUPLES.get(each.name, kinds.NUMBERS)
             example = str(list(value) if isinstance(value, tuple) else value).lower()
-            if kind is kinds.NETWORKS:
-                example = '["192.0.2.0/24"]'
+            example = _EXAMPLES.get(each.name, example)
             key = f"{table}.{each.name}"
             fixed = key.removeprefix("limits.") in FIXED_LIMITS
-            default = "default: none" if kind is kinds.NETWORKS else f"default {example}"
+            default = "default: none" if each.name in _EXAMPLES else f"default {example}"
             rows.append(Row(key, kind, default, example, reloads=not fixed))
     for name, number in DEFAULT_LIMITS._asdict().items():
         text = f"default {number}"

@@ -37,6 +37,7 @@ from ..transport.locate.resolver import Resolver
 from ..transport.locate.rfc3263 import Candidate
 from .auth.credentials import Kept, Keyring
 from .capabilities import Capabilities
+from .client.destinations import Destinations
 from .client.failures import Failures
 from .client.long_requests import Detours
 from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
@@ -224,25 +225,18 @@ class Tried(Protocol):
 class RequestSender(Protocol):
     """Finds the next hops of each request, and tries the next one when one fails."""
 
-    @property
-    def grey(self) -> GreyList:
-        """Targets that failed lately."""
-
-    @property
-    def detours(self) -> Detours:
-        """Destinations of requests that are too long for a datagram."""
-
-    @property
-    def repeated(self) -> dict[str, int]:
-        """Number of requests that were sent again, by the status or failure before."""
-
-    @property
-    def failures(self) -> Failures:
-        """Counts and logs next hops that failed."""
-
-    @property
-    def listener_choice(self) -> ListenerChoice:
-        """Chooses listeners."""
+    grey: GreyList
+    """Targets that failed lately."""
+    destinations: Destinations
+    """Next hops that have asked for fewer requests."""
+    detours: Detours
+    """Destinations of requests that are too long for a datagram."""
+    repeated: dict[str, int]
+    """Number of requests that were sent again, by the status or failure before."""
+    failures: Failures
+    """Counts and logs next hops that failed."""
+    listener_choice: ListenerChoice
+    """Chooses listeners."""
 
     def send(
         self,

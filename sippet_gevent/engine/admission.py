@@ -14,6 +14,7 @@ from ..runtime.limits import LARGE, Limits
 from ..runtime.rates import source_of
 from ..runtime.workers import Worker
 from ..transaction.timers import Timers
+from .priority import Priority
 from .sources import SHARE, Sources
 from .users import Place, WaitingCore
 
@@ -64,6 +65,11 @@ class Admission:
         self._counters = counters
         self._clock = clock
         self._patience = 64 * timers.t1
+        self.priority = Priority(limits.emergency, limits.resource_priority)
+        """Requests that pass before others."""
+        self.shed_fraction: Callable[[], float] = self._fullness
+        """Returns the part of the requests that clients should not send, 0 to 1 (RFC 7339 §5.3).
+        Another measure of load may take its place."""
         self._lacks_memory = False
         self._told: set[WaitingCore] = set()
         self._alarm: Alarm | None = None
@@ -74,6 +80,7 @@ class Admission:
         """Use other limits from now on. What exceeds them stays until it ends."""
         self._limits = limits
         self.sources.use_limits(limits)
+        self.priority = Priority(limits.emergency, limits.resource_priority)
         self._reserve(limits)
         self._settle()
 
@@ -85,6 +92,19 @@ class Admission:
         self._transactions_reserve = _with_reserve(limits.transactions, limits)
         self._large_reserve = _with_reserve(limits.large_bytes, limits)
         self._forwarding_reserve = _with_reserve(limits.forwarding, limits)
+
+    def _fullness(self) -> float:
+        """Return the part of the last quarter of a limit on cores that is used.
+
+        While memory is short or messages wait, it is at least a half.
+        """
+        limits = self._limits
+        used = max(
+            len(self.handlers) / limits.handlers if limits.handlers else 1.0,
+            len(self.forwarding_invites) / max(limits.forwarding, 1),
+        )
+        least = 0.5 if self._lacks_memory or self._is_overloaded else 0.0
+        return min(max((used - (1 - SHARE)) / SHARE, least), 1.0)
 
     def use_memory(self, is_short: bool) -> None:
         """Refuse new work because memory is short, or stop that."""
@@ -219,7 +239,12 @@ class Admission:
             return seconds
         if is_draining:
             limit = None if request.mandatory.to_tag is not None else "draining"
-        elif self._is_overloaded and not self.admits and _begins(request):
+        elif (
+            self._is_overloaded
+            and not self.admits
+            and _begins(request)
+            and not self.priority.has(request)
+        ):
             limit = "overload"
         else:
             limit = self.limit_reached(

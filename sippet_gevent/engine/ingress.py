@@ -25,6 +25,7 @@ from ..transaction.keys import acknowledges, client_key, server_key
 from ..transaction.machines import ACCEPTED, DELIVER, RECV_ACK, RECV_REQUEST
 from ..transport.base import Flow, Receive, Transport
 from .cancel import receive_cancel
+from .feedback import take_feedback
 from .keep import KEPT_FOR, grant_keep
 from .layer import TransactionLayer
 from .merged import merge_key, refusal_of_copy
@@ -212,6 +213,7 @@ class Ingress:
                 or len(self._servers) + len(self._clients) >= self._admission.crowded
             ):
                 first = layer.merged.first(merge)
+                self.stateless.feedback.write(request)
                 refusal = self._refusal(request, first, key, size)
                 if refusal is not None:
                     layer.answer(reply, refusal)
@@ -227,6 +229,8 @@ class Ingress:
             if layer.serves_statelessly is not None and layer.serves_statelessly(request):
                 layer.cores.serve_stateless(request, reply)
                 return
+            if ";oc" in (text if type(text := request.headers.fields["Via"]) is str else text[0]):
+                self.stateless.feedback.write(request)
             if method in KEPT_FOR:
                 grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")
@@ -279,6 +283,8 @@ class Ingress:
         if (type(via) is not str or "," in via) and _is_misrouted(response, tx):
             self._counters.drop("response_via_mismatch", flow, now, response)
             return
+        if self._layer.feedback_taken is not None:
+            take_feedback(self._layer, tx.flow, response)
         effects = tx.handle(RECEIVED[response.status // 100], now, response)  # type: ignore[arg-type]
         if effects and (effects[0][0] is DELIVER or effects[-1][0] is DELIVER):
             self._counters.delivered += 1
@@ -305,7 +311,7 @@ class Ingress:
             key,
             size,
             len(self._servers) + len(self._clients),
-            lambda: layer.cores.belongs(request),
+            lambda: layer.cores.belongs(request) or self._admission.priority.has(request),
             is_draining=layer.draining,
         )
         if retry_after is None:

@@ -14,6 +14,7 @@ import gevent
 
 from ..errors import InvalidValue, TransactionTimeout, TransportError
 from ..message.message import Message, Request, Response
+from ..message.via import Via
 from ..observe.counters import Counters, Plain
 from ..observe.tap import Tap
 from ..runtime.clock import Clock
@@ -71,6 +72,9 @@ class TransactionLayer:
         self.tap: Tap[Flow] | None = None
         """Called with each message. None without observers."""
         self.secret = os.urandom(16)
+        self.feedback_taken: Callable[[tuple[str, str, int], Via, float], None] | None = None
+        """Takes a destination, our Via in its response, and the time, for overload control (RFC
+        7339 §5.4). None if that is not asked for."""
         self.serves_statelessly: Callable[[Request], bool] | None = None
         """Tells which requests are served without a transaction. None if none are."""
         self._now = clock.now

@@ -230,6 +230,8 @@ class Overload:
             return True
         if key in self._servers or has_to_tag(data) or (first == b"REG" and _is_refresh(data)):
             return False
+        if self._admission.priority.is_configured and self._admission.priority.is_in(data):
+            return False
         if is_refused or number in self._lost.keys or number in self._lost.before:
             # the capacity is for callers that have not waited yet
             now = self._now()

@@ -15,6 +15,7 @@ from ..message.scan import fastest as scan
 from ..observe.counters import Plain
 from ..runtime.rates import TokenBuckets
 from ..transport.base import Flow
+from .feedback import Feedback
 from .layer import TransactionLayer
 from .received_rport import note_source
 
@@ -40,6 +41,8 @@ class Stateless:
         self._layer = layer
         self._counters = layer.counters
         self._now = layer.clock.now
+        self.feedback = Feedback(layer)
+        """Tells clients how much less to send (RFC 7339)."""
         self._errors = TokenBuckets(
             layer.limits.errors_per_second, layer.limits.errors_burst, layer.limits.sources
         )
@@ -97,6 +100,7 @@ class Stateless:
                 plain_mandatory and plain_mandatory(fields)
             ) or read_mandatory(request.headers)
             reply = note_source(request, mandatory, flow)
+            self.feedback.write(request)
         except ParseError as error:
             counters.drop("bad_message", flow, self._now(), detail=error)
             return

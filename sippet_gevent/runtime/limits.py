@@ -150,6 +150,21 @@ class Limits:
     repetitions must not flood them."""
     sources: int = 10_000
     """Sources whose rate of errors is remembered. When there are more, all are forgotten."""
+    closed_seconds: int = 300
+    """Most seconds for which a destination that has answered 503 with Retry-After gets no new
+    requests (RFC 3261 §21.5.4). Its Retry-After may say less. 0 sends them anyway."""
+    overload_control: bool = False
+    """True asks next hops for loss-based overload control in each Via, and sends them as much less
+    as they ask for (RFC 7339). Clients that ask us for it always get it. Set it before the stack is
+    made."""
+    emergency: tuple[str, ...] = ()
+    """Users of the Request-URIs of emergency calls, such as `("112", "911")`. Such a call, and one
+    to urn:service:sos (RFC 5031), has the `reserve` of the limits, and passes in overload. Anybody
+    may call them."""
+    resource_priority: tuple[str, ...] = ()
+    """Values of Resource-Priority (RFC 4412) that have the same, such as `("ets.0", "wps")`.
+    A namespace alone means all its values. Anybody can write this field, so set it only where all
+    peers are trusted."""
     datagram: int = 1300
     """Bytes of the longest request that is sent over UDP. A longer one is sent over TCP if possible
     (RFC 3261 §18.1.1). 1300 is the RFC's number for an unknown path MTU. 0 sends all requests over
@@ -175,6 +190,8 @@ class Limits:
             .items()
         ):
             whole(f"parser.{name}", value, 1)
+        texts("emergency", self.emergency, "users")
+        texts("resource_priority", self.resource_priority, "values")
         whole("memory_percent", self.memory_percent, 0, 100)
         for network in texts("exempt", self.exempt, "networks"):
             try:

@@ -74,7 +74,10 @@ def _blame(
     elif isinstance(failure, TransportError) and is_unheard and ways.renew(flow):
         return
     if is_unheard or isinstance(failure, Response):
-        sender.grey.add(target, now, _patience_of(failure))
+        patience = _patience_of(failure)
+        sender.grey.add(target, now, patience)
+        if patience is not None:
+            sender.destinations.close(target, now, patience)
 
 
 def _patience_of(failure: Response | Exception) -> float | None:

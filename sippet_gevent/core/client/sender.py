@@ -19,6 +19,7 @@ from ..inbox import check_serving
 from ..routing.routes import take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
 from .completion import complete
+from .destinations import Destinations
 from .failures import Failures
 from .long_requests import DETOUR_SECONDS, Detours
 from .next_hops import NextHops
@@ -27,6 +28,10 @@ from .targets import TRIES, NextHop, RouteWriter, Ways, parse_next_hop
 from .transaction import ClientTransaction
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
+
+_FREE = frozenset(("ACK", "BYE", "CANCEL", "PRACK"))
+"""Requests that end something or belong to another one. A destination gets them whatever it has
+asked for."""
 
 _Way = tuple[
     "NextHop | None", "ClientUser | None", str, Wanted, "RouteWriter | None", "Retry | None",
@@ -45,6 +50,11 @@ class Sender(NextHops):
         """Counts and logs next hops that failed."""
         self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
         """Destinations of requests that are too long for a datagram."""
+        self.destinations = Destinations(lambda: stack.engine.limits.closed_seconds)
+        """Next hops that have asked for fewer requests."""
+        self._offers_control = stack.engine.limits.overload_control
+        if self._offers_control:
+            stack.engine.feedback_taken = self.destinations.take_feedback
         self.repeated: dict[str, int] = {}
         """Number of requests that were sent again, by the status or failure before."""
 
@@ -208,6 +218,10 @@ class Sender(NextHops):
                 if mark[:7] == MAGIC_COOKIE
                 else self.resolve(uri, listener)
             )
+            if self.destinations.are_limited and request._method not in _FREE:
+                candidates = self.destinations.allowed(
+                    candidates, self.stack.clock.now(), is_within=request.to.tag is not None
+                )
         # a CANCEL may have come while the name was resolved
         if user is None:
             if request.method not in _WHEN_LEAVING and not mark:
@@ -328,6 +342,8 @@ class Sender(NextHops):
             )
         sent_by = self.stack.names.sent_by(flow)
         via = self._via(flow, sent_by, ways.branch)
+        if self._offers_control:
+            via += ';oc;oc-algo="loss"'  # RFC 7339 §4.1, §4.2
         request.sent_via = via + ";keep" if ways.keep and flow.probes else via
         ways.key = transaction_key(flow.transport.name, *sent_by, ways.branch, request._method)
         before = ways.written

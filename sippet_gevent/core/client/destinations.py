@@ -1,0 +1,167 @@
+"""Destinations: which next hops want fewer requests, by Retry-After (RFC 3261 §21.5.4) or by
+loss-based overload control (RFC 7339)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from random import random
+
+from ...errors import ParseError, TransportError
+from ...message.via import Via
+from ...transport.locate.rfc3263 import Candidate
+from .targets import GREY_TARGETS, Target
+
+VALIDITY = 0.5
+"""Seconds for which feedback holds that names no time (RFC 7339 §4.3)."""
+
+MOST_VALIDITY = 60.0
+"""Most seconds for which feedback holds. A server that is overloaded sends new feedback with each
+response."""
+
+LEAST_SECOND = 0.1
+"""Least part of the requests that is taken to begin something. With less, nothing is thinned."""
+
+
+class _Control:
+    """The feedback of one server, and the mix of what it was sent."""
+
+    __slots__ = ("first", "loss", "second", "sequence", "until")
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.sequence = -1.0
+        self.until = 0.0
+        self.first, self.second = 0.0, 1.0
+
+    def lets_pass(self, is_first: bool, roll: float) -> bool:
+        """Decide about one request, by the algorithm of RFC 7339 §7.2.
+
+        Requests within dialogs are the first category. They are thinned only if thinning all others
+        is not enough.
+        """
+        total = self.first + self.second
+        if total >= 1000:  # the mix of the last requests counts
+            self.first, self.second = self.first / 2, self.second / 2
+            total /= 2
+        share = max(self.second / total, LEAST_SECOND)
+        if is_first:
+            self.first += 1
+            return self.loss <= share or roll >= (self.loss - share) / (1 - share)
+        self.second += 1
+        return roll >= self.loss / share
+
+
+class Destinations:
+    """Next hops that have asked for fewer requests. The oldest is forgotten beyond GREY_TARGETS.
+
+    Args:
+        most_closed: Returns the most seconds for which a Retry-After holds; 0 ignores it.
+    """
+
+    __slots__ = ("_closed", "_controls", "_most_closed", "refused", "roll")
+
+    def __init__(self, most_closed: Callable[[], float]) -> None:
+        self._closed: OrderedDict[Target, float] = OrderedDict()
+        self._controls: OrderedDict[Target, _Control] = OrderedDict()
+        self._most_closed = most_closed
+        self.refused: dict[str, int] = {"retry_after": 0, "overload_control": 0}
+        """Requests that were not sent to a next hop, by the reason."""
+        self.roll: Callable[[], float] = random
+        """Returns a random number below 1."""
+
+    def close(self, target: Target, now: float, seconds: float) -> None:
+        """Send no new request to a target for some seconds, because its 503 had a Retry-After."""
+        seconds = min(seconds, self._most_closed())
+        if seconds > 0:
+            self._closed.pop(target, None)
+            self._closed[target] = now + seconds
+            if len(self._closed) > GREY_TARGETS:
+                self._closed.popitem(last=False)
+
+    def take_feedback(self, target: Target, via: Via, now: float) -> None:
+        """Take the parameters of our own Via in a response (RFC 7339 §5.4). Wrong ones are
+        ignored."""
+        parameters = via.parameters
+        try:
+            loss = _number("oc", parameters.get("oc"))
+            sequence = _number("oc-seq", parameters.get("oc-seq"))
+            milliseconds = parameters.get("oc-validity")
+            validity = (
+                VALIDITY if milliseconds is None else _number("oc-validity", milliseconds) / 1000
+            )
+        except ParseError:
+            return
+        if (parameters.get("oc-algo") or "loss").strip('"').lower() != "loss":
+            return
+        control = self._controls.get(target)
+        if control is None:
+            if not loss or not validity:
+                return
+            control = self._controls[target] = _Control()
+            if len(self._controls) > GREY_TARGETS:
+                self._controls.popitem(last=False)
+        elif control.until > now and sequence <= control.sequence:
+            return  # an older response, which came late
+        if not loss or not validity:
+            del self._controls[target]
+            return
+        control.loss = min(loss, 100.0) / 100
+        control.sequence = sequence
+        control.until = now + min(validity, MOST_VALIDITY)
+
+    @property
+    def are_limited(self) -> bool:
+        """True while a next hop may want fewer requests."""
+        return bool(self._closed or self._controls)
+
+    def allowed(
+        self, candidates: list[Candidate], now: float, *, is_within: bool
+    ) -> list[Candidate]:
+        """Return the candidates that may get this request.
+
+        Args:
+            candidates: The next hops.
+            now: The time.
+            is_within: True for a request within a dialog, which a Retry-After does not hold up.
+
+        Raises:
+            TransportError: None may get it.
+        """
+        left, reason = [], ""
+        for candidate in candidates:
+            target = candidate[:3]
+            refusal = self._refusal(target, now, is_within)
+            if refusal:
+                reason = refusal
+                self.refused[refusal] += 1
+            else:
+                left.append(candidate)
+        if candidates and not left:
+            raise TransportError(f"{candidates[0]} has asked for fewer requests", kind=reason)
+        return left
+
+    def _refusal(self, target: Target, now: float, is_within: bool) -> str:
+        until = self._closed.get(target)
+        if until is not None:
+            if until <= now:
+                del self._closed[target]
+            elif not is_within:
+                return "retry_after"
+        control = self._controls.get(target)
+        if control is not None:
+            if control.until <= now:
+                del self._controls[target]
+            elif not control.lets_pass(is_within, self.roll()):
+                return "overload_control"
+        return ""
+
+
+def _number(name: str, text: str | None) -> float:
+    """Read a number of digits, with a fraction or without. Raises ParseError."""
+    whole, _, fraction = (text or "").partition(".")
+    if not whole.isascii() or not whole.isdigit() or len(text or "") > 24:
+        raise ParseError(f"{name} is no number", header="Via")
+    if fraction and not (fraction.isascii() and fraction.isdigit()):
+        raise ParseError(f"{name} is no number", header="Via")
+    return float(text or "")

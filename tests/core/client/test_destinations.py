@@ -1,0 +1,196 @@
+"""Destinations: Retry-After (RFC 3261 §21.5.4) and overload control (RFC 7339) of next hops are honoured."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from sippet_gevent import Limits, TransportError, Via
+from sippet_gevent.core.client.destinations import Destinations
+from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
+from sippet_gevent.transport.locate.rfc3263 import Candidate
+
+from ..wire import Peer
+
+FIRST, SECOND = "10.0.0.61", "10.0.0.62"
+ONE = Candidate("UDP", FIRST, 5060, FIRST)
+TARGET = ONE[:3]
+RECORDS = {
+    "_sip._udp.example.com": [SRV(10, 0, 5060, "a.example.com"), SRV(20, 0, 5060, "b.example.com")],
+    "a.example.com": [FIRST],
+    "b.example.com": [SECOND],
+}
+
+
+def unavailable(seconds):
+    return lambda request: request.response(503, retry_after=seconds)
+
+
+def ask(sip, stack, uri, method="OPTIONS"):
+    """Return the status of a request, or the kind of error."""
+    try:
+        return sip.run(stack.request, method, uri).status
+    except TransportError as error:
+        return error.kind
+
+
+@pytest.fixture
+def client(sip):
+    return sip.stack(host="10.0.0.40", resolver=StaticResolver(RECORDS))
+
+
+# ---- Retry-After
+
+
+@pytest.mark.rfc("3261 21.5.4")
+def test_destination_gets_no_request_until_its_retry_after_is_over(sip, client):
+    peer = Peer(sip, FIRST, answer=unavailable(20))
+    assert ask(sip, client, f"sip:{FIRST}") == 503
+    assert ask(sip, client, f"sip:{FIRST}") == "retry_after"
+    assert len(peer.requests) == 1
+    assert client.stats()["requests_held_back"] == {"retry_after": 1, "overload_control": 0}
+    peer.answer = lambda request: 200
+    sip.clock.advance(20)
+    assert ask(sip, client, f"sip:{FIRST}") == 200
+
+
+@pytest.mark.rfc("3263 4.3")
+def test_other_destination_of_a_name_gets_the_requests_meanwhile(sip, client):
+    first, second = Peer(sip, FIRST, unavailable(20)), Peer(sip, SECOND, lambda request: 200)
+    assert [ask(sip, client, "sip:example.com") for _ in range(3)] == [200] * 3
+    assert (len(first.requests), len(second.requests)) == (1, 3)
+    first.answer = lambda request: 200
+    sip.clock.advance(21)
+    ask(sip, client, "sip:example.com")
+    assert len(first.requests) == 2
+
+
+def test_503_without_retry_after_closes_nothing(sip, client):
+    peer = Peer(sip, FIRST, answer=lambda request: 503)
+    assert [ask(sip, client, f"sip:{FIRST}") for _ in range(2)] == [503, 503]
+    assert len(peer.requests) == 2
+
+
+def test_other_destinations_are_not_closed(sip, client):
+    Peer(sip, FIRST, unavailable(20)), Peer(sip, SECOND, lambda request: 200)
+    assert ask(sip, client, f"sip:{FIRST}") == 503
+    assert ask(sip, client, f"sip:{SECOND}") == 200
+
+
+def test_retry_after_can_be_ignored(sip):
+    client = sip.stack(host="10.0.0.40", limits=Limits(closed_seconds=0))
+    Peer(sip, FIRST, unavailable(20))
+    assert [ask(sip, client, f"sip:{FIRST}") for _ in range(2)] == [503, 503]
+
+
+def test_request_within_a_dialog_reaches_a_closed_destination():
+    destinations = Destinations(lambda: 300)
+    destinations.close(TARGET, 0, 20)
+    assert destinations.allowed([ONE], 1, is_within=True) == [ONE]
+    with pytest.raises(TransportError):
+        destinations.allowed([ONE], 1, is_within=False)
+
+
+def test_retry_after_is_bounded():
+    destinations = Destinations(lambda: 300)
+    destinations.close(TARGET, 0, 1e9)
+    assert destinations.allowed([ONE], 301, is_within=False) == [ONE]
+    assert not destinations.are_limited
+
+
+# ---- RFC 7339
+
+
+def via(parameters):
+    return Via.parse(f"SIP/2.0/UDP 10.0.0.40:5060;branch=z9hG4bK1{parameters}")
+
+
+def passed(destinations, number, now, *, is_within=False):
+    """Return how many of some requests may be sent."""
+    count = 0
+    for _ in range(number):
+        try:
+            count += len(destinations.allowed([ONE], now, is_within=is_within))
+        except TransportError:
+            pass
+    return count
+
+
+def controlled(parameters, now=0.0):
+    destinations = Destinations(lambda: 300)
+    destinations.roll = random.Random(7).random
+    destinations.take_feedback(TARGET, via(parameters), now)
+    return destinations
+
+
+@pytest.mark.rfc("7339 7.2")
+@pytest.mark.parametrize("loss", [10, 40, 75, 100])
+def test_new_requests_are_thinned_within_3_points(loss):
+    destinations = controlled(f';oc={loss};oc-algo="loss";oc-seq=1;oc-validity=10000')
+    assert passed(destinations, 5000, 1) == pytest.approx(5000 * (1 - loss / 100), abs=150)
+
+
+@pytest.mark.rfc("7339 5.10.1")
+def test_requests_within_dialogs_pass_first_and_the_total_is_kept():
+    destinations = controlled(';oc=30;oc-algo="loss";oc-seq=1;oc-validity=10000')
+    within = new = 0
+    for _ in range(4000):
+        within += passed(destinations, 1, 1, is_within=True)
+        new += passed(destinations, 1, 1)
+    assert within >= 3990
+    assert within + new == pytest.approx(8000 * 0.7, abs=240)
+
+
+@pytest.mark.rfc("7339 5.7")
+def test_control_ends_with_its_validity():
+    destinations = controlled(";oc=100;oc-seq=1")
+    assert passed(destinations, 10, 0.4) == 0
+    assert passed(destinations, 10, 0.5) == 10
+    assert not destinations.are_limited
+
+
+@pytest.mark.rfc("7339 5.7")
+def test_validity_of_0_ends_control():
+    destinations = controlled(";oc=100;oc-seq=1;oc-validity=5000")
+    destinations.take_feedback(TARGET, via(";oc=100;oc-seq=2;oc-validity=0"), 1)
+    assert passed(destinations, 10, 1) == 10
+
+
+@pytest.mark.rfc("7339 5.4")
+def test_older_feedback_that_comes_late_is_ignored():
+    destinations = controlled(";oc=100;oc-seq=2.5;oc-validity=5000")
+    destinations.take_feedback(TARGET, via(";oc=0;oc-seq=2.4;oc-validity=5000"), 1)
+    assert passed(destinations, 10, 1) == 0
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [";oc", ";oc=x;oc-seq=1", ";oc=10", ';oc=10;oc-seq=1;oc-algo="rate"', ";oc=1_0;oc-seq=1", ""],
+)
+def test_wrong_feedback_is_ignored(parameters):
+    assert not controlled(parameters).are_limited
+
+
+def test_client_offers_control_and_honours_it_by_destination(sip):
+    client = sip.stack(host="10.0.0.40", limits=Limits(overload_control=True))
+    server = sip.serve(lambda request, tx: 200)
+    host = server.engine.transports[0].local[0]
+    other = Peer(sip, SECOND, answer=lambda request: 200)
+    assert ask(sip, client, f"sip:{host}") == 200
+    assert not client.sender.destinations.are_limited
+    server.engine.admission.shed_fraction = lambda: 1.0
+    assert ask(sip, client, f"sip:{host}") == 200
+    assert ask(sip, client, f"sip:{host}") == "overload_control"
+    assert ask(sip, client, f"sip:{SECOND}") == 200
+    parameters = other.last("OPTIONS").via[0].parameters
+    assert (parameters["oc"], parameters["oc-algo"]) == (None, "loss")
+    sip.clock.advance(1)
+    server.engine.admission.shed_fraction = lambda: 0.0
+    assert ask(sip, client, f"sip:{host}") == 200
+
+
+def test_client_offers_nothing_by_default(sip, client):
+    peer = Peer(sip, FIRST, answer=lambda request: 200)
+    ask(sip, client, f"sip:{FIRST}")
+    assert "oc" not in peer.last("OPTIONS").via[0].parameters

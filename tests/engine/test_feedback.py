@@ -1,0 +1,89 @@
+"""Feedback: loss-based overload control as server, RFC 7339."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import Limits
+
+from ..core.wire import Peer
+
+CALLER = "10.0.0.50"
+
+
+@pytest.fixture
+def caller(sip):
+    return Peer(sip, CALLER)
+
+
+def ask(caller, parameters, method="OPTIONS"):
+    """Send a request with these parameters in its Via, and return the Via of the last response."""
+    via = f"SIP/2.0/UDP {CALLER}:5060;branch=z9hG4bK{len(caller.received)}x{parameters}"
+    caller.ask(method, via=via)
+    return caller.responses[-1].via[0].parameters
+
+
+OFFER = ';oc;oc-algo="loss"'
+
+
+@pytest.mark.rfc("7339 5.1")
+def test_server_without_overload_answers_0_to_a_client_that_offers_control(sip, caller):
+    sip.serve(lambda request, tx: 200)
+    found = ask(caller, OFFER)
+    assert (found["oc"], found["oc-algo"], found["oc-validity"]) == ("0", "loss", "0")
+    assert 'oc-algo="loss"' in caller.responses[-1].headers["Via"]
+    assert float(found["oc-seq"]) > 0
+
+
+@pytest.mark.rfc("7339 5.2")
+def test_overloaded_server_tells_the_part_that_it_sheds(sip, caller):
+    stack = sip.serve(lambda request, tx: 200)
+    stack.engine.admission.shed_fraction = lambda: 0.37
+    found = ask(caller, OFFER)
+    assert (found["oc"], found["oc-validity"]) == ("37", "500")
+
+
+@pytest.mark.rfc("7339 4.4")
+def test_sequence_increases_with_time(sip, caller):
+    sip.serve(lambda request, tx: 200)
+    first = float(ask(caller, OFFER)["oc-seq"])
+    sip.clock.advance(0.25)
+    assert float(ask(caller, OFFER)["oc-seq"]) == pytest.approx(first + 0.25)
+
+
+@pytest.mark.rfc("7339 4.2")
+def test_server_chooses_loss_of_several_algorithms(sip, caller):
+    sip.serve(lambda request, tx: 200)
+    assert ask(caller, ';oc;oc-algo="A,loss"')["oc-algo"] == "loss"
+
+
+@pytest.mark.parametrize(
+    "parameters", ["", ";oc", ';oc;oc-algo="rate"', ';oc=5;oc-algo="loss"', ";ocean", ';x="y;oc"']
+)
+def test_client_without_loss_based_control_gets_no_value(sip, caller, parameters):
+    sip.serve(lambda request, tx: 200)
+    found = ask(caller, parameters)
+    assert "oc-seq" not in found and found.get("oc") in (None, "5")
+
+
+def test_refusal_at_a_limit_has_feedback(sip, caller):
+    sip.serve(lambda request, tx: 200, limits=Limits(handlers=0))
+    found = ask(caller, OFFER)
+    assert caller.statuses == [503]
+    assert (found["oc"], found["oc-validity"]) == ("100", "500")
+
+
+def test_fraction_follows_the_last_quarter_of_the_cores(sip, caller):
+    def wait(request, tx):
+        if request.method == "INVITE":
+            tx.wait(10)
+            return 480
+        return 200
+
+    sip.serve(wait, limits=Limits(handlers=8))
+    values = []
+    for _ in range(8):
+        caller.ask("INVITE")
+        sip.clock.advance(0.3)
+        values.append(int(ask(caller, OFFER)["oc"]))
+    assert values == [0, 0, 0, 0, 0, 0, 50, 100]

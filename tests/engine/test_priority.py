@@ -1,0 +1,94 @@
+"""Priority: emergency calls and those of RFC 4412 pass before others, if that is configured."""
+
+from __future__ import annotations
+
+import pytest
+
+from sippet_gevent import Limits
+from sippet_gevent.engine.priority import Priority
+
+from ..core.wire import AT_SERVER, Peer
+
+EMERGENCY = "sip:112@10.0.0.1"
+
+
+def wait(request, tx):
+    tx.respond(180)
+    tx.wait(10)
+    return 480
+
+
+@pytest.fixture
+def caller(sip):
+    return Peer(sip, "10.0.0.50")
+
+
+def status(caller, uri=AT_SERVER, **headers):
+    caller.ask("INVITE", uri, **headers)
+    return caller.responses[-1].status
+
+
+def test_emergency_call_passes_at_a_limit_when_configured(sip, caller):
+    stack = sip.serve(wait, limits=Limits(handlers=2, emergency=("112",)))
+    assert [status(caller) for _ in range(3)] == [180, 180, 503]
+    assert status(caller, EMERGENCY) == 180
+    # the reserve is one, so it is used up now
+    assert status(caller, EMERGENCY) == 503
+    assert stack.stats()["handlers"] == 3
+    sip.clock.advance(11)
+    assert status(caller) == 180
+
+
+def test_emergency_call_is_a_call_like_others_by_default(sip, caller):
+    sip.serve(wait, limits=Limits(handlers=1))
+    assert [status(caller), status(caller, EMERGENCY)] == [180, 503]
+
+
+@pytest.mark.rfc("4412 4.6.2")
+def test_resource_priority_passes_at_a_limit_when_configured(sip, caller):
+    sip.serve(wait, limits=Limits(handlers=1, resource_priority=("ets.0",)))
+    assert status(caller) == 180
+    assert status(caller, resource_priority=("ets.1",)) == 503
+    assert status(caller, resource_priority=("ets.0",)) == 180
+
+
+def test_emergency_call_passes_in_overload(sip, caller):
+    stack = sip.serve(wait, limits=Limits(emergency=("112",)))
+    stack.engine.admission.overloaded(True)
+    assert [status(caller), status(caller, EMERGENCY)] == [503, 180]
+    stack.engine.admission.overloaded(False)
+
+
+@pytest.mark.parametrize(
+    ("uri", "field", "counts"),
+    [
+        ("sip:112@example.com", "", True),
+        ("sip:112;phone-context=x@example.com", "", True),
+        ("tel:112", "", True),
+        ("urn:service:sos.fire", "", True),
+        ("urn:service:sosx", "", False),
+        ("sip:1122@example.com", "", False),
+        ("sip:bob@example.com", "WPS.3", True),
+        ("sip:bob@example.com", "dsn.flash, wps.1", True),
+        ("sip:bob@example.com", "ets.0", True),
+        ("sip:bob@example.com", "ets.1", False),
+    ],
+)
+def test_priority_is_the_same_before_and_after_parsing(sip, caller, uri, field, counts):
+    priority = Priority(("112",), ("wps", "ets.0"))
+    request = caller.request("INVITE", "sip:bob@example.com")
+    request.uri_text  # noqa: B018
+    if field:
+        request.headers["Resource-Priority"] = field
+    data = bytes(request).replace(b"INVITE sip:bob@example.com", f"INVITE {uri}".encode(), 1)
+    assert priority.is_in(data) is counts
+    if uri.startswith(("sip:", "tel:")):
+        from sippet_gevent import parse
+
+        assert priority.has(parse(data)) is counts
+
+
+def test_field_of_the_body_gives_no_priority():
+    priority = Priority((), ("ets",))
+    data = b"INVITE sip:a SIP/2.0\r\nTo: x\r\n\r\nx\r\nResource-Priority: ets.0\r\n"
+    assert not priority.is_in(data)

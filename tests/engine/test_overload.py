@@ -466,7 +466,9 @@ def test_wait_in_the_kernel_is_measured(monkeypatch):
         with plain_socket.socket(type=plain_socket.SOCK_DGRAM) as sock:
             for _ in range(8):
                 sock.sendto(b"\r\n\r\n", transport.local)
-        time.sleep(0.12)  # the loop is blocked
+        end = time.monotonic() + 0.12
+        while time.monotonic() < end:
+            pass  # the loop is blocked
         with gevent.Timeout(30):
             while not waits:
                 gevent.sleep(0.01)
